@@ -1,0 +1,37 @@
+"""Where the process starts: it checks that the extra `cli` is installed, and gives back an exit code."""
+
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from io import TextIOWrapper
+
+__all__ = ["main"]
+
+_NEEDED = ("click", "rich")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `llm-telemetry`.
+
+    Args:
+        arguments: without the program's name; default `sys.argv[1:]`.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 used wrongly or not installed, 130 interrupted.
+    """
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        sys.stderr.write(f"llm-telemetry needs {' and '.join(missing)}: pip install 'llm-service-telemetry[cli]'\n")
+        return 2
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows `?`, not a traceback
+    try:
+        from llm_service.cli.commands import cli  # noqa: PLC0415 - only now is it known that click is there
+
+        cli.main(arguments, prog_name="llm-telemetry")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:  # while modules were still being imported
+        return 130
+    raise AssertionError("click ends by SystemExit")  # pragma: no cover - its contract in standalone mode

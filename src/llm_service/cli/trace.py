@@ -1,0 +1,139 @@
+"""Reading a trace of LLM calls from CSV: one row is when a call was made, and how many tokens went in and came out.
+
+The format is that of the Azure LLM Inference Trace 2023 (https://github.com/Azure/AzurePublicDataset): the columns
+`TIMESTAMP`, `ContextTokens` and `GeneratedTokens`, in any order and among others.
+"""
+
+import csv
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple, TextIO
+
+from llm_service.errors import TelemetryError, shown
+
+__all__ = ["COLUMNS", "TraceError", "TraceRow", "read_trace"]
+
+COLUMNS: Final = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+MAX_TOKENS: Final = 100_000_000
+"""More than any model takes; what is modelled from it still fits a record."""
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class TraceError(TelemetryError, ValueError):
+    """A trace cannot be read.
+
+    The message reads `FILE:LINE: COLUMN: what is wrong; remedy`, without the parts that do not apply.
+
+    Attributes:
+        path: the file.
+        line: counted from 1; None where the whole file is at fault.
+        column: its name, or None.
+    """
+
+    def __init__(self, path: Path, problem: str, *, line: int | None = None, column: str | None = None) -> None:
+        place = str(path) if line is None else f"{path}:{line}"
+        super().__init__(f"{place}: {'' if column is None else f'{column}: '}{problem}")
+        self.path = path
+        self.line = line
+        self.column = column
+
+
+class TraceRow(NamedTuple):
+    """One call of a trace; `number` counts from 0, `timestamp` is aware UTC with microseconds."""
+
+    number: int
+    timestamp: datetime
+    context_tokens: int
+    generated_tokens: int
+
+
+def read_trace(path: Path, limit: int | None = None) -> list[TraceRow]:
+    """Read a trace; further digits than microseconds are cut, a time without a zone is UTC, blank lines are skipped.
+
+    Args:
+        path: a UTF-8 CSV file with a header.
+        limit: read at most so many rows; None reads all.
+
+    Raises:
+        TraceError: naming file, line, column, value and remedy.
+        OSError: the file cannot be opened.
+    """
+    rows: list[TraceRow] = []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = _lines(path, file)
+        header_line, header = next(lines, (0, None))
+        if header is None:
+            raise TraceError(path, f"the file is empty; give a CSV with the columns {', '.join(COLUMNS)}")
+        positions = _positions(path, header_line, header)
+        for line, cells in lines:
+            if limit is not None and len(rows) >= limit:
+                break
+            time, context, generated = (
+                _cell(path, line, cells, position, column) for column, position in zip(COLUMNS, positions, strict=True)
+            )
+            rows.append(
+                TraceRow(
+                    len(rows),
+                    _timestamp(path, line, time),
+                    _tokens(path, line, COLUMNS[1], context),
+                    _tokens(path, line, COLUMNS[2], generated),
+                )
+            )
+    if not rows:
+        raise TraceError(path, "the file has a header but no rows; give at least one call")
+    return rows
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
+    """The lines that hold something, the header among them, each under its number."""
+    reader = csv.reader(file, strict=True)
+    try:
+        for cells in reader:
+            if any(cells):
+                yield reader.line_num, cells
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{error.object[error.start]:02x}"
+        raise TraceError(
+            path, f"the file is not UTF-8 text ({found} after line {reader.line_num}); give a CSV"
+        ) from None
+    except csv.Error as error:
+        raise TraceError(path, f"this is not CSV ({error}); quote or repair it", line=reader.line_num) from None
+
+
+def _positions(path: Path, line: int, header: list[str]) -> list[int]:
+    names = [name.strip() for name in header]
+    for column in COLUMNS:
+        if column not in names:
+            found = shown(",".join(names))
+            problem = f"the column {column} is missing, the header is {found}; name the columns {', '.join(COLUMNS)}"
+            raise TraceError(path, problem, line=line)
+        if names.count(column) > 1:
+            raise TraceError(path, f"the column {column} stands twice; keep one", line=line)
+    return [names.index(column) for column in COLUMNS]
+
+
+def _cell(path: Path, line: int, cells: list[str], position: int, column: str) -> str:
+    if position >= len(cells):
+        raise TraceError(path, f"the line has only {len(cells)} values; fill it or remove it", line=line, column=column)
+    return cells[position].strip()
+
+
+def _timestamp(path: Path, line: int, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        aware = None
+    if aware is None or aware < _EARLIEST:
+        problem = f"{shown(text)} is no time from 1970 to 9999; write it as 2023-11-16 18:17:03.979960"
+        raise TraceError(path, problem, line=line, column=COLUMNS[0])
+    return aware
+
+
+def _tokens(path: Path, line: int, column: str, text: str) -> int:
+    # int() would also take "1_000", "+5" and digits of other scripts.
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_TOKENS)) and int(text) <= MAX_TOKENS):
+        problem = f"{shown(text)} is no number of tokens; write a whole number from 0 to {MAX_TOKENS:,}"
+        raise TraceError(path, problem, line=line, column=column)
+    return int(text)

@@ -1,0 +1,1 @@
+"""Configuration: the one place that reads YAML files and the environment."""

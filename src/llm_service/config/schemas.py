@@ -1,0 +1,100 @@
+"""The configuration as a pydantic model: strict types here, names, defaults and bounds from `Settings`.
+
+This is the only module that imports pydantic at its top: `import llm_service.telemetry` does without it.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from llm_service.config.settings import DEFAULT_DB_PATH, Overflow, PrivacyLevel, Settings, SettingsError
+
+__all__ = ["TelemetryConfig"]
+
+# The root as a path, because `~` may have no meaning where this module is imported.
+_DEFAULTS: Final = Settings(db_path=Path("/"))
+
+
+class TelemetryConfig(BaseModel):
+    """A checked, frozen configuration, field for field that of `Settings`.
+
+    Types are strict: a bool is no number, 1.5 is no number of days, `"30"` is no number at all. A whole number is taken
+    for a number of seconds, and a `Path` for `db_path`. A model that exists makes usable settings.
+
+    Raises:
+        pydantic.ValidationError: (a `ValueError`) located at the field, for an unknown field, a wrong type, or a value
+            that `Settings` refuses.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+    db_path: str = Field(
+        default=DEFAULT_DB_PATH,
+        description="Path of the SQLite file; `~` is expanded. A relative path is taken against the current directory, "
+        "one from a YAML file against the folder of that file.",
+    )
+    enabled: bool = Field(
+        default=_DEFAULTS.enabled,
+        description="False turns every call into a counted no-op; nothing is created on disk.",
+    )
+    privacy_level: PrivacyLevel = Field(
+        default=_DEFAULTS.privacy_level,
+        description="`metadata` (no prompt, no response), `full`, or `none` (nothing is written or created).",
+    )
+    retention_days: int | None = Field(
+        default=_DEFAULTS.retention_days, description="Days of records to keep, from 1 to 36,500; None keeps them all."
+    )
+    flush_interval: float = Field(
+        default=_DEFAULTS.flush_interval,
+        description="Seconds, from 0.001 to 3,600; a record is committed within this time of its own age.",
+    )
+    batch_size: int = Field(
+        default=_DEFAULTS.batch_size,
+        description="Records waiting that trigger a commit before `flush_interval` has passed, from 1 to 100,000.",
+    )
+    queue_max_records: int = Field(
+        default=_DEFAULTS.queue_max_records, description="Most records that may wait in memory, from 1 to 100,000,000."
+    )
+    queue_max_bytes: int = Field(
+        default=_DEFAULTS.queue_max_bytes, description="Most bytes that may wait in memory, from 64 KiB to 1 TiB."
+    )
+    overflow: Overflow = Field(
+        default=_DEFAULTS.overflow,
+        description="What happens at these bounds: `block` (up to `block_timeout`), `drop_newest` or `drop_oldest`.",
+    )
+    block_timeout: float = Field(
+        default=_DEFAULTS.block_timeout,
+        description="Seconds, from 0 to 86,400, that an awaited call waits for room before its record is dropped.",
+    )
+    commit_timeout: float = Field(
+        default=_DEFAULTS.commit_timeout,
+        description="Seconds, from 0 to 86,400, that a caller who was promised a commit waits for it.",
+    )
+    close_timeout: float = Field(
+        default=_DEFAULTS.close_timeout,
+        description="Seconds, from 0 to 86,400, that `close` and `aclose` take at most, unless told otherwise.",
+    )
+    strict: bool = Field(
+        default=_DEFAULTS.strict, description="True makes `invocation()` raise on a bad value instead of storing NULL."
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _usable(cls, value: object, info: ValidationInfo) -> object:
+        """Ask `Settings` about one value, before pydantic does: its remedy names the bounds, not only the type."""
+        try:
+            Settings(**{"db_path": Path("/"), str(info.field_name): value})  # type: ignore[arg-type]
+        except SettingsError as error:
+            # A custom error's message is a template: the remedy goes in as a value.
+            raise PydanticCustomError("unusable_setting", "{remedy}", {"remedy": error.remedy}) from None
+        return str(value) if isinstance(value, Path) else value
+
+    def get_db_path(self) -> Path:
+        """The absolute path of the SQLite file; a relative one is taken against the current directory of this call."""
+        return self.to_settings().db_path
+
+    def to_settings(self) -> Settings:
+        """The settings for a logger; its `db_path` is absolute."""
+        return Settings.of(self.db_path, self.model_dump(exclude={"db_path"}))

@@ -1,0 +1,161 @@
+"""What a logger can be told, in one frozen value: names, units, defaults and bounds live here and nowhere else.
+
+`TelemetryConfig` (YAML, environment) and the loggers' keyword arguments both end up as a `Settings`.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal, Self, TypedDict
+
+from llm_service.errors import SettingsError
+
+__all__ = ["DEFAULT_DB_PATH", "Overflow", "PrivacyLevel", "Settings", "SettingsError", "SettingsOptions"]
+
+PrivacyLevel = Literal["none", "metadata", "full"]
+Overflow = Literal["block", "drop_newest", "drop_oldest"]
+
+DEFAULT_DB_PATH: Final = "~/.llm-service/telemetry.db"
+PRIVACY_LEVELS: Final = ("none", "metadata", "full")
+OVERFLOWS: Final = ("block", "drop_newest", "drop_oldest")
+
+
+class SettingsOptions(TypedDict, total=False):
+    """The keyword arguments that every logger takes beside `db_path`; `Settings` documents each."""
+
+    enabled: bool
+    privacy_level: PrivacyLevel
+    retention_days: int | None
+    flush_interval: float
+    batch_size: int
+    queue_max_records: int
+    queue_max_bytes: int
+    overflow: Overflow
+    block_timeout: float
+    commit_timeout: float
+    close_timeout: float
+    strict: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that decides how a logger behaves. Immutable, picklable, checked on construction.
+
+    Attributes:
+        db_path: absolute path of the SQLite file; `~` is expanded and a relative path is resolved once, against the
+            current directory. Its folder is created (mode 0700) when the file is.
+        enabled: False turns every call into a counted no-op; nothing is created on disk.
+        privacy_level: `metadata` (no prompt, no response), `full`, or `none` (nothing is written or created).
+        retention_days: how many days of records to keep; None keeps them all.
+        flush_interval: seconds; a record is committed within this time of its own age.
+        batch_size: records waiting that trigger a commit before `flush_interval` has passed.
+        queue_max_records: most records that may wait in memory.
+        queue_max_bytes: most bytes that may wait in memory, as `InvocationRecord.size` counts them.
+        overflow: what happens at these bounds: `block` (an awaited call waits up to `block_timeout`), `drop_newest`
+            or `drop_oldest`.
+        block_timeout: seconds an awaited call waits for room before its record is dropped and counted.
+        commit_timeout: seconds a caller who was promised a commit waits for it before `CommitTimeoutError`.
+        close_timeout: seconds `close` and `aclose` take at most, unless they are told otherwise.
+        strict: True makes `invocation()` raise on a bad value instead of storing NULL and counting it.
+
+    Raises:
+        SettingsError: (a `ValueError`) naming the setting, the value and the remedy.
+    """
+
+    db_path: Path = field(default_factory=lambda: Path(DEFAULT_DB_PATH))
+    enabled: bool = True
+    privacy_level: PrivacyLevel = "metadata"
+    retention_days: int | None = 30
+    flush_interval: float = 0.2
+    batch_size: int = 256
+    queue_max_records: int = 100_000
+    queue_max_bytes: int = 64 * 1024 * 1024
+    overflow: Overflow = "block"
+    block_timeout: float = 1.0
+    commit_timeout: float = 10.0
+    close_timeout: float = 5.0
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "db_path", resolve_db_path(self.db_path))
+        for name in ("enabled", "strict"):
+            _one_of(name, getattr(self, name), (True, False), "use true or false")
+        _one_of("privacy_level", self.privacy_level, PRIVACY_LEVELS, "use none, metadata or full")
+        _one_of("overflow", self.overflow, OVERFLOWS, "use block, drop_newest or drop_oldest")
+        if self.retention_days is not None:
+            _whole("retention_days", self.retention_days, 1, 36_500)
+        _whole("batch_size", self.batch_size, 1, 100_000)
+        _whole("queue_max_records", self.queue_max_records, 1, 100_000_000)
+        _whole("queue_max_bytes", self.queue_max_bytes, 65_536, 2**40)
+        _seconds("flush_interval", self.flush_interval, 0.001, 3600.0)
+        for name in ("block_timeout", "commit_timeout", "close_timeout"):
+            _seconds(name, getattr(self, name), 0.0, 86_400.0)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The names of all settings, in documentation order."""
+        return tuple(f.name for f in fields(cls))
+
+    @classmethod
+    def of(cls, db_path: str | Path | None, options: Mapping[str, Any]) -> Self:
+        """Build settings from a logger's arguments; an unknown option is an error that lists the known ones."""
+        unknown = sorted(set(options) - set(cls.names()))
+        if unknown:
+            known = ", ".join(cls.names())
+            raise TypeError(f"unknown option {unknown[0]!r}; the options are: {known}")
+        return cls(db_path=Path(DEFAULT_DB_PATH) if db_path is None else db_path, **options)  # type: ignore[arg-type]
+
+
+def resolve_db_path(value: object, base: Path | None = None) -> Path:
+    """Turn what a user gave into an absolute path.
+
+    Args:
+        value: str or Path; `~` is expanded.
+        base: folder that a relative path is taken against; default the current directory.
+
+    Raises:
+        SettingsError: for an empty path, `:memory:`, a `file:` URL, a character no path can hold, another type,
+            or where the home folder or the current directory that the path needs does not exist.
+    """
+    if not isinstance(value, str | Path):
+        raise SettingsError("db_path", value, "give a path, as a str or a pathlib.Path")
+    text = str(value)
+    if not text.strip() or text == ".":
+        raise SettingsError("db_path", value, "give the path of a file, for example ~/.llm-service/telemetry.db")
+    if "\0" in text or not _encodable(text):
+        raise SettingsError("db_path", value, "a path cannot hold a NUL byte or a lone surrogate")
+    if text.startswith(":memory:"):
+        raise SettingsError(
+            "db_path", value, "records must outlive the process and readers open the file by path: give a file"
+        )
+    if text.startswith("file:"):
+        raise SettingsError("db_path", value, "give a plain path: URL options would change locking and durability")
+    try:
+        return ((base or Path()) / Path(text).expanduser()).absolute()
+    except (RuntimeError, OSError) as error:  # `~` of an unknown user; a current directory that was deleted
+        raise SettingsError("db_path", value, f"give an absolute path ({error})") from None
+
+
+def _encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _one_of(name: str, value: object, allowed: tuple[object, ...], remedy: str) -> None:
+    if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in allowed):
+        raise SettingsError(name, value, remedy)
+
+
+def _whole(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise SettingsError(name, value, f"use a whole number from {low:,} to {high:,}")
+
+
+def _seconds(name: str, value: object, low: float, high: float) -> None:
+    # NaN fails every comparison and infinity the upper one, so the range refuses both.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise SettingsError(name, value, f"use a number of seconds from {low:g} to {high:g}")

@@ -1,0 +1,173 @@
+"""Every error this project raises, in one tree.
+
+TelemetryError
+├── SettingsError (ValueError)                 a setting cannot be used
+├── ConfigError (ValueError)                   a configuration file or environment variable cannot be used
+├── RecordError (ValueError)                   a field of a record cannot be stored
+├── QueryError (ValueError)                    a query's argument cannot be used
+├── UnsupportedLoopError (RuntimeError)        the caller does not run on asyncio
+└── StoreError                                 a promised commit, or a file, could not be had
+    ├── CommitTimeoutError (TimeoutError)      not committed in time; the record stays queued
+    ├── RecordDroppedError                     the record was dropped, and why
+    ├── RecordQuarantinedError (ValueError)    SQLite refused the record; it is in `dead_letters`
+    ├── DuplicateInvocationError (sqlite3.IntegrityError)
+    └── DatabaseUnusableError                  no retry will help
+        ├── NewerSchemaError                   written by a newer release
+        ├── ForeignDatabaseError               not a telemetry database
+        └── SQLiteTooOldError                  the linked SQLite library is too old
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+__all__ = [
+    "CommitTimeoutError",
+    "ConfigError",
+    "DatabaseUnusableError",
+    "DuplicateInvocationError",
+    "ForeignDatabaseError",
+    "NewerSchemaError",
+    "QueryError",
+    "RecordDroppedError",
+    "RecordError",
+    "RecordQuarantinedError",
+    "SQLiteTooOldError",
+    "SettingsError",
+    "StoreError",
+    "TelemetryError",
+    "UnsupportedLoopError",
+]
+
+
+_MOST_SHOWN: Final = 80
+
+
+def shown(value: object, most: int = _MOST_SHOWN) -> str:
+    """`repr` of a value, cut to `most` characters, so that a message stays readable whatever was passed in."""
+    try:
+        text = repr(value[: most + 1] if isinstance(value, str | bytes) else value)
+    except Exception as error:  # noqa: BLE001 - repr of a foreign object, or of a huge int, may raise anything
+        return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+class TelemetryError(Exception):
+    """Base of all errors raised here."""
+
+
+class _FieldError(TelemetryError, ValueError):
+    """A named value cannot be used.
+
+    Attributes:
+        field: the name of the argument, setting or field.
+        value: what was given.
+        remedy: what to give instead, with the bounds.
+    """
+
+    def __init__(self, field: str, value: object, remedy: str) -> None:
+        super().__init__(field, value, remedy)  # all three, so that the error survives pickling
+        self.field = field
+        self.value = value
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.field}: {shown(self.value)} is not usable; {self.remedy}"
+
+
+class SettingsError(_FieldError):
+    """A setting has a value that cannot be used."""
+
+
+class ConfigError(TelemetryError, ValueError):
+    """A configuration file or an environment variable cannot be used.
+
+    The message reads `FILE:LINE: KEY: what is wrong; remedy`, without the parts that do not apply.
+
+    Attributes:
+        file: the YAML file, as it was named or found; None when the environment or a default is at fault.
+        line: line in `file`, counted from 1; None when the whole file is at fault.
+        key: the setting, or the name of the environment variable; None when no single one is at fault.
+    """
+
+    def __init__(
+        self, problem: str, *, file: Path | None = None, line: int | None = None, key: str | None = None
+    ) -> None:
+        place = "" if file is None else f"{file}: " if line is None else f"{file}:{line}: "
+        name = "" if key is None else f"{key if key.isidentifier() and len(key) <= _MOST_SHOWN else shown(key)}: "
+        super().__init__(f"{place}{name}{problem}")
+        self.file = file
+        self.line = line
+        self.key = key
+
+
+class RecordError(_FieldError):
+    """A field of an `InvocationRecord` has a value that cannot be stored."""
+
+
+class QueryError(_FieldError):
+    """An argument of a query cannot be used."""
+
+
+class UnsupportedLoopError(TelemetryError, RuntimeError):
+    """The async face was used outside asyncio (for example under trio)."""
+
+
+class StoreError(TelemetryError):
+    """A commit that was promised, or the database file, could not be had.
+
+    Attributes:
+        path: the database file, where known.
+    """
+
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class CommitTimeoutError(StoreError, TimeoutError):
+    """The record was not committed within `commit_timeout`. It stays queued and is written when the file allows."""
+
+
+class RecordDroppedError(StoreError):
+    """The record was dropped instead of committed.
+
+    Attributes:
+        reason: the ledger's reason, for example `closed` or `queue_full`.
+    """
+
+    def __init__(self, reason: str, path: Path | None = None) -> None:
+        super().__init__(f"the record was not stored: {reason}", path)
+        self.reason = reason
+
+
+class RecordQuarantinedError(StoreError, ValueError):
+    """SQLite refused this record; it was put into `dead_letters` and its neighbours were committed."""
+
+
+class DuplicateInvocationError(StoreError, sqlite3.IntegrityError):
+    """A record with this `invocation_id` is already stored.
+
+    Attributes:
+        invocation_id: the id that stands twice.
+    """
+
+    def __init__(self, invocation_id: str, path: Path | None = None) -> None:
+        super().__init__(f"invocation_id {shown(invocation_id)} is already stored; ids are unique", path)
+        self.invocation_id = invocation_id
+
+
+class DatabaseUnusableError(StoreError):
+    """The file cannot hold telemetry, and trying again will not help."""
+
+
+class NewerSchemaError(DatabaseUnusableError):
+    """The file was written by a newer release; it was left untouched."""
+
+
+class ForeignDatabaseError(DatabaseUnusableError):
+    """The file is not a telemetry database; it was left untouched."""
+
+
+class SQLiteTooOldError(DatabaseUnusableError):
+    """The SQLite library that Python links is older than the oldest supported one."""

@@ -1,0 +1,46 @@
+"""The flight recorder for LLM calls: one record per call, off the hot path, into one SQLite file you own."""
+
+from llm_service.errors import (
+    CommitTimeoutError,
+    DatabaseUnusableError,
+    DuplicateInvocationError,
+    QueryError,
+    RecordDroppedError,
+    RecordError,
+    RecordQuarantinedError,
+    SettingsError,
+    StoreError,
+    TelemetryError,
+    UnsupportedLoopError,
+)
+from llm_service.telemetry.instrument import Invocation
+from llm_service.telemetry.logger import AsyncTelemetryLogger, TelemetryLogger
+from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Ledger
+from llm_service.telemetry.pipeline.stats import Stats
+from llm_service.telemetry.queries import DailyCost, InvocationRow, Statistics
+from llm_service.telemetry.records import InvocationRecord
+
+__all__ = [
+    "AsyncTelemetryLogger",
+    "CommitTimeoutError",
+    "DailyCost",
+    "DatabaseUnusableError",
+    "DropReason",
+    "DuplicateInvocationError",
+    "FlushResult",
+    "Invocation",
+    "InvocationRecord",
+    "InvocationRow",
+    "Ledger",
+    "QueryError",
+    "RecordDroppedError",
+    "RecordError",
+    "RecordQuarantinedError",
+    "SettingsError",
+    "Statistics",
+    "Stats",
+    "StoreError",
+    "TelemetryError",
+    "TelemetryLogger",
+    "UnsupportedLoopError",
+]

@@ -1,0 +1,226 @@
+"""Timing a block and logging what it was, whatever happened in it.
+
+An `Invocation` never raises of its own and never swallows or alters the block's exception: a bad value becomes NULL, is
+warned about once and counted; `strict` raises instead, unless the block is raising already.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from time import perf_counter_ns
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+from llm_service.errors import RecordError
+from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS
+from llm_service.telemetry.records import FIELDS, Amount, InvocationRecord, new_id
+
+__all__ = ["Invocation", "Sink"]
+
+_LOG: Final = logging.getLogger("llm_service.telemetry")
+_FIELDS: Final = frozenset(FIELDS)
+_current: ContextVar["Invocation | None"] = ContextVar("llm_service_telemetry_invocation", default=None)
+
+
+class Sink(Protocol):
+    """What an invocation needs of a logger."""
+
+    def offer(self, record: InvocationRecord, /) -> bool:
+        """Accept the record or count its loss; never blocks, never raises for a full queue."""
+        ...
+
+    def lose_invalid(self) -> None:
+        """Count a record that could not be made at all."""
+        ...
+
+    def count_bad_value(self, field: str) -> bool:
+        """Count a value that was stored as NULL; True the first time for this field."""
+        ...
+
+
+class Invocation:
+    """One call being timed: a context manager for `async with` and `with`. Made by a logger's `invocation()`.
+
+    Attributes:
+        invocation_id: the record's id, known from the start; a call nested in this block names it as its parent.
+    """
+
+    __slots__ = (
+        "_entered",
+        "_fields",
+        "_own_id",
+        "_parent",
+        "_put",
+        "_sink",
+        "_started",
+        "_strict",
+        "_ttft_ms",
+        "invocation_id",
+    )
+
+    def __init__(
+        self,
+        sink: Sink,
+        fields: dict[str, Any],
+        *,
+        strict: bool,
+        put: Callable[[InvocationRecord], Awaitable[bool]] | None = None,
+    ) -> None:
+        self._sink = sink
+        self._fields: dict[str, Any] = {}
+        self._strict = strict
+        self._put = put
+        self._parent: Invocation | None = None
+        self._started = 0
+        self._entered: datetime | None = None
+        self._ttft_ms: float | None = None
+        self.invocation_id = self._own_id = new_id()
+        self._set(fields)
+
+    # What the block says
+
+    def record_usage(
+        self,
+        *,
+        prompt_tokens: int | None = None,
+        completion_tokens: int | None = None,
+        total_tokens: int | None = None,
+        cost_usd: Amount | None = None,
+        cache_read_tokens: int | None = None,
+        cache_write_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        **fields: Any,
+    ) -> None:
+        """Say what the call used; what is None stays as it was. Other fields are taken as by `set`."""
+        usage = {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": total_tokens,
+            "cost_usd": cost_usd,
+            "cache_read_tokens": cache_read_tokens,
+            "cache_write_tokens": cache_write_tokens,
+            "reasoning_tokens": reasoning_tokens,
+        }
+        self._set({field: value for field, value in usage.items() if value is not None} | fields)
+
+    def set(self, **fields: Any) -> None:
+        """Set any field of `InvocationRecord`; one that is set wins over what the block measures."""
+        self._set(fields)
+
+    def first_token(self) -> None:
+        """The first token has arrived: sets `ttft_ms`, the first time it is called."""
+        if self._ttft_ms is None and self._started:
+            self._ttft_ms = _milliseconds(perf_counter_ns() - self._started)
+
+    # Entering and leaving
+
+    def __enter__(self) -> Self:
+        self._parent = _current.get()
+        _current.set(self)
+        self._entered = datetime.now(UTC)
+        self._started = perf_counter_ns()
+        return self
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        record = self._leave(error)
+        if record is not None:
+            self._sink.offer(record)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        record = self._leave(error)
+        if record is None:
+            return
+        if error is None and self._put is not None:
+            await self._put(record)
+        else:
+            self._sink.offer(record)
+
+    def _leave(self, error: BaseException | None) -> InvocationRecord | None:
+        latency_ms = _milliseconds(perf_counter_ns() - self._started)
+        # Never reset by token: a block may end in another task than it began in, where that raises.
+        if _current.get() is self:
+            _current.set(self._parent)
+        measured: dict[str, Any] = {
+            "invocation_id": self._own_id,
+            "timestamp": self._entered,
+            "latency_ms": latency_ms,
+        }
+        if self._ttft_ms is not None:
+            measured["ttft_ms"] = self._ttft_ms
+        if self._parent is not None:
+            measured["parent_invocation_id"] = self._parent.invocation_id
+        if error is not None:
+            measured |= describe_error(error)
+        return self._build(measured, may_raise=self._strict and error is None)
+
+    def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
+        """Make the record, giving up one bad field after the other."""
+        said = self._fields
+        while True:
+            try:
+                return InvocationRecord(**{**measured, **said})
+            except RecordError as error:
+                if may_raise:
+                    raise
+                field = error.field.partition("[")[0]
+                self._note(field, str(error))
+                if field in said:
+                    del said[field]
+                elif field in measured:
+                    del measured[field]
+                else:
+                    break
+            except Exception:
+                if may_raise:
+                    raise
+                _LOG.exception("telemetry: an invocation could not be recorded")
+                break
+        self._sink.lose_invalid()
+        return None
+
+    def _set(self, fields: dict[str, Any]) -> None:
+        for field, value in fields.items():
+            if field in _FIELDS:
+                self._fields[field] = value
+            elif self._strict:
+                raise RecordError(field, value, "it is not a field of InvocationRecord")
+            else:
+                self._note(field, f"{field}: it is not a field of InvocationRecord")
+        if "invocation_id" in fields and isinstance(fields["invocation_id"], str):
+            self.invocation_id = fields["invocation_id"]
+
+    def _note(self, field: str, message: str) -> None:
+        if self._sink.count_bad_value(field):
+            _LOG.warning("telemetry: a value is left out, this field is warned about once: %s", message)
+
+
+def _milliseconds(nanoseconds: int) -> float:
+    """Microseconds below 100 ms, whole milliseconds above: what jitter leaves of it, in 2 bytes instead of 8."""
+    milliseconds = nanoseconds / 1e6
+    return round(milliseconds, 3) if milliseconds < 100 else float(round(milliseconds))
+
+
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """Status, `error_type` and `error_message` of an exception that ended a block."""
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return {"status": "error", "error_type": "cancelled"}
+    status = "timeout" if isinstance(error, TimeoutError) else "error"
+    try:
+        message = str(error)
+    except Exception as failure:  # noqa: BLE001 - a foreign __str__ may raise anything
+        message = f"<str of {type(error).__name__} raises {type(failure).__name__}>"
+    storable = message[:MAX_ERROR_CHARS].encode(errors="backslashreplace").decode().replace("\0", "\\0")
+    return {
+        "status": status,
+        "error_type": type(error).__qualname__[:MAX_NAME_CHARS],
+        "error_message": storable or None,
+    }

@@ -1,0 +1,160 @@
+"""One step of work: take a batch, have the store commit it, settle it. Runs in whichever thread drives, one at a time.
+
+Settling happens here, in the committing thread, right after COMMIT: whatever becomes of the loop or the task that asked
+for the step, the ledger and the file agree.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final
+
+from llm_service.errors import DatabaseUnusableError
+from llm_service.telemetry.pipeline import policy
+from llm_service.telemetry.pipeline.entries import Batch
+from llm_service.telemetry.pipeline.ledger import DropReason
+from llm_service.telemetry.pipeline.queue import RecordQueue
+from llm_service.telemetry.rollups import bucket_of
+from llm_service.telemetry.stores.base import BatchWriter, Fault
+
+__all__ = ["Commits", "Committer", "Step"]
+
+_LOG: Final = logging.getLogger("llm_service.telemetry")
+_TRIES_OF_A_BUG: Final = 5
+"""After so many failures that are no fault of file or record, a batch is dropped: a bug must not stop all."""
+_TRIES_OF_A_CONNECTION: Final = 8
+_QUIET_TRIES: Final = 2
+"""So many failures in a row are not worth a warning: with several writing processes a lock is everyday life."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step did.
+
+    Attributes:
+        committed: records settled; 0 where nothing waited or the try failed.
+        retry_in: seconds to pause before the next step after a failure; None after success.
+        reopen: use a new connection for the next step: this one has failed for a while.
+    """
+
+    committed: int = 0
+    retry_in: float | None = None
+    reopen: bool = False
+
+
+@dataclass(slots=True)
+class Commits:
+    """What the committer has seen; read from other threads, each value by itself."""
+
+    transactions: int
+    retries: int
+    failures_in_a_row: int
+    last_error: str | None
+    buckets: Counter[int]
+
+
+class Committer:
+    """Moves batches from a queue into a store.
+
+    Args:
+        queue: where records wait.
+        writer: the store's side.
+        path: the database, for messages.
+        after_commit: called with the connection once a batch is settled (checkpoints); its errors are logged.
+        clock: seconds, monotonic.
+
+    Attributes:
+        commits: what was seen so far.
+        fatal: why the file cannot be used at all, once that is known.
+    """
+
+    def __init__(
+        self,
+        queue: RecordQueue,
+        writer: BatchWriter,
+        path: Path,
+        after_commit: Callable[[Any], None] = lambda _connection: None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._queue = queue
+        self._writer = writer
+        self._path = path
+        self._after_commit = after_commit
+        self._clock = clock
+        self.commits = Commits(0, 0, 0, None, Counter())
+        self.fatal: Exception | None = None
+        self._bugs = (0, 0)  # a batch's number, and how often it failed by nobody's fault but the writer's
+
+    def step(self, connection: Any) -> Step:
+        """Commit the next batch, if there is one. Never raises an `Exception`."""
+        backlog = self._queue.backlog()
+        batch = self._queue.take(policy.transaction_rows(backlog))
+        if batch is None:
+            return Step()
+        started = self._clock()
+        try:
+            result = self._writer.write(
+                connection,
+                [entry.record for entry in batch.entries],
+                batch_no=batch.number,
+                durable=batch.durable,
+                slice_rows=policy.slice_rows(backlog),
+            )
+        except Exception as error:  # noqa: BLE001 - the writer outlives anything; `failed` counts, logs and paces it
+            return self.failed(error, batch)
+        self._queue.settle(batch, result)
+        commits = self.commits
+        if commits.failures_in_a_row > _QUIET_TRIES:
+            _LOG.info("telemetry: %s accepts records again after %d failures", self._path, commits.failures_in_a_row)
+        commits.failures_in_a_row = 0
+        commits.transactions += 1
+        commits.buckets[bucket_of((self._clock() - started) * 1000)] += 1
+        try:
+            self._after_commit(connection)
+        except Exception as error:  # noqa: BLE001 - the records are safe; housekeeping is tried again after the next commit
+            self._note(error)
+        return Step(committed=len(batch.entries))
+
+    def failed(self, error: Exception, batch: Batch | None = None) -> Step:
+        """Note that a commit, or opening the file, failed, and say when to try again."""
+        self._note(error)
+        commits = self.commits
+        commits.failures_in_a_row += 1
+        commits.retries += 1
+        failures = commits.failures_in_a_row
+        if self.is_hopeless(error):
+            self.fatal = self._as_store_error(error)
+            self._queue.refuse(DropReason.STORE_FAILED)
+            lost = self._queue.abandon(DropReason.STORE_FAILED, in_flight=True)
+            _LOG.error("telemetry: %s cannot be used, %d records are lost: %s", self._path, lost, error)
+            return Step()
+        is_bug = batch is not None and not isinstance(error, OSError) and not hasattr(error, "sqlite_errorcode")
+        if batch is not None and is_bug:
+            tries = self._bugs[1] + 1 if self._bugs[0] == batch.number else 1
+            self._bugs = (batch.number, tries)
+            if tries >= _TRIES_OF_A_BUG:
+                lost = self._queue.abandon_in_flight(DropReason.STORE_FAILED)
+                _LOG.error("telemetry: %d records are lost to an error of the writer", lost, exc_info=error)
+                return Step(committed=lost)
+            failures = tries
+        if failures == _QUIET_TRIES + 1 or failures % 64 == 0:
+            _LOG.warning("telemetry: %s does not accept records (try %d, goes on): %s", self._path, failures, error)
+        return Step(retry_in=policy.retry_delay(failures), reopen=failures % _TRIES_OF_A_CONNECTION == 0)
+
+    def _as_store_error(self, error: Exception) -> DatabaseUnusableError:
+        if isinstance(error, DatabaseUnusableError):
+            return error
+        unusable = DatabaseUnusableError(f"{self._path} cannot be used: {error}; give another db_path", self._path)
+        unusable.__cause__ = error
+        return unusable
+
+    def is_hopeless(self, error: Exception) -> bool:
+        """Whether no retry can help."""
+        return self._writer.classify(error) is Fault.UNUSABLE
+
+    def _note(self, error: Exception) -> None:
+        name = getattr(error, "sqlite_errorname", None)
+        self.commits.last_error = f"{type(error).__name__}{f' {name}' if name else ''}: {error}"[:500]

@@ -1,0 +1,382 @@
+"""One logger's engine: queue, committer and whoever drives them, through start, close, exit and fork.
+
+It knows nothing of the faces, of loops or of threads: a driver (the task of `loop_writer`, the thread of
+`thread_writer`) asks `next_action` what to do and does it; `inline` lets any thread do the work itself, which is how
+the sync face commits and how the interpreter's exit drains.
+"""
+
+import asyncio
+import atexit
+import logging
+import sys
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic, time_ns
+from typing import Any, Final
+from uuid import uuid4
+from weakref import WeakSet
+
+from llm_service.config.settings import Settings
+from llm_service.errors import DatabaseUnusableError
+from llm_service.telemetry.pipeline import forks
+from llm_service.telemetry.pipeline.alarm import DropAlarm, OnDrop
+from llm_service.telemetry.pipeline.committer import Committer, Step
+from llm_service.telemetry.pipeline.driving import Action, Do, Driver, next_action
+from llm_service.telemetry.pipeline.inline import InlineWriter
+from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult
+from llm_service.telemetry.pipeline.queue import RecordQueue
+from llm_service.telemetry.pipeline.stats import Stats, stats_of
+from llm_service.telemetry.pipeline.waiters import ThreadWaiter, Waiter
+from llm_service.telemetry.stores.base import BatchWriter
+from llm_service.telemetry.stores.housekeeping import tidy_wal, trim_wal
+from llm_service.telemetry.stores.opening import open_for_writing
+from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
+
+__all__ = ["Engine"]
+
+_LOG: Final = logging.getLogger("llm_service.telemetry")
+_TIDY_AFTER: Final = 2.0
+"""Seconds of idleness after which the WAL is truncated; tried again as often while a foreign reader is in the way."""
+
+_FORK_WAITS: Final = 2.0
+"""Seconds a fork waits for a commit under way. Longer than SQLite waits for a lock."""
+
+
+class Engine:
+    """See the module.
+
+    Args:
+        settings: how it behaves.
+        start_driver: starts a driver for the calling thread, or returns None where none can live there.
+        on_drop: the user's callback for lost records.
+        make_writer: builds the store's side from a writer id and the settings.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        start_driver: Callable[["Engine"], Driver | None],
+        on_drop: OnDrop | None = None,
+        make_writer: Callable[[str, Settings], BatchWriter] | None = None,
+    ) -> None:
+        self.settings = settings
+        self._start_driver = start_driver
+        self._make_writer = make_writer or _sqlite_writer
+        self._alarm = DropAlarm(on_drop)
+        self.queue = RecordQueue(
+            max_records=settings.queue_max_records,
+            max_bytes=settings.queue_max_bytes,
+            overflow=settings.overflow,
+            on_wake=self._wake,
+            on_drop=self._alarm,
+        )
+        self.stores_nothing = not settings.enabled or settings.privacy_level == "none"
+        if not settings.enabled:
+            self.queue.refuse(DropReason.DISABLED)
+        elif settings.privacy_level == "none":
+            self.queue.refuse(DropReason.PRIVACY)
+        self.closing = False
+        self.closed = False
+        self._begin()
+        forks.watch(self)
+
+    def _begin(self) -> None:
+        """All that belongs to one process."""
+        self.commit_lock = threading.Lock()
+        self._fork_ready = False
+        self._driver_lock = threading.RLock()
+        self._driver: Driver | None = None
+        self._exit_hooked = False
+        self._give_up = False
+        self._tidy_at: float | None = None
+        self.driven = False
+        self._bad_values: Counter[str] = Counter()
+        self._retirement: list[Waiter] = []
+        self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+        self.committer = Committer(
+            self.queue, self._make_writer(str(uuid4()), self.settings), self.settings.db_path, self._after_commit
+        )
+        self.inline = InlineWriter(self)
+
+    # What drivers ask and do
+
+    def next_action(self) -> Action:
+        """What a driver does now."""
+        if self._give_up:
+            return Action(Do.FINISH)
+        idle_for = None if self._tidy_at is None else self._tidy_at - monotonic()
+        return next_action(self.queue.backlog(), self.settings, closing=self.closing, tidy_in=idle_for)
+
+    def open_connection(self) -> Any:
+        """Open the database, creating it where needed; blocks, and raises what `open_for_writing` raises."""
+        return open_for_writing(self.settings.db_path, time_ns() // 1000)
+
+    def step(self, connection: Any) -> Step:
+        """Commit the next batch; the caller holds the commit lock."""
+        step = self.committer.step(connection)
+        if self._give_up:
+            self.queue.abandon_in_flight(DropReason.SHUTDOWN)
+        return step
+
+    def tidy(self, connection: Any) -> None:
+        """Truncate the WAL in an idle moment; where a reader is in the way, try again later. As for `step`."""
+        done = tidy_wal(connection)
+        self._tidy_at = None if done else monotonic() + _TIDY_AFTER
+
+    def _after_commit(self, connection: Any) -> None:
+        self._tidy_at = monotonic() + _TIDY_AFTER
+        trim_wal(connection, self.settings.db_path)
+
+    # Drivers come and go
+
+    def ensure_driver(self) -> bool:
+        """Start a driver in the calling thread if none is alive; whether one is."""
+        with self._driver_lock:
+            driver = self._driver
+            if driver is not None and driver.is_alive():
+                return True
+            if driver is not None:
+                driver.discard()
+                self._driver = None
+            if self.stores_nothing or self.closed:
+                return False
+            self._hook_exit()
+            self._driver = self._start_driver(self)
+            self.driven = self.driven or self._driver is not None
+            return self._driver is not None
+
+    async def wait_ready(self) -> None:
+        """Wait until the driver has tried to open the file once, where it lives on the caller's loop."""
+        driver = self._driver
+        if driver is not None:
+            await driver.ready()
+
+    def retire(self, driver: Driver) -> None:
+        """A driver has ended: another loop takes over what waits, or the next record starts another driver."""
+        with self._driver_lock:
+            if self._driver is driver:
+                self._driver = None
+            told, self._retirement = self._retirement, []
+        self._finish_giving_up()
+        if self.closing and self.queue.empty():
+            self.inline.close()
+            self.finished()
+        for waiter in told:
+            waiter.resolve(None)
+        if not self.queue.arm(1) and not self._give_up and not self._hand_over():
+            self.queue.rearm()
+
+    def when_retired(self, waiter: Waiter) -> None:
+        """Tell the waiter once no driver runs any more."""
+        with self._driver_lock:
+            if self._driver is not None and self._driver.is_alive():
+                self._retirement.append(waiter)
+                return
+        waiter.resolve(None)
+
+    def remember_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A loop that uses this engine and may take the writer over when its loop ends."""
+        self._loops.add(loop)
+
+    def forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A loop that is not to take the writer over."""
+        self._loops.discard(loop)
+
+    def _hand_over(self) -> bool:
+        for loop in list(self._loops):
+            if not loop.is_closed():
+                with suppress(RuntimeError):  # closed this very moment
+                    loop.call_soon_threadsafe(self.ensure_driver)
+                    return True
+        return False
+
+    def wake_driver(self) -> None:
+        """Have the driver look again, if there is one."""
+        driver = self._driver
+        if driver is not None:
+            driver.wake()
+
+    def _wake(self) -> None:
+        """The queue's `on_wake`: from any thread, signal handler or `__del__`; never raises."""
+        driver = self._driver
+        if driver is not None and driver.wake():
+            return
+        try:
+            started = self.ensure_driver()
+        except Exception:  # noqa: BLE001 - logged with its traceback; the next record tries again
+            _LOG.exception("telemetry: the writer could not be started")
+            started = False
+        if not started:
+            self.queue.rearm()
+
+    # What an invocation says
+
+    def lose_invalid(self) -> None:
+        """Count a record that could not be made at all."""
+        self.queue.refuse_one(DropReason.INVALID)
+
+    def count_bad_value(self, field: str) -> bool:
+        """Count a value that was left out; True the first time for this field."""
+        self._bad_values[field] += 1
+        return self._bad_values[field] == 1
+
+    # Ends
+
+    def open_inline(self, deadline: float) -> None:
+        """Open the file for commits in the callers' own threads; see `InlineWriter.open`."""
+        self.inline.open(deadline)
+        self._hook_exit()
+
+    def close_inline(self, deadline: float) -> FlushResult:
+        """Close from the calling thread, which commits what waits until `deadline` (monotonic seconds)."""
+        self.begin_close()
+        waiter = ThreadWaiter()
+        barrier = self.queue.barrier(waiter, wake=False)
+        self.inline.drive(lambda: waiter.outcome is not None, deadline)
+        if barrier.pending:
+            self.give_up()
+        driver = self._driver
+        if driver is not None:
+            driver.join(max(0.5, min(deadline - monotonic(), 86_400.0)))
+        self.inline.close()
+        self.finished()
+        return self.queue.withdraw(barrier)
+
+    def begin_close(self) -> None:
+        """Take no more records; drivers end once what is held has been settled."""
+        self.closing = True
+        if not self.stores_nothing:
+            self.queue.refuse(DropReason.CLOSED)
+        self.wake_driver()
+
+    def give_up(self) -> None:
+        """A close's deadline has passed: drop what waits, and have the driver end whatever the disk does."""
+        self._give_up = True
+        self.queue.abandon(DropReason.SHUTDOWN, in_flight=False)
+        self._finish_giving_up()
+        self.wake_driver()
+
+    def _finish_giving_up(self) -> None:
+        """Drop the batch in flight as well; while it is being committed, that is left to the committing thread."""
+        if self._give_up and self.commit_lock.acquire(blocking=False):
+            try:
+                self.queue.abandon_in_flight(DropReason.SHUTDOWN)
+            finally:
+                self.commit_lock.release()
+
+    def finished(self) -> None:
+        """Everything is settled and let go of."""
+        self._finish_giving_up()
+        self.closed = True
+        if self._exit_hooked:
+            self._exit_hooked = False
+            atexit.unregister(self._at_exit)
+
+    def stats(self) -> Stats:
+        """The engine's state, from memory alone."""
+        driver = self._driver
+        alive = driver is not None and driver.is_alive()
+        return stats_of(
+            self.queue,
+            self.committer.commits,
+            bad_values=self._bad_values.total(),
+            closed=self.closed,
+            writer_alive=alive,
+        )
+
+    def forgotten(self) -> None:
+        """The face was collected without a close: finish in the background, or at exit, and say so once."""
+        if self.closing or self.closed:
+            return
+        busy = self.driven or not self.queue.empty()
+        self.begin_close()
+        driver = self._driver
+        if (driver is None or not driver.is_alive()) and self.queue.empty():
+            self.inline.close()
+            self.finished()
+        if busy:
+            self._warn_forgotten()
+
+    def _hook_exit(self) -> None:
+        if self._exit_hooked:
+            return
+        self._exit_hooked = True
+        with suppress(RuntimeError):  # already shutting down: then nothing can be hooked
+            atexit.register(self._at_exit)
+        processes = sys.modules.get("multiprocessing.process")
+        if processes is not None and processes.parent_process() is not None:
+            # A forked worker of multiprocessing ends without atexit; its own finalizers do run.
+            from multiprocessing.util import Finalize  # noqa: PLC0415 - loaded already, or not needed
+
+            Finalize(None, self._at_exit, exitpriority=100)
+
+    def _at_exit(self) -> None:
+        """The last drain: plain sqlite3 in this thread, since no thread may be started any more."""
+        if self.closed:
+            return
+        forgotten = not self.closing and (self.driven or not self.queue.empty())
+        self.closing = True
+        deadline = monotonic() + self.settings.close_timeout
+        driver = self._driver
+        if driver is not None:
+            driver.discard()
+            driver.join(self.settings.close_timeout)
+        waiter = ThreadWaiter()
+        barrier = self.queue.barrier(waiter, wake=False)
+        self.inline.drive(lambda: waiter.outcome is not None, deadline)
+        left = self.queue.withdraw(barrier).pending
+        self.begin_close()
+        if left:
+            self.give_up()
+            _LOG.error("telemetry: %d records could not be written before the process ended", left)
+        self.inline.close()
+        self.finished()
+        if forgotten:
+            self._warn_forgotten()
+
+    def _warn_forgotten(self) -> None:
+        warnings.warn(
+            f"a telemetry logger for {self.settings.db_path} was not closed; use it in a with block, or call its "
+            "close() or aclose(). What it had accepted is written all the same",
+            ResourceWarning,
+            stacklevel=2,
+        )
+
+    def before_fork(self) -> None:
+        """Close the connections between two commits, and hold commits off until the fork is over; see `forks`."""
+        self._fork_ready = self.commit_lock.acquire(timeout=_FORK_WAITS)
+        if not self._fork_ready:
+            return
+        self.inline.let_go()
+        driver = self._driver
+        if driver is not None:
+            driver.let_go()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on committing."""
+        if self._fork_ready:
+            self.commit_lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """Own nothing of the parent's: no record, no lock, no connection."""
+        ready = self._fork_ready
+        if self._driver is not None:
+            forks.leak(self._driver)
+        self.inline.leak()
+        self.queue.reset()
+        self._alarm.reset()
+        self._begin()
+        if not ready and not self.stores_nothing:
+            # A commit hung, so its connection came along: a second one here would take no locks.
+            self.committer.fatal = DatabaseUnusableError(
+                f"{self.settings.db_path} cannot be used in a child that was forked while a commit hung",
+                self.settings.db_path,
+            )
+            self.queue.refuse(DropReason.STORE_FAILED)
+
+
+def _sqlite_writer(writer_id: str, settings: Settings) -> BatchWriter:
+    return SqliteBatchWriter(writer_id, settings.privacy_level)

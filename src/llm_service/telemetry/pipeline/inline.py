@@ -1,0 +1,112 @@
+"""The calling thread commits by itself: the sync face's way, and the last drain's.
+
+Threads that call at the same time form groups: the one that holds the commit lock commits for all that wait, and the
+others find their records done.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from threading import TIMEOUT_MAX
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+
+from llm_service.telemetry.pipeline import forks
+from llm_service.telemetry.pipeline.policy import retry_delay
+
+if TYPE_CHECKING:
+    from llm_service.telemetry.pipeline.committer import Step
+    from llm_service.telemetry.pipeline.engine import Engine
+
+__all__ = ["InlineWriter"]
+
+
+class InlineWriter:
+    """Owns one connection, used by one thread at a time under the engine's commit lock."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._connection: Any = None
+
+    def open(self, deadline: float) -> None:
+        """Open the database now, trying again while it is locked by others that set it up.
+
+        Raises:
+            Exception: the last failure, once `deadline` (monotonic seconds) has passed or where no retry helps.
+        """
+        failures = 0
+        while True:
+            try:
+                with self._engine.commit_lock:
+                    self._ensure_connection()
+            except Exception as error:
+                failures += 1
+                if self._engine.committer.is_hopeless(error) or monotonic() >= deadline:
+                    raise
+                sleep(retry_delay(failures))
+            else:
+                return
+
+    def drive(self, done: Callable[[], bool], deadline: float) -> bool:
+        """Commit until `done()`, or until `deadline` (monotonic seconds) has passed; returns `done()`."""
+        engine = self._engine
+        while not done():
+            left = deadline - monotonic()
+            if left <= 0 or not engine.commit_lock.acquire(timeout=min(left, TIMEOUT_MAX)):
+                return done()
+            try:
+                if done():
+                    return True
+                step = self._step()
+            finally:
+                engine.commit_lock.release()
+            if step.retry_in is not None:
+                sleep(max(0.0, min(step.retry_in, deadline - monotonic())))
+            elif not step.committed:
+                return done()  # nothing waits: what is awaited cannot come from here
+        return True
+
+    def step(self) -> "Step":
+        """One commit in this thread."""
+        with self._engine.commit_lock:
+            return self._step()
+
+    def tidy(self) -> None:
+        """Housekeeping in this thread."""
+        with self._engine.commit_lock:
+            if self._connection is not None:
+                self._engine.tidy(self._connection)
+
+    def close(self) -> None:
+        """Close the connection, unless another thread is stuck in a commit with it."""
+        if self._connection is not None and self._engine.commit_lock.acquire(timeout=1.0):
+            try:
+                self.let_go()
+            finally:
+                self._engine.commit_lock.release()
+
+    def let_go(self) -> None:
+        """Close the connection; the caller holds the commit lock. The next commit opens another."""
+        if self._connection is not None:
+            with suppress(Exception):
+                self._connection.close()
+            self._connection = None
+
+    def leak(self) -> None:
+        """In a forked child: never touch a connection of the parent's, not even to close it."""
+        if self._connection is not None:
+            forks.leak(self._connection)
+
+    def _ensure_connection(self) -> Any:
+        if self._connection is None:
+            self._connection = self._engine.open_connection()
+        return self._connection
+
+    def _step(self) -> "Step":
+        try:
+            connection = self._ensure_connection()
+        except Exception as error:  # noqa: BLE001 - counted, logged and paced like a failed commit
+            return self._engine.committer.failed(error)
+        step = self._engine.step(connection)
+        if step.reopen:
+            self.let_go()
+        return step

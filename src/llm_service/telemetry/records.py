@@ -1,0 +1,450 @@
+"""The record of one LLM call: checked where it is made, immutable, cheap, and ready to be bound as a row.
+
+The values live in two tuples, the columns that every call fills and the extensions that few do, so that a plain record
+costs one tuple, and a batch of plain records binds thirteen columns instead of thirty-seven.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from json import loads
+from time import time_ns
+from typing import Any, Final, Generic, Literal, NoReturn, Self, TypeVar, cast, overload
+
+from llm_service.config.settings import PrivacyLevel
+from llm_service.errors import RecordError
+from llm_service.telemetry import fields
+from llm_service.telemetry.fields import KNOWN_NAMES, LEVELS, MAX_COST_USD, MAX_LATENCY_MS, MAX_NAME_CHARS, MAX_TOKENS
+from llm_service.telemetry.ids import Uuid7Source
+from llm_service.telemetry.timestamps import from_microseconds
+
+__all__ = ["CARD_FIELDS", "CONTENT_FIELDS", "EXTENSION_FIELDS", "FIELDS", "InvocationRecord", "Status", "new_id"]
+
+Status = Literal["success", "error", "timeout"]
+UsageSource = Literal["reported", "partial", "estimated", "missing"]
+CostSource = Literal["reported", "computed", "unknown"]
+Amount = float | int | Decimal
+
+CARD_FIELDS: Final = (
+    "invocation_id",
+    "timestamp",
+    "agent_name",
+    "tool_name",
+    "model_name",
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cost_usd",
+    "latency_ms",
+    "status",
+    "error_message",
+    "privacy_level",
+)
+"""The columns that every record fills, in the order of `InvocationRecord.card`."""
+
+EXTENSION_FIELDS: Final = (
+    "provider",
+    "operation",
+    "request_model",
+    "response_id",
+    "request_id",
+    "session_id",
+    "user_id",
+    "trace_id",
+    "span_id",
+    "parent_invocation_id",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "usage_source",
+    "cost_source",
+    "ttft_ms",
+    "stream",
+    "finish_reason",
+    "attempts",
+    "http_status",
+    "error_type",
+    "source",
+    "tags",
+    "metadata",
+)
+"""The optional columns, in the order of `InvocationRecord.extensions`; NULL where unknown."""
+
+CONTENT_FIELDS: Final = ("prompt", "response")
+"""Text that never stands in `invocations`."""
+
+FIELDS: Final = (*CARD_FIELDS, *EXTENSION_FIELDS, *CONTENT_FIELDS)
+
+_PLAIN: Final = (None,) * (len(EXTENSION_FIELDS) + len(CONTENT_FIELDS))
+_BASE_SIZE: Final = 700
+"""Bytes of a plain record and its place in the queue: objects, tuples, id and numbers [measured with tracemalloc]."""
+_TEXT_SIZE: Final = 56
+
+_T = TypeVar("_T")
+new_id = Uuid7Source()
+
+
+class _At(Generic[_T]):
+    """Reads one field out of a record's tuples."""
+
+    __slots__ = ("_decode", "_index", "_slot")
+
+    def __init__(
+        self, slot: Literal["card", "extensions"], index: int, decode: Callable[[Any], Any] | None = None
+    ) -> None:
+        self._slot = slot
+        self._index = index
+        self._decode = decode
+
+    @overload
+    def __get__(self, record: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(self, record: object, owner: type, /) -> _T: ...
+    def __get__(self, record: object, owner: type, /) -> Self | _T:
+        if record is None:
+            return self
+        values = getattr(record, self._slot)
+        value = None if values is None else values[self._index]
+        return cast("_T", value if value is None or self._decode is None else self._decode(value))
+
+
+class InvocationRecord:
+    """One LLM call.
+
+    Every argument may be left out; None means unknown and is stored as NULL, never as 0. Prompt tokens include cached
+    ones, completion tokens include reasoning ones. `total_tokens` is kept as reported, since some providers count more
+    than the sum; where it is None and both parts are known it is their sum. `cost_usd` None means "not known yet".
+
+    Args:
+        invocation_id: any non-empty text up to 200 characters, unique in the file; default a new UUIDv7.
+        agent_name, tool_name, model_name: who called what; up to 200 characters, None where unknown, never empty.
+        prompt_tokens, completion_tokens, total_tokens: 0 to 10**12.
+        cost_usd: USD, 0 to 1,000,000; int, float or Decimal.
+        latency_ms: milliseconds from request to last byte, 0 to 10**10.
+        status: `success`, `error` or `timeout`.
+        error_message: cut to 65,536 characters here, and to 500 before it is stored at level `metadata`.
+        privacy_level: may only lower the logger's level for this record; None takes the logger's.
+        timestamp: aware datetime of the call's start or end, as the caller prefers; default now. Stored as UTC.
+        provider, operation, request_model, response_id, request_id, session_id, user_id, trace_id, span_id,
+            parent_invocation_id, finish_reason, error_type, source: text up to 200 characters.
+        cache_read_tokens, cache_write_tokens, reasoning_tokens: parts of the counts above.
+        usage_source: `reported`, `partial`, `estimated` or `missing`.
+        cost_source: `reported`, `computed` or `unknown`.
+        ttft_ms: milliseconds to the first token.
+        stream: whether the answer was streamed.
+        attempts: 1 to 1,000,000, retries included.
+        http_status: 100 to 599.
+        tags: a list of str, stored as a JSON array.
+        metadata: a dict of JSON values, stored as a JSON object of at most 65,536 characters.
+        prompt, response: text up to 16 Mi characters; never stored at level `metadata`.
+
+    Raises:
+        RecordError: a `ValueError` naming field, value and remedy, for NaN, negative or huge numbers, NUL characters,
+            lone surrogates, naive timestamps, over-long names, or a total below the sum of its parts.
+
+    Immutable, hashable, comparable and picklable. `size` is the bytes it is taken to need in memory.
+    """
+
+    __slots__ = ("card", "extensions", "size")
+
+    card: tuple[Any, ...]
+    extensions: tuple[Any, ...] | None
+    size: int
+
+    invocation_id = _At[str]("card", 0)
+    timestamp = _At[datetime]("card", 1, from_microseconds)
+    agent_name = _At[str | None]("card", 2)
+    tool_name = _At[str | None]("card", 3)
+    model_name = _At[str | None]("card", 4)
+    prompt_tokens = _At[int | None]("card", 5)
+    completion_tokens = _At[int | None]("card", 6)
+    total_tokens = _At[int | None]("card", 7)
+    cost_usd = _At[float | None]("card", 8)
+    latency_ms = _At[float | None]("card", 9)
+    status = _At[Status]("card", 10)
+    error_message = _At[str | None]("card", 11)
+    privacy_level = _At[PrivacyLevel | None]("card", 12)
+    provider = _At[str | None]("extensions", 0)
+    operation = _At[str | None]("extensions", 1)
+    request_model = _At[str | None]("extensions", 2)
+    response_id = _At[str | None]("extensions", 3)
+    request_id = _At[str | None]("extensions", 4)
+    session_id = _At[str | None]("extensions", 5)
+    user_id = _At[str | None]("extensions", 6)
+    trace_id = _At[str | None]("extensions", 7)
+    span_id = _At[str | None]("extensions", 8)
+    parent_invocation_id = _At[str | None]("extensions", 9)
+    cache_read_tokens = _At[int | None]("extensions", 10)
+    cache_write_tokens = _At[int | None]("extensions", 11)
+    reasoning_tokens = _At[int | None]("extensions", 12)
+    usage_source = _At[UsageSource | None]("extensions", 13)
+    cost_source = _At[CostSource | None]("extensions", 14)
+    ttft_ms = _At[float | None]("extensions", 15)
+    stream = _At[bool | None]("extensions", 16, bool)
+    finish_reason = _At[str | None]("extensions", 17)
+    attempts = _At[int | None]("extensions", 18)
+    http_status = _At[int | None]("extensions", 19)
+    error_type = _At[str | None]("extensions", 20)
+    source = _At[str | None]("extensions", 21)
+    tags = _At[list[str] | None]("extensions", 22, loads)
+    metadata = _At[dict[str, Any] | None]("extensions", 23, loads)
+    prompt = _At[str | None]("extensions", 24)
+    response = _At[str | None]("extensions", 25)
+
+    def __init__(  # noqa: C901, PLR0912, PLR0915 - each test stands in place: a call for each would double the cost
+        self,
+        invocation_id: str | None = None,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        prompt_tokens: int | None = None,
+        completion_tokens: int | None = None,
+        total_tokens: int | None = None,
+        cost_usd: Amount | None = None,
+        latency_ms: Amount | None = None,
+        status: Status = "success",
+        error_message: str | None = None,
+        privacy_level: PrivacyLevel | None = None,
+        timestamp: datetime | None = None,
+        provider: str | None = None,
+        operation: str | None = None,
+        request_model: str | None = None,
+        response_id: str | None = None,
+        request_id: str | None = None,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        trace_id: str | None = None,
+        span_id: str | None = None,
+        parent_invocation_id: str | None = None,
+        cache_read_tokens: int | None = None,
+        cache_write_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        usage_source: UsageSource | None = None,
+        cost_source: CostSource | None = None,
+        ttft_ms: Amount | None = None,
+        stream: bool | None = None,  # noqa: FBT001 - one of many optional fields
+        finish_reason: str | None = None,
+        attempts: int | None = None,
+        http_status: int | None = None,
+        error_type: str | None = None,
+        source: str | None = None,
+        tags: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        prompt: str | None = None,
+        response: str | None = None,
+    ) -> None:
+        # Each line tests the common case in place and calls the slow check only when that fails.
+        if invocation_id is None:
+            invocation_id = new_id()
+        elif not (
+            type(invocation_id) is str
+            and 0 < len(invocation_id) <= MAX_NAME_CHARS
+            and invocation_id.isascii()
+            and "\0" not in invocation_id
+        ):
+            invocation_id = fields.required_id("invocation_id", invocation_id)
+        try:
+            if agent_name not in KNOWN_NAMES:
+                agent_name = fields.name("agent_name", agent_name)
+            if tool_name not in KNOWN_NAMES:
+                tool_name = fields.name("tool_name", tool_name)
+            if model_name not in KNOWN_NAMES:
+                model_name = fields.name("model_name", model_name)
+        except TypeError:  # unhashable: let the slow check name it
+            agent_name = fields.name("agent_name", agent_name)
+            tool_name = fields.name("tool_name", tool_name)
+            model_name = fields.name("model_name", model_name)
+        if type(prompt_tokens) is not int or not 0 <= prompt_tokens <= MAX_TOKENS:
+            prompt_tokens = fields.tokens("prompt_tokens", prompt_tokens)
+        if type(completion_tokens) is not int or not 0 <= completion_tokens <= MAX_TOKENS:
+            completion_tokens = fields.tokens("completion_tokens", completion_tokens)
+        if type(total_tokens) is not int or not 0 <= total_tokens <= MAX_TOKENS:
+            total_tokens = fields.tokens("total_tokens", total_tokens)
+        if total_tokens is None:
+            if prompt_tokens is not None and completion_tokens is not None:
+                total_tokens = prompt_tokens + completion_tokens
+                if total_tokens > MAX_TOKENS:
+                    total_tokens = fields.tokens("total_tokens", total_tokens)
+        elif total_tokens < (prompt_tokens or 0) + (completion_tokens or 0):
+            raise RecordError("total_tokens", total_tokens, "it is below prompt_tokens + completion_tokens")
+        if type(cost_usd) is not float or not 0.0 <= cost_usd <= MAX_COST_USD:
+            cost_usd = fields.amount("cost_usd", cost_usd, MAX_COST_USD, "USD")
+        if (type(latency_ms) is not int and type(latency_ms) is not float) or not 0 <= latency_ms <= MAX_LATENCY_MS:
+            latency_ms = fields.amount("latency_ms", latency_ms, MAX_LATENCY_MS, "milliseconds")
+        if status != "success":
+            status = cast("Status", fields.status("status", status))
+        size = _BASE_SIZE
+        if error_message is not None:
+            error_message = cast("str", fields.message("error_message", error_message))
+            size += _text_bytes(error_message)
+        if privacy_level is not None:
+            privacy_level = cast("PrivacyLevel | None", fields.choice("privacy_level", privacy_level, LEVELS))
+        microseconds = time_ns() // 1000 if timestamp is None else fields.moment("timestamp", timestamp)
+        _set_card(
+            self,
+            (
+                invocation_id,
+                microseconds,
+                agent_name,
+                tool_name,
+                model_name,
+                prompt_tokens,
+                completion_tokens,
+                total_tokens,
+                cost_usd,
+                latency_ms,
+                status,
+                error_message,
+                privacy_level,
+            ),
+        )
+        extensions = (
+            provider,
+            operation,
+            request_model,
+            response_id,
+            request_id,
+            session_id,
+            user_id,
+            trace_id,
+            span_id,
+            parent_invocation_id,
+            cache_read_tokens,
+            cache_write_tokens,
+            reasoning_tokens,
+            usage_source,
+            cost_source,
+            ttft_ms,
+            stream,
+            finish_reason,
+            attempts,
+            http_status,
+            error_type,
+            source,
+            tags,
+            metadata,
+            prompt,
+            response,
+        )
+        try:
+            plain = extensions == _PLAIN
+        except Exception:  # noqa: BLE001 - a value that cannot be compared (an array): its own check names it
+            plain = False
+        if plain:
+            _set_extensions(self, None)
+        else:
+            checked = tuple(
+                None if value is None else check(field, value)
+                for (field, check), value in zip(_EXTENSION_CHECKS, extensions, strict=True)
+            )
+            _set_extensions(self, checked)
+            size += 8 * len(checked) + sum(_text_bytes(value) for value in checked if isinstance(value, str))
+        _set_size(self, size)
+
+    def replace(self, **changes: Any) -> "InvocationRecord":
+        """A copy with some fields changed, checked anew. A total that was the sum of its parts follows them."""
+        kept = self.to_dict()
+        if "prompt_tokens" in changes or "completion_tokens" in changes:
+            prompt, completion = self.prompt_tokens, self.completion_tokens
+            if prompt is not None and completion is not None and self.total_tokens == prompt + completion:
+                del kept["total_tokens"]
+        return InvocationRecord(**{**kept, **changes})
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields by name, as the constructor takes them."""
+        return {field: getattr(self, field) for field in FIELDS}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, InvocationRecord):
+            return NotImplemented
+        return self.card == other.card and self.extensions == other.extensions
+
+    def __hash__(self) -> int:
+        return hash((self.card, self.extensions))
+
+    def __repr__(self) -> str:
+        # Free text (messages, content, metadata) may hold secrets and stays out of logs.
+        shown = (
+            "invocation_id",
+            "agent_name",
+            "tool_name",
+            "model_name",
+            "status",
+            "total_tokens",
+            "cost_usd",
+            "latency_ms",
+        )
+        return f"InvocationRecord({', '.join(f'{field}={getattr(self, field)!r}' for field in shown)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self.card, self.extensions, self.size)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"InvocationRecord is immutable; make another with record.replace({name}=...)")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"InvocationRecord is immutable; {name} cannot be deleted")
+
+
+def _text_bytes(value: str) -> int:
+    return _TEXT_SIZE + (len(value) if value.isascii() else 4 * len(value))
+
+
+def _restore(card: tuple[Any, ...], extensions: tuple[Any, ...] | None, size: int) -> InvocationRecord:
+    record = InvocationRecord.__new__(InvocationRecord)
+    _set_card(record, card)
+    _set_extensions(record, extensions)
+    _set_size(record, size)
+    return record
+
+
+# The slots' own setters: `InvocationRecord.__setattr__` refuses, and `object.__setattr__` costs twice as much.
+_set_card: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["card"].__set__
+_set_extensions: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["extensions"].__set__
+_set_size: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["size"].__set__
+
+
+def _ttft(field: str, value: object) -> float | int | None:
+    return fields.amount(field, value, MAX_LATENCY_MS, "milliseconds")
+
+
+def _usage_source(field: str, value: object) -> str | None:
+    return fields.choice(field, value, fields.USAGE_SOURCES)
+
+
+def _cost_source(field: str, value: object) -> str | None:
+    return fields.choice(field, value, fields.COST_SOURCES)
+
+
+def _attempts(field: str, value: object) -> int | None:
+    return fields.whole(field, value, 1, fields.MAX_COUNT)
+
+
+def _http_status(field: str, value: object) -> int | None:
+    return fields.whole(field, value, 100, 599)
+
+
+_SPECIAL_CHECKS: Final[dict[str, Callable[[str, object], Any]]] = {
+    "cache_read_tokens": fields.tokens,
+    "cache_write_tokens": fields.tokens,
+    "reasoning_tokens": fields.tokens,
+    "usage_source": _usage_source,
+    "cost_source": _cost_source,
+    "ttft_ms": _ttft,
+    "stream": fields.flag,
+    "attempts": _attempts,
+    "http_status": _http_status,
+    "tags": fields.tags,
+    "metadata": fields.metadata,
+    "prompt": fields.content,
+    "response": fields.content,
+}
+_EXTENSION_CHECKS: Final = tuple(
+    (field, _SPECIAL_CHECKS.get(field, fields.label)) for field in (*EXTENSION_FIELDS, *CONTENT_FIELDS)
+)

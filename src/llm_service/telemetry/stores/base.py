@@ -1,0 +1,54 @@
+"""What the writer asks of a store, and what it is told: no SQLite in sight."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from llm_service.telemetry.records import InvocationRecord
+
+__all__ = ["BatchWriter", "Fault", "WriteResult"]
+
+
+class Fault(Enum):
+    """What a failed write means for the batch."""
+
+    TRANSIENT = "transient"
+    """Locked, full, failing: the same batch is tried again after a pause."""
+    UNUSABLE = "unusable"
+    """The file cannot hold telemetry; no retry will help."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What became of a committed batch. Positions count from 0 within the batch.
+
+    Attributes:
+        duplicates: positions of records whose id was stored already.
+        quarantined: positions of records that SQLite refused, now in `dead_letters`.
+    """
+
+    duplicates: frozenset[int] = frozenset()
+    quarantined: frozenset[int] = frozenset()
+
+
+class BatchWriter(Protocol):
+    """Writes one batch in one transaction, or raises with nothing written."""
+
+    def write(
+        self, connection: Any, batch: Sequence[InvocationRecord], *, batch_no: int, durable: bool, slice_rows: int
+    ) -> WriteResult:
+        """Commit the batch, or find that an earlier try with this `batch_no` did.
+
+        Args:
+            connection: the store's own connection, used by one thread at a time.
+            batch: the records; the same ones at every try of one `batch_no`.
+            batch_no: rises by one with each batch of this writer.
+            durable: True makes the commit survive a power cut.
+            slice_rows: how many rows are built between two statements.
+        """
+        ...
+
+    def classify(self, error: Exception) -> Fault:
+        """What an exception of `write` or of opening means."""
+        ...

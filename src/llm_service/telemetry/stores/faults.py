@@ -1,0 +1,46 @@
+"""What SQLite's errors mean: try again, give the file up, or set one record aside."""
+
+import sqlite3
+from typing import Final
+
+from llm_service.errors import DatabaseUnusableError
+from llm_service.telemetry.stores.base import Fault
+
+__all__ = ["classify", "is_duplicate", "is_poison"]
+
+_UNUSABLE_CODES: Final = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
+# A statement failed because of what it was given, not because of the file. SQLITE_ERROR is not here: it means that the
+# tables are not what they should be, and every record would be set aside one by one.
+_POISON_CODES: Final = frozenset(
+    {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE}
+)
+
+
+def _primary_code(error: BaseException) -> int | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def classify(error: Exception) -> Fault:
+    """Whether trying the same batch again can help."""
+    if isinstance(error, DatabaseUnusableError) or _primary_code(error) in _UNUSABLE_CODES:
+        return Fault.UNUSABLE
+    return Fault.TRANSIENT
+
+
+def is_duplicate(error: BaseException) -> bool:
+    """Whether a unique index refused the row."""
+    return getattr(error, "sqlite_errorcode", None) in {
+        sqlite3.SQLITE_CONSTRAINT_UNIQUE,
+        sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY,
+    }
+
+
+def is_poison(error: BaseException) -> bool:
+    """Whether the fault lies in a record: SQLite refused a value, or it could not be bound at all."""
+    code = _primary_code(error)
+    if code is not None:
+        return code in _POISON_CODES
+    return isinstance(
+        error, OverflowError | ValueError | TypeError | LookupError | sqlite3.ProgrammingError | sqlite3.DataError
+    ) or type(error) in {sqlite3.InterfaceError, sqlite3.Error}

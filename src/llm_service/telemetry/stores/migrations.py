@@ -1,0 +1,47 @@
+"""How an older file becomes today's: one step for each version, committed together with its record.
+
+`schema.sql` is the newest schema whole; `STEPS[n]` holds the statements that lead from version n to n + 1. A test
+builds the oldest file, migrates it, and compares it with a new one.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from typing import Final
+
+__all__ = ["STEPS", "VERSION", "create", "migrate", "schema_statements"]
+
+VERSION: Final = 1
+STEPS: Final[Mapping[int, Sequence[str]]] = {}
+
+
+def schema_statements() -> Iterator[str]:
+    """The statements of `schema.sql`, one by one (`executescript` would commit on its own)."""
+    pending = ""
+    for line in files("llm_service.telemetry").joinpath("schema.sql").read_text("utf-8").splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+
+
+def create(connection: sqlite3.Connection, now: str) -> None:
+    """Make all tables, inside the caller's transaction."""
+    for statement in schema_statements():
+        connection.execute(statement)
+    _record(connection, VERSION, now)
+
+
+def migrate(
+    connection: sqlite3.Connection, found: int, now: str, steps: Mapping[int, Sequence[str]] = STEPS, to: int = VERSION
+) -> None:
+    """Lead a file of version `found` to version `to`, inside the caller's transaction."""
+    for version in range(found, to):
+        for statement in steps[version]:
+            connection.execute(statement)
+        _record(connection, version + 1, now)
+
+
+def _record(connection: sqlite3.Connection, version: int, now: str) -> None:
+    connection.execute("INSERT INTO schema_version (version, applied_at) VALUES (?, ?)", (version, now))
+    connection.execute(f"PRAGMA user_version = {version:d}")

@@ -1,0 +1,132 @@
+"""Opening the file: made private, set up once however many processes try at once, refused where it is not ours.
+
+The database file, its -wal and its -shm are never opened here other than by SQLite: closing a descriptor of one drops
+every lock that this process holds on it (POSIX). A new file is made under another name and linked into place.
+"""
+
+import os
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from llm_service.errors import ForeignDatabaseError, NewerSchemaError, SQLiteTooOldError
+from llm_service.telemetry.stores import migrations
+from llm_service.telemetry.timestamps import microseconds_text
+
+__all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "open_for_writing"]
+
+OLDEST_SQLITE: Final = (3, 31, 0)
+APPLICATION_ID: Final = 0x4C4C4D54
+"""`LLMT`: tells our file from any other SQLite database."""
+BUSY_TIMEOUT_MS: Final = 200
+"""How long SQLite itself waits for a lock. Short, so that a close keeps its timeout; the writer tries again."""
+
+# Each pragma of a writing connection, and why.
+_PRAGMAS: Final = (
+    "synchronous = NORMAL",  # an application crash loses nothing; a durable batch raises it to FULL for its commit
+    "journal_size_limit = 4194304",  # a WAL that a reader made grow shrinks to 4 MiB at its next reset
+    "wal_autocheckpoint = 4000",  # a safety net of 16 MiB: the writer checkpoints itself, once waiters are gone
+    "cache_size = -4096",  # 4 MiB: the right edges of a table and its indexes
+    "temp_store = MEMORY",  # no temporary file beside the database
+)
+
+
+def open_for_writing(
+    path: Path, now_us: int, sqlite_version: tuple[int, ...] = sqlite3.sqlite_version_info
+) -> sqlite3.Connection:
+    """Open the file once, creating and setting it up where needed.
+
+    Blocks for at most a few busy timeouts; the caller tries again where the error is transient.
+
+    Args:
+        path: absolute path of the database.
+        now_us: microseconds since 1970, recorded with a new schema version.
+        sqlite_version: the linked library's version.
+
+    Raises:
+        SQLiteTooOldError, NewerSchemaError, ForeignDatabaseError: nothing was changed, and no retry will help.
+        sqlite3.Error, OSError: the file could not be opened this time.
+    """
+    if sqlite_version < OLDEST_SQLITE:
+        found, wanted = (".".join(map(str, version)) for version in (sqlite_version, OLDEST_SQLITE))
+        raise SQLiteTooOldError(
+            f"SQLite {found} is linked; {wanted} or newer is needed: upgrade Python or SQLite", path
+        )
+    if not path.exists():
+        _create_private(path)
+    elif path.stat().st_size > 0:
+        _refuse_strangers(path)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
+        _set_up(connection, microseconds_text(now_us))
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _create_private(path: Path) -> None:
+    """Put an empty file of mode 0600 in place, unless another process was first."""
+    _make_private_folder(path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 by its contract
+    os.close(descriptor)
+    try:
+        os.link(name, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.unlink(name)  # noqa: PTH108 - the pair of mkstemp
+
+
+def _make_private_folder(folder: Path) -> None:
+    """Each folder that is missing is made 0700; `mkdir(parents=True)` would leave those above to the umask."""
+    if not folder.is_dir():
+        _make_private_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Look through a read-only connection, whose close writes nothing, before anything may change."""
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        connection.close()
+    if application == APPLICATION_ID and version > migrations.VERSION:
+        raise NewerSchemaError(
+            f"{path} has schema version {version}, this release knows {migrations.VERSION}: "
+            "upgrade llm-service-telemetry, or give another db_path",
+            path,
+        )
+    if application != APPLICATION_ID and (tables or version):
+        raise ForeignDatabaseError(f"{path} is an SQLite database, but not of telemetry: give another db_path", path)
+
+
+def _set_up(connection: sqlite3.Connection, now: str) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if version == migrations.VERSION and mode == "wal":
+        return
+    if version == 0:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only takes before the first table
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()  # another process may have been first
+        if version == 0:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
+            migrations.create(connection, now)
+        else:
+            migrations.migrate(connection, version, now)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

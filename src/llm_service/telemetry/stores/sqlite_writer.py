@@ -1,0 +1,213 @@
+"""One batch, one transaction: rows slice by slice, roll-ups, receipt, commit; poison set aside, duplicates counted."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from operator import length_hint
+from time import time_ns
+from typing import Any, Final
+
+from llm_service.config.settings import PrivacyLevel
+from llm_service.telemetry import statements
+from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.rollups import DailyKey, Fold
+from llm_service.telemetry.stores import faults
+from llm_service.telemetry.stores.base import Fault, WriteResult
+from llm_service.telemetry.timestamps import microseconds_text
+
+__all__ = ["SqliteBatchWriter"]
+
+_MOST_DAILY_IDS: Final = 10_000
+_UNCOUNTABLE: Final = (ArithmeticError, TypeError, ValueError)
+
+
+class SqliteBatchWriter:
+    """Writes batches of one writer. Not thread-safe: its user calls it from one thread at a time.
+
+    Args:
+        writer_id: names this writer in `receipts`; unique for each logger and process.
+        ceiling: the logger's privacy level.
+        clock_ns: nanoseconds since 1970, for receipts and dead letters.
+    """
+
+    def __init__(self, writer_id: str, ceiling: PrivacyLevel, clock_ns: Callable[[], int] = time_ns) -> None:
+        self._writer_id = writer_id
+        self._ceiling: PrivacyLevel = ceiling
+        self._clock_ns = clock_ns
+        self._binder = statements.RowBinder(ceiling)
+        self._daily_ids = _DailyIds()
+        self._tried: tuple[int, WriteResult] | None = None
+
+    def classify(self, error: Exception) -> Fault:
+        """Whether trying again can help."""
+        return faults.classify(error)
+
+    def write(
+        self,
+        connection: sqlite3.Connection,
+        batch: Sequence[InvocationRecord],
+        *,
+        batch_no: int,
+        durable: bool,
+        slice_rows: int,
+    ) -> WriteResult:
+        """See `BatchWriter.write`. BEGIN IMMEDIATE, so that two writers queue up instead of colliding half-way."""
+        connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            known = self._committed_before(connection, batch_no)
+            if known is not None:
+                connection.execute("ROLLBACK")
+                return known
+            self._daily_ids.begin(connection)
+            writing = _Transaction(connection, self._binder, self._daily_ids, self._ceiling, self._now())
+            writing.insert_all(batch, slice_rows)
+            writing.add_rollups()
+            connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
+            result = WriteResult(frozenset(writing.duplicates), frozenset(writing.quarantined))
+            self._tried = (batch_no, result)
+            connection.execute("COMMIT")
+        except BaseException:
+            self._daily_ids.forget()
+            # SQLite may have rolled back by itself (a full disk does); a failing ROLLBACK must not hide the cause.
+            if connection.in_transaction:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            raise
+        return result
+
+    def _committed_before(self, connection: sqlite3.Connection, batch_no: int) -> WriteResult | None:
+        """What an earlier try of this batch did, where its COMMIT failed and is on disk all the same."""
+        if self._tried is None or self._tried[0] != batch_no:
+            return None
+        row = connection.execute(statements.READ_RECEIPT, (self._writer_id,)).fetchone()
+        return self._tried[1] if row is not None and row[0] == batch_no else None
+
+    def _now(self) -> str:
+        return microseconds_text(self._clock_ns() // 1000)
+
+
+class _Transaction:
+    """The inserts of one open transaction, and what became of each position."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        binder: statements.RowBinder,
+        daily_ids: "_DailyIds",
+        ceiling: PrivacyLevel,
+        now: str,
+    ) -> None:
+        self._execute = connection.execute
+        self._binder = binder
+        self._daily_ids = daily_ids
+        self._ceiling: PrivacyLevel = ceiling
+        self._now = now
+        self._fold = Fold()
+        self.duplicates: set[int] = set()
+        self.quarantined: set[int] = set()
+
+    def insert_all(self, batch: Sequence[InvocationRecord], slice_rows: int) -> None:
+        """Insert slice by slice: rows are built between statements, so that the event loop gets its turns."""
+        start = 0
+        while start < len(batch):
+            records = batch[start : start + slice_rows]
+            fitting = self._binder.rows_per_statement(records, slice_rows)
+            self._insert(records[:fitting], range(start, start + len(records[:fitting])))
+            start += fitting
+
+    def _insert(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
+        """Insert these records in one statement; it is atomic, so a refusal leaves the transaction as it was."""
+        if not records:
+            return
+        try:
+            self._execute(*self._binder.insert(records))
+        except Exception as error:
+            if faults.is_duplicate(error):
+                fresh = self._without_duplicates(records, positions)
+                if len(fresh) < len(records):
+                    self._insert([records[at] for at in fresh], [positions[at] for at in fresh])
+                    return
+            elif not faults.is_poison(error):
+                raise
+            if len(records) == 1:
+                self._quarantine(records[0], positions[0], error)
+                return
+            middle = len(records) // 2
+            self._insert(records[:middle], positions[:middle])
+            self._insert(records[middle:], positions[middle:])
+        else:
+            self._count(records, positions)
+
+    def _without_duplicates(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> list[int]:
+        ids = [record.card[0] for record in records]
+        seen = {row[0] for row in self._execute(statements.find_ids(len(ids)), ids)}
+        fresh: list[int] = []
+        for at, invocation_id in enumerate(ids):
+            if invocation_id in seen:
+                self.duplicates.add(positions[at])
+            else:
+                seen.add(invocation_id)
+                fresh.append(at)
+        return fresh
+
+    def _quarantine(self, record: InvocationRecord, position: int, error: Exception) -> None:
+        self._execute(statements.QUARANTINE, statements.dead_letter_row(record, error, self._ceiling, self._now))
+        self.quarantined.add(position)
+
+    def _count(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
+        """Count what was inserted; what SQLite took and no sum can hold (an infinite cost, say) is taken back."""
+        uncounted = iter(records)
+        while True:
+            try:
+                self._fold.add(uncounted)
+            except _UNCOUNTABLE as error:
+                at = len(records) - length_hint(uncounted) - 1
+                self._execute(statements.TAKE_BACK, (records[at].card[0],))
+                self._quarantine(records[at], positions[at], error)
+            else:
+                return
+
+    def add_rollups(self) -> None:
+        """Add to the daily aggregates what was inserted, and nothing else."""
+        folded = self._fold.totals()
+        rows = [statements.daily_cost_row(key, totals) for key, totals in folded.items()]
+        for sql, parameters in statements.upsert_daily_costs(rows):
+            self._execute(sql, parameters)
+        counted = [
+            (daily_cost_id, bucket, count)
+            for key, totals in folded.items()
+            if totals.buckets
+            for daily_cost_id in (self._daily_ids.find(key),)
+            for bucket, count in totals.buckets.items()
+        ]
+        for sql, parameters in statements.upsert_daily_latencies(counted):
+            self._execute(sql, parameters)
+
+
+class _DailyIds:
+    """Remembers the ids of `daily_costs`, as long as no other connection has committed."""
+
+    def __init__(self) -> None:
+        self._ids: dict[DailyKey, int] = {}
+        self._connection: Any = None
+        self._version = -1
+
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """A transaction has begun, so that nobody else commits: is what is remembered still true?"""
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        if connection is not self._connection or version != self._version or len(self._ids) > _MOST_DAILY_IDS:
+            self._ids.clear()
+        self._connection, self._version = connection, version
+
+    def forget(self) -> None:
+        """What this transaction found may be rolled back."""
+        self._ids.clear()
+
+    def find(self, key: DailyKey) -> int:
+        """The id of a row that is there."""
+        known = self._ids.get(key)
+        if known is None:
+            found = self._connection.execute(statements.FIND_DAILY_COST, [part or "" for part in key]).fetchone()
+            known = self._ids[key] = int(found[0])
+        return known

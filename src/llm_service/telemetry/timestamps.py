@@ -1,0 +1,75 @@
+"""UTC time in three shapes: integer microseconds in records, text in SQL, aware datetimes for people.
+
+The text is `YYYY-MM-DD HH:MM:SS.ffffffZ`: it sorts rightly against SQLite's `datetime('now', '-7 days')`, and
+`datetime.fromisoformat` reads it as aware.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+
+__all__ = [
+    "MAX_MICROSECONDS",
+    "TextClock",
+    "date_text",
+    "from_microseconds",
+    "microseconds_text",
+    "to_microseconds",
+]
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ONE: Final = timedelta(microseconds=1)
+MAX_MICROSECONDS: Final = 253_402_300_799_999_999
+"""The last microsecond of the year 9999."""
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Microseconds since 1970-01-01 UTC of an aware datetime."""
+    return (moment - _EPOCH) // _ONE
+
+
+def from_microseconds(microseconds: int) -> datetime:
+    """The aware UTC datetime of microseconds since 1970-01-01."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def microseconds_text(microseconds: int) -> str:
+    """The SQL text of a moment from 1970 to 9999."""
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    moment = _EPOCH + timedelta(seconds=seconds)
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{fraction:06d}Z"
+
+
+def date_text(day: date) -> str:
+    """`YYYY-MM-DD`."""
+    return day.isoformat()
+
+
+class TextClock:
+    """Formats many moments: those of one second share their first 20 characters, made once."""
+
+    __slots__ = ("_prefix", "_second")
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._prefix = ""
+
+    def __call__(self, microseconds: int) -> str:
+        """The SQL text of a moment from 1970 to 9999."""
+        second, fraction = divmod(microseconds, 1_000_000)
+        if second != self._second:
+            self._prefix = microseconds_text(microseconds)[:20]
+            self._second = second
+        return f"{self._prefix}{fraction:06d}Z"
+
+    def texts(self, moments: Iterable[int]) -> list[str]:
+        """The SQL texts of many moments."""
+        found: list[str] = []
+        second, prefix = self._second, self._prefix
+        for moment in moments:
+            whole, fraction = divmod(moment, 1_000_000)
+            if whole != second:
+                second, prefix = whole, microseconds_text(moment)[:20]
+            found.append(f"{prefix}{fraction:06d}Z")
+        self._second, self._prefix = second, prefix
+        return found

@@ -1,0 +1,217 @@
+"""`stats`, `costs` and `invocations` on a real file."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from llm_service.cli import reports
+from llm_service.cli.commands import cli
+from llm_service.telemetry import TelemetryLogger
+
+Run = Callable[..., Result]
+
+
+def test_stats_shows_every_key_of_the_api(run: Run, database: Path) -> None:
+    """Counts of the last seven days; the old calls are outside the window."""
+    result = run("stats", "--db", database)
+    assert result.exit_code == 0
+    values = dict(line.split() for line in result.stdout.splitlines()[1:])
+    assert values["total_invocations"] == "4"
+    assert values["success_rate"] == "75.00%"
+    assert values["total_cost_usd"] == "1.0000"
+    assert values["total_tokens"] == "6,000"
+    assert values["avg_latency_ms"] == "250.0"
+
+
+def test_stats_as_json_is_what_the_api_returns(run: Run, database: Path) -> None:
+    """The same keys, numbers as numbers."""
+    found = json.loads(run("stats", "--db", database, "--days", 3650, "--json").stdout)
+    with TelemetryLogger(database) as telemetry:
+        assert found == telemetry.get_statistics(days=3650)
+    assert found["total_invocations"] == 6
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "count"), [("--agent", "tester", 2), ("--tool", "claude-code", 4), ("--model", "none", 0)]
+)
+def test_every_report_can_be_narrowed_to_a_name(run: Run, database: Path, option: str, value: str, count: int) -> None:
+    """Agent, tool and model mean the same in each."""
+    arguments = ("--db", database, option, value, "--json")
+    assert json.loads(run("stats", *arguments).stdout)["total_invocations"] == count
+    assert len(json.loads(run("invocations", *arguments).stdout)) == count
+    assert sum(day["invocations"] for day in json.loads(run("costs", *arguments).stdout)) == count
+
+
+def test_costs_end_with_a_line_of_totals(run: Run, database: Path) -> None:
+    """And say how many calls have no known cost."""
+    result = run("costs", "--db", database)
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["date", "agent", "tool", "model", "calls", "failed", "tokens", "cost", "USD"]
+    assert lines[-2].split() == ["total", "6", "2", "6,000", "2.5000"]
+    assert lines[-1] == "the cost of 1 calls is not known"
+
+
+def test_costs_of_priced_calls_speak_of_no_unknown_cost(run: Run, database: Path) -> None:
+    """The line is there only when it says something."""
+    assert "not known" not in run("costs", "--db", database, "--agent", "tester").stdout
+
+
+def test_costs_between_two_days_include_both(run: Run, database: Path) -> None:
+    """Days are UTC."""
+    found = json.loads(
+        run("costs", "--db", database, "--since", "2023-01-15", "--until", "2023-01-15", "--json").stdout
+    )
+    assert {day["date"] for day in found} == {"2023-01-15"}
+    assert found[0]["agent_name"] is None
+
+
+def test_an_empty_answer_says_so_and_is_an_empty_list_in_json(run: Run, database: Path) -> None:
+    """No table without rows."""
+    for name, said in (("costs", "no calls on these days\n"), ("invocations", "no such calls\n")):
+        result = run(name, "--db", database, "--agent", "nobody")
+        assert (result.exit_code, result.stdout) == (0, said)
+        assert json.loads(run(name, "--db", database, "--agent", "nobody", "--json").stdout) == []
+
+
+def test_invocations_are_newest_first_and_limited(run: Run, database: Path) -> None:
+    """JSON has every column under the API's keys."""
+    found = json.loads(run("invocations", "--db", database, "--limit", 3, "--json").stdout)
+    assert [row["session_id"] for row in found] == ["session-0", "session-1", "session-2"]
+    with TelemetryLogger(database) as telemetry:
+        assert found == telemetry.get_invocations(limit=3)
+
+
+def test_invocations_show_what_failed_and_leave_unknown_values_open(run: Run, database: Path) -> None:
+    """A dash is not a zero."""
+    assert "error: it broke" in run("invocations", "--db", database, "--status", "error").stdout
+    unknown = run("invocations", "--db", database, "--until", "2023-01-15", "--limit", 1).stdout.splitlines()[1]
+    assert unknown.split() == ["2023-01-15", "13:00:00", *"-------", "success"]
+
+
+def test_invocations_are_found_by_session_day_and_moment(run: Run, database: Path) -> None:
+    """A day is inclusive, a moment is the first that is left out."""
+
+    def count(*options: str) -> int:
+        return len(json.loads(run("invocations", "--db", database, "--json", *options).stdout))
+
+    assert count("--session", "session-2") == 1
+    assert count("--since", "2023-01-15", "--until", "2023-01-15") == 2
+    assert count("--until", "2023-01-15T13:00:00Z") == 1
+    assert count("--since", "2023-01-15T14:00:00+01:00", "--until", "2023-01-16T00:00:00Z") == 1
+    assert count("--since", "2023-01-15T13:00:00.000001Z") == 4
+
+
+@pytest.mark.parametrize("name", ["costs", "invocations"])
+def test_data_cannot_speak_to_the_terminal(run: Run, database: Path, name: str) -> None:
+    """Escape sequences, C1 controls and direction overrides of a name or message are replaced, markup is text."""
+    shown = run(name, "--db", database).stdout
+    assert "\ufffd]0;owned\ufffd\ufffd31m[red]evil[/red]\ufffd" in shown
+    assert all(character == "\n" or character.isprintable() for character in shown)
+
+
+@pytest.mark.parametrize("name", ["stats", "costs", "invocations"])
+def test_a_missing_database_is_an_error_and_stays_missing(run: Run, tmp_path: Path, name: str) -> None:
+    """Reading creates nothing, not even a folder."""
+    path = tmp_path / "no" / "such.db"
+    result = run(name, "--db", path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"Error: {path} does not exist; give a telemetry database with --db PATH or --config PATH\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["stats", "costs", "invocations"])
+def test_reading_leaves_the_file_as_it_is(run: Run, database: Path, name: str) -> None:
+    """Not a byte of it changes."""
+    before = database.read_bytes()
+    assert run(name, "--db", database).exit_code == 0
+    assert database.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["stats", "costs", "invocations"])
+def test_a_file_that_is_no_telemetry_database_is_one_clean_line(run: Run, tmp_path: Path, name: str) -> None:
+    """Text, a folder, or another program's SQLite file."""
+    text, foreign = tmp_path / "text.db", tmp_path / "for\neign.db"
+    text.write_text("no database" * 100)
+    with sqlite3.connect(foreign) as connection:
+        connection.execute("CREATE TABLE other (x)")
+    connection.close()
+    for path in (text, foreign, tmp_path):
+        result = run(name, "--db", path)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith("Error: ")
+        assert "cannot be read" in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("stats", "--days", "-1"), "days: -1.0 is not usable; give a number above 0"),
+        (("stats", "--days", "nan"), "days: nan is not usable"),
+        (("stats", "--days", "many"), "'many' is not a valid float"),
+        (("costs", "--since", "yesterday"), "'yesterday' is no day; write it as 2026-11-23"),
+        (("costs", "--agent", ""), None),
+        (("invocations", "--limit", "0"), "limit: 0 is not usable; give a whole number from 1"),
+        (("invocations", "--status", "odd"), "'odd' is not one of"),
+        (("invocations", "--since", "soon"), "'soon' is neither a day nor a moment"),
+        (("invocations", "--since", "2026-11-23T18:00"), "neither a day nor a moment; write 2026-11-23 or"),
+        (("stats", "--db", ":memory:"), "db_path: ':memory:' is not usable"),
+        (("stats", "--config", "no-such.yaml"), "'no-such.yaml' does not exist"),
+    ],
+)
+def test_a_wrong_argument_ends_with_2_and_is_named_with_its_remedy(
+    run: Run, database: Path, arguments: tuple[str, ...], said: str | None
+) -> None:
+    """An empty name is a name that nobody has."""
+    result = run(arguments[0], "--db", database, *arguments[1:])
+    assert result.exit_code == (0 if said is None else 2)
+    assert (said or "") in result.stderr
+
+
+def test_an_interrupted_command_ends_quietly_with_130(
+    run: Run, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a shell expects of Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reports, "statistics", interrupt)
+    result = run("stats", "--db", database)
+    assert (result.exit_code, result.output) == (130, "")
+
+
+def test_a_reader_that_went_away_ends_the_command_quietly(
+    run: Run, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`llm-telemetry invocations | head` complains about nothing."""
+
+    def broken(*_: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(reports, "statistics", broken)
+    result = run("stats", "--db", database)
+    assert (result.exit_code, result.output) == (1, "")
+
+
+@pytest.mark.parametrize("name", [None, *sorted(cli.commands)])
+def test_every_help_shows_an_example_and_the_common_options(run: Run, name: str | None) -> None:
+    """Each example starts with the program's name, each command takes --db, --config and --json."""
+    shown = run(*([] if name is None else [name]), "--help").stdout
+    assert "Examples:\n" in shown
+    assert f"  llm-telemetry {name or 'demo'}" in shown.split("Examples:")[1]
+    if name is not None:
+        assert all(option in shown for option in ("--db PATH", "--config PATH", "--json", "--help"))
+
+
+def test_the_window_of_stats_ends_now(database: Path) -> None:
+    """`days` of 1/24 is the last hour."""
+    assert reports.statistics(database, 1 / 24)["total_invocations"] == 1
+    assert reports.daily_costs(database, datetime.now(UTC).date())[0]["tool_name"] == "claude-code"

@@ -1,0 +1,252 @@
+"""One step of work: settled when committed, kept when not, and given up only for good reasons."""
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_service.errors import DatabaseUnusableError, NewerSchemaError
+from llm_service.telemetry.pipeline.committer import Committer, Step
+from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Ledger, Outcome
+from llm_service.telemetry.pipeline.queue import RecordQueue
+from llm_service.telemetry.pipeline.stats import stats_of
+from llm_service.telemetry.pipeline.waiters import ThreadWaiter
+from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.stores import faults
+from llm_service.telemetry.stores.base import Fault, WriteResult
+
+PATH = Path("/nowhere/telemetry.db")
+CONNECTION = object()
+
+
+class FakeWriter:
+    """Does what the next script entry says: raise it, or return it."""
+
+    def __init__(self, *script: Exception | WriteResult) -> None:
+        self.script = list(script)
+        self.calls: list[dict[str, Any]] = []
+
+    def write(self, connection: Any, batch: Sequence[InvocationRecord], **how: Any) -> WriteResult:
+        """Note the call and follow the script."""
+        self.calls.append({"connection": connection, "batch": list(batch), **how})
+        outcome = self.script.pop(0) if self.script else WriteResult()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def classify(self, error: Exception) -> Fault:
+        """As the real store does."""
+        return faults.classify(error)
+
+
+class Clock:
+    """Each look at it takes 3 ms."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """The time in seconds."""
+        self.now += 0.003
+        return self.now
+
+
+def make(*script: Exception | WriteResult, **options: Any) -> tuple[RecordQueue, FakeWriter, Committer]:
+    """A queue, a writer with a script, and the committer between them."""
+    queue, writer = RecordQueue(max_records=10_000, max_bytes=10**9), FakeWriter(*script)
+    return queue, writer, Committer(queue, writer, PATH, clock=Clock(), **options)
+
+
+def fill(queue: RecordQueue, count: int) -> list[InvocationRecord]:
+    """Put so many records in."""
+    made = [InvocationRecord(invocation_id=f"r{number}") for number in range(count)]
+    for record in made:
+        assert queue.offer(record)
+    return made
+
+
+def locked() -> sqlite3.OperationalError:
+    """What SQLite says while another process has the write lock."""
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorcode = sqlite3.SQLITE_BUSY  # type: ignore[misc]
+    error.sqlite_errorname = "SQLITE_BUSY"  # type: ignore[misc]
+    return error
+
+
+def corrupt() -> sqlite3.DatabaseError:
+    """What SQLite says of a damaged file."""
+    error = sqlite3.DatabaseError("file is not a database")
+    error.sqlite_errorcode = sqlite3.SQLITE_NOTADB  # type: ignore[misc]
+    return error
+
+
+def test_a_step_on_an_empty_queue_does_nothing() -> None:
+    """No batch, no write."""
+    _, writer, committer = make()
+    assert committer.step(CONNECTION) == Step()
+    assert not writer.calls
+
+
+def test_a_committed_batch_leaves_the_queue() -> None:
+    """In order, numbered from 1, in small slices, without a promise of durability that nobody asked for."""
+    queue, writer, committer = make()
+    made = fill(queue, 300)
+    assert committer.step(CONNECTION) == Step(committed=256)
+    assert committer.step(CONNECTION) == Step(committed=44)
+    assert [call.pop("batch") for call in writer.calls] == [made[:256], made[256:]]
+    assert writer.calls == [
+        {"connection": CONNECTION, "batch_no": number, "durable": False, "slice_rows": 25} for number in (1, 2)
+    ]
+    assert queue.ledger() == Ledger(submitted=300, written=300)
+    assert committer.commits.transactions == 2
+
+
+def test_a_backlog_is_written_in_longer_transactions_and_slices() -> None:
+    """Then the rate matters more."""
+    queue, writer, committer = make()
+    fill(queue, 5000)
+    assert committer.step(CONNECTION) == Step(committed=2048)
+    assert writer.calls[0]["slice_rows"] == 76
+
+
+def test_a_durable_waiter_makes_its_batch_durable_and_is_told() -> None:
+    """And only its batch."""
+    queue, writer, committer = make()
+    queue.offer(InvocationRecord(), waiter := ThreadWaiter(durable=True))
+    committer.step(CONNECTION)
+    fill(queue, 1)
+    committer.step(CONNECTION)
+    assert [call["durable"] for call in writer.calls] == [True, False]
+    assert waiter.outcome is Outcome.WRITTEN
+
+
+def test_duplicates_and_quarantined_records_are_counted_as_such() -> None:
+    """Each by its position in the batch."""
+    queue, _, committer = make(WriteResult(duplicates=frozenset({0}), quarantined=frozenset({2})))
+    waiters = [ThreadWaiter() for _ in range(4)]
+    for waiter in waiters:
+        queue.offer(InvocationRecord(), waiter)
+    queue.barrier(barrier := ThreadWaiter())
+    assert committer.step(CONNECTION) == Step(committed=4)
+    assert [waiter.outcome for waiter in waiters] == [
+        Outcome.DUPLICATE, Outcome.WRITTEN, Outcome.QUARANTINED, Outcome.WRITTEN,
+    ]  # fmt: skip
+    assert barrier.outcome == FlushResult(written=2, duplicates=1, quarantined=1)
+    assert queue.ledger() == Ledger(submitted=4, written=2, duplicates=1, quarantined=1)
+
+
+def test_a_locked_file_keeps_the_batch_and_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """The same batch with the same number, after pauses that double; said once, and once when it is over."""
+    queue, writer, committer = make(*[locked() for _ in range(20)])
+    made = fill(queue, 3)
+    with caplog.at_level(logging.INFO, "llm_service.telemetry"):
+        steps = [committer.step(CONNECTION) for _ in range(20)]
+        assert [step.retry_in for step in steps[:4]] == pytest.approx([0.01, 0.02, 0.04, 0.08])
+        assert [at for at, step in enumerate(steps, 1) if step.reopen] == [8, 16]
+        assert not any(step.committed for step in steps)
+        assert queue.ledger() == Ledger(submitted=3, pending=3)
+        assert committer.commits.failures_in_a_row == committer.commits.retries == 20
+        assert committer.commits.last_error == "OperationalError SQLITE_BUSY: database is locked"
+        fill(queue, 2)
+        assert committer.step(CONNECTION) == Step(committed=3)
+    assert {call["batch_no"] for call in writer.calls} == {1}
+    assert all(call["batch"] == made for call in writer.calls)
+    assert committer.commits.failures_in_a_row == 0
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert "try 3, goes on" in messages[0]
+    assert "accepts records again after 20 failures" in messages[1]
+
+
+def test_a_file_that_cannot_be_used_ends_the_trying(caplog: pytest.LogCaptureFixture) -> None:
+    """What waits is counted as lost, what comes is refused, waiters are told, and the reason is kept."""
+    for error in (corrupt(), NewerSchemaError("a newer release wrote it", PATH)):
+        queue, _, committer = make(error)
+        queue.offer(InvocationRecord(), waiter := ThreadWaiter())
+        fill(queue, 300)
+        with caplog.at_level(logging.ERROR, "llm_service.telemetry"):
+            assert committer.step(CONNECTION) == Step()
+        assert isinstance(committer.fatal, DatabaseUnusableError)
+        assert error in {committer.fatal, committer.fatal.__cause__}
+        assert waiter.outcome is DropReason.STORE_FAILED
+        assert not queue.offer(InvocationRecord())
+        assert queue.ledger() == Ledger(submitted=302, dropped={DropReason.STORE_FAILED: 302})
+        assert "301 records are lost" in caplog.text
+
+
+def test_a_bug_of_the_writer_costs_one_batch_and_not_the_writer(caplog: pytest.LogCaptureFixture) -> None:
+    """After five tries with the same bug the batch is counted as lost, and the next one is written."""
+    queue, _, committer = make(*[KeyError("a bug") for _ in range(5)])
+    fill(queue, 257)
+    with caplog.at_level(logging.ERROR, "llm_service.telemetry"):
+        steps = [committer.step(CONNECTION) for _ in range(5)]
+    assert [step.retry_in is None for step in steps] == [False] * 4 + [True]
+    assert "256 records are lost to an error of the writer" in caplog.text
+    assert "KeyError" in caplog.text
+    assert committer.step(CONNECTION) == Step(committed=1)
+    assert queue.ledger() == Ledger(submitted=257, written=1, dropped={DropReason.STORE_FAILED: 256})
+
+
+@pytest.mark.parametrize("make_error", [locked, lambda: OSError(28, "No space left on device")])
+def test_a_fault_of_the_file_never_costs_a_batch(make_error: Callable[[], Exception]) -> None:
+    """However often it fails: the bound of the queue decides, not the number of tries."""
+    queue, _, committer = make(*[make_error() for _ in range(200)])
+    fill(queue, 2)
+    for _ in range(200):
+        assert committer.step(CONNECTION).retry_in is not None
+    assert committer.step(CONNECTION) == Step(committed=2)
+
+
+def test_a_file_that_does_not_open_is_paced_like_a_failed_commit() -> None:
+    """Without a batch, whatever the error is, nothing is lost."""
+    queue, _, committer = make()
+    fill(queue, 1)
+    steps = [committer.failed(RuntimeError("cannot open")) for _ in range(10)]
+    assert all(step.retry_in is not None for step in steps)
+    assert queue.ledger().pending == 1
+    assert committer.commits.last_error == "RuntimeError: cannot open"
+
+
+def test_housekeeping_that_fails_loses_nothing() -> None:
+    """The records are committed and settled; the error is kept for stats()."""
+
+    def housekeeping(connection: Any) -> None:
+        assert connection is CONNECTION
+        raise OSError("no checkpoint today")
+
+    queue, _, committer = make(after_commit=housekeeping)
+    fill(queue, 1)
+    assert committer.step(CONNECTION) == Step(committed=1)
+    assert queue.ledger().written == 1
+    assert committer.commits.last_error == "OSError: no checkpoint today"
+    assert committer.commits.failures_in_a_row == 0
+
+
+def test_an_error_message_is_cut() -> None:
+    """Whatever was raised, `last_error` stays a line."""
+    _, _, committer = make()
+    committer.failed(RuntimeError("x" * 10_000))
+    assert committer.commits.last_error is not None
+    assert len(committer.commits.last_error) == 500
+
+
+def test_stats_say_what_the_committer_saw() -> None:
+    """Counts, the failure, and how long commits take within 2.2 %."""
+    queue, _, committer = make(WriteResult(), locked())
+    fill(queue, 1)
+    committer.step(CONNECTION)
+    fill(queue, 2)
+    committer.step(CONNECTION)
+    stats = stats_of(queue, committer.commits, bad_values=3, closed=False, writer_alive=True)
+    assert stats.ledger == Ledger(submitted=3, written=1, pending=2)
+    assert (stats.queue_records, stats.queue_bytes) == (2, queue.backlog().bytes)
+    assert (stats.transactions, stats.retries, stats.failing) == (1, 1, True)
+    assert stats.last_error is not None
+    assert "SQLITE_BUSY" in stats.last_error
+    assert stats.commit_ms_p50 == pytest.approx(3.0, rel=0.022)
+    assert stats.commit_ms_p99 == stats.commit_ms_p50
+    assert (stats.bad_values, stats.closed, stats.writer_alive) == (3, False, True)
+    assert stats.oldest_age > 0

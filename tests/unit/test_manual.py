@@ -1,0 +1,76 @@
+"""The manual names what exists: each setting, field, statistic, reason, error and table, with today's defaults."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from llm_service import errors
+from llm_service.config.settings import Settings
+from llm_service.telemetry.logger import AsyncTelemetryLogger, TelemetryLogger
+from llm_service.telemetry.pipeline.ledger import DropReason
+from llm_service.telemetry.pipeline.stats import Stats
+from llm_service.telemetry.queries import Statistics
+from llm_service.telemetry.records import FIELDS
+
+PACKAGE = Path(__file__).parents[2] / "src" / "llm_service" / "telemetry"
+MANUAL = (PACKAGE / "README.md").read_text("utf-8")
+NAMED = frozenset(re.findall(r"`([A-Za-z_][\w.]*)", MANUAL))
+
+
+def section(title: str) -> str:
+    """The text under one heading."""
+    return MANUAL.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_of_a_record_is_in_the_manual(field: str) -> None:
+    """A reader finds what the constructor takes."""
+    assert f"`{field}`" in section("Fields of a record")
+
+
+def test_the_settings_table_has_exactly_the_settings_and_their_defaults() -> None:
+    """No key is missing, none is invented, and the defaults are today's."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", section("Settings"), re.MULTILINE))
+    defaults = {field.name: field.default for field in dataclasses.fields(Settings)}
+    assert set(rows) == set(Settings.names())
+    for name, shown in rows.items():
+        if name != "db_path":
+            default = defaults[name]
+            assert shown == (str(default).lower() if isinstance(default, bool) else str(default))
+
+
+def test_the_statistics_section_has_exactly_the_keys() -> None:
+    """What get_statistics returns is what the manual says."""
+    assert set(re.findall(r"`(\w+)`", section("Statistics"))) - {"get_statistics"} == set(Statistics.__annotations__)
+
+
+def test_the_ledger_section_has_every_reason_and_every_stats_key() -> None:
+    """Losses have names, and the manual lists them."""
+    text = section("The ledger")
+    for reason in DropReason:
+        assert f"`{reason.value}`" in text
+    for field in dataclasses.fields(Stats):
+        assert f"`{field.name}`" in text or field.name == "ledger"
+
+
+def test_the_error_section_names_only_errors_that_exist() -> None:
+    """Nobody catches a name that is not there."""
+    for name in re.findall(r"`(\w+Error)`", section("Errors")):
+        assert hasattr(errors, name) or name in {"ValueError", "IntegrityError"}
+
+
+@pytest.mark.parametrize("face", [AsyncTelemetryLogger, TelemetryLogger])
+def test_every_public_method_of_a_face_is_in_the_manual(face: type) -> None:
+    """The method table is complete on both sides."""
+    internal = {"offer", "lose_invalid", "count_bad_value"}
+    public = {name for name in dir(face) if not name.startswith("_")} - internal
+    missing = {name for name in public if not re.search(rf"`[^`|]*\b{name}\b", section("Methods"))}
+    assert missing == set()
+
+
+def test_every_table_of_the_schema_is_in_the_manual() -> None:
+    """The tables section lists what schema.sql makes."""
+    tables = set(re.findall(r"CREATE TABLE (\w+)", (PACKAGE / "schema.sql").read_text("utf-8")))
+    assert tables == set(re.findall(r"`(\w+)`", section("Tables"))) - {"schema"}
