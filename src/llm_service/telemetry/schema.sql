@@ -57,6 +57,13 @@ CREATE INDEX idx_invocations_tool ON invocations (tool_name) WHERE status <> 'su
 CREATE INDEX idx_invocations_model ON invocations (model_name) WHERE status <> 'success';
 CREATE INDEX idx_invocations_session ON invocations (session_id, timestamp) WHERE session_id IS NOT NULL;
 
+-- Prompt and response of calls recorded at level `full`; no row where neither is known.
+CREATE TABLE invocation_contents (
+    id       INTEGER PRIMARY KEY REFERENCES invocations (id),
+    prompt   BLOB,  -- UTF-8, compressed with zlib
+    response BLOB
+);
+
 -- Daily totals, updated in the transaction that inserts the records they count.
 CREATE TABLE daily_costs (
     id                INTEGER PRIMARY KEY,
