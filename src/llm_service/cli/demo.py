@@ -3,7 +3,6 @@
 import asyncio
 import tempfile
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +10,8 @@ from llm_service.cli import reports
 from llm_service.cli.replay import Plan, Progress, Report, replay
 from llm_service.cli.trace import read_trace
 from llm_service.config.settings import Settings
-from llm_service.telemetry.queries import DailyCost, Statistics
+from llm_service.telemetry.costs import CostReport
+from llm_service.telemetry.queries import Statistics
 
 __all__ = ["ROWS", "SPEED", "TRACE", "DemoReport", "run_demo"]
 
@@ -30,13 +30,13 @@ class DemoReport:
         replayed: the replay that stays on disk, at `SPEED`.
         full_speed: a second replay as fast as possible, into a file that is gone.
         records_on_disk: calls in the file that stays.
-        daily_costs, statistics: over the trace's own days.
+        costs, statistics: over the trace's own days.
     """
 
     replayed: Report
     full_speed: Report
     records_on_disk: int
-    daily_costs: list[DailyCost]
+    costs: CostReport
     statistics: Statistics
 
 
@@ -58,12 +58,10 @@ def run_demo(settings: Settings, agents: int, on_progress: Progress | None = Non
         throw_away = replace(settings, db_path=Path(folder) / "full-speed.db")
         full_speed = asyncio.run(replay(replace(plan, speed=None, idle_s=0.0), throw_away))
     path = replayed.db_path
-    # The window of statistics ends now: it is long enough when it begins before the oldest call.
-    days = (datetime.now(UTC) - replayed.first).total_seconds() / 86_400 + 1
     return DemoReport(
         replayed=replayed,
         full_speed=full_speed,
         records_on_disk=reports.count_records(path),
-        daily_costs=reports.daily_costs(path, replayed.first.date(), replayed.last.date()),
-        statistics=reports.statistics(path, days),
+        costs=reports.costs(path, since=replayed.first.date(), until=replayed.last.date()),
+        statistics=reports.statistics(path, replayed.first),
     )

@@ -1,22 +1,25 @@
-"""What can be given on the command line: the kinds of values, and the options that every command has."""
+"""What can be given on the command line: the kinds of values, and the options that several commands have."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
+from llm_service.cli.times import Moment, parse_time
 from llm_service.config.settings import Settings, SettingsError, resolve_db_path
 
 if TYPE_CHECKING:
-    from llm_service.cli.reports import Moment
+    from llm_service.telemetry.costs import CostKey
+    from llm_service.telemetry.filters import InvocationFilter
 
-__all__ = ["DATABASE", "DAY", "DAY_OR_MOMENT", "SPEED", "common", "filters", "settings_for"]
+__all__ = ["DATABASE", "KEYS", "SPEED", "TIME", "common", "filters", "located", "narrowed", "narrowing", "settings_for"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_COST_KEYS: Final = ("day", "agent", "tool", "model")
 
 
 class _Database(click.ParamType[Path]):
@@ -48,64 +51,94 @@ class _Speed(click.ParamType[float]):
         return speed or math.inf
 
 
-class _Day(click.ParamType[date]):
-    """A UTC day."""
-
-    name = "yyyy-mm-dd"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            self.fail(f"{value!r} is no day; write it as 2026-11-23", param, ctx)
-
-
-class _DayOrMoment(click.ParamType["Moment"]):
-    """A UTC day, or a moment with its offset."""
+class _Time(click.ParamType["Moment"]):
+    """So long ago, a UTC day, or a moment."""
 
     name = "time"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Moment":
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
+        if isinstance(value, date):  # click may convert a value twice
+            return value
         try:
-            return date.fromisoformat(value)
+            return parse_time(value, datetime.now(UTC))
         except ValueError:
-            pass
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-        if moment is None or moment.utcoffset() is None:
-            self.fail(f"{value!r} is neither a day nor a moment; write 2026-11-23 or 2026-11-23T18:00:00Z", param, ctx)
-        return moment
+            self.fail(f"{value!r} is no time; write 2h, 30d, 2026-11-23 or 2026-11-23T18:00:00Z", param, ctx)
+
+
+class _Keys(click.ParamType["tuple[CostKey, ...]"]):
+    """Keys of a cost report, separated by commas."""
+
+    name = "keys"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "tuple[CostKey, ...]":
+        keys = tuple(key.strip() for key in str(value).split(","))
+        if len(set(keys)) < len(keys) or not set(keys) <= set(_COST_KEYS):
+            self.fail(f"{value!r} is not usable; give one or more of {', '.join(_COST_KEYS)}, each once", param, ctx)
+        return cast("tuple[CostKey, ...]", keys)
 
 
 DATABASE = _Database()
 SPEED = _Speed()
-DAY = _Day()
-DAY_OR_MOMENT = _DayOrMoment()
+TIME = _Time()
+KEYS = _Keys()
 
 
-def common(command: _F) -> _F:
-    """Add the options of every command: `--db`, `--config`, `--json`."""
-    file = click.Path(exists=True, dir_okay=False, path_type=Path)
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text."),
-        click.option("--config", type=file, metavar="PATH", help="A telemetry.yaml to take the settings from."),
-        click.option("--db", type=DATABASE, metavar="PATH", help="The database file."),
-    ):
-        command = option(command)
-    return command
+class _All:
+    """Decorators as one, shown by `--help` in the order given."""
+
+    def __init__(self, *options: "Callable[[Any], Any] | _All") -> None:
+        self._options = options
+
+    def __call__(self, command: _F) -> _F:
+        for option in reversed(self._options):
+            command = option(command)
+        return command
 
 
-def filters(command: _F) -> _F:
-    """Add the names that every report can be narrowed to: `--agent`, `--tool`, `--model`."""
-    for option in (
-        click.option("--model", "model_name", metavar="NAME", help="Only this model."),
-        click.option("--tool", "tool_name", metavar="NAME", help="Only this tool."),
-        click.option("--agent", "agent_name", metavar="NAME", help="Only this agent."),
-    ):
-        command = option(command)
-    return command
+located = _All(
+    click.option("--db", type=DATABASE, metavar="PATH", help="The database file."),
+    click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="PATH",
+        help="A telemetry.yaml to take the settings from.",
+    ),
+)
+"""Where the database is: `--db`, `--config`."""
+
+common = _All(located, click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text."))
+"""The options of every command that reads or writes a database: `--db`, `--config`, `--json`."""
+
+filters = _All(
+    click.option("--agent", "agent_name", metavar="NAME", help="Only this agent."),
+    click.option("--tool", "tool_name", metavar="NAME", help="Only this tool."),
+    click.option("--model", "model_name", metavar="NAME", help="Only this model."),
+)
+"""The names that every report can be narrowed to."""
+
+narrowing = _All(
+    filters,
+    click.option("--status", type=click.Choice(["success", "error", "timeout"]), help="Only calls that ended so."),
+    click.option("--errors", "failed", is_flag=True, help="Only calls that did not succeed."),
+    click.option("--session", "session_id", metavar="ID", help="Only this session."),
+    click.option("--since", type=TIME, metavar="TIME", help="From so long ago, this UTC day, or this moment on."),
+    click.option("--until", type=TIME, metavar="TIME", help="Up to this UTC day (inclusive), or before this moment."),
+)
+"""Which calls are meant; `narrowed` makes a filter of them."""
+
+
+def narrowed(options: Mapping[str, Any]) -> "InvocationFilter":
+    """The filter that the options of `narrowing` stand for; a day is inclusive, of moments the latter is not."""
+    from llm_service.telemetry.filters import InvocationFilter  # noqa: PLC0415 - not for --help
+
+    days_and_moments: dict[str, Moment] = {}
+    for option, day, moment in (("since", "start_date", "since"), ("until", "end_date", "until")):
+        value: Moment | None = options[option]
+        if value is not None:
+            days_and_moments[moment if isinstance(value, datetime) else day] = value
+    names = ("agent_name", "tool_name", "model_name", "status", "failed", "session_id")
+    given: dict[str, Any] = {name: options[name] for name in names} | days_and_moments
+    return InvocationFilter(**given)
 
 
 def settings_for(db: Path | None, config: Path | None) -> Settings:

@@ -1,35 +1,55 @@
-"""How text reaches the terminal: cleaned of control characters, in tables where one looks, in plain lines where not.
-
-Rich is imported only where a terminal is drawn on.
-"""
+"""How text reaches the terminal: cleaned of control characters, in tables where one looks, in plain lines where not."""
 
 import json
 import os
 import re
+import shutil
 import sys
-from collections.abc import Callable, Generator, Sequence
+import textwrap
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Literal, NamedTuple, TextIO
+from typing import Any, Final, TextIO
 
 import click
 
-__all__ = ["Column", "clean", "is_terminal", "json_document", "lines", "progress", "table"]
+from llm_service.cli.tables import Column, Layout, fit, row_text
 
-# C0, DEL and C1; line separators, direction marks and overrides, lone surrogates.
-_CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+__all__ = [
+    "Printer",
+    "block",
+    "clean",
+    "is_colored",
+    "is_terminal",
+    "json_document",
+    "json_line",
+    "lines",
+    "progress",
+    "table",
+]
 
-
-class Column(NamedTuple):
-    """A column's heading, the side it is aligned to, and whether its text stays on one line. Numbers always do."""
-
-    name: str
-    justify: Literal["left", "right"] = "left"
-    whole: bool = False
+# C0, DEL and C1; soft hyphen; zero-width characters other than the two joiners that scripts need; line separators,
+# direction marks and overrides; lone surrogates; the byte-order mark, interlinear marks, tags of invisible text.
+_CONTROLS: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+_COLOURS: Final = frozenset({"red", "yellow"})
+_SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def clean(text: str) -> str:
-    """Text that no terminal takes as a command: every control character becomes U+FFFD."""
-    return _CONTROLS.sub("\ufffd", text)
+    r"""Text that no terminal takes as a command: control and invisible characters stand as `\n`, `\x1b`, `\u202e`.
+
+    A backslash stays one, so that paths read as they are; who must tell `\n` from a line break reads the JSON.
+    """
+    return text if text.isascii() and text.isprintable() else _CONTROLS.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    character = found[0]
+    code = ord(character)
+    short = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return _SHORT.get(character, short)
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -37,58 +57,103 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def is_colored(stream: TextIO) -> bool:
+    """Whether to colour: never with `NO_COLOR`, else always with `FORCE_COLOR`, else on a terminal.
+
+    Both count where they are set and not empty (https://no-color.org, https://force-color.org).
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or is_terminal(stream)
+
+
 def json_document(value: Any) -> None:
     """Print a value as JSON: ASCII, so that no terminal takes part of it as a command."""
-    click.echo(json.dumps(value, indent=2))
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def json_line(value: Any) -> str:
+    """A value as one line of JSON, ASCII."""
+    return json.dumps(value, allow_nan=False)
 
 
 def lines(pairs: Sequence[tuple[str, str]]) -> None:
-    """Print names and values, one pair a line."""
-    width = max(len(name) for name, _ in pairs)
+    """Print names and values, one pair a line; on a terminal, long values go on below, broken between words."""
+    indent = max(len(name) for name, _ in pairs) + 2
+    columns = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
     for name, value in pairs:
-        click.echo(clean(f"{name:<{width}}  {value}"))
+        shown = [clean(value)]
+        if columns is not None:
+            width = max(20, columns - indent)
+            shown = textwrap.wrap(shown[0], width, break_long_words=False, break_on_hyphens=False) or [""]
+        click.echo(f"{clean(name):<{indent}}" + f"\n{' ' * indent}".join(shown))
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], totals: Sequence[str] | None = None) -> None:
-    """Print a table: fitted to the width of a terminal, in plain aligned columns elsewhere.
+def block(text: str) -> None:
+    """Print a text of many lines behind a margin, so that none of them passes for a line of ours."""
+    click.echo("\n".join(f"  | {clean(line)}" for line in text.split("\n")))
+
+
+def table(
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[str]],
+    totals: Sequence[str] | None = None,
+    marked: Callable[[Sequence[str]], str | None] | None = None,
+) -> None:
+    """Print a table: each row one line, cut to the width of a terminal; plain aligned columns, whole, elsewhere.
 
     Args:
         columns: at least one.
         rows: a text for each column; data of any origin.
         totals: a last row, set apart.
+        marked: the colour of a row, where it has one.
     """
-    cells = [[clean(cell) for cell in row] for row in rows]
-    if is_terminal(sys.stdout):
-        _draw(columns, cells, totals)
-        return
-    shown = [[column.name for column in columns], *cells, *([] if totals is None else [list(totals)])]
-    widths = [max(len(row[place]) for row in shown) for place in range(len(columns))]
-    for row in shown:
-        aligned = (
-            cell.rjust(width) if column.justify == "right" else cell.ljust(width)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-        )
-        click.echo("  ".join(aligned).rstrip())
+    printer = Printer(columns, rows if totals is None else [*rows, totals])
+    printer.heading()
+    printer.rows(rows, marked)
+    if totals is not None:
+        printer.rows([totals], lambda _: "bold")
+    printer.left_out()
 
 
-def _draw(columns: Sequence[Column], rows: Sequence[Sequence[str]], totals: Sequence[str] | None) -> None:
-    from rich import box  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+class Printer:
+    """A table that may go on: its layout is decided once.
 
-    drawn = Table(box=box.SIMPLE_HEAD, show_footer=totals is not None, show_edge=False, padding=(0, 1, 0, 0))
-    for place, column in enumerate(columns):
-        drawn.add_column(
-            column.name,
-            Text("" if totals is None else totals[place], style="bold"),
-            justify=column.justify,
-            no_wrap=column.whole or column.justify == "right",
-            overflow="fold",
-        )
-    for row in rows:
-        drawn.add_row(*(Text(cell) for cell in row))  # Text, not str: data is no markup
-    Console(file=sys.stdout, highlight=False).print(drawn)
+    Args:
+        columns: at least one.
+        rows: those that are known by now.
+    """
+
+    def __init__(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+        self._columns = columns
+        self._colored = is_colored(sys.stdout)
+        width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+        self._layout: Layout = fit(columns, [[clean(cell) for cell in row] for row in rows], width)
+
+    def heading(self) -> None:
+        """Print the names of the columns."""
+        self.rows([[column.name for column in self._columns]], lambda _: "bold")
+
+    def rows(self, rows: Iterable[Sequence[str]], marked: Callable[[Sequence[str]], str | None] | None = None) -> None:
+        """Print rows, all in one go."""
+        shown: list[str] = []
+        for row in rows:
+            cells = [clean(cell) for cell in row]
+            line = "".join(row_text(self._columns, self._layout, cells)).rstrip()
+            shown.append(self._styled(line, None if marked is None else marked(row)))
+        if shown:
+            click.echo("\n".join(shown), color=self._colored)
+
+    def left_out(self) -> None:
+        """Say which columns did not fit."""
+        missing = [column.name for place, column in enumerate(self._columns) if place not in self._layout.places]
+        if missing:
+            click.echo(self._styled(f"not shown for lack of width: {', '.join(missing)}", "dim"), color=self._colored)
+
+    def _styled(self, line: str, style: str | None) -> str:
+        if style is None or not self._colored:
+            return line
+        return click.style(line, fg=style) if style in _COLOURS else click.style(line, **{style: True})
 
 
 @contextmanager

@@ -1,17 +1,45 @@
 """Reading a database for a report, without ever making one: a file that does not exist is an error here."""
 
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import TypedDict, TypeVar
 
+from llm_service import __version__
 from llm_service.errors import StoreError
 from llm_service.telemetry import queries
-from llm_service.telemetry.queries import DailyCost, InvocationRow, Statistics
+from llm_service.telemetry.browsing import Content, find_invocation, read_content
+from llm_service.telemetry.costs import COST_KEYS, CostKey, CostReport, read_costs
+from llm_service.telemetry.filters import InvocationFilter
+from llm_service.telemetry.inspecting import file_sizes, read_contents
+from llm_service.telemetry.queries import Fetch, InvocationRow, Statistics
+from llm_service.telemetry.stores.migrations import VERSION
 from llm_service.telemetry.stores.reader import read
 
-__all__ = ["Moment", "count_records", "daily_costs", "existing", "invocations", "statistics"]
+__all__ = ["Info", "costs", "count_records", "existing", "info", "invocation", "invocations", "statistics"]
 
-Moment = date | datetime
-"""A whole UTC day, or (a datetime, which is also a date) an exact moment."""
+_T = TypeVar("_T")
+
+
+class Info(TypedDict):
+    """What a file is and holds; sizes in bytes, times as UTC text, None where there are no calls."""
+
+    db_path: str
+    database_bytes: int
+    wal_bytes: int
+    shm_bytes: int
+    records: int
+    first_timestamp: str | None
+    last_timestamp: str | None
+    schema_version: int
+    known_schema_version: int
+    journal_mode: str
+    page_size: int
+    page_count: int
+    free_pages: int
+    auto_vacuum: str
+    tables: dict[str, int]
+    libraries: dict[str, str]
 
 
 def existing(path: Path) -> Path:
@@ -25,59 +53,77 @@ def existing(path: Path) -> Path:
     return path
 
 
+def _ask(path: Path, question: Callable[[Fetch], _T]) -> _T:
+    return read(existing(path), question)
+
+
 def count_records(path: Path) -> int:
     """How many calls are stored."""
-    ((count,),) = read(existing(path), lambda fetch: fetch(("SELECT count(*) FROM invocations", [])))
+    ((count,),) = _ask(path, lambda fetch: fetch(("SELECT count(*) FROM invocations", [])))
     return int(count)
 
 
-def daily_costs(
+def costs(
     path: Path,
+    by: Sequence[CostKey] = COST_KEYS,
     since: date | None = None,
     until: date | None = None,
-    agent_name: str | None = None,
-    tool_name: str | None = None,
-    model_name: str | None = None,
-) -> list[DailyCost]:
-    """See `TelemetryLogger.get_daily_costs`; both days are inclusive."""
-    query = queries.daily_costs(since, until, agent_name, tool_name, model_name)
-    return read(existing(path), lambda fetch: queries.to_daily_costs(fetch(query)))
+    names: Sequence[str | None] = (None, None, None),
+) -> CostReport:
+    """See `read_costs`; both days are inclusive, `names` are agent, tool and model."""
+    return _ask(path, lambda fetch: read_costs(fetch, by, since, until, *names))
 
 
-def statistics(
-    path: Path,
-    days: float,
-    agent_name: str | None = None,
-    tool_name: str | None = None,
-    model_name: str | None = None,
-) -> Statistics:
-    """See `TelemetryLogger.get_statistics`: the last `days` days."""
-    now = datetime.now(UTC)
-    return read(
-        existing(path), lambda fetch: queries.read_statistics(fetch, now, days, agent_name, tool_name, model_name)
+def statistics(path: Path, start: datetime, names: Sequence[str | None] = (None, None, None)) -> Statistics:
+    """See `TelemetryLogger.get_statistics`: from a moment on; `names` are agent, tool and model."""
+    return _ask(path, lambda fetch: queries.read_statistics_since(fetch, start, *names))
+
+
+def window_start(days: float) -> datetime:
+    """The moment so many days ago.
+
+    Raises:
+        QueryError: `days` is no number above 0 and up to 36,500.
+    """
+    queries.check_days(days)
+    return datetime.now(UTC) - timedelta(days=days)
+
+
+def invocations(path: Path, narrowed: InvocationFilter, limit: int = 20) -> list[InvocationRow]:
+    """See `TelemetryLogger.get_invocations`: the newest calls that the filter lets through."""
+    query = queries.invocations(narrowed, limit)
+    return _ask(path, lambda fetch: queries.to_invocations(fetch(query)))
+
+
+def invocation(path: Path, wanted: str) -> tuple[InvocationRow, Content] | None:
+    """See `find_invocation`: one call with what was said in it."""
+
+    def question(fetch: Fetch) -> tuple[InvocationRow, Content] | None:
+        row = find_invocation(fetch, wanted)
+        return None if row is None else (row, read_content(fetch, row["id"]) or Content(None, None))
+
+    return _ask(path, question)
+
+
+def info(path: Path) -> Info:
+    """Facts about a file."""
+    contents = _ask(path, read_contents)
+    sizes = file_sizes(path)
+    return Info(
+        db_path=str(path),
+        database_bytes=sizes.database,
+        wal_bytes=sizes.wal,
+        shm_bytes=sizes.shm,
+        records=contents.tables.get("invocations", 0),
+        first_timestamp=contents.first_timestamp,
+        last_timestamp=contents.last_timestamp,
+        schema_version=contents.schema_version,
+        known_schema_version=VERSION,
+        journal_mode=contents.journal_mode,
+        page_size=contents.page_size,
+        page_count=contents.page_count,
+        free_pages=contents.free_pages,
+        auto_vacuum=contents.auto_vacuum,
+        tables=contents.tables,
+        libraries={"llm-service-telemetry": __version__} | contents.libraries,
     )
-
-
-def invocations(
-    path: Path,
-    since: Moment | None = None,
-    until: Moment | None = None,
-    agent_name: str | None = None,
-    tool_name: str | None = None,
-    model_name: str | None = None,
-    status: str | None = None,
-    session_id: str | None = None,
-    limit: int = 20,
-) -> list[InvocationRow]:
-    """See `TelemetryLogger.get_invocations`; days are inclusive, of moments the latter is not."""
-    since_day, since_moment = _day_or_moment(since)
-    until_day, until_moment = _day_or_moment(until)
-    query = queries.invocations(
-        since_day, until_day, agent_name, tool_name, status, limit,
-        model_name=model_name, session_id=session_id, since=since_moment, until=until_moment,
-    )  # fmt: skip
-    return read(existing(path), lambda fetch: queries.to_invocations(fetch(query)))
-
-
-def _day_or_moment(value: Moment | None) -> tuple[date | None, datetime | None]:
-    return (None, value) if isinstance(value, datetime) else (value, None)

@@ -1,87 +1,82 @@
-"""How each result looks: as lines and tables for people, and as a dict for `--json`."""
+"""How each report looks: as lines and tables for people. `--json` prints the report itself."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 import click
 
-from llm_service.cli.demo import SPEED, DemoReport
-from llm_service.cli.model import note
-from llm_service.cli.output import Column, clean, lines, table
-from llm_service.cli.replay import Percentiles, Report
-from llm_service.telemetry.pipeline.ledger import Ledger
-from llm_service.telemetry.queries import DailyCost, InvocationRow, Statistics
+from llm_service.cli.output import Printer, block, lines, table
+from llm_service.cli.reports import Info
+from llm_service.cli.tables import Column
+from llm_service.config.load import ConfigValue
+from llm_service.telemetry.browsing import Content
+from llm_service.telemetry.costs import CostKey, CostReport, CostSums
+from llm_service.telemetry.queries import InvocationRow, Statistics
 
 __all__ = [
-    "demo_dict",
-    "replay_dict",
+    "Follower",
     "show_costs",
-    "show_demo",
+    "show_info",
+    "show_invocation",
     "show_invocations",
-    "show_replay",
+    "show_settings",
     "show_statistics",
 ]
 
-_COSTS: Final = (
-    Column("date", whole=True),
-    Column("agent"),
-    Column("tool"),
-    Column("model"),
+_KEYS: Final[dict[CostKey, tuple[str, Column]]] = {
+    "day": ("date", Column("date", whole=True)),
+    "agent": ("agent_name", Column("agent")),
+    "tool": ("tool_name", Column("tool", rank=3)),
+    "model": ("model_name", Column("model")),
+}
+_SUMS: Final = (
     Column("calls", "right"),
-    Column("failed", "right"),
-    Column("tokens", "right"),
+    Column("failed", "right", rank=2),
+    Column("tokens", "right", rank=1),
     Column("cost USD", "right"),
 )
 _INVOCATIONS: Final = (
-    Column("time (UTC)", whole=True),
-    Column("agent"),
-    Column("tool"),
-    Column("model"),
-    Column("in", "right"),
-    Column("out", "right"),
-    Column("cost USD", "right"),
-    Column("ms", "right"),
-    Column("status"),
+    Column("id", "right", rank=4, typical=5),
+    Column("time (UTC)", whole=True, typical=19),
+    Column("agent", typical=16),
+    Column("tool", rank=7, typical=11),
+    Column("model", rank=3, typical=17),
+    Column("in", "right", rank=6, typical=6),
+    Column("out", "right", rank=5, typical=6),
+    Column("cost USD", "right", rank=1, typical=8),
+    Column("ms", "right", rank=2, typical=7),
+    Column("status", typical=9),
 )
 
 
-def show_costs(costs: Sequence[DailyCost]) -> None:
-    """A table of daily costs and their totals."""
-    if not costs:
+def show_costs(report: CostReport) -> None:
+    """A table of costs by the keys of the report, their totals, and how much of them is known."""
+    if not report["rows"]:
         click.echo("no calls on these days")
         return
-    nanos = sum(day["cost_nanos"] for day in costs)
-    totals = [
-        "total", "", "", "",
-        _count(sum(day["invocations"] for day in costs)),
-        _count(sum(day["errors"] + day["timeouts"] for day in costs)),
-        _count(sum(day["total_tokens"] for day in costs)),
-        _usd(nanos / 1e9),
-    ]  # fmt: skip
-    table(_COSTS, [_cost_cells(day) for day in costs], totals)
-    unpriced = sum(day["unpriced"] for day in costs)
-    if unpriced:
-        click.echo(f"the cost of {_count(unpriced)} calls is not known")
+    keys = [_KEYS[key] for key in report["by"]]
+    totals = ["total", *[""] * (len(keys) - 1), *_sum_cells(report["totals"])]
+    rows = [[*(_name(row[column]) for column, _ in keys), *_sum_cells(row)] for row in report["rows"]]
+    table([*(column for _, column in keys), *_SUMS], rows, totals)
+    calls = report["totals"]["invocations"]
+    known = (("cost", report["priced_invocations"]), ("tokens", report["counted_invocations"]))
+    click.echo("known: " + ", ".join(f"{what} of {_count(n)} ({n / calls:.1%})" for what, n in known))
 
 
-def _cost_cells(day: DailyCost) -> list[str]:
+def _sum_cells(sums: CostSums | dict[str, Any]) -> list[str]:
     return [
-        day["date"],
-        _name(day["agent_name"]),
-        _name(day["tool_name"]),
-        _name(day["model_name"]),
-        _count(day["invocations"]),
-        _count(day["errors"] + day["timeouts"]),
-        _count(day["total_tokens"]),
-        _usd(day["cost_nanos"] / 1e9),
+        _count(sums["invocations"]),
+        _count(sums["errors"] + sums["timeouts"]),
+        _count(sums["total_tokens"]),
+        _usd(sums["cost_nanos"] / 1e9),
     ]
 
 
 def show_statistics(statistics: Statistics) -> None:
     """A table of one value a line, under the keys of the API."""
     rows = [(key, _value(key, value)) for key, value in statistics.items()]
-    table((Column("statistic"), Column("value", "right")), rows)
+    table((Column("statistic", whole=True), Column("value", "right")), rows)
 
 
 def _value(key: str, value: object) -> str:
@@ -98,11 +93,39 @@ def show_invocations(rows: Sequence[InvocationRow]) -> None:
     if not rows:
         click.echo("no such calls")
         return
-    table(_INVOCATIONS, [_invocation_cells(row) for row in rows])
+    follower = Follower(rows)
+    follower.show(rows)
+    follower.left_out()
+
+
+class Follower:
+    """A table of calls to which rows are added as they come.
+
+    Args:
+        rows: those that are known by now; without any, common widths are assumed.
+    """
+
+    def __init__(self, rows: Sequence[InvocationRow]) -> None:
+        columns = [column._replace(typical=0) for column in _INVOCATIONS] if rows else _INVOCATIONS
+        self._printer = Printer(columns, [_invocation_cells(row) for row in rows])
+        self._printer.heading()
+
+    def show(self, rows: Sequence[InvocationRow]) -> None:
+        """Print these below those that stand there."""
+        self._printer.rows((_invocation_cells(row) for row in rows), _status_colour)
+
+    def left_out(self) -> None:
+        """Say which columns did not fit."""
+        self._printer.left_out()
+
+
+def _status_colour(cells: Sequence[str]) -> str | None:
+    return None if cells[-1] == "success" else "yellow" if cells[-1].startswith("timeout") else "red"
 
 
 def _invocation_cells(row: InvocationRow) -> list[str]:
     return [
+        str(row["id"]),
         row["timestamp"][:19],
         _name(row["agent_name"]),
         _name(row["tool_name"]),
@@ -115,100 +138,71 @@ def _invocation_cells(row: InvocationRow) -> list[str]:
     ]
 
 
-def show_replay(report: Report, records_on_disk: int, *, source: str, shifted: bool) -> None:
-    """What a replay did."""
-    click.echo(clean(f"{_count(report.rows)} calls of {source}, replayed by {_count(report.agents)} agents"))
-    click.echo(note(shifted=shifted))
-    click.echo()
+def show_invocation(row: InvocationRow, content: Content) -> None:
+    """Everything that is known of one call; what was said in it, line by line."""
+    known = [(name, _known(value)) for name, value in row.items() if value is not None]
+    lines([*known, ("unknown", ", ".join(name for name, value in row.items() if value is None) or "-")])
+    for name, text in zip(Content._fields, content, strict=True):
+        if text is not None:
+            click.echo(f"{name} ({_count(len(text))} characters)")
+            block(text)
+
+
+def _known(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    return _count(value) if isinstance(value, int) else str(value)
+
+
+def show_info(info: Info) -> None:
+    """One fact a line."""
+    first, last = info["first_timestamp"], info["last_timestamp"]
+    newer = "" if info["schema_version"] <= info["known_schema_version"] else " (newer than this release knows)"
+    sizes = ", ".join(
+        f"{name} {_bytes(size)}"
+        for name, size in (("database", info["database_bytes"]), ("wal", info["wal_bytes"]), ("shm", info["shm_bytes"]))
+    )
+    pages = f"{_count(info['page_count'])} of {_bytes(info['page_size'])}, {_count(info['free_pages'])} free"
+    modes = f"auto_vacuum {info['auto_vacuum']}, journal_mode {info['journal_mode']}"
     lines(
-        [*_facts(report, records_on_disk), ("rate", f"{report.records_per_second:,.0f} records/s"), *_measured(report)]
+        [
+            ("database", info["db_path"]),
+            ("sizes", sizes),
+            ("records", _count(info["records"])),
+            ("from", "-" if first is None or last is None else f"{first[:19]} to {last[:19]} (UTC)"),
+            ("schema", f"version {info['schema_version']}{newer}"),
+            ("pages", f"{pages}; {modes}"),
+            ("tables", ", ".join(f"{name} {_count(rows)}" for name, rows in info["tables"].items())),
+            ("libraries", ", ".join(f"{name} {version}" for name, version in info["libraries"].items())),
+        ]
     )
 
 
-def show_demo(report: DemoReport) -> None:
-    """What the demo did, and what is on disk now."""
-    replayed = report.replayed
-    click.echo(
-        f"the first {_count(replayed.rows)} calls of the Azure LLM Inference Trace 2023 (code; Microsoft, CC BY 4.0),"
-        f" replayed by {_count(replayed.agents)} agents"
-    )
-    click.echo(note())
-    click.echo()
-    rate = (
-        f"{report.full_speed.records_per_second:,.0f} records/s at full speed (a second run, not kept);"
-        f" {replayed.records_per_second:,.0f} records/s at {SPEED:g} times the trace's pace"
-    )
-    lines([*_facts(replayed, report.records_on_disk), ("rate", rate), *_measured(replayed)])
-    click.echo()
-    click.echo(f"daily costs from {replayed.first:%Y-%m-%d} to {replayed.last:%Y-%m-%d} (UTC, inclusive)")
-    show_costs(report.daily_costs)
-    click.echo()
-    click.echo(f"statistics since {replayed.first:%Y-%m-%d}")
-    show_statistics(report.statistics)
+def show_settings(values: Sequence[ConfigValue]) -> None:
+    """A table of settings and where they come from."""
+    columns = (Column("setting", whole=True), Column("value"), Column("source"))
+    table(columns, [(value.name, _setting(value.value), value.source) for value in values])
 
 
-def _facts(report: Report, records_on_disk: int) -> list[tuple[str, str]]:
-    return [
-        ("database", str(report.db_path)),
-        ("records on disk", _count(records_on_disk)),
-        ("ledger", _equation(report.ledger)),
-        ("from", f"{report.first:%Y-%m-%d %H:%M:%S} to {report.last:%Y-%m-%d %H:%M:%S} (UTC)"),
-    ]
-
-
-def _measured(report: Report) -> list[tuple[str, str]]:
-    lag = _percentiles(report.lag_ms, "ms")
-    idle = report.idle_lag_ms
-    if idle.samples:
-        lag += f"; of the idle loop {_percentiles(idle, 'ms')}"
-    call = report.call if report.call == "log_invocation_nowait" else f"{report.call}; each 64th lets other tasks run"
-    return [("hot path", f"{_percentiles(report.call_us, 'us')} for a {call}"), ("event loop lag", lag)]
-
-
-def _percentiles(measured: Percentiles, unit: str) -> str:
-    return f"p50 {measured.p50:.2f} {unit}, p99 {measured.p99:.2f} {unit} ({_count(measured.samples)} samples)"
-
-
-def _equation(ledger: Ledger) -> str:
-    lost = sum(ledger.dropped.values())
-    reasons = f" ({', '.join(f'{reason} {count:,}' for reason, count in ledger.dropped.items())})" if lost else ""
-    return (
-        f"submitted {ledger.submitted:,} = written {ledger.written:,} + duplicates {ledger.duplicates:,}"
-        f" + quarantined {ledger.quarantined:,} + dropped {lost:,}{reasons} + pending {ledger.pending:,}"
-    )
-
-
-def replay_dict(report: Report, records_on_disk: int, *, shifted: bool = False) -> dict[str, Any]:
-    """What a replay did, for `--json`."""
-    return {
-        "note": note(shifted=shifted),
-        "db_path": str(report.db_path),
-        "records_on_disk": records_on_disk,
-        "rows": report.rows,
-        "agents": report.agents,
-        "first": report.first.isoformat(),
-        "last": report.last.isoformat(),
-        "seconds": report.seconds,
-        "records_per_second": report.records_per_second,
-        "ledger": asdict(report.ledger),
-        "hot_path_call": report.call,
-        "hot_path_us": asdict(report.call_us),
-        "loop_lag_ms": asdict(report.lag_ms),
-    }
-
-
-def demo_dict(report: DemoReport) -> dict[str, Any]:
-    """What the demo did, for `--json`."""
-    return replay_dict(report.replayed, report.records_on_disk) | {
-        "idle_loop_lag_ms": asdict(report.replayed.idle_lag_ms),
-        "full_speed_records_per_second": report.full_speed.records_per_second,
-        "daily_costs": report.daily_costs,
-        "statistics": report.statistics,
-    }
+def _setting(value: object) -> str:
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _count(number: int) -> str:
     return f"{number:,}"
+
+
+def _bytes(number: int) -> str:
+    size, unit = float(number), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
 
 
 def _usd(amount: float) -> str:

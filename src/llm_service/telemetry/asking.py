@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from llm_service.telemetry import queries
 from llm_service.telemetry.face import Face
+from llm_service.telemetry.filters import InvocationFilter
 from llm_service.telemetry.pipeline.ledger import FlushResult
 from llm_service.telemetry.queries import DailyCost, Fetch, InvocationRow, Statistics
 from llm_service.telemetry.stores.reader import read
@@ -58,10 +59,11 @@ class AsyncQuestions(Face):
         fresh: bool = True,
     ) -> list[InvocationRow]:
         """See `TelemetryLogger.get_invocations`."""
-        query = queries.invocations(
-            start_date, end_date, agent_name, tool_name, status, limit,
-            model_name=model_name, session_id=session_id, since=since, until=until, before=before,
+        narrowed = InvocationFilter(
+            start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, status=status,
+            model_name=model_name, session_id=session_id, since=since, until=until,
         )  # fmt: skip
+        query = queries.invocations(narrowed, limit, before=before)
         return await self._ask(lambda fetch: queries.to_invocations(fetch(query)), fresh=fresh)
 
     async def get_statistics(
@@ -151,10 +153,11 @@ class Questions(Face):
             QueryError: (a `ValueError`) naming the argument, the value and the remedy.
             CommitTimeoutError, StoreError: as for `get_daily_costs`.
         """
-        query = queries.invocations(
-            start_date, end_date, agent_name, tool_name, status, limit,
-            model_name=model_name, session_id=session_id, since=since, until=until, before=before,
+        narrowed = InvocationFilter(
+            start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, status=status,
+            model_name=model_name, session_id=session_id, since=since, until=until,
         )  # fmt: skip
+        query = queries.invocations(narrowed, limit, before=before)
         return self._ask(lambda fetch: queries.to_invocations(fetch(query)), fresh=fresh)
 
     def get_statistics(

@@ -10,12 +10,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, NamedTuple, TypedDict, cast
 
 from llm_service.errors import QueryError
-from llm_service.telemetry.fields import STATUSES
+from llm_service.telemetry.filters import InvocationFilter, Where, daily_where
 from llm_service.telemetry.records import CARD_FIELDS, EXTENSION_FIELDS
 from llm_service.telemetry.rollups import bucket_of, percentile
 from llm_service.telemetry.timestamps import microseconds_text, to_microseconds
 
 __all__ = [
+    "ROW_COLUMNS",
     "DailyCost",
     "Fetch",
     "InvocationRow",
@@ -25,12 +26,15 @@ __all__ = [
     "daily_costs",
     "invocations",
     "read_statistics",
+    "read_statistics_since",
     "to_daily_costs",
     "to_invocations",
 ]
 
 MAX_LIMIT: Final = 1_000_000
 MAX_DAYS: Final = 36_500
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 Query = tuple[str, list[Any]]
 Fetch = Callable[[Query], Sequence[tuple[Any, ...]]]
@@ -123,9 +127,10 @@ class Statistics(TypedDict):
     timed_invocations: int
 
 
-_STATUSES: Final = tuple(sorted(STATUSES))  # a tuple asks nobody for a hash
 _DAILY_COLUMNS: Final = tuple(DailyCost.__annotations__)
 _ROW_COLUMNS: Final = ("id", *CARD_FIELDS, *EXTENSION_FIELDS)
+ROW_COLUMNS: Final = ", ".join(_ROW_COLUMNS)
+"""What `to_invocations` expects of a SELECT."""
 
 
 def daily_costs(
@@ -140,10 +145,7 @@ def daily_costs(
     Raises:
         QueryError: for a date that is none, or a name of another type.
     """
-    where = _Where()
-    where.compare("date >= ?", None if start_date is None else _day("start_date", start_date).isoformat())
-    where.compare("date <= ?", None if end_date is None else _day("end_date", end_date).isoformat())
-    where.names(agent_name=agent_name, tool_name=tool_name, model_name=model_name)
+    where = daily_where(start_date, end_date, agent_name, tool_name, model_name)
     order = "ORDER BY date DESC, agent_name, tool_name, model_name"
     return f"SELECT {', '.join(_DAILY_COLUMNS)} FROM daily_costs{where} {order}", where.parameters  # noqa: S608
 
@@ -153,27 +155,12 @@ def to_daily_costs(rows: Iterable[tuple[Any, ...]]) -> list[DailyCost]:
     return [cast("DailyCost", dict(zip(_DAILY_COLUMNS, row, strict=True))) for row in rows]
 
 
-def invocations(
-    start_date: date | str | None = None,
-    end_date: date | str | None = None,
-    agent_name: str | None = None,
-    tool_name: str | None = None,
-    status: str | None = None,
-    limit: int = 100,
-    *,
-    model_name: str | None = None,
-    session_id: str | None = None,
-    since: datetime | str | None = None,
-    until: datetime | str | None = None,
-    before: InvocationRow | None = None,
-) -> Query:
+def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: InvocationRow | None = None) -> Query:
     """Stored calls, newest first.
 
     Args:
-        start_date, end_date: UTC days, both inclusive.
-        agent_name, tool_name, model_name, session_id, status: equal to; None does not filter.
+        narrowed: which calls.
         limit: at most so many, 1 to 1,000,000.
-        since, until: moments, from `since` on and before `until`; aware datetimes or ISO texts with an offset.
         before: the last row of a page, to get the next one; needs no count and misses nothing while records arrive.
 
     Raises:
@@ -181,22 +168,11 @@ def invocations(
     """
     if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
         raise QueryError("limit", limit, f"give a whole number from 1 to {MAX_LIMIT:,}")
-    if status is not None and status not in _STATUSES:
-        raise QueryError("status", status, f"use one of: {', '.join(_STATUSES)}")
-    where = _Where()
-    where.compare("timestamp >= ?", None if start_date is None else _day("start_date", start_date).isoformat())
-    where.compare("timestamp < ?", None if end_date is None else _next_day(_day("end_date", end_date)))
-    where.compare("timestamp >= ?", None if since is None else _moment("since", since))
-    where.compare("timestamp < ?", None if until is None else _moment("until", until))
-    where.names(agent_name=agent_name, tool_name=tool_name, model_name=model_name, session_id=session_id)
-    where.compare("status = ?", status)
-    if status is not None and status != "success":
-        where.add("status <> 'success'")  # as the partial indexes say it: the planner proves nothing from parameters
+    where = narrowed.where()
     if before is not None:
         where.add("(timestamp, id) < (?, ?)", *_position(before))
     order = "ORDER BY timestamp DESC, id DESC LIMIT ?"
-    sql = f"SELECT {', '.join(_ROW_COLUMNS)} FROM invocations{where} {order}"  # noqa: S608
-    return sql, [*where.parameters, limit]
+    return f"SELECT {ROW_COLUMNS} FROM invocations{where} {order}", [*where.parameters, limit]  # noqa: S608
 
 
 def to_invocations(rows: Iterable[tuple[Any, ...]]) -> list[InvocationRow]:
@@ -260,14 +236,34 @@ def read_statistics(
         QueryError: naming the argument, the value and the remedy.
     """
     check_days(days)
-    start = _window_start(now, days)
+    return read_statistics_since(fetch, _window_start(now, days), agent_name, tool_name, model_name)
+
+
+def read_statistics_since(
+    fetch: Fetch,
+    start: datetime,
+    agent_name: str | None = None,
+    tool_name: str | None = None,
+    model_name: str | None = None,
+) -> Statistics:
+    """Statistics of the calls from a moment on.
+
+    Args:
+        fetch: runs a query within one snapshot.
+        start: aware UTC; before 1970 counts as 1970.
+        agent_name, tool_name, model_name: equal to; None does not filter.
+
+    Raises:
+        QueryError: naming the argument, the value and the remedy.
+    """
+    start = min(max(start, _FIRST), _LAST)
     first_whole_day = start.date() if start.time() == time(0) else start.date() + timedelta(days=1)
     names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
-    edge = _Where()
+    edge = Where()
     edge.compare("timestamp >= ?", microseconds_text(to_microseconds(start)))
     edge.compare("timestamp < ?", first_whole_day.isoformat())
     edge.names(**names)
-    whole = _Where()
+    whole = Where()
     whole.compare("date >= ?", first_whole_day.isoformat())
     whole.names(**names)
     edge_sums = fetch((f"SELECT {_ROW_SUMS} FROM invocations{edge}", edge.parameters))[0]  # noqa: S608
@@ -320,64 +316,6 @@ def _to_statistics(sums: _Sums, buckets: Mapping[int, int]) -> Statistics:
     )
 
 
-class _Where:
-    """Conditions joined by AND, and their parameters."""
-
-    def __init__(self) -> None:
-        self._conditions: list[str] = []
-        self.parameters: list[Any] = []
-
-    def add(self, condition: str, *values: Any) -> None:
-        self._conditions.append(condition)
-        self.parameters += values
-
-    def compare(self, condition: str, value: str | None) -> None:
-        if value is not None:
-            self.add(condition, value)
-
-    def names(self, **names: str | None) -> None:
-        for column, name in names.items():
-            if name is not None and not isinstance(name, str):
-                raise QueryError(column, name, "give a str, or None not to filter")
-            self.compare(f"{column} = ?", name)
-
-    def __str__(self) -> str:
-        return f" WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
-
-
-def _day(field: str, value: object) -> date:
-    if isinstance(value, datetime):
-        raise QueryError(field, value, "give a date; for moments use since and until")
-    if isinstance(value, date):
-        return value
-    if isinstance(value, str):
-        try:
-            return date.fromisoformat(value)
-        except ValueError:
-            pass
-    raise QueryError(field, value, "give a datetime.date or a text such as 2026-11-23")
-
-
-def _next_day(day: date) -> str:
-    # The day after 9999-12-31 does not exist; no timestamp sorts behind a colon, which follows the digits.
-    return ":" if day == date.max else (day + timedelta(days=1)).isoformat()
-
-
-def _moment(field: str, value: object) -> str:
-    moment: object = value
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-    if not isinstance(moment, datetime) or moment.utcoffset() is None:
-        raise QueryError(field, value, "give an aware datetime or a text such as 2026-11-23T18:00:00Z")
-    try:
-        return microseconds_text(max(0, to_microseconds(moment)))
-    except OverflowError:
-        raise QueryError(field, value, "give a moment from 1970 to 9999") from None
-
-
 def _position(row: object) -> tuple[str, int]:
     if not isinstance(row, dict):
         raise QueryError("before", row, "give the last row of a page, as get_invocations returned it")
@@ -390,7 +328,6 @@ def _position(row: object) -> tuple[str, int]:
 
 def _window_start(now: datetime, days: float) -> datetime:
     try:
-        start = now.astimezone(UTC) - timedelta(days=days)
+        return now.astimezone(UTC) - timedelta(days=days)
     except OverflowError:
-        return datetime(1970, 1, 1, tzinfo=UTC)
-    return max(start, datetime(1970, 1, 1, tzinfo=UTC))
+        return _FIRST

@@ -5,13 +5,12 @@ The text is `YYYY-MM-DD HH:MM:SS.ffffffZ`: it sorts rightly against SQLite's `da
 """
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 __all__ = [
     "MAX_MICROSECONDS",
     "TextClock",
-    "date_text",
     "from_microseconds",
     "microseconds_text",
     "to_microseconds",
@@ -38,11 +37,6 @@ def microseconds_text(microseconds: int) -> str:
     seconds, fraction = divmod(microseconds, 1_000_000)
     moment = _EPOCH + timedelta(seconds=seconds)
     return f"{moment:%Y-%m-%d %H:%M:%S}.{fraction:06d}Z"
-
-
-def date_text(day: date) -> str:
-    """`YYYY-MM-DD`."""
-    return day.isoformat()
 
 
 class TextClock:

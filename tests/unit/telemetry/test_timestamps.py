@@ -2,7 +2,7 @@
 
 import re
 import sqlite3
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from llm_service.telemetry.timestamps import (
     MAX_MICROSECONDS,
     TextClock,
-    date_text,
     from_microseconds,
     microseconds_text,
     to_microseconds,
@@ -79,9 +78,3 @@ def test_the_last_microsecond_is_that_of_the_year_9999() -> None:
     """The bound is the last moment that text and datetime can hold."""
     assert microseconds_text(MAX_MICROSECONDS) == "9999-12-31 23:59:59.999999Z"
     assert from_microseconds(MAX_MICROSECONDS) == datetime.max.replace(tzinfo=UTC)
-
-
-def test_a_date_is_written_as_iso() -> None:
-    """Four digits of the year, always."""
-    assert date_text(date(2026, 11, 3)) == "2026-11-03"
-    assert date_text(date(33, 1, 1)) == "0033-01-01"

@@ -1,14 +1,22 @@
-"""Reading on a read-only connection of its own: opened for one question, so it holds no snapshot after it."""
+"""Reading on a connection of its own: for one question in one snapshot, or for a long walk in many short ones.
+
+A read-only connection that comes when nobody else has the file leaves an empty -wal and a -shm behind, which it may
+not remove. So where no WAL waits to be copied back, the file is opened for writing with `query_only`: nothing can be
+written through it, and its close removes both if it is the last. Where a WAL holds something, its owner writes or was
+killed: then the connection is read-only, and leaves all three files as they are. `immutable=1` would be wrong: a writer
+may start at any moment. What the file's permissions do not let us write, SQLite opens read-only by itself.
+"""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from llm_service.errors import StoreError
 from llm_service.telemetry.stores import migrations
 
-__all__ = ["read"]
+__all__ = ["open_for_reading", "read", "reading"]
 
 _T = TypeVar("_T")
 _WAIT_MS: Final = 2000
@@ -26,22 +34,61 @@ def read(path: Path, question: Callable[[Fetch], _T]) -> _T:
     Raises:
         StoreError: the file cannot be read; the SQLite error is its cause.
     """
+    with reading(path) as fetch:
+        fetch(("BEGIN", ()))
+        return question(fetch)
+
+
+@contextmanager
+def reading(path: Path) -> Generator[Fetch]:
+    """Ask many questions, each of which sees a snapshot of its own and lets go of it: for walks through a long file.
+
+    A file that does not exist yet is empty, and stays absent.
+
+    Args:
+        path: the database.
+
+    Raises:
+        StoreError: the file cannot be read; the SQLite error is its cause.
+    """
     try:
-        connection = _connect(path)
+        connection = _with_tables(path)
         try:
-            connection.execute("BEGIN")
-            return question(lambda query: connection.execute(*query).fetchall())
+            yield lambda query: connection.execute(*query).fetchall()
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be read: {error}; check the file and its permissions", path) from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """A connection that can write nothing; the caller closes it.
+
+    Raises:
+        sqlite3.Error: there is no such file, or it cannot be read.
+    """
+    mode = "ro" if _wal_waits(path) else "rw"
+    connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS:d}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _wal_waits(path: Path) -> bool:
+    try:
+        return path.with_name(f"{path.name}-wal").lstat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _with_tables(path: Path) -> sqlite3.Connection:
     if path.exists() and path.stat().st_size > 0:
-        connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+        connection = open_for_reading(path)
         try:
-            connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS:d}")
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except BaseException:
             connection.close()

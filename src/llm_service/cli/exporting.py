@@ -1,0 +1,104 @@
+"""Stored calls as a file for other programs: CSV or JSON lines, written page by page, in place only when complete."""
+
+import codecs
+import csv
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal, TextIO
+
+from llm_service.cli.output import clean, json_line
+from llm_service.errors import TelemetryError
+from llm_service.telemetry.queries import InvocationRow
+
+__all__ = ["ExportError", "Format", "new_file", "write"]
+
+Format = Literal["csv", "jsonl"]
+Output = TextIO | codecs.StreamWriter
+_COLUMNS: Final = tuple(InvocationRow.__annotations__)
+_FORMULA: Final = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
+"""What makes a spreadsheet take a cell for a formula, full-width forms among it (OWASP, "CSV Injection")."""
+
+
+class ExportError(TelemetryError):
+    """A file cannot be written to."""
+
+
+def write(
+    pages: Iterable[list[InvocationRow]], stream: Output, form: Format, *, safe: bool = False, shown: bool = False
+) -> int:
+    """Write pages of calls, and say how many calls it were.
+
+    Args:
+        pages: as `read_pages` gives them; one is held at a time.
+        stream: UTF-8, with `newline=""`.
+        form: `csv` has a header, empty cells for NULL, `true` and `false`, and JSON in `tags` and `metadata`; `jsonl`
+            is one object a line, in ASCII.
+        safe: put an apostrophe before cells of CSV that a spreadsheet would take for formulas.
+        shown: escape control characters of CSV, because a terminal shows them; JSON has none.
+    """
+    if form == "jsonl":
+        return _write_each(pages, lambda page: stream.writelines([f"{json_line(row)}\n" for row in page]))
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    change = _changes(safe=safe, shown=shown)
+    return _write_each(pages, lambda page: writer.writerows([change(_cell(v)) for v in row.values()] for row in page))
+
+
+def _write_each(pages: Iterable[list[InvocationRow]], put: Callable[[list[InvocationRow]], None]) -> int:
+    written = 0
+    for page in pages:
+        put(page)
+        written += len(page)
+    return written
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _changes(*, safe: bool, shown: bool) -> Callable[[str], str]:
+    def change(text: str) -> str:
+        if safe and _FORMULA.match(text):
+            text = f"'{text}"
+        return clean(text) if shown else text
+
+    return change
+
+
+@contextmanager
+def new_file(path: Path, *, replace: bool, keep: Iterable[Path]) -> Generator[TextIO]:
+    """A private file (0600) that comes into its place when the block ends well; otherwise nothing is left of it.
+
+    Args:
+        path: where it shall be; the folder exists.
+        replace: True replaces a file that is there.
+        keep: files that are never replaced.
+
+    Raises:
+        ExportError: there is something that must stay.
+        OSError: the file cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    if any(target == Path(os.path.realpath(kept)) for kept in keep):
+        raise ExportError(f"{path} is the database itself; give another file with --output")
+    if target.exists() and not target.is_file():
+        raise ExportError(f"{path} is no regular file; leave --output away and redirect the standard output")
+    if target.exists() and not replace:
+        raise ExportError(f"{path} exists; give --force to replace it, or another file with --output")
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)  # 0600
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="") as stream:  # noqa: PTH123 - a descriptor, not a path
+            yield stream
+            stream.flush()
+            os.fsync(descriptor)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,109 @@
+"""Tables of text: fitted to a width by cutting and leaving out, one line for each row; whole where there is no width.
+
+Widths are those of a terminal's cells: an ideograph takes two, a combining mark none.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal, NamedTuple
+
+__all__ = ["Column", "Layout", "cell_width", "fit", "row_text"]
+
+_GAP: Final = 2
+_READABLE: Final = 9
+"""Cells that a text column keeps while others can be left out."""
+_NARROWEST: Final = 3
+_CUT: Final = "…"
+
+
+class Column(NamedTuple):
+    """How a column is shown.
+
+    Attributes:
+        name: its heading.
+        justify: numbers stand on the right.
+        whole: its cells are never cut; those of a column on the right never are either.
+        rank: where the width does not suffice, columns are left out from the highest rank down; 0 stays.
+        typical: cells to reserve where the rows are not known yet.
+    """
+
+    name: str
+    justify: Literal["left", "right"] = "left"
+    whole: bool = False
+    rank: int = 0
+    typical: int = 0
+
+    @property
+    def rigid(self) -> bool:
+        """Whether its cells are shown whole or not at all."""
+        return self.whole or self.justify == "right"
+
+
+class Layout(NamedTuple):
+    """Which columns are shown, and how wide; `cut` is False where cells may be longer than their column."""
+
+    places: tuple[int, ...]
+    widths: tuple[int, ...]
+    cut: bool
+
+
+def cell_width(text: str) -> int:
+    """How many cells of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # noqa: PLC0415 - tables of Unicode's widths: only for those who need them
+
+    return cell_len(text)
+
+
+def fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> Layout:
+    """Decide what fits.
+
+    Args:
+        columns: at least one.
+        rows: cleaned texts, one for each column.
+        width: cells of a line; None for as many as it takes.
+    """
+    natural = [
+        max([cell_width(column.name), column.typical, *(cell_width(row[place]) for row in rows)])
+        for place, column in enumerate(columns)
+    ]
+    places = list(range(len(columns)))
+    if width is None:
+        return Layout(tuple(places), tuple(natural), cut=False)
+    readable = [full if column.rigid else min(full, _READABLE) for column, full in zip(columns, natural, strict=True)]
+    while _line(readable, places) > width and any(columns[place].rank for place in places):
+        places.remove(max(places, key=lambda place: columns[place].rank))
+    widths = list(natural)
+    soft = [place for place in places if not columns[place].rigid]
+    while _line(widths, places) > width and any(widths[place] > _NARROWEST for place in soft):
+        widths[max(soft, key=widths.__getitem__)] -= 1
+    return Layout(tuple(places), tuple(widths[place] for place in places), cut=True)
+
+
+def _line(widths: Sequence[int], places: Sequence[int]) -> int:
+    return sum(widths[place] for place in places) + _GAP * (len(places) - 1)
+
+
+def row_text(columns: Sequence[Column], layout: Layout, cells: Sequence[str]) -> Iterator[str]:
+    """The cells of a row as they are shown: cut, padded, and with the gap before them."""
+    last = layout.places[-1]
+    for place, width in zip(layout.places, layout.widths, strict=True):
+        text = cells[place]
+        missing = width - cell_width(text)
+        if missing < 0 and layout.cut:
+            text = _shortened(text, width)
+            missing = 0
+        padding = " " * max(0, missing)
+        gap = "" if place == layout.places[0] else " " * _GAP
+        if columns[place].justify == "right":
+            yield f"{gap}{padding}{text}"
+        else:
+            yield f"{gap}{text}" if place == last else f"{gap}{text}{padding}"
+
+
+def _shortened(text: str, width: int) -> str:
+    if text.isascii():
+        return text[: width - 1] + _CUT
+    from rich.cells import set_cell_size  # noqa: PLC0415 - as above
+
+    return set_cell_size(text, width - 1) + _CUT
