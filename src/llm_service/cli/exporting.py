@@ -20,6 +20,7 @@ __all__ = ["ExportError", "Format", "new_file", "write"]
 Format = Literal["csv", "jsonl"]
 Output = TextIO | codecs.StreamWriter
 _COLUMNS: Final = tuple(InvocationRow.__annotations__)
+_JSON: Final = tuple(_COLUMNS.index(name) for name in ("stream", "tags", "metadata"))
 _FORMULA: Final = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 """What makes a spreadsheet take a cell for a formula, full-width forms among it (OWASP, "CSV Injection")."""
 
@@ -46,7 +47,7 @@ def write(
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_COLUMNS)
     change = _changes(safe=safe, shown=shown)
-    return _write_each(pages, lambda page: writer.writerows([change(_cell(v)) for v in row.values()] for row in page))
+    return _write_each(pages, lambda page: writer.writerows(_cells(row, change) for row in page))
 
 
 def _write_each(pages: Iterable[list[InvocationRow]], put: Callable[[list[InvocationRow]], None]) -> int:
@@ -57,13 +58,19 @@ def _write_each(pages: Iterable[list[InvocationRow]], put: Callable[[list[Invoca
     return written
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value)
+def _cells(row: InvocationRow, change: Callable[[str], str] | None) -> list[object]:
+    """Values as the csv module writes them: it makes NULL an empty cell, and numbers what Python calls them."""
+    cells: list[object] = list(row.values())
+    for place in _JSON:
+        if cells[place] is not None:
+            cells[place] = json.dumps(cells[place])
+    return cells if change is None else [change(cell) if isinstance(cell, str) else cell for cell in cells]
 
 
-def _changes(*, safe: bool, shown: bool) -> Callable[[str], str]:
+def _changes(*, safe: bool, shown: bool) -> Callable[[str], str] | None:
+    if not (safe or shown):
+        return None
+
     def change(text: str) -> str:
         if safe and _FORMULA.match(text):
             text = f"'{text}"

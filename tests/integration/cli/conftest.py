@@ -26,7 +26,7 @@ def run() -> Run:
     """Runs a command in this process; a fault of ours is raised, not hidden in the result."""
 
     def invoke(*arguments: object) -> Result:
-        result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+        result = CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="llm-telemetry")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
@@ -43,7 +43,9 @@ def command() -> list[str]:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """The environment of such a process: our sources, an empty home."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "NO_COLOR"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LLM_", "NO_COLOR", "FORCE_COLOR"))
+    }
     return kept | {"PYTHONPATH": str(SOURCES), "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
 
 

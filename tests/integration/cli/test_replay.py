@@ -256,8 +256,8 @@ def test_the_demo_as_json_agrees_with_the_trace(run: Run, tmp_path: Path) -> Non
     assert len(rows) == demo.ROWS == found["records_on_disk"]
     assert found["statistics"]["prompt_tokens"] == sum(row.context_tokens for row in rows)
     assert found["statistics"]["completion_tokens"] == sum(row.generated_tokens for row in rows)
-    assert sum(day["invocations"] for day in found["daily_costs"]) == 1_000
-    assert len({day["agent_name"] for day in found["daily_costs"]}) == 50
+    assert sum(day["invocations"] for day in found["costs"]["rows"]) == 1_000
+    assert len({day["agent_name"] for day in found["costs"]["rows"]}) == 50
     assert found["hot_path_call"] == "log_invocation_nowait"
     assert found["full_speed_records_per_second"] > 0
     assert NOTE in found["note"]

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from llm_service.cli.commands import cli
 from llm_service.telemetry import TelemetryLogger
 
 Run = Callable[..., Result]
+HOSTILE = "\x1b]0;owned\x07\x9b31m[red]evil[/red]\u202e"
 
 
 def test_stats_shows_every_key_of_the_api(run: Run, database: Path) -> None:
@@ -44,21 +45,38 @@ def test_every_report_can_be_narrowed_to_a_name(run: Run, database: Path, option
     arguments = ("--db", database, option, value, "--json")
     assert json.loads(run("stats", *arguments).stdout)["total_invocations"] == count
     assert len(json.loads(run("invocations", *arguments).stdout)) == count
-    assert sum(day["invocations"] for day in json.loads(run("costs", *arguments).stdout)) == count
+    assert json.loads(run("costs", *arguments).stdout)["totals"]["invocations"] == count
 
 
-def test_costs_end_with_a_line_of_totals(run: Run, database: Path) -> None:
-    """And say how many calls have no known cost."""
+def test_costs_end_with_totals_and_how_much_is_known(run: Run, database: Path) -> None:
+    """Five of six calls have a known cost, four known tokens."""
     result = run("costs", "--db", database)
     lines = result.stdout.splitlines()
     assert lines[0].split() == ["date", "agent", "tool", "model", "calls", "failed", "tokens", "cost", "USD"]
     assert lines[-2].split() == ["total", "6", "2", "6,000", "2.5000"]
-    assert lines[-1] == "the cost of 1 calls is not known"
+    assert lines[-1] == "known: cost of 5 (83.3%), tokens of 4 (66.7%)"
 
 
-def test_costs_of_priced_calls_speak_of_no_unknown_cost(run: Run, database: Path) -> None:
-    """The line is there only when it says something."""
-    assert "not known" not in run("costs", "--db", database, "--agent", "tester").stdout
+@pytest.mark.parametrize("by", ["day", "agent", "model,agent", "tool,day", "day,agent,tool,model"])
+def test_costs_by_any_keys_add_up_to_the_same_totals(run: Run, database: Path, by: str) -> None:
+    """The keys stand first, in the order given; the totals do not depend on them."""
+    columns = {"day": "date", "agent": "agent_name", "tool": "tool_name", "model": "model_name"}
+    found = json.loads(run("costs", "--db", database, "--by", by, "--json").stdout)
+    whole = json.loads(run("costs", "--db", database, "--json").stdout)
+    assert found["by"] == by.split(",")
+    assert found["totals"] == whole["totals"]
+    assert sum(row["cost_nanos"] for row in found["rows"]) == found["totals"]["cost_nanos"] == 2_500_000_000
+    for row in found["rows"]:
+        assert list(row)[: len(found["by"])] == [columns[key] for key in found["by"]]
+    heading = run("costs", "--db", database, "--by", by).stdout.split()
+    assert heading[: len(found["by"])] == [{"day": "date"}.get(key, key) for key in found["by"]]
+
+
+def test_costs_since_a_duration_begin_with_its_day(run: Run, database: Path) -> None:
+    """Costs are kept by whole days."""
+    found = json.loads(run("costs", "--db", database, "--since", "2d", "--by", "day", "--json").stdout)
+    assert found["totals"]["invocations"] == 4
+    assert found["first_day"] >= (datetime.now(UTC) - timedelta(days=2)).date().isoformat()
 
 
 def test_costs_between_two_days_include_both(run: Run, database: Path) -> None:
@@ -66,8 +84,8 @@ def test_costs_between_two_days_include_both(run: Run, database: Path) -> None:
     found = json.loads(
         run("costs", "--db", database, "--since", "2023-01-15", "--until", "2023-01-15", "--json").stdout
     )
-    assert {day["date"] for day in found} == {"2023-01-15"}
-    assert found[0]["agent_name"] is None
+    assert (found["first_day"], found["last_day"]) == ("2023-01-15", "2023-01-15")
+    assert [row["agent_name"] for row in found["rows"]] == [None, HOSTILE]
 
 
 def test_an_empty_answer_says_so_and_is_an_empty_list_in_json(run: Run, database: Path) -> None:
@@ -75,7 +93,9 @@ def test_an_empty_answer_says_so_and_is_an_empty_list_in_json(run: Run, database
     for name, said in (("costs", "no calls on these days\n"), ("invocations", "no such calls\n")):
         result = run(name, "--db", database, "--agent", "nobody")
         assert (result.exit_code, result.stdout) == (0, said)
-        assert json.loads(run(name, "--db", database, "--agent", "nobody", "--json").stdout) == []
+    assert json.loads(run("invocations", "--db", database, "--agent", "nobody", "--json").stdout) == []
+    found = json.loads(run("costs", "--db", database, "--agent", "nobody", "--json").stdout)
+    assert (found["rows"], found["totals"]["total_cost_usd"], found["first_day"]) == ([], 0.0, None)
 
 
 def test_invocations_are_newest_first_and_limited(run: Run, database: Path) -> None:
@@ -90,7 +110,15 @@ def test_invocations_show_what_failed_and_leave_unknown_values_open(run: Run, da
     """A dash is not a zero."""
     assert "error: it broke" in run("invocations", "--db", database, "--status", "error").stdout
     unknown = run("invocations", "--db", database, "--until", "2023-01-15", "--limit", 1).stdout.splitlines()[1]
-    assert unknown.split() == ["2023-01-15", "13:00:00", *"-------", "success"]
+    assert unknown.split() == ["6", "2023-01-15", "13:00:00", *"-------", "success"]
+
+
+def test_errors_are_the_calls_that_did_not_succeed(run: Run, database: Path) -> None:
+    """Timeouts among them; a status narrows further."""
+    found = json.loads(run("invocations", "--db", database, "--errors", "--json").stdout)
+    assert [row["status"] for row in found] == ["error", "timeout"]
+    both = json.loads(run("invocations", "--db", database, "--errors", "--status", "success", "--json").stdout)
+    assert both == []
 
 
 def test_invocations_are_found_by_session_day_and_moment(run: Run, database: Path) -> None:
@@ -104,13 +132,15 @@ def test_invocations_are_found_by_session_day_and_moment(run: Run, database: Pat
     assert count("--until", "2023-01-15T13:00:00Z") == 1
     assert count("--since", "2023-01-15T14:00:00+01:00", "--until", "2023-01-16T00:00:00Z") == 1
     assert count("--since", "2023-01-15T13:00:00.000001Z") == 4
+    assert count("--since", "90m") == 2
+    assert count("--until", "2023-01-15 13:00") == 1
 
 
 @pytest.mark.parametrize("name", ["costs", "invocations"])
 def test_data_cannot_speak_to_the_terminal(run: Run, database: Path, name: str) -> None:
-    """Escape sequences, C1 controls and direction overrides of a name or message are replaced, markup is text."""
+    """Escape sequences, C1 controls and direction overrides of a name or message stand escaped, markup is text."""
     shown = run(name, "--db", database).stdout
-    assert "\ufffd]0;owned\ufffd\ufffd31m[red]evil[/red]\ufffd" in shown
+    assert "\\x1b]0;owned\\x07\\x9b31m[red]evil[/red]\\u202e" in shown
     assert all(character == "\n" or character.isprintable() for character in shown)
 
 
@@ -156,12 +186,18 @@ def test_a_file_that_is_no_telemetry_database_is_one_clean_line(run: Run, tmp_pa
         (("stats", "--days", "-1"), "days: -1.0 is not usable; give a number above 0"),
         (("stats", "--days", "nan"), "days: nan is not usable"),
         (("stats", "--days", "many"), "'many' is not a valid float"),
-        (("costs", "--since", "yesterday"), "'yesterday' is no day; write it as 2026-11-23"),
+        (("costs", "--since", "yesterday"), "'yesterday' is no time; write 2h, 30d, 2026-11-23"),
         (("costs", "--agent", ""), None),
         (("invocations", "--limit", "0"), "limit: 0 is not usable; give a whole number from 1"),
         (("invocations", "--status", "odd"), "'odd' is not one of"),
-        (("invocations", "--since", "soon"), "'soon' is neither a day nor a moment"),
-        (("invocations", "--since", "2026-11-23T18:00"), "neither a day nor a moment; write 2026-11-23 or"),
+        (("invocations", "--since", "soon"), "'soon' is no time; write 2h"),
+        (("invocations", "--since", "99999999w"), "'99999999w' is no time"),
+        (("stats", "--days", "1", "--since", "2h"), "--days and --since both say where to begin"),
+        (("costs", "--by", "day,week"), "'day,week' is not usable; give one or more of day, agent, tool, model"),
+        (("costs", "--by", "day,day"), "'day,day' is not usable"),
+        (("costs", "--by", ""), "'' is not usable"),
+        (("costs", "--sinc", "1d"), "--since"),
+        (("show",), "Missing argument 'ID'; see llm-telemetry show --help"),
         (("stats", "--db", ":memory:"), "db_path: ':memory:' is not usable"),
         (("stats", "--config", "no-such.yaml"), "'no-such.yaml' does not exist"),
     ],
@@ -173,6 +209,7 @@ def test_a_wrong_argument_ends_with_2_and_is_named_with_its_remedy(
     result = run(arguments[0], "--db", database, *arguments[1:])
     assert result.exit_code == (0 if said is None else 2)
     assert (said or "") in result.stderr
+    assert result.stderr.count("\n") == (0 if said is None else 1)
 
 
 def test_an_interrupted_command_ends_quietly_with_130(
@@ -207,11 +244,10 @@ def test_every_help_shows_an_example_and_the_common_options(run: Run, name: str 
     shown = run(*([] if name is None else [name]), "--help").stdout
     assert "Examples:\n" in shown
     assert f"  llm-telemetry {name or 'demo'}" in shown.split("Examples:")[1]
-    if name is not None:
+    if name not in {None, "completion", "config"}:
         assert all(option in shown for option in ("--db PATH", "--config PATH", "--json", "--help"))
 
 
 def test_the_window_of_stats_ends_now(database: Path) -> None:
     """`days` of 1/24 is the last hour."""
-    assert reports.statistics(database, 1 / 24)["total_invocations"] == 1
-    assert reports.daily_costs(database, datetime.now(UTC).date())[0]["tool_name"] == "claude-code"
+    assert reports.statistics(database, reports.window_start(1 / 24))["total_invocations"] == 1

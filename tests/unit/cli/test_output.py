@@ -4,12 +4,14 @@ import json
 import sys
 import unicodedata
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_service.cli import output
-from llm_service.cli.output import Column, clean
+from llm_service.cli.output import clean
+from llm_service.cli.tables import Column
 
 COLUMNS = (Column("name"), Column("number", "right"))
 
@@ -21,20 +23,43 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+
+
+def harmless(text: str) -> bool:
+    """Whether nothing of a text moves a cursor, sets a title, hides, or turns the reading direction."""
+    turning = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c\ufeff\u200b")
+    return not set(text) & turning and not any(
+        unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in text
+    )
 
 
 @given(st.text())
 def test_clean_text_holds_no_control_character(text: str) -> None:
-    """Nothing of it moves a cursor, sets a title or turns the reading direction; its length stays."""
-    cleaned = clean(text)
-    assert len(cleaned) == len(text)
-    assert not any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in cleaned)
-    assert not set(cleaned) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
+    """Whatever it was; and cleaning it twice changes nothing more."""
+    assert harmless(clean(text))
+    assert clean(clean(text)) == clean(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31m", "\\x1b[31m"),
+        ("a\nb\r\tc", "a\\nb\\r\\tc"),
+        ("\x07\x7f\x9b", "\\x07\\x7f\\x9b"),
+        ("\u202eevil\u2066", "\\u202eevil\\u2066"),
+        ("\ud800\ufeff\U000e0041", "\\ud800\\ufeff\\U000e0041"),
+    ],
+)
+def test_what_is_removed_stands_as_an_escape(text: str, shown: str) -> None:
+    """A reader sees that it was there, and what it was."""
+    assert clean(text) == shown
 
 
 def test_clean_text_is_unchanged_otherwise() -> None:
     """Names in any script, and symbols, pass."""
-    assert clean("Zoë 🚀 模型 [bold]") == "Zoë 🚀 模型 [bold]"
+    for text in ("Zoë 🚀 模型 [bold]", "C:\\names", "می\u200cخواهم", "👩\u200d💻"):
+        assert clean(text) == text
 
 
 def test_a_piped_table_is_plain_aligned_columns(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,12 +79,13 @@ def test_a_piped_table_without_rows_is_its_heading(capsys: pytest.CaptureFixture
 
 @pytest.mark.usefixtures("terminal")
 def test_a_table_on_a_terminal_fits_its_width(capsys: pytest.CaptureFixture[str]) -> None:
-    """Long text is folded, nothing of it is lost, and numbers stay on one line."""
-    output.table(COLUMNS, [("x" * 100, "22,000")], ("total", "22,000"))
-    shown = capsys.readouterr().out
-    assert max(len(line) for line in shown.splitlines()) <= 60
-    assert shown.count("x") == 100
-    assert shown.count("22,000") == 2
+    """Long text is cut, each row is one line, and numbers are whole."""
+    output.table(COLUMNS, [("x" * 100, "22,000"), ("模" * 40, "1")], ("total", "22,000"))
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    assert len(lines) == 4
+    assert lines[1] == "x" * 51 + "…  22,000"
+    assert lines[2] == "模" * 25 + " …       1"  # half an ideograph is a blank
+    assert lines[3] == "total" + " " * 49 + "22,000"
 
 
 @pytest.mark.usefixtures("terminal")
@@ -70,7 +96,7 @@ def test_data_is_no_markup_and_no_escape_sequence(
     """A name that looks like rich markup or holds an escape is shown as text."""
     output.table(COLUMNS, [("[red]x[/red] \x1b]0;title\x07 :smile:", "1")], total)
     shown = capsys.readouterr().out
-    assert "[red]x[/red] \ufffd]0;title\ufffd :smile:" in shown
+    assert "[red]x[/red] \\x1b]0;title\\x07 :smile:" in shown
     assert "\x1b]" not in shown
     assert ("[bold]sum[/bold]" in shown) is (total is not None)
 
@@ -78,7 +104,62 @@ def test_data_is_no_markup_and_no_escape_sequence(
 def test_lines_are_aligned_and_clean(capsys: pytest.CaptureFixture[str]) -> None:
     """A path may hold anything."""
     output.lines([("a", "1"), ("long", "/data/\x1b[31m")])
-    assert capsys.readouterr().out == "a     1\nlong  /data/\ufffd[31m\n"
+    assert capsys.readouterr().out == "a     1\nlong  /data/\\x1b[31m\n"
+
+
+@pytest.mark.usefixtures("terminal")
+def test_long_values_go_on_below_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Broken between words, under the value's beginning; a word that is too long stays whole."""
+    output.lines([("name", "word " * 15), ("path", "/" + "x" * 80), ("none", "")])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["name  " + ("word " * 11)[:-1], "      " + ("word " * 4)[:-1]]
+    assert [line.rstrip() for line in lines[2:]] == ["path  /" + "x" * 80, "none"]
+
+
+def test_a_block_of_text_stands_behind_a_margin(capsys: pytest.CaptureFixture[str]) -> None:
+    """No line of it passes for one of ours."""
+    output.block("one\n\x1b[2J\r\ntotal  0")
+    assert capsys.readouterr().out == "  | one\n  | \\x1b[2J\\r\n  | total  0\n"
+
+
+@pytest.mark.parametrize(
+    ("no_color", "force_color", "tty", "expected"),
+    [
+        (None, None, True, True),
+        (None, None, False, False),
+        ("1", None, True, False),
+        ("", None, True, True),
+        (None, "1", False, True),
+        (None, "", False, False),
+        ("1", "1", True, False),
+    ],
+)
+def test_colours_heed_the_environment(
+    monkeypatch: pytest.MonkeyPatch, no_color: str | None, force_color: str | None, tty: bool, expected: bool
+) -> None:
+    """NO_COLOR counts most, then FORCE_COLOR, then whether it is a terminal; an empty variable is not set."""
+    monkeypatch.setattr(output, "is_terminal", lambda _: tty)
+    for name, value in (("NO_COLOR", no_color), ("FORCE_COLOR", force_color)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert output.is_colored(sys.stdout) is expected
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_row_that_is_marked_has_a_colour(capsys: pytest.CaptureFixture[str]) -> None:
+    """And the row below it has none."""
+    output.table(COLUMNS, [("bad", "1"), ("good", "2")], marked=lambda row: "red" if row[0] == "bad" else None)
+    _, bad, good = capsys.readouterr().out.splitlines()
+    assert bad == click.style("bad        1", fg="red")
+    assert good == "good       2"
+
+
+@pytest.mark.usefixtures("terminal")
+def test_what_does_not_fit_is_named_below_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody takes a column for missing in the data."""
+    output.table([*COLUMNS, Column("extra", whole=True, rank=1)], [("x", "1", "y" * 60)])
+    assert "not shown for lack of width: extra" in capsys.readouterr().out
 
 
 def test_json_is_ascii_and_reads_back(capsys: pytest.CaptureFixture[str]) -> None:

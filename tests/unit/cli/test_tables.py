@@ -1,0 +1,76 @@
+"""Fitting tables into a width."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_service.cli.output import clean
+from llm_service.cli.tables import Column, cell_width, fit, row_text
+
+NAMES = (Column("date", whole=True), Column("agent"), Column("tool", rank=2), Column("calls", "right", rank=1))
+ROW = ("2026-11-23", "security-auditor", "claude-code", "1,250")
+
+
+def shown(row: tuple[str, ...], width: int | None, columns: tuple[Column, ...] = NAMES) -> str:
+    """One row, fitted by itself."""
+    return "".join(row_text(columns, fit(columns, [row], width), row))
+
+
+def test_without_a_width_everything_is_whole() -> None:
+    """As a pipe wants it."""
+    assert shown(ROW, None) == "2026-11-23  security-auditor  claude-code  1,250"
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (48, "2026-11-23  security-auditor  claude-code  1,250"),
+        (44, "2026-11-23  security-au…  claude-code  1,250"),
+        (41, "2026-11-23  security-…  claude-co…  1,250"),
+    ],
+)
+def test_text_is_cut_from_the_widest(width: int, line: str) -> None:
+    """Numbers and dates never are."""
+    assert shown(ROW, width) == line
+    assert cell_width(line) <= width
+
+
+def test_columns_are_left_out_by_rank_before_text_becomes_unreadable() -> None:
+    """The highest rank first; rank 0 stays."""
+    assert shown(ROW, 36) == "2026-11-23  security-auditor  1,250"
+    assert fit(NAMES, [ROW], 36).places == (0, 1, 3)
+    assert fit(NAMES, [ROW], 25).places == (0, 1)
+    assert shown(ROW, 17) == "2026-11-23  secu…"
+
+
+def test_a_width_that_nothing_fits_keeps_what_must_be_whole() -> None:
+    """The terminal breaks the line; no number is wrong."""
+    assert shown(ROW, 5) == "2026-11-23  se…"
+
+
+def test_wide_characters_count_twice() -> None:
+    """A column of ideographs stays aligned."""
+    columns = (Column("name"), Column("n", "right"))
+    rows = [("模型", "1"), ("abcd", "2")]
+    layout = fit(columns, rows, None)
+    assert ["".join(row_text(columns, layout, row)) for row in rows] == ["模型  1", "abcd  2"]
+
+
+def test_typical_widths_are_reserved_where_rows_are_not_known_yet() -> None:
+    """A table that goes on does not jump."""
+    columns = (Column("agent", typical=8), Column("n", "right", typical=4))
+    layout = fit(columns, [], None)
+    assert "".join(row_text(columns, layout, ("a", "1"))) == "a            1"
+    assert "".join(row_text(columns, layout, ("a-long-name", "1"))) == "a-long-name     1"
+
+
+@given(st.lists(st.tuples(st.text(), st.text(), st.text()), max_size=4), st.integers(30, 140))
+def test_no_text_makes_a_line_longer_than_the_width(rows: list[tuple[str, str, str]], width: int) -> None:
+    """Hostile names, emoji and combining marks among them: each row is one line that fits."""
+    columns = (Column("time", whole=True), Column("agent"), Column("tool", rank=1), Column("status"))
+    cells = [("2026-11-23 18:00", *map(clean, row)) for row in rows]
+    layout = fit(columns, cells, width)
+    for row in cells:
+        line = "".join(row_text(columns, layout, row))
+        assert cell_width(line) <= width
+        assert "\n" not in line
