@@ -43,7 +43,7 @@ def show(answer: Answer, form: str) -> None:
 
 def _csv(answer: Answer) -> str:
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)
     shown = is_terminal(sys.stdout)
     for row in (answer.columns, *answer.rows):
         cells = [_text(value, "") for value in row]

@@ -58,7 +58,7 @@ def test_what_is_removed_stands_as_an_escape(text: str, shown: str) -> None:
 
 def test_clean_text_is_unchanged_otherwise() -> None:
     """Names in any script, and symbols, pass."""
-    for text in ("Zoë 🚀 模型 [bold]", "C:\\names", "می\u200cخواهم", "👩\u200d💻"):
+    for text in ("Zoë 🚀 模型 [bold]", "C:\\names", "می\u200cخواهم", "👩\u200d💻"):  # noqa: RUF001
         assert clean(text) == text
 
 
