@@ -2,11 +2,14 @@
 
 import dataclasses
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from llm_service import errors
+from llm_service.cli.commands import cli
 from llm_service.config.settings import Settings
 from llm_service.telemetry.logger import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.pipeline.ledger import DropReason
@@ -22,6 +25,52 @@ NAMED = frozenset(re.findall(r"`([A-Za-z_][\w.]*)", MANUAL))
 def section(title: str) -> str:
     """The text under one heading."""
     return MANUAL.split(f"## {title}\n", 1)[1].split("\n## ", 1)[0]
+
+
+def leaves(group: click.Group, *path: str) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, under its whole name."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from leaves(command, *path, name)
+        else:
+            yield " ".join((*path, name)), command
+
+
+def test_the_command_table_has_exactly_the_commands_and_their_arguments() -> None:
+    """No command is missing, none is invented."""
+    documented = set(re.findall(r"^\| `([a-z][^`]*)` \|", section("Command line"), re.MULTILINE))
+    existing: set[str] = set()
+    for name, command in leaves(cli):
+        arguments = [p for p in command.params if isinstance(p, click.Argument)]
+        existing.add(" ".join([name, *(a.metavar or a.human_readable_name.upper() for a in arguments)]))
+    assert documented == existing
+
+
+def test_the_option_table_has_exactly_the_options() -> None:
+    """Each way to write one, in the table of its own."""
+    rows = re.findall(r"^\| (`-[^|]*) \| ", section("Command line"), re.MULTILINE)
+    documented = {option for row in rows for option in re.findall(r"`(--?[a-z-]+)", row)}
+    existing = {option for _, command in leaves(cli) for p in command.params for option in p.opts if option[0] == "-"}
+    assert documented == existing | {"--help", "-h", "--version"}
+
+
+def test_each_option_is_documented_with_the_commands_that_have_it() -> None:
+    """A row names its commands, or all of them."""
+    for row in re.findall(r"^\| (`-.*) \|$", section("Command line"), re.MULTILINE):
+        options, commands, *_ = (cell.strip() for cell in row.split(" | "))
+        long = re.findall(r"`(--[a-z-]+)", options)
+        if commands.startswith("all but") or not commands:
+            continue
+        for name, command in leaves(cli):
+            has = any(option in long for p in command.params for option in p.opts)
+            assert (f"`{name}`" in commands) is has, (row, name)
+
+
+def test_the_manual_has_every_exit_code() -> None:
+    """Those that the group's own help lists."""
+    shown = re.findall(r"^  (\d+) ", str(cli.epilog), re.MULTILINE)
+    rows = re.findall(r"^\| ([\d, ]+) \| ", section("Command line"), re.MULTILINE)
+    assert sorted(shown) == sorted(code for row in rows for code in row.split(", "))
 
 
 @pytest.mark.parametrize("field", FIELDS)

@@ -147,12 +147,13 @@ def _follow(path: Path, chosen: "InvocationFilter", limit: int, *, as_json: bool
             for rows in arriving:
                 if rows:
                     click.echo("\n".join(map(json_line, rows)))
-            return
-        stored = next(arriving) if limit else []
-        follower = views.Follower(stored)
-        follower.show(stored)
-        for rows in arriving:
-            follower.show(rows)
+        else:
+            stored = next(arriving) if limit else []
+            follower = views.Follower(stored)
+            follower.show(stored)
+            for rows in arriving:
+                follower.show(rows)
+    raise click.exceptions.Exit(1)  # the reader went away: as when a write to it fails
 
 
 @click.command(

@@ -44,7 +44,8 @@ def write(
     """
     if form == "jsonl":
         return _write_each(pages, lambda page: stream.writelines([f"{json_line(row)}\n" for row in page]))
-    writer = csv.writer(stream)  # RFC 4180: lines end in CRLF, and texts with either are quoted
+    # RFC 4180: lines end in CRLF, and a text that holds either is quoted. A terminal adds its own CR.
+    writer = csv.writer(stream, lineterminator="\n" if shown else "\r\n")
     writer.writerow(_COLUMNS)
     change = _changes(safe=safe, shown=shown)
     return _write_each(pages, lambda page: writer.writerows(_cells(row, change) for row in page))

@@ -43,8 +43,8 @@ def show(answer: Answer, form: str) -> None:
 
 def _csv(answer: Answer) -> str:
     text = io.StringIO(newline="")
-    writer = csv.writer(text)
     shown = is_terminal(sys.stdout)
+    writer = csv.writer(text, lineterminator="\n" if shown else "\r\n")
     for row in (answer.columns, *answer.rows):
         cells = [_text(value, "") for value in row]
         writer.writerow([clean(cell) for cell in cells] if shown else cells)

@@ -111,14 +111,14 @@ def test_a_signal_ends_it_quietly_and_leaves_no_file_behind(
 def test_it_ends_when_its_reader_goes_away_though_nothing_happens(
     command: list[str], environment: dict[str, str], database: Path
 ) -> None:
-    """As in `llm-telemetry invocations --follow | head -1`; not only at the next call."""
+    """As in `llm-telemetry invocations --follow | head -1`; not only at the next call; code 1, as for any broken pipe."""
     with followed(command, environment, database, "--limit", "1") as following_process:
         assert following_process.stdout is not None
         assert following_process.stderr is not None
         following_process.stdout.readline()
         following_process.stdout.close()
         assert following_process.stderr.read() == ""
-        assert following_process.wait(30) == 0
+        assert following_process.wait(30) == 1
 
 
 def test_filters_narrow_what_is_followed(

@@ -174,7 +174,7 @@ def test_csv_for_a_terminal_is_cleaned(monkeypatch: pytest.MonkeyPatch, capsys: 
     """Elsewhere values are data."""
     monkeypatch.setattr(sql_views, "is_terminal", lambda _: True)
     sql_views.show(Answer(["t"], [("\x1b[2J",)], truncated=False), "csv")
-    assert capsys.readouterr().out == "t\r\n\\x1b[2J\r\n"
+    assert capsys.readouterr().out == "t\n\\x1b[2J\n"
 
 
 def test_a_file_that_is_no_database_is_named(run: Run, tmp_path: Path) -> None:

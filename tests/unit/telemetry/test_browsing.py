@@ -44,7 +44,7 @@ def test_pages_hold_every_call_once_oldest_first(telemetry: TelemetryLogger, pag
     log(telemetry, 5, 3, 3, 9, 3, 3, 1, 3)
     with reading(telemetry.db_path) as fetch:
         pages = ids(read_pages(fetch, ALL, page_rows))
-    assert sum(pages, []) == [7, 2, 3, 5, 6, 8, 1, 4]
+    assert [number for page in pages for number in page] == [7, 2, 3, 5, 6, 8, 1, 4]
     assert all(len(page) == page_rows for page in pages[:-1])
 
 

@@ -102,5 +102,5 @@ def test_an_empty_file_has_totals_of_zero(tmp_path: Path) -> None:
 @pytest.mark.parametrize("by", [(), ("day", "day"), ("week",)])
 def test_keys_that_are_none_are_refused(telemetry: TelemetryLogger, by: tuple[CostKey, ...]) -> None:
     """Naming them, and those that there are."""
-    with pytest.raises(QueryError, match="by: .* give one or more of day, agent, tool, model"):
+    with pytest.raises(QueryError, match=r"by: .* give one or more of day, agent, tool, model"):
         read(telemetry.db_path, lambda fetch: read_costs(fetch, by))
