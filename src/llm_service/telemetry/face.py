@@ -3,8 +3,9 @@
 import math
 import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
 from llm_service.config.settings import Settings, SettingsOptions
 from llm_service.errors import (
@@ -14,18 +15,24 @@ from llm_service.errors import (
     RecordQuarantinedError,
     StoreError,
 )
-from llm_service.telemetry.instrument import Invocation
+from llm_service.telemetry.decorating import instrument
+from llm_service.telemetry.instrument import Invocation, ReadUsage
 from llm_service.telemetry.pipeline.alarm import OnDrop
 from llm_service.telemetry.pipeline.driving import Driver
 from llm_service.telemetry.pipeline.engine import Engine
 from llm_service.telemetry.pipeline.ledger import DropReason, Outcome, Settlement
 from llm_service.telemetry.pipeline.stats import Stats
 from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.streaming import record_stream
 
 if TYPE_CHECKING:
     from llm_service.config.schemas import TelemetryConfig
 
 __all__ = ["Face", "seconds_or_none"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_S = TypeVar("_S")
+_Made = TypeVar("_Made", bound="Face")
 
 
 class Face:
@@ -39,6 +46,7 @@ class Face:
         start_driver: Callable[[Engine], Driver | None],
     ) -> None:
         self._settings = Settings.of(db_path, options)
+        self._callables = {"on_drop": on_drop}
         self._engine = Engine(self._settings, start_driver, on_drop)
         self._offer = self._engine.queue.offer
         # At exit the engine has a hook of its own, which also works while the face is still referenced.
@@ -57,8 +65,15 @@ class Face:
         from llm_service.config.schemas import TelemetryConfig  # noqa: PLC0415
 
         settings = (config if isinstance(config, TelemetryConfig) else load_config(config)).to_settings()
-        options: dict[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
-        return cls(options.pop("db_path"), on_drop=on_drop, **options)
+        return _made_of(cls, settings, {"on_drop": on_drop})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, copied or deep-copied: a fresh logger of the same settings, with no record and no connection.
+
+        Its callables come along as the pickler in use can carry them: `pickle` takes functions of a module by name,
+        and names the one it cannot take. The sync face opens its file anew, and raises `StoreError` where it can't.
+        """
+        return _made_of, (type(self), self._settings, self._callables)
 
     @property
     def db_path(self) -> Path:
@@ -100,6 +115,99 @@ class Face:
         """The exact ledger and the state of queue and writer, from memory alone; from any thread."""
         return self._engine.stats()
 
+    # Instrumentation
+
+    def invocation(
+        self, agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None, **fields: Any
+    ) -> Invocation:
+        """Time a block; each face says how its record is handed over."""
+        raise NotImplementedError
+
+    @overload
+    def instrumented(self, function: _F, /) -> _F: ...
+    @overload
+    def instrumented(
+        self,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        *,
+        usage: ReadUsage | None = None,
+        **fields: Any,
+    ) -> Callable[[_F], _F]: ...
+    def instrumented(
+        self,
+        agent_name: Any = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        *,
+        usage: ReadUsage | None = None,
+        **fields: Any,
+    ) -> Any:
+        """Decorate a function so that each call of it is timed and recorded, as by `invocation()`.
+
+        For plain and async functions, generators and async generators, and methods; above or below `@staticmethod`
+        and `@classmethod`. The kind, signature and type of the function stay. A generator gives one record for each
+        iteration that was begun, made at its end: `stream` is True, `ttft_ms` is the time to the first item. Where the
+        consumer stops early (`break`, `close`, collection), that is no error: status `success`, `finish_reason`
+        `cancelled` unless the stream had told its own, and `usage_source` `partial` where token counts were seen.
+        A plain function is timed until it returns: for a stream that it returns, use `wrap_stream` inside.
+
+        Args:
+            agent_name, tool_name, model_name, **fields: of every record; any field of `InvocationRecord` but its id.
+                Without any, `@telemetry.instrumented` needs no parentheses.
+            usage: called with the returned value, or with each item of a generator (nothing is kept of them); returns
+                a mapping of record fields, or None. A later value of a field replaces an earlier one, and None does
+                not: so a last chunk's totals and cumulative counts both come out right. What it raises is counted in
+                `stats().bad_values` and warned about once; `strict` raises it.
+
+        Raises:
+            TypeError: for a class or what cannot be called, a `usage` that cannot be called, or an `invocation_id`.
+            RecordError: with `strict`, for a field that `InvocationRecord` does not have.
+        """
+        if callable(agent_name) or isinstance(agent_name, staticmethod | classmethod):
+            names: dict[str, Any] = {"tool_name": tool_name, "model_name": model_name}
+            return instrument(self._beginning(names | fields, usage), usage, cast("Any", agent_name))
+        names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
+        return partial(instrument, self._beginning(names | fields, usage), usage)
+
+    def wrap_stream(
+        self,
+        stream: _S,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        *,
+        usage: ReadUsage | None = None,
+        **fields: Any,
+    ) -> _S:
+        """Record a stream that one holds already: an iterator or async iterator, such as a client's answer.
+
+        Returns an object that gives the same items and forwards every other attribute, `close` and `with` included.
+        One record is made at the end of the items, an error, a close, or when it is collected, whichever comes first;
+        an early end is recorded as `instrumented` says. `latency_ms` and `ttft_ms` count from this call on, and its
+        parent is the call that is current here.
+
+        Args:
+            stream: what to iterate; also a context manager that gives it.
+            agent_name, tool_name, model_name, **fields: of the record.
+            usage: called with each item; see `instrumented`.
+
+        Raises:
+            TypeError: for what cannot be iterated, or a `usage` that cannot be called.
+        """
+        _check_usage(usage)
+        names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
+        return cast("_S", record_stream(partial(self.invocation, **names | fields), usage, stream))
+
+    def _beginning(self, fields: dict[str, Any], usage: ReadUsage | None) -> Callable[[], Invocation]:
+        _check_usage(usage)
+        if "invocation_id" in fields:
+            raise TypeError("invocation_id is of one call: leave it out, or give it by usage=")
+        if self._settings.strict:
+            self.invocation(**fields)  # tells of an unknown field where the function is defined
+        return partial(self.invocation, **fields)
+
     def _invocation(self, fields: dict[str, Any], put: Any = None) -> Invocation:
         # It holds the face, not the engine: a face in use is not forgotten.
         return Invocation(self, fields, strict=self._settings.strict, put=put)
@@ -122,6 +230,16 @@ class Face:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(db_path={str(self.db_path)!r}, privacy_level={self._settings.privacy_level!r})"
+
+
+def _made_of(face: "type[_Made]", settings: Settings, callables: dict[str, Any]) -> "_Made":
+    options: dict[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
+    return face(options.pop("db_path"), **callables, **options)
+
+
+def _check_usage(usage: object) -> None:
+    if usage is not None and not callable(usage):
+        raise TypeError(f"usage: {usage!r:.80} cannot be called; give a function of the result, or of one item")
 
 
 def seconds_or_none(timeout: float | None, default: float) -> float | None:

@@ -147,9 +147,11 @@ def choice(field: str, value: object, allowed: frozenset[str]) -> str | None:
     """An optional word of a fixed set."""
     if value is None:
         return None
-    if not isinstance(value, str) or value not in allowed:
+    # A subclass of str may answer `==` and `hash` as it likes: what is stored is the plain text.
+    plain = str.__str__(value) if isinstance(value, str) else None
+    if plain not in allowed:
         raise RecordError(field, value, f"use one of: {', '.join(sorted(allowed))}")
-    return value
+    return plain
 
 
 def status(field: str, value: object) -> str:

@@ -6,7 +6,7 @@ warned about once and counted; `strict` raises instead, unless the block is rais
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from time import perf_counter_ns
@@ -17,11 +17,16 @@ from llm_service.errors import RecordError
 from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS
 from llm_service.telemetry.records import FIELDS, Amount, InvocationRecord, new_id
 
-__all__ = ["Invocation", "Sink"]
+__all__ = ["Invocation", "ReadUsage", "Sink"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _FIELDS: Final = frozenset(FIELDS)
+_PARTS: Final = frozenset({"prompt_tokens", "completion_tokens"})
+_TOKEN_COUNTS: Final = _PARTS | {"total_tokens"}
 _current: ContextVar["Invocation | None"] = ContextVar("llm_service_telemetry_invocation", default=None)
+
+ReadUsage = Callable[[Any], "Mapping[str, Any] | None"]
+"""Reads fields of a record out of a result, or out of one item of a stream; None where it holds none."""
 
 
 class Sink(Protocol):
@@ -105,6 +110,22 @@ class Invocation:
         }
         self._set({field: value for field, value in usage.items() if value is not None} | fields)
 
+    def read_usage(self, usage: ReadUsage, result: Any) -> None:
+        """Take what a reader finds in a result; what it gives as None stays as it was.
+
+        A reader that raises, or returns no mapping, is counted as a bad value of the field `usage` and warned about
+        once; `strict` raises instead.
+        """
+        try:
+            found = usage(result)
+            if found is not None:
+                self._set({field: value for field, value in dict(found).items() if value is not None})
+        except Exception as error:
+            if self._strict:
+                raise
+            # Its text may quote the answer, which no log line may hold.
+            self._note("usage", f"usage: the reader failed with {type(error).__name__}; with strict=True it is raised")
+
     def set(self, **fields: Any) -> None:
         """Set any field of `InvocationRecord`; one that is set wins over what the block measures."""
         self._set(fields)
@@ -117,11 +138,19 @@ class Invocation:
     # Entering and leaving
 
     def __enter__(self) -> Self:
-        self._parent = _current.get()
+        self._begin()
         _current.set(self)
+        return self
+
+    def begin_stream(self) -> None:
+        """Start the clock of what runs in steps, without becoming the parent of what follows; see `stepwise`."""
+        self._fields.setdefault("stream", True)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._parent = _current.get()
         self._entered = datetime.now(UTC)
         self._started = perf_counter_ns()
-        return self
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -144,6 +173,13 @@ class Invocation:
         else:
             self._sink.offer(record)
 
+    def descends_from(self, ancestor: "Invocation") -> bool:
+        """Whether it is `ancestor`, or was entered within it."""
+        call: Invocation | None = self
+        while call is not None and call is not ancestor:
+            call = call._parent  # noqa: SLF001 - another of this class
+        return call is not None
+
     def _leave(self, error: BaseException | None) -> InvocationRecord | None:
         latency_ms = _milliseconds(perf_counter_ns() - self._started)
         # Never reset by token: a block may end in another task than it began in, where that raises.
@@ -160,6 +196,9 @@ class Invocation:
             measured["parent_invocation_id"] = self._parent.invocation_id
         if error is not None:
             measured |= describe_error(error)
+            said = self._fields
+            if not _TOKEN_COUNTS.isdisjoint(said) and (said.get("stream") is True or isinstance(error, GeneratorExit)):
+                measured["usage_source"] = "partial"
         return self._build(measured, may_raise=self._strict and error is None)
 
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
@@ -177,6 +216,10 @@ class Invocation:
                     del said[field]
                 elif field in measured:
                     del measured[field]
+                elif field == "total_tokens" and not _PARTS.isdisjoint(said):
+                    # Their sum is beyond any call: neither can be trusted, and unknown is NULL.
+                    for part in _PARTS:
+                        said.pop(part, None)
                 else:
                     break
             except Exception:
@@ -210,8 +253,11 @@ def _milliseconds(nanoseconds: int) -> float:
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:
-    """Status, `error_type` and `error_message` of an exception that ended a block."""
-    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+    """What an exception that ended a block says of the call: status, `error_type`, `error_message`, `finish_reason`."""
+    if isinstance(error, GeneratorExit):
+        # The consumer had enough: no fault of the call. OpenTelemetry, too, sets an error type on failures only.
+        return {"finish_reason": "cancelled"}
+    if isinstance(error, asyncio.CancelledError):
         return {"status": "error", "error_type": "cancelled"}
     status = "timeout" if isinstance(error, TimeoutError) else "error"
     try:

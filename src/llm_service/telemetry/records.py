@@ -75,6 +75,7 @@ CONTENT_FIELDS: Final = ("prompt", "response")
 
 FIELDS: Final = (*CARD_FIELDS, *EXTENSION_FIELDS, *CONTENT_FIELDS)
 
+_SUCCESS: Final = "success"
 _PLAIN: Final = (None,) * (len(EXTENSION_FIELDS) + len(CONTENT_FIELDS))
 _BASE_SIZE: Final = 700
 """Bytes of a plain record and its place in the queue: objects, tuples, id and numbers [measured with tracemalloc]."""
@@ -271,7 +272,7 @@ class InvocationRecord:
             cost_usd = fields.amount("cost_usd", cost_usd, MAX_COST_USD, "USD")
         if (type(latency_ms) is not int and type(latency_ms) is not float) or not 0 <= latency_ms <= MAX_LATENCY_MS:
             latency_ms = fields.amount("latency_ms", latency_ms, MAX_LATENCY_MS, "milliseconds")
-        if status != "success":
+        if status is not _SUCCESS:  # the literal is one object in all modules, and a look-alike goes the long way
             status = cast("Status", fields.status("status", status))
         size = _BASE_SIZE
         if error_message is not None:

@@ -40,13 +40,40 @@ class UnspeakableError(Exception):
         raise RuntimeError("no words")
 
 
+class HostileText(str):
+    """Text that is like any other, until it is stored."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no comparison")
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    def __hash__(self) -> int:
+        raise RuntimeError("no hash")
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class HostileCount(int):
+    """A count that cannot be added."""
+
+    def __add__(self, other: object) -> int:
+        raise RuntimeError("no sum")
+
+    __radd__ = __add__
+
+
 @pytest.mark.parametrize(
     ("error", "status", "error_type", "message"),
     [
         (ValueError("bad key"), "error", "ValueError", "bad key"),
         (TimeoutError(), "timeout", "TimeoutError", None),
         (asyncio.CancelledError(), "error", "cancelled", None),
-        (GeneratorExit(), "error", "cancelled", None),
+        (GeneratorExit(), "success", None, None),
         (KeyboardInterrupt(), "error", "KeyboardInterrupt", None),
         (UnspeakableError(), "error", "UnspeakableError", "<str of UnspeakableError raises RuntimeError>"),
         (ValueError("nul \0 and \ud800"), "error", "ValueError", "nul \\0 and \\ud800"),
@@ -96,6 +123,33 @@ def test_bad_values_become_null_are_counted_and_said_once(
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == len({text.split(": ", 2)[2].split(":", 1)[0] for text in said}) == 8
     assert logger.stats().bad_values == 24
+
+
+@pytest.mark.parametrize("count", [10**12, HostileCount(10**12)])
+def test_counts_whose_sum_is_beyond_any_call_become_null_and_the_call_is_recorded(
+    logger: TelemetryLogger, count: int
+) -> None:
+    """Neither part can be trusted then; what else is known of the call stays."""
+    with logger.invocation("agent") as call:
+        call.record_usage(prompt_tokens=count, completion_tokens=count, cost_usd=0.5)
+    (row,) = logger.get_invocations()
+    assert (row["agent_name"], row["cost_usd"]) == ("agent", 0.5)
+    assert (row["prompt_tokens"], row["completion_tokens"], row["total_tokens"]) == (None, None, None)
+    assert logger.stats().bad_values == 1
+    assert logger.stats().ledger.dropped == {}
+
+
+def test_a_status_that_only_looks_like_one_is_stored_as_plain_text(logger: TelemetryLogger) -> None:
+    """A subclass of `str` with comparisons of its own reaches neither the row nor the roll-ups."""
+    with logger.invocation("agent") as call:
+        call.set(status=HostileText("error"), usage_source=HostileText("partial"))
+    with logger.invocation("agent") as call:
+        call.set(status=HostileText("splendid"))
+    second, first = logger.get_invocations()
+    assert (first["status"], first["usage_source"], second["status"]) == ("error", "partial", "success")
+    assert type(InvocationRecord(status=HostileText("timeout")).status) is str  # type: ignore[arg-type]
+    assert type(InvocationRecord(status="successful"[:7]).status) is str  # type: ignore[arg-type]
+    assert [(day["invocations"], day["errors"]) for day in logger.get_daily_costs()] == [(2, 1)]
 
 
 def test_a_record_that_cannot_be_made_at_all_is_counted_as_invalid(

@@ -397,7 +397,7 @@ async def test_a_block_is_timed_and_recorded(face: Face, how: str, db: Path) -> 
         (BoomError("it broke"), "error", "BoomError", "it broke"),
         (TimeoutError("too slow"), "timeout", "TimeoutError", "too slow"),
         (asyncio.CancelledError(), "error", "cancelled", None),
-        (GeneratorExit(), "error", "cancelled", None),
+        (GeneratorExit(), "success", None, None),
         (KeyboardInterrupt(), "error", "KeyboardInterrupt", None),
         (SystemExit(3), "error", "SystemExit", "3"),
         (BoomError("\0 and \ud800"), "error", "BoomError", "\\0 and \\ud800"),
@@ -552,8 +552,8 @@ async def test_a_block_may_end_in_another_task_than_it_began_in(db: Path) -> Non
     assert rows(db, "agent_name, parent_invocation_id") == [("agent", None), ("next", None)]
 
 
-async def test_a_generator_that_is_closed_in_its_block_is_recorded_as_cancelled(db: Path) -> None:
-    """`GeneratorExit`, sync and async; an `async with` that may not await hands over without waiting."""
+async def test_a_generator_that_is_closed_in_its_block_is_recorded_as_ended_by_its_consumer(db: Path) -> None:
+    """`GeneratorExit` is no fault of the call; an `async with` that may not await hands over without waiting."""
     async with AsyncTelemetryLogger(db) as telemetry:
 
         def numbers() -> Any:
@@ -561,7 +561,7 @@ async def test_a_generator_that_is_closed_in_its_block_is_recorded_as_cancelled(
                 yield 1
 
         async def async_numbers() -> Any:
-            async with telemetry.invocation("async"):
+            async with telemetry.invocation("async", prompt_tokens=5):
                 yield 1
 
         generator, async_generator = numbers(), async_numbers()
@@ -569,9 +569,9 @@ async def test_a_generator_that_is_closed_in_its_block_is_recorded_as_cancelled(
         await anext(async_generator)
         generator.close()
         await async_generator.aclose()
-    assert rows(db, "agent_name, status, error_type") == [
-        ("sync", "error", "cancelled"),
-        ("async", "error", "cancelled"),
+    assert rows(db, "agent_name, status, error_type, finish_reason, usage_source") == [
+        ("sync", "success", None, "cancelled", None),
+        ("async", "success", None, "cancelled", "partial"),
     ]
 
 
