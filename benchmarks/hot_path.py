@@ -64,6 +64,8 @@ class _Ours:
 
     def __init__(self, telemetry: AsyncTelemetryLogger) -> None:
         self._telemetry = telemetry
+        instrumented = telemetry.instrumented("backend-dev", "claude-code", "claude-3.5-sonnet", usage=_itself)
+        self._decorated = instrumented(_answer)
 
     async def nowait(self, calls: int) -> int:
         ready, log = list(records(calls)), self._telemetry.log_invocation_nowait
@@ -87,6 +89,13 @@ class _Ours:
                 call.record_usage(prompt_tokens=100, completion_tokens=200, cost_usd=0.015)
         return perf_counter_ns() - started
 
+    async def decorated(self, calls: int) -> int:
+        ask = self._decorated
+        started = perf_counter_ns()
+        for _ in range(calls):
+            ask()
+        return perf_counter_ns() - started
+
     async def async_block(self, calls: int) -> int:
         invocation = self._telemetry.invocation
         started = perf_counter_ns()
@@ -94,6 +103,14 @@ class _Ours:
             async with invocation("backend-dev", "claude-code", "claude-3.5-sonnet") as call:
                 call.record_usage(prompt_tokens=100, completion_tokens=200, cost_usd=0.015)
         return perf_counter_ns() - started
+
+
+def _answer() -> dict[str, Any]:
+    return {"prompt_tokens": 100, "completion_tokens": 200, "cost_usd": 0.015}
+
+
+def _itself(answer: dict[str, Any]) -> dict[str, Any]:
+    return answer
 
 
 class _Spans:
@@ -152,6 +169,7 @@ class _HotPath:
                 "await": ours.awaited,
                 "with": ours.block,
                 "async with": ours.async_block,
+                "decorated": ours.decorated,
                 "record": _records,
                 "pydantic": _models,
                 "span": peer.spans,
@@ -172,7 +190,7 @@ class _HotPath:
             times = await interleave(self._rounds, {name: contender(name, work) for name, work in contenders.items()})
             ledger = telemetry.stats().ledger
         peer.shutdown()
-        logged = (self._rounds + 1) * (self._calls + self._calls // 10) * 4 + _CHECKED
+        logged = (self._rounds + 1) * (self._calls + self._calls // 10) * 5 + _CHECKED
         check(ledger.balanced and ledger.submitted == ledger.written == logged, "every logged record is written")
         check(0 < peer.exporter.delivered <= peer.ended, "spans are exported")
         self._fill(report, times)
@@ -186,6 +204,7 @@ class _HotPath:
             ("await", "await log_invocation(record)", "span", None),
             ("with", "with invocation(): record_usage", "span", Bar("ratio", ">=", 1.0)),
             ("async with", "async with invocation(): record_usage", "span", Bar("ratio", ">=", 1.0)),
+            ("decorated", "@instrumented function, usage read", "span", None),
             ("record", "InvocationRecord(...)", "pydantic", Bar("ratio", ">=", 1.0)),
         )
         names = {"span": "OTel span, 10 attributes", "pydantic": "pydantic, 13 fields"}

@@ -13,6 +13,13 @@ README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"<!-- example: ([\w-]+) -->\s*```python\n(.*?)\n```", README, re.DOTALL)
 
 AFTERWARDS = {
+    "instrumentation": """
+import sqlite3
+connection = sqlite3.connect("telemetry.db")
+rows = connection.execute("SELECT agent_name, total_tokens, stream, status FROM invocations ORDER BY id").fetchall()
+assert rows == [("backend-dev", 13, None, "success"), ("backend-dev", 14, 1, "success")]
+connection.close()
+""",
     "fastapi": """
 import sqlite3
 from fastapi.testclient import TestClient
