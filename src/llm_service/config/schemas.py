@@ -46,6 +46,10 @@ class TelemetryConfig(BaseModel):
     retention_days: int | None = Field(
         default=_DEFAULTS.retention_days, description="Days of records to keep, from 1 to 36,500; None keeps them all."
     )
+    content_retention_days: int | None = Field(
+        default=_DEFAULTS.content_retention_days,
+        description="Days of prompts and responses to keep, from 1 to 36,500; None keeps them as long as the record.",
+    )
     flush_interval: float = Field(
         default=_DEFAULTS.flush_interval,
         description="Seconds, from 0.001 to 3,600; a record is committed within this time of its own age.",

@@ -27,6 +27,7 @@ class SettingsOptions(TypedDict, total=False):
     enabled: bool
     privacy_level: PrivacyLevel
     retention_days: int | None
+    content_retention_days: int | None
     flush_interval: float
     batch_size: int
     queue_max_records: int
@@ -47,7 +48,10 @@ class Settings:
             current directory. Its folder is created (mode 0700) when the file is.
         enabled: False turns every call into a counted no-op; nothing is created on disk.
         privacy_level: `metadata` (no prompt, no response), `full`, or `none` (nothing is written or created).
-        retention_days: how many days of records to keep; None keeps them all.
+        retention_days: how many UTC days of records to keep beside today; older ones are deleted in the background,
+            daily totals never. None keeps them all.
+        content_retention_days: the same for prompts and responses, which never outlive their record; None keeps them as
+            long as the record.
         flush_interval: seconds; a record is committed within this time of its own age.
         batch_size: records waiting that trigger a commit before `flush_interval` has passed.
         queue_max_records: most records that may wait in memory.
@@ -67,6 +71,7 @@ class Settings:
     enabled: bool = True
     privacy_level: PrivacyLevel = "metadata"
     retention_days: int | None = 30
+    content_retention_days: int | None = None
     flush_interval: float = 0.2
     batch_size: int = 256
     queue_max_records: int = 100_000
@@ -83,8 +88,9 @@ class Settings:
             _one_of(name, getattr(self, name), (True, False), "use true or false")
         _one_of("privacy_level", self.privacy_level, PRIVACY_LEVELS, "use none, metadata or full")
         _one_of("overflow", self.overflow, OVERFLOWS, "use block, drop_newest or drop_oldest")
-        if self.retention_days is not None:
-            _whole("retention_days", self.retention_days, 1, 36_500)
+        for name in ("retention_days", "content_retention_days"):
+            if getattr(self, name) is not None:
+                _whole(name, getattr(self, name), 1, 36_500)
         _whole("batch_size", self.batch_size, 1, 100_000)
         _whole("queue_max_records", self.queue_max_records, 1, 100_000_000)
         _whole("queue_max_bytes", self.queue_max_bytes, 65_536, 2**40)

@@ -19,6 +19,7 @@ from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Ledge
 from llm_service.telemetry.pipeline.stats import Stats
 from llm_service.telemetry.queries import DailyCost, InvocationRow, Statistics
 from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.stores.purging import PurgeResult
 
 __all__ = [
     "AsyncTelemetryLogger",
@@ -32,6 +33,7 @@ __all__ = [
     "InvocationRecord",
     "InvocationRow",
     "Ledger",
+    "PurgeResult",
     "QueryError",
     "RecordDroppedError",
     "RecordError",

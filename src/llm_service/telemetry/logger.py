@@ -10,9 +10,9 @@ from typing import Any, Final, Self, Unpack
 
 from llm_service.config.settings import SettingsOptions
 from llm_service.errors import StoreError, UnsupportedLoopError
-from llm_service.telemetry.asking import AsyncQuestions, Questions
 from llm_service.telemetry.face import seconds_or_none
 from llm_service.telemetry.instrument import Invocation
+from llm_service.telemetry.keeping import AsyncKeeping, Keeping
 from llm_service.telemetry.pipeline.alarm import OnDrop
 from llm_service.telemetry.pipeline.closing import uninterrupted
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Outcome, Settlement
@@ -29,7 +29,7 @@ _A_DAY = 86_400.0
 """Longer than any close takes: what stands for no limit at all."""
 
 
-class AsyncTelemetryLogger(AsyncQuestions):
+class AsyncTelemetryLogger(AsyncKeeping):
     """The flight recorder for asyncio programs: records go to a queue, a writer task commits them in batches.
 
     It starts by itself with the first record in a running loop, or by `async with` or `await start()`, which also make
@@ -40,8 +40,9 @@ class AsyncTelemetryLogger(AsyncQuestions):
         db_path: the SQLite file, created where missing; default `~/.llm-service/telemetry.db`.
         on_drop: called with a `DropReason` and a number when records are lost, at most once a second for each reason,
             from whichever thread lost them; what it raises is logged.
-        **options: `enabled`, `privacy_level`, `retention_days`, `flush_interval`, `batch_size`, `queue_max_records`,
-            `queue_max_bytes`, `overflow`, `block_timeout`, `commit_timeout`, `close_timeout`, `strict`; see `Settings`.
+        **options: `enabled`, `privacy_level`, `retention_days`, `content_retention_days`, `flush_interval`,
+            `batch_size`, `queue_max_records`, `queue_max_bytes`, `overflow`, `block_timeout`, `commit_timeout`,
+            `close_timeout`, `strict`; see `Settings`.
 
     Raises:
         SettingsError: (a `ValueError`) naming the option, the value and the remedy.
@@ -192,7 +193,7 @@ class AsyncTelemetryLogger(AsyncQuestions):
         return engine.queue.withdraw(barrier)
 
 
-class TelemetryLogger(Questions):
+class TelemetryLogger(Keeping):
     """The flight recorder for scripts and other sync code: `log_invocation` has committed when it returns.
 
     Safe from several threads, which commit in groups. A context manager; a forgotten `close` loses nothing.

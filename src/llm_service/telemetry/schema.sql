@@ -114,6 +114,17 @@ CREATE TABLE receipts (
     committed_at TEXT NOT NULL
 ) WITHOUT ROWID;
 
+-- Who deletes old records now, what is gone, and how far the clock is believed: one row. Moments are UTC timestamps.
+CREATE TABLE retention (
+    id                   INTEGER PRIMARY KEY CHECK (id = 1),
+    records_kept_since   TEXT,  -- UTC day: records of earlier days may be deleted; their daily totals are not
+    holder               TEXT,  -- the writer that is deleting now
+    held_until           TEXT,  -- when another may take over, unless it goes on
+    clock_believed_until TEXT,  -- the latest moment of the wall clock that days are counted from
+    clock_leapt_to       TEXT,  -- what it showed when it was suddenly far ahead; nothing is deleted meanwhile
+    clock_stood_until    TEXT   -- the latest moment it showed since
+);
+
 CREATE TABLE schema_version (
     version    INTEGER PRIMARY KEY,
     applied_at TEXT NOT NULL

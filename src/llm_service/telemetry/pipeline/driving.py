@@ -1,12 +1,17 @@
 """What a driver of commits is, and what it does next: a pure function of the backlog, the settings and the moment."""
 
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from llm_service.config.settings import Settings
 from llm_service.telemetry.pipeline.policy import Backlog, seconds_to_flush
 
-__all__ = ["Action", "Do", "Driver", "next_action"]
+__all__ = ["Action", "Do", "Driver", "next_action", "purge_may_go"]
+
+_PATIENCE: Final = 0.1
+"""Seconds that retention gives way to a backlog. Then it has one step: else it would never come under full load."""
+_PATIENCE_WITH_WAITERS: Final = 1.0
+"""The same where somebody waits for a commit: one step of a few milliseconds in a second at most."""
 
 
 class Do(Enum):
@@ -16,6 +21,7 @@ class Do(Enum):
     COMMIT = "commit"
     SLEEP = "sleep"
     TIDY = "tidy"
+    PURGE = "purge"
     FINISH = "finish"
 
 
@@ -61,7 +67,20 @@ class Driver(Protocol):
         ...
 
 
-def next_action(backlog: Backlog, settings: Settings, *, closing: bool, tidy_in: float | None) -> Action:
+def purge_may_go(backlog: Backlog, purge_in: float | None) -> bool:
+    """Whether a step of retention may come before the commits that are due.
+
+    Args:
+        backlog: what waits.
+        purge_in: seconds until the step is wanted, negative once it has waited; None where none is wanted.
+    """
+    patience = 0.0 if backlog.records == 0 else _PATIENCE_WITH_WAITERS if backlog.urgent else _PATIENCE
+    return purge_in is not None and purge_in <= -patience
+
+
+def next_action(
+    backlog: Backlog, settings: Settings, *, closing: bool, tidy_in: float | None, purge_in: float | None = None
+) -> Action:
     """What to do now.
 
     Args:
@@ -69,6 +88,7 @@ def next_action(backlog: Backlog, settings: Settings, *, closing: bool, tidy_in:
         settings: the logger's.
         closing: nothing more comes in: commit what is there, then finish.
         tidy_in: seconds until the WAL should be truncated, if nothing comes between; None where it is truncated.
+        purge_in: as for `purge_may_go`.
     """
     # A full queue is never left to wait for the interval: callers may be blocked by it.
     batch_size = min(settings.batch_size, settings.queue_max_records)
@@ -78,12 +98,15 @@ def next_action(backlog: Backlog, settings: Settings, *, closing: bool, tidy_in:
         batch_size=batch_size,
         bytes_bound=settings.queue_max_bytes,
     )
-    if wait is None:
-        if closing:
-            return Action(Do.FINISH)
-        if tidy_in is None:
-            return Action(Do.SLEEP)
-        return Action(Do.SLEEP, tidy_in) if tidy_in > 0 else Action(Do.TIDY)
-    if wait == 0.0 or closing:
+    if closing:
+        return Action(Do.FINISH if wait is None else Do.COMMIT)
+    if purge_may_go(backlog, purge_in):
+        return Action(Do.PURGE)
+    if wait == 0.0:
         return Action(Do.COMMIT)
-    return Action(Do.SLEEP, wait, batch_size)
+    if purge_in is not None and purge_in <= 0:
+        return Action(Do.PURGE)  # nothing is due yet
+    if wait is None and tidy_in is not None and tidy_in <= 0:
+        return Action(Do.TIDY)
+    until = [seconds for seconds in (wait, tidy_in if wait is None else None, purge_in) if seconds is not None]
+    return Action(Do.SLEEP, min(until, default=None), 1 if wait is None else batch_size)

@@ -28,6 +28,7 @@ from llm_service.telemetry.pipeline.driving import Action, Do, Driver, next_acti
 from llm_service.telemetry.pipeline.inline import InlineWriter
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult
 from llm_service.telemetry.pipeline.queue import RecordQueue
+from llm_service.telemetry.pipeline.retention import Retention
 from llm_service.telemetry.pipeline.stats import Stats, stats_of
 from llm_service.telemetry.pipeline.waiters import ThreadWaiter, Waiter
 from llm_service.telemetry.stores.base import BatchWriter
@@ -96,9 +97,11 @@ class Engine:
         self._bad_values: Counter[str] = Counter()
         self._retirement: list[Waiter] = []
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+        writer_id = str(uuid4())
         self.committer = Committer(
-            self.queue, self._make_writer(str(uuid4()), self.settings), self.settings.db_path, self._after_commit
+            self.queue, self._make_writer(writer_id, self.settings), self.settings.db_path, self._after_commit
         )
+        self.retention = Retention(self.settings, writer_id)
         self.inline = InlineWriter(self)
 
     # What drivers ask and do
@@ -108,7 +111,10 @@ class Engine:
         if self._give_up:
             return Action(Do.FINISH)
         idle_for = None if self._tidy_at is None else self._tidy_at - monotonic()
-        return next_action(self.queue.backlog(), self.settings, closing=self.closing, tidy_in=idle_for)
+        purge_in = self.retention.due_in()
+        return next_action(
+            self.queue.backlog(), self.settings, closing=self.closing, tidy_in=idle_for, purge_in=purge_in
+        )
 
     def open_connection(self) -> Any:
         """Open the database, creating it where needed; blocks, and raises what `open_for_writing` raises."""
@@ -126,14 +132,22 @@ class Engine:
         done = tidy_wal(connection)
         self._tidy_at = None if done else monotonic() + _TIDY_AFTER
 
+    def retain(self, connection: Any) -> None:
+        """Give retention a turn. As for `step`."""
+        if self.retention.turn(connection):
+            self._tidy_at = monotonic() + _TIDY_AFTER
+
     def _after_commit(self, connection: Any) -> None:
         self._tidy_at = monotonic() + _TIDY_AFTER
         trim_wal(connection, self.settings.db_path)
 
     # Drivers come and go
 
-    def ensure_driver(self) -> bool:
-        """Start a driver in the calling thread if none is alive; whether one is."""
+    def ensure_driver(self, *, drives: bool = True) -> bool:
+        """Start a driver in the calling thread if none is alive; whether one is.
+
+        With `drives=False` no record depends on it, and the logger may still be forgotten without a warning.
+        """
         with self._driver_lock:
             driver = self._driver
             if driver is not None and driver.is_alive():
@@ -145,7 +159,7 @@ class Engine:
                 return False
             self._hook_exit()
             self._driver = self._start_driver(self)
-            self.driven = self.driven or self._driver is not None
+            self.driven = self.driven or (drives and self._driver is not None)
             return self._driver is not None
 
     async def wait_ready(self) -> None:
@@ -248,6 +262,7 @@ class Engine:
     def begin_close(self) -> None:
         """Take no more records; drivers end once what is held has been settled."""
         self.closing = True
+        self.retention.end()
         if not self.stores_nothing:
             self.queue.refuse(DropReason.CLOSED)
         self.wake_driver()
@@ -283,6 +298,7 @@ class Engine:
             self.queue,
             self.committer.commits,
             bad_values=self._bad_values.total(),
+            purged=self.retention.purged,
             closed=self.closed,
             writer_alive=alive,
         )

@@ -63,7 +63,18 @@ class InlineWriter:
                 sleep(max(0.0, min(step.retry_in, deadline - monotonic())))
             elif not step.committed:
                 return done()  # nothing waits: what is awaited cannot come from here
+        self._look_around()
         return True
+
+    def _look_around(self) -> None:
+        """Look whether retention has work, once an hour; the work itself is a background thread's."""
+        engine = self._engine
+        due_in = None if engine.closing else engine.retention.due_in()
+        if due_in is not None and due_in <= 0:
+            if not engine.retention.busy:
+                self.retain()
+            if engine.retention.busy:
+                engine.ensure_driver(drives=False)
 
     def step(self) -> "Step":
         """One commit in this thread."""
@@ -75,6 +86,16 @@ class InlineWriter:
         with self._engine.commit_lock:
             if self._connection is not None:
                 self._engine.tidy(self._connection)
+
+    def retain(self) -> None:
+        """A turn of retention in this thread."""
+        with self._engine.commit_lock:
+            try:
+                connection = self._ensure_connection()
+            except Exception as error:  # noqa: BLE001 - noted and paced, as a step that failed
+                self._engine.retention.failed(error)
+            else:
+                self._engine.retain(connection)
 
     def close(self) -> None:
         """Close the connection, unless another thread is stuck in a commit with it."""

@@ -149,15 +149,15 @@ class LoopWriter:
                 await self._sleep(step.retry_in)
 
     async def _act(self, do: Do) -> "Step | None":
-        """Commit or tidy, in one hop. Whatever goes wrong becomes a step that failed."""
+        """Commit, tidy or purge, in one hop. Whatever goes wrong becomes a step that failed."""
         engine = self._engine
         try:
             if self._connection is None:
                 await self._open()
             if self._connection is None or do is Do.OPEN:
                 return None
-            if do is Do.TIDY:
-                await self._connection.run(engine.tidy)
+            if do in {Do.TIDY, Do.PURGE}:
+                await self._connection.run(engine.tidy if do is Do.TIDY else engine.retain)
                 return None
             step = await self._connection.run(engine.step)
             if step.reopen:

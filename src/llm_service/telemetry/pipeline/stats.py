@@ -25,6 +25,7 @@ class Stats:
         last_error: what the latest failure said, or None.
         commit_ms_p50, commit_ms_p99: how long commits took in milliseconds, within 2.2 %; 0.0 before the first.
         bad_values: values that `invocation()` left out because no record can hold them.
+        purged: records that this logger has deleted because they were too old.
         writer_alive: whether a background writer runs (it starts by itself with the next record).
         closed: whether the logger is closed.
     """
@@ -40,11 +41,14 @@ class Stats:
     commit_ms_p50: float
     commit_ms_p99: float
     bad_values: int
+    purged: int
     writer_alive: bool
     closed: bool
 
 
-def stats_of(queue: RecordQueue, commits: Commits, *, bad_values: int, closed: bool, writer_alive: bool) -> Stats:
+def stats_of(
+    queue: RecordQueue, commits: Commits, *, bad_values: int, purged: int, closed: bool, writer_alive: bool
+) -> Stats:
     """Gather the parts."""
     backlog = queue.backlog()
     buckets = dict(commits.buckets)
@@ -60,6 +64,7 @@ def stats_of(queue: RecordQueue, commits: Commits, *, bad_values: int, closed: b
         commit_ms_p50=percentile(buckets, 0.50),
         commit_ms_p99=percentile(buckets, 0.99),
         bad_values=bad_values,
+        purged=purged,
         writer_alive=writer_alive,
         closed=closed,
     )

@@ -65,6 +65,8 @@ class ThreadWriter:
                         self._sleep(action.seconds)
                 elif action.do is Do.TIDY:
                     engine.inline.tidy()
+                elif action.do is Do.PURGE:
+                    engine.inline.retain()
                 else:
                     step = engine.inline.step()
                     if step.retry_in is not None:

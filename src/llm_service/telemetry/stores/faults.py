@@ -6,7 +6,7 @@ from typing import Final
 from llm_service.errors import DatabaseUnusableError
 from llm_service.telemetry.stores.base import Fault
 
-__all__ = ["classify", "is_duplicate", "is_poison"]
+__all__ = ["classify", "is_busy", "is_duplicate", "is_poison"]
 
 _UNUSABLE_CODES: Final = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 # A statement failed because of what it was given, not because of the file. SQLITE_ERROR is not here: it means that the
@@ -44,3 +44,8 @@ def is_poison(error: BaseException) -> bool:
     return isinstance(
         error, OverflowError | ValueError | TypeError | LookupError | sqlite3.ProgrammingError | sqlite3.DataError
     ) or type(error) in {sqlite3.InterfaceError, sqlite3.Error}
+
+
+def is_busy(error: BaseException) -> bool:
+    """Whether another connection has the lock: trying again helps, and nothing is wrong."""
+    return _primary_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -29,6 +29,8 @@ def create(connection: sqlite3.Connection, now: str) -> None:
     """Make all tables, inside the caller's transaction."""
     for statement in schema_statements():
         connection.execute(statement)
+    # A new file has no older evidence against the clock that made it.
+    connection.execute("INSERT INTO retention (id, clock_believed_until) VALUES (1, ?)", (now,))
     _record(connection, VERSION, now)
 
 
