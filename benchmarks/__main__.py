@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import disk, durable, hot_path, import_time, loop_lag, queries, sustained
+from benchmarks import disk, durable, hot_path, import_time, loop_lag, queries, retention, sustained
 from benchmarks._harness import Options, Report, as_markdown, environment, parser, show
 
 ALL: Final[dict[str, Callable[[Options], Report]]] = {
@@ -15,6 +15,7 @@ ALL: Final[dict[str, Callable[[Options], Report]]] = {
     "durable": durable.run,
     "disk": disk.run,
     "queries": queries.run,
+    "retention": retention.run,
     "import_time": import_time.run,
 }
 _RESULTS: Final = Path(__file__).with_name("RESULTS.md")

@@ -37,6 +37,8 @@ class _Purges(Face):
         if job.over:
             return
         path, committer = self.db_path, self._engine.committer
+        if committer.fatal is not None:
+            raise committer.fatal
         if job.error is not None and committer.is_hopeless(job.error):
             raise StoreError(f"{path} cannot be purged: {job.error}", path) from job.error
         seconds = self._settings.commit_timeout

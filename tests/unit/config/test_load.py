@@ -137,6 +137,7 @@ def test_every_environment_variable_replaces_its_setting(write: Write) -> None:
         "enabled": False,
         "privacy_level": "none",
         "retention_days": None,
+        "content_retention_days": 9,
         "flush_interval": 2.5,
         "batch_size": 11,
         "queue_max_records": 12,

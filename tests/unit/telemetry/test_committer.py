@@ -240,7 +240,9 @@ def test_stats_say_what_the_committer_saw() -> None:
     committer.step(CONNECTION)
     fill(queue, 2)
     committer.step(CONNECTION)
-    stats = stats_of(queue, committer.commits, bad_values=3, closed=False, writer_alive=True)
+    stats = stats_of(
+        queue, committer.commits, bad_values=3, purged=4, purge_error="full", closed=False, writer_alive=True
+    )
     assert stats.ledger == Ledger(submitted=3, written=1, pending=2)
     assert (stats.queue_records, stats.queue_bytes) == (2, queue.backlog().bytes)
     assert (stats.transactions, stats.retries, stats.failing) == (1, 1, True)
@@ -249,4 +251,5 @@ def test_stats_say_what_the_committer_saw() -> None:
     assert stats.commit_ms_p50 == pytest.approx(3.0, rel=0.022)
     assert stats.commit_ms_p99 == stats.commit_ms_p50
     assert (stats.bad_values, stats.closed, stats.writer_alive) == (3, False, True)
+    assert (stats.purged, stats.purge_error) == (4, "full")
     assert stats.oldest_age > 0

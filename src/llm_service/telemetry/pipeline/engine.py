@@ -101,7 +101,7 @@ class Engine:
         self.committer = Committer(
             self.queue, self._make_writer(writer_id, self.settings), self.settings.db_path, self._after_commit
         )
-        self.retention = Retention(self.settings, writer_id)
+        self.retention = Retention(self.settings, writer_id, looks=not self.stores_nothing)
         self.inline = InlineWriter(self)
 
     # What drivers ask and do
@@ -111,7 +111,7 @@ class Engine:
         if self._give_up:
             return Action(Do.FINISH)
         idle_for = None if self._tidy_at is None else self._tidy_at - monotonic()
-        purge_in = self.retention.due_in()
+        purge_in = self.retention.due_in() if self.committer.fatal is None else None
         return next_action(
             self.queue.backlog(), self.settings, closing=self.closing, tidy_in=idle_for, purge_in=purge_in
         )
@@ -299,6 +299,7 @@ class Engine:
             self.committer.commits,
             bad_values=self._bad_values.total(),
             purged=self.retention.purged,
+            purge_error=self.retention.last_error,
             closed=self.closed,
             writer_alive=alive,
         )

@@ -63,7 +63,8 @@ class InlineWriter:
                 sleep(max(0.0, min(step.retry_in, deadline - monotonic())))
             elif not step.committed:
                 return done()  # nothing waits: what is awaited cannot come from here
-        self._look_around()
+            else:
+                self._look_around()
         return True
 
     def _look_around(self) -> None:
@@ -73,8 +74,8 @@ class InlineWriter:
         if due_in is not None and due_in <= 0:
             if not engine.retention.busy:
                 self.retain()
-            if engine.retention.busy:
-                engine.ensure_driver(drives=False)
+            if engine.retention.busy and engine.ensure_driver(drives=False):
+                engine.wake_driver()
 
     def step(self) -> "Step":
         """One commit in this thread."""

@@ -59,6 +59,7 @@ class Retention:
     Args:
         settings: the logger's.
         holder: the name under which this process purges.
+        looks: False where nothing is stored: then nothing is deleted either.
         clock_ns: nanoseconds since 1970.
         clock: seconds, monotonic.
 
@@ -71,6 +72,8 @@ class Retention:
         self,
         settings: Settings,
         holder: str,
+        *,
+        looks: bool = True,
         clock_ns: Callable[[], int] = time_ns,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -78,7 +81,7 @@ class Retention:
         self._holder = holder
         self._clock_ns = clock_ns
         self._clock = clock
-        self._looks = settings.retention_days is not None or settings.content_retention_days is not None
+        self._looks = looks and (settings.retention_days, settings.content_retention_days) != (None, None)
         self._lock = threading.RLock()  # a collected logger ends it at any allocation, on this very thread
         self._jobs: list[PurgeJob] = []
         self._purge: Purge | None = None

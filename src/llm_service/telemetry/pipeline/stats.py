@@ -26,6 +26,7 @@ class Stats:
         commit_ms_p50, commit_ms_p99: how long commits took in milliseconds, within 2.2 %; 0.0 before the first.
         bad_values: values that `invocation()` left out because no record can hold them.
         purged: records that this logger has deleted because they were too old.
+        purge_error: what the latest fault of retention said, or None; it is tried again.
         writer_alive: whether a background writer runs (it starts by itself with the next record).
         closed: whether the logger is closed.
     """
@@ -42,12 +43,20 @@ class Stats:
     commit_ms_p99: float
     bad_values: int
     purged: int
+    purge_error: str | None
     writer_alive: bool
     closed: bool
 
 
 def stats_of(
-    queue: RecordQueue, commits: Commits, *, bad_values: int, purged: int, closed: bool, writer_alive: bool
+    queue: RecordQueue,
+    commits: Commits,
+    *,
+    bad_values: int,
+    purged: int,
+    purge_error: str | None,
+    closed: bool,
+    writer_alive: bool,
 ) -> Stats:
     """Gather the parts."""
     backlog = queue.backlog()
@@ -65,6 +74,7 @@ def stats_of(
         commit_ms_p99=percentile(buckets, 0.99),
         bad_values=bad_values,
         purged=purged,
+        purge_error=purge_error,
         writer_alive=writer_alive,
         closed=closed,
     )
