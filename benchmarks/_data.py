@@ -23,6 +23,7 @@ def records(
     mixed: bool = False,
     every_column: bool = False,
     random_ids: bool = False,
+    agents: int = len(AGENTS),
 ) -> Iterator[InvocationRecord]:
     """Make `count` records in the order of their time.
 
@@ -35,12 +36,13 @@ def records(
             True draws tool and model anew for each call: 1,000 daily totals, the worst case of the roll-ups.
         every_column: fill all 37 columns instead of the card's 13.
         random_ids: UUIDv4 instead of the default UUIDv7.
+        agents: how many of them there are.
     """
     draw = random.Random(seed)
     start = datetime.now(UTC) - span if start is None else start
     step = span / max(1, count)
     for number in range(count):
-        agent = draw.randrange(len(AGENTS))
+        agent = draw.randrange(agents)
         if mixed:
             tool, model = draw.randrange(len(TOOLS)), draw.randrange(len(MODELS))
         else:

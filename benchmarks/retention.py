@@ -6,13 +6,14 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from time import perf_counter, time_ns
 from typing import Any, Final, NamedTuple
 
-from benchmarks._data import records
+from benchmarks._data import AGENTS, records
 from benchmarks._harness import Bar, Options, Report, Row, check, parser, percentile, scratch, show
-from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, PurgeResult
+from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, PurgeResult, TelemetryLogger
 from llm_service.telemetry.stores.opening import open_for_writing
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
@@ -49,6 +50,11 @@ def run(options: Options, count: int | None = None) -> Report:
         old = _build(path, count)
         report.notes.append(f"built {count:,} records, {old:,} of them too old, in {perf_counter() - started:.0f} s")
         asyncio.run(_measure(report, path, count, old, options))
+        days = options.count(365, 40)
+        for agents, bar in ((10, Bar("ours", "<", 20.0)), (len(AGENTS), None)):
+            most = _size_over(folder / f"{agents}.db", days, agents)
+            what = f"largest size in {days} days of 1,000 records, {_KEPT_DAYS} kept, {agents} agents"
+            report.rows.append(Row(what, most / 1e6, "MB", bar=bar))
     return report
 
 
@@ -65,6 +71,34 @@ def _build(path: Path, count: int) -> int:
                 batch.clear()
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return int(_ask(path, "SELECT count(*) FROM invocations WHERE timestamp < ?", _cutoff()))
+
+
+def _size_over(path: Path, days: int, agents: int) -> int:
+    """The most bytes that the file ever has, where 1,000 records a day come and retention does its work each day."""
+    start = datetime.now(UTC) - timedelta(days=days)
+    sizes: list[int] = []
+    with TelemetryLogger(path, retention_days=_KEPT_DAYS) as logger:
+        engine = logger._engine
+        engine.ensure_driver = lambda **_: False  # type: ignore[method-assign] # this thread does it all
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE retention SET clock_believed_until = ?", (f"{start:%Y-%m-%d %H:%M:%S.%fZ}",))
+        for day in range(days):
+            now = start + timedelta(days=day)
+            engine.retention._clock_ns = partial(int, now.timestamp() * 1e9)
+            morning, span = now - timedelta(hours=8), timedelta(hours=8)
+            for record in records(1000, seed=day, start=morning, span=span, agents=agents):
+                logger.log_invocation_nowait(record)
+            logger.flush()
+            while engine.retention.busy:
+                engine.inline.retain()
+            engine.inline.tidy()
+            sizes.append(_size(path))
+        purged = logger.stats().purged
+    first = (start + timedelta(days=days - 1 - _KEPT_DAYS)).date().isoformat()
+    check(_ask(path, "SELECT min(timestamp) FROM invocations") >= first, "the oldest record is young enough")
+    check(_ask(path, "SELECT count(*) FROM invocations") == 1000 * days - purged > 0, "what is not deleted is there")
+    check(_ask(path, "SELECT sum(invocations) FROM daily_costs") == 1000 * days, "daily totals count every day")
+    return max(sizes)
 
 
 def _size(path: Path) -> int:

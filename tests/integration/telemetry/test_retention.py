@@ -22,7 +22,9 @@ from llm_service.telemetry import (
     TelemetryLogger,
 )
 from llm_service.telemetry.pipeline.retention import Retention
+from llm_service.telemetry.pipeline.waiters import ThreadWaiter
 from llm_service.telemetry.stores.purging import Purge
+from llm_service.telemetry.stores.retention import Cutoffs
 
 DAY_NS = 86_400_000_000_000
 
@@ -125,7 +127,7 @@ async def test_an_async_logger_deletes_under_a_load_that_never_pauses(db: Path) 
 
 
 async def test_durable_callers_who_never_pause_do_not_stop_retention(db: Path) -> None:
-    """It gives way to them, for a second at a time."""
+    """It gives way to them, for a quarter of a second at a time."""
     fill(db, 40, count=50)
     logged = 0
     async with AsyncTelemetryLogger(db) as telemetry:
@@ -194,6 +196,24 @@ def test_contents_have_a_shorter_life(db: Path, eventually: Callable[..., None])
         eventually(lambda: ask(db, "SELECT count(*) FROM invocation_contents") == 20)
         assert logger.stats().purged == 0
     assert rows(db) == 41
+
+
+def test_contents_are_gone_through_once_for_each_cut_off(db: Path) -> None:
+    """Not at every look; what is young stays, and nothing is written."""
+    fill(db, 1)
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("INSERT INTO invocation_contents SELECT id, 'p', 'r' FROM invocations")
+    with TelemetryLogger(db, content_retention_days=7) as logger:
+        retention = logger._engine.retention
+        logger._engine.inline.retain()
+        assert retention.busy
+        while retention.busy:
+            logger._engine.inline.retain()
+        retention._due_at = 0.0
+        logger._engine.inline.retain()
+        assert not retention.busy
+        assert (retention.due_in() or 0) > 3000
+    assert ask(db, "SELECT count(*) FROM invocation_contents") == 20
 
 
 def test_days_pass_and_each_takes_one_day_along(db: Path, eventually: Callable[..., None]) -> None:
@@ -588,6 +608,10 @@ def test_retention_that_has_ended_takes_no_turn_and_no_job(db: Path) -> None:
     retention.end()
     assert retention.due_in() is None
     assert retention.turn(None) is False
+    waiter = ThreadWaiter()
+    job = retention.request(Cutoffs("2026-11-24", None), waiter)
+    assert job.over
+    assert not job.result().complete
 
 
 # Processes
@@ -611,7 +635,9 @@ asyncio.run(main())
 """
 
 KILLED_WHILE_PURGING = """
+from llm_service.telemetry.pipeline.waiters import ThreadWaiter
 from llm_service.telemetry.stores.purging import Purge
+from llm_service.telemetry.stores.retention import Cutoffs
 real = Purge.step
 def step(self, connection):
     self._rows.now = self._rows._most = 50

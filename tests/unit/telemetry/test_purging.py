@@ -372,6 +372,19 @@ def test_a_full_disk_in_the_middle_of_a_step_does_no_harm(
     assert ask(connection, "PRAGMA integrity_check") == "ok"
 
 
+def test_a_step_that_sqlite_rolled_back_by_itself_raises_its_cause(
+    connection: sqlite3.Connection, fill: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a full disk or an I/O error may do; a second ROLLBACK would hide why."""
+    fill([20])
+    purge = Purge(RECORDS, "me")
+    monkeypatch.setattr(purging, "_DELETE_RECORDS", "INSERT OR ROLLBACK INTO receipts VALUES (?, ?, NULL)")
+    with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
+        purge.step(connection)
+    assert not connection.in_transaction
+    assert ask(connection, "SELECT count(*) FROM invocation_contents") == 2
+
+
 # Looking
 
 

@@ -197,10 +197,10 @@ def test_a_commit_that_is_due_comes_first() -> None:
 
 
 def test_a_step_is_not_put_off_for_ever() -> None:
-    """Behind a backlog it waits a tenth of a second, behind waiters a second."""
+    """Behind a backlog it waits a tenth of a second, behind waiters a quarter."""
     assert act(backlog(256), purge_in=-0.1).do is Do.PURGE
-    assert act(backlog(256, urgent=True), purge_in=-0.9).do is Do.COMMIT
-    assert act(backlog(256, urgent=True), purge_in=-1.0).do is Do.PURGE
+    assert act(backlog(256, urgent=True), purge_in=-0.2).do is Do.COMMIT
+    assert act(backlog(256, urgent=True), purge_in=-0.25).do is Do.PURGE
     assert not purge_may_go(backlog(), None)
 
 

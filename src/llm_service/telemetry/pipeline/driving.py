@@ -10,8 +10,8 @@ __all__ = ["Action", "Do", "Driver", "next_action", "purge_may_go"]
 
 _PATIENCE: Final = 0.1
 """Seconds that retention gives way to a backlog. Then it has one step: else it would never come under full load."""
-_PATIENCE_WITH_WAITERS: Final = 1.0
-"""The same where somebody waits for a commit: one step of a few milliseconds in a second at most."""
+_PATIENCE_WITH_WAITERS: Final = 0.25
+"""The same where somebody waits for a commit: at most four steps of a few milliseconds in a second."""
 
 
 class Do(Enum):

@@ -17,7 +17,7 @@ from llm_service.telemetry.pipeline.policy import retry_delay
 from llm_service.telemetry.pipeline.waiters import Waiter
 from llm_service.telemetry.stores.faults import is_busy
 from llm_service.telemetry.stores.purging import Purge, PurgeResult, has_old, look
-from llm_service.telemetry.stores.retention import LEASE, Belief, Cutoffs, day_of
+from llm_service.telemetry.stores.retention import LEASE, Belief, Cutoffs
 
 __all__ = ["PurgeJob", "Retention"]
 
@@ -26,6 +26,9 @@ _LOOK_EVERY: Final = 3600.0
 """Seconds between two looks, unless the UTC day changes."""
 _AFTER_A_FAULT: Final = 60.0
 _LEASE_SECONDS: Final = LEASE / 1e6
+_DAY_NS: Final = 86_400_000_000_000
+_PAUSE: Final = 2.0
+"""So many times as long as a step, others have the file to themselves: a purge has no hurry, and a slow disk slows it."""
 _SHORTEST_PAUSE: Final = 0.001
 _STUCK_PAUSE: Final = 1.0
 
@@ -86,7 +89,7 @@ class Retention:
         self._jobs: list[PurgeJob] = []
         self._purge: Purge | None = None
         self._due_at = clock()  # at once: a process may live for a moment only
-        self._day: str | None = None
+        self._day: int | None = None
         self._gone_through: str | None = None
         self._failures = 0
         self._doubting = False
@@ -127,8 +130,7 @@ class Retention:
             return True
         now = self._clock()
         self._failures, self.last_error = 0, None
-        # As long a pause as the step took: others have half of the time, and the file to themselves.
-        self._due_at = now + (_STUCK_PAUSE if purge.stuck else max(_SHORTEST_PAUSE, now - started))
+        self._due_at = now + (_STUCK_PAUSE if purge.stuck else max(_SHORTEST_PAUSE, _PAUSE * (now - started)))
         if job is not None:
             job.moved_at, job.error = now, None
             if purge.done:
@@ -212,5 +214,5 @@ class Retention:
             _LOG.warning("telemetry: the clock is suddenly far ahead; retention waits until it has stood for a day")
         self._doubting = belief.doubted
 
-    def _today(self) -> str:
-        return day_of(self._clock_ns() // 1000)
+    def _today(self) -> int:
+        return self._clock_ns() // _DAY_NS
