@@ -437,6 +437,23 @@ async def test_purge_flushes_first_or_says_that_it_cannot(db: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_steps")
+def test_a_purge_that_a_foreign_reader_stops_says_so(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within `commit_timeout`: else the WAL would grow as long as the reader stays. Afterwards it goes through."""
+    monkeypatch.setattr("llm_service.telemetry.stores.purging._STUCK_PAGES", 10)
+    monkeypatch.setattr("llm_service.telemetry.pipeline.retention._STUCK_PAUSE", 0.01)
+    fill(db, 40, count=100)
+    with TelemetryLogger(db, retention_days=None, commit_timeout=0.3) as logger:
+        with closing(sqlite3.connect(db, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM invocations").fetchone()
+            with pytest.raises(CommitTimeoutError, match="a foreign reader"):
+                logger.purge(30)
+        assert 0 < logger.stats().purged < 100
+        assert logger.purge(30).complete
+        assert logger.stats().purged == 100
+
+
+@pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize("at", range(12))
 async def test_a_purge_that_is_cancelled_at_any_await_does_no_harm(at: int, db: Path) -> None:
     """It ends between two steps; the logger goes on, and the next purge takes the rest."""

@@ -28,7 +28,7 @@ _AFTER_A_FAULT: Final = 60.0
 _LEASE_SECONDS: Final = LEASE / 1e6
 _DAY_NS: Final = 86_400_000_000_000
 _PAUSE: Final = 2.0
-"""So many times as long as a step, others have the file to themselves: a purge has no hurry, and a slow disk slows it."""
+"""For so many times as long as a step others have the file: a purge has no hurry, and a slow disk slows it down."""
 _SHORTEST_PAUSE: Final = 0.001
 _STUCK_PAUSE: Final = 1.0
 
@@ -41,7 +41,7 @@ class PurgeJob:
         purge: what it is to do, and did.
         waiter: told None at the end.
         moved_at: monotonic seconds of the last step that was done.
-        error: what the last step failed with; None after one that was done.
+        error: what the last step failed with, or waits for; None after one that was done.
         over: nothing more will be done: it is complete, withdrawn, or the logger closes.
     """
 
@@ -132,7 +132,10 @@ class Retention:
         self._failures, self.last_error = 0, None
         self._due_at = now + (_STUCK_PAUSE if purge.stuck else max(_SHORTEST_PAUSE, _PAUSE * (now - started)))
         if job is not None:
-            job.moved_at, job.error = now, None
+            if purge.stuck:
+                job.error = TimeoutError("a foreign reader keeps the WAL from being copied back")
+            else:
+                job.moved_at, job.error = now, None
             if purge.done:
                 self.withdraw(job)
         elif purge.done:
