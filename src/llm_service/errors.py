@@ -19,7 +19,9 @@ TelemetryError
 
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from llm_service.redaction import clean, holds_secret
 
 __all__ = [
     "CommitTimeoutError",
@@ -41,14 +43,17 @@ __all__ = [
 
 
 _MOST_SHOWN: Final = 80
+_HIDDEN: Final = "[REDACTED:named-secret]"
 
 
 def shown(value: object, most: int = _MOST_SHOWN) -> str:
-    """`repr` of a value, cut to `most` characters, so that a message stays readable whatever was passed in."""
+    """`repr` of a value without secrets, cut to `most` characters: a message stays readable whatever was passed in."""
     try:
-        text = repr(value[: most + 1] if isinstance(value, str | bytes) else value)
+        # Bytes become text as repr shows them; of text, what no message will show is not looked at.
+        text = repr(clean(value) if isinstance(value, str) else value[:65_536] if isinstance(value, bytes) else value)
     except Exception as error:  # noqa: BLE001 - repr of a foreign object, or of a huge int, may raise anything
         return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
+    text = clean(text)
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
@@ -61,18 +66,19 @@ class _FieldError(TelemetryError, ValueError):
 
     Attributes:
         field: the name of the argument, setting or field.
-        value: what was given.
+        value: what was given, as it was given: the message quotes it without secrets, and nothing else does.
         remedy: what to give instead, with the bounds.
     """
 
     def __init__(self, field: str, value: object, remedy: str) -> None:
-        super().__init__(field, value, remedy)  # all three, so that the error survives pickling
+        quoted = _HIDDEN if holds_secret(field, value) else shown(value)
+        super().__init__(f"{clean(field)}: {quoted} is not usable; {clean(remedy)}")
         self.field = field
         self.value = value
         self.remedy = remedy
 
-    def __str__(self) -> str:
-        return f"{self.field}: {shown(self.value)} is not usable; {self.remedy}"
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.field, self.value, self.remedy)
 
 
 class SettingsError(_FieldError):
@@ -95,7 +101,7 @@ class ConfigError(TelemetryError, ValueError):
     ) -> None:
         place = "" if file is None else f"{file}: " if line is None else f"{file}:{line}: "
         name = "" if key is None else f"{key if key.isidentifier() and len(key) <= _MOST_SHOWN else shown(key)}: "
-        super().__init__(f"{place}{name}{problem}")
+        super().__init__(f"{clean(place)}{clean(name)}{clean(problem)}")
         self.file = file
         self.line = line
         self.key = key
@@ -121,7 +127,7 @@ class StoreError(TelemetryError):
     """
 
     def __init__(self, message: str, path: Path | None = None) -> None:
-        super().__init__(message)
+        super().__init__(clean(message))
         self.path = path
 
 

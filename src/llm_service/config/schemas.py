@@ -28,7 +28,9 @@ class TelemetryConfig(BaseModel):
             that `Settings` refuses.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_default=True, hide_input_in_errors=True
+    )
 
     db_path: str = Field(
         default=DEFAULT_DB_PATH,
@@ -82,6 +84,10 @@ class TelemetryConfig(BaseModel):
     )
     strict: bool = Field(
         default=_DEFAULTS.strict, description="True makes `invocation()` raise on a bad value instead of storing NULL."
+    )
+    redact_content: bool = Field(
+        default=_DEFAULTS.redact_content,
+        description="False stores prompts and responses (level `full`) as they are; all else is redacted always.",
     )
 
     @field_validator("*", mode="before")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypedDict
 
-from llm_service.errors import SettingsError
+from llm_service.errors import SettingsError, shown
 
 __all__ = ["DEFAULT_DB_PATH", "Overflow", "PrivacyLevel", "Settings", "SettingsError", "SettingsOptions"]
 
@@ -37,6 +37,7 @@ class SettingsOptions(TypedDict, total=False):
     commit_timeout: float
     close_timeout: float
     strict: bool
+    redact_content: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,7 @@ class Settings:
         commit_timeout: seconds a caller who was promised a commit waits for it before `CommitTimeoutError`.
         close_timeout: seconds `close` and `aclose` take at most, unless they are told otherwise.
         strict: True makes `invocation()` raise on a bad value instead of storing NULL and counting it.
+        redact_content: False stores prompts and responses (level `full`) as they are; all else is redacted always.
 
     Raises:
         SettingsError: (a `ValueError`) naming the setting, the value and the remedy.
@@ -81,10 +83,11 @@ class Settings:
     commit_timeout: float = 10.0
     close_timeout: float = 5.0
     strict: bool = False
+    redact_content: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "db_path", resolve_db_path(self.db_path))
-        for name in ("enabled", "strict"):
+        for name in ("enabled", "strict", "redact_content"):
             _one_of(name, getattr(self, name), (True, False), "use true or false")
         _one_of("privacy_level", self.privacy_level, PRIVACY_LEVELS, "use none, metadata or full")
         _one_of("overflow", self.overflow, OVERFLOWS, "use block, drop_newest or drop_oldest")
@@ -109,7 +112,7 @@ class Settings:
         unknown = sorted(set(options) - set(cls.names()))
         if unknown:
             known = ", ".join(cls.names())
-            raise TypeError(f"unknown option {unknown[0]!r}; the options are: {known}")
+            raise TypeError(f"unknown option {shown(unknown[0])}; the options are: {known}")
         return cls(db_path=Path(DEFAULT_DB_PATH) if db_path is None else db_path, **options)  # type: ignore[arg-type]
 
 

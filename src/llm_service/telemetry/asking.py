@@ -13,7 +13,7 @@ from llm_service.telemetry import queries
 from llm_service.telemetry.face import Face
 from llm_service.telemetry.filters import InvocationFilter
 from llm_service.telemetry.pipeline.ledger import FlushResult
-from llm_service.telemetry.queries import DailyCost, Fetch, InvocationRow, Statistics
+from llm_service.telemetry.queries import Content, DailyCost, Fetch, InvocationRow, Statistics
 from llm_service.telemetry.stores.reader import read
 
 __all__ = ["AsyncQuestions", "Questions"]
@@ -65,6 +65,11 @@ class AsyncQuestions(Face):
         )  # fmt: skip
         query = queries.invocations(narrowed, limit, before=before)
         return await self._ask(lambda fetch: queries.to_invocations(fetch(query)), fresh=fresh)
+
+    async def get_content(self, invocation_id: str, *, fresh: bool = True) -> Content | None:
+        """See `TelemetryLogger.get_content`."""
+        query = queries.content(self._engine.redactor.invocation_id(invocation_id))
+        return await self._ask(lambda fetch: queries.to_content(fetch(query)), fresh=fresh)
 
     async def get_statistics(
         self,
@@ -159,6 +164,20 @@ class Questions(Face):
         )  # fmt: skip
         query = queries.invocations(narrowed, limit, before=before)
         return self._ask(lambda fetch: queries.to_invocations(fetch(query)), fresh=fresh)
+
+    def get_content(self, invocation_id: str, *, fresh: bool = True) -> Content | None:
+        """Prompt and response of one call; None where none is stored, as below level `full`.
+
+        Args:
+            invocation_id: as the record had it, or as `get_invocations` returned it.
+            fresh: False reads without flushing first.
+
+        Raises:
+            QueryError: (a `ValueError`) for an id that is no text.
+            CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        """
+        query = queries.content(self._engine.redactor.invocation_id(invocation_id))
+        return self._ask(lambda fetch: queries.to_content(fetch(query)), fresh=fresh)
 
     def get_statistics(
         self,

@@ -13,7 +13,9 @@ from llm_service.errors import (
     DuplicateInvocationError,
     RecordDroppedError,
     RecordQuarantinedError,
+    SettingsError,
     StoreError,
+    shown,
 )
 from llm_service.telemetry.decorating import instrument
 from llm_service.telemetry.instrument import Invocation, ReadUsage
@@ -22,6 +24,7 @@ from llm_service.telemetry.pipeline.driving import Driver
 from llm_service.telemetry.pipeline.engine import Engine
 from llm_service.telemetry.pipeline.ledger import DropReason, Outcome, Settlement
 from llm_service.telemetry.pipeline.stats import Stats
+from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.streaming import record_stream
 
@@ -44,17 +47,24 @@ class Face:
         on_drop: OnDrop | None,
         options: SettingsOptions,
         start_driver: Callable[[Engine], Driver | None],
+        redact: Redact | None = None,
     ) -> None:
+        if redact is not None and not callable(redact):
+            raise SettingsError("redact", redact, "give a callable that takes a str and returns one, or None")
         self._settings = Settings.of(db_path, options)
-        self._callables = {"on_drop": on_drop}
-        self._engine = Engine(self._settings, start_driver, on_drop)
+        self._callables = {"on_drop": on_drop, "redact": redact}
+        self._engine = Engine(self._settings, start_driver, on_drop, redact=redact)
         self._offer = self._engine.queue.offer
         # At exit the engine has a hook of its own, which also works while the face is still referenced.
         weakref.finalize(self, self._engine.forgotten).atexit = False
 
     @classmethod
     def from_config(
-        cls, config: "TelemetryConfig | str | Path | None" = None, *, on_drop: OnDrop | None = None
+        cls,
+        config: "TelemetryConfig | str | Path | None" = None,
+        *,
+        on_drop: OnDrop | None = None,
+        redact: Redact | None = None,
     ) -> Self:
         """Make a logger from a `TelemetryConfig`, from a YAML file, or (None) from where `load_config` looks.
 
@@ -65,7 +75,7 @@ class Face:
         from llm_service.config.schemas import TelemetryConfig  # noqa: PLC0415
 
         settings = (config if isinstance(config, TelemetryConfig) else load_config(config)).to_settings()
-        return _made_of(cls, settings, {"on_drop": on_drop})
+        return _made_of(cls, settings, {"on_drop": on_drop, "redact": redact})
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled, copied or deep-copied: a fresh logger of the same settings, with no record and no connection.
@@ -220,7 +230,7 @@ class Face:
             return DuplicateInvocationError(record.invocation_id, self.db_path)
         if outcome is Outcome.QUARANTINED:
             return RecordQuarantinedError(
-                f"SQLite refused record {record.invocation_id!r}; see the table dead_letters", self.db_path
+                f"SQLite refused record {shown(record.invocation_id)}; see the table dead_letters", self.db_path
             )
         return RecordDroppedError(outcome.value, self.db_path)
 
@@ -246,5 +256,5 @@ def seconds_or_none(timeout: float | None, default: float) -> float | None:
     """Seconds to wait; None is for ever."""
     seconds = default if timeout is None else timeout
     if math.isnan(seconds) or seconds < 0:
-        raise ValueError(f"timeout: {timeout!r} is not usable; give seconds from 0, or math.inf")
+        raise ValueError(f"timeout: {shown(timeout)} is not usable; give seconds from 0, or math.inf")
     return None if math.isinf(seconds) else seconds

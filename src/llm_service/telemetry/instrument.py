@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from llm_service.errors import RecordError
+from llm_service.redaction import clean, traceback_text
 from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS
 from llm_service.telemetry.records import FIELDS, Amount, InvocationRecord, new_id
 
@@ -222,10 +223,10 @@ class Invocation:
                         said.pop(part, None)
                 else:
                     break
-            except Exception:
+            except Exception as error:
                 if may_raise:
                     raise
-                _LOG.exception("telemetry: an invocation could not be recorded")
+                _LOG.error("telemetry: an invocation could not be recorded: %s", traceback_text(error))
                 break
         self._sink.lose_invalid()
         return None
@@ -237,7 +238,7 @@ class Invocation:
             elif self._strict:
                 raise RecordError(field, value, "it is not a field of InvocationRecord")
             else:
-                self._note(field, f"{field}: it is not a field of InvocationRecord")
+                self._note(field, f"{clean(field)}: it is not a field of InvocationRecord")
         if "invocation_id" in fields and isinstance(fields["invocation_id"], str):
             self.invocation_id = fields["invocation_id"]
 

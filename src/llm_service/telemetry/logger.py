@@ -19,6 +19,7 @@ from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Outco
 from llm_service.telemetry.pipeline.loop_writer import LoopWriter
 from llm_service.telemetry.pipeline.thread_writer import ThreadWriter
 from llm_service.telemetry.pipeline.waiters import LoopWaiter, ThreadWaiter
+from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.records import InvocationRecord
 
 __all__ = ["AsyncTelemetryLogger", "InvocationRecord", "TelemetryLogger"]
@@ -40,18 +41,25 @@ class AsyncTelemetryLogger(AsyncKeeping):
         db_path: the SQLite file, created where missing; default `~/.llm-service/telemetry.db`.
         on_drop: called with a `DropReason` and a number when records are lost, at most once a second for each reason,
             from whichever thread lost them; what it raises is logged.
+        redact: called on the writer's thread with each free text, after secrets of known shape are out of it; what it
+            returns is stored. Where it raises or returns no text, `[REDACTED:masker-error]` is stored and counted.
         **options: `enabled`, `privacy_level`, `retention_days`, `content_retention_days`, `flush_interval`,
             `batch_size`, `queue_max_records`, `queue_max_bytes`, `overflow`, `block_timeout`, `commit_timeout`,
-            `close_timeout`, `strict`; see `Settings`.
+            `close_timeout`, `strict`, `redact_content`; see `Settings`.
 
     Raises:
         SettingsError: (a `ValueError`) naming the option, the value and the remedy.
     """
 
     def __init__(
-        self, db_path: str | Path | None = None, *, on_drop: OnDrop | None = None, **options: Unpack[SettingsOptions]
+        self,
+        db_path: str | Path | None = None,
+        *,
+        on_drop: OnDrop | None = None,
+        redact: Redact | None = None,
+        **options: Unpack[SettingsOptions],
     ) -> None:
-        super().__init__(db_path, on_drop, options, LoopWriter.start)
+        super().__init__(db_path, on_drop, options, LoopWriter.start, redact)
         self._calls = 0
 
     async def start(self) -> None:
@@ -200,7 +208,7 @@ class TelemetryLogger(Keeping):
 
     Args:
         db_path: the SQLite file, created with its tables here; default `~/.llm-service/telemetry.db`.
-        on_drop: see `AsyncTelemetryLogger`.
+        on_drop, redact: see `AsyncTelemetryLogger`.
         **options: see `AsyncTelemetryLogger`.
 
     Raises:
@@ -209,9 +217,14 @@ class TelemetryLogger(Keeping):
     """
 
     def __init__(
-        self, db_path: str | Path | None = None, *, on_drop: OnDrop | None = None, **options: Unpack[SettingsOptions]
+        self,
+        db_path: str | Path | None = None,
+        *,
+        on_drop: OnDrop | None = None,
+        redact: Redact | None = None,
+        **options: Unpack[SettingsOptions],
     ) -> None:
-        super().__init__(db_path, on_drop, options, ThreadWriter.start)
+        super().__init__(db_path, on_drop, options, ThreadWriter.start, redact)
         if not self._engine.stores_nothing:
             try:
                 self._engine.open_inline(monotonic() + self._settings.commit_timeout)

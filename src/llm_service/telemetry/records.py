@@ -12,13 +12,22 @@ from time import time_ns
 from typing import Any, Final, Generic, Literal, NoReturn, Self, TypeVar, cast, overload
 
 from llm_service.config.settings import PrivacyLevel
-from llm_service.errors import RecordError
+from llm_service.errors import RecordError, shown
 from llm_service.telemetry import fields
 from llm_service.telemetry.fields import KNOWN_NAMES, LEVELS, MAX_COST_USD, MAX_LATENCY_MS, MAX_NAME_CHARS, MAX_TOKENS
 from llm_service.telemetry.ids import Uuid7Source
 from llm_service.telemetry.timestamps import from_microseconds
 
-__all__ = ["CARD_FIELDS", "CONTENT_FIELDS", "EXTENSION_FIELDS", "FIELDS", "InvocationRecord", "Status", "new_id"]
+__all__ = [
+    "CARD_FIELDS",
+    "CONTENT_FIELDS",
+    "EXTENSION_FIELDS",
+    "FIELDS",
+    "InvocationRecord",
+    "Status",
+    "new_id",
+    "rebuilt",
+]
 
 Status = Literal["success", "error", "timeout"]
 UsageSource = Literal["reported", "partial", "estimated", "missing"]
@@ -364,8 +373,8 @@ class InvocationRecord:
         return hash((self.card, self.extensions))
 
     def __repr__(self) -> str:
-        # Free text (messages, content, metadata) may hold secrets and stays out of logs.
-        shown = (
+        # Messages, content and metadata stay out of logs; names and ids are shown without secrets.
+        fields_shown = (
             "invocation_id",
             "agent_name",
             "tool_name",
@@ -375,7 +384,8 @@ class InvocationRecord:
             "cost_usd",
             "latency_ms",
         )
-        return f"InvocationRecord({', '.join(f'{field}={getattr(self, field)!r}' for field in shown)})"
+        parts = (f"{field}={shown(getattr(self, field), MAX_NAME_CHARS + 2)}" for field in fields_shown)
+        return f"InvocationRecord({', '.join(parts)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.card, self.extensions, self.size)
@@ -403,6 +413,11 @@ def _restore(card: tuple[Any, ...], extensions: tuple[Any, ...] | None, size: in
     _set_extensions(record, extensions)
     _set_size(record, size)
     return record
+
+
+def rebuilt(record: InvocationRecord, card: tuple[Any, ...], extensions: tuple[Any, ...] | None) -> InvocationRecord:
+    """A record of other values that are known to be storable, of the same `size`: nothing is checked again."""
+    return _restore(card, extensions, record.size)
 
 
 # The slots' own setters: `InvocationRecord.__setattr__` refuses, and `object.__setattr__` costs twice as much.

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 from llm_service.config.settings import PrivacyLevel
 from llm_service.errors import shown
+from llm_service.redaction import clean
 from llm_service.telemetry.fields import LEVELS, MAX_NAME_CHARS
 from llm_service.telemetry.privacy import effective_level, stored_error
 from llm_service.telemetry.records import CARD_FIELDS, EXTENSION_FIELDS, InvocationRecord
@@ -19,7 +20,9 @@ from llm_service.telemetry.rollups import DailyKey, DailyTotals
 from llm_service.telemetry.timestamps import TextClock
 
 __all__ = [
+    "DROP_CONTENT",
     "FIND_DAILY_COST",
+    "KEEP_CONTENT",
     "KEEP_RECEIPT",
     "MAX_VARIABLES",
     "QUARANTINE",
@@ -85,8 +88,14 @@ INSERT INTO dead_letters (quarantined_at, invocation_id, error, record)
 VALUES (?, ?, ?, ?)
 """
 
+KEEP_CONTENT: Final = """
+INSERT INTO invocation_contents (id, prompt, response) SELECT id, ?, ? FROM invocations WHERE invocation_id = ?
+"""
+
+DROP_CONTENT: Final = "DELETE FROM invocation_contents WHERE id = (SELECT id FROM invocations WHERE invocation_id = ?)"
 
 TAKE_BACK: Final = "DELETE FROM invocations WHERE invocation_id = ?"
+"""After `DROP_CONTENT`, which finds the content through this row."""
 
 
 class RowBinder:
@@ -208,7 +217,10 @@ def daily_cost_row(key: DailyKey, totals: DailyTotals) -> tuple[Any, ...]:
 
 
 def dead_letter_row(record: InvocationRecord, error: BaseException, ceiling: PrivacyLevel, now: str) -> tuple[Any, ...]:
-    """The parameters of `QUARANTINE`: whatever the record holds, made storable. Never raises for a damaged record."""
+    """The parameters of `QUARANTINE`: whatever the record holds, made storable. Never raises for a damaged record.
+
+    The record has been through the redactor, as every record that is written.
+    """
     named = {field: _plain(value) for field, value in zip(CARD_FIELDS, record.card, strict=False)}
     asked, message = named.get("privacy_level"), named.get("error_message")
     level = effective_level(ceiling, asked) if asked in LEVELS else ceiling
@@ -219,7 +231,7 @@ def dead_letter_row(record: InvocationRecord, error: BaseException, ceiling: Pri
     # ASCII with escapes holds lone surrogates and NUL.
     encoded = json.dumps(named, ensure_ascii=True)
     invocation_id = str(named.get("invocation_id")).encode("ascii", "backslashreplace").decode().replace("\0", "\\0")
-    return (now, invocation_id, f"{type(error).__name__}: {error}"[:500], encoded)
+    return (now, invocation_id, clean(f"{type(error).__name__}: {error}")[:500], encoded)
 
 
 def _plain(value: Any) -> Any:

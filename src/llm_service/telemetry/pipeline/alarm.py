@@ -6,6 +6,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from llm_service.redaction import traceback_text
 from llm_service.telemetry.pipeline.ledger import DropReason
 
 __all__ = ["DropAlarm", "OnDrop"]
@@ -48,5 +49,5 @@ class DropAlarm:
         if self._callback is not None:
             try:
                 self._callback(reason, count)
-            except Exception:  # noqa: BLE001 - logged with its traceback; a callback must not break the caller
-                _LOG.exception("telemetry: the on_drop callback raised")
+            except Exception as error:  # noqa: BLE001 - logged with its traceback; a callback must not break the caller
+                _LOG.error("telemetry: the on_drop callback raised: %s", traceback_text(error))

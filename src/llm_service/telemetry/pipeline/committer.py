@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, Final
 
 from llm_service.errors import DatabaseUnusableError
+from llm_service.redaction import clean, traceback_text
 from llm_service.telemetry.pipeline import policy
 from llm_service.telemetry.pipeline.entries import Batch
 from llm_service.telemetry.pipeline.ledger import DropReason
@@ -54,6 +55,7 @@ class Commits:
     failures_in_a_row: int
     last_error: str | None
     buckets: Counter[int]
+    redactions: Counter[str]
 
 
 class Committer:
@@ -84,7 +86,7 @@ class Committer:
         self._path = path
         self._after_commit = after_commit
         self._clock = clock
-        self.commits = Commits(0, 0, 0, None, Counter())
+        self.commits = Commits(0, 0, 0, None, Counter(), Counter())
         self.fatal: Exception | None = None
         self._bugs = (0, 0)  # a batch's number, and how often it failed by nobody's fault but the writer's
 
@@ -111,6 +113,8 @@ class Committer:
             _LOG.info("telemetry: %s accepts records again after %d failures", self._path, commits.failures_in_a_row)
         commits.failures_in_a_row = 0
         commits.transactions += 1
+        if result.redactions:
+            commits.redactions = commits.redactions + Counter(result.redactions)  # another object: stats may be reading
         commits.buckets[bucket_of((self._clock() - started) * 1000)] += 1
         try:
             self._after_commit(connection)
@@ -129,7 +133,7 @@ class Committer:
             self.fatal = self._as_store_error(error)
             self._queue.refuse(DropReason.STORE_FAILED)
             lost = self._queue.abandon(DropReason.STORE_FAILED, in_flight=True)
-            _LOG.error("telemetry: %s cannot be used, %d records are lost: %s", self._path, lost, error)
+            _LOG.error("telemetry: %s cannot be used, %d records are lost: %s", self._path, lost, clean(str(error)))
             return Step()
         is_bug = batch is not None and not isinstance(error, OSError) and not hasattr(error, "sqlite_errorcode")
         if batch is not None and is_bug:
@@ -137,11 +141,13 @@ class Committer:
             self._bugs = (batch.number, tries)
             if tries >= _TRIES_OF_A_BUG:
                 lost = self._queue.abandon_in_flight(DropReason.STORE_FAILED)
-                _LOG.error("telemetry: %d records are lost to an error of the writer", lost, exc_info=error)
+                _LOG.error("telemetry: %d records are lost to an error of the writer: %s", lost, traceback_text(error))
                 return Step(committed=lost)
             failures = tries
         if failures == _QUIET_TRIES + 1 or failures % 64 == 0:
-            _LOG.warning("telemetry: %s does not accept records (try %d, goes on): %s", self._path, failures, error)
+            _LOG.warning(
+                "telemetry: %s does not accept records (try %d, goes on): %s", self._path, failures, clean(str(error))
+            )
         return Step(retry_in=policy.retry_delay(failures), reopen=failures % _TRIES_OF_A_CONNECTION == 0)
 
     def _as_store_error(self, error: Exception) -> DatabaseUnusableError:
@@ -157,4 +163,4 @@ class Committer:
 
     def _note(self, error: Exception) -> None:
         name = getattr(error, "sqlite_errorname", None)
-        self.commits.last_error = f"{type(error).__name__}{f' {name}' if name else ''}: {error}"[:500]
+        self.commits.last_error = clean(f"{type(error).__name__}{f' {name}' if name else ''}: {error}")[:500]

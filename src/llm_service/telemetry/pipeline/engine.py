@@ -31,6 +31,7 @@ from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.retention import Retention
 from llm_service.telemetry.pipeline.stats import Stats, stats_of
 from llm_service.telemetry.pipeline.waiters import ThreadWaiter, Waiter
+from llm_service.telemetry.privacy import Redact, Redactor
 from llm_service.telemetry.stores.base import BatchWriter
 from llm_service.telemetry.stores.housekeeping import tidy_wal, trim_wal
 from llm_service.telemetry.stores.opening import open_for_writing
@@ -54,6 +55,7 @@ class Engine:
         start_driver: starts a driver for the calling thread, or returns None where none can live there.
         on_drop: the user's callback for lost records.
         make_writer: builds the store's side from a writer id and the settings.
+        redact: the user's callable for what the patterns do not know; see `privacy`.
     """
 
     def __init__(
@@ -62,10 +64,12 @@ class Engine:
         start_driver: Callable[["Engine"], Driver | None],
         on_drop: OnDrop | None = None,
         make_writer: Callable[[str, Settings], BatchWriter] | None = None,
+        redact: Redact | None = None,
     ) -> None:
         self.settings = settings
         self._start_driver = start_driver
-        self._make_writer = make_writer or _sqlite_writer
+        self.redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content, redact=redact)
+        self._make_writer = make_writer or self._sqlite_writer
         self._alarm = DropAlarm(on_drop)
         self.queue = RecordQueue(
             max_records=settings.queue_max_records,
@@ -394,6 +398,5 @@ class Engine:
             )
             self.queue.refuse(DropReason.STORE_FAILED)
 
-
-def _sqlite_writer(writer_id: str, settings: Settings) -> BatchWriter:
-    return SqliteBatchWriter(writer_id, settings.privacy_level)
+    def _sqlite_writer(self, writer_id: str, settings: Settings) -> BatchWriter:
+        return SqliteBatchWriter(writer_id, settings.privacy_level, redactor=self.redactor)

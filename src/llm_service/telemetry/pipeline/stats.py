@@ -1,6 +1,6 @@
 """What a logger says of itself, from memory alone: no file is read, and any thread may ask at any moment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from llm_service.telemetry.pipeline.committer import Commits
 from llm_service.telemetry.pipeline.ledger import Ledger
@@ -27,6 +27,8 @@ class Stats:
         bad_values: values that `invocation()` left out because no record can hold them.
         purged: records that this logger has deleted because they were too old.
         purge_error: what the latest fault of retention said, or None; it is tried again.
+        redactions: secrets taken out of what was committed, by the name of their pattern (`masker-error`: texts for
+            which the user's `redact` failed); only names that occurred.
         writer_alive: whether a background writer runs (it starts by itself with the next record).
         closed: whether the logger is closed.
     """
@@ -46,6 +48,7 @@ class Stats:
     purge_error: str | None
     writer_alive: bool
     closed: bool
+    redactions: dict[str, int] = field(default_factory=dict[str, int])
 
 
 def stats_of(
@@ -77,4 +80,5 @@ def stats_of(
         purge_error=purge_error,
         writer_alive=writer_alive,
         closed=closed,
+        redactions=dict(commits.redactions),
     )

@@ -1,7 +1,7 @@
 """What the writer asks of a store, and what it is told: no SQLite in sight."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
@@ -26,10 +26,12 @@ class WriteResult:
     Attributes:
         duplicates: positions of records whose id was stored already.
         quarantined: positions of records that SQLite refused, now in `dead_letters`.
+        redactions: how many secrets were taken out of the batch, by name.
     """
 
     duplicates: frozenset[int] = frozenset()
     quarantined: frozenset[int] = frozenset()
+    redactions: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class BatchWriter(Protocol):

@@ -1,14 +1,19 @@
-"""One batch, one transaction: rows slice by slice, roll-ups, receipt, commit; poison set aside, duplicates counted."""
+"""One batch, one transaction: rows slice by slice, roll-ups, receipt, commit; poison set aside, duplicates counted.
+
+Every record goes through the redactor first, whatever becomes of it.
+"""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from operator import length_hint
 from time import time_ns
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from llm_service.config.settings import PrivacyLevel
 from llm_service.telemetry import statements
+from llm_service.telemetry.privacy import Redactor, pack
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.rollups import DailyKey, Fold
 from llm_service.telemetry.stores import faults
@@ -19,6 +24,10 @@ __all__ = ["SqliteBatchWriter"]
 
 _MOST_DAILY_IDS: Final = 10_000
 _UNCOUNTABLE: Final = (ArithmeticError, TypeError, ValueError)
+_UNREADABLE: Final = InvocationRecord(invocation_id="unreadable")
+"""Stands in `dead_letters` for a record that could not be cleaned: nothing of it may be written."""
+
+_Packed = tuple[bytes | None, bytes | None]
 
 
 class SqliteBatchWriter:
@@ -28,15 +37,24 @@ class SqliteBatchWriter:
         writer_id: names this writer in `receipts`; unique for each logger and process.
         ceiling: the logger's privacy level.
         clock_ns: nanoseconds since 1970, for receipts and dead letters.
+        redactor: cleans every record before it is written; default one without a user's callable.
     """
 
-    def __init__(self, writer_id: str, ceiling: PrivacyLevel, clock_ns: Callable[[], int] = time_ns) -> None:
+    def __init__(
+        self,
+        writer_id: str,
+        ceiling: PrivacyLevel,
+        clock_ns: Callable[[], int] = time_ns,
+        redactor: Redactor | None = None,
+    ) -> None:
         self._writer_id = writer_id
         self._ceiling: PrivacyLevel = ceiling
         self._clock_ns = clock_ns
         self._binder = statements.RowBinder(ceiling)
         self._daily_ids = _DailyIds()
+        self._redactor = Redactor(ceiling) if redactor is None else redactor
         self._tried: tuple[int, WriteResult] | None = None
+        self._contents = _Contents(self._redactor)
 
     def classify(self, error: Exception) -> Fault:
         """Whether trying again can help."""
@@ -51,20 +69,28 @@ class SqliteBatchWriter:
         durable: bool,
         slice_rows: int,
     ) -> WriteResult:
-        """See `BatchWriter.write`. BEGIN IMMEDIATE, so that two writers queue up instead of colliding half-way."""
+        """See `BatchWriter.write`. BEGIN IMMEDIATE, so that two writers queue up instead of colliding half-way.
+
+        Content is redacted and compressed before that: it may take a second, in which no lock is held.
+        """
+        contents = self._contents.of(batch, batch_no)
         connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
             known = self._committed_before(connection, batch_no)
             if known is not None:
                 connection.execute("ROLLBACK")
+                self._contents.forget()
                 return known
             self._daily_ids.begin(connection)
-            writing = _Transaction(connection, self._binder, self._daily_ids, self._ceiling, self._now())
+            writing = _Transaction(
+                connection, self._binder, self._redactor, contents, self._daily_ids, self._ceiling, self._now()
+            )
             writing.insert_all(batch, slice_rows)
             writing.add_rollups()
             connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
-            result = WriteResult(frozenset(writing.duplicates), frozenset(writing.quarantined))
+            redactions = writing.redactions + contents.redactions
+            result = WriteResult(frozenset(writing.duplicates), frozenset(writing.quarantined), dict(redactions))
             self._tried = (batch_no, result)
             connection.execute("COMMIT")
         except BaseException:
@@ -74,6 +100,7 @@ class SqliteBatchWriter:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
             raise
+        self._contents.forget()
         return result
 
     def _committed_before(self, connection: sqlite3.Connection, batch_no: int) -> WriteResult | None:
@@ -87,6 +114,49 @@ class SqliteBatchWriter:
         return microseconds_text(self._clock_ns() // 1000)
 
 
+class _BatchContents(NamedTuple):
+    """The contents of a batch, by position, ready to be bound; and what was redacted in them."""
+
+    packed: Mapping[int, _Packed]
+    failed: Mapping[int, Exception]
+    redactions: Counter[str]
+
+
+class _Contents:
+    """Prepares the contents of a batch once, however often the batch is tried."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._made: tuple[int, _BatchContents] | None = None
+
+    def of(self, batch: Sequence[InvocationRecord], batch_no: int) -> _BatchContents:
+        """The prompts and responses that are to be stored with this batch."""
+        if self._made is not None and self._made[0] == batch_no:
+            return self._made[1]
+        packed: dict[int, _Packed] = {}
+        failed: dict[int, Exception] = {}
+        counts: Counter[str] = Counter()
+        for position, record in enumerate(batch):
+            if record.extensions is None:
+                continue
+            try:
+                prompt, response = self._redactor.content(record, counts)
+                if prompt is not None or response is not None:
+                    packed[position] = (
+                        None if prompt is None else pack(prompt),
+                        None if response is None else pack(response),
+                    )
+            except Exception as error:  # noqa: BLE001 - a damaged record is set aside when its turn comes
+                failed[position] = error
+        made = _BatchContents(packed, failed, counts)
+        self._made = (batch_no, made)
+        return made
+
+    def forget(self) -> None:
+        """The batch has been written."""
+        self._made = None
+
+
 class _Transaction:
     """The inserts of one open transaction, and what became of each position."""
 
@@ -94,16 +164,21 @@ class _Transaction:
         self,
         connection: sqlite3.Connection,
         binder: statements.RowBinder,
+        redactor: Redactor,
+        contents: _BatchContents,
         daily_ids: "_DailyIds",
         ceiling: PrivacyLevel,
         now: str,
     ) -> None:
         self._execute = connection.execute
         self._binder = binder
+        self._redactor = redactor
+        self._contents = contents
         self._daily_ids = daily_ids
         self._ceiling: PrivacyLevel = ceiling
         self._now = now
         self._fold = Fold()
+        self.redactions: Counter[str] = Counter()
         self.duplicates: set[int] = set()
         self.quarantined: set[int] = set()
 
@@ -113,8 +188,30 @@ class _Transaction:
         while start < len(batch):
             records = batch[start : start + slice_rows]
             fitting = self._binder.rows_per_statement(records, slice_rows)
-            self._insert(records[:fitting], range(start, start + len(records[:fitting])))
+            self._insert(*self._cleaned(records[:fitting], range(start, start + len(records[:fitting]))))
             start += fitting
+
+    def _cleaned(
+        self, records: Sequence[InvocationRecord], positions: Sequence[int]
+    ) -> tuple[Sequence[InvocationRecord], Sequence[int]]:
+        """What may be written of these; a record that cannot be cleaned is set aside, and nothing of it is written."""
+        if not self._contents.failed:
+            with suppress(Exception):
+                return self._redactor.records(records, self.redactions), positions
+        kept: list[InvocationRecord] = []
+        places: list[int] = []
+        for record, position in zip(records, positions, strict=True):
+            error = self._contents.failed.get(position)
+            if error is None:
+                try:
+                    kept += self._redactor.records([record], self.redactions)
+                except Exception as found:  # noqa: BLE001 - damaged beyond what a pickle or a bug should do
+                    error = found
+                else:
+                    places.append(position)
+                    continue
+            self._quarantine(_UNREADABLE, position, TypeError(f"not readable ({type(error).__name__})"))
+        return kept, places
 
     def _insert(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
         """Insert these records in one statement; it is atomic, so a refusal leaves the transaction as it was."""
@@ -137,7 +234,15 @@ class _Transaction:
             self._insert(records[:middle], positions[:middle])
             self._insert(records[middle:], positions[middle:])
         else:
+            self._keep_contents(records, positions)
             self._count(records, positions)
+
+    def _keep_contents(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
+        packed = self._contents.packed
+        if packed:
+            for record, position in zip(records, positions, strict=True):
+                if position in packed:
+                    self._execute(statements.KEEP_CONTENT, (*packed[position], record.card[0]))
 
     def _without_duplicates(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> list[int]:
         ids = [record.card[0] for record in records]
@@ -163,6 +268,7 @@ class _Transaction:
                 self._fold.add(uncounted)
             except _UNCOUNTABLE as error:
                 at = len(records) - length_hint(uncounted) - 1
+                self._execute(statements.DROP_CONTENT, (records[at].card[0],))
                 self._execute(statements.TAKE_BACK, (records[at].card[0],))
                 self._quarantine(records[at], positions[at], error)
             else:

@@ -1,6 +1,6 @@
-"""What of a record may reach the disk: the one place every record passes on its way from the queue to the store.
+"""Which level a record is stored at. The logger's level is a ceiling: a record may ask for less, never for more.
 
-The logger's level is a ceiling. A record may ask for less, never for more: `none` < `metadata` < `full`.
+`none` < `metadata` < `full`.
 """
 
 from typing import Final

@@ -1,0 +1,68 @@
+"""Secrets in tags and metadata: by pattern in every text, key or value, and by the name that a value stands under."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from llm_service.redaction import holds_secret
+
+__all__ = ["clean_json"]
+
+_BY_NAME: Final = "named-secret"
+_HIDDEN: Final = f"[REDACTED:{_BY_NAME}]"
+_NAME_KEYS: Final = ("name", "key", "header")
+
+_Clean = Callable[[str, Counter[str]], str]
+
+
+def clean_json(encoded: str, mask: _Clean, counts: Counter[str]) -> str:
+    """The JSON text with every text in it cleaned; what is no JSON is cleaned as a text."""
+    try:
+        decoded = json.loads(encoded)
+    except (ValueError, RecursionError):
+        return mask(encoded, counts)
+    cleaned = _clean(decoded, mask, counts)
+    return encoded if cleaned == decoded else json.dumps(cleaned, ensure_ascii=False, separators=(",", ":"))
+
+
+def _clean(value: object, mask: _Clean, counts: Counter[str]) -> Any:
+    if isinstance(value, str):
+        return mask(value, counts)
+    if isinstance(value, list):
+        parts = cast("list[Any]", value)  # type: ignore[redundant-cast]  # pyright does not know what is in it
+        if len(parts) == 2 and isinstance(parts[0], str) and holds_secret(*parts) and not _is_hidden(parts[1]):
+            counts[_BY_NAME] += 1  # a header as a pair
+            return [mask(parts[0], counts), _HIDDEN]
+        return [_clean(part, mask, counts) for part in parts]
+    if isinstance(value, dict):
+        return _clean_object(cast("dict[str, Any]", value), mask, counts)
+    return value
+
+
+def _clean_object(pairs: dict[str, Any], mask: _Clean, counts: Counter[str]) -> dict[str, Any]:
+    cleaned: dict[str, Any] = {}
+    # {"name": "Authorization", "value": "..."}: the name of the value is a value too.
+    named = next((pairs[key] for key in _NAME_KEYS if isinstance(pairs.get(key), str)), "") if "value" in pairs else ""
+    for key, value in pairs.items():
+        hides = holds_secret(key, value) or (key == "value" and holds_secret(named, value))
+        if hides and not _is_hidden(value):
+            counts[_BY_NAME] += 1
+            value = _HIDDEN  # noqa: PLW2901 - nothing below shall see the secret
+        elif not hides:
+            value = _clean(value, mask, counts)  # noqa: PLW2901 - as above
+        name = mask(key, counts)
+        cleaned[_unlike(name, cleaned) if name in cleaned else name] = value
+    return cleaned
+
+
+def _is_hidden(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("[REDACTED:") and value.endswith("]") and len(value) < 48
+
+
+def _unlike(name: str, taken: dict[str, Any]) -> str:
+    """Two keys that held secrets may become the same: neither value is lost."""
+    number = 2
+    while f"{name}#{number}" in taken:
+        number += 1
+    return f"{name}#{number}"

@@ -1,0 +1,242 @@
+"""Each pattern finds its secrets in every surrounding, keeps what only resembles them, and costs linear time."""
+
+import random
+import re
+import string
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from llm_service.redaction import PATTERNS, holds_secret, may_hold_secret, scrub
+
+DATA: Final = Path(__file__).parents[2] / "data"
+MANUAL: Final = Path(__file__).parents[3] / "src" / "llm_service" / "telemetry" / "README.md"
+
+A40: Final = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0"
+# name: texts whose secret is what stands between « and ».
+POSITIVE: Final[dict[str, tuple[str, ...]]] = {
+    "anthropic-key": (f"«sk-ant-api03-{A40}-_AA»", f"bad key: «sk-ant-admin01-{A40}».", f"k=«sk-ant-oat01-{A40}»"),
+    "openai-key": (f"Incorrect API key provided: «sk-proj-{A40}_T3BlbkFJ-x»", f"(«sk-svcacct-{A40}»)", f"«sk-admin-{A40}»"),
+    "sk-key": (f"«sk-{A40}»", f"«sk-or-v1-{'0af3' * 16}»", f"text\\n«sk-{A40}»", f"u%3D«sk-{A40}»", f"\\u0022«sk-{A40}»", f"\x1b[0m«sk-{A40}»"),
+    "google-api-key": (f"https://x/?alt=json «AIzaSy{A40[:33]}»", f"x«AIzaSy{A40[:33]}»"),
+    "google-oauth": (f"«ya29.{A40}-_x.y»", f"«GOCSPX-{A40[:28]}»"),
+    "github-token": (f"«ghp_{A40[:36]}»", f"x:«gho_{A40}»", f"«ghu_{A40}»", f"«ghs_{A40}»", f"«ghr_{A40}»", f"«github_pat_11AAAAAAA0{A40}_{A40}»"),
+    "gitlab-token": (f"«glpat-{A40[:20]}»", f"«gldt-{A40[:20]}»", f"«glpat-{A40}.01.120abc»"),
+    "aws-key-id": ("«AKIAIOSFODNN7EXAMPLE»", "id=«ASIAIOSFODNN7EXAMPLE», x"),
+    "slack-token": ("«xoxb-123456789012-1234567890123-AbCdEfGhIjKlMnOpQrStUvWx»", "«xapp-1-A012-345-abcdef0123456789»"),
+    "webhook-url": ("https://hooks.slack.com/services/«T000/B000/XXXXabcd1234»", "https://discord.com/api/webhooks/«123456/abc-DEF_1»"),
+    "stripe-key": (f"«sk_live_{A40[:24]}»", f"«rk_live_{A40[:24]}»", f"«whsec_{A40[:32]}»"),
+    "huggingface-token": (f"«hf_{'AbCdEfGhIj' * 3}abcd»", f"\\n«hf_{A40}»"),
+    "groq-key": (f"«gsk_{A40}»",),
+    "xai-key": (f"«xai-{A40}»",),
+    "perplexity-key": (f"«pplx-{A40}»",),
+    "replicate-token": (f"«r8_{A40[:37]}»",),
+    "nvidia-key": (f"«nvapi-{A40}_-x»",),
+    "langsmith-key": (f"«lsv2_pt_{'0a1b' * 8}_{'9f8e' * 2}»", f"«lsv2_sk_{'0a1b' * 8}_ab»"),
+    "npm-token": (f"«npm_{A40[:36]}»",),
+    "pypi-token": (f"«pypi-AgEIcHlwaS5vcmc{A40}-_»",),
+    "sendgrid-key": (f"«SG.{A40[:22]}.{A40}xyz»",),
+    "telegram-token": ("bot123456789«:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1»/getMe",),
+    "jwt": ("«eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U»", "«eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0»"),
+    "private-key": (
+        "a «-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nIBAAK\n-----END RSA PRIVATE KEY-----» b",
+        '{"k": "«-----BEGIN PRIVATE KEY-----\\nMIIEvQ\\n-----END PRIVATE KEY-----»\\n"}',
+        "cut: «-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE»",
+        "«-----BEGIN PGP PRIVATE KEY BLOCK-----\nlQOY\n-----END PGP PRIVATE KEY BLOCK-----»",
+    ),
+    "url-password": ("postgres://bob:«s3cr3t»@db:5432/x", "redis://:«p@ss:w0rd»@cache/0", f"https://«{A40}»@git.example.org/x", "amqp://u:«x»@h"),
+    "url-query": ("GET /v1?key=«abcd1234»&x=1", "https://b.blob.core.windows.net/c?sv=1&sig=«ab%2Fcd%3D»&se=2", "?X-Amz-Signature=«0af3»", "?a=1\\u0026key=«abcd»", "/cb?code=«4/0AbC»&state=x"),
+    "authorization": ("Authorization: Basic «dXNlcjpwYXNz»", "{'authorization': 'Bearer «abc123»'}", "[(b'authorization', b'Token «9f8e7d6c»')]", 'proxy-authorization="«Ab12/+=»"'),
+    "bearer-token": ("curl -H 'X: Bearer «abc.DEF-123_~+/=»'", "bearer  «0123456789abcdef»", "Bearer%20«aB3dE6gH»"),
+    "cookie": ("Cookie: «session=abc; theme=dark»\nHost: x", "{'set-cookie': '«sid=31d4d96e407aad42; Path=/; HttpOnly»'}"),
+    "named-secret": (
+        "password=«hunter2», next", "PASSWORD: «swordfish»", 'api_key: "«abc def»"', "{'client_secret': '«x y»'}",
+        "x-api-key: «abcd1234efgh»", '{\\"password\\": \\"«hun\\\\\\\\ter2»\\", \\"u\\": 1}', "aws_secret_access_key = «wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY»",
+        "AccountName=a;AccountKey=«abc+/def==»;EndpointSuffix=x", "Server=x;Pwd=«p@$$w0rd!»;", 'password="«never closed', "db_passwd='«it\\'s»' x",
+        "password = «1»", "Ocp-Apim-Subscription-Key: «0af30af3»", "[('x-api-key', '«k»')]",
+    ),
+    "named-token": ("access_token=«abcdefgh12345678»&x=1", '"refresh_token": "«1//0gAbCdEf-123456»"', "token: «9f8e7d6c5b4a»", "{'csrf_token': '«AbCdEfGh12»'}"),
+}  # fmt: skip
+
+NEGATIVE: Final[dict[str, tuple[str, ...]]] = {
+    "anthropic-key": ("sk-ant-", "sk-ant-***", "risk-anticipation"),
+    "openai-key": ("sk-proj-", "task-projection-2024"),
+    "sk-key": ("task-0123456789abcdef0123", "disk-a1b2c3d4e5f6a7b8c9d0", "sk-learn-compatible-estimator", "sk-abc***xyz"),
+    "google-api-key": ("AIza is a prefix", "aizawa"),
+    "google-oauth": ("ya29. is a prefix", "GOCSPX- too"),
+    "github-token": ("ghp_ is a prefix", "ghs_short1", "right_hand"),
+    "gitlab-token": ("glpat-short",),
+    "aws-key-id": ("AKIA123", "AKIAIOSFODNN7EXAMPLETOOLONG", "xAKIAIOSFODNN7EXAMPLE", "Asia and Africa"),
+    "slack-token": ("xoxo-love", "foxxox"),
+    "webhook-url": ("https://hooks.slack.com/docs", "https://example.com/api/webhooks/123"),
+    "stripe-key": ("sk_test_4eC39HqLyjWDarjtT1zdp7dc is for tests", "ask_live_chat"),
+    "huggingface-token": ("hf_hub_download failed", "hf_transfer", "shelf_AbCdEfGhIjAbCdEfGhIjAbCd"),
+    "groq-key": ("gsk_ is a prefix",),
+    "xai-key": ("xai-org/grok-1", "xai-"),
+    "perplexity-key": ("pplx-api", "pplx-70b-online"),
+    "replicate-token": ("r8_ is a prefix", "ver8_AbCdEfGhIjAbCdEfGhIj12"),
+    "nvidia-key": ("nvapi-short",),
+    "langsmith-key": ("lsv2_pt_ is a prefix",),
+    "npm-token": ("npm_config_registry=https://r", "npm_package_version"),
+    "pypi-token": ("pypi-attestations", "pypi-AgE is short"),
+    "sendgrid-key": ("MSG.send.mail", "SG.com.example"),
+    "telegram-token": ("at 12:AA", "00:00:AA:BB:CC:DD"),
+    "jwt": ("eyJ", "keyJson.value", "heyJude.mp3"),
+    "private-key": ("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", "-----BEGIN PUBLIC KEY-----\nMIIB"),
+    "url-password": ("https://example.com:8443/a@b", "mailto://user@example.com", "http://[::1]:80/", "see https://x/y: a@b.c"),
+    "url-query": ("?keyboard=us", "monkey=banana", "?page=2&sort=key", "design=flat", "exit code=1"),
+    "authorization": ("Authorization: required", "missing Authorization header", "authorization = None", "Authorization: Bearer YOUR_KEY"),
+    "bearer-token": ("Bearer authentication is required", "bearer of news", 'Bearer realm="x"', "Bearer {token}"),
+    "cookie": ("Cookie: missing", "cookies are disabled", "cookie header too large"),
+    "named-secret": (
+        "password: field required", "KeyError: 'password'", "api_key=self.api_key,", "OpenAI(api_key=os.environ['X'])", "password=None", "secret_name: x", "PWD=/home/agent",
+        "password=%s", "password={password}", "'api_key': None", "api_key=get_key()", '"password": "***"', "the key: iterate", "password=getpass(", "$PASSWORD", 'secret=""',
+    ),
+    "named-token": (
+        "max_tokens: 4000", "prompt_tokens=12", "Unexpected token: }", "token_count: 5", "next_page_token=CAUQAA12345", "token='<'", "Invalid token: 'abc' at 5", "tokens=1234567890123",
+        "total_cost=0.0375, cost_usd: 0.0125", "token: must not be empty", "eos_token=</s>", "time_to_first_token: 0.1234567",
+    ),
+}  # fmt: skip
+
+
+def cases(table: dict[str, tuple[str, ...]]) -> list[tuple[str, str]]:
+    """Name and text, one by one."""
+    return [(name, text) for name, texts in table.items() for text in texts]
+
+
+def test_every_pattern_has_cases_of_both_kinds() -> None:
+    """A pattern without cases could as well not be there."""
+    assert {pattern.name for pattern in PATTERNS} == set(POSITIVE) == set(NEGATIVE)
+    assert len({pattern.name for pattern in PATTERNS}) == len(PATTERNS) >= 25
+    assert all(pattern.source for pattern in PATTERNS)
+
+
+@pytest.mark.parametrize(("name", "text"), cases(POSITIVE))
+def test_a_secret_is_replaced_and_what_surrounds_it_stays(name: str, text: str) -> None:
+    """The replacement names the pattern; the name of a key or header stays readable."""
+    before, _, rest = text.partition("«")
+    secret, _, after = rest.partition("»")
+    cleaned, counts = scrub(before + secret + after)
+    assert counts == {name: 1}
+    assert cleaned.startswith(before)
+    assert cleaned[len(before) :].startswith(f"[REDACTED:{name}]")
+    assert after.startswith(cleaned[len(before) + len(f"[REDACTED:{name}]") :][:1])
+    assert secret not in cleaned[len(before) :]
+
+
+@pytest.mark.parametrize(("name", "text"), cases(NEGATIVE))
+def test_what_only_resembles_a_secret_stays(name: str, text: str) -> None:
+    """Prefixes, counts, placeholders, source code and plain words are no secrets."""
+    assert scrub(text) == (text, {})
+
+
+@pytest.mark.parametrize(("name", "text"), cases(POSITIVE))
+def test_scrubbing_again_changes_nothing(name: str, text: str) -> None:
+    """A record that was cleaned on acceptance passes the writer unchanged."""
+    cleaned, _ = scrub(text.replace("«", "").replace("»", ""))
+    assert scrub(cleaned) == (cleaned, {})
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.name)
+def test_every_literal_is_found_by_the_first_look(pattern: object) -> None:
+    """The filter may send a text on in vain, but it never holds one back; in any case of letters."""
+    for literal in pattern.literals:  # type: ignore[attr-defined]
+        assert literal == literal.lower()
+        assert may_hold_secret(f"x{literal}x") or literal[-1] == " " or may_hold_secret(literal)
+        assert may_hold_secret(literal.upper())
+
+
+def test_no_ordinary_error_text_is_changed() -> None:
+    """Messages of providers, Python, HTTP and databases, with ids, hashes, counts, paths and source lines."""
+    lines = (DATA / "ordinary_errors.txt").read_text("utf-8").splitlines()
+    assert len(set(lines)) == len(lines) >= 200
+    assert [line for line in lines if scrub(line)[1]] == []
+
+
+HOSTILE: Final = [
+    "sk-", "sk-a", "eyJ", "eyJabcdefghijkl.", "://", "://a:", "password=", 'password="', "password:", "password: aaaa ", "authorization: ",
+    "authorization: bearer ", "token=", "-----BEGIN PRIVATE KEY-----", "-----BEGIN ", "Bearer ", "bearer a", "cookie: a=", "AKIA", "SG.",
+    "SG.aaaaaaaaaaaaaaaaa", "?key=", "a", "\\", 'password=\\"', "password=\\'\\\\", "lsv2_pt_", "123456789:AA", "token: 'a", "x@y://", "\u0130key",
+]  # fmt: skip
+
+
+@pytest.mark.timeout(15)
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_hostile_text_costs_linear_time(piece: str) -> None:
+    """Half a megabyte takes under a second: a pattern that backtracks over all of it would run into the timeout."""
+    cleaned, _ = scrub(piece * (2**19 // len(piece)))
+    assert len(cleaned) > 0
+
+
+@pytest.mark.parametrize("offset", [*range(65_480, 65_545), 131_071])
+def test_a_secret_at_the_border_of_two_blocks_is_found(offset: int) -> None:
+    """Long texts are searched block by block."""
+    secret = f"sk-ant-api03-{A40}"
+    text = ("word " * 40_000)[: offset - 1] + " " + secret + " end" * 20_000
+    cleaned, counts = scrub(text)
+    assert counts == {"anthropic-key": 1}
+    assert cleaned == text.replace(secret, "[REDACTED:anthropic-key]")
+
+
+def test_letters_that_grow_in_lower_case_move_nothing() -> None:
+    """`\u0130` is two characters in lower case: positions must not shift."""
+    text = "\u0130" * 50 + f" sk-ant-api03-{A40} \u0130"
+    assert scrub(text) == ("\u0130" * 50 + " [REDACTED:anthropic-key] \u0130", {"anthropic-key": 1})
+
+
+def test_several_secrets_are_counted_by_name() -> None:
+    """Each place counts once, under the name that says most."""
+    text = f"api_key=sk-ant-api03-{A40} password=x1 and password=y2 at https://u:p@h/"
+    cleaned, counts = scrub(text)
+    assert counts == {"anthropic-key": 1, "named-secret": 2, "url-password": 1}
+    assert cleaned == (
+        "api_key=[REDACTED:anthropic-key] password=[REDACTED:named-secret] and password=[REDACTED:named-secret] "
+        "at https://u:[REDACTED:url-password]@h/"
+    )
+
+
+def test_any_text_is_taken() -> None:
+    """Random texts of the characters that matter raise nothing and stay clean when scrubbed again."""
+    rng = random.Random(7)
+    pieces = [
+        *(literal for pattern in PATTERNS for literal in pattern.literals),
+        *"=:\"'\\ @/&?\n.-_",
+        "[REDACTED:",
+        "]",
+        "AKIA",
+    ]
+    for _ in range(3000):
+        parts = (
+            rng.choice(pieces) if rng.random() < 0.6 else rng.choice(string.printable) * rng.randint(1, 24)
+            for _ in range(12)
+        )
+        cleaned, _ = scrub("".join(parts))
+        again, _ = scrub(cleaned)
+        assert scrub(again)[0] == again
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("password", "x", True), ("DB_PASSWORD", "x", True), ("apiKey", "x", True), ("X-Api-Key", "x", True), ("client_secret", "x", True),
+        ("refresh_token", "x", True), ("token", "x", True), ("Authorization", "x", True), ("set-cookie", "x", True), ("private key", "x", True),
+        ("credentials", {"a": 1}, True), ("password", 1234, True), ("access_tokens", ["x"], True), ("aws.secretAccessKey", "x", True),
+        ("max_tokens", "4000", False), ("prompt_tokens", 12, False), ("token", 12, False), ("total_cost", 1.5, False), ("cost_per_token", "x", False),
+        ("password", None, False), ("password", "", False), ("secret", True, False), ("eos_token", "</s>", False), ("nextPageToken", "x", False),
+        ("key", "x", False), ("keyboard", "x", False), ("tokenizer", "x", False), ("author", "x", False), ("password_hint", "x", False),
+    ],
+)  # fmt: skip
+def test_names_that_announce_a_secret(name: str, value: object, secret: bool) -> None:
+    """However it is spelt; counts, costs and what can be no secret stay."""
+    assert holds_secret(name, value) is secret
+
+
+def test_the_manual_lists_exactly_the_patterns() -> None:
+    """Nobody relies on a pattern that is not there."""
+    section = MANUAL.read_text("utf-8").split("## Privacy\n", 1)[1].split("\n## ", 1)[0]
+    listed = re.findall(r"^\| `([a-z-]+)` \| .*[A-Za-z]", section, re.MULTILINE)
+    assert [name for name in listed if name not in {"none", "metadata", "full"}] == [
+        *(pattern.name for pattern in PATTERNS),
+        "masker-error",
+    ]
