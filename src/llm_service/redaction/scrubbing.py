@@ -19,6 +19,8 @@ MAX_SHOWN_TEXT: Final = 65_536
 
 _BLOCK: Final = 65_536
 _OVERLAP: Final = max(len(literal) for pattern in PATTERNS for literal in pattern.literals) - 1
+_GLUED: Final = 32
+"""A secret may have taken the beginning of the next one for its own end: so far back a pattern is tried again."""
 _LONGEST_WORD: Final = 8192
 
 # Each literal of a pattern holds one of these words, or ends or begins with a prefix that a sign closes (`sk-`, `hf_`).
@@ -162,11 +164,11 @@ def _spans(text: str) -> Iterator[_Span]:
             literals = [literal for literal, reason in _LITERALS[rank] if reason in reasons]
             for at in sorted(_places(literals, folded)):
                 position = block + at
-                if position < ends[rank] or at >= _BLOCK:
+                if position < ends[rank] - _GLUED or at >= _BLOCK:
                     continue
                 found = pattern.match(text, position)
                 if found is not None:
-                    ends[rank] = found[1]
+                    ends[rank] = max(ends[rank], found[1])
                     yield _Span(*found, rank)
 
 

@@ -184,12 +184,13 @@ class _Transaction:
 
     def insert_all(self, batch: Sequence[InvocationRecord], slice_rows: int) -> None:
         """Insert slice by slice: rows are built between statements, so that the event loop gets its turns."""
-        start = 0
-        while start < len(batch):
-            records = batch[start : start + slice_rows]
-            fitting = self._binder.rows_per_statement(records, slice_rows)
-            self._insert(*self._cleaned(records[:fitting], range(start, start + len(records[:fitting]))))
-            start += fitting
+        for start in range(0, len(batch), slice_rows):
+            given = batch[start : start + slice_rows]
+            records, positions = self._cleaned(given, range(start, start + len(given)))
+            while records:
+                fitting = self._binder.rows_per_statement(records, slice_rows)
+                self._insert(records[:fitting], positions[:fitting])
+                records, positions = records[fitting:], positions[fitting:]
 
     def _cleaned(
         self, records: Sequence[InvocationRecord], positions: Sequence[int]
