@@ -55,17 +55,19 @@ _WORDS: Final = (
     "none|null|nil|true|false|undefined|required|missing|invalid|empty|expired|incorrect|wrong|unknown|unset|not|str"
     "|string|bytes|int|must|is|was|are|has|the|a|an|no|field|value|set|provided|optional|given|denied|rejected|revoked"
     "|mismatch|failed|error|input|please|cannot|could|should|may|if|and|or|for|to|of|in|from|unauthorized|forbidden"
-    "|disabled|mandatory|needed|absent|supplied|expected|got|check|your|password|api_key|token|secret"
+    "|disabled|mandatory|needed|absent|supplied|expected|got|check|your|user|password|passwd|pwd|passphrase|api_key|token|secret"
 )
+# Such a word alone, not one with which a password begins.
+_WORD_ENDS: Final = r"""(?=[\s"'`,;:<>(){}\[\]=\\]|\.?(?:\s|\Z))"""
 _NO_VALUE: Final = (
-    rf"(?!(?i:{_WORDS})(?![A-Za-z0-9])|(?:self|cls|os|settings|config|cfg|env|environ|args|kwargs|options|params)[.\[(]"
+    rf"(?!(?i:{_WORDS}){_WORD_ENDS}|(?:self|cls|os|settings|config|cfg|env|environ|args|kwargs|options|params)[.\[(]"
     r"|[A-Za-z_.]{1,80}[(\[]|[a-z]{2,10}://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/)"
 )
 _BARE: Final = r"""[^\s"'`&,;<>=(){}\[\]|\\*$%.]"""
 _REST: Final = r"""[^\s"'`&,;<>]"""
 _EQUALS: Final = r"""["'\\]{0,6}\s{0,8}=[=>]?\s{0,8}"""
 _COLON: Final = r"""["'\\]{0,6}\s{0,8}:=?\s{0,8}"""
-_HEADER: Final = r"""["'\\]{0,6}\s{0,8}[:=,]\s{0,8}(?:b(?=["']))?"""  # also a pair, as header lists are printed
+_HEADER: Final = r"""(?:["'\\]{0,6}\s{0,8}[:=]|["'\\]{1,6}\s{0,8},)\s{0,8}(?:b(?=["']))?"""  # also a printed pair
 
 
 def _quoted(test: str) -> str:

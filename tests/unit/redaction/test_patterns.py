@@ -54,7 +54,7 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
         "password=«hunter2», next", "PASSWORD: «swordfish»", 'api_key: "«abc def»"', "{'client_secret': '«x y»'}",
         "x-api-key: «abcd1234efgh»", '{\\"password\\": \\"«hun\\\\\\\\ter2»\\", \\"u\\": 1}', "aws_secret_access_key = «wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY»",
         "AccountName=a;AccountKey=«abc+/def==»;EndpointSuffix=x", "Server=x;Pwd=«p@$$w0rd!»;", 'password="«never closed', "db_passwd='«it\\'s»' x",
-        "password = «1»", "Ocp-Apim-Subscription-Key: «0af30af3»", "[('x-api-key', '«k»')]",
+        "password = «1»", "password=«not-so-secret-42»", "pwd=«none_of-it» x", "api_key=«the.best»,", "secret: «no!way7»", "Ocp-Apim-Subscription-Key: «0af30af3»", "[('x-api-key', '«k»')]",
     ),
     "named-token": ("access_token=«abcdefgh12345678»&x=1", '"refresh_token": "«1//0gAbCdEf-123456»"', "token: «9f8e7d6c5b4a»", "{'csrf_token': '«AbCdEfGh12»'}"),
 }  # fmt: skip
@@ -88,10 +88,10 @@ NEGATIVE: Final[dict[str, tuple[str, ...]]] = {
     "url-query": ("?keyboard=us", "monkey=banana", "?page=2&sort=key", "design=flat", "exit code=1"),
     "authorization": ("Authorization: required", "missing Authorization header", "authorization = None", "Authorization: Bearer YOUR_KEY"),
     "bearer-token": ("Bearer authentication is required", "bearer of news", 'Bearer realm="x"', "Bearer {token}"),
-    "cookie": ("Cookie: missing", "cookies are disabled", "cookie header too large"),
+    "cookie": ("Cookie: missing", "cookies are disabled", "cookie header too large", "seek(self, cookie, whence=0)"),
     "named-secret": (
         "password: field required", "KeyError: 'password'", "api_key=self.api_key,", "OpenAI(api_key=os.environ['X'])", "password=None", "secret_name: x", "PWD=/home/agent",
-        "password=%s", "password={password}", "'api_key': None", "api_key=get_key()", '"password": "***"', "the key: iterate", "password=getpass(", "$PASSWORD", 'secret=""',
+        "password=%s", "password={password}", "'api_key': None", "api_key=get_key()", '"password": "***"', "the key: iterate", "password=getpass(", "self.password = user, password", "open(member, pwd=pwd)", "(user, password, host)", "$PASSWORD", 'secret=""',
     ),
     "named-token": (
         "max_tokens: 4000", "prompt_tokens=12", "Unexpected token: }", "token_count: 5", "next_page_token=CAUQAA12345", "token='<'", "Invalid token: 'abc' at 5", "tokens=1234567890123",
