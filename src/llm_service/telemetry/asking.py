@@ -9,11 +9,12 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import TypeVar
 
-from llm_service.telemetry import queries
+from llm_service.telemetry import contents, queries
+from llm_service.telemetry.contents import Content
 from llm_service.telemetry.face import Face
 from llm_service.telemetry.filters import InvocationFilter
 from llm_service.telemetry.pipeline.ledger import FlushResult
-from llm_service.telemetry.queries import Content, DailyCost, Fetch, InvocationRow, Statistics
+from llm_service.telemetry.queries import DailyCost, Fetch, InvocationRow, Statistics
 from llm_service.telemetry.stores.reader import read
 
 __all__ = ["AsyncQuestions", "Questions"]
@@ -68,8 +69,8 @@ class AsyncQuestions(Face):
 
     async def get_content(self, invocation_id: str, *, fresh: bool = True) -> Content | None:
         """See `TelemetryLogger.get_content`."""
-        query = queries.content(self._engine.redactor.invocation_id(invocation_id))
-        return await self._ask(lambda fetch: queries.to_content(fetch(query)), fresh=fresh)
+        query = contents.content(self._engine.redactor.invocation_id(invocation_id))
+        return await self._ask(lambda fetch: contents.to_content(fetch(query)), fresh=fresh)
 
     async def get_statistics(
         self,
@@ -176,8 +177,8 @@ class Questions(Face):
             QueryError: (a `ValueError`) for an id that is no text.
             CommitTimeoutError, StoreError: as for `get_daily_costs`.
         """
-        query = queries.content(self._engine.redactor.invocation_id(invocation_id))
-        return self._ask(lambda fetch: queries.to_content(fetch(query)), fresh=fresh)
+        query = contents.content(self._engine.redactor.invocation_id(invocation_id))
+        return self._ask(lambda fetch: contents.to_content(fetch(query)), fresh=fresh)
 
     def get_statistics(
         self,

@@ -11,26 +11,22 @@ from typing import Any, Final, NamedTuple, TypedDict, cast
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.filters import InvocationFilter, Where, daily_where
-from llm_service.telemetry.privacy import unpack
 from llm_service.telemetry.records import CARD_FIELDS, EXTENSION_FIELDS
 from llm_service.telemetry.rollups import bucket_of, percentile
 from llm_service.telemetry.timestamps import microseconds_text, to_microseconds
 
 __all__ = [
     "ROW_COLUMNS",
-    "Content",
     "DailyCost",
     "Fetch",
     "InvocationRow",
     "Query",
     "Statistics",
     "check_days",
-    "content",
     "daily_costs",
     "invocations",
     "read_statistics",
     "read_statistics_since",
-    "to_content",
     "to_daily_costs",
     "to_invocations",
 ]
@@ -107,14 +103,6 @@ class InvocationRow(TypedDict):
     source: str | None
     tags: list[str] | None
     metadata: dict[str, Any] | None
-
-
-class Content(TypedDict):
-    """What a call at level `full` was asked and answered; None where unknown."""
-
-    invocation_id: str
-    prompt: str | None
-    response: str | None
 
 
 class Statistics(TypedDict):
@@ -199,32 +187,6 @@ def to_invocations(rows: Iterable[tuple[Any, ...]]) -> list[InvocationRow]:
             named["stream"] = bool(named["stream"])
         shaped.append(cast("InvocationRow", named))
     return shaped
-
-
-def content(invocation_id: str) -> Query:
-    """Prompt and response of one call.
-
-    Raises:
-        QueryError: for an id of another type.
-    """
-    if not isinstance(invocation_id, str):
-        raise QueryError("invocation_id", invocation_id, "give the id of a stored call, a str")
-    sql = (
-        "SELECT i.invocation_id, c.prompt, c.response "
-        "FROM invocations AS i JOIN invocation_contents AS c ON c.id = i.id WHERE i.invocation_id = ?"
-    )
-    return sql, [invocation_id]
-
-
-def to_content(rows: Iterable[tuple[Any, ...]]) -> Content | None:
-    """The one row of `content`, or None where there is none."""
-    for invocation_id, prompt, response in rows:
-        return Content(
-            invocation_id=invocation_id,
-            prompt=None if prompt is None else unpack(prompt),
-            response=None if response is None else unpack(response),
-        )
-    return None
 
 
 _SUMS: Final = """
