@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import disk, durable, hot_path, import_time, loop_lag, queries, retention, sustained
+from benchmarks import contents, disk, durable, hot_path, import_time, loop_lag, queries, retention, sustained
 from benchmarks._harness import Options, Report, as_markdown, environment, parser, show
 
 ALL: Final[dict[str, Callable[[Options], Report]]] = {
@@ -17,6 +17,7 @@ ALL: Final[dict[str, Callable[[Options], Report]]] = {
     "queries": queries.run,
     "retention": retention.run,
     "import_time": import_time.run,
+    "contents": contents.run,
 }
 _RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 _FINDINGS: Final = Path(__file__).with_name("FINDINGS.md")
