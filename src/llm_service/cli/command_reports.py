@@ -179,6 +179,6 @@ def show(*, wanted: str, db: Path | None, config: Path | None, as_json: bool) ->
         raise Failure(f"{path} has no call with the id {wanted!r}; `llm-telemetry invocations` shows ids")
     row, content = found
     if as_json:
-        json_document({**row, **content._asdict()})
+        json_document({**row, **content})
     else:
         views.show_invocation(row, content)

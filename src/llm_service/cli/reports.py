@@ -8,7 +8,8 @@ from typing import TypedDict, TypeVar
 from llm_service import __version__
 from llm_service.errors import StoreError
 from llm_service.telemetry import queries
-from llm_service.telemetry.browsing import Content, find_invocation, read_content
+from llm_service.telemetry.browsing import find_invocation
+from llm_service.telemetry.contents import Content, content, to_content
 from llm_service.telemetry.costs import COST_KEYS, CostKey, CostReport, read_costs
 from llm_service.telemetry.filters import InvocationFilter
 from llm_service.telemetry.inspecting import file_sizes, read_contents
@@ -100,7 +101,11 @@ def invocation(path: Path, wanted: str) -> tuple[InvocationRow, Content] | None:
 
     def question(fetch: Fetch) -> tuple[InvocationRow, Content] | None:
         row = find_invocation(fetch, wanted)
-        return None if row is None else (row, read_content(fetch, row["id"]) or Content(None, None))
+        if row is None:
+            return None
+        invocation_id = row["invocation_id"]
+        found = to_content(fetch(content(invocation_id)))
+        return row, found or Content(invocation_id=invocation_id, prompt=None, response=None)
 
     return _ask(path, question)
 

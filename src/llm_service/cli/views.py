@@ -10,7 +10,7 @@ from llm_service.cli.output import Printer, block, lines, table
 from llm_service.cli.reports import Info
 from llm_service.cli.tables import Column
 from llm_service.config.load import ConfigValue
-from llm_service.telemetry.browsing import Content
+from llm_service.telemetry.contents import Content
 from llm_service.telemetry.costs import CostKey, CostReport, CostSums
 from llm_service.telemetry.queries import InvocationRow, Statistics
 
@@ -142,7 +142,7 @@ def show_invocation(row: InvocationRow, content: Content) -> None:
     """Everything that is known of one call; what was said in it, line by line."""
     known = [(name, _known(value)) for name, value in row.items() if value is not None]
     lines([*known, ("unknown", ", ".join(name for name, value in row.items() if value is None) or "-")])
-    for name, text in zip(Content._fields, content, strict=True):
+    for name, text in (("prompt", content["prompt"]), ("response", content["response"])):
         if text is not None:
             click.echo(f"{name} ({_count(len(text))} characters)")
             block(text)

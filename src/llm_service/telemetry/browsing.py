@@ -3,27 +3,19 @@
 Each query is a snapshot of its own, so that whoever reads a million rows never keeps the WAL from being truncated.
 """
 
-import zlib
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.fields import MAX_NAME_CHARS
 from llm_service.telemetry.filters import InvocationFilter
 from llm_service.telemetry.queries import ROW_COLUMNS, Fetch, InvocationRow, to_invocations
 
-__all__ = ["PAGE_ROWS", "Content", "find_invocation", "newest_id", "read_content", "read_newer", "read_pages"]
+__all__ = ["PAGE_ROWS", "find_invocation", "newest_id", "read_newer", "read_pages"]
 
 PAGE_ROWS: Final = 2_000
 _CANDIDATES: Final = 4
 _LAST_CHARACTER: Final = "\U0010ffff"
-
-
-class Content(NamedTuple):
-    """What was said in one call; None where it is not known."""
-
-    prompt: str | None
-    response: str | None
 
 
 def newest_id(fetch: Fetch) -> int:
@@ -112,9 +104,3 @@ def find_invocation(fetch: Fetch, wanted: str) -> InvocationRow | None:
 
 def _one(condition: str) -> str:
     return f"SELECT {ROW_COLUMNS} FROM invocations WHERE {condition} ORDER BY invocation_id LIMIT {_CANDIDATES:d}"  # noqa: S608
-
-
-def read_content(fetch: Fetch, row_id: int) -> Content | None:
-    """Prompt and response of the call with this `id`; None where none are stored."""
-    rows = fetch(("SELECT prompt, response FROM invocation_contents WHERE id = ?", [row_id]))
-    return Content(*(None if blob is None else zlib.decompress(blob).decode() for blob in rows[0])) if rows else None

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from functools import partial, update_wrapper
 from typing import Any, Final, Self, TypeVar, cast
 
+from llm_service.errors import shown
 from llm_service.telemetry.instrument import Invocation, ReadUsage
 from llm_service.telemetry.stepwise import Recording
 
@@ -31,7 +32,7 @@ def instrument(begin: _Begin, usage: ReadUsage | None, function: _F) -> _F:
         return cast("_F", type(method)(instrument(begin, usage, method.__func__)))
     if isinstance(function, type) or not callable(function):
         raise TypeError(
-            f"instrumented decorates functions and methods, not {function!r:.80}; put it on the function itself"
+            f"instrumented decorates functions and methods, not {shown(function)}; put it on the function itself"
         )
     # A callable object is what its __call__ is; of a plain function that is nothing of these.
     for kind, wrap in _WRAPPERS:

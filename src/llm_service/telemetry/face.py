@@ -249,7 +249,7 @@ def _made_of(face: "type[_Made]", settings: Settings, callables: dict[str, Any])
 
 def _check_usage(usage: object) -> None:
     if usage is not None and not callable(usage):
-        raise TypeError(f"usage: {usage!r:.80} cannot be called; give a function of the result, or of one item")
+        raise TypeError(f"usage: {shown(usage)} cannot be called; give a function of the result, or of one item")
 
 
 def seconds_or_none(timeout: float | None, default: float) -> float | None:

@@ -10,6 +10,7 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
+from llm_service.errors import shown
 from llm_service.telemetry.instrument import Invocation, ReadUsage
 from llm_service.telemetry.stepwise import Recording
 
@@ -29,7 +30,7 @@ def record_stream(begin: Callable[[], Invocation], usage: ReadUsage | None, stre
     is_async = _has(stream, "__aiter__") or _has(stream, "__anext__") or _has(stream, "__aenter__")
     if not (is_sync or is_async):
         hint = "await it first" if isawaitable(stream) else "give an iterator or an async iterator"
-        raise TypeError(f"wrap_stream cannot iterate {stream!r:.80}; {hint}")
+        raise TypeError(f"wrap_stream cannot iterate {shown(stream)}; {hint}")
     wrapper = _BothWays if is_sync and is_async else Stream if is_sync else AsyncStream
     return wrapper(stream, Recording(begin(), usage))
 

@@ -1,7 +1,6 @@
 """Walking through stored calls: pages that miss and repeat nothing, newcomers, and single calls."""
 
 import sqlite3
-import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 
 from llm_service.errors import QueryError, StoreError
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
-from llm_service.telemetry.browsing import Content, find_invocation, newest_id, read_content, read_newer, read_pages
+from llm_service.telemetry.browsing import find_invocation, newest_id, read_newer, read_pages
 from llm_service.telemetry.filters import InvocationFilter
 from llm_service.telemetry.queries import InvocationRow, Query
 from llm_service.telemetry.stores.reader import read, reading
@@ -153,16 +152,6 @@ def test_what_is_no_id_is_refused(tmp_path: Path, wanted: str) -> None:
     """An empty beginning would be that of every id."""
     with pytest.raises(QueryError, match="give an invocation_id, the beginning of one, or the number"):
         read(tmp_path / "absent.db", lambda fetch: find_invocation(fetch, wanted))
-
-
-def test_content_is_read_where_it_is_stored(telemetry: TelemetryLogger) -> None:
-    """Compressed in the table, text here; None for a side that is not known, and for a call without any."""
-    log(telemetry, 1, 2)
-    with sqlite3.connect(telemetry.db_path) as connection:
-        connection.execute("INSERT INTO invocation_contents VALUES (1, ?, NULL)", [zlib.compress("Wörter".encode())])
-    connection.close()
-    assert read(telemetry.db_path, lambda fetch: read_content(fetch, 1)) == Content("Wörter", None)
-    assert read(telemetry.db_path, lambda fetch: read_content(fetch, 2)) is None
 
 
 def test_reading_after_the_last_writer_leaves_no_file_behind(tmp_path: Path) -> None:
