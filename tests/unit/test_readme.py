@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from llm_service.cli.commands import cli
+from llm_service.cli.demo import TRACE
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -67,6 +71,42 @@ def test_a_command_that_ci_extracts_is_one_line_from_an_empty_environment(name: 
     )
     assert done.stdout.startswith("python3 -m venv .venv && ")
     assert done.stdout.count("\n") == 1
+
+
+def capture(name: str) -> tuple[list[str], list[str]]:
+    """The arguments and the output of a capture of `llm-telemetry`."""
+    (block,) = re.findall(rf"<!-- capture: {name} -->\s*```text\n\$ llm-telemetry (.*?)\n```", README, re.DOTALL)
+    command, *output = block.split("\n")
+    return command.split(), output
+
+
+@pytest.fixture
+def replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`demo.db` in the current folder: the calls of the demo, which are the same at each replay."""
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(cli, ["replay", str(TRACE), "--db", "demo.db"])
+    assert done.exit_code == 0
+    return tmp_path / "demo.db"
+
+
+@pytest.mark.usefixtures("replayed")
+@pytest.mark.parametrize("name", ["costs", "stats"])
+def test_a_capture_of_a_report_is_what_the_command_prints_today(name: str) -> None:
+    """To the letter: the calls are those of the real trace, and what is modelled of them has a fixed seed."""
+    arguments, output = capture(name)
+    assert CliRunner().invoke(cli, arguments).stdout.splitlines() == output
+
+
+@pytest.mark.usefixtures("replayed")
+def test_the_capture_of_follow_shows_calls_of_the_trace() -> None:
+    """The order of arrival is that of one run: each row is there, whatever its number."""
+    (heading, *rows) = capture("follow")[1]
+    arguments = ["invocations", "--errors", "--limit", "1000", "--db", "demo.db"]
+    stored = [line.split()[1:] for line in CliRunner().invoke(cli, arguments).stdout.splitlines()]
+    assert heading.split()[1:] == stored[0]
+    assert rows
+    for row in rows:
+        assert row.split()[1:] in stored
 
 
 def _as_notebook_cell(code: str) -> str:
