@@ -597,6 +597,25 @@ def test_a_transaction_that_sqlite_ended_is_not_rolled_back_again(connection: sq
         write(writer(), Full(connection, "never", after=False), [make(1)])
 
 
+def test_a_durable_commit_that_failed_and_is_on_disk_is_synced_before_it_counts(
+    connection: sqlite3.Connection,
+) -> None:
+    """What a failed sync left in the -wal is not durable: the retry commits once more, and fails where that fails."""
+    store = writer()
+    with pytest.raises(sqlite3.OperationalError):
+        store.write(Flaky(connection, "COMMIT", after=True), [make(1)], batch_no=1, durable=True, slice_rows=25)
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    with pytest.raises(sqlite3.OperationalError):
+        store.write(Flaky(connection, "COMMIT", after=False), [make(1)], batch_no=1, durable=True, slice_rows=25)
+    assert store.write(connection, [make(1)], batch_no=1, durable=True, slice_rows=25) == WriteResult()
+    connection.set_trace_callback(None)
+    assert [text.split()[0] for text in statements if not text.startswith("PRAGMA")] == [
+        "BEGIN", "SELECT", "INSERT", "ROLLBACK", "BEGIN", "SELECT", "INSERT", "COMMIT",
+    ]  # fmt: skip
+    assert stored(connection) == ["id-1"]
+
+
 def test_another_writers_receipt_is_not_ours(connection: sqlite3.Connection) -> None:
     """Two writers number their batches alike."""
     write(SqliteBatchWriter("other", "metadata"), connection, [make(1)], 1)

@@ -79,7 +79,9 @@ class SqliteBatchWriter:
         try:
             known = self._committed_before(connection, batch_no)
             if known is not None:
-                connection.execute("ROLLBACK")
+                if durable:  # it is there, but its sync has failed: another commit syncs the -wal up to here
+                    connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
+                connection.execute("COMMIT")
                 self._contents.forget()
                 return known
             self._daily_ids.begin(connection)
