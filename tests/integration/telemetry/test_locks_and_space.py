@@ -292,20 +292,21 @@ async def test_the_writer_outlives_a_bug(
 
 
 @pytest.fixture
-def notes(db: Path) -> str:
-    """A text file stands where the database should."""
-    text = "these are notes, not a database\n" * 200
-    db.write_text(text)
-    return text
+def notes(db: Path) -> bytes:
+    """Another application's database stands where ours should."""
+    connection = sqlite3.connect(db)
+    connection.execute("CREATE TABLE notes (text)")
+    connection.close()
+    return db.read_bytes()
 
 
 async def test_an_unusable_file_is_said_by_start_and_counted_by_nowait(
-    db: Path, notes: str, record: Callable[..., InvocationRecord]
+    db: Path, notes: bytes, record: Callable[..., InvocationRecord]
 ) -> None:
     """`start` raises, records are counted as `store_failed`, nothing raises where nothing was promised."""
     telemetry = AsyncTelemetryLogger(db)
     assert telemetry.log_invocation_nowait(record())
-    with pytest.raises(DatabaseUnusableError, match="not a database"):
+    with pytest.raises(DatabaseUnusableError, match="not of telemetry"):
         await telemetry.start()
     assert not telemetry.log_invocation_nowait(record())
     assert not await telemetry.log_invocation(record())
@@ -318,16 +319,16 @@ async def test_an_unusable_file_is_said_by_start_and_counted_by_nowait(
     ledger = telemetry.stats().ledger
     assert ledger.balanced
     assert ledger.dropped == {DropReason.STORE_FAILED: 5}
-    assert _text(db) == notes
+    assert _content(db) == notes
 
 
-def _text(path: Path) -> str:
-    return path.read_text()
+def _content(path: Path) -> bytes:
+    return path.read_bytes()
 
 
-def test_the_sync_face_refuses_an_unusable_file(db: Path, notes: str) -> None:
+def test_the_sync_face_refuses_an_unusable_file(db: Path, notes: bytes) -> None:
     """Construction raises `StoreError` at once and leaves the file untouched."""
-    with pytest.raises(StoreError, match="cannot be opened"):
+    with pytest.raises(StoreError, match="not of telemetry"):
         TelemetryLogger(db)
-    assert _text(db) == notes
+    assert _content(db) == notes
     assert [path.name for path in db.parent.iterdir()] == [db.name]

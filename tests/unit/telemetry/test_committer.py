@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_service.errors import DatabaseUnusableError, NewerSchemaError
+from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, NewerSchemaError
 from llm_service.telemetry.pipeline.committer import Committer, Step
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Ledger, Outcome
 from llm_service.telemetry.pipeline.queue import RecordQueue
@@ -163,7 +163,7 @@ def test_a_locked_file_keeps_the_batch_and_is_tried_again(caplog: pytest.LogCapt
 
 def test_a_file_that_cannot_be_used_ends_the_trying(caplog: pytest.LogCaptureFixture) -> None:
     """What waits is counted as lost, what comes is refused, waiters are told, and the reason is kept."""
-    for error in (corrupt(), NewerSchemaError("a newer release wrote it", PATH)):
+    for error in (ForeignDatabaseError("somebody else's", PATH), NewerSchemaError("a newer release wrote it", PATH)):
         queue, _, committer = make(error)
         queue.offer(InvocationRecord(), waiter := ThreadWaiter())
         fill(queue, 300)
@@ -175,6 +175,41 @@ def test_a_file_that_cannot_be_used_ends_the_trying(caplog: pytest.LogCaptureFix
         assert not queue.offer(InvocationRecord())
         assert queue.ledger() == Ledger(submitted=302, dropped={DropReason.STORE_FAILED: 302})
         assert "301 records are lost" in caplog.text
+
+
+def test_a_damaged_file_is_set_aside_when_a_second_connection_finds_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """No record is given up; the way is made once for each file, and said and counted as often."""
+    made: list[int] = []
+
+    def make_way() -> Path:
+        made.append(len(writer.calls))
+        return PATH.with_name(f"telemetry.db.corrupt-{len(made)}")
+
+    queue, writer, committer = make(*[corrupt() for _ in range(9)], make_way=make_way)
+    fill(queue, 3)
+    with caplog.at_level(logging.ERROR, "llm_service.telemetry"):
+        steps = [committer.step(CONNECTION) for _ in range(9)]
+    assert all(step.reopen and step.retry_in is not None for step in steps)
+    assert made == [2, 4, 8]
+    assert committer.commits.files_set_aside == 3
+    assert [record.getMessage().count("it is kept as telemetry.db.corrupt-") for record in caplog.records] == [1, 1, 1]
+    assert committer.step(CONNECTION) == Step(committed=3)
+    assert queue.ledger() == Ledger(submitted=3, written=3)
+
+
+def test_a_folder_that_does_not_let_a_file_be_moved_costs_no_record(caplog: pytest.LogCaptureFixture) -> None:
+    """It is tried again; what waits, waits."""
+
+    def make_way() -> Path:
+        raise PermissionError("read-only folder")
+
+    queue, _, committer = make(*[corrupt() for _ in range(4)], make_way=make_way)
+    fill(queue, 3)
+    for _ in range(4):
+        assert committer.step(CONNECTION).retry_in is not None
+    assert caplog.text.count("cannot be set aside (goes on): read-only folder") == 2
+    assert committer.commits.files_set_aside == 0
+    assert committer.step(CONNECTION) == Step(committed=3)
 
 
 def test_a_bug_of_the_writer_costs_one_batch_and_not_the_writer(caplog: pytest.LogCaptureFixture) -> None:

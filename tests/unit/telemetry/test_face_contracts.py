@@ -194,13 +194,15 @@ def test_a_record_may_ask_not_to_be_stored(db: Path) -> None:
         assert logger.stats().ledger.dropped == {DropReason.PRIVACY: 1}
 
 
-def test_a_file_that_is_no_database_is_refused_at_construction(db: Path) -> None:
-    """With a remedy, and left untouched."""
-    db.write_bytes(b"these are notes, not a database; " * 64)
-    before = db.read_bytes()
-    with pytest.raises(StoreError, match="cannot be opened"):
-        TelemetryLogger(db)
-    assert db.read_bytes() == before
+def test_a_file_that_is_no_database_is_set_aside_at_construction(db: Path) -> None:
+    """It is kept beside the new one, byte for byte, and counted."""
+    text = b"these are notes, not a database; " * 64
+    db.write_bytes(text)
+    with TelemetryLogger(db) as logger:
+        assert logger.log_invocation(InvocationRecord())
+        assert logger.stats().files_set_aside == 1
+    (kept,) = db.parent.glob("telemetry.db.corrupt-*")
+    assert kept.read_bytes() == text
 
 
 def test_a_foreign_database_is_refused_at_construction(db: Path) -> None:
@@ -329,7 +331,9 @@ async def test_an_async_use_after_close_is_counted_and_a_promise_is_refused(db: 
 
 async def test_a_bad_file_is_told_by_start_and_counted_afterwards(db: Path) -> None:
     """The agent goes on without telemetry."""
-    db.write_bytes(b"these are notes, not a database; " * 64)
+    connection = sqlite3.connect(db)
+    connection.execute("CREATE TABLE notes (text)")
+    connection.close()
     telemetry = AsyncTelemetryLogger(db)
     with pytest.raises(StoreError):
         await telemetry.start()
@@ -339,6 +343,7 @@ async def test_a_bad_file_is_told_by_start_and_counted_afterwards(db: Path) -> N
     with pytest.raises(StoreError, match="cannot be read"):
         await telemetry.get_statistics()
     assert telemetry.stats().ledger.dropped == {DropReason.STORE_FAILED: 2}
+    assert telemetry.stats().files_set_aside == 0
     await telemetry.aclose()
 
 

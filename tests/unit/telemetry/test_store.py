@@ -1,5 +1,6 @@
 """The store: a file set up once and kept private, batches written exactly once, and refusals that touch nothing."""
 
+import errno
 import json
 import os
 import sqlite3
@@ -274,12 +275,12 @@ def test_a_foreign_database_is_refused_and_untouched(path: Path, journal: str, m
     assert "not of telemetry" in refused(path, ForeignDatabaseError)
 
 
-def test_a_file_that_is_no_database_is_unusable_and_untouched(path: Path) -> None:
+def test_a_file_that_is_no_database_is_damaged_and_opening_leaves_it_untouched(path: Path) -> None:
     """Somebody's text file is not overwritten."""
     path.write_bytes(b"dear diary, " * 1000)
     with pytest.raises(sqlite3.DatabaseError) as caught:
         open_for_writing(path, NOW)
-    assert faults.classify(caught.value) is Fault.UNUSABLE
+    assert faults.classify(caught.value) is Fault.DAMAGED
     assert path.read_bytes() == b"dear diary, " * 1000
 
 
@@ -704,6 +705,7 @@ def test_a_locked_file_is_transient(path: Path) -> None:
         (KeyError("a bug"), Fault.TRANSIENT),
         (StoreError("some"), Fault.TRANSIENT),
         (DatabaseUnusableError("never"), Fault.UNUSABLE),
+        (OSError(errno.ESTALE, "deleted while it was open"), Fault.REOPEN),
     ],
 )
 def test_only_what_no_retry_can_help_is_unusable(error: Exception, fault: Fault) -> None:
@@ -711,7 +713,7 @@ def test_only_what_no_retry_can_help_is_unusable(error: Exception, fault: Fault)
     assert faults.classify(error) is fault
 
 
-def test_a_damaged_file_is_unusable(path: Path) -> None:
+def test_a_damaged_file_is_known_as_such(path: Path) -> None:
     """SQLite says so when it reads the damaged page."""
     connection = open_for_writing(path, NOW)
     write(writer(), connection, [make(n, session_id="s" * 200) for n in range(500)])
@@ -721,7 +723,7 @@ def test_a_damaged_file_is_unusable(path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(sqlite3.DatabaseError) as caught:
         open_for_writing(path, NOW)
-    assert faults.classify(caught.value) is Fault.UNUSABLE
+    assert faults.classify(caught.value) is Fault.DAMAGED
 
 
 # Housekeeping
@@ -770,6 +772,14 @@ def test_tidying_within_somebodys_transaction_is_put_off(connection: sqlite3.Con
     connection.execute("BEGIN IMMEDIATE")
     assert not housekeeping.tidy_wal(connection)
     connection.execute("ROLLBACK")
+
+
+def test_a_wal_that_cannot_be_copied_back_is_said(connection: sqlite3.Connection) -> None:
+    """SQLite keeps it to itself where a commit checkpoints; here it is raised, and the busy timeout is what it was."""
+    write(writer(), connection, [make(1)])
+    with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+        housekeeping.tidy_wal(Flaky(connection, "PRAGMA wal_checkpoint", after=False))  # type: ignore[arg-type]
+    assert connection.execute("PRAGMA busy_timeout").fetchone() == (opening.BUSY_TIMEOUT_MS,)
 
 
 # Reading

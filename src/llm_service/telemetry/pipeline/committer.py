@@ -38,7 +38,7 @@ class Step:
     Attributes:
         committed: records settled; 0 where nothing waited or the try failed.
         retry_in: seconds to pause before the next step after a failure; None after success.
-        reopen: use a new connection for the next step: this one has failed for a while.
+        reopen: use a new connection for the next step: this one is no good, or has failed for a while.
     """
 
     committed: int = 0
@@ -54,6 +54,7 @@ class Commits:
     retries: int
     failures_in_a_row: int
     last_error: str | None
+    files_set_aside: int
     buckets: Counter[int]
     redactions: Counter[str]
 
@@ -66,6 +67,7 @@ class Committer:
         writer: the store's side.
         path: the database, for messages.
         after_commit: called with the connection once a batch is settled (checkpoints); its errors are logged.
+        make_way: puts a file that cannot be used any more out of the way, and says what it is called now.
         clock: seconds, monotonic.
 
     Attributes:
@@ -79,15 +81,18 @@ class Committer:
         writer: BatchWriter,
         path: Path,
         after_commit: Callable[[Any], None] = lambda _connection: None,
+        make_way: Callable[[], Path | None] = lambda: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._queue = queue
         self._writer = writer
         self._path = path
         self._after_commit = after_commit
+        self._make_way = make_way
         self._clock = clock
-        self.commits = Commits(0, 0, 0, None, Counter(), Counter())
+        self.commits = Commits(0, 0, 0, None, 0, Counter(), Counter())
         self.fatal: Exception | None = None
+        self._damaged = 0  # how often in a row the file could not be read
         self._bugs = (0, 0)  # a batch's number, and how often it failed by nobody's fault but the writer's
 
     def step(self, connection: Any) -> Step:
@@ -111,7 +116,7 @@ class Committer:
         commits = self.commits
         if commits.failures_in_a_row > _QUIET_TRIES:
             _LOG.info("telemetry: %s accepts records again after %d failures", self._path, commits.failures_in_a_row)
-        commits.failures_in_a_row = 0
+        commits.failures_in_a_row = self._damaged = 0
         commits.transactions += 1
         if result.redactions:
             commits.redactions = commits.redactions + Counter(result.redactions)  # another object: stats may be reading
@@ -119,8 +124,15 @@ class Committer:
         try:
             self._after_commit(connection)
         except Exception as error:  # noqa: BLE001 - the records are safe; housekeeping is tried again after the next commit
-            self._note(error)
+            self.housekeeping_failed(error)
         return Step(committed=len(batch.entries))
+
+    def housekeeping_failed(self, error: Exception) -> None:
+        """Note that the WAL could not be copied back: no record is touched by it, but the WAL will grow."""
+        said = self.commits.last_error
+        self._note(error)
+        if self.commits.last_error != said:
+            _LOG.warning("telemetry: the WAL of %s cannot be copied back (goes on): %s", self._path, error)
 
     def failed(self, error: Exception, batch: Batch | None = None) -> Step:
         """Note that a commit, or opening the file, failed, and say when to try again."""
@@ -144,11 +156,39 @@ class Committer:
                 _LOG.error("telemetry: %d records are lost to an error of the writer: %s", lost, traceback_text(error))
                 return Step(committed=lost)
             failures = tries
+        fault = self.give_way(error)
         if failures == _QUIET_TRIES + 1 or failures % 64 == 0:
             _LOG.warning(
                 "telemetry: %s does not accept records (try %d, goes on): %s", self._path, failures, clean(str(error))
             )
-        return Step(retry_in=policy.retry_delay(failures), reopen=failures % _TRIES_OF_A_CONNECTION == 0)
+        reopen = fault is not Fault.TRANSIENT or failures % _TRIES_OF_A_CONNECTION == 0
+        return Step(retry_in=policy.retry_delay(failures), reopen=reopen)
+
+    def give_way(self, error: Exception) -> Fault:
+        """Set a file aside where the error says that nothing can be done with it; what the error means.
+
+        A damaged file must fail on two connections in a row: the first may be what is wrong. A disk on which every new
+        file is damaged gets one at the 2nd, 4th, 8th, … failure only.
+        """
+        fault = self._writer.classify(error)
+        if fault is Fault.DAMAGED:
+            self._damaged += 1
+        is_due = fault is Fault.DAMAGED and self._damaged > 1 and self._damaged & (self._damaged - 1) == 0
+        if is_due or (fault is Fault.REOPEN and isinstance(error, OSError)):
+            try:
+                kept = self._make_way()
+            except OSError as obstacle:  # the folder may not be written, or another process is at it
+                _LOG.warning("telemetry: %s cannot be set aside (goes on): %s", self._path, clean(str(obstacle)))
+                return fault
+            if kept is not None:
+                self.commits.files_set_aside += 1
+            _LOG.error(
+                "telemetry: %s cannot be used any more (%s); %s, and a new file takes over",
+                self._path,
+                clean(str(error)),
+                "nothing of it is left there" if kept is None else f"it is kept as {kept.name}",
+            )
+        return fault
 
     def _as_store_error(self, error: Exception) -> DatabaseUnusableError:
         if isinstance(error, DatabaseUnusableError):

@@ -14,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from time import monotonic, time_ns
+from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 from weakref import WeakSet
@@ -33,8 +33,9 @@ from llm_service.telemetry.pipeline.stats import Stats, stats_of
 from llm_service.telemetry.pipeline.waiters import ThreadWaiter, Waiter
 from llm_service.telemetry.privacy import Redact, Redactor
 from llm_service.telemetry.stores.base import BatchWriter
+from llm_service.telemetry.stores.guarded import GuardedWriter
 from llm_service.telemetry.stores.housekeeping import tidy_wal, trim_wal
-from llm_service.telemetry.stores.opening import open_for_writing
+from llm_service.telemetry.stores.opening import Opener
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
 __all__ = ["Engine"]
@@ -102,8 +103,13 @@ class Engine:
         self._retirement: list[Waiter] = []
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         writer_id = str(uuid4())
+        self._opener = Opener(self.settings.db_path)
         self.committer = Committer(
-            self.queue, self._make_writer(writer_id, self.settings), self.settings.db_path, self._after_commit
+            self.queue,
+            self._make_writer(writer_id, self.settings),
+            self.settings.db_path,
+            self._after_commit,
+            self._opener.make_way,
         )
         self.retention = Retention(self.settings, writer_id, looks=not self.stores_nothing)
         self.inline = InlineWriter(self)
@@ -122,7 +128,7 @@ class Engine:
 
     def open_connection(self) -> Any:
         """Open the database, creating it where needed; blocks, and raises what `open_for_writing` raises."""
-        return open_for_writing(self.settings.db_path, time_ns() // 1000)
+        return self._opener.open()
 
     def step(self, connection: Any) -> Step:
         """Commit the next batch; the caller holds the commit lock."""
@@ -133,8 +139,12 @@ class Engine:
 
     def tidy(self, connection: Any) -> None:
         """Truncate the WAL in an idle moment; where a reader is in the way, try again later. As for `step`."""
-        done = tidy_wal(connection)
-        self._tidy_at = None if done else monotonic() + _TIDY_AFTER
+        self._tidy_at = monotonic() + _TIDY_AFTER
+        try:
+            if tidy_wal(connection):
+                self._tidy_at = None
+        except Exception as error:  # noqa: BLE001 - the records are safe in the WAL; it is tried again
+            self.committer.housekeeping_failed(error)
 
     def retain(self, connection: Any) -> None:
         """Give retention a turn. As for `step`."""
@@ -399,4 +409,4 @@ class Engine:
             self.queue.refuse(DropReason.STORE_FAILED)
 
     def _sqlite_writer(self, writer_id: str, settings: Settings) -> BatchWriter:
-        return SqliteBatchWriter(writer_id, settings.privacy_level, redactor=self.redactor)
+        return GuardedWriter(SqliteBatchWriter(writer_id, settings.privacy_level, redactor=self.redactor))

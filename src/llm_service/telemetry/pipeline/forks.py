@@ -12,6 +12,8 @@ import os
 from typing import Any, Final, Protocol
 from weakref import WeakSet
 
+from llm_service.telemetry.stores.own_files import leak
+
 __all__ = ["leak", "watch"]
 
 
@@ -37,13 +39,6 @@ _WATCHED: Final["WeakSet[Any]"] = WeakSet()
 def watch(forkable: Forkable) -> None:
     """Have `after_fork_in_child` called in every child forked while the object lives."""
     _WATCHED.add(forkable)
-
-
-def leak(thing: object) -> None:
-    """Keep an object of the parent's for ever: collecting a connection would close it and drop the parent's locks."""
-    import ctypes  # noqa: PLC0415 - only a forked child pays for it
-
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def _before() -> None:

@@ -42,6 +42,7 @@ class InlineWriter:
                 failures += 1
                 if self._engine.committer.is_hopeless(error) or monotonic() >= deadline:
                     raise
+                self._engine.committer.give_way(error)
                 sleep(retry_delay(failures))
             else:
                 return

@@ -15,7 +15,7 @@ from typing import Any, Final
 from llm_service.config.settings import Settings
 from llm_service.telemetry.pipeline.policy import retry_delay
 from llm_service.telemetry.pipeline.waiters import Waiter
-from llm_service.telemetry.stores.faults import is_busy
+from llm_service.telemetry.stores.faults import is_locked
 from llm_service.telemetry.stores.purging import Purge, PurgeResult, has_old, look
 from llm_service.telemetry.stores.retention import LEASE, Belief, Cutoffs
 
@@ -205,9 +205,9 @@ class Retention:
         self._due_at = self._clock() + retry_delay(self._failures)
         if job is not None:
             job.error = error
-        elif not is_busy(error):
+        elif not is_locked(error):
             self._purge, self._due_at = None, self._clock() + _AFTER_A_FAULT
-        if not is_busy(error):
+        if not is_locked(error):
             if self.last_error is None:
                 _LOG.warning("telemetry: retention does not get on (tried again later): %s", error)
             self.last_error = f"{type(error).__name__}: {error}"[:500]

@@ -23,6 +23,7 @@ class Stats:
         retries: failed tries to open the file or to commit.
         failing: whether the latest try failed.
         last_error: what the latest failure said, or None.
+        files_set_aside: files that could not be used any more and were moved out of the way, beside the database.
         commit_ms_p50, commit_ms_p99: how long commits took in milliseconds, within 2.2 %; 0.0 before the first.
         bad_values: values that `invocation()` left out because no record can hold them.
         purged: records that this logger has deleted because they were too old.
@@ -41,6 +42,7 @@ class Stats:
     retries: int
     failing: bool
     last_error: str | None
+    files_set_aside: int
     commit_ms_p50: float
     commit_ms_p99: float
     bad_values: int
@@ -73,6 +75,7 @@ def stats_of(
         retries=commits.retries,
         failing=commits.failures_in_a_row > 0,
         last_error=commits.last_error,
+        files_set_aside=commits.files_set_aside,
         commit_ms_p50=percentile(buckets, 0.50),
         commit_ms_p99=percentile(buckets, 0.99),
         bad_values=bad_values,

@@ -15,8 +15,12 @@ class Fault(Enum):
 
     TRANSIENT = "transient"
     """Locked, full, failing: the same batch is tried again after a pause."""
+    REOPEN = "reopen"
+    """The same, on a new connection: this one has no file any more, or one that it may not write."""
+    DAMAGED = "damaged"
+    """The file cannot be read. Where a new connection finds the same, the file is set aside for a new one."""
     UNUSABLE = "unusable"
-    """The file cannot hold telemetry; no retry will help."""
+    """The file is not for telemetry, and is not ours to move; no retry will help."""
 
 
 @dataclass(frozen=True, slots=True)

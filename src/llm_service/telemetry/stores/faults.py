@@ -1,14 +1,17 @@
-"""What SQLite's errors mean: try again, give the file up, or set one record aside."""
+"""What errors mean: try again, open again, set the file aside, give it up, or set one record aside."""
 
+import errno
 import sqlite3
 from typing import Final
 
 from llm_service.errors import DatabaseUnusableError
 from llm_service.telemetry.stores.base import Fault
 
-__all__ = ["classify", "is_busy", "is_duplicate", "is_poison"]
+__all__ = ["classify", "is_duplicate", "is_locked", "is_poison"]
 
-_UNUSABLE_CODES: Final = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
+_DAMAGED_CODES: Final = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
+# A -wal that was removed under other processes reads short; a file system that is damaged says so.
+_DAMAGED_EXTENDED: Final = frozenset({sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
 # A statement failed because of what it was given, not because of the file. SQLITE_ERROR is not here: it means that the
 # tables are not what they should be, and every record would be set aside one by one.
 _POISON_CODES: Final = frozenset(
@@ -23,9 +26,18 @@ def _primary_code(error: BaseException) -> int | None:
 
 def classify(error: Exception) -> Fault:
     """Whether trying the same batch again can help."""
-    if isinstance(error, DatabaseUnusableError) or _primary_code(error) in _UNUSABLE_CODES:
+    if isinstance(error, DatabaseUnusableError):
         return Fault.UNUSABLE
-    return Fault.TRANSIENT
+    code = _primary_code(error)
+    if code in _DAMAGED_CODES or getattr(error, "sqlite_errorcode", None) in _DAMAGED_EXTENDED:
+        return Fault.DAMAGED
+    stale = isinstance(error, OSError) and error.errno == errno.ESTALE
+    return Fault.REOPEN if stale or code == sqlite3.SQLITE_READONLY else Fault.TRANSIENT
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether another connection was in the way."""
+    return _primary_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 def is_duplicate(error: BaseException) -> bool:
@@ -44,8 +56,3 @@ def is_poison(error: BaseException) -> bool:
     return isinstance(
         error, OverflowError | ValueError | TypeError | LookupError | sqlite3.ProgrammingError | sqlite3.DataError
     ) or type(error) in {sqlite3.InterfaceError, sqlite3.Error}
-
-
-def is_busy(error: BaseException) -> bool:
-    """Whether another connection has the lock: trying again helps, and nothing is wrong."""
-    return _primary_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}

@@ -4,6 +4,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
+from llm_service.telemetry.stores import faults
 from llm_service.telemetry.stores.opening import BUSY_TIMEOUT_MS
 
 __all__ = ["WAL_BYTES", "tidy_wal", "trim_wal"]
@@ -23,13 +24,19 @@ def trim_wal(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def tidy_wal(connection: sqlite3.Connection) -> bool:
-    """In an idle moment: copy the WAL back and truncate it to nothing. False when a reader is in the way."""
+    """In an idle moment: copy the WAL back and truncate it to nothing. False when a reader or writer is in the way.
+
+    Raises:
+        sqlite3.Error: the file cannot be written. SQLite keeps that to itself where a commit or a close checkpoints.
+    """
     # It would hold the write lock while it waits for readers: do not wait.
     connection.execute("PRAGMA busy_timeout = 0")
     try:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    except sqlite3.OperationalError:
-        return False
+    except sqlite3.OperationalError as error:
+        if faults.is_locked(error):
+            return False
+        raise
     finally:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
     return not busy

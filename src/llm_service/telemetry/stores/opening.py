@@ -4,17 +4,22 @@ The database file, its -wal and its -shm are never opened here other than by SQL
 every lock that this process holds on it (POSIX). A new file is made under another name and linked into place.
 """
 
+import errno
 import os
 import sqlite3
+import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from time import time_ns
 from typing import Final
 
 from llm_service.errors import ForeignDatabaseError, NewerSchemaError, SQLiteTooOldError
 from llm_service.telemetry.stores import migrations
+from llm_service.telemetry.stores.own_files import Files, OwnConnection, set_aside
 from llm_service.telemetry.timestamps import microseconds_text
 
-__all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "open_for_writing"]
+__all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "Opener", "open_for_writing"]
 
 OLDEST_SQLITE: Final = (3, 31, 0)
 APPLICATION_ID: Final = 0x4C4C4D54
@@ -32,9 +37,28 @@ _PRAGMAS: Final = (
 )
 
 
+class Opener:
+    """Opens one file, and puts what cannot be used there out of the way. Used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = Files(None, None, None)
+
+    def open(self) -> OwnConnection:
+        """Open the database, creating it where needed; blocks, and raises what `open_for_writing` raises."""
+        self._seen = Files.at(Path(os.path.realpath(self._path)))
+        connection = open_for_writing(self._path, time_ns() // 1000)
+        self._seen = connection.files or self._seen
+        return connection
+
+    def make_way(self) -> Path | None:
+        """Set aside what was seen at the last try to open, and say what it is called now; see `set_aside`."""
+        return set_aside(self._path, self._seen)
+
+
 def open_for_writing(
     path: Path, now_us: int, sqlite_version: tuple[int, ...] = sqlite3.sqlite_version_info
-) -> sqlite3.Connection:
+) -> OwnConnection:
     """Open the file once, creating and setting it up where needed.
 
     Blocks for at most a few busy timeouts; the caller tries again where the error is transient.
@@ -46,6 +70,7 @@ def open_for_writing(
 
     Raises:
         SQLiteTooOldError, NewerSchemaError, ForeignDatabaseError: nothing was changed, and no retry will help.
+        OSError: (ESTALE) what stands there has to be set aside first, or was replaced while it was being opened.
         sqlite3.Error, OSError: the file could not be opened this time.
     """
     if sqlite_version < OLDEST_SQLITE:
@@ -53,20 +78,49 @@ def open_for_writing(
         raise SQLiteTooOldError(
             f"SQLite {found} is linked; {wanted} or newer is needed: upgrade Python or SQLite", path
         )
+    path = Path(os.path.realpath(path))  # where SQLite puts -wal and -shm
+    _refuse_orphans(path)
     if not path.exists():
         _create_private(path)
     elif path.stat().st_size > 0:
+        _let_wal_be_written(path)
         _refuse_strangers(path)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    main = Files.at(path).main
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, cached_statements=256, factory=OwnConnection
+    )
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
         _set_up(connection, microseconds_text(now_us))
+        connection.own(path, main)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _refuse_orphans(path: Path) -> None:
+    """A -wal with content whose database is gone or empty: SQLite would delete it."""
+    try:
+        # In this order: a -wal has content only once the database has.
+        if path.with_name(f"{path.name}-wal").lstat().st_size == 0 or path.lstat().st_size > 0:
+            return
+    except FileNotFoundError:
+        if Files.at(path).wal is None or Files.at(path).main is not None:
+            return
+    raise OSError(errno.ESTALE, "the -wal stands there without its database", str(path))
+
+
+def _let_wal_be_written(path: Path) -> None:
+    """SQLite gives -wal and -shm the mode of the database: those made while it was read-only get today's mode."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    for name in (f"{path}-wal", f"{path}-shm"):
+        with suppress(FileNotFoundError, PermissionError):  # not there, or another user's
+            found = os.lstat(name)
+            if stat.S_ISREG(found.st_mode) and mode & ~found.st_mode & stat.S_IWUSR:
+                os.chmod(name, mode)  # noqa: PTH101 - a name made of a path and a suffix
 
 
 def _create_private(path: Path) -> None:
