@@ -184,9 +184,8 @@ class AsyncTelemetryLogger(AsyncKeeping):
 
     async def _close(self, loop: asyncio.AbstractEventLoop, deadline: float) -> FlushResult:
         engine = self._engine
-        engine.begin_close()
         waiter = LoopWaiter()
-        barrier = engine.queue.barrier(waiter)
+        barrier = engine.begin_close(waiter)
         if barrier.pending:
             engine.ensure_driver()
             await asyncio.wait([waiter.future], timeout=max(0.0, deadline - loop.time()))

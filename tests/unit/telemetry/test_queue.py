@@ -463,6 +463,21 @@ def test_a_barrier_over_nothing_is_done_at_once() -> None:
     assert waiter.outcome.complete
 
 
+def test_a_last_barrier_follows_what_is_pending_and_lets_nothing_in() -> None:
+    """A signal handler or another thread finds no moment between the refusal and the count."""
+    queue = make(max_records=10)
+    for _ in range(3):
+        assert queue.offer(InvocationRecord())
+    barrier = queue.last_barrier(DropReason.CLOSED, waiter := ThreadWaiter())
+    assert not queue.offer(InvocationRecord())
+    assert barrier.pending == 3
+    batch = queue.take(10)
+    assert batch is not None
+    queue.settle(batch, WriteResult())
+    assert waiter.outcome == FlushResult(written=3)
+    assert queue.ledger().dropped == {DropReason.CLOSED: 1}
+
+
 def test_a_barrier_does_not_wait_for_later_records() -> None:
     """Or a busy logger could never be flushed."""
     queue = make()

@@ -25,6 +25,7 @@ from llm_service.telemetry.pipeline import forks
 from llm_service.telemetry.pipeline.alarm import DropAlarm, OnDrop
 from llm_service.telemetry.pipeline.committer import Committer, Step
 from llm_service.telemetry.pipeline.driving import Action, Do, Driver, next_action
+from llm_service.telemetry.pipeline.entries import Barrier
 from llm_service.telemetry.pipeline.inline import InlineWriter
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult
 from llm_service.telemetry.pipeline.queue import RecordQueue
@@ -260,9 +261,8 @@ class Engine:
 
     def close_inline(self, deadline: float) -> FlushResult:
         """Close from the calling thread, which commits what waits until `deadline` (monotonic seconds)."""
-        self.begin_close()
         waiter = ThreadWaiter()
-        barrier = self.queue.barrier(waiter, wake=False)
+        barrier = self.begin_close(waiter)
         self.inline.drive(lambda: waiter.outcome is not None, deadline)
         if barrier.pending:
             self.give_up()
@@ -273,13 +273,17 @@ class Engine:
         self.finished()
         return self.queue.withdraw(barrier)
 
-    def begin_close(self) -> None:
-        """Take no more records; drivers end once what is held has been settled."""
+    def begin_close(self, waiter: Waiter | None = None) -> Barrier:
+        """Take no more records, and follow those that are held; drivers end once they have been settled."""
         self.closing = True
         self.retention.end()
-        if not self.stores_nothing:
-            self.queue.refuse(DropReason.CLOSED)
+        waiter = waiter or ThreadWaiter()
+        if self.stores_nothing:
+            barrier = self.queue.barrier(waiter, wake=False)
+        else:
+            barrier = self.queue.last_barrier(DropReason.CLOSED, waiter)
         self.wake_driver()
+        return barrier
 
     def give_up(self) -> None:
         """A close's deadline has passed: drop what waits, and have the driver end whatever the disk does."""

@@ -294,6 +294,12 @@ class RecordQueue:
             self._on_wake()
         return barrier
 
+    def last_barrier(self, reason: DropReason, waiter: Waiter) -> Barrier:
+        """Refuse what comes from now on, and follow what is pending: nothing is let in or settled between the two."""
+        with self._lock:
+            self.refuse(reason)
+            return self.barrier(waiter, wake=False)
+
     def withdraw(self, barrier: Barrier) -> FlushResult:
         """Stop following, and say what is known."""
         with self._lock:

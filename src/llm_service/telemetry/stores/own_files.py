@@ -9,7 +9,7 @@ import errno
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -168,7 +168,7 @@ def _is_regular(name: str) -> bool:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def _alone_in(folder: Path) -> Generator[None]:
     """Hold the lock that all processes take before they move files here. It leaves nothing behind."""
     import fcntl  # noqa: PLC0415 - POSIX only, and rarely needed
 

@@ -1,0 +1,13 @@
+"""Two hundred random lives of a logger, each step compared with the model; `python -m tests.model.soak` runs longer."""
+
+from hypothesis import HealthCheck, settings
+from tests.model.machine import EngineBesideModel
+
+TestEngineBesideModel = EngineBesideModel.TestCase
+TestEngineBesideModel.settings = settings(
+    max_examples=200,
+    stateful_step_count=50,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
