@@ -356,10 +356,17 @@ class EngineBesideModel(RuleBasedStateMachine):
         """The next transactions fail, at a statement of their own."""
         self.stage.disk.failing, self.stage.disk.where = times, where
 
-    @rule(times=st.integers(1, 3))
-    def phantom_commits(self, times: int) -> None:
-        """The next commits fail after they are on disk."""
+    @rule(times=st.integers(1, 3), kind=st.sampled_from(["new", "again", "poison"]), turns=st.integers(0, 16))
+    def phantom_commits(self, times: int, kind: str, turns: int) -> None:
+        """The next commits fail after they are on disk, with something to commit."""
+        self.heal()
+        self.log_nowait("new", 2, inside=True)
+        self.log(durable=True, kind=kind)
         self.stage.disk.phantoms = times
+        for _ in range(turns):
+            self.stage.turn()
+            self.stage.run_job()
+            self.agree()
 
     @rule()
     def disk_full(self) -> None:
