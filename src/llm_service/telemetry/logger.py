@@ -114,9 +114,11 @@ class AsyncTelemetryLogger(AsyncKeeping):
             self._calls += 1
             if self._calls % _YIELD_EVERY == 0:
                 _running_loop()
+                self._engine.ensure_driver()
                 await asyncio.sleep(0)
             return dropped is None
         self._engine.remember_loop(_running_loop())
+        self._engine.ensure_driver()  # the one there is may belong to a loop that stopped before it could be woken
         waiter = LoopWaiter(durable=True)
         outcome: Settlement | None = await queue.admit(record, waiter, timeout=settings.block_timeout)
         if outcome is None:

@@ -69,6 +69,41 @@ def test_a_loop_that_is_run_again_and_again(db: Path, record: Record, truth: Cal
     assert truth(db).rows == telemetry.stats().ledger.written == 40
 
 
+async def _all_end(loop: asyncio.AbstractEventLoop) -> None:
+    await asyncio.gather(*(task for task in asyncio.all_tasks(loop) if task.get_name() == "llm-telemetry-writer"))
+
+
+@pytest.mark.parametrize("end", ["goes on", "is closed", "is forgotten"])
+def test_a_loop_that_has_stopped_does_not_keep_the_writer(
+    end: str, db: Path, record: Record, truth: Callable[..., Any]
+) -> None:
+    """Stopped and not closed, it commits nothing: the loop that runs takes over, and the first may go on later."""
+    telemetry = AsyncTelemetryLogger(db, commit_timeout=5)
+    first = asyncio.new_event_loop()
+    first.run_until_complete(telemetry.log_invocation(record("first"), durable=True))
+
+    async def go_on(agent: str) -> None:
+        for _ in range(20):
+            assert await telemetry.log_invocation(record(agent), durable=True)
+            telemetry.log_invocation_nowait(record(agent))
+        assert (await telemetry.flush()).complete
+
+    asyncio.run(go_on("second"))
+    if end == "goes on":
+        first.run_until_complete(go_on("first again"))
+        asyncio.run(go_on("third"))
+        first.run_until_complete(telemetry.aclose())
+        first.run_until_complete(asyncio.wait_for(_all_end(first), 10))  # the writers that were superseded
+    if end != "is forgotten":
+        first.close()
+    asyncio.run(telemetry.aclose())
+    first.close()
+    stats = telemetry.stats()
+    assert (stats.closed, stats.writer_alive, stats.ledger.pending) == (True, False, 0)
+    expected = {"first": 1, "second": 40} | ({"first again": 40, "third": 40} if end == "goes on" else {})
+    assert truth(db).agents == expected
+
+
 def test_ownership_moves_when_the_first_of_two_loops_ends(
     db: Path, record: Record, truth: Callable[..., Any], eventually: Callable[..., None]
 ) -> None:

@@ -50,6 +50,14 @@ class Driver(Protocol):
         """Whether it can still do work."""
         ...
 
+    def rests(self) -> bool:
+        """Whether it does nothing until a loop that has stopped goes on, while another runs in the calling thread."""
+        ...
+
+    def supersede(self) -> None:
+        """Another driver has taken over: end once the loop goes on."""
+        ...
+
     async def ready(self) -> None:
         """Return once the first try to open the file is over; at once on another loop than the driver's."""
         ...

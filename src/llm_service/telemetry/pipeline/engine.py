@@ -96,6 +96,7 @@ class Engine:
         self._fork_ready = False
         self._driver_lock = threading.RLock()
         self._driver: Driver | None = None
+        self._resting: list[Driver] = []  # superseded; each ends when its loop goes on
         self._exit_hooked = False
         self._give_up = False
         self._tidy_at: float | None = None
@@ -165,11 +166,15 @@ class Engine:
         """
         with self._driver_lock:
             driver = self._driver
-            if driver is not None and driver.is_alive():
-                return True
             if driver is not None:
-                driver.discard()
+                if driver.is_alive() and not driver.rests():
+                    return True
                 self._driver = None
+                if driver.is_alive():
+                    self._resting.append(driver)
+                    driver.supersede()
+                else:
+                    driver.discard()
             if self.stores_nothing or self.closed:
                 return False
             self._hook_exit()
@@ -186,6 +191,9 @@ class Engine:
     def retire(self, driver: Driver) -> None:
         """A driver has ended: another loop takes over what waits, or the next record starts another driver."""
         with self._driver_lock:
+            if driver in self._resting:
+                self._resting.remove(driver)
+                return
             if self._driver is driver:
                 self._driver = None
             told, self._retirement = self._retirement, []
@@ -215,7 +223,7 @@ class Engine:
         self._loops.discard(loop)
 
     def _hand_over(self) -> bool:
-        for loop in list(self._loops):
+        for loop in sorted(self._loops, key=lambda loop: not loop.is_running()):
             if not loop.is_closed():
                 with suppress(RuntimeError):  # closed this very moment
                     loop.call_soon_threadsafe(self.ensure_driver)
@@ -231,7 +239,7 @@ class Engine:
     def _wake(self) -> None:
         """The queue's `on_wake`: from any thread, signal handler or `__del__`; never raises."""
         driver = self._driver
-        if driver is not None and driver.wake():
+        if driver is not None and driver.wake() and not driver.rests():
             return
         try:
             started = self.ensure_driver()
@@ -386,9 +394,9 @@ class Engine:
         if not self._fork_ready:
             return
         self.inline.let_go()
-        driver = self._driver
-        if driver is not None:
-            driver.let_go()
+        for driver in (self._driver, *self._resting):
+            if driver is not None:
+                driver.let_go()
 
     def after_fork_in_parent(self) -> None:
         """Go on committing."""
@@ -398,8 +406,7 @@ class Engine:
     def after_fork_in_child(self) -> None:
         """Own nothing of the parent's: no record, no lock, no connection."""
         ready = self._fork_ready
-        if self._driver is not None:
-            forks.leak(self._driver)
+        forks.leak((self._driver, *self._resting))
         self.inline.leak()
         self.queue.reset()
         self._alarm.reset()

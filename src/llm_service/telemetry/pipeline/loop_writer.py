@@ -42,6 +42,7 @@ class LoopWriter:
         self._connection: WriterConnection | None = None
         self._sleeper: asyncio.Future[None] | None = None
         self._roused = False
+        self._superseded = False
         self._tried_to_open: asyncio.Future[None] = self._loop.create_future()
         # An empty context: the task must not hold the first caller's request, span or parent.
         self._task = self._loop.create_task(self._run(), name="llm-telemetry-writer", context=Context())
@@ -73,6 +74,20 @@ class LoopWriter:
     def is_alive(self) -> bool:
         """See `Driver`."""
         return not (self._loop.is_closed() or self._task.done())
+
+    def rests(self) -> bool:
+        """See `Driver`."""
+        if self._loop.is_running():
+            return False
+        try:
+            return asyncio.get_running_loop() is not self._loop
+        except RuntimeError:
+            return False
+
+    def supersede(self) -> None:
+        """See `Driver`."""
+        self._superseded = True
+        self.wake()
 
     async def ready(self) -> None:
         """See `Driver`."""
@@ -136,7 +151,7 @@ class LoopWriter:
     async def _work(self) -> None:
         engine = self._engine
         await self._act(Do.OPEN)
-        while True:
+        while not self._superseded:
             action = engine.next_action()
             if action.do is Do.FINISH:
                 return

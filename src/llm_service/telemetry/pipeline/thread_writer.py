@@ -38,6 +38,13 @@ class ThreadWriter:
         """See `Driver`."""
         return self._thread.is_alive()
 
+    def rests(self) -> bool:
+        """See `Driver`: it needs no loop."""
+        return False
+
+    def supersede(self) -> None:
+        """See `Driver`: never needed."""
+
     async def ready(self) -> None:
         """See `Driver`."""
 
