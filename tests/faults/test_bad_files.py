@@ -147,8 +147,12 @@ SEVERAL = """
 async def main(name):
     async with AsyncTelemetryLogger(PATH, flush_interval=0.01) as T:
         await promised(T, name)
+        was = os.stat(PATH).st_ino
         os.write(told, b"x")
-        while T.stats().files_set_aside + T.stats().retries == 0: await promised(T, name)
+        def is_new():
+            try: return os.stat(PATH).st_ino != was
+            except FileNotFoundError: return False
+        while not is_new(): await promised(T, name)
         for _ in range(50): await promised(T, f"{name}, after")
     note("ledger", {"balanced": T.stats().ledger.balanced, "set_aside": T.stats().files_set_aside})
 heard, told = os.pipe()

@@ -177,6 +177,16 @@ def test_a_file_that_cannot_be_used_ends_the_trying(caplog: pytest.LogCaptureFix
         assert "301 records are lost" in caplog.text
 
 
+def test_whatever_a_store_calls_unusable_becomes_a_store_error() -> None:
+    """With the store's own error as its cause."""
+    queue, writer, committer = make(OSError("gone for good"))
+    writer.classify = lambda _error: Fault.UNUSABLE  # type: ignore[method-assign]
+    fill(queue, 1)
+    assert committer.step(CONNECTION) == Step()
+    assert isinstance(committer.fatal, DatabaseUnusableError)
+    assert str(committer.fatal.__cause__) == "gone for good"
+
+
 def test_a_damaged_file_is_set_aside_when_a_second_connection_finds_the_same(caplog: pytest.LogCaptureFixture) -> None:
     """No record is given up; the way is made once for each file, and said and counted as often."""
     made: list[int] = []
@@ -258,6 +268,15 @@ def test_housekeeping_that_fails_loses_nothing() -> None:
     assert queue.ledger().written == 1
     assert committer.commits.last_error == "OSError: no checkpoint today"
     assert committer.commits.failures_in_a_row == 0
+
+
+def test_housekeeping_that_fails_again_and_again_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    """As long as the reason stays the same."""
+    _, _, committer = make()
+    with caplog.at_level(logging.WARNING, "llm_service.telemetry"):
+        for _ in range(3):
+            committer.housekeeping_failed(OSError("no checkpoint today"))
+    assert caplog.text.count("cannot be copied back (goes on): no checkpoint today") == 1
 
 
 def test_an_error_message_is_cut() -> None:
