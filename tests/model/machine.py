@@ -136,7 +136,9 @@ class EngineBesideModel(RuleBasedStateMachine):
         self.seen["loggers"] += 1
         self.model = model = Model(self.options["overflow"])
         model.disk = disk
-        self.logger = AsyncTelemetryLogger(self.db, **self.options)
+        self.logger = AsyncTelemetryLogger(
+            self.db, retention_days=None, **self.options
+        )  # retention has tests of its own
         self.engine = engine = self.logger._engine
         engine.queue._clock = self.stage.clock
         accept, refuse_one, begin_close = engine.queue.accept, engine.queue.refuse_one, engine.begin_close

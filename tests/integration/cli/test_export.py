@@ -42,7 +42,7 @@ def test_csv_holds_every_call_oldest_first(run: Run, database: Path) -> None:
 def test_json_lines_are_what_the_api_returns(run: Run, database: Path, option: tuple[str, ...]) -> None:
     """One object a line, ASCII."""
     shown = run("export", "--db", database, *option).stdout
-    with TelemetryLogger(database) as telemetry:
+    with TelemetryLogger(database, retention_days=None) as telemetry:
         assert [json.loads(line) for line in shown.splitlines()] == telemetry.get_invocations()[::-1]
     assert shown.isascii()
     assert "\x1b" not in shown

@@ -171,7 +171,7 @@ def test_a_poll_without_a_commit_reads_nothing(database: Path) -> None:
 
 def test_following_goes_on_after_the_newest_calls_were_deleted(database: Path) -> None:
     """Their row numbers are given out again."""
-    telemetry = TelemetryLogger(database)
+    telemetry = TelemetryLogger(database, retention_days=None)
 
     def delete() -> None:
         connection = sqlite3.connect(database)

@@ -102,7 +102,7 @@ def test_a_stream_that_cannot_show_a_character_gets_a_question_mark(
     command: list[str], environment: dict[str, str], database: Path
 ) -> None:
     """Not a traceback."""
-    with TelemetryLogger(database) as telemetry:
+    with TelemetryLogger(database, retention_days=None) as telemetry:
         telemetry.log_invocation(InvocationRecord(model_name="mod模le"))
     shown = subprocess.run(
         [*command, "costs", "--db", str(database)],

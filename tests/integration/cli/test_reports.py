@@ -32,7 +32,7 @@ def test_stats_shows_every_key_of_the_api(run: Run, database: Path) -> None:
 def test_stats_as_json_is_what_the_api_returns(run: Run, database: Path) -> None:
     """The same keys, numbers as numbers."""
     found = json.loads(run("stats", "--db", database, "--days", 3650, "--json").stdout)
-    with TelemetryLogger(database) as telemetry:
+    with TelemetryLogger(database, retention_days=None) as telemetry:
         assert found == telemetry.get_statistics(days=3650)
     assert found["total_invocations"] == 6
 
@@ -102,7 +102,7 @@ def test_invocations_are_newest_first_and_limited(run: Run, database: Path) -> N
     """JSON has every column under the API's keys."""
     found = json.loads(run("invocations", "--db", database, "--limit", 3, "--json").stdout)
     assert [row["session_id"] for row in found] == ["session-0", "session-1", "session-2"]
-    with TelemetryLogger(database) as telemetry:
+    with TelemetryLogger(database, retention_days=None) as telemetry:
         assert found == telemetry.get_invocations(limit=3)
 
 

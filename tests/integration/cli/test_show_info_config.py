@@ -98,7 +98,7 @@ def test_info_tells_what_the_file_is_and_holds(run: Run, database: Path) -> None
 
 def test_info_beside_a_writer_counts_its_wal(run: Run, database: Path) -> None:
     """Without opening any of the three files but by SQLite."""
-    with TelemetryLogger(database) as telemetry:
+    with TelemetryLogger(database, retention_days=None) as telemetry:
         telemetry.log_invocation(InvocationRecord())
         found = json.loads(run("info", "--db", database, "--json").stdout)
         assert found["wal_bytes"] > 0

@@ -58,7 +58,7 @@ def _read(descriptor: int) -> bytes:
 @pytest.fixture
 def wide(database: Path) -> Path:
     """Beside the six calls, one with long names and one with wide ones."""
-    with TelemetryLogger(database) as telemetry:
+    with TelemetryLogger(database, retention_days=None) as telemetry:
         long = "an-agent-with-a-name-of-many-words"
         telemetry.log_invocation(
             InvocationRecord(

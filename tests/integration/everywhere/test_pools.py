@@ -96,7 +96,7 @@ async def test_a_copy_is_a_fresh_logger_of_the_same_settings(face: Any, make: Ca
     copied = make(original)
     assert type(copied) is face
     assert copied.settings == original.settings
-    assert copied._callables == {"on_drop": told}
+    assert copied._callables == {"on_drop": told, "redact": None}
     assert copied.stats().ledger.submitted == 0
     assert copied.log_invocation_nowait(InvocationRecord(agent_name="copy"))
     for logger in (original, copied, closed := make(original)):

@@ -370,7 +370,9 @@ async def test_purge_after_a_close_is_refused(db: Path) -> None:
 
 async def test_a_file_that_cannot_be_used_is_told_to_who_purges(db: Path) -> None:
     """At once, not after `commit_timeout`."""
-    db.write_bytes(b"these are notes, not a database; " * 64)
+    with sqlite3.connect(db) as notes:  # another application's: it is refused and left alone
+        notes.execute("CREATE TABLE notes (text TEXT)")
+    notes.close()
     telemetry = AsyncTelemetryLogger(db, commit_timeout=60)
     with pytest.raises(StoreError):
         await telemetry.purge(1)

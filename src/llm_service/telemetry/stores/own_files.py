@@ -107,6 +107,7 @@ class OwnConnection(sqlite3.Connection):
                 self.check()
         if not self._left:
             super().close()
+            self.files = None  # closed again, it has nothing to look at
 
 
 def leak(thing: object) -> None:
