@@ -16,6 +16,7 @@ from llm_service.telemetry.pipeline.ledger import DropReason
 from llm_service.telemetry.pipeline.stats import Stats
 from llm_service.telemetry.queries import Statistics
 from llm_service.telemetry.records import FIELDS
+from llm_service.telemetry.upkeep.findings import KINDS
 
 PACKAGE = Path(__file__).parents[2] / "src" / "llm_service" / "telemetry"
 MANUAL = (PACKAGE / "README.md").read_text("utf-8")
@@ -123,3 +124,24 @@ def test_every_table_of_the_schema_is_in_the_manual() -> None:
     """The tables section lists what schema.sql makes."""
     tables = set(re.findall(r"CREATE TABLE (\w+)", (PACKAGE / "schema.sql").read_text("utf-8")))
     assert tables == set(re.findall(r"`(\w+)`", section("Tables"))) - {"schema"}
+
+
+def test_the_doctor_section_has_exactly_the_findings_with_their_codes_and_remedies() -> None:
+    """A script can rely on the table: nothing is missing, invented or out of date."""
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (\d+) \| (.+) \|$", section("Doctor"), re.MULTILINE)
+    kinds = [(kind.name, kind.severity.value, str(kind.exit_code), kind.remedy) for kind in KINDS.values()]
+    assert rows == kinds
+
+
+@pytest.mark.parametrize(
+    ("title", "command"), [("Doctor", "doctor"), ("Backup", "backup"), ("Dead letters", "dead-letters")]
+)
+def test_every_option_of_a_command_that_looks_after_the_file_is_in_its_section(title: str, command: str) -> None:
+    """The common ones are where all commands are."""
+    found = cli.commands[command]
+    parts = list(found.commands.values()) if isinstance(found, click.Group) else [found]
+    options = {name for part in parts for option in part.params for name in option.opts if name.startswith("--")}
+    for name in options - {"--db", "--config", "--json"}:
+        assert name in section(title)
+    for part in parts:
+        assert str(part.name) in section(title)

@@ -1,0 +1,92 @@
+"""A private copy of a file that may be damaged, to be taken apart without touching the original."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from llm_service.errors import StoreError
+from llm_service.telemetry.upkeep.frames import overlay_of
+from llm_service.telemetry.upkeep.looking import look, open_read_only, side_file, status_of
+from llm_service.telemetry.upkeep.pages import PageFile
+
+__all__ = ["PrivateCopy", "private_copy"]
+
+_COPY: Final = "import shutil, sys; [shutil.copyfile(*pair) for pair in zip(sys.argv[1::2], sys.argv[2::2])]"
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateCopy:
+    """A copy, both ways to look at it.
+
+    Attributes:
+        pages: its pages.
+        connection: SQLite's view of it; None where it is no database any more.
+    """
+
+    pages: PageFile
+    connection: sqlite3.Connection | None
+
+
+@contextmanager
+def private_copy(source: Path, folder: Path) -> Generator[PrivateCopy]:
+    """Copy a database page by page as one snapshot, or, where SQLite refuses it, file by file with its WAL.
+
+    Args:
+        source: only read; by SQLite, or by a process of its own.
+        folder: where the copy lives while the block runs.
+
+    Raises:
+        StoreError: the source cannot be read at all.
+    """
+    with TemporaryDirectory(prefix=".salvage-", dir=folder) as room:
+        copy = Path(room) / "copy.db"
+        try:
+            look(source, lambda connection: _copy_pages(connection, copy))
+        except sqlite3.DatabaseError:
+            yield PrivateCopy(_copy_files(source, copy), None)
+            return
+        with closing(_open(copy)) as connection:
+            yield PrivateCopy(PageFile.of(copy), connection)
+
+
+def _copy_pages(connection: sqlite3.Connection, copy: Path) -> None:
+    # It lets SQLite read on where the file is shorter than its header says (pragma.html#pragma_writable_schema).
+    connection.execute("PRAGMA writable_schema = ON")
+    with closing(sqlite3.connect(copy, isolation_level=None)) as target:
+        target.execute("PRAGMA synchronous = OFF")
+        connection.backup(target)
+
+
+def _copy_files(source: Path, copy: Path) -> PageFile:
+    """In a process of its own: closing a descriptor of the database here would drop this process's locks on it."""
+    copied_wal = side_file(copy, "-wal.copy")  # a name that SQLite takes no notice of
+    pairs = [str(source), str(copy)]
+    if status_of(side_file(source, "-wal")) is not None:
+        pairs += [str(side_file(source, "-wal")), str(copied_wal)]
+    command = [sys.executable, "-I", "-c", _COPY, *pairs]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own interpreter
+    if done.returncode:
+        problem = (done.stderr.strip().splitlines() or ["unknown"])[-1]
+        raise StoreError(f"{source} cannot be read: {problem}; check its permissions", source)
+    return PageFile.of(copy, overlay_of(copied_wal) if copied_wal.exists() else None)
+
+
+def _open(copy: Path) -> sqlite3.Connection:
+    connection = open_read_only(copy, "mode=ro&immutable=1")
+    connection.text_factory = _text
+    connection.execute("PRAGMA writable_schema = ON")
+    return connection
+
+
+def _text(raw: bytes) -> str | bytes:
+    """A text, or its bytes where they are no UTF-8 any more."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw

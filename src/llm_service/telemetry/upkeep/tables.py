@@ -1,0 +1,101 @@
+"""What the rows of each table look like, so that what a damaged page gives can be told from what was written."""
+
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import isfinite
+from typing import Any, Final
+
+from llm_service.telemetry.fields import MAX_NAME_CHARS, STATUSES
+from llm_service.telemetry.stores import migrations
+
+__all__ = ["Table", "problem_of", "tables"]
+
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    "TEXT": (str,),
+    "INTEGER": (int,),
+    "REAL": (int, float),
+    "BLOB": (bytes,),
+}
+_TIMESTAMP: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}Z")
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
+_SHAPES: Final = {
+    ("invocations", "timestamp"): _TIMESTAMP,
+    ("dead_letters", "quarantined_at"): _TIMESTAMP,
+    ("daily_costs", "date"): _DAY,
+}
+_NEGATIVE: Final = frozenset({("daily_latency", "bucket")})
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of `schema.sql`.
+
+    Attributes:
+        name: the table.
+        columns: their names, in order.
+        types: their declared types.
+        required: which may not be NULL.
+        has_rowid: False for WITHOUT ROWID; else the first column is the rowid.
+        key: the primary key, in order.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    required: tuple[bool, ...]
+    has_rowid: bool
+    key: tuple[str, ...]
+
+
+@cache
+def tables() -> dict[str, Table]:
+    """The tables of `schema.sql`, in its order."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        for statement in migrations.schema_statements():
+            connection.execute(statement)
+        found: dict[str, Table] = {}
+        for name, sql in connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall():
+            rows = connection.execute("SELECT * FROM pragma_table_info(?)", (name,)).fetchall()
+            found[name] = Table(
+                name=name,
+                columns=tuple(row[1] for row in rows),
+                types=tuple(row[2] for row in rows),
+                required=tuple(bool(row[3]) for row in rows),
+                has_rowid="WITHOUT ROWID" not in sql,
+                key=tuple(row[1] for row in sorted(rows, key=lambda row: row[5]) if row[5]),
+            )
+        return found
+    finally:
+        connection.close()
+
+
+def problem_of(table: Table, values: Sequence[Any]) -> str | None:
+    """The first column whose value cannot have been written by us; None where the row is sound."""
+    for name, kind, required, value in zip(table.columns, table.types, table.required, values, strict=True):
+        if value is None:
+            if required:
+                return name
+        elif (
+            not isinstance(value, _TYPES.get(kind, (object,)))
+            or (isinstance(value, int | float) and not _is_possible(value, table.name, name))
+            or (isinstance(value, str) and not _is_shaped(value, table.name, name))
+        ):
+            return name
+    return None
+
+
+def _is_possible(value: float, table: str, column: str) -> bool:
+    return isfinite(value) and (value >= 0 or (table, column) in _NEGATIVE)
+
+
+def _is_shaped(value: str, table: str, column: str) -> bool:
+    shape = _SHAPES.get((table, column))
+    if shape is not None:
+        return shape.fullmatch(value) is not None
+    if (table, column) == ("invocations", "status"):
+        return value in STATUSES
+    return column != "invocation_id" or table != "invocations" or 0 < len(value) <= MAX_NAME_CHARS
