@@ -15,6 +15,7 @@ from llm_service.errors import (
 )
 from llm_service.telemetry.instrument import Invocation
 from llm_service.telemetry.logger import AsyncTelemetryLogger, TelemetryLogger
+from llm_service.telemetry.pipeline.events import Event, EventKind
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Ledger
 from llm_service.telemetry.pipeline.stats import Stats
 from llm_service.telemetry.queries import DailyCost, InvocationRow, Statistics
@@ -28,6 +29,8 @@ __all__ = [
     "DatabaseUnusableError",
     "DropReason",
     "DuplicateInvocationError",
+    "Event",
+    "EventKind",
     "FlushResult",
     "Invocation",
     "InvocationRecord",

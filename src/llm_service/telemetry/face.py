@@ -19,9 +19,9 @@ from llm_service.errors import (
 )
 from llm_service.telemetry.decorating import instrument
 from llm_service.telemetry.instrument import Invocation, ReadUsage
-from llm_service.telemetry.pipeline.alarm import OnDrop
 from llm_service.telemetry.pipeline.driving import Driver
 from llm_service.telemetry.pipeline.engine import Engine
+from llm_service.telemetry.pipeline.events import OnDrop, OnEvent
 from llm_service.telemetry.pipeline.ledger import DropReason, Outcome, Settlement
 from llm_service.telemetry.pipeline.stats import Stats
 from llm_service.telemetry.privacy import Redact
@@ -45,6 +45,7 @@ class Face:
         self,
         db_path: str | Path | None,
         on_drop: OnDrop | None,
+        on_event: OnEvent | None,
         options: SettingsOptions,
         start_driver: Callable[[Engine], Driver | None],
         redact: Redact | None = None,
@@ -52,8 +53,8 @@ class Face:
         if redact is not None and not callable(redact):
             raise SettingsError("redact", redact, "give a callable that takes a str and returns one, or None")
         self._settings = Settings.of(db_path, options)
-        self._callables = {"on_drop": on_drop, "redact": redact}
-        self._engine = Engine(self._settings, start_driver, on_drop, redact=redact)
+        self._callables = {"on_drop": on_drop, "on_event": on_event, "redact": redact}
+        self._engine = Engine(self._settings, start_driver, on_drop, on_event=on_event, redact=redact)
         self._offer = self._engine.queue.offer
         # At exit the engine has a hook of its own, which also works while the face is still referenced.
         weakref.finalize(self, self._engine.forgotten).atexit = False
@@ -64,6 +65,7 @@ class Face:
         config: "TelemetryConfig | str | Path | None" = None,
         *,
         on_drop: OnDrop | None = None,
+        on_event: OnEvent | None = None,
         redact: Redact | None = None,
     ) -> Self:
         """Make a logger from a `TelemetryConfig`, from a YAML file, or (None) from where `load_config` looks.
@@ -75,7 +77,7 @@ class Face:
         from llm_service.config.schemas import TelemetryConfig  # noqa: PLC0415
 
         settings = (config if isinstance(config, TelemetryConfig) else load_config(config)).to_settings()
-        return _made_of(cls, settings, {"on_drop": on_drop, "redact": redact})
+        return _made_of(cls, settings, {"on_drop": on_drop, "on_event": on_event, "redact": redact})
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled, copied or deep-copied: a fresh logger of the same settings, with no record and no connection.

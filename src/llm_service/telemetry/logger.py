@@ -13,8 +13,9 @@ from llm_service.errors import StoreError, UnsupportedLoopError
 from llm_service.telemetry.face import seconds_or_none
 from llm_service.telemetry.instrument import Invocation
 from llm_service.telemetry.keeping import AsyncKeeping, Keeping
-from llm_service.telemetry.pipeline.alarm import OnDrop
+from llm_service.telemetry.pipeline.announcer import PATIENCE
 from llm_service.telemetry.pipeline.closing import uninterrupted
+from llm_service.telemetry.pipeline.events import OnDrop, OnEvent
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Outcome, Settlement
 from llm_service.telemetry.pipeline.loop_writer import LoopWriter
 from llm_service.telemetry.pipeline.thread_writer import ThreadWriter
@@ -39,8 +40,10 @@ class AsyncTelemetryLogger(AsyncKeeping):
 
     Args:
         db_path: the SQLite file, created where missing; default `~/.llm-service/telemetry.db`.
-        on_drop: called with a `DropReason` and a number when records are lost, at most once a second for each reason,
-            from whichever thread lost them; what it raises is logged.
+        on_drop: called with a `DropReason` and a number when records are lost, at most once a second for each reason.
+        on_event: called with an `Event` for a loss and for whatever else goes wrong or comes right again, at most once
+            a second for each kind. Both are called in a thread that does nothing else, so they may block, log and
+            close; what they raise is logged.
         redact: called on the writer's thread with each free text, after secrets of known shape are out of it; what it
             returns is stored. Where it raises or returns no text, `[REDACTED:masker-error]` is stored and counted.
         **options: `enabled`, `privacy_level`, `retention_days`, `content_retention_days`, `flush_interval`,
@@ -56,10 +59,11 @@ class AsyncTelemetryLogger(AsyncKeeping):
         db_path: str | Path | None = None,
         *,
         on_drop: OnDrop | None = None,
+        on_event: OnEvent | None = None,
         redact: Redact | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        super().__init__(db_path, on_drop, options, LoopWriter.start, redact)
+        super().__init__(db_path, on_drop, on_event, options, LoopWriter.start, redact)
         self._calls = 0
 
     async def start(self) -> None:
@@ -199,6 +203,9 @@ class AsyncTelemetryLogger(AsyncKeeping):
         # What is left to the driver is to close the file, or to return from a disk that hangs.
         await asyncio.wait([retired.future], timeout=max(0.5, deadline - loop.time()))
         engine.finished()
+        told = LoopWaiter()
+        engine.announcer.when_told(told)
+        await asyncio.wait([told.future], timeout=PATIENCE)
         return engine.queue.withdraw(barrier)
 
 
@@ -209,7 +216,7 @@ class TelemetryLogger(Keeping):
 
     Args:
         db_path: the SQLite file, created with its tables here; default `~/.llm-service/telemetry.db`.
-        on_drop, redact: see `AsyncTelemetryLogger`.
+        on_drop, on_event, redact: see `AsyncTelemetryLogger`.
         **options: see `AsyncTelemetryLogger`.
 
     Raises:
@@ -222,10 +229,11 @@ class TelemetryLogger(Keeping):
         db_path: str | Path | None = None,
         *,
         on_drop: OnDrop | None = None,
+        on_event: OnEvent | None = None,
         redact: Redact | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        super().__init__(db_path, on_drop, options, ThreadWriter.start, redact)
+        super().__init__(db_path, on_drop, on_event, options, ThreadWriter.start, redact)
         if not self._engine.stores_nothing:
             try:
                 self._engine.open_inline(monotonic() + self._settings.commit_timeout)

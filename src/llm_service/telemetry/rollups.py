@@ -13,7 +13,17 @@ from typing import Final, NamedTuple
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.timestamps import microseconds_text
 
-__all__ = ["DailyKey", "DailyTotals", "Fold", "bucket_of", "fold", "nanos", "percentile", "representative"]
+__all__ = [
+    "DailyKey",
+    "DailyTotals",
+    "Fold",
+    "bucket_of",
+    "fold",
+    "nanos",
+    "percentile",
+    "power_of_two",
+    "representative",
+]
 
 _PER_DOUBLING: Final = 16
 _MICROSECONDS_PER_DAY: Final = 86_400_000_000
@@ -61,6 +71,11 @@ def bucket_of(latency_ms: float) -> int:
 def representative(bucket: int) -> float:
     """The latency in milliseconds that stands for a bucket: the geometric middle of its bounds."""
     return 0.0 if bucket <= _SHORTEST_BUCKET else 2.0 ** ((bucket - 0.5) / _PER_DOUBLING)
+
+
+def power_of_two(bucket: int) -> float:
+    """The least power of two, in milliseconds, that no latency of a bucket exceeds."""
+    return 2.0 ** -(-bucket // _PER_DOUBLING)
 
 
 def percentile(buckets: Mapping[int, int], share: float) -> float:

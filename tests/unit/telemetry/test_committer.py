@@ -1,5 +1,6 @@
 """One step of work: settled when committed, kept when not, and given up only for good reasons."""
 
+import errno
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ import pytest
 
 from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, NewerSchemaError
 from llm_service.telemetry.pipeline.committer import Committer, Step
+from llm_service.telemetry.pipeline.events import EventKind
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Ledger, Outcome
 from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.stats import stats_of
@@ -52,6 +54,14 @@ class Clock:
         """The time in seconds."""
         self.now += 0.003
         return self.now
+
+
+class Told(list[tuple[EventKind, int, str]]):
+    """What the committer told, with the number put into the message."""
+
+    def __call__(self, kind: EventKind, count: int, message: str, _error: BaseException | None) -> None:
+        """See `events.Tell`."""
+        self.append((kind, count, message.replace("{n}", str(count))))
 
 
 def make(*script: Exception | WriteResult, **options: Any) -> tuple[RecordQueue, FakeWriter, Committer]:
@@ -138,43 +148,71 @@ def test_duplicates_and_quarantined_records_are_counted_as_such() -> None:
     assert queue.ledger() == Ledger(submitted=4, written=2, duplicates=1, quarantined=1)
 
 
-def test_a_locked_file_keeps_the_batch_and_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_locked_file_keeps_the_batch_and_is_tried_again() -> None:
     """The same batch with the same number, after pauses that double; said once, and once when it is over."""
-    queue, writer, committer = make(*[locked() for _ in range(20)])
+    told = Told()
+    queue, writer, committer = make(*[locked() for _ in range(20)], tell=told)
     made = fill(queue, 3)
-    with caplog.at_level(logging.INFO, "llm_service.telemetry"):
-        steps = [committer.step(CONNECTION) for _ in range(20)]
-        assert [step.retry_in for step in steps[:4]] == pytest.approx([0.01, 0.02, 0.04, 0.08])
-        assert [at for at, step in enumerate(steps, 1) if step.reopen] == [8, 16]
-        assert not any(step.committed for step in steps)
-        assert queue.ledger() == Ledger(submitted=3, pending=3)
-        assert committer.commits.failures_in_a_row == committer.commits.retries == 20
-        assert committer.commits.last_error == "OperationalError SQLITE_BUSY: database is locked"
-        fill(queue, 2)
-        assert committer.step(CONNECTION) == Step(committed=3)
+    steps = [committer.step(CONNECTION) for _ in range(20)]
+    assert [step.retry_in for step in steps[:4]] == pytest.approx([0.01, 0.02, 0.04, 0.08])
+    assert [at for at, step in enumerate(steps, 1) if step.reopen] == [8, 16]
+    assert not any(step.committed for step in steps)
+    assert queue.ledger() == Ledger(submitted=3, pending=3)
+    assert committer.commits.failures_in_a_row == committer.commits.retries == 20
+    assert committer.commits.last_error == "OperationalError SQLITE_BUSY: database is locked"
+    fill(queue, 2)
+    assert committer.step(CONNECTION) == Step(committed=3)
     assert {call["batch_no"] for call in writer.calls} == {1}
     assert all(call["batch"] == made for call in writer.calls)
     assert committer.commits.failures_in_a_row == 0
-    messages = [record.getMessage() for record in caplog.records]
-    assert len(messages) == 2
-    assert "try 3, goes on" in messages[0]
-    assert "accepts records again after 20 failures" in messages[1]
+    assert told == [
+        (EventKind.STORE_FAILING, 3, f"{PATH} does not accept records (try 3, goes on): database is locked"),
+        (EventKind.STORE_RECOVERED, 20, f"{PATH} accepts records again after 20 failures"),
+    ]
+    assert committer.commits.last_error_at is not None
 
 
-def test_a_file_that_cannot_be_used_ends_the_trying(caplog: pytest.LogCaptureFixture) -> None:
+def test_two_failures_in_a_row_are_not_worth_a_word_and_each_64th_is() -> None:
+    """A lock is everyday life where several processes write; a file that stays locked is told of again."""
+    told = Told()
+    queue, _, committer = make(locked(), locked(), WriteResult(), *[locked() for _ in range(130)], tell=told)
+    fill(queue, 1)
+    for _ in range(3):
+        committer.step(CONNECTION)
+    assert told == []
+    fill(queue, 1)
+    for _ in range(130):
+        committer.step(CONNECTION)
+    assert [(kind, count) for kind, count, _ in told] == [
+        (EventKind.STORE_FAILING, 3), (EventKind.STORE_FAILING, 64), (EventKind.STORE_FAILING, 128),
+    ]  # fmt: skip
+
+
+def test_records_that_sqlite_refused_are_told() -> None:
+    """With their number; they are in the table of dead letters by then."""
+    told = Told()
+    queue, _, committer = make(WriteResult(quarantined=frozenset({0, 2})), tell=told)
+    fill(queue, 3)
+    committer.step(CONNECTION)
+    assert told == [(EventKind.QUARANTINED, 2, "2 records were refused by SQLite and put into dead_letters")]
+
+
+def test_a_file_that_cannot_be_used_ends_the_trying() -> None:
     """What waits is counted as lost, what comes is refused, waiters are told, and the reason is kept."""
     for error in (ForeignDatabaseError("somebody else's", PATH), NewerSchemaError("a newer release wrote it", PATH)):
-        queue, _, committer = make(error)
+        told = Told()
+        queue, _, committer = make(error, tell=told)
         queue.offer(InvocationRecord(), waiter := ThreadWaiter())
         fill(queue, 300)
-        with caplog.at_level(logging.ERROR, "llm_service.telemetry"):
-            assert committer.step(CONNECTION) == Step()
+        assert committer.step(CONNECTION) == Step()
         assert isinstance(committer.fatal, DatabaseUnusableError)
         assert error in {committer.fatal, committer.fatal.__cause__}
         assert waiter.outcome is DropReason.STORE_FAILED
         assert not queue.offer(InvocationRecord())
         assert queue.ledger() == Ledger(submitted=302, dropped={DropReason.STORE_FAILED: 302})
-        assert "301 records are lost" in caplog.text
+        assert told == [
+            (EventKind.STORE_UNUSABLE, 301, f"{PATH} cannot be used, 301 records are lost: {error}"),
+        ]
 
 
 def test_whatever_a_store_calls_unusable_becomes_a_store_error() -> None:
@@ -187,22 +225,25 @@ def test_whatever_a_store_calls_unusable_becomes_a_store_error() -> None:
     assert str(committer.fatal.__cause__) == "gone for good"
 
 
-def test_a_damaged_file_is_set_aside_when_a_second_connection_finds_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    """No record is given up; the way is made once for each file, and said and counted as often."""
+def test_a_damaged_file_is_set_aside_when_a_second_connection_finds_the_same() -> None:
+    """No record is given up; the way is made once for each file, and told and counted as often."""
+    told = Told()
     made: list[int] = []
 
     def make_way() -> Path:
         made.append(len(writer.calls))
         return PATH.with_name(f"telemetry.db.corrupt-{len(made)}")
 
-    queue, writer, committer = make(*[corrupt() for _ in range(9)], make_way=make_way)
+    queue, writer, committer = make(*[corrupt() for _ in range(9)], make_way=make_way, tell=told)
     fill(queue, 3)
-    with caplog.at_level(logging.ERROR, "llm_service.telemetry"):
-        steps = [committer.step(CONNECTION) for _ in range(9)]
+    steps = [committer.step(CONNECTION) for _ in range(9)]
     assert all(step.reopen and step.retry_in is not None for step in steps)
     assert made == [2, 4, 8]
     assert committer.commits.files_set_aside == 3
-    assert [record.getMessage().count("it is kept as telemetry.db.corrupt-") for record in caplog.records] == [1, 1, 1]
+    message = f"{PATH} cannot be used any more (file is not a database); it is kept as %s, and a new file takes over"
+    assert [event for event in told if event[0] is EventKind.FILE_SET_ASIDE] == [
+        (EventKind.FILE_SET_ASIDE, 1, message % f"telemetry.db.corrupt-{number}") for number in (1, 2, 3)
+    ]
     assert committer.step(CONNECTION) == Step(committed=3)
     assert queue.ledger() == Ledger(submitted=3, written=3)
 
@@ -222,15 +263,26 @@ def test_a_folder_that_does_not_let_a_file_be_moved_costs_no_record(caplog: pyte
     assert committer.step(CONNECTION) == Step(committed=3)
 
 
-def test_a_bug_of_the_writer_costs_one_batch_and_not_the_writer(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_that_has_gone_is_told_of_though_nothing_was_moved() -> None:
+    """Its records are lost with it, so the user must hear of it; the count of files moved stays true."""
+    told = Told()
+    queue, _, committer = make(OSError(errno.ESTALE, "deleted"), tell=told)
+    fill(queue, 1)
+    assert committer.step(CONNECTION).reopen
+    ((kind, count, message),) = told
+    assert (kind, count) == (EventKind.FILE_SET_ASIDE, 0)
+    assert "nothing of it is left there, and a new file takes over" in message
+    assert committer.commits.files_set_aside == 0
+
+
+def test_a_bug_of_the_writer_costs_one_batch_and_not_the_writer() -> None:
     """After five tries with the same bug the batch is counted as lost, and the next one is written."""
-    queue, _, committer = make(*[KeyError("a bug") for _ in range(5)])
+    told = Told()
+    queue, _, committer = make(*[KeyError("a bug") for _ in range(5)], tell=told)
     fill(queue, 257)
-    with caplog.at_level(logging.ERROR, "llm_service.telemetry"):
-        steps = [committer.step(CONNECTION) for _ in range(5)]
+    steps = [committer.step(CONNECTION) for _ in range(5)]
     assert [step.retry_in is None for step in steps] == [False] * 4 + [True]
-    assert "256 records are lost to an error of the writer" in caplog.text
-    assert "KeyError" in caplog.text
+    assert told[-1] == (EventKind.WRITER_FAILED, 256, "256 records are lost to an error of the writer")
     assert committer.step(CONNECTION) == Step(committed=1)
     assert queue.ledger() == Ledger(submitted=257, written=1, dropped={DropReason.STORE_FAILED: 256})
 
@@ -295,7 +347,14 @@ def test_stats_say_what_the_committer_saw() -> None:
     fill(queue, 2)
     committer.step(CONNECTION)
     stats = stats_of(
-        queue, committer.commits, bad_values=3, purged=4, purge_error="full", closed=False, writer_alive=True
+        queue,
+        committer.commits,
+        wal_bytes=4096,
+        bad_values=3,
+        purged=4,
+        purge_error="full",
+        closed=False,
+        writer_alive=True,
     )
     assert stats.ledger == Ledger(submitted=3, written=1, pending=2)
     assert (stats.queue_records, stats.queue_bytes) == (2, queue.backlog().bytes)
@@ -304,6 +363,8 @@ def test_stats_say_what_the_committer_saw() -> None:
     assert "SQLITE_BUSY" in stats.last_error
     assert stats.commit_ms_p50 == pytest.approx(3.0, rel=0.022)
     assert stats.commit_ms_p99 == stats.commit_ms_p50
+    assert stats.commit_ms_histogram == {4.0: 1}
+    assert stats.wal_bytes == 4096
     assert (stats.bad_values, stats.closed, stats.writer_alive) == (3, False, True)
     assert (stats.purged, stats.purge_error) == (4, "full")
     assert stats.oldest_age > 0

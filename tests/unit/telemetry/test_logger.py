@@ -237,6 +237,7 @@ async def test_use_after_close_is_counted_and_warned_about_once(
             pass
         with pytest.raises(RecordDroppedError, match="closed") as caught:
             await result_of(logger.log_invocation(InvocationRecord(), durable=True))
+        logger._engine.announcer.finish(10.0)
     assert caught.value.reason == "closed"
     assert len(caplog.records) == 1
     assert logger.stats().ledger.dropped == {DropReason.CLOSED: 3}
@@ -252,7 +253,7 @@ async def test_an_everyday_await_after_close_returns_false(db: Path) -> None:
 
 
 async def test_a_full_queue_is_told_by_nowait_and_by_on_drop(db: Path) -> None:
-    """False, counted by reason, and the callback hears of the first at once; what it raises is only logged."""
+    """False, counted by reason; the callback hears of the first, at the close of the rest; what it raises is logged."""
     heard: list[tuple[DropReason, int]] = []
 
     def on_drop(reason: DropReason, count: int) -> None:
@@ -262,9 +263,11 @@ async def test_a_full_queue_is_told_by_nowait_and_by_on_drop(db: Path) -> None:
     telemetry = AsyncTelemetryLogger(db, queue_max_records=2, on_drop=on_drop)
     accepted = [telemetry.log_invocation_nowait(InvocationRecord()) for _ in range(5)]
     assert accepted == [True, True, False, False, False]
+    telemetry._engine.announcer.finish(10.0)
     assert heard == [(DropReason.QUEUE_FULL, 1)]
     assert telemetry.stats().ledger.dropped == {DropReason.QUEUE_FULL: 3}
     await telemetry.aclose()
+    assert heard == [(DropReason.QUEUE_FULL, 1), (DropReason.QUEUE_FULL, 2)]
     assert len(rows(db)) == 2
 
 
@@ -695,9 +698,9 @@ async def test_the_sync_face_drops_after_block_timeout(db: Path) -> None:
 
 async def test_an_idle_logger_truncates_its_wal(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Soon after the last commit; the copy of the data is in the file itself."""
-    from llm_service.telemetry.pipeline import engine
+    from llm_service.telemetry.pipeline import wal_watch
 
-    monkeypatch.setattr(engine, "_TIDY_AFTER", 0.01)
+    monkeypatch.setattr(wal_watch, "TIDY_AFTER", 0.01)
     wal = db.with_name(f"{db.name}-wal")
 
     def wait_for_truncation(logger: Any) -> None:

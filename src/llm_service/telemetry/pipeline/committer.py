@@ -8,14 +8,16 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
 from llm_service.errors import DatabaseUnusableError
-from llm_service.redaction import clean, traceback_text
+from llm_service.redaction import clean
 from llm_service.telemetry.pipeline import policy
 from llm_service.telemetry.pipeline.entries import Batch
+from llm_service.telemetry.pipeline.events import EventKind, Tell
 from llm_service.telemetry.pipeline.ledger import DropReason
 from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.rollups import bucket_of
@@ -54,6 +56,7 @@ class Commits:
     retries: int
     failures_in_a_row: int
     last_error: str | None
+    last_error_at: datetime | None
     files_set_aside: int
     buckets: Counter[int]
     redactions: Counter[str]
@@ -66,8 +69,9 @@ class Committer:
         queue: where records wait.
         writer: the store's side.
         path: the database, for messages.
-        after_commit: called with the connection once a batch is settled (checkpoints); its errors are logged.
+        after_commit: called with the connection once a batch is settled (checkpoints); its errors are noted and logged.
         make_way: puts a file that cannot be used any more out of the way, and says what it is called now.
+        tell: told what a user may want to know.
         clock: seconds, monotonic.
 
     Attributes:
@@ -82,6 +86,7 @@ class Committer:
         path: Path,
         after_commit: Callable[[Any], None] = lambda _connection: None,
         make_way: Callable[[], Path | None] = lambda: None,
+        tell: Tell = lambda _kind, _count, _message, _error: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._queue = queue
@@ -89,8 +94,9 @@ class Committer:
         self._path = path
         self._after_commit = after_commit
         self._make_way = make_way
+        self._tell = tell
         self._clock = clock
-        self.commits = Commits(0, 0, 0, None, 0, Counter(), Counter())
+        self.commits = Commits(0, 0, 0, None, None, 0, Counter(), Counter())
         self.fatal: Exception | None = None
         self._damaged = 0  # how often in a row the file could not be read
         self._bugs = (0, 0)  # a batch's number, and how often it failed by nobody's fault but the writer's
@@ -115,7 +121,11 @@ class Committer:
         self._queue.settle(batch, result)
         commits = self.commits
         if commits.failures_in_a_row > _QUIET_TRIES:
-            _LOG.info("telemetry: %s accepts records again after %d failures", self._path, commits.failures_in_a_row)
+            message = f"{self._path} accepts records again after {{n}} failures"
+            self._tell(EventKind.STORE_RECOVERED, commits.failures_in_a_row, message, None)
+        if result.quarantined:
+            message = "{n} records were refused by SQLite and put into dead_letters"
+            self._tell(EventKind.QUARANTINED, len(result.quarantined), message, None)
         commits.failures_in_a_row = self._damaged = 0
         commits.transactions += 1
         if result.redactions:
@@ -132,7 +142,7 @@ class Committer:
         said = self.commits.last_error
         self._note(error)
         if self.commits.last_error != said:
-            _LOG.warning("telemetry: the WAL of %s cannot be copied back (goes on): %s", self._path, error)
+            _LOG.warning("telemetry: the WAL of %s cannot be copied back (goes on): %s", self._path, clean(str(error)))
 
     def failed(self, error: Exception, batch: Batch | None = None) -> Step:
         """Note that a commit, or opening the file, failed, and say when to try again."""
@@ -145,7 +155,8 @@ class Committer:
             self.fatal = self._as_store_error(error)
             self._queue.refuse(DropReason.STORE_FAILED)
             lost = self._queue.abandon(DropReason.STORE_FAILED, in_flight=True)
-            _LOG.error("telemetry: %s cannot be used, %d records are lost: %s", self._path, lost, clean(str(error)))
+            message = f"{self._path} cannot be used, {{n}} records are lost: {error}"
+            self._tell(EventKind.STORE_UNUSABLE, lost, message, error)
             return Step()
         is_bug = batch is not None and not isinstance(error, OSError) and not hasattr(error, "sqlite_errorcode")
         if batch is not None and is_bug:
@@ -153,14 +164,14 @@ class Committer:
             self._bugs = (batch.number, tries)
             if tries >= _TRIES_OF_A_BUG:
                 lost = self._queue.abandon_in_flight(DropReason.STORE_FAILED)
-                _LOG.error("telemetry: %d records are lost to an error of the writer: %s", lost, traceback_text(error))
+                message = "{n} records are lost to an error of the writer"
+                self._tell(EventKind.WRITER_FAILED, lost, message, error)
                 return Step(committed=lost)
             failures = tries
         fault = self.give_way(error)
         if failures == _QUIET_TRIES + 1 or failures % 64 == 0:
-            _LOG.warning(
-                "telemetry: %s does not accept records (try %d, goes on): %s", self._path, failures, clean(str(error))
-            )
+            message = f"{self._path} does not accept records (try {{n}}, goes on): {error}"
+            self._tell(EventKind.STORE_FAILING, failures, message, error)
         reopen = fault is not Fault.TRANSIENT or failures % _TRIES_OF_A_CONNECTION == 0
         return Step(retry_in=policy.retry_delay(failures), reopen=reopen)
 
@@ -182,12 +193,9 @@ class Committer:
                 return fault
             if kept is not None:
                 self.commits.files_set_aside += 1
-            _LOG.error(
-                "telemetry: %s cannot be used any more (%s); %s, and a new file takes over",
-                self._path,
-                clean(str(error)),
-                "nothing of it is left there" if kept is None else f"it is kept as {kept.name}",
-            )
+            where = "nothing of it is left there" if kept is None else f"it is kept as {kept.name}"
+            message = f"{self._path} cannot be used any more ({error}); {where}, and a new file takes over"
+            self._tell(EventKind.FILE_SET_ASIDE, 0 if kept is None else 1, message, error)
         return fault
 
     def _as_store_error(self, error: Exception) -> DatabaseUnusableError:
@@ -203,4 +211,5 @@ class Committer:
 
     def _note(self, error: Exception) -> None:
         name = getattr(error, "sqlite_errorname", None)
+        self.commits.last_error_at = datetime.now(UTC)
         self.commits.last_error = clean(f"{type(error).__name__}{f' {name}' if name else ''}: {error}")[:500]

@@ -7,7 +7,6 @@ the sync face commits and how the interpreter's exit drains.
 
 import asyncio
 import atexit
-import logging
 import sys
 import threading
 import warnings
@@ -22,28 +21,25 @@ from weakref import WeakSet
 from llm_service.config.settings import Settings
 from llm_service.errors import DatabaseUnusableError
 from llm_service.telemetry.pipeline import forks
-from llm_service.telemetry.pipeline.alarm import DropAlarm, OnDrop
+from llm_service.telemetry.pipeline.announcer import Announcer
 from llm_service.telemetry.pipeline.committer import Committer, Step
 from llm_service.telemetry.pipeline.driving import Action, Do, Driver, next_action
 from llm_service.telemetry.pipeline.entries import Barrier
+from llm_service.telemetry.pipeline.events import EventKind, OnDrop, OnEvent
 from llm_service.telemetry.pipeline.inline import InlineWriter
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult
 from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.retention import Retention
 from llm_service.telemetry.pipeline.stats import Stats, stats_of
 from llm_service.telemetry.pipeline.waiters import ThreadWaiter, Waiter
+from llm_service.telemetry.pipeline.wal_watch import WalWatch
 from llm_service.telemetry.privacy import Redact, Redactor
 from llm_service.telemetry.stores.base import BatchWriter
 from llm_service.telemetry.stores.guarded import GuardedWriter
-from llm_service.telemetry.stores.housekeeping import tidy_wal, trim_wal
 from llm_service.telemetry.stores.opening import Opener
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
 __all__ = ["Engine"]
-
-_LOG: Final = logging.getLogger("llm_service.telemetry")
-_TIDY_AFTER: Final = 2.0
-"""Seconds of idleness after which the WAL is truncated; tried again as often while a foreign reader is in the way."""
 
 _FORK_WAITS: Final = 2.0
 """Seconds a fork waits for a commit under way. Longer than SQLite waits for a lock."""
@@ -56,6 +52,7 @@ class Engine:
         settings: how it behaves.
         start_driver: starts a driver for the calling thread, or returns None where none can live there.
         on_drop: the user's callback for lost records.
+        on_event: the user's callback for all that happens.
         make_writer: builds the store's side from a writer id and the settings.
         redact: the user's callable for what the patterns do not know; see `privacy`.
     """
@@ -67,18 +64,19 @@ class Engine:
         on_drop: OnDrop | None = None,
         make_writer: Callable[[str, Settings], BatchWriter] | None = None,
         redact: Redact | None = None,
+        on_event: OnEvent | None = None,
     ) -> None:
         self.settings = settings
         self._start_driver = start_driver
         self.redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content, redact=redact)
         self._make_writer = make_writer or self._sqlite_writer
-        self._alarm = DropAlarm(on_drop)
+        self.announcer = Announcer(on_event, on_drop)
         self.queue = RecordQueue(
             max_records=settings.queue_max_records,
             max_bytes=settings.queue_max_bytes,
             overflow=settings.overflow,
             on_wake=self._wake,
-            on_drop=self._alarm,
+            on_drop=self.announcer.dropped,
         )
         self.stores_nothing = not settings.enabled or settings.privacy_level == "none"
         if not settings.enabled:
@@ -99,7 +97,7 @@ class Engine:
         self._resting: list[Driver] = []  # superseded; each ends when its loop goes on
         self._exit_hooked = False
         self._give_up = False
-        self._tidy_at: float | None = None
+        self._wal = WalWatch(self.settings.db_path, self.announcer.tell)
         self.driven = False
         self._bad_values: Counter[str] = Counter()
         self._retirement: list[Waiter] = []
@@ -112,6 +110,7 @@ class Engine:
             self.settings.db_path,
             self._after_commit,
             self._opener.make_way,
+            self.announcer.tell,
         )
         self.retention = Retention(self.settings, writer_id, looks=not self.stores_nothing)
         self.inline = InlineWriter(self)
@@ -122,10 +121,9 @@ class Engine:
         """What a driver does now."""
         if self._give_up:
             return Action(Do.FINISH)
-        idle_for = None if self._tidy_at is None else self._tidy_at - monotonic()
         purge_in = self.retention.due_in() if self.committer.fatal is None else None
         return next_action(
-            self.queue.backlog(), self.settings, closing=self.closing, tidy_in=idle_for, purge_in=purge_in
+            self.queue.backlog(), self.settings, closing=self.closing, tidy_in=self._wal.tidy_in, purge_in=purge_in
         )
 
     def open_connection(self) -> Any:
@@ -141,21 +139,20 @@ class Engine:
 
     def tidy(self, connection: Any) -> None:
         """Truncate the WAL in an idle moment; where a reader is in the way, try again later. As for `step`."""
-        self._tidy_at = monotonic() + _TIDY_AFTER
         try:
-            if tidy_wal(connection):
-                self._tidy_at = None
+            self._wal.tidy(connection)
         except Exception as error:  # noqa: BLE001 - the records are safe in the WAL; it is tried again
             self.committer.housekeeping_failed(error)
 
     def retain(self, connection: Any) -> None:
         """Give retention a turn. As for `step`."""
         if self.retention.turn(connection):
-            self._tidy_at = monotonic() + _TIDY_AFTER
+            self._wal.written()
 
     def _after_commit(self, connection: Any) -> None:
-        self._tidy_at = monotonic() + _TIDY_AFTER
-        trim_wal(connection, self.settings.db_path)
+        self._wal.after_commit(connection)
+        if self._wal.is_long and not self.closing:
+            self.ensure_driver()  # callers that commit by themselves may not come again to truncate it
 
     # Drivers come and go
 
@@ -243,8 +240,8 @@ class Engine:
             return
         try:
             started = self.ensure_driver()
-        except Exception:  # noqa: BLE001 - logged with its traceback; the next record tries again
-            _LOG.exception("telemetry: the writer could not be started")
+        except Exception as error:  # noqa: BLE001 - told with its traceback; the next record tries again
+            self.announcer.tell(EventKind.WRITER_FAILED, 0, "the writer could not be started", error)
             started = False
         if not started:
             self.queue.rearm()
@@ -279,6 +276,7 @@ class Engine:
             driver.join(max(0.5, min(deadline - monotonic(), 86_400.0)))
         self.inline.close()
         self.finished()
+        self.announcer.finish()
         return self.queue.withdraw(barrier)
 
     def begin_close(self, waiter: Waiter | None = None) -> Barrier:
@@ -311,10 +309,20 @@ class Engine:
     def finished(self) -> None:
         """Everything is settled and let go of."""
         self._finish_giving_up()
-        self.closed = True
+        if not self.closed:
+            self.closed = True
+            self._say_what_was_lost()
         if self._exit_hooked:
             self._exit_hooked = False
             atexit.unregister(self._at_exit)
+
+    def _say_what_was_lost(self) -> None:
+        if self._give_up:
+            ledger = self.queue.ledger()
+            lost = ledger.pending + ledger.dropped.get(DropReason.SHUTDOWN, 0)
+            message = f"{{n}} records could not be written to {self.settings.db_path} before the end"
+            self.announcer.tell(EventKind.CLOSED_WITH_LOSS, lost, message)
+        self.announcer.last_words()
 
     def stats(self) -> Stats:
         """The engine's state, from memory alone."""
@@ -323,6 +331,7 @@ class Engine:
         return stats_of(
             self.queue,
             self.committer.commits,
+            wal_bytes=self._wal.bytes,
             bad_values=self._bad_values.total(),
             purged=self.retention.purged,
             purge_error=self.retention.last_error,
@@ -374,9 +383,9 @@ class Engine:
         self.begin_close()
         if left:
             self.give_up()
-            _LOG.error("telemetry: %d records could not be written before the process ended", left)
         self.inline.close()
         self.finished()
+        self.announcer.finish()
         if forgotten:
             self._warn_forgotten()
 
@@ -409,7 +418,7 @@ class Engine:
         forks.leak((self._driver, *self._resting))
         self.inline.leak()
         self.queue.reset()
-        self._alarm.reset()
+        self.announcer.reset()
         self._begin()
         if not ready and not self.stores_nothing:
             # A commit hung, so its connection came along: a second one here would take no locks.

@@ -332,6 +332,11 @@ class RecordQueue:
         with self._lock:
             return Backlog(self._held, self._bytes, self._oldest_age(), self._is_urgent())
 
+    def look(self) -> tuple[Ledger, Backlog]:
+        """Counts and backlog of one moment."""
+        with self._lock:
+            return self.ledger(), self.backlog()
+
     def ledger(self) -> Ledger:
         """The exact counts of this moment."""
         with self._lock:

@@ -13,6 +13,7 @@ from time import monotonic, time_ns
 from typing import Any, Final
 
 from llm_service.config.settings import Settings
+from llm_service.redaction import clean
 from llm_service.telemetry.pipeline.policy import retry_delay
 from llm_service.telemetry.pipeline.waiters import Waiter
 from llm_service.telemetry.stores.faults import is_locked
@@ -209,8 +210,8 @@ class Retention:
             self._purge, self._due_at = None, self._clock() + _AFTER_A_FAULT
         if not is_locked(error):
             if self.last_error is None:
-                _LOG.warning("telemetry: retention does not get on (tried again later): %s", error)
-            self.last_error = f"{type(error).__name__}: {error}"[:500]
+                _LOG.warning("telemetry: retention does not get on (tried again later): %s", clean(str(error)))
+            self.last_error = clean(f"{type(error).__name__}: {error}")[:500]
 
     def _tell(self, belief: Belief) -> None:
         if belief.doubted and not self._doubting:

@@ -1,11 +1,12 @@
 """What a logger says of itself, from memory alone: no file is read, and any thread may ask at any moment."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from llm_service.telemetry.pipeline.committer import Commits
 from llm_service.telemetry.pipeline.ledger import Ledger
 from llm_service.telemetry.pipeline.queue import RecordQueue
-from llm_service.telemetry.rollups import percentile
+from llm_service.telemetry.rollups import percentile, power_of_two
 
 __all__ = ["Stats", "stats_of"]
 
@@ -23,8 +24,12 @@ class Stats:
         retries: failed tries to open the file or to commit.
         failing: whether the latest try failed.
         last_error: what the latest failure said, or None.
+        last_error_at: when that was, aware, UTC; None where nothing has failed.
         files_set_aside: files that could not be used any more and were moved out of the way, beside the database.
         commit_ms_p50, commit_ms_p99: how long commits took in milliseconds, within 2.2 %; 0.0 before the first.
+        commit_ms_histogram: how many commits took at most so many milliseconds and more than the bound before it: a
+            bound (a power of two) -> a number; only bounds that occurred, ascending.
+        wal_bytes: how long the WAL was after the latest commit, 0 once truncated; see the event `wal_growing`.
         bad_values: values that `invocation()` left out because no record can hold them.
         purged: records that this logger has deleted because they were too old.
         purge_error: what the latest fault of retention said, or None; it is tried again.
@@ -42,9 +47,12 @@ class Stats:
     retries: int
     failing: bool
     last_error: str | None
+    last_error_at: datetime | None
     files_set_aside: int
     commit_ms_p50: float
     commit_ms_p99: float
+    commit_ms_histogram: dict[float, int]
+    wal_bytes: int
     bad_values: int
     purged: int
     purge_error: str | None
@@ -57,17 +65,18 @@ def stats_of(
     queue: RecordQueue,
     commits: Commits,
     *,
+    wal_bytes: int,
     bad_values: int,
     purged: int,
     purge_error: str | None,
     closed: bool,
     writer_alive: bool,
 ) -> Stats:
-    """Gather the parts."""
-    backlog = queue.backlog()
+    """Gather the parts. Ledger and queue are of one moment; the numbers of commits are each true by themselves."""
+    ledger, backlog = queue.look()
     buckets = dict(commits.buckets)
     return Stats(
-        ledger=queue.ledger(),
+        ledger=ledger,
         queue_records=backlog.records,
         queue_bytes=backlog.bytes,
         oldest_age=backlog.oldest_age,
@@ -75,9 +84,12 @@ def stats_of(
         retries=commits.retries,
         failing=commits.failures_in_a_row > 0,
         last_error=commits.last_error,
+        last_error_at=commits.last_error_at,
         files_set_aside=commits.files_set_aside,
         commit_ms_p50=percentile(buckets, 0.50),
         commit_ms_p99=percentile(buckets, 0.99),
+        commit_ms_histogram=_histogram(buckets),
+        wal_bytes=wal_bytes,
         bad_values=bad_values,
         purged=purged,
         purge_error=purge_error,
@@ -85,3 +97,12 @@ def stats_of(
         closed=closed,
         redactions=dict(commits.redactions),
     )
+
+
+def _histogram(buckets: dict[int, int]) -> dict[float, int]:
+    """The counted buckets of `rollups`, 16 to a doubling, added up to one for each power of two: exact."""
+    counts: dict[float, int] = {}
+    for bucket in sorted(buckets):
+        bound = power_of_two(bucket)
+        counts[bound] = counts.get(bound, 0) + buckets[bucket]
+    return counts

@@ -7,20 +7,28 @@ from typing import Final
 from llm_service.telemetry.stores import faults
 from llm_service.telemetry.stores.opening import BUSY_TIMEOUT_MS
 
-__all__ = ["WAL_BYTES", "tidy_wal", "trim_wal"]
+__all__ = ["WAL_ALARM_BYTES", "WAL_BYTES", "tidy_wal", "trim_wal"]
 
 WAL_BYTES: Final = 8 * 1024 * 1024
 """From this size on, the WAL is copied back into the database after a commit; half of it costs a fifth of the rate."""
 
+WAL_ALARM_BYTES: Final = 8 * WAL_BYTES
+"""From this size on, a reader that keeps the WAL from being started anew is worth a warning."""
 
-def trim_wal(connection: sqlite3.Connection, path: Path) -> None:
-    """After a commit: copy a long WAL back, so that the next commit begins it anew. Blocks nobody."""
+
+def trim_wal(connection: sqlite3.Connection, path: Path) -> int:
+    """After a commit: copy a long WAL back, so that the next commit begins it anew. Blocks nobody.
+
+    Returns:
+        How many bytes the WAL has.
+    """
     try:
         size = path.with_name(f"{path.name}-wal").lstat().st_size
     except FileNotFoundError:
-        return
+        return 0
     if size >= WAL_BYTES:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return size
 
 
 def tidy_wal(connection: sqlite3.Connection) -> bool:
