@@ -6,6 +6,7 @@ TelemetryError
 ├── RecordError (ValueError)                   a field of a record cannot be stored
 ├── QueryError (ValueError)                    a query's argument cannot be used
 ├── UnsupportedLoopError (RuntimeError)        the caller does not run on asyncio
+├── SignalError (RuntimeError)                 a signal handler cannot be installed here
 └── StoreError                                 a promised commit, or a file, could not be had
     ├── CommitTimeoutError (TimeoutError)      not committed in time; the record stays queued
     ├── RecordDroppedError                     the record was dropped, and why
@@ -36,6 +37,7 @@ __all__ = [
     "RecordQuarantinedError",
     "SQLiteTooOldError",
     "SettingsError",
+    "SignalError",
     "StoreError",
     "TelemetryError",
     "UnsupportedLoopError",
@@ -117,6 +119,10 @@ class QueryError(_FieldError):
 
 class UnsupportedLoopError(TelemetryError, RuntimeError):
     """The async face was used outside asyncio (for example under trio)."""
+
+
+class SignalError(TelemetryError, RuntimeError):
+    """A signal handler cannot be installed here."""
 
 
 class StoreError(TelemetryError):

@@ -123,6 +123,20 @@ class Face:
         """Count a value that was left out; True the first time for this field."""
         return self._engine.count_bad_value(field)
 
+    def flush_on_sigterm(self) -> None:
+        """From now on SIGTERM writes what was accepted, within `close_timeout`, and then does what it would have done.
+
+        Call it in the main thread, after the program (or its server) has installed its own handlers: a Python handler
+        is called once the records are on disk; by default the process dies of the signal, with the exit code as
+        without us, and takes no more records meanwhile. Where SIGTERM is ignored it stays so. A close puts back what
+        was there, if nobody has replaced it since. asyncio runs the callback of `loop.add_signal_handler` by itself,
+        at once. The handler never waits: a helper thread writes while the program goes on.
+
+        Raises:
+            SignalError: not the main thread, or the present handler was not installed from Python.
+        """
+        self._engine.ending.flush_on_sigterm()
+
     def stats(self) -> Stats:
         """The exact ledger and the state of queue and writer, from memory alone; from any thread."""
         return self._engine.stats()

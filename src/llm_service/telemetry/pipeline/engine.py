@@ -6,10 +6,7 @@ the sync face commits and how the interpreter's exit drains.
 """
 
 import asyncio
-import atexit
-import sys
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +21,7 @@ from llm_service.telemetry.pipeline import forks
 from llm_service.telemetry.pipeline.announcer import Announcer
 from llm_service.telemetry.pipeline.committer import Committer, Step
 from llm_service.telemetry.pipeline.driving import Action, Do, Driver, next_action
+from llm_service.telemetry.pipeline.ending import Ending
 from llm_service.telemetry.pipeline.entries import Barrier
 from llm_service.telemetry.pipeline.events import EventKind, OnDrop, OnEvent
 from llm_service.telemetry.pipeline.inline import InlineWriter
@@ -85,6 +83,7 @@ class Engine:
             self.queue.refuse(DropReason.PRIVACY)
         self.closing = False
         self.closed = False
+        self.ending = Ending(self)
         self._begin()
         forks.watch(self)
 
@@ -95,7 +94,6 @@ class Engine:
         self._driver_lock = threading.RLock()
         self._driver: Driver | None = None
         self._resting: list[Driver] = []  # superseded; each ends when its loop goes on
-        self._exit_hooked = False
         self._give_up = False
         self._wal = WalWatch(self.settings.db_path, self.announcer.tell)
         self.driven = False
@@ -174,7 +172,7 @@ class Engine:
                     driver.discard()
             if self.stores_nothing or self.closed:
                 return False
-            self._hook_exit()
+            self.ending.hook_exit()
             self._driver = self._start_driver(self)
             self.driven = self.driven or (drives and self._driver is not None)
             return self._driver is not None
@@ -259,10 +257,17 @@ class Engine:
 
     # Ends
 
+    def stop_driver(self, timeout: float) -> None:
+        """Have the driver let go of the file, and its thread end, within `timeout` seconds."""
+        driver = self._driver
+        if driver is not None:
+            driver.discard()
+            driver.join(timeout)
+
     def open_inline(self, deadline: float) -> None:
         """Open the file for commits in the callers' own threads; see `InlineWriter.open`."""
         self.inline.open(deadline)
-        self._hook_exit()
+        self.ending.hook_exit()
 
     def close_inline(self, deadline: float) -> FlushResult:
         """Close from the calling thread, which commits what waits until `deadline` (monotonic seconds)."""
@@ -311,12 +316,11 @@ class Engine:
         self._finish_giving_up()
         if not self.closed:
             self.closed = True
-            self._say_what_was_lost()
-        if self._exit_hooked:
-            self._exit_hooked = False
-            atexit.unregister(self._at_exit)
+            self.say_what_was_lost()
+        self.ending.over()
 
-    def _say_what_was_lost(self) -> None:
+    def say_what_was_lost(self) -> None:
+        """Tell how much a close cost, and what the rate of telling had kept back."""
         if self._give_up:
             ledger = self.queue.ledger()
             lost = ledger.pending + ledger.dropped.get(DropReason.SHUTDOWN, 0)
@@ -350,52 +354,7 @@ class Engine:
             self.inline.close()
             self.finished()
         if busy:
-            self._warn_forgotten()
-
-    def _hook_exit(self) -> None:
-        if self._exit_hooked:
-            return
-        self._exit_hooked = True
-        with suppress(RuntimeError):  # already shutting down: then nothing can be hooked
-            atexit.register(self._at_exit)
-        processes = sys.modules.get("multiprocessing.process")
-        if processes is not None and processes.parent_process() is not None:
-            # A forked worker of multiprocessing ends without atexit; its own finalizers do run.
-            from multiprocessing.util import Finalize  # noqa: PLC0415 - loaded already, or not needed
-
-            Finalize(None, self._at_exit, exitpriority=100)
-
-    def _at_exit(self) -> None:
-        """The last drain: plain sqlite3 in this thread, since no thread may be started any more."""
-        if self.closed:
-            return
-        forgotten = not self.closing and (self.driven or not self.queue.empty())
-        self.closing = True
-        deadline = monotonic() + self.settings.close_timeout
-        driver = self._driver
-        if driver is not None:
-            driver.discard()
-            driver.join(self.settings.close_timeout)
-        waiter = ThreadWaiter()
-        barrier = self.queue.barrier(waiter, wake=False)
-        self.inline.drive(lambda: waiter.outcome is not None, deadline)
-        left = self.queue.withdraw(barrier).pending
-        self.begin_close()
-        if left:
-            self.give_up()
-        self.inline.close()
-        self.finished()
-        self.announcer.finish()
-        if forgotten:
-            self._warn_forgotten()
-
-    def _warn_forgotten(self) -> None:
-        warnings.warn(
-            f"a telemetry logger for {self.settings.db_path} was not closed; use it in a with block, or call its "
-            "close() or aclose(). What it had accepted is written all the same",
-            ResourceWarning,
-            stacklevel=2,
-        )
+            self.ending.warn_forgotten()
 
     def before_fork(self) -> None:
         """Close the connections between two commits, and hold commits off until the fork is over; see `forks`."""
@@ -419,6 +378,7 @@ class Engine:
         self.inline.leak()
         self.queue.reset()
         self.announcer.reset()
+        self.ending.reset()
         self._begin()
         if not ready and not self.stores_nothing:
             # A commit hung, so its connection came along: a second one here would take no locks.

@@ -1,0 +1,115 @@
+"""The ends that nobody calls: the interpreter's exit, and SIGTERM. What was accepted is written all the same."""
+
+import atexit
+import sys
+import warnings
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from llm_service.telemetry.pipeline.sigterm import SigtermHandler
+from llm_service.telemetry.pipeline.waiters import ThreadWaiter
+
+if TYPE_CHECKING:
+    from llm_service.telemetry.pipeline.engine import Engine
+
+__all__ = ["Ending"]
+
+
+class Ending:
+    """One engine's hooks into the end of its process."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._hooked = False
+        self._exiting = False
+        self._sigterm = SigtermHandler(self._write_at_sigterm, lambda: self._exiting)
+
+    def reset(self) -> None:
+        """In a forked child: hook into its exit when needed; its SIGTERM is handled as the parent's."""
+        self._unhook()
+        self._exiting = False
+        self._sigterm.reset()
+
+    def over(self) -> None:
+        """The engine is closed: let go of the process."""
+        self._sigterm.uninstall()
+        self._unhook()
+
+    def _unhook(self) -> None:
+        if self._hooked:
+            self._hooked = False
+            atexit.unregister(self._at_exit)
+
+    def flush_on_sigterm(self) -> None:
+        """See `Face.flush_on_sigterm`."""
+        if not self._engine.closed:
+            self._sigterm.install()
+            self.hook_exit()
+
+    def hook_exit(self) -> None:
+        """Drain when the interpreter exits, unless `over` comes first."""
+        if self._hooked:
+            return
+        self._hooked = True
+        with suppress(RuntimeError):  # already shutting down: then nothing can be hooked
+            atexit.register(self._at_exit)
+        processes = sys.modules.get("multiprocessing.process")
+        if processes is not None and processes.parent_process() is not None:
+            # A forked worker of multiprocessing ends without atexit; its own finalizers do run.
+            from multiprocessing.util import Finalize  # noqa: PLC0415 - loaded already, or not needed
+
+            Finalize(None, self._at_exit, exitpriority=100)
+
+    def warn_forgotten(self) -> None:
+        """Nobody closed the logger."""
+        warnings.warn(
+            f"a telemetry logger for {self._engine.settings.db_path} was not closed; use it in a with block, or call "
+            "its close() or aclose(). What it had accepted is written all the same",
+            ResourceWarning,
+            stacklevel=2,
+        )
+
+    def _at_exit(self) -> None:
+        self._exiting = True
+        try:
+            if not self._engine.closed:
+                self._drain()
+        finally:
+            self._sigterm.passed_on()
+
+    def _drain(self) -> None:
+        """The last drain: plain sqlite3 in this thread, since no thread may be started any more."""
+        engine = self._engine
+        forgotten = not engine.closing and (engine.driven or not engine.queue.empty())
+        engine.closing = True
+        deadline = monotonic() + engine.settings.close_timeout
+        engine.stop_driver(engine.settings.close_timeout)
+        left = self._write(deadline)
+        engine.begin_close()
+        if left:
+            engine.give_up()
+        engine.inline.close()
+        engine.finished()
+        engine.announcer.finish()
+        if forgotten:
+            self.warn_forgotten()
+
+    def _write_at_sigterm(self, *, dies: bool) -> None:
+        """In a thread of its own: neither the loop nor the main thread is waited for."""
+        engine = self._engine
+        deadline = monotonic() + engine.settings.close_timeout
+        if dies:
+            engine.begin_close()
+        if self._write(deadline) and dies:
+            engine.give_up()
+            engine.say_what_was_lost()
+        engine.announcer.finish()
+
+    def _write(self, deadline: float) -> int:
+        """Commit what is pending, from this thread; returns how much of it still is at the deadline."""
+        engine = self._engine
+        waiter = ThreadWaiter()
+        barrier = engine.queue.barrier(waiter, wake=False)
+        engine.inline.drive(lambda: waiter.outcome is not None, deadline)
+        return engine.queue.withdraw(barrier).pending
