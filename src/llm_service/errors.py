@@ -15,6 +15,7 @@ TelemetryError
     └── DatabaseUnusableError                  no retry will help
         ├── NewerSchemaError                   written by a newer release
         ├── ForeignDatabaseError               not a telemetry database
+        ├── PlantedFileError                   a link, or a file of another user, stands in its place
         └── SQLiteTooOldError                  the linked SQLite library is too old
 """
 
@@ -31,6 +32,7 @@ __all__ = [
     "DuplicateInvocationError",
     "ForeignDatabaseError",
     "NewerSchemaError",
+    "PlantedFileError",
     "QueryError",
     "RecordDroppedError",
     "RecordError",
@@ -179,6 +181,10 @@ class NewerSchemaError(DatabaseUnusableError):
 
 class ForeignDatabaseError(DatabaseUnusableError):
     """The file is not a telemetry database; it was left untouched."""
+
+
+class PlantedFileError(DatabaseUnusableError):
+    """A link, or a file of another user, stands in the place of the database, its -wal or its -shm."""
 
 
 class SQLiteTooOldError(DatabaseUnusableError):

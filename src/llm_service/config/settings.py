@@ -4,7 +4,9 @@
 """
 
 import os
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypedDict
@@ -18,6 +20,8 @@ Overflow = Literal["block", "drop_newest", "drop_oldest"]
 
 DEFAULT_DB_PATH: Final = "~/.llm-service/telemetry.db"
 PRIVACY_LEVELS: Final = ("none", "metadata", "full")
+_MOST_LINKS: Final = 40
+"""As many as the kernel follows."""
 OVERFLOWS: Final = ("block", "drop_newest", "drop_oldest")
 
 
@@ -45,8 +49,9 @@ class Settings:
     """Everything that decides how a logger behaves. Immutable, picklable, checked on construction.
 
     Attributes:
-        db_path: absolute path of the SQLite file; `~` is expanded and a relative path is resolved once, against the
-            current directory. Its folder is created (mode 0700) when the file is.
+        db_path: absolute path of the SQLite file; `~` is expanded, a relative path is resolved once, against the
+            current directory, and a symlink that this user or root made is followed once. Its folder is created (mode
+            0700) when the file is.
         enabled: False turns every call into a counted no-op; nothing is created on disk.
         privacy_level: `metadata` (no prompt, no response), `full`, or `none` (nothing is written or created).
         retention_days: how many UTC days of records to keep beside today; older ones are deleted in the background,
@@ -141,9 +146,23 @@ def resolve_db_path(value: object, base: Path | None = None) -> Path:
     if text.startswith("file:"):
         raise SettingsError("db_path", value, "give a plain path: URL options would change locking and durability")
     try:
-        return ((base or Path()) / Path(text).expanduser()).absolute()
+        return _followed(((base or Path()) / Path(text).expanduser()).absolute())
     except (RuntimeError, OSError) as error:  # `~` of an unknown user; a current directory that was deleted
         raise SettingsError("db_path", value, f"give an absolute path ({error})") from None
+
+
+def _followed(path: Path) -> Path:
+    """The file that a symlink at the path names, where this user or root made it; another user's stays, to be refused.
+
+    Once, here: SQLite keeps the -wal beside the file itself, and a link that is changed later must change nothing.
+    """
+    with suppress(OSError):  # nothing is there yet, or it cannot be looked at: the open will say so
+        for _ in range(_MOST_LINKS):
+            found = path.lstat()
+            if not stat.S_ISLNK(found.st_mode) or found.st_uid not in {os.geteuid(), 0}:
+                break
+            path = Path(os.path.normpath(path.parent.resolve() / path.readlink()))
+    return path
 
 
 def _encodable(text: str) -> bool:

@@ -188,7 +188,9 @@ class Committer:
         if is_due or (fault is Fault.REOPEN and isinstance(error, OSError)):
             try:
                 kept = self._make_way()
-            except OSError as obstacle:  # the folder may not be written, or another process is at it
+            except (OSError, DatabaseUnusableError) as obstacle:
+                # The folder may not be written, another process is at it, or what stands there is not ours to move:
+                # then the next try to open refuses it for good.
                 _LOG.warning("telemetry: %s cannot be set aside (goes on): %s", self._path, clean(str(obstacle)))
                 return fault
             if kept is not None:

@@ -17,6 +17,7 @@ from typing import Final
 from llm_service.errors import ForeignDatabaseError, NewerSchemaError, SQLiteTooOldError
 from llm_service.telemetry.stores import migrations
 from llm_service.telemetry.stores.own_files import Files, OwnConnection, set_aside
+from llm_service.telemetry.stores.planted import refuse_planted
 from llm_service.telemetry.timestamps import microseconds_text
 
 __all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "Opener", "open_for_writing"]
@@ -52,7 +53,13 @@ class Opener:
         return connection
 
     def make_way(self) -> Path | None:
-        """Set aside what was seen at the last try to open, and say what it is called now; see `set_aside`."""
+        """Set aside what was seen at the last try to open, and say what it is called now; see `set_aside`.
+
+        Raises:
+            PlantedFileError: what stands there now is somebody else's: nothing is moved.
+            OSError: not this time.
+        """
+        refuse_planted(self._path)
         return set_aside(self._path, self._seen)
 
 
@@ -69,7 +76,8 @@ def open_for_writing(
         sqlite_version: the linked library's version.
 
     Raises:
-        SQLiteTooOldError, NewerSchemaError, ForeignDatabaseError: nothing was changed, and no retry will help.
+        SQLiteTooOldError, NewerSchemaError, ForeignDatabaseError, PlantedFileError: nothing was changed, and no retry
+            will help.
         OSError: (ESTALE) what stands there has to be set aside first, or was replaced while it was being opened.
         sqlite3.Error, OSError: the file could not be opened this time.
     """
@@ -78,6 +86,7 @@ def open_for_writing(
         raise SQLiteTooOldError(
             f"SQLite {found} is linked; {wanted} or newer is needed: upgrade Python or SQLite", path
         )
+    refuse_planted(path)  # before anything follows a link, or asks for a file to be set aside
     path = Path(os.path.realpath(path))  # where SQLite puts -wal and -shm
     _refuse_orphans(path)
     if not path.exists():
@@ -127,20 +136,26 @@ def _create_private(path: Path) -> None:
     """Put an empty file of mode 0600 in place, unless another process was first."""
     _make_private_folder(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 by its contract
+    os.fchmod(descriptor, 0o600)  # whatever the umask took away
     os.close(descriptor)
     try:
         os.link(name, path)
     except FileExistsError:
         pass
     finally:
-        os.unlink(name)  # noqa: PTH108 - the pair of mkstemp
+        with suppress(FileNotFoundError):  # another process that found the file with two names was quicker
+            os.unlink(name)  # noqa: PTH108 - the pair of mkstemp
 
 
 def _make_private_folder(folder: Path) -> None:
     """Each folder that is missing is made 0700; `mkdir(parents=True)` would leave those above to the umask."""
     if not folder.is_dir():
         _make_private_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError:  # another process was quicker; what is no folder fails where the file is made
+            return
+        folder.chmod(0o700)  # whatever the umask took away
 
 
 def _refuse_strangers(path: Path) -> None:
