@@ -4,6 +4,7 @@ import errno
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -368,3 +369,46 @@ def test_stats_say_what_the_committer_saw() -> None:
     assert (stats.bad_values, stats.closed, stats.writer_alive) == (3, False, True)
     assert (stats.purged, stats.purge_error) == (4, "full")
     assert stats.oldest_age > 0
+
+
+def test_every_commit_is_counted_in_its_bucket() -> None:
+    """Three commits of 3 ms each are three in the histogram, not one."""
+    queue, _, committer = make()
+    for _ in range(3):
+        fill(queue, 1)
+        committer.step(CONNECTION)
+    stats = stats_of(queue, committer.commits, wal_bytes=0, bad_values=0, closed=False, writer_alive=True)
+    assert stats.commit_ms_histogram == {4.0: 3}
+
+
+def test_the_error_behind_an_event_is_told_with_it() -> None:
+    """A callback sees the exception itself."""
+    for error, tries in ((corrupt(), 1), (KeyError("a bug"), 5), (locked(), 3)):
+        errors: list[BaseException | None] = []
+        queue, _, committer = make(
+            *[error] * tries, tell=lambda _kind, _count, _message, error, errors=errors: errors.append(error)
+        )
+        fill(queue, 1)
+        for _ in range(tries):
+            committer.step(CONNECTION)
+        assert errors[-1] is error
+
+
+def test_tries_of_a_bug_are_counted_for_each_batch() -> None:
+    """Four failures of one batch and four of the next drop neither."""
+    bugs = [KeyError("a bug")] * 4
+    queue, _, committer = make(*bugs, WriteResult(), *bugs, WriteResult())
+    for _ in range(2):
+        fill(queue, 1)
+        for _ in range(5):
+            committer.step(CONNECTION)
+    ledger = queue.ledger()
+    assert (ledger.submitted, ledger.written, ledger.dropped) == (2, 2, {})
+
+
+def test_the_moment_of_the_latest_error_is_aware() -> None:
+    """UTC, so that it compares with other moments."""
+    _, _, committer = make()
+    committer.failed(RuntimeError("once"))
+    assert committer.commits.last_error_at is not None
+    assert committer.commits.last_error_at.utcoffset() == timedelta(0)

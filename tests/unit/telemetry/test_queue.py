@@ -830,3 +830,22 @@ async def test_a_waiter_is_told_from_the_committing_thread() -> None:
     queue.offer(PLAIN, waiter)
     await asyncio.to_thread(commit, queue)
     assert await asyncio.wait_for(waiter.future, 5) is Outcome.WRITTEN
+
+
+def test_arming_at_what_is_held_already_says_go_on() -> None:
+    """Exactly the number asked for is enough; one fewer is not."""
+    queue = RecordQueue(max_records=10, max_bytes=10**6)
+    queue.offer(InvocationRecord())
+    queue.offer(InvocationRecord())
+    assert queue.arm(3)
+    assert not queue.arm(2)
+
+
+def test_after_a_rearm_the_very_next_record_wakes() -> None:
+    """Nobody could be woken: the next one tries again, not the one after it."""
+    woken: list[int] = []
+    queue = RecordQueue(max_records=10, max_bytes=10**6, on_wake=lambda: woken.append(queue.qsize()))
+    queue.arm(5)
+    queue.rearm()
+    queue.offer(InvocationRecord())
+    assert woken == [1]
