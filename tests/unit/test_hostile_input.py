@@ -52,7 +52,7 @@ def test_any_value_in_any_field_is_refused_by_name_or_stored(logger: TelemetryLo
     try:
         record = InvocationRecord(**values)
     except RecordError as error:
-        assert error.field in FIELDS
+        assert error.field.partition("[")[0] in FIELDS
         assert str(error).startswith(error.field)
         assert len(str(error)) < 1000
         return

@@ -394,3 +394,53 @@ def test_asyncios_handler_has_the_name_that_is_looked_for(present: Any) -> None:
 
     assert asyncio.run(main())
     signal.signal(signal.SIGTERM, present)
+
+
+def test_under_asyncio_the_signal_is_not_sent_a_second_time(
+    db: Path, present: Any, record: Callable[..., InvocationRecord]
+) -> None:
+    """The loop has run its callback by itself; the handler is ready for the next signal."""
+    import asyncio
+
+    async def main() -> None:
+        loop, calls, called = asyncio.get_running_loop(), list[int](), asyncio.Event()
+
+        def callback() -> None:
+            calls.append(1)
+            called.set()
+
+        loop.add_signal_handler(signal.SIGTERM, callback)
+        try:
+            with TelemetryLogger(db, flush_interval=3600) as logger:
+                logger.flush_on_sigterm()
+                for number in (1, 2):
+                    called.clear()
+                    logger.log_invocation_nowait(record())
+                    signal.raise_signal(signal.SIGTERM)
+                    await called.wait()
+                    handler: Any = logger._engine.ending._sigterm
+                    while logger.stats().ledger.written < number or handler._busy.locked():  # noqa: ASYNC110 - a thread tells nobody
+                        await asyncio.sleep(0.005)
+                assert calls == [1, 1]
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+
+    asyncio.run(main())
+    signal.signal(signal.SIGTERM, present)
+
+
+def test_a_signal_during_the_last_drain_has_its_turn_after_it(db: Path, present: Any) -> None:
+    """The exit writes already: no helper is started, and the handler is called when it is done."""
+    calls: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: calls.append(number))
+    with TelemetryLogger(db) as logger:
+        logger.flush_on_sigterm()
+        ending = logger._engine.ending
+        ending._exiting = True
+        signal.raise_signal(signal.SIGTERM)
+        assert calls == []
+        ending._sigterm.passed_on()
+        ending._sigterm.passed_on()
+        assert calls == [signal.SIGTERM]
+        ending._exiting = False
+    assert present is not None
