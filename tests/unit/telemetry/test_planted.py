@@ -4,6 +4,8 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,14 +48,13 @@ def as_nobody(code: str, *arguments: object) -> "subprocess.CompletedProcess[str
     )  # fmt: skip
 
 
-def open_folder(tmp_path: Path) -> Path:
-    """A folder that everybody may write to, in one that everybody may enter."""
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        folder.chmod(folder.stat().st_mode | 0o055)
-    shared = tmp_path / "shared"
-    shared.mkdir()
-    shared.chmod(0o777)
-    return shared
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that everybody may write to. Not in `tmp_path`: pytest shuts that to other users, now and then anew."""
+    with tempfile.TemporaryDirectory(prefix="llm-telemetry-shared-") as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -119,9 +120,9 @@ def test_no_file_is_set_aside_where_a_planted_one_stands(tmp_path: Path) -> None
 @needs_root
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("kind", ["symlink", "file"])
-def test_what_another_user_planted_is_refused(kind: str, suffix: str, tmp_path: Path) -> None:
+def test_what_another_user_planted_is_refused(kind: str, suffix: str, shared: Path, tmp_path: Path) -> None:
     """In a folder that others may write to: neither followed nor written, and both faces say whose it is."""
-    path, precious = open_folder(tmp_path) / "telemetry.db", tmp_path / "precious"
+    path, precious = shared / "telemetry.db", tmp_path / "precious"
     precious.write_bytes(b"")
     precious.chmod(0o666)
     victim = path.with_name(path.name + suffix)
@@ -135,9 +136,9 @@ def test_what_another_user_planted_is_refused(kind: str, suffix: str, tmp_path: 
 
 
 @needs_root
-def test_a_user_refuses_a_file_of_another_and_takes_one_of_root(tmp_path: Path) -> None:
+def test_a_user_refuses_a_file_of_another_and_takes_one_of_root(shared: Path) -> None:
     """The same the other way round: `nobody` does not write into a file of user 1."""
-    path = open_folder(tmp_path) / "telemetry.db"
+    path = shared / "telemetry.db"
     path.touch()
     path.chmod(0o666)
     script = "try: opening.open_for_writing(__import__('pathlib').Path(sys.argv[1]), 0).close(); print('opened')\n"
@@ -182,9 +183,9 @@ def test_the_owners_own_link_is_followed_once_at_construction(tmp_path: Path) ->
 
 
 @needs_root
-def test_a_link_of_another_user_is_not_followed_at_construction(tmp_path: Path) -> None:
+def test_a_link_of_another_user_is_not_followed_at_construction(shared: Path) -> None:
     """It stays the path, and the open refuses it."""
-    link = open_folder(tmp_path) / "link.db"
+    link = shared / "link.db"
     assert as_nobody("os.symlink('/etc/passwd', sys.argv[1])", link).returncode == 0
     assert Settings(db_path=link).db_path == link
 
@@ -243,9 +244,9 @@ for made in (folder, os.path.dirname(folder)): print(oct(os.stat(made).st_mode &
 
 @needs_root
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
-def test_whatever_the_umask_files_are_0600_and_folders_0700(umask: int, tmp_path: Path) -> None:
+def test_whatever_the_umask_files_are_0600_and_folders_0700(umask: int, shared: Path) -> None:
     """For an ordinary user, whom a mode of 000 would lock out of his own file."""
-    path = open_folder(tmp_path) / "a" / "b" / "telemetry.db"
+    path = shared / "a" / "b" / "telemetry.db"
     script = f"os.umask({umask})\n{_MODES}"
     ran = as_nobody(script, path)
     assert ran.stdout.split() == ["0o600"] * 3 + ["0o700"] * 2, ran.stderr
