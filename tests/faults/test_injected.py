@@ -122,8 +122,8 @@ def test_checkpoints_that_fail_are_said_and_lose_nothing(
 ) -> None:
     """The database file itself cannot be written, the -wal can: records commit, and `stats` names the fault."""
     script = """
-from llm_service.telemetry.pipeline import engine
-engine._TIDY_AFTER = 0.02
+from llm_service.telemetry.pipeline import wal_watch
+wal_watch.TIDY_AFTER = 0.02
 async def main():
     T = AsyncTelemetryLogger(PATH)
     for _ in range(10): await promised(T)

@@ -13,7 +13,15 @@ from typing import Any, Final, Literal, Self, TypedDict
 
 from llm_service.errors import SettingsError, shown
 
-__all__ = ["DEFAULT_DB_PATH", "Overflow", "PrivacyLevel", "Settings", "SettingsError", "SettingsOptions"]
+__all__ = [
+    "DEFAULT_DB_PATH",
+    "Overflow",
+    "PrivacyLevel",
+    "Settings",
+    "SettingsError",
+    "SettingsOptions",
+    "trusted_owner",
+]
 
 PrivacyLevel = Literal["none", "metadata", "full"]
 Overflow = Literal["block", "drop_newest", "drop_oldest"]
@@ -151,6 +159,11 @@ def resolve_db_path(value: object, base: Path | None = None) -> Path:
         raise SettingsError("db_path", value, f"give an absolute path ({error})") from None
 
 
+def trusted_owner(user: int) -> bool:
+    """Whether a file of this user is trusted: one's own, or root's; any where there are no user ids (Windows)."""
+    return not hasattr(os, "geteuid") or user in {os.geteuid(), 0}
+
+
 def _followed(path: Path) -> Path:
     """The file that a symlink at the path names, where this user or root made it; another user's stays, to be refused.
 
@@ -159,7 +172,7 @@ def _followed(path: Path) -> Path:
     with suppress(OSError):  # nothing is there yet, or it cannot be looked at: the open will say so
         for _ in range(_MOST_LINKS):
             found = path.lstat()
-            if not stat.S_ISLNK(found.st_mode) or found.st_uid not in {os.geteuid(), 0}:
+            if not stat.S_ISLNK(found.st_mode) or not trusted_owner(found.st_uid):
                 break
             path = Path(os.path.normpath(path.parent.resolve() / path.readlink()))
     return path

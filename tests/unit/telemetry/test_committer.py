@@ -377,13 +377,23 @@ def test_every_commit_is_counted_in_its_bucket() -> None:
     for _ in range(3):
         fill(queue, 1)
         committer.step(CONNECTION)
-    stats = stats_of(queue, committer.commits, wal_bytes=0, bad_values=0, closed=False, writer_alive=True)
+    stats = stats_of(
+        queue,
+        committer.commits,
+        wal_bytes=0,
+        bad_values=0,
+        purged=0,
+        purge_error=None,
+        closed=False,
+        writer_alive=True,
+    )
     assert stats.commit_ms_histogram == {4.0: 3}
 
 
 def test_the_error_behind_an_event_is_told_with_it() -> None:
     """A callback sees the exception itself."""
-    for error, tries in ((corrupt(), 1), (KeyError("a bug"), 5), (locked(), 3)):
+    unusable = NewerSchemaError("a newer release wrote it", PATH)
+    for error, tries in ((unusable, 1), (corrupt(), 2), (KeyError("a bug"), 5), (locked(), 3)):
         errors: list[BaseException | None] = []
         queue, _, committer = make(
             *[error] * tries, tell=lambda _kind, _count, _message, error, errors=errors: errors.append(error)

@@ -136,7 +136,8 @@ def _create_private(path: Path) -> None:
     """Put an empty file of mode 0600 in place, unless another process was first."""
     _make_private_folder(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 by its contract
-    os.fchmod(descriptor, 0o600)  # whatever the umask took away
+    if hasattr(os, "fchmod"):  # not on Windows, where a mode says nothing
+        os.fchmod(descriptor, 0o600)  # whatever the umask took away
     os.close(descriptor)
     try:
         os.link(name, path)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from llm_service.config.settings import trusted_owner
 from llm_service.errors import PlantedFileError
 
 __all__ = ["refuse_planted"]
@@ -38,7 +39,7 @@ def _look_at(file: Path, database: Path) -> None:
         problem, remedy = f"is a symlink of user {found.st_uid}", "remove it, or give the path that it names"
     elif not stat.S_ISREG(found.st_mode):
         problem, remedy = "is not a plain file", "remove it, or give another db_path"
-    elif found.st_uid not in {os.geteuid(), 0}:
+    elif not trusted_owner(found.st_uid):
         problem = f"belongs to user {found.st_uid}, this process is user {os.geteuid()}"
         remedy = "change its owner, or give another db_path"
     elif found.st_nlink > 1 and _other_names(file, found) > 1:
