@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm_service.telemetry import AsyncTelemetryLogger, DropReason, InvocationRecord, TelemetryLogger
+from llm_service.telemetry import AsyncTelemetryLogger, DropReason, Event, InvocationRecord, TelemetryLogger
 
 PROCESSES = """
 import asyncio, multiprocessing, os, sys
@@ -82,6 +82,10 @@ def told(reason: DropReason, records: int) -> None:
     """A callback that pickle finds by its name."""
 
 
+def noted(event: Event) -> None:
+    """Another one."""
+
+
 def sent(logger: Any) -> Any:
     """What another process would get."""
     return pickle.loads(pickle.dumps(logger))  # noqa: S301 - made in this line
@@ -91,12 +95,12 @@ def sent(logger: Any) -> Any:
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, sent], ids=["copy", "deepcopy", "pickle"])
 async def test_a_copy_is_a_fresh_logger_of_the_same_settings(face: Any, make: Callable[[Any], Any], db: Path) -> None:
     """Records, ledger, connection and closed state stay with the original; a relative path was resolved long ago."""
-    original = face(db, on_drop=told, batch_size=7, flush_interval=60, strict=True)
+    original = face(db, on_drop=told, on_event=noted, batch_size=7, flush_interval=60, strict=True)
     original.log_invocation_nowait(InvocationRecord(agent_name="original"))
     copied = make(original)
     assert type(copied) is face
     assert copied.settings == original.settings
-    assert copied._callables == {"on_drop": told, "redact": None}
+    assert copied._callables == {"on_drop": told, "on_event": noted, "redact": None}
     assert copied.stats().ledger.submitted == 0
     assert copied.log_invocation_nowait(InvocationRecord(agent_name="copy"))
     for logger in (original, copied, closed := make(original)):

@@ -378,6 +378,30 @@ def test_without_a_thread_to_spare_the_signal_is_passed_on_at_once(
     assert present is not None
 
 
+def test_a_signal_that_interrupts_nothing_is_sent_again(
+    db: Path, present: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come just before the main thread blocks: the handler runs all the same, and the user's once."""
+    heard, sent, over = list[int](), list[int](), threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, _frame: heard.append(number))
+    really_send = signal.pthread_kill
+
+    def send(thread: int, number: int) -> None:
+        sent.append(number)
+        if len(sent) == 3:
+            really_send(thread, number)
+            over.set()
+
+    monkeypatch.setattr(signal, "pthread_kill", send)
+    with TelemetryLogger(db) as logger:
+        logger.flush_on_sigterm()
+        signal.raise_signal(signal.SIGTERM)
+        assert over.wait(10)
+        assert heard == [signal.SIGTERM]
+    assert sent == [signal.SIGTERM] * 3
+    assert present is not None
+
+
 def test_asyncios_handler_has_the_name_that_is_looked_for(present: Any) -> None:
     """A Python that renames it fails here, and not by running somebody's callback twice."""
     import asyncio

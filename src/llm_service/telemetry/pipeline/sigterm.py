@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from time import sleep
 from types import FrameType
 from typing import Any, Final, Protocol
 
@@ -18,6 +19,9 @@ __all__ = ["SigtermHandler"]
 
 _ASYNCIO: Final = ("asyncio.unix_events", "_sighandler_noop")
 """What `loop.add_signal_handler` installs: asyncio runs its callback apart from handlers, by the wake-up descriptor."""
+
+_ROUSE_EVERY: Final = 0.05
+"""Seconds between two tries to have the main thread look at the signal."""
 
 
 class _Write(Protocol):
@@ -37,6 +41,7 @@ class SigtermHandler:
         self._write = write
         self._is_exiting = is_exiting
         self._before: Any = signal.SIG_DFL
+        self._calls = 0
         self._active = False
         self.reset()
 
@@ -82,6 +87,7 @@ class SigtermHandler:
 
     def __call__(self, _signum: int, frame: FrameType | None) -> None:
         """The handler, in the main thread, between any two of its instructions."""
+        self._calls += 1
         if self._written:  # sent by `_help`, or a second one that came first and stands for it
             self._written = False
             owed, self._owed = self._owed, 0
@@ -112,9 +118,7 @@ class SigtermHandler:
                 self._busy.release()
             else:
                 self._written = True
-                main = threading.main_thread().ident
-                if main is not None:
-                    signal.pthread_kill(main, signal.SIGTERM)
+                _rouse_main_thread()
 
     def _beyond(self) -> Any:
         """The handler before all of ours that only pass on."""
@@ -130,6 +134,23 @@ class SigtermHandler:
             os.kill(os.getpid(), signal.SIGTERM)
         elif callable(before):
             before(signal.SIGTERM, frame)
+
+
+def _rouse_main_thread() -> None:
+    """Send the signal, and again until the handler has run.
+
+    Once is not enough: where it comes after the interpreter's last look and before a system call that blocks, the call
+    is not interrupted, and Python would see the signal only when it ends. A handler that is not ours is called once.
+    """
+    outermost: Any = signal.getsignal(signal.SIGTERM)
+    calls = outermost._calls if isinstance(outermost, SigtermHandler) else None  # noqa: SLF001 - of this module
+    main = threading.main_thread().ident
+    while main is not None:
+        signal.pthread_kill(main, signal.SIGTERM)
+        sleep(_ROUSE_EVERY)
+        present: Any = signal.getsignal(signal.SIGTERM)
+        if calls is None or present is not outermost or present._calls != calls:  # noqa: SLF001 - of this module
+            return
 
 
 def _is_asyncios(handler: Any) -> bool:
