@@ -126,7 +126,9 @@ with TelemetryLogger(PATH) as telemetry:
     for process in processes:
         tell(process)
     for ended in map(finish, processes):
-        assert (ended.code, ended.err) == (0, "")
+        # Six at once on a busy machine may try more than twice for the lock, which is said and does no harm.
+        said = [line for line in ended.err.splitlines() if "database is locked" not in line]
+        assert (ended.code, said) == (0, [])
     assert truth(db).rows == 300
     assert [path.name for path in db.parent.iterdir()] == [db.name]
 
