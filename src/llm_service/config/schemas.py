@@ -89,6 +89,11 @@ class TelemetryConfig(BaseModel):
         default=_DEFAULTS.redact_content,
         description="False stores prompts and responses (level `full`) as they are; all else is redacted always.",
     )
+    journal: bool = Field(
+        default=_DEFAULTS.journal,
+        description="True writes each record to a crash journal, a file as large as `queue_max_bytes` beside the "
+        "database, before it is accepted: the end of the process, SIGKILL included, loses none.",
+    )
 
     @field_validator("*", mode="before")
     @classmethod

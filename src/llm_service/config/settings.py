@@ -27,7 +27,7 @@ PrivacyLevel = Literal["none", "metadata", "full"]
 Overflow = Literal["block", "drop_newest", "drop_oldest"]
 
 DEFAULT_DB_PATH: Final = "~/.llm-service/telemetry.db"
-PRIVACY_LEVELS: Final = ("none", "metadata", "full")
+PRIVACY_LEVELS: Final[tuple[PrivacyLevel, ...]] = ("none", "metadata", "full")
 _MOST_LINKS: Final = 40
 """As many as the kernel follows."""
 OVERFLOWS: Final = ("block", "drop_newest", "drop_oldest")
@@ -50,6 +50,7 @@ class SettingsOptions(TypedDict, total=False):
     close_timeout: float
     strict: bool
     redact_content: bool
+    journal: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,8 @@ class Settings:
         close_timeout: seconds `close` and `aclose` take at most, unless they are told otherwise.
         strict: True makes `invocation()` raise on a bad value instead of storing NULL and counting it.
         redact_content: False stores prompts and responses (level `full`) as they are; all else is redacted always.
+        journal: True writes each record to a crash journal before it is accepted, so that SIGKILL, the OOM killer and
+            `os._exit` lose none: a file beside the database, allocated in full, as large as `queue_max_bytes`.
 
     Raises:
         SettingsError: (a `ValueError`) naming the setting, the value and the remedy.
@@ -97,10 +100,11 @@ class Settings:
     close_timeout: float = 5.0
     strict: bool = False
     redact_content: bool = True
+    journal: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "db_path", resolve_db_path(self.db_path))
-        for name in ("enabled", "strict", "redact_content"):
+        for name in ("enabled", "strict", "redact_content", "journal"):
             _one_of(name, getattr(self, name), (True, False), "use true or false")
         _one_of("privacy_level", self.privacy_level, PRIVACY_LEVELS, "use none, metadata or full")
         _one_of("overflow", self.overflow, OVERFLOWS, "use block, drop_newest or drop_oldest")

@@ -16,7 +16,7 @@ from llm_service.telemetry.keeping import AsyncKeeping, Keeping
 from llm_service.telemetry.pipeline.announcer import PATIENCE
 from llm_service.telemetry.pipeline.closing import uninterrupted
 from llm_service.telemetry.pipeline.events import OnDrop, OnEvent
-from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Outcome, Settlement
+from llm_service.telemetry.pipeline.ledger import FULL, DropReason, FlushResult, Outcome, Settlement
 from llm_service.telemetry.pipeline.loop_writer import LoopWriter
 from llm_service.telemetry.pipeline.thread_writer import ThreadWriter
 from llm_service.telemetry.pipeline.waiters import LoopWaiter, ThreadWaiter
@@ -48,7 +48,7 @@ class AsyncTelemetryLogger(AsyncKeeping):
             returns is stored. Where it raises or returns no text, `[REDACTED:masker-error]` is stored and counted.
         **options: `enabled`, `privacy_level`, `retention_days`, `content_retention_days`, `flush_interval`,
             `batch_size`, `queue_max_records`, `queue_max_bytes`, `overflow`, `block_timeout`, `commit_timeout`,
-            `close_timeout`, `strict`, `redact_content`; see `Settings`.
+            `close_timeout`, `strict`, `redact_content`, `journal`; see `Settings`.
 
     Raises:
         SettingsError: (a `ValueError`) naming the option, the value and the remedy.
@@ -70,7 +70,8 @@ class AsyncTelemetryLogger(AsyncKeeping):
         """Start the writer on this loop and make the file. Needed only to learn now that the file cannot be used.
 
         Raises:
-            StoreError: the file cannot be used, and no retry will help. A locked or full disk is not an error here.
+            StoreError: the file, or the crash journal, cannot be used, and no retry will help. A locked or full disk is
+                not an error here.
             UnsupportedLoopError: this is not asyncio.
         """
         loop = _running_loop()
@@ -80,6 +81,7 @@ class AsyncTelemetryLogger(AsyncKeeping):
             await engine.wait_ready()
         if engine.committer.fatal is not None:
             raise engine.committer.fatal
+        engine.require_journal()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -289,8 +291,7 @@ class TelemetryLogger(Keeping):
         """Put the record in, making room by committing where that helps; why not, when it is dropped and counted."""
         engine = self._engine
         while (reason := engine.queue.accept(record, waiter, wake=False)) is not None:
-            is_full = reason in {DropReason.QUEUE_FULL, DropReason.BYTES_FULL}
-            blocks = is_full and self._settings.overflow == "block" and record.size <= engine.queue.max_bytes
+            blocks = reason in FULL and self._settings.overflow == "block" and engine.queue.could_hold(record)
             if blocks and monotonic() < deadline:
                 engine.inline.drive(lambda: engine.queue.has_room(record.size), deadline)
                 continue

@@ -148,6 +148,7 @@ def test_every_environment_variable_replaces_its_setting(write: Write) -> None:
         "close_timeout": 6.0,
         "strict": True,
         "redact_content": False,
+        "journal": True,
     }
     environ = {f"LLM_TELEMETRY_{name.upper()}": str(value) for name, value in given.items()}
     assert load_config(write("batch_size: 5\nretention_days: 5"), environ=environ).model_dump() == given

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, NewerSchemaError
+from llm_service.telemetry.journal.replay import Replayed
 from llm_service.telemetry.pipeline.committer import Committer, Step
 from llm_service.telemetry.pipeline.events import EventKind
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Ledger, Outcome
@@ -350,6 +351,7 @@ def test_stats_say_what_the_committer_saw() -> None:
     stats = stats_of(
         queue,
         committer.commits,
+        Replayed(5, lost=2, left=1),
         wal_bytes=4096,
         bad_values=3,
         purged=4,
@@ -369,6 +371,8 @@ def test_stats_say_what_the_committer_saw() -> None:
     assert (stats.bad_values, stats.closed, stats.writer_alive) == (3, False, True)
     assert (stats.purged, stats.purge_error) == (4, "full")
     assert stats.oldest_age > 0
+    assert (stats.replayed, stats.journal_lost, stats.journals_left) == (5, 2, 1)
+    assert (stats.journal_bytes, stats.journal_size) == (0, 0)
 
 
 def test_every_commit_is_counted_in_its_bucket() -> None:
@@ -380,6 +384,7 @@ def test_every_commit_is_counted_in_its_bucket() -> None:
     stats = stats_of(
         queue,
         committer.commits,
+        Replayed(),
         wal_bytes=0,
         bad_values=0,
         purged=0,

@@ -10,13 +10,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from errno import EDQUOT, ENOSPC
 from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 from weakref import WeakSet
 
 from llm_service.config.settings import Settings
-from llm_service.errors import DatabaseUnusableError
+from llm_service.errors import DatabaseUnusableError, StoreError
 from llm_service.telemetry.pipeline import forks
 from llm_service.telemetry.pipeline.announcer import Announcer
 from llm_service.telemetry.pipeline.committer import Committer, Step
@@ -26,6 +27,7 @@ from llm_service.telemetry.pipeline.entries import Barrier
 from llm_service.telemetry.pipeline.events import EventKind, OnDrop, OnEvent
 from llm_service.telemetry.pipeline.inline import InlineWriter
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult
+from llm_service.telemetry.pipeline.leftovers import Leftovers
 from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.retention import Retention
 from llm_service.telemetry.pipeline.stats import Stats, stats_of
@@ -69,14 +71,8 @@ class Engine:
         self.redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content, redact=redact)
         self._make_writer = make_writer or self._sqlite_writer
         self.announcer = Announcer(on_event, on_drop)
-        self.queue = RecordQueue(
-            max_records=settings.queue_max_records,
-            max_bytes=settings.queue_max_bytes,
-            overflow=settings.overflow,
-            on_wake=self._wake,
-            on_drop=self.announcer.dropped,
-        )
         self.stores_nothing = not settings.enabled or settings.privacy_level == "none"
+        self.queue = self._make_queue()
         if not settings.enabled:
             self.queue.refuse(DropReason.DISABLED)
         elif settings.privacy_level == "none":
@@ -86,6 +82,21 @@ class Engine:
         self.ending = Ending(self)
         self._begin()
         forks.watch(self)
+
+    def _make_queue(self) -> RecordQueue:
+        settings = self.settings
+        options: dict[str, Any] = {
+            "max_records": settings.queue_max_records,
+            "max_bytes": settings.queue_max_bytes,
+            "overflow": settings.overflow,
+            "on_wake": self._wake,
+            "on_drop": self.announcer.dropped,
+        }
+        if not settings.journal or self.stores_nothing:
+            return RecordQueue(**options)
+        from llm_service.telemetry.pipeline.journaling import journaled_queue  # noqa: PLC0415 - opt-in
+
+        return journaled_queue(settings, options)
 
     def _begin(self) -> None:
         """All that belongs to one process."""
@@ -101,6 +112,8 @@ class Engine:
         self._retirement: list[Waiter] = []
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         writer_id = str(uuid4())
+        self.queue.begin_journal(writer_id)
+        self.leftovers = Leftovers(self.settings, self._make_writer)
         self._opener = Opener(self.settings.db_path)
         self.committer = Committer(
             self.queue,
@@ -125,8 +138,18 @@ class Engine:
         )
 
     def open_connection(self) -> Any:
-        """Open the database, creating it where needed; blocks, and raises what `open_for_writing` raises."""
-        return self._opener.open()
+        """Open the database, creating it where needed; blocks, and raises what `open_for_writing` raises.
+
+        What dead processes left in their crash journals is committed before anything else; where that fails, it is
+        tried again in the background.
+        """
+        with suppress(OSError):  # tried again with each record
+            self.queue.ensure_journal()
+        connection = self._opener.open()
+        self.leftovers.replay(connection)
+        if self.leftovers.waiting:
+            self._wal.written()
+        return connection
 
     def step(self, connection: Any) -> Step:
         """Commit the next batch; the caller holds the commit lock."""
@@ -138,7 +161,10 @@ class Engine:
     def tidy(self, connection: Any) -> None:
         """Truncate the WAL in an idle moment; where a reader is in the way, try again later. As for `step`."""
         try:
+            self.leftovers.replay_again(connection)
             self._wal.tidy(connection)
+            if self.leftovers.waiting:
+                self._wal.written()  # the next idle moment is wanted for them
         except Exception as error:  # noqa: BLE001 - the records are safe in the WAL; it is tried again
             self.committer.housekeeping_failed(error)
 
@@ -148,6 +174,7 @@ class Engine:
             self._wal.written()
 
     def _after_commit(self, connection: Any) -> None:
+        self.leftovers.replay_again(connection)
         self._wal.after_commit(connection)
         if self._wal.is_long and not self.closing:
             self.ensure_driver()  # callers that commit by themselves may not come again to truncate it
@@ -209,6 +236,21 @@ class Engine:
                 return
         waiter.resolve(None)
 
+    def require_journal(self) -> None:
+        """Make the journal, if one is wanted and not there; a full disk is no error here, it may have room again.
+
+        Raises:
+            StoreError: it cannot be made, and each record would be dropped.
+        """
+        try:
+            self.queue.ensure_journal()
+        except OSError as error:
+            if error.errno not in {ENOSPC, EDQUOT}:
+                raise StoreError(
+                    f"the crash journal of {self.settings.db_path} cannot be made: {error}; or set journal to false",
+                    self.settings.db_path,
+                ) from error
+
     def remember_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """A loop that uses this engine and may take the writer over when its loop ends."""
         self._loops.add(loop)
@@ -266,8 +308,11 @@ class Engine:
 
     def open_inline(self, deadline: float) -> None:
         """Open the file for commits in the callers' own threads; see `InlineWriter.open`."""
+        self.queue.ensure_journal()
         self.inline.open(deadline)
         self.ending.hook_exit()
+        if self.leftovers.waiting:
+            self.ensure_driver()
 
     def close_inline(self, deadline: float) -> FlushResult:
         """Close from the calling thread, which commits what waits until `deadline` (monotonic seconds)."""
@@ -316,6 +361,7 @@ class Engine:
         self._finish_giving_up()
         if not self.closed:
             self.closed = True
+            self.queue.close_journal()
             self.say_what_was_lost()
         self.ending.over()
 
@@ -335,6 +381,7 @@ class Engine:
         return stats_of(
             self.queue,
             self.committer.commits,
+            self.leftovers.done,
             wal_bytes=self._wal.bytes,
             bad_values=self._bad_values.total(),
             purged=self.retention.purged,

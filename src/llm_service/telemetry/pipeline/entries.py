@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Outcome, Settlement
 from llm_service.telemetry.pipeline.waiters import Waiter
@@ -21,6 +21,7 @@ class Entry(NamedTuple):
     accepted_at: float
     record: InvocationRecord
     waiter: Waiter | None
+    slot: Any = None  # its place in the crash journal, where there is one
 
 
 @dataclass(frozen=True, slots=True)

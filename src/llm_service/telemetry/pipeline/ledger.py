@@ -5,8 +5,9 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
-__all__ = ["DropReason", "FlushResult", "Ledger", "Outcome", "Settlement"]
+__all__ = ["FULL", "DropReason", "FlushResult", "Ledger", "Outcome", "Settlement"]
 
 
 class Outcome(StrEnum):
@@ -29,7 +30,14 @@ class DropReason(StrEnum):
     INVALID = "invalid"
     SHUTDOWN = "shutdown"
     STORE_FAILED = "store_failed"
+    JOURNAL_FULL = "journal_full"
+    """The crash journal had no room, or could not be made."""
+    JOURNALED = "journaled"
+    """Not written when the logger ended, and left in its crash journal: the next open of the database writes it."""
 
+
+FULL: Final = frozenset({DropReason.QUEUE_FULL, DropReason.BYTES_FULL, DropReason.JOURNAL_FULL})
+"""Reasons that pass as room is made: a blocking caller waits."""
 
 Settlement = Outcome | DropReason
 

@@ -10,17 +10,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from llm_service.config.settings import Overflow
 from llm_service.telemetry.pipeline.entries import NOTHING_SETTLED, Barrier, Batch, Entry, bytes_of
-from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Ledger, Outcome, Settlement
+from llm_service.telemetry.pipeline.ledger import FULL, DropReason, FlushResult, Ledger, Outcome, Settlement
 from llm_service.telemetry.pipeline.policy import Backlog
 from llm_service.telemetry.pipeline.waiters import LoopWaiter, Waiter
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.stores.base import WriteResult
 
-__all__ = ["RecordQueue"]
+__all__ = ["RecordQueue", "require_record"]
 
 NEVER: Final = 1 << 62
 _ASKED_LEVEL: Final = 12  # privacy_level within InvocationRecord.card
@@ -91,16 +91,19 @@ class RecordQueue:
         self.refuse_one(reason)
         return False
 
-    def accept(self, record: InvocationRecord, waiter: Waiter | None, *, wake: bool = True) -> DropReason | None:
+    def accept(
+        self, record: InvocationRecord, waiter: Waiter | None, *, wake: bool = True, slot: Any = None
+    ) -> DropReason | None:
         """Take the record in, or say why not, without counting that.
 
         Args:
             record: what to store.
             waiter: told the record's `Settlement`; None where nobody waits.
             wake: False where the caller will commit by itself.
+            slot: its place in the crash journal.
         """
         if record.__class__ is not InvocationRecord:
-            _require_record(record)
+            require_record(record)
         size = record.size
         now = self._clock()
         reason: DropReason | None = None
@@ -120,7 +123,7 @@ class RecordQueue:
                 seq = self._submitted = self._submitted + 1
                 if waiter is not None:
                     self._urgent += 1
-                self._entries.append(Entry(seq, now, record, waiter))
+                self._entries.append(Entry(seq, now, record, waiter, slot))
             wake = wake and self._wake_at != NEVER and (held >= self._wake_at or waiter is not None)
             if wake:
                 self._wake_at = NEVER
@@ -154,8 +157,7 @@ class RecordQueue:
         """
         deadline: float | None = None
         while (reason := self.accept(record, waiter)) is not None:
-            full = reason in (DropReason.QUEUE_FULL, DropReason.BYTES_FULL)
-            blocks = full and self._overflow == "block" and record.size <= self.max_bytes
+            blocks = reason in FULL and self._overflow == "block" and self.could_hold(record)
             now = monotonic()
             if blocks and timeout is not None and deadline is None:
                 deadline = now + timeout
@@ -325,6 +327,31 @@ class RecordQueue:
         with self._lock:
             self._wake_at = 1
 
+    # A crash journal, where there is one: see `JournaledQueue`
+
+    def begin_journal(self, writer_id: str) -> None:
+        """From now on this writer commits: its receipts tell what of the journal is on disk."""
+
+    def ensure_journal(self) -> None:
+        """Make the journal now instead of with the first record.
+
+        Raises:
+            OSError: that was not possible; it is tried again with each record.
+        """
+
+    def close_journal(self) -> None:
+        """Let go of the journal: nothing more is accepted or committed."""
+
+    @property
+    def journal_bytes(self) -> int:
+        """Bytes that records occupy in the journal."""
+        return 0
+
+    @property
+    def journal_size(self) -> int:
+        """Bytes allocated for the journal."""
+        return 0
+
     # Looking
 
     def backlog(self) -> Backlog:
@@ -369,7 +396,7 @@ class RecordQueue:
         if self._overflow != "drop_oldest" or size > self.max_bytes:
             return reason, None
         evicted = 0
-        while not self.has_room(size):  # once, but for what a nested `offer` adds or evicts meanwhile
+        while not self._within_bounds(size):  # once, but for what a nested `offer` adds or evicts meanwhile
             victims = self._victims(size)
             if victims is None:
                 return reason, (reason, evicted) if evicted else None
@@ -398,6 +425,13 @@ class RecordQueue:
 
     def has_room(self, size: int) -> bool:
         """Whether a record of this size would be let in now."""
+        return self._within_bounds(size)
+
+    def could_hold(self, record: InvocationRecord) -> bool:
+        """Whether the record would be let in if nothing else were held."""
+        return record.size <= self.max_bytes
+
+    def _within_bounds(self, size: int) -> bool:
         return self._held < self._limit and self._bytes + size <= self.max_bytes
 
     def _release(
@@ -440,6 +474,7 @@ class RecordQueue:
         self._settled[outcome] += records
 
 
-def _require_record(record: object) -> None:
+def require_record(record: object) -> None:
+    """Raise TypeError for anything but a record."""
     if not isinstance(record, InvocationRecord):
         raise TypeError(f"give an InvocationRecord, not {type(record).__name__}")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from llm_service.telemetry.journal.replay import Replayed
 from llm_service.telemetry.pipeline.committer import Commits
 from llm_service.telemetry.pipeline.ledger import Ledger
 from llm_service.telemetry.pipeline.queue import RecordQueue
@@ -35,6 +36,11 @@ class Stats:
         purge_error: what the latest fault of retention said, or None; it is tried again.
         redactions: secrets taken out of what was committed, by the name of their pattern (`masker-error`: texts for
             which the user's `redact` failed); only names that occurred.
+        journal_bytes: bytes of the crash journal that records occupy.
+        journal_size: bytes allocated for it; 0 where there is none.
+        replayed: records of dead processes that this logger committed from their journals; not in the ledger.
+        journal_lost: records of dead processes that could not be read any more.
+        journals_left: journals found beside the database that this release cannot read, or must not touch.
         writer_alive: whether a background writer runs (it starts by itself with the next record).
         closed: whether the logger is closed.
     """
@@ -56,6 +62,11 @@ class Stats:
     bad_values: int
     purged: int
     purge_error: str | None
+    journal_bytes: int
+    journal_size: int
+    replayed: int
+    journal_lost: int
+    journals_left: int
     writer_alive: bool
     closed: bool
     redactions: dict[str, int] = field(default_factory=dict[str, int])
@@ -64,6 +75,7 @@ class Stats:
 def stats_of(
     queue: RecordQueue,
     commits: Commits,
+    replayed: Replayed,
     *,
     wal_bytes: int,
     bad_values: int,
@@ -93,6 +105,11 @@ def stats_of(
         bad_values=bad_values,
         purged=purged,
         purge_error=purge_error,
+        journal_bytes=queue.journal_bytes,
+        journal_size=queue.journal_size,
+        replayed=replayed.written,
+        journal_lost=replayed.lost,
+        journals_left=replayed.left,
         writer_alive=writer_alive,
         closed=closed,
         redactions=dict(commits.redactions),

@@ -20,7 +20,7 @@ from llm_service.telemetry.stores.own_files import Files, OwnConnection, set_asi
 from llm_service.telemetry.stores.planted import refuse_planted
 from llm_service.telemetry.timestamps import microseconds_text
 
-__all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "Opener", "open_for_writing"]
+__all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "Opener", "make_private_folder", "open_for_writing"]
 
 OLDEST_SQLITE: Final = (3, 31, 0)
 APPLICATION_ID: Final = 0x4C4C4D54
@@ -134,7 +134,7 @@ def _let_wal_be_written(path: Path) -> None:
 
 def _create_private(path: Path) -> None:
     """Put an empty file of mode 0600 in place, unless another process was first."""
-    _make_private_folder(path.parent)
+    make_private_folder(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 by its contract
     if hasattr(os, "fchmod"):  # not on Windows, where a mode says nothing
         os.fchmod(descriptor, 0o600)  # whatever the umask took away
@@ -148,10 +148,10 @@ def _create_private(path: Path) -> None:
             os.unlink(name)  # noqa: PTH108 - the pair of mkstemp
 
 
-def _make_private_folder(folder: Path) -> None:
+def make_private_folder(folder: Path) -> None:
     """Each folder that is missing is made 0700; `mkdir(parents=True)` would leave those above to the umask."""
     if not folder.is_dir():
-        _make_private_folder(folder.parent)
+        make_private_folder(folder.parent)
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError:  # another process was quicker; what is no folder fails where the file is made

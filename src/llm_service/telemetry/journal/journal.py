@@ -1,0 +1,273 @@
+"""The writing side: one segment of a process, used as a ring, into which a record goes before it counts as accepted.
+
+Everything here is called under the queue's lock, which a signal handler or `__del__` re-enters: between reading and
+storing the ring's places stands no call, so that a nested `append` gets a place of its own, and an append that never
+ends leaves a hole that the reader steps over.
+"""
+
+import logging
+import mmap
+import os
+import secrets
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, time_ns
+from typing import Final
+
+from llm_service.config.settings import PrivacyLevel
+from llm_service.telemetry.journal import locking, segment
+from llm_service.telemetry.journal.encoding import LAYOUT, encode
+from llm_service.telemetry.journal.names import made_name, segment_name
+from llm_service.telemetry.records import InvocationRecord
+
+__all__ = ["CrashJournal", "Slot"]
+
+_LOG: Final = logging.getLogger("llm_service.telemetry")
+_HEAD: Final = segment.FRAME.size
+_DATA: Final = segment.DATA_AT
+_ACCEPTED: Final = segment.ACCEPTED_WORD
+_ALL_BITS: Final = segment.ALL_BITS
+_pack: Final = segment.FRAME.pack
+_crc32: Final = zlib.crc32
+_PAUSE: Final = 1.0
+"""Seconds until a segment that could not be made is tried again."""
+_ZEROS: Final = bytes(1 << 20)
+
+
+class Slot:
+    """A record's place in the ring. Class attributes stand for a place not yet found: no `__init__`, no call."""
+
+    start = -1
+    number = 0
+    live = False
+
+
+class CrashJournal:
+    """See the module. Not thread-safe by itself. The segment is made with the first record, or by `ensure`.
+
+    Args:
+        db_path: the database; the segment stands beside it.
+        max_bytes: the segment's size, allocated in full.
+        ceiling: the logger's privacy level.
+        make_folder: makes the database's folder where it is missing.
+        clock: seconds, monotonic.
+
+    Attributes:
+        error: why the segment could not be made; None where it is there or was not needed yet.
+    """
+
+    def __init__(
+        self,
+        db_path: Path,
+        max_bytes: int,
+        ceiling: PrivacyLevel,
+        make_folder: Callable[[Path], None],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._db_path = db_path
+        self._bytes = max_bytes // segment.WORD * segment.WORD
+        self._ceiling: PrivacyLevel = ceiling
+        self._make_folder = make_folder
+        self._clock = clock
+        self.begin("")
+
+    def begin(self, writer_id: str) -> None:
+        """Start without a segment, as this writer: at construction, and in a forked child."""
+        self._writer_id = writer_id
+        self._path = self._db_path.parent / segment_name(self._db_path, writer_id)
+        self._file: locking.HeldFile | None = None
+        self._map: mmap.mmap | None = None
+        self._words: memoryview[int] = memoryview(b"").cast("Q")
+        self._salt = 1
+        self._head = self._tail = _DATA
+        self._number = 0
+        self._slots: deque[Slot] = deque()
+        self._closed = False
+        self._making = False  # a signal handler that logs meanwhile must not make another
+        self._try_at = 0.0
+        self.error: OSError | None = None
+
+    # Making and ending
+
+    def ensure(self) -> bool:
+        """Make the segment if it is not there; False where that failed, and then no record is accepted.
+
+        A failure is tried again after a second, and kept in `error`.
+        """
+        if self._map is not None:
+            return True
+        if self._closed or self._making or self._clock() < self._try_at:
+            return False
+        self._making = True
+        try:
+            self._make()
+        except OSError as error:
+            self._try_at = self._clock() + _PAUSE
+            if self.error is None:
+                _LOG.warning("telemetry: the crash journal cannot be made, records are dropped: %s", error)
+            self.error = error
+            return False
+        finally:
+            self._making = False
+        self.error = None
+        return True
+
+    def _make(self) -> None:
+        self._make_folder(self._path.parent)
+        # A cleaner may take the new file for a dead process's between its creation and its lock: then it is gone when
+        # it is to be renamed, which fails, and the next try makes another.
+        new = self._path.with_name(made_name(self._path.name))
+        salt = secrets.randbelow((1 << 32) - 1) + 1
+        header = segment.Header(self._writer_id, self._ceiling, LAYOUT, salt, time_ns() // 1000)
+        held = locking.create(new)
+        mapping: mmap.mmap | None = None
+        try:
+            _allocate(held.fd, self._bytes)
+            mapping = mmap.mmap(held.fd, self._bytes)
+            mapping[:_DATA] = segment.pack_header(header)
+            new.rename(self._path)
+        except BaseException:
+            with suppress(OSError):
+                new.unlink()
+            if mapping is not None:
+                mapping.close()
+            held.let_go()
+            raise
+        self._salt = salt
+        self._words = memoryview(mapping).cast("Q")
+        self._file = held
+        self._map = mapping
+
+    def close(self) -> None:
+        """Let go. An empty segment is removed; one that holds records stays for the next open of the database."""
+        self._closed = True
+        if self._map is None:
+            return
+        if not self._slots:
+            with suppress(OSError):
+                self._path.unlink()
+        self._let_go()
+
+    def leak(self) -> None:
+        """In a forked child: have no part in the parent's segment. Its lock was not inherited, and stays."""
+        with suppress(BufferError, OSError):  # a thread of the parent's may have been using it
+            self._let_go()
+
+    def _let_go(self) -> None:
+        mapping, held = self._map, self._file
+        self._map = self._file = None
+        self._words.release()
+        if mapping is not None:
+            mapping.close()
+        if held is not None:
+            held.let_go()
+
+    # Records come and go
+
+    def append(self, record: InvocationRecord, slot: Slot) -> bool:
+        """Write the record into the ring, at a place that is told to `slot`; False where there is none."""
+        mapping = self._map
+        if mapping is None:
+            if not self.ensure():
+                return False
+            mapping = self._map
+            if mapping is None:
+                return False
+        payload = encode(record)
+        size = _HEAD + len(payload)
+        need = size + 7 & ~7
+        slots = self._slots
+        end = self._bytes
+        # From here to `append` no call stands: see the module.
+        start = self._head
+        tail = self._tail
+        if start >= tail:
+            if start + need > end:
+                start = _DATA
+                if start + need >= tail:
+                    return False
+        elif start + need >= tail:
+            return False
+        self._head = start + need
+        self._number = number = self._number + 1
+        slot.start = start
+        slot.number = number
+        slot.live = True
+        slots.append(slot)
+        salt = self._salt
+        head = _pack(0, salt, len(payload), number, _crc32(payload, salt + number & 0xFFFFFFFF))
+        mapping[start : start + size] = head + payload
+        words = self._words
+        words[_ACCEPTED] = number
+        words[_ACCEPTED + 1] = number ^ _ALL_BITS
+        return True
+
+    def assign(self, slots: Iterable[Slot], batch: int) -> None:
+        """Before these records are committed: note the batch whose receipt will tell that they were."""
+        self._stamp(slots, segment.stamp_of(batch, self._salt))
+
+    def drop(self, slots: Iterable[Slot]) -> None:
+        """These records were dropped and counted: no replay brings them back. Their places are free."""
+        slots = tuple(slots)
+        self._stamp(slots, segment.stamp_of(segment.DEAD, self._salt))
+        self.free(slots)
+
+    def free(self, slots: Iterable[Slot]) -> None:
+        """These records are committed: their places are free."""
+        for slot in slots:
+            slot.live = False
+        ring = self._slots
+        while ring and not ring[0].live:
+            ring.popleft()
+        if not ring:
+            # Nothing waits. A nested `append` cannot come between: the lock is held, and no call stands here.
+            self._head = self._tail = _DATA
+        else:
+            self._tail = ring[0].start
+        if self._map is not None:
+            lowest = ring[0].number if ring else self._number + 1
+            self._words[segment.LOWEST_WORD] = lowest
+            self._words[segment.LOWEST_WORD + 1] = lowest ^ segment.ALL_BITS
+
+    def _stamp(self, slots: Iterable[Slot], stamp: int) -> None:
+        if self._map is not None:
+            words = self._words
+            for slot in slots:
+                if slot.live:  # else its place is another's by now
+                    words[slot.start >> 3] = stamp
+
+    # Looking
+
+    @property
+    def size(self) -> int:
+        """Bytes allocated on disk; 0 without a segment."""
+        return 0 if self._map is None else self._bytes
+
+    @property
+    def used(self) -> int:
+        """Bytes of the ring that records occupy."""
+        if self._head >= self._tail:
+            return self._head - self._tail
+        return self._bytes - self._tail + self._head - _DATA
+
+    def has_room(self, size: int) -> bool:
+        """Whether a record whose `size` is this would surely find a place, or the ring is empty."""
+        return not self._slots or self._bytes - _DATA - self.used > 2 * size
+
+    def could_hold(self, record: InvocationRecord) -> bool:
+        """Whether an empty ring has a place for this record."""
+        return _DATA + _HEAD + len(encode(record)) + 7 < self._bytes
+
+
+def _allocate(fd: int, size: int) -> None:
+    """Have the disk set the room aside: a store into a sparse mapping kills the process on a full disk (SIGBUS)."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, 0, size)
+        return
+    written = 0
+    while written < size:
+        written += os.write(fd, _ZEROS[: size - written])
+    os.fsync(fd)  # where the file system promises no room before it writes

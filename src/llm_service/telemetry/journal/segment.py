@@ -1,0 +1,228 @@
+"""A segment's bytes: two copies of a header, three marks, then frames; functions of bytes, without files or clocks.
+
+    0     header: magic, version, its own crc, layout, salt, ceiling, creation time, writer id
+    2048  the same again: one flipped byte costs no segment
+    4048  marks: the last number that was accepted and the lowest that may still wait, each with its complement
+    4096  frames, each at a multiple of 8: stamp, marker, length, number, crc; payload; padding
+
+Numbers rise by one with each frame. A *stamp* is an aligned word of its own, outside the crc, since it changes: 0 while
+the record waits, then the number of the batch that takes it (set before the COMMIT whose receipt names that batch), or
+DEAD where the record was dropped and counted. So a reader needs no clean-up by the writer: a frame is done with when it
+is dead, or when the receipt in the database has reached its batch. The marker is the segment's own random salt; text
+within a record cannot pass for a frame.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from llm_service.config.settings import PRIVACY_LEVELS, PrivacyLevel
+
+__all__ = [
+    "ACCEPTED_WORD",
+    "DATA_AT",
+    "DEAD",
+    "FRAME",
+    "LOWEST_WORD",
+    "VERSION",
+    "WORD",
+    "Contents",
+    "Frame",
+    "Header",
+    "UnknownSegmentError",
+    "contents",
+    "frame_head",
+    "pack_header",
+    "read_header",
+    "stamp_of",
+]
+
+VERSION: Final = 1
+DATA_AT: Final = 4096
+WORD: Final = 8
+ACCEPTED_WORD: Final = 4048 // WORD
+LOWEST_WORD: Final = ACCEPTED_WORD + 2
+ALL_BITS: Final = (1 << 64) - 1
+DEAD: Final = (1 << 40) - 1
+"""As a batch number: the record was dropped and counted. At a thousand batches a second, 34 years away."""
+
+# Native byte order, as the words of a memory view have it; a segment of another order has an unknown version.
+FRAME: Final = struct.Struct("=QIIQI")
+_HEADER: Final = struct.Struct("=8sII")
+_REST: Final = struct.Struct("=IIIQ36s")
+_MAGIC: Final = b"LLMTJRNL"
+_COPIES: Final = (0, 2048)
+_PAIR: Final = struct.Struct("=QQ")
+_MARKER: Final = struct.Struct("=I")
+_MARKER_AT: Final = 8
+_WASTE: Final = 16
+"""Bytes that may be summed in vain for each byte of a segment before the scan gives up: nothing takes for ever."""
+
+
+class UnknownSegmentError(ValueError):
+    """These bytes are no segment, or one of another version or layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Who wrote a segment, and how to read it.
+
+    Attributes:
+        writer_id: names the writer in `receipts`.
+        ceiling: the writer's privacy level.
+        layout: `encoding.LAYOUT` of the writer's release.
+        salt: 1 to 2**32 - 1, random: marks the frames of this segment.
+        created_us: microseconds since 1970.
+    """
+
+    writer_id: str
+    ceiling: PrivacyLevel
+    layout: int
+    salt: int
+    created_us: int
+
+
+class Frame(NamedTuple):
+    """One frame: its number, the batch that took it (0: none, or unreadable), the record's bytes."""
+
+    number: int
+    batch: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a segment still owes.
+
+    Attributes:
+        waiting: frames of records that no commit is known to hold, in the order of their numbers.
+        lost: accepted records that may have waited and cannot be read.
+        last: the highest number seen.
+    """
+
+    waiting: list[Frame]
+    lost: int
+    last: int
+
+
+def pack_header(header: Header) -> bytes:
+    """The bytes before the frames."""
+    writer_id = header.writer_id.encode("ascii")
+    level = PRIVACY_LEVELS.index(header.ceiling)
+    rest = _REST.pack(header.layout, header.salt, level, header.created_us, writer_id)
+    copy = _HEADER.pack(_MAGIC, VERSION, zlib.crc32(rest, VERSION)) + rest
+    page = bytearray(DATA_AT)
+    for at in _COPIES:
+        page[at : at + len(copy)] = copy
+    _PAIR.pack_into(page, ACCEPTED_WORD * WORD, 0, ALL_BITS)
+    _PAIR.pack_into(page, LOWEST_WORD * WORD, 1, 1 ^ ALL_BITS)
+    return bytes(page)
+
+
+def read_header(data: bytes, layout: int) -> Header:
+    """Who wrote this.
+
+    Args:
+        data: the whole segment.
+        layout: how this release lays out records.
+
+    Raises:
+        UnknownSegmentError: neither copy of the header can be used, or its records are of another layout.
+    """
+    if len(data) < DATA_AT:
+        raise UnknownSegmentError("it is shorter than a header")
+    problem = "it has no header that can be read"
+    for at in _COPIES:
+        magic, version, crc = _HEADER.unpack_from(data, at)
+        rest = data[at + _HEADER.size : at + _HEADER.size + _REST.size]
+        if magic != _MAGIC:
+            continue
+        if version != VERSION:
+            problem = f"its version is {version}, this release knows {VERSION}"
+            continue
+        if crc != zlib.crc32(rest, VERSION):
+            continue
+        found, salt, level, created_us, writer_id = _REST.unpack(rest)
+        if found != layout:
+            raise UnknownSegmentError("its records have the fields of another release")
+        ceiling: PrivacyLevel = PRIVACY_LEVELS[int(level) % len(PRIVACY_LEVELS)]
+        return Header(writer_id.decode("ascii", "replace"), ceiling, layout, salt, created_us)
+    raise UnknownSegmentError(problem)
+
+
+def frame_head(salt: int, number: int, payload: bytes) -> bytes:
+    """What stands before a payload; the number is part of the sum."""
+    return FRAME.pack(0, salt, len(payload), number, zlib.crc32(payload, (salt + number) & 0xFFFFFFFF))
+
+
+def stamp_of(batch: int, salt: int) -> int:
+    """A batch number as a word that a flipped bit makes unreadable, not another batch."""
+    return batch << 24 | ((batch * 0x9E3779B1 ^ salt) & 0xFFFFFF)
+
+
+def _batch_of(stamp: int, salt: int) -> int:
+    batch = stamp >> 24
+    return batch if stamp == stamp_of(batch, salt) else 0
+
+
+def contents(data: bytes, header: Header, *, committed: int, replayed: int) -> Contents:
+    """What no commit is known to hold.
+
+    Args:
+        data: the whole segment.
+        header: from `read_header`.
+        committed: the batch that the writer's receipt names; 0 where there is none.
+        replayed: the last number that an earlier replay committed; 0 where there was none.
+    """
+    found: dict[int, Frame] = {}
+    for frame in _frames(data, header.salt):
+        found.setdefault(frame.number, frame)
+    mark = _mark(data, LOWEST_WORD)
+    lowest = max(mark, replayed + 1)
+    last = max([_mark(data, ACCEPTED_WORD), *found])
+
+    def is_done(frame: Frame) -> bool:
+        return frame.number < lowest or frame.batch == DEAD or 0 < frame.batch <= committed
+
+    waiting = [found[number] for number in sorted(found) if not is_done(found[number])]
+    # Records are taken in their order: a gap counts as lost unless the next frame behind it is done with.
+    start = lowest if mark else min((frame.number for frame in waiting), default=last + 1)
+    lost, behind_is_done = 0, False
+    for number in range(last, max(start, last - len(data) // FRAME.size) - 1, -1):
+        frame_here = found.get(number)
+        if frame_here is not None:
+            behind_is_done = is_done(frame_here)
+        elif not behind_is_done:
+            lost += 1
+    return Contents(waiting, lost, last)
+
+
+def _mark(data: bytes, word: int) -> int:
+    value, complement = _PAIR.unpack_from(data, word * WORD)
+    return value if value == complement ^ ALL_BITS else 0
+
+
+def _frames(data: bytes, salt: int) -> Iterator[Frame]:
+    """All frames whose sums are right, wherever they stand; what is damaged is stepped over."""
+    marker = _MARKER.pack(salt)
+    budget = _WASTE * len(data)
+    at = DATA_AT
+    while budget > 0:
+        found = data.find(marker, at + _MARKER_AT)
+        at = found - _MARKER_AT
+        if found < 0 or at + FRAME.size > len(data):
+            return
+        if at % WORD:
+            at += 1
+            continue
+        stamp, _, length, number, crc = FRAME.unpack_from(data, at)
+        start = at + FRAME.size
+        payload = data[start : start + length]
+        if len(payload) == length and crc == zlib.crc32(payload, (salt + number) & 0xFFFFFFFF):
+            yield Frame(number, _batch_of(stamp, salt), payload)
+            at = (start + length + WORD - 1) // WORD * WORD
+        else:
+            budget -= length
+            at += WORD

@@ -1,0 +1,225 @@
+"""The queue with a crash journal: a record is in the journal before it is accepted, and leaves it when it is settled.
+
+A class of its own, so that the queue without a journal costs what it did.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, Protocol
+
+from llm_service.telemetry.pipeline.entries import Batch, Entry
+from llm_service.telemetry.pipeline.ledger import DropReason, Settlement
+from llm_service.telemetry.pipeline.queue import RecordQueue, require_record
+from llm_service.telemetry.pipeline.waiters import Waiter
+from llm_service.telemetry.records import InvocationRecord
+
+__all__ = ["Journal", "JournaledQueue"]
+
+_LOG: Final = logging.getLogger("llm_service.telemetry")
+_ASKED_LEVEL: Final = 12  # privacy_level within InvocationRecord.card
+
+
+class Journal(Protocol):
+    """What the queue asks of a journal, always under its own re-entrant lock; a slot is the journal's own thing."""
+
+    error: OSError | None
+
+    @property
+    def used(self) -> int:
+        """Bytes that records occupy."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes allocated on disk."""
+        ...
+
+    def ensure(self) -> bool:
+        """Make the segment where it is missing; False where that failed, and `error` says why."""
+        ...
+
+    def begin(self, writer_id: str) -> None:
+        """Start without a segment, as this writer."""
+        ...
+
+    def leak(self) -> None:
+        """In a forked child: have no part in what the parent wrote."""
+        ...
+
+    def append(self, record: InvocationRecord, slot: Any) -> bool:
+        """Write the record, at a place told to `slot`; False where there is none."""
+        ...
+
+    def assign(self, slots: Iterable[Any], batch: int) -> None:
+        """Note the batch that is about to commit these."""
+        ...
+
+    def drop(self, slots: Iterable[Any]) -> None:
+        """These were dropped and counted. A slot that has no place, or no longer, is passed over."""
+        ...
+
+    def free(self, slots: Iterable[Any]) -> None:
+        """These are committed."""
+        ...
+
+    def has_room(self, size: int) -> bool:
+        """Whether a record of this `size` would surely find a place."""
+        ...
+
+    def could_hold(self, record: InvocationRecord) -> bool:
+        """Whether the record would find a place in an empty journal."""
+        ...
+
+    def close(self) -> None:
+        """Let go; what is held stays for the next open of the database."""
+        ...
+
+
+class JournaledQueue(RecordQueue):
+    """A `RecordQueue` whose records survive the end of the process.
+
+    Args:
+        journal: where they are written.
+        make_slot: makes a place that `journal.append` fills in.
+        prepare: what a record may show on disk; applied before the journal, since nothing secret may reach a file.
+        **options: as for `RecordQueue`.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        make_slot: Callable[[], Any],
+        prepare: Callable[[InvocationRecord], InvocationRecord],
+        **options: Any,
+    ) -> None:
+        self._journal = journal
+        self._append = journal.append
+        self._accept = super().accept
+        self._make_slot = make_slot
+        self._prepare = prepare
+        self._assigned = 0
+        super().__init__(**options)
+
+    def reset(self) -> None:
+        """See `RecordQueue.reset`. The parent's journal is the parent's."""
+        super().reset()
+        self._assigned = 0
+        self._journal.leak()
+
+    def begin_journal(self, writer_id: str) -> None:
+        """See `RecordQueue.begin_journal`."""
+        self._journal.begin(writer_id)
+
+    def ensure_journal(self) -> None:
+        """See `RecordQueue.ensure_journal`."""
+        with self._lock:
+            if not self._journal.ensure() and self._journal.error is not None:
+                raise self._journal.error
+
+    def close_journal(self) -> None:
+        """See `RecordQueue.close_journal`."""
+        with self._lock:
+            self._journal.close()
+
+    @property
+    def journal_bytes(self) -> int:
+        """See `RecordQueue.journal_bytes`."""
+        return self._journal.used
+
+    @property
+    def journal_size(self) -> int:
+        """See `RecordQueue.journal_size`."""
+        return self._journal.size
+
+    def accept(
+        self, record: InvocationRecord, waiter: Waiter | None, *, wake: bool = True, slot: Any = None
+    ) -> DropReason | None:
+        """See `RecordQueue.accept`. A record that is to be stored nowhere is refused at once, with that reason."""
+        if record.__class__ is not InvocationRecord:
+            require_record(record)
+        if self._refusal is None:
+            if record.card[_ASKED_LEVEL] == "none":
+                return DropReason.PRIVACY
+            try:
+                record = self._prepare(record)
+            except Exception:  # noqa: BLE001 - the record is counted as lost; what cannot be cleaned must not be written
+                _LOG.exception("telemetry: a record could not be prepared for the crash journal")
+                return DropReason.INVALID
+            if self._overflow != "drop_oldest" and not self._within_bounds(record.size):
+                with self._lock:
+                    return self._make_room(record.size)[0]
+            slot = self._make_slot()
+            try:
+                with self._lock:
+                    written = self._append(record, slot)
+                reason = None if written else self._find_place(record, slot)
+                reason = reason or self._accept(record, waiter, wake=wake, slot=slot)
+            except BaseException:
+                self._forget(slot)
+                raise
+            if reason is not None:
+                self._forget(slot)
+            return reason
+        return self._accept(record, waiter, wake=wake, slot=slot)
+
+    def _find_place(self, record: InvocationRecord, slot: Any) -> DropReason | None:
+        """The journal is full: where the oldest give way, let them, until there is a place."""
+        evicted, written = 0, False
+        if self._overflow == "drop_oldest" and self._journal.could_hold(record):
+            with self._lock:
+                while not written and (entry := self._oldest_to_go()) is not None:
+                    self._entries.remove(entry)
+                    self._release((entry,), {}, DropReason.JOURNAL_FULL, entry.record.size)
+                    evicted += 1
+                    written = self._append(record, slot)
+        if evicted:
+            self._on_drop(DropReason.JOURNAL_FULL, evicted)
+        return None if written else DropReason.JOURNAL_FULL
+
+    def _oldest_to_go(self) -> Entry | None:
+        """The oldest record, where dropping it makes room: the journal is freed from its old end only."""
+        if self._in_flight is not None or not self._entries or self._entries[0].waiter is not None:
+            return None
+        return self._entries[0]
+
+    def _forget(self, slot: Any) -> None:
+        with self._lock:
+            self._journal.drop((slot,))
+
+    def take(self, rows: int) -> Batch | None:
+        """See `RecordQueue.take`. The journal learns of the batch before the database does."""
+        with self._lock:
+            batch = super().take(rows)
+            if batch is not None and batch.number != self._assigned:
+                self._journal.assign((entry.slot for entry in batch.entries), batch.number)
+                self._assigned = batch.number
+            return batch
+
+    def abandon(self, reason: DropReason, *, in_flight: bool) -> int:
+        """See `RecordQueue.abandon`. What an end or an unusable file leaves unwritten stays in the journal."""
+        ends = reason in {DropReason.SHUTDOWN, DropReason.STORE_FAILED}
+        return super().abandon(DropReason.JOURNALED if ends else reason, in_flight=in_flight)
+
+    def abandon_in_flight(self, reason: DropReason) -> int:
+        """See `RecordQueue.abandon_in_flight`."""
+        return super().abandon_in_flight(DropReason.JOURNALED if reason is DropReason.SHUTDOWN else reason)
+
+    def has_room(self, size: int) -> bool:
+        """Whether a record of this size would be let in now."""
+        return super().has_room(size) and self._journal.has_room(size)
+
+    def could_hold(self, record: InvocationRecord) -> bool:
+        """Whether the record would be let in if nothing else were held."""
+        return super().could_hold(record) and self._journal.could_hold(record)
+
+    def _release(
+        self, entries: Sequence[Entry], outcomes: dict[int, Settlement], otherwise: Settlement, size: int
+    ) -> None:
+        if otherwise is not DropReason.JOURNALED:
+            slots = [entry.slot for entry in entries]
+            if isinstance(otherwise, DropReason):
+                self._journal.drop(slots)
+            else:
+                self._journal.free(slots)
+        super()._release(entries, outcomes, otherwise, size)
