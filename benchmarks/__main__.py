@@ -5,7 +5,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks import contents, disk, durable, hot_path, import_time, loop_lag, queries, retention, sustained
+from benchmarks import (
+    contents,
+    crash,
+    disk,
+    durable,
+    hot_path,
+    import_time,
+    journal,
+    loop_lag,
+    queries,
+    retention,
+    sustained,
+)
 from benchmarks._harness import Options, Report, as_markdown, environment, parser, show
 
 ALL: Final[dict[str, Callable[[Options], Report]]] = {
@@ -18,6 +30,8 @@ ALL: Final[dict[str, Callable[[Options], Report]]] = {
     "retention": retention.run,
     "import_time": import_time.run,
     "contents": contents.run,
+    "journal": journal.run,
+    "crash": crash.run,
 }
 _RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 _FINDINGS: Final = Path(__file__).with_name("FINDINGS.md")

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("opentelemetry.sdk", reason="the peer of the hot path")
 
 from benchmarks import __main__ as command_line
-from benchmarks import _harness, disk, hot_path
+from benchmarks import _harness, crash, disk, hot_path, journal
 from benchmarks._data import records
 from benchmarks._harness import Bar, Options, Report, Row
 
@@ -27,7 +27,7 @@ def report() -> Report:
     return Report("example", "is it cheap?", rows, ["measured on paper"])
 
 
-@pytest.mark.parametrize("run", [hot_path.run, disk.run], ids=["hot_path", "disk"])
+@pytest.mark.parametrize("run", [hot_path.run, disk.run, journal.run], ids=["hot_path", "disk", "journal"])
 def test_a_quick_run_finds_right_results_and_positive_numbers(run: object) -> None:
     """The checks of rows on disk, ledger and spans pass, and something was measured."""
     assert callable(run)
@@ -35,6 +35,27 @@ def test_a_quick_run_finds_right_results_and_positive_numbers(run: object) -> No
     assert isinstance(found, Report)
     assert len(found.rows) >= 4
     assert all(row.ours > 0 for row in found.rows)
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["journal", "no journal"])
+def test_killed_writers_lose_nothing_that_was_promised(tmp_path: Path, kept: bool) -> None:
+    """The short run of the long loop: two processes, SIGKILL at random moments, every record looked for."""
+    tally = crash.kill_many(6, tmp_path, journal=kept)
+    assert tally.kills == 6
+    assert tally.looks == 1
+    assert tally.accepted > 0
+    assert (tally.durable_lost, tally.duplicated, tally.unknown, tally.broken, tally.wrong_aggregates) == (0,) * 5
+    assert tally.left == 0
+    if kept:
+        assert tally.lost == 0
+
+
+def test_the_crash_report_misses_its_bar_when_something_is_lost() -> None:
+    """A lost record is a miss with a journal, and information without."""
+    for wanted, kept in (("missed", True), ("", False)):
+        rows = {row.what: row for row in crash.report_of(crash.Tally(kills=1, lost=2), journal=kept).rows}
+        assert rows["lost"].verdict == wanted
+        assert rows["durable lost"].verdict == "met"
 
 
 def test_a_verdict_follows_from_ratio_and_bar(report: Report) -> None:

@@ -32,6 +32,8 @@ _ACCEPTED: Final = segment.ACCEPTED_WORD
 _ALL_BITS: Final = segment.ALL_BITS
 _pack: Final = segment.FRAME.pack
 _crc32: Final = zlib.crc32
+_NAMES: Final = 4096
+"""More than id and names of a record take, which its `size` leaves out: four texts of 200 characters, 4 bytes each."""
 _PAUSE: Final = 1.0
 """Seconds until a segment that could not be made is tried again."""
 _ZEROS: Final = bytes(1 << 20)
@@ -198,7 +200,8 @@ class CrashJournal:
         slot.live = True
         slots.append(slot)
         salt = self._salt
-        head = _pack(0, salt, len(payload), number, _crc32(payload, salt + number & 0xFFFFFFFF))
+        # As `segment.frame_head`, without the call.
+        head = _pack(0, salt, len(payload), number, _crc32(payload, salt + number + (number >> 32) & 0xFFFFFFFF))
         mapping[start : start + size] = head + payload
         words = self._words
         words[_ACCEPTED] = number
@@ -255,7 +258,13 @@ class CrashJournal:
 
     def has_room(self, size: int) -> bool:
         """Whether a record whose `size` is this would surely find a place, or the ring is empty."""
-        return not self._slots or self._bytes - _DATA - self.used > 2 * size
+        if not self._slots:
+            return True
+        if self._head >= self._tail:
+            room = max(self._bytes - self._head, self._tail - _DATA)
+        else:
+            room = self._tail - self._head
+        return room > size + _NAMES
 
     def could_hold(self, record: InvocationRecord) -> bool:
         """Whether an empty ring has a place for this record."""

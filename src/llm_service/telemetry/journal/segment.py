@@ -54,6 +54,7 @@ _HEADER: Final = struct.Struct("=8sII")
 _REST: Final = struct.Struct("=IIIQ36s")
 _MAGIC: Final = b"LLMTJRNL"
 _COPIES: Final = (0, 2048)
+_WORD: Final = struct.Struct("=Q")
 _PAIR: Final = struct.Struct("=QQ")
 _MARKER: Final = struct.Struct("=I")
 _MARKER_AT: Final = 8
@@ -85,11 +86,12 @@ class Header:
 
 
 class Frame(NamedTuple):
-    """One frame: its number, the batch that took it (0: none, or unreadable), the record's bytes."""
+    """One frame: its number, the batch that took it (0: none, or unreadable), the record's bytes, where it ends."""
 
     number: int
     batch: int
     payload: bytes
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +150,13 @@ def read_header(data: bytes, layout: int) -> Header:
         if found != layout:
             raise UnknownSegmentError("its records have the fields of another release")
         ceiling: PrivacyLevel = PRIVACY_LEVELS[int(level) % len(PRIVACY_LEVELS)]
-        return Header(writer_id.decode("ascii", "replace"), ceiling, layout, salt, created_us)
+        return Header(writer_id.rstrip(b"\0").decode("ascii", "replace"), ceiling, layout, salt, created_us)
     raise UnknownSegmentError(problem)
 
 
 def frame_head(salt: int, number: int, payload: bytes) -> bytes:
-    """What stands before a payload; the number is part of the sum."""
-    return FRAME.pack(0, salt, len(payload), number, zlib.crc32(payload, (salt + number) & 0xFFFFFFFF))
+    """What stands before a payload; all bits of the number are part of the sum."""
+    return FRAME.pack(0, salt, len(payload), number, zlib.crc32(payload, salt + number + (number >> 32) & 0xFFFFFFFF))
 
 
 def stamp_of(batch: int, salt: int) -> int:
@@ -165,6 +167,13 @@ def stamp_of(batch: int, salt: int) -> int:
 def _batch_of(stamp: int, salt: int) -> int:
     batch = stamp >> 24
     return batch if stamp == stamp_of(batch, salt) else 0
+
+
+def _batch_at(data: bytes, at: int, salt: int) -> int:
+    if at + WORD > len(data):
+        return 0
+    (stamp,) = _WORD.unpack_from(data, at)
+    return _batch_of(stamp, salt)
 
 
 def contents(data: bytes, header: Header, *, committed: int, replayed: int) -> Contents:
@@ -183,19 +192,20 @@ def contents(data: bytes, header: Header, *, committed: int, replayed: int) -> C
     lowest = max(mark, replayed + 1)
     last = max([_mark(data, ACCEPTED_WORD), *found])
 
-    def is_done(frame: Frame) -> bool:
-        return frame.number < lowest or frame.batch == DEAD or 0 < frame.batch <= committed
+    def is_done(number: int, batch: int) -> bool:
+        return number < lowest or batch == DEAD or 0 < batch <= committed
 
-    waiting = [found[number] for number in sorted(found) if not is_done(found[number])]
-    # Records are taken in their order: a gap counts as lost unless the next frame behind it is done with.
+    waiting = [found[number] for number in sorted(found) if not is_done(number, found[number].batch)]
+    # A gap counts as lost unless its own stamp says that it is done with, or the next frame behind it is: records are
+    # taken in their order.
     start = lowest if mark else min((frame.number for frame in waiting), default=last + 1)
     lost, behind_is_done = 0, False
     for number in range(last, max(start, last - len(data) // FRAME.size) - 1, -1):
-        frame_here = found.get(number)
-        if frame_here is not None:
-            behind_is_done = is_done(frame_here)
+        here, before = found.get(number), found.get(number - 1)
+        if here is not None:
+            behind_is_done = is_done(number, here.batch)
         elif not behind_is_done:
-            lost += 1
+            lost += before is None or not is_done(number, _batch_at(data, before.end, header.salt))
     return Contents(waiting, lost, last)
 
 
@@ -219,10 +229,13 @@ def _frames(data: bytes, salt: int) -> Iterator[Frame]:
             continue
         stamp, _, length, number, crc = FRAME.unpack_from(data, at)
         start = at + FRAME.size
+        if length > len(data) - start:
+            at += WORD
+            continue
         payload = data[start : start + length]
-        if len(payload) == length and crc == zlib.crc32(payload, (salt + number) & 0xFFFFFFFF):
-            yield Frame(number, _batch_of(stamp, salt), payload)
+        if crc == zlib.crc32(payload, salt + number + (number >> 32) & 0xFFFFFFFF):
             at = (start + length + WORD - 1) // WORD * WORD
+            yield Frame(number, _batch_of(stamp, salt), payload, at)
         else:
-            budget -= length
+            budget -= length + WORD
             at += WORD

@@ -1,0 +1,308 @@
+"""What a dead process left is committed once, whoever does it, however often it is tried."""
+
+import os
+import sqlite3
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_service.config.settings import PrivacyLevel, Settings
+from llm_service.telemetry.journal import names, segment
+from llm_service.telemetry.journal.journal import CrashJournal, Slot
+from llm_service.telemetry.journal.replay import Replayed, replay_all
+from llm_service.telemetry.pipeline.leftovers import Leftovers
+from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.stores.opening import make_private_folder, open_for_writing
+from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
+
+WRITER = "0d523cae-1d87-4dad-941f-c0f5f629fa3c"
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """The database's place."""
+    return tmp_path / "t.db"
+
+
+@pytest.fixture
+def connection(db: Path) -> Iterator[sqlite3.Connection]:
+    """An open, empty database."""
+    made = open_for_writing(db, 0)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def leave(db: Path) -> Callable[..., tuple[CrashJournal, list[InvocationRecord]]]:
+    """Leave a segment with so many records; its writer is dead when it is closed."""
+
+    def write(
+        records: int, *, writer: str = WRITER, ceiling: PrivacyLevel = "metadata", **values: Any
+    ) -> tuple[CrashJournal, list[InvocationRecord]]:
+        journal = CrashJournal(db, 1 << 20, ceiling, make_private_folder)
+        journal.begin(writer)
+        made = [
+            InvocationRecord(**{"agent_name": "a", "cost_usd": 0.5, "total_tokens": 3, "latency_ms": 5} | values)
+            for _ in range(records)
+        ]
+        for record in made:
+            assert journal.append(record, Slot())
+        return journal, made
+
+    return write
+
+
+def writer_of(writer_id: str, ceiling: PrivacyLevel) -> SqliteBatchWriter:
+    """The store's side."""
+    return SqliteBatchWriter(writer_id, ceiling)
+
+
+def replay(db: Path, connection: sqlite3.Connection, done: Replayed | None = None) -> Replayed:
+    """Replay all."""
+    done = Replayed() if done is None else done
+    replay_all(db, connection, "full", writer_of, done)
+    return done
+
+
+def rows(connection: sqlite3.Connection) -> int:
+    """Records stored, and counted in the daily totals alike."""
+    (stored,) = connection.execute("SELECT count(*) FROM invocations").fetchone()
+    (counted,) = connection.execute("SELECT coalesce(sum(invocations), 0) FROM daily_costs").fetchone()
+    assert stored == counted
+    return int(stored)
+
+
+def commit(connection: sqlite3.Connection, records: list[InvocationRecord], batch_no: int) -> None:
+    """What the dead writer had committed."""
+    SqliteBatchWriter(WRITER, "metadata").write(connection, records, batch_no=batch_no, durable=False, slice_rows=25)
+
+
+def test_what_was_left_is_committed_and_the_file_is_gone(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any]
+) -> None:
+    """Many transactions' worth."""
+    journal, records = leave(700)
+    journal.close()
+    assert replay(db, connection) == Replayed(written=700)
+    assert rows(connection) == 700
+    stored = [row[0] for row in connection.execute("SELECT invocation_id FROM invocations ORDER BY id")]
+    assert stored == [record.invocation_id for record in records]
+    assert names.find(db) == []
+    assert replay(db, connection) == Replayed()
+
+
+def test_a_commit_that_the_writer_did_not_live_to_note_is_neither_doubled_nor_counted(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any]
+) -> None:
+    """Phantom commit: the batch is on disk with its receipt, its places in the journal were never freed."""
+    journal, records = leave(300)
+    slots = list(journal._slots)
+    journal.assign(slots[:100], 1)
+    commit(connection, records[:100], 1)
+    journal.assign(slots[100:200], 2)  # taken, and the process died before this COMMIT
+    journal.close()
+    assert replay(db, connection) == Replayed(written=200, known=0)
+    assert rows(connection) == 300
+
+
+def test_a_quarantined_record_is_not_quarantined_again(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any]
+) -> None:
+    """It has no row that its id would be found in: only the receipt tells."""
+    journal, records = leave(2)
+    slots = list(journal._slots)
+    journal.assign(slots[:1], 1)
+    connection.execute(
+        "CREATE TEMP TRIGGER t BEFORE INSERT ON invocations WHEN new.agent_name = 'a' "
+        "BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    commit(connection, records[:1], 1)
+    journal.close()
+    assert replay(db, connection) == Replayed(quarantined=1)
+    assert connection.execute("SELECT count(*) FROM dead_letters").fetchone() == (2,)
+
+
+def test_an_id_that_somebody_else_stored_is_known(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any]
+) -> None:
+    """Its row stays, no total counts it twice."""
+    journal, records = leave(3)
+    SqliteBatchWriter("another", "metadata").write(connection, records[1:2], batch_no=9, durable=False, slice_rows=25)
+    journal.close()
+    assert replay(db, connection) == Replayed(written=2, known=1)
+    assert rows(connection) == 3
+
+
+def test_a_living_writer_is_left_alone(db: Path, connection: sqlite3.Connection, leave: Callable[..., Any]) -> None:
+    """In this process, too."""
+    journal, _ = leave(3)
+    assert replay(db, connection) == Replayed()
+    assert len(names.find(db)) == 1
+    journal.close()
+    assert replay(db, connection) == Replayed(written=3)
+
+
+class Failing:
+    """Writes so many batches and then finds the database locked."""
+
+    def __init__(self, real: SqliteBatchWriter, batches: int) -> None:
+        self.real = real
+        self.batches = batches
+
+    def write(self, *arguments: Any, **options: Any) -> Any:
+        if self.batches == 0:
+            raise sqlite3.OperationalError("database is locked")
+        self.batches -= 1
+        return self.real.write(*arguments, **options)
+
+    def classify(self, error: Exception) -> Any:
+        return self.real.classify(error)
+
+
+def test_a_replay_that_stops_half_way_is_gone_on_with_by_another(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any]
+) -> None:
+    """Its own receipt says how far it came; the segment stays until the end."""
+    journal, _ = leave(700)
+    journal.close()
+    done = Replayed()
+    with pytest.raises(sqlite3.OperationalError):
+        replay_all(db, connection, "full", lambda name, level: Failing(writer_of(name, level), 1), done)
+    assert done.written == 256 == rows(connection)
+    assert len(names.find(db)) == 1
+    assert replay(db, connection) == Replayed(written=700 - 256)
+    assert rows(connection) == 700
+
+
+def test_the_lower_level_of_both_writers_counts(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any]
+) -> None:
+    """A record of a `metadata` logger stays one, whoever replays it."""
+    journal, _ = leave(1)
+    journal.close()
+    replay(db, connection)
+    assert connection.execute("SELECT privacy_level FROM invocations").fetchone() == ("metadata",)
+
+
+def test_another_version_stays_where_it_is(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reported, never removed."""
+    journal, _ = leave(3)
+    journal.close()
+    (path,) = names.find(db)
+    data = bytearray(path.read_bytes())
+    for at in (8, 2048 + 8):
+        struct.pack_into("=I", data, at, 2)
+    path.write_bytes(data)
+    done = replay(db, connection)
+    assert done == Replayed(left=1)
+    assert "version is 2" in caplog.text
+    assert path.read_bytes() == data
+    assert replay(db, connection, done) == Replayed(left=1)
+
+
+def test_a_link_stays_where_it_is_and_is_not_followed(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Planted by somebody; the others are replayed all the same."""
+    journal, _ = leave(3)
+    journal.close()
+    target = tmp_path / "target"
+    target.write_text("mine")
+    planted = db.parent / names.segment_name(db, "00")
+    planted.symlink_to(target)
+    assert replay(db, connection) == Replayed(written=3, left=1)
+    assert planted.is_symlink()
+    assert target.read_text() == "mine"
+
+
+def test_a_segment_that_was_never_finished_is_removed(db: Path, connection: sqlite3.Connection) -> None:
+    """Its writer died before it could accept anything."""
+    made = db.parent / names.made_name(names.segment_name(db, WRITER))
+    made.write_bytes(b"half")
+    assert replay(db, connection) == Replayed()
+    assert not made.exists()
+
+
+def test_what_cannot_be_read_is_counted_as_lost(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any]
+) -> None:
+    """A damaged frame, and a sound frame that holds no record."""
+    journal, _ = leave(5, session_id="findme")
+    (path,) = names.find(db)
+    first = journal._slots[0].start + segment.FRAME.size
+    assert journal._map is not None
+    journal._map[first] ^= 1
+    payload = b"no record"
+    frame = segment.frame_head(journal._salt, 6, payload) + payload
+    journal._map[journal._head : journal._head + len(frame)] = frame
+    journal.close()
+    assert path.exists()
+    assert replay(db, connection) == Replayed(written=4, lost=2)
+    assert rows(connection) == 4
+
+
+def test_a_frame_of_no_record_alone_is_lost_and_the_file_is_gone(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any]
+) -> None:
+    """Nothing to commit."""
+    journal, _ = leave(1)
+    assert journal._map is not None
+    payload = b"no record"
+    frame = segment.frame_head(journal._salt, 1, payload) + payload
+    journal._map[segment.DATA_AT : segment.DATA_AT + len(frame)] = frame
+    journal.close()
+    assert replay(db, connection) == Replayed(lost=1)
+    assert names.find(db) == []
+
+
+def test_a_file_cut_short_is_read_as_far_as_it_goes(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any]
+) -> None:
+    """Never mapped: a mapping would kill."""
+    journal, _ = leave(5)
+    third = journal._slots[3].start
+    journal.close()
+    os.truncate(names.find(db)[0], third + 10)
+    done = replay(db, connection)
+    assert (done.written, done.lost) == (3, 2)
+
+
+class Clock:
+    """Seconds that a test moves."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_failed_replay_is_tried_again_later_and_not_before(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The agent's own records go on meanwhile."""
+    journal, _ = leave(5)
+    journal.close()
+    clock = Clock()
+    locked = sqlite3.connect(db, isolation_level=None)
+    locked.execute("BEGIN IMMEDIATE")
+    leftovers = Leftovers(Settings(db_path=db), lambda name, given: writer_of(name, given.privacy_level), clock)
+    leftovers.replay(connection)
+    assert leftovers.waiting
+    assert "locked" in caplog.text
+    locked.execute("ROLLBACK")
+    locked.close()
+    clock.now = 0.9
+    leftovers.replay_again(connection)
+    assert rows(connection) == 0
+    clock.now = 1.0
+    leftovers.replay_again(connection)
+    assert rows(connection) == 5
+    assert not leftovers.waiting
+    assert leftovers.done == Replayed(written=5)
+    leftovers.replay_again(connection)
+    assert leftovers.done == Replayed(written=5)

@@ -1,0 +1,302 @@
+"""The ring of a living process: what is written is what a reader finds, at every moment and after every lap."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from llm_service.telemetry.journal import journal as journal_module
+from llm_service.telemetry.journal import locking, names, segment
+from llm_service.telemetry.journal.encoding import LAYOUT, decode
+from llm_service.telemetry.journal.journal import CrashJournal, Slot
+from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.stores.opening import make_private_folder
+
+SMALL = 4096 + 4096
+
+
+class Clock:
+    """Seconds that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The journal's clock."""
+    return Clock()
+
+
+@pytest.fixture
+def ring(tmp_path: Path, clock: Clock) -> Iterator[CrashJournal]:
+    """A small journal; closed at the end."""
+    made = CrashJournal(tmp_path / "folder" / "t.db", SMALL, "metadata", make_private_folder, clock)
+    made.begin("0d523cae-1d87")
+    yield made
+    made.close()
+
+
+def path_of(ring: CrashJournal) -> Path:
+    """Where its segment is."""
+    return ring._path
+
+
+def on_disk(ring: CrashJournal, *, committed: int = 0) -> segment.Contents:
+    """What a reader would find if the process died now; the mapping is read, since a descriptor would drop the lock."""
+    assert ring._map is not None
+    data = ring._map[:]
+    return segment.contents(data, segment.read_header(data, LAYOUT), committed=committed, replayed=0)
+
+
+def ids(found: segment.Contents) -> list[str]:
+    """Which records it holds."""
+    return [decode(frame.payload).invocation_id for frame in found.waiting]
+
+
+def put(ring: CrashJournal, name: str, **fields: Any) -> Slot | None:
+    """Append a record."""
+    slot = Slot()
+    return slot if ring.append(InvocationRecord(invocation_id=name, **fields), slot) else None
+
+
+def slot_of(ring: CrashJournal, name: str, **fields: Any) -> Slot:
+    """Append a record that has to find a place."""
+    slot = put(ring, name, **fields)
+    assert slot is not None
+    return slot
+
+
+def test_nothing_is_made_before_it_is_needed(ring: CrashJournal) -> None:
+    """A logger that logs nothing leaves no trace."""
+    assert (ring.size, ring.used) == (0, 0)
+    assert not path_of(ring).parent.exists()
+
+
+def test_the_segment_is_private_allocated_and_complete(ring: CrashJournal) -> None:
+    """Mode 0600 in a folder of mode 0700, blocks set aside, its final name."""
+    assert ring.ensure()
+    found = path_of(ring).stat()
+    assert stat.S_IMODE(found.st_mode) == 0o600
+    assert stat.S_IMODE(path_of(ring).parent.stat().st_mode) == 0o700
+    assert found.st_size == SMALL == ring.size
+    assert found.st_blocks * 512 >= SMALL
+    assert [path_of(ring)] == names.find(ring._db_path)
+    assert segment.read_header(path_of(ring).read_bytes(), LAYOUT).writer_id == "0d523cae-1d87"
+
+
+def test_a_record_is_on_disk_when_append_returns(ring: CrashJournal) -> None:
+    """A reader would find it."""
+    slot_of(ring, "a")
+    slot_of(ring, "b", session_id="ü" * 50)
+    assert ids(on_disk(ring)) == ["a", "b"]
+
+
+def test_batches_are_told_apart_by_their_receipt(ring: CrashJournal) -> None:
+    """Assigned is not committed: the receipt decides."""
+    first, second = slot_of(ring, "a"), slot_of(ring, "b")
+    ring.assign([first], 1)
+    ring.assign([second], 2)
+    assert ids(on_disk(ring)) == ["a", "b"]
+    assert ids(on_disk(ring, committed=1)) == ["b"]
+
+
+def test_a_dropped_record_stays_dropped(ring: CrashJournal) -> None:
+    """It is counted, so it must not come back."""
+    slots = [slot_of(ring, name) for name in "abc"]
+    ring.drop([slots[1]])
+    assert ids(on_disk(ring)) == ["a", "c"]
+    ring.drop([slots[1]])
+    assert ids(on_disk(ring)) == ["a", "c"]
+
+
+def test_dropping_what_never_found_a_place_does_nothing(ring: CrashJournal) -> None:
+    """The slot of a refused record."""
+    slot_of(ring, "a")
+    ring.drop([Slot()])
+    assert ids(on_disk(ring)) == ["a"]
+
+
+def test_a_stamp_never_lands_in_a_place_that_is_another_s_by_now(ring: CrashJournal) -> None:
+    """A record whose call was interrupted after it had been accepted is dropped here and committed there."""
+    slot = slot_of(ring, "a")
+    ring.drop([slot])
+    slot_of(ring, "b", session_id="x" * 100)
+    ring.assign([slot], 7)
+    ring.free([slot])
+    assert ids(on_disk(ring, committed=7)) == ["b"]
+
+
+def test_a_full_ring_refuses_and_space_is_used_again(ring: CrashJournal) -> None:
+    """It never grows."""
+    slots: list[Slot] = []
+    while (slot := put(ring, f"r{len(slots)}")) is not None:
+        slots.append(slot)
+    assert len(slots) > 10
+    assert not ring.has_room(700)
+    ring.free(slots[:5])
+    assert put(ring, "again") is not None
+    assert path_of(ring).stat().st_size == SMALL
+    assert ids(on_disk(ring)) == [f"r{at}" for at in range(5, len(slots))] + ["again"]
+
+
+def test_a_record_beyond_the_ring_is_refused_for_good(ring: CrashJournal) -> None:
+    """Neither now nor later."""
+    record = InvocationRecord(error_message="x" * 5000)
+    assert not ring.could_hold(record)
+    assert ring.could_hold(InvocationRecord())
+    assert not ring.append(record, Slot())
+    assert ring.has_room(10**9)  # an empty ring can be no emptier
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 190), st.integers(0, 40)), max_size=80))
+def test_a_reader_finds_exactly_what_waits_whatever_happened(
+    tmp_path: Path, steps: list[tuple[int, int, int]], clock: Clock
+) -> None:
+    """Appends of all sizes, commits and drops in any order, over many laps."""
+    ring = CrashJournal(tmp_path / "t.db", SMALL, "metadata", make_private_folder, clock)
+    ring.begin("0d523cae-1d87")
+    waiting: dict[str, Slot] = {}
+    try:
+        ring.ensure()
+        for number, (kind, size, which) in enumerate(steps):
+            if kind < 2:
+                slot = put(ring, f"n{number}", session_id="s" * (size + 1), error_message="e" * (size * 3))
+                if slot is not None:
+                    waiting[f"n{number}"] = slot
+            elif waiting:
+                name = list(waiting)[which % len(waiting)]
+                slot = waiting.pop(name)
+                if kind == 2:
+                    ring.drop([slot])
+                else:
+                    ring.assign([slot], 1)
+                    ring.free([slot])
+            found = on_disk(ring, committed=1)
+            assert ids(found) == list(waiting)
+            assert found.lost == 0
+            assert 0 <= ring.used <= SMALL - 4096
+    finally:
+        ring.close()
+        for left in tmp_path.glob("*-journal-*"):
+            left.unlink()
+
+
+def test_an_append_within_an_append_gets_a_place_of_its_own(
+    ring: CrashJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal handler or `__del__` may log while a record is being written; the outer one may then never end."""
+    ring.ensure()
+    real = journal_module._crc32
+    nested: list[Slot | None] = []
+
+    def interrupted(*_arguments: object) -> int:
+        monkeypatch.setattr(journal_module, "_crc32", real)
+        nested.append(put(ring, "inner"))
+        raise KeyboardInterrupt
+
+    slot_of(ring, "before")
+    monkeypatch.setattr(journal_module, "_crc32", interrupted)
+    outer = Slot()
+    with pytest.raises(KeyboardInterrupt):
+        ring.append(InvocationRecord(invocation_id="outer"), outer)
+    assert ids(on_disk(ring)) == ["before", "inner"]
+    ring.drop([outer])
+    slot_of(ring, "after")
+    assert ids(on_disk(ring)) == ["before", "inner", "after"]
+
+
+def test_making_within_making_is_refused(ring: CrashJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal handler that logs while the segment is made must not make another."""
+    inner: list[bool] = []
+    real = journal_module._allocate
+
+    def allocate(fd: int, size: int) -> None:
+        inner.append(ring.ensure())
+        real(fd, size)
+
+    monkeypatch.setattr(journal_module, "_allocate", allocate)
+    assert ring.ensure()
+    assert inner == [False]
+    assert len(names.find(ring._db_path)) == 1
+
+
+def test_close_removes_an_empty_segment_and_keeps_one_that_holds_records(ring: CrashJournal, clock: Clock) -> None:
+    """What is left is for the next open."""
+    slot = slot_of(ring, "a")
+    ring.free([slot])
+    ring.close()
+    assert names.find(ring._db_path) == []
+    other = CrashJournal(ring._db_path, SMALL, "metadata", make_private_folder, clock)
+    other.begin("beef")
+    kept = slot_of(other, "b")
+    other.close()
+    assert len(names.find(ring._db_path)) == 1
+    other.free([kept])  # a commit that hung, and ended after the close
+    other.assign([kept], 1)
+    assert put(other, "late") is None
+    other.close()
+
+
+def test_a_full_disk_at_allocation_is_tried_again(
+    ring: CrashJournal, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing half-made stays, records are refused meanwhile, and one warning is enough."""
+    real = journal_module._allocate
+
+    def full(_fd: int, _size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(journal_module, "_allocate", full)
+    assert put(ring, "a") is None
+    assert put(ring, "b") is None
+    clock.now += 1.0
+    assert put(ring, "c") is None
+    assert ring.error is not None
+    assert ring.error.errno == errno.ENOSPC
+    assert names.find(ring._db_path) == []
+    assert sum("cannot be made" in message for message in caplog.messages) == 1
+    monkeypatch.setattr(journal_module, "_allocate", real)
+    assert put(ring, "too soon") is None
+    clock.now += 1.0
+    slot_of(ring, "d")
+    assert ring.error is None
+    assert ids(on_disk(ring)) == ["d"]
+
+
+def test_without_posix_fallocate_zeros_are_written(ring: CrashJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The room is the file's before it is mapped."""
+    monkeypatch.delattr(os, "posix_fallocate")
+    assert ring.ensure()
+    assert path_of(ring).stat().st_blocks * 512 >= SMALL
+
+
+def test_a_file_that_stands_there_already_is_not_taken(ring: CrashJournal, clock: Clock) -> None:
+    """Planted by somebody: O_EXCL, and another try later."""
+    path_of(ring).parent.mkdir()
+    planted = path_of(ring).with_name(names.made_name(path_of(ring).name))
+    planted.symlink_to("/etc/passwd")
+    assert not ring.ensure()
+    assert isinstance(ring.error, FileExistsError)
+    planted.unlink()
+    clock.now += 1.0
+    assert ring.ensure()
+
+
+def test_no_locks_no_journal(ring: CrashJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a platform without POSIX record locks nothing is left behind, and the reason is said."""
+    monkeypatch.setitem(__import__("sys").modules, "fcntl", None)
+    assert not ring.ensure()
+    assert isinstance(ring.error, locking.RefusedFileError)
+    assert "set journal to false" in str(ring.error)
+    assert names.find(ring._db_path) == []
