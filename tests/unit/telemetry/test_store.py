@@ -830,3 +830,30 @@ def test_what_the_question_raises_comes_through(path: Path) -> None:
 
     with pytest.raises(LookupError, match="mine"):
         read(path, question)
+
+
+def test_a_file_that_another_process_sets_up_while_it_is_looked_at_is_not_foreign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version, application and tables are read from one snapshot: found by killing writers while they start."""
+    path = tmp_path / "t.db"
+    early = sqlite3.connect(path, isolation_level=None)
+    early.execute("PRAGMA journal_mode = WAL")  # how far the other process has come
+    early.close()
+    real, others = sqlite3.connect, []
+
+    class Looking(sqlite3.Connection):
+        """Lets the other process finish between two looks."""
+
+        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+            found = super().execute(sql, *arguments)
+            if sql == "PRAGMA application_id" and not others:
+                monkeypatch.setattr(sqlite3, "connect", real)
+                others.append(open_for_writing(path, 0))
+            return found
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **options: real(*given, factory=Looking, **options))
+    connection = open_for_writing(path, 0)
+    assert len(others) == 1
+    connection.close()
+    others[0].close()
