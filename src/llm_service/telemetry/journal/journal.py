@@ -171,13 +171,11 @@ class CrashJournal:
 
     def append(self, record: InvocationRecord, slot: Slot) -> bool:
         """Write the record into the ring, at a place that is told to `slot`; False where there is none."""
+        if self._map is None:
+            self.ensure()
         mapping = self._map
         if mapping is None:
-            if not self.ensure():
-                return False
-            mapping = self._map
-            if mapping is None:
-                return False
+            return False
         payload = encode(record)
         size = _HEAD + len(payload)
         need = size + 7 & ~7

@@ -274,6 +274,43 @@ def test_a_full_disk_at_allocation_is_tried_again(
     assert ids(on_disk(ring)) == ["d"]
 
 
+def test_a_segment_that_a_cleaner_took_before_it_was_complete_is_made_again(
+    ring: CrashJournal, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process found it unlocked, between its creation and its lock, and removed it."""
+    real = journal_module._allocate
+
+    def taken(fd: int, size: int) -> None:
+        real(fd, size)
+        path_of(ring).with_name(names.made_name(path_of(ring).name)).unlink()
+
+    monkeypatch.setattr(journal_module, "_allocate", taken)
+    assert not ring.ensure()
+    assert isinstance(ring.error, FileNotFoundError)
+    monkeypatch.setattr(journal_module, "_allocate", real)
+    clock.now += 1.0
+    slot_of(ring, "a")
+    assert ids(on_disk(ring)) == ["a"]
+
+
+def test_room_is_what_lies_in_one_piece(tmp_path: Path, clock: Clock) -> None:
+    """Before the end, before the oldest record, or between head and tail once the ring has turned."""
+    ring = CrashJournal(tmp_path / "t.db", 4096 + 32_768, "metadata", make_private_folder, clock)
+    ring.begin("0d523cae-1d87")
+    big = {"error_message": "x" * 9000}
+    first, second, third = (slot_of(ring, name, **big) for name in "abc")
+    assert not ring.has_room(9000)
+    ring.free([first])
+    assert ring.has_room(5000)
+    fourth = slot_of(ring, "d", **big)  # it turns
+    assert not ring.has_room(700)
+    ring.free([second])
+    assert ring.has_room(5000)
+    ring.free([third, fourth])
+    assert ring.has_room(32_000)
+    ring.close()
+
+
 def test_without_posix_fallocate_zeros_are_written(ring: CrashJournal, monkeypatch: pytest.MonkeyPatch) -> None:
     """The room is the file's before it is mapped."""
     monkeypatch.delattr(os, "posix_fallocate")

@@ -1,0 +1,272 @@
+"""The queue with a journal: written before accepted, assigned before committed, freed when settled, never twice."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from llm_service.telemetry.pipeline.journaled_queue import JournaledQueue
+from llm_service.telemetry.pipeline.journaling import Preparation
+from llm_service.telemetry.pipeline.ledger import DropReason
+from llm_service.telemetry.pipeline.waiters import ThreadWaiter
+from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.stores.base import WriteResult
+
+
+class Paper:
+    """A journal of so many places, which notes what it is told."""
+
+    def __init__(self, places: int = 3) -> None:
+        self.places = places
+        self.held: list[Any] = []
+        self.told: list[tuple[str, Any]] = []
+        self.error: OSError | None = None
+        self.used = self.size = 0
+
+    def begin(self, writer_id: str) -> None:
+        self.told.append(("begin", writer_id))
+
+    def ensure(self) -> bool:
+        return self.error is None
+
+    def leak(self) -> None:
+        self.held = []
+
+    def append(self, record: InvocationRecord, slot: Any) -> bool:
+        if len(self.held) >= self.places:
+            return False
+        slot.append(record.agent_name)
+        self.held.append(slot)
+        return True
+
+    def assign(self, slots: Iterable[Any], batch: int) -> None:
+        self.told.append(("assign", ([slot[0] for slot in slots], batch)))
+
+    def drop(self, slots: Iterable[Any]) -> None:
+        self._remove("drop", [slot for slot in slots if slot in self.held])
+
+    def free(self, slots: Iterable[Any]) -> None:
+        self._remove("free", list(slots))
+
+    def _remove(self, what: str, slots: list[Any]) -> None:
+        if slots:
+            self.told.append((what, [slot[0] for slot in slots]))
+        for slot in slots:
+            self.held.remove(slot)
+
+    def has_room(self, size: int) -> bool:
+        return size > 0 and len(self.held) < self.places
+
+    def could_hold(self, record: InvocationRecord) -> bool:
+        return record.agent_name != "huge"
+
+    def close(self) -> None:
+        self.told.append(("close", None))
+
+
+def make(paper: Paper, **options: Any) -> JournaledQueue:
+    """A queue on paper."""
+    settings: dict[str, Any] = {"max_records": 100, "max_bytes": 1 << 20}
+    return JournaledQueue(journal=paper, make_slot=list, prepare=lambda record: record, **settings | options)
+
+
+def record(name: str, **fields: Any) -> InvocationRecord:
+    """A record of an agent."""
+    return InvocationRecord(agent_name=name, **fields)
+
+
+def test_a_batch_is_assigned_once_and_freed_when_it_is_committed() -> None:
+    """The journal learns the number before the database does; a retry changes nothing."""
+    paper = Paper()
+    queue = make(paper)
+    assert queue.offer(record("a"))
+    assert queue.offer(record("b"))
+    batch = queue.take(10)
+    assert batch is queue.take(10)
+    assert paper.told == [("assign", (["a", "b"], batch.number))]
+    queue.settle(batch, WriteResult(duplicates=frozenset({1})))
+    assert paper.told[-1] == ("free", ["a", "b"])
+    assert queue.take(10) is None
+
+
+def test_a_full_journal_is_a_reason_of_its_own() -> None:
+    """And it passes once a batch is committed."""
+    paper = Paper(places=2)
+    queue = make(paper)
+    assert [queue.offer(record(name)) for name in "abc"] == [True, True, False]
+    assert queue.ledger().dropped == {DropReason.JOURNAL_FULL: 1}
+    assert not queue.has_room(700)
+    batch = queue.take(10)
+    assert batch is not None
+    queue.settle(batch, WriteResult())
+    assert queue.offer(record("d"))
+    assert queue.ledger().balanced
+
+
+def test_a_full_queue_writes_nothing_to_the_journal() -> None:
+    """The bound is looked at first."""
+    paper = Paper()
+    queue = make(paper, max_records=1)
+    assert queue.offer(record("a"))
+    assert not queue.offer(record("b"))
+    assert [slot[0] for slot in paper.held] == ["a"]
+    assert queue.ledger().dropped == {DropReason.QUEUE_FULL: 1}
+
+
+@pytest.mark.parametrize(("refusal", "reason"), [(DropReason.CLOSED, DropReason.CLOSED)])
+def test_a_closed_queue_writes_nothing_to_the_journal(refusal: DropReason, reason: DropReason) -> None:
+    """Its reason comes first."""
+    paper = Paper()
+    queue = make(paper)
+    queue.refuse(refusal)
+    assert not queue.offer(record("a"))
+    assert queue.ledger().dropped == {reason: 1}
+    assert paper.held == []
+
+
+def test_a_queue_that_closes_while_a_record_is_written_takes_it_back() -> None:
+    """It is counted as dropped, so it must not come back."""
+    paper = Paper()
+    queue = make(paper)
+    real = paper.append
+
+    def append(given: InvocationRecord, slot: Any) -> bool:
+        queue.refuse(DropReason.CLOSED)
+        return real(given, slot)
+
+    queue._append = append  # type: ignore[method-assign]
+    assert not queue.offer(record("a"))
+    assert paper.told == [("drop", ["a"])]
+
+
+def test_an_interrupted_call_takes_its_place_back() -> None:
+    """KeyboardInterrupt between journal and queue."""
+    paper = Paper()
+    queue = make(paper)
+
+    def interrupted(*_arguments: Any, **_options: Any) -> DropReason | None:
+        raise KeyboardInterrupt
+
+    queue._accept = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        queue.offer(record("a"))
+    assert paper.told == [("drop", ["a"])]
+
+
+def test_the_oldest_give_way_while_that_makes_room() -> None:
+    """Not those in flight, not those that somebody waits for, and none for a record that never fits."""
+    paper = Paper(places=2)
+    lost: list[tuple[DropReason, int]] = []
+    queue = make(paper, overflow="drop_oldest", on_drop=lambda *drop: lost.append(drop))
+    assert all(queue.offer(record(name)) for name in "abc")
+    assert lost == [(DropReason.JOURNAL_FULL, 1)]
+    assert paper.told == [("drop", ["a"])]
+    assert not queue.offer(record("huge"))
+    assert [slot[0] for slot in paper.held] == ["b", "c"]
+    batch = queue.take(1)
+    assert batch is not None
+    assert not queue.offer(record("d"))
+    queue.settle(batch, WriteResult())
+    waiter = ThreadWaiter()
+    assert queue.offer(record("e"))
+    queue.abandon(DropReason.CLOSED, in_flight=False)
+    assert queue.accept(record("f"), waiter) is None
+    assert queue.accept(record("g"), None) is None
+    assert not queue.offer(record("h"))
+    assert queue.ledger().balanced
+
+
+def test_a_record_of_level_none_is_refused() -> None:
+    """It is to be nowhere."""
+    paper = Paper()
+    queue = make(paper)
+    assert not queue.offer(record("a", privacy_level="none"))
+    assert queue.ledger().dropped == {DropReason.PRIVACY: 1}
+    assert paper.held == []
+
+
+def test_a_record_that_cannot_be_cleaned_is_not_written(caplog: pytest.LogCaptureFixture) -> None:
+    """It is counted, and the caller is not disturbed."""
+    paper = Paper()
+    queue = make(paper)
+
+    def broken(_record: InvocationRecord) -> InvocationRecord:
+        raise ValueError("no")
+
+    queue._prepare = broken
+    assert not queue.offer(record("a"))
+    assert queue.ledger().dropped == {DropReason.INVALID: 1}
+    assert paper.held == []
+    assert "could not be prepared" in caplog.text
+
+
+def test_only_records_are_taken() -> None:
+    """As without a journal."""
+    queue = make(Paper())
+    with pytest.raises(TypeError, match="InvocationRecord"):
+        queue.offer("record")  # type: ignore[arg-type]
+
+
+def test_what_an_end_leaves_stays_in_the_journal() -> None:
+    """A close, and a file that cannot be used; a bug of the writer's is no reason to try again for ever."""
+    paper = Paper(places=9)
+    queue = make(paper)
+    for name in "abc":
+        queue.offer(record(name))
+    batch = queue.take(1)
+    assert batch is not None
+    assert queue.abandon_in_flight(DropReason.STORE_FAILED) == 1
+    assert paper.told[-1] == ("drop", ["a"])
+    queue.take(1)
+    assert queue.abandon(DropReason.STORE_FAILED, in_flight=True) == 2
+    assert [slot[0] for slot in paper.held] == ["b", "c"]
+    assert queue.ledger().dropped == {DropReason.STORE_FAILED: 1, DropReason.JOURNALED: 2}
+    queue.offer(record("d"))
+    assert queue.abandon(DropReason.SHUTDOWN, in_flight=False) == 1
+    assert queue.ledger().dropped[DropReason.JOURNALED] == 3
+    assert queue.ledger().balanced
+
+
+def test_a_journal_that_cannot_be_made_is_an_error_where_it_is_asked_for() -> None:
+    """And none where it can."""
+    paper = Paper()
+    queue = make(paper)
+    queue.ensure_journal()
+    paper.error = OSError("no")
+    with pytest.raises(OSError, match="no"):
+        queue.ensure_journal()
+    queue.begin_journal("w")
+    queue.close_journal()
+    assert paper.told == [("begin", "w"), ("close", None)]
+
+
+async def test_who_waits_for_room_in_the_journal_lets_the_loop_go_on() -> None:
+    """And comes in with the next commit."""
+    paper = Paper(places=1)
+    queue = make(paper)
+    await queue.put(record("a"))
+    waiting = asyncio.ensure_future(queue.admit(record("b"), timeout=30.0))
+    await asyncio.sleep(0)
+    batch = queue.take(1)
+    assert batch is not None
+    assert not waiting.done()
+    queue.settle(batch, WriteResult())
+    assert await waiting is None
+    assert await queue.admit(record("huge"), timeout=30.0) is DropReason.JOURNAL_FULL
+
+
+@pytest.mark.parametrize("ceiling", ["metadata", "full"])
+def test_preparation_takes_out_what_the_level_does_not_store(ceiling: Any) -> None:
+    """Content and the tails of long messages; a record that asks for less gets less."""
+    prepare = Preparation(ceiling)
+    plain = record("a")
+    assert prepare(plain) is plain
+    short = record("a", session_id="s", error_message="short")
+    assert prepare(short) is short
+    full = record("a", prompt="p", response="r", error_message="m" * 600)
+    assert (prepare(full) is full) is (ceiling == "full")
+    less = prepare(full.replace(privacy_level="metadata"))
+    assert (less.prompt, less.response) == (None, None)
+    assert len(less.error_message or "") == 500
+    assert prepare(record("a", error_message="m" * 600, privacy_level="metadata")).error_message == less.error_message
