@@ -294,6 +294,18 @@ def test_a_foreign_reader_stops_the_purge_before_the_wal_grows_without_bound(
 # Others
 
 
+def test_receipts_stay_as_long_as_their_writer_s_crash_journal_is_there(connection: sqlite3.Connection) -> None:
+    """Its own and its replay's; those of all others go when they are old."""
+    rows = ("dead", "dead:replay", "gone", "gone:replay", "dea", "ead")
+    connection.executemany(
+        "INSERT INTO receipts VALUES (?, 7, '2026-01-01T00:00:00.000000Z')", [(row,) for row in rows]
+    )
+    finish(Purge(RECORDS, "me", awaited=lambda: {"dead", "living"}), connection)
+    assert {row[0] for row in connection.execute("SELECT writer_id FROM receipts")} == {"dead", "dead:replay"}
+    finish(Purge(RECORDS, "me"), connection)
+    assert ask(connection, "SELECT count(*) FROM receipts") == 0
+
+
 def test_another_process_that_purges_is_left_alone_until_it_is_silent(
     connection: sqlite3.Connection, fill: Callable[..., None]
 ) -> None:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-__all__ = ["find", "made_name", "segment_name"]
+__all__ = ["find", "is_complete", "made_name", "segment_name", "writers"]
 
 _INFIX: Final = "-journal-"
 _MADE: Final = ".new"
@@ -33,6 +33,12 @@ def find(db_path: Path) -> list[Path]:
     except FileNotFoundError:
         return []
     return [db_path.parent / name for name in sorted(names) if _ENDING.fullmatch(name[len(start) :])]
+
+
+def writers(db_path: Path) -> set[str]:
+    """The writers whose segments stand beside this database, living or dead."""
+    start = len(f"{db_path.name}{_INFIX}")
+    return {path.name[start:].removesuffix(_MADE) for path in find(db_path)}
 
 
 def is_complete(path: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from llm_service.config.settings import Settings
 from llm_service.redaction import clean
+from llm_service.telemetry.journal.names import writers
 from llm_service.telemetry.pipeline.policy import retry_delay
 from llm_service.telemetry.pipeline.waiters import Waiter
 from llm_service.telemetry.stores.faults import is_locked
@@ -147,7 +148,7 @@ class Retention:
 
     def request(self, cutoffs: Cutoffs, waiter: Waiter) -> PurgeJob:
         """Have a purge done by the coming turns, before any other; the waiter is told None when it is over."""
-        job = PurgeJob(Purge(cutoffs, self._holder, takes_over=True, clock_ns=self._clock_ns), waiter)
+        job = PurgeJob(self._purge_of(cutoffs, takes_over=True), waiter)
         with self._lock:
             ended = self._ended
             if not ended:
@@ -182,11 +183,20 @@ class Retention:
         cutoffs = Cutoffs(None, None) if belief.until is None else Cutoffs.at(belief.until, self._settings)
         thorough = self._gone_through != (cutoffs.contents or "")
         if has_old(connection, cutoffs, thorough=thorough):
-            self._purge = Purge(cutoffs, self._holder, clock_ns=self._clock_ns)
+            self._purge = self._purge_of(cutoffs)
             self._due_at = self._clock()
         else:
             self._due_at = self._clock() + _LOOK_EVERY
         self._failures = 0
+
+    def _purge_of(self, cutoffs: Cutoffs, *, takes_over: bool = False) -> Purge:
+        return Purge(
+            cutoffs,
+            self._holder,
+            takes_over=takes_over,
+            awaited=lambda: writers(self._settings.db_path),
+            clock_ns=self._clock_ns,
+        )
 
     def _finished(self, purge: Purge) -> None:
         self._purge = None

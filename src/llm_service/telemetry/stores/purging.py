@@ -6,7 +6,7 @@ deletes anything, so no reader ever finds records missing from a day that claims
 """
 
 import sqlite3
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import perf_counter, time_ns
@@ -93,7 +93,9 @@ _NO_NEWER_RECORD: Final = (
 )
 _CONTENTS: Final = _Walk("invocation_contents", "id", -(2**63), _NO_NEWER_RECORD)
 _DEAD_LETTERS: Final = _Walk("dead_letters", "id", -(2**63), "quarantined_at < ?")
-_RECEIPTS: Final = _Walk("receipts", "writer_id", "", "committed_at < ?")
+# A replay's own receipt is called after the writer's: `journal.replay`.
+_NOT_AWAITED: Final = "instr(?, ' ' || replace(writer_id, ':replay', '') || ' ') = 0"
+_RECEIPTS: Final = _Walk("receipts", "writer_id", "", f"committed_at < ? AND {_NOT_AWAITED}")
 
 
 class _Pace:
@@ -116,6 +118,8 @@ class Purge:
         cutoffs: what to keep.
         holder: who purges, for the lease.
         takes_over: True does not wait for another process that is at it (and which then stops).
+        awaited: says which writers' crash journals are still there. Their receipts stay: without them a replay would
+            commit again what is on disk, or was until this purge.
         clock_ns: nanoseconds since 1970, for the lease.
         timer: seconds, to pace the steps.
 
@@ -132,12 +136,14 @@ class Purge:
         holder: str,
         *,
         takes_over: bool = False,
+        awaited: Callable[[], Collection[str]] = tuple,
         clock_ns: Callable[[], int] = time_ns,
         timer: Callable[[], float] = perf_counter,
     ) -> None:
         self.cutoffs = cutoffs
         self._holder = holder
         self._takes_over = takes_over
+        self._awaited = awaited
         self._clock_ns = clock_ns
         self._timer = timer
         self.records = self.contents = self.dead_letters = self.bytes_freed = 0
@@ -156,7 +162,7 @@ class Purge:
         if records is not None:
             yield self._delete_records
             yield self._walk(_DEAD_LETTERS, records, "dead_letters")
-            yield self._walk(_RECEIPTS, records, None)
+            yield self._walk(_RECEIPTS, records, None, lambda: (f" {' '.join(self._awaited())} ",))
         yield self._give_pages_back
         yield self._release
 
@@ -198,7 +204,9 @@ class Purge:
         self.records += deleted[1]
         return True
 
-    def _walk(self, walk: _Walk, cutoff: str, counter: str | None) -> Callable[[sqlite3.Connection], bool]:
+    def _walk(
+        self, walk: _Walk, cutoff: str, counter: str | None, kept: Callable[[], tuple[str, ...]] = tuple
+    ) -> Callable[[sqlite3.Connection], bool]:
         position: int | str = walk.first
         pace = _Pace(100, 10, 2000)
 
@@ -208,7 +216,7 @@ class Purge:
             upper = _first(connection, walk.upper(), (position, pace.now))
             if upper is None:
                 return False
-            part = (position, upper, cutoff)
+            part = (position, upper, cutoff, *kept())
             if _first(connection, f"SELECT EXISTS (SELECT 1 {walk.part()})", part):
                 deleted = self._write(connection, (f"DELETE {walk.part()}", part))
                 if deleted is None:
