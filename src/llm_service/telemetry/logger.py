@@ -44,8 +44,9 @@ class AsyncTelemetryLogger(AsyncKeeping):
         on_event: called with an `Event` for a loss and for whatever else goes wrong or comes right again, at most once
             a second for each kind. Both are called in a thread that does nothing else, so they may block, log and
             close; what they raise is logged.
-        redact: called on the writer's thread with each free text, after secrets of known shape are out of it; what it
-            returns is stored. Where it raises or returns no text, `[REDACTED:masker-error]` is stored and counted.
+        redact: called on the writer's thread (with `journal`: by the call that logs) with each free text, after secrets
+            of known shape are out of it; what it returns is stored. Where it raises or returns no text,
+            `[REDACTED:masker-error]` is stored and counted.
         **options: `enabled`, `privacy_level`, `retention_days`, `content_retention_days`, `flush_interval`,
             `batch_size`, `queue_max_records`, `queue_max_bytes`, `overflow`, `block_timeout`, `commit_timeout`,
             `close_timeout`, `strict`, `redact_content`, `journal`; see `Settings`.

@@ -184,6 +184,42 @@ def test_nothing_of_3000_secrets_in_every_field_reaches_a_file(
     assert said() is not None
 
 
+@pytest.mark.parametrize("level", ["metadata", "full"])
+def test_nothing_of_3000_secrets_reaches_the_crash_journal(tmp_path: Path, level: str, said: Callable[[], str]) -> None:
+    """It holds every record before the database does, clean; then the same is stored and counted as without it."""
+    found: list[Any] = []
+    for journal in (True, False):
+        secrets = Secrets(20261124 + len(level))
+        folder = tmp_path / f"journal-{journal}"
+        with TelemetryLogger(
+            folder / "t.db",
+            privacy_level=level,  # type: ignore[arg-type]
+            journal=journal,
+            flush_interval=3600.0,
+            batch_size=100_000,
+            commit_timeout=60.0,
+        ) as logger:
+            for number in range(125):
+                assert logger.log_invocation_nowait(record(secrets, "metadata" if number % 10 == 0 else None))
+            before = logger.stats()
+            assert before.queue_records == 125
+            if journal:
+                assert before.journal_bytes > 100_000
+                assert search(folder) == NOTHING
+            assert logger.flush(60.0).complete
+            assert search(folder) == NOTHING
+            rows = logger.get_invocations(limit=1000)
+            assert len(rows) == 125
+            # Ids that held a secret end with a digest under a key of the logger's own.
+            messages = [(row["error_message"], row["metadata"], row["tags"]) for row in rows]
+            found.append((sorted(map(repr, messages)), logger.stats().redactions))
+            assert (before.redactions == found[-1][1]) is journal
+        assert search(folder) == NOTHING
+    assert found[0] == found[1]
+    assert sum(found[0][1].values()) >= 2500
+    assert said() is not None
+
+
 def test_nothing_of_a_secret_reaches_the_dead_letters(tmp_path: Path, said: Callable[[], str]) -> None:
     """A record that SQLite refuses, or that no sum can hold, is set aside clean."""
     secrets = Secrets(3)

@@ -96,7 +96,7 @@ class Engine:
             return RecordQueue(**options)
         from llm_service.telemetry.pipeline.journaling import journaled_queue  # noqa: PLC0415 - opt-in
 
-        return journaled_queue(settings, options)
+        return journaled_queue(settings, self.redactor, options)
 
     def _begin(self) -> None:
         """All that belongs to one process."""
@@ -436,4 +436,7 @@ class Engine:
             self.queue.refuse(DropReason.STORE_FAILED)
 
     def _sqlite_writer(self, writer_id: str, settings: Settings) -> BatchWriter:
-        return GuardedWriter(SqliteBatchWriter(writer_id, settings.privacy_level, redactor=self.redactor))
+        redactor = self.redactor
+        if settings.journal:  # redacted on their way in: the patterns change nothing twice, a user's callable might
+            redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content)
+        return GuardedWriter(SqliteBatchWriter(writer_id, settings.privacy_level, redactor=redactor))

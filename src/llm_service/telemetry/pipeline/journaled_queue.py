@@ -4,9 +4,10 @@ A class of its own, so that the queue without a journal costs what it did.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from llm_service.redaction import traceback_text
 from llm_service.telemetry.pipeline.entries import Batch, Entry
 from llm_service.telemetry.pipeline.ledger import DropReason, Settlement
 from llm_service.telemetry.pipeline.queue import RecordQueue, require_record
@@ -81,7 +82,8 @@ class JournaledQueue(RecordQueue):
     Args:
         journal: where they are written.
         make_slot: makes a place that `journal.append` fills in.
-        prepare: what a record may show on disk; applied before the journal, since nothing secret may reach a file.
+        prepare: makes of a record what may be on disk, and counts what it took out by name; applied before the
+            journal, since nothing secret may reach a file.
         **options: as for `RecordQueue`.
     """
 
@@ -90,7 +92,7 @@ class JournaledQueue(RecordQueue):
         *,
         journal: Journal,
         make_slot: Callable[[], Any],
-        prepare: Callable[[InvocationRecord], InvocationRecord],
+        prepare: Callable[[InvocationRecord], tuple[InvocationRecord, Mapping[str, int] | None]],
         **options: Any,
     ) -> None:
         self._journal = journal
@@ -99,12 +101,14 @@ class JournaledQueue(RecordQueue):
         self._make_slot = make_slot
         self._prepare = prepare
         self._assigned = 0
+        self._redactions: dict[str, int] = {}
         super().__init__(**options)
 
     def reset(self) -> None:
         """See `RecordQueue.reset`. The parent's journal is the parent's."""
         super().reset()
         self._assigned = 0
+        self._redactions = {}
         self._journal.leak()
 
     def begin_journal(self, writer_id: str) -> None:
@@ -132,6 +136,11 @@ class JournaledQueue(RecordQueue):
         """See `RecordQueue.journal_size`."""
         return self._journal.size
 
+    @property
+    def redactions(self) -> dict[str, int]:
+        """See `RecordQueue.redactions`."""
+        return dict(self._redactions)
+
     def accept(
         self, record: InvocationRecord, waiter: Waiter | None, *, wake: bool = True, slot: Any = None
     ) -> DropReason | None:
@@ -142,9 +151,9 @@ class JournaledQueue(RecordQueue):
             if record.card[_ASKED_LEVEL] == "none":
                 return DropReason.PRIVACY
             try:
-                record = self._prepare(record)
-            except Exception:  # noqa: BLE001 - the record is counted as lost; what cannot be cleaned must not be written
-                _LOG.exception("telemetry: a record could not be prepared for the crash journal")
+                record, redactions = self._prepare(record)
+            except Exception as error:  # noqa: BLE001 - counted as lost: what cannot be cleaned must not be written
+                _LOG.error("telemetry: a record could not be prepared for the crash journal: %s", traceback_text(error))
                 return DropReason.INVALID
             if self._overflow != "drop_oldest" and not self._within_bounds(record.size):
                 with self._lock:
@@ -160,8 +169,17 @@ class JournaledQueue(RecordQueue):
                 raise
             if reason is not None:
                 self._forget(slot)
+            elif redactions:
+                self._count_redactions(redactions)
             return reason
         return self._accept(record, waiter, wake=wake, slot=slot)
+
+    def _count_redactions(self, redactions: Mapping[str, int]) -> None:
+        known = self._redactions
+        with self._lock:
+            for name, count in redactions.items():
+                known.setdefault(name, 0)
+                known[name] += count  # no call between reading and storing: see `RecordQueue.accept`
 
     def _find_place(self, record: InvocationRecord, slot: Any) -> DropReason | None:
         """The journal is full: where the oldest give way, let them, until there is a place."""

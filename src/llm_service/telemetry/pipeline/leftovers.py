@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any, Final
 
 from llm_service.config.settings import PrivacyLevel, Settings
+from llm_service.redaction import clean
 from llm_service.telemetry.journal.names import find
 from llm_service.telemetry.journal.replay import Replayed, replay_all
 from llm_service.telemetry.stores.base import BatchWriter
@@ -53,7 +54,7 @@ class Leftovers:
             if find(settings.db_path):
                 replay_all(settings.db_path, connection, settings.privacy_level, self._writer, self.done)
         except Exception as error:  # noqa: BLE001 - the agent's own records go on; the segment stays until it succeeds
-            _LOG.warning("telemetry: a crash journal could not be replayed (goes on): %s", error)
+            _LOG.warning("telemetry: a crash journal could not be replayed (goes on): %s", clean(str(error)))
             self.waiting = True
             self._try_at = self._clock() + self._pause
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
@@ -64,4 +65,5 @@ class Leftovers:
             self.replay(connection)
 
     def _writer(self, writer_id: str, ceiling: PrivacyLevel) -> BatchWriter:
-        return self._make_writer(writer_id, replace(self._settings, privacy_level=ceiling))
+        # What comes out of a journal was redacted on its way in, by the callable of its own logger.
+        return self._make_writer(writer_id, replace(self._settings, privacy_level=ceiling, journal=True))

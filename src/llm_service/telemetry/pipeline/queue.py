@@ -345,6 +345,11 @@ class RecordQueue:
         """Let go of the journal: nothing more is accepted or committed."""
 
     @property
+    def redactions(self) -> dict[str, int]:
+        """Secrets taken out of accepted records, by name; without a journal, that is left to the writer."""
+        return {}
+
+    @property
     def journal_bytes(self) -> int:
         """Bytes that records occupy in the journal."""
         return 0

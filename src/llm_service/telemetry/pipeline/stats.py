@@ -1,5 +1,6 @@
 """What a logger says of itself, from memory alone: no file is read, and any thread may ask at any moment."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -34,8 +35,8 @@ class Stats:
         bad_values: values that `invocation()` left out because no record can hold them.
         purged: records that this logger has deleted because they were too old.
         purge_error: what the latest fault of retention said, or None; it is tried again.
-        redactions: secrets taken out of what was committed, by the name of their pattern (`masker-error`: texts for
-            which the user's `redact` failed); only names that occurred.
+        redactions: secrets taken out of what was committed (with a crash journal: accepted), by the name of their
+            pattern (`masker-error`: texts for which the user's `redact` failed); only names that occurred.
         journal_bytes: bytes of the crash journal that records occupy.
         journal_size: bytes allocated for it; 0 where there is none.
         replayed: records of dead processes that this logger committed from their journals; not in the ledger.
@@ -112,7 +113,7 @@ def stats_of(
         journals_left=replayed.left,
         writer_alive=writer_alive,
         closed=closed,
-        redactions=dict(commits.redactions),
+        redactions=dict(commits.redactions + Counter(queue.redactions)),
     )
 
 

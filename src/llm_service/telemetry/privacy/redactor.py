@@ -1,10 +1,13 @@
-"""The choke point: gives each record back with every free text clean, on the writer's thread, before disk and log.
+"""The choke point: gives each record back with every free text clean, before disk and log.
+
+That is on the writer's thread, or, where a crash journal takes the record first, on the thread that logs it.
 
 Most records are clean and come back as they are. Names are looked up in a bounded set of texts that were found clean;
 ids made of hexadecimal digits hold no secret that any pattern knows; the rest costs a search for literals.
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
@@ -25,6 +28,8 @@ _Pick = Callable[[tuple[Any, ...]], tuple[Any, ...]]
 
 _KNOWN_BOUND: Final = 4096
 _HEXADECIMAL: Final[dict[int, None]] = dict.fromkeys(map(ord, "0123456789abcdefABCDEF-"))
+_PLAIN_ID: Final = re.compile(r"[0-9a-fA-F-]+")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ALL: Final = (*EXTENSION_FIELDS, *CONTENT_FIELDS)
 _ID: Final = CARD_FIELDS.index("invocation_id")
 _CARD_NAMES: Final = slice(CARD_FIELDS.index("agent_name"), CARD_FIELDS.index("model_name") + 1)
@@ -59,6 +64,7 @@ class Redactor:
         self._ceiling: PrivacyLevel = ceiling
         self._redact_content = redact_content
         self._mask = Mask(redact)
+        self._is_plain_id = (_PLAIN_ID if redact is None else _UUID).fullmatch
         self._known: set[str | None] = {None}
         self._key = os.urandom(32)
 
@@ -75,7 +81,9 @@ class Redactor:
 
     def record(self, record: InvocationRecord, counts: Counter[str]) -> InvocationRecord:
         """The record clean in every field, its content too: left out below `full`, else redacted where wanted."""
-        cleaned = self._with_clean_fields(record, counts)
+        if self.is_plain(record):
+            return record
+        (cleaned,) = self.records((record,), counts)
         values = cleaned.extensions
         if values is None or (values[_CONTENT[0]] is None and values[_CONTENT[1]] is None):
             return cleaned
@@ -83,6 +91,16 @@ class Redactor:
         if content == values[_CONTENT[0] :]:
             return cleaned
         return rebuilt(cleaned, cleaned.card, values[: _CONTENT[0]] + content)
+
+    def is_plain(self, record: InvocationRecord) -> bool:
+        """Whether nothing is there to be cleaned but an id in hexadecimal and names known as clean: costs 0.5 us."""
+        card = record.card
+        if record.extensions is not None or card[_ERROR] is not None:
+            return False
+        try:
+            return self._known.issuperset(card[_CARD_NAMES]) and self._is_plain_id(card[_ID]) is not None
+        except TypeError:  # a damaged record holds something else than texts
+            return False
 
     def content(self, record: InvocationRecord, counts: Counter[str]) -> tuple[str | None, str | None]:
         """Prompt and response as they may be stored: None where unknown, and both None below level `full`."""

@@ -1,6 +1,7 @@
 """The queue with a journal: written before accepted, assigned before committed, freed when settled, never twice."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,7 @@ from llm_service.telemetry.pipeline.journaled_queue import JournaledQueue
 from llm_service.telemetry.pipeline.journaling import Preparation
 from llm_service.telemetry.pipeline.ledger import DropReason
 from llm_service.telemetry.pipeline.waiters import ThreadWaiter
+from llm_service.telemetry.privacy import Redactor
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.stores.base import WriteResult
 
@@ -68,7 +70,7 @@ class Paper:
 def make(paper: Paper, **options: Any) -> JournaledQueue:
     """A queue on paper."""
     settings: dict[str, Any] = {"max_records": 100, "max_bytes": 1 << 20}
-    return JournaledQueue(journal=paper, make_slot=list, prepare=lambda record: record, **settings | options)
+    return JournaledQueue(journal=paper, make_slot=list, prepare=lambda record: (record, None), **settings | options)
 
 
 def record(name: str, **fields: Any) -> InvocationRecord:
@@ -191,7 +193,7 @@ def test_a_record_that_cannot_be_cleaned_is_not_written(caplog: pytest.LogCaptur
     paper = Paper()
     queue = make(paper)
 
-    def broken(_record: InvocationRecord) -> InvocationRecord:
+    def broken(_record: InvocationRecord) -> Any:
         raise ValueError("no")
 
     queue._prepare = broken
@@ -259,14 +261,38 @@ async def test_who_waits_for_room_in_the_journal_lets_the_loop_go_on() -> None:
 @pytest.mark.parametrize("ceiling", ["metadata", "full"])
 def test_preparation_takes_out_what_the_level_does_not_store(ceiling: Any) -> None:
     """Content and the tails of long messages; a record that asks for less gets less."""
-    prepare = Preparation(ceiling)
+    prepare = Preparation(ceiling, Redactor(ceiling))
     plain = record("a")
-    assert prepare(plain) is plain
+    assert prepare(plain)[0] is plain
+    assert prepare(plain) == (plain, None)
     short = record("a", session_id="s", error_message="short")
-    assert prepare(short) is short
+    assert prepare(short)[0] is short
     full = record("a", prompt="p", response="r", error_message="m" * 600)
-    assert (prepare(full) is full) is (ceiling == "full")
-    less = prepare(full.replace(privacy_level="metadata"))
-    assert (less.prompt, less.response) == (None, None)
+    assert (prepare(full)[0] == full) is (ceiling == "full")
+    less, counts = prepare(full.replace(privacy_level="metadata"))
+    assert (less.prompt, less.response, counts) == (None, None, Counter())
     assert len(less.error_message or "") == 500
-    assert prepare(record("a", error_message="m" * 600, privacy_level="metadata")).error_message == less.error_message
+    again, _ = prepare(record("a", error_message="m" * 600, privacy_level="metadata"))
+    assert again.error_message == less.error_message
+
+
+def test_a_secret_is_taken_out_before_a_message_is_cut() -> None:
+    """No half of one is left at the end of what is stored."""
+    cut, counts = Preparation("metadata", Redactor())(
+        record("a", error_message="m" * 480 + " sk-ant-api03-" + "Ab1" * 20)
+    )
+    assert "sk-ant" not in (cut.error_message or "")
+    assert len(cut.error_message or "") <= 500
+    assert counts == Counter({"anthropic-key": 1})
+
+
+def test_what_was_taken_out_is_counted_once_the_record_is_accepted() -> None:
+    """Not where the record was dropped; and a forked child begins at nothing."""
+    queue = make(Paper(places=2))
+    queue._prepare = lambda record: (record, {"jwt": 2, record.agent_name or "": 1})
+    assert queue.offer(record("a"))
+    assert queue.offer(record("b"))
+    assert not queue.offer(record("c"))
+    assert queue.redactions == {"jwt": 4, "a": 1, "b": 1}
+    queue.reset()
+    assert queue.redactions == {}
