@@ -16,6 +16,7 @@ from llm_service.config.settings import Settings
 from llm_service.errors import StoreError
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.journal import names
+from llm_service.telemetry.pipeline.events import EventKind
 from llm_service.telemetry.pipeline.ledger import DropReason
 
 LATE = {"flush_interval": 3600.0, "batch_size": 100_000}
@@ -279,7 +280,14 @@ def test_what_a_close_could_not_write_stays_in_the_journal(
 ) -> None:
     """Counted as `journaled`, and written by the next open."""
     lost: list[tuple[DropReason, int]] = []
-    telemetry = TelemetryLogger(db, journal=True, on_drop=lambda *drop: lost.append(drop), **LATE)  # type: ignore[arg-type]
+    told: list[str] = []
+    telemetry = TelemetryLogger(
+        db,
+        journal=True,
+        on_drop=lambda *drop: lost.append(drop),
+        on_event=lambda event: told.append(event.kind),
+        **LATE,  # type: ignore[arg-type]
+    )
     for _ in range(5):
         telemetry.log_invocation_nowait(record())
     locked = sqlite3.connect(db, isolation_level=None)
@@ -287,6 +295,7 @@ def test_what_a_close_could_not_write_stays_in_the_journal(
     result = telemetry.close(timeout=0.1)
     assert result.dropped == {DropReason.JOURNALED: 5}
     assert lost == [(DropReason.JOURNALED, 5)]
+    assert EventKind.CLOSED_WITH_LOSS not in told
     assert telemetry.stats().ledger.balanced
     locked.execute("ROLLBACK")
     locked.close()

@@ -370,8 +370,9 @@ class Engine:
         if self._give_up:
             ledger = self.queue.ledger()
             lost = ledger.pending + ledger.dropped.get(DropReason.SHUTDOWN, 0)
-            message = f"{{n}} records could not be written to {self.settings.db_path} before the end"
-            self.announcer.tell(EventKind.CLOSED_WITH_LOSS, lost, message)
+            if lost:  # none where a crash journal keeps them for the next open: they count as `journaled`
+                message = f"{{n}} records could not be written to {self.settings.db_path} before the end"
+                self.announcer.tell(EventKind.CLOSED_WITH_LOSS, lost, message)
         self.announcer.last_words()
 
     def stats(self) -> Stats:
