@@ -16,7 +16,8 @@ from llm_service.telemetry.stores.opening import make_private_folder
 
 __all__ = ["run"]
 
-_BAR: Final = Bar("ours", "<", 3.0)
+_BAR: Final = Bar("ours", "<", 3.5)
+"""Microseconds: some 2.6 for the journal, 0.5 for looking for secrets before it."""
 _ROOM: Final = 64 * 1024 * 1024
 
 

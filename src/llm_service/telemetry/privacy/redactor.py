@@ -81,8 +81,6 @@ class Redactor:
 
     def record(self, record: InvocationRecord, counts: Counter[str]) -> InvocationRecord:
         """The record clean in every field, its content too: left out below `full`, else redacted where wanted."""
-        if self.is_plain(record):
-            return record
         (cleaned,) = self.records((record,), counts)
         values = cleaned.extensions
         if values is None or (values[_CONTENT[0]] is None and values[_CONTENT[1]] is None):

@@ -12,7 +12,7 @@ from llm_service.telemetry.pipeline.journaling import Preparation
 from llm_service.telemetry.pipeline.ledger import DropReason
 from llm_service.telemetry.pipeline.waiters import ThreadWaiter
 from llm_service.telemetry.privacy import Redactor
-from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.records import CARD_FIELDS, InvocationRecord, rebuilt
 from llm_service.telemetry.stores.base import WriteResult
 
 
@@ -284,6 +284,28 @@ def test_a_secret_is_taken_out_before_a_message_is_cut() -> None:
     assert "sk-ant" not in (cut.error_message or "")
     assert len(cut.error_message or "") <= 500
     assert counts == Counter({"anthropic-key": 1})
+
+
+@pytest.mark.parametrize(
+    ("card", "plain"),
+    [
+        ({}, True),
+        ({"agent_name": "never seen"}, False),
+        ({"agent_name": []}, False),
+        ({"invocation_id": 7}, False),
+        ({"invocation_id": "job-7"}, False),
+        ({"error_message": "e"}, False),
+    ],
+)
+def test_only_a_record_of_known_names_and_a_plain_id_needs_no_look(card: dict[str, Any], plain: bool) -> None:
+    """Whatever a damaged one holds, nothing is raised."""
+    redactor = Redactor()
+    known = record("a")
+    assert not redactor.is_plain(known)
+    assert redactor.record(known, Counter()) is known
+    redactor._with_clean_fields(known, Counter())
+    values = dict(zip(CARD_FIELDS, known.card, strict=True)) | card
+    assert redactor.is_plain(rebuilt(known, tuple(values.values()), None)) is plain
 
 
 def test_what_was_taken_out_is_counted_once_the_record_is_accepted() -> None:
