@@ -3,11 +3,10 @@
 import asyncio
 import json
 import sqlite3
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 from click.testing import Result
@@ -15,6 +14,7 @@ from click.testing import Result
 from llm_service.cli import demo
 from llm_service.cli.replay import Percentiles, Plan, Report, percentiles, replay
 from llm_service.cli.trace import TraceRow, read_trace
+from llm_service.config import load
 from llm_service.config.settings import Settings
 from llm_service.telemetry import Ledger
 
@@ -33,9 +33,7 @@ def ask(path: Path, sql: str) -> list[tuple[object, ...]]:
 
 def configured(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     """Let `load_config` answer with these settings."""
-    module = ModuleType("llm_service.config.load")
-    module.load_config = lambda _=None: SimpleNamespace(to_settings=lambda: settings)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "llm_service.config.load", module)
+    monkeypatch.setattr(load, "load_config", lambda _=None: SimpleNamespace(to_settings=lambda: settings))
 
 
 @pytest.fixture
@@ -192,9 +190,7 @@ def test_a_broken_configuration_is_one_line(run: Run, monkeypatch: pytest.Monkey
     def load_config(_: Path | None = None) -> None:
         raise ValueError("telemetry.yaml:3: enabled: 'maybe' is not usable; use true or false")
 
-    module = ModuleType("llm_service.config.load")
-    module.load_config = load_config  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "llm_service.config.load", module)
+    monkeypatch.setattr(load, "load_config", load_config)
     (tmp_path / "telemetry.yaml").touch()
     result = run("stats", "--config", tmp_path / "telemetry.yaml")
     assert result.exit_code == 1

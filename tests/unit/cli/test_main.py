@@ -4,12 +4,12 @@ import io
 import sys
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from llm_service.cli import main as entry
 from llm_service.cli.options import settings_for
+from llm_service.config import load
 from llm_service.config.settings import Settings
 
 
@@ -30,9 +30,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path | None]:
         paths.append(path)
         return _Config(Settings(db_path=tmp_path / "configured.db", batch_size=7))
 
-    module = ModuleType("llm_service.config.load")
-    module.load_config = load_config  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "llm_service.config.load", module)
+    monkeypatch.setattr(load, "load_config", load_config)
     return paths
 
 
