@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast, get_args
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BeforeValidator, WrapValidator
+from pydantic import BeforeValidator, WrapValidator, field_validator
 from pydantic import Field as Described
 
 from llm_service.config.documents import no_such
@@ -132,6 +132,11 @@ class EnforcementConfig(Strict):
     threshold_percent: Annotated[tuple[int, ...], one_or_more(_percent, "a percentage")] = Described(
         default=(80, 100), description="Percent of a limit at which `on_budget` is called, once a window."
     )
+
+    @field_validator("threshold_percent")
+    @classmethod
+    def _ascending(cls, given: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(given))
 
 
 class PolicyConfig(Strict):

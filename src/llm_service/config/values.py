@@ -98,10 +98,8 @@ def gathered(title: str, check: Callable[[], _T], problems: Iterable[Problem]) -
     try:
         made = check()
     except ValidationError as error:
-        # Unknown keys are among the problems, with a guess.
-        details = [
-            _kept(item) for item in error.errors(include_url=False) if item["type"] != "extra_forbidden"
-        ] + details
+        found = error.errors(include_url=False)  # unknown keys are among the problems, with a guess
+        details = [_kept(item) for item in found if item["type"] != "extra_forbidden"] + details
     else:
         if not details:
             return made
@@ -181,14 +179,14 @@ def one_or_more(check: Callable[[object], object], what: str) -> BeforeValidator
     def check_all(value: object) -> tuple[object, ...]:
         if value is None or isinstance(value, Mapping):
             raise problem(f"write {what}, or a list of them")
-        given = list_of(value)
+        given, is_list = list_of(value), isinstance(value, list | tuple)
         found: list[object] = []
         problems: list[Problem] = []
         for place, item in enumerate(given):
             try:
                 checked = check(item)
             except PydanticCustomError as error:
-                problems.append(((place,), error.message(), item))
+                problems.append(((place,) if is_list else (), error.message(), item))
                 continue
             if checked in found:
                 problems.append(((place,), "it stands there already; keep one", item))
