@@ -195,6 +195,13 @@ class RecordQueue:
             self._count(reason, 1)
         self._on_drop(reason, 1)
 
+    def account(self, outcomes: Sequence[Settlement]) -> None:
+        """Count records that were settled without coming through here."""
+        with self._lock:
+            self._submitted += len(outcomes)
+            for outcome in outcomes:
+                self._count(outcome, 1)
+
     def refuse(self, reason: DropReason) -> None:
         """From now on drop every record for this reason. What is held stays."""
         with self._lock:
