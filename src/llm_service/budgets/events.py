@@ -46,17 +46,30 @@ class BudgetEvent:
         """The event of a limit whose threshold was passed."""
         metric, window = limit.metric, limit.counter.window
         values = tuple(loads(subject))
-        amounts = [
-            shown_amount(metric, amount)
-            for amount in (limit.amount, *(part.of(metric) for part in (totals.spent, totals.unknown, totals.reserved)))
-        ]
+        most = shown_amount(metric, limit.amount)
+        spent, unknown, reserved = (
+            shown_amount(metric, part.of(metric)) for part in (totals.spent, totals.unknown, totals.reserved)
+        )
         unit, tail = ("$", "") if metric == "usd" else ("", f" {metric}")
         of = f" of {', '.join(values)}" if values else ""
         message = (
-            f"budget {limit.policy}{of} has reached {percent} % of {unit}{amounts[0]:,}{tail} a {window}: "
-            f"{unit}{amounts[1]:,}{tail} spent, {unit}{amounts[2]:,}{tail} unknown"
+            f"budget {limit.policy}{of} has reached {percent} % of {unit}{most:,}{tail} a {window}: "
+            f"{unit}{spent:,}{tail} spent, {unit}{unknown:,}{tail} unknown"
         )
-        return cls(limit.policy, metric, window, window_start, values, percent, *amounts, limit.hard, message)
+        return cls(
+            limit.policy,
+            metric,
+            window,
+            window_start,
+            values,
+            percent,
+            most,
+            spent,
+            unknown,
+            reserved,
+            limit.hard,
+            message,
+        )
 
 
 OnBudget = Callable[[BudgetEvent], None]

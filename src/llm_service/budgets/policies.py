@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_POLICY", "Policies", "compiled"]
 
 DEFAULT_POLICY: Final = "default"
+_MOST_CALLS: Final = 4096
 _PERIODS: Final = (
     ("hourly_budget_usd", "hour"),
     ("daily_budget_usd", "day"),
@@ -41,6 +42,7 @@ class Policies:
         self._all = tuple(
             policy for name, policy in policies.items() if policy.has_scope or name == (chosen or DEFAULT_POLICY)
         )
+        self._applying: dict[Call, list[Policy]] = {}
         self.counters: tuple[CounterKey, ...] = tuple(
             dict.fromkeys(limit.counter for policy in self._all for limit in policy.limits)
         )
@@ -53,7 +55,12 @@ class Policies:
 
     def applying(self, call: Call) -> list[Policy]:
         """The policies that a call has to fit into, all of them."""
-        return [policy for policy in self._all if policy.applies(call)]
+        known = self._applying.get(call)
+        if known is None:
+            if len(self._applying) >= _MOST_CALLS:
+                self._applying.clear()
+            known = self._applying[call] = [policy for policy in self._all if policy.applies(call)]
+        return known
 
     def limits(self) -> Iterator[Limit]:
         """The limits of all of them."""
@@ -83,8 +90,7 @@ def _policy(name: str, config: "PolicyConfig") -> Policy:
 
 def _limits(name: str, config: "PolicyConfig") -> Iterator[Limit]:
     scope = cast("Mapping[Field, tuple[str, ...]]", config.scope)
-    threshold = config.limit.threshold_percent
-    thresholds = tuple(sorted(set(threshold))) if isinstance(threshold, list | tuple) else (threshold,)
+    thresholds = config.limit.threshold_percent
 
     def limit(metric: Metric, amount: int, window: str) -> Limit:
         counter = counter_key(scope, config.per, window, config.timezone)

@@ -1,7 +1,7 @@
 """Windows of time that a budget is for, keyed by their start: there is no job that resets anything.
 
 A calendar window begins where its time zone says, daylight saving included. A rolling window is kept in sixty slices,
-and counts from the slice that it has only partly left behind: it is up to a sixtieth longer than it says, never shorter.
+and counts from the slice that it has only partly left behind: up to a sixtieth longer than it says, never shorter.
 """
 
 import re

@@ -1,11 +1,11 @@
 """How budgets stand: what each limit's window holds, what it will hold at its end, and which holds are open."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Final, TypedDict
 
-from llm_service.budgets.limits import NANOS, Limit, Metric, Policy, Totals
+from llm_service.budgets.limits import NANOS, Amounts, Limit, Metric, Policy, Totals
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.telemetry import budget_statements as sql
@@ -92,7 +92,7 @@ def read_status(fetch: Fetch, policies: Policies, now: datetime) -> list[BudgetS
 
 
 def read_check(
-    fetch: Fetch, policies: Sequence[Policy], call: Call, asked: Mapping[Metric, int], now: datetime
+    fetch: Fetch, policies: Sequence[Policy], call: Call, asked: Amounts, now: datetime
 ) -> list[BudgetStatus]:
     """The limits that one call has to fit into; `fits` says whether it does.
 
@@ -100,7 +100,7 @@ def read_check(
         fetch: runs a query; all see the same snapshot.
         policies: those that apply to the call.
         call: its names.
-        asked: nano-dollars, tokens and calls, by metric.
+        asked: what it would add.
         now: aware.
     """
     now_us = to_microseconds(now)
@@ -111,7 +111,7 @@ def read_check(
         subject = counter.subject(call)
         if subject is not None:
             totals = dict(_subjects(fetch, counter, now_us)).get(subject, Totals())
-            rows.append(_row(limit, counter, subject, totals, now_us, asked[limit.metric]))
+            rows.append(_row(limit, counter, subject, totals, now_us, asked.of(limit.metric)))
     return rows
 
 
@@ -164,9 +164,7 @@ def _with(totals: Totals, expired: Sequence[HoldRow] | None) -> Totals:
     return totals
 
 
-def _row(
-    limit: Limit, counter: Counter, subject: str, totals: Totals, now_us: int, asked: int = 0
-) -> BudgetStatus:
+def _row(limit: Limit, counter: Counter, subject: str, totals: Totals, now_us: int, asked: int = 0) -> BudgetStatus:
     metric, window = limit.metric, counter.window
     rolls, endless = window.is_rolling, window.name == "total"
     span = counter.span(now_us)

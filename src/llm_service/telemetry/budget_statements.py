@@ -28,6 +28,7 @@ __all__ = [
     "Place",
     "add_to_windows",
     "find_holds",
+    "names_json",
     "places_json",
     "to_places",
     "to_totals",
@@ -60,20 +61,18 @@ READ_WINDOW: Final = (
 
 NAMED: Final = ("agent", "tool", "model", "user", "session", "run")
 
-HOLD_COLUMNS: Final = (
-    "hold_id, state, reserved_at, expires_at, nanos, tokens, calls, windows, names, justification"
-)
+HOLD_COLUMNS: Final = "hold_id, state, reserved_at, expires_at, nanos, tokens, calls, windows, names, justification"
 KEEP_HOLD: Final = f"""
 INSERT INTO budget_holds ({HOLD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (hold_id) DO NOTHING
 """  # noqa: S608 - as above
 FIND_HOLD: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE hold_id = ?"  # noqa: S608 - as above
-UPDATE_HOLD: Final = "UPDATE budget_holds SET state = ?, nanos = ?, tokens = ?, calls = ? WHERE hold_id = ?"
+UPDATE_HOLD: Final = """
+UPDATE budget_holds SET state = 'unknown', nanos = ?, tokens = ?, calls = ?, hold_id = ? WHERE hold_id = ?
+"""
 DROP_HOLD: Final = "DELETE FROM budget_holds WHERE hold_id = ?"
 HAS_HOLDS: Final = "SELECT EXISTS (SELECT 1 FROM budget_holds)"
-EXPIRED_HOLDS: Final = (
-    f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE state = 'held' AND expires_at <= ? LIMIT 200"  # noqa: S608 - as above
-)
+EXPIRED_HOLDS: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE state = 'held' AND expires_at <= ? LIMIT 200"  # noqa: S608 - as above
 
 TELL_ONCE: Final = """
 INSERT INTO budget_alerts (policy, counter_id, subject, window_start, metric, threshold_percent, told_at)
@@ -125,7 +124,12 @@ def to_totals(row: Sequence[int]) -> Totals:
 
 def places_json(places: Iterable[Place]) -> str:
     """Places as they stand in a hold."""
-    return json.dumps([list(place) for place in places], separators=(",", ":"))
+    return _compact(list(places))
+
+
+def names_json(names: Sequence[str | None]) -> str:
+    """The names of a call, in the order of `NAMED`, as they stand in a hold."""
+    return _compact({name: value for name, value in zip(NAMED, names, strict=True) if value is not None})
 
 
 def to_places(text: str) -> list[Place]:
@@ -134,8 +138,9 @@ def to_places(text: str) -> list[Place]:
 
 
 _WIDTH: Final = 3 + len(AMOUNTS)
-_ROWS: Final = (64, 16, 4, 1)
+_ROWS: Final = (64, 16, 8, 4, 3, 2, 1)
 """Rows of a statement: few sizes, so that the statements stay prepared; 64 x 13 is within `MAX_VARIABLES`."""
+_compact: Final = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make one at each call
 
 
 def add_to_windows(changes: Sequence[tuple[Place, Change]]) -> Iterator[tuple[str, list[Any]]]:

@@ -10,9 +10,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from llm_service.redaction import clean
-from llm_service.telemetry.budgeting import NAMES, AsyncBudgets, AsyncHold, Budgets, Hold
+from llm_service.telemetry.budgeting import AsyncBudgets, Budgets
+from llm_service.telemetry.holds import AsyncHold, Hold
 from llm_service.telemetry.instrument import Invocation
 from llm_service.telemetry.records import Amount, InvocationRecord
+from llm_service.telemetry.wishes import NAMES, Wish
 
 if TYPE_CHECKING:
     from llm_service.telemetry.face import Face
@@ -61,7 +63,7 @@ class AsyncBudgetedInvocation(Invocation):
                 await self.hold.settle(record)
             else:
                 self.hold.settle_soon(record)
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001 - the block's own outcome counts; `strict` raises it
             _failed(failure, strict=self._strict and error is None)
 
 
@@ -99,7 +101,7 @@ class BudgetedInvocation(Invocation):
                 self.hold.give_up()
             else:
                 self.hold.settle(record)
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001 - the block's own outcome counts; `strict` raises it
             _failed(failure, strict=self._strict and error is None)
 
 
@@ -109,12 +111,12 @@ def _failed(failure: Exception, *, strict: bool) -> None:
     _LOG.error("telemetry: a call could not be settled with its budgets: %s", clean(str(failure)))
 
 
-def reserve_for(budgets: AsyncBudgets | Budgets, budget: Amount | bool) -> Reserve:
+def reserve_for(budgets: AsyncBudgets | Budgets, budget: Amount | bool) -> Reserve:  # noqa: FBT001 - True is a value
     """How a block reserves: True leaves the amount to the policies, a number is USD."""
     usd = None if isinstance(budget, bool) else budget
 
     def reserve(call: Invocation, fields: dict[str, Any]) -> Any:
         names = {name: fields.get(name) for name in NAMES}
-        return budgets.reserve_as(budgets.wish(usd, None, names, hold_id=call.invocation_id))
+        return budgets.reserve_as(Wish.of(names, call.invocation_id, usd=usd))
 
     return reserve

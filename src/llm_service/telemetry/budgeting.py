@@ -4,246 +4,35 @@ What a hold is and which SQL it takes stands in `stores.budget_holding`; the tel
 faces ask for, and how each waits.
 """
 
-import asyncio
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from decimal import ROUND_CEILING, Decimal
 from functools import partial
 from time import monotonic, time_ns
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from llm_service.budgets.limits import NANOS, Amounts, Policy
+from llm_service.budgets.limits import Amounts
 from llm_service.budgets.policies import Policies
-from llm_service.errors import (
-    BudgetError,
-    CommitTimeoutError,
-    JustificationNeededError,
-    QueryError,
-    RecordDroppedError,
-    StoreError,
-    UnknownPriceError,
-    shown,
-)
+from llm_service.errors import BudgetError, CommitTimeoutError, RecordDroppedError, StoreError
+from llm_service.telemetry import wishes
 from llm_service.telemetry.budget_reports import BudgetHold, BudgetStatus, read_check, read_holds, read_status
-from llm_service.telemetry.fields import MAX_COST_USD, MAX_TOKENS
+from llm_service.telemetry.holds import AsyncReservation, Hold, wait
 from llm_service.telemetry.pipeline.ledger import DropReason, Outcome
 from llm_service.telemetry.pipeline.teller import Request, Work
-from llm_service.telemetry.pipeline.waiters import LoopWaiter
-from llm_service.telemetry.records import (
-    CARD_FIELDS,
-    EXTENSION_FIELDS,
-    Amount,
-    InvocationRecord,
-    new_id,
-    rebuilt,
-)
+from llm_service.telemetry.queries import Fetch
+from llm_service.telemetry.records import CARD_FIELDS, Amount, InvocationRecord
 from llm_service.telemetry.stores.budget_counting import call_of
 from llm_service.telemetry.stores.budget_holding import Ask
+from llm_service.telemetry.wishes import Wish
 
 if TYPE_CHECKING:
     from llm_service.telemetry.asking import AsyncQuestions, Questions
     from llm_service.telemetry.face import Face
 
-__all__ = ["NAMES", "AsyncBudgets", "AsyncHold", "AsyncReservation", "Budgets", "Hold"]
+__all__ = ["AsyncBudgets", "Budgets"]
 
-NAMES: Final = ("agent_name", "tool_name", "model_name", "provider", "user_id", "session_id", "trace_id")
-_TIMESTAMP: Final = CARD_FIELDS.index("timestamp")
-_MODEL: Final = CARD_FIELDS.index("model_name")
-_CARD: Final = tuple((CARD_FIELDS.index(name), name) for name in NAMES if name in CARD_FIELDS)
-_EXTENSIONS: Final = tuple((EXTENSION_FIELDS.index(name), name) for name in NAMES if name in EXTENSION_FIELDS)
-_REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
+_T = TypeVar("_T")
 _LEVEL: Final = CARD_FIELDS.index("privacy_level")
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What somebody wants to reserve, as it was said; see `Budgets.reserve`."""
-
-    hold_id: str
-    names: dict[str, str | None]
-    usd: Amount | None
-    tokens: int | None
-    justification: str | None
-    lease: float | None
-
-
-class _Held:
-    """What a hold of either face knows."""
-
-    def __init__(self, budgets: "_Shared", wish: Wish, ask: Ask) -> None:
-        self._budgets = budgets
-        self._wish = wish
-        self._ask = ask
-        self._ended = False
-
-    @property
-    def hold_id(self) -> str:
-        """Names the hold in `budgets.holds()`, and the record where the call was begun with `invocation(budget=)`."""
-        return self._ask.hold_id
-
-    @property
-    def usd(self) -> Decimal:
-        """What is reserved, in USD."""
-        return Decimal(self._ask.amounts.nanos) / NANOS
-
-    @property
-    def tokens(self) -> int:
-        """How many tokens are reserved."""
-        return self._ask.amounts.tokens
-
-    @property
-    def ended(self) -> bool:
-        """Whether it was settled, released, or given up."""
-        return self._ended
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(hold_id={shown(self.hold_id)}, usd={self.usd}, ended={self._ended})"
-
-    def _bound(self, record: InvocationRecord) -> InvocationRecord:
-        """The record as it is stored: dated to the reservation, and with the names that were reserved for.
-
-        So it counts in the windows that the call was admitted to. What the record says itself stands, but for a
-        timestamp after the reservation; a model that answered under another name keeps the one that was asked for as
-        `request_model`.
-        """
-        if not isinstance(record, InvocationRecord):
-            raise TypeError(f"give an InvocationRecord, not {type(record).__name__}")
-        names = self._wish.names
-        card = list(record.card)
-        card[_TIMESTAMP] = min(card[_TIMESTAMP], self._ask.now_us)
-        for at, name in _CARD:
-            if card[at] is None:
-                card[at] = names[name]
-        given = record.extensions
-        values: list[Any] = list(given) if given is not None else [None] * (len(EXTENSION_FIELDS) + 2)
-        for at, name in _EXTENSIONS:
-            if values[at] is None:
-                values[at] = names[name]
-        if values[_REQUEST_MODEL] is None and names["model_name"] not in {None, card[_MODEL]}:
-            values[_REQUEST_MODEL] = names["model_name"]
-        extensions = tuple(values) if any(value is not None for value in values) else None
-        return rebuilt(record, tuple(card), extensions)
-
-    def _settling(self, record: InvocationRecord) -> Request | None:
-        """The request that stores the record, which ends the hold."""
-        bound = self._bound(record)
-        self._ended = True
-        return self._budgets.settling(bound, self._ask)
-
-    def _ending(self, kept: Amounts | None) -> Request | None:
-        """The request that ends the hold without a record; what is kept (None: all) stays as unknown spend."""
-        self._ended = True
-        return self._budgets.ending(self.hold_id, kept)
-
-
-class AsyncHold(_Held):
-    """What was reserved for a call; made by `await telemetry.budgets.reserve(...)` or `async with`."""
-
-    async def settle(self, record: InvocationRecord) -> bool:
-        """Store the call's record and end the hold, in one transaction; what was spent is what the record cost.
-
-        Where the record's cost is unknown, what was reserved stays as unknown spend. It may be called again, and then
-        does nothing. Cancelling abandons the wait, not the record.
-
-        Args:
-            record: of the call. Names it lacks are those of the reservation, and it is dated no later than that.
-
-        Returns:
-            True when committed; False where its id was stored already, where the hold had been settled before, or where
-            the logger or the record's privacy level stores nothing.
-
-        Raises:
-            TypeError: for anything but an `InvocationRecord`.
-            CommitTimeoutError: not committed within `commit_timeout`; the record stays queued and is written, and the
-                hold ended, when the file allows.
-            StoreError: the record was dropped or quarantined.
-        """
-        if self._ended:
-            return False
-        request = self._settling(record)
-        return self._budgets.settled(await _wait(self._budgets, request), record)
-
-    def settle_soon(self, record: InvocationRecord) -> None:
-        """As `settle`, without waiting for it: what fails is counted, and the record queued."""
-        if not self._ended:
-            self._budgets.submit(self._settling(record))
-
-    async def release(self) -> None:
-        """Free what was reserved: nothing was sent. After an end of the hold it does nothing."""
-        if not self._ended:
-            self._budgets.done(await _wait(self._budgets, self._ending(Amounts())))
-
-    async def give_up(self) -> None:
-        """Nobody knows what became of the call: what was reserved stays as unknown spend, to be reconciled."""
-        if not self._ended:
-            self._budgets.done(await _wait(self._budgets, self._ending(None)))
-
-
-class Hold(_Held):
-    """What was reserved for a call; a context manager. See `AsyncHold` for what its methods promise."""
-
-    def settle(self, record: InvocationRecord) -> bool:
-        """See `AsyncHold.settle`."""
-        if self._ended:
-            return False
-        return self._budgets.settled(self._budgets.serve(self._settling(record)), record)
-
-    def release(self) -> None:
-        """See `AsyncHold.release`."""
-        if not self._ended:
-            self._budgets.done(self._budgets.serve(self._ending(Amounts())))
-
-    def give_up(self) -> None:
-        """See `AsyncHold.give_up`."""
-        if not self._ended:
-            self._budgets.done(self._budgets.serve(self._ending(None)))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.give_up()
-
-
-class AsyncReservation:
-    """Reserves when it is awaited or entered; see `AsyncBudgets.reserve`."""
-
-    def __init__(self, budgets: "AsyncBudgets", wish: Wish) -> None:
-        self._budgets = budgets
-        self._wish = wish
-        self._hold: AsyncHold | None = None
-
-    def __await__(self) -> Generator[Any, None, AsyncHold]:
-        return self._reserve().__await__()
-
-    async def _reserve(self) -> AsyncHold:
-        ask = self._budgets.ask(self._wish)
-        hold = AsyncHold(self._budgets, self._wish, ask)
-        request = self._budgets.reserving(ask)
-        if request is not None:
-            try:
-                await _wait(self._budgets, request)
-            except BaseException:
-                # Whether or not it came to be, nobody will use it: the teller takes one after the other.
-                self._budgets.submit(self._budgets.ending(ask.hold_id, Amounts()))
-                raise
-            self._budgets.done(request)
-        return hold
-
-    async def __aenter__(self) -> AsyncHold:
-        self._hold = await self._reserve()
-        return self._hold
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._hold is not None:
-            await self._hold.give_up()
 
 
 class _Shared:
@@ -276,20 +65,13 @@ class _Shared:
         (clean,) = self._engine.redactor.records([record], Counter())
         call = call_of(clean)
         policies = self.policies.applying(call)
-        usd = _usd(wish.usd)
-        nanos = _unknown(policies, wish.names["model_name"]) if usd is None else _nanos(usd)
-        for policy in policies:
-            over = policy.justification_over_nanos
-            if over is not None and nanos > over and not wish.justification:
-                raise JustificationNeededError(policy.name, Decimal(nanos) / NANOS, Decimal(over) / NANOS)
-        lease = wish.lease if wish.lease is not None else min((policy.lease for policy in policies), default=600.0)
         return Ask(
             hold_id=clean.invocation_id,
             call=call,
-            amounts=Amounts(nanos, _tokens(wish.tokens), 1),
+            amounts=Amounts(wishes.nanos(wish, policies), wishes.tokens(wish.tokens), 1),
             policies=policies,
             now_us=time_ns() // 1000,
-            lease_us=int(_lease(lease) * 1_000_000),
+            lease_us=wishes.lease_us(wish.lease, policies),
             justification=wish.justification,
         )
 
@@ -356,29 +138,6 @@ class _Shared:
             raise self._face._refused(outcome, record) or RecordDroppedError(str(outcome))  # noqa: SLF001 - as above
         return outcome is Outcome.WRITTEN
 
-    def wish(self, usd: Amount | None, tokens: int | None, names: Mapping[str, str | None], **other: Any) -> Wish:
-        """A wish of these arguments."""
-        unknown = sorted(set(names) - set(NAMES))
-        if unknown:
-            raise TypeError(f"unknown argument {shown(unknown[0])}; the names of a call are: {', '.join(NAMES)}")
-        return Wish(
-            hold_id=other.get("hold_id") or new_id(),
-            names={name: names.get(name) for name in NAMES},
-            usd=usd,
-            tokens=tokens,
-            justification=other.get("justification"),
-            lease=other.get("lease"),
-        )
-
-
-async def _wait(budgets: _Shared, request: Request | None) -> Request | None:
-    if request is not None:
-        waiter = LoopWaiter()
-        request.waiter = waiter
-        budgets.submit(request)
-        await asyncio.wait([waiter.future])
-    return request
-
 
 class AsyncBudgets(_Shared):
     """`telemetry.budgets` of the async face."""
@@ -393,7 +152,7 @@ class AsyncBudgets(_Shared):
         **names: str | None,
     ) -> AsyncReservation:
         """See `Budgets.reserve`: to be awaited, or entered with `async with`."""
-        return self.reserve_as(self.wish(usd, tokens, names, justification=justification, lease=lease))
+        return self.reserve_as(Wish.of(names, usd=usd, tokens=tokens, justification=justification, lease=lease))
 
     def reserve_as(self, wish: Wish) -> AsyncReservation:
         """Reserve what a wish says."""
@@ -415,9 +174,9 @@ class AsyncBudgets(_Shared):
 
     async def release(self, hold_id: str) -> bool:
         """See `Budgets.release`."""
-        return bool(self.done(await _wait(self, self.ending(hold_id, Amounts()))))
+        return bool(self.done(await wait(self, self.ending(hold_id, Amounts()))))
 
-    async def _asked(self, question: Callable[[Any], Any], *, fresh: bool) -> Any:
+    async def _asked(self, question: Callable[[Fetch], _T], *, fresh: bool) -> _T:
         return await cast("AsyncQuestions", self._face)._ask(question, fresh=fresh)  # noqa: SLF001 - as above
 
 
@@ -444,7 +203,7 @@ class Budgets(_Shared):
             tokens: what it may use at most.
             justification: why, where a policy's `require_justification_over_usd` asks for it; kept with the hold.
             lease: seconds after which a hold that nobody ended counts as unknown; default the policies' `lease`.
-            **names: `agent_name`, `tool_name`, `model_name`, `provider`, `user_id`, `session_id`, `trace_id` of the call.
+            **names: the call's `agent_name`, `tool_name`, `model_name`, `provider`, `user_id`, `session_id`, `trace_id`.
 
         Raises:
             BudgetExceeded: a hard limit has no room for it; the error names it, with all amounts.
@@ -453,7 +212,7 @@ class Budgets(_Shared):
             CommitTimeoutError: the file was locked or full for `commit_timeout`; nothing was reserved.
             StoreError: the file cannot be used, or the logger is closed.
         """
-        return self.reserve_as(self.wish(usd, tokens, names, justification=justification, lease=lease))
+        return self.reserve_as(Wish.of(names, usd=usd, tokens=tokens, justification=justification, lease=lease))
 
     def reserve_as(self, wish: Wish) -> Hold:
         """Reserve what a wish says."""
@@ -499,66 +258,22 @@ class Budgets(_Shared):
         return self._asked(lambda fetch: read_holds(fetch, now), fresh=False)
 
     def release(self, hold_id: str) -> bool:
-        """Free a hold, open or of unknown outcome, of which one knows that nothing was spent. False where there is none.
+        """Free a hold, open or of unknown outcome, for which nothing was spent. False where there is none.
 
         Raises:
             CommitTimeoutError, StoreError: the file cannot be written.
         """
         return bool(self.done(self.serve(self.ending(hold_id, Amounts()))))
 
-    def _asked(self, question: Callable[[Any], Any], *, fresh: bool) -> Any:
+    def _asked(self, question: Callable[[Fetch], _T], *, fresh: bool) -> _T:
         return cast("Questions", self._face)._ask(question, fresh=fresh)  # noqa: SLF001 - as above
 
 
 def _check(
     budgets: _Shared, usd: Amount | None, tokens: int, names: Mapping[str, str | None]
-) -> Callable[[Any], list[BudgetStatus]]:
-    wish = budgets.wish(usd, tokens, names)
-    record = InvocationRecord(invocation_id=wish.hold_id, **cast("Any", wish.names))
-    call = call_of(record)
+) -> Callable[[Fetch], list[BudgetStatus]]:
+    wish = Wish.of(names, usd=usd, tokens=tokens, justification="only looking")
+    call = call_of(InvocationRecord(invocation_id=wish.hold_id, **cast("Any", wish.names)))
     policies = budgets.policies.applying(call)
-    given = _usd(usd)
-    nanos = _unknown(policies, wish.names["model_name"]) if given is None else _nanos(given)
-    asked = {"usd": nanos, "tokens": _tokens(tokens), "calls": 1}
-    return partial(read_check, policies=policies, call=call, asked=cast("Any", asked), now=datetime.now(UTC))
-
-
-def _unknown(policies: list[Policy], model_name: str | None) -> int:
-    """What a call of unknown price is taken to cost: the most that any policy says."""
-    nanos = 0
-    for policy in policies:
-        if not any(limit.metric == "usd" for limit in policy.limits) or policy.unknown_price == "allow":
-            continue
-        if policy.unknown_price == "block" or policy.unknown_price_nanos is None:
-            raise UnknownPriceError(policy.name, model_name)
-        nanos = max(nanos, policy.unknown_price_nanos)
-    return nanos
-
-
-def _usd(value: object) -> Decimal | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise QueryError("usd", value, "give a number of USD, or None where it is unknown")
-    usd = value if isinstance(value, Decimal) else Decimal(str(value))
-    if not usd.is_finite() or not 0 <= usd <= Decimal(str(MAX_COST_USD)):
-        raise QueryError("usd", value, f"give USD from 0 to {MAX_COST_USD:,.0f}")
-    return usd
-
-
-def _nanos(usd: Decimal) -> int:
-    return int((usd * NANOS).to_integral_value(ROUND_CEILING))
-
-
-def _tokens(value: object) -> int:
-    if value is None:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
-        raise QueryError("tokens", value, f"give a whole number from 0 to {MAX_TOKENS:,}")
-    return value
-
-
-def _lease(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 366 * 86_400:
-        raise QueryError("lease", value, "give seconds above 0, up to a year")
-    return float(value)
+    asked = Amounts(wishes.nanos(wish, policies), wishes.tokens(tokens), 1)
+    return partial(read_check, policies=policies, call=call, asked=asked, now=datetime.now(UTC))

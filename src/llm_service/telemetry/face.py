@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
+from llm_service.budgets.events import OnBudget
 from llm_service.config.settings import Settings, SettingsOptions
 from llm_service.errors import (
     CommitTimeoutError,
@@ -17,7 +18,6 @@ from llm_service.errors import (
     StoreError,
     shown,
 )
-from llm_service.budgets.events import OnBudget
 from llm_service.telemetry.decorating import instrument
 from llm_service.telemetry.instrument import Invocation, ReadUsage
 from llm_service.telemetry.money import Money

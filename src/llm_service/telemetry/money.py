@@ -1,8 +1,6 @@
 """What a logger is told about money beside its settings: which limits its calls have to fit into."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm_service.budgets.events import OnBudget
@@ -11,6 +9,8 @@ from llm_service.config.settings import Settings
 from llm_service.errors import SettingsError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from llm_service.config.policies import PoliciesConfig
 
 __all__ = ["Money"]
@@ -30,7 +30,7 @@ class Money:
     policy: str | None = None
     on_budget: OnBudget | None = None
 
-    def given(self) -> Mapping[str, Any]:
+    def given(self) -> dict[str, Any]:
         """The arguments by name, to make another logger with."""
         return {"policies": self.policies, "policy": self.policy, "on_budget": self.on_budget}
 

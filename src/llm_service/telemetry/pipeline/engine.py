@@ -128,6 +128,7 @@ class Engine:
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         writer_id = str(uuid4())
         self.queue.begin_journal(writer_id)
+        self._book = BudgetBook(self.terms)
         self.leftovers = Leftovers(self.settings, self._make_writer)
         self._opener = Opener(self.settings.db_path)
         self.committer = Committer(
@@ -192,6 +193,7 @@ class Engine:
     def _after_commit(self, connection: Any) -> None:
         self.leftovers.replay_again(connection)
         self._wal.after_commit(connection)
+        self._book.look_back()
         if self._wal.is_long and not self.closing:
             self.ensure_driver()  # callers that commit by themselves may not come again to truncate it
 
@@ -480,5 +482,5 @@ class Engine:
         redactor = self.redactor
         if settings.journal:  # redacted on their way in: the patterns change nothing twice, a user's callable might
             redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content)
-        book = BudgetBook(self.terms)
-        return GuardedWriter(SqliteBatchWriter(writer_id, settings.privacy_level, redactor=redactor, book=book))
+        writer = SqliteBatchWriter(writer_id, settings.privacy_level, redactor=redactor, book=self._book)
+        return GuardedWriter(writer)

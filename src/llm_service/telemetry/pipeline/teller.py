@@ -170,7 +170,20 @@ class Teller:
             else:
                 for request in requests:
                     request.finish()
+                self._look_back()
                 return
+
+    def _look_back(self) -> None:
+        """Tell of thresholds, now that nobody waits."""
+        lock = self._host.commit_lock
+        if self._policies and lock.acquire(timeout=0.1):
+            try:
+                if self._connection is not None:
+                    self._writer.look_back()
+            except sqlite3.Error as error:  # it is looked at again when more is spent
+                self._last_error = error
+            finally:
+                lock.release()
 
     def _give_up(self, requests: Sequence[Request], error: Exception) -> list[Request]:
         """Those that are worth another try."""
@@ -205,9 +218,8 @@ class Teller:
         try:
             connection = self._opened()
             try:
-                connection.check()
                 self._do(connection, requests)
-                connection.check()
+                connection.check()  # what went into a file that was replaced is done again in the new one
             except Exception as error:
                 if not faults.is_locked(error):
                     self.let_go()
@@ -254,7 +266,9 @@ class Teller:
             outcome = (
                 Outcome.DUPLICATE
                 if position in result.duplicates
-                else Outcome.QUARANTINED if position in result.quarantined else Outcome.WRITTEN
+                else Outcome.QUARANTINED
+                if position in result.quarantined
+                else Outcome.WRITTEN
             )
             outcomes.append(outcome)
             if request.work is None:

@@ -7,8 +7,9 @@ the sum of the records, by whomever they were written.
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from time import time_ns
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.events import BudgetEvent
 from llm_service.budgets.limits import Amounts, Limit, Totals, crossed
@@ -18,9 +19,9 @@ from llm_service.budgets.windows import MICROSECONDS
 from llm_service.telemetry import budget_statements as sql
 from llm_service.telemetry.budget_statements import Change, HoldRow, Place
 from llm_service.telemetry.records import EXTENSION_FIELDS, InvocationRecord
-from llm_service.telemetry.timestamps import TextClock, from_microseconds, text_microseconds
+from llm_service.telemetry.timestamps import from_microseconds, microseconds_text, text_microseconds
 
-__all__ = ["BudgetBook", "BudgetTerms", "call_of", "end_hold"]
+__all__ = ["BudgetBook", "BudgetTerms", "Recost", "call_of", "end_hold"]
 
 _MOST_CALLS: Final = 4096
 _REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
@@ -42,6 +43,26 @@ class BudgetTerms:
     policies: Policies | None = None
     hold_ids: dict[str, str] = field(default_factory=dict[str, str])
     tell: Callable[[BudgetEvent], None] = lambda _event: None
+
+
+_start_text: Final = lru_cache(maxsize=4096)(microseconds_text)
+
+
+class Recost(NamedTuple):
+    """A stored record that gets another cost.
+
+    Attributes:
+        invocation_id: its id.
+        call: its names.
+        moment_us: its timestamp, microseconds since 1970.
+        old_nanos, new_nanos: nano-dollars; None where unknown.
+    """
+
+    invocation_id: str
+    call: Call
+    moment_us: int
+    old_nanos: int | None
+    new_nanos: int | None
 
 
 def call_of(record: InvocationRecord) -> Call:
@@ -70,15 +91,14 @@ class BudgetBook:
         self._matching: dict[Call, tuple[tuple[Counter, str], ...]] = {}
         self._limits: dict[int, list[Limit]] = {}
         self._has_holds = False
-        self._events: list[BudgetEvent] = []
+        self._touched: dict[Place, None] = {}  # windows with limits of ours in which something was spent
+        self._told: set[tuple[Any, ...]] = set()
         self._ended: list[str] = []  # ids of records whose hold had another
-        self._texts = TextClock()
 
     # The life of a transaction
 
     def begin(self, connection: sqlite3.Connection) -> bool:
         """A transaction has begun: learn what is counted in this file; whether anything is."""
-        self._events.clear()
         version = connection.execute(sql.COUNTERS_VERSION).fetchone()
         if connection is not self._connection or version != self._version:
             self._connection, self._version = connection, version
@@ -89,17 +109,24 @@ class BudgetBook:
     def rolled_back(self) -> None:
         """Nothing of the transaction is true."""
         self._version = None
-        self._events.clear()
+        self._touched.clear()
         self._ended.clear()
 
     def committed(self) -> None:
-        """The transaction is on disk: tell which thresholds it passed."""
+        """The transaction is on disk."""
         for record_id in self._ended:
             self.terms.hold_ids.pop(record_id, None)
         self._ended.clear()
-        events, self._events = self._events, []
-        for event in events:
-            self.terms.tell(event)
+
+    def look_back(self) -> None:
+        """Tell which thresholds were passed; after a commit, once nobody waits for it any more.
+
+        Raises:
+            sqlite3.Error: the file cannot be read or written now; the next change of a window looks again.
+        """
+        touched, self._touched = self._touched, {}
+        for place in touched:
+            self._look_at_thresholds(place)
 
     def _learn(self) -> None:
         self._counters = [
@@ -138,7 +165,7 @@ class BudgetBook:
     def places(self, call: Call, moment_us: int) -> list[tuple[Counter, Place]]:
         """Where a call of a moment is counted."""
         return [
-            (counter, Place(counter.id, subject, self._texts(counter.span(moment_us).start)))
+            (counter, Place(counter.id, subject, _start_text(counter.span(moment_us).start)))
             for counter, subject in self.matching(call)
         ]
 
@@ -146,7 +173,7 @@ class BudgetBook:
         """What the window of a place holds at a moment; all its slices where it rolls."""
         first = last = place.window_start
         if counter.window.is_rolling:
-            first = self._texts(counter.window.counts_from(now_us, counter.key.timezone))
+            first = _start_text(counter.window.counts_from(now_us, counter.key.timezone))
         row = self._connection.execute(sql.READ_WINDOW, (place.counter_id, place.subject, first, last)).fetchone()
         return sql.to_totals(row)
 
@@ -172,18 +199,34 @@ class BudgetBook:
                 sums[9] += cost is None
         self.add({place: _to_change(sums) for place, sums in changes.items()})
 
+    def recost(self, costs: Iterable[Recost]) -> None:
+        """Stored records have got another cost in this transaction: their windows follow, and so do their holds."""
+        changes: dict[Place, list[int]] = {}
+        for one in costs:
+            for _, place in self.places(one.call, one.moment_us):
+                sums = changes.setdefault(place, [0] * 10)
+                sums[0] += (one.new_nanos or 0) - (one.old_nanos or 0)
+                sums[9] += (one.new_nanos is None) - (one.old_nanos is None)
+            row = self._connection.execute(sql.FIND_HOLD, (one.invocation_id,)).fetchone() if self._has_holds else None
+            if row is not None and one.new_nanos is not None:
+                _add_all(changes, end_hold(self._connection, HoldRow._make(row), Amounts()))
+        self.add({place: _to_change(sums) for place, sums in changes.items()})
+
     def add(self, changes: Mapping[Place, Change]) -> None:
         """Add to windows, and note which thresholds that passes."""
         for statement, parameters in sql.add_to_windows(list(changes.items())):
             self._connection.execute(statement, parameters)
         if self._limits:
             for place, change in changes.items():
-                if any(change.spent) or any(change.unknown):
-                    self._look_at_thresholds(place)
+                if place.counter_id in self._limits and (any(change.spent) or any(change.unknown)):
+                    self._touched[place] = None
 
     def _end_holds(self, records: Sequence[InvocationRecord], changes: dict[Place, list[int]]) -> None:
         named = self.terms.hold_ids
-        by_hold = {named.get(record.card[0], record.card[0]) if named else record.card[0]: record for record in records}
+        by_hold: dict[str, InvocationRecord] = {}
+        for record in records:
+            record_id: str = record.card[0]
+            by_hold[named.get(record_id, record_id)] = record
         for statement, parameters in sql.find_holds(list(by_hold)):
             for row in map(HoldRow._make, self._connection.execute(statement, parameters).fetchall()):
                 record = by_hold[row.hold_id]
@@ -191,42 +234,46 @@ class BudgetBook:
                 kept = Amounts()
                 if record.card[8] is None and row.nanos:  # it was made, and nobody knows what it cost
                     kept = Amounts(row.nanos, 0, 0)
-                for place, change in end_hold(self._connection, row, kept).items():
-                    sums = changes.setdefault(place, [0] * 10)
-                    for at, amount in enumerate((*change.spent, *change.reserved, *change.unknown)):
-                        sums[at] += amount
+                _add_all(changes, end_hold(self._connection, row, kept, record.card[0]))
 
     def _look_at_thresholds(self, place: Place) -> None:
-        limits = self._limits.get(place.counter_id)
-        if limits is None:
-            return
         counter = next(counter for counter in self._counters if counter.id == place.counter_id)
         start, now = text_microseconds(place.window_start), self._clock_ns() // 1000
         told_as = place.window_start
         if counter.window.is_rolling:
             if start < counter.window.counts_from(now, counter.key.timezone):
                 return  # an old record: it is out of the window
-            told_as = self._texts(now - now % (counter.window.seconds * MICROSECONDS))  # once in the window's length
+            told_as = microseconds_text(now - now % (counter.window.seconds * MICROSECONDS))  # once in its length
         totals = self.totals(counter, place, now)
-        for limit in limits:
+        for limit in self._limits[place.counter_id]:
             used = totals.spent.of(limit.metric) + totals.unknown.of(limit.metric)
             for percent in crossed(limit.thresholds, used, limit.amount):
                 key = (limit.policy, place.counter_id, place.subject, told_as, limit.metric, percent)
-                if self._connection.execute(sql.TELL_ONCE, (*key, self._texts(now))).rowcount == 1:
-                    moment = from_microseconds(start)
-                    self._events.append(BudgetEvent.of(limit, percent, totals, place.subject, moment))
+                if key not in self._told and self._is_first(key, now):
+                    self.terms.tell(BudgetEvent.of(limit, percent, totals, place.subject, from_microseconds(start)))
+
+    def _is_first(self, key: tuple[Any, ...], now_us: int) -> bool:
+        """Whether no process has told this yet."""
+        first: bool = self._connection.execute(sql.TELL_ONCE, (*key, microseconds_text(now_us))).rowcount == 1
+        if len(self._told) >= _MOST_CALLS:
+            self._told.clear()
+        self._told.add(key)
+        return first
 
 
-def end_hold(connection: sqlite3.Connection, row: HoldRow, kept: Amounts) -> dict[Place, Change]:
+def end_hold(
+    connection: sqlite3.Connection, row: HoldRow, kept: Amounts, new_id: str | None = None
+) -> dict[Place, Change]:
     """End a hold within the caller's transaction; what that changes in its windows.
 
     Args:
         connection: the open transaction.
         row: the hold as it stands there.
         kept: what stays as unknown spend; nothing frees it all.
+        new_id: what it is called from now on: the id of the record whose cost is unknown.
     """
     if any(kept):
-        connection.execute(sql.UPDATE_HOLD, ("unknown", *kept, row.hold_id))
+        connection.execute(sql.UPDATE_HOLD, (*kept, new_id or row.hold_id, row.hold_id))
     else:
         connection.execute(sql.DROP_HOLD, (row.hold_id,))
     if row.state == "held":
@@ -234,6 +281,13 @@ def end_hold(connection: sqlite3.Connection, row: HoldRow, kept: Amounts) -> dic
     else:
         change = Change(unknown=kept.minus(row.amounts))
     return dict.fromkeys(sql.to_places(row.windows), change)
+
+
+def _add_all(sums: dict[Place, list[int]], changes: Mapping[Place, Change]) -> None:
+    for place, change in changes.items():
+        numbers = sums.setdefault(place, [0] * 10)
+        for at, amount in enumerate((*change.spent, *change.reserved, *change.unknown)):
+            numbers[at] += amount
 
 
 def _to_change(sums: Sequence[int]) -> Change:

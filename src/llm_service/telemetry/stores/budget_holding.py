@@ -15,12 +15,13 @@ from llm_service.errors import BudgetExceeded
 from llm_service.telemetry import budget_statements as sql
 from llm_service.telemetry.budget_statements import Change, HoldRow, Place
 from llm_service.telemetry.stores.budget_counting import BudgetBook, end_hold
-from llm_service.telemetry.timestamps import from_microseconds, microseconds_text, text_microseconds
+from llm_service.telemetry.timestamps import TextClock, from_microseconds, microseconds_text, text_microseconds
 
 __all__ = ["Ask", "HoldKeeper", "exceeded"]
 
 _BACKFILL: Final = """
-SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp, cost_usd, total_tokens
+SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp, cost_usd,
+    total_tokens
 FROM invocations WHERE timestamp >= ?
 """
 _PRUNE: Final = """
@@ -80,6 +81,7 @@ class HoldKeeper:
 
     def __init__(self, book: BudgetBook) -> None:
         self.book = book
+        self._now_text, self._until_text = TextClock(), TextClock()
 
     def register(self, connection: sqlite3.Connection, wanted: Iterable[CounterKey], now_us: int) -> None:
         """Have the file count what these limits need, from the start of their present windows on.
@@ -161,13 +163,10 @@ class HoldKeeper:
             raise exceeded(refused[0])
         places = tuple(place for _, place in covering)
         if places:
-            names = {name: value for name, value in zip(sql.NAMED, _names(ask.call), strict=True) if value is not None}
-            now, until = microseconds_text(ask.now_us), microseconds_text(ask.now_us + ask.lease_us)
-            connection.execute(
-                sql.KEEP_HOLD,
-                (ask.hold_id, "held", now, until, *ask.amounts, sql.places_json(places), json.dumps(names),
-                 ask.justification),
-            )  # fmt: skip
+            now, until = self._now_text(ask.now_us), self._until_text(ask.now_us + ask.lease_us)
+            names, where = sql.names_json(_names(ask.call)), sql.places_json(places)
+            row = (ask.hold_id, "held", now, until, *ask.amounts, where, names, ask.justification)
+            connection.execute(sql.KEEP_HOLD, row)
             self.book.add(dict.fromkeys(places, Change(reserved=ask.amounts)))
         return places
 
@@ -188,7 +187,7 @@ class HoldKeeper:
 
     def expire(self, connection: sqlite3.Connection, now_us: int) -> int:
         """Holds whose lease is over become unknown spend; how many."""
-        rows = connection.execute(sql.EXPIRED_HOLDS, (microseconds_text(now_us),)).fetchall()
+        rows = connection.execute(sql.EXPIRED_HOLDS, (self._now_text(now_us),)).fetchall()
         for row in rows:
             hold = HoldRow._make(row)
             self.book.add(end_hold(connection, hold, hold.amounts))

@@ -59,6 +59,7 @@ class SqliteBatchWriter:
         self._tried: tuple[int, WriteResult] | None = None
         self._contents = _Contents(self._redactor)
         self._book = BudgetBook() if book is None else book
+        self._full: Any = None  # the connection that was set to synchronous=FULL
 
     def classify(self, error: Exception) -> Fault:
         """Whether trying again can help."""
@@ -80,7 +81,9 @@ class SqliteBatchWriter:
         called in the same transaction, once the records are inserted; not again where they are found to be on disk.
         """
         contents = self._contents.of(batch, batch_no)
-        connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+        if durable is not (self._full is connection):  # connections are opened with NORMAL
+            connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+            self._full = connection if durable else None
         with self._transaction(connection):
             known = self._committed_before(connection, batch_no)
             if known is not None:
@@ -95,6 +98,10 @@ class SqliteBatchWriter:
                 self._tried = (batch_no, result)
         self._contents.forget()
         return result
+
+    def look_back(self) -> None:
+        """Tell which thresholds of budgets the last transactions have passed; see `BudgetBook.look_back`."""
+        self._book.look_back()
 
     def transact(self, connection: sqlite3.Connection, within: Callable[[], None]) -> None:
         """Do something about budgets in a transaction without records.
@@ -124,7 +131,11 @@ class SqliteBatchWriter:
         self._book.committed()
 
     def _insert(
-        self, connection: sqlite3.Connection, batch: Sequence[InvocationRecord], contents: "_BatchContents", slice_rows: int
+        self,
+        connection: sqlite3.Connection,
+        batch: Sequence[InvocationRecord],
+        contents: "_BatchContents",
+        slice_rows: int,
     ) -> WriteResult:
         self._daily_ids.begin(connection)
         counted = self._book.begin(connection)
@@ -310,7 +321,9 @@ class _Transaction:
                 self._execute(statements.TAKE_BACK, (records[at].card[0],))
                 self._quarantine(records[at], positions[at], error)
             else:
-                self.inserted += [record for at, record in enumerate(records) if at not in refused] if refused else records
+                self.inserted += (
+                    [record for at, record in enumerate(records) if at not in refused] if refused else records
+                )
                 return
 
     def add_rollups(self) -> None:
