@@ -203,7 +203,7 @@ class Budgets(_Shared):
             tokens: what it may use at most.
             justification: why, where a policy's `require_justification_over_usd` asks for it; kept with the hold.
             lease: seconds after which a hold that nobody ended counts as unknown; default the policies' `lease`.
-            **names: the call's `agent_name`, `tool_name`, `model_name`, `provider`, `user_id`, `session_id`, `trace_id`.
+            **names: `agent_name`, `tool_name`, `model_name`, `provider`, `user_id`, `session_id`, `trace_id`.
 
         Raises:
             BudgetExceeded: a hard limit has no room for it; the error names it, with all amounts.
