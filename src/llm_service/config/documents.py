@@ -31,6 +31,7 @@ __all__ = [
     "read_document",
     "refuse_second",
     "root_event",
+    "skip",
     "yaml_events",
 ]
 
@@ -137,8 +138,6 @@ class _Reader:
                 self._wrong("has no value; give one or remove the line", path, line)
                 self.empty.add(path)
             return plain_value(event.value, _exact) if event.implicit[0] else event.value
-        if len(path) >= _MOST_DEPTH:
-            self._refuse(f"is nested deeper than {_MOST_DEPTH} levels; no key needs that", line)
         return self.mapping(path) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path)
 
     def _key(self, event: yaml.Event) -> str:
@@ -168,7 +167,7 @@ def path_text(path: KeyPath) -> str:
 
 
 def yaml_events(file: Path, text: str) -> Iterator[yaml.Event]:
-    """The YAML events of a text; tags, anchors and aliases are refused, since no setting needs them.
+    """The YAML events of a text; tags, anchors, aliases and deep nesting are refused, since no setting needs them.
 
     Raises:
         ConfigError: (a `ValueError`) at the first event that is no YAML, or has one of these.
@@ -178,6 +177,7 @@ def yaml_events(file: Path, text: str) -> Iterator[yaml.Event]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError("has a control character; remove it", file=file, line=line) from None
+    depth = 0
     while True:
         try:
             event = cast("yaml.Event | None", loader.get_event())  # type: ignore[no-untyped-call]
@@ -189,6 +189,10 @@ def yaml_events(file: Path, text: str) -> Iterator[yaml.Event]:
         if event is None:  # after the end of the stream
             return
         _refuse_extras(event, file)
+        depth += int(isinstance(event, yaml.CollectionStartEvent)) - int(isinstance(event, yaml.CollectionEndEvent))
+        if depth > _MOST_DEPTH:  # each further level would take the scanner longer than the one before
+            problem = f"is nested deeper than {_MOST_DEPTH} levels; no key needs that"
+            raise ConfigError(problem, file=file, line=line_of(event))
         yield event
 
 
@@ -207,6 +211,14 @@ def refuse_second(file: Path, events: Iterator[yaml.Event]) -> None:
     for event in events:
         if isinstance(event, yaml.DocumentStartEvent):
             raise ConfigError("has a second YAML document; keep one", file=file, line=line_of(event))
+
+
+def skip(start: yaml.Event, events: Iterator[yaml.Event]) -> None:
+    """Read to the end of a list or a mapping that started; a single value has ended already."""
+    depth = int(isinstance(start, yaml.CollectionStartEvent))
+    while depth > 0:
+        event = next(events)
+        depth += int(isinstance(event, yaml.CollectionStartEvent)) - int(isinstance(event, yaml.CollectionEndEvent))
 
 
 def _refuse_extras(event: yaml.Event, file: Path) -> None:
