@@ -20,6 +20,7 @@ __all__ = [
     "HOLD_COLUMNS",
     "KEEP_HOLD",
     "NAMED",
+    "READ_SLICES",
     "READ_WINDOW",
     "TELL_ONCE",
     "UPDATE_HOLD",
@@ -55,7 +56,11 @@ AMOUNTS: Final = (
 _SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in AMOUNTS)
 
 READ_WINDOW: Final = (
-    f"SELECT {_SUMS} FROM budget_windows"  # noqa: S608 - names of this module's own
+    f"SELECT {', '.join(AMOUNTS)} FROM budget_windows"  # noqa: S608 - names of this module's own
+    " WHERE counter_id = ? AND subject = ? AND window_start = ?"
+)
+READ_SLICES: Final = (
+    f"SELECT {_SUMS} FROM budget_windows"  # noqa: S608 - as above
     " WHERE counter_id = ? AND subject = ? AND window_start >= ? AND window_start <= ?"
 )
 
@@ -118,8 +123,14 @@ class HoldRow(NamedTuple):
 
 
 def to_totals(row: Sequence[int]) -> Totals:
-    """A row of `READ_WINDOW`."""
-    return Totals(Amounts(*row[0:3]), Amounts(*row[3:6]), Amounts(*row[6:9]), row[9])
+    """A row of `READ_WINDOW` or `READ_SLICES`."""
+    spent, spent_tokens, calls, reserved, reserved_tokens, under_way, unknown, unknown_tokens, lost, unpriced = row
+    return Totals(
+        Amounts(spent, spent_tokens, calls),
+        Amounts(reserved, reserved_tokens, under_way),
+        Amounts(unknown, unknown_tokens, lost),
+        unpriced,
+    )
 
 
 def places_json(places: Iterable[Place]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from llm_service.budgets.limits import Amounts
 from llm_service.budgets.policies import Policies
+from llm_service.budgets.scopes import Call
 from llm_service.errors import BudgetError, CommitTimeoutError, RecordDroppedError, StoreError
 from llm_service.telemetry import wishes
 from llm_service.telemetry.budget_reports import BudgetHold, BudgetStatus, read_check, read_holds, read_status
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncBudgets", "Budgets"]
 
 _T = TypeVar("_T")
+_MOST_CALLS: Final = 4096
 _LEVEL: Final = CARD_FIELDS.index("privacy_level")
 
 
@@ -61,12 +63,10 @@ class _Shared:
         """
         if self._engine.closing:
             raise StoreError(f"{self._face.db_path}: nothing can be reserved, the logger is closed", self._face.db_path)
-        record = InvocationRecord(invocation_id=wish.hold_id, **cast("Any", wish.names))
-        (clean,) = self._engine.redactor.records([record], Counter())
-        call = call_of(clean)
+        hold_id, call = self._call(wish)
         policies = self.policies.applying(call)
         return Ask(
-            hold_id=clean.invocation_id,
+            hold_id=hold_id,
             call=call,
             amounts=Amounts(wishes.nanos(wish, policies), wishes.tokens(wish.tokens), 1),
             policies=policies,
@@ -74,6 +74,20 @@ class _Shared:
             lease_us=wishes.lease_us(wish.lease, policies),
             justification=wish.justification,
         )
+
+    def _call(self, wish: Wish) -> tuple[str, Call]:
+        """Id and names as the record of the call will have them: checked, and without secrets."""
+        engine = self._engine
+        names = tuple(wish.names.values())
+        call = engine.clean_calls.get(names)
+        if call is None:
+            record = InvocationRecord(invocation_id=wish.hold_id, **cast("Any", wish.names))
+            (clean,) = engine.redactor.records([record], Counter())
+            call = call_of(clean)
+            if len(engine.clean_calls) >= _MOST_CALLS:
+                engine.clean_calls.clear()
+            engine.clean_calls[names] = call
+        return engine.redactor.invocation_id(wish.hold_id), call
 
     def reserving(self, ask: Ask) -> Request | None:
         """The request that reserves; None where this logger stores nothing."""
@@ -103,6 +117,11 @@ class _Shared:
         return Request(work, deadline=monotonic() + self._timeout)
 
     # Requests come back
+
+    def expiring(self) -> Request | None:
+        """The request that ends holds whose lease is over: any does, now and then, so this one does nothing else."""
+        self._engine.teller.expire_now()
+        return None if self._engine.stores_nothing else Request(lambda *_: None, deadline=monotonic() + self._timeout)
 
     def submit(self, request: Request | None) -> None:
         """Have the teller's thread serve it, if there is anything to do."""
@@ -175,6 +194,10 @@ class AsyncBudgets(_Shared):
     async def release(self, hold_id: str) -> bool:
         """See `Budgets.release`."""
         return bool(self.done(await wait(self, self.ending(hold_id, Amounts()))))
+
+    async def expire(self) -> None:
+        """See `Budgets.expire`."""
+        self.done(await wait(self, self.expiring()))
 
     async def _asked(self, question: Callable[[Fetch], _T], *, fresh: bool) -> _T:
         return await cast("AsyncQuestions", self._face)._ask(question, fresh=fresh)  # noqa: SLF001 - as above
@@ -264,6 +287,14 @@ class Budgets(_Shared):
             CommitTimeoutError, StoreError: the file cannot be written.
         """
         return bool(self.done(self.serve(self.ending(hold_id, Amounts()))))
+
+    def expire(self) -> None:
+        """Count holds whose lease is over as unknown spend, now. Each reservation and settlement does that as well.
+
+        Raises:
+            CommitTimeoutError, StoreError: the file cannot be written.
+        """
+        self.done(self.serve(self.expiring()))
 
     def _asked(self, question: Callable[[Fetch], _T], *, fresh: bool) -> _T:
         return cast("Questions", self._face)._ask(question, fresh=fresh)  # noqa: SLF001 - as above

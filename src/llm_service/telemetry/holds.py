@@ -1,6 +1,5 @@
 """A hold in a caller's hands: settled with the call's record, released, or given up; on both faces."""
 
-import asyncio
 from collections.abc import Generator
 from decimal import Decimal
 from types import TracebackType
@@ -242,5 +241,5 @@ async def wait(budgets: Desk, request: Request | None) -> Request | None:
         waiter = LoopWaiter()
         request.waiter = waiter
         budgets.submit(request)
-        await asyncio.wait([waiter.future])
+        await waiter.future
     return request

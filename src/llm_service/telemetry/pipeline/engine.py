@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 from llm_service.budgets.events import BudgetEvent, OnBudget
 from llm_service.budgets.policies import Policies
+from llm_service.budgets.scopes import Call
 from llm_service.config.settings import Settings
 from llm_service.errors import DatabaseUnusableError, StoreError
 from llm_service.redaction import clean
@@ -86,6 +87,7 @@ class Engine:
         self.announcer = Announcer(on_event, on_drop)
         self._on_budget = on_budget
         self.terms = BudgetTerms(policies, tell=self._tell_budget)
+        self.clean_calls: dict[tuple[str | None, ...], Call] = {}
         self.stores_nothing = not settings.enabled or settings.privacy_level == "none"
         self.queue = self._make_queue()
         if not settings.enabled:

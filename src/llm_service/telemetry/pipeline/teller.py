@@ -35,6 +35,7 @@ _MOST_TOGETHER: Final = 64
 _SHORTEST_NAP: Final = 0.00005
 _LONGEST_NAP: Final = 0.002
 """Seconds between two tries for a lock that another process holds: SQLite's own waits grow to a tenth of a second."""
+_EXPIRE_SECONDS: Final = 0.1
 _PRUNE_SECONDS: Final = 3600.0
 
 Work = Callable[[HoldKeeper, sqlite3.Connection], Any]
@@ -120,7 +121,7 @@ class Teller:
         self._batches = 0
         self._together: list[Request] = []
         self._last_error: Exception | None = None
-        self._prune_at = 0.0
+        self._expire_at = self._prune_at = 0.0
         self.waiting = 0
 
     # Giving
@@ -218,27 +219,24 @@ class Teller:
         try:
             connection = self._opened()
             try:
-                self._do(connection, requests)
+                settled = self._do(connection, requests)
                 connection.check()  # what went into a file that was replaced is done again in the new one
             except Exception as error:
                 if not faults.is_locked(error):
                     self.let_go()
                 raise
+            self._host.account(settled)
         finally:
             lock.release()
 
-    def _do(self, connection: OwnConnection, requests: Sequence[Request]) -> None:
+    def _do(self, connection: OwnConnection, requests: Sequence[Request]) -> list[Settlement]:
         """One transaction: records first, which make room, then everything else in order."""
         recording = [request for request in requests if request.record is not None]
         if recording != self._together:  # of other records than at the last try: another batch
             self._together, self._batches = recording, self._batches + 1
 
         def work() -> None:
-            now_us = self._clock_ns() // 1000
-            self._keeper.expire(connection, now_us)
-            if monotonic() >= self._prune_at:
-                self._keeper.prune(connection, now_us)
-                self._prune_at = monotonic() + _PRUNE_SECONDS
+            self._tidy(connection)
             for request in requests:
                 if request.work is not None:
                     request.error = None
@@ -256,11 +254,26 @@ class Teller:
                 slice_rows=_MOST_TOGETHER,
                 within=work,
             )
-            self._account(recording, result)
-        else:
-            self._writer.transact(connection, work)
+            return self._settled(recording, result)
+        self._writer.transact(connection, work)
+        return []
 
-    def _account(self, recording: Sequence[Request], result: WriteResult) -> None:
+    def _tidy(self, connection: OwnConnection) -> None:
+        """Holds whose lease is over, often; windows that are long over, rarely."""
+        now = monotonic()
+        if now >= self._expire_at:
+            now_us = self._clock_ns() // 1000
+            self._keeper.expire(connection, now_us)
+            self._expire_at = now + _EXPIRE_SECONDS
+            if now >= self._prune_at:
+                self._keeper.prune(connection, now_us)
+                self._prune_at = now + _PRUNE_SECONDS
+
+    def expire_now(self) -> None:
+        """Look for holds whose lease is over with the next request."""
+        self._expire_at = 0.0
+
+    def _settled(self, recording: Sequence[Request], result: WriteResult) -> list[Settlement]:
         outcomes: list[Settlement] = []
         for position, request in enumerate(recording):
             outcome = (
@@ -273,7 +286,7 @@ class Teller:
             outcomes.append(outcome)
             if request.work is None:
                 request.outcome = outcome
-        self._host.account(outcomes)
+        return outcomes
 
     def _opened(self) -> OwnConnection:
         if self._connection is None:

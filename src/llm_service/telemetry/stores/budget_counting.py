@@ -45,6 +45,7 @@ class BudgetTerms:
     tell: Callable[[BudgetEvent], None] = lambda _event: None
 
 
+_NOTHING: Final = Totals()
 _start_text: Final = lru_cache(maxsize=4096)(microseconds_text)
 
 
@@ -90,7 +91,6 @@ class BudgetBook:
         self._counters: list[Counter] = []
         self._matching: dict[Call, tuple[tuple[Counter, str], ...]] = {}
         self._limits: dict[int, list[Limit]] = {}
-        self._has_holds = False
         self._touched: dict[Place, None] = {}  # windows with limits of ours in which something was spent
         self._told: set[tuple[Any, ...]] = set()
         self._ended: list[str] = []  # ids of records whose hold had another
@@ -103,7 +103,6 @@ class BudgetBook:
         if connection is not self._connection or version != self._version:
             self._connection, self._version = connection, version
             self._learn()
-        self._has_holds = bool(self._counters) and bool(connection.execute(sql.HAS_HOLDS).fetchone()[0])
         return bool(self._counters)
 
     def rolled_back(self) -> None:
@@ -171,18 +170,19 @@ class BudgetBook:
 
     def totals(self, counter: Counter, place: Place, now_us: int) -> Totals:
         """What the window of a place holds at a moment; all its slices where it rolls."""
-        first = last = place.window_start
         if counter.window.is_rolling:
             first = _start_text(counter.window.counts_from(now_us, counter.key.timezone))
-        row = self._connection.execute(sql.READ_WINDOW, (place.counter_id, place.subject, first, last)).fetchone()
-        return sql.to_totals(row)
+            key = (place.counter_id, place.subject, first, place.window_start)
+            return sql.to_totals(self._connection.execute(sql.READ_SLICES, key).fetchone())
+        row = self._connection.execute(sql.READ_WINDOW, place).fetchone()
+        return _NOTHING if row is None else sql.to_totals(row)
 
     # Changing
 
     def charge(self, records: Iterable[InvocationRecord]) -> None:
         """Count records that were inserted in this transaction, and end the holds that were reserved for them."""
         changes: dict[Place, list[int]] = {}
-        if self._has_holds:
+        if self._has_holds():
             records = list(records)
             self._end_holds(records, changes)
         for record in records:
@@ -202,12 +202,13 @@ class BudgetBook:
     def recost(self, costs: Iterable[Recost]) -> None:
         """Stored records have got another cost in this transaction: their windows follow, and so do their holds."""
         changes: dict[Place, list[int]] = {}
+        has_holds = self._has_holds()
         for one in costs:
             for _, place in self.places(one.call, one.moment_us):
                 sums = changes.setdefault(place, [0] * 10)
                 sums[0] += (one.new_nanos or 0) - (one.old_nanos or 0)
                 sums[9] += (one.new_nanos is None) - (one.old_nanos is None)
-            row = self._connection.execute(sql.FIND_HOLD, (one.invocation_id,)).fetchone() if self._has_holds else None
+            row = self._connection.execute(sql.FIND_HOLD, (one.invocation_id,)).fetchone() if has_holds else None
             if row is not None and one.new_nanos is not None:
                 _add_all(changes, end_hold(self._connection, HoldRow._make(row), Amounts()))
         self.add({place: _to_change(sums) for place, sums in changes.items()})
@@ -220,6 +221,9 @@ class BudgetBook:
             for place, change in changes.items():
                 if place.counter_id in self._limits and (any(change.spent) or any(change.unknown)):
                     self._touched[place] = None
+
+    def _has_holds(self) -> bool:
+        return bool(self._connection.execute(sql.HAS_HOLDS).fetchone()[0])
 
     def _end_holds(self, records: Sequence[InvocationRecord], changes: dict[Place, list[int]]) -> None:
         named = self.terms.hold_ids
