@@ -1,4 +1,4 @@
-"""Does a limit hold? Eight processes with fifty tasks each spend against four budgets, and are killed at random moments.
+"""Does a limit hold? Eight processes with fifty tasks each spend against four budgets, and are killed at random.
 
 Beside them, in the same run, the way budgets are usually kept: look what was spent, compare, call, log. Then: what a
 reservation and a settlement cost, beside a bare hop to a thread and back.
@@ -50,14 +50,15 @@ _KILL_EVERY: Final = 1.5
 """Seconds between two kills."""
 
 
-def _policies() -> PoliciesConfig:
-    return PoliciesConfig.model_validate(
-        {
-            "policies": {
-                name: {"scope": _SCOPES[name], "total_budget_usd": _LIMITS[name], "lease": _LEASE} for name in _LIMITS
-            }
-        }
-    )
+def _limits(seconds: float) -> dict[str, float]:
+    return {name: round(a_second * seconds, 6) for name, a_second in _LIMITS.items()}
+
+
+def _policies(limits: dict[str, float]) -> PoliciesConfig:
+    policies = {
+        name: {"scope": _SCOPES[name], "total_budget_usd": limit, "lease": _LEASE} for name, limit in limits.items()
+    }
+    return PoliciesConfig.model_validate({"policies": policies})
 
 
 @dataclass(slots=True)
@@ -83,7 +84,7 @@ def measure(seconds: float, options: Options) -> Report:
         f"{_PROCESSES} processes x {_TASKS} tasks against four budgets for {seconds:g} s, killed at random moments",
     )
     found = {way: _fleet(way, seconds) for way in ("reserve", "check")}
-    for name, limit in _LIMITS.items():
+    for name, limit in _limits(seconds).items():
         ours, naive = found["reserve"], found["check"]
         committed = ours.spent[name] + ours.unknown[name]
         over = max(0.0, round(committed - limit, 9))
@@ -109,13 +110,13 @@ def measure(seconds: float, options: Options) -> Report:
 
 def _fleet(way: str, seconds: float) -> Outcome:
     """Run it, and look what is in the file."""
-    found = Outcome()
+    found, limits = Outcome(), _limits(seconds)
     with scratch() as folder:
         path = folder / "budgets.db"
-        with TelemetryLogger(path, policies=_policies()) as logger:
+        with TelemetryLogger(path, policies=_policies(limits)) as logger:
             logger.budgets.expire()  # the file and its counters are there before the clock runs
         draw, end = random.Random(1), time.monotonic() + seconds
-        children = [_child(way, path, end - time.monotonic(), seed) for seed in range(_PROCESSES)]
+        children = [_child(way, path, end - time.monotonic(), seconds, seed) for seed in range(_PROCESSES)]
         seed = _PROCESSES
         try:
             while (left := end - time.monotonic()) > _KILL_EVERY:
@@ -125,23 +126,23 @@ def _fleet(way: str, seconds: float) -> Outcome:
                 children[victim].wait()
                 found.kills += 1
                 seed += 1
-                children[victim] = _child(way, path, end - time.monotonic(), seed)
+                children[victim] = _child(way, path, end - time.monotonic(), seconds, seed)
         finally:
             for child in children:
                 child.wait(timeout=seconds + 60)
-        _look(path, found)
+        _look(path, limits, found)
     return found
 
 
-def _child(way: str, path: Path, seconds: float, seed: int) -> "subprocess.Popen[bytes]":
-    arguments = [way, str(path), str(max(0.5, seconds)), str(seed)]
+def _child(way: str, path: Path, left: float, seconds: float, seed: int) -> "subprocess.Popen[bytes]":
+    arguments = [way, str(path), str(max(0.5, left)), str(seconds), str(seed)]
     return subprocess.Popen([sys.executable, "-m", "benchmarks.budgets", "--child", *arguments])
 
 
-def _look(path: Path, found: Outcome) -> None:
+def _look(path: Path, limits: dict[str, float], found: Outcome) -> None:
     """After the leases: what records and holds add up to, and whether the windows say the same."""
     time.sleep(_LEASE + 0.5)
-    with TelemetryLogger(path, policies=_policies()) as logger:
+    with TelemetryLogger(path, policies=_policies(limits)) as logger:
         logger.budgets.expire()
         status = {row["budget"]: row for row in logger.budgets.status()}
         found.holds_left = sum(hold["state"] == "held" for hold in logger.budgets.holds())
@@ -156,15 +157,18 @@ def _look(path: Path, found: Outcome) -> None:
             check(status[name]["spent"] == nanos / 1e9, f"{name}: spent is the sum of its records")
 
 
-def _child_main(way: str, path: str, seconds: str, seed: str) -> None:
-    asyncio.run(_spend(way, Path(path), float(seconds), random.Random(int(seed))))
+def _child_main(way: str, path: str, left: str, seconds: str, seed: str) -> None:
+    asyncio.run(_spend(way, Path(path), float(left), _limits(float(seconds)), random.Random(int(seed))))
 
 
-async def _spend(way: str, path: Path, seconds: float, draw: random.Random) -> None:
-    end = time.monotonic() + seconds
-    task = _reserving if way == "reserve" else _checking
-    async with AsyncTelemetryLogger(path, policies=_policies(), flush_interval=0.05) as telemetry:
-        await asyncio.gather(*(task(telemetry, end, random.Random(draw.random())) for _ in range(_TASKS)))
+async def _spend(way: str, path: Path, left: float, limits: dict[str, float], draw: random.Random) -> None:
+    end = time.monotonic() + left
+    async with AsyncTelemetryLogger(path, policies=_policies(limits), flush_interval=0.05) as telemetry:
+        draws = [random.Random(draw.random()) for _ in range(_TASKS)]
+        if way == "reserve":
+            await asyncio.gather(*(_reserving(telemetry, end, one) for one in draws))
+        else:
+            await asyncio.gather(*(_checking(telemetry, end, limits, one) for one in draws))
 
 
 def _names(draw: random.Random) -> dict[str, Any]:
@@ -190,14 +194,14 @@ async def _reserving(telemetry: AsyncTelemetryLogger, end: float, draw: random.R
             await asyncio.sleep(draw.uniform(0.01, 0.1))
 
 
-async def _checking(telemetry: AsyncTelemetryLogger, end: float, draw: random.Random) -> None:
+async def _checking(telemetry: AsyncTelemetryLogger, end: float, limits: dict[str, float], draw: random.Random) -> None:
     """What most programs do: compare what was spent until now, then call."""
     while time.monotonic() < end:
         names = _names(draw)
         rows = await telemetry.get_daily_costs(fresh=False)
         matching = [name for name in _LIMITS if _covers(name, names)]
         spent = {name: sum(row["total_cost_usd"] for row in rows if _covers(name, row)) for name in matching}
-        if all(spent[name] + _HOLD <= _LIMITS[name] for name in matching):
+        if all(spent[name] + _HOLD <= limits[name] for name in matching):
             await asyncio.sleep(draw.uniform(0.001, 0.03))  # the call
             await telemetry.log_invocation(InvocationRecord(**names, cost_usd=_cost(draw)))
         else:
@@ -219,7 +223,7 @@ def _covers(name: str, row: Any) -> bool:
 async def _latency(report: Report, folder: Path, options: Options) -> None:
     rounds, calls = options.count(7, 1), options.count(300, 30)
     times: dict[str, list[float]] = {}
-    names = {"agent_name": "backend-dev", "tool_name": "claude-code", "model_name": "claude-sonnet-4-5"}
+    names: dict[str, Any] = {"agent_name": "backend-dev", "tool_name": "claude-code", "model_name": "claude-sonnet-4-5"}
     policies = PoliciesConfig.model_validate(
         {"policies": {name: {"scope": _SCOPES[name], "monthly_budget_usd": 1000} for name in _LIMITS}}
     )
@@ -296,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run and print; 1 where a bar is missed."""
     parsing = parser("Do limits hold across processes, and what do they cost?")
     parsing.add_argument("--seconds", type=float, default=30.0, help="how long each fleet spends (default 30)")
-    parsing.add_argument("--child", nargs=4, help="(used by the benchmark itself)")
+    parsing.add_argument("--child", nargs=5, help="(used by the benchmark itself)")
     given = parsing.parse_args(arguments)
     if given.child:
         _child_main(*given.child)

@@ -13,13 +13,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 from weakref import WeakSet
 
 from llm_service.budgets.events import BudgetEvent, OnBudget
 from llm_service.budgets.policies import Policies
-from llm_service.budgets.scopes import Call
 from llm_service.config.settings import Settings
 from llm_service.errors import DatabaseUnusableError, StoreError
 from llm_service.redaction import clean
@@ -47,6 +46,9 @@ from llm_service.telemetry.stores.budget_holding import HoldKeeper
 from llm_service.telemetry.stores.guarded import GuardedWriter
 from llm_service.telemetry.stores.opening import Opener
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
+
+if TYPE_CHECKING:
+    from llm_service.budgets.scopes import Call
 
 __all__ = ["Engine"]
 
