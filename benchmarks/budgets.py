@@ -209,12 +209,11 @@ async def _checking(telemetry: AsyncTelemetryLogger, end: float, limits: dict[st
 
 
 def _covers(name: str, row: Any) -> bool:
-    return {
-        "everything": True,
-        "agents": str(row["agent_name"]).startswith("backend-"),
-        "tool": row["tool_name"] == "claude-code",
-        "model": str(row["model_name"]).startswith("claude-"),
-    }[name]
+    if name == "agents":
+        return str(row["agent_name"]).startswith("backend-")
+    if name == "tool":
+        return bool(row["tool_name"] == "claude-code")
+    return name == "everything" or str(row["model_name"]).startswith("claude-")
 
 
 # What it costs

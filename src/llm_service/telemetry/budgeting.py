@@ -121,7 +121,8 @@ class _Shared:
     def expiring(self) -> Request | None:
         """The request that ends holds whose lease is over: any does, now and then, so this one does nothing else."""
         self._engine.teller.expire_now()
-        return None if self._engine.stores_nothing else Request(lambda *_: None, deadline=monotonic() + self._timeout)
+        nothing: Work = lambda _keeper, _connection: None  # noqa: E731 - its type is told
+        return None if self._engine.stores_nothing else Request(nothing, deadline=monotonic() + self._timeout)
 
     def submit(self, request: Request | None) -> None:
         """Have the teller's thread serve it, if there is anything to do."""
