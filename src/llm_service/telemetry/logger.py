@@ -28,7 +28,7 @@ from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.records import Amount, InvocationRecord
 
 if TYPE_CHECKING:
-    from llm_service.config.policies import PoliciesConfig
+    from llm_service.telemetry.money import ModelsGiven, PoliciesGiven
 
 __all__ = ["AsyncTelemetryLogger", "InvocationRecord", "TelemetryLogger"]
 
@@ -47,6 +47,8 @@ class AsyncTelemetryLogger(AsyncKeeping):
 
     Args:
         db_path: the SQLite file, created where missing; default `~/.llm-service/telemetry.db`.
+        models: what models cost, for records without a `cost_usd`: the path of a models.yaml, or a `ModelsConfig`. What
+            it does not say comes from genai-prices, where the extra `prices` is installed.
         on_drop: called with a `DropReason` and a number when records are lost, at most once a second for each reason.
         on_event: called with an `Event` for a loss and for whatever else goes wrong or comes right again, at most once
             a second for each kind. Both are called in a thread that does nothing else, so they may block, log and
@@ -64,21 +66,23 @@ class AsyncTelemetryLogger(AsyncKeeping):
 
     Raises:
         SettingsError: (a `ValueError`) naming the option, the value and the remedy.
+        ConfigError: (a `ValueError`) the models.yaml cannot be used; it names file, line, key and remedy.
     """
 
     def __init__(
         self,
         db_path: str | Path | None = None,
         *,
+        models: "ModelsGiven" = None,
         on_drop: OnDrop | None = None,
         on_event: OnEvent | None = None,
         redact: Redact | None = None,
-        policies: "PoliciesConfig | str | Path | None" = None,
+        policies: "PoliciesGiven" = None,
         policy: str | None = None,
         on_budget: OnBudget | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        money = Money(policies=policies, policy=policy, on_budget=on_budget)
+        money = Money(models=models, policies=policies, policy=policy, on_budget=on_budget)
         super().__init__(db_path, on_drop, on_event, options, LoopWriter.start, redact, money)
         self._calls = 0
 
@@ -250,7 +254,7 @@ class TelemetryLogger(Keeping):
 
     Args:
         db_path: the SQLite file, created with its tables here; default `~/.llm-service/telemetry.db`.
-        on_drop, on_event, redact, policies, policy, on_budget: see `AsyncTelemetryLogger`.
+        models, on_drop, on_event, redact, policies, policy, on_budget: see `AsyncTelemetryLogger`.
         **options: see `AsyncTelemetryLogger`.
 
     Raises:
@@ -262,15 +266,16 @@ class TelemetryLogger(Keeping):
         self,
         db_path: str | Path | None = None,
         *,
+        models: "ModelsGiven" = None,
         on_drop: OnDrop | None = None,
         on_event: OnEvent | None = None,
         redact: Redact | None = None,
-        policies: "PoliciesConfig | str | Path | None" = None,
+        policies: "PoliciesGiven" = None,
         policy: str | None = None,
         on_budget: OnBudget | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        money = Money(policies=policies, policy=policy, on_budget=on_budget)
+        money = Money(models=models, policies=policies, policy=policy, on_budget=on_budget)
         super().__init__(db_path, on_drop, on_event, options, ThreadWriter.start, redact, money)
         if not self._engine.stores_nothing:
             try:
