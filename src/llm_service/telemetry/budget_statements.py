@@ -28,8 +28,8 @@ __all__ = [
     "add_to_windows",
     "find_holds",
     "names_json",
-    "read_windows",
     "places_json",
+    "read_windows",
     "to_places",
     "to_totals",
 ]
