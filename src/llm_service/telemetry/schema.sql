@@ -1,4 +1,4 @@
--- The tables of llm_service.telemetry, version 1.
+-- The tables of llm_service.telemetry, version 2.
 --
 -- Plain tables for plain SQL. Timestamps are UTC text `YYYY-MM-DD HH:MM:SS.ffffffZ`, which sorts rightly against
 -- datetime('now', '-7 days'). Unknown is NULL, never 0. Money beside the REAL columns is in integer nano-dollars.
@@ -124,6 +124,17 @@ CREATE TABLE retention (
     clock_leapt_to       TEXT,  -- what it showed when it was suddenly far ahead; nothing is deleted meanwhile
     clock_stood_until    TEXT   -- the latest moment it showed since
 );
+
+-- How many tokens prompts were, for estimates: sums over the calls of an agent and model whose prompt was at hand.
+CREATE TABLE prompt_sizes (
+    id         INTEGER PRIMARY KEY,
+    agent_name TEXT,
+    model_name TEXT    NOT NULL,
+    prompts    INTEGER NOT NULL,
+    bytes      INTEGER NOT NULL,  -- of the texts as they were given, in UTF-8
+    tokens     INTEGER NOT NULL   -- prompt_tokens of these calls
+);
+CREATE UNIQUE INDEX idx_prompt_sizes_key ON prompt_sizes (coalesce(agent_name, ''), model_name);
 
 CREATE TABLE schema_version (
     version    INTEGER PRIMARY KEY,
