@@ -3,84 +3,26 @@
 Pure: the past, the prices and the tokenizer are handed in. Money is whole nano-dollars inside and `Decimal` outside.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from llm_service.errors import QueryError
 from llm_service.estimates.history import History, Level
 from llm_service.estimates.quantiles import Quantiles
 from llm_service.estimates.tokens import Prompt, PromptSize, PromptSource, Tokenizer, TokenRatios, size_of
+from llm_service.pricing.names import candidates, provider_of, spellings
+
+if TYPE_CHECKING:
+    from llm_service.config.models import ModelConfig
+    from llm_service.pricing.book import PriceBook
+    from llm_service.pricing.rates import Rates
 
 __all__ = ["HISTORY", "CheaperModel", "Estimate", "Question", "cheaper", "make_estimate"]
 
 HISTORY: Final = "history"
 """The `price_source` of a cost that is taken from what such calls have cost."""
 _MAX_TOKENS: Final = 10**12
-
-
-class Rates(Protocol):
-    """The price of one model."""
-
-    @property
-    def source(self) -> str:
-        """Where the price is from."""
-        ...
-
-    @property
-    def model(self) -> str:
-        """The name under which it stands there."""
-        ...
-
-    def cost_nanos(self, prompt_tokens: int, completion_tokens: int, /) -> int | None:
-        """Nano-dollars, nothing of the prompt being cached."""
-        ...
-
-    def most_nanos(self, prompt_tokens: int, completion_tokens: int, /) -> int:
-        """Nano-dollars, whatever part is cached, written or reasoned."""
-        ...
-
-
-class Limits(Protocol):
-    """What is known of a model beside its price."""
-
-    @property
-    def provider(self) -> str | None:
-        """Who serves it."""
-        ...
-
-    @property
-    def context_window(self) -> int | None:
-        """Tokens of prompt and answer together."""
-        ...
-
-    @property
-    def max_output_tokens(self) -> int | None:
-        """Tokens that an answer never exceeds."""
-        ...
-
-    @property
-    def task_suitability(self) -> tuple[str, ...]:
-        """What it is good for."""
-        ...
-
-    @property
-    def aliases(self) -> tuple[str, ...]:
-        """Its other names."""
-        ...
-
-
-class Prices(Protocol):
-    """A book of prices."""
-
-    def rates(self, model_name: str | None, provider: str | None = None, /) -> Rates | None:
-        """Today's price of a model; None where it is unknown."""
-        ...
-
-    def models(self) -> Mapping[str, Limits]:
-        """The models of models.yaml."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +117,7 @@ class Estimate:
 def make_estimate(
     question: Question,
     history: History,
-    prices: Prices,
+    prices: "PriceBook",
     ratios: TokenRatios | None = None,
     tokenizer: Tokenizer | None = None,
 ) -> Estimate:
@@ -228,24 +170,33 @@ def _prompt_size(question: Question, ratios: TokenRatios, tokenizer: Tokenizer |
     return size_of(question.prompt, question.agent_name, question.model_name, ratios, tokenizer)
 
 
-def _costs(rates: Rates, prompt_tokens: int, completion: Quantiles[int]) -> Quantiles[int] | None:
+def _costs(rates: "Rates", prompt_tokens: int, completion: Quantiles[int]) -> Quantiles[int] | None:
     """The cost grows with the answer, so that its quantiles are the costs of the answer's."""
     p50, p90, p99 = (rates.cost_nanos(prompt_tokens, tokens) for tokens in completion)
     return None if p50 is None or p90 is None or p99 is None else Quantiles(p50, p90, p99)
 
 
-def _limit(question: Question, prices: Prices, rates: Rates | None) -> int | None:
-    found = _limits(question.model_name, prices, rates)
+def _limit(question: Question, prices: "PriceBook", rates: "Rates | None") -> int | None:
+    found = _config_of(prices, question.model_name, question.provider, rates)
     known = (question.max_tokens, None if found is None else found.max_output_tokens)
     return min((tokens for tokens in known if tokens is not None), default=None)
 
 
-def _limits(model_name: str | None, prices: Prices, rates: Rates | None) -> Limits | None:
+def _config_of(
+    prices: "PriceBook", model_name: str | None, provider: str | None, rates: "Rates | None"
+) -> "ModelConfig | None":
+    """What models.yaml says of a model, priced there or not, by the names that prices go by."""
     models = prices.models()
-    for name in (model_name, None if rates is None else rates.model):
-        if name is not None and name in models:
-            return models[name]
-    return next((limits for limits in models.values() if model_name in limits.aliases), None)
+    if model_name is None or not models:
+        return None
+    config = models.get(model_name) or (None if rates is None else models.get(rates.model))
+    if config is None:
+        wanted = {each for one in candidates(model_name, provider) for each in spellings(*one)}
+        wanted.add(model_name.strip().lower())
+        named = ((config, (name, *config.aliases)) for name, config in models.items())
+        config = next((config for config, names in named if not wanted.isdisjoint(map(str.lower, names))), None)
+    theirs = None if config is None else provider_of(config.provider)
+    return None if theirs is not None and provider_of(provider) not in {None, theirs} else config
 
 
 def _usd(nanos: int) -> Decimal:
@@ -268,20 +219,20 @@ class CheaperModel(NamedTuple):
     cost_usd: Decimal
 
 
-def cheaper(prices: Prices, estimate: Estimate) -> list[CheaperModel]:
+def cheaper(prices: "PriceBook", estimate: Estimate) -> list[CheaperModel]:
     """Models of models.yaml that suit a task the asked one suits, hold the call, and cost less at p50; cheapest first.
 
     The answer is taken to be as long as the asked model's. Empty where the price, prompt or answer is unknown.
     """
     completion, prompt_tokens, costs = estimate.completion_tokens, estimate.prompt_tokens, estimate.cost_usd
-    asked = _limits(estimate.model_name, prices, prices.rates(estimate.model_name))
+    asked = _config_of(prices, estimate.model_name, None, prices.rates(estimate.model_name))
     if asked is None or completion is None or prompt_tokens is None or costs is None:
         return []
     found: list[CheaperModel] = []
-    for name, limits in prices.models().items():
-        window, suits = limits.context_window, not set(asked.task_suitability).isdisjoint(limits.task_suitability)
-        rates = prices.rates(name, limits.provider)
-        if limits is asked or rates is None or not suits:
+    for name, config in prices.models().items():
+        window, suits = config.context_window, not set(asked.task_suitability).isdisjoint(config.task_suitability)
+        rates = prices.rates(name, config.provider)
+        if config is asked or rates is None or not suits:
             continue
         if window is not None and window < prompt_tokens + completion.p99:
             continue

@@ -1,7 +1,6 @@
 """The estimate of a call: its bounds, its costs, where each is from, and None wherever something is unknown."""
 
 import json
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -9,57 +8,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_service.config.models import ModelsConfig
 from llm_service.errors import QueryError
-from llm_service.estimates.estimate import CheaperModel, Estimate, Question, cheaper, make_estimate
+from llm_service.estimates.estimate import Estimate, Question, cheaper, make_estimate
 from llm_service.estimates.history import MIN_SAMPLES, History
 from llm_service.estimates.tokens import TokenRatios
+from llm_service.pricing.book import PriceBook
 
 WHO = ("backend-dev", "claude-code", "sonnet")
 
 
-@dataclass
-class FlatRates:
-    """So many nano-dollars a token; at most a quarter more for input that is written to a cache."""
-
-    model: str
-    input: int
-    output: int
-    source: str = "models.yaml"
-    contradicts: bool = False
-
-    def cost_nanos(self, prompt_tokens: int, completion_tokens: int) -> int | None:
-        return None if self.contradicts else prompt_tokens * self.input + completion_tokens * self.output
-
-    def most_nanos(self, prompt_tokens: int, completion_tokens: int) -> int:
-        return prompt_tokens * self.input * 5 // 4 + completion_tokens * self.output
+def book(**models: dict[str, Any]) -> PriceBook:
+    """A book of these models, `price` being USD per million tokens of input and output."""
+    config: dict[str, Any] = {}
+    for name, said in models.items():
+        price = said.pop("price", None)
+        prices = {} if price is None else {"cost_per_1m_tokens": dict(zip(("input", "output"), price, strict=True))}
+        config[name] = said | prices
+    return PriceBook(ModelsConfig.model_validate({"models": config, "bundled_prices": False}))
 
 
-@dataclass
-class Model:
-    """What models.yaml says of a model."""
-
-    provider: str | None = None
-    context_window: int | None = None
-    max_output_tokens: int | None = None
-    task_suitability: tuple[str, ...] = ()
-    aliases: tuple[str, ...] = ()
-
-
-@dataclass
-class Book:
-    """Prices by name."""
-
-    prices: dict[str, FlatRates] = field(default_factory=dict)
-    known: dict[str, Model] = field(default_factory=dict)
-
-    def rates(self, model_name: str | None, _provider: str | None = None) -> FlatRates | None:
-        return None if model_name is None else self.prices.get(model_name)
-
-    def models(self) -> dict[str, Model]:
-        return self.known
-
-
-PRICED = Book({"sonnet": FlatRates("sonnet", 3_000, 15_000)})
+CACHED = {"input": 3, "output": 15, "cache_write": Decimal("3.75")}
+UNPRICED = book()
+PRICED = book(sonnet={"cost_per_1m_tokens": CACHED})
 
 
 def fed(tokens: int = 200, times: int = 100, cost_nanos: int | None = None) -> History:
@@ -97,14 +68,14 @@ def test_without_a_past_the_answer_is_unknown_and_the_bound_is_not() -> None:
 
 def test_an_unknown_price_is_none_and_never_0() -> None:
     """Tokens are known all the same."""
-    found = make_estimate(asked(prompt_tokens=1000, max_tokens=100), fed(), Book())
+    found = make_estimate(asked(prompt_tokens=1000, max_tokens=100), fed(), UNPRICED)
     assert found.completion_tokens == (100, 100, 100)
     assert (found.cost_usd, found.max_cost_usd, found.price_source, found.hold_usd()) == (None, None, None, None)
 
 
 def test_what_such_calls_have_cost_stands_in_for_a_price_that_is_unknown() -> None:
     """It says where it is from and how often it held, and is no hard bound."""
-    found = make_estimate(asked(prompt_tokens=1000, max_tokens=100), fed(cost_nanos=7_000_000), Book())
+    found = make_estimate(asked(prompt_tokens=1000, max_tokens=100), fed(cost_nanos=7_000_000), UNPRICED)
     assert found.cost_usd == (Decimal("0.007"),) * 3
     assert (found.price_source, found.cost_coverage, found.max_cost_usd) == ("history", (1.0, 1.0, 1.0), None)
     assert found.hold_usd() == Decimal("0.007")
@@ -113,9 +84,9 @@ def test_what_such_calls_have_cost_stands_in_for_a_price_that_is_unknown() -> No
 def test_what_other_models_have_cost_says_nothing_of_this_one() -> None:
     """Their tokens do, at level default; a question that names no model takes their costs as well."""
     history = fed(cost_nanos=7_000_000)
-    other = make_estimate(Question(model_name="opus", prompt_tokens=5), history, Book())
+    other = make_estimate(Question(model_name="opus", prompt_tokens=5), history, UNPRICED)
     assert (other.level, other.completion_tokens, other.cost_usd) == ("default", (200, 200, 200), None)
-    unnamed = make_estimate(Question(), history, Book())
+    unnamed = make_estimate(Question(), history, UNPRICED)
     assert (unnamed.level, unnamed.cost_usd) == ("default", (Decimal("0.007"),) * 3)
 
 
@@ -129,28 +100,41 @@ def test_without_a_prompt_the_cost_is_what_such_calls_have_cost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked_for", "model", "limit"),
+    ("asked_for", "told", "limit"), [(None, None, None), (50, None, 50), (None, 80, 80), (50, 80, 50), (90, 80, 80)]
+)
+@pytest.mark.parametrize(
+    ("name", "more"),
     [
-        (None, Model(), None),
-        (50, Model(), 50),
-        (None, Model(max_output_tokens=80), 80),
-        (50, Model(max_output_tokens=80), 50),
-        (90, Model(max_output_tokens=80), 80),
+        ("sonnet", {"price": (1, 1)}),
+        ("Sonnet", {"price": (1, 1)}),
+        ("other", {"price": (1, 1), "aliases": ["x", "SONNET"]}),
+        ("sonnet", {}),
+        ("Sonnet", {}),
+        ("other", {"aliases": ["x", "SONNET"]}),
     ],
 )
-@pytest.mark.parametrize("stands_under", ["its name", "the name of its price", "an alias"])
 def test_the_answer_is_limited_by_the_call_and_by_the_model(
-    asked_for: int | None, model: Model, limit: int | None, stands_under: str
+    asked_for: int | None, told: int | None, limit: int | None, name: str, more: dict[str, Any]
 ) -> None:
-    """Whichever is less; the model may be found by any of its names."""
-    book = Book({"sonnet": FlatRates("canonical", 1, 1)}, {})
-    name = {"its name": "sonnet", "the name of its price": "canonical", "an alias": "other"}[stands_under]
-    model.aliases = ("x", "sonnet") if stands_under == "an alias" else ()
-    book.known[name] = model
-    found = make_estimate(asked(prompt_tokens=10, max_tokens=asked_for), fed(), book)
+    """Whichever is less; the model is found by any of its names, priced or not."""
+    prices = book(**{name: {**more, "max_output_tokens": told}})
+    found = make_estimate(asked(prompt_tokens=10, max_tokens=asked_for), fed(), prices)
     assert found.max_completion_tokens == limit
     assert found.completion_tokens == (limit or 200,) * 3
-    assert (found.max_cost_usd is None) is (limit is None)
+    assert (found.max_cost_usd is None) is (limit is None or "price" not in more)
+
+
+@pytest.mark.parametrize(("model", "provider", "limit"), [
+    ("gpt-4o", "openai", 80), ("gpt-4o-2024-08-06", None, 80), ("openai/gpt-4o", None, 80),
+    ("gpt-4o", "azure", None), ("gpt-4", "openai", None), (None, None, None),
+])  # fmt: skip
+def test_the_limit_of_a_model_holds_for_its_own_calls_alone(
+    model: str | None, provider: str | None, limit: int | None
+) -> None:
+    """Another provider may serve longer answers under the same name; a dated name is the model's."""
+    prices = book(**{"gpt-4o": {"provider": "openai", "max_output_tokens": 80}})
+    found = make_estimate(Question(model_name=model, provider=provider), fed(), prices)
+    assert found.max_completion_tokens == limit
 
 
 def test_a_prompt_is_measured_by_the_best_way_there_is() -> None:
@@ -165,10 +149,14 @@ def test_a_prompt_is_measured_by_the_best_way_there_is() -> None:
     assert guessed.max_cost_usd == Decimal(37 * 3_000 * 5 // 4 + 10 * 15_000) / 10**9
 
 
-def test_rates_that_contradict_the_counts_give_no_cost() -> None:
-    """As the price book says: None."""
-    book = Book({"sonnet": FlatRates("sonnet", 1, 1, contradicts=True)})
-    assert make_estimate(asked(prompt_tokens=10), fed(), book).cost_usd is None
+def test_a_model_without_a_price_of_output_gives_no_cost() -> None:
+    """As genai-prices has embeddings: an answer of one is nothing that anybody sells."""
+    pytest.importorskip("genai_prices", reason="the extra `prices`")
+    prices = PriceBook()
+    question = Question("a", None, "text-embedding-3-small", prompt_tokens=10)
+    found = make_estimate(question, fed(), prices)
+    assert prices.rates("text-embedding-3-small") is not None
+    assert (found.completion_tokens, found.cost_usd) == ((200, 200, 200), None)
 
 
 @given(
@@ -206,7 +194,7 @@ def test_an_estimate_goes_into_json_and_unknown_is_null() -> None:
         "samples": 100, "level": "agent+tool+model", "coverage": {"p50": 1.0, "p90": 1.0, "p99": 1.0},
         "price_source": "models.yaml", "cost_coverage": None,
     }  # fmt: skip
-    nothing = make_estimate(Question(), History(), Book()).to_dict()
+    nothing = make_estimate(Question(), History(), UNPRICED).to_dict()
     assert {name for name, value in nothing.items() if value is not None} == {"samples", "level"}
 
 
@@ -230,19 +218,17 @@ def test_a_prompt_is_given_once() -> None:
 
 def test_cheaper_models_suit_the_task_hold_the_call_and_cost_less() -> None:
     """Cheapest first; what is unknown is not offered."""
-    book = Book(
-        {"sonnet": FlatRates("sonnet", 3, 15), "haiku": FlatRates("haiku", 1, 5), "mini": FlatRates("mini", 1, 2),
-         "opus": FlatRates("opus", 9, 45), "short": FlatRates("short", 1, 1), "poet": FlatRates("poet", 1, 1),
-         "odd": FlatRates("odd", 1, 1, contradicts=True)},
-        {"sonnet": Model(task_suitability=("code", "chat")), "haiku": Model(task_suitability=("chat",)),
-         "mini": Model(task_suitability=("code",), context_window=1200), "opus": Model(task_suitability=("code",)),
-         "short": Model(task_suitability=("code",), context_window=1199), "poet": Model(task_suitability=("poetry",)),
-         "unpriced": Model(task_suitability=("code",)), "odd": Model(task_suitability=("code",))},
-    )  # fmt: skip
-    found = make_estimate(asked(prompt_tokens=1000), fed(), book)
-    assert cheaper(book, found) == [
-        CheaperModel("mini", Decimal("0.0000014")),
-        CheaperModel("haiku", Decimal("0.000002")),
-    ]
-    assert cheaper(book, make_estimate(asked(), fed(), book)) == []
-    assert cheaper(book, make_estimate(Question(model_name="unheard"), fed(), book)) == []
+    code = {"task_suitability": ["code"]}
+    prices = book(
+        sonnet={"price": (3, 15), "task_suitability": ["code", "chat"]},
+        haiku={"price": (1, 5), "task_suitability": ["chat"]},
+        mini={"price": (1, 2), **code, "context_window": 1200},
+        opus={"price": (9, 45), **code},
+        short={"price": (1, 1), **code, "context_window": 1199},
+        poet={"price": (1, 1), "task_suitability": ["poetry"]},
+        unpriced=dict(code),
+    )
+    found = make_estimate(asked(prompt_tokens=1000), fed(), prices)
+    assert cheaper(prices, found) == [("mini", Decimal("0.0014")), ("haiku", Decimal("0.002"))]
+    assert cheaper(prices, make_estimate(asked(), fed(), prices)) == []
+    assert cheaper(prices, make_estimate(Question(model_name="unheard"), fed(), prices)) == []
