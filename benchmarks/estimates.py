@@ -7,19 +7,35 @@ The trace is the *code* trace of the Azure LLM Inference Trace 2023 by Microsoft
 """
 
 import argparse
+import asyncio
 import statistics
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import llm_service.cli
-from benchmarks._harness import Bar, Options, Report, Row, as_json, as_text, check, environment
+from benchmarks._data import AGENTS, MODELS, TOOLS
+from benchmarks._data import records as make_records
+from benchmarks._harness import (
+    Bar,
+    Options,
+    Report,
+    Row,
+    as_json,
+    as_text,
+    check,
+    environment,
+    median,
+    percentile,
+    scratch,
+)
 from benchmarks._predictors import METHODS, SERIES, Predictor
 from llm_service.cli.trace import read_trace
 from llm_service.estimates.quantiles import LEVELS, Quantiles
+from llm_service.telemetry import AsyncTelemetryLogger
 
 __all__ = ["run"]
 
@@ -160,9 +176,38 @@ def run(options: Options, trace: Path | None = None) -> Report:
         report.rows += _rows(what, scores[_OURS], scores[_PEER])
     cost, peer_cost = (microseconds(METHODS[name], values) for name in (_OURS, _PEER))
     report.rows.append(Row("one value predicted and learnt", cost, "us", peer_cost, _PEER))
+    with scratch() as folder:
+        report.rows += asyncio.run(
+            _warm(folder / "telemetry.db", options.count(20_000, 2_000), options.count(5_000, 500))
+        )
     rows = f"{len(values):,} calls of {path.name} (Azure LLM Inference Trace 2023, Microsoft, CC BY 4.0)"
     report.notes.append(rows if path != _PACKAGED else f"{rows}: the packaged part; the bars are for the whole trace")
     return report
+
+
+async def _warm(path: Path, records: int, asked: int) -> list[Row]:
+    """What `estimate` takes once the file has been read, and what that takes."""
+    who: dict[str, Any] = {"agent_name": AGENTS[7], "tool_name": TOOLS[3], "model_name": MODELS[2]}
+    async with AsyncTelemetryLogger(path, retention_days=None) as telemetry:
+        for record in make_records(records):
+            await telemetry.log_invocation(record)
+        await telemetry.flush()
+        started = perf_counter()
+        first = await telemetry.estimate(**who, prompt_tokens=2_000, max_tokens=4_096)
+        loaded = perf_counter() - started
+        check(first.samples > 0 and first.completion_tokens is not None, "the past of the agent was found")
+        times: dict[str, list[float]] = {"prompt_tokens=2000": [], "a prompt of 4,000 characters": []}
+        prompts: list[dict[str, Any]] = [{"prompt_tokens": 2_000}, {"prompt": "four score " * 364}]
+        for _ in range(asked):
+            for taken, prompt in zip(times.values(), prompts, strict=True):
+                started = perf_counter()
+                await telemetry.estimate(**who, **prompt, max_tokens=4_096)
+                taken.append((perf_counter() - started) * 1e6)
+    rows = [Row(f"first estimate, {records:,} calls to read", loaded * 1e3, "ms")]
+    for what, taken in times.items():
+        rows.append(Row(f"estimate, warm, {what}: p50", median(taken), "us", bar=Bar("ours", "<=", 100.0)))
+        rows.append(Row(f"estimate, warm, {what}: p99", percentile(taken, 0.99), "us"))
+    return rows
 
 
 def _rows(what: str, ours: Score, peer: Score) -> list[Row]:
