@@ -9,7 +9,6 @@ from typing import Final
 
 from llm_service.estimates.estimate import Estimate, Question, make_estimate
 from llm_service.estimates.tokens import Prompt
-from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.face import Face
 from llm_service.telemetry.keeping import AsyncKeeping, Keeping
 from llm_service.telemetry.learning import Learner
@@ -24,14 +23,6 @@ class _Estimates(Face):
     """What both faces do about an estimate."""
 
     _learning: Learner | None = None
-
-    @property
-    def prices(self) -> PriceBook:
-        """TEMP."""
-        book = self.__dict__.get("_book")
-        if book is None:
-            book = self.__dict__["_book"] = PriceBook()
-        return book
 
     @property
     def _learner(self) -> Learner:
