@@ -13,9 +13,9 @@ from llm_service.config.settings import SettingsOptions
 from llm_service.errors import StoreError, UnsupportedLoopError
 from llm_service.telemetry.budgeted import AsyncBudgetedInvocation, BudgetedInvocation, reserve_for
 from llm_service.telemetry.budgeting import AsyncBudgets, Budgets
+from llm_service.telemetry.estimating import AsyncEstimating, Estimating
 from llm_service.telemetry.face import seconds_or_none
 from llm_service.telemetry.instrument import Invocation
-from llm_service.telemetry.keeping import AsyncKeeping, Keeping
 from llm_service.telemetry.money import Money
 from llm_service.telemetry.pipeline.announcer import PATIENCE
 from llm_service.telemetry.pipeline.closing import uninterrupted
@@ -38,7 +38,7 @@ _A_DAY = 86_400.0
 """Longer than any close takes: what stands for no limit at all."""
 
 
-class AsyncTelemetryLogger(AsyncKeeping):
+class AsyncTelemetryLogger(AsyncEstimating):
     """The flight recorder for asyncio programs: records go to a queue, a writer task commits them in batches.
 
     It starts by itself with the first record in a running loop, or by `async with` or `await start()`, which also make
@@ -247,7 +247,7 @@ class AsyncTelemetryLogger(AsyncKeeping):
         return engine.queue.withdraw(barrier)
 
 
-class TelemetryLogger(Keeping):
+class TelemetryLogger(Estimating):
     """The flight recorder for scripts and other sync code: `log_invocation` has committed when it returns.
 
     Safe from several threads, which commit in groups. A context manager; a forgotten `close` loses nothing.

@@ -15,6 +15,7 @@ from llm_service.config.settings import PrivacyLevel
 from llm_service.telemetry import statements
 from llm_service.telemetry.costing import Costing, with_cost
 from llm_service.telemetry.privacy import Redactor, pack
+from llm_service.telemetry.prompt_sizes import PromptSizes
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.rollups import DailyKey, Fold
 from llm_service.telemetry.stores import faults
@@ -231,6 +232,7 @@ class _Transaction:
         self._ceiling: PrivacyLevel = ceiling
         self._now = now
         self._fold = Fold()
+        self._prompts = PromptSizes()
         self.redactions: Counter[str] = Counter()
         self.inserted: list[InvocationRecord] = []
         self.duplicates: set[int] = set()
@@ -294,6 +296,7 @@ class _Transaction:
         else:
             self._keep_contents(records, positions)
             self._count(records, positions)
+            self._prompts.add(records)
 
     def _keep_contents(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
         packed = self._contents.packed
@@ -350,6 +353,8 @@ class _Transaction:
             for bucket, count in totals.buckets.items()
         ]
         for sql, parameters in statements.upsert_daily_latencies(counted):
+            self._execute(sql, parameters)
+        for sql, parameters in statements.upsert_prompt_sizes(self._prompts.rows()):
             self._execute(sql, parameters)
 
 
