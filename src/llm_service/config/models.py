@@ -231,5 +231,5 @@ def _too_fine(prices: object, unit: str, place: tuple[str | int, ...]) -> Iterat
 
 def _entries(value: object) -> list[tuple[int, object]]:
     """Places and items of a list that are mappings; what is no list, or no mapping, is refused elsewhere."""
-    items = list_of(value) if isinstance(value, list | tuple) else []
+    items = cast("list[object]", value) if isinstance(value, list | tuple) else []
     return [(place, item) for place, item in enumerate(items) if isinstance(item, Mapping | Strict)]

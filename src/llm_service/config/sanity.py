@@ -6,8 +6,7 @@ A warning is a `ConfigError` that nobody raises: place, what looks wrong, and wh
 import difflib
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
-from statistics import median
+from decimal import Context, Decimal
 from typing import Final, NamedTuple, Protocol
 
 from llm_service.config.documents import Document, KeyPath, path_text
@@ -27,7 +26,7 @@ __all__ = [
 ]
 
 _THOUSAND: Final = (Decimal(250), Decimal(4000))
-"""How many times too much is "about 1,000 times": within a family, list prices are up to 100 times the median."""
+"""How many times too much is "about 1,000 times": list prices of a family reach about 100 times its median."""
 _LOWEST: Final = (Decimal("0.005"), Decimal("0.02"))
 _HIGHEST: Final = (Decimal(300), Decimal(1200))
 """US dollars per million tokens, input and output. The dearest list price is 150 and 600 (o1-pro,
@@ -170,11 +169,19 @@ def _family(listed: Listed, name: str, models: ModelsConfig) -> tuple[str, _PerM
     ]
     own = [entry.per_million for entry in listed_prices(name, models.models[name]) if entry.path != listed.path]
     for found, source in ((latest, f"the other models of {provider or 'no provider'}"), (own, "its other prices")):
-        paid = [prices for prices in found if prices.input > 0]
-        if paid:
-            middle = _PerMillion(median(item.input for item in paid), median(item.output for item in paid))
+        middle = _PerMillion(_middle(item.input for item in found), _middle(item.output for item in found))
+        if middle.input > 0:
             return f"the median of {source}", middle
     return "", None
+
+
+def _middle(values: Iterable[Decimal]) -> Decimal:
+    """The median of what is not 0; of two in the middle their geometric mean, lest one mistake accuse its sisters."""
+    paid = sorted(value for value in values if value > 0)
+    if not paid:
+        return Decimal(0)
+    low, high = paid[(len(paid) - 1) // 2], paid[len(paid) // 2]
+    return low if low == high else Context(prec=6).sqrt(low * high)
 
 
 def _factor(here: _PerMillion, there: _PerMillion) -> Decimal | None:

@@ -192,7 +192,7 @@ PLAIN = st.recursive(
 @given(value=st.dictionaries(st.text("abcd", min_size=1, max_size=4), PLAIN, max_size=4))
 def test_what_yaml_writes_is_read_back(value: dict[str, object]) -> None:
     """Text, numbers, words and nesting survive, however they are quoted; each value has a line of the text."""
-    text = yaml.safe_dump(value, allow_unicode=True, width=60)
+    text = yaml.safe_dump(value, width=60)
     document = parse_document(FILE, text)
     assert document.values == value
     assert list(document.problems) == []
