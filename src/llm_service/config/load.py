@@ -14,7 +14,6 @@ import yaml
 from llm_service.config.documents import (
     is_empty,
     line_of,
-    no_such,
     plain_value,
     refuse_second,
     root_event,
@@ -22,6 +21,7 @@ from llm_service.config.documents import (
     yaml_events,
 )
 from llm_service.config.files import FILE_VARIABLES, PREFIX, find, read_text
+from llm_service.config.keys import no_such
 from llm_service.config.settings import Settings, SettingsError, resolve_db_path
 from llm_service.errors import ConfigError, shown
 

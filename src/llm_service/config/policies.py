@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BeforeValidator, WrapValidator, field_validator
 from pydantic import Field as Described
 
-from llm_service.config.documents import no_such
+from llm_service.config.keys import no_such
 from llm_service.config.values import (
     Name,
     Problem,

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Context, Decimal
 from typing import Final, NamedTuple, Protocol
 
-from llm_service.config.documents import Document, KeyPath, path_text
+from llm_service.config.documents import Document
+from llm_service.config.keys import KeyPath, path_text
 from llm_service.config.models import ModelConfig, ModelsConfig, TokenPrices
 from llm_service.errors import ConfigError
 

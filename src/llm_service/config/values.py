@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Self, TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from llm_service.config.documents import no_such
+from llm_service.config.keys import no_such
 
 __all__ = [
     "Name",
@@ -61,7 +61,7 @@ class Strict(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _all_at_once(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _all_at_once(cls, value: Any, handler: Callable[[Any], Self]) -> Self:
         problems: list[Problem] = []
         if isinstance(value, Mapping):
             given = cast("Mapping[str, object]", value)
