@@ -32,7 +32,7 @@ __all__ = [
     "yaml_events",
 ]
 
-_MOST_VALUES: Final = 50_000
+_MOST_VALUES: Final = 20_000
 _MOST_DEPTH: Final = 16
 """The deepest value of a schema is six below the top."""
 _MOST_DIGITS: Final = 40

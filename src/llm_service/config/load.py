@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConfigValue", "check_config", "describe_config", "load_config"]
 
+MOST_PROBLEMS: Final = 100
 TEXT_SETTINGS: Final = frozenset({"db_path", "privacy_level", "overflow"})
 
 
@@ -212,6 +213,8 @@ def _parse(file: Path, text: str, found: dict[str, _Found], problems: list[Confi
             wrong = _wrong_name(name, found)
             if wrong is not None:
                 problems.append(ConfigError(wrong, file=file, line=line, key=name))
+            if len(problems) > MOST_PROBLEMS:
+                raise ConfigError("has too many errors to go on; this is no settings file", file=file, line=line)
             value = next(events)
             try:
                 item = _Found(_value(name, value, file, line), name, file, line)

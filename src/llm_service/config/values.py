@@ -181,6 +181,7 @@ def one_or_more(check: Callable[[object], object], what: str) -> BeforeValidator
             raise problem(f"write {what}, or a list of them")
         given, is_list = list_of(value), isinstance(value, list | tuple)
         found: list[object] = []
+        seen: set[object] = set()
         problems: list[Problem] = []
         for place, item in enumerate(given):
             try:
@@ -188,8 +189,9 @@ def one_or_more(check: Callable[[object], object], what: str) -> BeforeValidator
             except PydanticCustomError as error:
                 problems.append(((place,) if is_list else (), error.message(), item))
                 continue
-            if checked in found:
+            if checked in seen:
                 problems.append(((place,), "it stands there already; keep one", item))
+            seen.add(checked)
             found.append(checked)
         raised("list", problems)
         return tuple(found)

@@ -397,3 +397,10 @@ def test_bundled_prices_are_only_asked_for_where_there_are_models(yaml_file: Wri
         raise AssertionError
 
     assert check_files(models=yaml_file("models: {}"), bundled=fail).warnings == []
+
+
+def test_a_file_of_something_else_is_given_up(yaml_file: Write) -> None:
+    """A hundred errors are enough to know that it holds no settings."""
+    _, problems = check_config(yaml_file("".join(f"k{n}: 1\n" for n in range(500))), environ={})
+    assert len(problems) == 102
+    assert "given.yaml:101: has too many errors to go on; this is no settings file" in str(problems[-1])

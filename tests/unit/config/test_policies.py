@@ -188,7 +188,7 @@ def test_what_cannot_be_used_is_one_clear_error(yaml_file: Write, content: str, 
 
 def test_a_time_zone_needs_its_database_and_utc_needs_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system has none and tzdata is missing, as on Windows, the remedy is still a remedy."""
-    monkeypatch.setattr(module, "available_timezones", set)
+    monkeypatch.setattr(module, "_zones", tuple)
     with pytest.raises(ValidationError, match="give a name of the IANA time zone database"):
         PolicyConfig(timezone="Europe/Berlim")
 
