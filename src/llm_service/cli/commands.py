@@ -8,7 +8,15 @@ import sys
 import click
 
 from llm_service import __version__
-from llm_service.cli import command_files, command_purge, command_replay, command_reports, command_setup, maintenance
+from llm_service.cli import (
+    command_files,
+    command_prices,
+    command_purge,
+    command_replay,
+    command_reports,
+    command_setup,
+    maintenance,
+)
 from llm_service.cli.group import Commands
 from llm_service.cli.output import is_colored
 
@@ -61,6 +69,8 @@ for command in (
     command_files.sql,
     command_setup.config_group,
     command_setup.completion,
+    command_prices.prices,
+    command_prices.reprice,
     command_purge.purge,
     maintenance.doctor,
     maintenance.backup,

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from llm_service.pricing.book import PriceBook
+from llm_service.pricing.rates import Rates
 from llm_service.redaction import clean
 from llm_service.telemetry.fields import MAX_COST_USD
 from llm_service.telemetry.records import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord, rebuilt
 
-__all__ = ["COMPUTED", "UNKNOWN", "Costing", "with_cost"]
+__all__ = ["COMPUTED", "UNKNOWN", "Costing", "cost_of", "with_cost"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 COMPUTED: Final = "computed"
@@ -89,6 +90,23 @@ class Costing:
             self._failed = True
             reason = clean(f"{type(error).__name__}: {error}")[:500]
             _LOG.warning("telemetry: a record cannot be priced, its cost is unknown (goes on): %s", reason)
+
+
+def cost_of(
+    rates: Rates | None,
+    prompt_tokens: int | None,
+    completion_tokens: int | None,
+    cache_read_tokens: int | None,
+    cache_write_tokens: int | None,
+    reasoning_tokens: int | None,
+) -> float | None:
+    """What one call costs in USD, as `Costing.costs` computes it for many; None where that is unknown."""
+    if rates is None or prompt_tokens is None or (completion_tokens is None and rates.gives_output):
+        return None
+    nanos = rates.cost_nanos(
+        prompt_tokens, completion_tokens or 0, cache_read_tokens or 0, cache_write_tokens or 0, reasoning_tokens or 0
+    )
+    return None if nanos is None or nanos > _MOST_NANOS else nanos / 1e9
 
 
 def with_cost(record: InvocationRecord, cost: _Cost | None) -> InvocationRecord:
