@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -16,10 +16,21 @@ if TYPE_CHECKING:
     from llm_service.telemetry.costs import CostKey
     from llm_service.telemetry.filters import InvocationFilter
 
-__all__ = ["DATABASE", "KEYS", "SPEED", "TIME", "common", "filters", "located", "narrowed", "narrowing", "settings_for"]
+__all__ = [
+    "DATABASE",
+    "KEYS",
+    "NAMES",
+    "SPEED",
+    "TIME",
+    "common",
+    "filters",
+    "located",
+    "narrowed",
+    "narrowing",
+    "settings_for",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_COST_KEYS: Final = ("day", "agent", "tool", "model")
 
 
 class _Database(click.ParamType[Path]):
@@ -66,21 +77,25 @@ class _Time(click.ParamType["Moment"]):
 
 
 class _Keys(click.ParamType["tuple[CostKey, ...]"]):
-    """Keys of a cost report, separated by commas."""
+    """Keys of a report, separated by commas."""
 
     name = "keys"
 
+    def __init__(self, keys: "tuple[CostKey, ...]") -> None:
+        self._keys = keys
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "tuple[CostKey, ...]":
         keys = tuple(key.strip() for key in str(value).split(","))
-        if len(set(keys)) < len(keys) or not set(keys) <= set(_COST_KEYS):
-            self.fail(f"{value!r} is not usable; give one or more of {', '.join(_COST_KEYS)}, each once", param, ctx)
+        if len(set(keys)) < len(keys) or not set(keys) <= set(self._keys):
+            self.fail(f"{value!r} is not usable; give one or more of {', '.join(self._keys)}, each once", param, ctx)
         return cast("tuple[CostKey, ...]", keys)
 
 
 DATABASE = _Database()
 SPEED = _Speed()
 TIME = _Time()
-KEYS = _Keys()
+KEYS = _Keys(("day", "agent", "tool", "model"))
+NAMES = _Keys(("agent", "tool", "model"))
 
 
 class _All:
