@@ -6,7 +6,7 @@ from typing import Any, Final
 import click
 
 from llm_service.cli.cells import UNKNOWN, count, named, percent, sum_usd, usd
-from llm_service.cli.output import table
+from llm_service.cli.output import lines, table
 from llm_service.cli.tables import Column
 from llm_service.cli.views import UNPRICED
 from llm_service.telemetry.coverage import CoverageReport
@@ -52,7 +52,7 @@ def show_month(report: MonthReport, *, with_forecast: bool) -> None:
 
     _grouped(report["by"], report["rows"], columns, [cells(row) for row in report["rows"]], cells(totals))
     if forecasting:
-        click.echo(f"forecast: {_basis(totals['forecast'])}")
+        lines([("forecast", _basis(totals["forecast"]))])
 
 
 def _forecast_cells(forecast: Forecast | None) -> list[str]:
@@ -101,10 +101,12 @@ def show_units(report: UnitReport) -> None:
     def cells(costs: Any) -> list[str]:
         failed = costs["errors"] + costs["timeouts"]
         some_known = not failed or costs["wasted_unpriced"] < failed
+        cost = sum_usd(costs)
+        pieces = [usd(costs[key], 6) for key in ("usd_per_call", "usd_per_1k_tokens", "usd_per_success")]
         return [
             count(costs["invocations"]),
-            sum_usd(costs),
-            *(usd(costs[key], 6) for key in ("usd_per_call", "usd_per_1k_tokens", "usd_per_success")),
+            cost,
+            *([UNKNOWN] * len(pieces) if cost == UNKNOWN else pieces),
             count(failed),
             usd(costs["wasted_usd"]) if some_known else UNKNOWN,
             count(costs["retried"]) if costs["attempts_known"] else "-",
@@ -189,7 +191,8 @@ def _say_deleted(report: UnitReport | CoverageReport) -> None:
     if deleted:
         since = report["records_since"]
         kept = "" if since is None else f"; records are kept since {since}"
-        click.echo(f"not counted: {count(deleted)} calls of which only daily totals are left{kept}")
+        calls = "call" if deleted == 1 else "calls"
+        click.echo(f"not counted: {count(deleted)} {calls} of which only daily totals are left{kept}")
 
 
 def _grouped(

@@ -13,10 +13,11 @@ from llm_service.telemetry.filters import Where
 from llm_service.telemetry.queries import Fetch
 from llm_service.telemetry.timestamps import to_microseconds
 
-__all__ = ["CacheSavings", "Priced", "RatesOf", "read_savings"]
+__all__ = ["CACHED", "CacheSavings", "Priced", "RatesOf", "read_savings"]
 
 _PAGE_ROWS: Final = 2_000
-_CACHED: Final = "(cache_read_tokens > 0 OR cache_write_tokens > 0)"
+CACHED: Final = "(coalesce(cache_read_tokens, 0) > 0 OR coalesce(cache_write_tokens, 0) > 0)"
+"""Whether a call used a cache, never NULL."""
 _COLUMNS: Final = """model_name, provider, timestamp, prompt_tokens, completion_tokens,
     coalesce(cache_read_tokens, 0), coalesce(cache_write_tokens, 0), coalesce(reasoning_tokens, 0)"""
 _PROBED: Final = 8
@@ -48,33 +49,33 @@ class RatesOf(Protocol):
 
 @dataclass(slots=True)
 class CacheSavings:
-    """Of calls that used a cache: how many, the nano-dollars saved in those that could be priced, and the others."""
+    """Of the calls that used a cache and could be priced: how many, and the nano-dollars that it saved."""
 
-    invocations: int = 0
+    priced: int = 0
     saved_nanos: int = 0
-    unknown: int = 0
+
+    def add(self, other: "CacheSavings") -> None:
+        """Count those in as well."""
+        self.priced += other.priced
+        self.saved_nanos += other.saved_nanos
 
 
 def read_savings(
-    fetch: Fetch, where: Where, columns: Sequence[str], prices: RatesOf | None
+    fetch: Fetch, where: Where, columns: Sequence[str], prices: RatesOf
 ) -> dict[tuple[str | None, ...], CacheSavings]:
-    """What caches saved, by the values of some columns of `invocations`.
+    """What caches saved, by the values of some columns of `invocations`; values without a priced call are left out.
 
     Args:
         fetch: runs a query; all see the same snapshot.
         where: which calls.
         columns: names of columns; none for all calls together, under the key `()`.
-        prices: None prices nothing: all is unknown.
+        prices: where rates come from.
     """
     found: dict[tuple[str | None, ...], CacheSavings] = {}
     for row in _cached_calls(fetch, where, columns):
-        savings = found.setdefault(tuple(row[:-_PROBED]), CacheSavings())
-        savings.invocations += 1
-        saved = None if prices is None else _saved(prices, *row[-_PROBED:])
-        if saved is None:
-            savings.unknown += 1
-        else:
-            savings.saved_nanos += saved
+        saved = _saved(prices, *row[-_PROBED:])
+        if saved is not None:
+            found.setdefault(tuple(row[:-_PROBED]), CacheSavings()).add(CacheSavings(1, saved))
     return found
 
 
@@ -104,7 +105,7 @@ def _cached_calls(fetch: Fetch, where: Where, columns: Sequence[str]) -> Iterato
     sql = f"SELECT coalesce(min(id), 0), coalesce(max(id), -1) FROM invocations{where}"  # noqa: S608
     first, last = fetch((sql, where.parameters))[0]
     # By id, and from there on by nothing else: one walk through the rows in the order in which they lie in the file.
-    place = " AND ".join(filter(None, [str(where).removeprefix(" WHERE "), _CACHED, "id >= ? AND id <= ?"]))
+    place = " AND ".join(filter(None, [str(where).removeprefix(" WHERE "), CACHED, "id >= ? AND id <= ?"]))
     names = "".join(f"{column}, " for column in columns)
     sql = f"SELECT id, {names}{_COLUMNS} FROM invocations NOT INDEXED WHERE {place} ORDER BY id LIMIT ?"  # noqa: S608
     while first <= last:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any, Final, TypedDict, cast
 
-from llm_service.telemetry.cache_savings import CacheSavings, RatesOf, read_savings
+from llm_service.telemetry.cache_savings import CACHED, CacheSavings, RatesOf, read_savings
 from llm_service.telemetry.filters import InvocationFilter
 from llm_service.telemetry.grouping import NameKey, name_columns
 from llm_service.telemetry.kept import NANOS, read_kept
@@ -113,6 +113,7 @@ _SUMS: Final = {
     "cache_read_tokens": "sum(cache_read_tokens)",
     "cache_write_tokens": "sum(cache_write_tokens)",
     "cache_told": "sum(cache_read_tokens IS NOT NULL OR cache_write_tokens IS NOT NULL)",
+    "cache_invocations": f"sum({CACHED})",
 }
 _SELECTED: Final = ", ".join(f"coalesce({summed}, 0)" for summed in _SUMS.values())
 
@@ -148,7 +149,7 @@ def read_unit_costs(
     grouped = f" GROUP BY {keys.removesuffix(', ')}" if keys else ""
     sql = f"SELECT {keys}{_SELECTED} FROM invocations{where}{grouped}"  # noqa: S608
     sums = {tuple(row[: len(columns)]): row[len(columns) :] for row in fetch((sql, where.parameters))}
-    savings = read_savings(fetch, where, columns, prices)
+    savings = {} if prices is None else read_savings(fetch, where, columns, prices)
     kept = read_kept(fetch, start_date, end_date, (agent_name, tool_name, model_name))
     rows = [
         dict(zip(columns, key, strict=True)) | cast("dict[str, Any]", _unit_costs(values, savings.get(key)))
@@ -170,17 +171,15 @@ def read_unit_costs(
 def _all(savings: Iterable[CacheSavings]) -> CacheSavings:
     total = CacheSavings()
     for some in savings:
-        total.invocations += some.invocations
-        total.saved_nanos += some.saved_nanos
-        total.unknown += some.unknown
+        total.add(some)
     return total
 
 
 def _unit_costs(values: Sequence[int], savings: CacheSavings | None) -> UnitCosts:
     summed = dict(zip(_SUMS, values, strict=True))
     cache = savings or CacheSavings()
-    told = summed["cache_told"] and (not cache.invocations or cache.unknown < cache.invocations)
-    saved = cache.saved_nanos if told else None
+    known = summed["cache_told"] and (cache.priced or not summed["cache_invocations"])
+    saved = cache.saved_nanos if known else None
     nanos = summed["cost_nanos"]
     wasted = summed["error_nanos"] + summed["timeout_nanos"]
     derived: dict[str, Any] = {
@@ -193,8 +192,7 @@ def _unit_costs(values: Sequence[int], savings: CacheSavings | None) -> UnitCost
         "wasted_timeout_usd": summed["timeout_nanos"] / 1e9,
         "wasted_nanos": wasted,
         "wasted_share": wasted / nanos if nanos else None,
-        "cache_invocations": cache.invocations,
-        "cache_unknown": cache.unknown,
+        "cache_unknown": summed["cache_invocations"] - cache.priced,
         "cache_saved_usd": None if saved is None else saved / 1e9,
         "cache_saved_nanos": saved,
     }

@@ -81,7 +81,7 @@ def test_a_month_by_agent_and_model_ends_with_totals_and_what_the_forecast_rests
     assert lines[1].split()[:9] == ["model", "agent", "calls", "cost", "USD", "forecast", "low", "high", "2025-09"]
     assert lines[2].startswith("claude-3.5-sonnet")
     assert lines[-2].startswith("total")
-    assert lines[-1].startswith("forecast: 15.0 days left at ")
+    assert lines[-1].startswith("forecast  15.0 days left at ")
     assert "(weekday means of 28 complete days, 2025-09-19 to 2025-10-16); low to high holds" in lines[-1]
     assert "unpriced" not in result.stdout
 
@@ -177,7 +177,7 @@ def test_the_forecast_says_of_which_calls_it_is(run: Run, prices_known_and_not: 
         pytest.skip("on the first of a month its unpriced calls may be the only ones")  # pragma: no cover
     assert "of the 50.0% of calls whose cost is known" in run("report", "month", "--db", prices_known_and_not).stdout
     alone = run("report", "month", "--model", "mystery", "--db", prices_known_and_not).stdout
-    assert alone.splitlines()[-1] == "forecast: none: there is no complete day with a known cost to go by"
+    assert alone.splitlines()[-1] == "forecast  none: there is no complete day with a known cost to go by"
 
 
 def test_coverage_lists_sources_and_unknown_models(run: Run, prices_known_and_not: Path) -> None:
@@ -218,7 +218,7 @@ def test_deleted_calls_are_said_to_be_missing(run: Run, tmp_path: Path) -> None:
     with TelemetryLogger(path, retention_days=None) as telemetry:
         telemetry.log_invocation(InvocationRecord(timestamp=datetime(2023, 1, 15, tzinfo=UTC), cost_usd=1))
         since = telemetry.purge(1).records_kept_since
-        said = f"not counted: 1 calls of which only daily totals are left; records are kept since {since}"
+        said = f"not counted: 1 call of which only daily totals are left; records are kept since {since}"
         for command in (("report", "units"), ("costs", "--coverage")):
             assert run(*command, "--db", path).stdout.splitlines() == ["no such calls", said]
         telemetry.log_invocation(InvocationRecord(cost_usd=1))
@@ -240,7 +240,7 @@ def test_one_day_gives_a_forecast_without_a_range(run: Run, tmp_path: Path) -> N
     lines = run("report", "month", "--as-of", "2023-01-15", "--db", tmp_path / "telemetry.db").stdout.splitlines()
     assert lines[2].split()[:5] == ["1", "2.0000", "34.0000", "-", "-"]
     assert lines[-1] == (
-        "forecast: 16.0 days left at 2.0000 USD (daily mean of 1 complete day, 2023-01-15 to 2023-01-15);"
+        "forecast  16.0 days left at 2.0000 USD (daily mean of 1 complete day, 2023-01-15 to 2023-01-15);"
         " one day does not tell how much days differ"
     )
 

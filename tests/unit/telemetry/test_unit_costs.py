@@ -392,7 +392,7 @@ def test_a_window_is_found_by_the_index_on_moments(tmp_path: Path) -> None:
             asked.append(query)
             return fetch(query)
 
-        read_unit_costs(noting, ("model",), "2026-11-20", "2026-11-20")
+        read_unit_costs(noting, ("model",), "2026-11-20", "2026-11-20", prices=Book())
         plans.extend(str(fetch((f"EXPLAIN QUERY PLAN {sql}", parameters))) for sql, parameters in asked)
 
     read(path, question)
