@@ -3,6 +3,7 @@
 TelemetryError
 ├── SettingsError (ValueError)                 a setting cannot be used
 ├── ConfigError (ValueError)                   a configuration file or environment variable cannot be used
+│   └── ConfigErrors                           several of them, of one file
 ├── RecordError (ValueError)                   a field of a record cannot be stored
 ├── QueryError (ValueError)                    a query's argument cannot be used
 ├── UnsupportedLoopError (RuntimeError)        the caller does not run on asyncio
@@ -19,7 +20,9 @@ TelemetryError
         └── SQLiteTooOldError                  the linked SQLite library is too old
 """
 
+import re
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +31,7 @@ from llm_service.redaction import clean, holds_secret
 __all__ = [
     "CommitTimeoutError",
     "ConfigError",
+    "ConfigErrors",
     "DatabaseUnusableError",
     "DuplicateInvocationError",
     "ForeignDatabaseError",
@@ -47,6 +51,9 @@ __all__ = [
 
 
 _MOST_SHOWN: Final = 80
+_MOST_LISTED: Final = 50
+_PLAIN_KEY: Final = re.compile(r"[\w.:/@\[\]+-]{1,160}")
+"""A setting, or a path of keys such as `models.gpt-4o.aliases[1]`: it stands in a message as it is."""
 _HIDDEN: Final = "[REDACTED:named-secret]"
 
 
@@ -97,18 +104,49 @@ class ConfigError(TelemetryError, ValueError):
     Attributes:
         file: the YAML file, as it was named or found; None when the environment or a default is at fault.
         line: line in `file`, counted from 1; None when the whole file is at fault.
-        key: the setting, or the name of the environment variable; None when no single one is at fault.
+        key: the setting, the path of keys (`models.gpt-4o.aliases[1]`) or the name of the environment variable; None
+            when no single one is at fault.
     """
 
     def __init__(
         self, problem: str, *, file: Path | None = None, line: int | None = None, key: str | None = None
     ) -> None:
         place = "" if file is None else f"{file}: " if line is None else f"{file}:{line}: "
-        name = "" if key is None else f"{key if key.isidentifier() and len(key) <= _MOST_SHOWN else shown(key)}: "
+        name = "" if key is None else f"{key if _PLAIN_KEY.fullmatch(key) else shown(key)}: "
         super().__init__(f"{clean(place)}{clean(name)}{clean(problem)}")
         self.file = file
         self.line = line
         self.key = key
+
+    @property
+    def errors(self) -> "tuple[ConfigError, ...]":
+        """The single errors; of one error, itself."""
+        return (self,)
+
+
+class ConfigErrors(ConfigError):  # noqa: N818 - it is several
+    """Several things in one configuration file cannot be used: the message has one line for each.
+
+    Attributes:
+        errors: each of them, in the order of lines; `file`, `line` and `key` are those of the first.
+    """
+
+    def __init__(self, errors: Iterable[ConfigError]) -> None:
+        self._errors = tuple(errors)
+        first = self._errors[0]
+        super().__init__("", file=first.file, line=first.line, key=first.key)
+        listed = [str(error) for error in self._errors[:_MOST_LISTED]]
+        if len(self._errors) > _MOST_LISTED:
+            listed.append(f"and {len(self._errors) - _MOST_LISTED:,} more")
+        self.args = ("\n".join(listed),)
+
+    @property
+    def errors(self) -> tuple[ConfigError, ...]:
+        """Each of them, in the order of lines."""
+        return self._errors
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._errors,)
 
 
 class RecordError(_FieldError):

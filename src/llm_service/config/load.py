@@ -1,20 +1,26 @@
-"""One configuration out of files and environment: the only module of this project that reads YAML or the environment.
+"""One configuration out of a settings file and the environment.
 
 A settings file is a flat mapping of names to single values, so it is read as YAML *events*: the first thing that is no
 such mapping is refused where it stands, before anything is built from it.
 """
 
-import difflib
 import os
-import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import yaml
-from yaml.constructor import SafeConstructor
-from yaml.resolver import Resolver
 
+from llm_service.config.documents import (
+    is_empty,
+    line_of,
+    no_such,
+    plain_value,
+    refuse_second,
+    root_event,
+    yaml_events,
+)
+from llm_service.config.files import FILE_VARIABLES, PREFIX, find, read_text
 from llm_service.config.settings import Settings, SettingsError, resolve_db_path
 from llm_service.errors import ConfigError, shown
 
@@ -23,10 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ConfigValue", "describe_config", "load_config"]
 
-PROJECT_FILE: Final = Path("config", "telemetry.yaml")
-PREFIX: Final = "LLM_TELEMETRY_"
-FILE_VARIABLE: Final = "LLM_TELEMETRY_CONFIG"
-MAX_FILE_BYTES: Final = 1024 * 1024
 TEXT_SETTINGS: Final = frozenset({"db_path", "privacy_level", "overflow"})
 
 
@@ -129,10 +131,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Found]:
     variables = {PREFIX + name.upper(): name for name in Settings.names()}
     found: dict[str, _Found] = {}
     for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable == FILE_VARIABLE:
+        if not variable.startswith(PREFIX) or variable in FILE_VARIABLES.values():
             continue
         if variable not in variables:
-            raise ConfigError(_no_such(variable, [*variables, FILE_VARIABLE]), key=variable)
+            raise ConfigError(no_such(variable, [*variables, *FILE_VARIABLES.values()]), key=variable)
         name, text = variables[variable], environ[variable]
         if text.strip():
             value = text if name in TEXT_SETTINGS else _plain_value(name, text.strip())
@@ -141,105 +143,30 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Found]:
 
 
 def _from_file(path: str | Path | None, environ: Mapping[str, str]) -> dict[str, _Found]:
-    named = path if path is not None else environ.get(FILE_VARIABLE) or None
-    if named is not None:
-        file = _expanded(named)
-        text = _read(file)
-        if text is None:
-            key = FILE_VARIABLE if path is None else None
-            raise ConfigError("there is no such file; correct the path or create the file", file=file, key=key)
-        return _parse(file, text)
-    for file in (PROJECT_FILE, *_user_files(environ)):
-        text = _read(file)
-        if text is not None:
-            return _parse(file, text)
-    return {}
-
-
-def _expanded(path: str | Path) -> Path:
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - leaves an unknown `~` alone, where Path raises
-
-
-def _user_files(environ: Mapping[str, str], *, windows: bool = os.name == "nt") -> list[Path]:
-    """The settings file of the user; none where no folder is known, as under a container's arbitrary user id."""
-    folder = Path(environ.get("APPDATA" if windows else "XDG_CONFIG_HOME", ""))
-    if not folder.is_absolute() and not windows:  # the XDG specification: a relative path is to be ignored
-        folder = _expanded("~/.config")
-    return [folder / "llm-service" / "telemetry.yaml"] if folder.is_absolute() else []
-
-
-def _read(file: Path) -> str | None:
-    """The text of a file; None if there is none."""
-    try:
-        data = _first_bytes(file)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte or a lone surrogate in the path
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot be read ({reason}); name a readable YAML file", file=file) from None
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigError("is larger than 1 MiB; this is no settings file", file=file)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError("is not UTF-8; save it as UTF-8", file=file, line=line) from None
-
-
-def _first_bytes(file: Path) -> bytes:
-    if not stat.S_ISREG(file.stat().st_mode):  # reading a pipe or a device may never end
-        raise OSError("it is a folder, a pipe or a device")
-    with file.open("rb") as stream:
-        return stream.read(MAX_FILE_BYTES + 1)
+    file = find("telemetry", path, environ)
+    if file is None:
+        return {}
+    text = read_text(file)
+    if text is None:
+        key = FILE_VARIABLES["telemetry"] if path is None else None
+        raise ConfigError("there is no such file; correct the path or create the file", file=file, key=key)
+    return _parse(file, text)
 
 
 def _parse(file: Path, text: str) -> dict[str, _Found]:
     """Read a flat mapping of settings; an empty file is an empty mapping."""
-    events = _events(file, text)
+    events = yaml_events(file, text)
     found: dict[str, _Found] = {}
-    root = next(event for event in events if not isinstance(event, yaml.StreamStartEvent | yaml.DocumentStartEvent))
+    root = root_event(events)
     if isinstance(root, yaml.MappingStartEvent):
         while not isinstance(key := next(events), yaml.MappingEndEvent):
-            line = _line(key)
+            line = line_of(key)
             name = _name(key, found, file, line)
             found[name] = _Found(_value(name, next(events), file, line), name, file, line)
-    elif not isinstance(root, yaml.StreamEndEvent) and not (isinstance(root, yaml.ScalarEvent) and root.value == ""):
-        raise ConfigError("is not a mapping; write one `setting: value` a line", file=file, line=_line(root))
-    for event in events:
-        if isinstance(event, yaml.DocumentStartEvent):
-            raise ConfigError("has a second YAML document; keep one", file=file, line=_line(event))
+    elif not is_empty(root):
+        raise ConfigError("is not a mapping; write one `setting: value` a line", file=file, line=line_of(root))
+    refuse_second(file, events)
     return found
-
-
-def _events(file: Path, text: str) -> Iterator[yaml.Event]:
-    """The YAML events of a text; tags, anchors and aliases are refused, since no setting needs them."""
-    try:
-        loader = yaml.SafeLoader(text)
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ConfigError("has a control character; remove it", file=file, line=line) from None
-    while True:
-        try:
-            event = cast("yaml.Event | None", loader.get_event())  # type: ignore[no-untyped-call]
-        except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML leaks the last two for odd numbers
-            mark = getattr(error, "problem_mark", None)
-            problem = str(getattr(error, "problem", None) or "a number in an escape or a directive is out of range")
-            line = (mark.line if mark else loader.line) + 1
-            raise ConfigError(f"is not YAML: {problem[:80]}; correct the syntax", file=file, line=line) from None
-        if event is None:  # after the end of the stream
-            return
-        _refuse_extras(event, file)
-        yield event
-
-
-def _refuse_extras(event: yaml.Event, file: Path) -> None:
-    extra = getattr(event, "tag", None) or getattr(event, "anchor", None)
-    if extra is not None:
-        raise ConfigError(f"YAML tag or anchor {shown(extra)} is refused; drop it", file=file, line=_line(event))
-
-
-def _line(event: yaml.Event) -> int:
-    return event.start_mark.line + 1  # type: ignore[union-attr]  # optional only for events made by hand
 
 
 def _name(key: yaml.Event, found: Mapping[str, _Found], file: Path, line: int) -> str:
@@ -247,16 +174,10 @@ def _name(key: yaml.Event, found: Mapping[str, _Found], file: Path, line: int) -
         raise ConfigError("a list or a mapping cannot name a setting; write `setting: value`", file=file, line=line)
     name = key.value
     if name not in Settings.names():
-        raise ConfigError(_no_such(name, Settings.names()), file=file, line=line, key=name)
+        raise ConfigError(no_such(name, Settings.names()), file=file, line=line, key=name)
     if name in found:
         raise ConfigError(f"is set in line {found[name].line} already; keep one", file=file, line=line, key=name)
     return name
-
-
-def _no_such(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    remedy = f"did you mean {close[0]}?" if close else f"the known ones are: {', '.join(known)}"
-    return f"there is no such setting; {remedy}"
 
 
 def _value(name: str, event: yaml.Event, file: Path, line: int) -> object:
@@ -275,13 +196,4 @@ def _plain_value(name: str, text: str) -> object:
     Numbers are decimal, as YAML 1.2 reads them: `010` is ten and `1:30` is text (in YAML 1.1 they are 8 and 90). What
     is no such number stays text, for the check of types to refuse.
     """
-    tag = cast("str", Resolver().resolve(yaml.ScalarNode, text, (True, False)))  # type: ignore[no-untyped-call]
-    kind = tag.rpartition(":")[2]
-    if kind == "null" or (text.lower() == "none" and name not in TEXT_SETTINGS):
-        return None
-    if kind == "bool":
-        return SafeConstructor.bool_values[text.lower()]
-    try:
-        return {"int": int, "float": float}.get(kind, str)(text)
-    except ValueError:
-        return text
+    return None if text.lower() == "none" and name not in TEXT_SETTINGS else plain_value(text)
