@@ -17,7 +17,9 @@ def name_columns(by: Sequence[NameKey]) -> list[str]:
     Raises:
         QueryError: a key is none of `agent`, `tool`, `model`, or stands twice.
     """
-    if isinstance(by, str) or len(set(by)) < len(by) or not set(by) <= set(NAME_KEYS):
-        given = by if isinstance(by, str) else ",".join(map(str, by))
+    given: object = by
+    if not isinstance(given, list | tuple):
         raise QueryError("by", given, f"give a list of any of {', '.join(NAME_KEYS)}, each once")
+    if any(key not in NAME_KEYS or by.count(key) > 1 for key in by):
+        raise QueryError("by", ",".join(map(str, by)), f"give a list of any of {', '.join(NAME_KEYS)}, each once")
     return [f"{key}_name" for key in by]

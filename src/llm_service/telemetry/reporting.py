@@ -1,19 +1,43 @@
 """Reports about money on both faces: a month and its forecast, unit costs, and how much of all of it is known.
 
-What SQL a report is stands in `months`, `unit_costs` and `coverage`; here it is only asked, after a flush.
+What SQL a report is stands in `months`, `unit_costs` and `coverage`; here it is only asked, after a flush. They are
+imported where the file is read, in a thread: who only logs does not pay for them, and no event loop does.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
 
 from llm_service.telemetry.asking import AsyncQuestions, Questions
-from llm_service.telemetry.cache_savings import RatesOf
-from llm_service.telemetry.coverage import CoverageReport, read_coverage
-from llm_service.telemetry.grouping import NameKey
-from llm_service.telemetry.months import MonthReport, read_month
-from llm_service.telemetry.unit_costs import UnitReport, read_unit_costs
+from llm_service.telemetry.queries import Fetch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llm_service.telemetry.cache_savings import RatesOf
+    from llm_service.telemetry.coverage import CoverageReport
+    from llm_service.telemetry.grouping import NameKey
+    from llm_service.telemetry.months import MonthReport
+    from llm_service.telemetry.unit_costs import UnitReport
 
 __all__ = ["AsyncReports", "Reports"]
+
+
+def _month(fetch: Fetch, *arguments: Any, with_forecast: bool) -> "MonthReport":
+    from llm_service.telemetry.months import read_month  # noqa: PLC0415
+
+    return read_month(fetch, datetime.now(UTC), *arguments, with_forecast=with_forecast)
+
+
+def _units(fetch: Fetch, *arguments: Any, prices: "RatesOf | None") -> "UnitReport":
+    from llm_service.telemetry.unit_costs import read_unit_costs  # noqa: PLC0415
+
+    return read_unit_costs(fetch, *arguments, prices=prices)
+
+
+def _coverage(fetch: Fetch, *arguments: Any) -> "CoverageReport":
+    from llm_service.telemetry.coverage import read_coverage  # noqa: PLC0415
+
+    return read_coverage(fetch, *arguments)
 
 
 class AsyncReports(AsyncQuestions):
@@ -21,7 +45,7 @@ class AsyncReports(AsyncQuestions):
 
     async def get_month_report(
         self,
-        by: Sequence[NameKey] = (),
+        by: "Sequence[NameKey]" = (),
         month: str | None = None,
         agent_name: str | None = None,
         tool_name: str | None = None,
@@ -30,32 +54,28 @@ class AsyncReports(AsyncQuestions):
         as_of: date | str | None = None,
         forecast: bool = True,
         fresh: bool = True,
-    ) -> MonthReport:
+    ) -> "MonthReport":
         """See `TelemetryLogger.get_month_report`."""
         return await self._ask(
-            lambda fetch: read_month(
-                fetch, datetime.now(UTC), by, month, as_of, agent_name, tool_name, model_name, with_forecast=forecast
-            ),
+            lambda fetch: _month(fetch, by, month, as_of, agent_name, tool_name, model_name, with_forecast=forecast),
             fresh=fresh,
         )
 
     async def get_unit_costs(
         self,
-        by: Sequence[NameKey] = (),
+        by: "Sequence[NameKey]" = (),
         start_date: date | str | None = None,
         end_date: date | str | None = None,
         agent_name: str | None = None,
         tool_name: str | None = None,
         model_name: str | None = None,
         *,
-        prices: RatesOf | None = None,
+        prices: "RatesOf | None" = None,
         fresh: bool = True,
-    ) -> UnitReport:
+    ) -> "UnitReport":
         """See `TelemetryLogger.get_unit_costs`."""
         return await self._ask(
-            lambda fetch: read_unit_costs(
-                fetch, by, start_date, end_date, agent_name, tool_name, model_name, prices=prices
-            ),
+            lambda fetch: _units(fetch, by, start_date, end_date, agent_name, tool_name, model_name, prices=prices),
             fresh=fresh,
         )
 
@@ -68,10 +88,10 @@ class AsyncReports(AsyncQuestions):
         model_name: str | None = None,
         *,
         fresh: bool = True,
-    ) -> CoverageReport:
+    ) -> "CoverageReport":
         """See `TelemetryLogger.get_coverage`."""
         return await self._ask(
-            lambda fetch: read_coverage(fetch, start_date, end_date, agent_name, tool_name, model_name), fresh=fresh
+            lambda fetch: _coverage(fetch, start_date, end_date, agent_name, tool_name, model_name), fresh=fresh
         )
 
 
@@ -80,7 +100,7 @@ class Reports(Questions):
 
     def get_month_report(
         self,
-        by: Sequence[NameKey] = (),
+        by: "Sequence[NameKey]" = (),
         month: str | None = None,
         agent_name: str | None = None,
         tool_name: str | None = None,
@@ -89,7 +109,7 @@ class Reports(Questions):
         as_of: date | str | None = None,
         forecast: bool = True,
         fresh: bool = True,
-    ) -> MonthReport:
+    ) -> "MonthReport":
         """A month to date against the month before, with a forecast to its end.
 
         From the daily totals, which stay for ever. Calls without a known cost are counted in `unpriced` beside each
@@ -108,24 +128,22 @@ class Reports(Questions):
             CommitTimeoutError, StoreError: as for `get_daily_costs`.
         """
         return self._ask(
-            lambda fetch: read_month(
-                fetch, datetime.now(UTC), by, month, as_of, agent_name, tool_name, model_name, with_forecast=forecast
-            ),
+            lambda fetch: _month(fetch, by, month, as_of, agent_name, tool_name, model_name, with_forecast=forecast),
             fresh=fresh,
         )
 
     def get_unit_costs(
         self,
-        by: Sequence[NameKey] = (),
+        by: "Sequence[NameKey]" = (),
         start_date: date | str | None = None,
         end_date: date | str | None = None,
         agent_name: str | None = None,
         tool_name: str | None = None,
         model_name: str | None = None,
         *,
-        prices: RatesOf | None = None,
+        prices: "RatesOf | None" = None,
         fresh: bool = True,
-    ) -> UnitReport:
+    ) -> "UnitReport":
         """Costs per call, per 1,000 tokens and per success; what failures wasted, what caches saved, what was retried.
 
         From records, which are kept for `retention_days`: `deleted_invocations` counts the calls of the window that
@@ -143,9 +161,7 @@ class Reports(Questions):
             CommitTimeoutError, StoreError: as for `get_daily_costs`.
         """
         return self._ask(
-            lambda fetch: read_unit_costs(
-                fetch, by, start_date, end_date, agent_name, tool_name, model_name, prices=prices
-            ),
+            lambda fetch: _units(fetch, by, start_date, end_date, agent_name, tool_name, model_name, prices=prices),
             fresh=fresh,
         )
 
@@ -158,7 +174,7 @@ class Reports(Questions):
         model_name: str | None = None,
         *,
         fresh: bool = True,
-    ) -> CoverageReport:
+    ) -> "CoverageReport":
         """How much of the calls and tokens has a known cost, by its source, and the models that have none.
 
         From records, as `get_unit_costs`.
@@ -173,5 +189,5 @@ class Reports(Questions):
             CommitTimeoutError, StoreError: as for `get_daily_costs`.
         """
         return self._ask(
-            lambda fetch: read_coverage(fetch, start_date, end_date, agent_name, tool_name, model_name), fresh=fresh
+            lambda fetch: _coverage(fetch, start_date, end_date, agent_name, tool_name, model_name), fresh=fresh
         )

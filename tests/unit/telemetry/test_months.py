@@ -208,6 +208,8 @@ def test_unknown_costs_are_counted_and_compared_with_nothing(tmp_path: Path) -> 
         ({"by": ("day",)}, "by: 'day' .* agent, tool, model, each once"),
         ({"by": ("agent", "agent")}, "by: 'agent,agent'"),
         ({"by": "agent"}, "by: 'agent' .* a list"),
+        ({"by": None}, "by: None .* a list"),
+        ({"by": [["agent"]]}, "by: .* a list"),
         ({"agent_name": 7}, "agent_name: 7"),
     ],
 )

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_service.errors import QueryError
+from llm_service.pricing.book import PriceBook
 from llm_service.telemetry import InvocationRecord, InvocationRow, TelemetryLogger, cache_savings
 from llm_service.telemetry.grouping import NAME_KEYS, NameKey
 from llm_service.telemetry.queries import Query
@@ -168,6 +169,19 @@ def test_each_call_is_priced_at_its_own_moment_and_size(tmp_path: Path) -> None:
     )
     rows = report(path, ("model",), prices=Book())["rows"]
     assert {row["model_name"]: row["cache_saved_nanos"] for row in rows} == {"m": 135_000, "steps": 54_000}
+
+
+def test_the_price_book_knows_what_published_prices_save(tmp_path: Path) -> None:
+    """Claude 3.5 Sonnet: 3 USD a million in, 0.30 from the cache, 3.75 into it (anthropic.com/pricing, 2024)."""
+    path = written(
+        tmp_path,
+        call(model_name="claude-3-5-sonnet-20241022", provider="anthropic", cache_read_tokens=60),
+        call(model_name="claude-3-5-sonnet-20241022", provider="anthropic", cache_write_tokens=60),
+        call(model_name="mystery", cache_read_tokens=60),
+    )
+    totals = report(path, prices=PriceBook())["totals"]
+    assert totals["cache_saved_nanos"] == 60 * (3_000 - 300) - 60 * (3_750 - 3_000)
+    assert (totals["cache_invocations"], totals["cache_unknown"]) == (3, 1)
 
 
 @pytest.mark.parametrize(
