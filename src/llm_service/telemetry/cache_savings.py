@@ -18,7 +18,7 @@ __all__ = ["CACHED", "CacheSavings", "Priced", "RatesOf", "read_savings"]
 _PAGE_ROWS: Final = 2_000
 CACHED: Final = "(coalesce(cache_read_tokens, 0) > 0 OR coalesce(cache_write_tokens, 0) > 0)"
 """Whether a call used a cache, never NULL."""
-_COLUMNS: Final = """model_name, provider, timestamp, prompt_tokens, completion_tokens,
+_COLUMNS: Final = """coalesce(model_name, request_model), provider, timestamp, prompt_tokens, completion_tokens,
     coalesce(cache_read_tokens, 0), coalesce(cache_write_tokens, 0), coalesce(reasoning_tokens, 0)"""
 _PROBED: Final = 8
 """How many columns `_COLUMNS` are."""

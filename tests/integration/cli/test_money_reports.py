@@ -32,6 +32,7 @@ def prices_known_and_not(tmp_path: Path) -> Path:
                         provider="acme",
                         total_tokens=500,
                         cost_usd=cost,
+                        cost_source="reported" if cost else "unknown",
                         attempts=2 if ago else None,
                         status="error" if ago % 10 == 5 else "success",
                         timestamp=datetime.now(UTC) - timedelta(days=ago),
@@ -184,9 +185,12 @@ def test_coverage_lists_sources_and_unknown_models(run: Run, prices_known_and_no
     """Half is priced; the model that is not has its provider, calls, tokens, and when it was seen."""
     lines = run("costs", "--coverage", "--db", prices_known_and_not).stdout.splitlines()
     assert lines[0].split() == ["cost", "source", "calls", "priced", "tokens", "cost", "USD"]
-    assert lines[1].split() == ["not", "said", "82", "41", "41,000", "41.0000"]
-    assert lines[2] == "priced: 41 of 82 calls (50.0%), 20,500 of 41,000 tokens (50.0%)"
-    assert lines[4].split()[:4] == ["mystery", "acme", "41", "20,500"]
+    assert sorted(line.split() for line in lines[1:3]) == [
+        ["reported", "41", "41", "20,500", "41.0000"],
+        ["unknown", "41", "0", "20,500", "unknown"],
+    ]
+    assert lines[3] == "priced: 41 of 82 calls (50.0%), 20,500 of 41,000 tokens (50.0%)"
+    assert lines[5].split()[:4] == ["mystery", "acme", "41", "20,500"]
     found = json.loads(run("costs", "--coverage", "--db", prices_known_and_not, "--json").stdout)
     with TelemetryLogger(prices_known_and_not, retention_days=None) as telemetry:
         assert found == telemetry.get_coverage()
@@ -196,10 +200,14 @@ def test_coverage_of_calls_that_know_nothing(run: Run, tmp_path: Path) -> None:
     """No source, no model, no tokens: said in words and dashes."""
     with TelemetryLogger(tmp_path / "telemetry.db") as telemetry:
         telemetry.log_invocation(InvocationRecord(cost_source="unknown"))
+        telemetry.log_invocation(InvocationRecord(cost_usd=1))
     lines = run("costs", "--coverage", "--db", tmp_path / "telemetry.db").stdout.splitlines()
-    assert lines[1].split() == ["unknown", "1", "0", "0", "unknown"]
-    assert lines[2] == "priced: 0 of 1 calls (0.0%), 0 of 0 tokens"
-    assert lines[4].split()[:4] == ["-", "-", "1", "unknown"]
+    assert sorted(line.split() for line in lines[1:3]) == [
+        ["not", "said", "1", "1", "0", "1.0000"],
+        ["unknown", "1", "0", "0", "unknown"],
+    ]
+    assert lines[3] == "priced: 1 of 2 calls (50.0%), 0 of 0 tokens"
+    assert lines[5].split()[:4] == ["-", "-", "1", "unknown"]
 
 
 def test_everything_priced_has_no_list_of_unknown_models(run: Run, replayed: Path) -> None:

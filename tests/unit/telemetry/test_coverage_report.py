@@ -101,6 +101,12 @@ def test_unknown_models_are_listed_with_provider_calls_tokens_and_when_they_were
     ]
 
 
+def test_a_call_that_only_tells_the_model_it_asked_for_is_listed_by_that(tmp_path: Path) -> None:
+    """It is what a price is looked up by."""
+    found = report(written(tmp_path, InvocationRecord(request_model="asked"), InvocationRecord(model_name="asked")))
+    assert [(model["model_name"], model["invocations"]) for model in found["unknown_models"]] == [("asked", 2)]
+
+
 def test_an_empty_file_covers_nothing(tmp_path: Path) -> None:
     """Zeros and empty lists."""
     found = report(tmp_path / "absent.db")

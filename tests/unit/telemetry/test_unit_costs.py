@@ -152,6 +152,12 @@ def test_a_cache_saves_what_plain_input_would_have_cost_more(tmp_path: Path) -> 
     assert totals["cache_read_tokens"] == 60
 
 
+def test_a_call_that_only_tells_the_model_it_asked_for_is_priced_by_that(tmp_path: Path) -> None:
+    """As its cost is."""
+    totals = report(written(tmp_path, call(request_model="m", cache_read_tokens=60)), prices=Book())["totals"]
+    assert totals["cache_saved_nanos"] == 54_000
+
+
 def test_writes_that_nobody_reads_cost_more_than_they_save(tmp_path: Path) -> None:
     """80 tokens at a quarter more than 1,000: 20,000 lost; and said as a loss."""
     totals = report(written(tmp_path, call(model_name="m", cache_write_tokens=80)), prices=Book())["totals"]
