@@ -17,6 +17,7 @@ from llm_service.errors import (
     StoreError,
     shown,
 )
+from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.decorating import instrument
 from llm_service.telemetry.instrument import Invocation, ReadUsage
 from llm_service.telemetry.pipeline.driving import Driver
@@ -29,7 +30,10 @@ from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.streaming import record_stream
 
 if TYPE_CHECKING:
+    from llm_service.config.models import ModelsConfig
     from llm_service.config.schemas import TelemetryConfig
+
+    Models = str | Path | ModelsConfig | None
 
 __all__ = ["Face", "seconds_or_none"]
 
@@ -49,12 +53,16 @@ class Face:
         options: SettingsOptions,
         start_driver: Callable[[Engine], Driver | None],
         redact: Redact | None = None,
+        models: "Models" = None,
     ) -> None:
         if redact is not None and not callable(redact):
             raise SettingsError("redact", redact, "give a callable that takes a str and returns one, or None")
         self._settings = Settings.of(db_path, options)
-        self._callables = {"on_drop": on_drop, "on_event": on_event, "redact": redact}
-        self._engine = Engine(self._settings, start_driver, on_drop, on_event=on_event, redact=redact)
+        self._prices, models = _price_book(models)
+        self._given = {"on_drop": on_drop, "on_event": on_event, "redact": redact, "models": models}
+        self._engine = Engine(
+            self._settings, start_driver, on_drop, on_event=on_event, redact=redact, prices=self._prices
+        )
         self._offer = self._engine.queue.offer
         # At exit the engine has a hook of its own, which also works while the face is still referenced.
         weakref.finalize(self, self._engine.forgotten).atexit = False
@@ -64,33 +72,49 @@ class Face:
         cls,
         config: "TelemetryConfig | str | Path | None" = None,
         *,
+        models: "Models" = None,
         on_drop: OnDrop | None = None,
         on_event: OnEvent | None = None,
         redact: Redact | None = None,
     ) -> Self:
         """Make a logger from a `TelemetryConfig`, from a YAML file, or (None) from where `load_config` looks.
 
+        Args:
+            config: the settings.
+            on_drop, on_event, redact: see the class.
+            models: the prices; None takes the models.yaml that `config.files.locate` finds, if there is one.
+
         Raises:
             ConfigError: (a `ValueError`) naming file, line, key and remedy.
         """
+        from llm_service.config.files import locate  # noqa: PLC0415
         from llm_service.config.load import load_config  # noqa: PLC0415 - pydantic and YAML cost most of an import
         from llm_service.config.schemas import TelemetryConfig  # noqa: PLC0415
 
-        settings = (config if isinstance(config, TelemetryConfig) else load_config(config)).to_settings()
-        return _made_of(cls, settings, {"on_drop": on_drop, "on_event": on_event, "redact": redact})
+        file = None if isinstance(config, TelemetryConfig) else config
+        settings = (config if isinstance(config, TelemetryConfig) else load_config(file)).to_settings()
+        models = locate("models", file) if models is None else models
+        given = {"on_drop": on_drop, "on_event": on_event, "redact": redact, "models": models}
+        return _made_of(cls, settings, given)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled, copied or deep-copied: a fresh logger of the same settings, with no record and no connection.
 
         Its callables come along as the pickler in use can carry them: `pickle` takes functions of a module by name,
-        and names the one it cannot take. The sync face opens its file anew, and raises `StoreError` where it can't.
+        and names the one it cannot take. The sync face opens its file anew, and raises `StoreError` where it can't; a
+        models.yaml that was given by its path is read anew.
         """
-        return _made_of, (type(self), self._settings, self._callables)
+        return _made_of, (type(self), self._settings, self._given)
 
     @property
     def db_path(self) -> Path:
         """The absolute path of the SQLite file."""
         return self._settings.db_path
+
+    @property
+    def prices(self) -> PriceBook:
+        """What models cost: the models.yaml that was given, and the bundled prices."""
+        return self._prices
 
     @property
     def settings(self) -> Settings:
@@ -258,9 +282,23 @@ class Face:
         return f"{type(self).__name__}(db_path={str(self.db_path)!r}, privacy_level={self._settings.privacy_level!r})"
 
 
-def _made_of(face: "type[_Made]", settings: Settings, callables: dict[str, Any]) -> "_Made":
+def _made_of(face: "type[_Made]", settings: Settings, given: dict[str, Any]) -> "_Made":
     options: dict[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
-    return face(options.pop("db_path"), **callables, **options)
+    return face(options.pop("db_path"), **given, **options)
+
+
+def _price_book(models: "Models") -> "tuple[PriceBook, Models]":
+    """The prices, and the models as they may be given again: a path that holds whatever the current directory is."""
+    if models is None:
+        return PriceBook(), None
+    from llm_service.config.models import ModelsConfig, load_models  # noqa: PLC0415 - pydantic and YAML cost most
+
+    if isinstance(models, ModelsConfig):
+        return PriceBook(models), models
+    if not isinstance(models, str | Path):
+        raise SettingsError("models", models, "give the path of a models.yaml, a ModelsConfig, or None")
+    path = Path(models).expanduser().absolute()
+    return PriceBook(load_models(path), source=str(path)), path
 
 
 def _check_usage(usage: object) -> None:

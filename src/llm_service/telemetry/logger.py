@@ -6,7 +6,7 @@ from pathlib import Path
 from sqlite3 import Error as SQLiteError
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from llm_service.config.settings import SettingsOptions
 from llm_service.errors import StoreError, UnsupportedLoopError
@@ -22,6 +22,9 @@ from llm_service.telemetry.pipeline.thread_writer import ThreadWriter
 from llm_service.telemetry.pipeline.waiters import LoopWaiter, ThreadWaiter
 from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.records import InvocationRecord
+
+if TYPE_CHECKING:
+    from llm_service.telemetry.face import Models
 
 __all__ = ["AsyncTelemetryLogger", "InvocationRecord", "TelemetryLogger"]
 
@@ -40,6 +43,8 @@ class AsyncTelemetryLogger(AsyncKeeping):
 
     Args:
         db_path: the SQLite file, created where missing; default `~/.llm-service/telemetry.db`.
+        models: what models cost, for records without a `cost_usd`: the path of a models.yaml, or a `ModelsConfig`. What
+            it does not say comes from genai-prices, where the extra `prices` is installed.
         on_drop: called with a `DropReason` and a number when records are lost, at most once a second for each reason.
         on_event: called with an `Event` for a loss and for whatever else goes wrong or comes right again, at most once
             a second for each kind. Both are called in a thread that does nothing else, so they may block, log and
@@ -53,18 +58,20 @@ class AsyncTelemetryLogger(AsyncKeeping):
 
     Raises:
         SettingsError: (a `ValueError`) naming the option, the value and the remedy.
+        ConfigError: (a `ValueError`) the models.yaml cannot be used; it names file, line, key and remedy.
     """
 
     def __init__(
         self,
         db_path: str | Path | None = None,
         *,
+        models: "Models" = None,
         on_drop: OnDrop | None = None,
         on_event: OnEvent | None = None,
         redact: Redact | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        super().__init__(db_path, on_drop, on_event, options, LoopWriter.start, redact)
+        super().__init__(db_path, on_drop, on_event, options, LoopWriter.start, redact, models)
         self._calls = 0
 
     async def start(self) -> None:
@@ -219,7 +226,7 @@ class TelemetryLogger(Keeping):
 
     Args:
         db_path: the SQLite file, created with its tables here; default `~/.llm-service/telemetry.db`.
-        on_drop, on_event, redact: see `AsyncTelemetryLogger`.
+        models, on_drop, on_event, redact: see `AsyncTelemetryLogger`.
         **options: see `AsyncTelemetryLogger`.
 
     Raises:
@@ -231,12 +238,13 @@ class TelemetryLogger(Keeping):
         self,
         db_path: str | Path | None = None,
         *,
+        models: "Models" = None,
         on_drop: OnDrop | None = None,
         on_event: OnEvent | None = None,
         redact: Redact | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        super().__init__(db_path, on_drop, on_event, options, ThreadWriter.start, redact)
+        super().__init__(db_path, on_drop, on_event, options, ThreadWriter.start, redact, models)
         if not self._engine.stores_nothing:
             try:
                 self._engine.open_inline(monotonic() + self._settings.commit_timeout)

@@ -18,6 +18,8 @@ from weakref import WeakSet
 
 from llm_service.config.settings import Settings
 from llm_service.errors import DatabaseUnusableError, StoreError
+from llm_service.pricing.book import PriceBook
+from llm_service.telemetry.costing import Costing
 from llm_service.telemetry.pipeline import forks
 from llm_service.telemetry.pipeline.announcer import Announcer
 from llm_service.telemetry.pipeline.committer import Committer, Step
@@ -55,6 +57,7 @@ class Engine:
         on_event: the user's callback for all that happens.
         make_writer: builds the store's side from a writer id and the settings.
         redact: the user's callable for what the patterns do not know; see `privacy`.
+        prices: prices the records that have no cost; None leaves them without.
     """
 
     def __init__(
@@ -65,8 +68,10 @@ class Engine:
         make_writer: Callable[[str, Settings], BatchWriter] | None = None,
         redact: Redact | None = None,
         on_event: OnEvent | None = None,
+        prices: PriceBook | None = None,
     ) -> None:
         self.settings = settings
+        self._prices = prices
         self._start_driver = start_driver
         self.redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content, redact=redact)
         self._make_writer = make_writer or self._sqlite_writer
@@ -440,4 +445,5 @@ class Engine:
         redactor = self.redactor
         if settings.journal:  # redacted on their way in: the patterns change nothing twice, a user's callable might
             redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content)
-        return GuardedWriter(SqliteBatchWriter(writer_id, settings.privacy_level, redactor=redactor))
+        costing = None if self._prices is None else Costing(self._prices)
+        return GuardedWriter(SqliteBatchWriter(writer_id, settings.privacy_level, redactor=redactor, costing=costing))
