@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llm_service.cli.options import NAMES, TIME, common, filters, settings_for
+from llm_service.cli.options import MODELS, NAMES, TIME, common, filters, prices_for, settings_for
 from llm_service.cli.output import json_document
 from llm_service.cli.times import Moment, day_of
 
@@ -83,6 +83,7 @@ Examples:
 @click.option("--since", type=TIME, metavar="TIME", help="From the UTC day of this time on.")
 @click.option("--until", type=TIME, metavar="TIME", help="Up to the UTC day of this time, inclusive.")
 @filters
+@MODELS
 @common
 def units(
     *,
@@ -92,6 +93,7 @@ def units(
     agent_name: str | None,
     tool_name: str | None,
     model_name: str | None,
+    models: Path | None,
     db: Path | None,
     config: Path | None,
     as_json: bool,
@@ -99,12 +101,13 @@ def units(
     """Costs per call, per 1,000 tokens and per success; what failures wasted, what caches saved.
 
     Read from the calls themselves, so of the days that are kept; the last line says what is missing. A success pays for
-    the failures too. With --json: one object with the keys of get_unit_costs.
+    the failures too. Caches saved what calls would have cost more without them, at the prices of their time. With
+    --json: one object with the keys of get_unit_costs.
     """
     from llm_service.cli import report_views, reports  # noqa: PLC0415
 
-    path = settings_for(db, config).db_path
-    found = reports.units(path, by or (), day_of(since), day_of(until), (agent_name, tool_name, model_name))
+    path, names = settings_for(db, config).db_path, (agent_name, tool_name, model_name)
+    found = reports.units(path, by or (), (day_of(since), day_of(until)), names, prices_for(models, config))
     if as_json:
         json_document(found)
     else:

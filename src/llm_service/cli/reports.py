@@ -9,6 +9,7 @@ from llm_service import __version__
 from llm_service.errors import StoreError
 from llm_service.telemetry import queries
 from llm_service.telemetry.browsing import find_invocation
+from llm_service.telemetry.cache_savings import RatesOf
 from llm_service.telemetry.contents import Content, content, to_content
 from llm_service.telemetry.costs import COST_KEYS, CostKey, CostReport, read_costs
 from llm_service.telemetry.coverage import CoverageReport, read_coverage
@@ -106,10 +107,14 @@ def month(
 
 
 def units(
-    path: Path, by: Sequence[NameKey], since: date | None, until: date | None, names: Sequence[str | None]
+    path: Path,
+    by: Sequence[NameKey],
+    days: tuple[date | None, date | None],
+    names: Sequence[str | None],
+    prices: RatesOf,
 ) -> UnitReport:
     """See `read_unit_costs`; both days are inclusive, `names` are agent, tool and model."""
-    return _ask(path, lambda fetch: read_unit_costs(fetch, by, since, until, *names))
+    return _ask(path, lambda fetch: read_unit_costs(fetch, by, *days, *names, prices=prices))
 
 
 def coverage(path: Path, since: date | None, until: date | None, names: Sequence[str | None]) -> CoverageReport:

@@ -28,7 +28,7 @@ def _month(fetch: Fetch, *arguments: Any, with_forecast: bool) -> "MonthReport":
     return read_month(fetch, datetime.now(UTC), *arguments, with_forecast=with_forecast)
 
 
-def _units(fetch: Fetch, *arguments: Any, prices: "RatesOf | None") -> "UnitReport":
+def _units(fetch: Fetch, *arguments: Any, prices: "RatesOf") -> "UnitReport":
     from llm_service.telemetry.unit_costs import read_unit_costs  # noqa: PLC0415
 
     return read_unit_costs(fetch, *arguments, prices=prices)
@@ -75,7 +75,9 @@ class AsyncReports(AsyncQuestions):
     ) -> "UnitReport":
         """See `TelemetryLogger.get_unit_costs`."""
         return await self._ask(
-            lambda fetch: _units(fetch, by, start_date, end_date, agent_name, tool_name, model_name, prices=prices),
+            lambda fetch: _units(
+                fetch, by, start_date, end_date, agent_name, tool_name, model_name, prices=prices or self.prices
+            ),
             fresh=fresh,
         )
 
@@ -153,7 +155,7 @@ class Reports(Questions):
             by: any of `agent`, `tool`, `model`, each once; none for totals alone.
             start_date, end_date: UTC days, both inclusive; dates or ISO texts. None leaves that end open.
             agent_name, tool_name, model_name: equal to; None does not filter.
-            prices: what cache savings are counted by; without it they are unknown.
+            prices: what cache savings are counted by; None takes those of this logger.
             fresh: False reads without flushing first.
 
         Raises:
@@ -161,7 +163,9 @@ class Reports(Questions):
             CommitTimeoutError, StoreError: as for `get_daily_costs`.
         """
         return self._ask(
-            lambda fetch: _units(fetch, by, start_date, end_date, agent_name, tool_name, model_name, prices=prices),
+            lambda fetch: _units(
+                fetch, by, start_date, end_date, agent_name, tool_name, model_name, prices=prices or self.prices
+            ),
             fresh=fresh,
         )
 

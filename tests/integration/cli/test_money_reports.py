@@ -267,6 +267,27 @@ def test_a_cache_without_prices_has_an_unknown_saving(run: Run, tmp_path: Path) 
     assert lines[-1] == "cache: not known what it saved in 1 of 1 calls that used one (100.0%)"
 
 
+def test_caches_save_by_the_prices_of_models_yaml_and_cost_where_writing_is_dear(run: Run, tmp_path: Path) -> None:
+    """80 of 100 tokens at 1 in place of 10 USD a million; then the same number written at 20."""
+    models = tmp_path / "models.yaml"
+    models.write_text(
+        "models:\n  mystery:\n    cost_per_1m_tokens: {input: 10, output: 10, cached_input: 1, cache_write: 20}\n"
+    )
+    with TelemetryLogger(tmp_path / "telemetry.db", models=models) as telemetry:
+        for agent, part in (("reader", "cache_read_tokens"), ("writer", "cache_write_tokens")):
+            telemetry.log_invocation(
+                InvocationRecord(agent_name=agent, model_name="mystery", prompt_tokens=1_000_000, completion_tokens=1,
+                                 **{part: 800_000})
+            )  # fmt: skip
+        from_face = telemetry.get_unit_costs(("agent",))
+    arguments = ("report", "units", "--by", "agent", "--db", tmp_path / "telemetry.db", "--models", models)
+    assert json.loads(run(*arguments, "--json").stdout) == from_face
+    lines = run(*arguments).stdout.splitlines()
+    rows = {line.split()[0]: line.split()[-1] for line in lines}
+    assert (rows["reader"], rows["writer"], rows["total"]) == ("7.2000", "-8.0000", "-0.8000")
+    assert lines[-1] == "cache: writing to it cost more than reading from it saved"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

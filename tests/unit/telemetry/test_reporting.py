@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from llm_service.errors import QueryError
+from llm_service.pricing.book import PriceBook
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 
 NAMES = ("get_month_report", "get_unit_costs", "get_coverage")
@@ -64,6 +65,22 @@ async def test_what_was_accepted_before_is_in_them_unless_one_does_not_want_to_w
         assert (await telemetry.get_month_report())["totals"]["to_date"]["invocations"] == 1
         assert (await telemetry.get_unit_costs())["totals"]["invocations"] == 1
         assert (await telemetry.get_coverage())["invocations"] == 1
+
+
+async def test_what_caches_saved_is_counted_by_the_prices_of_the_logger_or_those_given(tmp_path: Path) -> None:
+    """Both faces: half of a million tokens, read at 1 in place of 10 USD."""
+    models = tmp_path / "models.yaml"
+    models.write_text("models:\n  mine:\n    cost_per_1m_tokens: {input: 10, output: 10, cached_input: 1}\n")
+    record = InvocationRecord(
+        model_name="mine", prompt_tokens=10**6, completion_tokens=0, cache_read_tokens=500_000, cost_usd=5.5
+    )
+    async with AsyncTelemetryLogger(tmp_path / "telemetry.db", models=models) as telemetry:
+        await telemetry.log_invocation(record)
+        assert (await telemetry.get_unit_costs())["totals"]["cache_saved_usd"] == 4.5
+        assert (await telemetry.get_unit_costs(prices=PriceBook()))["totals"]["cache_saved_usd"] is None
+    with TelemetryLogger(tmp_path / "telemetry.db") as logger:
+        assert logger.get_unit_costs()["totals"]["cache_saved_usd"] is None
+        assert logger.get_unit_costs(prices=telemetry.prices)["totals"]["cache_saved_usd"] == 4.5
 
 
 def test_a_month_without_its_forecast(db: Path) -> None:
