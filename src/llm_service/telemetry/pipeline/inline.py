@@ -50,16 +50,18 @@ class InlineWriter:
     def drive(self, done: Callable[[], bool], deadline: float) -> bool:
         """Commit until `done()`, or until `deadline` (monotonic seconds) has passed; returns `done()`."""
         engine = self._engine
+        lock = engine.commit_lock
         while not done():
             left = deadline - monotonic()
-            if left <= 0 or not engine.commit_lock.acquire(timeout=min(left, TIMEOUT_MAX)):
+            if left <= 0 or not lock.acquire(timeout=min(left, TIMEOUT_MAX)):
                 return done()
             try:
                 if done():
                     return True
                 step = self._step()
-            finally:
-                engine.commit_lock.release()
+            finally:  # as `release`, without a call at whose start an interrupt would leave it held
+                lock.owner = None
+                lock.lock.release()
             if step.retry_in is not None:
                 sleep(max(0.0, min(step.retry_in, deadline - monotonic())))
             elif not step.committed:
@@ -129,7 +131,11 @@ class InlineWriter:
             connection = self._ensure_connection()
         except Exception as error:  # noqa: BLE001 - counted, logged and paced like a failed commit
             return self._engine.committer.failed(error)
-        step = self._engine.step(connection)
+        try:
+            step = self._engine.step(connection)
+        except BaseException:  # Ctrl-C, say: it may have left a transaction open, which would fail all that follow
+            self.let_go()
+            raise
         if step.reopen:
             self.let_go()
         return step
