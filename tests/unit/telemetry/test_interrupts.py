@@ -5,14 +5,21 @@ these places in turn.
 """
 
 import dis
+import sqlite3
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
 import pytest
 
+from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.journal.journal import Slot
+from llm_service.telemetry.pipeline.commit_lock import CommitLock
 from llm_service.telemetry.pipeline.entries import RECORD
 from llm_service.telemetry.pipeline.journaled_queue import JournaledQueue
 from llm_service.telemetry.pipeline.ledger import DropReason
@@ -42,13 +49,13 @@ class Interrupted(BaseException):
     """What the handler raises."""
 
 
-def interrupted_at(turn: int, action: Callable[[], Any]) -> bool:
-    """Run the action, and raise at the given place within the pipeline; False where it has fewer places."""
+def interrupted_at(turn: int, action: Callable[[], Any], within: tuple[str, ...] = ("pipeline",)) -> bool:
+    """Run the action, and raise at the given place within these packages; False where it has fewer places."""
     seen = 0
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
         nonlocal seen
-        if "pipeline" not in frame.f_code.co_filename:
+        if Path(frame.f_code.co_filename).parent.name not in within:
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
@@ -68,6 +75,11 @@ def interrupted_at(turn: int, action: Callable[[], Any]) -> bool:
     finally:
         sys.settrace(before)
     return False
+
+
+cpython_only = pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="it knows where CPython lets a handler run"
+)
 
 
 class Ring:
@@ -183,7 +195,7 @@ ACTIONS: dict[str, tuple[Callable[[Life], None], Callable[[Life], object]]] = {
 }
 
 
-@pytest.mark.skipif(sys.implementation.name != "cpython", reason="it knows where CPython lets a handler run")
+@cpython_only
 @pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest"])
 @pytest.mark.parametrize("make", [plain, journaled])
 @pytest.mark.parametrize("action", ACTIONS)
@@ -218,3 +230,87 @@ def test_an_interrupt_at_any_call_loses_and_doubles_nothing(
         if isinstance(queue, JournaledQueue) and DropReason.JOURNALED not in ledger.dropped:
             assert queue._journal.live == [], where  # type: ignore[attr-defined]
     assert turn >= 3
+
+
+@cpython_only
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("journal", [False, True], ids=["", "journal"])
+def test_an_interrupt_at_any_call_of_a_commit_leaves_a_logger_that_goes_on(journal: bool, tmp_path: Path) -> None:
+    """In queue, committer, lock or store: what was accepted is committed by the next call, once, and without a loss."""
+    path = tmp_path / "telemetry.db"
+    accepted: list[str] = []
+    with TelemetryLogger(path, journal=journal, flush_interval=3600.0, batch_size=10_000) as logger:
+        logger.log_invocation(InvocationRecord())
+        turn, goes_on = 0, True
+        while goes_on:
+            waiting = InvocationRecord(error_message="e" if turn % 2 else None)
+            assert logger.log_invocation_nowait(waiting)
+            accepted.append(waiting.invocation_id)
+            goes_on = interrupted_at(
+                turn, lambda: logger.log_invocation(InvocationRecord()), ("pipeline", "stores", "journal")
+            )
+            turn += 1
+            assert logger.stats().ledger.balanced, turn
+            assert logger.flush(30.0).complete, turn
+        ledger = logger.stats().ledger
+    assert turn > 100
+    assert ledger.written == ledger.submitted
+    with closing(sqlite3.connect(path)) as connection:
+        ids = {row[0] for row in connection.execute("SELECT invocation_id FROM invocations")}
+        (counted,) = connection.execute("SELECT sum(invocations) FROM daily_costs").fetchone()
+    assert set(accepted) <= ids
+    assert len(ids) == counted == ledger.written
+
+
+def _try_to_take(lock: CommitLock, taken: list[bool]) -> None:
+    taken.append(lock.acquire(0.0))
+
+
+@cpython_only
+@pytest.mark.parametrize("timeout", [-1.0, 0.0, 5.0])
+def test_an_interrupted_acquire_leaves_the_lock_to_others(timeout: float) -> None:
+    """Wherever it came: another thread can take it, or the interrupted call had not begun."""
+    turn, goes_on = 0, True
+    while goes_on:
+        lock = CommitLock()
+        goes_on = interrupted_at(turn, partial(lock.acquire, timeout))
+        turn += 1
+        if not goes_on:
+            lock.release()
+        taken: list[bool] = []
+        other = threading.Thread(target=_try_to_take, args=(lock, taken))
+        other.start()
+        other.join()
+        assert taken == [True], f"place {turn}"
+    assert turn > 2
+
+
+def test_a_commit_within_a_commit_is_refused_and_not_waited_for() -> None:
+    """A signal handler that flushes while its own thread commits would wait for itself."""
+    lock = CommitLock()
+    with lock:
+        assert not lock.acquire(60.0)
+        with pytest.raises(RuntimeError, match="within a commit already"), lock:
+            pass
+    assert lock.acquire(0.0)
+    lock.release()
+
+
+def test_a_lock_that_another_thread_holds_is_waited_for_as_long_as_was_said() -> None:
+    """Not at all, a moment, or until it is given back."""
+    lock, held, enough = CommitLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            enough.wait(30)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait(30)
+    assert not lock.acquire(0.0)
+    assert not lock.acquire(0.01)
+    enough.set()
+    assert lock.acquire(30.0)
+    lock.release()
+    other.join()

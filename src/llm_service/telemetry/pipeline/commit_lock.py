@@ -29,7 +29,7 @@ class CommitLock:
     def acquire(self, timeout: float = -1.0) -> bool:
         """Take it within so many seconds (-1: however long it takes, 0: at once); False where that was not possible.
 
-        A call that returned True is followed at once by a `try` that ends in what `release` does, in place.
+        Call it within a `try` that ends in what `release` does, in place, where this thread is the `owner`.
         """
         me = get_ident()
         if self.owner == me:
