@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncEstimating", "Estimating"]
 
+_MOST_PRICED: Final = 4_096
 _LONG_CHARS: Final = 50_000
 """Prompts above this are counted in a thread: a tokenizer takes a millisecond for so many characters."""
 
@@ -47,7 +48,10 @@ class _Estimates(Face):
             learner.refresh()
         else:
             learner.load()
-        return self._answer(question, learner)
+        answer = self._answer(question, learner)
+        if len(learner.priced) < _MOST_PRICED:
+            learner.priced.add((question.model_name, question.provider))
+        return answer
 
 
 class AsyncEstimating(_Estimates, AsyncKeeping):
@@ -133,9 +137,10 @@ def _question(*arguments: Any) -> "Question":
 
 
 def _is_slow(question: "Question", learner: "Learner") -> bool:
+    """Whether the answer may hold up a loop: prices looked up for the first time, a vocabulary, or a long prompt."""
+    if (question.model_name, question.provider) not in learner.priced:
+        return True
     prompt = question.prompt
     if prompt is None:
         return False
-    if learner.tokenizer.is_slow(question.model_name):
-        return True
-    return len(prompt) > _LONG_CHARS if isinstance(prompt, str) else True
+    return not isinstance(prompt, str) or len(prompt) > _LONG_CHARS or learner.tokenizer.is_slow(question.model_name)
