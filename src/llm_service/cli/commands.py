@@ -11,6 +11,7 @@ from llm_service import __version__
 from llm_service.cli import (
     command_estimate,
     command_files,
+    command_prices,
     command_purge,
     command_replay,
     command_reports,
@@ -70,6 +71,8 @@ for command in (
     command_files.sql,
     command_setup.config_group,
     command_setup.completion,
+    command_prices.prices,
+    command_prices.reprice,
     command_purge.purge,
     maintenance.doctor,
     maintenance.backup,

@@ -4,7 +4,6 @@ A file is read as YAML *events*. Tags, anchors, aliases and merge keys are refus
 built from them; depth and number of values are bounded. Numbers are decimal and exact.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,27 +16,23 @@ from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
 from llm_service.config.files import expanded, read_text
+from llm_service.config.keys import KeyPath, path_text
 from llm_service.errors import ConfigError, shown
 
 __all__ = [
     "Document",
-    "KeyPath",
     "is_empty",
     "line_of",
-    "no_such",
     "parse_document",
-    "path_text",
     "plain_value",
     "read_document",
     "refuse_second",
     "root_event",
+    "skip",
     "yaml_events",
 ]
 
-KeyPath = tuple[str | int, ...]
-"""Keys of mappings and places in lists (from 0), from the top of the file down."""
-
-_MOST_VALUES: Final = 50_000
+_MOST_VALUES: Final = 20_000
 _MOST_DEPTH: Final = 16
 """The deepest value of a schema is six below the top."""
 _MOST_DIGITS: Final = 40
@@ -137,8 +132,6 @@ class _Reader:
                 self._wrong("has no value; give one or remove the line", path, line)
                 self.empty.add(path)
             return plain_value(event.value, _exact) if event.implicit[0] else event.value
-        if len(path) >= _MOST_DEPTH:
-            self._refuse(f"is nested deeper than {_MOST_DEPTH} levels; no key needs that", line)
         return self.mapping(path) if isinstance(event, yaml.MappingStartEvent) else self._sequence(path)
 
     def _key(self, event: yaml.Event) -> str:
@@ -161,14 +154,8 @@ class _Reader:
         raise ConfigError(problem, file=self._file, line=line)
 
 
-def path_text(path: KeyPath) -> str:
-    """A path of keys as messages show it: `models.gpt-4o.aliases[1]`, places in lists counted from 0."""
-    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
-    return text.removeprefix(".")
-
-
 def yaml_events(file: Path, text: str) -> Iterator[yaml.Event]:
-    """The YAML events of a text; tags, anchors and aliases are refused, since no setting needs them.
+    """The YAML events of a text; tags, anchors, aliases and deep nesting are refused, since no setting needs them.
 
     Raises:
         ConfigError: (a `ValueError`) at the first event that is no YAML, or has one of these.
@@ -178,6 +165,7 @@ def yaml_events(file: Path, text: str) -> Iterator[yaml.Event]:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError("has a control character; remove it", file=file, line=line) from None
+    depth = 0
     while True:
         try:
             event = cast("yaml.Event | None", loader.get_event())  # type: ignore[no-untyped-call]
@@ -189,6 +177,10 @@ def yaml_events(file: Path, text: str) -> Iterator[yaml.Event]:
         if event is None:  # after the end of the stream
             return
         _refuse_extras(event, file)
+        depth += int(isinstance(event, yaml.CollectionStartEvent)) - int(isinstance(event, yaml.CollectionEndEvent))
+        if depth > _MOST_DEPTH:  # each further level would take the scanner longer than the one before
+            problem = f"is nested deeper than {_MOST_DEPTH} levels; no key needs that"
+            raise ConfigError(problem, file=file, line=line_of(event))
         yield event
 
 
@@ -209,6 +201,14 @@ def refuse_second(file: Path, events: Iterator[yaml.Event]) -> None:
             raise ConfigError("has a second YAML document; keep one", file=file, line=line_of(event))
 
 
+def skip(start: yaml.Event, events: Iterator[yaml.Event]) -> None:
+    """Read to the end of a list or a mapping that started; a single value has ended already."""
+    depth = int(isinstance(start, yaml.CollectionStartEvent))
+    while depth > 0:
+        event = next(events)
+        depth += int(isinstance(event, yaml.CollectionStartEvent)) - int(isinstance(event, yaml.CollectionEndEvent))
+
+
 def _refuse_extras(event: yaml.Event, file: Path) -> None:
     extra = getattr(event, "tag", None) or getattr(event, "anchor", None)
     if extra is not None:
@@ -218,13 +218,6 @@ def _refuse_extras(event: yaml.Event, file: Path) -> None:
 def line_of(event: yaml.Event) -> int:
     """The line on which an event starts, counted from 1."""
     return event.start_mark.line + 1  # type: ignore[union-attr]  # optional only for events made by hand
-
-
-def no_such(name: str, known: Sequence[str], what: str = "setting") -> str:
-    """What is wrong with a name that does not exist, with the nearest or all that do."""
-    close = difflib.get_close_matches(name, known, n=1)
-    remedy = f"did you mean {close[0]}?" if close else f"the known ones are: {', '.join(known)}"
-    return f"there is no such {what}; {remedy}"
 
 
 def plain_value(text: str, number: Callable[[str], object] = float) -> object:

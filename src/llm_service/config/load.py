@@ -14,21 +14,23 @@ import yaml
 from llm_service.config.documents import (
     is_empty,
     line_of,
-    no_such,
     plain_value,
     refuse_second,
     root_event,
+    skip,
     yaml_events,
 )
 from llm_service.config.files import FILE_VARIABLES, PREFIX, find, read_text
+from llm_service.config.keys import no_such
 from llm_service.config.settings import Settings, SettingsError, resolve_db_path
 from llm_service.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     from llm_service.config.schemas import TelemetryConfig
 
-__all__ = ["ConfigValue", "describe_config", "load_config"]
+__all__ = ["ConfigValue", "check_config", "describe_config", "load_config"]
 
+MOST_PROBLEMS: Final = 100
 TEXT_SETTINGS: Final = frozenset({"db_path", "privacy_level", "overflow"})
 
 
@@ -82,7 +84,7 @@ def load_config(path: str | Path | None = None, *, environ: Mapping[str, str] | 
     Raises:
         ConfigError: (a `ValueError`) naming file, line and key, for whatever cannot be used.
     """
-    return _build(_collect(path, environ))
+    return _usable(_collect(path, environ))
 
 
 def describe_config(path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> list[ConfigValue]:
@@ -94,47 +96,86 @@ def describe_config(path: str | Path | None = None, *, environ: Mapping[str, str
     Raises:
         ConfigError: as `load_config` does.
     """
-    found = _collect(path, environ)
-    config = _build(found)
+    collected = _collect(path, environ)
+    config, found = _usable(collected), collected.found
     return [
         ConfigValue(name, getattr(config, name), found[name].source if name in found else "default")
         for name in Settings.names()
     ]
 
 
-def _collect(path: str | Path | None, environ: Mapping[str, str] | None) -> dict[str, _Found]:
+def check_config(
+    path: str | Path | None = None, *, environ: Mapping[str, str] | None = None
+) -> "tuple[TelemetryConfig | None, list[ConfigError]]":
+    """What `load_config` with these arguments would return, None where it would raise, and all that is wrong.
+
+    Returns:
+        The configuration, and every error in the order of reading; `load_config` raises the first.
+    """
+    collected = _collect(path, environ)
+    config, problems = _build(collected.found)
+    problems = [*collected.problems, *problems]
+    return None if problems else config, problems
+
+
+class _Collected(NamedTuple):
+    """What was found, and what of it cannot be used."""
+
+    found: dict[str, _Found]
+    problems: list[ConfigError]
+
+
+def _collect(path: str | Path | None, environ: Mapping[str, str] | None) -> _Collected:
     environ = os.environ if environ is None else environ
-    return _from_file(path, environ) | _from_environment(environ)
+    problems: list[ConfigError] = []
+    return _Collected(_from_file(path, environ, problems) | _from_environment(environ, problems), problems)
 
 
-def _build(found: Mapping[str, _Found]) -> "TelemetryConfig":
+def _usable(collected: _Collected) -> "TelemetryConfig":
+    if collected.problems:
+        raise collected.problems[0]
+    config, problems = _build(collected.found)
+    if config is None:
+        raise problems[0]
+    return config
+
+
+def _build(found: Mapping[str, _Found]) -> "tuple[TelemetryConfig | None, list[ConfigError]]":
     from pydantic import ValidationError  # noqa: PLC0415 - slow to import, and needed by nobody who loads nothing
 
     from llm_service.config.schemas import TelemetryConfig  # noqa: PLC0415 - imports pydantic
 
     values = {name: item.value for name, item in found.items()}
+    wrong: dict[str, str] = {}
+    config: TelemetryConfig | None = None
     try:
         db_path = found.get("db_path")
         if db_path is not None and db_path.file is not None:
             values["db_path"] = str(resolve_db_path(db_path.value, db_path.file.parent))
-        return TelemetryConfig.model_validate(values)
     except SettingsError as error:
-        name, remedy = error.field, error.remedy
+        wrong[error.field] = error.remedy
+    try:
+        config = TelemetryConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name, remedy = str(first["loc"][0]), first["msg"]
-    bad = found.get(name) or _Found(TelemetryConfig.model_fields[name].default, name)
-    raise ConfigError(f"{shown(bad.value)} is not usable; {remedy}", file=bad.file, line=bad.line, key=bad.key)
+        for item in error.errors(include_url=False):
+            wrong.setdefault(str(item["loc"][0]), item["msg"])
+    problems: list[ConfigError] = []
+    for name, remedy in wrong.items():
+        bad = found.get(name) or _Found(TelemetryConfig.model_fields[name].default, name)
+        problem = f"{shown(bad.value)} is not usable; {remedy}"
+        problems.append(ConfigError(problem, file=bad.file, line=bad.line, key=bad.key))
+    return None if problems else config, problems
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, _Found]:
+def _from_environment(environ: Mapping[str, str], problems: list[ConfigError]) -> dict[str, _Found]:
     variables = {PREFIX + name.upper(): name for name in Settings.names()}
     found: dict[str, _Found] = {}
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or variable in FILE_VARIABLES.values():
             continue
         if variable not in variables:
-            raise ConfigError(no_such(variable, [*variables, *FILE_VARIABLES.values()]), key=variable)
+            problems.append(ConfigError(no_such(variable, [*variables, *FILE_VARIABLES.values()]), key=variable))
+            continue
         name, text = variables[variable], environ[variable]
         if text.strip():
             value = text if name in TEXT_SETTINGS else _plain_value(name, text.strip())
@@ -142,42 +183,64 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Found]:
     return found
 
 
-def _from_file(path: str | Path | None, environ: Mapping[str, str]) -> dict[str, _Found]:
+def _from_file(path: str | Path | None, environ: Mapping[str, str], problems: list[ConfigError]) -> dict[str, _Found]:
+    """The settings of a file; what it has that is no setting is added to the problems."""
+    found: dict[str, _Found] = {}
     file = find("telemetry", path, environ)
     if file is None:
-        return {}
-    text = read_text(file)
-    if text is None:
-        key = FILE_VARIABLES["telemetry"] if path is None else None
-        raise ConfigError("there is no such file; correct the path or create the file", file=file, key=key)
-    return _parse(file, text)
-
-
-def _parse(file: Path, text: str) -> dict[str, _Found]:
-    """Read a flat mapping of settings; an empty file is an empty mapping."""
-    events = yaml_events(file, text)
-    found: dict[str, _Found] = {}
-    root = root_event(events)
-    if isinstance(root, yaml.MappingStartEvent):
-        while not isinstance(key := next(events), yaml.MappingEndEvent):
-            line = line_of(key)
-            name = _name(key, found, file, line)
-            found[name] = _Found(_value(name, next(events), file, line), name, file, line)
-    elif not is_empty(root):
-        raise ConfigError("is not a mapping; write one `setting: value` a line", file=file, line=line_of(root))
-    refuse_second(file, events)
+        return found
+    try:
+        text = read_text(file)
+        if text is not None:
+            _parse(file, text, found, problems)
+    except ConfigError as error:  # nothing behind it can be read
+        problems.append(error)
+    else:
+        if text is None:
+            key = FILE_VARIABLES["telemetry"] if path is None else None
+            problem = "there is no such file; correct the path or create the file"
+            problems.append(ConfigError(problem, file=file, key=key))
     return found
 
 
-def _name(key: yaml.Event, found: Mapping[str, _Found], file: Path, line: int) -> str:
-    if not isinstance(key, yaml.ScalarEvent):
-        raise ConfigError("a list or a mapping cannot name a setting; write `setting: value`", file=file, line=line)
-    name = key.value
+def _parse(file: Path, text: str, found: dict[str, _Found], problems: list[ConfigError]) -> None:
+    """Read a flat mapping of settings; an empty file is an empty mapping."""
+    events = yaml_events(file, text)
+    root = root_event(events)
+    if isinstance(root, yaml.MappingStartEvent):
+        while not isinstance(key := next(events), yaml.MappingEndEvent):
+            name, line = _name(key, file), line_of(key)
+            wrong = _wrong_name(name, found)
+            if wrong is not None:
+                problems.append(ConfigError(wrong, file=file, line=line, key=name))
+            if len(problems) > MOST_PROBLEMS:
+                raise ConfigError("has too many errors to go on; this is no settings file", file=file, line=line)
+            value = next(events)
+            try:
+                item = _Found(_value(name, value, file, line), name, file, line)
+            except ConfigError as error:
+                if wrong is None:
+                    problems.append(error)
+                skip(value, events)
+            else:
+                if wrong is None:
+                    found[name] = item
+    elif not is_empty(root):
+        raise ConfigError("is not a mapping; write one `setting: value` a line", file=file, line=line_of(root))
+    refuse_second(file, events)
+
+
+def _name(key: yaml.Event, file: Path) -> str:
+    if isinstance(key, yaml.ScalarEvent):
+        return key.value
+    problem = "a list or a mapping cannot name a setting; write `setting: value`"
+    raise ConfigError(problem, file=file, line=line_of(key))
+
+
+def _wrong_name(name: str, found: Mapping[str, _Found]) -> str | None:
     if name not in Settings.names():
-        raise ConfigError(no_such(name, Settings.names()), file=file, line=line, key=name)
-    if name in found:
-        raise ConfigError(f"is set in line {found[name].line} already; keep one", file=file, line=line, key=name)
-    return name
+        return no_such(name, Settings.names())
+    return f"is set in line {found[name].line} already; keep one" if name in found else None
 
 
 def _value(name: str, event: yaml.Event, file: Path, line: int) -> object:
