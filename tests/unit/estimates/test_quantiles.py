@@ -120,7 +120,7 @@ def test_p90_covers_the_second_half_of_a_real_trace(trace: list[int]) -> None:
 
 
 def test_what_the_first_half_of_a_real_trace_teaches_holds_for_the_second(trace: list[int]) -> None:
-    """The same bar, split by time and not learning on."""
+    """The same bar, split by time and not learning on: the state of one moment, which wavers more than its use does."""
     quantiles = AdaptiveQuantiles()
     half = len(trace) // 2
     for value in trace[:half]:
