@@ -243,7 +243,7 @@ async def _latency(report: Report, folder: Path, options: Options) -> None:
             return 0.0
 
         async def loaded() -> float:
-            """The same while the writer has a backlog that never ends."""
+            """The same while the writer is busy."""
             busy = asyncio.create_task(_flood(telemetry))
             for _ in range(calls // 3):
                 started = time.perf_counter()
@@ -269,12 +269,8 @@ async def _latency(report: Report, folder: Path, options: Options) -> None:
             Row(f"{name} in four budgets, p99", percentile(times[name], 0.99) * 1000, "ms",
                 percentile(times["hop"], 0.99) * 1000, "bare thread hop")
         )  # fmt: skip
-    report.rows.append(
-        Row("reserve while the writer has a backlog, p50", percentile(times["loaded"], 0.5) * 1000, "ms")
-    )
-    report.rows.append(
-        Row("reserve while the writer has a backlog, p99", percentile(times["loaded"], 0.99) * 1000, "ms")
-    )
+    report.rows.append(Row("reserve beside 10,000 records/s, p50", percentile(times["loaded"], 0.5) * 1000, "ms"))
+    report.rows.append(Row("reserve beside 10,000 records/s, p99", percentile(times["loaded"], 0.99) * 1000, "ms"))
 
 
 async def _timed(times: dict[str, list[float]], name: str, calls: int, call: Any) -> float:
@@ -288,10 +284,11 @@ async def _timed(times: dict[str, list[float]], name: str, calls: int, call: Any
 
 
 async def _flood(telemetry: AsyncTelemetryLogger) -> None:
-    records = [InvocationRecord(agent_name=f"agent-{number % 50}", total_tokens=number) for number in range(200)]
-    while True:
-        for record in records:
-            telemetry.log_invocation_nowait(record.replace(invocation_id=None))
+    """Ten thousand records a second, made before, so that the loop has turns to spare."""
+    ready = [InvocationRecord(agent_name=f"agent-{number % 50}", total_tokens=number) for number in range(40_000)]
+    for start in range(0, len(ready), 50):
+        for record in ready[start : start + 50]:
+            telemetry.log_invocation_nowait(record)
         await asyncio.sleep(0.005)
 
 

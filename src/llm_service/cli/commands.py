@@ -8,7 +8,15 @@ import sys
 import click
 
 from llm_service import __version__
-from llm_service.cli import command_files, command_purge, command_replay, command_reports, command_setup, maintenance
+from llm_service.cli import (
+    command_estimate,
+    command_files,
+    command_purge,
+    command_replay,
+    command_reports,
+    command_setup,
+    maintenance,
+)
 from llm_service.cli.group import Commands
 from llm_service.cli.output import is_colored
 
@@ -56,6 +64,7 @@ for command in (
     command_reports.costs,
     command_reports.invocations,
     command_reports.show,
+    command_estimate.estimate,
     command_files.export,
     command_files.info,
     command_files.sql,

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
     from llm_service.config.models import ModelConfig, ModelsConfig
 
-__all__ = ["PriceBook"]
+__all__ = ["PriceBook", "Span"]
 
 _MOST: Final = 4096
 """Names that are remembered; more of them in one program are hardly models."""
 
 _Key = tuple[str | None, str | None]
+Span = tuple[int, int, Rates | None]
 
 
 class PriceBook:
@@ -42,7 +43,7 @@ class PriceBook:
         self._bundled: BundledPrices | None = None
         self._loading = Lock()
         self._timelines: dict[_Key, list[Timeline]] = {}
-        self._spans: dict[_Key, tuple[int, int, Rates | None]] = {}
+        self._spans: dict[_Key, Span] = {}
 
     def rates(self, model_name: str | None, provider: str | None = None, at_us: int | None = None) -> Rates | None:
         """The rates of a model.
@@ -55,20 +56,20 @@ class PriceBook:
         Returns:
             None where no price is known. Never the price of another model, and never 0 for want of one.
         """
-        moment = time_ns() // 1000 if at_us is None else at_us
-        key = (model_name, provider)
-        span = self._spans.get(key)
-        if span is not None and span[0] <= moment < span[1]:
-            return span[2]
-        return self._look_up(model_name, provider, moment)
+        return self.span(model_name, provider, time_ns() // 1000 if at_us is None else at_us)[2]
+
+    def span(self, model_name: str | None, provider: str | None, at_us: int) -> Span:
+        """The rates at a time, and between when and when they are the same: `(from_us, until_us, rates)`."""
+        span = self._spans.get((model_name, provider))
+        if span is not None and span[0] <= at_us < span[1]:
+            return span
+        return (*ALWAYS, None) if model_name is None else self._look_up(model_name, provider, at_us)
 
     def models(self) -> "Mapping[str, ModelConfig]":
         """The models of the file, by name, priced or not."""
         return self._models
 
-    def _look_up(self, model_name: str | None, provider: str | None, at_us: int) -> Rates | None:
-        if model_name is None:
-            return None
+    def _look_up(self, model_name: str, provider: str | None, at_us: int) -> Span:
         key = (model_name, provider)
         timelines = self._timelines.get(key)
         if timelines is None:
@@ -78,8 +79,9 @@ class PriceBook:
             self._timelines[key] = timelines
         rates = next((found for timeline in timelines if (found := timeline.at(at_us)) is not None), None)
         spans = [ALWAYS, *(timeline.span(at_us) for timeline in timelines)]
-        self._spans[key] = (max(start for start, _ in spans), min(end for _, end in spans), rates)
-        return rates
+        span = max(start for start, _ in spans), min(end for _, end in spans), rates
+        self._spans[key] = span
+        return span
 
     def _find(self, model_name: str, provider: str | None) -> list[Timeline]:
         """Where to look, first to last: a file whose prices begin with a date leaves the time before to others."""

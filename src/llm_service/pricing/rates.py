@@ -9,16 +9,14 @@ nano-dollar.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
-from math import lcm
 from typing import Final, NamedTuple
 
 __all__ = ["Prices", "Rates"]
 
-_PICO: Final = 1000
-"""Pico-dollars in a nano-dollar."""
-_NANOS_PER_MICRO: Final = 1000
-"""USD a million tokens is micro-USD a token."""
+_PICO: Final = 3
+"""A pico-dollar is 10 ** -3 nano-dollars."""
+_MICRO: Final = 3
+"""USD a million tokens is micro-USD a token: 10 ** 3 nano-dollars."""
 _UNKNOWN: Final = -1
 
 
@@ -79,11 +77,16 @@ class Rates:
         """
         tiers = tuple(sorted(prices, key=lambda tier: tier.above_prompt_tokens))
         _check(model, tiers)
-        exact = [[_nanos_a_token(price) for price in tier[1:]] for tier in tiers]
-        parts = lcm(_PICO, *(rate.denominator for tier in exact for rate in tier if rate is not None))
-        bands = [_band(tier.above_prompt_tokens, rates, parts) for tier, rates in zip(tiers, exact, strict=True)]
+        places = max(_PICO, *(_places(price) - _MICRO for tier in tiers for price in tier[1:]))
+        bands = [_band(tier, places + _MICRO) for tier in tiers]
         bands[0] = bands[0]._replace(above=_UNKNOWN)  # below every count
+        parts = 10**places
         return cls(source, model, provider, tiers, tuple(reversed(bands)), parts, parts // 2)
+
+    @property
+    def gives_output(self) -> bool:
+        """Whether there is a price of output; embeddings have none, and give none."""
+        return self.prices[0].output is not None
 
     def cost_nanos(
         self,
@@ -145,15 +148,35 @@ def _check(model: str, tiers: tuple[Prices, ...]) -> None:
                 raise ValueError(f"{name}: {price} of {model!r} is no price; give USD, 0 or more")
 
 
-def _nanos_a_token(usd_per_million: Decimal | None) -> Fraction | None:
-    return None if usd_per_million is None else Fraction(usd_per_million) * _NANOS_PER_MICRO
+def _places(price: Decimal | None) -> int:
+    """Decimals of a price."""
+    if price is None:
+        return 0
+    exponent = price.normalize().as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else 0
 
 
-def _band(above: int, rates: list[Fraction | None], parts: int) -> _Band:
-    one_input, output, *others = (None if rate is None else int(rate * parts) for rate in rates)
-    assert one_input is not None  # noqa: S101 - `Prices.input` is no optional field
-    said = _UNKNOWN if output is None else output
-    read, written, reasoning = (
-        0 if rate is None else rate - base for rate, base in zip(others, (one_input, one_input, said), strict=True)
+def _scaled(price: Decimal, places: int) -> int:
+    """The price times 10 ** places, exact whatever the precision of the decimal context."""
+    _, digits, exponent = price.as_tuple()
+    assert isinstance(exponent, int)  # noqa: S101 - it is finite
+    whole = int("".join(map(str, digits)))
+    shift = exponent + places
+    return whole * int(10**shift) if shift >= 0 else whole // int(10**-shift)  # zeros at its end
+
+
+def _band(tier: Prices, places: int) -> _Band:
+    one_input = _scaled(tier.input, places)
+    output = _UNKNOWN if tier.output is None else _scaled(tier.output, places)
+
+    def more(price: Decimal | None, than: int) -> int:
+        return 0 if price is None else _scaled(price, places) - than
+
+    return _Band(
+        tier.above_prompt_tokens,
+        one_input,
+        output,
+        more(tier.cached_input, one_input),
+        more(tier.cache_write, one_input),
+        more(tier.reasoning, output),
     )
-    return _Band(above, one_input, said, read, written, reasoning)

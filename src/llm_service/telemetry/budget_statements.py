@@ -20,8 +20,6 @@ __all__ = [
     "HOLD_COLUMNS",
     "KEEP_HOLD",
     "NAMED",
-    "READ_SLICES",
-    "READ_WINDOW",
     "TELL_ONCE",
     "UPDATE_HOLD",
     "Change",
@@ -31,6 +29,7 @@ __all__ = [
     "find_holds",
     "names_json",
     "places_json",
+    "read_windows",
     "to_places",
     "to_totals",
 ]
@@ -55,13 +54,10 @@ AMOUNTS: Final = (
 )
 _SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in AMOUNTS)
 
-READ_WINDOW: Final = (
-    f"SELECT {', '.join(AMOUNTS)} FROM budget_windows"  # noqa: S608 - names of this module's own
-    " WHERE counter_id = ? AND subject = ? AND window_start = ?"
-)
-READ_SLICES: Final = (
-    f"SELECT {_SUMS} FROM budget_windows"  # noqa: S608 - as above
+_READ_WINDOW: Final = (
+    f"SELECT counter_id, subject, {_SUMS} FROM budget_windows"  # noqa: S608 - names of this module's own
     " WHERE counter_id = ? AND subject = ? AND window_start >= ? AND window_start <= ?"
+    " GROUP BY counter_id, subject"
 )
 
 NAMED: Final = ("agent", "tool", "model", "user", "session", "run")
@@ -122,8 +118,17 @@ class HoldRow(NamedTuple):
         return Amounts(self.nanos, self.tokens, self.calls)
 
 
+@lru_cache(maxsize=64)
+def read_windows(count: int) -> str:
+    """The statement that reads `count` windows at once: one step without the GIL. It takes four parameters for each.
+
+    Its rows are counter, subject and what `to_totals` takes; a window in which nothing has happened has none.
+    """
+    return " UNION ALL ".join([_READ_WINDOW] * count)
+
+
 def to_totals(row: Sequence[int]) -> Totals:
-    """A row of `READ_WINDOW` or `READ_SLICES`."""
+    """The sums of a window, in the order of `AMOUNTS`."""
     spent, spent_tokens, calls, reserved, reserved_tokens, under_way, unknown, unknown_tokens, lost, unpriced = row
     return Totals(
         Amounts(spent, spent_tokens, calls),

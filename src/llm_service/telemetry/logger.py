@@ -13,9 +13,9 @@ from llm_service.config.settings import SettingsOptions
 from llm_service.errors import StoreError, UnsupportedLoopError
 from llm_service.telemetry.budgeted import AsyncBudgetedInvocation, BudgetedInvocation, reserve_for
 from llm_service.telemetry.budgeting import AsyncBudgets, Budgets
+from llm_service.telemetry.estimating import AsyncEstimating, Estimating
 from llm_service.telemetry.face import seconds_or_none
 from llm_service.telemetry.instrument import Invocation
-from llm_service.telemetry.keeping import AsyncKeeping, Keeping
 from llm_service.telemetry.money import Money
 from llm_service.telemetry.pipeline.announcer import PATIENCE
 from llm_service.telemetry.pipeline.closing import uninterrupted
@@ -28,7 +28,7 @@ from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.records import Amount, InvocationRecord
 
 if TYPE_CHECKING:
-    from llm_service.config.policies import PoliciesConfig
+    from llm_service.telemetry.money import ModelsGiven, PoliciesGiven
 
 __all__ = ["AsyncTelemetryLogger", "InvocationRecord", "TelemetryLogger"]
 
@@ -38,7 +38,7 @@ _A_DAY = 86_400.0
 """Longer than any close takes: what stands for no limit at all."""
 
 
-class AsyncTelemetryLogger(AsyncKeeping):
+class AsyncTelemetryLogger(AsyncEstimating):
     """The flight recorder for asyncio programs: records go to a queue, a writer task commits them in batches.
 
     It starts by itself with the first record in a running loop, or by `async with` or `await start()`, which also make
@@ -47,6 +47,8 @@ class AsyncTelemetryLogger(AsyncKeeping):
 
     Args:
         db_path: the SQLite file, created where missing; default `~/.llm-service/telemetry.db`.
+        models: what models cost, for records without a `cost_usd`: the path of a models.yaml, or a `ModelsConfig`. What
+            it does not say comes from genai-prices, where the extra `prices` is installed.
         on_drop: called with a `DropReason` and a number when records are lost, at most once a second for each reason.
         on_event: called with an `Event` for a loss and for whatever else goes wrong or comes right again, at most once
             a second for each kind. Both are called in a thread that does nothing else, so they may block, log and
@@ -64,21 +66,23 @@ class AsyncTelemetryLogger(AsyncKeeping):
 
     Raises:
         SettingsError: (a `ValueError`) naming the option, the value and the remedy.
+        ConfigError: (a `ValueError`) the models.yaml cannot be used; it names file, line, key and remedy.
     """
 
     def __init__(
         self,
         db_path: str | Path | None = None,
         *,
+        models: "ModelsGiven" = None,
         on_drop: OnDrop | None = None,
         on_event: OnEvent | None = None,
         redact: Redact | None = None,
-        policies: "PoliciesConfig | str | Path | None" = None,
+        policies: "PoliciesGiven" = None,
         policy: str | None = None,
         on_budget: OnBudget | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        money = Money(policies=policies, policy=policy, on_budget=on_budget)
+        money = Money(models=models, policies=policies, policy=policy, on_budget=on_budget)
         super().__init__(db_path, on_drop, on_event, options, LoopWriter.start, redact, money)
         self._calls = 0
 
@@ -243,14 +247,14 @@ class AsyncTelemetryLogger(AsyncKeeping):
         return engine.queue.withdraw(barrier)
 
 
-class TelemetryLogger(Keeping):
+class TelemetryLogger(Estimating):
     """The flight recorder for scripts and other sync code: `log_invocation` has committed when it returns.
 
     Safe from several threads, which commit in groups. A context manager; a forgotten `close` loses nothing.
 
     Args:
         db_path: the SQLite file, created with its tables here; default `~/.llm-service/telemetry.db`.
-        on_drop, on_event, redact, policies, policy, on_budget: see `AsyncTelemetryLogger`.
+        models, on_drop, on_event, redact, policies, policy, on_budget: see `AsyncTelemetryLogger`.
         **options: see `AsyncTelemetryLogger`.
 
     Raises:
@@ -262,15 +266,16 @@ class TelemetryLogger(Keeping):
         self,
         db_path: str | Path | None = None,
         *,
+        models: "ModelsGiven" = None,
         on_drop: OnDrop | None = None,
         on_event: OnEvent | None = None,
         redact: Redact | None = None,
-        policies: "PoliciesConfig | str | Path | None" = None,
+        policies: "PoliciesGiven" = None,
         policy: str | None = None,
         on_budget: OnBudget | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        money = Money(policies=policies, policy=policy, on_budget=on_budget)
+        money = Money(models=models, policies=policies, policy=policy, on_budget=on_budget)
         super().__init__(db_path, on_drop, on_event, options, ThreadWriter.start, redact, money)
         if not self._engine.stores_nothing:
             try:

@@ -125,6 +125,17 @@ CREATE TABLE retention (
     clock_stood_until    TEXT   -- the latest moment it showed since
 );
 
+-- How many tokens prompts were, for estimates: sums over the calls of an agent and model whose prompt was at hand.
+CREATE TABLE prompt_sizes (
+    id         INTEGER PRIMARY KEY,
+    agent_name TEXT,
+    model_name TEXT    NOT NULL,
+    prompts    INTEGER NOT NULL,
+    bytes      INTEGER NOT NULL,  -- of the texts as they were given, in UTF-8
+    tokens     INTEGER NOT NULL   -- prompt_tokens of these calls
+);
+CREATE UNIQUE INDEX idx_prompt_sizes_key ON prompt_sizes (coalesce(agent_name, ''), model_name);
+
 -- What budgets count in this file: every writer counts for all of them, whatever its own policies are. What may be spent
 -- stands in policies.yaml and is no part of a counter.
 CREATE TABLE budget_counters (

@@ -135,3 +135,15 @@ def test_prices_that_are_none_are_refused(tiers: tuple[Prices, ...], message: st
     """Each error names what it refuses."""
     with pytest.raises(ValueError, match=message):
         rates(*tiers)
+
+
+def test_an_output_price_says_whether_output_is_to_be_expected() -> None:
+    """Of embeddings a missing count of completion tokens is no gap."""
+    assert flat(input="3", output="0").gives_output
+    assert not flat(input="3").gives_output
+
+
+def test_trailing_zeros_and_exponents_change_nothing() -> None:
+    """However a file writes its numbers."""
+    for text in ("3", "3.000000000000000", "0.3E+1", "30E-1"):
+        assert flat(input=text, output="0").cost_nanos(1000, 0) == 3_000_000

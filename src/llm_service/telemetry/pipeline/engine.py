@@ -21,7 +21,9 @@ from llm_service.budgets.events import BudgetEvent, OnBudget
 from llm_service.budgets.policies import Policies
 from llm_service.config.settings import Settings
 from llm_service.errors import DatabaseUnusableError, StoreError
+from llm_service.pricing.book import PriceBook
 from llm_service.redaction import clean
+from llm_service.telemetry.costing import Costing
 from llm_service.telemetry.pipeline import forks
 from llm_service.telemetry.pipeline.announcer import Announcer
 from llm_service.telemetry.pipeline.committer import Committer, Step
@@ -67,6 +69,7 @@ class Engine:
         on_event: the user's callback for all that happens.
         make_writer: builds the store's side from a writer id and the settings.
         redact: the user's callable for what the patterns do not know; see `privacy`.
+        prices: prices the records that have no cost; None leaves them without.
         policies: the limits that the logger's calls have to fit into.
         on_budget: the user's callback for thresholds of these.
     """
@@ -79,10 +82,12 @@ class Engine:
         make_writer: Callable[[str, Settings], BatchWriter] | None = None,
         redact: Redact | None = None,
         on_event: OnEvent | None = None,
+        prices: PriceBook | None = None,
         policies: Policies | None = None,
         on_budget: OnBudget | None = None,
     ) -> None:
         self.settings = settings
+        self._prices = prices
         self._start_driver = start_driver
         self.redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content, redact=redact)
         self._make_writer = make_writer or self._sqlite_writer
@@ -335,11 +340,6 @@ class Engine:
         """Queue a record that the teller could not settle in time; it ends its hold when it is written."""
         self.queue.offer(record)
 
-    def _budget_writer(self) -> tuple[SqliteBatchWriter, HoldKeeper]:
-        book = BudgetBook(self.terms)
-        writer = SqliteBatchWriter(str(uuid4()), self.settings.privacy_level, redactor=self.redactor, book=book)
-        return writer, HoldKeeper(book)
-
     def _tell_budget(self, event: BudgetEvent) -> None:
         _LOG.warning("telemetry: %s", clean(event.message))
         on_budget = self._on_budget
@@ -492,5 +492,14 @@ class Engine:
         redactor = self.redactor
         if settings.journal:  # redacted on their way in: the patterns change nothing twice, a user's callable might
             redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content)
-        writer = SqliteBatchWriter(writer_id, settings.privacy_level, redactor=redactor, book=self._book)
-        return GuardedWriter(writer)
+        return GuardedWriter(self._new_writer(writer_id, settings, redactor, self._book))
+
+    def _budget_writer(self) -> tuple[SqliteBatchWriter, HoldKeeper]:
+        book = BudgetBook(self.terms)
+        return self._new_writer(str(uuid4()), self.settings, self.redactor, book), HoldKeeper(book)
+
+    def _new_writer(
+        self, writer_id: str, settings: Settings, redactor: Redactor, book: BudgetBook
+    ) -> SqliteBatchWriter:
+        costing = None if self._prices is None else Costing(self._prices)
+        return SqliteBatchWriter(writer_id, settings.privacy_level, redactor=redactor, costing=costing, book=book)

@@ -175,14 +175,21 @@ class BudgetBook:
             for counter, subject in self.matching(call)
         ]
 
-    def totals(self, counter: Counter, place: Place, now_us: int) -> Totals:
-        """What the window of a place holds at a moment; all its slices where it rolls."""
-        if counter.window.is_rolling:
-            first = _start_text(counter.window.counts_from(now_us, counter.key.timezone))
-            key = (place.counter_id, place.subject, first, place.window_start)
-            return sql.to_totals(self._connection.execute(sql.READ_SLICES, key).fetchone())
-        row = self._connection.execute(sql.READ_WINDOW, place).fetchone()
-        return _NOTHING if row is None else sql.to_totals(row)
+    def totals(self, places: Iterable[tuple[Counter, Place]], now_us: int) -> dict[Place, Totals]:
+        """What the windows of these places hold at a moment; all its slices where one rolls."""
+        parameters: list[Any] = []
+        wanted: dict[tuple[int, str], Place] = {}
+        for counter, place in places:
+            first = place.window_start
+            if counter.window.is_rolling:
+                first = _start_text(counter.window.counts_from(now_us, counter.key.timezone))
+            parameters += (place.counter_id, place.subject, first, place.window_start)
+            wanted[place.counter_id, place.subject] = place
+        found = dict.fromkeys(wanted.values(), _NOTHING)
+        if wanted:
+            for counter_id, subject, *sums in self._connection.execute(sql.read_windows(len(wanted)), parameters):
+                found[wanted[counter_id, subject]] = sql.to_totals(sums)
+        return found
 
     # Changing
 
@@ -255,7 +262,7 @@ class BudgetBook:
             if start < counter.window.counts_from(now, counter.key.timezone):
                 return  # an old record: it is out of the window
             told_as = microseconds_text(now - now % (counter.window.seconds * MICROSECONDS))  # once in its length
-        totals = self.totals(counter, place, now)
+        totals = self.totals([(counter, place)], now)[place]
         for limit in self._limits[place.counter_id]:
             used = totals.spent.of(limit.metric) + totals.unknown.of(limit.metric)
             for percent in crossed(limit.thresholds, used, limit.amount):

@@ -207,13 +207,14 @@ class HoldKeeper:
         self, ask: Ask, covering: Sequence[tuple[Counter, Place]]
     ) -> dict[CounterKey, tuple[str, Totals, int | None]]:
         wanted = {limit.counter for limit in _limits(ask)}
-        found: dict[CounterKey, tuple[str, Totals, int | None]] = {}
-        for counter, place in covering:
-            if counter.key in wanted:
-                ends = None if counter.window.is_rolling or counter.window.name == "total" else counter.span(
-                    ask.now_us).end  # fmt: skip
-                found[counter.key] = (place.subject, self.book.totals(counter, place, ask.now_us), ends)
-        return found
+        limited = [(counter, place) for counter, place in covering if counter.key in wanted]
+        totals = self.book.totals(limited, ask.now_us)
+        return {counter.key: (place.subject, totals[place], _end_of(counter, ask.now_us)) for counter, place in limited}
+
+
+def _end_of(counter: Counter, now_us: int) -> int | None:
+    """When the window ends; None for one that has no end, or ends at every moment."""
+    return None if counter.window.is_rolling or counter.window.name == "total" else counter.span(now_us).end
 
 
 def _limits(ask: Ask) -> list[Limit]:

@@ -6,6 +6,19 @@ __all__ = ["TO_2"]
 
 TO_2: Final = (
     """
+    CREATE TABLE prompt_sizes (
+        id         INTEGER PRIMARY KEY,
+        agent_name TEXT,
+        model_name TEXT    NOT NULL,
+        prompts    INTEGER NOT NULL,
+        bytes      INTEGER NOT NULL,
+        tokens     INTEGER NOT NULL
+    )
+    """,
+    """
+    CREATE UNIQUE INDEX idx_prompt_sizes_key ON prompt_sizes (coalesce(agent_name, ''), model_name)
+    """,
+    """
     CREATE TABLE budget_counters (
         id            INTEGER PRIMARY KEY,
         scope         TEXT NOT NULL,
@@ -66,4 +79,4 @@ TO_2: Final = (
     ) WITHOUT ROWID
     """,
 )
-"""Budgets: counters, windows, holds, alerts."""
+"""What prompts teach, and budgets: counters, windows, holds, alerts."""

@@ -13,7 +13,9 @@ from typing import Any, Final, NamedTuple
 
 from llm_service.config.settings import PrivacyLevel
 from llm_service.telemetry import statements
+from llm_service.telemetry.costing import Costing, with_cost
 from llm_service.telemetry.privacy import Redactor, pack
+from llm_service.telemetry.prompt_sizes import PromptSizes
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.rollups import DailyKey, Fold
 from llm_service.telemetry.stores import faults
@@ -39,6 +41,7 @@ class SqliteBatchWriter:
         ceiling: the logger's privacy level.
         clock_ns: nanoseconds since 1970, for receipts and dead letters.
         redactor: cleans every record before it is written; default one without a user's callable.
+        costing: prices the records that have no cost; None leaves them without.
         book: counts what is inserted for the budgets of the file; default one without policies.
     """
 
@@ -48,6 +51,7 @@ class SqliteBatchWriter:
         ceiling: PrivacyLevel,
         clock_ns: Callable[[], int] = time_ns,
         redactor: Redactor | None = None,
+        costing: Costing | None = None,
         book: BudgetBook | None = None,
     ) -> None:
         self._writer_id = writer_id
@@ -57,7 +61,7 @@ class SqliteBatchWriter:
         self._daily_ids = _DailyIds()
         self._redactor = Redactor(ceiling) if redactor is None else redactor
         self._tried: tuple[int, WriteResult] | None = None
-        self._contents = _Contents(self._redactor)
+        self._contents = _Contents(self._redactor, costing)
         self._book = BudgetBook() if book is None else book
         self._full: Any = None  # the connection that was set to synchronous=FULL
 
@@ -77,8 +81,9 @@ class SqliteBatchWriter:
     ) -> WriteResult:
         """See `BatchWriter.write`. BEGIN IMMEDIATE, so that two writers queue up instead of colliding half-way.
 
-        Content is redacted and compressed before that: it may take a second, in which no lock is held. `within` is
-        called in the same transaction, once the records are inserted; not again where they are found to be on disk.
+        Content is redacted and compressed before that, and prices are looked up: it may take a second, in which no lock
+        is held. `within` is called in the same transaction, once the records are inserted; not again where they are
+        found to be on disk.
         """
         contents = self._contents.of(batch, batch_no)
         if durable is not (self._full is connection):  # connections are opened with NORMAL
@@ -162,22 +167,24 @@ class SqliteBatchWriter:
 
 
 class _BatchContents(NamedTuple):
-    """The contents of a batch, by position, ready to be bound; and what was redacted in them."""
+    """The contents of a batch, by position, ready to be bound; what was redacted in them; and what the calls cost."""
 
     packed: Mapping[int, _Packed]
     failed: Mapping[int, Exception]
     redactions: Counter[str]
+    costs: Sequence[tuple[float | None, str] | None] | None
 
 
 class _Contents:
-    """Prepares the contents of a batch once, however often the batch is tried."""
+    """Prepares the contents and costs of a batch once, however often the batch is tried."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, costing: Costing | None) -> None:
         self._redactor = redactor
+        self._costing = costing
         self._made: tuple[int, _BatchContents] | None = None
 
     def of(self, batch: Sequence[InvocationRecord], batch_no: int) -> _BatchContents:
-        """The prompts and responses that are to be stored with this batch."""
+        """What is to be stored with this batch."""
         if self._made is not None and self._made[0] == batch_no:
             return self._made[1]
         packed: dict[int, _Packed] = {}
@@ -195,7 +202,8 @@ class _Contents:
                     )
             except Exception as error:  # noqa: BLE001 - a damaged record is set aside when its turn comes
                 failed[position] = error
-        made = _BatchContents(packed, failed, counts)
+        costs = None if self._costing is None else self._costing.costs(batch)
+        made = _BatchContents(packed, failed, counts, costs)
         self._made = (batch_no, made)
         return made
 
@@ -225,6 +233,7 @@ class _Transaction:
         self._ceiling: PrivacyLevel = ceiling
         self._now = now
         self._fold = Fold()
+        self._prompts = PromptSizes()
         self.redactions: Counter[str] = Counter()
         self.inserted: list[InvocationRecord] = []
         self.duplicates: set[int] = set()
@@ -235,6 +244,9 @@ class _Transaction:
         for start in range(0, len(batch), slice_rows):
             given = batch[start : start + slice_rows]
             records, positions = self._cleaned(given, range(start, start + len(given)))
+            costs = self._contents.costs
+            if costs is not None:
+                records = [with_cost(record, costs[at]) for record, at in zip(records, positions, strict=True)]
             while records:
                 fitting = self._binder.rows_per_statement(records, slice_rows)
                 self._insert(records[:fitting], positions[:fitting])
@@ -285,6 +297,7 @@ class _Transaction:
         else:
             self._keep_contents(records, positions)
             self._count(records, positions)
+            self._prompts.add(records)
 
     def _keep_contents(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
         packed = self._contents.packed
@@ -341,6 +354,8 @@ class _Transaction:
             for bucket, count in totals.buckets.items()
         ]
         for sql, parameters in statements.upsert_daily_latencies(counted):
+            self._execute(sql, parameters)
+        for sql, parameters in statements.upsert_prompt_sizes(self._prompts.rows()):
             self._execute(sql, parameters)
 
 
