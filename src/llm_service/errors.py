@@ -243,7 +243,7 @@ class BudgetExceeded(BudgetError):  # noqa: N818 - the name that users of such l
 
 
 class UnknownPriceError(BudgetError):
-    """Nobody knows what the call would cost, and its policy blocks such calls.
+    """Nobody knows what the call would cost at most, and its policy blocks such calls.
 
     Attributes:
         model_name: the model whose price is unknown.
@@ -251,8 +251,8 @@ class UnknownPriceError(BudgetError):
 
     def __init__(self, budget: str, model_name: str | None) -> None:
         super().__init__(
-            f"budget {budget}: the price of {shown(model_name)} is unknown; give usd=, add the model to models.yaml, "
-            "or set unknown_price_usd or unknown_price: allow in policies.yaml",
+            f"budget {budget}: what a call of {shown(model_name)} costs at most is unknown; give usd=, or prompt_tokens "
+            "and max_tokens where its price is known, or set unknown_price_usd or unknown_price in policies.yaml",
             budget,
         )
         self.model_name = model_name

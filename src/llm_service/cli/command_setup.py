@@ -128,7 +128,7 @@ def _place(error: "ConfigError") -> dict[str, object]:
 def _bundled_prices() -> "RateBook | None":
     """The prices that are bundled with the `prices` extra; None where they are not installed."""
     try:
-        pricing = importlib.import_module("llm_service.pricing")
+        pricing = importlib.import_module("llm_service.pricing.book")
     except ModuleNotFoundError:
         return None
     book: RateBook = pricing.PriceBook()

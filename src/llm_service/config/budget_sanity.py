@@ -5,7 +5,8 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Final
 
-from llm_service.config.documents import Document, KeyPath
+from llm_service.config.documents import Document
+from llm_service.config.keys import KeyPath
 from llm_service.config.models import ModelsConfig
 from llm_service.config.policies import PoliciesConfig, PolicyConfig, rolling_seconds
 from llm_service.config.sanity import RateBook, doubt, listed_prices, matches, names_of, nearest

@@ -4,7 +4,6 @@ A file is read as YAML *events*. Tags, anchors, aliases and merge keys are refus
 built from them; depth and number of values are bounded. Numbers are decimal and exact.
 """
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +16,14 @@ from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
 from llm_service.config.files import expanded, read_text
+from llm_service.config.keys import KeyPath, path_text
 from llm_service.errors import ConfigError, shown
 
 __all__ = [
     "Document",
-    "KeyPath",
     "is_empty",
     "line_of",
-    "no_such",
     "parse_document",
-    "path_text",
     "plain_value",
     "read_document",
     "refuse_second",
@@ -35,10 +32,7 @@ __all__ = [
     "yaml_events",
 ]
 
-KeyPath = tuple[str | int, ...]
-"""Keys of mappings and places in lists (from 0), from the top of the file down."""
-
-_MOST_VALUES: Final = 50_000
+_MOST_VALUES: Final = 20_000
 _MOST_DEPTH: Final = 16
 """The deepest value of a schema is six below the top."""
 _MOST_DIGITS: Final = 40
@@ -160,12 +154,6 @@ class _Reader:
         raise ConfigError(problem, file=self._file, line=line)
 
 
-def path_text(path: KeyPath) -> str:
-    """A path of keys as messages show it: `models.gpt-4o.aliases[1]`, places in lists counted from 0."""
-    text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
-    return text.removeprefix(".")
-
-
 def yaml_events(file: Path, text: str) -> Iterator[yaml.Event]:
     """The YAML events of a text; tags, anchors, aliases and deep nesting are refused, since no setting needs them.
 
@@ -230,13 +218,6 @@ def _refuse_extras(event: yaml.Event, file: Path) -> None:
 def line_of(event: yaml.Event) -> int:
     """The line on which an event starts, counted from 1."""
     return event.start_mark.line + 1  # type: ignore[union-attr]  # optional only for events made by hand
-
-
-def no_such(name: str, known: Sequence[str], what: str = "setting") -> str:
-    """What is wrong with a name that does not exist, with the nearest or all that do."""
-    close = difflib.get_close_matches(name, known, n=1)
-    remedy = f"did you mean {close[0]}?" if close else f"the known ones are: {', '.join(known)}"
-    return f"there is no such {what}; {remedy}"
 
 
 def plain_value(text: str, number: Callable[[str], object] = float) -> object:

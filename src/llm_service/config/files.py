@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from llm_service.errors import ConfigError
 
-__all__ = ["FILE_VARIABLES", "PREFIX", "Kind", "expanded", "find", "locate", "read_text", "user_file"]
+__all__ = ["FILE_VARIABLES", "PREFIX", "Kind", "expanded", "find", "locate", "read_text", "source_of", "user_file"]
 
 Kind = Literal["telemetry", "models", "policies"]
 
@@ -56,6 +56,11 @@ def locate(
     beside = find("telemetry", config, environ)
     places = [] if beside is None else [beside.with_name(name)]
     return next(filter(_stands, [*places, _PROJECT / name, *user_file(name, environ)]), None)
+
+
+def source_of(value: object, kind: Literal["models", "policies"]) -> str:
+    """What messages call the place that a schema came from: the path that was given, else `models.yaml` and so on."""
+    return str(value) if isinstance(value, str | Path) else f"{kind}.yaml"
 
 
 def find(kind: Kind, path: str | Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -14,7 +14,6 @@ import yaml
 from llm_service.config.documents import (
     is_empty,
     line_of,
-    no_such,
     plain_value,
     refuse_second,
     root_event,
@@ -22,6 +21,7 @@ from llm_service.config.documents import (
     yaml_events,
 )
 from llm_service.config.files import FILE_VARIABLES, PREFIX, find, read_text
+from llm_service.config.keys import no_such
 from llm_service.config.settings import Settings, SettingsError, resolve_db_path
 from llm_service.errors import ConfigError, shown
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConfigValue", "check_config", "describe_config", "load_config"]
 
+MOST_PROBLEMS: Final = 100
 TEXT_SETTINGS: Final = frozenset({"db_path", "privacy_level", "overflow"})
 
 
@@ -212,6 +213,8 @@ def _parse(file: Path, text: str, found: dict[str, _Found], problems: list[Confi
             wrong = _wrong_name(name, found)
             if wrong is not None:
                 problems.append(ConfigError(wrong, file=file, line=line, key=name))
+            if len(problems) > MOST_PROBLEMS:
+                raise ConfigError("has too many errors to go on; this is no settings file", file=file, line=line)
             value = next(events)
             try:
                 item = _Found(_value(name, value, file, line), name, file, line)

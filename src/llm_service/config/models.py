@@ -153,8 +153,7 @@ class ModelConfig(Strict):
             yield ("cost_per_1m_tokens",), "give it or cost_per_1k_tokens, not both", per_1m
         unit = "1k" if per_1k is not None else "1m" if per_1m is not None else None
         yield from _too_fine(per_1m, "1m", ("cost_per_1m_tokens",))
-        entries = given.get("prices")
-        for place, entry in enumerate(list_of(entries)):
+        for place, entry in _entries(given.get("prices")):
             per = item_of(entry, "per")
             if per is None and unit is None:
                 yield ("prices", place, "per"), "is missing; say 1k or 1m, the tokens that the prices are for", None
@@ -226,5 +225,11 @@ def _too_fine(prices: object, unit: str, place: tuple[str | int, ...]) -> Iterat
         value = item_of(prices, key)
         if isinstance(value, Decimal | float) and round(Decimal(str(value)), places) != Decimal(str(value)):
             yield (*place, key), f"give at most {places} decimals: a token costs whole pico-dollars", value
-    for number, tier in enumerate(list_of(item_of(prices, "tiers"))):
+    for number, tier in _entries(item_of(prices, "tiers")):
         yield from _too_fine(tier, unit, (*place, "tiers", number))
+
+
+def _entries(value: object) -> list[tuple[int, object]]:
+    """Places and items of a list that are mappings; what is no list, or no mapping, is refused elsewhere."""
+    items = cast("list[object]", value) if isinstance(value, list | tuple) else []
+    return [(place, item) for place, item in enumerate(items) if isinstance(item, Mapping | Strict)]

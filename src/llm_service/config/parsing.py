@@ -4,7 +4,8 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from llm_service.config.documents import Document, KeyPath, path_text
+from llm_service.config.documents import Document
+from llm_service.config.keys import KeyPath, path_text
 from llm_service.config.values import Strict
 from llm_service.errors import ConfigError, ConfigErrors, shown
 

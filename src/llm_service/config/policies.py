@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast, get_args
 from zoneinfo import ZoneInfo, available_timezones
@@ -9,7 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import BeforeValidator, WrapValidator, field_validator
 from pydantic import Field as Described
 
-from llm_service.config.documents import no_such
+from llm_service.config.keys import no_such
 from llm_service.config.values import (
     Name,
     Problem,
@@ -70,10 +71,15 @@ def _zone(value: object) -> object:
     try:
         ZoneInfo(value)
     except (LookupError, ValueError, OSError):
-        zones = sorted(available_timezones())
-        guess = no_such(value, zones, "time zone") if zones else ""
+        guess = no_such(value, _zones(), "time zone")
         raise problem(guess.partition("; ")[2] if "did you mean" in guess else remedy) from None
     return value
+
+
+@lru_cache(maxsize=1)
+def _zones() -> tuple[str, ...]:
+    """All names of the time zone database; none where there is no database."""
+    return tuple(sorted(available_timezones()))
 
 
 def _scope(value: object, handler: Callable[[object], dict[Field, tuple[str, ...]]]) -> dict[Field, tuple[str, ...]]:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Self, TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from llm_service.config.documents import no_such
+from llm_service.config.keys import no_such
 
 __all__ = [
     "Name",
@@ -61,7 +61,7 @@ class Strict(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _all_at_once(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+    def _all_at_once(cls, value: Any, handler: Callable[[Any], Self]) -> Self:
         problems: list[Problem] = []
         if isinstance(value, Mapping):
             given = cast("Mapping[str, object]", value)
@@ -181,6 +181,7 @@ def one_or_more(check: Callable[[object], object], what: str) -> BeforeValidator
             raise problem(f"write {what}, or a list of them")
         given, is_list = list_of(value), isinstance(value, list | tuple)
         found: list[object] = []
+        seen: set[object] = set()
         problems: list[Problem] = []
         for place, item in enumerate(given):
             try:
@@ -188,8 +189,9 @@ def one_or_more(check: Callable[[object], object], what: str) -> BeforeValidator
             except PydanticCustomError as error:
                 problems.append(((place,) if is_list else (), error.message(), item))
                 continue
-            if checked in found:
+            if checked in seen:
                 problems.append(((place,), "it stands there already; keep one", item))
+            seen.add(checked)
             found.append(checked)
         raised("list", problems)
         return tuple(found)

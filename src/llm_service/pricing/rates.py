@@ -18,6 +18,7 @@ _PICO: Final = 3
 _MICRO: Final = 3
 """USD a million tokens is micro-USD a token: 10 ** 3 nano-dollars."""
 _UNKNOWN: Final = -1
+_NO_BOUND: Final = 2**63
 
 
 class Prices(NamedTuple):
@@ -120,6 +121,16 @@ class Rates:
                     )
                 return None if output < 0 and completion_tokens else parts // self._parts
         return None  # a negative count
+
+    def lowest_tier(self) -> tuple[int, int, int, int, int]:
+        """`(up_to, input, output, half, parts)`, for who prices many calls: `cost_nanos` without its call.
+
+        A call of up to `up_to` prompt tokens, none of them cached or written, and no reasoning costs
+        `(prompt_tokens * input + completion_tokens * output + half) // parts` nano-USD. -1 where no call does.
+        """
+        lowest = self._bands[-1]
+        up_to = self._bands[-2].above if len(self._bands) > 1 else _NO_BOUND
+        return up_to if self.gives_output else _UNKNOWN, lowest.input, lowest.output, self._half, self._parts
 
     def most_nanos(self, prompt_tokens: int, completion_tokens: int) -> int:
         """The most that a call of up to so many tokens costs in nano-USD, whatever part is cached, written or reasoned.

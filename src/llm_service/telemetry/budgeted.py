@@ -7,7 +7,7 @@ logged, and its record stays queued.
 import logging
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from llm_service.redaction import clean
 from llm_service.telemetry.budgeting import AsyncBudgets, Budgets
@@ -111,12 +111,12 @@ def _failed(failure: Exception, *, strict: bool) -> None:
     _LOG.error("telemetry: a call could not be settled with its budgets: %s", clean(str(failure)))
 
 
-def reserve_for(budgets: AsyncBudgets | Budgets, budget: Amount | bool) -> Reserve:  # noqa: FBT001 - True is a value
-    """How a block reserves: True leaves the amount to the policies, a number is USD."""
-    usd = None if isinstance(budget, bool) else budget
+def reserve_for(budgets: AsyncBudgets | Budgets, budget: Amount | Literal[True], max_tokens: int | None) -> Reserve:
+    """How a block reserves: True leaves the amount to an estimate, a number is USD."""
 
     def reserve(call: Invocation, fields: dict[str, Any]) -> Any:
-        names = {name: fields.get(name) for name in NAMES}
-        return budgets.reserve_as(Wish.of(names, call.invocation_id, usd=usd))
+        known: dict[str, Any] = {name: fields.get(name) for name in (*NAMES, "prompt", "prompt_tokens")}
+        usd = None if budget is True else budget
+        return budgets.reserve_as(Wish(hold_id=call.invocation_id, usd=usd, max_tokens=max_tokens, **known))
 
     return reserve

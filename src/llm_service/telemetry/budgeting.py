@@ -5,7 +5,7 @@ faces ask for, and how each waits.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from time import monotonic, time_ns
@@ -15,6 +15,7 @@ from llm_service.budgets.limits import Amounts
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call
 from llm_service.errors import BudgetError, CommitTimeoutError, RecordDroppedError, StoreError
+from llm_service.estimates.tokens import Prompt
 from llm_service.telemetry import wishes
 from llm_service.telemetry.budget_reports import BudgetHold, BudgetStatus, read_check, read_holds, read_status
 from llm_service.telemetry.holds import AsyncReservation, Hold, wait
@@ -28,6 +29,7 @@ from llm_service.telemetry.wishes import Wish
 
 if TYPE_CHECKING:
     from llm_service.telemetry.asking import AsyncQuestions, Questions
+    from llm_service.telemetry.estimating import AsyncEstimating, Estimating
     from llm_service.telemetry.face import Face
 
 __all__ = ["AsyncBudgets", "Budgets"]
@@ -63,10 +65,10 @@ class _Shared:
         """
         if self._engine.closing:
             raise StoreError(f"{self._face.db_path}: nothing can be reserved, the logger is closed", self._face.db_path)
-        hold_id, call = self._call(wish)
+        call = self.call(wish)
         policies = self.policies.applying(call)
         return Ask(
-            hold_id=hold_id,
+            hold_id=self._engine.redactor.invocation_id(wish.hold_id),
             call=call,
             amounts=Amounts(wishes.nanos(wish, policies), wishes.tokens(wish.tokens), 1),
             policies=policies,
@@ -75,8 +77,8 @@ class _Shared:
             justification=wish.justification,
         )
 
-    def _call(self, wish: Wish) -> tuple[str, Call]:
-        """Id and names as the record of the call will have them: checked, and without secrets."""
+    def call(self, wish: Wish) -> Call:
+        """The names of a call as its record will have them: checked, and without secrets."""
         engine = self._engine
         names = tuple(wish.names.values())
         call = engine.clean_calls.get(names)
@@ -87,7 +89,11 @@ class _Shared:
             if len(engine.clean_calls) >= _MOST_CALLS:
                 engine.clean_calls.clear()
             engine.clean_calls[names] = call
-        return engine.redactor.invocation_id(wish.hold_id), call
+        return call
+
+    def wants_estimate(self, wish: Wish) -> bool:
+        """Whether a limit that applies to the call counts what was not said of it."""
+        return bool(self.policies) and wish.wants_estimate(self.policies.applying(self.call(wish)))
 
     def reserving(self, ask: Ask) -> Request | None:
         """The request that reserves; None where this logger stores nothing."""
@@ -167,12 +173,32 @@ class AsyncBudgets(_Shared):
         *,
         usd: Amount | None = None,
         tokens: int | None = None,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        provider: str | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        trace_id: str | None = None,
+        prompt: Prompt | None = None,
+        prompt_tokens: int | None = None,
+        max_tokens: int | None = None,
         justification: str | None = None,
         lease: float | None = None,
-        **names: str | None,
     ) -> AsyncReservation:
         """See `Budgets.reserve`: to be awaited, or entered with `async with`."""
-        return self.reserve_as(Wish.of(names, usd=usd, tokens=tokens, justification=justification, lease=lease))
+        return self.reserve_as(Wish(
+            agent_name=agent_name, tool_name=tool_name, model_name=model_name, provider=provider, user_id=user_id,
+            session_id=session_id, trace_id=trace_id,
+            usd=usd, tokens=tokens, prompt=prompt, prompt_tokens=prompt_tokens, max_tokens=max_tokens,
+            justification=justification, lease=lease,
+        ))  # fmt: skip
+
+    async def estimated(self, wish: Wish) -> Wish:
+        """The wish with an estimate of what it does not say."""
+        if not self.wants_estimate(wish):
+            return wish
+        return wish.with_estimate(await cast("AsyncEstimating", self._face).estimate(**_question(wish)))
 
     def reserve_as(self, wish: Wish) -> AsyncReservation:
         """Reserve what a wish says."""
@@ -183,9 +209,26 @@ class AsyncBudgets(_Shared):
         policies, now = self.policies, datetime.now(UTC)
         return await self._asked(lambda fetch: read_status(fetch, policies, now), fresh=fresh)
 
-    async def check(self, usd: Amount | None = None, *, tokens: int = 0, **names: str | None) -> list[BudgetStatus]:
+    async def check(
+        self,
+        usd: Amount | None = None,
+        *,
+        tokens: int | None = None,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        provider: str | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        trace_id: str | None = None,
+    ) -> list[BudgetStatus]:
         """See `Budgets.check`."""
-        return await self._asked(_check(self, usd, tokens, names), fresh=True)
+        wish = Wish(
+            agent_name=agent_name, tool_name=tool_name, model_name=model_name, provider=provider, user_id=user_id,
+            session_id=session_id, trace_id=trace_id,
+            usd=usd, tokens=tokens, justification="only looking",
+        )  # fmt: skip
+        return await self._asked(_check(self, await self.estimated(wish)), fresh=True)
 
     async def holds(self) -> list[BudgetHold]:
         """See `Budgets.holds`."""
@@ -212,9 +255,18 @@ class Budgets(_Shared):
         *,
         usd: Amount | None = None,
         tokens: int | None = None,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        provider: str | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        trace_id: str | None = None,
+        prompt: Prompt | None = None,
+        prompt_tokens: int | None = None,
+        max_tokens: int | None = None,
         justification: str | None = None,
         lease: float | None = None,
-        **names: str | None,
     ) -> Hold:
         """Reserve for one call in every budget that covers it, all or nothing, in one transaction of microseconds.
 
@@ -223,11 +275,14 @@ class Budgets(_Shared):
         spend, which still counts and can be reconciled. Limits are exact where no call costs more than its hold.
 
         Args:
-            usd: what the call may cost at most; None for what the policies say of calls whose price is unknown.
-            tokens: what it may use at most.
+            usd: what the call may cost at most. None reserves what `estimate` says: the upper bound where price, prompt
+                and `max_tokens` are known, else its p99; where no price is known, what the policies say of such calls.
+            tokens: what it may use at most; None estimates it where a limit counts tokens.
+            agent_name, tool_name, model_name, provider, user_id, session_id, trace_id: of the call; they decide which
+                budgets cover it.
+            prompt, prompt_tokens, max_tokens: for the estimate.
             justification: why, where a policy's `require_justification_over_usd` asks for it; kept with the hold.
             lease: seconds after which a hold that nobody ended counts as unknown; default the policies' `lease`.
-            **names: `agent_name`, `tool_name`, `model_name`, `provider`, `user_id`, `session_id`, `trace_id`.
 
         Raises:
             BudgetExceeded: a hard limit has no room for it; the error names it, with all amounts.
@@ -236,10 +291,22 @@ class Budgets(_Shared):
             CommitTimeoutError: the file was locked or full for `commit_timeout`; nothing was reserved.
             StoreError: the file cannot be used, or the logger is closed.
         """
-        return self.reserve_as(Wish.of(names, usd=usd, tokens=tokens, justification=justification, lease=lease))
+        return self.reserve_as(Wish(
+            agent_name=agent_name, tool_name=tool_name, model_name=model_name, provider=provider, user_id=user_id,
+            session_id=session_id, trace_id=trace_id,
+            usd=usd, tokens=tokens, prompt=prompt, prompt_tokens=prompt_tokens, max_tokens=max_tokens,
+            justification=justification, lease=lease,
+        ))  # fmt: skip
+
+    def estimated(self, wish: Wish) -> Wish:
+        """The wish with an estimate of what it does not say."""
+        if not self.wants_estimate(wish):
+            return wish
+        return wish.with_estimate(cast("Estimating", self._face).estimate(**_question(wish)))
 
     def reserve_as(self, wish: Wish) -> Hold:
         """Reserve what a wish says."""
+        wish = self.estimated(wish)
         ask = self.ask(wish)
         hold = Hold(self, wish, ask)
         request = self.reserving(ask)
@@ -262,19 +329,36 @@ class Budgets(_Shared):
         policies, now = self.policies, datetime.now(UTC)
         return self._asked(lambda fetch: read_status(fetch, policies, now), fresh=fresh)
 
-    def check(self, usd: Amount | None = None, *, tokens: int = 0, **names: str | None) -> list[BudgetStatus]:
+    def check(
+        self,
+        usd: Amount | None = None,
+        *,
+        tokens: int | None = None,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        provider: str | None = None,
+        user_id: str | None = None,
+        session_id: str | None = None,
+        trace_id: str | None = None,
+    ) -> list[BudgetStatus]:
         """The limits that a call would have to fit into, and whether it `fits` each now. Reserves nothing.
 
         Args:
             usd: what it would cost at most.
             tokens: what it would use at most.
-            **names: as for `reserve`.
+            agent_name, tool_name, model_name, provider, user_id, session_id, trace_id: as for `reserve`.
 
         Raises:
             QueryError, RecordError: (`ValueError`) for what cannot be.
             CommitTimeoutError, StoreError: as for `get_daily_costs`.
         """
-        return self._asked(_check(self, usd, tokens, names), fresh=True)
+        wish = Wish(
+            agent_name=agent_name, tool_name=tool_name, model_name=model_name, provider=provider, user_id=user_id,
+            session_id=session_id, trace_id=trace_id,
+            usd=usd, tokens=tokens, justification="only looking",
+        )  # fmt: skip
+        return self._asked(_check(self, self.estimated(wish)), fresh=True)
 
     def holds(self) -> list[BudgetHold]:
         """All holds that are open or of unknown outcome, oldest first."""
@@ -301,11 +385,21 @@ class Budgets(_Shared):
         return cast("Questions", self._face)._ask(question, fresh=fresh)  # noqa: SLF001 - as above
 
 
-def _check(
-    budgets: _Shared, usd: Amount | None, tokens: int, names: Mapping[str, str | None]
-) -> Callable[[Fetch], list[BudgetStatus]]:
-    wish = Wish.of(names, usd=usd, tokens=tokens, justification="only looking")
-    call = call_of(InvocationRecord(invocation_id=wish.hold_id, **cast("Any", wish.names)))
+def _check(budgets: _Shared, wish: Wish) -> Callable[[Fetch], list[BudgetStatus]]:
+    call = budgets.call(wish)
     policies = budgets.policies.applying(call)
-    asked = Amounts(wishes.nanos(wish, policies), wishes.tokens(tokens), 1)
+    asked = Amounts(wishes.nanos(wish, policies), wishes.tokens(wish.tokens), 1)
     return partial(read_check, policies=policies, call=call, asked=asked, now=datetime.now(UTC))
+
+
+def _question(wish: Wish) -> dict[str, Any]:
+    """What an estimate is asked for a wish."""
+    return {
+        "agent_name": wish.agent_name,
+        "tool_name": wish.tool_name,
+        "model_name": wish.model_name,
+        "provider": wish.provider,
+        "prompt": wish.prompt,
+        "prompt_tokens": wish.prompt_tokens,
+        "max_tokens": wish.max_tokens,
+    }

@@ -59,6 +59,14 @@ class Desk(Protocol):
         ...
 
 
+class AsyncDesk(Desk, Protocol):
+    """A desk that can be awaited."""
+
+    async def estimated(self, wish: Wish) -> Wish:
+        """The wish with an estimate of what it does not say."""
+        ...
+
+
 class _Held:
     """What a hold of either face knows."""
 
@@ -202,7 +210,7 @@ class Hold(_Held):
 class AsyncReservation:
     """Reserves when it is awaited or entered; see `AsyncBudgets.reserve`."""
 
-    def __init__(self, budgets: Desk, wish: Wish) -> None:
+    def __init__(self, budgets: AsyncDesk, wish: Wish) -> None:
         self._budgets = budgets
         self._wish = wish
         self._hold: AsyncHold | None = None
@@ -211,8 +219,9 @@ class AsyncReservation:
         return self._reserve().__await__()
 
     async def _reserve(self) -> AsyncHold:
-        ask = self._budgets.ask(self._wish)
-        hold = AsyncHold(self._budgets, self._wish, ask)
+        wish = await self._budgets.estimated(self._wish)
+        ask = self._budgets.ask(wish)
+        hold = AsyncHold(self._budgets, wish, ask)
         request = self._budgets.reserving(ask)
         if request is not None:
             try:

@@ -164,6 +164,7 @@ class AsyncTelemetryLogger(AsyncEstimating):
         model_name: str | None = None,
         *,
         budget: Amount | bool = False,
+        max_tokens: int | None = None,
         **fields: Any,
     ) -> Invocation:
         """Time a block and log it on exit, whatever happened: `async with` or plain `with`.
@@ -174,13 +175,15 @@ class AsyncTelemetryLogger(AsyncEstimating):
 
         Args:
             agent_name, tool_name, model_name, **fields: of the record.
-            budget: True reserves what the policies say before the block is entered, a number reserves so many USD; the
-                record then settles it. Only with `async with`; entering raises what `budgets.reserve` raises, and
-                nothing is recorded then. `call.hold` is the hold.
+            budget: True reserves what is estimated (from these names, `prompt` or `prompt_tokens`, and `max_tokens`)
+                before the block is entered, a number reserves so many USD; the record then settles it. Only with
+                `async with`; entering raises what `budgets.reserve` raises, and nothing is recorded then. `call.hold`
+                is the hold.
+            max_tokens: what the answer is limited to, for the estimate.
         """
         names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
         if budget is not False:
-            reserve = reserve_for(self.budgets, budget)
+            reserve = reserve_for(self.budgets, budget, max_tokens)
             return AsyncBudgetedInvocation(self, names | fields, strict=self._settings.strict, reserve=reserve)
         return self._invocation(names | fields, self.log_invocation)
 
@@ -348,6 +351,7 @@ class TelemetryLogger(Estimating):
         model_name: str | None = None,
         *,
         budget: Amount | bool = False,
+        max_tokens: int | None = None,
         **fields: Any,
     ) -> Invocation:
         """Time a block and log it on exit, whatever happened; see `AsyncTelemetryLogger.invocation`.
@@ -357,7 +361,7 @@ class TelemetryLogger(Estimating):
         """
         names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
         if budget is not False:
-            reserve = reserve_for(self.budgets, budget)
+            reserve = reserve_for(self.budgets, budget, max_tokens)
             return BudgetedInvocation(self, names | fields, strict=self._settings.strict, reserve=reserve)
         return self._invocation(names | fields)
 

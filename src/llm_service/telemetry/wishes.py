@@ -1,12 +1,17 @@
-"""What somebody wants to reserve, as it was said, and what that comes to in nano-dollars and tokens."""
+"""What somebody wants to reserve, as it was said, and what that comes to in nano-dollars and tokens.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+What is not said is estimated. A price that nobody knows is never taken for nothing: the policies say what happens.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from llm_service.budgets.limits import NANOS, Policy
-from llm_service.errors import JustificationNeededError, QueryError, UnknownPriceError, shown
+from llm_service.errors import JustificationNeededError, QueryError, UnknownPriceError
+from llm_service.estimates.estimate import HISTORY, Estimate
+from llm_service.estimates.tokens import Prompt
 from llm_service.telemetry.fields import MAX_COST_USD, MAX_TOKENS
 from llm_service.telemetry.records import Amount, new_id
 
@@ -18,28 +23,56 @@ _LONGEST_LEASE: Final = 366 * 86_400
 _LEASE: Final = 600.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What somebody wants to reserve, as it was said; see `Budgets.reserve`."""
+    """What somebody wants to reserve, as it was said; see `Budgets.reserve`.
 
-    hold_id: str
-    names: dict[str, str | None]
+    Attributes:
+        expected_usd: what the call is estimated to cost, at its price.
+        is_guess: its price is unknown, and `expected_usd` is what such calls have cost.
+    """
+
+    hold_id: str = ""
+    agent_name: str | None = None
+    tool_name: str | None = None
+    model_name: str | None = None
+    provider: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    trace_id: str | None = None
     usd: Amount | None = None
     tokens: int | None = None
+    prompt: Prompt | None = None
+    prompt_tokens: int | None = None
+    max_tokens: int | None = None
     justification: str | None = None
     lease: float | None = None
+    expected_usd: Decimal | None = None
+    is_guess: bool = False
 
-    @classmethod
-    def of(cls, names: Mapping[str, str | None], hold_id: str | None = None, **said: Any) -> Self:
-        """A wish of these arguments.
+    def __post_init__(self) -> None:
+        if not self.hold_id:
+            object.__setattr__(self, "hold_id", new_id())
 
-        Raises:
-            TypeError: for a name that no call has.
-        """
-        unknown = sorted(set(names) - set(NAMES))
-        if unknown:
-            raise TypeError(f"unknown argument {shown(unknown[0])}; the names of a call are: {', '.join(NAMES)}")
-        return cls(hold_id=hold_id or new_id(), names={name: names.get(name) for name in NAMES}, **said)
+    @property
+    def names(self) -> dict[str, str | None]:
+        """The names of the call, as a record takes them."""
+        return {name: getattr(self, name) for name in NAMES}
+
+    def wants_estimate(self, policies: Iterable[Policy]) -> bool:
+        """Whether a limit counts what was not said."""
+        metrics = {limit.metric for policy in policies for limit in policy.limits}
+        return ("usd" in metrics and self.usd is None) or ("tokens" in metrics and self.tokens is None)
+
+    def with_estimate(self, estimate: Estimate) -> Self:
+        """The wish with what was estimated in the place of what was not said."""
+        used = self.tokens
+        if used is None:
+            answer = estimate.completion_tokens
+            most = estimate.max_completion_tokens if answer is None or self.max_tokens is not None else answer.p99
+            used = (estimate.prompt_tokens or 0) + (most or 0) or None
+        guess = estimate.price_source in {None, HISTORY}
+        return replace(self, tokens=used, expected_usd=estimate.hold_usd(), is_guess=guess)
 
 
 def nanos(wish: Wish, policies: Sequence[Policy]) -> int:
@@ -47,10 +80,16 @@ def nanos(wish: Wish, policies: Sequence[Policy]) -> int:
 
     Raises:
         QueryError: for an amount that cannot be.
-        UnknownPriceError: none is given, and a policy blocks such calls or says nothing of what they cost.
+        UnknownPriceError: neither an amount is given nor the price is known, and a policy blocks such calls or says
+            nothing of what they cost.
         JustificationNeededError: it is above what a policy allows without one.
     """
-    amount = _unknown(policies, wish.names["model_name"]) if wish.usd is None else _nanos(_usd(wish.usd))
+    if wish.usd is not None:
+        amount = _nanos(_usd(wish.usd))
+    elif wish.expected_usd is not None and not wish.is_guess:
+        amount = _nanos(wish.expected_usd)
+    else:
+        amount = _unknown(wish, policies)
     for policy in policies:
         over = policy.justification_over_nanos
         if over is not None and amount > over and not wish.justification:
@@ -58,16 +97,18 @@ def nanos(wish: Wish, policies: Sequence[Policy]) -> int:
     return amount
 
 
-def _unknown(policies: Sequence[Policy], model_name: str | None) -> int:
-    """What a call of unknown price is taken to cost: the most that any policy says."""
-    nanos = 0
+def _unknown(wish: Wish, policies: Sequence[Policy]) -> int:
+    """What a call of unknown price is taken to cost: the most that any policy says, or what such calls have cost."""
+    guess = None if wish.expected_usd is None else _nanos(wish.expected_usd)
+    most = 0
     for policy in policies:
         if not any(limit.metric == "usd" for limit in policy.limits) or policy.unknown_price == "allow":
             continue
-        if policy.unknown_price == "block" or policy.unknown_price_nanos is None:
-            raise UnknownPriceError(policy.name, model_name)
-        nanos = max(nanos, policy.unknown_price_nanos)
-    return nanos
+        said = policy.unknown_price_nanos if policy.unknown_price_nanos is not None else guess
+        if policy.unknown_price == "block" or said is None:
+            raise UnknownPriceError(policy.name, wish.model_name)
+        most = max(most, said)
+    return most
 
 
 def _usd(value: object) -> Decimal:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from llm_service.errors import DatabaseUnusableError
 from llm_service.redaction import clean
 from llm_service.telemetry.pipeline import policy
-from llm_service.telemetry.pipeline.entries import Batch
+from llm_service.telemetry.pipeline.entries import RECORD, Batch
 from llm_service.telemetry.pipeline.events import EventKind, Tell
 from llm_service.telemetry.pipeline.ledger import DropReason
 from llm_service.telemetry.pipeline.queue import RecordQueue
@@ -116,7 +116,7 @@ class Committer:
         try:
             result = self._writer.write(
                 connection,
-                [entry.record for entry in batch.entries],
+                [entry[RECORD] for entry in batch.entries],
                 batch_no=batch.number,
                 durable=batch.durable,
                 slice_rows=policy.slice_rows(backlog),

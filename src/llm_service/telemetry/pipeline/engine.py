@@ -26,6 +26,7 @@ from llm_service.redaction import clean
 from llm_service.telemetry.costing import Costing
 from llm_service.telemetry.pipeline import forks
 from llm_service.telemetry.pipeline.announcer import Announcer
+from llm_service.telemetry.pipeline.commit_lock import CommitLock
 from llm_service.telemetry.pipeline.committer import Committer, Step
 from llm_service.telemetry.pipeline.driving import Action, Do, Driver, next_action
 from llm_service.telemetry.pipeline.ending import Ending
@@ -124,7 +125,7 @@ class Engine:
 
     def _begin(self) -> None:
         """All that belongs to one process."""
-        self.commit_lock = threading.Lock()
+        self.commit_lock = CommitLock()
         self._fork_ready = False
         self._driver_lock = threading.RLock()
         self._driver: Driver | None = None
@@ -399,7 +400,7 @@ class Engine:
 
     def _finish_giving_up(self) -> None:
         """Drop the batch in flight as well; while it is being committed, that is left to the committing thread."""
-        if self._give_up and self.commit_lock.acquire(blocking=False):
+        if self._give_up and self.commit_lock.acquire(0):
             try:
                 self.queue.abandon_in_flight(DropReason.SHUTDOWN)
             finally:
