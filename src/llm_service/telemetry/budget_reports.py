@@ -56,11 +56,15 @@ class BudgetStatus(TypedDict):
 
 
 class BudgetHold(TypedDict):
-    """One hold; `expired` ones and those of `state` `unknown` wait to be released or reconciled."""
+    """One hold; `expired` ones and those of `state` `unknown` wait to be released or reconciled.
+
+    `recorded` says that the call's record is stored, under the hold's id, and only its cost is unknown.
+    """
 
     hold_id: str
     state: str
     expired: bool
+    recorded: bool
     reserved_at: str
     expires_at: str
     usd: float
@@ -125,6 +129,7 @@ def read_holds(fetch: Fetch, now: datetime) -> list[BudgetHold]:
             hold_id=hold.hold_id,
             state=hold.state,
             expired=hold.state == "held" and hold.expires_at <= text,
+            recorded=hold.calls == 0,
             reserved_at=hold.reserved_at,
             expires_at=hold.expires_at,
             usd=hold.nanos / 1e9,

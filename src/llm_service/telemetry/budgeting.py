@@ -11,10 +11,10 @@ from functools import partial
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from llm_service.budgets.limits import Amounts
+from llm_service.budgets.limits import NANOS, Amounts
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call
-from llm_service.errors import BudgetError, CommitTimeoutError, RecordDroppedError, StoreError
+from llm_service.errors import BudgetError, CommitTimeoutError, QueryError, RecordDroppedError, StoreError
 from llm_service.estimates.tokens import Prompt
 from llm_service.telemetry import wishes
 from llm_service.telemetry.budget_reports import BudgetHold, BudgetStatus, read_check, read_holds, read_status
@@ -121,6 +121,38 @@ class _Shared:
             return None
         work: Work = lambda keeper, connection: keeper.end(connection, hold_id, kept)  # noqa: E731 - its type is told
         return Request(work, deadline=monotonic() + self._timeout)
+
+    def reconciling(self, hold: BudgetHold | None, hold_id: str, usd: Amount) -> Request:
+        """The request that puts a known cost in the place of what was reserved.
+
+        Raises:
+            QueryError: (a `ValueError`) there is no such hold, its call is under way, or the amount cannot be.
+        """
+        if hold is None:
+            raise QueryError("hold_id", hold_id, "there is no such hold; see budgets.holds()")
+        if hold["state"] == "held" and not hold["expired"]:
+            raise QueryError("hold_id", hold_id, "its call is under way: settle or release it")
+        cost = wishes.nanos(Wish(usd=usd, justification="reconciled"), ()) / NANOS
+        deadline = monotonic() + self._timeout
+        if hold["recorded"]:
+            return Request(lambda keeper, connection: keeper.price(connection, hold_id, cost), deadline=deadline)
+        names = hold["names"]
+        record = InvocationRecord(
+            invocation_id=hold_id,
+            agent_name=names.get("agent"),
+            tool_name=names.get("tool"),
+            model_name=names.get("model"),
+            user_id=names.get("user"),
+            session_id=names.get("session"),
+            trace_id=names.get("run"),
+            timestamp=datetime.fromisoformat(hold["reserved_at"]),
+            cost_usd=cost,
+            cost_source="reported",
+            status="error",
+            error_type="outcome_unknown",
+            source="budgets:reconcile",
+        )
+        return Request(None, record, deadline=deadline)
 
     # Requests come back
 
@@ -238,6 +270,12 @@ class AsyncBudgets(_Shared):
     async def release(self, hold_id: str) -> bool:
         """See `Budgets.release`."""
         return bool(self.done(await wait(self, self.ending(hold_id, Amounts()))))
+
+    async def reconcile(self, hold_id: str, usd: Amount) -> bool:
+        """See `Budgets.reconcile`."""
+        await self.expire()
+        request = self.reconciling(_find(await self.holds(), hold_id), hold_id, usd)
+        return self.done(await wait(self, request)) in {True, Outcome.WRITTEN}
 
     async def expire(self) -> None:
         """See `Budgets.expire`."""
@@ -373,6 +411,27 @@ class Budgets(_Shared):
         """
         return bool(self.done(self.serve(self.ending(hold_id, Amounts()))))
 
+    def reconcile(self, hold_id: str, usd: Amount) -> bool:
+        """Say what a call of unknown outcome, or of unknown cost, has cost; that ends its hold.
+
+        A call that has no record gets one: dated to the reservation, with the names that were reserved for, status
+        `error` and error type `outcome_unknown`. One whose record is stored without a cost gets this cost there.
+
+        Args:
+            hold_id: of a hold of unknown outcome, or whose lease is over; see `holds`.
+            usd: what the call has cost.
+
+        Returns:
+            False where it was settled meanwhile.
+
+        Raises:
+            QueryError: (a `ValueError`) there is no such hold, its call is under way, or the amount cannot be.
+            CommitTimeoutError, StoreError: the file cannot be written.
+        """
+        self.expire()
+        request = self.reconciling(_find(self.holds(), hold_id), hold_id, usd)
+        return self.done(self.serve(request)) in {True, Outcome.WRITTEN}
+
     def expire(self) -> None:
         """Count holds whose lease is over as unknown spend, now. Each reservation and settlement does that as well.
 
@@ -383,6 +442,10 @@ class Budgets(_Shared):
 
     def _asked(self, question: Callable[[Fetch], _T], *, fresh: bool) -> _T:
         return cast("Questions", self._face)._ask(question, fresh=fresh)  # noqa: SLF001 - as above
+
+
+def _find(holds: list[BudgetHold], hold_id: str) -> BudgetHold | None:
+    return next((hold for hold in holds if hold["hold_id"] == hold_id), None)
 
 
 def _check(budgets: _Shared, wish: Wish) -> Callable[[Fetch], list[BudgetStatus]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
+from threading import get_ident
 from time import monotonic, sleep, time_ns
 from typing import Any, Final, Protocol
 
@@ -19,6 +20,7 @@ from llm_service.budgets.policies import Policies
 from llm_service.errors import CommitTimeoutError, StoreError, TelemetryError
 from llm_service.redaction import clean
 from llm_service.telemetry.pipeline import forks
+from llm_service.telemetry.pipeline.commit_lock import CommitLock
 from llm_service.telemetry.pipeline.ledger import Outcome, Settlement
 from llm_service.telemetry.pipeline.waiters import Waiter
 from llm_service.telemetry.records import InvocationRecord
@@ -44,7 +46,7 @@ Work = Callable[[HoldKeeper, sqlite3.Connection], Any]
 class TellerHost(Protocol):
     """What a teller needs of its engine."""
 
-    commit_lock: threading.Lock
+    commit_lock: CommitLock
     closed: bool
 
     def account(self, outcomes: Sequence[Settlement]) -> None:
@@ -185,14 +187,16 @@ class Teller:
 
     def _look_back(self) -> None:
         """Tell of thresholds, now that nobody waits."""
+        if not self._policies:
+            return
         lock = self._host.commit_lock
-        if self._policies and lock.acquire(timeout=0.1):
-            try:
-                if self._connection is not None:
-                    self._writer.look_back()
-            except sqlite3.Error as error:  # it is looked at again when more is spent
-                self._last_error = error
-            finally:
+        try:
+            if lock.acquire(timeout=0.1) and self._connection is not None:
+                self._writer.look_back()
+        except sqlite3.Error as error:  # it is looked at again when more is spent
+            self._last_error = error
+        finally:
+            if lock.owner == get_ident():
                 lock.release()
 
     def _give_up(self, requests: Sequence[Request], error: Exception) -> list[Request]:
@@ -219,13 +223,14 @@ class Teller:
     def _transact(self, requests: Sequence[Request]) -> None:
         soonest = min(request.deadline for request in requests)
         lock = self._host.commit_lock
-        self.waiting += 1
         try:
-            if not lock.acquire(timeout=max(0.0, min(soonest - monotonic(), 3600.0))):
+            self.waiting += 1
+            try:
+                taken = lock.acquire(timeout=max(0.0, min(soonest - monotonic(), 3600.0)))
+            finally:
+                self.waiting -= 1
+            if not taken:
                 raise TimeoutError("the writer is busy")
-        finally:
-            self.waiting -= 1
-        try:
             connection = self._opened()
             try:
                 settled = self._do(connection, requests)
@@ -236,7 +241,8 @@ class Teller:
                 raise
             self._host.account(settled)
         finally:
-            lock.release()
+            if lock.owner == get_ident():  # in whatever way the block ended
+                lock.release()
 
     def _do(self, connection: OwnConnection, requests: Sequence[Request]) -> list[Settlement]:
         """One transaction: records first, which make room, then everything else in order."""
@@ -334,11 +340,13 @@ class Teller:
 
     def _let_go_in_time(self) -> None:
         """Close the database unless somebody works with it."""
-        if self._connection is not None and self._host.commit_lock.acquire(timeout=0.5):
-            try:
+        lock = self._host.commit_lock
+        try:
+            if self._connection is not None and lock.acquire(timeout=0.5):
                 self.let_go()
-            finally:
-                self._host.commit_lock.release()
+        finally:
+            if lock.owner == get_ident():
+                lock.release()
 
     @property
     def last_error(self) -> StoreError | Exception | None:

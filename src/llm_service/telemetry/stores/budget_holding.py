@@ -15,6 +15,8 @@ from llm_service.errors import BudgetExceeded, DuplicateInvocationError
 from llm_service.telemetry import budget_statements as sql
 from llm_service.telemetry.budget_statements import Change, HoldRow, Place
 from llm_service.telemetry.stores.budget_counting import BudgetBook, end_hold
+from llm_service.telemetry.stores.recosting import Change as CostChange
+from llm_service.telemetry.stores.recosting import NewCost, recost
 from llm_service.telemetry.timestamps import TextClock, from_microseconds, microseconds_text, text_microseconds
 
 __all__ = ["Ask", "HoldKeeper", "exceeded"]
@@ -23,6 +25,10 @@ _BACKFILL: Final = """
 SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp, cost_usd,
     total_tokens
 FROM invocations WHERE timestamp >= ?
+"""
+_UNPRICED: Final = """
+SELECT id, cost_source, request_model, agent_name, tool_name, model_name, user_id, session_id, trace_id, timestamp
+FROM invocations WHERE invocation_id = ? AND cost_usd IS NULL
 """
 _PRUNE: Final = """
 DELETE FROM budget_windows WHERE counter_id = ? AND window_start < ? AND reserved_calls = 0 AND unknown_calls = 0
@@ -186,6 +192,15 @@ class HoldKeeper:
             return False
         self.book.add(end_hold(connection, hold, hold.amounts if kept is None else kept))
         return True
+
+    def price(self, connection: sqlite3.Connection, invocation_id: str, usd: float) -> bool:
+        """Give a stored call of unknown cost its cost, which ends its hold; False where there is no such call."""
+        row = connection.execute(_UNPRICED, (invocation_id,)).fetchone()
+        if row is None:
+            return False
+        row_id, source, *said = row
+        change = CostChange._make((invocation_id, *said, None, int(usd * 1e9 + 0.5)))
+        return bool(recost(connection, self.book, [NewCost(row_id, usd, "reported", None, source, change)]))
 
     def expire(self, connection: sqlite3.Connection, now_us: int) -> int:
         """Holds whose lease is over become unknown spend; how many."""
