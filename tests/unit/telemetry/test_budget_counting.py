@@ -192,7 +192,7 @@ def test_a_file_of_the_first_version_is_migrated_and_counted(db: Path) -> None:
     with TelemetryLogger(db) as logger:
         logger.log_invocation(record())
     with closing(sqlite3.connect(db)) as connection:
-        for table in ("budget_alerts", "budget_holds", "budget_windows", "budget_counters"):
+        for table in ("budget_alerts", "budget_holds", "budget_windows", "budget_counters", "prompt_sizes"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("DELETE FROM schema_version WHERE version > 1")
         connection.execute("PRAGMA user_version = 1")

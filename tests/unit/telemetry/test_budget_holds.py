@@ -396,7 +396,7 @@ def test_a_call_of_unknown_price_costs_what_the_policy_says(
     """It is blocked where that says nothing; never $0 by silence."""
     with TelemetryLogger(db, policies=policies(default={"daily_budget_usd": 1} | policy)) as logger:
         if reserved is None:
-            with pytest.raises(UnknownPriceError, match=r"budget default: the price of .*zoo-1.* is unknown"):
+            with pytest.raises(UnknownPriceError, match=r"budget default: .*zoo-1.* is unknown"):
                 logger.budgets.reserve(model_name="zoo-1")
         else:
             assert float(logger.budgets.reserve(model_name="zoo-1").usd) == reserved
@@ -473,7 +473,7 @@ def ask(logger: TelemetryLogger, usd: float, **names: Any) -> Ask:
     """What a reservation asks for."""
     from llm_service.telemetry.wishes import Wish
 
-    return logger.budgets.ask(Wish.of(names, usd=usd))
+    return logger.budgets.ask(Wish(usd=usd, **names))
 
 
 def test_of_requests_that_share_a_transaction_one_that_is_refused_harms_no_other(

@@ -67,7 +67,7 @@ def test_a_file_without_budgets_is_healthy(tmp_path: Path, names: Names) -> None
     TelemetryLogger(path).close()
     assert names(path) == {}
     with closing(sqlite3.connect(path)) as connection:
-        for table in ("budget_alerts", "budget_holds", "budget_windows", "budget_counters"):
+        for table in ("budget_alerts", "budget_holds", "budget_windows", "budget_counters", "prompt_sizes"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("DELETE FROM schema_version WHERE version > 1")
         connection.execute("PRAGMA user_version = 1")
