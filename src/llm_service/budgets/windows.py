@@ -15,11 +15,13 @@ __all__ = ["CALENDAR", "MICROSECONDS", "Span", "Window", "window_named"]
 MICROSECONDS: Final = 1_000_000
 CALENDAR: Final = ("hour", "day", "week", "month", "total")
 _SLICES: Final = 60
-_ROLLING: Final = re.compile(r"(\d{1,6})([mhd])")
+_ROLLING: Final = re.compile(r"([0-9]{1,6})([mhd])")
 _UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_US: Final = 3600 * MICROSECONDS
-_FOREVER: Final = 253_402_300_799_999_999
+_FOREVER: Final = 253_402_300_800_000_000
+_LAST: Final = (datetime(9999, 11, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+"""From here on all is one key: the calendar ends before the last month does, in the east."""
 
 
 class Span(NamedTuple):
@@ -57,12 +59,14 @@ class Window(NamedTuple):
             return Span(start, start + self.slice_us)
         if self.name == "total":
             return Span(0, _FOREVER)
+        if moment_us >= _LAST:
+            return Span(_LAST, _FOREVER)
         zone = _zone(timezone)
-        local = (_EPOCH + timedelta(microseconds=moment_us)).astimezone(zone)
-        if self.name == "hour":
-            offset = int((local.utcoffset() or timedelta()).total_seconds()) * MICROSECONDS
-            start = moment_us - (moment_us + offset) % _HOUR_US
-            return Span(start, start + _HOUR_US)
+        start, end = _hour(moment_us, zone) if self.name == "hour" else self._days(moment_us, zone)
+        return Span(start, min(end, _LAST))
+
+    def _days(self, moment_us: int, zone: ZoneInfo) -> Span:
+        local = _local(moment_us, zone)
         day = datetime(local.year, local.month, local.day, tzinfo=zone)
         if self.name == "week":
             day -= timedelta(days=day.weekday())  # wall time: the offset is found anew
@@ -101,6 +105,38 @@ def window_named(name: str) -> Window:
 @lru_cache(maxsize=64)
 def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
+
+
+def _hour(moment_us: int, zone: ZoneInfo) -> Span:
+    """An hour of the clock; cut short where the clock was put by a part of an hour, as on Lord Howe Island."""
+    offset = _offset(moment_us, zone)
+    start = moment_us - (moment_us + offset) % _HOUR_US
+    end = start + _HOUR_US
+    if (_offset(start, zone) - offset) % _HOUR_US:
+        start = _change(start, moment_us, zone)
+    if (_offset(end - 1, zone) - offset) % _HOUR_US:
+        end = _change(moment_us, end - 1, zone)
+    return Span(start, end)
+
+
+def _change(before: int, after: int, zone: ZoneInfo) -> int:
+    """When the clock was put between two moments."""
+    old = _offset(before, zone)
+    while after - before > 1:
+        middle = (before + after) // 2
+        if _offset(middle, zone) == old:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+def _offset(moment_us: int, zone: ZoneInfo) -> int:
+    return (_local(moment_us, zone).utcoffset() or timedelta()) // timedelta(microseconds=1)
+
+
+def _local(moment_us: int, zone: ZoneInfo) -> datetime:
+    return (_EPOCH + timedelta(microseconds=moment_us)).astimezone(zone)
 
 
 def _microseconds(moment: datetime) -> int:

@@ -9,6 +9,7 @@ import click
 
 from llm_service import __version__
 from llm_service.cli import (
+    command_budgets,
     command_estimate,
     command_files,
     command_money,
@@ -40,6 +41,7 @@ Exit codes:
   0    done
   1    failed, nothing has the name that was given, or a finding
   2    used wrongly
+  3    a call would not fit into its budgets
   130  interrupted (SIGINT)
   143  terminated (SIGTERM)""",
 )
@@ -75,6 +77,7 @@ for command in (
     command_setup.completion,
     command_prices.prices,
     command_prices.reprice,
+    command_budgets.budgets,
     command_purge.purge,
     maintenance.doctor,
     maintenance.backup,

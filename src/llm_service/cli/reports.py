@@ -9,6 +9,7 @@ from llm_service import __version__
 from llm_service.errors import StoreError
 from llm_service.telemetry import queries
 from llm_service.telemetry.browsing import find_invocation
+from llm_service.telemetry.budget_reports import BudgetHold, read_holds
 from llm_service.telemetry.cache_savings import RatesOf
 from llm_service.telemetry.contents import Content, content, to_content
 from llm_service.telemetry.costs import COST_KEYS, CostKey, CostReport, read_costs
@@ -28,6 +29,7 @@ __all__ = [
     "count_records",
     "coverage",
     "existing",
+    "holds",
     "info",
     "invocation",
     "invocations",
@@ -73,6 +75,17 @@ def existing(path: Path) -> Path:
 
 def _ask(path: Path, question: Callable[[Fetch], _T]) -> _T:
     return read(existing(path), question)
+
+
+def holds(path: Path) -> list[BudgetHold]:
+    """What is held; nothing in a file of an older version."""
+    now = datetime.now(UTC)
+
+    def question(fetch: Fetch) -> list[BudgetHold]:
+        there = fetch(("SELECT 1 FROM sqlite_master WHERE name = 'budget_holds'", []))
+        return read_holds(fetch, now) if there else []
+
+    return _ask(path, question)
 
 
 def count_records(path: Path) -> int:

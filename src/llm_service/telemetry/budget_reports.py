@@ -90,8 +90,10 @@ def read_status(fetch: Fetch, policies: Policies, now: datetime) -> list[BudgetS
         found = dict(_subjects(fetch, counter, now_us))
         if not counter.per:
             found.setdefault("[]", Totals())
-        rows += [_row(limit, counter, subject, _with(totals, held.get((counter.id, subject))), now_us)
-                 for subject, totals in found.items()]  # fmt: skip
+        first, last = _bounds(counter, now_us)
+        for subject, totals in found.items():
+            over = [hold for start, hold in held.get((counter.id, subject), ()) if first <= start <= last]
+            rows.append(_row(limit, counter, subject, _with(totals, over), now_us))
     return rows
 
 
@@ -144,25 +146,28 @@ def _counters(fetch: Fetch) -> dict[CounterKey, Counter]:
     return {key: Counter(row[0], key) for row in rows for key in (CounterKey(*row[1:5]),)}
 
 
-def _subjects(fetch: Fetch, counter: Counter, now_us: int) -> Iterator[tuple[str, Totals]]:
+def _bounds(counter: Counter, now_us: int) -> tuple[str, str]:
+    """The first and the last key that count now, as they stand in the file."""
     first = counter.window.counts_from(now_us, counter.key.timezone)
-    last = counter.span(now_us).start
-    bounds = [counter.id, microseconds_text(first), microseconds_text(last)]
-    for subject, *sums in fetch((_SUBJECTS, bounds)):
+    return microseconds_text(first), microseconds_text(counter.span(now_us).start)
+
+
+def _subjects(fetch: Fetch, counter: Counter, now_us: int) -> Iterator[tuple[str, Totals]]:
+    for subject, *sums in fetch((_SUBJECTS, [counter.id, *_bounds(counter, now_us)])):
         yield subject, sql.to_totals(sums)
 
 
-def _expired(fetch: Fetch, now_us: int) -> dict[tuple[int, str], list[HoldRow]]:
-    """Holds whose lease is over and that nobody has moved yet, by counter and subject."""
-    found: dict[tuple[int, str], list[HoldRow]] = {}
+def _expired(fetch: Fetch, now_us: int) -> dict[tuple[int, str], list[tuple[str, HoldRow]]]:
+    """Holds whose lease is over and that nobody has moved yet, by counter and subject, each with its window."""
+    found: dict[tuple[int, str], list[tuple[str, HoldRow]]] = {}
     for hold in map(HoldRow._make, fetch((sql.EXPIRED_HOLDS, [microseconds_text(now_us)]))):
         for place in sql.to_places(hold.windows):
-            found.setdefault((place.counter_id, place.subject), []).append(hold)
+            found.setdefault((place.counter_id, place.subject), []).append((place.window_start, hold))
     return found
 
 
-def _with(totals: Totals, expired: Sequence[HoldRow] | None) -> Totals:
-    for hold in expired or ():
+def _with(totals: Totals, expired: Sequence[HoldRow]) -> Totals:
+    for hold in expired:
         totals = totals._replace(
             reserved=totals.reserved.minus(hold.amounts), unknown=totals.unknown.plus(hold.amounts)
         )

@@ -69,7 +69,7 @@ ON CONFLICT (hold_id) DO NOTHING
 """  # noqa: S608 - as above
 FIND_HOLD: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE hold_id = ?"  # noqa: S608 - as above
 UPDATE_HOLD: Final = """
-UPDATE budget_holds SET state = 'unknown', nanos = ?, tokens = ?, calls = ?, hold_id = ? WHERE hold_id = ?
+UPDATE OR IGNORE budget_holds SET state = 'unknown', nanos = ?, tokens = ?, calls = ?, hold_id = ? WHERE hold_id = ?
 """
 DROP_HOLD: Final = "DELETE FROM budget_holds WHERE hold_id = ?"
 HAS_HOLDS: Final = "SELECT EXISTS (SELECT 1 FROM budget_holds)"

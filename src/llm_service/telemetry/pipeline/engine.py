@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
-from time import monotonic
+from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 from weakref import WeakSet
@@ -167,12 +167,18 @@ class Engine:
     def open_connection(self) -> Any:
         """Open the database, creating it where needed; blocks, and raises what `open_for_writing` raises.
 
-        What dead processes left in their crash journals is committed before anything else; where that fails, it is
-        tried again in the background.
+        The file counts what this logger's policies need before anything is written. What dead processes left in their
+        crash journals is committed first then; where that fails, it is tried again in the background.
         """
         with suppress(OSError):  # tried again with each record
             self.queue.ensure_journal()
         connection = self._opener.open()
+        if self.terms.policies is not None:  # limits that only tell count from the first record on
+            try:
+                HoldKeeper(self._book).register(connection, self.terms.policies.counters, time_ns() // 1000)
+            except BaseException:
+                connection.close()
+                raise
         self.leftovers.replay(connection)
         if self.leftovers.waiting:
             self._wal.written()

@@ -47,6 +47,7 @@ class TellerHost(Protocol):
     """What a teller needs of its engine."""
 
     commit_lock: CommitLock
+    closed: bool
 
     def account(self, outcomes: Sequence[Settlement]) -> None:
         """Count records that were settled without the queue."""
@@ -131,23 +132,28 @@ class Teller:
     def submit(self, request: Request) -> None:
         """Have the teller's thread serve a request."""
         self._queue.put(request)
-        if self._thread is None or not self._thread.is_alive():
-            self._start()
-
-    def serve(self, request: Request) -> None:
-        """Serve a request in the calling thread."""
-        self._serve([request])
-
-    def _start(self) -> None:
-        with self._start_lock:
+        with self._start_lock:  # a thread that is about to end sees the request, or is seen to have ended
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="llm-telemetry-budgets", daemon=True)
                 self._thread.start()
 
+    def serve(self, request: Request) -> None:
+        """Serve a request in the calling thread."""
+        self._serve([request])
+        if self._host.closed:
+            self._let_go_in_time()
+
     # Serving
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                with self._start_lock:
+                    if self._queue.empty():
+                        self._thread = None
+                        break
+                continue
             requests = [first]
             with suppress(Empty):
                 while len(requests) < _MOST_TOGETHER:
@@ -157,6 +163,9 @@ class Teller:
                         break
                     requests.append(further)
             self._serve(requests)
+            if self._host.closed and self._queue.empty():  # what came after the close is done; nobody closes again
+                self._queue.put(None)
+        self._let_go_in_time()
 
     def _serve(self, requests: list[Request]) -> None:
         """Serve these requests, each until it is done, refused, or its deadline has passed."""
@@ -327,6 +336,10 @@ class Teller:
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             self._queue.put(None)
             thread.join(seconds)
+        self._let_go_in_time()
+
+    def _let_go_in_time(self) -> None:
+        """Close the database unless somebody works with it."""
         lock = self._host.commit_lock
         try:
             if self._connection is not None and lock.acquire(timeout=0.5):

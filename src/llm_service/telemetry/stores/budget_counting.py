@@ -91,9 +91,9 @@ class BudgetBook:
         self._counters: list[Counter] = []
         self._matching: dict[Call, tuple[tuple[Counter, str], ...]] = {}
         self._limits: dict[int, list[Limit]] = {}
-        self._touched: dict[Place, None] = {}  # windows with limits of ours in which something was spent
+        self._touched: dict[Place, None] = {}  # windows with limits of ours in which this transaction has spent
+        self._to_look_at: dict[Place, None] = {}  # those of transactions that are committed
         self._told: set[tuple[Any, ...]] = set()
-        self._ended: list[str] = []  # ids of records whose hold had another
 
     # The life of a transaction
 
@@ -101,6 +101,8 @@ class BudgetBook:
         """A transaction has begun: learn what is counted in this file; whether anything is."""
         version = connection.execute(sql.COUNTERS_VERSION).fetchone()
         if connection is not self._connection or version != self._version:
+            if connection is not self._connection:
+                self._to_look_at.clear()  # of a file that may be another one
             self._connection, self._version = connection, version
             self._learn()
         return bool(self._counters)
@@ -109,23 +111,28 @@ class BudgetBook:
         """Nothing of the transaction is true."""
         self._version = None
         self._touched.clear()
-        self._ended.clear()
 
     def committed(self) -> None:
         """The transaction is on disk."""
-        for record_id in self._ended:
-            self.terms.hold_ids.pop(record_id, None)
-        self._ended.clear()
+        self._to_look_at |= self._touched
+        self._touched.clear()
+
+    def settled(self, records: Iterable[InvocationRecord]) -> None:
+        """These records are stored, or never will be: which holds they end need not be remembered any more."""
+        if self.terms.hold_ids:
+            for record in records:
+                self.terms.hold_ids.pop(record.card[0], None)
 
     def look_back(self) -> None:
         """Tell which thresholds were passed; after a commit, once nobody waits for it any more.
 
         Raises:
-            sqlite3.Error: the file cannot be read or written now; the next change of a window looks again.
+            sqlite3.Error: the file cannot be read or written now; it is looked again after the next transaction.
         """
-        touched, self._touched = self._touched, {}
-        for place in touched:
+        while self._to_look_at:
+            place = next(iter(self._to_look_at))
             self._look_at_thresholds(place)
+            del self._to_look_at[place]
 
     def _learn(self) -> None:
         self._counters = [
@@ -217,7 +224,8 @@ class BudgetBook:
                 sums[9] += (one.new_nanos is None) - (one.old_nanos is None)
             row = self._connection.execute(sql.FIND_HOLD, (one.invocation_id,)).fetchone() if has_holds else None
             if row is not None and one.new_nanos is not None:
-                _add_all(changes, end_hold(self._connection, HoldRow._make(row), Amounts()))
+                hold = HoldRow._make(row)
+                _add_all(changes, end_hold(self._connection, hold, Amounts(0, hold.tokens, 0)))
         self.add({place: _to_change(sums) for place, sums in changes.items()})
 
     def add(self, changes: Mapping[Place, Change]) -> None:
@@ -241,10 +249,9 @@ class BudgetBook:
         for statement, parameters in sql.find_holds(list(by_hold)):
             for row in map(HoldRow._make, self._connection.execute(statement, parameters).fetchall()):
                 record = by_hold[row.hold_id]
-                self._ended.append(record.card[0])
-                kept = Amounts()
-                if record.card[8] is None and row.nanos:  # it was made, and nobody knows what it cost
-                    kept = Amounts(row.nanos, 0, 0)
+                cost, tokens = record.card[8], record.card[7]
+                # It was made, and nobody knows what it cost, or how many tokens it took.
+                kept = Amounts(row.nanos if cost is None else 0, row.tokens if tokens is None else 0, 0)
                 _add_all(changes, end_hold(self._connection, row, kept, record.card[0]))
 
     def _look_at_thresholds(self, place: Place) -> None:
@@ -284,7 +291,8 @@ def end_hold(
         new_id: what it is called from now on: the id of the record whose cost is unknown.
     """
     if any(kept):
-        connection.execute(sql.UPDATE_HOLD, (*kept, new_id or row.hold_id, row.hold_id))
+        if connection.execute(sql.UPDATE_HOLD, (*kept, new_id or row.hold_id, row.hold_id)).rowcount == 0:
+            connection.execute(sql.UPDATE_HOLD, (*kept, row.hold_id, row.hold_id))  # another hold has that id
     else:
         connection.execute(sql.DROP_HOLD, (row.hold_id,))
     if row.state == "held":

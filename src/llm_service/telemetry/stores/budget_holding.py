@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from llm_service.budgets.limits import Amounts, Limit, Policy, Standing, Totals, shown_amount, standing
 from llm_service.budgets.scopes import Call, Counter, CounterKey
-from llm_service.errors import BudgetExceeded
+from llm_service.errors import BudgetExceeded, DuplicateInvocationError
 from llm_service.telemetry import budget_statements as sql
 from llm_service.telemetry.budget_statements import Change, HoldRow, Place
 from llm_service.telemetry.stores.budget_counting import BudgetBook, end_hold
@@ -32,7 +32,7 @@ FROM invocations WHERE invocation_id = ? AND cost_usd IS NULL
 """
 _PRUNE: Final = """
 DELETE FROM budget_windows WHERE counter_id = ? AND window_start < ? AND reserved_calls = 0 AND unknown_calls = 0
-    AND reserved_nanos = 0 AND unknown_nanos = 0
+    AND reserved_nanos = 0 AND unknown_nanos = 0 AND reserved_tokens = 0 AND unknown_tokens = 0
 """
 _KEPT_US: Final = 62 * 86_400_000_000
 """Windows that ended before are deleted: two months are kept, for reports."""
@@ -154,6 +154,7 @@ class HoldKeeper:
 
         Raises:
             BudgetExceeded: a hard limit has no room for it; nothing was reserved.
+            DuplicateInvocationError: there is a hold of this id already; nothing was reserved.
         """
         if again:
             row = connection.execute(sql.FIND_HOLD, (ask.hold_id,)).fetchone()
@@ -172,7 +173,8 @@ class HoldKeeper:
             now, until = self._now_text(ask.now_us), self._until_text(ask.now_us + ask.lease_us)
             names, where = sql.names_json(_names(ask.call)), sql.places_json(places)
             row = (ask.hold_id, "held", now, until, *ask.amounts, where, names, ask.justification)
-            connection.execute(sql.KEEP_HOLD, row)
+            if connection.execute(sql.KEEP_HOLD, row).rowcount == 0:  # what was added to windows nobody could free
+                raise DuplicateInvocationError(ask.hold_id)
             self.book.add(dict.fromkeys(places, Change(reserved=ask.amounts)))
         return places
 

@@ -102,6 +102,7 @@ class SqliteBatchWriter:
                 connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
                 self._tried = (batch_no, result)
         self._contents.forget()
+        self._book.settled(batch)
         return result
 
     def look_back(self) -> None:
