@@ -1,10 +1,13 @@
 """What the long runs share: a sampler of this process, a probe of the loop's lag, a slope, the truth about a file."""
 
 import asyncio
+import math
 import os
 import sqlite3
 import sys
 import threading
+from array import array
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -12,10 +15,11 @@ from pathlib import Path
 from time import monotonic, perf_counter
 from typing import Final
 
-__all__ = ["LagProbe", "Sample", "Stored", "progress", "sample", "slope", "stored"]
+__all__ = ["LagProbe", "Lags", "Sample", "Stored", "progress", "sample", "slope", "stored"]
 
 _TICK: Final = 0.001
-_MOST_LAGS: Final = 2_000_000
+_STEPS_PER_MS: Final = 100
+_LAST_STEP: Final = 100_000
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -46,21 +50,43 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
 
 
+class Lags:
+    """How often each lag was seen, in steps of 10 us up to a second: as large after an hour as after a minute.
+
+    A list of them would be what grows most in a process that is watched for growth.
+    """
+
+    def __init__(self) -> None:
+        self._seen = array("Q", bytes(8 * (_LAST_STEP + 1)))
+
+    def add(self, milliseconds: float) -> None:
+        """Count one."""
+        self._seen[min(_LAST_STEP, max(0, int(milliseconds * _STEPS_PER_MS)))] += 1
+
+    def percentile(self, share: float) -> float:
+        """The nearest rank in milliseconds, by the upper end of its step; 0.0 where nothing was seen."""
+        rank = max(1, math.ceil(share * sum(self._seen)))
+        reached = 0
+        for step, count in enumerate(self._seen):
+            reached += count
+            if reached >= rank:
+                return (step + 1) / _STEPS_PER_MS
+        return 0.0
+
+
 @dataclass(slots=True)
 class LagProbe:
     """A task that sleeps 1 ms and notes by how many milliseconds it overran, under the name of what goes on."""
 
     phase: str = "steady"
-    lags: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    lags: defaultdict[str, Lags] = field(default_factory=lambda: defaultdict(Lags))
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             phase, started = self.phase, perf_counter()
             await asyncio.sleep(_TICK)
-            lags = self.lags.setdefault(phase, [])
-            if len(lags) < _MOST_LAGS:
-                lags.append((perf_counter() - started - _TICK) * 1000)
+            self.lags[phase].add((perf_counter() - started - _TICK) * 1000)
 
 
 @dataclass(frozen=True, slots=True)

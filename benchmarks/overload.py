@@ -13,8 +13,8 @@ from time import perf_counter
 from typing import Any, Final
 
 from benchmarks._data import AGENTS, MODELS, TOOLS
-from benchmarks._harness import Bar, Report, Row, check, parser, percentile, scratch, show
-from benchmarks._long import LagProbe, progress, sample, stored
+from benchmarks._harness import Bar, Report, Row, check, parser, scratch, show
+from benchmarks._long import LagProbe, Lags, progress, sample, stored
 from llm_service.config.settings import Overflow
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord
 
@@ -25,7 +25,7 @@ _TICK: Final = 0.002
 _MIB: Final = 1024 * 1024
 _QUEUE_BYTES: Final = 16 * _MIB
 _SLACK: Final = 48 * _MIB
-"""What the process may need beside the queue: batches under way, SQLite's cache, the lag samples, the allocator."""
+"""What the process may need beside the queue: batches under way, SQLite's cache, the allocator."""
 _CALLERS: Final = 64
 _AT_ONCE: Final = 64
 """Records that are offered before the loop has a turn."""
@@ -52,7 +52,7 @@ class Outcome:
     rows: int
     accepted: int
     refused: int
-    lags: list[float]
+    lags: Lags
     queue_bytes: int = 0
     rss: list[int] = field(default_factory=list[int])
 
@@ -75,8 +75,8 @@ def run(seconds: float) -> Report:
                 bar=Bar("ratio", "<=", 1.0)),
             Row(f"{policy}: memory grown", grown, "MiB", (2 * _QUEUE_BYTES + _SLACK) / _MIB, "2 x bound + slack",
                 bar=Bar("ratio", "<=", 1.0)),
-            Row(f"{policy}: loop lag p50", percentile(found.lags, 0.5), "ms"),
-            Row(f"{policy}: loop lag p99", percentile(found.lags, 0.99), "ms"),
+            Row(f"{policy}: loop lag p50", found.lags.percentile(0.5), "ms"),
+            Row(f"{policy}: loop lag p99", found.lags.percentile(0.99), "ms"),
         ]  # fmt: skip
         progress(f"{policy}: {found.rows:,} on disk, {found.refused:,} dropped, all counted")
     report.notes.append(
@@ -99,7 +99,7 @@ async def measure(policy: Overflow, rate: float, seconds: float) -> Outcome:
             retention_days=None,
         )
         await telemetry.start()
-        found = Outcome(0.0, 0, 0, 0, 0, [], rss=[sample().rss])
+        found = Outcome(0.0, 0, 0, 0, 0, probe.lags["steady"], rss=[sample().rss])
         probing, watching = asyncio.create_task(probe.run()), asyncio.create_task(_watch(telemetry, found))
         started = perf_counter()
         wait = policy == "block"
@@ -121,7 +121,6 @@ async def measure(policy: Overflow, rate: float, seconds: float) -> Outcome:
         check(ledger.written + dropped == ledger.submitted, "what is not on disk is counted as dropped")
         check(policy == "drop_oldest" or dropped == found.refused, "every refusal was told to its caller")
         found.written, found.rows, found.refused = ledger.written, truth.rows, dropped
-        found.lags = probe.lags.get("steady", [0.0])
         return found
 
 

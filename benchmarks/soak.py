@@ -18,7 +18,7 @@ from sqlite3 import Connection, connect
 from time import monotonic, sleep
 from typing import Any, Final
 
-from benchmarks._harness import Bar, Report, Row, check, parser, percentile, scratch, show
+from benchmarks._harness import Bar, Report, Row, check, parser, scratch, show
 from benchmarks._long import LagProbe, Sample, progress, sample, slope, stored
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.stores.base import BatchWriter, Fault, WriteResult
@@ -284,10 +284,8 @@ def _report(soak: _Soak, quiet: Sample, seconds: float, seed: int) -> Report:
         Row("descriptors gained", max(0, quiet.descriptors - kept[0].descriptors), "", bar=Bar("ours", "<=", 2.0)),
         Row("threads gained", max(0, quiet.threads - kept[0].threads), "", bar=Bar("ours", "<=", 2.0)),
         Row("tasks gained", max(0, quiet.tasks - kept[0].tasks), "", bar=exact),
-        Row("loop lag p99, steady", percentile(lags.get("steady", [0.0]), 0.99), "ms"),
-        Row(
-            "loop lag p99, disk stalled", percentile(lags.get("stalled", [0.0]), 0.99), "ms", bar=Bar("ours", "<", 5.0)
-        ),
+        Row("loop lag p99, steady", lags["steady"].percentile(0.99), "ms"),
+        Row("loop lag p99, disk stalled", lags["stalled"].percentile(0.99), "ms", bar=Bar("ours", "<", 5.0)),
         Row("longest WAL under a reader", soak.longest_wal / _MIB, "MiB"),
         Row("WAL short after a reader's end", max(soak.shrunk_after, default=0.0), "s", bar=Bar("ours", "<=", 5.0)),
     ]

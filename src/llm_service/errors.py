@@ -8,6 +8,10 @@ TelemetryError
 ├── QueryError (ValueError)                    a query's argument cannot be used
 ├── UnsupportedLoopError (RuntimeError)        the caller does not run on asyncio
 ├── SignalError (RuntimeError)                 a signal handler cannot be installed here
+├── BudgetError                                a call may not be made under its budgets
+│   ├── BudgetExceeded                         it would not fit into a limit
+│   ├── UnknownPriceError                      its price is unknown, and its policy blocks such calls
+│   └── JustificationNeededError               it costs more than its policy allows without a justification
 └── StoreError                                 a promised commit, or a file, could not be had
     ├── CommitTimeoutError (TimeoutError)      not committed in time; the record stays queued
     ├── RecordDroppedError                     the record was dropped, and why
@@ -23,18 +27,23 @@ TelemetryError
 import re
 import sqlite3
 from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 from llm_service.redaction import clean, holds_secret
 
 __all__ = [
+    "BudgetError",
+    "BudgetExceeded",
     "CommitTimeoutError",
     "ConfigError",
     "ConfigErrors",
     "DatabaseUnusableError",
     "DuplicateInvocationError",
     "ForeignDatabaseError",
+    "JustificationNeededError",
     "NewerSchemaError",
     "PlantedFileError",
     "QueryError",
@@ -46,6 +55,7 @@ __all__ = [
     "SignalError",
     "StoreError",
     "TelemetryError",
+    "UnknownPriceError",
     "UnsupportedLoopError",
 ]
 
@@ -163,6 +173,113 @@ class UnsupportedLoopError(TelemetryError, RuntimeError):
 
 class SignalError(TelemetryError, RuntimeError):
     """A signal handler cannot be installed here."""
+
+
+class BudgetError(TelemetryError):
+    """A call may not be made under its budgets; nothing was reserved for it.
+
+    Attributes:
+        budget: the name of the policy that is in the way.
+    """
+
+    def __init__(self, message: str, budget: str) -> None:
+        super().__init__(clean(message))
+        self.budget = budget
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
+
+
+class BudgetExceeded(BudgetError):  # noqa: N818 - the name that users of such limits look for
+    """The call would not fit into a hard limit.
+
+    Attributes:
+        budget: the policy's name.
+        window: `hour`, `day`, `week`, `month`, `total`, or a rolling one such as `24h`.
+        metric: `usd`, `tokens` or `calls`; the amounts are Decimal USD or whole numbers.
+        limit: what may be spent in the window.
+        spent: what the records of the window add up to.
+        reserved: what calls under way hold.
+        unknown: what calls whose outcome is unknown may have spent.
+        asked: what this call would add.
+        subject: the values of the policy's `per`, where each has a budget of its own.
+        resets_at: aware UTC moment at which the window ends; None for `total` and rolling windows.
+    """
+
+    def __init__(
+        self,
+        budget: str,
+        *,
+        window: str,
+        metric: str,
+        limit: Decimal | int,
+        spent: Decimal | int,
+        reserved: Decimal | int,
+        unknown: Decimal | int,
+        asked: Decimal | int,
+        subject: tuple[str, ...] = (),
+        resets_at: datetime | None = None,
+    ) -> None:
+        unit = "$" if metric == "usd" else ""
+        of = f" of {', '.join(subject)}" if subject else ""
+        until = "" if resets_at is None else f"; it resets at {resets_at:%Y-%m-%d %H:%M} UTC"
+        super().__init__(
+            f"budget {budget}{of}: {unit}{asked:,f} more does not fit into {unit}{limit:,f} a {window}: "
+            f"{unit}{spent:,f} spent, {unit}{reserved:,f} reserved, {unit}{unknown:,f} unknown{until}"
+            if metric == "usd"
+            else f"budget {budget}{of}: {asked:,} {metric} more do not fit into {limit:,} a {window}: "
+            f"{spent:,} spent, {reserved:,} reserved, {unknown:,} unknown{until}",
+            budget,
+        )
+        self.window = window
+        self.metric = metric
+        self.limit = limit
+        self.spent = spent
+        self.reserved = reserved
+        self.unknown = unknown
+        self.asked = asked
+        self.subject = subject
+        self.resets_at = resets_at
+
+
+class UnknownPriceError(BudgetError):
+    """Nobody knows what the call would cost at most, and its policy blocks such calls.
+
+    Attributes:
+        model_name: the model whose price is unknown.
+    """
+
+    def __init__(self, budget: str, model_name: str | None) -> None:
+        super().__init__(
+            f"budget {budget}: what a call of {shown(model_name)} costs at most is unknown; give usd=, or "
+            "prompt_tokens and max_tokens where its price is known, or set unknown_price_usd or unknown_price in "
+            "policies.yaml",
+            budget,
+        )
+        self.model_name = model_name
+
+
+class JustificationNeededError(BudgetError):
+    """The call costs more than its policy allows without a justification.
+
+    Attributes:
+        asked, allowed: USD.
+    """
+
+    def __init__(self, budget: str, asked: Decimal, allowed: Decimal) -> None:
+        super().__init__(
+            f"budget {budget}: ${asked:,f} is above ${allowed:,f}, which needs a reason; give justification=", budget
+        )
+        self.asked = asked
+        self.allowed = allowed
+
+
+def _again(kind: type[BudgetError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> BudgetError:
+    """Unpickles a budget error: its constructor takes amounts, of which the message is made."""
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class StoreError(TelemetryError):

@@ -2,15 +2,21 @@
 
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from benchmarks._data import records
 from click.testing import CliRunner
 
 from llm_service.cli.commands import cli
 from llm_service.cli.demo import TRACE
+from llm_service.telemetry import TelemetryLogger
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -107,6 +113,96 @@ def test_the_capture_of_follow_shows_calls_of_the_trace() -> None:
     assert rows
     for row in rows:
         assert row.split()[1:] in stored
+
+
+PAGE = 4096
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    path.chmod(0o600)
+
+
+def _flip(path: Path) -> None:
+    """The first page that holds calls."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as connection:
+        sql = "SELECT min(pageno) FROM dbstat WHERE name = 'invocations' AND pagetype = 'leaf'"
+        (page,) = connection.execute(sql).fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * PAGE)
+        file.write(b"\xff" * PAGE)
+
+
+def _foreign(path: Path) -> None:
+    _write(path, b"")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE notes (text)")
+
+
+SPOILT: dict[str, Callable[[Path], None]] = {
+    "text.db": lambda path: _write(path, b"2026-03-01 12:00:00 INFO something was logged\n" * 1000),
+    "zero.db": lambda path: _write(path, b""),
+    "half.db": lambda path: _write(path, path.read_bytes()[: path.stat().st_size // PAGE // 2 * PAGE]),
+    "flipped.db": _flip,
+    "foreign.db": _foreign,
+}
+"""As the comments of the capture say."""
+
+
+def _has_dbstat() -> bool:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        return ("ENABLE_DBSTAT_VTAB",) in connection.execute("PRAGMA compile_options").fetchall()
+
+
+@pytest.fixture(scope="module")
+def five_thousand(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A file of as many calls."""
+    path = tmp_path_factory.mktemp("sound") / "telemetry.db"
+    first = datetime(2026, 3, 1, tzinfo=UTC)
+    with TelemetryLogger(path, retention_days=None, batch_size=10_000, flush_interval=3600.0) as logger:
+        for record in records(5000, start=first, span=timedelta(days=5), agents=25):
+            logger.log_invocation_nowait(record)
+    return path.read_bytes()
+
+
+@pytest.mark.skipif(not _has_dbstat(), reason="this SQLite was built without dbstat, which names pages")
+def test_what_doctor_says_of_spoilt_files_is_what_the_readme_shows(
+    five_thousand: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line, but for numbers that SQLite's layout decides; and of the calls none is unaccounted for."""
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"<!-- capture: doctor -->\s*```text\n(.*?)\n```", README, re.DOTALL)
+    captures = re.findall(r"^\$ llm-telemetry ([^#\n]+?) *#[^\n]*\n((?:[^$\n][^\n]*\n?)+)", block, re.MULTILINE)
+    assert len(captures) == 6
+    for command, shown in captures:
+        name = command.split()[2]
+        if not Path(name).exists():
+            _write(Path(name), five_thousand)
+            SPOILT[name](Path(name))
+        lines = CliRunner().invoke(cli, command.split()).stdout.splitlines()
+        said, expected = _said(lines), [_without_numbers(line) for line in shown.splitlines()]
+        if "--salvage" in command.split():  # of its tables the README shows those that hold calls
+            said = [line for line in said if line in expected]
+        assert said == expected, command
+    (recovered, partial) = re.findall(r"^invocations +([\d,]+) +([\d,]+) ", block, re.MULTILINE)[0]
+    assert int(recovered.replace(",", "")) + int(partial) == 5000
+    assert f"lost: {partial} calls" in block
+
+
+def _said(lines: list[str]) -> list[str]:
+    """Without the name of the file, and without checks that found nothing, were ignored, or are the machine's."""
+    said: list[str] = []
+    wanted = True
+    for line in lines:
+        if not line.startswith(" "):
+            wanted = not line.startswith(("database ", "ok ", "ignored ")) and "disk_low" not in line
+        if wanted:
+            said.append(_without_numbers(line))
+    return said
+
+
+def _without_numbers(line: str) -> str:
+    return re.sub(r"[\d,]+", "N", " ".join(line.split()))
 
 
 def _as_notebook_cell(code: str) -> str:

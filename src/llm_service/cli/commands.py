@@ -11,6 +11,7 @@ from llm_service import __version__
 from llm_service.cli import (
     command_estimate,
     command_files,
+    command_money,
     command_prices,
     command_purge,
     command_replay,
@@ -66,6 +67,7 @@ for command in (
     command_reports.invocations,
     command_reports.show,
     command_estimate.estimate,
+    command_money.report,
     command_files.export,
     command_files.info,
     command_files.sql,

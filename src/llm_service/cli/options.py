@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -21,6 +21,7 @@ __all__ = [
     "DATABASE",
     "KEYS",
     "MODELS",
+    "NAMES",
     "SPEED",
     "TIME",
     "common",
@@ -33,7 +34,6 @@ __all__ = [
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_COST_KEYS: Final = ("day", "agent", "tool", "model")
 
 
 class _Database(click.ParamType[Path]):
@@ -80,21 +80,25 @@ class _Time(click.ParamType["Moment"]):
 
 
 class _Keys(click.ParamType["tuple[CostKey, ...]"]):
-    """Keys of a cost report, separated by commas."""
+    """Keys of a report, separated by commas."""
 
     name = "keys"
 
+    def __init__(self, keys: "tuple[CostKey, ...]") -> None:
+        self._keys = keys
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "tuple[CostKey, ...]":
         keys = tuple(key.strip() for key in str(value).split(","))
-        if len(set(keys)) < len(keys) or not set(keys) <= set(_COST_KEYS):
-            self.fail(f"{value!r} is not usable; give one or more of {', '.join(_COST_KEYS)}, each once", param, ctx)
+        if len(set(keys)) < len(keys) or not set(keys) <= set(self._keys):
+            self.fail(f"{value!r} is not usable; give one or more of {', '.join(self._keys)}, each once", param, ctx)
         return cast("tuple[CostKey, ...]", keys)
 
 
 DATABASE = _Database()
 SPEED = _Speed()
 TIME = _Time()
-KEYS = _Keys()
+KEYS = _Keys(("day", "agent", "tool", "model"))
+NAMES = _Keys(("agent", "tool", "model"))
 
 
 class _All:

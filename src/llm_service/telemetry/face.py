@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
+from llm_service.budgets.events import OnBudget
 from llm_service.config.settings import Settings, SettingsOptions
 from llm_service.errors import (
     CommitTimeoutError,
@@ -20,6 +21,7 @@ from llm_service.errors import (
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.decorating import instrument
 from llm_service.telemetry.instrument import Invocation, ReadUsage
+from llm_service.telemetry.money import Money
 from llm_service.telemetry.pipeline.driving import Driver
 from llm_service.telemetry.pipeline.engine import Engine
 from llm_service.telemetry.pipeline.events import OnDrop, OnEvent
@@ -30,10 +32,8 @@ from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.streaming import record_stream
 
 if TYPE_CHECKING:
-    from llm_service.config.models import ModelsConfig
     from llm_service.config.schemas import TelemetryConfig
-
-    Models = str | Path | ModelsConfig | None
+    from llm_service.telemetry.money import ModelsGiven, PoliciesGiven
 
 __all__ = ["Face", "seconds_or_none"]
 
@@ -53,15 +53,23 @@ class Face:
         options: SettingsOptions,
         start_driver: Callable[[Engine], Driver | None],
         redact: Redact | None = None,
-        models: "Models" = None,
+        money: Money | None = None,
     ) -> None:
         if redact is not None and not callable(redact):
             raise SettingsError("redact", redact, "give a callable that takes a str and returns one, or None")
         self._settings = Settings.of(db_path, options)
-        self._prices, models = _price_book(models)
-        self._given = {"on_drop": on_drop, "on_event": on_event, "redact": redact, "models": models}
+        money = (money or Money()).settled()
+        self._prices = money.prices()
+        self._arguments = {"on_drop": on_drop, "on_event": on_event, "redact": redact} | money.given()
         self._engine = Engine(
-            self._settings, start_driver, on_drop, on_event=on_event, redact=redact, prices=self._prices
+            self._settings,
+            start_driver,
+            on_drop,
+            on_event=on_event,
+            redact=redact,
+            prices=self._prices,
+            policies=money.limits(self._settings),
+            on_budget=money.on_budget,
         )
         self._offer = self._engine.queue.offer
         # At exit the engine has a hook of its own, which also works while the face is still referenced.
@@ -72,17 +80,20 @@ class Face:
         cls,
         config: "TelemetryConfig | str | Path | None" = None,
         *,
-        models: "Models" = None,
+        models: "ModelsGiven" = None,
         on_drop: OnDrop | None = None,
         on_event: OnEvent | None = None,
         redact: Redact | None = None,
+        policies: "PoliciesGiven" = None,
+        policy: str | None = None,
+        on_budget: OnBudget | None = None,
     ) -> Self:
         """Make a logger from a `TelemetryConfig`, from a YAML file, or (None) from where `load_config` looks.
 
         Args:
             config: the settings.
-            on_drop, on_event, redact: see the class.
-            models: the prices; None takes the models.yaml that `config.files.locate` finds, if there is one.
+            on_drop, on_event, redact, policy, on_budget: see the class.
+            models, policies: None takes the models.yaml and the policies.yaml that `config.files.locate` finds, if any.
 
         Raises:
             ConfigError: (a `ValueError`) naming file, line, key and remedy.
@@ -93,9 +104,15 @@ class Face:
 
         file = None if isinstance(config, TelemetryConfig) else config
         settings = (config if isinstance(config, TelemetryConfig) else load_config(file)).to_settings()
-        models = locate("models", file) if models is None else models
-        given = {"on_drop": on_drop, "on_event": on_event, "redact": redact, "models": models}
-        return _made_of(cls, settings, given)
+        if policies is None and settings.privacy_level != "none":  # which could keep no budget
+            policies = locate("policies", file)
+        money = Money(
+            models=locate("models", file) if models is None else models,
+            policies=policies,
+            policy=policy,
+            on_budget=on_budget,
+        )
+        return _made_of(cls, settings, {"on_drop": on_drop, "on_event": on_event, "redact": redact} | money.given())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled, copied or deep-copied: a fresh logger of the same settings, with no record and no connection.
@@ -104,7 +121,7 @@ class Face:
         and names the one it cannot take. The sync face opens its file anew, and raises `StoreError` where it can't; a
         models.yaml that was given by its path is read anew.
         """
-        return _made_of, (type(self), self._settings, self._given)
+        return _made_of, (type(self), self._settings, self._arguments)
 
     @property
     def db_path(self) -> Path:
@@ -282,23 +299,9 @@ class Face:
         return f"{type(self).__name__}(db_path={str(self.db_path)!r}, privacy_level={self._settings.privacy_level!r})"
 
 
-def _made_of(face: "type[_Made]", settings: Settings, given: dict[str, Any]) -> "_Made":
+def _made_of(face: "type[_Made]", settings: Settings, arguments: dict[str, Any]) -> "_Made":
     options: dict[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
-    return face(options.pop("db_path"), **given, **options)
-
-
-def _price_book(models: "Models") -> "tuple[PriceBook, Models]":
-    """The prices, and the models as they may be given again: a path that holds whatever the current directory is."""
-    if models is None:
-        return PriceBook(), None
-    from llm_service.config.models import ModelsConfig, load_models  # noqa: PLC0415 - pydantic and YAML cost most
-
-    if isinstance(models, ModelsConfig):
-        return PriceBook(models), models
-    if not isinstance(models, str | Path):
-        raise SettingsError("models", models, "give the path of a models.yaml, a ModelsConfig, or None")
-    path = Path(models).expanduser().absolute()
-    return PriceBook(load_models(path), source=str(path)), path
+    return face(options.pop("db_path"), **arguments, **options)
 
 
 def _check_usage(usage: object) -> None:

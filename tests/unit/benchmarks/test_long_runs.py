@@ -4,7 +4,7 @@ import sys
 
 import pytest
 from benchmarks import overload, soak
-from benchmarks._long import slope
+from benchmarks._long import Lags, slope
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they read /proc")
 
@@ -15,6 +15,18 @@ def test_a_slope_is_that_of_the_line_through_the_points() -> None:
     assert slope([(0.0, 1.0), (1.0, 3.0), (2.0, 5.0)]) == pytest.approx(2.0)
     assert slope([(1.0, 1.0)]) == 0.0
     assert slope([]) == 0.0
+
+
+def test_lags_are_counted_in_steps_and_answer_by_nearest_rank() -> None:
+    """Of 1 to 100 ms each percentile is itself, within a step; what is beyond a second counts as a second."""
+    lags = Lags()
+    assert lags.percentile(0.99) == 0.0
+    for milliseconds in range(1, 101):
+        lags.add(float(milliseconds))
+    assert [lags.percentile(share) for share in (0.5, 0.99, 1.0)] == pytest.approx([50.01, 99.01, 100.01])
+    lags.add(-1.0)
+    lags.add(5000.0)
+    assert [lags.percentile(share) for share in (0.0, 1.0)] == pytest.approx([0.01, 1000.01])
 
 
 def test_an_overload_is_counted_exactly_under_each_policy() -> None:

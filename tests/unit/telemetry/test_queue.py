@@ -11,8 +11,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from llm_service.telemetry.pipeline.entries import RECORD, Barrier, Batch
+from llm_service.telemetry.pipeline.holding import NEVER
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Ledger, Outcome
-from llm_service.telemetry.pipeline.queue import NEVER, Barrier, Batch, RecordQueue
+from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.waiters import LoopWaiter, ThreadWaiter
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.stores.base import WriteResult
@@ -42,7 +44,7 @@ def make(max_records: int = 10, max_bytes: int = 10**9, **options: Any) -> Recor
 
 def ids(queue: RecordQueue) -> list[str]:
     """What waits, oldest first."""
-    return [entry.record.invocation_id for entry in queue._entries]
+    return [entry[RECORD].invocation_id for entry in queue._entries]
 
 
 def commit(queue: RecordQueue, rows: int = 1000, result: WriteResult = NOTHING) -> Batch | None:
@@ -149,7 +151,7 @@ class QueueMachine(RuleBasedStateMachine):
                 else:
                     self.flying.append((record, waiter))
         entries = () if batch is None else batch.entries
-        assert [entry.record for entry in entries] == [record for record, _ in self.flying]
+        assert [entry[RECORD] for entry in entries] == [record for record, _ in self.flying]
         if batch is not None:
             assert batch.bytes == sum(record.size for record, _ in self.flying)
             assert batch.awaited == any(waiter for _, waiter in self.flying)
@@ -233,7 +235,7 @@ class QueueMachine(RuleBasedStateMachine):
         backlog = self.queue.backlog()
         assert self.queue.qsize() == backlog.records == len(held) <= self.queue.maxsize
         assert backlog.bytes == sum(record.size for record in held) <= self.queue.max_bytes
-        assert [entry.record for entry in self.queue._entries] == [record for record, _ in self.waiting]
+        assert [entry[RECORD] for entry in self.queue._entries] == [record for record, _ in self.waiting]
         assert self.queue._urgent == sum(waiter is not None for _, waiter in self.waiting)
         assert self.queue.empty() == (not held)
         awaited = any(waiter is not None for _, waiter in (*self.waiting, *self.flying))
@@ -363,7 +365,7 @@ def test_a_private_record_never_reaches_the_store() -> None:
         queue.offer(record)
     batch = queue.take(2)
     assert batch is not None
-    assert [entry.record for entry in batch.entries] == [PLAIN]
+    assert [entry[RECORD] for entry in batch.entries] == [PLAIN]
     assert queue.ledger().dropped == {DropReason.PRIVACY: 3}
     queue.settle(batch, NOTHING)
     assert queue.take(2) is None
@@ -743,7 +745,7 @@ async def test_those_who_wait_come_in_in_their_order() -> None:
     for _ in range(5):
         batch = commit(queue)
         assert batch is not None
-        order += [entry.record.invocation_id for entry in batch.entries]
+        order += [entry[RECORD].invocation_id for entry in batch.entries]
         await turns()
     await asyncio.gather(*putting)
     assert order == ["plain", "0", "1", "2", "3"]

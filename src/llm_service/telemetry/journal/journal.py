@@ -169,14 +169,15 @@ class CrashJournal:
 
     # Records come and go
 
-    def append(self, record: InvocationRecord, slot: Slot) -> bool:
-        """Write the record into the ring, at a place that is told to `slot`; False where there is none."""
+    encode = staticmethod(encode)
+
+    def append(self, payload: bytes, slot: Slot, /) -> bool:
+        """Write an encoded record into the ring, at a place that is told to `slot`; False where there is none."""
         if self._map is None:
             self.ensure()
         mapping = self._map
         if mapping is None:
             return False
-        payload = encode(record)
         size = _HEAD + len(payload)
         need = size + 7 & ~7
         slots = self._slots

@@ -16,7 +16,7 @@ from typing import Any, Final
 from llm_service.errors import DatabaseUnusableError
 from llm_service.redaction import clean
 from llm_service.telemetry.pipeline import policy
-from llm_service.telemetry.pipeline.entries import Batch
+from llm_service.telemetry.pipeline.entries import RECORD, Batch
 from llm_service.telemetry.pipeline.events import EventKind, Tell
 from llm_service.telemetry.pipeline.ledger import DropReason
 from llm_service.telemetry.pipeline.queue import RecordQueue
@@ -101,17 +101,22 @@ class Committer:
         self._damaged = 0  # how often in a row the file could not be read
         self._bugs = (0, 0)  # a batch's number, and how often it failed by nobody's fault but the writer's
 
-    def step(self, connection: Any) -> Step:
-        """Commit the next batch, if there is one. Never raises an `Exception`."""
+    def step(self, connection: Any, *, hurried: bool = False) -> Step:
+        """Commit the next batch, if there is one. Never raises an `Exception`.
+
+        Args:
+            connection: the store's.
+            hurried: somebody waits for the connection: the transaction is to be a short one.
+        """
         backlog = self._queue.backlog()
-        batch = self._queue.take(policy.transaction_rows(backlog))
+        batch = self._queue.take(policy.STEADY_ROWS if hurried else policy.transaction_rows(backlog))
         if batch is None:
             return Step()
         started = self._clock()
         try:
             result = self._writer.write(
                 connection,
-                [entry.record for entry in batch.entries],
+                [entry[RECORD] for entry in batch.entries],
                 batch_no=batch.number,
                 durable=batch.durable,
                 slice_rows=policy.slice_rows(backlog),

@@ -7,9 +7,8 @@ a loop that may be gone. Private names used: `_tx`, `_thread`, `_connection`; ea
 
 import asyncio
 import sqlite3
-import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
 import aiosqlite
@@ -27,7 +26,7 @@ class WriterConnection(aiosqlite.Connection):
         guard: held while the thread works with the database; who holds it may `let_go`.
     """
 
-    def __init__(self, connector: Callable[[], sqlite3.Connection], guard: threading.Lock) -> None:
+    def __init__(self, connector: Callable[[], sqlite3.Connection], guard: AbstractContextManager[Any]) -> None:
         super().__init__(connector, iter_chunk_size=64)
         self._guard = guard
         self._thread.daemon = True

@@ -6,43 +6,56 @@ the sync face commits and how the interpreter's exit drains.
 """
 
 import asyncio
+import logging
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 from weakref import WeakSet
 
+from llm_service.budgets.events import BudgetEvent, OnBudget
+from llm_service.budgets.policies import Policies
 from llm_service.config.settings import Settings
 from llm_service.errors import DatabaseUnusableError, StoreError
 from llm_service.pricing.book import PriceBook
+from llm_service.redaction import clean
 from llm_service.telemetry.costing import Costing
 from llm_service.telemetry.pipeline import forks
 from llm_service.telemetry.pipeline.announcer import Announcer
+from llm_service.telemetry.pipeline.commit_lock import CommitLock
 from llm_service.telemetry.pipeline.committer import Committer, Step
 from llm_service.telemetry.pipeline.driving import Action, Do, Driver, next_action
 from llm_service.telemetry.pipeline.ending import Ending
 from llm_service.telemetry.pipeline.entries import Barrier
 from llm_service.telemetry.pipeline.events import EventKind, OnDrop, OnEvent
 from llm_service.telemetry.pipeline.inline import InlineWriter
-from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult
+from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Settlement
 from llm_service.telemetry.pipeline.leftovers import Leftovers
 from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.retention import Retention
 from llm_service.telemetry.pipeline.stats import Stats, stats_of
+from llm_service.telemetry.pipeline.teller import Teller
 from llm_service.telemetry.pipeline.waiters import ThreadWaiter, Waiter
 from llm_service.telemetry.pipeline.wal_watch import WalWatch
 from llm_service.telemetry.privacy import Redact, Redactor
+from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.stores.base import BatchWriter
+from llm_service.telemetry.stores.budget_counting import BudgetBook, BudgetTerms
+from llm_service.telemetry.stores.budget_holding import HoldKeeper
 from llm_service.telemetry.stores.guarded import GuardedWriter
 from llm_service.telemetry.stores.opening import Opener
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
+if TYPE_CHECKING:
+    from llm_service.budgets.scopes import Call
+
 __all__ = ["Engine"]
 
+_LOG: Final = logging.getLogger("llm_service.telemetry")
 _FORK_WAITS: Final = 2.0
 """Seconds a fork waits for a commit under way. Longer than SQLite waits for a lock."""
 
@@ -58,6 +71,8 @@ class Engine:
         make_writer: builds the store's side from a writer id and the settings.
         redact: the user's callable for what the patterns do not know; see `privacy`.
         prices: prices the records that have no cost; None leaves them without.
+        policies: the limits that the logger's calls have to fit into.
+        on_budget: the user's callback for thresholds of these.
     """
 
     def __init__(
@@ -69,6 +84,8 @@ class Engine:
         redact: Redact | None = None,
         on_event: OnEvent | None = None,
         prices: PriceBook | None = None,
+        policies: Policies | None = None,
+        on_budget: OnBudget | None = None,
     ) -> None:
         self.settings = settings
         self._prices = prices
@@ -76,6 +93,9 @@ class Engine:
         self.redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content, redact=redact)
         self._make_writer = make_writer or self._sqlite_writer
         self.announcer = Announcer(on_event, on_drop)
+        self._on_budget = on_budget
+        self.terms = BudgetTerms(policies, tell=self._tell_budget)
+        self.clean_calls: dict[tuple[str | None, ...], Call] = {}
         self.stores_nothing = not settings.enabled or settings.privacy_level == "none"
         self.queue = self._make_queue()
         if not settings.enabled:
@@ -105,7 +125,7 @@ class Engine:
 
     def _begin(self) -> None:
         """All that belongs to one process."""
-        self.commit_lock = threading.Lock()
+        self.commit_lock = CommitLock()
         self._fork_ready = False
         self._driver_lock = threading.RLock()
         self._driver: Driver | None = None
@@ -118,6 +138,7 @@ class Engine:
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         writer_id = str(uuid4())
         self.queue.begin_journal(writer_id)
+        self._book = BudgetBook(self.terms)
         self.leftovers = Leftovers(self.settings, self._make_writer)
         self._opener = Opener(self.settings.db_path)
         self.committer = Committer(
@@ -130,6 +151,7 @@ class Engine:
         )
         self.retention = Retention(self.settings, writer_id, looks=not self.stores_nothing)
         self.inline = InlineWriter(self)
+        self.teller = Teller(self.settings.db_path, self, self.terms.policies, self._budget_writer)
 
     # What drivers ask and do
 
@@ -158,7 +180,7 @@ class Engine:
 
     def step(self, connection: Any) -> Step:
         """Commit the next batch; the caller holds the commit lock."""
-        step = self.committer.step(connection)
+        step = self.committer.step(connection, hurried=self.teller.waiting > 0)
         if self._give_up:
             self.queue.abandon_in_flight(DropReason.SHUTDOWN)
         return step
@@ -181,6 +203,7 @@ class Engine:
     def _after_commit(self, connection: Any) -> None:
         self.leftovers.replay_again(connection)
         self._wal.after_commit(connection)
+        self._book.look_back()
         if self._wal.is_long and not self.closing:
             self.ensure_driver()  # callers that commit by themselves may not come again to truncate it
 
@@ -302,6 +325,22 @@ class Engine:
         self._bad_values[field] += 1
         return self._bad_values[field] == 1
 
+    # Budgets
+
+    def account(self, outcomes: Sequence[Settlement]) -> None:
+        """Count records that the teller has settled."""
+        self.queue.account(outcomes)
+
+    def take_over(self, record: InvocationRecord) -> None:
+        """Queue a record that the teller could not settle in time; it ends its hold when it is written."""
+        self.queue.offer(record)
+
+    def _tell_budget(self, event: BudgetEvent) -> None:
+        _LOG.warning("telemetry: %s", clean(event.message))
+        on_budget = self._on_budget
+        if on_budget is not None:
+            self.announcer.call("on_budget", lambda: on_budget(event))
+
     # Ends
 
     def stop_driver(self, timeout: float) -> None:
@@ -355,7 +394,7 @@ class Engine:
 
     def _finish_giving_up(self) -> None:
         """Drop the batch in flight as well; while it is being committed, that is left to the committing thread."""
-        if self._give_up and self.commit_lock.acquire(blocking=False):
+        if self._give_up and self.commit_lock.acquire(0):
             try:
                 self.queue.abandon_in_flight(DropReason.SHUTDOWN)
             finally:
@@ -366,6 +405,7 @@ class Engine:
         self._finish_giving_up()
         if not self.closed:
             self.closed = True
+            self.teller.close(min(1.0, self.settings.close_timeout))
             self.queue.close_journal()
             self.say_what_was_lost()
         self.ending.over()
@@ -415,6 +455,7 @@ class Engine:
         if not self._fork_ready:
             return
         self.inline.let_go()
+        self.teller.let_go()
         for driver in (self._driver, *self._resting):
             if driver is not None:
                 driver.let_go()
@@ -429,6 +470,7 @@ class Engine:
         ready = self._fork_ready
         forks.leak((self._driver, *self._resting))
         self.inline.leak()
+        self.teller.leak()
         self.queue.reset()
         self.announcer.reset()
         self.ending.reset()
@@ -445,5 +487,14 @@ class Engine:
         redactor = self.redactor
         if settings.journal:  # redacted on their way in: the patterns change nothing twice, a user's callable might
             redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content)
+        return GuardedWriter(self._new_writer(writer_id, settings, redactor, self._book))
+
+    def _budget_writer(self) -> tuple[SqliteBatchWriter, HoldKeeper]:
+        book = BudgetBook(self.terms)
+        return self._new_writer(str(uuid4()), self.settings, self.redactor, book), HoldKeeper(book)
+
+    def _new_writer(
+        self, writer_id: str, settings: Settings, redactor: Redactor, book: BudgetBook
+    ) -> SqliteBatchWriter:
         costing = None if self._prices is None else Costing(self._prices)
-        return GuardedWriter(SqliteBatchWriter(writer_id, settings.privacy_level, redactor=redactor, costing=costing))
+        return SqliteBatchWriter(writer_id, settings.privacy_level, redactor=redactor, costing=costing, book=book)

@@ -6,7 +6,7 @@ others find their records done.
 
 from collections.abc import Callable
 from contextlib import suppress
-from threading import TIMEOUT_MAX
+from threading import TIMEOUT_MAX, get_ident
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -49,17 +49,22 @@ class InlineWriter:
 
     def drive(self, done: Callable[[], bool], deadline: float) -> bool:
         """Commit until `done()`, or until `deadline` (monotonic seconds) has passed; returns `done()`."""
-        engine = self._engine
+        engine, me = self._engine, get_ident()
+        lock = engine.commit_lock
+        if lock.owner == me:  # a signal handler, within a commit of its own thread's
+            return done()
         while not done():
             left = deadline - monotonic()
-            if left <= 0 or not engine.commit_lock.acquire(timeout=min(left, TIMEOUT_MAX)):
-                return done()
             try:
+                if left <= 0 or not lock.acquire(timeout=min(left, TIMEOUT_MAX)):
+                    return done()
                 if done():
                     return True
                 step = self._step()
-            finally:
-                engine.commit_lock.release()
+            finally:  # as `release`, without a call at whose start an interrupt would leave it held
+                if lock.owner == me:
+                    lock.owner = None
+                    lock.lock.release()
             if step.retry_in is not None:
                 sleep(max(0.0, min(step.retry_in, deadline - monotonic())))
             elif not step.committed:
@@ -129,7 +134,11 @@ class InlineWriter:
             connection = self._ensure_connection()
         except Exception as error:  # noqa: BLE001 - counted, logged and paced like a failed commit
             return self._engine.committer.failed(error)
-        step = self._engine.step(connection)
+        try:
+            step = self._engine.step(connection)
+        except BaseException:  # Ctrl-C, say: it may have left a transaction open, which would fail all that follow
+            self.let_go()
+            raise
         if step.reopen:
             self.let_go()
         return step

@@ -4,12 +4,13 @@ A class of its own, so that the queue without a journal costs what it did.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from llm_service.redaction import traceback_text
-from llm_service.telemetry.pipeline.entries import Batch, Entry
-from llm_service.telemetry.pipeline.ledger import DropReason, Settlement
+from llm_service.telemetry.pipeline.entries import SLOT, WAITER, Batch, Entry, Leaving
+from llm_service.telemetry.pipeline.holding import ASKED_LEVEL, NEVER
+from llm_service.telemetry.pipeline.ledger import DropReason
 from llm_service.telemetry.pipeline.queue import RecordQueue, require_record
 from llm_service.telemetry.pipeline.waiters import Waiter
 from llm_service.telemetry.records import InvocationRecord
@@ -17,7 +18,6 @@ from llm_service.telemetry.records import InvocationRecord
 __all__ = ["Journal", "JournaledQueue"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
-_ASKED_LEVEL: Final = 12  # privacy_level within InvocationRecord.card
 
 
 class Journal(Protocol):
@@ -47,8 +47,12 @@ class Journal(Protocol):
         """In a forked child: have no part in what the parent wrote."""
         ...
 
-    def append(self, record: InvocationRecord, slot: Any) -> bool:
-        """Write the record, at a place told to `slot`; False where there is none."""
+    def encode(self, record: InvocationRecord, /) -> bytes:
+        """The record as `append` takes it; needs no lock."""
+        ...
+
+    def append(self, payload: bytes, slot: Any, /) -> bool:
+        """Write an encoded record, at a place told to `slot`; False where there is none."""
         ...
 
     def assign(self, slots: Iterable[Any], batch: int) -> None:
@@ -82,7 +86,8 @@ class JournaledQueue(RecordQueue):
     Args:
         journal: where they are written.
         make_slot: makes a place that `journal.append` fills in.
-        prepare: makes of a record what may be on disk, and counts what it took out by name; applied before the
+        is_clean: whether a record may be on disk as it is; asked of each.
+        prepare: makes of any other what may be on disk, and counts what it took out by name; applied before the
             journal, since nothing secret may reach a file.
         **options: as for `RecordQueue`.
     """
@@ -92,13 +97,16 @@ class JournaledQueue(RecordQueue):
         *,
         journal: Journal,
         make_slot: Callable[[], Any],
+        is_clean: Callable[[InvocationRecord], bool],
         prepare: Callable[[InvocationRecord], tuple[InvocationRecord, Mapping[str, int] | None]],
         **options: Any,
     ) -> None:
         self._journal = journal
         self._append = journal.append
+        self._encode = journal.encode
         self._accept = super().accept
         self._make_slot = make_slot
+        self._is_clean = is_clean
         self._prepare = prepare
         self._assigned = 0
         self._redactions: dict[str, int] = {}
@@ -147,32 +155,66 @@ class JournaledQueue(RecordQueue):
         """See `RecordQueue.accept`. A record that is to be stored nowhere is refused at once, with that reason."""
         if record.__class__ is not InvocationRecord:
             require_record(record)
-        if self._refusal is None:
-            if record.card[_ASKED_LEVEL] == "none":
-                return DropReason.PRIVACY
-            try:
-                record, redactions = self._prepare(record)
-            except Exception as error:  # noqa: BLE001 - counted as lost: what cannot be cleaned must not be written
-                _LOG.error("telemetry: a record could not be prepared for the crash journal: %s", traceback_text(error))
+        if self._refusal is not None:
+            return self._accept(record, waiter, wake=wake, slot=slot)
+        if record.card[ASKED_LEVEL] == "none":
+            return DropReason.PRIVACY
+        redactions: Mapping[str, int] | None = None
+        if not self._is_clean(record):
+            cleaned = self._cleaned(record)
+            if cleaned is None:
                 return DropReason.INVALID
-            if self._overflow != "drop_oldest" and not self._within_bounds(record.size):
-                with self._lock:
-                    return self._make_room(record.size)[0]
-            slot = self._make_slot()
-            try:
-                with self._lock:
-                    written = self._append(record, slot)
-                reason = None if written else self._find_place(record, slot)
+            record, redactions = cleaned
+        size = record.size
+        if (self._held >= self._limit or self._bytes + size > self.max_bytes) and self._overflow != "drop_oldest":
+            with self._lock:
+                return self._make_room(size)[0]
+        reason = self._enter(record, size, waiter, wake)
+        if redactions and reason is None:
+            self._count_redactions(redactions)
+        return reason
+
+    def _enter(self, record: InvocationRecord, size: int, waiter: Waiter | None, wake: bool) -> DropReason | None:  # noqa: FBT001 - once a record: a keyword costs
+        """Into the journal and the queue under one lock; see `RecordQueue.accept` for what may stand between."""
+        slot = self._make_slot()
+        payload = self._encode(record)
+        now = self._clock()
+        try:
+            with self._lock:
+                written = self._append(payload, slot)
+                held = self._held + 1
+                total = self._bytes + size
+                entered = written and held <= self._limit and total <= self.max_bytes
+                if entered:
+                    self._held = held
+                    self._bytes = total
+                    seq = self._submitted = self._submitted + 1
+                    if waiter is not None:
+                        self._urgent += 1
+                    self._entries.append((seq, now, record, waiter, slot))
+                    wake = wake and self._wake_at != NEVER and (held >= self._wake_at or waiter is not None)
+                    if wake:
+                        self._wake_at = NEVER
+            if not entered:
+                reason = None if written else self._find_place(record, payload, slot)
                 reason = reason or self._accept(record, waiter, wake=wake, slot=slot)
-            except BaseException:
-                self._forget(slot)
-                raise
-            if reason is not None:
-                self._forget(slot)
-            elif redactions:
-                self._count_redactions(redactions)
-            return reason
-        return self._accept(record, waiter, wake=wake, slot=slot)
+                if reason is not None:
+                    self._forget(slot)
+                return reason
+        except BaseException:
+            self._forget_unless_in(slot)
+            raise
+        if wake:
+            self._on_wake()
+        return None
+
+    def _cleaned(self, record: InvocationRecord) -> tuple[InvocationRecord, Mapping[str, int] | None] | None:
+        """The record as it may be in a file; None where that cannot be made of it."""
+        try:
+            return self._prepare(record)
+        except Exception as error:  # noqa: BLE001 - counted as lost: what cannot be cleaned must not be written
+            _LOG.error("telemetry: a record could not be prepared for the crash journal: %s", traceback_text(error))
+            return None
 
     def _count_redactions(self, redactions: Mapping[str, int]) -> None:
         known = self._redactions
@@ -181,23 +223,24 @@ class JournaledQueue(RecordQueue):
                 known.setdefault(name, 0)
                 known[name] += count  # no call between reading and storing: see `RecordQueue.accept`
 
-    def _find_place(self, record: InvocationRecord, slot: Any) -> DropReason | None:
+    def _find_place(self, record: InvocationRecord, payload: bytes, slot: Any) -> DropReason | None:
         """The journal is full: where the oldest give way, let them, until there is a place."""
         evicted, written = 0, False
         if self._overflow == "drop_oldest" and self._journal.could_hold(record):
             with self._lock:
                 while not written and (entry := self._oldest_to_go()) is not None:
-                    self._entries.remove(entry)
-                    self._release((entry,), {}, DropReason.JOURNAL_FULL, entry.record.size)
-                    evicted += 1
-                    written = self._append(record, slot)
+                    evicted += self._drop_waiting(entry, DropReason.JOURNAL_FULL)
+                    written = self._append(payload, slot)
         if evicted:
             self._on_drop(DropReason.JOURNAL_FULL, evicted)
         return None if written else DropReason.JOURNAL_FULL
 
     def _oldest_to_go(self) -> Entry | None:
         """The oldest record, where dropping it makes room: the journal is freed from its old end only."""
-        if self._in_flight is not None or not self._entries or self._entries[0].waiter is not None:
+        if self._in_flight is not None:
+            return None
+        self._trim()
+        if not self._entries or self._entries[0][WAITER] is not None:
             return None
         return self._entries[0]
 
@@ -205,12 +248,20 @@ class JournaledQueue(RecordQueue):
         with self._lock:
             self._journal.drop((slot,))
 
+    def _forget_unless_in(self, slot: Any) -> None:
+        """After an interrupt: take the place back, unless the record came in before that."""
+        with self._lock:
+            batch = self._in_flight
+            held = (*self._entries, *(batch.entries if batch is not None else ()))
+            if not any(entry[SLOT] is slot for entry in held):
+                self._journal.drop((slot,))
+
     def take(self, rows: int) -> Batch | None:
         """See `RecordQueue.take`. The journal learns of the batch before the database does."""
         with self._lock:
             batch = super().take(rows)
             if batch is not None and batch.number != self._assigned:
-                self._journal.assign((entry.slot for entry in batch.entries), batch.number)
+                self._journal.assign((entry[SLOT] for entry in batch.entries), batch.number)
                 self._assigned = batch.number
             return batch
 
@@ -231,13 +282,10 @@ class JournaledQueue(RecordQueue):
         """Whether the record would be let in if nothing else were held."""
         return super().could_hold(record) and self._journal.could_hold(record)
 
-    def _release(
-        self, entries: Sequence[Entry], outcomes: dict[int, Settlement], otherwise: Settlement, size: int
-    ) -> None:
-        if otherwise is not DropReason.JOURNALED:
-            slots = [entry.slot for entry in entries]
-            if isinstance(otherwise, DropReason):
+    def _let_go(self, leaving: Leaving) -> None:
+        if leaving.otherwise is not DropReason.JOURNALED:
+            slots = [entry[SLOT] for entry in leaving.entries]
+            if isinstance(leaving.otherwise, DropReason):
                 self._journal.drop(slots)
             else:
                 self._journal.free(slots)
-        super()._release(entries, outcomes, otherwise, size)

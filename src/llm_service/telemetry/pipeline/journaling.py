@@ -22,8 +22,8 @@ def journaled_queue(settings: Settings, redactor: Redactor, options: dict[str, A
     journal = CrashJournal(
         settings.db_path, settings.queue_max_bytes + DATA_AT, settings.privacy_level, make_private_folder
     )
-    prepare = Preparation(settings.privacy_level, redactor).__call__  # bound: calling the object itself costs more
-    return JournaledQueue(journal=journal, make_slot=Slot, prepare=prepare, **options)
+    prepare = Preparation(settings.privacy_level, redactor)
+    return JournaledQueue(journal=journal, make_slot=Slot, is_clean=redactor.is_plain, prepare=prepare, **options)
 
 
 class Preparation:
@@ -34,17 +34,14 @@ class Preparation:
         redactor: takes secrets out of every free text, on the thread that logs.
     """
 
-    __slots__ = ("_ceiling", "_is_plain", "_redacted")
+    __slots__ = ("_ceiling", "_redacted")
 
     def __init__(self, ceiling: PrivacyLevel, redactor: Redactor) -> None:
         self._ceiling: PrivacyLevel = ceiling
-        self._is_plain = redactor.is_plain
         self._redacted = redactor.record
 
-    def __call__(self, record: InvocationRecord) -> tuple[InvocationRecord, Counter[str] | None]:
-        """The record itself where nothing has to go, and what was taken out by the name of its pattern."""
-        if self._is_plain(record):
-            return record, None
+    def __call__(self, record: InvocationRecord) -> tuple[InvocationRecord, Counter[str]]:
+        """The record as it may be stored, and what was taken out by the name of its pattern."""
         counts: Counter[str] = Counter()
         cleaned = self._redacted(record, counts)
         message = cleaned.card[_ERROR]

@@ -9,25 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Final
 
+from llm_service.telemetry.stores import migration_steps
+
 __all__ = ["STEPS", "VERSION", "create", "migrate", "schema_statements"]
 
 VERSION: Final = 2
-
-# A step is the text of its day: `schema.sql` goes on, and what a file of version 1 gets must not change with it.
-_PROMPT_SIZES: Final = """
-CREATE TABLE prompt_sizes (
-    id         INTEGER PRIMARY KEY,
-    agent_name TEXT,
-    model_name TEXT    NOT NULL,
-    prompts    INTEGER NOT NULL,
-    bytes      INTEGER NOT NULL,  -- of the texts as they were given, in UTF-8
-    tokens     INTEGER NOT NULL   -- prompt_tokens of these calls
-)
-"""
-_PROMPT_SIZES_KEY: Final = (
-    "CREATE UNIQUE INDEX idx_prompt_sizes_key ON prompt_sizes (coalesce(agent_name, ''), model_name)"
-)
-STEPS: Final[Mapping[int, Sequence[str]]] = {1: (_PROMPT_SIZES, _PROMPT_SIZES_KEY)}
+STEPS: Final[Mapping[int, Sequence[str]]] = {1: migration_steps.TO_2}
 
 
 def schema_statements() -> Iterator[str]:

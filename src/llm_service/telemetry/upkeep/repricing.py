@@ -1,4 +1,4 @@
-"""Costs computed anew: rows and daily totals together, in steps of some milliseconds, while writers go on.
+"""Costs computed anew: rows, daily totals and budgets together, in steps of some milliseconds, while writers go on.
 
 A step reads a page of rows and looks their prices up without any lock; then one transaction changes those rows that
 still hold the cost that was read, and adds to the totals of their days by how much. So each step leaves records and
@@ -6,7 +6,6 @@ totals in agreement: a run that is killed is gone on with by the next one, and t
 """
 
 import sqlite3
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -14,13 +13,15 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 from time import time_ns
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
 from llm_service.errors import StoreError
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.costing import COMPUTED, cost_of
-from llm_service.telemetry.rollups import DailyKey, nanos
+from llm_service.telemetry.rollups import nanos
+from llm_service.telemetry.stores.budget_counting import BudgetBook
 from llm_service.telemetry.stores.opening import open_for_writing
+from llm_service.telemetry.stores.recosting import Change, NewCost, recost
 from llm_service.telemetry.timestamps import to_microseconds
 from llm_service.telemetry.upkeep import aggregates
 from llm_service.telemetry.upkeep.looking import look, status_of
@@ -37,37 +38,14 @@ _ONLY: Final = {
     "computed": "(cost_source = 'computed' AND cost_usd IS NOT NULL)",
 }
 _COLUMNS: Final = (
-    "id, timestamp, agent_name, tool_name, model_name, request_model, provider, prompt_tokens, completion_tokens, "
-    "cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_usd, cost_source, user_id, session_id, trace_id"
+    "id, invocation_id, timestamp, agent_name, tool_name, model_name, request_model, provider, prompt_tokens, "
+    "completion_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_usd, cost_source, user_id, "
+    "session_id, trace_id"
 )
 _PAGE: Final = (
     "SELECT {columns} FROM invocations WHERE id > ? AND id <= ? AND timestamp >= ? AND {which} ORDER BY id LIMIT ?"
 )
 _BOUNDS: Final = "SELECT min(id), max(id), count(*) FROM invocations WHERE timestamp >= ? AND {which}"
-_CHANGE: Final = """
-UPDATE invocations SET cost_usd = ?, cost_source = ? WHERE id = ? AND cost_usd IS ? AND cost_source IS ?
-"""
-# The same double operations as the upsert of `statements`.
-_ADD: Final = """
-UPDATE daily_costs SET total_cost_usd = (cost_nanos + ?1) / 1e9, cost_nanos = cost_nanos + ?1, unpriced = unpriced + ?2
-WHERE date = ?3 AND coalesce(agent_name, '') = ?4 AND coalesce(tool_name, '') = ?5 AND coalesce(model_name, '') = ?6
-"""
-
-
-class Change(NamedTuple):
-    """A stored call whose cost changed. `timestamp` is the UTC text of the row; None nano-dollars are unknown."""
-
-    agent_name: str | None
-    tool_name: str | None
-    model_name: str | None
-    user_id: str | None
-    session_id: str | None
-    trace_id: str | None
-    timestamp: str
-    old_nanos: int | None
-    new_nanos: int | None
-
-
 OnStep = Callable[[sqlite3.Connection, Sequence[Change]], None]
 """Called within the transaction of each step, with what it changed; what it raises undoes the step."""
 
@@ -94,16 +72,6 @@ class RepriceReport:
     old_nanos: int = 0
     new_nanos: int = 0
     unpriced_models: dict[tuple[str | None, str | None], int] = field(default_factory=dict[Any, int])
-
-
-class _New(NamedTuple):
-    """A row that is to change."""
-
-    id: int
-    usd: float
-    old_usd: float | None
-    old_source: str | None
-    change: Change
 
 
 def reprice(
@@ -141,14 +109,14 @@ def reprice(
             return look(path, partial(run, commit=lambda _connection, rows: [row.change for row in rows]))
         with closing(open_for_writing(path, time_ns() // 1000)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS:d}")
-            return run(connection, commit=partial(_commit, on_step=on_step))
+            return run(connection, commit=partial(_commit, on_step=on_step, book=BudgetBook()))
     except sqlite3.Error as error:
         raise StoreError(f"{path} could not be repriced: {error}; run: llm-telemetry doctor", path) from error
 
 
 def _run(
     connection: sqlite3.Connection,
-    commit: Callable[[sqlite3.Connection, Sequence[_New]], Sequence[Change]],
+    commit: Callable[[sqlite3.Connection, Sequence[NewCost]], Sequence[Change]],
     *,
     prices: PriceBook,
     since: str,
@@ -183,9 +151,9 @@ def _pages(
         at = page[-1][0]
 
 
-def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: RepriceReport) -> Iterator[_New]:
+def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: RepriceReport) -> Iterator[NewCost]:
     for row in page:
-        row_id, moment, agent, tool, model, request_model, provider, prompt, completion, *parts = row
+        row_id, invocation_id, moment, agent, tool, model, request_model, provider, prompt, completion, *parts = row
         read, written, reasoned, usd, source, user, session, trace = parts
         name = request_model if model is None else model
         rates = None if (at_us := _microseconds(moment)) is None else prices.rates(name, provider, at_us)
@@ -198,8 +166,10 @@ def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: Repri
                 report.unpriced_models[key] = report.unpriced_models.get(key, 0) + 1
         elif new_usd != usd or source != COMPUTED:
             old = None if usd is None else nanos(usd)
-            change = Change(agent, tool, model, user, session, trace, moment, old, nanos(new_usd))
-            yield _New(row_id, new_usd, usd, source, change)
+            change = Change(
+                invocation_id, request_model, agent, tool, model, user, session, trace, moment, old, nanos(new_usd)
+            )
+            yield NewCost(row_id, new_usd, COMPUTED, usd, source, change)
 
 
 def _microseconds(text: Any) -> int | None:
@@ -210,36 +180,20 @@ def _microseconds(text: Any) -> int | None:
         return None
 
 
-def _commit(connection: sqlite3.Connection, rows: Sequence[_New], *, on_step: OnStep) -> list[Change]:
-    """Change rows that are as they were read, and the totals of their days, in one transaction; what was changed."""
+def _commit(
+    connection: sqlite3.Connection, rows: Sequence[NewCost], *, on_step: OnStep, book: BudgetBook
+) -> list[Change]:
+    """Change rows that are as they were read, with totals and budgets, in one transaction; what was changed."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         since = aggregates.kept_since(connection) or ""  # retention leaves the totals of its days alone
-        changes = [
-            row.change
-            for row in rows
-            if row.change.timestamp >= since
-            and connection.execute(_CHANGE, (row.usd, COMPUTED, row.id, row.old_usd, row.old_source)).rowcount
-        ]
-        for key, (more_nanos, fewer_unpriced) in _by_day(changes).items():
-            names = [part or "" for part in key]
-            connection.execute(_ADD, (more_nanos, -fewer_unpriced, *names))
+        changes = recost(connection, book, rows, since)
         if changes:
             on_step(connection, changes)
         connection.execute("COMMIT")
     except BaseException:
+        book.rolled_back()
         if connection.in_transaction:  # a full disk has rolled back already
             connection.execute("ROLLBACK")
         raise
     return changes
-
-
-def _by_day(changes: Iterable[Change]) -> dict[DailyKey, tuple[int, int]]:
-    """Nano-dollars more and unpriced calls fewer, by row of `daily_costs`."""
-    sums: defaultdict[DailyKey, tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for change in changes:
-        key = DailyKey(change.timestamp[:10], change.agent_name, change.tool_name, change.model_name)
-        more, fewer = sums[key]
-        old, new = change.old_nanos, change.new_nanos
-        sums[key] = (more + (new or 0) - (old or 0), fewer + (old is None and new is not None))
-    return dict(sums)

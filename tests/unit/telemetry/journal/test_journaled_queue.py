@@ -35,10 +35,13 @@ class Paper:
     def leak(self) -> None:
         self.held = []
 
-    def append(self, record: InvocationRecord, slot: Any) -> bool:
+    def encode(self, record: InvocationRecord, /) -> bytes:
+        return str(record.agent_name).encode()
+
+    def append(self, payload: bytes, slot: Any, /) -> bool:
         if len(self.held) >= self.places:
             return False
-        slot.append(record.agent_name)
+        slot.append(payload.decode())
         self.held.append(slot)
         return True
 
@@ -70,7 +73,8 @@ class Paper:
 def make(paper: Paper, **options: Any) -> JournaledQueue:
     """A queue on paper."""
     settings: dict[str, Any] = {"max_records": 100, "max_bytes": 1 << 20}
-    return JournaledQueue(journal=paper, make_slot=list, prepare=lambda record: (record, None), **settings | options)
+    settings |= {"is_clean": lambda _record: True, "prepare": lambda record: (record, None)}
+    return JournaledQueue(journal=paper, make_slot=list, **settings | options)
 
 
 def record(name: str, **fields: Any) -> InvocationRecord:
@@ -133,11 +137,11 @@ def test_a_queue_that_closes_while_a_record_is_written_takes_it_back() -> None:
     queue = make(paper)
     real = paper.append
 
-    def append(given: InvocationRecord, slot: Any) -> bool:
+    def append(payload: bytes, slot: Any, /) -> bool:
         queue.refuse(DropReason.CLOSED)
-        return real(given, slot)
+        return real(payload, slot)
 
-    queue._append = append  # type: ignore[method-assign]
+    queue._append = append
     assert not queue.offer(record("a"))
     assert paper.told == [("drop", ["a"])]
 
@@ -147,13 +151,29 @@ def test_an_interrupted_call_takes_its_place_back() -> None:
     paper = Paper()
     queue = make(paper)
 
-    def interrupted(*_arguments: Any, **_options: Any) -> DropReason | None:
+    def interrupted(payload: bytes, slot: Any, /) -> bool:
+        paper.append(payload, slot)
         raise KeyboardInterrupt
 
-    queue._accept = interrupted  # type: ignore[method-assign]
+    queue._append = interrupted
     with pytest.raises(KeyboardInterrupt):
         queue.offer(record("a"))
     assert paper.told == [("drop", ["a"])]
+    assert queue.ledger().submitted == 0
+
+
+def test_a_call_interrupted_once_its_record_is_in_stays_accepted() -> None:
+    """KeyboardInterrupt while the writer is woken: the record is committed, and not taken out of the journal."""
+    paper = Paper()
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    queue = make(paper, on_wake=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        queue.offer(record("a"))
+    assert paper.told == []
+    assert queue.qsize() == 1
 
 
 def test_the_oldest_give_way_while_that_makes_room() -> None:
@@ -191,7 +211,7 @@ def test_a_record_of_level_none_is_refused() -> None:
 def test_a_record_that_cannot_be_cleaned_is_not_written(caplog: pytest.LogCaptureFixture) -> None:
     """It is counted, and the caller is not disturbed."""
     paper = Paper()
-    queue = make(paper)
+    queue = make(paper, is_clean=lambda _record: False)
 
     def broken(_record: InvocationRecord) -> Any:
         raise ValueError("no")
@@ -264,7 +284,7 @@ def test_preparation_takes_out_what_the_level_does_not_store(ceiling: Any) -> No
     prepare = Preparation(ceiling, Redactor(ceiling))
     plain = record("a")
     assert prepare(plain)[0] is plain
-    assert prepare(plain) == (plain, None)
+    assert prepare(plain) == (plain, Counter())
     short = record("a", session_id="s", error_message="short")
     assert prepare(short)[0] is short
     full = record("a", prompt="p", response="r", error_message="m" * 600)
@@ -310,7 +330,7 @@ def test_only_a_record_of_known_names_and_a_plain_id_needs_no_look(card: dict[st
 
 def test_what_was_taken_out_is_counted_once_the_record_is_accepted() -> None:
     """Not where the record was dropped; and a forked child begins at nothing."""
-    queue = make(Paper(places=2))
+    queue = make(Paper(places=2), is_clean=lambda _record: False)
     queue._prepare = lambda record: (record, {"jwt": 2, record.agent_name or "": 1})
     assert queue.offer(record("a"))
     assert queue.offer(record("b"))

@@ -49,7 +49,7 @@ def leave(db: Path) -> Callable[..., tuple[CrashJournal, list[InvocationRecord]]
             for _ in range(records)
         ]
         for record in made:
-            assert journal.append(record, Slot())
+            assert journal.append(journal.encode(record), Slot())
         return journal, made
 
     return write

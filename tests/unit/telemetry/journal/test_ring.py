@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llm_service.telemetry.journal import journal as journal_module
 from llm_service.telemetry.journal import locking, names, segment
-from llm_service.telemetry.journal.encoding import LAYOUT, decode
+from llm_service.telemetry.journal.encoding import LAYOUT, decode, encode
 from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.stores.opening import make_private_folder
@@ -66,7 +66,7 @@ def ids(found: segment.Contents) -> list[str]:
 def put(ring: CrashJournal, name: str, **fields: Any) -> Slot | None:
     """Append a record."""
     slot = Slot()
-    return slot if ring.append(InvocationRecord(invocation_id=name, **fields), slot) else None
+    return slot if ring.append(encode(InvocationRecord(invocation_id=name, **fields)), slot) else None
 
 
 def slot_of(ring: CrashJournal, name: str, **fields: Any) -> Slot:
@@ -154,7 +154,7 @@ def test_a_record_beyond_the_ring_is_refused_for_good(ring: CrashJournal) -> Non
     record = InvocationRecord(error_message="x" * 5000)
     assert not ring.could_hold(record)
     assert ring.could_hold(InvocationRecord())
-    assert not ring.append(record, Slot())
+    assert not ring.append(encode(record), Slot())
     assert ring.has_room(10**9)  # an empty ring can be no emptier
 
 
@@ -209,7 +209,7 @@ def test_an_append_within_an_append_gets_a_place_of_its_own(
     monkeypatch.setattr(journal_module, "_crc32", interrupted)
     outer = Slot()
     with pytest.raises(KeyboardInterrupt):
-        ring.append(InvocationRecord(invocation_id="outer"), outer)
+        ring.append(encode(InvocationRecord(invocation_id="outer")), outer)
     assert ids(on_disk(ring)) == ["before", "inner"]
     ring.drop([outer])
     slot_of(ring, "after")

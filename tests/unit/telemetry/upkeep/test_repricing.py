@@ -201,7 +201,8 @@ def test_each_step_tells_what_it_changed_within_its_transaction(priced: Path, mo
     assert sum(change.new_nanos or 0 for change in told) == report.new_nanos
     assert {change.old_nanos is None for change in told} == {True, False}
     last = next(change for change in told if change.timestamp.startswith("2026-03-01 17:00"))
-    assert last == Change("a2", None, "m0", "u", "s", "r5", last.timestamp, 1_005_000 + 10_000, 10_050_000 + 100_000)
+    names = (last.invocation_id, None, "a2", None, "m0", "u", "s", "r5", last.timestamp)
+    assert last == Change(*names, 1_005_000 + 10_000, 10_050_000 + 100_000)
 
 
 def test_what_a_step_raises_undoes_it_and_no_other(priced: Path, names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,10 +239,10 @@ def test_a_row_that_changed_since_it_was_read_is_left_alone(
     monkeypatch.setattr(repricing, "_ROWS", 100)
     commit = repricing._commit
 
-    def late(connection: sqlite3.Connection, rows: Any, *, on_step: Any) -> Any:
+    def late(connection: sqlite3.Connection, rows: Any, **options: Any) -> Any:
         with closing(sqlite3.connect(priced, isolation_level=None)) as other:
             other.execute("UPDATE invocations SET cost_source = 'reported' WHERE invocation_id = 'p-00005'")
-        return commit(connection, rows, on_step=on_step)
+        return commit(connection, rows, **options)
 
     monkeypatch.setattr(repricing, "_commit", late)
     before = costs(priced)["p-00005"]
