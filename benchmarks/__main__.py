@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import (
+    budgets,
     contents,
     crash,
     disk,
@@ -33,6 +34,7 @@ ALL: Final[dict[str, Callable[[Options], Report]]] = {
     "import_time": import_time.run,
     "estimates": estimates.run,
     "pricing": pricing.run,
+    "budgets": budgets.run,
     "contents": contents.run,
     "journal": journal.run,
     "crash": crash.run,

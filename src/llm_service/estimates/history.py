@@ -51,28 +51,26 @@ class Coverage:
         most: predictions that count.
     """
 
-    __slots__ = ("_held", "_most", "_next", "_outcomes")
+    __slots__ = ("_counts", "_most", "_next", "_outcomes")
 
     def __init__(self, most: int = _SCORED) -> None:
         self._most = most
         self._outcomes = bytearray()
         self._next = 0
-        self._held = [0, 0, 0]
+        self._counts = [0, 0, 0, 0]
 
     def add(self, predicted: Quantiles[int], value: int) -> None:
         """Compare a prediction with what came."""
-        outcome = 0
-        for place, bound in enumerate(predicted):
-            if value <= bound:
-                outcome |= 1 << place
-                self._held[place] += 1
-        if len(self._outcomes) < self._most:
-            self._outcomes.append(outcome)
+        # Levels never fall, so that how many of them held says which: the highest ones.
+        middle, high, top = predicted
+        outcome = 3 if value <= middle else 2 if value <= high else 1 if value <= top else 0
+        counts, outcomes = self._counts, self._outcomes
+        counts[outcome] += 1
+        if len(outcomes) < self._most:
+            outcomes.append(outcome)
             return
-        before = self._outcomes[self._next]
-        for place in range(len(self._held)):
-            self._held[place] -= before >> place & 1
-        self._outcomes[self._next] = outcome
+        counts[outcomes[self._next]] -= 1
+        outcomes[self._next] = outcome
         self._next = (self._next + 1) % self._most
 
     def shares(self) -> Quantiles[float] | None:
@@ -80,8 +78,8 @@ class Coverage:
         count = len(self._outcomes)
         if not count:
             return None
-        middle, high, top = self._held
-        return Quantiles(middle / count, high / count, top / count)
+        _, top, high, middle = self._counts
+        return Quantiles(middle / count, (middle + high) / count, (middle + high + top) / count)
 
 
 class _Stream:

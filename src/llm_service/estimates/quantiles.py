@@ -64,12 +64,15 @@ class AdaptiveQuantiles:
 
     def predict(self) -> Quantiles[int] | None:
         """What the next value should not exceed, by level, never falling from one to the next; None before any."""
-        if self._predicted is None and self._ordered:
-            size = len(self._ordered)
+        ordered = self._ordered
+        if self._predicted is None and ordered:
+            size = len(ordered)
             # The conformal rank: one value more than there are, since the next one takes a place among them.
-            middle, high, top = (
-                self._ordered[min(max(ceil((size + 1) * (1 - miss)), 1), size) - 1] for miss in self._misses
-            )
+            # The comparison stands in place: calls of min and max would double the time.
+            middle, high, top = [
+                ordered[(size if (rank := ceil((size + 1) * (1 - miss))) > size else rank or 1) - 1]
+                for miss in self._misses
+            ]
             high = max(middle, high)
             self._predicted = Quantiles(middle, high, max(high, top))
         return self._predicted
@@ -80,8 +83,10 @@ class AdaptiveQuantiles:
         if predicted is not None and self.seen >= _STEADY:
             misses = self._misses
             for place, bound in enumerate(predicted):
-                moved = misses[place] - _DOWN[place] if value > bound else misses[place] + _UP[place]
-                misses[place] = min(max(moved, 0.0), 1.0)
+                if value > bound:
+                    misses[place] = max(0.0, misses[place] - _DOWN[place])
+                else:
+                    misses[place] = min(1.0, misses[place] + _UP[place])
         self.seen += 1
         ordered, recent = self._ordered, self._recent
         if len(recent) < self._window:

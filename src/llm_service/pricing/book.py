@@ -1,6 +1,5 @@
 """What a model costs at a time: `models.yaml` first, then the bundled data of genai-prices, else unknown."""
 
-from threading import Lock
 from time import time_ns
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -41,7 +40,6 @@ class PriceBook:
         self._declared = DeclaredPrices(self._models, source)
         self._wants_bundled = models is None or models.bundled_prices
         self._bundled: BundledPrices | None = None
-        self._loading = Lock()
         self._timelines: dict[_Key, list[Timeline]] = {}
         self._spans: dict[_Key, Span] = {}
 
@@ -99,8 +97,8 @@ class PriceBook:
         return found
 
     def _load(self) -> BundledPrices | None:
-        with self._loading:
-            if self._wants_bundled:
-                self._bundled = bundled()
-                self._wants_bundled = False
-            return self._bundled
+        # No lock: a fork might keep it for ever, and two threads that load at once load the same.
+        if self._wants_bundled:
+            self._bundled = bundled()
+            self._wants_bundled = False
+        return self._bundled

@@ -220,7 +220,7 @@ def spellings(name: str, provider: str | None = None) -> tuple[str, ...]:
     own must be asked for that first.
     """
     suffixes = (*_SUFFIXES, *_AWS_SUFFIXES) if provider == "aws" else _SUFFIXES
-    found = dict.fromkeys(_undated(name, suffixes))
+    found = _undated(name, suffixes)
     dashed = _COMPACT_DATE.sub(r"-\1-\2-\3", name)
     found.update(dict.fromkeys([dashed]))
     if provider == "aws":
@@ -229,9 +229,15 @@ def spellings(name: str, provider: str | None = None) -> tuple[str, ...]:
     return tuple(sorted(found, key=len, reverse=True))
 
 
-def _undated(name: str, suffixes: tuple[re.Pattern[str], ...]) -> Iterator[str]:
-    yield name
-    for pattern in suffixes:
-        shorter = pattern.sub("", name)
-        if shorter not in {name, ""}:
-            yield from _undated(shorter, suffixes)
+def _undated(name: str, suffixes: tuple[re.Pattern[str], ...]) -> dict[str, None]:
+    """The name and all that is left of it without its endings; each is looked at once, however it came about."""
+    found: dict[str, None] = {name: None}
+    waiting = [name]
+    while waiting:
+        one = waiting.pop()
+        for pattern in suffixes:
+            shorter = pattern.sub("", one)
+            if shorter and shorter not in found:
+                found[shorter] = None
+                waiting.append(shorter)
+    return found

@@ -1,20 +1,24 @@
 """`estimate` on both faces: what a call will take and cost, before it is made, from memory.
 
-What is pure stands in `llm_service.estimates`, how the file is read in `learning`; here both are driven.
+What is pure stands in `llm_service.estimates`, how the file is read in `learning`; here both are driven. They are
+imported by the first estimate: who only logs does not pay for them.
 """
 
 import os
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from llm_service.estimates.estimate import Estimate, Question, make_estimate
-from llm_service.estimates.tokens import Prompt
 from llm_service.telemetry.face import Face
 from llm_service.telemetry.keeping import AsyncKeeping, Keeping
-from llm_service.telemetry.learning import Learner
+
+if TYPE_CHECKING:
+    from llm_service.estimates.estimate import Estimate, Question
+    from llm_service.estimates.tokens import Prompt
+    from llm_service.telemetry.learning import Learner
 
 __all__ = ["AsyncEstimating", "Estimating"]
 
+_MOST_PRICED: Final = 4_096
 _LONG_CHARS: Final = 50_000
 """Prompts above this are counted in a thread: a tokenizer takes a millisecond for so many characters."""
 
@@ -22,25 +26,32 @@ _LONG_CHARS: Final = 50_000
 class _Estimates(Face):
     """What both faces do about an estimate."""
 
-    _learning: Learner | None = None
+    _learning: "Learner | None" = None
 
     @property
-    def _learner(self) -> Learner:
+    def _learner(self) -> "Learner":
         """Made with the first estimate: a logger that is never asked pays nothing."""
         learner = self._learning
         if learner is None or learner.pid != os.getpid():
+            from llm_service.telemetry.learning import Learner  # noqa: PLC0415
+
             self._learning = learner = Learner(self.db_path)
         return learner
 
-    def _answer(self, question: Question, learner: Learner) -> Estimate:
+    def _answer(self, question: "Question", learner: "Learner") -> "Estimate":
+        from llm_service.estimates.estimate import make_estimate  # noqa: PLC0415
+
         return make_estimate(question, learner.history, self.prices, learner.ratios, learner.tokenizer)
 
-    def _answer_after(self, question: Question, learner: Learner, *, fresh: bool) -> Estimate:
+    def _answer_after(self, question: "Question", learner: "Learner", *, fresh: bool) -> "Estimate":
         if fresh:
             learner.refresh()
         else:
             learner.load()
-        return self._answer(question, learner)
+        answer = self._answer(question, learner)
+        if len(learner.priced) < _MOST_PRICED:
+            learner.priced.add((question.model_name, question.provider))
+        return answer
 
 
 class AsyncEstimating(_Estimates, AsyncKeeping):
@@ -53,13 +64,13 @@ class AsyncEstimating(_Estimates, AsyncKeeping):
         model_name: str | None = None,
         *,
         provider: str | None = None,
-        prompt: Prompt | None = None,
+        prompt: "Prompt | None" = None,
         prompt_tokens: int | None = None,
         max_tokens: int | None = None,
         fresh: bool = False,
-    ) -> Estimate:
+    ) -> "Estimate":
         """See `TelemetryLogger.estimate`. What may take longer than a moment is done in a thread, not on the loop."""
-        question = Question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens)
+        question = _question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens)
         learner = self._learner
         if fresh and not (await self.flush()).complete:
             raise self._late("what was accepted could not be flushed; pass fresh=False to go without it",
@@ -83,11 +94,11 @@ class Estimating(_Estimates, Keeping):
         model_name: str | None = None,
         *,
         provider: str | None = None,
-        prompt: Prompt | None = None,
+        prompt: "Prompt | None" = None,
         prompt_tokens: int | None = None,
         max_tokens: int | None = None,
         fresh: bool = False,
-    ) -> Estimate:
+    ) -> "Estimate":
         """What a call will take and cost, from the past of such calls and today's prices.
 
         The first estimate reads the newest 20,000 calls of the file, whoever wrote them; later ones are answered from
@@ -108,7 +119,7 @@ class Estimating(_Estimates, Keeping):
             CommitTimeoutError: `fresh`, and what was accepted before could not be flushed.
             StoreError: the first estimate, or a fresh one, and the file cannot be read.
         """
-        question = Question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens)
+        question = _question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens)
         learner = self._learner
         if fresh and not self.flush().complete:
             raise self._late("what was accepted could not be flushed; pass fresh=False to go without it",
@@ -119,10 +130,17 @@ class Estimating(_Estimates, Keeping):
         return self._answer(question, learner)
 
 
-def _is_slow(question: Question, learner: Learner) -> bool:
+def _question(*arguments: Any) -> "Question":
+    from llm_service.estimates.estimate import Question  # noqa: PLC0415
+
+    return Question(*arguments)
+
+
+def _is_slow(question: "Question", learner: "Learner") -> bool:
+    """Whether the answer may hold up a loop: prices looked up for the first time, a vocabulary, or a long prompt."""
+    if (question.model_name, question.provider) not in learner.priced:
+        return True
     prompt = question.prompt
     if prompt is None:
         return False
-    if learner.tokenizer.is_slow(question.model_name):
-        return True
-    return len(prompt) > _LONG_CHARS if isinstance(prompt, str) else True
+    return not isinstance(prompt, str) or len(prompt) > _LONG_CHARS or learner.tokenizer.is_slow(question.model_name)

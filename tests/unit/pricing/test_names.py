@@ -148,3 +148,11 @@ def test_a_spelling_loses_dates_and_versions_and_nothing_else() -> None:
     assert spellings("openai.gpt-oss-20b-1:0") == ("openai.gpt-oss-20b-1:0",), "versions of Bedrock are of Bedrock only"
     assert spellings("us.meta.llama3-8b-instruct-v1:0", "aws")[-1] == "llama3-8b-instruct"
     assert spellings("-latest") == ("-latest",)
+
+
+@pytest.mark.parametrize("end", ["-v1:0", "-latest", "@20250929", "-preview-05-20", ":0", "litellm/"])
+def test_a_name_made_to_be_slow_is_not(book: PriceBook, end: str) -> None:
+    """Two hundred characters of endings: as many spellings as characters at most."""
+    name = ("litellm/" * 24 + "gpt") if end == "litellm/" else "a" + end * (199 // len(end))
+    assert all(len(spellings(name, provider)) <= 2 * len(name) for provider in ("aws", None))
+    assert book.rates(name, "aws") is None

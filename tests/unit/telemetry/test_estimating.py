@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from llm_service.errors import CommitTimeoutError, QueryError, StoreError
-from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
+from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger, estimating
 from llm_service.telemetry.pipeline.ledger import FlushResult
 
 WHO: dict[str, Any] = {"agent_name": "backend-dev", "tool_name": "claude-code", "model_name": "m-1"}
@@ -60,7 +60,7 @@ async def test_the_async_face_answers_the_same(path: Path) -> None:
 
 
 async def test_the_loop_reads_no_file_and_counts_no_long_prompt(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first, a fresh one, messages and a long text are for a thread; the others are answered at once."""
+    """The first, a fresh one, messages, a long text and a new model are for a thread; others are answered at once."""
     async with AsyncTelemetryLogger(path) as telemetry:
         threads: list[str] = []
         answered = telemetry._answer
@@ -74,15 +74,21 @@ async def test_the_loop_reads_no_file_and_counts_no_long_prompt(path: Path, monk
         await telemetry.estimate(**WHO, prompt="short", fresh=True)
         await telemetry.estimate(**WHO, prompt="x" * 60_000)
         await telemetry.estimate(**WHO, prompt=[{"role": "user", "content": "x"}])
-        assert threads == ["thread"] * 4
+        await telemetry.estimate(model_name="m-2")
+        assert threads == ["thread"] * 5
         threads.clear()
         await telemetry.estimate(**WHO)
         await telemetry.estimate(**WHO, prompt="short")
         await telemetry.estimate(**WHO, prompt_tokens=5)
-        assert threads == ["loop"] * 3
+        await telemetry.estimate(model_name="m-2")
+        assert threads == ["loop"] * 4
         monkeypatch.setattr(telemetry._learner.tokenizer, "is_slow", lambda _: True)
         await telemetry.estimate(**WHO, prompt="short")
         assert threads[-1] == "thread"
+        monkeypatch.setattr(estimating, "_MOST_PRICED", 2)
+        for _ in range(2):
+            await telemetry.estimate(model_name="m-3")
+        assert threads[-2:] == ["thread"] * 2
 
 
 async def test_many_first_questions_at_once_read_the_file_once(path: Path) -> None:

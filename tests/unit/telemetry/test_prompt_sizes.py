@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from llm_service.telemetry.records import InvocationRecord, _restore
 from llm_service.telemetry.stores import migrations
 from llm_service.telemetry.stores.opening import APPLICATION_ID, open_for_writing
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
+from llm_service.telemetry.upkeep.salvage import salvage
 
 NOW = 1_795_479_377_991_276
 OLD_SCHEMA = Path(__file__).parents[2] / "data" / "schema_version_1.sql"
@@ -130,3 +132,15 @@ def test_a_file_of_the_first_version_becomes_what_a_new_one_is(tmp_path: Path, c
         assert migrated.execute("SELECT count(*) FROM invocations").fetchone() == (2,)
     finally:
         migrated.close()
+
+
+def test_a_salvaged_file_keeps_the_sums(tmp_path: Path) -> None:
+    """Row by row, as other tables; a file of the first version has none to keep."""
+    path, old = tmp_path / "telemetry.db", tmp_path / "old.db"
+    with closing(open_for_writing(path, NOW)) as opened:
+        write(opened, [make(), make(agent_name=None)])
+    old_file(old)
+    assert salvage(path, tmp_path / "new.db").tables["prompt_sizes"].recovered == 2
+    assert salvage(old, tmp_path / "other.db").tables["prompt_sizes"].recovered == 0
+    with closing(sqlite3.connect(tmp_path / "new.db")) as saved:
+        assert sizes(saved) == [(None, "m", 1, 8, 4), ("a", "m", 1, 8, 4)]

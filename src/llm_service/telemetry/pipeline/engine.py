@@ -342,8 +342,9 @@ class Engine:
         self.queue.offer(record)
 
     def _tell_budget(self, event: BudgetEvent) -> None:
-        _LOG.warning("telemetry: %s", clean(event.message))
         on_budget = self._on_budget
+        # Who has a callback is told by it; for the others this is all there is.
+        _LOG.log(logging.WARNING if on_budget is None else logging.INFO, "telemetry: %s", clean(event.message))
         if on_budget is not None:
             self.announcer.call("on_budget", lambda: on_budget(event))
 
