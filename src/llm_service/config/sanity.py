@@ -5,6 +5,7 @@ A warning is a `ConfigError` that nobody raises: place, what looks wrong, and wh
 
 import difflib
 import fnmatch
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Context, Decimal
 from typing import Final, NamedTuple, Protocol
@@ -75,6 +76,9 @@ class _PerMillion(NamedTuple):
     output: Decimal
 
 
+_Families = Mapping[str | None, tuple[list[Decimal], list[Decimal]]]
+
+
 def listed_prices(name: str, model: ModelConfig) -> Iterator[Listed]:
     """The prices of a model in the order of days, without their tiers."""
     own: str | None = None
@@ -97,14 +101,17 @@ def doubts_of_models(
         document: the same file with its lines.
         bundled: prices to compare with, and to price what the file does not.
     """
+    families = _families(models)
     for name, model in models.models.items():
-        for listed in listed_prices(name, model):
-            yield from _unit(listed, name, models, document, bundled)
+        own = [*listed_prices(name, model)]
+        known = _bundled(name, model, bundled) if own else None
+        for listed in own:
+            yield from _unit(listed, own, model.provider, known, families, document)
             yield from _cache(listed, document)
         if model.max_output_tokens and model.context_window and model.max_output_tokens > model.context_window:
             text = f"{model.max_output_tokens:,} is more than the context_window of {model.context_window:,}"
             yield doubt(document, ("models", name, "max_output_tokens"), f"{text}; are they exchanged?")
-        if not any(listed_prices(name, model)) and not _is_bundled(name, model, models, bundled):
+        if not own and not _is_bundled(name, model, models, bundled):
             text = "has no price, here or bundled: its calls cost an unknown amount; add cost_per_1m_tokens"
             yield doubt(document, ("models", name), text)
 
@@ -129,17 +136,21 @@ def _cache(listed: Listed, document: Document) -> Iterator[ConfigError]:
 
 
 def _unit(
-    listed: Listed, name: str, models: ModelsConfig, document: Document, bundled: RateBook | None
+    listed: Listed,
+    own: list[Listed],
+    provider: str | None,
+    known: tuple[str, _PerMillion] | None,
+    families: _Families,
+    document: Document,
 ) -> Iterator[ConfigError]:
     """A price about 1,000 times off what is known of the model, else off its family, else off all list prices."""
     here = listed.per_million
-    known = _bundled(name, models.models[name], bundled)
-    source, there = known or _family(listed, name, models)
-    if there is not None:
-        factor = _factor(here, there)
-        if factor is not None:
-            yield doubt(document, (*listed.path, "input"), _unit_text(listed, factor, source, there))
-        return
+    source, there = known or _family(listed, own, provider, families)
+    factor = _factor(here, there)
+    if factor is not None:
+        yield doubt(document, (*listed.path, "input"), _unit_text(listed, factor, source, there))
+    if known or factor is not None:
+        return  # a family may be wrong as a whole
     high = here.input > _HIGHEST[0] and here.output > _HIGHEST[1]
     low = 0 < here.input < _LOWEST[0] and 0 < here.output < _LOWEST[1]
     if high or low:
@@ -150,8 +161,10 @@ def _unit(
 
 def _bundled(name: str, model: ModelConfig, bundled: RateBook | None) -> tuple[str, _PerMillion] | None:
     """What is known elsewhere; of today, since no model's price ever changed a thousandfold."""
-    for other in (name, *model.aliases) if bundled is not None else ():
-        rates = bundled.rates(other, model.provider) if bundled is not None else None
+    if bundled is None:
+        return None
+    for other in (name, *model.aliases):
+        rates = bundled.rates(other, model.provider)
         if rates is not None:
             nanos = [rates.cost_nanos(1000, 0), rates.cost_nanos(0, 1000)]  # short of all tiers
             if nanos[0] is not None and nanos[1] is not None:
@@ -159,29 +172,40 @@ def _bundled(name: str, model: ModelConfig, bundled: RateBook | None) -> tuple[s
     return None
 
 
-def _family(listed: Listed, name: str, models: ModelsConfig) -> tuple[str, _PerMillion | None]:
-    """The median of what the other models of the same provider cost now; without one, of this model's other prices."""
-    provider = models.models[name].provider
-    latest = [
-        entry.per_million
-        for other, model in models.models.items()
-        if other != name and model.provider == provider
-        for entry in [*listed_prices(other, model)][-1:]
-    ]
-    own = [entry.per_million for entry in listed_prices(name, models.models[name]) if entry.path != listed.path]
-    for found, source in ((latest, f"the other models of {provider or 'no provider'}"), (own, "its other prices")):
-        middle = _PerMillion(_middle(item.input for item in found), _middle(item.output for item in found))
-        if middle.input > 0:
-            return f"the median of {source}", middle
-    return "", None
+def _families(models: ModelsConfig) -> _Families:
+    """What the models of each provider cost now, input and output apart, ascending, without what is free."""
+    found: dict[str | None, tuple[list[Decimal], list[Decimal]]] = {}
+    for name, model in models.models.items():
+        for latest in [*listed_prices(name, model)][-1:]:
+            for side, price in zip(found.setdefault(model.provider, ([], [])), latest.per_million, strict=True):
+                if price > 0:
+                    side.append(price)
+    for sides in found.values():
+        for side in sides:
+            side.sort()
+    return found
 
 
-def _middle(values: Iterable[Decimal]) -> Decimal:
-    """The median of what is not 0; of two in the middle their geometric mean, lest one mistake accuse its sisters."""
-    paid = sorted(value for value in values if value > 0)
-    if not paid:
+def _family(listed: Listed, own: list[Listed], provider: str | None, families: _Families) -> tuple[str, _PerMillion]:
+    """The median of the other models of the provider; without one, that of this model's other prices."""
+    others = [_without(side, price) for side, price in zip(families[provider], own[-1].per_million, strict=True)]
+    if others[0]:
+        return f"the median of the other models of {provider or 'no provider'}", _PerMillion(*map(_middle, others))
+    prices = [one.per_million for one in own if one.path != listed.path]
+    sides = [sorted(price[side] for price in prices if price[side] > 0) for side in (0, 1)]
+    return "the median of its other prices", _PerMillion(*map(_middle, sides))
+
+
+def _without(ascending: list[Decimal], one: Decimal) -> list[Decimal]:
+    at = bisect_left(ascending, one)
+    return ascending[:at] + ascending[at + 1 :] if one > 0 else ascending
+
+
+def _middle(ascending: list[Decimal]) -> Decimal:
+    """The median, 0 of nothing; of two in the middle their geometric mean, lest one mistake accuse its sisters."""
+    if not ascending:
         return Decimal(0)
-    low, high = paid[(len(paid) - 1) // 2], paid[len(paid) // 2]
+    low, high = ascending[(len(ascending) - 1) // 2], ascending[len(ascending) // 2]
     return low if low == high else Context(prec=6).sqrt(low * high)
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import Result
@@ -122,3 +124,29 @@ def test_text_from_a_file_is_no_command_to_a_terminal(run: Run) -> None:
     result = run("config", "check")
     assert result.exit_code == 1
     assert "\x1b" not in result.stderr
+
+
+class _Rates:
+    source = "a book of prices"
+
+    def cost_nanos(self, prompt_tokens: int, completion_tokens: int) -> int:
+        return 3000 * prompt_tokens + 15_000 * completion_tokens
+
+
+class _PriceBook:
+    def rates(self, model_name: str | None, provider: str | None = None, at_us: int | None = None) -> _Rates | None:
+        del provider, at_us
+        return _Rates() if model_name == "house-model" else None
+
+
+@pytest.mark.usefixtures("folder")
+def test_prices_are_compared_with_the_bundled_ones(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are any: both figures, and the likely mistake."""
+    pricing = ModuleType("llm_service.pricing.book")
+    pricing.PriceBook = _PriceBook  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "llm_service.pricing.book", pricing)
+    write("models.yaml", "models:\n  house-model:\n    cost_per_1k_tokens: {input: 3, output: 15}\n")
+    assert run("config", "check", "--db", "x.db").stderr == (
+        "Warning: config/models.yaml:3: models.house-model.cost_per_1k_tokens.input: 3 US dollars per 1k tokens is 1,000 "
+        "times the 0.003 of a book of prices; is it a price per 1m tokens?\n"
+    )

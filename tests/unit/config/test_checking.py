@@ -275,6 +275,18 @@ def test_a_single_model_is_compared_with_all_list_prices(
         assert found == [] if words is None else words in found[0]
 
 
+def test_a_file_that_is_wrong_as_a_whole_is_warned_about(check: Callable[..., list[str]]) -> None:
+    """Every model is like its family, and none is like any price there is."""
+    models = (
+        "models:\n  a: {provider: p, cost_per_1k_tokens: {input: 3, output: 15}}\n"
+        "  b: {provider: p, cost_per_1k_tokens: {input: 1, output: 5}}\n"
+    )
+    assert [warning.partition(" US")[0] for warning in check(models)] == [
+        "models.yaml:2: models.a.cost_per_1k_tokens.input: 3000",
+        "models.yaml:3: models.b.cost_per_1k_tokens.input: 1000",
+    ]
+
+
 def test_other_oddities_of_models_are_warned_about(check: Callable[..., list[str]]) -> None:
     """Numbers that are exchanged, and a model that nothing prices."""
     models = (
