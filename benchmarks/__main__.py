@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import (
+    budgets,
     contents,
     crash,
     disk,
     durable,
+    estimates,
     hot_path,
     import_time,
     journal,
     loop_lag,
+    pricing,
     queries,
     retention,
     sustained,
@@ -29,6 +32,9 @@ ALL: Final[dict[str, Callable[[Options], Report]]] = {
     "queries": queries.run,
     "retention": retention.run,
     "import_time": import_time.run,
+    "estimates": estimates.run,
+    "pricing": pricing.run,
+    "budgets": budgets.run,
     "contents": contents.run,
     "journal": journal.run,
     "crash": crash.run,

@@ -3,10 +3,15 @@
 TelemetryError
 ├── SettingsError (ValueError)                 a setting cannot be used
 ├── ConfigError (ValueError)                   a configuration file or environment variable cannot be used
+│   └── ConfigErrors                           several of them, of one file
 ├── RecordError (ValueError)                   a field of a record cannot be stored
 ├── QueryError (ValueError)                    a query's argument cannot be used
 ├── UnsupportedLoopError (RuntimeError)        the caller does not run on asyncio
 ├── SignalError (RuntimeError)                 a signal handler cannot be installed here
+├── BudgetError                                a call may not be made under its budgets
+│   ├── BudgetExceeded                         it would not fit into a limit
+│   ├── UnknownPriceError                      its price is unknown, and its policy blocks such calls
+│   └── JustificationNeededError               it costs more than its policy allows without a justification
 └── StoreError                                 a promised commit, or a file, could not be had
     ├── CommitTimeoutError (TimeoutError)      not committed in time; the record stays queued
     ├── RecordDroppedError                     the record was dropped, and why
@@ -19,18 +24,26 @@ TelemetryError
         └── SQLiteTooOldError                  the linked SQLite library is too old
 """
 
+import re
 import sqlite3
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 from llm_service.redaction import clean, holds_secret
 
 __all__ = [
+    "BudgetError",
+    "BudgetExceeded",
     "CommitTimeoutError",
     "ConfigError",
+    "ConfigErrors",
     "DatabaseUnusableError",
     "DuplicateInvocationError",
     "ForeignDatabaseError",
+    "JustificationNeededError",
     "NewerSchemaError",
     "PlantedFileError",
     "QueryError",
@@ -42,11 +55,15 @@ __all__ = [
     "SignalError",
     "StoreError",
     "TelemetryError",
+    "UnknownPriceError",
     "UnsupportedLoopError",
 ]
 
 
 _MOST_SHOWN: Final = 80
+_MOST_LISTED: Final = 50
+_PLAIN_KEY: Final = re.compile(r"[\w.:/@\[\]+-]{1,160}")
+"""A setting, or a path of keys such as `models.gpt-4o.aliases[1]`: it stands in a message as it is."""
 _HIDDEN: Final = "[REDACTED:named-secret]"
 
 
@@ -97,18 +114,49 @@ class ConfigError(TelemetryError, ValueError):
     Attributes:
         file: the YAML file, as it was named or found; None when the environment or a default is at fault.
         line: line in `file`, counted from 1; None when the whole file is at fault.
-        key: the setting, or the name of the environment variable; None when no single one is at fault.
+        key: the setting, the path of keys (`models.gpt-4o.aliases[1]`) or the name of the environment variable; None
+            when no single one is at fault.
     """
 
     def __init__(
         self, problem: str, *, file: Path | None = None, line: int | None = None, key: str | None = None
     ) -> None:
         place = "" if file is None else f"{file}: " if line is None else f"{file}:{line}: "
-        name = "" if key is None else f"{key if key.isidentifier() and len(key) <= _MOST_SHOWN else shown(key)}: "
+        name = "" if key is None else f"{key if _PLAIN_KEY.fullmatch(key) else shown(key)}: "
         super().__init__(f"{clean(place)}{clean(name)}{clean(problem)}")
         self.file = file
         self.line = line
         self.key = key
+
+    @property
+    def errors(self) -> "tuple[ConfigError, ...]":
+        """The single errors; of one error, itself."""
+        return (self,)
+
+
+class ConfigErrors(ConfigError):  # noqa: N818 - it is several
+    """Several things in one configuration file cannot be used: the message has one line for each.
+
+    Attributes:
+        errors: each of them, in the order of lines; `file`, `line` and `key` are those of the first.
+    """
+
+    def __init__(self, errors: Iterable[ConfigError]) -> None:
+        self._errors = tuple(errors)
+        first = self._errors[0]
+        super().__init__("", file=first.file, line=first.line, key=first.key)
+        listed = [str(error) for error in self._errors[:_MOST_LISTED]]
+        if len(self._errors) > _MOST_LISTED:
+            listed.append(f"and {len(self._errors) - _MOST_LISTED:,} more")
+        self.args = ("\n".join(listed),)
+
+    @property
+    def errors(self) -> tuple[ConfigError, ...]:
+        """Each of them, in the order of lines."""
+        return self._errors
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._errors,)
 
 
 class RecordError(_FieldError):
@@ -125,6 +173,113 @@ class UnsupportedLoopError(TelemetryError, RuntimeError):
 
 class SignalError(TelemetryError, RuntimeError):
     """A signal handler cannot be installed here."""
+
+
+class BudgetError(TelemetryError):
+    """A call may not be made under its budgets; nothing was reserved for it.
+
+    Attributes:
+        budget: the name of the policy that is in the way.
+    """
+
+    def __init__(self, message: str, budget: str) -> None:
+        super().__init__(clean(message))
+        self.budget = budget
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
+
+
+class BudgetExceeded(BudgetError):  # noqa: N818 - the name that users of such limits look for
+    """The call would not fit into a hard limit.
+
+    Attributes:
+        budget: the policy's name.
+        window: `hour`, `day`, `week`, `month`, `total`, or a rolling one such as `24h`.
+        metric: `usd`, `tokens` or `calls`; the amounts are Decimal USD or whole numbers.
+        limit: what may be spent in the window.
+        spent: what the records of the window add up to.
+        reserved: what calls under way hold.
+        unknown: what calls whose outcome is unknown may have spent.
+        asked: what this call would add.
+        subject: the values of the policy's `per`, where each has a budget of its own.
+        resets_at: aware UTC moment at which the window ends; None for `total` and rolling windows.
+    """
+
+    def __init__(
+        self,
+        budget: str,
+        *,
+        window: str,
+        metric: str,
+        limit: Decimal | int,
+        spent: Decimal | int,
+        reserved: Decimal | int,
+        unknown: Decimal | int,
+        asked: Decimal | int,
+        subject: tuple[str, ...] = (),
+        resets_at: datetime | None = None,
+    ) -> None:
+        unit = "$" if metric == "usd" else ""
+        of = f" of {', '.join(subject)}" if subject else ""
+        until = "" if resets_at is None else f"; it resets at {resets_at:%Y-%m-%d %H:%M} UTC"
+        super().__init__(
+            f"budget {budget}{of}: {unit}{asked:,f} more does not fit into {unit}{limit:,f} a {window}: "
+            f"{unit}{spent:,f} spent, {unit}{reserved:,f} reserved, {unit}{unknown:,f} unknown{until}"
+            if metric == "usd"
+            else f"budget {budget}{of}: {asked:,} {metric} more do not fit into {limit:,} a {window}: "
+            f"{spent:,} spent, {reserved:,} reserved, {unknown:,} unknown{until}",
+            budget,
+        )
+        self.window = window
+        self.metric = metric
+        self.limit = limit
+        self.spent = spent
+        self.reserved = reserved
+        self.unknown = unknown
+        self.asked = asked
+        self.subject = subject
+        self.resets_at = resets_at
+
+
+class UnknownPriceError(BudgetError):
+    """Nobody knows what the call would cost at most, and its policy blocks such calls.
+
+    Attributes:
+        model_name: the model whose price is unknown.
+    """
+
+    def __init__(self, budget: str, model_name: str | None) -> None:
+        super().__init__(
+            f"budget {budget}: what a call of {shown(model_name)} costs at most is unknown; give usd=, or "
+            "prompt_tokens and max_tokens where its price is known, or set unknown_price_usd or unknown_price in "
+            "policies.yaml",
+            budget,
+        )
+        self.model_name = model_name
+
+
+class JustificationNeededError(BudgetError):
+    """The call costs more than its policy allows without a justification.
+
+    Attributes:
+        asked, allowed: USD.
+    """
+
+    def __init__(self, budget: str, asked: Decimal, allowed: Decimal) -> None:
+        super().__init__(
+            f"budget {budget}: ${asked:,f} is above ${allowed:,f}, which needs a reason; give justification=", budget
+        )
+        self.asked = asked
+        self.allowed = allowed
+
+
+def _again(kind: type[BudgetError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> BudgetError:
+    """Unpickles a budget error: its constructor takes amounts, of which the message is made."""
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class StoreError(TelemetryError):

@@ -32,6 +32,8 @@ def leaves(group: click.Group, *path: str) -> Iterator[tuple[str, click.Command]
     """Every command that does something, under its whole name."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield " ".join((*path, name)), command
             yield from leaves(command, *path, name)
         else:
             yield " ".join((*path, name)), command

@@ -96,7 +96,7 @@ def replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.usefixtures("replayed")
-@pytest.mark.parametrize("name", ["costs", "stats"])
+@pytest.mark.parametrize("name", ["costs", "stats", "month", "units"])
 def test_a_capture_of_a_report_is_what_the_command_prints_today(name: str) -> None:
     """To the letter: the calls are those of the real trace, and what is modelled of them has a fixed seed."""
     arguments, output = capture(name)

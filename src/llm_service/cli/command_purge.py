@@ -31,12 +31,14 @@ def purge(*, older_than: str, dry_run: bool, db: Path | None, config: Path | Non
     Daily totals stay. It goes in small steps, so that others write meanwhile; interrupted, it may be called again.
     """
     from llm_service.cli import reports  # noqa: PLC0415
+    from llm_service.config.files import locate  # noqa: PLC0415
     from llm_service.telemetry import TelemetryLogger  # noqa: PLC0415
 
     days = _days(older_than, datetime.now(UTC))
     path = reports.existing(settings_for(db, config).db_path)
-    # Only what was asked for goes: the retention of the configuration is left to the loggers.
-    with TelemetryLogger(path, retention_days=None) as telemetry:
+    # Only what was asked for goes: the retention of the configuration is left to the loggers. A crash journal that is
+    # replayed by the way is priced as they would.
+    with TelemetryLogger(path, models=locate("models", config), retention_days=None) as telemetry:
         result = telemetry.purge(days, dry_run=dry_run)
     if as_json:
         json_document(asdict(result))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from llm_service.cli.group import Failure, unwound_by_sigterm
 from llm_service.cli.options import KEYS, TIME, common, filters, narrowed, narrowing, settings_for
@@ -12,6 +13,9 @@ from llm_service.cli.output import json_document, json_line
 from llm_service.cli.times import Moment, day_of, start_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
     from llm_service.telemetry.costs import CostKey
     from llm_service.telemetry.filters import InvocationFilter
 
@@ -63,7 +67,8 @@ def stats(
 Examples:
   llm-telemetry costs --since 30d
   llm-telemetry costs --by agent,model --since 2026-11-01 --until 2026-11-30
-  llm-telemetry costs --by day --model gpt-4o --json"""
+  llm-telemetry costs --by day --model gpt-4o --json
+  llm-telemetry costs --coverage --since 30d"""
 )
 @click.option(
     "--by",
@@ -75,6 +80,7 @@ Examples:
 )
 @click.option("--since", type=TIME, metavar="TIME", help="From the UTC day of this time on.")
 @click.option("--until", type=TIME, metavar="TIME", help="Up to the UTC day of this time, inclusive.")
+@click.option("--coverage", is_flag=True, help="Instead: how much is priced, by whom, and the models that are not.")
 @filters
 @common
 def costs(
@@ -82,6 +88,7 @@ def costs(
     by: "tuple[CostKey, ...]",
     since: Moment | None,
     until: Moment | None,
+    coverage: bool,
     agent_name: str | None,
     tool_name: str | None,
     model_name: str | None,
@@ -93,16 +100,34 @@ def costs(
 
     Costs are kept by whole UTC days. Rows are sorted by the keys in the order given, days newest first; the last key,
     where it is no day, by cost. With --json: one object with by, rows, totals, first_day, last_day,
-    priced_invocations and counted_invocations.
+    priced_invocations and counted_invocations; with --coverage the keys of get_coverage.
     """
     from llm_service.cli import reports, views  # noqa: PLC0415
 
     path = settings_for(db, config).db_path
-    found = reports.costs(path, by, day_of(since), day_of(until), (agent_name, tool_name, model_name))
+    names = (agent_name, tool_name, model_name)
+    if coverage:
+        _coverage(path, day_of(since), day_of(until), names, as_json=as_json)
+        return
+    found = reports.costs(path, by, day_of(since), day_of(until), names)
     if as_json:
         json_document(found)
     else:
         views.show_costs(found)
+
+
+def _coverage(
+    path: Path, since: "date | None", until: "date | None", names: "Sequence[str | None]", *, as_json: bool
+) -> None:
+    from llm_service.cli import report_views, reports  # noqa: PLC0415
+
+    if click.get_current_context().get_parameter_source("by") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--coverage has rows of its own; leave out --by")
+    found = reports.coverage(path, since, until, names)
+    if as_json:
+        json_document(found)
+    else:
+        report_views.show_coverage(found)
 
 
 @click.command(

@@ -8,7 +8,18 @@ import sys
 import click
 
 from llm_service import __version__
-from llm_service.cli import command_files, command_purge, command_replay, command_reports, command_setup, maintenance
+from llm_service.cli import (
+    command_budgets,
+    command_estimate,
+    command_files,
+    command_money,
+    command_prices,
+    command_purge,
+    command_replay,
+    command_reports,
+    command_setup,
+    maintenance,
+)
 from llm_service.cli.group import Commands
 from llm_service.cli.output import is_colored
 
@@ -30,6 +41,7 @@ Exit codes:
   0    done
   1    failed, nothing has the name that was given, or a finding
   2    used wrongly
+  3    a call would not fit into its budgets
   130  interrupted (SIGINT)
   143  terminated (SIGTERM)""",
 )
@@ -56,11 +68,16 @@ for command in (
     command_reports.costs,
     command_reports.invocations,
     command_reports.show,
+    command_estimate.estimate,
+    command_money.report,
     command_files.export,
     command_files.info,
     command_files.sql,
     command_setup.config_group,
     command_setup.completion,
+    command_prices.prices,
+    command_prices.reprice,
+    command_budgets.budgets,
     command_purge.purge,
     maintenance.doctor,
     maintenance.backup,

@@ -8,7 +8,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from llm_service.cli.output import clean
-from llm_service.errors import QueryError, TelemetryError
+from llm_service.errors import ConfigErrors, QueryError, TelemetryError
 
 __all__ = ["EXIT_INTERRUPTED", "EXIT_TERMINATED", "Commands", "Failure", "Misuse", "unwound_by_sigterm"]
 
@@ -53,6 +53,9 @@ class Commands(click.Group):
             raise _in_one_line(error) from error
         except QueryError as error:  # all arguments of queries come from the command line
             raise Misuse(str(error)) from error
+        except ConfigErrors as error:
+            first, more = error.errors[0], len(error.errors) - 1
+            raise Failure(f"{first} (and {more:,} more: llm-telemetry config check shows all)") from error
         except BrokenPipeError:
             raise  # click ends quietly: whoever reads us has seen enough
         except (TelemetryError, OSError, ValueError) as error:

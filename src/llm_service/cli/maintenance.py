@@ -244,12 +244,14 @@ def retry(
     Exit code 1 where one is still refused.
     """
     from llm_service.cli import upkeep_views as views  # noqa: PLC0415
+    from llm_service.config.files import locate  # noqa: PLC0415
     from llm_service.telemetry.logger import TelemetryLogger  # noqa: PLC0415
     from llm_service.telemetry.upkeep import dead_letters as upkeep  # noqa: PLC0415
 
     settings = settings_for(db, config)
     found = upkeep.letters(settings.db_path, _ids(ids, everything))
     options: dict[str, Any] = {name: getattr(settings, name) for name in settings.names()}
+    options["models"] = locate("models", config)
     # A short life is no time to delete in.
     options |= {"retention_days": None}
     open_logger: Callable[[], TelemetryLogger] = partial(TelemetryLogger, options.pop("db_path"), **options)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -13,13 +13,27 @@ from llm_service.cli.times import Moment, parse_time
 from llm_service.config.settings import Settings, SettingsError, resolve_db_path
 
 if TYPE_CHECKING:
+    from llm_service.pricing.book import PriceBook
     from llm_service.telemetry.costs import CostKey
     from llm_service.telemetry.filters import InvocationFilter
 
-__all__ = ["DATABASE", "KEYS", "SPEED", "TIME", "common", "filters", "located", "narrowed", "narrowing", "settings_for"]
+__all__ = [
+    "DATABASE",
+    "KEYS",
+    "MODELS",
+    "NAMES",
+    "SPEED",
+    "TIME",
+    "common",
+    "filters",
+    "located",
+    "narrowed",
+    "narrowing",
+    "prices_for",
+    "settings_for",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_COST_KEYS: Final = ("day", "agent", "tool", "model")
 
 
 class _Database(click.ParamType[Path]):
@@ -66,21 +80,25 @@ class _Time(click.ParamType["Moment"]):
 
 
 class _Keys(click.ParamType["tuple[CostKey, ...]"]):
-    """Keys of a cost report, separated by commas."""
+    """Keys of a report, separated by commas."""
 
     name = "keys"
 
+    def __init__(self, keys: "tuple[CostKey, ...]") -> None:
+        self._keys = keys
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "tuple[CostKey, ...]":
         keys = tuple(key.strip() for key in str(value).split(","))
-        if len(set(keys)) < len(keys) or not set(keys) <= set(_COST_KEYS):
-            self.fail(f"{value!r} is not usable; give one or more of {', '.join(_COST_KEYS)}, each once", param, ctx)
+        if len(set(keys)) < len(keys) or not set(keys) <= set(self._keys):
+            self.fail(f"{value!r} is not usable; give one or more of {', '.join(self._keys)}, each once", param, ctx)
         return cast("tuple[CostKey, ...]", keys)
 
 
 DATABASE = _Database()
 SPEED = _Speed()
 TIME = _Time()
-KEYS = _Keys()
+KEYS = _Keys(("day", "agent", "tool", "model"))
+NAMES = _Keys(("agent", "tool", "model"))
 
 
 class _All:
@@ -108,6 +126,14 @@ located = _All(
 
 common = _All(located, click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text."))
 """The options of every command that reads or writes a database: `--db`, `--config`, `--json`."""
+
+MODELS = click.option(
+    "--models",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="PATH",
+    help="A models.yaml with prices; default: where the configuration is.",
+)
+"""Where prices are: `--models`."""
 
 filters = _All(
     click.option("--agent", "agent_name", metavar="NAME", help="Only this agent."),
@@ -153,3 +179,17 @@ def settings_for(db: Path | None, config: Path | None) -> Settings:
 
     settings = load_config(config).to_settings()
     return settings if db is None else replace(settings, db_path=db)
+
+
+def prices_for(models: Path | None, config: Path | None) -> "PriceBook":
+    """The prices in force: `--models`, else the models.yaml that loggers find, and the bundled ones.
+
+    Raises:
+        ConfigError: (a `ValueError`) naming file, line, key and remedy.
+    """
+    from llm_service.config.files import locate  # noqa: PLC0415 - pydantic and YAML: not for --help
+    from llm_service.config.models import load_models  # noqa: PLC0415
+    from llm_service.pricing.book import PriceBook  # noqa: PLC0415
+
+    path = locate("models", config) if models is None else models
+    return PriceBook() if path is None else PriceBook(load_models(path), source=str(path))

@@ -9,15 +9,34 @@ from llm_service import __version__
 from llm_service.errors import StoreError
 from llm_service.telemetry import queries
 from llm_service.telemetry.browsing import find_invocation
+from llm_service.telemetry.budget_reports import BudgetHold, read_holds
+from llm_service.telemetry.cache_savings import RatesOf
 from llm_service.telemetry.contents import Content, content, to_content
 from llm_service.telemetry.costs import COST_KEYS, CostKey, CostReport, read_costs
+from llm_service.telemetry.coverage import CoverageReport, read_coverage
 from llm_service.telemetry.filters import InvocationFilter
+from llm_service.telemetry.grouping import NameKey
 from llm_service.telemetry.inspecting import file_sizes, read_contents
+from llm_service.telemetry.months import MonthReport, read_month
 from llm_service.telemetry.queries import Fetch, InvocationRow, Statistics
 from llm_service.telemetry.stores.migrations import VERSION
 from llm_service.telemetry.stores.reader import read
+from llm_service.telemetry.unit_costs import UnitReport, read_unit_costs
 
-__all__ = ["Info", "costs", "count_records", "existing", "info", "invocation", "invocations", "statistics"]
+__all__ = [
+    "Info",
+    "costs",
+    "count_records",
+    "coverage",
+    "existing",
+    "holds",
+    "info",
+    "invocation",
+    "invocations",
+    "month",
+    "statistics",
+    "units",
+]
 
 _T = TypeVar("_T")
 
@@ -58,6 +77,17 @@ def _ask(path: Path, question: Callable[[Fetch], _T]) -> _T:
     return read(existing(path), question)
 
 
+def holds(path: Path) -> list[BudgetHold]:
+    """What is held; nothing in a file of an older version."""
+    now = datetime.now(UTC)
+
+    def question(fetch: Fetch) -> list[BudgetHold]:
+        there = fetch(("SELECT 1 FROM sqlite_master WHERE name = 'budget_holds'", []))
+        return read_holds(fetch, now) if there else []
+
+    return _ask(path, question)
+
+
 def count_records(path: Path) -> int:
     """How many calls are stored."""
     ((count,),) = _ask(path, lambda fetch: fetch(("SELECT count(*) FROM invocations", [])))
@@ -73,6 +103,36 @@ def costs(
 ) -> CostReport:
     """See `read_costs`; both days are inclusive, `names` are agent, tool and model."""
     return _ask(path, lambda fetch: read_costs(fetch, by, since, until, *names))
+
+
+def month(
+    path: Path,
+    by: Sequence[NameKey],
+    month: str | None,
+    as_of: date | None,
+    names: Sequence[str | None],
+    *,
+    with_forecast: bool,
+) -> MonthReport:
+    """See `read_month`; `names` are agent, tool and model."""
+    now = datetime.now(UTC)
+    return _ask(path, lambda fetch: read_month(fetch, now, by, month, as_of, *names, with_forecast=with_forecast))
+
+
+def units(
+    path: Path,
+    by: Sequence[NameKey],
+    days: tuple[date | None, date | None],
+    names: Sequence[str | None],
+    prices: RatesOf,
+) -> UnitReport:
+    """See `read_unit_costs`; both days are inclusive, `names` are agent, tool and model."""
+    return _ask(path, lambda fetch: read_unit_costs(fetch, by, *days, *names, prices=prices))
+
+
+def coverage(path: Path, since: date | None, until: date | None, names: Sequence[str | None]) -> CoverageReport:
+    """See `read_coverage`; both days are inclusive, `names` are agent, tool and model."""
+    return _ask(path, lambda fetch: read_coverage(fetch, since, until, *names))
 
 
 def statistics(path: Path, start: datetime, names: Sequence[str | None] = (None, None, None)) -> Statistics:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import click
 
+from llm_service.cli.cells import UNKNOWN, count, named, sum_usd, usd
 from llm_service.cli.output import Printer, block, lines, table
 from llm_service.cli.reports import Info
 from llm_service.cli.tables import Column
@@ -36,6 +37,8 @@ _SUMS: Final = (
     Column("tokens", "right", rank=1),
     Column("cost USD", "right"),
 )
+UNPRICED: Final = Column("unpriced", "right")
+"""How many calls have no known cost: shown as soon as there is one."""
 _INVOCATIONS: Final = (
     Column("id", "right", rank=4, typical=5),
     Column("time (UTC)", whole=True, typical=19),
@@ -51,41 +54,48 @@ _INVOCATIONS: Final = (
 
 
 def show_costs(report: CostReport) -> None:
-    """A table of costs by the keys of the report, their totals, and how much of them is known."""
+    """A table of costs by the keys of the report, their totals, and how much of them is known.
+
+    A cost of calls of which none is priced reads `unknown`; where some are not, a column counts them.
+    """
     if not report["rows"]:
         click.echo("no calls on these days")
         return
     keys = [_KEYS[key] for key in report["by"]]
-    totals = ["total", *[""] * (len(keys) - 1), *_sum_cells(report["totals"])]
-    rows = [[*(_name(row[column]) for column, _ in keys), *_sum_cells(row)] for row in report["rows"]]
-    table([*(column for _, column in keys), *_SUMS], rows, totals)
+    sums = [*_SUMS, UNPRICED] if report["totals"]["unpriced"] else [*_SUMS]
+    totals = ["total", *[""] * (len(keys) - 1), *_sum_cells(report["totals"])[: len(sums)]]
+    rows = [[*(named(row[column]) for column, _ in keys), *_sum_cells(row)[: len(sums)]] for row in report["rows"]]
+    table([*(column for _, column in keys), *sums], rows, totals)
     calls = report["totals"]["invocations"]
     known = (("cost", report["priced_invocations"]), ("tokens", report["counted_invocations"]))
-    click.echo("known: " + ", ".join(f"{what} of {_count(n)} ({n / calls:.1%})" for what, n in known))
+    click.echo("known: " + ", ".join(f"{what} of {count(n)} ({n / calls:.1%})" for what, n in known))
 
 
 def _sum_cells(sums: CostSums | dict[str, Any]) -> list[str]:
     return [
-        _count(sums["invocations"]),
-        _count(sums["errors"] + sums["timeouts"]),
-        _count(sums["total_tokens"]),
-        _usd(sums["cost_nanos"] / 1e9),
+        count(sums["invocations"]),
+        count(sums["errors"] + sums["timeouts"]),
+        count(sums["total_tokens"]),
+        sum_usd(sums),
+        count(sums["unpriced"]),
     ]
 
 
 def show_statistics(statistics: Statistics) -> None:
     """A table of one value a line, under the keys of the API."""
     rows = [(key, _value(key, value)) for key, value in statistics.items()]
+    if statistics["total_invocations"] and not statistics["priced_invocations"]:
+        rows = [(key, UNKNOWN if key == "total_cost_usd" else shown) for key, shown in rows]
     table((Column("statistic", whole=True), Column("value", "right")), rows)
 
 
 def _value(key: str, value: object) -> str:
     if isinstance(value, int):
-        return _count(value)
+        return count(value)
     number = float(str(value))
     if key == "success_rate":
         return f"{number:.2%}"
-    return _usd(number) if key.endswith("_usd") else f"{number:,.1f}"
+    return usd(number) if key.endswith("_usd") else f"{number:,.1f}"
 
 
 def show_invocations(rows: Sequence[InvocationRow]) -> None:
@@ -127,11 +137,11 @@ def _invocation_cells(row: InvocationRow) -> list[str]:
     return [
         str(row["id"]),
         row["timestamp"][:19],
-        _name(row["agent_name"]),
-        _name(row["tool_name"]),
-        _name(row["model_name"]),
-        "-" if row["prompt_tokens"] is None else _count(row["prompt_tokens"]),
-        "-" if row["completion_tokens"] is None else _count(row["completion_tokens"]),
+        named(row["agent_name"]),
+        named(row["tool_name"]),
+        named(row["model_name"]),
+        "-" if row["prompt_tokens"] is None else count(row["prompt_tokens"]),
+        "-" if row["completion_tokens"] is None else count(row["completion_tokens"]),
         "-" if row["cost_usd"] is None else f"{row['cost_usd']:,.6f}",
         "-" if row["latency_ms"] is None else f"{row['latency_ms']:,.0f}",
         row["status"] if row["error_message"] is None else f"{row['status']}: {row['error_message']}",
@@ -144,7 +154,7 @@ def show_invocation(row: InvocationRow, content: Content) -> None:
     lines([*known, ("unknown", ", ".join(name for name, value in row.items() if value is None) or "-")])
     for name, text in (("prompt", content["prompt"]), ("response", content["response"])):
         if text is not None:
-            click.echo(f"{name} ({_count(len(text))} characters)")
+            click.echo(f"{name} ({count(len(text))} characters)")
             block(text)
 
 
@@ -153,7 +163,7 @@ def _known(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
-    return _count(value) if isinstance(value, int) else str(value)
+    return count(value) if isinstance(value, int) else str(value)
 
 
 def show_info(info: Info) -> None:
@@ -164,17 +174,17 @@ def show_info(info: Info) -> None:
         f"{name} {_bytes(size)}"
         for name, size in (("database", info["database_bytes"]), ("wal", info["wal_bytes"]), ("shm", info["shm_bytes"]))
     )
-    pages = f"{_count(info['page_count'])} of {_bytes(info['page_size'])}, {_count(info['free_pages'])} free"
+    pages = f"{count(info['page_count'])} of {_bytes(info['page_size'])}, {count(info['free_pages'])} free"
     modes = f"auto_vacuum {info['auto_vacuum']}, journal_mode {info['journal_mode']}"
     lines(
         [
             ("database", info["db_path"]),
             ("sizes", sizes),
-            ("records", _count(info["records"])),
+            ("records", count(info["records"])),
             ("from", "-" if first is None or last is None else f"{first[:19]} to {last[:19]} (UTC)"),
             ("schema", f"version {info['schema_version']}{newer}"),
             ("pages", f"{pages}; {modes}"),
-            ("tables", ", ".join(f"{name} {_count(rows)}" for name, rows in info["tables"].items())),
+            ("tables", ", ".join(f"{name} {count(rows)}" for name, rows in info["tables"].items())),
             ("libraries", ", ".join(f"{name} {version}" for name, version in info["libraries"].items())),
         ]
     )
@@ -192,10 +202,6 @@ def _setting(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _count(number: int) -> str:
-    return f"{number:,}"
-
-
 def _bytes(number: int) -> str:
     size, unit = float(number), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
@@ -203,11 +209,3 @@ def _bytes(number: int) -> str:
             break
         size, unit = size / 1024, larger
     return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
-
-
-def _usd(amount: float) -> str:
-    return f"{amount:,.4f}"
-
-
-def _name(text: str | None) -> str:
-    return "-" if text is None else text

@@ -1,32 +1,36 @@
-"""One configuration out of files and environment: the only module of this project that reads YAML or the environment.
+"""One configuration out of a settings file and the environment.
 
 A settings file is a flat mapping of names to single values, so it is read as YAML *events*: the first thing that is no
 such mapping is refused where it stands, before anything is built from it.
 """
 
-import difflib
 import os
-import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import yaml
-from yaml.constructor import SafeConstructor
-from yaml.resolver import Resolver
 
+from llm_service.config.documents import (
+    is_empty,
+    line_of,
+    plain_value,
+    refuse_second,
+    root_event,
+    skip,
+    yaml_events,
+)
+from llm_service.config.files import FILE_VARIABLES, PREFIX, find, read_text
+from llm_service.config.keys import no_such
 from llm_service.config.settings import Settings, SettingsError, resolve_db_path
 from llm_service.errors import ConfigError, shown
 
 if TYPE_CHECKING:
     from llm_service.config.schemas import TelemetryConfig
 
-__all__ = ["ConfigValue", "describe_config", "load_config"]
+__all__ = ["ConfigValue", "check_config", "describe_config", "load_config"]
 
-PROJECT_FILE: Final = Path("config", "telemetry.yaml")
-PREFIX: Final = "LLM_TELEMETRY_"
-FILE_VARIABLE: Final = "LLM_TELEMETRY_CONFIG"
-MAX_FILE_BYTES: Final = 1024 * 1024
+MOST_PROBLEMS: Final = 100
 TEXT_SETTINGS: Final = frozenset({"db_path", "privacy_level", "overflow"})
 
 
@@ -80,7 +84,7 @@ def load_config(path: str | Path | None = None, *, environ: Mapping[str, str] | 
     Raises:
         ConfigError: (a `ValueError`) naming file, line and key, for whatever cannot be used.
     """
-    return _build(_collect(path, environ))
+    return _usable(_collect(path, environ))
 
 
 def describe_config(path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> list[ConfigValue]:
@@ -92,47 +96,86 @@ def describe_config(path: str | Path | None = None, *, environ: Mapping[str, str
     Raises:
         ConfigError: as `load_config` does.
     """
-    found = _collect(path, environ)
-    config = _build(found)
+    collected = _collect(path, environ)
+    config, found = _usable(collected), collected.found
     return [
         ConfigValue(name, getattr(config, name), found[name].source if name in found else "default")
         for name in Settings.names()
     ]
 
 
-def _collect(path: str | Path | None, environ: Mapping[str, str] | None) -> dict[str, _Found]:
+def check_config(
+    path: str | Path | None = None, *, environ: Mapping[str, str] | None = None
+) -> "tuple[TelemetryConfig | None, list[ConfigError]]":
+    """What `load_config` with these arguments would return, None where it would raise, and all that is wrong.
+
+    Returns:
+        The configuration, and every error in the order of reading; `load_config` raises the first.
+    """
+    collected = _collect(path, environ)
+    config, problems = _build(collected.found)
+    problems = [*collected.problems, *problems]
+    return None if problems else config, problems
+
+
+class _Collected(NamedTuple):
+    """What was found, and what of it cannot be used."""
+
+    found: dict[str, _Found]
+    problems: list[ConfigError]
+
+
+def _collect(path: str | Path | None, environ: Mapping[str, str] | None) -> _Collected:
     environ = os.environ if environ is None else environ
-    return _from_file(path, environ) | _from_environment(environ)
+    problems: list[ConfigError] = []
+    return _Collected(_from_file(path, environ, problems) | _from_environment(environ, problems), problems)
 
 
-def _build(found: Mapping[str, _Found]) -> "TelemetryConfig":
+def _usable(collected: _Collected) -> "TelemetryConfig":
+    if collected.problems:
+        raise collected.problems[0]
+    config, problems = _build(collected.found)
+    if config is None:
+        raise problems[0]
+    return config
+
+
+def _build(found: Mapping[str, _Found]) -> "tuple[TelemetryConfig | None, list[ConfigError]]":
     from pydantic import ValidationError  # noqa: PLC0415 - slow to import, and needed by nobody who loads nothing
 
     from llm_service.config.schemas import TelemetryConfig  # noqa: PLC0415 - imports pydantic
 
     values = {name: item.value for name, item in found.items()}
+    wrong: dict[str, str] = {}
+    config: TelemetryConfig | None = None
     try:
         db_path = found.get("db_path")
         if db_path is not None and db_path.file is not None:
             values["db_path"] = str(resolve_db_path(db_path.value, db_path.file.parent))
-        return TelemetryConfig.model_validate(values)
     except SettingsError as error:
-        name, remedy = error.field, error.remedy
+        wrong[error.field] = error.remedy
+    try:
+        config = TelemetryConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name, remedy = str(first["loc"][0]), first["msg"]
-    bad = found.get(name) or _Found(TelemetryConfig.model_fields[name].default, name)
-    raise ConfigError(f"{shown(bad.value)} is not usable; {remedy}", file=bad.file, line=bad.line, key=bad.key)
+        for item in error.errors(include_url=False):
+            wrong.setdefault(str(item["loc"][0]), item["msg"])
+    problems: list[ConfigError] = []
+    for name, remedy in wrong.items():
+        bad = found.get(name) or _Found(TelemetryConfig.model_fields[name].default, name)
+        problem = f"{shown(bad.value)} is not usable; {remedy}"
+        problems.append(ConfigError(problem, file=bad.file, line=bad.line, key=bad.key))
+    return None if problems else config, problems
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, _Found]:
+def _from_environment(environ: Mapping[str, str], problems: list[ConfigError]) -> dict[str, _Found]:
     variables = {PREFIX + name.upper(): name for name in Settings.names()}
     found: dict[str, _Found] = {}
     for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable == FILE_VARIABLE:
+        if not variable.startswith(PREFIX) or variable in FILE_VARIABLES.values():
             continue
         if variable not in variables:
-            raise ConfigError(_no_such(variable, [*variables, FILE_VARIABLE]), key=variable)
+            problems.append(ConfigError(no_such(variable, [*variables, *FILE_VARIABLES.values()]), key=variable))
+            continue
         name, text = variables[variable], environ[variable]
         if text.strip():
             value = text if name in TEXT_SETTINGS else _plain_value(name, text.strip())
@@ -140,123 +183,64 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Found]:
     return found
 
 
-def _from_file(path: str | Path | None, environ: Mapping[str, str]) -> dict[str, _Found]:
-    named = path if path is not None else environ.get(FILE_VARIABLE) or None
-    if named is not None:
-        file = _expanded(named)
-        text = _read(file)
-        if text is None:
-            key = FILE_VARIABLE if path is None else None
-            raise ConfigError("there is no such file; correct the path or create the file", file=file, key=key)
-        return _parse(file, text)
-    for file in (PROJECT_FILE, *_user_files(environ)):
-        text = _read(file)
-        if text is not None:
-            return _parse(file, text)
-    return {}
-
-
-def _expanded(path: str | Path) -> Path:
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - leaves an unknown `~` alone, where Path raises
-
-
-def _user_files(environ: Mapping[str, str], *, windows: bool = os.name == "nt") -> list[Path]:
-    """The settings file of the user; none where no folder is known, as under a container's arbitrary user id."""
-    folder = Path(environ.get("APPDATA" if windows else "XDG_CONFIG_HOME", ""))
-    if not folder.is_absolute() and not windows:  # the XDG specification: a relative path is to be ignored
-        folder = _expanded("~/.config")
-    return [folder / "llm-service" / "telemetry.yaml"] if folder.is_absolute() else []
-
-
-def _read(file: Path) -> str | None:
-    """The text of a file; None if there is none."""
-    try:
-        data = _first_bytes(file)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte or a lone surrogate in the path
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"cannot be read ({reason}); name a readable YAML file", file=file) from None
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigError("is larger than 1 MiB; this is no settings file", file=file)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError("is not UTF-8; save it as UTF-8", file=file, line=line) from None
-
-
-def _first_bytes(file: Path) -> bytes:
-    if not stat.S_ISREG(file.stat().st_mode):  # reading a pipe or a device may never end
-        raise OSError("it is a folder, a pipe or a device")
-    with file.open("rb") as stream:
-        return stream.read(MAX_FILE_BYTES + 1)
-
-
-def _parse(file: Path, text: str) -> dict[str, _Found]:
-    """Read a flat mapping of settings; an empty file is an empty mapping."""
-    events = _events(file, text)
+def _from_file(path: str | Path | None, environ: Mapping[str, str], problems: list[ConfigError]) -> dict[str, _Found]:
+    """The settings of a file; what it has that is no setting is added to the problems."""
     found: dict[str, _Found] = {}
-    root = next(event for event in events if not isinstance(event, yaml.StreamStartEvent | yaml.DocumentStartEvent))
-    if isinstance(root, yaml.MappingStartEvent):
-        while not isinstance(key := next(events), yaml.MappingEndEvent):
-            line = _line(key)
-            name = _name(key, found, file, line)
-            found[name] = _Found(_value(name, next(events), file, line), name, file, line)
-    elif not isinstance(root, yaml.StreamEndEvent) and not (isinstance(root, yaml.ScalarEvent) and root.value == ""):
-        raise ConfigError("is not a mapping; write one `setting: value` a line", file=file, line=_line(root))
-    for event in events:
-        if isinstance(event, yaml.DocumentStartEvent):
-            raise ConfigError("has a second YAML document; keep one", file=file, line=_line(event))
+    file = find("telemetry", path, environ)
+    if file is None:
+        return found
+    try:
+        text = read_text(file)
+        if text is not None:
+            _parse(file, text, found, problems)
+    except ConfigError as error:  # nothing behind it can be read
+        problems.append(error)
+    else:
+        if text is None:
+            key = FILE_VARIABLES["telemetry"] if path is None else None
+            problem = "there is no such file; correct the path or create the file"
+            problems.append(ConfigError(problem, file=file, key=key))
     return found
 
 
-def _events(file: Path, text: str) -> Iterator[yaml.Event]:
-    """The YAML events of a text; tags, anchors and aliases are refused, since no setting needs them."""
-    try:
-        loader = yaml.SafeLoader(text)
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ConfigError("has a control character; remove it", file=file, line=line) from None
-    while True:
-        try:
-            event = cast("yaml.Event | None", loader.get_event())  # type: ignore[no-untyped-call]
-        except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML leaks the last two for odd numbers
-            mark = getattr(error, "problem_mark", None)
-            problem = str(getattr(error, "problem", None) or "a number in an escape or a directive is out of range")
-            line = (mark.line if mark else loader.line) + 1
-            raise ConfigError(f"is not YAML: {problem[:80]}; correct the syntax", file=file, line=line) from None
-        if event is None:  # after the end of the stream
-            return
-        _refuse_extras(event, file)
-        yield event
+def _parse(file: Path, text: str, found: dict[str, _Found], problems: list[ConfigError]) -> None:
+    """Read a flat mapping of settings; an empty file is an empty mapping."""
+    events = yaml_events(file, text)
+    root = root_event(events)
+    if isinstance(root, yaml.MappingStartEvent):
+        while not isinstance(key := next(events), yaml.MappingEndEvent):
+            name, line = _name(key, file), line_of(key)
+            wrong = _wrong_name(name, found)
+            if wrong is not None:
+                problems.append(ConfigError(wrong, file=file, line=line, key=name))
+            if len(problems) > MOST_PROBLEMS:
+                raise ConfigError("has too many errors to go on; this is no settings file", file=file, line=line)
+            value = next(events)
+            try:
+                item = _Found(_value(name, value, file, line), name, file, line)
+            except ConfigError as error:
+                if wrong is None:
+                    problems.append(error)
+                skip(value, events)
+            else:
+                if wrong is None:
+                    found[name] = item
+    elif not is_empty(root):
+        raise ConfigError("is not a mapping; write one `setting: value` a line", file=file, line=line_of(root))
+    refuse_second(file, events)
 
 
-def _refuse_extras(event: yaml.Event, file: Path) -> None:
-    extra = getattr(event, "tag", None) or getattr(event, "anchor", None)
-    if extra is not None:
-        raise ConfigError(f"YAML tag or anchor {shown(extra)} is refused; drop it", file=file, line=_line(event))
+def _name(key: yaml.Event, file: Path) -> str:
+    if isinstance(key, yaml.ScalarEvent):
+        return key.value
+    problem = "a list or a mapping cannot name a setting; write `setting: value`"
+    raise ConfigError(problem, file=file, line=line_of(key))
 
 
-def _line(event: yaml.Event) -> int:
-    return event.start_mark.line + 1  # type: ignore[union-attr]  # optional only for events made by hand
-
-
-def _name(key: yaml.Event, found: Mapping[str, _Found], file: Path, line: int) -> str:
-    if not isinstance(key, yaml.ScalarEvent):
-        raise ConfigError("a list or a mapping cannot name a setting; write `setting: value`", file=file, line=line)
-    name = key.value
+def _wrong_name(name: str, found: Mapping[str, _Found]) -> str | None:
     if name not in Settings.names():
-        raise ConfigError(_no_such(name, Settings.names()), file=file, line=line, key=name)
-    if name in found:
-        raise ConfigError(f"is set in line {found[name].line} already; keep one", file=file, line=line, key=name)
-    return name
-
-
-def _no_such(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    remedy = f"did you mean {close[0]}?" if close else f"the known ones are: {', '.join(known)}"
-    return f"there is no such setting; {remedy}"
+        return no_such(name, Settings.names())
+    return f"is set in line {found[name].line} already; keep one" if name in found else None
 
 
 def _value(name: str, event: yaml.Event, file: Path, line: int) -> object:
@@ -275,13 +259,4 @@ def _plain_value(name: str, text: str) -> object:
     Numbers are decimal, as YAML 1.2 reads them: `010` is ten and `1:30` is text (in YAML 1.1 they are 8 and 90). What
     is no such number stays text, for the check of types to refuse.
     """
-    tag = cast("str", Resolver().resolve(yaml.ScalarNode, text, (True, False)))  # type: ignore[no-untyped-call]
-    kind = tag.rpartition(":")[2]
-    if kind == "null" or (text.lower() == "none" and name not in TEXT_SETTINGS):
-        return None
-    if kind == "bool":
-        return SafeConstructor.bool_values[text.lower()]
-    try:
-        return {"int": int, "float": float}.get(kind, str)(text)
-    except ValueError:
-        return text
+    return None if text.lower() == "none" and name not in TEXT_SETTINGS else plain_value(text)

@@ -1,6 +1,6 @@
-"""The configuration as a pydantic model: strict types here, names, defaults and bounds from `Settings`.
+"""The configuration as pydantic models: strict types here; names, defaults and bounds of the settings from `Settings`.
 
-This is the only module that imports pydantic at its top: `import llm_service.telemetry` does without it.
+Only the schemas import pydantic at their top: `import llm_service.telemetry` does without it.
 """
 
 from pathlib import Path
@@ -9,9 +9,11 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from llm_service.config.models import ModelsConfig
+from llm_service.config.policies import PoliciesConfig
 from llm_service.config.settings import DEFAULT_DB_PATH, Overflow, PrivacyLevel, Settings, SettingsError
 
-__all__ = ["TelemetryConfig"]
+__all__ = ["ModelsConfig", "PoliciesConfig", "TelemetryConfig"]
 
 # The root as a path, because `~` may have no meaning where this module is imported.
 _DEFAULTS: Final = Settings(db_path=Path("/"))

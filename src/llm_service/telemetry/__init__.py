@@ -1,9 +1,13 @@
 """The flight recorder for LLM calls: one record per call, off the hot path, into one SQLite file you own."""
 
+from llm_service.budgets.events import BudgetEvent
 from llm_service.errors import (
+    BudgetError,
+    BudgetExceeded,
     CommitTimeoutError,
     DatabaseUnusableError,
     DuplicateInvocationError,
+    JustificationNeededError,
     QueryError,
     RecordDroppedError,
     RecordError,
@@ -12,8 +16,11 @@ from llm_service.errors import (
     SignalError,
     StoreError,
     TelemetryError,
+    UnknownPriceError,
     UnsupportedLoopError,
 )
+from llm_service.telemetry.budget_reports import BudgetHold, BudgetStatus
+from llm_service.telemetry.holds import AsyncHold, Hold
 from llm_service.telemetry.instrument import Invocation
 from llm_service.telemetry.logger import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.pipeline.events import Event, EventKind
@@ -24,7 +31,13 @@ from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.stores.purging import PurgeResult
 
 __all__ = [
+    "AsyncHold",
     "AsyncTelemetryLogger",
+    "BudgetError",
+    "BudgetEvent",
+    "BudgetExceeded",
+    "BudgetHold",
+    "BudgetStatus",
     "CommitTimeoutError",
     "DailyCost",
     "DatabaseUnusableError",
@@ -33,9 +46,11 @@ __all__ = [
     "Event",
     "EventKind",
     "FlushResult",
+    "Hold",
     "Invocation",
     "InvocationRecord",
     "InvocationRow",
+    "JustificationNeededError",
     "Ledger",
     "PurgeResult",
     "QueryError",
@@ -49,5 +64,6 @@ __all__ = [
     "StoreError",
     "TelemetryError",
     "TelemetryLogger",
+    "UnknownPriceError",
     "UnsupportedLoopError",
 ]

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
 
+from llm_service.budgets.events import OnBudget
 from llm_service.config.settings import Settings, SettingsOptions
 from llm_service.errors import (
     CommitTimeoutError,
@@ -17,8 +18,10 @@ from llm_service.errors import (
     StoreError,
     shown,
 )
+from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.decorating import instrument
 from llm_service.telemetry.instrument import Invocation, ReadUsage
+from llm_service.telemetry.money import Money
 from llm_service.telemetry.pipeline.driving import Driver
 from llm_service.telemetry.pipeline.engine import Engine
 from llm_service.telemetry.pipeline.events import OnDrop, OnEvent
@@ -30,6 +33,7 @@ from llm_service.telemetry.streaming import record_stream
 
 if TYPE_CHECKING:
     from llm_service.config.schemas import TelemetryConfig
+    from llm_service.telemetry.money import ModelsGiven, PoliciesGiven
 
 __all__ = ["Face", "seconds_or_none"]
 
@@ -49,12 +53,24 @@ class Face:
         options: SettingsOptions,
         start_driver: Callable[[Engine], Driver | None],
         redact: Redact | None = None,
+        money: Money | None = None,
     ) -> None:
         if redact is not None and not callable(redact):
             raise SettingsError("redact", redact, "give a callable that takes a str and returns one, or None")
         self._settings = Settings.of(db_path, options)
-        self._callables = {"on_drop": on_drop, "on_event": on_event, "redact": redact}
-        self._engine = Engine(self._settings, start_driver, on_drop, on_event=on_event, redact=redact)
+        money = (money or Money()).settled()
+        self._prices = money.prices()
+        self._arguments = {"on_drop": on_drop, "on_event": on_event, "redact": redact} | money.given()
+        self._engine = Engine(
+            self._settings,
+            start_driver,
+            on_drop,
+            on_event=on_event,
+            redact=redact,
+            prices=self._prices,
+            policies=money.limits(self._settings),
+            on_budget=money.on_budget,
+        )
         self._offer = self._engine.queue.offer
         # At exit the engine has a hook of its own, which also works while the face is still referenced.
         weakref.finalize(self, self._engine.forgotten).atexit = False
@@ -64,33 +80,58 @@ class Face:
         cls,
         config: "TelemetryConfig | str | Path | None" = None,
         *,
+        models: "ModelsGiven" = None,
         on_drop: OnDrop | None = None,
         on_event: OnEvent | None = None,
         redact: Redact | None = None,
+        policies: "PoliciesGiven" = None,
+        policy: str | None = None,
+        on_budget: OnBudget | None = None,
     ) -> Self:
         """Make a logger from a `TelemetryConfig`, from a YAML file, or (None) from where `load_config` looks.
+
+        Args:
+            config: the settings.
+            on_drop, on_event, redact, policy, on_budget: see the class.
+            models, policies: None takes the models.yaml and the policies.yaml that `config.files.locate` finds, if any.
 
         Raises:
             ConfigError: (a `ValueError`) naming file, line, key and remedy.
         """
+        from llm_service.config.files import locate  # noqa: PLC0415
         from llm_service.config.load import load_config  # noqa: PLC0415 - pydantic and YAML cost most of an import
         from llm_service.config.schemas import TelemetryConfig  # noqa: PLC0415
 
-        settings = (config if isinstance(config, TelemetryConfig) else load_config(config)).to_settings()
-        return _made_of(cls, settings, {"on_drop": on_drop, "on_event": on_event, "redact": redact})
+        file = None if isinstance(config, TelemetryConfig) else config
+        settings = (config if isinstance(config, TelemetryConfig) else load_config(file)).to_settings()
+        if policies is None and settings.privacy_level != "none":  # which could keep no budget
+            policies = locate("policies", file)
+        money = Money(
+            models=locate("models", file) if models is None else models,
+            policies=policies,
+            policy=policy,
+            on_budget=on_budget,
+        )
+        return _made_of(cls, settings, {"on_drop": on_drop, "on_event": on_event, "redact": redact} | money.given())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled, copied or deep-copied: a fresh logger of the same settings, with no record and no connection.
 
         Its callables come along as the pickler in use can carry them: `pickle` takes functions of a module by name,
-        and names the one it cannot take. The sync face opens its file anew, and raises `StoreError` where it can't.
+        and names the one it cannot take. The sync face opens its file anew, and raises `StoreError` where it can't; a
+        models.yaml that was given by its path is read anew.
         """
-        return _made_of, (type(self), self._settings, self._callables)
+        return _made_of, (type(self), self._settings, self._arguments)
 
     @property
     def db_path(self) -> Path:
         """The absolute path of the SQLite file."""
         return self._settings.db_path
+
+    @property
+    def prices(self) -> PriceBook:
+        """What models cost: the models.yaml that was given, and the bundled prices."""
+        return self._prices
 
     @property
     def settings(self) -> Settings:
@@ -258,9 +299,9 @@ class Face:
         return f"{type(self).__name__}(db_path={str(self.db_path)!r}, privacy_level={self._settings.privacy_level!r})"
 
 
-def _made_of(face: "type[_Made]", settings: Settings, callables: dict[str, Any]) -> "_Made":
+def _made_of(face: "type[_Made]", settings: Settings, arguments: dict[str, Any]) -> "_Made":
     options: dict[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
-    return face(options.pop("db_path"), **callables, **options)
+    return face(options.pop("db_path"), **arguments, **options)
 
 
 def _check_usage(usage: object) -> None:

@@ -8,7 +8,7 @@ from llm_service.errors import QueryError
 from llm_service.telemetry.fields import STATUSES
 from llm_service.telemetry.timestamps import microseconds_text, to_microseconds
 
-__all__ = ["InvocationFilter", "Where", "daily_where"]
+__all__ = ["InvocationFilter", "Where", "checked_day", "daily_where"]
 
 _STATUSES: Final = tuple(sorted(STATUSES))  # a tuple asks nobody for a hash
 _FAILED: Final = "status <> 'success'"
@@ -43,7 +43,12 @@ class Where:
         return f" WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
 
 
-def _day(field: str, value: object) -> date:
+def checked_day(field: str, value: object) -> date:
+    """A UTC day, given as a date or as ISO text.
+
+    Raises:
+        QueryError: for anything else, a datetime among it.
+    """
     if isinstance(value, datetime):
         raise QueryError(field, value, "give a date; for moments use since and until")
     if isinstance(value, date):
@@ -108,8 +113,8 @@ class InvocationFilter:
             raise QueryError("status", self.status, f"use one of: {', '.join(_STATUSES)}")
         where = Where()
         start, end = self.start_date, self.end_date
-        where.compare("timestamp >= ?", None if start is None else _day("start_date", start).isoformat())
-        where.compare("timestamp < ?", None if end is None else _next_day(_day("end_date", end)))
+        where.compare("timestamp >= ?", None if start is None else checked_day("start_date", start).isoformat())
+        where.compare("timestamp < ?", None if end is None else _next_day(checked_day("end_date", end)))
         where.compare("timestamp >= ?", None if self.since is None else _moment("since", self.since))
         where.compare("timestamp < ?", None if self.until is None else _moment("until", self.until))
         where.names(
@@ -137,7 +142,7 @@ def daily_where(
         QueryError: for a date that is none, or a name of another type.
     """
     where = Where()
-    where.compare("date >= ?", None if start_date is None else _day("start_date", start_date).isoformat())
-    where.compare("date <= ?", None if end_date is None else _day("end_date", end_date).isoformat())
+    where.compare("date >= ?", None if start_date is None else checked_day("start_date", start_date).isoformat())
+    where.compare("date <= ?", None if end_date is None else checked_day("end_date", end_date).isoformat())
     where.names(agent_name=agent_name, tool_name=tool_name, model_name=model_name)
     return where

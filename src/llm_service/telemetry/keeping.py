@@ -8,11 +8,11 @@ from time import monotonic, sleep, time_ns
 from typing import Final
 
 from llm_service.errors import CommitTimeoutError, QueryError, StoreError
-from llm_service.telemetry.asking import AsyncQuestions, Questions
 from llm_service.telemetry.face import Face
 from llm_service.telemetry.pipeline.driving import purge_may_go
 from llm_service.telemetry.pipeline.retention import PurgeJob
 from llm_service.telemetry.pipeline.waiters import LoopWaiter, ThreadWaiter, Waiter
+from llm_service.telemetry.reporting import AsyncReports, Reports
 from llm_service.telemetry.stores.purging import PurgeResult, count_old
 from llm_service.telemetry.stores.retention import Cutoffs, kept_since
 
@@ -47,7 +47,7 @@ class _Purges(Face):
             raise CommitTimeoutError(f"{path} was not purged further for {seconds:g} s ({cause}); call again", path)
 
 
-class AsyncKeeping(_Purges, AsyncQuestions):
+class AsyncKeeping(_Purges, AsyncReports):
     """`await telemetry.purge(...)`."""
 
     async def purge(self, older_than_days: float, *, dry_run: bool = False) -> PurgeResult:
@@ -72,7 +72,7 @@ class AsyncKeeping(_Purges, AsyncQuestions):
         return job.result()
 
 
-class Keeping(_Purges, Questions):
+class Keeping(_Purges, Reports):
     """`logger.purge(...)`."""
 
     def purge(self, older_than_days: float, *, dry_run: bool = False) -> PurgeResult:

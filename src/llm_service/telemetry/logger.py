@@ -6,13 +6,17 @@ from pathlib import Path
 from sqlite3 import Error as SQLiteError
 from time import monotonic
 from types import TracebackType
-from typing import Any, Final, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
+from llm_service.budgets.events import OnBudget
 from llm_service.config.settings import SettingsOptions
 from llm_service.errors import StoreError, UnsupportedLoopError
+from llm_service.telemetry.budgeted import AsyncBudgetedInvocation, BudgetedInvocation, reserve_for
+from llm_service.telemetry.budgeting import AsyncBudgets, Budgets
+from llm_service.telemetry.estimating import AsyncEstimating, Estimating
 from llm_service.telemetry.face import seconds_or_none
 from llm_service.telemetry.instrument import Invocation
-from llm_service.telemetry.keeping import AsyncKeeping, Keeping
+from llm_service.telemetry.money import Money
 from llm_service.telemetry.pipeline.announcer import PATIENCE
 from llm_service.telemetry.pipeline.closing import uninterrupted
 from llm_service.telemetry.pipeline.events import OnDrop, OnEvent
@@ -21,7 +25,10 @@ from llm_service.telemetry.pipeline.loop_writer import LoopWriter
 from llm_service.telemetry.pipeline.thread_writer import ThreadWriter
 from llm_service.telemetry.pipeline.waiters import LoopWaiter, ThreadWaiter
 from llm_service.telemetry.privacy import Redact
-from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.records import Amount, InvocationRecord
+
+if TYPE_CHECKING:
+    from llm_service.telemetry.money import ModelsGiven, PoliciesGiven
 
 __all__ = ["AsyncTelemetryLogger", "InvocationRecord", "TelemetryLogger"]
 
@@ -31,7 +38,7 @@ _A_DAY = 86_400.0
 """Longer than any close takes: what stands for no limit at all."""
 
 
-class AsyncTelemetryLogger(AsyncKeeping):
+class AsyncTelemetryLogger(AsyncEstimating):
     """The flight recorder for asyncio programs: records go to a queue, a writer task commits them in batches.
 
     It starts by itself with the first record in a running loop, or by `async with` or `await start()`, which also make
@@ -40,6 +47,8 @@ class AsyncTelemetryLogger(AsyncKeeping):
 
     Args:
         db_path: the SQLite file, created where missing; default `~/.llm-service/telemetry.db`.
+        models: what models cost, for records without a `cost_usd`: the path of a models.yaml, or a `ModelsConfig`. What
+            it does not say comes from genai-prices, where the extra `prices` is installed.
         on_drop: called with a `DropReason` and a number when records are lost, at most once a second for each reason.
         on_event: called with an `Event` for a loss and for whatever else goes wrong or comes right again, at most once
             a second for each kind. Both are called in a thread that does nothing else, so they may block, log and
@@ -47,24 +56,34 @@ class AsyncTelemetryLogger(AsyncKeeping):
         redact: called on the writer's thread (with `journal`: by the call that logs) with each free text, after secrets
             of known shape are out of it; what it returns is stored. Where it raises or returns no text,
             `[REDACTED:masker-error]` is stored and counted.
+        policies: limits that `budgets` and `invocation(budget=)` keep: a policies.yaml, or its `PoliciesConfig`.
+        policy: the name of the policy without a scope that is in force; default `default`, if there is such a one.
+        on_budget: called with a `BudgetEvent` when a limit's threshold is passed, once a window among all processes,
+            in the thread of `on_event`.
         **options: `enabled`, `privacy_level`, `retention_days`, `content_retention_days`, `flush_interval`,
             `batch_size`, `queue_max_records`, `queue_max_bytes`, `overflow`, `block_timeout`, `commit_timeout`,
             `close_timeout`, `strict`, `redact_content`, `journal`; see `Settings`.
 
     Raises:
         SettingsError: (a `ValueError`) naming the option, the value and the remedy.
+        ConfigError: (a `ValueError`) the models.yaml cannot be used; it names file, line, key and remedy.
     """
 
     def __init__(
         self,
         db_path: str | Path | None = None,
         *,
+        models: "ModelsGiven" = None,
         on_drop: OnDrop | None = None,
         on_event: OnEvent | None = None,
         redact: Redact | None = None,
+        policies: "PoliciesGiven" = None,
+        policy: str | None = None,
+        on_budget: OnBudget | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        super().__init__(db_path, on_drop, on_event, options, LoopWriter.start, redact)
+        money = Money(models=models, policies=policies, policy=policy, on_budget=on_budget)
+        super().__init__(db_path, on_drop, on_event, options, LoopWriter.start, redact, money)
         self._calls = 0
 
     async def start(self) -> None:
@@ -143,6 +162,9 @@ class AsyncTelemetryLogger(AsyncKeeping):
         agent_name: str | None = None,
         tool_name: str | None = None,
         model_name: str | None = None,
+        *,
+        budget: Amount | bool = False,
+        max_tokens: int | None = None,
         **fields: Any,
     ) -> Invocation:
         """Time a block and log it on exit, whatever happened: `async with` or plain `with`.
@@ -150,9 +172,25 @@ class AsyncTelemetryLogger(AsyncKeeping):
         Status is `success`, `timeout` after a `TimeoutError`, else `error`; a cancelled block has `error_type`
         `cancelled`. The block's exception passes through unchanged. A call within the block gets this one as its
         `parent_invocation_id`. Any field of `InvocationRecord` may be given here or by `call.set(...)`.
+
+        Args:
+            agent_name, tool_name, model_name, **fields: of the record.
+            budget: True reserves what is estimated (from these names, `prompt` or `prompt_tokens`, and `max_tokens`)
+                before the block is entered, a number reserves so many USD; the record then settles it. Only with
+                `async with`; entering raises what `budgets.reserve` raises, and nothing is recorded then. `call.hold`
+                is the hold.
+            max_tokens: what the answer is limited to, for the estimate.
         """
         names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
+        if budget is not False:
+            reserve = reserve_for(self.budgets, budget, max_tokens)
+            return AsyncBudgetedInvocation(self, names | fields, strict=self._settings.strict, reserve=reserve)
         return self._invocation(names | fields, self.log_invocation)
+
+    @property
+    def budgets(self) -> AsyncBudgets:
+        """Reservations under this logger's policies; see `Budgets`."""
+        return AsyncBudgets(self)
 
     async def flush(self, timeout: float | None = None) -> FlushResult:
         """Wait until what was accepted before this call is settled.
@@ -212,14 +250,14 @@ class AsyncTelemetryLogger(AsyncKeeping):
         return engine.queue.withdraw(barrier)
 
 
-class TelemetryLogger(Keeping):
+class TelemetryLogger(Estimating):
     """The flight recorder for scripts and other sync code: `log_invocation` has committed when it returns.
 
     Safe from several threads, which commit in groups. A context manager; a forgotten `close` loses nothing.
 
     Args:
         db_path: the SQLite file, created with its tables here; default `~/.llm-service/telemetry.db`.
-        on_drop, on_event, redact: see `AsyncTelemetryLogger`.
+        models, on_drop, on_event, redact, policies, policy, on_budget: see `AsyncTelemetryLogger`.
         **options: see `AsyncTelemetryLogger`.
 
     Raises:
@@ -231,12 +269,17 @@ class TelemetryLogger(Keeping):
         self,
         db_path: str | Path | None = None,
         *,
+        models: "ModelsGiven" = None,
         on_drop: OnDrop | None = None,
         on_event: OnEvent | None = None,
         redact: Redact | None = None,
+        policies: "PoliciesGiven" = None,
+        policy: str | None = None,
+        on_budget: OnBudget | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        super().__init__(db_path, on_drop, on_event, options, ThreadWriter.start, redact)
+        money = Money(models=models, policies=policies, policy=policy, on_budget=on_budget)
+        super().__init__(db_path, on_drop, on_event, options, ThreadWriter.start, redact, money)
         if not self._engine.stores_nothing:
             try:
                 self._engine.open_inline(monotonic() + self._settings.commit_timeout)
@@ -306,14 +349,26 @@ class TelemetryLogger(Keeping):
         agent_name: str | None = None,
         tool_name: str | None = None,
         model_name: str | None = None,
+        *,
+        budget: Amount | bool = False,
+        max_tokens: int | None = None,
         **fields: Any,
     ) -> Invocation:
         """Time a block and log it on exit, whatever happened; see `AsyncTelemetryLogger.invocation`.
 
-        The record is handed over as by `log_invocation_nowait`: leaving the block waits for no disk.
+        The record is handed over as by `log_invocation_nowait`: leaving the block waits for no disk, unless a `budget`
+        has to be settled.
         """
         names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
+        if budget is not False:
+            reserve = reserve_for(self.budgets, budget, max_tokens)
+            return BudgetedInvocation(self, names | fields, strict=self._settings.strict, reserve=reserve)
         return self._invocation(names | fields)
+
+    @property
+    def budgets(self) -> Budgets:
+        """Reservations under this logger's policies."""
+        return Budgets(self)
 
     def flush(self, timeout: float | None = None) -> FlushResult:
         """Commit what was accepted before this call.

@@ -1,4 +1,4 @@
--- The tables of llm_service.telemetry, version 1.
+-- The tables of llm_service.telemetry, version 2.
 --
 -- Plain tables for plain SQL. Timestamps are UTC text `YYYY-MM-DD HH:MM:SS.ffffffZ`, which sorts rightly against
 -- datetime('now', '-7 days'). Unknown is NULL, never 0. Money beside the REAL columns is in integer nano-dollars.
@@ -124,6 +124,78 @@ CREATE TABLE retention (
     clock_leapt_to       TEXT,  -- what it showed when it was suddenly far ahead; nothing is deleted meanwhile
     clock_stood_until    TEXT   -- the latest moment it showed since
 );
+
+-- How many tokens prompts were, for estimates: sums over the calls of an agent and model whose prompt was at hand.
+CREATE TABLE prompt_sizes (
+    id         INTEGER PRIMARY KEY,
+    agent_name TEXT,
+    model_name TEXT    NOT NULL,
+    prompts    INTEGER NOT NULL,
+    bytes      INTEGER NOT NULL,  -- of the texts as they were given, in UTF-8
+    tokens     INTEGER NOT NULL   -- prompt_tokens of these calls
+);
+CREATE UNIQUE INDEX idx_prompt_sizes_key ON prompt_sizes (coalesce(agent_name, ''), model_name);
+
+-- What budgets count in this file: every writer counts for all of them, whatever its own policies are. What may be spent
+-- stands in policies.yaml and is no part of a counter.
+CREATE TABLE budget_counters (
+    id            INTEGER PRIMARY KEY,
+    scope         TEXT NOT NULL,  -- JSON object: patterns by field (agent, tool, model, user, session, run)
+    per           TEXT NOT NULL,  -- JSON array of fields: each value of them is counted by itself
+    window        TEXT NOT NULL,  -- hour | day | week | month | total, or a rolling one such as 24h
+    timezone      TEXT NOT NULL,  -- IANA name: where days, weeks and months begin
+    counted_since TEXT NOT NULL   -- all records from this moment on are counted
+);
+
+CREATE UNIQUE INDEX idx_budget_counters_key ON budget_counters (scope, per, window, timezone);
+
+-- What was counted. `spent` is the sum of the records it covers, updated in the transactions that insert them. Money in
+-- nano-dollars.
+CREATE TABLE budget_windows (
+    counter_id      INTEGER NOT NULL REFERENCES budget_counters (id),
+    subject         TEXT    NOT NULL,            -- JSON array of the values of `per`
+    window_start    TEXT    NOT NULL,            -- of a rolling window: of one slice of it
+    spent_nanos     INTEGER NOT NULL DEFAULT 0,
+    spent_tokens    INTEGER NOT NULL DEFAULT 0,
+    spent_calls     INTEGER NOT NULL DEFAULT 0,
+    reserved_nanos  INTEGER NOT NULL DEFAULT 0,  -- by calls under way
+    reserved_tokens INTEGER NOT NULL DEFAULT 0,
+    reserved_calls  INTEGER NOT NULL DEFAULT 0,
+    unknown_nanos   INTEGER NOT NULL DEFAULT 0,  -- by calls whose end nobody knows: what was reserved for them
+    unknown_tokens  INTEGER NOT NULL DEFAULT 0,
+    unknown_calls   INTEGER NOT NULL DEFAULT 0,
+    unpriced_calls  INTEGER NOT NULL DEFAULT 0,  -- records among spent_calls whose cost is unknown
+    PRIMARY KEY (counter_id, subject, window_start)
+) WITHOUT ROWID;
+
+-- What is reserved for calls under way, and for those whose end nobody knows. A hold goes when the record of its call is
+-- inserted, in the same transaction.
+CREATE TABLE budget_holds (
+    hold_id       TEXT PRIMARY KEY,      -- also the invocation_id of the call's record, unless it chose another
+    state         TEXT    NOT NULL,      -- held | unknown
+    reserved_at   TEXT    NOT NULL,
+    expires_at    TEXT    NOT NULL,      -- a hold that nobody ended by then is of unknown outcome
+    nanos         INTEGER NOT NULL,
+    tokens        INTEGER NOT NULL,
+    calls         INTEGER NOT NULL,      -- 1, or 0 once the call's record is stored and only its cost is unknown
+    windows       TEXT    NOT NULL,      -- JSON array of [counter_id, subject, window_start]
+    names         TEXT    NOT NULL,      -- JSON object: agent, tool, model, user, session, run
+    justification TEXT
+) WITHOUT ROWID;
+
+CREATE INDEX idx_budget_holds_expires_at ON budget_holds (expires_at) WHERE state = 'held';
+
+-- Thresholds that were told, so that each is told once a window, whichever process sees it.
+CREATE TABLE budget_alerts (
+    policy            TEXT    NOT NULL,
+    counter_id        INTEGER NOT NULL,
+    subject           TEXT    NOT NULL,
+    window_start      TEXT    NOT NULL,
+    metric            TEXT    NOT NULL,  -- usd | tokens | calls
+    threshold_percent INTEGER NOT NULL,
+    told_at           TEXT    NOT NULL,
+    PRIMARY KEY (policy, counter_id, subject, window_start, metric, threshold_percent)
+) WITHOUT ROWID;
 
 CREATE TABLE schema_version (
     version    INTEGER PRIMARY KEY,

@@ -15,6 +15,7 @@ from llm_service.errors import shown
 from llm_service.redaction import clean
 from llm_service.telemetry.fields import LEVELS, MAX_NAME_CHARS
 from llm_service.telemetry.privacy import effective_level, stored_error
+from llm_service.telemetry.prompt_sizes import PromptSizesRow
 from llm_service.telemetry.records import CARD_FIELDS, EXTENSION_FIELDS, InvocationRecord
 from llm_service.telemetry.rollups import DailyKey, DailyTotals
 from llm_service.telemetry.timestamps import TextClock
@@ -34,6 +35,7 @@ __all__ = [
     "find_ids",
     "upsert_daily_costs",
     "upsert_daily_latencies",
+    "upsert_prompt_sizes",
 ]
 
 MAX_VARIABLES: Final = 999
@@ -71,6 +73,12 @@ WHERE date = ? AND coalesce(agent_name, '') = ? AND coalesce(tool_name, '') = ? 
 _UPSERT_DAILY_LATENCY: Final = """
 INSERT INTO daily_latency (daily_cost_id, bucket, invocations) VALUES {rows}
 ON CONFLICT (daily_cost_id, bucket) DO UPDATE SET invocations = invocations + excluded.invocations
+"""
+
+_UPSERT_PROMPT_SIZE: Final = """
+INSERT INTO prompt_sizes (agent_name, model_name, prompts, bytes, tokens) VALUES {rows}
+ON CONFLICT (coalesce(agent_name, ''), model_name) DO UPDATE SET
+    prompts = prompts + excluded.prompts, bytes = bytes + excluded.bytes, tokens = tokens + excluded.tokens
 """
 
 _UPSERT_SIZES: Final = (60, 12, 3, 1)
@@ -183,6 +191,11 @@ def upsert_daily_latencies(rows: Sequence[tuple[int, int, int]]) -> Iterator[tup
     return _in_steps(_UPSERT_DAILY_LATENCY, 3, rows)
 
 
+def upsert_prompt_sizes(rows: Sequence[PromptSizesRow]) -> Iterator[tuple[str, list[Any]]]:
+    """Statements that add these `PromptSizes.rows()`."""
+    return _in_steps(_UPSERT_PROMPT_SIZE, 5, rows)
+
+
 def _in_steps(sql: str, columns: int, rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
     start = 0
     for size in _UPSERT_SIZES:
@@ -191,7 +204,7 @@ def _in_steps(sql: str, columns: int, rows: Sequence[Sequence[Any]]) -> Iterator
             start += size
 
 
-@lru_cache(maxsize=2 * len(_UPSERT_SIZES))
+@lru_cache(maxsize=3 * len(_UPSERT_SIZES))
 def _many_rows(sql: str, columns: int, rows: int) -> str:
     one = f"({', '.join('?' * columns)})"
     return sql.format(rows=", ".join([one] * rows))

@@ -13,6 +13,7 @@ __all__ = [
     "TextClock",
     "from_microseconds",
     "microseconds_text",
+    "text_microseconds",
     "to_microseconds",
 ]
 
@@ -37,6 +38,11 @@ def microseconds_text(microseconds: int) -> str:
     seconds, fraction = divmod(microseconds, 1_000_000)
     moment = _EPOCH + timedelta(seconds=seconds)
     return f"{moment:%Y-%m-%d %H:%M:%S}.{fraction:06d}Z"
+
+
+def text_microseconds(text: str) -> int:
+    """Microseconds since 1970-01-01 UTC of a moment's SQL text."""
+    return to_microseconds(datetime.fromisoformat(text))
 
 
 class TextClock:

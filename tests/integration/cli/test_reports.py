@@ -52,8 +52,11 @@ def test_costs_end_with_totals_and_how_much_is_known(run: Run, database: Path) -
     """Five of six calls have a known cost, four known tokens."""
     result = run("costs", "--db", database)
     lines = result.stdout.splitlines()
-    assert lines[0].split() == ["date", "agent", "tool", "model", "calls", "failed", "tokens", "cost", "USD"]
-    assert lines[-2].split() == ["total", "6", "2", "6,000", "2.5000"]
+    names = ["date", "agent", "tool", "model", "calls", "failed", "tokens", "cost", "USD"]
+    assert lines[0].split() == [*names, "unpriced"]
+    assert lines[-2].split() == ["total", "6", "2", "6,000", "2.5000", "1"]
+    priced = run("costs", "--db", database, "--agent", "tester").stdout.splitlines()
+    assert priced[0].split() == names
     assert lines[-1] == "known: cost of 5 (83.3%), tokens of 4 (66.7%)"
 
 
@@ -244,7 +247,7 @@ def test_every_help_shows_an_example_and_the_common_options(run: Run, name: str 
     shown = run(*([] if name is None else [name]), "--help").stdout
     assert "Examples:\n" in shown
     assert f"  llm-telemetry {name or 'demo'}" in shown.split("Examples:")[1]
-    if name not in {None, "completion", "config"}:
+    if name not in {None, "completion", "config", "report"}:
         assert all(option in shown for option in ("--db PATH", "--config PATH", "--json", "--help"))
 
 

@@ -160,7 +160,8 @@ def test_config_check_tells_whether_it_is_usable(run: Run, configured: Path) -> 
     assert (good.exit_code, good.stderr) == (0, "")
     assert good.stdout == f"the configuration is usable; the database is {configured.parent / 'x.db'}\n"
     found = json.loads(run("config", "check", "--config", configured, "--db", "x.db", "--json").stdout)
-    assert found == {"ok": True, "db_path": str(configured.parent / "x.db"), "error": None}
+    nothing = {"models": None, "policies": None, "error": None, "errors": [], "warnings": []}
+    assert found == {"ok": True, "db_path": str(configured.parent / "x.db"), **nothing}
     configured.write_text("enabled: true\nretention_day: 3\n")
     bad = run("config", "check", "--config", configured)
     assert (bad.exit_code, bad.stdout) == (1, "")

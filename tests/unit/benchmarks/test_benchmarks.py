@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("opentelemetry.sdk", reason="the peer of the hot path")
 
 from benchmarks import __main__ as command_line
-from benchmarks import _harness, crash, disk, hot_path, journal
+from benchmarks import _harness, crash, disk, hot_path, journal, pricing
 from benchmarks._data import records
 from benchmarks._harness import Bar, Options, Report, Row
 
@@ -35,6 +35,14 @@ def test_a_quick_run_finds_right_results_and_positive_numbers(run: object) -> No
     assert isinstance(found, Report)
     assert len(found.rows) >= 4
     assert all(row.ours > 0 for row in found.rows)
+
+
+def test_a_quick_run_of_prices_agrees_with_its_peer_and_adds_up_exactly() -> None:
+    """It refuses to report a time where a cost is not that of genai-prices."""
+    pytest.importorskip("genai_prices")
+    rows = {row.what: row for row in pricing.run(QUICK).rows}
+    assert rows.pop("50,000 additions are off by").verdict == "met"
+    assert all(row.ours > 0 for row in rows.values())
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["journal", "no journal"])

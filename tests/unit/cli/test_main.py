@@ -11,6 +11,7 @@ from llm_service.cli import main as entry
 from llm_service.cli.options import settings_for
 from llm_service.config import load
 from llm_service.config.settings import Settings
+from llm_service.errors import ConfigError, ConfigErrors
 
 
 class _Config:
@@ -51,6 +52,23 @@ def test_a_missing_database_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFi
     """In one line."""
     assert entry.main(["stats", "--db", str(tmp_path / "none.db")]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_several_errors_of_a_file_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first of them, how many more, and what shows them all."""
+    from llm_service.cli.commands import cli
+
+    def fail(*_: object, **__: object) -> None:
+        file = Path("models.yaml")
+        raise ConfigErrors([ConfigError("is bad; mend it", file=file, line=line, key="a") for line in (3, 4, 5)])
+
+    monkeypatch.setattr(cli.commands["info"], "callback", fail)
+    assert entry.main(["info"]) == 1
+    assert capsys.readouterr().err == (
+        "Error: models.yaml:3: a: is bad; mend it (and 2 more: llm-telemetry config check shows all)\n"
+    )
 
 
 def test_an_interruption_before_a_command_runs_ends_with_130(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from llm_service.config import load
+from llm_service.config.files import user_file
 from llm_service.config.load import ConfigValue, describe_config, load_config
 from llm_service.config.schemas import TelemetryConfig
 from llm_service.config.settings import Settings
@@ -108,8 +108,8 @@ def test_windows_has_its_own_folder(tmp_path: Path) -> None:
     """%APPDATA% is the user's folder there, and without it there is none."""
     folder = tmp_path / "roaming"
     expected = [folder / "llm-service" / "telemetry.yaml"]
-    assert load._user_files({"APPDATA": str(folder)}, windows=True) == expected
-    assert load._user_files({"XDG_CONFIG_HOME": str(folder)}, windows=True) == []
+    assert user_file("telemetry.yaml", {"APPDATA": str(folder)}, windows=True) == expected
+    assert user_file("telemetry.yaml", {"XDG_CONFIG_HOME": str(folder)}, windows=True) == []
 
 
 @pytest.mark.parametrize("content", ["", "# only a comment\n", "---\n", "---\n...\n", "{}", "\ufeff", '""'])

@@ -36,6 +36,9 @@ _SUMMED: Final = frozenset(
 """Kinds whose numbers add up; of the others the latest number stands."""
 _DROPPED: Final = "{n} records dropped (%s); stats() has the exact counts"
 
+_MOST_CALLS: Final = 1000
+"""Calls of other callbacks that may wait for a slow one; beyond that the oldest is not made."""
+
 _Key = tuple[EventKind, DropReason | None]
 
 
@@ -70,6 +73,7 @@ class Announcer:
         self._unsaid: dict[_Key, tuple[int, str, BaseException | None]] = {}
         self._said_at: dict[_Key, float] = {}
         self._outbox: deque[Event] = deque()
+        self._calls: deque[tuple[str, Callable[[], object]]] = deque(maxlen=_MOST_CALLS)
         self._running = False  # somebody tells, or is about to
         self._teller: int | None = None
         self._waiters: list[Waiter] = []
@@ -81,6 +85,12 @@ class Announcer:
     def tell(self, kind: EventKind, count: int, message: str, error: BaseException | None = None) -> None:
         """Note anything else; `{n}` in the message stands for the number. See `events.Tell`."""
         self._note((kind, None), count, message, error)
+
+    def call(self, name: str, callback: Callable[[], object]) -> None:
+        """Have a callback of that name called, once, after what is being told; what it raises is logged."""
+        with self._lock:
+            self._calls.append((name, callback))
+        self._run_elsewhere()
 
     def last_words(self) -> None:
         """Tell what the rate has kept back, so that the numbers told add up to the ledger's."""
@@ -137,7 +147,7 @@ class Announcer:
 
     def _run_elsewhere(self) -> None:
         with self._lock:
-            if self._running or not self._outbox:
+            if self._running or not (self._outbox or self._calls):
                 return
             self._running = True
         try:
@@ -147,14 +157,19 @@ class Announcer:
 
     def _tell_all(self) -> None:
         self._teller = threading.get_ident()
-        while (event := self._next()) is not None:
-            self._say(replace(event, message=clean(event.message)))  # here, where nobody waits for it
+        while (told := self._next()) is not None:
+            if isinstance(told, Event):
+                self._say(replace(told, message=clean(told.message)))  # here, where nobody waits for it
+            else:
+                _call(*told)
 
-    def _next(self) -> Event | None:
+    def _next(self) -> Event | tuple[str, Callable[[], object]] | None:
         """What is told next; where there is nothing, the telling ends and those who wait for that are told so."""
         with self._lock:
             if self._outbox:
                 return self._outbox.popleft()
+            if self._calls:
+                return self._calls.popleft()
             self._running, self._teller = False, None
             waiters, self._waiters = self._waiters, []
         for waiter in waiters:

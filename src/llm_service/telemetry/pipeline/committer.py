@@ -101,10 +101,15 @@ class Committer:
         self._damaged = 0  # how often in a row the file could not be read
         self._bugs = (0, 0)  # a batch's number, and how often it failed by nobody's fault but the writer's
 
-    def step(self, connection: Any) -> Step:
-        """Commit the next batch, if there is one. Never raises an `Exception`."""
+    def step(self, connection: Any, *, hurried: bool = False) -> Step:
+        """Commit the next batch, if there is one. Never raises an `Exception`.
+
+        Args:
+            connection: the store's.
+            hurried: somebody waits for the connection: the transaction is to be a short one.
+        """
         backlog = self._queue.backlog()
-        batch = self._queue.take(policy.transaction_rows(backlog))
+        batch = self._queue.take(policy.STEADY_ROWS if hurried else policy.transaction_rows(backlog))
         if batch is None:
             return Step()
         started = self._clock()

@@ -6,18 +6,22 @@ the sync face commits and how the interpreter's exit drains.
 """
 
 import asyncio
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
-from time import monotonic
+from time import monotonic, time_ns
 from typing import Any, Final
 from uuid import uuid4
 from weakref import WeakSet
 
+from llm_service.budgets.events import OnBudget
+from llm_service.budgets.policies import Policies
 from llm_service.config.settings import Settings
 from llm_service.errors import DatabaseUnusableError, StoreError
+from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.pipeline import forks
 from llm_service.telemetry.pipeline.announcer import Announcer
 from llm_service.telemetry.pipeline.commit_lock import CommitLock
@@ -29,6 +33,7 @@ from llm_service.telemetry.pipeline.events import EventKind, OnDrop, OnEvent
 from llm_service.telemetry.pipeline.inline import InlineWriter
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult
 from llm_service.telemetry.pipeline.leftovers import Leftovers
+from llm_service.telemetry.pipeline.money import EngineMoney
 from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.retention import Retention
 from llm_service.telemetry.pipeline.stats import Stats, stats_of
@@ -36,12 +41,13 @@ from llm_service.telemetry.pipeline.waiters import ThreadWaiter, Waiter
 from llm_service.telemetry.pipeline.wal_watch import WalWatch
 from llm_service.telemetry.privacy import Redact, Redactor
 from llm_service.telemetry.stores.base import BatchWriter
+from llm_service.telemetry.stores.budget_holding import HoldKeeper
 from llm_service.telemetry.stores.guarded import GuardedWriter
 from llm_service.telemetry.stores.opening import Opener
-from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
 __all__ = ["Engine"]
 
+_LOG: Final = logging.getLogger("llm_service.telemetry")
 _FORK_WAITS: Final = 2.0
 """Seconds a fork waits for a commit under way. Longer than SQLite waits for a lock."""
 
@@ -56,6 +62,9 @@ class Engine:
         on_event: the user's callback for all that happens.
         make_writer: builds the store's side from a writer id and the settings.
         redact: the user's callable for what the patterns do not know; see `privacy`.
+        prices: prices the records that have no cost; None leaves them without.
+        policies: the limits that the logger's calls have to fit into.
+        on_budget: the user's callback for thresholds of these.
     """
 
     def __init__(
@@ -66,12 +75,16 @@ class Engine:
         make_writer: Callable[[str, Settings], BatchWriter] | None = None,
         redact: Redact | None = None,
         on_event: OnEvent | None = None,
+        prices: PriceBook | None = None,
+        policies: Policies | None = None,
+        on_budget: OnBudget | None = None,
     ) -> None:
         self.settings = settings
         self._start_driver = start_driver
         self.redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content, redact=redact)
         self._make_writer = make_writer or self._sqlite_writer
         self.announcer = Announcer(on_event, on_drop)
+        self.money = EngineMoney(self, prices, policies, on_budget)
         self.stores_nothing = not settings.enabled or settings.privacy_level == "none"
         self.queue = self._make_queue()
         if not settings.enabled:
@@ -114,6 +127,7 @@ class Engine:
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         writer_id = str(uuid4())
         self.queue.begin_journal(writer_id)
+        self.money.begin()
         self.leftovers = Leftovers(self.settings, self._make_writer)
         self._opener = Opener(self.settings.db_path)
         self.committer = Committer(
@@ -141,12 +155,18 @@ class Engine:
     def open_connection(self) -> Any:
         """Open the database, creating it where needed; blocks, and raises what `open_for_writing` raises.
 
-        What dead processes left in their crash journals is committed before anything else; where that fails, it is
-        tried again in the background.
+        The file counts what this logger's policies need before anything is written. What dead processes left in their
+        crash journals is committed first then; where that fails, it is tried again in the background.
         """
         with suppress(OSError):  # tried again with each record
             self.queue.ensure_journal()
         connection = self._opener.open()
+        if self.money.terms.policies is not None:  # limits that only tell count from the first record on
+            try:
+                HoldKeeper(self.money.book).register(connection, self.money.terms.policies.counters, time_ns() // 1000)
+            except BaseException:
+                connection.close()
+                raise
         self.leftovers.replay(connection)
         if self.leftovers.waiting:
             self._wal.written()
@@ -154,7 +174,7 @@ class Engine:
 
     def step(self, connection: Any) -> Step:
         """Commit the next batch; the caller holds the commit lock."""
-        step = self.committer.step(connection)
+        step = self.committer.step(connection, hurried=self.money.teller.waiting > 0)
         if self._give_up:
             self.queue.abandon_in_flight(DropReason.SHUTDOWN)
         return step
@@ -177,6 +197,7 @@ class Engine:
     def _after_commit(self, connection: Any) -> None:
         self.leftovers.replay_again(connection)
         self._wal.after_commit(connection)
+        self.money.book.look_back()
         if self._wal.is_long and not self.closing:
             self.ensure_driver()  # callers that commit by themselves may not come again to truncate it
 
@@ -362,6 +383,7 @@ class Engine:
         self._finish_giving_up()
         if not self.closed:
             self.closed = True
+            self.money.teller.close(min(1.0, self.settings.close_timeout))
             self.queue.close_journal()
             self.say_what_was_lost()
         self.ending.over()
@@ -411,6 +433,7 @@ class Engine:
         if not self._fork_ready:
             return
         self.inline.let_go()
+        self.money.teller.let_go()
         for driver in (self._driver, *self._resting):
             if driver is not None:
                 driver.let_go()
@@ -425,6 +448,7 @@ class Engine:
         ready = self._fork_ready
         forks.leak((self._driver, *self._resting))
         self.inline.leak()
+        self.money.teller.leak()
         self.queue.reset()
         self.announcer.reset()
         self.ending.reset()
@@ -441,4 +465,4 @@ class Engine:
         redactor = self.redactor
         if settings.journal:  # redacted on their way in: the patterns change nothing twice, a user's callable might
             redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content)
-        return GuardedWriter(SqliteBatchWriter(writer_id, settings.privacy_level, redactor=redactor))
+        return GuardedWriter(self.money.writer(writer_id, settings, redactor, self.money.book))

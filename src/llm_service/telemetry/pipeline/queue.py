@@ -7,12 +7,13 @@ in the ledger until it is settled: `holding` is that side, and here is how recor
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
 from llm_service.telemetry.pipeline.entries import RECORD, SEQ, WAITER, Barrier, Entry
 from llm_service.telemetry.pipeline.holding import NEVER, Holding
-from llm_service.telemetry.pipeline.ledger import FULL, DropReason
+from llm_service.telemetry.pipeline.ledger import FULL, DropReason, Settlement
 from llm_service.telemetry.pipeline.waiters import LoopWaiter, Waiter
 from llm_service.telemetry.records import InvocationRecord
 
@@ -148,6 +149,13 @@ class RecordQueue(Holding):
             self._submitted += 1
             self._settled[reason] += 1  # no call between the two: see `accept`
         self._on_drop(reason, 1)
+
+    def account(self, outcomes: Sequence[Settlement]) -> None:
+        """Count records that were settled without coming through here."""
+        for outcome in outcomes:
+            with self._lock:
+                self._submitted += 1
+                self._settled[outcome] += 1  # no call between the two: see `accept`
 
     def refuse(self, reason: DropReason) -> None:
         """From now on drop every record for this reason. What is held stays."""

@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Final
 
+from llm_service.telemetry.stores import migration_steps
+
 __all__ = ["STEPS", "VERSION", "create", "migrate", "schema_statements"]
 
-VERSION: Final = 1
-STEPS: Final[Mapping[int, Sequence[str]]] = {}
+VERSION: Final = 2
+STEPS: Final[Mapping[int, Sequence[str]]] = {1: migration_steps.TO_2}
 
 
 def schema_statements() -> Iterator[str]:

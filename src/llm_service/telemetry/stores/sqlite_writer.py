@@ -5,19 +5,22 @@ Every record goes through the redactor first, whatever becomes of it.
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from operator import length_hint
 from time import time_ns
 from typing import Any, Final, NamedTuple
 
 from llm_service.config.settings import PrivacyLevel
 from llm_service.telemetry import statements
+from llm_service.telemetry.costing import Costing, with_cost
 from llm_service.telemetry.privacy import Redactor, pack
+from llm_service.telemetry.prompt_sizes import PromptSizes
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.rollups import DailyKey, Fold
 from llm_service.telemetry.stores import faults
 from llm_service.telemetry.stores.base import Fault, WriteResult
+from llm_service.telemetry.stores.budget_counting import BudgetBook
 from llm_service.telemetry.timestamps import microseconds_text
 
 __all__ = ["SqliteBatchWriter"]
@@ -38,6 +41,8 @@ class SqliteBatchWriter:
         ceiling: the logger's privacy level.
         clock_ns: nanoseconds since 1970, for receipts and dead letters.
         redactor: cleans every record before it is written; default one without a user's callable.
+        costing: prices the records that have no cost; None leaves them without.
+        book: counts what is inserted for the budgets of the file; default one without policies.
     """
 
     def __init__(
@@ -46,6 +51,8 @@ class SqliteBatchWriter:
         ceiling: PrivacyLevel,
         clock_ns: Callable[[], int] = time_ns,
         redactor: Redactor | None = None,
+        costing: Costing | None = None,
+        book: BudgetBook | None = None,
     ) -> None:
         self._writer_id = writer_id
         self._ceiling: PrivacyLevel = ceiling
@@ -54,7 +61,9 @@ class SqliteBatchWriter:
         self._daily_ids = _DailyIds()
         self._redactor = Redactor(ceiling) if redactor is None else redactor
         self._tried: tuple[int, WriteResult] | None = None
-        self._contents = _Contents(self._redactor)
+        self._contents = _Contents(self._redactor, costing)
+        self._book = BudgetBook() if book is None else book
+        self._full: Any = None  # the connection that was set to synchronous=FULL
 
     def classify(self, error: Exception) -> Fault:
         """Whether trying again can help."""
@@ -68,42 +77,83 @@ class SqliteBatchWriter:
         batch_no: int,
         durable: bool,
         slice_rows: int,
+        within: Callable[[], None] | None = None,
     ) -> WriteResult:
         """See `BatchWriter.write`. BEGIN IMMEDIATE, so that two writers queue up instead of colliding half-way.
 
-        Content is redacted and compressed before that: it may take a second, in which no lock is held.
+        Content is redacted and compressed before that, and prices are looked up: it may take a second, in which no lock
+        is held. `within` is called in the same transaction, once the records are inserted; not again where they are
+        found to be on disk.
         """
         contents = self._contents.of(batch, batch_no)
-        connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        if durable is not (self._full is connection):  # connections are opened with NORMAL
+            connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+            self._full = connection if durable else None
+        with self._transaction(connection):
             known = self._committed_before(connection, batch_no)
             if known is not None:
                 if durable:  # it is there, but its sync has failed: another commit syncs the -wal up to here
                     connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
-                connection.execute("COMMIT")
-                self._contents.forget()
-                return known
-            self._daily_ids.begin(connection)
-            writing = _Transaction(
-                connection, self._binder, self._redactor, contents, self._daily_ids, self._ceiling, self._now()
-            )
-            writing.insert_all(batch, slice_rows)
-            writing.add_rollups()
-            connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
-            redactions = writing.redactions + contents.redactions
-            result = WriteResult(frozenset(writing.duplicates), frozenset(writing.quarantined), dict(redactions))
-            self._tried = (batch_no, result)
+                result = known
+            else:
+                result = self._insert(connection, batch, contents, slice_rows)
+                if within is not None:
+                    within()
+                connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
+                self._tried = (batch_no, result)
+        self._contents.forget()
+        self._book.settled(batch)
+        return result
+
+    def look_back(self) -> None:
+        """Tell which thresholds of budgets the last transactions have passed; see `BudgetBook.look_back`."""
+        self._book.look_back()
+
+    def transact(self, connection: sqlite3.Connection, within: Callable[[], None]) -> None:
+        """Do something about budgets in a transaction without records.
+
+        Raises:
+            Exception: whatever `within` or SQLite raised; nothing was written, but for a commit that failed on disk.
+        """
+        with self._transaction(connection):
+            self._book.begin(connection)
+            within()
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Generator[None]:
+        """All of the block, or nothing of it: in the file, and in what is remembered of it."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
             connection.execute("COMMIT")
         except BaseException:
             self._daily_ids.forget()
+            self._book.rolled_back()
             # SQLite may have rolled back by itself (a full disk does); a failing ROLLBACK must not hide the cause.
             if connection.in_transaction:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
             raise
-        self._contents.forget()
-        return result
+        self._book.committed()
+
+    def _insert(
+        self,
+        connection: sqlite3.Connection,
+        batch: Sequence[InvocationRecord],
+        contents: "_BatchContents",
+        slice_rows: int,
+    ) -> WriteResult:
+        self._daily_ids.begin(connection)
+        counted = self._book.begin(connection)
+        writing = _Transaction(
+            connection, self._binder, self._redactor, contents, self._daily_ids, self._ceiling, self._now()
+        )
+        writing.insert_all(batch, slice_rows)
+        writing.add_rollups()
+        if counted:
+            self._book.charge(writing.inserted)
+        redactions = writing.redactions + contents.redactions
+        return WriteResult(frozenset(writing.duplicates), frozenset(writing.quarantined), dict(redactions))
 
     def _committed_before(self, connection: sqlite3.Connection, batch_no: int) -> WriteResult | None:
         """What an earlier try of this batch did, where its COMMIT failed and is on disk all the same."""
@@ -117,22 +167,24 @@ class SqliteBatchWriter:
 
 
 class _BatchContents(NamedTuple):
-    """The contents of a batch, by position, ready to be bound; and what was redacted in them."""
+    """The contents of a batch, by position, ready to be bound; what was redacted in them; and what the calls cost."""
 
     packed: Mapping[int, _Packed]
     failed: Mapping[int, Exception]
     redactions: Counter[str]
+    costs: Sequence[tuple[float | None, str] | None] | None
 
 
 class _Contents:
-    """Prepares the contents of a batch once, however often the batch is tried."""
+    """Prepares the contents and costs of a batch once, however often the batch is tried."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, costing: Costing | None) -> None:
         self._redactor = redactor
+        self._costing = costing
         self._made: tuple[int, _BatchContents] | None = None
 
     def of(self, batch: Sequence[InvocationRecord], batch_no: int) -> _BatchContents:
-        """The prompts and responses that are to be stored with this batch."""
+        """What is to be stored with this batch."""
         if self._made is not None and self._made[0] == batch_no:
             return self._made[1]
         packed: dict[int, _Packed] = {}
@@ -150,7 +202,8 @@ class _Contents:
                     )
             except Exception as error:  # noqa: BLE001 - a damaged record is set aside when its turn comes
                 failed[position] = error
-        made = _BatchContents(packed, failed, counts)
+        costs = None if self._costing is None else self._costing.costs(batch)
+        made = _BatchContents(packed, failed, counts, costs)
         self._made = (batch_no, made)
         return made
 
@@ -180,7 +233,9 @@ class _Transaction:
         self._ceiling: PrivacyLevel = ceiling
         self._now = now
         self._fold = Fold()
+        self._prompts = PromptSizes()
         self.redactions: Counter[str] = Counter()
+        self.inserted: list[InvocationRecord] = []
         self.duplicates: set[int] = set()
         self.quarantined: set[int] = set()
 
@@ -189,6 +244,9 @@ class _Transaction:
         for start in range(0, len(batch), slice_rows):
             given = batch[start : start + slice_rows]
             records, positions = self._cleaned(given, range(start, start + len(given)))
+            costs = self._contents.costs
+            if costs is not None:
+                records = [with_cost(record, costs[at]) for record, at in zip(records, positions, strict=True)]
             while records:
                 fitting = self._binder.rows_per_statement(records, slice_rows)
                 self._insert(records[:fitting], positions[:fitting])
@@ -239,6 +297,7 @@ class _Transaction:
         else:
             self._keep_contents(records, positions)
             self._count(records, positions)
+            self._prompts.add(records)
 
     def _keep_contents(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
         packed = self._contents.packed
@@ -265,16 +324,20 @@ class _Transaction:
 
     def _count(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
         """Count what was inserted; what SQLite took and no sum can hold (an infinite cost, say) is taken back."""
-        uncounted = iter(records)
+        uncounted, refused = iter(records), set[int]()
         while True:
             try:
                 self._fold.add(uncounted)
             except _UNCOUNTABLE as error:
                 at = len(records) - length_hint(uncounted) - 1
+                refused.add(at)
                 self._execute(statements.DROP_CONTENT, (records[at].card[0],))
                 self._execute(statements.TAKE_BACK, (records[at].card[0],))
                 self._quarantine(records[at], positions[at], error)
             else:
+                self.inserted += (
+                    [record for at, record in enumerate(records) if at not in refused] if refused else records
+                )
                 return
 
     def add_rollups(self) -> None:
@@ -291,6 +354,8 @@ class _Transaction:
             for bucket, count in totals.buckets.items()
         ]
         for sql, parameters in statements.upsert_daily_latencies(counted):
+            self._execute(sql, parameters)
+        for sql, parameters in statements.upsert_prompt_sizes(self._prompts.rows()):
             self._execute(sql, parameters)
 
 

@@ -1,7 +1,8 @@
-"""Repair: modes tightened, missing indexes made, daily totals rebuilt from records, while writers go on.
+"""Repair: modes tightened, missing indexes made, daily totals and budgets rebuilt from records, while writers go on.
 
-A total is repaired by adding what it lacks (see `aggregates`), in a transaction of a few rows. Two repairs at once
-would add it twice: each transaction raises a receipt, and one that finds it raised by another reads the day again.
+A total is repaired by adding what it lacks (see `aggregates`, `budget_books`), in a transaction of a few rows. Two
+repairs at once would add it twice: each transaction raises a receipt, and one that finds it raised by another looks
+again.
 """
 
 import os
@@ -19,8 +20,9 @@ from llm_service.errors import StoreError
 from llm_service.telemetry import statements
 from llm_service.telemetry.stores.opening import open_for_writing
 from llm_service.telemetry.timestamps import microseconds_text
-from llm_service.telemetry.upkeep import aggregates
+from llm_service.telemetry.upkeep import aggregates, budget_books
 from llm_service.telemetry.upkeep.aggregates import Difference
+from llm_service.telemetry.upkeep.budget_books import Lack
 from llm_service.telemetry.upkeep.contents import missing_indexes
 from llm_service.telemetry.upkeep.doctor import identify
 from llm_service.telemetry.upkeep.looking import SIDE_FILES, look, side_file, status_of
@@ -75,11 +77,12 @@ def repair(path: Path, *, dry_run: bool = False, now_us: int | None = None) -> l
     actions = list(_tighten(path, dry_run=dry_run))
     try:
         if dry_run:
-            return [*actions, *look(path, _planned)]
+            return [*actions, *look(path, partial(_planned, now=now))]
         with closing(open_for_writing(path, now)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS:d}")
             actions += _make_indexes(connection)
             actions += _rebuild(connection, microseconds_text(now))
+            actions += _recount(connection, now)
     except sqlite3.Error as error:
         raise StoreError(f"{path} could not be repaired: {error}; run: llm-telemetry doctor", path) from error
     return actions
@@ -101,7 +104,7 @@ def _tighten(path: Path, *, dry_run: bool) -> Iterator[Action]:
             yield Action("permissions", f"{file.name}: {stat.S_IMODE(status.st_mode):04o} to {mode:04o}", not dry_run)
 
 
-def _planned(connection: sqlite3.Connection) -> list[Action]:
+def _planned(connection: sqlite3.Connection, now: int) -> list[Action]:
     actions = [Action("missing_index", f"make {name}", done=False) for name in missing_indexes(connection)]
     aggregates.add_bucket_function(connection)
     (strays,) = connection.execute(f"SELECT count(*) {_STRAY_BUCKETS}").fetchone()
@@ -111,6 +114,9 @@ def _planned(connection: sqlite3.Connection) -> list[Action]:
         rows = len(_in_snapshot(connection, partial(_differences, connection, day)))
         if rows:
             actions.append(Action("aggregates", f"{day}: rebuild {rows} daily totals", done=False))
+    windows = len(_in_snapshot(connection, partial(_lacks, connection, now)))
+    if windows:
+        actions.append(Action("budgets", f"recount {windows} windows", done=False))
     return actions
 
 
@@ -171,6 +177,35 @@ def repair_day(connection: sqlite3.Connection, day: str, now: str) -> int:
         else:
             return len(rows)
     raise sqlite3.OperationalError(f"the totals of {day} are being repaired by another process: try again later")
+
+
+def _recount(connection: sqlite3.Connection, now: int) -> Iterator[Action]:
+    """Make what budgets count right. Safe beside writers and other repairs."""
+    whole = budget_books.make_whole(connection)
+    rows = _recount_windows(connection, now)
+    if whole or rows:
+        yield Action("budgets", f"recounted {max(whole, rows)} windows", done=True)
+
+
+def _recount_windows(connection: sqlite3.Connection, now: int) -> int:
+    for _ in range(_MOST_TRIES):
+        seen, rows = _in_snapshot(connection, lambda: (_receipt(connection), _lacks(connection, now)))
+        for step, start in enumerate(range(0, len(rows), _ROWS)):
+            with _transaction(connection):
+                still_true = _receipt(connection) == seen + step
+                if still_true:
+                    budget_books.add_lacks(connection, rows[start : start + _ROWS])
+                    receipt = (RECEIPT, seen + step + 1, microseconds_text(now))
+                    connection.execute(statements.KEEP_RECEIPT, receipt)
+            if not still_true:
+                break
+        else:
+            return len(rows)
+    raise sqlite3.OperationalError("what budgets count is being repaired by another process: try again later")
+
+
+def _lacks(connection: sqlite3.Connection, now: int) -> list[Lack]:
+    return list(budget_books.lacks(connection, now)) if budget_books.has_budgets(connection) else []
 
 
 def _receipt_and_differences(connection: sqlite3.Connection, day: str) -> tuple[int, list[Difference]]:

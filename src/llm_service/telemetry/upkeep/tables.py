@@ -8,6 +8,7 @@ from functools import cache
 from math import isfinite
 from typing import Any, Final
 
+from llm_service.budgets.limits import METRICS
 from llm_service.telemetry.fields import MAX_NAME_CHARS, STATUSES
 from llm_service.telemetry.stores import migrations
 
@@ -25,6 +26,14 @@ _SHAPES: Final = {
     ("invocations", "timestamp"): _TIMESTAMP,
     ("dead_letters", "quarantined_at"): _TIMESTAMP,
     ("daily_costs", "date"): _DAY,
+    ("retention", "records_kept_since"): _DAY,
+    ("budget_counters", "counted_since"): _TIMESTAMP,
+    ("budget_windows", "window_start"): _TIMESTAMP,
+    ("budget_holds", "reserved_at"): _TIMESTAMP,
+    ("budget_holds", "expires_at"): _TIMESTAMP,
+    ("budget_holds", "state"): re.compile("held|unknown"),
+    ("budget_alerts", "window_start"): _TIMESTAMP,
+    ("budget_alerts", "metric"): re.compile("|".join(METRICS)),
 }
 _NEGATIVE: Final = frozenset({("daily_latency", "bucket")})
 

@@ -1,0 +1,167 @@
+"""What may be spent: the limits of policies, and whether a call fits all of those that apply to it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, Literal, NamedTuple
+
+from llm_service.budgets.scopes import Call, Counter, CounterKey
+
+__all__ = ["METRICS", "NANOS", "Amounts", "Limit", "Metric", "Policy", "Standing", "Totals", "shown_amount", "standing"]
+
+Metric = Literal["usd", "tokens", "calls"]
+METRICS: Final[tuple[Metric, ...]] = ("usd", "tokens", "calls")
+NANOS: Final = 1_000_000_000
+
+
+class Amounts(NamedTuple):
+    """Nano-dollars, tokens and calls."""
+
+    nanos: int = 0
+    tokens: int = 0
+    calls: int = 0
+
+    def of(self, metric: Metric) -> int:
+        """The amount that a limit of this metric counts."""
+        return self[METRICS.index(metric)]
+
+    def plus(self, other: "Amounts") -> "Amounts":
+        """The sum of both."""
+        return Amounts(self.nanos + other.nanos, self.tokens + other.tokens, self.calls + other.calls)
+
+    def minus(self, other: "Amounts") -> "Amounts":
+        """What is left of it."""
+        return Amounts(self.nanos - other.nanos, self.tokens - other.tokens, self.calls - other.calls)
+
+
+class Totals(NamedTuple):
+    """What one window of a counter holds.
+
+    Attributes:
+        spent: of the records it covers; calls of unknown cost count no money here, and are told by `unpriced_calls`.
+        reserved: of calls under way.
+        unknown: what calls whose end nobody knows may have spent: what was reserved for them.
+        unpriced_calls: records whose cost is unknown.
+    """
+
+    spent: Amounts = Amounts()
+    reserved: Amounts = Amounts()
+    unknown: Amounts = Amounts()
+    unpriced_calls: int = 0
+
+    def committed(self, metric: Metric) -> int:
+        """What counts against a limit."""
+        return self.spent.of(metric) + self.reserved.of(metric) + self.unknown.of(metric)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So much of one metric in one window of one counter.
+
+    Attributes:
+        policy: the policy's name.
+        metric: what is limited.
+        amount: nano-dollars, tokens or calls.
+        counter: what is counted.
+        hard: False lets calls through and only tells.
+        thresholds: percent of the amount at which `on_budget` is called, ascending.
+    """
+
+    policy: str
+    metric: Metric
+    amount: int
+    counter: CounterKey
+    hard: bool = True
+    thresholds: tuple[int, ...] = (80, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One policy, compiled.
+
+    Attributes:
+        name: as in policies.yaml.
+        limits: all of them; they share scope, `per` and time zone.
+        probe: tells whether a call is in its scope.
+        unknown_price: `block`, `estimate` or `allow`: what happens to a call whose price is unknown.
+        unknown_price_nanos: what such a call is taken to cost where nothing better is known.
+        justification_over_nanos: a reservation above this needs a justification; None: none does.
+        prefer_cheaper_under_tokens: below so many prompt tokens an estimate names cheaper models.
+        lease: seconds after which a hold that nobody ended counts as unknown spend.
+    """
+
+    name: str
+    limits: tuple[Limit, ...]
+    probe: Counter
+    unknown_price: Literal["block", "estimate", "allow"] = "estimate"
+    unknown_price_nanos: int | None = None
+    justification_over_nanos: int | None = None
+    prefer_cheaper_under_tokens: int | None = None
+    lease: float = 600.0
+
+    @property
+    def has_scope(self) -> bool:
+        """Whether it says itself which calls it is for; else it is chosen by name."""
+        return bool(self.probe.scope)
+
+    def applies(self, call: Call) -> bool:
+        """Whether a call is in its scope."""
+        return self.probe.subject(call) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One limit beside what its window holds.
+
+    Attributes:
+        limit: the limit.
+        totals: the window's.
+        subject: whose share: JSON array of the values of `per`.
+        asked: what a call would add.
+        resets_at_us: microseconds since 1970 when the window ends; None where it has no end or rolls.
+    """
+
+    limit: Limit
+    totals: Totals
+    subject: str
+    asked: int
+    resets_at_us: int | None
+
+    @property
+    def fits(self) -> bool:
+        """Whether the call is within the limit."""
+        return self.totals.committed(self.limit.metric) + self.asked <= self.limit.amount
+
+    @property
+    def left(self) -> int:
+        """What the limit leaves beyond the call; negative where it does not fit."""
+        return self.limit.amount - self.totals.committed(self.limit.metric) - self.asked
+
+
+def standing(
+    limits: Iterable[Limit],
+    asked: Amounts,
+    places: Mapping[CounterKey, tuple[str, Totals, int | None]],
+) -> list[Standing]:
+    """Each limit beside its window.
+
+    Args:
+        limits: those that apply to a call.
+        asked: what it would add.
+        places: subject, totals and end of the window, by counter.
+    """
+    found: list[Standing] = []
+    for limit in limits:
+        subject, totals, resets_at = places[limit.counter]
+        found.append(Standing(limit, totals, subject, asked.of(limit.metric), resets_at))
+    return found
+
+
+def crossed(thresholds: Sequence[int], used: int, amount: int) -> list[int]:
+    """The thresholds, in percent of an amount, that were reached."""
+    return [percent for percent in thresholds if used * 100 >= amount * percent]
+
+
+def shown_amount(metric: Metric, amount: int) -> Decimal | int:
+    """An amount for people: USD as Decimal, tokens and calls as they are."""
+    return Decimal(amount) / NANOS if metric == "usd" else amount

@@ -1,0 +1,113 @@
+"""Policies as they are written, compiled into limits; and which of them apply to a call."""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, cast
+
+from llm_service.budgets.limits import NANOS, Limit, Metric, Policy
+from llm_service.budgets.scopes import Call, Counter, CounterKey, Field, counter_key
+from llm_service.errors import SettingsError
+
+if TYPE_CHECKING:
+    from llm_service.config.policies import PoliciesConfig, PolicyConfig
+
+__all__ = ["DEFAULT_POLICY", "Policies", "compiled"]
+
+DEFAULT_POLICY: Final = "default"
+_MOST_CALLS: Final = 4096
+_PERIODS: Final = (
+    ("hourly_budget_usd", "hour"),
+    ("daily_budget_usd", "day"),
+    ("weekly_budget_usd", "week"),
+    ("monthly_budget_usd", "month"),
+    ("total_budget_usd", "total"),
+)
+
+
+class Policies:
+    """The policies of one logger: those with a scope, and the one without that was chosen by name.
+
+    Args:
+        policies: all that were read.
+        chosen: the name of the one without a scope; None for `default`, if there is such a one.
+
+    Raises:
+        SettingsError: there is no policy of the name that was chosen.
+    """
+
+    def __init__(self, policies: Mapping[str, Policy], chosen: str | None = None) -> None:
+        if chosen is not None and chosen not in policies:
+            known = ", ".join(sorted(policies)) or "none"
+            raise SettingsError("policy", chosen, f"give the name of a policy of policies.yaml; there are: {known}")
+        self._all = tuple(
+            policy for name, policy in policies.items() if policy.has_scope or name == (chosen or DEFAULT_POLICY)
+        )
+        self._applying: dict[Call, list[Policy]] = {}
+        self.counters: tuple[CounterKey, ...] = tuple(
+            dict.fromkeys(limit.counter for policy in self._all for limit in policy.limits)
+        )
+
+    def __iter__(self) -> Iterator[Policy]:
+        return iter(self._all)
+
+    def __bool__(self) -> bool:
+        return bool(self._all)
+
+    def applying(self, call: Call) -> list[Policy]:
+        """The policies that a call has to fit into, all of them."""
+        known = self._applying.get(call)
+        if known is None:
+            if len(self._applying) >= _MOST_CALLS:
+                self._applying.clear()
+            known = self._applying[call] = [policy for policy in self._all if policy.applies(call)]
+        return known
+
+    def limits(self) -> Iterator[Limit]:
+        """The limits of all of them."""
+        for policy in self._all:
+            yield from policy.limits
+
+
+def compiled(config: "PoliciesConfig") -> dict[str, Policy]:
+    """The policies of a file, by name, in its order."""
+    return {name: _policy(name, policy) for name, policy in config.policies.items()}
+
+
+def _policy(name: str, config: "PolicyConfig") -> Policy:
+    scope = cast("Mapping[Field, tuple[str, ...]]", config.scope)
+    whole = counter_key(scope, config.per, "total", config.timezone)
+    return Policy(
+        name=name,
+        limits=tuple(_limits(name, config)),
+        probe=Counter(0, whole),
+        unknown_price=config.unknown_price,
+        unknown_price_nanos=_nanos(config.unknown_price_usd),
+        justification_over_nanos=_nanos(config.require_justification_over_usd),
+        prefer_cheaper_under_tokens=config.prefer_cheaper_models_under_tokens,
+        lease=config.lease,
+    )
+
+
+def _limits(name: str, config: "PolicyConfig") -> Iterator[Limit]:
+    scope = cast("Mapping[Field, tuple[str, ...]]", config.scope)
+    thresholds = config.limit.threshold_percent
+
+    def limit(metric: Metric, amount: int, window: str) -> Limit:
+        counter = counter_key(scope, config.per, window, config.timezone)
+        return Limit(name, metric, amount, counter, config.limit.type == "hard", thresholds)
+
+    for key, window in _PERIODS:
+        usd = cast("Decimal | None", getattr(config, key))
+        if usd is not None:
+            yield limit("usd", int(usd * NANOS), window)
+    for entry in config.limits:
+        if entry.usd is not None:
+            yield limit("usd", int(entry.usd * NANOS), entry.window)
+        if entry.tokens is not None:
+            yield limit("tokens", entry.tokens, entry.window)
+        if entry.calls is not None:
+            yield limit("calls", entry.calls, entry.window)
+
+
+def _nanos(usd: Decimal | None) -> int | None:
+    return None if usd is None else int(usd * NANOS)

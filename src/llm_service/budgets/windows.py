@@ -1,0 +1,143 @@
+"""Windows of time that a budget is for, keyed by their start: there is no job that resets anything.
+
+A calendar window begins where its time zone says, daylight saving included. A rolling window is kept in sixty slices,
+and counts from the slice that it has only partly left behind: up to a sixtieth longer than it says, never shorter.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+__all__ = ["CALENDAR", "MICROSECONDS", "Span", "Window", "window_named"]
+
+MICROSECONDS: Final = 1_000_000
+CALENDAR: Final = ("hour", "day", "week", "month", "total")
+_SLICES: Final = 60
+_ROLLING: Final = re.compile(r"([0-9]{1,6})([mhd])")
+_UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_HOUR_US: Final = 3600 * MICROSECONDS
+_FOREVER: Final = 253_402_300_800_000_000
+_LAST: Final = (datetime(9999, 11, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+"""From here on all is one key: the calendar ends before the last month does, in the east."""
+
+
+class Span(NamedTuple):
+    """One key of a window, in microseconds since 1970 UTC: from `start` on, before `end`."""
+
+    start: int
+    end: int
+
+
+class Window(NamedTuple):
+    """What a limit is counted over.
+
+    Attributes:
+        name: `hour`, `day`, `week` (from Monday), `month`, `total`, or a rolling one such as `24h`, `7d` or `90m`.
+        seconds: how long a rolling window is; 0 for the others.
+    """
+
+    name: str
+    seconds: int
+
+    @property
+    def is_rolling(self) -> bool:
+        """Whether it ends now at every moment."""
+        return self.seconds > 0
+
+    @property
+    def slice_us(self) -> int:
+        """How much time one key of a rolling window covers, in microseconds."""
+        return max(1, -(-self.seconds // _SLICES)) * MICROSECONDS
+
+    def span(self, moment_us: int, timezone: str) -> Span:
+        """The key that a moment falls into."""
+        if self.is_rolling:
+            start = moment_us - moment_us % self.slice_us
+            return Span(start, start + self.slice_us)
+        if self.name == "total":
+            return Span(0, _FOREVER)
+        if moment_us >= _LAST:
+            return Span(_LAST, _FOREVER)
+        zone = _zone(timezone)
+        start, end = _hour(moment_us, zone) if self.name == "hour" else self._days(moment_us, zone)
+        return Span(start, min(end, _LAST))
+
+    def _days(self, moment_us: int, zone: ZoneInfo) -> Span:
+        local = _local(moment_us, zone)
+        day = datetime(local.year, local.month, local.day, tzinfo=zone)
+        if self.name == "week":
+            day -= timedelta(days=day.weekday())  # wall time: the offset is found anew
+        elif self.name == "month":
+            day = day.replace(day=1)
+        return Span(_microseconds(day), _microseconds(self._after(day)))
+
+    def counts_from(self, now_us: int, timezone: str) -> int:
+        """The start of the oldest key that counts at a moment."""
+        if self.is_rolling:
+            oldest = now_us - self.seconds * MICROSECONDS
+            return oldest - oldest % self.slice_us
+        return self.span(now_us, timezone).start
+
+    def _after(self, day: datetime) -> datetime:
+        if self.name == "month":
+            return day.replace(year=day.year + 1, month=1) if day.month == 12 else day.replace(month=day.month + 1)
+        return day + timedelta(days=7 if self.name == "week" else 1)
+
+
+@lru_cache(maxsize=256)
+def window_named(name: str) -> Window:
+    """The window of a name.
+
+    Raises:
+        ValueError: it is neither a calendar window nor a number of minutes, hours or days.
+    """
+    if name in CALENDAR:
+        return Window(name, 0)
+    found = _ROLLING.fullmatch(name)
+    if found is None or int(found[1]) == 0:
+        raise ValueError(f"{name!r} is no window; use {', '.join(CALENDAR)}, or a rolling one such as 24h, 7d or 90m")
+    return Window(name, int(found[1]) * _UNITS[found[2]])
+
+
+@lru_cache(maxsize=64)
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
+def _hour(moment_us: int, zone: ZoneInfo) -> Span:
+    """An hour of the clock; cut short where the clock was put by a part of an hour, as on Lord Howe Island."""
+    offset = _offset(moment_us, zone)
+    start = moment_us - (moment_us + offset) % _HOUR_US
+    end = start + _HOUR_US
+    if (_offset(start, zone) - offset) % _HOUR_US:
+        start = _change(start, moment_us, zone)
+    if (_offset(end - 1, zone) - offset) % _HOUR_US:
+        end = _change(moment_us, end - 1, zone)
+    return Span(start, end)
+
+
+def _change(before: int, after: int, zone: ZoneInfo) -> int:
+    """When the clock was put between two moments."""
+    old = _offset(before, zone)
+    while after - before > 1:
+        middle = (before + after) // 2
+        if _offset(middle, zone) == old:
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+def _offset(moment_us: int, zone: ZoneInfo) -> int:
+    return (_local(moment_us, zone).utcoffset() or timedelta()) // timedelta(microseconds=1)
+
+
+def _local(moment_us: int, zone: ZoneInfo) -> datetime:
+    return (_EPOCH + timedelta(microseconds=moment_us)).astimezone(zone)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)

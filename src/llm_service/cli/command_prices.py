@@ -1,0 +1,113 @@
+"""`prices` and `reprice`: what a model costs and why, and stored costs computed anew."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from llm_service.cli.group import Failure, unwound_by_sigterm
+from llm_service.cli.options import MODELS, TIME, common, prices_for, settings_for
+from llm_service.cli.output import json_document, progress
+from llm_service.cli.times import Moment, start_of
+
+__all__ = ["prices", "reprice"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  llm-telemetry prices claude-sonnet-4-5
+  llm-telemetry prices o3 --at 2025-06-09
+  llm-telemetry prices llama-3.3-70b-versatile --provider groq --json"""
+)
+@click.argument("model", metavar="MODEL")
+@click.option("--at", type=TIME, metavar="TIME", help="The price of this moment, or of a UTC day's beginning.")
+@click.option("--provider", metavar="NAME", help="Who serves it; needed where the name does not say.")
+@MODELS
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="PATH",
+    help="A telemetry.yaml; the models.yaml beside it counts.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+def prices(
+    *,
+    model: str,
+    at: Moment | None,
+    provider: str | None,
+    models: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Show what a model costs, what its name resolves to, and who says so.
+
+    A name as records have it. Exit code 1 where no price is known: it is never guessed.
+    """
+    from llm_service.cli import price_views as views  # noqa: PLC0415
+    from llm_service.telemetry.timestamps import to_microseconds  # noqa: PLC0415
+
+    moment = datetime.now(UTC) if at is None else start_of(at)
+    rates = prices_for(models, config).rates(model, provider, to_microseconds(moment))
+    if rates is None:
+        said = "" if provider is None else f" of {provider}"
+        raise Failure(
+            f"no price is known for {model}{said} at {moment:%Y-%m-%d %H:%M} UTC; write it into models.yaml"
+            f"{', or give --provider' if provider is None else ''}"
+        )
+    if as_json:
+        json_document(views.rates_dict(model, moment, rates))
+    else:
+        views.show_rates(model, moment, rates)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  llm-telemetry reprice --dry-run
+  llm-telemetry reprice --only unknown
+  llm-telemetry reprice --since 2026-11-01 --models ./models.yaml --json"""
+)
+@click.option("--since", type=TIME, metavar="TIME", help="Only calls from so long ago, this UTC day or moment on.")
+@click.option(
+    "--only", type=click.Choice(["unknown", "computed"]), help="Only calls without a cost, or with a computed one."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@MODELS
+@common
+def reprice(
+    *,
+    since: Moment | None,
+    only: Literal["unknown", "computed"] | None,
+    dry_run: bool,
+    models: Path | None,
+    db: Path | None,
+    config: Path | None,
+    as_json: bool,
+) -> None:
+    """Compute the cost of stored calls anew, each by the price of its own time.
+
+    Costs that were reported stay. It goes in small steps, records and daily totals together, so that others write
+    meanwhile; interrupted, it may be called again.
+    """
+    from llm_service.cli import price_views as views  # noqa: PLC0415
+    from llm_service.telemetry.timestamps import microseconds_text, to_microseconds  # noqa: PLC0415
+    from llm_service.telemetry.upkeep.repricing import reprice as run  # noqa: PLC0415
+
+    path = settings_for(db, config).db_path
+    book = prices_for(models, config)
+    start = "" if since is None else microseconds_text(to_microseconds(start_of(since)))
+    with unwound_by_sigterm(), progress(100, "percent examined") as on_progress:
+        report = run(
+            path,
+            book,
+            since=start,
+            only=only,
+            dry_run=dry_run,
+            on_progress=lambda done, total: on_progress(100 * done // max(1, total)),
+        )
+    if as_json:
+        json_document(views.reprice_dict(path, report, dry_run=dry_run))
+    else:
+        views.show_reprice(path, report, dry_run=dry_run)

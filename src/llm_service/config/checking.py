@@ -1,0 +1,92 @@
+"""telemetry.yaml, models.yaml and policies.yaml checked together: all that is wrong, and all that looks wrong."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar
+
+from llm_service.config.budget_sanity import doubts_of_policies
+from llm_service.config.documents import Document, read_document
+from llm_service.config.files import expanded, locate
+from llm_service.config.load import check_config
+from llm_service.config.models import ModelsConfig
+from llm_service.config.parsing import problems_of
+from llm_service.config.policies import PoliciesConfig
+from llm_service.config.sanity import RateBook, doubts_of_models
+from llm_service.config.schemas import TelemetryConfig
+from llm_service.config.values import Strict
+from llm_service.errors import ConfigError
+
+__all__ = ["Checked", "check_files"]
+
+_T = TypeVar("_T", bound=Strict)
+
+
+class Checked(NamedTuple):
+    """What a check has found.
+
+    Attributes:
+        telemetry: the settings; None where they cannot be used.
+        models: the models.yaml that was checked; None where there is none.
+        policies: the policies.yaml that was checked; None where there is none.
+        errors: what cannot be used, file by file, by line.
+        warnings: what can be used and looks wrong.
+    """
+
+    telemetry: TelemetryConfig | None
+    models: Path | None
+    policies: Path | None
+    errors: list[ConfigError]
+    warnings: list[ConfigError]
+
+
+def check_files(
+    config: str | Path | None = None,
+    *,
+    models: str | Path | None = None,
+    policies: str | Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    bundled: Callable[[], RateBook | None] = lambda: None,
+) -> Checked:
+    """Check the three files, one by one and against each other. Nothing is raised for what is in them.
+
+    Args:
+        config: the telemetry.yaml; None: where `load_config` looks.
+        models: the models.yaml; None: where `locate` looks. Where there is none, it is not checked.
+        policies: the same for policies.yaml.
+        environ: the environment to read; default `os.environ`.
+        bundled: makes the prices to compare with, where there are models to compare; gives None where there are none.
+    """
+    telemetry, errors = check_config(config, environ=environ)
+    models_file, models_document, known = _read("models", ModelsConfig, models, config, environ, errors)
+    policies_file, document, rules = _read("policies", PoliciesConfig, policies, config, environ, errors)
+    warnings: list[ConfigError] = []
+    book = bundled() if known is not None and known.models else None
+    if known is not None and models_document is not None:
+        warnings += doubts_of_models(known, models_document, book)
+    if rules is not None and document is not None:
+        warnings += doubts_of_policies(rules, document, known, str(models_file), book)
+    warnings.sort(key=lambda warning: (str(warning.file), warning.line or 0))
+    return Checked(telemetry, models_file, policies_file, errors, warnings)
+
+
+def _read(
+    kind: Literal["models", "policies"],
+    schema: type[_T],
+    path: str | Path | None,
+    config: str | Path | None,
+    environ: Mapping[str, str] | None,
+    errors: list[ConfigError],
+) -> tuple[Path | None, Document | None, _T | None]:
+    """A file, its lines and its schema; what is wrong with it is added to the errors."""
+    file: Path | None = None
+    try:
+        file = expanded(path) if path is not None else locate(kind, config, environ=environ)
+        if file is None:
+            return None, None, None
+        document = read_document(file)
+    except ConfigError as error:
+        errors.append(error)
+        return file, None, None
+    value, problems = problems_of(schema, document)
+    errors += problems
+    return file, document, None if problems else value

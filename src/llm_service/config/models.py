@@ -1,0 +1,235 @@
+"""`config/models.yaml` as a schema: what models cost, on which day, and what they can take.
+
+Prices are US dollars per 1,000 or per 1,000,000 tokens, as the key says; the unit is never guessed. Unknown is None.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Final, Literal, cast
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from llm_service.config.values import (
+    Name,
+    Names,
+    Problem,
+    Strict,
+    decimal_number,
+    item_of,
+    list_of,
+    problem,
+    raised,
+    whole,
+)
+
+__all__ = [
+    "DatedPrices",
+    "ModelConfig",
+    "ModelsConfig",
+    "PriceTier",
+    "TokenPrices",
+    "as_models",
+    "load_models",
+]
+
+_MOST_PRICE: Final = 10_000
+"""The dearest list price known is 600 per million: o1-pro's output, https://platform.openai.com/docs/pricing."""
+_PLACES: Final = {"1k": 9, "1m": 6}
+"""Decimals of a price: a token costs whole pico-dollars, so that sums are exact."""
+_MOST_TOKENS: Final = 10**9
+
+Price = Annotated[Decimal, decimal_number(0, _MOST_PRICE, _PLACES["1k"], "US dollars")]
+Tokens = Annotated[int, whole(1, _MOST_TOKENS, "tokens")]
+
+_RATES: Final = ("input", "output", "cached_input", "cache_write", "reasoning")
+
+
+class _Rates(Strict):
+    """What tokens cost, kind by kind."""
+
+    input: Price = Field(description="US dollars for prompt tokens, those that come from no cache.")
+    output: Price = Field(description="US dollars for completion tokens.")
+    cached_input: Price | None = Field(
+        default=None, description="US dollars for prompt tokens read from a cache; None: the full input price."
+    )
+    cache_write: Price | None = Field(
+        default=None, description="US dollars for prompt tokens written to a cache; None: the full input price."
+    )
+    reasoning: Price | None = Field(
+        default=None, description="US dollars for reasoning tokens; None: the output price, as nearly all providers do."
+    )
+
+
+class PriceTier(_Rates):
+    """Prices of a whole call whose prompt is longer than a bound."""
+
+    above_prompt_tokens: Tokens = Field(
+        description="The tier holds for calls with more prompt tokens, cached ones included, than this."
+    )
+
+
+class TokenPrices(_Rates):
+    """Prices of a model; a call is priced whole at the highest tier that its prompt reaches."""
+
+    tiers: tuple[PriceTier, ...] = Field(default=(), description="Other prices for long prompts, ascending.")
+
+    @field_validator("tiers")
+    @classmethod
+    def _ascending(cls, tiers: tuple[PriceTier, ...]) -> tuple[PriceTier, ...]:
+        bounds = [tier.above_prompt_tokens for tier in tiers]
+        raised(
+            "tiers",
+            [
+                ((place, "above_prompt_tokens"), f"give more than {bounds[place - 1]:,}: tiers ascend", bounds[place])
+                for place in range(1, len(bounds))
+                if bounds[place] <= bounds[place - 1]
+            ],
+        )
+        return tiers
+
+
+def _day(value: object) -> object:
+    """A day, and no moment: prices change at midnight UTC."""
+    if isinstance(value, dt.datetime):
+        raise problem("write a day as 2026-11-23")
+    if isinstance(value, str):
+        try:
+            return dt.date.fromisoformat(value)
+        except ValueError:
+            raise problem("write a day as 2026-11-23") from None
+    return value
+
+
+class DatedPrices(TokenPrices):
+    """Prices that hold from a day on, 00:00 UTC, until the next entry."""
+
+    from_: Annotated[dt.date, BeforeValidator(_day), Field(strict=True)] = Field(
+        alias="from", description="The first day, UTC."
+    )
+    per: Literal["1k", "1m"] | None = Field(
+        default=None, description="Tokens that the prices are for; None: the unit of the model's own cost_per_* key."
+    )
+
+
+class ModelConfig(Strict):
+    """What is known of a model."""
+
+    provider: Name | None = Field(
+        default=None, description="Who serves it (`gen_ai.provider.name`): openai, anthropic, aws.bedrock..."
+    )
+    cost_per_1k_tokens: TokenPrices | None = Field(
+        default=None, description="US dollars per 1,000 tokens, before the first dated price or for ever."
+    )
+    cost_per_1m_tokens: TokenPrices | None = Field(
+        default=None, description="US dollars per 1,000,000 tokens, before the first dated price or for ever."
+    )
+    prices: tuple[DatedPrices, ...] = Field(default=(), description="Prices that hold from a day on, ascending.")
+    context_window: Tokens | None = Field(default=None, description="Most tokens of prompt and completion together.")
+    max_output_tokens: Tokens | None = Field(default=None, description="Most tokens of a completion.")
+    task_suitability: Names = Field(default=(), description="What the model is good for, in words of your own.")
+    aliases: Names = Field(default=(), description="Other names under which its calls are recorded.")
+
+    @field_validator("prices")
+    @classmethod
+    def _ascending(cls, prices: tuple[DatedPrices, ...]) -> tuple[DatedPrices, ...]:
+        days = [entry.from_ for entry in prices]
+        raised(
+            "prices",
+            [
+                ((place, "from"), f"give a day after {days[place - 1]}: prices ascend", str(days[place]))
+                for place in range(1, len(days))
+                if days[place] <= days[place - 1]
+            ],
+        )
+        return prices
+
+    @classmethod
+    def clashes(cls, given: Mapping[str, object]) -> Iterable[Problem]:
+        """Two units for one price, a price without a unit, and prices finer than a pico-dollar a token."""
+        per_1k, per_1m = given.get("cost_per_1k_tokens"), given.get("cost_per_1m_tokens")
+        if per_1k is not None and per_1m is not None:
+            yield ("cost_per_1m_tokens",), "give it or cost_per_1k_tokens, not both", per_1m
+        unit = "1k" if per_1k is not None else "1m" if per_1m is not None else None
+        yield from _too_fine(per_1m, "1m", ("cost_per_1m_tokens",))
+        for place, entry in _entries(given.get("prices")):
+            per = item_of(entry, "per")
+            if per is None and unit is None:
+                yield ("prices", place, "per"), "is missing; say 1k or 1m, the tokens that the prices are for", None
+            yield from _too_fine(entry, str(per or unit), ("prices", place))
+
+
+class ModelsConfig(Strict):
+    """The models, by name.
+
+    Raises:
+        pydantic.ValidationError: (a `ValueError`) with all that cannot be used, each at its place.
+    """
+
+    models: dict[Name, ModelConfig] = Field(default={}, description="The models, each under its name.")
+    bundled_prices: bool = Field(
+        default=True,
+        strict=True,
+        description="False: never use the prices of genai-prices, also where it is installed.",
+    )
+
+    @classmethod
+    def clashes(cls, given: Mapping[str, object]) -> Iterable[Problem]:
+        """A name that stands for two models, whatever its case."""
+        models = given.get("models")
+        if not isinstance(models, Mapping):
+            return
+        found = cast("Mapping[object, object]", models)
+        owners: dict[str, object] = {}
+        for name in found:
+            if str(name).casefold() in owners:
+                owner = owners[str(name).casefold()]
+                yield ("models", str(name)), f"is the name of {owner} but for its case; keep one", name
+            owners.setdefault(str(name).casefold(), name)
+        for name, model in found.items():
+            for place, alias in enumerate(list_of(item_of(model, "aliases"))):
+                if not isinstance(alias, str):
+                    continue
+                owner = owners.setdefault(alias.casefold(), name)
+                if owner != name:
+                    yield ("models", str(name), "aliases", place), f"it stands for {owner} already; keep one", alias
+
+
+def load_models(path: str | Path) -> ModelsConfig:
+    """Read a models.yaml.
+
+    Raises:
+        ConfigError: (a `ValueError`) naming file, line, key and remedy; a `ConfigErrors` with each error where there
+            are several.
+    """
+    from llm_service.config.documents import read_document  # noqa: PLC0415 - YAML: not for who needs the schema alone
+    from llm_service.config.parsing import parsed  # noqa: PLC0415
+
+    return parsed(ModelsConfig, read_document(path))
+
+
+def as_models(value: "str | Path | ModelsConfig | None") -> ModelsConfig | None:
+    """A schema that was given, or read from the path that was given; None stays None.
+
+    Raises:
+        ConfigError: as `load_models` does.
+    """
+    return load_models(value) if isinstance(value, str | Path) else value
+
+
+def _too_fine(prices: object, unit: str, place: tuple[str | int, ...]) -> Iterator[Problem]:
+    """Prices with more decimals than their unit can have; what is no such number is refused elsewhere."""
+    places = _PLACES.get(unit, _PLACES["1k"])
+    for key in _RATES if places < _PLACES["1k"] else ():
+        value = item_of(prices, key)
+        if isinstance(value, Decimal | float) and round(Decimal(str(value)), places) != Decimal(str(value)):
+            yield (*place, key), f"give at most {places} decimals: a token costs whole pico-dollars", value
+    for number, tier in _entries(item_of(prices, "tiers")):
+        yield from _too_fine(tier, unit, (*place, "tiers", number))
+
+
+def _entries(value: object) -> list[tuple[int, object]]:
+    """Places and items of a list that are mappings; what is no list, or no mapping, is refused elsewhere."""
+    items = cast("list[object]", value) if isinstance(value, list | tuple) else []
+    return [(place, item) for place, item in enumerate(items) if isinstance(item, Mapping | Strict)]

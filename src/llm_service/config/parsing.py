@@ -1,0 +1,62 @@
+"""A document checked against a schema: every error with file, line, key and remedy, all of them at once."""
+
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from llm_service.config.documents import Document
+from llm_service.config.keys import KeyPath, path_text
+from llm_service.config.values import Strict
+from llm_service.errors import ConfigError, ConfigErrors, shown
+
+__all__ = ["parsed", "problems_of"]
+
+_T = TypeVar("_T", bound=Strict)
+_WHOLE: Final = ("is ", "there is ")
+"""How a problem begins that says what is wrong; all others say what to do instead."""
+
+
+def parsed(schema: type[_T], document: Document) -> _T:
+    """The document as an object of the schema.
+
+    Raises:
+        ConfigError: (a `ValueError`) what cannot be used; a `ConfigErrors` where that is more than one thing.
+    """
+    value, problems = problems_of(schema, document)
+    if value is None or problems:
+        raise problems[0] if len(problems) == 1 else ConfigErrors(problems) from None
+    return value
+
+
+def problems_of(schema: type[_T], document: Document) -> tuple[_T | None, list[ConfigError]]:
+    """The document as an object of the schema, None where it is none, and all that is wrong with it, by line."""
+    value: _T | None = None
+    found = list(document.problems)
+    try:
+        value = schema.model_validate(document.values)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            path = _path(item["loc"])
+            if path not in document.empty:  # that was reported when it was read
+                found.append(_error(document, path, item))
+    return value, sorted(found, key=lambda error: error.line or 0)
+
+
+def _path(place: tuple[str | int, ...]) -> KeyPath:
+    """The place that pydantic tells as a path of keys: `[key]` at its end means the key before it."""
+    return place[:-1] if place and place[-1] == "[key]" else place
+
+
+def _error(document: Document, path: KeyPath, item: Any) -> ConfigError:
+    remedy: str = item["msg"]
+    if not remedy.startswith(_WHOLE):
+        remedy = f"{_shown(item['input'])} is not usable; {remedy}"
+    return ConfigError(remedy, file=document.file, line=document.line(path), key=path_text(path) or None)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return str(value) if isinstance(value, float) or type(value).__name__ == "Decimal" else shown(value)

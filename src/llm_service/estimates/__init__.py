@@ -1,0 +1,1 @@
+"""Estimates before a call: how many tokens it will take, what it will cost, and how often such estimates have held."""

@@ -1,0 +1,246 @@
+"""What a call will take and cost, before it is made: quantiles from the past, a hard upper bound where there is one.
+
+Pure: the past, the prices and the tokenizer are handed in. Money is whole nano-dollars inside and `Decimal` outside.
+"""
+
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from llm_service.errors import QueryError
+from llm_service.estimates.history import History, Level
+from llm_service.estimates.quantiles import Quantiles
+from llm_service.estimates.tokens import Prompt, PromptSize, PromptSource, Tokenizer, TokenRatios, size_of
+from llm_service.pricing.names import candidates, provider_of, spellings
+
+if TYPE_CHECKING:
+    from llm_service.config.models import ModelConfig
+    from llm_service.pricing.book import PriceBook
+    from llm_service.pricing.rates import Rates
+
+__all__ = ["HISTORY", "CheaperModel", "Estimate", "Question", "cheaper", "make_estimate"]
+
+HISTORY: Final = "history"
+"""The `price_source` of a cost that is taken from what such calls have cost."""
+_MAX_TOKENS: Final = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about: a call that has not been made.
+
+    Attributes:
+        agent_name, tool_name, model_name, provider: as the record of the call will have them; None where unknown.
+        prompt: the text or the messages; or
+        prompt_tokens: how many tokens they are; or neither.
+        max_tokens: what the answer is limited to, reasoning included.
+
+    Raises:
+        QueryError: (a `ValueError`) naming the argument, the value and the remedy.
+    """
+
+    agent_name: str | None = None
+    tool_name: str | None = None
+    model_name: str | None = None
+    provider: str | None = None
+    prompt: Prompt | None = None
+    prompt_tokens: int | None = None
+    max_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("agent_name", "tool_name", "model_name", "provider"):
+            name: object = getattr(self, field)
+            if name is not None and (not isinstance(name, str) or not name):
+                raise QueryError(field, name, "give a non-empty str, or None where it is unknown")
+        for field, least in (("prompt_tokens", 0), ("max_tokens", 1)):
+            tokens: object = getattr(self, field)
+            if tokens is not None and (type(tokens) is not int or not least <= tokens <= _MAX_TOKENS):
+                raise QueryError(field, tokens, f"give a whole number from {least} to {_MAX_TOKENS:,}, or None")
+        if self.prompt is not None and self.prompt_tokens is not None:
+            raise QueryError("prompt_tokens", self.prompt_tokens, "give prompt or prompt_tokens, not both")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a call will take and cost. None is unknown, and never 0.
+
+    Attributes:
+        agent_name, tool_name, model_name: what was asked about.
+        prompt_tokens: of what was given; None where nothing was.
+        prompt_tokens_source: `given`, `tokenizer` (exact for a text, nearly so for messages), `learned` from past
+            prompts, or `bytes`: a third of them, which ordinary text stays below.
+        completion_tokens: p50, p90 and p99 of the answer, no more than `max_completion_tokens`; None without a past.
+        max_completion_tokens: the limit of the call, or of the model in models.yaml, whichever is less.
+        cost_usd: the cost at each of these, the whole prompt at the full price of input; or, where no prompt was given
+            or no price is known, what such calls have cost. USD.
+        max_cost_usd: what the call cannot exceed if nothing but the prompt is sent; None unless the price, the most
+            tokens of the prompt and the limit of the answer are known. USD.
+        samples: past calls that the quantiles rest on.
+        level: which names those calls share with this one; `default` is all calls.
+        coverage: how often the quantiles of this level held lately, 0 to 1, for p50, p90 and p99; None before it could
+            be counted. 0.5, 0.9 and 0.99 are aimed at.
+        price_source: where the price is from; `history` where `cost_usd` is what such calls have cost.
+        cost_coverage: as `coverage`, of such a cost.
+        max_prompt_tokens: what the prompt cannot exceed, on which the bound rests; None where that is not known.
+    """
+
+    agent_name: str | None
+    tool_name: str | None
+    model_name: str | None
+    prompt_tokens: int | None
+    prompt_tokens_source: PromptSource | None
+    completion_tokens: Quantiles[int] | None
+    max_completion_tokens: int | None
+    cost_usd: Quantiles[Decimal] | None
+    max_cost_usd: Decimal | None
+    samples: int
+    level: Level
+    coverage: Quantiles[float] | None
+    price_source: str | None
+    cost_coverage: Quantiles[float] | None = None
+    max_prompt_tokens: int | None = None
+
+    def hold_usd(self) -> Decimal | None:
+        """What a budget should reserve, in USD: the upper bound where there is one, else the cost at p99."""
+        if self.max_cost_usd is not None:
+            return self.max_cost_usd
+        return None if self.cost_usd is None else self.cost_usd.p99
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: quantiles as objects with p50, p90 and p99, USD as numbers."""
+        named = asdict(self)
+        for field in ("completion_tokens", "cost_usd", "coverage", "cost_coverage"):
+            quantiles: Quantiles[Any] | None = getattr(self, field)
+            named[field] = None if quantiles is None else {p: _plain(value) for p, value in quantiles._asdict().items()}
+        named["max_cost_usd"] = _plain(self.max_cost_usd)
+        return named
+
+
+def make_estimate(
+    question: Question,
+    history: History,
+    prices: "PriceBook",
+    ratios: TokenRatios | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> Estimate:
+    """Answer a question from the past and today's prices.
+
+    Raises:
+        QueryError: the prompt is neither a text nor messages.
+    """
+    agent, tool, model = question.agent_name, question.tool_name, question.model_name
+    past = history.past(agent, tool, model)
+    rates = prices.rates(model, question.provider)
+    limit = _limit(question, prices, rates)
+    prompt = _prompt_size(question, ratios or TokenRatios(), tokenizer)
+    completion = past.completion_tokens
+    if completion is not None and limit is not None:
+        completion = Quantiles(*(min(tokens, limit) for tokens in completion))
+    costs, source = None, None if rates is None else rates.source
+    if rates is not None and prompt is not None and completion is not None:
+        costs = _costs(rates, prompt.tokens, completion)
+    told = False
+    # What calls of other models have cost says nothing of this one's.
+    if costs is None and past.cost_nanos is not None and (past.level != "default" or model is None):
+        costs, source, told = past.cost_nanos, HISTORY, True
+    most_prompt = None if prompt is None else prompt.at_most
+    most = None
+    if rates is not None and most_prompt is not None and limit is not None:
+        most = rates.most_nanos(most_prompt, limit)
+    return Estimate(
+        agent_name=agent,
+        tool_name=tool,
+        model_name=model,
+        prompt_tokens=None if prompt is None else prompt.tokens,
+        prompt_tokens_source=None if prompt is None else prompt.source,
+        completion_tokens=completion,
+        max_completion_tokens=limit,
+        cost_usd=None if costs is None else Quantiles(*map(_usd, costs)),
+        max_cost_usd=None if most is None else _usd(most),
+        samples=past.samples,
+        level=past.level,
+        coverage=past.coverage,
+        price_source=source,
+        cost_coverage=past.cost_coverage if told else None,
+        max_prompt_tokens=most_prompt,
+    )
+
+
+def _prompt_size(question: Question, ratios: TokenRatios, tokenizer: Tokenizer | None) -> PromptSize | None:
+    if question.prompt_tokens is not None:
+        return PromptSize(question.prompt_tokens, "given", question.prompt_tokens)
+    if question.prompt is None:
+        return None
+    return size_of(question.prompt, question.agent_name, question.model_name, ratios, tokenizer)
+
+
+def _costs(rates: "Rates", prompt_tokens: int, completion: Quantiles[int]) -> Quantiles[int] | None:
+    """The cost grows with the answer, so that its quantiles are the costs of the answer's."""
+    p50, p90, p99 = (rates.cost_nanos(prompt_tokens, tokens) for tokens in completion)
+    return None if p50 is None or p90 is None or p99 is None else Quantiles(p50, p90, p99)
+
+
+def _limit(question: Question, prices: "PriceBook", rates: "Rates | None") -> int | None:
+    found = _config_of(prices, question.model_name, question.provider, rates)
+    known = (question.max_tokens, None if found is None else found.max_output_tokens)
+    return min((tokens for tokens in known if tokens is not None), default=None)
+
+
+def _config_of(
+    prices: "PriceBook", model_name: str | None, provider: str | None, rates: "Rates | None"
+) -> "ModelConfig | None":
+    """What models.yaml says of a model, priced there or not, by the names that prices go by."""
+    models = prices.models()
+    if model_name is None or not models:
+        return None
+    config = models.get(model_name) or (None if rates is None else models.get(rates.model))
+    if config is None:
+        wanted = {each for one in candidates(model_name, provider) for each in spellings(*one)}
+        wanted.add(model_name.strip().lower())
+        named = ((config, (name, *config.aliases)) for name, config in models.items())
+        config = next((config for config, names in named if not wanted.isdisjoint(map(str.lower, names))), None)
+    theirs = None if config is None else provider_of(config.provider)
+    return None if theirs is not None and provider_of(provider) not in {None, theirs} else config
+
+
+def _usd(nanos: int) -> Decimal:
+    return Decimal(nanos).scaleb(-9)
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) else value
+
+
+class CheaperModel(NamedTuple):
+    """Another model for the same call.
+
+    Attributes:
+        model_name: as models.yaml has it.
+        cost_usd: at p50, USD.
+    """
+
+    model_name: str
+    cost_usd: Decimal
+
+
+def cheaper(prices: "PriceBook", estimate: Estimate) -> list[CheaperModel]:
+    """Models of models.yaml that suit a task the asked one suits, hold the call, and cost less at p50; cheapest first.
+
+    The answer is taken to be as long as the asked model's. Empty where the price, prompt or answer is unknown.
+    """
+    completion, prompt_tokens, costs = estimate.completion_tokens, estimate.prompt_tokens, estimate.cost_usd
+    asked = _config_of(prices, estimate.model_name, None, prices.rates(estimate.model_name))
+    if asked is None or completion is None or prompt_tokens is None or costs is None:
+        return []
+    found: list[CheaperModel] = []
+    for name, config in prices.models().items():
+        window, suits = config.context_window, not set(asked.task_suitability).isdisjoint(config.task_suitability)
+        rates = prices.rates(name, config.provider)
+        if config is asked or rates is None or not suits:
+            continue
+        if window is not None and window < prompt_tokens + completion.p99:
+            continue
+        nanos = rates.cost_nanos(prompt_tokens, completion.p50)
+        if nanos is not None and _usd(nanos) < costs.p50:
+            found.append(CheaperModel(name, _usd(nanos)))
+    return sorted(found, key=lambda model: (model.cost_usd, model.model_name))

@@ -1,0 +1,100 @@
+"""Quantiles of a stream, kept at their promised coverage while the stream drifts: adaptive conformal inference.
+
+The last `WINDOW` values are kept in order; a quantile is one of them. Which one is corrected after each value: where
+too many values came out above the estimate, a higher one is taken (Gibbs & Candès, "Adaptive Conformal Inference Under
+Distribution Shift", NeurIPS 2021, equation 2, the score being the value itself). It was chosen over a plain rolling
+quantile, quantile tracking and exponential weights by coverage, then width, then cost: see benchmarks/TRIED.md, and
+`python -m benchmarks --only estimates` for the table.
+"""
+
+from array import array
+from bisect import bisect_left, insort
+from math import ceil
+from typing import Final, Generic, NamedTuple, TypeVar
+
+__all__ = ["LEVELS", "WINDOW", "AdaptiveQuantiles", "Quantiles"]
+
+_T = TypeVar("_T")
+
+WINDOW: Final = 200
+"""Values that are kept. A longer window is narrower at p99 and slower after a jump; see benchmarks/TRIED.md."""
+_STEADY: Final = 30
+"""Values before the correction begins: until then a miss says more about the few values than about drift."""
+
+
+class Quantiles(NamedTuple, Generic[_T]):
+    """The same thing at the three levels that are estimated."""
+
+    p50: _T
+    p90: _T
+    p99: _T
+
+
+LEVELS: Final = Quantiles(0.5, 0.9, 0.99)
+"""The share of values that should not exceed the estimate."""
+_STEPS: Final = Quantiles(0.01, 0.01, 0.001)
+"""How far one value moves the miss rate: a tenth of it, and no more than 0.01. Larger steps follow faster and waver
+more; one step for all three would make p99 half as wide again."""
+_UP: Final = Quantiles(*(step * (1 - level) for step, level in zip(_STEPS, LEVELS, strict=True)))
+"""What a value within the estimate adds to the miss rate: step * (miss rate - 0)."""
+_DOWN: Final = Quantiles(*(step * level for step, level in zip(_STEPS, LEVELS, strict=True)))
+"""What a value above it takes away: step * (1 - miss rate)."""
+
+
+class AdaptiveQuantiles:
+    """Estimates p50, p90 and p99 of the next value. Not thread-safe. Memory: 16 bytes for each value of the window.
+
+    Args:
+        window: values that are kept, from 2 on.
+    """
+
+    __slots__ = ("_misses", "_next", "_ordered", "_predicted", "_recent", "_window", "seen")
+
+    def __init__(self, window: int = WINDOW) -> None:
+        if window < 2:
+            raise ValueError(f"window: {window} is not usable; give a whole number from 2 on")
+        self._window = window
+        self._recent = array("q")
+        self._ordered = array("q")
+        self._next = 0
+        self._misses = [1 - level for level in LEVELS]
+        self._predicted: Quantiles[int] | None = None
+        self.seen = 0
+        """Values so far, also those that have left the window."""
+
+    def predict(self) -> Quantiles[int] | None:
+        """What the next value should not exceed, by level, never falling from one to the next; None before any."""
+        ordered = self._ordered
+        if self._predicted is None and ordered:
+            size = len(ordered)
+            # The conformal rank: one value more than there are, since the next one takes a place among them.
+            # The comparison stands in place: calls of min and max would double the time.
+            middle, high, top = [
+                ordered[(size if (rank := ceil((size + 1) * (1 - miss))) > size else rank or 1) - 1]
+                for miss in self._misses
+            ]
+            high = max(middle, high)
+            self._predicted = Quantiles(middle, high, max(high, top))
+        return self._predicted
+
+    def add(self, value: int) -> Quantiles[int] | None:
+        """Take the next value in, a whole number within 64 bits, and give back what had been predicted for it."""
+        predicted = self.predict()
+        if predicted is not None and self.seen >= _STEADY:
+            misses = self._misses
+            for place, bound in enumerate(predicted):
+                if value > bound:
+                    misses[place] = max(0.0, misses[place] - _DOWN[place])
+                else:
+                    misses[place] = min(1.0, misses[place] + _UP[place])
+        self.seen += 1
+        ordered, recent = self._ordered, self._recent
+        if len(recent) < self._window:
+            recent.append(value)
+        else:
+            del ordered[bisect_left(ordered, recent[self._next])]
+            recent[self._next] = value
+            self._next = (self._next + 1) % self._window
+        insort(ordered, value)
+        self._predicted = None
+        return predicted

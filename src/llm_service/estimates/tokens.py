@@ -1,0 +1,174 @@
+"""How many tokens a prompt is: given, counted, learned from past prompts, or guessed from its bytes; and at most.
+
+No tokenizer is needed. Where none knows the model, the ratio of tokens to bytes in this user's own past calls is used:
+it also covers what is sent with every prompt and stands in none, such as tools and a system prompt.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple, Protocol, cast
+
+from llm_service.errors import QueryError
+
+__all__ = ["MIN_PROMPTS", "Prompt", "PromptSize", "PromptSource", "TokenRatios", "Tokenizer", "size_of", "utf8_length"]
+
+Prompt = str | Sequence[Mapping[str, Any]]
+"""A text, or chat messages: dicts with `role` and `content`, which is a text or a list of parts."""
+PromptSource = Literal["given", "tokenizer", "learned", "bytes"]
+
+MIN_PROMPTS: Final = 10
+"""Past prompts from which a ratio is learned."""
+_BYTES_A_TOKEN: Final = 3
+"""Ordinary prose and code have 3.5 to 6 bytes a token in OpenAI's encodings, in any script; JSON of numbers has 2,
+hexadecimal 1.8, base64 1.4. So three is a guess above most texts and no bound."""
+_MESSAGE: Final = 3
+_NAME: Final = 1
+_REPLY: Final = 3
+"""What OpenAI's chat format adds for each message, each name and the reply (OpenAI Cookbook, "How to count tokens with
+tiktoken", which calls its counts an estimate; the oldest model it lists added one more for each message)."""
+_ROLE: Final = 1
+_ONE_MESSAGE: Final = _MESSAGE + _ROLE + _REPLY
+
+
+class Tokenizer(Protocol):
+    """Counts the tokens of a text."""
+
+    def count(self, text: str, model: str) -> int | None:
+        """The exact number for this model; None where its encoding is not known."""
+        ...
+
+
+class PromptSize(NamedTuple):
+    """How many tokens a prompt is.
+
+    Attributes:
+        tokens: the estimate.
+        source: where it is from.
+        at_most: what it does not exceed, if nothing else is sent with it; None where that is not known.
+    """
+
+    tokens: int
+    source: PromptSource
+    at_most: int | None
+
+
+class TokenRatios:
+    """Tokens to bytes of past prompts, by agent and model, and by model.
+
+    Args:
+        rows: `(agent_name, model_name, prompts, bytes, tokens)`, sums over past prompts.
+    """
+
+    def __init__(self, rows: Iterable[tuple[str | None, str | None, int, int, int]] = ()) -> None:
+        self._by_agent: dict[tuple[str | None, str | None], tuple[int, int, int]] = {}
+        self._by_model: dict[str | None, tuple[int, int, int]] = {}
+        for agent, model, *sums in rows:
+            prompts, size, tokens = sums
+            self._by_agent[agent, model] = (prompts, size, tokens)
+            before = self._by_model.get(model, (0, 0, 0))
+            self._by_model[model] = (before[0] + prompts, before[1] + size, before[2] + tokens)
+
+    def tokens(self, agent_name: str | None, model_name: str | None, size: int) -> int | None:
+        """Tokens of a prompt of `size` bytes, rounded up; None with fewer than `MIN_PROMPTS` past prompts."""
+        for past in (self._by_agent.get((agent_name, model_name)), self._by_model.get(model_name)):
+            if past is not None and past[0] >= MIN_PROMPTS and past[1] > 0:
+                return -(-size * past[2] // past[1])
+        return None
+
+
+def size_of(
+    prompt: Prompt, agent_name: str | None, model_name: str | None, ratios: TokenRatios, tokenizer: Tokenizer | None
+) -> PromptSize:
+    """How many tokens the prompt is, by the best way there is. What is no text (an image) is not counted.
+
+    Raises:
+        QueryError: the prompt is neither a text nor messages.
+    """
+    texts = _Texts(prompt)
+    counted = None if tokenizer is None or model_name is None else texts.count(tokenizer, model_name)
+    if counted is not None:
+        tokens = counted + texts.overhead
+        margin = texts.messages or _ONE_MESSAGE
+        return PromptSize(tokens, "tokenizer", tokens + margin if texts.whole else None)
+    size = sum(map(utf8_length, texts.contents))
+    learned = ratios.tokens(agent_name, model_name, size)
+    if learned is not None:
+        return PromptSize(learned, "learned", None)
+    # No byte-level tokenizer makes more tokens of a text than it has bytes.
+    most = size + sum(map(utf8_length, texts.labels)) + texts.overhead + (texts.messages or _ONE_MESSAGE)
+    guess = -(-size // _BYTES_A_TOKEN) + texts.overhead + texts.messages * _ROLE
+    return PromptSize(guess, "bytes", most if texts.whole else None)
+
+
+def utf8_length(text: str) -> int:
+    """Bytes of a text in UTF-8; a lone surrogate counts three."""
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+class _Texts:
+    """The texts of a prompt.
+
+    Attributes:
+        contents: what was written.
+        labels: roles and names.
+        messages: how many; 0 for a plain text.
+        overhead: tokens that the chat format adds.
+        whole: False where something else is sent that is no text.
+    """
+
+    def __init__(self, prompt: Prompt) -> None:
+        self.contents: list[str] = []
+        self.labels: list[str] = []
+        self.messages = 0
+        self.overhead = 0
+        self.whole = True
+        if isinstance(prompt, str):
+            self.contents.append(prompt)
+            return
+        messages: object = prompt  # callers may give what the type does not say
+        if not isinstance(messages, Sequence) or isinstance(messages, bytes | bytearray):
+            raise QueryError("prompt", _kind(prompt), "give a str, or a list of messages with role and content")
+        for place, message in enumerate(cast("Sequence[object]", messages)):
+            if not isinstance(message, Mapping):
+                raise QueryError(f"prompt[{place}]", _kind(message), "give a dict with role and content")
+            self._add(place, cast("Mapping[str, object]", message))
+        self.overhead += self.messages * _MESSAGE + _REPLY
+
+    def _add(self, place: int, message: Mapping[str, object]) -> None:
+        self.messages += 1
+        for key, value in message.items():
+            if value is None:
+                continue
+            if key == "content":
+                self._add_content(place, value)
+            elif key in {"role", "name"} and isinstance(value, str):
+                self.labels.append(value)
+                self.overhead += _NAME if key == "name" else 0
+            else:
+                self.whole = False
+
+    def _add_content(self, place: int, content: object) -> None:
+        if isinstance(content, str):
+            self.contents.append(content)
+            return
+        if not isinstance(content, Sequence) or isinstance(content, bytes | bytearray):
+            raise QueryError(f"prompt[{place}].content", _kind(content), "give a str, or a list of parts")
+        for part in cast("Sequence[object]", content):
+            text: object = cast("Mapping[str, object]", part).get("text") if isinstance(part, Mapping) else part
+            if isinstance(text, str):
+                self.contents.append(text)
+            else:
+                self.whole = False
+
+    def count(self, tokenizer: Tokenizer, model: str) -> int | None:
+        total = 0
+        for text in (*self.contents, *self.labels):
+            tokens = tokenizer.count(text, model)
+            if tokens is None:
+                return None
+            total += tokens
+        return total
+
+
+def _kind(value: object) -> str:
+    """The type alone: an error message quotes nobody's prompt."""
+    return type(value).__name__

@@ -1,0 +1,193 @@
+"""The prices of one model at one time, compiled to integers, so that a call costs a few multiplications.
+
+A rate is kept in parts of a nano-dollar a token: thousandths (pico-USD) where that is exact, and finer parts for the
+few published rates that have more digits ($0.0375 a million tokens is 37,500 pico-USD a token, but
+$0.0833333333333333 a million is no whole number of them). Sums are exact; a call is rounded once, half up, to a whole
+nano-dollar.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+__all__ = ["Prices", "Rates"]
+
+_PICO: Final = 3
+"""A pico-dollar is 10 ** -3 nano-dollars."""
+_MICRO: Final = 3
+"""USD a million tokens is micro-USD a token: 10 ** 3 nano-dollars."""
+_UNKNOWN: Final = -1
+_NO_BOUND: Final = 2**63
+
+
+class Prices(NamedTuple):
+    """USD per million tokens of calls with more than `above_prompt_tokens` prompt tokens; the whole call pays them.
+
+    None: no price of its own. Cached and written tokens then cost what other input does, reasoning what other output
+    does, and a model without an output price (embeddings) gives no completion tokens.
+    """
+
+    above_prompt_tokens: int
+    input: Decimal
+    output: Decimal | None = None
+    cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
+    reasoning: Decimal | None = None
+
+
+class _Band(NamedTuple):
+    """One tier in parts of a nano-dollar a token; cached, written and reasoning tokens by what they cost beyond others.
+
+    Most calls then take two multiplications.
+    """
+
+    above: int
+    input: int
+    output: int
+    cached_more: int
+    written_more: int
+    reasoned_more: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a model costs. Immutable, and safe from any thread.
+
+    Attributes:
+        source: where the prices come from: the path of a `models.yaml`, or `genai-prices` and its version.
+        model: what the name resolved to there.
+        provider: whose prices these are; None where `models.yaml` does not say.
+        prices: as published, USD per million tokens, from the lowest tier to the highest.
+    """
+
+    source: str
+    model: str
+    provider: str | None
+    prices: tuple[Prices, ...]
+    _bands: tuple[_Band, ...]
+    _parts: int
+    _half: int
+
+    @classmethod
+    def of(cls, source: str, model: str, provider: str | None, prices: Iterable[Prices]) -> "Rates":
+        """Compile prices of one or more tiers; the lowest one holds for any prompt.
+
+        Raises:
+            ValueError: no tier, two tiers of one threshold, or a negative or infinite price.
+        """
+        tiers = tuple(sorted(prices, key=lambda tier: tier.above_prompt_tokens))
+        _check(model, tiers)
+        places = max(_PICO, *(_places(price) - _MICRO for tier in tiers for price in tier[1:]))
+        bands = [_band(tier, places + _MICRO) for tier in tiers]
+        bands[0] = bands[0]._replace(above=_UNKNOWN)  # below every count
+        parts = 10**places
+        return cls(source, model, provider, tiers, tuple(reversed(bands)), parts, parts // 2)
+
+    @property
+    def gives_output(self) -> bool:
+        """Whether there is a price of output; embeddings have none, and give none."""
+        return self.prices[0].output is not None
+
+    def cost_nanos(
+        self,
+        prompt_tokens: int,
+        completion_tokens: int,
+        cache_read_tokens: int = 0,
+        cache_write_tokens: int = 0,
+        reasoning_tokens: int = 0,
+    ) -> int | None:
+        """What a call costs in nano-USD, rounded once, half up.
+
+        Args:
+            prompt_tokens: all of them, with those read from and written to a cache.
+            completion_tokens: all of them, with those of reasoning.
+            cache_read_tokens, cache_write_tokens: parts of the prompt.
+            reasoning_tokens: part of the completion.
+
+        Returns:
+            None where the parts exceed the whole, or a model without an output price gave output: no price is known.
+        """
+        for above, one_input, output, cached_more, written_more, reasoned_more in self._bands:
+            if prompt_tokens > above:
+                parts = prompt_tokens * one_input + completion_tokens * output + self._half
+                if cache_read_tokens or cache_write_tokens or reasoning_tokens:
+                    if cache_read_tokens + cache_write_tokens > prompt_tokens or reasoning_tokens > completion_tokens:
+                        return None
+                    parts += (
+                        cache_read_tokens * cached_more
+                        + cache_write_tokens * written_more
+                        + reasoning_tokens * reasoned_more
+                    )
+                return None if output < 0 and completion_tokens else parts // self._parts
+        return None  # a negative count
+
+    def lowest_tier(self) -> tuple[int, int, int, int, int]:
+        """`(up_to, input, output, half, parts)`, for who prices many calls: `cost_nanos` without its call.
+
+        A call of up to `up_to` prompt tokens, none of them cached or written, and no reasoning costs
+        `(prompt_tokens * input + completion_tokens * output + half) // parts` nano-USD. -1 where no call does.
+        """
+        lowest = self._bands[-1]
+        up_to = self._bands[-2].above if len(self._bands) > 1 else _NO_BOUND
+        return up_to if self.gives_output else _UNKNOWN, lowest.input, lowest.output, self._half, self._parts
+
+    def most_nanos(self, prompt_tokens: int, completion_tokens: int) -> int:
+        """The most that a call of up to so many tokens costs in nano-USD, whatever part is cached, written or reasoned.
+
+        A tier that such a call may stay below counts too. Where no output price is known, output counts as the dearest
+        input: a bound for a model that should give none.
+        """
+        most = 0
+        for above, one_input, output, cached_more, written_more, reasoned_more in self._bands:
+            if above < max(prompt_tokens, 0):
+                dearest = one_input + max(0, cached_more, written_more)
+                said = output + max(0, reasoned_more) if output >= 0 else dearest
+                most = max(most, prompt_tokens * dearest + completion_tokens * said)
+        return -(-most // self._parts)
+
+
+def _check(model: str, tiers: tuple[Prices, ...]) -> None:
+    if not tiers:
+        raise ValueError(f"prices: {model!r} has none; give at least input and output")
+    thresholds = [tier.above_prompt_tokens for tier in tiers]
+    if len(set(thresholds)) < len(thresholds):
+        raise ValueError(f"prices: two tiers of {model!r} begin above the same number of tokens; give each its own")
+    for tier in tiers:
+        for name, price in zip(Prices._fields[1:], tier[1:], strict=True):
+            if price is not None and (not price.is_finite() or price < 0):
+                raise ValueError(f"{name}: {price} of {model!r} is no price; give USD, 0 or more")
+
+
+def _places(price: Decimal | None) -> int:
+    """Decimals of a price."""
+    if price is None:
+        return 0
+    exponent = price.normalize().as_tuple().exponent
+    return -exponent if isinstance(exponent, int) else 0
+
+
+def _scaled(price: Decimal, places: int) -> int:
+    """The price times 10 ** places, exact whatever the precision of the decimal context."""
+    _, digits, exponent = price.as_tuple()
+    assert isinstance(exponent, int)  # noqa: S101 - it is finite
+    whole = int("".join(map(str, digits)))
+    shift = exponent + places
+    return whole * int(10**shift) if shift >= 0 else whole // int(10**-shift)  # zeros at its end
+
+
+def _band(tier: Prices, places: int) -> _Band:
+    one_input = _scaled(tier.input, places)
+    output = _UNKNOWN if tier.output is None else _scaled(tier.output, places)
+
+    def more(price: Decimal | None, than: int) -> int:
+        return 0 if price is None else _scaled(price, places) - than
+
+    return _Band(
+        tier.above_prompt_tokens,
+        one_input,
+        output,
+        more(tier.cached_input, one_input),
+        more(tier.cache_write, one_input),
+        more(tier.reasoning, output),
+    )

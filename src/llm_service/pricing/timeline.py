@@ -1,0 +1,86 @@
+"""Which prices hold when: the last one in a list whose condition is met at the time of the call."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Final
+
+from llm_service.pricing.rates import Rates
+
+__all__ = ["ALWAYS", "Daily", "Period", "Timeline", "day_start_us"]
+
+_SECOND_US: Final = 1_000_000
+_DAY_US: Final = 86_400 * _SECOND_US
+ALWAYS: Final = (-(2**63), 2**63)
+"""From and until, in microseconds since 1970, of what never changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Daily:
+    """A part of each day, UTC: from `start_us` to before `end_us`, microseconds since midnight; may pass midnight."""
+
+    start_us: int
+    end_us: int
+
+    def holds(self, at_us: int) -> bool:
+        """Whether it holds at this time (microseconds since 1970)."""
+        time_us = at_us % _DAY_US
+        if self.end_us < self.start_us:
+            return time_us >= self.start_us or time_us < self.end_us
+        return self.start_us <= time_us < self.end_us
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Prices and when they hold.
+
+    Attributes:
+        rates: None where a price is published that a call's token counts cannot be multiplied with.
+        from_us: holds from then on, microseconds since 1970; None for always.
+        daily: holds only in this part of the day; None for all of it.
+    """
+
+    rates: Rates | None
+    from_us: int | None = None
+    daily: Daily | None = None
+
+    def holds(self, at_us: int) -> bool:
+        """Whether these prices hold at this time (microseconds since 1970)."""
+        return (self.from_us is None or self.from_us <= at_us) and (self.daily is None or self.daily.holds(at_us))
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """All prices that a model has had; a later one in the list takes precedence, and the first holds where none does.
+
+    Attributes:
+        periods: one or more.
+    """
+
+    periods: Sequence[Period]
+
+    def at(self, at_us: int) -> Rates | None:
+        """The rates at this time (microseconds since 1970); None where they are unknown."""
+        for period in reversed(self.periods):
+            if period.holds(at_us):
+                return period.rates
+        return self.periods[0].rates
+
+    def span(self, at_us: int) -> tuple[int, int]:
+        """From when until before when the rates of this time hold, at least: microseconds since 1970."""
+        bounds = [*ALWAYS, *self._bounds(at_us - at_us % _DAY_US)]
+        return max(bound for bound in bounds if bound <= at_us), min(bound for bound in bounds if bound > at_us)
+
+    def _bounds(self, midnight_us: int) -> Iterator[int]:
+        for period in self.periods:
+            if period.from_us is not None:
+                yield period.from_us
+            if period.daily is not None:  # of this day and its neighbours
+                for day_us in (midnight_us - _DAY_US, midnight_us, midnight_us + _DAY_US):
+                    yield day_us + period.daily.start_us
+                    yield day_us + period.daily.end_us
+
+
+def day_start_us(day: date) -> int:
+    """00:00 UTC of a day, in microseconds since 1970."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * _SECOND_US

@@ -1,0 +1,126 @@
+"""What the records of a batch cost, where they do not say: looked up by the writer, before it takes the lock.
+
+A record that has a cost keeps it. One that has none gets the price of its model at its own time, or stays without and
+is marked `unknown`: never 0.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+from llm_service.pricing.book import PriceBook
+from llm_service.pricing.rates import Rates
+from llm_service.redaction import clean
+from llm_service.telemetry.fields import MAX_COST_USD
+from llm_service.telemetry.records import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord, rebuilt
+
+__all__ = ["COMPUTED", "UNKNOWN", "Costing", "cost_of", "with_cost"]
+
+_LOG: Final = logging.getLogger("llm_service.telemetry")
+COMPUTED: Final = "computed"
+UNKNOWN: Final = "unknown"
+_MOST_NANOS: Final = int(MAX_COST_USD * 10**9)
+_COST: Final = CARD_FIELDS.index("cost_usd")
+_PROVIDER: Final = EXTENSION_FIELDS.index("provider")
+_REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
+_PARTS: Final = slice(EXTENSION_FIELDS.index("cache_read_tokens"), EXTENSION_FIELDS.index("reasoning_tokens") + 1)
+_SOURCE: Final = EXTENSION_FIELDS.index("cost_source")
+_WIDTH: Final = len(EXTENSION_FIELDS) + len(CONTENT_FIELDS)
+
+
+def _only(source: str) -> tuple[Any, ...]:
+    return tuple(source if at == _SOURCE else None for at in range(_WIDTH))
+
+
+_PLAIN: Final = {COMPUTED: _only(COMPUTED), UNKNOWN: _only(UNKNOWN)}
+"""The extensions of records that have none but this one: shared, so that a plain record stays cheap."""
+
+_Cost = tuple[float | None, str]
+_NOT_KNOWN: Final[_Cost] = (None, UNKNOWN)
+_Key = str | tuple[str | None, str | None] | None
+"""The model alone where no provider is known: most records, and a tuple less for each."""
+_Entry = tuple[int, int, int, int, int, int, int, Rates | None]
+"""From and until when, `Rates.lowest_tier`, and the rates."""
+_NEVER: Final[_Entry] = (0, 0, 0, 0, 0, 0, 0, None)
+
+
+class Costing:
+    """Prices batches of one writer; what goes wrong in it costs no batch, and is logged once.
+
+    Args:
+        prices: where prices are looked up. genai-prices may be imported at the first record without a cost.
+    """
+
+    def __init__(self, prices: PriceBook) -> None:
+        self._prices = prices
+        self._failed = False
+
+    def costs(self, batch: Sequence[InvocationRecord]) -> list[_Cost | None] | None:
+        """Cost in USD and its source of each record; None for one that has a cost, and None where all have."""
+        found: list[_Cost | None] = []
+        table: dict[_Key, _Entry] = {}
+        for record in batch:
+            # Each step stands in place: a call for each would double the cost.
+            try:
+                _, moment, _, _, model, prompt, completion, _, cost, _, _, _, _ = record.card
+                if cost is not None:
+                    found.append(None)
+                    continue
+                key: _Key = model
+                read = written = reasoned = None
+                extensions = record.extensions
+                if extensions is not None:
+                    key = extensions[_REQUEST_MODEL] if model is None else model, extensions[_PROVIDER]
+                    read, written, reasoned = extensions[_PARTS]
+                start, end, up_to, one_input, output, half, parts, rates = table.get(key, _NEVER)
+                if not start <= moment < end:
+                    entry = table[key] = self._look_up(key, moment)
+                    _, _, up_to, one_input, output, half, parts, rates = entry
+                if prompt is None or completion is None or prompt > up_to or read or written or reasoned:
+                    usd = cost_of(rates, prompt, completion, read, written, reasoned)
+                    found.append(_NOT_KNOWN if usd is None else (usd, COMPUTED))
+                    continue
+                nanos = (prompt * one_input + completion * output + half) // parts
+                found.append((nanos / 1e9, COMPUTED) if nanos <= _MOST_NANOS else _NOT_KNOWN)
+            except Exception as error:  # noqa: BLE001 - a damaged record, or a bug: neither may cost the batch
+                self._note(error)
+                found.append(_NOT_KNOWN)
+        return found if any(found) else None
+
+    def _look_up(self, key: _Key, at_us: int) -> _Entry:
+        model, provider = key if isinstance(key, tuple) else (key, None)
+        start, end, rates = self._prices.span(model, provider, at_us)
+        return (start, end, -1, 0, 0, 0, 1, None) if rates is None else (start, end, *rates.lowest_tier(), rates)
+
+    def _note(self, error: Exception) -> None:
+        if not self._failed:
+            self._failed = True
+            reason = clean(f"{type(error).__name__}: {error}")[:500]
+            _LOG.warning("telemetry: a record cannot be priced, its cost is unknown (goes on): %s", reason)
+
+
+def cost_of(
+    rates: Rates | None,
+    prompt_tokens: int | None,
+    completion_tokens: int | None,
+    cache_read_tokens: int | None,
+    cache_write_tokens: int | None,
+    reasoning_tokens: int | None,
+) -> float | None:
+    """What one call costs in USD, as `Costing.costs` computes it for many; None where that is unknown."""
+    if rates is None or prompt_tokens is None or (completion_tokens is None and rates.gives_output):
+        return None
+    nanos = rates.cost_nanos(
+        prompt_tokens, completion_tokens or 0, cache_read_tokens or 0, cache_write_tokens or 0, reasoning_tokens or 0
+    )
+    return None if nanos is None or nanos > _MOST_NANOS else nanos / 1e9
+
+
+def with_cost(record: InvocationRecord, cost: _Cost | None) -> InvocationRecord:
+    """The record with what `costs` says of it."""
+    if cost is None:
+        return record
+    usd, source = cost
+    card, extensions = record.card, record.extensions
+    said = _PLAIN[source] if extensions is None else (*extensions[:_SOURCE], source, *extensions[_SOURCE + 1 :])
+    return rebuilt(record, card if usd is None else (*card[:_COST], usd, *card[_COST + 1 :]), said)

@@ -1,0 +1,361 @@
+"""Budgets at the counter: reservations and settlements in transactions of their own, never behind the queue.
+
+Requests that come at the same time share a transaction. On the async face a daemon thread serves them; on the sync face
+the calling thread does. Both hold the engine's commit lock meanwhile, so that they wait for one transaction of the
+writer at most, and a fork finds no connection open.
+"""
+
+import random
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from threading import get_ident
+from time import monotonic, sleep, time_ns
+from typing import Any, Final, Protocol
+
+from llm_service.budgets.policies import Policies
+from llm_service.errors import CommitTimeoutError, StoreError, TelemetryError
+from llm_service.redaction import clean
+from llm_service.telemetry.pipeline import forks
+from llm_service.telemetry.pipeline.commit_lock import CommitLock
+from llm_service.telemetry.pipeline.ledger import Outcome, Settlement
+from llm_service.telemetry.pipeline.waiters import Waiter
+from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.stores import faults
+from llm_service.telemetry.stores.base import Fault, WriteResult
+from llm_service.telemetry.stores.budget_holding import HoldKeeper
+from llm_service.telemetry.stores.opening import open_for_writing
+from llm_service.telemetry.stores.own_files import OwnConnection
+from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
+
+__all__ = ["Request", "Teller", "TellerHost"]
+
+_MOST_TOGETHER: Final = 64
+_SHORTEST_NAP: Final = 0.00005
+_LONGEST_NAP: Final = 0.002
+"""Seconds between two tries for a lock that another process holds: SQLite's own waits grow to a tenth of a second."""
+_EXPIRE_SECONDS: Final = 0.1
+_PRUNE_SECONDS: Final = 3600.0
+
+Work = Callable[[HoldKeeper, sqlite3.Connection], Any]
+
+
+class TellerHost(Protocol):
+    """What a teller needs of its engine."""
+
+    @property
+    def commit_lock(self) -> CommitLock:
+        """The lock under which this process writes the file."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is served."""
+        ...
+
+    def account(self, outcomes: Sequence[Settlement]) -> None:
+        """Count records that were settled without the queue."""
+        ...
+
+    def take_over(self, record: InvocationRecord) -> None:
+        """Queue a record that could not be settled in time."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """Something to be done in one transaction.
+
+    Attributes:
+        work: what to do there, after the records of the transaction are inserted; None where the record is all.
+        record: what to insert.
+        waiter: told when the outcome stands here; None where nobody waits.
+        deadline: seconds (monotonic) after which it is given up.
+        outcome: what `work` returned, or the record's settlement; valid once committed.
+        error: why it was refused or failed.
+        tries: how often it was tried before.
+    """
+
+    work: Work | None
+    record: InvocationRecord | None = None
+    waiter: Waiter | None = None
+    deadline: float = float("inf")
+    outcome: Any = None
+    error: Exception | None = None
+    tries: int = 0
+    done: bool = field(default=False)
+
+    def finish(self) -> None:
+        """Tell who waits."""
+        self.done = True
+        if self.waiter is not None:
+            self.waiter.resolve(self)
+
+
+class Teller:
+    """Serves requests against one file.
+
+    Args:
+        path: the database.
+        host: the engine.
+        policies: whose counters the file needs.
+        make_writer: a writer for the records that settle, and the keeper that shares its book.
+        clock_ns: nanoseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        path: Any,
+        host: TellerHost,
+        policies: Policies | None,
+        make_writer: Callable[[], tuple[SqliteBatchWriter, HoldKeeper]],
+        clock_ns: Callable[[], int] = time_ns,
+    ) -> None:
+        self._path = path
+        self._host = host
+        self._policies = policies
+        self._make_writer = make_writer
+        self._clock_ns = clock_ns
+        self.reset()
+
+    def reset(self) -> None:
+        """Start afresh, with no connection and no thread: also what a forked child does."""
+        self._connection: OwnConnection | None = None
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._start_lock = threading.Lock()
+        self._writer, self._keeper = self._make_writer()
+        self._batches = 0
+        self._together: list[Request] = []
+        self._last_error: Exception | None = None
+        self._expire_at = self._prune_at = 0.0
+        self.waiting = 0
+
+    # Giving
+
+    def submit(self, request: Request) -> None:
+        """Have the teller's thread serve a request."""
+        self._queue.put(request)
+        with self._start_lock:  # a thread that is about to end sees the request, or is seen to have ended
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="llm-telemetry-budgets", daemon=True)
+                self._thread.start()
+
+    def serve(self, request: Request) -> None:
+        """Serve a request in the calling thread."""
+        self._serve([request])
+        if self._host.closed:
+            self._let_go_in_time()
+
+    # Serving
+
+    def _run(self) -> None:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                with self._start_lock:
+                    if self._queue.empty():
+                        self._thread = None
+                        break
+                continue
+            requests = [first]
+            with suppress(Empty):
+                while len(requests) < _MOST_TOGETHER:
+                    further = self._queue.get_nowait()
+                    if further is None:
+                        self._queue.put(None)
+                        break
+                    requests.append(further)
+            self._serve(requests)
+            if self._host.closed and self._queue.empty():  # what came after the close is done; nobody closes again
+                self._queue.put(None)
+        self._let_go_in_time()
+
+    def _serve(self, requests: list[Request]) -> None:
+        """Serve these requests, each until it is done, refused, or its deadline has passed."""
+        nap = _SHORTEST_NAP
+        while requests:
+            try:
+                self._transact(requests)
+            except Exception as error:  # noqa: BLE001 - told to whoever waits
+                self._last_error = error
+                requests = self._give_up(requests, error)
+                if requests:
+                    sleep(random.uniform(_SHORTEST_NAP, nap))  # noqa: S311 - not for secrets: who tries next
+                    nap = min(_LONGEST_NAP if faults.is_locked(error) else 0.1, nap * 2)
+            else:
+                for request in requests:
+                    request.finish()
+                self._look_back()
+                return
+
+    def _look_back(self) -> None:
+        """Tell of thresholds, now that nobody waits."""
+        if not self._policies:
+            return
+        lock = self._host.commit_lock
+        try:
+            if lock.acquire(timeout=0.1) and self._connection is not None:
+                self._writer.look_back()
+        except sqlite3.Error as error:  # it is looked at again when more is spent
+            self._last_error = error
+        finally:
+            if lock.owner == get_ident():
+                lock.release()
+
+    def _give_up(self, requests: Sequence[Request], error: Exception) -> list[Request]:
+        """Those that are worth another try."""
+        hopeless = faults.classify(error) is Fault.UNUSABLE
+        is_bug = not isinstance(error, OSError | sqlite3.Error | TelemetryError)
+        left: list[Request] = []
+        for request in requests:
+            request.tries += 1
+            if hopeless or is_bug:
+                request.error = error
+            elif monotonic() >= request.deadline:
+                request.error = CommitTimeoutError(
+                    f"{self._path} did not answer about budgets in time ({clean(str(error))})", self._path
+                )
+            else:
+                left.append(request)
+                continue
+            if request.record is not None:
+                self._host.take_over(request.record)
+            request.finish()
+        return left
+
+    def _transact(self, requests: Sequence[Request]) -> None:
+        soonest = min(request.deadline for request in requests)
+        lock = self._host.commit_lock
+        try:
+            self.waiting += 1
+            try:
+                taken = lock.acquire(timeout=max(0.0, min(soonest - monotonic(), 3600.0)))
+            finally:
+                self.waiting -= 1
+            if not taken:
+                raise TimeoutError("the writer is busy")
+            connection = self._opened()
+            try:
+                settled = self._do(connection, requests)
+                connection.check()  # what went into a file that was replaced is done again in the new one
+            except Exception as error:
+                if not faults.is_locked(error):
+                    self.let_go()
+                raise
+            self._host.account(settled)
+        finally:
+            if lock.owner == get_ident():  # in whatever way the block ended
+                lock.release()
+
+    def _do(self, connection: OwnConnection, requests: Sequence[Request]) -> list[Settlement]:
+        """One transaction: records first, which make room, then everything else in order."""
+        recording = [request for request in requests if request.record is not None]
+        if recording != self._together:  # of other records than at the last try: another batch
+            self._together, self._batches = recording, self._batches + 1
+
+        def work() -> None:
+            self._tidy(connection)
+            for request in requests:
+                if request.work is not None:
+                    request.error = None
+                    try:
+                        request.outcome = request.work(self._keeper, connection)
+                    except TelemetryError as refusal:
+                        request.error = refusal
+
+        if recording:
+            result = self._writer.write(
+                connection,
+                [request.record for request in recording if request.record is not None],
+                batch_no=self._batches,
+                durable=False,
+                slice_rows=_MOST_TOGETHER,
+                within=work,
+            )
+            return self._settled(recording, result)
+        self._writer.transact(connection, work)
+        return []
+
+    def _tidy(self, connection: OwnConnection) -> None:
+        """Holds whose lease is over, often; windows that are long over, rarely."""
+        now = monotonic()
+        if now >= self._expire_at:
+            now_us = self._clock_ns() // 1000
+            self._keeper.expire(connection, now_us)
+            self._expire_at = now + _EXPIRE_SECONDS
+            if now >= self._prune_at:
+                self._keeper.prune(connection, now_us)
+                self._prune_at = now + _PRUNE_SECONDS
+
+    def expire_now(self) -> None:
+        """Look for holds whose lease is over with the next request."""
+        self._expire_at = 0.0
+
+    def _settled(self, recording: Sequence[Request], result: WriteResult) -> list[Settlement]:
+        outcomes: list[Settlement] = []
+        for position, request in enumerate(recording):
+            outcome = (
+                Outcome.DUPLICATE
+                if position in result.duplicates
+                else Outcome.QUARANTINED
+                if position in result.quarantined
+                else Outcome.WRITTEN
+            )
+            outcomes.append(outcome)
+            if request.work is None:
+                request.outcome = outcome
+        return outcomes
+
+    def _opened(self) -> OwnConnection:
+        if self._connection is None:
+            connection = open_for_writing(self._path, self._clock_ns() // 1000)
+            try:
+                connection.execute("PRAGMA busy_timeout = 0")
+                if self._policies is not None:
+                    self._keeper.register(connection, self._policies.counters, self._clock_ns() // 1000)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    # Ends
+
+    def let_go(self) -> None:
+        """Close the database; the caller holds the commit lock. The next request opens it again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.close()
+
+    def leak(self) -> None:
+        """In a forked child: never touch a connection of the parent's, not even to close it."""
+        if self._connection is not None:
+            forks.leak(self._connection)
+
+    def close(self, seconds: float) -> None:
+        """Serve what was given, end the thread and let go of the file, within so many seconds."""
+        thread = self._thread
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+            self._queue.put(None)
+            thread.join(seconds)
+        self._let_go_in_time()
+
+    def _let_go_in_time(self) -> None:
+        """Close the database unless somebody works with it."""
+        lock = self._host.commit_lock
+        try:
+            if self._connection is not None and lock.acquire(timeout=0.5):
+                self.let_go()
+        finally:
+            if lock.owner == get_ident():
+                lock.release()
+
+    @property
+    def last_error(self) -> StoreError | Exception | None:
+        """What went wrong last."""
+        return self._last_error

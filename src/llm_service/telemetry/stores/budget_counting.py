@@ -1,0 +1,313 @@
+"""What a writer does about budgets: each record it inserts is counted in the windows that cover it, and ends its hold.
+
+Every writer of a file counts for all counters of the file, whatever policies its own logger has: so what was spent is
+the sum of the records, by whomever they were written.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from time import time_ns
+from typing import Any, Final, NamedTuple
+
+from llm_service.budgets.events import BudgetEvent
+from llm_service.budgets.limits import Amounts, Limit, Totals, crossed
+from llm_service.budgets.policies import Policies
+from llm_service.budgets.scopes import Call, Counter, CounterKey
+from llm_service.budgets.windows import MICROSECONDS
+from llm_service.telemetry import budget_statements as sql
+from llm_service.telemetry.budget_statements import Change, HoldRow, Place
+from llm_service.telemetry.records import EXTENSION_FIELDS, InvocationRecord
+from llm_service.telemetry.timestamps import from_microseconds, microseconds_text, text_microseconds
+
+__all__ = ["BudgetBook", "BudgetTerms", "Recost", "call_of", "end_hold"]
+
+_MOST_CALLS: Final = 4096
+_REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
+_SESSION: Final = EXTENSION_FIELDS.index("session_id")
+_USER: Final = EXTENSION_FIELDS.index("user_id")
+_TRACE: Final = EXTENSION_FIELDS.index("trace_id")
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetTerms:
+    """What all connections of one logger share about budgets.
+
+    Attributes:
+        policies: the logger's own; None where it has none.
+        hold_ids: by the id of a record that is about to be written, the hold it ends where that has another id.
+        tell: told what a threshold has to say, once the transaction is committed.
+    """
+
+    policies: Policies | None = None
+    hold_ids: dict[str, str] = field(default_factory=dict[str, str])
+    tell: Callable[[BudgetEvent], None] = lambda _event: None
+
+
+_NOTHING: Final = Totals()
+_start_text: Final = lru_cache(maxsize=4096)(microseconds_text)
+
+
+class Recost(NamedTuple):
+    """A stored record that gets another cost.
+
+    Attributes:
+        invocation_id: its id.
+        call: its names.
+        moment_us: its timestamp, microseconds since 1970.
+        old_nanos, new_nanos: nano-dollars; None where unknown.
+    """
+
+    invocation_id: str
+    call: Call
+    moment_us: int
+    old_nanos: int | None
+    new_nanos: int | None
+
+
+def call_of(record: InvocationRecord) -> Call:
+    """The names of a record that budgets look at."""
+    _, _, agent, tool, model, *_ = record.card
+    values = record.extensions
+    if values is None:
+        return Call(agent, tool, model)
+    return Call(agent, tool, model, values[_REQUEST_MODEL], values[_USER], values[_SESSION], values[_TRACE])
+
+
+class BudgetBook:
+    """The budgets of one file as one connection sees them. Used by one thread at a time, inside its transactions.
+
+    Args:
+        terms: what the connections of a logger share.
+        clock_ns: nanoseconds since 1970, for what is told.
+    """
+
+    def __init__(self, terms: BudgetTerms | None = None, clock_ns: Callable[[], int] = time_ns) -> None:
+        self.terms = BudgetTerms() if terms is None else terms
+        self._clock_ns = clock_ns
+        self._connection: Any = None
+        self._version: tuple[int, int] | None = None
+        self._counters: list[Counter] = []
+        self._matching: dict[Call, tuple[tuple[Counter, str], ...]] = {}
+        self._limits: dict[int, list[Limit]] = {}
+        self._touched: dict[Place, None] = {}  # windows with limits of ours in which this transaction has spent
+        self._to_look_at: dict[Place, None] = {}  # those of transactions that are committed
+        self._told: set[tuple[Any, ...]] = set()
+
+    # The life of a transaction
+
+    def begin(self, connection: sqlite3.Connection) -> bool:
+        """A transaction has begun: learn what is counted in this file; whether anything is."""
+        version = connection.execute(sql.COUNTERS_VERSION).fetchone()
+        if connection is not self._connection or version != self._version:
+            if connection is not self._connection:
+                self._to_look_at.clear()  # of a file that may be another one
+            self._connection, self._version = connection, version
+            self._learn()
+        return bool(self._counters)
+
+    def rolled_back(self) -> None:
+        """Nothing of the transaction is true."""
+        self._version = None
+        self._touched.clear()
+
+    def committed(self) -> None:
+        """The transaction is on disk."""
+        self._to_look_at |= self._touched
+        self._touched.clear()
+
+    def settled(self, records: Iterable[InvocationRecord]) -> None:
+        """These records are stored, or never will be: which holds they end need not be remembered any more."""
+        if self.terms.hold_ids:
+            for record in records:
+                self.terms.hold_ids.pop(record.card[0], None)
+
+    def look_back(self) -> None:
+        """Tell which thresholds were passed; after a commit, once nobody waits for it any more.
+
+        Raises:
+            sqlite3.Error: the file cannot be read or written now; it is looked again after the next transaction.
+        """
+        while self._to_look_at:
+            place = next(iter(self._to_look_at))
+            self._look_at_thresholds(place)
+            del self._to_look_at[place]
+
+    def _learn(self) -> None:
+        self._counters = [
+            Counter(row[0], CounterKey(*row[1:5]), text_microseconds(row[5]))
+            for row in self._connection.execute(sql.COUNTERS)
+        ]
+        self._matching.clear()
+        self._limits = {}
+        if self.terms.policies is not None:
+            ids = self.ids()
+            for limit in self.terms.policies.limits():
+                if limit.counter in ids:
+                    self._limits.setdefault(ids[limit.counter], []).append(limit)
+
+    # Looking
+
+    def ids(self) -> Mapping[CounterKey, int]:
+        """The counters of the file."""
+        return {counter.key: counter.id for counter in self._counters}
+
+    def counters(self) -> Sequence[Counter]:
+        """The counters of the file."""
+        return self._counters
+
+    def matching(self, call: Call) -> tuple[tuple[Counter, str], ...]:
+        """The counters that a call is counted by, and its subject in each."""
+        known = self._matching.get(call)
+        if known is None:
+            if len(self._matching) >= _MOST_CALLS:
+                self._matching.clear()
+            found = ((counter, counter.subject(call)) for counter in self._counters)
+            known = tuple((counter, subject) for counter, subject in found if subject is not None)
+            self._matching[call] = known
+        return known
+
+    def places(self, call: Call, moment_us: int) -> list[tuple[Counter, Place]]:
+        """Where a call of a moment is counted."""
+        return [
+            (counter, Place(counter.id, subject, _start_text(counter.span(moment_us).start)))
+            for counter, subject in self.matching(call)
+        ]
+
+    def totals(self, places: Iterable[tuple[Counter, Place]], now_us: int) -> dict[Place, Totals]:
+        """What the windows of these places hold at a moment; all its slices where one rolls."""
+        parameters: list[Any] = []
+        wanted: dict[tuple[int, str], Place] = {}
+        for counter, place in places:
+            first = place.window_start
+            if counter.window.is_rolling:
+                first = _start_text(counter.window.counts_from(now_us, counter.key.timezone))
+            parameters += (place.counter_id, place.subject, first, place.window_start)
+            wanted[place.counter_id, place.subject] = place
+        found = dict.fromkeys(wanted.values(), _NOTHING)
+        if wanted:
+            for counter_id, subject, *sums in self._connection.execute(sql.read_windows(len(wanted)), parameters):
+                found[wanted[counter_id, subject]] = sql.to_totals(sums)
+        return found
+
+    # Changing
+
+    def charge(self, records: Iterable[InvocationRecord]) -> None:
+        """Count records that were inserted in this transaction, and end the holds that were reserved for them."""
+        changes: dict[Place, list[int]] = {}
+        if self._has_holds():
+            records = list(records)
+            self._end_holds(records, changes)
+        for record in records:
+            card = record.card
+            cost, tokens = card[8], card[7]
+            nanos = 0 if cost is None else int(cost * 1e9 + 0.5)
+            for _, place in self.places(call_of(record), card[1]):
+                sums = changes.get(place)
+                if sums is None:
+                    sums = changes[place] = [0] * 10
+                sums[0] += nanos
+                sums[1] += tokens or 0
+                sums[2] += 1
+                sums[9] += cost is None
+        self.add({place: _to_change(sums) for place, sums in changes.items()})
+
+    def recost(self, costs: Iterable[Recost]) -> None:
+        """Stored records have got another cost in this transaction: their windows follow, and so do their holds."""
+        changes: dict[Place, list[int]] = {}
+        has_holds = self._has_holds()
+        for one in costs:
+            for _, place in self.places(one.call, one.moment_us):
+                sums = changes.setdefault(place, [0] * 10)
+                sums[0] += (one.new_nanos or 0) - (one.old_nanos or 0)
+                sums[9] += (one.new_nanos is None) - (one.old_nanos is None)
+            row = self._connection.execute(sql.FIND_HOLD, (one.invocation_id,)).fetchone() if has_holds else None
+            if row is not None and one.new_nanos is not None:
+                hold = HoldRow._make(row)
+                _add_all(changes, end_hold(self._connection, hold, Amounts(0, hold.tokens, 0)))
+        self.add({place: _to_change(sums) for place, sums in changes.items()})
+
+    def add(self, changes: Mapping[Place, Change]) -> None:
+        """Add to windows, and note which thresholds that passes."""
+        for statement, parameters in sql.add_to_windows(list(changes.items())):
+            self._connection.execute(statement, parameters)
+        if self._limits:
+            for place, change in changes.items():
+                if place.counter_id in self._limits and (any(change.spent) or any(change.unknown)):
+                    self._touched[place] = None
+
+    def _has_holds(self) -> bool:
+        return bool(self._connection.execute(sql.HAS_HOLDS).fetchone()[0])
+
+    def _end_holds(self, records: Sequence[InvocationRecord], changes: dict[Place, list[int]]) -> None:
+        named = self.terms.hold_ids
+        by_hold: dict[str, InvocationRecord] = {}
+        for record in records:
+            record_id: str = record.card[0]
+            by_hold[named.get(record_id, record_id)] = record
+        for statement, parameters in sql.find_holds(list(by_hold)):
+            for row in map(HoldRow._make, self._connection.execute(statement, parameters).fetchall()):
+                record = by_hold[row.hold_id]
+                cost, tokens = record.card[8], record.card[7]
+                # It was made, and nobody knows what it cost, or how many tokens it took.
+                kept = Amounts(row.nanos if cost is None else 0, row.tokens if tokens is None else 0, 0)
+                _add_all(changes, end_hold(self._connection, row, kept, record.card[0]))
+
+    def _look_at_thresholds(self, place: Place) -> None:
+        counter = next(counter for counter in self._counters if counter.id == place.counter_id)
+        start, now = text_microseconds(place.window_start), self._clock_ns() // 1000
+        told_as = place.window_start
+        if counter.window.is_rolling:
+            if start < counter.window.counts_from(now, counter.key.timezone):
+                return  # an old record: it is out of the window
+            told_as = microseconds_text(now - now % (counter.window.seconds * MICROSECONDS))  # once in its length
+        totals = self.totals([(counter, place)], now)[place]
+        for limit in self._limits[place.counter_id]:
+            used = totals.spent.of(limit.metric) + totals.unknown.of(limit.metric)
+            for percent in crossed(limit.thresholds, used, limit.amount):
+                key = (limit.policy, place.counter_id, place.subject, told_as, limit.metric, percent)
+                if key not in self._told and self._is_first(key, now):
+                    self.terms.tell(BudgetEvent.of(limit, percent, totals, place.subject, from_microseconds(start)))
+
+    def _is_first(self, key: tuple[Any, ...], now_us: int) -> bool:
+        """Whether no process has told this yet."""
+        first: bool = self._connection.execute(sql.TELL_ONCE, (*key, microseconds_text(now_us))).rowcount == 1
+        if len(self._told) >= _MOST_CALLS:
+            self._told.clear()
+        self._told.add(key)
+        return first
+
+
+def end_hold(
+    connection: sqlite3.Connection, row: HoldRow, kept: Amounts, new_id: str | None = None
+) -> dict[Place, Change]:
+    """End a hold within the caller's transaction; what that changes in its windows.
+
+    Args:
+        connection: the open transaction.
+        row: the hold as it stands there.
+        kept: what stays as unknown spend; nothing frees it all.
+        new_id: what it is called from now on: the id of the record whose cost is unknown.
+    """
+    if any(kept):
+        if connection.execute(sql.UPDATE_HOLD, (*kept, new_id or row.hold_id, row.hold_id)).rowcount == 0:
+            connection.execute(sql.UPDATE_HOLD, (*kept, row.hold_id, row.hold_id))  # another hold has that id
+    else:
+        connection.execute(sql.DROP_HOLD, (row.hold_id,))
+    if row.state == "held":
+        change = Change(reserved=Amounts().minus(row.amounts), unknown=kept)
+    else:
+        change = Change(unknown=kept.minus(row.amounts))
+    return dict.fromkeys(sql.to_places(row.windows), change)
+
+
+def _add_all(sums: dict[Place, list[int]], changes: Mapping[Place, Change]) -> None:
+    for place, change in changes.items():
+        numbers = sums.setdefault(place, [0] * 10)
+        for at, amount in enumerate((*change.spent, *change.reserved, *change.unknown)):
+            numbers[at] += amount
+
+
+def _to_change(sums: Sequence[int]) -> Change:
+    return Change(Amounts(*sums[0:3]), Amounts(*sums[3:6]), Amounts(*sums[6:9]), sums[9])

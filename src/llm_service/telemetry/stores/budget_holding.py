@@ -1,0 +1,240 @@
+"""Reserving: all windows that cover a call, in one transaction, or none; and the ends of a hold that write no record.
+
+Between BEGIN IMMEDIATE and COMMIT nobody else changes a window, so looking first and adding afterwards is exact.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llm_service.budgets.limits import Amounts, Limit, Policy, Standing, Totals, shown_amount, standing
+from llm_service.budgets.scopes import Call, Counter, CounterKey
+from llm_service.errors import BudgetExceeded, DuplicateInvocationError
+from llm_service.telemetry import budget_statements as sql
+from llm_service.telemetry.budget_statements import Change, HoldRow, Place
+from llm_service.telemetry.stores.budget_counting import BudgetBook, end_hold
+from llm_service.telemetry.stores.recosting import Change as CostChange
+from llm_service.telemetry.stores.recosting import NewCost, recost
+from llm_service.telemetry.timestamps import TextClock, from_microseconds, microseconds_text, text_microseconds
+
+__all__ = ["Ask", "HoldKeeper", "exceeded"]
+
+_BACKFILL: Final = """
+SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp, cost_usd,
+    total_tokens
+FROM invocations WHERE timestamp >= ?
+"""
+_UNPRICED: Final = """
+SELECT id, cost_source, request_model, agent_name, tool_name, model_name, user_id, session_id, trace_id, timestamp
+FROM invocations WHERE invocation_id = ? AND cost_usd IS NULL
+"""
+_PRUNE: Final = """
+DELETE FROM budget_windows WHERE counter_id = ? AND window_start < ? AND reserved_calls = 0 AND unknown_calls = 0
+    AND reserved_nanos = 0 AND unknown_nanos = 0 AND reserved_tokens = 0 AND unknown_tokens = 0
+"""
+_KEPT_US: Final = 62 * 86_400_000_000
+"""Windows that ended before are deleted: two months are kept, for reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What is to be reserved.
+
+    Attributes:
+        hold_id: names the hold; the record with this id ends it.
+        call: who calls what, redacted as its record will be.
+        amounts: what to reserve.
+        policies: those it has to fit into.
+        now_us: microseconds since 1970.
+        lease_us: microseconds until its outcome counts as unknown.
+        justification: the user's reason, if there is one.
+    """
+
+    hold_id: str
+    call: Call
+    amounts: Amounts
+    policies: Sequence[Policy]
+    now_us: int
+    lease_us: int
+    justification: str | None = None
+
+
+def exceeded(one: Standing) -> BudgetExceeded:
+    """The error of a limit that a call does not fit into."""
+    metric, totals = one.limit.metric, one.totals
+    return BudgetExceeded(
+        one.limit.policy,
+        window=one.limit.counter.window,
+        metric=metric,
+        limit=shown_amount(metric, one.limit.amount),
+        spent=shown_amount(metric, totals.spent.of(metric)),
+        reserved=shown_amount(metric, totals.reserved.of(metric)),
+        unknown=shown_amount(metric, totals.unknown.of(metric)),
+        asked=shown_amount(metric, one.asked),
+        subject=tuple(json.loads(one.subject)),
+        resets_at=None if one.resets_at_us is None else from_microseconds(one.resets_at_us),
+    )
+
+
+class HoldKeeper:
+    """Keeps the holds of one file, through one connection and its book.
+
+    Args:
+        book: knows what is counted in the file.
+    """
+
+    def __init__(self, book: BudgetBook) -> None:
+        self.book = book
+        self._now_text, self._until_text = TextClock(), TextClock()
+
+    def register(self, connection: sqlite3.Connection, wanted: Iterable[CounterKey], now_us: int) -> None:
+        """Have the file count what these limits need, from the start of their present windows on.
+
+        One transaction, which reads the records of those windows where a counter is new. Nothing is written where all
+        are there.
+
+        Raises:
+            sqlite3.Error: the file is locked, full or damaged.
+        """
+        known = {CounterKey(*row[1:5]) for row in connection.execute(sql.COUNTERS)}
+        missing = [key for key in wanted if key not in known]
+        if not missing:
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            self.book.begin(connection)
+            known = set(self.book.ids())
+            for key in missing:
+                if key not in known:
+                    self._add_counter(connection, key, now_us)
+            connection.execute("COMMIT")
+        except BaseException:
+            self.book.rolled_back()
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _add_counter(self, connection: sqlite3.Connection, key: CounterKey, now_us: int) -> None:
+        probe = Counter(0, key)
+        since = microseconds_text(probe.window.counts_from(now_us, key.timezone))
+        row_id = connection.execute(sql.ADD_COUNTER, (*key, since)).lastrowid
+        counter = Counter(int(row_id or 0), key)
+        sums: dict[Place, list[int]] = {}
+        for *names, timestamp, cost, tokens in connection.execute(_BACKFILL, (since,)):
+            subject = counter.subject(Call(*names))
+            if subject is not None:
+                start = microseconds_text(counter.span(text_microseconds(timestamp)).start)
+                place = sums.setdefault(Place(counter.id, subject, start), [0, 0, 0, 0])
+                place[0] += 0 if cost is None else int(cost * 1e9 + 0.5)
+                place[1] += tokens or 0
+                place[2] += 1
+                place[3] += cost is None
+        changes = [(place, Change(Amounts(*counts[:3]), unpriced_calls=counts[3])) for place, counts in sums.items()]
+        for statement, parameters in sql.add_to_windows(changes):
+            connection.execute(statement, parameters)
+
+    # Within a transaction that the book has begun
+
+    def standings(self, ask: Ask) -> list[Standing]:
+        """Each limit that applies to a call, beside what its window holds now."""
+        return standing(_limits(ask), ask.amounts, self._looked_up(ask, self.book.places(ask.call, ask.now_us)))
+
+    def reserve(self, connection: sqlite3.Connection, ask: Ask, *, again: bool = False) -> tuple[Place, ...]:
+        """Reserve in every window that covers the call.
+
+        Args:
+            connection: the open transaction.
+            ask: what to reserve.
+            again: it was tried before, and may be on disk although its commit failed.
+
+        Returns:
+            Where it was reserved; nothing where no budget of the file covers the call.
+
+        Raises:
+            BudgetExceeded: a hard limit has no room for it; nothing was reserved.
+            DuplicateInvocationError: there is a hold of this id already; nothing was reserved.
+        """
+        if again:
+            row = connection.execute(sql.FIND_HOLD, (ask.hold_id,)).fetchone()
+            if row is not None:
+                return tuple(sql.to_places(HoldRow._make(row).windows))
+        covering = self.book.places(ask.call, ask.now_us)
+        refused = [
+            one
+            for one in standing(_limits(ask), ask.amounts, self._looked_up(ask, covering))
+            if one.limit.hard and not one.fits
+        ]
+        if refused:
+            raise exceeded(refused[0])
+        places = tuple(place for _, place in covering)
+        if places:
+            now, until = self._now_text(ask.now_us), self._until_text(ask.now_us + ask.lease_us)
+            names, where = sql.names_json(_names(ask.call)), sql.places_json(places)
+            row = (ask.hold_id, "held", now, until, *ask.amounts, where, names, ask.justification)
+            if connection.execute(sql.KEEP_HOLD, row).rowcount == 0:  # what was added to windows nobody could free
+                raise DuplicateInvocationError(ask.hold_id)
+            self.book.add(dict.fromkeys(places, Change(reserved=ask.amounts)))
+        return places
+
+    def end(self, connection: sqlite3.Connection, hold_id: str, kept: Amounts | None = None) -> bool:
+        """End a hold without a record: what is kept of it stays as unknown spend, all of it by default.
+
+        Returns:
+            False where there is no such hold, or where it was of unknown outcome already and stays so.
+        """
+        row = connection.execute(sql.FIND_HOLD, (hold_id,)).fetchone()
+        if row is None:
+            return False
+        hold = HoldRow._make(row)
+        if kept is None and hold.state == "unknown":
+            return False
+        self.book.add(end_hold(connection, hold, hold.amounts if kept is None else kept))
+        return True
+
+    def price(self, connection: sqlite3.Connection, invocation_id: str, usd: float) -> bool:
+        """Give a stored call of unknown cost its cost, which ends its hold; False where there is no such call."""
+        row = connection.execute(_UNPRICED, (invocation_id,)).fetchone()
+        if row is None:
+            return False
+        row_id, source, *said = row
+        change = CostChange._make((invocation_id, *said, None, int(usd * 1e9 + 0.5)))
+        return bool(recost(connection, self.book, [NewCost(row_id, usd, "reported", None, source, change)]))
+
+    def expire(self, connection: sqlite3.Connection, now_us: int) -> int:
+        """Holds whose lease is over become unknown spend; how many."""
+        rows = connection.execute(sql.EXPIRED_HOLDS, (self._now_text(now_us),)).fetchall()
+        for row in rows:
+            hold = HoldRow._make(row)
+            self.book.add(end_hold(connection, hold, hold.amounts))
+        return len(rows)
+
+    def prune(self, connection: sqlite3.Connection, now_us: int) -> None:
+        """Forget windows that are long over."""
+        for counter in self.book.counters():
+            if counter.window.name != "total":
+                oldest = counter.window.counts_from(now_us, counter.key.timezone)
+                kept = 0 if counter.window.is_rolling else _KEPT_US
+                connection.execute(_PRUNE, (counter.id, microseconds_text(max(0, oldest - kept))))
+
+    def _looked_up(
+        self, ask: Ask, covering: Sequence[tuple[Counter, Place]]
+    ) -> dict[CounterKey, tuple[str, Totals, int | None]]:
+        wanted = {limit.counter for limit in _limits(ask)}
+        limited = [(counter, place) for counter, place in covering if counter.key in wanted]
+        totals = self.book.totals(limited, ask.now_us)
+        return {counter.key: (place.subject, totals[place], _end_of(counter, ask.now_us)) for counter, place in limited}
+
+
+def _end_of(counter: Counter, now_us: int) -> int | None:
+    """When the window ends; None for one that has no end, or ends at every moment."""
+    return None if counter.window.is_rolling or counter.window.name == "total" else counter.span(now_us).end
+
+
+def _limits(ask: Ask) -> list[Limit]:
+    return [limit for policy in ask.policies for limit in policy.limits]
+
+
+def _names(call: Call) -> tuple[Any, ...]:
+    return (call.agent, call.tool, call.request_model or call.model, call.user, call.session, call.run)

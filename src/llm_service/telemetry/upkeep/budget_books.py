@@ -1,0 +1,211 @@
+"""What budgets count against the records and holds of the file: what each window should be, is, and lacks.
+
+A writer only ever *adds* to a window, in the transaction that adds a record or changes a hold. So what a window lacks,
+seen in one snapshot, stays right however much is written meanwhile, and a repair may add it later.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+from llm_service.budgets.limits import Amounts
+from llm_service.budgets.scopes import Call, Counter, CounterKey
+from llm_service.telemetry import budget_statements as sql
+from llm_service.telemetry.budget_statements import AMOUNTS, Change, HoldRow, Place
+from llm_service.telemetry.timestamps import microseconds_text, text_microseconds, to_microseconds
+from llm_service.telemetry.upkeep.aggregates import kept_since
+from llm_service.telemetry.upkeep.findings import Finding, found, healthy
+from llm_service.telemetry.upkeep.looking import OutOfTimeError, time_limit
+
+__all__ = ["Lack", "add_lacks", "check_budgets", "has_budgets", "lacks", "make_whole"]
+
+_DAYS: Final = 60
+"""Older windows are soon forgotten, and a late record may have begun one anew."""
+_LATE: Final = timedelta(hours=1)
+_SPENT: Final = (0, 1, 2, 9)
+"""Of `AMOUNTS`: what records add up to. The others are sums of holds."""
+_RECORDS: Final = """
+SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp,
+    CASE WHEN typeof(cost_usd) IN ('real', 'integer') THEN CAST(cost_usd * 1e9 + 0.5 AS INTEGER) END,
+    CASE WHEN typeof(total_tokens) = 'integer' THEN total_tokens ELSE 0 END
+FROM invocations WHERE timestamp >= ?
+"""  # the nano-dollars are made by the same double operations as the writer makes them
+_WINDOWS: Final = f"SELECT counter_id, subject, window_start, {', '.join(AMOUNTS)} FROM budget_windows"  # noqa: S608
+_HOLDS: Final = f"SELECT {sql.HOLD_COLUMNS} FROM budget_holds"  # noqa: S608 - names of our own
+_NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in AMOUNTS)
+_MAKE_WHOLE: Final = (
+    f"UPDATE budget_windows SET {', '.join(f'{name} = CAST({name} AS INTEGER)' for name in AMOUNTS)} "  # noqa: S608
+    f"WHERE {_NOT_WHOLE}"
+)
+
+
+class Lack(NamedTuple):
+    """What one window lacks.
+
+    Attributes:
+        place: the window.
+        window: its name, such as `day`.
+        change: what must be added to make it right; numbers may be negative.
+        what: the first amount that is wrong, as it is and as it should be.
+    """
+
+    place: Place
+    window: str
+    change: Change
+    what: str
+
+
+def has_budgets(connection: sqlite3.Connection) -> bool:
+    """Whether the file has the tables at all; one of the first version has not."""
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'budget_windows'").fetchone() is not None
+
+
+def check_budgets(connection: sqlite3.Connection, now: datetime, deadline: float) -> Finding:
+    """Windows against records and holds, to the nano-dollar, in one snapshot; only where all records are there."""
+    if not has_budgets(connection):
+        return healthy("budgets", "none: the file is of an older version")
+    try:
+        with time_limit(connection, deadline):
+            connection.execute("BEGIN")
+            try:
+                lacking = list(lacks(connection, to_microseconds(now)))
+                windows, counters, holds, late = _counts(connection, now)
+            finally:
+                connection.execute("ROLLBACK")
+    except OutOfTimeError:
+        return found("not_checked", "windows of budgets were not compared with all records in the time", "budgets")
+    if lacking:
+        one = lacking[0]
+        place = f"the {one.window} from {one.place.window_start[:19]} of counter {one.place.counter_id}"
+        seen = f"{len(lacking)} of {windows} windows differ from their records and holds; {place}: {one.what}"
+        return found("budgets", seen)
+    note = f"; the lease of {late} was over long ago, see: llm-telemetry budgets holds" if late else ""
+    return healthy("budgets", f"{windows} windows of {counters} counters equal their records and {holds} holds{note}")
+
+
+def _counts(connection: sqlite3.Connection, now: datetime) -> tuple[int, int, int, int]:
+    (windows,) = connection.execute("SELECT count(*) FROM budget_windows").fetchone()
+    (counters,) = connection.execute("SELECT count(*) FROM budget_counters").fetchone()
+    (holds,) = connection.execute("SELECT count(*) FROM budget_holds").fetchone()
+    before = microseconds_text(to_microseconds(now - _LATE))
+    late = "SELECT count(*) FROM budget_holds WHERE state = 'held' AND expires_at <= ?"
+    return windows, counters, holds, int(connection.execute(late, (before,)).fetchone()[0])
+
+
+def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
+    """What windows lack, in their order; nothing where they are right. Within the caller's snapshot."""
+    counters = [Counter(row[0], CounterKey(*row[1:5]), text_microseconds(row[5])) for row in connection.execute(
+        sql.COUNTERS)]  # fmt: skip
+    since = _judged_since(counters, kept_since(connection), now_us)
+    should = _from_records(connection, counters, since)
+    for place, sums in _from_holds(connection).items():
+        row = should.setdefault(place, [0] * len(AMOUNTS))
+        for at, amount in sums.items():
+            row[at] += amount
+    are = {Place(*row[:3]): [_whole(value) for value in row[3:]] for row in connection.execute(_WINDOWS)}
+    names = {counter.id: counter.key.window for counter in counters}
+    nothing = [0] * len(AMOUNTS)
+    for place in sorted(should.keys() | are.keys()):
+        wanted, there = list(should.get(place, nothing)), are.get(place, nothing)
+        if place.counter_id not in since or place.window_start < since[place.counter_id]:
+            for at in _SPENT:  # not all of its records are there to be counted
+                wanted[at] = there[at]
+        wrong = [at for at in range(len(AMOUNTS)) if wanted[at] != there[at]]
+        if wrong:
+            at = wrong[0]
+            what = f"{AMOUNTS[at]} is {there[at]:,}, should be {wanted[at]:,}"
+            lacking = [wanted[at] - there[at] for at in range(len(AMOUNTS))]
+            yield Lack(place, names.get(place.counter_id, "window"), _change(lacking), what)
+
+
+def _judged_since(counters: Sequence[Counter], kept: str | None, now_us: int) -> dict[int, str]:
+    """By counter: the first start of a window whose records are all there."""
+    found_since: dict[int, str] = {}
+    for counter in counters:
+        oldest = 0
+        if counter.window.is_rolling:  # slices behind it are forgotten
+            oldest = counter.window.counts_from(now_us, counter.key.timezone)
+        elif counter.window.name != "total":
+            oldest = now_us - _DAYS * 86_400_000_000
+        starts = microseconds_text(max(oldest, counter.counted_since))
+        found_since[counter.id] = max(starts, kept or "")
+    return found_since
+
+
+def _from_records(
+    connection: sqlite3.Connection, counters: Sequence[Counter], since: Mapping[int, str]
+) -> dict[Place, list[int]]:
+    sums: dict[Place, list[int]] = {}
+    matching: dict[tuple[Any, ...], list[tuple[_Walk, str]]] = {}
+    walks = [_Walk(counter) for counter in counters]
+    first = min(since.values(), default=None)
+    rows = () if first is None else connection.execute(_RECORDS, (first,))
+    for *names, timestamp, nanos, tokens in rows:
+        key = tuple(names)
+        matches = matching.get(key)
+        if matches is None:
+            call = Call(*names)
+            subjects = ((walk, walk.counter.subject(call)) for walk in walks)
+            matches = matching[key] = [(walk, subject) for walk, subject in subjects if subject is not None]
+        for walk, subject in matches:
+            row = sums.setdefault(Place(walk.counter.id, subject, walk.start(timestamp)), [0] * len(AMOUNTS))
+            row[0] += nanos or 0
+            row[1] += tokens
+            row[2] += 1
+            row[9] += nanos is None
+    return sums
+
+
+class _Walk:
+    """Finds the window of one timestamp after the other, most often without reading it as a time."""
+
+    def __init__(self, counter: Counter) -> None:
+        self.counter = counter
+        self._from = self._before = ""
+
+    def start(self, timestamp: str) -> str:
+        if not self._from <= timestamp < self._before:
+            span = self.counter.span(text_microseconds(timestamp))
+            self._from = microseconds_text(span.start)
+            self._before = microseconds_text(span.end - 1) + "~"  # also that microsecond is before it
+        return self._from
+
+
+def _from_holds(connection: sqlite3.Connection) -> dict[Place, dict[int, int]]:
+    sums: dict[Place, dict[int, int]] = {}
+    for hold in map(HoldRow._make, connection.execute(_HOLDS)):
+        first = 3 if hold.state == "held" else 6
+        for place in _places(hold.windows):
+            row = sums.setdefault(place, {})
+            for at, amount in enumerate(hold.amounts, first):
+                row[at] = row.get(at, 0) + _whole(amount)
+    return sums
+
+
+def _places(text: Any) -> list[Place]:
+    """The windows of a hold; none where a hand has made them unreadable."""
+    try:
+        return [Place(int(number), str(subject), str(start)) for number, subject, start in json.loads(text)]
+    except (ValueError, TypeError):
+        return []
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _change(lacking: Sequence[int]) -> Change:
+    return Change(Amounts(*lacking[:3]), Amounts(*lacking[3:6]), Amounts(*lacking[6:9]), lacking[9])
+
+
+def make_whole(connection: sqlite3.Connection) -> int:
+    """Sums that are no integers (written by hand) are made so: nothing can be added to the others. How many rows."""
+    return connection.execute(_MAKE_WHOLE).rowcount
+
+
+def add_lacks(connection: sqlite3.Connection, lacking: Sequence[Lack]) -> None:
+    """Add what windows lack, within the caller's transaction."""
+    for statement, parameters in sql.add_to_windows([(one.place, one.change) for one in lacking]):
+        connection.execute(statement, parameters)

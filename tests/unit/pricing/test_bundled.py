@@ -1,0 +1,213 @@
+"""The bundled data of genai-prices: compiled to what that package would compute, and matched only where exact."""
+
+import random
+import sys
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+import genai_prices
+import pytest
+from genai_prices.data import providers
+from genai_prices.types import (
+    ClauseAnd,
+    ClauseContains,
+    ClauseEquals,
+    ClauseOr,
+    ClauseStartsWith,
+    ConditionalPrice,
+    ModelInfo,
+    ModelPrice,
+    Provider,
+    StartDateConstraint,
+    Tier,
+    TieredPrices,
+    TimeOfDateConstraint,
+)
+
+from llm_service.pricing.bundled import BundledPrices, bundled
+
+NANO = Decimal("1e-9")
+ENDED = {("deepseek", "deepseek-chat"), ("deepseek", "deepseek-reasoner")}
+
+
+def microseconds(moment: datetime) -> int:
+    """Since 1970."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+@pytest.fixture(scope="module")
+def prices() -> BundledPrices:
+    """The data as installed."""
+    found = bundled()
+    assert found is not None
+    return found
+
+
+def made(*models: ModelInfo, fallback: list[str] | None = None) -> BundledPrices:
+    """Data of one provider."""
+    maker = Provider(id="maker", name="Maker", api_pattern="x", models=list(models), fallback_model_providers=fallback)
+    return BundledPrices([maker], "test")
+
+
+def model(match: Any = None, prices: Any = None, **more: Any) -> ModelInfo:
+    """A model of $1 and $2."""
+    prices = ModelPrice(input_mtok=Decimal(1), output_mtok=Decimal(2)) if prices is None else prices
+    return ModelInfo(id=more.pop("id", "one"), match=match or ClauseEquals(equals="one"), prices=prices, **more)
+
+
+def test_every_model_that_we_price_costs_what_genai_prices_computes(prices: BundledPrices) -> None:
+    """Some 2,200 models, three random calls each at random times, with cached, written and reasoning tokens."""
+    rng = random.Random(20261126)
+    checked = 0
+    for provider in providers:
+        for info in provider.models:
+            timeline = prices._compiled(info, provider.id)
+            if timeline is None or (provider.id, info.id) in ENDED:
+                continue
+            for _ in range(3):
+                moment = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(seconds=rng.randrange(86_400 * 800))
+                fresh, read, written, said, reasoned = (rng.choice((0, 7, rng.randrange(400_000))) for _ in range(5))
+                rates = timeline.at(microseconds(moment))
+                if rates is None:
+                    continue
+                if rates.prices[0].output is None:
+                    said = reasoned = 0
+                usage = genai_prices.Usage(
+                    input_tokens=fresh + read + written,
+                    output_tokens=said + reasoned,
+                    cache_read_tokens=read,
+                    cache_write_tokens=written,
+                    output_reasoning_tokens=reasoned,
+                )
+                theirs = info.calc_price(usage, provider, genai_request_timestamp=moment).total_price
+                nanos = rates.cost_nanos(fresh + read + written, said + reasoned, read, written, reasoned)
+                assert nanos is not None
+                assert Decimal(nanos) * NANO == theirs.quantize(NANO, ROUND_HALF_UP), (provider.id, info.id, moment)
+                checked += 1
+    assert checked > 6000
+
+
+def test_a_name_that_the_data_spell_out_is_found_at_every_provider(prices: BundledPrices) -> None:
+    """Each id of a model that is priced at all finds a model; most of them itself, some an earlier namesake."""
+    missed = [
+        (provider.id, info.id)
+        for provider in providers
+        for info in provider.models
+        if prices._compiled(info, provider.id) is not None
+        and provider.find_model(info.id) is info
+        and prices.timeline(info.id.lower(), provider.id) is None
+    ]
+    assert missed == []
+
+
+def test_what_the_package_would_guess_is_unknown(prices: BundledPrices) -> None:
+    """Its own look-up finds a price for each of these."""
+    for name, provider in [
+        ("claude-sonnet-4-5-preview-xyz", "anthropic"),
+        ("claude-haiku-4-5-9000", "google"),
+        ("gemini-2.5-pro-ultra", "google"),
+        ("us.anthropic.claude-opus-4-5-imaginary-v1:0", "aws"),
+        ("gpt-5-nano-of-mine", "openai"),
+    ]:
+        assert genai_prices.calc_price(genai_prices.Usage(input_tokens=1000), name, provider_id=provider).total_price
+        assert prices.timeline(name, provider) is None
+
+
+def test_a_clause_counts_by_its_texts_however_it_is_nested() -> None:
+    """`starts_with` cut within a date, `contains`, `or` and `and`."""
+    data = made(
+        model(
+            ClauseOr(
+                or_=[
+                    ClauseStartsWith(starts_with="lark-2025"),
+                    ClauseAnd(and_=[ClauseContains(contains="finch"), ClauseContains(contains="finch-")]),
+                ]
+            )
+        )
+    )
+    assert data.timeline("lark-20250101", "maker") is not None
+    assert data.timeline("lark-2025-xl", "maker") is None
+    assert data.timeline("finch-20250101", "maker") is not None
+    assert data.timeline("goldfinch-20250101", "maker") is None
+    assert data.timeline("finch-20250101", "another") is None
+
+
+def test_dates_and_parts_of_the_day_are_honoured() -> None:
+    """Start dates at 00:00 UTC; times with an offset, too; the last entry that holds wins."""
+    east = timezone(timedelta(hours=8))
+    dated = [
+        ConditionalPrice(prices=ModelPrice(input_mtok=Decimal(1))),
+        ConditionalPrice(StartDateConstraint(date(2026, 5, 1)), prices=ModelPrice(input_mtok=Decimal(2))),
+        ConditionalPrice(
+            TimeOfDateConstraint(time(6, 30, 0, 5, tzinfo=east), time(8, 0, tzinfo=east)),
+            prices=ModelPrice(input_mtok=Decimal(3)),
+        ),
+        ConditionalPrice(TimeOfDateConstraint(time(4), time(5)), prices=ModelPrice(input_mtok=Decimal(4))),
+    ]
+    timeline = made(model(prices=dated)).timeline("one", "maker")
+    assert timeline is not None
+
+    def price(moment: str) -> int:
+        rates = timeline.at(microseconds(datetime.fromisoformat(moment + "+00:00")))
+        assert rates is not None
+        return int(rates.prices[0].input)
+
+    assert [price(f"2026-04-30T{at}") for at in ("22:29:59", "22:30:00.000005", "23:59:59.999999")] == [1, 3, 3]
+    assert [price(f"2026-05-01T{at}") for at in ("00:00", "04:00", "05:00", "22:30")] == [2, 4, 2, 2]
+
+
+def test_tiers_of_one_kind_only_are_merged_with_flat_prices() -> None:
+    """Where only input has a tier, the others keep their price above it."""
+    tiered = TieredPrices(base=Decimal(1), tiers=[Tier(start=100, price=Decimal(3)), Tier(start=50, price=Decimal(2))])
+    timeline = made(model(prices=ModelPrice(input_mtok=tiered, output_mtok=Decimal(8)))).timeline("one", "maker")
+    rates = None if timeline is None else timeline.at(0)
+    assert rates is not None
+    assert [(tier.above_prompt_tokens, int(tier.input), int(tier.output or 0)) for tier in rates.prices] == [
+        (0, 1, 8),
+        (50, 2, 8),
+        (100, 3, 8),
+    ]
+    from_the_first = TieredPrices(base=Decimal(9), tiers=[Tier(start=0, price=Decimal(1))])
+    timeline = made(model(prices=ModelPrice(input_mtok=from_the_first))).timeline("one", "maker")
+    rates = None if timeline is None else timeline.at(0)
+    assert rates is not None
+    assert rates.cost_nanos(5, 0) == 5000
+
+
+@pytest.mark.parametrize(
+    ("info", "is_known"),
+    [
+        (model(prices=ModelPrice()), False),
+        (model(ClauseEquals(equals="one"), ModelPrice(), id="one:free"), True),
+        (model(prices=ModelPrice(), price_comments="Free of charge on the API"), True),
+        (model(prices=ModelPrice(), description="A gift"), False),
+        (model(prices=ModelPrice(input_mtok=Decimal(1), output_audio_mtok=Decimal(9))), False),
+        (model(prices=ModelPrice(input_mtok=Decimal(1), requests_kcount=Decimal(9))), False),
+        (model(prices=ModelPrice(output_mtok=Decimal(1))), False),
+        (model(prices=ModelPrice(input_mtok=Decimal(1), input_audio_mtok=Decimal(9))), True),
+    ],
+    ids=["nothing", ":free", "free of charge", "a gift", "audio out", "by request", "output only", "audio in"],
+)
+def test_only_what_token_counts_can_price_is_known(info: ModelInfo, is_known: bool) -> None:
+    """No price at all is no price of 0, unless the data say so."""
+    assert (made(info).timeline("one", "maker") is not None) is is_known
+
+
+def test_without_the_package_there_are_no_bundled_prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra."""
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    assert bundled() is None
+
+
+def test_nothing_of_the_package_is_changed_or_asked() -> None:
+    """A snapshot that somebody set for pydantic-ai does not reach us."""
+    from genai_prices.data_snapshot import DataSnapshot, set_custom_snapshot
+
+    set_custom_snapshot(DataSnapshot([], from_auto_update=False))
+    try:
+        found = bundled()
+        assert found is not None
+        assert found.timeline("gpt-4o", "openai") is not None
+    finally:
+        set_custom_snapshot(None)

@@ -1,0 +1,158 @@
+"""Names as they arrive stand for exact names, or for nothing; never for the nearest one."""
+
+import pytest
+
+from llm_service.pricing.book import PriceBook
+from llm_service.pricing.names import Candidate, candidates, provider_of, spellings
+
+
+@pytest.fixture(scope="module")
+def book() -> PriceBook:
+    """The bundled prices."""
+    return PriceBook()
+
+
+KNOWN = [
+    ("claude-sonnet-4-5-20250929", None, "anthropic", "claude-sonnet-4-5"),
+    ("Claude-Sonnet-4-5-20250929", None, "anthropic", "claude-sonnet-4-5"),
+    ("claude-3.5-sonnet", None, "anthropic", "claude-3-5-sonnet"),
+    ("claude-sonnet-4-20250514", None, "anthropic", "claude-sonnet-4-0"),
+    ("claude-3-7-sonnet-latest", None, "anthropic", "claude-3-7-sonnet-latest"),
+    ("anthropic/claude-opus-4-1", None, "anthropic", "claude-opus-4-1"),
+    ("litellm/anthropic/claude-opus-4-1", None, "anthropic", "claude-opus-4-1"),
+    ("anthropic/claude-opus-4-1", "litellm", "anthropic", "claude-opus-4-1"),
+    ("us.anthropic.claude-haiku-4-5-20251001-v1:0", None, "aws", "regional.anthropic.claude-haiku-4-5-20251001-v1:0"),
+    ("eu.anthropic.claude-3-5-sonnet-20240620-v1:0", None, "aws", "regional.anthropic.claude-3-5-sonnet-20240620-v1:0"),
+    ("anthropic.claude-3-haiku-20240307-v1:0", "aws.bedrock", "aws", "regional.anthropic.claude-3-haiku-20240307-v1:0"),
+    ("claude-sonnet-4-5-20250929", "aws.bedrock", "aws", "regional.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+    ("bedrock/us-east-1/amazon.nova-lite-v1:0", None, "aws", "amazon.nova-lite-v1:0"),
+    ("bedrock/converse/us.amazon.nova-lite-v1:0", None, "aws", "amazon.nova-lite-v1:0"),
+    (
+        "arn:aws:bedrock:us-east-1:123456789012:inference-profile/global.anthropic.claude-haiku-4-5-20251001-v1:0",
+        None,
+        "aws",
+        "global.anthropic.claude-haiku-4-5-20251001-v1:0",
+    ),
+    ("models/gemini-2.5-pro", None, "google", "gemini-2.5-pro"),
+    ("gemini-2.5-pro-preview-06-05", "gcp.gemini", "google", "gemini-2.5-pro"),
+    ("gemini-2.5-flash-lite-preview-09-2025", None, "google", "gemini-2.5-flash-lite"),
+    ("projects/p/locations/us-east5/publishers/google/models/gemini-2.5-flash", None, "google", "gemini-2.5-flash"),
+    ("publishers/anthropic/models/claude-sonnet-4-5@20250929", None, "google", "claude-sonnet-4-5"),
+    ("vertex_ai/claude-opus-4-1@20250805", None, "google", "claude-4-opus"),
+    ("openai/gpt-4o", None, "openai", "gpt-4o"),
+    ("gpt-4o", "openai", "openai", "gpt-4o"),
+    ("gpt-5.2-20251211", None, "openai", "gpt-5.2"),
+    ("gpt-5-nano-2025-08-07", None, "openai", "gpt-5-nano"),
+    ("azure/gpt-35-turbo", None, "azure", "gpt-3.5-turbo"),
+    ("gpt-4o", "az.ai.openai", "azure", "gpt-4o"),
+    ("openrouter/anthropic/claude-sonnet-4.5", None, "openrouter", "anthropic/claude-sonnet-4.5"),
+    ("anthropic/claude-sonnet-4.5", "OpenRouter", "openrouter", "anthropic/claude-sonnet-4.5"),
+    ("openrouter/openai/gpt-oss-20b:free", "openrouter", "openrouter", "openai/gpt-oss-20b:free"),
+    ("groq/openai/gpt-oss-20b", None, "groq", "openai/gpt-oss-20b"),
+    ("xai/grok-4", None, "x-ai", "grok-4-0709"),
+    ("grok-4", "x_ai", "x-ai", "grok-4-0709"),
+    ("magistral-medium-2509", None, "mistral", "magistral-medium"),
+    ("mistral-small-latest", "mistral_ai", "mistral", "mistral-small-latest"),
+    ("command-r7b-12-2024", "cohere", "cohere", "command-r7b"),
+]
+
+
+@pytest.mark.parametrize(("name", "provider", "seller", "model"), KNOWN, ids=str)
+def test_a_name_as_it_arrives_resolves(
+    book: PriceBook, name: str, provider: str | None, seller: str, model: str
+) -> None:
+    """Whatever the path, the region, the date or the version around it."""
+    rates = book.rates(name, provider)
+    assert rates is not None
+    assert (rates.provider, rates.model) == (seller, model)
+
+
+UNKNOWN = [
+    ("gpt-4o-ultra-9000", None),
+    ("gpt-4o-2099-01-01", None),
+    ("gpt-5-nano-fast", None),
+    ("gpt-99", "openai"),
+    ("claude-sonnet-4-5-preview-xyz", None),
+    ("claude-sonnet-4-5-preview", None),
+    ("claude-sonnet-4-5-9000", None),
+    ("claude-sonnet-4-5-20251399", None),
+    ("claude-sonnet-9-latest", None),
+    ("my-claude-3-5-haiku", None),
+    ("google/my-claude-3-5-haiku-tuned", None),
+    ("us.anthropic.claude-sonnet-77-v1:0", None),
+    ("us.anthropic.claude-sonnet-4-5-20250929-custom-v1:0", None),
+    ("bedrock/us-east-1", None),
+    ("arn:aws:sagemaker:us-east-1:123456789012:endpoint/claude-sonnet-4-5", None),
+    ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123", None),
+    ("gemini-9.9-pro", None),
+    ("models/gemini-2.5-pro-ultra", None),
+    ("tunedModels/my-model", None),
+    ("gpt-oss-20b", None),
+    ("gpt-oss-120b", "openai"),
+    ("openai/gpt-oss-20b", None),
+    ("llama-3.3-70b-versatile", None),
+    ("meta-llama/Llama-3.3-70B-Instruct", None),
+    ("mistral-small-24b-instruct-2501", None),
+    ("deepseek-r1:8b", None),
+    ("gpt-4o", "my-gateway"),
+    ("gpt-4o", "ollama"),
+    ("anthropic/claude-sonnet-4-5", "openai"),
+    ("litellm/", None),
+    ("", None),
+    # priced by what a record does not count: audio, images, requests, pages
+    ("gpt-realtime", None),
+    ("gpt-4o-audio-preview", None),
+    ("gpt-image-1", None),
+    ("gemini-2.5-flash-image", None),
+    ("whisper-1", "openai"),
+    ("tts-1", "openai"),
+    ("sonar-pro", "perplexity"),
+    ("mistral-ocr-latest", "mistral"),
+    # a model without a price is not free
+    ("gpt-4o", "github_copilot"),
+    ("qwen-3-coder-480b", "cerebras"),
+]
+
+
+@pytest.mark.parametrize(("name", "provider"), UNKNOWN, ids=lambda value: str(value) or "empty")
+def test_a_name_that_nobody_gave_out_is_unknown(book: PriceBook, name: str, provider: str | None) -> None:
+    """Unknown, where the data's own matching would have found a relative."""
+    assert book.rates(name, provider) is None
+
+
+def test_what_the_provider_says_outranks_what_the_name_says() -> None:
+    """A record that says who served it is believed."""
+    assert candidates("anthropic/claude-sonnet-4-5", "aws") == (Candidate("anthropic/claude-sonnet-4-5", "aws"),)
+    assert candidates("anthropic/claude-sonnet-4-5") == (
+        Candidate("anthropic/claude-sonnet-4-5", None),
+        Candidate("claude-sonnet-4-5", "anthropic"),
+    )
+
+
+def test_providers_go_by_many_names() -> None:
+    """OpenTelemetry, LiteLLM and others each call them something else."""
+    assert provider_of(None) is provider_of("LiteLLM") is None
+    assert [provider_of(name) for name in ("aws.bedrock", "Bedrock", "amazon-bedrock")] == ["aws"] * 3
+    assert [provider_of(name) for name in ("gcp.vertex_ai", "gemini", "vertex-ai")] == ["google"] * 3
+    assert provider_of(" My-Gateway ") == "my-gateway"
+
+
+def test_a_spelling_loses_dates_and_versions_and_nothing_else() -> None:
+    """Only what is known not to name a model is taken off."""
+    assert spellings("claude-opus-4-1-20250805") == (
+        "claude-opus-4-1-2025-08-05",
+        "claude-opus-4-1-20250805",
+        "claude-opus-4-1",
+    )
+    assert spellings("gpt-4o-ultra-9000") == ("gpt-4o-ultra-9000",)
+    assert spellings("openai.gpt-oss-20b-1:0") == ("openai.gpt-oss-20b-1:0",), "versions of Bedrock are of Bedrock only"
+    assert spellings("us.meta.llama3-8b-instruct-v1:0", "aws")[-1] == "llama3-8b-instruct"
+    assert spellings("-latest") == ("-latest",)
+
+
+@pytest.mark.parametrize("end", ["-v1:0", "-latest", "@20250929", "-preview-05-20", ":0", "litellm/"])
+def test_a_name_made_to_be_slow_is_not(book: PriceBook, end: str) -> None:
+    """Two hundred characters of endings: as many spellings as characters at most."""
+    name = ("litellm/" * 24 + "gpt") if end == "litellm/" else "a" + end * (199 // len(end))
+    assert all(len(spellings(name, provider)) <= 2 * len(name) for provider in ("aws", None))
+    assert book.rates(name, "aws") is None
