@@ -82,10 +82,10 @@ def test_a_runaway_loop_is_stopped(db: Path) -> None:
 
 
 FLEET = """
-import random
+import os, random
 from llm_service.errors import BudgetExceeded
 from llm_service.telemetry import AsyncTelemetryLogger
-draw, said = random.Random(int(sys.argv[3])), []
+draw, said, dies = random.Random(int(sys.argv[3])), [], int(sys.argv[3]) < 3
 async def spend(logger):
     refused = 0
     while refused < 3:
@@ -95,6 +95,8 @@ async def spend(logger):
             async with logger.budgets.reserve(usd=most, **names) as hold:
                 if not said:
                     said.append(print("spends", flush=True))
+                if dies:
+                    await asyncio.sleep(60)
                 await asyncio.sleep(draw.choice([0, 0, 0.001]))
                 way = draw.random()
                 if way < 0.8:
@@ -107,6 +109,8 @@ async def spend(logger):
             refused += 1
 async def main():
     async with AsyncTelemetryLogger(PATH, policies=sys.argv[2], flush_interval=0.02) as logger:
+        while not (dies or os.path.exists(PATH + ".go")):
+            await asyncio.sleep(0.005)
         await asyncio.gather(*(spend(logger) for _ in range(6)))
 asyncio.run(main())
 """
@@ -116,7 +120,7 @@ def test_a_fleet_whose_processes_are_killed_overshoots_by_nothing_and_leaves_not
     db: Path, tmp_path: Path, start_script: Callable[..., Any], expect_line: Callable[..., None],
     eventually: Callable[..., None],
 ) -> None:  # fmt: skip
-    """Eight processes of six tasks; three are killed while they spend, and others take their place."""
+    """Eight processes of six tasks; three are killed with holds in their hands, and others take their place."""
     limits = {
         "policies": {
             "all": {"scope": {"agent": "*"}, "total_budget_usd": 1.0, "lease": 1},
@@ -131,6 +135,8 @@ def test_a_fleet_whose_processes_are_killed_overshoots_by_nothing_and_leaves_not
     fleet = [start_script(FLEET, db, tmp_path / "policies.yaml", seed, flags=flags) for seed in range(8)]
     for victim in range(3):
         expect_line(fleet[victim], "spends")
+    db.with_name(f"{db.name}.go").touch()
+    for victim in range(3):
         fleet[victim].kill()
         fleet.append(start_script(FLEET, db, tmp_path / "policies.yaml", 8 + victim, flags=flags))
     for process in fleet:
@@ -305,7 +311,7 @@ async def test_a_settlement_that_waits_while_the_logger_closes_is_stored(db: Pat
     """Its waiter is told, and the close ends."""
     logger = AsyncTelemetryLogger(db, policies=LIMITED)
     hold = await logger.budgets.reserve(usd=0.5)
-    thread = logger._engine.teller._thread
+    thread = logger._engine.money.teller._thread
     assert thread is not None
     with busy(logger):
         settling = asyncio.create_task(hold.settle(record()))
@@ -317,7 +323,7 @@ async def test_a_settlement_that_waits_while_the_logger_closes_is_stored(db: Pat
     await closing_task
     thread.join(10)
     assert spent(db) == (0.25, 0, 0)
-    assert logger._engine.teller._connection is None
+    assert logger._engine.money.teller._connection is None
 
 
 async def test_settlements_that_come_during_and_after_a_close_are_stored(db: Path) -> None:
@@ -330,10 +336,10 @@ async def test_settlements_that_come_during_and_after_a_close_are_stored(db: Pat
         assert await hold.settle(record(0.01)) is True
     with pytest.raises(StoreError, match="the logger is closed"):
         await logger.budgets.reserve(usd=0.01)
-    thread = logger._engine.teller._thread
+    thread = logger._engine.money.teller._thread
     if thread is not None:
         thread.join(10)
-    assert logger._engine.teller._connection is None
+    assert logger._engine.money.teller._connection is None
     assert spent(db) == (pytest.approx(0.6), 0, 0)
     assert logger.stats().ledger.balanced
 
