@@ -81,6 +81,7 @@ class Estimate:
             be counted. 0.5, 0.9 and 0.99 are aimed at.
         price_source: where the price is from; `history` where `cost_usd` is what such calls have cost.
         cost_coverage: as `coverage`, of such a cost.
+        max_prompt_tokens: what the prompt cannot exceed, on which the bound rests; None where that is not known.
     """
 
     agent_name: str | None
@@ -97,6 +98,7 @@ class Estimate:
     coverage: Quantiles[float] | None
     price_source: str | None
     cost_coverage: Quantiles[float] | None = None
+    max_prompt_tokens: int | None = None
 
     def hold_usd(self) -> Decimal | None:
         """What a budget should reserve, in USD: the upper bound where there is one, else the cost at p99."""
@@ -141,9 +143,10 @@ def make_estimate(
     # What calls of other models have cost says nothing of this one's.
     if costs is None and past.cost_nanos is not None and (past.level != "default" or model is None):
         costs, source, told = past.cost_nanos, HISTORY, True
+    most_prompt = None if prompt is None else prompt.at_most
     most = None
-    if rates is not None and prompt is not None and prompt.at_most is not None and limit is not None:
-        most = rates.most_nanos(prompt.at_most, limit)
+    if rates is not None and most_prompt is not None and limit is not None:
+        most = rates.most_nanos(most_prompt, limit)
     return Estimate(
         agent_name=agent,
         tool_name=tool,
@@ -159,6 +162,7 @@ def make_estimate(
         coverage=past.coverage,
         price_source=source,
         cost_coverage=past.cost_coverage if told else None,
+        max_prompt_tokens=most_prompt,
     )
 
 

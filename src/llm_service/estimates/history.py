@@ -19,7 +19,7 @@ Level = Literal["agent+tool+model", "agent+model", "model", "default"]
 MIN_SAMPLES: Final = 30
 """Calls that a group must have before it is asked: with fewer, its p90 rests on less than three of them."""
 MAX_GROUPS: Final = 1_000
-"""Groups that are kept, the least recently used going first: 9 MB at most with both streams full."""
+"""Groups that are kept, the least recently used going first: 10 MB at most with all streams full [tracemalloc]."""
 _SCORED: Final = 1_000
 """Predictions that the reported coverage counts: its standard error at p90 is 0.9 points."""
 

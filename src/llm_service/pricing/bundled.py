@@ -47,6 +47,12 @@ _ENDED: Final = {
     ("deepseek", "deepseek-reasoner"): 1_757_088_000_000_000,
 }
 """From when (microseconds since 1970) prices in the data are known to be history: unknown then, rather than wrong."""
+_CORRECTED: Final[Mapping[tuple[str, str], tuple[Decimal, Mapping[str, Any]]]] = {
+    # Before 2025-06-10 the data have o3's later cached price beside its first two. It was published with $10, $2.50
+    # cached and $40: https://openai.com/index/introducing-o3-and-o4-mini/, https://platform.openai.com/docs/models/o3.
+    ("openai", "o3"): (Decimal(10), {"cache_read_mtok": Decimal("2.5")}),
+}
+"""Prices in the data that are known to be wrong, by provider and model; they hold beside this input price."""
 
 
 def bundled() -> "BundledPrices | None":
@@ -103,6 +109,9 @@ class BundledPrices:
     def _rates(self, model: Any, price: Any, provider: str) -> Rates | None:
         stored: dict[str, Any] = price.__dict__
         known = {key: value for key, value in stored.items() if value is not None}
+        correction = _CORRECTED.get((provider, model.id))
+        if correction is not None and known.get("input_mtok") == correction[0]:
+            known |= correction[1]
         if not known:
             return self._free(model, provider)
         if not known.keys() <= _BESIDE or "input_mtok" not in known or any(part in model.id for part in _NOT_OF_TEXT):

@@ -82,6 +82,13 @@ _PASS_ON: Final = frozenset({"litellm", "litellm_proxy"})
 _GATEWAYS: Final = frozenset({"openrouter"})
 """They sell models under names with a maker's prefix, at prices of their own."""
 
+_REGIONS: Final = r"(?:us|eu|apac|au|jp|ca|in|sa|me|af|uk|il|mx|us-gov|global)\."
+_VENDORS: Final = (
+    r"(?:ai21|amazon|anthropic|cohere|deepseek|google|meta|minimax|mistral|moonshot|moonshotai|nvidia|openai|qwen|writer"
+    r"|zai)\."
+)
+_VENDOR: Final = re.compile(rf"^(?:{_REGIONS})?{_VENDORS}(?=[a-z])")
+
 # Names that only their maker gives out, where no provider is told: of open weights, which anybody may serve at any
 # price, none is here.
 _MAKERS: Final = (
@@ -100,15 +107,13 @@ _MAKERS: Final = (
     ("cohere", re.compile(r"command-")),
     ("perplexity", re.compile(r"sonar(-|$)")),
     ("voyageai", re.compile(r"voyage-")),
-    ("aws", re.compile(r"([a-z-]+\.)?(amazon|anthropic|cohere|meta|mistral|deepseek|ai21|qwen|openai|writer)\.[a-z]")),
+    ("aws", re.compile(rf"(?:{_REGIONS})?{_VENDORS}[a-z]")),
 )
 _OF_A_SIZE: Final = re.compile(r"[-:]\d+x?\d*b(-|:|$)")
 """`-7b-`, `:24b`: weights that anybody may serve."""
 _NOT_SOLD: Final = {"openai": re.compile(r"gpt-oss")}
 """Open weights whose maker has no price for them: what answered was somebody else's server of the same protocol."""
 
-_REGIONS: Final = r"(?:us|eu|apac|au|jp|ca|in|sa|me|af|uk|il|mx|us-gov|global)\."
-_VENDOR: Final = re.compile(rf"^(?:{_REGIONS})?[a-z0-9-]+\.(?=[a-z])")
 _AWS_PLACE: Final = re.compile(r"^(?:converse|invoke|[a-z]{2}(?:-gov)?-[a-z]+-\d)$")
 _VERTEX: Final = re.compile(r"(?:^|/)publishers/([a-z0-9-]+)/models/([^/]+)$")
 _MODELS: Final = re.compile(r"^(?:tuned)?models/([^/]+)$")

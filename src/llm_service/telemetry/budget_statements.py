@@ -29,6 +29,7 @@ __all__ = [
     "find_holds",
     "names_json",
     "places_json",
+    "read_committed",
     "read_windows",
     "to_places",
     "to_totals",
@@ -116,6 +117,17 @@ class HoldRow(NamedTuple):
     def amounts(self) -> Amounts:
         """What it holds."""
         return Amounts(self.nanos, self.tokens, self.calls)
+
+
+@lru_cache(maxsize=64)
+def read_committed(count: int) -> str:
+    """As `read_windows`, for what counts against limits alone: counter, and nano-dollars, tokens and calls."""
+    sums = ", ".join(f"sum(spent_{name} + reserved_{name} + unknown_{name})" for name in ("nanos", "tokens", "calls"))
+    one = (
+        f"SELECT counter_id, {sums} FROM budget_windows"  # noqa: S608 - names of this module's own
+        " WHERE counter_id = ? AND subject = ? AND window_start >= ? AND window_start <= ? GROUP BY counter_id"
+    )
+    return " UNION ALL ".join([one] * count)
 
 
 @lru_cache(maxsize=64)

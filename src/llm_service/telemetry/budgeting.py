@@ -4,200 +4,31 @@ What a hold is and which SQL it takes stands in `stores.budget_holding`; the tel
 faces ask for, and how each waits.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
-from time import monotonic, time_ns
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from llm_service.budgets.limits import NANOS, Amounts
-from llm_service.budgets.policies import Policies
-from llm_service.budgets.scopes import Call
-from llm_service.errors import BudgetError, CommitTimeoutError, QueryError, RecordDroppedError, StoreError
+from llm_service.budgets.limits import Amounts
+from llm_service.errors import CommitTimeoutError
 from llm_service.estimates.tokens import Prompt
-from llm_service.telemetry import wishes
-from llm_service.telemetry.budget_reports import BudgetHold, BudgetStatus, read_check, read_holds, read_status
+from llm_service.telemetry.budget_desk import BudgetDesk, checking, find_hold, question
+from llm_service.telemetry.budget_reports import BudgetHold, BudgetStatus, read_holds, read_status
 from llm_service.telemetry.holds import AsyncReservation, Hold, wait
-from llm_service.telemetry.pipeline.ledger import DropReason, Outcome
-from llm_service.telemetry.pipeline.teller import Request, Work
+from llm_service.telemetry.pipeline.ledger import Outcome
 from llm_service.telemetry.queries import Fetch
-from llm_service.telemetry.records import CARD_FIELDS, Amount, InvocationRecord
-from llm_service.telemetry.stores.budget_counting import call_of
-from llm_service.telemetry.stores.budget_holding import Ask
+from llm_service.telemetry.records import Amount
 from llm_service.telemetry.wishes import Wish
 
 if TYPE_CHECKING:
     from llm_service.telemetry.asking import AsyncQuestions, Questions
     from llm_service.telemetry.estimating import AsyncEstimating, Estimating
-    from llm_service.telemetry.face import Face
 
 __all__ = ["AsyncBudgets", "Budgets"]
 
 _T = TypeVar("_T")
-_MOST_CALLS: Final = 4096
-_LEVEL: Final = CARD_FIELDS.index("privacy_level")
 
 
-class _Shared:
-    """What `telemetry.budgets` does on both faces."""
-
-    def __init__(self, face: "Face") -> None:
-        self._face = face
-        self._engine = face._engine  # noqa: SLF001 - the face's own other half
-        self._timeout = face.settings.commit_timeout
-
-    @property
-    def policies(self) -> Policies:
-        """The policies of this logger; empty where it has none."""
-        return self._engine.terms.policies or Policies({})
-
-    # Wishes become asks, asks become requests
-
-    def ask(self, wish: Wish) -> Ask:
-        """What a wish comes to.
-
-        Raises:
-            BudgetError: its price is unknown where that blocks, or it lacks a justification.
-            RecordError: (a `ValueError`) for a name that no record can have.
-            QueryError: (a `ValueError`) for an amount that cannot be reserved.
-            StoreError: the logger is closed.
-        """
-        if self._engine.closing:
-            raise StoreError(f"{self._face.db_path}: nothing can be reserved, the logger is closed", self._face.db_path)
-        call = self.call(wish)
-        policies = self.policies.applying(call)
-        return Ask(
-            hold_id=self._engine.redactor.invocation_id(wish.hold_id),
-            call=call,
-            amounts=Amounts(wishes.nanos(wish, policies), wishes.tokens(wish.tokens), 1),
-            policies=policies,
-            now_us=time_ns() // 1000,
-            lease_us=wishes.lease_us(wish.lease, policies),
-            justification=wish.justification,
-        )
-
-    def call(self, wish: Wish) -> Call:
-        """The names of a call as its record will have them: checked, and without secrets."""
-        engine = self._engine
-        names = tuple(wish.names.values())
-        call = engine.clean_calls.get(names)
-        if call is None:
-            record = InvocationRecord(invocation_id=wish.hold_id, **cast("Any", wish.names))
-            (clean,) = engine.redactor.records([record], Counter())
-            call = call_of(clean)
-            if len(engine.clean_calls) >= _MOST_CALLS:
-                engine.clean_calls.clear()
-            engine.clean_calls[names] = call
-        return call
-
-    def wants_estimate(self, wish: Wish) -> bool:
-        """Whether a limit that applies to the call counts what was not said of it."""
-        return bool(self.policies) and wish.wants_estimate(self.policies.applying(self.call(wish)))
-
-    def reserving(self, ask: Ask) -> Request | None:
-        """The request that reserves; None where this logger stores nothing."""
-        if self._engine.stores_nothing:
-            return None
-        request = Request(None, deadline=monotonic() + self._timeout)
-        request.work = lambda keeper, connection: keeper.reserve(connection, ask, again=request.tries > 0)
-        return request
-
-    def settling(self, record: InvocationRecord, ask: Ask) -> Request | None:
-        """The request that stores a record and ends its hold."""
-        if self._engine.stores_nothing or record.card[_LEVEL] == "none":
-            # Not stored, so no record can say what was spent: what it cost, where that is known, stays as unknown.
-            self._engine.queue.offer(record)
-            cost = record.cost_usd
-            kept = ask.amounts if cost is None else ask.amounts._replace(nanos=int(cost * 1e9 + 0.5))
-            return None if self._engine.stores_nothing else self.ending(ask.hold_id, kept)
-        if record.invocation_id != ask.hold_id:
-            self._engine.terms.hold_ids[record.invocation_id] = ask.hold_id
-        return Request(None, record, deadline=monotonic() + self._timeout)
-
-    def ending(self, hold_id: str, kept: Amounts | None) -> Request | None:
-        """The request that ends a hold without a record."""
-        if self._engine.stores_nothing:
-            return None
-        work: Work = lambda keeper, connection: keeper.end(connection, hold_id, kept)  # noqa: E731 - its type is told
-        return Request(work, deadline=monotonic() + self._timeout)
-
-    def reconciling(self, hold: BudgetHold | None, hold_id: str, usd: Amount) -> Request:
-        """The request that puts a known cost in the place of what was reserved.
-
-        Raises:
-            QueryError: (a `ValueError`) there is no such hold, its call is under way, or the amount cannot be.
-        """
-        if hold is None:
-            raise QueryError("hold_id", hold_id, "there is no such hold; see budgets.holds()")
-        if hold["state"] == "held" and not hold["expired"]:
-            raise QueryError("hold_id", hold_id, "its call is under way: settle or release it")
-        cost = wishes.nanos(Wish(usd=usd, justification="reconciled"), ()) / NANOS
-        deadline = monotonic() + self._timeout
-        if hold["recorded"]:
-            return Request(lambda keeper, connection: keeper.price(connection, hold_id, cost), deadline=deadline)
-        names = hold["names"]
-        record = InvocationRecord(
-            invocation_id=hold_id,
-            agent_name=names.get("agent"),
-            tool_name=names.get("tool"),
-            model_name=names.get("model"),
-            user_id=names.get("user"),
-            session_id=names.get("session"),
-            trace_id=names.get("run"),
-            timestamp=datetime.fromisoformat(hold["reserved_at"]),
-            cost_usd=cost,
-            cost_source="reported",
-            status="error",
-            error_type="outcome_unknown",
-            source="budgets:reconcile",
-        )
-        return Request(None, record, deadline=deadline)
-
-    # Requests come back
-
-    def expiring(self) -> Request | None:
-        """The request that ends holds whose lease is over: any does, now and then, so this one does nothing else."""
-        self._engine.teller.expire_now()
-        nothing: Work = lambda _keeper, _connection: None  # noqa: E731 - its type is told
-        return None if self._engine.stores_nothing else Request(nothing, deadline=monotonic() + self._timeout)
-
-    def submit(self, request: Request | None) -> None:
-        """Have the teller's thread serve it, if there is anything to do."""
-        if request is not None:
-            self._engine.teller.submit(request)
-
-    def serve(self, request: Request | None) -> Request | None:
-        """Serve it in this thread."""
-        if request is not None:
-            self._engine.teller.serve(request)
-        return request
-
-    def done(self, request: Request | None) -> Any:
-        """What came of it.
-
-        Raises:
-            BudgetExceeded: a hard limit has no room.
-            StoreError: the file could not be used, or not in time.
-        """
-        if request is None:
-            return None
-        error = request.error
-        if error is None:
-            return request.outcome
-        if isinstance(error, BudgetError | StoreError):
-            raise error
-        raise StoreError(f"{self._face.db_path} cannot be used: {error}", self._face.db_path) from error
-
-    def settled(self, request: Request | None, record: InvocationRecord) -> bool:
-        """Whether the record of a settlement is stored by it."""
-        outcome = self.done(request)
-        if outcome is Outcome.QUARANTINED or isinstance(outcome, DropReason):
-            raise self._face._refused(outcome, record) or RecordDroppedError(str(outcome))  # noqa: SLF001 - as above
-        return outcome is Outcome.WRITTEN
-
-
-class AsyncBudgets(_Shared):
+class AsyncBudgets(BudgetDesk):
     """`telemetry.budgets` of the async face."""
 
     def reserve(
@@ -230,7 +61,7 @@ class AsyncBudgets(_Shared):
         """The wish with an estimate of what it does not say."""
         if not self.wants_estimate(wish):
             return wish
-        return wish.with_estimate(await cast("AsyncEstimating", self._face).estimate(**_question(wish)))
+        return wish.with_estimate(await cast("AsyncEstimating", self._face).estimate(**question(wish)))
 
     def reserve_as(self, wish: Wish) -> AsyncReservation:
         """Reserve what a wish says."""
@@ -260,7 +91,7 @@ class AsyncBudgets(_Shared):
             session_id=session_id, trace_id=trace_id,
             usd=usd, tokens=tokens, justification="only looking",
         )  # fmt: skip
-        return await self._asked(_check(self, await self.estimated(wish)), fresh=True)
+        return await self._asked(checking(self, await self.estimated(wish)), fresh=True)
 
     async def holds(self) -> list[BudgetHold]:
         """See `Budgets.holds`."""
@@ -274,7 +105,7 @@ class AsyncBudgets(_Shared):
     async def reconcile(self, hold_id: str, usd: Amount) -> bool:
         """See `Budgets.reconcile`."""
         await self.expire()
-        request = self.reconciling(_find(await self.holds(), hold_id), hold_id, usd)
+        request = self.reconciling(find_hold(await self.holds(), hold_id), hold_id, usd)
         return self.done(await wait(self, request)) in {True, Outcome.WRITTEN}
 
     async def expire(self) -> None:
@@ -285,7 +116,7 @@ class AsyncBudgets(_Shared):
         return await cast("AsyncQuestions", self._face)._ask(question, fresh=fresh)  # noqa: SLF001 - as above
 
 
-class Budgets(_Shared):
+class Budgets(BudgetDesk):
     """`telemetry.budgets` of the sync face."""
 
     def reserve(
@@ -340,7 +171,7 @@ class Budgets(_Shared):
         """The wish with an estimate of what it does not say."""
         if not self.wants_estimate(wish):
             return wish
-        return wish.with_estimate(cast("Estimating", self._face).estimate(**_question(wish)))
+        return wish.with_estimate(cast("Estimating", self._face).estimate(**question(wish)))
 
     def reserve_as(self, wish: Wish) -> Hold:
         """Reserve what a wish says."""
@@ -396,7 +227,7 @@ class Budgets(_Shared):
             session_id=session_id, trace_id=trace_id,
             usd=usd, tokens=tokens, justification="only looking",
         )  # fmt: skip
-        return self._asked(_check(self, self.estimated(wish)), fresh=True)
+        return self._asked(checking(self, self.estimated(wish)), fresh=True)
 
     def holds(self) -> list[BudgetHold]:
         """All holds that are open or of unknown outcome, oldest first."""
@@ -429,7 +260,7 @@ class Budgets(_Shared):
             CommitTimeoutError, StoreError: the file cannot be written.
         """
         self.expire()
-        request = self.reconciling(_find(self.holds(), hold_id), hold_id, usd)
+        request = self.reconciling(find_hold(self.holds(), hold_id), hold_id, usd)
         return self.done(self.serve(request)) in {True, Outcome.WRITTEN}
 
     def expire(self) -> None:
@@ -442,27 +273,3 @@ class Budgets(_Shared):
 
     def _asked(self, question: Callable[[Fetch], _T], *, fresh: bool) -> _T:
         return cast("Questions", self._face)._ask(question, fresh=fresh)  # noqa: SLF001 - as above
-
-
-def _find(holds: list[BudgetHold], hold_id: str) -> BudgetHold | None:
-    return next((hold for hold in holds if hold["hold_id"] == hold_id), None)
-
-
-def _check(budgets: _Shared, wish: Wish) -> Callable[[Fetch], list[BudgetStatus]]:
-    call = budgets.call(wish)
-    policies = budgets.policies.applying(call)
-    asked = Amounts(wishes.nanos(wish, policies), wishes.tokens(wish.tokens), 1)
-    return partial(read_check, policies=policies, call=call, asked=asked, now=datetime.now(UTC))
-
-
-def _question(wish: Wish) -> dict[str, Any]:
-    """What an estimate is asked for a wish."""
-    return {
-        "agent_name": wish.agent_name,
-        "tool_name": wish.tool_name,
-        "model_name": wish.model_name,
-        "provider": wish.provider,
-        "prompt": wish.prompt,
-        "prompt_tokens": wish.prompt_tokens,
-        "max_tokens": wish.max_tokens,
-    }

@@ -5,7 +5,7 @@ is marked `unknown`: never 0.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from llm_service.pricing.book import PriceBook
@@ -39,8 +39,9 @@ _Cost = tuple[float | None, str]
 _NOT_KNOWN: Final[_Cost] = (None, UNKNOWN)
 _Key = str | tuple[str | None, str | None] | None
 """The model alone where no provider is known: most records, and a tuple less for each."""
-_Entry = tuple[int, int, int, int, int, int, int, Rates | None]
-"""From and until when, `Rates.lowest_tier`, and the rates."""
+_Price = Callable[[int, int, int, int, int], int | None]
+_Entry = tuple[int, int, int, int, int, int, int, _Price | None]
+"""From and until when, `Rates.lowest_tier`, and `Rates.cost_nanos`."""
 _NEVER: Final[_Entry] = (0, 0, 0, 0, 0, 0, 0, None)
 
 
@@ -72,16 +73,19 @@ class Costing:
                 if extensions is not None:
                     key = extensions[_REQUEST_MODEL] if model is None else model, extensions[_PROVIDER]
                     read, written, reasoned = extensions[_PARTS]
-                start, end, up_to, one_input, output, half, parts, rates = table.get(key, _NEVER)
+                start, end, up_to, one_input, output, half, parts, price = table.get(key, _NEVER)
                 if not start <= moment < end:
                     entry = table[key] = self._look_up(key, moment)
-                    _, _, up_to, one_input, output, half, parts, rates = entry
-                if prompt is None or completion is None or prompt > up_to or read or written or reasoned:
-                    usd = cost_of(rates, prompt, completion, read, written, reasoned)
-                    found.append(_NOT_KNOWN if usd is None else (usd, COMPUTED))
+                    _, _, up_to, one_input, output, half, parts, price = entry
+                if price is None or prompt is None or (completion is None and up_to >= 0):
+                    found.append(_NOT_KNOWN)
                     continue
-                nanos = (prompt * one_input + completion * output + half) // parts
-                found.append((nanos / 1e9, COMPUTED) if nanos <= _MOST_NANOS else _NOT_KNOWN)
+                nanos: int | None
+                if read or written or reasoned or prompt > up_to:
+                    nanos = price(prompt, completion or 0, read or 0, written or 0, reasoned or 0)
+                else:
+                    nanos = (prompt * one_input + (completion or 0) * output + half) // parts
+                found.append(_NOT_KNOWN if nanos is None or nanos > _MOST_NANOS else (nanos / 1e9, COMPUTED))
             except Exception as error:  # noqa: BLE001 - a damaged record, or a bug: neither may cost the batch
                 self._note(error)
                 found.append(_NOT_KNOWN)
@@ -90,7 +94,11 @@ class Costing:
     def _look_up(self, key: _Key, at_us: int) -> _Entry:
         model, provider = key if isinstance(key, tuple) else (key, None)
         start, end, rates = self._prices.span(model, provider, at_us)
-        return (start, end, -1, 0, 0, 0, 1, None) if rates is None else (start, end, *rates.lowest_tier(), rates)
+        return (
+            (start, end, -1, 0, 0, 0, 1, None)
+            if rates is None
+            else (start, end, *rates.lowest_tier(), rates.cost_nanos)
+        )
 
     def _note(self, error: Exception) -> None:
         if not self._failed:

@@ -4,7 +4,7 @@ What is not said is estimated. A price that nobody knows is never taken for noth
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
 from typing import Final, Self
 
@@ -23,11 +23,12 @@ _LONGEST_LEASE: Final = 366 * 86_400
 _LEASE: Final = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Wish:
     """What somebody wants to reserve, as it was said; see `Budgets.reserve`.
 
     Attributes:
+        names: those of the call, as a record takes them.
         expected_usd: what the call is estimated to cost, at its price.
         is_guess: its price is unknown, and `expected_usd` is what such calls have cost.
     """
@@ -50,14 +51,11 @@ class Wish:
     expected_usd: Decimal | None = None
     is_guess: bool = False
 
-    def __post_init__(self) -> None:
-        if not self.hold_id:
-            object.__setattr__(self, "hold_id", new_id())
+    names: dict[str, str | None] = field(init=False)
 
-    @property
-    def names(self) -> dict[str, str | None]:
-        """The names of the call, as a record takes them."""
-        return {name: getattr(self, name) for name in NAMES}
+    def __post_init__(self) -> None:
+        self.hold_id = self.hold_id or new_id()
+        self.names = {name: getattr(self, name) for name in NAMES}
 
     def wants_estimate(self, policies: Iterable[Policy]) -> bool:
         """Whether a limit counts what was not said."""

@@ -54,6 +54,7 @@ def test_an_estimate_of_a_known_call_has_quantiles_costs_and_a_bound() -> None:
         completion_tokens=(200, 200, 200), max_completion_tokens=4096,
         cost_usd=(Decimal("0.006"), Decimal("0.006"), Decimal("0.006")), max_cost_usd=Decimal("0.06519"),
         samples=100, level="agent+tool+model", coverage=(1.0, 1.0, 1.0), price_source="models.yaml",
+        max_prompt_tokens=1000,
     )  # fmt: skip
 
 
@@ -142,10 +143,11 @@ def test_a_prompt_is_measured_by_the_best_way_there_is() -> None:
     ratios = TokenRatios([("backend-dev", "sonnet", 10, 100, 50)])
     learned = make_estimate(asked(prompt="x" * 30, max_tokens=10), fed(), PRICED, ratios)
     assert (learned.prompt_tokens, learned.prompt_tokens_source, learned.max_cost_usd) == (15, "learned", None)
+    assert learned.max_prompt_tokens is None
     assert learned.cost_usd is not None
     assert learned.hold_usd() == learned.cost_usd.p99
     guessed = make_estimate(asked(prompt="x" * 30, max_tokens=10), fed(), PRICED)
-    assert (guessed.prompt_tokens, guessed.prompt_tokens_source) == (10, "bytes")
+    assert (guessed.prompt_tokens, guessed.prompt_tokens_source, guessed.max_prompt_tokens) == (10, "bytes", 37)
     assert guessed.max_cost_usd == Decimal(37 * 3_000 * 5 // 4 + 10 * 15_000) / 10**9
 
 
@@ -192,7 +194,7 @@ def test_an_estimate_goes_into_json_and_unknown_is_null() -> None:
         "completion_tokens": {"p50": 200, "p90": 200, "p99": 200}, "max_completion_tokens": 4096,
         "cost_usd": {"p50": 0.006, "p90": 0.006, "p99": 0.006}, "max_cost_usd": 0.06519,
         "samples": 100, "level": "agent+tool+model", "coverage": {"p50": 1.0, "p90": 1.0, "p99": 1.0},
-        "price_source": "models.yaml", "cost_coverage": None,
+        "price_source": "models.yaml", "cost_coverage": None, "max_prompt_tokens": 1000,
     }  # fmt: skip
     nothing = make_estimate(Question(), History(), UNPRICED).to_dict()
     assert {name for name, value in nothing.items() if value is not None} == {"samples", "level"}

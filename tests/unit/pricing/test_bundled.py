@@ -28,7 +28,8 @@ from genai_prices.types import (
 from llm_service.pricing.bundled import BundledPrices, bundled
 
 NANO = Decimal("1e-9")
-ENDED = {("deepseek", "deepseek-chat"), ("deepseek", "deepseek-reasoner")}
+OURS = {("deepseek", "deepseek-chat"), ("deepseek", "deepseek-reasoner"), ("openai", "o3")}
+"""What we know better than the data; see `_ENDED` and `_CORRECTED`, and the published prices."""
 
 
 def microseconds(moment: datetime) -> int:
@@ -63,7 +64,7 @@ def test_every_model_that_we_price_costs_what_genai_prices_computes(prices: Bund
     for provider in providers:
         for info in provider.models:
             timeline = prices._compiled(info, provider.id)
-            if timeline is None or (provider.id, info.id) in ENDED:
+            if timeline is None or (provider.id, info.id) in OURS:
                 continue
             for _ in range(3):
                 moment = datetime(2025, 1, 1, tzinfo=UTC) + timedelta(seconds=rng.randrange(86_400 * 800))

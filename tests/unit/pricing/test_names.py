@@ -82,6 +82,8 @@ UNKNOWN = [
     ("us.anthropic.claude-sonnet-77-v1:0", None),
     ("us.anthropic.claude-sonnet-4-5-20250929-custom-v1:0", None),
     ("bedrock/us-east-1", None),
+    ("my-amazon.titan-text-express-v1", "aws"),
+    ("mars.anthropic.claude-sonnet-4-5-20250929-v1:0", None),
     ("arn:aws:sagemaker:us-east-1:123456789012:endpoint/claude-sonnet-4-5", None),
     ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123", None),
     ("gemini-9.9-pro", None),

@@ -60,6 +60,8 @@ CASES = [
     # before the cut: 1000 x 10 + 1000 x 40 (https://openai.com/index/introducing-o3-and-o4-mini/)
     Case("o3", (1000, 1000), "0.05", OPENAI, "2025-05", at="2025-05-20T08:00:00"),
     Case("o3-2025-04-16", (1000, 1000), "0.05", OPENAI, "2025-05", at="2025-06-09T23:59:59.999999"),
+    # and cached tokens were 2.50, which the data of genai-prices 0.2 do not have: 200 x 10 + 800 x 2.50 + 1000 x 40
+    Case("o3", (1000, 1000, 800), "0.044", OPENAI, "2025-05", at="2025-05-20T08:00:00"),
     # from 2025-06-10 on 80 % less: 1000 x 2 + 1000 x 8
     Case("o3", (1000, 1000), "0.01", OPENAI, "2025-06", at="2025-06-10T00:00:00"),
     # 200 x 2 + 800 cached x 0.50 + 1000 x 8

@@ -297,7 +297,7 @@ def test_the_other_id_of_a_record_is_remembered_only_until_it_is_settled(logger:
     hold = logger.budgets.reserve(usd=0.1)
     logger.budgets.release(hold.hold_id)
     hold.settle(record(invocation_id="y"))
-    assert logger._engine.terms.hold_ids == {}
+    assert logger._engine.money.terms.hold_ids == {}
 
 
 # Leases
@@ -422,7 +422,7 @@ def test_nothing_is_reserved_in_a_closed_logger_and_a_hold_can_still_be_settled(
         logger.budgets.reserve(usd=0.1)
     assert hold.settle(record()) is True
     other.release()
-    assert logger._engine.teller._connection is None
+    assert logger._engine.money.teller._connection is None
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
     assert logger.stats().ledger.balanced
 
@@ -466,7 +466,7 @@ def test_a_logger_without_policies_reserves_in_the_counters_of_the_file(db: Path
 
 def serve(logger: TelemetryLogger, *requests: Request) -> None:
     """Have requests share a transaction, as those do that come at the same time."""
-    logger._engine.teller._serve(list(requests))
+    logger._engine.money.teller._serve(list(requests))
 
 
 def ask(logger: TelemetryLogger, usd: float, **names: Any) -> Ask:
@@ -529,7 +529,7 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Ghost]]:
 
         monkeypatch.setattr(tellers, "open_for_writing", opened)
         with logger._engine.commit_lock:
-            logger._engine.teller.let_go()
+            logger._engine.money.teller.let_go()
         return made
 
     return start
@@ -603,13 +603,13 @@ def test_a_settlement_that_is_late_is_queued_and_ends_its_hold_when_it_is_writte
         other.execute("COMMIT")
     assert logger.flush().written == 1
     assert spent_reserved_unknown(db) == (0.25, 0.4, 0)  # what was not released in time expires
-    assert logger._engine.terms.hold_ids == {}
+    assert logger._engine.money.terms.hold_ids == {}
 
 
 def test_a_full_disk_is_an_error_in_time_as_well(logger: TelemetryLogger, db: Path) -> None:
     """And the file is not thrown away for it."""
     logger.budgets.reserve(usd=0.1)
-    connection = logger._engine.teller._connection
+    connection = logger._engine.money.teller._connection
     assert connection is not None
     real = tellers.open_for_writing
 
@@ -621,12 +621,12 @@ def test_a_full_disk_is_an_error_in_time_as_well(logger: TelemetryLogger, db: Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tellers, "open_for_writing", small)
         with logger._engine.commit_lock:
-            logger._engine.teller.let_go()
+            logger._engine.money.teller.let_go()
         names = ("x" * 150 + str(number) for number in range(10_000))
         with pytest.raises(CommitTimeoutError, match="full"):
             list(map(lambda name: logger.budgets.reserve(usd=0, agent_name=name), names))  # noqa: C417 - until it raises
     with logger._engine.commit_lock:
-        logger._engine.teller.let_go()
+        logger._engine.money.teller.let_go()
     logger.budgets.release("x")
     check_books(db)
 
@@ -636,7 +636,7 @@ def test_a_file_that_is_another_programs_refuses_at_once(db: Path) -> None:
     logger = TelemetryLogger(db, policies=policies(default=1), commit_timeout=60)
     hold = logger.budgets.reserve(usd=0.1)
     with logger._engine.commit_lock:
-        logger._engine.teller.let_go()
+        logger._engine.money.teller.let_go()
     with pytest.MonkeyPatch.context() as patch:
 
         def refuse(*_: Any) -> Any:
@@ -647,7 +647,7 @@ def test_a_file_that_is_another_programs_refuses_at_once(db: Path) -> None:
             logger.budgets.reserve(usd=0.1)
         with pytest.raises(ForeignDatabaseError):
             hold.settle(record())
-        assert isinstance(logger._engine.teller.last_error, ForeignDatabaseError)
+        assert isinstance(logger._engine.money.teller.last_error, ForeignDatabaseError)
     logger.close()
     assert logger.stats().ledger.balanced
     assert spent_reserved_unknown(db) == (0.25, 0, 0)  # the queue wrote it, through a connection of its own
@@ -669,7 +669,7 @@ def test_a_bug_is_told_and_not_tried_for_ever(logger: TelemetryLogger) -> None:
 def test_a_failure_on_opening_closes_what_was_opened(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next request opens it again."""
     with logger._engine.commit_lock:
-        logger._engine.teller.let_go()
+        logger._engine.money.teller.let_go()
     real, failures = HoldKeeper.register, [sqlite3.OperationalError("database is locked")]
 
     def register(self: HoldKeeper, *arguments: Any) -> None:

@@ -9,21 +9,19 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from time import monotonic, time_ns
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 from weakref import WeakSet
 
-from llm_service.budgets.events import BudgetEvent, OnBudget
+from llm_service.budgets.events import OnBudget
 from llm_service.budgets.policies import Policies
 from llm_service.config.settings import Settings
 from llm_service.errors import DatabaseUnusableError, StoreError
 from llm_service.pricing.book import PriceBook
-from llm_service.redaction import clean
-from llm_service.telemetry.costing import Costing
 from llm_service.telemetry.pipeline import forks
 from llm_service.telemetry.pipeline.announcer import Announcer
 from llm_service.telemetry.pipeline.commit_lock import CommitLock
@@ -33,25 +31,19 @@ from llm_service.telemetry.pipeline.ending import Ending
 from llm_service.telemetry.pipeline.entries import Barrier
 from llm_service.telemetry.pipeline.events import EventKind, OnDrop, OnEvent
 from llm_service.telemetry.pipeline.inline import InlineWriter
-from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Settlement
+from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult
 from llm_service.telemetry.pipeline.leftovers import Leftovers
+from llm_service.telemetry.pipeline.money import EngineMoney
 from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.retention import Retention
 from llm_service.telemetry.pipeline.stats import Stats, stats_of
-from llm_service.telemetry.pipeline.teller import Teller
 from llm_service.telemetry.pipeline.waiters import ThreadWaiter, Waiter
 from llm_service.telemetry.pipeline.wal_watch import WalWatch
 from llm_service.telemetry.privacy import Redact, Redactor
-from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.stores.base import BatchWriter
-from llm_service.telemetry.stores.budget_counting import BudgetBook, BudgetTerms
 from llm_service.telemetry.stores.budget_holding import HoldKeeper
 from llm_service.telemetry.stores.guarded import GuardedWriter
 from llm_service.telemetry.stores.opening import Opener
-from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
-
-if TYPE_CHECKING:
-    from llm_service.budgets.scopes import Call
 
 __all__ = ["Engine"]
 
@@ -88,14 +80,11 @@ class Engine:
         on_budget: OnBudget | None = None,
     ) -> None:
         self.settings = settings
-        self._prices = prices
         self._start_driver = start_driver
         self.redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content, redact=redact)
         self._make_writer = make_writer or self._sqlite_writer
         self.announcer = Announcer(on_event, on_drop)
-        self._on_budget = on_budget
-        self.terms = BudgetTerms(policies, tell=self._tell_budget)
-        self.clean_calls: dict[tuple[str | None, ...], Call] = {}
+        self.money = EngineMoney(self, prices, policies, on_budget)
         self.stores_nothing = not settings.enabled or settings.privacy_level == "none"
         self.queue = self._make_queue()
         if not settings.enabled:
@@ -138,7 +127,7 @@ class Engine:
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         writer_id = str(uuid4())
         self.queue.begin_journal(writer_id)
-        self._book = BudgetBook(self.terms)
+        self.money.begin()
         self.leftovers = Leftovers(self.settings, self._make_writer)
         self._opener = Opener(self.settings.db_path)
         self.committer = Committer(
@@ -151,7 +140,6 @@ class Engine:
         )
         self.retention = Retention(self.settings, writer_id, looks=not self.stores_nothing)
         self.inline = InlineWriter(self)
-        self.teller = Teller(self.settings.db_path, self, self.terms.policies, self._budget_writer)
 
     # What drivers ask and do
 
@@ -173,9 +161,9 @@ class Engine:
         with suppress(OSError):  # tried again with each record
             self.queue.ensure_journal()
         connection = self._opener.open()
-        if self.terms.policies is not None:  # limits that only tell count from the first record on
+        if self.money.terms.policies is not None:  # limits that only tell count from the first record on
             try:
-                HoldKeeper(self._book).register(connection, self.terms.policies.counters, time_ns() // 1000)
+                HoldKeeper(self.money.book).register(connection, self.money.terms.policies.counters, time_ns() // 1000)
             except BaseException:
                 connection.close()
                 raise
@@ -186,7 +174,7 @@ class Engine:
 
     def step(self, connection: Any) -> Step:
         """Commit the next batch; the caller holds the commit lock."""
-        step = self.committer.step(connection, hurried=self.teller.waiting > 0)
+        step = self.committer.step(connection, hurried=self.money.teller.waiting > 0)
         if self._give_up:
             self.queue.abandon_in_flight(DropReason.SHUTDOWN)
         return step
@@ -209,7 +197,7 @@ class Engine:
     def _after_commit(self, connection: Any) -> None:
         self.leftovers.replay_again(connection)
         self._wal.after_commit(connection)
-        self._book.look_back()
+        self.money.book.look_back()
         if self._wal.is_long and not self.closing:
             self.ensure_driver()  # callers that commit by themselves may not come again to truncate it
 
@@ -331,23 +319,6 @@ class Engine:
         self._bad_values[field] += 1
         return self._bad_values[field] == 1
 
-    # Budgets
-
-    def account(self, outcomes: Sequence[Settlement]) -> None:
-        """Count records that the teller has settled."""
-        self.queue.account(outcomes)
-
-    def take_over(self, record: InvocationRecord) -> None:
-        """Queue a record that the teller could not settle in time; it ends its hold when it is written."""
-        self.queue.offer(record)
-
-    def _tell_budget(self, event: BudgetEvent) -> None:
-        on_budget = self._on_budget
-        # Who has a callback is told by it; for the others this is all there is.
-        _LOG.log(logging.WARNING if on_budget is None else logging.INFO, "telemetry: %s", clean(event.message))
-        if on_budget is not None:
-            self.announcer.call("on_budget", lambda: on_budget(event))
-
     # Ends
 
     def stop_driver(self, timeout: float) -> None:
@@ -412,7 +383,7 @@ class Engine:
         self._finish_giving_up()
         if not self.closed:
             self.closed = True
-            self.teller.close(min(1.0, self.settings.close_timeout))
+            self.money.teller.close(min(1.0, self.settings.close_timeout))
             self.queue.close_journal()
             self.say_what_was_lost()
         self.ending.over()
@@ -462,7 +433,7 @@ class Engine:
         if not self._fork_ready:
             return
         self.inline.let_go()
-        self.teller.let_go()
+        self.money.teller.let_go()
         for driver in (self._driver, *self._resting):
             if driver is not None:
                 driver.let_go()
@@ -477,7 +448,7 @@ class Engine:
         ready = self._fork_ready
         forks.leak((self._driver, *self._resting))
         self.inline.leak()
-        self.teller.leak()
+        self.money.teller.leak()
         self.queue.reset()
         self.announcer.reset()
         self.ending.reset()
@@ -494,14 +465,4 @@ class Engine:
         redactor = self.redactor
         if settings.journal:  # redacted on their way in: the patterns change nothing twice, a user's callable might
             redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content)
-        return GuardedWriter(self._new_writer(writer_id, settings, redactor, self._book))
-
-    def _budget_writer(self) -> tuple[SqliteBatchWriter, HoldKeeper]:
-        book = BudgetBook(self.terms)
-        return self._new_writer(str(uuid4()), self.settings, self.redactor, book), HoldKeeper(book)
-
-    def _new_writer(
-        self, writer_id: str, settings: Settings, redactor: Redactor, book: BudgetBook
-    ) -> SqliteBatchWriter:
-        costing = None if self._prices is None else Costing(self._prices)
-        return SqliteBatchWriter(writer_id, settings.privacy_level, redactor=redactor, costing=costing, book=book)
+        return GuardedWriter(self.money.writer(writer_id, settings, redactor, self.money.book))

@@ -46,8 +46,15 @@ Work = Callable[[HoldKeeper, sqlite3.Connection], Any]
 class TellerHost(Protocol):
     """What a teller needs of its engine."""
 
-    commit_lock: CommitLock
-    closed: bool
+    @property
+    def commit_lock(self) -> CommitLock:
+        """The lock under which this process writes the file."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is served."""
+        ...
 
     def account(self, outcomes: Sequence[Settlement]) -> None:
         """Count records that were settled without the queue."""

@@ -24,6 +24,8 @@ from llm_service.telemetry.timestamps import from_microseconds, microseconds_tex
 __all__ = ["BudgetBook", "BudgetTerms", "Recost", "call_of", "end_hold"]
 
 _MOST_CALLS: Final = 4096
+_MOST_AT_ONCE: Final = 32
+"""Windows that one statement reads."""
 _REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
 _SESSION: Final = EXTENSION_FIELDS.index("session_id")
 _USER: Final = EXTENSION_FIELDS.index("user_id")
@@ -130,9 +132,13 @@ class BudgetBook:
             sqlite3.Error: the file cannot be read or written now; it is looked again after the next transaction.
         """
         while self._to_look_at:
-            place = next(iter(self._to_look_at))
-            self._look_at_thresholds(place)
-            del self._to_look_at[place]
+            some: dict[tuple[int, str], Place] = {}  # one window of each counter and subject is read at a time
+            for place in self._to_look_at:
+                if len(some) < _MOST_AT_ONCE:
+                    some.setdefault(place[:2], place)
+            self._look_at_thresholds(list(some.values()))
+            for place in some.values():
+                del self._to_look_at[place]
 
     def _learn(self) -> None:
         self._counters = [
@@ -175,19 +181,20 @@ class BudgetBook:
             for counter, subject in self.matching(call)
         ]
 
-    def totals(self, places: Iterable[tuple[Counter, Place]], now_us: int) -> dict[Place, Totals]:
+    def counted(self, places: Sequence[tuple[Counter, Place]], now_us: int) -> dict[int, tuple[int, int, int]]:
+        """Nano-dollars, tokens and calls that count against limits, by counter; nothing for an empty window."""
+        if not places:
+            return {}
+        rows = self._connection.execute(sql.read_committed(len(places)), _bounds(places, now_us))
+        return {counter_id: (nanos, tokens, calls) for counter_id, nanos, tokens, calls in rows}
+
+    def totals(self, places: Sequence[tuple[Counter, Place]], now_us: int) -> dict[Place, Totals]:
         """What the windows of these places hold at a moment; all its slices where one rolls."""
-        parameters: list[Any] = []
-        wanted: dict[tuple[int, str], Place] = {}
-        for counter, place in places:
-            first = place.window_start
-            if counter.window.is_rolling:
-                first = _start_text(counter.window.counts_from(now_us, counter.key.timezone))
-            parameters += (place.counter_id, place.subject, first, place.window_start)
-            wanted[place.counter_id, place.subject] = place
+        wanted = {(place.counter_id, place.subject): place for _, place in places}
         found = dict.fromkeys(wanted.values(), _NOTHING)
         if wanted:
-            for counter_id, subject, *sums in self._connection.execute(sql.read_windows(len(wanted)), parameters):
+            rows = self._connection.execute(sql.read_windows(len(places)), _bounds(places, now_us))
+            for counter_id, subject, *sums in rows:
                 found[wanted[counter_id, subject]] = sql.to_totals(sums)
         return found
 
@@ -254,21 +261,28 @@ class BudgetBook:
                 kept = Amounts(row.nanos if cost is None else 0, row.tokens if tokens is None else 0, 0)
                 _add_all(changes, end_hold(self._connection, row, kept, record.card[0]))
 
-    def _look_at_thresholds(self, place: Place) -> None:
-        counter = next(counter for counter in self._counters if counter.id == place.counter_id)
-        start, now = text_microseconds(place.window_start), self._clock_ns() // 1000
+    def _look_at_thresholds(self, places: Sequence[Place]) -> None:
+        now = self._clock_ns() // 1000
+        counters = {counter.id: counter for counter in self._counters}
+        pairs = [(counters[place.counter_id], place) for place in places]
+        # Of a rolling window, what an old record has touched is out of it by now.
+        pairs = [pair for pair in pairs if not pair[0].window.is_rolling or _is_within(*pair, now)]
+        for place, totals in self.totals(pairs, now).items():
+            for limit in self._limits[place.counter_id]:
+                used = totals.spent.of(limit.metric) + totals.unknown.of(limit.metric)
+                for percent in crossed(limit.thresholds, used, limit.amount):
+                    self._tell_once(counters[place.counter_id], place, limit, percent, totals, now)
+
+    def _tell_once(
+        self, counter: Counter, place: Place, limit: Limit, percent: int, totals: Totals, now_us: int
+    ) -> None:
         told_as = place.window_start
-        if counter.window.is_rolling:
-            if start < counter.window.counts_from(now, counter.key.timezone):
-                return  # an old record: it is out of the window
-            told_as = microseconds_text(now - now % (counter.window.seconds * MICROSECONDS))  # once in its length
-        totals = self.totals([(counter, place)], now)[place]
-        for limit in self._limits[place.counter_id]:
-            used = totals.spent.of(limit.metric) + totals.unknown.of(limit.metric)
-            for percent in crossed(limit.thresholds, used, limit.amount):
-                key = (limit.policy, place.counter_id, place.subject, told_as, limit.metric, percent)
-                if key not in self._told and self._is_first(key, now):
-                    self.terms.tell(BudgetEvent.of(limit, percent, totals, place.subject, from_microseconds(start)))
+        if counter.window.is_rolling:  # once in its length
+            told_as = microseconds_text(now_us - now_us % (counter.window.seconds * MICROSECONDS))
+        key = (limit.policy, place.counter_id, place.subject, told_as, limit.metric, percent)
+        if key not in self._told and self._is_first(key, now_us):
+            start = from_microseconds(text_microseconds(place.window_start))
+            self.terms.tell(BudgetEvent.of(limit, percent, totals, place.subject, start))
 
     def _is_first(self, key: tuple[Any, ...], now_us: int) -> bool:
         """Whether no process has told this yet."""
@@ -277,6 +291,23 @@ class BudgetBook:
             self._told.clear()
         self._told.add(key)
         return first
+
+
+def _is_within(counter: Counter, place: Place, now_us: int) -> bool:
+    """Whether a slice still counts in a rolling window."""
+    return text_microseconds(place.window_start) >= counter.window.counts_from(now_us, counter.key.timezone)
+
+
+def _bounds(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]:
+    """Counter, subject, first and last key of each window, for the statements that read them."""
+    bounds: list[Any] = []
+    for counter, place in places:
+        counter_id, subject, last = place
+        first = last
+        if counter.window.seconds:
+            first = _start_text(counter.window.counts_from(now_us, counter.key.timezone))
+        bounds += (counter_id, subject, first, last)
+    return bounds
 
 
 def end_hold(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llm_service.budgets.limits import Amounts, Limit, Policy, Standing, Totals, shown_amount, standing
+from llm_service.budgets.limits import METRICS, Amounts, Limit, Policy, Standing, Totals, shown_amount, standing
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.errors import BudgetExceeded, DuplicateInvocationError
 from llm_service.telemetry import budget_statements as sql
@@ -36,6 +36,10 @@ DELETE FROM budget_windows WHERE counter_id = ? AND window_start < ? AND reserve
 """
 _KEPT_US: Final = 62 * 86_400_000_000
 """Windows that ended before are deleted: two months are kept, for reports."""
+
+
+_METRIC: Final = {metric: at for at, metric in enumerate(METRICS)}
+"""Where each metric stands in `Amounts`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +165,9 @@ class HoldKeeper:
             if row is not None:
                 return tuple(sql.to_places(HoldRow._make(row).windows))
         covering = self.book.places(ask.call, ask.now_us)
-        refused = [
-            one
-            for one in standing(_limits(ask), ask.amounts, self._looked_up(ask, covering))
-            if one.limit.hard and not one.fits
-        ]
-        if refused:
-            raise exceeded(refused[0])
+        if not self._fits(ask, covering):
+            standings = standing(_limits(ask), ask.amounts, self._looked_up(ask, covering))
+            raise exceeded(next(one for one in standings if one.limit.hard and not one.fits))
         places = tuple(place for _, place in covering)
         if places:
             now, until = self._now_text(ask.now_us), self._until_text(ask.now_us + ask.lease_us)
@@ -217,6 +217,20 @@ class HoldKeeper:
                 oldest = counter.window.counts_from(now_us, counter.key.timezone)
                 kept = 0 if counter.window.is_rolling else _KEPT_US
                 connection.execute(_PRUNE, (counter.id, microseconds_text(max(0, oldest - kept))))
+
+    def _fits(self, ask: Ask, covering: Sequence[tuple[Counter, Place]]) -> bool:
+        """Whether every hard limit has room; `_looked_up` knows more, and takes longer."""
+        limits = [limit for limit in _limits(ask) if limit.hard]
+        hard = {limit.counter for limit in limits}
+        limited = [(counter, place) for counter, place in covering if counter.key in hard]
+        committed = self.book.counted(limited, ask.now_us)
+        nothing = (0, 0, 0)
+        ids = {counter.key: counter.id for counter, _ in limited}
+        for limit in limits:
+            at = _METRIC[limit.metric]
+            if committed.get(ids[limit.counter], nothing)[at] + ask.amounts[at] > limit.amount:
+                return False
+        return True
 
     def _looked_up(
         self, ask: Ask, covering: Sequence[tuple[Counter, Place]]

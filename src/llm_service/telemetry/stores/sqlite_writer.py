@@ -21,7 +21,7 @@ from llm_service.telemetry.rollups import DailyKey, Fold
 from llm_service.telemetry.stores import faults
 from llm_service.telemetry.stores.base import Fault, WriteResult
 from llm_service.telemetry.stores.budget_counting import BudgetBook
-from llm_service.telemetry.timestamps import microseconds_text
+from llm_service.telemetry.timestamps import TextClock
 
 __all__ = ["SqliteBatchWriter"]
 
@@ -57,6 +57,7 @@ class SqliteBatchWriter:
         self._writer_id = writer_id
         self._ceiling: PrivacyLevel = ceiling
         self._clock_ns = clock_ns
+        self._text = TextClock()
         self._binder = statements.RowBinder(ceiling)
         self._daily_ids = _DailyIds()
         self._redactor = Redactor(ceiling) if redactor is None else redactor
@@ -163,7 +164,7 @@ class SqliteBatchWriter:
         return self._tried[1] if row is not None and row[0] == batch_no else None
 
     def _now(self) -> str:
-        return microseconds_text(self._clock_ns() // 1000)
+        return self._text(self._clock_ns() // 1000)
 
 
 class _BatchContents(NamedTuple):

@@ -272,6 +272,80 @@ def test_a_file_cut_short_is_read_as_far_as_it_goes(
     assert (done.written, done.lost) == (3, 2)
 
 
+def test_what_several_segments_held_adds_up(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any], tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Counts of earlier replays stay; a living writer and what cannot be read stand in nobody's way; each is told."""
+    living, _ = leave(1, writer="00")
+    for writer in ("11", "22"):
+        journal, records = leave(4, writer=writer)
+        SqliteBatchWriter("other", "metadata").write(
+            connection, records[:1], batch_no=int(writer), durable=False, slice_rows=25
+        )
+        assert journal._map is not None
+        journal._map[journal._slots[3].start + segment.FRAME.size] ^= 1
+        journal.close()
+    for writer in ("33", "44"):
+        (db.parent / names.segment_name(db, writer)).symlink_to(tmp_path / "elsewhere")
+    for writer in ("55", "66"):
+        (db.parent / names.segment_name(db, writer)).write_bytes(b"no segment")
+    connection.execute(
+        "CREATE TEMP TRIGGER t BEFORE INSERT ON invocations WHEN new.cost_usd = 9 BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    for writer in ("77", "88"):
+        leave(1, writer=writer, cost_usd=9)[0].close()
+    done = replay(db, connection, Replayed(written=100, known=10, quarantined=20, lost=30, left=99))
+    assert done == Replayed(written=104, known=12, quarantined=22, lost=32, left=4)
+    living.close()
+    said = [record.getMessage() for record in caplog.records]
+    told = "telemetry: a process ended without a close: {} records of its journal are now in the database, {} lost"
+    assert said.count(told.format(2, 1)) == 2
+    assert said.count(told.format(0, 0)) == 2
+    for writer in ("33", "44"):
+        path = db.parent / names.segment_name(db, writer)
+        assert (
+            len([line for line in said if line.startswith("telemetry: a crash journal is left") and str(path) in line])
+            == 1
+        )
+    for writer in ("55", "66"):
+        path = db.parent / names.segment_name(db, writer)
+        assert f"telemetry: {path} is left where it is: it is shorter than a header" in said
+
+
+def test_a_whole_transaction_of_frames_that_hold_no_record_does_not_end_the_replay(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any]
+) -> None:
+    """What stands behind them is committed."""
+    journal, _ = leave(300)
+    assert journal._map is not None
+    for slot in list(journal._slots)[:256]:
+        length, number = struct.unpack_from("=IQ", journal._map, slot.start + 12)
+        payload = bytes(length)
+        frame = segment.frame_head(journal._salt, number, payload) + payload
+        journal._map[slot.start : slot.start + len(frame)] = frame
+    journal.close()
+    assert replay(db, connection) == Replayed(written=44, lost=256)
+
+
+def test_a_file_that_is_read_in_pieces_is_read_whole(
+    db: Path, connection: sqlite3.Connection, leave: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read may give less than was asked for."""
+    journal, _ = leave(20)
+    journal.close()
+    whole = names.find(db)[0].read_bytes()
+    real, asked = os.pread, []
+
+    def pread(fd: int, size: int, at: int) -> bytes:
+        asked.append((size, at))
+        return real(fd, min(size, 100_003), at)
+
+    monkeypatch.setattr(os, "pread", pread)
+    assert replay(db, connection) == Replayed(written=20)
+    assert asked == [(len(whole) - at, at) for at in range(0, len(whole), 100_003)]
+
+
 class Clock:
     """Seconds that a test moves."""
 

@@ -158,6 +158,24 @@ def test_a_record_beyond_the_ring_is_refused_for_good(ring: CrashJournal) -> Non
     assert ring.has_room(10**9)  # an empty ring can be no emptier
 
 
+def test_what_could_be_held_is_what_an_empty_ring_takes(tmp_path: Path, clock: Clock) -> None:
+    """To the byte, and no record is promised a place that it does not find."""
+    room = segment.DATA_AT + 600
+    verdicts = []
+    for length in range(300, 480):
+        ring = CrashJournal(tmp_path / f"{length}.db", room, "metadata", make_private_folder, clock)
+        ring.begin("w")
+        record = InvocationRecord(error_message="x" * length)
+        verdicts.append((ring.could_hold(record), ring.append(encode(record), Slot())))
+        ring.drop(list(ring._slots))
+        ring.close()
+    assert all(found for could, found in verdicts if could)
+    assert (
+        sum(found and not could for could, found in verdicts) <= 8
+    )  # a multiple of 8 is needed, 7 at most is left over
+    assert {could for could, _ in verdicts} == {True, False}
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 190), st.integers(0, 40)), max_size=80))
 def test_a_reader_finds_exactly_what_waits_whatever_happened(

@@ -1,6 +1,7 @@
 """A segment's bytes: what a reader finds after any damage, and what it says is lost."""
 
 import struct
+import zlib
 
 import pytest
 from hypothesis import given, settings
@@ -48,6 +49,19 @@ def test_all_frames_of_a_sound_segment_are_found_in_order() -> None:
     found = read(build())
     assert [frame.payload for frame in found.waiting] == PAYLOADS
     assert (numbers(found), found.lost, found.last) == (ALL, 0, 12)
+
+
+@pytest.mark.parametrize("number", [1, (1 << 32) - 1, 1 << 32, (3 << 33) + 5])
+def test_a_frame_is_bytes_that_later_releases_can_read(number: int) -> None:
+    """All bits of its number are in the sum; it begins with a stamp that says that it waits."""
+    frame = segment.frame_head(HEADER.salt, number, b"payload") + b"payload"
+    stamp, salt, length, read_number, crc = FRAME.unpack_from(frame)
+    assert (stamp, salt, length, read_number) == (0, HEADER.salt, 7, number)
+    assert crc == zlib.crc32(b"payload", (HEADER.salt + number + number // 2**32) % 2**32)
+    data = bytearray(segment.pack_header(HEADER)) + frame + bytes(64)
+    struct.pack_into("=QQ", data, segment.ACCEPTED_WORD * 8, number, number ^ segment.ALL_BITS)
+    struct.pack_into("=QQ", data, segment.LOWEST_WORD * 8, number, number ^ segment.ALL_BITS)
+    assert (numbers(read(data)), read(data).lost) == ([number], 0)
 
 
 def test_the_header_survives_the_round_trip() -> None:
