@@ -199,7 +199,7 @@ def test_an_estimate_goes_into_json_and_unknown_is_null() -> None:
         "cheaper_models": [],
     }  # fmt: skip
     nothing = make_estimate(Question(), History(), UNPRICED).to_dict()
-    assert {name for name, value in nothing.items() if value is not None} == {"samples", "level"}
+    assert {name for name, value in nothing.items() if value is not None} == {"samples", "level", "cheaper_models"}
 
 
 @pytest.mark.parametrize(
