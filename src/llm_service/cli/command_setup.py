@@ -1,6 +1,5 @@
 """`config` and `completion`: what is in force here, and how the shell helps."""
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,14 +124,11 @@ def _place(error: "ConfigError") -> dict[str, object]:
     return {"file": _text(error.file), "line": error.line, "key": error.key, "message": str(error)}
 
 
-def _bundled_prices() -> "RateBook | None":
-    """The prices that are bundled with the `prices` extra; None where they are not installed."""
-    try:
-        pricing = importlib.import_module("llm_service.pricing.book")
-    except ModuleNotFoundError:
-        return None
-    book: RateBook = pricing.PriceBook()
-    return book
+def _bundled_prices() -> "RateBook":
+    """The prices of the `prices` extra; of a book without it, all are unknown."""
+    from llm_service.pricing.book import PriceBook  # noqa: PLC0415 - not for --help
+
+    return PriceBook()
 
 
 @click.command(
