@@ -40,7 +40,6 @@ ALL: Final[dict[str, Callable[[Options], Report]]] = {
     "crash": crash.run,
 }
 _RESULTS: Final = Path(__file__).with_name("RESULTS.md")
-_FINDINGS: Final = Path(__file__).with_name("FINDINGS.md")
 _HOW_TO_READ: Final = """\
 ## How to read this
 
@@ -50,7 +49,8 @@ may be three times another day's. **Only ratios within one run count.** Each con
 disk, ledger, daily totals, spans delivered) before it reports anything. "Ratio" is ours to the peer's; for the costs of
 the hot path it is the peer's to ours: so many times cheaper. A bar on "ours" is a promise in that unit.
 
-Refresh this file with the command below.
+Each section names the command that wrote it; `python -m benchmarks --record --only NAME` writes one anew and leaves the
+others.
 """
 
 
@@ -67,17 +67,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show(reports, json_wanted=given.json)
     if given.record:
         options = "".join(f" --only {name}" for name in given.only or ()) + (" --quick" if given.quick else "")
-        _RESULTS.write_text(results(reports, f"python -m benchmarks --record{options}"), encoding="utf-8")
+        before = _RESULTS.read_text("utf-8") if _RESULTS.exists() else ""
+        _RESULTS.write_text(results(reports, f"python -m benchmarks --record{options}", before), encoding="utf-8")
     return 0
 
 
-def results(reports: Sequence[Report], line: str) -> str:
-    """The text of RESULTS.md."""
+def results(reports: Sequence[Report], line: str, before: str = "") -> str:
+    """The text of RESULTS.md: what was measured now, each with its command, and the other sections as they were.
+
+    Args:
+        reports: measured now.
+        line: the command that did.
+        before: the text until now.
+    """
     where = ", ".join(f"{name} {value}" for name, value in environment().items())
-    findings = _FINDINGS.read_text("utf-8") if _FINDINGS.exists() else ""
-    parts = ["# Results\n", _HOW_TO_READ, f"```\nPYTHONPATH=src {line}\n```\n\n{where}\n"]
-    parts += [as_markdown(report) for report in reports]
-    return "\n".join([*parts, findings] if findings else parts)
+    sections = {text.partition("\n")[0].strip(): f"## {text.strip()}\n" for text in before.split("\n## ")[1:]}
+    sections.pop(_HOW_TO_READ.partition("\n")[0].removeprefix("## "), None)
+    for report in reports:
+        heading, _, rest = as_markdown(report).partition("\n\n")
+        sections[report.name] = f"{heading}\n\n`PYTHONPATH=src {line}`: {where}\n\n{rest}"
+    order = [*(name for name in ALL if name in sections), *(name for name in sections if name not in ALL)]
+    return "\n".join(["# Results\n", _HOW_TO_READ, *(sections[name] for name in order)])
 
 
 if __name__ == "__main__":

@@ -4,19 +4,17 @@ A calendar window begins where its time zone says, daylight saving included. A r
 and counts from the slice that it has only partly left behind: up to a sixtieth longer than it says, never shorter.
 """
 
-import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-__all__ = ["CALENDAR", "MICROSECONDS", "Span", "Window", "window_named"]
+from llm_service.config.windows import CALENDAR_WINDOWS, rolling_seconds
+
+__all__ = ["MICROSECONDS", "Span", "Window", "window_named"]
 
 MICROSECONDS: Final = 1_000_000
-CALENDAR: Final = ("hour", "day", "week", "month", "total")
 _SLICES: Final = 60
-_ROLLING: Final = re.compile(r"([0-9]{1,6})([mhd])")
-_UNITS: Final = {"m": 60, "h": 3600, "d": 86_400}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_US: Final = 3600 * MICROSECONDS
 _FOREVER: Final = 253_402_300_800_000_000
@@ -94,12 +92,13 @@ def window_named(name: str) -> Window:
     Raises:
         ValueError: it is neither a calendar window nor a number of minutes, hours or days.
     """
-    if name in CALENDAR:
+    if name in CALENDAR_WINDOWS:
         return Window(name, 0)
-    found = _ROLLING.fullmatch(name)
-    if found is None or int(found[1]) == 0:
-        raise ValueError(f"{name!r} is no window; use {', '.join(CALENDAR)}, or a rolling one such as 24h, 7d or 90m")
-    return Window(name, int(found[1]) * _UNITS[found[2]])
+    seconds = rolling_seconds(name)
+    if seconds is None:
+        known = ", ".join(CALENDAR_WINDOWS)
+        raise ValueError(f"{name!r} is no window; use {known}, or a rolling one such as 24h, 7d or 90m")
+    return Window(name, seconds)
 
 
 @lru_cache(maxsize=64)

@@ -1,6 +1,5 @@
 """`config/policies.yaml` as a schema: which calls a budget covers, how much fits into which window, how it acts."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from llm_service.config.values import (
     text,
     whole,
 )
+from llm_service.config.windows import CALENDAR_WINDOWS, rolling_seconds
 
 __all__ = [
     "CALENDAR_WINDOWS",
@@ -40,19 +40,9 @@ Field = Literal["agent", "tool", "model", "user", "session", "run"]
 """What a call can be told apart by: `agent_name`, `tool_name`, `model_name`, `user_id`, `session_id`, `trace_id`."""
 
 FIELDS: Final[tuple[str, ...]] = get_args(Field)
-CALENDAR_WINDOWS: Final = ("hour", "day", "week", "month", "total")
-"""Windows that start with the calendar of the policy's time zone; `total` never starts again."""
-_ROLLING: Final = re.compile(r"([1-9][0-9]{0,5})([mhd])")
-_SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 _LONGEST: Final = 366 * 86_400
 _MOST: Final = 10**15
 """Tokens or calls of a limit: their sums stay far below SQLite's 2**63."""
-
-
-def rolling_seconds(window: str) -> int | None:
-    """The length of a rolling window such as `24h`, `7d` or `90m` in seconds; None for one of the calendar, or none."""
-    found = _ROLLING.fullmatch(window)
-    return None if found is None else int(found[1]) * _SECONDS[found[2]]
 
 
 def _window(value: object) -> object:

@@ -3,7 +3,7 @@
 Pure: the past, the prices and the tokenizer are handed in. Money is whole nano-dollars inside and `Decimal` outside.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llm_service.pricing.book import PriceBook
     from llm_service.pricing.rates import Rates
 
-__all__ = ["HISTORY", "CheaperModel", "Estimate", "Question", "cheaper", "make_estimate"]
+__all__ = ["HISTORY", "CheaperModel", "Estimate", "Question", "cheaper", "make_estimate", "with_cheaper"]
 
 HISTORY: Final = "history"
 """The `price_source` of a cost that is taken from what such calls have cost."""
@@ -98,6 +98,7 @@ class Estimate:
     coverage: Quantiles[float] | None
     price_source: str | None
     cost_coverage: Quantiles[float] | None = None
+    cheaper_models: "tuple[CheaperModel, ...]" = ()
     max_prompt_tokens: int | None = None
 
     def hold_usd(self) -> Decimal | None:
@@ -113,6 +114,7 @@ class Estimate:
             quantiles: Quantiles[Any] | None = getattr(self, field)
             named[field] = None if quantiles is None else {p: _plain(value) for p, value in quantiles._asdict().items()}
         named["max_cost_usd"] = _plain(self.max_cost_usd)
+        named["cheaper_models"] = [{**one._asdict(), "cost_usd": float(one.cost_usd)} for one in self.cheaper_models]
         return named
 
 
@@ -244,3 +246,8 @@ def cheaper(prices: "PriceBook", estimate: Estimate) -> list[CheaperModel]:
         if nanos is not None and _usd(nanos) < costs.p50:
             found.append(CheaperModel(name, _usd(nanos)))
     return sorted(found, key=lambda model: (model.cost_usd, model.model_name))
+
+
+def with_cheaper(estimate: Estimate, prices: "PriceBook") -> Estimate:
+    """The estimate with what `cheaper` finds."""
+    return replace(estimate, cheaper_models=tuple(cheaper(prices, estimate)))

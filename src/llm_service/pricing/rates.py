@@ -122,15 +122,17 @@ class Rates:
                 return None if output < 0 and completion_tokens else parts // self._parts
         return None  # a negative count
 
-    def lowest_tier(self) -> tuple[int, int, int, int, int]:
-        """`(up_to, input, output, half, parts)`, for who prices many calls: `cost_nanos` without its call.
+    def lowest_tier(self) -> tuple[int, int, int, int, int, int, int, int]:
+        """`(up_to, input, output, cached_more, written_more, reasoned_more, half, parts)`, for who prices many calls.
 
-        A call of up to `up_to` prompt tokens, none of them cached or written, and no reasoning costs
-        `(prompt_tokens * input + completion_tokens * output + half) // parts` nano-USD. -1 where no call does.
+        What `cost_nanos` computes without its call: with up to `up_to` prompt tokens a call costs `(prompt_tokens *
+        input + completion_tokens * output + cache_read_tokens * cached_more + cache_write_tokens * written_more +
+        reasoning_tokens * reasoned_more + half) // parts` nano-USD, where the parts do not exceed the whole. `up_to` is
+        -1 where there is no output price.
         """
         lowest = self._bands[-1]
         up_to = self._bands[-2].above if len(self._bands) > 1 else _NO_BOUND
-        return up_to if self.gives_output else _UNKNOWN, lowest.input, lowest.output, self._half, self._parts
+        return up_to if self.gives_output else _UNKNOWN, *lowest[1:], self._half, self._parts
 
     def most_nanos(self, prompt_tokens: int, completion_tokens: int) -> int:
         """The most that a call of up to so many tokens costs in nano-USD, whatever part is cached, written or reasoned.

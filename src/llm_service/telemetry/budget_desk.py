@@ -85,6 +85,10 @@ class BudgetDesk:
         """Whether a limit that applies to the call counts what was not said of it."""
         return bool(self.policies) and wish.wants_estimate(self.policies.applying(self.call(wish)))
 
+    def is_priced(self, wish: Wish) -> bool:
+        """Whether the call's model has a price; asked after an estimate, which has looked it up."""
+        return self._face.prices.rates(wish.model_name, wish.provider) is not None
+
     def reserving(self, ask: Ask) -> Request | None:
         """The request that reserves; None where this logger stores nothing."""
         if self._engine.stores_nothing:

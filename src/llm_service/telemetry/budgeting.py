@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from llm_service.budgets.limits import Amounts
 from llm_service.errors import CommitTimeoutError
-from llm_service.estimates.tokens import Prompt
 from llm_service.telemetry.budget_desk import BudgetDesk, checking, find_hold, question
 from llm_service.telemetry.budget_reports import BudgetHold, BudgetStatus, read_holds, read_status
 from llm_service.telemetry.holds import AsyncReservation, Hold, wait
@@ -20,6 +19,7 @@ from llm_service.telemetry.records import Amount
 from llm_service.telemetry.wishes import Wish
 
 if TYPE_CHECKING:
+    from llm_service.estimates.tokens import Prompt
     from llm_service.telemetry.asking import AsyncQuestions, Questions
     from llm_service.telemetry.estimating import AsyncEstimating, Estimating
 
@@ -43,7 +43,7 @@ class AsyncBudgets(BudgetDesk):
         user_id: str | None = None,
         session_id: str | None = None,
         trace_id: str | None = None,
-        prompt: Prompt | None = None,
+        prompt: "Prompt | None" = None,
         prompt_tokens: int | None = None,
         max_tokens: int | None = None,
         justification: str | None = None,
@@ -61,7 +61,8 @@ class AsyncBudgets(BudgetDesk):
         """The wish with an estimate of what it does not say."""
         if not self.wants_estimate(wish):
             return wish
-        return wish.with_estimate(await cast("AsyncEstimating", self._face).estimate(**question(wish)))
+        estimate = await cast("AsyncEstimating", self._face).estimate(**question(wish))
+        return wish.with_estimate(estimate, is_priced=self.is_priced(wish))
 
     def reserve_as(self, wish: Wish) -> AsyncReservation:
         """Reserve what a wish says."""
@@ -131,7 +132,7 @@ class Budgets(BudgetDesk):
         user_id: str | None = None,
         session_id: str | None = None,
         trace_id: str | None = None,
-        prompt: Prompt | None = None,
+        prompt: "Prompt | None" = None,
         prompt_tokens: int | None = None,
         max_tokens: int | None = None,
         justification: str | None = None,
@@ -171,7 +172,8 @@ class Budgets(BudgetDesk):
         """The wish with an estimate of what it does not say."""
         if not self.wants_estimate(wish):
             return wish
-        return wish.with_estimate(cast("Estimating", self._face).estimate(**question(wish)))
+        estimate = cast("Estimating", self._face).estimate(**question(wish))
+        return wish.with_estimate(estimate, is_priced=self.is_priced(wish))
 
     def reserve_as(self, wish: Wish) -> Hold:
         """Reserve what a wish says."""

@@ -40,9 +40,10 @@ _NOT_KNOWN: Final[_Cost] = (None, UNKNOWN)
 _Key = str | tuple[str | None, str | None] | None
 """The model alone where no provider is known: most records, and a tuple less for each."""
 _Price = Callable[[int, int, int, int, int], int | None]
-_Entry = tuple[int, int, int, int, int, int, int, _Price | None]
+_Entry = tuple[int, int, int, int, int, int, int, int, int, int, _Price | None]
 """From and until when, `Rates.lowest_tier`, and `Rates.cost_nanos`."""
-_NEVER: Final[_Entry] = (0, 0, 0, 0, 0, 0, 0, None)
+_NOTHING: Final = (-1, 0, 0, 0, 0, 0, 0, 1, None)
+_NEVER: Final[_Entry] = (0, 0, *_NOTHING)
 
 
 class Costing:
@@ -68,23 +69,28 @@ class Costing:
                     found.append(None)
                     continue
                 key: _Key = model
-                read = written = reasoned = None
+                read = written = reasoned = 0
                 extensions = record.extensions
                 if extensions is not None:
                     key = extensions[_REQUEST_MODEL] if model is None else model, extensions[_PROVIDER]
-                    read, written, reasoned = extensions[_PARTS]
-                start, end, up_to, one_input, output, half, parts, price = table.get(key, _NEVER)
+                    cached_tokens, written_tokens, reasoning_tokens = extensions[_PARTS]
+                    read, written, reasoned = cached_tokens or 0, written_tokens or 0, reasoning_tokens or 0
+                start, end, up_to, one, other, cached, writing, thought, half, parts, price = table.get(key, _NEVER)
                 if not start <= moment < end:
                     entry = table[key] = self._look_up(key, moment)
-                    _, _, up_to, one_input, output, half, parts, price = entry
+                    _, _, up_to, one, other, cached, writing, thought, half, parts, price = entry
                 if price is None or prompt is None or (completion is None and up_to >= 0):
                     found.append(_NOT_KNOWN)
                     continue
+                completion = completion or 0
                 nanos: int | None
-                if read or written or reasoned or prompt > up_to:
-                    nanos = price(prompt, completion or 0, read or 0, written or 0, reasoned or 0)
+                if prompt > up_to or read + written > prompt or reasoned > completion:
+                    nanos = price(prompt, completion, read, written, reasoned)
                 else:
-                    nanos = (prompt * one_input + (completion or 0) * output + half) // parts
+                    whole: int = prompt * one + completion * other + half
+                    if read or written or reasoned:
+                        whole += read * cached + written * writing + reasoned * thought
+                    nanos = whole // parts
                 found.append(_NOT_KNOWN if nanos is None or nanos > _MOST_NANOS else (nanos / 1e9, COMPUTED))
             except Exception as error:  # noqa: BLE001 - a damaged record, or a bug: neither may cost the batch
                 self._note(error)
@@ -94,11 +100,7 @@ class Costing:
     def _look_up(self, key: _Key, at_us: int) -> _Entry:
         model, provider = key if isinstance(key, tuple) else (key, None)
         start, end, rates = self._prices.span(model, provider, at_us)
-        return (
-            (start, end, -1, 0, 0, 0, 1, None)
-            if rates is None
-            else (start, end, *rates.lowest_tier(), rates.cost_nanos)
-        )
+        return (start, end, *_NOTHING) if rates is None else (start, end, *rates.lowest_tier(), rates.cost_nanos)
 
     def _note(self, error: Exception) -> None:
         if not self._failed:

@@ -8,6 +8,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from llm_service.budgets.scopes import Call
 from llm_service.telemetry.face import Face
 from llm_service.telemetry.keeping import AsyncKeeping, Keeping
 
@@ -39,9 +40,19 @@ class _Estimates(Face):
         return learner
 
     def _answer(self, question: "Question", learner: "Learner") -> "Estimate":
-        from llm_service.estimates.estimate import make_estimate  # noqa: PLC0415
+        from llm_service.estimates.estimate import make_estimate, with_cheaper  # noqa: PLC0415
 
-        return make_estimate(question, learner.history, self.prices, learner.ratios, learner.tokenizer)
+        estimate = make_estimate(question, learner.history, self.prices, learner.ratios, learner.tokenizer)
+        return with_cheaper(estimate, self.prices) if self._prefers_cheaper(estimate) else estimate
+
+    def _prefers_cheaper(self, estimate: "Estimate") -> bool:
+        """Whether a policy that covers the call wants to hear of cheaper models for a prompt as short."""
+        policies, tokens = self._engine.money.terms.policies, estimate.prompt_tokens
+        if policies is None or tokens is None:
+            return False
+        call = Call(estimate.agent_name, estimate.tool_name, estimate.model_name)
+        bounds = (policy.prefer_cheaper_under_tokens for policy in policies.applying(call))
+        return any(bound is not None and tokens < bound for bound in bounds)
 
     def _answer_after(self, question: "Question", learner: "Learner", *, fresh: bool) -> "Estimate":
         if fresh:

@@ -233,6 +233,7 @@ class AsyncTelemetryLogger(AsyncEstimating):
         engine = self._engine
         waiter = LoopWaiter()
         barrier = engine.begin_close(waiter)
+        await engine.close_teller(deadline - loop.time())
         if barrier.pending:
             engine.ensure_driver()
             await asyncio.wait([waiter.future], timeout=max(0.0, deadline - loop.time()))

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, Literal, NoReturn, Self, TypeVar, cast, 
 from llm_service.config.settings import PrivacyLevel
 from llm_service.errors import RecordError, shown
 from llm_service.telemetry import fields
+from llm_service.telemetry.columns import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_CHECKS, EXTENSION_FIELDS, FIELDS
 from llm_service.telemetry.fields import KNOWN_NAMES, LEVELS, MAX_COST_USD, MAX_LATENCY_MS, MAX_NAME_CHARS, MAX_TOKENS
 from llm_service.telemetry.ids import Uuid7Source
 from llm_service.telemetry.timestamps import from_microseconds
@@ -33,56 +34,6 @@ Status = Literal["success", "error", "timeout"]
 UsageSource = Literal["reported", "partial", "estimated", "missing"]
 CostSource = Literal["reported", "computed", "unknown"]
 Amount = float | int | Decimal
-
-CARD_FIELDS: Final = (
-    "invocation_id",
-    "timestamp",
-    "agent_name",
-    "tool_name",
-    "model_name",
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "cost_usd",
-    "latency_ms",
-    "status",
-    "error_message",
-    "privacy_level",
-)
-"""The columns that every record fills, in the order of `InvocationRecord.card`."""
-
-EXTENSION_FIELDS: Final = (
-    "provider",
-    "operation",
-    "request_model",
-    "response_id",
-    "request_id",
-    "session_id",
-    "user_id",
-    "trace_id",
-    "span_id",
-    "parent_invocation_id",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "usage_source",
-    "cost_source",
-    "ttft_ms",
-    "stream",
-    "finish_reason",
-    "attempts",
-    "http_status",
-    "error_type",
-    "source",
-    "tags",
-    "metadata",
-)
-"""The optional columns, in the order of `InvocationRecord.extensions`; NULL where unknown."""
-
-CONTENT_FIELDS: Final = ("prompt", "response")
-"""Text that never stands in `invocations`."""
-
-FIELDS: Final = (*CARD_FIELDS, *EXTENSION_FIELDS, *CONTENT_FIELDS)
 
 _SUCCESS: Final = "success"
 _PLAIN: Final = (None,) * (len(EXTENSION_FIELDS) + len(CONTENT_FIELDS))
@@ -345,7 +296,7 @@ class InvocationRecord:
         else:
             checked = tuple(
                 None if value is None else check(field, value)
-                for (field, check), value in zip(_EXTENSION_CHECKS, extensions, strict=True)
+                for (field, check), value in zip(EXTENSION_CHECKS, extensions, strict=True)
             )
             _set_extensions(self, checked)
             size += 8 * len(checked) + sum(_text_bytes(value) for value in checked if isinstance(value, str))
@@ -424,43 +375,3 @@ def rebuilt(record: InvocationRecord, card: tuple[Any, ...], extensions: tuple[A
 _set_card: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["card"].__set__
 _set_extensions: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["extensions"].__set__
 _set_size: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["size"].__set__
-
-
-def _ttft(field: str, value: object) -> float | int | None:
-    return fields.amount(field, value, MAX_LATENCY_MS, "milliseconds")
-
-
-def _usage_source(field: str, value: object) -> str | None:
-    return fields.choice(field, value, fields.USAGE_SOURCES)
-
-
-def _cost_source(field: str, value: object) -> str | None:
-    return fields.choice(field, value, fields.COST_SOURCES)
-
-
-def _attempts(field: str, value: object) -> int | None:
-    return fields.whole(field, value, 1, fields.MAX_COUNT)
-
-
-def _http_status(field: str, value: object) -> int | None:
-    return fields.whole(field, value, 100, 599)
-
-
-_SPECIAL_CHECKS: Final[dict[str, Callable[[str, object], Any]]] = {
-    "cache_read_tokens": fields.tokens,
-    "cache_write_tokens": fields.tokens,
-    "reasoning_tokens": fields.tokens,
-    "usage_source": _usage_source,
-    "cost_source": _cost_source,
-    "ttft_ms": _ttft,
-    "stream": fields.flag,
-    "attempts": _attempts,
-    "http_status": _http_status,
-    "tags": fields.tags,
-    "metadata": fields.metadata,
-    "prompt": fields.content,
-    "response": fields.content,
-}
-_EXTENSION_CHECKS: Final = tuple(
-    (field, _SPECIAL_CHECKS.get(field, fields.label)) for field in (*EXTENSION_FIELDS, *CONTENT_FIELDS)
-)

@@ -6,14 +6,16 @@ What is not said is estimated. A price that nobody knows is never taken for noth
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from llm_service.budgets.limits import NANOS, Policy
 from llm_service.errors import JustificationNeededError, QueryError, UnknownPriceError
-from llm_service.estimates.estimate import HISTORY, Estimate
-from llm_service.estimates.tokens import Prompt
 from llm_service.telemetry.fields import MAX_COST_USD, MAX_TOKENS
 from llm_service.telemetry.records import Amount, new_id
+
+if TYPE_CHECKING:
+    from llm_service.estimates.estimate import Estimate
+    from llm_service.estimates.tokens import Prompt
 
 __all__ = ["NAMES", "Wish", "lease_us", "nanos", "tokens"]
 
@@ -43,7 +45,7 @@ class Wish:
     trace_id: str | None = None
     usd: Amount | None = None
     tokens: int | None = None
-    prompt: Prompt | None = None
+    prompt: "Prompt | None" = None
     prompt_tokens: int | None = None
     max_tokens: int | None = None
     justification: str | None = None
@@ -62,15 +64,20 @@ class Wish:
         metrics = {limit.metric for policy in policies for limit in policy.limits}
         return ("usd" in metrics and self.usd is None) or ("tokens" in metrics and self.tokens is None)
 
-    def with_estimate(self, estimate: Estimate) -> Self:
-        """The wish with what was estimated in the place of what was not said."""
+    def with_estimate(self, estimate: "Estimate", *, is_priced: bool) -> Self:
+        """The wish with what was estimated in the place of what was not said.
+
+        Args:
+            estimate: of the call.
+            is_priced: whether the model has a price; else a cost in the estimate is what such calls have cost.
+        """
         used = self.tokens
         if used is None:
             answer = estimate.completion_tokens
             most = estimate.max_completion_tokens if answer is None or self.max_tokens is not None else answer.p99
-            used = (estimate.prompt_tokens or 0) + (most or 0) or None
-        guess = estimate.price_source in {None, HISTORY}
-        return replace(self, tokens=used, expected_usd=estimate.hold_usd(), is_guess=guess)
+            prompt = estimate.max_prompt_tokens or estimate.prompt_tokens
+            used = (prompt or 0) + (most or 0) or None
+        return replace(self, tokens=used, expected_usd=estimate.hold_usd(), is_guess=not is_priced)
 
 
 def nanos(wish: Wish, policies: Sequence[Policy]) -> int:

@@ -100,7 +100,10 @@ async def test_a_copy_is_a_fresh_logger_of_the_same_settings(face: Any, make: Ca
     copied = make(original)
     assert type(copied) is face
     assert copied.settings == original.settings
-    assert copied._given == {"on_drop": told, "on_event": noted, "redact": None, "models": None}
+    assert copied._arguments == {
+        "on_drop": told, "on_event": noted, "redact": None,
+        "models": None, "policies": None, "policy": None, "on_budget": None,
+    }  # fmt: skip
     assert copied.stats().ledger.submitted == 0
     assert copied.log_invocation_nowait(InvocationRecord(agent_name="copy"))
     for logger in (original, copied, closed := make(original)):
@@ -117,4 +120,4 @@ def test_what_cannot_travel_is_named(db: Path) -> None:
     logger = AsyncTelemetryLogger(db, on_drop=lambda *_: None)
     with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
         pickle.dumps(logger)
-    assert copy.copy(logger)._given == logger._given
+    assert copy.copy(logger)._arguments == logger._arguments

@@ -83,11 +83,10 @@ def test_a_runaway_loop_is_stopped(db: Path) -> None:
 
 
 FLEET = """
-import random
-from llm_service.config.schemas import ModelsConfig
+import os, random
 from llm_service.errors import BudgetExceeded
 from llm_service.telemetry import AsyncTelemetryLogger
-draw, said = random.Random(int(sys.argv[3])), []
+draw, said, dies = random.Random(int(sys.argv[3])), [], int(sys.argv[3]) < 3
 async def spend(logger):
     refused = 0
     while refused < 3:
@@ -97,6 +96,8 @@ async def spend(logger):
             async with logger.budgets.reserve(usd=most, **names) as hold:
                 if not said:
                     said.append(print("spends", flush=True))
+                if dies:
+                    await asyncio.sleep(60)
                 await asyncio.sleep(draw.choice([0, 0, 0.001]))
                 way = draw.random()
                 if way < 0.8:
@@ -109,6 +110,8 @@ async def spend(logger):
             refused += 1
 async def main():
     async with AsyncTelemetryLogger(PATH, policies=sys.argv[2], flush_interval=0.02) as logger:
+        while not (dies or os.path.exists(PATH + ".go")):
+            await asyncio.sleep(0.005)
         await asyncio.gather(*(spend(logger) for _ in range(6)))
 asyncio.run(main())
 """
@@ -118,7 +121,7 @@ def test_a_fleet_whose_processes_are_killed_overshoots_by_nothing_and_leaves_not
     db: Path, tmp_path: Path, start_script: Callable[..., Any], expect_line: Callable[..., None],
     eventually: Callable[..., None],
 ) -> None:  # fmt: skip
-    """Eight processes of six tasks; three are killed while they spend, and others take their place."""
+    """Eight processes of six tasks; three are killed with holds in their hands, and others take their place."""
     limits = {
         "policies": {
             "all": {"scope": {"agent": "*"}, "total_budget_usd": 1.0, "lease": 1},
@@ -133,6 +136,8 @@ def test_a_fleet_whose_processes_are_killed_overshoots_by_nothing_and_leaves_not
     fleet = [start_script(FLEET, db, tmp_path / "policies.yaml", seed, flags=flags) for seed in range(8)]
     for victim in range(3):
         expect_line(fleet[victim], "spends")
+    db.with_name(f"{db.name}.go").touch()
+    for victim in range(3):
         fleet[victim].kill()
         fleet.append(start_script(FLEET, db, tmp_path / "policies.yaml", 8 + victim, flags=flags))
     for process in fleet:

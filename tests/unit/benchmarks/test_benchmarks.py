@@ -147,6 +147,17 @@ def test_results_name_the_command_the_versions_and_every_report(report: Report) 
     assert "## example" in text
 
 
+def test_results_of_one_benchmark_leave_the_others_as_they_were(report: Report) -> None:
+    """Word for word, in the order of the command; long runs that are no part of it come last."""
+    first = command_line.results([report, Report("soak", "half an hour"), Report("disk", "old")], "the first line")
+    text = command_line.results([Report("disk", "bytes a record")], "another line", first)
+    sections = text.split("\n## ")
+    assert [section.partition("\n")[0] for section in sections[1:]] == ["How to read this", "disk", "example", "soak"]
+    assert "another line" in sections[2]
+    assert "bytes a record" in sections[2]
+    assert sections[3:] == [section for section in first.split("\n## ") if section.startswith(("example", "soak"))]
+
+
 def test_the_command_runs_one_benchmark_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     """`python -m benchmarks --only disk --quick --json`."""
     assert command_line.main(["--only", "disk", "--quick", "--json"]) == 0

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_service.budgets.windows import CALENDAR, MICROSECONDS, Span, window_named
+from llm_service.budgets.windows import MICROSECONDS, Span, window_named
+from llm_service.config.windows import CALENDAR_WINDOWS as CALENDAR
 from llm_service.telemetry.timestamps import MAX_MICROSECONDS, from_microseconds, to_microseconds
 
 ZONES = (

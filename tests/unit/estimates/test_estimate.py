@@ -5,12 +5,12 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_service.config.models import ModelsConfig
 from llm_service.errors import QueryError
-from llm_service.estimates.estimate import Estimate, Question, cheaper, make_estimate
+from llm_service.estimates.estimate import Estimate, Question, cheaper, make_estimate, with_cheaper
 from llm_service.estimates.history import MIN_SAMPLES, History
 from llm_service.estimates.tokens import TokenRatios
 from llm_service.pricing.book import PriceBook
@@ -161,6 +161,7 @@ def test_a_model_without_a_price_of_output_gives_no_cost() -> None:
     assert (found.completion_tokens, found.cost_usd) == ((200, 200, 200), None)
 
 
+@settings(deadline=None)  # a busy machine stops for longer than any deadline
 @given(
     st.lists(st.integers(0, 10**6), max_size=80),
     st.none() | st.integers(1, 10**6),
@@ -195,9 +196,10 @@ def test_an_estimate_goes_into_json_and_unknown_is_null() -> None:
         "cost_usd": {"p50": 0.006, "p90": 0.006, "p99": 0.006}, "max_cost_usd": 0.06519,
         "samples": 100, "level": "agent+tool+model", "coverage": {"p50": 1.0, "p90": 1.0, "p99": 1.0},
         "price_source": "models.yaml", "cost_coverage": None, "max_prompt_tokens": 1000,
+        "cheaper_models": [],
     }  # fmt: skip
     nothing = make_estimate(Question(), History(), UNPRICED).to_dict()
-    assert {name for name, value in nothing.items() if value is not None} == {"samples", "level"}
+    assert {name for name, value in nothing.items() if value is not None} == {"samples", "level", "cheaper_models"}
 
 
 @pytest.mark.parametrize(
@@ -232,5 +234,7 @@ def test_cheaper_models_suit_the_task_hold_the_call_and_cost_less() -> None:
     )
     found = make_estimate(asked(prompt_tokens=1000), fed(), prices)
     assert cheaper(prices, found) == [("mini", Decimal("0.0014")), ("haiku", Decimal("0.002"))]
+    named = with_cheaper(found, prices).to_dict()["cheaper_models"]
+    assert named == [{"model_name": "mini", "cost_usd": 0.0014}, {"model_name": "haiku", "cost_usd": 0.002}]
     assert cheaper(prices, make_estimate(asked(), fed(), prices)) == []
     assert cheaper(prices, make_estimate(Question(model_name="unheard"), fed(), prices)) == []

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_service.estimates import history
@@ -85,6 +85,7 @@ def test_being_asked_about_keeps_a_group() -> None:
     assert known.past("b", None, "m").level == "model"
 
 
+@settings(deadline=None)  # a busy machine stops for longer than any deadline
 @given(st.lists(st.integers(0, 50), max_size=400), st.integers(1, 60))
 def test_reported_coverage_is_a_recount_of_what_would_have_been_told(values: list[int], most: int) -> None:
     """Prequential: each prediction was made before its value was learnt; the last `most` count."""

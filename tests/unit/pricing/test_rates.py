@@ -149,14 +149,20 @@ def test_trailing_zeros_and_exponents_change_nothing() -> None:
         assert flat(input=text, output="0").cost_nanos(1000, 0) == 3_000_000
 
 
-@given(st.tuples(prices, prices, prices), counts, counts, st.booleans())
-def test_the_lowest_tier_prices_plain_calls_as_all_do(
-    usd: tuple[Decimal, ...], prompt: int, completion: int, two: bool
-) -> None:
+@given(
+    st.tuples(prices, prices, prices, prices, prices),
+    st.tuples(counts, counts, counts, counts, counts),
+    st.booleans(),
+)
+def test_the_lowest_tier_prices_calls_as_all_do(usd: tuple[Decimal, ...], tokens: tuple[int, ...], two: bool) -> None:
     """Up to its bound; a model without an output price has no such calls."""
-    compiled = rates(Prices(0, *usd), *([Prices(1_000_000, *usd[::-1])] if two else []))
-    up_to, one_input, output, half, parts = compiled.lowest_tier()
-    assert up_to == (1_000_000 if two else 2**63)
+    fresh, read, written, said, reasoned = tokens
+    prompt, completion = fresh + read + written, said + reasoned
+    compiled = rates(Prices(0, *usd), *([Prices(3_000_000, *usd[::-1])] if two else []))
+    up_to, one, other, *more, half, parts = compiled.lowest_tier()
+    assert up_to == (3_000_000 if two else 2**63)
     if prompt <= up_to:
-        assert (prompt * one_input + completion * output + half) // parts == compiled.cost_nanos(prompt, completion)
+        extra = sum(count * price for count, price in zip((read, written, reasoned), more, strict=True))
+        nanos = (prompt * one + completion * other + extra + half) // parts
+        assert nanos == compiled.cost_nanos(prompt, completion, read, written, reasoned)
     assert flat(input="1").lowest_tier()[0] == -1

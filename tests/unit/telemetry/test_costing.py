@@ -204,6 +204,20 @@ def test_a_damaged_record_is_left_to_whoever_refuses_it(prices: PriceBook) -> No
     assert with_cost(damaged, None) is damaged
 
 
+@pytest.mark.parametrize(
+    ("card", "extensions"),
+    [((), None), (None, None), (call().card, ("x",)), (call().card, "text"), ((*call().card, 1), None)],
+    ids=["empty", "none", "short", "text", "long"],
+)
+def test_a_damaged_record_costs_its_neighbours_nothing(
+    connection: sqlite3.Connection, prices: PriceBook, card: Any, extensions: Any
+) -> None:
+    """It is set aside, and they are stored with their cost."""
+    write(connection, prices, [call(), _restore(card, extensions, 0), call()])
+    assert costs(connection) == [(0.006, COMPUTED)] * 2
+    assert connection.execute("SELECT count(*) FROM dead_letters").fetchone() == (1,)
+
+
 def test_a_batch_whose_records_all_have_a_cost_is_left_alone() -> None:
     """Nobody is asked for a price."""
     prices = _Raising()

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import threading
+from decimal import Decimal
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import pytest
 
+from llm_service.config.schemas import ModelsConfig, PoliciesConfig
 from llm_service.errors import CommitTimeoutError, QueryError, StoreError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger, estimating
 from llm_service.telemetry.pipeline.ledger import FlushResult
@@ -204,3 +206,22 @@ def test_a_logger_that_stores_nothing_still_estimates(path: Path) -> None:
     with TelemetryLogger(path, enabled=False) as logger:
         assert logger.estimate(**WHO).samples == 0
         assert not path.exists()
+
+
+def test_cheaper_models_are_named_where_a_policy_wants_to_hear_of_them(tmp_path: Path) -> None:
+    """For prompts below its bound, and for calls in its scope."""
+    price = {"cost_per_1m_tokens": {"input": 10, "output": 30}, "task_suitability": ["code"]}
+    small = {"cost_per_1m_tokens": {"input": 1, "output": 3}, "task_suitability": ["code"]}
+    models = ModelsConfig.model_validate({"models": {"large": price, "small": small}, "bundled_prices": False})
+    policy = {"scope": {"agent": "a"}, "daily_budget_usd": 1, "prefer_cheaper_models_under_tokens": 1000}
+    policies = PoliciesConfig.model_validate({"policies": {"p": policy}})
+    with TelemetryLogger(tmp_path / "telemetry.db", models=models, policies=policies) as logger:
+        for _ in range(30):
+            logger.log_invocation(
+                InvocationRecord(agent_name="a", model_name="large", prompt_tokens=9, completion_tokens=100)
+            )
+        short = logger.estimate("a", model_name="large", prompt_tokens=999, fresh=True)
+        assert [(one.model_name, one.cost_usd) for one in short.cheaper_models] == [("small", Decimal("0.001299"))]
+        assert logger.estimate("a", model_name="large", prompt_tokens=1000).cheaper_models == ()
+        assert logger.estimate("b", model_name="large", prompt_tokens=999).cheaper_models == ()
+        assert logger.estimate("a", model_name="large").cheaper_models == ()

@@ -84,6 +84,7 @@ class Ending:
         forgotten = not engine.closing and (engine.driven or not engine.queue.empty())
         engine.closing = True
         deadline = monotonic() + engine.settings.close_timeout
+        engine.money.teller.close(1.0)
         engine.stop_driver(engine.settings.close_timeout)
         left = self._write(deadline)
         engine.begin_close()

@@ -48,6 +48,8 @@ from llm_service.telemetry.stores.opening import Opener
 __all__ = ["Engine"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
+_TELLER_WAITS: Final = 1.0
+"""Seconds that a close waits for reservations and settlements under way."""
 _FORK_WAITS: Final = 2.0
 """Seconds a fork waits for a commit under way. Longer than SQLite waits for a lock."""
 
@@ -340,6 +342,7 @@ class Engine:
         """Close from the calling thread, which commits what waits until `deadline` (monotonic seconds)."""
         waiter = ThreadWaiter()
         barrier = self.begin_close(waiter)
+        self.money.teller.close(min(_TELLER_WAITS, max(0.0, deadline - monotonic())))
         self.inline.drive(lambda: waiter.outcome is not None, deadline)
         if barrier.pending:
             self.give_up()
@@ -350,6 +353,12 @@ class Engine:
         self.finished()
         self.announcer.finish()
         return self.queue.withdraw(barrier)
+
+    async def close_teller(self, seconds: float) -> None:
+        """Wait for reservations and settlements under way, in a thread, at most so many seconds."""
+        teller = self.money.teller
+        if teller.is_running:
+            await asyncio.to_thread(teller.close, min(_TELLER_WAITS, max(0.0, seconds)))
 
     def begin_close(self, waiter: Waiter | None = None) -> Barrier:
         """Take no more records, and follow those that are held; drivers end once they have been settled."""
@@ -383,7 +392,7 @@ class Engine:
         self._finish_giving_up()
         if not self.closed:
             self.closed = True
-            self.money.teller.close(min(1.0, self.settings.close_timeout))
+            self.money.teller.close_soon()  # who may block has closed it before
             self.queue.close_journal()
             self.say_what_was_lost()
         self.ending.over()

@@ -337,13 +337,26 @@ class Teller:
         if self._connection is not None:
             forks.leak(self._connection)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a thread that serves."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
     def close(self, seconds: float) -> None:
-        """Serve what was given, end the thread and let go of the file, within so many seconds."""
+        """Serve what was given, end the thread and let go of the file, within so many seconds; it blocks."""
         thread = self._thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             self._queue.put(None)
             thread.join(seconds)
         self._let_go_in_time()
+
+    def close_soon(self) -> None:
+        """Have the thread end once it has served what was given; without one, let go of the file here."""
+        if self.is_running:
+            self._queue.put(None)
+        else:
+            self._let_go_in_time()
 
     def _let_go_in_time(self) -> None:
         """Close the database unless somebody works with it."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llm_service.telemetry.pipeline.entries import SLOT
 from llm_service.telemetry.pipeline.journaled_queue import JournaledQueue
 from llm_service.telemetry.pipeline.journaling import Preparation
 from llm_service.telemetry.pipeline.ledger import DropReason
@@ -220,7 +221,62 @@ def test_a_record_that_cannot_be_cleaned_is_not_written(caplog: pytest.LogCaptur
     assert not queue.offer(record("a"))
     assert queue.ledger().dropped == {DropReason.INVALID: 1}
     assert paper.held == []
-    assert "could not be prepared" in caplog.text
+    (said,) = [entry.getMessage() for entry in caplog.records]
+    assert said.startswith("telemetry: a record could not be prepared for the crash journal: Traceback")
+    assert "ValueError: no" in said
+
+
+def test_a_batch_that_a_close_gives_up_stays_in_the_journal() -> None:
+    """It counts as journaled, not as lost."""
+    paper = Paper()
+    queue = make(paper)
+    assert queue.offer(record("a"))
+    assert queue.take(1) is not None
+    assert queue.abandon_in_flight(DropReason.SHUTDOWN) == 1
+    assert queue.ledger().dropped == {DropReason.JOURNALED: 1}
+    assert [slot[0] for slot in paper.held] == ["a"]
+
+
+def test_after_an_interrupt_only_a_place_of_no_record_is_taken_back() -> None:
+    """One that waits or is in flight keeps it."""
+    paper = Paper(places=9)
+    queue = make(paper)
+    assert queue.offer(record("a"))
+    assert queue.offer(record("b"))
+    batch = queue.take(1)
+    assert batch is not None
+    for entry in (*batch.entries, *queue._entries):
+        queue._forget_unless_in(entry[SLOT])
+    assert len(paper.held) == 2
+    lost = ["c"]
+    paper.held.append(lost)
+    queue._forget_unless_in(lost)
+    assert [slot[0] for slot in paper.held] == ["a", "b"]
+
+
+def test_a_journal_that_is_closed_is_no_error() -> None:
+    """It is not there, and nothing is wrong with it."""
+    paper = Paper()
+    paper.ensure = lambda: False  # type: ignore[method-assign]
+    make(paper).ensure_journal()
+
+
+def test_all_that_gave_way_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record of twice the size needs two places."""
+    paper = Paper(places=2)
+    lost: list[tuple[DropReason, int]] = []
+    queue = make(paper, overflow="drop_oldest", on_drop=lambda *drop: lost.append(drop))
+    assert queue.offer(record("a"))
+    assert queue.offer(record("b"))
+    real = paper.append
+
+    def append(payload: bytes, slot: Any, /) -> bool:
+        return not paper.held and real(payload, slot)
+
+    monkeypatch.setattr(queue, "_append", append)
+    assert queue.offer(record("big"))
+    assert lost == [(DropReason.JOURNAL_FULL, 2)]
+    assert queue.ledger().dropped == {DropReason.JOURNAL_FULL: 2}
 
 
 def test_only_records_are_taken() -> None:

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,73 @@ def test_a_record_beyond_the_ring_is_refused_for_good(ring: CrashJournal) -> Non
     assert ring.could_hold(InvocationRecord())
     assert not ring.append(encode(record), Slot())
     assert ring.has_room(10**9)  # an empty ring can be no emptier
+
+
+@pytest.mark.parametrize("freed", [1, 2, 3])
+def test_a_ring_that_goes_round_never_overwrites_what_waits(ring: CrashJournal, freed: int) -> None:
+    """Frames of one size meet the old end to the byte: they must not reach it, since then it would look empty."""
+    waiting: list[tuple[str, Slot]] = []
+    for turn in range(200):
+        name = f"record-{turn:06}"
+        while (slot := put(ring, name, timestamp=datetime(2026, 3, 1, tzinfo=UTC))) is None:
+            assert len(waiting) > freed
+            ring.free([slot for _, slot in waiting[:freed]])
+            del waiting[:freed]
+        waiting.append((name, slot))
+        assert ids(on_disk(ring)) == [name for name, _ in waiting]
+        assert ring.used >= len(waiting) * segment.FRAME.size
+    assert turn > 3 * len(waiting)
+
+
+def test_a_number_beyond_32_bits_is_read_back(ring: CrashJournal) -> None:
+    """A process that logs for months gets there."""
+    slot_of(ring, "first")
+    ring._number = (3 << 33) + 5
+    ring.free(list(ring._slots))
+    slot_of(ring, "late")
+    assert ids(on_disk(ring)) == ["late"]
+    assert on_disk(ring).waiting[0].number == (3 << 33) + 6
+    assert on_disk(ring).waiting[0].batch == 0
+
+
+def test_what_is_let_go_of_is_unmapped_and_a_forked_child_leaves_the_file(ring: CrashJournal) -> None:
+    """A child has no part in it: nothing is removed, nothing is written."""
+    slot_of(ring, "parent's")
+    mapping = ring._map
+    assert mapping is not None
+    before = path_of(ring).read_bytes()
+    ring.leak()
+    assert mapping.closed
+    assert (ring.size, path_of(ring).read_bytes()) == (0, before)
+
+
+def test_the_room_is_asked_for_in_one_call(ring: CrashJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system can do that: all of it, from the start."""
+    asked: list[tuple[int, int]] = []
+    real = os.posix_fallocate
+
+    def allocate(fd: int, start: int, size: int) -> None:
+        asked.append((start, size))
+        real(fd, start, size)
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    monkeypatch.setattr(os, "write", lambda *_arguments: pytest.fail("zeros are written"))
+    assert ring.ensure()
+    assert asked == [(0, SMALL)]
+
+
+def test_zeros_that_are_written_in_pieces_fill_the_file(ring: CrashJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write may take less than it is given."""
+    real, taken = os.write, []
+
+    def write(fd: int, data: bytes) -> int:
+        taken.append(real(fd, data[:1000]))
+        return taken[-1]
+
+    monkeypatch.delattr(os, "posix_fallocate")
+    monkeypatch.setattr(os, "write", write)
+    assert ring.ensure()
+    assert sum(taken) == path_of(ring).stat().st_size == SMALL
 
 
 def test_what_could_be_held_is_what_an_empty_ring_takes(tmp_path: Path, clock: Clock) -> None:
