@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.model.ledger import check_books, holds, policies, totals
 
+from llm_service.config.schemas import ModelsConfig
 from llm_service.errors import BudgetExceeded, CommitTimeoutError, RecordQuarantinedError, StoreError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.budgeted import AsyncBudgetedInvocation, BudgetedInvocation
@@ -344,6 +345,60 @@ async def test_settlements_that_come_during_and_after_a_close_are_stored(db: Pat
     assert logger.stats().ledger.balanced
 
 
+async def test_what_is_asked_for_while_the_thread_ends_is_served(db: Path) -> None:
+    """And more at once than one transaction takes."""
+    async with AsyncTelemetryLogger(db, policies=LIMITED) as logger:
+        held = [await logger.budgets.reserve(usd=0.01) for _ in range(70)]
+        teller = logger._engine.money.teller
+        with busy(logger):
+            tasks = [asyncio.create_task(held[0].settle(record(0.01)))]
+            await asyncio.sleep(0)
+            teller._queue.put(None)  # as a close does
+            tasks += [asyncio.create_task(hold.settle(record(0.01))) for hold in held[1:]]
+            await asyncio.sleep(0)
+        assert all(await asyncio.gather(*tasks))
+        first = teller._thread
+        teller._queue.put(None)
+        if first is not None:
+            first.join(10)
+        await logger.budgets.reserve(usd=0.01)
+        assert teller._thread is not first
+    assert spent(db)[0] == pytest.approx(0.7)
+
+
+async def test_thresholds_that_must_wait_do_not_hold_up_those_who_reserve(db: Path) -> None:
+    """The writer is busy, or the file has been let go of: they are told after the next transaction."""
+    told: list[Any] = []
+    async with AsyncTelemetryLogger(db, policies=policies(default=1), on_budget=told.append) as logger:
+        teller = logger._engine.money.teller
+        hold = await logger.budgets.reserve(usd=1)
+        with busy(logger):
+            await asyncio.to_thread(teller._look_back)
+        with logger._engine.commit_lock:
+            teller.let_go()
+        teller._look_back()
+        assert told == []
+        await hold.settle(record(1))
+    assert [event.threshold_percent for event in told] == [80, 100]
+
+
+async def test_a_reservation_without_an_amount_takes_what_is_estimated(db: Path) -> None:
+    """The upper bound where price, prompt and limit of the answer are known; tokens, where a limit counts them."""
+    models = ModelsConfig.model_validate(
+        {"models": {"m-1": {"cost_per_1m_tokens": {"input": 1000, "output": 2000}}}, "bundled_prices": False}
+    )
+    limited = policies(default={"daily_budget_usd": 100, "limits": [{"window": "day", "tokens": 10_000}]})
+    asked: dict[str, Any] = {"model_name": "m-1", "prompt_tokens": 1000, "max_tokens": 500}
+    async with AsyncTelemetryLogger(db, models=models, policies=limited) as logger:
+        hold = await logger.budgets.reserve(**asked)
+        assert (float(hold.usd), hold.tokens) == (2.0, 1500)
+        assert all(row["fits"] for row in await logger.budgets.check(1, model_name="m-1"))
+    with TelemetryLogger(db, models=models, policies=limited) as sync:
+        own = sync.budgets.reserve(**asked)
+        assert (own.usd, own.tokens) == (hold.usd, hold.tokens)
+        assert {row["metric"]: row["reserved"] for row in sync.budgets.status()} == {"usd": 4.0, "tokens": 3000}
+
+
 # Loops, threads, forks
 
 
@@ -484,6 +539,7 @@ async def test_a_hold_of_the_async_face_ends_once(db: Path) -> None:
 async def test_a_logger_that_stores_nothing_waits_for_nothing(db: Path) -> None:
     """Every call works."""
     async with AsyncTelemetryLogger(db, enabled=False) as logger, logger.budgets.reserve(usd=5) as hold:
+        (await logger.budgets.reserve(usd=5)).settle_soon(record())
         assert await hold.settle(record()) is False
         hold.settle_soon(record())
         await logger.budgets.expire()
@@ -575,13 +631,14 @@ def test_a_block_whose_record_cannot_be_settled_says_so_in_the_log_or_raises(
 
 
 @pytest.mark.parametrize("face", ["sync", "async"])
+@pytest.mark.parametrize(("end", "unknown"), [("success", 0.5), ("release", 0)])
 def test_a_block_whose_record_could_not_be_made_is_of_unknown_outcome(
-    db: Path, monkeypatch: pytest.MonkeyPatch, face: str
+    db: Path, monkeypatch: pytest.MonkeyPatch, face: str, end: str, unknown: float
 ) -> None:
-    """Nothing says what the call has cost."""
+    """Nothing says what the call has cost, unless its hold was ended in the block."""
     monkeypatch.setattr(Invocation, "_leave", lambda *_: None)
-    run_block(face, db, "success")
-    assert spent(db) == (0, 0, 0.5)
+    run_block(face, db, end)
+    assert spent(db) == (0, 0, unknown)
 
 
 async def test_a_block_with_a_budget_is_entered_as_its_face_waits(db: Path) -> None:

@@ -99,6 +99,19 @@ def test_an_hour_is_cut_where_the_clock_is_put_by_half_an_hour() -> None:
     assert window.span(forward, zone) == (forward, forward + 1800 * MICROSECONDS)
 
 
+@pytest.mark.parametrize(
+    ("zone", "put", "before", "after"),
+    [("America/Caracas", "2016-05-01 02:30", 30, 0), ("Asia/Pyongyang", "2018-05-04 23:30", 30, 60)],
+)
+def test_an_hour_is_cut_where_the_clock_is_put_within_it(zone: str, put: str, before: int, after: int) -> None:
+    """Zones have changed by half an hour, at half past."""
+    window, minute = window_named("hour"), 60 * MICROSECONDS
+    moment = at(put, zone)
+    assert window.span(moment - 1, zone) == (moment - before * minute, moment)
+    assert window.span(moment - before * minute, zone).end == moment
+    assert window.span(moment, zone) == (moment, moment + (after or 60) * minute)
+
+
 @pytest.mark.parametrize("name", CALENDAR)
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("moment", [0, MAX_MICROSECONDS, at("9999-10-31 23:59"), at("9999-11-01"), at("9999-12-31")])

@@ -233,6 +233,30 @@ def test_a_registration_that_fails_leaves_no_counter(db: Path) -> None:
         assert connection.execute("SELECT count(*) FROM budget_counters").fetchone() == (0,)
 
 
+def test_a_registration_that_a_full_disk_has_rolled_back_is_not_rolled_back_again(db: Path) -> None:
+    """The first error is what is told."""
+    TelemetryLogger(db).close()
+
+    class Full:
+        def __init__(self, real: Any) -> None:
+            self._real = real
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
+        def execute(self, sql: str, *parameters: Any) -> Any:
+            if sql == "COMMIT":
+                self._real.execute("ROLLBACK")
+                raise sqlite3.OperationalError("database or disk is full")
+            return self._real.execute(sql, *parameters)
+
+    keys = Policies(compiled(policies(all=ALL))).counters
+    with closing(open_for_writing(db, 0)) as connection:
+        full: Any = Full(connection)
+        with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+            HoldKeeper(BudgetBook()).register(full, keys, 0)
+
+
 def test_a_counter_that_another_process_adds_is_counted_from_the_next_transaction_on(counted: Path) -> None:
     """Nobody has to open the file anew."""
     with TelemetryLogger(counted) as old:

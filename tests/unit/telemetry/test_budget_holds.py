@@ -461,6 +461,48 @@ def test_a_logger_without_policies_reserves_in_the_counters_of_the_file(db: Path
         strict.budgets.reserve(usd=0.1)
 
 
+def test_names_of_more_calls_than_are_remembered_are_still_right(
+    logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered of them is bounded."""
+    monkeypatch.setattr("llm_service.telemetry.budget_desk._MOST_CALLS", 2)
+    for number in range(5):
+        logger.budgets.reserve(usd=0.1, agent_name=f"a{number}", user_id="u").settle(record(0.1, user_id="v"))
+    assert sorted(row["subject"] for row in logger.budgets.status() if row["budget"] == "agents") == [
+        [f"a{number}"] for number in range(5)
+    ]
+    assert {row["user_id"] for row in logger.get_invocations()} == {"v"}
+
+
+def test_a_record_and_further_work_share_a_request(logger: TelemetryLogger, db: Path) -> None:
+    """What the work returned is the outcome."""
+    request = Request(lambda _keeper, _connection: 7, record(), deadline=time.monotonic() + 10)
+    assert logger.budgets.done(logger.budgets.serve(request)) == 7
+    assert spent_reserved_unknown(db) == (0.25, 0, 0)
+
+
+def test_a_connection_that_is_leaked_is_not_closed(logger: TelemetryLogger, db: Path) -> None:
+    """As in a forked child, which must not touch its parent's."""
+    teller = logger._engine.money.teller
+    teller.leak()  # there is none yet
+    logger.budgets.reserve(usd=0.1)
+    connection = teller._connection
+    assert connection is not None
+    teller.leak()
+    assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert spent_reserved_unknown(db) == (0, 0.1, 0)
+
+
+def test_reconciling_a_call_whose_record_is_gone_changes_nothing(logger: TelemetryLogger, db: Path) -> None:
+    """Retention has deleted it: its hold can be released."""
+    logger.budgets.reserve(usd=0.4).settle(record(None, invocation_id="gone"))
+    with closing(sqlite3.connect(db)) as connection:
+        connection.execute("DELETE FROM invocations")
+        connection.commit()
+    assert logger.budgets.reconcile("gone", 0.2) is False
+    assert logger.budgets.release("gone") is True
+
+
 # Together in a transaction
 
 

@@ -137,40 +137,57 @@ def _judged_since(counters: Sequence[Counter], kept: str | None, now_us: int) ->
 def _from_records(
     connection: sqlite3.Connection, counters: Sequence[Counter], since: Mapping[int, str]
 ) -> dict[Place, list[int]]:
-    sums: dict[Place, list[int]] = {}
     matching: dict[tuple[Any, ...], list[tuple[_Walk, str]]] = {}
     walks = [_Walk(counter) for counter in counters]
     first = min(since.values(), default=None)
     rows = () if first is None else connection.execute(_RECORDS, (first,))
-    for *names, timestamp, nanos, tokens in rows:
-        key = tuple(names)
-        matches = matching.get(key)
+    for row in rows:
+        names, timestamp, nanos, tokens = row[:7], row[7], row[8], row[9]
+        matches = matching.get(names)
         if matches is None:
             call = Call(*names)
             subjects = ((walk, walk.counter.subject(call)) for walk in walks)
-            matches = matching[key] = [(walk, subject) for walk, subject in subjects if subject is not None]
+            matches = matching[names] = [(walk, subject) for walk, subject in subjects if subject is not None]
         for walk, subject in matches:
-            row = sums.setdefault(Place(walk.counter.id, subject, walk.start(timestamp)), [0] * len(AMOUNTS))
-            row[0] += nanos or 0
-            row[1] += tokens
-            row[2] += 1
-            row[9] += nanos is None
-    return sums
+            if not walk.since <= timestamp < walk.before:
+                walk.go_to(timestamp)
+            sums = walk.sums.get(subject)
+            if sums is None:
+                sums = walk.sums[subject] = [0] * len(AMOUNTS)
+            sums[0] += nanos or 0
+            sums[1] += tokens
+            sums[2] += 1
+            sums[9] += nanos is None
+    return {place: sums for walk in walks for place, sums in walk.all()}
 
 
 class _Walk:
-    """Finds the window of one timestamp after the other, most often without reading it as a time."""
+    """The windows of one counter, of which the one that the last record fell into is at hand.
+
+    Attributes:
+        counter: the counter.
+        since, before: that window's bounds, as text that timestamps compare with.
+        sums: that window's amounts, by subject.
+    """
 
     def __init__(self, counter: Counter) -> None:
         self.counter = counter
-        self._from = self._before = ""
+        self.since = self.before = ""
+        self.sums: dict[str, list[int]] = {}
+        self._windows: dict[str, dict[str, list[int]]] = {}
 
-    def start(self, timestamp: str) -> str:
-        if not self._from <= timestamp < self._before:
-            span = self.counter.span(text_microseconds(timestamp))
-            self._from = microseconds_text(span.start)
-            self._before = microseconds_text(span.end - 1) + "~"  # also that microsecond is before it
-        return self._from
+    def go_to(self, timestamp: str) -> None:
+        """Have the window of this moment at hand."""
+        span = self.counter.span(text_microseconds(timestamp))
+        self.since = microseconds_text(span.start)
+        self.before = microseconds_text(span.end - 1) + "~"  # that microsecond itself is before it
+        self.sums = self._windows.setdefault(self.since, {})
+
+    def all(self) -> Iterator[tuple[Place, list[int]]]:
+        """Every window's amounts."""
+        for start, by_subject in self._windows.items():
+            for subject, sums in by_subject.items():
+                yield Place(self.counter.id, subject, start), sums
 
 
 def _from_holds(connection: sqlite3.Connection) -> dict[Place, dict[int, int]]:
