@@ -21,7 +21,7 @@ from llm_service.telemetry.budget_statements import Change, HoldRow, Place
 from llm_service.telemetry.records import EXTENSION_FIELDS, InvocationRecord
 from llm_service.telemetry.timestamps import from_microseconds, microseconds_text, text_microseconds
 
-__all__ = ["BudgetBook", "BudgetTerms", "Recost", "call_of", "end_hold"]
+__all__ = ["BudgetBook", "BudgetTerms", "Recost", "bounds_of", "call_of", "end_hold"]
 
 _MOST_CALLS: Final = 4096
 _MOST_AT_ONCE: Final = 32
@@ -155,6 +155,11 @@ class BudgetBook:
 
     # Looking
 
+    @property
+    def version(self) -> tuple[object, tuple[int, int] | None]:
+        """Another one where other counters are known than before, or those of another file."""
+        return self._connection, self._version
+
     def ids(self) -> Mapping[CounterKey, int]:
         """The counters of the file."""
         return {counter.key: counter.id for counter in self._counters}
@@ -181,19 +186,12 @@ class BudgetBook:
             for counter, subject in self.matching(call)
         ]
 
-    def counted(self, places: Sequence[tuple[Counter, Place]], now_us: int) -> dict[int, tuple[int, int, int]]:
-        """Nano-dollars, tokens and calls that count against limits, by counter; nothing for an empty window."""
-        if not places:
-            return {}
-        rows = self._connection.execute(sql.read_committed(len(places)), _bounds(places, now_us))
-        return {counter_id: (nanos, tokens, calls) for counter_id, nanos, tokens, calls in rows}
-
     def totals(self, places: Sequence[tuple[Counter, Place]], now_us: int) -> dict[Place, Totals]:
         """What the windows of these places hold at a moment; all its slices where one rolls."""
         wanted = {(place.counter_id, place.subject): place for _, place in places}
         found = dict.fromkeys(wanted.values(), _NOTHING)
         if wanted:
-            rows = self._connection.execute(sql.read_windows(len(places)), _bounds(places, now_us))
+            rows = self._connection.execute(sql.read_windows(len(places)), bounds_of(places, now_us))
             for counter_id, subject, *sums in rows:
                 found[wanted[counter_id, subject]] = sql.to_totals(sums)
         return found
@@ -298,7 +296,7 @@ def _is_within(counter: Counter, place: Place, now_us: int) -> bool:
     return text_microseconds(place.window_start) >= counter.window.counts_from(now_us, counter.key.timezone)
 
 
-def _bounds(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]:
+def bounds_of(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]:
     """Counter, subject, first and last key of each window, for the statements that read them."""
     bounds: list[Any] = []
     for counter, place in places:

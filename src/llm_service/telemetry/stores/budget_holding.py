@@ -7,14 +7,14 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.limits import METRICS, Amounts, Limit, Policy, Standing, Totals, shown_amount, standing
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.errors import BudgetExceeded, DuplicateInvocationError
 from llm_service.telemetry import budget_statements as sql
 from llm_service.telemetry.budget_statements import Change, HoldRow, Place
-from llm_service.telemetry.stores.budget_counting import BudgetBook, end_hold
+from llm_service.telemetry.stores.budget_counting import BudgetBook, bounds_of, end_hold
 from llm_service.telemetry.stores.recosting import Change as CostChange
 from llm_service.telemetry.stores.recosting import NewCost, recost
 from llm_service.telemetry.timestamps import TextClock, from_microseconds, microseconds_text, text_microseconds
@@ -38,8 +38,31 @@ _KEPT_US: Final = 62 * 86_400_000_000
 """Windows that ended before are deleted: two months are kept, for reports."""
 
 
-_METRIC: Final = {metric: at for at, metric in enumerate(METRICS)}
-"""Where each metric stands in `Amounts`."""
+_MOST_CALLS: Final = 1024
+
+
+class _Ready(NamedTuple):
+    """What reservations for calls of the same names have in common while no window ends.
+
+    Attributes:
+        version: of the book, when it was made.
+        since, until: microseconds since 1970, between which it holds. The slices of a rolling window are whole parts
+            of it, so that what it begins with moves when its last slice ends.
+        places: the windows that cover the call, and
+        windows: the same as a hold keeps them.
+        names: of the call, as a hold keeps them.
+        bounds: the windows that have hard limits, for `read_committed`.
+        checks: counter, place in `Amounts`, and the most that may be committed, of each hard limit.
+    """
+
+    version: tuple[object, tuple[int, int] | None]
+    since: int
+    until: int
+    places: tuple[Place, ...]
+    windows: str
+    names: str
+    bounds: list[Any]
+    checks: list[tuple[int, int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +115,7 @@ class HoldKeeper:
     def __init__(self, book: BudgetBook) -> None:
         self.book = book
         self._now_text, self._until_text = TextClock(), TextClock()
+        self._known: dict[Call, _Ready] = {}
 
     def register(self, connection: sqlite3.Connection, wanted: Iterable[CounterKey], now_us: int) -> None:
         """Have the file count what these limits need, from the start of their present windows on.
@@ -164,19 +188,17 @@ class HoldKeeper:
             row = connection.execute(sql.FIND_HOLD, (ask.hold_id,)).fetchone()
             if row is not None:
                 return tuple(sql.to_places(HoldRow._make(row).windows))
-        covering = self.book.places(ask.call, ask.now_us)
-        if not self._fits(ask, covering):
-            standings = standing(_limits(ask), ask.amounts, self._looked_up(ask, covering))
+        ready = self._ready(ask)
+        if not self._fits(connection, ask, ready):
+            standings = self.standings(ask)
             raise exceeded(next(one for one in standings if one.limit.hard and not one.fits))
-        places = tuple(place for _, place in covering)
-        if places:
+        if ready.places:
             now, until = self._now_text(ask.now_us), self._until_text(ask.now_us + ask.lease_us)
-            names, where = sql.names_json(_names(ask.call)), sql.places_json(places)
-            row = (ask.hold_id, "held", now, until, *ask.amounts, where, names, ask.justification)
+            row = (ask.hold_id, "held", now, until, *ask.amounts, ready.windows, ready.names, ask.justification)
             if connection.execute(sql.KEEP_HOLD, row).rowcount == 0:  # what was added to windows nobody could free
                 raise DuplicateInvocationError(ask.hold_id)
-            self.book.add(dict.fromkeys(places, Change(reserved=ask.amounts)))
-        return places
+            self.book.add(dict.fromkeys(ready.places, Change(reserved=ask.amounts)))
+        return ready.places
 
     def end(self, connection: sqlite3.Connection, hold_id: str, kept: Amounts | None = None) -> bool:
         """End a hold without a record: what is kept of it stays as unknown spend, all of it by default.
@@ -218,19 +240,45 @@ class HoldKeeper:
                 kept = 0 if counter.window.is_rolling else _KEPT_US
                 connection.execute(_PRUNE, (counter.id, microseconds_text(max(0, oldest - kept))))
 
-    def _fits(self, ask: Ask, covering: Sequence[tuple[Counter, Place]]) -> bool:
-        """Whether every hard limit has room; `_looked_up` knows more, and takes longer."""
-        limits = [limit for limit in _limits(ask) if limit.hard]
-        hard = {limit.counter for limit in limits}
-        limited = [(counter, place) for counter, place in covering if counter.key in hard]
-        committed = self.book.counted(limited, ask.now_us)
+    @staticmethod
+    def _fits(connection: sqlite3.Connection, ask: Ask, ready: "_Ready") -> bool:
+        """Whether every hard limit has room; `standings` knows more, and takes longer."""
+        if not ready.checks:
+            return True
+        rows = connection.execute(sql.read_committed(len(ready.bounds) // 4), ready.bounds)
+        committed = {row[0]: row[1:] for row in rows}
         nothing = (0, 0, 0)
+        return all(
+            committed.get(counter_id, nothing)[at] + ask.amounts[at] <= amount
+            for counter_id, at, amount in ready.checks
+        )
+
+    def _ready(self, ask: Ask) -> "_Ready":
+        """What a reservation for such a call reads and writes; made anew where a window has ended."""
+        known = self._known.get(ask.call)
+        if known is not None and known.version == self.book.version and known.since <= ask.now_us < known.until:
+            return known
+        covering = self.book.places(ask.call, ask.now_us)
+        spans = [counter.span(ask.now_us) for counter, _ in covering]
+        limits = [limit for limit in _limits(ask) if limit.hard]
+        wanted = {limit.counter for limit in limits}
+        limited = [(counter, place) for counter, place in covering if counter.key in wanted]
         ids = {counter.key: counter.id for counter, _ in limited}
-        for limit in limits:
-            at = _METRIC[limit.metric]
-            if committed.get(ids[limit.counter], nothing)[at] + ask.amounts[at] > limit.amount:
-                return False
-        return True
+        places = tuple(place for _, place in covering)
+        made = _Ready(
+            version=self.book.version,
+            since=max((span.start for span in spans), default=0),
+            until=min((span.end for span in spans), default=0),
+            places=places,
+            windows=sql.places_json(places),
+            names=sql.names_json(_names(ask.call)),
+            bounds=bounds_of(limited, ask.now_us),
+            checks=[(ids[limit.counter], METRICS.index(limit.metric), limit.amount) for limit in limits],
+        )
+        if len(self._known) >= _MOST_CALLS:
+            self._known.clear()
+        self._known[ask.call] = made
+        return made
 
     def _looked_up(
         self, ask: Ask, covering: Sequence[tuple[Counter, Place]]
