@@ -1,7 +1,7 @@
 """What may be spent: the limits of policies, and whether a call fits all of those that apply to it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, Literal, NamedTuple
 
@@ -88,6 +88,7 @@ class Policy:
         justification_over_nanos: a reservation above this needs a justification; None: none does.
         prefer_cheaper_under_tokens: below so many prompt tokens an estimate names cheaper models.
         lease: seconds after which a hold that nobody ended counts as unknown spend.
+        metrics: what its limits count.
     """
 
     name: str
@@ -98,6 +99,10 @@ class Policy:
     justification_over_nanos: int | None = None
     prefer_cheaper_under_tokens: int | None = None
     lease: float = 600.0
+    metrics: frozenset[Metric] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metrics", frozenset(limit.metric for limit in self.limits))
 
     @property
     def has_scope(self) -> bool:

@@ -59,8 +59,6 @@ class AsyncBudgets(BudgetDesk):
 
     async def estimated(self, wish: Wish) -> Wish:
         """The wish with an estimate of what it does not say."""
-        if not self.wants_estimate(wish):
-            return wish
         estimate = await cast("AsyncEstimating", self._face).estimate(**question(wish))
         return wish.with_estimate(estimate, is_priced=self.is_priced(wish))
 
@@ -92,7 +90,9 @@ class AsyncBudgets(BudgetDesk):
             session_id=session_id, trace_id=trace_id,
             usd=usd, tokens=tokens, justification="only looking",
         )  # fmt: skip
-        return await self._asked(checking(self, await self.estimated(wish)), fresh=True)
+        return await self._asked(
+            checking(self, await self.estimated(wish) if self.wants_estimate(wish) else wish), fresh=True
+        )
 
     async def holds(self) -> list[BudgetHold]:
         """See `Budgets.holds`."""
@@ -170,14 +170,13 @@ class Budgets(BudgetDesk):
 
     def estimated(self, wish: Wish) -> Wish:
         """The wish with an estimate of what it does not say."""
-        if not self.wants_estimate(wish):
-            return wish
         estimate = cast("Estimating", self._face).estimate(**question(wish))
         return wish.with_estimate(estimate, is_priced=self.is_priced(wish))
 
     def reserve_as(self, wish: Wish) -> Hold:
         """Reserve what a wish says."""
-        wish = self.estimated(wish)
+        if self.wants_estimate(wish):
+            wish = self.estimated(wish)
         ask = self.ask(wish)
         hold = Hold(self, wish, ask)
         request = self.reserving(ask)
@@ -229,7 +228,9 @@ class Budgets(BudgetDesk):
             session_id=session_id, trace_id=trace_id,
             usd=usd, tokens=tokens, justification="only looking",
         )  # fmt: skip
-        return self._asked(checking(self, self.estimated(wish)), fresh=True)
+        if self.wants_estimate(wish):
+            wish = self.estimated(wish)
+        return self._asked(checking(self, wish), fresh=True)
 
     def holds(self) -> list[BudgetHold]:
         """All holds that are open or of unknown outcome, oldest first."""

@@ -62,6 +62,10 @@ class Desk(Protocol):
 class AsyncDesk(Desk, Protocol):
     """A desk that can be awaited."""
 
+    def wants_estimate(self, wish: Wish) -> bool:
+        """Whether a limit counts what was not said."""
+        ...
+
     async def estimated(self, wish: Wish) -> Wish:
         """The wish with an estimate of what it does not say."""
         ...
@@ -219,7 +223,9 @@ class AsyncReservation:
         return self._reserve().__await__()
 
     async def _reserve(self) -> AsyncHold:
-        wish = await self._budgets.estimated(self._wish)
+        wish = self._wish
+        if self._budgets.wants_estimate(wish):
+            wish = await self._budgets.estimated(wish)
         ask = self._budgets.ask(wish)
         hold = AsyncHold(self._budgets, wish, ask)
         request = self._budgets.reserving(ask)

@@ -61,8 +61,12 @@ class Wish:
 
     def wants_estimate(self, policies: Iterable[Policy]) -> bool:
         """Whether a limit counts what was not said."""
-        metrics = {limit.metric for policy in policies for limit in policy.limits}
-        return ("usd" in metrics and self.usd is None) or ("tokens" in metrics and self.tokens is None)
+        said = (
+            {"calls"}
+            | ({"usd"} if self.usd is not None else set())
+            | ({"tokens"} if self.tokens is not None else set())
+        )
+        return any(not policy.metrics <= said for policy in policies)
 
     def with_estimate(self, estimate: "Estimate", *, is_priced: bool) -> Self:
         """The wish with what was estimated in the place of what was not said.
@@ -107,7 +111,7 @@ def _unknown(wish: Wish, policies: Sequence[Policy]) -> int:
     guess = None if wish.expected_usd is None else _nanos(wish.expected_usd)
     most = 0
     for policy in policies:
-        if not any(limit.metric == "usd" for limit in policy.limits) or policy.unknown_price == "allow":
+        if "usd" not in policy.metrics or policy.unknown_price == "allow":
             continue
         said = policy.unknown_price_nanos if policy.unknown_price_nanos is not None else guess
         if policy.unknown_price == "block" or said is None:

@@ -37,6 +37,8 @@ _MOST_TOGETHER: Final = 64
 _SHORTEST_NAP: Final = 0.00005
 _LONGEST_NAP: Final = 0.002
 """Seconds between two tries for a lock that another process holds: SQLite's own waits grow to a tenth of a second."""
+_PAUSE: Final = 0.01
+_LONGEST_WITHOUT_LOOKING: Final = 0.25
 _EXPIRE_SECONDS: Final = 0.1
 _PRUNE_SECONDS: Final = 3600.0
 
@@ -131,7 +133,7 @@ class Teller:
         self._batches = 0
         self._together: list[Request] = []
         self._last_error: Exception | None = None
-        self._expire_at = self._prune_at = 0.0
+        self._expire_at = self._prune_at = self._look_by = 0.0
         self.waiting = 0
 
     # Giving
@@ -147,6 +149,7 @@ class Teller:
     def serve(self, request: Request) -> None:
         """Serve a request in the calling thread."""
         self._serve([request])
+        self._look_back()
         if self._host.closed:
             self._let_go_in_time()
 
@@ -154,7 +157,7 @@ class Teller:
 
     def _run(self) -> None:
         while True:
-            first = self._queue.get()
+            first = self._next()
             if first is None:
                 with self._start_lock:
                     if self._queue.empty():
@@ -172,6 +175,7 @@ class Teller:
             self._serve(requests)
             if self._host.closed and self._queue.empty():  # what came after the close is done; nobody closes again
                 self._queue.put(None)
+        self._look_back()
         self._let_go_in_time()
 
     def _serve(self, requests: list[Request]) -> None:
@@ -189,12 +193,20 @@ class Teller:
             else:
                 for request in requests:
                     request.finish()
-                self._look_back()
                 return
+
+    def _next(self) -> Request | None:
+        """The next request. Thresholds are looked at in a pause: who was just told has the interpreter to himself."""
+        if self._writer.looks_back and monotonic() < self._look_by:
+            with suppress(Empty):
+                return self._queue.get(timeout=_PAUSE)
+        self._look_back()
+        self._look_by = monotonic() + _LONGEST_WITHOUT_LOOKING
+        return self._queue.get()
 
     def _look_back(self) -> None:
         """Tell of thresholds, now that nobody waits."""
-        if not self._policies:
+        if not self._writer.looks_back:
             return
         lock = self._host.commit_lock
         try:

@@ -125,6 +125,11 @@ class BudgetBook:
             for record in records:
                 self.terms.hold_ids.pop(record.card[0], None)
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether something was spent whose thresholds were not looked at yet."""
+        return bool(self._to_look_at)
+
     def look_back(self) -> None:
         """Tell which thresholds were passed; after a commit, once nobody waits for it any more.
 

@@ -106,6 +106,11 @@ class SqliteBatchWriter:
         self._book.settled(batch)
         return result
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether `look_back` has anything to look at."""
+        return self._book.looks_back
+
     def look_back(self) -> None:
         """Tell which thresholds of budgets the last transactions have passed; see `BudgetBook.look_back`."""
         self._book.look_back()
