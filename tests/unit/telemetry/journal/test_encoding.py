@@ -95,6 +95,11 @@ def test_values_of_subclasses_are_kept_as_what_they_are() -> None:
     again = decode(encode(record))
     assert (again.agent_name, again.latency_ms, again.cost_usd, again.session_id) == ("planner", 7, 0.5, "planner")
     assert {type(value) for value in again.card} <= {str, int, float, type(None)}
+    plain = InvocationRecord(agent_name=Name.AGENT, model_name="m")
+    assert plain.extensions is None
+    assert decode(encode(plain)) == InvocationRecord(
+        invocation_id=plain.invocation_id, timestamp=plain.timestamp, agent_name="planner", model_name="m"
+    )
 
 
 @given(st.binary(max_size=300))

@@ -64,6 +64,34 @@ def test_a_frame_is_bytes_that_later_releases_can_read(number: int) -> None:
     assert (numbers(read(data)), read(data).lost) == ([number], 0)
 
 
+@pytest.mark.parametrize("bit", range(64))
+def test_a_stamp_with_a_flipped_bit_names_no_batch(bit: int) -> None:
+    """Batch 6 with one bit less is batch 2 or 4: a record that waits must not pass for one that is on disk."""
+    data = build({1: 6})
+    (stamp,) = struct.unpack_from("=Q", data, DATA_AT)
+    struct.pack_into("=Q", data, DATA_AT, stamp ^ 1 << bit)
+    assert numbers(read(data, committed=5)) == ALL
+
+
+def test_without_the_lowest_mark_what_was_settled_long_ago_is_no_loss() -> None:
+    """Its places are another's by then; the count begins with the first that waits."""
+    data = build(lowest=6)
+    start = DATA_AT + sum(-(-(FRAME.size + len(payload)) // 8) * 8 for payload in PAYLOADS[:5])
+    data[DATA_AT:start] = bytes(start - DATA_AT)
+    struct.pack_into("=Q", data, segment.LOWEST_WORD * 8, 99)
+    found = read(data)
+    assert (numbers(found), found.lost) == (list(range(6, 13)), 0)
+
+
+def test_without_the_lowest_mark_and_with_nothing_that_waits_nothing_is_lost() -> None:
+    """Whatever stood there before."""
+    data = build(dict.fromkeys(ALL, 1))
+    data[DATA_AT + FRAME.size] ^= 1
+    struct.pack_into("=Q", data, segment.LOWEST_WORD * 8, 99)
+    found = read(data, committed=1)
+    assert (numbers(found), found.lost, found.last) == ([], 0, 12)
+
+
 def test_the_header_survives_the_round_trip() -> None:
     """Writer, level, salt and time."""
     assert segment.read_header(bytes(build()), LAYOUT) == HEADER
