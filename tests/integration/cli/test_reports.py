@@ -247,7 +247,7 @@ def test_every_help_shows_an_example_and_the_common_options(run: Run, name: str 
     shown = run(*([] if name is None else [name]), "--help").stdout
     assert "Examples:\n" in shown
     assert f"  llm-telemetry {name or 'demo'}" in shown.split("Examples:")[1]
-    if name not in {None, "completion", "config", "report"}:
+    if name not in {None, "completion", "config", "report", "prices"}:
         assert all(option in shown for option in ("--db PATH", "--config PATH", "--json", "--help"))
 
 

@@ -624,7 +624,7 @@ def test_a_block_whose_record_cannot_be_settled_says_so_in_the_log_or_raises(
     """The block's own outcome counts, unless `strict`."""
     good = record()
     card = tuple(1e300 if name == "cost_usd" else value for name, value in zip(CARD_FIELDS, good.card, strict=True))
-    monkeypatch.setattr(Invocation, "_leave", lambda *_: _restore(card, good.extensions, good.size))
+    monkeypatch.setattr(Invocation, "_build", lambda *_, **__: _restore(card, good.extensions, good.size))
     with pytest.raises(RecordQuarantinedError) if strict else nullcontext():
         run_block(face, db, "success", strict=strict)
     assert ("a call could not be settled with its budgets" in caplog.text) is not strict
@@ -636,7 +636,7 @@ def test_a_block_whose_record_could_not_be_made_is_of_unknown_outcome(
     db: Path, monkeypatch: pytest.MonkeyPatch, face: str, end: str, unknown: float
 ) -> None:
     """Nothing says what the call has cost, unless its hold was ended in the block."""
-    monkeypatch.setattr(Invocation, "_leave", lambda *_: None)
+    monkeypatch.setattr(Invocation, "_build", lambda *_, **__: None)
     run_block(face, db, end)
     assert spent(db) == (0, 0, unknown)
 
