@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
+from sqlite3 import Connection
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -18,7 +19,7 @@ from llm_service.telemetry.pipeline.teller import Request, Work
 from llm_service.telemetry.queries import Fetch
 from llm_service.telemetry.records import CARD_FIELDS, Amount, InvocationRecord
 from llm_service.telemetry.stores.budget_counting import call_of
-from llm_service.telemetry.stores.budget_holding import Ask
+from llm_service.telemetry.stores.budget_holding import Ask, HoldKeeper
 from llm_service.telemetry.wishes import Wish
 
 if TYPE_CHECKING:
@@ -114,6 +115,16 @@ class BudgetDesk:
         if self._engine.stores_nothing:
             return None
         work: Work = lambda keeper, connection: keeper.end(connection, hold_id, kept)  # noqa: E731 - its type is told
+        return Request(work, deadline=monotonic() + self._timeout)
+
+    def taking_back(self, ask: Ask) -> Request | None:
+        """The request that ends what an ask has reserved, if it has: nobody will use it."""
+        if self._engine.stores_nothing:
+            return None
+
+        def work(keeper: HoldKeeper, connection: Connection) -> bool:
+            return keeper.end(connection, ask.hold_id, Amounts(), ask.now_us)
+
         return Request(work, deadline=monotonic() + self._timeout)
 
     def reconciling(self, hold: BudgetHold | None, hold_id: str, usd: Amount) -> Request:

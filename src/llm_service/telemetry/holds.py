@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from llm_service.budgets.limits import NANOS, Amounts
-from llm_service.errors import shown
+from llm_service.errors import BudgetError, shown
 from llm_service.telemetry.pipeline.teller import Request
 from llm_service.telemetry.pipeline.waiters import LoopWaiter
 from llm_service.telemetry.records import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord, rebuilt
@@ -40,6 +40,10 @@ class Desk(Protocol):
 
     def ending(self, hold_id: str, kept: Amounts | None) -> Request | None:
         """The request that ends a hold without a record; what is kept (None: all) stays as unknown spend."""
+        ...
+
+    def taking_back(self, ask: Ask) -> Request | None:
+        """The request that ends what an ask has reserved, if it has."""
         ...
 
     def submit(self, request: Request | None) -> None:
@@ -232,11 +236,14 @@ class AsyncReservation:
         if request is not None:
             try:
                 await wait(self._budgets, request)
-            except BaseException:
-                # Whether or not it came to be, nobody will use it: the teller takes one after the other.
-                self._budgets.submit(self._budgets.ending(ask.hold_id, Amounts()))
+                self._budgets.done(request)
+            except BudgetError:
                 raise
-            self._budgets.done(request)
+            except BaseException:
+                # Cancelled, or a commit that failed and may be on disk all the same. Whether or not it came to be,
+                # nobody will use it: the teller takes one after the other.
+                self._budgets.submit(self._budgets.taking_back(ask))
+                raise
         return hold
 
     async def __aenter__(self) -> AsyncHold:

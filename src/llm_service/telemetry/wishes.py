@@ -61,12 +61,10 @@ class Wish:
 
     def wants_estimate(self, policies: Iterable[Policy]) -> bool:
         """Whether a limit counts what was not said."""
-        said = (
-            {"calls"}
-            | ({"usd"} if self.usd is not None else set())
-            | ({"tokens"} if self.tokens is not None else set())
+        return any(
+            (self.usd is None and "usd" in policy.metrics) or (self.tokens is None and "tokens" in policy.metrics)
+            for policy in policies
         )
-        return any(not policy.metrics <= said for policy in policies)
 
     def with_estimate(self, estimate: "Estimate", *, is_priced: bool) -> Self:
         """The wish with what was estimated in the place of what was not said.

@@ -254,7 +254,7 @@ class Teller:
             try:
                 settled = self._do(connection, requests)
                 connection.check()  # what went into a file that was replaced is done again in the new one
-            except Exception as error:
+            except BaseException as error:  # an interrupt, too, may leave a transaction open
                 if not faults.is_locked(error):
                     self.let_go()
                 raise

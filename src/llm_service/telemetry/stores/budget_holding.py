@@ -200,8 +200,16 @@ class HoldKeeper:
             self.book.add(dict.fromkeys(ready.places, Change(reserved=ask.amounts)))
         return ready.places
 
-    def end(self, connection: sqlite3.Connection, hold_id: str, kept: Amounts | None = None) -> bool:
+    def end(
+        self, connection: sqlite3.Connection, hold_id: str, kept: Amounts | None = None, made_at_us: int | None = None
+    ) -> bool:
         """End a hold without a record: what is kept of it stays as unknown spend, all of it by default.
+
+        Args:
+            connection: the open transaction.
+            hold_id: of the hold.
+            kept: what stays.
+            made_at_us: only if it was reserved at this moment, microseconds since 1970: another may have its id.
 
         Returns:
             False where there is no such hold, or where it was of unknown outcome already and stays so.
@@ -210,6 +218,8 @@ class HoldKeeper:
         if row is None:
             return False
         hold = HoldRow._make(row)
+        if made_at_us is not None and hold.reserved_at != microseconds_text(made_at_us):
+            return False
         if kept is None and hold.state == "unknown":
             return False
         self.book.add(end_hold(connection, hold, hold.amounts if kept is None else kept))
