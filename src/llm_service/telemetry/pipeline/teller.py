@@ -159,10 +159,12 @@ class Teller:
         while True:
             first = self._next()
             if first is None:
+                self._look_back()
+                self._let_go_in_time()  # before the thread counts as ended; a late request opens the file again
                 with self._start_lock:
                     if self._queue.empty():
                         self._thread = None
-                        break
+                        return
                 continue
             requests = [first]
             with suppress(Empty):
@@ -175,8 +177,6 @@ class Teller:
             self._serve(requests)
             if self._host.closed and self._queue.empty():  # what came after the close is done; nobody closes again
                 self._queue.put(None)
-        self._look_back()
-        self._let_go_in_time()
 
     def _serve(self, requests: list[Request]) -> None:
         """Serve these requests, each until it is done, refused, or its deadline has passed."""
