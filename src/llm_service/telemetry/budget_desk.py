@@ -18,6 +18,7 @@ from llm_service.telemetry.pipeline.ledger import DropReason, Outcome
 from llm_service.telemetry.pipeline.teller import Request, Work
 from llm_service.telemetry.queries import Fetch
 from llm_service.telemetry.records import CARD_FIELDS, Amount, InvocationRecord
+from llm_service.telemetry.rollups import nanos as to_nanos
 from llm_service.telemetry.stores.budget_counting import call_of
 from llm_service.telemetry.stores.budget_holding import Ask, HoldKeeper
 from llm_service.telemetry.wishes import Wish
@@ -104,7 +105,7 @@ class BudgetDesk:
             # Not stored, so no record can say what was spent: what it cost, where that is known, stays as unknown.
             self._engine.queue.offer(record)
             cost = record.cost_usd
-            kept = ask.amounts if cost is None else ask.amounts._replace(nanos=int(cost * 1e9 + 0.5))
+            kept = ask.amounts if cost is None else ask.amounts._replace(nanos=to_nanos(cost))
             return None if self._engine.stores_nothing else self.ending(ask.hold_id, kept)
         if record.invocation_id != ask.hold_id:
             self._engine.money.terms.hold_ids[record.invocation_id] = ask.hold_id

@@ -19,6 +19,7 @@ from llm_service.budgets.windows import MICROSECONDS
 from llm_service.telemetry import budget_statements as sql
 from llm_service.telemetry.budget_statements import Change, HoldRow, Place
 from llm_service.telemetry.records import EXTENSION_FIELDS, InvocationRecord
+from llm_service.telemetry.rollups import nanos as to_nanos
 from llm_service.telemetry.timestamps import from_microseconds, microseconds_text, text_microseconds
 
 __all__ = ["BudgetBook", "BudgetTerms", "Recost", "bounds_of", "call_of", "end_hold"]
@@ -212,7 +213,7 @@ class BudgetBook:
         for record in records:
             card = record.card
             cost, tokens = card[8], card[7]
-            nanos = 0 if cost is None else int(cost * 1e9 + 0.5)
+            nanos = 0 if cost is None else to_nanos(cost)
             for _, place in self.places(call_of(record), card[1]):
                 sums = changes.get(place)
                 if sums is None:

@@ -14,6 +14,7 @@ from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.errors import BudgetExceeded, DuplicateInvocationError
 from llm_service.telemetry import budget_statements as sql
 from llm_service.telemetry.budget_statements import Change, HoldRow, Place
+from llm_service.telemetry.rollups import nanos as to_nanos
 from llm_service.telemetry.stores.budget_counting import BudgetBook, bounds_of, end_hold
 from llm_service.telemetry.stores.recosting import Change as CostChange
 from llm_service.telemetry.stores.recosting import NewCost, recost
@@ -155,7 +156,7 @@ class HoldKeeper:
             if subject is not None:
                 start = microseconds_text(counter.span(text_microseconds(timestamp)).start)
                 place = sums.setdefault(Place(counter.id, subject, start), [0, 0, 0, 0])
-                place[0] += 0 if cost is None else int(cost * 1e9 + 0.5)
+                place[0] += 0 if cost is None else to_nanos(cost)
                 place[1] += tokens or 0
                 place[2] += 1
                 place[3] += cost is None
@@ -231,7 +232,7 @@ class HoldKeeper:
         if row is None:
             return False
         row_id, source, *said = row
-        change = CostChange._make((invocation_id, *said, None, int(usd * 1e9 + 0.5)))
+        change = CostChange._make((invocation_id, *said, None, to_nanos(usd)))
         return bool(recost(connection, self.book, [NewCost(row_id, usd, "reported", None, source, change)]))
 
     def expire(self, connection: sqlite3.Connection, now_us: int) -> int:
