@@ -55,7 +55,8 @@ DEFAULT = {
     ),
     "sync, the main thread has ended": (
         "T = make(); fill(T); T.flush_on_sigterm()\n"
-        "def late():\n threading.main_thread().join()\n print('ready')\n time.sleep(60)\n"
+        # Until the interpreter waits for this thread: a signal in the moment before that wait would not end the wait.
+        "def late():\n threading.main_thread().join()\n time.sleep(0.2)\n print('ready')\n time.sleep(60)\n"
         "threading.Thread(target=late).start()"
     ),
     "async": (
