@@ -99,14 +99,14 @@ def _of_file(file: Path, status: os.stat_result, user: int) -> Iterator[Finding]
 
 def check_wal(
     path: Path,
-    locks: Callable[[], str] | None = None,
+    locks: Callable[[], str | None] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Finding:
     """Whether the WAL is short, and who keeps it from being copied back.
 
     Args:
         path: the database.
-        locks: gives the text of /proc/locks; default reads it, where there is one.
+        locks: gives the text of /proc/locks, or None where there is none; default reads it.
         pause: waits some seconds between two looks at it.
     """
     status = status_of(side_file(path, "-wal"))
@@ -124,21 +124,22 @@ def check_wal(
     return found("wal_size", _size(size)) if size >= LONG_WAL_BYTES else healthy("wal", _size(size))
 
 
-def _proc_locks() -> str:
+def _proc_locks() -> str | None:
+    """Every lock of the system; an empty text says that nobody holds one, None that it cannot be seen."""
     try:
         return Path("/proc/locks").read_text("ascii")
     except OSError:  # only Linux has it
-        return ""
+        return None
 
 
-def _readers(path: Path, locks: str) -> set[int]:
+def _readers(path: Path, locks: str | None) -> set[int]:
     """Other processes with a reading transaction. A line reads `1: POSIX ADVISORY READ 10885 fe:00:2146676 124 124`."""
     status = status_of(side_file(path, "-shm"))
     if status is None:
         return set()
     wanted = _place(status)
     readers: set[int] = set()
-    for line in locks.splitlines():
+    for line in (locks or "").splitlines():
         parts = line.split()
         if len(parts) == 8 and parts[1] == "POSIX" and parts[5] == wanted and parts[6].isdigit():  # noqa: SIM102
             if int(parts[6]) in _READ_LOCKS and int(parts[4]) not in {os.getpid(), 0, -1}:
@@ -158,7 +159,7 @@ def _command(pid: int) -> str:
         return "gone"
 
 
-def check_journals(path: Path, locks: Callable[[], str] | None = None) -> Finding:
+def check_journals(path: Path, locks: Callable[[], str | None] | None = None) -> Finding:
     """Whether crash journals stand beside it whose writers are dead. A living one holds a lock on its own.
 
     Args:
@@ -170,7 +171,7 @@ def check_journals(path: Path, locks: Callable[[], str] | None = None) -> Findin
     if not journals:
         return healthy("journals", "none")
     shown = (locks or _proc_locks)()
-    if not shown:
+    if shown is None:
         return healthy("journals", f"{len(journals)}; whether their writers live cannot be seen on this system")
     held = {parts[5] for line in shown.splitlines() if len(parts := line.split()) == 8 and parts[1] == "POSIX"}
     orphans = [file for file in journals if (status := status_of(file)) is not None and _place(status) not in held]

@@ -157,14 +157,15 @@ def test_a_file_of_another_user_is_found_but_not_by_root(db: Path) -> None:
 
 
 def test_a_journal_is_an_orphan_where_no_process_holds_it(db: Path, names: Names) -> None:
-    """As /proc/locks shows it; where that cannot be seen, nothing is claimed."""
+    """As /proc/locks shows it, which is empty where nobody holds a lock; where it cannot be seen, nothing is claimed."""
     journal = db.parent / "telemetry.db-journal-01a2"
     journal.touch()
     assert names() == {"orphan_journals": "1 of dead processes, 0.0 MiB"}
+    assert places.check_journals(db, lambda: "").name == "orphan_journals"
     place = places._place(journal.lstat())
     alive = places.check_journals(db, lambda: f"1: POSIX  ADVISORY  WRITE 4711 {place} 0 EOF\n")
     assert (alive.name, alive.seen) == ("journals", "1, all of living processes")
-    assert "cannot be seen" in places.check_journals(db, lambda: "").seen
+    assert "cannot be seen" in places.check_journals(db, lambda: None).seen
 
 
 def test_damaged_files_that_were_moved_aside_are_found_once_each(db: Path, names: Names) -> None:
@@ -414,6 +415,6 @@ def test_a_system_without_proc_locks_and_a_process_that_is_gone_are_no_errors(
         raise FileNotFoundError
 
     monkeypatch.setattr(Path, "read_text", absent)
-    assert places._proc_locks() == ""
+    assert places._proc_locks() is None
     assert places._command(1) == "gone"
     assert status_of(db / "beyond") is None
