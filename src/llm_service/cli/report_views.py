@@ -9,10 +9,10 @@ from llm_service.cli.cells import UNKNOWN, count, named, percent, sum_usd, usd
 from llm_service.cli.output import lines, table
 from llm_service.cli.tables import Column
 from llm_service.cli.views import UNPRICED
-from llm_service.telemetry.coverage import CoverageReport
-from llm_service.telemetry.forecasting import Forecast
-from llm_service.telemetry.months import MonthReport
-from llm_service.telemetry.unit_costs import UnitReport
+from llm_service.telemetry.reports.coverage import CoverageReport
+from llm_service.telemetry.reports.forecasting import Forecast
+from llm_service.telemetry.reports.months import MonthReport
+from llm_service.telemetry.reports.unit_costs import UnitReport
 
 __all__ = ["show_coverage", "show_month", "show_units"]
 

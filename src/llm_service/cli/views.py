@@ -11,9 +11,9 @@ from llm_service.cli.output import Printer, block, lines, table
 from llm_service.cli.reports import Info
 from llm_service.cli.tables import Column
 from llm_service.config.load import ConfigValue
-from llm_service.telemetry.contents import Content
-from llm_service.telemetry.costs import CostKey, CostReport, CostSums
-from llm_service.telemetry.queries import InvocationRow, Statistics
+from llm_service.telemetry.reports.contents import Content
+from llm_service.telemetry.reports.costs import CostKey, CostReport, CostSums
+from llm_service.telemetry.reports.queries import InvocationRow, Statistics
 
 __all__ = [
     "Follower",

@@ -19,15 +19,15 @@ from llm_service.errors import (
     UnknownPriceError,
     UnsupportedLoopError,
 )
-from llm_service.telemetry.budget_reports import BudgetHold, BudgetStatus
-from llm_service.telemetry.holds import AsyncHold, Hold
-from llm_service.telemetry.instrument import Invocation
+from llm_service.telemetry.budgeting.holds import AsyncHold, Hold
+from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.logger import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.pipeline.events import Event, EventKind
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Ledger
 from llm_service.telemetry.pipeline.stats import Stats
-from llm_service.telemetry.queries import DailyCost, InvocationRow, Statistics
 from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.reports.budgets import BudgetHold, BudgetStatus
+from llm_service.telemetry.reports.queries import DailyCost, InvocationRow, Statistics
 from llm_service.telemetry.stores.purging import PurgeResult
 
 __all__ = [

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from llm_service.config.settings import PrivacyLevel
-from llm_service.telemetry import queries, statements
+from llm_service.telemetry import statements
 from llm_service.telemetry.privacy import effective_level, stored_error
 from llm_service.telemetry.records import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord, _restore
+from llm_service.telemetry.reports import queries
 from llm_service.telemetry.statements import MAX_VARIABLES, RowBinder, dead_letter_row
 from llm_service.telemetry.stores.migrations import schema_statements
 

@@ -81,11 +81,11 @@ class Ending:
     def _drain(self) -> None:
         """The last drain: plain sqlite3 in this thread, since no thread may be started any more."""
         engine = self._engine
-        forgotten = not engine.closing and (engine.driven or not engine.queue.empty())
+        forgotten = not engine.closing and (engine.drivers.needed or not engine.queue.empty())
         engine.closing = True
         deadline = monotonic() + engine.settings.close_timeout
         engine.money.teller.close(1.0)
-        engine.stop_driver(engine.settings.close_timeout)
+        engine.drivers.stop(engine.settings.close_timeout)
         left = self._write(deadline)
         engine.begin_close()
         if left:

@@ -80,8 +80,8 @@ class InlineWriter:
         if due_in is not None and due_in <= 0:
             if not engine.retention.busy:
                 self.retain()
-            if engine.retention.busy and engine.ensure_driver(drives=False):
-                engine.wake_driver()
+            if engine.retention.busy and engine.drivers.ensure(drives=False):
+                engine.drivers.wake()
 
     def step(self) -> "Step":
         """One commit in this thread."""

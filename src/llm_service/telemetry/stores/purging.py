@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import perf_counter, time_ns
 from typing import Any, Final, NamedTuple
 
-from llm_service.telemetry.queries import Fetch
+from llm_service.telemetry.reports.queries import Fetch
 from llm_service.telemetry.stores.opening import BUSY_TIMEOUT_MS
 from llm_service.telemetry.stores.retention import Belief, Cutoffs, believe, lease_until, may_hold, moment_of
 from llm_service.telemetry.timestamps import MAX_MICROSECONDS, microseconds_text
