@@ -8,22 +8,48 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import TIMEOUT_MAX, get_ident
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from llm_service.telemetry.pipeline import forks
+from llm_service.telemetry.pipeline.commit_lock import CommitLock
+from llm_service.telemetry.pipeline.committer import Committer, Step
+from llm_service.telemetry.pipeline.drivers import Drivers
 from llm_service.telemetry.pipeline.policy import retry_delay
+from llm_service.telemetry.pipeline.retention import Retention
 
-if TYPE_CHECKING:
-    from llm_service.telemetry.pipeline.committer import Step
-    from llm_service.telemetry.pipeline.engine import Engine
+__all__ = ["InlineHost", "InlineWriter"]
 
-__all__ = ["InlineWriter"]
+
+class InlineHost(Protocol):
+    """What an inline writer needs of its engine."""
+
+    commit_lock: CommitLock
+    committer: Committer
+    drivers: Drivers
+    retention: Retention
+    closing: bool
+
+    def open_connection(self) -> Any:
+        """Open the database."""
+        ...
+
+    def step(self, connection: Any, /) -> Step:
+        """Commit the next batch."""
+        ...
+
+    def tidy(self, connection: Any, /) -> None:
+        """Housekeeping in an idle moment."""
+        ...
+
+    def retain(self, connection: Any, /) -> None:
+        """Give retention a turn."""
+        ...
 
 
 class InlineWriter:
     """Owns one connection, used by one thread at a time under the engine's commit lock."""
 
-    def __init__(self, engine: "Engine") -> None:
+    def __init__(self, engine: InlineHost) -> None:
         self._engine = engine
         self._connection: Any = None
 
@@ -83,7 +109,7 @@ class InlineWriter:
             if engine.retention.busy and engine.drivers.ensure(drives=False):
                 engine.drivers.wake()
 
-    def step(self) -> "Step":
+    def step(self) -> Step:
         """One commit in this thread."""
         with self._engine.commit_lock:
             return self._step()
@@ -129,7 +155,7 @@ class InlineWriter:
             self._connection = self._engine.open_connection()
         return self._connection
 
-    def _step(self) -> "Step":
+    def _step(self) -> Step:
         try:
             connection = self._ensure_connection()
         except Exception as error:  # noqa: BLE001 - counted, logged and paced like a failed commit

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
 
 from llm_service.budgets.events import BudgetEvent, OnBudget
@@ -11,8 +11,10 @@ from llm_service.config.settings import Settings
 from llm_service.pricing.book import PriceBook
 from llm_service.redaction import clean
 from llm_service.telemetry.costing import Costing
+from llm_service.telemetry.pipeline.announcer import Announcer
 from llm_service.telemetry.pipeline.commit_lock import CommitLock
 from llm_service.telemetry.pipeline.ledger import Settlement
+from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.teller import Teller
 from llm_service.telemetry.privacy import Redactor
 from llm_service.telemetry.records import InvocationRecord
@@ -22,11 +24,21 @@ from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
 if TYPE_CHECKING:
     from llm_service.budgets.scopes import Call
-    from llm_service.telemetry.pipeline.engine import Engine
 
-__all__ = ["EngineMoney"]
+__all__ = ["EngineMoney", "MoneyHost"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
+
+
+class MoneyHost(Protocol):
+    """What the money of an engine needs of the rest of it."""
+
+    settings: Settings
+    redactor: Redactor
+    announcer: Announcer
+    queue: RecordQueue
+    commit_lock: CommitLock
+    closed: bool
 
 
 class EngineMoney:
@@ -49,7 +61,7 @@ class EngineMoney:
     teller: Teller
 
     def __init__(
-        self, engine: "Engine", prices: PriceBook | None, policies: Policies | None, on_budget: OnBudget | None
+        self, engine: MoneyHost, prices: PriceBook | None, policies: Policies | None, on_budget: OnBudget | None
     ) -> None:
         self._engine = engine
         self._prices = prices
