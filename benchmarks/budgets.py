@@ -1,7 +1,8 @@
 """Does a limit hold? Eight processes with fifty tasks each spend against four budgets, and are killed at random.
 
 Beside them, in the same run, the way budgets are usually kept: look what was spent, compare, call, log. Then: what a
-reservation and a settlement cost, beside a bare hop to a thread and back.
+reservation and a settlement cost, beside a bare hop to a thread and back, and beside the least that any such thing does
+there: one transaction of plain `sqlite3` that moves four sums and keeps a row.
 
 `python -m benchmarks.budgets [--seconds 30] [--json]`.
 """
@@ -231,6 +232,10 @@ async def _latency(report: Report, folder: Path, options: Options) -> None:
         async def hop() -> float:
             return await _timed(times, "hop", calls, lambda: asyncio.to_thread(int))
 
+        async def least() -> float:
+            with closing(_bare(folder / "bare.db")) as connection:
+                return await _timed(times, "least", calls, lambda: asyncio.to_thread(_move_sums, connection))
+
         async def pair() -> float:
             for _ in range(calls):
                 started = time.perf_counter()
@@ -256,10 +261,19 @@ async def _latency(report: Report, folder: Path, options: Options) -> None:
             await telemetry.flush(60)
             return 0.0
 
-        await interleave(rounds, {"hop": hop, "pair": pair})
+        await interleave(rounds, {"hop": hop, "least": least, "pair": pair})
         await interleave(options.count(2, 1), {"loaded": loaded})
         check(telemetry.stats().ledger.balanced, "the ledger adds up")
+    with closing(_bare(folder / "bare.db")) as connection:
+        moved = connection.execute("SELECT min(reserved), max(reserved), count(*) FROM sums").fetchone()
+        kept = connection.execute("SELECT count(*) FROM kept").fetchone()
+        made = (rounds + 1) * calls
+        check(moved == (made, made, 4) and kept == (made,), "the bare transactions were made")
     bare = percentile(times["hop"], 0.5) * 1000
+    report.rows.append(
+        Row("bare transaction of four sums in a thread, p50", percentile(times["least"], 0.5) * 1000, "ms", bare,
+            "bare thread hop")
+    )  # fmt: skip
     for name in ("reserve", "settle"):
         report.rows.append(
             Row(f"{name} in four budgets, p50", percentile(times[name], 0.5) * 1000, "ms", bare, "bare thread hop",
@@ -271,6 +285,27 @@ async def _latency(report: Report, folder: Path, options: Options) -> None:
         )  # fmt: skip
     report.rows.append(Row("reserve beside 10,000 records/s, p50", percentile(times["loaded"], 0.5) * 1000, "ms"))
     report.rows.append(Row("reserve beside 10,000 records/s, p99", percentile(times["loaded"], 0.99) * 1000, "ms"))
+
+
+def _bare(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("CREATE TABLE IF NOT EXISTS sums (id INTEGER PRIMARY KEY, spent INTEGER, reserved INTEGER)")
+    connection.execute("CREATE TABLE IF NOT EXISTS kept (id INTEGER PRIMARY KEY, amount INTEGER)")
+    connection.executemany("INSERT INTO sums VALUES (?, 0, 0) ON CONFLICT DO NOTHING", [(at,) for at in range(4)])
+    return connection
+
+
+def _move_sums(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for at in range(4):
+        found = connection.execute(
+            "UPDATE sums SET reserved = reserved + 1 WHERE id = ? AND spent + reserved + 1 <= 1000000000", (at,)
+        )
+        check(found.rowcount == 1, "it fits")
+    connection.execute("INSERT INTO kept (amount) VALUES (1)")
+    connection.execute("COMMIT")
 
 
 async def _timed(times: dict[str, list[float]], name: str, calls: int, call: Any) -> float:
