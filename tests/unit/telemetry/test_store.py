@@ -380,6 +380,17 @@ def test_a_durable_batch_is_committed_with_full_synchronisation(
     assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
 
 
+def test_a_durable_batch_trusts_nobody_who_had_the_connection_in_between(connection: sqlite3.Connection) -> None:
+    """A purge gives pages back with NORMAL, on the same connection: durable is durable again after it."""
+    store = writer()
+    write(store, connection, [make(1)], durable=True)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    write(store, connection, [make(2)], number=2, durable=True)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    write(store, connection, [make(3)], number=3)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (1,)
+
+
 @pytest.mark.parametrize(
     ("ids", "duplicates"),
     [
