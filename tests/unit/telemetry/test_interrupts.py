@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType
@@ -27,6 +28,8 @@ from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.waiters import ThreadWaiter
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.stores.base import WriteResult
+from llm_service.telemetry.stores.opening import BUSY_TIMEOUT_MS, open_for_writing
+from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
 PLACES: dict[CodeType, frozenset[int]] = {}
 
@@ -49,8 +52,16 @@ class Interrupted(BaseException):
     """What the handler raises."""
 
 
-def interrupted_at(turn: int, action: Callable[[], Any], within: tuple[str, ...] = ("pipeline",)) -> bool:
-    """Run the action, and raise at the given place within these packages; False where it has fewer places."""
+def interrupted_at(
+    turn: int,
+    action: Callable[[], Any],
+    within: tuple[str, ...] = ("pipeline",),
+    kept: list[BaseException] | None = None,
+) -> bool:
+    """Run the action, and raise at the given place within these packages; False where it has fewer places.
+
+    What was raised is kept in `kept`, where that is given, and its frames with it.
+    """
     seen = 0
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
@@ -70,7 +81,9 @@ def interrupted_at(turn: int, action: Callable[[], Any], within: tuple[str, ...]
     sys.settrace(trace)
     try:
         action()
-    except Interrupted:
+    except Interrupted as interrupt:
+        if kept is not None:
+            kept.append(interrupt)
         return True
     finally:
         sys.settrace(before)
@@ -260,6 +273,58 @@ def test_an_interrupt_at_any_call_of_a_commit_leaves_a_logger_that_goes_on(journ
         (counted,) = connection.execute("SELECT sum(invocations) FROM daily_costs").fetchone()
     assert set(accepted) <= ids
     assert len(ids) == counted == ledger.written
+
+
+@cpython_only
+@pytest.mark.parametrize("durable", [False, True])
+def test_an_interrupt_at_any_call_of_a_write_leaves_no_transaction_open(durable: bool, tmp_path: Path) -> None:
+    """The connection is as good as before: no lock is held, the same batch is written once, and durable is durable."""
+    with closing(open_for_writing(tmp_path / "telemetry.db", 0)) as connection:
+        writer = SqliteBatchWriter("w", "metadata")
+        turn, goes_on, written = 0, True, 0
+        while goes_on:
+            batch = [InvocationRecord(), InvocationRecord(prompt_tokens=1)]
+            write = partial(
+                writer.write, connection, batch, batch_no=turn, durable=durable ^ (turn % 2 == 0), slice_rows=1
+            )
+            kept: list[BaseException] = []  # as a debugger or a logger of errors keeps it, with all its frames
+            goes_on = interrupted_at(turn, write, ("stores",), kept)
+            turn += 1
+            assert not connection.in_transaction, turn
+            assert write() == WriteResult(), turn
+            durable_write = partial(writer.write, connection, [InvocationRecord()], durable=True, slice_rows=1)
+            assert durable_write(batch_no=-turn) == WriteResult(), turn
+            assert connection.execute("PRAGMA synchronous").fetchone() == (2,), turn
+            written += 3
+        assert turn > 50
+        assert connection.execute("SELECT count(*) FROM invocations").fetchone() == (written,)
+        assert connection.execute("SELECT sum(invocations) FROM daily_costs").fetchone() == (written,)
+
+
+@cpython_only
+@pytest.mark.timeout(300)
+def test_an_interrupt_at_any_call_of_a_purge_holds_nobody_up(tmp_path: Path) -> None:
+    """Ctrl-C while the calling thread deletes: another process can write at once, and this one as patiently as ever."""
+    path = tmp_path / "telemetry.db"
+    old = datetime.now(UTC) - timedelta(days=9)
+    with (
+        TelemetryLogger(path, flush_interval=3600.0) as logger,
+        closing(sqlite3.connect(path, isolation_level=None, timeout=0.0)) as other,
+    ):
+        turn, goes_on = 0, True
+        while goes_on:
+            logger.log_invocation(InvocationRecord(timestamp=old))
+            kept: list[BaseException] = []
+            goes_on = interrupted_at(turn, partial(logger.purge, 3), ("pipeline", "stores"), kept)
+            turn += 1
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+            connection = logger._engine.inline._connection
+            if connection is not None:
+                assert connection.execute("PRAGMA busy_timeout").fetchone() == (BUSY_TIMEOUT_MS,), turn
+        assert turn > 50
+        logger.purge(3)
+        assert other.execute("SELECT count(*) FROM invocations").fetchone() == (0,)
 
 
 def _try_to_take(lock: CommitLock, taken: list[bool]) -> None:
