@@ -13,6 +13,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from time import sleep
 from types import CodeType, FrameType
 from typing import Any
 
@@ -353,10 +354,48 @@ def test_an_interrupted_acquire_leaves_the_lock_to_others(timeout: float) -> Non
 def test_a_commit_within_a_commit_is_refused_and_not_waited_for() -> None:
     """A signal handler that flushes while its own thread commits would wait for itself."""
     lock = CommitLock()
+    assert lock.owner is None
     with lock:
         assert not lock.acquire(60.0)
         with pytest.raises(RuntimeError, match="within a commit already"), lock:
             pass
+        with pytest.raises(RuntimeError, match="within a commit already"):
+            lock.run(lambda: None)
+        assert lock.owner == threading.get_ident()
+    assert lock.owner is None
+    assert lock.acquire(0.0)
+    lock.release()
+
+
+@cpython_only
+def test_an_interrupt_in_work_under_the_lock_leaves_it_to_others() -> None:
+    """Wherever it came, also where the work begins and where it is done."""
+    turn, goes_on = 0, True
+    while goes_on:
+        lock, owners = CommitLock(), list[int | None]()
+        goes_on = interrupted_at(turn, lambda: lock.run(lambda: owners.append(lock.owner)))  # noqa: B023
+        turn += 1
+        assert set(owners) <= {threading.get_ident()}, turn
+        assert lock.owner is None, turn
+        taken: list[bool] = []
+        other = threading.Thread(target=_try_to_take, args=(lock, taken))
+        other.start()
+        other.join()
+        assert taken == [True], f"place {turn}"
+    assert turn > 4
+    lock = CommitLock()
+    assert lock.run(lambda: "done") == "done"
+    with pytest.raises(ZeroDivisionError):
+        lock.run(lambda: 1 // 0)
+    assert lock.owner is None
+
+
+def test_a_lock_that_could_not_be_waited_for_is_nobodys() -> None:
+    """The error is that of the wait, whatever giving back says to what was never taken."""
+    lock = CommitLock()
+    with pytest.raises(OverflowError):
+        lock.acquire(1e300)
+    assert lock.owner is None
     assert lock.acquire(0.0)
     lock.release()
 
@@ -378,4 +417,23 @@ def test_a_lock_that_another_thread_holds_is_waited_for_as_long_as_was_said() ->
     enough.set()
     assert lock.acquire(30.0)
     lock.release()
+    other.join()
+
+
+@pytest.mark.parametrize("wait", [CommitLock.acquire, partial(CommitLock.run, work=lambda: True)])
+def test_without_a_bound_a_lock_is_waited_for_until_it_is_given_back(wait: Callable[[CommitLock], bool]) -> None:
+    """However long that takes."""
+    lock, held, waits = CommitLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            waits.wait(30)
+            sleep(0.02)  # by then the other one is in its wait; where it is not, this tests less
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait(30)
+    waits.set()
+    assert wait(lock)
     other.join()
