@@ -310,6 +310,16 @@ def test_purge_deletes_whole_days_and_says_what(db: Path) -> None:
     check_sound(db, 15)
 
 
+def test_a_durable_commit_is_synced_also_after_a_purge(db: Path) -> None:
+    """The purge deletes, and gives pages back, on the connection that commits."""
+    fill(db, 9, count=200)
+    with TelemetryLogger(db, retention_days=None) as logger:
+        logger.log_invocation(InvocationRecord(), durable=True)
+        assert logger.purge(3).bytes_freed > 0
+        logger.log_invocation(InvocationRecord(), durable=True)
+        assert logger._engine.inline._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
 async def test_purge_is_awaited_on_the_async_face(db: Path) -> None:
     """The same arguments, the same answer, and pages are given back."""
     fill(db, 60, 40, 0, count=400)

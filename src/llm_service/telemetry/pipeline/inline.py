@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import TIMEOUT_MAX, get_ident
 from time import monotonic, sleep
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from llm_service.telemetry.pipeline import forks
 from llm_service.telemetry.pipeline.commit_lock import CommitLock
@@ -18,6 +18,8 @@ from llm_service.telemetry.pipeline.policy import retry_delay
 from llm_service.telemetry.pipeline.retention import Retention
 
 __all__ = ["InlineHost", "InlineWriter"]
+
+_Done = TypeVar("_Done")
 
 
 class InlineHost(Protocol):
@@ -62,8 +64,7 @@ class InlineWriter:
         failures = 0
         while True:
             try:
-                with self._engine.commit_lock:
-                    self._ensure_connection()
+                self._engine.commit_lock.run(self._ensure_connection)
             except Exception as error:
                 failures += 1
                 if self._engine.committer.is_hopeless(error) or monotonic() >= deadline:
@@ -111,32 +112,28 @@ class InlineWriter:
 
     def step(self) -> Step:
         """One commit in this thread."""
-        with self._engine.commit_lock:
-            return self._step()
+        return self._engine.commit_lock.run(self._step)
 
     def tidy(self) -> None:
         """Housekeeping in this thread."""
-        with self._engine.commit_lock:
-            if self._connection is not None:
-                self._engine.tidy(self._connection)
+        self._engine.commit_lock.run(self._tidy)
 
     def retain(self) -> None:
         """A turn of retention in this thread."""
-        with self._engine.commit_lock:
-            try:
-                connection = self._ensure_connection()
-            except Exception as error:  # noqa: BLE001 - noted and paced, as a step that failed
-                self._engine.retention.failed(error)
-            else:
-                self._engine.retain(connection)
+        self._engine.commit_lock.run(self._retain)
 
     def close(self) -> None:
         """Close the connection, unless another thread is stuck in a commit with it."""
-        if self._connection is not None and self._engine.commit_lock.acquire(timeout=1.0):
-            try:
+        lock, me = self._engine.commit_lock, get_ident()
+        if self._connection is None or lock.owner == me:
+            return
+        try:
+            if lock.acquire(timeout=1.0):
                 self.let_go()
-            finally:
-                self._engine.commit_lock.release()
+        finally:  # see `drive`
+            if lock.owner == me:
+                lock.owner = None
+                lock.lock.release()
 
     def let_go(self) -> None:
         """Close the connection; the caller holds the commit lock. The next commit opens another."""
@@ -160,11 +157,26 @@ class InlineWriter:
             connection = self._ensure_connection()
         except Exception as error:  # noqa: BLE001 - counted, logged and paced like a failed commit
             return self._engine.committer.failed(error)
-        try:
-            step = self._engine.step(connection)
-        except BaseException:  # Ctrl-C, say: it may have left a transaction open, which would fail all that follow
-            self.let_go()
-            raise
+        step = self._kept_clean(self._engine.step, connection)
         if step.reopen:
             self.let_go()
         return step
+
+    def _tidy(self) -> None:
+        if self._connection is not None:
+            self._kept_clean(self._engine.tidy, self._connection)
+
+    def _retain(self) -> None:
+        try:
+            connection = self._ensure_connection()
+        except Exception as error:  # noqa: BLE001 - noted and paced, as a step that failed
+            self._engine.retention.failed(error)
+        else:
+            self._kept_clean(self._engine.retain, connection)
+
+    def _kept_clean(self, use: Callable[[Any], _Done], connection: Any) -> _Done:
+        try:
+            return use(connection)
+        except BaseException:  # Ctrl-C, say: it may have left a transaction open, which would fail all that follow
+            self.let_go()
+            raise

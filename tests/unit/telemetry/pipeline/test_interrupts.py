@@ -10,8 +10,10 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from time import sleep
 from types import CodeType, FrameType
 from typing import Any
 
@@ -27,6 +29,8 @@ from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.waiters import ThreadWaiter
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.stores.base import WriteResult
+from llm_service.telemetry.stores.opening import BUSY_TIMEOUT_MS, open_for_writing
+from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
 PLACES: dict[CodeType, frozenset[int]] = {}
 
@@ -49,8 +53,16 @@ class Interrupted(BaseException):
     """What the handler raises."""
 
 
-def interrupted_at(turn: int, action: Callable[[], Any], within: tuple[str, ...] = ("pipeline",)) -> bool:
-    """Run the action, and raise at the given place within these packages; False where it has fewer places."""
+def interrupted_at(
+    turn: int,
+    action: Callable[[], Any],
+    within: tuple[str, ...] = ("pipeline",),
+    kept: list[BaseException] | None = None,
+) -> bool:
+    """Run the action, and raise at the given place within these packages; False where it has fewer places.
+
+    What was raised is kept in `kept`, where that is given, and its frames with it.
+    """
     seen = 0
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
@@ -70,7 +82,9 @@ def interrupted_at(turn: int, action: Callable[[], Any], within: tuple[str, ...]
     sys.settrace(trace)
     try:
         action()
-    except Interrupted:
+    except Interrupted as interrupt:
+        if kept is not None:
+            kept.append(interrupt)
         return True
     finally:
         sys.settrace(before)
@@ -262,6 +276,58 @@ def test_an_interrupt_at_any_call_of_a_commit_leaves_a_logger_that_goes_on(journ
     assert len(ids) == counted == ledger.written
 
 
+@cpython_only
+@pytest.mark.parametrize("durable", [False, True])
+def test_an_interrupt_at_any_call_of_a_write_leaves_no_transaction_open(durable: bool, tmp_path: Path) -> None:
+    """The connection is as good as before: no lock is held, the same batch is written once, and durable is durable."""
+    with closing(open_for_writing(tmp_path / "telemetry.db", 0)) as connection:
+        writer = SqliteBatchWriter("w", "metadata")
+        turn, goes_on, written = 0, True, 0
+        while goes_on:
+            batch = [InvocationRecord(), InvocationRecord(prompt_tokens=1)]
+            write = partial(
+                writer.write, connection, batch, batch_no=turn, durable=durable ^ (turn % 2 == 0), slice_rows=1
+            )
+            kept: list[BaseException] = []  # as a debugger or a logger of errors keeps it, with all its frames
+            goes_on = interrupted_at(turn, write, ("stores",), kept)
+            turn += 1
+            assert not connection.in_transaction, turn
+            assert write() == WriteResult(), turn
+            durable_write = partial(writer.write, connection, [InvocationRecord()], durable=True, slice_rows=1)
+            assert durable_write(batch_no=-turn) == WriteResult(), turn
+            assert connection.execute("PRAGMA synchronous").fetchone() == (2,), turn
+            written += 3
+        assert turn > 50
+        assert connection.execute("SELECT count(*) FROM invocations").fetchone() == (written,)
+        assert connection.execute("SELECT sum(invocations) FROM daily_costs").fetchone() == (written,)
+
+
+@cpython_only
+@pytest.mark.timeout(300)
+def test_an_interrupt_at_any_call_of_a_purge_holds_nobody_up(tmp_path: Path) -> None:
+    """Ctrl-C while the calling thread deletes: another process can write at once, and this one as patiently as ever."""
+    path = tmp_path / "telemetry.db"
+    old = datetime.now(UTC) - timedelta(days=9)
+    with (
+        TelemetryLogger(path, flush_interval=3600.0) as logger,
+        closing(sqlite3.connect(path, isolation_level=None, timeout=0.0)) as other,
+    ):
+        turn, goes_on = 0, True
+        while goes_on:
+            logger.log_invocation(InvocationRecord(timestamp=old))
+            kept: list[BaseException] = []
+            goes_on = interrupted_at(turn, partial(logger.purge, 3), ("pipeline", "stores"), kept)
+            turn += 1
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+            connection = logger._engine.inline._connection
+            if connection is not None:
+                assert connection.execute("PRAGMA busy_timeout").fetchone() == (BUSY_TIMEOUT_MS,), turn
+        assert turn > 50
+        logger.purge(3)
+        assert other.execute("SELECT count(*) FROM invocations").fetchone() == (0,)
+
+
 def _try_to_take(lock: CommitLock, taken: list[bool]) -> None:
     taken.append(lock.acquire(0.0))
 
@@ -288,10 +354,48 @@ def test_an_interrupted_acquire_leaves_the_lock_to_others(timeout: float) -> Non
 def test_a_commit_within_a_commit_is_refused_and_not_waited_for() -> None:
     """A signal handler that flushes while its own thread commits would wait for itself."""
     lock = CommitLock()
+    assert lock.owner is None
     with lock:
         assert not lock.acquire(60.0)
         with pytest.raises(RuntimeError, match="within a commit already"), lock:
             pass
+        with pytest.raises(RuntimeError, match="within a commit already"):
+            lock.run(lambda: None)
+        assert lock.owner == threading.get_ident()
+    assert lock.owner is None
+    assert lock.acquire(0.0)
+    lock.release()
+
+
+@cpython_only
+def test_an_interrupt_in_work_under_the_lock_leaves_it_to_others() -> None:
+    """Wherever it came, also where the work begins and where it is done."""
+    turn, goes_on = 0, True
+    while goes_on:
+        lock, owners = CommitLock(), list[int | None]()
+        goes_on = interrupted_at(turn, lambda: lock.run(lambda: owners.append(lock.owner)))  # noqa: B023
+        turn += 1
+        assert set(owners) <= {threading.get_ident()}, turn
+        assert lock.owner is None, turn
+        taken: list[bool] = []
+        other = threading.Thread(target=_try_to_take, args=(lock, taken))
+        other.start()
+        other.join()
+        assert taken == [True], f"place {turn}"
+    assert turn > 4
+    lock = CommitLock()
+    assert lock.run(lambda: "done") == "done"
+    with pytest.raises(ZeroDivisionError):
+        lock.run(lambda: 1 // 0)
+    assert lock.owner is None
+
+
+def test_a_lock_that_could_not_be_waited_for_is_nobodys() -> None:
+    """The error is that of the wait, whatever giving back says to what was never taken."""
+    lock = CommitLock()
+    with pytest.raises(OverflowError):
+        lock.acquire(1e300)
+    assert lock.owner is None
     assert lock.acquire(0.0)
     lock.release()
 
@@ -313,4 +417,23 @@ def test_a_lock_that_another_thread_holds_is_waited_for_as_long_as_was_said() ->
     enough.set()
     assert lock.acquire(30.0)
     lock.release()
+    other.join()
+
+
+@pytest.mark.parametrize("wait", [CommitLock.acquire, partial(CommitLock.run, work=lambda: True)])
+def test_without_a_bound_a_lock_is_waited_for_until_it_is_given_back(wait: Callable[[CommitLock], bool]) -> None:
+    """However long that takes."""
+    lock, held, waits = CommitLock(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            waits.wait(30)
+            sleep(0.02)  # by then the other one is in its wait; where it is not, this tests less
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait(30)
+    waits.set()
+    assert wait(lock)
     other.join()

@@ -380,6 +380,17 @@ def test_a_durable_batch_is_committed_with_full_synchronisation(
     assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
 
 
+def test_a_durable_batch_trusts_nobody_who_had_the_connection_in_between(connection: sqlite3.Connection) -> None:
+    """A purge gives pages back with NORMAL, on the same connection: durable is durable again after it."""
+    store = writer()
+    write(store, connection, [make(1)], durable=True)
+    connection.execute("PRAGMA synchronous = NORMAL")
+    write(store, connection, [make(2)], number=2, durable=True)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    write(store, connection, [make(3)], number=3)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (1,)
+
+
 @pytest.mark.parametrize(
     ("ids", "duplicates"),
     [
@@ -740,17 +751,20 @@ def test_a_short_wal_is_left_alone(connection: sqlite3.Connection, path: Path) -
 
 
 def test_a_long_wal_is_copied_back(connection: sqlite3.Connection, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the next commit begins it anew."""
-    monkeypatch.setattr(housekeeping, "WAL_BYTES", 1)
+    """From the bound on, so that the next commit begins it anew; its size is told in either case."""
     write(writer(), connection, [make(n) for n in range(200)])
-    before = path.stat().st_size
-    housekeeping.trim_wal(connection, path)
+    long, before = path.with_name("telemetry.db-wal").stat().st_size, path.stat().st_size
+    monkeypatch.setattr(housekeeping, "WAL_BYTES", long + 1)
+    assert housekeeping.trim_wal(connection, path) == long
+    assert path.stat().st_size == before
+    monkeypatch.setattr(housekeeping, "WAL_BYTES", long)
+    assert housekeeping.trim_wal(connection, path) == long
     assert path.stat().st_size > before
 
 
 def test_no_wal_needs_no_trimming(tmp_path: Path, connection: sqlite3.Connection) -> None:
     """Somebody removed it, or another mode is in use."""
-    housekeeping.trim_wal(connection, tmp_path / "absent.db")
+    assert housekeeping.trim_wal(connection, tmp_path / "absent.db") == 0
 
 
 def test_an_idle_wal_is_truncated_unless_a_reader_is_in_the_way(connection: sqlite3.Connection, path: Path) -> None:
