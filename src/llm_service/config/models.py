@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal, cast
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from llm_service.config.service_tiers import tier_of
 from llm_service.config.values import (
     Name,
     Names,
@@ -41,9 +42,10 @@ _PLACES: Final = {"1k": 9, "1m": 6}
 _MOST_TOKENS: Final = 10**9
 
 Price = Annotated[Decimal, decimal_number(0, _MOST_PRICE, _PLACES["1k"], "US dollars")]
+Factor = Annotated[Decimal, decimal_number(0, 100, 4, "a factor")]
 Tokens = Annotated[int, whole(1, _MOST_TOKENS, "tokens")]
 
-_RATES: Final = ("input", "output", "cached_input", "cache_write", "reasoning")
+_RATES: Final = ("input", "output", "cached_input", "cache_write", "cache_write_1h", "reasoning")
 
 
 class _Rates(Strict):
@@ -56,6 +58,11 @@ class _Rates(Strict):
     )
     cache_write: Price | None = Field(
         default=None, description="US dollars for prompt tokens written to a cache; None: the full input price."
+    )
+    cache_write_1h: Price | None = Field(
+        default=None,
+        description="US dollars for prompt tokens written to a cache for an hour; None: twice the input price for "
+        "Claude, that of cache_write for others.",
     )
     reasoning: Price | None = Field(
         default=None, description="US dollars for reasoning tokens; None: the output price, as nearly all providers do."
@@ -126,6 +133,10 @@ class ModelConfig(Strict):
         default=None, description="US dollars per 1,000,000 tokens, before the first dated price or for ever."
     )
     prices: tuple[DatedPrices, ...] = Field(default=(), description="Prices that hold from a day on, ascending.")
+    service_tiers: dict[Name, Factor] = Field(
+        default={},
+        description="What calls of other service tiers (batch, flex, priority) cost, as a factor of all these prices.",
+    )
     context_window: Tokens | None = Field(default=None, description="Most tokens of prompt and completion together.")
     max_output_tokens: Tokens | None = Field(default=None, description="Most tokens of a completion.")
     task_suitability: Names = Field(default=(), description="What the model is good for, in words of your own.")
@@ -147,7 +158,7 @@ class ModelConfig(Strict):
 
     @classmethod
     def clashes(cls, given: Mapping[str, object]) -> Iterable[Problem]:
-        """Two units for one price, a price without a unit, and prices finer than a pico-dollar a token."""
+        """Two units for one price, a price without a unit, finer than a pico-dollar a token, or of no other tier."""
         per_1k, per_1m = given.get("cost_per_1k_tokens"), given.get("cost_per_1m_tokens")
         if per_1k is not None and per_1m is not None:
             yield ("cost_per_1m_tokens",), "give it or cost_per_1k_tokens, not both", per_1m
@@ -158,6 +169,17 @@ class ModelConfig(Strict):
             if per is None and unit is None:
                 yield ("prices", place, "per"), "is missing; say 1k or 1m, the tokens that the prices are for", None
             yield from _too_fine(entry, str(per or unit), ("prices", place))
+        factors = given.get("service_tiers")
+        if isinstance(factors, Mapping):
+            named = cast("Mapping[str, object]", factors)
+            seen: dict[str | None, str] = {}
+            for label, factor in named.items():
+                tier, key = tier_of(str(label)), ("service_tiers", str(label))
+                if tier is None:
+                    yield key, "the prices themselves are for this tier; remove it", factor
+                elif tier in seen:
+                    yield key, f"is the same tier as {seen[tier]}; keep one", factor
+                seen.setdefault(tier, str(label))
 
 
 class ModelsConfig(Strict):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-__all__ = ["Candidate", "candidates", "provider_of", "spellings"]
+__all__ = ["Candidate", "candidates", "is_claude", "provider_of", "spellings"]
 
 _MOST: Final = 4096
 
@@ -147,6 +147,11 @@ def provider_of(label: str | None) -> str | None:
     name = label.strip().lower()
     plain = name.replace("-", "_")
     return None if plain in _PASS_ON else _PROVIDERS.get(plain, name)
+
+
+def is_claude(name: str) -> bool:
+    """Whether this is a model of Anthropic's, whoever serves it."""
+    return "claude" in name.lower()
 
 
 @lru_cache(maxsize=_MOST)

@@ -87,6 +87,40 @@ CASES = [
         {"input_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 0},
         (0, 0, None, 0, 0, None),
     ),
+    (
+        anthropic_usage,  # written for both times
+        {
+            "input_tokens": 2048,
+            "cache_read_input_tokens": 1800,
+            "cache_creation_input_tokens": 248,
+            "cache_creation": {"ephemeral_5m_input_tokens": 148, "ephemeral_1h_input_tokens": 100},
+            "output_tokens": 503,
+            "service_tier": "batch",
+        },
+        (4096, 503, None, 1800, 248, None, 100, "batch"),
+    ),
+    (
+        anthropic_usage,  # the sum is not told
+        {
+            "input_tokens": 1,
+            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 7},
+            "output_tokens": 2,
+            "service_tier": "standard",
+            "speed": "fast",
+        },
+        (8, 2, None, None, 7, None, 7, "fast"),
+    ),
+    (
+        anthropic_usage,
+        {
+            "input_tokens": 1,
+            "cache_creation": None,
+            "output_tokens": 2,
+            "service_tier": "standard",
+            "speed": "standard",
+        },
+        (1, 2, None, None, None, None, None, "standard"),
+    ),
     (anthropic_usage, {"input_tokens": 10, "output_tokens": 2}, (10, 2, None, None, None, None)),
     (anthropic_usage, {"output_tokens": 2}, (None, 2, None, None, None, None)),  # `message_delta` of a stream
     (
@@ -114,8 +148,9 @@ CASES = [
 @pytest.mark.parametrize(("read", "usage", "fields"), CASES, ids=lambda value: getattr(value, "__name__", ""))
 def test_usage_becomes_fields_of_a_record(read: Any, usage: dict[str, Any], fields: tuple[Any, ...]) -> None:
     """As a mapping and as an object."""
-    assert told(read(usage)) == fields
-    assert told(read(as_object(usage))) == fields
+    expected = (*fields, *(None,) * (8 - len(fields)))
+    assert told(read(usage)) == expected
+    assert told(read(as_object(usage))) == expected
 
 
 @pytest.mark.parametrize("read", [openai_usage, anthropic_usage, gemini_usage])
