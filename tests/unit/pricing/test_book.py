@@ -111,6 +111,15 @@ def test_before_its_first_date_a_model_without_an_undated_price_is_left_to_the_b
     assert input_price(both, "gpt-4o", at="2026-01-01") == 1
 
 
+def test_a_tuned_model_has_the_price_that_the_file_gives_to_all_tunings_of_its_base() -> None:
+    """Unless it stands there itself; never that of the base."""
+    own = {"cost_per_1k_tokens": {"input": 0.009, "output": 0.015}}
+    prices = book({"ft:gpt-4.1-2025-04-14": PER_1K, "ft:gpt-4.1-2025-04-14:mine::2": own, "gpt-4.1-mini": PER_1K})
+    assert input_price(prices, "ft:gpt-4.1-2025-04-14:mine::1") == 3
+    assert input_price(prices, "ft:gpt-4.1-2025-04-14:mine::2") == 9
+    assert input_price(prices, "ft:gpt-4.1-mini:mine::1") is None
+
+
 def test_tiers_of_the_file_are_of_the_whole_call() -> None:
     """With their own cached, written and reasoning prices."""
     tier = {"above_prompt_tokens": 1000, "input": 0.006, "output": 0.02, "reasoning": 0.03}
