@@ -30,14 +30,17 @@ def show_rates(model: str, moment: datetime, rates: Rates, service_tier: str | N
             ("at", f"{moment:%Y-%m-%d %H:%M:%S} UTC"),
         ]
     )
+    bounds = [tier.above_prompt_tokens for tier in rates.prices]
     for tier in rates.prices:
         rows = [
             [kind.replace("_", " "), _plain(price), _plain(price / 1000)]
             for kind, price in zip(_KINDS, tier[1:], strict=True)
             if price is not None
         ]
-        if len(rates.prices) > 1:
+        if tier.above_prompt_tokens:
             lines([("prompts", f"above {tier.above_prompt_tokens:,} tokens: the whole call pays")])
+        elif len(bounds) > 1:
+            lines([("prompts", f"up to {bounds[1]:,} tokens")])
         table(_COLUMNS, rows)
 
 

@@ -108,4 +108,7 @@ def _both(source: object, name: str) -> Any:
 
 
 def _sum(*values: Any) -> Any:
-    return sum(value for value in values if value is not None)
+    """The sum of what was told; of what is no number the record's check shall say so, by its field."""
+    told = [value for value in values if value is not None]
+    odd = [value for value in told if not isinstance(value, int | float)]
+    return odd[0] if odd else sum(told)

@@ -80,7 +80,7 @@ def test_tiers_are_shown_each_with_its_bound(run: Run, models: Path) -> None:
     shown = run("prices", "SkyLark", "--models", models).stdout
     assert "resolved to  lark" in shown
     assert f"source       {models}" in shown
-    assert "prompts  above 0 tokens" in shown
+    assert "prompts  up to 200,000 tokens\n" in shown
     assert "prompts  above 200,000 tokens: the whole call pays" in shown
     assert "22.5" in shown
     assert "0.0225" in shown

@@ -108,7 +108,7 @@ def reprice(
     run = partial(_run, prices=prices, since=since, which=_ONLY[only], on_progress=on_progress)
     try:
         if dry_run:
-            return look(path, partial(_dry, run))
+            return look(path, partial(_dry, run, path))
         with closing(open_for_writing(path, time_ns() // 1000)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS:d}")
             return run(connection, commit=partial(_commit, on_step=on_step, book=BudgetBook()))
@@ -116,7 +116,14 @@ def reprice(
         raise StoreError(f"{path} could not be repriced: {error}; run: llm-telemetry doctor", path) from error
 
 
-def _dry(run: Callable[[sqlite3.Connection, _Commit], RepriceReport], connection: sqlite3.Connection) -> RepriceReport:
+def _dry(
+    run: Callable[[sqlite3.Connection, _Commit], RepriceReport], path: Path, connection: sqlite3.Connection
+) -> RepriceReport:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:  # a writer is about to make them
+        return RepriceReport()
+    if "invocations" not in tables:
+        raise StoreError(f"{path} is an SQLite database, but not of telemetry: give another db_path", path)
     read_as_newest(connection)
     return run(connection, lambda _connection, rows: [row.change for row in rows])
 

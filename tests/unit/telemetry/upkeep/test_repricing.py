@@ -170,6 +170,19 @@ def test_a_computed_cost_stays_where_no_price_is_known_any_more(priced: Path, na
     assert names(priced) == {}
 
 
+def test_a_dry_run_on_what_holds_no_calls_says_so(tmp_path: Path) -> None:
+    """A file that is about to get its tables is empty; another application's is named as such."""
+    path = tmp_path / "t.db"
+    path.touch()
+    assert reprice(path, NEW, dry_run=True) == repricing.RepriceReport()
+    assert path.stat().st_size == 0
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    for dry in (True, False):
+        with pytest.raises(StoreError, match="but not of telemetry: give another db_path"):
+            reprice(path, NEW, dry_run=dry)
+
+
 def test_what_prices_depend_on_is_read_from_the_row(priced: Path, names: Names) -> None:
     """What was written for an hour, and the service tier; a tier without a price is listed as such."""
     parts = {"prompt_tokens": 1000, "completion_tokens": 0, "model_name": "m0"}
