@@ -97,6 +97,7 @@ class Invocation:
         cache_read_tokens: int | None = None,
         cache_write_tokens: int | None = None,
         reasoning_tokens: int | None = None,
+        cache_write_1h_tokens: int | None = None,
         **fields: Any,
     ) -> None:
         """Say what the call used; what is None stays as it was. Other fields are taken as by `set`."""
@@ -108,6 +109,7 @@ class Invocation:
             "cache_read_tokens": cache_read_tokens,
             "cache_write_tokens": cache_write_tokens,
             "reasoning_tokens": reasoning_tokens,
+            "cache_write_1h_tokens": cache_write_1h_tokens,
         }
         self._set({field: value for field, value in usage.items() if value is not None} | fields)
 

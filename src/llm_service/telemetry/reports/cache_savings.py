@@ -19,8 +19,9 @@ _PAGE_ROWS: Final = 2_000
 CACHED: Final = "(coalesce(cache_read_tokens, 0) > 0 OR coalesce(cache_write_tokens, 0) > 0)"
 """Whether a call used a cache, never NULL."""
 _COLUMNS: Final = """coalesce(model_name, request_model), provider, timestamp, prompt_tokens, completion_tokens,
-    coalesce(cache_read_tokens, 0), coalesce(cache_write_tokens, 0), coalesce(reasoning_tokens, 0)"""
-_PROBED: Final = 8
+    coalesce(cache_read_tokens, 0), coalesce(cache_write_tokens, 0), coalesce(reasoning_tokens, 0),
+    coalesce(cache_write_1h_tokens, 0), service_tier"""
+_PROBED: Final = 10
 """How many columns `_COLUMNS` are."""
 
 
@@ -34,6 +35,7 @@ class Priced(Protocol):
         cache_read_tokens: int = 0,
         cache_write_tokens: int = 0,
         reasoning_tokens: int = 0,
+        cache_write_1h_tokens: int = 0,
     ) -> int | None:
         """Nano-dollars of one call; None where the counts contradict each other."""
         ...
@@ -42,7 +44,13 @@ class Priced(Protocol):
 class RatesOf(Protocol):
     """Finds rates, as a `PriceBook` does."""
 
-    def rates(self, model_name: str | None, provider: str | None = None, at_us: int | None = None) -> Priced | None:
+    def rates(
+        self,
+        model_name: str | None,
+        provider: str | None = None,
+        at_us: int | None = None,
+        service_tier: str | None = None,
+    ) -> Priced | None:
         """The rates of a model at a moment (microseconds since 1970 UTC; None is now); None where unknown."""
         ...
 
@@ -86,17 +94,20 @@ def _saved(
     timestamp: str,
     prompt_tokens: int | None,
     completion_tokens: int | None,
-    *parts: int,
+    read: int,
+    written: int,
+    reasoning: int,
+    hour: int,
+    service_tier: str | None,
 ) -> int | None:
     if prompt_tokens is None or completion_tokens is None:
         return None
-    rates = prices.rates(model_name, provider, to_microseconds(datetime.fromisoformat(timestamp)))
+    rates = prices.rates(model_name, provider, to_microseconds(datetime.fromisoformat(timestamp)), service_tier)
     if rates is None:
         return None
-    read, written, reasoning = parts
     cost: Callable[..., int | None] = rates.cost_nanos
     uncached = cost(prompt_tokens, completion_tokens, 0, 0, reasoning)
-    cached = cost(prompt_tokens, completion_tokens, read, written, reasoning)
+    cached = cost(prompt_tokens, completion_tokens, read, written, reasoning, hour)
     return None if uncached is None or cached is None else uncached - cached
 
 

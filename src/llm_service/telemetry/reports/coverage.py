@@ -31,13 +31,14 @@ class SourceCoverage(TypedDict):
 
 
 class UnknownModel(TypedDict):
-    """Calls without a known cost, of one model and provider; either is None where the calls did not name it.
+    """Calls without a known cost, of one model, provider and service tier, None where the calls did not name it.
 
     `model_name` is what a price is looked up by: the calls' `model_name`, else their `request_model`.
     """
 
     model_name: str | None
     provider: str | None
+    service_tier: str | None
     invocations: int
     total_tokens: int
     uncounted: int
@@ -102,8 +103,9 @@ def read_coverage(
     sources = [_source(row) for row in fetch((sql, where.parameters))]
     kept = read_kept(fetch, start_date, end_date, (agent_name, tool_name, model_name))
     where.add("cost_usd IS NULL")
-    order = "GROUP BY 1, 2 ORDER BY count(*) DESC, 1, 2"
-    sql = f"SELECT coalesce(model_name, request_model), provider, {_UNKNOWN_SUMS} FROM invocations{where} {order}"  # noqa: S608
+    order = "GROUP BY 1, 2, 3 ORDER BY count(*) DESC, 1, 2, 3"
+    names = "coalesce(model_name, request_model), provider, service_tier"
+    sql = f"SELECT {names}, {_UNKNOWN_SUMS} FROM invocations{where} {order}"  # noqa: S608
     unknown = [
         cast("UnknownModel", dict(zip(UnknownModel.__annotations__, row, strict=True)))
         for row in fetch((sql, where.parameters))

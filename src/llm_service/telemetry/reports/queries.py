@@ -103,6 +103,8 @@ class InvocationRow(TypedDict):
     source: str | None
     tags: list[str] | None
     metadata: dict[str, Any] | None
+    cache_write_1h_tokens: int | None
+    service_tier: str | None
 
 
 class Statistics(TypedDict):

@@ -72,6 +72,7 @@ def test_unknown_models_are_listed_with_provider_calls_tokens_and_when_they_were
             for hour in range(3)
         ),
         InvocationRecord(model_name="new-model", provider="other", timestamp=NOON),
+        InvocationRecord(model_name="new-model", provider="acme", service_tier="batch", timestamp=NOON),
         InvocationRecord(timestamp=NOON),
         InvocationRecord(model_name="known", cost_usd=1, timestamp=NOON),
         InvocationRecord(model_name="free", cost_usd=0, timestamp=NOON),
@@ -80,6 +81,7 @@ def test_unknown_models_are_listed_with_provider_calls_tokens_and_when_they_were
         {
             "model_name": "new-model",
             "provider": "acme",
+            "service_tier": None,
             "invocations": 3,
             "total_tokens": 15,
             "uncounted": 0,
@@ -90,13 +92,18 @@ def test_unknown_models_are_listed_with_provider_calls_tokens_and_when_they_were
             {
                 "model_name": model,
                 "provider": provider,
+                "service_tier": tier,
                 "invocations": 1,
                 "total_tokens": 0,
                 "uncounted": 1,
                 "first_timestamp": "2026-11-20 12:00:00.000000Z",
                 "last_timestamp": "2026-11-20 12:00:00.000000Z",
             }
-            for model, provider in ((None, None), ("new-model", "other"))
+            for model, provider, tier in (
+                (None, None, None),
+                ("new-model", "acme", "batch"),
+                ("new-model", "other", None),
+            )
         ),
     ]
 

@@ -39,6 +39,7 @@ class PerToken(NamedTuple):
         cache_read_tokens: int = 0,
         cache_write_tokens: int = 0,
         reasoning_tokens: int = 0,
+        cache_write_1h_tokens: int = 0,
     ) -> int | None:
         plain = prompt_tokens - cache_read_tokens - cache_write_tokens
         if plain < 0 or reasoning_tokens > completion_tokens:
@@ -47,6 +48,7 @@ class PerToken(NamedTuple):
             plain * self.plain
             + cache_read_tokens * self.plain // 10
             + cache_write_tokens * self.plain * 5 // 4
+            + cache_write_1h_tokens * self.plain * 3 // 4
             + completion_tokens * self.generated
         )
 
@@ -61,10 +63,16 @@ class Stepped(NamedTuple):
 class Book:
     """Knows `m`, dearer by half from 2026-11-21 on, and `steps`."""
 
-    def rates(self, model_name: str | None, provider: str | None = None, at_us: int | None = None) -> Any:
+    def rates(
+        self,
+        model_name: str | None,
+        provider: str | None = None,
+        at_us: int | None = None,
+        service_tier: str | None = None,
+    ) -> Any:
         assert at_us is not None
         later = at_us >= datetime(2026, 11, 21, tzinfo=UTC).timestamp() * 1e6
-        if provider == "other":
+        if provider == "other" or service_tier == "odd":
             return None
         return {"m": PerToken(1_500 if later else 1_000), "steps": Stepped()}.get(model_name or "")
 
@@ -163,6 +171,14 @@ def test_writes_that_nobody_reads_cost_more_than_they_save(tmp_path: Path) -> No
     """80 tokens at a quarter more than 1,000: 20,000 lost; and said as a loss."""
     totals = report(written(tmp_path, call(model_name="m", cache_write_tokens=80)), prices=Book())["totals"]
     assert (totals["cache_saved_nanos"], totals["cache_write_tokens"]) == (-20_000, 80)
+
+
+def test_what_is_written_for_an_hour_costs_more_again(tmp_path: Path) -> None:
+    """20 of 80 tokens at twice 1,000: 15,000 beyond the 20,000; of a service tier without a price nothing is known."""
+    wrote = {"model_name": "m", "cache_write_tokens": 80, "cache_write_1h_tokens": 20}
+    path = written(tmp_path, call(**wrote), call(**wrote, service_tier="odd"))
+    totals = report(path, prices=Book())["totals"]
+    assert (totals["cache_saved_nanos"], totals["cache_unknown"]) == (-35_000, 1)
 
 
 def test_each_call_is_priced_at_its_own_moment_and_size(tmp_path: Path) -> None:

@@ -187,6 +187,7 @@ def test_a_new_counter_counts_what_is_there_since_its_window_began(db: Path, win
     assert sum(row[2] for row in after.values()) == sum(row[2] for row in before.values()) + 1
 
 
+@pytest.mark.skipif(sqlite3.sqlite_version_info < (3, 35), reason="DROP COLUMN needs SQLite 3.35")
 def test_a_file_of_the_first_version_is_migrated_and_counted(db: Path) -> None:
     """Its records count in the windows that they fall into."""
     with TelemetryLogger(db) as logger:
@@ -194,6 +195,8 @@ def test_a_file_of_the_first_version_is_migrated_and_counted(db: Path) -> None:
     with closing(sqlite3.connect(db)) as connection:
         for table in ("budget_alerts", "budget_holds", "budget_windows", "budget_counters", "prompt_sizes"):
             connection.execute(f"DROP TABLE {table}")
+        for column in ("cache_write_1h_tokens", "service_tier"):
+            connection.execute(f"ALTER TABLE invocations DROP COLUMN {column}")
         connection.execute("DELETE FROM schema_version WHERE version > 1")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
