@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from llm_service.pricing.book import PriceBook
-from llm_service.telemetry.coverage import read_coverage
-from llm_service.telemetry.filters import InvocationFilter
 from llm_service.telemetry.prompt_sizes import PromptSizes
-from llm_service.telemetry.queries import invocations, to_invocations
 from llm_service.telemetry.records import EXTENSION_FIELDS, InvocationRecord, _restore
+from llm_service.telemetry.reports.coverage import read_coverage
+from llm_service.telemetry.reports.filters import InvocationFilter
+from llm_service.telemetry.reports.queries import invocations, to_invocations
 from llm_service.telemetry.stores import migrations
 from llm_service.telemetry.stores.opening import APPLICATION_ID, open_for_writing
 from llm_service.telemetry.stores.reader import read
