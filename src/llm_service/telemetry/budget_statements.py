@@ -6,10 +6,12 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.limits import Amounts, Totals
+from llm_service.budgets.scopes import Call
 from llm_service.telemetry.statements import MAX_VARIABLES
 
 __all__ = [
     "ADD_COUNTER",
+    "ALL_HOLDS",
     "AMOUNTS",
     "COUNTERS",
     "COUNTERS_VERSION",
@@ -20,6 +22,7 @@ __all__ = [
     "HOLD_COLUMNS",
     "KEEP_HOLD",
     "NAMED",
+    "PLACE_HOLD",
     "TELL_ONCE",
     "UPDATE_HOLD",
     "Change",
@@ -27,6 +30,7 @@ __all__ = [
     "Place",
     "add_to_windows",
     "find_holds",
+    "names_call",
     "names_json",
     "places_json",
     "read_committed",
@@ -38,7 +42,7 @@ __all__ = [
 COUNTERS_VERSION: Final = "SELECT count(*), coalesce(max(id), 0) FROM budget_counters"
 COUNTERS: Final = "SELECT id, scope, per, window, timezone, counted_since FROM budget_counters ORDER BY id"
 ADD_COUNTER: Final = """
-INSERT INTO budget_counters (scope, per, window, timezone, counted_since) VALUES (?, ?, ?, ?, ?)
+INSERT INTO budget_counters (scope, per, window, timezone, counted_since, named_at) VALUES (?, ?, ?, ?, ?, ?)
 """
 
 AMOUNTS: Final = (
@@ -68,6 +72,8 @@ KEEP_HOLD: Final = f"""
 INSERT INTO budget_holds ({HOLD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (hold_id) DO NOTHING
 """  # noqa: S608 - as above
+ALL_HOLDS: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds"  # noqa: S608 - as above
+PLACE_HOLD: Final = "UPDATE budget_holds SET windows = ? WHERE hold_id = ?"
 FIND_HOLD: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE hold_id = ?"  # noqa: S608 - as above
 UPDATE_HOLD: Final = """
 UPDATE OR IGNORE budget_holds SET state = 'unknown', nanos = ?, tokens = ?, calls = ?, hold_id = ? WHERE hold_id = ?
@@ -158,6 +164,15 @@ def places_json(places: Iterable[Place]) -> str:
 def names_json(names: Sequence[str | None]) -> str:
     """The names of a call, in the order of `NAMED`, as they stand in a hold."""
     return _compact({name: value for name, value in zip(NAMED, names, strict=True) if value is not None})
+
+
+def names_call(text: str) -> Call | None:
+    """The call of which a hold keeps these names; None where a hand has made them unreadable."""
+    try:
+        names = json.loads(text)
+        return Call(**{name: value for name, value in names.items() if name in NAMED and isinstance(value, str)})
+    except (ValueError, AttributeError):
+        return None
 
 
 def to_places(text: str) -> list[Place]:

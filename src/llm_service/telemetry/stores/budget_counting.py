@@ -22,7 +22,7 @@ from llm_service.telemetry.records import EXTENSION_FIELDS, InvocationRecord
 from llm_service.telemetry.rollups import nanos as to_nanos
 from llm_service.telemetry.timestamps import from_microseconds, microseconds_text, text_microseconds
 
-__all__ = ["BudgetBook", "BudgetTerms", "Recost", "bounds_of", "call_of", "end_hold"]
+__all__ = ["BudgetBook", "BudgetTerms", "Recost", "bounds_of", "call_of", "end_hold", "to_change"]
 
 _MOST_CALLS: Final = 4096
 _MOST_AT_ONCE: Final = 32
@@ -91,6 +91,7 @@ class BudgetBook:
         self._clock_ns = clock_ns
         self._connection: Any = None
         self._version: tuple[int, int] | None = None
+        self._learned = 0
         self._counters: list[Counter] = []
         self._matching: dict[Call, tuple[tuple[Counter, str], ...]] = {}
         self._limits: dict[int, list[Limit]] = {}
@@ -147,6 +148,7 @@ class BudgetBook:
                 del self._to_look_at[place]
 
     def _learn(self) -> None:
+        self._learned += 1
         self._counters = [
             Counter(row[0], CounterKey(*row[1:5]), text_microseconds(row[5]))
             for row in self._connection.execute(sql.COUNTERS)
@@ -162,9 +164,9 @@ class BudgetBook:
     # Looking
 
     @property
-    def version(self) -> tuple[object, tuple[int, int] | None]:
-        """Another one where other counters are known than before, or those of another file."""
-        return self._connection, self._version
+    def learned(self) -> int:
+        """How often it was learned what is counted: where that is another number, it may be something else."""
+        return self._learned
 
     def ids(self) -> Mapping[CounterKey, int]:
         """The counters of the file."""
@@ -222,7 +224,7 @@ class BudgetBook:
                 sums[1] += tokens or 0
                 sums[2] += 1
                 sums[9] += cost is None
-        self.add({place: _to_change(sums) for place, sums in changes.items()})
+        self.add({place: to_change(sums) for place, sums in changes.items()})
 
     def recost(self, costs: Iterable[Recost]) -> None:
         """Stored records have got another cost in this transaction: their windows follow, and so do their holds."""
@@ -237,7 +239,7 @@ class BudgetBook:
             if row is not None and one.new_nanos is not None:
                 hold = HoldRow._make(row)
                 _add_all(changes, end_hold(self._connection, hold, Amounts(0, hold.tokens, 0)))
-        self.add({place: _to_change(sums) for place, sums in changes.items()})
+        self.add({place: to_change(sums) for place, sums in changes.items()})
 
     def add(self, changes: Mapping[Place, Change]) -> None:
         """Add to windows, and note which thresholds that passes."""
@@ -344,5 +346,6 @@ def _add_all(sums: dict[Place, list[int]], changes: Mapping[Place, Change]) -> N
             numbers[at] += amount
 
 
-def _to_change(sums: Sequence[int]) -> Change:
+def to_change(sums: Sequence[int]) -> Change:
+    """What these numbers add, in the order of `AMOUNTS`."""
     return Change(Amounts(*sums[0:3]), Amounts(*sums[3:6]), Amounts(*sums[6:9]), sums[9])
