@@ -16,7 +16,6 @@ from threading import get_ident
 from time import monotonic, sleep, time_ns
 from typing import Any, Final, Protocol
 
-from llm_service.budgets.policies import Policies
 from llm_service.errors import CommitTimeoutError, StoreError, TelemetryError
 from llm_service.redaction import clean
 from llm_service.telemetry.pipeline import forks
@@ -40,7 +39,7 @@ _LONGEST_NAP: Final = 0.002
 _PAUSE: Final = 0.01
 _LONGEST_WITHOUT_LOOKING: Final = 0.25
 _EXPIRE_SECONDS: Final = 0.1
-_PRUNE_SECONDS: Final = 3600.0
+_NO_WAITING: Final = "PRAGMA busy_timeout = 0"
 
 Work = Callable[[HoldKeeper, sqlite3.Connection], Any]
 
@@ -64,6 +63,19 @@ class TellerHost(Protocol):
 
     def take_over(self, record: InvocationRecord) -> None:
         """Queue a record that could not be settled in time."""
+        ...
+
+    def register(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> None:
+        """Have the file count what the policies need."""
+        ...
+
+    @property
+    def upkeep_is_due(self) -> bool:
+        """Whether `keep_up` has something to do."""
+        ...
+
+    def keep_up(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> None:
+        """Forget a little of what budgets do not need any more. Never raises `sqlite3.Error`."""
         ...
 
 
@@ -103,7 +115,6 @@ class Teller:
     Args:
         path: the database.
         host: the engine.
-        policies: whose counters the file needs.
         make_writer: a writer for the records that settle, and the keeper that shares its book.
         clock_ns: nanoseconds since 1970.
     """
@@ -112,13 +123,11 @@ class Teller:
         self,
         path: Any,
         host: TellerHost,
-        policies: Policies | None,
         make_writer: Callable[[], tuple[SqliteBatchWriter, HoldKeeper]],
         clock_ns: Callable[[], int] = time_ns,
     ) -> None:
         self._path = path
         self._host = host
-        self._policies = policies
         self._make_writer = make_writer
         self._clock_ns = clock_ns
         self.reset()
@@ -133,7 +142,7 @@ class Teller:
         self._batches = 0
         self._together: list[Request] = []
         self._last_error: Exception | None = None
-        self._expire_at = self._prune_at = self._look_by = 0.0
+        self._expire_at = self._look_by = 0.0
         self.waiting = 0
 
     # Giving
@@ -205,12 +214,15 @@ class Teller:
         return self._queue.get()
 
     def _look_back(self) -> None:
-        """Tell of thresholds, now that nobody waits."""
-        if not self._writer.looks_back:
+        """Tell of thresholds, and forget what is old, now that nobody waits."""
+        if not (self._writer.looks_back or self._host.upkeep_is_due):
             return
         lock = self._host.commit_lock
         try:
             if lock.acquire(timeout=0.1) and self._connection is not None:
+                if self._host.upkeep_is_due:
+                    self._host.keep_up(self._connection, self._keeper)
+                    self._connection.execute(_NO_WAITING)
                 self._writer.look_back()
         except sqlite3.Error as error:  # it is looked at again when more is spent
             self._last_error = error
@@ -293,15 +305,11 @@ class Teller:
         return []
 
     def _tidy(self, connection: OwnConnection) -> None:
-        """Holds whose lease is over, often; windows that are long over, rarely."""
+        """Holds whose lease is over, now and then."""
         now = monotonic()
         if now >= self._expire_at:
-            now_us = self._clock_ns() // 1000
-            self._keeper.expire(connection, now_us)
+            self._keeper.expire(connection, self._clock_ns() // 1000)
             self._expire_at = now + _EXPIRE_SECONDS
-            if now >= self._prune_at:
-                self._keeper.prune(connection, now_us)
-                self._prune_at = now + _PRUNE_SECONDS
 
     def expire_now(self) -> None:
         """Look for holds whose lease is over with the next request."""
@@ -326,9 +334,8 @@ class Teller:
         if self._connection is None:
             connection = open_for_writing(self._path, self._clock_ns() // 1000)
             try:
-                connection.execute("PRAGMA busy_timeout = 0")
-                if self._policies is not None:
-                    self._keeper.register(connection, self._policies.counters, self._clock_ns() // 1000)
+                connection.execute(_NO_WAITING)
+                self._host.register(connection, self._keeper)
             except BaseException:
                 connection.close()
                 raise

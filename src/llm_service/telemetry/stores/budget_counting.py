@@ -22,11 +22,13 @@ from llm_service.telemetry.records import EXTENSION_FIELDS, InvocationRecord
 from llm_service.telemetry.rollups import nanos as to_nanos
 from llm_service.telemetry.timestamps import from_microseconds, microseconds_text, text_microseconds
 
-__all__ = ["BudgetBook", "BudgetTerms", "Recost", "bounds_of", "call_of", "end_hold", "to_change"]
+__all__ = ["BudgetBook", "BudgetTerms", "Recost", "bounds_of", "call_of", "end_hold", "kept_from", "to_change"]
 
 _MOST_CALLS: Final = 4096
 _MOST_AT_ONCE: Final = 32
 """Windows that one statement reads."""
+_KEPT_US: Final = 62 * 86_400_000_000
+"""Calendar windows are kept for two months after their end, for reports."""
 _REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
 _SESSION: Final = EXTENSION_FIELDS.index("session_id")
 _USER: Final = EXTENSION_FIELDS.index("user_id")
@@ -93,6 +95,7 @@ class BudgetBook:
         self._version: tuple[int, int] | None = None
         self._learned = 0
         self._counters: list[Counter] = []
+        self._ids: frozenset[int] = frozenset()
         self._matching: dict[Call, tuple[tuple[Counter, str], ...]] = {}
         self._limits: dict[int, list[Limit]] = {}
         self._touched: dict[Place, None] = {}  # windows with limits of ours in which this transaction has spent
@@ -148,11 +151,13 @@ class BudgetBook:
                 del self._to_look_at[place]
 
     def _learn(self) -> None:
+        """Read the counters anew."""
         self._learned += 1
         self._counters = [
             Counter(row[0], CounterKey(*row[1:5]), text_microseconds(row[5]))
             for row in self._connection.execute(sql.COUNTERS)
         ]
+        self._ids = frozenset(counter.id for counter in self._counters)
         self._matching.clear()
         self._limits = {}
         if self.terms.policies is not None:
@@ -160,6 +165,8 @@ class BudgetBook:
             for limit in self.terms.policies.limits():
                 if limit.counter in ids:
                     self._limits.setdefault(ids[limit.counter], []).append(limit)
+        for place in [place for place in self._to_look_at if place.counter_id not in self._limits]:
+            del self._to_look_at[place]
 
     # Looking
 
@@ -167,6 +174,11 @@ class BudgetBook:
     def learned(self) -> int:
         """How often it was learned what is counted: where that is another number, it may be something else."""
         return self._learned
+
+    @property
+    def counts(self) -> bool:
+        """Whether the file counts anything."""
+        return bool(self._counters)
 
     def ids(self) -> Mapping[CounterKey, int]:
         """The counters of the file."""
@@ -242,7 +254,9 @@ class BudgetBook:
         self.add({place: to_change(sums) for place, sums in changes.items()})
 
     def add(self, changes: Mapping[Place, Change]) -> None:
-        """Add to windows, and note which thresholds that passes."""
+        """Add to windows, and note which thresholds that passes. A hold may name a counter that is gone."""
+        if not self._ids.issuperset(place.counter_id for place in changes):
+            changes = {place: change for place, change in changes.items() if place.counter_id in self._ids}
         for statement, parameters in sql.add_to_windows(list(changes.items())):
             self._connection.execute(statement, parameters)
         if self._limits:
@@ -271,8 +285,8 @@ class BudgetBook:
         now = self._clock_ns() // 1000
         counters = {counter.id: counter for counter in self._counters}
         pairs = [(counters[place.counter_id], place) for place in places]
-        # Of a rolling window, what an old record has touched is out of it by now.
-        pairs = [pair for pair in pairs if not pair[0].window.is_rolling or _is_within(*pair, now)]
+        # What an old record has touched may be out of a rolling window by now, or of what is remembered to be told.
+        pairs = [pair for pair in pairs if text_microseconds(pair[1].window_start) >= kept_from(pair[0], now)]
         for place, totals in self.totals(pairs, now).items():
             for limit in self._limits[place.counter_id]:
                 used = totals.spent.of(limit.metric) + totals.unknown.of(limit.metric)
@@ -299,9 +313,10 @@ class BudgetBook:
         return first
 
 
-def _is_within(counter: Counter, place: Place, now_us: int) -> bool:
-    """Whether a slice still counts in a rolling window."""
-    return text_microseconds(place.window_start) >= counter.window.counts_from(now_us, counter.key.timezone)
+def kept_from(counter: Counter, now_us: int) -> int:
+    """The start of the oldest window that is not long over, in microseconds since 1970; of `total` it is 0."""
+    oldest = counter.window.counts_from(now_us, counter.key.timezone)
+    return max(0, oldest if counter.window.is_rolling else oldest - _KEPT_US)
 
 
 def bounds_of(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]:

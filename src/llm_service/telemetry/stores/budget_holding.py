@@ -27,14 +27,6 @@ _UNPRICED: Final = """
 SELECT id, cost_source, request_model, agent_name, tool_name, model_name, user_id, session_id, trace_id, timestamp
 FROM invocations WHERE invocation_id = ? AND cost_usd IS NULL
 """
-_PRUNE: Final = """
-DELETE FROM budget_windows WHERE counter_id = ? AND window_start < ? AND reserved_calls = 0 AND unknown_calls = 0
-    AND reserved_nanos = 0 AND unknown_nanos = 0 AND reserved_tokens = 0 AND unknown_tokens = 0
-"""
-_KEPT_US: Final = 62 * 86_400_000_000
-"""Windows that ended before are deleted: two months are kept, for reports."""
-
-
 _MOST_CALLS: Final = 1024
 
 
@@ -114,9 +106,9 @@ class HoldKeeper:
         self._now_text, self._until_text = TextClock(), TextClock()
         self._known: dict[Call, _Ready] = {}
 
-    def register(self, connection: sqlite3.Connection, wanted: Iterable[CounterKey], now_us: int) -> None:
+    def register(self, connection: sqlite3.Connection, wanted: Iterable[CounterKey], now_us: int) -> bool:
         """Have the file count what these limits need; see `budget_registry.register`."""
-        register(connection, self.book, wanted, now_us)
+        return register(connection, self.book, wanted, now_us)
 
     # Within a transaction that the book has begun
 
@@ -196,14 +188,6 @@ class HoldKeeper:
             hold = HoldRow._make(row)
             self.book.add(end_hold(connection, hold, hold.amounts))
         return len(rows)
-
-    def prune(self, connection: sqlite3.Connection, now_us: int) -> None:
-        """Forget windows that are long over."""
-        for counter in self.book.counters():
-            if counter.window.name != "total":
-                oldest = counter.window.counts_from(now_us, counter.key.timezone)
-                kept = 0 if counter.window.is_rolling else _KEPT_US
-                connection.execute(_PRUNE, (counter.id, microseconds_text(max(0, oldest - kept))))
 
     @staticmethod
     def _fits(connection: sqlite3.Connection, ask: Ask, ready: "_Ready") -> bool:
