@@ -22,6 +22,7 @@ from llm_service.telemetry.records import CARD_FIELDS, CONTENT_FIELDS, EXTENSION
 from llm_service.telemetry.stores import faults, housekeeping, migrations, opening
 from llm_service.telemetry.stores.base import Fault, WriteResult
 from llm_service.telemetry.stores.opening import APPLICATION_ID, open_for_writing
+from llm_service.telemetry.stores.purging import look
 from llm_service.telemetry.stores.reader import read
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
@@ -378,6 +379,15 @@ def test_a_durable_batch_is_committed_with_full_synchronisation(
     """And only that batch pays for it."""
     write(writer(), connection, [make()], durable=durable)
     assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+
+
+def test_a_durable_batch_is_synchronised_in_full_after_housekeeping_was_not(connection: sqlite3.Connection) -> None:
+    """Retention shares the connection and goes back to NORMAL for its own steps."""
+    one = writer()
+    write(one, connection, [make(1)], number=1, durable=True)
+    look(connection, 0)
+    write(one, connection, [make(2)], number=2, durable=True)
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 @pytest.mark.parametrize(

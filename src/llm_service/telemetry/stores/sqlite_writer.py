@@ -87,9 +87,7 @@ class SqliteBatchWriter:
         found to be on disk.
         """
         contents = self._contents.of(batch, batch_no)
-        if durable is not (self._full is connection):  # connections are opened with NORMAL
-            connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
-            self._full = connection if durable else None
+        self._synchronise(connection, durable=durable)
         with self._transaction(connection):
             known = self._committed_before(connection, batch_no)
             if known is not None:
@@ -121,9 +119,19 @@ class SqliteBatchWriter:
         Raises:
             Exception: whatever `within` or SQLite raised; nothing was written, but for a commit that failed on disk.
         """
+        self._synchronise(connection, durable=False)
         with self._transaction(connection):
             self._book.begin(connection)
             within()
+
+    def _synchronise(self, connection: sqlite3.Connection, *, durable: bool) -> None:
+        """How the next commit is synced. Connections are opened with NORMAL, and housekeeping may go back to it."""
+        if durable:
+            connection.execute("PRAGMA synchronous = FULL")
+            self._full = connection
+        elif self._full is connection:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            self._full = None
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Generator[None]:
