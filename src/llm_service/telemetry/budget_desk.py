@@ -99,7 +99,7 @@ class BudgetDesk:
         request.work = lambda keeper, connection: keeper.reserve(connection, ask, again=request.tries > 0)
         return request
 
-    def settling(self, record: InvocationRecord, ask: Ask) -> Request | None:
+    def settling(self, record: InvocationRecord, ask: Ask, *, durable: bool = False) -> Request | None:
         """The request that stores a record and ends its hold."""
         if self._engine.stores_nothing or record.card[_LEVEL] == "none":
             # Not stored, so no record can say what was spent: what it cost, where that is known, stays as unknown.
@@ -109,7 +109,7 @@ class BudgetDesk:
             return None if self._engine.stores_nothing else self.ending(ask.hold_id, kept)
         if record.invocation_id != ask.hold_id:
             self._engine.money.terms.hold_ids[record.invocation_id] = ask.hold_id
-        return Request(None, record, deadline=monotonic() + self._timeout)
+        return Request(None, record, deadline=monotonic() + self._timeout, durable=durable)
 
     def ending(self, hold_id: str, kept: Amounts | None) -> Request | None:
         """The request that ends a hold without a record."""

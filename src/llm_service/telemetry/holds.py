@@ -34,7 +34,7 @@ class Desk(Protocol):
         """The request that reserves; None where nothing is stored."""
         ...
 
-    def settling(self, record: InvocationRecord, ask: Ask) -> Request | None:
+    def settling(self, record: InvocationRecord, ask: Ask, *, durable: bool = False) -> Request | None:
         """The request that stores a record and ends its hold."""
         ...
 
@@ -132,11 +132,11 @@ class _Held:
         extensions = tuple(values) if any(value is not None for value in values) else None
         return rebuilt(record, tuple(card), extensions)
 
-    def _settling(self, record: InvocationRecord) -> Request | None:
+    def _settling(self, record: InvocationRecord, *, durable: bool) -> Request | None:
         """The request that stores the record, which ends the hold."""
         bound = self._bound(record)
         self._ended = True
-        return self._budgets.settling(bound, self._ask)
+        return self._budgets.settling(bound, self._ask, durable=durable)
 
     def _ending(self, kept: Amounts | None) -> Request | None:
         """The request that ends the hold without a record; what is kept (None: all) stays as unknown spend."""
@@ -147,7 +147,7 @@ class _Held:
 class AsyncHold(_Held):
     """What was reserved for a call; made by `await telemetry.budgets.reserve(...)` or `async with`."""
 
-    async def settle(self, record: InvocationRecord) -> bool:
+    async def settle(self, record: InvocationRecord, *, durable: bool = False) -> bool:
         """Store the call's record and end the hold, in one transaction; what was spent is what the record cost.
 
         Where the record's cost is unknown, what was reserved stays as unknown spend. It may be called again, and then
@@ -155,6 +155,8 @@ class AsyncHold(_Held):
 
         Args:
             record: of the call. Names it lacks are those of the reservation, and it is dated no later than that.
+            durable: True commits with `synchronous=FULL`: record, spent amounts and the end of the hold survive a power
+                cut where the disk is honest, as with `log_invocation(durable=True)`.
 
         Returns:
             True when committed; False where its id was stored already, where the hold had been settled before, or where
@@ -168,13 +170,13 @@ class AsyncHold(_Held):
         """
         if self._ended:
             return False
-        request = self._settling(record)
+        request = self._settling(record, durable=durable)
         return self._budgets.settled(await wait(self._budgets, request), record)
 
     def settle_soon(self, record: InvocationRecord) -> None:
         """As `settle`, without waiting for it: what fails is counted, and the record queued."""
         if not self._ended:
-            self._budgets.submit(self._settling(record))
+            self._budgets.submit(self._settling(record, durable=False))
 
     async def release(self) -> None:
         """Free what was reserved: nothing was sent. After an end of the hold it does nothing."""
@@ -190,11 +192,11 @@ class AsyncHold(_Held):
 class Hold(_Held):
     """What was reserved for a call; a context manager. See `AsyncHold` for what its methods promise."""
 
-    def settle(self, record: InvocationRecord) -> bool:
+    def settle(self, record: InvocationRecord, *, durable: bool = False) -> bool:
         """See `AsyncHold.settle`."""
         if self._ended:
             return False
-        return self._budgets.settled(self._budgets.serve(self._settling(record)), record)
+        return self._budgets.settled(self._budgets.serve(self._settling(record, durable=durable)), record)
 
     def release(self) -> None:
         """See `AsyncHold.release`."""

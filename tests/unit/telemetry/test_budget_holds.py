@@ -27,7 +27,7 @@ from llm_service.errors import (
     StoreError,
     UnknownPriceError,
 )
-from llm_service.telemetry import InvocationRecord, TelemetryLogger
+from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.pipeline import teller as tellers
 from llm_service.telemetry.pipeline.teller import Request
 from llm_service.telemetry.records import CARD_FIELDS, _restore
@@ -266,6 +266,75 @@ def test_a_record_that_is_refused_leaves_its_hold_reserved(logger: TelemetryLogg
     logger.budgets.expire()
     assert spent_reserved_unknown(db) == (0, 0, 0.4)
     assert logger.stats().ledger.quarantined == 1
+
+
+# Durable
+
+
+class Watch:
+    """A connection of the teller's that notes how each commit is synchronised: 1 is NORMAL, 2 is FULL."""
+
+    def __init__(self, real: Any, seen: list[int]) -> None:
+        self._real, self._seen = real, seen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        """Look, then run."""
+        if sql == "COMMIT":
+            self._seen.append(self._real.execute("PRAGMA synchronous").fetchone()[0])
+        return self._real.execute(sql, *parameters)
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How the commits of tellers are synchronised, in their order."""
+    seen: list[int] = []
+    real = tellers.open_for_writing
+    monkeypatch.setattr(tellers, "open_for_writing", lambda *arguments: Watch(real(*arguments), seen))
+    return seen
+
+
+def test_a_durable_settlement_is_committed_with_full_synchronisation(
+    logger: TelemetryLogger, db: Path, synced: list[int]
+) -> None:
+    """And only that one pays for it; records of the same transaction are carried along."""
+    holds_ = [logger.budgets.reserve(usd=0.1) for _ in range(5)]
+    assert holds_[0].settle(record(0.05), durable=True) is True
+    logger.budgets.reserve(usd=0.1).release()
+    assert holds_[1].settle(record(0.05)) is True
+    assert holds_[1].settle(record(0.05), durable=True) is False  # it was settled before, as it was asked to be then
+    assert synced == [1] * 5 + [2] + [1] * 3
+    requests = [
+        logger.budgets.settling(hold._bound(record(0.05)), hold._ask, durable=hold is holds_[3]) for hold in holds_[2:]
+    ]
+    serve(logger, *[request for request in requests if request is not None])
+    assert synced[9:] == [2]
+    assert spent_reserved_unknown(db) == (0.25, 0, 0)
+
+
+async def test_the_async_face_settles_durably_as_well(db: Path, synced: list[int]) -> None:
+    """Through its teller's thread."""
+    async with AsyncTelemetryLogger(db, policies=policies(default=1), retention_days=None) as logger:
+        async with logger.budgets.reserve(usd=0.4) as hold:
+            assert await hold.settle(record(0.25), durable=True) is True
+        async with logger.budgets.reserve(usd=0.4) as hold:
+            await hold.settle(record(0.25))
+    assert synced == [1, 2, 1, 1]
+    assert spent_reserved_unknown(db) == (0.5, 0, 0)
+
+
+def test_a_durable_settlement_that_cannot_be_made_says_so(logger: TelemetryLogger, db: Path) -> None:
+    """No promise is given; the record is queued all the same."""
+    hold = logger.budgets.reserve(usd=0.4)
+    with closing(sqlite3.connect(db, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CommitTimeoutError):
+            hold.settle(record(0.25), durable=True)
+        other.execute("COMMIT")
+    logger.flush()
+    assert spent_reserved_unknown(db) == (0.25, 0, 0)
 
 
 # Ids

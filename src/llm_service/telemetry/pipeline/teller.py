@@ -88,6 +88,7 @@ class Request:
         record: what to insert.
         waiter: told when the outcome stands here; None where nobody waits.
         deadline: seconds (monotonic) after which it is given up.
+        durable: whether the commit of its record is to survive a power cut.
         outcome: what `work` returned, or the record's settlement; valid once committed.
         error: why it was refused or failed.
         tries: how often it was tried before.
@@ -97,6 +98,7 @@ class Request:
     record: InvocationRecord | None = None
     waiter: Waiter | None = None
     deadline: float = float("inf")
+    durable: bool = False
     outcome: Any = None
     error: Exception | None = None
     tries: int = 0
@@ -296,7 +298,7 @@ class Teller:
                 connection,
                 [request.record for request in recording if request.record is not None],
                 batch_no=self._batches,
-                durable=False,
+                durable=any(request.durable for request in recording),
                 slice_rows=_MOST_TOGETHER,
                 within=work,
             )
