@@ -21,8 +21,10 @@ __all__ = [
     "HAS_HOLDS",
     "HOLD_COLUMNS",
     "KEEP_HOLD",
+    "LATEST",
     "NAMED",
     "PLACE_HOLD",
+    "RENAME_HOLD",
     "TELL_ONCE",
     "UPDATE_HOLD",
     "Change",
@@ -78,6 +80,7 @@ FIND_HOLD: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE hold_id = ?" 
 UPDATE_HOLD: Final = """
 UPDATE OR IGNORE budget_holds SET state = 'unknown', nanos = ?, tokens = ?, calls = ?, hold_id = ? WHERE hold_id = ?
 """
+RENAME_HOLD: Final = "UPDATE OR IGNORE budget_holds SET hold_id = ? WHERE hold_id = ?"
 DROP_HOLD: Final = "DELETE FROM budget_holds WHERE hold_id = ?"
 HAS_HOLDS: Final = "SELECT EXISTS (SELECT 1 FROM budget_holds)"
 EXPIRED_HOLDS: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE state = 'held' AND expires_at <= ? LIMIT 200"  # noqa: S608 - as above
@@ -86,6 +89,10 @@ TELL_ONCE: Final = """
 INSERT INTO budget_alerts (policy, counter_id, subject, window_start, metric, threshold_percent, told_at)
 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
+
+
+LATEST: Final = "9999-12-31 23:59:59.999999Z"
+"""No window starts later."""
 
 
 class Place(NamedTuple):

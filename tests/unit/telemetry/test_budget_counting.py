@@ -13,6 +13,7 @@ import pytest
 from tests.model.ledger import check_books, holds, policies, totals, windows
 
 from llm_service.budgets.policies import Policies, compiled
+from llm_service.errors import BudgetExceeded
 from llm_service.telemetry import AsyncTelemetryLogger, DuplicateInvocationError, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.records import CARD_FIELDS, _restore
 from llm_service.telemetry.stores import migration_steps, migrations
@@ -317,6 +318,20 @@ def test_recounting_without_holds_asks_for_none(connection: sqlite3.Connection) 
     assert book.begin(connection)
     book.recost([Recost("x", call_of(record()), record().card[1], None, USD)])
     connection.execute("ROLLBACK")
+
+
+def test_what_was_spent_before_the_clock_was_set_back_counts_on_in_a_rolling_window(counted: Path) -> None:
+    """Its slices lie ahead now: a limit forgets nothing for it."""
+    limited = policies(default={"limits": [{"window": "1h", "usd": 1}]})
+    with TelemetryLogger(counted, policies=limited, retention_days=None) as logger:
+        logger.log_invocation(record(0.6, timestamp=datetime.now(UTC) + timedelta(minutes=10)))
+        with pytest.raises(BudgetExceeded, match=r"0\.6 spent"):
+            logger.budgets.reserve(usd=0.5)
+        (row,) = logger.budgets.status()
+        assert (row["spent"], row["fits"]) == (0.6, True)
+        assert [row["fits"] for row in logger.budgets.check(usd=0.5)] == [False]
+        logger.budgets.reserve(usd=0.4)
+    check_books(counted)
 
 
 def test_a_hold_knows_its_windows_as_json(counted: Path) -> None:

@@ -139,7 +139,8 @@ class EngineMoney:
 
     def take_over(self, record: InvocationRecord) -> None:
         """Queue a record that the teller could not settle in time; it ends its hold when it is written."""
-        self._engine.queue.offer(record)
+        if not self._engine.queue.offer(record):
+            self.terms.hold_ids.pop(record.card[0], None)
 
     def _tell(self, event: BudgetEvent) -> None:
         on_budget = self._on_budget

@@ -10,19 +10,16 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import get_ident
 from time import monotonic, sleep, time_ns
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from llm_service.errors import CommitTimeoutError, StoreError, TelemetryError
 from llm_service.redaction import clean
 from llm_service.telemetry.pipeline import forks
-from llm_service.telemetry.pipeline.commit_lock import CommitLock
 from llm_service.telemetry.pipeline.ledger import Outcome, Settlement
-from llm_service.telemetry.pipeline.waiters import Waiter
-from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.pipeline.requests import Request, TellerHost, Work
 from llm_service.telemetry.stores import faults
 from llm_service.telemetry.stores.base import Fault, WriteResult
 from llm_service.telemetry.stores.budget_holding import HoldKeeper
@@ -30,7 +27,7 @@ from llm_service.telemetry.stores.opening import open_for_writing
 from llm_service.telemetry.stores.own_files import OwnConnection
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
-__all__ = ["Request", "Teller", "TellerHost"]
+__all__ = ["Request", "Teller", "TellerHost", "Work"]
 
 _MOST_TOGETHER: Final = 64
 _SHORTEST_NAP: Final = 0.00005
@@ -40,75 +37,6 @@ _PAUSE: Final = 0.01
 _LONGEST_WITHOUT_LOOKING: Final = 0.25
 _EXPIRE_SECONDS: Final = 0.1
 _NO_WAITING: Final = "PRAGMA busy_timeout = 0"
-
-Work = Callable[[HoldKeeper, sqlite3.Connection], Any]
-
-
-class TellerHost(Protocol):
-    """What a teller needs of its engine."""
-
-    @property
-    def commit_lock(self) -> CommitLock:
-        """The lock under which this process writes the file."""
-        ...
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing more is served."""
-        ...
-
-    def account(self, outcomes: Sequence[Settlement]) -> None:
-        """Count records that were settled without the queue."""
-        ...
-
-    def take_over(self, record: InvocationRecord) -> None:
-        """Queue a record that could not be settled in time."""
-        ...
-
-    def register(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> None:
-        """Have the file count what the policies need."""
-        ...
-
-    @property
-    def upkeep_is_due(self) -> bool:
-        """Whether `keep_up` has something to do."""
-        ...
-
-    def keep_up(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> None:
-        """Forget a little of what budgets do not need any more. Never raises `sqlite3.Error`."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """Something to be done in one transaction.
-
-    Attributes:
-        work: what to do there, after the records of the transaction are inserted; None where the record is all.
-        record: what to insert.
-        waiter: told when the outcome stands here; None where nobody waits.
-        deadline: seconds (monotonic) after which it is given up.
-        durable: whether the commit of its record is to survive a power cut.
-        outcome: what `work` returned, or the record's settlement; valid once committed.
-        error: why it was refused or failed.
-        tries: how often it was tried before.
-    """
-
-    work: Work | None
-    record: InvocationRecord | None = None
-    waiter: Waiter | None = None
-    deadline: float = float("inf")
-    durable: bool = False
-    outcome: Any = None
-    error: Exception | None = None
-    tries: int = 0
-    done: bool = field(default=False)
-
-    def finish(self) -> None:
-        """Tell who waits."""
-        self.done = True
-        if self.waiter is not None:
-            self.waiter.resolve(self)
 
 
 class Teller:
@@ -153,13 +81,31 @@ class Teller:
         """Have the teller's thread serve a request."""
         self._queue.put(request)
         with self._start_lock:  # a thread that is about to end sees the request, or is seen to have ended
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="llm-telemetry-budgets", daemon=True)
-                self._thread.start()
+            if self._thread is not None and self._thread.is_alive():
+                return
+            thread = threading.Thread(target=self._run, name="llm-telemetry-budgets", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # too many threads, or the interpreter ends: nobody waits for ever
+                self._refuse_all(error)
+            else:
+                self._thread = thread
+
+    def _refuse_all(self, error: Exception) -> None:
+        with suppress(Empty):
+            while True:
+                request = self._queue.get_nowait()
+                if request is not None:
+                    self._refuse(request, StoreError(f"{self._path}: budgets need a thread, and {error}", self._path))
 
     def serve(self, request: Request) -> None:
         """Serve a request in the calling thread."""
-        self._serve([request])
+        try:
+            self._serve([request])
+        except BaseException:  # Ctrl-C, say: a record that is on disk already counts as a duplicate
+            if request.record is not None and not request.done:
+                self._host.take_over(request.record)
+            raise
         self._look_back()
         if self._host.closed:
             self._let_go_in_time()
@@ -217,16 +163,16 @@ class Teller:
 
     def _look_back(self) -> None:
         """Tell of thresholds, and forget what is old, now that nobody waits."""
-        if not (self._writer.looks_back or self._host.upkeep_is_due):
-            return
         lock = self._host.commit_lock
+        if lock.owner == get_ident() or not (self._writer.looks_back or self._host.upkeep_is_due):
+            return
         try:
             if lock.acquire(timeout=0.1) and self._connection is not None:
                 if self._host.upkeep_is_due:
                     self._host.keep_up(self._connection, self._keeper)
                     self._connection.execute(_NO_WAITING)
                 self._writer.look_back()
-        except sqlite3.Error as error:  # it is looked at again when more is spent
+        except Exception as error:  # noqa: BLE001 - it is looked at again when more is spent; the thread goes on
             self._last_error = error
         finally:
             if lock.owner == get_ident():
@@ -234,28 +180,32 @@ class Teller:
 
     def _give_up(self, requests: Sequence[Request], error: Exception) -> list[Request]:
         """Those that are worth another try."""
-        hopeless = faults.classify(error) is Fault.UNUSABLE
+        within = self._host.commit_lock.owner == get_ident()
+        hopeless = within or faults.classify(error) is Fault.UNUSABLE
         is_bug = not isinstance(error, OSError | sqlite3.Error | TelemetryError)
         left: list[Request] = []
         for request in requests:
             request.tries += 1
             if hopeless or is_bug:
-                request.error = error
+                self._refuse(request, error)
             elif monotonic() >= request.deadline:
-                request.error = CommitTimeoutError(
-                    f"{self._path} did not answer about budgets in time ({clean(str(error))})", self._path
-                )
+                message = f"{self._path} did not answer about budgets in time ({clean(str(error))})"
+                self._refuse(request, CommitTimeoutError(message, self._path))
             else:
                 left.append(request)
-                continue
-            if request.record is not None:
-                self._host.take_over(request.record)
-            request.finish()
         return left
+
+    def _refuse(self, request: Request, error: Exception) -> None:
+        request.error = error
+        if request.record is not None:
+            self._host.take_over(request.record)
+        request.finish()
 
     def _transact(self, requests: Sequence[Request]) -> None:
         soonest = min(request.deadline for request in requests)
         lock = self._host.commit_lock
+        if lock.owner == get_ident():  # and stays it: what comes next would give back what is not ours
+            raise StoreError(f"{self._path}: a signal handler within a commit cannot wait for another", self._path)
         try:
             self.waiting += 1
             try:
@@ -382,6 +332,8 @@ class Teller:
     def _let_go_in_time(self) -> None:
         """Close the database unless somebody works with it."""
         lock = self._host.commit_lock
+        if lock.owner == get_ident():
+            return
         try:
             if self._connection is not None and lock.acquire(timeout=0.5):
                 self.let_go()

@@ -238,6 +238,13 @@ class BudgetBook:
                 sums[9] += cost is None
         self.add({place: to_change(sums) for place, sums in changes.items()})
 
+    def set_aside(self, records: Iterable[InvocationRecord]) -> None:
+        """These were refused: the hold of each gets its id, so that it ends when the record is stored after all."""
+        for record_id in (record.card[0] for record in records):
+            hold_id = self.terms.hold_ids.get(record_id)
+            if hold_id is not None:
+                self._connection.execute(sql.RENAME_HOLD, (record_id, hold_id))
+
     def recost(self, costs: Iterable[Recost]) -> None:
         """Stored records have got another cost in this transaction: their windows follow, and so do their holds."""
         changes: dict[Place, list[int]] = {}
@@ -327,6 +334,7 @@ def bounds_of(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]
         first = last
         if counter.window.seconds:
             first = _start_text(counter.window.counts_from(now_us, counter.key.timezone))
+            last = sql.LATEST  # what was spent before a clock was set back counts on
         bounds += (counter_id, subject, first, last)
     return bounds
 

@@ -126,12 +126,9 @@ class SqliteBatchWriter:
 
     def _synchronise(self, connection: sqlite3.Connection, *, durable: bool) -> None:
         """How the next commit is synced. Connections are opened with NORMAL, and housekeeping may go back to it."""
-        if durable:
-            connection.execute("PRAGMA synchronous = FULL")
-            self._full = connection
-        elif self._full is connection:
-            connection.execute("PRAGMA synchronous = NORMAL")
-            self._full = None
+        if durable or self._full is connection:
+            connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+            self._full = connection if durable else None
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Generator[None]:
@@ -166,6 +163,7 @@ class SqliteBatchWriter:
         writing.add_rollups()
         if counted:
             self._book.charge(writing.inserted)
+            self._book.set_aside(batch[position] for position in writing.quarantined)
         redactions = writing.redactions + contents.redactions
         return WriteResult(frozenset(writing.duplicates), frozenset(writing.quarantined), dict(redactions))
 
