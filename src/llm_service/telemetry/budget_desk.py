@@ -119,8 +119,9 @@ class BudgetDesk:
             cost = record.cost_usd
             kept = ask.amounts if cost is None else ask.amounts._replace(nanos=to_nanos(cost))
             return None if self._engine.stores_nothing else self.ending(ask.hold_id, kept)
-        if record.invocation_id != ask.hold_id:
-            self._engine.money.terms.hold_ids[record.invocation_id] = ask.hold_id
+        record_id = self._engine.redactor.invocation_id(record.invocation_id)
+        if record_id != ask.hold_id:
+            self._engine.money.terms.hold_ids[record_id] = ask.hold_id
         return Request(None, record, deadline=monotonic() + self._timeout, durable=durable)
 
     def ending(self, hold_id: str, kept: Amounts | None) -> Request | None:

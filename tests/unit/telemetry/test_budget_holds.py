@@ -558,6 +558,31 @@ def test_the_other_id_of_a_record_is_remembered_only_until_it_is_settled(logger:
     assert logger._engine.money.terms.hold_ids == {}
 
 
+@pytest.mark.parametrize("redact", [None, lambda text: text.replace("0", "O")])
+def test_a_record_whose_id_holds_a_secret_ends_its_hold(db: Path, redact: Any) -> None:
+    """It is stored under another id than was given, and so is what is unknown of it."""
+    key = "sk-ant-api03-" + "A1b2" * 20
+    with TelemetryLogger(db, policies=policies(default=10), redact=redact, commit_timeout=0.3) as logger:
+        logger.budgets.reserve(usd=1).settle(record(0.25, invocation_id=key))
+        assert spent_reserved_unknown(db) == (0.25, 0, 0)
+        logger.budgets.reserve(usd=1).settle(record(None, invocation_id=key + "1"))
+        assert spent_reserved_unknown(db) == (0.25, 0, 1)
+        (hold,) = logger.budgets.holds()
+        assert key not in hold["hold_id"]
+        assert logger.budgets.reconcile(hold["hold_id"], 0.5) is True
+        late = logger.budgets.reserve(usd=1)
+        with closing(sqlite3.connect(db, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(CommitTimeoutError):
+                late.settle(record(0.25, invocation_id=key + "2"))
+            other.execute("COMMIT")
+        logger.flush()
+        with logger.invocation("a", budget=1, invocation_id=key + "3") as call:
+            call.record_usage(cost_usd=0.25)
+        assert spent_reserved_unknown(db) == (1.25, 0, 0)
+        assert logger._engine.money.terms.hold_ids == {}
+
+
 # Leases
 
 

@@ -140,7 +140,7 @@ class EngineMoney:
     def take_over(self, record: InvocationRecord) -> None:
         """Queue a record that the teller could not settle in time; it ends its hold when it is written."""
         if not self._engine.queue.offer(record):
-            self.terms.hold_ids.pop(record.card[0], None)
+            self.terms.hold_ids.pop(self._engine.redactor.invocation_id(record.card[0]), None)
 
     def _tell(self, event: BudgetEvent) -> None:
         on_budget = self._on_budget

@@ -41,7 +41,7 @@ class BudgetTerms:
 
     Attributes:
         policies: the logger's own; None where it has none.
-        hold_ids: by the id of a record that is about to be written, the hold it ends where that has another id.
+        hold_ids: by the id with which a record is about to be stored, the hold it ends where that has another id.
         tell: told what a threshold has to say, once the transaction is committed.
     """
 
@@ -124,11 +124,10 @@ class BudgetBook:
         self._to_look_at |= self._touched
         self._touched.clear()
 
-    def settled(self, records: Iterable[InvocationRecord]) -> None:
+    def settled(self, record_ids: Iterable[str]) -> None:
         """These records are stored, or never will be: which holds they end need not be remembered any more."""
-        if self.terms.hold_ids:
-            for record in records:
-                self.terms.hold_ids.pop(record.card[0], None)
+        for record_id in record_ids:
+            self.terms.hold_ids.pop(record_id, None)
 
     @property
     def looks_back(self) -> bool:
@@ -238,9 +237,9 @@ class BudgetBook:
                 sums[9] += cost is None
         self.add({place: to_change(sums) for place, sums in changes.items()})
 
-    def set_aside(self, records: Iterable[InvocationRecord]) -> None:
+    def set_aside(self, record_ids: Iterable[str]) -> None:
         """These were refused: the hold of each gets its id, so that it ends when the record is stored after all."""
-        for record_id in (record.card[0] for record in records):
+        for record_id in record_ids:
             hold_id = self.terms.hold_ids.get(record_id)
             if hold_id is not None:
                 self._connection.execute(sql.RENAME_HOLD, (record_id, hold_id))

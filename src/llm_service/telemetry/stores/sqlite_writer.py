@@ -101,7 +101,8 @@ class SqliteBatchWriter:
                 connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
                 self._tried = (batch_no, result)
         self._contents.forget()
-        self._book.settled(batch)
+        if self._book.terms.hold_ids:
+            self._book.settled(self._redactor.invocation_id(record.card[0]) for record in batch)
         return result
 
     @property
@@ -163,7 +164,7 @@ class SqliteBatchWriter:
         writing.add_rollups()
         if counted:
             self._book.charge(writing.inserted)
-            self._book.set_aside(batch[position] for position in writing.quarantined)
+            self._book.set_aside(self._redactor.invocation_id(batch[at].card[0]) for at in writing.quarantined)
         redactions = writing.redactions + contents.redactions
         return WriteResult(frozenset(writing.duplicates), frozenset(writing.quarantined), dict(redactions))
 
