@@ -67,6 +67,31 @@ def test_a_promise_is_kept_where_the_disk_fails_to_sync(
         assert len(noted.acked) == 40
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_durable_settlement_waits_for_the_disk_and_another_does_not(
+    durable: bool, injecting: Callable[..., Any], run_script: Callable[..., Any], lawful: Callable[..., Any]
+) -> None:
+    """EIO of every fdatasync from some point on: what was promised is on disk, and the others promise nothing of it."""
+    script = f"""
+from llm_service.config.schemas import PoliciesConfig
+T = TelemetryLogger(PATH, policies=PoliciesConfig.model_validate({{"policies": {{"default": {{"daily_budget_usd": 9}}}}}}),
+    commit_timeout=1, close_timeout=0.5, retention_days=None)
+for n in range(60):
+    one = record()
+    hold = T.budgets.reserve(usd=0.01)
+    note("offered", one.invocation_id)
+    try: hold.settle(one, durable={durable})
+    except StoreError: break
+    note("accepted", one.invocation_id)
+    note("acked", one.invocation_id)
+T.close(); sum_up(T)
+"""
+    ended = run_script(script, under=injecting("fdatasync", "error=EIO:when=20+"))
+    assert ended.code == 0, ended.err
+    _, noted = lawful(killed=True)
+    assert (5 < len(noted.acked) < 20) if durable else (len(noted.acked) == 60)
+
+
 def test_a_commit_that_failed_and_is_on_disk_is_not_doubled_by_the_next_process(
     injecting: Callable[..., Any], run_script: Callable[..., Any], lawful: Callable[..., Any], db: Path
 ) -> None:

@@ -167,9 +167,7 @@ class BudgetsBesideModel(RuleBasedStateMachine):
             else:
                 self.model.unpriced[agent] -= 1
             self.expired()  # `reconcile` looks for leases that are over
-        hold = self.open.pop(hold_id, None)
-        if hold is not None:
-            hold._ended = True
+        self.open.pop(hold_id, None)
         self.seen["ended by name"] += 1
 
     @rule(agent=st.sampled_from(AGENTS), cost=st.sampled_from([None, 0, 3]), nowait=st.booleans(), which=st.booleans())

@@ -51,7 +51,12 @@ class CounterKey(NamedTuple):
 
 
 def counter_key(scope: Mapping[Field, Sequence[str]], per: Sequence[Field], window: str, timezone: str) -> CounterKey:
-    """The key of a counter; the order in which fields and patterns are given makes no difference."""
+    """The key of a counter; the order in which fields and patterns are given makes no difference.
+
+    Nor does a time zone where none counts: a `total` that is read in another zone goes on.
+    """
+    if window_named(window).is_zoneless:
+        timezone = "UTC"
     sorted_scope = {name: sorted(set(scope[name])) for name in FIELDS if name in scope}
     return CounterKey(_json(sorted_scope), _json([name for name in FIELDS if name in per]), window, timezone)
 

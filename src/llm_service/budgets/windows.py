@@ -46,6 +46,11 @@ class Window(NamedTuple):
         return self.seconds > 0
 
     @property
+    def is_zoneless(self) -> bool:
+        """Whether it is the same in every time zone."""
+        return self.is_rolling or self.name == "total"
+
+    @property
     def slice_us(self) -> int:
         """How much time one key of a rolling window covers, in microseconds."""
         return max(1, -(-self.seconds // _SLICES)) * MICROSECONDS

@@ -6,10 +6,12 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.limits import Amounts, Totals
+from llm_service.budgets.scopes import Call
 from llm_service.telemetry.statements import MAX_VARIABLES
 
 __all__ = [
     "ADD_COUNTER",
+    "ALL_HOLDS",
     "AMOUNTS",
     "COUNTERS",
     "COUNTERS_VERSION",
@@ -19,7 +21,10 @@ __all__ = [
     "HAS_HOLDS",
     "HOLD_COLUMNS",
     "KEEP_HOLD",
+    "LATEST",
     "NAMED",
+    "PLACE_HOLD",
+    "RENAME_HOLD",
     "TELL_ONCE",
     "UPDATE_HOLD",
     "Change",
@@ -27,6 +32,7 @@ __all__ = [
     "Place",
     "add_to_windows",
     "find_holds",
+    "names_call",
     "names_json",
     "places_json",
     "read_committed",
@@ -38,7 +44,7 @@ __all__ = [
 COUNTERS_VERSION: Final = "SELECT count(*), coalesce(max(id), 0) FROM budget_counters"
 COUNTERS: Final = "SELECT id, scope, per, window, timezone, counted_since FROM budget_counters ORDER BY id"
 ADD_COUNTER: Final = """
-INSERT INTO budget_counters (scope, per, window, timezone, counted_since) VALUES (?, ?, ?, ?, ?)
+INSERT INTO budget_counters (scope, per, window, timezone, counted_since, named_at) VALUES (?, ?, ?, ?, ?, ?)
 """
 
 AMOUNTS: Final = (
@@ -68,10 +74,13 @@ KEEP_HOLD: Final = f"""
 INSERT INTO budget_holds ({HOLD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (hold_id) DO NOTHING
 """  # noqa: S608 - as above
+ALL_HOLDS: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds"  # noqa: S608 - as above
+PLACE_HOLD: Final = "UPDATE budget_holds SET windows = ? WHERE hold_id = ?"
 FIND_HOLD: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE hold_id = ?"  # noqa: S608 - as above
 UPDATE_HOLD: Final = """
 UPDATE OR IGNORE budget_holds SET state = 'unknown', nanos = ?, tokens = ?, calls = ?, hold_id = ? WHERE hold_id = ?
 """
+RENAME_HOLD: Final = "UPDATE OR IGNORE budget_holds SET hold_id = ? WHERE hold_id = ?"
 DROP_HOLD: Final = "DELETE FROM budget_holds WHERE hold_id = ?"
 HAS_HOLDS: Final = "SELECT EXISTS (SELECT 1 FROM budget_holds)"
 EXPIRED_HOLDS: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE state = 'held' AND expires_at <= ? LIMIT 200"  # noqa: S608 - as above
@@ -80,6 +89,10 @@ TELL_ONCE: Final = """
 INSERT INTO budget_alerts (policy, counter_id, subject, window_start, metric, threshold_percent, told_at)
 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
+
+
+LATEST: Final = "9999-12-31 23:59:59.999999Z"
+"""No window starts later."""
 
 
 class Place(NamedTuple):
@@ -158,6 +171,15 @@ def places_json(places: Iterable[Place]) -> str:
 def names_json(names: Sequence[str | None]) -> str:
     """The names of a call, in the order of `NAMED`, as they stand in a hold."""
     return _compact({name: value for name, value in zip(NAMED, names, strict=True) if value is not None})
+
+
+def names_call(text: str) -> Call | None:
+    """The call of which a hold keeps these names; None where a hand has made them unreadable."""
+    try:
+        names = json.loads(text)
+        return Call(**{name: value for name, value in names.items() if name in NAMED and isinstance(value, str)})
+    except (ValueError, AttributeError):
+        return None
 
 
 def to_places(text: str) -> list[Place]:

@@ -141,12 +141,13 @@ CREATE UNIQUE INDEX idx_prompt_sizes_key ON prompt_sizes (coalesce(agent_name, '
 -- What budgets count in this file: every writer counts for all of them, whatever its own policies are. What may be spent
 -- stands in policies.yaml and is no part of a counter.
 CREATE TABLE budget_counters (
-    id            INTEGER PRIMARY KEY,
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again: writers remember it
     scope         TEXT NOT NULL,  -- JSON object: patterns by field (agent, tool, model, user, session, run)
     per           TEXT NOT NULL,  -- JSON array of fields: each value of them is counted by itself
     window        TEXT NOT NULL,  -- hour | day | week | month | total, or a rolling one such as 24h
     timezone      TEXT NOT NULL,  -- IANA name: where days, weeks and months begin
-    counted_since TEXT NOT NULL   -- all records from this moment on are counted
+    counted_since TEXT NOT NULL,  -- all records from this moment on are counted
+    named_at      TEXT NOT NULL   -- when a logger last had a policy that needs it; long after, it is forgotten
 );
 
 CREATE UNIQUE INDEX idx_budget_counters_key ON budget_counters (scope, per, window, timezone);

@@ -521,19 +521,19 @@ async def test_the_async_face_answers_as_the_sync_one_does(db: Path) -> None:
 
 
 async def test_a_hold_of_the_async_face_ends_once(db: Path) -> None:
-    """By whichever way came first."""
+    """By whichever way came first; what was said to be free or unknown is settled by a record all the same."""
     async with AsyncTelemetryLogger(db, policies=LIMITED) as logger:
         for end in ("settle", "settle_soon", "release", "give_up"):
             hold = await logger.budgets.reserve(usd=0.5)
             first = getattr(hold, end)(*([record()] if "settle" in end else []))
             if end != "settle_soon":
                 await first
-            assert await hold.settle(record()) is False
+            assert await hold.settle(record(0.125)) is ("settle" not in end)
             hold.settle_soon(record())
             await hold.release()
             await hold.give_up()
         await logger.budgets.expire()
-    assert spent(db) == (0.5, 0, 0.5)
+    assert spent(db) == (0.75, 0, 0)
 
 
 async def test_a_logger_that_stores_nothing_waits_for_nothing(db: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from llm_service.budgets.policies import Policies, compiled
 from llm_service.budgets.scopes import Call
+from llm_service.budgets.windows import window_named
 from llm_service.config.schemas import PoliciesConfig
 from llm_service.errors import SettingsError
 
@@ -42,7 +43,7 @@ def test_every_budget_of_a_policy_becomes_a_limit() -> None:
     for limit in found.limits:
         assert (limit.policy, limit.hard, limit.thresholds) == ("p", False, (50, 90))
         assert limit.counter[:2] == ('{"tool":["t*"]}', '["agent"]')
-        assert limit.counter.timezone == "Europe/Berlin"
+        assert limit.counter.timezone == ("UTC" if window_named(limit.counter.window).is_zoneless else "Europe/Berlin")
     assert (found.lease, found.unknown_price, found.unknown_price_nanos) == (5, "block", 250_000_000)
     assert (found.justification_over_nanos, found.prefer_cheaper_under_tokens) == (2 * 10**9, 100)
     assert found.has_scope

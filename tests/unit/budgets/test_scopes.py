@@ -90,6 +90,12 @@ def test_the_order_of_fields_and_patterns_makes_no_other_counter() -> None:
     assert counter_key({}, (), "day", "UTC") != counter_key({}, (), "day", "Europe/Berlin")
 
 
+@pytest.mark.parametrize("window", ["total", "24h", "90m"])
+def test_a_time_zone_makes_no_other_counter_where_none_counts(window: str) -> None:
+    """Who corrects the zone of a policy does not make its `total` forget."""
+    assert counter_key({}, (), window, "UTC") == counter_key({}, (), window, "Europe/Berlin")
+
+
 def test_a_counter_remembers_a_span_and_still_knows_the_others() -> None:
     """In any order of moments."""
     days = Counter(1, counter_key({}, (), "day", "UTC"))

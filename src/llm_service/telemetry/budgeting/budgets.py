@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from llm_service.budgets.limits import Amounts
-from llm_service.errors import BudgetError
+from llm_service.errors import BudgetError, DuplicateInvocationError
 from llm_service.telemetry.budgeting.desk import BudgetDesk, checking, find_hold, question
 from llm_service.telemetry.budgeting.holds import AsyncReservation, Hold, wait
 from llm_service.telemetry.budgeting.wishes import Wish
@@ -182,7 +182,7 @@ class Budgets(BudgetDesk):
         request = self.reserving(ask)
         try:
             self.done(self.serve(request))
-        except BudgetError:
+        except (BudgetError, DuplicateInvocationError):
             raise
         except BaseException:  # interrupted, or a commit that failed and may be on disk all the same
             self.submit(self.taking_back(ask))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from llm_service.budgets.limits import NANOS, Amounts
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call
-from llm_service.errors import BudgetError, QueryError, RecordDroppedError, StoreError
+from llm_service.errors import BudgetError, QueryError, RecordDroppedError, RecordError, StoreError
 from llm_service.telemetry.budgeting import wishes
 from llm_service.telemetry.budgeting.wishes import Wish
 from llm_service.telemetry.pipeline.ledger import DropReason, Outcome
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["BudgetDesk", "checking", "find_hold", "question"]
 
 _MOST_CALLS: Final = 4096
+_LONGEST_REASON: Final = 500
 _LEVEL: Final = CARD_FIELDS.index("privacy_level")
 
 
@@ -67,7 +68,7 @@ class BudgetDesk:
             policies=policies,
             now_us=time_ns() // 1000,
             lease_us=wishes.lease_us(wish.lease, policies),
-            justification=wish.justification,
+            justification=self._justification(wish),
         )
 
     def call(self, wish: Wish) -> Call:
@@ -82,6 +83,17 @@ class BudgetDesk:
                 known.clear()
             known[names] = call
         return call
+
+    def _justification(self, wish: Wish) -> str | None:
+        """The reason as it may be kept: without secrets, and no longer than an error message."""
+        if wish.justification is None:
+            return None
+        try:
+            record = InvocationRecord(invocation_id=wish.hold_id, error_message=wish.justification)
+        except RecordError:
+            raise QueryError("justification", wish.justification, "give text") from None
+        (clean,) = self._engine.redactor.records([record], Counter())
+        return None if clean.error_message is None else clean.error_message[:_LONGEST_REASON]
 
     def wants_estimate(self, wish: Wish) -> bool:
         """Whether a limit that applies to the call counts what was not said of it."""
@@ -99,7 +111,7 @@ class BudgetDesk:
         request.work = lambda keeper, connection: keeper.reserve(connection, ask, again=request.tries > 0)
         return request
 
-    def settling(self, record: InvocationRecord, ask: Ask) -> Request | None:
+    def settling(self, record: InvocationRecord, ask: Ask, *, durable: bool = False) -> Request | None:
         """The request that stores a record and ends its hold."""
         if self._engine.stores_nothing or record.card[_LEVEL] == "none":
             # Not stored, so no record can say what was spent: what it cost, where that is known, stays as unknown.
@@ -107,9 +119,10 @@ class BudgetDesk:
             cost = record.cost_usd
             kept = ask.amounts if cost is None else ask.amounts._replace(nanos=to_nanos(cost))
             return None if self._engine.stores_nothing else self.ending(ask.hold_id, kept)
-        if record.invocation_id != ask.hold_id:
-            self._engine.money.terms.hold_ids[record.invocation_id] = ask.hold_id
-        return Request(None, record, deadline=monotonic() + self._timeout)
+        record_id = self._engine.redactor.invocation_id(record.invocation_id)
+        if record_id != ask.hold_id:
+            self._engine.money.terms.hold_ids[record_id] = ask.hold_id
+        return Request(None, record, deadline=monotonic() + self._timeout, durable=durable)
 
     def ending(self, hold_id: str, kept: Amounts | None) -> Request | None:
         """The request that ends a hold without a record."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Generator
 from decimal import Decimal
+from enum import IntEnum
+from threading import RLock
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from llm_service.budgets.limits import NANOS, Amounts
-from llm_service.errors import BudgetError, shown
+from llm_service.errors import BudgetError, DuplicateInvocationError, shown
 from llm_service.telemetry.budgeting.wishes import NAMES, Wish
 from llm_service.telemetry.pipeline.teller import Request
 from llm_service.telemetry.pipeline.waiters import LoopWaiter
@@ -34,7 +36,7 @@ class Desk(Protocol):
         """The request that reserves; None where nothing is stored."""
         ...
 
-    def settling(self, record: InvocationRecord, ask: Ask) -> Request | None:
+    def settling(self, record: InvocationRecord, ask: Ask, *, durable: bool = False) -> Request | None:
         """The request that stores a record and ends its hold."""
         ...
 
@@ -75,6 +77,14 @@ class AsyncDesk(Desk, Protocol):
         ...
 
 
+class _End(IntEnum):
+    """How a hold has ended; a later one of these may follow an earlier one."""
+
+    GIVEN_UP = 1
+    RELEASED = 2
+    SETTLED = 3
+
+
 class _Held:
     """What a hold of either face knows."""
 
@@ -82,7 +92,8 @@ class _Held:
         self._budgets = budgets
         self._wish = wish
         self._ask = ask
-        self._ended = False
+        self._end: _End | None = None
+        self._lock = RLock()  # a signal handler may come in between
 
     @property
     def hold_id(self) -> str:
@@ -102,10 +113,10 @@ class _Held:
     @property
     def ended(self) -> bool:
         """Whether it was settled, released, or given up."""
-        return self._ended
+        return self._end is not None
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(hold_id={shown(self.hold_id)}, usd={self.usd}, ended={self._ended})"
+        return f"{type(self).__name__}(hold_id={shown(self.hold_id)}, usd={self.usd}, ended={self.ended})"
 
     def _bound(self, record: InvocationRecord) -> InvocationRecord:
         """The record as it is stored: dated to the reservation, and with the names that were reserved for.
@@ -132,33 +143,54 @@ class _Held:
         extensions = tuple(values) if any(value is not None for value in values) else None
         return rebuilt(record, tuple(card), extensions)
 
-    def _settling(self, record: InvocationRecord) -> Request | None:
-        """The request that stores the record, which ends the hold."""
-        bound = self._bound(record)
-        self._ended = True
-        return self._budgets.settling(bound, self._ask)
+    def _becomes(self, end: "_End") -> bool:
+        """Whether the hold ends so, which is up to who comes first: a record settles what was given up, or released."""
+        with self._lock:
+            if self._end is not None and self._end >= end:
+                return False
+            self._end = end
+            return True
 
-    def _ending(self, kept: Amounts | None) -> Request | None:
-        """The request that ends the hold without a record; what is kept (None: all) stays as unknown spend."""
-        self._ended = True
-        return self._budgets.ending(self.hold_id, kept)
+    def _settling(self, record: InvocationRecord, *, durable: bool) -> Request | None:
+        """The request that stores the record, which ends the hold."""
+        return self._budgets.settling(record, self._ask, durable=durable)
+
+    def _freeing(self) -> Request | None:
+        return self._budgets.ending(self.hold_id, Amounts())
+
+    def _giving_up(self) -> Request | None:
+        return self._budgets.ending(self.hold_id, None)
+
+    def _ended(self, request: Request | None, before: "_End | None") -> None:
+        """Look what came of an end without a record; one that failed may be tried again."""
+        try:
+            self._budgets.done(request)
+        except Exception:
+            with self._lock:
+                if self._end is not _End.SETTLED:
+                    self._end = before
+            raise
 
 
 class AsyncHold(_Held):
     """What was reserved for a call; made by `await telemetry.budgets.reserve(...)` or `async with`."""
 
-    async def settle(self, record: InvocationRecord) -> bool:
+    async def settle(self, record: InvocationRecord, *, durable: bool = False) -> bool:
         """Store the call's record and end the hold, in one transaction; what was spent is what the record cost.
 
         Where the record's cost is unknown, what was reserved stays as unknown spend. It may be called again, and then
-        does nothing. Cancelling abandons the wait, not the record.
+        does nothing. A hold that was given up, whose lease is over, or that was even released is settled all the same:
+        what was spent counts. Cancelling abandons the wait, not the record.
 
         Args:
             record: of the call. Names it lacks are those of the reservation, and it is dated no later than that.
+            durable: True commits with `synchronous=FULL`: record, spent amounts and the end of the hold survive a power
+                cut where the disk is honest, as with `log_invocation(durable=True)`.
 
         Returns:
-            True when committed; False where its id was stored already, where the hold had been settled before, or where
-            the logger or the record's privacy level stores nothing.
+            True when committed; False where its id was stored already (what is reserved then stays until the lease is
+            over), where the hold had been settled before, or where the logger or the record's privacy level stores
+            nothing.
 
         Raises:
             TypeError: for anything but an `InvocationRecord`.
@@ -166,45 +198,53 @@ class AsyncHold(_Held):
                 hold ended, when the file allows.
             StoreError: the record was dropped or quarantined.
         """
-        if self._ended:
+        bound = self._bound(record)
+        if not self._becomes(_End.SETTLED):
             return False
-        request = self._settling(record)
-        return self._budgets.settled(await wait(self._budgets, request), record)
+        return self._budgets.settled(await wait(self._budgets, self._settling(bound, durable=durable)), record)
 
     def settle_soon(self, record: InvocationRecord) -> None:
         """As `settle`, without waiting for it: what fails is counted, and the record queued."""
-        if not self._ended:
-            self._budgets.submit(self._settling(record))
+        bound = self._bound(record)
+        if self._becomes(_End.SETTLED):
+            self._budgets.submit(self._settling(bound, durable=False))
 
     async def release(self) -> None:
-        """Free what was reserved: nothing was sent. After an end of the hold it does nothing."""
-        if not self._ended:
-            self._budgets.done(await wait(self._budgets, self._ending(Amounts())))
+        """Free what was reserved: nothing was sent. Also after `give_up`; a hold that is settled is left alone.
+
+        Raises:
+            CommitTimeoutError, StoreError: the file cannot be written; it may be tried again, else the lease ends it.
+        """
+        before = self._end
+        if self._becomes(_End.RELEASED):
+            self._ended(await wait(self._budgets, self._freeing()), before)
 
     async def give_up(self) -> None:
         """Nobody knows what became of the call: what was reserved stays as unknown spend, to be reconciled."""
-        if not self._ended:
-            self._budgets.done(await wait(self._budgets, self._ending(None)))
+        if self._becomes(_End.GIVEN_UP):
+            self._ended(await wait(self._budgets, self._giving_up()), None)
 
 
 class Hold(_Held):
     """What was reserved for a call; a context manager. See `AsyncHold` for what its methods promise."""
 
-    def settle(self, record: InvocationRecord) -> bool:
+    def settle(self, record: InvocationRecord, *, durable: bool = False) -> bool:
         """See `AsyncHold.settle`."""
-        if self._ended:
+        bound = self._bound(record)
+        if not self._becomes(_End.SETTLED):
             return False
-        return self._budgets.settled(self._budgets.serve(self._settling(record)), record)
+        return self._budgets.settled(self._budgets.serve(self._settling(bound, durable=durable)), record)
 
     def release(self) -> None:
         """See `AsyncHold.release`."""
-        if not self._ended:
-            self._budgets.done(self._budgets.serve(self._ending(Amounts())))
+        before = self._end
+        if self._becomes(_End.RELEASED):
+            self._ended(self._budgets.serve(self._freeing()), before)
 
     def give_up(self) -> None:
         """See `AsyncHold.give_up`."""
-        if not self._ended:
-            self._budgets.done(self._budgets.serve(self._ending(None)))
+        if self._becomes(_End.GIVEN_UP):
+            self._ended(self._budgets.serve(self._giving_up()), None)
 
     def __enter__(self) -> Self:
         return self
@@ -237,7 +277,7 @@ class AsyncReservation:
             try:
                 await wait(self._budgets, request)
                 self._budgets.done(request)
-            except BudgetError:
+            except (BudgetError, DuplicateInvocationError):
                 raise
             except BaseException:
                 # Cancelled, or a commit that failed and may be on disk all the same. Whether or not it came to be,

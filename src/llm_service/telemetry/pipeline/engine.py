@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
-from time import monotonic, time_ns
+from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 
@@ -40,7 +40,6 @@ from llm_service.telemetry.pipeline.waiters import ThreadWaiter, Waiter
 from llm_service.telemetry.pipeline.wal_watch import WalWatch
 from llm_service.telemetry.privacy import Redact, Redactor
 from llm_service.telemetry.stores.base import BatchWriter
-from llm_service.telemetry.stores.budget_holding import HoldKeeper
 from llm_service.telemetry.stores.guarded import GuardedWriter
 from llm_service.telemetry.stores.opening import Opener
 
@@ -157,12 +156,11 @@ class Engine:
         with suppress(OSError):  # tried again with each record
             self.queue.ensure_journal()
         connection = self._opener.open()
-        if self.money.terms.policies is not None:  # limits that only tell count from the first record on
-            try:
-                HoldKeeper(self.money.book).register(connection, self.money.terms.policies.counters, time_ns() // 1000)
-            except BaseException:
-                connection.close()
-                raise
+        try:
+            self.money.opened(connection)
+        except BaseException:
+            connection.close()
+            raise
         self.leftovers.replay(connection)
         if self.leftovers.waiting:
             self._wal.written()
@@ -193,7 +191,7 @@ class Engine:
     def _after_commit(self, connection: Any) -> None:
         self.leftovers.replay_again(connection)
         self._wal.after_commit(connection)
-        self.money.book.look_back()
+        self.money.after_commit(connection)
         if self._wal.is_long and not self.closing:
             self.drivers.ensure()  # callers that commit by themselves may not come again to truncate it
 

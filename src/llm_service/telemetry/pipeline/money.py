@@ -1,7 +1,10 @@
 """An engine's side of money: writers that price records and count them for budgets, and the teller that reserves."""
 
 import logging
+import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
+from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
 
@@ -20,6 +23,8 @@ from llm_service.telemetry.privacy import Redactor
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.stores.budget_counting import BudgetBook, BudgetTerms
 from llm_service.telemetry.stores.budget_holding import HoldKeeper
+from llm_service.telemetry.stores.budget_registry import forget
+from llm_service.telemetry.stores.purging import look
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
 if TYPE_CHECKING:
@@ -28,6 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["EngineMoney", "MoneyHost"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
+_AT_ONCE: Final = 1.0
+_SOON: Final = 60.0
+_LATER: Final = 3600.0
+"""Seconds between two looks for what budgets do not need any more: while there is more, at first, and then."""
 
 
 class MoneyHost(Protocol):
@@ -72,7 +81,8 @@ class EngineMoney:
     def begin(self) -> None:
         """All that belongs to one process."""
         self.book = BudgetBook(self.terms)
-        self.teller = Teller(self._engine.settings.db_path, self, self.terms.policies, self._teller_writer)
+        self.teller = Teller(self._engine.settings.db_path, self, self._teller_writer)
+        self._keep_up_at = monotonic() + _SOON
 
     def writer(self, writer_id: str, settings: Settings, redactor: Redactor, book: BudgetBook) -> SqliteBatchWriter:
         """A writer that prices records, and counts them in a book."""
@@ -82,6 +92,10 @@ class EngineMoney:
     def _teller_writer(self) -> tuple[SqliteBatchWriter, HoldKeeper]:
         book, engine = BudgetBook(self.terms), self._engine
         return self.writer(str(uuid4()), engine.settings, engine.redactor, book), HoldKeeper(book)
+
+    def opened(self, connection: sqlite3.Connection) -> None:
+        """The engine's own writer has a new connection."""
+        self.register(connection, HoldKeeper(self.book))
 
     # What the teller asks of its host
 
@@ -99,9 +113,46 @@ class EngineMoney:
         """Count records that the teller has settled."""
         self._engine.queue.account(outcomes)
 
+    def register(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> None:
+        """Have the file count what the policies need, limits that only tell included.
+
+        Raises:
+            sqlite3.Error: not now.
+        """
+        if self._register(connection, keeper):
+            self._keep_up_at = 0.0
+
+    def _register(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> bool:
+        policies = self.terms.policies
+        return keeper.register(connection, () if policies is None else policies.counters, time_ns() // 1000)
+
+    @property
+    def upkeep_is_due(self) -> bool:
+        """Whether `keep_up` has something to do: now and then."""
+        return monotonic() >= self._keep_up_at
+
+    def after_commit(self, connection: sqlite3.Connection) -> None:
+        """The engine's own writer has committed: tell of thresholds, and forget what is old."""
+        if (self.book.counts or self.terms.policies is not None) and self.upkeep_is_due:
+            self.keep_up(connection, HoldKeeper(self.book))
+        self.book.look_back()
+
+    def keep_up(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> None:
+        """Say that the counters of these policies are needed, and forget a little of what nobody needs.
+
+        Where the clock is suddenly far ahead, all is kept until it has stood for a day: see `stores.retention`.
+        """
+        self._keep_up_at = monotonic() + _SOON  # where it fails
+        with suppress(sqlite3.Error):
+            self._register(connection, keeper)
+            believed = look(connection, time_ns() // 1000).until
+            more = believed is not None and forget(connection, keeper.book, believed)
+            self._keep_up_at = monotonic() + (_AT_ONCE if more else _LATER)
+
     def take_over(self, record: InvocationRecord) -> None:
         """Queue a record that the teller could not settle in time; it ends its hold when it is written."""
-        self._engine.queue.offer(record)
+        if not self._engine.queue.offer(record):
+            self.terms.hold_ids.pop(self._engine.redactor.invocation_id(record.card[0]), None)
 
     def _tell(self, event: BudgetEvent) -> None:
         on_budget = self._on_budget

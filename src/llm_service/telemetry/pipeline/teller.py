@@ -10,20 +10,16 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from threading import get_ident
 from time import monotonic, sleep, time_ns
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from llm_service.budgets.policies import Policies
 from llm_service.errors import CommitTimeoutError, StoreError, TelemetryError
 from llm_service.redaction import clean
 from llm_service.telemetry.pipeline import forks
-from llm_service.telemetry.pipeline.commit_lock import CommitLock
 from llm_service.telemetry.pipeline.ledger import Outcome, Settlement
-from llm_service.telemetry.pipeline.waiters import Waiter
-from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.pipeline.requests import Request, TellerHost, Work
 from llm_service.telemetry.stores import faults
 from llm_service.telemetry.stores.base import Fault, WriteResult
 from llm_service.telemetry.stores.budget_holding import HoldKeeper
@@ -31,7 +27,7 @@ from llm_service.telemetry.stores.opening import open_for_writing
 from llm_service.telemetry.stores.own_files import OwnConnection
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
-__all__ = ["Request", "Teller", "TellerHost"]
+__all__ = ["Request", "Teller", "TellerHost", "Work"]
 
 _MOST_TOGETHER: Final = 64
 _SHORTEST_NAP: Final = 0.00005
@@ -40,61 +36,7 @@ _LONGEST_NAP: Final = 0.002
 _PAUSE: Final = 0.01
 _LONGEST_WITHOUT_LOOKING: Final = 0.25
 _EXPIRE_SECONDS: Final = 0.1
-_PRUNE_SECONDS: Final = 3600.0
-
-Work = Callable[[HoldKeeper, sqlite3.Connection], Any]
-
-
-class TellerHost(Protocol):
-    """What a teller needs of its engine."""
-
-    @property
-    def commit_lock(self) -> CommitLock:
-        """The lock under which this process writes the file."""
-        ...
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing more is served."""
-        ...
-
-    def account(self, outcomes: Sequence[Settlement]) -> None:
-        """Count records that were settled without the queue."""
-        ...
-
-    def take_over(self, record: InvocationRecord) -> None:
-        """Queue a record that could not be settled in time."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """Something to be done in one transaction.
-
-    Attributes:
-        work: what to do there, after the records of the transaction are inserted; None where the record is all.
-        record: what to insert.
-        waiter: told when the outcome stands here; None where nobody waits.
-        deadline: seconds (monotonic) after which it is given up.
-        outcome: what `work` returned, or the record's settlement; valid once committed.
-        error: why it was refused or failed.
-        tries: how often it was tried before.
-    """
-
-    work: Work | None
-    record: InvocationRecord | None = None
-    waiter: Waiter | None = None
-    deadline: float = float("inf")
-    outcome: Any = None
-    error: Exception | None = None
-    tries: int = 0
-    done: bool = field(default=False)
-
-    def finish(self) -> None:
-        """Tell who waits."""
-        self.done = True
-        if self.waiter is not None:
-            self.waiter.resolve(self)
+_NO_WAITING: Final = "PRAGMA busy_timeout = 0"
 
 
 class Teller:
@@ -103,7 +45,6 @@ class Teller:
     Args:
         path: the database.
         host: the engine.
-        policies: whose counters the file needs.
         make_writer: a writer for the records that settle, and the keeper that shares its book.
         clock_ns: nanoseconds since 1970.
     """
@@ -112,13 +53,11 @@ class Teller:
         self,
         path: Any,
         host: TellerHost,
-        policies: Policies | None,
         make_writer: Callable[[], tuple[SqliteBatchWriter, HoldKeeper]],
         clock_ns: Callable[[], int] = time_ns,
     ) -> None:
         self._path = path
         self._host = host
-        self._policies = policies
         self._make_writer = make_writer
         self._clock_ns = clock_ns
         self.reset()
@@ -133,7 +72,7 @@ class Teller:
         self._batches = 0
         self._together: list[Request] = []
         self._last_error: Exception | None = None
-        self._expire_at = self._prune_at = self._look_by = 0.0
+        self._expire_at = self._look_by = 0.0
         self.waiting = 0
 
     # Giving
@@ -142,13 +81,31 @@ class Teller:
         """Have the teller's thread serve a request."""
         self._queue.put(request)
         with self._start_lock:  # a thread that is about to end sees the request, or is seen to have ended
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="llm-telemetry-budgets", daemon=True)
-                self._thread.start()
+            if self._thread is not None and self._thread.is_alive():
+                return
+            thread = threading.Thread(target=self._run, name="llm-telemetry-budgets", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # too many threads, or the interpreter ends: nobody waits for ever
+                self._refuse_all(error)
+            else:
+                self._thread = thread
+
+    def _refuse_all(self, error: Exception) -> None:
+        with suppress(Empty):
+            while True:
+                request = self._queue.get_nowait()
+                if request is not None:
+                    self._refuse(request, StoreError(f"{self._path}: budgets need a thread, and {error}", self._path))
 
     def serve(self, request: Request) -> None:
         """Serve a request in the calling thread."""
-        self._serve([request])
+        try:
+            self._serve([request])
+        except BaseException:  # Ctrl-C, say: a record that is on disk already counts as a duplicate
+            if request.record is not None and not request.done:
+                self._host.take_over(request.record)
+            raise
         self._look_back()
         if self._host.closed:
             self._let_go_in_time()
@@ -205,14 +162,17 @@ class Teller:
         return self._queue.get()
 
     def _look_back(self) -> None:
-        """Tell of thresholds, now that nobody waits."""
-        if not self._writer.looks_back:
-            return
+        """Tell of thresholds, and forget what is old, now that nobody waits."""
         lock = self._host.commit_lock
+        if lock.owner == get_ident() or not (self._writer.looks_back or self._host.upkeep_is_due):
+            return
         try:
             if lock.acquire(timeout=0.1) and self._connection is not None:
+                if self._host.upkeep_is_due:
+                    self._host.keep_up(self._connection, self._keeper)
+                    self._connection.execute(_NO_WAITING)
                 self._writer.look_back()
-        except sqlite3.Error as error:  # it is looked at again when more is spent
+        except Exception as error:  # noqa: BLE001 - it is looked at again when more is spent; the thread goes on
             self._last_error = error
         finally:
             if lock.owner == get_ident():
@@ -220,28 +180,32 @@ class Teller:
 
     def _give_up(self, requests: Sequence[Request], error: Exception) -> list[Request]:
         """Those that are worth another try."""
-        hopeless = faults.classify(error) is Fault.UNUSABLE
+        within = self._host.commit_lock.owner == get_ident()
+        hopeless = within or faults.classify(error) is Fault.UNUSABLE
         is_bug = not isinstance(error, OSError | sqlite3.Error | TelemetryError)
         left: list[Request] = []
         for request in requests:
             request.tries += 1
             if hopeless or is_bug:
-                request.error = error
+                self._refuse(request, error)
             elif monotonic() >= request.deadline:
-                request.error = CommitTimeoutError(
-                    f"{self._path} did not answer about budgets in time ({clean(str(error))})", self._path
-                )
+                message = f"{self._path} did not answer about budgets in time ({clean(str(error))})"
+                self._refuse(request, CommitTimeoutError(message, self._path))
             else:
                 left.append(request)
-                continue
-            if request.record is not None:
-                self._host.take_over(request.record)
-            request.finish()
         return left
+
+    def _refuse(self, request: Request, error: Exception) -> None:
+        request.error = error
+        if request.record is not None:
+            self._host.take_over(request.record)
+        request.finish()
 
     def _transact(self, requests: Sequence[Request]) -> None:
         soonest = min(request.deadline for request in requests)
         lock = self._host.commit_lock
+        if lock.owner == get_ident():  # and stays it: what comes next would give back what is not ours
+            raise StoreError(f"{self._path}: a signal handler within a commit cannot wait for another", self._path)
         try:
             self.waiting += 1
             try:
@@ -284,7 +248,7 @@ class Teller:
                 connection,
                 [request.record for request in recording if request.record is not None],
                 batch_no=self._batches,
-                durable=False,
+                durable=any(request.durable for request in recording),
                 slice_rows=_MOST_TOGETHER,
                 within=work,
             )
@@ -293,15 +257,11 @@ class Teller:
         return []
 
     def _tidy(self, connection: OwnConnection) -> None:
-        """Holds whose lease is over, often; windows that are long over, rarely."""
+        """Holds whose lease is over, now and then."""
         now = monotonic()
         if now >= self._expire_at:
-            now_us = self._clock_ns() // 1000
-            self._keeper.expire(connection, now_us)
+            self._keeper.expire(connection, self._clock_ns() // 1000)
             self._expire_at = now + _EXPIRE_SECONDS
-            if now >= self._prune_at:
-                self._keeper.prune(connection, now_us)
-                self._prune_at = now + _PRUNE_SECONDS
 
     def expire_now(self) -> None:
         """Look for holds whose lease is over with the next request."""
@@ -326,9 +286,8 @@ class Teller:
         if self._connection is None:
             connection = open_for_writing(self._path, self._clock_ns() // 1000)
             try:
-                connection.execute("PRAGMA busy_timeout = 0")
-                if self._policies is not None:
-                    self._keeper.register(connection, self._policies.counters, self._clock_ns() // 1000)
+                connection.execute(_NO_WAITING)
+                self._host.register(connection, self._keeper)
             except BaseException:
                 connection.close()
                 raise
@@ -373,6 +332,8 @@ class Teller:
     def _let_go_in_time(self) -> None:
         """Close the database unless somebody works with it."""
         lock = self._host.commit_lock
+        if lock.owner == get_ident():
+            return
         try:
             if self._connection is not None and lock.acquire(timeout=0.5):
                 self.let_go()

@@ -148,8 +148,8 @@ def _counters(fetch: Fetch) -> dict[CounterKey, Counter]:
 
 def _bounds(counter: Counter, now_us: int) -> tuple[str, str]:
     """The first and the last key that count now, as they stand in the file."""
-    first = counter.window.counts_from(now_us, counter.key.timezone)
-    return microseconds_text(first), microseconds_text(counter.span(now_us).start)
+    first = microseconds_text(counter.window.counts_from(now_us, counter.key.timezone))
+    return first, sql.LATEST if counter.window.is_rolling else microseconds_text(counter.span(now_us).start)
 
 
 def _subjects(fetch: Fetch, counter: Counter, now_us: int) -> Iterator[tuple[str, Totals]]:

@@ -22,11 +22,13 @@ from llm_service.telemetry.records import EXTENSION_FIELDS, InvocationRecord
 from llm_service.telemetry.rollups import nanos as to_nanos
 from llm_service.telemetry.timestamps import from_microseconds, microseconds_text, text_microseconds
 
-__all__ = ["BudgetBook", "BudgetTerms", "Recost", "bounds_of", "call_of", "end_hold"]
+__all__ = ["BudgetBook", "BudgetTerms", "Recost", "bounds_of", "call_of", "end_hold", "kept_from", "to_change"]
 
 _MOST_CALLS: Final = 4096
 _MOST_AT_ONCE: Final = 32
 """Windows that one statement reads."""
+_KEPT_US: Final = 62 * 86_400_000_000
+"""Calendar windows are kept for two months after their end, for reports."""
 _REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
 _SESSION: Final = EXTENSION_FIELDS.index("session_id")
 _USER: Final = EXTENSION_FIELDS.index("user_id")
@@ -39,7 +41,7 @@ class BudgetTerms:
 
     Attributes:
         policies: the logger's own; None where it has none.
-        hold_ids: by the id of a record that is about to be written, the hold it ends where that has another id.
+        hold_ids: by the id with which a record is about to be stored, the hold it ends where that has another id.
         tell: told what a threshold has to say, once the transaction is committed.
     """
 
@@ -91,7 +93,9 @@ class BudgetBook:
         self._clock_ns = clock_ns
         self._connection: Any = None
         self._version: tuple[int, int] | None = None
+        self._learned = 0
         self._counters: list[Counter] = []
+        self._ids: frozenset[int] = frozenset()
         self._matching: dict[Call, tuple[tuple[Counter, str], ...]] = {}
         self._limits: dict[int, list[Limit]] = {}
         self._touched: dict[Place, None] = {}  # windows with limits of ours in which this transaction has spent
@@ -120,11 +124,10 @@ class BudgetBook:
         self._to_look_at |= self._touched
         self._touched.clear()
 
-    def settled(self, records: Iterable[InvocationRecord]) -> None:
+    def settled(self, record_ids: Iterable[str]) -> None:
         """These records are stored, or never will be: which holds they end need not be remembered any more."""
-        if self.terms.hold_ids:
-            for record in records:
-                self.terms.hold_ids.pop(record.card[0], None)
+        for record_id in record_ids:
+            self.terms.hold_ids.pop(record_id, None)
 
     @property
     def looks_back(self) -> bool:
@@ -147,10 +150,13 @@ class BudgetBook:
                 del self._to_look_at[place]
 
     def _learn(self) -> None:
+        """Read the counters anew."""
+        self._learned += 1
         self._counters = [
             Counter(row[0], CounterKey(*row[1:5]), text_microseconds(row[5]))
             for row in self._connection.execute(sql.COUNTERS)
         ]
+        self._ids = frozenset(counter.id for counter in self._counters)
         self._matching.clear()
         self._limits = {}
         if self.terms.policies is not None:
@@ -158,13 +164,20 @@ class BudgetBook:
             for limit in self.terms.policies.limits():
                 if limit.counter in ids:
                     self._limits.setdefault(ids[limit.counter], []).append(limit)
+        for place in [place for place in self._to_look_at if place.counter_id not in self._limits]:
+            del self._to_look_at[place]
 
     # Looking
 
     @property
-    def version(self) -> tuple[object, tuple[int, int] | None]:
-        """Another one where other counters are known than before, or those of another file."""
-        return self._connection, self._version
+    def learned(self) -> int:
+        """How often it was learned what is counted: where that is another number, it may be something else."""
+        return self._learned
+
+    @property
+    def counts(self) -> bool:
+        """Whether the file counts anything."""
+        return bool(self._counters)
 
     def ids(self) -> Mapping[CounterKey, int]:
         """The counters of the file."""
@@ -222,7 +235,14 @@ class BudgetBook:
                 sums[1] += tokens or 0
                 sums[2] += 1
                 sums[9] += cost is None
-        self.add({place: _to_change(sums) for place, sums in changes.items()})
+        self.add({place: to_change(sums) for place, sums in changes.items()})
+
+    def set_aside(self, record_ids: Iterable[str]) -> None:
+        """These were refused: the hold of each gets its id, so that it ends when the record is stored after all."""
+        for record_id in record_ids:
+            hold_id = self.terms.hold_ids.get(record_id)
+            if hold_id is not None:
+                self._connection.execute(sql.RENAME_HOLD, (record_id, hold_id))
 
     def recost(self, costs: Iterable[Recost]) -> None:
         """Stored records have got another cost in this transaction: their windows follow, and so do their holds."""
@@ -237,10 +257,12 @@ class BudgetBook:
             if row is not None and one.new_nanos is not None:
                 hold = HoldRow._make(row)
                 _add_all(changes, end_hold(self._connection, hold, Amounts(0, hold.tokens, 0)))
-        self.add({place: _to_change(sums) for place, sums in changes.items()})
+        self.add({place: to_change(sums) for place, sums in changes.items()})
 
     def add(self, changes: Mapping[Place, Change]) -> None:
-        """Add to windows, and note which thresholds that passes."""
+        """Add to windows, and note which thresholds that passes. A hold may name a counter that is gone."""
+        if not self._ids.issuperset(place.counter_id for place in changes):
+            changes = {place: change for place, change in changes.items() if place.counter_id in self._ids}
         for statement, parameters in sql.add_to_windows(list(changes.items())):
             self._connection.execute(statement, parameters)
         if self._limits:
@@ -269,8 +291,8 @@ class BudgetBook:
         now = self._clock_ns() // 1000
         counters = {counter.id: counter for counter in self._counters}
         pairs = [(counters[place.counter_id], place) for place in places]
-        # Of a rolling window, what an old record has touched is out of it by now.
-        pairs = [pair for pair in pairs if not pair[0].window.is_rolling or _is_within(*pair, now)]
+        # What an old record has touched may be out of a rolling window by now, or of what is remembered to be told.
+        pairs = [pair for pair in pairs if text_microseconds(pair[1].window_start) >= kept_from(pair[0], now)]
         for place, totals in self.totals(pairs, now).items():
             for limit in self._limits[place.counter_id]:
                 used = totals.spent.of(limit.metric) + totals.unknown.of(limit.metric)
@@ -297,9 +319,10 @@ class BudgetBook:
         return first
 
 
-def _is_within(counter: Counter, place: Place, now_us: int) -> bool:
-    """Whether a slice still counts in a rolling window."""
-    return text_microseconds(place.window_start) >= counter.window.counts_from(now_us, counter.key.timezone)
+def kept_from(counter: Counter, now_us: int) -> int:
+    """The start of the oldest window that is not long over, in microseconds since 1970; of `total` it is 0."""
+    oldest = counter.window.counts_from(now_us, counter.key.timezone)
+    return max(0, oldest if counter.window.is_rolling else oldest - _KEPT_US)
 
 
 def bounds_of(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]:
@@ -310,6 +333,7 @@ def bounds_of(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]
         first = last
         if counter.window.seconds:
             first = _start_text(counter.window.counts_from(now_us, counter.key.timezone))
+            last = sql.LATEST  # what was spent before a clock was set back counts on
         bounds += (counter_id, subject, first, last)
     return bounds
 
@@ -344,5 +368,6 @@ def _add_all(sums: dict[Place, list[int]], changes: Mapping[Place, Change]) -> N
             numbers[at] += amount
 
 
-def _to_change(sums: Sequence[int]) -> Change:
+def to_change(sums: Sequence[int]) -> Change:
+    """What these numbers add, in the order of `AMOUNTS`."""
     return Change(Amounts(*sums[0:3]), Amounts(*sums[3:6]), Amounts(*sums[6:9]), sums[9])

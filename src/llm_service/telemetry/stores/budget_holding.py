@@ -16,29 +16,17 @@ from llm_service.telemetry import budget_statements as sql
 from llm_service.telemetry.budget_statements import Change, HoldRow, Place
 from llm_service.telemetry.rollups import nanos as to_nanos
 from llm_service.telemetry.stores.budget_counting import BudgetBook, bounds_of, end_hold
+from llm_service.telemetry.stores.budget_registry import add_counters, register
 from llm_service.telemetry.stores.recosting import Change as CostChange
 from llm_service.telemetry.stores.recosting import NewCost, recost
-from llm_service.telemetry.timestamps import TextClock, from_microseconds, microseconds_text, text_microseconds
+from llm_service.telemetry.timestamps import MAX_MICROSECONDS, TextClock, from_microseconds, microseconds_text
 
 __all__ = ["Ask", "HoldKeeper", "exceeded"]
 
-_BACKFILL: Final = """
-SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp, cost_usd,
-    total_tokens
-FROM invocations WHERE timestamp >= ?
-"""
 _UNPRICED: Final = """
 SELECT id, cost_source, request_model, agent_name, tool_name, model_name, user_id, session_id, trace_id, timestamp
 FROM invocations WHERE invocation_id = ? AND cost_usd IS NULL
 """
-_PRUNE: Final = """
-DELETE FROM budget_windows WHERE counter_id = ? AND window_start < ? AND reserved_calls = 0 AND unknown_calls = 0
-    AND reserved_nanos = 0 AND unknown_nanos = 0 AND reserved_tokens = 0 AND unknown_tokens = 0
-"""
-_KEPT_US: Final = 62 * 86_400_000_000
-"""Windows that ended before are deleted: two months are kept, for reports."""
-
-
 _MOST_CALLS: Final = 1024
 
 
@@ -46,7 +34,7 @@ class _Ready(NamedTuple):
     """What reservations for calls of the same names have in common while no window ends.
 
     Attributes:
-        version: of the book, when it was made.
+        learned: what the book said when it was made.
         since, until: microseconds since 1970, between which it holds. The slices of a rolling window are whole parts
             of it, so that what it begins with moves when its last slice ends.
         places: the windows that cover the call, and
@@ -56,7 +44,7 @@ class _Ready(NamedTuple):
         checks: counter, place in `Amounts`, and the most that may be committed, of each hard limit.
     """
 
-    version: tuple[object, tuple[int, int] | None]
+    learned: int
     since: int
     until: int
     places: tuple[Place, ...]
@@ -118,51 +106,9 @@ class HoldKeeper:
         self._now_text, self._until_text = TextClock(), TextClock()
         self._known: dict[Call, _Ready] = {}
 
-    def register(self, connection: sqlite3.Connection, wanted: Iterable[CounterKey], now_us: int) -> None:
-        """Have the file count what these limits need, from the start of their present windows on.
-
-        One transaction, which reads the records of those windows where a counter is new. Nothing is written where all
-        are there.
-
-        Raises:
-            sqlite3.Error: the file is locked, full or damaged.
-        """
-        known = {CounterKey(*row[1:5]) for row in connection.execute(sql.COUNTERS)}
-        missing = [key for key in wanted if key not in known]
-        if not missing:
-            return
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            self.book.begin(connection)
-            known = set(self.book.ids())
-            for key in missing:
-                if key not in known:
-                    self._add_counter(connection, key, now_us)
-            connection.execute("COMMIT")
-        except BaseException:
-            self.book.rolled_back()
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-
-    def _add_counter(self, connection: sqlite3.Connection, key: CounterKey, now_us: int) -> None:
-        probe = Counter(0, key)
-        since = microseconds_text(probe.window.counts_from(now_us, key.timezone))
-        row_id = connection.execute(sql.ADD_COUNTER, (*key, since)).lastrowid
-        counter = Counter(int(row_id or 0), key)
-        sums: dict[Place, list[int]] = {}
-        for *names, timestamp, cost, tokens in connection.execute(_BACKFILL, (since,)):
-            subject = counter.subject(Call(*names))
-            if subject is not None:
-                start = microseconds_text(counter.span(text_microseconds(timestamp)).start)
-                place = sums.setdefault(Place(counter.id, subject, start), [0, 0, 0, 0])
-                place[0] += 0 if cost is None else to_nanos(cost)
-                place[1] += tokens or 0
-                place[2] += 1
-                place[3] += cost is None
-        changes = [(place, Change(Amounts(*counts[:3]), unpriced_calls=counts[3])) for place, counts in sums.items()]
-        for statement, parameters in sql.add_to_windows(changes):
-            connection.execute(statement, parameters)
+    def register(self, connection: sqlite3.Connection, wanted: Iterable[CounterKey], now_us: int) -> bool:
+        """Have the file count what these limits need; see `budget_registry.register`."""
+        return register(connection, self.book, wanted, now_us)
 
     # Within a transaction that the book has begun
 
@@ -189,11 +135,11 @@ class HoldKeeper:
             row = connection.execute(sql.FIND_HOLD, (ask.hold_id,)).fetchone()
             if row is not None:
                 return tuple(sql.to_places(HoldRow._make(row).windows))
-        ready = self._ready(ask)
+        ready = self._ready(connection, ask)
         if not self._fits(connection, ask, ready):
             standings = self.standings(ask)
             raise exceeded(next(one for one in standings if one.limit.hard and not one.fits))
-        if ready.places:
+        if ready.places or self.book.counters():  # a counter that comes later counts it as well
             now, until = self._now_text(ask.now_us), self._until_text(ask.now_us + ask.lease_us)
             row = (ask.hold_id, "held", now, until, *ask.amounts, ready.windows, ready.names, ask.justification)
             if connection.execute(sql.KEEP_HOLD, row).rowcount == 0:  # what was added to windows nobody could free
@@ -243,14 +189,6 @@ class HoldKeeper:
             self.book.add(end_hold(connection, hold, hold.amounts))
         return len(rows)
 
-    def prune(self, connection: sqlite3.Connection, now_us: int) -> None:
-        """Forget windows that are long over."""
-        for counter in self.book.counters():
-            if counter.window.name != "total":
-                oldest = counter.window.counts_from(now_us, counter.key.timezone)
-                kept = 0 if counter.window.is_rolling else _KEPT_US
-                connection.execute(_PRUNE, (counter.id, microseconds_text(max(0, oldest - kept))))
-
     @staticmethod
     def _fits(connection: sqlite3.Connection, ask: Ask, ready: "_Ready") -> bool:
         """Whether every hard limit has room; `standings` knows more, and takes longer."""
@@ -264,11 +202,13 @@ class HoldKeeper:
             for counter_id, at, amount in ready.checks
         )
 
-    def _ready(self, ask: Ask) -> "_Ready":
+    def _ready(self, connection: sqlite3.Connection, ask: Ask) -> "_Ready":
         """What a reservation for such a call reads and writes; made anew where a window has ended."""
         known = self._known.get(ask.call)
-        if known is not None and known.version == self.book.version and known.since <= ask.now_us < known.until:
+        if known is not None and known.learned == self.book.learned and known.since <= ask.now_us < known.until:
             return known
+        # One that another process has forgotten meanwhile is needed again.
+        add_counters(connection, self.book, {limit.counter: None for limit in _limits(ask)}, ask.now_us)
         covering = self.book.places(ask.call, ask.now_us)
         spans = [counter.span(ask.now_us) for counter, _ in covering]
         limits = [limit for limit in _limits(ask) if limit.hard]
@@ -277,9 +217,9 @@ class HoldKeeper:
         ids = {counter.key: counter.id for counter, _ in limited}
         places = tuple(place for _, place in covering)
         made = _Ready(
-            version=self.book.version,
+            learned=self.book.learned,
             since=max((span.start for span in spans), default=0),
-            until=min((span.end for span in spans), default=0),
+            until=min((span.end for span in spans), default=MAX_MICROSECONDS),
             places=places,
             windows=sql.places_json(places),
             names=sql.names_json(_names(ask.call)),

@@ -29,12 +29,13 @@ TO_2: Final = (
     """,
     """
     CREATE TABLE budget_counters (
-        id            INTEGER PRIMARY KEY,
+        id            INTEGER PRIMARY KEY AUTOINCREMENT,
         scope         TEXT NOT NULL,
         per           TEXT NOT NULL,
         window        TEXT NOT NULL,
         timezone      TEXT NOT NULL,
-        counted_since TEXT NOT NULL
+        counted_since TEXT NOT NULL,
+        named_at      TEXT NOT NULL
     )
     """,
     """

@@ -87,9 +87,7 @@ class SqliteBatchWriter:
         `within` is called in the same transaction, once the records are inserted; not again where they are on disk.
         """
         contents = self._contents.of(batch, batch_no)
-        if durable or self._full is connection:  # opened with NORMAL; a purge, too, sets NORMAL: never trust in FULL
-            connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
-            self._full = connection if durable else None
+        self._synchronise(connection, durable=durable)
 
         def work() -> WriteResult:
             done = self._committed_before(connection, batch_no)
@@ -106,7 +104,8 @@ class SqliteBatchWriter:
 
         result = self._in_transaction(connection, work)
         self._contents.forget()
-        self._book.settled(batch)
+        if self._book.terms.hold_ids:
+            self._book.settled(self._redactor.invocation_id(record.card[0]) for record in batch)
         return result
 
     @property
@@ -124,12 +123,19 @@ class SqliteBatchWriter:
         Raises:
             Exception: whatever `within` or SQLite raised; nothing was written, but for a commit that failed on disk.
         """
+        self._synchronise(connection, durable=False)
 
         def work() -> None:
             self._book.begin(connection)
             within()
 
         self._in_transaction(connection, work)
+
+    def _synchronise(self, connection: sqlite3.Connection, *, durable: bool) -> None:
+        """How the next commit is synced. Connections are opened with NORMAL, and housekeeping may go back to it."""
+        if durable or self._full is connection:
+            connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+            self._full = connection if durable else None
 
     def _in_transaction(self, connection: sqlite3.Connection, work: Callable[[], _Done]) -> _Done:
         """All of the work, or nothing of it: in the file, and in what is remembered of it."""
@@ -167,6 +173,7 @@ class SqliteBatchWriter:
         writing.add_rollups()
         if counted:
             self._book.charge(writing.inserted)
+            self._book.set_aside(self._redactor.invocation_id(batch[at].card[0]) for at in writing.quarantined)
         redactions = writing.redactions + contents.redactions
         return WriteResult(frozenset(writing.duplicates), frozenset(writing.quarantined), dict(redactions))
 

@@ -101,6 +101,8 @@ def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
     since = _judged_since(counters, kept_since(connection), now_us)
     should = _from_records(connection, counters, since)
     for place, sums in _from_holds(connection).items():
+        if place.counter_id not in since:  # of a counter that is gone: nobody counts it
+            continue
         row = should.setdefault(place, [0] * len(AMOUNTS))
         for at, amount in sums.items():
             row[at] += amount

@@ -28,6 +28,7 @@ _SHAPES: Final = {
     ("daily_costs", "date"): _DAY,
     ("retention", "records_kept_since"): _DAY,
     ("budget_counters", "counted_since"): _TIMESTAMP,
+    ("budget_counters", "named_at"): _TIMESTAMP,
     ("budget_windows", "window_start"): _TIMESTAMP,
     ("budget_holds", "reserved_at"): _TIMESTAMP,
     ("budget_holds", "expires_at"): _TIMESTAMP,
@@ -67,7 +68,8 @@ def tables() -> dict[str, Table]:
         for statement in migrations.schema_statements():
             connection.execute(statement)
         found: dict[str, Table] = {}
-        for name, sql in connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall():
+        ours = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        for name, sql in connection.execute(ours).fetchall():
             rows = connection.execute("SELECT * FROM pragma_table_info(?)", (name,)).fetchall()
             found[name] = Table(
                 name=name,

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.model.ledger import check_books, holds, policies, recounted, totals, windows
+from tests.model.ledger import check_books, holds, policies, totals, windows
 
 from llm_service.budgets.policies import Policies, compiled
+from llm_service.errors import BudgetExceeded
 from llm_service.telemetry import AsyncTelemetryLogger, DuplicateInvocationError, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.records import CARD_FIELDS, _restore
 from llm_service.telemetry.stores import migration_steps, migrations
@@ -322,28 +323,18 @@ def test_recounting_without_holds_asks_for_none(connection: sqlite3.Connection) 
     connection.execute("ROLLBACK")
 
 
-# Old windows
-
-
-def test_windows_that_are_long_over_are_forgotten_unless_something_is_held_in_them(counted: Path) -> None:
-    """Two months of days; a rolling window only as long as it is; `total` for ever."""
-    now_us = int(NOW.timestamp() * 1e6)
-    with TelemetryLogger(counted, retention_days=None) as logger:
-        for days in (0, 50, 90, 91):
-            logger.log_invocation(record(timestamp=NOW - timedelta(days=days)))
-    with closing(open_for_writing(counted, 0)) as connection:
-        day = (NOW - timedelta(days=91)).strftime("%Y-%m-%d 00:00:00.000000Z")
-        connection.execute("UPDATE budget_windows SET unknown_tokens = 1 WHERE window_start = ?", (day,))
-        book = BudgetBook()
-        connection.execute("BEGIN IMMEDIATE")
-        book.begin(connection)
-        HoldKeeper(book).prune(connection, now_us)
-        connection.execute("COMMIT")
-    left: dict[int, int] = {}
-    for key in windows(counted):
-        left[key[0]] = left.get(key[0], 0) + 1
-    assert sorted(left.values()) == [1, 1, 3]
-    assert len(recounted(counted)) >= 1
+def test_what_was_spent_before_the_clock_was_set_back_counts_on_in_a_rolling_window(counted: Path) -> None:
+    """Its slices lie ahead now: a limit forgets nothing for it."""
+    limited = policies(default={"limits": [{"window": "1h", "usd": 1}]})
+    with TelemetryLogger(counted, policies=limited, retention_days=None) as logger:
+        logger.log_invocation(record(0.6, timestamp=datetime.now(UTC) + timedelta(minutes=10)))
+        with pytest.raises(BudgetExceeded, match=r"0\.6 spent"):
+            logger.budgets.reserve(usd=0.5)
+        (row,) = logger.budgets.status()
+        assert (row["spent"], row["fits"]) == (0.6, True)
+        assert [row["fits"] for row in logger.budgets.check(usd=0.5)] == [False]
+        logger.budgets.reserve(usd=0.4)
+    check_books(counted)
 
 
 def test_a_hold_knows_its_windows_as_json(counted: Path) -> None:

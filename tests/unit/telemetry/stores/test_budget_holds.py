@@ -1,6 +1,7 @@
 """Holds: reserved in all windows or none, ended once, whatever fails in between; and the books balance throughout."""
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -27,7 +28,7 @@ from llm_service.errors import (
     StoreError,
     UnknownPriceError,
 )
-from llm_service.telemetry import InvocationRecord, TelemetryLogger
+from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.pipeline import teller as tellers
 from llm_service.telemetry.pipeline.teller import Request
 from llm_service.telemetry.records import CARD_FIELDS, _restore
@@ -110,9 +111,9 @@ def test_all_windows_or_none(logger: TelemetryLogger, db: Path) -> None:
     with pytest.raises(BudgetExceeded, match=r"budget agents of a: .* a total") as caught:
         logger.budgets.reserve(usd=0.2, agent_name="a")
     assert (caught.value.subject, caught.value.resets_at) == (("a",), None)
-    assert spent_reserved_unknown(db) == (0, 0, 0)
+    assert spent_reserved_unknown(db)[1:] == (0, 0)
     logger.budgets.reserve(usd=0.2, agent_name="b")
-    assert spent_reserved_unknown(db) == (0, 0.2, 0)
+    assert spent_reserved_unknown(db)[1:] == (0.2, 0)
 
 
 @pytest.mark.parametrize(
@@ -157,13 +158,61 @@ def test_settling_twice_stores_once(logger: TelemetryLogger, db: Path) -> None:
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
 
 
-def test_a_released_hold_is_free_and_its_record_is_no_settlement(logger: TelemetryLogger, db: Path) -> None:
-    """Nothing was sent."""
+def test_a_released_hold_is_free_and_a_record_counts_all_the_same(logger: TelemetryLogger, db: Path) -> None:
+    """Nothing was sent, it was said; who has a record knows better, and what was spent is never lost."""
     hold = logger.budgets.reserve(usd=0.4)
     hold.release()
     hold.release()
-    assert hold.settle(record()) is False
+    hold.give_up()
     assert spent_reserved_unknown(db) == (0, 0, 0)
+    assert hold.settle(record()) is True
+    hold.release()
+    assert spent_reserved_unknown(db) == (0.25, 0, 0)
+
+
+def test_a_hold_that_was_given_up_can_still_be_settled_or_released(logger: TelemetryLogger, db: Path) -> None:
+    """The block ended before the call did: a late record makes the unknown known."""
+    with logger.budgets.reserve(usd=0.4) as late, logger.budgets.reserve(usd=0.2) as free:
+        pass
+    assert late.ended
+    assert late.settle(record(0.3)) is True
+    assert late.settle(record(0.3)) is False
+    free.release()
+    assert spent_reserved_unknown(db) == (0.3, 0, 0)
+    assert holds(db) == []
+
+
+def test_a_release_that_failed_can_be_tried_again(logger: TelemetryLogger, db: Path) -> None:
+    """The file was locked: without a second try the lease would have to end it."""
+    free, left = logger.budgets.reserve(usd=0.4), logger.budgets.reserve(usd=0.1)
+    with closing(sqlite3.connect(db, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for end in (free.release, left.give_up):
+            with pytest.raises(CommitTimeoutError):
+                end()
+        other.execute("COMMIT")
+    assert not free.ended
+    free.release()
+    left.give_up()
+    assert spent_reserved_unknown(db) == (0, 0, 0.1)
+
+
+def test_a_hold_that_two_threads_settle_at_once_is_settled_once(logger: TelemetryLogger, db: Path) -> None:
+    """Each has a record of its own: the first counts."""
+    hold, start = logger.budgets.reserve(usd=0.4), threading.Barrier(4)
+    settled: list[bool] = []
+
+    def settle() -> None:
+        start.wait()
+        settled.append(hold.settle(record()))
+
+    threads = [threading.Thread(target=settle) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(settled) == [False, False, False, True]
+    assert spent_reserved_unknown(db) == (0.25, 0, 0)
 
 
 def test_a_hold_that_is_given_up_or_left_is_unknown_spend(logger: TelemetryLogger, db: Path) -> None:
@@ -268,6 +317,192 @@ def test_a_record_that_is_refused_leaves_its_hold_reserved(logger: TelemetryLogg
     assert logger.stats().ledger.quarantined == 1
 
 
+# Durable
+
+
+class Watch:
+    """A connection of the teller's that notes how each commit is synchronised: 1 is NORMAL, 2 is FULL."""
+
+    def __init__(self, real: Any, seen: list[int]) -> None:
+        self._real, self._seen = real, seen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        """Look, then run."""
+        if sql == "COMMIT":
+            self._seen.append(self._real.execute("PRAGMA synchronous").fetchone()[0])
+        return self._real.execute(sql, *parameters)
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How the commits of tellers are synchronised, in their order."""
+    seen: list[int] = []
+    real = tellers.open_for_writing
+    monkeypatch.setattr(tellers, "open_for_writing", lambda *arguments: Watch(real(*arguments), seen))
+    return seen
+
+
+def test_a_durable_settlement_is_committed_with_full_synchronisation(
+    logger: TelemetryLogger, db: Path, synced: list[int]
+) -> None:
+    """And only that one pays for it; records of the same transaction are carried along."""
+    holds_ = [logger.budgets.reserve(usd=0.1) for _ in range(5)]
+    assert holds_[0].settle(record(0.05), durable=True) is True
+    logger.budgets.reserve(usd=0.1).release()
+    assert holds_[1].settle(record(0.05)) is True
+    assert holds_[1].settle(record(0.05), durable=True) is False  # it was settled before, as it was asked to be then
+    assert synced == [1] * 5 + [2] + [1] * 3
+    requests = [
+        logger.budgets.settling(hold._bound(record(0.05)), hold._ask, durable=hold is holds_[3]) for hold in holds_[2:]
+    ]
+    serve(logger, *[request for request in requests if request is not None])
+    assert synced[9:] == [2]
+    assert spent_reserved_unknown(db) == (0.25, 0, 0)
+
+
+async def test_the_async_face_settles_durably_as_well(db: Path, synced: list[int]) -> None:
+    """Through its teller's thread."""
+    async with AsyncTelemetryLogger(db, policies=policies(default=1), retention_days=None) as logger:
+        async with logger.budgets.reserve(usd=0.4) as hold:
+            assert await hold.settle(record(0.25), durable=True) is True
+        async with logger.budgets.reserve(usd=0.4) as hold:
+            await hold.settle(record(0.25))
+    assert synced == [1, 2, 1, 1]
+    assert spent_reserved_unknown(db) == (0.5, 0, 0)
+
+
+def test_a_durable_settlement_that_cannot_be_made_says_so(logger: TelemetryLogger, db: Path) -> None:
+    """No promise is given; the record is queued all the same."""
+    hold = logger.budgets.reserve(usd=0.4)
+    with closing(sqlite3.connect(db, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(CommitTimeoutError):
+            hold.settle(record(0.25), durable=True)
+        other.execute("COMMIT")
+    logger.flush()
+    assert spent_reserved_unknown(db) == (0.25, 0, 0)
+
+
+def test_a_record_that_is_refused_ends_its_hold_when_it_is_stored_after_all(logger: TelemetryLogger, db: Path) -> None:
+    """From `dead_letters`, say, in another process: the hold is found by the record's id, and nothing counts twice."""
+    hold = logger.budgets.reserve(usd=0.4)
+    good = record(invocation_id="mine")
+    card = tuple(1e300 if name == "cost_usd" else value for name, value in zip(CARD_FIELDS, good.card, strict=True))
+    with pytest.raises(RecordQuarantinedError):
+        hold.settle(_restore(card, good.extensions, good.size))
+    assert spent_reserved_unknown(db) == (0, 0.4, 0)
+    with TelemetryLogger(db) as other:
+        other.log_invocation(record(invocation_id="mine"))
+    assert spent_reserved_unknown(db) == (0.25, 0, 0)
+    assert logger._engine.money.terms.hold_ids == {}
+
+
+# Within a signal handler, without a thread, interrupted
+
+
+def test_a_signal_handler_within_a_commit_is_refused_and_takes_nothing_of_its_lock(
+    logger: TelemetryLogger, db: Path
+) -> None:
+    """It would wait for itself; a record of it is queued. What interrupted it still holds the lock after it."""
+    hold, lock = logger.budgets.reserve(usd=0.4), logger._engine.commit_lock
+    with lock:
+        with pytest.raises(StoreError, match="signal handler"):
+            logger.budgets.reserve(usd=0.1)
+        assert lock.owner == threading.get_ident()
+        with pytest.raises(StoreError, match="signal handler"):
+            hold.settle(record())
+        logger._engine.money.teller._let_go_in_time()
+        assert lock.owner == threading.get_ident()
+    assert lock.owner is None
+    logger.flush()
+    assert spent_reserved_unknown(db) == (0.25, 0, 0)
+
+
+async def test_where_no_thread_can_be_started_nobody_waits_for_ever_and_the_record_is_queued(
+    db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process has too many, or ends."""
+    async with AsyncTelemetryLogger(db, policies=policies(default=1), retention_days=None) as logger:
+        hold = await logger.budgets.reserve(usd=0.4)
+        await logger._engine.close_teller(5)
+        real = threading.Thread.start
+
+        def start(self: threading.Thread) -> None:
+            if self.name == "llm-telemetry-budgets":
+                raise RuntimeError("can't start new thread")
+            real(self)
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+        with pytest.raises(StoreError, match="can't start new thread"):
+            await hold.settle(record())
+        with pytest.raises(StoreError, match="can't start new thread"):
+            await logger.budgets.reserve(usd=0.1)
+        monkeypatch.undo()
+        await logger.budgets.reserve(usd=0.1)
+    assert spent_reserved_unknown(db)[0] == 0.25
+    assert logger.stats().ledger.written == 1
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_a_settlement_that_is_interrupted_loses_no_record(
+    logger: TelemetryLogger, db: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    """Ctrl-C before or after the commit: the record is stored once, and the hold ended."""
+    hold = logger.budgets.reserve(usd=0.4)
+    real = SqliteBatchWriter.write
+
+    def write(self: SqliteBatchWriter, *arguments: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        if after:
+            real(self, *arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SqliteBatchWriter, "write", write)
+    with pytest.raises(KeyboardInterrupt):
+        hold.settle(record(invocation_id="mine"))
+    logger.flush()
+    assert spent_reserved_unknown(db) == (0.25, 0, 0)
+    ledger = logger.stats().ledger
+    assert (ledger.written, ledger.duplicates) == ((0, 1) if after else (1, 0))
+    assert logger._engine.money.terms.hold_ids == {}
+
+
+def test_a_settlement_that_neither_file_nor_queue_takes_is_counted_and_forgotten(db: Path) -> None:
+    """What is remembered of it goes with it."""
+    limited = policies(default=1)
+    with TelemetryLogger(db, policies=limited, commit_timeout=0.2, close_timeout=1, queue_max_records=1) as logger:
+        kept, lost = logger.budgets.reserve(usd=0.1), logger.budgets.reserve(usd=0.1)
+        with closing(sqlite3.connect(db, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for hold in (kept, lost):
+                with pytest.raises(CommitTimeoutError):
+                    hold.settle(record())
+            assert list(logger._engine.money.terms.hold_ids.values()) == [kept.hold_id]
+            other.execute("COMMIT")
+        logger.flush()
+        ledger = logger.stats().ledger
+        assert (ledger.written, sum(ledger.dropped.values())) == (1, 1)
+        assert spent_reserved_unknown(db) == (0.25, 0.1, 0)
+
+
+def test_a_failing_look_at_thresholds_does_not_end_the_teller(
+    logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log handler that raises, say: those who wait are served."""
+
+    def tell(_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(logger._engine.money, "_tell", tell)
+    object.__setattr__(logger._engine.money.terms, "tell", tell)
+    logger.budgets.reserve(usd=0.9).settle(record(0.9))
+    assert isinstance(logger._engine.money.teller.last_error, ZeroDivisionError)
+    logger.budgets.reserve(usd=0.1).release()
+
+
 # Ids
 
 
@@ -278,6 +513,29 @@ def test_two_holds_of_one_id_cannot_be(logger: TelemetryLogger, db: Path) -> Non
             raise AssertionError
         assert spent_reserved_unknown(db) == (0, 0.1, 0)
     assert spent_reserved_unknown(db)[1] == 0
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_who_is_refused_an_id_takes_nothing_back_from_who_has_it(
+    db: Path, monkeypatch: pytest.MonkeyPatch, is_async: bool
+) -> None:
+    """Also where a coarse clock gives both the same moment."""
+    moment = time.time_ns()
+    monkeypatch.setattr("llm_service.telemetry.budgeting.desk.time_ns", lambda: moment)
+    given: Any = {"policies": policies(default=1), "retention_days": None}
+    if is_async:
+        telemetry = AsyncTelemetryLogger(db, **given)
+        async with telemetry, telemetry.invocation("a", budget=0.1, invocation_id="same"):
+            with pytest.raises(DuplicateInvocationError):
+                await telemetry.invocation("a", budget=0.1, invocation_id="same").__aenter__()
+            await telemetry.budgets.expire()
+            assert spent_reserved_unknown(db) == (0, 0.1, 0)
+        return
+    with TelemetryLogger(db, **given) as logger, logger.invocation("a", budget=0.1, invocation_id="same"):
+        with pytest.raises(DuplicateInvocationError):
+            logger.invocation("a", budget=0.1, invocation_id="same").__enter__()
+        logger._engine.money.teller.close(5)
+        assert spent_reserved_unknown(db) == (0, 0.1, 0)
 
 
 def test_a_hold_that_is_settled_with_the_record_of_another_hold_harms_neither_books_nor_neighbours(
@@ -298,6 +556,31 @@ def test_the_other_id_of_a_record_is_remembered_only_until_it_is_settled(logger:
     logger.budgets.release(hold.hold_id)
     hold.settle(record(invocation_id="y"))
     assert logger._engine.money.terms.hold_ids == {}
+
+
+@pytest.mark.parametrize("redact", [None, lambda text: text.replace("0", "O")])
+def test_a_record_whose_id_holds_a_secret_ends_its_hold(db: Path, redact: Any) -> None:
+    """It is stored under another id than was given, and so is what is unknown of it."""
+    key = "sk-ant-api03-" + "A1b2" * 20
+    with TelemetryLogger(db, policies=policies(default=10), redact=redact, commit_timeout=0.3) as logger:
+        logger.budgets.reserve(usd=1).settle(record(0.25, invocation_id=key))
+        assert spent_reserved_unknown(db) == (0.25, 0, 0)
+        logger.budgets.reserve(usd=1).settle(record(None, invocation_id=key + "1"))
+        assert spent_reserved_unknown(db) == (0.25, 0, 1)
+        (hold,) = logger.budgets.holds()
+        assert key not in hold["hold_id"]
+        assert logger.budgets.reconcile(hold["hold_id"], 0.5) is True
+        late = logger.budgets.reserve(usd=1)
+        with closing(sqlite3.connect(db, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(CommitTimeoutError):
+                late.settle(record(0.25, invocation_id=key + "2"))
+            other.execute("COMMIT")
+        logger.flush()
+        with logger.invocation("a", budget=1, invocation_id=key + "3") as call:
+            call.record_usage(cost_usd=0.25)
+        assert spent_reserved_unknown(db) == (1.25, 0, 0)
+        assert logger._engine.money.terms.hold_ids == {}
 
 
 # Leases
@@ -411,6 +694,23 @@ def test_a_dear_call_needs_a_justification_which_is_kept(db: Path) -> None:
             logger.budgets.reserve(usd=5.01)
         logger.budgets.reserve(usd=5.01, justification="the yearly report")
         assert [row["justification"] for row in logger.budgets.holds()] == [None, "the yearly report"]
+
+
+def test_a_justification_is_kept_without_secrets_and_not_at_any_length(db: Path) -> None:
+    """It is text of a user's, as an error message is; what is no text is refused by name."""
+    key = "sk-ant-api03-" + "A1b2" * 20
+    with TelemetryLogger(db, policies=policies(default=100)) as logger:
+        logger.budgets.reserve(usd=1, justification=f"with {key}")
+        logger.budgets.reserve(usd=1, justification="x" * 10_000_000)
+        for wrong in (7, b"because", "\ud800"):
+            with pytest.raises(QueryError, match="justification"):
+                logger.budgets.reserve(usd=1, justification=wrong)  # type: ignore[arg-type]
+        said = [row["justification"] or "" for row in logger.budgets.holds()]
+    assert len(said) == 2
+    assert key not in said[0]
+    assert said[0].startswith("with ")
+    assert len(said[1]) <= 500
+    assert key.encode() not in b"".join(file.read_bytes() for file in db.parent.iterdir())
 
 
 def test_nothing_is_reserved_in_a_closed_logger_and_a_hold_can_still_be_settled(db: Path) -> None:

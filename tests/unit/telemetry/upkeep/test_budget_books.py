@@ -157,6 +157,22 @@ def test_windows_before_a_counter_began_are_not_judged(db: Path, names: Names) -
     assert names() == {}
 
 
+def test_a_hold_of_a_counter_that_is_gone_is_not_held_against_it(
+    db: Path, change: Callable[..., None], names: Names
+) -> None:
+    """Deleted by hand: nothing counts it, and its end adds nothing anywhere."""
+    change("DELETE FROM budget_counters WHERE window = 'total'")
+    change("DELETE FROM budget_windows WHERE counter_id NOT IN (SELECT id FROM budget_counters)")
+    assert names() == {}
+    with TelemetryLogger(db, retention_days=None) as logger:
+        for hold in logger.budgets.holds():
+            assert logger.budgets.release(hold["hold_id"]) is True
+    assert names() == {}
+    with closing(sqlite3.connect(db)) as connection:
+        orphans = "SELECT count(*) FROM budget_windows WHERE counter_id NOT IN (SELECT id FROM budget_counters)"
+        assert connection.execute(orphans).fetchone() == (0,)
+
+
 def test_a_hold_whose_lease_was_over_long_ago_is_a_note(db: Path, change: Callable[..., None], names: Names) -> None:
     """No error: nobody has written since."""
     change("UPDATE budget_holds SET expires_at = '2026-01-01 00:00:00.000000Z'")
