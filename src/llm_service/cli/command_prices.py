@@ -54,8 +54,8 @@ def prices(
     moment = datetime.now(UTC) if at is None else start_of(at)
     rates = prices_for(models, config).rates(model, provider, to_microseconds(moment), service_tier)
     if rates is None:
-        said = "" if provider is None else f" of {provider}"
-        said += "" if service_tier is None else f" at service tier {service_tier}"
+        said = "" if provider is None else f" of {provider or repr(provider)}"
+        said += "" if service_tier is None else f" at service tier {service_tier or repr(service_tier)}"
         raise Failure(
             f"no price is known for {model}{said} at {moment:%Y-%m-%d %H:%M} UTC; write it into models.yaml"
             f"{', or give --provider' if provider is None else ''}"

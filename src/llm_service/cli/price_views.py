@@ -27,7 +27,7 @@ def show_rates(model: str, moment: datetime, rates: Rates, service_tier: str | N
             ("provider", rates.provider or "-"),
             *([] if service_tier is None else [("service tier", service_tier)]),
             ("source", rates.source),
-            ("at", f"{moment:%Y-%m-%d %H:%M:%S} UTC"),
+            ("at", f"{_text(moment)} UTC"),
         ]
     )
     bounds = [tier.above_prompt_tokens for tier in rates.prices]
@@ -52,7 +52,7 @@ def rates_dict(model: str, moment: datetime, rates: Rates, service_tier: str | N
         "provider": rates.provider,
         "service_tier": service_tier,
         "source": rates.source,
-        "at": f"{moment:%Y-%m-%d %H:%M:%S}Z",
+        "at": f"{_text(moment)}Z",
         "tiers": [
             {
                 "above_prompt_tokens": tier.above_prompt_tokens,
@@ -62,6 +62,11 @@ def rates_dict(model: str, moment: datetime, rates: Rates, service_tier: str | N
             for tier in rates.prices
         ],
     }
+
+
+def _text(moment: datetime) -> str:
+    """To the second; `%Y` would give the year 1 as `1`."""
+    return moment.replace(tzinfo=None).isoformat(" ", "seconds")
 
 
 def _by_kind(tier: Prices, parts: int) -> Mapping[str, float | None]:

@@ -86,6 +86,13 @@ def test_tiers_are_shown_each_with_its_bound(run: Run, models: Path) -> None:
     assert "0.0225" in shown
 
 
+def test_the_oldest_day_is_written_in_full(run: Run) -> None:
+    """Also as JSON."""
+    arguments = ("prices", "gpt-4o", "--at", "0001-01-01")
+    assert "at           0001-01-01 00:00:00 UTC\n" in run(*arguments).stdout
+    assert json.loads(run(*arguments, "--json").stdout)["at"] == "0001-01-01 00:00:00Z"
+
+
 def test_the_price_of_a_service_tier_is_shown(run: Run) -> None:
     """A tier that nobody publishes a price of is unknown."""
     arguments = ("prices", "claude-sonnet-4-5", "--at", "2026-11-01", "--service-tier")
@@ -127,6 +134,7 @@ def test_a_model_without_a_price_is_an_error_of_one_line(run: Run) -> None:
     for arguments, hint in (
         (("gpt-4o-ultra-9000",), "or give --provider"),
         (("gpt-4o", "--provider", "my-gateway"), "of my-gateway"),
+        (("gpt-4o", "--provider", ""), "gpt-4o of '' at 20"),
     ):
         result = run("prices", *arguments)
         assert result.exit_code == 1

@@ -115,7 +115,7 @@ def reserve_for(budgets: AsyncBudgets | Budgets, budget: Amount | Literal[True],
     """How a block reserves: True leaves the amount to an estimate, a number is USD."""
 
     def reserve(call: Invocation, fields: dict[str, Any]) -> Any:
-        known: dict[str, Any] = {name: fields.get(name) for name in (*NAMES, "prompt", "prompt_tokens")}
+        known: dict[str, Any] = {name: fields.get(name) for name in (*NAMES, "prompt", "prompt_tokens", "service_tier")}
         usd = None if budget is True else budget
         return budgets.reserve_as(Wish(hold_id=call.invocation_id, usd=usd, max_tokens=max_tokens, **known))
 

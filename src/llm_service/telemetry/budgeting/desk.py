@@ -101,7 +101,7 @@ class BudgetDesk:
 
     def is_priced(self, wish: Wish) -> bool:
         """Whether the call's model has a price; asked after an estimate, which has looked it up."""
-        return self._face.prices.rates(wish.model_name, wish.provider) is not None
+        return self._face.prices.rates(wish.model_name, wish.provider, None, wish.service_tier) is not None
 
     def reserving(self, ask: Ask) -> Request | None:
         """The request that reserves; None where this logger stores nothing."""
@@ -236,6 +236,7 @@ def question(wish: Wish) -> dict[str, Any]:
         "tool_name": wish.tool_name,
         "model_name": wish.model_name,
         "provider": wish.provider,
+        "service_tier": wish.service_tier,
         "prompt": wish.prompt,
         "prompt_tokens": wish.prompt_tokens,
         "max_tokens": wish.max_tokens,

@@ -48,6 +48,7 @@ class Wish:
     prompt: "Prompt | None" = None
     prompt_tokens: int | None = None
     max_tokens: int | None = None
+    service_tier: str | None = None
     justification: str | None = None
     lease: float | None = None
     expected_usd: Decimal | None = None

@@ -61,7 +61,7 @@ class _Estimates(Face):
             learner.load()
         answer = self._answer(question, learner)
         if len(learner.priced) < _MOST_PRICED:
-            learner.priced.add((question.model_name, question.provider))
+            learner.priced.add((question.model_name, question.provider, question.service_tier))
         return answer
 
 
@@ -78,10 +78,13 @@ class AsyncEstimating(_Estimates, AsyncKeeping):
         prompt: "Prompt | None" = None,
         prompt_tokens: int | None = None,
         max_tokens: int | None = None,
+        service_tier: str | None = None,
         fresh: bool = False,
     ) -> "Estimate":
         """See `TelemetryLogger.estimate`. What may take longer than a moment is done in a thread, not on the loop."""
-        question = _question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens)
+        question = _question(
+            agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier
+        )
         learner = self._learner
         if fresh and not (await self.flush()).complete:
             raise self._late("what was accepted could not be flushed; pass fresh=False to go without it",
@@ -108,6 +111,7 @@ class Estimating(_Estimates, Keeping):
         prompt: "Prompt | None" = None,
         prompt_tokens: int | None = None,
         max_tokens: int | None = None,
+        service_tier: str | None = None,
         fresh: bool = False,
     ) -> "Estimate":
         """What a call will take and cost, from the past of such calls and today's prices.
@@ -123,6 +127,7 @@ class Estimating(_Estimates, Keeping):
                 `tokens` is installed and the model is OpenAI's, else by the ratio of past prompts, else by bytes.
             prompt_tokens: how many tokens the prompt has, where that is known. Give one of the two, or neither.
             max_tokens: what the answer is limited to; with it there is a hard upper bound of the cost.
+            service_tier: as the record will have it (`batch`, `priority`), where prices differ by it.
             fresh: True flushes and reads the file first, so that everything logged before this call counts.
 
         Raises:
@@ -130,7 +135,9 @@ class Estimating(_Estimates, Keeping):
             CommitTimeoutError: `fresh`, and what was accepted before could not be flushed.
             StoreError: the first estimate, or a fresh one, and the file cannot be read.
         """
-        question = _question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens)
+        question = _question(
+            agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier
+        )
         learner = self._learner
         if fresh and not self.flush().complete:
             raise self._late("what was accepted could not be flushed; pass fresh=False to go without it",
@@ -149,7 +156,7 @@ def _question(*arguments: Any) -> "Question":
 
 def _is_slow(question: "Question", learner: "Learner") -> bool:
     """Whether the answer may hold up a loop: prices looked up for the first time, a vocabulary, or a long prompt."""
-    if (question.model_name, question.provider) not in learner.priced:
+    if (question.model_name, question.provider, question.service_tier) not in learner.priced:
         return True
     prompt = question.prompt
     if prompt is None:

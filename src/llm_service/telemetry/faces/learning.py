@@ -43,7 +43,7 @@ class Learner:
         history: what past answers say.
         ratios: what past prompts say.
         tokenizer: counts where it can.
-        priced: models and providers whose prices have been looked up: the next time takes no import and no search.
+        priced: models, providers and service tiers that have been looked up: the next time takes no import, no search.
         pid: the process that it belongs to: a forked child makes its own, since a lock may have been held.
     """
 
@@ -51,7 +51,7 @@ class Learner:
         self.history = History()
         self.ratios = TokenRatios()
         self.tokenizer = OpenAITokenizer()
-        self.priced: set[tuple[str | None, str | None]] = set()
+        self.priced: set[tuple[str | None, str | None, str | None]] = set()
         self.pid = os.getpid()
         self._path = path
         self._clock = clock

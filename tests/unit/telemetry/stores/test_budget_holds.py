@@ -15,6 +15,7 @@ from tests.model.ledger import check_books, holds, policies, totals
 
 from llm_service.budgets.policies import Policies, compiled
 from llm_service.budgets.scopes import Call
+from llm_service.config.models import ModelsConfig
 from llm_service.errors import (
     BudgetExceeded,
     CommitTimeoutError,
@@ -683,6 +684,23 @@ def test_a_call_of_unknown_price_costs_what_the_policy_says(
                 logger.budgets.reserve(model_name="zoo-1")
         else:
             assert float(logger.budgets.reserve(model_name="zoo-1").usd) == reserved
+
+
+def test_a_block_of_another_service_tier_holds_what_that_tier_costs(db: Path) -> None:
+    """Twice as much as a standard call, so that its record does not overshoot."""
+    models = ModelsConfig.model_validate(
+        {
+            "models": {"m": {"cost_per_1m_tokens": {"input": 1, "output": 1}, "service_tiers": {"priority": 2}}},
+            "bundled_prices": False,
+        }
+    )
+    call = {"agent_name": "a", "model_name": "m", "prompt_tokens": 1000}
+    with TelemetryLogger(db, policies=policies(default=1), models=models) as logger:
+        for tier, held in ((None, 0.002), ("priority", 0.004)):
+            with logger.invocation(**call, service_tier=tier, budget=True, max_tokens=1000) as block:
+                assert spent_reserved_unknown(db)[1] == held
+                block.record_usage(completion_tokens=1000)
+    assert spent_reserved_unknown(db) == (0.006, 0, 0)
 
 
 def test_a_dear_call_needs_a_justification_which_is_kept(db: Path) -> None:
