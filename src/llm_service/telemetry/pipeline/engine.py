@@ -47,6 +47,8 @@ from llm_service.telemetry.stores.opening import Opener
 __all__ = ["Engine"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
+_WAL_LOOKS: Final = 16
+"""Transactions of budgets between two looks at the WAL."""
 _TELLER_WAITS: Final = 1.0
 """Seconds that a close waits for reservations and settlements under way."""
 _FORK_WAITS: Final = 2.0
@@ -122,6 +124,7 @@ class Engine:
         self._resting: list[Driver] = []  # superseded; each ends when its loop goes on
         self._give_up = False
         self._wal = WalWatch(self.settings.db_path, self.announcer.tell)
+        self._aside = 0
         self.driven = False
         self._bad_values: Counter[str] = Counter()
         self._retirement: list[Waiter] = []
@@ -200,6 +203,22 @@ class Engine:
         self.money.after_commit(connection)
         if self._wal.is_long and not self.closing:
             self.ensure_driver()  # callers that commit by themselves may not come again to truncate it
+
+    def written_aside(self, connection: Any) -> None:
+        """The teller has committed: the WAL is looked after as after commits of the queue. As for `step`."""
+        is_planned = self._wal.tidy_in is not None
+        self._aside += 1
+        if self._aside % _WAL_LOOKS == 1:
+            try:
+                self._wal.after_commit(connection)
+            except Exception as error:  # noqa: BLE001 - what was written is safe in the WAL
+                self.committer.housekeeping_failed(error)
+            if self._wal.is_long and not self.closing:
+                self.ensure_driver(drives=False)
+        else:
+            self._wal.written()
+        if not is_planned:
+            self.wake_driver()  # which sleeps until there is something to do
 
     # Drivers come and go
 

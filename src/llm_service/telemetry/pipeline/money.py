@@ -101,6 +101,10 @@ class EngineMoney:
         """Count records that the teller has settled."""
         self._engine.queue.account(outcomes)
 
+    def committed(self, connection: sqlite3.Connection) -> None:
+        """Have the WAL of what the teller has written looked after."""
+        self._engine.written_aside(connection)
+
     def register(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> None:
         """Have the file count what the policies need, limits that only tell included.
 
