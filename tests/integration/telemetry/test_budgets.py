@@ -520,6 +520,33 @@ async def test_the_async_face_answers_as_the_sync_one_does(db: Path) -> None:
     assert spent(db) == (1.5, 0, 0)
 
 
+@pytest.mark.parametrize("face", [AsyncTelemetryLogger, TelemetryLogger])
+async def test_the_wal_that_budgets_alone_have_made_grow_is_truncated(db: Path, face: type[Any]) -> None:
+    """A foreign reader was in the way; once it is gone, an idle moment is enough."""
+    wal = db.with_name(f"{db.name}-wal")
+    logger = face(db, policies=LIMITED, retention_days=None)
+    if isinstance(logger, AsyncTelemetryLogger):
+        await logger.start()
+    with closing(sqlite3.connect(db, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM budget_holds").fetchone()
+        while wal.stat().st_size < 9 * 2**20:
+            hold = logger.budgets.reserve(usd=0.25)
+            hold = await hold if isinstance(logger, AsyncTelemetryLogger) else hold
+            released = hold.release()
+            if released is not None:
+                await released
+        reader.execute("ROLLBACK")
+    for _ in range(400):
+        if wal.stat().st_size == 0:
+            break
+        await asyncio.sleep(0.05)
+    assert wal.stat().st_size == 0
+    closed = logger.aclose() if isinstance(logger, AsyncTelemetryLogger) else logger.close()
+    if isinstance(logger, AsyncTelemetryLogger):
+        await closed
+
+
 async def test_a_hold_of_the_async_face_ends_once(db: Path) -> None:
     """By whichever way came first; what was said to be free or unknown is settled by a record all the same."""
     async with AsyncTelemetryLogger(db, policies=LIMITED) as logger:

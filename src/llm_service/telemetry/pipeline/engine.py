@@ -33,7 +33,7 @@ from llm_service.telemetry.pipeline.inline import InlineWriter
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult
 from llm_service.telemetry.pipeline.leftovers import Leftovers
 from llm_service.telemetry.pipeline.money import EngineMoney
-from llm_service.telemetry.pipeline.queue import RecordQueue
+from llm_service.telemetry.pipeline.queues import make_queue
 from llm_service.telemetry.pipeline.retention import Retention
 from llm_service.telemetry.pipeline.stats import Stats, stats_of
 from llm_service.telemetry.pipeline.waiters import ThreadWaiter, Waiter
@@ -86,31 +86,12 @@ class Engine:
         self.announcer = Announcer(on_event, on_drop)
         self.money = EngineMoney(self, prices, policies, on_budget)
         self.stores_nothing = not settings.enabled or settings.privacy_level == "none"
-        self.queue = self._make_queue()
-        if not settings.enabled:
-            self.queue.refuse(DropReason.DISABLED)
-        elif settings.privacy_level == "none":
-            self.queue.refuse(DropReason.PRIVACY)
+        self.queue = make_queue(settings, self.redactor, self._wake, self.announcer.dropped)
         self.closing = False
         self.closed = False
         self.ending = Ending(self)
         self._begin()
         forks.watch(self)
-
-    def _make_queue(self) -> RecordQueue:
-        settings = self.settings
-        options: dict[str, Any] = {
-            "max_records": settings.queue_max_records,
-            "max_bytes": settings.queue_max_bytes,
-            "overflow": settings.overflow,
-            "on_wake": self._wake,
-            "on_drop": self.announcer.dropped,
-        }
-        if not settings.journal or self.stores_nothing:
-            return RecordQueue(**options)
-        from llm_service.telemetry.pipeline.journaling import journaled_queue  # noqa: PLC0415 - opt-in
-
-        return journaled_queue(settings, self.redactor, options)
 
     def _begin(self) -> None:
         """All that belongs to one process."""
@@ -194,6 +175,18 @@ class Engine:
         self.money.after_commit(connection)
         if self._wal.is_long and not self.closing:
             self.drivers.ensure()  # callers that commit by themselves may not come again to truncate it
+
+    def written_aside(self, connection: Any) -> None:
+        """The teller has committed: the WAL is looked after as after commits of the queue. As for `step`."""
+        is_planned = self._wal.tidy_in is not None
+        try:
+            self._wal.after_another(connection)
+        except Exception as error:  # noqa: BLE001 - what was written is safe in the WAL
+            self.committer.housekeeping_failed(error)
+        if self._wal.is_long and not self.closing:
+            self.drivers.ensure(drives=False)
+        if not is_planned:
+            self.drivers.wake()  # which sleeps until there is something to do
 
     # Drivers come and go
 

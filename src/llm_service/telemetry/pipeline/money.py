@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic, time_ns
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
 from llm_service.budgets.events import BudgetEvent, OnBudget
@@ -48,6 +48,10 @@ class MoneyHost(Protocol):
     queue: RecordQueue
     commit_lock: CommitLock
     closed: bool
+
+    def written_aside(self, connection: Any, /) -> None:
+        """The teller has committed."""
+        ...
 
 
 class EngineMoney:
@@ -112,6 +116,10 @@ class EngineMoney:
     def account(self, outcomes: Sequence[Settlement]) -> None:
         """Count records that the teller has settled."""
         self._engine.queue.account(outcomes)
+
+    def committed(self, connection: sqlite3.Connection) -> None:
+        """Have the WAL of what the teller has written looked after."""
+        self._engine.written_aside(connection)
 
     def register(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> None:
         """Have the file count what the policies need, limits that only tell included.

@@ -33,6 +33,10 @@ class TellerHost(Protocol):
         """Count records that were settled without the queue."""
         ...
 
+    def committed(self, connection: sqlite3.Connection) -> None:
+        """Something was written besides the queue; the caller holds the commit lock."""
+        ...
+
     def take_over(self, record: InvocationRecord) -> None:
         """Queue a record that could not be settled in time."""
         ...

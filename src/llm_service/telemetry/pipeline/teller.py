@@ -223,6 +223,7 @@ class Teller:
                     self.let_go()
                 raise
             self._host.account(settled)
+            self._host.committed(connection)
         finally:
             if lock.owner == get_ident():  # in whatever way the block ended
                 lock.release()

@@ -17,6 +17,9 @@ __all__ = ["TIDY_AFTER", "WalWatch"]
 TIDY_AFTER: Final = 2.0
 """Seconds of idleness after which the WAL is truncated; tried again as often while a foreign reader is in the way."""
 
+_LOOKS: Final = 16
+"""Commits of others between two looks at the WAL: each may be of one record, or of none."""
+
 
 class WalWatch:
     """Called by the committing thread alone, under the commit lock; its numbers may be read from any thread.
@@ -37,6 +40,7 @@ class WalWatch:
         self._tidy_at: float | None = None
         self._alarm_at = WAL_ALARM_BYTES
         self._longest = 0  # since it was told that it grows
+        self._others = 0
         self.bytes = 0
 
     @property
@@ -53,6 +57,14 @@ class WalWatch:
         """Copy a long WAL back, and look how long it is."""
         self.written()
         self._saw(trim_wal(connection, self._path))
+
+    def after_another(self, connection: Any) -> None:
+        """As `after_commit`, for a commit that is not of the queue; it looks at each sixteenth of them."""
+        self._others += 1
+        if self._others % _LOOKS == 1:
+            self.after_commit(connection)
+        else:
+            self.written()
 
     def tidy(self, connection: Any) -> None:
         """Truncate the WAL in an idle moment; where a reader is in the way, or the disk fails, try again later.
