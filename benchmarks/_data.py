@@ -34,7 +34,7 @@ def records(
         span: how long they take from first to last.
         mixed: False gives each agent one tool and two models, four calls of five to the first: 100 daily totals.
             True draws tool and model anew for each call: 1,000 daily totals, the worst case of the roll-ups.
-        every_column: fill all 37 columns instead of the card's 13.
+        every_column: fill all 39 columns instead of the card's 13.
         random_ids: UUIDv4 instead of the default UUIDv7.
         agents: how many of them there are.
     """
@@ -76,6 +76,7 @@ def _uuid4(draw: random.Random) -> str:
 
 def _extensions(draw: random.Random, number: int) -> dict[str, Any]:
     session = number // 40
+    written = draw.randrange(200)
     return {
         "provider": "anthropic",
         "operation": "chat",
@@ -88,7 +89,7 @@ def _extensions(draw: random.Random, number: int) -> dict[str, Any]:
         "span_id": f"{draw.getrandbits(64):016x}",
         "parent_invocation_id": _uuid4(draw),
         "cache_read_tokens": draw.randrange(2000),
-        "cache_write_tokens": draw.randrange(200),
+        "cache_write_tokens": written,
         "reasoning_tokens": draw.randrange(100),
         "usage_source": "reported",
         "cost_source": "computed",
@@ -101,4 +102,6 @@ def _extensions(draw: random.Random, number: int) -> dict[str, Any]:
         "source": "sdk:anthropic",
         "tags": ["nightly"],
         "metadata": {"branch": "main"},
+        "cache_write_1h_tokens": written // 2,
+        "service_tier": "default",
     }

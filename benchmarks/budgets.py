@@ -1,7 +1,9 @@
 """Does a limit hold? Eight processes with fifty tasks each spend against four budgets, and are killed at random.
 
 Beside them, in the same run, the way budgets are usually kept: look what was spent, compare, call, log. Then: what a
-reservation and a settlement cost, beside a bare hop to a thread and back.
+reservation and a settlement cost, beside a bare hop to a thread and back, and beside the least that can be done there:
+a transaction of plain `sqlite3` that moves four sums and keeps a row, and one that moves them with a call's row and its
+daily totals in the library's own tables.
 
 `python -m benchmarks.budgets [--seconds 30] [--json]`.
 """
@@ -18,6 +20,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 from benchmarks._harness import Bar, Options, Report, Row, check, interleave, median, parser, percentile, scratch, show
 from llm_service.config.schemas import PoliciesConfig
@@ -231,6 +234,14 @@ async def _latency(report: Report, folder: Path, options: Options) -> None:
         async def hop() -> float:
             return await _timed(times, "hop", calls, lambda: asyncio.to_thread(int))
 
+        async def least() -> float:
+            with closing(_bare(folder / "bare.db")) as connection:
+                return await _timed(times, "least", calls, lambda: asyncio.to_thread(_move_sums, connection))
+
+        async def least_whole() -> float:
+            with closing(_connected(folder / "whole.db")) as connection:
+                return await _timed(times, "least whole", calls, lambda: asyncio.to_thread(_write_whole, connection))
+
         async def pair() -> float:
             for _ in range(calls):
                 started = time.perf_counter()
@@ -256,10 +267,26 @@ async def _latency(report: Report, folder: Path, options: Options) -> None:
             await telemetry.flush(60)
             return 0.0
 
-        await interleave(rounds, {"hop": hop, "pair": pair})
+        with TelemetryLogger(folder / "whole.db", policies=policies) as logger:
+            logger.budgets.reserve(usd=0.0001, **names).release()  # the four windows are there
+        await interleave(rounds, {"hop": hop, "least": least, "whole": least_whole, "pair": pair})
         await interleave(options.count(2, 1), {"loaded": loaded})
         check(telemetry.stats().ledger.balanced, "the ledger adds up")
+    with closing(_bare(folder / "bare.db")) as connection:
+        moved = connection.execute("SELECT min(reserved), max(reserved), count(*) FROM sums").fetchone()
+        kept = connection.execute("SELECT count(*) FROM kept").fetchone()
+        made = (rounds + 1) * calls
+        check(moved == (made, made, 4) and kept == (made,), "the bare transactions were made")
+    with closing(_connected(folder / "whole.db")) as connection:
+        spent = connection.execute("SELECT min(spent_nanos), max(spent_nanos), count(*) FROM budget_windows").fetchone()
+        stored = connection.execute("SELECT count(*), (SELECT sum(invocations) FROM daily_costs) FROM invocations")
+        check(spent == (made, made, 4) and stored.fetchone() == (made, made), "the bare settlements were made")
     bare = percentile(times["hop"], 0.5) * 1000
+    for name, what in (("least", "four sums and a row"), ("least whole", "four sums, a call's row and its totals")):
+        report.rows.append(
+            Row(f"plain sqlite3 in a thread: {what}, p50", percentile(times[name], 0.5) * 1000, "ms", bare,
+                "bare thread hop")
+        )  # fmt: skip
     for name in ("reserve", "settle"):
         report.rows.append(
             Row(f"{name} in four budgets, p50", percentile(times[name], 0.5) * 1000, "ms", bare, "bare thread hop",
@@ -271,6 +298,54 @@ async def _latency(report: Report, folder: Path, options: Options) -> None:
         )  # fmt: skip
     report.rows.append(Row("reserve beside 10,000 records/s, p50", percentile(times["loaded"], 0.5) * 1000, "ms"))
     report.rows.append(Row("reserve beside 10,000 records/s, p99", percentile(times["loaded"], 0.99) * 1000, "ms"))
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _bare(path: Path) -> sqlite3.Connection:
+    connection = _connected(path)
+    connection.execute("CREATE TABLE IF NOT EXISTS sums (id INTEGER PRIMARY KEY, spent INTEGER, reserved INTEGER)")
+    connection.execute("CREATE TABLE IF NOT EXISTS kept (id INTEGER PRIMARY KEY, amount INTEGER)")
+    connection.executemany("INSERT INTO sums VALUES (?, 0, 0) ON CONFLICT DO NOTHING", [(at,) for at in range(4)])
+    return connection
+
+
+def _move_sums(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for at in range(4):
+        found = connection.execute(
+            "UPDATE sums SET reserved = reserved + 1 WHERE id = ? AND spent + reserved + 1 <= 1000000000", (at,)
+        )
+        check(found.rowcount == 1, "it fits")
+    connection.execute("INSERT INTO kept (amount) VALUES (1)")
+    connection.execute("COMMIT")
+
+
+def _write_whole(connection: sqlite3.Connection) -> None:
+    names = ("backend-dev", "claude-code", "claude-sonnet-4-5")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(
+        "INSERT INTO invocations (invocation_id, timestamp, agent_name, tool_name, model_name, total_tokens, cost_usd,"
+        " latency_ms, status) VALUES (?, '2026-03-01 10:00:00.000000Z', ?, ?, ?, 300, 0.0001, 1500, 'success')",
+        (str(uuid4()), *names),
+    )
+    connection.execute(
+        "INSERT INTO daily_costs (date, agent_name, tool_name, model_name, invocations)"
+        " VALUES ('2026-03-01', ?, ?, ?, 1)"
+        " ON CONFLICT DO UPDATE SET invocations = invocations + 1, total_tokens = total_tokens + 300",
+        names,
+    )
+    connection.execute(
+        "INSERT INTO daily_latency (daily_cost_id, bucket, invocations) VALUES (1, 200, 1)"
+        " ON CONFLICT DO UPDATE SET invocations = invocations + 1"
+    )
+    connection.execute("UPDATE budget_windows SET spent_nanos = spent_nanos + 1, spent_calls = spent_calls + 1")
+    connection.execute("COMMIT")
 
 
 async def _timed(times: dict[str, list[float]], name: str, calls: int, call: Any) -> float:

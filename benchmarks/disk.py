@@ -24,7 +24,7 @@ def run(options: Options) -> Report:
         ("the card's 13 columns", {}, Bar("ours", "<", 330.0)),
         ("the same, ids are random UUIDv4", {"random_ids": True}, None),
         ("the same, every agent with every tool and model", {"mixed": True}, None),
-        ("all 37 columns, ids and traces of full length", {"every_column": True}, None),
+        ("all 39 columns, ids and traces of full length", {"every_column": True}, None),
     )
     for what, how, bar in cases:
         with scratch() as folder:

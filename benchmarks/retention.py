@@ -79,7 +79,7 @@ def _size_over(path: Path, days: int, agents: int) -> int:
     sizes: list[int] = []
     with TelemetryLogger(path, retention_days=_KEPT_DAYS) as logger:
         engine = logger._engine
-        engine.ensure_driver = lambda **_: False  # type: ignore[method-assign] # this thread does it all
+        engine.drivers.ensure = lambda **_: False  # type: ignore[method-assign] # this thread does it all
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("UPDATE retention SET clock_believed_until = ?", (f"{start:%Y-%m-%d %H:%M:%S.%fZ}",))
         for day in range(days):

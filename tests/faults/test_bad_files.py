@@ -143,6 +143,24 @@ async def test_closing_beside_a_new_file_leaves_its_wal_alone(db: Path, record: 
     assert sound(db) == {"new": 2}
 
 
+def test_closing_beside_what_a_dead_process_left_deletes_nothing(
+    db: Path, record: Record, run_script: Callable[..., Any]
+) -> None:
+    """Its -wal stands at the name of ours: the last connection to close would copy ours back, and delete that one."""
+    idle = TelemetryLogger(db)
+    idle.log_invocation(record("old"))
+    idle._engine.inline.tidy()
+    for path in names(db)[1:]:
+        path.unlink()
+    script = 'T = TelemetryLogger(PATH)\nfor _ in range(5): committed(T, "new")\nos._exit(7)'
+    assert run_script(script).code == 7
+    idle.close()
+    # In another process: here SQLite has the -shm that was deleted in use, and would read by that.
+    count = "SELECT agent_name, count(*) FROM invocations GROUP BY 1"
+    ended = run_script(f"print(sqlite3.connect(PATH).execute({count!r}).fetchall())")
+    assert ended.out == "[('new', 5), ('old', 1)]\n", ended.err
+
+
 SEVERAL = """
 async def main(name):
     async with AsyncTelemetryLogger(PATH, flush_interval=0.01) as T:

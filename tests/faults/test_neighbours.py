@@ -15,6 +15,12 @@ def test_four_writers_and_their_readers_share_a_file(
 ) -> None:
     """Four processes write and read for a second: no snapshot is ever too old to write, and every sum is right."""
     script = """
+from llm_service.telemetry.pipeline.committer import Committer
+failed = Committer.failed
+def noted(self, error, batch=None):
+    if "SNAPSHOT" in getattr(error, "sqlite_errorname", ""): os.write(2, b"a snapshot was too old\\n")
+    return failed(self, error, batch)
+Committer.failed = noted
 async def main(name):
     async with AsyncTelemetryLogger(PATH, flush_interval=0.01) as T:
         end = time.monotonic() + 1
@@ -36,11 +42,10 @@ codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
 assert codes == [0] * 4, codes
 """
     ended = run_script(script)
-    assert ended.code == 0, ended.err
+    assert (ended.code, ended.err) == (0, "")
     found, noted = lawful()
     assert len(found) == len(noted.ledgers) == 4
     assert all(ledger["dropped"] == {} for ledger in noted.ledgers)
-    assert not [ledger for ledger in noted.ledgers if "SNAPSHOT" in (ledger["last_error"] or "")]
 
 
 @pytest.mark.parametrize("ends", ["ends its transaction", "vanishes"])

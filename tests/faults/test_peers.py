@@ -5,6 +5,7 @@ import gc
 import logging
 import threading
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,39 @@ from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 Record = Callable[..., InvocationRecord]
 
 
-async def test_a_flush_under_the_logging_lock_ends_in_time(db: Path, record: Record) -> None:
-    """Reconfiguring `logging` holds its lock and flushes handlers: a writer that logs must not be waited for then."""
+async def test_a_flush_under_the_logging_lock_ends_in_time(
+    db: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reconfiguring `logging` holds its lock and flushes handlers: a writer with something to say must go on then."""
+    real, faults = SqliteBatchWriter.write, 4  # a warning is due after three
+
+    def write(self: SqliteBatchWriter, *arguments: Any, **options: Any) -> Any:
+        nonlocal faults
+        faults -= 1
+        if faults >= 0:
+            raise OSError("the sink is down")
+        return real(self, *arguments, **options)
+
+    said = StringIO()
+    handler = logging.StreamHandler(said)
+    logger = logging.getLogger("llm_service.telemetry")
+    logger.addHandler(handler)
     telemetry = AsyncTelemetryLogger(db)
-    await telemetry.log_invocation(record(), durable=True)
-    lock: Any = logging._lock  # type: ignore[attr-defined]
-    with lock:
-        telemetry.log_invocation_nowait(record())
-        assert (await telemetry.flush(timeout=5)).written == 1
-    await telemetry.aclose()
+    try:
+        await telemetry.log_invocation(record(), durable=True)
+        monkeypatch.setattr(SqliteBatchWriter, "write", write)
+        lock: Any = logging._lock  # type: ignore[attr-defined]
+        assert handler.lock is not None
+        with lock, handler.lock:
+            logger.manager._clear_cache()  # type: ignore[attr-defined] # the next look at a level takes the lock
+            logging.getLogger("aiosqlite").isEnabledFor(logging.DEBUG)  # its own thread looks with each job
+            telemetry.log_invocation_nowait(record())
+            assert (await telemetry.flush(timeout=20)).written == 1
+            assert said.getvalue() == ""
+        await telemetry.aclose()
+    finally:
+        logger.removeHandler(handler)
+    assert "does not accept records" in said.getvalue()
 
 
 async def test_a_flush_that_fails_is_not_called_a_success(

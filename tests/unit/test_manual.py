@@ -14,8 +14,8 @@ from llm_service.config.settings import Settings
 from llm_service.telemetry.logger import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.pipeline.ledger import DropReason
 from llm_service.telemetry.pipeline.stats import Stats
-from llm_service.telemetry.queries import Statistics
 from llm_service.telemetry.records import FIELDS
+from llm_service.telemetry.reports.queries import Statistics
 from llm_service.telemetry.upkeep.findings import KINDS
 
 PACKAGE = Path(__file__).parents[2] / "src" / "llm_service" / "telemetry"

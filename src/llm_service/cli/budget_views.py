@@ -9,7 +9,7 @@ from llm_service.cli.cells import UNKNOWN, count
 from llm_service.cli.output import clean, table
 from llm_service.cli.tables import Column
 from llm_service.errors import BudgetError
-from llm_service.telemetry.budget_reports import BudgetHold, BudgetStatus
+from llm_service.telemetry.reports.budgets import BudgetHold, BudgetStatus
 
 __all__ = ["show_check", "show_holds", "show_status"]
 

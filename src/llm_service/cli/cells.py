@@ -1,6 +1,7 @@
 """How single values look in the tables and lines of reports; what is not known is never a zero."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 
 __all__ = ["UNKNOWN", "count", "named", "percent", "sum_usd", "usd"]
@@ -13,9 +14,14 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def usd(amount: float | None, digits: int = 4) -> str:
-    """An amount in USD."""
-    return "-" if amount is None else f"{amount:,.{digits}f}"
+def usd(amount: float | Decimal | None, digits: int = 4) -> str:
+    """An amount in USD; what is not nothing never looks like nothing: `<0.0001`."""
+    if amount is None:
+        return "-"
+    least = 10.0**-digits
+    if amount and abs(float(amount)) < least / 2:
+        return f"<{least:.{digits}f}" if amount > 0 else f">-{least:.{digits}f}"
+    return f"{amount:,.{digits}f}"
 
 
 def sum_usd(sums: Mapping[str, Any]) -> str:

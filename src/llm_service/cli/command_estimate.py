@@ -23,6 +23,7 @@ Examples:
 @click.option("--agent", "agent_name", metavar="NAME", help="The agent that will call it.")
 @click.option("--tool", "tool_name", metavar="NAME", help="The tool that will call it.")
 @click.option("--provider", metavar="NAME", help="Who serves the model, where prices differ by it.")
+@click.option("--service-tier", metavar="NAME", help="Of a batch, flex, priority... call, instead of a standard one.")
 @click.option("--prompt-file", type=click.File("rb"), metavar="FILE", help="The prompt as UTF-8 text; - reads stdin.")
 @click.option("--prompt-tokens", type=int, metavar="N", help="How many tokens the prompt has, where that is known.")
 @click.option("--max-tokens", type=int, metavar="N", help="The limit of the answer: with it, cost has a hard bound.")
@@ -34,6 +35,7 @@ def estimate(
     agent_name: str | None,
     tool_name: str | None,
     provider: str | None,
+    service_tier: str | None,
     prompt_file: IO[bytes] | None,
     prompt_tokens: int | None,
     max_tokens: int | None,
@@ -49,10 +51,10 @@ def estimate(
     """
     from llm_service.cli import estimate_views, reports  # noqa: PLC0415
     from llm_service.estimates.estimate import Question, make_estimate  # noqa: PLC0415
-    from llm_service.telemetry.learning import Learner  # noqa: PLC0415
+    from llm_service.telemetry.faces.learning import Learner  # noqa: PLC0415
 
     prompt = None if prompt_file is None else _text(prompt_file)
-    question = Question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens)
+    question = Question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier)
     path = settings_for(db, config).db_path
     # Without a file there is no past, but there are prices; a file that was named must be there.
     learner = Learner(path if db is None else reports.existing(path))

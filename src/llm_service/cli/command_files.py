@@ -54,7 +54,7 @@ def export(
     --format jsonl. Prompts and responses are not exported.
     """
     from llm_service.cli import exporting, reports  # noqa: PLC0415
-    from llm_service.telemetry.browsing import read_pages  # noqa: PLC0415
+    from llm_service.telemetry.reports.browsing import read_pages  # noqa: PLC0415
     from llm_service.telemetry.stores.reader import reading  # noqa: PLC0415
 
     path = reports.existing(settings_for(db, config).db_path)

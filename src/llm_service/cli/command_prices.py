@@ -19,11 +19,13 @@ __all__ = ["prices", "reprice"]
 Examples:
   llm-telemetry prices claude-sonnet-4-5
   llm-telemetry prices o3 --at 2025-06-09
+  llm-telemetry prices gpt-5 --service-tier batch
   llm-telemetry prices llama-3.3-70b-versatile --provider groq --json"""
 )
 @click.argument("model", metavar="MODEL")
 @click.option("--at", type=TIME, metavar="TIME", help="The price of this moment, or of a UTC day's beginning.")
 @click.option("--provider", metavar="NAME", help="Who serves it; needed where the name does not say.")
+@click.option("--service-tier", metavar="NAME", help="Of batch, flex, priority... calls, instead of standard ones.")
 @MODELS
 @click.option(
     "--config",
@@ -37,6 +39,7 @@ def prices(
     model: str,
     at: Moment | None,
     provider: str | None,
+    service_tier: str | None,
     models: Path | None,
     config: Path | None,
     as_json: bool,
@@ -49,17 +52,18 @@ def prices(
     from llm_service.telemetry.timestamps import to_microseconds  # noqa: PLC0415
 
     moment = datetime.now(UTC) if at is None else start_of(at)
-    rates = prices_for(models, config).rates(model, provider, to_microseconds(moment))
+    rates = prices_for(models, config).rates(model, provider, to_microseconds(moment), service_tier)
     if rates is None:
-        said = "" if provider is None else f" of {provider}"
+        said = "" if provider is None else f" of {provider or repr(provider)}"
+        said += "" if service_tier is None else f" at service tier {service_tier or repr(service_tier)}"
         raise Failure(
             f"no price is known for {model}{said} at {moment:%Y-%m-%d %H:%M} UTC; write it into models.yaml"
             f"{', or give --provider' if provider is None else ''}"
         )
     if as_json:
-        json_document(views.rates_dict(model, moment, rates))
+        json_document(views.rates_dict(model, moment, rates, service_tier))
     else:
-        views.show_rates(model, moment, rates)
+        views.show_rates(model, moment, rates, service_tier)
 
 
 @click.command(

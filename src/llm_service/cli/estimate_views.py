@@ -1,8 +1,9 @@
 """How an estimate looks: its quantiles as a table, and below it what they rest on."""
 
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Final, TypeVar
 
+from llm_service.cli.cells import usd
 from llm_service.cli.output import lines, table
 from llm_service.cli.tables import Column
 from llm_service.estimates.estimate import HISTORY, Estimate
@@ -10,7 +11,7 @@ from llm_service.estimates.quantiles import Quantiles
 
 __all__ = ["show_estimate"]
 
-_T = TypeVar("_T", int, float, Decimal)
+_T = TypeVar("_T", int, float)
 
 _UNKNOWN: Final = "unknown"
 _COLUMNS: Final = (Column("of the call", whole=True), *(Column(name, "right") for name in Quantiles._fields))
@@ -35,7 +36,10 @@ def show_estimate(estimate: Estimate) -> None:
         [
             ["output tokens", *_cells(estimate.completion_tokens, "{:,}")],
             ["held lately", *_cells(estimate.coverage, "{:.1%}", "-")],
-            ["cost USD", *_cells(estimate.cost_usd, "{:,.6f}")],
+            [
+                "cost USD",
+                *([_UNKNOWN] * 3 if estimate.cost_usd is None else [usd(one, 6) for one in estimate.cost_usd]),
+            ],
         ],
     )
     limit, most = estimate.max_completion_tokens, estimate.max_cost_usd
@@ -43,7 +47,7 @@ def show_estimate(estimate: Estimate) -> None:
         [
             ("prompt", _prompt(estimate)),
             ("output limit", "none known; give --max-tokens" if limit is None else f"{limit:,} tokens"),
-            ("cost at most", f"{_UNKNOWN}, as {_why_unbounded(estimate)}" if most is None else f"{most:,.6f} USD"),
+            ("cost at most", f"{_UNKNOWN}, as {_why_unbounded(estimate)}" if most is None else _bound(most)),
             ("rests on", f"{estimate.samples:,} calls {_LEVELS[estimate.level]}"),
             ("price", _price(estimate)),
         ]
@@ -52,6 +56,11 @@ def show_estimate(estimate: Estimate) -> None:
 
 def _cells(quantiles: Quantiles[_T] | None, shape: str, missing: str = _UNKNOWN) -> list[str]:
     return [missing] * 3 if quantiles is None else [shape.format(value) for value in quantiles]
+
+
+def _bound(most: Decimal) -> str:
+    """Rounded up: a bound that is cut is none."""
+    return f"{most.quantize(Decimal('0.000001'), ROUND_CEILING):,f} USD"
 
 
 def _prompt(estimate: Estimate) -> str:

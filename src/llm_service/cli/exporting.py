@@ -13,7 +13,7 @@ from typing import Final, Literal, TextIO
 
 from llm_service.cli.output import clean, json_line
 from llm_service.errors import TelemetryError
-from llm_service.telemetry.queries import InvocationRow
+from llm_service.telemetry.reports.queries import InvocationRow
 
 __all__ = ["ExportError", "Format", "new_file", "write"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from llm_service.errors import StoreError
-from llm_service.telemetry import queries
-from llm_service.telemetry.browsing import newest_id, read_newer
-from llm_service.telemetry.filters import InvocationFilter
-from llm_service.telemetry.queries import InvocationRow
+from llm_service.telemetry.reports import queries
+from llm_service.telemetry.reports.browsing import newest_id, read_newer
+from llm_service.telemetry.reports.filters import InvocationFilter
+from llm_service.telemetry.reports.queries import InvocationRow
 from llm_service.telemetry.stores.reader import reading
 
 __all__ = ["POLL_S", "follow", "pause_while_read"]

@@ -14,8 +14,8 @@ from llm_service.config.settings import Settings, SettingsError, resolve_db_path
 
 if TYPE_CHECKING:
     from llm_service.pricing.book import PriceBook
-    from llm_service.telemetry.costs import CostKey
-    from llm_service.telemetry.filters import InvocationFilter
+    from llm_service.telemetry.reports.costs import CostKey
+    from llm_service.telemetry.reports.filters import InvocationFilter
 
 __all__ = [
     "DATABASE",
@@ -155,7 +155,7 @@ narrowing = _All(
 
 def narrowed(options: Mapping[str, Any]) -> "InvocationFilter":
     """The filter that the options of `narrowing` stand for; a day is inclusive, of moments the latter is not."""
-    from llm_service.telemetry.filters import InvocationFilter  # noqa: PLC0415 - not for --help
+    from llm_service.telemetry.reports.filters import InvocationFilter  # noqa: PLC0415 - not for --help
 
     days_and_moments: dict[str, Moment] = {}
     for option, day, moment in (("since", "start_date", "since"), ("until", "end_date", "until")):

@@ -18,36 +18,41 @@ _COLUMNS: Final = (Column("tokens", whole=True), Column("USD / 1M", "right"), Co
 _MOST_MODELS: Final = 10
 
 
-def show_rates(model: str, moment: datetime, rates: Rates) -> None:
+def show_rates(model: str, moment: datetime, rates: Rates, service_tier: str | None = None) -> None:
     """What the name resolved to, and a table for each tier."""
     lines(
         [
             ("model", model),
             ("resolved to", rates.model),
             ("provider", rates.provider or "-"),
+            *([] if service_tier is None else [("service tier", service_tier)]),
             ("source", rates.source),
-            ("at", f"{moment:%Y-%m-%d %H:%M:%S} UTC"),
+            ("at", f"{_text(moment)} UTC"),
         ]
     )
+    bounds = [tier.above_prompt_tokens for tier in rates.prices]
     for tier in rates.prices:
         rows = [
             [kind.replace("_", " "), _plain(price), _plain(price / 1000)]
             for kind, price in zip(_KINDS, tier[1:], strict=True)
             if price is not None
         ]
-        if len(rates.prices) > 1:
+        if tier.above_prompt_tokens:
             lines([("prompts", f"above {tier.above_prompt_tokens:,} tokens: the whole call pays")])
+        elif len(bounds) > 1:
+            lines([("prompts", f"up to {bounds[1]:,} tokens")])
         table(_COLUMNS, rows)
 
 
-def rates_dict(model: str, moment: datetime, rates: Rates) -> dict[str, Any]:
+def rates_dict(model: str, moment: datetime, rates: Rates, service_tier: str | None = None) -> dict[str, Any]:
     """For `--json`; prices in USD, None where there is none of its own."""
     return {
         "model": model,
         "resolved_to": rates.model,
         "provider": rates.provider,
+        "service_tier": service_tier,
         "source": rates.source,
-        "at": f"{moment:%Y-%m-%d %H:%M:%S}Z",
+        "at": f"{_text(moment)}Z",
         "tiers": [
             {
                 "above_prompt_tokens": tier.above_prompt_tokens,
@@ -57,6 +62,11 @@ def rates_dict(model: str, moment: datetime, rates: Rates) -> dict[str, Any]:
             for tier in rates.prices
         ],
     }
+
+
+def _text(moment: datetime) -> str:
+    """To the second; `%Y` would give the year 1 as `1`."""
+    return moment.replace(tzinfo=None).isoformat(" ", "seconds")
 
 
 def _by_kind(tier: Prices, parts: int) -> Mapping[str, float | None]:
@@ -83,9 +93,15 @@ def show_reprice(path: Path, report: RepriceReport, *, dry_run: bool) -> None:
             ("kept", f"{report.kept:,} computed costs for which no price is known any more"),
         ]
     )
-    rows = [[model or "-", provider or "-", f"{count:,}"] for (model, provider), count in _most(report)]
+    most = _most(report)
+    tiers = any(tier for (_, _, tier), _ in most)
+    rows = [
+        [model or "-", provider or "-", *([tier or "-"] * tiers), f"{count:,}"]
+        for (model, provider, tier), count in most
+    ]
     if rows:
-        table([Column("no price for"), Column("provider"), Column("calls", "right")], rows)
+        columns = [Column("no price for"), Column("provider"), *([Column("service tier")] * tiers)]
+        table([*columns, Column("calls", "right")], rows)
 
 
 def reprice_dict(path: Path, report: RepriceReport, *, dry_run: bool) -> dict[str, Any]:
@@ -101,13 +117,13 @@ def reprice_dict(path: Path, report: RepriceReport, *, dry_run: bool) -> dict[st
         "usd_before": report.old_nanos / 1e9,
         "usd_after": report.new_nanos / 1e9,
         "unpriced_models": [
-            {"model_name": model, "provider": provider, "invocations": count}
-            for (model, provider), count in _most(report)
+            {"model_name": model, "provider": provider, "service_tier": tier, "invocations": count}
+            for (model, provider, tier), count in _most(report)
         ],
     }
 
 
-def _most(report: RepriceReport) -> list[tuple[tuple[str | None, str | None], int]]:
+def _most(report: RepriceReport) -> list[tuple[tuple[str | None, str | None, str | None], int]]:
     return sorted(report.unpriced_models.items(), key=lambda one: (-one[1], str(one[0])))[:_MOST_MODELS]
 
 

@@ -9,10 +9,10 @@ from llm_service.cli.cells import UNKNOWN, count, named, percent, sum_usd, usd
 from llm_service.cli.output import lines, table
 from llm_service.cli.tables import Column
 from llm_service.cli.views import UNPRICED
-from llm_service.telemetry.coverage import CoverageReport
-from llm_service.telemetry.forecasting import Forecast
-from llm_service.telemetry.months import MonthReport
-from llm_service.telemetry.unit_costs import UnitReport
+from llm_service.telemetry.reports.coverage import CoverageReport
+from llm_service.telemetry.reports.forecasting import Forecast
+from llm_service.telemetry.reports.months import MonthReport
+from llm_service.telemetry.reports.unit_costs import UnitReport
 
 __all__ = ["show_coverage", "show_month", "show_units"]
 
@@ -160,9 +160,11 @@ def show_coverage(report: CoverageReport) -> None:
     click.echo(f"priced: {_of(report['priced_invocations'], calls, 'calls')}, {tokens}")
     unknown = report["unknown_models"]
     if unknown:
+        tiers = any(row["service_tier"] is not None for row in unknown)
         columns = [
             Column("unpriced model"),
             Column("provider", rank=1),
+            *([Column("service tier")] * tiers),
             Column("calls", "right"),
             Column("tokens", "right", rank=3),
             Column("first seen (UTC)", whole=True, rank=4),
@@ -172,6 +174,7 @@ def show_coverage(report: CoverageReport) -> None:
             [
                 named(row["model_name"]),
                 named(row["provider"]),
+                *([named(row["service_tier"])] * tiers),
                 count(row["invocations"]),
                 count(row["total_tokens"]) if row["uncounted"] < row["invocations"] else UNKNOWN,
                 row["first_timestamp"][:19],

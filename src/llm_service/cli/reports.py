@@ -7,21 +7,21 @@ from typing import TypedDict, TypeVar
 
 from llm_service import __version__
 from llm_service.errors import StoreError
-from llm_service.telemetry import queries
-from llm_service.telemetry.browsing import find_invocation
-from llm_service.telemetry.budget_reports import BudgetHold, read_holds
-from llm_service.telemetry.cache_savings import RatesOf
-from llm_service.telemetry.contents import Content, content, to_content
-from llm_service.telemetry.costs import COST_KEYS, CostKey, CostReport, read_costs
-from llm_service.telemetry.coverage import CoverageReport, read_coverage
-from llm_service.telemetry.filters import InvocationFilter
-from llm_service.telemetry.grouping import NameKey
-from llm_service.telemetry.inspecting import file_sizes, read_contents
-from llm_service.telemetry.months import MonthReport, read_month
-from llm_service.telemetry.queries import Fetch, InvocationRow, Statistics
+from llm_service.telemetry.reports import queries
+from llm_service.telemetry.reports.browsing import find_invocation
+from llm_service.telemetry.reports.budgets import BudgetHold, read_holds
+from llm_service.telemetry.reports.cache_savings import RatesOf
+from llm_service.telemetry.reports.contents import Content, content, to_content
+from llm_service.telemetry.reports.costs import COST_KEYS, CostKey, CostReport, read_costs
+from llm_service.telemetry.reports.coverage import CoverageReport, read_coverage
+from llm_service.telemetry.reports.filters import InvocationFilter
+from llm_service.telemetry.reports.grouping import NameKey
+from llm_service.telemetry.reports.inspecting import file_sizes, read_contents
+from llm_service.telemetry.reports.months import MonthReport, read_month
+from llm_service.telemetry.reports.queries import Fetch, InvocationRow, Statistics
+from llm_service.telemetry.reports.unit_costs import UnitReport, read_unit_costs
 from llm_service.telemetry.stores.migrations import VERSION
 from llm_service.telemetry.stores.reader import read
-from llm_service.telemetry.unit_costs import UnitReport, read_unit_costs
 
 __all__ = [
     "Info",

@@ -11,9 +11,9 @@ from llm_service.cli.output import Printer, block, lines, table
 from llm_service.cli.reports import Info
 from llm_service.cli.tables import Column
 from llm_service.config.load import ConfigValue
-from llm_service.telemetry.contents import Content
-from llm_service.telemetry.costs import CostKey, CostReport, CostSums
-from llm_service.telemetry.queries import InvocationRow, Statistics
+from llm_service.telemetry.reports.contents import Content
+from llm_service.telemetry.reports.costs import CostKey, CostReport, CostSums
+from llm_service.telemetry.reports.queries import InvocationRow, Statistics
 
 __all__ = [
     "Follower",
@@ -142,7 +142,7 @@ def _invocation_cells(row: InvocationRow) -> list[str]:
         named(row["model_name"]),
         "-" if row["prompt_tokens"] is None else count(row["prompt_tokens"]),
         "-" if row["completion_tokens"] is None else count(row["completion_tokens"]),
-        "-" if row["cost_usd"] is None else f"{row['cost_usd']:,.6f}",
+        usd(row["cost_usd"], 6),
         "-" if row["latency_ms"] is None else f"{row['latency_ms']:,.0f}",
         row["status"] if row["error_message"] is None else f"{row['status']}: {row['error_message']}",
     ]

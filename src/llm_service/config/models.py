@@ -6,11 +6,14 @@ Prices are US dollars per 1,000 or per 1,000,000 tokens, as the key says; the un
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal, cast
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
+from llm_service.config.service_tiers import tier_of
 from llm_service.config.values import (
     Name,
     Names,
@@ -20,7 +23,6 @@ from llm_service.config.values import (
     item_of,
     list_of,
     problem,
-    raised,
     whole,
 )
 
@@ -41,9 +43,10 @@ _PLACES: Final = {"1k": 9, "1m": 6}
 _MOST_TOKENS: Final = 10**9
 
 Price = Annotated[Decimal, decimal_number(0, _MOST_PRICE, _PLACES["1k"], "US dollars")]
+Factor = Annotated[Decimal, decimal_number(0, 10, 4, "a factor")]
 Tokens = Annotated[int, whole(1, _MOST_TOKENS, "tokens")]
 
-_RATES: Final = ("input", "output", "cached_input", "cache_write", "reasoning")
+_RATES: Final = ("input", "output", "cached_input", "cache_write", "cache_write_1h", "reasoning")
 
 
 class _Rates(Strict):
@@ -56,6 +59,11 @@ class _Rates(Strict):
     )
     cache_write: Price | None = Field(
         default=None, description="US dollars for prompt tokens written to a cache; None: the full input price."
+    )
+    cache_write_1h: Price | None = Field(
+        default=None,
+        description="US dollars for prompt tokens written to a cache for an hour; None: twice the input price for "
+        "Claude, that of cache_write for others.",
     )
     reasoning: Price | None = Field(
         default=None, description="US dollars for reasoning tokens; None: the output price, as nearly all providers do."
@@ -75,19 +83,14 @@ class TokenPrices(_Rates):
 
     tiers: tuple[PriceTier, ...] = Field(default=(), description="Other prices for long prompts, ascending.")
 
-    @field_validator("tiers")
     @classmethod
-    def _ascending(cls, tiers: tuple[PriceTier, ...]) -> tuple[PriceTier, ...]:
-        bounds = [tier.above_prompt_tokens for tier in tiers]
-        raised(
-            "tiers",
-            [
-                ((place, "above_prompt_tokens"), f"give more than {bounds[place - 1]:,}: tiers ascend", bounds[place])
-                for place in range(1, len(bounds))
-                if bounds[place] <= bounds[place - 1]
-            ],
-        )
-        return tiers
+    def clashes(cls, given: Mapping[str, object]) -> Iterable[Problem]:
+        """Tiers that do not ascend."""
+        bounds = [(place, item_of(tier, "above_prompt_tokens")) for place, tier in _entries(given.get("tiers"))]
+        usable = [(place, bound) for place, bound in bounds if type(bound) is int]  # others are refused elsewhere
+        for (_, before), (place, bound) in pairwise(usable):
+            if bound <= before:
+                yield ("tiers", place, "above_prompt_tokens"), f"give more than {before:,}: tiers ascend", bound
 
 
 def _day(value: object) -> object:
@@ -126,28 +129,18 @@ class ModelConfig(Strict):
         default=None, description="US dollars per 1,000,000 tokens, before the first dated price or for ever."
     )
     prices: tuple[DatedPrices, ...] = Field(default=(), description="Prices that hold from a day on, ascending.")
+    service_tiers: dict[Name, Factor] = Field(
+        default={},
+        description="What calls of other service tiers (batch, flex, priority) cost, as a factor of all these prices.",
+    )
     context_window: Tokens | None = Field(default=None, description="Most tokens of prompt and completion together.")
     max_output_tokens: Tokens | None = Field(default=None, description="Most tokens of a completion.")
     task_suitability: Names = Field(default=(), description="What the model is good for, in words of your own.")
     aliases: Names = Field(default=(), description="Other names under which its calls are recorded.")
 
-    @field_validator("prices")
-    @classmethod
-    def _ascending(cls, prices: tuple[DatedPrices, ...]) -> tuple[DatedPrices, ...]:
-        days = [entry.from_ for entry in prices]
-        raised(
-            "prices",
-            [
-                ((place, "from"), f"give a day after {days[place - 1]}: prices ascend", str(days[place]))
-                for place in range(1, len(days))
-                if days[place] <= days[place - 1]
-            ],
-        )
-        return prices
-
     @classmethod
     def clashes(cls, given: Mapping[str, object]) -> Iterable[Problem]:
-        """Two units for one price, a price without a unit, and prices finer than a pico-dollar a token."""
+        """Two units for one price; a price without a unit, or finer than a pico-dollar; days and tiers that clash."""
         per_1k, per_1m = given.get("cost_per_1k_tokens"), given.get("cost_per_1m_tokens")
         if per_1k is not None and per_1m is not None:
             yield ("cost_per_1m_tokens",), "give it or cost_per_1k_tokens, not both", per_1m
@@ -158,6 +151,8 @@ class ModelConfig(Strict):
             if per is None and unit is None:
                 yield ("prices", place, "per"), "is missing; say 1k or 1m, the tokens that the prices are for", None
             yield from _too_fine(entry, str(per or unit), ("prices", place))
+        yield from _not_ascending(given.get("prices"))
+        yield from _tier_clashes(given.get("service_tiers"), priced=unit is not None or bool(given.get("prices")))
 
 
 class ModelsConfig(Strict):
@@ -193,7 +188,9 @@ class ModelsConfig(Strict):
                     continue
                 owner = owners.setdefault(alias.casefold(), name)
                 if owner != name:
-                    yield ("models", str(name), "aliases", place), f"it stands for {owner} already; keep one", alias
+                    is_name = str(owner).casefold() == alias.casefold()
+                    taken = "it is the name of another model" if is_name else f"it stands for {owner} already"
+                    yield ("models", str(name), "aliases", place), f"{taken}; keep one", alias
 
 
 def load_models(path: str | Path) -> ModelsConfig:
@@ -227,6 +224,38 @@ def _too_fine(prices: object, unit: str, place: tuple[str | int, ...]) -> Iterat
             yield (*place, key), f"give at most {places} decimals: a token costs whole pico-dollars", value
     for number, tier in _entries(item_of(prices, "tiers")):
         yield from _too_fine(tier, unit, (*place, "tiers", number))
+
+
+def _not_ascending(prices: object) -> Iterator[Problem]:
+    """Days that are not after the one before; what is no day is refused elsewhere."""
+    days = [(place, _day_of(item_of(entry, "from") or item_of(entry, "from_"))) for place, entry in _entries(prices)]
+    for (_, before), (place, day) in pairwise((place, day) for place, day in days if day is not None):
+        if day <= before:
+            yield ("prices", place, "from"), f"give a day after {before}: prices ascend", str(day)
+
+
+def _day_of(value: object) -> dt.date | None:
+    try:
+        day = _day(value)
+    except PydanticCustomError:
+        return None
+    return day if isinstance(day, dt.date) else None
+
+
+def _tier_clashes(factors: object, *, priced: bool) -> Iterator[Problem]:
+    """Service tiers that are the standard one, that stand there twice, or that are factors of nothing."""
+    if not isinstance(factors, Mapping) or not factors:
+        return
+    if not priced:
+        yield ("service_tiers",), "is a factor of prices that are not there; add cost_per_1m_tokens", factors
+    seen: dict[str | None, str] = {}
+    for label, factor in cast("Mapping[str, object]", factors).items():
+        tier = tier_of(str(label))
+        if tier is None:
+            yield ("service_tiers", str(label)), "the prices themselves are for this tier; remove it", factor
+        elif tier in seen:
+            yield ("service_tiers", str(label)), f"is the same tier as {seen[tier]}; keep one", factor
+        seen.setdefault(tier, str(label))
 
 
 def _entries(value: object) -> list[tuple[int, object]]:

@@ -107,7 +107,7 @@ def doubts_of_models(
         known = _bundled(name, model, bundled) if own else None
         for listed in own:
             yield from _unit(listed, own, model.provider, known, families, document)
-            yield from _cache(listed, document)
+            yield from _parts(listed, document)
         if model.max_output_tokens and model.context_window and model.max_output_tokens > model.context_window:
             text = f"{model.max_output_tokens:,} is more than the context_window of {model.context_window:,}"
             yield doubt(document, ("models", name, "max_output_tokens"), f"{text}; are they exchanged?")
@@ -127,12 +127,26 @@ def _is_bundled(name: str, model: ModelConfig, models: ModelsConfig, bundled: Ra
     return any(bundled.rates(other, model.provider) is not None for other in (name, *model.aliases))
 
 
-def _cache(listed: Listed, document: Document) -> Iterator[ConfigError]:
+def _parts(listed: Listed, document: Document) -> Iterator[ConfigError]:
+    """Prices of parts that do not suit those of the whole."""
     tiers = [(tier, (*listed.path, "tiers", place)) for place, tier in enumerate(listed.prices.tiers)]
     for prices, path in ((listed.prices, listed.path), *tiers):
         if prices.cached_input is not None and prices.cached_input > prices.input:
             text = f"{prices.cached_input} is more than the {prices.input} of input; is it cache_write?"
             yield doubt(document, (*path, "cached_input"), text)
+        hour, written = prices.cache_write_1h, prices.input if prices.cache_write is None else prices.cache_write
+        if hour is not None and hour < written:
+            text = f"{hour:f} is less than the {written:f} of what is kept shorter; are they exchanged?"
+            yield doubt(document, (*path, "cache_write_1h"), text)
+        for key in ("cached_input", "cache_write", "cache_write_1h", "reasoning"):
+            price: Decimal | None = getattr(prices, key)
+            beside = prices.output if key == "reasoning" else prices.input
+            if price and beside and not 1 / _THOUSAND[0] < price / beside < _THOUSAND[0]:
+                times = f"{price / beside:,.0f} times" if price > beside else f"1/{beside / price:,.0f} of"
+                kind = "output" if key == "reasoning" else "input"
+                yield doubt(
+                    document, (*path, key), f"{price:f} is {times} the {beside:f} of {kind}; has it another unit?"
+                )
 
 
 def _unit(

@@ -34,6 +34,7 @@ class Question:
         prompt: the text or the messages; or
         prompt_tokens: how many tokens they are; or neither.
         max_tokens: what the answer is limited to, reasoning included.
+        service_tier: as the record will have it (`batch`, `priority`); None is the standard one.
 
     Raises:
         QueryError: (a `ValueError`) naming the argument, the value and the remedy.
@@ -46,9 +47,10 @@ class Question:
     prompt: Prompt | None = None
     prompt_tokens: int | None = None
     max_tokens: int | None = None
+    service_tier: str | None = None
 
     def __post_init__(self) -> None:
-        for field in ("agent_name", "tool_name", "model_name", "provider"):
+        for field in ("agent_name", "tool_name", "model_name", "provider", "service_tier"):
             name: object = getattr(self, field)
             if name is not None and (not isinstance(name, str) or not name):
                 raise QueryError(field, name, "give a non-empty str, or None where it is unknown")
@@ -82,6 +84,7 @@ class Estimate:
         price_source: where the price is from; `history` where `cost_usd` is what such calls have cost.
         cost_coverage: as `coverage`, of such a cost.
         max_prompt_tokens: what the prompt cannot exceed, on which the bound rests; None where that is not known.
+        service_tier: what was asked about; None is the standard one.
     """
 
     agent_name: str | None
@@ -100,6 +103,7 @@ class Estimate:
     cost_coverage: Quantiles[float] | None = None
     cheaper_models: "tuple[CheaperModel, ...]" = ()
     max_prompt_tokens: int | None = None
+    service_tier: str | None = None
 
     def hold_usd(self) -> Decimal | None:
         """What a budget should reserve, in USD: the upper bound where there is one, else the cost at p99."""
@@ -132,7 +136,7 @@ def make_estimate(
     """
     agent, tool, model = question.agent_name, question.tool_name, question.model_name
     past = history.past(agent, tool, model)
-    rates = prices.rates(model, question.provider)
+    rates = prices.rates(model, question.provider, None, question.service_tier)
     limit = _limit(question, prices, rates)
     prompt = _prompt_size(question, ratios or TokenRatios(), tokenizer)
     completion = past.completion_tokens
@@ -165,6 +169,7 @@ def make_estimate(
         price_source=source,
         cost_coverage=past.cost_coverage if told else None,
         max_prompt_tokens=most_prompt,
+        service_tier=question.service_tier,
     )
 
 
@@ -231,13 +236,14 @@ def cheaper(prices: "PriceBook", estimate: Estimate) -> list[CheaperModel]:
     The answer is taken to be as long as the asked model's. Empty where the price, prompt or answer is unknown.
     """
     completion, prompt_tokens, costs = estimate.completion_tokens, estimate.prompt_tokens, estimate.cost_usd
+    tier = estimate.service_tier
     asked = _config_of(prices, estimate.model_name, None, prices.rates(estimate.model_name))
     if asked is None or completion is None or prompt_tokens is None or costs is None:
         return []
     found: list[CheaperModel] = []
     for name, config in prices.models().items():
         window, suits = config.context_window, not set(asked.task_suitability).isdisjoint(config.task_suitability)
-        rates = prices.rates(name, config.provider)
+        rates = prices.rates(name, config.provider, None, tier)
         if config is asked or rates is None or not suits:
             continue
         if window is not None and window < prompt_tokens + completion.p99:

@@ -4,6 +4,7 @@ from time import time_ns
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from llm_service.config.service_tiers import tier_of
 from llm_service.pricing.bundled import BundledPrices, bundled
 from llm_service.pricing.declared import DeclaredPrices
 from llm_service.pricing.names import candidates
@@ -20,7 +21,7 @@ __all__ = ["PriceBook", "Span"]
 _MOST: Final = 4096
 """Names that are remembered; more of them in one program are hardly models."""
 
-_Key = tuple[str | None, str | None]
+_Key = tuple[str | None, str | None, str | None]
 Span = tuple[int, int, Rates | None]
 
 
@@ -43,35 +44,42 @@ class PriceBook:
         self._timelines: dict[_Key, list[Timeline]] = {}
         self._spans: dict[_Key, Span] = {}
 
-    def rates(self, model_name: str | None, provider: str | None = None, at_us: int | None = None) -> Rates | None:
+    def rates(
+        self,
+        model_name: str | None,
+        provider: str | None = None,
+        at_us: int | None = None,
+        service_tier: str | None = None,
+    ) -> Rates | None:
         """The rates of a model.
 
         Args:
             model_name: as records have it; see `names`.
             provider: who served it, as records have it; None where unknown, which bare names of open weights need.
             at_us: microseconds since 1970 UTC; None is now.
+            service_tier: as records have it (`batch`, `flex`, `priority`); None is the standard one.
 
         Returns:
             None where no price is known. Never the price of another model, and never 0 for want of one.
         """
-        return self.span(model_name, provider, time_ns() // 1000 if at_us is None else at_us)[2]
+        return self.span(model_name, provider, time_ns() // 1000 if at_us is None else at_us, service_tier)[2]
 
-    def span(self, model_name: str | None, provider: str | None, at_us: int) -> Span:
+    def span(self, model_name: str | None, provider: str | None, at_us: int, service_tier: str | None = None) -> Span:
         """The rates at a time, and between when and when they are the same: `(from_us, until_us, rates)`."""
-        span = self._spans.get((model_name, provider))
+        key = (model_name, provider, service_tier)
+        span = self._spans.get(key)
         if span is not None and span[0] <= at_us < span[1]:
             return span
-        return (*ALWAYS, None) if model_name is None else self._look_up(model_name, provider, at_us)
+        return (*ALWAYS, None) if model_name is None else self._look_up(key, model_name, at_us)
 
     def models(self) -> "Mapping[str, ModelConfig]":
         """The models of the file, by name, priced or not."""
         return self._models
 
-    def _look_up(self, model_name: str, provider: str | None, at_us: int) -> Span:
-        key = (model_name, provider)
+    def _look_up(self, key: _Key, model_name: str, at_us: int) -> Span:
         timelines = self._timelines.get(key)
         if timelines is None:
-            timelines = self._find(model_name, provider)
+            timelines = self._find(model_name, key[1], tier_of(key[2]))
             if len(self._timelines) >= _MOST:  # new ones: other threads may be reading the old
                 self._timelines, self._spans = {}, {}
             self._timelines[key] = timelines
@@ -81,9 +89,9 @@ class PriceBook:
         self._spans[key] = span
         return span
 
-    def _find(self, model_name: str, provider: str | None) -> list[Timeline]:
+    def _find(self, model_name: str, provider: str | None, tier: str | None) -> list[Timeline]:
         """Where to look, first to last: a file whose prices begin with a date leaves the time before to others."""
-        declared = self._declared.timeline(model_name, provider)
+        declared = self._declared.timeline(model_name, provider, tier)
         found = [] if declared is None else [declared]
         if declared is not None and declared.periods[0].rates is not None:
             return found
@@ -91,7 +99,7 @@ class PriceBook:
         if prices is None:
             return found
         for one in candidates(model_name, provider):
-            listed = None if one.provider is None else prices.timeline(one.name, one.provider)
+            listed = None if one.provider is None else prices.timeline(one.name, one.provider, tier)
             if listed is not None:
                 return [*found, listed]
         return found

@@ -8,11 +8,11 @@ spell out. Nothing of the package is changed and none of its globals is read: py
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import time
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from llm_service.pricing.names import spellings
-from llm_service.pricing.rates import Prices, Rates
-from llm_service.pricing.timeline import Daily, Period, Timeline, day_start_us
+from llm_service.pricing.names import is_claude, spellings
+from llm_service.pricing.rates import CLAUDE_HOUR, Prices, Rates
+from llm_service.pricing.timeline import ALWAYS, Daily, Period, Timeline, day_start_us
 
 __all__ = ["BundledPrices", "bundled"]
 
@@ -20,13 +20,13 @@ _COUNTED: Final = {
     "output": "output_mtok",
     "cached_input": "cache_read_mtok",
     "cache_write": "cache_write_mtok",
+    "cache_write_1h": "cache_write_1h_mtok",
     "reasoning": "output_reasoning_mtok",
 }
 _BESIDE: Final = frozenset(
     {
         "input_mtok",
         *_COUNTED.values(),
-        "cache_write_1h_mtok",  # a record has one count of written tokens; see the manual
         "web_searches_kcount",  # fees of tools, beside the tokens
         "storage_searches_kcount",
         "input_audio_mtok",  # of models that read text first of all
@@ -37,6 +37,8 @@ _BESIDE: Final = frozenset(
     }
 )
 """What may be priced beside the tokens that a record counts, and leaves a call of text alone."""
+_SELECTORS: Final = ("service_tier", "processing", "speed")
+"""By what the data tell service tiers apart: `processing` is `batch`, `speed` is Anthropic's `fast`."""
 _NOT_OF_TEXT: Final = ("-audio", "-realtime", "-transcribe", "-image", "-live")
 _PARTIAL_ENDS: Final = ("-20", "-202", "-2023", "-2024", "-2025", "-2026", "-2027", "-0", "-", "@")
 _FREE: Final = "free of charge"
@@ -65,6 +67,13 @@ def bundled() -> "BundledPrices | None":
     return BundledPrices(providers, f"genai-prices {__version__}")
 
 
+class _Undated(NamedTuple):
+    """Prices without a condition, in the form of those with one."""
+
+    prices: Any
+    constraint: None = None
+
+
 class BundledPrices:
     """Looks prices up in data of genai-prices; safe from several threads.
 
@@ -78,26 +87,50 @@ class BundledPrices:
         self._providers = {provider.id: provider for provider in providers}
         self._source = source
 
-    def timeline(self, name: str, provider: str) -> Timeline | None:
-        """The prices of a model by its exact name (in lower case) at a provider; None where that is unknown."""
+    def timeline(self, name: str, provider: str, tier: str | None = None) -> Timeline | None:
+        """The prices of a model by its exact name (in lower case) at a provider and a service tier, None the standard.
+
+        None where that is unknown.
+        """
         seller = self._providers.get(provider)
         if seller is None:
             return None
         model = seller.find_model(name, all_providers=self._all)
-        return None if model is None or not _is_named(model, name, provider) else self._compiled(model, provider)
+        if model is None or not _is_named(model, name, provider):
+            return None
+        return self._compiled(model, provider) if tier is None else self._of_tier(model, provider, tier)
+
+    def _of_tier(self, model: Any, provider: str, tier: str) -> Timeline | None:
+        """The data say what differs, each difference from a day on; before that day it is unknown, not the standard."""
+        selectors = [{key: tier} for key in _SELECTORS]
+        differences = [one for one in getattr(model, "price_variants", None) or () if one.when in selectors]
+        standards = list(model.prices) if hasattr(model.prices, "__iter__") else [_Undated(model.prices)]
+        starts = {_from_us(one.constraint) for one in (*differences, *standards)}
+        if not differences or None in starts:  # a part of the day
+            return None
+        periods = [Period(None)]
+        for start in sorted(start for start in starts if start is not None):
+            held = [one for one in differences if _holds(one.constraint, start)]
+            if held:
+                standard = next((one for one in reversed(standards) if _holds(one.constraint, start)), standards[0])
+                known = _known(standard.prices)
+                for one in reversed(held):  # the first of them takes precedence, key by key
+                    known |= _known(one.prices)
+                periods.append(Period(self._rates(model, known, provider), from_us=start))
+        return Timeline(periods)
 
     def _compiled(self, model: Any, provider: str) -> Timeline | None:
         if hasattr(model.prices, "__iter__"):  # dated ones
             periods = [self._period(model, one, provider) for one in model.prices]
         else:
-            periods = [Period(self._rates(model, model.prices, provider))]
+            periods = [Period(self._rates(model, _known(model.prices), provider))]
         ended_us = _ENDED.get((provider, model.id))
         if ended_us is not None:
             periods.append(Period(None, from_us=ended_us))
         return Timeline(periods) if any(period.rates is not None for period in periods) else None
 
     def _period(self, model: Any, conditional: Any, provider: str) -> Period:
-        rates = self._rates(model, conditional.prices, provider)
+        rates = self._rates(model, _known(conditional.prices), provider)
         constraint = conditional.constraint
         if constraint is None:
             return Period(rates)
@@ -106,9 +139,7 @@ class BundledPrices:
             return Period(rates, from_us=day_start_us(start_date))
         return Period(rates, daily=Daily(_time_us(constraint.start_time), _time_us(constraint.end_time)))
 
-    def _rates(self, model: Any, price: Any, provider: str) -> Rates | None:
-        stored: dict[str, Any] = price.__dict__
-        known = {key: value for key, value in stored.items() if value is not None}
+    def _rates(self, model: Any, known: dict[str, Any], provider: str) -> Rates | None:
         correction = _CORRECTED.get((provider, model.id))
         if correction is not None and known.get("input_mtok") == correction[0]:
             known |= correction[1]
@@ -116,7 +147,7 @@ class BundledPrices:
             return self._free(model, provider)
         if not known.keys() <= _BESIDE or "input_mtok" not in known or any(part in model.id for part in _NOT_OF_TEXT):
             return None
-        return Rates.of(self._source, model.id, provider, _tiers(known))
+        return Rates.of(self._source, model.id, provider, _tiers(known, claude=is_claude(model.id)))
 
     def _free(self, model: Any, provider: str) -> Rates | None:
         """No price at all means free only where the data say so in words: elsewhere nobody knows it."""
@@ -126,11 +157,32 @@ class BundledPrices:
         return Rates.of(self._source, model.id, provider, [Prices(0, Decimal(0), Decimal(0))])
 
 
-def _tiers(known: Mapping[str, Any]) -> Iterator[Prices]:
+def _known(price: Any) -> dict[str, Any]:
+    stored: dict[str, Any] = price.__dict__
+    return {key: value for key, value in stored.items() if value is not None}
+
+
+def _from_us(constraint: Any) -> int | None:
+    """From when a condition is met, in microseconds since 1970; None where it is met in a part of each day."""
+    if constraint is None:
+        return ALWAYS[0]
+    start_date = getattr(constraint, "start_date", None)
+    return None if start_date is None else day_start_us(start_date)
+
+
+def _holds(constraint: Any, at_us: int) -> bool:
+    start = _from_us(constraint)
+    return start is not None and start <= at_us
+
+
+def _tiers(known: Mapping[str, Any], *, claude: bool) -> Iterator[Prices]:
     starts = {0, *(tier.start for value in known.values() for tier in getattr(value, "tiers", ()))}
     for start in sorted(starts):
         counted = {name: _price_above(known[key], start) for name, key in _COUNTED.items() if key in known}
-        yield Prices(start, _price_above(known["input_mtok"], start), counted.pop("output", None), **counted)
+        one_input = _price_above(known["input_mtok"], start)
+        if claude:  # the data have it of some of them only
+            counted.setdefault("cache_write_1h", one_input * CLAUDE_HOUR)
+        yield Prices(start, one_input, counted.pop("output", None), **counted)
 
 
 def _price_above(value: Any, start: int) -> Decimal:

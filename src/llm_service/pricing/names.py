@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-__all__ = ["Candidate", "candidates", "provider_of", "spellings"]
+__all__ = ["Candidate", "candidates", "is_claude", "provider_of", "spellings"]
 
 _MOST: Final = 4096
 
@@ -116,6 +116,9 @@ _NOT_SOLD: Final = {"openai": re.compile(r"gpt-oss")}
 
 _AWS_PLACE: Final = re.compile(r"^(?:converse|invoke|[a-z]{2}(?:-gov)?-[a-z]+-\d)$")
 _VERTEX: Final = re.compile(r"(?:^|/)publishers/([a-z0-9-]+)/models/([^/]+)$")
+_TUNED: Final = re.compile(r"^(ft:[^:]+):.")
+"""`ft:gpt-4o-2024-08-06:my-org::id`: what OpenAI takes for a tuned model depends on the model that was tuned."""
+_PREFIX: Final = re.compile(r"^([a-z0-9._-]+)[/:](.+)$")
 _MODELS: Final = re.compile(r"^(?:tuned)?models/([^/]+)$")
 
 _DATE: Final = r"20[2-4]\d-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])"
@@ -149,6 +152,11 @@ def provider_of(label: str | None) -> str | None:
     return None if plain in _PASS_ON else _PROVIDERS.get(plain, name)
 
 
+def is_claude(name: str) -> bool:
+    """Whether this is a model of Anthropic's, whoever serves it."""
+    return "claude" in name.lower()
+
+
 @lru_cache(maxsize=_MOST)
 def candidates(model_name: str, provider: str | None = None) -> tuple[Candidate, ...]:
     """The names that this one may stand for, most exact first; each is to be looked up as it is.
@@ -179,14 +187,21 @@ def _of_name(name: str, given: str | None) -> Iterator[Candidate]:
         yield Candidate(listed[1], given or "google")
         return
     yield Candidate(name, given if given is not None else _maker(name))
+    tuned = _TUNED.match(name)
+    if tuned is not None:
+        yield Candidate(tuned[1], given if given is not None else _maker(tuned[1]))
     yield from _of_prefix(name, given)
 
 
 def _of_prefix(name: str, given: str | None) -> Iterator[Candidate]:
-    """`anthropic/claude-…`, `bedrock/us-east-1/anthropic.claude-…`, `openrouter/openai/gpt-…`, `vertex_ai/claude-…`."""
-    prefix, slash, rest = name.partition("/")
-    if not slash or not rest:
+    """`anthropic/claude-…`, `bedrock/us-east-1/anthropic.claude-…`, `openrouter/openai/gpt-…`, `vertex_ai/claude-…`.
+
+    And with a colon, as pydantic-ai and LangChain write it: `anthropic:claude-…`.
+    """
+    found = _PREFIX.match(name)
+    if found is None:
         return
+    prefix, rest = found.groups()
     meant = provider_of(prefix)
     if meant is None:  # litellm/…
         yield from _of_name(rest, given)

@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-__all__ = ["Prices", "Rates"]
+__all__ = ["CLAUDE_HOUR", "Prices", "Rates"]
+
+CLAUDE_HOUR: Final = 2
+"""Times the input price: what Anthropic takes, of every model, for a prompt token that it caches for an hour; for five
+minutes it is 1.25 (https://platform.claude.com/docs/en/build-with-claude/prompt-caching#pricing)."""
 
 _PICO: Final = 3
 """A pico-dollar is 10 ** -3 nano-dollars."""
@@ -24,8 +28,9 @@ _NO_BOUND: Final = 2**63
 class Prices(NamedTuple):
     """USD per million tokens of calls with more than `above_prompt_tokens` prompt tokens; the whole call pays them.
 
-    None: no price of its own. Cached and written tokens then cost what other input does, reasoning what other output
-    does, and a model without an output price (embeddings) gives no completion tokens.
+    None: no price of its own. Cached and written tokens then cost what other input does, those written for an hour what
+    other written ones do, reasoning what other output does, and a model without an output price (embeddings) gives no
+    completion tokens.
     """
 
     above_prompt_tokens: int
@@ -34,11 +39,13 @@ class Prices(NamedTuple):
     cached_input: Decimal | None = None
     cache_write: Decimal | None = None
     reasoning: Decimal | None = None
+    cache_write_1h: Decimal | None = None
 
 
 class _Band(NamedTuple):
     """One tier in parts of a nano-dollar a token; cached, written and reasoning tokens by what they cost beyond others.
 
+    Those written for an hour are written ones, too: `hour_more` is what they cost beyond those.
     Most calls then take two multiplications.
     """
 
@@ -48,6 +55,7 @@ class _Band(NamedTuple):
     cached_more: int
     written_more: int
     reasoned_more: int
+    hour_more: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +104,7 @@ class Rates:
         cache_read_tokens: int = 0,
         cache_write_tokens: int = 0,
         reasoning_tokens: int = 0,
+        cache_write_1h_tokens: int = 0,
     ) -> int | None:
         """What a call costs in nano-USD, rounded once, half up.
 
@@ -104,13 +113,18 @@ class Rates:
             completion_tokens: all of them, with those of reasoning.
             cache_read_tokens, cache_write_tokens: parts of the prompt.
             reasoning_tokens: part of the completion.
+            cache_write_1h_tokens: part of `cache_write_tokens`: what was written to be kept for an hour.
 
         Returns:
             None where the parts exceed the whole, or a model without an output price gave output: no price is known.
         """
-        for above, one_input, output, cached_more, written_more, reasoned_more in self._bands:
+        for above, one_input, output, cached_more, written_more, reasoned_more, hour_more in self._bands:
             if prompt_tokens > above:
                 parts = prompt_tokens * one_input + completion_tokens * output + self._half
+                if cache_write_1h_tokens:
+                    if cache_write_1h_tokens > cache_write_tokens:
+                        return None
+                    parts += cache_write_1h_tokens * hour_more
                 if cache_read_tokens or cache_write_tokens or reasoning_tokens:
                     if cache_read_tokens + cache_write_tokens > prompt_tokens or reasoning_tokens > completion_tokens:
                         return None
@@ -127,12 +141,12 @@ class Rates:
 
         What `cost_nanos` computes without its call: with up to `up_to` prompt tokens a call costs `(prompt_tokens *
         input + completion_tokens * output + cache_read_tokens * cached_more + cache_write_tokens * written_more +
-        reasoning_tokens * reasoned_more + half) // parts` nano-USD, where the parts do not exceed the whole. `up_to` is
-        -1 where there is no output price.
+        reasoning_tokens * reasoned_more + half) // parts` nano-USD, where the parts do not exceed the whole and nothing
+        was written for an hour. `up_to` is -1 where there is no output price.
         """
         lowest = self._bands[-1]
         up_to = self._bands[-2].above if len(self._bands) > 1 else _NO_BOUND
-        return up_to if self.gives_output else _UNKNOWN, *lowest[1:], self._half, self._parts
+        return up_to if self.gives_output else _UNKNOWN, *lowest[1:-1], self._half, self._parts
 
     def most_nanos(self, prompt_tokens: int, completion_tokens: int) -> int:
         """The most that a call of up to so many tokens costs in nano-USD, whatever part is cached, written or reasoned.
@@ -141,9 +155,9 @@ class Rates:
         input: a bound for a model that should give none.
         """
         most = 0
-        for above, one_input, output, cached_more, written_more, reasoned_more in self._bands:
+        for above, one_input, output, cached_more, written_more, reasoned_more, hour_more in self._bands:
             if above < max(prompt_tokens, 0):
-                dearest = one_input + max(0, cached_more, written_more)
+                dearest = one_input + max(0, cached_more, written_more, written_more + hour_more)
                 said = output + max(0, reasoned_more) if output >= 0 else dearest
                 most = max(most, prompt_tokens * dearest + completion_tokens * said)
         return -(-most // self._parts)
@@ -192,4 +206,5 @@ def _band(tier: Prices, places: int) -> _Band:
         more(tier.cached_input, one_input),
         more(tier.cache_write, one_input),
         more(tier.reasoning, output),
+        more(tier.cache_write_1h, one_input if tier.cache_write is None else _scaled(tier.cache_write, places)),
     )

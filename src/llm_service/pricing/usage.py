@@ -17,6 +17,8 @@ _FIELDS: Final = (
     "cache_read_tokens",
     "cache_write_tokens",
     "reasoning_tokens",
+    "cache_write_1h_tokens",
+    "service_tier",
 )
 
 
@@ -24,7 +26,8 @@ def openai_usage(usage: object) -> dict[str, Any]:
     """Of Chat Completions, of Responses, and of what speaks their protocol.
 
     The prompt counts what was cached, and the completion what was reasoned. Where the total says that a provider left
-    reasoning out of the completion (xAI does), it is added. `prompt_cache_hit_tokens` is DeepSeek's name.
+    reasoning out of the completion (xAI does), it is added. `prompt_cache_hit_tokens` is DeepSeek's name. The service
+    tier stands beside the usage: `service_tier=answer.service_tier`.
     (https://platform.openai.com/docs/api-reference/chat/object, https://docs.x.ai/docs/guides/reasoning)
     """
     prompt = _first(usage, "prompt_tokens", "input_tokens")
@@ -49,14 +52,20 @@ def openai_usage(usage: object) -> dict[str, Any]:
 def anthropic_usage(usage: object) -> dict[str, Any]:
     """Of Anthropic's Messages: its input counts neither what was read from the cache nor what was written to it.
 
-    `cache_write_tokens` is all that was written, for five minutes or for an hour.
-    (https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching)
+    `cache_write_tokens` is all that was written, `cache_write_1h_tokens` what of it is kept for an hour and costs more.
+    `service_tier` is `standard`, `priority` or `batch`, and `fast` where that speed was used.
+    (https://platform.claude.com/docs/en/build-with-claude/prompt-caching#1-hour-cache-duration)
     """
     fresh, completion = _get(usage, "input_tokens"), _get(usage, "output_tokens")
     cached, written = _get(usage, "cache_read_input_tokens"), _get(usage, "cache_creation_input_tokens")
+    by_life = _get(usage, "cache_creation")
+    hour, minutes = _get(by_life, "ephemeral_1h_input_tokens"), _get(by_life, "ephemeral_5m_input_tokens")
+    if written is None and not (hour is None and minutes is None):
+        written = _sum(hour, minutes)
     prompt = None if fresh is None else _sum(fresh, cached, written)
     reasoning = _get(_get(usage, "output_tokens_details"), "thinking_tokens")
-    return _fields(prompt, completion, None, cached, written, reasoning)
+    tier = "fast" if _get(usage, "speed") == "fast" else _get(usage, "service_tier")
+    return _fields(prompt, completion, None, cached, written, reasoning, hour, tier)
 
 
 def gemini_usage(usage: object) -> dict[str, Any]:
@@ -79,7 +88,8 @@ def gemini_usage(usage: object) -> dict[str, Any]:
 
 
 def _fields(*values: Any) -> dict[str, Any]:
-    return dict(zip(_FIELDS, values, strict=True))
+    told: dict[str, Any] = dict(zip(_FIELDS, values, strict=False))
+    return {field: told.get(field) for field in _FIELDS}
 
 
 def _get(source: object, name: str) -> Any:
@@ -98,4 +108,7 @@ def _both(source: object, name: str) -> Any:
 
 
 def _sum(*values: Any) -> Any:
-    return sum(value for value in values if value is not None)
+    """The sum of what was told; of what is no number the record's check shall say so, by its field."""
+    told = [value for value in values if value is not None]
+    odd = [value for value in told if not isinstance(value, int | float)]
+    return odd[0] if odd else sum(told)

@@ -50,6 +50,8 @@ EXTENSION_FIELDS: Final = (
     "source",
     "tags",
     "metadata",
+    "cache_write_1h_tokens",
+    "service_tier",
 )
 """The optional columns, in the order of `InvocationRecord.extensions`; NULL where unknown."""
 
@@ -83,6 +85,7 @@ _SPECIAL_CHECKS: Final[dict[str, Callable[[str, object], Any]]] = {
     "cache_read_tokens": fields.tokens,
     "cache_write_tokens": fields.tokens,
     "reasoning_tokens": fields.tokens,
+    "cache_write_1h_tokens": fields.tokens,
     "usage_source": _usage_source,
     "cost_source": _cost_source,
     "ttft_ms": _ttft,

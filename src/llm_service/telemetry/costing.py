@@ -24,6 +24,8 @@ _COST: Final = CARD_FIELDS.index("cost_usd")
 _PROVIDER: Final = EXTENSION_FIELDS.index("provider")
 _REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
 _PARTS: Final = slice(EXTENSION_FIELDS.index("cache_read_tokens"), EXTENSION_FIELDS.index("reasoning_tokens") + 1)
+_HOUR: Final = EXTENSION_FIELDS.index("cache_write_1h_tokens")
+_TIER: Final = EXTENSION_FIELDS.index("service_tier")
 _SOURCE: Final = EXTENSION_FIELDS.index("cost_source")
 _WIDTH: Final = len(EXTENSION_FIELDS) + len(CONTENT_FIELDS)
 
@@ -37,9 +39,9 @@ _PLAIN: Final = {COMPUTED: _only(COMPUTED), UNKNOWN: _only(UNKNOWN)}
 
 _Cost = tuple[float | None, str]
 _NOT_KNOWN: Final[_Cost] = (None, UNKNOWN)
-_Key = str | tuple[str | None, str | None] | None
-"""The model alone where no provider is known: most records, and a tuple less for each."""
-_Price = Callable[[int, int, int, int, int], int | None]
+_Key = str | tuple[str | None, str | None, str | None] | None
+"""The model alone, or with provider and service tier: most records have neither, and a tuple less for each."""
+_Price = Callable[[int, int, int, int, int, int], int | None]
 _Entry = tuple[int, int, int, int, int, int, int, int, int, int, _Price | None]
 """From and until when, `Rates.lowest_tier`, and `Rates.cost_nanos`."""
 _NOTHING: Final = (-1, 0, 0, 0, 0, 0, 0, 1, None)
@@ -69,10 +71,12 @@ class Costing:
                     found.append(None)
                     continue
                 key: _Key = model
-                read = written = reasoned = 0
+                read = written = reasoned = hour = 0
                 extensions = record.extensions
                 if extensions is not None:
-                    key = extensions[_REQUEST_MODEL] if model is None else model, extensions[_PROVIDER]
+                    named = extensions[_REQUEST_MODEL] if model is None else model
+                    key = named, extensions[_PROVIDER], extensions[_TIER]
+                    hour = extensions[_HOUR] or 0
                     cached_tokens, written_tokens, reasoning_tokens = extensions[_PARTS]
                     read, written, reasoned = cached_tokens or 0, written_tokens or 0, reasoning_tokens or 0
                 start, end, up_to, one, other, cached, writing, thought, half, parts, price = table.get(key, _NEVER)
@@ -84,8 +88,8 @@ class Costing:
                     continue
                 completion = completion or 0
                 nanos: int | None
-                if prompt > up_to or read + written > prompt or reasoned > completion:
-                    nanos = price(prompt, completion, read, written, reasoned)
+                if hour or prompt > up_to or read + written > prompt or reasoned > completion:
+                    nanos = price(prompt, completion, read, written, reasoned, hour)
                 else:
                     whole: int = prompt * one + completion * other + half
                     if read or written or reasoned:
@@ -98,8 +102,8 @@ class Costing:
         return found if any(found) else None
 
     def _look_up(self, key: _Key, at_us: int) -> _Entry:
-        model, provider = key if isinstance(key, tuple) else (key, None)
-        start, end, rates = self._prices.span(model, provider, at_us)
+        model, provider, tier = key if isinstance(key, tuple) else (key, None, None)
+        start, end, rates = self._prices.span(model, provider, at_us, tier)
         return (start, end, *_NOTHING) if rates is None else (start, end, *rates.lowest_tier(), rates.cost_nanos)
 
     def _note(self, error: Exception) -> None:
@@ -116,12 +120,18 @@ def cost_of(
     cache_read_tokens: int | None,
     cache_write_tokens: int | None,
     reasoning_tokens: int | None,
+    cache_write_1h_tokens: int | None = None,
 ) -> float | None:
     """What one call costs in USD, as `Costing.costs` computes it for many; None where that is unknown."""
     if rates is None or prompt_tokens is None or (completion_tokens is None and rates.gives_output):
         return None
     nanos = rates.cost_nanos(
-        prompt_tokens, completion_tokens or 0, cache_read_tokens or 0, cache_write_tokens or 0, reasoning_tokens or 0
+        prompt_tokens,
+        completion_tokens or 0,
+        cache_read_tokens or 0,
+        cache_write_tokens or 0,
+        reasoning_tokens or 0,
+        cache_write_1h_tokens or 0,
     )
     return None if nanos is None or nanos > _MOST_NANOS else nanos / 1e9
 

@@ -1,7 +1,7 @@
 """The record of one LLM call: checked where it is made, immutable, cheap, and ready to be bound as a row.
 
 The values live in two tuples, the columns that every call fills and the extensions that few do, so that a plain record
-costs one tuple, and a batch of plain records binds thirteen columns instead of thirty-seven.
+costs one tuple, and a batch of plain records binds thirteen columns instead of thirty-nine.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -89,6 +89,8 @@ class InvocationRecord:
         provider, operation, request_model, response_id, request_id, session_id, user_id, trace_id, span_id,
             parent_invocation_id, finish_reason, error_type, source: text up to 200 characters.
         cache_read_tokens, cache_write_tokens, reasoning_tokens: parts of the counts above.
+        cache_write_1h_tokens: the part of `cache_write_tokens` that is kept for an hour.
+        service_tier: what the provider says it served the call as: `batch`, `flex`, `priority`; prices depend on it.
         usage_source: `reported`, `partial`, `estimated` or `missing`.
         cost_source: `reported`, `computed` or `unknown`.
         ttft_ms: milliseconds to the first token.
@@ -149,8 +151,10 @@ class InvocationRecord:
     source = _At[str | None]("extensions", 21)
     tags = _At[list[str] | None]("extensions", 22, loads)
     metadata = _At[dict[str, Any] | None]("extensions", 23, loads)
-    prompt = _At[str | None]("extensions", 24)
-    response = _At[str | None]("extensions", 25)
+    cache_write_1h_tokens = _At[int | None]("extensions", 24)
+    service_tier = _At[str | None]("extensions", 25)
+    prompt = _At[str | None]("extensions", 26)
+    response = _At[str | None]("extensions", 27)
 
     def __init__(  # noqa: C901, PLR0912, PLR0915 - each test stands in place: a call for each would double the cost
         self,
@@ -191,6 +195,8 @@ class InvocationRecord:
         source: str | None = None,
         tags: Sequence[str] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        cache_write_1h_tokens: int | None = None,
+        service_tier: str | None = None,
         prompt: str | None = None,
         response: str | None = None,
     ) -> None:
@@ -284,6 +290,8 @@ class InvocationRecord:
             source,
             tags,
             metadata,
+            cache_write_1h_tokens,
+            service_tier,
             prompt,
             response,
         )

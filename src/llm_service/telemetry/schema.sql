@@ -42,7 +42,9 @@ CREATE TABLE invocations (
     error_type           TEXT,
     source               TEXT,           -- who reported the call: manual, sdk:openai, otlp, ...
     tags                 TEXT,           -- JSON array of texts
-    metadata             TEXT            -- JSON object
+    metadata             TEXT,           -- JSON object
+    cache_write_1h_tokens INTEGER,       -- part of cache_write_tokens: kept for an hour
+    service_tier         TEXT            -- as the provider says: default, batch, flex, priority, ...
 );
 
 CREATE UNIQUE INDEX idx_invocations_invocation_id ON invocations (invocation_id);

@@ -80,10 +80,31 @@ def test_tiers_are_shown_each_with_its_bound(run: Run, models: Path) -> None:
     shown = run("prices", "SkyLark", "--models", models).stdout
     assert "resolved to  lark" in shown
     assert f"source       {models}" in shown
-    assert "prompts  above 0 tokens" in shown
+    assert "prompts  up to 200,000 tokens\n" in shown
     assert "prompts  above 200,000 tokens: the whole call pays" in shown
     assert "22.5" in shown
     assert "0.0225" in shown
+
+
+def test_the_oldest_day_is_written_in_full(run: Run) -> None:
+    """Also as JSON."""
+    arguments = ("prices", "gpt-4o", "--at", "0001-01-01")
+    assert "at           0001-01-01 00:00:00 UTC\n" in run(*arguments).stdout
+    assert json.loads(run(*arguments, "--json").stdout)["at"] == "0001-01-01 00:00:00Z"
+
+
+def test_the_price_of_a_service_tier_is_shown(run: Run) -> None:
+    """A tier that nobody publishes a price of is unknown."""
+    arguments = ("prices", "claude-sonnet-4-5", "--at", "2026-11-01", "--service-tier")
+    shown = run(*arguments, "batch").stdout
+    assert "service tier  batch" in shown
+    assert "cache write 1h" in shown
+    found = json.loads(run(*arguments, "batch", "--json").stdout)
+    assert found["service_tier"] == "batch"
+    assert [found["tiers"][0]["usd_per_1m_tokens"][kind] for kind in ("input", "cache_write_1h")] == [1.5, 3]
+    unknown = run(*arguments, "priority")
+    assert unknown.exit_code == 1
+    assert "claude-sonnet-4-5 at service tier priority at 2026-11-01" in unknown.stderr
 
 
 def test_the_price_of_a_day_is_shown(run: Run) -> None:
@@ -98,6 +119,7 @@ def test_the_price_of_a_day_is_shown(run: Run) -> None:
         "cached_input": 0.0005,
         "cache_write": None,
         "reasoning": None,
+        "cache_write_1h": None,
     }
     assert (before["model"], before["resolved_to"], before["provider"], before["at"]) == (
         "o3",
@@ -112,6 +134,7 @@ def test_a_model_without_a_price_is_an_error_of_one_line(run: Run) -> None:
     for arguments, hint in (
         (("gpt-4o-ultra-9000",), "or give --provider"),
         (("gpt-4o", "--provider", "my-gateway"), "of my-gateway"),
+        (("gpt-4o", "--provider", ""), "gpt-4o of '' at 20"),
     ):
         result = run("prices", *arguments)
         assert result.exit_code == 1
@@ -170,7 +193,7 @@ def test_a_repricing_as_json_is_one_object(run: Run, db: Path, models: Path) -> 
         "kept": 0,
         "usd_before": 0.0,
         "usd_after": 0.006,
-        "unpriced_models": [{"model_name": "wren", "provider": None, "invocations": 1}],
+        "unpriced_models": [{"model_name": "wren", "provider": None, "service_tier": None, "invocations": 1}],
     }
     again = json.loads(run("reprice", "--db", db, "--models", models, "--json").stdout)
     assert (again["priced"], again["changed"]) == (0, 0)

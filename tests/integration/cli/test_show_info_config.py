@@ -17,7 +17,7 @@ from click.testing import Result
 from llm_service import __version__
 from llm_service.config.settings import Settings
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
-from llm_service.telemetry.queries import InvocationRow
+from llm_service.telemetry.reports.queries import InvocationRow
 from llm_service.telemetry.stores.migrations import VERSION
 
 Run = Callable[..., Result]

@@ -51,6 +51,16 @@ def test_the_names_can_be_imported_from_the_logger_module() -> None:
     assert (logger.TelemetryLogger, logger.InvocationRecord) == (TelemetryLogger, InvocationRecord)
 
 
+def test_every_name_of_the_package_can_be_had_and_no_other() -> None:
+    """Some are imported when they are asked for; a mistyped one says so as of any module."""
+    import llm_service.telemetry as package
+
+    names = {name: getattr(package, name) for name in package.__all__}
+    assert {name: value.__name__ for name, value in names.items()} == {name: name for name in names}
+    with pytest.raises(AttributeError, match=r"'llm_service\.telemetry' has no attribute 'Estimates'"):
+        package.Estimates  # noqa: B018
+
+
 async def test_an_agent_run_is_told_from_end_to_end(tmp_path: Path) -> None:
     """Nested blocks, failures, usage and parents, through queue, writer, store and queries."""
     async with AsyncTelemetryLogger(tmp_path / "agents.db") as telemetry:

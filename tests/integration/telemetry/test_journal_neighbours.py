@@ -1,7 +1,10 @@
 """The crash journal beside redaction, retention and a database that was replaced: once, clean, and never doubled."""
 
+import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -150,3 +153,23 @@ def test_orphans_of_a_damaged_file_are_replayed_into_the_new_one(
         assert telemetry.stats().replayed == 10
         assert telemetry.stats().files_set_aside == (1 if damage == "header" else 0)
     assert truth(db).agents == {"agent": 10}
+
+
+def test_doctor_takes_no_living_journal_for_an_orphan_from_within_another_container(
+    db: Path, record: Callable[..., Any]
+) -> None:
+    """In another PID namespace /proc/locks leaves out the lock of this process; the file itself is still known as held."""
+    doctor = [sys.executable, "-m", "llm_service", "doctor", "--db", str(db)]
+    apart = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody make a PID namespace")
+    with TelemetryLogger(db, journal=True, **LATE) as telemetry:
+        assert telemetry.log_invocation_nowait(record())
+        (journal,) = names.find(db)
+        assert f":{journal.stat().st_ino} " in Path("/proc/locks").read_text("ascii")
+        hidden = subprocess.run([*apart, "cat", "/proc/locks"], check=True, capture_output=True, text=True).stdout
+        assert f":{journal.stat().st_ino} " not in hidden
+        ended = subprocess.run([*apart, *doctor], check=False, capture_output=True, text=True)
+        assert "1, all of living processes" in ended.stdout, ended.stderr
+        assert "orphan" not in ended.stdout
+        assert telemetry.flush().written == 1

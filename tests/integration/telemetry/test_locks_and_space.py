@@ -3,6 +3,7 @@
 import asyncio
 import math
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from llm_service.telemetry import (
     StoreError,
     TelemetryLogger,
 )
+from llm_service.telemetry.pipeline.committer import Step
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
 HOLD = """
@@ -118,6 +120,27 @@ async def test_aclose_on_a_locked_file_drops_as_shutdown_and_says_so(
     assert {reason for reason, _ in dropped} == {DropReason.SHUTDOWN}
     assert not stats.writer_alive
     assert truth(db).rows == 1
+
+
+def test_a_flush_without_any_time_tries_nothing(
+    db: Path, held: Callable[..., Any], record: Callable[..., InvocationRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the sync face, whose callers commit by themselves: what is pending is said, and the file is not touched."""
+    tried: list[int] = []
+
+    def step() -> Step:
+        tried.append(threading.get_ident())
+        return Step(retry_in=0.01)
+
+    with TelemetryLogger(db) as logger:
+        logger.log_invocation(record())
+        with held(db):
+            logger.log_invocation_nowait(record())
+            monkeypatch.setattr(logger._engine.inline, "_step", step)
+            assert logger.flush(timeout=0.0).pending == 1
+            monkeypatch.undo()
+            assert threading.get_ident() not in tried  # the background may have its turn meanwhile
+        assert logger.flush().written == 1
 
 
 def test_close_on_a_locked_file_drops_as_shutdown_and_says_so(

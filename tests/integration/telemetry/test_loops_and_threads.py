@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,23 @@ def test_two_successive_runs_share_one_logger(db: Path, record: Record, truth: C
     asyncio.run(telemetry.aclose())
     assert telemetry.stats().ledger.written == 402
     assert truth(db).agents == {"first": 201, "second": 201}
+
+
+def test_what_waits_when_a_run_ends_is_on_disk_when_it_has_ended(db: Path, record: Record) -> None:
+    """The writer task is cancelled, as every task: it writes first, and leaves nothing to the exit or the next use."""
+    telemetry = AsyncTelemetryLogger(db, flush_interval=3600.0)
+
+    async def leave() -> None:
+        await telemetry.start()
+        for _ in range(700):
+            telemetry.log_invocation_nowait(record())
+
+    asyncio.run(leave())
+    with closing(sqlite3.connect(db)) as other:
+        assert other.execute("SELECT count(*) FROM invocations").fetchone() == (700,)
+    ledger = telemetry.stats().ledger
+    assert (ledger.written, ledger.pending) == (700, 0)
+    asyncio.run(telemetry.aclose())
 
 
 def test_a_loop_that_is_run_again_and_again(db: Path, record: Record, truth: Callable[..., Any]) -> None:

@@ -259,7 +259,7 @@ def test_a_season_of_a_thousand_records_a_day_stays_small(db: Path) -> None:
     with TelemetryLogger(db, retention_days=30, privacy_level="metadata") as logger:
         engine = logger._engine
         engine.retention._clock_ns = clock
-        engine.ensure_driver = lambda **_: False  # type: ignore[method-assign] # this thread does all of it
+        engine.drivers.ensure = lambda **_: False  # type: ignore[method-assign] # this thread does all of it
         with closing(sqlite3.connect(db)) as other:
             other.execute("UPDATE retention SET clock_believed_until = '2026-01-01 00:00:00.000000Z'")
             other.commit()
@@ -308,6 +308,16 @@ def test_purge_deletes_whole_days_and_says_what(db: Path) -> None:
         assert logger.get_statistics(days=60)["total_invocations"] == 15
         assert sum(day["invocations"] for day in logger.get_daily_costs()) == 15
     check_sound(db, 15)
+
+
+def test_a_durable_commit_is_synced_also_after_a_purge(db: Path) -> None:
+    """The purge deletes, and gives pages back, on the connection that commits."""
+    fill(db, 9, count=200)
+    with TelemetryLogger(db, retention_days=None) as logger:
+        logger.log_invocation(InvocationRecord(), durable=True)
+        assert logger.purge(3).bytes_freed > 0
+        logger.log_invocation(InvocationRecord(), durable=True)
+        assert logger._engine.inline._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
 async def test_purge_is_awaited_on_the_async_face(db: Path) -> None:
@@ -567,12 +577,12 @@ def test_a_fault_of_retention_is_told_once_and_tried_again(
         assert "disk is full" in str(logger.stats().purge_error)
         logger._engine.retention._due_at = 0.0
         logger.log_invocation(aged(0)[0])
-        logger._engine.wake_driver()
+        logger._engine.drivers.wake()
         assert caplog.text.count("retention does not get on") == 1
         monkeypatch.setattr(Purge, "step", real)
         logger._engine.retention._due_at = 0.0
         logger.log_invocation(aged(0)[0])
-        logger._engine.wake_driver()
+        logger._engine.drivers.wake()
         eventually(lambda: logger.stats().purged == 20 and logger.stats().purge_error is None)
 
 

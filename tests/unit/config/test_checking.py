@@ -287,6 +287,33 @@ def test_a_file_that_is_wrong_as_a_whole_is_warned_about(check: Callable[..., li
     ]
 
 
+def test_prices_of_parts_that_do_not_suit_the_whole_are_warned_about(check: Callable[..., list[str]]) -> None:
+    """Another unit, and an hour that costs less than five minutes; nothing is said of what is free."""
+    models = (
+        "models:\n"
+        "  a:\n"
+        "    cost_per_1m_tokens:\n"
+        "      input: 3\n"
+        "      output: 15\n"
+        "      cached_input: 0.0003\n"
+        "      cache_write: 3750\n"
+        "      cache_write_1h: 2\n"
+        "      reasoning: 0\n"
+        "  b:\n"
+        "    cost_per_1k_tokens: {input: 0.003, output: 0.015, cache_write_1h: 0.000006, reasoning: 15}\n"
+    )
+    a, b = "models.a.cost_per_1m_tokens", "models.yaml:11: models.b.cost_per_1k_tokens"
+    shorter = "of what is kept shorter; are they exchanged?"
+    assert check(models) == [
+        f"models.yaml:6: {a}.cached_input: 0.0003 is 1/10,000 of the 3 of input; has it another unit?",
+        f"models.yaml:7: {a}.cache_write: 3750 is 1,250 times the 3 of input; has it another unit?",
+        f"models.yaml:8: {a}.cache_write_1h: 2 is less than the 3750 {shorter}",
+        f"{b}.cache_write_1h: 0.000006 is less than the 0.003 {shorter}",
+        f"{b}.cache_write_1h: 0.000006 is 1/500 of the 0.003 of input; has it another unit?",
+        f"{b}.reasoning: 15 is 1,000 times the 0.015 of output; has it another unit?",
+    ]
+
+
 def test_other_oddities_of_models_are_warned_about(check: Callable[..., list[str]]) -> None:
     """Numbers that are exchanged, and a model that nothing prices."""
     models = (

@@ -139,6 +139,7 @@ def test_all_errors_of_a_file_are_told_at_once_each_with_its_line(yaml_file: Wri
         ),
         "3: models.Claude.cost_per_1k_tokens.cached: there is no such key; did you mean cached_input?",
         "6: models.Claude.prices[1].input: 'x' is not usable; give US dollars from 0 to 10,000, with at most 9 decimals",
+        "6: models.Claude.prices[1].from: '2024-01-01' is not usable; give a day after 2025-01-01: prices ascend",
         "7: models.Claude.context_window: '1e999' is not usable; give a whole number of tokens from 1 to 1,000,000,000",
         "8: models.Claude.aliases[1]: 'x' is not usable; it stands there already; keep one",
         "8: models.Claude.aliases[3]: 3 is not usable; give a name as text, in quotes where YAML would read it otherwise",
@@ -154,6 +155,31 @@ def test_all_errors_of_a_file_are_told_at_once_each_with_its_line(yaml_file: Wri
         "17: models.h.provider: has no value; give one or remove the line",
         "18: models.h.provider: is set in line 17 already; keep one",
         "19: bundled_price: there is no such key; did you mean bundled_prices?",
+    ]
+
+
+def test_service_tiers_are_factors_of_prices_that_are_there(yaml_file: Write) -> None:
+    """Of other tiers than the standard one, each once, and no percentages."""
+    path = yaml_file(
+        "models:\n"
+        "  a:\n"
+        "    cost_per_1m_tokens: {input: 3, output: 15}\n"
+        "    service_tiers: {default: 1, batch: 50, BATCH: 0.5, flex: x}\n"
+        "  b:\n"
+        "    service_tiers: {batch: 0.5}\n"
+        "  c:\n"
+        "    prices: [{from: 2026-01-01, per: 1m, input: 3, output: 15}]\n"
+        "    service_tiers: {batch: 0.5, priority: 1.75}\n"
+        "  d:\n"
+        "    aliases: [A]\n"
+    )
+    assert refused(path) == [
+        "4: models.a.service_tiers.batch: 50 is not usable; give a factor from 0 to 10, with at most 4 decimals",
+        "4: models.a.service_tiers.flex: 'x' is not usable; give a factor from 0 to 10, with at most 4 decimals",
+        "4: models.a.service_tiers.default: 1 is not usable; the prices themselves are for this tier; remove it",
+        "4: models.a.service_tiers.BATCH: is the same tier as batch; keep one",
+        "6: models.b.service_tiers: is a factor of prices that are not there; add cost_per_1m_tokens",
+        "11: models.d.aliases[0]: 'A' is not usable; it is the name of another model; keep one",
     ]
 
 
@@ -343,8 +369,8 @@ def test_the_example_uses_every_key_and_explains_it() -> None:
     config = load_models(CONFIG / "models.yaml.example")
     schemas = (ModelsConfig, ModelConfig, DatedPrices, TokenPrices, PriceTier)
     keys = {(schema.__name__, name) for schema in schemas for name in schema.model_fields}
-    # The same four prices and tiers stand in several schemas; in which of them is the example's choice.
-    shared = {"cache_write", "reasoning", "tiers"}
+    # The same five prices and tiers stand in several schemas; in which of them is the example's choice.
+    shared = {"cache_write", "cache_write_1h", "reasoning", "tiers"}
     missing = {(schema, name) for schema, name in keys - used(config) if name not in shared}
     assert missing == set()
     assert shared <= {name for _, name in used(config)}

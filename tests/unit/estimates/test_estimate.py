@@ -196,15 +196,33 @@ def test_an_estimate_goes_into_json_and_unknown_is_null() -> None:
         "cost_usd": {"p50": 0.006, "p90": 0.006, "p99": 0.006}, "max_cost_usd": 0.06519,
         "samples": 100, "level": "agent+tool+model", "coverage": {"p50": 1.0, "p90": 1.0, "p99": 1.0},
         "price_source": "models.yaml", "cost_coverage": None, "max_prompt_tokens": 1000,
-        "cheaper_models": [],
+        "cheaper_models": [], "service_tier": None,
     }  # fmt: skip
     nothing = make_estimate(Question(), History(), UNPRICED).to_dict()
     assert {name for name, value in nothing.items() if value is not None} == {"samples", "level", "cheaper_models"}
 
 
+def test_a_service_tier_is_estimated_at_its_own_price_and_bounded_by_it() -> None:
+    """As are the models that may be cheaper; a tier without a price is unknown, whatever the standard one costs."""
+    costs = {"cost_per_1m_tokens": CACHED, "task_suitability": ["x"]}
+    prices = book(
+        sonnet=costs | {"service_tiers": {"priority": 2}},
+        mini={"price": (Decimal("2.9"), 15), "task_suitability": ["x"], "service_tiers": {"priority": 3}},
+        nano={"price": (1, 2), "task_suitability": ["x"]},
+    )
+    standard = make_estimate(asked(prompt_tokens=1000, max_tokens=4096), fed(), prices)
+    priority = make_estimate(asked(prompt_tokens=1000, max_tokens=4096, service_tier="priority"), fed(), prices)
+    assert (priority.service_tier, priority.max_cost_usd) == ("priority", Decimal("0.13038"))
+    assert priority.cost_usd == (Decimal("0.012"),) * 3
+    assert [model.model_name for model in cheaper(prices, standard)] == ["nano", "mini"]
+    assert cheaper(prices, priority) == []
+    batch = make_estimate(asked(prompt_tokens=1000, max_tokens=4096, service_tier="batch"), fed(), prices)
+    assert (batch.cost_usd, batch.max_cost_usd, batch.price_source) == (None, None, None)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("agent_name", ""), ("tool_name", 7), ("model_name", b"m"), ("provider", ""), ("prompt_tokens", -1),
+    [("agent_name", ""), ("tool_name", 7), ("model_name", b"m"), ("provider", ""), ("service_tier", ""), ("prompt_tokens", -1),
      ("prompt_tokens", 1.5), ("prompt_tokens", True), ("prompt_tokens", 10**13), ("max_tokens", 0), ("max_tokens", "9")],
 )  # fmt: skip
 def test_a_question_names_what_cannot_be_used(field: str, value: Any) -> None:

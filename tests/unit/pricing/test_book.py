@@ -111,6 +111,15 @@ def test_before_its_first_date_a_model_without_an_undated_price_is_left_to_the_b
     assert input_price(both, "gpt-4o", at="2026-01-01") == 1
 
 
+def test_a_tuned_model_has_the_price_that_the_file_gives_to_all_tunings_of_its_base() -> None:
+    """Unless it stands there itself; never that of the base."""
+    own = {"cost_per_1k_tokens": {"input": 0.009, "output": 0.015}}
+    prices = book({"ft:gpt-4.1-2025-04-14": PER_1K, "ft:gpt-4.1-2025-04-14:mine::2": own, "gpt-4.1-mini": PER_1K})
+    assert input_price(prices, "ft:gpt-4.1-2025-04-14:mine::1") == 3
+    assert input_price(prices, "ft:gpt-4.1-2025-04-14:mine::2") == 9
+    assert input_price(prices, "ft:gpt-4.1-mini:mine::1") is None
+
+
 def test_tiers_of_the_file_are_of_the_whole_call() -> None:
     """With their own cached, written and reasoning prices."""
     tier = {"above_prompt_tokens": 1000, "input": 0.006, "output": 0.02, "reasoning": 0.03}
@@ -119,6 +128,56 @@ def test_tiers_of_the_file_are_of_the_whole_call() -> None:
     assert rates is not None
     assert rates.cost_nanos(1000, 0) == 3_000_000
     assert rates.cost_nanos(1001, 10, 0, 0, 4) == 6_006_000 + 6 * 20_000 + 4 * 30_000
+
+
+def test_what_claude_writes_for_an_hour_costs_twice_its_input_unless_the_file_says_otherwise() -> None:
+    """By its own name, an alias or its maker; each tier of its own input."""
+    tier = {"above_prompt_tokens": 200_000, "input": 6, "output": 22.5, "cache_write": 7.5}
+    cost = {"input": 3, "output": 15, "cache_write": 3.75, "tiers": [tier]}
+    prices = book(
+        {
+            "claude-mine": {"cost_per_1m_tokens": cost},
+            "house": {"cost_per_1k_tokens": {"input": 0.003, "output": 0.015}, "aliases": ["my-Claude"]},
+            "made": {"provider": "anthropic", "cost_per_1m_tokens": cost},
+            "said": {"provider": "anthropic", "cost_per_1m_tokens": cost | {"cache_write_1h": 5}},
+            "other": {"cost_per_1m_tokens": cost},
+        }
+    )
+
+    def hours(name: str) -> list[Decimal | None]:
+        rates = prices.rates(name)
+        assert rates is not None
+        return [tier.cache_write_1h for tier in rates.prices]
+
+    assert hours("claude-mine") == hours("made") == [6, 12]
+    assert hours("house") == [6]
+    assert hours("said") == [5, 12]
+    assert hours("other") == [None, None]
+    rates = prices.rates("claude-mine")
+    assert rates is not None
+    assert rates.cost_nanos(1000, 0, 0, 1000, 0, 400) == 600 * 3750 + 400 * 6000
+
+
+def test_a_service_tier_costs_a_factor_of_the_files_prices() -> None:
+    """All of them, dated and tiered ones, too; a tier that the file does not name is left to the bundled data."""
+    cost = {"input": 2, "output": 8, "tiers": [{"above_prompt_tokens": 100, "input": 4, "output": 8}]}
+    dated = [{"from": "2026-02-01", "input": 1, "output": 4}]
+    tiers = {"batch": 0.5, "Priority-Tier": 1.75}
+    models = {"m": {"cost_per_1m_tokens": cost, "prices": dated, "service_tiers": tiers}, "gpt-5": PER_1K}
+    prices = book(models, bundled_prices=True)
+
+    def inputs(tier: str | None, at: str) -> list[Decimal]:
+        rates = prices.rates("m", None, us(at), tier)
+        return [] if rates is None else [one.input for one in rates.prices]
+
+    assert inputs(None, "2026-01-31") == inputs("Standard", "2026-01-31") == inputs("auto", "2026-01-31") == [2, 4]
+    assert inputs("batch", "2026-01-31") == inputs(" BATCH ", "2026-01-31") == [1, 2]
+    assert inputs("batch", "2026-02-01") == [Decimal("0.5")]
+    assert inputs("priority_tier", "2026-02-01") == [Decimal("1.75")]
+    assert inputs("flex", "2026-02-01") == []
+    flex = prices.rates("gpt-5", None, us("2026-11-01"), "flex")
+    assert flex is not None
+    assert flex.source.startswith("genai-prices")
 
 
 def test_the_file_comes_before_the_bundled_data_and_may_rule_them_out() -> None:

@@ -18,6 +18,7 @@ from genai_prices.types import (
     ConditionalPrice,
     ModelInfo,
     ModelPrice,
+    PriceVariant,
     Provider,
     StartDateConstraint,
     Tier,
@@ -87,6 +88,66 @@ def test_every_model_that_we_price_costs_what_genai_prices_computes(prices: Bund
                 assert Decimal(nanos) * NANO == theirs.quantize(NANO, ROUND_HALF_UP), (provider.id, info.id, moment)
                 checked += 1
     assert checked > 6000
+
+
+def test_every_service_tier_costs_what_genai_prices_computes(prices: BundledPrices) -> None:
+    """Batches, flex, priority and fast, from the day on which the data have them; before it they are unknown."""
+    rng = random.Random(20261126)
+    checked = 0
+    for provider in providers:
+        for info in provider.models:
+            for variant in info.price_variants or ():
+                ((key, tier),) = variant.when.items()
+                timeline = prices._of_tier(info, provider.id, tier)
+                if timeline is None or key not in {"service_tier", "processing", "speed"}:
+                    continue
+                began = variant.constraint.start_date if variant.constraint else date(2026, 1, 1)  # type: ignore[union-attr]
+                moment = datetime(began.year, began.month, began.day, tzinfo=UTC)
+                same = [one.constraint for one in info.price_variants or () if one.when == variant.when]
+                if len(same) == 1 and variant.constraint is not None:
+                    assert timeline.at(microseconds(moment) - 1) is None
+                fresh, read, said = (rng.randrange(400_000) for _ in range(3))
+                rates = timeline.at(microseconds(moment))
+                if rates is None:
+                    continue
+                said = 0 if rates.prices[0].output is None else said
+                usage = genai_prices.Usage(input_tokens=fresh + read, output_tokens=said, cache_read_tokens=read)
+                theirs = info.calc_price(
+                    usage, provider, genai_request_timestamp=moment, price_context={key: tier}
+                ).total_price
+                nanos = rates.cost_nanos(fresh + read, said, read)
+                assert nanos is not None
+                assert Decimal(nanos) * NANO == theirs.quantize(NANO, ROUND_HALF_UP), (provider.id, info.id, tier)
+                checked += 1
+    assert checked > 150
+
+
+def test_a_service_tier_follows_the_dates_of_both_its_own_and_the_standard_prices() -> None:
+    """What it does not say costs what it costs otherwise; the first difference that holds takes precedence."""
+    dated = [
+        ConditionalPrice(prices=ModelPrice(input_mtok=Decimal(8), output_mtok=Decimal(20))),
+        ConditionalPrice(
+            StartDateConstraint(date(2026, 7, 1)), prices=ModelPrice(input_mtok=Decimal(6), output_mtok=Decimal(10))
+        ),
+    ]
+    batch = {"processing": "batch"}
+    info = model(
+        prices=dated,
+        price_variants=[
+            PriceVariant(batch, ModelPrice(input_mtok=Decimal(2)), StartDateConstraint(date(2026, 9, 1))),
+            PriceVariant(batch, ModelPrice(input_mtok=Decimal(4)), StartDateConstraint(date(2026, 5, 1))),
+            PriceVariant({**batch, "speed": "fast"}, ModelPrice(input_mtok=Decimal(99))),
+        ],
+    )
+    timeline = made(info).timeline("one", "maker", "batch")
+    assert timeline is not None
+    found = [timeline.at(microseconds(datetime(2026, month, 1, tzinfo=UTC))) for month in (4, 5, 6, 7, 9, 10)]
+    assert [one and (int(one.prices[0].input), int(one.prices[0].output or 0)) for one in found] == [
+        None, (4, 20), (4, 20), (4, 10), (2, 10), (2, 10),
+    ]  # fmt: skip
+    assert made(info).timeline("one", "maker", "fast") is None
+    by_night = [ConditionalPrice(TimeOfDateConstraint(time(4), time(5)), prices=ModelPrice(input_mtok=Decimal(4)))]
+    assert made(model(prices=by_night, price_variants=info.price_variants)).timeline("one", "maker", "batch") is None
 
 
 def test_a_name_that_the_data_spell_out_is_found_at_every_provider(prices: BundledPrices) -> None:

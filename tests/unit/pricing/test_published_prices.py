@@ -22,6 +22,8 @@ BEDROCK = "https://aws.amazon.com/bedrock/pricing/"
 AZURE = "https://azure.microsoft.com/en-us/pricing/details/cognitive-services/openai-service/"
 GROQ = "https://groq.com/pricing"
 COHERE = "https://cohere.com/pricing"
+CLAUDE = "https://platform.claude.com/docs/en/about-claude/pricing"
+FLEX = "https://developers.openai.com/api/docs/pricing?latest-pricing=flex"
 OPENROUTER = "https://openrouter.ai/models"
 
 
@@ -30,12 +32,13 @@ class Case(NamedTuple):
 
     model: str
     tokens: tuple[int, ...]
-    """Prompt, completion, and of them read from a cache, written to it, reasoned."""
+    """Prompt, completion, and of them read from a cache, written to it, reasoned, written for an hour."""
     usd: str
     source: str
     as_of: str
     provider: str | None = None
     at: str = "2026-11-01T12:00:00"
+    tier: str | None = None
 
 
 CASES = [
@@ -116,6 +119,31 @@ CASES = [
     Case("claude-haiku-4-5@20251001", (64_500, 900, 60_000, 3000), "0.01575", ANTHROPIC, "2025-10"),
     # 700 x 5 + 12,000 written x 6.25 + 350 x 25
     Case("claude-opus-4-5-20251101", (12_700, 350, 0, 12_000), "0.08725", ANTHROPIC, "2025-11"),
+    # an hour: 2000 x 3 + 3000 written x 3.75 + 5000 for an hour x 6 + 100 x 15
+    Case("claude-sonnet-4-5", (10_000, 100, 0, 8000, 0, 5000), "0.04875", CLAUDE, "2026-10"),
+    # 1000 x 15 + 2000 for an hour x 30 + 10 x 75
+    Case("claude-opus-4-1-20250805", (3000, 10, 0, 2000, 0, 2000), "0.07575", CLAUDE, "2026-10"),
+    # above 200,000 tokens: 40,000 x 6 + 250,000 read x 0.60 + 10,000 for an hour x 12 + 2000 x 22.50
+    Case("claude-sonnet-4-5", (300_000, 2000, 250_000, 10_000, 0, 10_000), "0.555", ANTHROPIC, "2025-10"),
+    # 100 x 1 + 200 for an hour x 2 + 10 x 5, on Vertex AI, too
+    Case("claude-haiku-4-5@20251001", (300, 10, 0, 200, 0, 200), "0.00055", CLAUDE, "2026-10", provider="vertex_ai"),
+    # a batch costs half, caching included: (2000 x 3 + 3000 written x 3.75 + 5000 for an hour x 6 + 100 x 15) / 2
+    Case("claude-sonnet-4-5", (10_000, 100, 0, 8000, 0, 5000), "0.024375", CLAUDE, "2026-10", tier="batch"),
+    # batch and flex: 1000 x 0.625 + 1000 x 0.0625 cached + 1000 x 5; priority: 2.50, 0.25 and 20
+    Case("gpt-5", (2000, 1000, 1000), "0.0056875", OPENAI, "2026-10", tier="batch"),
+    Case("gpt-5", (2000, 1000, 1000), "0.0056875", FLEX, "2026-10", tier="flex"),
+    Case(
+        "gpt-5",
+        (2000, 1000, 1000),
+        "0.02275",
+        "https://openai.com/api-priority-processing/",
+        "2026-10",
+        tier="priority",
+    ),
+    # 1000 x 1.25 + 1000 x 0.125 cached + 1000 x 10
+    Case("gpt-5", (2000, 1000, 1000), "0.011375", OPENAI, "2026-10", tier="default"),
+    # half, but for what is cached: 150,000 x 0.625 + 50,000 cached x 0.125 + 8192 x 5
+    Case("gemini-2.5-pro", (200_000, 8192, 50_000), "0.14096", GOOGLE, "2026-10", tier="batch"),
     # 12 x 15 + 34 x 75
     Case("claude-3-opus-20240229", (12, 34), "0.00273", ANTHROPIC, "2025-08"),
     # 150,000 x 1.25 + 50,000 cached x 0.125 + 8192 x 10
@@ -183,7 +211,7 @@ def book() -> PriceBook:
 def test_a_call_costs_what_its_provider_publishes_to_the_nano_dollar(book: PriceBook, case: Case) -> None:
     """And no hold for it is smaller."""
     at = datetime.fromisoformat(case.at).replace(tzinfo=UTC)
-    rates = book.rates(case.model, case.provider, int(at.timestamp()) * 1_000_000 + at.microsecond)
+    rates = book.rates(case.model, case.provider, int(at.timestamp()) * 1_000_000 + at.microsecond, case.tier)
     assert rates is not None
     nanos = rates.cost_nanos(*case.tokens)
     assert nanos is not None
@@ -195,6 +223,23 @@ def test_there_are_forty_cases_and_each_says_where_its_price_is_published() -> N
     """A case without its page is worth nothing."""
     assert len(CASES) >= 40
     assert all(case.source.startswith("https://") and case.as_of for case in CASES)
+
+
+@pytest.mark.parametrize(
+    ("model", "tier", "at"),
+    [
+        ("claude-sonnet-4-5", "batch", "2026-10-13T23:59:59"),  # the data tell it from the next day on
+        ("claude-sonnet-4-5", "priority", "2026-11-01T00:00:00"),
+        ("gpt-5", "scale", "2026-11-01T00:00:00"),
+        ("gpt-4-turbo", "flex", "2026-11-01T00:00:00"),
+        ("us.amazon.nova-pro-v1:0", "batch", "2026-11-01T00:00:00"),
+    ],
+)
+def test_a_service_tier_without_a_published_price_is_unknown(book: PriceBook, model: str, tier: str, at: str) -> None:
+    """Never what the standard one costs."""
+    at_us = int(datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp()) * 1_000_000
+    assert book.rates(model, at_us=at_us) is not None
+    assert book.rates(model, at_us=at_us, service_tier=tier) is None
 
 
 def test_prices_that_ended_are_unknown_from_then_on(book: PriceBook) -> None:

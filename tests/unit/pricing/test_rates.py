@@ -26,33 +26,42 @@ counts = st.integers(min_value=0, max_value=2_000_000)
 
 
 @given(
-    st.tuples(prices, prices, prices, prices, prices),
-    st.tuples(counts, counts, counts, counts, counts),
+    st.tuples(prices, prices, prices, prices, prices, prices),
+    st.tuples(counts, counts, counts, counts, counts, counts),
 )
 def test_a_cost_is_the_exact_sum_rounded_once(usd: tuple[Decimal, ...], tokens: tuple[int, ...]) -> None:
     """Whatever the prices and counts, against Decimal."""
-    fresh, read, written, said, reasoned = tokens
-    one_input, output, cached, write, reasoning = usd
-    exact = fresh * one_input + read * cached + written * write + said * output + reasoned * reasoning
-    compiled = rates(Prices(0, one_input, output, cached, write, reasoning))
-    nanos = compiled.cost_nanos(fresh + read + written, said + reasoned, read, written, reasoned)
+    fresh, read, written, said, reasoned, kept = tokens
+    one_input, output, cached, write, reasoning, hour = usd
+    exact = fresh * one_input + read * cached + written * write + kept * hour + said * output + reasoned * reasoning
+    compiled = rates(Prices(0, one_input, output, cached, write, reasoning, hour))
+    prompt = fresh + read + written + kept
+    nanos = compiled.cost_nanos(prompt, said + reasoned, read, written + kept, reasoned, kept)
     assert nanos is not None
     assert Decimal(nanos) * NANO == (exact / 10**6).quantize(NANO, ROUND_HALF_UP)
 
 
 @given(
-    st.lists(st.tuples(prices, prices, prices, prices, prices), min_size=1, max_size=3),
-    st.tuples(counts, counts, counts, counts, counts),
+    st.lists(st.tuples(prices, prices, prices, prices, prices, prices), min_size=1, max_size=3),
+    st.tuples(counts, counts, counts, counts, counts, counts),
 )
 def test_no_call_costs_more_than_the_most(usd: list[tuple[Decimal, ...]], tokens: tuple[int, ...]) -> None:
     """The bound of a hold: also for a call that is shorter than thought."""
-    fresh, read, written, said, reasoned = tokens
+    fresh, read, written, said, reasoned, kept = tokens
     compiled = rates(*(Prices(at * 1_000_000, *tier) for at, tier in enumerate(usd)))
-    prompt, completion = fresh + read + written, said + reasoned
-    nanos = compiled.cost_nanos(prompt, completion, read, written, reasoned)
+    prompt, completion = fresh + read + written + kept, said + reasoned
+    nanos = compiled.cost_nanos(prompt, completion, read, written + kept, reasoned, kept)
     assert nanos is not None
     assert nanos <= compiled.most_nanos(prompt, completion)
     assert nanos <= compiled.most_nanos(prompt + 12_345, completion)
+
+
+def test_what_is_written_for_an_hour_without_a_price_costs_what_is_written() -> None:
+    """And that what is read at full price, where it has none either."""
+    assert flat(input="3", output="15", cache_write="4").cost_nanos(1000, 0, 0, 1000, 0, 900) == 4_000_000
+    assert flat(input="3", output="15").cost_nanos(1000, 0, 0, 1000, 0, 900) == 3_000_000
+    assert flat(input="3", output="15", cache_write_1h="6").cost_nanos(1000, 0, 0, 1000, 0, 900) == 5_700_000
+    assert flat(input="3", output="15", cache_write_1h="6").most_nanos(1000, 0) == 6_000_000
 
 
 def test_half_a_nano_dollar_is_rounded_up() -> None:
@@ -96,8 +105,16 @@ def test_the_whole_call_pays_the_tier_of_its_prompt() -> None:
 
 @pytest.mark.parametrize(
     "tokens",
-    [(10, 10, 11), (10, 10, 0, 11), (10, 10, 6, 5), (10, 10, 0, 0, 11), (-1, 0)],
-    ids=["cached", "written", "both", "reasoned", "negative"],
+    [
+        (10, 10, 11),
+        (10, 10, 0, 11),
+        (10, 10, 6, 5),
+        (10, 10, 0, 0, 11),
+        (10, 10, 0, 5, 0, 6),
+        (10, 10, 0, 0, 0, 1),
+        (-1, 0),
+    ],
+    ids=["cached", "written", "both", "reasoned", "for an hour", "for an hour only", "negative"],
 )
 def test_counts_that_contradict_each_other_have_no_cost(tokens: tuple[int, ...]) -> None:
     """A record whose parts exceed the whole has no price rather than a wrong one."""

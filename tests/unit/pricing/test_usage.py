@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from llm_service.errors import RecordError
 from llm_service.pricing.usage import anthropic_usage, gemini_usage, openai_usage
 from llm_service.telemetry.records import InvocationRecord
 
@@ -87,6 +88,40 @@ CASES = [
         {"input_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 0},
         (0, 0, None, 0, 0, None),
     ),
+    (
+        anthropic_usage,  # written for both times
+        {
+            "input_tokens": 2048,
+            "cache_read_input_tokens": 1800,
+            "cache_creation_input_tokens": 248,
+            "cache_creation": {"ephemeral_5m_input_tokens": 148, "ephemeral_1h_input_tokens": 100},
+            "output_tokens": 503,
+            "service_tier": "batch",
+        },
+        (4096, 503, None, 1800, 248, None, 100, "batch"),
+    ),
+    (
+        anthropic_usage,  # the sum is not told
+        {
+            "input_tokens": 1,
+            "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 7},
+            "output_tokens": 2,
+            "service_tier": "standard",
+            "speed": "fast",
+        },
+        (8, 2, None, None, 7, None, 7, "fast"),
+    ),
+    (
+        anthropic_usage,
+        {
+            "input_tokens": 1,
+            "cache_creation": None,
+            "output_tokens": 2,
+            "service_tier": "standard",
+            "speed": "standard",
+        },
+        (1, 2, None, None, None, None, None, "standard"),
+    ),
     (anthropic_usage, {"input_tokens": 10, "output_tokens": 2}, (10, 2, None, None, None, None)),
     (anthropic_usage, {"output_tokens": 2}, (None, 2, None, None, None, None)),  # `message_delta` of a stream
     (
@@ -114,11 +149,24 @@ CASES = [
 @pytest.mark.parametrize(("read", "usage", "fields"), CASES, ids=lambda value: getattr(value, "__name__", ""))
 def test_usage_becomes_fields_of_a_record(read: Any, usage: dict[str, Any], fields: tuple[Any, ...]) -> None:
     """As a mapping and as an object."""
-    assert told(read(usage)) == fields
-    assert told(read(as_object(usage))) == fields
+    expected = (*fields, *(None,) * (8 - len(fields)))
+    assert told(read(usage)) == expected
+    assert told(read(as_object(usage))) == expected
 
 
 @pytest.mark.parametrize("read", [openai_usage, anthropic_usage, gemini_usage])
 def test_what_was_not_reported_is_unknown(read: Any) -> None:
     """Never 0: a stream without usage, an answer without it."""
     assert set(read(None).values()) == set(read({}).values()) == {None}
+
+
+@pytest.mark.parametrize("odd", ["12", "", [5], {}])
+def test_what_is_no_number_is_passed_on_for_the_record_to_refuse(odd: Any) -> None:
+    """By the name of its field; the reader itself fails for none."""
+    for read, usage in (
+        (anthropic_usage, {"input_tokens": odd, "cache_read_input_tokens": 5}),
+        (gemini_usage, {"promptTokenCount": 5, "toolUsePromptTokenCount": odd}),
+        (openai_usage, {"prompt_tokens": odd}),
+    ):
+        with pytest.raises(RecordError, match=r"^prompt_tokens: "):
+            InvocationRecord(**read(usage))

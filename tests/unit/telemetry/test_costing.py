@@ -26,7 +26,11 @@ from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 NOW = 1_795_479_377_991_276
 MODELS = {
     "models": {
-        "lark": {"cost_per_1m_tokens": {"input": 3, "output": 15, "cached_input": 0.3, "cache_write": 3.75}},
+        "claude-lark": {"cost_per_1m_tokens": {"input": 3, "output": 15, "cached_input": 0.3, "cache_write": 3.75}},
+        "lark": {
+            "cost_per_1m_tokens": {"input": 3, "output": 15, "cached_input": 0.3, "cache_write": 3.75},
+            "service_tiers": {"batch": 0.5},
+        },
         "finch": {
             "cost_per_1k_tokens": {"input": 0.01, "output": 0.04},
             "prices": [{"from": "2025-06-10", "input": 0.002, "output": 0.008}],
@@ -72,6 +76,14 @@ KNOWN = [
     (call(model_name=None, request_model="lark"), 0.006),
     (call(model_name="LARK"), 0.006),
     (call(cache_read_tokens=500, cache_write_tokens=400), 0.00495),  # 100 x 3 + 500 x 0.3 + 400 x 3.75 + 200 x 15
+    # 100 x 3 + 500 x 0.3 + 300 x 3.75 + 100 x 6 + 200 x 15
+    (
+        call(model_name="claude-lark", cache_read_tokens=500, cache_write_tokens=400, cache_write_1h_tokens=100),
+        0.005175,
+    ),
+    (call(service_tier="batch"), 0.003),
+    (call(service_tier="standard"), 0.006),
+    (call(service_tier="standard", cache_write_1h_tokens=0), 0.006),
     (call(reasoning_tokens=150), 0.006),
     (call(prompt_tokens=0, completion_tokens=0), 0.0),
     (call(cost_source="unknown"), 0.006),
@@ -98,10 +110,25 @@ def test_a_record_without_a_cost_gets_that_of_its_model_at_its_time(
         call(completion_tokens=None),
         call(cache_read_tokens=1001),
         call(reasoning_tokens=201),
+        call(service_tier="flex"),
+        call(cache_write_tokens=10, cache_write_1h_tokens=11),
+        call(cache_write_1h_tokens=1),
         call(model_name="dear", prompt_tokens=10**6),
         InvocationRecord(),
     ],
-    ids=["model", "no model", "no prompt", "no completion", "too much cached", "too much reasoned", "too dear", "none"],
+    ids=[
+        "model",
+        "no model",
+        "no prompt",
+        "no completion",
+        "too much cached",
+        "too much reasoned",
+        "service tier",
+        "too much for an hour",
+        "for an hour only",
+        "too dear",
+        "none",
+    ],
 )
 def test_a_record_that_cannot_be_priced_has_no_cost_and_says_so(
     connection: sqlite3.Connection, prices: PriceBook, record: InvocationRecord
@@ -227,16 +254,20 @@ def test_a_batch_whose_records_all_have_a_cost_is_left_alone() -> None:
 
 def test_a_name_is_looked_up_once_a_batch(prices: PriceBook) -> None:
     """Whatever the number of its calls; at another time again."""
-    asked: list[tuple[str | None, str | None]] = []
+    asked: list[tuple[str | None, ...]] = []
 
     class Counting(PriceBook):
-        def span(self, model_name: str | None, provider: str | None, at_us: int) -> Any:
-            asked.append((model_name, provider))
-            return prices.span(model_name, provider, at_us)
+        def span(
+            self, model_name: str | None, provider: str | None, at_us: int, service_tier: str | None = None
+        ) -> Any:
+            asked.append((model_name, provider, service_tier))
+            return prices.span(model_name, provider, at_us, service_tier)
 
     old = call(model_name="finch", timestamp=datetime(2025, 1, 1, tzinfo=UTC))
-    Costing(Counting()).costs([call()] * 50 + [call(provider="p")] * 50 + [old, call(model_name="finch")])
-    assert asked == [("lark", None), ("lark", "p"), ("finch", None), ("finch", None)]
+    batch = [call()] * 50 + [call(provider="p")] * 50 + [call(service_tier="batch")] * 9
+    Costing(Counting()).costs([*batch, old, call(model_name="finch")])
+    names = [("lark", None, None), ("lark", "p", None), ("lark", None, "batch"), *[("finch", None, None)] * 2]
+    assert asked == names
 
 
 # Faces
@@ -300,7 +331,7 @@ def test_a_copy_of_a_logger_with_a_schema_has_that_schema(tmp_path: Path) -> Non
         TelemetryLogger(tmp_path / "t.db", models=models) as logger,
         pickle.loads(pickle.dumps(logger)) as other,  # noqa: S301 - our own
     ):
-        assert list(other.prices.models()) == ["lark", "finch", "dear"]
+        assert list(other.prices.models()) == ["claude-lark", "lark", "finch", "dear"]
 
 
 def test_models_that_cannot_be_used_are_refused_where_the_logger_is_made(tmp_path: Path, file: Path) -> None:
@@ -324,7 +355,7 @@ def test_from_config_finds_the_models_beside_the_settings(tmp_path: Path, file: 
         assert logger.prices.rates("lark").source == str(file)  # type: ignore[union-attr]
     other = ModelsConfig.model_validate(MODELS)
     with TelemetryLogger.from_config(config, models=other) as logger:
-        assert list(logger.prices.models()) == ["lark", "finch", "dear"]
+        assert list(logger.prices.models()) == ["claude-lark", "lark", "finch", "dear"]
 
 
 def test_from_config_finds_the_models_that_a_variable_names(
@@ -343,9 +374,11 @@ def test_prices_are_looked_up_in_the_committing_thread(tmp_path: Path) -> None:
     seen: list[str] = []
 
     class Watching(PriceBook):
-        def span(self, model_name: str | None, provider: str | None, at_us: int) -> Any:
+        def span(
+            self, model_name: str | None, provider: str | None, at_us: int, service_tier: str | None = None
+        ) -> Any:
             seen.append(threading.current_thread().name)
-            return super().span(model_name, provider, at_us)
+            return super().span(model_name, provider, at_us, service_tier)
 
     async def run() -> None:
         telemetry = AsyncTelemetryLogger(tmp_path / "t.db")

@@ -61,6 +61,8 @@ FULL: dict[str, Any] = {
     "source": "sdk:anthropic",
     "tags": ["nightly", "größe"],
     "metadata": {"branch": "main", "depth": [1, 2.5, None, True]},
+    "cache_write_1h_tokens": 15,
+    "service_tier": "batch",
     "prompt": "Say hello.",
     "response": "Hello.",
 }
@@ -68,11 +70,12 @@ FULL: dict[str, Any] = {
 NAMES = ("agent_name", "tool_name", "model_name")
 LABELS = (
     "provider", "operation", "request_model", "response_id", "request_id", "session_id", "user_id", "trace_id",
-    "span_id", "parent_invocation_id", "finish_reason", "error_type", "source",
+    "span_id", "parent_invocation_id", "finish_reason", "error_type", "source", "service_tier",
 )  # fmt: skip
 TEXTS = ("invocation_id", *NAMES, *LABELS)
 TOKENS = (
     "prompt_tokens", "completion_tokens", "total_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens",
+    "cache_write_1h_tokens",
 )  # fmt: skip
 AMOUNTS = ("cost_usd", "latency_ms", "ttft_ms")
 
@@ -137,7 +140,7 @@ def refused(field: str, value: object, remedy: str, **others: Any) -> RecordErro
 
 
 def test_every_field_is_kept_as_given() -> None:
-    """What goes in comes out, for each of the 39 fields."""
+    """What goes in comes out, for each of the 41 fields."""
     record = InvocationRecord(**FULL)
     assert record.to_dict() == FULL
     assert set(FULL) == set(FIELDS)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from llm_service.config.settings import PrivacyLevel
-from llm_service.telemetry import queries, statements
+from llm_service.telemetry import statements
 from llm_service.telemetry.privacy import effective_level, stored_error
 from llm_service.telemetry.records import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord, _restore
+from llm_service.telemetry.reports import queries
 from llm_service.telemetry.statements import MAX_VARIABLES, RowBinder, dead_letter_row
 from llm_service.telemetry.stores.migrations import schema_statements
 
@@ -19,12 +20,12 @@ WIDE: dict[str, Any] = {
     for field in EXTENSION_FIELDS
     if field
     not in {
-        "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "usage_source", "cost_source", "ttft_ms",
-        "stream", "attempts", "http_status", "tags", "metadata",
+        "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cache_write_1h_tokens", "usage_source",
+        "cost_source", "ttft_ms", "stream", "attempts", "http_status", "tags", "metadata",
     }
 } | {
-    "cache_read_tokens": 1, "cache_write_tokens": 2, "reasoning_tokens": 3, "usage_source": "reported",
-    "cost_source": "reported", "ttft_ms": 4.5, "stream": False, "attempts": 1, "http_status": 200, "tags": ["t"],
+    "cache_read_tokens": 1, "cache_write_tokens": 2, "reasoning_tokens": 3, "cache_write_1h_tokens": 1,
+    "usage_source": "reported", "cost_source": "reported", "ttft_ms": 4.5, "stream": False, "attempts": 1, "http_status": 200, "tags": ["t"],
     "metadata": {"k": "v"},
 }  # fmt: skip
 

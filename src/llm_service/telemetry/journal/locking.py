@@ -8,13 +8,17 @@ nothing, does not take the parent's entries for its own.
 
 import os
 import stat
+import struct
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-__all__ = ["HeldFile", "RefusedFileError", "create", "hold"]
+__all__ = ["HeldFile", "RefusedFileError", "create", "hold", "is_held"]
 
 _HELD: Final[dict[tuple[int, int, int], object]] = {}
+_MAKING: Final[dict[tuple[str, int], None]] = {}
+"""Names, with the process, of files that stand there already and are not in `_HELD` yet."""
 
 
 class RefusedFileError(OSError):
@@ -45,19 +49,24 @@ def create(path: Path) -> HeldFile:
         OSError: it is there already, or could not be made.
         RefusedFileError: this platform has no record locks.
     """
-    fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+    making = path.name, os.getpid()
+    _MAKING[making] = None
     try:
-        key = _key(os.fstat(fd))
-        locked = _lock(fd)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        os.close(fd)
-        raise
-    if not locked:  # a cleaner found it a moment ago, and is about to remove it
-        os.close(fd)
-        raise RefusedFileError(f"{path} was taken by another process")
-    _HELD[key] = None
-    return HeldFile(fd, key)
+        fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            key = _key(os.fstat(fd))
+            locked = _lock(fd)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            os.close(fd)
+            raise
+        if not locked:  # a cleaner found it a moment ago, and is about to remove it
+            os.close(fd)
+            raise RefusedFileError(f"{path} was taken by another process")
+        _HELD[key] = None
+        return HeldFile(fd, key)
+    finally:
+        _MAKING.pop(making, None)
 
 
 def hold(path: Path) -> HeldFile | None:
@@ -75,8 +84,8 @@ def hold(path: Path) -> HeldFile | None:
         raise RefusedFileError(f"{path} is a link or no regular file; remove it")
     if found.st_uid != _user(found.st_uid):
         raise RefusedFileError(f"{path} belongs to another user; remove it")
-    key, token = _key(found), object()
-    if _HELD.setdefault(key, token) is not token:
+    key = _key(found)
+    if not _is_ours_to_open(path, key):
         return None
     fd = -1
     try:
@@ -91,6 +100,44 @@ def hold(path: Path) -> HeldFile | None:
         raise
     _close(fd, key)
     return None
+
+
+def is_held(path: Path) -> bool | None:
+    """Whether a process holds a file, this one included. Takes no lock and changes nothing.
+
+    The kernel is asked about this one file (F_GETLK), as `hold` would ask it: it answers for processes in other
+    namespaces and containers as well, and whatever the file system calls its device, which /proc/locks does not.
+
+    Returns:
+        None where that cannot be known: it is gone, is no regular file, may not be read, or this is not Linux.
+    """
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    if sys.platform != "linux" or not stat.S_ISREG(found.st_mode):
+        return None
+    import fcntl  # noqa: PLC0415 - not on every platform
+
+    key, fd = _key(found), -1
+    if not _is_ours_to_open(path, key):
+        return True
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        answer = fcntl.fcntl(fd, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        is_free = bool(_FLOCK.unpack(answer)[0] == fcntl.F_UNLCK)
+        return None if _key(os.fstat(fd)) != key else not is_free
+    except OSError:
+        return None
+    finally:
+        _close(fd, key)
+
+
+def _is_ours_to_open(path: Path, key: tuple[int, int, int]) -> bool:
+    """Whether no part of this process holds it or makes it; then nobody does until `_close`, or `HeldFile.let_go`."""
+    token = object()
+    # In this order: what is made stands in the one table before it leaves the other.
+    return (path.name, key[2]) not in _MAKING and _HELD.setdefault(key, token) is token
 
 
 def _close(fd: int, key: tuple[int, int, int]) -> None:
@@ -109,6 +156,10 @@ def _user(otherwise: int) -> int:
 
 
 _FLAGS: Final = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+_FLOCK: Final = struct.Struct("@hhqqi0q")
+"""`struct flock` of Linux, with the padding at its end: type, whence, start, length, process."""
 
 
 def _lock(fd: int) -> bool:

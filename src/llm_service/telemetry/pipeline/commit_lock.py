@@ -5,15 +5,23 @@ ends: then nobody knows that it is held, and nothing is ever committed again. A 
 """
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from threading import get_ident
 from types import TracebackType
+from typing import Final, TypeVar
 
 __all__ = ["CommitLock"]
+
+_Done = TypeVar("_Done")
+_WITHIN: Final = "this thread is within a commit already: a signal handler cannot commit by itself"
 
 
 class CommitLock:
     """Not re-entrant: a signal handler that wants to commit within a commit is refused, or it would wait for itself.
+
+    As a context manager it is for threads in which no signal handler runs: an interrupt as its block begins or ends
+    would leave it held. Others use `run`.
 
     Attributes:
         lock: the lock itself.
@@ -50,9 +58,27 @@ class CommitLock:
         self.owner = None
         self.lock.release()
 
+    def run(self, work: Callable[[], _Done]) -> _Done:
+        """Do some work under it, however long one has to wait for it.
+
+        Raises:
+            RuntimeError: this thread holds it already.
+        """
+        me = get_ident()
+        if self.owner == me:
+            raise RuntimeError(_WITHIN)
+        try:
+            self.acquire()
+            done = work()
+            return done  # noqa: RET504 - an interrupt at the end of the call is within the block for sure
+        finally:  # as `release`, without a call at whose start an interrupt would leave it held
+            if self.owner == me:
+                self.owner = None
+                self.lock.release()
+
     def __enter__(self) -> None:
         if not self.acquire():
-            raise RuntimeError("this thread is within a commit already: a signal handler cannot commit by itself")
+            raise RuntimeError(_WITHIN)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /

@@ -5,21 +5,53 @@ import sys
 import warnings
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+from llm_service.config.settings import Settings
+from llm_service.telemetry.pipeline.announcer import Announcer
+from llm_service.telemetry.pipeline.drivers import Drivers
+from llm_service.telemetry.pipeline.inline import InlineWriter
+from llm_service.telemetry.pipeline.money import EngineMoney
+from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.sigterm import SigtermHandler
 from llm_service.telemetry.pipeline.waiters import ThreadWaiter
 
-if TYPE_CHECKING:
-    from llm_service.telemetry.pipeline.engine import Engine
+__all__ = ["Ending", "EndingHost"]
 
-__all__ = ["Ending"]
+
+class EndingHost(Protocol):
+    """What the end of a process needs of an engine."""
+
+    settings: Settings
+    announcer: Announcer
+    drivers: Drivers
+    inline: InlineWriter
+    money: EngineMoney
+    queue: RecordQueue
+    closing: bool
+    closed: bool
+
+    def begin_close(self) -> Any:
+        """Take no more records, and follow those that are held."""
+        ...
+
+    def give_up(self) -> None:
+        """A close's deadline has passed: drop what waits."""
+        ...
+
+    def finished(self) -> None:
+        """Everything is settled and let go of."""
+        ...
+
+    def say_what_was_lost(self) -> None:
+        """Tell how much a close cost."""
+        ...
 
 
 class Ending:
     """One engine's hooks into the end of its process."""
 
-    def __init__(self, engine: "Engine") -> None:
+    def __init__(self, engine: EndingHost) -> None:
         self._engine = engine
         self._hooked = False
         self._exiting = False
@@ -81,11 +113,11 @@ class Ending:
     def _drain(self) -> None:
         """The last drain: plain sqlite3 in this thread, since no thread may be started any more."""
         engine = self._engine
-        forgotten = not engine.closing and (engine.driven or not engine.queue.empty())
+        forgotten = not engine.closing and (engine.drivers.needed or not engine.queue.empty())
         engine.closing = True
         deadline = monotonic() + engine.settings.close_timeout
         engine.money.teller.close(1.0)
-        engine.stop_driver(engine.settings.close_timeout)
+        engine.drivers.stop(engine.settings.close_timeout)
         left = self._write(deadline)
         engine.begin_close()
         if left:

@@ -7,7 +7,6 @@ the sync face commits and how the interpreter's exit drains.
 
 import asyncio
 import logging
-import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +14,6 @@ from errno import EDQUOT, ENOSPC
 from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
-from weakref import WeakSet
 
 from llm_service.budgets.events import OnBudget
 from llm_service.budgets.policies import Policies
@@ -26,6 +24,7 @@ from llm_service.telemetry.pipeline import forks
 from llm_service.telemetry.pipeline.announcer import Announcer
 from llm_service.telemetry.pipeline.commit_lock import CommitLock
 from llm_service.telemetry.pipeline.committer import Committer, Step
+from llm_service.telemetry.pipeline.drivers import Drivers
 from llm_service.telemetry.pipeline.driving import Action, Do, Driver, next_action
 from llm_service.telemetry.pipeline.ending import Ending
 from llm_service.telemetry.pipeline.entries import Barrier
@@ -119,16 +118,11 @@ class Engine:
         """All that belongs to one process."""
         self.commit_lock = CommitLock()
         self._fork_ready = False
-        self._driver_lock = threading.RLock()
-        self._driver: Driver | None = None
-        self._resting: list[Driver] = []  # superseded; each ends when its loop goes on
+        self.drivers = Drivers(self._new_driver, lambda: not (self.stores_nothing or self.closed))
         self._give_up = False
         self._wal = WalWatch(self.settings.db_path, self.announcer.tell)
         self._aside = 0
-        self.driven = False
         self._bad_values: Counter[str] = Counter()
-        self._retirement: list[Waiter] = []
-        self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         writer_id = str(uuid4())
         self.queue.begin_journal(writer_id)
         self.money.begin()
@@ -202,7 +196,7 @@ class Engine:
         self._wal.after_commit(connection)
         self.money.after_commit(connection)
         if self._wal.is_long and not self.closing:
-            self.ensure_driver()  # callers that commit by themselves may not come again to truncate it
+            self.drivers.ensure()  # callers that commit by themselves may not come again to truncate it
 
     def written_aside(self, connection: Any) -> None:
         """The teller has committed: the WAL is looked after as after commits of the queue. As for `step`."""
@@ -214,68 +208,31 @@ class Engine:
             except Exception as error:  # noqa: BLE001 - what was written is safe in the WAL
                 self.committer.housekeeping_failed(error)
             if self._wal.is_long and not self.closing:
-                self.ensure_driver(drives=False)
+                self.drivers.ensure(drives=False)
         else:
             self._wal.written()
         if not is_planned:
-            self.wake_driver()  # which sleeps until there is something to do
+            self.drivers.wake()  # which sleeps until there is something to do
 
     # Drivers come and go
 
-    def ensure_driver(self, *, drives: bool = True) -> bool:
-        """Start a driver in the calling thread if none is alive; whether one is.
-
-        With `drives=False` no record depends on it, and the logger may still be forgotten without a warning.
-        """
-        with self._driver_lock:
-            driver = self._driver
-            if driver is not None:
-                if driver.is_alive() and not driver.rests():
-                    return True
-                self._driver = None
-                if driver.is_alive():
-                    self._resting.append(driver)
-                    driver.supersede()
-                else:
-                    driver.discard()
-            if self.stores_nothing or self.closed:
-                return False
-            self.ending.hook_exit()
-            self._driver = self._start_driver(self)
-            self.driven = self.driven or (drives and self._driver is not None)
-            return self._driver is not None
-
-    async def wait_ready(self) -> None:
-        """Wait until the driver has tried to open the file once, where it lives on the caller's loop."""
-        driver = self._driver
-        if driver is not None:
-            await driver.ready()
+    def _new_driver(self) -> Driver | None:
+        self.ending.hook_exit()
+        return self._start_driver(self)
 
     def retire(self, driver: Driver) -> None:
         """A driver has ended: another loop takes over what waits, or the next record starts another driver."""
-        with self._driver_lock:
-            if driver in self._resting:
-                self._resting.remove(driver)
-                return
-            if self._driver is driver:
-                self._driver = None
-            told, self._retirement = self._retirement, []
+        told = self.drivers.ended(driver)
+        if told is None:
+            return
         self._finish_giving_up()
         if self.closing and self.queue.empty():
             self.inline.close()
             self.finished()
         for waiter in told:
             waiter.resolve(None)
-        if not self.queue.arm(1) and not self._give_up and not self._hand_over():
+        if not self.queue.arm(1) and not self._give_up and not self.drivers.hand_over():
             self.queue.rearm()
-
-    def when_retired(self, waiter: Waiter) -> None:
-        """Tell the waiter once no driver runs any more."""
-        with self._driver_lock:
-            if self._driver is not None and self._driver.is_alive():
-                self._retirement.append(waiter)
-                return
-        waiter.resolve(None)
 
     def require_journal(self) -> None:
         """Make the journal, if one is wanted and not there; a full disk is no error here, it may have room again.
@@ -292,35 +249,12 @@ class Engine:
                     self.settings.db_path,
                 ) from error
 
-    def remember_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A loop that uses this engine and may take the writer over when its loop ends."""
-        self._loops.add(loop)
-
-    def forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """A loop that is not to take the writer over."""
-        self._loops.discard(loop)
-
-    def _hand_over(self) -> bool:
-        for loop in sorted(self._loops, key=lambda loop: not loop.is_running()):
-            if not loop.is_closed():
-                with suppress(RuntimeError):  # closed this very moment
-                    loop.call_soon_threadsafe(self.ensure_driver)
-                    return True
-        return False
-
-    def wake_driver(self) -> None:
-        """Have the driver look again, if there is one."""
-        driver = self._driver
-        if driver is not None:
-            driver.wake()
-
     def _wake(self) -> None:
         """The queue's `on_wake`: from any thread, signal handler or `__del__`; never raises."""
-        driver = self._driver
-        if driver is not None and driver.wake() and not driver.rests():
+        if self.drivers.wake():
             return
         try:
-            started = self.ensure_driver()
+            started = self.drivers.ensure()
         except Exception as error:  # noqa: BLE001 - told with its traceback; the next record tries again
             self.announcer.tell(EventKind.WRITER_FAILED, 0, "the writer could not be started", error)
             started = False
@@ -340,20 +274,13 @@ class Engine:
 
     # Ends
 
-    def stop_driver(self, timeout: float) -> None:
-        """Have the driver let go of the file, and its thread end, within `timeout` seconds."""
-        driver = self._driver
-        if driver is not None:
-            driver.discard()
-            driver.join(timeout)
-
     def open_inline(self, deadline: float) -> None:
         """Open the file for commits in the callers' own threads; see `InlineWriter.open`."""
         self.queue.ensure_journal()
         self.inline.open(deadline)
         self.ending.hook_exit()
         if self.leftovers.waiting:
-            self.ensure_driver()
+            self.drivers.ensure()
 
     def close_inline(self, deadline: float) -> FlushResult:
         """Close from the calling thread, which commits what waits until `deadline` (monotonic seconds)."""
@@ -363,9 +290,7 @@ class Engine:
         self.inline.drive(lambda: waiter.outcome is not None, deadline)
         if barrier.pending:
             self.give_up()
-        driver = self._driver
-        if driver is not None:
-            driver.join(max(0.5, min(deadline - monotonic(), 86_400.0)))
+        self.drivers.join(max(0.5, min(deadline - monotonic(), 86_400.0)))
         self.inline.close()
         self.finished()
         self.announcer.finish()
@@ -386,7 +311,7 @@ class Engine:
             barrier = self.queue.barrier(waiter, wake=False)
         else:
             barrier = self.queue.last_barrier(DropReason.CLOSED, waiter)
-        self.wake_driver()
+        self.drivers.wake()
         return barrier
 
     def give_up(self) -> None:
@@ -394,7 +319,7 @@ class Engine:
         self._give_up = True
         self.queue.abandon(DropReason.SHUTDOWN, in_flight=False)
         self._finish_giving_up()
-        self.wake_driver()
+        self.drivers.wake()
 
     def _finish_giving_up(self) -> None:
         """Drop the batch in flight as well; while it is being committed, that is left to the committing thread."""
@@ -426,8 +351,6 @@ class Engine:
 
     def stats(self) -> Stats:
         """The engine's state, from memory alone."""
-        driver = self._driver
-        alive = driver is not None and driver.is_alive()
         return stats_of(
             self.queue,
             self.committer.commits,
@@ -437,17 +360,16 @@ class Engine:
             purged=self.retention.purged,
             purge_error=self.retention.last_error,
             closed=self.closed,
-            writer_alive=alive,
+            writer_alive=self.drivers.is_alive,
         )
 
     def forgotten(self) -> None:
         """The face was collected without a close: finish in the background, or at exit, and say so once."""
         if self.closing or self.closed:
             return
-        busy = self.driven or not self.queue.empty()
+        busy = self.drivers.needed or not self.queue.empty()
         self.begin_close()
-        driver = self._driver
-        if (driver is None or not driver.is_alive()) and self.queue.empty():
+        if not self.drivers.is_alive and self.queue.empty():
             self.inline.close()
             self.finished()
         if busy:
@@ -460,9 +382,7 @@ class Engine:
             return
         self.inline.let_go()
         self.money.teller.let_go()
-        for driver in (self._driver, *self._resting):
-            if driver is not None:
-                driver.let_go()
+        self.drivers.let_go()
 
     def after_fork_in_parent(self) -> None:
         """Go on committing."""
@@ -472,7 +392,7 @@ class Engine:
     def after_fork_in_child(self) -> None:
         """Own nothing of the parent's: no record, no lock, no connection."""
         ready = self._fork_ready
-        forks.leak((self._driver, *self._resting))
+        self.drivers.leak()
         self.inline.leak()
         self.money.teller.leak()
         self.queue.reset()

@@ -8,22 +8,50 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import TIMEOUT_MAX, get_ident
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from llm_service.telemetry.pipeline import forks
+from llm_service.telemetry.pipeline.commit_lock import CommitLock
+from llm_service.telemetry.pipeline.committer import Committer, Step
+from llm_service.telemetry.pipeline.drivers import Drivers
 from llm_service.telemetry.pipeline.policy import retry_delay
+from llm_service.telemetry.pipeline.retention import Retention
 
-if TYPE_CHECKING:
-    from llm_service.telemetry.pipeline.committer import Step
-    from llm_service.telemetry.pipeline.engine import Engine
+__all__ = ["InlineHost", "InlineWriter"]
 
-__all__ = ["InlineWriter"]
+_Done = TypeVar("_Done")
+
+
+class InlineHost(Protocol):
+    """What an inline writer needs of its engine."""
+
+    commit_lock: CommitLock
+    committer: Committer
+    drivers: Drivers
+    retention: Retention
+    closing: bool
+
+    def open_connection(self) -> Any:
+        """Open the database."""
+        ...
+
+    def step(self, connection: Any, /) -> Step:
+        """Commit the next batch."""
+        ...
+
+    def tidy(self, connection: Any, /) -> None:
+        """Housekeeping in an idle moment."""
+        ...
+
+    def retain(self, connection: Any, /) -> None:
+        """Give retention a turn."""
+        ...
 
 
 class InlineWriter:
     """Owns one connection, used by one thread at a time under the engine's commit lock."""
 
-    def __init__(self, engine: "Engine") -> None:
+    def __init__(self, engine: InlineHost) -> None:
         self._engine = engine
         self._connection: Any = None
 
@@ -36,8 +64,7 @@ class InlineWriter:
         failures = 0
         while True:
             try:
-                with self._engine.commit_lock:
-                    self._ensure_connection()
+                self._engine.commit_lock.run(self._ensure_connection)
             except Exception as error:
                 failures += 1
                 if self._engine.committer.is_hopeless(error) or monotonic() >= deadline:
@@ -80,37 +107,33 @@ class InlineWriter:
         if due_in is not None and due_in <= 0:
             if not engine.retention.busy:
                 self.retain()
-            if engine.retention.busy and engine.ensure_driver(drives=False):
-                engine.wake_driver()
+            if engine.retention.busy and engine.drivers.ensure(drives=False):
+                engine.drivers.wake()
 
-    def step(self) -> "Step":
+    def step(self) -> Step:
         """One commit in this thread."""
-        with self._engine.commit_lock:
-            return self._step()
+        return self._engine.commit_lock.run(self._step)
 
     def tidy(self) -> None:
         """Housekeeping in this thread."""
-        with self._engine.commit_lock:
-            if self._connection is not None:
-                self._engine.tidy(self._connection)
+        self._engine.commit_lock.run(self._tidy)
 
     def retain(self) -> None:
         """A turn of retention in this thread."""
-        with self._engine.commit_lock:
-            try:
-                connection = self._ensure_connection()
-            except Exception as error:  # noqa: BLE001 - noted and paced, as a step that failed
-                self._engine.retention.failed(error)
-            else:
-                self._engine.retain(connection)
+        self._engine.commit_lock.run(self._retain)
 
     def close(self) -> None:
         """Close the connection, unless another thread is stuck in a commit with it."""
-        if self._connection is not None and self._engine.commit_lock.acquire(timeout=1.0):
-            try:
+        lock, me = self._engine.commit_lock, get_ident()
+        if self._connection is None or lock.owner == me:
+            return
+        try:
+            if lock.acquire(timeout=1.0):
                 self.let_go()
-            finally:
-                self._engine.commit_lock.release()
+        finally:  # see `drive`
+            if lock.owner == me:
+                lock.owner = None
+                lock.lock.release()
 
     def let_go(self) -> None:
         """Close the connection; the caller holds the commit lock. The next commit opens another."""
@@ -129,16 +152,31 @@ class InlineWriter:
             self._connection = self._engine.open_connection()
         return self._connection
 
-    def _step(self) -> "Step":
+    def _step(self) -> Step:
         try:
             connection = self._ensure_connection()
         except Exception as error:  # noqa: BLE001 - counted, logged and paced like a failed commit
             return self._engine.committer.failed(error)
-        try:
-            step = self._engine.step(connection)
-        except BaseException:  # Ctrl-C, say: it may have left a transaction open, which would fail all that follow
-            self.let_go()
-            raise
+        step = self._kept_clean(self._engine.step, connection)
         if step.reopen:
             self.let_go()
         return step
+
+    def _tidy(self) -> None:
+        if self._connection is not None:
+            self._kept_clean(self._engine.tidy, self._connection)
+
+    def _retain(self) -> None:
+        try:
+            connection = self._ensure_connection()
+        except Exception as error:  # noqa: BLE001 - noted and paced, as a step that failed
+            self._engine.retention.failed(error)
+        else:
+            self._kept_clean(self._engine.retain, connection)
+
+    def _kept_clean(self, use: Callable[[Any], _Done], connection: Any) -> _Done:
+        try:
+            return use(connection)
+        except BaseException:  # Ctrl-C, say: it may have left a transaction open, which would fail all that follow
+            self.let_go()
+            raise

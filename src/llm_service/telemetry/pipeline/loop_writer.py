@@ -138,7 +138,7 @@ class LoopWriter:
         if timer is not None:
             timer.cancel()
         # Its loop may be about to end: it is no heir, unless it uses the logger again.
-        self._engine.forget_loop(self._loop)
+        self._engine.drivers.forget_loop(self._loop)
         _set(self._tried_to_open)
         self._engine.retire(self)
 

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic, time_ns
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from uuid import uuid4
 
 from llm_service.budgets.events import BudgetEvent, OnBudget
@@ -14,8 +14,10 @@ from llm_service.config.settings import Settings
 from llm_service.pricing.book import PriceBook
 from llm_service.redaction import clean
 from llm_service.telemetry.costing import Costing
+from llm_service.telemetry.pipeline.announcer import Announcer
 from llm_service.telemetry.pipeline.commit_lock import CommitLock
 from llm_service.telemetry.pipeline.ledger import Settlement
+from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.teller import Teller
 from llm_service.telemetry.privacy import Redactor
 from llm_service.telemetry.records import InvocationRecord
@@ -27,15 +29,29 @@ from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
 if TYPE_CHECKING:
     from llm_service.budgets.scopes import Call
-    from llm_service.telemetry.pipeline.engine import Engine
 
-__all__ = ["EngineMoney"]
+__all__ = ["EngineMoney", "MoneyHost"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _AT_ONCE: Final = 1.0
 _SOON: Final = 60.0
 _LATER: Final = 3600.0
 """Seconds between two looks for what budgets do not need any more: while there is more, at first, and then."""
+
+
+class MoneyHost(Protocol):
+    """What the money of an engine needs of the rest of it."""
+
+    settings: Settings
+    redactor: Redactor
+    announcer: Announcer
+    queue: RecordQueue
+    commit_lock: CommitLock
+    closed: bool
+
+    def written_aside(self, connection: sqlite3.Connection) -> None:
+        """The teller has committed; the caller holds the commit lock."""
+        ...
 
 
 class EngineMoney:
@@ -58,7 +74,7 @@ class EngineMoney:
     teller: Teller
 
     def __init__(
-        self, engine: "Engine", prices: PriceBook | None, policies: Policies | None, on_budget: OnBudget | None
+        self, engine: MoneyHost, prices: PriceBook | None, policies: Policies | None, on_budget: OnBudget | None
     ) -> None:
         self._engine = engine
         self._prices = prices

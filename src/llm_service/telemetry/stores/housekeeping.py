@@ -37,9 +37,9 @@ def tidy_wal(connection: sqlite3.Connection) -> bool:
     Raises:
         sqlite3.Error: the file cannot be written. SQLite keeps that to itself where a commit or a close checkpoints.
     """
-    # It would hold the write lock while it waits for readers: do not wait.
-    connection.execute("PRAGMA busy_timeout = 0")
     try:
+        # It would hold the write lock while it waits for readers: do not wait.
+        connection.execute("PRAGMA busy_timeout = 0")
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.OperationalError as error:
         if faults.is_locked(error):

@@ -2,9 +2,18 @@
 
 from typing import Final
 
-__all__ = ["TO_2"]
+__all__ = ["ADDED", "TO_2"]
+
+ADDED: Final = ("cache_write_1h_tokens", "service_tier")
+"""Columns of `invocations` that the first version does not have."""
 
 TO_2: Final = (
+    """
+    ALTER TABLE invocations ADD COLUMN cache_write_1h_tokens INTEGER
+    """,
+    """
+    ALTER TABLE invocations ADD COLUMN service_tier TEXT
+    """,
     """
     CREATE TABLE prompt_sizes (
         id         INTEGER PRIMARY KEY,
@@ -80,4 +89,4 @@ TO_2: Final = (
     ) WITHOUT ROWID
     """,
 )
-"""What prompts teach, and budgets: counters, windows, holds, alerts."""
+"""What prices depend on, what prompts teach, and budgets: counters, windows, holds, alerts."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from llm_service.telemetry.stores import migration_steps
 
-__all__ = ["STEPS", "VERSION", "create", "migrate", "schema_statements"]
+__all__ = ["STEPS", "VERSION", "create", "migrate", "read_as_newest", "schema_statements"]
 
 VERSION: Final = 2
 STEPS: Final[Mapping[int, Sequence[str]]] = {1: migration_steps.TO_2}
@@ -44,6 +44,18 @@ def migrate(
         for statement in steps[version]:
             connection.execute(statement)
         _record(connection, version + 1, now)
+
+
+def read_as_newest(connection: sqlite3.Connection) -> None:
+    """Let a connection that may not migrate read calls of an older file: columns that came later are NULL there.
+
+    Must come before `PRAGMA query_only`; it writes nothing into the file.
+    """
+    there = [row[1] for row in connection.execute("PRAGMA main.table_info(invocations)")]
+    missing = [column for column in migration_steps.ADDED if column not in there]
+    if there and missing:
+        later = ", ".join(f"NULL AS {column}" for column in missing)
+        connection.execute(f"CREATE TEMP VIEW invocations AS SELECT *, {later} FROM main.invocations")  # noqa: S608
 
 
 def _record(connection: sqlite3.Connection, version: int, now: str) -> None:

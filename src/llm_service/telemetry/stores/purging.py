@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import perf_counter, time_ns
 from typing import Any, Final, NamedTuple
 
-from llm_service.telemetry.queries import Fetch
+from llm_service.telemetry.reports.queries import Fetch
 from llm_service.telemetry.stores.opening import BUSY_TIMEOUT_MS
 from llm_service.telemetry.stores.retention import Belief, Cutoffs, believe, lease_until, may_hold, moment_of
 from llm_service.telemetry.timestamps import MAX_MICROSECONDS, microseconds_text
@@ -332,8 +332,8 @@ def _first(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] =
 @contextmanager
 def _impatient(connection: sqlite3.Connection) -> Generator[None]:
     """Give up at once where another process has the lock: it is at work, and this can wait."""
-    connection.execute("PRAGMA busy_timeout = 0")
     try:
+        connection.execute("PRAGMA busy_timeout = 0")
         yield
     finally:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
@@ -341,8 +341,8 @@ def _impatient(connection: sqlite3.Connection) -> Generator[None]:
 
 @contextmanager
 def _transaction(connection: sqlite3.Connection) -> Generator[None]:
-    connection.execute("BEGIN IMMEDIATE")
     try:
+        connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("COMMIT")
     except BaseException:

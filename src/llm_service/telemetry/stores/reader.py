@@ -61,8 +61,12 @@ def reading(path: Path) -> Generator[Fetch]:
         raise StoreError(f"{path} cannot be read: {error}; check the file and its permissions", path) from error
 
 
-def open_for_reading(path: Path) -> sqlite3.Connection:
+def open_for_reading(path: Path, *, newest: bool = False) -> sqlite3.Connection:
     """A connection that can write nothing; the caller closes it.
+
+    Args:
+        path: the database.
+        newest: an older file shall have the columns that were added since, NULL in all rows.
 
     Raises:
         sqlite3.Error: there is no such file, or it cannot be read.
@@ -70,6 +74,8 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     mode = "ro" if _wal_waits(path) else "rw"
     connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None)
     try:
+        if newest:
+            migrations.read_as_newest(connection)
         connection.execute("PRAGMA query_only = ON")
         connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS:d}")
     except BaseException:
@@ -87,7 +93,7 @@ def _wal_waits(path: Path) -> bool:
 
 def _with_tables(path: Path) -> sqlite3.Connection:
     if path.exists() and path.stat().st_size > 0:
-        connection = open_for_reading(path)
+        connection = open_for_reading(path, newest=True)
         try:
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except BaseException:

@@ -5,11 +5,11 @@ Every record goes through the redactor first, whatever becomes of it.
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from operator import length_hint
 from time import time_ns
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from llm_service.config.settings import PrivacyLevel
 from llm_service.telemetry import statements
@@ -31,6 +31,7 @@ _UNREADABLE: Final = InvocationRecord(invocation_id="unreadable")
 """Stands in `dead_letters` for a record that could not be cleaned: nothing of it may be written."""
 
 _Packed = tuple[bytes | None, bytes | None]
+_Done = TypeVar("_Done")
 
 
 class SqliteBatchWriter:
@@ -82,24 +83,26 @@ class SqliteBatchWriter:
     ) -> WriteResult:
         """See `BatchWriter.write`. BEGIN IMMEDIATE, so that two writers queue up instead of colliding half-way.
 
-        Content is redacted and compressed before that, and prices are looked up: it may take a second, in which no lock
-        is held. `within` is called in the same transaction, once the records are inserted; not again where they are
-        found to be on disk.
+        Content is redacted and compressed before that, and prices are looked up: it may take a second, without a lock.
+        `within` is called in the same transaction, once the records are inserted; not again where they are on disk.
         """
         contents = self._contents.of(batch, batch_no)
         self._synchronise(connection, durable=durable)
-        with self._transaction(connection):
-            known = self._committed_before(connection, batch_no)
-            if known is not None:
-                if durable:  # it is there, but its sync has failed: another commit syncs the -wal up to here
-                    connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
-                result = known
-            else:
-                result = self._insert(connection, batch, contents, slice_rows)
+
+        def work() -> WriteResult:
+            done = self._committed_before(connection, batch_no)
+            if done is None:
+                done = self._insert(connection, batch, contents, slice_rows)
                 if within is not None:
                     within()
-                connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
-                self._tried = (batch_no, result)
+                self._tried = (batch_no, done)
+            elif not durable:
+                return done
+            # Also where it is there, but its sync has failed: another commit syncs the -wal up to here.
+            connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
+            return done
+
+        result = self._in_transaction(connection, work)
         self._contents.forget()
         if self._book.terms.hold_ids:
             self._book.settled(self._redactor.invocation_id(record.card[0]) for record in batch)
@@ -121,9 +124,12 @@ class SqliteBatchWriter:
             Exception: whatever `within` or SQLite raised; nothing was written, but for a commit that failed on disk.
         """
         self._synchronise(connection, durable=False)
-        with self._transaction(connection):
+
+        def work() -> None:
             self._book.begin(connection)
             within()
+
+        self._in_transaction(connection, work)
 
     def _synchronise(self, connection: sqlite3.Connection, *, durable: bool) -> None:
         """How the next commit is synced. Connections are opened with NORMAL, and housekeeping may go back to it."""
@@ -131,22 +137,25 @@ class SqliteBatchWriter:
             connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
             self._full = connection if durable else None
 
-    @contextmanager
-    def _transaction(self, connection: sqlite3.Connection) -> Generator[None]:
-        """All of the block, or nothing of it: in the file, and in what is remembered of it."""
-        connection.execute("BEGIN IMMEDIATE")
+    def _in_transaction(self, connection: sqlite3.Connection, work: Callable[[], _Done]) -> _Done:
+        """All of the work, or nothing of it: in the file, and in what is remembered of it."""
+        begun = False  # No generator as context manager here: an interrupt as it is entered leaves it suspended.
         try:
-            yield
+            connection.execute("BEGIN IMMEDIATE")
+            begun = True
+            done = work()
             connection.execute("COMMIT")
         except BaseException:
-            self._daily_ids.forget()
-            self._book.rolled_back()
+            if begun:
+                self._daily_ids.forget()
+                self._book.rolled_back()
             # SQLite may have rolled back by itself (a full disk does); a failing ROLLBACK must not hide the cause.
             if connection.in_transaction:
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
             raise
         self._book.committed()
+        return done
 
     def _insert(
         self,
@@ -216,9 +225,8 @@ class _Contents:
             except Exception as error:  # noqa: BLE001 - a damaged record is set aside when its turn comes
                 failed[position] = error
         costs = None if self._costing is None else self._costing.costs(batch)
-        made = _BatchContents(packed, failed, counts, costs)
-        self._made = (batch_no, made)
-        return made
+        self._made = (batch_no, _BatchContents(packed, failed, counts, costs))
+        return self._made[1]
 
     def forget(self) -> None:
         """The batch has been written."""
@@ -348,9 +356,7 @@ class _Transaction:
                 self._execute(statements.TAKE_BACK, (records[at].card[0],))
                 self._quarantine(records[at], positions[at], error)
             else:
-                self.inserted += (
-                    [record for at, record in enumerate(records) if at not in refused] if refused else records
-                )
+                self.inserted += [r for at, r in enumerate(records) if at not in refused] if refused else records
                 return
 
     def add_rollups(self) -> None:

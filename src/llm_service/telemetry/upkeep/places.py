@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from llm_service.telemetry.journal.locking import is_held
+from llm_service.telemetry.journal.names import find
 from llm_service.telemetry.stores.housekeeping import WAL_BYTES
 from llm_service.telemetry.stores.opening import OLDEST_SQLITE
 from llm_service.telemetry.upkeep.findings import Finding, found, healthy
@@ -125,7 +127,11 @@ def check_wal(
 
 
 def _proc_locks() -> str | None:
-    """Every lock of the system; an empty text says that nobody holds one, None that it cannot be seen."""
+    """Every lock that can be seen from here; None where there is no such file.
+
+    It leaves out the locks of processes in other PID namespaces, and names a file by the device of its file system,
+    which is not what `stat` says on btrfs and some overlays: what stands there is true, what is missing proves nothing.
+    """
     try:
         return Path("/proc/locks").read_text("ascii")
     except OSError:  # only Linux has it
@@ -159,26 +165,30 @@ def _command(pid: int) -> str:
         return "gone"
 
 
-def check_journals(path: Path, locks: Callable[[], str | None] | None = None) -> Finding:
+def check_journals(path: Path, pause: Callable[[float], None] = time.sleep) -> Finding:
     """Whether crash journals stand beside it whose writers are dead. A living one holds a lock on its own.
+
+    The locks are those that a replay goes by. A journal counts as left behind where nobody held it at two looks: one
+    that is just being made, or done with, is nobody's for a moment.
 
     Args:
         path: the database.
-        locks: see `check_wal`.
+        pause: waits some seconds between the two.
     """
-    start = f"{path.name}-journal-"
-    journals = [file for file in path.parent.iterdir() if file.name.startswith(start)]
-    if not journals:
+    journals = find(path)
+    held = {file: is_held(file) for file in journals}
+    if False in held.values():
+        pause(_PAUSE_S)
+        held |= {file: is_held(file) for file in journals if held[file] is False}
+    there = {file: status for file in journals if (status := status_of(file)) is not None}
+    dead = [status.st_size for file, status in there.items() if held[file] is False]
+    unseen = sum(held[file] is None for file in there)
+    doubt = f"; whether the writers of {unseen} live cannot be seen from here" if unseen else ""
+    if dead:
+        return found("orphan_journals", f"{len(dead)} of dead processes, {_size(sum(dead))}{doubt}")
+    if not there:
         return healthy("journals", "none")
-    shown = (locks or _proc_locks)()
-    if shown is None:
-        return healthy("journals", f"{len(journals)}; whether their writers live cannot be seen on this system")
-    held = {parts[5] for line in shown.splitlines() if len(parts := line.split()) == 8 and parts[1] == "POSIX"}
-    orphans = [file for file in journals if (status := status_of(file)) is not None and _place(status) not in held]
-    if orphans:
-        size = sum(status.st_size for file in orphans if (status := status_of(file)) is not None)
-        return found("orphan_journals", f"{len(orphans)} of dead processes, {_size(size)}")
-    return healthy("journals", f"{len(journals)}, all of living processes")
+    return healthy("journals", f"{len(there)}{doubt or ', all of living processes'}")
 
 
 def check_leftovers(path: Path) -> Finding:

@@ -20,6 +20,7 @@ from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.costing import COMPUTED, cost_of
 from llm_service.telemetry.rollups import nanos
 from llm_service.telemetry.stores.budget_counting import BudgetBook
+from llm_service.telemetry.stores.migrations import read_as_newest
 from llm_service.telemetry.stores.opening import open_for_writing
 from llm_service.telemetry.stores.recosting import Change, NewCost, recost
 from llm_service.telemetry.timestamps import to_microseconds
@@ -39,13 +40,14 @@ _ONLY: Final = {
 }
 _COLUMNS: Final = (
     "id, invocation_id, timestamp, agent_name, tool_name, model_name, request_model, provider, prompt_tokens, "
-    "completion_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost_usd, cost_source, user_id, "
-    "session_id, trace_id"
+    "completion_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cache_write_1h_tokens, service_tier, "
+    "cost_usd, cost_source, user_id, session_id, trace_id"
 )
 _PAGE: Final = (
     "SELECT {columns} FROM invocations WHERE id > ? AND id <= ? AND timestamp >= ? AND {which} ORDER BY id LIMIT ?"
 )
 _BOUNDS: Final = "SELECT min(id), max(id), count(*) FROM invocations WHERE timestamp >= ? AND {which}"
+_Commit = Callable[[sqlite3.Connection, Sequence[NewCost]], Sequence[Change]]
 OnStep = Callable[[sqlite3.Connection, Sequence[Change]], None]
 """Called within the transaction of each step, with what it changed; what it raises undoes the step."""
 
@@ -61,7 +63,7 @@ class RepriceReport:
         unknown: calls that still have none.
         kept: calls that keep a computed cost because no price is known for them any more.
         old_nanos, new_nanos: what the calls of `priced` and `changed` cost before and now, in nano-USD.
-        unpriced_models: how often a price was missing, by model and provider as recorded.
+        unpriced_models: how often a price was missing, by model, provider and service tier as recorded.
     """
 
     examined: int = 0
@@ -71,7 +73,7 @@ class RepriceReport:
     kept: int = 0
     old_nanos: int = 0
     new_nanos: int = 0
-    unpriced_models: dict[tuple[str | None, str | None], int] = field(default_factory=dict[Any, int])
+    unpriced_models: dict[tuple[str | None, str | None, str | None], int] = field(default_factory=dict[Any, int])
 
 
 def reprice(
@@ -106,7 +108,7 @@ def reprice(
     run = partial(_run, prices=prices, since=since, which=_ONLY[only], on_progress=on_progress)
     try:
         if dry_run:
-            return look(path, partial(run, commit=lambda _connection, rows: [row.change for row in rows]))
+            return look(path, partial(_dry, run, path))
         with closing(open_for_writing(path, time_ns() // 1000)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS:d}")
             return run(connection, commit=partial(_commit, on_step=on_step, book=BudgetBook()))
@@ -114,9 +116,21 @@ def reprice(
         raise StoreError(f"{path} could not be repriced: {error}; run: llm-telemetry doctor", path) from error
 
 
+def _dry(
+    run: Callable[[sqlite3.Connection, _Commit], RepriceReport], path: Path, connection: sqlite3.Connection
+) -> RepriceReport:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:  # a writer is about to make them
+        return RepriceReport()
+    if "invocations" not in tables:
+        raise StoreError(f"{path} is an SQLite database, but not of telemetry: give another db_path", path)
+    read_as_newest(connection)
+    return run(connection, lambda _connection, rows: [row.change for row in rows])
+
+
 def _run(
     connection: sqlite3.Connection,
-    commit: Callable[[sqlite3.Connection, Sequence[NewCost]], Sequence[Change]],
+    commit: _Commit,
     *,
     prices: PriceBook,
     since: str,
@@ -154,15 +168,15 @@ def _pages(
 def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: RepriceReport) -> Iterator[NewCost]:
     for row in page:
         row_id, invocation_id, moment, agent, tool, model, request_model, provider, prompt, completion, *parts = row
-        read, written, reasoned, usd, source, user, session, trace = parts
+        read, written, reasoned, hour, tier, usd, source, user, session, trace = parts
         name = request_model if model is None else model
-        rates = None if (at_us := _microseconds(moment)) is None else prices.rates(name, provider, at_us)
-        new_usd = cost_of(rates, prompt, completion, read, written, reasoned)
+        rates = None if (at_us := _microseconds(moment)) is None else prices.rates(name, provider, at_us, tier)
+        new_usd = cost_of(rates, prompt, completion, read, written, reasoned, hour)
         if new_usd is None:
             report.unknown += usd is None
             report.kept += usd is not None
             if rates is None:
-                key = (name, provider)
+                key = (name, provider, tier)
                 report.unpriced_models[key] = report.unpriced_models.get(key, 0) + 1
         elif new_usd != usd or source != COMPUTED:
             old = None if usd is None else nanos(usd)

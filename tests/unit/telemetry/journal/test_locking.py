@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from llm_service.telemetry.journal import locking
-from llm_service.telemetry.journal.locking import RefusedFileError, create, hold
+from llm_service.telemetry.journal.locking import RefusedFileError, create, hold, is_held
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # of a fork beside threads
 
 
 @pytest.fixture
@@ -30,7 +32,6 @@ def in_child(act: Callable[[], object]) -> bool:
     return code == 0
 
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_living_process_s_file_is_not_taken(path: Path) -> None:
     """By nobody, as long as it lives; a forked child holds nothing of it."""
     held = create(path)
@@ -39,7 +40,6 @@ def test_a_living_process_s_file_is_not_taken(path: Path) -> None:
     assert in_child(lambda: hold(path))
 
 
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_looking_at_our_own_file_does_not_drop_its_lock(path: Path) -> None:
     """A POSIX lock goes with any close of any descriptor: the file is not opened again."""
     held = create(path)
@@ -131,3 +131,59 @@ def test_a_file_just_made_that_another_process_took_is_given_up(path: Path, monk
     with pytest.raises(RefusedFileError, match="taken"):
         create(path)
     assert path.exists()
+
+
+def test_a_file_that_another_thread_is_making_is_not_taken(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks do not keep out the process itself: between its making and its lock the file would pass for a dead one."""
+    real, seen = locking._lock, list[object]()
+
+    def look_first(fd: int) -> bool:
+        seen.extend((hold(path), is_held(path)))
+        return real(fd)
+
+    monkeypatch.setattr(locking, "_lock", look_first)
+    held = create(path)
+    monkeypatch.setattr(locking, "_lock", real)
+    assert seen == [None, True]
+    assert not in_child(lambda: hold(path))
+    held.let_go()
+    assert not locking._MAKING
+
+
+def test_asking_who_holds_a_file_takes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even from this process itself; and None is no answer."""
+    assert is_held(path) is None
+    path.touch(0o600)
+    assert is_held(path) is False
+    held = hold(path)
+    assert held is not None
+    assert is_held(path) is True
+    assert in_child(lambda: is_held(path) is True)
+    assert in_child(lambda: hold(path) is None)
+    held.let_go()
+    assert in_child(lambda: is_held(path) is False)
+    real = os.open
+
+    def refused(*arguments: object) -> int:
+        if path in arguments:
+            raise PermissionError("no")
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", refused)
+    assert is_held(path) is None
+    assert not locking._HELD
+
+
+def test_another_file_at_the_name_by_now_is_no_answer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was replaced between the look and the question."""
+    path.touch(0o600)
+    real = os.open
+
+    path.with_name("other").touch()
+
+    def replaced(*arguments: object) -> int:
+        path.with_name("other").replace(path)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", replaced)
+    assert is_held(path) is None

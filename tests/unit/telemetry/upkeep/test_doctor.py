@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from llm_service.config.settings import Settings
+from llm_service.telemetry.journal.locking import HeldFile, create, hold
 from llm_service.telemetry.stores.opening import open_for_writing
 from llm_service.telemetry.upkeep import contents, doctor, looking, places
 from llm_service.telemetry.upkeep.doctor import examine
@@ -157,15 +158,57 @@ def test_a_file_of_another_user_is_found_but_not_by_root(db: Path) -> None:
 
 
 def test_a_journal_is_an_orphan_where_no_process_holds_it(db: Path, names: Names) -> None:
-    """As /proc/locks shows it, which is empty where nobody holds a lock; where it cannot be seen, nothing is claimed."""
+    """Whatever /proc/locks shows or hides: the kernel is asked about the file itself."""
     journal = db.parent / "telemetry.db-journal-01a2"
-    journal.touch()
+    journal.write_bytes(b"j" * 1024 * 1024)
+    db.with_name("telemetry.db-journal-of mine").touch()  # not as we name them
+    assert names() == {"orphan_journals": "1 of dead processes, 1.0 MiB"}
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_journal_of_a_living_process_is_none_and_stays_that_process_s(db: Path, names: Names) -> None:
+    """Of this process, or of another; looking drops no lock, also not from within."""
+    path = db.parent / "telemetry.db-journal-01a2"
+    held = create(path)
+    assert names() == {}
+    assert places.check_journals(db).seen == "1, all of living processes"
+    heard, told = os.pipe()
+    pid = os.fork()  # a child holds nothing of its parent's
+    if pid == 0:  # pragma: no cover - in the child, which coverage does not outlive
+        os.write(told, places.check_journals(db).seen.encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(heard, 200) == b"1, all of living processes"
+    held.let_go()
+    os.close(heard)
+    os.close(told)
     assert names() == {"orphan_journals": "1 of dead processes, 0.0 MiB"}
-    assert places.check_journals(db, lambda: "").name == "orphan_journals"
-    place = places._place(journal.lstat())
-    alive = places.check_journals(db, lambda: f"1: POSIX  ADVISORY  WRITE 4711 {place} 0 EOF\n")
-    assert (alive.name, alive.seen) == ("journals", "1, all of living processes")
-    assert "cannot be seen" in places.check_journals(db, lambda: None).seen
+
+
+def test_a_journal_that_is_just_made_or_done_with_is_no_orphan(db: Path) -> None:
+    """It is nobody's for a moment: what counts is that it still is nobody's a little later."""
+    path = db.parent / "telemetry.db-journal-01a2"
+    path.touch()
+    taken: list[HeldFile | None] = []
+    seen = places.check_journals(db, lambda _seconds: taken.append(hold(path)))
+    assert (seen.name, seen.seen) == ("journals", "1, all of living processes")
+    assert taken[0] is not None
+    taken[0].let_go()
+    assert places.check_journals(db, lambda _seconds: path.unlink()).seen == "none"
+
+
+def test_nothing_is_claimed_of_a_journal_whose_holder_cannot_be_seen(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link, a folder, a file that may not be read, a platform that cannot be asked; what can be seen is said."""
+    start = "telemetry.db-journal-"
+    db.with_name(f"{start}0a").symlink_to(db)
+    db.with_name(f"{start}0b").mkdir()
+    doubt = "whether the writers of 2 live cannot be seen from here"
+    assert places.check_journals(db).seen == f"2; {doubt}"
+    db.with_name(f"{start}0c").touch()
+    seen = places.check_journals(db)
+    assert (seen.name, seen.seen) == ("orphan_journals", f"1 of dead processes, 0.0 MiB; {doubt}")
+    monkeypatch.setattr("sys.platform", "other")
+    assert places.check_journals(db).name == "journals"
 
 
 def test_damaged_files_that_were_moved_aside_are_found_once_each(db: Path, names: Names) -> None:

@@ -92,7 +92,7 @@ def test_calls_that_were_unknown_or_computed_get_the_cost_of_today(priced: Path,
     assert names(priced) == {}
     assert (report.examined, report.priced, report.changed, report.kept) == (60, 11, 10, 0)
     assert report.unknown == 60 - 21 - 11
-    assert report.unpriced_models == {("never", None): 12, (None, None): 12}
+    assert report.unpriced_models == {("never", None, None): 12, (None, None, None): 12}
     again = reprice(priced, NEW)
     assert (again.examined, again.priced, again.changed, again.new_nanos) == (60, 0, 0, 0)
 
@@ -112,6 +112,7 @@ def test_what_the_writer_computes_needs_no_repricing(tmp_path: Path) -> None:
     """Both compute the same, for any counts, with the bundled prices too."""
     rng = random.Random(7)
     path = tmp_path / "t.db"
+    tiers = (*(None,) * 9, "batch", "flex", "default")
     names = ("gpt-4o", "claude-sonnet-4-5-20250929", "gemini-2.5-pro", "o3", "text-embedding-3-small", "nobody", None)
     with TelemetryLogger(path, retention_days=None) as logger:
         for number in range(600):
@@ -128,6 +129,8 @@ def test_what_the_writer_computes_needs_no_repricing(tmp_path: Path) -> None:
                     cache_read_tokens=parts[2],
                     cache_write_tokens=parts[3],
                     reasoning_tokens=parts[4],
+                    cache_write_1h_tokens=rng.choice((None, 0, (parts[3] or 0) // 2, parts[3])),
+                    service_tier=rng.choice(tiers),
                 )
             )
     report = reprice(path, PriceBook())
@@ -164,6 +167,45 @@ def test_a_computed_cost_stays_where_no_price_is_known_any_more(priced: Path, na
     report = reprice(priced, PriceBook(models()))
     assert costs(priced) == before
     assert (report.kept, report.changed, report.priced) == (21, 0, 0)
+    assert names(priced) == {}
+
+
+def test_a_dry_run_on_what_holds_no_calls_says_so(tmp_path: Path) -> None:
+    """A file that is about to get its tables is empty; another application's is named as such."""
+    path = tmp_path / "t.db"
+    path.touch()
+    assert reprice(path, NEW, dry_run=True) == repricing.RepriceReport()
+    assert path.stat().st_size == 0
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    for dry in (True, False):
+        with pytest.raises(StoreError, match="but not of telemetry: give another db_path"):
+            reprice(path, NEW, dry_run=dry)
+
+
+def test_what_prices_depend_on_is_read_from_the_row(priced: Path, names: Names) -> None:
+    """What was written for an hour, and the service tier; a tier without a price is listed as such."""
+    parts = {"prompt_tokens": 1000, "completion_tokens": 0, "model_name": "m0"}
+    with TelemetryLogger(priced, models=OLD, retention_days=None) as logger:
+        for number, more in enumerate(
+            [
+                {"cache_write_tokens": 500, "cache_write_1h_tokens": 100},
+                {"service_tier": "batch"},
+                {"service_tier": "flex"},
+            ]
+        ):
+            logger.log_invocation_nowait(record(70 + number, **parts, **more))
+    price = {"input": 10, "output": 20, "cache_write": 12, "cache_write_1h": 20}
+    listed = {"m0": {"cost_per_1m_tokens": price, "service_tiers": {"batch": 0.5}}}
+    book = PriceBook(ModelsConfig.model_validate({"models": listed, "bundled_prices": False}))
+    report = reprice(priced, book)
+    after = costs(priced)
+    assert [after[f"p-{number:05}"] for number in (70, 71, 72)] == [
+        (0.0118, "computed"),  # 500 x 10 + 400 x 12 + 100 x 20
+        (0.005, "computed"),
+        (None, "unknown"),
+    ]
+    assert report.unpriced_models["m0", None, "flex"] == 1
     assert names(priced) == {}
 
 

@@ -1,0 +1,1 @@
+"""How a call becomes a record where it happens: a block that is timed, a function, a stream."""

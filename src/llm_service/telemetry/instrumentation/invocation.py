@@ -1,0 +1,275 @@
+"""Timing a block and logging what it was, whatever happened in it.
+
+An `Invocation` never raises of its own and never swallows or alters the block's exception: a bad value becomes NULL, is
+warned about once and counted; `strict` raises instead, unless the block is raising already.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from time import perf_counter_ns
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+from llm_service.errors import RecordError
+from llm_service.redaction import clean, traceback_text
+from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS
+from llm_service.telemetry.records import FIELDS, Amount, InvocationRecord, new_id
+
+__all__ = ["Invocation", "ReadUsage", "Sink"]
+
+_LOG: Final = logging.getLogger("llm_service.telemetry")
+_FIELDS: Final = frozenset(FIELDS)
+_PARTS: Final = frozenset({"prompt_tokens", "completion_tokens"})
+_TOKEN_COUNTS: Final = _PARTS | {"total_tokens"}
+_current: ContextVar["Invocation | None"] = ContextVar("llm_service_telemetry_invocation", default=None)
+
+ReadUsage = Callable[[Any], "Mapping[str, Any] | None"]
+"""Reads fields of a record out of a result, or out of one item of a stream; None where it holds none."""
+
+
+class Sink(Protocol):
+    """What an invocation needs of a logger."""
+
+    def offer(self, record: InvocationRecord, /) -> bool:
+        """Accept the record or count its loss; never blocks, never raises for a full queue."""
+        ...
+
+    def lose_invalid(self) -> None:
+        """Count a record that could not be made at all."""
+        ...
+
+    def count_bad_value(self, field: str) -> bool:
+        """Count a value that was stored as NULL; True the first time for this field."""
+        ...
+
+
+class Invocation:
+    """One call being timed: a context manager for `async with` and `with`. Made by a logger's `invocation()`.
+
+    Attributes:
+        invocation_id: the record's id, known from the start; a call nested in this block names it as its parent.
+    """
+
+    __slots__ = (
+        "_entered",
+        "_fields",
+        "_own_id",
+        "_parent",
+        "_put",
+        "_sink",
+        "_started",
+        "_strict",
+        "_ttft_ms",
+        "invocation_id",
+    )
+
+    def __init__(
+        self,
+        sink: Sink,
+        fields: dict[str, Any],
+        *,
+        strict: bool,
+        put: Callable[[InvocationRecord], Awaitable[bool]] | None = None,
+    ) -> None:
+        self._sink = sink
+        self._fields: dict[str, Any] = {}
+        self._strict = strict
+        self._put = put
+        self._parent: Invocation | None = None
+        self._started = 0
+        self._entered: datetime | None = None
+        self._ttft_ms: float | None = None
+        self.invocation_id = self._own_id = new_id()
+        self._set(fields)
+
+    # What the block says
+
+    def record_usage(
+        self,
+        *,
+        prompt_tokens: int | None = None,
+        completion_tokens: int | None = None,
+        total_tokens: int | None = None,
+        cost_usd: Amount | None = None,
+        cache_read_tokens: int | None = None,
+        cache_write_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        cache_write_1h_tokens: int | None = None,
+        **fields: Any,
+    ) -> None:
+        """Say what the call used; what is None stays as it was. Other fields are taken as by `set`."""
+        usage = {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": total_tokens,
+            "cost_usd": cost_usd,
+            "cache_read_tokens": cache_read_tokens,
+            "cache_write_tokens": cache_write_tokens,
+            "reasoning_tokens": reasoning_tokens,
+            "cache_write_1h_tokens": cache_write_1h_tokens,
+        }
+        self._set({field: value for field, value in usage.items() if value is not None} | fields)
+
+    def read_usage(self, usage: ReadUsage, result: Any) -> None:
+        """Take what a reader finds in a result; what it gives as None stays as it was.
+
+        A reader that raises, or returns no mapping, is counted as a bad value of the field `usage` and warned about
+        once; `strict` raises instead.
+        """
+        try:
+            found = usage(result)
+            if found is not None:
+                self._set({field: value for field, value in dict(found).items() if value is not None})
+        except Exception as error:
+            if self._strict:
+                raise
+            # Its text may quote the answer, which no log line may hold.
+            self._note("usage", f"usage: the reader failed with {type(error).__name__}; with strict=True it is raised")
+
+    def set(self, **fields: Any) -> None:
+        """Set any field of `InvocationRecord`; one that is set wins over what the block measures."""
+        self._set(fields)
+
+    def first_token(self) -> None:
+        """The first token has arrived: sets `ttft_ms`, the first time it is called."""
+        if self._ttft_ms is None and self._started:
+            self._ttft_ms = _milliseconds(perf_counter_ns() - self._started)
+
+    # Entering and leaving
+
+    def __enter__(self) -> Self:
+        self._begin()
+        _current.set(self)
+        return self
+
+    def begin_stream(self) -> None:
+        """Start the clock of what runs in steps, without becoming the parent of what follows; see `stepwise`."""
+        self._fields.setdefault("stream", True)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._parent = _current.get()
+        self._entered = datetime.now(UTC)
+        self._started = perf_counter_ns()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        record = self._leave(error)
+        if record is not None:
+            self._sink.offer(record)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        record = self._leave(error)
+        if record is None:
+            return
+        if error is None and self._put is not None:
+            await self._put(record)
+        else:
+            self._sink.offer(record)
+
+    def descends_from(self, ancestor: "Invocation") -> bool:
+        """Whether it is `ancestor`, or was entered within it."""
+        call: Invocation | None = self
+        while call is not None and call is not ancestor:
+            call = call._parent  # noqa: SLF001 - another of this class
+        return call is not None
+
+    def _leave(self, error: BaseException | None) -> InvocationRecord | None:
+        latency_ms = _milliseconds(perf_counter_ns() - self._started)
+        # Never reset by token: a block may end in another task than it began in, where that raises.
+        if _current.get() is self:
+            _current.set(self._parent)
+        measured: dict[str, Any] = {
+            "invocation_id": self._own_id,
+            "timestamp": self._entered,
+            "latency_ms": latency_ms,
+        }
+        if self._ttft_ms is not None:
+            measured["ttft_ms"] = self._ttft_ms
+        if self._parent is not None:
+            measured["parent_invocation_id"] = self._parent.invocation_id
+        if error is not None:
+            measured |= describe_error(error)
+            said = self._fields
+            if not _TOKEN_COUNTS.isdisjoint(said) and (said.get("stream") is True or isinstance(error, GeneratorExit)):
+                measured["usage_source"] = "partial"
+        return self._build(measured, may_raise=self._strict and error is None)
+
+    def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
+        """Make the record, giving up one bad field after the other."""
+        said = self._fields
+        while True:
+            try:
+                return InvocationRecord(**{**measured, **said})
+            except RecordError as error:
+                if may_raise:
+                    raise
+                field = error.field.partition("[")[0]
+                self._note(field, str(error))
+                if field in said:
+                    del said[field]
+                elif field in measured:
+                    del measured[field]
+                elif field == "total_tokens" and not _PARTS.isdisjoint(said):
+                    # Their sum is beyond any call: neither can be trusted, and unknown is NULL.
+                    for part in _PARTS:
+                        said.pop(part, None)
+                else:
+                    break
+            except Exception as error:
+                if may_raise:
+                    raise
+                _LOG.error("telemetry: an invocation could not be recorded: %s", traceback_text(error))
+                break
+        self._sink.lose_invalid()
+        return None
+
+    def _set(self, fields: dict[str, Any]) -> None:
+        for field, value in fields.items():
+            if field in _FIELDS:
+                self._fields[field] = value
+            elif self._strict:
+                raise RecordError(field, value, "it is not a field of InvocationRecord")
+            else:
+                self._note(field, f"{clean(field)}: it is not a field of InvocationRecord")
+        if "invocation_id" in fields and isinstance(fields["invocation_id"], str):
+            self.invocation_id = fields["invocation_id"]
+
+    def _note(self, field: str, message: str) -> None:
+        if self._sink.count_bad_value(field):
+            _LOG.warning("telemetry: a value is left out, this field is warned about once: %s", message)
+
+
+def _milliseconds(nanoseconds: int) -> float:
+    """Microseconds below 100 ms, whole milliseconds above: what jitter leaves of it, in 2 bytes instead of 8."""
+    milliseconds = nanoseconds / 1e6
+    return round(milliseconds, 3) if milliseconds < 100 else float(round(milliseconds))
+
+
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """What an exception that ended a block says of the call: status, `error_type`, `error_message`, `finish_reason`."""
+    if isinstance(error, GeneratorExit):
+        # The consumer had enough: no fault of the call. OpenTelemetry, too, sets an error type on failures only.
+        return {"finish_reason": "cancelled"}
+    if isinstance(error, asyncio.CancelledError):
+        return {"status": "error", "error_type": "cancelled"}
+    status = "timeout" if isinstance(error, TimeoutError) else "error"
+    try:
+        message = str(error)
+    except Exception as failure:  # noqa: BLE001 - a foreign __str__ may raise anything
+        message = f"<str of {type(error).__name__} raises {type(failure).__name__}>"
+    storable = message[:MAX_ERROR_CHARS].encode(errors="backslashreplace").decode().replace("\0", "\\0")
+    return {
+        "status": status,
+        "error_type": type(error).__qualname__[:MAX_NAME_CHARS],
+        "error_message": storable or None,
+    }
