@@ -385,13 +385,21 @@ async def test_thresholds_that_must_wait_do_not_hold_up_those_who_reserve(db: Pa
 async def test_a_reservation_without_an_amount_takes_what_is_estimated(db: Path) -> None:
     """The upper bound where price, prompt and limit of the answer are known; tokens, where a limit counts them."""
     models = ModelsConfig.model_validate(
-        {"models": {"m-1": {"cost_per_1m_tokens": {"input": 1000, "output": 2000}}}, "bundled_prices": False}
+        {
+            "models": {
+                "m-1": {"cost_per_1m_tokens": {"input": 1000, "output": 2000}, "service_tiers": {"batch": 0.5}},
+            },
+            "bundled_prices": False,
+        }
     )
     limited = policies(default={"daily_budget_usd": 100, "limits": [{"window": "day", "tokens": 10_000}]})
     asked: dict[str, Any] = {"model_name": "m-1", "prompt_tokens": 1000, "max_tokens": 500}
     async with AsyncTelemetryLogger(db, models=models, policies=limited) as logger:
         hold = await logger.budgets.reserve(**asked)
         assert (float(hold.usd), hold.tokens) == (2.0, 1500)
+        batch = await logger.budgets.reserve(**asked, service_tier="batch")
+        assert float(batch.usd) == 1.0
+        await batch.release()
         assert all(row["fits"] for row in await logger.budgets.check(1, model_name="m-1"))
     with TelemetryLogger(db, models=models, policies=limited) as sync:
         own = sync.budgets.reserve(**asked)

@@ -46,6 +46,7 @@ class AsyncBudgets(BudgetDesk):
         prompt: "Prompt | None" = None,
         prompt_tokens: int | None = None,
         max_tokens: int | None = None,
+        service_tier: str | None = None,
         justification: str | None = None,
         lease: float | None = None,
     ) -> AsyncReservation:
@@ -54,6 +55,7 @@ class AsyncBudgets(BudgetDesk):
             agent_name=agent_name, tool_name=tool_name, model_name=model_name, provider=provider, user_id=user_id,
             session_id=session_id, trace_id=trace_id,
             usd=usd, tokens=tokens, prompt=prompt, prompt_tokens=prompt_tokens, max_tokens=max_tokens,
+            service_tier=service_tier,
             justification=justification, lease=lease,
         ))  # fmt: skip
 
@@ -135,6 +137,7 @@ class Budgets(BudgetDesk):
         prompt: "Prompt | None" = None,
         prompt_tokens: int | None = None,
         max_tokens: int | None = None,
+        service_tier: str | None = None,
         justification: str | None = None,
         lease: float | None = None,
     ) -> Hold:
@@ -150,7 +153,7 @@ class Budgets(BudgetDesk):
             tokens: what it may use at most; None estimates it where a limit counts tokens.
             agent_name, tool_name, model_name, provider, user_id, session_id, trace_id: of the call; they decide which
                 budgets cover it.
-            prompt, prompt_tokens, max_tokens: for the estimate.
+            prompt, prompt_tokens, max_tokens, service_tier: for the estimate.
             justification: why, where a policy's `require_justification_over_usd` asks for it; kept with the hold.
             lease: seconds after which a hold that nobody ended counts as unknown; default the policies' `lease`.
 
@@ -165,6 +168,7 @@ class Budgets(BudgetDesk):
             agent_name=agent_name, tool_name=tool_name, model_name=model_name, provider=provider, user_id=user_id,
             session_id=session_id, trace_id=trace_id,
             usd=usd, tokens=tokens, prompt=prompt, prompt_tokens=prompt_tokens, max_tokens=max_tokens,
+            service_tier=service_tier,
             justification=justification, lease=lease,
         ))  # fmt: skip
 

@@ -700,6 +700,9 @@ def test_a_block_of_another_service_tier_holds_what_that_tier_costs(db: Path) ->
             with logger.invocation(**call, service_tier=tier, budget=True, max_tokens=1000) as block:
                 assert spent_reserved_unknown(db)[1] == held
                 block.record_usage(completion_tokens=1000)
+        own = logger.budgets.reserve(**call, service_tier="priority", max_tokens=1000)
+        assert own.usd == Decimal("0.004")
+        own.release()
     assert spent_reserved_unknown(db) == (0.006, 0, 0)
 
 
