@@ -314,6 +314,32 @@ def test_a_record_that_gets_another_cost_changes_its_windows_and_frees_its_hold(
     assert holds(path) == [(hold.hold_id, "unknown", 0, 50, 0)]  # its tokens are as unknown as before
 
 
+def test_a_record_that_gets_a_cost_is_unpriced_no_longer_and_one_that_loses_it_is(
+    connection: sqlite3.Connection,
+) -> None:
+    """`unpriced_calls` follows, however many records of a window change at once."""
+    (path,) = (Path(row[2]) for row in connection.execute("PRAGMA database_list"))
+    found: list[int] = []
+    with TelemetryLogger(path, policies=policies(all=ALL)) as logger:
+        made = [record(None, invocation_id=f"id-{number}") for number in range(3)]
+        for one in made:
+            logger.log_invocation(one)
+
+        def recost(old: int | None, new: int | None, *which: int) -> None:
+            book = BudgetBook()
+            connection.execute("BEGIN IMMEDIATE")
+            book.begin(connection)
+            book.recost([Recost(f"id-{at}", call_of(made[at]), made[at].card[1], old, new) for at in which])
+            connection.execute("COMMIT")
+            found.extend(row["unpriced_calls"] for row in logger.budgets.status() if row["window"] == "day")
+
+        recost(None, None, 0)
+        recost(None, USD, 0, 1)
+        recost(USD, 2 * USD, 1)
+        recost(2 * USD, None, 1)
+    assert found == [3, 1, 1, 2]
+
+
 def test_recounting_without_holds_asks_for_none(connection: sqlite3.Connection) -> None:
     """Where nothing is held there is nothing to free."""
     book = BudgetBook()
