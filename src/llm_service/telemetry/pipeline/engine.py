@@ -139,10 +139,10 @@ class Engine:
         connection = self._opener.open()
         try:
             self.money.opened(connection)
+            self.leftovers.replay(connection)
         except BaseException:
             connection.close()
             raise
-        self.leftovers.replay(connection)
         if self.leftovers.waiting:
             self._wal.written()
         return connection

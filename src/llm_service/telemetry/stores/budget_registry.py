@@ -218,8 +218,8 @@ def _long_ago(now_us: int) -> str:
 @contextmanager
 def _transaction(connection: sqlite3.Connection, book: BudgetBook) -> Generator[None]:
     """All of the block, or nothing of it: in the file, and in the book."""
-    connection.execute("BEGIN IMMEDIATE")
     try:
+        connection.execute("BEGIN IMMEDIATE")
         book.begin(connection)
         yield
         connection.execute("COMMIT")

@@ -5,32 +5,32 @@ Every record goes through the redactor first, whatever becomes of it.
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from operator import length_hint
 from time import time_ns
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from llm_service.config.settings import PrivacyLevel
 from llm_service.telemetry import statements
 from llm_service.telemetry.costing import Costing, with_cost
-from llm_service.telemetry.privacy import Redactor, pack
+from llm_service.telemetry.privacy import Redactor
 from llm_service.telemetry.prompt_sizes import PromptSizes
 from llm_service.telemetry.records import InvocationRecord
-from llm_service.telemetry.rollups import DailyKey, Fold
+from llm_service.telemetry.rollups import Fold
 from llm_service.telemetry.stores import faults
 from llm_service.telemetry.stores.base import Fault, WriteResult
 from llm_service.telemetry.stores.budget_counting import BudgetBook
+from llm_service.telemetry.stores.daily_ids import DailyIds
+from llm_service.telemetry.stores.prepared import BatchContents, PreparedContents
 from llm_service.telemetry.timestamps import TextClock
 
 __all__ = ["SqliteBatchWriter"]
 
-_MOST_DAILY_IDS: Final = 10_000
 _UNCOUNTABLE: Final = (ArithmeticError, TypeError, ValueError)
 _UNREADABLE: Final = InvocationRecord(invocation_id="unreadable")
 """Stands in `dead_letters` for a record that could not be cleaned: nothing of it may be written."""
 
-_Packed = tuple[bytes | None, bytes | None]
 _Done = TypeVar("_Done")
 
 
@@ -60,10 +60,10 @@ class SqliteBatchWriter:
         self._clock_ns = clock_ns
         self._text = TextClock()
         self._binder = statements.RowBinder(ceiling)
-        self._daily_ids = _DailyIds()
+        self._daily_ids = DailyIds()
         self._redactor = Redactor(ceiling) if redactor is None else redactor
         self._tried: tuple[int, WriteResult] | None = None
-        self._contents = _Contents(self._redactor, costing)
+        self._contents = PreparedContents(self._redactor, costing)
         self._book = BudgetBook() if book is None else book
         self._full: Any = None  # the connection that was set to synchronous=FULL
 
@@ -161,7 +161,7 @@ class SqliteBatchWriter:
         self,
         connection: sqlite3.Connection,
         batch: Sequence[InvocationRecord],
-        contents: "_BatchContents",
+        contents: BatchContents,
         slice_rows: int,
     ) -> WriteResult:
         self._daily_ids.begin(connection)
@@ -188,51 +188,6 @@ class SqliteBatchWriter:
         return self._text(self._clock_ns() // 1000)
 
 
-class _BatchContents(NamedTuple):
-    """The contents of a batch, by position, ready to be bound; what was redacted in them; and what the calls cost."""
-
-    packed: Mapping[int, _Packed]
-    failed: Mapping[int, Exception]
-    redactions: Counter[str]
-    costs: Sequence[tuple[float | None, str] | None] | None
-
-
-class _Contents:
-    """Prepares the contents and costs of a batch once, however often the batch is tried."""
-
-    def __init__(self, redactor: Redactor, costing: Costing | None) -> None:
-        self._redactor = redactor
-        self._costing = costing
-        self._made: tuple[int, _BatchContents] | None = None
-
-    def of(self, batch: Sequence[InvocationRecord], batch_no: int) -> _BatchContents:
-        """What is to be stored with this batch."""
-        if self._made is not None and self._made[0] == batch_no:
-            return self._made[1]
-        packed: dict[int, _Packed] = {}
-        failed: dict[int, Exception] = {}
-        counts: Counter[str] = Counter()
-        for position, record in enumerate(batch):
-            if record.extensions is None:
-                continue
-            try:
-                prompt, response = self._redactor.content(record, counts)
-                if prompt is not None or response is not None:
-                    packed[position] = (
-                        None if prompt is None else pack(prompt),
-                        None if response is None else pack(response),
-                    )
-            except Exception as error:  # noqa: BLE001 - a damaged record is set aside when its turn comes
-                failed[position] = error
-        costs = None if self._costing is None else self._costing.costs(batch)
-        self._made = (batch_no, _BatchContents(packed, failed, counts, costs))
-        return self._made[1]
-
-    def forget(self) -> None:
-        """The batch has been written."""
-        self._made = None
-
-
 class _Transaction:
     """The inserts of one open transaction, and what became of each position."""
 
@@ -241,8 +196,8 @@ class _Transaction:
         connection: sqlite3.Connection,
         binder: statements.RowBinder,
         redactor: Redactor,
-        contents: _BatchContents,
-        daily_ids: "_DailyIds",
+        contents: BatchContents,
+        daily_ids: DailyIds,
         ceiling: PrivacyLevel,
         now: str,
     ) -> None:
@@ -376,31 +331,3 @@ class _Transaction:
             self._execute(sql, parameters)
         for sql, parameters in statements.upsert_prompt_sizes(self._prompts.rows()):
             self._execute(sql, parameters)
-
-
-class _DailyIds:
-    """Remembers the ids of `daily_costs`, as long as no other connection has committed."""
-
-    def __init__(self) -> None:
-        self._ids: dict[DailyKey, int] = {}
-        self._connection: Any = None
-        self._version = -1
-
-    def begin(self, connection: sqlite3.Connection) -> None:
-        """A transaction has begun, so that nobody else commits: is what is remembered still true?"""
-        (version,) = connection.execute("PRAGMA data_version").fetchone()
-        if connection is not self._connection or version != self._version or len(self._ids) > _MOST_DAILY_IDS:
-            self._ids.clear()
-        self._connection, self._version = connection, version
-
-    def forget(self) -> None:
-        """What this transaction found may be rolled back."""
-        self._ids.clear()
-
-    def find(self, key: DailyKey) -> int:
-        """The id of a row that is there."""
-        known = self._ids.get(key)
-        if known is None:
-            found = self._connection.execute(statements.FIND_DAILY_COST, [part or "" for part in key]).fetchone()
-            known = self._ids[key] = int(found[0])
-        return known

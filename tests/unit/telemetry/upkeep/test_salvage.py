@@ -21,6 +21,8 @@ from llm_service.telemetry.upkeep.looking import side_file
 from llm_service.telemetry.upkeep.salvage import salvage
 
 CALLS = 1500
+CALLS_A_DAY = 96
+"""Of one agent: every fifth call is its, and they are three minutes apart."""
 PAGE = 4096
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 Ask = Callable[..., list[Any]]
@@ -96,7 +98,10 @@ def _totals(path: Path) -> tuple[int, int]:
 def test_one_damaged_page_costs_no_more_calls_than_it_holds_and_no_total(
     tmp_path_factory: pytest.TempPathFactory, sound: bytes, seed: int
 ) -> None:
-    """Any page, damaged in any way: of a table, an index, the schema, a pointer map, the header, an overflow chain."""
+    """Any page, damaged in any way: of a table, an index, the schema, a pointer map, the header, an overflow chain.
+
+    One byte of a name may pass for another name, with calls of its own: those of a record, or of an agent's day.
+    """
     chance = random.Random(seed)
     path = tmp_path_factory.mktemp("sick") / "telemetry.db"
     path.write_bytes(sound)
@@ -119,7 +124,7 @@ def test_one_damaged_page_costs_no_more_calls_than_it_holds_and_no_total(
     assert path.read_bytes() == before
     count = report.tables["invocations"]
     assert CALLS - cells.get(number, 0) <= count.recovered <= CALLS
-    assert _totals(report.path)[0] == CALLS
+    assert CALLS <= _totals(report.path)[0] <= CALLS + (CALLS_A_DAY if len(content) == 1 else 0)
     assert sorted(file.name for file in path.parent.iterdir()) == ["saved.db", "telemetry.db"]
     assert {found.name for found in examine(report.path) if found.exit_code} <= {
         "wal_reset_bug", "disk_low", "dead_letters", "aggregates",

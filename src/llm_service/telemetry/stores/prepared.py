@@ -1,0 +1,58 @@
+"""What of a batch is made ready before its transaction: contents redacted and compressed, prices looked up."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from llm_service.telemetry.costing import Costing
+from llm_service.telemetry.privacy import Redactor, pack
+from llm_service.telemetry.records import InvocationRecord
+
+__all__ = ["BatchContents", "PreparedContents"]
+
+_Packed = tuple[bytes | None, bytes | None]
+
+
+class BatchContents(NamedTuple):
+    """The contents of a batch, by position, ready to be bound; what was redacted in them; and what the calls cost."""
+
+    packed: Mapping[int, _Packed]
+    failed: Mapping[int, Exception]
+    redactions: Counter[str]
+    costs: Sequence[tuple[float | None, str] | None] | None
+
+
+class PreparedContents:
+    """Prepares the contents and costs of a batch once, however often the batch is tried."""
+
+    def __init__(self, redactor: Redactor, costing: Costing | None) -> None:
+        self._redactor = redactor
+        self._costing = costing
+        self._made: tuple[int, BatchContents] | None = None
+
+    def of(self, batch: Sequence[InvocationRecord], batch_no: int) -> BatchContents:
+        """What is to be stored with this batch."""
+        if self._made is not None and self._made[0] == batch_no:
+            return self._made[1]
+        packed: dict[int, _Packed] = {}
+        failed: dict[int, Exception] = {}
+        counts: Counter[str] = Counter()
+        for position, record in enumerate(batch):
+            if record.extensions is None:
+                continue
+            try:
+                prompt, response = self._redactor.content(record, counts)
+                if prompt is not None or response is not None:
+                    packed[position] = (
+                        None if prompt is None else pack(prompt),
+                        None if response is None else pack(response),
+                    )
+            except Exception as error:  # noqa: BLE001 - a damaged record is set aside when its turn comes
+                failed[position] = error
+        costs = None if self._costing is None else self._costing.costs(batch)
+        self._made = (batch_no, BatchContents(packed, failed, counts, costs))
+        return self._made[1]
+
+    def forget(self) -> None:
+        """The batch has been written."""
+        self._made = None
