@@ -10,15 +10,26 @@ import marshal
 import operator
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
-from llm_service.telemetry.records import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, FIELDS, InvocationRecord
+from llm_service.telemetry.records import CARD_FIELDS, FIELDS, InvocationRecord
 from llm_service.telemetry.timestamps import MAX_MICROSECONDS, from_microseconds
 
-__all__ = ["LAYOUT", "UnreadableRecordError", "decode", "encode"]
+__all__ = ["LAYOUT", "LAYOUTS", "UnreadableRecordError", "decode", "encode"]
 
-LAYOUT: Final = zlib.crc32(",".join(FIELDS).encode())
+
+def _layout(fields: Sequence[str]) -> int:
+    return zlib.crc32(",".join(fields).encode())
+
+
+_ADDED: Final = frozenset({"cache_write_1h_tokens", "service_tier"})
+LAYOUT: Final = _layout(FIELDS)
 """Stands for the fields and their order; a segment of another layout was written by another release."""
+LAYOUTS: Final[Mapping[int, Sequence[str]]] = {
+    _layout(fields): fields for fields in (FIELDS, tuple(name for name in FIELDS if name not in _ADDED))
+}
+"""The fields of each layout that can be read: this release's and those of earlier ones."""
 
 _FORMAT: Final = 2
 _INT: Final = struct.Struct("<i")
@@ -26,7 +37,6 @@ _DIGITS: Final = struct.Struct("<i")
 _FLOAT: Final = struct.Struct("<d")
 _MOST_DIGITS: Final = 8
 """15 bits each: more than any number that a record holds."""
-_EXTENSIONS: Final = len(EXTENSION_FIELDS) + len(CONTENT_FIELDS)
 _JSON_FIELDS: Final = ("tags", "metadata")
 
 
@@ -52,15 +62,19 @@ def _plain(value: object) -> object:
     return float(value) if isinstance(value, float) else value
 
 
-def decode(data: bytes) -> InvocationRecord:
+def decode(data: bytes, layout: int = LAYOUT) -> InvocationRecord:
     """The record that `encode` was given.
+
+    Args:
+        data: what it returned.
+        layout: of the release that called it: one of `LAYOUTS`.
 
     Raises:
         UnreadableRecordError: for any other bytes; no input does worse.
     """
     try:
         value, end = _read(data, 0, 2)
-        return _record(value, whole=end == len(data))
+        return _record(value, LAYOUTS[layout], whole=end == len(data))
     except UnreadableRecordError:
         raise
     except (ValueError, TypeError, OverflowError, RecursionError, struct.error) as error:
@@ -105,13 +119,13 @@ def _read_long(data: bytes, at: int) -> tuple[int, int]:
     return (number if count > 0 else -number), at + 2 * abs(count)
 
 
-def _record(pair: Any, *, whole: bool) -> InvocationRecord:
+def _record(pair: Any, names: Sequence[str], *, whole: bool) -> InvocationRecord:
     if not whole or not isinstance(pair, tuple):
         raise UnreadableRecordError("not one pair")
     card, extensions = cast("tuple[Any, Any]", pair)
-    if len(card) != len(CARD_FIELDS) or (extensions is not None and len(extensions) != _EXTENSIONS):
+    if len(card) != len(CARD_FIELDS) or (extensions is not None and len(extensions) != len(names) - len(CARD_FIELDS)):
         raise UnreadableRecordError("not the fields of a record")
-    fields: dict[str, Any] = dict(zip(FIELDS, (*card, *(extensions or ())), strict=False))
+    fields: dict[str, Any] = dict(zip(names, (*card, *(extensions or ())), strict=False))
     if type(fields["timestamp"]) is not int or not 0 <= fields["timestamp"] <= MAX_MICROSECONDS:
         raise UnreadableRecordError("no moment")
     fields["timestamp"] = from_microseconds(fields["timestamp"])

@@ -17,7 +17,7 @@ from typing import Final
 from llm_service.config.settings import PrivacyLevel
 from llm_service.telemetry import statements
 from llm_service.telemetry.journal import locking, names, segment
-from llm_service.telemetry.journal.encoding import LAYOUT, UnreadableRecordError, decode
+from llm_service.telemetry.journal.encoding import LAYOUTS, UnreadableRecordError, decode
 from llm_service.telemetry.privacy import effective_level
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.stores.base import BatchWriter
@@ -97,7 +97,7 @@ def _replay(
     """Replay one segment; whether it may be removed."""
     data = _read(fd)
     try:
-        header = segment.read_header(data, LAYOUT)
+        header = segment.read_header(data, LAYOUTS)
     except segment.UnknownSegmentError as error:
         _LOG.warning("telemetry: %s is left where it is: %s", path, error)
         return False
@@ -109,7 +109,7 @@ def _replay(
     before, lost = done.written, owed.lost
     for start in range(0, len(owed.waiting), _ROWS):
         frames = owed.waiting[start : start + _ROWS]
-        records = [record for frame in frames if (record := _record(frame)) is not None]
+        records = [record for frame in frames if (record := _record(frame, header.layout)) is not None]
         lost += len(frames) - len(records)
         if not records:
             continue
@@ -127,9 +127,9 @@ def _replay(
     return True
 
 
-def _record(frame: segment.Frame) -> InvocationRecord | None:
+def _record(frame: segment.Frame, layout: int) -> InvocationRecord | None:
     with suppress(UnreadableRecordError):
-        return decode(frame.payload)
+        return decode(frame.payload, layout)
     return None
 
 

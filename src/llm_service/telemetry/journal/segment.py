@@ -14,7 +14,7 @@ within a record cannot pass for a frame.
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -123,15 +123,15 @@ def pack_header(header: Header) -> bytes:
     return bytes(page)
 
 
-def read_header(data: bytes, layout: int) -> Header:
+def read_header(data: bytes, layouts: Container[int]) -> Header:
     """Who wrote this.
 
     Args:
         data: the whole segment.
-        layout: how this release lays out records.
+        layouts: the layouts of records that this release can read.
 
     Raises:
-        UnknownSegmentError: neither copy of the header can be used, or its records are of another layout.
+        UnknownSegmentError: neither copy of the header can be used, or its records are of an unknown layout.
     """
     if len(data) < DATA_AT:
         raise UnknownSegmentError("it is shorter than a header")
@@ -147,10 +147,10 @@ def read_header(data: bytes, layout: int) -> Header:
         if crc != zlib.crc32(rest, VERSION):
             continue
         found, salt, level, created_us, writer_id = _REST.unpack(rest)
-        if found != layout:
+        if found not in layouts:
             raise UnknownSegmentError("its records have the fields of another release")
         ceiling: PrivacyLevel = PRIVACY_LEVELS[int(level) % len(PRIVACY_LEVELS)]
-        return Header(writer_id.rstrip(b"\0").decode("ascii", "replace"), ceiling, layout, salt, created_us)
+        return Header(writer_id.rstrip(b"\0").decode("ascii", "replace"), ceiling, found, salt, created_us)
     raise UnknownSegmentError(problem)
 
 

@@ -1,8 +1,10 @@
 """What a dead process left is committed once, whoever does it, however often it is tried."""
 
+import marshal
 import os
 import sqlite3
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from llm_service.telemetry.journal import names, segment
 from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.journal.replay import Replayed, replay_all
 from llm_service.telemetry.pipeline.leftovers import Leftovers
-from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.records import EXTENSION_FIELDS, FIELDS, InvocationRecord
 from llm_service.telemetry.stores.opening import make_private_folder, open_for_writing
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
@@ -53,6 +55,38 @@ def leave(db: Path) -> Callable[..., tuple[CrashJournal, list[InvocationRecord]]
         return journal, made
 
     return write
+
+
+FIRST_LAYOUT = 0x1FACA331
+"""Of the records of the first release, which had neither `cache_write_1h_tokens` nor `service_tier`."""
+
+
+def test_what_an_earlier_release_left_is_committed_by_this_one(
+    db: Path, connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process dies, and the next start is that of a new release."""
+    first = [name for name in FIELDS if name not in {"cache_write_1h_tokens", "service_tier"}]
+    assert zlib.crc32(",".join(first).encode()) == FIRST_LAYOUT
+    with monkeypatch.context() as patch:
+        patch.setattr("llm_service.telemetry.journal.journal.LAYOUT", FIRST_LAYOUT)
+        journal = CrashJournal(db, 1 << 20, "full", make_private_folder)
+        journal.begin(WRITER)
+        journal.ensure()
+    for values in ({"cache_read_tokens": 5, "metadata": {"a": 1}, "prompt": "why?"}, {"agent_name": "b"}):
+        record = InvocationRecord(**values)
+        extensions = record.extensions
+        if extensions is not None:
+            at = EXTENSION_FIELDS.index("cache_write_1h_tokens")
+            extensions = extensions[:at] + extensions[at + 2 :]
+        assert journal.append(marshal.dumps((record.card, extensions), 2), Slot())
+    journal.close()
+    assert replay(db, connection).written == 2
+    stored = connection.execute(
+        "SELECT agent_name, cache_read_tokens, metadata, service_tier, c.prompt IS NOT NULL FROM invocations AS i"
+        " LEFT JOIN invocation_contents AS c ON c.id = i.id ORDER BY i.id"
+    ).fetchall()
+    assert stored == [(None, 5, '{"a":1}', None, 1), ("b", None, None, None, 0)]
+    assert names.find(db) == []
 
 
 def writer_of(writer_id: str, ceiling: PrivacyLevel) -> SqliteBatchWriter:

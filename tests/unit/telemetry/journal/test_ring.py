@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from llm_service.telemetry.journal import journal as journal_module
 from llm_service.telemetry.journal import locking, names, segment
-from llm_service.telemetry.journal.encoding import LAYOUT, decode, encode
+from llm_service.telemetry.journal.encoding import LAYOUTS, decode, encode
 from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.stores.opening import make_private_folder
@@ -56,7 +56,7 @@ def on_disk(ring: CrashJournal, *, committed: int = 0) -> segment.Contents:
     """What a reader would find if the process died now; the mapping is read, since a descriptor would drop the lock."""
     assert ring._map is not None
     data = ring._map[:]
-    return segment.contents(data, segment.read_header(data, LAYOUT), committed=committed, replayed=0)
+    return segment.contents(data, segment.read_header(data, LAYOUTS), committed=committed, replayed=0)
 
 
 def ids(found: segment.Contents) -> list[str]:
@@ -92,7 +92,7 @@ def test_the_segment_is_private_allocated_and_complete(ring: CrashJournal) -> No
     assert found.st_size == SMALL == ring.size
     assert found.st_blocks * 512 >= SMALL
     assert [path_of(ring)] == names.find(ring._db_path)
-    assert segment.read_header(path_of(ring).read_bytes(), LAYOUT).writer_id == "0d523cae-1d87"
+    assert segment.read_header(path_of(ring).read_bytes(), LAYOUTS).writer_id == "0d523cae-1d87"
 
 
 def test_a_record_is_on_disk_when_append_returns(ring: CrashJournal) -> None:

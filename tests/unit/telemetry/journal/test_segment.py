@@ -11,6 +11,7 @@ from llm_service.telemetry.journal import segment
 from llm_service.telemetry.journal.segment import DATA_AT, DEAD, FRAME, Header
 
 LAYOUT = 77
+LAYOUTS = {LAYOUT}
 HEADER = Header("0d523cae-1d87-4dad-941f-c0f5f629fa3c", "metadata", LAYOUT, 0xA1B2C3D4, 1_700_000_000_000_000)
 PAYLOADS = [bytes([65 + number]) * (20 + number) for number in range(12)]
 
@@ -32,7 +33,7 @@ def build(batches: dict[int, int] | None = None, *, accepted: int | None = None,
 
 def read(data: bytes | bytearray, *, committed: int = 0, replayed: int = 0) -> segment.Contents:
     """What is owed."""
-    header = segment.read_header(bytes(data), LAYOUT)
+    header = segment.read_header(bytes(data), LAYOUTS)
     return segment.contents(bytes(data), header, committed=committed, replayed=replayed)
 
 
@@ -94,7 +95,7 @@ def test_without_the_lowest_mark_and_with_nothing_that_waits_nothing_is_lost() -
 
 def test_the_header_survives_the_round_trip() -> None:
     """Writer, level, salt and time."""
-    assert segment.read_header(bytes(build()), LAYOUT) == HEADER
+    assert segment.read_header(bytes(build()), LAYOUTS) == HEADER
 
 
 def test_a_batch_whose_receipt_is_on_disk_is_done_with() -> None:
@@ -231,7 +232,7 @@ def test_lengths_that_lie_do_not_make_the_scan_last_for_ever() -> None:
 def test_what_is_no_segment_is_refused(data: bytes) -> None:
     """Too short, zeros, or something else."""
     with pytest.raises(segment.UnknownSegmentError, match="header"):
-        segment.read_header(data, LAYOUT)
+        segment.read_header(data, LAYOUTS)
 
 
 def test_another_version_is_refused_with_both_named() -> None:
@@ -240,10 +241,10 @@ def test_another_version_is_refused_with_both_named() -> None:
     for at in (8, 2048 + 8):
         struct.pack_into("=I", data, at, 2)
     with pytest.raises(segment.UnknownSegmentError, match="version is 2, this release knows 1"):
-        segment.read_header(bytes(data), LAYOUT)
+        segment.read_header(bytes(data), LAYOUTS)
 
 
 def test_another_layout_is_refused() -> None:
     """Its records have other fields."""
     with pytest.raises(segment.UnknownSegmentError, match="another release"):
-        segment.read_header(bytes(build()), LAYOUT + 1)
+        segment.read_header(bytes(build()), {LAYOUT + 1})
