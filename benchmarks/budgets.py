@@ -272,15 +272,23 @@ async def _latency(report: Report, folder: Path, options: Options) -> None:
         await interleave(rounds, {"hop": hop, "least": least, "whole": least_whole, "pair": pair})
         await interleave(options.count(2, 1), {"loaded": loaded})
         check(telemetry.stats().ledger.balanced, "the ledger adds up")
+    _check_least(folder, (rounds + 1) * calls)
+    _report_latency(report, times)
+
+
+def _check_least(folder: Path, made: int) -> None:
+    """Plain `sqlite3` did what it was timed for."""
     with closing(_bare(folder / "bare.db")) as connection:
         moved = connection.execute("SELECT min(reserved), max(reserved), count(*) FROM sums").fetchone()
         kept = connection.execute("SELECT count(*) FROM kept").fetchone()
-        made = (rounds + 1) * calls
         check(moved == (made, made, 4) and kept == (made,), "the bare transactions were made")
     with closing(_connected(folder / "whole.db")) as connection:
         spent = connection.execute("SELECT min(spent_nanos), max(spent_nanos), count(*) FROM budget_windows").fetchone()
         stored = connection.execute("SELECT count(*), (SELECT sum(invocations) FROM daily_costs) FROM invocations")
         check(spent == (made, made, 4) and stored.fetchone() == (made, made), "the bare settlements were made")
+
+
+def _report_latency(report: Report, times: dict[str, list[float]]) -> None:
     bare = percentile(times["hop"], 0.5) * 1000
     for name, what in (("least", "four sums and a row"), ("least whole", "four sums, a call's row and its totals")):
         report.rows.append(
