@@ -11,11 +11,11 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from llm_service.pricing.azure import AZURE, AZURE_SOURCE
-from llm_service.pricing.corrections import CORRECTED, ENDED, PEAKS, Peak
+from llm_service.pricing.corrections import CORRECTED, ENDED, ENDED_TIERS, LONG, PEAKS, Ended, Peak
 from llm_service.pricing.explanation import Finding
 from llm_service.pricing.names import Candidate, is_claude, spellings
-from llm_service.pricing.places import has_tiers_of, is_given_away, is_of_another_seller, refusal
-from llm_service.pricing.rates import CLAUDE_HOUR, Prices, Rates
+from llm_service.pricing.places import has_tiers_of, is_given_away, not_of_seller, refusal
+from llm_service.pricing.rates import CLAUDE_HOUR, Prices, Rates, long_prices
 from llm_service.pricing.timeline import ALWAYS, DAY_US, Daily, Period, Timeline, day_start_us
 
 __all__ = ["BundledPrices", "bundled"]
@@ -44,6 +44,8 @@ _BESIDE: Final = frozenset(
 _SELECTORS: Final = ("service_tier", "processing", "speed")
 """By what the data tell service tiers apart: `processing` is `batch`, `speed` is Anthropic's `fast`."""
 _NOT_OF_TEXT: Final = ("-audio", "-realtime", "-transcribe", "-image", "-live")
+_MOVING: Final = frozenset({"mistral"})
+"""Their `-latest` moves on to models of other prices: it says what is meant only where the data spell it out."""
 _PARTIAL_ENDS: Final = ("-20", "-202", "-2023", "-2024", "-2025", "-2026", "-2027", "-0", "-", "@")
 
 
@@ -67,7 +69,7 @@ class _Undated(NamedTuple):
 class BundledPrices:
     """Looks prices up in data of genai-prices, and in our own of Azure; safe from several threads.
 
-    Each seller has its own list. Where the package falls back from one seller's list to another's, nothing is found here.
+    Each seller has its own list. Where the package falls back from one seller's list to another's, nothing is found.
 
     Args:
         providers: its `Provider` objects; only read.
@@ -105,6 +107,7 @@ class BundledPrices:
             return found(why, model.id)
         if tier is None:
             timeline = self._compiled(model, one.provider, one.api)
+            timeline = _until(timeline, ENDED.get((one.provider, spelled)))
             why = "the entry has no price of tokens, and this seller does not say that it is free of charge"
         else:
             timeline = self._of_tier(model, one.provider, tier) if has_tiers_of(one, model.id) else None
@@ -123,9 +126,7 @@ class BundledPrices:
         why = f"it has no price of service tier {tier}" if tier else refusal(one, model, "", ())
         if why is not None:
             return Finding(AZURE_SOURCE, one.provider, one.name, model, why)
-        if is_claude(model):
-            prices = prices._replace(cache_write_1h=prices.input * CLAUDE_HOUR)
-        rates = Rates.of(AZURE_SOURCE, model, one.provider, [prices])
+        rates = Rates.of(AZURE_SOURCE, model, one.provider, prices)
         rule = "the list has this name, of Global deployments"
         return Finding(AZURE_SOURCE, one.provider, one.name, model, rule, Timeline([Period(rates)]))
 
@@ -146,10 +147,11 @@ class BundledPrices:
                 for one in reversed(held):  # the first of them takes precedence, key by key
                     known |= _known(one.prices)
                 periods.append(Period(self._rates(model, known, provider), from_us=start))
-        return _ended(periods, model, provider)
+        ended = ENDED_TIERS.get((provider, model.id, tier)) or ENDED.get((provider, model.id))
+        return _until(Timeline(periods), ended)
 
     def _compiled(self, model: Any, provider: str, api: str | None = None) -> Timeline | None:
-        if is_of_another_seller(model.price_comments or ""):
+        if not_of_seller(provider, model.id, model.price_comments or "") is not None:
             return None
         if hasattr(model.prices, "__iter__"):  # dated ones
             periods = [self._period(model, one, provider) for one in model.prices]
@@ -159,7 +161,9 @@ class BundledPrices:
                 periods.insert(0, Period(None, why="the data have no price of that time"))
         else:
             periods = [Period(self._rates(model, _known(model.prices), provider, api))]
-        return _ended(periods, model, provider) if any(period.rates is not None for period in periods) else None
+        if all(period.rates is None for period in periods):
+            return None
+        return _until(Timeline(periods), ENDED.get((provider, model.id)))
 
     def _period(self, model: Any, conditional: Any, provider: str) -> Period:
         rates = self._rates(model, _known(conditional.prices), provider)
@@ -179,7 +183,10 @@ class BundledPrices:
             return self._free(model, provider, api) if known.keys() <= _TOKENS else None
         if not known.keys() <= _BESIDE or "input_mtok" not in known or any(part in model.id for part in _NOT_OF_TEXT):
             return None
-        return Rates.of(self._source, model.id, provider, _tiers(known, claude=is_claude(model.id)))
+        tiers = list(_tiers(known, claude=is_claude(model.id)))
+        if (provider, model.id) in LONG:
+            tiers.append(long_prices(tiers[0], 200_000))
+        return Rates.of(self._source, model.id, provider, tiers)
 
     def _free(self, model: Any, provider: str, api: str | None) -> Rates | None:
         """No price at all means free only where this seller says so: elsewhere nobody knows it."""
@@ -189,10 +196,11 @@ class BundledPrices:
         return Rates.of(self._source, model.id, provider, [Prices(0, Decimal(0), Decimal(0))])
 
 
-def _ended(periods: list[Period], model: Any, provider: str) -> Timeline:
-    """The periods, and that they are over where the entry is known to be history, by whatever name it was found."""
-    ended = ENDED.get((provider, model.id))
-    return Timeline(periods if ended is None else [*periods, Period(None, from_us=ended.at_us, why=ended.why)])
+def _until(timeline: Timeline | None, ended: Ended | None) -> Timeline | None:
+    """The prices, and that they are over where the entry is known to be history, by whatever name it was found."""
+    if timeline is None or ended is None:
+        return timeline
+    return Timeline([*timeline.periods, Period(None, from_us=ended.at_us, why=ended.why)])
 
 
 def _peaks(periods: list[Period], peak: Peak) -> list[Period]:
@@ -255,6 +263,8 @@ def _time_us(moment: time) -> int:
 def _spelled(model: Any, name: str, provider: str) -> str | None:
     """The name as the data spell it out, but for what says nothing of the model; None where they do not."""
     spelled = {model.id.lower(), *_texts(model.match)}
+    if provider in _MOVING and name.endswith("-latest"):
+        spelled = {one for one in spelled if one.endswith("-latest")}
     return next((one for one in spellings(name, provider) if one in spelled), None)
 
 

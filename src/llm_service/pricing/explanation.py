@@ -46,7 +46,7 @@ class Explanation:
     Attributes:
         rates: None where no price is known.
         rule: why these; None without rates.
-        from_us, until_us: between when and when the same holds, microseconds since 1970; until is the first moment after.
+        from_us, until_us: from when until before when the same holds, microseconds since 1970.
         passed_over: what was looked at before, or in vain.
     """
 

@@ -21,8 +21,8 @@ _MOST: Final = 4096
 class Candidate(NamedTuple):
     """A name as one provider would know it, in lower case; provider None: nobody says whose it is.
 
-    `region` is what stands beside the name: a region of AWS, a location of Vertex AI, a zone of Azure. That of a Bedrock
-    profile (`eu.`) is part of the name. `api` tells Google's two sellers apart.
+    `region` is what stands beside the name: a region of AWS, a location of Vertex AI, a zone of Azure. That of a
+    Bedrock profile (`eu.`) is part of the name. `api` tells Google's two sellers apart.
     """
 
     name: str
@@ -83,7 +83,7 @@ _AZURE_ZONES: Final = frozenset({"apac", "eu", "global", "global-standard", "reg
 _VERTEX: Final = re.compile(r"(?:^|/)publishers/([a-z0-9-]+)/models/([^/]+)$")
 _LOCATION: Final = re.compile(r"(?:^|/)locations/([a-z0-9-]+)/")
 _HUGGING_FACE: Final = re.compile(r"^([a-z-]+)/(.+/.+)$|^(.+/[^:]+):([a-z-]+)$")
-"""Who serves stands before the name (LiteLLM) or behind it (Hugging Face): `together/org/model`, `org/model:together`."""
+"""Who serves stands before the name (LiteLLM: `together/org/model`) or behind it (the router: `org/model:together`)."""
 _CONTEXT: Final = re.compile(r"\[1m\]$")
 """`claude-opus-5-5[1m]`: Claude Code asks for the long context, which is priced by the length of the prompt."""
 _TUNED: Final = re.compile(r"^(ft:[^:]+):.")

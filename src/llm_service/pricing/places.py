@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from llm_service.pricing.corrections import REFUSED
 from llm_service.pricing.names import PROFILES, Candidate, is_claude
 from llm_service.pricing.sellers import GEMINI, GOOGLE, VERTEX
 
-__all__ = ["has_tiers_of", "is_given_away", "refusal"]
+__all__ = ["has_tiers_of", "is_given_away", "not_of_seller", "refusal"]
 
 _PROFILE: Final = re.compile(rf"^/?({PROFILES})\.")
 """The place of a Bedrock profile before vendor and model: `eu.anthropic.claude-…`."""
@@ -31,8 +32,13 @@ _PROFILES_OF: Final = {
 }
 """Profiles that answer in a region: https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html;
 those of other regions have the beginning of the region's name."""
-_ONE_PRICE_ON_VERTEX: Final = re.compile(r"gemini-(1|2)\.|gemini-(pro|flash)-1\.5|claude-(3-|4-(opus|sonnet)$)")
+_BILLED_OTHERWISE: Final = {"regional.amazon.nova-2-lite-v1:0": frozenset({"eu", "jp"})}
+"""Profiles that an entry spells out at the price of `us.`, $0.33, while AWS takes more ($0.429 and $0.396 as LiteLLM
+transcribes its price list)."""
+_ONE_PRICE_ON_VERTEX: Final = re.compile(r"gemini-2\.|claude-(3-|4-(opus|sonnet)$)")
 """Newer models cost a tenth more outside the global endpoint: https://cloud.google.com/vertex-ai/generative-ai/pricing."""
+_OTHER_ON_VERTEX: Final = re.compile(r"gemini-(1\.|(pro|flash)-1\.5|pro$|2\.0-flash$)")
+"""Vertex AI bills Gemini 1 by characters and takes $0.15 for Gemini 2.0 Flash, where the Gemini API takes $0.10."""
 _ELSEWHERE: Final = re.compile(r"imported from openrouter|trusting open ?router|seen on openrouter", re.IGNORECASE)
 _CHECKED: Final = re.compile(r"verified against", re.IGNORECASE)
 _FREE: Final = "free of charge"
@@ -47,8 +53,9 @@ def refusal(one: Candidate, entry_id: str, comments: str, spelled: Iterable[str]
         comments: of the entry.
         spelled: the names that the entry spells out.
     """
-    if is_of_another_seller(comments):
-        return "its price was copied from OpenRouter's list, another seller's"
+    why = not_of_seller(one.provider or "", entry_id, comments)
+    if why is not None:
+        return why
     if one.provider == "aws":
         return _at_aws(one, entry_id, spelled)
     if one.provider == "azure" and one.region not in {None, _GLOBAL, "global-standard"}:
@@ -56,9 +63,11 @@ def refusal(one: Candidate, entry_id: str, comments: str, spelled: Iterable[str]
     return _at_google(one, entry_id) if one.provider == GOOGLE else None
 
 
-def is_of_another_seller(comments: str) -> bool:
-    """Whether the data say that they took the price from the list of another seller, and never checked it."""
-    return _ELSEWHERE.search(comments) is not None and _CHECKED.search(comments) is None
+def not_of_seller(provider: str, entry_id: str, comments: str) -> str | None:
+    """Why an entry is no price of the seller in whose list it stands, or None: the data say that it was copied."""
+    if _ELSEWHERE.search(comments) is not None and _CHECKED.search(comments) is None:
+        return "its price was copied from OpenRouter's list, another seller's"
+    return REFUSED.get((provider, entry_id))
 
 
 def is_given_away(provider: str, api: str | None, entry_id: str, comments: str) -> bool:
@@ -69,7 +78,7 @@ def is_given_away(provider: str, api: str | None, entry_id: str, comments: str) 
 
 
 def has_tiers_of(one: Candidate, entry_id: str) -> bool:
-    """Whether the service tiers of an entry are this seller's: of Gemini the data have those of the Gemini API alone."""
+    """Whether the service tiers of an entry are this seller's: of Gemini the data have the Gemini API's alone."""
     return one.api != VERTEX or is_claude(entry_id)
 
 
@@ -85,6 +94,7 @@ def _at_aws(one: Candidate, entry_id: str, spelled: Iterable[str]) -> str | None
         return None
     named = {place for place in map(_profile, spelled) if place is not None}
     if named:
+        named -= _BILLED_OTHERWISE.get(entry_id, frozenset())
         wanted = {profile} if profile is not None else _profiles_of(one.region or "")
         held = not named.isdisjoint(wanted)
     elif entry_id.startswith("regional."):  # Claude 3 and 3.5: one price in every commercial region
@@ -110,6 +120,8 @@ def _at_google(one: Candidate, entry_id: str) -> str | None:
     on_vertex_alone = is_claude(entry_id) or entry_id.endswith("-maas")
     if one.api == GEMINI and on_vertex_alone:
         return "it is sold on Vertex AI, not by the Gemini API"
+    if one.api == VERTEX and _OTHER_ON_VERTEX.match(entry_id):
+        return "its price is of the Gemini API, and Vertex AI takes another"
     if one.region in {None, _GLOBAL} or _ONE_PRICE_ON_VERTEX.match(entry_id):
         return None
     return f"its price is of the global endpoint, and {one.region} may cost a tenth more"

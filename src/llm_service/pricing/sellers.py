@@ -31,9 +31,7 @@ _VERTEX_LABELS: Final = (
     "google_vertexai",
     "vertex",
     "vertex_ai",
-    "vertex_ai_anthropic_models",
     "vertex_ai_beta",
-    "vertex_ai_language_models",
     "vertexai",
 )
 # By OpenTelemetry's `gen_ai.provider.name` and its older `gen_ai.system`
@@ -131,4 +129,5 @@ def is_prefix(label: str) -> bool:
 
 def _plain(label: str) -> tuple[str, str]:
     name = label.strip().lower()
-    return name, name.replace("-", "_")
+    plain = name.replace("-", "_")
+    return name, "vertex_ai" if plain.startswith("vertex_ai_") else plain  # LiteLLM: vertex_ai-anthropic_models

@@ -27,10 +27,10 @@ from genai_prices.types import (
 )
 
 from llm_service.pricing.bundled import BundledPrices, bundled
-from llm_service.pricing.corrections import CORRECTED, ENDED, PEAKS
+from llm_service.pricing.corrections import CORRECTED, ENDED, LONG, PEAKS
 
 NANO = Decimal("1e-9")
-OURS = {*ENDED, *CORRECTED, *PEAKS}
+OURS = {*ENDED, *CORRECTED, *PEAKS, *LONG}
 """What we know better than the data; see `corrections`, and the published prices."""
 
 
