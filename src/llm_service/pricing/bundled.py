@@ -107,11 +107,11 @@ class BundledPrices:
             return found(why, model.id)
         if tier is None:
             timeline = self._compiled(model, one.provider, one.api)
-            timeline = _until(timeline, ENDED.get((one.provider, spelled)))
             why = "the entry has no price of tokens, and this seller does not say that it is free of charge"
         else:
             timeline = self._of_tier(model, one.provider, tier) if has_tiers_of(one, model.id) else None
             why = f"the entry has no price of service tier {tier}"
+        timeline = _until(timeline, ENDED.get((one.provider, spelled)))
         return found(why if timeline is None else f"the entry spells out {spelled}", model.id, timeline)
 
     def _of_azure(self, one: Candidate, tier: str | None) -> Finding | None:
@@ -123,7 +123,7 @@ class BundledPrices:
         if entry is None:
             return None
         model, prices = entry
-        why = f"it has no price of service tier {tier}" if tier else refusal(one, model, "", ())
+        why = f"it has no price of service tier {tier}" if tier is not None else refusal(one, model, "", ())
         if why is not None:
             return Finding(AZURE_SOURCE, one.provider, one.name, model, why)
         rates = Rates.of(AZURE_SOURCE, model, one.provider, prices)

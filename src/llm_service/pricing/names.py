@@ -198,6 +198,8 @@ def _at_seller(name: str, seller: str | None, api: str | None) -> Iterator[Candi
             yield Candidate(rest or named, f"{seller}_{before or behind}")
     else:
         yield Candidate(name, seller, None, api if seller == GOOGLE else None)
+        if seller == "fireworks" and len(parts) == 1:  # LiteLLM: fireworks_ai/deepseek-v3
+            yield Candidate(f"accounts/fireworks/models/{name}", seller)
 
 
 def _maker(name: str) -> str | None:

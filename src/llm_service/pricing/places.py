@@ -39,7 +39,9 @@ _ONE_PRICE_ON_VERTEX: Final = re.compile(r"gemini-2\.|claude-(3-|4-(opus|sonnet)
 """Newer models cost a tenth more outside the global endpoint: https://cloud.google.com/vertex-ai/generative-ai/pricing."""
 _OTHER_ON_VERTEX: Final = re.compile(r"gemini-(1\.|(pro|flash)-1\.5|pro$|2\.0-flash$)")
 """Vertex AI bills Gemini 1 by characters and takes $0.15 for Gemini 2.0 Flash, where the Gemini API takes $0.10."""
-_ELSEWHERE: Final = re.compile(r"imported from openrouter|trusting open ?router|seen on openrouter", re.IGNORECASE)
+_ELSEWHERE: Final = re.compile(
+    r"(?<!were )imported from openrouter|trusting open ?router|seen on openrouter", re.IGNORECASE
+)
 _CHECKED: Final = re.compile(r"verified against", re.IGNORECASE)
 _FREE: Final = "free of charge"
 
