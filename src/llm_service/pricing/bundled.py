@@ -107,7 +107,7 @@ class BundledPrices:
             return found(why, model.id)
         if tier is None:
             timeline = self._compiled(model, one.provider, one.api)
-            why = "the entry has no price of tokens, and this seller does not say that it is free of charge"
+            why = _unpriced(model)
         else:
             timeline = self._of_tier(model, one.provider, tier) if has_tiers_of(one, model.id) else None
             why = f"the entry has no price of service tier {tier}"
@@ -194,6 +194,17 @@ class BundledPrices:
         if not is_given_away(provider, api, model.id, said):
             return None
         return Rates.of(self._source, model.id, provider, [Prices(0, Decimal(0), Decimal(0))])
+
+
+def _unpriced(model: Any) -> str:
+    """Why an entry has no rates."""
+    listed = list(model.prices) if hasattr(model.prices, "__iter__") else [_Undated(model.prices)]
+    beyond = {key for one in listed for key in _known(one.prices)} - _BESIDE
+    if beyond:
+        return f"the price of the entry depends on more than tokens of text: {', '.join(sorted(beyond))}"
+    if any(part in model.id for part in _NOT_OF_TEXT):
+        return "the price of the entry depends on more than tokens of text"
+    return "the entry has no price, and nothing says that this seller gives the model away"
 
 
 def _until(timeline: Timeline | None, ended: Ended | None) -> Timeline | None:

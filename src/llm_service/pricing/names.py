@@ -68,6 +68,7 @@ _SELLERS: Final = (
     ("cloudflare", re.compile(r"@cf/")),
     ("databricks", re.compile(r"databricks-|system\.ai\.")),
     ("fireworks", re.compile(r"accounts/fireworks/")),
+    (GOOGLE, re.compile(r"claude-[^/]+@")),  # Vertex AI
 )
 _OF_A_SIZE: Final = re.compile(r"[-:]\d+x?\d*b(-|:|$)")
 """`-7b-`, `:24b`: weights that anybody may serve."""
@@ -82,8 +83,6 @@ _AZURE_ZONES: Final = frozenset({"apac", "eu", "global", "global-standard", "reg
 """As LiteLLM writes them before the name of a deployment: `azure/eu/gpt-4o`."""
 _VERTEX: Final = re.compile(r"(?:^|/)publishers/([a-z0-9-]+)/models/([^/]+)$")
 _LOCATION: Final = re.compile(r"(?:^|/)locations/([a-z0-9-]+)/")
-_HUGGING_FACE: Final = re.compile(r"^([a-z-]+)/(.+/.+)$|^(.+/[^:]+):([a-z-]+)$")
-"""Who serves stands before the name (LiteLLM: `together/org/model`) or behind it (the router: `org/model:together`)."""
 _CONTEXT: Final = re.compile(r"\[1m\]$")
 """`claude-opus-5-5[1m]`: Claude Code asks for the long context, which is priced by the length of the prompt."""
 _TUNED: Final = re.compile(r"^(ft:[^:]+):.")
@@ -97,6 +96,7 @@ _PREVIEW_DATE: Final = r"(?:(?:0[1-9]|1[0-2])-(?:(?:0[1-9]|[12]\d|3[01])|20[2-4]
 _SUFFIXES: Final = (
     re.compile(rf"[-@]{_DATE}$"),  # claude-sonnet-4-5-20250929, gpt-4o-2024-08-06, claude-sonnet-4-5@20250929
     re.compile(rf"-{_MONTH}$"),  # magistral-medium-2509
+    re.compile(rf"-v2@{_DATE}$"),  # Vertex: claude-3-5-sonnet-v2@20241022
     re.compile(r"-latest$"),
     re.compile(r"@(?:latest|default)$"),  # Vertex
     re.compile(r"-00\d$"),  # Gemini's stable versions
@@ -192,12 +192,15 @@ def _at_seller(name: str, seller: str | None, api: str | None) -> Iterator[Candi
     elif seller == "azure" and len(parts) > 1 and parts[0] in _AZURE_ZONES:
         yield Candidate("/".join(parts[1:]), seller, parts[0])
     elif seller == "huggingface":
-        found = _HUGGING_FACE.match(name)
-        if found is not None:
-            before, rest, named, behind = found.groups()
-            yield Candidate(rest or named, f"{seller}_{before or behind}")
+        # Who serves stands before the name (LiteLLM: together/org/model) or behind it (the router: org/model:together).
+        before, rest = (parts[0], "/".join(parts[1:])) if len(parts) > 2 else ("", name)
+        named, _, behind = rest.rpartition(":")
+        served = before or (behind if named else "")
+        yield Candidate(rest if before or not named else named, f"{seller}_{served}" if served else seller)
+    elif seller == GOOGLE:
+        yield Candidate(name, seller, None, api or (VERTEX if "@" in name else None))
     else:
-        yield Candidate(name, seller, None, api if seller == GOOGLE else None)
+        yield Candidate(name, seller)
         if seller == "fireworks" and len(parts) == 1:  # LiteLLM: fireworks_ai/deepseek-v3
             yield Candidate(f"accounts/fireworks/models/{name}", seller)
 
