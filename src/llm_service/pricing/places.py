@@ -18,7 +18,8 @@ __all__ = ["has_tiers_of", "is_given_away", "not_of_seller", "refusal"]
 _PROFILE: Final = re.compile(rf"^/?({PROFILES})\.")
 """The place of a Bedrock profile before vendor and model: `eu.anthropic.claude-…`."""
 _GLOBAL: Final = "global"
-_GOVERNMENT: Final = ("us-gov", "us-iso")
+_PARTITIONS: Final = ("us-gov", "us-iso", "eu-iso", "eusc-", "cn-")
+"""Regions of AWS GovCloud, of its isolated and sovereign clouds, and of China."""
 _LIST_REGIONS: Final = frozenset({"us-east-1", "us-east-2", "us-west-2"})
 """N. Virginia, Ohio and Oregon share one list: https://aws.amazon.com/bedrock/pricing/. The data's prices are of it."""
 _PROFILES_OF: Final = {
@@ -86,8 +87,8 @@ def has_tiers_of(one: Candidate, entry_id: str) -> bool:
 
 def _at_aws(one: Candidate, entry_id: str, spelled: Iterable[str]) -> str | None:
     profile = _profile(one.name)
-    if any(place is not None and place.startswith(_GOVERNMENT) for place in (profile, one.region)):
-        return "GovCloud has prices of its own, and the data have none of them"
+    if any(place is not None and place.startswith(_PARTITIONS) for place in (profile, one.region)):
+        return f"{profile or one.region} is not of the commercial AWS, and the data have no prices of it"
     if profile is None and one.region is None:
         return None
     if (profile == _GLOBAL) != entry_id.startswith(f"{_GLOBAL}."):

@@ -17,6 +17,7 @@ _GEMINI_LABELS: Final = (
     "gemini",
     "google.generative_ai",
     "google_ai",
+    "google_ai_studio",
     "google_genai",
     "google_generative_ai",
     "google_gla",
@@ -101,7 +102,7 @@ _PROVIDERS: Final = {
 _APIS: Final = {**dict.fromkeys(_GEMINI_LABELS, GEMINI), **dict.fromkeys(_VERTEX_LABELS, VERTEX)}
 _PASS_ON: Final = frozenset({"litellm", "litellm_proxy"})
 """These say nothing of whose model it is."""
-_OWNERS: Final = frozenset({"meta", "microsoft", "mistralai", "moonshotai"})
+_OWNERS: Final = frozenset({"arcee_ai", "meta", "microsoft", "mistralai", "moonshotai", "perplexity_ai", "z_ai"})
 """Before a slash these own a repository of weights (Hugging Face, OpenRouter, NIM): they do not say who serves them."""
 
 
@@ -129,5 +130,5 @@ def is_prefix(label: str) -> bool:
 
 def _plain(label: str) -> tuple[str, str]:
     name = label.strip().lower()
-    plain = name.replace("-", "_")
+    plain = name.replace("-", "_").replace(" ", "_")
     return name, "vertex_ai" if plain.startswith("vertex_ai_") else plain  # LiteLLM: vertex_ai-anthropic_models

@@ -218,6 +218,11 @@ def test_providers_go_by_many_names() -> None:
     assert provider_of(None) is provider_of("LiteLLM") is None
     assert [provider_of(name) for name in ("aws.bedrock", "Bedrock", "amazon-bedrock")] == ["aws"] * 3
     assert [provider_of(name) for name in ("gcp.vertex_ai", "gemini", "vertex-ai")] == ["google"] * 3
+    assert [provider_of(name) for name in ("Amazon Bedrock", "Azure OpenAI", "GitHub Copilot")] == [
+        "aws",
+        "azure",
+        "github-copilot",
+    ]
     assert provider_of(" My-Gateway ") == "my-gateway"
 
 

@@ -140,7 +140,7 @@ def test_an_explanation_says_which_entry_which_rule_since_when_and_what_was_pass
         ("gpt-4o-ultra", "openai", "no entry of this seller has this name"),
         ("grok-4", "azure", "no entry of this seller has this name"),
         ("eu.amazon.nova-pro-v1:0", None, "its price is of other regions than eu"),
-        ("us-gov.anthropic.claude-opus-4-5", None, "GovCloud has prices of its own"),
+        ("us-gov.anthropic.claude-opus-4-5", None, "us-gov is not of the commercial AWS"),
         ("deepseek-chat", "deepseek", "ended on 2025-09-05"),
         ("gemma-4-31b-it", "vertex_ai", "nothing says that this seller gives the model away"),
         ("gpt-oss-20b", "openrouter", "no entry of this seller has this name"),

@@ -156,7 +156,17 @@ def test_a_seller_without_a_list_has_no_prices(book: PriceBook, label: str) -> N
 
 @pytest.mark.parametrize(
     "name",
-    ["google/gemma-3-27b-it", "microsoft/phi-4", "mistralai/mistral-nemo", "moonshotai/kimi-k2", "deepseek-v4-pro"],
+    [
+        "arcee-ai/trinity-mini",
+        "deepseek-v4-pro",
+        "google/gemma-3-27b-it",
+        "google/gemma-4-31b-it",
+        "microsoft/phi-4",
+        "mistralai/mistral-nemo",
+        "moonshotai/kimi-k2",
+        "perplexity-ai/r1-1776",
+        "z-ai/glm-4.6",
+    ],
 )
 def test_a_repository_of_weights_says_nothing_of_who_serves_them(book: PriceBook, name: str) -> None:
     """Unlike the label of a seller."""
