@@ -10,6 +10,7 @@ from llm_service.pricing.declared import DeclaredPrices
 from llm_service.pricing.explanation import Explanation, Finding, PassedOver
 from llm_service.pricing.names import candidates
 from llm_service.pricing.rates import Rates
+from llm_service.pricing.sellers import provider_of
 from llm_service.pricing.timeline import ALWAYS, Timeline
 
 if TYPE_CHECKING:
@@ -122,9 +123,16 @@ class PriceBook:
         if declared.timeline is not None and declared.timeline.periods[0].rates is not None:
             return found
         prices = self._load()
+        names = candidates(model_name, provider)
         if prices is None:
-            return found
-        for one in candidates(model_name, provider):
+            why = "genai-prices is not installed (the extra `prices`), or bundled_prices is false"
+            return [*found, Finding("bundled prices", provider_of(provider), model_name, None, why)]
+        if not names:
+            return [
+                *found,
+                Finding(prices.source, provider_of(provider), model_name, None, "this names no model for sale"),
+            ]
+        for one in names:
             found.append(prices.look_up(one, tier))
             if found[-1].timeline is not None:
                 break

@@ -73,12 +73,12 @@ class BundledPrices:
 
     Args:
         providers: its `Provider` objects; only read.
-        source: what to call them.
+        source: what to call them; an attribute.
     """
 
     def __init__(self, providers: Sequence[Any], source: str) -> None:
         self._providers = {provider.id: provider for provider in providers}
-        self._source = source
+        self.source = source
 
     def timeline(self, name: str, provider: str, tier: str | None = None) -> Timeline | None:
         """The prices of a model by its exact name (in lower case) at a provider and a service tier, None the standard.
@@ -91,7 +91,7 @@ class BundledPrices:
         """What the seller's own list says of a name, at a service tier (None the standard), and why."""
 
         def found(rule: str, entry: str | None = None, timeline: Timeline | None = None) -> Finding:
-            return Finding(self._source, one.provider, one.name, entry, rule, timeline)
+            return Finding(self.source, one.provider, one.name, entry, rule, timeline)
 
         if one.provider is None:
             return found("nobody says who sells it, and the name alone does not: give the provider")
@@ -186,14 +186,14 @@ class BundledPrices:
         tiers = list(_tiers(known, claude=is_claude(model.id)))
         if (provider, model.id) in LONG:
             tiers.append(long_prices(tiers[0], 200_000))
-        return Rates.of(self._source, model.id, provider, tiers)
+        return Rates.of(self.source, model.id, provider, tiers)
 
     def _free(self, model: Any, provider: str, api: str | None) -> Rates | None:
         """No price at all means free only where this seller says so: elsewhere nobody knows it."""
         said = f"{model.price_comments or ''} {model.description or ''}"
         if not is_given_away(provider, api, model.id, said):
             return None
-        return Rates.of(self._source, model.id, provider, [Prices(0, Decimal(0), Decimal(0))])
+        return Rates.of(self.source, model.id, provider, [Prices(0, Decimal(0), Decimal(0))])
 
 
 def _unpriced(model: Any) -> str:

@@ -202,6 +202,10 @@ UNKNOWN = [
 def test_a_name_that_nobody_gave_out_is_unknown(book: PriceBook, name: str, provider: str | None) -> None:
     """Unknown, where the data's own matching would have found a relative."""
     assert book.rates(name, provider) is None
+    why = book.explain(name, provider)
+    assert why.rates is why.rule is None
+    assert why.passed_over
+    assert all(one.why for one in why.passed_over)
 
 
 def test_what_the_provider_says_outranks_what_the_name_says() -> None:
