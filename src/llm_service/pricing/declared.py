@@ -36,7 +36,7 @@ class DeclaredPrices:
     def __init__(self, models: "Mapping[str, ModelConfig]", source: str) -> None:
         self._source = source
         self._priced: dict[str, _Entry] = {}
-        self._sold: dict[tuple[str, str, str | None], _Entry] = {}
+        self._sold: dict[Candidate, _Entry] = {}
         for name, model in models.items():
             if model.cost_per_1k_tokens is not None or model.cost_per_1m_tokens is not None or model.prices:
                 for each in (name, *model.aliases):
@@ -44,7 +44,7 @@ class DeclaredPrices:
                     self._priced.setdefault(plain, (name, model))
                     for one in candidates(plain, model.provider):
                         if one.provider is not None and one.name != plain and plain.endswith(one.name):
-                            self._sold.setdefault((one.name, one.provider, one.region), (name, model))
+                            self._sold.setdefault(one, (name, model))
 
     def look_up(self, model_name: str, provider: str | None, tier: str | None = None) -> Finding:
         """What the file says of a model as a record names it, at a service tier, and why."""
@@ -75,8 +75,8 @@ class DeclaredPrices:
             # Who makes a model is no statement of who serves it.
             seller = given if one.name == name else one.provider
             for each in spellings(one.name, one.provider):
-                for region in dict.fromkeys((one.region, None)):
-                    entry = self._sold.get((each, one.provider or "", region)) if seller else None
+                for exact in _less_exact(one._replace(name=each)) if seller else ():
+                    entry = self._sold.get(exact)
                     if entry is not None and _is_of(entry, seller, one.api):
                         return each, entry
                 entry = self._priced.get(each)
@@ -96,6 +96,13 @@ class DeclaredPrices:
         yield Period(None if undated is None else rates(undated, unit))
         for dated in model.prices:
             yield Period(rates(dated, dated.per or unit), from_us=day_start_us(dated.from_))
+
+
+def _less_exact(one: Candidate) -> Iterator[Candidate]:
+    """It, and what stands for it too: without the region, without which of Google's sellers, without both."""
+    for without in (one, one._replace(region=None)):
+        yield without
+        yield without._replace(api=None)
 
 
 def _is_of(entry: "_Entry", seller: str | None, api: str | None) -> bool:

@@ -192,17 +192,22 @@ def _at_seller(name: str, seller: str | None, api: str | None) -> Iterator[Candi
     elif seller == "azure" and len(parts) > 1 and parts[0] in _AZURE_ZONES:
         yield Candidate("/".join(parts[1:]), seller, parts[0])
     elif seller == "huggingface":
-        # Who serves stands before the name (LiteLLM: together/org/model) or behind it (the router: org/model:together).
-        before, rest = (parts[0], "/".join(parts[1:])) if len(parts) > 2 else ("", name)
-        named, _, behind = rest.rpartition(":")
-        served = before or (behind if named else "")
-        yield Candidate(rest if before or not named else named, f"{seller}_{served}" if served else seller)
+        yield _at_hugging_face(name)
     elif seller == GOOGLE:
         yield Candidate(name, seller, None, api or (VERTEX if "@" in name else None))
     else:
         yield Candidate(name, seller)
         if seller == "fireworks" and len(parts) == 1:  # LiteLLM: fireworks_ai/deepseek-v3
             yield Candidate(f"accounts/fireworks/models/{name}", seller)
+
+
+def _at_hugging_face(name: str) -> Candidate:
+    """Who serves stands before the name (LiteLLM: `together/org/model`) or behind it (`org/model:together`)."""
+    before, _, rest = name.partition("/")
+    if "/" in rest:
+        return Candidate(rest, f"huggingface_{before}")
+    model, _, behind = name.rpartition(":")
+    return Candidate(model, f"huggingface_{behind}") if model else Candidate(name, "huggingface")
 
 
 def _maker(name: str) -> str | None:

@@ -50,6 +50,7 @@ def test_a_model_of_one_seller_says_nothing_of_the_others() -> None:
             "gpt-4.1": price(8, provider="azure"),
             "gemini-2.5-pro": price(6, provider="gcp.vertex_ai"),
             "gemma-3-27b-it": price(5, provider="gemini"),
+            "vertex_ai/gemini-2.5-flash": price(4),
         }
     )
     assert found(prices, "gpt-4.1", "azure") == ("models.yaml", "8")
@@ -59,6 +60,10 @@ def test_a_model_of_one_seller_says_nothing_of_the_others() -> None:
     assert found(prices, "gemini-2.5-pro", "google") == ("models.yaml", "6")
     assert found(prices, "gemini-2.5-pro", "gemini") == ("genai-prices", "1.25")
     assert found(prices, "gemma-3-27b-it", "vertex_ai") is None
+    assert found(prices, "gemini-2.5-flash", "gcp.vertex_ai") == ("models.yaml", "4")
+    assert found(prices, "publishers/google/models/gemini-2.5-flash") == ("models.yaml", "4")
+    assert found(prices, "gemini-2.5-flash", "gemini") == ("genai-prices", "0.3")
+    assert found(prices, "gemini-2.5-flash") == ("genai-prices", "0.3")
 
 
 @pytest.mark.parametrize(
