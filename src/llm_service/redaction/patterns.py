@@ -7,14 +7,17 @@ or takes what it has read. So the time is linear in the length of the text, what
 
 from typing import Final
 
-from llm_service.redaction.shapes import MOST, START, Pattern, patterns_of_shapes
+from llm_service.redaction.keys import SPOKEN
+from llm_service.redaction.shapes import GLUED, MOST, START, Pattern, patterns_of_shapes
 
 __all__ = ["PATTERNS", "Pattern"]
 
 _NOT_AGAIN: Final = r"(?!\[REDACTED:)"
 _VALUE: Final = r"""[^\s"'`,;<>&]"""
 # Looks drawn at random rather than written: a digit, a change of case within, a sign of Base64; or it is simply long.
-_RANDOM: Final = rf"(?:(?=(?:(?![a-z][A-Z]){_VALUE}(?<![0-9+/=~])){{0,64}}+(?:[a-z][A-Z]|[0-9+/=~]))|(?={_VALUE}{{20}}))"
+_RANDOM: Final = (
+    rf"(?:(?=(?:(?![a-z][A-Z]){_VALUE}(?<![0-9+/=~])){{0,64}}+(?:[a-z][A-Z]|[0-9+/=~]))|(?={_VALUE}{{20}}))"
+)
 # Cannot be a word, the name of a variable or a number: letters between digits, or small, large and digits together.
 _DIGIT: Final = rf"(?=(?:(?![0-9]){_VALUE}){{0,64}}+[0-9])"
 _STRANGE: Final = (
@@ -23,7 +26,7 @@ _STRANGE: Final = (
 )
 # What stands behind `password:` or `api_key=` in messages, and in source code that a traceback quotes.
 _WORDS: Final = (
-    "none|null|nil|true|false|undefined|required|missing|invalid|empty|expired|incorrect|wrong|unknown|unset|not|str"
+    "none|null|nil|raise|return|else|then|secretstr|true|false|undefined|required|missing|invalid|empty|expired|incorrect|wrong|unknown|unset|not|str"
     "|string|bytes|int|must|is|was|are|has|the|a|an|no|field|value|set|provided|optional|given|denied|rejected|revoked"
     "|mismatch|failed|error|input|please|cannot|could|should|may|if|and|or|for|to|of|in|from|unauthorized|forbidden"
     "|disabled|mandatory|needed|absent|supplied|expected|got|check|your|user|password|passwd|pwd|passphrase|api_key|token|secret"
@@ -35,33 +38,34 @@ _NO_VALUE: Final = (
     rf"(?!(?i:{_WORDS}){_WORD_ENDS}|(?:self|cls|os|settings|config|cfg|env|environ|args|kwargs|options|params)[.\[(]"
     r"|[A-Za-z_.]{1,80}+[(\[]|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
     r"|\$(?:[A-Z_][A-Z0-9_]{0,63}+|[a-z_]{1,64}+|[0-9@*#?!-])(?![\w!-])|\$[({]|%(?:\([\w.]{1,64}+\))?[sdrxif](?!\w)"
-    r"|\*{1,64}+(?![\w!])|\.{2,3}|your[-_]|x{4,64}+(?!\w))"
+    r"|\*{1,64}+(?![\w!])|\.{2,3}|(?i:your[-_])|x{4,64}+(?!\w))"
 )
 _BARE: Final = r"""[^\s"'`&,;<>=(){}\[\]|\\.]"""
 # A sign that parts values is a part of one where no space and no next name follows.
 _REST: Final = (
-    rf"{_VALUE}{{0,{MOST}}}+(?:[,;&](?![\w.-]{{0,64}}+[=:]|(?:quot|amp|apos|lt|gt|#[0-9x]);|[\s\"'`\\,;&<>)\]}}]|\Z)"
-    rf"{_VALUE}{{0,{MOST}}}+){{0,64}}+"
+    rf"{_VALUE}{{0,{MOST}}}+(?:(?:[,;&](?![\w.-]{{0,64}}+[=:]|(?:quot|amp|apos|lt|gt|#[0-9x]);|[\s\"'`\\,;&<>)\]}}]|\Z)"
+    rf"|[\"'`<](?=[A-Za-z0-9]{{3}})){_VALUE}{{0,{MOST}}}+){{0,64}}+"
 )
-_QUOTES: Final = r"""(?:["'\\`]{0,16}+|&(?:quot|apos|#34|#39|#x27);)"""
+_QUOTES: Final = r"""(?>&(?:quot|apos|#34|#39|#x27);|(?:["'`]|\\(?![nrt])){0,16}+)"""
 _SPACE: Final = r"(?:\s|\\[nrt]){0,32}+"
-_EQUALS: Final = rf"{_QUOTES}{_SPACE}(?:=[=>]?|->|\\u003[dD]|%3[dD]){_SPACE}"
-_COLON: Final = rf"{_QUOTES}{_SPACE}(?::=?|%3[aA](?:%20|\+)?+){_SPACE}(?:[|>][+-]?\s{{1,32}}+)?+"
+_EQUALS: Final = rf"{_QUOTES}{_SPACE}(?>={{2,3}}(?={_SPACE}[\"']{{0,2}}+{_STRANGE})|=>?|->|\\u003[dD]|%3[dD]){_SPACE}"
+_COLON: Final = rf"{_QUOTES}{_SPACE}(?>:=?|%3[aA](?:%20|\+)?+){_SPACE}(?:[|>][+-]?\s{{1,32}}+)?+"
 _PAIR: Final = rf"""["'\\]{{1,16}}+{_SPACE},{_SPACE}(?:["'\\]{{0,16}}+(?i:value)["'\\]{{0,16}}+{_SPACE}:{_SPACE})?+"""
-_HEADER: Final = rf"""(?:{_QUOTES}{_SPACE}[:=]|{_PAIR}){_SPACE}(?:b(?=["']))?+"""  # also a printed pair
+_HEADER: Final = rf"""(?>{_QUOTES}{_SPACE}[:=]|{_PAIR}){_SPACE}(?:b(?=["']))?+"""  # also a printed pair
 
 
 def _quoted(test: str, mark: str = "") -> str:
     """A value in quotes, to their end, to the end of the line, or to the end of a text that was cut."""
     return (
-        rf"""(?:[bruf]{{1,2}}+(?=["']))?+(?:\\{{1,16}}["'](?P<escaped{mark}>{test}(?:[^"'\\\n]|\\{{1,16}}+[^"'\\]){{1,{MOST}}}+)"""
+        rf"""(?:[bruf]{{1,2}}+(?=["']))?+(?:\\{{1,16}}+["'](?P<escaped{mark}>{test}(?:[^"'\\\n]|\\{{1,16}}+[^"'\\]){{1,{MOST}}}+)"""
         rf"""|"(?P<double{mark}>{test}(?:[^"\\\n]|\\[^\n]){{1,{MOST}}}+)"""
         rf"""|'(?P<single{mark}>{test}(?:[^'\\\n]|\\[^\n]){{1,{MOST}}}+)"""
+        rf"""|`(?P<tick{mark}>{test}[^`\n]{{1,{MOST}}}+)"""
         rf"""|&(?:quot|apos|#34|#39|#x27);(?P<entity{mark}>{test}[^&\n]{{1,{MOST}}}+))"""
     )
 
 
-_NO_QUOTED: Final = rf"""(?!(?:(?i:{_WORDS})|\*{{1,64}}+|\.{{3}}|<[^<>"']{{0,64}}+>|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}})["'\\])"""
+_NO_QUOTED: Final = rf"""(?!(?:(?i:{_WORDS})|\*{{1,64}}+|[\w-]{{0,16}}+\.{{3}}|{SPOKEN}[^"'`\\]{{0,256}}+|<[^<>"']{{0,64}}+>|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}})["'`\\])"""
 _ANY_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_NO_QUOTED}")
 _RANDOM_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_RANDOM}(?={_VALUE}{{8}})")
 _STRANGE_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_STRANGE}(?={_VALUE}{{8}})", "_strange")
@@ -69,15 +73,30 @@ _XML: Final = (
     rf"(?:\s[^<>]{{0,256}}+)?+(?:>|&gt;|\\u003[eE])\s{{0,32}}+(?:<!\[CDATA\[)?+"
     rf"(?P<element>{_NOT_AGAIN}{_NO_VALUE}[^\s<>&]{{1,512}}+(?:[ \t\n]{{1,32}}+[^\s<>&]{{1,512}}+){{0,8}}+)(?=\s{{0,32}}+(?:</|&lt;/|\\u003[cC]|\]\]>|\Z))"
 )
+_TOKEN_XML: Final = rf"(?:>|&gt;)\s{{0,32}}+(?P<content>{_NOT_AGAIN}{_STRANGE}(?={_VALUE}{{8}}){_VALUE}{{8,{MOST}}}+)"
+_SPACED: Final = (
+    rf"\s{{1,4}}+(?:is\s{{1,4}}+|was\s{{1,4}}+)?+[\"'`]?+(?P<spaced>{_NOT_AGAIN}{_NO_VALUE}{_STRANGE}(?={_VALUE}{{12}}){_BARE}{_REST})"
+)
 _ATTRIBUTE: Final = rf"""["']\s{{1,32}}+(?i:value)\s{{0,8}}=\s{{0,8}}(?=["'])"""
 _ENCODED: Final = (
-    r"(?:%5[cC]){0,8}(?:%2[27])?+(?:%20|\+)?+%3[aAdD](?:%20|\+)?+(?:%5[cC]){0,8}(?:%2[27])?+"
+    r"(?:%5[cC]){0,8}+(?:%2[27])?+(?:%20|\+)?+%3[aAdD](?:%20|\+)?+(?:%5[cC]){0,8}+(?:%2[27])?+"
     rf"(?P<encoded>{_NOT_AGAIN}{_NO_VALUE}(?:[^\s\"'`,;<>&%]|%(?!2[267cC]|5[cC]|7[dD]|0[aA])[0-9A-Fa-f]{{2}}){{1,{MOST}}}+)"
 )
 # What stands before `key`; each is looked for behind the place where `key` stands.
 _KEYS: Final = (
     *("api", "app", "access", "account", "private", "signing", "encryption", "master", "subscription", "secret"),
-    *("sharedaccess", "shared_access", "application", "auth", "functions", "client", "license", "admin", "root", "goog"),
+    *(
+        "sharedaccess",
+        "shared_access",
+        "application",
+        "auth",
+        "functions",
+        "client",
+        "license",
+        "admin",
+        "root",
+        "goog",
+    ),
     *("openai", "azure", "anthropic", "claude", "gemini", "google", "mistral", "cohere", "groq", "deepseek", "xai"),
     *("huggingface", "hf", "together", "fireworks", "openrouter", "perplexity", "replicate", "nvidia", "cerebras"),
     *("elevenlabs", "deepgram", "pinecone", "tavily", "serper", "langfuse", "langsmith", "wandb", "voyage", "jina"),
@@ -91,16 +110,14 @@ def _behind(words: tuple[str, ...]) -> str:
     for word in words:
         for sign in ("", "_", "-"):
             by_length.setdefault(len(word + sign), []).append(word + sign)
-    return "(?:" + "|".join(f"(?<=(?i:{'|'.join(same)}))" for _, same in sorted(by_length.items())) + ")"
+    return "(?>" + "|".join(f"(?<=(?i:{'|'.join(same)}))" for _, same in sorted(by_length.items())) + ")"
 
 
 _ENDING: Final = r"(?:[_-]?[0-9]{1,3}+|[_-](?i:prod|production|dev|staging|stage|test|live|old|new|primary|secondary|backup|base|default|main|value))?+"
-_NAMES: Final = (
-    rf"(?:(?i:pass(?:word|wd|phrase|code)s?|pwd|credentials?|secrets?)|(?<=[A-Z]_)PASS|{_behind(_KEYS)}(?i:keys?)){_ENDING}"
-)
+_NAMES: Final = rf"(?!\w{{1,24}}s[\"'\\]{{0,4}}+\s{{0,8}}+[:=]\s{{0,8}}+[0-9]{{1,9}}+(?![\w.]))(?>(?i:pass(?:word|wd|phrase|code)s?|pwd|credentials?|secrets?)|(?<=[A-Z]_)PASS|{_behind(_KEYS)}(?i:keys?)){_ENDING}"
 _OPTIONS: Final = (
-    r"(?:(?<=-)(?<!sort-)(?<!cache-)(?<!partition-)(?<!primary-)(?<!public-)(?<!foreign-)"
-    r"(?i:key|token|password|passwd|pass|passphrase|secret|credentials?))\s{1,8}+"
+    r"(?>(?<=-)(?<!sort-)(?<!cache-)(?<!partition-)(?<!primary-)(?<!public-)(?<!foreign-)"
+    r"(?i:key|token|password|passwd|passphrase|pass|secret|credentials?))\s{1,8}+"
 )
 _HARMLESS_TOKENS: Final = (
     *("eos_", "bos_", "pad_", "unk_", "sep_", "cls_", "mask_", "per_", "page_", "next_", "stop_", "first_", "last_"),
@@ -125,9 +142,9 @@ def _shaped() -> tuple[Pattern, ...]:
         Pattern(
             "sk-key",
             ("sk-",),
-            rf"{START}sk-(?:(?![a-z]{{3,64}}+[_-])(?=(?:[A-Za-z0-9]{{0,64}}+[_-]{{1,2}}+){{0,8}}?"
+            rf"(?:{START}|(?=sk-{GLUED}))sk-(?:(?![a-z]{{3,64}}+[_-])(?=(?:[A-Za-z0-9]{{0,64}}+[_-]{{1,2}}+){{0,8}}?"
             r"(?=[A-Za-z]{0,64}+[0-9][0-9]{0,64}+[A-Za-z]{1,64}+[0-9]|[A-Za-z0-9]{16})(?=[A-Za-z]{0,64}+[0-9])(?=[0-9]{0,64}+[A-Za-z])[A-Za-z0-9]{10})"
-            rf"|(?=(?:[A-Za-z0-9]{{1,16}}-){{1,4}}(?=[A-Za-z]{{0,64}}+[0-9])(?=[0-9]{{0,64}}+[A-Za-z])[A-Za-z0-9]{{20}}))[A-Za-z0-9_-]{{16,{MOST}}}+",
+            rf"|(?=(?:[A-Za-z0-9]{{1,16}}+-){{1,4}}(?=[A-Za-z]{{0,64}}+[0-9])(?=[0-9]{{0,64}}+[A-Za-z])[A-Za-z0-9]{{20}}))[A-Za-z0-9_-]{{16,{MOST}}}+",
             "https://openrouter.ai/docs/api-reference/authentication; gitleaks.toml, rule openai-api-key",
             by_shape=True,
         ),
@@ -175,6 +192,13 @@ def _shaped() -> tuple[Pattern, ...]:
             (),
             r"pat[A-Za-z0-9]{14}\.[0-9a-f]{32,64}+",
             f"{_VENDOR}airtable-personnal-access-token",
+            by_shape=True,
+        ),
+        Pattern(
+            "asana-token",
+            (),
+            r"/[0-9]{16}:[0-9a-f]{32}(?![0-9a-zA-Z])",
+            "https://developers.asana.com/docs/personal-access-token; trufflehog, detector asanapersonalaccesstoken",
             by_shape=True,
         ),
         Pattern(
@@ -233,8 +257,8 @@ def _named() -> tuple[Pattern, ...]:
         Pattern(
             "authorization",
             ("authorization",),
-            rf"(?i:authorization)(?:{_HEADER}|{_XML_OPEN}|{_CODED_COLON})[\"'\\]{{0,16}}+"
-            r"(?:[A-Za-z]{2,24}+(?:-[A-Za-z0-9]{1,24}+){0,4}+:?(?:\s{1,8}+|%20|\+))?"
+            rf"(?i:authorization)(?>{_HEADER}|{_XML_OPEN}|{_CODED_COLON})[\"'\\]{{0,16}}+"
+            rf"(?:(?!(?=[A-Za-z]{{0,64}}+[0-9])[A-Za-z0-9]{{12}})[A-Za-z][A-Za-z0-9]{{0,23}}+(?:-[A-Za-z0-9]{{1,24}}+){{0,4}}+:?(?:\s{{1,8}}+|%20|\+))?"
             rf"(?:(?P<parameters>(?:[\w-]{{1,32}}+=(?:\\{{0,8}}+\"[^\"\n\\]{{0,512}}+\\{{0,8}}+\"|[^\s,\"\\]{{1,512}}+),?\s{{0,8}}+){{2,24}}+)"
             rf"|(?P<credentials>{_NOT_AGAIN}{_NO_VALUE}{_RANDOM}{_CREDENTIALS}{{6,{MOST}}}+))",
             "RFC 9110, section 11.6.2; RFC 7617; RFC 7616",
@@ -249,7 +273,7 @@ def _named() -> tuple[Pattern, ...]:
             "cookie",
             ("cookie",),
             rf"(?i:cookie2?)(?:{_HEADER}[\"'\\]{{0,16}}+(?P<pairs>{_NOT_AGAIN}[\w.-]{{1,128}}+=(?!\[REDACTED:)"
-            rf"(?:[^\n\"'\\]|(?<==)\\{{0,8}}+\"[^\"\n\\]{{0,512}}+\\{{0,8}}+\"){{3,{MOST}}}+)"
+            rf"(?=[^\n]{{3}})(?:[^\n\"'\\]|(?<==)\\{{0,8}}+\"[^\"\n\\]{{0,512}}+\\{{0,8}}+\"){{1,{MOST}}}+)"
             rf"|(?i:s){_HEADER}\{{(?={_JAR}{{0,128}}+[:=])(?P<jar>{_NOT_AGAIN}[^{{}}\n]{{3,{MOST}}}+))",
             "RFC 6265, sections 4.1 and 4.2",
         ),
@@ -264,18 +288,18 @@ def _named() -> tuple[Pattern, ...]:
         Pattern(
             "named-secret",
             ("pass", "pwd", "secret", "credential", "key"),
-            rf"{_NAMES}(?:(?:{_HEADER}|{_EQUALS}|{_COLON}|{_ATTRIBUTE}){_ANY_QUOTED}"
-            rf"|{_EQUALS}(?P<equal>{_NOT_AGAIN}{_NO_VALUE}{_BARE}{_REST})"
+            rf"{_NAMES}(?:(?>{_EQUALS}|{_COLON}|{_ATTRIBUTE}|{_PAIR}){_ANY_QUOTED}"
+            rf"|{_EQUALS}(?P<equal>{_NOT_AGAIN}{_NO_VALUE}(?:{_BARE}|[({{\[.|<\\]{{1,2}}+{_STRANGE}){_REST})"
             rf"|{_COLON}{_NOT_AGAIN}{_NO_VALUE}(?:(?P<random>{_RANDOM}{_BARE}(?={_VALUE}{{5}}){_REST})"
             rf"|(?P<last>{_BARE}[^\s\"'`,;<>(){{}}\[\]]{{3,64}}+(?=\s{{0,8}}+(?:[\n,;)}}\]]|\Z))))"
-            rf"|{_XML}|{_ENCODED})",
+            rf"|{_XML}|{_ENCODED}|{_SPACED})",
             _BY_NAME,
         ),
         Pattern(
             "named-key",
             ("key",),
             r"(?:(?:(?<=(?i:api ))|(?<=(?i:access ))|(?<=(?i:secret ))|(?<=(?i:license )))(?i:key)(?:\s(?i:provided|used|given|is|was|value)){0,2}+\s{0,4}+[:=]?+\s{0,4}+"
-            rf"|(?<=[A-Z0-9]_)(?<!CACHE_)(?<!PUBLIC_)(?<!PRIMARY_)(?<!FOREIGN_)(?<!SORT_)(?<!ROUTING_)(?<!PARTITION_)(?<!IDEMPOTENCY_)(?<!DEDUP_)KEY{_ENDING}(?:{_EQUALS}|{_COLON}))"
+            rf"|(?<=[A-Z0-9]_)(?<!CACHE_)(?<!PUBLIC_)(?<!PRIMARY_)(?<!FOREIGN_)(?<!SORT_)(?<!ROUTING_)(?<!PARTITION_)(?<!IDEMPOTENCY_)(?<!DEDUP_)KEY{_ENDING}(?>{_EQUALS}|{_COLON}))"
             rf"[\"'`\\]{{0,16}}+(?P<key>{_NOT_AGAIN}{_NO_VALUE}{_STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)",
             _BY_NAME,
         ),
@@ -283,10 +307,10 @@ def _named() -> tuple[Pattern, ...]:
             "named-token",
             ("token",),
             rf"{_NOT_HARMLESS}(?:(?:(?<=[A-Za-z0-9][_-])(?i:token)|(?<=[a-z])Token|(?:(?<=(?i:auth))|(?<=(?i:access))|(?<=(?i:refresh)))token){_ENDING}"
-            rf"(?:(?:{_HEADER}|{_EQUALS}|{_COLON}|{_ATTRIBUTE}){_RANDOM_QUOTED}"
-            rf"|(?:{_EQUALS}|{_COLON})(?P<compound>{_NOT_AGAIN}{_NO_VALUE}{_NO_NUMBER}{_RANDOM}{_BARE}(?={_VALUE}{{7}}){_REST})|{_XML}|{_ENCODED})"
-            rf"|(?i:token)(?:(?:{_HEADER}|{_EQUALS}){_STRANGE_QUOTED}"
-            rf"|(?:{_EQUALS}|{_COLON})(?P<bare>{_NOT_AGAIN}{_NO_VALUE}{_STRANGE}{_BARE}(?={_VALUE}{{7}}){_REST})))",
+            rf"(?:(?>{_EQUALS}|{_COLON}|{_ATTRIBUTE}|{_PAIR}){_RANDOM_QUOTED}"
+            rf"|(?>{_EQUALS}|{_COLON})(?P<compound>{_NOT_AGAIN}{_NO_VALUE}{_NO_NUMBER}{_RANDOM}{_BARE}(?={_VALUE}{{7}}){_REST})|{_XML}|{_ENCODED})"
+            rf"|(?i:token)(?:{_SPACED}|{_TOKEN_XML}|(?>{_EQUALS}|{_COLON}|{_PAIR}){_STRANGE_QUOTED}"
+            rf"|(?>{_EQUALS}|{_COLON})(?P<bare>{_NOT_AGAIN}{_NO_VALUE}{_STRANGE}{_BARE}(?={_VALUE}{{7}}){_REST})))",
             _BY_NAME,
         ),
     )  # fmt: skip

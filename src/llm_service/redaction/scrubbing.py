@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from llm_service.redaction.patterns import PATTERNS
 from llm_service.redaction.shapes import compiled
 
-__all__ = ["clean", "may_hold_secret", "scrub", "traceback_text", "without_cut_end"]
+__all__ = ["clean", "may_hold_secret", "scrub", "secrets_in", "traceback_text", "without_cut_end"]
 
 MAX_SHOWN_TEXT: Final = 65_536
 """What of a long text is scrubbed for a message; the rest is left out of it."""
@@ -30,7 +30,22 @@ _LONGEST_WORD: Final = 8192
 # looked for in lower case. Of the others, whose case counts, most end with a sign (`sk-`, `hf_`): the text is split at the
 # signs, and what stands before each is looked up in a set. One regular expression finds the rest.
 _SIGNS: Final = "-_.=~"
-_WORDS: Final = ("key", "token", "secret", "pass", "pwd", "cookie", "credential", "authorization", "bearer", "eyj", "dapi", "://", " -u ", ":\\")
+_WORDS: Final = (
+    "key",
+    "token",
+    "secret",
+    "pass",
+    "pwd",
+    "cookie",
+    "credential",
+    "authorization",
+    "bearer",
+    "eyj",
+    "dapi",
+    "://",
+    " -u ",
+    ":\\",
+)
 _LEAST: Final = 8
 """Characters behind a prefix, without a space, that any secret has."""
 
@@ -64,7 +79,7 @@ def _literals() -> _Literals:
         word = next((word for word in _WORDS if word in literal.lower()), None)
         if word is not None:
             words[word].append(literal)
-        elif literal[-1] in _SIGNS:
+        elif literal[-1] in _SIGNS and len(literal) >= 3:
             ends[literal[-1]].setdefault(literal[-3:-1], []).append(literal)
         else:
             others.append(literal)
@@ -74,10 +89,13 @@ def _literals() -> _Literals:
 @lru_cache(maxsize=1024)
 def _announcing(literal: str) -> re.Pattern[str]:
     """The literal with what makes it worth a look: behind a prefix stands no space for some characters."""
-    return re.compile(rf"{re.escape(literal)}[^\s\"']{{{_LEAST}}}")
+    by_shape = all(PATTERNS[rank].by_shape for rank in _literals().ranks[literal])
+    return re.compile(rf"{re.escape(literal)}[^\s\"']{{{_LEAST if by_shape else 1}}}")
 
 
-_SEARCHED: Final = tuple((rank, compiled(pattern.expression)) for rank, pattern in enumerate(PATTERNS) if not pattern.literals)
+_SEARCHED: Final = tuple(
+    (rank, compiled(pattern.expression)) for rank, pattern in enumerate(PATTERNS) if not pattern.literals
+)
 
 # Colours and movements of a terminal, also as Python, JSON, C and a shell print them, and with the escape taken out.
 _TERMINAL: Final = re.compile(
@@ -128,6 +146,11 @@ def scrub(text: str) -> tuple[str, dict[str, int]]:
         done = end
     parts.append(text[done:])
     return "".join(parts), counts
+
+
+def secrets_in(text: str) -> list[tuple[str, bool]]:
+    """What `scrub` would replace, and whether each is known by its shape rather than by a name before it."""
+    return [(text[start:end], PATTERNS[rank].by_shape) for start, end, rank in _found(text)]
 
 
 def clean(text: str) -> str:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
-__all__ = ["MOST", "SHAPES", "START", "Pattern", "Shape", "patterns_of_shapes"]
+__all__ = ["GLUED", "MOST", "SHAPES", "START", "Pattern", "Shape", "patterns_of_shapes"]
 
 MOST: Final = 65_535
 """Characters that one match takes at most; only the end of an expression may repeat so often."""
 START: Final = (
-    r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=%[0-9A-Fa-f]{2})|(?<=\\x[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})"
+    r"(?>(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=%[0-9A-Fa-f]{2})|(?<=\\x[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})"
     r"|(?<=\\U000[0-9A-Fa-f]{5})|(?<=\\[0-3][0-7]{2}))"
 )
 """A word begins here; also behind an escape of JSON, Python, C or a URL, whose last character looks like a part of it."""
@@ -79,7 +79,7 @@ _BODIES: Final[dict[Body, tuple[str, str]]] = {
     "dotted": (_MIXED_PART, "[A-Za-z0-9_.-]"),
 }
 # Glued to the end of another word, a prefix of two or three letters is one only before what cannot be a word.
-_GLUED: Final = r"(?=[a-z0-9]{0,32}+[A-Z])(?=[A-Z0-9]{0,32}+[a-z])(?=[A-Za-z]{0,32}+[0-9])(?=[A-Za-z0-9]{32})"
+GLUED: Final = r"(?=[a-z0-9]{0,32}+[A-Z])(?=[A-Z0-9]{0,32}+[a-z])(?=[A-Za-z]{0,32}+[0-9])(?=[A-Za-z0-9]{32})"
 
 
 class Shape(NamedTuple):
@@ -110,7 +110,7 @@ class Shape(NamedTuple):
         """The regular expression that finds it."""
         look, alphabet = _BODIES[self.body]
         prefixes = "|".join(map(re.escape, self.prefixes))
-        begin = f"(?:{prefixes})" if self.anywhere else f"(?:{START}(?:{prefixes})|(?:{prefixes}){_GLUED})"
+        begin = f"(?:{prefixes})" if self.anywhere else f"(?:{START}(?:{prefixes})|(?:{prefixes}){GLUED})"
         return rf"{begin}{look}{alphabet}{{{self.least},{MOST}}}+"
 
 
@@ -159,6 +159,7 @@ SHAPES: Final = (
     Shape("cerebras-key", ("csk-",), "letters", 20, "https://inference-docs.cerebras.ai/quickstart"),
     Shape("fireworks-key", ("fw_", "fpk_"), "letters", 20, "https://docs.fireworks.ai/api-reference/introduction"),
     Shape("together-key", ("tgp_v1_",), "parts", 20, "https://docs.together.ai/docs/quickstart", anywhere=True),
+    Shape("langsmith-key", ("lsv2_pt_", "lsv2_sk_", "ls__"), "parts", 16, f"{_TRUFFLEHOG}langsmith"),
     Shape("elevenlabs-key", ("sk_",), "hex", 32, f"{_TRUFFLEHOG}elevenlabs"),
     Shape("voice-key", ("sk_car_", "sk_V2_hgu_"), "parts", 16, "https://docs.cartesia.ai/get-started", anywhere=True),
     Shape("voyage-key", ("pa-", "al-"), "parts", 40, "https://docs.voyageai.com/docs/api-key-and-installation"),
@@ -169,7 +170,6 @@ SHAPES: Final = (
     Shape("modal-token", ("ak-", "as-"), "letters", 20, "https://modal.com/docs/reference/modal.config"),
     Shape("anyscale-key", ("esecret_",), "letters", 20, "https://docs.anyscale.com", anywhere=True),
     Shape("helicone-key", ("sk-helicone-", "pk-helicone-"), "parts", 16, "https://docs.helicone.ai", anywhere=True),
-    Shape("langsmith-key", ("lsv2_pt_", "lsv2_sk_", "ls__"), "parts", 16, f"{_TRUFFLEHOG}langsmith"),
     Shape("pinecone-key", ("pcsk_",), "parts", 20, f"{_TRUFFLEHOG}pinecone", anywhere=True),
     Shape("wandb-key", ("wandb_v1_",), "parts", 20, "https://docs.wandb.ai/support/find_api_key", anywhere=True),
     Shape("llamacloud-key", ("llx-",), "letters", 20, "https://docs.cloud.llamaindex.ai/api_key"),
@@ -192,13 +192,12 @@ SHAPES: Final = (
     ),
     Shape(
         "github-token",
-        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"),
-        "letters",
+        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+        "parts",
         20,
         "https://github.blog/engineering/behind-githubs-new-authentication-token-formats/",
         anywhere=True,
     ),
-    Shape("github-pat", ("github_pat_",), "parts", 20, f"{_GITLEAKS}github-fine-grained-pat", anywhere=True),
     Shape(
         "gitlab-token",
         (
@@ -257,7 +256,7 @@ SHAPES: Final = (
     Shape("dynatrace-token", ("dt0c01.", "dt0s01.", "dt0s02.", "dt0s16."), "dotted", 24, f"{_GITLEAKS}dynatrace-api-token", anywhere=True),
     Shape("postman-key", ("PMAK-",), "parts", 24, f"{_GITLEAKS}postman-api-token"),
     # What agents talk to
-    Shape("slack-token", ("xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xoxo-", "xoxc-", "xoxd-", "xoxe-", "xoxe.xoxb-", "xoxe.xoxp-", "xapp-"), "parts", 10, f"{_GITLEAKS}slack-bot-token", anywhere=True),
+    Shape("slack-token", ("xoxb-", "xoxp-", "xoxa-", "xoxr-", "xoxs-", "xoxo-", "xoxc-", "xoxd-", "xoxe-", "xoxe.xoxb-", "xoxe.xoxp-", "xapp-"), "base64", 10, f"{_GITLEAKS}slack-bot-token", anywhere=True),
     Shape("stripe-key", ("sk_live_", "rk_live_", "sk_prod_", "rk_prod_", "whsec_"), "base64", 16, "https://docs.stripe.com/keys", anywhere=True),
     Shape("razorpay-key", ("rzp_live_",), "letters", 12, f"{_TRUFFLEHOG}razorpay", anywhere=True),
     Shape("square-token", ("sq0atp-", "sq0csp-", "sq0idp-", "EAAA"), "parts", 22, f"{_GITLEAKS}square-access-token"),
