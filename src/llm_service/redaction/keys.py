@@ -2,6 +2,7 @@
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 __all__ = ["SPOKEN", "holds_secret", "looks_drawn"]
@@ -54,7 +55,7 @@ def holds_secret(name: str, value: object = "x") -> bool:
 
 
 def looks_drawn(text: str) -> bool:
-    """Whether a text looks drawn at random rather than written: long enough, without a space, with digits among letters.
+    """Whether a text looks drawn at random rather than written: long, without a space, with digits among letters.
 
     No token of a language model does, nor the words, numbers and identifiers that a grammar calls tokens.
     """
@@ -63,5 +64,5 @@ def looks_drawn(text: str) -> bool:
         return False
     digits = sum(map(str.isdigit, seen))
     letters = sum(map(str.isalpha, seen))
-    changes = sum(one.isdigit() != other.isdigit() for one, other in zip(seen, seen[1:], strict=False))
+    changes = sum(one.isdigit() != other.isdigit() for one, other in pairwise(seen))
     return letters >= 2 and digits >= 2 and (changes >= 3 or len(seen) >= 20)

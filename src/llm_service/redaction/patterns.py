@@ -1,8 +1,8 @@
 r"""What secrets look like in text: anchored patterns, each behind literals of which one stands where it begins.
 
-A pattern is tried only where one of its literals occurs, so ordinary text pays for a search of literals. Only the end of
-an expression repeats without a small bound, and nothing behind it can fail: an attempt costs a bounded number of steps,
-or takes what it has read. So the time is linear in the length of the text, whatever is in it.
+A pattern is tried only where one of its literals occurs, so ordinary text pays for a search of literals. Only the end
+of an expression repeats without a small bound, and nothing behind it can fail: an attempt costs a bounded number of
+steps, or takes what it has read. So the time is linear in the length of the text, whatever is in it.
 """
 
 from typing import Final
@@ -65,19 +65,24 @@ def _quoted(test: str, mark: str = "") -> str:
     )
 
 
-_NO_QUOTED: Final = rf"""(?!(?:(?i:{_WORDS})|\*{{1,64}}+|[\w-]{{0,16}}+\.{{3}}|{SPOKEN}[^"'`\\]{{0,256}}+|<[^<>"']{{0,64}}+>|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}})["'`\\])"""
+_NO_QUOTED: Final = (
+    rf"""(?!(?:(?i:{_WORDS})|\*{{1,64}}+|[\w-]{{0,16}}+\.{{3}}|{SPOKEN}[^"'`\\]{{0,256}}+|<[^<>"']{{0,64}}+>"""
+    rf"""|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}})["'`\\])"""
+)
 _ANY_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_NO_QUOTED}")
 _RANDOM_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_RANDOM}(?={_VALUE}{{8}})")
 _STRANGE_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_STRANGE}(?={_VALUE}{{8}})", "_strange")
 _XML: Final = (
     rf"(?:\s[^<>]{{0,256}}+)?+(?:>|&gt;|\\u003[eE])\s{{0,32}}+(?:<!\[CDATA\[)?+"
-    rf"(?P<element>{_NOT_AGAIN}{_NO_VALUE}[^\s<>&]{{1,512}}+(?:[ \t\n]{{1,32}}+[^\s<>&]{{1,512}}+){{0,8}}+)(?=\s{{0,32}}+(?:</|&lt;/|\\u003[cC]|\]\]>|\Z))"
+    rf"(?P<element>{_NOT_AGAIN}{_NO_VALUE}[^\s<>&]{{1,512}}+(?:[ \t\n]{{1,32}}+[^\s<>&]{{1,512}}+){{0,8}}+)"
+    r"(?=\s{0,32}+(?:</|&lt;/|\\u003[cC]|\]\]>|\Z))"
 )
 _TOKEN_XML: Final = rf"(?:>|&gt;)\s{{0,32}}+(?P<content>{_NOT_AGAIN}{_STRANGE}(?={_VALUE}{{8}}){_VALUE}{{8,{MOST}}}+)"
 _SPACED: Final = (
-    rf"\s{{1,4}}+(?:is\s{{1,4}}+|was\s{{1,4}}+)?+[\"'`]?+(?P<spaced>{_NOT_AGAIN}{_NO_VALUE}{_STRANGE}(?={_VALUE}{{12}}){_BARE}{_REST})"
+    r"\s{1,4}+(?:is\s{1,4}+|was\s{1,4}+)?+[\"'`]?+"
+    rf"(?P<spaced>{_NOT_AGAIN}{_NO_VALUE}{_STRANGE}(?={_VALUE}{{12}}){_BARE}{_REST})"
 )
-_ATTRIBUTE: Final = rf"""["']\s{{1,32}}+(?i:value)\s{{0,8}}=\s{{0,8}}(?=["'])"""
+_ATTRIBUTE: Final = r"""["']\s{1,32}+(?i:value)\s{0,8}+=\s{0,8}+(?=["'])"""
 _ENCODED: Final = (
     r"(?:%5[cC]){0,8}+(?:%2[27])?+(?:%20|\+)?+%3[aAdD](?:%20|\+)?+(?:%5[cC]){0,8}+(?:%2[27])?+"
     rf"(?P<encoded>{_NOT_AGAIN}{_NO_VALUE}(?:[^\s\"'`,;<>&%]|%(?!2[267cC]|5[cC]|7[dD]|0[aA])[0-9A-Fa-f]{{2}}){{1,{MOST}}}+)"
@@ -113,8 +118,15 @@ def _behind(words: tuple[str, ...]) -> str:
     return "(?>" + "|".join(f"(?<=(?i:{'|'.join(same)}))" for _, same in sorted(by_length.items())) + ")"
 
 
-_ENDING: Final = r"(?:[_-]?[0-9]{1,3}+|[_-](?i:prod|production|dev|staging|stage|test|live|old|new|primary|secondary|backup|base|default|main|value))?+"
-_NAMES: Final = rf"(?!\w{{1,24}}s[\"'\\]{{0,4}}+\s{{0,8}}+[:=]\s{{0,8}}+[0-9]{{1,9}}+(?![\w.]))(?>(?i:pass(?:word|wd|phrase|code)s?|pwd|credentials?|secrets?)|(?<=[A-Z]_)PASS|{_behind(_KEYS)}(?i:keys?)){_ENDING}"
+_ENDING: Final = (
+    r"(?:[_-]?[0-9]{1,3}+|[_-](?i:prod|production|dev|staging|stage|test|live|old|new|primary|secondary|backup|base"
+    r"|default|main|value))?+"
+)
+# A number behind a name in the plural is a count.
+_NAMES: Final = (
+    r"(?!\w{1,24}s[\"'\\]{0,4}+\s{0,8}+[:=]\s{0,8}+[0-9]{1,9}+(?![\w.]))"
+    rf"(?>(?i:pass(?:word|wd|phrase|code)s?|pwd|credentials?|secrets?)|(?<=[A-Z]_)PASS|{_behind(_KEYS)}(?i:keys?)){_ENDING}"
+)
 _OPTIONS: Final = (
     r"(?>(?<=-)(?<!sort-)(?<!cache-)(?<!partition-)(?<!primary-)(?<!public-)(?<!foreign-)"
     r"(?i:key|token|password|passwd|passphrase|pass|secret|credentials?))\s{1,8}+"
@@ -122,6 +134,10 @@ _OPTIONS: Final = (
 _HARMLESS_TOKENS: Final = (
     *("eos_", "bos_", "pad_", "unk_", "sep_", "cls_", "mask_", "per_", "page_", "next_", "stop_", "first_", "last_"),
     *("sync_", "nextpage", "page", "next_page_", "unexpected ", "illegal ", "bad ", "next ", "stray ", "special "),
+)
+_NO_SECRET_KEYS: Final = "".join(
+    f"(?<!{word}_)"
+    for word in ("CACHE", "PUBLIC", "PRIMARY", "FOREIGN", "SORT", "ROUTING", "PARTITION", "IDEMPOTENCY", "DEDUP")
 )
 _NOT_HARMLESS: Final = "".join(f"(?<!(?i:{word}))" for word in _HARMLESS_TOKENS)
 _NO_NUMBER: Final = r"(?![0-9.,_]{1,64}+(?!\w))"
@@ -171,8 +187,20 @@ def _shaped() -> tuple[Pattern, ...]:
             before=4,
             by_shape=True,
         ),
-        Pattern("sendgrid-key", ("SG.",), rf"{START}SG\.[\w-]{{16,64}}+\.[\w-]{{16,128}}+", f"{_VENDOR}sendgrid-api-token", by_shape=True),
-        Pattern("twilio-key", (), r"SK(?<![A-Za-z0-9]SK)[0-9a-f]{32}(?![A-Za-z0-9])", f"{_VENDOR}twilio-api-key", by_shape=True),
+        Pattern(
+            "sendgrid-key",
+            ("SG.",),
+            rf"{START}SG\.[\w-]{{16,64}}+\.[\w-]{{16,128}}+",
+            f"{_VENDOR}sendgrid-api-token",
+            by_shape=True,
+        ),
+        Pattern(
+            "twilio-key",
+            (),
+            r"SK(?<![A-Za-z0-9]SK)[0-9a-f]{32}(?![A-Za-z0-9])",
+            f"{_VENDOR}twilio-api-key",
+            by_shape=True,
+        ),
         Pattern(
             "telegram-token",
             (":AA",),
@@ -282,7 +310,8 @@ def _named() -> tuple[Pattern, ...]:
             ("key", "token", "pass", "secret", "credential", " -u "),
             rf"(?:{_OPTIONS}(?:{_ANY_QUOTED}|(?P<option>{_NOT_AGAIN}{_NO_VALUE}(?!-)(?:{_RANDOM}(?={_VALUE}{{6}}){_REST}"
             rf"|(?<=[Ww][Oo][Rr][Dd] ){_VALUE}{{4,64}}+(?=\s{{0,8}}+(?:\Z|[\n;|&)]|-)))))"
-            rf"|[ ]-u[ ]{{1,4}}+[\"']?+[\w.@+-]{{1,64}}+:(?P<user>{_NOT_AGAIN}{_NO_VALUE}(?=[^\s\"']{{3}})[^\s\"']{{3,{MOST}}}+))",
+            rf"|[ ]-u[ ]{{1,4}}+[\"']?+[\w.@+-]{{1,64}}+:"
+            rf"(?P<user>{_NOT_AGAIN}{_NO_VALUE}(?=[^\s\"']{{3}})[^\s\"']{{3,{MOST}}}+))",
             "https://clig.dev/#arguments-and-flags; https://curl.se/docs/manpage.html#-u",
         ),
         Pattern(
@@ -298,8 +327,9 @@ def _named() -> tuple[Pattern, ...]:
         Pattern(
             "named-key",
             ("key",),
-            r"(?:(?:(?<=(?i:api ))|(?<=(?i:access ))|(?<=(?i:secret ))|(?<=(?i:license )))(?i:key)(?:\s(?i:provided|used|given|is|was|value)){0,2}+\s{0,4}+[:=]?+\s{0,4}+"
-            rf"|(?<=[A-Z0-9]_)(?<!CACHE_)(?<!PUBLIC_)(?<!PRIMARY_)(?<!FOREIGN_)(?<!SORT_)(?<!ROUTING_)(?<!PARTITION_)(?<!IDEMPOTENCY_)(?<!DEDUP_)KEY{_ENDING}(?>{_EQUALS}|{_COLON}))"
+            r"(?:(?:(?<=(?i:api ))|(?<=(?i:access ))|(?<=(?i:secret ))|(?<=(?i:license )))(?i:key)"
+            r"(?:\s(?i:provided|used|given|is|was|value)){0,2}+\s{0,4}+[:=]?+\s{0,4}+"
+            rf"|(?<=[A-Z0-9]_){_NO_SECRET_KEYS}KEY{_ENDING}(?>{_EQUALS}|{_COLON}))"
             rf"[\"'`\\]{{0,16}}+(?P<key>{_NOT_AGAIN}{_NO_VALUE}{_STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)",
             _BY_NAME,
         ),

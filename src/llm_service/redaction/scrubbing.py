@@ -27,8 +27,8 @@ _GLUED: Final = 32
 _LONGEST_WORD: Final = 8192
 
 # Three ways to find literals, since a search for each would cost more than all patterns together. Words of names are
-# looked for in lower case. Of the others, whose case counts, most end with a sign (`sk-`, `hf_`): the text is split at the
-# signs, and what stands before each is looked up in a set. One regular expression finds the rest.
+# looked for in lower case. Of the others, whose case counts, most end with a sign (`sk-`, `hf_`): the text is split at
+# the signs, and what stands before each is looked up in a set. One regular expression finds the rest.
 _SIGNS: Final = "-_.=~"
 _WORDS: Final = (
     "key",
@@ -99,7 +99,8 @@ _SEARCHED: Final = tuple(
 
 # Colours and movements of a terminal, also as Python, JSON, C and a shell print them, and with the escape taken out.
 _TERMINAL: Final = re.compile(
-    r"(?:(?:[\x1b\x9b]|\\{1,8}+(?:u001[bB]|x1[bB]|033|e)|\^\[)(?:\[[0-9;:?]{0,32}+[ -/]{0,4}+[@-~]|\]8;[^;\s]{0,64}+;|[\\@-Z^_c=>]|(?=\[))"
+    r"(?:(?:[\x1b\x9b]|\\{1,8}+(?:u001[bB]|x1[bB]|033|e)|\^\[)"
+    r"(?:\[[0-9;:?]{0,32}+[ -/]{0,4}+[@-~]|\]8;[^;\s]{0,64}+;|[\\@-Z^_c=>]|(?=\[))"
     r"|\[[0-9][0-9;:]{0,32}+m)"
 )
 _COLOUR: Final = re.compile(r"\[[0-9][0-9;:]{0,32}+[mK]")

@@ -34,7 +34,7 @@ class Where:
             self.add(condition, value)
 
     def names(self, **names: str | None) -> None:
-        """Columns that equal a text, given as the record had it or as it is stored: one that held a secret is found too."""
+        """Columns that equal a text, as the record had it or as it is stored: redaction changes nothing twice."""
         for column, name in names.items():
             if name is not None and not isinstance(name, str):
                 raise QueryError(column, name, "give a str, or None not to filter")
