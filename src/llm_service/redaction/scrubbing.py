@@ -79,7 +79,7 @@ def _literals() -> _Literals:
         word = next((word for word in _WORDS if word in literal.lower()), None)
         if word is not None:
             words[word].append(literal)
-        elif literal[-1] in _SIGNS and len(literal) >= 3:
+        elif literal[-1] in _SIGNS and len(literal) >= 3 and literal[-1] not in literal[-3:-1]:
             ends[literal[-1]].setdefault(literal[-3:-1], []).append(literal)
         else:
             others.append(literal)

@@ -59,26 +59,28 @@ def compiled(expression: str) -> re.Pattern[str]:
     return re.compile(expression)
 
 
-Body = Literal["letters", "hex", "base64", "parts", "dotted"]
+Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered"]
 """What follows a prefix.
 
 - `letters`: letters and digits, not all of them small letters.
 - `hex`: hexadecimal digits.
-- `base64`: letters, digits and `+/=_-`, not all of them small letters.
-- `parts`: as `letters`, with `-` and `_` between. One part has a letter and a digit, which tells a key from a name.
-- `dotted`: as `parts`, with dots.
+- `parts`: letters and digits with `-` and `_` between. One part has both, which tells a key from a name of words.
+- `base64`, `dotted`: as `parts`, with `+/=` or dots.
+- `numbered`: as `parts`, or one part is a long number.
 """
 
 # Looks ahead are bounded and take nothing back: see the test of what a failing attempt may cost.
 _NOT_SMALL: Final = r"(?=[a-z_-]{0,64}+[A-Z0-9+/=])"
 _MIXED_8: Final = r"(?=[A-Za-z]{0,64}+[0-9])(?=[0-9]{0,64}+[A-Za-z])[A-Za-z0-9]{8}"
-_MIXED_PART: Final = rf"(?=(?:[A-Za-z0-9]{{0,64}}+[._-]{{1,2}}+){{0,12}}?{_MIXED_8})"
+_MIXED_PART: Final = rf"(?=(?:[A-Za-z0-9]{{0,64}}+[._+/=-]{{1,2}}+){{0,12}}?{_MIXED_8})"
+_NUMBER_PART: Final = r"(?=(?:[A-Za-z0-9]{0,64}+-){0,4}?[0-9]{10})"
 _BODIES: Final[dict[Body, tuple[str, str]]] = {
     "letters": (_NOT_SMALL, "[A-Za-z0-9]"),
     "hex": ("(?=[a-fA-F]{0,64}+[0-9])", "[0-9a-fA-F]"),
-    "base64": (_NOT_SMALL, "[A-Za-z0-9+/=_-]"),
+    "base64": (_MIXED_PART, "[A-Za-z0-9+/=_-]"),
     "parts": (_MIXED_PART, "[A-Za-z0-9_-]"),
     "dotted": (_MIXED_PART, "[A-Za-z0-9_.-]"),
+    "numbered": (f"(?:{_MIXED_PART}|{_NUMBER_PART})", "[A-Za-z0-9-]"),
 }
 # Glued to the end of another word, a prefix of two or three letters is one only before what cannot be a word.
 GLUED: Final = r"(?=[a-z0-9]{0,32}+[A-Z])(?=[A-Z0-9]{0,32}+[a-z])(?=[A-Za-z]{0,32}+[0-9])(?=[A-Za-z0-9]{32})"

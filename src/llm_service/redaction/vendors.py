@@ -91,8 +91,8 @@ sentry-token      base64  20 anywhere sntrys_,sntryu_            gitleaks:sentry
 posthog-key       letters 20 word     phx_,phc_,phs_             trufflehog:posthog
 dynatrace-token   dotted  24 anywhere dt0c01.,dt0s01.,dt0s02.,dt0s16. gitleaks:dynatrace-api-token
 postman-key       parts   24 word     PMAK-                      gitleaks:postman-api-token
-slack-token       base64  10 anywhere xoxb-,xoxp-,xoxa-,xoxr-,xoxs-,xoxo-,xoxc-,xoxd- gitleaks:slack-bot-token
-slack-token       base64  10 anywhere xoxe-,xoxe.xoxb-,xoxe.xoxp-,xapp- gitleaks:slack-bot-token
+slack-token       numbered 10 anywhere xoxb-,xoxp-,xoxa-,xoxr-,xoxs-,xoxo-,xoxc-,xoxd- gitleaks:slack-bot-token
+slack-token       numbered 10 anywhere xoxe-,xoxe.xoxb-,xoxe.xoxp-,xapp- gitleaks:slack-bot-token
 stripe-key        base64  16 anywhere sk_live_,rk_live_,sk_prod_,rk_prod_,whsec_ docs.stripe.com/keys
 razorpay-key      letters 12 anywhere rzp_live_                  trufflehog:razorpay
 square-token      parts   22 word     sq0atp-,sq0csp-,sq0idp-,EAAA gitleaks:square-access-token
