@@ -46,7 +46,7 @@ _REST: Final = (
     rf"{_VALUE}{{0,{MOST}}}+(?:(?:[,;&](?![\w.-]{{0,64}}+[=:]|(?:quot|amp|apos|lt|gt|#[0-9x]);|[\s\"'`\\,;&<>)\]}}]|\Z)"
     rf"|[\"'`<](?=[A-Za-z0-9]{{3}})){_VALUE}{{0,{MOST}}}+){{0,64}}+"
 )
-_QUOTES: Final = r"""(?>&(?:quot|apos|#34|#39|#x27);|(?:["'`]|\\(?![nrt])){0,16}+)"""
+_QUOTES: Final = r"""(?>&(?:quot|apos|#34|#39|#x27);|(?:["'`]|\\(?!u00|[nrt])){0,16}+)"""
 _SPACE: Final = r"(?:\s|\\[nrt]){0,32}+"
 _EQUALS: Final = rf"{_QUOTES}{_SPACE}(?>={{2,3}}(?={_SPACE}[\"']{{0,2}}+{_STRANGE})|=>?|->|\\u003[dD]|%3[dD]){_SPACE}"
 _COLON: Final = rf"{_QUOTES}{_SPACE}(?>:=?|%3[aA](?:%20|\+)?+){_SPACE}(?:[|>][+-]?\s{{1,32}}+)?+"
@@ -66,6 +66,7 @@ def _quoted(test: str, mark: str = "") -> str:
 
 
 _NO_QUOTED: Final = (
+    r"""(?![\s}\]),:;]{1,16}+(?:["'`\\]|\Z))"""  # the quotes close what the name stands in
     rf"""(?!(?:(?i:{_WORDS})|\*{{1,64}}+|[\w-]{{0,16}}+\.{{3}}|{SPOKEN}[^"'`\\]{{0,256}}+|<[^<>"']{{0,64}}+>"""
     rf"""|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}})["'`\\])"""
 )
@@ -74,7 +75,7 @@ _RANDOM_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_RANDOM}(?={_VALUE}{{8}})")
 _STRANGE_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_STRANGE}(?={_VALUE}{{8}})", "_strange")
 _XML: Final = (
     rf"(?:\s[^<>]{{0,256}}+)?+(?:>|&gt;|\\u003[eE])\s{{0,32}}+(?:<!\[CDATA\[)?+"
-    rf"(?P<element>{_NOT_AGAIN}{_NO_VALUE}[^\s<>&]{{1,512}}+(?:[ \t\n]{{1,32}}+[^\s<>&]{{1,512}}+){{0,8}}+)"
+    rf"(?P<element>{_NOT_AGAIN}{_NO_VALUE}(?![\"'`}}\])=,;])[^\s<>&]{{1,512}}+(?:[ \t\n]{{1,32}}+[^\s<>&]{{1,512}}+){{0,8}}+)"
     r"(?=\s{0,32}+(?:</|&lt;/|\\u003[cC]|\]\]>|\Z))"
 )
 _TOKEN_XML: Final = rf"(?:>|&gt;)\s{{0,32}}+(?P<content>{_NOT_AGAIN}{_STRANGE}(?={_VALUE}{{8}}){_VALUE}{{8,{MOST}}}+)"

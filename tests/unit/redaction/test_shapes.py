@@ -79,7 +79,16 @@ def test_the_name_is_the_vendors(shape: Shape) -> None:
 def test_what_only_begins_like_a_key_stays(shape: Shape) -> None:
     """The prefix in a sentence, masked, and as the beginning of a name of words, versions and dates."""
     for prefix in shape.prefixes:
-        for rest in ("", " is a prefix", "...", "********1a2b", "<your-key>", "my-agent-name-v2", "support-agent-2024-11-05", "short1"):
+        for rest in (
+            "",
+            " is a prefix",
+            "...",
+            "********1a2b",
+            "<your-key>",
+            "my-agent-name-v2",
+            "support-agent-2024-11-05",
+            "short1",
+        ):
             assert scrub(f"see {prefix}{rest} there")[1] == {}, prefix + rest
 
 
