@@ -75,7 +75,8 @@ _RANDOM_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_RANDOM}(?={_VALUE}{{8}})")
 _STRANGE_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_STRANGE}(?={_VALUE}{{8}})", "_strange")
 _XML: Final = (
     rf"(?:\s[^<>]{{0,256}}+)?+(?:>|&gt;|\\u003[eE])\s{{0,32}}+(?:<!\[CDATA\[)?+"
-    rf"(?P<element>{_NOT_AGAIN}{_NO_VALUE}(?![\"'`}}\])=,;])[^\s<>&]{{1,512}}+(?:[ \t\n]{{1,32}}+[^\s<>&]{{1,512}}+){{0,8}}+)"
+    rf"(?P<element>{_NOT_AGAIN}{_NO_VALUE}(?![\"'`}}\])=,;])"
+    rf"[^\s<>&]{{1,512}}+(?:[ \t\n]{{1,32}}+[^\s<>&]{{1,512}}+){{0,8}}+)"
     r"(?=\s{0,32}+(?:</|&lt;/|\\u003[cC]|\]\]>|\Z))"
 )
 _TOKEN_XML: Final = rf"(?:>|&gt;)\s{{0,32}}+(?P<content>{_NOT_AGAIN}{_STRANGE}(?={_VALUE}{{8}}){_VALUE}{{8,{MOST}}}+)"
@@ -288,7 +289,7 @@ def _named() -> tuple[Pattern, ...]:
             ("authorization",),
             rf"(?i:authorization)(?>{_HEADER}|{_XML_OPEN}|{_CODED_COLON})[\"'\\]{{0,16}}+"
             rf"(?:(?!(?=[A-Za-z]{{0,64}}+[0-9])[A-Za-z0-9]{{12}})[A-Za-z][A-Za-z0-9]{{0,23}}+(?:-[A-Za-z0-9]{{1,24}}+){{0,4}}+:?(?:\s{{1,8}}+|%20|\+))?"
-            rf"(?:(?P<parameters>(?:[\w-]{{1,32}}+=(?:\\{{0,8}}+\"[^\"\n\\]{{0,512}}+\\{{0,8}}+\"|[^\s,\"\\]{{1,512}}+),?\s{{0,8}}+){{2,24}}+)"
+            rf"(?:(?P<parameters>(?:[\w-]{{1,32}}+=(?:\\{{0,8}}+\"[^\"\n\\]{{0,512}}+\\{{0,8}}+\"|[^\s,\"\\]{{1,512}}+),?\s{{0,8}}+){{2,16}}+)"
             rf"|(?P<credentials>{_NOT_AGAIN}{_NO_VALUE}{_RANDOM}{_CREDENTIALS}{{6,{MOST}}}+))",
             "RFC 9110, section 11.6.2; RFC 7617; RFC 7616",
         ),
@@ -341,7 +342,8 @@ def _named() -> tuple[Pattern, ...]:
             rf"(?:(?>{_EQUALS}|{_COLON}|{_ATTRIBUTE}|{_PAIR}){_RANDOM_QUOTED}"
             rf"|(?>{_EQUALS}|{_COLON})(?P<compound>{_NOT_AGAIN}{_NO_VALUE}{_NO_NUMBER}{_RANDOM}{_BARE}(?={_VALUE}{{7}}){_REST})|{_XML}|{_ENCODED})"
             rf"|(?i:token)(?:{_SPACED}|{_TOKEN_XML}|(?>{_EQUALS}|{_COLON}|{_PAIR}){_STRANGE_QUOTED}"
-            rf"|(?>{_EQUALS}|{_COLON})(?P<bare>{_NOT_AGAIN}{_NO_VALUE}{_STRANGE}{_BARE}(?={_VALUE}{{7}}){_REST})))",
+            rf"|(?>{_EQUALS}(?={_NO_NUMBER}{_DIGIT})|{_COLON}(?={_STRANGE}))"
+            rf"(?P<bare>{_NOT_AGAIN}{_NO_VALUE}{_BARE}(?={_VALUE}{{7}}){_REST})))",
             _BY_NAME,
         ),
     )  # fmt: skip

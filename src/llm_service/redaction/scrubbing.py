@@ -46,8 +46,6 @@ _WORDS: Final = (
     " -u ",
     ":\\",
 )
-_LEAST: Final = 8
-"""Characters behind a prefix, without a space, that any secret has."""
 
 
 class _Literals(NamedTuple):
@@ -86,13 +84,6 @@ def _literals() -> _Literals:
     return _Literals(words, ends, re.compile("|".join(map(re.escape, sorted(others, reverse=True)))), ranks)
 
 
-@lru_cache(maxsize=1024)
-def _announcing(literal: str) -> re.Pattern[str]:
-    """The literal with what makes it worth a look: behind a prefix stands no space for some characters."""
-    by_shape = all(PATTERNS[rank].by_shape for rank in _literals().ranks[literal])
-    return re.compile(rf"{re.escape(literal)}[^\s\"']{{{_LEAST if by_shape else 1}}}")
-
-
 _SEARCHED: Final = tuple(
     (rank, compiled(pattern.expression)) for rank, pattern in enumerate(PATTERNS) if not pattern.literals
 )
@@ -115,18 +106,24 @@ class _Span(NamedTuple):
 
 
 def may_hold_secret(text: str) -> bool:
-    """Whether any literal of a pattern stands in the text: False is certain, True only a reason to look."""
+    """Whether a secret may stand in the text: False is certain, True only a reason to look."""
     folded = _fold(text)
     for word in _WORDS:
         if word in folded:
             return True
     literals = _literals()
+    places: list[tuple[int, int]] = []
     for literal in _ended(text, literals):
-        if _announcing(literal).search(text) is not None:
+        _note(literal, literal, text, places)
+    for match in literals.others.finditer(text):
+        places += [(match.start(), rank) for rank in literals.ranks[match[0]]]
+    for at, rank in places:
+        if PATTERNS[rank].match(text, at) is not None:
             return True
-    if literals.others.search(text) is not None or _is_coloured(text):
-        return True
-    return any(expression.search(text) is not None for _, expression in _SEARCHED)
+    for _, expression in _SEARCHED:
+        if expression.search(text) is not None:
+            return True
+    return _is_coloured(text)
 
 
 def scrub(text: str) -> tuple[str, dict[str, int]]:

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from llm_service.redaction import PATTERNS, scrub
+from llm_service.redaction import PATTERNS, may_hold_secret, scrub
 from llm_service.redaction.shapes import SHAPES, Shape
 
 PIECE: Final = 6
@@ -63,6 +63,7 @@ def test_a_key_of_every_vendor_is_replaced_wherever_it_stands(shape: Shape, arou
         cleaned, counts = scrub(around(prefix + secret))
         assert not is_left(secret, re.sub(r"\x1b?\[[0-9;]*m", "", cleaned)), prefix
         assert sum(counts.values()) >= 1
+        assert may_hold_secret(around(prefix + secret))
         assert scrub(cleaned) == (cleaned, {})
 
 
