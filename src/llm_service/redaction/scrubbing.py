@@ -84,17 +84,15 @@ def _literals() -> _Literals:
     return _Literals(words, ends, re.compile("|".join(map(re.escape, sorted(others, reverse=True)))), ranks)
 
 
-_SEARCHED: Final = tuple(
-    (rank, compiled(pattern.expression)) for rank, pattern in enumerate(PATTERNS) if not pattern.literals
-)
+_SEARCHED: Final = tuple((rank, pattern.expression) for rank, pattern in enumerate(PATTERNS) if not pattern.literals)
 
 # Colours and movements of a terminal, also as Python, JSON, C and a shell print them, and with the escape taken out.
-_TERMINAL: Final = re.compile(
+_TERMINAL: Final = (
     r"(?:(?:[\x1b\x9b]|\\{1,8}+(?:u001[bB]|x1[bB]|033|e)|\^\[)"
     r"(?:\[[0-9;:?]{0,32}+[ -/]{0,4}+[@-~]|\]8;[^;\s]{0,64}+;|[\\@-Z^_c=>]|(?=\[))"
     r"|\[[0-9][0-9;:]{0,32}+m)"
 )
-_COLOUR: Final = re.compile(r"\[[0-9][0-9;:]{0,32}+[mK]")
+_COLOUR: Final = r"\[[0-9][0-9;:]{0,32}+[mK]"
 
 
 class _Span(NamedTuple):
@@ -121,7 +119,7 @@ def may_hold_secret(text: str) -> bool:
         if PATTERNS[rank].match(text, at) is not None:
             return True
     for _, expression in _SEARCHED:
-        if expression.search(text) is not None:
+        if compiled(expression).search(text) is not None:
             return True
     return _is_coloured(text)
 
@@ -191,7 +189,7 @@ def _ended(text: str, literals: _Literals) -> list[str]:
 
 
 def _is_coloured(text: str) -> bool:
-    return "\x1b" in text or _COLOUR.search(text) is not None
+    return "\x1b" in text or compiled(_COLOUR).search(text) is not None
 
 
 def _found(text: str) -> list[_Span]:
@@ -206,12 +204,12 @@ def _found(text: str) -> list[_Span]:
 
 def _spans_under_colours(text: str) -> Iterator[_Span]:
     """The same where a terminal's escapes stand around or within secrets: once as spaces, and once taken out."""
-    yield from _spans(_TERMINAL.sub(lambda escape: " " * len(escape[0]), text))
+    yield from _spans(compiled(_TERMINAL).sub(lambda escape: " " * len(escape[0]), text))
     kept: list[str] = []
     places: list[int] = []  # where each kept part begins in the text without escapes
     shifts: list[int] = []  # and how much further in the text itself
     done = length = 0
-    for escape in _TERMINAL.finditer(text):
+    for escape in compiled(_TERMINAL).finditer(text):
         if escape.start() > done or not kept:
             kept.append(text[done : escape.start()])
             places.append(length)
@@ -240,7 +238,7 @@ def _spans(text: str) -> Iterator[_Span]:
                 ends[rank] = max(ends[rank], found[1])
                 yield _Span(*found, rank)
     for rank, expression in _SEARCHED:
-        for match in expression.finditer(text):
+        for match in compiled(expression).finditer(text):
             yield _Span(*match.span(), rank)
 
 

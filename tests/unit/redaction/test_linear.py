@@ -93,7 +93,7 @@ def expressions() -> list[tuple[str, str]]:
         for name, value in vars(module).items():
             if isinstance(value, re.Pattern):
                 found.append((name, value.pattern))
-            elif isinstance(value, str) and name.isupper() and "(?" in value:
+            elif isinstance(value, str) and name.isupper() and "{0," in value:
                 found.append((name, value))
     return found
 
