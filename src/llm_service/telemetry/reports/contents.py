@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, TypedDict
 
 from llm_service.errors import QueryError
+from llm_service.redaction import ID_BYTES, stored_name
 from llm_service.telemetry.privacy import unpack
 
 __all__ = ["Content", "content", "to_content"]
@@ -29,7 +30,7 @@ def content(invocation_id: str) -> tuple[str, list[Any]]:
         "SELECT i.invocation_id, c.prompt, c.response "
         "FROM invocations AS i JOIN invocation_contents AS c ON c.id = i.id WHERE i.invocation_id = ?"
     )
-    return sql, [invocation_id]
+    return sql, [stored_name(invocation_id, ID_BYTES)]
 
 
 def to_content(rows: Iterable[tuple[Any, ...]]) -> Content | None:
