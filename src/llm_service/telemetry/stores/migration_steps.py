@@ -2,10 +2,10 @@
 
 from typing import Final
 
-__all__ = ["ADDED", "TO_2"]
+__all__ = ["ADDED", "TO_2", "TO_3"]
 
-ADDED: Final = ("cache_write_1h_tokens", "service_tier")
-"""Columns of `invocations` that the first version does not have."""
+ADDED: Final = ("cache_write_1h_tokens", "service_tier", "unpriced_usage")
+"""Columns of `invocations` that the first version does not have, in the order in which they came."""
 
 TO_2: Final = (
     """
@@ -90,3 +90,10 @@ TO_2: Final = (
     """,
 )
 """What prices depend on, what prompts teach, and budgets: counters, windows, holds, alerts."""
+
+TO_3: Final = (
+    """
+    ALTER TABLE invocations ADD COLUMN unpriced_usage TEXT
+    """,
+)
+"""What makes the cost of a call unknown although its model has a price."""

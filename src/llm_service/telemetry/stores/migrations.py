@@ -13,8 +13,8 @@ from llm_service.telemetry.stores import migration_steps
 
 __all__ = ["STEPS", "VERSION", "create", "migrate", "read_as_newest", "schema_statements"]
 
-VERSION: Final = 2
-STEPS: Final[Mapping[int, Sequence[str]]] = {1: migration_steps.TO_2}
+VERSION: Final = 3
+STEPS: Final[Mapping[int, Sequence[str]]] = {1: migration_steps.TO_2, 2: migration_steps.TO_3}
 
 
 def schema_statements() -> Iterator[str]:
