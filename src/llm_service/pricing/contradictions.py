@@ -14,8 +14,8 @@ def contradiction(
 ) -> str | None:
     """What does not fit, as `total_tokens beyond prompt and completion: 405`; None where all of it does.
 
-    A total above its parts holds what no part says: hidden reasoning, or a prompt of tools. It is billed, at a price that
-    nobody can tell. What is unknown contradicts nothing, and nothing is said of a call without a prompt.
+    A total above its parts holds what no part says: hidden reasoning, or a prompt of tools. It is billed, at a price
+    that nobody can tell. What is unknown contradicts nothing, and nothing is said of a call without a prompt.
     """
     if prompt_tokens is None:
         return None

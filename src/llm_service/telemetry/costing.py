@@ -166,9 +166,11 @@ def _with_reason(extensions: tuple[Any, ...], card: tuple[Any, ...]) -> tuple[An
     """These extensions, with why counts that contradict each other give no cost; damaged ones as they are."""
     try:
         if extensions[_UNPRICED] is None:
-            reason = contradiction(*card[_COUNTS], *extensions[_PARTS], extensions[_HOUR])
+            prompt, completion, total = card[_COUNTS]
+            read, written, reasoned = extensions[_PARTS]
+            reason = contradiction(prompt, completion, total, read, written, reasoned, extensions[_HOUR])
             if reason is not None:
                 return (*extensions[:_UNPRICED], reason, *extensions[_UNPRICED + 1 :])
-    except (TypeError, IndexError):  # a damaged record is refused elsewhere
+    except (TypeError, ValueError, IndexError):  # a damaged record is refused elsewhere
         pass
     return extensions

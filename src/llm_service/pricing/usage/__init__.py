@@ -33,7 +33,9 @@ __all__ = [
 
 _INSIDE: Final = ("usage", "usage_metadata", "usageMetadata", "token_usage", "amazon-bedrock-invocationMetrics")
 """Where an answer holds its usage."""
-REPORTED: Final = frozenset(path.partition(".")[0] for shape in SHAPES for path in shape.roles) | {snake(_) for _ in _INSIDE}
+REPORTED: Final = frozenset(path.partition(".")[0] for shape in SHAPES for path in shape.roles) | set(
+    map(snake, _INSIDE)
+)
 """Names at the top of what providers report, in snake case."""
 _AROUND: Final = ("message", "response", "metadata", "meta", "x_groq")
 """What holds an answer, or a part of it with the usage, within an event of a stream."""
@@ -53,7 +55,8 @@ def anthropic_usage(usage: object) -> dict[str, Any]:
     """Of Anthropic's Messages: its input counts neither what was read from the cache nor what was written to it.
 
     `cache_write_tokens` is all that was written, `cache_write_1h_tokens` what of it is kept for an hour and costs more.
-    `service_tier` is `standard`, `priority` or `batch`, and `fast` where that speed was used. `iterations` are added up.
+    `service_tier` is `standard`, `priority` or `batch`, and `fast` where that speed was used. `iterations` are added
+    up.
     """
     return _read(usage, ANTHROPIC)
 
@@ -115,7 +118,7 @@ def _unwrapped(source: Any, depth: int) -> tuple[Any, str | None]:
 
 
 def _recognised(found: list[Leaf], home: Shape) -> Shape:
-    """The family of a report: by the names that only it has, else the one it is taken for, where that knows any of it."""
+    """The family of a report: by names that only it has, else the one it is taken for, where that knows any of it."""
     tops = {leaf.path.partition(".")[0] for leaf in found}
     for shape in SHAPES:
         if not tops.isdisjoint(shape.signs):

@@ -29,10 +29,11 @@ def as_number(value: Any) -> int | float | None:
         return int(value)
     if not isinstance(value, Real | Decimal):
         return None
+    given: Any = value
     try:
-        number = float(value)
-        whole = isfinite(number) and number == int(number)
-        return int(value) if whole and int(value) == value else number
+        number = float(given)
+        whole = isfinite(number) and int(given) == given
+        return int(given) if whole else number
     except (ValueError, OverflowError):  # a signalling NaN; a fraction beyond any float
         return float("nan")
 

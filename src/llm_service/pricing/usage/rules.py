@@ -64,7 +64,7 @@ def nothing() -> dict[str, Any]:
 def fields_of(said: Said, shape: Shape) -> dict[str, Any]:
     """The fields of a record."""
     written = _written(said)
-    counts = _settled(said, shape, _counts(said, shape, written), written)
+    counts = _settled(said, shape, _counts(said, written), written)
     fields: dict[str, Any] = dict(
         zip(
             FIELDS,
@@ -103,8 +103,8 @@ def _written(said: Said) -> int | None:
     return max(told, parts)
 
 
-def _counts(said: Said, shape: Shape, written: int | None) -> _Counts:
-    """Prompt and completion as the shape means them."""
+def _counts(said: Said, written: int | None) -> _Counts:
+    """Prompt and completion, with what is billed as such beside them."""
     prompt, fresh = said.counts.get("prompt"), said.counts.get("fresh")
     cached = said.count("read") + (written or 0)
     if fresh is not None:
@@ -157,7 +157,7 @@ def _below(said: Said, counts: _Counts, cached: int) -> _Counts:
 
 
 def _may_be_beside(said: Said, shape: Shape) -> tuple[str, str] | None:
-    """A field of cached tokens of which only the sender knows whether they are within the prompt; None where it is told."""
+    """A field of cached tokens that may be within the prompt or beside it; None where the report tells it."""
     if "fresh" in said.counts:
         return None
     for role in ("read", "written"):

@@ -13,6 +13,7 @@ __all__ = ["Said", "role_of", "said_in", "unpriced_text"]
 
 _MONEY: Final = frozenset({"cost", "ticks", "upstream"})
 _WORDS: Final = frozenset({"tier", "traffic", "speed"})
+_NO_NUMBERS: Final = (str, bytes, list, tuple, dict)
 _TICKS: Final = Decimal(10) ** -10
 """USD of an xAI tick (https://docs.x.ai/developers/cost-tracking)."""
 _MOST_CHARS: Final = 200
@@ -92,8 +93,8 @@ def _take_count(said: Said, role: Role, leaf: Leaf) -> None:
             del said.found[role]
         if as_number(leaf.value) is not None:
             said.doubt(leaf.shown, leaf.value)
-        elif isinstance(leaf.value, str | bytes | list | tuple | dict):
-            said.doubt(leaf.shown, repr(leaf.value))
+        elif isinstance(leaf.value, _NO_NUMBERS):
+            said.doubt(leaf.shown, _shown(leaf.value))
             said.odd.setdefault(role, leaf.value)
 
 
@@ -103,6 +104,10 @@ def _take_money(said: Said, role: Role, leaf: Leaf) -> None:
     except NotACount:
         if as_number(leaf.value) is not None:
             said.doubt(leaf.shown, leaf.value)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) and value else repr(value)
 
 
 def unpriced_text(unpriced: Mapping[str, str]) -> str | None:

@@ -8,7 +8,19 @@ import re
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-__all__ = ["ANTHROPIC", "COHERE", "COUNTS", "GEMINI", "KNOWN", "OLLAMA", "OPENAI", "SHAPES", "Role", "Shape", "is_telling"]
+__all__ = [
+    "ANTHROPIC",
+    "COHERE",
+    "COUNTS",
+    "GEMINI",
+    "KNOWN",
+    "OLLAMA",
+    "OPENAI",
+    "SHAPES",
+    "Role",
+    "Shape",
+    "is_telling",
+]
 
 Role = Literal[
     "prompt", "fresh", "tool_prompt", "completion", "thoughts", "total", "read", "written", "written_5m", "written_1h",
@@ -27,7 +39,10 @@ Role = Literal[
 - `tier`, `traffic`, `speed`: what prices depend on.
 """
 _COUNTED: Final = frozenset(
-    {"prompt", "fresh", "tool_prompt", "completion", "thoughts", "total", "read", "written", "written_5m", "written_1h", "reasoning"}
+    {
+        "prompt", "fresh", "tool_prompt", "completion", "thoughts", "total", "read", "written", "written_5m",
+        "written_1h", "reasoning",
+    }
 )  # fmt: skip
 
 
@@ -75,7 +90,15 @@ OPENAI: Final = Shape(
         "https://ai-sdk.dev/docs/reference/ai-sdk-core/generate-text",
         "https://openai.github.io/openai-agents-python/usage/",
     ),
-    frozenset({"prompt_tokens", "completion_tokens", *_PROMPT_DETAILS, "completion_tokens_details", "output_token_details"}),
+    frozenset(
+        {
+            "prompt_tokens",
+            "completion_tokens",
+            *_PROMPT_DETAILS,
+            "completion_tokens_details",
+            "output_token_details",
+        }
+    ),
     _roles(
         {
             "prompt": ("prompt_tokens", "input_tokens"),
@@ -181,7 +204,7 @@ ANTHROPIC: Final = Shape(
         }
     ),
 )  # fmt: skip
-"""Of Anthropic's Messages and of Bedrock: the input holds neither what is read from a cache nor what is written to it."""
+"""Of Anthropic's Messages and of Bedrock: the input holds nothing of what is read from a cache or written to it."""
 
 _LIKE_TEXT: Final = ("text", "image", "video", "document")
 """What a prompt of Gemini may hold at the price of text; audio has its own (https://ai.google.dev/gemini-api/docs/pricing)."""
@@ -254,7 +277,7 @@ SHAPES: Final = (GEMINI, COHERE, OLLAMA, OPENAI, ANTHROPIC)
 COUNTS: Final = frozenset(path for shape in SHAPES for path, role in shape.roles.items() if role in _COUNTED)
 """The paths of all counts."""
 
-KNOWN: Final = frozenset(name for shape in SHAPES for path in shape.roles for name in path.split(".") if name != "*") | {
+KNOWN: Final = frozenset(name for shape in SHAPES for path in shape.roles for name in path.split(".")) | {
     "server_tool_use", "cache_creation", "cache_details", "inference_geo", "iterations", "num_sources_used",
     "prompt_audio_seconds", "citation_tokens", "num_search_queries", "search_context_size", "audio_tokens",
     "image_tokens", "candidates_tokens_details", "response_tokens_details", "web_search_requests",

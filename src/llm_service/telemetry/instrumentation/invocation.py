@@ -118,8 +118,8 @@ class Invocation:
     def read_usage(self, usage: ReadUsage, result: Any) -> None:
         """Take what a reader finds in a result; what it gives as None stays as it was.
 
-        A reader that raises, or returns neither fields nor usage of a known shape, is counted as a bad value of the field `usage` and warned about
-        once; `strict` raises instead.
+        A reader that raises, or returns neither fields nor usage of a known shape, is counted as a bad value of the
+        field `usage` and warned about once; `strict` raises instead.
         """
         try:
             self._set(usage(result) if isinstance(usage, Cumulative) else read_fields(usage, result))

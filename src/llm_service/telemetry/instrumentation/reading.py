@@ -6,11 +6,11 @@ chunks are): the larger one is kept, and no cost is computed, unless the sum say
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from llm_service.config.service_tiers import tier_of
 from llm_service.pricing.usage import REPORTED, usage_fields
-from llm_service.pricing.usage.leaves import is_container, snake
+from llm_service.pricing.usage.leaves import is_container, is_mapping, snake
 from llm_service.pricing.usage.numbers import as_number
 from llm_service.pricing.usage.said import unpriced_text
 from llm_service.telemetry.records import FIELDS
@@ -27,6 +27,7 @@ _COUNTS: Final = (
     *_PARTS, "total_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cache_write_1h_tokens",
     "cost_usd",
 )  # fmt: skip
+_PAIRS: Final[tuple[type, ...]] = (list, tuple)
 _FELL: Final = "counts that fell within the stream"
 
 
@@ -40,9 +41,10 @@ def read_fields(usage: ReadUsage, result: Any) -> dict[str, Any]:
     found: Any = usage(result)
     if found is None:
         return {}
-    if isinstance(found, Mapping):
-        fields = _of_mapping(cast("Mapping[Any, Any]", found))
-    elif isinstance(found, list | tuple) or not is_container(found):
+    fields: dict[Any, Any]
+    if is_mapping(found):
+        fields = _of_mapping(found)
+    elif type(found) in _PAIRS or not is_container(found):
         fields = dict(found)
     else:
         fields = usage_fields(found)
