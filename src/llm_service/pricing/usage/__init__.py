@@ -90,10 +90,14 @@ def _read(usage: object, home: Shape) -> dict[str, Any]:
     if not is_container(usage):
         return nothing()
     source, tier = _unwrapped(usage, 3)
-    found, iterations = split_iterations(leaves(source, KNOWN, COUNTS))
+    found = leaves(source, KNOWN, COUNTS)
     shape = _recognised(found, home)
-    said = said_in(found, shape)
-    add_iterations(said, iterations, shape)
+    if shape is ANTHROPIC:
+        found, iterations = split_iterations(found)
+        said = said_in(found, shape)
+        add_iterations(said, iterations, shape)
+    else:
+        said = said_in(found, shape)
     if tier is not None:
         said.words.setdefault("tier", tier)
     return fields_of(said, shape)

@@ -48,7 +48,7 @@ def read_fields(usage: ReadUsage, result: Any) -> dict[str, Any]:
         fields = dict(found)
     else:
         fields = usage_fields(found)
-        if all(value is None for value in fields.values()):
+        if not _is_usage(fields):
             raise TypeError("the reader returned neither a mapping of fields nor usage of a known shape")
     return {field: value for field, value in fields.items() if value is not None}
 
@@ -60,7 +60,12 @@ def _of_mapping(found: Mapping[Any, Any]) -> dict[Any, Any]:
         return dict(found)
     own = {name: value for name, value in found.items() if name in _FIELDS and name not in REPORTED}
     fields = usage_fields({name: value for name, value in found.items() if name not in own})
-    return dict(found) if all(value is None for value in fields.values()) else fields | own
+    return fields | own if _is_usage(fields) else dict(found)
+
+
+def _is_usage(fields: Mapping[str, Any]) -> bool:
+    """Whether a report told anything of a known name."""
+    return any(value is not None for field, value in fields.items() if field != "unpriced_usage")
 
 
 class Cumulative:

@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any, Final, cast
 
 from llm_service.telemetry.records import CARD_FIELDS, FIELDS, InvocationRecord
+from llm_service.telemetry.stores.migration_steps import ADDED
 from llm_service.telemetry.timestamps import MAX_MICROSECONDS, from_microseconds
 
 __all__ = ["LAYOUT", "LAYOUTS", "UnreadableRecordError", "decode", "encode"]
@@ -24,8 +25,8 @@ def _layout(fields: Sequence[str]) -> int:
     return zlib.crc32(",".join(fields).encode())
 
 
-_ADDED: Final = (("unpriced_usage",), ("cache_write_1h_tokens", "service_tier"))
-"""The fields that each release added to those of the one before, the newest release first."""
+_ADDED: Final = tuple(ADDED[version] for version in sorted(ADDED, reverse=True))
+"""The fields that were added, the newest first: each is a column of its own."""
 LAYOUT: Final = _layout(FIELDS)
 """Stands for the fields and their order; a segment of another layout was written by another release."""
 LAYOUTS: Final[Mapping[int, Sequence[str]]] = {

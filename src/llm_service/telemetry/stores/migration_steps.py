@@ -1,11 +1,12 @@
 """The statements that lead from one version of the tables to the next, as they were when that version came."""
 
+from collections.abc import Mapping
 from typing import Final
 
 __all__ = ["ADDED", "TO_2", "TO_3"]
 
-ADDED: Final = ("cache_write_1h_tokens", "service_tier", "unpriced_usage")
-"""Columns of `invocations` that the first version does not have, in the order in which they came."""
+ADDED: Final[Mapping[int, tuple[str, ...]]] = {2: ("cache_write_1h_tokens", "service_tier"), 3: ("unpriced_usage",)}
+"""The columns that a version added at the end of `invocations`."""
 
 TO_2: Final = (
     """
