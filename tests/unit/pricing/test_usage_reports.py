@@ -206,3 +206,9 @@ def test_what_the_seller_charged_is_reported(name: str) -> None:
 def test_the_service_tier_is_told(report: dict[str, Any], tier: str | None) -> None:
     """In the words that prices know."""
     assert usage_fields(report)["service_tier"] == tier
+
+
+def test_the_traffic_of_an_answer_in_the_shape_of_openai_is_told() -> None:
+    """As Vertex AI gives it beside the counts."""
+    report = CHAT | {"extra_properties": {"google": {"traffic_type": "PROVISIONED_THROUGHPUT"}}}
+    assert usage_fields(report)["service_tier"] == "provisioned_throughput"

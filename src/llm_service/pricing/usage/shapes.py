@@ -137,10 +137,12 @@ OPENAI: Final = Shape(
                 *_each(_OUTPUT_DETAILS, "reasoning_tokens"),
                 "output_tokens_details.thinking_tokens",
                 "output_token_details.reasoning",
+                "details.reasoning_tokens",  # Pydantic AI
                 "reasoning_tokens",
             ),
             "within": (
                 *_each((*_PROMPT_DETAILS, *_OUTPUT_DETAILS), "text_tokens"),
+                *_each(_PROMPT_DETAILS, "cached_tokens_details.text_tokens"),
                 # Both are in the completion already, and billed as it is:
                 # https://platform.openai.com/docs/guides/predicted-outputs
                 *_each(_OUTPUT_DETAILS, "accepted_prediction_tokens", "rejected_prediction_tokens"),
@@ -155,6 +157,7 @@ OPENAI: Final = Shape(
             "upstream": ("cost_details.upstream_inference_cost",),
             "byok": ("is_byok",),
             "tier": ("service_tier",),
+            "traffic": ("extra_properties.google.traffic_type",),  # Vertex AI
             "speed": ("speed",),
         }
     ),
