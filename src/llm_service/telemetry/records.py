@@ -91,6 +91,8 @@ class InvocationRecord:
         cache_read_tokens, cache_write_tokens, reasoning_tokens: parts of the counts above.
         cache_write_1h_tokens: the part of `cache_write_tokens` that is kept for an hour.
         service_tier: what the provider says it served the call as: `batch`, `flex`, `priority`; prices depend on it.
+        unpriced_usage: what was billed and has no price here, as `server_tool_use.web_search_requests: 2`; up to 200
+            characters. Where it is set and `cost_usd` is not, no cost is computed.
         usage_source: `reported`, `partial`, `estimated` or `missing`.
         cost_source: `reported`, `computed` or `unknown`.
         ttft_ms: milliseconds to the first token.
@@ -153,8 +155,9 @@ class InvocationRecord:
     metadata = _At[dict[str, Any] | None]("extensions", 23, loads)
     cache_write_1h_tokens = _At[int | None]("extensions", 24)
     service_tier = _At[str | None]("extensions", 25)
-    prompt = _At[str | None]("extensions", 26)
-    response = _At[str | None]("extensions", 27)
+    unpriced_usage = _At[str | None]("extensions", 26)
+    prompt = _At[str | None]("extensions", 27)
+    response = _At[str | None]("extensions", 28)
 
     def __init__(  # noqa: C901, PLR0912, PLR0915 - each test stands in place: a call for each would double the cost
         self,
@@ -197,6 +200,7 @@ class InvocationRecord:
         metadata: Mapping[str, Any] | None = None,
         cache_write_1h_tokens: int | None = None,
         service_tier: str | None = None,
+        unpriced_usage: str | None = None,
         prompt: str | None = None,
         response: str | None = None,
     ) -> None:
@@ -292,6 +296,7 @@ class InvocationRecord:
             metadata,
             cache_write_1h_tokens,
             service_tier,
+            unpriced_usage,
             prompt,
             response,
         )

@@ -6,7 +6,7 @@ warned about once and counted; `strict` raises instead, unless the block is rais
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from time import perf_counter_ns
@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, Self
 from llm_service.errors import RecordError
 from llm_service.redaction import clean, traceback_text
 from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS
+from llm_service.telemetry.instrumentation.reading import Cumulative, ReadUsage, read_fields
 from llm_service.telemetry.records import FIELDS, Amount, InvocationRecord, new_id
 
 __all__ = ["Invocation", "ReadUsage", "Sink"]
@@ -25,9 +26,6 @@ _FIELDS: Final = frozenset(FIELDS)
 _PARTS: Final = frozenset({"prompt_tokens", "completion_tokens"})
 _TOKEN_COUNTS: Final = _PARTS | {"total_tokens"}
 _current: ContextVar["Invocation | None"] = ContextVar("llm_service_telemetry_invocation", default=None)
-
-ReadUsage = Callable[[Any], "Mapping[str, Any] | None"]
-"""Reads fields of a record out of a result, or out of one item of a stream; None where it holds none."""
 
 
 class Sink(Protocol):
@@ -98,6 +96,8 @@ class Invocation:
         cache_write_tokens: int | None = None,
         reasoning_tokens: int | None = None,
         cache_write_1h_tokens: int | None = None,
+        service_tier: str | None = None,
+        unpriced_usage: str | None = None,
         **fields: Any,
     ) -> None:
         """Say what the call used; what is None stays as it was. Other fields are taken as by `set`."""
@@ -110,19 +110,19 @@ class Invocation:
             "cache_write_tokens": cache_write_tokens,
             "reasoning_tokens": reasoning_tokens,
             "cache_write_1h_tokens": cache_write_1h_tokens,
+            "service_tier": service_tier,
+            "unpriced_usage": unpriced_usage,
         }
         self._set({field: value for field, value in usage.items() if value is not None} | fields)
 
     def read_usage(self, usage: ReadUsage, result: Any) -> None:
         """Take what a reader finds in a result; what it gives as None stays as it was.
 
-        A reader that raises, or returns no mapping, is counted as a bad value of the field `usage` and warned about
-        once; `strict` raises instead.
+        A reader that raises, or returns neither fields nor usage of a known shape, is counted as a bad value of the
+        field `usage` and warned about once; `strict` raises instead.
         """
         try:
-            found = usage(result)
-            if found is not None:
-                self._set({field: value for field, value in dict(found).items() if value is not None})
+            self._set(usage(result) if isinstance(usage, Cumulative) else read_fields(usage, result))
         except Exception as error:
             if self._strict:
                 raise

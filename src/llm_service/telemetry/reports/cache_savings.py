@@ -116,7 +116,9 @@ def _cached_calls(fetch: Fetch, where: Where, columns: Sequence[str]) -> Iterato
     sql = f"SELECT coalesce(min(id), 0), coalesce(max(id), -1) FROM invocations{where}"  # noqa: S608
     first, last = fetch((sql, where.parameters))[0]
     # By id, and from there on by nothing else: one walk through the rows in the order in which they lie in the file.
-    place = " AND ".join(filter(None, [str(where).removeprefix(" WHERE "), CACHED, "id >= ? AND id <= ?"]))
+    place = " AND ".join(
+        filter(None, [str(where).removeprefix(" WHERE "), CACHED, "unpriced_usage IS NULL AND id >= ? AND id <= ?"])
+    )
     names = "".join(f"{column}, " for column in columns)
     sql = f"SELECT id, {names}{_COLUMNS} FROM invocations NOT INDEXED WHERE {place} ORDER BY id LIMIT ?"  # noqa: S608
     while first <= last:

@@ -105,6 +105,7 @@ class InvocationRow(TypedDict):
     metadata: dict[str, Any] | None
     cache_write_1h_tokens: int | None
     service_tier: str | None
+    unpriced_usage: str | None
 
 
 class Statistics(TypedDict):

@@ -41,7 +41,7 @@ _ONLY: Final = {
 _COLUMNS: Final = (
     "id, invocation_id, timestamp, agent_name, tool_name, model_name, request_model, provider, prompt_tokens, "
     "completion_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cache_write_1h_tokens, service_tier, "
-    "cost_usd, cost_source, user_id, session_id, trace_id"
+    "total_tokens, unpriced_usage, cost_usd, cost_source, user_id, session_id, trace_id"
 )
 _PAGE: Final = (
     "SELECT {columns} FROM invocations WHERE id > ? AND id <= ? AND timestamp >= ? AND {which} ORDER BY id LIMIT ?"
@@ -168,10 +168,10 @@ def _pages(
 def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: RepriceReport) -> Iterator[NewCost]:
     for row in page:
         row_id, invocation_id, moment, agent, tool, model, request_model, provider, prompt, completion, *parts = row
-        read, written, reasoned, hour, tier, usd, source, user, session, trace = parts
+        read, written, reasoned, hour, tier, total, unpriced, usd, source, user, session, trace = parts
         name = request_model if model is None else model
         rates = None if (at_us := _microseconds(moment)) is None else prices.rates(name, provider, at_us, tier)
-        new_usd = cost_of(rates, prompt, completion, read, written, reasoned, hour)
+        new_usd = cost_of(rates, prompt, completion, read, written, reasoned, hour, total, unpriced)
         if new_usd is None:
             report.unknown += usd is None
             report.kept += usd is not None
