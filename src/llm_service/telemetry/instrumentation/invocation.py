@@ -8,8 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
-from time import perf_counter_ns
+from time import perf_counter_ns, time_ns
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
@@ -17,6 +16,7 @@ from llm_service.errors import RecordError
 from llm_service.redaction import clean, traceback_text
 from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS
 from llm_service.telemetry.records import FIELDS, Amount, InvocationRecord, new_id
+from llm_service.telemetry.timestamps import Moment
 
 __all__ = ["Invocation", "ReadUsage", "Sink"]
 
@@ -80,7 +80,7 @@ class Invocation:
         self._put = put
         self._parent: Invocation | None = None
         self._started = 0
-        self._entered: datetime | None = None
+        self._entered: Moment | None = None
         self._ttft_ms: float | None = None
         self.invocation_id = self._own_id = new_id()
         self._set(fields)
@@ -152,7 +152,7 @@ class Invocation:
 
     def _begin(self) -> None:
         self._parent = _current.get()
-        self._entered = datetime.now(UTC)
+        self._entered = Moment(time_ns() // 1000)
         self._started = perf_counter_ns()
 
     async def __aenter__(self) -> Self:

@@ -11,6 +11,8 @@ from threading import get_ident
 from types import TracebackType
 from typing import Final, TypeVar
 
+from llm_service.telemetry.pipeline.threads import is_finalizing
+
 __all__ = ["CommitLock"]
 
 _Done = TypeVar("_Done")
@@ -42,6 +44,8 @@ class CommitLock:
         me = get_ident()
         if self.owner == me:
             return False
+        if is_finalizing():
+            timeout = 0.0  # no other thread runs any more: one that holds it never gives it back
         try:
             taken = self.lock.acquire(timeout > 0 or timeout == -1, -1 if timeout <= 0 else timeout)
             # No call from here on.

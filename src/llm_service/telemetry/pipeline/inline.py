@@ -122,6 +122,11 @@ class InlineWriter:
         """A turn of retention in this thread."""
         self._engine.commit_lock.run(self._retain)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
     def close(self) -> None:
         """Close the connection, unless another thread is stuck in a commit with it."""
         lock, me = self._engine.commit_lock, get_ident()

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from llm_service.errors import SignalError
+from llm_service.telemetry.pipeline import threads
 
 __all__ = ["SigtermHandler"]
 
@@ -102,10 +103,8 @@ class SigtermHandler:
                 self._start_helper(frame)
 
     def _start_helper(self, frame: FrameType | None) -> None:
-        try:
-            threading.Thread(target=self._help, name="llm-telemetry-sigterm", daemon=True).start()
-        except RuntimeError:  # no thread to be had: dying late would be worse than losing what waits
-            self._owed = 0
+        if threads.start(self._help, "llm-telemetry-sigterm") is None:
+            self._owed = 0  # dying late would be worse than losing what waits
             self._busy.release()
             self._pass_on(frame)
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from llm_service.errors import CommitTimeoutError, StoreError, TelemetryError
 from llm_service.redaction import clean
-from llm_service.telemetry.pipeline import forks
+from llm_service.telemetry.pipeline import forks, threads
 from llm_service.telemetry.pipeline.ledger import Outcome, Settlement
 from llm_service.telemetry.pipeline.requests import Request, TellerHost, Work
 from llm_service.telemetry.stores import faults
@@ -83,20 +83,17 @@ class Teller:
         with self._start_lock:  # a thread that is about to end sees the request, or is seen to have ended
             if self._thread is not None and self._thread.is_alive():
                 return
-            thread = threading.Thread(target=self._run, name="llm-telemetry-budgets", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:  # too many threads, or the interpreter ends: nobody waits for ever
-                self._refuse_all(error)
-            else:
-                self._thread = thread
+            self._thread = threads.start(self._run, "llm-telemetry-budgets")
+            if self._thread is None:  # nobody waits for ever
+                self._refuse_all()
 
-    def _refuse_all(self, error: Exception) -> None:
+    def _refuse_all(self) -> None:
         with suppress(Empty):
             while True:
                 request = self._queue.get_nowait()
                 if request is not None:
-                    self._refuse(request, StoreError(f"{self._path}: budgets need a thread, and {error}", self._path))
+                    message = f"{self._path}: budgets need a thread, and the system or the ending process has none"
+                    self._refuse(request, StoreError(message, self._path))
 
     def serve(self, request: Request) -> None:
         """Serve a request in the calling thread."""
