@@ -89,8 +89,10 @@ class Learner:
         if self._clock() - self._read_at < REFRESH_AFTER or not self._reading.acquire(blocking=False):
             return
         self._read_at = self._clock()  # a file that cannot be read is not tried again at once
-        if threads.start(self._read_in_background, "llm-telemetry-estimates") is None:
-            self._reading.release()  # memory will do
+        try:
+            threads.start(self._read_in_background, "llm-telemetry-estimates")
+        except RuntimeError:  # the interpreter is shutting down, or the system has no thread left: memory will do
+            self._reading.release()
 
     def _read_in_background(self) -> None:
         try:

@@ -51,6 +51,7 @@ class Invocation:
 
     Attributes:
         invocation_id: the record's id, known from the start; a call nested in this block names it as its parent.
+        over: whether the block has ended.
     """
 
     __slots__ = (
@@ -64,6 +65,7 @@ class Invocation:
         "_strict",
         "_ttft_ms",
         "invocation_id",
+        "over",
     )
 
     def __init__(
@@ -80,6 +82,7 @@ class Invocation:
         self._put = put
         self._parent: Invocation | None = None
         self._started = 0
+        self.over = False
         self._entered: Moment | None = None
         self._ttft_ms: float | None = None
         self.invocation_id = self._own_id = new_id()
@@ -151,7 +154,9 @@ class Invocation:
         self._begin()
 
     def _begin(self) -> None:
-        self._parent = _current.get()
+        parent = _current.get()
+        self._parent = parent if parent is None or not parent.over else _still_open(parent)
+        self.over = False
         self._entered = Moment(time_ns() // 1000)
         self._started = perf_counter_ns()
 
@@ -185,9 +190,7 @@ class Invocation:
 
     def _leave(self, error: BaseException | None) -> InvocationRecord | None:
         latency_ms = _milliseconds(perf_counter_ns() - self._started)
-        # Never reset by token: a block may end in another task than it began in, where that raises.
-        if _current.get() is self:
-            _current.set(self._parent)
+        self.over = True
         measured: dict[str, Any] = {
             "invocation_id": self._own_id,
             "timestamp": self._entered,
@@ -195,8 +198,16 @@ class Invocation:
         }
         if self._ttft_ms is not None:
             measured["ttft_ms"] = self._ttft_ms
-        if self._parent is not None:
-            measured["parent_invocation_id"] = self._parent.invocation_id
+        parent = self._parent
+        if parent is not None:
+            measured["parent_invocation_id"] = parent.invocation_id
+            if parent.over:
+                self._parent = parent = _still_open(parent)  # it holds what it needs, and no more
+        # Never reset by token: a block may end in another task than it began in, where that raises. Where it began, it
+        # stays current until another begins there, which passes it over.
+        current = _current.get()
+        if current is not None and current.over:
+            _current.set(parent if current is self else _still_open(current))
         if error is not None:
             measured |= describe_error(error)
             said = self._fields
@@ -247,6 +258,13 @@ class Invocation:
     def _note(self, field: str, message: str) -> None:
         if self._sink.count_bad_value(field):
             _LOG.warning("telemetry: a value is left out, this field is warned about once: %s", message)
+
+
+def _still_open(call: Invocation | None) -> Invocation | None:
+    """The call itself, or the next above it that has not ended."""
+    while call is not None and call.over:
+        call = call._parent  # noqa: SLF001 - of this module
+    return call
 
 
 def _milliseconds(nanoseconds: int) -> float:

@@ -220,5 +220,4 @@ def _call(name: str, callback: Callable[[], object]) -> None:
 
 
 def _in_a_thread(function: Callable[[], None]) -> None:
-    if threads.start(function, "llm-telemetry-events") is None:
-        raise RuntimeError("no thread to be had")
+    threads.start(function, "llm-telemetry-events")

@@ -41,8 +41,7 @@ class WriterConnection(aiosqlite.Connection):
             Exception: whatever the connector raised; the thread has ended then.
             RuntimeError: no thread is to be had.
         """
-        if not threads.launch(self._thread):
-            raise RuntimeError("no thread can be started for the database")
+        threads.launch(self._thread)
         try:
             await self._submit(self._opened)
         except BaseException:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
+from threading import get_ident
 from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
@@ -21,7 +22,7 @@ from llm_service.errors import DatabaseUnusableError, StoreError
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.pipeline import forks, threads
 from llm_service.telemetry.pipeline.announcer import Announcer
-from llm_service.telemetry.pipeline.commit_lock import CommitLock
+from llm_service.telemetry.pipeline.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.pipeline.committer import Committer, Step
 from llm_service.telemetry.pipeline.drivers import Drivers
 from llm_service.telemetry.pipeline.driving import Action, Do, Driver, next_action
@@ -299,11 +300,9 @@ class Engine:
 
     def _finish_giving_up(self) -> None:
         """Drop the batch in flight as well; while it is being committed, that is left to the committing thread."""
-        if self._give_up and self.commit_lock.acquire(0):
-            try:
-                self.queue.abandon_in_flight(DropReason.SHUTDOWN)
-            finally:
-                self.commit_lock.release()
+        if self._give_up and self.commit_lock.owner != get_ident():
+            with suppress(CommitLockBusyError):
+                self.commit_lock.run(lambda: self.queue.abandon_in_flight(DropReason.SHUTDOWN), 0.0)
 
     def begin_late(self) -> None:
         """The end of the process has written everything; what still comes is taken in, and written at once."""
@@ -380,8 +379,11 @@ class Engine:
 
     def after_fork_in_parent(self) -> None:
         """Go on committing."""
-        if self._fork_ready:
-            self.commit_lock.release()
+        self._fork_ready = False
+        lock = self.commit_lock
+        if lock.owner == get_ident():  # no call from here on: an interrupt would leave it held
+            lock.owner = None
+            lock.lock.release()
 
     def after_fork_in_child(self, *, alone: bool) -> None:
         """Own nothing of the parent's: no record, no lock, no connection."""

@@ -59,15 +59,18 @@ def watch(forkable: Forkable) -> None:
 
 
 def _before() -> None:
+    _alone.clear()
     for forkable in list(_WATCHED):
         forkable.before_fork()
     _alone[:] = [hold_off(_WAITS)]  # after the commit locks: who holds one of them may open the file
 
 
 def _in_parent() -> None:
-    go_on()
-    for forkable in list(_WATCHED):
-        forkable.after_fork_in_parent()
+    for give_back in (go_on, *(forkable.after_fork_in_parent for forkable in list(_WATCHED))):
+        try:
+            give_back()
+        except BaseException:  # noqa: BLE001 - a signal handler raised; what is held now would be held for ever
+            give_back()
 
 
 def _in_child() -> None:

@@ -103,8 +103,10 @@ class SigtermHandler:
                 self._start_helper(frame)
 
     def _start_helper(self, frame: FrameType | None) -> None:
-        if threads.start(self._help, "llm-telemetry-sigterm") is None:
-            self._owed = 0  # dying late would be worse than losing what waits
+        try:
+            threads.start(self._help, "llm-telemetry-sigterm")
+        except RuntimeError:  # no thread to be had: dying late would be worse than losing what waits
+            self._owed = 0
             self._busy.release()
             self._pass_on(frame)
 

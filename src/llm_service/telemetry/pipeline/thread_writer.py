@@ -24,8 +24,11 @@ class ThreadWriter:
     def start(cls, engine: "Engine") -> "ThreadWriter | None":
         """A running writer; None where no thread is to be had."""
         writer = cls(engine)
-        writer._thread = threads.start(writer._run, "llm-telemetry-writer")
-        return None if writer._thread is None else writer
+        try:
+            writer._thread = threads.start(writer._run, "llm-telemetry-writer")
+        except RuntimeError:
+            return None
+        return writer
 
     def wake(self) -> bool:
         """See `Driver`."""

@@ -22,24 +22,22 @@ def is_ending() -> bool:
     return is_finalizing() or (main.ident == threading.get_ident() and not main.is_alive())
 
 
-def start(function: Callable[[], object], name: str) -> threading.Thread | None:
-    """Run a function in a daemon thread; None where the interpreter ends, or the system has no thread to spare.
+def start(function: Callable[[], object], name: str) -> threading.Thread:
+    """Run a function in a daemon thread.
 
-    From Python 3.12 on none is to be had from the first `atexit` handler on.
+    Raises:
+        RuntimeError: the system has no thread to spare, or the interpreter ends (from Python 3.12 on, that begins with
+            the first `atexit` handler).
     """
-    thread = threading.Thread(target=function, name=name, daemon=True)
-    return thread if launch(thread) else None
+    return launch(threading.Thread(target=function, name=name, daemon=True))
 
 
-def launch(thread: threading.Thread) -> bool:
-    """Start a thread that somebody else has made; False as for `start`."""
+def launch(thread: threading.Thread) -> threading.Thread:
+    """Start a thread that was made already; raises as `start` does."""
     if is_finalizing():
-        return False
-    try:
-        thread.start()
-    except RuntimeError:
-        return False
-    return True
+        raise RuntimeError("can't start new thread: the interpreter ends")
+    thread.start()
+    return thread
 
 
 async def off_the_loop(function: Callable[[], _Done]) -> _Done:

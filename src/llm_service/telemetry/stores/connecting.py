@@ -1,4 +1,4 @@
-"""The one place that connects to SQLite. It knows the open connections of the process, so that a fork can wait for them.
+"""The one place that connects to SQLite. It knows all open connections of the process, and a fork waits for them.
 
 A child that is forked while another thread is within SQLite inherits mutexes that nobody gives back; and one that is
 forked while a connection is open believes in locks on the file that only its parent holds. So a fork holds new
@@ -8,6 +8,7 @@ connections off, and waits until those of other threads are closed.
 import os
 import sqlite3
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from threading import get_ident
 from time import monotonic, sleep
@@ -96,8 +97,9 @@ def hold_off(seconds: float) -> bool:
 
 
 def go_on() -> None:
-    """After a fork, in the parent."""
-    _FORKING.remove(get_ident())
+    """After a fork, in the parent; may be called again."""
+    with suppress(ValueError):
+        _FORKING.remove(get_ident())
 
 
 def leak_all() -> None:
