@@ -157,6 +157,10 @@ def is_claude(name: str) -> bool:
     return "claude" in name.lower()
 
 
+_LONGEST: Final = 256
+"""Characters of a name that is taken apart; a record's has 200 at most. Each part taken off costs the length again."""
+
+
 @lru_cache(maxsize=_MOST)
 def candidates(model_name: str, provider: str | None = None) -> tuple[Candidate, ...]:
     """The names that this one may stand for, most exact first; each is to be looked up as it is.
@@ -167,6 +171,8 @@ def candidates(model_name: str, provider: str | None = None) -> tuple[Candidate,
     """
     name = model_name.strip().lower()
     given = provider_of(provider)
+    if len(name) > _LONGEST:
+        return (Candidate(name, given),)
     if given in _GATEWAYS:
         return tuple(dict.fromkeys(Candidate(each, given) for each in (_without(name, f"{given}/"), name)))
     found = dict.fromkeys(_of_name(name, given))
@@ -239,6 +245,8 @@ def spellings(name: str, provider: str | None = None) -> tuple[str, ...]:
     All of them name the same model, so that a list which has any of them knows it; but a list which has a date of its
     own must be asked for that first.
     """
+    if len(name) > _LONGEST:
+        return (name,)
     suffixes = (*_SUFFIXES, *_AWS_SUFFIXES) if provider == "aws" else _SUFFIXES
     found = _undated(name, suffixes)
     dashed = _COMPACT_DATE.sub(r"-\1-\2-\3", name)
