@@ -41,6 +41,7 @@ from llm_service.telemetry.pipeline.wal_watch import WalWatch
 from llm_service.telemetry.privacy import Redact, Redactor
 from llm_service.telemetry.stores.base import BatchWriter
 from llm_service.telemetry.stores.guarded import GuardedWriter
+from llm_service.telemetry.stores.migrations import schema_statements
 from llm_service.telemetry.stores.opening import Opener
 
 __all__ = ["Engine"]
@@ -92,6 +93,8 @@ class Engine:
         self.ending = Ending(self)
         self._begin()
         forks.watch(self)
+        if not self.stores_nothing:
+            self.ending.hook_exit()
 
     def _begin(self) -> None:
         """All that belongs to one process."""
@@ -306,6 +309,7 @@ class Engine:
 
     def begin_late(self) -> None:
         """The end of the process has written everything; what still comes is taken in, and written at once."""
+        schema_statements()  # while the interpreter is finalizing no file can be read by its name
         self.queue.outlive_threads()
         self.announcer.outlive_threads()
         self.rest()
@@ -313,9 +317,7 @@ class Engine:
     def rest(self) -> None:
         """Let go of file and journal until another record comes."""
         self.inline.close()
-        if self.queue.empty():
-            self.queue.close_journal()
-            self.queue.begin_journal(self._writer_id)
+        self.queue.renew_journal(self._writer_id)
         self.queue.rearm()
 
     def finished(self) -> None:

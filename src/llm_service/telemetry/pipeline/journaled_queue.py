@@ -134,6 +134,13 @@ class JournaledQueue(RecordQueue):
         with self._lock:
             self._journal.close()
 
+    def renew_journal(self, writer_id: str) -> None:
+        """See `RecordQueue.renew_journal`."""
+        with self._lock:
+            if not self._held:
+                self._journal.close()
+                self._journal.begin(writer_id)
+
     @property
     def journal_bytes(self) -> int:
         """See `RecordQueue.journal_bytes`."""
