@@ -81,7 +81,7 @@ def logged(error: BaseException) -> Callable[[], object]:
     return lambda: traceback_text(error)
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """Its text cannot be had, or is very long."""
 
     def __init__(self, size: int) -> None:
@@ -110,8 +110,8 @@ CASES: dict[str, Callable[[int, Path], Callable[[], object]]] = {
     "a chain of causes, logged": lambda n, _: logged(chained(n)),
     "a ring of exceptions": lambda n, _: logged(looped(n)),
     "a group of many": lambda n, _: lambda: traceback_text(ExceptionGroup("g", [ValueError("x")] * n)),
-    "an exception with a long text": lambda n, _: lambda: describe_error(Unreadable(2 * n)),
-    "an exception without a text": lambda n, _: lambda: describe_error(Unreadable(2 * n + 1)),
+    "an exception with a long text": lambda n, _: lambda: describe_error(UnreadableError(2 * n)),
+    "an exception without a text": lambda n, _: lambda: describe_error(UnreadableError(2 * n + 1)),
     "a value in an error": lambda n, _: lambda: shown(["x"] * n),
     "wide metadata": lambda n, _: lambda: InvocationRecord(metadata={str(i): i for i in range(n)}),
     "backslashes in metadata": lambda n, _: lambda: InvocationRecord(metadata={"a": "\\" * n + "\0"}),
