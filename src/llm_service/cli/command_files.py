@@ -139,10 +139,13 @@ def sql(
 
     path = reports.existing(settings_for(db, config).db_path)
     text = sys.stdin.read() if statement == "-" else statement
-    answer = querying.ask(path, text, limit=limit, timeout=timeout)
+    with unwound_by_sigterm():
+        answer = querying.ask(path, text, limit=limit, timeout=timeout)
     if as_json:
         json_document(sql_views.answer_dict(answer))
     else:
         sql_views.show(answer, form)
-    if answer.truncated:
+    if answer.truncated == "rows":
         click.echo(f"only the first {limit:,} rows; give --limit for more", err=True)
+    elif answer.truncated:
+        click.echo(f"only the first {len(answer.rows):,} rows: the answer is too large; select less of each", err=True)

@@ -12,7 +12,12 @@ import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+try:  # here, not where it is needed: while the interpreter is finalizing nothing can be imported
+    import fcntl
+except ImportError:  # not on every platform
+    fcntl: Any = None  # type: ignore[no-redef]
 
 __all__ = ["HeldFile", "RefusedFileError", "create", "hold", "is_held"]
 
@@ -117,8 +122,6 @@ def is_held(path: Path) -> bool | None:
         return None
     if sys.platform != "linux" or not stat.S_ISREG(found.st_mode):
         return None
-    import fcntl  # noqa: PLC0415 - not on every platform
-
     key, fd = _key(found), -1
     if not _is_ours_to_open(path, key):
         return True
@@ -163,10 +166,8 @@ _FLOCK: Final = struct.Struct("@hhqqi0q")
 
 
 def _lock(fd: int) -> bool:
-    try:
-        import fcntl  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        raise RefusedFileError("this platform has no POSIX record locks; set journal to false") from None
+    if fcntl is None:
+        raise RefusedFileError("this platform has no POSIX record locks; set journal to false")
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):

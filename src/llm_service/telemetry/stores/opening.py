@@ -16,6 +16,7 @@ from typing import Final
 
 from llm_service.errors import ForeignDatabaseError, NewerSchemaError, SQLiteTooOldError
 from llm_service.telemetry.stores import migrations
+from llm_service.telemetry.stores.connecting import connect, read_only_uri
 from llm_service.telemetry.stores.own_files import Files, OwnConnection, set_aside
 from llm_service.telemetry.stores.planted import refuse_planted
 from llm_service.telemetry.timestamps import microseconds_text
@@ -95,9 +96,7 @@ def open_for_writing(
         _let_wal_be_written(path)
         _refuse_strangers(path)
     main = Files.at(path).main
-    connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, cached_statements=256, factory=OwnConnection
-    )
+    connection = connect(path, OwnConnection, check_same_thread=False, cached_statements=256)
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
         _set_up(connection, microseconds_text(now_us))
@@ -161,7 +160,7 @@ def make_private_folder(folder: Path) -> None:
 
 def _refuse_strangers(path: Path) -> None:
     """Look through a read-only connection, whose close writes nothing, before anything may change."""
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    connection = connect(read_only_uri(path))
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
         # One snapshot: between three of them, another process may set the file up, and ours would look foreign.

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from llm_service.errors import StoreError
 from llm_service.telemetry.stores import migrations
+from llm_service.telemetry.stores.connecting import connect, read_only_uri
 
 __all__ = ["open_for_reading", "read", "reading"]
 
@@ -72,7 +73,7 @@ def open_for_reading(path: Path, *, newest: bool = False) -> sqlite3.Connection:
         sqlite3.Error: there is no such file, or it cannot be read.
     """
     mode = "ro" if _wal_waits(path) else "rw"
-    connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    connection = connect(read_only_uri(path, mode))
     try:
         if newest:
             migrations.read_as_newest(connection)
@@ -102,7 +103,7 @@ def _with_tables(path: Path) -> sqlite3.Connection:
         if tables:
             return connection
         connection.close()  # a writer is about to commit the tables: until then there is nothing to read
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection = connect(":memory:")
     for statement in migrations.schema_statements():
         connection.execute(statement)
     return connection

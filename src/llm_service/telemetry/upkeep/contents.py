@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from llm_service.errors import shown
 from llm_service.telemetry.stores import migrations
+from llm_service.telemetry.stores.connecting import connect
 from llm_service.telemetry.upkeep.aggregates import add_bucket_function, day_before, differences, kept_since
 from llm_service.telemetry.upkeep.findings import Finding, found, healthy
 from llm_service.telemetry.upkeep.looking import OutOfTimeError, time_limit
@@ -85,7 +86,7 @@ Columns = dict[str, tuple[Any, ...]]
 
 
 def _wanted() -> dict[str, Columns]:
-    connection = sqlite3.connect(":memory:")
+    connection = connect(":memory:")
     try:
         for statement in migrations.schema_statements():
             connection.execute(statement)

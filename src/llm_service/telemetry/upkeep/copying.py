@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from llm_service.errors import StoreError
+from llm_service.telemetry.stores.connecting import connect
 from llm_service.telemetry.upkeep.frames import overlay_of
 from llm_service.telemetry.upkeep.looking import look, open_read_only, side_file, status_of
 from llm_service.telemetry.upkeep.pages import PageFile
@@ -58,7 +59,7 @@ def private_copy(source: Path, folder: Path) -> Generator[PrivateCopy]:
 def _copy_pages(connection: sqlite3.Connection, copy: Path) -> None:
     # It lets SQLite read on where the file is shorter than its header says (pragma.html#pragma_writable_schema).
     connection.execute("PRAGMA writable_schema = ON")
-    with closing(sqlite3.connect(copy, isolation_level=None)) as target:
+    with closing(connect(copy)) as target:
         target.execute("PRAGMA synchronous = OFF")
         connection.backup(target)
 
@@ -78,7 +79,7 @@ def _copy_files(source: Path, copy: Path) -> PageFile:
 
 
 def _open(copy: Path) -> sqlite3.Connection:
-    connection = open_read_only(copy, "mode=ro&immutable=1")
+    connection = open_read_only(copy, "ro&immutable=1")
     connection.text_factory = _text
     connection.execute("PRAGMA writable_schema = ON")
     return connection

@@ -12,6 +12,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Final, TypeVar
 
+from llm_service.telemetry.stores.connecting import connect, read_only_uri
+
 __all__ = ["SIDE_FILES", "OutOfTimeError", "look", "open_read_only", "side_file", "status_of", "time_limit"]
 
 SIDE_FILES: Final = ("-wal", "-shm")
@@ -56,26 +58,26 @@ def look(path: Path, question: Callable[[sqlite3.Connection], _T]) -> _T:
         answer: _T | None = None
         failure: Exception | None = None
         try:
-            answer = _ask(path, "mode=ro&immutable=1", question)
+            answer = _ask(path, "ro&immutable=1", question)
         except Exception as error:  # noqa: BLE001 - raised again below, unless the file moved under us
             failure = error
         if _signature(path) == before:
             if failure is not None:
                 raise failure
             return answer  # type: ignore[return-value]  # the question's own answer, which may be None
-    return _ask(path, "mode=ro", question)
+    return _ask(path, "ro", question)
 
 
-def open_read_only(path: Path, options: str = "mode=ro") -> sqlite3.Connection:
+def open_read_only(path: Path, mode: str = "ro") -> sqlite3.Connection:
     """A connection that cannot write. The caller closes it."""
-    connection = sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, isolation_level=None)
+    connection = connect(read_only_uri(path, mode))
     connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS:d}")
     connection.execute("PRAGMA trusted_schema = OFF")  # the schema of a strange file runs no code of its choice
     return connection
 
 
-def _ask(path: Path, options: str, question: Callable[[sqlite3.Connection], _T]) -> _T:
-    connection = open_read_only(path, options)
+def _ask(path: Path, mode: str, question: Callable[[sqlite3.Connection], _T]) -> _T:
+    connection = open_read_only(path, mode)
     try:
         return question(connection)
     finally:

@@ -1,7 +1,6 @@
 """What the rows of each table look like, so that what a damaged page gives can be told from what was written."""
 
 import re
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +10,7 @@ from typing import Any, Final
 from llm_service.budgets.limits import METRICS
 from llm_service.telemetry.fields import MAX_NAME_CHARS, STATUSES
 from llm_service.telemetry.stores import migrations
+from llm_service.telemetry.stores.connecting import connect
 
 __all__ = ["Table", "problem_of", "tables"]
 
@@ -63,7 +63,7 @@ class Table:
 @cache
 def tables() -> dict[str, Table]:
     """The tables of `schema.sql`, in its order."""
-    connection = sqlite3.connect(":memory:")
+    connection = connect(":memory:")
     try:
         for statement in migrations.schema_statements():
             connection.execute(statement)
