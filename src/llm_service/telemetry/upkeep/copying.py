@@ -17,7 +17,15 @@ from llm_service.telemetry.upkeep.pages import PageFile
 
 __all__ = ["PrivateCopy", "private_copy"]
 
-_COPY: Final = "import shutil, sys; [shutil.copyfile(*pair) for pair in zip(sys.argv[1::2], sys.argv[2::2])]"
+_COPY: Final = """
+import os, stat, sys
+for source, copy in zip(sys.argv[1::2], sys.argv[2::2]):
+    fd = os.open(source, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    left = os.fstat(fd).st_size
+    if not stat.S_ISREG(os.fstat(fd).st_mode): sys.exit(f"{source} is no regular file")
+    with open(copy, "xb") as target:
+        while left > 0 and (part := os.read(fd, min(left, 1 << 20))): left -= target.write(part)
+"""  # no more than the file had when it was opened: another may be writing to it
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,11 @@ from typing import Any, Final, cast
 from llm_service.errors import DuplicateInvocationError, RecordError, RecordQuarantinedError, StoreError
 from llm_service.telemetry.logger import TelemetryLogger
 from llm_service.telemetry.records import FIELDS, InvocationRecord
+from llm_service.telemetry.stores.identity import require_telemetry
 from llm_service.telemetry.stores.opening import open_for_writing
 from llm_service.telemetry.timestamps import from_microseconds
 from llm_service.telemetry.upkeep.aggregates import add_bucket_function, differences
-from llm_service.telemetry.upkeep.looking import look, status_of
+from llm_service.telemetry.upkeep.looking import look
 
 __all__ = ["SALVAGED", "DeadLetter", "Outcome", "Retried", "drop", "letters", "retry", "to_record"]
 
@@ -81,8 +82,7 @@ def letters(path: Path, ids: Sequence[int] | None = None) -> list[DeadLetter]:
     Raises:
         StoreError: there is no such file or letter, or it cannot be read.
     """
-    if status_of(path) is None:
-        raise StoreError(f"{path} does not exist; give a telemetry database with --db PATH or --config PATH", path)
+    require_telemetry(path)
     try:
         rows = look(path, lambda connection: connection.execute(f"{_READ} ORDER BY id").fetchall())
     except sqlite3.Error as error:

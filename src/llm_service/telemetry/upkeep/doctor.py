@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final
 
 from llm_service.config.settings import Settings
+from llm_service.errors import PlantedFileError
 from llm_service.telemetry.stores import migrations
-from llm_service.telemetry.stores.opening import APPLICATION_ID
+from llm_service.telemetry.stores.identity import identify as identity_of
 from llm_service.telemetry.upkeep import contents, places
 from llm_service.telemetry.upkeep.budget_books import check_budgets
 from llm_service.telemetry.upkeep.findings import Finding, found, healthy
@@ -22,12 +23,6 @@ SECONDS: Final = 10.0
 """What each check of the contents may take, unless it is told otherwise."""
 
 Check = Callable[[sqlite3.Connection], Finding | list[Finding]]
-
-
-class _Identity(NamedTuple):
-    application: int
-    version: int
-    tables: int
 
 
 def examine(
@@ -71,23 +66,23 @@ def examine(
 def identify(path: Path) -> Finding:
     """What kind of file this is."""
     try:
-        application, version, tables = look(path, _identity)
+        identity = look(path, identity_of)
+    except PlantedFileError as error:
+        return found("links", str(error), "file")
     except sqlite3.Error as error:
         is_foreign = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB
         kind = "not_a_database" if is_foreign else "damaged" if _is_damage(error) else "unreadable"
         return found(kind, f"{path.name} cannot be read: {error}", "file")
-    if application == APPLICATION_ID and version > migrations.VERSION:
+    application, version, objects = identity
+    if identity.is_foreign:
+        return found("foreign_database", f"an SQLite database with application_id {application} and {objects} objects")
+    if version > migrations.VERSION:
         return found("newer_schema", f"schema version {version}; this release knows {migrations.VERSION}")
-    if application != APPLICATION_ID and (tables or version):
-        return found("foreign_database", f"an SQLite database with application_id {application} and {tables} objects")
-    if not tables:
+    if not objects:
         return found("empty_file", f"{path.lstat().st_size} bytes, no tables")
+    if version < 1:
+        return found("schema", f"user_version is {version}, and no release has such a one", "file")
     return healthy("file", str(path))
-
-
-def _identity(connection: sqlite3.Connection) -> _Identity:
-    asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-    return _Identity(*(int(connection.execute(sql).fetchone()[0]) for sql in asked))
 
 
 def _checks(settings: Settings | None, now: datetime, limit: float, *, full: bool) -> Iterator[tuple[str, Check]]:

@@ -20,12 +20,13 @@ from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.costing import COMPUTED, cost_of
 from llm_service.telemetry.rollups import nanos
 from llm_service.telemetry.stores.budget_counting import BudgetBook
+from llm_service.telemetry.stores.identity import require_telemetry
 from llm_service.telemetry.stores.migrations import read_as_newest
 from llm_service.telemetry.stores.opening import open_for_writing
 from llm_service.telemetry.stores.recosting import Change, NewCost, recost
 from llm_service.telemetry.timestamps import to_microseconds
 from llm_service.telemetry.upkeep import aggregates
-from llm_service.telemetry.upkeep.looking import look, status_of
+from llm_service.telemetry.upkeep.looking import look
 
 __all__ = ["Change", "OnStep", "RepriceReport", "reprice"]
 
@@ -103,12 +104,11 @@ def reprice(
     Raises:
         StoreError: there is no such file, or it cannot be read or written; steps that were done stay done.
     """
-    if status_of(path) is None:
-        raise StoreError(f"{path} does not exist; give a telemetry database with --db PATH or --config PATH", path)
+    require_telemetry(path)
     run = partial(_run, prices=prices, since=since, which=_ONLY[only], on_progress=on_progress)
     try:
         if dry_run:
-            return look(path, partial(_dry, run, path))
+            return look(path, partial(_dry, run))
         with closing(open_for_writing(path, time_ns() // 1000)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS:d}")
             return run(connection, commit=partial(_commit, on_step=on_step, book=BudgetBook()))
@@ -117,13 +117,8 @@ def reprice(
 
 
 def _dry(
-    run: Callable[[sqlite3.Connection, _Commit], RepriceReport], path: Path, connection: sqlite3.Connection
+    run: Callable[[sqlite3.Connection, _Commit], RepriceReport], connection: sqlite3.Connection
 ) -> RepriceReport:
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not tables:  # a writer is about to make them
-        return RepriceReport()
-    if "invocations" not in tables:
-        raise StoreError(f"{path} is an SQLite database, but not of telemetry: give another db_path", path)
     read_as_newest(connection)
     return run(connection, lambda _connection, rows: [row.change for row in rows])
 
