@@ -11,7 +11,7 @@ from llm_service.telemetry.stores import migrations
 from llm_service.telemetry.stores.looking import look, open_read_only, side_file, status_of
 from llm_service.telemetry.stores.planted import refuse_planted
 
-__all__ = ["APPLICATION_ID", "Identity", "bears_our_id", "identify", "refuse_strangers", "require_telemetry"]
+__all__ = ["APPLICATION_ID", "Identity", "bears_our_id", "identify", "refuse_foreign", "refuse_strangers", "require_telemetry"]
 
 APPLICATION_ID: Final = 0x4C4C4D54
 """`LLMT`: tells our file from any other SQLite database."""
@@ -63,36 +63,52 @@ def identify(connection: sqlite3.Connection) -> Identity:
         connection.execute("ROLLBACK")
 
 
-def refuse_strangers(path: Path) -> None:
-    """Look at a file with content through a read-only connection, before anything may change.
+def refuse_foreign(path: Path) -> Identity:
+    """Look at a file with content through a read-only connection, before anything may change; what it says of itself.
 
     Another program's file is told by its main file alone, so that no -wal or -shm appears beside it.
 
     Raises:
-        ForeignDatabaseError, NewerSchemaError: it is not for this release.
+        ForeignDatabaseError: it is another program's.
         sqlite3.Error: it cannot be read.
     """
     found = None if status_of(side_file(path, "-wal")) is None else _alone(path)
     if found is None or not found.is_foreign:
         found = look(path, identify)
-    if found.application == APPLICATION_ID and found.version > migrations.VERSION:
+    if found.is_foreign:
+        raise ForeignDatabaseError(f"{path} is an SQLite database, but not of telemetry: give another db_path", path)
+    return found
+
+
+def refuse_strangers(path: Path) -> Identity:
+    """As `refuse_foreign`, for who is going to write.
+
+    Raises:
+        DatabaseUnusableError: (`ForeignDatabaseError`, `NewerSchemaError`) it is not for this release to write.
+        sqlite3.Error: it cannot be read.
+    """
+    found = refuse_foreign(path)
+    if found.version > migrations.VERSION:
         raise NewerSchemaError(
             f"{path} has schema version {found.version}, this release knows {migrations.VERSION}: "
             "upgrade llm-service-telemetry, or give another db_path",
             path,
         )
-    if found.is_foreign:
-        raise ForeignDatabaseError(f"{path} is an SQLite database, but not of telemetry: give another db_path", path)
     if found.version < 0 or (found.objects and not found.version):
         raise DatabaseUnusableError(
             f"{path} has schema version {found.version}, which no release wrote: it is damaged; "
             "run llm-telemetry doctor --salvage NEW.db, or give another db_path",
             path,
         )
+    return found
 
 
-def require_telemetry(path: Path) -> None:
+def require_telemetry(path: Path, *, empty: bool = False) -> None:
     """Refuse what is not a database of telemetry with its tables, without changing anything: for who looks after one.
+
+    Args:
+        path: the file.
+        empty: one that has no tables yet will do.
 
     Raises:
         StoreError: there is nothing, it is empty, somebody else's, planted, or cannot be read.
@@ -102,11 +118,10 @@ def require_telemetry(path: Path) -> None:
         raise StoreError(f"{path} does not exist; give a telemetry database with --db PATH or --config PATH", path)
     refuse_planted(path)
     try:
-        refuse_strangers(path)
-        objects = look(path, identify).objects
+        found = refuse_strangers(path)
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be read: {error}; run: llm-telemetry doctor --db {path}", path) from error
-    if not objects:
+    if not (found.objects or empty):
         raise StoreError(f"{path} is empty, so there is nothing to look after; a logger makes the tables", path)
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 
 from llm_service.errors import StoreError
 from llm_service.telemetry.stores import migrations
-from llm_service.telemetry.stores.identity import refuse_strangers
+from llm_service.telemetry.stores.identity import refuse_foreign
 from llm_service.telemetry.stores.odd_values import rows_of
 from llm_service.telemetry.stores.planted import refuse_planted
 
@@ -72,11 +72,11 @@ def open_for_reading(path: Path, *, newest: bool = False) -> sqlite3.Connection:
         newest: an older file shall have the columns that were added since, NULL in all rows.
 
     Raises:
-        ForeignDatabaseError, NewerSchemaError, PlantedFileError: it is not ours to read; nothing was changed.
+        ForeignDatabaseError, PlantedFileError: it is not ours to read; nothing was changed.
         sqlite3.Error: there is no such file, or it cannot be read.
     """
     refuse_planted(path, reading=True)
-    refuse_strangers(path)
+    refuse_foreign(path)
     mode = "ro" if _wal_waits(path) else "rw"
     connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None)
     try:

@@ -23,7 +23,7 @@ for source, copy in zip(sys.argv[1::2], sys.argv[2::2]):
     fd = os.open(source, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     left = os.fstat(fd).st_size
     if not stat.S_ISREG(os.fstat(fd).st_mode): sys.exit(f"{source} is no regular file")
-    with open(copy, "xb") as target:
+    with open(copy, "wb") as target:
         while left > 0 and (part := os.read(fd, min(left, 1 << 20))): left -= target.write(part)
 """  # no more than the file had when it was opened: another may be writing to it
 

@@ -1,6 +1,7 @@
 """Doctor: every check in order, each reported whatever the others saw, and not one byte of the file changed."""
 
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from math import inf
@@ -68,7 +69,8 @@ def identify(path: Path) -> Finding:
     try:
         identity = look(path, identity_of)
     except PlantedFileError as error:
-        return found("links", str(error), "file")
+        is_file = stat.S_ISREG(path.lstat().st_mode)
+        return found("links" if is_file else "unreadable", str(error), "file")
     except sqlite3.Error as error:
         is_foreign = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB
         kind = "not_a_database" if is_foreign else "damaged" if _is_damage(error) else "unreadable"

@@ -20,7 +20,7 @@ from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.costing import COMPUTED, cost_of
 from llm_service.telemetry.rollups import nanos
 from llm_service.telemetry.stores.budget_counting import BudgetBook
-from llm_service.telemetry.stores.identity import require_telemetry
+from llm_service.telemetry.stores.identity import identify, require_telemetry
 from llm_service.telemetry.stores.migrations import read_as_newest
 from llm_service.telemetry.stores.opening import open_for_writing
 from llm_service.telemetry.stores.recosting import Change, NewCost, recost
@@ -104,7 +104,7 @@ def reprice(
     Raises:
         StoreError: there is no such file, or it cannot be read or written; steps that were done stay done.
     """
-    require_telemetry(path)
+    require_telemetry(path, empty=dry_run)
     run = partial(_run, prices=prices, since=since, which=_ONLY[only], on_progress=on_progress)
     try:
         if dry_run:
@@ -119,6 +119,8 @@ def reprice(
 def _dry(
     run: Callable[[sqlite3.Connection, _Commit], RepriceReport], connection: sqlite3.Connection
 ) -> RepriceReport:
+    if not identify(connection).objects:  # a writer is about to make the tables
+        return RepriceReport()
     read_as_newest(connection)
     return run(connection, lambda _connection, rows: [row.change for row in rows])
 
