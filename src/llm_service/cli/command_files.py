@@ -55,6 +55,7 @@ def export(
     """
     from llm_service.cli import exporting, reports  # noqa: PLC0415
     from llm_service.telemetry.reports.browsing import read_pages  # noqa: PLC0415
+    from llm_service.telemetry.stores.planted import SIDE_FILES  # noqa: PLC0415
     from llm_service.telemetry.stores.reader import reading  # noqa: PLC0415
 
     path = reports.existing(settings_for(db, config).db_path)
@@ -67,7 +68,7 @@ def export(
             exporting.write(pages, stream, form, safe=safe_csv, shown=is_terminal(sys.stdout))
             sys.stdout.buffer.flush()
             return
-        keep = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
+        keep = (path, *(path.with_name(path.name + suffix) for suffix in SIDE_FILES))
         with exporting.new_file(output, replace=force, keep=keep) as file:
             written = exporting.write(pages, file, form, safe=safe_csv)
     click.echo(f"{written:,} calls written to {click.format_filename(output)}", err=True)
