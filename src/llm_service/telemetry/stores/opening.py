@@ -201,12 +201,13 @@ def _set_up(connection: sqlite3.Connection, now: str) -> None:
         return
     if version == 0:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only takes before the first table
+        # Into the file itself, not into the -wal: whose it is can be told from its first page, whatever comes.
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()  # another process may have been first
         if version == 0:
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
             migrations.create(connection, now)
         else:
             migrations.migrate(connection, version, now)
