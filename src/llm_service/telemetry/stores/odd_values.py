@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
-__all__ = ["as_text", "rows_of", "whole"]
+__all__ = ["as_text", "rows_of"]
 
 _MOST: Final = (1 << 63) - 1
 _LARGE: Final = "\0sum:"
@@ -22,13 +22,6 @@ Rows = list[tuple[Any, ...]]
 def as_text(raw: bytes) -> str:
     """Any bytes as text; what is no UTF-8 becomes U+FFFD."""
     return raw.decode("utf-8", "replace")
-
-
-def whole(value: object) -> int:
-    """A whole number as it is, a float that is one as such, and 0 for anything else."""
-    if isinstance(value, int):
-        return value
-    return int(value) if isinstance(value, float) and value.is_integer() else 0
 
 
 def rows_of(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] = ()) -> Rows:
