@@ -15,6 +15,8 @@ __all__ = ["APPLICATION_ID", "Identity", "bears_our_id", "identify", "refuse_for
 
 APPLICATION_ID: Final = 0x4C4C4D54
 """`LLMT`: tells our file from any other SQLite database."""
+_TABLES: Final = ("invocations", "daily_costs", "daily_latency", "dead_letters", "receipts", "schema_version")
+_OURS: Final = f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN {_TABLES!r}"  # noqa: S608 - our own
 _SECONDS: Final = 10.0
 _LOOK_AT_BYTES: Final = r"""
 import os, stat, struct, sys
@@ -38,16 +40,28 @@ sys.exit(0 if read(sys.argv[1], 100)[68:72] == ID or in_wal(read(sys.argv[1] + "
 
 
 class Identity(NamedTuple):
-    """What a database says of itself: the application it belongs to, its version, how many tables and indexes it has."""
+    """What a database says of itself.
+
+    Attributes:
+        application: the application id.
+        version: the `user_version`.
+        objects: how many tables and indexes it has.
+        tables: how many of those of our first version.
+    """
 
     application: int
     version: int
     objects: int
+    tables: int
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it is another program's; one without any content is nobody's."""
-        return self.application != APPLICATION_ID and bool(self.objects or self.version)
+        """Whether it is another program's; one without any content is nobody's.
+
+        One that was made again from its SQL text has lost the application id, and is known by its tables.
+        """
+        is_ours = self.application == APPLICATION_ID or (self.application == 0 and self.tables == len(_TABLES))
+        return not is_ours and bool(self.objects or self.version)
 
 
 def identify(connection: sqlite3.Connection) -> Identity:
@@ -57,7 +71,7 @@ def identify(connection: sqlite3.Connection) -> Identity:
     """
     connection.execute("BEGIN")
     try:
-        asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+        asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master", _OURS)
         return Identity(*(int(connection.execute(sql).fetchone()[0]) for sql in asked))
     finally:
         connection.execute("ROLLBACK")

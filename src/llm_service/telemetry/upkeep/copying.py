@@ -15,7 +15,7 @@ from llm_service.telemetry.upkeep.frames import overlay_of
 from llm_service.telemetry.upkeep.looking import look, open_read_only, side_file, status_of
 from llm_service.telemetry.upkeep.pages import PageFile
 
-__all__ = ["PrivateCopy", "private_copy"]
+__all__ = ["PrivateCopy", "private_copy", "text_or_bytes"]
 
 _COPY: Final = """
 import os, stat, sys
@@ -87,12 +87,12 @@ def _copy_files(source: Path, copy: Path) -> PageFile:
 
 def _open(copy: Path) -> sqlite3.Connection:
     connection = open_read_only(copy, "mode=ro&immutable=1")
-    connection.text_factory = _text
+    connection.text_factory = text_or_bytes
     connection.execute("PRAGMA writable_schema = ON")
     return connection
 
 
-def _text(raw: bytes) -> str | bytes:
+def text_or_bytes(raw: bytes) -> str | bytes:
     """A text, or its bytes where they are no UTF-8 any more."""
     try:
         return raw.decode()

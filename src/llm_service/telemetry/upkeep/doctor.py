@@ -10,11 +10,12 @@ from time import monotonic
 from typing import Final
 
 from llm_service.config.settings import Settings
-from llm_service.errors import PlantedFileError
+from llm_service.errors import PlantedFileError, shown
 from llm_service.telemetry.stores import migrations
 from llm_service.telemetry.stores.identity import identify as identity_of
 from llm_service.telemetry.upkeep import contents, places
 from llm_service.telemetry.upkeep.budget_books import check_budgets
+from llm_service.telemetry.upkeep.cell_values import check_values
 from llm_service.telemetry.upkeep.findings import Finding, found, healthy
 from llm_service.telemetry.upkeep.looking import OutOfTimeError, look, status_of
 
@@ -75,7 +76,7 @@ def identify(path: Path) -> Finding:
         is_foreign = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB
         kind = "not_a_database" if is_foreign else "damaged" if _is_damage(error) else "unreadable"
         return found(kind, f"{path.name} cannot be read: {error}", "file")
-    application, version, objects = identity
+    application, version, objects, _ = identity
     if identity.is_foreign:
         return found("foreign_database", f"an SQLite database with application_id {application} and {objects} objects")
     if version > migrations.VERSION:
@@ -91,6 +92,7 @@ def _checks(settings: Settings | None, now: datetime, limit: float, *, full: boo
     yield "integrity", lambda at: contents.check_integrity(at, full=full, deadline=monotonic() + limit)
     yield "schema", contents.check_schema
     yield "ids", lambda at: contents.check_ids(at, full=full, deadline=monotonic() + limit)
+    yield "values", lambda at: check_values(at, full=full, deadline=monotonic() + limit)
     yield "aggregates", lambda at: contents.check_aggregates(at, monotonic() + limit)
     yield "budgets", lambda at: check_budgets(at, now, monotonic() + limit)
     if settings is None:
@@ -110,6 +112,8 @@ def _carry_out(path: Path, name: str, check: Check) -> list[Finding]:
         if _is_damage(error):
             return [found("damaged", f"{name}: stopped at: {error}", name)]
         return [found("not_checked", f"{name}: stopped at: {error}", name)]
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a cell that holds what nobody expects
+        return [found("not_checked", f"{name}: stopped at what no writer wrote ({shown(error)})", name)]
     return made if isinstance(made, list) else [made]
 
 

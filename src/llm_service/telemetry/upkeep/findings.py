@@ -58,6 +58,7 @@ KINDS: Final = {
         Kind("wal_blocked", "wal", _W, 19, "end the reading transaction of that process"),
         Kind("permissions", "permissions", _W, 20, "llm-telemetry doctor --repair makes them 0600 and 0700"),
         Kind("disk_low", "disk", _W, 21, "make room, or lower retention_days"),
+        Kind("odd_values", "values", _E, 28, "llm-telemetry doctor --salvage NEW.db makes dead letters of such calls"),
         Kind("budgets", "budgets", _E, 29, "llm-telemetry doctor --repair recounts them from the records"),
         Kind("config_error", "config", _E, 30, "correct what the message names"),
         Kind("missing_index", "schema", _E, 31, "llm-telemetry doctor --repair makes it again"),
