@@ -164,8 +164,8 @@ def _subjects(fetch: Fetch, counter: Counter, now_us: int) -> Iterator[tuple[str
 def _expired(fetch: Fetch, now_us: int) -> dict[tuple[int, str], list[tuple[str, HoldRow]]]:
     """Holds whose lease is over and that nobody has moved yet, by counter and subject, each with its window."""
     found: dict[tuple[int, str], list[tuple[str, HoldRow]]] = {}
-    for hold in map(HoldRow._make, fetch((sql.EXPIRED_HOLDS, [microseconds_text(now_us)]))):
-        hold = hold._replace(nanos=whole(hold.nanos), tokens=whole(hold.tokens), calls=whole(hold.calls))
+    for row in fetch((sql.EXPIRED_HOLDS, [microseconds_text(now_us)])):
+        hold = HoldRow(*row[:4], *map(whole, row[4:7]), *row[7:])
         for place in _places(hold.windows):
             found.setdefault((place.counter_id, place.subject), []).append((place.window_start, hold))
     return found

@@ -6,7 +6,6 @@ deeper than a reader's stack. No report ends by it, and none makes a number of i
 
 import json
 import logging
-from collections.abc import Mapping
 from datetime import date
 from math import isfinite
 from typing import Any, Final, cast
@@ -92,7 +91,7 @@ def _is_deep(value: object) -> bool:
         inner: list[Any] = []
         for one in level:
             if isinstance(one, dict):
-                inner += cast("Mapping[str, Any]", one).values()
+                inner += cast("dict[str, Any]", one).values()
             elif isinstance(one, list):
                 inner += one
         level = [one for one in inner if isinstance(one, dict | list)]

@@ -73,9 +73,7 @@ _SOURCE_SUMS: Final = f"""
     count(*), coalesce(sum({PRICED}), 0), coalesce(sum(total_tokens), 0),
     coalesce(sum(CASE WHEN {PRICED} THEN total_tokens END), 0), sum({UNCOUNTED}),
     coalesce(sum({NANOS}), 0)"""
-_UNKNOWN_SUMS: Final = (
-    f"count(*), coalesce(sum(total_tokens), 0), sum({UNCOUNTED}), min(timestamp), max(timestamp)"
-)
+_UNKNOWN_SUMS: Final = f"count(*), coalesce(sum(total_tokens), 0), sum({UNCOUNTED}), min(timestamp), max(timestamp)"
 
 
 def read_coverage(

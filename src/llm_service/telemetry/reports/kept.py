@@ -10,6 +10,7 @@ from llm_service.telemetry.reports.queries import Fetch
 
 __all__ = ["Kept", "read_kept"]
 
+
 class Kept(NamedTuple):
     """What a window holds.
 

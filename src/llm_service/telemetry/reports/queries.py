@@ -220,7 +220,7 @@ def to_invocations(rows: Iterable[tuple[Any, ...]]) -> list[InvocationRow]:
             named["stream"] = bool(named["stream"])
         if wrong:
             odd.append((named["id"], wrong))
-            named |= {column: None for column in wrong}
+            named |= dict.fromkeys(wrong)
         for column in _REQUIRED:
             if not isinstance(named[column], str):
                 named[column] = text(row[_ROW_COLUMNS.index(column)])

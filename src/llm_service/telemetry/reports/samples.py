@@ -52,7 +52,5 @@ def to_answers(rows: Iterable[tuple[Any, ...]]) -> list[Answer]:
     return [
         Answer(agent, tool, model, tokens, None if (usd := number(cost)) is None or usd < 0 else nanos(usd))
         for _, agent, tool, model, tokens, cost, finish_reason in rows
-        if type(tokens) is int
-        and tokens >= 0
-        and (finish_reason is None or not is_cut_short(text(finish_reason)))
+        if type(tokens) is int and tokens >= 0 and (finish_reason is None or not is_cut_short(text(finish_reason)))
     ]

@@ -11,7 +11,15 @@ from llm_service.telemetry.stores import migrations
 from llm_service.telemetry.stores.looking import look, open_read_only, side_file, status_of
 from llm_service.telemetry.stores.planted import refuse_planted
 
-__all__ = ["APPLICATION_ID", "Identity", "bears_our_id", "identify", "refuse_foreign", "refuse_strangers", "require_telemetry"]
+__all__ = [
+    "APPLICATION_ID",
+    "Identity",
+    "bears_our_id",
+    "identify",
+    "refuse_foreign",
+    "refuse_strangers",
+    "require_telemetry",
+]
 
 APPLICATION_ID: Final = 0x4C4C4D54
 """`LLMT`: tells our file from any other SQLite database."""
