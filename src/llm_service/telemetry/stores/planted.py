@@ -63,10 +63,8 @@ def refuse_links_of_others(path: Path) -> None:
     for folder in path.parents:
         found = _lstat(folder)
         if found is not None and stat.S_ISLNK(found.st_mode) and not trusted_owner(found.st_uid):
-            raise PlantedFileError(
-                f"{folder} is a symlink of user {found.st_uid}: nothing behind it is opened; give the path that it names",
-                path,
-            )
+            message = f"{folder} is a symlink of user {found.st_uid}: nothing behind it is opened"
+            raise PlantedFileError(f"{message}; give the path that it names", path)
 
 
 def problem_of(file: Path, owners: Iterable[int] = (), *, one_name: bool = True) -> Problem | None:

@@ -36,12 +36,12 @@ SELECT agent_name, tool_name, model_name, count(*), sum(status = 'error'), sum(s
     sum({UNCOUNTED}), coalesce(sum({NANOS}), 0), sum({UNPRICED}),
     sum({LATENCY}), coalesce(sum(CASE WHEN {LATENCY} THEN CAST(latency_ms * 1000 + 0.5 AS INTEGER) END), 0)
 FROM invocations WHERE timestamp >= ? AND timestamp < ? GROUP BY agent_name, tool_name, model_name
-"""
+"""  # noqa: S608 - constants of our own
 _ADD_UP_BUCKETS: Final = f"""
 SELECT agent_name, tool_name, model_name, telemetry_bucket(latency_ms) AS bucket, count(*)
 FROM invocations WHERE timestamp >= ? AND timestamp < ? AND {LATENCY}
 GROUP BY agent_name, tool_name, model_name, bucket
-"""
+"""  # noqa: S608 - as above
 _READ: Final = f"SELECT id, agent_name, tool_name, model_name, total_cost_usd, {', '.join(COLUMNS)} FROM daily_costs"  # noqa: S608
 _READ_BUCKETS: Final = (
     "SELECT daily_cost_id, bucket, l.invocations FROM daily_latency AS l JOIN daily_costs AS d ON d.id = daily_cost_id"

@@ -142,14 +142,6 @@ def _counters(connection: sqlite3.Connection) -> Iterator[Counter]:
             yield counter
 
 
-def _moment(value: object) -> int | None:
-    """Microseconds of a moment's text; None for what no writer wrote."""
-    try:
-        return text_microseconds(value) if isinstance(value, str) else None
-    except _UNREADABLE:
-        return None
-
-
 def _judged_since(counters: Sequence[Counter], kept: str | None, now_us: int) -> dict[int, str]:
     """By counter: the first start of a window whose records are all there."""
     found_since: dict[int, str] = {}
@@ -173,7 +165,7 @@ def _from_records(
     rows = () if first is None else connection.execute(_RECORDS, (first,))
     for row in rows:
         names, timestamp, nanos, tokens = row[:7], row[7], row[8], row[9]
-        if not isinstance(timestamp, str) or _moment(timestamp) is None:  # no writer could say in which window it is
+        if not isinstance(timestamp, str):
             continue
         matches = matching.get(names)
         if matches is None:
@@ -181,8 +173,8 @@ def _from_records(
             subjects = ((walk, walk.counter.subject(call)) for walk in walks)
             matches = matching[names] = [(walk, subject) for walk, subject in subjects if subject is not None]
         for walk, subject in matches:
-            if not walk.since <= timestamp < walk.before:
-                walk.go_to(timestamp)
+            if not walk.since <= timestamp < walk.before and not walk.go_to(timestamp):
+                continue
             sums = walk.sums.get(subject)
             if sums is None:
                 sums = walk.sums[subject] = [0] * len(AMOUNTS)
@@ -208,14 +200,17 @@ class _Walk:
         self.sums: dict[str, list[int]] = {}
         self._windows: dict[str, dict[str, list[int]]] = {}
 
-    def go_to(self, timestamp: str) -> None:
-        """Have the window of this moment at hand."""
-        span = self.counter.span(text_microseconds(timestamp))
+    def go_to(self, timestamp: str) -> bool:
+        """Have the window of this moment at hand; False where the text is that of no moment."""
+        try:
+            span = self.counter.span(text_microseconds(timestamp))
+        except _UNREADABLE:  # no writer could say in which window it is
+            return False
         self.since = microseconds_text(span.start)
-        self.before = (
-            microseconds_text(min(span.end - 1, MAX_MICROSECONDS)) + "~"
-        )  # that microsecond itself is before it
+        last = min(span.end - 1, MAX_MICROSECONDS)
+        self.before = microseconds_text(last) + "~"  # that microsecond itself is before it
         self.sums = self._windows.setdefault(self.since, {})
+        return True
 
     def all(self) -> Iterator[tuple[Place, list[int]]]:
         """Every window's amounts."""

@@ -12,6 +12,7 @@ from typing import Final
 from llm_service.config.settings import Settings
 from llm_service.errors import PlantedFileError, shown
 from llm_service.telemetry.stores import migrations
+from llm_service.telemetry.stores.identity import Identity
 from llm_service.telemetry.stores.identity import identify as identity_of
 from llm_service.telemetry.upkeep import contents, places
 from llm_service.telemetry.upkeep.budget_books import check_budgets
@@ -76,6 +77,10 @@ def identify(path: Path) -> Finding:
         is_foreign = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB
         kind = "not_a_database" if is_foreign else "damaged" if _is_damage(error) else "unreadable"
         return found(kind, f"{path.name} cannot be read: {error}", "file")
+    return _of_kind(path, identity)
+
+
+def _of_kind(path: Path, identity: Identity) -> Finding:
     application, version, objects, _ = identity
     if identity.is_foreign:
         return found("foreign_database", f"an SQLite database with application_id {application} and {objects} objects")
@@ -84,7 +89,7 @@ def identify(path: Path) -> Finding:
     if not objects:
         return found("empty_file", f"{path.lstat().st_size} bytes, no tables")
     if version < 1:
-        return found("schema", f"user_version is {version}, and no release has such a one", "file")
+        return found("schema", f"user_version is {version}, which no release wrote", "file")
     return healthy("file", str(path))
 
 

@@ -199,7 +199,7 @@ def test_a_file_that_is_no_database_is_refused_at_construction(db: Path) -> None
     """A mistyped path moves nobody's notes."""
     text = b"these are notes, not a database; " * 64
     db.write_bytes(text)
-    with pytest.raises(DatabaseUnusableError, match="no database of telemetry .* left as it is; give another path"):
+    with pytest.raises(DatabaseUnusableError, match=r"no database of telemetry .* left as it is; give another path"):
         TelemetryLogger(db)
     assert [path.name for path in db.parent.iterdir()] == [db.name]
     assert db.read_bytes() == text
