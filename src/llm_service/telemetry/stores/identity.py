@@ -16,6 +16,7 @@ __all__ = [
     "Identity",
     "bears_our_id",
     "identify",
+    "identify_file",
     "refuse_foreign",
     "refuse_strangers",
     "require_telemetry",
@@ -85,18 +86,27 @@ def identify(connection: sqlite3.Connection) -> Identity:
         connection.execute("ROLLBACK")
 
 
-def refuse_foreign(path: Path) -> Identity:
-    """Look at a file with content through a read-only connection, before anything may change; what it says of itself.
+def identify_file(path: Path) -> Identity:
+    """What a file with content says of itself, through a read-only connection.
 
     Another program's file is told by its main file alone, so that no -wal or -shm appears beside it.
 
     Raises:
-        ForeignDatabaseError: it is another program's.
+        PlantedFileError: what stands there, or beside it, is not to be opened.
         sqlite3.Error: it cannot be read.
     """
+    refuse_planted(path, reading=True)
     found = None if status_of(side_file(path, "-wal")) is None else _alone(path)
-    if found is None or not found.is_foreign:
-        found = look(path, identify)
+    return found if found is not None and found.is_foreign else look(path, identify)
+
+
+def refuse_foreign(path: Path) -> Identity:
+    """As `identify_file`, for who is going to read.
+
+    Raises:
+        ForeignDatabaseError: it is another program's.
+    """
+    found = identify_file(path)
     if found.is_foreign:
         raise ForeignDatabaseError(f"{path} is an SQLite database, but not of telemetry: give another db_path", path)
     return found

@@ -12,8 +12,7 @@ from typing import Final
 from llm_service.config.settings import Settings
 from llm_service.errors import PlantedFileError, shown
 from llm_service.telemetry.stores import migrations
-from llm_service.telemetry.stores.identity import Identity
-from llm_service.telemetry.stores.identity import identify as identity_of
+from llm_service.telemetry.stores.identity import Identity, identify_file
 from llm_service.telemetry.upkeep import contents, places
 from llm_service.telemetry.upkeep.budget_books import check_budgets
 from llm_service.telemetry.upkeep.cell_values import check_values
@@ -69,7 +68,7 @@ def examine(
 def identify(path: Path) -> Finding:
     """What kind of file this is."""
     try:
-        identity = look(path, identity_of)
+        identity = identify_file(path)
     except PlantedFileError as error:
         is_file = stat.S_ISREG(path.lstat().st_mode)
         return found("links" if is_file else "unreadable", str(error), "file")
