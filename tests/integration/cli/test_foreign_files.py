@@ -45,7 +45,7 @@ def other_program_s_wal(path: Path) -> None:
         for suffix in ("", "-wal"):
             shutil.copy(f"{path}{suffix}", f"{path}.copy{suffix}")
     for suffix in ("", "-wal"):
-        os.replace(f"{path}.copy{suffix}", f"{path}{suffix}")
+        Path(f"{path}.copy{suffix}").replace(f"{path}{suffix}")
 
 
 def other_program_s_hot(path: Path) -> None:
@@ -58,7 +58,7 @@ def other_program_s_hot(path: Path) -> None:
         connection.execute("INSERT INTO pad VALUES (zeroblob(1000000))")
         shutil.copy(f"{path}-journal", f"{path}.copy")
         connection.execute("ROLLBACK")
-    os.replace(f"{path}.copy", f"{path}-journal")
+    Path(f"{path}.copy").replace(f"{path}-journal")
 
 
 def numbered(path: Path) -> None:
