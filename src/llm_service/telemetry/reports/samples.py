@@ -8,11 +8,22 @@ from llm_service.telemetry.reports.cells import number, text
 from llm_service.telemetry.reports.queries import Query
 from llm_service.telemetry.rollups import nanos
 
-__all__ = ["HAS_PROMPT_SIZES", "MOST_CALLS", "NEWEST_ID", "PROMPT_SIZES", "Answer", "answers_after", "to_answers"]
+__all__ = [
+    "HAS_PROMPT_SIZES",
+    "MOST_CALLS",
+    "NEWEST_ID",
+    "PROMPT_SIZES",
+    "Answer",
+    "answers_after",
+    "to_answers",
+    "to_prompt_sizes",
+]
 
 MOST_CALLS: Final = 20_000
 """How far back one learns: so many calls of the file, whoever made them. The windows of a hundred groups fit in."""
 _MOST_RATIOS: Final = 10_000
+_MOST_COUNT: Final = 1 << 62
+"""No prompts, bytes or tokens come to so many."""
 
 NEWEST_ID: Final[Query] = ("SELECT max(id) FROM invocations", [])
 
@@ -30,6 +41,11 @@ WHERE id > ? AND id <= ? AND status = 'success' AND completion_tokens IS NOT NUL
     AND coalesce(usage_source, '') NOT IN ('partial', 'missing')
 ORDER BY id LIMIT ?
 """
+
+
+def to_prompt_sizes(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Rows of `PROMPT_SIZES` whose counts are counts."""
+    return [row for row in rows if all(type(count) is int and 0 < count < _MOST_COUNT for count in row[2:])]
 
 
 class Answer(NamedTuple):

@@ -66,8 +66,21 @@ def _fetched(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]
 def _with_exact_sums(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> Rows:
     """The query with `_ExactSum` in place of `sum`; what that gives beyond 64 bits is made a number again."""
     connection.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]  # it gives a number or its digits
-    rows = _fetched(connection, sql.replace("sum(", "exact_sum("), parameters)
+    rows = _fetched(connection, _exactly(sql), parameters)
     return [tuple(_number(cell) for cell in row) for row in rows]
+
+
+def _exactly(sql: str) -> str:
+    """Each `sum(...)` as one of whole numbers alone: a function of Python's is never shown a text that is no UTF-8."""
+    head, found, rest = sql.partition("sum(")
+    if not found:
+        return sql
+    depth, end = 1, 0
+    while depth:
+        depth += {"(": 1, ")": -1}.get(rest[end], 0)
+        end += 1
+    summed = rest[: end - 1]
+    return f"{head}exact_sum(CASE typeof({summed}) WHEN 'integer' THEN {summed} END){_exactly(rest[end:])}"
 
 
 class _ExactSum:

@@ -85,6 +85,8 @@ def day_before(connection: sqlite3.Connection, before: str | None, since: str | 
     condition = "" if before is None else "WHERE date < ?"
     (of_totals,) = connection.execute(_NEWEST_TOTAL.format(condition), bound).fetchone()
     day = max((as_day(day) for day in (of_records, of_totals) if day is not None), default=None)
+    if day is not None and "\ufffd" in day:  # no text at all: what sorts before it cannot be asked for by it
+        return day_before(connection, day.partition("\ufffd")[0], since)
     return None if day is None or (since is not None and day < since) else day
 
 
