@@ -154,7 +154,7 @@ def test_doctor_names_the_row(table: Table, sound: Path, tmp_path: Path) -> None
                 kinds = {row[0] for row in connection.execute(f"SELECT typeof({column}) FROM {table.name}")}
                 (found,) = check_values(connection, full=True, deadline=math.inf)
             strange = kinds - STORED[declared]
-            if strange or value in {"no UTF-8", "infinity", "NUL"}:
+            if strange or value in {"no UTF-8", "NUL"} or (value == "infinity" and "real" in kinds):
                 assert found.name == "odd_values", (column, value, kinds)
             if found.name == "odd_values":
                 assert f"{table.name} row" in found.seen, (column, value, found.seen)
