@@ -46,7 +46,7 @@ _E: Final = Severity.ERROR
 KINDS: Final = {
     kind.name: kind
     for kind in (
-        Kind("wal_reset_bug", "sqlite", _W, 10, "use Python with SQLite 3.51.3, 3.50.7, 3.44.6 or newer of these"),
+        Kind("wal_reset_bug", "sqlite", _W, 0, "use Python with SQLite 3.51.3, 3.50.7, 3.44.6 or newer of these"),
         Kind("not_checked", "integrity", _W, 11, "give it time: llm-telemetry doctor --full"),
         Kind("dead_letters", "dead_letters", _W, 12, "llm-telemetry dead-letters list, then retry or drop"),
         Kind("damaged_leftovers", "leftovers", _W, 13, "salvage them (--db FILE --salvage NEW.db), then delete them"),

@@ -23,8 +23,9 @@ Names = Callable[..., dict[str, str]]
 
 
 def test_every_kind_has_an_exit_code_of_its_own_and_errors_are_graver_than_warnings() -> None:
-    """A script can tell them apart, and 1, 2 and 130 keep their meaning."""
-    codes = [kind.exit_code for kind in KINDS.values()]
+    """A script can tell them apart, and 1, 2 and 130 keep their meaning; the SQLite that is linked is no finding."""
+    assert KINDS["wal_reset_bug"].exit_code == 0
+    codes = [kind.exit_code for kind in KINDS.values() if kind.name != "wal_reset_bug"]
     assert codes == sorted(set(codes))
     assert not {0, 1, 2, 130} & set(codes)
     warnings = [kind.exit_code for kind in KINDS.values() if kind.severity is Severity.WARNING]
