@@ -1,64 +1,44 @@
-"""The names of a record's fields, in the order of its columns, and how each optional one is checked."""
+"""THE table of a record's fields, in the order of its columns: what kind of value each holds, and how it is checked.
+
+The redactor's lists, the constructor's checks and the tests derive from it.
+"""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 from llm_service.telemetry import fields
 from llm_service.telemetry.fields import MAX_LATENCY_MS
 
-__all__ = ["CARD_FIELDS", "CONTENT_FIELDS", "EXTENSION_CHECKS", "EXTENSION_FIELDS", "FIELDS"]
+__all__ = [
+    "CARD_FIELDS",
+    "CONTENT_FIELDS",
+    "EXTENSION_CHECKS",
+    "EXTENSION_FIELDS",
+    "FIELDS",
+    "KINDS",
+    "Kind",
+    "fields_of_kind",
+]
 
-CARD_FIELDS: Final = (
-    "invocation_id",
-    "timestamp",
-    "agent_name",
-    "tool_name",
-    "model_name",
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "cost_usd",
-    "latency_ms",
-    "status",
-    "error_message",
-    "privacy_level",
-)
-"""The columns that every record fills, in the order of `InvocationRecord.card`."""
+Kind = Literal["key", "name", "id", "error", "json", "word", "number", "moment", "content"]
+"""What a field holds, which decides how it is redacted.
 
-EXTENSION_FIELDS: Final = (
-    "provider",
-    "operation",
-    "request_model",
-    "response_id",
-    "request_id",
-    "session_id",
-    "user_id",
-    "trace_id",
-    "span_id",
-    "parent_invocation_id",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-    "usage_source",
-    "cost_source",
-    "ttft_ms",
-    "stream",
-    "finish_reason",
-    "attempts",
-    "http_status",
-    "error_type",
-    "source",
-    "tags",
-    "metadata",
-    "cache_write_1h_tokens",
-    "service_tier",
-)
-"""The optional columns, in the order of `InvocationRecord.extensions`; NULL where unknown."""
+- `key`: an id that ties records together; a redacted one keeps a digest.
+- `name`: free text of which few different ones occur.
+- `id`: free text of which many different ones occur.
+- `error`: free text that is cut.
+- `json`: JSON text.
+- `word`: one of a fixed set of words, checked, so that it can hold no secret.
+- `number`, `moment`: no text.
+- `content`: prompt and response.
+"""
 
-CONTENT_FIELDS: Final = ("prompt", "response")
-"""Text that never stands in `invocations`."""
 
-FIELDS: Final = (*CARD_FIELDS, *EXTENSION_FIELDS, *CONTENT_FIELDS)
+class _Field(NamedTuple):
+    name: str
+    kind: Kind
+    check: Callable[[str, object], Any] = fields.label
+    """Of optional fields; the constructor checks those of the card in place."""
 
 
 def _ttft(field: str, value: object) -> float | int | None:
@@ -81,23 +61,74 @@ def _http_status(field: str, value: object) -> int | None:
     return fields.whole(field, value, 100, 599)
 
 
-_SPECIAL_CHECKS: Final[dict[str, Callable[[str, object], Any]]] = {
-    "cache_read_tokens": fields.tokens,
-    "cache_write_tokens": fields.tokens,
-    "reasoning_tokens": fields.tokens,
-    "cache_write_1h_tokens": fields.tokens,
-    "usage_source": _usage_source,
-    "cost_source": _cost_source,
-    "ttft_ms": _ttft,
-    "stream": fields.flag,
-    "attempts": _attempts,
-    "http_status": _http_status,
-    "tags": fields.tags,
-    "metadata": fields.metadata,
-    "prompt": fields.content,
-    "response": fields.content,
-}
-EXTENSION_CHECKS: Final = tuple(
-    (field, _SPECIAL_CHECKS.get(field, fields.label)) for field in (*EXTENSION_FIELDS, *CONTENT_FIELDS)
+_CARD: Final = (
+    _Field("invocation_id", "key"),
+    _Field("timestamp", "moment"),
+    _Field("agent_name", "name"),
+    _Field("tool_name", "name"),
+    _Field("model_name", "name"),
+    _Field("prompt_tokens", "number"),
+    _Field("completion_tokens", "number"),
+    _Field("total_tokens", "number"),
+    _Field("cost_usd", "number"),
+    _Field("latency_ms", "number"),
+    _Field("status", "word"),
+    _Field("error_message", "error"),
+    _Field("privacy_level", "word"),
 )
+
+_EXTENSIONS: Final = (
+    _Field("provider", "name"),
+    _Field("operation", "name"),
+    _Field("request_model", "name"),
+    _Field("response_id", "id"),
+    _Field("request_id", "id"),
+    _Field("session_id", "id"),
+    _Field("user_id", "id"),
+    _Field("trace_id", "id"),
+    _Field("span_id", "id"),
+    _Field("parent_invocation_id", "key"),
+    _Field("cache_read_tokens", "number", fields.tokens),
+    _Field("cache_write_tokens", "number", fields.tokens),
+    _Field("reasoning_tokens", "number", fields.tokens),
+    _Field("usage_source", "word", _usage_source),
+    _Field("cost_source", "word", _cost_source),
+    _Field("ttft_ms", "number", _ttft),
+    _Field("stream", "number", fields.flag),
+    _Field("finish_reason", "name"),
+    _Field("attempts", "number", _attempts),
+    _Field("http_status", "number", _http_status),
+    _Field("error_type", "name"),
+    _Field("source", "name"),
+    _Field("tags", "json", fields.tags),
+    _Field("metadata", "json", fields.metadata),
+    _Field("cache_write_1h_tokens", "number", fields.tokens),
+    _Field("service_tier", "name"),
+)
+
+_CONTENTS: Final = (
+    _Field("prompt", "content", fields.content),
+    _Field("response", "content", fields.content),
+)
+
+CARD_FIELDS: Final = tuple(field.name for field in _CARD)
+"""The columns that every record fills, in the order of `InvocationRecord.card`."""
+
+EXTENSION_FIELDS: Final = tuple(field.name for field in _EXTENSIONS)
+"""The optional columns, in the order of `InvocationRecord.extensions`; NULL where unknown."""
+
+CONTENT_FIELDS: Final = tuple(field.name for field in _CONTENTS)
+"""Text that never stands in `invocations`."""
+
+FIELDS: Final = (*CARD_FIELDS, *EXTENSION_FIELDS, *CONTENT_FIELDS)
+
+KINDS: Final[dict[str, Kind]] = {field.name: field.kind for field in (*_CARD, *_EXTENSIONS, *_CONTENTS)}
+"""What each field holds."""
+
+EXTENSION_CHECKS: Final = tuple((field.name, field.check) for field in (*_EXTENSIONS, *_CONTENTS))
 """Name and check of each optional field, in their order."""
+
+
+def fields_of_kind(*kinds: Kind) -> tuple[str, ...]:
+    """The names of the fields of these kinds, in the order of the columns."""
+    return tuple(field for field, kind in KINDS.items() if kind in kinds)

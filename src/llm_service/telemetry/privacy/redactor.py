@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 
 from llm_service.config.settings import PrivacyLevel
 from llm_service.redaction import may_hold_secret, without_cut_end
+from llm_service.telemetry.columns import fields_of_kind
 from llm_service.telemetry.fields import LEVELS, MAX_ERROR_CHARS, MAX_NAME_CHARS
 from llm_service.telemetry.privacy.levels import effective_level
 from llm_service.telemetry.privacy.masking import Mask, Redact
@@ -37,14 +38,14 @@ _ERROR: Final = CARD_FIELDS.index("error_message")
 _LEVEL: Final = CARD_FIELDS.index("privacy_level")
 _PARENT: Final = _ALL.index("parent_invocation_id")
 _ERROR_TYPE: Final = _ALL.index("error_type")
-_NAMES: Final = tuple(
-    map(_ALL.index, ("provider", "operation", "request_model", "finish_reason", "error_type", "source"))
-)
-_LABELS: Final = tuple(map(_ALL.index, ("response_id", "request_id", "session_id", "user_id", "trace_id", "span_id")))
-_JSON: Final = (_ALL.index("tags"), _ALL.index("metadata"))
+_NAMES: Final = tuple(_ALL.index(name) for name in fields_of_kind("name") if name in _ALL)
+_LABELS: Final = tuple(map(_ALL.index, fields_of_kind("id")))
+_JSON: Final = tuple(map(_ALL.index, fields_of_kind("json")))
+_NUMBERS_IN_TEXT: Final = tuple(_ALL.index(name) for name in ("trace_id", "span_id"))
+"""Ids that are hexadecimal where OpenTelemetry makes them: looked at together with the other such ids."""
 _pick_names: Final = cast("_Pick", itemgetter(*_NAMES))
-_pick_ids: Final = cast("_Pick", itemgetter(_PARENT, _ALL.index("trace_id"), _ALL.index("span_id")))
-_pick_texts: Final = cast("_Pick", itemgetter(*_LABELS[:-2], *_JSON))
+_pick_ids: Final = cast("_Pick", itemgetter(_PARENT, *_NUMBERS_IN_TEXT))
+_pick_texts: Final = cast("_Pick", itemgetter(*(at for at in _LABELS if at not in _NUMBERS_IN_TEXT), *_JSON))
 _CONTENT: Final = tuple(map(_ALL.index, CONTENT_FIELDS))
 
 
