@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 __all__ = [
+    "AHEAD_US",
     "MAX_MICROSECONDS",
     "TextClock",
     "from_microseconds",
@@ -21,6 +22,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE: Final = timedelta(microseconds=1)
 MAX_MICROSECONDS: Final = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
+
+
+AHEAD_US: Final = 900 * 1_000_000
+"""Microseconds from which on a moment counts as dated ahead: clocks that are corrected step by less."""
 
 
 def to_microseconds(moment: datetime) -> int:

@@ -18,6 +18,7 @@ from llm_service.errors import ForeignDatabaseError, NewerSchemaError, SQLiteToo
 from llm_service.telemetry.stores import migrations
 from llm_service.telemetry.stores.own_files import Files, OwnConnection, set_aside
 from llm_service.telemetry.stores.planted import refuse_planted
+from llm_service.telemetry.stores.texts import readable
 from llm_service.telemetry.timestamps import microseconds_text
 
 __all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "Opener", "make_private_folder", "open_for_writing"]
@@ -98,6 +99,7 @@ def open_for_writing(
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, cached_statements=256, factory=OwnConnection
     )
+    connection.text_factory = readable  # a flipped byte in a text costs that text, not what is read with it
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
         _set_up(connection, microseconds_text(now_us))

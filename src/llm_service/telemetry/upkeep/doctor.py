@@ -12,7 +12,7 @@ from llm_service.config.settings import Settings
 from llm_service.telemetry.stores import migrations
 from llm_service.telemetry.stores.opening import APPLICATION_ID
 from llm_service.telemetry.upkeep import contents, places
-from llm_service.telemetry.upkeep.budget_books import check_budgets
+from llm_service.telemetry.upkeep.budget_books import check_budgets, check_counters
 from llm_service.telemetry.upkeep.findings import Finding, found, healthy
 from llm_service.telemetry.upkeep.looking import OutOfTimeError, look, status_of
 
@@ -96,6 +96,8 @@ def _checks(settings: Settings | None, now: datetime, limit: float, *, full: boo
     yield "ids", lambda at: contents.check_ids(at, full=full, deadline=monotonic() + limit)
     yield "aggregates", lambda at: contents.check_aggregates(at, monotonic() + limit)
     yield "budgets", lambda at: check_budgets(at, now, monotonic() + limit)
+    yield "budget_counters", lambda at: check_counters(at, now)
+    yield "dated_ahead", lambda at: contents.check_dated_ahead(at, now)
     if settings is None:
         yield "retention", lambda _: healthy("retention", "not judged: --db was given without --config")
     else:

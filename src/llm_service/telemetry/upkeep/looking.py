@@ -12,6 +12,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Final, TypeVar
 
+from llm_service.telemetry.stores.texts import readable
+
 __all__ = ["SIDE_FILES", "OutOfTimeError", "look", "open_read_only", "side_file", "status_of", "time_limit"]
 
 SIDE_FILES: Final = ("-wal", "-shm")
@@ -70,6 +72,7 @@ def open_read_only(path: Path, options: str = "mode=ro") -> sqlite3.Connection:
     """A connection that cannot write. The caller closes it."""
     connection = sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, isolation_level=None)
     connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS:d}")
+    connection.text_factory = readable  # of a strange file, too
     connection.execute("PRAGMA trusted_schema = OFF")  # the schema of a strange file runs no code of its choice
     return connection
 
