@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, Unpack, overload
 
 from llm_service.budgets.events import OnBudget
 from llm_service.config.settings import SettingsOptions
@@ -64,6 +64,8 @@ class AsyncTelemetryLogger(AsyncEstimating):
         SettingsError: (a `ValueError`) naming the option, the value and the remedy.
         ConfigError: (a `ValueError`) the models.yaml cannot be used; it names file, line, key and remedy.
     """
+
+    _awaits = True
 
     def __init__(
         self,
@@ -153,6 +155,39 @@ class AsyncTelemetryLogger(AsyncEstimating):
             raise error from self._engine.committer.fatal
         return outcome is Outcome.WRITTEN
 
+    @overload
+    def invocation(
+        self,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        *,
+        budget: Literal[False] = False,
+        max_tokens: int | None = None,
+        **fields: Any,
+    ) -> Invocation: ...
+    @overload
+    def invocation(
+        self,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        *,
+        budget: Amount | Literal[True],
+        max_tokens: int | None = None,
+        **fields: Any,
+    ) -> AsyncBudgetedInvocation: ...
+    @overload
+    def invocation(
+        self,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        *,
+        budget: Amount | bool = False,
+        max_tokens: int | None = None,
+        **fields: Any,
+    ) -> Invocation: ...
     def invocation(
         self,
         agent_name: str | None = None,

@@ -218,15 +218,16 @@ def to_places(text: Any) -> list[Place]:
 
 
 def _is_place(one: Any) -> bool:
-    if not isinstance(one, list):
+    try:
+        number, subject, start = one
+    except (TypeError, ValueError):
         return False
-    if [type(part) for part in one] != [int, str, str]:
-        return False
-    number, _, start = one
-    return 0 < number < 2**63 and (start == UNPLACED or _is_moment(start))
+    is_id = isinstance(number, int) and 0 < number < 2**63
+    is_start = isinstance(start, str) and (not start or _is_moment(start))  # `UNPLACED` is empty
+    return is_id and isinstance(subject, str) and is_start
 
 
-def _is_moment(text: str) -> bool:
+def _is_moment(text: Any) -> bool:
     try:
         return microseconds_text(text_microseconds(text)) == text
     except (ValueError, TypeError):

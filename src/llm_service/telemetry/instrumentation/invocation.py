@@ -18,7 +18,7 @@ from llm_service.redaction import clean, traceback_text
 from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS
 from llm_service.telemetry.records import FIELDS, Amount, InvocationRecord, new_id
 
-__all__ = ["Invocation", "ReadUsage", "Sink"]
+__all__ = ["Invocation", "ReadUsage", "Sink", "refuse_misplaced"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _FIELDS: Final = frozenset(FIELDS)
@@ -83,6 +83,8 @@ class Invocation:
         self._entered: datetime | None = None
         self._ttft_ms: float | None = None
         self.invocation_id = self._own_id = new_id()
+        if not _FIELDS.issuperset(fields):
+            refuse_misplaced(fields)
         self._set(fields)
 
     # What the block says
@@ -111,6 +113,7 @@ class Invocation:
             "reasoning_tokens": reasoning_tokens,
             "cache_write_1h_tokens": cache_write_1h_tokens,
         }
+        refuse_misplaced(fields)
         self._set({field: value for field, value in usage.items() if value is not None} | fields)
 
     def read_usage(self, usage: ReadUsage, result: Any) -> None:
@@ -131,6 +134,7 @@ class Invocation:
 
     def set(self, **fields: Any) -> None:
         """Set any field of `InvocationRecord`; one that is set wins over what the block measures."""
+        refuse_misplaced(fields)
         self._set(fields)
 
     def first_token(self) -> None:
@@ -154,6 +158,18 @@ class Invocation:
         self._parent = _current.get()
         self._entered = datetime.now(UTC)
         self._started = perf_counter_ns()
+
+    @property
+    def admitted(self) -> bool:
+        """Whether it may run: what has a budget may not before that is reserved."""
+        return True
+
+    async def admit(self) -> None:
+        """Reserve what it needs, where it needs anything."""
+
+    def end_soon(self, error: BaseException | None) -> None:
+        """Leave without waiting for anything, as a finalizer must."""
+        self.__exit__(None if error is None else type(error), error, None)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -247,6 +263,20 @@ class Invocation:
     def _note(self, field: str, message: str) -> None:
         if self._sink.count_bad_value(field):
             _LOG.warning("telemetry: a value is left out, this field is warned about once: %s", message)
+
+
+def refuse_misplaced(fields: Mapping[str, Any]) -> None:
+    """A budget that stands where none is reserved would be taken for an unknown field, and limit nothing.
+
+    Raises:
+        TypeError: where it is written.
+    """
+    for field in fields:
+        if field not in _FIELDS and "budget" in field.lower():
+            raise TypeError(
+                f"{clean(field)}= reserves nothing here; give budget= where the call begins: "
+                "invocation(...), instrumented(...) or wrap_stream(...)"
+            )
 
 
 def _milliseconds(nanoseconds: int) -> float:
