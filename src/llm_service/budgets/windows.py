@@ -77,6 +77,8 @@ class Window(NamedTuple):
             day -= timedelta(days=day.weekday())  # wall time: the offset is found anew
         elif self.name == "month":
             day = day.replace(day=1)
+        elif self.name != "day":
+            raise ValueError(f"{self.name!r} is no window")
         return Span(_microseconds(day), _microseconds(self._after(day)))
 
     def counts_from(self, now_us: int, timezone: str) -> int:

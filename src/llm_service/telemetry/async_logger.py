@@ -44,7 +44,9 @@ class AsyncTelemetryLogger(AsyncEstimating):
     Args:
         db_path: the SQLite file, created where missing; default `~/.llm-service/telemetry.db`.
         models: what models cost, for records without a `cost_usd`: the path of a models.yaml, or a `ModelsConfig`. What
-            it does not say comes from genai-prices, where the extra `prices` is installed.
+            it does not say comes from genai-prices, where the extra `prices` is installed. None takes the first that
+            exists of: the file that `LLM_TELEMETRY_MODELS` names, the one beside the telemetry.yaml in force,
+            `config/models.yaml`, the user's `llm-service/models.yaml`. False takes none.
         on_drop: called with a `DropReason` and a number when records are lost, at most once a second for each reason.
         on_event: called with an `Event` for a loss and for whatever else goes wrong or comes right again, at most once
             a second for each kind. Both are called in a thread that does nothing else, so they may block, log and
@@ -52,7 +54,8 @@ class AsyncTelemetryLogger(AsyncEstimating):
         redact: called on the writer's thread (with `journal`: by the call that logs) with each free text, after secrets
             of known shape are out of it; what it returns is stored. Where it raises or returns no text,
             `[REDACTED:masker-error]` is stored and counted.
-        policies: limits that `budgets` and `invocation(budget=)` keep: a policies.yaml, or its `PoliciesConfig`.
+        policies: limits that `budgets` and `budget=` keep: a policies.yaml, or its `PoliciesConfig`. None takes the one
+            that is found as for `models` (`LLM_TELEMETRY_POLICIES`); False takes none.
         policy: the name of the policy without a scope that is in force; default `default`, if there is such a one.
         on_budget: called with a `BudgetEvent` when a limit's threshold is passed, once a window among all processes,
             in the thread of `on_event`.
@@ -62,7 +65,7 @@ class AsyncTelemetryLogger(AsyncEstimating):
 
     Raises:
         SettingsError: (a `ValueError`) naming the option, the value and the remedy.
-        ConfigError: (a `ValueError`) the models.yaml cannot be used; it names file, line, key and remedy.
+        ConfigError: (a `ValueError`) models.yaml or policies.yaml cannot be used; it names file, line, key and remedy.
     """
 
     _awaits = True

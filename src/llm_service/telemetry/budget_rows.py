@@ -222,12 +222,12 @@ def _is_place(one: Any) -> bool:
         number, subject, start = one
     except (TypeError, ValueError):
         return False
-    is_id = isinstance(number, int) and 0 < number < 2**63
-    is_start = isinstance(start, str) and (not start or _is_moment(start))  # `UNPLACED` is empty
-    return is_id and isinstance(subject, str) and is_start
+    if not isinstance(number, int) or not isinstance(subject, str) or not isinstance(start, str):
+        return False
+    return 0 < number < 2**63 and (start == UNPLACED or _is_moment(start))
 
 
-def _is_moment(text: Any) -> bool:
+def _is_moment(text: str) -> bool:
     try:
         return microseconds_text(text_microseconds(text)) == text
     except (ValueError, TypeError):

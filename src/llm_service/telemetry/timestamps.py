@@ -6,6 +6,7 @@ The text is `YYYY-MM-DD HH:MM:SS.ffffffZ`: it sorts rightly against SQLite's `da
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from time import time_ns
 from typing import Final
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "MAX_MICROSECONDS",
     "TextClock",
     "from_microseconds",
+    "is_ahead",
     "microseconds_text",
     "text_microseconds",
     "to_microseconds",
@@ -48,6 +50,11 @@ def microseconds_text(microseconds: int) -> str:
 def text_microseconds(text: str) -> int:
     """Microseconds since 1970-01-01 UTC of a moment's SQL text."""
     return to_microseconds(datetime.fromisoformat(text))
+
+
+def is_ahead(text: str) -> bool:
+    """Whether a moment's SQL text is ahead of the clock, by more than a clock that is corrected steps."""
+    return text > microseconds_text(min(time_ns() // 1000 + AHEAD_US, MAX_MICROSECONDS))
 
 
 class TextClock:

@@ -61,7 +61,7 @@ class Face:
         if redact is not None and not callable(redact):
             raise SettingsError("redact", redact, "give a callable that takes a str and returns one, or None")
         self._settings = Settings.of(db_path, options)
-        money = (money or Money()).settled()
+        money = (money or Money()).settled(self._settings)
         self._prices = money.prices()
         self._arguments = {"on_drop": on_drop, "on_event": on_event, "redact": redact} | money.given()
         self._engine = Engine(
@@ -96,25 +96,17 @@ class Face:
         Args:
             config: the settings.
             on_drop, on_event, redact, policy, on_budget: see the class.
-            models, policies: None takes the models.yaml and the policies.yaml that `config.files.locate` finds, if any.
+            models, policies: see the class; a file beside `config` comes before those elsewhere.
 
         Raises:
             ConfigError: (a `ValueError`) naming file, line, key and remedy.
         """
-        from llm_service.config.files import locate  # noqa: PLC0415
         from llm_service.config.load import load_config  # noqa: PLC0415 - pydantic and YAML cost most of an import
         from llm_service.config.schemas import TelemetryConfig  # noqa: PLC0415
 
         file = None if isinstance(config, TelemetryConfig) else config
         settings = (config if isinstance(config, TelemetryConfig) else load_config(file)).to_settings()
-        if policies is None and settings.privacy_level != "none":  # which could keep no budget
-            policies = locate("policies", file)
-        money = Money(
-            models=locate("models", file) if models is None else models,
-            policies=policies,
-            policy=policy,
-            on_budget=on_budget,
-        )
+        money = Money(models=models, policies=policies, policy=policy, on_budget=on_budget).settled(settings, file)
         return _made_of(cls, settings, {"on_drop": on_drop, "on_event": on_event, "redact": redact} | money.given())
 
     def __reduce__(self) -> tuple[Any, ...]:
