@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, cast
 
-from llm_service.budgets.limits import Amounts
+from llm_service.budgets.limits import NANOS, Amounts
 from llm_service.budgets.scopes import FIELDS, Call, Counter, CounterKey, subject_of
 from llm_service.telemetry.budget_statements import AMOUNTS, NAMED, UNPLACED, Place
-from llm_service.telemetry.fields import MAX_COST_USD
+from llm_service.telemetry.fields import MAX_COST_USD, MAX_TOKENS
 from llm_service.telemetry.rollups import nanos as to_nanos
 from llm_service.telemetry.timestamps import microseconds_text, text_microseconds
 
@@ -32,6 +32,8 @@ __all__ = [
 
 _STATES: Final = frozenset({"held", "unknown"})
 _NEVER: Final = 253_402_300_799_000_000
+_MOST: Final = (int(MAX_COST_USD) * NANOS, MAX_TOKENS, 1)
+"""What a hold can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def _unknown(row: Sequence[Any], error: Exception) -> UnknownCounter:
     what = f"window {window!r} in {zone!r}: {why}"
     try:
         patterns, fields = _decoded(scope, per)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         return UnknownCounter(number, f"its definition is damaged ({why})")
     return UnknownCounter(number, what, patterns, fields)
 
@@ -144,7 +146,7 @@ def _decoded(scope: Any, per: Any) -> tuple[dict[str, tuple[str, ...]], tuple[st
     """Scope and `per` of a counter, checked.
 
     Raises:
-        ValueError, TypeError: they are no JSON of known fields.
+        ValueError, TypeError, AttributeError: they are no JSON of known fields.
     """
     patterns = {str(name): tuple(texts) for name, texts in json.loads(scope).items()}
     fields = tuple(json.loads(per))
@@ -172,7 +174,10 @@ class HoldRow(NamedTuple):
     def of(cls, row: Sequence[Any]) -> "HoldRow":
         """The row as it can be used."""
         texts = [value if isinstance(value, str) else "" for value in row]
-        nanos, tokens, calls = (value if isinstance(value, int) else 0 for value in row[4:7])
+        amounts = zip(row[4:7], _MOST, strict=True)
+        nanos, tokens, calls = (
+            value if isinstance(value, int) and 0 <= value <= most else 0 for value, most in amounts
+        )
         reason = row[9] if isinstance(row[9], str) else None
         return cls(texts[0], texts[1], texts[2], texts[3], nanos, tokens, calls, texts[7], texts[8], reason)
 
@@ -188,7 +193,6 @@ def hold_is_readable(row: Sequence[Any]) -> bool:
     return (
         tuple(row) == tuple(hold)
         and hold.state in _STATES
-        and min(hold.amounts) >= 0
         and all(_is_moment(text) for text in (hold.reserved_at, hold.expires_at))
         and _is_whole(hold)
     )

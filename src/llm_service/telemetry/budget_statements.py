@@ -71,6 +71,8 @@ _SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in AMOUNTS)
 NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in AMOUNTS)
 """Whether a row of `budget_windows` holds what cannot be added up: a flipped byte, or a hand."""
 UNREADABLE_KEY: Final = (
+    "typeof(counter_id) <> 'integer' OR counter_id NOT BETWEEN 1 AND "
+    "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'budget_counters'), 0) OR "
     "typeof(subject) <> 'text' OR subject NOT GLOB '[[]*]' OR subject GLOB '*[^ -~]*' OR typeof(window_start) <> 'text'"
     " OR (window_start <> '' AND window_start NOT GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]"
     " [0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]Z')"

@@ -35,6 +35,7 @@ _NOTHING_HELD: Final = " AND ".join(
 )
 _NO_COUNTER: Final = "NOT EXISTS (SELECT 1 FROM budget_counters WHERE id = counter_id)"
 _DAMAGED: Final = f"SELECT DISTINCT counter_id FROM budget_windows WHERE {sql.UNREADABLE_KEY}"  # noqa: S608 - own names
+_COUNTER_IDS: Final = "SELECT id FROM budget_counters"
 _WINDOW: Final = ("counter_id", "subject", "window_start")
 _ALERT: Final = ("policy", *_WINDOW, "metric", "threshold_percent")
 
@@ -98,8 +99,10 @@ def _add_counter(connection: sqlite3.Connection, key: CounterKey, now_us: int) -
 
 
 def find_damaged(connection: sqlite3.Connection) -> frozenset[int]:
-    """Counters of which a window cannot be found any more."""
-    return frozenset(number for (number,) in connection.execute(_DAMAGED))
+    """Counters of which a window cannot be found any more; all of them, where a row does not say whose it is."""
+    found = {number for (number,) in connection.execute(_DAMAGED)}
+    there = {number for (number,) in connection.execute(_COUNTER_IDS)}
+    return frozenset(there if found - there else found)
 
 
 # Forgetting

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from llm_service.errors import StoreError
 from llm_service.telemetry.stores import migrations
+from llm_service.telemetry.stores.texts import readable
 
 __all__ = ["open_for_reading", "read", "reading"]
 
@@ -73,6 +74,7 @@ def open_for_reading(path: Path, *, newest: bool = False) -> sqlite3.Connection:
     """
     mode = "ro" if _wal_waits(path) else "rw"
     connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    connection.text_factory = readable  # a flipped byte costs that text, not the report
     try:
         if newest:
             migrations.read_as_newest(connection)

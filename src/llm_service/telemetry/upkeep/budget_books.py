@@ -152,7 +152,7 @@ def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
         for at, amount in sums.items():
             row[at] += amount
     are = {Place(row[0], str(row[1]), str(row[2])): [_whole(value) for value in row[3:]]
-           for row in connection.execute(_WINDOWS) if row[0] not in others}  # fmt: skip
+           for row in connection.execute(_WINDOWS) if isinstance(row[0], int) and row[0] not in others}  # fmt: skip
     names = {counter.id: counter.key.window for counter in counters}
     moved = _never_placed(counters, since, are, now_us)
     nothing = [0] * len(AMOUNTS)
