@@ -223,7 +223,8 @@ def reconcile(*, hold_id: str, usd: Decimal, db: Path | None, config: Path | Non
             done = telemetry.budgets.reconcile(hold_id, usd)
         except QueryError as error:
             if error.field == "hold_id":  # as for `release`: nothing has the id that was named
-                raise Failure(f"hold {hold_id}: {error.remedy}; see: llm-telemetry budgets holds") from None
+                why = error.remedy.partition(";")[0]
+                raise Failure(f"hold {hold_id}: {why}; see: llm-telemetry budgets holds") from None
             raise
     if not done:
         raise Failure(f"hold {hold_id} was settled meanwhile; see: llm-telemetry budgets holds")
