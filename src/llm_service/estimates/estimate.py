@@ -202,7 +202,7 @@ def _config_of(
         return None
     config = models.get(model_name) or (None if rates is None else models.get(rates.model))
     if config is None:
-        wanted = {each for one in candidates(model_name, provider) for each in spellings(*one)}
+        wanted = {each for one in candidates(model_name, provider) for each in spellings(one.name, one.provider)}
         wanted.add(model_name.strip().lower())
         named = ((config, (name, *config.aliases)) for name, config in models.items())
         config = next((config for config, names in named if not wanted.isdisjoint(map(str.lower, names))), None)
