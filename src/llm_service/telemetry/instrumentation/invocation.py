@@ -6,7 +6,7 @@ warned about once and counted; `strict` raises instead, unless the block is rais
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from time import perf_counter_ns, time_ns
 from types import TracebackType
@@ -19,7 +19,7 @@ from llm_service.telemetry.instrumentation.reading import Cumulative, ReadUsage,
 from llm_service.telemetry.records import FIELDS, Amount, InvocationRecord, new_id
 from llm_service.telemetry.timestamps import Moment
 
-__all__ = ["Invocation", "ReadUsage", "Sink"]
+__all__ = ["Invocation", "ReadUsage", "Sink", "refuse_misplaced"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _FIELDS: Final = frozenset(FIELDS)
@@ -84,6 +84,8 @@ class Invocation:
         self._entered: Moment | None = None
         self._ttft_ms: float | None = None
         self.invocation_id = self._own_id = new_id()
+        if not _FIELDS.issuperset(fields):
+            refuse_misplaced(fields)
         self._set(fields)
 
     # What the block says
@@ -116,6 +118,7 @@ class Invocation:
             "service_tier": service_tier,
             "unpriced_usage": unpriced_usage,
         }
+        refuse_misplaced(fields)
         self._set({field: value for field, value in usage.items() if value is not None} | fields)
 
     def read_usage(self, usage: ReadUsage, result: Any) -> None:
@@ -134,6 +137,7 @@ class Invocation:
 
     def set(self, **fields: Any) -> None:
         """Set any field of `InvocationRecord`; one that is set wins over what the block measures."""
+        refuse_misplaced(fields)
         self._set(fields)
 
     def first_token(self) -> None:
@@ -159,6 +163,18 @@ class Invocation:
         self.over = False
         self._entered = Moment(time_ns() // 1000)
         self._started = perf_counter_ns()
+
+    @property
+    def admitted(self) -> bool:
+        """Whether it may run: what has a budget may not before that is reserved."""
+        return True
+
+    async def admit(self) -> None:
+        """Reserve what it needs, where it needs anything."""
+
+    def end_soon(self, error: BaseException | None) -> None:
+        """Leave without waiting for anything, as a finalizer must."""
+        self.__exit__(None if error is None else type(error), error, None)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -265,6 +281,20 @@ def _still_open(call: Invocation | None) -> Invocation | None:
     while call is not None and call.over:
         call = call._parent  # noqa: SLF001 - of this module
     return call
+
+
+def refuse_misplaced(fields: Mapping[str, Any]) -> None:
+    """A budget that stands where none is reserved would be taken for an unknown field, and limit nothing.
+
+    Raises:
+        TypeError: where it is written.
+    """
+    for field in fields:
+        if field not in _FIELDS and "budget" in field.lower():
+            raise TypeError(
+                f"{clean(field)}= reserves nothing here; give budget= where the call begins: "
+                "invocation(...), instrumented(...) or wrap_stream(...)"
+            )
 
 
 def _milliseconds(nanoseconds: int) -> float:
