@@ -36,7 +36,7 @@ CostSource = Literal["reported", "computed", "unknown"]
 Amount = float | int | Decimal
 
 _SUCCESS: Final = "success"
-_PLAIN: Final = (None,) * (len(EXTENSION_FIELDS) + len(CONTENT_FIELDS))
+_OPTIONAL: Final = len(EXTENSION_FIELDS) + len(CONTENT_FIELDS)
 _BASE_SIZE: Final = 700
 """Bytes of a plain record and its place in the queue: objects, tuples, id and numbers [measured with tracemalloc]."""
 _TEXT_SIZE: Final = 56
@@ -159,6 +159,7 @@ class InvocationRecord:
     def __init__(  # noqa: C901, PLR0912, PLR0915 - each test stands in place: a call for each would double the cost
         self,
         invocation_id: str | None = None,
+        _keywords_follow: None = None,
         agent_name: str | None = None,
         tool_name: str | None = None,
         model_name: str | None = None,
@@ -201,6 +202,8 @@ class InvocationRecord:
         response: str | None = None,
     ) -> None:
         # Each line tests the common case in place and calls the slow check only when that fails.
+        if _keywords_follow is not None:
+            raise TypeError("InvocationRecord takes one argument by position, invocation_id; give the others by name")
         if invocation_id is None:
             invocation_id = new_id()
         elif not (
@@ -211,21 +214,25 @@ class InvocationRecord:
         ):
             invocation_id = fields.required_id("invocation_id", invocation_id)
         try:
-            if agent_name not in KNOWN_NAMES:
-                agent_name = fields.name("agent_name", agent_name)
-            if tool_name not in KNOWN_NAMES:
-                tool_name = fields.name("tool_name", tool_name)
-            if model_name not in KNOWN_NAMES:
-                model_name = fields.name("model_name", model_name)
-        except TypeError:  # unhashable: let the slow check name it
+            # The very object that was found clean: one of another class may equal it, and be another text.
+            known = (
+                KNOWN_NAMES[agent_name] is agent_name
+                and KNOWN_NAMES[tool_name] is tool_name
+                and KNOWN_NAMES[model_name] is model_name
+            )
+        except Exception:  # noqa: BLE001 - a new name, or what is none and raises by itself
+            known = False
+        if not known:
             agent_name = fields.name("agent_name", agent_name)
             tool_name = fields.name("tool_name", tool_name)
             model_name = fields.name("model_name", model_name)
-        if type(prompt_tokens) is not int or not 0 <= prompt_tokens <= MAX_TOKENS:
+        if (type(prompt_tokens) is not int or not 0 <= prompt_tokens <= MAX_TOKENS) and prompt_tokens is not None:
             prompt_tokens = fields.tokens("prompt_tokens", prompt_tokens)
-        if type(completion_tokens) is not int or not 0 <= completion_tokens <= MAX_TOKENS:
+        if (
+            type(completion_tokens) is not int or not 0 <= completion_tokens <= MAX_TOKENS
+        ) and completion_tokens is not None:
             completion_tokens = fields.tokens("completion_tokens", completion_tokens)
-        if type(total_tokens) is not int or not 0 <= total_tokens <= MAX_TOKENS:
+        if (type(total_tokens) is not int or not 0 <= total_tokens <= MAX_TOKENS) and total_tokens is not None:
             total_tokens = fields.tokens("total_tokens", total_tokens)
         if total_tokens is None:
             if prompt_tokens is not None and completion_tokens is not None:
@@ -234,12 +241,16 @@ class InvocationRecord:
                     total_tokens = fields.tokens("total_tokens", total_tokens)
         elif total_tokens < (prompt_tokens or 0) + (completion_tokens or 0):
             raise RecordError("total_tokens", total_tokens, "it is below prompt_tokens + completion_tokens")
-        if type(cost_usd) is not float or not 0.0 <= cost_usd <= MAX_COST_USD:
+        if (type(cost_usd) is not float or not 0.0 <= cost_usd <= MAX_COST_USD) and cost_usd is not None:
             cost_usd = fields.amount("cost_usd", cost_usd, MAX_COST_USD, "USD")
-        if (type(latency_ms) is not int and type(latency_ms) is not float) or not 0 <= latency_ms <= MAX_LATENCY_MS:
+        if (
+            (type(latency_ms) is not int and type(latency_ms) is not float) or not 0 <= latency_ms <= MAX_LATENCY_MS
+        ) and latency_ms is not None:
             latency_ms = fields.amount("latency_ms", latency_ms, MAX_LATENCY_MS, "milliseconds")
         if status is not _SUCCESS:  # the literal is one object in all modules, and a look-alike goes the long way
-            status = cast("Status", fields.status("status", status))
+            status, kind = fields.outcome("status", status)
+            if error_type is None:
+                error_type = kind
         size = _BASE_SIZE
         if error_message is not None:
             error_message = cast("str", fields.message("error_message", error_message))
@@ -296,7 +307,7 @@ class InvocationRecord:
             response,
         )
         try:
-            plain = extensions == _PLAIN
+            plain = extensions.count(None) == _OPTIONAL
         except Exception:  # noqa: BLE001 - a value that cannot be compared (an array): its own check names it
             plain = False
         if plain:

@@ -9,19 +9,25 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from itertools import islice
 from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
 from llm_service.errors import RecordError
 from llm_service.redaction import clean, traceback_text
-from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS
-from llm_service.telemetry.records import FIELDS, Amount, InvocationRecord, new_id
+from llm_service.telemetry.columns import KINDS
+from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_TAGS, required_id
+from llm_service.telemetry.instrumentation.aliases import known_fields, no_such_field
+from llm_service.telemetry.records import Amount, InvocationRecord, new_id
+from llm_service.telemetry.texts import forget_repairs, repairs_here
 
 __all__ = ["Invocation", "ReadUsage", "Sink"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
-_FIELDS: Final = frozenset(FIELDS)
+_INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
+"""What a bad value of these is taken for: never a success, never more than was asked for."""
+_QUOTED_NOWHERE: Final = frozenset({"content", "error", "json"})
 _PARTS: Final = frozenset({"prompt_tokens", "completion_tokens"})
 _TOKEN_COUNTS: Final = _PARTS | {"total_tokens"}
 _current: ContextVar["Invocation | None"] = ContextVar("llm_service_telemetry_invocation", default=None)
@@ -83,6 +89,8 @@ class Invocation:
         self._entered: datetime | None = None
         self._ttft_ms: float | None = None
         self.invocation_id = self._own_id = new_id()
+        if "status" in fields and fields["status"] is None:
+            fields = {field: value for field, value in fields.items() if field != "status"}
         self._set(fields)
 
     # What the block says
@@ -207,14 +215,18 @@ class Invocation:
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
         """Make the record, giving up one bad field after the other."""
         said = self._fields
+        repairs = repairs_here()
         while True:
             try:
                 return InvocationRecord(**{**measured, **said})
             except RecordError as error:
                 if may_raise:
                     raise
-                field = error.field.partition("[")[0]
-                self._note(field, str(error))
+                forget_repairs(repairs)
+                field = error.field
+                instead = _INSTEAD.get(field)
+                taken = "" if instead is None else f"; it is taken for {measured.setdefault(field, instead)}"
+                self._note(field, f"{_without_content(error)}{taken}")
                 if field in said:
                     del said[field]
                 elif field in measured:
@@ -233,20 +245,37 @@ class Invocation:
         self._sink.lose_invalid()
         return None
 
-    def _set(self, fields: dict[str, Any]) -> None:
-        for field, value in fields.items():
-            if field in _FIELDS:
-                self._fields[field] = value
-            elif self._strict:
-                raise RecordError(field, value, "it is not a field of InvocationRecord")
-            else:
-                self._note(field, f"{clean(field)}: it is not a field of InvocationRecord")
-        if "invocation_id" in fields and isinstance(fields["invocation_id"], str):
-            self.invocation_id = fields["invocation_id"]
+    def _set(self, given: Mapping[str, Any]) -> None:
+        fields, unknown = known_fields(given)
+        for name in unknown:
+            if self._strict:
+                raise RecordError(name, "a value", no_such_field(name))
+            self._note(name, f"{clean(name[:MAX_NAME_CHARS])!r}: {no_such_field(name)}")
+        self._fields |= settled(fields)
+        if "invocation_id" in fields:
+            try:
+                self.invocation_id = required_id("invocation_id", fields["invocation_id"])
+            except RecordError:  # the record will say so, and has the id of its own
+                self.invocation_id = self._own_id
 
     def _note(self, field: str, message: str) -> None:
         if self._sink.count_bad_value(field):
             _LOG.warning("telemetry: a value is left out, this field is warned about once: %s", message)
+
+
+def settled(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields, with tags that can be read only once read: they may be looked at again, and for another record."""
+    tags = fields.get("tags")
+    if tags is None or not hasattr(tags, "__next__"):
+        return fields
+    return {**fields, "tags": list(islice(tags, MAX_TAGS))}
+
+
+def _without_content(error: RecordError) -> str:
+    """What is wrong with a field, without the value of one that may hold anything: no log line quotes an answer."""
+    if KINDS.get(error.field) in _QUOTED_NOWHERE:
+        return f"{error.field}: a value of type {type(error.value).__name__} is not usable; {error.remedy}"
+    return str(error)
 
 
 def _milliseconds(nanoseconds: int) -> float:
