@@ -32,7 +32,9 @@ _MOST_KEY_CHARS: Final = 1_000
 _WORK: Final = 16
 """So many times what can be stored is looked at, however many large values there are."""
 _LEAST: Final = 256
+"""What every value may keep of its characters: a shorter one stays whole, or goes with the rest."""
 _SMALLEST_CUT: Final = 48
+"""Room for a mark."""
 _CUT: Final = "[cut]"
 _TOO_DEEP: Final = f"[cut: deeper than {MAX_LEVELS} levels]"
 _WITHIN_ITSELF: Final = "[cut: within itself]"
@@ -173,7 +175,7 @@ def _is_list(value: object) -> bool:
 
 def _array_of(values: Any, above: frozenset[int], level: int, room: _Room) -> list[Any]:
     is_unordered = _is(values, AbstractSet)
-    ordered = cast("Any", sorted(islice(values, _MOST_VALUES), key=text_of) if is_unordered else values)
+    ordered = cast("Any", sorted(islice(cast("Any", values), _MOST_VALUES), key=text_of) if is_unordered else values)
     found = [_plain(value, above, level + 1, room) for value in _while_room(ordered, room)]
     _mark_rest(found, len(values) - len(found))
     return found
@@ -284,7 +286,7 @@ def _shortened_parts(parts: list[Any], extra: list[int], room: int) -> list[Any]
     room -= _SMALLEST_CUT  # for the brackets and the mark of what is left out
     needed = keep = 0
     for size, beside in zip(sizes, extra, strict=True):
-        needed += min(size, _SMALLEST_CUT) + beside
+        needed += min(size, _LEAST) + beside
         if needed > room:
             break
         keep += 1

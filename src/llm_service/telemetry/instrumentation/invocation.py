@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, cast
 
-from llm_service.errors import RecordError
+from llm_service.errors import RecordError, shown
 from llm_service.redaction import clean, traceback_text
 from llm_service.telemetry.columns import KINDS
 from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_TAGS, required_id
@@ -250,13 +250,16 @@ class Invocation:
         for name in unknown:
             if self._strict:
                 raise RecordError(name, "a value", no_such_field(name))
-            self._note(name, f"{clean(name[:MAX_NAME_CHARS])!r}: {no_such_field(name)}")
+            printable = clean(name[:MAX_NAME_CHARS]) if name.isprintable() else shown(name)
+            self._note(name, f"{printable}: {no_such_field(name)}")
         self._fields |= settled(fields)
         if "invocation_id" in fields:
+            repairs = repairs_here()
             try:
                 self.invocation_id = required_id("invocation_id", fields["invocation_id"])
             except RecordError:  # the record will say so, and has the id of its own
                 self.invocation_id = self._own_id
+            forget_repairs(repairs)  # counted with the record
 
     def _note(self, field: str, message: str) -> None:
         if self._sink.count_bad_value(field):
@@ -265,8 +268,8 @@ class Invocation:
 
 def settled(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """The fields, with tags that can be read only once read: they may be looked at again, and for another record."""
-    tags = fields.get("tags")
-    if tags is None or not hasattr(tags, "__next__"):
+    tags = cast("Any", fields.get("tags"))
+    if tags is None or not hasattr(cast("Any", type(tags)), "__next__"):
         return fields
     return {**fields, "tags": list(islice(tags, MAX_TAGS))}
 
