@@ -1,4 +1,4 @@
-"""The tables of faults name tests that exist: the one for maintainers, and the README's, which leaves none of its rows out."""
+"""The tables of faults name tests that exist: the one for maintainers, and the guide's, which leaves none of its rows out."""
 
 import re
 from pathlib import Path
@@ -12,8 +12,8 @@ FOLDERS = {"T": "integration/telemetry", "U": "unit/telemetry"}
 NAMED = sorted(set(re.findall(r"`((?:[TU]/)?(?:\w+/)*test_\w+\.py::test_\w+)`", TABLE)))
 FAULTS = list(range(1, 41))
 
-README = (TESTS.parent / "README.md").read_text("utf-8")
-SURVIVES = README.partition("## What survives what\n")[2].partition("\n## ")[0]
+GUIDE = (TESTS.parent / "src" / "llm_service" / "telemetry" / "GUIDE.md").read_text("utf-8")
+SURVIVES = GUIDE.partition("## What survives what\n")[2].partition("\n## ")[0]
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in SURVIVES.splitlines()

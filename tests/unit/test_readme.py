@@ -1,13 +1,16 @@
-"""The documents do what they say: every Python block of README.md runs, and the commands CI extracts are there."""
+"""The documents do what they say: every Python block of README.md and of the guide runs, outputs are today's."""
 
+import json
 import os
 import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,7 +23,9 @@ from llm_service.telemetry import TelemetryLogger
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-BLOCKS = re.findall(r"<!-- example: ([\w-]+) -->\s*```python\n(.*?)\n```", README, re.DOTALL)
+GUIDE = (ROOT / "src" / "llm_service" / "telemetry" / "GUIDE.md").read_text("utf-8")
+DOCUMENTS = README + GUIDE
+BLOCKS = re.findall(r"<!-- example: ([\w-]+) -->\s*```python\n(.*?)\n```", DOCUMENTS, re.DOTALL)
 
 AFTERWARDS = {
     "instrumentation": """
@@ -28,6 +33,15 @@ import sqlite3
 connection = sqlite3.connect("telemetry.db")
 rows = connection.execute("SELECT agent_name, total_tokens, stream, status FROM invocations ORDER BY id").fetchall()
 assert rows == [("backend-dev", 13, None, "success"), ("backend-dev", 14, 1, "success")]
+connection.close()
+""",
+    "openai": """
+import sqlite3
+connection = sqlite3.connect("telemetry.db")
+rows = connection.execute(
+    "SELECT agent_name, prompt_tokens, completion_tokens, cache_read_tokens, response_id, cost_source FROM invocations"
+).fetchall()
+assert rows == [("backend-dev", 1200, 7, 1024, "chatcmpl-1", "computed")], rows
 connection.close()
 """,
     "fastapi": """
@@ -43,16 +57,68 @@ connection.close()
 """What a reader would do next with a block that only defines something."""
 
 
+ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1_780_000_000,
+    "model": "gpt-5-mini",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Because."}, "finish_reason": "stop"}],
+    "usage": {
+        "prompt_tokens": 1200,
+        "completion_tokens": 7,
+        "total_tokens": 1207,
+        "prompt_tokens_details": {"cached_tokens": 1024},
+    },
+}
+
+
+class ChatCompletions(BaseHTTPRequestHandler):
+    """Answers as the Chat Completions API does (https://platform.openai.com/docs/api-reference/chat/object)."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.dumps(ANSWER).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the base class
+        pass
+
+
+@pytest.fixture(scope="module")
+def chat_completions() -> Iterator[str]:
+    """The address of a server on this machine, for the real client of an SDK."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), ChatCompletions) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 def test_every_python_block_has_a_name_and_is_run() -> None:
-    """No Python in the README escapes these tests."""
-    assert README.count("```python") == len(BLOCKS) >= 5
+    """No Python in the README or the guide escapes these tests."""
+    assert DOCUMENTS.count("```python") == len(BLOCKS) == len(dict(BLOCKS)) >= 5
+
+
+def test_the_readme_is_short() -> None:
+    """A newcomer reads it to the end; what is longer stands in the guide and the manual."""
+    assert README.count("\n") < 300
 
 
 @pytest.mark.parametrize(("name", "code"), BLOCKS, ids=[name for name, _ in BLOCKS])
-def test_a_python_block_of_the_readme_runs_as_it_stands(name: str, code: str, tmp_path: Path) -> None:
+def test_a_python_block_of_the_documents_runs_as_it_stands(
+    name: str, code: str, tmp_path: Path, chat_completions: str
+) -> None:
     """A reader who pastes the block gets no error and no warning; HOME is a temporary folder."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LLM_TELEMETRY")}
     environment |= {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment |= {"OPENAI_BASE_URL": chat_completions, "OPENAI_API_KEY": "of a server on this machine"}
     script = tmp_path / f"example_{name.replace('-', '_')}.py"
     if name.startswith("jupyter"):
         code = _as_notebook_cell(code)
@@ -81,7 +147,7 @@ def test_a_command_that_ci_extracts_is_one_line_from_an_empty_environment(name: 
 
 def capture(name: str) -> tuple[list[str], list[str]]:
     """The arguments and the output of a capture of `llm-telemetry`."""
-    (block,) = re.findall(rf"<!-- capture: {name} -->\s*```text\n\$ llm-telemetry (.*?)\n```", README, re.DOTALL)
+    (block,) = re.findall(rf"<!-- capture: {name} -->\s*```text\n\$ llm-telemetry (.*?)\n```", DOCUMENTS, re.DOTALL)
     command, *output = block.split("\n")
     return command.split(), output
 
@@ -171,7 +237,7 @@ def test_what_doctor_says_of_spoilt_files_is_what_the_readme_shows(
 ) -> None:
     """Each line, but for numbers that SQLite's layout decides; and of the calls none is unaccounted for."""
     monkeypatch.chdir(tmp_path)
-    (block,) = re.findall(r"<!-- capture: doctor -->\s*```text\n(.*?)\n```", README, re.DOTALL)
+    (block,) = re.findall(r"<!-- capture: doctor -->\s*```text\n(.*?)\n```", GUIDE, re.DOTALL)
     captures = re.findall(r"^\$ llm-telemetry ([^#\n]+?) *#[^\n]*\n((?:[^$\n][^\n]*\n?)+)", block, re.MULTILINE)
     assert len(captures) == 6
     for command, shown in captures:
