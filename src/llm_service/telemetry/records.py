@@ -61,7 +61,7 @@ class InvocationRecord:
         cost_usd: USD, 0 to 1,000,000.
         latency_ms: milliseconds from request to last byte, 0 to 10**10; or a timedelta.
         status: `success`, `error` or `timeout`; also words that others use for these (`failed`, `cancelled`, `ok`,
-            `timed_out`; see `statuses`) in any case, and HTTP statuses; `error_type` then holds what the word says more.
+            `timed_out`; see `statuses`) in any case, and HTTP statuses; `error_type` then says what the word does.
         error_message: cut to 65,536 characters here, and to 500 before it is stored at level `metadata`.
         privacy_level: may only lower the logger's level for this record; None takes the logger's.
         timestamp: datetime of the call's start or end, as the caller prefers; default now. Stored as UTC. A naive one
