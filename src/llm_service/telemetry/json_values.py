@@ -175,7 +175,8 @@ def _is_list(value: object) -> bool:
 
 def _array_of(values: Any, above: frozenset[int], level: int, room: _Room) -> list[Any]:
     is_unordered = _is(values, AbstractSet)
-    ordered = cast("Any", sorted(islice(cast("Any", values), _MOST_VALUES), key=text_of) if is_unordered else values)
+    some: list[Any] = [*islice(values, _MOST_VALUES)] if is_unordered else []
+    ordered = sorted(some, key=text_of) if is_unordered else values
     found = [_plain(value, above, level + 1, room) for value in _while_room(ordered, room)]
     _mark_rest(found, len(values) - len(found))
     return found

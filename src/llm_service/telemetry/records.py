@@ -261,11 +261,11 @@ class InvocationRecord:
         # By identity: a value may equal None, or raise when it is compared.
         # fmt: off
         if (
-            None is provider is operation is request_model is response_id is request_id is session_id is user_id
-            is trace_id is span_id is parent_invocation_id is cache_read_tokens is cache_write_tokens
-            is reasoning_tokens is usage_source is cost_source is ttft_ms is stream is finish_reason is attempts
-            is http_status is error_type is source is tags is metadata is cache_write_1h_tokens is service_tier
-            is prompt is response
+            None is provider is operation is request_model is response_id  # type: ignore[comparison-overlap]
+            is request_id is session_id is user_id is trace_id is span_id is parent_invocation_id
+            is cache_read_tokens is cache_write_tokens is reasoning_tokens is usage_source is cost_source
+            is ttft_ms is stream is finish_reason is attempts is http_status is error_type is source is tags
+            is metadata is cache_write_1h_tokens is service_tier is prompt is response
         ):
             _set_extensions(self, None)
         else:

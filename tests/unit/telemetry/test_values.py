@@ -642,3 +642,46 @@ def test_a_filter_that_no_record_can_match_is_refused(logger: TelemetryLogger) -
     for filters in ({"status": "failed"}, {"agent_name": ""}, {"model_name": "n" * 201}, {"session_id": b"x"}):
         with pytest.raises(QueryError, match=f"^{next(iter(filters))}: "):
             logger.get_invocations(**filters)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "latency",
+        "model",
+        "input_tokens",
+        "error",
+        "cache_creation",
+        "prompt_tokens_details",
+        "gen_ai.response.finish_reasons",
+    ],
+)
+def test_no_value_reaches_the_caller_whatever_it_does_under_whatever_name(name: str, logger: TelemetryLogger) -> None:
+    """Others' names, and the parts of a provider's usage."""
+    with logger.invocation("agent", **{"input_tokens": 5, name: Thrower()}) as call:
+        call.record_usage(**{"completion_tokens": 3, name: Thrower()})
+    row = stored(logger)
+    assert (row["agent_name"], row["completion_tokens"], row["status"]) == ("agent", 3, "success")
+
+
+def test_a_generator_of_tags_that_fails_costs_the_tags(logger: TelemetryLogger) -> None:
+    """And nothing else."""
+
+    def failing() -> Iterator[str]:
+        yield "a"
+        raise RuntimeError("no more")
+
+    with logger.invocation("agent", session_id="s", tags=failing()):
+        pass
+    assert stored(logger)["session_id"] == "s"
+
+
+@pytest.mark.parametrize("as_given", [float, Decimal, str])
+def test_the_parts_of_a_usage_are_added_in_whatever_type_they_come(
+    as_given: Callable[[int], Any], logger: TelemetryLogger
+) -> None:
+    """A sum of text is not the text of one part."""
+    with logger.invocation("agent") as call:
+        call.record_usage(input_tokens=as_given(10), output_tokens=as_given(5), cache_read_input_tokens=as_given(100))
+    row = stored(logger)
+    assert (row["prompt_tokens"], row["completion_tokens"], row["cache_read_tokens"]) == (110, 5, 100)

@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final, cast
 
+from llm_service.errors import RecordError
 from llm_service.pricing.usage import anthropic_usage, openai_usage
+from llm_service.telemetry.fields import tokens
 from llm_service.telemetry.records import FIELDS
 
-__all__ = ["ALIASES", "known_fields", "no_such_field"]
+__all__ = ["ALIASES", "known_fields", "no_such_field", "own_fields"]
 
 ALIASES: Final[Mapping[str, str]] = {
     "agent": "agent_name",
@@ -106,7 +108,7 @@ def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]
     usage = _usage_names(given)
     if usage:
         read = anthropic_usage if not _BESIDE_INPUT.isdisjoint(usage) else openai_usage
-        said = read({name: given[name] for name in usage})
+        said = read({name: _count(given[name]) for name in usage})
         found = {field: value for field, value in said.items() if value is not None}
     for name, value in given.items():
         field = None if name in usage else _field_of(name, value)
@@ -119,6 +121,22 @@ def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]
     return found | {name: value for name, value in own.items() if value is not None or name not in found}, unknown
 
 
+def own_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """As `known_fields`, by fields' own names alone: no value is looked at."""
+    return (
+        {name: value for name, value in given.items() if name in _FIELDS},
+        [name for name in given if name not in _FIELDS],
+    )
+
+
+def _count(value: Any) -> Any:
+    """A count as a plain number, for the sums of a reader; anything else as it is."""
+    try:
+        return tokens("count", value)
+    except RecordError:
+        return value
+
+
 def _usage_names(given: Mapping[str, Any]) -> frozenset[str]:
     names = given.keys()
     if "input_tokens" in names and not _BESIDE_INPUT.isdisjoint(names):
@@ -127,13 +145,13 @@ def _usage_names(given: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _field_of(name: str, value: object) -> str | None:
-    return ALIASES.get(name) or (_SPANS.get(name) if isinstance(value, timedelta) else None)
+    return ALIASES.get(name) or (_SPANS.get(name) if issubclass(type(value), timedelta) else None)
 
 
 def _single(value: Any) -> Any:
     """Of several reasons, which the attribute allows, all that there are."""
-    several = cast("list[object]", value) if type(value) in {list, tuple} else None
-    return value if several is None else ",".join(map(str, several))
+    several = cast("list[object]", value) if type(value) in {list, tuple} else []
+    return ",".join(map(str, several)) if several and all(type(one) is str for one in several) else value
 
 
 def no_such_field(name: str) -> str:

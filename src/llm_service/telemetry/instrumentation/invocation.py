@@ -18,7 +18,7 @@ from llm_service.errors import RecordError, shown
 from llm_service.redaction import clean, traceback_text
 from llm_service.telemetry.columns import KINDS
 from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_TAGS, required_id
-from llm_service.telemetry.instrumentation.aliases import known_fields, no_such_field
+from llm_service.telemetry.instrumentation.aliases import known_fields, no_such_field, own_fields
 from llm_service.telemetry.records import Amount, InvocationRecord, new_id
 from llm_service.telemetry.texts import forget_repairs, repairs_here
 
@@ -246,13 +246,17 @@ class Invocation:
         return None
 
     def _set(self, given: Mapping[str, Any]) -> None:
-        fields, unknown = known_fields(given)
+        try:
+            fields, unknown = known_fields(given)
+            fields = settled(fields)
+        except Exception:  # noqa: BLE001 - a value of the caller's raises when it is looked at: its own check names it
+            fields, unknown = own_fields(given)
         for name in unknown:
             if self._strict:
                 raise RecordError(name, "a value", no_such_field(name))
             printable = clean(name[:MAX_NAME_CHARS]) if name.isprintable() else shown(name)
             self._note(name, f"{printable}: {no_such_field(name)}")
-        self._fields |= settled(fields)
+        self._fields |= fields
         if "invocation_id" in fields:
             repairs = repairs_here()
             try:
@@ -268,10 +272,11 @@ class Invocation:
 
 def settled(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """The fields, with tags that can be read only once read: they may be looked at again, and for another record."""
-    tags = cast("Any", fields.get("tags"))
-    if tags is None or not hasattr(cast("Any", type(tags)), "__next__"):
+    given: Any = fields.get("tags")
+    if given is None or not hasattr(cast("Any", type(given)), "__next__"):
         return fields
-    return {**fields, "tags": list(islice(tags, MAX_TAGS))}
+    tags: list[Any] = [*islice(given, MAX_TAGS)]
+    return {**fields, "tags": tags}
 
 
 def _without_content(error: RecordError) -> str:
