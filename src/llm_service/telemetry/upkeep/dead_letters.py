@@ -99,7 +99,7 @@ def letters(path: Path, ids: Sequence[int] | None = None) -> list[DeadLetter]:
 def _decoded(text: str) -> dict[str, Any] | str:
     try:
         decoded = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return cast("dict[str, Any]", decoded) if isinstance(decoded, dict) else text
 
