@@ -83,7 +83,8 @@ class _Child:
         notes.write_bytes(bytes(24))
         self._words = _notes(notes)
         arguments = [str(folder / "telemetry.db"), str(notes), name, str(int(journal)), face]
-        self._process = subprocess.Popen([sys.executable, "-m", "benchmarks.crash", "--child", *arguments])
+        command = [sys.executable, "-m", "benchmarks.crash", "--child", *arguments]
+        self._process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
 
     def wait_until_it_writes(self) -> None:
         """Return once its first record is accepted."""
