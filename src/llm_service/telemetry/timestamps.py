@@ -45,7 +45,13 @@ def from_microseconds(microseconds: int) -> datetime:
 
 
 def microseconds_text(microseconds: int) -> str:
-    """The SQL text of a moment from 1970 to 9999."""
+    """The SQL text of a moment from 1970 to 9999.
+
+    Raises:
+        OverflowError: it lies before or after that.
+    """
+    if not 0 <= microseconds <= MAX_MICROSECONDS:
+        raise OverflowError("the moment is not within 1970 to 9999")
     seconds, fraction = divmod(microseconds, 1_000_000)
     return f"{strftime('%Y-%m-%d %H:%M:%S', gmtime(seconds))}.{fraction:06d}Z"  # no datetime: see `Moment`
 
