@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import lru_cache
+from glob import escape
 from typing import Final, Literal, NamedTuple
 
 from llm_service.budgets.windows import Span, Window, window_named
+from llm_service.redaction import stored_name
 
-__all__ = ["FIELDS", "Call", "Counter", "CounterKey", "Field", "counter_key"]
+__all__ = ["FIELDS", "Call", "Counter", "CounterKey", "Field", "counter_key", "subject_of"]
 
 Field = Literal["agent", "tool", "model", "user", "session", "run"]
 FIELDS: Final[tuple[Field, ...]] = ("agent", "tool", "model", "user", "session", "run")
@@ -57,8 +59,14 @@ def counter_key(scope: Mapping[Field, Sequence[str]], per: Sequence[Field], wind
     """
     if window_named(window).is_zoneless:
         timezone = "UTC"
-    sorted_scope = {name: sorted(set(scope[name])) for name in FIELDS if name in scope}
+    sorted_scope = {name: sorted(set(map(_as_stored, scope[name]))) for name in FIELDS if name in scope}
     return CounterKey(_json(sorted_scope), _json([name for name in FIELDS if name in per]), window, timezone)
+
+
+def _as_stored(pattern: str) -> str:
+    """A pattern that holds a secret matches the name that calls are stored under, and is itself stored so."""
+    stored = stored_name(pattern)
+    return pattern if stored == pattern else escape(stored)
 
 
 def _json(value: object) -> str:
@@ -68,6 +76,15 @@ def _json(value: object) -> str:
 @lru_cache(maxsize=1024)
 def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(translate(text))
+
+
+def subject_of(scope: Mapping[Field, Sequence[str]], per: Sequence[Field], call: Call) -> str | None:
+    """Whose share a call is, as a JSON array of the values of `per`; None where the scope does not cover it."""
+    for name, patterns in scope.items():
+        values = call.values(name)
+        if not any(_pattern(pattern).fullmatch(value) for pattern in patterns for value in values):
+            return None
+    return _json([call.values(name)[0] for name in per])
 
 
 @dataclass(slots=True)
@@ -96,11 +113,7 @@ class Counter:
 
     def subject(self, call: Call) -> str | None:
         """Whose share a call is, as a JSON array of the values of `per`; None where it is not counted."""
-        for name, patterns in self.scope.items():
-            values = call.values(name)
-            if not any(_pattern(pattern).fullmatch(value) for pattern in patterns for value in values):
-                return None
-        return _json([call.values(name)[0] for name in self.per])
+        return subject_of(self.scope, self.per, call)
 
     def span(self, moment_us: int) -> Span:
         """The key of the window that a moment falls into."""

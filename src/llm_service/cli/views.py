@@ -14,9 +14,11 @@ from llm_service.config.load import ConfigValue
 from llm_service.telemetry.reports.contents import Content
 from llm_service.telemetry.reports.costs import CostKey, CostReport, CostSums
 from llm_service.telemetry.reports.queries import InvocationRow, Statistics
+from llm_service.telemetry.timestamps import is_ahead
 
 __all__ = [
     "Follower",
+    "is_cost_unknown",
     "show_costs",
     "show_info",
     "show_invocation",
@@ -81,10 +83,15 @@ def _sum_cells(sums: CostSums | dict[str, Any]) -> list[str]:
     ]
 
 
+def is_cost_unknown(statistics: Statistics) -> bool:
+    """Whether there are calls, and none of them has a known cost."""
+    return bool(statistics["total_invocations"]) and not statistics["priced_invocations"]
+
+
 def show_statistics(statistics: Statistics) -> None:
     """A table of one value a line, under the keys of the API."""
     rows = [(key, _value(key, value)) for key, value in statistics.items()]
-    if statistics["total_invocations"] and not statistics["priced_invocations"]:
+    if is_cost_unknown(statistics):
         rows = [(key, UNKNOWN if key == "total_cost_usd" else shown) for key, shown in rows]
     table((Column("statistic", whole=True), Column("value", "right")), rows)
 
@@ -136,7 +143,7 @@ def _status_colour(cells: Sequence[str]) -> str | None:
 def _invocation_cells(row: InvocationRow) -> list[str]:
     return [
         str(row["id"]),
-        row["timestamp"][:19],
+        row["timestamp"][:19] + (" (ahead)" if is_ahead(row["timestamp"]) else ""),
         named(row["agent_name"]),
         named(row["tool_name"]),
         named(row["model_name"]),

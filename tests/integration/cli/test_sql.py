@@ -245,10 +245,10 @@ def test_a_file_that_is_no_database_is_named(run: Run, tmp_path: Path) -> None:
     """Code 1: the file is at fault; a folder cannot even be opened."""
     text = tmp_path / "text.db"
     text.write_text("no database" * 100)
-    for path in (text, tmp_path):
+    for path, words in ((text, "cannot be read"), (tmp_path, "is not a plain file")):
         result = run("sql", "SELECT * FROM invocations", "--db", path)
         assert result.exit_code == 1
-        assert "cannot be read" in result.stderr
+        assert words in result.stderr
 
 
 def test_the_snapshot_is_let_go_of_before_anything_is_printed(database: Path) -> None:

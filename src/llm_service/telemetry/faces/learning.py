@@ -107,7 +107,7 @@ class Learner:
             ((newest,),) = fetch(queries.NEWEST_ID)
             self._learn(fetch, newest or 0)
             if fetch(queries.HAS_PROMPT_SIZES):
-                self.ratios = TokenRatios(fetch(queries.PROMPT_SIZES))
+                self.ratios = TokenRatios(queries.to_prompt_sizes(fetch(queries.PROMPT_SIZES)))
         self._read_at = self._clock()
 
     def _learn(self, fetch: Fetch, newest: int) -> None:

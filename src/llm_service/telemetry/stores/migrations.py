@@ -14,8 +14,8 @@ from llm_service.telemetry.stores import migration_steps
 
 __all__ = ["STEPS", "VERSION", "create", "migrate", "read_as_newest", "schema_statements"]
 
-VERSION: Final = 2
-STEPS: Final[Mapping[int, Sequence[str]]] = {1: migration_steps.TO_2}
+VERSION: Final = 3
+STEPS: Final[Mapping[int, Sequence[str]]] = {1: migration_steps.TO_2, 2: migration_steps.TO_3}
 
 
 @lru_cache(maxsize=1)
@@ -56,7 +56,7 @@ def read_as_newest(connection: sqlite3.Connection) -> None:
     Must come before `PRAGMA query_only`; it writes nothing into the file.
     """
     there = [row[1] for row in connection.execute("PRAGMA main.table_info(invocations)")]
-    missing = [column for column in migration_steps.ADDED if column not in there]
+    missing = [column for added in migration_steps.ADDED.values() for column in added if column not in there]
     if there and missing:
         later = ", ".join(f"NULL AS {column}" for column in missing)
         connection.execute(f"CREATE TEMP VIEW invocations AS SELECT *, {later} FROM main.invocations")  # noqa: S608

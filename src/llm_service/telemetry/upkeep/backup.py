@@ -87,7 +87,7 @@ def backup(
             raise StoreError(f"{source} was not backed up: {error}; run: llm-telemetry doctor", source) from error
     return BackupReport(
         path=destination,
-        bytes=destination.lstat().st_size,
+        bytes=destination.stat().st_size,
         rows=copied.rows,
         seconds=time.monotonic() - started,
         snapshot_seconds=copied.seconds,

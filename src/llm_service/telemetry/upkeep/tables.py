@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from math import isfinite
 from typing import Any, Final
@@ -106,7 +107,15 @@ def _is_possible(value: float, table: str, column: str) -> bool:
 def _is_shaped(value: str, table: str, column: str) -> bool:
     shape = _SHAPES.get((table, column))
     if shape is not None:
-        return shape.fullmatch(value) is not None
+        return shape.fullmatch(value) is not None and (shape not in {_TIMESTAMP, _DAY} or _is_moment(value))
     if (table, column) == ("invocations", "status"):
         return value in STATUSES
     return column != "invocation_id" or table != "invocations" or 0 < len(value) <= MAX_NAME_CHARS
+
+
+def _is_moment(value: str) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
