@@ -139,7 +139,8 @@ def _fleet(way: str, seconds: float) -> Outcome:
 
 def _child(way: str, path: Path, left: float, seconds: float, seed: int) -> "subprocess.Popen[bytes]":
     arguments = [way, str(path), str(max(0.5, left)), str(seconds), str(seed)]
-    return subprocess.Popen([sys.executable, "-m", "benchmarks.budgets", "--child", *arguments])
+    command = [sys.executable, "-m", "benchmarks.budgets", "--child", *arguments]
+    return subprocess.Popen(command, cwd=Path(__file__).parents[1])
 
 
 def _look(path: Path, limits: dict[str, float], found: Outcome) -> None:

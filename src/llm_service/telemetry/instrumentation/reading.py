@@ -104,7 +104,7 @@ class Cumulative:
     def _count(self, field: str, found: dict[str, Any]) -> None:
         """Let the larger count stand; what is no number stays, for the record to refuse, unless there was a number."""
         value, most = found[field], self._most.get(field)
-        number = as_number(value)
+        number = _number(value)
         if number is None or not number >= 0:  # NaN, too
             if most is not None:
                 del found[field]
@@ -131,16 +131,29 @@ class Cumulative:
     def _keep_tier(self, found: dict[str, Any]) -> None:
         """A tier with prices of its own stays, though a later event says the standard one."""
         told, kept = found["service_tier"], self._tier
-        if isinstance(told, str) and isinstance(kept, str) and tier_of(told) is None and tier_of(kept) is not None:
+        if _is_text(told) and _is_text(kept) and tier_of(told) is None and tier_of(kept) is not None:
             found["service_tier"] = kept
         else:
             self._tier = told
 
     def _named(self, told: Any) -> Any:
         """All that was named, each with what was last said of it."""
-        if not isinstance(told, str):
+        if not _is_text(told):
             return told
         for one in told.split("; "):
             name, _, value = one.partition(": ")
             self._unpriced[name] = value
         return unpriced_text(self._unpriced)
+
+
+def _number(value: Any) -> int | float | None:
+    """The number that a value is; None where it is none, or raises when it is looked at: its own check names it."""
+    try:
+        return as_number(value)
+    except Exception:  # noqa: BLE001 - a value of the caller's
+        return None
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a str, by its type: a value of the caller's may raise when it is asked for its class."""
+    return issubclass(type(value), str)

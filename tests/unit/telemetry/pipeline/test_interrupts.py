@@ -14,7 +14,7 @@ from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from types import CodeType, FrameType
 from typing import Any
 
@@ -287,6 +287,16 @@ def call_under_a_budget(logger: TelemetryLogger) -> None:
     """The same by a block."""
     with logger.invocation("a", budget=0.01) as call:
         call.record_usage(cost_usd=0.01)
+
+
+def comes_true(condition: Callable[[], bool]) -> bool:
+    """Whether it holds within half a minute: another thread may be in the middle of its work."""
+    deadline = monotonic() + 30
+    while not condition():
+        if monotonic() > deadline:
+            return False
+        sleep(0.001)
+    return True
 
 
 WITH_MONEY: dict[str, Callable[[TelemetryLogger], Any]] = {
