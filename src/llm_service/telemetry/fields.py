@@ -16,7 +16,7 @@ from numbers import Real
 from typing import Any, Final, cast
 
 from llm_service.errors import RecordError
-from llm_service.telemetry.timestamps import MAX_MICROSECONDS, to_microseconds
+from llm_service.telemetry.timestamps import MAX_MICROSECONDS, Moment, to_microseconds
 
 __all__ = [
     "COST_SOURCES",
@@ -173,6 +173,8 @@ def flag(field: str, value: object) -> int | None:
 
 def moment(field: str, value: object) -> int:
     """An aware datetime as microseconds since 1970."""
+    if isinstance(value, Moment):
+        return int(value)
     if not isinstance(value, datetime):
         raise RecordError(field, value, "give an aware datetime.datetime, or None for now")
     if value.tzinfo is None or value.utcoffset() is None:

@@ -8,8 +8,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from datetime import UTC, datetime
-from time import perf_counter_ns
+from time import perf_counter_ns, time_ns
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
 
@@ -18,6 +17,7 @@ from llm_service.redaction import clean, traceback_text
 from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS
 from llm_service.telemetry.instrumentation.reading import Cumulative, ReadUsage, read_fields
 from llm_service.telemetry.records import FIELDS, Amount, InvocationRecord, new_id
+from llm_service.telemetry.timestamps import Moment
 
 __all__ = ["Invocation", "ReadUsage", "Sink"]
 
@@ -49,6 +49,7 @@ class Invocation:
 
     Attributes:
         invocation_id: the record's id, known from the start; a call nested in this block names it as its parent.
+        over: whether the block has ended.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Invocation:
         "_strict",
         "_ttft_ms",
         "invocation_id",
+        "over",
     )
 
     def __init__(
@@ -78,7 +80,8 @@ class Invocation:
         self._put = put
         self._parent: Invocation | None = None
         self._started = 0
-        self._entered: datetime | None = None
+        self.over = False
+        self._entered: Moment | None = None
         self._ttft_ms: float | None = None
         self.invocation_id = self._own_id = new_id()
         self._set(fields)
@@ -151,8 +154,10 @@ class Invocation:
         self._begin()
 
     def _begin(self) -> None:
-        self._parent = _current.get()
-        self._entered = datetime.now(UTC)
+        parent = _current.get()
+        self._parent = parent if parent is None or not parent.over else _still_open(parent)
+        self.over = False
+        self._entered = Moment(time_ns() // 1000)
         self._started = perf_counter_ns()
 
     async def __aenter__(self) -> Self:
@@ -185,9 +190,7 @@ class Invocation:
 
     def _leave(self, error: BaseException | None) -> InvocationRecord | None:
         latency_ms = _milliseconds(perf_counter_ns() - self._started)
-        # Never reset by token: a block may end in another task than it began in, where that raises.
-        if _current.get() is self:
-            _current.set(self._parent)
+        self.over = True
         measured: dict[str, Any] = {
             "invocation_id": self._own_id,
             "timestamp": self._entered,
@@ -195,8 +198,16 @@ class Invocation:
         }
         if self._ttft_ms is not None:
             measured["ttft_ms"] = self._ttft_ms
-        if self._parent is not None:
-            measured["parent_invocation_id"] = self._parent.invocation_id
+        parent = self._parent
+        if parent is not None:
+            measured["parent_invocation_id"] = parent.invocation_id
+            if parent.over:
+                self._parent = parent = _still_open(parent)  # it holds what it needs, and no more
+        # Never reset by token: a block may end in another task than it began in, where that raises. Where it began, it
+        # stays current until another begins there, which passes it over.
+        current = _current.get()
+        if current is not None and current.over:
+            _current.set(parent if current is self else _still_open(current))
         if error is not None:
             measured |= describe_error(error)
             said = self._fields
@@ -247,6 +258,13 @@ class Invocation:
     def _note(self, field: str, message: str) -> None:
         if self._sink.count_bad_value(field):
             _LOG.warning("telemetry: a value is left out, this field is warned about once: %s", message)
+
+
+def _still_open(call: Invocation | None) -> Invocation | None:
+    """The call itself, or the next above it that has not ended."""
+    while call is not None and call.over:
+        call = call._parent  # noqa: SLF001 - of this module
+    return call
 
 
 def _milliseconds(nanoseconds: int) -> float:

@@ -100,9 +100,14 @@ def _saved(
     hour: int,
     service_tier: str | None,
 ) -> int | None:
-    if prompt_tokens is None or completion_tokens is None:
+    counts = (prompt_tokens, completion_tokens, read, written, reasoning, hour)
+    if not all(type(count) is int for count in counts):  # unknown, or what no writer wrote
         return None
-    rates = prices.rates(model_name, provider, to_microseconds(datetime.fromisoformat(timestamp)), service_tier)
+    try:
+        moment = to_microseconds(datetime.fromisoformat(timestamp))
+    except (TypeError, ValueError):
+        return None
+    rates = prices.rates(model_name, provider, moment, service_tier)
     if rates is None:
         return None
     cost: Callable[..., int | None] = rates.cost_nanos

@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from llm_service.errors import QueryError
+from llm_service.redaction import stored_name
 from llm_service.telemetry.fields import STATUSES
 from llm_service.telemetry.timestamps import microseconds_text, to_microseconds
 
@@ -33,11 +34,11 @@ class Where:
             self.add(condition, value)
 
     def names(self, **names: str | None) -> None:
-        """Columns that equal a text."""
+        """Columns that equal a text, as the record had it or as it is stored: redaction changes nothing twice."""
         for column, name in names.items():
             if name is not None and not isinstance(name, str):
                 raise QueryError(column, name, "give a str, or None not to filter")
-            self.compare(f"{column} = ?", name)
+            self.compare(f"{column} = ?", None if name is None else stored_name(name))
 
     def __str__(self) -> str:
         return f" WHERE {' AND '.join(self._conditions)}" if self._conditions else ""

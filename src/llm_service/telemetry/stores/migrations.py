@@ -5,7 +5,8 @@ builds the oldest file, migrates it, and compares it with a new one.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib.resources import files
 from typing import Final
 
@@ -17,14 +18,17 @@ VERSION: Final = 3
 STEPS: Final[Mapping[int, Sequence[str]]] = {1: migration_steps.TO_2, 2: migration_steps.TO_3}
 
 
-def schema_statements() -> Iterator[str]:
-    """The statements of `schema.sql`, one by one (`executescript` would commit on its own)."""
+@lru_cache(maxsize=1)
+def schema_statements() -> Sequence[str]:
+    """The statements of `schema.sql`, one by one (`executescript` would commit on its own). Read once."""
+    statements: list[str] = []
     pending = ""
     for line in files("llm_service.telemetry").joinpath("schema.sql").read_text("utf-8").splitlines(keepends=True):
         pending += line
         if sqlite3.complete_statement(pending):
-            yield pending
+            statements.append(pending)
             pending = ""
+    return tuple(statements)
 
 
 def create(connection: sqlite3.Connection, now: str) -> None:
