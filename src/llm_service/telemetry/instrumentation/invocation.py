@@ -6,23 +6,30 @@ warned about once and counted; `strict` raises instead, unless the block is rais
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
+from itertools import islice
 from time import perf_counter_ns, time_ns
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, cast
 
-from llm_service.errors import RecordError
+from llm_service.errors import RecordError, shown
 from llm_service.redaction import clean, traceback_text
-from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS
+from llm_service.telemetry.columns import KINDS
+from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_TAGS, required_id
+from llm_service.telemetry.instrumentation.aliases import known_fields, no_such_field, own_fields
 from llm_service.telemetry.instrumentation.reading import Cumulative, ReadUsage, read_fields
-from llm_service.telemetry.records import FIELDS, Amount, InvocationRecord, new_id
+from llm_service.telemetry.records import Amount, InvocationRecord, new_id
+from llm_service.telemetry.texts import forget_repairs, repairs_here
 from llm_service.telemetry.timestamps import Moment
 
-__all__ = ["Invocation", "ReadUsage", "Sink"]
+__all__ = ["Invocation", "ReadUsage", "Sink", "refuse_misplaced", "settled"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
-_FIELDS: Final = frozenset(FIELDS)
+_FIELDS: Final = frozenset(KINDS)
+_INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
+"""What a bad value of these is taken for: never a success, never more than was asked for."""
+_QUOTED_NOWHERE: Final = frozenset({"content", "error", "json"})
 _PARTS: Final = frozenset({"prompt_tokens", "completion_tokens"})
 _TOKEN_COUNTS: Final = _PARTS | {"total_tokens"}
 _current: ContextVar["Invocation | None"] = ContextVar("llm_service_telemetry_invocation", default=None)
@@ -84,6 +91,10 @@ class Invocation:
         self._entered: Moment | None = None
         self._ttft_ms: float | None = None
         self.invocation_id = self._own_id = new_id()
+        if not _FIELDS.issuperset(fields):
+            refuse_misplaced(fields)
+        if "status" in fields and fields["status"] is None:
+            fields = {field: value for field, value in fields.items() if field != "status"}
         self._set(fields)
 
     # What the block says
@@ -116,6 +127,7 @@ class Invocation:
             "service_tier": service_tier,
             "unpriced_usage": unpriced_usage,
         }
+        refuse_misplaced(fields)
         self._set({field: value for field, value in usage.items() if value is not None} | fields)
 
     def read_usage(self, usage: ReadUsage, result: Any) -> None:
@@ -134,6 +146,7 @@ class Invocation:
 
     def set(self, **fields: Any) -> None:
         """Set any field of `InvocationRecord`; one that is set wins over what the block measures."""
+        refuse_misplaced(fields)
         self._set(fields)
 
     def first_token(self) -> None:
@@ -159,6 +172,18 @@ class Invocation:
         self.over = False
         self._entered = Moment(time_ns() // 1000)
         self._started = perf_counter_ns()
+
+    @property
+    def admitted(self) -> bool:
+        """Whether it may run: what has a budget may not before that is reserved."""
+        return True
+
+    async def admit(self) -> None:
+        """Reserve what it needs, where it needs anything."""
+
+    def end_soon(self, error: BaseException | None) -> None:
+        """Leave without waiting for anything, as a finalizer must."""
+        self.__exit__(None if error is None else type(error), error, None)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -218,14 +243,18 @@ class Invocation:
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
         """Make the record, giving up one bad field after the other."""
         said = self._fields
+        repairs = repairs_here()
         while True:
             try:
                 return InvocationRecord(**{**measured, **said})
             except RecordError as error:
                 if may_raise:
                     raise
-                field = error.field.partition("[")[0]
-                self._note(field, str(error))
+                forget_repairs(repairs)
+                field = error.field
+                instead = _INSTEAD.get(field)
+                taken = "" if instead is None else f"; it is taken for {measured.setdefault(field, instead)}"
+                self._note(field, f"{_without_content(error)}{taken}")
                 if field in said:
                     del said[field]
                 elif field in measured:
@@ -244,16 +273,25 @@ class Invocation:
         self._sink.lose_invalid()
         return None
 
-    def _set(self, fields: dict[str, Any]) -> None:
-        for field, value in fields.items():
-            if field in _FIELDS:
-                self._fields[field] = value
-            elif self._strict:
-                raise RecordError(field, value, "it is not a field of InvocationRecord")
-            else:
-                self._note(field, f"{clean(field)}: it is not a field of InvocationRecord")
-        if "invocation_id" in fields and isinstance(fields["invocation_id"], str):
-            self.invocation_id = fields["invocation_id"]
+    def _set(self, given: Mapping[str, Any]) -> None:
+        try:
+            fields, unknown = known_fields(given)
+            fields = settled(fields)
+        except Exception:  # noqa: BLE001 - a value of the caller's raises when it is looked at: its own check names it
+            fields, unknown = own_fields(given)
+        for name in unknown:
+            if self._strict:
+                raise RecordError(name, "a value", no_such_field(name))
+            printable = clean(name[:MAX_NAME_CHARS]) if name.isprintable() else shown(name)
+            self._note(name, f"{printable}: {no_such_field(name)}")
+        self._fields |= fields
+        if "invocation_id" in fields:
+            repairs = repairs_here()
+            try:
+                self.invocation_id = required_id("invocation_id", fields["invocation_id"])
+            except RecordError:  # the record will say so, and has the id of its own
+                self.invocation_id = self._own_id
+            forget_repairs(repairs)  # counted with the record
 
     def _note(self, field: str, message: str) -> None:
         if self._sink.count_bad_value(field):
@@ -265,6 +303,36 @@ def _still_open(call: Invocation | None) -> Invocation | None:
     while call is not None and call.over:
         call = call._parent  # noqa: SLF001 - of this module
     return call
+
+
+def refuse_misplaced(fields: Mapping[str, Any]) -> None:
+    """A budget that stands where none is reserved would be taken for an unknown field, and limit nothing.
+
+    Raises:
+        TypeError: where it is written.
+    """
+    for field in fields:
+        if field not in _FIELDS and "budget" in field.lower():
+            raise TypeError(
+                f"{clean(field)}= reserves nothing here; give budget= where the call begins: "
+                "invocation(...), instrumented(...) or wrap_stream(...)"
+            )
+
+
+def settled(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields, with tags that can be read only once read: they may be looked at again, and for another record."""
+    given: Any = fields.get("tags")
+    if given is None or not hasattr(cast("Any", type(given)), "__next__"):
+        return fields
+    tags: list[Any] = [*islice(given, MAX_TAGS)]
+    return {**fields, "tags": tags}
+
+
+def _without_content(error: RecordError) -> str:
+    """What is wrong with a field, without the value of one that may hold anything: no log line quotes an answer."""
+    if KINDS.get(error.field) in _QUOTED_NOWHERE:
+        return f"{error.field}: a value of type {type(error.value).__name__} is not usable; {error.remedy}"
+    return str(error)
 
 
 def _milliseconds(nanoseconds: int) -> float:

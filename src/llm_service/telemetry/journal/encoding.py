@@ -136,7 +136,7 @@ def _record(pair: Any, names: Sequence[str], *, whole: bool) -> InvocationRecord
     if type(fields["timestamp"]) is not int or not 0 <= fields["timestamp"] <= MAX_MICROSECONDS:
         raise UnreadableRecordError("no moment")
     fields["timestamp"] = from_microseconds(fields["timestamp"])
-    if fields["invocation_id"] is None:
+    if type(fields["invocation_id"]) is not str:
         raise UnreadableRecordError("no id")
     if fields.get("stream") is not None:
         fields["stream"] = bool(fields["stream"])

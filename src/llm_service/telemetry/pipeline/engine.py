@@ -43,10 +43,14 @@ from llm_service.telemetry.stores.base import BatchWriter
 from llm_service.telemetry.stores.guarded import GuardedWriter
 from llm_service.telemetry.stores.migrations import schema_statements
 from llm_service.telemetry.stores.opening import Opener
+from llm_service.telemetry.texts import repairs_so_far
 
 __all__ = ["Engine"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
+_MOST_BAD_NAMES: Final = 1_000
+_OTHER_NAMES: Final = "other names"
+"""Stands for what is no field and was not met before, once there are too many to remember each."""
 _TELLER_WAITS: Final = 1.0
 """Seconds that a close waits for reservations and settlements under way."""
 _FORK_WAITS: Final = 2.0
@@ -104,6 +108,7 @@ class Engine:
         self._give_up = False
         self._wal = WalWatch(self.settings.db_path, self.announcer.tell)
         self._bad_values: Counter[str] = Counter()
+        self._repairs_before = repairs_so_far()
         self._writer_id = writer_id = str(uuid4())
         self.queue.begin_journal(writer_id)
         self.money.begin()
@@ -249,6 +254,8 @@ class Engine:
 
     def count_bad_value(self, field: str) -> bool:
         """Count a value that was left out; True the first time for this field."""
+        if len(self._bad_values) >= _MOST_BAD_NAMES and field not in self._bad_values:
+            field = _OTHER_NAMES
         self._bad_values[field] += 1
         return self._bad_values[field] == 1
 
@@ -348,6 +355,7 @@ class Engine:
             self.leftovers.done,
             wal_bytes=self._wal.bytes,
             bad_values=self._bad_values.total(),
+            repaired=repairs_so_far() - self._repairs_before,
             purged=self.retention.purged,
             purge_error=self.retention.last_error,
             closed=self.closed,
