@@ -280,7 +280,7 @@ class _Transaction:
     def _kept(
         self, records: Sequence[InvocationRecord], positions: Sequence[int]
     ) -> tuple[Sequence[InvocationRecord], Sequence[int]]:
-        """Those that are in the table; what a trigger keeps out of it is a dead letter, and does not count as written."""
+        """Those that are in the table; what a trigger keeps out of it is a dead letter, and not counted as written."""
         ids = [record.card[0] for record in records]
         there = {row[0] for row in self._execute(statements.find_ids(len(ids)), ids)}
         for record, position in zip(records, positions, strict=True):
