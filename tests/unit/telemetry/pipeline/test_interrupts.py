@@ -5,17 +5,18 @@ these places in turn.
 """
 
 import dis
+import gc
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from time import monotonic, sleep
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
@@ -66,30 +67,92 @@ def interrupted_at(
     """
     seen = 0
 
-    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
+    def raises_at(code: CodeType, offset: int) -> bool:
+        """Count a place that was reached; True at the one where the exception is due."""
         nonlocal seen
-        if Path(frame.f_code.co_filename).parent.name not in within:
+        if offset not in places(code):
+            return False
+        seen += 1
+        return seen > turn
+
+    watch = _monitored if sys.version_info >= (3, 12) else _traced
+    try:
+        with watch(within, raises_at):
+            action()
+    except Interrupted as interrupt:
+        if kept is not None:
+            kept.append(interrupt)
+        return True
+    return False
+
+
+_RaisesAt = Callable[[CodeType, int], bool]
+
+
+def _is_within(code: CodeType, within: tuple[str, ...]) -> bool:
+    return Path(code.co_filename).parent.name in within
+
+
+@contextmanager
+def _traced(within: tuple[str, ...], raises_at: _RaisesAt) -> Iterator[None]:
+    """Raise once where `raises_at` says so, by a trace function."""
+
+    def trace(frame: FrameType, event: str, _argument: Any) -> Any:
+        if not _is_within(frame.f_code, within):
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
-        if event == "opcode" and frame.f_lasti in places(frame.f_code):
-            seen += 1
-            if seen > turn:
-                sys.settrace(None)
-                raise Interrupted
+        if event == "opcode" and raises_at(frame.f_code, frame.f_lasti):
+            sys.settrace(None)
+            raise Interrupted
         return trace
 
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        action()
-    except Interrupted as interrupt:
-        if kept is not None:
-            kept.append(interrupt)
-        return True
+        yield
     finally:
         sys.settrace(before)
-    return False
+
+
+@contextmanager
+def _monitored(within: tuple[str, ...], raises_at: _RaisesAt) -> Iterator[None]:
+    """The same by `sys.monitoring` (PEP 669): from 3.12 on a trace function misses instructions."""
+    monitoring: Any = sys.monitoring  # type: ignore[attr-defined, unused-ignore]
+    tool, event, here, active = 4, monitoring.events.INSTRUCTION, threading.get_ident(), True
+
+    def instruction(code: CodeType, offset: int) -> None:
+        nonlocal active
+        if active and threading.get_ident() == here and raises_at(code, offset):
+            active = False
+            raise Interrupted
+
+    watched = [code for code in _codes_of_functions() if _is_within(code, within)]
+    monitoring.use_tool_id(tool, "interrupts")
+    try:
+        monitoring.register_callback(tool, event, instruction)
+        for code in watched:
+            monitoring.set_local_events(tool, code, event)
+        yield
+    finally:
+        active = False
+        for code in watched:
+            monitoring.set_local_events(tool, code, 0)
+        monitoring.register_callback(tool, event, None)
+        monitoring.free_tool_id(tool)
+
+
+@cache
+def _codes_of_functions() -> frozenset[CodeType]:
+    """The code of every function of the package that is imported, and of those within them."""
+    found: set[CodeType] = set()
+    more = [one.__code__ for one in gc.get_objects() if isinstance(one, FunctionType)]
+    while more:
+        code = more.pop()
+        if code not in found and "llm_service" in code.co_filename:
+            found.add(code)
+            more += [part for part in code.co_consts if isinstance(part, CodeType)]
+    return frozenset(found)
 
 
 cpython_only = pytest.mark.skipif(
