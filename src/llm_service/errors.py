@@ -80,6 +80,13 @@ def shown(value: object, most: int = _MOST_SHOWN) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+def _quoted(field: str, value: object) -> str:
+    try:
+        return _HIDDEN if holds_secret(field, value) else shown(value)
+    except Exception as error:  # noqa: BLE001 - a foreign object may raise even when it is asked for its class
+        return f"<{type(value).__name__} that raises {type(error).__name__}>"
+
+
 class TelemetryError(Exception):
     """Base of all errors raised here."""
 
@@ -94,7 +101,7 @@ class _FieldError(TelemetryError, ValueError):
     """
 
     def __init__(self, field: str, value: object, remedy: str) -> None:
-        quoted = _HIDDEN if holds_secret(field, value) else shown(value)
+        quoted = _quoted(field, value)
         super().__init__(f"{clean(field)}: {quoted} is not usable; {clean(remedy)}")
         self.field = field
         self.value = value

@@ -250,5 +250,5 @@ def _plain(db: Path | None, config: Path | None) -> "TelemetryLogger":
     from llm_service.cli import reports  # noqa: PLC0415
     from llm_service.telemetry import TelemetryLogger  # noqa: PLC0415
 
-    path = reports.existing(settings_for(db, config).db_path)
+    path = reports.looked_after(settings_for(db, config).db_path)
     return TelemetryLogger(path, models=False, policies=False, retention_days=None)

@@ -273,7 +273,7 @@ def _change(text: str) -> tuple[str, Any]:
         raise click.BadParameter(problem, param_hint="--set")
     try:
         return field, json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return field, value
 
 

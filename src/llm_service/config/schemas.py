@@ -48,11 +48,11 @@ class TelemetryConfig(BaseModel):
         description="`metadata` (no prompt, no response), `full`, or `none` (nothing is written or created).",
     )
     retention_days: int | None = Field(
-        default=_DEFAULTS.retention_days, description="Days of records to keep, from 1 to 36,500; None keeps them all."
+        default=_DEFAULTS.retention_days, description="Days of records to keep, up to 36,500; 0 or None keeps them all."
     )
     content_retention_days: int | None = Field(
         default=_DEFAULTS.content_retention_days,
-        description="Days of prompts and responses to keep, from 1 to 36,500; None keeps them as long as the record.",
+        description="Days of prompts and responses to keep, up to 36,500; 0 or None: as long as the record.",
     )
     flush_interval: float = Field(
         default=_DEFAULTS.flush_interval,

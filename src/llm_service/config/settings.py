@@ -20,6 +20,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SettingsOptions",
+    "followed",
     "trusted_owner",
 ]
 
@@ -64,9 +65,9 @@ class Settings:
         enabled: False turns every call into a counted no-op; nothing is created on disk.
         privacy_level: `metadata` (no prompt, no response), `full`, or `none` (nothing is written or created).
         retention_days: how many UTC days of records to keep beside today; older ones are deleted in the background,
-            daily totals never. None keeps them all.
-        content_retention_days: the same for prompts and responses, which never outlive their record; None keeps them as
-            long as the record.
+            daily totals never. 0 and None keep them all.
+        content_retention_days: the same for prompts and responses, which never outlive their record; 0 and None keep
+            them as long as the record.
         flush_interval: seconds; a record is committed within this time of its own age.
         batch_size: records waiting that trigger a commit before `flush_interval` has passed.
         queue_max_records: most records that may wait in memory.
@@ -110,7 +111,9 @@ class Settings:
         _one_of("overflow", self.overflow, OVERFLOWS, "use block, drop_newest or drop_oldest")
         for name in ("retention_days", "content_retention_days"):
             if getattr(self, name) is not None:
-                _whole(name, getattr(self, name), 1, 36_500)
+                _whole(name, getattr(self, name), 0, 36_500)
+                if getattr(self, name) == 0:  # for ever, as None says it
+                    object.__setattr__(self, name, None)
         _whole("batch_size", self.batch_size, 1, 100_000)
         _whole("queue_max_records", self.queue_max_records, 1, 100_000_000)
         _whole("queue_max_bytes", self.queue_max_bytes, 65_536, 2**40)
@@ -158,7 +161,7 @@ def resolve_db_path(value: object, base: Path | None = None) -> Path:
     if text.startswith("file:"):
         raise SettingsError("db_path", value, "give a plain path: URL options would change locking and durability")
     try:
-        return _followed(((base or Path()) / Path(text).expanduser()).absolute())
+        return followed(((base or Path()) / Path(text).expanduser()).absolute())
     except (RuntimeError, OSError) as error:  # `~` of an unknown user; a current directory that was deleted
         raise SettingsError("db_path", value, f"give an absolute path ({error})") from None
 
@@ -168,7 +171,7 @@ def trusted_owner(user: int) -> bool:
     return not hasattr(os, "geteuid") or user in {os.geteuid(), 0}
 
 
-def _followed(path: Path) -> Path:
+def followed(path: Path) -> Path:
     """The file that a symlink at the path names, where this user or root made it; another user's stays, to be refused.
 
     Once, here: SQLite keeps the -wal beside the file itself, and a link that is changed later must change nothing.

@@ -12,6 +12,7 @@ from llm_service.estimates.history import History, Level
 from llm_service.estimates.quantiles import Quantiles
 from llm_service.estimates.tokens import Prompt, PromptSize, PromptSource, Tokenizer, TokenRatios, size_of
 from llm_service.pricing.names import candidates, provider_of, spellings
+from llm_service.redaction import stored_name
 
 if TYPE_CHECKING:
     from llm_service.config.models import ModelConfig
@@ -54,6 +55,8 @@ class Question:
             name: object = getattr(self, field)
             if name is not None and (not isinstance(name, str) or not name):
                 raise QueryError(field, name, "give a non-empty str, or None where it is unknown")
+            if name is not None:  # past calls of that name are stored under what redaction leaves of it
+                object.__setattr__(self, field, stored_name(name))
         for field, least in (("prompt_tokens", 0), ("max_tokens", 1)):
             tokens: object = getattr(self, field)
             if tokens is not None and (type(tokens) is not int or not least <= tokens <= _MAX_TOKENS):

@@ -115,6 +115,10 @@ def is_claude(name: str) -> bool:
     return "claude" in name.lower()
 
 
+_LONGEST: Final = 256
+"""Characters of a name that is taken apart; a record's has 200 at most. Each part taken off costs the length again."""
+
+
 @lru_cache(maxsize=_MOST)
 def candidates(model_name: str, provider: str | None = None) -> tuple[Candidate, ...]:
     """The names that this one may stand for, most exact first; each is to be looked up as it is.
@@ -127,6 +131,8 @@ def candidates(model_name: str, provider: str | None = None) -> tuple[Candidate,
     if is_claude(name):
         name = _CONTEXT.sub("", name)
     given = provider_of(provider)
+    if len(name) > _LONGEST:
+        return (Candidate(name, given),)
     if given in _GATEWAYS:
         return tuple(dict.fromkeys(Candidate(each, given) for each in (_without(name, f"{given}/"), name)))
     found = dict.fromkeys(_of_name(name, given, api_of(provider)))
@@ -235,6 +241,8 @@ def spellings(name: str, provider: str | None = None) -> tuple[str, ...]:
     All of them name the same model, so that a list which has any of them knows it; but a list which has a date of its
     own must be asked for that first.
     """
+    if len(name) > _LONGEST:
+        return (name,)
     suffixes = (*_SUFFIXES, *_AWS_SUFFIXES) if provider == "aws" else _SUFFIXES
     found = _undated(name, suffixes)
     dashed = _COMPACT_DATE.sub(r"-\1-\2-\3", name)

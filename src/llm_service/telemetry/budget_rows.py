@@ -106,7 +106,7 @@ def _unknown(row: Sequence[Any], error: Exception) -> UnknownCounter:
     what = f"window {window!r} in {zone!r}: {why}"
     try:
         patterns, fields = _decoded(scope, per)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return UnknownCounter(number, f"its definition is damaged ({why})")
     return UnknownCounter(number, what, patterns, fields)
 
@@ -202,7 +202,7 @@ def _is_whole(hold: HoldRow) -> bool:
     """Whether no window and no name of it was left out."""
     try:
         windows, names = json.loads(hold.windows), json.loads(hold.names)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return (
         isinstance(windows, list)
@@ -217,7 +217,7 @@ def to_places(text: Any) -> list[Place]:
     try:
         listed: Any = json.loads(text)
         return [Place(*one) for one in listed if _is_place(one)]
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return []
 
 
@@ -243,7 +243,7 @@ def names_of(text: Any) -> dict[str, str]:
     try:
         names = json.loads(text)
         return {name: value for name, value in names.items() if name in NAMED and isinstance(value, str)}
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 

@@ -11,6 +11,7 @@ from llm_service.telemetry.fields import MAX_LATENCY_MS
 
 __all__ = [
     "CARD_FIELDS",
+    "CHECKS",
     "CONTENT_FIELDS",
     "EXTENSION_CHECKS",
     "EXTENSION_FIELDS",
@@ -38,10 +39,10 @@ class _Field(NamedTuple):
     name: str
     kind: Kind
     check: Callable[[str, object], Any] = fields.label
-    """Of optional fields; the constructor checks those of the card in place."""
+    """What the constructor checks a value by; where a cheap test in place has shown it to be clean, not even that."""
 
 
-def _ttft(field: str, value: object) -> float | int | None:
+def _milliseconds(field: str, value: object) -> float | int | None:
     return fields.amount(field, value, MAX_LATENCY_MS, "milliseconds")
 
 
@@ -53,6 +54,14 @@ def _cost_source(field: str, value: object) -> str | None:
     return fields.choice(field, value, fields.COST_SOURCES)
 
 
+def _cost(field: str, value: object) -> float | int | None:
+    return fields.amount(field, value, fields.MAX_COST_USD, "USD")
+
+
+def _level(field: str, value: object) -> str | None:
+    return fields.choice(field, value, fields.LEVELS)
+
+
 def _attempts(field: str, value: object) -> int | None:
     return fields.whole(field, value, 1, fields.MAX_COUNT)
 
@@ -62,19 +71,19 @@ def _http_status(field: str, value: object) -> int | None:
 
 
 _CARD: Final = (
-    _Field("invocation_id", "key"),
-    _Field("timestamp", "moment"),
-    _Field("agent_name", "name"),
-    _Field("tool_name", "name"),
-    _Field("model_name", "name"),
-    _Field("prompt_tokens", "number"),
-    _Field("completion_tokens", "number"),
-    _Field("total_tokens", "number"),
-    _Field("cost_usd", "number"),
-    _Field("latency_ms", "number"),
-    _Field("status", "word"),
-    _Field("error_message", "error"),
-    _Field("privacy_level", "word"),
+    _Field("invocation_id", "key", fields.required_id),
+    _Field("timestamp", "moment", fields.moment),
+    _Field("agent_name", "name", fields.name),
+    _Field("tool_name", "name", fields.name),
+    _Field("model_name", "name", fields.name),
+    _Field("prompt_tokens", "number", fields.tokens),
+    _Field("completion_tokens", "number", fields.tokens),
+    _Field("total_tokens", "number", fields.tokens),
+    _Field("cost_usd", "number", _cost),
+    _Field("latency_ms", "number", _milliseconds),
+    _Field("status", "word", fields.status),
+    _Field("error_message", "error", fields.message),
+    _Field("privacy_level", "word", _level),
 )
 
 _EXTENSIONS: Final = (
@@ -93,7 +102,7 @@ _EXTENSIONS: Final = (
     _Field("reasoning_tokens", "number", fields.tokens),
     _Field("usage_source", "word", _usage_source),
     _Field("cost_source", "word", _cost_source),
-    _Field("ttft_ms", "number", _ttft),
+    _Field("ttft_ms", "number", _milliseconds),
     _Field("stream", "number", fields.flag),
     _Field("finish_reason", "name"),
     _Field("attempts", "number", _attempts),
@@ -104,6 +113,7 @@ _EXTENSIONS: Final = (
     _Field("metadata", "json", fields.metadata),
     _Field("cache_write_1h_tokens", "number", fields.tokens),
     _Field("service_tier", "name"),
+    _Field("unpriced_usage", "id"),
 )
 
 _CONTENTS: Final = (
@@ -124,6 +134,9 @@ FIELDS: Final = (*CARD_FIELDS, *EXTENSION_FIELDS, *CONTENT_FIELDS)
 
 KINDS: Final[dict[str, Kind]] = {field.name: field.kind for field in (*_CARD, *_EXTENSIONS, *_CONTENTS)}
 """What each field holds."""
+
+CHECKS: Final = {field.name: field.check for field in (*_CARD, *_EXTENSIONS, *_CONTENTS)}
+"""How a value of each field is checked: called with the field's name and the value; see `fields`."""
 
 EXTENSION_CHECKS: Final = tuple((field.name, field.check) for field in (*_EXTENSIONS, *_CONTENTS))
 """Name and check of each optional field, in their order."""

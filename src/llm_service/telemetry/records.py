@@ -9,12 +9,13 @@ from datetime import datetime
 from decimal import Decimal
 from json import loads
 from time import time_ns
-from typing import Any, Final, Generic, Literal, NoReturn, Self, TypeVar, cast, overload
+from typing import Any, Final, Literal, NoReturn, Self, cast
 
 from llm_service.config.settings import PrivacyLevel
 from llm_service.errors import RecordError, shown
 from llm_service.telemetry import fields
 from llm_service.telemetry.columns import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_CHECKS, EXTENSION_FIELDS, FIELDS
+from llm_service.telemetry.field_access import At, keywords_after_first
 from llm_service.telemetry.fields import KNOWN_NAMES, LEVELS, MAX_COST_USD, MAX_LATENCY_MS, MAX_NAME_CHARS, MAX_TOKENS
 from llm_service.telemetry.ids import Uuid7Source
 from llm_service.telemetry.timestamps import from_microseconds
@@ -36,37 +37,11 @@ CostSource = Literal["reported", "computed", "unknown"]
 Amount = float | int | Decimal
 
 _SUCCESS: Final = "success"
-_PLAIN: Final = (None,) * (len(EXTENSION_FIELDS) + len(CONTENT_FIELDS))
 _BASE_SIZE: Final = 700
 """Bytes of a plain record and its place in the queue: objects, tuples, id and numbers [measured with tracemalloc]."""
 _TEXT_SIZE: Final = 56
 
-_T = TypeVar("_T")
 new_id = Uuid7Source()
-
-
-class _At(Generic[_T]):
-    """Reads one field out of a record's tuples."""
-
-    __slots__ = ("_decode", "_index", "_slot")
-
-    def __init__(
-        self, slot: Literal["card", "extensions"], index: int, decode: Callable[[Any], Any] | None = None
-    ) -> None:
-        self._slot = slot
-        self._index = index
-        self._decode = decode
-
-    @overload
-    def __get__(self, record: None, owner: type, /) -> Self: ...
-    @overload
-    def __get__(self, record: object, owner: type, /) -> _T: ...
-    def __get__(self, record: object, owner: type, /) -> Self | _T:
-        if record is None:
-            return self
-        values = getattr(record, self._slot)
-        value = None if values is None else values[self._index]
-        return cast("_T", value if value is None or self._decode is None else self._decode(value))
 
 
 class InvocationRecord:
@@ -76,34 +51,43 @@ class InvocationRecord:
     ones, completion tokens include reasoning ones. `total_tokens` is kept as reported, since some providers count more
     than the sum; where it is None and both parts are known it is their sum. `cost_usd` None means "not known yet".
 
+    Values are taken in any type that leaves no doubt: 12.0, Decimal(12), "12" and numpy's numbers as counts, a UUID or
+    a whole number as an id, enumerations as their text. NUL and lone surrogates in a text become U+FFFD.
+
     Args:
         invocation_id: any non-empty text up to 200 characters, unique in the file; default a new UUIDv7.
         agent_name, tool_name, model_name: who called what; up to 200 characters, None where unknown, never empty.
         prompt_tokens, completion_tokens, total_tokens: 0 to 10**12.
-        cost_usd: USD, 0 to 1,000,000; int, float or Decimal.
-        latency_ms: milliseconds from request to last byte, 0 to 10**10.
-        status: `success`, `error` or `timeout`.
+        cost_usd: USD, 0 to 1,000,000.
+        latency_ms: milliseconds from request to last byte, 0 to 10**10; or a timedelta.
+        status: `success`, `error` or `timeout`; also words that others use for these (`failed`, `cancelled`, `ok`,
+            `timed_out`; see `statuses`) in any case, and HTTP statuses; `error_type` then says what the word does.
         error_message: cut to 65,536 characters here, and to 500 before it is stored at level `metadata`.
         privacy_level: may only lower the logger's level for this record; None takes the logger's.
-        timestamp: aware datetime of the call's start or end, as the caller prefers; default now. Stored as UTC.
+        timestamp: datetime of the call's start or end, as the caller prefers; default now. Stored as UTC. A naive one
+            is local time, as Python's own `timestamp()` takes it.
         provider, operation, request_model, response_id, request_id, session_id, user_id, trace_id, span_id,
             parent_invocation_id, finish_reason, error_type, source: text up to 200 characters.
         cache_read_tokens, cache_write_tokens, reasoning_tokens: parts of the counts above.
         cache_write_1h_tokens: the part of `cache_write_tokens` that is kept for an hour.
         service_tier: what the provider says it served the call as: `batch`, `flex`, `priority`; prices depend on it.
+        unpriced_usage: what was billed and has no price here, as `server_tool_use.web_search_requests: 2`; up to 200
+            characters. Where it is set and `cost_usd` is not, no cost is computed.
         usage_source: `reported`, `partial`, `estimated` or `missing`.
         cost_source: `reported`, `computed` or `unknown`.
-        ttft_ms: milliseconds to the first token.
+        ttft_ms: milliseconds to the first token; or a timedelta.
         stream: whether the answer was streamed.
         attempts: 1 to 1,000,000, retries included.
         http_status: 100 to 599.
-        tags: a list of str, stored as a JSON array.
-        metadata: a dict of JSON values, stored as a JSON object of at most 65,536 characters.
+        tags: texts up to 200 characters, stored as a JSON array: a list, tuple or set of them, or one.
+        metadata: a dict, stored as a JSON object of at most 65,536 characters and 64 levels. What is no JSON becomes
+            its text, and what is too long or too deep is cut with a mark, value by value.
         prompt, response: text up to 16 Mi characters; never stored at level `metadata`.
 
     Raises:
-        RecordError: a `ValueError` naming field, value and remedy, for NaN, negative or huge numbers, NUL characters,
-            lone surrogates, naive timestamps, over-long names, or a total below the sum of its parts.
+        RecordError: a `ValueError` naming field, value and remedy, for NaN, negative or huge numbers, fractions of
+            tokens, empty or over-long names, unknown words, or a total below the sum of its parts.
+        TypeError: for a name that is no field, or a second argument by position.
 
     Immutable, hashable, comparable and picklable. `size` is the bytes it is taken to need in memory.
     """
@@ -114,51 +98,53 @@ class InvocationRecord:
     extensions: tuple[Any, ...] | None
     size: int
 
-    invocation_id = _At[str]("card", 0)
-    timestamp = _At[datetime]("card", 1, from_microseconds)
-    agent_name = _At[str | None]("card", 2)
-    tool_name = _At[str | None]("card", 3)
-    model_name = _At[str | None]("card", 4)
-    prompt_tokens = _At[int | None]("card", 5)
-    completion_tokens = _At[int | None]("card", 6)
-    total_tokens = _At[int | None]("card", 7)
-    cost_usd = _At[float | None]("card", 8)
-    latency_ms = _At[float | None]("card", 9)
-    status = _At[Status]("card", 10)
-    error_message = _At[str | None]("card", 11)
-    privacy_level = _At[PrivacyLevel | None]("card", 12)
-    provider = _At[str | None]("extensions", 0)
-    operation = _At[str | None]("extensions", 1)
-    request_model = _At[str | None]("extensions", 2)
-    response_id = _At[str | None]("extensions", 3)
-    request_id = _At[str | None]("extensions", 4)
-    session_id = _At[str | None]("extensions", 5)
-    user_id = _At[str | None]("extensions", 6)
-    trace_id = _At[str | None]("extensions", 7)
-    span_id = _At[str | None]("extensions", 8)
-    parent_invocation_id = _At[str | None]("extensions", 9)
-    cache_read_tokens = _At[int | None]("extensions", 10)
-    cache_write_tokens = _At[int | None]("extensions", 11)
-    reasoning_tokens = _At[int | None]("extensions", 12)
-    usage_source = _At[UsageSource | None]("extensions", 13)
-    cost_source = _At[CostSource | None]("extensions", 14)
-    ttft_ms = _At[float | None]("extensions", 15)
-    stream = _At[bool | None]("extensions", 16, bool)
-    finish_reason = _At[str | None]("extensions", 17)
-    attempts = _At[int | None]("extensions", 18)
-    http_status = _At[int | None]("extensions", 19)
-    error_type = _At[str | None]("extensions", 20)
-    source = _At[str | None]("extensions", 21)
-    tags = _At[list[str] | None]("extensions", 22, loads)
-    metadata = _At[dict[str, Any] | None]("extensions", 23, loads)
-    cache_write_1h_tokens = _At[int | None]("extensions", 24)
-    service_tier = _At[str | None]("extensions", 25)
-    prompt = _At[str | None]("extensions", 26)
-    response = _At[str | None]("extensions", 27)
+    invocation_id = At[str]("card", 0)
+    timestamp = At[datetime]("card", 1, from_microseconds)
+    agent_name = At[str | None]("card", 2)
+    tool_name = At[str | None]("card", 3)
+    model_name = At[str | None]("card", 4)
+    prompt_tokens = At[int | None]("card", 5)
+    completion_tokens = At[int | None]("card", 6)
+    total_tokens = At[int | None]("card", 7)
+    cost_usd = At[float | None]("card", 8)
+    latency_ms = At[float | None]("card", 9)
+    status = At[Status]("card", 10)
+    error_message = At[str | None]("card", 11)
+    privacy_level = At[PrivacyLevel | None]("card", 12)
+    provider = At[str | None]("extensions", 0)
+    operation = At[str | None]("extensions", 1)
+    request_model = At[str | None]("extensions", 2)
+    response_id = At[str | None]("extensions", 3)
+    request_id = At[str | None]("extensions", 4)
+    session_id = At[str | None]("extensions", 5)
+    user_id = At[str | None]("extensions", 6)
+    trace_id = At[str | None]("extensions", 7)
+    span_id = At[str | None]("extensions", 8)
+    parent_invocation_id = At[str | None]("extensions", 9)
+    cache_read_tokens = At[int | None]("extensions", 10)
+    cache_write_tokens = At[int | None]("extensions", 11)
+    reasoning_tokens = At[int | None]("extensions", 12)
+    usage_source = At[UsageSource | None]("extensions", 13)
+    cost_source = At[CostSource | None]("extensions", 14)
+    ttft_ms = At[float | None]("extensions", 15)
+    stream = At[bool | None]("extensions", 16, bool)
+    finish_reason = At[str | None]("extensions", 17)
+    attempts = At[int | None]("extensions", 18)
+    http_status = At[int | None]("extensions", 19)
+    error_type = At[str | None]("extensions", 20)
+    source = At[str | None]("extensions", 21)
+    tags = At[list[str] | None]("extensions", 22, loads)
+    metadata = At[dict[str, Any] | None]("extensions", 23, loads)
+    cache_write_1h_tokens = At[int | None]("extensions", 24)
+    service_tier = At[str | None]("extensions", 25)
+    unpriced_usage = At[str | None]("extensions", 26)
+    prompt = At[str | None]("extensions", 27)
+    response = At[str | None]("extensions", 28)
 
     def __init__(  # noqa: C901, PLR0912, PLR0915 - each test stands in place: a call for each would double the cost
         self,
         invocation_id: str | None = None,
+        _keywords_follow: None = None,
         agent_name: str | None = None,
         tool_name: str | None = None,
         model_name: str | None = None,
@@ -197,10 +183,13 @@ class InvocationRecord:
         metadata: Mapping[str, Any] | None = None,
         cache_write_1h_tokens: int | None = None,
         service_tier: str | None = None,
+        unpriced_usage: str | None = None,
         prompt: str | None = None,
         response: str | None = None,
     ) -> None:
         # Each line tests the common case in place and calls the slow check only when that fails.
+        if _keywords_follow is not None:
+            raise TypeError("InvocationRecord takes one argument by position, invocation_id; give the others by name")
         if invocation_id is None:
             invocation_id = new_id()
         elif not (
@@ -211,21 +200,25 @@ class InvocationRecord:
         ):
             invocation_id = fields.required_id("invocation_id", invocation_id)
         try:
-            if agent_name not in KNOWN_NAMES:
-                agent_name = fields.name("agent_name", agent_name)
-            if tool_name not in KNOWN_NAMES:
-                tool_name = fields.name("tool_name", tool_name)
-            if model_name not in KNOWN_NAMES:
-                model_name = fields.name("model_name", model_name)
-        except TypeError:  # unhashable: let the slow check name it
+            # The very object that was found clean: one of another class may equal it, and be another text.
+            known = (
+                KNOWN_NAMES[agent_name] is agent_name
+                and KNOWN_NAMES[tool_name] is tool_name
+                and KNOWN_NAMES[model_name] is model_name
+            )
+        except Exception:  # noqa: BLE001 - a new name, or what is none and raises by itself
+            known = False
+        if not known:
             agent_name = fields.name("agent_name", agent_name)
             tool_name = fields.name("tool_name", tool_name)
             model_name = fields.name("model_name", model_name)
-        if type(prompt_tokens) is not int or not 0 <= prompt_tokens <= MAX_TOKENS:
+        if (type(prompt_tokens) is not int or not 0 <= prompt_tokens <= MAX_TOKENS) and prompt_tokens is not None:
             prompt_tokens = fields.tokens("prompt_tokens", prompt_tokens)
-        if type(completion_tokens) is not int or not 0 <= completion_tokens <= MAX_TOKENS:
+        if (
+            type(completion_tokens) is not int or not 0 <= completion_tokens <= MAX_TOKENS
+        ) and completion_tokens is not None:
             completion_tokens = fields.tokens("completion_tokens", completion_tokens)
-        if type(total_tokens) is not int or not 0 <= total_tokens <= MAX_TOKENS:
+        if (type(total_tokens) is not int or not 0 <= total_tokens <= MAX_TOKENS) and total_tokens is not None:
             total_tokens = fields.tokens("total_tokens", total_tokens)
         if total_tokens is None:
             if prompt_tokens is not None and completion_tokens is not None:
@@ -234,12 +227,16 @@ class InvocationRecord:
                     total_tokens = fields.tokens("total_tokens", total_tokens)
         elif total_tokens < (prompt_tokens or 0) + (completion_tokens or 0):
             raise RecordError("total_tokens", total_tokens, "it is below prompt_tokens + completion_tokens")
-        if type(cost_usd) is not float or not 0.0 <= cost_usd <= MAX_COST_USD:
+        if (type(cost_usd) is not float or not 0.0 <= cost_usd <= MAX_COST_USD) and cost_usd is not None:
             cost_usd = fields.amount("cost_usd", cost_usd, MAX_COST_USD, "USD")
-        if (type(latency_ms) is not int and type(latency_ms) is not float) or not 0 <= latency_ms <= MAX_LATENCY_MS:
+        if (
+            (type(latency_ms) is not int and type(latency_ms) is not float) or not 0 <= latency_ms <= MAX_LATENCY_MS
+        ) and latency_ms is not None:
             latency_ms = fields.amount("latency_ms", latency_ms, MAX_LATENCY_MS, "milliseconds")
         if status is not _SUCCESS:  # the literal is one object in all modules, and a look-alike goes the long way
-            status = cast("Status", fields.status("status", status))
+            status, kind = fields.outcome("status", status)
+            if error_type is None:
+                error_type = kind
         size = _BASE_SIZE
         if error_message is not None:
             error_message = cast("str", fields.message("error_message", error_message))
@@ -265,49 +262,30 @@ class InvocationRecord:
                 privacy_level,
             ),
         )
-        extensions = (
-            provider,
-            operation,
-            request_model,
-            response_id,
-            request_id,
-            session_id,
-            user_id,
-            trace_id,
-            span_id,
-            parent_invocation_id,
-            cache_read_tokens,
-            cache_write_tokens,
-            reasoning_tokens,
-            usage_source,
-            cost_source,
-            ttft_ms,
-            stream,
-            finish_reason,
-            attempts,
-            http_status,
-            error_type,
-            source,
-            tags,
-            metadata,
-            cache_write_1h_tokens,
-            service_tier,
-            prompt,
-            response,
-        )
-        try:
-            plain = extensions == _PLAIN
-        except Exception:  # noqa: BLE001 - a value that cannot be compared (an array): its own check names it
-            plain = False
-        if plain:
+        # By identity: a value may equal None, or raise when it is compared.
+        # fmt: off
+        if (
+            None is provider is operation is request_model is response_id  # type: ignore[comparison-overlap]
+            is request_id is session_id is user_id is trace_id is span_id is parent_invocation_id
+            is cache_read_tokens is cache_write_tokens is reasoning_tokens is usage_source is cost_source
+            is ttft_ms is stream is finish_reason is attempts is http_status is error_type is source is tags
+            is metadata is cache_write_1h_tokens is service_tier is unpriced_usage is prompt is response
+        ):
             _set_extensions(self, None)
         else:
+            extensions = (
+                provider, operation, request_model, response_id, request_id, session_id, user_id, trace_id, span_id,
+                parent_invocation_id, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage_source,
+                cost_source, ttft_ms, stream, finish_reason, attempts, http_status, error_type, source, tags,
+                metadata, cache_write_1h_tokens, service_tier, unpriced_usage, prompt, response,
+            )  # fmt: skip
             checked = tuple(
                 None if value is None else check(field, value)
                 for (field, check), value in zip(EXTENSION_CHECKS, extensions, strict=True)
             )
             _set_extensions(self, checked)
             size += 8 * len(checked) + sum(_text_bytes(value) for value in checked if isinstance(value, str))
+        # fmt: on
         _set_size(self, size)
 
     def replace(self, **changes: Any) -> "InvocationRecord":
@@ -383,3 +361,6 @@ def rebuilt(record: InvocationRecord, card: tuple[Any, ...], extensions: tuple[A
 _set_card: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["card"].__set__
 _set_extensions: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["extensions"].__set__
 _set_size: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["size"].__set__
+
+
+cast("Any", InvocationRecord.__init__).__signature__ = keywords_after_first(InvocationRecord.__init__)

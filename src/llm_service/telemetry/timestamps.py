@@ -6,12 +6,13 @@ The text is `YYYY-MM-DD HH:MM:SS.ffffffZ`: it sorts rightly against SQLite's `da
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from time import time_ns
+from time import gmtime, strftime, time_ns
 from typing import Final
 
 __all__ = [
     "AHEAD_US",
     "MAX_MICROSECONDS",
+    "Moment",
     "TextClock",
     "from_microseconds",
     "is_ahead",
@@ -30,6 +31,15 @@ AHEAD_US: Final = 900 * 1_000_000
 """Microseconds from which on a moment counts as dated ahead: clocks that are corrected step by less."""
 
 
+class Moment(int):
+    """Microseconds since 1970-01-01 UTC, measured here: a record takes it as it is.
+
+    A block may end while the interpreter is finalizing, where arithmetic of datetimes crashes CPython 3.13.0.
+    """
+
+    __slots__ = ()
+
+
 def to_microseconds(moment: datetime) -> int:
     """Microseconds since 1970-01-01 UTC of an aware datetime."""
     return (moment - _EPOCH) // _ONE
@@ -41,10 +51,15 @@ def from_microseconds(microseconds: int) -> datetime:
 
 
 def microseconds_text(microseconds: int) -> str:
-    """The SQL text of a moment from 1970 to 9999."""
+    """The SQL text of a moment from 1970 to 9999.
+
+    Raises:
+        OverflowError: it is beyond the year 9999.
+    """
+    if microseconds > MAX_MICROSECONDS:
+        raise OverflowError("beyond the year 9999")
     seconds, fraction = divmod(microseconds, 1_000_000)
-    moment = _EPOCH + timedelta(seconds=seconds)
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{fraction:06d}Z"
+    return f"{strftime('%Y-%m-%d %H:%M:%S', gmtime(seconds))}.{fraction:06d}Z"  # no datetime: see `Moment`
 
 
 def text_microseconds(text: str) -> int:

@@ -239,11 +239,11 @@ def test_settings_and_loading_do_not_import_pydantic() -> None:
         ("? \n: 5", 1, "", "no such setting"),
         ("strict: true\n\nstrict: true", 3, "strict", "is set in line 1 already; keep one"),
         ("strict: true\nbatch_size: many", 2, "batch_size", "'many' is not usable; use a whole number from 1 to"),
-        ("retention_days: 1.5", 1, "retention_days", "1.5 is not usable; use a whole number from 1 to 36,500"),
+        ("retention_days: 1.5", 1, "retention_days", "1.5 is not usable; use a whole number from 0 to 36,500"),
         ("retention_days: '30'", 1, "retention_days", "'30' is not usable"),
         ("retention_days: 0x1F", 1, "retention_days", "'0x1F' is not usable"),
         ("retention_days: 1:30", 1, "retention_days", "'1:30' is not usable"),
-        ("retention_days: 0", 1, "retention_days", "0 is not usable; use a whole number from 1 to 36,500"),
+        ("retention_days: -1", 1, "retention_days", "-1 is not usable; use a whole number from 0 to 36,500"),
         ("retention_days: 2026-01-01", 1, "retention_days", "'2026-01-01' is not usable"),
         ("retention_days:", 1, "retention_days", "has no value; give one or remove the line"),
         ("batch_size: none", 1, "batch_size", "None is not usable"),
@@ -304,8 +304,8 @@ def test_a_file_that_cannot_be_used_is_one_clear_error(
 
 def test_the_documented_message_is_exact(write: Write) -> None:
     """`FILE:LINE: KEY: what is wrong; remedy`."""
-    path = write("enabled: true\nretention_days: 0\n")
-    assert str(refused(path)) == f"{path}:2: retention_days: 0 is not usable; use a whole number from 1 to 36,500"
+    path = write("enabled: true\nretention_days: -1\n")
+    assert str(refused(path)) == f"{path}:2: retention_days: -1 is not usable; use a whole number from 0 to 36,500"
 
 
 def test_an_odd_key_is_shown_on_one_line(write: Write) -> None:

@@ -102,7 +102,12 @@ def test_types_are_strict(name: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("retention_days", 0), ("flush_interval", float("nan")), ("close_timeout", float("inf")), ("db_path", ":memory:")],
+    [
+        ("retention_days", -1),
+        ("flush_interval", float("nan")),
+        ("close_timeout", float("inf")),
+        ("db_path", ":memory:"),
+    ],
 )
 def test_what_settings_refuse_is_located_at_its_field(name: str, value: object) -> None:
     """The validation error has place, value and the remedy of the settings' error."""

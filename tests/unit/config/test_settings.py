@@ -2,15 +2,19 @@
 
 import pickle
 from dataclasses import FrozenInstanceError
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from llm_service.config.load import load_config
+from llm_service.config.schemas import TelemetryConfig
 from llm_service.config.settings import DEFAULT_DB_PATH, Settings, SettingsError, resolve_db_path
 from llm_service.errors import shown
+from llm_service.telemetry import InvocationRecord, TelemetryLogger
 
 BOUNDS = [
-    ("retention_days", 1, 36_500, 1),
+    ("retention_days", 0, 36_500, 1),
     ("batch_size", 1, 100_000, 1),
     ("queue_max_records", 1, 100_000_000, 1),
     ("queue_max_bytes", 65_536, 2**40, 1),
@@ -61,7 +65,8 @@ def test_settings_never_change_and_travel_between_processes() -> None:
 def test_bounds_are_usable_and_one_step_beyond_is_not(name: str, low: float, high: float, step: float) -> None:
     """Both ends of a range belong to it."""
     for value in (low, high):
-        assert getattr(make(**{name: value}), name) == value
+        kept = None if name == "retention_days" and not value else value
+        assert getattr(make(**{name: value}), name) == kept
     for value in (low - step, high + step):
         assert refused(**{name: value}).field == name
 
@@ -94,9 +99,9 @@ def test_choices_are_exact(name: str, value: object) -> None:
 
 def test_the_error_names_field_value_and_remedy() -> None:
     """One sentence is enough to correct the setting."""
-    error = refused(retention_days=0)
-    assert str(error) == "retention_days: 0 is not usable; use a whole number from 1 to 36,500"
-    assert (error.field, error.value) == ("retention_days", 0)
+    error = refused(retention_days=-1)
+    assert str(error) == "retention_days: -1 is not usable; use a whole number from 0 to 36,500"
+    assert (error.field, error.value) == ("retention_days", -1)
     assert isinstance(error, ValueError)
 
 
@@ -147,3 +152,20 @@ def test_a_deleted_current_directory_is_a_clear_error(monkeypatch: pytest.Monkey
 def test_a_refused_value_is_shown_in_at_most_80_characters(value: object) -> None:
     """Messages stay readable whatever was given."""
     assert len(shown(value)) <= 80
+
+
+@pytest.mark.parametrize("name", [name for name in Settings.names() if name.endswith("retention_days")])
+def test_a_retention_of_0_keeps_for_ever_by_every_entry(name: str, tmp_path: Path) -> None:
+    """Python, a model, YAML and the environment: as null says it."""
+    file = tmp_path / "telemetry.yaml"
+    for value in ("0", "null"):
+        file.write_text(f"db_path: t.db\n{name}: {value}\n")
+        given = load_config(file, environ={}).to_settings()
+        by_variable = load_config(None, environ={f"LLM_TELEMETRY_{name.upper()}": value}).to_settings()
+        assert getattr(given, name) is getattr(by_variable, name) is None
+    assert getattr(make(**{name: 0}), name) is None
+    assert getattr(TelemetryConfig(**{name: 0}).to_settings(), name) is None
+    with TelemetryLogger(tmp_path / "t.db", **{name: 0, "privacy_level": "full"}) as logger:  # type: ignore[arg-type]
+        old = datetime(2001, 1, 1, tzinfo=UTC)
+        logger.log_invocation(InvocationRecord(timestamp=old, prompt="kept"), durable=True)
+        assert getattr(logger.settings, name) is None

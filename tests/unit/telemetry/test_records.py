@@ -63,6 +63,7 @@ FULL: dict[str, Any] = {
     "metadata": {"branch": "main", "depth": [1, 2.5, None, True]},
     "cache_write_1h_tokens": 15,
     "service_tier": "batch",
+    "unpriced_usage": "server_tool_use.web_search_requests: 2",
     "prompt": "Say hello.",
     "response": "Hello.",
 }
@@ -70,7 +71,7 @@ FULL: dict[str, Any] = {
 NAMES = ("agent_name", "tool_name", "model_name")
 LABELS = (
     "provider", "operation", "request_model", "response_id", "request_id", "session_id", "user_id", "trace_id",
-    "span_id", "parent_invocation_id", "finish_reason", "error_type", "source", "service_tier",
+    "span_id", "parent_invocation_id", "finish_reason", "error_type", "source", "service_tier", "unpriced_usage",
 )  # fmt: skip
 TEXTS = ("invocation_id", *NAMES, *LABELS)
 TOKENS = (
@@ -316,19 +317,17 @@ def test_a_derived_total_keeps_the_bound() -> None:
     ("value", "remedy"),
     [
         ("", "non-empty"),
-        ("a\0b", "NUL"),
-        ("\ud800", "lone surrogate"),
         ("n" * 201, "at most 200"),
         ("n" * 10_000_000, "10,000,000 characters"),
         (b"bytes", "give a str"),
-        (7, "give a str"),
+        (1.5, "give a str"),
         (True, "give a str"),
         (["unhashable"], "give a str"),
         ({"a": 1}, "give a str"),
         (Incomparable(), "give a str"),
         (Unprintable(), "give a str"),
     ],
-    ids=range(12),
+    ids=range(10),
 )
 def test_a_name_that_cannot_be_stored_is_refused(field: str, value: object, remedy: str) -> None:
     """Each error names the field, the value and what to do, in a line."""
@@ -345,11 +344,12 @@ def test_an_unhashable_name_is_named_beside_good_ones(field: str) -> None:
 @pytest.mark.parametrize("field", TOKENS)
 @pytest.mark.parametrize(
     "value",
-    [-1, 10**12 + 1, 10**5000, True, False, 1.0, float("nan"), "7", Decimal(7), Indexed(-1), [], Incomparable()],
+    [-1, 10**12 + 1, 10**5000, True, False, 1.5, float("nan"), "1.5", "seven", Decimal("7.5"), Decimal("sNaN"),
+     Decimal("1e999999999"), Fraction(1, 2), Indexed(-1), b"7", 1j, [], Incomparable()],
     ids=lambda value: type(value).__name__,
-)
+)  # fmt: skip
 def test_a_count_that_is_none_is_refused(field: str, value: object) -> None:
-    """Negative, huge, bool, float, text: none is a number of tokens."""
+    """Negative, huge, bool, a fraction, a word: none is a number of tokens."""
     refused(field, value, "give a whole number from 0 to 1,000,000,000,000")
 
 
@@ -358,7 +358,7 @@ def test_a_count_that_is_none_is_refused(field: str, value: object) -> None:
     "value",
     [
         float("nan"), float("inf"), float("-inf"), -1, -0.001, 1e300, 10**400, Decimal("NaN"), Decimal("sNaN"),
-        Decimal("Infinity"), Decimal("1e400"), Fraction(10**400), True, False, "1.5", 1j, [], Incomparable(),
+        Decimal("Infinity"), Decimal("1e400"), Fraction(10**400), True, False, "1,5", "$1.5", 1j, [], Incomparable(),
     ],
     ids=lambda value: f"{type(value).__name__}-{shown(value)[:12]}",
 )  # fmt: skip
@@ -370,7 +370,6 @@ def test_an_amount_that_is_none_is_refused(field: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("value", "remedy"),
     [
-        (datetime(2026, 11, 23), "no time zone"),  # noqa: DTZ001 - the point of the test
         (datetime(2026, 11, 23, tzinfo=NoOffset()), "no time zone"),
         (datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), "from 1970 to 9999"),
         (datetime.min.replace(tzinfo=timezone(timedelta(hours=5))), "from 1970 to 9999"),
@@ -382,12 +381,12 @@ def test_an_amount_that_is_none_is_refused(field: str, value: object) -> None:
     ids=str,
 )
 def test_a_moment_that_is_none_is_refused(value: object, remedy: str) -> None:
-    """Naive, before 1970, in the year 10000 of UTC, or no datetime at all."""
+    """In a zone of no offset, before 1970, in the year 10000 of UTC, or no datetime at all."""
     refused("timestamp", value, remedy)
 
 
 @pytest.mark.parametrize("field", ["status", "privacy_level", "usage_source", "cost_source"])
-@pytest.mark.parametrize("value", ["", "SUCCESS", "ok", 1, True, [], "x" * 10_000_000], ids=lambda v: shown(v)[:12])
+@pytest.mark.parametrize("value", ["", "splendid", 1, True, [], "x" * 10_000_000], ids=lambda v: shown(v)[:12])
 def test_a_word_outside_its_set_is_refused(field: str, value: object) -> None:
     """The error lists the words."""
     refused(field, value, "use one of: ")
@@ -398,13 +397,13 @@ def test_a_status_is_not_optional() -> None:
     refused("status", None, "use one of: error, success, timeout")
 
 
-@pytest.mark.parametrize("value", [0, 1, "true", []])
+@pytest.mark.parametrize("value", [2, 1.0, "true", []])
 def test_stream_is_a_bool(value: object) -> None:
-    """A number is no answer to a question of yes or no."""
+    """Text is no answer to a question of yes or no, nor is a number but 0 and 1."""
     refused("stream", value, "give True, False or None")
 
 
-@pytest.mark.parametrize(("field", "values"), [("attempts", (0, 1_000_001)), ("http_status", (99, 600, "200"))])
+@pytest.mark.parametrize(("field", "values"), [("attempts", (0, 1_000_001)), ("http_status", (99, 600, "OK"))])
 def test_small_counts_have_bounds_of_their_own(field: str, values: tuple[object, ...]) -> None:
     """Attempts from 1, HTTP status from 100 to 599."""
     for value in values:
@@ -415,79 +414,38 @@ def test_small_counts_have_bounds_of_their_own(field: str, values: tuple[object,
     ("value", "remedy"),
     [
         ("a,b", "give a list of str"),
-        ({"a"}, "give a list of str"),
         (5, "give a list of str"),
         (Incomparable(), "give a list of str"),
-        ([1], "give a str"),
-        (b"ab", "give a str"),
-        ([""], "non-empty"),
-        (["a\0"], "NUL"),
-        (["\udfff"], "lone surrogate"),
-        (["t" * 201], "at most 200"),
-        (["t" * 200] * 400, "at most 65,536"),
+        (b"ab", "give a list of str"),
     ],
     ids=lambda value: shown(value)[:12],
 )
 def test_tags_that_cannot_be_stored_are_refused(value: object, remedy: str) -> None:
-    """The error names the tag by position where it is one."""
+    """What is no collection of texts, or a text that looks like several."""
     refused("tags", value, remedy)
 
 
-def test_a_bad_tag_is_named_by_its_position() -> None:
-    """So that it can be found among many."""
-    assert refused("tags", ["fine", "fine", ""], "non-empty").field == "tags[2]"
-
-
-LOOP: dict[str, Any] = {}
-LOOP["self"] = LOOP
-DEEP: Any = []
-for _ in range(100_000):
-    DEEP = [DEEP]
-
-
-@pytest.mark.parametrize(
-    ("value", "remedy"),
-    [
-        ([("a", 1)], "give a dict of JSON values"),
-        ("{}", "give a dict of JSON values"),
-        (Incomparable(), "give a dict of JSON values"),
-        ({1: "a"}, "keys are not all str"),
-        ({"a": float("nan")}, "not JSON"),
-        ({"a": float("inf")}, "not JSON"),
-        ({"a": {1, 2}}, "not JSON"),
-        ({"a": b"bytes"}, "not JSON"),
-        ({"a": {("tuple",): 1}}, "not JSON"),
-        (LOOP, "not JSON"),
-        ({"a": DEEP}, "not JSON"),
-        ({"a": "x\0"}, "NUL"),
-        ({"x\0": 1}, "NUL"),
-        ({"a": "\\\0"}, "NUL"),
-        ({"a": ["\ud800"]}, "lone surrogate"),
-        ({"a": "x" * 65_536}, "at most 65,536"),
-        ({"a": "x" * 10_000_000}, "at most 65,536"),
-    ],
-    ids=range(17),
-)
-def test_metadata_that_is_no_json_object_is_refused(value: object, remedy: str) -> None:
-    """Cycles, sets, NaN, foreign keys, endless depth, NUL, lone surrogates, megabytes."""
-    refused("metadata", value, remedy)
+@pytest.mark.parametrize("value", [[("a", 1)], "{}", 5, b"{}", Incomparable()], ids=range(5))
+def test_metadata_that_names_nothing_is_refused(value: object) -> None:
+    """Pairs, text and numbers are no mapping."""
+    refused("metadata", value, "give a dict of JSON values")
 
 
 @pytest.mark.parametrize("field", ["prompt", "response"])
 @pytest.mark.parametrize(
     ("value", "remedy"),
-    [(5, "give a str"), ("\0", "NUL"), ("\ud800", "lone surrogate"), ("x" * (16 * 2**20 + 1), "at most 16,777,216")],
-    ids=["int", "nul", "surrogate", "huge"],
+    [(5, "give a str"), (b"x", "give a str"), ("x" * (16 * 2**20 + 1), "at most 16,777,216")],
+    ids=["int", "bytes", "huge"],
 )
 def test_content_that_cannot_be_stored_is_refused(field: str, value: object, remedy: str) -> None:
     """Prompt and response are checked like any text, with a bound of 16 Mi characters."""
     refused(field, value, remedy)
 
 
-@pytest.mark.parametrize(("value", "remedy"), [(5, "give a str"), ("\0", "NUL"), ("\ud800", "lone surrogate")])
-def test_an_error_message_must_be_text(value: object, remedy: str) -> None:
-    """An exception object is not a message: `str(error)` is."""
-    refused("error_message", value, remedy)
+def test_an_error_message_is_text_or_an_exception() -> None:
+    """A number says nothing."""
+    refused("error_message", 5, "give a str")
+    assert InvocationRecord(error_message=KeyError("mine")).error_message == "'mine'"  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("length", [65_536, 65_537, 10_000_000])
@@ -607,7 +565,7 @@ def test_the_memo_of_clean_names_stays_bounded(monkeypatch: pytest.MonkeyPatch) 
 def test_a_refused_name_is_not_remembered() -> None:
     """Or it would pass the second time."""
     for _ in range(2):
-        refused("agent_name", "bad\0name", "NUL")
+        refused("agent_name", "n" * 201, "at most 200")
 
 
 # Size

@@ -21,7 +21,7 @@ from llm_service.errors import (
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.faces.money import Money
 from llm_service.telemetry.instrumentation.decorating import instrument
-from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage, refuse_misplaced
+from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage, refuse_misplaced, settled
 from llm_service.telemetry.instrumentation.streaming import record_stream
 from llm_service.telemetry.pipeline.driving import Driver
 from llm_service.telemetry.pipeline.engine import Engine
@@ -296,7 +296,7 @@ class Face:
             raise TypeError("invocation_id is of one call: leave it out, or give it by usage=")
         if self._settings.strict or budget is not False:
             self.invocation(**fields)  # tells of what cannot be where the function is defined
-        return partial(self.invocation, **fields)
+        return partial(self.invocation, **settled(fields))
 
     def _invocation(self, fields: dict[str, Any], put: Any = None) -> Invocation:
         # It holds the face, not the engine: a face in use is not forgotten.

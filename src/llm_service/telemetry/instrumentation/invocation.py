@@ -8,26 +8,31 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
-from time import perf_counter_ns
+from itertools import islice
+from time import perf_counter_ns, time_ns
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, cast
 
-from llm_service.errors import RecordError
+from llm_service.errors import RecordError, shown
 from llm_service.redaction import clean, traceback_text
-from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS
-from llm_service.telemetry.records import FIELDS, Amount, InvocationRecord, new_id
+from llm_service.telemetry.columns import KINDS
+from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_TAGS, required_id
+from llm_service.telemetry.instrumentation.aliases import known_fields, no_such_field, own_fields
+from llm_service.telemetry.instrumentation.reading import Cumulative, ReadUsage, read_fields
+from llm_service.telemetry.records import Amount, InvocationRecord, new_id
+from llm_service.telemetry.texts import forget_repairs, repairs_here
+from llm_service.telemetry.timestamps import Moment
 
-__all__ = ["Invocation", "ReadUsage", "Sink", "refuse_misplaced"]
+__all__ = ["Invocation", "ReadUsage", "Sink", "refuse_misplaced", "settled"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
-_FIELDS: Final = frozenset(FIELDS)
+_FIELDS: Final = frozenset(KINDS)
+_INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
+"""What a bad value of these is taken for: never a success, never more than was asked for."""
+_QUOTED_NOWHERE: Final = frozenset({"content", "error", "json"})
 _PARTS: Final = frozenset({"prompt_tokens", "completion_tokens"})
 _TOKEN_COUNTS: Final = _PARTS | {"total_tokens"}
 _current: ContextVar["Invocation | None"] = ContextVar("llm_service_telemetry_invocation", default=None)
-
-ReadUsage = Callable[[Any], "Mapping[str, Any] | None"]
-"""Reads fields of a record out of a result, or out of one item of a stream; None where it holds none."""
 
 
 class Sink(Protocol):
@@ -51,6 +56,7 @@ class Invocation:
 
     Attributes:
         invocation_id: the record's id, known from the start; a call nested in this block names it as its parent.
+        over: whether the block has ended.
     """
 
     __slots__ = (
@@ -64,6 +70,7 @@ class Invocation:
         "_strict",
         "_ttft_ms",
         "invocation_id",
+        "over",
     )
 
     def __init__(
@@ -80,11 +87,14 @@ class Invocation:
         self._put = put
         self._parent: Invocation | None = None
         self._started = 0
-        self._entered: datetime | None = None
+        self.over = False
+        self._entered: Moment | None = None
         self._ttft_ms: float | None = None
         self.invocation_id = self._own_id = new_id()
         if not _FIELDS.issuperset(fields):
             refuse_misplaced(fields)
+        if "status" in fields and fields["status"] is None:
+            fields = {field: value for field, value in fields.items() if field != "status"}
         self._set(fields)
 
     # What the block says
@@ -100,6 +110,8 @@ class Invocation:
         cache_write_tokens: int | None = None,
         reasoning_tokens: int | None = None,
         cache_write_1h_tokens: int | None = None,
+        service_tier: str | None = None,
+        unpriced_usage: str | None = None,
         **fields: Any,
     ) -> None:
         """Say what the call used; what is None stays as it was. Other fields are taken as by `set`."""
@@ -112,6 +124,8 @@ class Invocation:
             "cache_write_tokens": cache_write_tokens,
             "reasoning_tokens": reasoning_tokens,
             "cache_write_1h_tokens": cache_write_1h_tokens,
+            "service_tier": service_tier,
+            "unpriced_usage": unpriced_usage,
         }
         refuse_misplaced(fields)
         self._set({field: value for field, value in usage.items() if value is not None} | fields)
@@ -119,13 +133,11 @@ class Invocation:
     def read_usage(self, usage: ReadUsage, result: Any) -> None:
         """Take what a reader finds in a result; what it gives as None stays as it was.
 
-        A reader that raises, or returns no mapping, is counted as a bad value of the field `usage` and warned about
-        once; `strict` raises instead.
+        A reader that raises, or returns neither fields nor usage of a known shape, is counted as a bad value of the
+        field `usage` and warned about once; `strict` raises instead.
         """
         try:
-            found = usage(result)
-            if found is not None:
-                self._set({field: value for field, value in dict(found).items() if value is not None})
+            self._set(usage(result) if isinstance(usage, Cumulative) else read_fields(usage, result))
         except Exception as error:
             if self._strict:
                 raise
@@ -155,8 +167,10 @@ class Invocation:
         self._begin()
 
     def _begin(self) -> None:
-        self._parent = _current.get()
-        self._entered = datetime.now(UTC)
+        parent = _current.get()
+        self._parent = parent if parent is None or not parent.over else _still_open(parent)
+        self.over = False
+        self._entered = Moment(time_ns() // 1000)
         self._started = perf_counter_ns()
 
     @property
@@ -201,9 +215,7 @@ class Invocation:
 
     def _leave(self, error: BaseException | None) -> InvocationRecord | None:
         latency_ms = _milliseconds(perf_counter_ns() - self._started)
-        # Never reset by token: a block may end in another task than it began in, where that raises.
-        if _current.get() is self:
-            _current.set(self._parent)
+        self.over = True
         measured: dict[str, Any] = {
             "invocation_id": self._own_id,
             "timestamp": self._entered,
@@ -211,8 +223,16 @@ class Invocation:
         }
         if self._ttft_ms is not None:
             measured["ttft_ms"] = self._ttft_ms
-        if self._parent is not None:
-            measured["parent_invocation_id"] = self._parent.invocation_id
+        parent = self._parent
+        if parent is not None:
+            measured["parent_invocation_id"] = parent.invocation_id
+            if parent.over:
+                self._parent = parent = _still_open(parent)  # it holds what it needs, and no more
+        # Never reset by token: a block may end in another task than it began in, where that raises. Where it began, it
+        # stays current until another begins there, which passes it over.
+        current = _current.get()
+        if current is not None and current.over:
+            _current.set(parent if current is self else _still_open(current))
         if error is not None:
             measured |= describe_error(error)
             said = self._fields
@@ -223,14 +243,18 @@ class Invocation:
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
         """Make the record, giving up one bad field after the other."""
         said = self._fields
+        repairs = repairs_here()
         while True:
             try:
                 return InvocationRecord(**{**measured, **said})
             except RecordError as error:
                 if may_raise:
                     raise
-                field = error.field.partition("[")[0]
-                self._note(field, str(error))
+                forget_repairs(repairs)
+                field = error.field
+                instead = _INSTEAD.get(field)
+                taken = "" if instead is None else f"; it is taken for {measured.setdefault(field, instead)}"
+                self._note(field, f"{_without_content(error)}{taken}")
                 if field in said:
                     del said[field]
                 elif field in measured:
@@ -249,20 +273,36 @@ class Invocation:
         self._sink.lose_invalid()
         return None
 
-    def _set(self, fields: dict[str, Any]) -> None:
-        for field, value in fields.items():
-            if field in _FIELDS:
-                self._fields[field] = value
-            elif self._strict:
-                raise RecordError(field, value, "it is not a field of InvocationRecord")
-            else:
-                self._note(field, f"{clean(field)}: it is not a field of InvocationRecord")
-        if "invocation_id" in fields and isinstance(fields["invocation_id"], str):
-            self.invocation_id = fields["invocation_id"]
+    def _set(self, given: Mapping[str, Any]) -> None:
+        try:
+            fields, unknown = known_fields(given)
+            fields = settled(fields)
+        except Exception:  # noqa: BLE001 - a value of the caller's raises when it is looked at: its own check names it
+            fields, unknown = own_fields(given)
+        for name in unknown:
+            if self._strict:
+                raise RecordError(name, "a value", no_such_field(name))
+            printable = clean(name[:MAX_NAME_CHARS]) if name.isprintable() else shown(name)
+            self._note(name, f"{printable}: {no_such_field(name)}")
+        self._fields |= fields
+        if "invocation_id" in fields:
+            repairs = repairs_here()
+            try:
+                self.invocation_id = required_id("invocation_id", fields["invocation_id"])
+            except RecordError:  # the record will say so, and has the id of its own
+                self.invocation_id = self._own_id
+            forget_repairs(repairs)  # counted with the record
 
     def _note(self, field: str, message: str) -> None:
         if self._sink.count_bad_value(field):
             _LOG.warning("telemetry: a value is left out, this field is warned about once: %s", message)
+
+
+def _still_open(call: Invocation | None) -> Invocation | None:
+    """The call itself, or the next above it that has not ended."""
+    while call is not None and call.over:
+        call = call._parent  # noqa: SLF001 - of this module
+    return call
 
 
 def refuse_misplaced(fields: Mapping[str, Any]) -> None:
@@ -277,6 +317,22 @@ def refuse_misplaced(fields: Mapping[str, Any]) -> None:
                 f"{clean(field)}= reserves nothing here; give budget= where the call begins: "
                 "invocation(...), instrumented(...) or wrap_stream(...)"
             )
+
+
+def settled(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields, with tags that can be read only once read: they may be looked at again, and for another record."""
+    given: Any = fields.get("tags")
+    if given is None or not hasattr(cast("Any", type(given)), "__next__"):
+        return fields
+    tags: list[Any] = [*islice(given, MAX_TAGS)]
+    return {**fields, "tags": tags}
+
+
+def _without_content(error: RecordError) -> str:
+    """What is wrong with a field, without the value of one that may hold anything: no log line quotes an answer."""
+    if KINDS.get(error.field) in _QUOTED_NOWHERE:
+        return f"{error.field}: a value of type {type(error.value).__name__} is not usable; {error.remedy}"
+    return str(error)
 
 
 def _milliseconds(nanoseconds: int) -> float:

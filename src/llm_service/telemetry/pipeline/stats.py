@@ -33,6 +33,9 @@ class Stats:
             bound (a power of two) -> a number; only bounds that occurred, ascending.
         wal_bytes: how long the WAL was after the latest commit, 0 once truncated; see the event `wal_growing`.
         bad_values: values that `invocation()` left out because no record can hold them.
+        repaired: values that records of this process, since this logger was made, hold otherwise than they were given:
+            text with U+FFFD for a NUL or a lone surrogate, an odd value within `metadata` or `tags` as its text, and
+            what of these was too deep or too long and is cut with a mark.
         purged: records that this logger has deleted because they were too old.
         purge_error: what the latest fault of retention said, or None; it is tried again.
         redactions: secrets taken out of what was committed (with a crash journal: accepted), by the name of their
@@ -71,6 +74,7 @@ class Stats:
     writer_alive: bool
     closed: bool
     redactions: dict[str, int] = field(default_factory=dict[str, int])
+    repaired: int = 0
 
 
 def stats_of(
@@ -84,6 +88,7 @@ def stats_of(
     purge_error: str | None,
     closed: bool,
     writer_alive: bool,
+    repaired: int = 0,
 ) -> Stats:
     """Gather the parts. Ledger and queue are of one moment; the numbers of commits are each true by themselves."""
     ledger, backlog = queue.look()
@@ -104,6 +109,7 @@ def stats_of(
         commit_ms_histogram=_histogram(buckets),
         wal_bytes=wal_bytes,
         bad_values=bad_values,
+        repaired=repaired,
         purged=purged,
         purge_error=purge_error,
         journal_bytes=queue.journal_bytes,

@@ -200,7 +200,7 @@ def _counted_anew(fetch: Fetch, counter: Counter, now_us: int) -> dict[str, Tota
 def _is_subject(text: str) -> bool:
     try:
         return isinstance(json.loads(text), list)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

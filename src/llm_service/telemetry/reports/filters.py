@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
-from llm_service.errors import QueryError
-from llm_service.telemetry.fields import STATUSES
+from llm_service.errors import QueryError, RecordError
+from llm_service.redaction import stored_name
+from llm_service.telemetry.columns import CHECKS
+from llm_service.telemetry.fields import STATUSES, choice
 from llm_service.telemetry.timestamps import microseconds_text, to_microseconds
 
 __all__ = ["InvocationFilter", "Where", "checked_day", "daily_where"]
 
-_STATUSES: Final = tuple(sorted(STATUSES))  # a tuple asks nobody for a hash
 _FAILED: Final = "status <> 'success'"
 """As the partial indexes say it: the planner proves nothing from parameters."""
 
@@ -33,11 +34,16 @@ class Where:
             self.add(condition, value)
 
     def names(self, **names: str | None) -> None:
-        """Columns that equal a text."""
+        """Columns that equal a name, as the record had it or as it is stored: redaction changes nothing twice.
+
+        It is checked as a record's is: what no record can hold is no filter.
+        """
         for column, name in names.items():
-            if name is not None and not isinstance(name, str):
-                raise QueryError(column, name, "give a str, or None not to filter")
-            self.compare(f"{column} = ?", name)
+            try:
+                checked = CHECKS[column](column, name)
+            except RecordError as error:
+                raise QueryError(column, name, f"no record has it: {error.remedy}") from None
+            self.compare(f"{column} = ?", None if checked is None else stored_name(checked))
 
     def __str__(self) -> str:
         return f" WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
@@ -109,8 +115,7 @@ class InvocationFilter:
         Raises:
             QueryError: naming the argument, the value and the remedy.
         """
-        if self.status is not None and self.status not in _STATUSES:
-            raise QueryError("status", self.status, f"use one of: {', '.join(_STATUSES)}")
+        status = _status(self.status)
         where = Where()
         start, end = self.start_date, self.end_date
         where.compare("timestamp >= ?", None if start is None else checked_day("start_date", start).isoformat())
@@ -123,10 +128,17 @@ class InvocationFilter:
             model_name=self.model_name,
             session_id=self.session_id,
         )
-        where.compare("status = ?", self.status)
-        if self.failed or self.status not in (None, "success"):
+        where.compare("status = ?", status)
+        if self.failed or status not in (None, "success"):
             where.add(_FAILED)
         return where
+
+
+def _status(given: object) -> str | None:
+    try:
+        return choice("status", given, STATUSES)
+    except RecordError as error:
+        raise QueryError("status", given, error.remedy) from None
 
 
 def daily_where(

@@ -25,13 +25,16 @@ from llm_service.telemetry.budget_rows import (
 )
 from llm_service.telemetry.budget_statements import AMOUNTS, NOT_WHOLE, UNPLACED, UNREADABLE_KEY, Change, Place
 from llm_service.telemetry.records import new_id
-from llm_service.telemetry.timestamps import microseconds_text, text_microseconds, to_microseconds
+from llm_service.telemetry.reports.cells import whole
+from llm_service.telemetry.timestamps import MAX_MICROSECONDS, microseconds_text, text_microseconds, to_microseconds
 from llm_service.telemetry.upkeep.aggregates import kept_since
 from llm_service.telemetry.upkeep.findings import Finding, found, healthy
 from llm_service.telemetry.upkeep.looking import OutOfTimeError, time_limit
 
 __all__ = ["Lack", "add_lacks", "check_budgets", "check_counters", "has_budgets", "lacks", "make_whole"]
 
+_UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading a cell ends in that no writer wrote, or the name of a window or time zone that is not known here."""
 _DAYS: Final = 60
 """Older windows are soon forgotten, and a late record may have begun one anew."""
 _LATE: Final = timedelta(hours=1)
@@ -151,7 +154,7 @@ def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
         row = should.setdefault(place, [0] * len(AMOUNTS))
         for at, amount in sums.items():
             row[at] += amount
-    are = {Place(row[0], str(row[1]), str(row[2])): [_whole(value) for value in row[3:]]
+    are = {Place(row[0], str(row[1]), str(row[2])): [whole(value) for value in row[3:]]
            for row in connection.execute(_WINDOWS) if isinstance(row[0], int) and row[0] not in others}  # fmt: skip
     names = {counter.id: counter.key.window for counter in counters}
     moved = _never_placed(counters, since, are, now_us)
@@ -219,8 +222,8 @@ def _from_records(
             subjects = ((walk, walk.counter.subject(call)) for walk in walks)
             matches = matching[names] = [(walk, subject) for walk, subject in subjects if subject is not None]
         for walk, subject in matches:
-            if not walk.since <= timestamp < walk.before:
-                walk.go_to(timestamp)
+            if not walk.since <= timestamp < walk.before and not walk.go_to(timestamp):
+                continue
             sums = walk.sums.get(subject)
             if sums is None:
                 sums = walk.sums[subject] = [0] * len(AMOUNTS)
@@ -246,12 +249,17 @@ class _Walk:
         self.sums: dict[str, list[int]] = {}
         self._windows: dict[str, dict[str, list[int]]] = {}
 
-    def go_to(self, timestamp: str) -> None:
-        """Have the window of this moment at hand."""
-        span = self.counter.span(text_microseconds(timestamp))
+    def go_to(self, timestamp: str) -> bool:
+        """Have the window of this moment at hand; False where the text is that of no moment."""
+        try:
+            span = self.counter.span(text_microseconds(timestamp))
+        except _UNREADABLE:  # no writer could say in which window it is
+            return False
         self.since = microseconds_text(span.start)
-        self.before = microseconds_text(span.end - 1) + "~"  # that microsecond itself is before it
+        last = min(span.end - 1, MAX_MICROSECONDS)
+        self.before = microseconds_text(last) + "~"  # that microsecond itself is before it
         self.sums = self._windows.setdefault(self.since, {})
+        return True
 
     def all(self) -> Iterator[tuple[Place, list[int]]]:
         """Every window's amounts."""
@@ -267,12 +275,8 @@ def _from_holds(connection: sqlite3.Connection) -> dict[Place, dict[int, int]]:
         for place in to_places(hold.windows):
             row = sums.setdefault(place, {})
             for at, amount in enumerate(hold.amounts, first):
-                row[at] = row.get(at, 0) + _whole(amount)
+                row[at] = row.get(at, 0) + whole(amount)
     return sums
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) else 0
 
 
 def _change(lacking: Sequence[int]) -> Change:

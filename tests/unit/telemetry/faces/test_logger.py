@@ -490,7 +490,7 @@ async def test_a_block_whose_bad_values_contradict_each_other_is_still_recorded(
     ((agent, tool, model, total, prompt, status),) = rows(
         db, "agent_name, tool_name, model_name, total_tokens, prompt_tokens, status"
     )
-    assert (agent, tool, model, total, prompt, status) == (None, None, None, None, 10, "success")
+    assert (agent, tool, model, total, prompt, status) == (None, None, None, None, 10, "error")
 
 
 async def test_an_exception_that_cannot_be_printed_is_recorded(db: Path) -> None:

@@ -112,14 +112,14 @@ def test_bad_values_become_null_are_counted_and_said_once(
     """The call is recorded all the same, with what can be stored of it."""
     with caplog.at_level(logging.WARNING, "llm_service.telemetry"):
         for _ in range(3):
-            with logger.invocation("agent", no_such_field=1, tags=["ok", 5]) as call:
+            with logger.invocation("agent", no_such_field=1, tags=5) as call:
                 call.record_usage(prompt_tokens=-1, completion_tokens=5, total_tokens=2, cost_usd=float("nan"))
                 call.set(status="splendid", invocation_id="", timestamp="yesterday")
     rows = logger.get_invocations()
     assert [(row["agent_name"], row["completion_tokens"], row["cost_usd"], row["tags"]) for row in rows] == [
         ("agent", 5, None, None)
     ] * 3
-    assert {row["status"] for row in rows} == {"success"}
+    assert {row["status"] for row in rows} == {"error"}
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == len({text.split(": ", 2)[2].split(":", 1)[0] for text in said}) == 8
     assert logger.stats().bad_values == 24
@@ -146,10 +146,10 @@ def test_a_status_that_only_looks_like_one_is_stored_as_plain_text(logger: Telem
     with logger.invocation("agent") as call:
         call.set(status=HostileText("splendid"))
     second, first = logger.get_invocations()
-    assert (first["status"], first["usage_source"], second["status"]) == ("error", "partial", "success")
+    assert (first["status"], first["usage_source"], second["status"]) == ("error", "partial", "error")
     assert type(InvocationRecord(status=HostileText("timeout")).status) is str  # type: ignore[arg-type]
     assert type(InvocationRecord(status="successful"[:7]).status) is str  # type: ignore[arg-type]
-    assert [(day["invocations"], day["errors"]) for day in logger.get_daily_costs()] == [(2, 1)]
+    assert [(day["invocations"], day["errors"]) for day in logger.get_daily_costs()] == [(2, 2)]
 
 
 def test_a_record_that_cannot_be_made_at_all_is_counted_as_invalid(

@@ -145,7 +145,7 @@ def test_other_values_in_the_same_format_are_refused(value: object) -> None:
         ("timestamp", -1),
         ("timestamp", 2**62),
         ("timestamp", 1.5),
-        ("agent_name", "nul\0"),
+        ("agent_name", "n" * 201),
         ("prompt_tokens", -1),
         ("prompt_tokens", 2**70),
         ("total_tokens", 1),

@@ -1,0 +1,162 @@
+"""Names that others use for fields of a record. What has one meaning is taken; of the rest the nearest field is named.
+
+Sources: OpenTelemetry's attributes (https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/, and
+`error.type`, `http.response.status_code`, `session.id`, `user.id` beside it), OpenAI's and Anthropic's usage
+(https://platform.openai.com/docs/api-reference/responses/object,
+https://platform.claude.com/docs/en/api/messages), LangChain's `usage_metadata`
+(https://python.langchain.com/api_reference/core/messages/langchain_core.messages.ai.UsageMetadata.html) and LiteLLM's
+`response_cost` (https://docs.litellm.ai/docs/observability/custom_callback), and OpenInference's attributes
+(https://github.com/Arize-ai/openinference/blob/main/spec/semantic_conventions.md).
+"""
+
+import difflib
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final, cast
+
+from llm_service.errors import RecordError
+from llm_service.pricing.usage import anthropic_usage, openai_usage
+from llm_service.telemetry.fields import tokens
+from llm_service.telemetry.records import FIELDS
+
+__all__ = ["ALIASES", "known_fields", "no_such_field", "own_fields"]
+
+ALIASES: Final[Mapping[str, str]] = {
+    "agent": "agent_name",
+    "tool": "tool_name",
+    "model": "model_name",
+    "user": "user_id",
+    "session": "session_id",
+    "conversation_id": "session_id",
+    "input_tokens": "prompt_tokens",
+    "output_tokens": "completion_tokens",
+    "cached_tokens": "cache_read_tokens",
+    "cached_input_tokens": "cache_read_tokens",
+    "cache_read_input_tokens": "cache_read_tokens",
+    "cache_creation_input_tokens": "cache_write_tokens",
+    "cache_creation_tokens": "cache_write_tokens",
+    "thinking_tokens": "reasoning_tokens",
+    "cost": "cost_usd",
+    "total_cost_usd": "cost_usd",
+    "response_cost": "cost_usd",
+    "duration_ms": "latency_ms",
+    "elapsed_ms": "latency_ms",
+    "time_to_first_token_ms": "ttft_ms",
+    "error": "error_message",
+    "status_code": "http_status",
+    "streaming": "stream",
+    "gen_ai.provider.name": "provider",
+    "gen_ai.system": "provider",
+    "gen_ai.operation.name": "operation",
+    "gen_ai.request.model": "request_model",
+    "gen_ai.response.model": "model_name",
+    "gen_ai.response.id": "response_id",
+    "gen_ai.response.finish_reasons": "finish_reason",
+    "gen_ai.conversation.id": "session_id",
+    "gen_ai.agent.name": "agent_name",
+    "gen_ai.tool.name": "tool_name",
+    "gen_ai.usage.input_tokens": "prompt_tokens",
+    "gen_ai.usage.output_tokens": "completion_tokens",
+    "gen_ai.usage.prompt_tokens": "prompt_tokens",
+    "gen_ai.usage.completion_tokens": "completion_tokens",
+    "gen_ai.usage.cache_read.input_tokens": "cache_read_tokens",
+    "gen_ai.usage.cache_creation.input_tokens": "cache_write_tokens",
+    "gen_ai.usage.reasoning.output_tokens": "reasoning_tokens",
+    "llm.provider": "provider",
+    "llm.model_name": "model_name",
+    "llm.token_count.prompt": "prompt_tokens",
+    "llm.token_count.completion": "completion_tokens",
+    "llm.token_count.total": "total_tokens",
+    "error.type": "error_type",
+    "http.response.status_code": "http_status",
+    "session.id": "session_id",
+    "user.id": "user_id",
+    "enduser.id": "user_id",
+}
+"""Each name and the field that it can only mean."""
+
+_SPANS: Final = {"latency": "latency_ms", "duration": "latency_ms", "elapsed": "latency_ms", "ttft": "ttft_ms"}
+"""Names without a unit: taken where the value brings its own, as a timedelta does."""
+_NEAREST: Final = {
+    "id": "invocation_id, response_id or request_id",
+    **{name: f"{field}, in milliseconds" for name, field in _SPANS.items()},
+}
+_FIELDS: Final = frozenset(FIELDS)
+_BESIDE_INPUT: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"})
+"""What stands beside Anthropic's `input_tokens`, and is not counted in them."""
+_DETAILS: Final = frozenset(
+    {
+        *("prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details"),
+        *("prompt_cache_hit_tokens",),
+    }
+)
+"""What holds the parts of OpenAI's counts."""
+_COUNTS: Final = frozenset({"input_tokens", "output_tokens", "prompt_tokens", "completion_tokens", "total_tokens"})
+_LONGEST: Final = 64
+
+
+def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """What is said, by the names of fields, and the names that are none.
+
+    A field's own name wins over others' names for it, unless its value is None. Usage as Anthropic and OpenAI report
+    it (`record_usage(**answer.usage.model_dump())`) is read as a whole: what its counts include differs.
+    """
+    if _FIELDS.issuperset(given):
+        return given, []
+    found: dict[str, Any] = {}
+    unknown: list[str] = []
+    usage = _usage_names(given)
+    if usage:
+        read = anthropic_usage if not _BESIDE_INPUT.isdisjoint(usage) else openai_usage
+        said = read({name: _count(given[name]) for name in usage})
+        found = {field: value for field, value in said.items() if value is not None}
+    for name, value in given.items():
+        field = None if name in usage else _field_of(name, value)
+        if field is not None:
+            if found.get(field) is None:
+                found[field] = _single(value) if name.endswith("finish_reasons") else value
+        elif name not in _FIELDS and name not in usage:
+            unknown.append(name)
+    own = {name: value for name, value in given.items() if name in _FIELDS and name not in usage}
+    return found | {name: value for name, value in own.items() if value is not None or name not in found}, unknown
+
+
+def own_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """As `known_fields`, by fields' own names alone: no value is looked at."""
+    return (
+        {name: value for name, value in given.items() if name in _FIELDS},
+        [name for name in given if name not in _FIELDS],
+    )
+
+
+def _count(value: Any) -> Any:
+    """A count as a plain number, for the sums of a reader; anything else as it is."""
+    try:
+        return tokens("count", value)
+    except RecordError:
+        return value
+
+
+def _usage_names(given: Mapping[str, Any]) -> frozenset[str]:
+    names = given.keys()
+    if "input_tokens" in names and not _BESIDE_INPUT.isdisjoint(names):
+        return frozenset(names & (_BESIDE_INPUT | {"input_tokens", "output_tokens", "service_tier", "speed"}))
+    return frozenset(names & (_DETAILS | _COUNTS)) if not _DETAILS.isdisjoint(names) else frozenset()
+
+
+def _field_of(name: str, value: object) -> str | None:
+    return ALIASES.get(name) or (_SPANS.get(name) if issubclass(type(value), timedelta) else None)
+
+
+def _single(value: Any) -> Any:
+    """Of several reasons, which the attribute allows, all that there are."""
+    several = cast("list[object]", value) if type(value) in {list, tuple} else []
+    return ",".join(map(str, several)) if several and all(type(one) is str for one in several) else value
+
+
+def no_such_field(name: str) -> str:
+    """What is wrong with a name that is no field, and which one is nearest."""
+    folded = name[:_LONGEST].lower().replace("-", "_").replace(".", "_")
+    close = difflib.get_close_matches(folded, [*FIELDS, *ALIASES], n=1)
+    meant = _NEAREST.get(folded) or (ALIASES.get(close[0], close[0]) if close else None)
+    return "it is not a field of InvocationRecord" + (f"; did you mean {meant}?" if meant else "")

@@ -1,0 +1,94 @@
+"""Words that others use for how a call ended, as `success`, `error` or `timeout`. A word not listed here is none.
+
+Sources: OpenAI's Responses, Batches and Runs (https://platform.openai.com/docs/api-reference/responses/object), the
+results of Anthropic's Message Batches (https://platform.claude.com/docs/en/api/retrieving-message-batch-results),
+Gemini's and Vertex's job states (https://ai.google.dev/api/batch-api), LangSmith's and LiteLLM's runs, OpenTelemetry's
+status codes (https://opentelemetry.io/docs/concepts/signals/traces/#span-status), gRPC's
+(https://grpc.io/docs/guides/status-codes/) and HTTP's (RFC 9110, section 15).
+"""
+
+from typing import Final, Literal, NamedTuple
+
+__all__ = ["Outcome", "outcome_of"]
+
+_Status = Literal["success", "error", "timeout"]
+
+
+class Outcome(NamedTuple):
+    """How a call ended.
+
+    Attributes:
+        status: as it is stored.
+        error_type: what the word says beyond that, or None.
+    """
+
+    status: _Status
+    error_type: str | None = None
+
+
+_SUCCESSES: Final = ("success", "succeeded", "successful", "ok", "okay", "completed", "complete", "done", "finished")
+_TIMEOUTS: Final = ("timeout", "timedout", "deadlineexceeded", "requesttimeout", "gatewaytimeout")
+_ERRORS: Final = ("error", "errored", "err", "failure", "failed", "fail", "fatal", "exception", "unsuccessful")
+_ERRORS_OF_A_KIND: Final = {
+    "cancelled": ("cancelled", "canceled", "cancel", "cancelling", "canceling"),
+    "aborted": ("aborted", "abort"),
+    "interrupted": ("interrupted",),
+    "terminated": ("terminated", "killed", "stopped"),
+    "incomplete": ("incomplete",),
+    "expired": ("expired",),
+    "rejected": ("rejected", "refused", "denied"),
+    "blocked": ("blocked",),
+    "crashed": ("crashed",),
+    "rate_limited": ("ratelimited", "ratelimit", "ratelimiterror", "throttled", "toomanyrequests"),
+    "overloaded": ("overloaded", "overloadederror"),
+    "resource_exhausted": ("resourceexhausted",),
+    "invalid_argument": ("invalidargument",),
+    "not_found": ("notfound",),
+    "already_exists": ("alreadyexists",),
+    "permission_denied": ("permissiondenied",),
+    "failed_precondition": ("failedprecondition",),
+    "out_of_range": ("outofrange",),
+    "unimplemented": ("unimplemented",),
+    "internal": ("internal",),
+    "unavailable": ("unavailable", "serviceunavailable"),
+    "data_loss": ("dataloss",),
+    "unauthenticated": ("unauthenticated",),
+}
+_PREFIXES: Final = ("statuscode", "jobstate", "batchstate", "status")
+_LONGEST: Final = 64
+_HTTP_TIMEOUTS: Final = frozenset({408, 504})
+
+
+def _table() -> dict[str, Outcome]:
+    table = {word: Outcome("success") for word in _SUCCESSES}
+    table |= {word: Outcome("timeout") for word in _TIMEOUTS}
+    table |= {word: Outcome("error") for word in _ERRORS}
+    return table | {word: Outcome("error", kind) for kind, words in _ERRORS_OF_A_KIND.items() for word in words}
+
+
+OUTCOMES: Final = _table()
+"""Each word in lower case without separators."""
+
+
+def outcome_of(word: str | int) -> Outcome | None:
+    """What a word (in any case, with any separators) or an HTTP status says; None where it says nothing known."""
+    if isinstance(word, int):
+        return _of_http(word)
+    if len(word) > _LONGEST:
+        return None
+    letters = "".join(character for character in word.lower() if character.isalnum())
+    if letters.isascii() and letters.isdigit() and len(letters) == 3:
+        return _of_http(int(letters))
+    for prefix in ("", *_PREFIXES):
+        found = OUTCOMES.get(letters.removeprefix(prefix))
+        if found is not None:
+            return found
+    return None
+
+
+def _of_http(status: int) -> Outcome | None:
+    if not 200 <= status <= 599:
+        return None
+    if status < 300:
+        return Outcome("success")
+    return Outcome("timeout" if status in _HTTP_TIMEOUTS else "error")
