@@ -163,7 +163,7 @@ def _shaped() -> tuple[Pattern, ...]:
             rf"(?:{START}|(?=sk-{GLUED}))sk-(?:(?![a-z]{{3,64}}+[_-])(?=(?:[A-Za-z0-9]{{0,64}}+[_-]{{1,2}}+){{0,8}}?"
             r"(?=[A-Za-z]{0,64}+[0-9][0-9]{0,64}+[A-Za-z]{1,64}+[0-9]|[A-Za-z0-9]{16})(?=[A-Za-z]{0,64}+[0-9])(?=[0-9]{0,64}+[A-Za-z])[A-Za-z0-9]{10})"
             rf"|(?=(?:[A-Za-z0-9]{{1,16}}+-){{1,4}}(?=[A-Za-z]{{0,64}}+[0-9])(?=[0-9]{{0,64}}+[A-Za-z])[A-Za-z0-9]{{20}})"
-            rf"|(?=(?:[A-Za-z0-9]{{1,16}}+-){{0,4}}[A-Za-z0-9]{{32}}))[A-Za-z0-9_-]{{16,{MOST}}}+",  # no word is so long
+            rf"|(?=(?:[A-Za-z0-9]{{1,16}}+-){{0,4}}[A-Za-z0-9]{{32}}))[A-Za-z0-9_-]{{16,{MOST}}}+",
             "https://openrouter.ai/docs/api-reference/authentication; gitleaks.toml, rule openai-api-key",
             by_shape=True,
         ),
