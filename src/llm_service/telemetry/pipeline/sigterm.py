@@ -106,6 +106,8 @@ class SigtermHandler:
         try:
             threads.start(self._help, "llm-telemetry-sigterm")
         except RuntimeError:  # no thread to be had: dying late would be worse than losing what waits
+            if threads.is_ending():  # but for the program's own: this thread has nothing else to do any more
+                self._write(dies=self._beyond() is signal.SIG_DFL)
             self._owed = 0
             self._busy.release()
             self._pass_on(frame)
