@@ -104,4 +104,5 @@ def _extensions(draw: random.Random, number: int) -> dict[str, Any]:
         "metadata": {"branch": "main"},
         "cache_write_1h_tokens": written // 2,
         "service_tier": "default",
+        "unpriced_usage": "server_tool_use.web_search_requests: 2",
     }

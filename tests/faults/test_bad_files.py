@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from llm_service.errors import ForeignDatabaseError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.stores import own_files
 
@@ -227,12 +228,91 @@ def half(db: Path) -> None:
 
 
 def header(db: Path) -> None:
-    """The first bytes are overwritten."""
+    """The header is overwritten, and with it the mark that the file is ours."""
     with db.open("r+b") as file:
         file.write(b"\xff" * 100)
 
 
-@pytest.mark.parametrize("damage", [no_content, text, fifty_bytes, half, header], ids=lambda damage: damage.__name__)
+def magic(db: Path) -> None:
+    """The first bytes are overwritten: SQLite knows it no more, we do."""
+    with db.open("r+b") as file:
+        file.write(b"\xff" * 16)
+
+
+OF_OURS = [no_content, half, magic]
+NOBODY_S = [text, fifty_bytes, header]
+
+
+def ids(damage: Callable[[Path], None]) -> str:
+    """How a damage is called."""
+    return damage.__name__
+
+
+@pytest.mark.parametrize("damage", NOBODY_S, ids=ids)
+@pytest.mark.parametrize("face", ["async", "sync"])
+def test_a_file_that_does_not_show_to_be_ours_is_left_as_it_is(
+    face: str, damage: Callable[[Path], None], db: Path, record: Record
+) -> None:
+    """A mistyped path must not move somebody's notes: the logger says at once that it cannot be used, and counts."""
+    fill(db, record)
+    damage(db)
+    before = db.read_bytes(), db.stat().st_mtime_ns, sorted(db.parent.iterdir())
+
+    async def run() -> Any:
+        telemetry = AsyncTelemetryLogger(db)
+        with pytest.raises(ForeignDatabaseError, match="no database of telemetry"):
+            await telemetry.start()
+        telemetry.log_invocation_nowait(record("new"))
+        await telemetry.aclose()
+        return telemetry.stats()
+
+    if face == "sync":
+        with pytest.raises(ForeignDatabaseError, match="left as it is; give another path"):
+            TelemetryLogger(db)
+    else:
+        assert asyncio.run(run()).ledger.dropped == {"store_failed": 1}
+    assert (db.read_bytes(), db.stat().st_mtime_ns, sorted(db.parent.iterdir())) == before
+
+
+@pytest.mark.parametrize("damage", NOBODY_S, ids=ids)
+def test_what_this_logger_wrote_is_its_own_whatever_became_of_it(
+    damage: Callable[[Path], None], db: Path, record: Record, sound: Sound
+) -> None:
+    """It stood at that path while this logger wrote it: it is set aside, and the agent goes on."""
+    fill(db, record)
+    logger = TelemetryLogger(db)
+    logger.log_invocation(record("old"))
+    logger._engine.inline.tidy()
+    damage(db)
+    for path in names(db)[1:]:
+        path.unlink()
+    assert logger.log_invocation(record("new"))
+    logger.close()
+    assert logger.stats().files_set_aside == 1
+    assert sound(db) == {"new": 1}
+
+
+@pytest.mark.parametrize("page_1", [True, False], ids=["tells", "does not"])
+def test_a_wal_alone_tells_whose_it_is(page_1: bool, db: Path, record: Record) -> None:
+    """By the first page in it; where that is not, nothing is moved."""
+    logger = TelemetryLogger(db)
+    logger.log_invocation(record("old"))
+    wal = db.with_name(f"{db.name}-wal")
+    content = wal.read_bytes() if page_1 else b"notes of somebody " * 4096
+    logger.close()
+    db.unlink()
+    wal.write_bytes(content)
+    if page_1:
+        with TelemetryLogger(db) as new:
+            assert new.stats().files_set_aside == 1
+        return
+    with pytest.raises(ForeignDatabaseError):
+        TelemetryLogger(db)
+    assert [path.name for path in db.parent.iterdir()] == [wal.name]
+    assert wal.read_bytes() == content
+
+
+@pytest.mark.parametrize("damage", OF_OURS, ids=ids)
 @pytest.mark.parametrize("face", ["async", "sync"])
 def test_a_file_that_cannot_be_used_is_set_aside_for_a_new_one(
     face: str, damage: Callable[[Path], None], db: Path, record: Record, sound: Sound,

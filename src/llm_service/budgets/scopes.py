@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import translate
 from functools import lru_cache
+from glob import escape
 from typing import Final, Literal, NamedTuple
 
 from llm_service.budgets.windows import Span, Window, window_named
+from llm_service.redaction import stored_name
 
 __all__ = ["FIELDS", "Call", "Counter", "CounterKey", "Field", "counter_key"]
 
@@ -57,8 +59,14 @@ def counter_key(scope: Mapping[Field, Sequence[str]], per: Sequence[Field], wind
     """
     if window_named(window).is_zoneless:
         timezone = "UTC"
-    sorted_scope = {name: sorted(set(scope[name])) for name in FIELDS if name in scope}
+    sorted_scope = {name: sorted(set(map(_as_stored, scope[name]))) for name in FIELDS if name in scope}
     return CounterKey(_json(sorted_scope), _json([name for name in FIELDS if name in per]), window, timezone)
+
+
+def _as_stored(pattern: str) -> str:
+    """A pattern that holds a secret matches the name that calls are stored under, and is itself stored so."""
+    stored = stored_name(pattern)
+    return pattern if stored == pattern else escape(stored)
 
 
 def _json(value: object) -> str:

@@ -236,7 +236,7 @@ def _opened(db: Path | None, config: Path | None, policies: Path | None, policy:
     file = policies or locate("policies", config)
     if file is None:
         raise Failure(_NO_POLICIES)
-    path = reports.existing(settings_for(db, config).db_path)
+    path = reports.looked_after(settings_for(db, config).db_path)
     return TelemetryLogger(path, policies=file, policy=policy, retention_days=None)
 
 
@@ -244,4 +244,4 @@ def _plain(db: Path | None, config: Path | None) -> "TelemetryLogger":
     from llm_service.cli import reports  # noqa: PLC0415
     from llm_service.telemetry import TelemetryLogger  # noqa: PLC0415
 
-    return TelemetryLogger(reports.existing(settings_for(db, config).db_path), retention_days=None)
+    return TelemetryLogger(reports.looked_after(settings_for(db, config).db_path), retention_days=None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llm_service.cli.group import unwound_by_sigterm
-from llm_service.cli.options import common, narrowed, narrowing, settings_for
+from llm_service.cli.options import common, names_in, narrowed, narrowing, settings_for
 from llm_service.cli.output import is_terminal, json_document
 
 if TYPE_CHECKING:
@@ -53,12 +53,14 @@ def export(
     they are: open it in a spreadsheet only with --safe-csv, because texts may begin with =, +, - or @. --json is
     --format jsonl. Prompts and responses are not exported.
     """
-    from llm_service.cli import exporting, reports  # noqa: PLC0415
+    from llm_service.cli import exporting, known_names, reports  # noqa: PLC0415
     from llm_service.telemetry.reports.browsing import read_pages  # noqa: PLC0415
+    from llm_service.telemetry.stores.planted import SIDE_FILES  # noqa: PLC0415
     from llm_service.telemetry.stores.reader import reading  # noqa: PLC0415
 
     path = reports.existing(settings_for(db, config).db_path)
     form = "jsonl" if as_json else form
+    known_names.say_unknown(path, **names_in(options))
     with unwound_by_sigterm(), reading(path) as fetch:
         pages = read_pages(fetch, narrowed(options))
         if output is None:
@@ -67,7 +69,7 @@ def export(
             exporting.write(pages, stream, form, safe=safe_csv, shown=is_terminal(sys.stdout))
             sys.stdout.buffer.flush()
             return
-        keep = (path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")))
+        keep = (path, *(path.with_name(path.name + suffix) for suffix in SIDE_FILES))
         with exporting.new_file(output, replace=force, keep=keep) as file:
             written = exporting.write(pages, file, form, safe=safe_csv)
     click.echo(f"{written:,} calls written to {click.format_filename(output)}", err=True)
@@ -139,10 +141,13 @@ def sql(
 
     path = reports.existing(settings_for(db, config).db_path)
     text = sys.stdin.read() if statement == "-" else statement
-    answer = querying.ask(path, text, limit=limit, timeout=timeout)
+    with unwound_by_sigterm():
+        answer = querying.ask(path, text, limit=limit, timeout=timeout)
     if as_json:
         json_document(sql_views.answer_dict(answer))
     else:
         sql_views.show(answer, form)
-    if answer.truncated:
+    if answer.truncated == "rows":
         click.echo(f"only the first {limit:,} rows; give --limit for more", err=True)
+    elif answer.truncated:
+        click.echo(f"only the first {len(answer.rows):,} rows: the answer is too large; select less of each", err=True)

@@ -61,9 +61,10 @@ def month(
     are kept by whole UTC days; "by then" counts of the month before's last day as much as is over of today. With
     --json: one object with the keys of get_month_report.
     """
-    from llm_service.cli import report_views, reports  # noqa: PLC0415
+    from llm_service.cli import known_names, report_views, reports  # noqa: PLC0415
 
-    path = settings_for(db, config).db_path
+    path = reports.existing(settings_for(db, config).db_path)
+    known_names.say_unknown(path, agent_name=agent_name, tool_name=tool_name, model_name=model_name)
     names = (agent_name, tool_name, model_name)
     found = reports.month(path, by or (), month, day_of(as_of), names, with_forecast=forecast)
     if as_json:
@@ -104,9 +105,10 @@ def units(
     the failures too. Caches saved what calls would have cost more without them, at the prices of their time. With
     --json: one object with the keys of get_unit_costs.
     """
-    from llm_service.cli import report_views, reports  # noqa: PLC0415
+    from llm_service.cli import known_names, report_views, reports  # noqa: PLC0415
 
-    path, names = settings_for(db, config).db_path, (agent_name, tool_name, model_name)
+    path, names = reports.existing(settings_for(db, config).db_path), (agent_name, tool_name, model_name)
+    known_names.say_unknown(path, agent_name=agent_name, tool_name=tool_name, model_name=model_name)
     found = reports.units(path, by or (), (day_of(since), day_of(until)), names, prices_for(models, config))
     if as_json:
         json_document(found)

@@ -20,12 +20,16 @@ Examples:
   llm-telemetry prices claude-sonnet-4-5
   llm-telemetry prices o3 --at 2025-06-09
   llm-telemetry prices gpt-5 --service-tier batch
+  llm-telemetry prices eu.amazon.nova-pro-v1:0 --explain
   llm-telemetry prices llama-3.3-70b-versatile --provider groq --json"""
 )
 @click.argument("model", metavar="MODEL")
 @click.option("--at", type=TIME, metavar="TIME", help="The price of this moment, or of a UTC day's beginning.")
 @click.option("--provider", metavar="NAME", help="Who serves it; needed where the name does not say.")
 @click.option("--service-tier", metavar="NAME", help="Of batch, flex, priority... calls, instead of standard ones.")
+@click.option(
+    "--explain", is_flag=True, help="Also say why: which entry, by which rule, since when, and what was passed over."
+)
 @MODELS
 @click.option(
     "--config",
@@ -40,6 +44,7 @@ def prices(
     at: Moment | None,
     provider: str | None,
     service_tier: str | None,
+    explain: bool,
     models: Path | None,
     config: Path | None,
     as_json: bool,
@@ -52,18 +57,21 @@ def prices(
     from llm_service.telemetry.timestamps import to_microseconds  # noqa: PLC0415
 
     moment = datetime.now(UTC) if at is None else start_of(at)
-    rates = prices_for(models, config).rates(model, provider, to_microseconds(moment), service_tier)
-    if rates is None:
+    found = prices_for(models, config).explain(model, provider, to_microseconds(moment), service_tier)
+    why = found if explain else None
+    if as_json and (explain or found.rates is not None):
+        json_document(views.price_dict(model, moment, found.rates, service_tier, why))
+    elif explain or found.rates is not None:
+        views.show_price(model, moment, found.rates, service_tier, why)
+    if found.rates is None:
         said = "" if provider is None else f" of {provider or repr(provider)}"
         said += "" if service_tier is None else f" at service tier {service_tier or repr(service_tier)}"
+        unsold = provider is None and not any(one.entry for one in found.passed_over)
+        remedy = ", or give --provider" if unsold else ""
+        remedy += "" if explain else "; --explain says what was looked at"
         raise Failure(
-            f"no price is known for {model}{said} at {moment:%Y-%m-%d %H:%M} UTC; write it into models.yaml"
-            f"{', or give --provider' if provider is None else ''}"
+            f"no price is known for {model}{said} at {moment:%Y-%m-%d %H:%M} UTC; write it into models.yaml{remedy}"
         )
-    if as_json:
-        json_document(views.rates_dict(model, moment, rates, service_tier))
-    else:
-        views.show_rates(model, moment, rates, service_tier)
 
 
 @click.command(

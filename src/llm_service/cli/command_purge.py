@@ -35,7 +35,7 @@ def purge(*, older_than: str, dry_run: bool, db: Path | None, config: Path | Non
     from llm_service.telemetry import TelemetryLogger  # noqa: PLC0415
 
     days = _days(older_than, datetime.now(UTC))
-    path = reports.existing(settings_for(db, config).db_path)
+    path = reports.looked_after(settings_for(db, config).db_path)
     # Only what was asked for goes: the retention of the configuration is left to the loggers. A crash journal that is
     # replayed by the way is priced as they would.
     with TelemetryLogger(path, models=locate("models", config), retention_days=None) as telemetry:

@@ -1,6 +1,7 @@
 """`demo` and `replay`: a trace goes through the logger."""
 
 import math
+import os
 from dataclasses import replace as replaced
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ def demo(*, agents: int, db: Path | None, config: Path | None, as_json: bool) ->
     from llm_service.cli import replay_views  # noqa: PLC0415
     from llm_service.cli.demo import ROWS, run_demo  # noqa: PLC0415
 
-    if db is not None and db.exists():
+    if db is not None and os.path.lexists(db):
         raise click.BadParameter(f"{db} exists; the demo writes only to a new file", param_hint="--db")
     if db is None:
         db = Path(tempfile.mkdtemp(prefix="llm-telemetry-demo-")) / "telemetry.db"
@@ -88,6 +89,8 @@ def replay(
     from llm_service.cli.trace import read_trace  # noqa: PLC0415
 
     settings = _recording(settings_for(db, config))
+    if os.path.lexists(settings.db_path):
+        reports.looked_after(settings.db_path)
     rows = read_trace(trace, limit)
     pace = None if math.isinf(speed) else speed
     plan = Plan(rows=rows, agents=agents, speed=pace, shift_to_now=shift_to_now)

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from llm_service.cli.group import Failure, unwound_by_sigterm
-from llm_service.cli.options import KEYS, TIME, common, filters, narrowed, narrowing, settings_for
+from llm_service.cli.options import KEYS, TIME, common, filters, names_in, narrowed, narrowing, settings_for
 from llm_service.cli.output import json_document, json_line
 from llm_service.cli.times import Moment, day_of, start_of
 
@@ -50,14 +50,16 @@ def stats(
 
     Sums are exact; percentiles are within 2.2 %. With --json: one object with the keys of get_statistics.
     """
-    from llm_service.cli import reports, views  # noqa: PLC0415
+    from llm_service.cli import known_names, reports, views  # noqa: PLC0415
 
     if days is not None and since is not None:
         raise click.UsageError("--days and --since both say where to begin; give one of them")
     start = reports.window_start(_DEFAULT_DAYS if days is None else days) if since is None else start_of(since)
-    found = reports.statistics(settings_for(db, config).db_path, start, (agent_name, tool_name, model_name))
+    path = settings_for(db, config).db_path
+    found = reports.statistics(path, start, (agent_name, tool_name, model_name))
+    known_names.say_unknown(path, agent_name=agent_name, tool_name=tool_name, model_name=model_name)
     if as_json:
-        json_document(found)
+        json_document({**found, "total_cost_usd": None} if views.is_cost_unknown(found) else found)
     else:
         views.show_statistics(found)
 
@@ -102,10 +104,11 @@ def costs(
     where it is no day, by cost. With --json: one object with by, rows, totals, first_day, last_day,
     priced_invocations and counted_invocations; with --coverage the keys of get_coverage.
     """
-    from llm_service.cli import reports, views  # noqa: PLC0415
+    from llm_service.cli import known_names, reports, views  # noqa: PLC0415
 
-    path = settings_for(db, config).db_path
+    path = reports.existing(settings_for(db, config).db_path)
     names = (agent_name, tool_name, model_name)
+    known_names.say_unknown(path, agent_name=agent_name, tool_name=tool_name, model_name=model_name)
     if coverage:
         _coverage(path, day_of(since), day_of(until), names, as_json=as_json)
         return
@@ -150,13 +153,14 @@ def invocations(
     With --follow, oldest first, then the new ones in the order of arrival, until Ctrl-C; --limit 0 begins with new
     ones. With --json: one array of the rows of get_invocations; with --follow, one object a line.
     """
-    from llm_service.cli import reports, views  # noqa: PLC0415
+    from llm_service.cli import known_names, reports, views  # noqa: PLC0415
 
     path = settings_for(db, config).db_path
     if follow:
         _follow(reports.existing(path), narrowed(options), limit, as_json=as_json)
         return
     found = reports.invocations(path, narrowed(options), limit)
+    known_names.say_unknown(path, **names_in(options))
     if as_json:
         json_document(found)
     else:

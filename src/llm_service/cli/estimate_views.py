@@ -71,10 +71,10 @@ def _prompt(estimate: Estimate) -> str:
 
 
 def _why_unbounded(estimate: Estimate) -> str:
-    if estimate.price_source in {None, HISTORY}:
-        return "is the price"
     if estimate.prompt_tokens is None:
         return "is the prompt"
+    if estimate.price_source in {None, HISTORY}:
+        return "is the price"
     if estimate.max_completion_tokens is None:
         return "the output has no limit"
     return "the ratio of past prompts is no bound"

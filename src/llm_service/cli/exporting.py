@@ -5,7 +5,6 @@ import csv
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Final, Literal, TextIO
 from llm_service.cli.output import clean, json_line
 from llm_service.errors import TelemetryError
 from llm_service.telemetry.reports.queries import InvocationRow
+from llm_service.telemetry.upkeep.delivery import delivered
 
 __all__ = ["ExportError", "Format", "new_file", "write"]
 
@@ -90,23 +90,14 @@ def new_file(path: Path, *, replace: bool, keep: Iterable[Path]) -> Generator[Te
         keep: files that are never replaced.
 
     Raises:
-        ExportError: there is something that must stay.
+        ExportError: it is one of these.
+        StoreError: there is something that must stay, or another user's link; see `target_of`.
         OSError: the file cannot be written.
     """
-    target = Path(os.path.realpath(path))
-    if any(target == Path(os.path.realpath(kept)) for kept in keep):
+    if os.path.realpath(path) in map(os.path.realpath, keep):
         raise ExportError(f"{path} is the database itself; give another file with --output")
-    if target.exists() and not target.is_file():
-        raise ExportError(f"{path} is no regular file; leave --output away and redirect the standard output")
-    if target.exists() and not replace:
-        raise ExportError(f"{path} exists; give --force to replace it, or another file with --output")
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)  # 0600
-    try:
-        with open(descriptor, "w", encoding="utf-8", newline="") as stream:  # noqa: PTH123 - a descriptor, not a path
-            yield stream
-            stream.flush()
-            os.fsync(descriptor)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with (
+        delivered(path, force=replace) as making,
+        making.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        yield stream

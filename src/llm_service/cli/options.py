@@ -27,6 +27,7 @@ __all__ = [
     "common",
     "filters",
     "located",
+    "names_in",
     "narrowed",
     "narrowing",
     "prices_for",
@@ -151,6 +152,11 @@ narrowing = _All(
     click.option("--until", type=TIME, metavar="TIME", help="Up to this UTC day (inclusive), or before this moment."),
 )
 """Which calls are meant; `narrowed` makes a filter of them."""
+
+
+def names_in(options: Mapping[str, Any]) -> dict[str, str | None]:
+    """Of the options of `filters`: the columns and the names that they are narrowed to."""
+    return {name: options[name] for name in ("agent_name", "tool_name", "model_name")}
 
 
 def narrowed(options: Mapping[str, Any]) -> "InvocationFilter":

@@ -1,37 +1,65 @@
 """How prices and a repricing look, as text and as dicts for `--json`."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 from llm_service.cli.output import lines, table
 from llm_service.cli.tables import Column
+from llm_service.pricing.explanation import Explanation
 from llm_service.pricing.rates import Prices, Rates
+from llm_service.pricing.timeline import ALWAYS
 from llm_service.telemetry.upkeep.repricing import RepriceReport
 
-__all__ = ["rates_dict", "reprice_dict", "show_rates", "show_reprice"]
+__all__ = ["price_dict", "reprice_dict", "show_price", "show_reprice"]
 
 _KINDS: Final = Prices._fields[1:]
 _COLUMNS: Final = (Column("tokens", whole=True), Column("USD / 1M", "right"), Column("USD / 1k", "right"))
+_PASSED_OVER: Final = (
+    Column("passed over"),
+    Column("seller"),
+    Column("name"),
+    Column("entry"),
+    Column("why"),
+)
 _MOST_MODELS: Final = 10
 
 
-def show_rates(model: str, moment: datetime, rates: Rates, service_tier: str | None = None) -> None:
-    """What the name resolved to, and a table for each tier."""
+def show_price(
+    model: str, moment: datetime, rates: Rates | None, service_tier: str | None = None, why: Explanation | None = None
+) -> None:
+    """What the name resolved to, a table for each tier, and why."""
     lines(
         [
             ("model", model),
-            ("resolved to", rates.model),
-            ("provider", rates.provider or "-"),
+            *([] if rates is None else [("resolved to", rates.model), ("provider", rates.provider or "-")]),
             *([] if service_tier is None else [("service tier", service_tier)]),
-            ("source", rates.source),
+            ("source", "-" if rates is None else rates.source),
             ("at", f"{_text(moment)} UTC"),
+            *_reasons(why),
         ]
     )
-    bounds = [tier.above_prompt_tokens for tier in rates.prices]
-    for tier in rates.prices:
+    _show_tiers(() if rates is None else rates.prices)
+    if why is not None and why.passed_over:
+        rows = [[one.source, one.provider or "-", one.name, one.entry or "-", one.why] for one in why.passed_over]
+        table(_PASSED_OVER, rows)
+
+
+def _reasons(why: Explanation | None) -> list[tuple[str, str]]:
+    if why is None or why.rates is None:
+        return []
+    since, until = _bound(why.from_us), _bound(why.until_us)
+    return [
+        ("rule", why.rule or "-"),
+        ("since", "always, as far as is known" if since is None else f"{since} UTC"),
+        ("until", "no change is known" if until is None else f"{until} UTC"),
+    ]
+
+
+def _show_tiers(prices: Sequence[Prices]) -> None:
+    for tier in prices:
         rows = [
             [kind.replace("_", " "), _plain(price), _plain(price / 1000)]
             for kind, price in zip(_KINDS, tier[1:], strict=True)
@@ -39,19 +67,21 @@ def show_rates(model: str, moment: datetime, rates: Rates, service_tier: str | N
         ]
         if tier.above_prompt_tokens:
             lines([("prompts", f"above {tier.above_prompt_tokens:,} tokens: the whole call pays")])
-        elif len(bounds) > 1:
-            lines([("prompts", f"up to {bounds[1]:,} tokens")])
+        elif len(prices) > 1:
+            lines([("prompts", f"up to {prices[1].above_prompt_tokens:,} tokens")])
         table(_COLUMNS, rows)
 
 
-def rates_dict(model: str, moment: datetime, rates: Rates, service_tier: str | None = None) -> dict[str, Any]:
+def price_dict(
+    model: str, moment: datetime, rates: Rates | None, service_tier: str | None = None, why: Explanation | None = None
+) -> dict[str, Any]:
     """For `--json`; prices in USD, None where there is none of its own."""
-    return {
+    found: dict[str, Any] = {
         "model": model,
-        "resolved_to": rates.model,
-        "provider": rates.provider,
+        "resolved_to": None if rates is None else rates.model,
+        "provider": None if rates is None else rates.provider,
         "service_tier": service_tier,
-        "source": rates.source,
+        "source": None if rates is None else rates.source,
         "at": f"{_text(moment)}Z",
         "tiers": [
             {
@@ -59,9 +89,22 @@ def rates_dict(model: str, moment: datetime, rates: Rates, service_tier: str | N
                 "usd_per_1m_tokens": _by_kind(tier, 1),
                 "usd_per_1k_tokens": _by_kind(tier, 1000),
             }
-            for tier in rates.prices
+            for tier in (() if rates is None else rates.prices)
         ],
     }
+    if why is not None:
+        bounds = {"since": _bound(why.from_us), "until": _bound(why.until_us)} if why.rates is not None else {}
+        found["explanation"] = {
+            "rule": why.rule,
+            **{name: None if bounds.get(name) is None else f"{bounds[name]}Z" for name in ("since", "until")},
+            "passed_over": [one._asdict() for one in why.passed_over],
+        }
+    return found
+
+
+def _bound(at_us: int) -> str | None:
+    """A moment in microseconds since 1970, to the second; None for always."""
+    return None if at_us in ALWAYS else _text(datetime.fromtimestamp(at_us // 1_000_000, UTC))
 
 
 def _text(moment: datetime) -> str:

@@ -1,5 +1,6 @@
 """How a replay and the demo look: as lines and tables for people, and as a dict for `--json`."""
 
+import shlex
 from dataclasses import asdict
 from typing import Any
 
@@ -45,6 +46,8 @@ def show_demo(report: DemoReport) -> None:
     click.echo()
     click.echo(f"statistics since {replayed.first:%Y-%m-%d}")
     show_statistics(report.statistics)
+    click.echo()
+    click.echo(f"next: llm-telemetry costs --by agent,model --db {clean(shlex.quote(str(replayed.db_path)))}")
 
 
 def _facts(report: Report, records_on_disk: int) -> list[tuple[str, str]]:

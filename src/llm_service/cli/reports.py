@@ -1,5 +1,6 @@
 """Reading a database for a report, without ever making one: a file that does not exist is an error here."""
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from llm_service.telemetry.reports.inspecting import file_sizes, read_contents
 from llm_service.telemetry.reports.months import MonthReport, read_month
 from llm_service.telemetry.reports.queries import Fetch, InvocationRow, Statistics
 from llm_service.telemetry.reports.unit_costs import UnitReport, read_unit_costs
+from llm_service.telemetry.stores.identity import require_telemetry
 from llm_service.telemetry.stores.migrations import VERSION
 from llm_service.telemetry.stores.reader import read
 
@@ -33,6 +35,7 @@ __all__ = [
     "info",
     "invocation",
     "invocations",
+    "looked_after",
     "month",
     "statistics",
     "units",
@@ -63,13 +66,23 @@ class Info(TypedDict):
 
 
 def existing(path: Path) -> Path:
-    """The path, if there is a file.
+    """The path, if there is something to read.
 
     Raises:
-        StoreError: there is none.
+        StoreError: there is nothing.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         raise StoreError(f"{path} does not exist; give a telemetry database with --db PATH or --config PATH", path)
+    return path
+
+
+def looked_after(path: Path) -> Path:
+    """The path, if a command that changes what is stored may open it: it must be a database of telemetry already.
+
+    Raises:
+        StoreError: there is nothing, or something that is not ours to change.
+    """
+    require_telemetry(path)
     return path
 
 

@@ -20,7 +20,7 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
     return {
         "columns": answer.columns,
         "rows": [[_plain(value) for value in row] for row in answer.rows],
-        "truncated": answer.truncated,
+        "truncated": bool(answer.truncated),
     }
 
 
@@ -70,11 +70,12 @@ def _numeric(answer: Answer, place: int) -> bool:
 
 def _distinct(names: list[str]) -> list[str]:
     """Each name once: a second `x` is `x_2`."""
-    given: list[str] = []
+    given: dict[str, None] = {}
+    numbers: dict[str, int] = {}
     for name in names:
-        number, new = 1, name
+        new = name
         while new in given:
-            number += 1
+            numbers[name] = number = numbers.get(name, 1) + 1
             new = f"{name}_{number}"
-        given.append(new)
-    return given
+        given[new] = None
+    return list(given)

@@ -75,9 +75,32 @@ def fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | N
         places.remove(max(places, key=lambda place: columns[place].rank))
     widths = list(natural)
     soft = [place for place in places if not columns[place].rigid]
-    while _line(widths, places) > width and any(widths[place] > _NARROWEST for place in soft):
-        widths[max(soft, key=widths.__getitem__)] -= 1
+    rigid = _line(widths, places) - sum(natural[place] for place in soft)
+    for place, cut in zip(soft, _shared([natural[place] for place in soft], width - rigid), strict=True):
+        widths[place] = cut
     return Layout(tuple(places), tuple(widths[place] for place in places), cut=True)
+
+
+def _shared(wanted: Sequence[int], room: int) -> list[int]:
+    """Widths that fit into the room together: the widest give way first, and of equal ones those on the left.
+
+    None is cut below `_NARROWEST`, whatever the room.
+    """
+    if sum(wanted) <= room:
+        return list(wanted)
+    left, level = room, _NARROWEST
+    for rank, width in enumerate(sorted(wanted)):  # each in turn may have its whole width, or its share of what is left
+        level = left // (len(wanted) - rank)
+        if width > level:
+            break
+        left -= width
+    if level < _NARROWEST:
+        return [min(width, _NARROWEST) for width in wanted]
+    cut = [min(width, level) for width in wanted]
+    capped = [place for place, width in enumerate(wanted) if width > level]
+    for place in capped[len(capped) - (room - sum(cut)) :]:
+        cut[place] += 1
+    return cut
 
 
 def _line(widths: Sequence[int], places: Sequence[int]) -> int:

@@ -40,7 +40,7 @@ def show_doctor(
     counted = [finding for finding in findings if finding.name not in ignored]
     errors = sum(finding.severity is Severity.ERROR for finding in counted)
     warnings = sum(finding.severity is Severity.WARNING for finding in counted)
-    verdict = "healthy" if code == 0 else f"{errors} error(s), {warnings} warning(s)"
+    verdict = "healthy" if not (errors or warnings) else f"{errors} error(s), {warnings} warning(s)"
     click.echo(f"{verdict}; exit code {code}")
 
 

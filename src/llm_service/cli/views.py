@@ -17,6 +17,7 @@ from llm_service.telemetry.reports.queries import InvocationRow, Statistics
 
 __all__ = [
     "Follower",
+    "is_cost_unknown",
     "show_costs",
     "show_info",
     "show_invocation",
@@ -81,10 +82,15 @@ def _sum_cells(sums: CostSums | dict[str, Any]) -> list[str]:
     ]
 
 
+def is_cost_unknown(statistics: Statistics) -> bool:
+    """Whether there are calls, and none of them has a known cost."""
+    return bool(statistics["total_invocations"]) and not statistics["priced_invocations"]
+
+
 def show_statistics(statistics: Statistics) -> None:
     """A table of one value a line, under the keys of the API."""
     rows = [(key, _value(key, value)) for key, value in statistics.items()]
-    if statistics["total_invocations"] and not statistics["priced_invocations"]:
+    if is_cost_unknown(statistics):
         rows = [(key, UNKNOWN if key == "total_cost_usd" else shown) for key, shown in rows]
     table((Column("statistic", whole=True), Column("value", "right")), rows)
 

@@ -20,6 +20,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SettingsOptions",
+    "followed",
     "trusted_owner",
 ]
 
@@ -160,7 +161,7 @@ def resolve_db_path(value: object, base: Path | None = None) -> Path:
     if text.startswith("file:"):
         raise SettingsError("db_path", value, "give a plain path: URL options would change locking and durability")
     try:
-        return _followed(((base or Path()) / Path(text).expanduser()).absolute())
+        return followed(((base or Path()) / Path(text).expanduser()).absolute())
     except (RuntimeError, OSError) as error:  # `~` of an unknown user; a current directory that was deleted
         raise SettingsError("db_path", value, f"give an absolute path ({error})") from None
 
@@ -170,7 +171,7 @@ def trusted_owner(user: int) -> bool:
     return not hasattr(os, "geteuid") or user in {os.geteuid(), 0}
 
 
-def _followed(path: Path) -> Path:
+def followed(path: Path) -> Path:
     """The file that a symlink at the path names, where this user or root made it; another user's stays, to be refused.
 
     Once, here: SQLite keeps the -wal beside the file itself, and a link that is changed later must change nothing.

@@ -12,6 +12,7 @@ from llm_service.estimates.history import History, Level
 from llm_service.estimates.quantiles import Quantiles
 from llm_service.estimates.tokens import Prompt, PromptSize, PromptSource, Tokenizer, TokenRatios, size_of
 from llm_service.pricing.names import candidates, provider_of, spellings
+from llm_service.redaction import stored_name
 
 if TYPE_CHECKING:
     from llm_service.config.models import ModelConfig
@@ -54,6 +55,8 @@ class Question:
             name: object = getattr(self, field)
             if name is not None and (not isinstance(name, str) or not name):
                 raise QueryError(field, name, "give a non-empty str, or None where it is unknown")
+            if name is not None:  # past calls of that name are stored under what redaction leaves of it
+                object.__setattr__(self, field, stored_name(name))
         for field, least in (("prompt_tokens", 0), ("max_tokens", 1)):
             tokens: object = getattr(self, field)
             if tokens is not None and (type(tokens) is not int or not least <= tokens <= _MAX_TOKENS):
@@ -202,7 +205,7 @@ def _config_of(
         return None
     config = models.get(model_name) or (None if rates is None else models.get(rates.model))
     if config is None:
-        wanted = {each for one in candidates(model_name, provider) for each in spellings(*one)}
+        wanted = {each for one in candidates(model_name, provider) for each in spellings(one.name, one.provider)}
         wanted.add(model_name.strip().lower())
         named = ((config, (name, *config.aliases)) for name, config in models.items())
         config = next((config for config, names in named if not wanted.isdisjoint(map(str.lower, names))), None)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 from llm_service.config.service_tiers import tier_of
 from llm_service.pricing.bundled import BundledPrices, bundled
 from llm_service.pricing.declared import DeclaredPrices
+from llm_service.pricing.explanation import Explanation, Finding, PassedOver
 from llm_service.pricing.names import candidates
 from llm_service.pricing.rates import Rates
+from llm_service.pricing.sellers import provider_of
 from llm_service.pricing.timeline import ALWAYS, Timeline
 
 if TYPE_CHECKING:
@@ -72,6 +74,26 @@ class PriceBook:
             return span
         return (*ALWAYS, None) if model_name is None else self._look_up(key, model_name, at_us)
 
+    def explain(
+        self,
+        model_name: str | None,
+        provider: str | None = None,
+        at_us: int | None = None,
+        service_tier: str | None = None,
+    ) -> Explanation:
+        """The same as `rates` of the same arguments, and why: what was found where, and what was passed over."""
+        moment = time_ns() // 1000 if at_us is None else at_us
+        from_us, until_us, rates = self.span(model_name, provider, moment, service_tier)
+        rule, passed = None, list[PassedOver]()
+        for one in () if model_name is None else self._findings(model_name, provider, tier_of(service_tier)):
+            period = None if one.timeline is None else one.timeline.period_at(moment)
+            if period is not None and period.rates is not None:
+                rule = one.rule
+                break
+            why = one.rule if period is None else period.why or "it has no price of that time"
+            passed.append(PassedOver(one.source, one.provider, one.name, one.entry, why))
+        return Explanation(rates, rule, from_us, until_us, tuple(passed))
+
     def models(self) -> "Mapping[str, ModelConfig]":
         """The models of the file, by name, priced or not."""
         return self._models
@@ -91,17 +113,29 @@ class PriceBook:
 
     def _find(self, model_name: str, provider: str | None, tier: str | None) -> list[Timeline]:
         """Where to look, first to last: a file whose prices begin with a date leaves the time before to others."""
-        declared = self._declared.timeline(model_name, provider, tier)
-        found = [] if declared is None else [declared]
-        if declared is not None and declared.periods[0].rates is not None:
+        findings = self._findings(model_name, provider, tier)
+        return [one.timeline for one in findings if one.timeline is not None]
+
+    def _findings(self, model_name: str, provider: str | None, tier: str | None) -> list[Finding]:
+        """What each list says, first to last, up to the one whose price holds at any time."""
+        declared = self._declared.look_up(model_name, provider, tier)
+        found = [declared] if self._models else []
+        if declared.timeline is not None and declared.timeline.periods[0].rates is not None:
             return found
         prices = self._load()
+        names = candidates(model_name, provider)
         if prices is None:
-            return found
-        for one in candidates(model_name, provider):
-            listed = None if one.provider is None else prices.timeline(one.name, one.provider, tier)
-            if listed is not None:
-                return [*found, listed]
+            why = "genai-prices is not installed (the extra `prices`), or bundled_prices is false"
+            return [*found, Finding("bundled prices", provider_of(provider), model_name, None, why)]
+        if not names:
+            return [
+                *found,
+                Finding(prices.source, provider_of(provider), model_name, None, "this names no model for sale"),
+            ]
+        for one in names:
+            found.append(prices.look_up(one, tier))
+            if found[-1].timeline is not None:
+                break
         return found
 
     def _load(self) -> BundledPrices | None:

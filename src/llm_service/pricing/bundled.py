@@ -10,9 +10,13 @@ from datetime import time
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-from llm_service.pricing.names import is_claude, spellings
-from llm_service.pricing.rates import CLAUDE_HOUR, Prices, Rates
-from llm_service.pricing.timeline import ALWAYS, Daily, Period, Timeline, day_start_us
+from llm_service.pricing.azure import AZURE, AZURE_SOURCE
+from llm_service.pricing.corrections import CORRECTED, ENDED, ENDED_TIERS, LONG, PEAKS, Ended, Peak
+from llm_service.pricing.explanation import Finding
+from llm_service.pricing.names import Candidate, is_claude, spellings
+from llm_service.pricing.places import has_tiers_of, is_given_away, not_of_seller, refusal
+from llm_service.pricing.rates import CLAUDE_HOUR, Prices, Rates, long_prices
+from llm_service.pricing.timeline import ALWAYS, DAY_US, Daily, Period, Timeline, day_start_us
 
 __all__ = ["BundledPrices", "bundled"]
 
@@ -23,10 +27,10 @@ _COUNTED: Final = {
     "cache_write_1h": "cache_write_1h_mtok",
     "reasoning": "output_reasoning_mtok",
 }
+_TOKENS: Final = frozenset({"input_mtok", *_COUNTED.values()})
 _BESIDE: Final = frozenset(
     {
-        "input_mtok",
-        *_COUNTED.values(),
+        *_TOKENS,
         "web_searches_kcount",  # fees of tools, beside the tokens
         "storage_searches_kcount",
         "input_audio_mtok",  # of models that read text first of all
@@ -40,21 +44,9 @@ _BESIDE: Final = frozenset(
 _SELECTORS: Final = ("service_tier", "processing", "speed")
 """By what the data tell service tiers apart: `processing` is `batch`, `speed` is Anthropic's `fast`."""
 _NOT_OF_TEXT: Final = ("-audio", "-realtime", "-transcribe", "-image", "-live")
+_MOVING: Final = frozenset({"mistral"})
+"""Their `-latest` moves on to models of other prices: it says what is meant only where the data spell it out."""
 _PARTIAL_ENDS: Final = ("-20", "-202", "-2023", "-2024", "-2025", "-2026", "-2027", "-0", "-", "@")
-_FREE: Final = "free of charge"
-_ENDED: Final = {
-    # The discount by the time of day ended on 2025-09-05 at 16:00 UTC, and other prices hold since then, which the data
-    # of genai-prices 0.2 do not have: https://api-docs.deepseek.com/quick_start/pricing, as of August 2025.
-    ("deepseek", "deepseek-chat"): 1_757_088_000_000_000,
-    ("deepseek", "deepseek-reasoner"): 1_757_088_000_000_000,
-}
-"""From when (microseconds since 1970) prices in the data are known to be history: unknown then, rather than wrong."""
-_CORRECTED: Final[Mapping[tuple[str, str], tuple[Decimal, Mapping[str, Any]]]] = {
-    # Before 2025-06-10 the data have o3's later cached price beside its first two. It was published with $10, $2.50
-    # cached and $40: https://openai.com/index/introducing-o3-and-o4-mini/, https://platform.openai.com/docs/models/o3.
-    ("openai", "o3"): (Decimal(10), {"cache_read_mtok": Decimal("2.5")}),
-}
-"""Prices in the data that are known to be wrong, by provider and model; they hold beside this input price."""
 
 
 def bundled() -> "BundledPrices | None":
@@ -75,30 +67,68 @@ class _Undated(NamedTuple):
 
 
 class BundledPrices:
-    """Looks prices up in data of genai-prices; safe from several threads.
+    """Looks prices up in data of genai-prices, and in our own of Azure; safe from several threads.
+
+    Each seller has its own list. Where the package falls back from one seller's list to another's, nothing is found.
 
     Args:
         providers: its `Provider` objects; only read.
-        source: what to call them.
+        source: what to call them; an attribute.
     """
 
     def __init__(self, providers: Sequence[Any], source: str) -> None:
-        self._all = list(providers)
         self._providers = {provider.id: provider for provider in providers}
-        self._source = source
+        self.source = source
 
     def timeline(self, name: str, provider: str, tier: str | None = None) -> Timeline | None:
         """The prices of a model by its exact name (in lower case) at a provider and a service tier, None the standard.
 
         None where that is unknown.
         """
-        seller = self._providers.get(provider)
+        return self.look_up(Candidate(name, provider), tier).timeline
+
+    def look_up(self, one: Candidate, tier: str | None = None) -> Finding:
+        """What the seller's own list says of a name, at a service tier (None the standard), and why."""
+
+        def found(rule: str, entry: str | None = None, timeline: Timeline | None = None) -> Finding:
+            return Finding(self.source, one.provider, one.name, entry, rule, timeline)
+
+        if one.provider is None:
+            return found("nobody says who sells it, and the name alone does not: give the provider")
+        seller = self._providers.get(one.provider)
         if seller is None:
+            return found("it has no prices of this seller")
+        model = seller.find_model(one.name)  # without other providers it has nobody to fall back to
+        spelled = None if model is None else _spelled(model, one.name, one.provider)
+        if model is None or spelled is None:
+            return self._of_azure(one, tier) or found("no entry of this seller has this name")
+        why = refusal(one, model.id, model.price_comments or "", _texts(model.match))
+        if why is not None:
+            return found(why, model.id)
+        if tier is None:
+            timeline = self._compiled(model, one.provider, one.api)
+            why = _unpriced(model)
+        else:
+            timeline = self._of_tier(model, one.provider, tier) if has_tiers_of(one, model.id) else None
+            why = f"the entry has no price of service tier {tier}"
+        timeline = _until(timeline, ENDED.get((one.provider, spelled)))
+        return found(why if timeline is None else f"the entry spells out {spelled}", model.id, timeline)
+
+    def _of_azure(self, one: Candidate, tier: str | None) -> Finding | None:
+        """What our own list says of Azure's Global deployments."""
+        if one.provider != "azure":
             return None
-        model = seller.find_model(name, all_providers=self._all)
-        if model is None or not _is_named(model, name, provider):
+        names = spellings(one.name) if is_claude(one.name) else (one.name,)
+        entry = next((AZURE[name] for name in names if name in AZURE), None)
+        if entry is None:
             return None
-        return self._compiled(model, provider) if tier is None else self._of_tier(model, provider, tier)
+        model, prices = entry
+        why = f"it has no price of service tier {tier}" if tier is not None else refusal(one, model, "", ())
+        if why is not None:
+            return Finding(AZURE_SOURCE, one.provider, one.name, model, why)
+        rates = Rates.of(AZURE_SOURCE, model, one.provider, prices)
+        rule = "the list has this name, of Global deployments"
+        return Finding(AZURE_SOURCE, one.provider, one.name, model, rule, Timeline([Period(rates)]))
 
     def _of_tier(self, model: Any, provider: str, tier: str) -> Timeline | None:
         """The data say what differs, each difference from a day on; before that day it is unknown, not the standard."""
@@ -108,7 +138,7 @@ class BundledPrices:
         starts = {_from_us(one.constraint) for one in (*differences, *standards)}
         if not differences or None in starts:  # a part of the day
             return None
-        periods = [Period(None)]
+        periods = [Period(None, why=f"the price of service tier {tier} is not known before")]
         for start in sorted(start for start in starts if start is not None):
             held = [one for one in differences if _holds(one.constraint, start)]
             if held:
@@ -117,17 +147,23 @@ class BundledPrices:
                 for one in reversed(held):  # the first of them takes precedence, key by key
                     known |= _known(one.prices)
                 periods.append(Period(self._rates(model, known, provider), from_us=start))
-        return Timeline(periods)
+        ended = ENDED_TIERS.get((provider, model.id, tier)) or ENDED.get((provider, model.id))
+        return _until(Timeline(periods), ended)
 
-    def _compiled(self, model: Any, provider: str) -> Timeline | None:
+    def _compiled(self, model: Any, provider: str, api: str | None = None) -> Timeline | None:
+        if not_of_seller(provider, model.id, model.price_comments or "") is not None:
+            return None
         if hasattr(model.prices, "__iter__"):  # dated ones
             periods = [self._period(model, one, provider) for one in model.prices]
+            peak = PEAKS.get((provider, model.id))
+            periods = periods if peak is None else _peaks(periods, peak)
+            if periods[0].from_us is not None:  # the data tell it from a day on
+                periods.insert(0, Period(None, why="the data have no price of that time"))
         else:
-            periods = [Period(self._rates(model, _known(model.prices), provider))]
-        ended_us = _ENDED.get((provider, model.id))
-        if ended_us is not None:
-            periods.append(Period(None, from_us=ended_us))
-        return Timeline(periods) if any(period.rates is not None for period in periods) else None
+            periods = [Period(self._rates(model, _known(model.prices), provider, api))]
+        if all(period.rates is None for period in periods):
+            return None
+        return _until(Timeline(periods), ENDED.get((provider, model.id)))
 
     def _period(self, model: Any, conditional: Any, provider: str) -> Period:
         rates = self._rates(model, _known(conditional.prices), provider)
@@ -139,22 +175,56 @@ class BundledPrices:
             return Period(rates, from_us=day_start_us(start_date))
         return Period(rates, daily=Daily(_time_us(constraint.start_time), _time_us(constraint.end_time)))
 
-    def _rates(self, model: Any, known: dict[str, Any], provider: str) -> Rates | None:
-        correction = _CORRECTED.get((provider, model.id))
+    def _rates(self, model: Any, known: dict[str, Any], provider: str, api: str | None = None) -> Rates | None:
+        correction = CORRECTED.get((provider, model.id))
         if correction is not None and known.get("input_mtok") == correction[0]:
             known |= correction[1]
-        if not known:
-            return self._free(model, provider)
+        if not any(known.get(key) for key in _TOKENS):
+            return self._free(model, provider, api) if known.keys() <= _TOKENS else None
         if not known.keys() <= _BESIDE or "input_mtok" not in known or any(part in model.id for part in _NOT_OF_TEXT):
             return None
-        return Rates.of(self._source, model.id, provider, _tiers(known, claude=is_claude(model.id)))
+        tiers = list(_tiers(known, claude=is_claude(model.id)))
+        if (provider, model.id) in LONG:
+            tiers.append(long_prices(tiers[0], 200_000))
+        return Rates.of(self.source, model.id, provider, tiers)
 
-    def _free(self, model: Any, provider: str) -> Rates | None:
-        """No price at all means free only where the data say so in words: elsewhere nobody knows it."""
-        said = f"{model.price_comments or ''} {model.description or ''}".lower()
-        if not model.id.endswith(":free") and _FREE not in said:
+    def _free(self, model: Any, provider: str, api: str | None) -> Rates | None:
+        """No price at all means free only where this seller says so: elsewhere nobody knows it."""
+        said = f"{model.price_comments or ''} {model.description or ''}"
+        if not is_given_away(provider, api, model.id, said):
             return None
-        return Rates.of(self._source, model.id, provider, [Prices(0, Decimal(0), Decimal(0))])
+        return Rates.of(self.source, model.id, provider, [Prices(0, Decimal(0), Decimal(0))])
+
+
+def _unpriced(model: Any) -> str:
+    """Why an entry has no rates."""
+    listed = list(model.prices) if hasattr(model.prices, "__iter__") else [_Undated(model.prices)]
+    beyond = {key for one in listed for key in _known(one.prices)} - _BESIDE
+    if beyond:
+        return f"the price of the entry depends on more than tokens of text: {', '.join(sorted(beyond))}"
+    if any(part in model.id for part in _NOT_OF_TEXT):
+        return "the price of the entry depends on more than tokens of text"
+    return "the entry has no price, and nothing says that this seller gives the model away"
+
+
+def _until(timeline: Timeline | None, ended: Ended | None) -> Timeline | None:
+    """The prices, and that they are over where the entry is known to be history, by whatever name it was found."""
+    if timeline is None or ended is None:
+        return timeline
+    return Timeline([*timeline.periods, Period(None, from_us=ended.at_us, why=ended.why)])
+
+
+def _peaks(periods: list[Period], peak: Peak) -> list[Period]:
+    """Prices by parts of the day, with the days that the data cannot tell."""
+    days = [period for period in periods if period.daily is None]
+    parts = [period for period in periods if period.daily is not None]
+    since, known_since, weekends_us = map(day_start_us, peak)
+    why = "the peak prices of that time are not in the data"
+    unknown = [Period(None, since, part.daily, why) for part in parts if since < known_since]
+    known = [Period(part.rates, known_since, part.daily) for part in parts]
+    weekends = Daily(0, DAY_US, frozenset({5, 6}))
+    off_peak = [Period(day.rates, max(day.from_us or weekends_us, weekends_us), weekends) for day in days]
+    return [*days, *unknown, *known, *off_peak]
 
 
 def _known(price: Any) -> dict[str, Any]:
@@ -201,10 +271,12 @@ def _time_us(moment: time) -> int:
     return int(seconds % 86_400) * 1_000_000 + moment.microsecond
 
 
-def _is_named(model: Any, name: str, provider: str) -> bool:
-    """Whether the data spell this name out, but for what says nothing of the model."""
+def _spelled(model: Any, name: str, provider: str) -> str | None:
+    """The name as the data spell it out, but for what says nothing of the model; None where they do not."""
     spelled = {model.id.lower(), *_texts(model.match)}
-    return any(one in spelled for one in spellings(name, provider))
+    if provider in _MOVING and name.endswith("-latest"):
+        spelled = {one for one in spelled if one.endswith("-latest")}
+    return next((one for one in spellings(name, provider) if one in spelled), None)
 
 
 def _texts(clause: Any) -> Iterator[str]:

@@ -5,8 +5,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from llm_service.config.service_tiers import tier_of
-from llm_service.pricing.names import candidates, is_claude, provider_of, spellings
+from llm_service.pricing.explanation import Finding
+from llm_service.pricing.names import Candidate, candidates, is_claude, spellings
 from llm_service.pricing.rates import CLAUDE_HOUR, Prices, Rates
+from llm_service.pricing.sellers import api_of, provider_of
 from llm_service.pricing.timeline import Period, Timeline, day_start_us
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeclaredPrices"]
 
+_Entry = tuple[str, "ModelConfig"]
 _TO_MILLION: Final = {"1k": Decimal(1000), "1m": Decimal(1)}
 
 
@@ -21,7 +24,9 @@ class DeclaredPrices:
     """Looks prices up in the models of a file.
 
     A dated name (`gpt-4o-2024-08-06`) takes the price of the undated one unless it stands there itself, and so does one
-    with a provider's path or a version of Bedrock. A model with a `provider` is not used for calls of another one.
+    with a provider's path, a region or a version of Bedrock. A model with a `provider` is not used for calls of another
+    one. `azure/gpt-4o` is also for calls that name the model `gpt-4o` and the provider `azure`, and comes before a
+    `gpt-4o` of nobody in particular.
 
     Args:
         models: by name.
@@ -30,40 +35,54 @@ class DeclaredPrices:
 
     def __init__(self, models: "Mapping[str, ModelConfig]", source: str) -> None:
         self._source = source
-        self._priced: dict[str, tuple[str, ModelConfig]] = {}
+        self._priced: dict[str, _Entry] = {}
+        self._sold: dict[Candidate, _Entry] = {}
         for name, model in models.items():
             if model.cost_per_1k_tokens is not None or model.cost_per_1m_tokens is not None or model.prices:
                 for each in (name, *model.aliases):
-                    self._priced.setdefault(each.strip().lower(), (name, model))
+                    plain = each.strip().lower()
+                    self._priced.setdefault(plain, (name, model))
+                    for one in candidates(plain, model.provider):
+                        if one.provider is not None and one.name != plain and plain.endswith(one.name):
+                            self._sold.setdefault(one, (name, model))
 
-    def timeline(self, model_name: str, provider: str | None, tier: str | None = None) -> Timeline | None:
-        """The prices of a model as a record names it, at a service tier; None where the file has none for it."""
+    def look_up(self, model_name: str, provider: str | None, tier: str | None = None) -> Finding:
+        """What the file says of a model as a record names it, at a service tier, and why."""
         name, given = model_name.strip().lower(), provider_of(provider)
-        if not self._priced:
-            return None
-        found = self._find(name, given)
-        for one in candidates(model_name, provider):
-            if found is not None:
-                break
-            # Who makes a model is no statement of who serves it.
-            seller = given if one.name == name else one.provider
-            found = next((entry for each in spellings(*one) if (entry := self._find(each, seller)) is not None), None)
-        if found is None:
-            return None
+
+        def found(rule: str, entry: str | None = None, timeline: Timeline | None = None) -> Finding:
+            return Finding(self._source, given, name, entry, rule, timeline)
+
+        matched = self._match(model_name, name, provider) if self._priced else None
+        if matched is None:
+            other = self._priced.get(name)
+            if other is None:
+                return found("no model of the file has this name")
+            return found(f"that model is of another provider: {other[1].provider}", other[0])
+        spelled, entry = matched
         times = Decimal(1)
         if tier is not None:
-            said = {tier_of(name): factor for name, factor in found[1].service_tiers.items()}
+            said = {tier_of(label): factor for label, factor in entry[1].service_tiers.items()}
             if tier not in said:
-                return None
+                return found(f"the model has no factor of service tier {tier}", entry[0])
             times = said[tier]
-        return Timeline(tuple(self._periods(*found, times)))
+        return found(f"the file has {spelled}", entry[0], Timeline(tuple(self._periods(*entry, times))))
 
-    def _find(self, name: str, provider: str | None) -> "tuple[str, ModelConfig] | None":
-        entry = self._priced.get(name)
-        if entry is None:
-            return None
-        theirs = provider_of(entry[1].provider)
-        return entry if theirs is None or provider is None or theirs == provider else None
+    def _match(self, model_name: str, name: str, provider: str | None) -> "tuple[str, _Entry] | None":
+        """The name as the file has it, and its entry; the most exact that is of this seller."""
+        given = provider_of(provider)
+        for one in (Candidate(name, given, None, api_of(provider)), *candidates(model_name, provider)):
+            # Who makes a model is no statement of who serves it.
+            seller = given if one.name == name else one.provider
+            for each in spellings(one.name, one.provider):
+                for exact in _less_exact(one._replace(name=each)) if seller else ():
+                    entry = self._sold.get(exact)
+                    if entry is not None and _is_of(entry, seller, one.api):
+                        return each, entry
+                entry = self._priced.get(each)
+                if entry is not None and _is_of(entry, seller, one.api):
+                    return each, entry
+        return None
 
     def _periods(self, name: str, model: "ModelConfig", times: Decimal) -> Iterator[Period]:
         provider = provider_of(model.provider)
@@ -77,6 +96,22 @@ class DeclaredPrices:
         yield Period(None if undated is None else rates(undated, unit))
         for dated in model.prices:
             yield Period(rates(dated, dated.per or unit), from_us=day_start_us(dated.from_))
+
+
+def _less_exact(one: Candidate) -> Iterator[Candidate]:
+    """It, and what stands for it too: without the region, without which of Google's sellers, without both."""
+    for without in (one, one._replace(region=None)):
+        yield without
+        yield without._replace(api=None)
+
+
+def _is_of(entry: "_Entry", seller: str | None, api: str | None) -> bool:
+    """Whether an entry is of this seller; where one of both does not say, it may be."""
+    label = entry[1].provider
+    theirs, their_api = provider_of(label), api_of(label)
+    return (theirs is None or seller is None or theirs == seller) and (
+        their_api is None or api is None or their_api == api
+    )
 
 
 def _tiers(prices: "TokenPrices", times: Decimal, *, claude: bool) -> Iterator[Prices]:

@@ -11,78 +11,32 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-__all__ = ["Candidate", "candidates", "is_claude", "provider_of", "spellings"]
+from llm_service.pricing.sellers import GEMINI, GOOGLE, VERTEX, api_of, is_prefix, provider_of
+
+__all__ = ["PROFILES", "Candidate", "candidates", "is_claude", "provider_of", "spellings"]
 
 _MOST: Final = 4096
 
 
 class Candidate(NamedTuple):
-    """A name as one provider would know it, in lower case; provider None: nobody says whose it is."""
+    """A name as one provider would know it, in lower case; provider None: nobody says whose it is.
+
+    `region` is what stands beside the name: a region of AWS, a location of Vertex AI, a zone of Azure. That of a
+    Bedrock profile (`eu.`) is part of the name. `api` tells Google's two sellers apart.
+    """
 
     name: str
     provider: str | None
+    region: str | None = None
+    api: str | None = None
 
 
-# Providers by the names that they go by: OpenTelemetry's `gen_ai.provider.name` and its older `gen_ai.system`
-# (https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/), LiteLLM's and Vercel's prefixes. The ids
-# on the left are those of genai-prices.
-_GOES_BY: Final = {
-    "anthropic": ("anthropic_text", "anthropic.messages"),
-    "aws": ("bedrock", "aws.bedrock", "aws_bedrock", "amazon", "amazon_bedrock", "bedrock_converse"),
-    "azure": (
-        "azure_ai",
-        "azure.ai.openai",
-        "azure.ai.inference",
-        "az.ai.openai",
-        "az.ai.inference",
-        "azure_openai",
-        "azure_text",
-        "microsoft",
-    ),
-    "cerebras": (),
-    "cloudflare": ("workers_ai",),
-    "cohere": ("cohere_chat",),
-    "databricks": (),
-    "deepseek": (),
-    "fireworks": ("fireworks_ai",),
-    "github-copilot": ("github_copilot", "copilot"),
-    "google": (
-        "gemini",
-        "google_ai",
-        "google_genai",
-        "google_gla",
-        "google_vertex",
-        "google.generative_ai",
-        "google.vertex",
-        "gcp.gemini",
-        "gcp.gen_ai",
-        "gcp.vertex_ai",
-        "vertex_ai",
-        "vertex_ai_beta",
-        "vertexai",
-        "vertex",
-    ),
-    "groq": (),
-    "mistral": ("mistral_ai", "mistralai"),
-    "moonshotai": ("moonshot", "moonshot_ai"),
-    "novita": ("novita_ai",),
-    "openai": ("openai.chat", "openai.responses", "text_completion_openai"),
-    "openrouter": (),
-    "perplexity": ("perplexity_ai",),
-    "together": ("together_ai", "togetherai"),
-    "voyageai": ("voyage", "voyage_ai"),
-    "x-ai": ("x_ai", "xai"),
-    "zai": ("z_ai",),
-}
-_PROVIDERS: Final = {
-    name: provider for provider, others in _GOES_BY.items() for name in (provider.replace("-", "_"), *others)
-}
-_PASS_ON: Final = frozenset({"litellm", "litellm_proxy"})
-"""These say nothing of whose model it is."""
 _GATEWAYS: Final = frozenset({"openrouter"})
 """They sell models under names with a maker's prefix, at prices of their own."""
 
-_REGIONS: Final = r"(?:us|eu|apac|au|jp|ca|in|sa|me|af|uk|il|mx|us-gov|global)\."
+PROFILES: Final = "us|eu|apac|au|jp|ca|in|sa|me|af|uk|il|mx|us-gov|global"
+"""Where Bedrock's inference profiles answer, as a pattern."""
+_REGIONS: Final = rf"(?:{PROFILES})\."
 _VENDORS: Final = (
     r"(?:ai21|amazon|anthropic|cohere|deepseek|google|meta|minimax|mistral|moonshot|moonshotai|nvidia|openai|qwen|writer"
     r"|zai)\."
@@ -99,7 +53,7 @@ _MAKERS: Final = (
     ),
     ("google", re.compile(r"gemini-")),
     ("x-ai", re.compile(r"grok-(?!1$|2\.5)")),
-    ("deepseek", re.compile(r"deepseek-(chat|reasoner|flash|v4-(flash|pro))$")),
+    ("deepseek", re.compile(r"deepseek-(chat|reasoner|flash)$")),
     (
         "mistral",
         re.compile(r"(mistral-(large|medium|small|tiny|saba)|codestral|magistral|pixtral-large|open-mi[sx]tral)"),
@@ -107,15 +61,30 @@ _MAKERS: Final = (
     ("cohere", re.compile(r"command-")),
     ("perplexity", re.compile(r"sonar(-|$)")),
     ("voyageai", re.compile(r"voyage-")),
+)
+# Names in a form that one seller alone uses, whatever the weights.
+_SELLERS: Final = (
     ("aws", re.compile(rf"(?:{_REGIONS})?{_VENDORS}[a-z]")),
+    ("cloudflare", re.compile(r"@cf/")),
+    ("databricks", re.compile(r"databricks-|system\.ai\.")),
+    ("fireworks", re.compile(r"accounts/fireworks/")),
+    (GOOGLE, re.compile(r"claude-[^/]+@")),  # Vertex AI
 )
 _OF_A_SIZE: Final = re.compile(r"[-:]\d+x?\d*b(-|:|$)")
 """`-7b-`, `:24b`: weights that anybody may serve."""
 _NOT_SOLD: Final = {"openai": re.compile(r"gpt-oss")}
 """Open weights whose maker has no price for them: what answered was somebody else's server of the same protocol."""
 
-_AWS_PLACE: Final = re.compile(r"^(?:converse|invoke|[a-z]{2}(?:-gov)?-[a-z]+-\d)$")
+_AWS_ROUTES: Final = frozenset({"converse", "converse_like", "invoke"})
+_AWS_REGION: Final = re.compile(r"^[a-z]{2,4}(?:-[a-z]+)+-\d+$")
+_ARN: Final = re.compile(r"^arn:(aws[a-z-]*):bedrock:([a-z0-9-]*):\d*:(?:inference-profile|foundation-model)/([^/]+)$")
+"""What other ARNs end with is no name of a model."""
+_AZURE_ZONES: Final = frozenset({"apac", "eu", "global", "global-standard", "regional", "us", "us-gov"})
+"""As LiteLLM writes them before the name of a deployment: `azure/eu/gpt-4o`."""
 _VERTEX: Final = re.compile(r"(?:^|/)publishers/([a-z0-9-]+)/models/([^/]+)$")
+_LOCATION: Final = re.compile(r"(?:^|/)locations/([a-z0-9-]+)/")
+_CONTEXT: Final = re.compile(r"\[1m\]$")
+"""`claude-opus-5-5[1m]`: Claude Code asks for the long context, which is priced by the length of the prompt."""
 _TUNED: Final = re.compile(r"^(ft:[^:]+):.")
 """`ft:gpt-4o-2024-08-06:my-org::id`: what OpenAI takes for a tuned model depends on the model that was tuned."""
 _PREFIX: Final = re.compile(r"^([a-z0-9._-]+)[/:](.+)$")
@@ -127,6 +96,7 @@ _PREVIEW_DATE: Final = r"(?:(?:0[1-9]|1[0-2])-(?:(?:0[1-9]|[12]\d|3[01])|20[2-4]
 _SUFFIXES: Final = (
     re.compile(rf"[-@]{_DATE}$"),  # claude-sonnet-4-5-20250929, gpt-4o-2024-08-06, claude-sonnet-4-5@20250929
     re.compile(rf"-{_MONTH}$"),  # magistral-medium-2509
+    re.compile(rf"-v2@{_DATE}$"),  # Vertex: claude-3-5-sonnet-v2@20241022
     re.compile(r"-latest$"),
     re.compile(r"@(?:latest|default)$"),  # Vertex
     re.compile(r"-00\d$"),  # Gemini's stable versions
@@ -140,21 +110,13 @@ _AWS_SUFFIXES: Final = (
 _COMPACT_DATE: Final = re.compile(r"-(20[2-4]\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$")
 
 
-def provider_of(label: str | None) -> str | None:
-    """The provider that a label names, as genai-prices calls it; an unknown label stays as it is, in lower case.
-
-    None for None, and for what only passes calls on (`litellm`).
-    """
-    if label is None:
-        return None
-    name = label.strip().lower()
-    plain = name.replace("-", "_")
-    return None if plain in _PASS_ON else _PROVIDERS.get(plain, name)
-
-
 def is_claude(name: str) -> bool:
     """Whether this is a model of Anthropic's, whoever serves it."""
     return "claude" in name.lower()
+
+
+_LONGEST: Final = 256
+"""Characters of a name that is taken apart; a record's has 200 at most. Each part taken off costs the length again."""
 
 
 @lru_cache(maxsize=_MOST)
@@ -166,34 +128,41 @@ def candidates(model_name: str, provider: str | None = None) -> tuple[Candidate,
         provider: as the record has it; it outranks what the name says, but for what only passes calls on.
     """
     name = model_name.strip().lower()
+    if is_claude(name):
+        name = _CONTEXT.sub("", name)
     given = provider_of(provider)
+    if len(name) > _LONGEST:
+        return (Candidate(name, given),)
     if given in _GATEWAYS:
         return tuple(dict.fromkeys(Candidate(each, given) for each in (_without(name, f"{given}/"), name)))
-    found = dict.fromkeys(_of_name(name, given))
+    found = dict.fromkeys(_of_name(name, given, api_of(provider)))
     return tuple(one for one in found if not _is_not_sold(one))
 
 
-def _of_name(name: str, given: str | None) -> Iterator[Candidate]:
+def _of_name(name: str, given: str | None, api: str | None) -> Iterator[Candidate]:
     if name.startswith("arn:"):  # arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.anthropic.claude-…
-        if ":bedrock:" in name and "/" in name:
-            yield Candidate(name.rpartition("/")[2], given or "aws")
+        resource = _ARN.match(name)
+        if resource is not None:
+            partition, region, named = resource.groups()
+            yield Candidate(named, given or "aws", region or (None if partition == "aws" else partition[4:]))
         return
     vertex = _VERTEX.search(name)
     if vertex is not None:
-        yield Candidate(vertex[2], given or "google")
+        location = _LOCATION.search(name)
+        yield Candidate(vertex[2], given or GOOGLE, None if location is None else location[1], VERTEX)
         return
     listed = _MODELS.match(name)
     if listed is not None:
-        yield Candidate(listed[1], given or "google")
+        yield Candidate(listed[1], given or GOOGLE, None, api or GEMINI)
         return
-    yield Candidate(name, given if given is not None else _maker(name))
+    yield from _at_seller(name, given if given is not None else _maker(name), api)
     tuned = _TUNED.match(name)
     if tuned is not None:
         yield Candidate(tuned[1], given if given is not None else _maker(tuned[1]))
-    yield from _of_prefix(name, given)
+    yield from _of_prefix(name, given, api)
 
 
-def _of_prefix(name: str, given: str | None) -> Iterator[Candidate]:
+def _of_prefix(name: str, given: str | None, api: str | None) -> Iterator[Candidate]:
     """`anthropic/claude-…`, `bedrock/us-east-1/anthropic.claude-…`, `openrouter/openai/gpt-…`, `vertex_ai/claude-…`.
 
     And with a colon, as pydantic-ai and LangChain write it: `anthropic:claude-…`.
@@ -204,20 +173,53 @@ def _of_prefix(name: str, given: str | None) -> Iterator[Candidate]:
     prefix, rest = found.groups()
     meant = provider_of(prefix)
     if meant is None:  # litellm/…
-        yield from _of_name(rest, given)
+        yield from _of_name(rest, given, api)
+    elif not is_prefix(prefix) or (given is not None and given != meant):
         return
-    if meant not in _GOES_BY or (given is not None and given != meant):
-        return
-    if meant in _GATEWAYS:
+    elif meant in _GATEWAYS:
         yield Candidate(rest, meant)
-        return
-    parts = rest.split("/")
-    while meant == "aws" and len(parts) > 1 and _AWS_PLACE.match(parts[0]):
-        parts = parts[1:]
-    yield Candidate("/".join(parts), meant)
+    else:
+        yield from _at_seller(rest, meant, api or api_of(prefix))
+
+
+def _at_seller(name: str, seller: str | None, api: str | None) -> Iterator[Candidate]:
+    """A name in the form of a seller, which may tell a region before it; what stands there then counts."""
+    parts = name.split("/")
+    region = None
+    if seller == "aws":
+        while len(parts) > 1 and (parts[0] in _AWS_ROUTES or _AWS_REGION.match(parts[0])):
+            first = parts.pop(0)
+            region = region if first in _AWS_ROUTES else first
+        rest = "/".join(parts)
+        if rest.startswith("arn:"):
+            yield from _of_name(rest, seller, None)
+        else:
+            yield Candidate(rest, seller, region)
+    elif seller == "azure" and len(parts) > 1 and parts[0] in _AZURE_ZONES:
+        yield Candidate("/".join(parts[1:]), seller, parts[0])
+    elif seller == "huggingface":
+        yield _at_hugging_face(name)
+    elif seller == GOOGLE:
+        yield Candidate(name, seller, None, api or (VERTEX if "@" in name else None))
+    else:
+        yield Candidate(name, seller)
+        if seller == "fireworks" and len(parts) == 1:  # LiteLLM: fireworks_ai/deepseek-v3
+            yield Candidate(f"accounts/fireworks/models/{name}", seller)
+
+
+def _at_hugging_face(name: str) -> Candidate:
+    """Who serves stands before the name (LiteLLM: `together/org/model`) or behind it (`org/model:together`)."""
+    before, _, rest = name.partition("/")
+    if "/" in rest:
+        return Candidate(rest, f"huggingface_{before}")
+    model, _, behind = name.rpartition(":")
+    return Candidate(model, f"huggingface_{behind}") if model else Candidate(name, "huggingface")
 
 
 def _maker(name: str) -> str | None:
+    for seller, pattern in _SELLERS:
+        if pattern.match(name):
+            return seller
     if _OF_A_SIZE.search(name) and "." not in name:
         return None
     return next((provider for provider, pattern in _MAKERS if pattern.match(name)), None)
@@ -239,6 +241,8 @@ def spellings(name: str, provider: str | None = None) -> tuple[str, ...]:
     All of them name the same model, so that a list which has any of them knows it; but a list which has a date of its
     own must be asked for that first.
     """
+    if len(name) > _LONGEST:
+        return (name,)
     suffixes = (*_SUFFIXES, *_AWS_SUFFIXES) if provider == "aws" else _SUFFIXES
     found = _undated(name, suffixes)
     dashed = _COMPACT_DATE.sub(r"-\1-\2-\3", name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-__all__ = ["CLAUDE_HOUR", "Prices", "Rates"]
+__all__ = ["CLAUDE_HOUR", "Prices", "Rates", "long_prices"]
 
 CLAUDE_HOUR: Final = 2
 """Times the input price: what Anthropic takes, of every model, for a prompt token that it caches for an hour; for five
@@ -40,6 +40,24 @@ class Prices(NamedTuple):
     cache_write: Decimal | None = None
     reasoning: Decimal | None = None
     cache_write_1h: Decimal | None = None
+
+
+def long_prices(prices: Prices, above_prompt_tokens: int) -> Prices:
+    """What long prompts cost where they cost more in the common way: input of any kind twice, output 1.5 times."""
+
+    def times(price: Decimal | None, factor: Decimal) -> Decimal | None:
+        return None if price is None else price * factor
+
+    twice, more = Decimal(2), Decimal("1.5")
+    return Prices(
+        above_prompt_tokens,
+        prices.input * twice,
+        times(prices.output, more),
+        times(prices.cached_input, twice),
+        times(prices.cache_write, twice),
+        times(prices.reasoning, more),
+        times(prices.cache_write_1h, twice),
+    )
 
 
 class _Band(NamedTuple):

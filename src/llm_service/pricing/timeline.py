@@ -7,24 +7,32 @@ from typing import Final
 
 from llm_service.pricing.rates import Rates
 
-__all__ = ["ALWAYS", "Daily", "Period", "Timeline", "day_start_us"]
+__all__ = ["ALWAYS", "DAY_US", "Daily", "Period", "Timeline", "day_start_us"]
 
 _SECOND_US: Final = 1_000_000
-_DAY_US: Final = 86_400 * _SECOND_US
+DAY_US: Final = 86_400 * _SECOND_US
+_FIRST_WEEKDAY: Final = 3
+"""1970-01-01 was a Thursday."""
 ALWAYS: Final = (-(2**63), 2**63)
 """From and until, in microseconds since 1970, of what never changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Daily:
-    """A part of each day, UTC: from `start_us` to before `end_us`, microseconds since midnight; may pass midnight."""
+    """A part of each day, UTC: from `start_us` to before `end_us`, microseconds since midnight; may pass midnight.
+
+    With `weekdays` (0 is Monday) a part of these days alone.
+    """
 
     start_us: int
     end_us: int
+    weekdays: frozenset[int] | None = None
 
     def holds(self, at_us: int) -> bool:
         """Whether it holds at this time (microseconds since 1970)."""
-        time_us = at_us % _DAY_US
+        if self.weekdays is not None and (at_us // DAY_US + _FIRST_WEEKDAY) % 7 not in self.weekdays:
+            return False
+        time_us = at_us % DAY_US
         if self.end_us < self.start_us:
             return time_us >= self.start_us or time_us < self.end_us
         return self.start_us <= time_us < self.end_us
@@ -38,11 +46,13 @@ class Period:
         rates: None where a price is published that a call's token counts cannot be multiplied with.
         from_us: holds from then on, microseconds since 1970; None for always.
         daily: holds only in this part of the day; None for all of it.
+        why: why there are no rates, where that is known.
     """
 
     rates: Rates | None
     from_us: int | None = None
     daily: Daily | None = None
+    why: str = ""
 
     def holds(self, at_us: int) -> bool:
         """Whether these prices hold at this time (microseconds since 1970)."""
@@ -61,14 +71,18 @@ class Timeline:
 
     def at(self, at_us: int) -> Rates | None:
         """The rates at this time (microseconds since 1970); None where they are unknown."""
+        return self.period_at(at_us).rates
+
+    def period_at(self, at_us: int) -> Period:
+        """What holds at this time (microseconds since 1970)."""
         for period in reversed(self.periods):
             if period.holds(at_us):
-                return period.rates
-        return self.periods[0].rates
+                return period
+        return self.periods[0]
 
     def span(self, at_us: int) -> tuple[int, int]:
         """From when until before when the rates of this time hold, at least: microseconds since 1970."""
-        bounds = [*ALWAYS, *self._bounds(at_us - at_us % _DAY_US)]
+        bounds = [*ALWAYS, *self._bounds(at_us - at_us % DAY_US)]
         return max(bound for bound in bounds if bound <= at_us), min(bound for bound in bounds if bound > at_us)
 
     def _bounds(self, midnight_us: int) -> Iterator[int]:
@@ -76,7 +90,7 @@ class Timeline:
             if period.from_us is not None:
                 yield period.from_us
             if period.daily is not None:  # of this day and its neighbours
-                for day_us in (midnight_us - _DAY_US, midnight_us, midnight_us + _DAY_US):
+                for day_us in (midnight_us - DAY_US, midnight_us, midnight_us + DAY_US):
                     yield day_us + period.daily.start_us
                     yield day_us + period.daily.end_us
 

@@ -1,238 +1,353 @@
 r"""What secrets look like in text: anchored patterns, each behind literals of which one stands where it begins.
 
-A pattern is tried only where one of its literals occurs, so ordinary text pays for a search of literals. None can
-backtrack over more than a bounded stretch: the time is linear in the length of the text. Where a pattern has a named
-group, only that part is replaced, and the name of the key or header stays readable.
-
-Shapes are facts from the vendors' documentation and from the rules of gitleaks (MIT), commit 009e025,
-https://github.com/gitleaks/gitleaks/blob/master/config/gitleaks.toml. Lengths are taken shorter than they are today:
-vendors change them, and a part of a secret is one too.
+A pattern is tried only where one of its literals occurs, so ordinary text pays for a search of literals. Only the end
+of an expression repeats without a small bound, and nothing behind it can fail: an attempt costs a bounded number of
+steps, or takes what it has read. So the time is linear in the length of the text, whatever is in it.
 """
 
-import re
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
+
+from llm_service.redaction.keys import SPOKEN
+from llm_service.redaction.shapes import GLUED, MOST, START, Pattern, patterns_of_shapes
 
 __all__ = ["PATTERNS", "Pattern"]
 
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """One kind of secret.
-
-    Attributes:
-        name: stands in `[REDACTED:name]` and in `stats().redactions`.
-        literals: lower case; the expression is tried where one of them occurs, whatever its case.
-        expression: a regular expression that begins with the literal.
-        source: where the shape is documented.
-    """
-
-    name: str
-    literals: tuple[str, ...]
-    expression: str
-    source: str
-
-    def match(self, text: str, position: int) -> tuple[int, int] | None:
-        """Begin and end of the secret announced at this position, or None; what stands before it is looked at too."""
-        found = _compiled(self.expression).match(text, position)
-        return None if found is None else found.span(found.lastgroup or 0)
-
-
-@lru_cache(maxsize=128)
-def _compiled(expression: str) -> re.Pattern[str]:
-    return re.compile(expression)  # 0.2 to 1 ms each: only those that are met are paid for
-
-
-_MOST: Final = 65_535
-# A word begins here; also behind an escape of JSON, of a URL or of a terminal, whose last character looks like a part.
-_START: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})|(?<=\[[0-9]m))"
 _NOT_AGAIN: Final = r"(?!\[REDACTED:)"
+_VALUE: Final = r"""[^\s"'`,;<>&]"""
 # Looks drawn at random rather than written: a digit, a change of case within, a sign of Base64; or it is simply long.
-_RANDOM: Final = r"""(?:(?=[^\s"'`,;<>&]{0,64}?(?:[0-9]|[a-z][A-Z]|[+/=~]))|(?=[^\s"'`,;<>&]{20}))"""
+_RANDOM: Final = (
+    rf"(?:(?=(?:(?![a-z][A-Z]){_VALUE}(?<![0-9+/=~])){{0,64}}+(?:[a-z][A-Z]|[0-9+/=~]))|(?={_VALUE}{{20}}))"
+)
+# Cannot be a word, the name of a variable or a number: letters between digits, or small, large and digits together.
+_DIGIT: Final = rf"(?=(?:(?![0-9]){_VALUE}){{0,64}}+[0-9])"
+_STRANGE: Final = (
+    rf"(?:(?=(?:(?![0-9]){_VALUE}){{0,64}}+[0-9](?:(?![A-Za-z]){_VALUE}){{0,16}}+[A-Za-z](?:(?![0-9]){_VALUE}){{0,64}}+[0-9])"
+    rf"|{_DIGIT}(?=(?:(?![A-Z]){_VALUE}){{0,64}}+[A-Z])(?=(?:(?![a-z]){_VALUE}){{0,64}}+[a-z])(?={_VALUE}{{16}}))"
+)
 # What stands behind `password:` or `api_key=` in messages, and in source code that a traceback quotes.
 _WORDS: Final = (
-    "none|null|nil|true|false|undefined|required|missing|invalid|empty|expired|incorrect|wrong|unknown|unset|not|str"
+    "none|null|nil|raise|return|else|then|secretstr|true|false|undefined|required|missing|invalid|empty|expired|incorrect|wrong|unknown|unset|not|str"
     "|string|bytes|int|must|is|was|are|has|the|a|an|no|field|value|set|provided|optional|given|denied|rejected|revoked"
     "|mismatch|failed|error|input|please|cannot|could|should|may|if|and|or|for|to|of|in|from|unauthorized|forbidden"
     "|disabled|mandatory|needed|absent|supplied|expected|got|check|your|user|password|passwd|pwd|passphrase|api_key|token|secret"
+    "|name|id|key|option|flag|argument|file|redacted|masked|hidden|placeholder|changeme|x{2,32}"
 )
 # Such a word alone, not one with which a password begins.
-_WORD_ENDS: Final = r"""(?=[\s"'`,;:<>(){}\[\]=\\]|\.?(?:\s|\Z))"""
+_WORD_ENDS: Final = r"""(?=[\s"'`,;:<>(){}\[\]=\\&#]|\.?(?:\s|\Z))"""
 _NO_VALUE: Final = (
     rf"(?!(?i:{_WORDS}){_WORD_ENDS}|(?:self|cls|os|settings|config|cfg|env|environ|args|kwargs|options|params)[.\[(]"
-    r"|[A-Za-z_.]{1,80}[(\[]|[a-z]{2,10}://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/)"
+    r"|[A-Za-z_.]{1,80}+[(\[]|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
+    r"|\$(?:[A-Z_][A-Z0-9_]{0,63}+|[a-z_]{1,64}+|[0-9@*#?!-])(?![\w!-])|\$[({]|%(?:\([\w.]{1,64}+\))?[sdrxif](?!\w)"
+    r"|\*{1,64}+(?![\w!])|\.{2,3}|(?i:your[-_])|x{4,64}+(?!\w))"
 )
-_BARE: Final = r"""[^\s"'`&,;<>=(){}\[\]|\\*$%.]"""
-_REST: Final = r"""[^\s"'`&,;<>]"""
-_EQUALS: Final = r"""["'\\]{0,6}\s{0,8}=[=>]?\s{0,8}"""
-_COLON: Final = r"""["'\\]{0,6}\s{0,8}:=?\s{0,8}"""
-_HEADER: Final = r"""(?:["'\\]{0,6}\s{0,8}[:=]|["'\\]{1,6}\s{0,8},)\s{0,8}(?:b(?=["']))?"""  # also a printed pair
+_BARE: Final = r"""[^\s"'`&,;<>=(){}\[\]|\\.]"""
+# A sign that parts values is a part of one where no space and no next name follows.
+_REST: Final = (
+    rf"{_VALUE}{{0,{MOST}}}+(?:(?:[,;&](?![\w.-]{{0,64}}+[=:]|(?:quot|amp|apos|lt|gt|#[0-9x]);|[\s\"'`\\,;&<>)\]}}]|\Z)"
+    rf"|[\"'`<](?=[A-Za-z0-9]{{3}})){_VALUE}{{0,{MOST}}}+){{0,64}}+"
+)
+_QUOTES: Final = r"""(?>&(?:quot|apos|#34|#39|#x27);|(?:["'`]|\\(?!u00|[nrt])){0,16}+)"""
+_SPACE: Final = r"(?:\s|\\[nrt]){0,32}+"
+_EQUALS: Final = rf"{_QUOTES}{_SPACE}(?>={{2,3}}(?={_SPACE}[\"']{{0,2}}+{_STRANGE})|=>?|->|\\u003[dD]|%3[dD]){_SPACE}"
+_COLON: Final = rf"{_QUOTES}{_SPACE}(?>:=?|%3[aA](?:%20|\+)?+){_SPACE}(?:[|>][+-]?\s{{1,32}}+)?+"
+_PAIR: Final = rf"""["'\\]{{1,16}}+{_SPACE},{_SPACE}(?:["'\\]{{0,16}}+(?i:value)["'\\]{{0,16}}+{_SPACE}:{_SPACE})?+"""
+_HEADER: Final = rf"""(?>{_QUOTES}{_SPACE}[:=]|{_PAIR}){_SPACE}(?:b(?=["']))?+"""  # also a printed pair
 
 
-def _quoted(test: str) -> str:
+def _quoted(test: str, mark: str = "") -> str:
     """A value in quotes, to their end, to the end of the line, or to the end of a text that was cut."""
     return (
-        rf"""(?:\\{{1,6}}["'](?P<escaped>{test}(?:[^"'\\\n]|\\{{1,6}}+[^"'\\]){{1,{_MOST}}}+)"""
-        rf"""|"(?P<double>{test}(?:[^"\\\n]|\\[^\n]){{1,{_MOST}}}+)"""
-        rf"""|'(?P<single>{test}(?:[^'\\\n]|\\[^\n]){{1,{_MOST}}}+))"""
+        rf"""(?:[bruf]{{1,2}}+(?=["']))?+(?:\\{{1,16}}+["'](?P<escaped{mark}>{test}(?:[^"'\\\n]|\\{{1,16}}+[^"'\\]){{1,{MOST}}}+)"""
+        rf"""|"(?P<double{mark}>{test}(?:[^"\\\n]|\\[^\n]){{1,{MOST}}}+)"""
+        rf"""|'(?P<single{mark}>{test}(?:[^'\\\n]|\\[^\n]){{1,{MOST}}}+)"""
+        rf"""|`(?P<tick{mark}>{test}[^`\n]{{1,{MOST}}}+)"""
+        rf"""|&(?:quot|apos|#34|#39|#x27);(?P<entity{mark}>{test}[^&\n]{{1,{MOST}}}+))"""
     )
 
 
-_ANY_QUOTED: Final = _quoted(rf"""{_NOT_AGAIN}(?!(?:(?i:{_WORDS})|\*{{1,64}}|\.{{3}}|<[^<>"']{{0,64}}>)["'\\])""")
-_RANDOM_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_RANDOM}(?={_REST}{{8}})")
+_NO_QUOTED: Final = (
+    r"""(?![\s}\]),:;]{1,16}+(?:["'`\\]|\Z))"""  # the quotes close what the name stands in
+    rf"""(?!(?:(?i:{_WORDS})|\*{{1,64}}+|[\w-]{{0,16}}+\.{{3}}|{SPOKEN}[^"'`\\]{{0,256}}+|<[^<>"']{{0,64}}+>"""
+    rf"""|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}})["'`\\])"""
+)
+_ANY_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_NO_QUOTED}")
+_RANDOM_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_RANDOM}(?={_VALUE}{{8}})")
+_STRANGE_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_STRANGE}(?={_VALUE}{{8}})", "_strange")
+_XML: Final = (
+    rf"(?:\s[^<>]{{0,256}}+)?+(?:>|&gt;|\\u003[eE])\s{{0,32}}+(?:<!\[CDATA\[)?+"
+    rf"(?P<element>{_NOT_AGAIN}{_NO_VALUE}(?![\"'`}}\])=,;])"
+    rf"[^\s<>&]{{1,512}}+(?:[ \t\n]{{1,32}}+[^\s<>&]{{1,512}}+){{0,8}}+)"
+    r"(?=\s{0,32}+(?:</|&lt;/|\\u003[cC]|\]\]>|\Z))"
+)
+_TOKEN_XML: Final = rf"(?:>|&gt;)\s{{0,32}}+(?P<content>{_NOT_AGAIN}{_STRANGE}(?={_VALUE}{{8}}){_VALUE}{{8,{MOST}}}+)"
+_SPACED: Final = (
+    r"\s{1,4}+(?:is\s{1,4}+|was\s{1,4}+)?+[\"'`]?+"
+    rf"(?P<spaced>{_NOT_AGAIN}{_NO_VALUE}{_STRANGE}(?={_VALUE}{{12}}){_BARE}{_REST})"
+)
+_ATTRIBUTE: Final = r"""["']\s{1,32}+(?i:value)\s{0,8}+=\s{0,8}+(?=["'])"""
+_ENCODED: Final = (
+    r"(?:%5[cC]){0,8}+(?:%2[27])?+(?:%20|\+)?+%3[aAdD](?:%20|\+)?+(?:%5[cC]){0,8}+(?:%2[27])?+"
+    rf"(?P<encoded>{_NOT_AGAIN}{_NO_VALUE}(?:[^\s\"'`,;<>&%]|%(?!2[267cC]|5[cC]|7[dD]|0[aA])[0-9A-Fa-f]{{2}}){{1,{MOST}}}+)"
+)
+# What stands before `key`; each is looked for behind the place where `key` stands.
+_KEYS: Final = (
+    *("api", "app", "access", "account", "private", "signing", "encryption", "master", "subscription", "secret"),
+    *(
+        "sharedaccess",
+        "shared_access",
+        "application",
+        "auth",
+        "functions",
+        "client",
+        "license",
+        "admin",
+        "root",
+        "goog",
+    ),
+    *("openai", "azure", "anthropic", "claude", "gemini", "google", "mistral", "cohere", "groq", "deepseek", "xai"),
+    *("huggingface", "hf", "together", "fireworks", "openrouter", "perplexity", "replicate", "nvidia", "cerebras"),
+    *("elevenlabs", "deepgram", "pinecone", "tavily", "serper", "langfuse", "langsmith", "wandb", "voyage", "jina"),
+    *("llm", "litellm", "bedrock", "aws", "gcp", "stripe", "twilio", "sendgrid", "datadog", "exa", "brave", "deepl"),
+)
+
+
+def _behind(words: tuple[str, ...]) -> str:
+    """One of the words stands just before, alone or with a sign after it."""
+    by_length: dict[int, list[str]] = {}
+    for word in words:
+        for sign in ("", "_", "-"):
+            by_length.setdefault(len(word + sign), []).append(word + sign)
+    return "(?>" + "|".join(f"(?<=(?i:{'|'.join(same)}))" for _, same in sorted(by_length.items())) + ")"
+
+
+_ENDING: Final = (
+    r"(?:[_-]?[0-9]{1,3}+|[_-](?i:prod|production|dev|staging|stage|test|live|old|new|primary|secondary|backup|base"
+    r"|default|main|value))?+"
+)
+# A number behind a name in the plural is a count.
 _NAMES: Final = (
-    r"(?i:pass(?:word|wd|phrase)s?|pwd|credentials?|secrets?(?:[_-]?(?:access[_-]?)?key)?"
-    r"|(?:api|access|account|private|signing|encryption|master|subscription|sharedaccess)[_-]?keys?)[0-9]?"
+    r"(?!\w{1,24}s[\"'\\]{0,4}+\s{0,8}+[:=]\s{0,8}+[0-9]{1,9}+(?![\w.]))"
+    rf"(?>(?i:pass(?:word|wd|phrase|code)s?|pwd|credentials?|secrets?)|(?<=[A-Z]_)PASS|{_behind(_KEYS)}(?i:keys?)){_ENDING}"
 )
+_OPTIONS: Final = (
+    r"(?>(?<=-)(?<!sort-)(?<!cache-)(?<!partition-)(?<!primary-)(?<!public-)(?<!foreign-)"
+    r"(?i:key|token|password|passwd|passphrase|pass|secret|credentials?))\s{1,8}+"
+)
+_HARMLESS_TOKENS: Final = (
+    *("eos_", "bos_", "pad_", "unk_", "sep_", "cls_", "mask_", "per_", "page_", "next_", "stop_", "first_", "last_"),
+    *("sync_", "nextpage", "page", "next_page_", "unexpected ", "illegal ", "bad ", "next ", "stray ", "special "),
+)
+_NO_SECRET_KEYS: Final = "".join(
+    f"(?<!{word}_)"
+    for word in ("CACHE", "PUBLIC", "PRIMARY", "FOREIGN", "SORT", "ROUTING", "PARTITION", "IDEMPOTENCY", "DEDUP")
+)
+_NOT_HARMLESS: Final = "".join(f"(?<!(?i:{word}))" for word in _HARMLESS_TOKENS)
+_NO_NUMBER: Final = r"(?![0-9.,_]{1,64}+(?!\w))"
+_PART: Final = r"""[^\s/"'<>@\\]"""
+_JAR: Final = "[^{}:=\\n]"
+_XML_OPEN: Final = r"(?:>|&gt;|\\u003[eE])\s{0,32}+"
+_CODED_COLON: Final = r"(?:%2[27])?+%3[aAdD](?:%20|%22|%27|\+){0,3}+"
+_BY_NAME: Final = "https://github.com/Yelp/detect-secrets (KeywordDetector); gitleaks.toml, rule generic-api-key"
 _VENDOR: Final = "vendor documentation and gitleaks.toml, rule "
+_TAIL_20: Final = rf"[A-Za-z0-9]{{20,{MOST}}}+"
+_CREDENTIALS: Final = "[A-Za-z0-9._~+/=:|%$-]"
 
 
-PATTERNS: Final = (
-    Pattern("anthropic-key", ("sk-ant-",), rf"sk-ant-[\w-]{{8,{_MOST}}}", f"{_VENDOR}anthropic-api-key"),
-    Pattern(
-        "openai-key",
-        ("sk-proj-", "sk-svcacct-", "sk-admin-"),
-        rf"sk-(?:proj|svcacct|admin)-[\w-]{{8,{_MOST}}}",
-        f"{_VENDOR}openai-api-key",
-    ),
-    # OpenAI's older keys, OpenRouter (sk-or-v1-), DeepSeek, Langfuse (sk-lf-), LiteLLM and others.
-    Pattern(
-        "sk-key",
-        ("sk-",),
-        rf"{_START}sk-(?=[A-Za-z_-]{{0,64}}[0-9])[\w-]{{16,{_MOST}}}",
-        "https://openrouter.ai/docs/api-reference/authentication; gitleaks.toml, rule openai-api-key",
-    ),
-    Pattern("google-api-key", ("aiza",), r"AIza[\w-]{30,200}", f"{_VENDOR}gcp-api-key"),
-    Pattern(
-        "google-oauth",
-        ("ya29.", "gocspx-"),
-        rf"(?:ya29\.|GOCSPX-)[\w.-]{{20,{_MOST}}}",
-        "https://cloud.google.com/docs/authentication/token-types",
-    ),
-    Pattern(
-        "github-token",
-        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
-        rf"(?:gh[pousr]_[A-Za-z0-9]{{20,{_MOST}}}|github_pat_\w{{20,{_MOST}}})",
-        "https://github.blog/engineering/behind-githubs-new-authentication-token-formats/",
-    ),
-    Pattern(
-        "gitlab-token",
-        ("glpat-", "gldt-", "glrt-", "glcbt-", "glptt-"),
-        rf"gl(?:pat|dt|rt|cbt|ptt)-[\w.-]{{16,{_MOST}}}",
-        "https://docs.gitlab.com/security/tokens/#token-prefixes",
-    ),
-    Pattern(
-        "aws-key-id",
-        ("akia", "asia"),
-        rf"{_START}A[KS]IA[A-Z2-7]{{16}}(?![A-Za-z0-9])",
-        "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html",
-    ),
-    Pattern("slack-token", ("xox", "xapp-"), r"(?:xox[a-z]|xapp)-[A-Za-z0-9-]{10,500}", f"{_VENDOR}slack-bot-token"),
-    Pattern(
-        "webhook-url",
-        ("hooks.slack.com/", "/api/webhooks/"),
-        r"(?i:hooks\.slack\.com/(?:services|workflows|triggers)/|(?<=discord\.com)/api/webhooks/"
-        r"|(?<=discordapp\.com)/api/webhooks/)(?P<path>[\w/-]{10,500})",
-        "https://api.slack.com/messaging/webhooks; https://discord.com/developers/docs/resources/webhook",
-    ),
-    Pattern(
-        "stripe-key",
-        ("sk_live_", "rk_live_", "whsec_"),
-        r"(?:[sr]k_live_|whsec_)[A-Za-z0-9]{16,500}",
-        "https://docs.stripe.com/keys",
-    ),
-    Pattern("huggingface-token", ("hf_",), rf"{_START}hf_[A-Za-z0-9]{{20,200}}", f"{_VENDOR}huggingface-access-token"),
-    Pattern("groq-key", ("gsk_",), rf"{_START}gsk_[A-Za-z0-9]{{20,200}}", "https://console.groq.com/docs/quickstart"),
-    Pattern("xai-key", ("xai-",), rf"{_START}xai-[A-Za-z0-9]{{20,200}}", "https://docs.x.ai/docs/tutorial"),
-    Pattern("perplexity-key", ("pplx-",), r"pplx-[A-Za-z0-9]{20,200}", f"{_VENDOR}perplexity-api-key"),
-    Pattern(
-        "replicate-token", ("r8_",), rf"{_START}r8_[A-Za-z0-9]{{20,200}}", "https://replicate.com/docs/topics/security"
-    ),
-    Pattern(
-        "nvidia-key", ("nvapi-",), rf"nvapi-[\w-]{{20,{_MOST}}}", "https://docs.api.nvidia.com/nim/docs/api-quickstart"
-    ),
-    Pattern(
-        "langsmith-key",
-        ("lsv2_",),
-        rf"{_START}lsv2_[a-z]{{2}}_\w{{16,500}}",
-        "https://docs.langchain.com/langsmith/create-account-api-key",
-    ),
-    Pattern("npm-token", ("npm_",), rf"{_START}npm_[A-Za-z0-9]{{30,200}}", f"{_VENDOR}npm-access-token"),
-    Pattern("pypi-token", ("pypi-ag",), rf"pypi-Ag[\w-]{{30,{_MOST}}}", "https://pypi.org/help/#apitoken"),
-    Pattern("sendgrid-key", ("sg.",), rf"{_START}SG\.[\w-]{{16,64}}\.[\w-]{{16,128}}", f"{_VENDOR}sendgrid-api-token"),
-    Pattern(
-        "telegram-token",
-        (":aa",),
-        r"(?<=[0-9]{8}):AA[\w-]{30,40}",
-        "https://core.telegram.org/bots/api#authorizing-your-bot",
-    ),
-    Pattern(
-        "jwt",
-        ("eyj",),
-        rf"(?:{_START}|(?<=_))eyJ[\w-]{{12,{_MOST}}}+(?:\.[\w-]{{0,{_MOST}}}+){{1,4}}",
-        "RFC 7519, section 3",
-    ),
-    Pattern(
-        "private-key",
-        ("-----begin ",),
-        r"-----BEGIN [A-Z0-9 ]{0,64}PRIVATE KEY(?: BLOCK)?-----(?:(?!-----END )[\s\S]){0,65535}+"
-        r"(?:-----END [A-Z0-9 ]{0,64}(?:-----)?)?",
-        "RFC 7468, section 10",
-    ),
-    Pattern(
-        "url-password",
-        ("://",),
-        r"""://(?:[^\s/?#@:"'<>\[]{0,256}:(?P<password>(?!\[REDACTED:)[^\s/"'<>]{1,512})@"""
-        r"""|(?P<user>(?!\[REDACTED:)[^\s/?#@:"'<>]{20,512})@)""",
-        "RFC 3986, section 3.2.1",
-    ),
-    Pattern(
-        "url-query",
-        ("key=", "sig=", "signature=", "code=", "credential="),
-        rf"(?:(?:(?<=[?&;])|(?<=u0026))(?i:key|sig|code)|(?<=[?&;_-])(?i:signature|credential))=(?P<value>{_NOT_AGAIN}[^\s&#\"'<>\\]{{4,{_MOST}}})",
-        "RFC 3986, section 3.4; https://learn.microsoft.com/rest/api/storageservices/create-service-sas",
-    ),
-    Pattern(
-        "authorization",
-        ("authorization",),
-        rf"(?i:authorization){_HEADER}[\"'\\]{{0,6}}(?:(?i:bearer|basic|token|digest|negotiate|api-?key|key)\s{{1,8}})?"
-        rf"(?P<credentials>{_NOT_AGAIN}{_NO_VALUE}{_RANDOM}[A-Za-z0-9._~+/=:-]{{6,{_MOST}}})",
-        "RFC 9110, section 11.6.2; RFC 7617",
-    ),
-    Pattern(
-        "bearer-token",
-        ("bearer",),
-        rf"(?i:bearer)(?:\s{{1,8}}|%20|\+)(?P<token>{_NOT_AGAIN}{_RANDOM}[A-Za-z0-9._~+/=-]{{8,{_MOST}}})",
-        "RFC 6750, section 2.1",
-    ),
-    Pattern(
-        "cookie",
-        ("cookie",),
-        rf"(?i:cookie2?){_HEADER}[\"'\\]{{0,6}}(?P<pairs>{_NOT_AGAIN}[\w.-]{{1,128}}=(?!\[REDACTED:)[^\n\"'\\]{{3,{_MOST}}})",
-        "RFC 6265, sections 4.1 and 4.2",
-    ),
-    Pattern(
-        "named-secret",
-        (
-            *("password", "passwd", "passphrase", "pwd", "secret", "credential", "api_key", "api-key", "apikey"),
-            *("access_key", "access-key", "accesskey", "account_key", "account-key", "accountkey", "private_key"),
-            *("private-key", "privatekey", "signing_key", "signing-key", "encryption_key", "encryption-key"),
-            *("master_key", "master-key", "subscription_key", "subscription-key"),
+def _shaped() -> tuple[Pattern, ...]:
+    """Secrets that are known by their shape, but by more than a prefix."""
+    return (
+        # OpenAI's older keys, OpenRouter (sk-or-v1-), DeepSeek, LiteLLM and others; `sk-` also begins names.
+        Pattern(
+            "sk-key",
+            ("sk-",),
+            rf"(?:{START}|(?=sk-{GLUED}))sk-(?:(?![a-z]{{3,64}}+[_-])(?=(?:[A-Za-z0-9]{{0,64}}+[_-]{{1,2}}+){{0,8}}?"
+            r"(?=[A-Za-z]{0,64}+[0-9][0-9]{0,64}+[A-Za-z]{1,64}+[0-9]|[A-Za-z0-9]{16})(?=[A-Za-z]{0,64}+[0-9])(?=[0-9]{0,64}+[A-Za-z])[A-Za-z0-9]{10})"
+            rf"|(?=(?:[A-Za-z0-9]{{1,16}}+-){{1,4}}(?=[A-Za-z]{{0,64}}+[0-9])(?=[0-9]{{0,64}}+[A-Za-z])[A-Za-z0-9]{{20}}))[A-Za-z0-9_-]{{16,{MOST}}}+",
+            "https://openrouter.ai/docs/api-reference/authentication; gitleaks.toml, rule openai-api-key",
+            by_shape=True,
         ),
-        rf"{_NAMES}(?:(?:{_HEADER}|{_EQUALS}){_ANY_QUOTED}"
-        rf"|{_EQUALS}(?P<equal>{_NOT_AGAIN}{_NO_VALUE}{_BARE}{_REST}{{0,{_MOST}}})"
-        rf"|{_COLON}{_NOT_AGAIN}{_NO_VALUE}(?:(?P<random>{_RANDOM}{_BARE}{_REST}{{5,{_MOST}}})"
-        rf"|(?P<last>{_BARE}[^\s\"'`,;<>(){{}}\[\]]{{3,64}}+(?=\s{{0,8}}(?:[\n,;)}}\]]|\Z)))))",
-        "https://github.com/Yelp/detect-secrets (KeywordDetector); gitleaks.toml, rule generic-api-key",
-    ),
-    Pattern(
-        "named-token",
-        ("token",),
-        rf"(?<!eos_)(?<!bos_)(?<!pad_)(?<!per_)(?<!page_)(?<!next_)(?<!stop_)(?<!first_)(?i:token)"
-        rf"(?:(?:{_HEADER}|{_EQUALS}){_RANDOM_QUOTED}"
-        rf"|(?:{_EQUALS}|{_COLON})(?P<bare>{_NOT_AGAIN}{_NO_VALUE}{_RANDOM}{_BARE}{_REST}{{7,{_MOST}}}))",
-        "https://github.com/Yelp/detect-secrets (KeywordDetector); gitleaks.toml, rule generic-api-key",
-    ),
-)
+        Pattern(
+            "aws-key-id",
+            ("AKIA", "ASIA", "ABIA", "ACCA"),
+            rf"{START}A(?:[KS]I|BI|CC)A[A-Z2-7]{{16}}(?![A-Za-z0-9])",
+            "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html",
+            by_shape=True,
+        ),
+        Pattern(
+            "azure-key",
+            ("JQQJ99",),
+            r"(?<![A-Za-z0-9])[A-Za-z0-9]{52}JQQJ99[A-Za-z0-9]{20,40}+",
+            "https://learn.microsoft.com/azure/ai-services/authentication",
+            before=52,
+            by_shape=True,
+        ),
+        Pattern(
+            "azure-client-secret",
+            ("Q~",),
+            r"(?<![A-Za-z0-9_~.])[A-Za-z0-9_~.]{3}[0-9]Q~[A-Za-z0-9_~.-]{24,48}+",
+            f"{_VENDOR}azure-ad-client-secret",
+            before=4,
+            by_shape=True,
+        ),
+        Pattern(
+            "sendgrid-key",
+            ("SG.",),
+            rf"{START}SG\.[\w-]{{16,64}}+\.[\w-]{{16,128}}+",
+            f"{_VENDOR}sendgrid-api-token",
+            by_shape=True,
+        ),
+        Pattern(
+            "twilio-key",
+            (),
+            r"SK(?<![A-Za-z0-9]SK)[0-9a-f]{32}(?![A-Za-z0-9])",
+            f"{_VENDOR}twilio-api-key",
+            by_shape=True,
+        ),
+        Pattern(
+            "telegram-token",
+            (":AA",),
+            r"(?<=[0-9]{8}):AA[\w-]{30,40}+",
+            "https://core.telegram.org/bots/api#authorizing-your-bot",
+            by_shape=True,
+        ),
+        Pattern(
+            "discord-token",
+            (),
+            r"\.(?<=[A-Za-z0-9_-]{23}\.)[A-Za-z0-9_-]{6,7}+\.[A-Za-z0-9_-]{27,45}+(?![A-Za-z0-9_-])",
+            "https://discord.com/developers/docs/reference#authentication",
+            by_shape=True,
+        ),
+        Pattern(
+            "airtable-token",
+            (),
+            r"pat[A-Za-z0-9]{14}\.[0-9a-f]{32,64}+",
+            f"{_VENDOR}airtable-personnal-access-token",
+            by_shape=True,
+        ),
+        Pattern(
+            "asana-token",
+            (),
+            r"/[0-9]{16}:[0-9a-f]{32}(?![0-9a-zA-Z])",
+            "https://developers.asana.com/docs/personal-access-token; trufflehog, detector asanapersonalaccesstoken",
+            by_shape=True,
+        ),
+        Pattern(
+            "webhook-url",
+            ("hooks.", "discord.", "discordapp.", "office."),
+            r"(?i:hooks\.slack\.com/(?:services|workflows|triggers)/|discord(?:app)?\.com/api/webhooks/|office\.com/webhookb2/"
+            r"|hooks\.zapier\.com/hooks/catch/)(?P<path>[\w/@-]{10,500}+)",
+            "https://api.slack.com/messaging/webhooks; https://discord.com/developers/docs/resources/webhook",
+            by_shape=True,
+        ),
+        # The header of a JSON Web Token, alone where the text was cut; or any JSON in Base64 that dots go on with.
+        Pattern(
+            "jwt",
+            ("eyJ",),
+            rf"(?:{START}|(?<=_))eyJ(?:(?:hbGci|0eXAi|raWQi|lbmMi|jdHki|4NXQi|ub25jZSI)[\w-]{{8,{MOST}}}+(?:\.[\w-]{{0,{MOST}}}+){{0,4}}+"
+            rf"|[\w-]{{12,1024}}+\.[\w-]{{0,{MOST}}}+(?:\.[\w-]{{0,{MOST}}}+){{0,3}}+)",
+            "RFC 7519, section 3; RFC 7515, section 4.1",
+            by_shape=True,
+        ),
+        Pattern(
+            "private-key",
+            ("-----BEGIN ",),
+            r"-----BEGIN [A-Z0-9 ]{0,64}PRIVATE KEY(?: BLOCK)?-----"
+            r"(?=\s{0,16}+\Z|(?:\\{0,8}[\"']|[ \t]){0,8}+(?:[\r\n]|\\{1,8}+[nr])|\s{1,8}+[A-Za-z0-9+/=]{16})"
+            rf"(?:(?!-----END )[\s\S]){{0,{MOST}}}+(?:-----END [A-Z0-9 ]{{0,64}}+(?:-----)?+)?+",
+            "RFC 7468, section 10",
+            by_shape=True,
+        ),
+    )  # fmt: skip
+
+
+def _named() -> tuple[Pattern, ...]:
+    """Secrets that are known by what stands before them."""
+    return (
+        Pattern(
+            "url-password",
+            ("://", ":\\", "%3A%2F%2F", "%3a%2f%2f"),
+            rf"(?::\\{{0,8}}+/\\{{0,8}}+/[^\s/?#@:\"'<>\[\\]{{0,256}}+(?::(?![0-9]{{1,5}}+(?:[/,?#\s]|\Z))"
+            rf"(?:(?P<password>{_NOT_AGAIN}(?:{_PART}{{1,256}}+(?:@{_PART}{{0,256}}+(?=@)){{0,8}}+))(?=@)"
+            rf"|(?P<slashed>{_NOT_AGAIN}[^\s\"'<>@\\]{{1,256}}+)(?=@(?!sha[0-9])))"
+            r")"
+            rf"|:\\{{0,8}}+/\\{{0,8}}+/(?P<user>{_NOT_AGAIN}(?=[^0-9@]{{0,64}}+[0-9])[^\s/?#@:.\"'<>\\]{{20,512}}+)(?=@(?!sha[0-9]))"
+            r"|%3[aA]%2[fF]%2[fF][\w.~-]{0,64}+%3[aA](?P<encoded>(?:[\w.~!*()+-]|%(?!40)[0-9A-Fa-f]{2}){1,256}+)(?=%40))",
+            "RFC 3986, section 3.2.1",
+        ),
+        Pattern(
+            "url-query",
+            ("key=", "sig=", "signature=", "Signature=", "code=", "credential="),
+            r"(?:(?:(?:(?<=[?&;])|(?<=u0026))(?i:key|sig)|(?<=[?&;_-])(?i:signature|credential))="
+            rf"(?P<value>{_NOT_AGAIN}(?!(?i:{_WORDS}|[a-z]{{2,64}}+(?:[_-][a-z]{{1,64}}+){{1,8}}+){_WORD_ENDS})[^\s&#\"'<>\\]{{4,{MOST}}}+)"
+            r"|(?:(?<=[?&;])|(?<=u0026))(?i:code)="
+            rf"(?P<code>{_NOT_AGAIN}(?:(?=[^\s&A-Z]{{0,64}}+[A-Z])(?=[^\s&a-z]{{0,64}}+[a-z])(?=[^\s&0-9]{{0,64}}+[0-9])"
+            rf"|(?=[a-z]{{0,64}}+[0-9])(?=[0-9]{{0,64}}+[a-z])(?=[a-z0-9]{{16}}))[^\s&#\"'<>\\]{{4,{MOST}}}+))",
+            "RFC 3986, section 3.4; https://learn.microsoft.com/rest/api/storageservices/create-service-sas",
+        ),
+        Pattern(
+            "authorization",
+            ("authorization",),
+            rf"(?i:authorization)(?>{_HEADER}|{_XML_OPEN}|{_CODED_COLON})[\"'\\]{{0,16}}+"
+            rf"(?:(?!(?=[A-Za-z]{{0,64}}+[0-9])[A-Za-z0-9]{{12}})[A-Za-z][A-Za-z0-9]{{0,23}}+(?:-[A-Za-z0-9]{{1,24}}+){{0,4}}+:?(?:\s{{1,8}}+|%20|\+))?"
+            rf"(?:(?P<parameters>(?:[\w-]{{1,32}}+=(?:\\{{0,8}}+\"[^\"\n\\]{{0,512}}+\\{{0,8}}+\"|[^\s,\"\\]{{1,512}}+),?\s{{0,8}}+){{2,16}}+)"
+            rf"|(?P<credentials>{_NOT_AGAIN}{_NO_VALUE}{_RANDOM}{_CREDENTIALS}{{6,{MOST}}}+))",
+            "RFC 9110, section 11.6.2; RFC 7617; RFC 7616",
+        ),
+        Pattern(
+            "bearer-token",
+            ("bearer",),
+            rf"(?i:bearer)(?:\s{{1,8}}+|:\s{{0,8}}+|%20|\+)(?P<token>{_NOT_AGAIN}{_NO_VALUE}{_RANDOM}[A-Za-z0-9._~+/=-]{{8,{MOST}}}+)",
+            "RFC 6750, section 2.1",
+        ),
+        Pattern(
+            "cookie",
+            ("cookie",),
+            rf"(?i:cookie2?)(?:{_HEADER}[\"'\\]{{0,16}}+(?P<pairs>{_NOT_AGAIN}[\w.-]{{1,128}}+=(?!\[REDACTED:)"
+            rf"(?=[^\n]{{3}})(?:[^\n\"'\\]|(?<==)\\{{0,8}}+\"[^\"\n\\]{{0,512}}+\\{{0,8}}+\"){{1,{MOST}}}+)"
+            rf"|(?i:s){_HEADER}\{{(?={_JAR}{{0,128}}+[:=])(?P<jar>{_NOT_AGAIN}[^{{}}\n]{{3,{MOST}}}+))",
+            "RFC 6265, sections 4.1 and 4.2",
+        ),
+        Pattern(
+            "command-option",
+            ("key", "token", "pass", "secret", "credential", " -u "),
+            rf"(?:{_OPTIONS}(?:{_ANY_QUOTED}|(?P<option>{_NOT_AGAIN}{_NO_VALUE}(?!-)(?:{_RANDOM}(?={_VALUE}{{6}}){_REST}"
+            rf"|(?<=[Ww][Oo][Rr][Dd] ){_VALUE}{{4,64}}+(?=\s{{0,8}}+(?:\Z|[\n;|&)]|-)))))"
+            rf"|[ ]-u[ ]{{1,4}}+[\"']?+[\w.@+-]{{1,64}}+:"
+            rf"(?P<user>{_NOT_AGAIN}{_NO_VALUE}(?=[^\s\"']{{3}})[^\s\"']{{3,{MOST}}}+))",
+            "https://clig.dev/#arguments-and-flags; https://curl.se/docs/manpage.html#-u",
+        ),
+        Pattern(
+            "named-secret",
+            ("pass", "pwd", "secret", "credential", "key"),
+            rf"{_NAMES}(?:(?>{_EQUALS}|{_COLON}|{_ATTRIBUTE}|{_PAIR}){_ANY_QUOTED}"
+            rf"|{_EQUALS}(?P<equal>{_NOT_AGAIN}{_NO_VALUE}(?:{_BARE}|[({{\[.|<\\]{{1,2}}+{_STRANGE}){_REST})"
+            rf"|{_COLON}{_NOT_AGAIN}{_NO_VALUE}(?:(?P<random>{_RANDOM}{_BARE}(?={_VALUE}{{5}}){_REST})"
+            rf"|(?P<last>{_BARE}[^\s\"'`,;<>(){{}}\[\]]{{3,64}}+(?=\s{{0,8}}+(?:[\n,;)}}\]]|\Z))))"
+            rf"|{_XML}|{_ENCODED}|{_SPACED})",
+            _BY_NAME,
+        ),
+        Pattern(
+            "named-key",
+            ("key",),
+            r"(?:(?:(?<=(?i:api ))|(?<=(?i:access ))|(?<=(?i:secret ))|(?<=(?i:license )))(?i:key)"
+            r"(?:\s(?i:provided|used|given|is|was|value)){0,2}+\s{0,4}+[:=]?+\s{0,4}+"
+            rf"|(?<=[A-Z0-9]_){_NO_SECRET_KEYS}KEY{_ENDING}(?>{_EQUALS}|{_COLON}))"
+            rf"[\"'`\\]{{0,16}}+(?P<key>{_NOT_AGAIN}{_NO_VALUE}{_STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)",
+            _BY_NAME,
+        ),
+        Pattern(
+            "named-token",
+            ("token",),
+            rf"{_NOT_HARMLESS}(?:(?:(?<=[A-Za-z0-9][_-])(?i:token)|(?<=[a-z])Token|(?:(?<=(?i:auth))|(?<=(?i:access))|(?<=(?i:refresh)))token){_ENDING}"
+            rf"(?:(?>{_EQUALS}|{_COLON}|{_ATTRIBUTE}|{_PAIR}){_RANDOM_QUOTED}"
+            rf"|(?>{_EQUALS}|{_COLON})(?P<compound>{_NOT_AGAIN}{_NO_VALUE}{_NO_NUMBER}{_RANDOM}{_BARE}(?={_VALUE}{{7}}){_REST})|{_XML}|{_ENCODED})"
+            rf"|(?i:token)(?:{_SPACED}|{_TOKEN_XML}|(?>{_EQUALS}|{_COLON}|{_PAIR}){_STRANGE_QUOTED}"
+            rf"|(?>{_EQUALS}(?={_NO_NUMBER}{_DIGIT})|{_COLON}(?={_STRANGE}))"
+            rf"(?P<bare>{_NOT_AGAIN}{_NO_VALUE}{_BARE}(?={_VALUE}{{7}}){_REST})))",
+            _BY_NAME,
+        ),
+    )  # fmt: skip
+
+
+PATTERNS: Final = (*patterns_of_shapes(), *_shaped(), *_named())
 """In the order in which one counts that covers the same place as another."""

@@ -5,82 +5,94 @@ Texts of any length and content are taken. Between blocks of 16 Ki characters th
 
 import re
 import traceback
-from collections.abc import Iterable, Iterator
+from bisect import bisect
+from collections.abc import Iterator
 from functools import lru_cache
 from time import sleep
 from typing import Final, NamedTuple
 
 from llm_service.redaction.patterns import PATTERNS
+from llm_service.redaction.shapes import compiled
 
-__all__ = ["clean", "may_hold_secret", "scrub", "traceback_text", "without_cut_end"]
+__all__ = ["clean", "may_hold_secret", "scrub", "secrets_in", "traceback_text", "without_cut_end"]
 
 MAX_SHOWN_TEXT: Final = 65_536
 """What of a long text is scrubbed for a message; the rest is left out of it."""
 
 _BLOCK: Final = 16_384
-_OVERLAP: Final = max(len(literal) for pattern in PATTERNS for literal in pattern.literals) - 1
+_OVERLAP: Final = 200
+"""More than any literal, and any pattern that is searched itself, begins with."""
 _GLUED: Final = 32
 """A secret may have taken the beginning of the next one for its own end: so far back a pattern is tried again."""
 _LONGEST_WORD: Final = 8192
 
-# Each literal of a pattern holds one of these words, or ends or begins with a prefix that a sign closes (`sk-`, `hf_`).
-# One search for the signs, with a look at what stands before each, replaces a search for each of the prefixes.
+# Three ways to find literals, since a search for each would cost more than all patterns together. Words of names are
+# looked for in lower case. Of the others, whose case counts, most end with a sign (`sk-`, `hf_`): the text is split at
+# the signs, and what stands before each is looked up in a set. One regular expression finds the rest.
+_SIGNS: Final = "-_.=~"
 _WORDS: Final = (
-    *("key", "token", "secret", "pass", "pwd", "cookie", "credential", "authoriz", "bearer", "aiza", "akia", "asia"),
-    *("xox", "eyj", ":aa"),
+    "key",
+    "token",
+    "secret",
+    "pass",
+    "pwd",
+    "cookie",
+    "credential",
+    "authorization",
+    "bearer",
+    "eyj",
+    "dapi",
+    "://",
+    " -u ",
+    ":\\",
 )
-_PREFIXES: Final = (
-    *(
-        "sk-",
-        "_live_",
-        "whsec_",
-        "ya29.",
-        "gocspx-",
-        "ghp_",
-        "gho_",
-        "ghu_",
-        "ghs_",
-        "ghr_",
-        "_pat_",
-        "glpat-",
-        "gldt-",
-    ),
-    *(
-        "glrt-",
-        "glcbt-",
-        "glptt-",
-        "xapp-",
-        "slack.com/",
-        "/webhooks/",
-        "hf_",
-        "gsk_",
-        "xai-",
-        "pplx-",
-        "r8_",
-        "nvapi-",
-    ),
-    *("lsv2_", "npm_", "pypi-", "sg.", "-----", "://", "sig=", "signature=", "code="),
-)
-_PREFIXED: Final = "a prefix"
 
 
-def _reason_to_look(literal: str) -> str:
-    """What must be in a text for this literal to be worth a search."""
-    return next((word for word in _WORDS if word in literal), _PREFIXED)
+class _Literals(NamedTuple):
+    """The literals of all patterns, by how they are found.
 
+    Attributes:
+        words: those in lower case that hold a word of `_WORDS`, under that word.
+        ends: of each sign: the literals that it ends, under the two characters before it.
+        others: the rest, as one expression.
+        ranks: the places in `PATTERNS` of the patterns that a literal announces.
+    """
 
-_LITERALS: Final = tuple(
-    tuple((literal, _reason_to_look(literal)) for literal in pattern.literals) for pattern in PATTERNS
-)
+    words: dict[str, list[str]]
+    ends: dict[str, dict[str, list[str]]]
+    others: re.Pattern[str]
+    ranks: dict[str, list[int]]
 
 
 @lru_cache(maxsize=1)
-def _prefixes() -> re.Pattern[str]:
-    by_length: dict[int, list[str]] = {}
-    for prefix in _PREFIXES:
-        by_length.setdefault(len(prefix), []).append(re.escape(prefix))
-    behind = "|".join(f"(?<={'|'.join(same)})" for same in by_length.values())
-    return re.compile(f"[-_./=](?:{behind})")
+def _literals() -> _Literals:
+    words: dict[str, list[str]] = {word: [] for word in _WORDS}
+    ends: dict[str, dict[str, list[str]]] = {sign: {} for sign in _SIGNS}
+    others: list[str] = []
+    ranks: dict[str, list[int]] = {}
+    for rank, pattern in enumerate(PATTERNS):
+        for literal in pattern.literals:
+            ranks.setdefault(literal, []).append(rank)
+    for literal in ranks:
+        word = next((word for word in _WORDS if word in literal.lower()), None)
+        if word is not None:
+            words[word].append(literal)
+        elif literal[-1] in _SIGNS and len(literal) >= 3 and literal[-1] not in literal[-3:-1]:
+            ends[literal[-1]].setdefault(literal[-3:-1], []).append(literal)
+        else:
+            others.append(literal)
+    return _Literals(words, ends, re.compile("|".join(map(re.escape, sorted(others, reverse=True)))), ranks)
+
+
+_SEARCHED: Final = tuple((rank, pattern.expression) for rank, pattern in enumerate(PATTERNS) if not pattern.literals)
+
+# Colours and movements of a terminal, also as Python, JSON, C and a shell print them, and with the escape taken out.
+_TERMINAL: Final = (
+    r"(?:(?:[\x1b\x9b]|\\{1,8}+(?:u001[bB]|x1[bB]|033|e)|\^\[)"
+    r"(?:\[[0-9;:?]{0,32}+[ -/]{0,4}+[@-~]|\]8;[^;\s]{0,64}+;|[\\@-Z^_c=>]|(?=\[))"
+    r"|\[[0-9][0-9;:]{0,32}+m)"
+)
+_COLOUR: Final = r"\[[0-9][0-9;:]{0,32}+[mK]"
 
 
 class _Span(NamedTuple):
@@ -92,12 +104,24 @@ class _Span(NamedTuple):
 
 
 def may_hold_secret(text: str) -> bool:
-    """Whether any literal of a pattern stands in the text: False is certain, True only a reason to look."""
+    """Whether a secret may stand in the text: False is certain, True only a reason to look."""
     folded = _fold(text)
     for word in _WORDS:
         if word in folded:
             return True
-    return _prefixes().search(folded) is not None
+    literals = _literals()
+    places: list[tuple[int, int]] = []
+    for literal in _ended(text, literals):
+        _note(literal, literal, text, places)
+    for match in literals.others.finditer(text):
+        places += [(match.start(), rank) for rank in literals.ranks[match[0]]]
+    for at, rank in places:
+        if PATTERNS[rank].match(text, at) is not None:
+            return True
+    for _, expression in _SEARCHED:
+        if compiled(expression).search(text) is not None:
+            return True
+    return _is_coloured(text)
 
 
 def scrub(text: str) -> tuple[str, dict[str, int]]:
@@ -105,9 +129,7 @@ def scrub(text: str) -> tuple[str, dict[str, int]]:
 
     The same text object comes back where nothing was found. A scrubbed text stays as it is when scrubbed again.
     """
-    if len(text) <= _BLOCK and not may_hold_secret(text):
-        return text, {}
-    spans = _merged(sorted(_spans(text)))
+    spans = _found(text)
     if not spans:
         return text, {}
     counts: dict[str, int] = {}
@@ -120,6 +142,11 @@ def scrub(text: str) -> tuple[str, dict[str, int]]:
         done = end
     parts.append(text[done:])
     return "".join(parts), counts
+
+
+def secrets_in(text: str) -> list[tuple[str, bool]]:
+    """What `scrub` would replace, and whether each is known by its shape rather than by a name before it."""
+    return [(text[start:end], PATTERNS[rank].by_shape) for start, end, rank in _found(text)]
 
 
 def clean(text: str) -> str:
@@ -151,33 +178,93 @@ def _fold(text: str) -> str:
     return text.lower() if text.isascii() else text.replace("\u0130", "i").lower()
 
 
+def _ended(text: str, literals: _Literals) -> list[str]:
+    """The literals that end with a sign and may stand in the text."""
+    met: list[str] = []
+    for sign, known in literals.ends.items():
+        if sign in text:
+            for end in {part[-2:] for part in text.split(sign)} & known.keys():
+                met += known[end]
+    return met
+
+
+def _is_coloured(text: str) -> bool:
+    return "\x1b" in text or compiled(_COLOUR).search(text) is not None
+
+
+def _found(text: str) -> list[_Span]:
+    """The places of all secrets, in order and apart."""
+    if len(text) <= _BLOCK and not may_hold_secret(text):
+        return []
+    spans = list(_spans(text))
+    if _is_coloured(text):
+        spans += _spans_under_colours(text)
+    return _merged(sorted(spans))
+
+
+def _spans_under_colours(text: str) -> Iterator[_Span]:
+    """The same where a terminal's escapes stand around or within secrets: once as spaces, and once taken out."""
+    yield from _spans(compiled(_TERMINAL).sub(lambda escape: " " * len(escape[0]), text))
+    kept: list[str] = []
+    places: list[int] = []  # where each kept part begins in the text without escapes
+    shifts: list[int] = []  # and how much further in the text itself
+    done = length = 0
+    for escape in compiled(_TERMINAL).finditer(text):
+        if escape.start() > done or not kept:
+            kept.append(text[done : escape.start()])
+            places.append(length)
+            shifts.append(done - length)
+            length += escape.start() - done
+        done = escape.end()
+    kept.append(text[done:])
+    places.append(length)
+    shifts.append(done - length)
+    for start, end, rank in _spans("".join(kept)):
+        last = end - 1
+        yield _Span(start + shifts[bisect(places, start) - 1], last + shifts[bisect(places, last) - 1] + 1, rank)
+
+
 def _spans(text: str) -> Iterator[_Span]:
     ends = [0] * len(PATTERNS)
     for block in range(0, len(text), _BLOCK):
         if block:
             sleep(0)  # other threads wait for the GIL, the event loop's among them
-        folded = _fold(text[block : block + _BLOCK + _OVERLAP])
-        reasons = {word for word in _WORDS if word in folded}
-        if _prefixes().search(folded) is not None:
-            reasons.add(_PREFIXED)
-        for rank, pattern in enumerate(PATTERNS):
-            literals = [literal for literal, reason in _LITERALS[rank] if reason in reasons]
-            for at in sorted(_places(literals, folded)):
-                position = block + at
-                if position < ends[rank] - _GLUED or at >= _BLOCK:
-                    continue
-                found = pattern.match(text, position)
-                if found is not None:
-                    ends[rank] = max(ends[rank], found[1])
-                    yield _Span(*found, rank)
+        for at, rank in _places(text[block : block + _BLOCK + _OVERLAP]):
+            position = block + at
+            if position < ends[rank] - _GLUED or at >= _BLOCK:
+                continue
+            found = PATTERNS[rank].match(text, position)
+            if found is not None:
+                ends[rank] = max(ends[rank], found[1])
+                yield _Span(*found, rank)
+    for rank, expression in _SEARCHED:
+        for match in compiled(expression).finditer(text):
+            yield _Span(*match.span(), rank)
 
 
-def _places(literals: Iterable[str], folded: str) -> Iterator[int]:
-    for literal in literals:
-        at = folded.find(literal)
-        while at >= 0:
-            yield at
-            at = folded.find(literal, at + len(literal))
+def _places(block: str) -> list[tuple[int, int]]:
+    """Where a pattern is to be tried, and which: in the order of the text."""
+    literals = _literals()
+    folded = _fold(block)
+    places: list[tuple[int, int]] = []
+    for word, own in literals.words.items():
+        if word in folded:
+            for literal in own:
+                _note(literal, literal.lower(), folded, places)
+    for literal in _ended(block, literals):
+        _note(literal, literal, block, places)
+    for match in literals.others.finditer(block):
+        places += [(match.start(), rank) for rank in literals.ranks[match[0]]]
+    places.sort()
+    return places
+
+
+def _note(literal: str, sought: str, text: str, places: list[tuple[int, int]]) -> None:
+    ranks = _literals().ranks[literal]
+    at = text.find(sought)
+    while at >= 0:
+        places += [(at, rank) for rank in ranks]
+        at = text.find(sought, at + len(sought))
 
 
 def _merged(spans: list[_Span]) -> list[_Span]:

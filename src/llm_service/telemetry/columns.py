@@ -113,6 +113,7 @@ _EXTENSIONS: Final = (
     _Field("metadata", "json", fields.metadata),
     _Field("cache_write_1h_tokens", "number", fields.tokens),
     _Field("service_tier", "name"),
+    _Field("unpriced_usage", "id"),
 )
 
 _CONTENTS: Final = (

@@ -1,7 +1,8 @@
 """What the records of a batch cost, where they do not say: looked up by the writer, before it takes the lock.
 
 A record that has a cost keeps it. One that has none gets the price of its model at its own time, or stays without and
-is marked `unknown`: never 0.
+is marked `unknown`: never 0. So does one that was billed for more than its token counts say (`unpriced_usage`), and one
+whose counts contradict each other: its `unpriced_usage` says so, where it said nothing.
 """
 
 import logging
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from llm_service.pricing.book import PriceBook
+from llm_service.pricing.contradictions import contradiction
 from llm_service.pricing.rates import Rates
 from llm_service.redaction import clean
 from llm_service.telemetry.fields import MAX_COST_USD
@@ -21,12 +23,14 @@ COMPUTED: Final = "computed"
 UNKNOWN: Final = "unknown"
 _MOST_NANOS: Final = int(MAX_COST_USD * 10**9)
 _COST: Final = CARD_FIELDS.index("cost_usd")
+_COUNTS: Final = slice(CARD_FIELDS.index("prompt_tokens"), CARD_FIELDS.index("total_tokens") + 1)
 _PROVIDER: Final = EXTENSION_FIELDS.index("provider")
 _REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
 _PARTS: Final = slice(EXTENSION_FIELDS.index("cache_read_tokens"), EXTENSION_FIELDS.index("reasoning_tokens") + 1)
 _HOUR: Final = EXTENSION_FIELDS.index("cache_write_1h_tokens")
 _TIER: Final = EXTENSION_FIELDS.index("service_tier")
 _SOURCE: Final = EXTENSION_FIELDS.index("cost_source")
+_UNPRICED: Final = EXTENSION_FIELDS.index("unpriced_usage")
 _WIDTH: Final = len(EXTENSION_FIELDS) + len(CONTENT_FIELDS)
 
 
@@ -66,7 +70,7 @@ class Costing:
         for record in batch:
             # Each step stands in place: a call for each would double the cost.
             try:
-                _, moment, _, _, model, prompt, completion, _, cost, _, _, _, _ = record.card
+                _, moment, _, _, model, prompt, completion, total, cost, _, _, _, _ = record.card
                 if cost is not None:
                     found.append(None)
                     continue
@@ -74,6 +78,9 @@ class Costing:
                 read = written = reasoned = hour = 0
                 extensions = record.extensions
                 if extensions is not None:
+                    if extensions[_UNPRICED] is not None:
+                        found.append(_NOT_KNOWN)
+                        continue
                     named = extensions[_REQUEST_MODEL] if model is None else model
                     key = named, extensions[_PROVIDER], extensions[_TIER]
                     hour = extensions[_HOUR] or 0
@@ -87,6 +94,9 @@ class Costing:
                     found.append(_NOT_KNOWN)
                     continue
                 completion = completion or 0
+                if total is not None and total > prompt + completion:
+                    found.append(_NOT_KNOWN)
+                    continue
                 nanos: int | None
                 if hour or prompt > up_to or read + written > prompt or reasoned > completion:
                     nanos = price(prompt, completion, read, written, reasoned, hour)
@@ -121,9 +131,13 @@ def cost_of(
     cache_write_tokens: int | None,
     reasoning_tokens: int | None,
     cache_write_1h_tokens: int | None = None,
+    total_tokens: int | None = None,
+    unpriced_usage: str | None = None,
 ) -> float | None:
     """What one call costs in USD, as `Costing.costs` computes it for many; None where that is unknown."""
     if rates is None or prompt_tokens is None or (completion_tokens is None and rates.gives_output):
+        return None
+    if unpriced_usage is not None or (total_tokens or 0) > prompt_tokens + (completion_tokens or 0):
         return None
     nanos = rates.cost_nanos(
         prompt_tokens,
@@ -143,4 +157,20 @@ def with_cost(record: InvocationRecord, cost: _Cost | None) -> InvocationRecord:
     usd, source = cost
     card, extensions = record.card, record.extensions
     said = _PLAIN[source] if extensions is None else (*extensions[:_SOURCE], source, *extensions[_SOURCE + 1 :])
+    if usd is None:
+        said = _with_reason(said, card)
     return rebuilt(record, card if usd is None else (*card[:_COST], usd, *card[_COST + 1 :]), said)
+
+
+def _with_reason(extensions: tuple[Any, ...], card: tuple[Any, ...]) -> tuple[Any, ...]:
+    """These extensions, with why counts that contradict each other give no cost; damaged ones as they are."""
+    try:
+        if extensions[_UNPRICED] is None:
+            prompt, completion, total = card[_COUNTS]
+            read, written, reasoned = extensions[_PARTS]
+            reason = contradiction(prompt, completion, total, read, written, reasoned, extensions[_HOUR])
+            if reason is not None:
+                return (*extensions[:_UNPRICED], reason, *extensions[_UNPRICED + 1 :])
+    except (TypeError, ValueError, IndexError):  # a damaged record is refused elsewhere
+        pass
+    return extensions

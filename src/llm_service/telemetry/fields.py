@@ -21,7 +21,7 @@ from llm_service.telemetry.json_values import MAX_JSON_CHARS, array_text, as_map
 from llm_service.telemetry.plain_numbers import as_number, is_other_bool, is_within
 from llm_service.telemetry.statuses import Outcome, outcome_of
 from llm_service.telemetry.texts import note_repair, plain_text, repaired
-from llm_service.telemetry.timestamps import MAX_MICROSECONDS, to_microseconds
+from llm_service.telemetry.timestamps import MAX_MICROSECONDS, Moment, to_microseconds
 
 __all__ = [
     "COST_SOURCES",
@@ -56,7 +56,7 @@ KNOWN_NAMES: Final[dict[str | None, str | None]] = {None: None}
 """A memo of names already found clean, so that the hot path pays one look-up for each; bounded by `name`."""
 _KNOWN_NAMES_BOUND: Final = 4096
 _LONGEST_WORD: Final = 64
-_ONE_TAG: Final = re.compile(r"[^,;\r\n]*")
+_ONE_TAG: Final = re.compile(r"[^,;\r\n\[\]{}]*")
 _BYTES: Final = frozenset({bytes, bytearray, memoryview})
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -245,6 +245,8 @@ def flag(field: str, value: object) -> int:
 @_guarded
 def moment(field: str, value: object) -> int:
     """A datetime as microseconds since 1970; a naive one is local time, as `datetime.timestamp()` takes it."""
+    if isinstance(value, Moment):
+        return int(value)
     if type(value) is not datetime or value.tzinfo is not UTC:
         value = _in_utc(field, value)
     microseconds = to_microseconds(value)

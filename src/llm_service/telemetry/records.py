@@ -71,6 +71,8 @@ class InvocationRecord:
         cache_read_tokens, cache_write_tokens, reasoning_tokens: parts of the counts above.
         cache_write_1h_tokens: the part of `cache_write_tokens` that is kept for an hour.
         service_tier: what the provider says it served the call as: `batch`, `flex`, `priority`; prices depend on it.
+        unpriced_usage: what was billed and has no price here, as `server_tool_use.web_search_requests: 2`; up to 200
+            characters. Where it is set and `cost_usd` is not, no cost is computed.
         usage_source: `reported`, `partial`, `estimated` or `missing`.
         cost_source: `reported`, `computed` or `unknown`.
         ttft_ms: milliseconds to the first token; or a timedelta.
@@ -135,8 +137,9 @@ class InvocationRecord:
     metadata = At[dict[str, Any] | None]("extensions", 23, loads)
     cache_write_1h_tokens = At[int | None]("extensions", 24)
     service_tier = At[str | None]("extensions", 25)
-    prompt = At[str | None]("extensions", 26)
-    response = At[str | None]("extensions", 27)
+    unpriced_usage = At[str | None]("extensions", 26)
+    prompt = At[str | None]("extensions", 27)
+    response = At[str | None]("extensions", 28)
 
     def __init__(  # noqa: C901, PLR0912, PLR0915 - each test stands in place: a call for each would double the cost
         self,
@@ -180,6 +183,7 @@ class InvocationRecord:
         metadata: Mapping[str, Any] | None = None,
         cache_write_1h_tokens: int | None = None,
         service_tier: str | None = None,
+        unpriced_usage: str | None = None,
         prompt: str | None = None,
         response: str | None = None,
     ) -> None:
@@ -265,7 +269,7 @@ class InvocationRecord:
             is request_id is session_id is user_id is trace_id is span_id is parent_invocation_id
             is cache_read_tokens is cache_write_tokens is reasoning_tokens is usage_source is cost_source
             is ttft_ms is stream is finish_reason is attempts is http_status is error_type is source is tags
-            is metadata is cache_write_1h_tokens is service_tier is prompt is response
+            is metadata is cache_write_1h_tokens is service_tier is unpriced_usage is prompt is response
         ):
             _set_extensions(self, None)
         else:
@@ -273,7 +277,7 @@ class InvocationRecord:
                 provider, operation, request_model, response_id, request_id, session_id, user_id, trace_id, span_id,
                 parent_invocation_id, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage_source,
                 cost_source, ttft_ms, stream, finish_reason, attempts, http_status, error_type, source, tags,
-                metadata, cache_write_1h_tokens, service_tier, prompt, response,
+                metadata, cache_write_1h_tokens, service_tier, unpriced_usage, prompt, response,
             )  # fmt: skip
             checked = tuple(
                 None if value is None else check(field, value)

@@ -1,4 +1,4 @@
--- The tables of llm_service.telemetry, version 2.
+-- The tables of llm_service.telemetry, version 3.
 --
 -- Plain tables for plain SQL. Timestamps are UTC text `YYYY-MM-DD HH:MM:SS.ffffffZ`, which sorts rightly against
 -- datetime('now', '-7 days'). Unknown is NULL, never 0. Money beside the REAL columns is in integer nano-dollars.
@@ -44,7 +44,8 @@ CREATE TABLE invocations (
     tags                 TEXT,           -- JSON array of texts
     metadata             TEXT,           -- JSON object
     cache_write_1h_tokens INTEGER,       -- part of cache_write_tokens: kept for an hour
-    service_tier         TEXT            -- as the provider says: default, batch, flex, priority, ...
+    service_tier         TEXT,           -- as the provider says: default, batch, flex, priority, ...
+    unpriced_usage       TEXT            -- what was billed and has no price here: no cost is computed
 );
 
 CREATE UNIQUE INDEX idx_invocations_invocation_id ON invocations (invocation_id);

@@ -105,6 +105,8 @@ class TelemetryLogger(Estimating):
             if outcome is None:
                 engine.drivers.ensure()
                 raise self._late("the record was not committed", settings.commit_timeout)
+        if engine.ending.is_past:
+            engine.rest()
         error = self._refused(outcome, record)
         if error is not None:
             raise error from engine.committer.fatal

@@ -6,10 +6,12 @@ The text is `YYYY-MM-DD HH:MM:SS.ffffffZ`: it sorts rightly against SQLite's `da
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from time import gmtime, strftime
 from typing import Final
 
 __all__ = [
     "MAX_MICROSECONDS",
+    "Moment",
     "TextClock",
     "from_microseconds",
     "microseconds_text",
@@ -21,6 +23,15 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE: Final = timedelta(microseconds=1)
 MAX_MICROSECONDS: Final = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
+
+
+class Moment(int):
+    """Microseconds since 1970-01-01 UTC, measured here: a record takes it as it is.
+
+    A block may end while the interpreter is finalizing, where arithmetic of datetimes crashes CPython 3.13.0.
+    """
+
+    __slots__ = ()
 
 
 def to_microseconds(moment: datetime) -> int:
@@ -36,8 +47,7 @@ def from_microseconds(microseconds: int) -> datetime:
 def microseconds_text(microseconds: int) -> str:
     """The SQL text of a moment from 1970 to 9999."""
     seconds, fraction = divmod(microseconds, 1_000_000)
-    moment = _EPOCH + timedelta(seconds=seconds)
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{fraction:06d}Z"
+    return f"{strftime('%Y-%m-%d %H:%M:%S', gmtime(seconds))}.{fraction:06d}Z"  # no datetime: see `Moment`
 
 
 def text_microseconds(text: str) -> int:

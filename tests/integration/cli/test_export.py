@@ -85,7 +85,7 @@ def test_a_file_that_exists_is_replaced_only_with_force(run: Run, database: Path
     link.symlink_to(output)
     refused = run("export", "--db", database, "-o", link)
     assert (refused.exit_code, output.read_text()) == (1, "mine")
-    assert "exists; give --force to replace it" in refused.stderr
+    assert "exists; give another name, or --force to replace it" in refused.stderr
     assert run("export", "--db", database, "-o", link, "--force").exit_code == 0
     assert link.is_symlink()
     assert len(rows_of(output.read_text("utf-8"))) == 6
@@ -107,7 +107,7 @@ def test_a_folder_or_device_is_no_output(run: Run, database: Path, tmp_path: Pat
     for place in (tmp_path, Path(os.devnull)):
         result = run("export", "--db", database, "-o", place, "--force")
         assert result.exit_code == 1
-        assert "is no regular file; leave --output away" in result.stderr
+        assert "is no regular file; give another name" in result.stderr
 
 
 def test_an_export_that_fails_leaves_nothing(

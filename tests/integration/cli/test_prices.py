@@ -144,6 +144,40 @@ def test_a_model_without_a_price_is_an_error_of_one_line(run: Run) -> None:
         assert result.stdout == ""
 
 
+def test_an_explanation_names_entry_rule_time_and_what_was_passed_over(run: Run, models: Path) -> None:
+    """In text and as JSON; nothing is passed over where the first list has it."""
+    shown = run("prices", "gpt-5.6-sol", "--at", "2026-08-20", "--explain", "--models", models).stdout
+    assert "rule         the entry spells out gpt-5.6-sol\n" in shown
+    assert "since        always, as far as is known\n" in shown
+    assert "until        2026-08-21 00:00:00 UTC\n" in shown
+    assert "no model of the file has this name" in shown
+    found = json.loads(run("prices", "gpt-5.6-sol", "--at", "2026-08-22", "--explain", "--json").stdout)
+    assert found["explanation"] == {
+        "rule": "the entry spells out gpt-5.6-sol",
+        "since": "2026-08-21 00:00:00Z",
+        "until": None,
+        "passed_over": [],
+    }
+    assert "explanation" not in json.loads(run("prices", "gpt-5.6-sol", "--json").stdout)
+
+
+def test_what_is_unknown_is_explained_and_still_an_error(run: Run) -> None:
+    """What was looked at goes to the output, the error beside it; without it the way to it is named."""
+    arguments = ("prices", "eu.amazon.nova-pro-v1:0")
+    plain = run(*arguments)
+    assert (plain.exit_code, plain.stdout) == (1, "")
+    assert "--explain says what was looked at" in plain.stderr
+    assert "--provider" not in plain.stderr, "the name says who sells it"
+    text, as_json = run(*arguments, "--explain"), run(*arguments, "--explain", "--json")
+    assert text.exit_code == as_json.exit_code == 1
+    assert "its price is of other regions than eu" in text.stdout
+    found = json.loads(as_json.stdout)
+    assert (found["resolved_to"], found["source"], found["tiers"]) == (None, None, [])
+    (passed,) = found["explanation"]["passed_over"]
+    assert (passed["provider"], passed["entry"]) == ("aws", "amazon.nova-pro-v1:0")
+    assert found["explanation"]["rule"] is found["explanation"]["since"] is None
+
+
 def test_the_models_beside_the_configuration_count(run: Run, tmp_path: Path, models: Path) -> None:
     """Or those that the environment names; `--provider` tells who serves."""
     (tmp_path / "there").mkdir()

@@ -175,11 +175,12 @@ def test_a_file_that_is_no_telemetry_database_is_one_clean_line(run: Run, tmp_pa
     with sqlite3.connect(foreign) as connection:
         connection.execute("CREATE TABLE other (x)")
     connection.close()
-    for path in (text, foreign, tmp_path):
+    said = {text: "cannot be read", foreign: "but not of telemetry", tmp_path: "is not a plain file"}
+    for path, words in said.items():
         result = run(name, "--db", path)
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.startswith("Error: ")
-        assert "cannot be read" in result.stderr
+        assert words in result.stderr
         assert result.stderr.count("\n") == 1
 
 

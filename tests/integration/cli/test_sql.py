@@ -20,6 +20,14 @@ from llm_service.errors import StoreError
 Run = Callable[..., Result]
 ENDLESS = "WITH RECURSIVE k (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k) SELECT count(*) FROM k"
 
+# Each keeps SQLite for minutes within one call of one of its functions, where no progress handler is called.
+WITHIN_ONE_FUNCTION = {
+    "instr": "SELECT instr(zeroblob(60000000), CAST(zeroblob(30000000) || x'01' AS BLOB))",
+    "replace": "SELECT length(replace(hex(zeroblob(30000000)), hex(zeroblob(10000000)) || '1', ''))",
+    "like": "SELECT hex(zeroblob(30000000)) LIKE '%" + "0_" * 24_900 + "1'",
+    "glob": "SELECT hex(zeroblob(30000000)) GLOB '*" + "0?" * 24_900 + "1'",
+}
+
 
 @pytest.mark.parametrize(
     ("statement", "first"),
@@ -107,30 +115,32 @@ def test_a_mistake_is_one_line_with_its_remedy(run: Run, database: Path, stateme
     assert result.stderr.count("\n") == 1
 
 
-def test_a_statement_without_end_is_ended(run: Run, database: Path) -> None:
-    """After the time that was given; code 1."""
-    result = run("sql", ENDLESS, "--db", database, "--timeout", "0.05")
+@pytest.mark.parametrize("statement", [ENDLESS, *WITHIN_ONE_FUNCTION.values()], ids=["rows", *WITHIN_ONE_FUNCTION])
+def test_a_statement_without_end_is_ended(statement: str, run: Run, database: Path) -> None:
+    """After the time that was given, whatever it calls; code 1."""
+    result = run("sql", statement, "--db", database, "--timeout", "0.05")
     assert result.exit_code == 1
     assert result.stderr == "Error: the statement took more than 0.05 s; narrow it or give --timeout\n"
 
 
-def test_ctrl_c_ends_a_statement_with_130(environment: dict[str, str], database: Path) -> None:
-    """While SQLite works, and quietly."""
+@pytest.mark.parametrize("statement", [ENDLESS, *WITHIN_ONE_FUNCTION.values()], ids=["rows", *WITHIN_ONE_FUNCTION])
+def test_ctrl_c_ends_a_statement_with_130(statement: str, environment: dict[str, str], database: Path) -> None:
+    """While SQLite works, also within one function, and quietly."""
     script = (
         "import sys; from llm_service.cli import querying; from llm_service.cli.main import main\n"
-        "authorize = querying._authorize\n"
+        "answer_of = querying._answer_of\n"
         "def say(*a):\n"
-        "    if a[1] is None: print('preparing', flush=True)\n"
-        "    return authorize(*a)\n"
-        "querying._authorize = say\n"
+        "    print('running', flush=True)\n"
+        "    return answer_of(*a)\n"
+        "querying._answer_of = say\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script, "sql", ENDLESS, "--db", str(database)],
+        [sys.executable, "-c", script, "sql", statement, "--db", str(database)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as endless:  # fmt: skip
         assert endless.stdout is not None
-        assert endless.stdout.readline() == "preparing\n"
+        assert endless.stdout.readline() == "running\n"
         endless.send_signal(signal.SIGINT)
         _, errors = endless.communicate(timeout=25)
     assert (endless.returncode, errors) == (130, "")
@@ -143,6 +153,60 @@ def test_rows_beyond_the_limit_are_left_out_and_said_so(run: Run, database: Path
     assert result.stderr == "only the first 2 rows; give --limit for more\n"
     found = json.loads(run("sql", "VALUES (1), (2)", "--limit", 2, "--db", database, "--json").stdout)
     assert found == {"columns": ["column1"], "rows": [[1], [2]], "truncated": False}
+
+
+LARGE = {
+    "blobs": ("SELECT zeroblob(10000000) FROM {many}", 3),
+    "texts": ("SELECT hex(zeroblob(5000000)) FROM {many}", 3),
+    "small values": ("SELECT " + ", ".join(["x"] * 100) + " FROM {many}", 20_971),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_what_is_too_large_to_look_at_is_cut_and_said_so(name: str, database: Path) -> None:
+    """Whatever the limit of rows allows, a result takes 32 MiB at most."""
+    statement, rows = LARGE[name]
+    many = "(WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 100000) SELECT x FROM c)"
+    answer = querying.ask(database, statement.format(many=many), limit=1_000_000, timeout=60)
+    assert (len(answer.rows), answer.truncated) == (rows, "bytes")
+
+
+def test_a_large_answer_says_what_to_do(run: Run, database: Path) -> None:
+    """On stderr, as where the limit of rows is reached."""
+    result = run("sql", "VALUES (zeroblob(20000000)), (zeroblob(20000000))", "--db", database, "--format", "csv")
+    assert (result.exit_code, result.stderr) == (
+        0,
+        "only the first 1 rows: the answer is too large; select less of each\n",
+    )
+    result = run("sql", "SELECT zeroblob(40000000)", "--db", database)
+    assert result.exit_code == 1
+    assert "a row takes more than 32 MiB" in result.stderr
+
+
+def test_memory_has_a_bound(run: Run, database: Path) -> None:
+    """A row of many large values is refused before it takes gigabytes."""
+    result = run("sql", "SELECT " + ", ".join(["zeroblob(60000000)"] * 50), "--db", database)
+    assert result.exit_code == 1
+    assert "the statement takes more than 256 MiB of memory; narrow it" in result.stderr
+
+
+def test_a_killed_process_is_told_of(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the machine that has no memory left, say."""
+    program = "import os, sys; sys.stdin.buffer.read(); os.write(1, b'+'); os.kill(os.getpid(), 9)  # {path}"
+    monkeypatch.setattr(querying, "_PROGRAM", program)
+    with pytest.raises(StoreError, match="has ended by SIGKILL"):
+        querying.ask(database, "SELECT 1", limit=1, timeout=10)
+    monkeypatch.setattr(querying, "_PROGRAM", "pass  # {path}")
+    with pytest.raises(StoreError, match="did not start"):
+        querying.ask(database, "SELECT 1", limit=1, timeout=10)
+
+
+def test_columns_of_one_name_are_told_apart_in_few_steps() -> None:
+    """2,000 of them, as many as SQLite allows; one after the other is numbered, and no number is tried twice."""
+    names = ["x"] * 1_000 + ["x_2"] * 1_000
+    found = sql_views._distinct(names)
+    assert len(set(found)) == 2_000
+    assert found[:3] == ["x", "x_2", "x_3"]
 
 
 def test_a_statement_may_come_from_standard_input(database: Path) -> None:
@@ -181,10 +245,10 @@ def test_a_file_that_is_no_database_is_named(run: Run, tmp_path: Path) -> None:
     """Code 1: the file is at fault; a folder cannot even be opened."""
     text = tmp_path / "text.db"
     text.write_text("no database" * 100)
-    for path in (text, tmp_path):
+    for path, words in ((text, "cannot be read"), (tmp_path, "is not a plain file")):
         result = run("sql", "SELECT * FROM invocations", "--db", path)
         assert result.exit_code == 1
-        assert "cannot be read" in result.stderr
+        assert words in result.stderr
 
 
 def test_the_snapshot_is_let_go_of_before_anything_is_printed(database: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from llm_service.config.settings import Settings
 from llm_service.errors import StoreError
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
-from llm_service.telemetry.journal import names
+from llm_service.telemetry.journal import locking, names
 from llm_service.telemetry.pipeline.events import EventKind
 from llm_service.telemetry.pipeline.ledger import DropReason
 
@@ -346,7 +346,7 @@ async def test_a_journal_that_cannot_be_made_is_said_at_once(
     face: type, db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no retry helps, construction or `start` raises."""
-    monkeypatch.setitem(__import__("sys").modules, "fcntl", None)
+    monkeypatch.setattr(locking, "fcntl", None)
 
     async def begin() -> None:
         telemetry = face(db, journal=True)

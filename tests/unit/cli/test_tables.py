@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_service.cli.output import clean
-from llm_service.cli.tables import Column, cell_width, fit, row_text
+from llm_service.cli.tables import _NARROWEST, Column, _shared, cell_width, fit, row_text
 
 NAMES = (Column("date", whole=True), Column("agent"), Column("tool", rank=2), Column("calls", "right", rank=1))
 ROW = ("2026-11-23", "security-auditor", "claude-code", "1,250")
@@ -74,3 +74,12 @@ def test_no_text_makes_a_line_longer_than_the_width(rows: list[tuple[str, str, s
         line = "".join(row_text(columns, layout, row))
         assert cell_width(line) <= width
         assert "\n" not in line
+
+
+@given(st.lists(st.integers(1, 60), max_size=8), st.integers(-5, 200))
+def test_widths_are_those_of_cutting_one_cell_after_the_other_from_the_widest(wanted: list[int], room: int) -> None:
+    """Found without doing so: a cell may be millions wide."""
+    cut = list(wanted)
+    while sum(cut) > room and any(width > _NARROWEST for width in cut):
+        cut[cut.index(max(cut))] -= 1
+    assert _shared(wanted, room) == cut

@@ -209,6 +209,7 @@ def test_without_the_extra_only_the_file_is_known(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "genai_prices", None)
     prices = book({"m": PER_1K}, bundled_prices=True)
     assert input_price(prices, "gpt-4o") is None
+    assert "genai-prices is not installed" in prices.explain("gpt-4o").passed_over[-1].why
     monkeypatch.delitem(sys.modules, "genai_prices")
     assert input_price(prices, "gpt-4o-mini") is None
     assert input_price(prices, "m") == 3

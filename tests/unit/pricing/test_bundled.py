@@ -27,10 +27,11 @@ from genai_prices.types import (
 )
 
 from llm_service.pricing.bundled import BundledPrices, bundled
+from llm_service.pricing.corrections import CORRECTED, ENDED, LONG, PEAKS
 
 NANO = Decimal("1e-9")
-OURS = {("deepseek", "deepseek-chat"), ("deepseek", "deepseek-reasoner"), ("openai", "o3")}
-"""What we know better than the data; see `_ENDED` and `_CORRECTED`, and the published prices."""
+OURS = {*ENDED, *CORRECTED, *PEAKS, *LONG}
+"""What we know better than the data; see `corrections`, and the published prices."""
 
 
 def microseconds(moment: datetime) -> int:
@@ -241,7 +242,7 @@ def test_tiers_of_one_kind_only_are_merged_with_flat_prices() -> None:
     ("info", "is_known"),
     [
         (model(prices=ModelPrice()), False),
-        (model(ClauseEquals(equals="one"), ModelPrice(), id="one:free"), True),
+        (model(ClauseEquals(equals="one"), ModelPrice(), id="one:free"), False),
         (model(prices=ModelPrice(), price_comments="Free of charge on the API"), True),
         (model(prices=ModelPrice(), description="A gift"), False),
         (model(prices=ModelPrice(input_mtok=Decimal(1), output_audio_mtok=Decimal(9))), False),

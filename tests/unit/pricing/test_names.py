@@ -59,6 +59,47 @@ KNOWN = [
     ("magistral-medium-2509", None, "mistral", "magistral-medium"),
     ("mistral-small-latest", "mistral_ai", "mistral", "mistral-small-latest"),
     ("command-r7b-12-2024", "cohere", "cohere", "command-r7b"),
+    # as coding agents, SDKs and gateways write them today
+    ("claude-opus-5-5[1m]", None, "anthropic", "claude-opus-5-5"),
+    ("claude-sonnet-4-5-20250929[1m]", "anthropic", "anthropic", "claude-sonnet-4-5"),
+    ("us.anthropic.claude-opus-5-5[1m]", "bedrock", "aws", "regional.anthropic.claude-opus-5-5"),
+    ("claude-opus-5-20260801", None, "anthropic", "claude-opus-5"),
+    ("claude-opus-4.8", None, "anthropic", "claude-opus-4-8"),
+    ("claude-3-5-sonnet-latest", None, "anthropic", "claude-3-5-sonnet"),
+    ("claude-sonnet-4@20250514", None, "google", "claude-4-sonnet"),
+    ("claude-3-5-sonnet-v2@20241022", "vertex_ai", "google", "claude-3-5-sonnet"),
+    ("claude-opus-4-5@20251101", "vertex_ai-anthropic_models", "google", "claude-opus-4-5"),
+    ("google-vertex:gemini-2.5-pro", None, "google", "gemini-2.5-pro"),
+    ("models/gemini-flash-latest", None, "google", "gemini-3.8-flash"),
+    ("gemini-2.0-flash-001", None, "google", "gemini-2.0-flash"),
+    ("gemini-4-argon", "gcp.gen_ai", "google", "gemini-4-argon"),
+    ("gpt-5.1-2025-11-13", None, "openai", "gpt-5.1"),
+    ("gpt-5.1-codex-max", None, "openai", "gpt-5.1"),
+    ("gpt-6-sol-2026-09-22", None, "openai", "gpt-6-sol"),
+    ("gpt-5.2-chat-latest", "openai.chat", "openai", "gpt-5.2"),
+    ("gpt-5-2025-08-07", "azure.ai.openai", "azure", "gpt-5"),
+    ("azure:gpt-4.1-mini", None, "azure", "gpt-4.1-mini"),
+    ("azure/global-standard/gpt-4o-mini", "azure", "azure", "gpt-4o-mini"),
+    ("o3-mini", "azure_openai.responses", "azure", "o3-mini"),
+    ("claude-opus-4-5-20251101", "azure_ai", "azure", "claude-opus-4-5"),
+    ("openai.gpt-oss-120b-1:0", None, "aws", "openai.gpt-oss-120b-1:0"),
+    ("us.deepseek.r1-v1:0", "bedrock_converse", "aws", "deepseek.r1-v1:0"),
+    ("converse/us.amazon.nova-lite-v1:0", "bedrock", "aws", "amazon.nova-lite-v1:0"),
+    ("us-east-1/amazon.nova-lite-v1:0", "aws.bedrock", "aws", "amazon.nova-lite-v1:0"),
+    ("moonshot/kimi-k2.6", None, "moonshotai", "kimi-k2.6"),
+    ("glm-4.6", "zai", "zai", "GLM-4.6"),
+    ("minimax/MiniMax-M2", None, "minimax", "MiniMax-M2"),
+    ("@cf/zai-org/glm-4.7-flash", None, "cloudflare", "@cf/zai-org/glm-4.7-flash"),
+    ("databricks-kimi-k3", None, "databricks", "databricks-kimi-k3"),
+    ("accounts/fireworks/models/deepseek-v4-pro", None, "fireworks", "deepseek-v4-pro"),
+    ("fireworks_ai/deepseek-v4-pro", None, "fireworks", "deepseek-v4-pro"),
+    ("huggingface/together/deepseek-ai/DeepSeek-V3", None, "huggingface_together", "deepseek-ai/DeepSeek-V3"),
+    ("deepseek-ai/DeepSeek-V3:together", "huggingface", "huggingface_together", "deepseek-ai/DeepSeek-V3"),
+    ("claude-sonnet-4.6", "copilot", "github-copilot", "claude-sonnet-4.6"),
+    ("x-ai/grok-code-fast-1", "openrouter", "openrouter", "x-ai/grok-code-fast-1"),
+    ("voyage-3-large", None, "voyageai", "voyage-3-large"),
+    ("mistral-large-2512", None, "mistral", "mistral-large-2512"),
+    ("mistral-medium-latest", None, "mistral", "mistral-medium-latest"),
 ]
 
 
@@ -113,6 +154,35 @@ UNKNOWN = [
     ("ft:gpt-4o:", None),
     ("litellm/", None),
     ("", None),
+    # the nearest in a list is another model
+    ("accounts/fireworks/models/deepseek-v5-pro", "fireworks"),
+    ("command-a-plus-05-2026", "cohere"),
+    ("command-a-reasoning-08-2025", "cohere"),
+    ("claude-opus-4.7-xhigh", None),
+    ("claude-opus-4.7-1m-internal", None),
+    ("gemini-3.8-flash-cyber", None),
+    ("gemini-3.8-flash-lite", None),
+    ("gpt-4o-ultra", None),
+    ("gpt-6.1-luna", None),
+    ("moonshotai/kimi-k3:free", "openrouter"),
+    ("anthropic/claude-opus-5.5:nitro", "openrouter"),
+    ("my-gpt-4o-deployment", "azure"),
+    ("mistral-large-5", "mistral"),
+    ("mistral-large-2604", "mistral"),
+    ("magistral-medium-latest", "mistral"),
+    ("gpt-4o-2025-09-09", "azure"),
+    ("gpt-4o[1m]", None),
+    ("claude-opus-5-5[2m]", None),
+    # a label that says who serves, where the list of the maker would have a price
+    ("us.anthropic.claude-opus-5-5", "anthropic"),
+    ("grok-4", "azure"),
+    ("kimi-k2.5", "azure_ai"),
+    ("claude-sonnet-5@default", None),
+    ("claude-mythos-5-2", "vertex_ai"),
+    ("huggingface/deepseek-ai/DeepSeek-V3", None),
+    ("deepseek-ai/DeepSeek-V3", "huggingface"),
+    ("github/gpt-4o", None),
+    ("vercel_ai_gateway/anthropic/claude-opus-5", None),
     # priced by what a record does not count: audio, images, requests, pages
     ("gpt-realtime", None),
     ("gpt-4o-audio-preview", None),
@@ -132,6 +202,10 @@ UNKNOWN = [
 def test_a_name_that_nobody_gave_out_is_unknown(book: PriceBook, name: str, provider: str | None) -> None:
     """Unknown, where the data's own matching would have found a relative."""
     assert book.rates(name, provider) is None
+    why = book.explain(name, provider)
+    assert why.rates is why.rule is None
+    assert why.passed_over
+    assert all(one.why for one in why.passed_over)
 
 
 def test_what_the_provider_says_outranks_what_the_name_says() -> None:
@@ -148,6 +222,11 @@ def test_providers_go_by_many_names() -> None:
     assert provider_of(None) is provider_of("LiteLLM") is None
     assert [provider_of(name) for name in ("aws.bedrock", "Bedrock", "amazon-bedrock")] == ["aws"] * 3
     assert [provider_of(name) for name in ("gcp.vertex_ai", "gemini", "vertex-ai")] == ["google"] * 3
+    assert [provider_of(name) for name in ("Amazon Bedrock", "Azure OpenAI", "GitHub Copilot")] == [
+        "aws",
+        "azure",
+        "github-copilot",
+    ]
     assert provider_of(" My-Gateway ") == "my-gateway"
 
 

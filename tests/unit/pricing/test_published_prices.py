@@ -20,6 +20,7 @@ MISTRAL = "https://mistral.ai/pricing"
 XAI = "https://docs.x.ai/docs/models"
 BEDROCK = "https://aws.amazon.com/bedrock/pricing/"
 AZURE = "https://azure.microsoft.com/en-us/pricing/details/cognitive-services/openai-service/"
+FOUNDRY = "https://azure.microsoft.com/en-us/pricing/details/ai-foundry-models/"
 GROQ = "https://groq.com/pricing"
 COHERE = "https://cohere.com/pricing"
 CLAUDE = "https://platform.claude.com/docs/en/about-claude/pricing"
@@ -97,6 +98,18 @@ CASES = [
     Case("text-embedding-3-large", (1024, 0), "0.00013312", OPENAI, "2025-08"),
     # 1000 x 2.50 + 500 x 10
     Case("azure/gpt-4o-2024-11-20", (1000, 500), "0.0075", AZURE, "2025-08"),
+    # 10,000 x 1.35 + 1000 x 5.40, at any hour: DeepSeek's own prices are others
+    Case("DeepSeek-R1", (10_000, 1000), "0.0189", FOUNDRY, "2026-11", provider="azure", at="2026-11-29T20:00:00"),
+    Case("DeepSeek-R1", (10_000, 1000), "0.0189", FOUNDRY, "2026-11", provider="azure", at="2026-11-29T12:00:00"),
+    # 1000 x 0.58 + 1000 x 1.68
+    Case("azure_ai/DeepSeek-V3.2", (1000, 1000), "0.00226", FOUNDRY, "2026-11"),
+    # 500 x 1.74 + 500 cached x 0.145 + 1000 x 3.48
+    Case("DeepSeek-V4-Pro", (1000, 1000, 500), "0.0044225", FOUNDRY, "2026-11", provider="azure_ai"),
+    # to 272,000 tokens: 272,000 x 2 + 1000 x 10; above, the whole call pays 4 and 15
+    Case("azure/gpt-6-sol", (272_000, 1000), "0.554", AZURE, "2026-11"),
+    Case("azure/gpt-6-sol", (272_001, 1000), "1.103004", AZURE, "2026-11"),
+    # 300 x 4 + 200 written x 5 + 100 of them for an hour x 3 more + 10 x 20
+    Case("azure_ai/claude-opus-5-5", (500, 10, 0, 200, 0, 100), "0.0027", FOUNDRY, "2026-11"),
     # 100 x 3 + 200 x 15
     Case("claude-3.5-sonnet", (100, 200), "0.0033", ANTHROPIC, "2025-08"),
     # 2000 x 3 + 8000 written x 3.75 + 100 x 15
@@ -165,6 +178,16 @@ CASES = [
     # the night begins at 16:30 UTC: 2000 x 0.55 + 8000 x 2.19, then 2000 x 0.135 + 8000 x 0.55
     Case("deepseek-reasoner", (2000, 8000, 0, 0, 7000), "0.01862", DEEPSEEK, "2025-08", at="2025-08-01T16:29:59"),
     Case("deepseek-reasoner", (2000, 8000, 0, 0, 7000), "0.00467", DEEPSEEK, "2025-08", at="2025-08-01T16:30:00"),
+    # one price all day, 1000 x 0.435 + 500 x 0.87; from 2026-08-17 on 0.66 and 1.98, and 1.32 and 3.96 by Beijing's day
+    Case("deepseek-v4-pro", (1000, 500), "0.00087", DEEPSEEK, "2026-05", provider="deepseek", at="2026-05-04T02:00:00"),
+    Case("deepseek-v4-pro", (1000, 500), "0.00165", DEEPSEEK, "2026-11", provider="deepseek", at="2026-11-27T12:00:00"),
+    Case("deepseek-v4-pro", (1000, 500), "0.0033", DEEPSEEK, "2026-11", provider="deepseek", at="2026-11-27T02:00:00"),
+    # a Saturday is off peak all day, since 2026-08-23; the one before was not
+    Case("deepseek-v4-pro", (1000, 500), "0.00165", DEEPSEEK, "2026-11", provider="deepseek", at="2026-11-28T02:00:00"),
+    Case("deepseek-v4-pro", (1000, 500), "0.0033", DEEPSEEK, "2026-08", provider="deepseek", at="2026-08-22T02:00:00"),
+    # 1000 x 0.15 + 500 x 0.60 on a Sunday, 1000 x 0.30 + 500 x 1.20 on the Monday after
+    Case("deepseek-flash", (1000, 500), "0.00045", DEEPSEEK, "2026-11", provider="deepseek", at="2026-11-29T09:59:59"),
+    Case("deepseek-flash", (1000, 500), "0.0009", DEEPSEEK, "2026-11", provider="deepseek", at="2026-11-30T09:59:59"),
     # 12,345 x 2 + 678 x 6
     Case("mistral-large-2411", (12_345, 678), "0.028758", MISTRAL, "2025-08"),
     # 1111 x 0.30 + 222 x 0.90
@@ -187,6 +210,9 @@ CASES = [
         "https://docs.claude.com/en/docs/about-claude/pricing (third-party platforms)",
         "2025-10",
     ),
+    # and long prompts twice, as Anthropic's own did: 200,001 x 6.60 + 1000 x 24.75
+    Case("us.anthropic.claude-sonnet-4-5-20250929-v1:0", (200_001, 1000), "1.3447566", BEDROCK, "2025-10"),
+    Case("claude-sonnet-4-20250514", (200_001, 1000), "1.222506", ANTHROPIC, "2025-10"),
     # the global endpoint does not: 1000 x 3 + 500 x 15
     Case("global.anthropic.claude-sonnet-4-5-20250929-v1:0", (1000, 500), "0.0105", BEDROCK, "2025-10"),
     # 8192 x 0.72 + 1024 x 0.72
@@ -248,3 +274,18 @@ def test_prices_that_ended_are_unknown_from_then_on(book: PriceBook) -> None:
     assert book.rates("deepseek-chat", at_us=last) is not None
     assert book.rates("deepseek-chat", at_us=last + 1_000_000) is None
     assert book.rates("deepseek-reasoner", at_us=last + 86_400_000_000) is None
+
+
+def test_the_peak_prices_that_nobody_kept_are_unknown(book: PriceBook) -> None:
+    """Those of DeepSeek V4 Flash, between 2026-08-17 and 2026-09-10; off peak it is known."""
+    for moment, usd in (
+        ("2026-08-14T02:00:00", "0.14"),
+        ("2026-08-19T02:00:00", None),
+        ("2026-08-19T05:00:00", "0.22"),
+        ("2026-09-05T02:00:00", "0.22"),
+        ("2026-09-10T02:00:00", "0.3"),
+        ("2026-09-12T02:00:00", "0.15"),
+    ):
+        at_us = int(datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()) * 1_000_000
+        rates = book.rates("deepseek-v4-flash", "deepseek", at_us)
+        assert (None if rates is None else str(rates.prices[0].input)) == usd, moment

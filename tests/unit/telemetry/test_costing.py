@@ -113,6 +113,9 @@ def test_a_record_without_a_cost_gets_that_of_its_model_at_its_time(
         call(service_tier="flex"),
         call(cache_write_tokens=10, cache_write_1h_tokens=11),
         call(cache_write_1h_tokens=1),
+        call(unpriced_usage="searches: 2"),
+        call(total_tokens=1605),
+        call(total_tokens=1605, provider="p"),
         call(model_name="dear", prompt_tokens=10**6),
         InvocationRecord(),
     ],
@@ -126,6 +129,9 @@ def test_a_record_without_a_cost_gets_that_of_its_model_at_its_time(
         "service tier",
         "too much for an hour",
         "for an hour only",
+        "unpriced",
+        "total",
+        "total of a record with extensions",
         "too dear",
         "none",
     ],
@@ -137,6 +143,31 @@ def test_a_record_that_cannot_be_priced_has_no_cost_and_says_so(
     write(connection, prices, [record])
     assert costs(connection) == [(None, UNKNOWN)]
     assert connection.execute("SELECT unpriced, cost_nanos FROM daily_costs").fetchall() == [(1, 0)]
+
+
+REASONS = [
+    (call(total_tokens=1605), "total_tokens beyond prompt and completion: 405"),
+    (call(cache_read_tokens=900, cache_write_tokens=300), "cached tokens beyond prompt_tokens: 200"),
+    (call(reasoning_tokens=201), "reasoning_tokens beyond completion_tokens: 1"),
+    (call(cache_write_tokens=10, cache_write_1h_tokens=11), "cache_write_1h_tokens beyond cache_write_tokens: 1"),
+    (call(total_tokens=1605, unpriced_usage="searches: 2"), "searches: 2"),
+    (call(model_name="nobody-knows"), None),
+    (call(prompt_tokens=None, total_tokens=500), None),
+    (call(total_tokens=1605, cost_usd=1), None),
+]
+
+
+@pytest.mark.parametrize(("record", "reason"), REASONS)
+def test_counts_that_contradict_each_other_say_why_there_is_no_cost(
+    connection: sqlite3.Connection, prices: PriceBook, record: InvocationRecord, reason: str | None
+) -> None:
+    """The total stays as it was reported; a cost that the caller gave stands."""
+    write(connection, prices, [record, call()])
+    first, second = connection.execute(
+        "SELECT unpriced_usage, total_tokens, cost_usd FROM invocations ORDER BY id"
+    ).fetchall()
+    assert first == (reason, record.total_tokens, record.cost_usd)
+    assert second == (None, 1200, 0.006)
 
 
 def test_a_record_that_has_a_cost_keeps_it_and_its_source(connection: sqlite3.Connection, prices: PriceBook) -> None:
@@ -167,9 +198,12 @@ def test_embeddings_need_no_completion_tokens(connection: sqlite3.Connection) ->
             call(model_name="text-embedding-3-large", provider="openai", **unsaid),
             call(model_name="gpt-4o", **unsaid),
             call(model_name="text-embedding-3-large", prompt_tokens=1024, completion_tokens=1),
+            call(model_name="text-embedding-3-large", **unsaid, total_tokens=1024),
+            call(model_name="text-embedding-3-large", **unsaid, total_tokens=1025),
         ],
     )
-    assert costs(connection) == [(0.00013312, COMPUTED), (0.00013312, COMPUTED), (None, UNKNOWN), (None, UNKNOWN)]
+    known, unknown = (0.00013312, COMPUTED), (None, UNKNOWN)
+    assert costs(connection) == [known, known, unknown, unknown, known, unknown]
 
 
 def test_the_totals_of_a_day_hold_what_was_computed(connection: sqlite3.Connection, prices: PriceBook) -> None:

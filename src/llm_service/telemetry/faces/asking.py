@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from llm_service.telemetry.faces.face import Face
 from llm_service.telemetry.pipeline.ledger import FlushResult
+from llm_service.telemetry.pipeline.threads import off_the_loop
 from llm_service.telemetry.reports import contents, queries
 from llm_service.telemetry.reports.contents import Content
 from llm_service.telemetry.reports.filters import InvocationFilter
@@ -89,12 +90,10 @@ class AsyncQuestions(Face):
         )
 
     async def _ask(self, question: Callable[[Fetch], _T], *, fresh: bool) -> _T:
-        from anyio import to_thread  # noqa: PLC0415 - readers pay for anyio's threads, `import` does not
-
         if fresh and not (await self.flush()).complete:
             raise self._late("what was accepted could not be flushed; pass fresh=False to read without it",
                              self._settings.commit_timeout)  # fmt: skip
-        return await to_thread.run_sync(partial(read, self.db_path, question), abandon_on_cancel=True)
+        return await off_the_loop(partial(read, self.db_path, question))
 
 
 class Questions(Face):

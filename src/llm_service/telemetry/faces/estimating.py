@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from llm_service.budgets.scopes import Call
 from llm_service.telemetry.faces.face import Face
 from llm_service.telemetry.faces.keeping import AsyncKeeping, Keeping
+from llm_service.telemetry.pipeline.threads import off_the_loop
 
 if TYPE_CHECKING:
     from llm_service.estimates.estimate import Estimate, Question
@@ -92,10 +93,7 @@ class AsyncEstimating(_Estimates, AsyncKeeping):
         if learner.loaded and not fresh and not _is_slow(question, learner):
             learner.refresh_soon()
             return self._answer(question, learner)
-        from anyio import to_thread  # noqa: PLC0415 - readers pay for anyio's threads, `import` does not
-
-        answer = partial(self._answer_after, question, learner, fresh=fresh)
-        return await to_thread.run_sync(answer, abandon_on_cancel=True)
+        return await off_the_loop(partial(self._answer_after, question, learner, fresh=fresh))
 
 
 class Estimating(_Estimates, Keeping):

@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 from time import monotonic, sleep
 from typing import Final
 
@@ -17,6 +17,7 @@ from llm_service.errors import StoreError
 from llm_service.estimates.history import History
 from llm_service.estimates.openai_tokens import OpenAITokenizer
 from llm_service.estimates.tokens import TokenRatios
+from llm_service.telemetry.pipeline import threads
 from llm_service.telemetry.reports import samples as queries
 from llm_service.telemetry.stores.reader import Fetch, reading
 
@@ -89,7 +90,7 @@ class Learner:
             return
         self._read_at = self._clock()  # a file that cannot be read is not tried again at once
         try:
-            Thread(target=self._read_in_background, name="llm-telemetry-estimates", daemon=True).start()
+            threads.start(self._read_in_background, "llm-telemetry-estimates")
         except RuntimeError:  # the interpreter is shutting down, or the system has no thread left: memory will do
             self._reading.release()
 
@@ -106,7 +107,7 @@ class Learner:
             ((newest,),) = fetch(queries.NEWEST_ID)
             self._learn(fetch, newest or 0)
             if fetch(queries.HAS_PROMPT_SIZES):
-                self.ratios = TokenRatios(fetch(queries.PROMPT_SIZES))
+                self.ratios = TokenRatios(queries.to_prompt_sizes(fetch(queries.PROMPT_SIZES)))
         self._read_at = self._clock()
 
     def _learn(self, fetch: Fetch, newest: int) -> None:

@@ -8,9 +8,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from itertools import islice
-from time import perf_counter_ns
+from time import perf_counter_ns, time_ns
 from types import TracebackType
 from typing import Any, Final, Protocol, Self, cast
 
@@ -19,8 +18,10 @@ from llm_service.redaction import clean, traceback_text
 from llm_service.telemetry.columns import KINDS
 from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_TAGS, required_id
 from llm_service.telemetry.instrumentation.aliases import known_fields, no_such_field, own_fields
+from llm_service.telemetry.instrumentation.reading import Cumulative, ReadUsage, read_fields
 from llm_service.telemetry.records import Amount, InvocationRecord, new_id
 from llm_service.telemetry.texts import forget_repairs, repairs_here
+from llm_service.telemetry.timestamps import Moment
 
 __all__ = ["Invocation", "ReadUsage", "Sink"]
 
@@ -31,9 +32,6 @@ _QUOTED_NOWHERE: Final = frozenset({"content", "error", "json"})
 _PARTS: Final = frozenset({"prompt_tokens", "completion_tokens"})
 _TOKEN_COUNTS: Final = _PARTS | {"total_tokens"}
 _current: ContextVar["Invocation | None"] = ContextVar("llm_service_telemetry_invocation", default=None)
-
-ReadUsage = Callable[[Any], "Mapping[str, Any] | None"]
-"""Reads fields of a record out of a result, or out of one item of a stream; None where it holds none."""
 
 
 class Sink(Protocol):
@@ -57,6 +55,7 @@ class Invocation:
 
     Attributes:
         invocation_id: the record's id, known from the start; a call nested in this block names it as its parent.
+        over: whether the block has ended.
     """
 
     __slots__ = (
@@ -70,6 +69,7 @@ class Invocation:
         "_strict",
         "_ttft_ms",
         "invocation_id",
+        "over",
     )
 
     def __init__(
@@ -86,7 +86,8 @@ class Invocation:
         self._put = put
         self._parent: Invocation | None = None
         self._started = 0
-        self._entered: datetime | None = None
+        self.over = False
+        self._entered: Moment | None = None
         self._ttft_ms: float | None = None
         self.invocation_id = self._own_id = new_id()
         if "status" in fields and fields["status"] is None:
@@ -106,6 +107,8 @@ class Invocation:
         cache_write_tokens: int | None = None,
         reasoning_tokens: int | None = None,
         cache_write_1h_tokens: int | None = None,
+        service_tier: str | None = None,
+        unpriced_usage: str | None = None,
         **fields: Any,
     ) -> None:
         """Say what the call used; what is None stays as it was. Other fields are taken as by `set`."""
@@ -118,19 +121,19 @@ class Invocation:
             "cache_write_tokens": cache_write_tokens,
             "reasoning_tokens": reasoning_tokens,
             "cache_write_1h_tokens": cache_write_1h_tokens,
+            "service_tier": service_tier,
+            "unpriced_usage": unpriced_usage,
         }
         self._set({field: value for field, value in usage.items() if value is not None} | fields)
 
     def read_usage(self, usage: ReadUsage, result: Any) -> None:
         """Take what a reader finds in a result; what it gives as None stays as it was.
 
-        A reader that raises, or returns no mapping, is counted as a bad value of the field `usage` and warned about
-        once; `strict` raises instead.
+        A reader that raises, or returns neither fields nor usage of a known shape, is counted as a bad value of the
+        field `usage` and warned about once; `strict` raises instead.
         """
         try:
-            found = usage(result)
-            if found is not None:
-                self._set({field: value for field, value in dict(found).items() if value is not None})
+            self._set(usage(result) if isinstance(usage, Cumulative) else read_fields(usage, result))
         except Exception as error:
             if self._strict:
                 raise
@@ -159,8 +162,10 @@ class Invocation:
         self._begin()
 
     def _begin(self) -> None:
-        self._parent = _current.get()
-        self._entered = datetime.now(UTC)
+        parent = _current.get()
+        self._parent = parent if parent is None or not parent.over else _still_open(parent)
+        self.over = False
+        self._entered = Moment(time_ns() // 1000)
         self._started = perf_counter_ns()
 
     async def __aenter__(self) -> Self:
@@ -193,9 +198,7 @@ class Invocation:
 
     def _leave(self, error: BaseException | None) -> InvocationRecord | None:
         latency_ms = _milliseconds(perf_counter_ns() - self._started)
-        # Never reset by token: a block may end in another task than it began in, where that raises.
-        if _current.get() is self:
-            _current.set(self._parent)
+        self.over = True
         measured: dict[str, Any] = {
             "invocation_id": self._own_id,
             "timestamp": self._entered,
@@ -203,8 +206,16 @@ class Invocation:
         }
         if self._ttft_ms is not None:
             measured["ttft_ms"] = self._ttft_ms
-        if self._parent is not None:
-            measured["parent_invocation_id"] = self._parent.invocation_id
+        parent = self._parent
+        if parent is not None:
+            measured["parent_invocation_id"] = parent.invocation_id
+            if parent.over:
+                self._parent = parent = _still_open(parent)  # it holds what it needs, and no more
+        # Never reset by token: a block may end in another task than it began in, where that raises. Where it began, it
+        # stays current until another begins there, which passes it over.
+        current = _current.get()
+        if current is not None and current.over:
+            _current.set(parent if current is self else _still_open(current))
         if error is not None:
             measured |= describe_error(error)
             said = self._fields
@@ -284,6 +295,13 @@ def _without_content(error: RecordError) -> str:
     if KINDS.get(error.field) in _QUOTED_NOWHERE:
         return f"{error.field}: a value of type {type(error.value).__name__} is not usable; {error.remedy}"
     return str(error)
+
+
+def _still_open(call: Invocation | None) -> Invocation | None:
+    """The call itself, or the next above it that has not ended."""
+    while call is not None and call.over:
+        call = call._parent  # noqa: SLF001 - of this module
+    return call
 
 
 def _milliseconds(nanoseconds: int) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage, _current
+from llm_service.telemetry.instrumentation.reading import Cumulative
 
 __all__ = ["Recording"]
 
@@ -20,7 +21,7 @@ class Recording:
 
     def __init__(self, call: Invocation, usage: ReadUsage | None) -> None:
         self._call = call
-        self._usage = usage
+        self._usage = None if usage is None else Cumulative(usage)
         self._inner: Invocation = call
         self._ended = False
         call.begin_stream()

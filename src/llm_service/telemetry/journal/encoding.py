@@ -11,9 +11,11 @@ import operator
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, Final, cast
 
 from llm_service.telemetry.records import CARD_FIELDS, FIELDS, InvocationRecord
+from llm_service.telemetry.stores.migration_steps import ADDED
 from llm_service.telemetry.timestamps import MAX_MICROSECONDS, from_microseconds
 
 __all__ = ["LAYOUT", "LAYOUTS", "UnreadableRecordError", "decode", "encode"]
@@ -23,11 +25,16 @@ def _layout(fields: Sequence[str]) -> int:
     return zlib.crc32(",".join(fields).encode())
 
 
-_ADDED: Final = frozenset({"cache_write_1h_tokens", "service_tier"})
+_ADDED: Final = tuple(ADDED[version] for version in sorted(ADDED, reverse=True))
+"""The fields that were added, the newest first: each is a column of its own."""
 LAYOUT: Final = _layout(FIELDS)
 """Stands for the fields and their order; a segment of another layout was written by another release."""
 LAYOUTS: Final[Mapping[int, Sequence[str]]] = {
-    _layout(fields): fields for fields in (FIELDS, tuple(name for name in FIELDS if name not in _ADDED))
+    _layout(fields): fields
+    for fields in (
+        tuple(name for name in FIELDS if name not in set(chain.from_iterable(_ADDED[:releases])))
+        for releases in range(len(_ADDED) + 1)
+    )
 }
 """The fields of each layout that can be read: this release's and those of earlier ones."""
 

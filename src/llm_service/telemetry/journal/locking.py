@@ -12,7 +12,14 @@ import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+try:  # here, not where it is needed: while the interpreter is finalizing nothing can be imported
+    import fcntl
+except ImportError:  # not on every platform
+    fcntl: Any = None  # type: ignore[no-redef]
+
+from llm_service.telemetry.stores.planted import problem_of
 
 __all__ = ["HeldFile", "RefusedFileError", "create", "hold", "is_held"]
 
@@ -80,9 +87,10 @@ def hold(path: Path) -> HeldFile | None:
         found = path.lstat()
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-        raise RefusedFileError(f"{path} is a link or no regular file; remove it")
-    if found.st_uid != _user(found.st_uid):
+    problem = problem_of(path)
+    if problem is not None:
+        raise RefusedFileError(f"{path} {problem.what}: it is not opened; {problem.remedy}")
+    if found.st_uid != _user(found.st_uid):  # not root's either: root keeps no journal for others
         raise RefusedFileError(f"{path} belongs to another user; remove it")
     key = _key(found)
     if not _is_ours_to_open(path, key):
@@ -117,8 +125,6 @@ def is_held(path: Path) -> bool | None:
         return None
     if sys.platform != "linux" or not stat.S_ISREG(found.st_mode):
         return None
-    import fcntl  # noqa: PLC0415 - not on every platform
-
     key, fd = _key(found), -1
     if not _is_ours_to_open(path, key):
         return True
@@ -155,7 +161,7 @@ def _user(otherwise: int) -> int:
     return os.geteuid() if hasattr(os, "geteuid") else otherwise
 
 
-_FLAGS: Final = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_FLAGS: Final = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 _FLOCK: Final = struct.Struct("@hhqqi0q")
@@ -163,10 +169,8 @@ _FLOCK: Final = struct.Struct("@hhqqi0q")
 
 
 def _lock(fd: int) -> bool:
-    try:
-        import fcntl  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        raise RefusedFileError("this platform has no POSIX record locks; set journal to false") from None
+    if fcntl is None:
+        raise RefusedFileError("this platform has no POSIX record locks; set journal to false")
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):

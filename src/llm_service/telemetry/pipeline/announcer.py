@@ -9,13 +9,14 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
 
 from llm_service.redaction import clean, traceback_text
+from llm_service.telemetry.pipeline import threads
 from llm_service.telemetry.pipeline.events import LEVELS, Event, EventKind, OnDrop, OnEvent
 from llm_service.telemetry.pipeline.ledger import DropReason
 from llm_service.telemetry.pipeline.waiters import Waiter
@@ -69,7 +70,8 @@ class Announcer:
 
     def reset(self) -> None:
         """Start anew with an unheld lock: what a forked child does."""
-        self._lock = threading.RLock()  # a signal handler or `__del__` may lose a record while one is being counted
+        # A signal handler or `__del__` may lose a record while one is being counted.
+        self._lock: AbstractContextManager[object] = threading.RLock()
         self._unsaid: dict[_Key, tuple[int, str, BaseException | None]] = {}
         self._said_at: dict[_Key, float] = {}
         self._outbox: deque[Event] = deque()
@@ -77,6 +79,10 @@ class Announcer:
         self._running = False  # somebody tells, or is about to
         self._teller: int | None = None
         self._waiters: list[Waiter] = []
+
+    def outlive_threads(self) -> None:
+        """See `Holding.outlive_threads`."""
+        self._lock = threads.LastLock(self._lock)
 
     def dropped(self, reason: DropReason, records: int) -> None:
         """Note that records were lost: the queue's `on_drop`."""
@@ -214,4 +220,4 @@ def _call(name: str, callback: Callable[[], object]) -> None:
 
 
 def _in_a_thread(function: Callable[[], None]) -> None:
-    threading.Thread(target=function, name="llm-telemetry-events", daemon=True).start()
+    threads.start(function, "llm-telemetry-events")

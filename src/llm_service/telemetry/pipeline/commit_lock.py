@@ -11,17 +11,24 @@ from threading import get_ident
 from types import TracebackType
 from typing import Final, TypeVar
 
-__all__ = ["CommitLock"]
+from llm_service.telemetry.pipeline.threads import is_finalizing
+
+__all__ = ["CommitLock", "CommitLockBusyError"]
 
 _Done = TypeVar("_Done")
 _WITHIN: Final = "this thread is within a commit already: a signal handler cannot commit by itself"
 
 
+class CommitLockBusyError(TimeoutError):
+    """Another thread commits for longer than one wants to wait."""
+
+
 class CommitLock:
     """Not re-entrant: a signal handler that wants to commit within a commit is refused, or it would wait for itself.
 
-    As a context manager it is for threads in which no signal handler runs: an interrupt as its block begins or ends
-    would leave it held. Others use `run`.
+    Whoever may be interrupted uses `run`. As a context manager it is for threads in which no signal handler runs: an
+    interrupt as its block begins or ends would leave it held. Only a fork, which takes it in one hook and gives it back
+    in another, calls `acquire` and `release`.
 
     Attributes:
         lock: the lock itself.
@@ -42,6 +49,8 @@ class CommitLock:
         me = get_ident()
         if self.owner == me:
             return False
+        if is_finalizing():
+            timeout = 0.0  # no other thread runs any more: one that holds it never gives it back
         try:
             taken = self.lock.acquire(timeout > 0 or timeout == -1, -1 if timeout <= 0 else timeout)
             # No call from here on.
@@ -58,17 +67,19 @@ class CommitLock:
         self.owner = None
         self.lock.release()
 
-    def run(self, work: Callable[[], _Done]) -> _Done:
-        """Do some work under it, however long one has to wait for it.
+    def run(self, work: Callable[[], _Done], timeout: float = -1.0) -> _Done:
+        """Do some work under it, taken as by `acquire`.
 
         Raises:
             RuntimeError: this thread holds it already.
+            CommitLockBusyError: (a `TimeoutError`) it was not to be had in time.
         """
         me = get_ident()
         if self.owner == me:
             raise RuntimeError(_WITHIN)
         try:
-            self.acquire()
+            if not self.acquire(timeout):
+                raise CommitLockBusyError("the writer is busy")
             done = work()
             return done  # noqa: RET504 - an interrupt at the end of the call is within the block for sure
         finally:  # as `release`, without a call at whose start an interrupt would leave it held

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from llm_service.telemetry.pipeline import threads
+
 __all__ = ["WriterConnection"]
 
 _T = TypeVar("_T")
@@ -37,8 +39,9 @@ class WriterConnection(aiosqlite.Connection):
 
         Raises:
             Exception: whatever the connector raised; the thread has ended then.
+            RuntimeError: no thread is to be had.
         """
-        self._thread.start()
+        threads.launch(self._thread)
         try:
             await self._submit(self._opened)
         except BaseException:

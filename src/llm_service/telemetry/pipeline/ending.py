@@ -1,22 +1,32 @@
-"""The ends that nobody calls: the interpreter's exit, and SIGTERM. What was accepted is written all the same."""
+"""The ends that nobody calls: the interpreter's exit, SIGTERM, and `os._exit` in a forked child.
+
+What was accepted is written all the same. The interpreter goes on after its `atexit` handlers: it collects suspended
+generators and half-read streams, and calls `__del__`. What they log is committed at once, by the thread that ends it.
+"""
 
 import atexit
 import sys
 import warnings
 from contextlib import suppress
+from threading import get_ident
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from llm_service.config.settings import Settings
 from llm_service.telemetry.pipeline.announcer import Announcer
+from llm_service.telemetry.pipeline.commit_lock import CommitLock
 from llm_service.telemetry.pipeline.drivers import Drivers
 from llm_service.telemetry.pipeline.inline import InlineWriter
 from llm_service.telemetry.pipeline.money import EngineMoney
 from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.sigterm import SigtermHandler
+from llm_service.telemetry.pipeline.threads import is_ending, is_finalizing
 from llm_service.telemetry.pipeline.waiters import ThreadWaiter
 
 __all__ = ["Ending", "EndingHost"]
+
+_LATE_WAITS: Final = 1.0
+"""Seconds that a record which comes after the last drain may take. Where that is too little, no more are taken."""
 
 
 class EndingHost(Protocol):
@@ -24,6 +34,7 @@ class EndingHost(Protocol):
 
     settings: Settings
     announcer: Announcer
+    commit_lock: CommitLock
     drivers: Drivers
     inline: InlineWriter
     money: EngineMoney
@@ -33,6 +44,14 @@ class EndingHost(Protocol):
 
     def begin_close(self) -> Any:
         """Take no more records, and follow those that are held."""
+        ...
+
+    def begin_late(self) -> None:
+        """Take in what still comes, to write it at once."""
+        ...
+
+    def rest(self) -> None:
+        """Let go of the file until another record comes."""
         ...
 
     def give_up(self) -> None:
@@ -55,12 +74,13 @@ class Ending:
         self._engine = engine
         self._hooked = False
         self._exiting = False
+        self._is_late = self._wrote_late = False
         self._sigterm = SigtermHandler(self._write_at_sigterm, lambda: self._exiting)
 
     def reset(self) -> None:
         """In a forked child: hook into its exit when needed; its SIGTERM is handled as the parent's."""
         self._unhook()
-        self._exiting = False
+        self._exiting = self._is_late = self._wrote_late = False
         self._sigterm.reset()
 
     def over(self) -> None:
@@ -84,6 +104,7 @@ class Ending:
         if self._hooked:
             return
         self._hooked = True
+        self._is_late = is_ending()  # then a new hook is not called any more
         with suppress(RuntimeError):  # already shutting down: then nothing can be hooked
             atexit.register(self._at_exit)
         processes = sys.modules.get("multiprocessing.process")
@@ -102,31 +123,63 @@ class Ending:
             stacklevel=2,
         )
 
+    @property
+    def is_past(self) -> bool:
+        """Whether no driver is to be relied on any more."""
+        return self._is_late or is_finalizing()
+
+    def before_os_exit(self) -> None:
+        """A forked child calls `os._exit`, which is how it ends: nobody was to close the logger that it inherited."""
+        engine = self._engine
+        if not engine.closed and (engine.drivers.needed or engine.inline.is_open or not engine.queue.empty()):
+            self._drain()
+
     def _at_exit(self) -> None:
         self._exiting = True
         try:
             if not self._engine.closed:
+                engine = self._engine
+                relied = self._wrote_late or engine.drivers.needed or not engine.queue.empty()
+                forgotten = relied and not engine.closing
                 self._drain()
+                if forgotten:
+                    self.warn_forgotten()
         finally:
             self._sigterm.passed_on()
 
     def _drain(self) -> None:
         """The last drain: plain sqlite3 in this thread, since no thread may be started any more."""
         engine = self._engine
-        forgotten = not engine.closing and (engine.drivers.needed or not engine.queue.empty())
         engine.closing = True
         deadline = monotonic() + engine.settings.close_timeout
         engine.money.teller.close(1.0)
         engine.drivers.stop(engine.settings.close_timeout)
         left = self._write(deadline)
-        engine.begin_close()
         if left:
+            engine.begin_close()
             engine.give_up()
         engine.inline.close()
         engine.finished()
+        if not left:
+            self._is_late = True
+            engine.begin_late()
         engine.announcer.finish()
-        if forgotten:
-            self.warn_forgotten()
+
+    def write_late(self) -> None:
+        """Commit what has come after the last drain, or where no thread can be started any more."""
+        engine = self._engine
+        if engine.commit_lock.owner == get_ident():
+            engine.queue.rearm()  # `__del__` within a commit of its own thread's, which goes on with this
+            return
+        self._wrote_late = True
+        deadline = monotonic() + _LATE_WAITS
+        while not engine.queue.empty():
+            if self._write(deadline):
+                engine.begin_close()
+                engine.give_up()
+                break
+            if engine.queue.empty():
+                engine.rest()
 
     def _write_at_sigterm(self, *, dies: bool) -> None:
         """In a thread of its own: neither the loop nor the main thread is waited for."""

@@ -5,12 +5,12 @@ It knows nothing of the faces, of loops or of threads: a driver (the task of `lo
 the sync face commits and how the interpreter's exit drains.
 """
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
+from threading import get_ident
 from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
@@ -20,9 +20,9 @@ from llm_service.budgets.policies import Policies
 from llm_service.config.settings import Settings
 from llm_service.errors import DatabaseUnusableError, StoreError
 from llm_service.pricing.book import PriceBook
-from llm_service.telemetry.pipeline import forks
+from llm_service.telemetry.pipeline import forks, threads
 from llm_service.telemetry.pipeline.announcer import Announcer
-from llm_service.telemetry.pipeline.commit_lock import CommitLock
+from llm_service.telemetry.pipeline.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.pipeline.committer import Committer, Step
 from llm_service.telemetry.pipeline.drivers import Drivers
 from llm_service.telemetry.pipeline.driving import Action, Do, Driver, next_action
@@ -41,6 +41,7 @@ from llm_service.telemetry.pipeline.wal_watch import WalWatch
 from llm_service.telemetry.privacy import Redact, Redactor
 from llm_service.telemetry.stores.base import BatchWriter
 from llm_service.telemetry.stores.guarded import GuardedWriter
+from llm_service.telemetry.stores.migrations import schema_statements
 from llm_service.telemetry.stores.opening import Opener
 from llm_service.telemetry.texts import repairs_so_far
 
@@ -96,6 +97,8 @@ class Engine:
         self.ending = Ending(self)
         self._begin()
         forks.watch(self)
+        if not self.stores_nothing:
+            self.ending.hook_exit()
 
     def _begin(self) -> None:
         """All that belongs to one process."""
@@ -106,7 +109,7 @@ class Engine:
         self._wal = WalWatch(self.settings.db_path, self.announcer.tell)
         self._bad_values: Counter[str] = Counter()
         self._repairs_before = repairs_so_far()
-        writer_id = str(uuid4())
+        self._writer_id = writer_id = str(uuid4())
         self.queue.begin_journal(writer_id)
         self.money.begin()
         self.leftovers = Leftovers(self.settings, self._make_writer)
@@ -230,10 +233,13 @@ class Engine:
 
     def _wake(self) -> None:
         """The queue's `on_wake`: from any thread, signal handler or `__del__`; never raises."""
-        if self.drivers.wake():
+        is_past = self.ending.is_past
+        if not is_past and self.drivers.wake():
             return
         try:
-            started = self.drivers.ensure()
+            started = not is_past and self.drivers.ensure()
+            if not started and (is_past or threads.is_ending()):
+                self.ending.write_late()
         except Exception as error:  # noqa: BLE001 - told with its traceback; the next record tries again
             self.announcer.tell(EventKind.WRITER_FAILED, 0, "the writer could not be started", error)
             started = False
@@ -281,7 +287,7 @@ class Engine:
         """Wait for reservations and settlements under way, in a thread, at most so many seconds."""
         teller = self.money.teller
         if teller.is_running:
-            await asyncio.to_thread(teller.close, min(_TELLER_WAITS, max(0.0, seconds)))
+            await threads.off_the_loop(lambda: teller.close(min(_TELLER_WAITS, max(0.0, seconds))))
 
     def begin_close(self, waiter: Waiter | None = None) -> Barrier:
         """Take no more records, and follow those that are held; drivers end once they have been settled."""
@@ -304,11 +310,22 @@ class Engine:
 
     def _finish_giving_up(self) -> None:
         """Drop the batch in flight as well; while it is being committed, that is left to the committing thread."""
-        if self._give_up and self.commit_lock.acquire(0):
-            try:
-                self.queue.abandon_in_flight(DropReason.SHUTDOWN)
-            finally:
-                self.commit_lock.release()
+        if self._give_up and self.commit_lock.owner != get_ident():
+            with suppress(CommitLockBusyError):
+                self.commit_lock.run(lambda: self.queue.abandon_in_flight(DropReason.SHUTDOWN), 0.0)
+
+    def begin_late(self) -> None:
+        """The end of the process has written everything; what still comes is taken in, and written at once."""
+        schema_statements()  # while the interpreter is finalizing no file can be read by its name
+        self.queue.outlive_threads()
+        self.announcer.outlive_threads()
+        self.rest()
+
+    def rest(self) -> None:
+        """Let go of file and journal until another record comes."""
+        self.inline.close()
+        self.queue.renew_journal(self._writer_id)
+        self.queue.rearm()
 
     def finished(self) -> None:
         """Everything is settled and let go of."""
@@ -366,12 +383,19 @@ class Engine:
         self.money.teller.let_go()
         self.drivers.let_go()
 
+    def before_os_exit(self) -> None:
+        """See `Ending.before_os_exit`."""
+        self.ending.before_os_exit()
+
     def after_fork_in_parent(self) -> None:
         """Go on committing."""
-        if self._fork_ready:
-            self.commit_lock.release()
+        self._fork_ready = False
+        lock = self.commit_lock
+        if lock.owner == get_ident():  # no call from here on: an interrupt would leave it held
+            lock.owner = None
+            lock.lock.release()
 
-    def after_fork_in_child(self) -> None:
+    def after_fork_in_child(self, *, alone: bool) -> None:
         """Own nothing of the parent's: no record, no lock, no connection."""
         ready = self._fork_ready
         self.drivers.leak()
@@ -381,10 +405,11 @@ class Engine:
         self.announcer.reset()
         self.ending.reset()
         self._begin()
-        if not ready and not self.stores_nothing:
-            # A commit hung, so its connection came along: a second one here would take no locks.
+        if not (ready and alone) and not self.stores_nothing:
+            # A commit or a reader hung, so its connection came along: a second one here would take no locks.
+            what = "another thread read" if ready else "a commit hung"
             self.committer.fatal = DatabaseUnusableError(
-                f"{self.settings.db_path} cannot be used in a child that was forked while a commit hung",
+                f"{self.settings.db_path} cannot be used in a child that was forked while {what}",
                 self.settings.db_path,
             )
             self.queue.refuse(DropReason.STORE_FAILED)

@@ -2,17 +2,23 @@
 
 SQLite knows by itself which locks its process holds on a file, and a child inherits that belief without the locks: its
 own connection would take none, the parent's close would then remove the WAL under it, and what it commits is lost
-[seen]. So the parent lets go of its connections before the fork, between two commits, and opens them again when needed.
+[seen]. So the parent lets go of its connections before the fork, between two commits, and opens them again when needed;
+and the fork waits for those that read: see `stores.connecting`.
+
+A forked child ends by `os._exit`, whoever makes it: multiprocessing, billiard (Celery's), a server of its own. Only
+some call a registry before (a worker of billiard's pool calls none), so in a child `os._exit` itself writes first what
+was accepted, as coverage.py does with `patch = _exit`. Where nothing was forked it stays what it is.
 
 `os.register_at_fork` cannot be undone, so one hook serves all engines, which it knows by weak reference. That is the
 only state of this package that belongs to the process rather than to a logger.
 """
 
 import os
-from typing import Any, Final, Protocol
+from contextlib import suppress
+from typing import Any, Final, NoReturn, Protocol
 from weakref import WeakSet
 
-from llm_service.telemetry.stores.own_files import leak
+from llm_service.telemetry.stores.connecting import go_on, hold_off, leak, leak_all
 
 __all__ = ["leak", "watch"]
 
@@ -28,12 +34,23 @@ class Forkable(Protocol):
         """Go on; runs in the parent."""
         ...
 
-    def after_fork_in_child(self) -> None:
-        """Start afresh; runs in the child, before `os.fork` returns there."""
+    def after_fork_in_child(self, *, alone: bool) -> None:
+        """Start afresh; runs in the child, before `os.fork` returns there.
+
+        Args:
+            alone: whether no other thread was within SQLite.
+        """
+        ...
+
+    def before_os_exit(self) -> None:
+        """The child calls `os._exit`: write what it has accepted; blocks for a bounded time."""
         ...
 
 
 _WATCHED: Final["WeakSet[Any]"] = WeakSet()
+_alone: list[bool] = []
+_WAITS: Final = 2.0
+"""Seconds a fork waits for those that read."""
 
 
 def watch(forkable: Forkable) -> None:
@@ -42,18 +59,38 @@ def watch(forkable: Forkable) -> None:
 
 
 def _before() -> None:
+    _alone.clear()
     for forkable in list(_WATCHED):
         forkable.before_fork()
+    _alone[:] = [hold_off(_WAITS)]  # after the commit locks: who holds one of them may open the file
 
 
 def _in_parent() -> None:
-    for forkable in list(_WATCHED):
-        forkable.after_fork_in_parent()
+    for give_back in (go_on, *(forkable.after_fork_in_parent for forkable in list(_WATCHED))):
+        try:
+            give_back()
+        except BaseException:  # noqa: BLE001 - a signal handler raised; what is held now would be held for ever
+            give_back()
 
 
 def _in_child() -> None:
+    leak_all()
     for forkable in list(_WATCHED):
-        forkable.after_fork_in_child()
+        forkable.after_fork_in_child(alone=_alone == [True])
+    if _WATCHED:
+        os._exit = _end_of_child
+
+
+_exit: Final = os._exit
+
+
+def _end_of_child(status: int) -> NoReturn:
+    try:
+        for forkable in list(_WATCHED):
+            with suppress(Exception):  # nobody is left to tell
+                forkable.before_os_exit()
+    finally:
+        _exit(status)
 
 
 if hasattr(os, "register_at_fork"):

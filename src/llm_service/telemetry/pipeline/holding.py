@@ -8,7 +8,7 @@ done twice, and is done again if it was interrupted.
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from itertools import islice
 from time import monotonic
 from typing import Final
@@ -29,6 +29,7 @@ from llm_service.telemetry.pipeline.entries import (
 )
 from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Ledger, Outcome, Settlement
 from llm_service.telemetry.pipeline.policy import Backlog
+from llm_service.telemetry.pipeline.threads import LastLock
 from llm_service.telemetry.pipeline.waiters import Waiter
 from llm_service.telemetry.stores.base import WriteResult
 
@@ -70,7 +71,7 @@ class Holding:
 
     def reset(self) -> None:
         """Forget everything and start with an unheld lock: what a forked child does. The refusal stays."""
-        self._lock = threading.RLock()
+        self._lock: AbstractContextManager[object] = threading.RLock()
         self._entries: deque[Entry] = deque()  # those up to `_taken` are in flight, or left: see `_trim`
         self._taken = 0
         self._in_flight: Batch | None = None
@@ -84,6 +85,10 @@ class Holding:
         self._settled = dict(NOTHING_SETTLED)
         self._barriers: list[Barrier] = []
         self._room: deque[tuple[int, Waiter]] = deque()  # who waits for room, and for how many bytes
+
+    def outlive_threads(self) -> None:
+        """The program ends: a thread that stops while it holds the lock is not waited for."""
+        self._lock = LastLock(self._lock)
 
     # Taking and settling
 

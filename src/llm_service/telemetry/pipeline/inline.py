@@ -11,7 +11,7 @@ from time import monotonic, sleep
 from typing import Any, Protocol, TypeVar
 
 from llm_service.telemetry.pipeline import forks
-from llm_service.telemetry.pipeline.commit_lock import CommitLock
+from llm_service.telemetry.pipeline.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.pipeline.committer import Committer, Step
 from llm_service.telemetry.pipeline.drivers import Drivers
 from llm_service.telemetry.pipeline.policy import retry_delay
@@ -76,22 +76,19 @@ class InlineWriter:
 
     def drive(self, done: Callable[[], bool], deadline: float) -> bool:
         """Commit until `done()`, or until `deadline` (monotonic seconds) has passed; returns `done()`."""
-        engine, me = self._engine, get_ident()
-        lock = engine.commit_lock
-        if lock.owner == me:  # a signal handler, within a commit of its own thread's
+        lock = self._engine.commit_lock
+        if lock.owner == get_ident():  # a signal handler, within a commit of its own thread's
             return done()
         while not done():
             left = deadline - monotonic()
+            if left <= 0:
+                return done()
             try:
-                if left <= 0 or not lock.acquire(timeout=min(left, TIMEOUT_MAX)):
-                    return done()
-                if done():
-                    return True
-                step = self._step()
-            finally:  # as `release`, without a call at whose start an interrupt would leave it held
-                if lock.owner == me:
-                    lock.owner = None
-                    lock.lock.release()
+                step = lock.run(lambda: None if done() else self._step(), min(left, TIMEOUT_MAX))
+            except CommitLockBusyError:
+                return done()
+            if step is None:
+                return True
             if step.retry_in is not None:
                 sleep(max(0.0, min(step.retry_in, deadline - monotonic())))
             elif not step.committed:
@@ -122,18 +119,17 @@ class InlineWriter:
         """A turn of retention in this thread."""
         self._engine.commit_lock.run(self._retain)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
     def close(self) -> None:
         """Close the connection, unless another thread is stuck in a commit with it."""
-        lock, me = self._engine.commit_lock, get_ident()
-        if self._connection is None or lock.owner == me:
-            return
-        try:
-            if lock.acquire(timeout=1.0):
-                self.let_go()
-        finally:  # see `drive`
-            if lock.owner == me:
-                lock.owner = None
-                lock.lock.release()
+        lock = self._engine.commit_lock
+        if self._connection is not None and lock.owner != get_ident():
+            with suppress(CommitLockBusyError):
+                lock.run(self.let_go, 1.0)
 
     def let_go(self) -> None:
         """Close the connection; the caller holds the commit lock. The next commit opens another."""

@@ -12,6 +12,7 @@ from llm_service.telemetry.pipeline.entries import SLOT, WAITER, Batch, Entry, L
 from llm_service.telemetry.pipeline.holding import ASKED_LEVEL, NEVER
 from llm_service.telemetry.pipeline.ledger import DropReason
 from llm_service.telemetry.pipeline.queue import RecordQueue, require_record
+from llm_service.telemetry.pipeline.threads import is_finalizing
 from llm_service.telemetry.pipeline.waiters import Waiter
 from llm_service.telemetry.records import InvocationRecord
 
@@ -134,6 +135,13 @@ class JournaledQueue(RecordQueue):
         with self._lock:
             self._journal.close()
 
+    def renew_journal(self, writer_id: str) -> None:
+        """See `RecordQueue.renew_journal`."""
+        with self._lock:
+            if not self._held:
+                self._journal.close()
+                self._journal.begin(writer_id)
+
     @property
     def journal_bytes(self) -> int:
         """See `RecordQueue.journal_bytes`."""
@@ -177,6 +185,8 @@ class JournaledQueue(RecordQueue):
     def _enter(self, record: InvocationRecord, size: int, waiter: Waiter | None, wake: bool) -> DropReason | None:  # noqa: FBT001 - once a record: a keyword costs
         """Into the journal and the queue under one lock; see `RecordQueue.accept` for what may stand between."""
         slot = self._make_slot()
+        if is_finalizing():  # it is committed at once, and `marshal` does not work to the end (CPython 3.11, -X dev)
+            return self._accept(record, waiter, wake=wake, slot=slot)
         payload = self._encode(record)
         now = self._clock()
         try:

@@ -255,6 +255,9 @@ class RecordQueue(Holding):
     def close_journal(self) -> None:
         """Let go of the journal: nothing more is accepted or committed."""
 
+    def renew_journal(self, writer_id: str) -> None:
+        """Where nothing is held, let go of the journal until the next record."""
+
     @property
     def redactions(self) -> dict[str, int]:
         """Secrets taken out of accepted records, by name; without a journal, that is left to the writer."""

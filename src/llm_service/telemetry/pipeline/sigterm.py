@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from llm_service.errors import SignalError
+from llm_service.telemetry.pipeline import threads
 
 __all__ = ["SigtermHandler"]
 
@@ -103,7 +104,7 @@ class SigtermHandler:
 
     def _start_helper(self, frame: FrameType | None) -> None:
         try:
-            threading.Thread(target=self._help, name="llm-telemetry-sigterm", daemon=True).start()
+            threads.start(self._help, "llm-telemetry-sigterm")
         except RuntimeError:  # no thread to be had: dying late would be worse than losing what waits
             self._owed = 0
             self._busy.release()

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from llm_service.errors import CommitTimeoutError, StoreError, TelemetryError
 from llm_service.redaction import clean
-from llm_service.telemetry.pipeline import forks
+from llm_service.telemetry.pipeline import forks, threads
+from llm_service.telemetry.pipeline.commit_lock import CommitLockBusyError
 from llm_service.telemetry.pipeline.ledger import Outcome, Settlement
 from llm_service.telemetry.pipeline.requests import Request, TellerHost, Work
 from llm_service.telemetry.stores import faults
@@ -83,13 +84,10 @@ class Teller:
         with self._start_lock:  # a thread that is about to end sees the request, or is seen to have ended
             if self._thread is not None and self._thread.is_alive():
                 return
-            thread = threading.Thread(target=self._run, name="llm-telemetry-budgets", daemon=True)
             try:
-                thread.start()
+                self._thread = threads.start(self._run, "llm-telemetry-budgets")
             except RuntimeError as error:  # too many threads, or the interpreter ends: nobody waits for ever
                 self._refuse_all(error)
-            else:
-                self._thread = thread
 
     def _refuse_all(self, error: Exception) -> None:
         with suppress(Empty):
@@ -167,16 +165,25 @@ class Teller:
         if lock.owner == get_ident() or not (self._writer.looks_back or self._host.upkeep_is_due):
             return
         try:
-            if lock.acquire(timeout=0.1) and self._connection is not None:
-                if self._host.upkeep_is_due:
-                    self._host.keep_up(self._connection, self._keeper)
-                    self._connection.execute(_NO_WAITING)
-                self._writer.look_back()
+            lock.run(self._look_back_now, 0.1)
+        except CommitLockBusyError:
+            return
         except Exception as error:  # noqa: BLE001 - it is looked at again when more is spent; the thread goes on
             self._last_error = error
-        finally:
-            if lock.owner == get_ident():
-                lock.release()
+
+    def _look_back_now(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            if self._host.upkeep_is_due:
+                self._host.keep_up(connection, self._keeper)
+                connection.execute(_NO_WAITING)
+            self._writer.look_back()
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self.let_go()  # an interrupt may leave a transaction open
+            raise
 
     def _give_up(self, requests: Sequence[Request], error: Exception) -> list[Request]:
         """Those that are worth another try."""
@@ -206,27 +213,23 @@ class Teller:
         lock = self._host.commit_lock
         if lock.owner == get_ident():  # and stays it: what comes next would give back what is not ours
             raise StoreError(f"{self._path}: a signal handler within a commit cannot wait for another", self._path)
+        self.waiting += 1  # until it is done: who looks at this has the lock
         try:
-            self.waiting += 1
-            try:
-                taken = lock.acquire(timeout=max(0.0, min(soonest - monotonic(), 3600.0)))
-            finally:
-                self.waiting -= 1
-            if not taken:
-                raise TimeoutError("the writer is busy")
-            connection = self._opened()
-            try:
-                settled = self._do(connection, requests)
-                connection.check()  # what went into a file that was replaced is done again in the new one
-            except BaseException as error:  # an interrupt, too, may leave a transaction open
-                if not faults.is_locked(error):
-                    self.let_go()
-                raise
-            self._host.account(settled)
-            self._host.committed(connection)
+            lock.run(lambda: self._transact_now(requests), max(0.0, min(soonest - monotonic(), 3600.0)))
         finally:
-            if lock.owner == get_ident():  # in whatever way the block ended
-                lock.release()
+            self.waiting -= 1
+
+    def _transact_now(self, requests: Sequence[Request]) -> None:
+        connection = self._opened()
+        try:
+            settled = self._do(connection, requests)
+            connection.check()  # what went into a file that was replaced is done again in the new one
+        except BaseException as error:  # an interrupt, too, may leave a transaction open
+            if not faults.is_locked(error):
+                self.let_go()
+            raise
+        self._host.account(settled)
+        self._host.committed(connection)
 
     def _do(self, connection: OwnConnection, requests: Sequence[Request]) -> list[Settlement]:
         """One transaction: records first, which make room, then everything else in order."""
@@ -335,12 +338,9 @@ class Teller:
         lock = self._host.commit_lock
         if lock.owner == get_ident():
             return
-        try:
-            if self._connection is not None and lock.acquire(timeout=0.5):
-                self.let_go()
-        finally:
-            if lock.owner == get_ident():
-                lock.release()
+        if self._connection is not None:
+            with suppress(CommitLockBusyError):
+                lock.run(self.let_go, 0.5)
 
     @property
     def last_error(self) -> StoreError | Exception | None:

@@ -3,6 +3,7 @@
 import threading
 from typing import TYPE_CHECKING
 
+from llm_service.telemetry.pipeline import threads
 from llm_service.telemetry.pipeline.driving import Do
 
 if TYPE_CHECKING:
@@ -17,14 +18,14 @@ class ThreadWriter:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._roused = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="llm-telemetry-writer", daemon=True)
+        self._thread: threading.Thread | None = None
 
     @classmethod
     def start(cls, engine: "Engine") -> "ThreadWriter | None":
-        """A running writer; None where the interpreter is ending and starts no threads."""
+        """A running writer; None where no thread is to be had."""
         writer = cls(engine)
         try:
-            writer._thread.start()
+            writer._thread = threads.start(writer._run, "llm-telemetry-writer")
         except RuntimeError:
             return None
         return writer
@@ -32,11 +33,12 @@ class ThreadWriter:
     def wake(self) -> bool:
         """See `Driver`."""
         self._roused.set()
-        return self._thread.is_alive()
+        return self.is_alive()
 
     def is_alive(self) -> bool:
         """See `Driver`."""
-        return self._thread.is_alive()
+        thread = self._thread
+        return thread is not None and thread.is_alive()
 
     def rests(self) -> bool:
         """See `Driver`: it needs no loop."""
@@ -57,8 +59,9 @@ class ThreadWriter:
 
     def join(self, timeout: float) -> None:
         """See `Driver`."""
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout)
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
 
     def _run(self) -> None:
         engine = self._engine

@@ -17,13 +17,17 @@ _Clean = Callable[[str, Counter[str]], str]
 
 
 def clean_json(encoded: str, mask: _Clean, counts: Counter[str]) -> str:
-    """The JSON text with every text in it cleaned; what is no JSON is cleaned as a text."""
+    """The JSON text with every text in it cleaned; what is no JSON, or nested too deep, is cleaned as a text."""
     try:
         decoded = json.loads(encoded)
+        found: Counter[str] = Counter()
+        cleaned = _clean(decoded, mask, found)
+        same = cleaned == decoded
+        written = encoded if same else json.dumps(cleaned, ensure_ascii=False, separators=(",", ":"))
     except (ValueError, RecursionError):
         return mask(encoded, counts)
-    cleaned = _clean(decoded, mask, counts)
-    return encoded if cleaned == decoded else json.dumps(cleaned, ensure_ascii=False, separators=(",", ":"))
+    counts.update(found)
+    return written
 
 
 def _clean(value: object, mask: _Clean, counts: Counter[str]) -> Any:
@@ -42,6 +46,7 @@ def _clean(value: object, mask: _Clean, counts: Counter[str]) -> Any:
 
 def _clean_object(pairs: dict[str, Any], mask: _Clean, counts: Counter[str]) -> dict[str, Any]:
     cleaned: dict[str, Any] = {}
+    met: dict[str, int] = {}
     # {"name": "Authorization", "value": "..."}: the name of the value is a value too.
     named = next((pairs[key] for key in _NAME_KEYS if isinstance(pairs.get(key), str)), "") if "value" in pairs else ""
     for key, value in pairs.items():
@@ -52,7 +57,7 @@ def _clean_object(pairs: dict[str, Any], mask: _Clean, counts: Counter[str]) -> 
         elif not hides:
             value = _clean(value, mask, counts)  # noqa: PLW2901 - as above
         name = mask(key, counts)
-        cleaned[_unlike(name, cleaned) if name in cleaned else name] = value
+        cleaned[_unlike(name, cleaned, met) if name in cleaned else name] = value
     return cleaned
 
 
@@ -60,9 +65,16 @@ def _is_hidden(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("[REDACTED:") and value.endswith("]") and len(value) < 48
 
 
-def _unlike(name: str, taken: dict[str, Any]) -> str:
-    """Two keys that held secrets may become the same: neither value is lost."""
-    number = 2
+def _unlike(name: str, taken: dict[str, Any], met: dict[str, int]) -> str:
+    """Two keys that held secrets may become the same: neither value is lost.
+
+    Args:
+        name: the text that both became.
+        taken: the keys that are there.
+        met: the last number that was given to each such text; the search goes on behind it.
+    """
+    number = met.get(name, 1) + 1
     while f"{name}#{number}" in taken:
         number += 1
+    met[name] = number
     return f"{name}#{number}"

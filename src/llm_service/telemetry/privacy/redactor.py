@@ -6,16 +6,14 @@ Most records are clean and come back as they are. Names are looked up in a bound
 ids made of hexadecimal digits hold no secret that any pattern knows; the rest costs a search for literals.
 """
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from operator import itemgetter
 from typing import Any, Final, cast
 
 from llm_service.config.settings import PrivacyLevel
-from llm_service.redaction import may_hold_secret, without_cut_end
+from llm_service.redaction import ID_BYTES, digest_of, may_hold_secret, scrub, with_digest, without_cut_end
 from llm_service.telemetry.columns import fields_of_kind
 from llm_service.telemetry.fields import LEVELS, MAX_ERROR_CHARS, MAX_NAME_CHARS
 from llm_service.telemetry.privacy.levels import effective_level
@@ -67,7 +65,6 @@ class Redactor:
         self._mask = Mask(redact)
         self._is_plain_id = (_PLAIN_ID if redact is None else _UUID).fullmatch
         self._known: set[str | None] = {None}
-        self._key = os.urandom(32)
 
     def records(self, records: Sequence[InvocationRecord], counts: Counter[str]) -> Sequence[InvocationRecord]:
         """The records with clean fields; their content is left as it is. What was removed is counted by name."""
@@ -121,16 +118,13 @@ class Redactor:
     def invocation_id(self, given: Any, counts: Counter[str] | None = None) -> Any:
         """The id as it is stored. One that holds a secret becomes a text that is the same for the same id.
 
-        That text ends with a digest under a key which only this redactor has: parents and children still find each
-        other, and nobody can try out secrets against it.
+        That text ends with a digest: parents and children still find each other, and nobody can try out secrets
+        against it; see `redaction.names`.
         """
         if not isinstance(given, str) or self._is_no_secret(given):
             return given
         cleaned = self._text(given, Counter() if counts is None else counts)
-        if cleaned == given:
-            return given
-        digest = blake2b(given.encode(errors="surrogatepass"), key=self._key, digest_size=16).hexdigest()
-        return f"{cleaned[: MAX_NAME_CHARS - 33]}~{digest}"
+        return given if cleaned == given else with_digest(cleaned, digest_of(given, ID_BYTES))
 
     def _are_plain(self, records: Sequence[InvocationRecord]) -> bool:
         """Whether no record needs a closer look: all at once costs a tenth of one by one.
@@ -220,11 +214,19 @@ class Redactor:
         return cleaned
 
     def _label(self, label: Any, counts: Counter[str]) -> Any:
-        """A text of which many different ones occur; an empty one is unknown, and a long one is cut."""
+        """A text of which many different ones occur; an empty one is unknown, and a long one is cut.
+
+        One from which the patterns took something ends with a digest, so that two agents stay two. What the user's
+        callable makes of a text is its own affair.
+        """
         if not isinstance(label, str) or self._is_no_secret(label):
             return label
         cleaned = self._mask(label, counts)
-        return label if cleaned == label else cleaned[:MAX_NAME_CHARS] or None
+        if cleaned == label:
+            return label
+        if cleaned and scrub(label)[1]:
+            return with_digest(cleaned, digest_of(label))
+        return cleaned[:MAX_NAME_CHARS] or None
 
     def _text(self, text: Any, counts: Counter[str], cut_at: int | None = None) -> Any:
         if not isinstance(text, str) or not text:

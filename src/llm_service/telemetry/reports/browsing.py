@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from llm_service.errors import QueryError
+from llm_service.redaction import ID_BYTES, stored_name
 from llm_service.telemetry.fields import MAX_NAME_CHARS
 from llm_service.telemetry.reports.filters import InvocationFilter
 from llm_service.telemetry.reports.queries import ROW_COLUMNS, Fetch, InvocationRow, to_invocations
@@ -90,7 +91,7 @@ def find_invocation(fetch: Fetch, wanted: str) -> InvocationRow | None:
     """
     if not 1 <= len(wanted) <= MAX_NAME_CHARS:
         raise QueryError("id", wanted, "give an invocation_id, the beginning of one, or the number of a row")
-    rows = fetch((_one("invocation_id = ?"), [wanted]))
+    rows = fetch((_one("invocation_id = ?"), [stored_name(wanted, ID_BYTES)]))
     if not rows and wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
         rows = fetch((_one("id = ?"), [int(wanted)]))
     if not rows:

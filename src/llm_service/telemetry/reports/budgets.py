@@ -1,15 +1,16 @@
 """How budgets stand: what each limit's window holds, what it will hold at its end, and which holds are open."""
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
 from llm_service.budgets.limits import NANOS, Amounts, Limit, Metric, Policy, Totals
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.telemetry import budget_statements as sql
 from llm_service.telemetry.budget_statements import NAMED, HoldRow
+from llm_service.telemetry.reports.cells import decoded, whole
+from llm_service.telemetry.reports.cells import text as text_of
 from llm_service.telemetry.reports.queries import Fetch
 from llm_service.telemetry.timestamps import microseconds_text, to_microseconds
 
@@ -124,21 +125,24 @@ def read_check(
 def read_holds(fetch: Fetch, now: datetime) -> list[BudgetHold]:
     """All holds, oldest first."""
     text = microseconds_text(to_microseconds(now))
-    return [
-        BudgetHold(
-            hold_id=hold.hold_id,
-            state=hold.state,
-            expired=hold.state == "held" and hold.expires_at <= text,
-            recorded=hold.calls == 0,
-            reserved_at=hold.reserved_at,
-            expires_at=hold.expires_at,
-            usd=hold.nanos / 1e9,
-            tokens=hold.tokens,
-            names={name: value for name, value in json.loads(hold.names).items() if name in NAMED},
-            justification=hold.justification,
+    holds: list[BudgetHold] = []
+    for hold in map(HoldRow._make, fetch((_HOLDS, []))):
+        names: dict[str, Any] = decoded(hold.names, dict) or {}
+        holds.append(
+            BudgetHold(
+                hold_id=hold.hold_id,
+                state=text_of(hold.state),
+                expired=hold.state == "held" and text_of(hold.expires_at) <= text,
+                recorded=hold.calls == 0,
+                reserved_at=text_of(hold.reserved_at),
+                expires_at=text_of(hold.expires_at),
+                usd=whole(hold.nanos) / 1e9,
+                tokens=whole(hold.tokens),
+                names={name: text_of(value) for name, value in names.items() if name in NAMED},
+                justification=hold.justification,
+            )
         )
-        for hold in map(HoldRow._make, fetch((_HOLDS, [])))
-    ]
+    return holds
 
 
 def _counters(fetch: Fetch) -> dict[CounterKey, Counter]:
@@ -154,16 +158,25 @@ def _bounds(counter: Counter, now_us: int) -> tuple[str, str]:
 
 def _subjects(fetch: Fetch, counter: Counter, now_us: int) -> Iterator[tuple[str, Totals]]:
     for subject, *sums in fetch((_SUBJECTS, [counter.id, *_bounds(counter, now_us)])):
-        yield subject, sql.to_totals(sums)
+        yield text_of(subject), sql.to_totals([whole(amount) for amount in sums])
 
 
 def _expired(fetch: Fetch, now_us: int) -> dict[tuple[int, str], list[tuple[str, HoldRow]]]:
     """Holds whose lease is over and that nobody has moved yet, by counter and subject, each with its window."""
     found: dict[tuple[int, str], list[tuple[str, HoldRow]]] = {}
-    for hold in map(HoldRow._make, fetch((sql.EXPIRED_HOLDS, [microseconds_text(now_us)]))):
-        for place in sql.to_places(hold.windows):
+    for row in fetch((sql.EXPIRED_HOLDS, [microseconds_text(now_us)])):
+        hold = HoldRow(*row[:4], *map(whole, row[4:7]), *row[7:])
+        for place in _places(hold.windows):
             found.setdefault((place.counter_id, place.subject), []).append((place.window_start, hold))
     return found
+
+
+def _places(windows: object) -> list[sql.Place]:
+    """The windows of a hold; none where a hand has made them unreadable."""
+    try:
+        return sql.to_places(text_of(windows))
+    except (TypeError, ValueError, RecursionError):
+        return []
 
 
 def _with(totals: Totals, expired: Sequence[HoldRow]) -> Totals:
@@ -194,7 +207,7 @@ def _row(limit: Limit, counter: Counter, subject: str, totals: Totals, now_us: i
         resets_at=None if rolls or endless else microseconds_text(span.end),
         scope={name: list(patterns) for name, patterns in counter.scope.items()},
         per=list(counter.per),
-        subject=list(json.loads(subject)),
+        subject=[text_of(name) for name in decoded(subject, list) or [subject]] if subject != "[]" else [],
         hard=limit.hard,
         limit=shown(limit.amount),
         spent=shown(totals.spent.of(metric)),

@@ -100,9 +100,14 @@ def _saved(
     hour: int,
     service_tier: str | None,
 ) -> int | None:
-    if prompt_tokens is None or completion_tokens is None:
+    counts = (prompt_tokens, completion_tokens, read, written, reasoning, hour)
+    if not all(type(count) is int for count in counts):  # unknown, or what no writer wrote
         return None
-    rates = prices.rates(model_name, provider, to_microseconds(datetime.fromisoformat(timestamp)), service_tier)
+    try:
+        moment = to_microseconds(datetime.fromisoformat(timestamp))
+    except (TypeError, ValueError):
+        return None
+    rates = prices.rates(model_name, provider, moment, service_tier)
     if rates is None:
         return None
     cost: Callable[..., int | None] = rates.cost_nanos
@@ -116,7 +121,9 @@ def _cached_calls(fetch: Fetch, where: Where, columns: Sequence[str]) -> Iterato
     sql = f"SELECT coalesce(min(id), 0), coalesce(max(id), -1) FROM invocations{where}"  # noqa: S608
     first, last = fetch((sql, where.parameters))[0]
     # By id, and from there on by nothing else: one walk through the rows in the order in which they lie in the file.
-    place = " AND ".join(filter(None, [str(where).removeprefix(" WHERE "), CACHED, "id >= ? AND id <= ?"]))
+    place = " AND ".join(
+        filter(None, [str(where).removeprefix(" WHERE "), CACHED, "unpriced_usage IS NULL AND id >= ? AND id <= ?"])
+    )
     names = "".join(f"{column}, " for column in columns)
     sql = f"SELECT id, {names}{_COLUMNS} FROM invocations NOT INDEXED WHERE {place} ORDER BY id LIMIT ?"  # noqa: S608
     while first <= last:

@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any, Final, Literal, TypedDict, cast, get_args
 
 from llm_service.errors import QueryError
+from llm_service.telemetry.reports.cells import text, whole
 from llm_service.telemetry.reports.filters import daily_where
 from llm_service.telemetry.reports.queries import Fetch
 
@@ -97,8 +98,8 @@ def read_costs(
         by=list(by),
         rows=rows,
         totals=totals,
-        first_day=first,
-        last_day=last,
+        first_day=None if first is None else text(first),
+        last_day=None if last is None else text(last),
         priced_invocations=totals["invocations"] - totals["unpriced"],
         counted_invocations=totals["invocations"] - totals["uncounted"],
     )
@@ -115,6 +116,6 @@ def check_keys(by: Sequence[str]) -> None:
 
 
 def _sums(values: Sequence[int]) -> CostSums:
-    named: dict[str, Any] = dict(zip(_SUMMED, values, strict=True))
+    named: dict[str, Any] = dict(zip(_SUMMED, map(whole, values), strict=True))
     named["total_cost_usd"] = named["cost_nanos"] / 1e9
     return cast("CostSums", {name: named[name] for name in CostSums.__annotations__})

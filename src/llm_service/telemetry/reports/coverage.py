@@ -6,8 +6,9 @@ Read from the records, because the daily totals know neither providers nor sourc
 from datetime import date
 from typing import Any, Final, TypedDict, cast
 
+from llm_service.telemetry.reports.cells import NANOS, PRICED, UNCOUNTED, UNPRICED, text
 from llm_service.telemetry.reports.filters import InvocationFilter
-from llm_service.telemetry.reports.kept import NANOS, read_kept
+from llm_service.telemetry.reports.kept import read_kept
 from llm_service.telemetry.reports.queries import Fetch
 
 __all__ = ["CoverageReport", "SourceCoverage", "UnknownModel", "read_coverage"]
@@ -69,12 +70,10 @@ class CoverageReport(TypedDict):
 
 
 _SOURCE_SUMS: Final = f"""
-    count(*), count(cost_usd), coalesce(sum(total_tokens), 0),
-    coalesce(sum(CASE WHEN cost_usd IS NOT NULL THEN total_tokens END), 0), sum(total_tokens IS NULL),
+    count(*), coalesce(sum({PRICED}), 0), coalesce(sum(total_tokens), 0),
+    coalesce(sum(CASE WHEN {PRICED} THEN total_tokens END), 0), sum({UNCOUNTED}),
     coalesce(sum({NANOS}), 0)"""
-_UNKNOWN_SUMS: Final = (
-    "count(*), coalesce(sum(total_tokens), 0), sum(total_tokens IS NULL), min(timestamp), max(timestamp)"
-)
+_UNKNOWN_SUMS: Final = f"count(*), coalesce(sum(total_tokens), 0), sum({UNCOUNTED}), min(timestamp), max(timestamp)"
 
 
 def read_coverage(
@@ -102,12 +101,12 @@ def read_coverage(
     sql = f"SELECT cost_source, {_SOURCE_SUMS} FROM invocations{where} {order}"  # noqa: S608
     sources = [_source(row) for row in fetch((sql, where.parameters))]
     kept = read_kept(fetch, start_date, end_date, (agent_name, tool_name, model_name))
-    where.add("cost_usd IS NULL")
+    where.add(UNPRICED)
     order = "GROUP BY 1, 2, 3 ORDER BY count(*) DESC, 1, 2, 3"
     names = "coalesce(model_name, request_model), provider, service_tier"
     sql = f"SELECT {names}, {_UNKNOWN_SUMS} FROM invocations{where} {order}"  # noqa: S608
     unknown = [
-        cast("UnknownModel", dict(zip(UnknownModel.__annotations__, row, strict=True)))
+        cast("UnknownModel", dict(zip(UnknownModel.__annotations__, (*row[:-2], *map(text, row[-2:])), strict=True)))
         for row in fetch((sql, where.parameters))
     ]
     return CoverageReport(

@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from llm_service.errors import QueryError, RecordError
+from llm_service.redaction import stored_name
 from llm_service.telemetry.columns import CHECKS
 from llm_service.telemetry.fields import STATUSES, choice
 from llm_service.telemetry.timestamps import microseconds_text, to_microseconds
@@ -33,12 +34,16 @@ class Where:
             self.add(condition, value)
 
     def names(self, **names: str | None) -> None:
-        """Columns that equal a name, which is checked as a record's is: what no record can hold is no filter."""
+        """Columns that equal a name, as the record had it or as it is stored: redaction changes nothing twice.
+
+        It is checked as a record's is: what no record can hold is no filter.
+        """
         for column, name in names.items():
             try:
-                self.compare(f"{column} = ?", CHECKS[column](column, name))
+                checked = CHECKS[column](column, name)
             except RecordError as error:
                 raise QueryError(column, name, f"no record has it: {error.remedy}") from None
+            self.compare(f"{column} = ?", None if checked is None else stored_name(checked))
 
     def __str__(self) -> str:
         return f" WHERE {' AND '.join(self._conditions)}" if self._conditions else ""

@@ -3,11 +3,15 @@
 import platform
 import sqlite3
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from llm_service.telemetry.reports.cells import text
 from llm_service.telemetry.reports.queries import Fetch
 
 __all__ = ["Contents", "FileSizes", "file_sizes", "read_contents"]
+
+
+_VACUUM: Final = {0: "none", 1: "full", 2: "incremental"}
 
 
 class FileSizes(NamedTuple):
@@ -69,15 +73,15 @@ def read_contents(fetch: Fetch) -> Contents:
     range_of_time = "SELECT (SELECT min(timestamp) FROM invocations), (SELECT max(timestamp) FROM invocations)"
     first, last = fetch((range_of_time, []))[0]
     return Contents(
-        first_timestamp=first,
-        last_timestamp=last,
+        first_timestamp=None if first is None else text(first),
+        last_timestamp=None if last is None else text(last),
         tables=tables,
         schema_version=pragma("user_version"),
         journal_mode=str(fetch(("PRAGMA journal_mode", []))[0][0]),
         page_size=pragma("page_size"),
         page_count=pragma("page_count"),
         free_pages=pragma("freelist_count"),
-        auto_vacuum=("none", "full", "incremental")[pragma("auto_vacuum")],
+        auto_vacuum=_VACUUM.get(pragma("auto_vacuum"), "unknown"),
         libraries={"sqlite": sqlite3.sqlite_version, "python": platform.python_version()},
     )
 

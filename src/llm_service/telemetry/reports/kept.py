@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
+from llm_service.telemetry.reports.cells import text, whole
 from llm_service.telemetry.reports.filters import InvocationFilter, daily_where
 from llm_service.telemetry.reports.queries import Fetch
 
-__all__ = ["NANOS", "Kept", "read_kept"]
-
-NANOS = "CAST(cost_usd * 1e9 + 0.5 AS INTEGER)"
-"""Whole nano-dollars of a call, as `rollups.nanos` counts them; NULL where its cost is unknown."""
+__all__ = ["Kept", "read_kept"]
 
 
 class Kept(NamedTuple):
@@ -54,9 +52,9 @@ def read_kept(
     ((counted,),) = fetch((sql, daily.parameters))
     since = fetch(("SELECT records_kept_since FROM retention", []))
     return Kept(
-        records_since=since[0][0] if since else None,
-        first_day=None if first is None else first[:10],
-        last_day=None if last is None else last[:10],
+        records_since=text(since[0][0]) if since and since[0][0] is not None else None,
+        first_day=None if first is None else text(first)[:10],
+        last_day=None if last is None else text(last)[:10],
         records=records,
-        deleted=max(0, counted - records),
+        deleted=max(0, whole(counted) - records),
     )

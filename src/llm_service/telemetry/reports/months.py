@@ -12,6 +12,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypedDict, cast
 
 from llm_service.errors import QueryError
+from llm_service.telemetry.reports.cells import day as day_of
+from llm_service.telemetry.reports.cells import say_odd, whole
 from llm_service.telemetry.reports.filters import checked_day, daily_where
 from llm_service.telemetry.reports.forecasting import DayCost, Forecast, forecast
 from llm_service.telemetry.reports.grouping import NameKey, name_columns
@@ -194,12 +196,16 @@ def _read_groups(
     ever = daily_where(None, span.today, *names)
     grouped = f" GROUP BY {keys.removesuffix(', ')}" if keys else ""
     sql = f"SELECT {keys}min(date) FROM daily_costs{ever}{grouped}"  # noqa: S608
-    began = {tuple(row[:-1]): date.fromisoformat(row[-1]) for row in fetch((sql, ever.parameters)) if row[-1]}
+    began = {tuple(row[:-1]): first for row in fetch((sql, ever.parameters)) if (first := day_of(row[-1])) is not None}
     everything = _Group(min(began.values(), default=span.today))
     groups: dict[tuple[str | None, ...], _Group] = {}
     for row in sums:
-        key, day, values = tuple(row[: len(columns)]), date.fromisoformat(row[len(columns)]), row[len(columns) + 1 :]
-        groups.setdefault(key, _Group(began[key])).add(day, values)
+        key, day = tuple(row[: len(columns)]), day_of(row[len(columns)])
+        values = [whole(value) for value in row[len(columns) + 1 :]]
+        if day is None:
+            say_odd("daily_costs", row[len(columns)], "date", 1)
+            continue
+        groups.setdefault(key, _Group(began.get(key, day))).add(day, values)
         everything.add(day, values)
     return groups, everything
 

@@ -4,13 +4,23 @@ SQL is put together from constants of this module; every value is bound. Statist
 daily roll-ups, and from rows only for the part of a day at the window's beginning.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final, NamedTuple, TypedDict, cast
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.records import CARD_FIELDS, EXTENSION_FIELDS
+from llm_service.telemetry.reports.cells import (
+    LATENCY,
+    NANOS,
+    UNCOUNTED,
+    UNPRICED,
+    decoded,
+    number,
+    say_odd,
+    text,
+    whole,
+)
 from llm_service.telemetry.reports.filters import InvocationFilter, Where, daily_where
 from llm_service.telemetry.rollups import bucket_of, percentile
 from llm_service.telemetry.timestamps import microseconds_text, to_microseconds
@@ -31,6 +41,7 @@ __all__ = [
     "to_invocations",
 ]
 
+_MOST_BUCKET: Final = 1_000
 MAX_LIMIT: Final = 1_000_000
 MAX_DAYS: Final = 36_500
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -105,6 +116,7 @@ class InvocationRow(TypedDict):
     metadata: dict[str, Any] | None
     cache_write_1h_tokens: int | None
     service_tier: str | None
+    unpriced_usage: str | None
 
 
 class Statistics(TypedDict):
@@ -130,6 +142,7 @@ class Statistics(TypedDict):
 
 
 _DAILY_COLUMNS: Final = tuple(DailyCost.__annotations__)
+_DAILY_WHOLE: Final = tuple(column for column, kind in DailyCost.__annotations__.items() if kind is int)
 _ROW_COLUMNS: Final = ("id", *CARD_FIELDS, *EXTENSION_FIELDS)
 ROW_COLUMNS: Final = ", ".join(_ROW_COLUMNS)
 """What `to_invocations` expects of a SELECT."""
@@ -153,8 +166,20 @@ def daily_costs(
 
 
 def to_daily_costs(rows: Iterable[tuple[Any, ...]]) -> list[DailyCost]:
-    """Rows of `daily_costs` as dicts."""
-    return [cast("DailyCost", dict(zip(_DAILY_COLUMNS, row, strict=True))) for row in rows]
+    """Rows of `daily_costs` as dicts; what is no number counts as 0, and the first such row is named in a warning."""
+    shaped: list[DailyCost] = []
+    odd: list[tuple[str, list[str]]] = []
+    for row in rows:
+        named: dict[str, Any] = dict(zip(_DAILY_COLUMNS, row, strict=True))
+        wrong = [column for column in _DAILY_WHOLE if type(named[column]) is not int]
+        if wrong or number(named["total_cost_usd"]) is None:
+            named |= {column: whole(named[column]) for column in wrong}
+            named |= {"total_cost_usd": number(named["total_cost_usd"]) or 0.0, "date": text(named["date"])}
+            odd.append((named["date"], wrong or ["total_cost_usd"]))
+        shaped.append(cast("DailyCost", named))
+    if odd:
+        say_odd("daily_costs", odd[0][0], ", ".join(odd[0][1]), len(odd))
+    return shaped
 
 
 def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: InvocationRow | None = None) -> Query:
@@ -178,17 +203,59 @@ def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: Invocat
 
 
 def to_invocations(rows: Iterable[tuple[Any, ...]]) -> list[InvocationRow]:
-    """Rows of `invocations` as dicts, JSON and bool decoded."""
+    """Rows of `invocations` as dicts, JSON and bool decoded.
+
+    What no writer wrote is None, or a text where there must be one; the first such row is named in a warning.
+    """
     shaped: list[InvocationRow] = []
+    odd: list[tuple[Any, list[str]]] = []
     for row in rows:
         named = dict(zip(_ROW_COLUMNS, row, strict=True))
-        for column in ("tags", "metadata"):
+        wrong = [column for column, is_sound in _CHECKS if (value := named[column]) is not None and not is_sound(value)]
+        for column, kind in _JSON:
             if named[column] is not None:
-                named[column] = json.loads(named[column])
+                value = decoded(named[column], kind)
+                wrong += [column] * (value is None)
+                named[column] = value
         if named["stream"] is not None:
             named["stream"] = bool(named["stream"])
+        if wrong:
+            odd.append((named["id"], wrong))
+            named |= dict.fromkeys(wrong)
+        for column in _REQUIRED:
+            if not isinstance(named[column], str):
+                named[column] = text(row[_ROW_COLUMNS.index(column)])
         shaped.append(cast("InvocationRow", named))
+    if odd:
+        say_odd("invocations", odd[0][0], ", ".join(odd[0][1]), len(odd))
     return shaped
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int
+
+
+def _is_number(value: object) -> bool:
+    return number(value) is not None
+
+
+_KINDS: Final = {str: str, int: int, bool: int, float: float, list: list, dict: dict}
+
+
+def _kind_of(column: str) -> type:
+    """What a column holds, as `InvocationRow` says: the type itself, or that beside None."""
+    said = InvocationRow.__annotations__[column]
+    of = next(one for one in (getattr(said, "__args__", None) or (said,)) if one is not type(None))
+    return _KINDS[getattr(of, "__origin__", of)]
+
+
+_JSON: Final = tuple((column, kind) for column in _ROW_COLUMNS if (kind := _kind_of(column)) in (list, dict))
+_CHECKS: Final = tuple(
+    (column, _is_whole if kind is int else _is_number)
+    for column in _ROW_COLUMNS
+    if (kind := _kind_of(column)) in (int, float)
+)
+_REQUIRED: Final = tuple(column for column in _ROW_COLUMNS if InvocationRow.__annotations__[column] is str)
 
 
 _SUMS: Final = """
@@ -197,11 +264,11 @@ _SUMS: Final = """
     coalesce(sum(cost_nanos), 0), coalesce(sum(unpriced), 0), coalesce(sum(latency_count), 0),
     coalesce(sum(latency_us_sum), 0)"""
 
-_ROW_SUMS: Final = """
+_ROW_SUMS: Final = f"""
     count(*), coalesce(sum(status = 'error'), 0), coalesce(sum(status = 'timeout'), 0), coalesce(sum(total_tokens), 0),
-    coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(total_tokens IS NULL), 0),
-    coalesce(sum(CAST(cost_usd * 1e9 + 0.5 AS INTEGER)), 0), coalesce(sum(cost_usd IS NULL), 0), count(latency_ms),
-    coalesce(sum(CAST(latency_ms * 1000 + 0.5 AS INTEGER)), 0)"""
+    coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum({UNCOUNTED}), 0),
+    coalesce(sum({NANOS}), 0), coalesce(sum({UNPRICED}), 0), coalesce(sum({LATENCY}), 0),
+    coalesce(sum(CASE WHEN {LATENCY} THEN CAST(latency_ms * 1000 + 0.5 AS INTEGER) END), 0)"""
 
 
 class _Sums(NamedTuple):
@@ -265,22 +332,23 @@ def read_statistics_since(
     edge.compare("timestamp >= ?", microseconds_text(to_microseconds(start)))
     edge.compare("timestamp < ?", first_whole_day.isoformat())
     edge.names(**names)
-    whole = Where()
-    whole.compare("date >= ?", first_whole_day.isoformat())
-    whole.names(**names)
+    later = Where()
+    later.compare("date >= ?", first_whole_day.isoformat())
+    later.names(**names)
     edge_sums = fetch((f"SELECT {_ROW_SUMS} FROM invocations{edge}", edge.parameters))[0]  # noqa: S608
-    whole_sums = fetch((f"SELECT {_SUMS} FROM daily_costs{whole}", whole.parameters))[0]  # noqa: S608
-    sums = _Sums(*(one + other for one, other in zip(edge_sums, whole_sums, strict=True)))
+    whole_sums = fetch((f"SELECT {_SUMS} FROM daily_costs{later}", later.parameters))[0]  # noqa: S608
+    sums = _Sums(*(whole(one) + whole(other) for one, other in zip(edge_sums, whole_sums, strict=True)))
     buckets: dict[int, int] = {}
-    sql = f"SELECT latency_ms, count(*) FROM invocations{edge} AND latency_ms IS NOT NULL GROUP BY latency_ms"  # noqa: S608
+    sql = f"SELECT latency_ms, count(*) FROM invocations{edge} AND {LATENCY} GROUP BY latency_ms"  # noqa: S608
     for latency_ms, count in fetch((sql, edge.parameters)):
         bucket = bucket_of(latency_ms)
         buckets[bucket] = buckets.get(bucket, 0) + count
     latency = (
         "SELECT bucket, sum(l.invocations) FROM daily_costs AS d JOIN daily_latency AS l ON l.daily_cost_id = d.id"
     )
-    for bucket, count in fetch((f"{latency}{whole} GROUP BY bucket", whole.parameters)):
-        buckets[bucket] = buckets.get(bucket, 0) + count
+    for bucket, count in fetch((f"{latency}{later} GROUP BY bucket", later.parameters)):
+        if isinstance(bucket, int) and -_MOST_BUCKET <= bucket <= _MOST_BUCKET:  # else a number that no latency has
+            buckets[bucket] = buckets.get(bucket, 0) + whole(count)
     return _to_statistics(sums, buckets)
 
 

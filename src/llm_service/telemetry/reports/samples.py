@@ -4,14 +4,26 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from llm_service.estimates.history import is_cut_short
+from llm_service.telemetry.reports.cells import number, text
 from llm_service.telemetry.reports.queries import Query
 from llm_service.telemetry.rollups import nanos
 
-__all__ = ["HAS_PROMPT_SIZES", "MOST_CALLS", "NEWEST_ID", "PROMPT_SIZES", "Answer", "answers_after", "to_answers"]
+__all__ = [
+    "HAS_PROMPT_SIZES",
+    "MOST_CALLS",
+    "NEWEST_ID",
+    "PROMPT_SIZES",
+    "Answer",
+    "answers_after",
+    "to_answers",
+    "to_prompt_sizes",
+]
 
 MOST_CALLS: Final = 20_000
 """How far back one learns: so many calls of the file, whoever made them. The windows of a hundred groups fit in."""
 _MOST_RATIOS: Final = 10_000
+_MOST_COUNT: Final = 1 << 62
+"""No prompts, bytes or tokens come to so many."""
 
 NEWEST_ID: Final[Query] = ("SELECT max(id) FROM invocations", [])
 
@@ -31,6 +43,11 @@ ORDER BY id LIMIT ?
 """
 
 
+def to_prompt_sizes(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Rows of `PROMPT_SIZES` whose counts are counts."""
+    return [row for row in rows if all(type(count) is int and 0 < count < _MOST_COUNT for count in row[2:])]
+
+
 class Answer(NamedTuple):
     """A whole answer: whose it was, how long, and what the call cost in nano-dollars, where that is known."""
 
@@ -47,9 +64,9 @@ def answers_after(row_id: int, up_to: int, most: int) -> Query:
 
 
 def to_answers(rows: Iterable[tuple[Any, ...]]) -> list[Answer]:
-    """Those of these rows whose answer ended by itself."""
+    """Those of these rows whose answer ended by itself; what no writer wrote teaches nothing."""
     return [
-        Answer(agent, tool, model, tokens, None if cost is None else nanos(cost))
+        Answer(agent, tool, model, tokens, None if (usd := number(cost)) is None or usd < 0 else nanos(usd))
         for _, agent, tool, model, tokens, cost, finish_reason in rows
-        if finish_reason is None or not is_cut_short(finish_reason)
+        if type(tokens) is int and tokens >= 0 and (finish_reason is None or not is_cut_short(text(finish_reason)))
     ]

@@ -10,9 +10,10 @@ from datetime import date
 from typing import Any, Final, TypedDict, cast
 
 from llm_service.telemetry.reports.cache_savings import CACHED, CacheSavings, RatesOf, read_savings
+from llm_service.telemetry.reports.cells import NANOS, PRICED, UNCOUNTED, UNPRICED, whole
 from llm_service.telemetry.reports.filters import InvocationFilter
 from llm_service.telemetry.reports.grouping import NameKey, name_columns
-from llm_service.telemetry.reports.kept import NANOS, read_kept
+from llm_service.telemetry.reports.kept import read_kept
 from llm_service.telemetry.reports.queries import Fetch
 
 __all__ = ["UnitCosts", "UnitReport", "read_unit_costs"]
@@ -96,17 +97,17 @@ _SUMS: Final = {
     "errors": "sum(status = 'error')",
     "timeouts": "sum(status = 'timeout')",
     "total_tokens": "sum(total_tokens)",
-    "uncounted": "sum(total_tokens IS NULL)",
+    "uncounted": f"sum({UNCOUNTED})",
     "cost_nanos": f"sum({NANOS})",
-    "unpriced": "sum(cost_usd IS NULL)",
-    "counted_nanos": f"sum(CASE WHEN total_tokens IS NOT NULL THEN {NANOS} END)",
-    "priced_tokens": "sum(CASE WHEN cost_usd IS NOT NULL THEN total_tokens END)",
-    "priced_successes": "sum(status = 'success' AND cost_usd IS NOT NULL)",
+    "unpriced": f"sum({UNPRICED})",
+    "counted_nanos": f"sum(CASE WHEN NOT {UNCOUNTED} THEN {NANOS} END)",
+    "priced_tokens": f"sum(CASE WHEN {PRICED} THEN total_tokens END)",
+    "priced_successes": f"sum(status = 'success' AND {PRICED})",
     "error_nanos": f"sum(CASE WHEN status = 'error' THEN {NANOS} END)",
     "timeout_nanos": f"sum(CASE WHEN status = 'timeout' THEN {NANOS} END)",
-    "wasted_unpriced": "sum(status <> 'success' AND cost_usd IS NULL)",
+    "wasted_unpriced": f"sum(status <> 'success' AND {UNPRICED})",
     "wasted_tokens": "sum(CASE WHEN status <> 'success' THEN total_tokens END)",
-    "wasted_uncounted": "sum(status <> 'success' AND total_tokens IS NULL)",
+    "wasted_uncounted": f"sum(status <> 'success' AND {UNCOUNTED})",
     "attempts_known": "count(attempts)",
     "retried": "sum(attempts > 1)",
     "extra_attempts": "sum(attempts - 1)",
@@ -148,7 +149,11 @@ def read_unit_costs(
     keys = "".join(f"{column}, " for column in columns)
     grouped = f" GROUP BY {keys.removesuffix(', ')}" if keys else ""
     sql = f"SELECT {keys}{_SELECTED} FROM invocations{where}{grouped}"  # noqa: S608
-    sums = {tuple(row[: len(columns)]): row[len(columns) :] for row in fetch((sql, where.parameters))}
+    sums: dict[tuple[str | None, ...], list[int]] = {}
+    for row in fetch((sql, where.parameters)):
+        key, values = tuple(row[: len(columns)]), [whole(value) for value in row[len(columns) :]]
+        # Two names that are no text any more may read alike.
+        sums[key] = [one + other for one, other in zip(sums.get(key, [0] * len(_SUMS)), values, strict=True)]
     savings = {} if prices is None else read_savings(fetch, where, columns, prices)
     kept = read_kept(fetch, start_date, end_date, (agent_name, tool_name, model_name))
     rows = [

@@ -59,7 +59,10 @@ def register(connection: sqlite3.Connection, book: BudgetBook, wanted: Iterable[
     Raises:
         sqlite3.Error: the file is locked, full or damaged.
     """
-    known = {CounterKey(*row[1:5]): (row[0], row[5]) for row in connection.execute(_NAMES)}
+    # What no writer wrote counts as named never: it is named anew, or forgotten in time.
+    known = {
+        CounterKey(*row[1:5]): (row[0], row[5] if isinstance(row[5], str) else "") for row in connection.execute(_NAMES)
+    }
     now = microseconds_text(now_us)
     wanted = list(wanted)
     fresh = (microseconds_text(max(0, now_us - _DAY_US)), microseconds_text(now_us + _DAY_US))

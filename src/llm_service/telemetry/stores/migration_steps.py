@@ -1,11 +1,12 @@
 """The statements that lead from one version of the tables to the next, as they were when that version came."""
 
+from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["ADDED", "TO_2"]
+__all__ = ["ADDED", "TO_2", "TO_3"]
 
-ADDED: Final = ("cache_write_1h_tokens", "service_tier")
-"""Columns of `invocations` that the first version does not have."""
+ADDED: Final[Mapping[int, tuple[str, ...]]] = {2: ("cache_write_1h_tokens", "service_tier"), 3: ("unpriced_usage",)}
+"""The columns that a version added at the end of `invocations`."""
 
 TO_2: Final = (
     """
@@ -90,3 +91,10 @@ TO_2: Final = (
     """,
 )
 """What prices depend on, what prompts teach, and budgets: counters, windows, holds, alerts."""
+
+TO_3: Final = (
+    """
+    ALTER TABLE invocations ADD COLUMN unpriced_usage TEXT
+    """,
+)
+"""What makes the cost of a call unknown although its model has a price."""

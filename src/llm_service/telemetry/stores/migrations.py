@@ -5,7 +5,8 @@ builds the oldest file, migrates it, and compares it with a new one.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib.resources import files
 from typing import Final
 
@@ -13,18 +14,21 @@ from llm_service.telemetry.stores import migration_steps
 
 __all__ = ["STEPS", "VERSION", "create", "migrate", "read_as_newest", "schema_statements"]
 
-VERSION: Final = 2
-STEPS: Final[Mapping[int, Sequence[str]]] = {1: migration_steps.TO_2}
+VERSION: Final = 3
+STEPS: Final[Mapping[int, Sequence[str]]] = {1: migration_steps.TO_2, 2: migration_steps.TO_3}
 
 
-def schema_statements() -> Iterator[str]:
-    """The statements of `schema.sql`, one by one (`executescript` would commit on its own)."""
+@lru_cache(maxsize=1)
+def schema_statements() -> Sequence[str]:
+    """The statements of `schema.sql`, one by one (`executescript` would commit on its own). Read once."""
+    statements: list[str] = []
     pending = ""
     for line in files("llm_service.telemetry").joinpath("schema.sql").read_text("utf-8").splitlines(keepends=True):
         pending += line
         if sqlite3.complete_statement(pending):
-            yield pending
+            statements.append(pending)
             pending = ""
+    return tuple(statements)
 
 
 def create(connection: sqlite3.Connection, now: str) -> None:
@@ -52,7 +56,7 @@ def read_as_newest(connection: sqlite3.Connection) -> None:
     Must come before `PRAGMA query_only`; it writes nothing into the file.
     """
     there = [row[1] for row in connection.execute("PRAGMA main.table_info(invocations)")]
-    missing = [column for column in migration_steps.ADDED if column not in there]
+    missing = [column for added in migration_steps.ADDED.values() for column in added if column not in there]
     if there and missing:
         later = ", ".join(f"NULL AS {column}" for column in missing)
         connection.execute(f"CREATE TEMP VIEW invocations AS SELECT *, {later} FROM main.invocations")  # noqa: S608

@@ -14,8 +14,12 @@ from pathlib import Path
 from time import time_ns
 from typing import Final
 
-from llm_service.errors import ForeignDatabaseError, NewerSchemaError, SQLiteTooOldError
-from llm_service.telemetry.stores import migrations
+from llm_service.errors import ForeignDatabaseError, SQLiteTooOldError
+from llm_service.telemetry.stores import faults, migrations
+from llm_service.telemetry.stores.base import Fault
+from llm_service.telemetry.stores.connecting import connect
+from llm_service.telemetry.stores.identity import APPLICATION_ID, bears_our_id, refuse_strangers
+from llm_service.telemetry.stores.odd_values import as_text
 from llm_service.telemetry.stores.own_files import Files, OwnConnection, set_aside
 from llm_service.telemetry.stores.planted import refuse_planted
 from llm_service.telemetry.timestamps import microseconds_text
@@ -23,8 +27,6 @@ from llm_service.telemetry.timestamps import microseconds_text
 __all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "Opener", "make_private_folder", "open_for_writing"]
 
 OLDEST_SQLITE: Final = (3, 31, 0)
-APPLICATION_ID: Final = 0x4C4C4D54
-"""`LLMT`: tells our file from any other SQLite database."""
 BUSY_TIMEOUT_MS: Final = 200
 """How long SQLite itself waits for a lock. Short, so that a close keeps its timeout; the writer tries again."""
 
@@ -39,28 +41,61 @@ _PRAGMAS: Final = (
 
 
 class Opener:
-    """Opens one file, and puts what cannot be used there out of the way. Used by one thread at a time."""
+    """Opens one file, and puts what cannot be used there out of the way. Used by one thread at a time.
+
+    Only what was a database of telemetry is put out of the way: it bears our application id, or this object opened it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen = Files(None, None, None)
+        self._ours: set[tuple[int, int]] = set()
 
     def open(self) -> OwnConnection:
         """Open the database, creating it where needed; blocks, and raises what `open_for_writing` raises."""
         self._seen = Files.at(Path(os.path.realpath(self._path)))
-        connection = open_for_writing(self._path, time_ns() // 1000)
+        try:
+            connection = open_for_writing(self._path, time_ns() // 1000)
+        except (sqlite3.DatabaseError, OSError) as error:
+            if self._is_damaged_or_left(error):
+                self._require_ours()
+            raise
         self._seen = connection.files or self._seen
+        if self._seen.main is not None:
+            self._ours.add(self._seen.main)
         return connection
 
     def make_way(self) -> Path | None:
         """Set aside what was seen at the last try to open, and say what it is called now; see `set_aside`.
 
         Raises:
-            PlantedFileError: what stands there now is somebody else's: nothing is moved.
+            PlantedFileError, ForeignDatabaseError: what stands there now is somebody else's: nothing is moved.
             OSError: not this time.
         """
         refuse_planted(self._path)
+        self._require_ours()
         return set_aside(self._path, self._seen)
+
+    @staticmethod
+    def _is_damaged_or_left(error: Exception) -> bool:
+        return faults.classify(error) is Fault.DAMAGED or getattr(error, "errno", None) == errno.ESTALE
+
+    def _require_ours(self) -> None:
+        """Refuse a file that cannot be used and never was ours: notes, a picture, a mistyped path."""
+        path = Path(os.path.realpath(self._path))
+        present = Files.at(path)
+        if present.main is not None and (present.main != self._seen.main or present.main in self._ours):
+            return  # another file is there meanwhile, and stays; or it was ours
+        if present.main is None and (present.wal is None or self._ours):
+            return
+        if not bears_our_id(path):
+            raise ForeignDatabaseError(
+                f"{self._path} is no database of telemetry that can be read, and never was one by its first bytes: it "
+                "is left as it is; give another path, or move it away",
+                self._path,
+            )
+        if present.main is not None:
+            self._ours.add(present.main)
 
 
 def open_for_writing(
@@ -92,12 +127,11 @@ def open_for_writing(
     if not path.exists():
         _create_private(path)
     elif path.stat().st_size > 0:
+        refuse_strangers(path)
         _let_wal_be_written(path)
-        _refuse_strangers(path)
     main = Files.at(path).main
-    connection = sqlite3.connect(
-        path, isolation_level=None, check_same_thread=False, cached_statements=256, factory=OwnConnection
-    )
+    connection = connect(path, OwnConnection, check_same_thread=False, cached_statements=256)
+    connection.text_factory = as_text  # bytes that are no UTF-8 must not stop a writer that meets them
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
         _set_up(connection, microseconds_text(now_us))
@@ -159,28 +193,6 @@ def make_private_folder(folder: Path) -> None:
         folder.chmod(0o700)  # whatever the umask took away
 
 
-def _refuse_strangers(path: Path) -> None:
-    """Look through a read-only connection, whose close writes nothing, before anything may change."""
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
-    try:
-        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
-        # One snapshot: between three of them, another process may set the file up, and ours would look foreign.
-        connection.execute("BEGIN")
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    finally:
-        connection.close()
-    if application == APPLICATION_ID and version > migrations.VERSION:
-        raise NewerSchemaError(
-            f"{path} has schema version {version}, this release knows {migrations.VERSION}: "
-            "upgrade llm-service-telemetry, or give another db_path",
-            path,
-        )
-    if application != APPLICATION_ID and (tables or version):
-        raise ForeignDatabaseError(f"{path} is an SQLite database, but not of telemetry: give another db_path", path)
-
-
 def _set_up(connection: sqlite3.Connection, now: str) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
@@ -188,12 +200,13 @@ def _set_up(connection: sqlite3.Connection, now: str) -> None:
         return
     if version == 0:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only takes before the first table
+        # Into the file itself, not into the -wal: whose it is can be told from its first page, whatever comes.
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()  # another process may have been first
         if version == 0:
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
             migrations.create(connection, now)
         else:
             migrations.migrate(connection, version, now)

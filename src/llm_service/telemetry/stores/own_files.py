@@ -16,7 +16,9 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Final, NamedTuple
 
-__all__ = ["Files", "OwnConnection", "leak", "set_aside"]
+from llm_service.telemetry.stores.connecting import TrackedConnection, leak
+
+__all__ = ["Files", "OwnConnection", "set_aside"]
 
 _LOCK_WAITS: Final = 0.2
 """Seconds to wait for another process that is moving files; the writer tries again."""
@@ -36,7 +38,7 @@ class Files(NamedTuple):
         return cls(_identity(f"{name}-wal"), _identity(f"{name}-shm"), _identity(name))
 
 
-class OwnConnection(sqlite3.Connection):
+class OwnConnection(TrackedConnection):
     """A connection that knows its files, and is never closed once they are not at their names any more.
 
     The close of the last connection deletes the -wal by its name, which may be a newer file's by then.
@@ -99,6 +101,7 @@ class OwnConnection(sqlite3.Connection):
         if not self._left:
             self._left = True
             leak(self)
+            self._forget()
 
     def close(self) -> None:
         """Close the database, where that touches no other file."""
@@ -108,13 +111,6 @@ class OwnConnection(sqlite3.Connection):
         if not self._left:
             super().close()
             self.files = None  # closed again, it has nothing to look at
-
-
-def leak(thing: object) -> None:
-    """Keep an object for ever: collecting a connection would close it."""
-    import ctypes  # noqa: PLC0415 - only a fork or a lost file pays for it
-
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def set_aside(path: Path, seen: Files) -> Path | None:

@@ -1,70 +1,113 @@
-"""Refuses files that somebody else has put in the database's place, by looking at them and never by opening them.
+"""Refuses files that somebody else has put in the place of ours, by looking at them and never by opening them.
 
-Whoever can write to the folder could plant a symlink or a hard link under the name of the database, its -wal or its
--shm: records would go to a file that others read, or another file of ours would be overwritten. `lstat` tells, and
-takes no descriptor, whose close would drop SQLite's POSIX locks.
+Whoever can write to the folder could plant a symlink or a hard link under the name of the database or of a file that
+SQLite keeps beside it: records would go to a file that others read, another file of ours would be overwritten, or (a
+rollback journal) their pages would be played back into our database. A pipe would hang whoever opens it. `lstat` tells,
+and takes no descriptor, whose close would drop SQLite's POSIX locks. Every file that is opened by its name is looked at
+here first: the database and its side files, crash journals, and the targets of exports, backups and salvage.
 """
 
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from llm_service.config.settings import trusted_owner
 from llm_service.errors import PlantedFileError
 
-__all__ = ["refuse_planted"]
+__all__ = ["SIDE_FILES", "Problem", "problem_of", "refuse_links_of_others", "refuse_planted"]
 
-_SUFFIXES: Final = ("", "-wal", "-shm")
+SIDE_FILES: Final = ("-journal", "-wal", "-shm")
+"""What SQLite keeps beside a database, and takes for its own wherever it finds it."""
 
 
-def refuse_planted(path: Path) -> None:
-    """Look at the database, its -wal and its -shm before they are opened; those that are missing are fine.
+class Problem(NamedTuple):
+    """Why a file is not to be opened, and what to do about it."""
+
+    what: str
+    remedy: str
+
+
+def refuse_planted(path: Path, *, reading: bool = False) -> None:
+    """Look at the database and its side files before they are opened; those that are missing are fine.
+
+    Args:
+        path: the database.
+        reading: another user's database, or one of several names, may be read; its side files are to be its owner's.
 
     Raises:
         PlantedFileError: one is no plain file, has a second name, or belongs to another user than this one and root.
         OSError: the folder cannot be looked into.
     """
-    for suffix in _SUFFIXES:
-        _look_at(path.with_name(path.name + suffix), path)
+    refuse_links_of_others(path)
+    main = _lstat(path)
+    owner = {main.st_uid} if reading and main is not None else frozenset[int]()
+    for suffix in ("", *SIDE_FILES):
+        file = path.with_name(path.name + suffix)
+        if not suffix and not reading:
+            _forget_creator(file)
+        problem = problem_of(file, owner, one_name=bool(suffix) or not reading)
+        if problem is not None:
+            raise PlantedFileError(f"{file} {problem.what}: it is not opened; {problem.remedy}", path)
 
 
-def _look_at(file: Path, database: Path) -> None:
+def refuse_links_of_others(path: Path) -> None:
+    """No folder on the way to a file may be another user's symlink: whoever owns it decides where the file goes.
+
+    Raises:
+        PlantedFileError: one is.
+    """
+    for folder in path.parents:
+        found = _lstat(folder)
+        if found is not None and stat.S_ISLNK(found.st_mode) and not trusted_owner(found.st_uid):
+            message = f"{folder} is a symlink of user {found.st_uid}: nothing behind it is opened"
+            raise PlantedFileError(f"{message}; give the path that it names", path)
+
+
+def problem_of(file: Path, owners: Iterable[int] = (), *, one_name: bool = True) -> Problem | None:
+    """What is wrong with a file that is to be opened; None where nothing is, or nothing stands there.
+
+    Args:
+        file: looked at by `lstat`.
+        owners: users that are trusted with it besides this one and root.
+        one_name: a second name (hard link) is wrong.
+    """
     found = _lstat(file)
     if found is None:
-        return
+        return None
     if stat.S_ISLNK(found.st_mode):
-        # The owner's own link was followed when the settings were made: this one came later, or is another user's.
-        problem, remedy = f"is a symlink of user {found.st_uid}", "remove it, or give the path that it names"
-    elif not stat.S_ISREG(found.st_mode):
-        problem, remedy = "is not a plain file", "remove it, or give another db_path"
-    elif not trusted_owner(found.st_uid):
-        problem = f"belongs to user {found.st_uid}, this process is user {os.geteuid()}"
-        remedy = "change its owner, or give another db_path"
-    elif found.st_nlink > 1 and _other_names(file, found) > 1:
-        problem, remedy = f"has {found.st_nlink} names (hard links)", "remove the others, or copy the file"
-    else:
-        return
-    raise PlantedFileError(f"{file} {problem}: it is not opened; {remedy}", database)
+        # The owner's own link was followed when the path was given: this one came later, or is another user's.
+        return Problem(f"is a symlink of user {found.st_uid}", "remove it, or give the path that it names")
+    if not stat.S_ISREG(found.st_mode):
+        return Problem("is not a plain file", "remove it, or give another path")
+    if not trusted_owner(found.st_uid) and found.st_uid not in owners:
+        user = f"belongs to user {found.st_uid}, this process is user {os.geteuid()}"
+        return Problem(user, "change its owner, or give another path")
+    if one_name and found.st_nlink > 1:
+        return Problem(f"has {found.st_nlink} names (hard links)", "remove the others, or copy the file")
+    return None
 
 
-def _other_names(file: Path, found: os.stat_result) -> int:
-    """How many names the file has, once the temporary one of a creator that was killed half-way is gone.
+def _forget_creator(file: Path) -> None:
+    """Take away the temporary name of a creator that was killed half-way.
 
     A new file is made under a temporary name and linked into place; for a moment, or for ever, it has both.
     """
-    for name in file.parent.glob(f".{file.name}.*"):
+    found = _lstat(file)
+    if found is None or found.st_nlink == 1 or not stat.S_ISREG(found.st_mode) or not trusted_owner(found.st_uid):
+        return
+    for name in file.parent.glob(f".{escape(file.name)}.*"):
         other = _lstat(name)
         if other is not None and (other.st_dev, other.st_ino) == (found.st_dev, found.st_ino):
             with suppress(FileNotFoundError):  # its creator was quicker
                 name.unlink()
-    now = _lstat(file)
-    return 0 if now is None else now.st_nlink
 
 
 def _lstat(file: Path) -> os.stat_result | None:
     try:
         return file.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None

@@ -15,6 +15,10 @@ from typing import Any, Final, TypeVar
 
 from llm_service.errors import StoreError
 from llm_service.telemetry.stores import migrations
+from llm_service.telemetry.stores.connecting import connect, read_only_uri
+from llm_service.telemetry.stores.identity import refuse_foreign
+from llm_service.telemetry.stores.odd_values import rows_of
+from llm_service.telemetry.stores.planted import refuse_planted
 
 __all__ = ["open_for_reading", "read", "reading"]
 
@@ -32,7 +36,7 @@ def read(path: Path, question: Callable[[Fetch], _T]) -> _T:
         question: called with a function that runs `(sql, parameters)` and returns all rows.
 
     Raises:
-        StoreError: the file cannot be read; the SQLite error is its cause.
+        StoreError: the file cannot be read (the SQLite error is its cause), or is not of telemetry.
     """
     with reading(path) as fetch:
         fetch(("BEGIN", ()))
@@ -49,12 +53,12 @@ def reading(path: Path) -> Generator[Fetch]:
         path: the database.
 
     Raises:
-        StoreError: the file cannot be read; the SQLite error is its cause.
+        StoreError: the file cannot be read (the SQLite error is its cause), or is not of telemetry.
     """
     try:
         connection = _with_tables(path)
         try:
-            yield lambda query: connection.execute(*query).fetchall()
+            yield lambda query: rows_of(connection, *query)
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -69,10 +73,13 @@ def open_for_reading(path: Path, *, newest: bool = False) -> sqlite3.Connection:
         newest: an older file shall have the columns that were added since, NULL in all rows.
 
     Raises:
+        ForeignDatabaseError, PlantedFileError: it is not ours to read; nothing was changed.
         sqlite3.Error: there is no such file, or it cannot be read.
     """
+    refuse_planted(path, reading=True)
+    refuse_foreign(path)
     mode = "ro" if _wal_waits(path) else "rw"
-    connection = sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    connection = connect(read_only_uri(path, mode))
     try:
         if newest:
             migrations.read_as_newest(connection)
@@ -92,6 +99,7 @@ def _wal_waits(path: Path) -> bool:
 
 
 def _with_tables(path: Path) -> sqlite3.Connection:
+    refuse_planted(path, reading=True)
     if path.exists() and path.stat().st_size > 0:
         connection = open_for_reading(path, newest=True)
         try:
@@ -102,7 +110,7 @@ def _with_tables(path: Path) -> sqlite3.Connection:
         if tables:
             return connection
         connection.close()  # a writer is about to commit the tables: until then there is nothing to read
-    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection = connect(":memory:")
     for statement in migrations.schema_statements():
         connection.execute(statement)
     return connection

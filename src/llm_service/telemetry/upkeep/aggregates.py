@@ -8,9 +8,12 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Final
 
+from llm_service.telemetry.reports.cells import LATENCY, NANOS, UNCOUNTED, UNPRICED, whole
+from llm_service.telemetry.reports.cells import text as as_day
 from llm_service.telemetry.rollups import DailyKey, DailyTotals, bucket_of
+from llm_service.telemetry.stores.odd_values import rows_of
 
 __all__ = [
     "COLUMNS",
@@ -27,18 +30,18 @@ __all__ = [
 COLUMNS: Final = tuple(field.name for field in fields(DailyTotals) if field.name != "buckets")
 
 # The nano-dollars and microseconds are made by the same double operations as `rollups.Fold` makes them.
-_ADD_UP: Final = """
+_ADD_UP: Final = f"""
 SELECT agent_name, tool_name, model_name, count(*), sum(status = 'error'), sum(status = 'timeout'),
     coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(total_tokens), 0),
-    sum(total_tokens IS NULL), coalesce(sum(CAST(cost_usd * 1e9 + 0.5 AS INTEGER)), 0), sum(cost_usd IS NULL),
-    count(latency_ms), coalesce(sum(CAST(latency_ms * 1000 + 0.5 AS INTEGER)), 0)
+    sum({UNCOUNTED}), coalesce(sum({NANOS}), 0), sum({UNPRICED}),
+    sum({LATENCY}), coalesce(sum(CASE WHEN {LATENCY} THEN CAST(latency_ms * 1000 + 0.5 AS INTEGER) END), 0)
 FROM invocations WHERE timestamp >= ? AND timestamp < ? GROUP BY agent_name, tool_name, model_name
-"""
-_ADD_UP_BUCKETS: Final = """
+"""  # noqa: S608 - constants of our own
+_ADD_UP_BUCKETS: Final = f"""
 SELECT agent_name, tool_name, model_name, telemetry_bucket(latency_ms) AS bucket, count(*)
-FROM invocations WHERE timestamp >= ? AND timestamp < ? AND latency_ms IS NOT NULL
+FROM invocations WHERE timestamp >= ? AND timestamp < ? AND {LATENCY}
 GROUP BY agent_name, tool_name, model_name, bucket
-"""
+"""  # noqa: S608 - as above
 _READ: Final = f"SELECT id, agent_name, tool_name, model_name, total_cost_usd, {', '.join(COLUMNS)} FROM daily_costs"  # noqa: S608
 _READ_BUCKETS: Final = (
     "SELECT daily_cost_id, bucket, l.invocations FROM daily_latency AS l JOIN daily_costs AS d ON d.id = daily_cost_id"
@@ -63,12 +66,7 @@ class Difference:
 
 def add_bucket_function(connection: sqlite3.Connection) -> None:
     """Let SQL on this connection count latencies as the writer does."""
-    connection.create_function("telemetry_bucket", 1, _bucket, deterministic=True)
-
-
-def _bucket(latency_ms: object) -> int:
-    # Text in a number's column, as a damaged page may hold it, is no latency; 0 would be a real bucket.
-    return bucket_of(latency_ms) if isinstance(latency_ms, int | float) else bucket_of(0.0)
+    connection.create_function("telemetry_bucket", 1, bucket_of, deterministic=True)
 
 
 def kept_since(connection: sqlite3.Connection) -> str | None:
@@ -86,7 +84,9 @@ def day_before(connection: sqlite3.Connection, before: str | None, since: str | 
     (of_records,) = connection.execute(_NEWEST.format(condition), bound).fetchone()
     condition = "" if before is None else "WHERE date < ?"
     (of_totals,) = connection.execute(_NEWEST_TOTAL.format(condition), bound).fetchone()
-    day = max((str(day) for day in (of_records, of_totals) if day is not None), default=None)
+    day = max((as_day(day) for day in (of_records, of_totals) if day is not None), default=None)
+    if day is not None and "\ufffd" in day:  # no text at all: what sorts before it cannot be asked for by it
+        return day_before(connection, day.partition("\ufffd")[0], since)
     return None if day is None or (since is not None and day < since) else day
 
 
@@ -94,11 +94,21 @@ def add_up(connection: sqlite3.Connection, day: str) -> dict[DailyKey, DailyTota
     """What the totals of this day should be, from its records; needs `add_bucket_function`."""
     bounds = (day, _after(day))
     totals: dict[DailyKey, DailyTotals] = {}
-    for agent, tool, model, *counts in connection.execute(_ADD_UP, bounds):
-        totals[DailyKey(day, agent or None, tool or None, model or None)] = to_totals(counts)
-    for agent, tool, model, bucket, count in connection.execute(_ADD_UP_BUCKETS, bounds):
-        totals[DailyKey(day, agent or None, tool or None, model or None)].buckets[bucket] = count
+    for agent, tool, model, *counts in rows_of(connection, _ADD_UP, bounds):
+        _add(totals, DailyKey(day, agent or None, tool or None, model or None), to_totals(map(whole, counts)))
+    for agent, tool, model, bucket, count in rows_of(connection, _ADD_UP_BUCKETS, bounds):
+        buckets = totals[DailyKey(day, agent or None, tool or None, model or None)].buckets
+        buckets[bucket] = buckets.get(bucket, 0) + count
     return totals
+
+
+def _add(totals: dict[DailyKey, DailyTotals], key: DailyKey, more: DailyTotals) -> None:
+    """Add to the totals of a key: two names that are no text any more may read alike."""
+    there = totals.get(key)
+    if there is not None:
+        more = to_totals(getattr(there, name) + getattr(more, name) for name in COLUMNS)
+        more.buckets = there.buckets
+    totals[key] = more
 
 
 def read_totals(connection: sqlite3.Connection, day: str) -> tuple[dict[DailyKey, DailyTotals], set[DailyKey]]:
@@ -106,13 +116,15 @@ def read_totals(connection: sqlite3.Connection, day: str) -> tuple[dict[DailyKey
     totals: dict[DailyKey, DailyTotals] = {}
     wrong_usd: set[DailyKey] = set()
     keys: dict[int, DailyKey] = {}
-    for row_id, agent, tool, model, usd, *counts in connection.execute(f"{_READ} WHERE date = ?", (day,)):
+    for row_id, agent, tool, model, usd, *counts in rows_of(connection, f"{_READ} WHERE date = ?", (day,)):
         key = keys[row_id] = DailyKey(day, agent or None, tool or None, model or None)
-        totals[key] = to_totals(map(_whole, counts))
-        if usd != totals[key].cost_nanos / 1e9:
+        row = to_totals(map(whole, counts))
+        if usd != row.cost_nanos / 1e9:
             wrong_usd.add(key)
-    for row_id, bucket, count in connection.execute(f"{_READ_BUCKETS} WHERE date = ?", (day,)):
-        totals[keys[row_id]].buckets[bucket] = _whole(count)
+        _add(totals, key, row)
+    for row_id, bucket, count in rows_of(connection, f"{_READ_BUCKETS} WHERE date = ?", (day,)):
+        buckets = totals[keys[row_id]].buckets
+        buckets[whole(bucket)] = buckets.get(whole(bucket), 0) + whole(count)
     return totals, wrong_usd
 
 
@@ -122,10 +134,6 @@ def to_totals(counts: Iterable[int]) -> DailyTotals:
     for name, count in zip(COLUMNS, counts, strict=True):
         setattr(totals, name, count)
     return totals
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) else 0
 
 
 def differences(connection: sqlite3.Connection, day: str) -> Iterator[Difference]:

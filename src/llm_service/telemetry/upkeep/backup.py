@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from llm_service.errors import StoreError
+from llm_service.telemetry.stores.connecting import connect
 from llm_service.telemetry.upkeep.delivery import delivered, require_room
 from llm_service.telemetry.upkeep.doctor import identify
 from llm_service.telemetry.upkeep.looking import look, open_read_only, side_file, status_of
@@ -86,7 +87,7 @@ def backup(
             raise StoreError(f"{source} was not backed up: {error}; run: llm-telemetry doctor", source) from error
     return BackupReport(
         path=destination,
-        bytes=destination.lstat().st_size,
+        bytes=destination.stat().st_size,
         rows=copied.rows,
         seconds=time.monotonic() - started,
         snapshot_seconds=copied.seconds,
@@ -120,7 +121,7 @@ def _copy(
     connection.execute("BEGIN")
     try:
         rows = count_rows(connection)
-        with closing(sqlite3.connect(making, isolation_level=None)) as target:
+        with closing(connect(making)) as target:
             target.execute("PRAGMA synchronous = OFF")  # it is synced once, before it gets its name
             connection.backup(target, pages=_PAGES, progress=step)
     finally:
@@ -129,7 +130,7 @@ def _copy(
 
 
 def _verify(copy: Path, rows: dict[str, int], source: Path) -> None:
-    with closing(open_read_only(copy, "mode=ro&immutable=1")) as connection:
+    with closing(open_read_only(copy, "ro&immutable=1")) as connection:
         (first,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if first != "ok":
             problem = " ".join(str(first).split())

@@ -7,6 +7,7 @@ seen in one snapshot, stays right however much is written meanwhile, and a repai
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -14,24 +15,28 @@ from llm_service.budgets.limits import Amounts
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.telemetry import budget_statements as sql
 from llm_service.telemetry.budget_statements import AMOUNTS, Change, HoldRow, Place
-from llm_service.telemetry.timestamps import microseconds_text, text_microseconds, to_microseconds
+from llm_service.telemetry.reports.cells import NANOS, text, whole
+from llm_service.telemetry.stores.odd_values import rows_of
+from llm_service.telemetry.timestamps import MAX_MICROSECONDS, microseconds_text, text_microseconds, to_microseconds
 from llm_service.telemetry.upkeep.aggregates import kept_since
 from llm_service.telemetry.upkeep.findings import Finding, found, healthy
 from llm_service.telemetry.upkeep.looking import OutOfTimeError, time_limit
 
 __all__ = ["Lack", "add_lacks", "check_budgets", "has_budgets", "lacks", "make_whole"]
 
+_UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What reading a cell ends in that no writer wrote, or the name of a window or time zone that is not known here."""
 _DAYS: Final = 60
 """Older windows are soon forgotten, and a late record may have begun one anew."""
 _LATE: Final = timedelta(hours=1)
 _SPENT: Final = (0, 1, 2, 9)
 """Of `AMOUNTS`: what records add up to. The others are sums of holds."""
-_RECORDS: Final = """
+_RECORDS: Final = f"""
 SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp,
-    CASE WHEN typeof(cost_usd) IN ('real', 'integer') THEN CAST(cost_usd * 1e9 + 0.5 AS INTEGER) END,
+    {NANOS},
     CASE WHEN typeof(total_tokens) = 'integer' THEN total_tokens ELSE 0 END
 FROM invocations WHERE timestamp >= ?
-"""  # the nano-dollars are made by the same double operations as the writer makes them
+"""  # noqa: S608 - names of our own; the nano-dollars are made by the same double operations as the writer makes them
 _WINDOWS: Final = f"SELECT counter_id, subject, window_start, {', '.join(AMOUNTS)} FROM budget_windows"  # noqa: S608
 _HOLDS: Final = f"SELECT {sql.HOLD_COLUMNS} FROM budget_holds"  # noqa: S608 - names of our own
 _NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in AMOUNTS)
@@ -96,8 +101,9 @@ def _counts(connection: sqlite3.Connection, now: datetime) -> tuple[int, int, in
 
 def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
     """What windows lack, in their order; nothing where they are right. Within the caller's snapshot."""
-    counters = [Counter(row[0], CounterKey(*row[1:5]), text_microseconds(row[5])) for row in connection.execute(
-        sql.COUNTERS)]  # fmt: skip
+    counters = list(_counters(connection))
+    known = {counter.id for counter in counters}
+    unreadable = {row[0] for row in rows_of(connection, sql.COUNTERS)} - known
     since = _judged_since(counters, kept_since(connection), now_us)
     should = _from_records(connection, counters, since)
     for place, sums in _from_holds(connection).items():
@@ -106,7 +112,11 @@ def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
         row = should.setdefault(place, [0] * len(AMOUNTS))
         for at, amount in sums.items():
             row[at] += amount
-    are = {Place(*row[:3]): [_whole(value) for value in row[3:]] for row in connection.execute(_WINDOWS)}
+    are = {
+        Place(row[0], text(row[1]), text(row[2])): [whole(value) for value in row[3:]]
+        for row in rows_of(connection, _WINDOWS)
+        if row[0] not in unreadable and isinstance(row[0], int)
+    }
     names = {counter.id: counter.key.window for counter in counters}
     nothing = [0] * len(AMOUNTS)
     for place in sorted(should.keys() | are.keys()):
@@ -120,6 +130,16 @@ def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
             what = f"{AMOUNTS[at]} is {there[at]:,}, should be {wanted[at]:,}"
             lacking = [wanted[at] - there[at] for at in range(len(AMOUNTS))]
             yield Lack(place, names.get(place.counter_id, "window"), _change(lacking), what)
+
+
+def _counters(connection: sqlite3.Connection) -> Iterator[Counter]:
+    """The counters that can be read and counted here; of the others nothing can be said."""
+    for number, *key, since in rows_of(connection, sql.COUNTERS):
+        with suppress(*_UNREADABLE):
+            counter = Counter(number, CounterKey(*map(text, key)), text_microseconds(since))
+            counter.subject(Call())
+            counter.span(counter.counted_since)
+            yield counter
 
 
 def _judged_since(counters: Sequence[Counter], kept: str | None, now_us: int) -> dict[int, str]:
@@ -145,14 +165,16 @@ def _from_records(
     rows = () if first is None else connection.execute(_RECORDS, (first,))
     for row in rows:
         names, timestamp, nanos, tokens = row[:7], row[7], row[8], row[9]
+        if not isinstance(timestamp, str):
+            continue
         matches = matching.get(names)
         if matches is None:
             call = Call(*names)
             subjects = ((walk, walk.counter.subject(call)) for walk in walks)
             matches = matching[names] = [(walk, subject) for walk, subject in subjects if subject is not None]
         for walk, subject in matches:
-            if not walk.since <= timestamp < walk.before:
-                walk.go_to(timestamp)
+            if not walk.since <= timestamp < walk.before and not walk.go_to(timestamp):
+                continue
             sums = walk.sums.get(subject)
             if sums is None:
                 sums = walk.sums[subject] = [0] * len(AMOUNTS)
@@ -178,12 +200,17 @@ class _Walk:
         self.sums: dict[str, list[int]] = {}
         self._windows: dict[str, dict[str, list[int]]] = {}
 
-    def go_to(self, timestamp: str) -> None:
-        """Have the window of this moment at hand."""
-        span = self.counter.span(text_microseconds(timestamp))
+    def go_to(self, timestamp: str) -> bool:
+        """Have the window of this moment at hand; False where the text is that of no moment."""
+        try:
+            span = self.counter.span(text_microseconds(timestamp))
+        except _UNREADABLE:  # no writer could say in which window it is
+            return False
         self.since = microseconds_text(span.start)
-        self.before = microseconds_text(span.end - 1) + "~"  # that microsecond itself is before it
+        last = min(span.end - 1, MAX_MICROSECONDS)
+        self.before = microseconds_text(last) + "~"  # that microsecond itself is before it
         self.sums = self._windows.setdefault(self.since, {})
+        return True
 
     def all(self) -> Iterator[tuple[Place, list[int]]]:
         """Every window's amounts."""
@@ -194,12 +221,12 @@ class _Walk:
 
 def _from_holds(connection: sqlite3.Connection) -> dict[Place, dict[int, int]]:
     sums: dict[Place, dict[int, int]] = {}
-    for hold in map(HoldRow._make, connection.execute(_HOLDS)):
+    for hold in map(HoldRow._make, rows_of(connection, _HOLDS)):
         first = 3 if hold.state == "held" else 6
         for place in _places(hold.windows):
             row = sums.setdefault(place, {})
             for at, amount in enumerate(hold.amounts, first):
-                row[at] = row.get(at, 0) + _whole(amount)
+                row[at] = row.get(at, 0) + whole(amount)
     return sums
 
 
@@ -207,12 +234,8 @@ def _places(text: Any) -> list[Place]:
     """The windows of a hold; none where a hand has made them unreadable."""
     try:
         return [Place(int(number), str(subject), str(start)) for number, subject, start in json.loads(text)]
-    except (ValueError, TypeError):
+    except _UNREADABLE:
         return []
-
-
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) else 0
 
 
 def _change(lacking: Sequence[int]) -> Change:

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from llm_service.errors import shown
+from llm_service.telemetry.reports.cells import text
 from llm_service.telemetry.stores import migrations
+from llm_service.telemetry.stores.connecting import connect
 from llm_service.telemetry.upkeep.aggregates import add_bucket_function, day_before, differences, kept_since
 from llm_service.telemetry.upkeep.findings import Finding, found, healthy
 from llm_service.telemetry.upkeep.looking import OutOfTimeError, time_limit
@@ -85,7 +87,7 @@ Columns = dict[str, tuple[Any, ...]]
 
 
 def _wanted() -> dict[str, Columns]:
-    connection = sqlite3.connect(":memory:")
+    connection = connect(":memory:")
     try:
         for statement in migrations.schema_statements():
             connection.execute(statement)
@@ -183,6 +185,7 @@ def check_retention(connection: sqlite3.Connection, retention_days: int | None, 
     (oldest,) = connection.execute("SELECT min(timestamp) FROM invocations").fetchone()
     if oldest is None:
         return healthy("retention", "no records")
+    oldest = text(oldest)
     if retention_days is None:
         return healthy("retention", f"the oldest record is of {oldest[:10]}; all are kept")
     last_day = (now.astimezone(UTC) - timedelta(days=retention_days + _SLACK_DAYS)).date().isoformat()

@@ -11,13 +11,22 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from llm_service.errors import StoreError
+from llm_service.telemetry.stores.connecting import connect
 from llm_service.telemetry.upkeep.frames import overlay_of
 from llm_service.telemetry.upkeep.looking import look, open_read_only, side_file, status_of
 from llm_service.telemetry.upkeep.pages import PageFile
 
-__all__ = ["PrivateCopy", "private_copy"]
+__all__ = ["PrivateCopy", "private_copy", "text_or_bytes"]
 
-_COPY: Final = "import shutil, sys; [shutil.copyfile(*pair) for pair in zip(sys.argv[1::2], sys.argv[2::2])]"
+_COPY: Final = """
+import os, stat, sys
+for source, copy in zip(sys.argv[1::2], sys.argv[2::2]):
+    fd = os.open(source, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    left = os.fstat(fd).st_size
+    if not stat.S_ISREG(os.fstat(fd).st_mode): sys.exit(f"{source} is no regular file")
+    with open(copy, "wb") as target:
+        while left > 0 and (part := os.read(fd, min(left, 1 << 20))): left -= target.write(part)
+"""  # no more than the file had when it was opened: another may be writing to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,7 @@ def private_copy(source: Path, folder: Path) -> Generator[PrivateCopy]:
 def _copy_pages(connection: sqlite3.Connection, copy: Path) -> None:
     # It lets SQLite read on where the file is shorter than its header says (pragma.html#pragma_writable_schema).
     connection.execute("PRAGMA writable_schema = ON")
-    with closing(sqlite3.connect(copy, isolation_level=None)) as target:
+    with closing(connect(copy)) as target:
         target.execute("PRAGMA synchronous = OFF")
         connection.backup(target)
 
@@ -78,13 +87,13 @@ def _copy_files(source: Path, copy: Path) -> PageFile:
 
 
 def _open(copy: Path) -> sqlite3.Connection:
-    connection = open_read_only(copy, "mode=ro&immutable=1")
-    connection.text_factory = _text
+    connection = open_read_only(copy, "ro&immutable=1")
+    connection.text_factory = text_or_bytes
     connection.execute("PRAGMA writable_schema = ON")
     return connection
 
 
-def _text(raw: bytes) -> str | bytes:
+def text_or_bytes(raw: bytes) -> str | bytes:
     """A text, or its bytes where they are no UTF-8 any more."""
     try:
         return raw.decode()

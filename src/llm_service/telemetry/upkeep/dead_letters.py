@@ -14,15 +14,18 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from time import time_ns
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from llm_service.errors import DuplicateInvocationError, RecordError, RecordQuarantinedError, StoreError
 from llm_service.telemetry.logger import TelemetryLogger
 from llm_service.telemetry.records import FIELDS, InvocationRecord
+from llm_service.telemetry.reports.cells import decoded, text
+from llm_service.telemetry.stores.identity import require_telemetry
+from llm_service.telemetry.stores.odd_values import rows_of
 from llm_service.telemetry.stores.opening import open_for_writing
 from llm_service.telemetry.timestamps import from_microseconds
 from llm_service.telemetry.upkeep.aggregates import add_bucket_function, differences
-from llm_service.telemetry.upkeep.looking import look, status_of
+from llm_service.telemetry.upkeep.looking import look
 
 __all__ = ["SALVAGED", "DeadLetter", "Outcome", "Retried", "drop", "letters", "retry", "to_record"]
 
@@ -81,13 +84,12 @@ def letters(path: Path, ids: Sequence[int] | None = None) -> list[DeadLetter]:
     Raises:
         StoreError: there is no such file or letter, or it cannot be read.
     """
-    if status_of(path) is None:
-        raise StoreError(f"{path} does not exist; give a telemetry database with --db PATH or --config PATH", path)
+    require_telemetry(path)
     try:
-        rows = look(path, lambda connection: connection.execute(f"{_READ} ORDER BY id").fetchall())
+        rows = look(path, lambda connection: rows_of(connection, f"{_READ} ORDER BY id"))
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be read: {error}; run: llm-telemetry doctor", path) from error
-    found = {row[0]: DeadLetter(row[0], row[1], row[2], row[3], _decoded(row[4])) for row in rows}
+    found = {row[0]: DeadLetter(row[0], text(row[1]), row[2], text(row[3]), _decoded(row[4])) for row in rows}
     if ids is None:
         return list(found.values())
     unknown = [str(one) for one in ids if one not in found]
@@ -96,12 +98,9 @@ def letters(path: Path, ids: Sequence[int] | None = None) -> list[DeadLetter]:
     return [found[one] for one in dict.fromkeys(ids)]
 
 
-def _decoded(text: str) -> dict[str, Any] | str:
-    try:
-        decoded = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return cast("dict[str, Any]", decoded) if isinstance(decoded, dict) else text
+def _decoded(stored: object) -> dict[str, Any] | str:
+    found: dict[str, Any] | None = decoded(stored, dict)
+    return text(stored) if found is None else found
 
 
 def retry(
@@ -175,7 +174,7 @@ def to_record(letter: DeadLetter, changes: Mapping[str, Any] | None = None) -> I
         named["timestamp"] = _moment(named["timestamp"])
     for field in ("tags", "metadata"):
         if isinstance(named.get(field), str):
-            with suppress(ValueError):  # the constructor says what is wrong with it
+            with suppress(ValueError, RecursionError):  # the constructor says what is wrong with it
                 named[field] = json.loads(named[field])
     if named.get("stream") in {0, 1}:
         named["stream"] = bool(named["stream"])

@@ -1,18 +1,21 @@
 """Doctor: every check in order, each reported whatever the others saw, and not one byte of the file changed."""
 
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final
 
 from llm_service.config.settings import Settings
+from llm_service.errors import PlantedFileError, shown
 from llm_service.telemetry.stores import migrations
-from llm_service.telemetry.stores.opening import APPLICATION_ID
+from llm_service.telemetry.stores.identity import Identity, identify_file
 from llm_service.telemetry.upkeep import contents, places
 from llm_service.telemetry.upkeep.budget_books import check_budgets
+from llm_service.telemetry.upkeep.cell_values import check_values
 from llm_service.telemetry.upkeep.findings import Finding, found, healthy
 from llm_service.telemetry.upkeep.looking import OutOfTimeError, look, status_of
 
@@ -22,12 +25,6 @@ SECONDS: Final = 10.0
 """What each check of the contents may take, unless it is told otherwise."""
 
 Check = Callable[[sqlite3.Connection], Finding | list[Finding]]
-
-
-class _Identity(NamedTuple):
-    application: int
-    version: int
-    tables: int
 
 
 def examine(
@@ -71,29 +68,35 @@ def examine(
 def identify(path: Path) -> Finding:
     """What kind of file this is."""
     try:
-        application, version, tables = look(path, _identity)
+        identity = identify_file(path)
+    except PlantedFileError as error:
+        is_file = stat.S_ISREG(path.lstat().st_mode)
+        return found("links" if is_file else "unreadable", str(error), "file")
     except sqlite3.Error as error:
         is_foreign = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_NOTADB
         kind = "not_a_database" if is_foreign else "damaged" if _is_damage(error) else "unreadable"
         return found(kind, f"{path.name} cannot be read: {error}", "file")
-    if application == APPLICATION_ID and version > migrations.VERSION:
+    return _of_kind(path, identity)
+
+
+def _of_kind(path: Path, identity: Identity) -> Finding:
+    application, version, objects, _ = identity
+    if identity.is_foreign:
+        return found("foreign_database", f"an SQLite database with application_id {application} and {objects} objects")
+    if version > migrations.VERSION:
         return found("newer_schema", f"schema version {version}; this release knows {migrations.VERSION}")
-    if application != APPLICATION_ID and (tables or version):
-        return found("foreign_database", f"an SQLite database with application_id {application} and {tables} objects")
-    if not tables:
+    if not objects:
         return found("empty_file", f"{path.lstat().st_size} bytes, no tables")
+    if version < 1:
+        return found("schema", f"user_version is {version}, which no release wrote", "file")
     return healthy("file", str(path))
-
-
-def _identity(connection: sqlite3.Connection) -> _Identity:
-    asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-    return _Identity(*(int(connection.execute(sql).fetchone()[0]) for sql in asked))
 
 
 def _checks(settings: Settings | None, now: datetime, limit: float, *, full: bool) -> Iterator[tuple[str, Check]]:
     yield "integrity", lambda at: contents.check_integrity(at, full=full, deadline=monotonic() + limit)
     yield "schema", contents.check_schema
     yield "ids", lambda at: contents.check_ids(at, full=full, deadline=monotonic() + limit)
+    yield "values", lambda at: check_values(at, full=full, deadline=monotonic() + limit)
     yield "aggregates", lambda at: contents.check_aggregates(at, monotonic() + limit)
     yield "budgets", lambda at: check_budgets(at, now, monotonic() + limit)
     if settings is None:
@@ -113,6 +116,8 @@ def _carry_out(path: Path, name: str, check: Check) -> list[Finding]:
         if _is_damage(error):
             return [found("damaged", f"{name}: stopped at: {error}", name)]
         return [found("not_checked", f"{name}: stopped at: {error}", name)]
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a cell that holds what nobody expects
+        return [found("not_checked", f"{name}: stopped at what no writer wrote ({shown(error)})", name)]
     return made if isinstance(made, list) else [made]
 
 

@@ -46,7 +46,7 @@ _E: Final = Severity.ERROR
 KINDS: Final = {
     kind.name: kind
     for kind in (
-        Kind("wal_reset_bug", "sqlite", _W, 10, "use Python with SQLite 3.51.3, 3.50.7, 3.44.6 or newer of these"),
+        Kind("wal_reset_bug", "sqlite", _W, 0, "use Python with SQLite 3.51.3, 3.50.7, 3.44.6 or newer of these"),
         Kind("not_checked", "integrity", _W, 11, "give it time: llm-telemetry doctor --full"),
         Kind("dead_letters", "dead_letters", _W, 12, "llm-telemetry dead-letters list, then retry or drop"),
         Kind("damaged_leftovers", "leftovers", _W, 13, "salvage them (--db FILE --salvage NEW.db), then delete them"),
@@ -58,6 +58,8 @@ KINDS: Final = {
         Kind("wal_blocked", "wal", _W, 19, "end the reading transaction of that process"),
         Kind("permissions", "permissions", _W, 20, "llm-telemetry doctor --repair makes them 0600 and 0700"),
         Kind("disk_low", "disk", _W, 21, "make room, or lower retention_days"),
+        Kind("hot_journal", "wal", _W, 22, "the next open plays it back; remove it if you do not know who left it"),
+        Kind("odd_values", "values", _E, 28, "doctor --repair makes sums right, --salvage NEW.db moves calls"),
         Kind("budgets", "budgets", _E, 29, "llm-telemetry doctor --repair recounts them from the records"),
         Kind("config_error", "config", _E, 30, "correct what the message names"),
         Kind("missing_index", "schema", _E, 31, "llm-telemetry doctor --repair makes it again"),

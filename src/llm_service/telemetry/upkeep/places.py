@@ -113,6 +113,9 @@ def check_wal(
     """
     status = status_of(side_file(path, "-wal"))
     size = 0 if status is None else status.st_size
+    hot = status_of(side_file(path, "-journal"))
+    if hot is not None and hot.st_size:
+        return found("hot_journal", f"{path.name}-journal holds {_size(hot.st_size)}: a transaction that did not end")
     if size < WAL_BYTES:
         return healthy("wal", _size(size))
     read = locks or _proc_locks

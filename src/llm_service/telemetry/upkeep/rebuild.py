@@ -83,7 +83,7 @@ def repair(path: Path, *, dry_run: bool = False, now_us: int | None = None) -> l
             actions += _make_indexes(connection)
             actions += _rebuild(connection, microseconds_text(now))
             actions += _recount(connection, now)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OverflowError) as error:  # a sum that no 64 bits hold
         raise StoreError(f"{path} could not be repaired: {error}; run: llm-telemetry doctor", path) from error
     return actions
 

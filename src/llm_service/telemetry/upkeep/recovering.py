@@ -3,8 +3,10 @@
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Final
 
+from llm_service.telemetry.stores.migration_steps import ADDED
 from llm_service.telemetry.upkeep.bisecting import by_both_ends, by_rowid
 from llm_service.telemetry.upkeep.copying import PrivateCopy
 from llm_service.telemetry.upkeep.tables import Table, problem_of, tables
@@ -20,8 +22,8 @@ _INDEXES: Final = {
     "session_id": ("idx_invocations_session", "session_id, timestamp", " WHERE session_id IS NOT NULL"),
 }
 """By the column it tells: the index, its columns, and the rows it has."""
-_NARROWER: Final = {"invocations": 38}
-"""How many columns rows have that an earlier version wrote; a column that is added is not put into them."""
+_ADDED: Final = {"invocations": tuple(ADDED[version] for version in sorted(ADDED, reverse=True))}
+"""The columns that versions added, the newest first; a column that is added is not put into the rows that are there."""
 
 
 @dataclass(slots=True)
@@ -101,13 +103,19 @@ class Recovery:
         return True
 
 
+def _widths(table: Table) -> set[int]:
+    """How many columns a row may have: as this version writes it, or an earlier one."""
+    fewer = accumulate((len(added) for added in _ADDED.get(table.name, ())), initial=0)
+    return {len(table.columns) - columns for columns in fewer}
+
+
 def _by_shape(values: list[Any]) -> list[Table]:
     """The tables that a row of unknown origin fits, where nothing else says whose it is: at most one."""
     fitting = [
         table
         for table in tables().values()
         if table.has_rowid
-        and len(values) in {len(table.columns), _NARROWER.get(table.name)}
+        and len(values) in _widths(table)
         and values[0] is None  # the rowid's own column
         and problem_of(table, (1, *values[1:], *(None,) * (len(table.columns) - len(values)))) is None
     ]

@@ -18,14 +18,17 @@ from typing import Any, Final, Literal
 from llm_service.errors import StoreError
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.costing import COMPUTED, cost_of
+from llm_service.telemetry.reports.cells import number
 from llm_service.telemetry.rollups import nanos
 from llm_service.telemetry.stores.budget_counting import BudgetBook
+from llm_service.telemetry.stores.identity import identify, require_telemetry
 from llm_service.telemetry.stores.migrations import read_as_newest
+from llm_service.telemetry.stores.odd_values import rows_of
 from llm_service.telemetry.stores.opening import open_for_writing
 from llm_service.telemetry.stores.recosting import Change, NewCost, recost
 from llm_service.telemetry.timestamps import to_microseconds
 from llm_service.telemetry.upkeep import aggregates
-from llm_service.telemetry.upkeep.looking import look, status_of
+from llm_service.telemetry.upkeep.looking import look
 
 __all__ = ["Change", "OnStep", "RepriceReport", "reprice"]
 
@@ -41,7 +44,7 @@ _ONLY: Final = {
 _COLUMNS: Final = (
     "id, invocation_id, timestamp, agent_name, tool_name, model_name, request_model, provider, prompt_tokens, "
     "completion_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cache_write_1h_tokens, service_tier, "
-    "cost_usd, cost_source, user_id, session_id, trace_id"
+    "total_tokens, unpriced_usage, cost_usd, cost_source, user_id, session_id, trace_id"
 )
 _PAGE: Final = (
     "SELECT {columns} FROM invocations WHERE id > ? AND id <= ? AND timestamp >= ? AND {which} ORDER BY id LIMIT ?"
@@ -103,12 +106,11 @@ def reprice(
     Raises:
         StoreError: there is no such file, or it cannot be read or written; steps that were done stay done.
     """
-    if status_of(path) is None:
-        raise StoreError(f"{path} does not exist; give a telemetry database with --db PATH or --config PATH", path)
+    require_telemetry(path, empty=dry_run)
     run = partial(_run, prices=prices, since=since, which=_ONLY[only], on_progress=on_progress)
     try:
         if dry_run:
-            return look(path, partial(_dry, run, path))
+            return look(path, partial(_dry, run))
         with closing(open_for_writing(path, time_ns() // 1000)) as connection:
             connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS:d}")
             return run(connection, commit=partial(_commit, on_step=on_step, book=BudgetBook()))
@@ -116,14 +118,9 @@ def reprice(
         raise StoreError(f"{path} could not be repriced: {error}; run: llm-telemetry doctor", path) from error
 
 
-def _dry(
-    run: Callable[[sqlite3.Connection, _Commit], RepriceReport], path: Path, connection: sqlite3.Connection
-) -> RepriceReport:
-    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not tables:  # a writer is about to make them
+def _dry(run: Callable[[sqlite3.Connection, _Commit], RepriceReport], connection: sqlite3.Connection) -> RepriceReport:
+    if not identify(connection).objects:  # a writer is about to make the tables
         return RepriceReport()
-    if "invocations" not in tables:
-        raise StoreError(f"{path} is an SQLite database, but not of telemetry: give another db_path", path)
     read_as_newest(connection)
     return run(connection, lambda _connection, rows: [row.change for row in rows])
 
@@ -160,7 +157,7 @@ def _pages(
     """Rows that were there at the beginning, each page read in a moment: no snapshot outlives it."""
     at = 0 if first is None else first - 1
     sql = _PAGE.format(columns=_COLUMNS, which=which)
-    while last is not None and (page := connection.execute(sql, (at, last, since, _ROWS)).fetchall()):
+    while last is not None and (page := rows_of(connection, sql, (at, last, since, _ROWS))):
         yield page
         at = page[-1][0]
 
@@ -168,10 +165,12 @@ def _pages(
 def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: RepriceReport) -> Iterator[NewCost]:
     for row in page:
         row_id, invocation_id, moment, agent, tool, model, request_model, provider, prompt, completion, *parts = row
-        read, written, reasoned, hour, tier, usd, source, user, session, trace = parts
+        read, written, reasoned, hour, tier, total, unpriced, usd, source, user, session, trace = parts
         name = request_model if model is None else model
         rates = None if (at_us := _microseconds(moment)) is None else prices.rates(name, provider, at_us, tier)
-        new_usd = cost_of(rates, prompt, completion, read, written, reasoned, hour)
+        counts = (prompt, completion, read, written, reasoned, hour, total)
+        is_odd = any(not (count is None or type(count) is int) for count in counts)  # what no writer wrote
+        new_usd = None if is_odd or (usd is not None and number(usd) is None) else cost_of(rates, *counts, unpriced)
         if new_usd is None:
             report.unknown += usd is None
             report.kept += usd is not None

@@ -10,13 +10,14 @@ import json
 import sqlite3
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from llm_service.errors import StoreError, shown
+from llm_service.errors import ForeignDatabaseError, StoreError, shown
 from llm_service.telemetry.rollups import DailyKey, DailyTotals
+from llm_service.telemetry.stores.identity import identify_file
 from llm_service.telemetry.stores.opening import open_for_writing
 from llm_service.telemetry.timestamps import microseconds_text
 from llm_service.telemetry.upkeep import aggregates
@@ -90,6 +91,12 @@ def salvage(source: Path, destination: Path, *, force: bool = False) -> SalvageR
     sizes = [status.st_size for file in (source, side_file(source, "-wal")) if (status := status_of(file)) is not None]
     if not sizes:
         raise StoreError(f"there is no {source}; give the damaged file with --db", source)
+    with suppress(sqlite3.Error):  # what cannot be read is what salvage is for
+        found = identify_file(source)
+        if found.is_foreign and not found.tables:
+            raise ForeignDatabaseError(
+                f"{source} is an SQLite database, but not of telemetry; nothing was made", source
+            )
     require_room(destination.parent, 2 * sum(sizes))
     now = microseconds_text(time.time_ns() // 1000)
     with delivered(destination, force=force) as making:

@@ -1,9 +1,9 @@
 """What the rows of each table look like, so that what a damaged page gives can be told from what was written."""
 
 import re
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from math import isfinite
 from typing import Any, Final
@@ -11,6 +11,7 @@ from typing import Any, Final
 from llm_service.budgets.limits import METRICS
 from llm_service.telemetry.fields import MAX_NAME_CHARS, STATUSES
 from llm_service.telemetry.stores import migrations
+from llm_service.telemetry.stores.connecting import connect
 
 __all__ = ["Table", "problem_of", "tables"]
 
@@ -63,7 +64,7 @@ class Table:
 @cache
 def tables() -> dict[str, Table]:
     """The tables of `schema.sql`, in its order."""
-    connection = sqlite3.connect(":memory:")
+    connection = connect(":memory:")
     try:
         for statement in migrations.schema_statements():
             connection.execute(statement)
@@ -106,7 +107,15 @@ def _is_possible(value: float, table: str, column: str) -> bool:
 def _is_shaped(value: str, table: str, column: str) -> bool:
     shape = _SHAPES.get((table, column))
     if shape is not None:
-        return shape.fullmatch(value) is not None
+        return shape.fullmatch(value) is not None and (shape not in {_TIMESTAMP, _DAY} or _is_moment(value))
     if (table, column) == ("invocations", "status"):
         return value in STATUSES
     return column != "invocation_id" or table != "invocations" or 0 < len(value) <= MAX_NAME_CHARS
+
+
+def _is_moment(value: str) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True

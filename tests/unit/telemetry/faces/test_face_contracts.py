@@ -195,15 +195,26 @@ def test_a_record_may_ask_not_to_be_stored(db: Path) -> None:
         assert logger.stats().ledger.dropped == {DropReason.PRIVACY: 1}
 
 
-def test_a_file_that_is_no_database_is_set_aside_at_construction(db: Path) -> None:
-    """It is kept beside the new one, byte for byte, and counted."""
+def test_a_file_that_is_no_database_is_refused_at_construction(db: Path) -> None:
+    """A mistyped path moves nobody's notes."""
     text = b"these are notes, not a database; " * 64
     db.write_bytes(text)
+    with pytest.raises(DatabaseUnusableError, match=r"no database of telemetry .* left as it is; give another path"):
+        TelemetryLogger(db)
+    assert [path.name for path in db.parent.iterdir()] == [db.name]
+    assert db.read_bytes() == text
+
+
+def test_a_damaged_database_of_ours_is_set_aside_at_construction(db: Path) -> None:
+    """It is kept beside the new one, byte for byte, and counted."""
+    TelemetryLogger(db).close()
+    damaged = b"\xff" * 16 + db.read_bytes()[16:]
+    db.write_bytes(damaged)
     with TelemetryLogger(db) as logger:
         assert logger.log_invocation(InvocationRecord())
         assert logger.stats().files_set_aside == 1
     (kept,) = db.parent.glob("telemetry.db.corrupt-*")
-    assert kept.read_bytes() == text
+    assert kept.read_bytes() == damaged
 
 
 def test_a_foreign_database_is_refused_at_construction(db: Path) -> None:
@@ -341,7 +352,7 @@ async def test_a_bad_file_is_told_by_start_and_counted_afterwards(db: Path) -> N
     assert telemetry.log_invocation_nowait(InvocationRecord()) is False
     with pytest.raises(StoreError):
         await telemetry.log_invocation(InvocationRecord(), durable=True)
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match="not of telemetry"):
         await telemetry.get_statistics()
     assert telemetry.stats().ledger.dropped == {DropReason.STORE_FAILED: 2}
     assert telemetry.stats().files_set_aside == 0

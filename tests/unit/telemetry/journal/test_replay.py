@@ -13,10 +13,13 @@ import pytest
 
 from llm_service.config.settings import PrivacyLevel, Settings
 from llm_service.telemetry.journal import names, segment
+from llm_service.telemetry.journal.encoding import LAYOUT, LAYOUTS
 from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.journal.replay import Replayed, replay_all
 from llm_service.telemetry.pipeline.leftovers import Leftovers
 from llm_service.telemetry.records import EXTENSION_FIELDS, FIELDS, InvocationRecord
+from llm_service.telemetry.stores.migration_steps import ADDED
+from llm_service.telemetry.stores.migrations import VERSION
 from llm_service.telemetry.stores.opening import make_private_folder, open_for_writing
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
 
@@ -57,18 +60,26 @@ def leave(db: Path) -> Callable[..., tuple[CrashJournal, list[InvocationRecord]]
     return write
 
 
-FIRST_LAYOUT = 0x1FACA331
-"""Of the records of the first release, which had neither `cache_write_1h_tokens` nor `service_tier`."""
+EARLIER_LAYOUTS = {1: 0x1FACA331, 2: 0x17B41F63}
+"""Of the records of earlier releases, by the version of their tables."""
 
 
+def test_the_layout_of_each_earlier_version_is_known() -> None:
+    """One for each version before this one: who adds a field writes down what its records were called before."""
+    assert sorted(EARLIER_LAYOUTS) == list(range(1, VERSION))
+    assert {*EARLIER_LAYOUTS.values(), LAYOUT} == set(LAYOUTS)
+
+
+@pytest.mark.parametrize("version", EARLIER_LAYOUTS)
 def test_what_an_earlier_release_left_is_committed_by_this_one(
-    db: Path, connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    db: Path, connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
     """A process dies, and the next start is that of a new release."""
-    first = [name for name in FIELDS if name not in {"cache_write_1h_tokens", "service_tier"}]
-    assert zlib.crc32(",".join(first).encode()) == FIRST_LAYOUT
+    later = [name for added in ADDED if added > version for name in ADDED[added]]
+    first = [name for name in FIELDS if name not in later]
+    assert zlib.crc32(",".join(first).encode()) == EARLIER_LAYOUTS[version]
     with monkeypatch.context() as patch:
-        patch.setattr("llm_service.telemetry.journal.journal.LAYOUT", FIRST_LAYOUT)
+        patch.setattr("llm_service.telemetry.journal.journal.LAYOUT", EARLIER_LAYOUTS[version])
         journal = CrashJournal(db, 1 << 20, "full", make_private_folder)
         journal.begin(WRITER)
         journal.ensure()
@@ -76,8 +87,8 @@ def test_what_an_earlier_release_left_is_committed_by_this_one(
         record = InvocationRecord(**values)
         extensions = record.extensions
         if extensions is not None:
-            at = EXTENSION_FIELDS.index("cache_write_1h_tokens")
-            extensions = extensions[:at] + extensions[at + 2 :]
+            at = EXTENSION_FIELDS.index(later[0])
+            extensions = extensions[:at] + extensions[at + len(later) :]
         assert journal.append(marshal.dumps((record.card, extensions), 2), Slot())
     journal.close()
     assert replay(db, connection).written == 2

@@ -418,7 +418,7 @@ def test_a_file_that_stands_there_already_is_not_taken(ring: CrashJournal, clock
 
 def test_no_locks_no_journal(ring: CrashJournal, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a platform without POSIX record locks nothing is left behind, and the reason is said."""
-    monkeypatch.setitem(__import__("sys").modules, "fcntl", None)
+    monkeypatch.setattr(locking, "fcntl", None)
     assert not ring.ensure()
     assert isinstance(ring.error, locking.RefusedFileError)
     assert "set journal to false" in str(ring.error)

@@ -276,6 +276,61 @@ def test_an_interrupt_at_any_call_of_a_commit_leaves_a_logger_that_goes_on(journ
     assert len(ids) == counted == ledger.written
 
 
+def hold_and_settle(logger: TelemetryLogger) -> None:
+    """A reservation and the record that settles it."""
+    with logger.budgets.reserve(usd=0.01, agent_name="a") as hold:
+        hold.settle(InvocationRecord(agent_name="a", cost_usd=0.01))
+
+
+def call_under_a_budget(logger: TelemetryLogger) -> None:
+    """The same by a block."""
+    with logger.invocation("a", budget=0.01) as call:
+        call.record_usage(cost_usd=0.01)
+
+
+WITH_MONEY: dict[str, Callable[[TelemetryLogger], Any]] = {
+    "settle": hold_and_settle,
+    "block": call_under_a_budget,
+    "release": lambda logger: logger.budgets.reserve(usd=0.01).release(),
+    "check": lambda logger: logger.budgets.check(usd=0.01),
+    "status": lambda logger: logger.budgets.status(),
+    "read": lambda logger: logger.get_invocations(limit=1),
+    "flush": lambda logger: (logger.log_invocation_nowait(InvocationRecord()), logger.flush()),
+}
+
+
+@cpython_only
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", WITH_MONEY)
+def test_an_interrupt_at_any_call_about_money_leaves_no_lock_held_and_budgets_that_go_on(
+    name: str, tmp_path: Path
+) -> None:
+    """No connection stays open by it that a fork would wait for, and what comes next is served at once."""
+    policies = tmp_path / "policies.yaml"
+    policies.write_text("policies:\n  default:\n    daily_budget_usd: 1000000\n")
+    options: dict[str, Any] = {"retention_days": None, "commit_timeout": 5, "flush_interval": 3600.0}
+    with TelemetryLogger(tmp_path / "telemetry.db", policies=policies, **options) as logger:
+        action, engine = WITH_MONEY[name], logger._engine
+        action(logger)
+        turn, goes_on = 0, True
+        while goes_on:
+            goes_on = interrupted_at(turn, partial(action, logger), ("pipeline", "budgeting"))
+            turn += 1
+            taken: list[int] = []
+            other = threading.Thread(target=lambda taken=taken: taken.append(engine.commit_lock.run(lambda: 1, 30.0)))
+            other.start()
+            other.join()
+            assert (engine.commit_lock.owner, taken) == (None, [1]), turn
+            assert engine.money.teller.waiting == 0, turn
+            assert logger.stats().ledger.balanced, turn
+            if turn % 8 == 0:
+                hold_and_settle(logger)
+        hold_and_settle(logger)
+        assert logger.flush().complete
+    assert turn > 10
+    assert not engine.commit_lock.owner
+
+
 @cpython_only
 @pytest.mark.parametrize("durable", [False, True])
 def test_an_interrupt_at_any_call_of_a_write_leaves_no_transaction_open(durable: bool, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_file_of_the_first_version_is_migrated_and_counted(db: Path) -> None:
     with closing(sqlite3.connect(db)) as connection:
         for table in ("budget_alerts", "budget_holds", "budget_windows", "budget_counters", "prompt_sizes"):
             connection.execute(f"DROP TABLE {table}")
-        for column in ("cache_write_1h_tokens", "service_tier"):
+        for column in (column for added in migration_steps.ADDED.values() for column in added):
             connection.execute(f"ALTER TABLE invocations DROP COLUMN {column}")
         connection.execute("DELETE FROM schema_version WHERE version > 1")
         connection.execute("PRAGMA user_version = 1")

@@ -57,7 +57,7 @@ def test_totals_are_made_equal_to_their_records_again(
     """Whatever was wrong with them; where only totals were, they are what the writer had made."""
     before = _totals(db)
     change(damage)
-    assert set(names()) == {"aggregates"}
+    assert set(names()) - {"odd_values"} == {"aggregates"}
     assert {action.name for action in repair(db)} == {"aggregates"}
     assert names() == {}
     if "invocations WHERE" not in damage:

@@ -1,5 +1,6 @@
 """Salvage gives back all that one damaged page did not hold, says what it could not, and never touches the source."""
 
+import os
 import random
 import sqlite3
 import stat
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_service.errors import StoreError
+from llm_service.errors import PlantedFileError, StoreError
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 from llm_service.telemetry.upkeep import copying
 from llm_service.telemetry.upkeep.doctor import examine
@@ -317,10 +318,13 @@ def test_an_existing_file_is_not_replaced_unasked(sick: Path) -> None:
 
 
 def test_a_source_that_cannot_be_read_at_all_is_an_error(tmp_path: Path) -> None:
-    """A folder, say; from the process that copies."""
-    source = tmp_path / "folder.db"
+    """A folder or a pipe is not even opened; the process that copies says why it could not."""
+    source, pipe = tmp_path / "folder.db", tmp_path / "pipe.db"
     source.mkdir()
-    with pytest.raises(StoreError, match="cannot be read"), copying.private_copy(source, tmp_path):
-        pass
-    with pytest.raises(StoreError, match="cannot be read"):
-        copying._copy_files(tmp_path / "absent", tmp_path / "copy")
+    os.mkfifo(pipe)
+    for planted in (source, pipe):
+        with pytest.raises(PlantedFileError, match="not a plain file"), copying.private_copy(planted, tmp_path):
+            pass
+    for unreadable in (tmp_path / "absent", pipe):
+        with pytest.raises(StoreError, match="cannot be read"):
+            copying._copy_files(unreadable, tmp_path / "copy")

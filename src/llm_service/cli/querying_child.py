@@ -1,0 +1,178 @@
+"""The process that runs a statement of the user's own for `querying`: one request in, one answer out, nothing written.
+
+A progress handler is not called within one SQL function, and a thread cannot be ended. A process can: it is killed when
+its time is over, and its limits bound what it may take meanwhile.
+
+Four walls keep it to reading, since each alone has a hole: `query_only` and a read-only file still allow ATTACH and
+VACUUM INTO to write elsewhere; an authorizer refuses every action but reading; and limits bound what one statement may
+hold in memory.
+"""
+
+import marshal
+import math
+import sqlite3
+import sys
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from llm_service.telemetry.stores.reader import open_for_reading
+
+__all__ = ["MOST_ANSWER_BYTES", "READY", "Reply", "Request", "main", "reply_to"]
+
+READY: Final = b"+"
+"""What comes before the reply: the statement is about to run."""
+MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
+"""Of all rows together: more is nothing to look at, and `export` writes any number of calls."""
+_MOST_BYTES: Final = 64 * 1024 * 1024
+"""Of one value or row within SQLite: a million times what a call holds, and no zeroblob(1e9)."""
+_MOST_HEAP: Final = 256 * 1024 * 1024
+"""Of all that SQLite holds at one time."""
+_MOST_MEMORY: Final = 2 * 1024 * 1024 * 1024
+"""Of addresses of the process: for an SQLite that does not count what it holds."""
+_VALUE_BYTES: Final = 16
+"""What a value counts for besides its text or blob."""
+_STEPS: Final = 10_000
+"""Instructions of SQLite's machine between two looks at the clock: well under a millisecond."""
+_TELLING_PRAGMAS: Final = frozenset({
+    "application_id", "auto_vacuum", "collation_list", "compile_options", "data_version", "database_list", "encoding",
+    "foreign_key_list", "freelist_count", "function_list", "index_info", "index_list", "index_xinfo", "integrity_check",
+    "journal_mode", "page_count", "page_size", "pragma_list", "quick_check", "schema_version", "table_info",
+    "table_list", "table_xinfo", "user_version",
+})  # fmt: skip
+_WITH_ARGUMENT: Final = frozenset({
+    "foreign_key_list", "index_info", "index_list", "index_xinfo", "integrity_check", "quick_check", "table_info",
+    "table_list", "table_xinfo",
+})  # fmt: skip
+"""Their argument names what to tell of; any other pragma would set something by it."""
+_READING: Final = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
+_REFUSED_FUNCTIONS: Final = frozenset({"load_extension", "fts3_tokenizer"})
+_REMEDY: Final = "only reading is allowed: SELECT, WITH, VALUES, EXPLAIN, and pragmas that only tell"
+
+
+class Request(NamedTuple):
+    """What is asked: a database, one statement, at most so many rows, and seconds it may take."""
+
+    path: str
+    statement: str
+    limit: int
+    timeout: float
+
+
+class Reply(NamedTuple):
+    """What comes back.
+
+    Attributes:
+        columns: their names; none where the statement gave no rows.
+        rows: what was found.
+        truncated: why there are more: `rows`, `bytes`, or empty.
+        misuse: what is wrong with the statement; empty where nothing is.
+        failure: what is wrong otherwise.
+    """
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+    truncated: str = ""
+    misuse: str = ""
+    failure: str = ""
+
+
+def main() -> None:
+    """Take a request from standard input, and write the reply to standard output; both are `marshal`'s."""
+    request = Request(*marshal.load(sys.stdin.buffer))  # noqa: S302 - from the process that started this one
+    _bound(request.timeout)
+    out = sys.stdout.buffer
+    out.write(READY)
+    out.flush()
+    with suppress(BrokenPipeError):
+        marshal.dump(tuple(reply_to(request)), out)
+        out.flush()
+
+
+def _bound(seconds: float) -> None:
+    """Where nobody is left to kill this process, it ends by itself."""
+    try:
+        import resource  # noqa: PLC0415 - POSIX only
+    except ImportError:
+        return
+    most = math.ceil(seconds) + 10
+    for what, limit in ((resource.RLIMIT_CPU, most), (resource.RLIMIT_AS, _MOST_MEMORY), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # it is lower already
+            resource.setrlimit(what, (limit, limit))
+
+
+def reply_to(request: Request) -> Reply:
+    """Run the statement on a connection that can only read; its snapshot is let go of before this returns."""
+    path = Path(request.path)
+    try:
+        connection = open_for_reading(path)
+    except sqlite3.Error as error:
+        return _unreadable(path, error)
+    with closing(connection):
+        try:
+            return _asked(connection, request)
+        except MemoryError:
+            return Reply([], [], failure=f"the statement takes more than {_MOST_HEAP >> 20} MiB of memory; narrow it")
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            if "interrupted" in str(error):
+                took = f"the statement took more than {request.timeout:g} s; narrow it or give --timeout"
+                return Reply([], [], failure=took)
+            return _refusal(path, error)
+
+
+def _asked(connection: sqlite3.Connection, request: Request) -> Reply:
+    deadline = time.monotonic() + request.timeout
+    connection.text_factory = _decoded
+    connection.execute(f"PRAGMA hard_heap_limit = {_MOST_HEAP:d}")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    connection.set_authorizer(_authorize)
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+    cursor = connection.execute(request.statement)
+    columns = [str(column[0]) for column in cursor.description or ()]
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    for row in cursor:
+        size += sum(_VALUE_BYTES + (len(value) if isinstance(value, str | bytes) else 0) for value in row)
+        if len(rows) == request.limit:
+            return Reply(columns, rows, truncated="rows")
+        if size > MOST_ANSWER_BYTES:
+            if not rows:
+                most = MOST_ANSWER_BYTES >> 20
+                return Reply([], [], failure=f"a row takes more than {most} MiB; select less, by substr() for example")
+            return Reply(columns, rows, truncated="bytes")
+        rows.append(row)
+    return Reply(columns, rows)
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
+
+
+def _authorize(action: int, first: str | None, second: str | None, _database: str | None, _trigger: str | None) -> int:
+    if action in _READING:
+        return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() not in _REFUSED_FUNCTIONS:
+        return sqlite3.SQLITE_OK
+    if action == sqlite3.SQLITE_PRAGMA and (first or "").lower() in _TELLING_PRAGMAS:
+        allowed = second is None or (first or "").lower() in _WITH_ARGUMENT
+        return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+    # Declaring a table-valued function such as json_each asks for this; a real UPDATE of it is refused by SQLite.
+    if action == sqlite3.SQLITE_UPDATE and first == "sqlite_master":
+        return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY
+
+
+def _refusal(path: Path, error: Exception) -> Reply:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary code
+    if code in {sqlite3.SQLITE_AUTH, sqlite3.SQLITE_READONLY} or "not authorized" in str(error):
+        return Reply([], [], misuse=_REMEDY)
+    if code in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE}:
+        said = str(error).rstrip(".")
+        return Reply([], [], misuse=f"{said}; correct the statement (the manual lists tables and columns)")
+    return _unreadable(path, error)
+
+
+def _unreadable(path: Path, error: Exception) -> Reply:
+    return Reply([], [], failure=f"{path} cannot be read: {error}; check the file and its permissions")

@@ -1,0 +1,98 @@
+"""What the data of genai-prices are known to lack or to have wrong, each with the page that says so.
+
+By provider and model, as the data have them.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+__all__ = ["CORRECTED", "ENDED", "ENDED_TIERS", "LONG", "PEAKS", "REFUSED", "Ended", "Peak"]
+
+_Entry = tuple[str, str]
+
+
+class Ended(NamedTuple):
+    """From when (microseconds since 1970) prices in the data are history: unknown then, rather than wrong."""
+
+    at_us: int
+    why: str
+
+
+class Peak(NamedTuple):
+    """From which day on the data's prices of parts of the day hold, and what holds in these parts before.
+
+    From `since` on they are unknown, from `known_since` on they are as the data have them; before both, the day has one
+    price. From `weekends_since` on, Saturdays and Sundays have none of them.
+    """
+
+    since: date
+    known_since: date
+    weekends_since: date
+
+
+_DEEPSEEK_2025: Final = Ended(
+    1_757_088_000_000_000,
+    "the prices in the data ended on 2025-09-05 at 16:00 UTC, and those since then are not in the data: "
+    "https://api-docs.deepseek.com/quick_start/pricing",
+)
+ENDED: Final[Mapping[_Entry, Ended]] = {
+    # The discount by the time of day ended then, and other prices hold since (as of August 2025).
+    ("deepseek", "deepseek-chat"): _DEEPSEEK_2025,
+    ("deepseek", "deepseek-reasoner"): _DEEPSEEK_2025,
+    # A name may end, too, where the model it stands for changes.
+    ("mistral", "mistral-large-latest"): Ended(
+        1_764_633_600_000_000,
+        "on 2025-12-02 the name moved to Mistral Large 3, and the data have the price before: "
+        "https://docs.mistral.ai/resources/changelogs",
+    ),
+    ("github-copilot", "gemini-4-argon"): Ended(
+        1_796_083_200_000_000,
+        "the promotion ended on 2026-12-01, and no price after it was published: "
+        "https://docs.github.com/en/copilot/reference/copilot-billing/models-and-pricing",
+    ),
+}
+"""By the entry, or by the name that it spells out."""
+ENDED_TIERS: Final[Mapping[tuple[str, str, str], Ended]] = {
+    ("anthropic", "claude-opus-4-8", "fast"): Ended(
+        1_795_996_800_000_000,
+        "fast mode was withdrawn from this model on 2026-11-30: "
+        "https://platform.claude.com/docs/en/build-with-claude/fast-mode",
+    ),
+}
+REFUSED: Final[Mapping[_Entry, str]] = {
+    **dict.fromkeys(
+        (("deepseek", "deepseek-v3.1-terminus"), ("deepseek", "deepseek-v3.2"), ("deepseek", "deepseek-v3.2-exp")),
+        "DeepSeek never sold a model of this name, and published other prices: "
+        "https://api-docs.deepseek.com/quick_start/pricing",
+    ),
+    ("perplexity", "perplexity/sonar"): "the same name is that of sonar with LiteLLM's prefix, at other prices",
+}
+"""Entries that are no price of their seller."""
+CORRECTED: Final[Mapping[_Entry, tuple[Decimal, Mapping[str, Any]]]] = {
+    # Before 2025-06-10 the data have o3's later cached price beside its first two. It was published with $10, $2.50
+    # cached and $40: https://openai.com/index/introducing-o3-and-o4-mini/, https://platform.openai.com/docs/models/o3.
+    ("openai", "o3"): (Decimal(10), {"cache_read_mtok": Decimal("2.5")}),
+}
+"""Wrong prices; what is right holds beside this input price."""
+LONG: Final = frozenset(
+    {
+        ("anthropic", "claude-sonnet-4-0"),
+        ("aws", "global.anthropic.claude-sonnet-4-20250514-v1:0"),
+        ("aws", "global.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("aws", "regional.anthropic.claude-sonnet-4-20250514-v1:0"),
+        ("aws", "regional.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+    }
+)
+"""Above 200,000 prompt tokens these cost twice the input and 1.5 times the output, which the data do not have:
+https://platform.claude.com/docs/en/about-claude/pricing#long-context-pricing, https://aws.amazon.com/bedrock/pricing/."""
+PEAKS: Final[Mapping[_Entry, Peak]] = {
+    # The data's comments say what one entry of theirs cannot: peak prices began on 2026-08-17, those of V4.1 Flash on
+    # 2026-09-10, and weekends have none from 2026-08-23 on. https://github.com/pydantic/genai-prices/issues/582,
+    # https://api-docs.deepseek.com/quick_start/pricing.
+    ("deepseek", "deepseek-v4-pro"): Peak(date(2026, 8, 17), date(2026, 8, 17), date(2026, 8, 23)),
+    ("deepseek", "deepseek-v4-flash"): Peak(date(2026, 8, 17), date(2026, 9, 10), date(2026, 8, 23)),
+    ("deepseek", "deepseek-flash"): Peak(date(2026, 8, 17), date(2026, 8, 17), date(2026, 8, 23)),
+}
+"""Peak prices by hours (UTC) in the data, which cannot say their days as well."""

@@ -1,0 +1,197 @@
+"""The one normaliser: what a report says, as the fields of a record, whose prompt holds what is cached.
+
+The total decides what else cannot be told: whether reasoning is within the completion, and whether what was cached is
+within the prompt. Where it fits neither way, the counts stay as they are and no cost is computed from them.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from llm_service.config.service_tiers import tier_of
+from llm_service.pricing.usage.said import Said, unpriced_text
+from llm_service.pricing.usage.shapes import Role, Shape
+
+__all__ = ["FIELDS", "fields_of", "nothing"]
+
+FIELDS: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "cache_write_1h_tokens",
+    "service_tier",
+)
+"""What every reader gives; `cost_usd`, `cost_source` and `unpriced_usage` stand beside them where there is such."""
+
+_FIELD_OF: Final[Mapping[Role, str]] = {
+    "prompt": "prompt_tokens",
+    "fresh": "prompt_tokens",
+    "tool_prompt": "prompt_tokens",
+    "completion": "completion_tokens",
+    "thoughts": "completion_tokens",
+    "total": "total_tokens",
+    "read": "cache_read_tokens",
+    "written": "cache_write_tokens",
+    "written_5m": "cache_write_tokens",
+    "written_1h": "cache_write_1h_tokens",
+    "reasoning": "reasoning_tokens",
+}
+_TRAFFIC: Final[Mapping[str, str | None]] = {
+    # https://docs.cloud.google.com/vertex-ai/generative-ai/docs/reference/rest/v1/GenerateContentResponse#traffictype
+    "traffic_type_unspecified": None,
+    "on_demand": None,
+    "on_demand_flex": "flex",
+    "on_demand_priority": "priority",
+}
+
+
+class _Counts(NamedTuple):
+    """Tokens; None where unknown."""
+
+    prompt: int | None
+    completion: int | None
+    total: int | None
+
+
+def nothing() -> dict[str, Any]:
+    """The fields of a report that says nothing."""
+    return dict.fromkeys(FIELDS)
+
+
+def fields_of(said: Said, shape: Shape) -> dict[str, Any]:
+    """The fields of a record."""
+    written = _written(said)
+    counts = _settled(said, shape, _counts(said, written), written)
+    fields: dict[str, Any] = dict(
+        zip(
+            FIELDS,
+            (
+                *counts,
+                said.counts.get("read"),
+                written,
+                said.counts.get("reasoning", said.counts.get("thoughts")),
+                said.counts.get("written_1h"),
+                _tier(said),
+            ),
+            strict=True,
+        )
+    )
+    for role, value in said.odd.items():
+        fields[_FIELD_OF[role]] = value
+    cost = _cost(said)
+    if cost is not None:
+        fields |= {"cost_usd": float(cost), "cost_source": "reported"}
+    unpriced = unpriced_text(said.unpriced)
+    if unpriced is not None:
+        fields["unpriced_usage"] = unpriced
+    return fields
+
+
+def _written(said: Said) -> int | None:
+    """All that was written to a cache: as told, or as the sum of what is kept for five minutes and for an hour."""
+    told = said.counts.get("written")
+    if "written_5m" not in said.counts and "written_1h" not in said.counts:
+        return told
+    parts = said.count("written_5m") + said.count("written_1h")
+    if not told:  # LangChain sets it to 0 beside its parts
+        return parts if parts or told is None else told
+    if parts != told and not ("written_5m" not in said.counts and parts < told):
+        said.doubt("cache writes", f"{told}, by how long they are kept {parts}")
+    return max(told, parts)
+
+
+def _counts(said: Said, written: int | None) -> _Counts:
+    """Prompt and completion, with what is billed as such beside them."""
+    prompt, fresh = said.counts.get("prompt"), said.counts.get("fresh")
+    cached = said.count("read") + (written or 0)
+    if fresh is not None:
+        whole = fresh + cached
+        if prompt is not None and prompt != whole:
+            said.doubt("prompt tokens", f"{prompt}, by their parts {whole}")
+        prompt = whole if prompt is None else prompt
+    if prompt is not None:
+        prompt += said.count("tool_prompt")
+    completion = said.counts.get("completion")
+    if "thoughts" in said.counts:
+        completion = (completion or 0) + said.counts["thoughts"]
+    return _Counts(prompt, completion, said.counts.get("total"))
+
+
+def _settled(said: Said, shape: Shape, counts: _Counts, written: int | None) -> _Counts:
+    """The counts with what the total says to belong to them."""
+    prompt, completion, total = counts
+    cached = said.count("read") + (written or 0)
+    beside = _may_be_beside(said, shape)
+    if total is None:
+        if beside:
+            said.doubt(*beside)
+        return counts
+    rest = total - (prompt or 0) - (completion or 0)
+    if rest < 0:
+        return _below(said, counts, cached)
+    reasoning = said.count("reasoning")
+    if rest and prompt is not None and completion is not None:
+        # What may be billed beside what prompt and completion say: more prompt, more completion.
+        ways = {(0, reasoning)}
+        if "fresh" not in said.counts:
+            ways |= {(cached, 0), (cached, reasoning)}
+        fitting = [way for way in ways if sum(way) == rest]
+        if len(fitting) == 1:
+            return _Counts(prompt + fitting[0][0], completion + fitting[0][1], total)
+    elif beside and any(path in shape.unsaid for path in said.found.get("read", ())):
+        said.doubt(*beside)
+    return counts
+
+
+def _below(said: Said, counts: _Counts, cached: int) -> _Counts:
+    """A total below its parts: some leave out of it what was cached; anything else cannot be believed."""
+    fresh, total = said.count("fresh"), counts.total
+    left_out = "fresh" in said.counts and "prompt" not in said.counts and total == fresh + (counts.completion or 0)
+    # Cached tokens that would fit into the prompt may be within it after all.
+    if not left_out or cached <= fresh:
+        said.doubt("total tokens", f"{total}, its parts {(counts.prompt or 0) + (counts.completion or 0)}")
+    return counts._replace(total=None)
+
+
+def _may_be_beside(said: Said, shape: Shape) -> tuple[str, str] | None:
+    """A field of cached tokens that may be within the prompt or beside it; None where the report tells it."""
+    if "fresh" in said.counts:
+        return None
+    for role in ("read", "written"):
+        found = said.found.get(role, {})
+        settled = any(count for path, count in found.items() if path not in shape.either)
+        doubtful = [(path, count) for path, count in found.items() if count and path in shape.either]
+        if doubtful and not settled:
+            path, count = doubtful[0]
+            return path, f"{count} (within the prompt or beside it)"
+    return None
+
+
+def _tier(said: Said) -> str | None:
+    """What the call was served as: the service tier, or a speed or kind of traffic with prices of its own."""
+    tier = said.words.get("tier")
+    others: list[str | None] = []
+    if (speed := said.words.get("speed")) is not None:
+        others.append(None if tier_of(speed) is None else speed)
+    if (traffic := said.words.get("traffic")) is not None:
+        others.append(_TRAFFIC.get(traffic.lower(), traffic.lower()))
+    told = [one for one in others if one is not None]
+    if told and tier_of(tier) not in {None, *told}:
+        said.doubt("service tier", f"{tier} and {' and '.join(told)}")
+    return told[0] if told else tier
+
+
+def _cost(said: Said) -> Decimal | None:
+    """What was charged, where the seller says so: then it is no matter what can be priced here."""
+    cost = said.money.get("ticks", said.money.get("cost"))
+    upstream = said.money.get("upstream")
+    # With a key of one's own `cost` is OpenRouter's fee alone; answers before `is_byok` had `upstream` only then.
+    if cost is not None and (said.byok or (said.byok is None and upstream)):
+        if upstream is None:
+            said.doubt("is_byok", "the provider's own charge is not told")
+            return None
+        return cost + upstream
+    return cost

@@ -1,0 +1,322 @@
+"""THE table of usage reports: what each provider's fields mean, and where that is published.
+
+A shape maps the paths of a report to roles. Whatever number stands in a report, is not 0, and has no role is taken for
+something that was billed and that nobody here can price: so a provider's new field makes a cost unknown, never wrong.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
+
+__all__ = [
+    "ANTHROPIC",
+    "COHERE",
+    "COUNTS",
+    "GEMINI",
+    "KNOWN",
+    "OLLAMA",
+    "OPENAI",
+    "SHAPES",
+    "Role",
+    "Shape",
+    "is_telling",
+]
+
+Role = Literal[
+    "prompt", "fresh", "tool_prompt", "completion", "thoughts", "total", "read", "written", "written_5m", "written_1h",
+    "reasoning", "within", "cost", "ticks", "upstream", "byok", "tier", "traffic", "speed",
+]  # fmt: skip
+"""What a field of a report is.
+
+- `prompt`: all of the prompt, with what is cached; `fresh`: what is neither read from a cache nor written to one;
+  `tool_prompt`: what is billed as prompt beside `prompt`.
+- `completion`: all of the output; `thoughts`: what is billed as output beside it; `total`: all tokens.
+- `read`, `written`: of the prompt, from and to a cache; `written_5m`, `written_1h`: the parts of `written`.
+- `reasoning`: within the completion.
+- `within`: parts of another field at the same price, or what is not billed.
+- `cost`, `upstream`: USD that were charged, by the seller and (OpenRouter with a key of one's own) by the provider
+  behind it, which is so where `byok`; `ticks`: the same in parts of 10 ** -10 USD.
+- `tier`, `traffic`, `speed`: what prices depend on.
+"""
+_COUNTED: Final = frozenset(
+    {
+        "prompt", "fresh", "tool_prompt", "completion", "thoughts", "total", "read", "written", "written_5m",
+        "written_1h", "reasoning",
+    }
+)  # fmt: skip
+
+
+class Shape(NamedTuple):
+    """The reports of one family.
+
+    Attributes:
+        published: where its fields are described.
+        signs: names at the top of a report that only this family has.
+        roles: by path.
+        either: paths of cached tokens that some senders count within the prompt and others beside it.
+        unsaid: those of `either` where the total does not tell which.
+    """
+
+    published: tuple[str, ...]
+    signs: frozenset[str]
+    roles: Mapping[str, Role]
+    either: frozenset[str] = frozenset()
+    unsaid: frozenset[str] = frozenset()
+
+
+def _roles(table: Mapping[Role, tuple[str, ...]]) -> dict[str, Role]:
+    return {path: role for role, paths in table.items() for path in paths}
+
+
+_PROMPT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+
+
+def _each(containers: tuple[str, ...], *names: str) -> tuple[str, ...]:
+    return tuple(f"{container}.{name}" for container in containers for name in names)
+
+
+OPENAI: Final = Shape(
+    (
+        "https://platform.openai.com/docs/api-reference/chat/object",
+        "https://platform.openai.com/docs/api-reference/responses/object",
+        "https://docs.x.ai/developers/cost-tracking",
+        "https://api-docs.deepseek.com/api/create-chat-completion",
+        "https://platform.kimi.ai/docs/api/chat",
+        "https://openrouter.ai/docs/use-cases/usage-accounting",
+        "https://docs.perplexity.ai/api-reference/chat-completions-post",
+        "https://docs.litellm.ai/docs/completion/usage",
+        "https://reference.langchain.com/python/langchain_core/messages/#langchain_core.messages.ai.UsageMetadata",
+        "https://ai-sdk.dev/docs/reference/ai-sdk-core/generate-text",
+        "https://openai.github.io/openai-agents-python/usage/",
+    ),
+    frozenset(
+        {
+            "prompt_tokens",
+            "completion_tokens",
+            *_PROMPT_DETAILS,
+            "completion_tokens_details",
+            "output_token_details",
+        }
+    ),
+    _roles(
+        {
+            "prompt": ("prompt_tokens", "input_tokens"),
+            "completion": ("completion_tokens", "output_tokens"),
+            "total": ("total_tokens",),
+            "fresh": ("prompt_cache_miss_tokens", "input_token_details.no_cache_tokens"),
+            "read": (
+                *_each(_PROMPT_DETAILS, "cached_tokens"),
+                "input_token_details.cache_read",  # LangChain
+                "input_token_details.cache_read_tokens",  # AI SDK
+                "cached_input_tokens",
+                "prompt_cache_hit_tokens",  # DeepSeek
+                "cached_tokens",  # Kimi
+                "cached_prompt_tokens",
+                "cache_read_tokens",
+                "cache_read_input_tokens",  # gateways that pass on Anthropic's
+            ),
+            "written": (
+                *_each(_PROMPT_DETAILS, "cache_write_tokens", "cache_creation_tokens"),
+                "input_token_details.cache_creation",
+                "cache_write_tokens",
+                "cache_creation_input_tokens",
+            ),
+            "written_5m": (
+                "prompt_tokens_details.cache_creation_token_details.ephemeral_5m_input_tokens",  # LiteLLM
+                "input_token_details.ephemeral_5m_input_tokens",
+                "cache_creation.ephemeral_5m_input_tokens",
+            ),
+            "written_1h": (
+                "prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens",
+                "input_token_details.ephemeral_1h_input_tokens",
+                "cache_creation.ephemeral_1h_input_tokens",
+                "cache_write_1h_tokens",
+            ),
+            "reasoning": (
+                *_each(_OUTPUT_DETAILS, "reasoning_tokens"),
+                "output_tokens_details.thinking_tokens",
+                "output_token_details.reasoning",
+                "details.reasoning_tokens",  # Pydantic AI
+                "reasoning_tokens",
+            ),
+            "within": (
+                *_each((*_PROMPT_DETAILS, *_OUTPUT_DETAILS), "text_tokens"),
+                *_each(_PROMPT_DETAILS, "cached_tokens_details.text_tokens"),
+                # Both are in the completion already, and billed as it is:
+                # https://platform.openai.com/docs/guides/predicted-outputs
+                *_each(_OUTPUT_DETAILS, "accepted_prediction_tokens", "rejected_prediction_tokens"),
+                "requests",  # of the Agents SDK: how many calls the counts are the sum of
+                "successful_requests",
+                "request_usage_entries.*",
+                "cost_details.*",  # parts of the cost
+                "cost.*",
+            ),
+            "cost": ("cost", "cost.total_cost", "estimated_cost"),
+            "ticks": ("cost_in_usd_ticks",),
+            "upstream": ("cost_details.upstream_inference_cost",),
+            "byok": ("is_byok",),
+            "tier": ("service_tier",),
+            "traffic": ("extra_properties.google.traffic_type",),  # Vertex AI
+            "speed": ("speed",),
+        }
+    ),
+    frozenset({"cache_read_input_tokens", "cache_creation_input_tokens", "cached_input_tokens"}),
+    frozenset({"cached_input_tokens"}),  # AI SDK 5 passes on what the provider says, and adds up the rest
+)
+"""Of OpenAI, and of all that speak its protocols or came after them: the prompt holds what is cached."""
+
+ANTHROPIC: Final = Shape(
+    (
+        "https://platform.claude.com/docs/en/build-with-claude/prompt-caching#1-hour-cache-duration",
+        "https://platform.claude.com/docs/en/build-with-claude/compaction",
+        "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html",
+        "https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html",
+    ),
+    frozenset(
+        {
+            "cache_creation_input_tokens", "cache_read_input_tokens", "cache_write_input_tokens", "cache_creation",
+            "cache_details", "cache_read_input_token_count", "cache_write_input_token_count", "server_tool_use",
+            "inference_geo", "iterations", "input_token_count", "generated_token_count",
+            "x_amzn_bedrock_input_token_count", "x_amzn_bedrock_output_token_count",
+        }
+    ),
+    _roles(
+        {
+            "fresh": ("input_tokens", "input_token_count", "x_amzn_bedrock_input_token_count"),
+            "completion": (
+                "output_tokens", "output_token_count", "generated_token_count", "x_amzn_bedrock_output_token_count",
+            ),
+            "total": ("total_tokens",),
+            "read": (
+                "cache_read_input_tokens", "cache_read_input_token_count",
+                "x_amzn_bedrock_cache_read_input_token_count",
+            ),
+            "written": (
+                "cache_creation_input_tokens", "cache_write_input_tokens", "cache_write_input_token_count",
+                "x_amzn_bedrock_cache_write_input_token_count",
+            ),
+            "written_5m": ("cache_creation.ephemeral_5m_input_tokens", "cache_details.5m.input_tokens"),
+            "written_1h": ("cache_creation.ephemeral_1h_input_tokens", "cache_details.1h.input_tokens"),
+            "reasoning": ("output_tokens_details.thinking_tokens", "output_tokens_details.reasoning_tokens"),
+            # "No additional charges beyond standard token costs":
+            # https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-fetch-tool#usage-and-pricing
+            "within": ("server_tool_use.web_fetch_requests",),
+            "tier": ("service_tier",),
+            "speed": ("speed",),
+        }
+    ),
+)  # fmt: skip
+"""Of Anthropic's Messages and of Bedrock: the input holds nothing of what is read from a cache or written to it."""
+
+_LIKE_TEXT: Final = ("text", "image", "video", "document")
+"""What a prompt of Gemini may hold at the price of text; audio has its own (https://ai.google.dev/gemini-api/docs/pricing)."""
+
+GEMINI: Final = Shape(
+    (
+        "https://ai.google.dev/api/generate-content#UsageMetadata",
+        "https://docs.cloud.google.com/vertex-ai/generative-ai/docs/reference/rest/v1/GenerateContentResponse",
+        "https://ai.google.dev/api/interactions-api",
+    ),
+    frozenset(
+        {
+            "prompt_token_count", "candidates_token_count", "total_token_count", "thoughts_token_count",
+            "cached_content_token_count", "tool_use_prompt_token_count", "response_token_count", "total_input_tokens",
+        }
+    ),
+    _roles(
+        {
+            "prompt": ("prompt_token_count", "total_input_tokens"),
+            "tool_prompt": ("tool_use_prompt_token_count", "total_tool_use_tokens"),
+            "completion": (
+                "candidates_token_count", "response_token_count", "generation_token_count", "total_output_tokens",
+            ),
+            "thoughts": ("thoughts_token_count", "total_thought_tokens"),
+            "total": ("total_token_count", "total_tokens"),
+            "read": ("cached_content_token_count", "total_cached_tokens"),
+            "within": (
+                *(
+                    f"{container}.{modality}.token_count"
+                    for container in ("prompt_tokens_details", "cache_tokens_details", "tool_use_prompt_tokens_details")
+                    for modality in _LIKE_TEXT
+                ),
+                *(f"input_tokens_by_modality.{modality}.tokens" for modality in _LIKE_TEXT),
+                *(f"cached_tokens_by_modality.{modality}.tokens" for modality in _LIKE_TEXT),
+                "prompt_token_details.text.token_count",  # of embeddings, where an image has a price of its own
+                "candidates_tokens_details.text.token_count",
+                "response_tokens_details.text.token_count",
+                "output_tokens_by_modality.text.tokens",
+            ),
+            "tier": ("service_tier",),
+            "traffic": ("traffic_type",),
+        }
+    ),
+)  # fmt: skip
+"""Of Gemini and Vertex AI: thoughts stand beside the output, and prompts of tools beside the prompt."""
+
+COHERE: Final = Shape(
+    ("https://docs.cohere.com/reference/chat#response.body.usage",),
+    frozenset({"billed_units"}),
+    _roles(
+        {
+            "prompt": ("billed_units.input_tokens",),
+            "completion": ("billed_units.output_tokens",),
+            "within": ("tokens.input_tokens", "tokens.output_tokens"),  # with those that are not billed
+        }
+    ),
+)
+"""Of Cohere: what is billed."""
+
+OLLAMA: Final = Shape(
+    ("https://docs.ollama.com/api/usage",),
+    frozenset({"prompt_eval_count", "eval_count"}),
+    _roles({"prompt": ("prompt_eval_count",), "completion": ("eval_count",)}),
+)
+"""Of Ollama."""
+
+SHAPES: Final = (GEMINI, COHERE, OLLAMA, OPENAI, ANTHROPIC)
+"""In the order in which a report is tried: one that has signs of two families follows the first."""
+
+COUNTS: Final = frozenset(path for shape in SHAPES for path, role in shape.roles.items() if role in _COUNTED)
+"""The paths of all counts."""
+
+KNOWN: Final = frozenset(name for shape in SHAPES for path in shape.roles for name in path.split(".")) | {
+    "server_tool_use", "cache_creation", "cache_details", "inference_geo", "iterations", "num_sources_used",
+    "prompt_audio_seconds", "citation_tokens", "num_search_queries", "search_context_size", "audio_tokens",
+    "image_tokens", "candidates_tokens_details", "response_tokens_details", "web_search_requests",
+}  # fmt: skip
+"""Names to look for in objects that do not tell what they hold."""
+
+_MEASURED: Final = re.compile(
+    r"(^|_)(time|times|duration|latency|elapsed|ms|ns|us|at|created|timestamp|per_second|rate|ratio|percent|score|version|"
+    r"id|index|position)$"
+)
+"""Last words of names that are no amount of anything billed: Groq's `queue_time`, Ollama's `eval_duration`, Bedrock's
+`invocation-latency` (https://console.groq.com/docs/api-reference, https://docs.ollama.com/api/usage)."""
+_BILLED: Final = re.compile(
+    r"(^|_)(tokens?|counts?|requests?|seconds?|minutes?|units?|images?|quer(y|ies)|calls?|search(es)?|sources(_used)?|"
+    r"characters|pages|costs?|price|fees?|credits?)$"
+)
+_WORDS: Final[Mapping[str, frozenset[str]]] = {
+    # 1.1 times the price where it is "us": https://platform.claude.com/docs/en/manage-claude/data-residency
+    "inference_geo": frozenset({"", "global", "not_available"}),
+    # A fee for each request: https://docs.perplexity.ai/getting-started/pricing
+    "search_context_size": frozenset({""}),
+}
+"""Names of texts that a price depends on, and the values for which it does not."""
+
+
+def is_telling(name: str, value: object, number: float | None) -> bool:
+    """Whether a value of no role was billed: a number that is not 0 and measures no time, or a word of `_WORDS`.
+
+    Args:
+        name: the last part of its path.
+        value: what stands there.
+        number: the number that it is, None where it is none.
+    """
+    if name in _WORDS:
+        return isinstance(value, str) and value.strip().lower() not in _WORDS[name]
+    if number is None or number == 0:
+        return False
+    # A number in a text may be anything, unless its name says what it counts.
+    return _BILLED.search(name) is not None if isinstance(value, str) else _MEASURED.search(name) is None

@@ -1,0 +1,146 @@
+r"""Keys that are known by their shape: a table of prefixes, what follows each, and where that is documented.
+
+Shapes are facts from the vendors' documentation and from the rules and detectors of two public scanners: gitleaks
+(MIT), commit b58d3f1, https://github.com/gitleaks/gitleaks/blob/master/config/gitleaks.toml, and trufflehog, commit
+3ab759f, https://github.com/trufflesecurity/trufflehog/tree/main/pkg/detectors. Lengths are taken shorter than they are
+today: vendors change them, and a part of a secret is one too.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple, cast
+
+from llm_service.redaction.vendors import VENDORS
+
+__all__ = ["GLUED", "MOST", "SHAPES", "START", "Pattern", "Shape", "patterns_of_shapes"]
+
+MOST: Final = 65_535
+"""Characters that one match takes at most; only the end of an expression may repeat so often."""
+START: Final = (
+    r"(?>(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=%[0-9A-Fa-f]{2})|(?<=\\x[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4})"
+    r"|(?<=\\U000[0-9A-Fa-f]{5})|(?<=\\[0-3][0-7]{2}))"
+)
+"""A word begins here; also behind an escape of JSON, Python, C or a URL, whose last character looks like part of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """One kind of secret.
+
+    Attributes:
+        name: stands in `[REDACTED:name]` and in `stats().redactions`.
+        literals: the expression is tried where one of them occurs; words of names in lower case stand for any case. Of
+            a pattern without literals the expression is searched itself.
+        expression: a regular expression that begins with the literal. Where it has named groups, only the group that
+            took part is replaced.
+        source: where the shape is documented.
+        before: the expression begins so many characters before the literal.
+        by_shape: it is known by what it looks like, not by the name that stands before it.
+    """
+
+    name: str
+    literals: tuple[str, ...]
+    expression: str
+    source: str
+    before: int = 0
+    by_shape: bool = False
+
+    def match(self, text: str, position: int) -> tuple[int, int] | None:
+        """Begin and end of the secret announced at this position, or None; what stands before it is looked at too."""
+        start = position - self.before
+        found = None if start < 0 else compiled(self.expression).match(text, start)
+        return None if found is None else found.span(found.lastgroup or 0)
+
+
+@lru_cache(maxsize=512)
+def compiled(expression: str) -> re.Pattern[str]:
+    """Compiled on first use: 0.2 to 1 ms each, and only those that are met are paid for."""
+    return re.compile(expression)
+
+
+Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered"]
+"""What follows a prefix.
+
+- `letters`: letters and digits, not all of them small letters.
+- `hex`: hexadecimal digits.
+- `parts`: letters and digits with `-` and `_` between. One part has both, which tells a key from a name of words.
+- `base64`, `dotted`: as `parts`, with `+/=` or dots.
+- `numbered`: as `parts`, or one part is a long number.
+"""
+
+# Looks ahead are bounded and take nothing back: see the test of what a failing attempt may cost.
+_NOT_SMALL: Final = r"(?=[a-z_-]{0,64}+[A-Z0-9+/=])"
+_MIXED_8: Final = r"(?=[A-Za-z]{0,64}+[0-9])(?=[0-9]{0,64}+[A-Za-z])[A-Za-z0-9]{8}"
+_MIXED_PART: Final = rf"(?=(?:[A-Za-z0-9]{{0,64}}+[._+/=-]{{1,2}}+){{0,12}}?{_MIXED_8})"
+_NUMBER_PART: Final = r"(?=(?:[A-Za-z0-9]{0,64}+-){0,4}?[0-9]{10})"
+_BODIES: Final[dict[Body, tuple[str, str]]] = {
+    "letters": (_NOT_SMALL, "[A-Za-z0-9]"),
+    "hex": ("(?=[a-fA-F]{0,64}+[0-9])", "[0-9a-fA-F]"),
+    "base64": (_MIXED_PART, "[A-Za-z0-9+/=_-]"),
+    "parts": (_MIXED_PART, "[A-Za-z0-9_-]"),
+    "dotted": (_MIXED_PART, "[A-Za-z0-9_.-]"),
+    "numbered": (f"(?:{_MIXED_PART}|{_NUMBER_PART})", "[A-Za-z0-9-]"),
+}
+# Glued to the end of another word, a prefix of two or three letters is one only before what cannot be a word.
+GLUED: Final = r"(?=[a-z0-9]{0,32}+[A-Z])(?=[A-Z0-9]{0,32}+[a-z])(?=[A-Za-z]{0,32}+[0-9])(?=[A-Za-z0-9]{32})"
+
+
+class Shape(NamedTuple):
+    """Prefixes of one vendor, with at least `least` characters of a kind behind them.
+
+    Attributes:
+        anywhere: the prefix is long enough to be looked for within words too.
+    """
+
+    name: str
+    prefixes: tuple[str, ...]
+    body: Body
+    least: int
+    source: str
+    anywhere: bool = False
+
+    @property
+    def alphabet(self) -> str:
+        """The characters behind the prefix, as a set of a regular expression."""
+        return _BODIES[self.body][1]
+
+    @property
+    def literals(self) -> tuple[str, ...]:
+        """The prefixes, each up to its last sign: a text is searched for them where signs are."""
+        return tuple(dict.fromkeys(_UP_TO_SIGN.match(prefix)[0] for prefix in self.prefixes))  # type: ignore[index]
+
+    def expression(self) -> str:
+        """The regular expression that finds it."""
+        look, alphabet = _BODIES[self.body]
+        prefixes = "|".join(map(re.escape, self.prefixes))
+        begin = f"(?:{prefixes})" if self.anywhere else f"(?:{START}(?:{prefixes})|(?:{prefixes}){GLUED})"
+        return rf"{begin}{look}{alphabet}{{{self.least},{MOST}}}+"
+
+
+_UP_TO_SIGN: Final = re.compile(r".{2,}[._~-]|.+")
+
+
+def _read(table: str) -> tuple[Shape, ...]:
+    shapes: dict[str, Shape] = {}
+    for name, body, least, where, prefixes, source in map(str.split, table.strip().splitlines()):
+        before = shapes[name].prefixes if name in shapes else ()
+        shapes[name] = Shape(
+            name,
+            (*before, *prefixes.split(",")),
+            cast("Body", body),
+            int(least),
+            source if ":" in source else f"https://{source}",
+            where == "anywhere",
+        )
+    return tuple(shapes.values())
+
+
+SHAPES: Final = _read(VENDORS)
+
+
+def patterns_of_shapes() -> tuple[Pattern, ...]:
+    """The table as patterns, in its order."""
+    return tuple(
+        Pattern(shape.name, shape.literals, shape.expression(), shape.source, by_shape=True) for shape in SHAPES
+    )

@@ -1,0 +1,117 @@
+"""The one place that connects to SQLite. It knows all open connections of the process, and a fork waits for them.
+
+A child that is forked while another thread is within SQLite inherits mutexes that nobody gives back; and one that is
+forked while a connection is open believes in locks on the file that only its parent holds. So a fork holds new
+connections off, and waits until those of other threads are closed.
+"""
+
+import os
+import sqlite3
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from threading import get_ident
+from time import monotonic, sleep
+from typing import Any, Final, TypeVar, overload
+from urllib.parse import quote
+
+__all__ = ["TrackedConnection", "connect", "go_on", "hold_off", "leak", "leak_all", "read_only_uri"]
+
+_A_MOMENT: Final = 0.0005
+
+# Plain containers, changed by one operation each: no lock that a fork or a signal could leave held.
+_OPEN: Final[dict[int, tuple["weakref.ref[TrackedConnection]", int]]] = {}
+"""By id: each connection and the thread that opened it."""
+_FORKING: Final[list[int]] = []
+"""Threads that are about to fork."""
+
+
+class TrackedConnection(sqlite3.Connection):
+    """A connection that a fork waits for. While one is under way, who has none open yet waits to open one."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        me, key = get_ident(), id(self)
+        while True:
+            mine = any(opener == me for _, opener in tuple(_OPEN.values()))
+            _OPEN[key] = (weakref.ref(self, lambda _: _OPEN.pop(key, None)), me)
+            if mine or not _FORKING or me in _FORKING:
+                break
+            self._forget()  # a fork may have begun in between: it has seen this, or this sees it
+            sleep(_A_MOMENT)
+        try:
+            super().__init__(*arguments, **options)
+        except BaseException:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """It is closed, or never used again."""
+        _OPEN.pop(id(self), None)
+
+    def close(self) -> None:
+        """Close the database."""
+        super().close()
+        self._forget()
+
+
+_C = TypeVar("_C", bound=TrackedConnection)
+
+
+@overload
+def connect(database: str | Path) -> TrackedConnection: ...
+@overload
+def connect(database: str | Path, factory: type[_C], **options: Any) -> _C: ...
+def connect(database: str | Path, factory: Any = TrackedConnection, **options: Any) -> Any:
+    """Open a database in autocommit mode.
+
+    Args:
+        database: a path, `:memory:`, or what `read_only_uri` gives.
+        factory: the connection's class.
+        **options: as for `sqlite3.connect`.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    uri = isinstance(database, str) and database.startswith("file:")
+    return sqlite3.connect(database, uri=uri, isolation_level=None, factory=factory, **options)
+
+
+def read_only_uri(path: Path, mode: str = "ro") -> str:
+    """The URI of a file; `mode` may carry further parameters.
+
+    As `Path.as_uri`, which imports a module: while the interpreter is finalizing nothing can be imported.
+    """
+    name = quote(os.fsencode(path)) if os.name == "posix" else path.as_uri().removeprefix("file://")
+    return f"file://{name}?mode={mode}"
+
+
+def hold_off(seconds: float) -> bool:
+    """Before a fork: let nobody connect, and wait until nobody is; False where that has not come within `seconds`."""
+    _FORKING.append(get_ident())
+    deadline = monotonic() + seconds
+    while _OPEN:
+        if monotonic() >= deadline or all(opener == get_ident() for _, opener in tuple(_OPEN.values())):
+            return False  # this thread's own cannot be waited for
+        sleep(_A_MOMENT)
+    return True
+
+
+def go_on() -> None:
+    """After a fork, in the parent; may be called again."""
+    with suppress(ValueError):
+        _FORKING.remove(get_ident())
+
+
+def leak_all() -> None:
+    """In a forked child: never touch a connection of the parent's, not even to close it."""
+    for found, _ in tuple(_OPEN.values()):
+        leak(found())
+    _OPEN.clear()
+    _FORKING.clear()
+
+
+def leak(thing: object) -> None:
+    """Keep an object for ever: collecting a connection would close it."""
+    import ctypes  # noqa: PLC0415 - only a fork or a lost file pays for it
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))

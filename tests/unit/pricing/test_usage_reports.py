@@ -1,0 +1,214 @@
+"""Reports as providers and their clients send them, each with what is billed; or unknown, with what is named."""
+
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from llm_service.pricing.usage import anthropic_usage, bedrock_usage, gemini_usage, openai_usage, usage_fields
+from llm_service.telemetry.records import InvocationRecord
+
+COUNTS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "total_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
+
+
+def counts(fields: dict[str, Any]) -> tuple[Any, ...]:
+    """Prompt, completion, total, cache read, cache write, reasoning."""
+    return tuple(fields[field] for field in COUNTS)
+
+
+CHAT = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+CLAUDE = {"input_tokens": 100, "output_tokens": 10}
+
+UNDERSTOOD = {
+    "Kimi": (CHAT | {"cached_tokens": 90}, (100, 10, 110, 90, None, None)),
+    "DeepSeek": (CHAT | {"prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36}, (100, 10, 110, 64, None, None)),
+    "thoughts behind a proxy": (
+        {"prompt_tokens": 21, "completion_tokens": 0, "total_tokens": 81, "completion_tokens_details": {"reasoning_tokens": 60}},
+        (21, 60, 81, None, None, 60),
+    ),
+    "a gateway with Anthropic's cache within": (
+        CHAT | {"cache_read_input_tokens": 60, "cache_creation_input_tokens": 30}, (100, 10, 110, 60, 30, None),
+    ),
+    "a gateway with Anthropic's cache beside": (
+        {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 110, "cache_read_input_tokens": 60, "cache_creation_input_tokens": 30},
+        (100, 10, 110, 60, 30, None),
+    ),
+    "LiteLLM": (
+        CHAT | {
+            "prompt_tokens_details": {"cached_tokens": 60, "cache_creation_tokens": 30, "audio_tokens": None, "text_tokens": 10},
+            "cache_read_input_tokens": 60, "cache_creation_input_tokens": 30,
+        },
+        (100, 10, 110, 60, 30, None),
+    ),
+    "LangChain": (
+        {"input_tokens": 100, "output_tokens": 10, "total_tokens": 110,
+         "input_token_details": {"cache_read": 60, "cache_creation": 0, "ephemeral_1h_input_tokens": 30}, "output_token_details": {"reasoning": 5}},
+        (100, 10, 110, 60, 30, 5),
+    ),
+    "AI SDK": (
+        {"inputTokens": 100, "outputTokens": 10, "totalTokens": 110, "cachedInputTokens": 60, "reasoningTokens": 5,
+         "inputTokenDetails": {"noCacheTokens": 40, "cacheReadTokens": 60, "cacheWriteTokens": 0}},
+        (100, 10, 110, 60, 0, 5),
+    ),
+    "Converse": (
+        {"inputTokens": 100, "outputTokens": 10, "totalTokens": 9_110, "cacheReadInputTokens": 9_000, "cacheWriteInputTokens": 0},
+        (9_100, 10, 9_110, 9_000, 0, None),
+    ),
+    "Converse, by how long": (
+        {"inputTokens": 1, "outputTokens": 2, "totalTokens": 13, "cacheReadInputTokens": 0, "cacheWriteInputTokens": 10,
+         "cacheDetails": [{"ttl": "1h", "inputTokens": 7}, {"ttl": "5m", "inputTokens": 3}]},
+        (11, 2, 13, 0, 10, None),
+    ),
+    "headers of InvokeModel": (
+        {"x-amzn-requestid": "7", "content-length": "345", "x-amzn-bedrock-input-token-count": "100",
+         "x-amzn-bedrock-output-token-count": "10", "x-amzn-bedrock-invocation-latency": "1024"},
+        (100, 10, None, None, None, None),
+    ),
+    "a total that leaves the cache out": (
+        {"input_tokens": 3, "output_tokens": 10, "total_tokens": 13, "cache_read_input_tokens": 9_000}, (9_003, 10, None, 9_000, None, None),
+    ),
+    "an event of a stream": ({"type": "message_start", "message": {"role": "assistant", "usage": CLAUDE}}, (100, 10, None, None, None, None)),
+    "a whole answer": ({"id": "x", "created": 17, "usage": CHAT}, (100, 10, 110, None, None, None)),
+    "Cohere": ({"billed_units": {"input_tokens": 100.0, "output_tokens": 10.0}, "tokens": {"input_tokens": 160.0}}, (100, 10, None, None, None, None)),
+    "Ollama": ({"prompt_eval_count": 26, "eval_count": 298, "eval_duration": 4709213000, "total_duration": 5043500667}, (26, 298, None, None, None, None)),
+    "Groq": (CHAT | {"queue_time": 0.04, "prompt_time": 0.01, "total_time": 0.3}, (100, 10, 110, None, None, None)),
+    "Gemini with an image": (
+        {"promptTokenCount": 300, "candidatesTokenCount": 10, "totalTokenCount": 310, "trafficType": "ON_DEMAND",
+         "promptTokensDetails": [{"modality": "IMAGE", "tokenCount": 258}, {"modality": "TEXT", "tokenCount": 42}]},
+        (300, 10, 310, None, None, None),
+    ),
+    "predictions": (
+        CHAT | {"completion_tokens_details": {"accepted_prediction_tokens": 4, "rejected_prediction_tokens": 3, "audio_tokens": 0}},
+        (100, 10, 110, None, None, None),
+    ),
+    "a fetch is free": (CLAUDE | {"server_tool_use": {"web_search_requests": 0, "web_fetch_requests": 2}}, (100, 10, None, None, None, None)),
+    "short iterations": (
+        CLAUDE | {"iterations": [{"type": "compaction", "input_tokens": 900, "output_tokens": 35}, {"type": "message", **CLAUDE}]},
+        (1_000, 45, None, None, None, None),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNDERSTOOD)
+def test_a_report_is_understood_by_any_function(name: str) -> None:
+    """And none of it is left over."""
+    report, told = UNDERSTOOD[name]
+    for read in (openai_usage, anthropic_usage, gemini_usage, bedrock_usage, usage_fields):
+        fields = read(report)
+        assert (counts(fields), fields.get("unpriced_usage"), "cost_usd" in fields) == (told, None, False)
+
+
+UNPRICED = {
+    "audio of a prompt": (CHAT | {"prompt_tokens_details": {"audio_tokens": 20}}, "prompt_tokens_details.audio_tokens: 20"),
+    "audio of an answer": (CHAT | {"completion_tokens_details": {"audio_tokens": 20}}, "completion_tokens_details.audio_tokens: 20"),
+    "images": (CLAUDE | {"input_tokens_details": {"image_tokens": 90, "text_tokens": 10}}, "input_tokens_details.image_tokens: 90"),
+    "LangChain's audio": ({**CLAUDE, "total_tokens": 110, "input_token_details": {"audio": 9}}, "input_token_details.audio: 9"),
+    "LangChain's tiers": ({**CLAUDE, "total_tokens": 110, "input_token_details": {"flex_cache_read": 9}}, "input_token_details.flex_cache_read: 9"),
+    "Gemini's audio": (
+        {"promptTokenCount": 100, "candidatesTokenCount": 1, "promptTokensDetails": [{"modality": "AUDIO", "tokenCount": 99}, {"modality": "TEXT", "tokenCount": 1}]},
+        "promptTokensDetails.AUDIO.tokenCount: 99",
+    ),
+    "Gemini's cached audio": (
+        {"prompt_token_count": 9, "candidates_token_count": 1, "cache_tokens_details": [{"modality": "AUDIO", "token_count": 5}]},
+        "cache_tokens_details.AUDIO.token_count: 5",
+    ),
+    "Gemini's pictures": (
+        {"promptTokenCount": 9, "candidatesTokenCount": 1290, "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1290}]},
+        "candidatesTokensDetails.IMAGE.tokenCount: 1290",
+    ),
+    "region": (CLAUDE | {"inference_geo": "us"}, "inference_geo: us"),
+    "searches": (CLAUDE | {"server_tool_use": {"web_search_requests": 2}}, "server_tool_use.web_search_requests: 2"),
+    "an advisor": (CLAUDE | {"iterations": [{"type": "message", **CLAUDE}, {"type": "advisor_message", **CLAUDE}]}, "iterations.1.type: advisor_message"),
+    "iterations on both sides of a step": (
+        {"input_tokens": 23_000, "output_tokens": 1_000, "iterations": [
+            {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3_500}, {"type": "message", "input_tokens": 23_000, "output_tokens": 1_000}]},
+        "iterations, prompt tokens: 180000 + 23000",
+    ),
+    "sources": (CHAT | {"num_sources_used": 3}, "num_sources_used: 3"),
+    "tools of xAI": (CHAT | {"server_side_tool_usage_details": {"x_search_calls": 3}}, "server_side_tool_usage_details.x_search_calls: 3"),
+    "Perplexity": (CHAT | {"search_context_size": "low"}, "search_context_size: low"),
+    "Perplexity's research": (CHAT | {"citation_tokens": 20016, "num_search_queries": 19}, "citation_tokens: 20016; num_search_queries: 19"),
+    "seconds of speech": (CHAT | {"prompt_audio_seconds": 12}, "prompt_audio_seconds: 12"),
+    "a transcription": ({"type": "duration", "seconds": 9}, "seconds: 9"),
+    "Cohere's searches": ({"billed_units": {"input_tokens": 1, "output_tokens": 2, "search_units": 1}}, "billed_units.search_units: 1"),
+    "one's own key": (CHAT | {"cost": 0.001, "is_byok": True}, "is_byok: the provider's own charge is not told"),
+    "a cost that is none": (CHAT | {"cost": -1}, "cost: -1"),
+    "cached tokens that contradict": (CHAT | {"cached_tokens": 9, "prompt_tokens_details": {"cached_tokens": 8}}, "cached_tokens and prompt_tokens_details.cached_tokens: 9 and 8"),
+    "parts of a prompt": (CHAT | {"prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 30}, "prompt tokens: 100, by their parts 94"),
+    "within or beside": ({"prompt_tokens": 100, "completion_tokens": 10, "cache_read_input_tokens": 60}, "cache_read_input_tokens: 60 (within the prompt or beside it)"),
+    "AI SDK 5": ({"inputTokens": 100, "outputTokens": 10, "totalTokens": 110, "cachedInputTokens": 60}, "cached_input_tokens: 60 (within the prompt or beside it)"),
+    "Claude with a total": (CLAUDE | {"total_tokens": 110, "cache_read_input_tokens": 60}, "total tokens: 110, its parts 170"),
+    "kept for how long": (
+        CLAUDE | {"cache_creation_input_tokens": 50, "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 60}},
+        "cache writes: 50, by how long they are kept 60",
+    ),
+    "a tier and a speed": (CLAUDE | {"service_tier": "priority", "speed": "fast"}, "service tier: priority and fast"),
+    "a negative count": (CHAT | {"cached_tokens": -5}, "cached_tokens: -5"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", UNPRICED)
+def test_what_cannot_be_priced_is_named(name: str) -> None:
+    """By the provider's own name where it has one, and the record takes it."""
+    report, named = UNPRICED[name]
+    fields = usage_fields(report)
+    assert str(fields.get("unpriced_usage")).split("; ")[: named.count("; ") + 1] == sorted(
+        named.split("; "), key=named.index
+    )
+    assert InvocationRecord(**fields).unpriced_usage == fields["unpriced_usage"]
+
+
+REPORTED = {
+    "OpenRouter": (
+        CHAT | {"cost": 0.0042, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.0042}},
+        0.0042,
+    ),
+    "OpenRouter, own key": (
+        CHAT | {"cost": 0.0002, "is_byok": True, "cost_details": {"upstream_inference_cost": 0.004}},
+        0.0042,
+    ),
+    "OpenRouter, nothing": (CHAT | {"cost": 0, "cost_details": {"upstream_inference_cost": None}}, 0.0),
+    "xAI": (CHAT | {"cost_in_usd_ticks": 37_756_000}, 0.0037756),
+    "Perplexity": (CHAT | {"cost": {"input_tokens_cost": 0.001, "request_cost": 0.006, "total_cost": 0.007}}, 0.007),
+    "DeepInfra": (CHAT | {"estimated_cost": Decimal("0.0000268")}, 0.0000268),
+    "in an object": (SimpleNamespace(prompt_tokens=1, completion_tokens=1, cost="0.5"), 0.5),
+}
+
+
+@pytest.mark.parametrize("name", REPORTED)
+def test_what_the_seller_charged_is_reported(name: str) -> None:
+    """Whatever else the report says."""
+    report, usd = REPORTED[name]
+    fields = usage_fields(report)
+    assert (fields["cost_usd"], fields["cost_source"]) == (pytest.approx(usd, abs=1e-15), "reported")
+
+
+@pytest.mark.parametrize(
+    ("report", "tier"),
+    [
+        ({"promptTokenCount": 1, "trafficType": "ON_DEMAND"}, None),
+        ({"promptTokenCount": 1, "trafficType": "ON_DEMAND_FLEX"}, "flex"),
+        ({"promptTokenCount": 1, "trafficType": "ON_DEMAND_PRIORITY"}, "priority"),
+        ({"promptTokenCount": 1, "trafficType": "PROVISIONED_THROUGHPUT"}, "provisioned_throughput"),
+        ({"usage": CHAT, "service_tier": "flex"}, "flex"),
+        ({"usage": {"inputTokens": 1, "outputTokens": 1}, "serviceTier": {"type": "priority"}}, "priority"),
+        (CLAUDE | {"service_tier": "standard", "speed": "fast"}, "fast"),
+    ],
+)
+def test_the_service_tier_is_told(report: dict[str, Any], tier: str | None) -> None:
+    """In the words that prices know."""
+    assert usage_fields(report)["service_tier"] == tier
+
+
+def test_the_traffic_of_an_answer_in_the_shape_of_openai_is_told() -> None:
+    """As Vertex AI gives it beside the counts."""
+    report = CHAT | {"extra_properties": {"google": {"traffic_type": "PROVISIONED_THROUGHPUT"}}}
+    assert usage_fields(report)["service_tier"] == "provisioned_throughput"

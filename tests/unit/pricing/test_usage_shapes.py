@@ -1,0 +1,243 @@
+"""All shapes of usage, from their own table: what is priced is what the provider bills, or the cost is unknown and says why."""
+
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
+
+from llm_service.config.models import ModelsConfig
+from llm_service.pricing import usage as readers
+from llm_service.pricing.book import PriceBook
+from llm_service.pricing.usage.said import role_of
+from llm_service.pricing.usage.shapes import ANTHROPIC, COUNTS, OPENAI, SHAPES, Role, Shape
+from llm_service.telemetry.costing import COMPUTED, UNKNOWN, Costing, with_cost
+from llm_service.telemetry.records import InvocationRecord
+
+PRICES = PriceBook(
+    ModelsConfig.model_validate(
+        {
+            "models": {
+                "claude-m": {
+                    "cost_per_1m_tokens": {
+                        "input": 3, "output": 15, "cached_input": 0.3, "cache_write": 3.75, "cache_write_1h": 6,
+                    }
+                }
+            },
+            "bundled_prices": False,
+        }
+    )
+)  # fmt: skip
+READERS = {name: reader for name, reader in vars(readers).items() if name.endswith("_usage") or name == "usage_fields"}
+count = st.integers(0, 50_000)
+some = st.integers(1, 50_000)
+
+
+def paths(shape: Shape, role: Role) -> list[str]:
+    """Where a shape tells it; not the fields that some senders mean otherwise."""
+    return [path for path, is_a in shape.roles.items() if is_a == role and path not in shape.either]
+
+
+def put(report: dict[str, Any], path: str, value: Any) -> None:
+    """Write a value where a path says, in lists where the provider has lists."""
+    first, *rest = path.split(".")
+    if not rest:
+        report[first] = value
+    elif rest[0] in {"5m", "1h"}:
+        report.setdefault(first, []).append({"ttl": rest[0], rest[1]: value})
+    elif rest[-1] in {"token_count", "tokens"} and len(rest) == 2:
+        report.setdefault(first, []).append({"modality": rest[0].upper(), rest[1]: value})
+    else:
+        put(report.setdefault(first, {}), ".".join(rest), value)
+
+
+def in_camel_case(value: Any) -> Any:
+    """As a client in JavaScript spells it."""
+    if isinstance(value, dict):
+        return {_camel(key): in_camel_case(one) for key, one in value.items()}
+    return [in_camel_case(one) for one in value] if isinstance(value, list) else value
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part if part[:1].isdigit() else part.capitalize() for part in rest)
+
+
+class Sdk(BaseModel):
+    """What SDKs make of an answer: fields that the class does not know are kept beside."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def in_an_object(value: Any) -> Any:
+    """As an SDK gives it, unknown fields and None included."""
+    if isinstance(value, dict):
+        return Sdk(**{key: in_an_object(one) for key, one in value.items()}, nothing=None)
+    return [in_an_object(one) for one in value] if isinstance(value, list) else value
+
+
+def in_a_namespace(value: Any) -> Any:
+    """As an object."""
+    if isinstance(value, dict):
+        return SimpleNamespace(**{key: in_a_namespace(one) for key, one in value.items()})
+    return [in_a_namespace(one) for one in value] if isinstance(value, list) else value
+
+
+FORMS = [lambda value: value, in_an_object, in_a_namespace, lambda value: {"usage": value}]
+
+
+@st.composite
+def bills(draw: st.DrawFn) -> tuple[Shape, dict[str, Any], Decimal]:
+    """A shape, a report of it, and what the provider bills in USD."""
+    shape = draw(st.sampled_from(SHAPES))
+    fresh, read, minutes, hour, output, reasoning, tools = (draw(count) for _ in range(7))
+    read = read if paths(shape, "read") else 0
+    minutes, hour = (minutes, hour) if paths(shape, "written_1h") else (0, 0)
+    tools = tools if paths(shape, "tool_prompt") else 0
+    reasoning = reasoning if paths(shape, "reasoning") or paths(shape, "thoughts") else 0
+    told: dict[Role, int] = {"read": read, "written": minutes + hour, "written_1h": hour, "tool_prompt": tools}
+    if draw(st.booleans()):
+        told["written_5m"] = minutes
+    beside = shape.roles.get("input_tokens") == "fresh"
+    told |= {"fresh": fresh} if beside else {"prompt": fresh + read + minutes + hour}
+    if paths(shape, "thoughts"):
+        told |= {"completion": output, "thoughts": reasoning}
+    else:
+        told |= {"completion": output + reasoning, "reasoning": reasoning}
+    total = fresh + read + minutes + hour + output + reasoning + tools
+    if draw(st.booleans()):
+        told["total"] = total
+    report: dict[str, Any] = {}
+    family = draw(st.integers(0, 3))
+    for role, value in told.items():
+        if places := paths(shape, role):
+            put(report, places[min(family, len(places) - 1)], draw(st.sampled_from([value, float(value), str(value)])))
+    billed = 3 * (fresh + tools) + Decimal("0.3") * read + Decimal("3.75") * minutes + 6 * hour
+    return shape, report, (billed + 15 * (output + reasoning)) / 10**6
+
+
+def priced(fields: dict[str, Any]) -> InvocationRecord:
+    """The record as the writer stores it."""
+    record = InvocationRecord(model_name="claude-m", **fields)
+    costs = Costing(PRICES).costs([record])
+    return record if costs is None else with_cost(record, costs[0])
+
+
+@given(bills(), st.sampled_from(FORMS), st.sampled_from(sorted(READERS)))
+def test_what_is_priced_is_what_the_provider_bills(
+    bill: tuple[Shape, dict[str, Any], Decimal], form: Any, reader: str
+) -> None:
+    """Of every shape, in every form, by whichever function."""
+    _, report, usd = bill
+    record = priced(READERS[reader](form(report)))
+    assert (record.unpriced_usage, record.cost_source) == (None, COMPUTED), (report, record.to_dict())
+    assert record.cost_usd == pytest.approx(float(usd), abs=1e-9)
+
+
+@given(
+    bills(), some, st.sampled_from(["hologram_tokens", "retrieval_requests", "details.lidar_tokens", "robot_seconds"])
+)
+def test_what_was_billed_and_no_table_knows_makes_the_cost_unknown_and_is_named(
+    bill: tuple[Shape, dict[str, Any], Decimal], amount: int, name: str
+) -> None:
+    """Whatever a provider adds; a 0 of it changes nothing."""
+    _, report, usd = bill
+    put(report, name, 0)
+    assert priced(readers.usage_fields(report)).cost_usd == pytest.approx(float(usd), abs=1e-9)
+    report.pop(name.partition(".")[0])
+    put(report, name, amount)
+    record = priced(readers.usage_fields(report))
+    assert (record.cost_usd, record.cost_source) == (None, UNKNOWN)
+    assert f"{name}: {amount}" in str(record.unpriced_usage)
+
+
+@given(bills(), some, st.data())
+def test_a_total_that_its_parts_do_not_make_is_never_priced_as_if_they_did(
+    bill: tuple[Shape, dict[str, Any], Decimal], more: int, data: st.DataObject
+) -> None:
+    """Above them by what no part is, or below them."""
+    shape, report, _ = bill
+    totals = paths(shape, "total")
+    if not totals:
+        return
+    report = {key: value for key, value in report.items() if key not in totals}
+    fields = readers.usage_fields(report)
+    prompt, completion = fields["prompt_tokens"], fields["completion_tokens"]
+    parts = {fields["reasoning_tokens"], (fields["cache_read_tokens"] or 0) + (fields["cache_write_tokens"] or 0)}
+    wrong = data.draw(st.sampled_from([prompt + completion + more, max(0, prompt + completion - more)]))
+    off = abs(wrong - prompt - completion)
+    if not off or off in parts or off == sum(filter(None, parts)):
+        return
+    report[totals[0]] = wrong
+    record = priced(readers.usage_fields(report))
+    assert record.cost_usd is None
+    assert record.unpriced_usage
+
+
+BAD = [-1, -5.0, float("nan"), float("inf"), 1.5, "-3", Decimal("NaN"), Decimal("sNaN"), 10**13]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=repr)
+@pytest.mark.parametrize("path", sorted(COUNTS))
+def test_a_count_that_cannot_be_is_named_and_nothing_is_priced_without_it(path: str, bad: Any) -> None:
+    """At every place of every shape; the rest of the report is kept."""
+    report: dict[str, Any] = {}
+    put(report, path, bad)
+    shape = next(shape for shape in SHAPES if path in shape.roles)
+    for role in ("prompt", "fresh", "completion"):
+        own = [one for one in paths(shape, role) if one != path and shape.roles[path] != role]
+        if own:
+            put(report, own[0], 10)
+    record = priced(readers.usage_fields(report))
+    assert record.cost_usd is None
+    assert record.unpriced_usage or record.prompt_tokens is None
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=list(READERS))
+def test_garbage_gives_no_fields(reader: Any) -> None:
+    """And raises nothing."""
+
+    class Hostile:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+    class Endless(dict[str, Any]):
+        def items(self) -> Any:
+            return ((f"k{n}", None) for n in iter(int, 1))
+
+    round_and_round: dict[str, Any] = {}
+    round_and_round["a"] = round_and_round
+    for odd in (
+        None,
+        "text",
+        b"bytes",
+        5,
+        5.5,
+        True,
+        [],
+        {},
+        [None],
+        ["a"],
+        object(),
+        Hostile(),
+        int,
+        {1: 2},
+        {"a": None},
+    ):
+        assert set(reader(odd).values()) == {None}, odd
+    for odd in (round_and_round, Endless(), {"a": list(range(10_000))}):
+        fields = reader(odd)
+        assert [fields[field] for field in ("prompt_tokens", "completion_tokens", "total_tokens")] == [None] * 3
+
+
+def test_every_path_has_one_meaning_in_its_shape_and_every_shape_says_where_it_is_published() -> None:
+    """The table is whole."""
+    for shape in SHAPES:
+        assert all(url.startswith("https://") for url in shape.published)
+        assert {"completion"} <= set(shape.roles.values())
+        assert shape.unsaid <= shape.either <= shape.roles.keys()
+    assert role_of("cost_details.anything", OPENAI.roles) == "within"
+    assert role_of("anything", ANTHROPIC.roles) is None
