@@ -186,10 +186,13 @@ _FOLLOWING = {"cost_usd": ("cost_source",), "privacy_level": CONTENT_FIELDS}
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_bad_value_in_one_field_leaves_every_other_field_as_it_was(
-    logger: TelemetryLogger, field: str, way: Callable[[TelemetryLogger, dict[str, Any]], None]
+    logger: TelemetryLogger,
+    field: str,
+    way: Callable[[TelemetryLogger, dict[str, Any]], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """In whatever way it is said, the record is written; none of the other fields is touched, and nothing is raised."""
-    logging.getLogger("llm_service.telemetry").setLevel(logging.CRITICAL)
+    caplog.set_level(logging.CRITICAL, "llm_service.telemetry")
     with_total = field in {"prompt_tokens", "completion_tokens", "total_tokens"}
     others = {name: FULL[name] for name in FIELDS if name not in {field, "invocation_id", "privacy_level", "timestamp"}}
     for number, make in enumerate(ODD.values()):
@@ -639,7 +642,7 @@ def test_a_filter_that_no_record_can_match_is_refused(logger: TelemetryLogger) -
     """A repaired name is found by what was given."""
     logger.log_invocation(InvocationRecord(agent_name="half \ud83d"))
     assert len(logger.get_invocations(agent_name="half \ud83d")) == 1
-    for filters in ({"status": "failed"}, {"agent_name": ""}, {"model_name": "n" * 201}, {"session_id": b"x"}):
+    for filters in ({"status": "failed"}, {"model_name": "n" * 201}, {"session_id": b"x"}):
         with pytest.raises(QueryError, match=f"^{next(iter(filters))}: "):
             logger.get_invocations(**filters)  # type: ignore[arg-type]
 

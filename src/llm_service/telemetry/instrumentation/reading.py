@@ -68,6 +68,11 @@ def _is_usage(fields: Mapping[str, Any]) -> bool:
     return any(value is not None for field, value in fields.items() if field != "unpriced_usage")
 
 
+def _is_text(value: object) -> bool:
+    # Not `isinstance`: an object may raise when it is asked for its class.
+    return issubclass(type(value), str)
+
+
 class Cumulative:
     """A reader of one stream: gives what its items say until now. A None in it takes back what was said before."""
 
@@ -131,14 +136,14 @@ class Cumulative:
     def _keep_tier(self, found: dict[str, Any]) -> None:
         """A tier with prices of its own stays, though a later event says the standard one."""
         told, kept = found["service_tier"], self._tier
-        if isinstance(told, str) and isinstance(kept, str) and tier_of(told) is None and tier_of(kept) is not None:
+        if _is_text(told) and _is_text(kept) and tier_of(told) is None and tier_of(kept) is not None:
             found["service_tier"] = kept
         else:
             self._tier = told
 
     def _named(self, told: Any) -> Any:
         """All that was named, each with what was last said of it."""
-        if not isinstance(told, str):
+        if not _is_text(told):
             return told
         for one in told.split("; "):
             name, _, value = one.partition(": ")
