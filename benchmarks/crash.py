@@ -136,7 +136,11 @@ async def _child(path: str, notes: str, name: str, journal: str, face: str) -> N
     words = _notes(Path(notes))
     draw = random.Random(name)
     options: dict[str, Any] = {"journal": journal == "1", "commit_timeout": 60.0}
-    telemetry = AsyncTelemetryLogger(path, **options) if face == "async" else TelemetryLogger(path, **options)
+    telemetry = (
+        AsyncTelemetryLogger(path, models=False, policies=False, **options)
+        if face == "async"
+        else TelemetryLogger(path, models=False, policies=False, **options)
+    )
     number = durable = 0
     for turn in count(1):
         for _ in range(_AT_ONCE):
@@ -206,7 +210,7 @@ def kill_many(
 
 def _look(path: Path, children: list[_Child], tally: Tally) -> None:
     """Open the file as the next program would, and compare it with the notes."""
-    with TelemetryLogger(path) as telemetry:
+    with TelemetryLogger(path, models=False, policies=False) as telemetry:
         tally.replayed += telemetry.stats().replayed
     accepted = set[str]().union(*(child.accepted for child in children))
     acknowledged = set[str]().union(*(child.acknowledged for child in children))

@@ -29,7 +29,7 @@ async def _measure(report: Report, folder: Path, options: Options) -> None:
     raw = open_for_writing(folder / "raw.db", time_ns() // 1000)
     raw.execute("PRAGMA synchronous = FULL")
 
-    async with AsyncTelemetryLogger(folder / "durable.db") as telemetry:
+    async with AsyncTelemetryLogger(folder / "durable.db", models=False, policies=False) as telemetry:
 
         async def callers(name: str, count: int) -> float:
             ready = list(records(max(calls, 10 * count)))

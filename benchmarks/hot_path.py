@@ -162,7 +162,7 @@ class _HotPath:
     async def measure(self, report: Report) -> None:
         """Run all contenders, and fill the report."""
         peer = _Spans()
-        async with AsyncTelemetryLogger(self._folder / "hot.db") as telemetry:
+        async with AsyncTelemetryLogger(self._folder / "hot.db", models=False, policies=False) as telemetry:
             ours = _Ours(telemetry)
             contenders = {
                 "nowait": ours.nowait,

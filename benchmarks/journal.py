@@ -46,8 +46,8 @@ async def _measure(report: Report, folder: Path, options: Options) -> None:
     check(journal.ensure(), "the segment is there")
     # Commits are asked for between the rounds, so that none runs beside a call that is timed.
     settings: dict[str, Any] = {"flush_interval": 3600.0, "batch_size": 100_000}
-    plain = TelemetryLogger(folder / "plain.db", **settings)
-    journaled = TelemetryLogger(folder / "journaled.db", journal=True, **settings)
+    plain = TelemetryLogger(folder / "plain.db", models=False, policies=False, **settings)
+    journaled = TelemetryLogger(folder / "journaled.db", journal=True, models=False, policies=False, **settings)
 
     def measured(name: str, call: Callable[[InvocationRecord], object], after: Callable[[], object]) -> Any:
         async def once() -> float:

@@ -31,7 +31,7 @@ def run(options: Options) -> Report:
 
     async def with_writer() -> float:
         with scratch() as folder, _ready(ticks * _PER_TICK) as ready:
-            async with AsyncTelemetryLogger(folder / "lag.db") as telemetry:
+            async with AsyncTelemetryLogger(folder / "lag.db", models=False, policies=False) as telemetry:
                 lags["writer"].append(await _probe(ready, telemetry.log_invocation_nowait))
                 queued.append(telemetry.stats().queue_records)
                 flushed = await telemetry.flush()

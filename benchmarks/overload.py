@@ -106,6 +106,8 @@ async def measure(policy: Overflow, rate: float, seconds: float) -> Outcome:
             block_timeout=0.2,
             close_timeout=600,
             retention_days=None,
+            models=False,
+            policies=False,
         )
         await telemetry.start()
         found = Outcome(0.0, 0, 0, 0, 0, probe.lags["steady"], rss=[sample().rss])
@@ -167,7 +169,13 @@ async def _sustainable(seconds: float) -> float:
     """Records a second that are made on the loop and committed, while callers wait for room."""
     with scratch() as folder:
         telemetry = AsyncTelemetryLogger(
-            folder / "rate.db", privacy_level="full", queue_max_records=20_000, block_timeout=60, close_timeout=600
+            folder / "rate.db",
+            privacy_level="full",
+            queue_max_records=20_000,
+            block_timeout=60,
+            close_timeout=600,
+            models=False,
+            policies=False,
         )
         await telemetry.start()
         started = perf_counter()

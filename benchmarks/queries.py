@@ -32,7 +32,7 @@ def run(options: Options) -> Report:
             started = perf_counter()
             _build(folder / f"{name}.db", count, end - span, span)
             report.notes.append(f"built {count:,} records in {perf_counter() - started:.1f} s")
-            loggers[name] = TelemetryLogger(folder / f"{name}.db", retention_days=None)
+            loggers[name] = TelemetryLogger(folder / f"{name}.db", retention_days=None, models=False, policies=False)
         try:
             _check_results(loggers, many, end)
             asyncio.run(_measure(report, loggers, options.count(25, 2)))

@@ -77,7 +77,7 @@ def _size_over(path: Path, days: int, agents: int) -> int:
     """The most bytes that the file ever has, where 1,000 records a day come and retention does its work each day."""
     start = datetime.now(UTC) - timedelta(days=days)
     sizes: list[int] = []
-    with TelemetryLogger(path, retention_days=_KEPT_DAYS) as logger:
+    with TelemetryLogger(path, retention_days=_KEPT_DAYS, models=False, policies=False) as logger:
         engine = logger._engine
         engine.drivers.ensure = lambda **_: False  # type: ignore[method-assign] # this thread does it all
         with closing(sqlite3.connect(path)) as connection, connection:
@@ -177,7 +177,7 @@ async def _load(path: Path, *, purge: bool, at_least: float) -> _Load:
             await asyncio.sleep(_DURABLE_EVERY)
 
     try:
-        async with AsyncTelemetryLogger(path, retention_days=None) as telemetry:
+        async with AsyncTelemetryLogger(path, retention_days=None, models=False, policies=False) as telemetry:
             tasks = [asyncio.create_task(one) for one in (sleeper(), pace(telemetry), durable(telemetry))]
             started = perf_counter()
             result = await telemetry.purge(_KEPT_DAYS) if purge else None

@@ -36,7 +36,7 @@ from llm_service.telemetry import InvocationRecord, TelemetryLogger
 for line in sys.stdin:
     what, amount = line.split()
     if what == "write":
-        with TelemetryLogger(sys.argv[1], retention_days=None) as logger:
+        with TelemetryLogger(sys.argv[1], retention_days=None, models=False, policies=False) as logger:
             for _ in range(int(amount)): logger.log_invocation(InvocationRecord(agent_name="foe"))
     else:
         foe = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
@@ -156,7 +156,7 @@ class _Soak:
         child = os.fork()
         if child == 0:
             with suppress(BaseException):
-                logger = TelemetryLogger(self.path, retention_days=None)
+                logger = TelemetryLogger(self.path, retention_days=None, models=False, policies=False)
                 done = sum(logger.log_invocation(InvocationRecord(agent_name="child")) for _ in range(_FORKED))
                 os._exit(0 if done == _FORKED else 1)
             os._exit(1)
@@ -226,7 +226,7 @@ def run(seconds: float, seed: int) -> Report:
 async def _run(seconds: float, seed: int) -> Report:
     with scratch() as folder:
         path = folder / "soak.db"
-        telemetry = AsyncTelemetryLogger(path, retention_days=None, close_timeout=60)
+        telemetry = AsyncTelemetryLogger(path, retention_days=None, close_timeout=60, models=False, policies=False)
         committer = telemetry._engine.committer
         disk = _Disk(committer._writer)
         committer._writer = disk

@@ -85,7 +85,9 @@ async def _compare(
 
 
 async def _end_to_end(path: Path, ready: Sequence[InvocationRecord]) -> _Timing:
-    async with AsyncTelemetryLogger(path, commit_timeout=300.0, block_timeout=300.0) as telemetry:
+    async with AsyncTelemetryLogger(
+        path, commit_timeout=300.0, block_timeout=300.0, models=False, policies=False
+    ) as telemetry:
         started, cpu = perf_counter(), process_time()
         for record in ready:
             await telemetry.log_invocation(record)

@@ -11,6 +11,7 @@ TelemetryError
 ├── BudgetError                                a call may not be made under its budgets
 │   ├── BudgetExceeded                         it would not fit into a limit
 │   ├── UnknownPriceError                      its price is unknown, and its policy blocks such calls
+│   ├── BudgetUnreadableError                  what its window holds is damaged in the file
 │   └── JustificationNeededError               it costs more than its policy allows without a justification
 └── StoreError                                 a promised commit, or a file, could not be had
     ├── CommitTimeoutError (TimeoutError)      not committed in time; the record stays queued
@@ -37,6 +38,7 @@ from llm_service.redaction import clean, holds_secret
 __all__ = [
     "BudgetError",
     "BudgetExceeded",
+    "BudgetUnreadableError",
     "CommitTimeoutError",
     "ConfigError",
     "ConfigErrors",
@@ -264,6 +266,21 @@ class UnknownPriceError(BudgetError):
             budget,
         )
         self.model_name = model_name
+
+
+class BudgetUnreadableError(BudgetError):
+    """What a limit's window holds cannot be read: the file is damaged there, and nobody knows whether the call fits.
+
+    Records are stored all the same. `llm-telemetry doctor --repair` recounts the window from them.
+    """
+
+    def __init__(self, budget: str, window: str) -> None:
+        super().__init__(
+            f"budget {budget}: what is counted for the window {window} is damaged in the file, so nobody knows whether "
+            "the call fits; recount it: llm-telemetry doctor --repair",
+            budget,
+        )
+        self.window = window
 
 
 class JustificationNeededError(BudgetError):

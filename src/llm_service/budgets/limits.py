@@ -49,6 +49,15 @@ class Totals(NamedTuple):
     unknown: Amounts = Amounts()
     unpriced_calls: int = 0
 
+    def plus(self, other: "Totals") -> "Totals":
+        """The sum of both."""
+        return Totals(
+            self.spent.plus(other.spent),
+            self.reserved.plus(other.reserved),
+            self.unknown.plus(other.unknown),
+            self.unpriced_calls + other.unpriced_calls,
+        )
+
     def committed(self, metric: Metric) -> int:
         """What counts against a limit."""
         return self.spent.of(metric) + self.reserved.of(metric) + self.unknown.of(metric)

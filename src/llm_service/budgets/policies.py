@@ -32,7 +32,7 @@ class Policies:
         chosen: the name of the one without a scope; None for `default`, if there is such a one.
 
     Raises:
-        SettingsError: there is no policy of the name that was chosen.
+        SettingsError: there is no policy of the name that was chosen, or a window of theirs cannot be told here.
     """
 
     def __init__(self, policies: Mapping[str, Policy], chosen: str | None = None) -> None:
@@ -46,6 +46,8 @@ class Policies:
         self.counters: tuple[CounterKey, ...] = tuple(
             dict.fromkeys(limit.counter for policy in self._all for limit in policy.limits)
         )
+        for counter in self.counters:
+            _must_be_evaluable(counter)
 
     def __iter__(self) -> Iterator[Policy]:
         return iter(self._all)
@@ -66,6 +68,14 @@ class Policies:
         """The limits of all of them."""
         for policy in self._all:
             yield from policy.limits
+
+
+def _must_be_evaluable(key: CounterKey) -> None:
+    try:
+        Counter(0, key).span(0)
+    except (LookupError, ValueError, OSError):
+        remedy = "its windows cannot be told here; install the package tzdata, or use timezone: UTC"
+        raise SettingsError("policies", f"{key.window} in {key.timezone}", remedy) from None
 
 
 def compiled(config: "PoliciesConfig") -> dict[str, Policy]:

@@ -16,7 +16,7 @@ from typing import Final, Literal, NamedTuple
 from llm_service.budgets.windows import Span, Window, window_named
 from llm_service.redaction import stored_name
 
-__all__ = ["FIELDS", "Call", "Counter", "CounterKey", "Field", "counter_key"]
+__all__ = ["FIELDS", "Call", "Counter", "CounterKey", "Field", "counter_key", "subject_of"]
 
 Field = Literal["agent", "tool", "model", "user", "session", "run"]
 FIELDS: Final[tuple[Field, ...]] = ("agent", "tool", "model", "user", "session", "run")
@@ -78,6 +78,15 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(translate(text))
 
 
+def subject_of(scope: Mapping[Field, Sequence[str]], per: Sequence[Field], call: Call) -> str | None:
+    """Whose share a call is, as a JSON array of the values of `per`; None where the scope does not cover it."""
+    for name, patterns in scope.items():
+        values = call.values(name)
+        if not any(_pattern(pattern).fullmatch(value) for pattern in patterns for value in values):
+            return None
+    return _json([call.values(name)[0] for name in per])
+
+
 @dataclass(slots=True)
 class Counter:
     """A counter of a file, ready to be asked. Remembers the span it was last asked for, so one for each thread.
@@ -104,11 +113,7 @@ class Counter:
 
     def subject(self, call: Call) -> str | None:
         """Whose share a call is, as a JSON array of the values of `per`; None where it is not counted."""
-        for name, patterns in self.scope.items():
-            values = call.values(name)
-            if not any(_pattern(pattern).fullmatch(value) for pattern in patterns for value in values):
-                return None
-        return _json([call.values(name)[0] for name in self.per])
+        return subject_of(self.scope, self.per, call)
 
     def span(self, moment_us: int) -> Span:
         """The key of the window that a moment falls into."""

@@ -17,6 +17,8 @@ MICROSECONDS: Final = 1_000_000
 _SLICES: Final = 60
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_US: Final = 3600 * MICROSECONDS
+_SET_BACK: Final = 900 * MICROSECONDS
+"""As far as a clock that is corrected while programs run usually steps back."""
 _FOREVER: Final = 253_402_300_800_000_000
 _LAST: Final = (datetime(9999, 11, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 """From here on all is one key: the calendar ends before the last month does, in the east."""
@@ -75,6 +77,8 @@ class Window(NamedTuple):
             day -= timedelta(days=day.weekday())  # wall time: the offset is found anew
         elif self.name == "month":
             day = day.replace(day=1)
+        elif self.name != "day":
+            raise ValueError(f"{self.name!r} is no window")
         return Span(_microseconds(day), _microseconds(self._after(day)))
 
     def counts_from(self, now_us: int, timezone: str) -> int:
@@ -82,6 +86,16 @@ class Window(NamedTuple):
         if self.is_rolling:
             oldest = now_us - self.seconds * MICROSECONDS
             return oldest - oldest % self.slice_us
+        return self.span(now_us, timezone).start
+
+    def counts_until(self, now_us: int, timezone: str) -> int:
+        """The start of the newest key that counts at a moment.
+
+        A rolling window takes in a little of what is dated ahead: what was spent before a clock was set back a bit
+        counts on. What is dated further ahead counts from its own date on.
+        """
+        if self.is_rolling:
+            return min(now_us + _SET_BACK, _FOREVER - 1)
         return self.span(now_us, timezone).start
 
     def _after(self, day: datetime) -> datetime:

@@ -1,17 +1,17 @@
 """`budgets`: how limits stand, what is held, whether a call would fit; and holds freed or reconciled by hand."""
 
-from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
 from llm_service.cli.group import Failure
-from llm_service.cli.options import common, settings_for
+from llm_service.cli.options import common, prices_for, settings_for
 from llm_service.cli.output import json_document
 
 if TYPE_CHECKING:
+    from llm_service.budgets.policies import Policies
     from llm_service.telemetry import TelemetryLogger
 
 __all__ = ["EXIT_DOES_NOT_FIT", "budgets"]
@@ -72,17 +72,18 @@ def budgets(
     """Every limit beside what is spent, reserved and of unknown outcome, with a forecast to the window's end.
 
     All three count against a limit. Calls without a known cost are counted as unpriced, never as $0. What a limit is
-    new for is counted from the records of its present window. With --json: an array of objects.
+    new for is counted from the records of its present window. Only reads: a draft of policies leaves no trace. With
+    --json: an array of objects.
     """
     if context.invoked_subcommand is not None:
         if policies or policy or db or config or as_json:
             command = f"budgets {context.invoked_subcommand}"
             raise click.UsageError(f"give options after the command they are for: {command} ...")
         return
+    from llm_service.cli import budget_reports  # noqa: PLC0415
     from llm_service.cli import budget_views as views  # noqa: PLC0415
 
-    with _opened(db, config, policies, policy) as telemetry:
-        rows = telemetry.budgets.status()
+    rows = budget_reports.status(_limits(config, policies, policy), settings_for(db, config).db_path)
     if as_json:
         json_document(rows)
     else:
@@ -126,16 +127,19 @@ def check(
 
     Without --estimate it is taken to cost what the policies say of calls whose price is unknown.
     """
+    from llm_service.cli import budget_reports  # noqa: PLC0415
     from llm_service.cli import budget_views as views  # noqa: PLC0415
     from llm_service.errors import BudgetError  # noqa: PLC0415
+    from llm_service.telemetry.budgeting.wishes import Wish  # noqa: PLC0415
 
     refused: BudgetError | None = None
     rows: list[Any] = []
-    with _opened(db, config, policies, policy) as telemetry:
-        try:
-            rows = list(telemetry.budgets.check(usd, tokens=tokens, **_said(names)))
-        except BudgetError as error:
-            refused = error
+    limits, path = _limits(config, policies, policy), settings_for(db, config).db_path
+    wish = Wish(usd=usd, tokens=tokens, justification="only looking", **cast("Any", names))
+    try:
+        rows = list(budget_reports.check(limits, path, wish, prices_for(None, config)))
+    except BudgetError as error:
+        refused = error
     fits = refused is None and all(row["fits"] or not row["hard"] for row in rows)
     asked = {"usd": usd, "tokens": tokens, "calls": 1}
     if as_json:
@@ -209,11 +213,19 @@ Examples:
 def reconcile(*, hold_id: str, usd: Decimal, db: Path | None, config: Path | None, as_json: bool) -> None:
     """Say what a call of unknown outcome, or of unknown cost, has cost; that ends its hold.
 
-    A call without a record gets one, of error type outcome_unknown. Exit code 2 where there is no such hold, or its
+    A call without a record gets one, of error type outcome_unknown. Exit code 1 where there is no such hold, or its
     call is under way.
     """
+    from llm_service.errors import QueryError  # noqa: PLC0415
+
     with _plain(db, config) as telemetry:
-        done = telemetry.budgets.reconcile(hold_id, usd)
+        try:
+            done = telemetry.budgets.reconcile(hold_id, usd)
+        except QueryError as error:
+            if error.field == "hold_id":  # as for `release`: nothing has the id that was named
+                why = error.remedy.partition(";")[0]
+                raise Failure(f"hold {hold_id}: {why}; see: llm-telemetry budgets holds") from None
+            raise
     if not done:
         raise Failure(f"hold {hold_id} was settled meanwhile; see: llm-telemetry budgets holds")
     if as_json:
@@ -222,26 +234,21 @@ def reconcile(*, hold_id: str, usd: Decimal, db: Path | None, config: Path | Non
         click.echo(f"reconciled {hold_id}: ${usd:,f}")
 
 
-def _said(names: Mapping[str, str | None]) -> dict[str, Any]:
-    """The names that were given."""
-    return {name: value for name, value in names.items() if value is not None}
-
-
-def _opened(db: Path | None, config: Path | None, policies: Path | None, policy: str | None) -> "TelemetryLogger":
-    """A logger with the policies in force. It stores nothing of its own, and leaves retention to others."""
-    from llm_service.cli import reports  # noqa: PLC0415
+def _limits(config: Path | None, policies: Path | None, policy: str | None) -> "Policies":
+    """The policies in force, or those that were named."""
+    from llm_service.budgets.policies import Policies, compiled  # noqa: PLC0415
     from llm_service.config.files import locate  # noqa: PLC0415
-    from llm_service.telemetry import TelemetryLogger  # noqa: PLC0415
+    from llm_service.config.policies import load_policies  # noqa: PLC0415
 
     file = policies or locate("policies", config)
     if file is None:
         raise Failure(_NO_POLICIES)
-    path = reports.looked_after(settings_for(db, config).db_path)
-    return TelemetryLogger(path, policies=file, policy=policy, retention_days=None)
+    return Policies(compiled(load_policies(file)), policy)
 
 
 def _plain(db: Path | None, config: Path | None) -> "TelemetryLogger":
     from llm_service.cli import reports  # noqa: PLC0415
     from llm_service.telemetry import TelemetryLogger  # noqa: PLC0415
 
-    return TelemetryLogger(reports.looked_after(settings_for(db, config).db_path), retention_days=None)
+    path = reports.looked_after(settings_for(db, config).db_path)
+    return TelemetryLogger(path, models=False, policies=False, retention_days=None)

@@ -38,7 +38,9 @@ def purge(*, older_than: str, dry_run: bool, db: Path | None, config: Path | Non
     path = reports.looked_after(settings_for(db, config).db_path)
     # Only what was asked for goes: the retention of the configuration is left to the loggers. A crash journal that is
     # replayed by the way is priced as they would.
-    with TelemetryLogger(path, models=locate("models", config), retention_days=None) as telemetry:
+    with TelemetryLogger(
+        path, models=locate("models", config) or False, policies=False, retention_days=None
+    ) as telemetry:
         result = telemetry.purge(days, dry_run=dry_run)
     if as_json:
         json_document(asdict(result))

@@ -251,7 +251,7 @@ def retry(
     settings = settings_for(db, config)
     found = upkeep.letters(settings.db_path, _ids(ids, everything))
     options: dict[str, Any] = {name: getattr(settings, name) for name in settings.names()}
-    options["models"] = locate("models", config)
+    options |= {"models": locate("models", config) or False, "policies": False}
     # A short life is no time to delete in.
     options |= {"retention_days": None}
     open_logger: Callable[[], TelemetryLogger] = partial(TelemetryLogger, options.pop("db_path"), **options)

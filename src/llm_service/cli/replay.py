@@ -116,7 +116,7 @@ async def replay(plan: Plan, settings: Settings, on_progress: Progress | None = 
         ValueError: the trace is too long to be moved to now.
     """
     options: dict[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
-    telemetry = AsyncTelemetryLogger(options.pop("db_path"), **options)
+    telemetry = AsyncTelemetryLogger(options.pop("db_path"), models=False, policies=False, **options)
     shift = _shift(plan)
     idle_lag: list[int] = []
     lag: list[int] = []

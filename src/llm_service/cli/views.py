@@ -14,6 +14,7 @@ from llm_service.config.load import ConfigValue
 from llm_service.telemetry.reports.contents import Content
 from llm_service.telemetry.reports.costs import CostKey, CostReport, CostSums
 from llm_service.telemetry.reports.queries import InvocationRow, Statistics
+from llm_service.telemetry.timestamps import is_ahead
 
 __all__ = [
     "Follower",
@@ -142,7 +143,7 @@ def _status_colour(cells: Sequence[str]) -> str | None:
 def _invocation_cells(row: InvocationRow) -> list[str]:
     return [
         str(row["id"]),
-        row["timestamp"][:19],
+        row["timestamp"][:19] + (" (ahead)" if is_ahead(row["timestamp"]) else ""),
         named(row["agent_name"]),
         named(row["tool_name"]),
         named(row["model_name"]),

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, Unpack, overload
 
 from llm_service.budgets.events import OnBudget
 from llm_service.config.settings import SettingsOptions
@@ -44,7 +44,9 @@ class AsyncTelemetryLogger(AsyncEstimating):
     Args:
         db_path: the SQLite file, created where missing; default `~/.llm-service/telemetry.db`.
         models: what models cost, for records without a `cost_usd`: the path of a models.yaml, or a `ModelsConfig`. What
-            it does not say comes from genai-prices, where the extra `prices` is installed.
+            it does not say comes from genai-prices, where the extra `prices` is installed. None takes the first that
+            exists of: the file that `LLM_TELEMETRY_MODELS` names, the one beside the telemetry.yaml in force,
+            `config/models.yaml`, the user's `llm-service/models.yaml`. False takes none.
         on_drop: called with a `DropReason` and a number when records are lost, at most once a second for each reason.
         on_event: called with an `Event` for a loss and for whatever else goes wrong or comes right again, at most once
             a second for each kind. Both are called in a thread that does nothing else, so they may block, log and
@@ -52,7 +54,8 @@ class AsyncTelemetryLogger(AsyncEstimating):
         redact: called on the writer's thread (with `journal`: by the call that logs) with each free text, after secrets
             of known shape are out of it; what it returns is stored. Where it raises or returns no text,
             `[REDACTED:masker-error]` is stored and counted.
-        policies: limits that `budgets` and `invocation(budget=)` keep: a policies.yaml, or its `PoliciesConfig`.
+        policies: limits that `budgets` and `budget=` keep: a policies.yaml, or its `PoliciesConfig`. None takes the one
+            that is found as for `models` (`LLM_TELEMETRY_POLICIES`); False takes none.
         policy: the name of the policy without a scope that is in force; default `default`, if there is such a one.
         on_budget: called with a `BudgetEvent` when a limit's threshold is passed, once a window among all processes,
             in the thread of `on_event`.
@@ -62,8 +65,10 @@ class AsyncTelemetryLogger(AsyncEstimating):
 
     Raises:
         SettingsError: (a `ValueError`) naming the option, the value and the remedy.
-        ConfigError: (a `ValueError`) the models.yaml cannot be used; it names file, line, key and remedy.
+        ConfigError: (a `ValueError`) models.yaml or policies.yaml cannot be used; it names file, line, key and remedy.
     """
+
+    _awaits = True
 
     def __init__(
         self,
@@ -153,6 +158,39 @@ class AsyncTelemetryLogger(AsyncEstimating):
             raise error from self._engine.committer.fatal
         return outcome is Outcome.WRITTEN
 
+    @overload
+    def invocation(
+        self,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        *,
+        budget: Literal[False] = False,
+        max_tokens: int | None = None,
+        **fields: Any,
+    ) -> Invocation: ...
+    @overload
+    def invocation(
+        self,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        *,
+        budget: Amount | Literal[True],
+        max_tokens: int | None = None,
+        **fields: Any,
+    ) -> AsyncBudgetedInvocation: ...
+    @overload
+    def invocation(
+        self,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        *,
+        budget: Amount | bool = False,
+        max_tokens: int | None = None,
+        **fields: Any,
+    ) -> Invocation: ...
     def invocation(
         self,
         agent_name: str | None = None,

@@ -6,13 +6,13 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.limits import Amounts, Totals
-from llm_service.budgets.scopes import Call
 from llm_service.telemetry.statements import MAX_VARIABLES
 
 __all__ = [
     "ADD_COUNTER",
     "ALL_HOLDS",
     "AMOUNTS",
+    "BACKFILL",
     "COUNTERS",
     "COUNTERS_VERSION",
     "DROP_HOLD",
@@ -21,23 +21,24 @@ __all__ = [
     "HAS_HOLDS",
     "HOLD_COLUMNS",
     "KEEP_HOLD",
-    "LATEST",
     "NAMED",
+    "NANOS_OF",
+    "NOT_WHOLE",
     "PLACE_HOLD",
     "RENAME_HOLD",
     "TELL_ONCE",
+    "TOKENS_OF",
+    "UNPLACED",
+    "UNREADABLE_KEY",
     "UPDATE_HOLD",
     "Change",
-    "HoldRow",
     "Place",
     "add_to_windows",
     "find_holds",
-    "names_call",
     "names_json",
     "places_json",
     "read_committed",
     "read_windows",
-    "to_places",
     "to_totals",
 ]
 
@@ -46,6 +47,13 @@ COUNTERS: Final = "SELECT id, scope, per, window, timezone, counted_since FROM b
 ADD_COUNTER: Final = """
 INSERT INTO budget_counters (scope, per, window, timezone, counted_since, named_at) VALUES (?, ?, ?, ?, ?, ?)
 """
+
+BACKFILL: Final = """
+SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp, cost_usd,
+    total_tokens
+FROM invocations WHERE timestamp >= ?
+"""
+"""The records that a counter which is new to a file has to know: those of its present window."""
 
 AMOUNTS: Final = (
     "spent_nanos",
@@ -60,12 +68,24 @@ AMOUNTS: Final = (
     "unpriced_calls",
 )
 _SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in AMOUNTS)
-
-_READ_WINDOW: Final = (
-    f"SELECT counter_id, subject, {_SUMS} FROM budget_windows"  # noqa: S608 - names of this module's own
-    " WHERE counter_id = ? AND subject = ? AND window_start >= ? AND window_start <= ?"
-    " GROUP BY counter_id, subject"
+NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in AMOUNTS)
+"""Whether a row of `budget_windows` holds what cannot be added up: a flipped byte, or a hand."""
+UNREADABLE_KEY: Final = (
+    "typeof(counter_id) <> 'integer' OR counter_id NOT BETWEEN 1 AND "
+    "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'budget_counters'), 0) OR "
+    "typeof(subject) <> 'text' OR subject NOT GLOB '[[]*]' OR subject GLOB '*[^ -~]*' OR typeof(window_start) <> 'text'"
+    " OR (window_start <> '' AND window_start NOT GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]"
+    " [0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]Z')"
 )
+"""Whether the key of a row of `budget_windows` is none that a writer has made: what it holds is found nowhere."""
+
+NANOS_OF: Final = (
+    "CASE WHEN typeof(cost_usd) IN ('real', 'integer') AND cost_usd BETWEEN 0 AND 1000000 "
+    "THEN CAST(cost_usd * 1e9 + 0.5 AS INTEGER) END"
+)
+"""Nano-dollars of a record, by the same double operations as the writer's; NULL where they are unknown."""
+TOKENS_OF: Final = "CASE WHEN typeof(total_tokens) = 'integer' THEN total_tokens ELSE 0 END"
+"""Tokens of a record."""
 
 NAMED: Final = ("agent", "tool", "model", "user", "session", "run")
 
@@ -91,8 +111,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 """
 
 
-LATEST: Final = "9999-12-31 23:59:59.999999Z"
-"""No window starts later."""
+UNPLACED: Final = ""
+"""Stands for the start of a window that a writer could not tell. What counts there counts in every window."""
 
 
 class Place(NamedTuple):
@@ -112,55 +132,45 @@ class Change(NamedTuple):
     unpriced_calls: int = 0
 
 
-class HoldRow(NamedTuple):
-    """A row of `budget_holds`, in its order."""
-
-    hold_id: str
-    state: str
-    reserved_at: str
-    expires_at: str
-    nanos: int
-    tokens: int
-    calls: int
-    windows: str
-    names: str
-    justification: str | None
-
-    @property
-    def amounts(self) -> Amounts:
-        """What it holds."""
-        return Amounts(self.nanos, self.tokens, self.calls)
-
-
 @lru_cache(maxsize=64)
 def read_committed(count: int) -> str:
-    """As `read_windows`, for what counts against limits alone: counter, and nano-dollars, tokens and calls."""
+    """As `read_windows`, for what counts against limits alone.
+
+    Its rows are counter, nano-dollars, tokens and calls, and whether a number there is damaged.
+    """
     sums = ", ".join(f"sum(spent_{name} + reserved_{name} + unknown_{name})" for name in ("nanos", "tokens", "calls"))
-    one = (
-        f"SELECT counter_id, {sums} FROM budget_windows"  # noqa: S608 - names of this module's own
-        " WHERE counter_id = ? AND subject = ? AND window_start >= ? AND window_start <= ? GROUP BY counter_id"
-    )
-    return " UNION ALL ".join([one] * count)
+    return _of_windows(f"counter_id, {sums}, max({NOT_WHOLE})", count)
 
 
 @lru_cache(maxsize=64)
 def read_windows(count: int) -> str:
     """The statement that reads `count` windows at once: one step without the GIL. It takes four parameters for each.
 
-    Its rows are counter, subject and what `to_totals` takes; a window in which nothing has happened has none.
+    Its rows are counter, subject and what `to_totals` takes; a window in which nothing has happened has none, and one
+    may have two: what counts in every window stands by itself.
     """
-    return " UNION ALL ".join([_READ_WINDOW] * count)
+    return _of_windows(f"counter_id, subject, {_SUMS}", count)
 
 
-def to_totals(row: Sequence[int]) -> Totals:
+def _of_windows(columns: str, count: int) -> str:
+    """Sums of `count` windows, each with its `UNPLACED` part beside it; four parameters each."""
+    parts: list[str] = []
+    for first in range(1, 4 * count, 4):
+        one = (
+            f"SELECT {columns} FROM budget_windows WHERE counter_id = ?{first} AND subject = ?{first + 1}"  # noqa: S608
+            " AND {} GROUP BY counter_id, subject"
+        )
+        parts += (
+            one.format(f"window_start >= ?{first + 2} AND window_start <= ?{first + 3}"),
+            one.format(f"window_start = '{UNPLACED}'"),
+        )
+    return " UNION ALL ".join(parts)
+
+
+def to_totals(row: Sequence[Any]) -> Totals:
     """The sums of a window, in the order of `AMOUNTS`."""
-    spent, spent_tokens, calls, reserved, reserved_tokens, under_way, unknown, unknown_tokens, lost, unpriced = row
-    return Totals(
-        Amounts(spent, spent_tokens, calls),
-        Amounts(reserved, reserved_tokens, under_way),
-        Amounts(unknown, unknown_tokens, lost),
-        unpriced,
-    )
+    whole = [value if isinstance(value, int) else 0 for value in row]  # a damaged number is told elsewhere
+    return Totals(Amounts(*whole[0:3]), Amounts(*whole[3:6]), Amounts(*whole[6:9]), whole[9])
 
 
 def places_json(places: Iterable[Place]) -> str:
@@ -171,20 +181,6 @@ def places_json(places: Iterable[Place]) -> str:
 def names_json(names: Sequence[str | None]) -> str:
     """The names of a call, in the order of `NAMED`, as they stand in a hold."""
     return _compact({name: value for name, value in zip(NAMED, names, strict=True) if value is not None})
-
-
-def names_call(text: str) -> Call | None:
-    """The call of which a hold keeps these names; None where a hand has made them unreadable."""
-    try:
-        names = json.loads(text)
-        return Call(**{name: value for name, value in names.items() if name in NAMED and isinstance(value, str)})
-    except (ValueError, AttributeError):
-        return None
-
-
-def to_places(text: str) -> list[Place]:
-    """The places of a hold."""
-    return [Place(*place) for place in json.loads(text)]
 
 
 _WIDTH: Final = 3 + len(AMOUNTS)
@@ -208,7 +204,11 @@ def add_to_windows(changes: Sequence[tuple[Place, Change]]) -> Iterator[tuple[st
 @lru_cache(maxsize=len(_ROWS))
 def _upsert(rows: int) -> str:
     one = f"({', '.join('?' * _WIDTH)})"
-    sums = ", ".join(f"{name} = {name} + excluded.{name}" for name in AMOUNTS)
+    # What is damaged stays so until doctor recounts it: nothing can be added to it, and no record may fail for it.
+    sums = ", ".join(
+        f"{name} = CASE typeof({name}) WHEN 'integer' THEN {name} + excluded.{name} ELSE coalesce({name}, '?') END"
+        for name in AMOUNTS
+    )
     return (
         f"INSERT INTO budget_windows (counter_id, subject, window_start, {', '.join(AMOUNTS)})"  # noqa: S608 - as above
         f" VALUES {', '.join([one] * rows)}"

@@ -158,7 +158,7 @@ CREATE UNIQUE INDEX idx_budget_counters_key ON budget_counters (scope, per, wind
 CREATE TABLE budget_windows (
     counter_id      INTEGER NOT NULL REFERENCES budget_counters (id),
     subject         TEXT    NOT NULL,            -- JSON array of the values of `per`
-    window_start    TEXT    NOT NULL,            -- of a rolling window: of one slice of it
+    window_start    TEXT    NOT NULL,            -- of a rolling window: of one slice; '': a writer could not tell it
     spent_nanos     INTEGER NOT NULL DEFAULT 0,
     spent_tokens    INTEGER NOT NULL DEFAULT 0,
     spent_calls     INTEGER NOT NULL DEFAULT 0,

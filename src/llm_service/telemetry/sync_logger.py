@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlite3 import Error as SQLiteError
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 from llm_service.budgets.events import OnBudget
 from llm_service.config.settings import SettingsOptions
@@ -43,6 +43,8 @@ class TelemetryLogger(Estimating):
         SettingsError: (a `ValueError`) naming the option, the value and the remedy.
         StoreError: the file could not be opened within `commit_timeout`, or cannot be used at all.
     """
+
+    _awaits = False
 
     def __init__(
         self,
@@ -125,6 +127,39 @@ class TelemetryLogger(Estimating):
             return reason
         return None
 
+    @overload
+    def invocation(
+        self,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        *,
+        budget: Literal[False] = False,
+        max_tokens: int | None = None,
+        **fields: Any,
+    ) -> Invocation: ...
+    @overload
+    def invocation(
+        self,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        *,
+        budget: Amount | Literal[True],
+        max_tokens: int | None = None,
+        **fields: Any,
+    ) -> BudgetedInvocation: ...
+    @overload
+    def invocation(
+        self,
+        agent_name: str | None = None,
+        tool_name: str | None = None,
+        model_name: str | None = None,
+        *,
+        budget: Amount | bool = False,
+        max_tokens: int | None = None,
+        **fields: Any,
+    ) -> Invocation: ...
     def invocation(
         self,
         agent_name: str | None = None,

@@ -6,14 +6,16 @@ The text is `YYYY-MM-DD HH:MM:SS.ffffffZ`: it sorts rightly against SQLite's `da
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from time import gmtime, strftime
+from time import gmtime, strftime, time_ns
 from typing import Final
 
 __all__ = [
+    "AHEAD_US",
     "MAX_MICROSECONDS",
     "Moment",
     "TextClock",
     "from_microseconds",
+    "is_ahead",
     "microseconds_text",
     "text_microseconds",
     "to_microseconds",
@@ -23,6 +25,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE: Final = timedelta(microseconds=1)
 MAX_MICROSECONDS: Final = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
+
+
+AHEAD_US: Final = 900 * 1_000_000
+"""Microseconds from which on a moment counts as dated ahead: clocks that are corrected step by less."""
 
 
 class Moment(int):
@@ -45,7 +51,13 @@ def from_microseconds(microseconds: int) -> datetime:
 
 
 def microseconds_text(microseconds: int) -> str:
-    """The SQL text of a moment from 1970 to 9999."""
+    """The SQL text of a moment from 1970 to 9999.
+
+    Raises:
+        OverflowError: it is beyond the year 9999.
+    """
+    if microseconds > MAX_MICROSECONDS:
+        raise OverflowError("beyond the year 9999")
     seconds, fraction = divmod(microseconds, 1_000_000)
     return f"{strftime('%Y-%m-%d %H:%M:%S', gmtime(seconds))}.{fraction:06d}Z"  # no datetime: see `Moment`
 
@@ -53,6 +65,11 @@ def microseconds_text(microseconds: int) -> str:
 def text_microseconds(text: str) -> int:
     """Microseconds since 1970-01-01 UTC of a moment's SQL text."""
     return to_microseconds(datetime.fromisoformat(text))
+
+
+def is_ahead(text: str) -> bool:
+    """Whether a moment's SQL text is ahead of the clock, by more than a clock that is corrected steps."""
+    return text > microseconds_text(min(time_ns() // 1000 + AHEAD_US, MAX_MICROSECONDS))
 
 
 class TextClock:

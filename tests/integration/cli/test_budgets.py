@@ -296,13 +296,13 @@ def test_a_hold_is_reconciled_with_what_the_bill_says(run: Run, db: Path, polici
     assert found == {"hold_id": "unpriced", "usd": 0.25}
     day = rows(run("budgets", "--db", db, "--policies", policies, "--json"))["default", "day", "usd"]
     assert (day["spent"], day["unknown"], day["reserved"], day["unpriced_calls"]) == (pytest.approx(1.02), 0, 1, 2)
-    for hold_id, usd, said in (
-        (lost, "1", "there is no such hold"),
-        (open_hold, "1", "under way"),
-        (lost, "x", "amount"),
+    for hold_id, usd, said, code in (
+        (lost, "1", "there is no such hold", 1),
+        (open_hold, "1", "under way", 1),
+        (lost, "x", "amount", 2),
     ):
         result = run("budgets", "reconcile", hold_id, "--usd", usd, "--db", db)
-        assert result.exit_code == 2
+        assert result.exit_code == code
         assert said in result.stderr
 
 
@@ -322,3 +322,44 @@ def test_amounts_too_small_for_four_digits_are_shown_whole() -> None:
         "$0.0000", "$0.0001", "$0.000000001", "$-0.5000", "$1,234.5000"
     ]  # fmt: skip
     assert amount("tokens", 1234) == "1,234"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [(), ("check", "--estimate", "0.1"), ("check",), ("holds",)],
+    ids=["status", "check", "check without an estimate", "holds"],
+)
+def test_a_draft_of_policies_leaves_no_trace(run: Run, db: Path, policies: Path, command: tuple[str, ...]) -> None:
+    """What only reads changes no byte, and still counts what its limits are new for."""
+    held(db, policies, 0.125, agent_name="backend-dev", user_id="ada")
+    draft = db.with_name("draft.yaml")
+    draft.write_text(
+        "policies:\n  default: {weekly_budget_usd: 7, limits: [{window: 90m, usd: 8}], total_budget_usd: 9}\n"
+        "  each: {scope: {agent: '*'}, per: agent, limits: [{window: 3h, tokens: 1000}]}\n"
+    )
+    before = {file.name: file.read_bytes() for file in db.parent.iterdir() if file.is_file()}
+    given = () if command == ("holds",) else ("--policies", draft, "--json")
+    result = run("budgets", *command, "--db", db, *given)
+    assert result.exit_code in {0, 3}, result.output
+    assert {file.name: file.read_bytes() for file in db.parent.iterdir() if file.is_file()} == before
+    if not command:
+        found = rows(result)
+        for window in ("week", "90m", "total"):
+            row = found["default", window, "usd"]
+            assert (row["spent"], row["unknown"], row["calls"], row["unpriced_calls"]) == (0.6, 0.125, 3, 2)
+        assert found["each", "3h", "tokens", "backend-dev"]["spent"] == 900
+        counted = draft.with_name("counted.db")
+        counted.write_bytes(db.read_bytes())
+        with TelemetryLogger(counted, policies=draft) as telemetry:
+            spent = {(one["budget"], one["window"], one["metric"], *one["subject"]): one["spent"]
+                     for one in telemetry.budgets.status()}  # fmt: skip
+        assert spent == {key: row["spent"] for key, row in found.items()}
+
+
+@pytest.mark.parametrize("command", [("release", "none"), ("reconcile", "none", "--usd", "1")])
+def test_a_hold_that_is_not_there_ends_every_command_alike(run: Run, db: Path, command: tuple[str, ...]) -> None:
+    """Nothing has the id that was named."""
+    result = run("budgets", *command, "--db", db)
+    assert result.exit_code == 1
+    assert "there is no" in result.stderr
+    assert "see: llm-telemetry budgets holds" in result.stderr

@@ -665,6 +665,12 @@ def test_no_value_reaches_the_caller_whatever_it_does_under_whatever_name(name: 
         call.record_usage(**{"completion_tokens": 3, name: Thrower()})
     row = stored(logger)
     assert (row["agent_name"], row["completion_tokens"], row["status"]) == ("agent", 3, "success")
+    logger.instrumented(usage=lambda _: {"agent_name": "read", name: Thrower()})(lambda: 1)()
+    logger.flush()
+    assert stored(logger)["agent_name"] == "read"
+    list(logger.wrap_stream(iter([1, 2]), usage=lambda _: {"agent_name": "streamed", name: Thrower()}))
+    logger.flush()
+    assert stored(logger)["agent_name"] == "streamed"
 
 
 def test_a_generator_of_tags_that_fails_costs_the_tags(logger: TelemetryLogger) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from llm_service.redaction import clean
 from llm_service.telemetry.budgeting.budgets import AsyncBudgets, Budgets
 from llm_service.telemetry.budgeting.holds import AsyncHold, Hold
-from llm_service.telemetry.budgeting.wishes import NAMES, Wish
+from llm_service.telemetry.budgeting.wishes import NAMES, Wish, usd_of
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.records import Amount, InvocationRecord
 
@@ -45,9 +45,24 @@ class AsyncBudgetedInvocation(Invocation):
     def __enter__(self) -> Self:
         raise TypeError("a budget waits for the file: enter the block with `async with`")
 
-    async def __aenter__(self) -> Self:
+    @property
+    def admitted(self) -> bool:
+        """Whether its budget is reserved."""
+        return hasattr(self, "hold")
+
+    async def admit(self) -> None:
+        """Reserve its budget, before anything runs."""
         self.hold = await self._reserve(self, self._fields)
+
+    async def __aenter__(self) -> Self:
+        await self.admit()
         return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """The end of a stream where nothing can be awaited: its record is queued, and ends the hold when written."""
+        _end_soon(self, self._leave(error), self.hold if self.admitted else None)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -82,6 +97,15 @@ class BudgetedInvocation(Invocation):
         super().__init__(face, fields, strict=strict)
         self._reserve = reserve
 
+    def begin_stream(self) -> None:
+        """Reserve its budget, and start the clock."""
+        self.hold = self._reserve(self, self._fields)
+        super().begin_stream()
+
+    def end_soon(self, error: BaseException | None) -> None:
+        """Queue the record, which ends the hold when it is written."""
+        _end_soon(self, self._leave(error), self.hold)
+
     async def __aenter__(self) -> Self:
         raise TypeError("a budget waits for the file: on an event loop use AsyncTelemetryLogger")
 
@@ -105,6 +129,18 @@ class BudgetedInvocation(Invocation):
             _failed(failure, strict=self._strict and error is None)
 
 
+def _end_soon(call: Invocation, record: InvocationRecord | None, hold: AsyncHold | Hold | None) -> None:
+    """End a call, and its hold, without waiting for anything."""
+    try:
+        if hold is None or hold.ended:
+            if record is not None:
+                call._sink.offer(record)  # noqa: SLF001 - one of this class's
+        else:
+            hold.end_later(record)
+    except Exception as failure:  # noqa: BLE001 - as in a finalizer
+        _failed(failure, strict=False)
+
+
 def _failed(failure: Exception, *, strict: bool) -> None:
     if strict:
         raise failure
@@ -112,7 +148,15 @@ def _failed(failure: Exception, *, strict: bool) -> None:
 
 
 def reserve_for(budgets: AsyncBudgets | Budgets, budget: Amount | Literal[True], max_tokens: int | None) -> Reserve:
-    """How a block reserves: True leaves the amount to an estimate, a number is USD."""
+    """How a block reserves: True leaves the amount to an estimate, a number is USD.
+
+    Raises:
+        SettingsError: (a `ValueError`) the logger has no limits, so nothing would be kept.
+        QueryError: (a `ValueError`) it is neither True nor an amount.
+    """
+    budgets.require_policies()
+    if budget is not True:
+        usd_of("budget", budget)
 
     def reserve(call: Invocation, fields: dict[str, Any]) -> Any:
         known: dict[str, Any] = {name: fields.get(name) for name in (*NAMES, "prompt", "prompt_tokens", "service_tier")}

@@ -66,6 +66,7 @@ class AsyncBudgets(BudgetDesk):
 
     def reserve_as(self, wish: Wish) -> AsyncReservation:
         """Reserve what a wish says."""
+        self.require_policies()
         return AsyncReservation(self, wish)
 
     async def status(self, *, fresh: bool = True) -> list[BudgetStatus]:
@@ -159,7 +160,9 @@ class Budgets(BudgetDesk):
 
         Raises:
             BudgetExceeded: a hard limit has no room for it; the error names it, with all amounts.
-            UnknownPriceError, JustificationNeededError: see there; all three are `BudgetError`.
+            BudgetUnreadableError: what a hard limit's window holds is damaged in the file.
+            SettingsError: (a `ValueError`) this logger has no policies, so nothing would be kept.
+            UnknownPriceError, JustificationNeededError: see there; all of these are `BudgetError`.
             RecordError, QueryError: (`ValueError`) for a name or an amount that cannot be.
             CommitTimeoutError: the file was locked or full for `commit_timeout`; nothing was reserved.
             StoreError: the file cannot be used, or the logger is closed.
@@ -179,6 +182,7 @@ class Budgets(BudgetDesk):
 
     def reserve_as(self, wish: Wish) -> Hold:
         """Reserve what a wish says."""
+        self.require_policies()
         if self.wants_estimate(wish):
             wish = self.estimated(wish)
         ask = self.ask(wish)

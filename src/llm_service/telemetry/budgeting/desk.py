@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from llm_service.budgets.limits import NANOS, Amounts
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call
-from llm_service.errors import BudgetError, QueryError, RecordDroppedError, RecordError, StoreError
+from llm_service.errors import BudgetError, QueryError, RecordDroppedError, RecordError, SettingsError, StoreError
 from llm_service.telemetry.budgeting import wishes
 from llm_service.telemetry.budgeting.wishes import Wish
 from llm_service.telemetry.pipeline.ledger import DropReason, Outcome
@@ -45,6 +45,20 @@ class BudgetDesk:
     def policies(self) -> Policies:
         """The policies of this logger; empty where it has none."""
         return self._engine.money.terms.policies or Policies({})
+
+    def require_policies(self) -> None:
+        """A logger without limits would let everything through. One that is disabled does, as it was told.
+
+        Raises:
+            SettingsError: (a `ValueError`) naming the remedy.
+        """
+        if not self.policies and self._face.settings.enabled:
+            raise SettingsError(
+                "policies",
+                None,
+                "there is no limit in force, so no budget can be kept: give policies=, or put a policies.yaml into "
+                "config/, beside the telemetry.yaml in force, or where LLM_TELEMETRY_POLICIES says",
+            )
 
     # Wishes become asks, asks become requests
 
@@ -185,6 +199,13 @@ class BudgetDesk:
         """Have the teller's thread serve it, if there is anything to do."""
         if request is not None:
             self._engine.money.teller.submit(request)
+
+    def queue(self, request: Request | None) -> None:
+        """Have the record that settles written like any other: it ends the hold in the same transaction."""
+        if request is not None and request.record is not None:
+            self._engine.money.take_over(request.record)
+        else:
+            self.submit(request)
 
     def serve(self, request: Request | None) -> Request | None:
         """Serve it in this thread."""

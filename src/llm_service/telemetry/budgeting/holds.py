@@ -52,6 +52,10 @@ class Desk(Protocol):
         """Have the teller's thread serve it."""
         ...
 
+    def queue(self, request: Request | None) -> None:
+        """Have the record that settles written like any other."""
+        ...
+
     def serve(self, request: Request | None) -> Request | None:
         """Serve it in this thread."""
         ...
@@ -150,6 +154,16 @@ class _Held:
                 return False
             self._end = end
             return True
+
+    def end_later(self, record: InvocationRecord | None) -> None:
+        """Settle with the queue, which waits for nothing; without a record, give up. From a finalizer, too."""
+        if record is None:
+            if self._becomes(_End.GIVEN_UP):
+                self._budgets.submit(self._giving_up())
+            return
+        bound = self._bound(record)
+        if self._becomes(_End.SETTLED):
+            self._budgets.queue(self._settling(bound, durable=False))
 
     def _settling(self, record: InvocationRecord, *, durable: bool) -> Request | None:
         """The request that stores the record, which ends the hold."""

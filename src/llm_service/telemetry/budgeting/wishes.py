@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llm_service.estimates.estimate import Estimate
     from llm_service.estimates.tokens import Prompt
 
-__all__ = ["NAMES", "Wish", "lease_us", "nanos", "tokens"]
+__all__ = ["NAMES", "Wish", "lease_us", "nanos", "tokens", "usd_of"]
 
 NAMES: Final = ("agent_name", "tool_name", "model_name", "provider", "user_id", "session_id", "trace_id")
 """The names of a call that can be given to a reservation."""
@@ -93,7 +93,7 @@ def nanos(wish: Wish, policies: Sequence[Policy]) -> int:
         JustificationNeededError: it is above what a policy allows without one.
     """
     if wish.usd is not None:
-        amount = _nanos(_usd(wish.usd))
+        amount = _nanos(usd_of("usd", wish.usd))
     elif wish.expected_usd is not None and not wish.is_guess:
         amount = _nanos(wish.expected_usd)
     else:
@@ -119,12 +119,18 @@ def _unknown(wish: Wish, policies: Sequence[Policy]) -> int:
     return most
 
 
-def _usd(value: object) -> Decimal:
+def usd_of(name: str, value: object) -> Decimal:
+    """An amount that can be reserved.
+
+    Raises:
+        QueryError: (a `ValueError`) it is none; `name` is what it was given as.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
-        raise QueryError("usd", value, "give a number of USD, or None where it is unknown")
+        unknown = "True for what is estimated" if name == "budget" else "None where it is unknown"
+        raise QueryError(name, value, f"give a number of USD, or {unknown}")
     usd = value if isinstance(value, Decimal) else Decimal(str(value))
     if not usd.is_finite() or not 0 <= usd <= Decimal(str(MAX_COST_USD)):
-        raise QueryError("usd", value, f"give USD from 0 to {MAX_COST_USD:,.0f}")
+        raise QueryError(name, value, f"give USD from 0 to {MAX_COST_USD:,.0f}")
     return usd
 
 

@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, overload
 
 from llm_service.budgets.events import OnBudget
 from llm_service.config.settings import Settings, SettingsOptions
@@ -21,7 +21,7 @@ from llm_service.errors import (
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.faces.money import Money
 from llm_service.telemetry.instrumentation.decorating import instrument
-from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage, settled
+from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage, refuse_misplaced, settled
 from llm_service.telemetry.instrumentation.streaming import record_stream
 from llm_service.telemetry.pipeline.driving import Driver
 from llm_service.telemetry.pipeline.engine import Engine
@@ -29,7 +29,7 @@ from llm_service.telemetry.pipeline.events import OnDrop, OnEvent
 from llm_service.telemetry.pipeline.ledger import DropReason, Outcome, Settlement
 from llm_service.telemetry.pipeline.stats import Stats
 from llm_service.telemetry.privacy import Redact
-from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.records import Amount, InvocationRecord
 
 if TYPE_CHECKING:
     from llm_service.config.schemas import TelemetryConfig
@@ -45,6 +45,9 @@ _Made = TypeVar("_Made", bound="Face")
 class Face:
     """What both faces share: settings, the queue's hot path, instrumentation and self-observation."""
 
+    _awaits: ClassVar[bool]
+    """Whether its promises are awaited, reservations among them."""
+
     def __init__(
         self,
         db_path: str | Path | None,
@@ -58,7 +61,7 @@ class Face:
         if redact is not None and not callable(redact):
             raise SettingsError("redact", redact, "give a callable that takes a str and returns one, or None")
         self._settings = Settings.of(db_path, options)
-        money = (money or Money()).settled()
+        money = (money or Money()).settled(self._settings)
         self._prices = money.prices()
         self._arguments = {"on_drop": on_drop, "on_event": on_event, "redact": redact} | money.given()
         self._engine = Engine(
@@ -93,25 +96,17 @@ class Face:
         Args:
             config: the settings.
             on_drop, on_event, redact, policy, on_budget: see the class.
-            models, policies: None takes the models.yaml and the policies.yaml that `config.files.locate` finds, if any.
+            models, policies: see the class; a file beside `config` comes before those elsewhere.
 
         Raises:
             ConfigError: (a `ValueError`) naming file, line, key and remedy.
         """
-        from llm_service.config.files import locate  # noqa: PLC0415
         from llm_service.config.load import load_config  # noqa: PLC0415 - pydantic and YAML cost most of an import
         from llm_service.config.schemas import TelemetryConfig  # noqa: PLC0415
 
         file = None if isinstance(config, TelemetryConfig) else config
         settings = (config if isinstance(config, TelemetryConfig) else load_config(file)).to_settings()
-        if policies is None and settings.privacy_level != "none":  # which could keep no budget
-            policies = locate("policies", file)
-        money = Money(
-            models=locate("models", file) if models is None else models,
-            policies=policies,
-            policy=policy,
-            on_budget=on_budget,
-        )
+        money = Money(models=models, policies=policies, policy=policy, on_budget=on_budget).settled(settings, file)
         return _made_of(cls, settings, {"on_drop": on_drop, "on_event": on_event, "redact": redact} | money.given())
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -200,6 +195,8 @@ class Face:
         model_name: str | None = None,
         *,
         usage: ReadUsage | None = None,
+        budget: Amount | bool = False,
+        max_tokens: int | None = None,
         **fields: Any,
     ) -> Callable[[_F], _F]: ...
     def instrumented(
@@ -209,6 +206,8 @@ class Face:
         model_name: str | None = None,
         *,
         usage: ReadUsage | None = None,
+        budget: Amount | bool = False,
+        max_tokens: int | None = None,
         **fields: Any,
     ) -> Any:
         """Decorate a function so that each call of it is timed and recorded, as by `invocation()`.
@@ -227,16 +226,23 @@ class Face:
                 a mapping of record fields, or None. A later value of a field replaces an earlier one, and None does
                 not: so a last chunk's totals and cumulative counts both come out right. What it raises is counted in
                 `stats().bad_values` and warned about once; `strict` raises it.
+            budget, max_tokens: as for `invocation()`, for each call: reserved before it, a generator's before its first
+                step, and settled by its record. Each face waits in its own way, so `AsyncTelemetryLogger` takes a
+                budget for async functions and async generators, `TelemetryLogger` for functions and generators.
 
         Raises:
-            TypeError: for a class or what cannot be called, a `usage` that cannot be called, or an `invocation_id`.
+            TypeError: for a class or what cannot be called, a `usage` that cannot be called, an `invocation_id`, or a
+                `budget` that a function of this kind cannot hold by this face.
+            SettingsError, QueryError: (`ValueError`) for a `budget` where no limits are in force, or that is no amount.
             RecordError: with `strict`, for a field that `InvocationRecord` does not have.
         """
         if callable(agent_name) or isinstance(agent_name, staticmethod | classmethod):
             names: dict[str, Any] = {"tool_name": tool_name, "model_name": model_name}
-            return instrument(self._beginning(names | fields, usage), usage, cast("Any", agent_name))
+            begin = self._beginning(names | fields, usage, budget=budget, max_tokens=max_tokens)
+            return instrument(begin, usage, cast("Any", agent_name), awaits=self._awaiting(budget=budget))
         names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
-        return partial(instrument, self._beginning(names | fields, usage), usage)
+        begin = self._beginning(names | fields, usage, budget=budget, max_tokens=max_tokens)
+        return partial(instrument, begin, usage, awaits=self._awaiting(budget=budget))
 
     def wrap_stream(
         self,
@@ -246,6 +252,8 @@ class Face:
         model_name: str | None = None,
         *,
         usage: ReadUsage | None = None,
+        budget: Amount | bool = False,
+        max_tokens: int | None = None,
         **fields: Any,
     ) -> _S:
         """Record a stream that one holds already: an iterator or async iterator, such as a client's answer.
@@ -259,20 +267,35 @@ class Face:
             stream: what to iterate; also a context manager that gives it.
             agent_name, tool_name, model_name, **fields: of the record.
             usage: called with each item; see `instrumented`.
+            budget, max_tokens: as for `invocation()`. `TelemetryLogger` reserves here, for a sync stream;
+                `AsyncTelemetryLogger` when an async stream is entered or its first item is taken, and gives no other
+                attribute of it before. The record settles it, whichever end comes first.
 
         Raises:
-            TypeError: for what cannot be iterated, or a `usage` that cannot be called.
+            TypeError: for what cannot be iterated, a `usage` that cannot be called, or a `budget` for a stream that
+                this face cannot wait for.
+            BudgetError: on `TelemetryLogger`, what `budgets.reserve` raises; the stream is left as it is.
+            SettingsError, QueryError: (`ValueError`) for a `budget` where no limits are in force, or that is no amount.
         """
         _check_usage(usage)
         names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
-        return cast("_S", record_stream(partial(self.invocation, **names | fields), usage, stream))
+        begin = partial(self.invocation, **names | fields | _budget(budget=budget, max_tokens=max_tokens))
+        return cast("_S", record_stream(begin, usage, stream, awaits=self._awaiting(budget=budget)))
 
-    def _beginning(self, fields: dict[str, Any], usage: ReadUsage | None) -> Callable[[], Invocation]:
+    def _awaiting(self, *, budget: Amount | bool) -> bool | None:
+        """Whether this face awaits a reservation; None where none is wanted."""
+        return None if budget is False else self._awaits
+
+    def _beginning(
+        self, fields: dict[str, Any], usage: ReadUsage | None, *, budget: Amount | bool, max_tokens: int | None
+    ) -> Callable[[], Invocation]:
         _check_usage(usage)
+        refuse_misplaced(fields)
+        fields |= _budget(budget=budget, max_tokens=max_tokens)
         if "invocation_id" in fields:
             raise TypeError("invocation_id is of one call: leave it out, or give it by usage=")
-        if self._settings.strict:
-            self.invocation(**fields)  # tells of an unknown field where the function is defined
+        if self._settings.strict or budget is not False:
+            self.invocation(**fields)  # tells of what cannot be where the function is defined
         return partial(self.invocation, **settled(fields))
 
     def _invocation(self, fields: dict[str, Any], put: Any = None) -> Invocation:
@@ -302,6 +325,11 @@ class Face:
 def _made_of(face: "type[_Made]", settings: Settings, arguments: dict[str, Any]) -> "_Made":
     options: dict[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
     return face(options.pop("db_path"), **arguments, **options)
+
+
+def _budget(*, budget: Amount | bool, max_tokens: int | None) -> dict[str, Any]:
+    """The arguments of `invocation()` that say what a call may take."""
+    return ({} if budget is False else {"budget": budget}) | ({} if max_tokens is None else {"max_tokens": max_tokens})
 
 
 def _check_usage(usage: object) -> None:

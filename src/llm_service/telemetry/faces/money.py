@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from llm_service.budgets.events import OnBudget
 from llm_service.budgets.policies import Policies, compiled
+from llm_service.config.files import locate
 from llm_service.config.settings import Settings
 from llm_service.errors import SettingsError
 from llm_service.pricing.book import PriceBook
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from llm_service.config.models import ModelsConfig
     from llm_service.config.policies import PoliciesConfig
 
-    ModelsGiven = ModelsConfig | str | Path | None
-    PoliciesGiven = PoliciesConfig | str | Path | None
+    ModelsGiven = ModelsConfig | str | Path | Literal[False] | None
+    PoliciesGiven = PoliciesConfig | str | Path | Literal[False] | None
 
 __all__ = ["Money"]
 
@@ -25,8 +26,8 @@ class Money:
     """The arguments of both faces, as they were given.
 
     Attributes:
-        models: a models.yaml, or its schema; None for the bundled prices alone.
-        policies: a policies.yaml, or its schema; None for no limits.
+        models: a models.yaml, or its schema; None for the one that `config.files.locate` finds, False for none.
+        policies: a policies.yaml, or its schema; the same.
         policy: the name of the policy without a scope; None for `default`.
         on_budget: called with a `BudgetEvent` when a threshold is passed, once a window among all processes.
     """
@@ -36,18 +37,27 @@ class Money:
     policy: str | None = None
     on_budget: OnBudget | None = None
 
-    def settled(self) -> Self:
-        """The same, with paths that hold whatever the current directory is.
+    def settled(self, settings: Settings, config: str | Path | None = None) -> Self:
+        """The same, with the files that are in force, and paths that hold whatever the current directory is.
+
+        Every logger, `from_config` and the commands find files by this one rule: see `config.files.locate`.
+
+        Args:
+            settings: one that stores nothing keeps no budget, so it takes no policies that were not given.
+            config: the telemetry.yaml that was given; None where it is searched for.
 
         Raises:
             SettingsError: (a `ValueError`) for what is none of these.
+            ConfigError: (a `ValueError`) an environment variable names a file that does not exist.
         """
         if self.on_budget is not None and not callable(self.on_budget):
             raise SettingsError("on_budget", self.on_budget, "give a callable that takes a BudgetEvent, or None")
         return replace(
             self,
-            models=_absolute(self.models),
-            policies=_absolute(self.policies),
+            models=_found("models", self.models, config),
+            policies=False
+            if self.policies is None and settings.privacy_level == "none"
+            else _found("policies", self.policies, config),
         )
 
     def given(self) -> dict[str, Any]:
@@ -65,7 +75,7 @@ class Money:
         Raises:
             ConfigError: (a `ValueError`) naming file, line, key and remedy.
         """
-        if self.models is None:
+        if self.models is None or self.models is False:
             return PriceBook()
         from llm_service.config.models import ModelsConfig, as_models  # noqa: PLC0415 - pydantic costs most of an import
 
@@ -81,7 +91,7 @@ class Money:
             ConfigError: (a `ValueError`) naming file, line, key and remedy.
             SettingsError: (a `ValueError`) no such policy, or a logger that stores nothing cannot keep a budget.
         """
-        if self.policies is None:
+        if self.policies is None or self.policies is False:
             if self.policy is not None:
                 raise SettingsError("policy", self.policy, "give policies= as well: the file that the name stands in")
             return None
@@ -95,5 +105,7 @@ class Money:
         return Policies(compiled(config), self.policy)
 
 
-def _absolute(value: Any) -> Any:
+def _found(kind: Literal["models", "policies"], given: Any, config: str | Path | None) -> Any:
+    """What was given, else the file that is in force, else False: a copy of the logger does not search again."""
+    value = (locate(kind, config) or False) if given is None else given
     return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value

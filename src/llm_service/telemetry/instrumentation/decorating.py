@@ -4,41 +4,47 @@ import inspect
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from functools import partial, update_wrapper
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, NamedTuple, Self, TypeVar, cast
 
 from llm_service.errors import shown
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.stepwise import Recording
 
-__all__ = ["instrument"]
+__all__ = ["KINDS", "PLAIN", "Kind", "instrument"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _Begin = Callable[[], Invocation]
 
 
-def instrument(begin: _Begin, usage: ReadUsage | None, function: _F) -> _F:
+def instrument(begin: _Begin, usage: ReadUsage | None, function: _F, *, awaits: bool | None = None) -> _F:
     """Wrap a function so that each call is recorded, and each iteration where it is a generator.
 
     Args:
         begin: makes the invocation of one call.
         usage: reads fields out of a returned value, or out of each item of a generator.
         function: plain, async, generator or async generator function; also a staticmethod or classmethod object.
+        awaits: where calls have a budget, whether reserving is awaited; None where they have none.
 
     Raises:
-        TypeError: for anything else, a class included.
+        TypeError: for anything else, a class included; for a budget that a function of this kind cannot wait for.
     """
     if isinstance(function, staticmethod | classmethod):
         method = cast("Any", function)
-        return cast("_F", type(method)(instrument(begin, usage, method.__func__)))
+        return cast("_F", type(method)(instrument(begin, usage, method.__func__, awaits=awaits)))
     if isinstance(function, type) or not callable(function):
         raise TypeError(
             f"instrumented decorates functions and methods, not {shown(function)}; put it on the function itself"
         )
     # A callable object is what its __call__ is; of a plain function that is nothing of these.
-    for kind, wrap in _WRAPPERS:
-        if kind(function) or kind(type(function).__call__):
-            return cast("_F", update_wrapper(wrap(begin, usage, function), function))
-    return cast("_F", update_wrapper(_function(begin, usage, function), function))
+    found = (kind for kind in KINDS if kind.is_kind(function) or kind.is_kind(type(function).__call__))
+    kind = next(found, PLAIN)
+    if awaits is not None and awaits is not kind.awaits:
+        raise TypeError(
+            f"budget= waits for the file: {kind.name} {shown(function)} cannot hold one by "
+            f"{'AsyncTelemetryLogger' if awaits else 'TelemetryLogger'}; use "
+            f"{'TelemetryLogger, or an async function' if awaits else 'AsyncTelemetryLogger'}"
+        )
+    return cast("_F", update_wrapper(kind.wrap(begin, usage, function), function))
 
 
 def _function(begin: _Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -102,7 +108,9 @@ class _Steps:
 def _async_generator(begin: _Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
     async def iterate(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         body: AsyncGenerator[Any, Any] = function(*args, **kwargs)
-        recording = Recording(begin(), usage)
+        call = begin()
+        await call.admit()
+        recording = Recording(call, usage)
         step: Callable[..., Awaitable[Any]] = partial(_first_step, body)
         given: tuple[Any, ...] = ()
         while True:
@@ -136,8 +144,26 @@ def _first_step(body: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
         sys.set_asyncgen_hooks(*hooks)
 
 
-_WRAPPERS: Final = (
-    (inspect.iscoroutinefunction, _coroutine),
-    (inspect.isgeneratorfunction, _generator),
-    (inspect.isasyncgenfunction, _async_generator),
+class Kind(NamedTuple):
+    """What a function can be.
+
+    Attributes:
+        name: for messages.
+        is_kind: tells it.
+        wrap: makes one that records of it.
+        awaits: whether its calls run on an event loop, and so must not wait for a file.
+    """
+
+    name: str
+    is_kind: Callable[[Any], bool]
+    wrap: Callable[[_Begin, ReadUsage | None, Callable[..., Any]], Callable[..., Any]]
+    awaits: bool
+
+
+KINDS: Final = (
+    Kind("the async function", inspect.iscoroutinefunction, _coroutine, awaits=True),
+    Kind("the generator", inspect.isgeneratorfunction, _generator, awaits=False),
+    Kind("the async generator", inspect.isasyncgenfunction, _async_generator, awaits=True),
 )
+PLAIN: Final = Kind("the function", callable, _function, awaits=False)
+"""What is none of the others."""

@@ -23,9 +23,10 @@ from llm_service.telemetry.records import Amount, InvocationRecord, new_id
 from llm_service.telemetry.texts import forget_repairs, repairs_here
 from llm_service.telemetry.timestamps import Moment
 
-__all__ = ["Invocation", "ReadUsage", "Sink"]
+__all__ = ["Invocation", "ReadUsage", "Sink", "refuse_misplaced", "settled"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
+_FIELDS: Final = frozenset(KINDS)
 _INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
 """What a bad value of these is taken for: never a success, never more than was asked for."""
 _QUOTED_NOWHERE: Final = frozenset({"content", "error", "json"})
@@ -90,6 +91,8 @@ class Invocation:
         self._entered: Moment | None = None
         self._ttft_ms: float | None = None
         self.invocation_id = self._own_id = new_id()
+        if not _FIELDS.issuperset(fields):
+            refuse_misplaced(fields)
         if "status" in fields and fields["status"] is None:
             fields = {field: value for field, value in fields.items() if field != "status"}
         self._set(fields)
@@ -124,6 +127,7 @@ class Invocation:
             "service_tier": service_tier,
             "unpriced_usage": unpriced_usage,
         }
+        refuse_misplaced(fields)
         self._set({field: value for field, value in usage.items() if value is not None} | fields)
 
     def read_usage(self, usage: ReadUsage, result: Any) -> None:
@@ -142,6 +146,7 @@ class Invocation:
 
     def set(self, **fields: Any) -> None:
         """Set any field of `InvocationRecord`; one that is set wins over what the block measures."""
+        refuse_misplaced(fields)
         self._set(fields)
 
     def first_token(self) -> None:
@@ -167,6 +172,18 @@ class Invocation:
         self.over = False
         self._entered = Moment(time_ns() // 1000)
         self._started = perf_counter_ns()
+
+    @property
+    def admitted(self) -> bool:
+        """Whether it may run: what has a budget may not before that is reserved."""
+        return True
+
+    async def admit(self) -> None:
+        """Reserve what it needs, where it needs anything."""
+
+    def end_soon(self, error: BaseException | None) -> None:
+        """Leave without waiting for anything, as a finalizer must."""
+        self.__exit__(None if error is None else type(error), error, None)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -281,6 +298,27 @@ class Invocation:
             _LOG.warning("telemetry: a value is left out, this field is warned about once: %s", message)
 
 
+def _still_open(call: Invocation | None) -> Invocation | None:
+    """The call itself, or the next above it that has not ended."""
+    while call is not None and call.over:
+        call = call._parent  # noqa: SLF001 - of this module
+    return call
+
+
+def refuse_misplaced(fields: Mapping[str, Any]) -> None:
+    """A budget that stands where none is reserved would be taken for an unknown field, and limit nothing.
+
+    Raises:
+        TypeError: where it is written.
+    """
+    for field in fields:
+        if field not in _FIELDS and "budget" in field.lower():
+            raise TypeError(
+                f"{clean(field)}= reserves nothing here; give budget= where the call begins: "
+                "invocation(...), instrumented(...) or wrap_stream(...)"
+            )
+
+
 def settled(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """The fields, with tags that can be read only once read: they may be looked at again, and for another record."""
     given: Any = fields.get("tags")
@@ -295,13 +333,6 @@ def _without_content(error: RecordError) -> str:
     if KINDS.get(error.field) in _QUOTED_NOWHERE:
         return f"{error.field}: a value of type {type(error.value).__name__} is not usable; {error.remedy}"
     return str(error)
-
-
-def _still_open(call: Invocation | None) -> Invocation | None:
-    """The call itself, or the next above it that has not ended."""
-    while call is not None and call.over:
-        call = call._parent  # noqa: SLF001 - of this module
-    return call
 
 
 def _milliseconds(nanoseconds: int) -> float:

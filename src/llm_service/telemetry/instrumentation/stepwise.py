@@ -17,13 +17,14 @@ __all__ = ["Recording"]
 class Recording:
     """The record of one stream: which parent its steps see, its first item, its usage, and its one end."""
 
-    __slots__ = ("_call", "_ended", "_inner", "_usage")
+    __slots__ = ("_call", "_ended", "_inner", "_refused", "_usage")
 
     def __init__(self, call: Invocation, usage: ReadUsage | None) -> None:
         self._call = call
         self._usage = None if usage is None else Cumulative(usage)
         self._inner: Invocation = call
         self._ended = False
+        self._refused = False  # its budget did not let it through: nothing has run, and nothing is recorded
         call.begin_stream()
 
     def step(self, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -40,7 +41,9 @@ class Recording:
         return item
 
     async def async_step(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
-        """As `step`; StopAsyncIteration is the natural end."""
+        """As `step`; StopAsyncIteration is the natural end. What has a budget reserves it before its first step."""
+        if not self._call.admitted:
+            await self.admit()
         outer = self._enter()
         try:
             item = await function(*arguments)
@@ -81,10 +84,27 @@ class Recording:
         self.end(GeneratorExit())
         return returned
 
+    @property
+    def admitted(self) -> bool:
+        """Whether its budget, if it has one, is reserved."""
+        return self._call.admitted
+
+    async def admit(self) -> None:
+        """Reserve its budget, if it has one."""
+        self._refused = True
+        await self._call.admit()
+        self._refused = False
+
     def end(self, error: BaseException | None) -> None:
         """Make the record, the first time; GeneratorExit stands for an early end by the consumer."""
-        if not self._ended:
-            self._ended = True
+        if self._ended:
+            return
+        self._ended = True
+        if self._refused:
+            return
+        if isinstance(error, GeneratorExit):  # perhaps in a finalizer, in the middle of anything
+            self._call.end_soon(error)
+        else:
             self._call.__exit__(None if error is None else type(error), error, None)
 
     async def _finish(self) -> None:

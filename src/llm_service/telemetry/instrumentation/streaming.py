@@ -20,8 +20,16 @@ _RESUMES: Final = frozenset({"send", "throw", "asend", "athrow"})
 """Methods of generators that run the body to its next item, as an iteration does."""
 
 
-def record_stream(begin: Callable[[], Invocation], usage: ReadUsage | None, stream: object) -> Any:
+def record_stream(
+    begin: Callable[[], Invocation], usage: ReadUsage | None, stream: object, *, awaits: bool | None = None
+) -> Any:
     """Wrap an iterator, iterable or context manager that gives one: sync, async, or both as some clients' streams are.
+
+    Args:
+        begin: makes the invocation.
+        usage: reads fields out of each item.
+        stream: what to wrap.
+        awaits: where it has a budget, whether reserving is awaited: then it is for `async for` alone, else for `for`.
 
     Raises:
         TypeError: for anything else.
@@ -31,7 +39,17 @@ def record_stream(begin: Callable[[], Invocation], usage: ReadUsage | None, stre
     if not (is_sync or is_async):
         hint = "await it first" if isawaitable(stream) else "give an iterator or an async iterator"
         raise TypeError(f"wrap_stream cannot iterate {shown(stream)}; {hint}")
-    wrapper = _BothWays if is_sync and is_async else Stream if is_sync else AsyncStream
+    if awaits is None:
+        wrapper = _BothWays if is_sync and is_async else Stream if is_sync else AsyncStream
+    elif awaits and is_async:
+        wrapper = AsyncStream
+    elif is_sync and not awaits:
+        wrapper = Stream
+    else:
+        raise TypeError(
+            f"budget= waits for the file: AsyncTelemetryLogger can hold one for an async stream only, TelemetryLogger "
+            f"for a sync one only; {shown(stream)} is {'sync' if awaits else 'async'}: use the other logger"
+        )
     return wrapper(stream, Recording(begin(), usage))
 
 
@@ -73,9 +91,14 @@ class _Recorded:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_telemetry_"):  # not set yet: made without __init__
             raise AttributeError(name)
+        recording = self._telemetry_recording
+        if name not in _RESUMES and not (recording.admitted or name.startswith("_")):
+            raise TypeError(
+                f"{name}: the budget of this stream is not reserved yet; enter it with `async with`, or take its "
+                "first item"
+            )
         value = getattr(self._telemetry_stream, name)
         if name in _RESUMES:
-            recording = self._telemetry_recording
             return partial(recording.async_step if name.startswith("a") else recording.step, value)
         return value
 
@@ -145,6 +168,8 @@ class AsyncStream(_Recorded):
             await closing
 
     async def __aenter__(self) -> Self:
+        if not self._telemetry_recording.admitted:
+            await self._telemetry_recording.admit()
         if _has(self._telemetry_manager, "__aenter__"):
             self._entered(await self._telemetry_manager.__aenter__())
         return self

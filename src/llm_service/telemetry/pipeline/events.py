@@ -36,6 +36,11 @@ class EventKind(StrEnum):
     """A reader holds the WAL open and it has passed a bound, told again at each doubling; `count` is its bytes."""
     WAL_TRUNCATED = "wal_truncated"
     """That reader is gone and the WAL is short again; `count` is the bytes it had grown to."""
+    BUDGET_COUNTER_UNKNOWN = "budget_counter_unknown"
+    """A counter of budgets cannot be evaluated here: what is written counts in all its windows until it is recounted.
+
+    `count` is how many such counters were not told before.
+    """
     CLOSED_WITH_LOSS = "closed_with_loss"
     """A close or the end of the process came to its timeout; `count` is the records that were lost by it."""
 
@@ -50,6 +55,7 @@ LEVELS: Final[Mapping[EventKind, int]] = {
     EventKind.WRITER_FAILED: logging.ERROR,
     EventKind.WAL_GROWING: logging.WARNING,
     EventKind.WAL_TRUNCATED: logging.INFO,
+    EventKind.BUDGET_COUNTER_UNKNOWN: logging.WARNING,
     EventKind.CLOSED_WITH_LOSS: logging.ERROR,
 }
 """How loudly each kind is logged on `llm_service.telemetry`."""

@@ -13,9 +13,11 @@ from llm_service.budgets.policies import Policies
 from llm_service.config.settings import Settings
 from llm_service.pricing.book import PriceBook
 from llm_service.redaction import clean
+from llm_service.telemetry.budget_rows import UnknownCounter
 from llm_service.telemetry.costing import Costing
 from llm_service.telemetry.pipeline.announcer import Announcer
 from llm_service.telemetry.pipeline.commit_lock import CommitLock
+from llm_service.telemetry.pipeline.events import EventKind
 from llm_service.telemetry.pipeline.ledger import Settlement
 from llm_service.telemetry.pipeline.queue import RecordQueue
 from llm_service.telemetry.pipeline.teller import Teller
@@ -79,7 +81,8 @@ class EngineMoney:
         self._engine = engine
         self._prices = prices
         self._on_budget = on_budget
-        self.terms = BudgetTerms(policies, tell=self._tell)
+        self.terms = BudgetTerms(policies, tell=self._tell, tell_unknown=self._tell_unknown)
+        self._unknown: set[int] = set()
         self.clean_calls: dict[tuple[str | None, ...], Call] = {}
 
     def begin(self) -> None:
@@ -161,6 +164,17 @@ class EngineMoney:
         """Queue a record that the teller could not settle in time; it ends its hold when it is written."""
         if not self._engine.queue.offer(record):
             self.terms.hold_ids.pop(self._engine.redactor.invocation_id(record.card[0]), None)
+
+    def _tell_unknown(self, counter: UnknownCounter) -> None:
+        """Once for each: every connection comes upon it."""
+        if counter.id not in self._unknown:
+            self._unknown.add(counter.id)
+            path = self._engine.settings.db_path
+            message = (
+                f"{{n}} counter of budgets in {path} cannot be evaluated here ({counter.why}): what is written "
+                "counts in all of its windows until llm-telemetry doctor --repair recounts it"
+            )
+            self._engine.announcer.tell(EventKind.BUDGET_COUNTER_UNKNOWN, 1, message)
 
     def _tell(self, event: BudgetEvent) -> None:
         on_budget = self._on_budget

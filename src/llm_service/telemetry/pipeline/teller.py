@@ -68,7 +68,8 @@ class Teller:
         self._connection: OwnConnection | None = None
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._start_lock = threading.Lock()
+        self._start_lock = threading.RLock()  # a finalizer may submit while this thread is about to start one
+        self._starting = False
         self._writer, self._keeper = self._make_writer()
         self._batches = 0
         self._together: list[Request] = []
@@ -82,12 +83,15 @@ class Teller:
         """Have the teller's thread serve a request."""
         self._queue.put(request)
         with self._start_lock:  # a thread that is about to end sees the request, or is seen to have ended
-            if self._thread is not None and self._thread.is_alive():
+            if self._starting or (self._thread is not None and self._thread.is_alive()):
                 return
+            self._starting = True
             try:
                 self._thread = threads.start(self._run, "llm-telemetry-budgets")
             except RuntimeError as error:  # too many threads, or the interpreter ends: nobody waits for ever
                 self._refuse_all(error)
+            finally:
+                self._starting = False
 
     def _refuse_all(self, error: Exception) -> None:
         with suppress(Empty):

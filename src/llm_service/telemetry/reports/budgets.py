@@ -1,27 +1,33 @@
 """How budgets stand: what each limit's window holds, what it will hold at its end, and which holds are open."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, TypedDict
+from typing import Final, NamedTuple, TypedDict
 
 from llm_service.budgets.limits import NANOS, Amounts, Limit, Metric, Policy, Totals
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.telemetry import budget_statements as sql
-from llm_service.telemetry.budget_statements import NAMED, HoldRow
-from llm_service.telemetry.reports.cells import decoded, whole
-from llm_service.telemetry.reports.cells import text as text_of
+from llm_service.telemetry.budget_rows import HoldRow, names_call, names_of, place_at, read_counters, to_places
 from llm_service.telemetry.reports.queries import Fetch
-from llm_service.telemetry.timestamps import microseconds_text, to_microseconds
+from llm_service.telemetry.timestamps import microseconds_text, text_microseconds, to_microseconds
 
 __all__ = ["BudgetHold", "BudgetStatus", "read_check", "read_holds", "read_status"]
 
 _LEAST_SHARE: Final = 0.02
 """Of a window that must have passed before a forecast is more than a guess."""
 _SUBJECTS: Final = (
-    f"SELECT subject, {', '.join(f'sum({name})' for name in sql.AMOUNTS)} FROM budget_windows"  # noqa: S608 - own names
-    " WHERE counter_id = ? AND window_start >= ? AND window_start <= ? GROUP BY subject ORDER BY subject"
+    f"SELECT subject, max({sql.NOT_WHOLE} OR {sql.UNREADABLE_KEY}), "  # noqa: S608 - names of our own
+    f"{', '.join(f'sum({name})' for name in sql.AMOUNTS)} FROM budget_windows WHERE counter_id = ?"
+    f" AND (window_start >= ? AND window_start <= ? OR window_start = '{sql.UNPLACED}')"
+    " GROUP BY subject ORDER BY subject"
 )
+_RECORDS: Final = f"""
+SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id,
+    coalesce(sum({sql.NANOS_OF}), 0), sum({sql.TOKENS_OF}), count(*), sum({sql.NANOS_OF} IS NULL)
+FROM invocations WHERE timestamp >= ? AND timestamp <= ? GROUP BY 1, 2, 3, 4, 5, 6, 7
+"""  # noqa: S608 - as above
 _HOLDS: Final = f"SELECT {sql.HOLD_COLUMNS} FROM budget_holds ORDER BY reserved_at, hold_id"  # noqa: S608 - own names
 
 
@@ -32,7 +38,9 @@ class BudgetStatus(TypedDict):
     field of `per`. `reserved` is held by calls under way, `unknown` by calls whose outcome nobody knows; both count
     against the limit. `unpriced_calls` are records without a known cost, which count no money. `forecast` is what the
     records and unknown spend come to at the end of the window if it goes on as until now; None where the window has no
-    end, rolls, or has hardly begun. Times are UTC text.
+    end, rolls, or has hardly begun. Times are UTC text. `fits` is False where nothing more fits: of `check`, the call;
+    of `status`, anything. Where `damaged` is true, what is counted cannot be read: the amounts are what is left of it,
+    nothing fits, and `doctor --repair` recounts them.
     """
 
     budget: str
@@ -54,6 +62,7 @@ class BudgetStatus(TypedDict):
     unpriced_calls: int
     forecast: float | int | None
     fits: bool
+    damaged: bool
 
 
 class BudgetHold(TypedDict):
@@ -74,27 +83,36 @@ class BudgetHold(TypedDict):
     justification: str | None
 
 
+class _Seen(NamedTuple):
+    """What the window of one subject holds, and whether it could all be read."""
+
+    totals: Totals = Totals()
+    damaged: bool = False
+
+
 def read_status(fetch: Fetch, policies: Policies, now: datetime) -> list[BudgetStatus]:
     """Every limit of these policies, with a row for each subject that has one.
 
     Args:
         fetch: runs a query; all see the same snapshot.
-        policies: whose limits.
+        policies: whose limits; one that the file does not count yet is counted from the records of its present window.
         now: aware.
     """
     now_us = to_microseconds(now)
-    counters = _counters(fetch)
+    counters = _counters(fetch, now_us)
     held = _expired(fetch, now_us)
     rows: list[BudgetStatus] = []
     for limit in policies.limits():
         counter = counters.get(limit.counter) or Counter(0, limit.counter)
-        found = dict(_subjects(fetch, counter, now_us))
+        found = _seen(fetch, counter, now_us)
         if not counter.per:
-            found.setdefault("[]", Totals())
+            found.setdefault("[]", _Seen())
         first, last = _bounds(counter, now_us)
-        for subject, totals in found.items():
+        for subject, seen in found.items():
             over = [hold for start, hold in held.get((counter.id, subject), ()) if first <= start <= last]
-            rows.append(_row(limit, counter, subject, _with(totals, over), now_us))
+            row = _row(limit, counter, subject, _Seen(_with(seen.totals, over), seen.damaged), now_us)
+            row["fits"] = row["fits"] and row["left"] > 0  # where the limit is reached, nothing more fits
+            rows.append(row)
     return rows
 
 
@@ -111,72 +129,88 @@ def read_check(
         now: aware.
     """
     now_us = to_microseconds(now)
-    counters = _counters(fetch)
+    counters = _counters(fetch, now_us)
     rows: list[BudgetStatus] = []
     for limit in (limit for policy in policies for limit in policy.limits):
         counter = counters.get(limit.counter) or Counter(0, limit.counter)
         subject = counter.subject(call)
         if subject is not None:
-            totals = dict(_subjects(fetch, counter, now_us)).get(subject, Totals())
-            rows.append(_row(limit, counter, subject, totals, now_us, asked.of(limit.metric)))
+            found = _seen(fetch, counter, now_us)
+            seen = found.get(subject, _Seen(damaged=any(not _is_subject(key) for key in found)))
+            rows.append(_row(limit, counter, subject, seen, now_us, asked.of(limit.metric)))
     return rows
 
 
 def read_holds(fetch: Fetch, now: datetime) -> list[BudgetHold]:
     """All holds, oldest first."""
     text = microseconds_text(to_microseconds(now))
-    holds: list[BudgetHold] = []
-    for hold in map(HoldRow._make, fetch((_HOLDS, []))):
-        names: dict[str, Any] = decoded(hold.names, dict) or {}
-        holds.append(
-            BudgetHold(
-                hold_id=hold.hold_id,
-                state=text_of(hold.state),
-                expired=hold.state == "held" and text_of(hold.expires_at) <= text,
-                recorded=hold.calls == 0,
-                reserved_at=text_of(hold.reserved_at),
-                expires_at=text_of(hold.expires_at),
-                usd=whole(hold.nanos) / 1e9,
-                tokens=whole(hold.tokens),
-                names={name: text_of(value) for name, value in names.items() if name in NAMED},
-                justification=hold.justification,
-            )
+    return [
+        BudgetHold(
+            hold_id=hold.hold_id,
+            state=hold.state,
+            expired=hold.state == "held" and hold.expires_at <= text,
+            recorded=hold.calls == 0,
+            reserved_at=hold.reserved_at,
+            expires_at=hold.expires_at,
+            usd=hold.nanos / 1e9,
+            tokens=hold.tokens,
+            names=names_of(hold.names),
+            justification=hold.justification,
         )
-    return holds
+        for hold in map(HoldRow.of, fetch((_HOLDS, [])))
+    ]
 
 
-def _counters(fetch: Fetch) -> dict[CounterKey, Counter]:
-    rows = fetch((sql.COUNTERS, []))
-    return {key: Counter(row[0], key) for row in rows for key in (CounterKey(*row[1:5]),)}
+def _counters(fetch: Fetch, now_us: int) -> dict[CounterKey, Counter]:
+    return {counter.key: counter for counter in read_counters(fetch((sql.COUNTERS, [])), now_us).known}
 
 
 def _bounds(counter: Counter, now_us: int) -> tuple[str, str]:
     """The first and the last key that count now, as they stand in the file."""
-    first = microseconds_text(counter.window.counts_from(now_us, counter.key.timezone))
-    return first, sql.LATEST if counter.window.is_rolling else microseconds_text(counter.span(now_us).start)
+    window, zone = counter.window, counter.key.timezone
+    return microseconds_text(window.counts_from(now_us, zone)), microseconds_text(window.counts_until(now_us, zone))
 
 
-def _subjects(fetch: Fetch, counter: Counter, now_us: int) -> Iterator[tuple[str, Totals]]:
-    for subject, *sums in fetch((_SUBJECTS, [counter.id, *_bounds(counter, now_us)])):
-        yield text_of(subject), sql.to_totals([whole(amount) for amount in sums])
+def _seen(fetch: Fetch, counter: Counter, now_us: int) -> dict[str, _Seen]:
+    """What each subject's present window holds."""
+    if counter.id == 0:
+        return {subject: _Seen(totals) for subject, totals in _counted_anew(fetch, counter, now_us).items()}
+    rows = fetch((_SUBJECTS, [counter.id, *_bounds(counter, now_us)]))
+    return {str(subject): _Seen(sql.to_totals(sums), bool(damaged)) for subject, damaged, *sums in rows}
+
+
+def _counted_anew(fetch: Fetch, counter: Counter, now_us: int) -> dict[str, Totals]:
+    """As a writer would count what is there, were the counter in the file."""
+    first, last = _bounds(counter, now_us)
+    before = microseconds_text(counter.span(text_microseconds(last)).end - 1)
+    found: dict[str, Totals] = {}
+    for *names, nanos, tokens, calls, unpriced in fetch((_RECORDS, [first, before])):
+        subject = counter.subject(Call(*names))
+        if subject is not None:
+            more = Totals(Amounts(nanos, tokens, calls), unpriced_calls=unpriced)
+            found[subject] = found.get(subject, Totals()).plus(more)
+    for hold in map(HoldRow.of, fetch((_HOLDS, []))):
+        place = place_at(counter, names_call(hold.names), hold.reserved_at)
+        if place is not None and first <= place.window_start <= last:
+            more = Totals(reserved=hold.amounts) if hold.state == "held" else Totals(unknown=hold.amounts)
+            found[place.subject] = found.get(place.subject, Totals()).plus(more)
+    return found
+
+
+def _is_subject(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), list)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _expired(fetch: Fetch, now_us: int) -> dict[tuple[int, str], list[tuple[str, HoldRow]]]:
     """Holds whose lease is over and that nobody has moved yet, by counter and subject, each with its window."""
     found: dict[tuple[int, str], list[tuple[str, HoldRow]]] = {}
-    for row in fetch((sql.EXPIRED_HOLDS, [microseconds_text(now_us)])):
-        hold = HoldRow(*row[:4], *map(whole, row[4:7]), *row[7:])
-        for place in _places(hold.windows):
+    for hold in map(HoldRow.of, fetch((sql.EXPIRED_HOLDS, [microseconds_text(now_us)]))):
+        for place in to_places(hold.windows):
             found.setdefault((place.counter_id, place.subject), []).append((place.window_start, hold))
     return found
-
-
-def _places(windows: object) -> list[sql.Place]:
-    """The windows of a hold; none where a hand has made them unreadable."""
-    try:
-        return sql.to_places(text_of(windows))
-    except (TypeError, ValueError, RecursionError):
-        return []
 
 
 def _with(totals: Totals, expired: Sequence[HoldRow]) -> Totals:
@@ -187,8 +221,8 @@ def _with(totals: Totals, expired: Sequence[HoldRow]) -> Totals:
     return totals
 
 
-def _row(limit: Limit, counter: Counter, subject: str, totals: Totals, now_us: int, asked: int = 0) -> BudgetStatus:
-    metric, window = limit.metric, counter.window
+def _row(limit: Limit, counter: Counter, subject: str, seen: _Seen, now_us: int, asked: int = 0) -> BudgetStatus:
+    metric, window, totals = limit.metric, counter.window, seen.totals
     rolls, endless = window.is_rolling, window.name == "total"
     span = counter.span(now_us)
     committed = totals.committed(metric)
@@ -207,7 +241,7 @@ def _row(limit: Limit, counter: Counter, subject: str, totals: Totals, now_us: i
         resets_at=None if rolls or endless else microseconds_text(span.end),
         scope={name: list(patterns) for name, patterns in counter.scope.items()},
         per=list(counter.per),
-        subject=[text_of(name) for name in decoded(subject, list) or [subject]] if subject != "[]" else [],
+        subject=list(json.loads(subject)) if _is_subject(subject) else [subject],
         hard=limit.hard,
         limit=shown(limit.amount),
         spent=shown(totals.spent.of(metric)),
@@ -218,5 +252,6 @@ def _row(limit: Limit, counter: Counter, subject: str, totals: Totals, now_us: i
         calls=totals.spent.calls,
         unpriced_calls=totals.unpriced_calls,
         forecast=None if forecast is None else shown(forecast),
-        fits=committed + asked <= limit.amount,
+        fits=not seen.damaged and committed + asked <= limit.amount,
+        damaged=seen.damaged,
     )

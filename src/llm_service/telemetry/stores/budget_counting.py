@@ -17,7 +17,8 @@ from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.budgets.windows import MICROSECONDS
 from llm_service.telemetry import budget_statements as sql
-from llm_service.telemetry.budget_statements import Change, HoldRow, Place
+from llm_service.telemetry.budget_rows import HoldRow, UnknownCounter, read_counters, to_places
+from llm_service.telemetry.budget_statements import UNPLACED, Change, Place
 from llm_service.telemetry.records import EXTENSION_FIELDS, InvocationRecord
 from llm_service.telemetry.rollups import nanos as to_nanos
 from llm_service.telemetry.timestamps import from_microseconds, microseconds_text, text_microseconds
@@ -43,11 +44,13 @@ class BudgetTerms:
         policies: the logger's own; None where it has none.
         hold_ids: by the id with which a record is about to be stored, the hold it ends where that has another id.
         tell: told what a threshold has to say, once the transaction is committed.
+        tell_unknown: told of each counter that this process cannot evaluate, whenever the counters are read.
     """
 
     policies: Policies | None = None
     hold_ids: dict[str, str] = field(default_factory=dict[str, str])
     tell: Callable[[BudgetEvent], None] = lambda _event: None
+    tell_unknown: Callable[[UnknownCounter], None] = lambda _counter: None
 
 
 _NOTHING: Final = Totals()
@@ -86,6 +89,9 @@ class BudgetBook:
     Args:
         terms: what the connections of a logger share.
         clock_ns: nanoseconds since 1970, for what is told.
+
+    Attributes:
+        damaged: counters of which a window cannot be found any more: its key is damaged.
     """
 
     def __init__(self, terms: BudgetTerms | None = None, clock_ns: Callable[[], int] = time_ns) -> None:
@@ -95,7 +101,9 @@ class BudgetBook:
         self._version: tuple[int, int] | None = None
         self._learned = 0
         self._counters: list[Counter] = []
+        self._unknown: list[UnknownCounter] = []
         self._ids: frozenset[int] = frozenset()
+        self.damaged: frozenset[int] = frozenset()
         self._matching: dict[Call, tuple[tuple[Counter, str], ...]] = {}
         self._limits: dict[int, list[Limit]] = {}
         self._touched: dict[Place, None] = {}  # windows with limits of ours in which this transaction has spent
@@ -112,7 +120,7 @@ class BudgetBook:
                 self._to_look_at.clear()  # of a file that may be another one
             self._connection, self._version = connection, version
             self._learn()
-        return bool(self._counters)
+        return self.counts
 
     def rolled_back(self) -> None:
         """Nothing of the transaction is true."""
@@ -152,11 +160,10 @@ class BudgetBook:
     def _learn(self) -> None:
         """Read the counters anew."""
         self._learned += 1
-        self._counters = [
-            Counter(row[0], CounterKey(*row[1:5]), text_microseconds(row[5]))
-            for row in self._connection.execute(sql.COUNTERS)
-        ]
-        self._ids = frozenset(counter.id for counter in self._counters)
+        self._counters, self._unknown = read_counters(self._connection.execute(sql.COUNTERS), self._clock_ns() // 1000)
+        self._ids = frozenset({*(one.id for one in self._counters), *(one.id for one in self._unknown)})
+        for unknown in self._unknown:
+            self.terms.tell_unknown(unknown)
         self._matching.clear()
         self._limits = {}
         if self.terms.policies is not None:
@@ -177,14 +184,18 @@ class BudgetBook:
     @property
     def counts(self) -> bool:
         """Whether the file counts anything."""
-        return bool(self._counters)
+        return bool(self._counters or self._unknown)
 
     def ids(self) -> Mapping[CounterKey, int]:
-        """The counters of the file."""
+        """The counters of the file that can be evaluated here."""
         return {counter.key: counter.id for counter in self._counters}
 
+    def keys(self) -> Mapping[int, CounterKey]:
+        """What each of these counts."""
+        return {counter.id: counter.key for counter in self._counters}
+
     def counters(self) -> Sequence[Counter]:
-        """The counters of the file."""
+        """The same."""
         return self._counters
 
     def matching(self, call: Call) -> tuple[tuple[Counter, str], ...]:
@@ -205,6 +216,11 @@ class BudgetBook:
             for counter, subject in self.matching(call)
         ]
 
+    def unplaced(self, call: Call) -> list[Place]:
+        """Where a call is counted by counters whose windows this process cannot tell: it counts in all of them."""
+        found = (counter.place(call) for counter in self._unknown)
+        return [place for place in found if place is not None]
+
     def totals(self, places: Sequence[tuple[Counter, Place]], now_us: int) -> dict[Place, Totals]:
         """What the windows of these places hold at a moment; all its slices where one rolls."""
         wanted = {(place.counter_id, place.subject): place for _, place in places}
@@ -212,7 +228,8 @@ class BudgetBook:
         if wanted:
             rows = self._connection.execute(sql.read_windows(len(places)), bounds_of(places, now_us))
             for counter_id, subject, *sums in rows:
-                found[wanted[counter_id, subject]] = sql.to_totals(sums)
+                place = wanted[counter_id, subject]
+                found[place] = found[place].plus(sql.to_totals(sums))
         return found
 
     # Changing
@@ -235,6 +252,9 @@ class BudgetBook:
                 sums[1] += tokens or 0
                 sums[2] += 1
                 sums[9] += cost is None
+            if self._unknown:
+                for place in self.unplaced(call_of(record)):
+                    _add(changes, place, [0] * 6 + [nanos, tokens or 0, 1, 0])
         self.add({place: to_change(sums) for place, sums in changes.items()})
 
     def set_aside(self, record_ids: Iterable[str]) -> None:
@@ -253,9 +273,11 @@ class BudgetBook:
                 sums = changes.setdefault(place, [0] * 10)
                 sums[0] += (one.new_nanos or 0) - (one.old_nanos or 0)
                 sums[9] += (one.new_nanos is None) - (one.old_nanos is None)
+            for place in self.unplaced(one.call):  # what it was may be counted elsewhere: never less
+                _add(changes, place, [0] * 6 + [max(0, (one.new_nanos or 0) - (one.old_nanos or 0)), 0, 0, 0])
             row = self._connection.execute(sql.FIND_HOLD, (one.invocation_id,)).fetchone() if has_holds else None
             if row is not None and one.new_nanos is not None:
-                hold = HoldRow._make(row)
+                hold = HoldRow.of(row)
                 _add_all(changes, end_hold(self._connection, hold, Amounts(0, hold.tokens, 0)))
         self.add({place: to_change(sums) for place, sums in changes.items()})
 
@@ -267,7 +289,8 @@ class BudgetBook:
             self._connection.execute(statement, parameters)
         if self._limits:
             for place, change in changes.items():
-                if place.counter_id in self._limits and (any(change.spent) or any(change.unknown)):
+                spends = any(change.spent) or any(change.unknown)
+                if spends and place.counter_id in self._limits and place.window_start != UNPLACED:
                     self._touched[place] = None
 
     def _has_holds(self) -> bool:
@@ -280,7 +303,7 @@ class BudgetBook:
             record_id: str = record.card[0]
             by_hold[named.get(record_id, record_id)] = record
         for statement, parameters in sql.find_holds(list(by_hold)):
-            for row in map(HoldRow._make, self._connection.execute(statement, parameters).fetchall()):
+            for row in map(HoldRow.of, self._connection.execute(statement, parameters).fetchall()):
                 record = by_hold[row.hold_id]
                 cost, tokens = record.card[8], record.card[7]
                 # It was made, and nobody knows what it cost, or how many tokens it took.
@@ -333,7 +356,7 @@ def bounds_of(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]
         first = last
         if counter.window.seconds:
             first = _start_text(counter.window.counts_from(now_us, counter.key.timezone))
-            last = sql.LATEST  # what was spent before a clock was set back counts on
+            last = microseconds_text(counter.window.counts_until(now_us, counter.key.timezone))
         bounds += (counter_id, subject, first, last)
     return bounds
 
@@ -350,22 +373,29 @@ def end_hold(
         new_id: what it is called from now on: the id of the record whose cost is unknown.
     """
     if any(kept):
-        if connection.execute(sql.UPDATE_HOLD, (*kept, new_id or row.hold_id, row.hold_id)).rowcount == 0:
-            connection.execute(sql.UPDATE_HOLD, (*kept, row.hold_id, row.hold_id))  # another hold has that id
+        done = connection.execute(sql.UPDATE_HOLD, (*kept, new_id or row.hold_id, row.hold_id)).rowcount
+        if done == 0:  # another hold has that id
+            done = connection.execute(sql.UPDATE_HOLD, (*kept, row.hold_id, row.hold_id)).rowcount
     else:
-        connection.execute(sql.DROP_HOLD, (row.hold_id,))
+        done = connection.execute(sql.DROP_HOLD, (row.hold_id,)).rowcount
+    if done == 0:  # its id is damaged: it stays, and so does what is reserved for it
+        return {}
     if row.state == "held":
         change = Change(reserved=Amounts().minus(row.amounts), unknown=kept)
     else:
         change = Change(unknown=kept.minus(row.amounts))
-    return dict.fromkeys(sql.to_places(row.windows), change)
+    return dict.fromkeys(to_places(row.windows), change)
 
 
 def _add_all(sums: dict[Place, list[int]], changes: Mapping[Place, Change]) -> None:
     for place, change in changes.items():
-        numbers = sums.setdefault(place, [0] * 10)
-        for at, amount in enumerate((*change.spent, *change.reserved, *change.unknown)):
-            numbers[at] += amount
+        _add(sums, place, (*change.spent, *change.reserved, *change.unknown))
+
+
+def _add(sums: dict[Place, list[int]], place: Place, amounts: Sequence[int]) -> None:
+    numbers = sums.setdefault(place, [0] * 10)
+    for at, amount in enumerate(amounts):
+        numbers[at] += amount
 
 
 def to_change(sums: Sequence[int]) -> Change:

@@ -11,12 +11,13 @@ from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.limits import METRICS, Amounts, Limit, Policy, Standing, Totals, shown_amount, standing
 from llm_service.budgets.scopes import Call, Counter, CounterKey
-from llm_service.errors import BudgetExceeded, DuplicateInvocationError
+from llm_service.errors import BudgetExceeded, BudgetUnreadableError, DuplicateInvocationError
 from llm_service.telemetry import budget_statements as sql
-from llm_service.telemetry.budget_statements import Change, HoldRow, Place
+from llm_service.telemetry.budget_rows import HoldRow, to_places
+from llm_service.telemetry.budget_statements import Change, Place
 from llm_service.telemetry.rollups import nanos as to_nanos
 from llm_service.telemetry.stores.budget_counting import BudgetBook, bounds_of, end_hold
-from llm_service.telemetry.stores.budget_registry import add_counters, register
+from llm_service.telemetry.stores.budget_registry import add_counters, find_damaged, register
 from llm_service.telemetry.stores.recosting import Change as CostChange
 from llm_service.telemetry.stores.recosting import NewCost, recost
 from llm_service.telemetry.timestamps import MAX_MICROSECONDS, TextClock, from_microseconds, microseconds_text
@@ -28,6 +29,7 @@ SELECT id, cost_source, request_model, agent_name, tool_name, model_name, user_i
 FROM invocations WHERE invocation_id = ? AND cost_usd IS NULL
 """
 _MOST_CALLS: Final = 1024
+_NOTHING: Final = (0, 0, 0)
 
 
 class _Ready(NamedTuple):
@@ -129,17 +131,18 @@ class HoldKeeper:
 
         Raises:
             BudgetExceeded: a hard limit has no room for it; nothing was reserved.
+            BudgetUnreadableError: what a hard limit's window holds is damaged; nothing was reserved.
             DuplicateInvocationError: there is a hold of this id already; nothing was reserved.
         """
         if again:
             row = connection.execute(sql.FIND_HOLD, (ask.hold_id,)).fetchone()
             if row is not None:
-                return tuple(sql.to_places(HoldRow._make(row).windows))
+                return tuple(to_places(HoldRow.of(row).windows))
         ready = self._ready(connection, ask)
         if not self._fits(connection, ask, ready):
             standings = self.standings(ask)
             raise exceeded(next(one for one in standings if one.limit.hard and not one.fits))
-        if ready.places or self.book.counters():  # a counter that comes later counts it as well
+        if ready.places or self.book.counts:  # a counter that comes later counts it as well
             now, until = self._now_text(ask.now_us), self._until_text(ask.now_us + ask.lease_us)
             row = (ask.hold_id, "held", now, until, *ask.amounts, ready.windows, ready.names, ask.justification)
             if connection.execute(sql.KEEP_HOLD, row).rowcount == 0:  # what was added to windows nobody could free
@@ -164,7 +167,7 @@ class HoldKeeper:
         row = connection.execute(sql.FIND_HOLD, (hold_id,)).fetchone()
         if row is None:
             return False
-        hold = HoldRow._make(row)
+        hold = HoldRow.of(row)
         if made_at_us is not None and hold.reserved_at != microseconds_text(made_at_us):
             return False
         if kept is None and hold.state == "unknown":
@@ -185,22 +188,42 @@ class HoldKeeper:
         """Holds whose lease is over become unknown spend; how many."""
         rows = connection.execute(sql.EXPIRED_HOLDS, (self._now_text(now_us),)).fetchall()
         for row in rows:
-            hold = HoldRow._make(row)
+            hold = HoldRow.of(row)
             self.book.add(end_hold(connection, hold, hold.amounts))
         return len(rows)
 
-    @staticmethod
-    def _fits(connection: sqlite3.Connection, ask: Ask, ready: "_Ready") -> bool:
-        """Whether every hard limit has room; `standings` knows more, and takes longer."""
+    def _fits(self, connection: sqlite3.Connection, ask: Ask, ready: "_Ready") -> bool:
+        """Whether every hard limit has room; `standings` knows more, and takes longer.
+
+        Raises:
+            BudgetUnreadableError: nobody can say.
+        """
         if not ready.checks:
             return True
-        rows = connection.execute(sql.read_committed(len(ready.bounds) // 4), ready.bounds)
-        committed = {row[0]: row[1:] for row in rows}
-        nothing = (0, 0, 0)
+        committed: dict[int, Sequence[int]] = {}
+        for counter_id, *sums, is_damaged in self._committed(connection, ask, ready):
+            if is_damaged or min(sums) < 0:
+                raise _unreadable(ask, self.book.keys()[counter_id])
+            before = committed.get(counter_id, _NOTHING)
+            committed[counter_id] = [one + more for one, more in zip(before, sums, strict=True)]
         return all(
-            committed.get(counter_id, nothing)[at] + ask.amounts[at] <= amount
+            committed.get(counter_id, _NOTHING)[at] + ask.amounts[at] <= amount
             for counter_id, at, amount in ready.checks
         )
+
+    def _committed(self, connection: sqlite3.Connection, ask: Ask, ready: "_Ready") -> list[tuple[int, ...]]:
+        """What counts against hard limits, by counter; see `read_committed`."""
+        damaged = self.book.damaged.intersection(check[0] for check in ready.checks)
+        if damaged:  # unless doctor has repaired it meanwhile
+            self.book.damaged = find_damaged(connection)
+            for counter_id in damaged & self.book.damaged:
+                raise _unreadable(ask, self.book.keys()[counter_id])
+        try:
+            return connection.execute(sql.read_committed(len(ready.bounds) // 4), ready.bounds).fetchall()
+        except sqlite3.OperationalError as error:
+            if "overflow" in str(error):  # a sum beyond 2**63: no amount that could be spent
+                raise _unreadable(ask, _limits(ask)[0].counter) from error
+            raise
 
     def _ready(self, connection: sqlite3.Connection, ask: Ask) -> "_Ready":
         """What a reservation for such a call reads and writes; made anew where a window has ended."""
@@ -215,7 +238,7 @@ class HoldKeeper:
         wanted = {limit.counter for limit in limits}
         limited = [(counter, place) for counter, place in covering if counter.key in wanted]
         ids = {counter.key: counter.id for counter, _ in limited}
-        places = tuple(place for _, place in covering)
+        places = (*(place for _, place in covering), *self.book.unplaced(ask.call))
         made = _Ready(
             learned=self.book.learned,
             since=max((span.start for span in spans), default=0),
@@ -238,6 +261,11 @@ class HoldKeeper:
         limited = [(counter, place) for counter, place in covering if counter.key in wanted]
         totals = self.book.totals(limited, ask.now_us)
         return {counter.key: (place.subject, totals[place], _end_of(counter, ask.now_us)) for counter, place in limited}
+
+
+def _unreadable(ask: Ask, key: CounterKey) -> BudgetUnreadableError:
+    limit = next(limit for limit in _limits(ask) if limit.counter == key)
+    return BudgetUnreadableError(limit.policy, key.window)
 
 
 def _end_of(counter: Counter, now_us: int) -> int | None:

@@ -10,14 +10,13 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from llm_service.budgets.limits import Amounts
-from llm_service.budgets.scopes import Call, Counter, CounterKey
+from llm_service.budgets.scopes import Counter, CounterKey
 from llm_service.telemetry import budget_statements as sql
-from llm_service.telemetry.budget_statements import HoldRow, Place
-from llm_service.telemetry.rollups import nanos as to_nanos
+from llm_service.telemetry.budget_rows import HoldRow, names_call, place_at, read_counters, spent_by, to_places
 from llm_service.telemetry.stores.budget_counting import BudgetBook, end_hold, kept_from, to_change
-from llm_service.telemetry.timestamps import microseconds_text, text_microseconds
+from llm_service.telemetry.timestamps import microseconds_text
 
-__all__ = ["FORGOTTEN_DAYS", "add_counters", "forget", "register"]
+__all__ = ["FORGOTTEN_DAYS", "add_counters", "find_damaged", "forget", "register"]
 
 FORGOTTEN_DAYS: Final = 62
 """Days after which a counter that no policy has named is forgotten, and so is a hold of unknown outcome all of whose
@@ -26,11 +25,6 @@ _DAY_US: Final = 86_400_000_000
 _MOST: Final = 500
 """Rows that one step forgets, of each kind."""
 
-_BACKFILL: Final = """
-SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp, cost_usd,
-    total_tokens
-FROM invocations WHERE timestamp >= ?
-"""
 _NAMES: Final = "SELECT id, scope, per, window, timezone, named_at FROM budget_counters ORDER BY id"
 _NAME: Final = "UPDATE budget_counters SET named_at = ? WHERE id = ?"
 _NOT_NAMED: Final = "SELECT id FROM budget_counters WHERE named_at < ?"
@@ -40,6 +34,8 @@ _NOTHING_HELD: Final = " AND ".join(
     f"{part}_{name} = 0" for part in ("reserved", "unknown") for name in ("nanos", "tokens", "calls")
 )
 _NO_COUNTER: Final = "NOT EXISTS (SELECT 1 FROM budget_counters WHERE id = counter_id)"
+_DAMAGED: Final = f"SELECT DISTINCT counter_id FROM budget_windows WHERE {sql.UNREADABLE_KEY}"  # noqa: S608 - own names
+_COUNTER_IDS: Final = "SELECT id FROM budget_counters"
 _WINDOW: Final = ("counter_id", "subject", "window_start")
 _ALERT: Final = ("policy", *_WINDOW, "metric", "threshold_percent")
 
@@ -65,6 +61,8 @@ def register(connection: sqlite3.Connection, book: BudgetBook, wanted: Iterable[
     }
     now = microseconds_text(now_us)
     wanted = list(wanted)
+    if wanted:
+        book.damaged = find_damaged(connection)
     fresh = (microseconds_text(max(0, now_us - _DAY_US)), microseconds_text(now_us + _DAY_US))
     stale = [known[key][0] for key in wanted if key in known and not fresh[0] <= known[key][1] <= fresh[1]]
     if stale or any(key not in known for key in wanted):
@@ -88,36 +86,26 @@ def _add_counter(connection: sqlite3.Connection, key: CounterKey, now_us: int) -
     since = microseconds_text(Counter(0, key).window.counts_from(now_us, key.timezone))
     row_id = connection.execute(sql.ADD_COUNTER, (*key, since, microseconds_text(now_us))).lastrowid
     counter = Counter(int(row_id or 0), key)
-    sums: dict[Place, list[int]] = {}
-    for *names, timestamp, cost, tokens in connection.execute(_BACKFILL, (since,)):
-        place = _place(counter, Call(*names), timestamp)
-        if place is not None:
-            row = sums.setdefault(place, [0] * len(sql.AMOUNTS))
-            row[0] += 0 if cost is None else to_nanos(cost)
-            row[1] += tokens or 0
-            row[2] += 1
-            row[9] += cost is None
-    for hold in map(HoldRow._make, connection.execute(sql.ALL_HOLDS).fetchall()):
-        call = sql.names_call(hold.names)
-        place = None if call is None else _place(counter, call, hold.reserved_at)
+    sums = spent_by(counter, connection.execute(sql.BACKFILL, (since,)))
+    for hold in _holds(connection, sql.ALL_HOLDS):
+        place = place_at(counter, names_call(hold.names), hold.reserved_at)
         if place is not None and place.window_start >= since:
             row = sums.setdefault(place, [0] * len(sql.AMOUNTS))
             for at, amount in enumerate(hold.amounts, 3 if hold.state == "held" else 6):
                 row[at] += amount
             # So the end of the hold takes out of the window what is put into it here.
-            windows = sql.places_json([*sql.to_places(hold.windows), place])
+            windows = sql.places_json([*to_places(hold.windows), place])
             connection.execute(sql.PLACE_HOLD, (windows, hold.hold_id))
     changes = [(place, to_change(row)) for place, row in sums.items()]
     for statement, parameters in sql.add_to_windows(changes):
         connection.execute(statement, parameters)
 
 
-def _place(counter: Counter, call: Call, moment: str) -> Place | None:
-    """Where a call is counted by a counter; None where it is not."""
-    subject = counter.subject(call)
-    if subject is None:
-        return None
-    return Place(counter.id, subject, microseconds_text(counter.span(text_microseconds(moment)).start))
+def find_damaged(connection: sqlite3.Connection) -> frozenset[int]:
+    """Counters of which a window cannot be found any more; all of them, where a row does not say whose it is."""
+    found = {number for (number,) in connection.execute(_DAMAGED)}
+    there = {number for (number,) in connection.execute(_COUNTER_IDS)}
+    return frozenset(there if found - there else found)
 
 
 # Forgetting
@@ -145,6 +133,7 @@ def forget(connection: sqlite3.Connection, book: BudgetBook, now_us: int) -> boo
     windows, alerts = _old_windows(connection, now_us), _old_alerts(connection, now_us)
     if not (counters or holds or windows or alerts):
         return False
+    before = connection.total_changes
     with _transaction(connection, book):
         # Somebody may have named a counter, held something, or ended a hold meanwhile.
         again = set(_unneeded_counters(connection, now_us))
@@ -155,16 +144,17 @@ def forget(connection: sqlite3.Connection, book: BudgetBook, now_us: int) -> boo
         for hold_id in holds[:_MOST]:
             row = connection.execute(sql.FIND_HOLD, (hold_id,)).fetchone()
             if row is not None:
-                book.add(end_hold(connection, HoldRow._make(row), Amounts()))
+                book.add(end_hold(connection, HoldRow.of(row), Amounts()))
         connection.executemany(f"{_delete('budget_windows', _WINDOW)} AND {_NOTHING_HELD}", windows)
         connection.executemany(_delete("budget_alerts", _ALERT), alerts)
-    return True
+    # What is damaged cannot be named: it stays, and is no reason to go on.
+    return connection.total_changes > before or not (gone or holds or windows or alerts)
 
 
 def _unneeded_counters(connection: sqlite3.Connection, now_us: int) -> list[int]:
     found = [number for (number,) in connection.execute(_NOT_NAMED, (_long_ago(now_us),))]
     if found:
-        held = {place.counter_id for hold in _holds(connection, sql.ALL_HOLDS) for place in sql.to_places(hold.windows)}
+        held = {place.counter_id for hold in _holds(connection, sql.ALL_HOLDS) for place in to_places(hold.windows)}
         found = [number for number in found if number not in held]
     return found
 
@@ -176,7 +166,7 @@ def _old_holds(connection: sqlite3.Connection, now_us: int) -> list[str]:
     return [
         hold.hold_id
         for hold in holds
-        if all(place.window_start < bounds.get(place.counter_id, "~") for place in sql.to_places(hold.windows))
+        if all(place.window_start < bounds.get(place.counter_id, "~") for place in to_places(hold.windows))
     ]
 
 
@@ -202,12 +192,12 @@ def _old_rows(
 
 def _bounds(connection: sqlite3.Connection, now_us: int) -> dict[int, str]:
     """By counter: windows that begin before are long over."""
-    counters = [Counter(row[0], CounterKey(*row[1:5])) for row in connection.execute(sql.COUNTERS)]
+    counters = read_counters(connection.execute(sql.COUNTERS), now_us).known
     return {counter.id: microseconds_text(kept_from(counter, now_us)) for counter in counters}
 
 
 def _holds(connection: sqlite3.Connection, statement: str, *parameters: str) -> Iterator[HoldRow]:
-    return map(HoldRow._make, connection.execute(statement, parameters).fetchall())
+    return map(HoldRow.of, connection.execute(statement, parameters).fetchall())
 
 
 def _delete(table: str, key: Sequence[str]) -> str:

@@ -7,22 +7,31 @@ seen in one snapshot, stays right however much is written meanwhile, and a repai
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.limits import Amounts
-from llm_service.budgets.scopes import Call, Counter, CounterKey
+from llm_service.budgets.scopes import Call, Counter
 from llm_service.telemetry import budget_statements as sql
-from llm_service.telemetry.budget_statements import AMOUNTS, Change, HoldRow, Place
-from llm_service.telemetry.reports.cells import NANOS, text, whole
-from llm_service.telemetry.stores.odd_values import rows_of
+from llm_service.telemetry.budget_rows import (
+    Counters,
+    HoldRow,
+    hold_is_readable,
+    names_call,
+    names_of,
+    place_at,
+    read_counters,
+    to_places,
+)
+from llm_service.telemetry.budget_statements import AMOUNTS, NOT_WHOLE, UNPLACED, UNREADABLE_KEY, Change, Place
+from llm_service.telemetry.records import new_id
+from llm_service.telemetry.reports.cells import whole
 from llm_service.telemetry.timestamps import MAX_MICROSECONDS, microseconds_text, text_microseconds, to_microseconds
 from llm_service.telemetry.upkeep.aggregates import kept_since
 from llm_service.telemetry.upkeep.findings import Finding, found, healthy
 from llm_service.telemetry.upkeep.looking import OutOfTimeError, time_limit
 
-__all__ = ["Lack", "add_lacks", "check_budgets", "has_budgets", "lacks", "make_whole"]
+__all__ = ["Lack", "add_lacks", "check_budgets", "check_counters", "has_budgets", "lacks", "make_whole"]
 
 _UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What reading a cell ends in that no writer wrote, or the name of a window or time zone that is not known here."""
@@ -33,17 +42,22 @@ _SPENT: Final = (0, 1, 2, 9)
 """Of `AMOUNTS`: what records add up to. The others are sums of holds."""
 _RECORDS: Final = f"""
 SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp,
-    {NANOS},
-    CASE WHEN typeof(total_tokens) = 'integer' THEN total_tokens ELSE 0 END
+    {sql.NANOS_OF}, {sql.TOKENS_OF}
 FROM invocations WHERE timestamp >= ?
-"""  # noqa: S608 - names of our own; the nano-dollars are made by the same double operations as the writer makes them
+"""  # noqa: S608 - names of our own
 _WINDOWS: Final = f"SELECT counter_id, subject, window_start, {', '.join(AMOUNTS)} FROM budget_windows"  # noqa: S608
-_HOLDS: Final = f"SELECT {sql.HOLD_COLUMNS} FROM budget_holds"  # noqa: S608 - names of our own
-_NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in AMOUNTS)
 _MAKE_WHOLE: Final = (
-    f"UPDATE budget_windows SET {', '.join(f'{name} = CAST({name} AS INTEGER)' for name in AMOUNTS)} "  # noqa: S608
-    f"WHERE {_NOT_WHOLE}"
+    f"UPDATE budget_windows SET {', '.join(f'{name} = coalesce(CAST({name} AS INTEGER), 0)' for name in AMOUNTS)} "  # noqa: S608
+    f"WHERE {NOT_WHOLE}"
 )
+_DAMAGED: Final = f"FROM budget_windows WHERE {NOT_WHOLE} OR {UNREADABLE_KEY}"
+_DROP_UNREADABLE: Final = f"DELETE FROM budget_windows WHERE {UNREADABLE_KEY}"  # noqa: S608 - as above
+_DROP_COUNTER: Final = "DELETE FROM budget_counters WHERE id = ?"
+_HOLDS: Final = f"SELECT CAST(hold_id AS BLOB), {sql.HOLD_COLUMNS} FROM budget_holds"  # noqa: S608 - as above
+_MEND_HOLD: Final = """
+UPDATE OR REPLACE budget_holds SET hold_id = ?, state = ?, reserved_at = ?, expires_at = ?, nanos = ?, tokens = ?,
+    calls = ?, windows = ?, names = ?, justification = ? WHERE CAST(hold_id AS BLOB) = ?
+"""
 
 
 class Lack(NamedTuple):
@@ -76,18 +90,44 @@ def check_budgets(connection: sqlite3.Connection, now: datetime, deadline: float
             connection.execute("BEGIN")
             try:
                 lacking = list(lacks(connection, to_microseconds(now)))
+                damaged = _damage(connection)
                 windows, counters, holds, late = _counts(connection, now)
             finally:
                 connection.execute("ROLLBACK")
     except OutOfTimeError:
         return found("not_checked", "windows of budgets were not compared with all records in the time", "budgets")
+    wrong = [f"{damaged} rows of budgets are damaged"] if damaged else []
     if lacking:
         one = lacking[0]
-        place = f"the {one.window} from {one.place.window_start[:19]} of counter {one.place.counter_id}"
-        seen = f"{len(lacking)} of {windows} windows differ from their records and holds; {place}: {one.what}"
-        return found("budgets", seen)
+        start = one.place.window_start[:19] or "an unknown moment"
+        place = f"the {one.window} from {start} of counter {one.place.counter_id}"
+        wrong.append(f"{len(lacking)} of {windows} windows differ from their records and holds; {place}: {one.what}")
+    if wrong:
+        return found("budgets", "; ".join(wrong))
     note = f"; the lease of {late} was over long ago, see: llm-telemetry budgets holds" if late else ""
     return healthy("budgets", f"{windows} windows of {counters} counters equal their records and {holds} holds{note}")
+
+
+def check_counters(connection: sqlite3.Connection, now: datetime) -> Finding:
+    """Whether this process can evaluate all counters: a newer release has others, a time zone may be missing here."""
+    if not has_budgets(connection):
+        return healthy("budget_counters", "none: the file is of an older version")
+    known, unknown = _counters(connection, to_microseconds(now))
+    if not unknown:
+        return healthy("budget_counters", f"{len(known)} counters can be evaluated here")
+    first = unknown[0]
+    many = f"{len(unknown)} of {len(known) + len(unknown)} counters cannot be evaluated here"
+    return found("budget_counters", f"{many}; counter {first.id}: {first.why}")
+
+
+def _counters(connection: sqlite3.Connection, now_us: int) -> Counters:
+    return read_counters(connection.execute(sql.COUNTERS), now_us)
+
+
+def _damage(connection: sqlite3.Connection) -> int:
+    """Rows of windows and holds that cannot be read."""
+    (windows,) = connection.execute(f"SELECT count(*) {_DAMAGED}").fetchone()
+    return int(windows) + sum(not hold_is_readable(row[1:]) for row in connection.execute(_HOLDS))
 
 
 def _counts(connection: sqlite3.Connection, now: datetime) -> tuple[int, int, int, int]:
@@ -100,10 +140,12 @@ def _counts(connection: sqlite3.Connection, now: datetime) -> tuple[int, int, in
 
 
 def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
-    """What windows lack, in their order; nothing where they are right. Within the caller's snapshot."""
-    counters = list(_counters(connection))
-    known = {counter.id for counter in counters}
-    unreadable = {row[0] for row in rows_of(connection, sql.COUNTERS)} - known
+    """What windows lack, in their order; nothing where they are right. Within the caller's snapshot.
+
+    Counters that cannot be evaluated here are left to who can.
+    """
+    counters, unknown = _counters(connection, now_us)
+    others = {counter.id for counter in unknown}
     since = _judged_since(counters, kept_since(connection), now_us)
     should = _from_records(connection, counters, since)
     for place, sums in _from_holds(connection).items():
@@ -112,18 +154,17 @@ def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
         row = should.setdefault(place, [0] * len(AMOUNTS))
         for at, amount in sums.items():
             row[at] += amount
-    are = {
-        Place(row[0], text(row[1]), text(row[2])): [whole(value) for value in row[3:]]
-        for row in rows_of(connection, _WINDOWS)
-        if row[0] not in unreadable and isinstance(row[0], int)
-    }
+    are = {Place(row[0], str(row[1]), str(row[2])): [whole(value) for value in row[3:]]
+           for row in connection.execute(_WINDOWS) if isinstance(row[0], int) and row[0] not in others}  # fmt: skip
     names = {counter.id: counter.key.window for counter in counters}
+    moved = _never_placed(counters, since, are, now_us)
     nothing = [0] * len(AMOUNTS)
-    for place in sorted(should.keys() | are.keys()):
+    for place in sorted(should.keys() | are.keys() | moved.keys()):
         wanted, there = list(should.get(place, nothing)), are.get(place, nothing)
         if place.counter_id not in since or place.window_start < since[place.counter_id]:
+            more = moved.get(place, nothing)
             for at in _SPENT:  # not all of its records are there to be counted
-                wanted[at] = there[at]
+                wanted[at] = there[at] + more[at]
         wrong = [at for at in range(len(AMOUNTS)) if wanted[at] != there[at]]
         if wrong:
             at = wrong[0]
@@ -132,14 +173,20 @@ def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
             yield Lack(place, names.get(place.counter_id, "window"), _change(lacking), what)
 
 
-def _counters(connection: sqlite3.Connection) -> Iterator[Counter]:
-    """The counters that can be read and counted here; of the others nothing can be said."""
-    for number, *key, since in rows_of(connection, sql.COUNTERS):
-        with suppress(*_UNREADABLE):
-            counter = Counter(number, CounterKey(*map(text, key)), text_microseconds(since))
-            counter.subject(Call())
-            counter.span(counter.counted_since)
-            yield counter
+def _never_placed(
+    counters: Sequence[Counter], since: Mapping[int, str], are: Mapping[Place, Sequence[int]], now_us: int
+) -> dict[Place, list[int]]:
+    """What writers counted that could not tell the window, where records cannot tell it either.
+
+    Elsewhere the records say where it belongs. Here it counts in the present window: too much rather than too little.
+    """
+    present = {counter.id: microseconds_text(counter.span(now_us).start) for counter in counters}
+    moved: dict[Place, list[int]] = {}
+    for place, amounts in are.items():
+        start = present.get(place.counter_id)
+        if place.window_start == UNPLACED and start is not None and start < since[place.counter_id]:
+            moved[place._replace(window_start=start)] = [*amounts[6:9], *[0] * 7]
+    return moved
 
 
 def _judged_since(counters: Sequence[Counter], kept: str | None, now_us: int) -> dict[int, str]:
@@ -165,11 +212,13 @@ def _from_records(
     rows = () if first is None else connection.execute(_RECORDS, (first,))
     for row in rows:
         names, timestamp, nanos, tokens = row[:7], row[7], row[8], row[9]
-        if not isinstance(timestamp, str):
+        try:
+            datetime.fromisoformat(timestamp)
+        except (ValueError, TypeError):  # damaged: it is in no window
             continue
         matches = matching.get(names)
         if matches is None:
-            call = Call(*names)
+            call = Call(*(name if isinstance(name, str) else None for name in names))
             subjects = ((walk, walk.counter.subject(call)) for walk in walks)
             matches = matching[names] = [(walk, subject) for walk, subject in subjects if subject is not None]
         for walk, subject in matches:
@@ -221,30 +270,57 @@ class _Walk:
 
 def _from_holds(connection: sqlite3.Connection) -> dict[Place, dict[int, int]]:
     sums: dict[Place, dict[int, int]] = {}
-    for hold in map(HoldRow._make, rows_of(connection, _HOLDS)):
+    for hold in (HoldRow.of(row[1:]) for row in connection.execute(_HOLDS)):
         first = 3 if hold.state == "held" else 6
-        for place in _places(hold.windows):
+        for place in to_places(hold.windows):
             row = sums.setdefault(place, {})
             for at, amount in enumerate(hold.amounts, first):
                 row[at] = row.get(at, 0) + whole(amount)
     return sums
 
 
-def _places(text: Any) -> list[Place]:
-    """The windows of a hold; none where a hand has made them unreadable."""
-    try:
-        return [Place(int(number), str(subject), str(start)) for number, subject, start in json.loads(text)]
-    except _UNREADABLE:
-        return []
-
-
 def _change(lacking: Sequence[int]) -> Change:
     return Change(Amounts(*lacking[:3]), Amounts(*lacking[3:6]), Amounts(*lacking[6:9]), lacking[9])
 
 
-def make_whole(connection: sqlite3.Connection) -> int:
-    """Sums that are no integers (written by hand) are made so: nothing can be added to the others. How many rows."""
-    return connection.execute(_MAKE_WHOLE).rowcount
+def make_whole(connection: sqlite3.Connection, now_us: int) -> int:
+    """Rows that cannot be read are made readable, or go; how many. What they counted is recounted by `lacks`.
+
+    A counter goes where its definition is damaged: the next logger whose policies need it counts it anew.
+    """
+    counters, unknown = _counters(connection, now_us)
+    dropped = [(counter.id,) for counter in unknown if counter.scope is None]
+    connection.executemany(_DROP_COUNTER, dropped)
+    rows = connection.execute(_DROP_UNREADABLE).rowcount + connection.execute(_MAKE_WHOLE).rowcount
+    holds = [row for row in connection.execute(_HOLDS).fetchall() if not hold_is_readable(row[1:])]
+    connection.executemany(_MEND_HOLD, [(*_mended(HoldRow.of(row[1:]), counters, now_us), row[0]) for row in holds])
+    return len(dropped) + rows + len(holds)
+
+
+def _mended(hold: HoldRow, counters: Sequence[Counter], now_us: int) -> HoldRow:
+    """A hold as it can be read; one whose windows are gone is counted where its names and its moment say."""
+    now = microseconds_text(now_us)
+    call = names_call(hold.names)
+    is_dated = hold_is_readable(hold._replace(state="held", expires_at=now, nanos=0, windows="[]", names="{}"))
+    reserved_at = hold.reserved_at if is_dated else now
+    places = to_places(hold.windows) or [
+        place for place in (place_at(counter, call, reserved_at) for counter in counters) if place is not None
+    ]
+    try:
+        expires_at = microseconds_text(max(0, text_microseconds(hold.expires_at)))
+    except (ValueError, TypeError):
+        expires_at = now
+    return hold._replace(
+        hold_id=hold.hold_id or new_id(),
+        state="held" if hold.state == "held" else "unknown",
+        reserved_at=reserved_at,
+        expires_at=expires_at,
+        nanos=max(0, hold.nanos),
+        tokens=max(0, hold.tokens),
+        calls=max(0, hold.calls),
+        windows=sql.places_json(places),
+        names=json.dumps(names_of(hold.names)),
+    )
 
 
 def add_lacks(connection: sqlite3.Connection, lacking: Sequence[Lack]) -> None:

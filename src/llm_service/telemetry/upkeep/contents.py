@@ -10,12 +10,14 @@ from llm_service.errors import shown
 from llm_service.telemetry.reports.cells import text
 from llm_service.telemetry.stores import migrations
 from llm_service.telemetry.stores.connecting import connect
+from llm_service.telemetry.timestamps import AHEAD_US, microseconds_text, to_microseconds
 from llm_service.telemetry.upkeep.aggregates import add_bucket_function, day_before, differences, kept_since
 from llm_service.telemetry.upkeep.findings import Finding, found, healthy
 from llm_service.telemetry.upkeep.looking import OutOfTimeError, time_limit
 
 __all__ = [
     "check_aggregates",
+    "check_dated_ahead",
     "check_dead_letters",
     "check_ids",
     "check_integrity",
@@ -191,6 +193,16 @@ def check_retention(connection: sqlite3.Connection, retention_days: int | None, 
     last_day = (now.astimezone(UTC) - timedelta(days=retention_days + _SLACK_DAYS)).date().isoformat()
     seen = f"the oldest record is of {oldest[:10]}, retention_days is {retention_days}"
     return found("retention_lag", seen) if oldest[:10] < last_day else healthy("retention", seen)
+
+
+def check_dated_ahead(connection: sqlite3.Connection, now: datetime) -> Finding:
+    """Whether records are dated ahead of the clock: reports and budgets count them on their own day, when it comes."""
+    until = microseconds_text(to_microseconds(now) + AHEAD_US)
+    ahead = "SELECT count(*), max(timestamp) FROM invocations WHERE typeof(timestamp) = 'text' AND timestamp > ?"
+    count, latest = connection.execute(ahead, (until,)).fetchone()
+    if not count:
+        return healthy("dated_ahead", "no record is dated ahead of the clock")
+    return found("dated_ahead", f"{count:,} records are dated ahead of the clock, the last {shown(latest[:19])} UTC")
 
 
 def check_dead_letters(connection: sqlite3.Connection) -> Finding:

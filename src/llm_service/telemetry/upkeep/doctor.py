@@ -14,7 +14,7 @@ from llm_service.errors import PlantedFileError, shown
 from llm_service.telemetry.stores import migrations
 from llm_service.telemetry.stores.identity import Identity, identify_file
 from llm_service.telemetry.upkeep import contents, places
-from llm_service.telemetry.upkeep.budget_books import check_budgets
+from llm_service.telemetry.upkeep.budget_books import check_budgets, check_counters
 from llm_service.telemetry.upkeep.cell_values import check_values
 from llm_service.telemetry.upkeep.findings import Finding, found, healthy
 from llm_service.telemetry.upkeep.looking import OutOfTimeError, look, status_of
@@ -99,6 +99,8 @@ def _checks(settings: Settings | None, now: datetime, limit: float, *, full: boo
     yield "values", lambda at: check_values(at, full=full, deadline=monotonic() + limit)
     yield "aggregates", lambda at: contents.check_aggregates(at, monotonic() + limit)
     yield "budgets", lambda at: check_budgets(at, now, monotonic() + limit)
+    yield "budget_counters", lambda at: check_counters(at, now)
+    yield "dated_ahead", lambda at: contents.check_dated_ahead(at, now)
     if settings is None:
         yield "retention", lambda _: healthy("retention", "not judged: --db was given without --config")
     else:

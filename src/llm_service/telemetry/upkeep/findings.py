@@ -59,6 +59,8 @@ KINDS: Final = {
         Kind("permissions", "permissions", _W, 20, "llm-telemetry doctor --repair makes them 0600 and 0700"),
         Kind("disk_low", "disk", _W, 21, "make room, or lower retention_days"),
         Kind("hot_journal", "wal", _W, 22, "the next open plays it back; remove it if you do not know who left it"),
+        Kind("budget_counters", "budgets", _W, 23, "install tzdata, or upgrade; then llm-telemetry doctor --repair"),
+        Kind("dated_ahead", "dated_ahead", _W, 24, "correct the clock, or what gives the timestamps; see the manual"),
         Kind("odd_values", "values", _E, 28, "doctor --repair makes sums right, --salvage NEW.db moves calls"),
         Kind("budgets", "budgets", _E, 29, "llm-telemetry doctor --repair recounts them from the records"),
         Kind("config_error", "config", _E, 30, "correct what the message names"),

@@ -181,7 +181,10 @@ def repair_day(connection: sqlite3.Connection, day: str, now: str) -> int:
 
 def _recount(connection: sqlite3.Connection, now: int) -> Iterator[Action]:
     """Make what budgets count right. Safe beside writers and other repairs."""
-    whole = budget_books.make_whole(connection)
+    whole = 0
+    if budget_books.has_budgets(connection):
+        with _transaction(connection):
+            whole = budget_books.make_whole(connection, now)
     rows = _recount_windows(connection, now)
     if whole or rows:
         yield Action("budgets", f"recounted {max(whole, rows)} windows", done=True)

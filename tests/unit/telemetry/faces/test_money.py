@@ -1,15 +1,18 @@
 """What a logger is told about money: what cannot be used is named, and paths hold wherever the program goes."""
 
 import pickle
+from collections.abc import Callable
+from copy import copy
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from llm_service.config.schemas import ModelsConfig, PoliciesConfig
+from llm_service.config.files import locate
+from llm_service.config.schemas import ModelsConfig, PoliciesConfig, TelemetryConfig
 from llm_service.errors import BudgetExceeded, ConfigError, SettingsError
-from llm_service.telemetry import TelemetryLogger
+from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 
 
 @pytest.mark.parametrize(
@@ -78,3 +81,86 @@ def test_a_refusal_travels_between_processes_with_all_it_says() -> None:
     assert type(again) is BudgetExceeded
     assert str(again) == str(error)
     assert vars(again) == vars(error)
+
+
+MODELS = "models:\n  m: {cost_per_1k_tokens: {input: 1, output: 2}}\n"
+LIMITS = "policies:\n  default: {daily_budget_usd: 5}\n"
+WAYS: dict[str, Callable[..., Any]] = {
+    "TelemetryLogger": TelemetryLogger,
+    "AsyncTelemetryLogger": AsyncTelemetryLogger,
+    "TelemetryLogger.from_config": lambda db, **given: TelemetryLogger.from_config(
+        TelemetryConfig(db_path=db), **given
+    ),
+    "AsyncTelemetryLogger.from_config": lambda db, **given: AsyncTelemetryLogger.from_config(
+        TelemetryConfig(db_path=db), **given
+    ),
+}
+
+
+def put(folder: Path, limits: str = LIMITS) -> None:
+    """Both files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "models.yaml").write_text(MODELS)
+    (folder / "policies.yaml").write_text(limits)
+
+
+@pytest.mark.parametrize("place", ["project", "user", "variables", "beside"])
+@pytest.mark.parametrize("way", WAYS)
+def test_every_logger_finds_its_files_by_the_rule_of_the_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, place: str
+) -> None:
+    """However it is made; a copy has the same, wherever it goes; False takes none."""
+    monkeypatch.chdir(tmp_path)
+    folders = {"project": "config", "user": "user/llm-service", "variables": "named", "beside": "other"}
+    folder = tmp_path / folders[place]
+    put(folder)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
+    if place == "variables":
+        put(tmp_path / "config", LIMITS.replace("5", "6"))
+        for kind in ("models", "policies"):
+            monkeypatch.setenv(f"LLM_TELEMETRY_{kind.upper()}", str(folder / f"{kind}.yaml"))
+    if place == "beside":
+        put(tmp_path / "config", LIMITS.replace("5", "6"))
+        monkeypatch.setenv("LLM_TELEMETRY_CONFIG", str(folder / "telemetry.yaml"))
+    logger = WAYS[way](tmp_path / "telemetry.db")
+    given = pickle.dumps(logger)
+    monkeypatch.chdir("/")
+    for one in (logger, pickle.loads(given)):  # noqa: S301 - our own
+        assert one.prices.rates("m").source == str(locate_from(tmp_path, monkeypatch, "models"))
+        assert [limit.amount for limit in one.budgets.policies.limits()] == [5 * 10**9]
+    monkeypatch.chdir(tmp_path)
+    bare = WAYS[way](tmp_path / "telemetry.db", models=False, policies=False)
+    assert not bare.budgets.policies
+    assert bare.prices.rates("m") is None
+    for one in (logger, bare):
+        if isinstance(one, TelemetryLogger):
+            one.close()
+
+
+def locate_from(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: Any) -> Path:
+    """What the commands find there."""
+    with monkeypatch.context() as there:
+        there.chdir(folder)
+        found = locate(kind)
+        assert found is not None
+        return found.absolute()
+
+
+def test_a_copy_of_a_logger_without_files_looks_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the same logger, whatever lies about where it arrives."""
+    monkeypatch.chdir(tmp_path)
+    with TelemetryLogger(tmp_path / "telemetry.db") as logger:
+        put(tmp_path / "config")
+        with copy(logger) as other:
+            assert not other.budgets.policies
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_file_that_is_found_and_wrong_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """Passed over, its limits would limit nothing."""
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "config", "policies: [oops]\n")
+    with pytest.raises(ConfigError, match=r"config/policies\.yaml:1"):
+        WAYS[way](tmp_path / "telemetry.db")
+    if way.endswith("Logger"):
+        WAYS[way](tmp_path / "telemetry.db", privacy_level="none")  # it could keep no budget, and is asked for none

@@ -44,7 +44,8 @@ def as_nobody(code: str, *arguments: object) -> "subprocess.CompletedProcess[str
     return subprocess.run(
         [sys.executable, "-c", imports + drop + code, *map(str, arguments)],
         capture_output=True, text=True, check=False, timeout=60, cwd="/",
-        env=os.environ | {"PYTHONPATH": str(Path(planted.__file__).parents[3])},
+        # A folder that nobody may enter might hold policies, and is refused.
+        env=os.environ | {"PYTHONPATH": str(Path(planted.__file__).parents[3]), "XDG_CONFIG_HOME": "/none"},
     )  # fmt: skip
 
 

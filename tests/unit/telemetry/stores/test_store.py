@@ -21,6 +21,7 @@ from llm_service.errors import (
 from llm_service.telemetry.records import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord, _restore
 from llm_service.telemetry.stores import faults, housekeeping, migrations, opening
 from llm_service.telemetry.stores.base import Fault, WriteResult
+from llm_service.telemetry.stores.connecting import TrackedConnection
 from llm_service.telemetry.stores.opening import APPLICATION_ID, open_for_writing
 from llm_service.telemetry.stores.reader import read
 from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
@@ -856,7 +857,7 @@ def test_a_file_that_another_process_sets_up_while_it_is_looked_at_is_not_foreig
     early.close()
     real, others = sqlite3.connect, []
 
-    class Looking(sqlite3.Connection):
+    class Looking(TrackedConnection):
         """Lets the other process finish between two looks."""
 
         def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
@@ -866,7 +867,7 @@ def test_a_file_that_another_process_sets_up_while_it_is_looked_at_is_not_foreig
                 others.append(open_for_writing(path, 0))
             return found
 
-    monkeypatch.setattr(sqlite3, "connect", lambda *given, **options: real(*given, factory=Looking, **options))
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **options: real(*given, **options | {"factory": Looking}))
     connection = open_for_writing(path, 0)
     assert len(others) == 1
     connection.close()

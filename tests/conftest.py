@@ -1,0 +1,20 @@
+"""What every test has: no configuration but its own."""
+
+import os
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An empty folder."""
+    return str(tmp_path_factory.mktemp("empty"))
+
+
+@pytest.fixture(autouse=True)
+def without_configuration(monkeypatch: pytest.MonkeyPatch, empty_folder: str) -> None:
+    """Loggers look for models.yaml and policies.yaml: none of this project, nor of who runs the tests, is to be found."""
+    for name in [name for name in os.environ if name.startswith("LLM_TELEMETRY_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", empty_folder)
+    monkeypatch.chdir(empty_folder)

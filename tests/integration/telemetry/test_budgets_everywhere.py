@@ -1,0 +1,271 @@
+"""A budget holds wherever it can be written: on a block, a decorated function of any kind, and a stream, on both faces.
+
+Where it cannot hold, it is refused where it is written. The kinds are those that the decorator knows.
+"""
+
+import asyncio
+import gc
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any, get_overloads, get_type_hints
+
+import pytest
+from tests.model.ledger import check_books, policies, windows
+
+from llm_service.errors import BudgetExceeded, SettingsError
+from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
+from llm_service.telemetry.budgeting.budgeted import AsyncBudgetedInvocation, BudgetedInvocation
+from llm_service.telemetry.instrumentation.decorating import KINDS, PLAIN
+
+LIMITED = policies(default=10)
+DECORATED = {kind.wrap.__name__: kind for kind in (*KINDS, PLAIN)}
+FACES: dict[str, type[TelemetryLogger | AsyncTelemetryLogger]] = {
+    "sync": TelemetryLogger,
+    "async": AsyncTelemetryLogger,
+}
+PLACES = [*DECORATED, "sync stream", "async stream", "block"]
+STEPS = {"_generator", "_async_generator", "sync stream", "async stream"}
+"""What runs in steps, and so may be left early."""
+
+
+def usage(_: object) -> dict[str, Any]:
+    """What each item, or result, says."""
+    return {"cost_usd": 0.25}
+
+
+def body(kind: str, end: str, ran: list[str]) -> Any:
+    """A function of a kind, which ends in a way."""
+
+    def work() -> int:
+        ran.append(kind)
+        if end == "error":
+            raise KeyError("x")
+        return 1
+
+    def plain() -> int:
+        return work()
+
+    async def coroutine() -> int:
+        return work()
+
+    def generator() -> Iterator[int]:
+        yield 0
+        yield work()
+
+    async def async_generator() -> AsyncIterator[int]:
+        yield 0
+        yield work()
+
+    made = {"_function": plain, "_coroutine": coroutine, "_generator": generator, "_async_generator": async_generator}
+    return made[kind]
+
+
+async def drain(stream: Any, end: str) -> None:
+    """Consume a stream of either way, to its end or only its first item."""
+    if hasattr(stream, "__anext__"):
+        async for _ in stream:
+            if end == "early":
+                break
+    else:
+        for _ in stream:
+            if end == "early":
+                break
+
+
+async def call(logger: Any, place: str, end: str, ran: list[str], budget: Any = 0.5) -> None:
+    """Make one call with a budget, written in a place."""
+    if place == "block":
+        manager = logger.invocation("a", budget=budget)
+        if isinstance(logger, AsyncTelemetryLogger):
+            async with manager as block:
+                ran.append(place)
+                block.record_usage(cost_usd=0.25)
+                if end == "error":
+                    raise KeyError("x")
+        else:
+            with manager as block:
+                ran.append(place)
+                block.record_usage(cost_usd=0.25)
+                if end == "error":
+                    raise KeyError("x")
+        return
+    if place.endswith("stream"):
+        made = body("_async_generator" if place.startswith("async") else "_generator", end, ran)()
+        stream = logger.wrap_stream(made, "a", usage=usage, budget=budget)
+    else:
+        stream = logger.instrumented("a", usage=usage, budget=budget)(body(place, end, ran))()
+    if inspect.isawaitable(stream):
+        await stream
+    elif place in STEPS:
+        await drain(stream, end)
+
+
+async def finished(logger: Any) -> None:
+    """All that ended is on disk."""
+    gc.collect()
+    await asyncio.sleep(0)  # the loop closes an async generator that was left
+    if isinstance(logger, AsyncTelemetryLogger):
+        await logger.aclose()
+    else:
+        logger.close()
+
+
+def holds_one(face: str, place: str) -> bool:
+    """Whether a face can wait for a reservation there."""
+    if place == "block":
+        return True
+    awaits = DECORATED[place].awaits if place in DECORATED else place.startswith("async")
+    return awaits is (face == "async")
+
+
+@pytest.mark.parametrize("end", ["success", "error", "early", "refused"])
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("face", FACES)
+async def test_a_budget_is_kept_or_refused_where_it_is_written(db: Path, face: str, place: str, end: str) -> None:
+    """Reserved before anything runs, settled by the record, whichever end comes first."""
+    with TelemetryLogger(db) as other:
+        other.log_invocation(InvocationRecord(cost_usd=9.75 if end == "refused" else 0))
+    logger, ran = FACES[face](db, policies=LIMITED), list[str]()
+    if not holds_one(face, place):
+        with pytest.raises(TypeError, match="budget="):
+            await call(logger, place, end, ran)
+        assert ran == []
+        await finished(logger)
+        return
+    raised = {"error": KeyError, "refused": BudgetExceeded}.get(end)
+    if raised is None:
+        await call(logger, place, end, ran)
+    else:
+        with pytest.raises(raised):
+            await call(logger, place, end, ran)
+    await finished(logger)
+    rows = TelemetryLogger(db).get_invocations(agent_name="a")
+    if end == "refused":
+        assert (ran, rows) == ([], [])
+    else:
+        (row,) = rows
+        assert row["status"] == ("error" if end == "error" else "success")
+        spent = 0.0 if end == "error" and place in {"_function", "_coroutine"} else 0.25
+        assert row["cost_usd"] == (spent or None)
+        held = 0 if spent else 0.5
+        assert sum(row[0] for row in windows(db).values()) == int(spent * 1e9)
+        assert sum(row[6] for row in windows(db).values()) == int(held * 1e9)
+    check_books(db)
+
+
+async def test_a_stream_that_is_only_collected_ends_its_hold(db: Path) -> None:
+    """The record is queued: nothing is waited for in a finalizer."""
+
+    async def items() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+
+    async with AsyncTelemetryLogger(db, policies=LIMITED) as logger:
+        stream = logger.wrap_stream(items(), "a", usage=usage, budget=0.5)
+        with pytest.raises(TypeError, match="not reserved yet"):
+            _ = stream.ag_frame
+        await anext(stream)
+        assert [hold["usd"] for hold in await logger.budgets.holds()] == [0.5]
+        del stream
+        gc.collect()
+        (row,) = await logger.get_invocations()
+        assert (row["finish_reason"], await logger.budgets.holds()) == ("cancelled", [])
+        logger.wrap_stream(items(), "never begun", budget=0.5)
+        assert {row["agent_name"] for row in await logger.get_invocations()} == {"a", "never begun"}
+    check_books(db)
+
+
+async def test_a_cancelled_stream_settles(db: Path) -> None:
+    """What it has told counts."""
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async with AsyncTelemetryLogger(db, policies=LIMITED) as logger:
+
+        @logger.instrumented("a", usage=usage, budget=0.5)
+        async def items() -> AsyncIterator[int]:
+            yield 1
+            begun.set()
+            await never.wait()
+
+        async def consume() -> None:
+            async for _ in items():
+                pass
+
+        task = asyncio.create_task(consume())
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        (row,) = await logger.get_invocations()
+        assert (row["error_type"], row["cost_usd"]) == ("cancelled", 0.25)
+        assert await logger.budgets.holds() == []
+    check_books(db)
+
+
+WRITTEN: dict[str, Callable[[Any], Any]] = {
+    "invocation": lambda logger: logger.invocation(budget=True),
+    "instrumented": lambda logger: logger.instrumented(budget=0.5),
+    "instrumented directly": lambda logger: logger.instrumented(body("_coroutine", "", []), budget=True),
+    "wrap_stream": lambda logger: logger.wrap_stream(_both_ways(), budget=0.5),
+    "reserve": lambda logger: logger.budgets.reserve(usd=0.5),
+}
+
+
+def _both_ways() -> Any:
+    class Both:
+        def __iter__(self) -> Iterator[int]:
+            return iter([1])
+
+        async def __aiter__(self) -> AsyncIterator[int]:
+            yield 1
+
+    return Both()
+
+
+@pytest.mark.parametrize("given", [False, policies(), None])
+@pytest.mark.parametrize("where", WRITTEN)
+@pytest.mark.parametrize("face", FACES)
+async def test_a_budget_without_limits_is_refused_with_the_remedy(db: Path, face: str, where: str, given: Any) -> None:
+    """It would keep nothing. A logger that is disabled lets everything through, as it was told."""
+    logger = FACES[face](db, policies=given)
+    with pytest.raises(SettingsError, match="give policies=, or put a policies"):
+        WRITTEN[where](logger)
+    await finished(logger)
+    FACES[face](db, enabled=False).invocation("a", budget=True)
+
+
+@pytest.mark.parametrize("name", ["budget", "budgets", "budget_usd", "Budget"])
+@pytest.mark.parametrize("face", FACES)
+async def test_a_budget_in_the_wrong_place_is_refused(db: Path, face: str, name: str) -> None:
+    """Taken for an unknown field, it would limit nothing."""
+    logger: Any = FACES[face](db, policies=LIMITED)
+    block = logger.invocation("a")
+    entries: list[Callable[..., Any]] = [block.set, block.record_usage]
+    if name != "budget":
+        entries += [logger.invocation, logger.instrumented, lambda **field: logger.wrap_stream(_both_ways(), **field)]
+    for entry in entries:
+        with pytest.raises(TypeError, match=f"{name}= reserves nothing here"):
+            entry(**{name: 1})
+    await finished(logger)
+
+
+@pytest.mark.parametrize("budget", [None, "0.5", float("nan"), -1, [1]])
+@pytest.mark.parametrize("face", FACES)
+async def test_what_is_no_amount_is_refused_where_it_is_written(db: Path, face: str, budget: Any) -> None:
+    """Not at the first call, nor taken for none."""
+    logger = FACES[face](db, policies=LIMITED)
+    for entry in (logger.invocation, logger.instrumented):
+        with pytest.raises(ValueError, match="budget: "):
+            entry(budget=budget)
+    await finished(logger)
+
+
+@pytest.mark.parametrize(
+    ("face", "made"), [(TelemetryLogger, BudgetedInvocation), (AsyncTelemetryLogger, AsyncBudgetedInvocation)]
+)
+def test_a_hold_is_typed(face: Any, made: type) -> None:
+    """A type checker knows `call.hold` of a call with a budget."""
+    returned = {get_type_hints(one)["return"] for one in get_overloads(face.invocation)}
+    assert made in returned
+    assert "hold" in get_type_hints(made)
