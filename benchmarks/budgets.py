@@ -29,6 +29,7 @@ from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, Teleme
 
 __all__ = ["run"]
 
+_ROOT: Final = Path(__file__).resolve().parents[1]
 _PROCESSES: Final = 8
 _TASKS: Final = 50
 _LEASE: Final = 3.0
@@ -139,7 +140,7 @@ def _fleet(way: str, seconds: float) -> Outcome:
 
 def _child(way: str, path: Path, left: float, seconds: float, seed: int) -> "subprocess.Popen[bytes]":
     arguments = [way, str(path), str(max(0.5, left)), str(seconds), str(seed)]
-    return subprocess.Popen([sys.executable, "-m", "benchmarks.budgets", "--child", *arguments])
+    return subprocess.Popen([sys.executable, "-m", "benchmarks.budgets", "--child", *arguments], cwd=_ROOT)
 
 
 def _look(path: Path, limits: dict[str, float], found: Outcome) -> None:

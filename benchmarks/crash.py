@@ -28,6 +28,7 @@ from llm_service.telemetry.journal.names import find
 
 __all__ = ["Tally", "kill_many", "run"]
 
+_ROOT: Final = Path(__file__).resolve().parents[1]
 _EPOCH: Final = 20
 """Kills between two looks at the whole file."""
 _LONGEST: Final = 0.12
@@ -83,7 +84,7 @@ class _Child:
         notes.write_bytes(bytes(24))
         self._words = _notes(notes)
         arguments = [str(folder / "telemetry.db"), str(notes), name, str(int(journal)), face]
-        self._process = subprocess.Popen([sys.executable, "-m", "benchmarks.crash", "--child", *arguments])
+        self._process = subprocess.Popen([sys.executable, "-m", "benchmarks.crash", "--child", *arguments], cwd=_ROOT)
 
     def wait_until_it_writes(self) -> None:
         """Return once its first record is accepted."""

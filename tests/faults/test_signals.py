@@ -143,9 +143,9 @@ def test_the_last_drain_starts_no_thread(run_script: Callable[..., Any], lawful:
     """From 3.12 on no thread may start while the interpreter ends: none is asked for, on any version."""
     script = """
 import atexit
-T = AsyncTelemetryLogger(PATH)
 def check(): sum_up(T)
 atexit.register(check)  # runs last
+T = AsyncTelemetryLogger(PATH)
 async def main():
     for _ in range(50): put(T)
     await T.log_invocation(one := record()); note("offered", one.invocation_id); note("accepted", one.invocation_id)

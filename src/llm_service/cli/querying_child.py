@@ -17,6 +17,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from llm_service.errors import TelemetryError
 from llm_service.telemetry.stores.reader import open_for_reading
 
 __all__ = ["MOST_ANSWER_BYTES", "READY", "Reply", "Request", "main", "reply_to"]
@@ -109,6 +110,8 @@ def reply_to(request: Request) -> Reply:
         connection = open_for_reading(path)
     except sqlite3.Error as error:
         return _unreadable(path, error)
+    except (TelemetryError, OSError) as error:
+        return Reply([], [], failure=str(error))
     with closing(connection):
         try:
             return _asked(connection, request)

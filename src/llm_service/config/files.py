@@ -55,7 +55,7 @@ def locate(
     name = f"{kind}.yaml"
     beside = find("telemetry", config, environ)
     places = [] if beside is None else [beside.with_name(name)]
-    return next(filter(_stands, [*places, _PROJECT / name, *user_file(name, environ)]), None)
+    return next(filter(_stands, [*places, _PROJECT / name, *_own(name, environ)]), None)
 
 
 def source_of(value: object, kind: Literal["models", "policies"]) -> str:
@@ -69,7 +69,20 @@ def find(kind: Kind, path: str | Path | None, environ: Mapping[str, str]) -> Pat
     if named is not None:
         return expanded(named)
     name = f"{kind}.yaml"
-    return next(filter(_stands, [_PROJECT / name, *user_file(name, environ)]), None)
+    return next(filter(_stands, [_PROJECT / name, *_own(name, environ)]), None)
+
+
+def _own(name: str, environ: Mapping[str, str]) -> list[Path]:
+    """A file of the user; none where its folder is shut to him, as where a service runs with the home of another."""
+    files = user_file(name, environ)
+    try:
+        for file in files:
+            file.stat()
+    except PermissionError:
+        return []
+    except (OSError, ValueError):
+        return files
+    return files
 
 
 def expanded(path: str | Path) -> Path:

@@ -70,9 +70,11 @@ Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered"]
 """
 
 # Looks ahead are bounded and take nothing back: see the test of what a failing attempt may cost.
-_NOT_SMALL: Final = r"(?=[a-z_-]{0,64}+[A-Z0-9+/=])"
+_NO_WORD: Final = "[A-Za-z0-9]{32}"
+"""So many letters without a break are a word of no language."""
+_NOT_SMALL: Final = rf"(?=[a-z_-]{{0,64}}+[A-Z0-9+/=]|{_NO_WORD})"
 _MIXED_8: Final = r"(?=[A-Za-z]{0,64}+[0-9])(?=[0-9]{0,64}+[A-Za-z])[A-Za-z0-9]{8}"
-_MIXED_PART: Final = rf"(?=(?:[A-Za-z0-9]{{0,64}}+[._+/=-]{{1,2}}+){{0,12}}?{_MIXED_8})"
+_MIXED_PART: Final = rf"(?=(?:[A-Za-z0-9]{{0,64}}+[._+/=-]{{1,2}}+){{0,12}}?(?:{_MIXED_8}|{_NO_WORD}))"
 _NUMBER_PART: Final = r"(?=(?:[A-Za-z0-9]{0,64}+-){0,4}?[0-9]{10})"
 _BODIES: Final[dict[Body, tuple[str, str]]] = {
     "letters": (_NOT_SMALL, "[A-Za-z0-9]"),

@@ -152,12 +152,12 @@ def test_an_unknown_price_is_unknown_and_counted_in_every_table(
 
 
 def test_statistics_of_an_unknown_model_have_an_unknown_cost(run: Run, prices_known_and_not: Path) -> None:
-    """The number stays a number in JSON, with the count of unpriced calls beside it."""
+    """Null in JSON where the table says so, with the count of unpriced calls beside it."""
     arguments = ("stats", "--model", "mystery", "--db", prices_known_and_not)
     values = dict(line.split() for line in run(*arguments).stdout.splitlines()[1:])
     assert (values["total_cost_usd"], values["priced_invocations"]) == ("unknown", "0")
     found = json.loads(run(*arguments, "--json").stdout)
-    assert (found["total_cost_usd"], found["unpriced_invocations"]) == (0.0, found["total_invocations"])
+    assert (found["total_cost_usd"], found["unpriced_invocations"]) == (None, found["total_invocations"])
 
 
 def test_single_calls_of_an_unknown_price_leave_it_open(run: Run, prices_known_and_not: Path) -> None:

@@ -50,9 +50,9 @@ CHANGING = {"demo", "replay", "purge", "reprice", "dead-letters", "budgets"}
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> None:
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
     """What loggers say of such files is not what is tested."""
-    logging.getLogger("llm_service.telemetry").setLevel(logging.CRITICAL)
+    caplog.set_level(logging.CRITICAL, "llm_service.telemetry")
 
 
 @pytest.fixture(scope="module")

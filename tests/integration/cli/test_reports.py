@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from llm_service.cli import reports
 from llm_service.cli.commands import cli
 from llm_service.telemetry import TelemetryLogger
 
+from .every_command import commands
+
 Run = Callable[..., Result]
+NARROWED = [
+    words.split() for words, command in commands() if any(option.name == "tool_name" for option in command.params)
+]
+"""Reports, and what else can be narrowed to names."""
 HOSTILE = "\x1b]0;owned\x07\x9b31m[red]evil[/red]\u202e"
 
 
@@ -191,7 +198,7 @@ def test_a_file_that_is_no_telemetry_database_is_one_clean_line(run: Run, tmp_pa
         (("stats", "--days", "nan"), "days: nan is not usable"),
         (("stats", "--days", "many"), "'many' is not a valid float"),
         (("costs", "--since", "yesterday"), "'yesterday' is no time; write 2h, 30d, 2026-11-23"),
-        (("costs", "--agent", ""), None),
+        (("costs", "--agent", ""), "there is no agent ''"),
         (("invocations", "--limit", "0"), "limit: 0 is not usable; give a whole number from 1"),
         (("invocations", "--status", "odd"), "'odd' is not one of"),
         (("invocations", "--since", "soon"), "'soon' is no time; write 2h"),
@@ -207,12 +214,12 @@ def test_a_file_that_is_no_telemetry_database_is_one_clean_line(run: Run, tmp_pa
     ],
 )
 def test_a_wrong_argument_ends_with_2_and_is_named_with_its_remedy(
-    run: Run, database: Path, arguments: tuple[str, ...], said: str | None
+    run: Run, database: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     """An empty name is a name that nobody has."""
     result = run(arguments[0], "--db", database, *arguments[1:])
-    assert result.exit_code == (0 if said is None else 2)
-    assert (said or "there is no agent ''") in result.stderr
+    assert result.exit_code == (0 if said.startswith("there is no") else 2)
+    assert said in result.stderr
     assert result.stderr.count("\n") == 1
 
 
@@ -255,3 +262,16 @@ def test_every_help_shows_an_example_and_the_common_options(run: Run, name: str 
 def test_the_window_of_stats_ends_now(database: Path) -> None:
     """`days` of 1/24 is the last hour."""
     assert reports.statistics(database, reports.window_start(1 / 24))["total_invocations"] == 1
+
+
+@pytest.mark.parametrize("line", [line for line in NARROWED if line[0] not in {"budgets", "estimate"}], ids=" ".join)
+def test_a_name_that_no_call_has_is_said_with_the_nearest(run: Run, database: Path, line: list[str]) -> None:
+    """By every report that can be narrowed to a name, on stderr: an empty report looks like an idle agent."""
+    for option, column in (("--agent", "agent_name"), ("--tool", "tool_name"), ("--model", "model_name")):
+        with closing(sqlite3.connect(database)) as connection:
+            (name,) = connection.execute(f"SELECT max({column}) FROM daily_costs").fetchone()
+        result = run(*line, option, f"{name}x", "--db", database)
+        assert result.exit_code == 0
+        what = option.removeprefix("--")
+        assert f"there is no {what} '{name}x'; did you mean {name}?" in result.stderr
+        assert "there is no" not in run(*line, option, name, "--db", database).stderr

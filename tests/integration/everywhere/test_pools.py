@@ -102,7 +102,7 @@ async def test_a_copy_is_a_fresh_logger_of_the_same_settings(face: Any, make: Ca
     assert copied.settings == original.settings
     assert copied._arguments == {
         "on_drop": told, "on_event": noted, "redact": None,
-        "models": None, "policies": None, "policy": None, "on_budget": None,
+        "models": False, "policies": False, "policy": None, "on_budget": None,  # none were found
     }  # fmt: skip
     assert copied.stats().ledger.submitted == 0
     assert copied.log_invocation_nowait(InvocationRecord(agent_name="copy"))

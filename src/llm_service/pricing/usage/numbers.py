@@ -19,22 +19,12 @@ class NotACount(ValueError):  # noqa: N818 - it is a finding, not an error: it n
 
 
 def as_number(value: Any) -> int | float | None:
-    """The number that a value is; whole ones as int. None for what is no number, and for True and False.
-
-    None, too, for an object that raises when it is looked at.
-    """
-    try:
-        return _number(value)
-    except Exception:  # noqa: BLE001 - a foreign object may raise anything, even when it is asked for its class
-        return None
-
-
-def _number(value: Any) -> int | float | None:
+    """The number that a value is; whole ones as int. None for what is no number, and for True and False."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
         text = value.strip()
-        return _number(Decimal(text)) if _TEXT.fullmatch(text) else None
+        return as_number(Decimal(text)) if _TEXT.fullmatch(text) else None
     if isinstance(value, Integral):
         return int(value)
     if not isinstance(value, Real | Decimal):

@@ -103,7 +103,8 @@ def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]
     if usage:
         said = usage_fields({name: _count(given[name]) for name in usage})
         found = {field: value for field, value in said.items() if value is not None}
-        usage = usage if found else frozenset[str]()
+        if found.keys() <= {"unpriced_usage"}:  # none of its names is known: it is no usage
+            found, usage = {}, frozenset[str]()
     for name, value in given.items():
         field = None if name in usage else _field_of(name, value)
         if field is not None:

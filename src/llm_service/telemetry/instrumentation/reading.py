@@ -71,11 +71,6 @@ def _is_usage(fields: Mapping[str, Any]) -> bool:
     return any(value is not None for field, value in fields.items() if field != "unpriced_usage")
 
 
-def _is_text(value: object) -> bool:
-    # Not `isinstance`: an object may raise when it is asked for its class.
-    return issubclass(type(value), str)
-
-
 class Cumulative:
     """A reader of one stream: gives what its items say until now. A None in it takes back what was said before."""
 
@@ -112,7 +107,7 @@ class Cumulative:
     def _count(self, field: str, found: dict[str, Any]) -> None:
         """Let the larger count stand; what is no number stays, for the record to refuse, unless there was a number."""
         value, most = found[field], self._most.get(field)
-        number = as_number(value)
+        number = _number(value)
         if number is None or not number >= 0:  # NaN, too
             if most is not None:
                 del found[field]
@@ -152,3 +147,16 @@ class Cumulative:
             name, _, value = one.partition(": ")
             self._unpriced[name] = value
         return unpriced_text(self._unpriced)
+
+
+def _number(value: Any) -> int | float | None:
+    """The number that a value is; None where it is none, or raises when it is looked at: its own check names it."""
+    try:
+        return as_number(value)
+    except Exception:  # noqa: BLE001 - a value of the caller's
+        return None
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a str, by its type: a value of the caller's may raise when it is asked for its class."""
+    return issubclass(type(value), str)

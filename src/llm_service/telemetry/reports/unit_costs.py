@@ -149,7 +149,7 @@ def read_unit_costs(
     keys = "".join(f"{column}, " for column in columns)
     grouped = f" GROUP BY {keys.removesuffix(', ')}" if keys else ""
     sql = f"SELECT {keys}{_SELECTED} FROM invocations{where}{grouped}"  # noqa: S608
-    sums: dict[tuple[str | None, ...], list[int]] = {}
+    sums: dict[tuple[Any, ...], list[int]] = {}
     for row in fetch((sql, where.parameters)):
         key, values = tuple(row[: len(columns)]), [whole(value) for value in row[len(columns) :]]
         # Two names that are no text any more may read alike.

@@ -194,10 +194,6 @@ class BudgetBook:
         """What each of these counts."""
         return {counter.id: counter.key for counter in self._counters}
 
-    def counters(self) -> Sequence[Counter]:
-        """The same."""
-        return self._counters
-
     def matching(self, call: Call) -> tuple[tuple[Counter, str], ...]:
         """The counters that a call is counted by, and its subject in each."""
         known = self._matching.get(call)

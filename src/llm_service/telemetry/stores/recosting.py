@@ -17,8 +17,10 @@ UPDATE invocations SET cost_usd = ?, cost_source = ? WHERE id = ? AND cost_usd I
 """
 # The same double operations as the upsert of `statements`.
 _ADD: Final = """
-UPDATE daily_costs SET total_cost_usd = (cost_nanos + ?1) / 1e9, cost_nanos = cost_nanos + ?1, unpriced = unpriced + ?2
-WHERE date = ?3 AND coalesce(agent_name, '') = ?4 AND coalesce(tool_name, '') = ?5 AND coalesce(model_name, '') = ?6
+UPDATE daily_costs
+SET total_cost_usd = (cost_nanos + :more) / 1e9, cost_nanos = cost_nanos + :more, unpriced = unpriced - :fewer
+WHERE date = :date AND coalesce(agent_name, '') = coalesce(:agent_name, '')
+AND coalesce(tool_name, '') = coalesce(:tool_name, '') AND coalesce(model_name, '') = coalesce(:model_name, '')
 """
 
 
@@ -75,8 +77,7 @@ def recost(connection: sqlite3.Connection, book: BudgetBook, rows: Sequence[NewC
         and connection.execute(_CHANGE, (row.usd, row.source, row.id, row.old_usd, row.old_source)).rowcount
     ]
     for key, (more_nanos, fewer_unpriced) in _by_day(changes).items():
-        names = [part or "" for part in key]
-        connection.execute(_ADD, (more_nanos, -fewer_unpriced, *names))
+        connection.execute(_ADD, {**key._asdict(), "more": more_nanos, "fewer": fewer_unpriced})
     if changes and book.begin(connection):
         book.recost(map(_recost, changes))
     return changes

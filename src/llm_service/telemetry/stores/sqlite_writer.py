@@ -255,7 +255,7 @@ class _Transaction:
         if not records:
             return
         try:
-            self._execute(*self._binder.insert(records))
+            inserted = self._execute(*self._binder.insert(records))
         except Exception as error:
             if faults.is_duplicate(error):
                 fresh = self._without_duplicates(records, positions)
@@ -271,9 +271,23 @@ class _Transaction:
             self._insert(records[:middle], positions[:middle])
             self._insert(records[middle:], positions[middle:])
         else:
+            if inserted.rowcount != len(records):  # a trigger of the owner's had its way
+                records, positions = self._kept(records, positions)
             self._keep_contents(records, positions)
             self._count(records, positions)
             self._prompts.add(records)
+
+    def _kept(
+        self, records: Sequence[InvocationRecord], positions: Sequence[int]
+    ) -> tuple[Sequence[InvocationRecord], Sequence[int]]:
+        """Those that are in the table; what a trigger keeps out of it is a dead letter, and not counted as written."""
+        ids = [record.card[0] for record in records]
+        there = {row[0] for row in self._execute(statements.find_ids(len(ids)), ids)}
+        for record, position in zip(records, positions, strict=True):
+            if record.card[0] not in there:
+                self._quarantine(record, position, sqlite3.IntegrityError("a trigger of the file keeps it out"))
+        kept = [at for at, record_id in enumerate(ids) if record_id in there]
+        return [records[at] for at in kept], [positions[at] for at in kept]
 
     def _keep_contents(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
         packed = self._contents.packed

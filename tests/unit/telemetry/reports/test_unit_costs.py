@@ -174,11 +174,13 @@ def test_writes_that_nobody_reads_cost_more_than_they_save(tmp_path: Path) -> No
 
 
 def test_what_is_written_for_an_hour_costs_more_again(tmp_path: Path) -> None:
-    """20 of 80 tokens at twice 1,000: 15,000 beyond the 20,000; of a service tier without a price nothing is known."""
+    """20 of 80 tokens at twice 1,000: 15,000 beyond the 20,000; of a service tier or usage without a price nothing is."""
     wrote = {"model_name": "m", "cache_write_tokens": 80, "cache_write_1h_tokens": 20}
-    path = written(tmp_path, call(**wrote), call(**wrote, service_tier="odd"))
+    path = written(
+        tmp_path, call(**wrote), call(**wrote, service_tier="odd"), call(**wrote, unpriced_usage="searches: 2")
+    )
     totals = report(path, prices=Book())["totals"]
-    assert (totals["cache_saved_nanos"], totals["cache_unknown"]) == (-35_000, 1)
+    assert (totals["cache_saved_nanos"], totals["cache_unknown"]) == (-35_000, 2)
 
 
 def test_each_call_is_priced_at_its_own_moment_and_size(tmp_path: Path) -> None:

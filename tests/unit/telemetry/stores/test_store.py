@@ -872,3 +872,16 @@ def test_a_file_that_another_process_sets_up_while_it_is_looked_at_is_not_foreig
     assert len(others) == 1
     connection.close()
     others[0].close()
+
+
+def test_what_a_trigger_swallows_is_not_counted_as_written(connection: sqlite3.Connection) -> None:
+    """It is a dead letter, its neighbours are stored, and the totals count these alone."""
+    when = "BEFORE INSERT ON invocations WHEN new.agent_name = 'out'"
+    connection.execute(f"CREATE TRIGGER theirs {when} BEGIN SELECT RAISE(IGNORE); END")
+    batch = [make(number, agent_name=name) for number, name in enumerate(("in", "out", "in"))]
+    result = write(writer(), connection, batch)
+    assert result.quarantined == {1}
+    assert [row[0] for row in connection.execute("SELECT agent_name FROM invocations")] == ["in", "in"]
+    assert connection.execute("SELECT sum(invocations) FROM daily_costs").fetchone() == (2,)
+    (error,) = connection.execute("SELECT error FROM dead_letters").fetchone()
+    assert "a trigger of the file keeps it out" in error
