@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import wraps
 from itertools import islice
-from typing import Concatenate, Final, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from llm_service.errors import RecordError
@@ -56,7 +56,7 @@ KNOWN_NAMES: Final[dict[str | None, str | None]] = {None: None}
 """A memo of names already found clean, so that the hot path pays one look-up for each; bounded by `name`."""
 _KNOWN_NAMES_BOUND: Final = 4096
 _LONGEST_WORD: Final = 64
-_ONE_TAG: Final = re.compile(r"[^,;\r\n]*")
+_ONE_TAG: Final = re.compile(r"[^,;\r\n\[\]{}]*")
 _BYTES: Final = frozenset({bytes, bytearray, memoryview})
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -147,9 +147,18 @@ def _new_name(field: str, value: object) -> str:
     return clean
 
 
-@_optional
-def label(field: str, value: object) -> str:
+def _is_plain(value: object) -> bool:
+    """Whether it is a short text that can be stored as it is, which most are."""
+    return type(value) is str and 0 < len(value) <= MAX_NAME_CHARS and value.isascii() and "\0" not in value
+
+
+def label(field: str, value: object) -> str | None:
     """An optional short text that is not worth remembering: ids, reasons; whole numbers and UUIDs become one."""
+    return cast("str", value) if _is_plain(value) else _odd_label(field, value)
+
+
+@_optional
+def _odd_label(field: str, value: object) -> str:
     return _text(field, value, MAX_NAME_CHARS, numbers=True)
 
 
@@ -242,11 +251,13 @@ def flag(field: str, value: object) -> int:
 # Moments
 
 
-@_guarded
 def moment(field: str, value: object) -> int:
     """A datetime as microseconds since 1970; a naive one is local time, as `datetime.timestamp()` takes it."""
-    if isinstance(value, Moment):
-        return int(value)
+    return int(value) if type(value) is Moment else _given_moment(field, value)
+
+
+@_guarded
+def _given_moment(field: str, value: object) -> int:
     if type(value) is not datetime or value.tzinfo is not UTC:
         value = _in_utc(field, value)
     microseconds = to_microseconds(value)
@@ -282,13 +293,21 @@ def _in_utc(field: str, value: object) -> datetime:
 # JSON
 
 
-@_optional
-def tags(field: str, value: object) -> str:
+def tags(field: str, value: object) -> str | None:
     """Optional short texts, stored as a JSON array: of a list, tuple, set or iterator; of a dict as `key:value`.
 
     A single text without commas is one tag. What is no text becomes one, what is empty is left out, and what is too
     long is cut.
     """
+    if type(value) is list and len(cast("list[object]", value)) <= MAX_NAME_CHARS:
+        given: list[Any] = value[:]  # another thread may change it meanwhile
+        if all(map(_is_plain, given)):
+            return array_text(given)
+    return _odd_tags(field, value)
+
+
+@_optional
+def _odd_tags(field: str, value: object) -> str:
     given: Iterable[object]
     if isinstance(value, Mapping):
         given = (f"{text_of(key)}:{text_of(part)}" for key, part in cast("Mapping[object, object]", value).items())

@@ -252,8 +252,8 @@ def attempts(secrets: Secrets, folder: Path) -> Iterator[Callable[[], object]]:
         yield lambda text=text: InvocationRecord(agent_name=text + "y" * 300)
         yield lambda text=text: InvocationRecord(status=text)  # type: ignore[arg-type]
         yield lambda text=text: InvocationRecord(prompt_tokens=text)  # type: ignore[arg-type]
-        yield lambda text=text: InvocationRecord(metadata={text: object()})
-        yield lambda text=text: InvocationRecord(tags=[text, 3])  # type: ignore[list-item]
+        yield lambda text=text: InvocationRecord(metadata=[text])  # type: ignore[arg-type]
+        yield lambda text=text: InvocationRecord(tags=text + ", 3")
         yield lambda text=text: InvocationRecord(session_id=text.encode())  # type: ignore[arg-type]
         yield lambda text=text: TelemetryLogger(folder / "x.db", overflow=text)  # type: ignore[arg-type]
         yield lambda text=text: TelemetryLogger(folder / "x.db", redact=text)  # type: ignore[arg-type]
@@ -261,7 +261,7 @@ def attempts(secrets: Secrets, folder: Path) -> Iterator[Callable[[], object]]:
         yield lambda text=text: TelemetryConfig(privacy_level=text)  # type: ignore[arg-type]
         yield lambda text=text: load_config(environ={"LLM_TELEMETRY_BATCH_SIZE": text})
         yield lambda text=text: load_config(environ={f"LLM_TELEMETRY_{text}": "1"})
-    yield lambda: InvocationRecord(metadata={"password": secrets.body(2), "x": object()})
+    yield lambda: InvocationRecord(metadata=f"password={secrets.body(2)}")  # type: ignore[arg-type]
 
 
 def test_no_exception_quotes_a_secret(tmp_path: Path) -> None:

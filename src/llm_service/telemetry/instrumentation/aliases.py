@@ -15,7 +15,8 @@ from datetime import timedelta
 from typing import Any, Final, cast
 
 from llm_service.errors import RecordError
-from llm_service.pricing.usage import anthropic_usage, openai_usage
+from llm_service.pricing.usage import REPORTED, usage_fields
+from llm_service.pricing.usage.leaves import snake
 from llm_service.telemetry.fields import tokens
 from llm_service.telemetry.records import FIELDS
 
@@ -82,24 +83,17 @@ _NEAREST: Final = {
     **{name: f"{field}, in milliseconds" for name, field in _SPANS.items()},
 }
 _FIELDS: Final = frozenset(FIELDS)
-_BESIDE_INPUT: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation"})
-"""What stands beside Anthropic's `input_tokens`, and is not counted in them."""
-_DETAILS: Final = frozenset(
-    {
-        *("prompt_tokens_details", "completion_tokens_details", "input_tokens_details", "output_tokens_details"),
-        *("prompt_cache_hit_tokens",),
-    }
-)
-"""What holds the parts of OpenAI's counts."""
-_COUNTS: Final = frozenset({"input_tokens", "output_tokens", "prompt_tokens", "completion_tokens", "total_tokens"})
 _LONGEST: Final = 64
+_COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+_BESIDE_INPUT: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
+"""What stands beside Anthropic's `input_tokens`, and is not counted in them."""
 
 
 def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
     """What is said, by the names of fields, and the names that are none.
 
-    A field's own name wins over others' names for it, unless its value is None. Usage as Anthropic and OpenAI report
-    it (`record_usage(**answer.usage.model_dump())`) is read as a whole: what its counts include differs.
+    A field's own name wins over others' names for it, unless its value is None. Usage as a provider
+    reports it (`record_usage(**answer.usage.model_dump())`) is read as a whole: what its counts include differs.
     """
     if _FIELDS.issuperset(given):
         return given, []
@@ -107,9 +101,10 @@ def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]
     unknown: list[str] = []
     usage = _usage_names(given)
     if usage:
-        read = anthropic_usage if not _BESIDE_INPUT.isdisjoint(usage) else openai_usage
-        said = read({name: _count(given[name]) for name in usage})
+        said = usage_fields({name: _count(given[name]) for name in usage})
         found = {field: value for field, value in said.items() if value is not None}
+        if found.keys() <= {"unpriced_usage"}:  # none of its names is known: it is no usage
+            found, usage = {}, frozenset[str]()
     for name, value in given.items():
         field = None if name in usage else _field_of(name, value)
         if field is not None:
@@ -138,10 +133,12 @@ def _count(value: Any) -> Any:
 
 
 def _usage_names(given: Mapping[str, Any]) -> frozenset[str]:
-    names = given.keys()
-    if "input_tokens" in names and not _BESIDE_INPUT.isdisjoint(names):
-        return frozenset(names & (_BESIDE_INPUT | {"input_tokens", "output_tokens", "service_tier", "speed"}))
-    return frozenset(names & (_DETAILS | _COUNTS)) if not _DETAILS.isdisjoint(names) else frozenset()
+    """The names of a provider's usage, where there are such as mean nothing by themselves; else none."""
+    names = [name for name in given if name not in _FIELDS and (snake(name) in REPORTED)]
+    alone = [name for name in names if name in ALIASES and not (name in _BESIDE_INPUT and "input_tokens" in given)]
+    if len(alone) == len(names):
+        return frozenset()
+    return frozenset(names) | (_COUNTS & given.keys())
 
 
 def _field_of(name: str, value: object) -> str | None:

@@ -29,6 +29,8 @@ _LOG: Final = logging.getLogger("llm_service.telemetry")
 _FIELDS: Final = frozenset(KINDS)
 _INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
 """What a bad value of these is taken for: never a success, never more than was asked for."""
+_LOOKED_AT: Final = frozenset({"invocation_id", "status", "tags"})
+"""What is not only kept for the record."""
 _QUOTED_NOWHERE: Final = frozenset({"content", "error", "json"})
 _PARTS: Final = frozenset({"prompt_tokens", "completion_tokens"})
 _TOKEN_COUNTS: Final = _PARTS | {"total_tokens"}
@@ -91,11 +93,13 @@ class Invocation:
         self._entered: Moment | None = None
         self._ttft_ms: float | None = None
         self.invocation_id = self._own_id = new_id()
-        if not _FIELDS.issuperset(fields):
+        if _FIELDS.issuperset(fields) and _LOOKED_AT.isdisjoint(fields):
+            self._fields |= fields
+        else:
             refuse_misplaced(fields)
-        if "status" in fields and fields["status"] is None:
-            fields = {field: value for field, value in fields.items() if field != "status"}
-        self._set(fields)
+            if fields.get("status", "") is None:  # not said, as the default of who passes it on
+                fields = {field: value for field, value in fields.items() if field != "status"}
+            self._set_with_care(fields)
 
     # What the block says
 
@@ -274,6 +278,12 @@ class Invocation:
         return None
 
     def _set(self, given: Mapping[str, Any]) -> None:
+        if _FIELDS.issuperset(given) and _LOOKED_AT.isdisjoint(given):
+            self._fields |= given
+        else:
+            self._set_with_care(given)
+
+    def _set_with_care(self, given: Mapping[str, Any]) -> None:
         try:
             fields, unknown = known_fields(given)
             fields = settled(fields)

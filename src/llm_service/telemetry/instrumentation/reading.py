@@ -43,7 +43,10 @@ def read_fields(usage: ReadUsage, result: Any) -> dict[str, Any]:
         return {}
     fields: dict[Any, Any]
     if is_mapping(found):
-        fields = _of_mapping(found)
+        try:
+            fields = _of_mapping(found)
+        except Exception:  # noqa: BLE001 - a value that raises when it is looked at: its own check names it
+            fields = dict(found)
     elif type(found) in _PAIRS or not is_container(found):
         fields = dict(found)
     else:
