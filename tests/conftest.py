@@ -16,5 +16,6 @@ def without_configuration(monkeypatch: pytest.MonkeyPatch, empty_folder: str) ->
     """Loggers look for models.yaml and policies.yaml: none of this project, nor of who runs the tests, is to be found."""
     for name in [name for name in os.environ if name.startswith("LLM_TELEMETRY_")]:
         monkeypatch.delenv(name)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # of this run, not of one that a test starts
     monkeypatch.setenv("XDG_CONFIG_HOME", empty_folder)
     monkeypatch.chdir(empty_folder)
