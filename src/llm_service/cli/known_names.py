@@ -18,12 +18,12 @@ _MOST: Final = 10_000
 
 
 def say_unknown(path: Path, **names: str | None) -> None:
-    """Say on stderr which of these names (columns and values; None is not looked at) no stored call has.
+    """Say on stderr which of these names (columns and values; None and an empty one are not looked at) no stored call has.
 
     Raises:
         StoreError: the file cannot be read.
     """
-    given = {column: name for column, name in names.items() if name is not None}
+    given = {column: name for column, name in names.items() if name}
     if not given:
         return
     for column, name, known in read(path, lambda fetch: [(c, n, _known(fetch, c, n)) for c, n in given.items()]):
