@@ -508,9 +508,10 @@ def test_one_large_value_is_cut_and_its_neighbours_stay(big: Any) -> None:
 
 
 @given(st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9_000) | st.binary(max_size=50) | st.decimals() | st.uuids(),
-    lambda inner: st.lists(inner, max_size=9) | st.dictionaries(st.text(max_size=300) | st.integers() | st.none(), inner, max_size=9)
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9_000) | st.binary(max_size=50) | st.decimals() | st.uuids()
     | st.sets(st.integers() | st.text(max_size=5), max_size=5),
+    lambda inner: st.lists(inner, max_size=9)
+    | st.dictionaries(st.text(max_size=300) | st.integers() | st.none(), inner, max_size=9),
     max_leaves=60,
 ))  # fmt: skip
 @settings(max_examples=80, deadline=None)
