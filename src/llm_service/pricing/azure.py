@@ -58,9 +58,12 @@ gpt-6.1-terra                                 | 1   | 0.05 | 5
 """As above, and what is written to the cache costs 1.25 times the input."""
 _CLAUDE: Final = """
 claude-haiku-4-5  | 1  | 0.1  | 5
+claude-sonnet-4-5 | 3  | 0.3  | 15
+claude-sonnet-4-6 | 3  | 0.3  | 15
 claude-sonnet-5   | 2  | 0.2  | 10
 claude-sonnet-5-5 | 2  | 0.1  | 10
 claude-opus-4-5   | 5  | 0.5  | 25
+claude-opus-4-6   | 5  | 0.5  | 25
 claude-opus-4-7   | 5  | 0.5  | 25
 claude-opus-4-8   | 5  | 0.5  | 25
 claude-opus-5     | 5  | 0.5  | 25
@@ -68,7 +71,7 @@ claude-opus-5-5   | 4  | 0.2  | 20
 claude-fable-5    | 10 | 1    | 50
 claude-fable-5-1  | 10 | 0.25 | 50
 """
-"""As those that write, for prompts of any length; what is written for an hour costs twice the input."""
+"""As those that write; long prompts as in `long_prompts`. What is written for an hour costs twice the input."""
 _WRITTEN: Final = Decimal("1.25")
 
 
