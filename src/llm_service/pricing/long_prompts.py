@@ -31,7 +31,7 @@ class LongFrom(NamedTuple):
 
 @lru_cache(maxsize=8192)
 def model_of(name: str) -> str | None:
-    """The model that a seller's name means, the same for all sellers; None for an alias that moves on, and for a pattern.
+    """The model that a seller's name means, the same for all sellers; None for a moving alias or a pattern.
 
     Without the path and the vendor, the region, date and version, and the variant (`:batch`, `-reasoning`).
     """
@@ -47,7 +47,7 @@ def catalogue(models: Iterable[tuple[Any, Sequence[tuple[int, Any]]]]) -> Mappin
     """When which models cost more for long prompts at any seller.
 
     Args:
-        models: each entry's names (not walked through where it has no tiers), and its prices in the form of the data with the time from which they hold.
+        models: each entry's names, and its prices in the form of the data with the time from which they hold.
     """
     found = {name: [LongFrom(*ALWAYS, above)] for name, above in LONG_UNKNOWN.items()}
     for names, prices in models:
@@ -60,7 +60,7 @@ def catalogue(models: Iterable[tuple[Any, Sequence[tuple[int, Any]]]]) -> Mappin
 def _long(prices: Sequence[tuple[int, Any]]) -> Iterator[LongFrom]:
     ends = [*(start for start, _ in prices[1:]), ALWAYS[1]]
     for (start, price), end in zip(prices, ends, strict=True):
-        starts = [tier.start for value in price.__dict__.values() for tier in getattr(value, "tiers", ())]
+        starts = [tier.start for value in price.__dict__.values() for tier in getattr(value, "tiers", ()) if tier.start]
         if starts:
             yield LongFrom(start, end, min(starts))
 
@@ -74,15 +74,13 @@ def bounded(timeline: Timeline, long: Sequence[LongFrom]) -> Timeline:
         return Timeline([_up_to(period, long) for period in periods])
     starts = {ALWAYS[0], *(period.from_us for period in periods if period.from_us is not None)}
     starts |= {moment for one in long for moment in (one.from_us, one.until_us) if moment < ALWAYS[1]}
-    return Timeline(
-        [
-            _up_to(
-                replace(timeline.period_at(start), from_us=None if start == ALWAYS[0] else start),
-                [one for one in long if one.from_us <= start < one.until_us],
-            )
-            for start in sorted(starts)
-        ]
-    )
+    found: list[Period] = []
+    for start in sorted(starts):
+        held = replace(timeline.period_at(start), from_us=None if start == ALWAYS[0] else start)
+        one = _up_to(held, [each for each in long if each.from_us <= start < each.until_us])
+        if not found or (one.rates, one.why) != (found[-1].rates, found[-1].why):
+            found.append(one)
+    return Timeline(found)
 
 
 def _up_to(period: Period, long: Sequence[LongFrom]) -> Period:
