@@ -86,6 +86,11 @@ def test_tiers_are_shown_each_with_its_bound(run: Run, models: Path) -> None:
     assert "0.0225" in shown
 
 
+def test_it_is_told_up_to_which_prompt_a_price_is_known(run: Run) -> None:
+    """Where another list takes more for longer ones."""
+    assert "prompts  above 128,000 tokens: unknown" in run("prices", "grok-4").stdout
+
+
 def test_the_oldest_day_is_written_in_full(run: Run) -> None:
     """Also as JSON."""
     arguments = ("prices", "o3", "--at", "0001-01-01")
