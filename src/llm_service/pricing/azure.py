@@ -2,8 +2,9 @@
 
 USD per million tokens. Published at https://azure.microsoft.com/en-us/pricing/details/azure-openai/ and
 https://azure.microsoft.com/en-us/pricing/details/ai-foundry-models/; these were compared with what LiteLLM 1.110.2
-transcribes from https://prices.azure.com/api/retail/prices, of November 2026. Only models whose price never changed, but
-for that of long prompts, are here, since nobody publishes on which day Azure followed a cut. Data Zone and regional deployments cost more.
+transcribes from https://prices.azure.com/api/retail/prices, of November 2026. Only models are
+here whose price never changed, but for that of long prompts, since nobody publishes on which day Azure followed a cut.
+Data Zone and regional deployments cost more.
 """
 
 from collections.abc import Mapping
