@@ -19,6 +19,7 @@ from llm_service.pricing.usage.leaves import UNREAD, Leaf, child, is_container, 
 from llm_service.pricing.usage.rules import fields_of, nothing
 from llm_service.pricing.usage.said import role_of, said_in
 from llm_service.pricing.usage.shapes import ANTHROPIC, COHERE, COUNTS, GEMINI, KNOWN, OLLAMA, OPENAI, SHAPES, Shape
+from llm_service.pricing.usage.tiered import with_tier
 
 __all__ = [
     "REPORTED",
@@ -90,7 +91,7 @@ def _read(usage: object, home: Shape) -> dict[str, Any]:
     if not is_container(usage):
         return nothing()
     source, tier, speed = _unwrapped(usage, 3)
-    found = leaves(source, KNOWN, COUNTS)
+    found = with_tier(leaves(source, KNOWN, COUNTS))
     if all(leaf.name == UNREAD for leaf in found):
         return nothing()
     shape = _recognised(found, home)

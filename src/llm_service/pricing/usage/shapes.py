@@ -175,9 +175,9 @@ OPENAI: Final = Shape(
             "ticks": ("cost_in_usd_ticks",),
             "upstream": ("cost_details.upstream_inference_cost",),
             "byok": ("is_byok",),
-            "tier": ("service_tier",),
+            "tier": ("service_tier", "service_tier.type"),
             "traffic": ("extra_properties.google.traffic_type",),  # Vertex AI
-            "speed": ("speed",),
+            "speed": ("speed", "performance_config.latency"),
         }
     ),
     frozenset({"cache_read_input_tokens", "cache_creation_input_tokens", "cached_input_tokens"}),

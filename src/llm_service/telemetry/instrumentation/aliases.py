@@ -21,7 +21,7 @@ from llm_service.pricing.usage.shapes import KNOWN
 from llm_service.telemetry.fields import tokens
 from llm_service.telemetry.records import FIELDS
 
-__all__ = ["ALIASES", "known_fields", "no_such_field", "own_fields"]
+__all__ = ["ALIASES", "known_fields", "no_such_field", "own_fields", "with_doubt"]
 
 ALIASES: Final[Mapping[str, str]] = {
     "agent": "agent_name",
@@ -85,12 +85,13 @@ _NEAREST: Final = {
 }
 _FIELDS: Final = frozenset(FIELDS)
 _LONGEST: Final = 64
-_COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+_IN_TOTAL: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+_COUNTS: Final = frozenset(_IN_TOTAL)
 _USED: Final = frozenset(field for field in FIELDS if field.endswith("_tokens") or field == "cost_usd")
 _TOLD: Final = REPORTED | KNOWN
 """Names of usage that need no warning."""
-_BESIDE_INPUT: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
-"""What stands beside Anthropic's `input_tokens`, and is not counted in them."""
+_CACHED: Final = frozenset(name for name, field in ALIASES.items() if field.startswith("cache_") and name in REPORTED)
+"""What some count within the prompt that stands beside it, and others do not."""
 
 
 def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
@@ -130,8 +131,24 @@ def own_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
     )
 
 
+def with_doubt(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields; where their total is below its parts, which cannot be priced, with that in `unpriced_usage`."""
+    if "total_tokens" not in fields or fields.get("unpriced_usage") is not None:
+        return fields
+    try:
+        prompt, completion, total = (tokens(name, fields.get(name)) for name in _IN_TOTAL)
+    except RecordError:
+        return fields
+    parts = (prompt or 0) + (completion or 0)
+    if total is None or total >= parts:
+        return fields
+    return {**fields, "unpriced_usage": f"total tokens: {total}, its parts {parts}"}
+
+
 def _count(value: Any) -> Any:
-    """A count as a plain number, for the sums of a reader; anything else as it is."""
+    """A count as a plain number, for the sums of a reader; anything else as it is: text may be no count."""
+    if issubclass(type(value), str):
+        return value
     try:
         return tokens("count", value)
     except RecordError:
@@ -144,7 +161,8 @@ def _usage_names(given: Mapping[str, Any]) -> frozenset[str]:
     A name that nobody here knows may be what a provider bills: the reader names it, and no cost is computed.
     """
     others = [name for name in given if name not in _FIELDS and not _is_elsewhere(name, given[name])]
-    alone = [name for name in others if name in ALIASES and not (name in _BESIDE_INPUT and "input_tokens" in given)]
+    prompt = not given.keys().isdisjoint({"input_tokens", "prompt_tokens"})
+    alone = [name for name in others if name in ALIASES and not (name in _CACHED and prompt)]
     if len(alone) == len(others) or not any(map(_is_usage, given)):
         return frozenset()
     tier = {"service_tier"} if issubclass(type(given.get("service_tier")), str) else set[str]()

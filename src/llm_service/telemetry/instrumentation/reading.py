@@ -13,7 +13,7 @@ from llm_service.pricing.usage import REPORTED, usage_fields
 from llm_service.pricing.usage.leaves import is_container, is_mapping, snake
 from llm_service.pricing.usage.numbers import as_number
 from llm_service.pricing.usage.said import unpriced_text
-from llm_service.telemetry.instrumentation.aliases import ALIASES
+from llm_service.telemetry.instrumentation.aliases import ALIASES, with_doubt
 from llm_service.telemetry.records import FIELDS
 
 __all__ = ["Cumulative", "ReadUsage", "read_fields"]
@@ -56,7 +56,7 @@ def read_fields(usage: ReadUsage, result: Any) -> dict[str, Any]:
         fields = usage_fields(found)
         if not _is_usage(fields):
             raise TypeError("the reader returned neither a mapping of fields nor usage of a known shape")
-    return {field: value for field, value in fields.items() if value is not None}
+    return {field: value for field, value in with_doubt(fields).items() if value is not None}
 
 
 def _of_mapping(found: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -66,7 +66,7 @@ def _of_mapping(found: Mapping[Any, Any]) -> dict[Any, Any]:
     own = {name: value for name, value in found.items() if name in _SAID or (name in ALIASES and name not in REPORTED)}
     fields = usage_fields({name: value for name, value in found.items() if name not in own})
     if not _is_usage(fields):
-        return {name: value for name, value in fields.items() if value is not None and own.keys() & _COUNTS} | found
+        return dict(found)
     return fields | own
 
 
