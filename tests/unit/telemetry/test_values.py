@@ -26,7 +26,7 @@ from tests.unit.telemetry.test_records import FULL, MOMENT
 
 from llm_service.errors import QueryError, RecordError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.columns import CHECKS, CONTENT_FIELDS, FIELDS, KINDS, fields_of_kind
+from llm_service.telemetry.columns import CHECKS, CONTENT_FIELDS, FIELDS, KINDS, PRICED_BY, fields_of_kind
 from llm_service.telemetry.fields import STATUSES
 from llm_service.telemetry.instrumentation.aliases import ALIASES
 from llm_service.telemetry.json_values import MAX_JSON_CHARS, MAX_LEVELS
@@ -209,6 +209,24 @@ def test_a_bad_value_in_one_field_leaves_every_other_field_as_it_was(
         assert field == "invocation_id" or row["invocation_id"] == f"{field}-{number}"
         expected = {name: value for name, value in others.items() if name not in _FOLLOWING.get(field, ())}
         assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("field", sorted(PRICED_BY))
+def test_no_cost_is_computed_where_a_value_it_depends_on_was_not_usable(
+    field: str, logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The standard price of a maker is no price of a call at an unknown seller, tier or moment."""
+    caplog.set_level(logging.CRITICAL, "llm_service.telemetry")
+    sound: dict[str, Any] = {"model_name": "gpt-4o", "prompt_tokens": 1000, "completion_tokens": 10}
+    with logger.invocation(**sound):
+        pass
+    assert stored(logger)["cost_source"] == "computed"
+    for odd in (["azure"], {"x": 1}, b"x"):
+        with logger.invocation(**sound | {field: odd}):
+            pass
+        row = stored(logger)
+        assert (row["cost_usd"], row["cost_source"]) == (None, "unknown")
+        assert row["unpriced_usage"] == f"{field}: a value that is not usable"
 
 
 @pytest.mark.parametrize("field", FIELDS)
