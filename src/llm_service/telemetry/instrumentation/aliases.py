@@ -90,8 +90,10 @@ _COUNTS: Final = frozenset(_IN_TOTAL)
 _USED: Final = frozenset(field for field in FIELDS if field.endswith("_tokens") or field == "cost_usd")
 _TOLD: Final = REPORTED | KNOWN
 """Names of usage that need no warning."""
-_CACHED: Final = frozenset(name for name, field in ALIASES.items() if field.startswith("cache_") and name in REPORTED)
-"""What some count within the prompt that stands beside it, and others do not."""
+_PARTS: Final = frozenset(
+    name for name, field in ALIASES.items() if name in REPORTED and field.startswith(("cache_", "cost_"))
+)
+"""What depends on the rest of the report: some count the cached tokens within the prompt, others beside it."""
 
 
 def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
@@ -162,7 +164,7 @@ def _usage_names(given: Mapping[str, Any]) -> frozenset[str]:
     """
     others = [name for name in given if name not in _FIELDS and not _is_elsewhere(name, given[name])]
     prompt = not given.keys().isdisjoint({"input_tokens", "prompt_tokens"})
-    alone = [name for name in others if name in ALIASES and not (name in _CACHED and prompt)]
+    alone = [name for name in others if name in ALIASES and not (name in _PARTS and prompt)]
     if len(alone) == len(others) or not any(map(_is_usage, given)):
         return frozenset()
     tier = {"service_tier"} if issubclass(type(given.get("service_tier")), str) else set[str]()
