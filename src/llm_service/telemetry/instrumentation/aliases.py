@@ -108,7 +108,7 @@ def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]
     unknown: list[str] = []
     usage = _usage_names(given)
     if usage:
-        said = usage_fields({name: _count(given[name]) for name in usage})
+        said = usage_fields({name: _count(value) for name, value in given.items() if name in usage})
         found = {field: value for field, value in said.items() if value is not None}
         if found.keys() <= {"unpriced_usage"}:  # none of its names is known: it says only what cannot be priced
             usage = frozenset[str]()
