@@ -30,7 +30,7 @@ _WORDS: Final = (
     "|string|bytes|int|must|is|was|are|has|the|a|an|no|field|value|set|provided|optional|given|denied|rejected|revoked"
     "|mismatch|failed|error|input|please|cannot|could|should|may|if|and|or|for|to|of|in|from|unauthorized|forbidden"
     "|disabled|mandatory|needed|absent|supplied|expected|got|check|your|user|password|passwd|pwd|passphrase|api_key|token|secret"
-    "|name|id|key|option|flag|argument|file|redacted|masked|hidden|placeholder|changeme|x{2,32}"
+    "|include|same-origin|omit|name|id|key|option|flag|argument|file|redacted|masked|hidden|placeholder|changeme|x{2,32}"
 )
 # Such a word alone, not one with which a password begins.
 _WORD_ENDS: Final = r"""(?=[\s"'`,;:<>(){}\[\]=\\&#]|\.?(?:\s|\Z))"""
@@ -50,8 +50,15 @@ _QUOTES: Final = r"""(?>&(?:quot|apos|#34|#39|#x27);|(?:["'`]|\\(?!u00|[nrt])){0
 _SPACE: Final = r"(?:\s|\\[nrt]){0,32}+"
 _EQUALS: Final = rf"{_QUOTES}{_SPACE}(?>={{2,3}}(?={_SPACE}[\"']{{0,2}}+{_STRANGE})|=>?|->|\\u003[dD]|%3[dD]){_SPACE}"
 _COLON: Final = rf"{_QUOTES}{_SPACE}(?>:=?|%3[aA](?:%20|\+)?+){_SPACE}(?:[|>][+-]?\s{{1,32}}+)?+"
-_PAIR: Final = rf"""["'\\]{{1,16}}+{_SPACE},{_SPACE}(?:["'\\]{{0,16}}+(?i:value)["'\\]{{0,16}}+{_SPACE}:{_SPACE})?+"""
-_HEADER: Final = rf"""(?>{_QUOTES}{_SPACE}[:=]|{_PAIR}){_SPACE}(?:b(?=["']))?+"""  # also a printed pair
+_MARKED_PAIR: Final = rf"""["'\\]{{1,16}}+{_SPACE},{_SPACE}["'\\]{{0,16}}+(?i:value)["'\\]{{0,16}}+{_SPACE}:{_SPACE}"""
+# Two texts side by side may as well be the names of two fields, or a value and the next key. So the second of a pair
+# looks drawn, is no name of a model (`gpt-4o-2024`), and no colon follows it.
+_PIECE: Final = "(?:[a-z]{1,16}+[0-9]{0,2}+|[0-9]{1,8}+[a-z]?+)"
+_PAIR: Final = (
+    rf"""["'\\]{{1,16}}+{_SPACE},{_SPACE}(?!["'\\]{{0,16}}+[^"'\\\n]{{0,256}}+["'\\]{{1,16}}+{_SPACE}:)"""
+    rf"""(?=b?+["'\\]{{1,16}}+(?!{_PIECE}(?:[-_.]{_PIECE}){{1,8}}+["'\\])(?:[A-Za-z-]{{1,24}}+:?\s)?+{_STRANGE})"""
+)
+_HEADER: Final = rf"""(?>{_QUOTES}{_SPACE}[:=]|{_MARKED_PAIR}|{_PAIR}){_SPACE}(?:b(?=["']))?+"""  # also a printed pair
 
 
 def _quoted(test: str, mark: str = "") -> str:
@@ -310,17 +317,18 @@ def _named() -> tuple[Pattern, ...]:
         ),
         Pattern(
             "command-option",
-            ("key", "token", "pass", "secret", "credential", " -u "),
+            ("key", "token", "pass", "secret", "credential", " -u ", "-user"),
             rf"(?:{_OPTIONS}(?:{_ANY_QUOTED}|(?P<option>{_NOT_AGAIN}{_NO_VALUE}(?!-)(?:{_RANDOM}(?={_VALUE}{{6}}){_REST}"
             rf"|(?<=[Ww][Oo][Rr][Dd] ){_VALUE}{{4,64}}+(?=\s{{0,8}}+(?:\Z|[\n;|&)]|-)))))"
-            rf"|[ ]-u[ ]{{1,4}}+[\"']?+[\w.@+-]{{1,64}}+:"
-            rf"(?P<user>{_NOT_AGAIN}{_NO_VALUE}(?=[^\s\"']{{3}})[^\s\"']{{3,{MOST}}}+))",
+            # `-u root:root` and `-u 1000:1000` are users and groups of a system
+            rf"|(?:[ ]-u|-user)[ =]{{1,4}}+[\"']?+(?P<who>[\w.@+-]{{1,64}}+):(?![0-9]{{1,10}}+(?!\S)|(?P=who)(?![^\s\"']))"
+            rf"(?P<user>{_NOT_AGAIN}{_NO_VALUE}(?!(?:root|wheel|staff|users|nogroup|www-data)(?![^\s\"']))(?=[^\s\"']{{3}})[^\s\"']{{3,{MOST}}}+))",
             "https://clig.dev/#arguments-and-flags; https://curl.se/docs/manpage.html#-u",
         ),
         Pattern(
             "named-secret",
             ("pass", "pwd", "secret", "credential", "key"),
-            rf"{_NAMES}(?:(?>{_EQUALS}|{_COLON}|{_ATTRIBUTE}|{_PAIR}){_ANY_QUOTED}"
+            rf"{_NAMES}(?:(?>{_EQUALS}|{_COLON}|{_ATTRIBUTE}|{_MARKED_PAIR}|{_PAIR}){_ANY_QUOTED}"
             rf"|{_EQUALS}(?P<equal>{_NOT_AGAIN}{_NO_VALUE}(?:{_BARE}|[({{\[.|<\\]{{1,2}}+{_STRANGE}){_REST})"
             rf"|{_COLON}{_NOT_AGAIN}{_NO_VALUE}(?:(?P<random>{_RANDOM}{_BARE}(?={_VALUE}{{5}}){_REST})"
             rf"|(?P<last>{_BARE}[^\s\"'`,;<>(){{}}\[\]]{{3,64}}+(?=\s{{0,8}}+(?:[\n,;)}}\]]|\Z))))"
@@ -340,9 +348,9 @@ def _named() -> tuple[Pattern, ...]:
             "named-token",
             ("token",),
             rf"{_NOT_HARMLESS}(?:(?:(?<=[A-Za-z0-9][_-])(?i:token)|(?<=[a-z])Token|(?:(?<=(?i:auth))|(?<=(?i:access))|(?<=(?i:refresh)))token){_ENDING}"
-            rf"(?:(?>{_EQUALS}|{_COLON}|{_ATTRIBUTE}|{_PAIR}){_RANDOM_QUOTED}"
+            rf"(?:(?>{_EQUALS}|{_COLON}|{_ATTRIBUTE}|{_MARKED_PAIR}|{_PAIR}){_RANDOM_QUOTED}"
             rf"|(?>{_EQUALS}|{_COLON})(?P<compound>{_NOT_AGAIN}{_NO_VALUE}{_NO_NUMBER}{_RANDOM}{_BARE}(?={_VALUE}{{7}}){_REST})|{_XML}|{_ENCODED})"
-            rf"|(?i:token)(?:{_SPACED}|{_TOKEN_XML}|(?>{_EQUALS}|{_COLON}|{_PAIR}){_STRANGE_QUOTED}"
+            rf"|(?i:token)(?:{_SPACED}|{_TOKEN_XML}|(?>{_EQUALS}|{_COLON}|{_MARKED_PAIR}|{_PAIR}){_STRANGE_QUOTED}"
             rf"|(?>{_EQUALS}(?={_NO_NUMBER}{_DIGIT})|{_COLON}(?={_STRANGE}))"
             rf"(?P<bare>{_NOT_AGAIN}{_NO_VALUE}{_BARE}(?={_VALUE}{{7}}){_REST})))",
             _BY_NAME,

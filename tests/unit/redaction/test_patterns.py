@@ -60,7 +60,7 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
     "bearer-token": ("curl -H 'X: Bearer «abc.DEF-123_~+/=»'", "bearer  «0123456789abcdef»", "Bearer%20«aB3dE6gH»"),
     "cookie": ("Cookie: «session=abc; theme=dark»\nHost: x", "{'set-cookie': '«sid=31d4d96e407aad42; Path=/; HttpOnly»'}"),
     "command-option": (
-        "--token «a1b2c3d4»", "--password «hunter2!x» --user bob", "--client-secret '«x y z»'", "run --db-password «swordfish»", "curl -u bob:«s3cret» https://x",
+        "--token «a1b2c3d4»", "--password «hunter2!x» --user bob", "--client-secret '«x y z»'", "run --db-password «swordfish»", "curl -u bob:«s3cret» https://x", "curl --user bob:«s3cret» https://x", "curl --proxy-user=bob:«s3cret» https://x",
     ),
     "named-key": (
         f"Incorrect API key provided: «{'0f3a9c5d' * 4}».", f"api key '«{A40}»' is invalid", f"AZURE_VENDOR_KEY=«{'0f3a9c5d' * 4}»", f"MY_VENDOR_KEY: '«{A40}»'",
@@ -71,7 +71,7 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
         "password=«hunter2», next", "PASSWORD: «swordfish»", 'api_key: "«abc def»"', "{'client_secret': '«x y»'}",
         "x-api-key: «abcd1234efgh»", '{\\"password\\": \\"«hun\\\\\\\\ter2»\\", \\"u\\": 1}', "aws_secret_access_key = «wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY»",
         "AccountName=a;AccountKey=«abc+/def==»;EndpointSuffix=x", "Server=x;Pwd=«p@$$w0rd!»;", 'password="«never closed', "db_passwd='«it\\'s»' x",
-        "password = «1»", "password=«not-so-secret-42»", "pwd=«none_of-it» x", "api_key=«the.best»,", "secret: «no!way7»", "Ocp-Apim-Subscription-Key: «0af30af3»", "[('x-api-key', '«k»')]",
+        "password = «1»", "password=«not-so-secret-42»", "pwd=«none_of-it» x", "api_key=«the.best»,", "secret: «no!way7»", "Ocp-Apim-Subscription-Key: «0af30af3»", "[('x-api-key', '«k1b2c3d4»')]",
     ),
     "named-token": ("access_token=«abcdefgh12345678»&x=1", '"refresh_token": "«1//0gAbCdEf-123456»"', "token: «9f8e7d6c5b4a»", "{'csrf_token': '«AbCdEfGh12»'}"),
 }  # fmt: skip
@@ -334,7 +334,7 @@ def test_any_text_is_taken() -> None:
         ("max_tokens", "4000", False), ("prompt_tokens", 12, False), ("token", 12, False), ("total_cost", 1.5, False), ("cost_per_token", "x", False),
         ("cookies", 3, False), ("secrets", 0, False), ("api_keys", 2, False), ("access_tokens", 4, False), ("credentials", {}, False),
         ("password", "must be at least 8 characters", False), ("password", "correct horse battery staple", True), ("openai_key", "x", True),
-        ("password", None, False), ("password", "", False), ("secret", True, False), ("eos_token", "</s>", False), ("nextPageToken", "x", False),
+        ("password", None, False), ("pwd", "/home/x", False), ("pwd", "C:\\x", False), ("pwd", "swordfish", True), ("has_api_key", 0, False), ("cookies", [1, 2], False), ("credentials", "include", False), ("credentials", ["x"], True), ("password", "", False), ("secret", True, False), ("eos_token", "</s>", False), ("nextPageToken", "x", False),
         ("key", "x", False), ("keyboard", "x", False), ("tokenizer", "x", False), ("author", "x", False), ("password_hint", "x", False),
     ],
 )  # fmt: skip
