@@ -42,8 +42,8 @@ def holds_secret(name: str, value: object = "x") -> bool:
     """Whether a value of this name is a secret as a whole.
 
     Counts stay (a number under a name in the plural, or that names tokens), and so does what no secret can be: None, a
-    bool, 0 and 1, an empty text or collection, a text that speaks of the field, the working directory. A mere `token` is a language model's unless its
-    value looks drawn at random.
+    bool, 0 and 1, an empty text or collection, a text that speaks of the field, the working directory.
+    A mere `token` is a language model's unless its value looks drawn at random.
     """
     if (
         value is None

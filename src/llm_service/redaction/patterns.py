@@ -30,7 +30,7 @@ _WORDS: Final = (
     "|string|bytes|int|must|is|was|are|has|the|a|an|no|field|value|set|provided|optional|given|denied|rejected|revoked"
     "|mismatch|failed|error|input|please|cannot|could|should|may|if|and|or|for|to|of|in|from|unauthorized|forbidden"
     "|disabled|mandatory|needed|absent|supplied|expected|got|check|your|user|password|passwd|pwd|passphrase|api_key|token|secret"
-    "|include|same-origin|omit|name|id|key|option|flag|argument|file|redacted|masked|hidden|placeholder|changeme|x{2,32}"
+    "|name|id|key|option|flag|argument|file|redacted|masked|hidden|placeholder|changeme|include|same-origin|omit|x{2,32}"
 )
 # Such a word alone, not one with which a password begins.
 _CLOSES: Final = r"""\\{0,3}+["'`](?![A-Za-z0-9]{3})"""  # not one within a value
@@ -55,7 +55,10 @@ _SPACE: Final = r"(?:\s|\\[nrt]){0,32}+"
 _EQUALS: Final = (
     rf"{_QUOTES}\]?+{_SPACE}(?>={{2,3}}(?={_SPACE}[\"']{{0,2}}+{_STRANGE})|=>?|->|\\u003[dD]|%3[dD]){_SPACE}"
 )
-_COLON: Final = rf"{_QUOTES}{_SPACE}(?>:=?|%3[aA](?:%20|\+)?+|(?:(?<=\n)|(?<=  ))value[\"']?+:)\*{{0,2}}+{_SPACE}(?:[|>][+-]?\s{{1,32}}+)?+"
+_COLON: Final = (
+    rf"{_QUOTES}{_SPACE}(?>:=?|%3[aA](?:%20|\+)?+|(?:(?<=\n)|(?<=  ))value[\"']?+:)\*{{0,2}}+{_SPACE}"
+    r"(?:[|>][+-]?\s{1,32}+)?+"
+)
 _MARKED_PAIR: Final = rf"""["'\\]{{1,16}}+{_SPACE},{_SPACE}["'\\]{{0,16}}+(?i:value)["'\\]{{0,16}}+{_SPACE}:{_SPACE}"""
 # Two texts side by side may as well be the names of two fields, or a value and the next key. So the second of a pair
 # looks drawn, is no name of a model (`gpt-4o-2024`), and no colon follows it.
@@ -335,9 +338,11 @@ def _named() -> tuple[Pattern, ...]:
             ("key", "token", "pass", "secret", "credential", " -u ", "-user", "login "),
             rf"(?:{_OPTIONS}(?:{_ANY_QUOTED}|(?P<option>{_NOT_AGAIN}{_NO_VALUE}(?!-)(?:{_RANDOM}(?={_VALUE}{{6}}){_REST}"
             rf"|(?<=[Ww][Oo][Rr][Dd] ){_VALUE}{{4,64}}+(?=\s{{0,8}}+(?:\Z|[\n;|&)]|-)))))"
-            rf"|login (?:[^\s|;&]{{1,64}}+ ){{0,6}}?-p[ =](?P<login>{_NOT_AGAIN}{_NO_VALUE}(?![0-9]{{1,5}}+(?![^\s\"']))[^\s\"']{{4,{MOST}}}+)"
+            rf"|login (?:[^\s|;&]{{1,64}}+ ){{0,6}}?-p[ =]"
+            rf"(?P<login>{_NOT_AGAIN}{_NO_VALUE}(?![0-9]{{1,5}}+(?![^\s\"']))[^\s\"']{{4,{MOST}}}+)"
             # `-u root:root` and `-u 1000:1000` are users and groups of a system
-            rf"|(?:[ ]-u|-user)[ =]{{1,4}}+[\"']?+(?P<who>[\w.@+-]{{1,64}}+):(?![0-9]{{1,10}}+(?!\S)|(?P=who)(?![^\s\"']))"
+            rf"|(?:[ ]-u|-user)[ =]{{1,4}}+[\"']?+(?P<who>[\w.@+-]{{1,64}}+):"
+            rf"(?![0-9]{{1,10}}+(?!\S)|(?P=who)(?![^\s\"']))"
             rf"(?P<user>{_NOT_AGAIN}{_NO_VALUE}(?!(?:root|wheel|staff|users|nogroup|www-data)(?![^\s\"']))(?=[^\s\"']{{3}})[^\s\"']{{3,{MOST}}}+))",
             "https://clig.dev/#arguments-and-flags; https://curl.se/docs/manpage.html#-u",
         ),

@@ -215,7 +215,7 @@ WAYS: Final = (
     *("{{&#x22;{n}&#x22;: &#x22;{v}&#x22;}}", "{{&#34;{n}&#34;: &#34;{v}&#34;}}", r"{{\u0022{n}\u0022: \u0022{v}\u0022}}", r"{{\x27{n}\x27: \x27{v}\x27}}"),
     *('os.environ["{n}"] = "{v}"', "config['{n}'] = '{v}'", '{{"{n}": ["{v}"]}}', '{{"{n}": {{"value": "{v}"}}}}', "- name: {n}\n  value: {v}"),
     *("<key>{n}</key>\n  <string>{v}</string>", "| {n} | {v} |", "**{n}:** `{v}`", "**{n}**: {v}", "<{n}><![CDATA[{v}]]></{n}>"),
-    *("<{n}>Zx9&amp;{v}</{n}>"),
+    "<{n}>Zx9&amp;{v}</{n}>",
 )  # fmt: skip
 VALUE: Final = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7xC0"
 
