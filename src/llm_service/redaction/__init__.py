@@ -3,7 +3,14 @@
 from llm_service.redaction.keys import holds_secret
 from llm_service.redaction.names import ID_BYTES, digest_of, stored_name, with_digest
 from llm_service.redaction.patterns import PATTERNS
-from llm_service.redaction.scrubbing import clean, may_hold_secret, scrub, traceback_text, without_cut_end
+from llm_service.redaction.scrubbing import (
+    clean,
+    may_hold_secret,
+    scrub,
+    traceback_text,
+    without_cut_end,
+    without_escapes,
+)
 
 __all__ = [
     "ID_BYTES",
@@ -17,4 +24,5 @@ __all__ = [
     "traceback_text",
     "with_digest",
     "without_cut_end",
+    "without_escapes",
 ]

@@ -28,6 +28,9 @@ SPOKEN: Final = (
     r"|at\sleast|not|please|string|input|unknown|(?:this|the|your|no)\s(?:field|value|password|key|token|secret|api))\s"
 )
 _COUNTED: Final = r"(?:s|token|cookie|authorization)\Z"
+_DIRECTORY: Final = r"(?:~|[A-Za-z]:)?[/\\]"
+_MODES: Final = frozenset({"include", "same-origin", "omit"})
+"""What `credentials` may be in a request of the Fetch standard."""
 
 
 @lru_cache(maxsize=8)
@@ -39,19 +42,33 @@ def holds_secret(name: str, value: object = "x") -> bool:
     """Whether a value of this name is a secret as a whole.
 
     Counts stay (a number under a name in the plural, or that names tokens), and so does what no secret can be: None, a
-    bool, an empty text or collection, a text that speaks of the field. A mere `token` is a language model's unless its
-    value looks drawn at random.
+    bool, 0 and 1, an empty text or collection, a text that speaks of the field, the working directory.
+    A mere `token` is a language model's unless its value looks drawn at random.
     """
-    if value is None or isinstance(value, bool) or (isinstance(value, str | list | tuple | dict) and not value):
+    if (
+        value is None
+        or isinstance(value, bool)
+        or value in (0, 1)
+        or (isinstance(value, str | list | tuple | dict) and not value)
+    ):
         return False
     plain = _compiled(_SEPARATORS).sub("", name[-_LONGEST_NAME:]).lower()
     if _compiled(_ANNOUNCING).search(plain) is None or _compiled(_HARMLESS).search(plain) is not None:
         return False
+    if isinstance(value, list) and all(isinstance(part, int | float) for part in value):
+        value = value[0]
     if isinstance(value, int | float):
         return _compiled(_COUNTED).search(plain) is None
-    if isinstance(value, str) and _compiled(SPOKEN).match(value) is not None:
+    if isinstance(value, str) and (_compiled(SPOKEN).match(value) is not None or _is_no_text_of(plain, value)):
         return False
     return plain != "token" or (isinstance(value, str) and looks_drawn(value))
+
+
+def _is_no_text_of(plain: str, value: str) -> bool:
+    """Whether the name means something else: `PWD` a directory, `credentials` a mode."""
+    if plain in ("pwd", "oldpwd"):
+        return _compiled(_DIRECTORY).match(value) is not None
+    return plain == "credentials" and value in _MODES
 
 
 def looks_drawn(text: str) -> bool:

@@ -30,10 +30,14 @@ _WORDS: Final = (
     "|string|bytes|int|must|is|was|are|has|the|a|an|no|field|value|set|provided|optional|given|denied|rejected|revoked"
     "|mismatch|failed|error|input|please|cannot|could|should|may|if|and|or|for|to|of|in|from|unauthorized|forbidden"
     "|disabled|mandatory|needed|absent|supplied|expected|got|check|your|user|password|passwd|pwd|passphrase|api_key|token|secret"
-    "|name|id|key|option|flag|argument|file|redacted|masked|hidden|placeholder|changeme|x{2,32}"
+    "|name|id|key|option|flag|argument|file|redacted|masked|hidden|placeholder|changeme|include|same-origin|omit|x{2,32}"
 )
 # Such a word alone, not one with which a password begins.
-_WORD_ENDS: Final = r"""(?=[\s"'`,;:<>(){}\[\]=\\&#]|\.?(?:\s|\Z))"""
+_CLOSES: Final = r"""\\{0,3}+["'`](?![A-Za-z0-9]{3})"""  # not one within a value
+_WORD_ENDS: Final = rf"""(?=[\s,;:<>(){{}}\[\]=&#]|{_CLOSES}|\\(?!\\{{0,2}}+["'`])|\.?(?:\s|\Z))"""
+_MARK: Final = r"(?:quot|apos|#0{0,4}+(?:34|39)|#[xX]0{0,4}+(?:22|27));"
+"""A quote as an entity of HTML; a browser takes it in decimal and in hexadecimal digits."""
+_CODED: Final = r"\\{1,16}+(?:u00|x)2[27]"
 _NO_VALUE: Final = (
     rf"(?!(?i:{_WORDS}){_WORD_ENDS}|(?:self|cls|os|settings|config|cfg|env|environ|args|kwargs|options|params)[.\[(]"
     r"|[A-Za-z_.]{1,80}+[(\[]|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
@@ -46,12 +50,24 @@ _REST: Final = (
     rf"{_VALUE}{{0,{MOST}}}+(?:(?:[,;&](?![\w.-]{{0,64}}+[=:]|(?:quot|amp|apos|lt|gt|#[0-9x]);|[\s\"'`\\,;&<>)\]}}]|\Z)"
     rf"|[\"'`<](?=[A-Za-z0-9]{{3}})){_VALUE}{{0,{MOST}}}+){{0,64}}+"
 )
-_QUOTES: Final = r"""(?>&(?:quot|apos|#34|#39|#x27);|(?:["'`]|\\(?!u00|[nrt])){0,16}+)"""
+_QUOTES: Final = rf"""(?>&{_MARK}|{_CODED}|(?:["'`*]|\\(?!u00|x2|[nrt])){{0,16}}+)"""
 _SPACE: Final = r"(?:\s|\\[nrt]){0,32}+"
-_EQUALS: Final = rf"{_QUOTES}{_SPACE}(?>={{2,3}}(?={_SPACE}[\"']{{0,2}}+{_STRANGE})|=>?|->|\\u003[dD]|%3[dD]){_SPACE}"
-_COLON: Final = rf"{_QUOTES}{_SPACE}(?>:=?|%3[aA](?:%20|\+)?+){_SPACE}(?:[|>][+-]?\s{{1,32}}+)?+"
-_PAIR: Final = rf"""["'\\]{{1,16}}+{_SPACE},{_SPACE}(?:["'\\]{{0,16}}+(?i:value)["'\\]{{0,16}}+{_SPACE}:{_SPACE})?+"""
-_HEADER: Final = rf"""(?>{_QUOTES}{_SPACE}[:=]|{_PAIR}){_SPACE}(?:b(?=["']))?+"""  # also a printed pair
+_EQUALS: Final = (
+    rf"{_QUOTES}\]?+{_SPACE}(?>={{2,3}}(?={_SPACE}[\"']{{0,2}}+{_STRANGE})|=>?|->|\\u003[dD]|%3[dD]){_SPACE}"
+)
+_COLON: Final = (
+    rf"{_QUOTES}{_SPACE}(?>:=?|%3[aA](?:%20|\+)?+|(?:(?<=\n)|(?<=  ))value[\"']?+:)\*{{0,2}}+{_SPACE}"
+    r"(?:[|>][+-]?\s{1,32}+)?+"
+)
+_MARKED_PAIR: Final = rf"""["'\\]{{1,16}}+{_SPACE},{_SPACE}["'\\]{{0,16}}+(?i:value)["'\\]{{0,16}}+{_SPACE}:{_SPACE}"""
+# Two texts side by side may as well be the names of two fields, or a value and the next key. So the second of a pair
+# looks drawn, is no name of a model (`gpt-4o-2024`), and no colon follows it.
+_PIECE: Final = "(?:[a-z]{1,16}+[0-9]{0,2}+|[0-9]{1,8}+[a-z]?+)"
+_PAIR: Final = (
+    rf"""["'\\]{{1,16}}+{_SPACE},{_SPACE}(?!["'\\]{{0,16}}+[^"'\\\n]{{0,128}}+["'\\]{{1,4}}+\s{{0,8}}+:)"""
+    rf"""(?=b?+["'\\]{{1,16}}+(?!{_PIECE}(?:[-_.]{_PIECE}){{1,8}}+["'\\])(?:[A-Za-z-]{{1,24}}+:?\s)?+{_STRANGE})"""
+)
+_HEADER: Final = rf"""(?>{_QUOTES}{_SPACE}[:=]|{_MARKED_PAIR}|{_PAIR}){_SPACE}(?:b(?=["']))?+"""  # also a printed pair
 
 
 def _quoted(test: str, mark: str = "") -> str:
@@ -61,27 +77,35 @@ def _quoted(test: str, mark: str = "") -> str:
         rf"""|"(?P<double{mark}>{test}(?:[^"\\\n]|\\[^\n]){{1,{MOST}}}+)"""
         rf"""|'(?P<single{mark}>{test}(?:[^'\\\n]|\\[^\n]){{1,{MOST}}}+)"""
         rf"""|`(?P<tick{mark}>{test}[^`\n]{{1,{MOST}}}+)"""
-        rf"""|&(?:quot|apos|#34|#39|#x27);(?P<entity{mark}>{test}[^&\n]{{1,{MOST}}}+))"""
+        rf"""|&{_MARK}(?P<entity{mark}>{test}(?:[^&\n]|&(?!{_MARK})){{1,{MOST}}}+)"""
+        rf"""|{_CODED}(?P<coded{mark}>{test}(?:[^\\\n]|\\(?!\\{{0,15}}+(?:u00|x)2[27])){{1,{MOST}}}+))"""
     )
 
 
 _NO_QUOTED: Final = (
     r"""(?![\s}\]),:;]{1,16}+(?:["'`\\]|\Z))"""  # the quotes close what the name stands in
     rf"""(?!(?:(?i:{_WORDS})|\*{{1,64}}+|[\w-]{{0,16}}+\.{{3}}|{SPOKEN}[^"'`\\]{{0,256}}+|<[^<>"']{{0,64}}+>"""
-    rf"""|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}})["'`\\])"""
+    rf"""|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}})(?:{_CLOSES}|\\(?!\\{{0,2}}+["'`])))"""
 )
 _ANY_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_NO_QUOTED}")
 _RANDOM_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_RANDOM}(?={_VALUE}{{8}})")
-_STRANGE_QUOTED: Final = _quoted(rf"{_NOT_AGAIN}{_STRANGE}(?={_VALUE}{{8}})", "_strange")
+_DRAWN: Final = rf"{_NOT_AGAIN}{_STRANGE}(?={_VALUE}{{8}})"
+_STRANGE_QUOTED: Final = _quoted(_DRAWN, "_strange")
+_CONTENT: Final = r"(?:(?!\]\]>)[^\s<>&]|&(?!lt;))"
+_WITHIN: Final = rf"{_CONTENT}{{1,512}}+(?:[ \t\n]{{1,32}}+{_CONTENT}{{1,512}}+){{0,8}}+"
+_NESTED: Final = (
+    rf"""{_COLON}(?:[\[{{]\s{{0,32}}+){{1,4}}+(?:["'\\]{{1,16}}+[\w-]{{1,32}}+["'\\]{{1,16}}+\s{{0,8}}+:\s{{0,8}}+)?+"""
+)
+_NESTED_QUOTED: Final = _quoted(_DRAWN, "_nested")
+_COOKIE_QUOTED: Final = _quoted(rf"{_DRAWN}(?={_VALUE}{{16}})")
 _XML: Final = (
-    rf"(?:\s[^<>]{{0,256}}+)?+(?:>|&gt;|\\u003[eE])\s{{0,32}}+(?:<!\[CDATA\[)?+"
-    rf"(?P<element>{_NOT_AGAIN}{_NO_VALUE}(?![\"'`}}\])=,;])"
-    rf"[^\s<>&]{{1,512}}+(?:[ \t\n]{{1,32}}+[^\s<>&]{{1,512}}+){{0,8}}+)"
-    r"(?=\s{0,32}+(?:</|&lt;/|\\u003[cC]|\]\]>|\Z))"
+    r"(?:</(?i:key|name)>\s{0,32}+<(?i:string|value)|\s[^<>]{0,256}+)?+(?>>|&gt;|\\u003[eE])\s{0,32}+(?:<!\[CDATA\[)?+"
+    rf"(?:(?P<element>{_NOT_AGAIN}{_NO_VALUE}(?![\"'`}}\])=,;]){_WITHIN})(?=\s{{0,32}}+(?:</|&lt;/|\\u003[cC]|\]\]>))"
+    rf"|(?P<cut>{_NOT_AGAIN}(?>{_STRANGE}){_CONTENT}{{1,512}}+)(?=\s{{0,32}}+\Z))"
 )
 _TOKEN_XML: Final = rf"(?:>|&gt;)\s{{0,32}}+(?P<content>{_NOT_AGAIN}{_STRANGE}(?={_VALUE}{{8}}){_VALUE}{{8,{MOST}}}+)"
 _SPACED: Final = (
-    r"\s{1,4}+(?:is\s{1,4}+|was\s{1,4}+)?+[\"'`]?+"
+    r"(?:\s{0,4}+\|\s{0,4}+|\s{1,4}+(?:is\s{1,4}+|was\s{1,4}+)?+)[\"'`]?+"
     rf"(?P<spaced>{_NOT_AGAIN}{_NO_VALUE}{_STRANGE}(?={_VALUE}{{12}}){_BARE}{_REST})"
 )
 _ATTRIBUTE: Final = r"""["']\s{1,32}+(?i:value)\s{0,8}+=\s{0,8}+(?=["'])"""
@@ -305,44 +329,49 @@ def _named() -> tuple[Pattern, ...]:
             ("cookie",),
             rf"(?i:cookie2?)(?:{_HEADER}[\"'\\]{{0,16}}+(?P<pairs>{_NOT_AGAIN}[\w.-]{{1,128}}+=(?!\[REDACTED:)"
             rf"(?=[^\n]{{3}})(?:[^\n\"'\\]|(?<==)\\{{0,8}}+\"[^\"\n\\]{{0,512}}+\\{{0,8}}+\"){{1,{MOST}}}+)"
-            rf"|(?i:s){_HEADER}\{{(?={_JAR}{{0,128}}+[:=])(?P<jar>{_NOT_AGAIN}[^{{}}\n]{{3,{MOST}}}+))",
+            rf"|(?i:s){_HEADER}\{{(?={_JAR}{{0,128}}+[:=])(?P<jar>{_NOT_AGAIN}[^{{}}\n]{{3,{MOST}}}+)"
+            rf"|{_COLON}{_COOKIE_QUOTED})",
             "RFC 6265, sections 4.1 and 4.2",
         ),
         Pattern(
             "command-option",
-            ("key", "token", "pass", "secret", "credential", " -u "),
+            ("key", "token", "pass", "secret", "credential", " -u ", "-user", "login "),
             rf"(?:{_OPTIONS}(?:{_ANY_QUOTED}|(?P<option>{_NOT_AGAIN}{_NO_VALUE}(?!-)(?:{_RANDOM}(?={_VALUE}{{6}}){_REST}"
             rf"|(?<=[Ww][Oo][Rr][Dd] ){_VALUE}{{4,64}}+(?=\s{{0,8}}+(?:\Z|[\n;|&)]|-)))))"
-            rf"|[ ]-u[ ]{{1,4}}+[\"']?+[\w.@+-]{{1,64}}+:"
-            rf"(?P<user>{_NOT_AGAIN}{_NO_VALUE}(?=[^\s\"']{{3}})[^\s\"']{{3,{MOST}}}+))",
+            rf"|login (?:[^\s|;&]{{1,64}}+ ){{0,6}}?-p[ =]"
+            rf"(?P<login>{_NOT_AGAIN}{_NO_VALUE}(?![0-9]{{1,5}}+(?![^\s\"']))[^\s\"']{{4,{MOST}}}+)"
+            # `-u root:root` and `-u 1000:1000` are users and groups of a system
+            rf"|(?:[ ]-u|-user)[ =]{{1,4}}+[\"']?+(?P<who>[\w.@+-]{{1,64}}+):"
+            rf"(?![0-9]{{1,10}}+(?!\S)|(?P=who)(?![^\s\"']))"
+            rf"(?P<user>{_NOT_AGAIN}{_NO_VALUE}(?!(?:root|wheel|staff|users|nogroup|www-data)(?![^\s\"']))(?=[^\s\"']{{3}})[^\s\"']{{3,{MOST}}}+))",
             "https://clig.dev/#arguments-and-flags; https://curl.se/docs/manpage.html#-u",
         ),
         Pattern(
             "named-secret",
             ("pass", "pwd", "secret", "credential", "key"),
-            rf"{_NAMES}(?:(?>{_EQUALS}|{_COLON}|{_ATTRIBUTE}|{_PAIR}){_ANY_QUOTED}"
+            rf"{_NAMES}(?:(?>{_EQUALS}|{_COLON}|{_ATTRIBUTE}|{_MARKED_PAIR}|{_PAIR}){_ANY_QUOTED}"
             rf"|{_EQUALS}(?P<equal>{_NOT_AGAIN}{_NO_VALUE}(?:{_BARE}|[({{\[.|<\\]{{1,2}}+{_STRANGE}){_REST})"
             rf"|{_COLON}{_NOT_AGAIN}{_NO_VALUE}(?:(?P<random>{_RANDOM}{_BARE}(?={_VALUE}{{5}}){_REST})"
             rf"|(?P<last>{_BARE}[^\s\"'`,;<>(){{}}\[\]]{{3,64}}+(?=\s{{0,8}}+(?:[\n,;)}}\]]|\Z))))"
-            rf"|{_XML}|{_ENCODED}|{_SPACED})",
+            rf"|{_NESTED}{_NESTED_QUOTED}|{_XML}|{_ENCODED}|{_SPACED})",
             _BY_NAME,
         ),
         Pattern(
             "named-key",
-            ("key",),
+            ("key", "_PAT"),
             r"(?:(?:(?<=(?i:api ))|(?<=(?i:access ))|(?<=(?i:secret ))|(?<=(?i:license )))(?i:key)"
-            r"(?:\s(?i:provided|used|given|is|was|value)){0,2}+\s{0,4}+[:=]?+\s{0,4}+"
-            rf"|(?<=[A-Z0-9]_){_NO_SECRET_KEYS}KEY{_ENDING}(?>{_EQUALS}|{_COLON}))"
+            r"(?:\s(?i:provided|used|given|is|was|value)){0,2}+\*{0,2}+\s{0,4}+[:=]?+\*{0,2}+\s{0,4}+"
+            rf"|(?<=[A-Z0-9]_){_NO_SECRET_KEYS}KEY{_ENDING}(?>{_EQUALS}|{_COLON})|(?<=[A-Z])_PAT{_ENDING}(?>{_EQUALS}|{_COLON}))"
             rf"[\"'`\\]{{0,16}}+(?P<key>{_NOT_AGAIN}{_NO_VALUE}{_STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)",
             _BY_NAME,
         ),
         Pattern(
             "named-token",
             ("token",),
-            rf"{_NOT_HARMLESS}(?:(?:(?<=[A-Za-z0-9][_-])(?i:token)|(?<=[a-z])Token|(?:(?<=(?i:auth))|(?<=(?i:access))|(?<=(?i:refresh)))token){_ENDING}"
-            rf"(?:(?>{_EQUALS}|{_COLON}|{_ATTRIBUTE}|{_PAIR}){_RANDOM_QUOTED}"
-            rf"|(?>{_EQUALS}|{_COLON})(?P<compound>{_NOT_AGAIN}{_NO_VALUE}{_NO_NUMBER}{_RANDOM}{_BARE}(?={_VALUE}{{7}}){_REST})|{_XML}|{_ENCODED})"
-            rf"|(?i:token)(?:{_SPACED}|{_TOKEN_XML}|(?>{_EQUALS}|{_COLON}|{_PAIR}){_STRANGE_QUOTED}"
+            rf"{_NOT_HARMLESS}(?:(?>(?<=[A-Za-z0-9][_-])(?i:token)|(?<=[a-z])Token|(?:(?<=(?i:auth))|(?<=(?i:access))|(?<=(?i:refresh)))token){_ENDING}"
+            rf"(?:(?>{_EQUALS}|{_COLON}|{_ATTRIBUTE}|{_MARKED_PAIR}|{_PAIR}){_RANDOM_QUOTED}"
+            rf"|(?>{_EQUALS}|{_COLON})(?P<compound>{_NOT_AGAIN}{_NO_VALUE}{_NO_NUMBER}{_RANDOM}{_BARE}(?={_VALUE}{{7}}){_REST})|{_NESTED}{_NESTED_QUOTED}|{_XML}|{_ENCODED})"
+            rf"|(?i:token)(?:{_SPACED}|{_TOKEN_XML}|(?>{_EQUALS}|{_COLON}|{_MARKED_PAIR}|{_PAIR}){_STRANGE_QUOTED}"
             rf"|(?>{_EQUALS}(?={_NO_NUMBER}{_DIGIT})|{_COLON}(?={_STRANGE}))"
             rf"(?P<bare>{_NOT_AGAIN}{_NO_VALUE}{_BARE}(?={_VALUE}{{7}}){_REST})))",
             _BY_NAME,

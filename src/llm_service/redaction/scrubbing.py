@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from llm_service.redaction.patterns import PATTERNS
 from llm_service.redaction.shapes import compiled
 
-__all__ = ["clean", "may_hold_secret", "scrub", "secrets_in", "traceback_text", "without_cut_end"]
+__all__ = ["clean", "may_hold_secret", "scrub", "secrets_in", "traceback_text", "without_cut_end", "without_escapes"]
 
 MAX_SHOWN_TEXT: Final = 65_536
 """What of a long text is scrubbed for a message; the rest is left out of it."""
@@ -166,6 +166,11 @@ def without_cut_end(text: str) -> str:
     while end > shortest and not text[end - 1].isspace():
         end -= 1
     return text[:end]
+
+
+def without_escapes(text: str) -> str:
+    """The text without a terminal's colours and movements."""
+    return compiled(_TERMINAL).sub("", text) if "\x1b" in text or "[" in text else text
 
 
 def traceback_text(error: BaseException) -> str:

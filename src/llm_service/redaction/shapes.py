@@ -59,7 +59,7 @@ def compiled(expression: str) -> re.Pattern[str]:
     return re.compile(expression)
 
 
-Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered"]
+Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered", "dashed"]
 """What follows a prefix.
 
 - `letters`: letters and digits, not all of them small letters.
@@ -67,6 +67,7 @@ Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered"]
 - `parts`: letters and digits with `-` and `_` between. One part has both, which tells a key from a name of words.
 - `base64`, `dotted`: as `parts`, with `+/=` or dots.
 - `numbered`: as `parts`, or one part is a long number.
+- `dashed`: as `parts`, or four parts of seven small letters and digits.
 """
 
 # Looks ahead are bounded and take nothing back: see the test of what a failing attempt may cost.
@@ -82,6 +83,7 @@ _BODIES: Final[dict[Body, tuple[str, str]]] = {
     "base64": (_MIXED_PART, "[A-Za-z0-9+/=_-]"),
     "parts": (_MIXED_PART, "[A-Za-z0-9_-]"),
     "dotted": (_MIXED_PART, "[A-Za-z0-9_.-]"),
+    "dashed": (f"(?:{_MIXED_PART}|(?=(?:[a-z0-9]{{7}}-){{3}}[a-z0-9]{{7}}(?![a-z0-9])))", "[A-Za-z0-9_-]"),
     "numbered": (f"(?:{_MIXED_PART}|{_NUMBER_PART})", "[A-Za-z0-9-]"),
 }
 # Glued to the end of another word, a prefix of two or three letters is one only before what cannot be a word.

@@ -37,7 +37,9 @@ databricks-token  hex     32 word     dapi                       gitleaks:databr
 baidu-key         base64  20 anywhere bce-v3/ALTAK-              cloud.baidu.com/doc/qianfan-api
 modal-token       letters 20 word     ak-,as-                    modal.com/docs/reference/modal.config
 anyscale-key      letters 20 anywhere esecret_                   docs.anyscale.com
-helicone-key      parts   16 anywhere sk-helicone-,pk-helicone-  docs.helicone.ai
+helicone-key      dashed  16 anywhere sk-helicone-,pk-helicone-  docs.helicone.ai
+runpod-key        letters 32 word     rpa_                       docs.runpod.io/get-started/api-keys
+logfire-token     letters 32 anywhere pylf_v1_us_,pylf_v1_eu_    logfire.pydantic.dev/docs
 pinecone-key      parts   20 anywhere pcsk_                      trufflehog:pinecone
 wandb-key         parts   20 anywhere wandb_v1_                  docs.wandb.ai/support/find_api_key
 llamacloud-key    letters 20 word     llx-                       docs.cloud.llamaindex.ai/api_key

@@ -58,20 +58,20 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
     "url-query": ("GET /v1?key=«abcd1234»&x=1", "https://b.blob.core.windows.net/c?sv=1&sig=«ab%2Fcd%3D»&se=2", "?X-Amz-Signature=«0af3»", "?a=1\\u0026key=«abcd»", "/cb?code=«4/0AbC»&state=x"),
     "authorization": ("Authorization: Basic «dXNlcjpwYXNz»", "{'authorization': 'Bearer «abc123»'}", "[(b'authorization', b'Token «9f8e7d6c»')]", 'proxy-authorization="«Ab12/+=»"'),
     "bearer-token": ("curl -H 'X: Bearer «abc.DEF-123_~+/=»'", "bearer  «0123456789abcdef»", "Bearer%20«aB3dE6gH»"),
-    "cookie": ("Cookie: «session=abc; theme=dark»\nHost: x", "{'set-cookie': '«sid=31d4d96e407aad42; Path=/; HttpOnly»'}"),
+    "cookie": ("Cookie: «session=abc; theme=dark»\nHost: x", f'{{"cookie": "«{A40}»"}}', "{'set-cookie': '«sid=31d4d96e407aad42; Path=/; HttpOnly»'}"),
     "command-option": (
-        "--token «a1b2c3d4»", "--password «hunter2!x» --user bob", "--client-secret '«x y z»'", "run --db-password «swordfish»", "curl -u bob:«s3cret» https://x",
+        "--token «a1b2c3d4»", "--password «hunter2!x» --user bob", "--client-secret '«x y z»'", "run --db-password «swordfish»", "docker login -u bob -p «swordfish1» x", "docker login -p «swordfish1»", "curl -u bob:«s3cret» https://x", "curl --user bob:«s3cret» https://x", "curl --proxy-user=bob:«s3cret» https://x",
     ),
     "named-key": (
-        f"Incorrect API key provided: «{'0f3a9c5d' * 4}».", f"api key '«{A40}»' is invalid", f"AZURE_VENDOR_KEY=«{'0f3a9c5d' * 4}»", f"MY_VENDOR_KEY: '«{A40}»'",
+        f"Incorrect API key provided: «{'0f3a9c5d' * 4}».", f"api key '«{A40}»' is invalid", f"AZURE_VENDOR_KEY=«{'0f3a9c5d' * 4}»", f"MY_VENDOR_KEY: '«{A40}»'", f"GITHUB_PAT=«{A40}»", f"**API key:** `«{A40}»`",
     ),
     "named-secret": (
-        "password=«$S3cretPassw0rd»", "password=«*S3cretPassw0rd»", "password=«ab,S3cretPassw0rd», c", "password=«ab;S3cretPassw0rd»;Database=x", "password=«(S3cretPassw0rd»",
+        "password=«$S3cretPassw0rd»", '{"password": "«a\\"6ebNUhdkSsQrX»"}', 'password=«a"6ebNUhdkSsQrX»', "password=«*S3cretPassw0rd»", "password=«ab,S3cretPassw0rd», c", "password=«ab;S3cretPassw0rd»;Database=x", "password=«(S3cretPassw0rd»",
         "password is «hunter2abc3def4»", "https://x/?password=«a1b2»&x=1", "DB_PASS=«hunter2»", "the password «a1b2c3d4e5f6» is wrong",
         "password=«hunter2», next", "PASSWORD: «swordfish»", 'api_key: "«abc def»"', "{'client_secret': '«x y»'}",
         "x-api-key: «abcd1234efgh»", '{\\"password\\": \\"«hun\\\\\\\\ter2»\\", \\"u\\": 1}', "aws_secret_access_key = «wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY»",
         "AccountName=a;AccountKey=«abc+/def==»;EndpointSuffix=x", "Server=x;Pwd=«p@$$w0rd!»;", 'password="«never closed', "db_passwd='«it\\'s»' x",
-        "password = «1»", "password=«not-so-secret-42»", "pwd=«none_of-it» x", "api_key=«the.best»,", "secret: «no!way7»", "Ocp-Apim-Subscription-Key: «0af30af3»", "[('x-api-key', '«k»')]",
+        "password = «1»", "password=«not-so-secret-42»", "pwd=«none_of-it» x", "api_key=«the.best»,", "secret: «no!way7»", "Ocp-Apim-Subscription-Key: «0af30af3»", "[('x-api-key', '«k1b2c3d4»')]",
     ),
     "named-token": ("access_token=«abcdefgh12345678»&x=1", '"refresh_token": "«1//0gAbCdEf-123456»"', "token: «9f8e7d6c5b4a»", "{'csrf_token': '«AbCdEfGh12»'}"),
 }  # fmt: skip
@@ -212,6 +212,10 @@ WAYS: Final = (
     *('{{"name": "{n}", "value": "{v}"}}', '<add key="{n}" value="{v}"/>', "--{n} {v}", "--{n}={v}", '--{n} "{v}"', "{n}:     {v}", '"{n}" : "{v}"'),
     *("\x1b[33m{n}\x1b[0m: \x1b[31m{v}\x1b[0m", "{n}\x1b[1;31m=\x1b[0m{v}", "{n}: b'{v}'", "{n}: `{v}`", "{n}\\n: {v}", "export {n}={v};", "{n}->{v}"),
     *("{n}:={v}", "{n}\\u003d{v}", "https://example.com/?a=1&{n}={v}&b=2", "{n} {v}"),
+    *("{{&#x22;{n}&#x22;: &#x22;{v}&#x22;}}", "{{&#34;{n}&#34;: &#34;{v}&#34;}}", r"{{\u0022{n}\u0022: \u0022{v}\u0022}}", r"{{\x27{n}\x27: \x27{v}\x27}}"),
+    *('os.environ["{n}"] = "{v}"', "config['{n}'] = '{v}'", '{{"{n}": ["{v}"]}}', '{{"{n}": {{"value": "{v}"}}}}', "- name: {n}\n  value: {v}"),
+    *("<key>{n}</key>\n  <string>{v}</string>", "| {n} | {v} |", "**{n}:** `{v}`", "**{n}**: {v}", "<{n}><![CDATA[{v}]]></{n}>"),
+    "<{n}>Zx9&amp;{v}</{n}>",
 )  # fmt: skip
 VALUE: Final = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7xC0"
 
@@ -334,7 +338,7 @@ def test_any_text_is_taken() -> None:
         ("max_tokens", "4000", False), ("prompt_tokens", 12, False), ("token", 12, False), ("total_cost", 1.5, False), ("cost_per_token", "x", False),
         ("cookies", 3, False), ("secrets", 0, False), ("api_keys", 2, False), ("access_tokens", 4, False), ("credentials", {}, False),
         ("password", "must be at least 8 characters", False), ("password", "correct horse battery staple", True), ("openai_key", "x", True),
-        ("password", None, False), ("password", "", False), ("secret", True, False), ("eos_token", "</s>", False), ("nextPageToken", "x", False),
+        ("password", None, False), ("pwd", "/home/x", False), ("pwd", "C:\\x", False), ("pwd", "swordfish", True), ("has_api_key", 0, False), ("cookies", [1, 2], False), ("credentials", "include", False), ("credentials", ["x"], True), ("password", "", False), ("secret", True, False), ("eos_token", "</s>", False), ("nextPageToken", "x", False),
         ("key", "x", False), ("keyboard", "x", False), ("tokenizer", "x", False), ("author", "x", False), ("password_hint", "x", False),
     ],
 )  # fmt: skip

@@ -109,3 +109,9 @@ def test_the_table_is_one_of_data() -> None:
     assert len(set(prefixes)) == len(prefixes) >= 150
     assert len({pattern.name for pattern in PATTERNS}) == len(PATTERNS) >= 110
     assert all(re.match(r"https://[\w.-]+|gitleaks:[\w-]+|trufflehog:\w+", shape.source) for shape in SHAPES)
+
+
+def test_a_key_of_four_short_parts_is_replaced() -> None:
+    """Helicone's have four parts of seven small letters and digits."""
+    parts = "aizk36y-5yue2my-" + "qmy5tza-n7x3aqa"
+    assert scrub(f"bad key sk-helicone-{parts}, x") == ("bad key [REDACTED:helicone-key], x", {"helicone-key": 1})

@@ -1,17 +1,20 @@
 """Secrets in tags and metadata: by pattern in every text, key or value, and by the name that a value stands under."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from llm_service.redaction import holds_secret
+from llm_service.redaction import holds_secret, without_escapes
 
 __all__ = ["clean_json"]
 
 _BY_NAME: Final = "named-secret"
 _HIDDEN: Final = f"[REDACTED:{_BY_NAME}]"
 _NAME_KEYS: Final = ("name", "key", "header")
+_LONGEST_KEY: Final = 8
+_WORD: Final = re.compile(r"[a-z]{1,64}+(?:[_-][a-z]{1,64}+){0,16}+")
 
 _Clean = Callable[[str, Counter[str]], str]
 
@@ -34,23 +37,71 @@ def _clean(value: object, mask: _Clean, counts: Counter[str]) -> Any:
     if isinstance(value, str):
         return mask(value, counts)
     if isinstance(value, list):
-        parts = cast("list[Any]", value)  # type: ignore[redundant-cast]  # pyright does not know what is in it
-        if len(parts) == 2 and isinstance(parts[0], str) and holds_secret(*parts) and not _is_hidden(parts[1]):
-            counts[_BY_NAME] += 1  # a header as a pair
-            return [mask(parts[0], counts), _HIDDEN]
-        return [_clean(part, mask, counts) for part in parts]
+        return _clean_list(cast("list[Any]", value), mask, counts)  # type: ignore[redundant-cast]  # for pyright
     if isinstance(value, dict):
         return _clean_object(cast("dict[str, Any]", value), mask, counts)
     return value
+
+
+def _clean_list(parts: list[Any], mask: _Clean, counts: Counter[str]) -> list[Any]:
+    """Texts, pairs of a name and its value, or the arguments of a command."""
+    # Two words alone are as well the names of two fields: ["api_key", "model"].
+    if _is_pair(parts) and (not _WORD.fullmatch(parts[1]) or parts[0].startswith("-")):
+        return _clean_pair(parts, mask, counts)
+    cleaned: list[Any] = []
+    option = ""
+    for part in parts:
+        hides = bool(option) and _hides(option, part)
+        if hides:
+            counts[_BY_NAME] += 1
+        if _is_pair(part):
+            cleaned.append(_clean_pair(part, mask, counts))
+        else:
+            cleaned.append(_HIDDEN if hides else _clean_argument(part, mask, counts))
+        option = part if isinstance(part, str) and part.startswith("-") else ""
+    return cleaned
+
+
+def _clean_argument(part: object, mask: _Clean, counts: Counter[str]) -> Any:
+    if isinstance(part, str) and part.startswith("-"):
+        option, sign, value = part.partition("=")
+        if sign and _hides(option, value):
+            counts[_BY_NAME] += 1
+            return f"{mask(option, counts)}={_HIDDEN}"
+    return _clean(part, mask, counts)
+
+
+def _is_pair(value: object) -> bool:
+    if not isinstance(value, list):
+        return False
+    parts = cast("list[Any]", value)  # type: ignore[redundant-cast]  # as above
+    return len(parts) == 2 and all(isinstance(part, str) for part in parts)
+
+
+def _clean_pair(pair: list[str], mask: _Clean, counts: Counter[str]) -> list[str]:
+    name, value = pair
+    if not _hides(name, value):
+        return [_clean_argument(part, mask, counts) for part in pair]
+    counts[_BY_NAME] += 1
+    return [mask(name, counts), _HIDDEN]
+
+
+def _hides(name: str, value: Any) -> bool:
+    """Whether the value is a secret by its name that is not hidden yet; an option's name is none."""
+    if isinstance(value, str) and value.startswith("--"):
+        return False
+    return holds_secret(without_escapes(name), value) and not _is_hidden(value)
 
 
 def _clean_object(pairs: dict[str, Any], mask: _Clean, counts: Counter[str]) -> dict[str, Any]:
     cleaned: dict[str, Any] = {}
     met: dict[str, int] = {}
     # {"name": "Authorization", "value": "..."}: the name of the value is a value too.
-    named = next((pairs[key] for key in _NAME_KEYS if isinstance(pairs.get(key), str)), "") if "value" in pairs else ""
+    small = {key.lower(): value for key, value in pairs.items() if len(key) < _LONGEST_KEY}
+    named = next((small[key] for key in _NAME_KEYS if isinstance(small.get(key), str)), "") if "value" in small else ""
     for key, value in pairs.items():
-        hides = holds_secret(key, value) or (key == "value" and holds_secret(named, value))
+        name = without_escapes(key)
+        hides = holds_secret(name, value) or (name.lower() == "value" and holds_secret(without_escapes(named), value))
         if hides and not _is_hidden(value):
             counts[_BY_NAME] += 1
             value = _HIDDEN  # noqa: PLW2901 - nothing below shall see the secret

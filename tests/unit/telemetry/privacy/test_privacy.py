@@ -161,6 +161,37 @@ def test_tags_and_metadata_are_cleaned_at_every_depth() -> None:
     assert counts == {"anthropic-key": 3, "named-secret": 3}
 
 
+PASSWORD: Final = "hunter2" + "!Xy"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"argv": ["x", "--password", PASSWORD]}, {"argv": ["--api-key", PASSWORD]}, {"argv": ["x", f"--cookie={PASSWORD}", "y"]},
+        {"env": [{"Name": "x-api-key", "Value": PASSWORD}]}, {"env": [{"NAME": "x-api-key", "VALUE": PASSWORD}]},
+        {"\x1b[31mpassword\x1b[0m": PASSWORD}, {"a": [["x-api-key", PASSWORD]]}, {"a": ["x-api-key", PASSWORD]},
+    ],
+)  # fmt: skip
+def test_a_value_is_hidden_by_the_name_before_it(given: dict[str, Any]) -> None:
+    """Arguments of a command, pairs, objects of a name and a value, in any case of letters and in colours."""
+    (after,) = Redactor().records([InvocationRecord(metadata=given)], Counter())
+    assert "hunter2" not in repr(after.metadata)
+    assert Redactor().records([after], Counter())[0].metadata == after.metadata
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"pwd": "/home/x"}, {"has_api_key": 0}, {"has_api_key": True}, {"cookies": [1, 2]}, {"required": ["api_key", "model"]},
+        {"fetch": {"credentials": "include"}}, {"argv": ["--api-key", "--model"]}, {"name": "api_keys", "value": 3},
+    ],
+)  # fmt: skip
+def test_what_only_has_the_name_of_a_secret_stays(given: dict[str, Any]) -> None:
+    """Paths, flags, counts, modes, and the names of fields."""
+    (after,) = Redactor().records([InvocationRecord(metadata=given)], Counter())
+    assert after.metadata == given
+
+
 def test_two_keys_that_become_the_same_keep_both_values() -> None:
     """Nothing is lost where two keys of metadata held secrets."""
     after, _ = cleaned(InvocationRecord(metadata={KEY: 1, f"{KEY}x": 2, f"{KEY}y": 3}))
