@@ -138,8 +138,8 @@ def _nanos(usd: Decimal) -> int:
     return int((usd * NANOS).to_integral_value(ROUND_CEILING))
 
 
-def tokens(wish: Wish, policies: Sequence[Policy]) -> int:
-    """How many tokens a wish reserves.
+def tokens(wish: Wish, policies: Sequence[Policy] = ()) -> int:
+    """How many tokens a wish reserves in these policies.
 
     Raises:
         QueryError: for a number that cannot be.
