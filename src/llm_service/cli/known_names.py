@@ -8,6 +8,7 @@ import click
 
 from llm_service.cli.output import clean
 from llm_service.errors import shown
+from llm_service.telemetry.reports.filters import Where
 from llm_service.telemetry.reports.queries import Fetch
 from llm_service.telemetry.stores.reader import read
 
@@ -21,6 +22,7 @@ def say_unknown(path: Path, **names: str | None) -> None:
     """Say on stderr which of these names (columns and values; None is not looked at) no stored call has.
 
     Raises:
+        QueryError: no record can have such a name.
         StoreError: the file cannot be read.
     """
     given = {column: name for column, name in names.items() if name is not None}
@@ -35,8 +37,10 @@ def say_unknown(path: Path, **names: str | None) -> None:
 
 def _known(fetch: Fetch, column: str, name: str) -> list[str] | None:
     """The names that there are, where this one is none of them; None where it is."""
+    where = Where()
+    where.names(**{column: name})
     for table in ("daily_costs", "invocations"):
-        if fetch((f"SELECT 1 FROM {table} WHERE {column} = ? LIMIT 1", [name])):  # noqa: S608 - names of our own
+        if fetch((f"SELECT 1 FROM {table}{where} LIMIT 1", where.parameters)):  # noqa: S608 - names of our own
             return None
     sql = f"SELECT DISTINCT {column} FROM daily_costs WHERE {column} IS NOT NULL LIMIT ?"  # noqa: S608 - as above
     return [str(row[0]) for row in fetch((sql, [_MOST]))]

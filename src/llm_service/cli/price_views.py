@@ -42,6 +42,8 @@ def show_price(
         ]
     )
     _show_tiers(() if rates is None else rates.prices)
+    if rates is not None and rates.known_up_to is not None:
+        lines([("prompts", f"above {rates.known_up_to:,} tokens: unknown")])
     if why is not None and why.passed_over:
         rows = [[one.source, one.provider or "-", one.name, one.entry or "-", one.why] for one in why.passed_over]
         table(_PASSED_OVER, rows)

@@ -2,8 +2,9 @@
 
 USD per million tokens. Published at https://azure.microsoft.com/en-us/pricing/details/azure-openai/ and
 https://azure.microsoft.com/en-us/pricing/details/ai-foundry-models/; these were compared with what LiteLLM 1.110.2
-transcribes from https://prices.azure.com/api/retail/prices, of November 2026. Only models whose price never changed are
-here, since nobody publishes on which day Azure followed a cut. Data Zone and regional deployments cost more.
+transcribes from https://prices.azure.com/api/retail/prices, of November 2026. Only models are
+here whose price never changed, but for that of long prompts, since nobody publishes on which day Azure followed a cut.
+Data Zone and regional deployments cost more.
 """
 
 from collections.abc import Mapping
@@ -58,9 +59,12 @@ gpt-6.1-terra                                 | 1   | 0.05 | 5
 """As above, and what is written to the cache costs 1.25 times the input."""
 _CLAUDE: Final = """
 claude-haiku-4-5  | 1  | 0.1  | 5
+claude-sonnet-4-5 | 3  | 0.3  | 15
+claude-sonnet-4-6 | 3  | 0.3  | 15
 claude-sonnet-5   | 2  | 0.2  | 10
 claude-sonnet-5-5 | 2  | 0.1  | 10
 claude-opus-4-5   | 5  | 0.5  | 25
+claude-opus-4-6   | 5  | 0.5  | 25
 claude-opus-4-7   | 5  | 0.5  | 25
 claude-opus-4-8   | 5  | 0.5  | 25
 claude-opus-5     | 5  | 0.5  | 25
@@ -68,7 +72,7 @@ claude-opus-5-5   | 4  | 0.2  | 20
 claude-fable-5    | 10 | 1    | 50
 claude-fable-5-1  | 10 | 0.25 | 50
 """
-"""As those that write, for prompts of any length; what is written for an hour costs twice the input."""
+"""As those that write; long prompts as in `long_prompts`. What is written for an hour costs twice the input."""
 _WRITTEN: Final = Decimal("1.25")
 
 

@@ -5,14 +5,16 @@ its nearest relative. Here a match of it counts only where the name, but for dat
 spell out. Nothing of the package is changed and none of its globals is read: pydantic-ai shares them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import time
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from llm_service.pricing.azure import AZURE, AZURE_SOURCE
-from llm_service.pricing.corrections import CORRECTED, ENDED, ENDED_TIERS, LONG, PEAKS, Ended, Peak
+from llm_service.pricing.corrections import CORRECTED, DATED, ENDED, ENDED_TIERS, LONG, PEAKS, Ended, Peak
 from llm_service.pricing.explanation import Finding
+from llm_service.pricing.history import newest_day_us, since, starts
+from llm_service.pricing.long_prompts import bounded, catalogue, model_of
 from llm_service.pricing.names import Candidate, is_claude, spellings
 from llm_service.pricing.places import has_tiers_of, is_given_away, not_of_seller, refusal
 from llm_service.pricing.rates import CLAUDE_HOUR, Prices, Rates, long_prices
@@ -79,6 +81,9 @@ class BundledPrices:
     def __init__(self, providers: Sequence[Any], source: str) -> None:
         self._providers = {provider.id: provider for provider in providers}
         self.source = source
+        every = [model for provider in providers for model in provider.models]
+        self._newest_us = newest_day_us(every)
+        self._long = catalogue((_names(model), starts(model.prices)) for model in every)
 
     def timeline(self, name: str, provider: str, tier: str | None = None) -> Timeline | None:
         """The prices of a model by its exact name (in lower case) at a provider and a service tier, None the standard.
@@ -98,8 +103,9 @@ class BundledPrices:
         seller = self._providers.get(one.provider)
         if seller is None:
             return found("it has no prices of this seller")
-        model = seller.find_model(one.name)  # without other providers it has nobody to fall back to
-        spelled = None if model is None else _spelled(model, one.name, one.provider)
+        name = DATED.get((one.provider, one.name), one.name)
+        model = seller.find_model(name)  # without other providers it has nobody to fall back to
+        spelled = None if model is None else _spelled(model, name, one.provider)
         if model is None or spelled is None:
             return self._of_azure(one, tier) or found("no entry of this seller has this name")
         why = refusal(one, model.id, model.price_comments or "", _texts(model.match))
@@ -111,6 +117,9 @@ class BundledPrices:
         else:
             timeline = self._of_tier(model, one.provider, tier) if has_tiers_of(one, model.id) else None
             why = f"the entry has no price of service tier {tier}"
+        if timeline is not None:
+            timeline = since(timeline, one, model, set(_names(model)), self._newest_us)
+            timeline = self._bounded(timeline, _names(model))
         timeline = _until(timeline, ENDED.get((one.provider, spelled)))
         return found(why if timeline is None else f"the entry spells out {spelled}", model.id, timeline)
 
@@ -128,7 +137,13 @@ class BundledPrices:
             return Finding(AZURE_SOURCE, one.provider, one.name, model, why)
         rates = Rates.of(AZURE_SOURCE, model, one.provider, prices)
         rule = "the list has this name, of Global deployments"
-        return Finding(AZURE_SOURCE, one.provider, one.name, model, rule, Timeline([Period(rates)]))
+        timeline = since(Timeline([Period(rates)]), one, None, {model}, self._newest_us)
+        return Finding(AZURE_SOURCE, one.provider, one.name, model, rule, self._bounded(timeline, [model]))
+
+    def _bounded(self, timeline: Timeline, names: Iterable[str]) -> Timeline:
+        """The prices, where they have no tiers up to the length from which any list has them."""
+        keys = {model_of(name) for name in names}
+        return bounded(timeline, [long for key in keys if key is not None for long in self._long.get(key, ())])
 
     def _of_tier(self, model: Any, provider: str, tier: str) -> Timeline | None:
         """The data say what differs, each difference from a day on; before that day it is unknown, not the standard."""
@@ -273,10 +288,16 @@ def _time_us(moment: time) -> int:
 
 def _spelled(model: Any, name: str, provider: str) -> str | None:
     """The name as the data spell it out, but for what says nothing of the model; None where they do not."""
-    spelled = {model.id.lower(), *_texts(model.match)}
+    spelled = set(_names(model))
     if provider in _MOVING and name.endswith("-latest"):
         spelled = {one for one in spelled if one.endswith("-latest")}
     return next((one for one in spellings(name, provider) if one in spelled), None)
+
+
+def _names(model: Any) -> Iterator[str]:
+    """The id of an entry and the names that it spells out."""
+    yield model.id.lower()
+    yield from _texts(model.match)
 
 
 def _texts(clause: Any) -> Iterator[str]:

@@ -8,7 +8,20 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
-__all__ = ["CORRECTED", "ENDED", "ENDED_TIERS", "LONG", "PEAKS", "REFUSED", "Ended", "Peak"]
+__all__ = [
+    "CHANGED",
+    "CORRECTED",
+    "DATA_BEGAN",
+    "DATED",
+    "ENDED",
+    "ENDED_TIERS",
+    "LONG",
+    "LONG_UNKNOWN",
+    "PEAKS",
+    "REFUSED",
+    "Ended",
+    "Peak",
+]
 
 _Entry = tuple[str, str]
 
@@ -67,6 +80,11 @@ REFUSED: Final[Mapping[_Entry, str]] = {
         "DeepSeek never sold a model of this name, and published other prices: "
         "https://api-docs.deepseek.com/quick_start/pricing",
     ),
+    ("google", "gemini-pro"): "its price was of a million characters, not tokens: "
+    "https://cloud.google.com/vertex-ai/generative-ai/pricing",
+    ("google", "gemini-2.5-flash-preview"): "output cost $0.60 or, with thinking, $3.50, and the data have the first: "
+    "https://developers.googleblog.com/en/start-building-with-gemini-25-flash/",
+    ("openai", "gpt-4o:extended"): "the name is OpenRouter's, and OpenAI sells no model of it",
     ("perplexity", "perplexity/sonar"): "the same name is that of sonar with LiteLLM's prefix, at other prices",
 }
 """Entries that are no price of their seller."""
@@ -74,6 +92,9 @@ CORRECTED: Final[Mapping[_Entry, tuple[Decimal, Mapping[str, Any]]]] = {
     # Before 2025-06-10 the data have o3's later cached price beside its first two. It was published with $10, $2.50
     # cached and $40: https://openai.com/index/introducing-o3-and-o4-mini/, https://platform.openai.com/docs/models/o3.
     ("openai", "o3"): (Decimal(10), {"cache_read_mtok": Decimal("2.5")}),
+    # Cached input of tuned models costs half: https://openai.com/api/pricing/, "Fine-tuning our models".
+    ("openai", "ft:gpt-4o"): (Decimal("3.75"), {"cache_read_mtok": Decimal("1.875")}),
+    ("openai", "ft:gpt-4o-mini"): (Decimal("0.3"), {"cache_read_mtok": Decimal("0.15")}),
 }
 """Wrong prices; what is right holds beside this input price."""
 LONG: Final = frozenset(
@@ -83,10 +104,26 @@ LONG: Final = frozenset(
         ("aws", "global.anthropic.claude-sonnet-4-5-20250929-v1:0"),
         ("aws", "regional.anthropic.claude-sonnet-4-20250514-v1:0"),
         ("aws", "regional.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+        ("google", "claude-4-sonnet"),
+        ("openrouter", "anthropic/claude-sonnet-4"),
     }
 )
 """Above 200,000 prompt tokens these cost twice the input and 1.5 times the output, which the data do not have:
-https://platform.claude.com/docs/en/about-claude/pricing#long-context-pricing, https://aws.amazon.com/bedrock/pricing/."""
+https://platform.claude.com/docs/en/about-claude/pricing#long-context-pricing, https://aws.amazon.com/bedrock/pricing/,
+https://cloud.google.com/vertex-ai/generative-ai/pricing, https://openrouter.ai/anthropic/claude-sonnet-4."""
+LONG_UNKNOWN: Final[Mapping[str, int]] = {"grok-4": 128_000, "grok-4-1-fast": 128_000}
+"""Models of which no list has the tiers, by the name without dots and dates: xAI takes more above so many prompt tokens
+(https://docs.x.ai/docs/models, https://openrouter.ai/x-ai/grok-4), and how much is not in the data."""
+DATA_BEGAN: Final = date(2025, 7, 1)
+"""From then on genai-prices has been kept (https://github.com/pydantic/genai-prices/releases): what changed afterwards
+is in it by date, what a price without a date had been before is not."""
+CHANGED: Final = frozenset(
+    {
+        ("openai", "o1-mini"),  # $3 and $12 until 2025-01-31: https://platform.openai.com/docs/models/o1-mini
+        ("anthropic", "claude-3-5-haiku-latest"),  # $1 and $5 at first: https://www.anthropic.com/claude/haiku
+    }
+)
+"""Entries whose models, though the name has a date, had another price before the data began."""
 PEAKS: Final[Mapping[_Entry, Peak]] = {
     # The data's comments say what one entry of theirs cannot: peak prices began on 2026-08-17, those of V4.1 Flash on
     # 2026-09-10, and weekends have none from 2026-08-23 on. https://github.com/pydantic/genai-prices/issues/582,
@@ -96,3 +133,15 @@ PEAKS: Final[Mapping[_Entry, Peak]] = {
     ("deepseek", "deepseek-flash"): Peak(date(2026, 8, 17), date(2026, 8, 17), date(2026, 8, 23)),
 }
 """Peak prices by hours (UTC) in the data, which cannot say their days as well."""
+DATED: Final[Mapping[_Entry, str]] = {
+    ("aws", name.rpartition("-")[0]): name
+    for name in (
+        "claude-haiku-4-5-20251001",
+        "claude-opus-4-1-20250805",
+        "claude-opus-4-20250514",
+        "claude-sonnet-4-20250514",
+        "claude-sonnet-4-5-20250929",
+    )
+}
+"""Names without the date, of models with one date only, where the data have the dated one alone:
+https://platform.claude.com/docs/en/about-claude/models/overview."""

@@ -69,6 +69,7 @@ _SELLERS: Final = (
     ("databricks", re.compile(r"databricks-|system\.ai\.")),
     ("fireworks", re.compile(r"accounts/fireworks/")),
     (GOOGLE, re.compile(r"claude-[^/]+@")),  # Vertex AI
+    ("openrouter", re.compile(r"[^:]+:(beta|exacto|extended|floor|free|nitro|online|thinking)$")),
 )
 _OF_A_SIZE: Final = re.compile(r"[-:]\d+x?\d*b(-|:|$)")
 """`-7b-`, `:24b`: weights that anybody may serve."""
@@ -87,6 +88,13 @@ _CONTEXT: Final = re.compile(r"\[1m\]$")
 """`claude-opus-5-5[1m]`: Claude Code asks for the long context, which is priced by the length of the prompt."""
 _TUNED: Final = re.compile(r"^(ft:[^:]+):.")
 """`ft:gpt-4o-2024-08-06:my-org::id`: what OpenAI takes for a tuned model depends on the model that was tuned."""
+_TUNED_VERSION: Final = re.compile(r"(?<=^ft:gpt-3\.5-turbo)-\d{4}$")
+"""All versions of GPT-3.5 cost the same once they are tuned: https://openai.com/api/pricing/."""
+_ROUTES: Final = {
+    "openai": frozenset({"responses"}),
+    "azure": frozenset({"responses", "o_series", "gpt5_series"}),
+}
+"""How LiteLLM says which API or which parameters to use: https://docs.litellm.ai/docs/response_api."""
 _PREFIX: Final = re.compile(r"^([a-z0-9._-]+)[/:](.+)$")
 _MODELS: Final = re.compile(r"^(?:tuned)?models/([^/]+)$")
 
@@ -156,9 +164,6 @@ def _of_name(name: str, given: str | None, api: str | None) -> Iterator[Candidat
         yield Candidate(listed[1], given or GOOGLE, None, api or GEMINI)
         return
     yield from _at_seller(name, given if given is not None else _maker(name), api)
-    tuned = _TUNED.match(name)
-    if tuned is not None:
-        yield Candidate(tuned[1], given if given is not None else _maker(tuned[1]))
     yield from _of_prefix(name, given, api)
 
 
@@ -195,6 +200,8 @@ def _at_seller(name: str, seller: str | None, api: str | None) -> Iterator[Candi
             yield from _of_name(rest, seller, None)
         else:
             yield Candidate(rest, seller, region)
+    elif seller in _ROUTES and len(parts) > 1 and parts[0] in _ROUTES[seller]:
+        yield from _at_seller("/".join(parts[1:]), seller, api)
     elif seller == "azure" and len(parts) > 1 and parts[0] in _AZURE_ZONES:
         yield Candidate("/".join(parts[1:]), seller, parts[0])
     elif seller == "huggingface":
@@ -203,6 +210,10 @@ def _at_seller(name: str, seller: str | None, api: str | None) -> Iterator[Candi
         yield Candidate(name, seller, None, api or (VERTEX if "@" in name else None))
     else:
         yield Candidate(name, seller)
+        tuned = _TUNED.match(name)
+        if tuned is not None:
+            yield Candidate(tuned[1], seller)
+            yield Candidate(_TUNED_VERSION.sub("", tuned[1]), seller)
         if seller == "fireworks" and len(parts) == 1:  # LiteLLM: fireworks_ai/deepseek-v3
             yield Candidate(f"accounts/fireworks/models/{name}", seller)
 

@@ -7,7 +7,7 @@ nano-dollar.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -85,6 +85,7 @@ class Rates:
         model: what the name resolved to there.
         provider: whose prices these are; None where `models.yaml` does not say.
         prices: as published, USD per million tokens, from the lowest tier to the highest.
+        known_up_to: prompt tokens above which the price is unknown; None where it is known for any prompt.
     """
 
     source: str
@@ -94,6 +95,7 @@ class Rates:
     _bands: tuple[_Band, ...]
     _parts: int
     _half: int
+    known_up_to: int | None = None
 
     @classmethod
     def of(cls, source: str, model: str, provider: str | None, prices: Iterable[Prices]) -> "Rates":
@@ -109,6 +111,11 @@ class Rates:
         bands[0] = bands[0]._replace(above=_UNKNOWN)  # below every count
         parts = 10**places
         return cls(source, model, provider, tiers, tuple(reversed(bands)), parts, parts // 2)
+
+    def up_to(self, prompt_tokens: int) -> "Rates":
+        """The same for prompts of up to so many tokens; what longer ones cost is unknown."""
+        beyond = _Band(prompt_tokens, *[_UNKNOWN] * (len(_Band._fields) - 1))
+        return replace(self, _bands=(beyond, *self._bands), known_up_to=prompt_tokens)
 
     @property
     def gives_output(self) -> bool:
@@ -134,10 +141,13 @@ class Rates:
             cache_write_1h_tokens: part of `cache_write_tokens`: what was written to be kept for an hour.
 
         Returns:
-            None where the parts exceed the whole, or a model without an output price gave output: no price is known.
+            None where the parts exceed the whole, a model without an output price gave output, or the prompt is longer
+            than `known_up_to`: no price is known.
         """
         for above, one_input, output, cached_more, written_more, reasoned_more, hour_more in self._bands:
             if prompt_tokens > above:
+                if one_input < 0:  # above `known_up_to`
+                    return None
                 parts = prompt_tokens * one_input + completion_tokens * output + self._half
                 if cache_write_1h_tokens:
                     if cache_write_1h_tokens > cache_write_tokens:
@@ -166,15 +176,17 @@ class Rates:
         up_to = self._bands[-2].above if len(self._bands) > 1 else _NO_BOUND
         return up_to if self.gives_output else _UNKNOWN, *lowest[1:-1], self._half, self._parts
 
-    def most_nanos(self, prompt_tokens: int, completion_tokens: int) -> int:
+    def most_nanos(self, prompt_tokens: int, completion_tokens: int) -> int | None:
         """The most that a call of up to so many tokens costs in nano-USD, whatever part is cached, written or reasoned.
 
         A tier that such a call may stay below counts too. Where no output price is known, output counts as the dearest
-        input: a bound for a model that should give none.
+        input: a bound for a model that should give none. None where the prompt may be longer than `known_up_to`.
         """
+        if self.known_up_to is not None and prompt_tokens > self.known_up_to:
+            return None
         most = 0
         for above, one_input, output, cached_more, written_more, reasoned_more, hour_more in self._bands:
-            if above < max(prompt_tokens, 0):
+            if one_input >= 0 and above < max(prompt_tokens, 0):
                 dearest = one_input + max(0, cached_more, written_more, written_more + hour_more)
                 said = output + max(0, reasoned_more) if output >= 0 else dearest
                 most = max(most, prompt_tokens * dearest + completion_tokens * said)

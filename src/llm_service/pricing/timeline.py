@@ -1,7 +1,7 @@
 """Which prices hold when: the last one in a list whose condition is met at the time of the call."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -79,6 +79,15 @@ class Timeline:
             if period.holds(at_us):
                 return period
         return self.periods[0]
+
+    def since(self, start_us: int, why: str) -> "Timeline":
+        """The same from then on; before, unknown for this reason."""
+        return Timeline(
+            [
+                Period(None, why=why),
+                *(replace(one, from_us=max(one.from_us or start_us, start_us)) for one in self.periods),
+            ]
+        )
 
     def span(self, at_us: int) -> tuple[int, int]:
         """From when until before when the rates of this time hold, at least: microseconds since 1970."""

@@ -17,6 +17,7 @@ __all__ = [
     "EXTENSION_FIELDS",
     "FIELDS",
     "KINDS",
+    "PRICED_BY",
     "Kind",
     "fields_of_kind",
 ]
@@ -145,3 +146,12 @@ EXTENSION_CHECKS: Final = tuple((field.name, field.check) for field in (*_EXTENS
 def fields_of_kind(*kinds: Kind) -> tuple[str, ...]:
     """The names of the fields of these kinds, in the order of the columns."""
     return tuple(field for field, kind in KINDS.items() if kind in kinds)
+
+
+PRICED_BY: Final = frozenset(
+    {
+        "timestamp", "provider", "model_name", "request_model", "service_tier", "cost_usd", "unpriced_usage",
+        *(field for field in FIELDS if field.endswith("_tokens")),
+    }
+)  # fmt: skip
+"""What a computed cost depends on: where one of these was not usable, no cost is computed."""

@@ -300,7 +300,7 @@ def tags(field: str, value: object) -> str | None:
     long is cut.
     """
     if type(value) is list and len(cast("list[object]", value)) <= MAX_NAME_CHARS:
-        given: list[Any] = value[:]  # another thread may change it meanwhile
+        given = cast("list[Any]", value)[:]  # another thread may change it meanwhile
         if all(map(_is_plain, given)):
             return array_text(given)
     return _odd_tags(field, value)

@@ -86,9 +86,14 @@ def test_tiers_are_shown_each_with_its_bound(run: Run, models: Path) -> None:
     assert "0.0225" in shown
 
 
+def test_it_is_told_up_to_which_prompt_a_price_is_known(run: Run) -> None:
+    """Where another list takes more for longer ones."""
+    assert "prompts  above 128,000 tokens: unknown" in run("prices", "grok-4").stdout
+
+
 def test_the_oldest_day_is_written_in_full(run: Run) -> None:
     """Also as JSON."""
-    arguments = ("prices", "gpt-4o", "--at", "0001-01-01")
+    arguments = ("prices", "o3", "--at", "0001-01-01")
     assert "at           0001-01-01 00:00:00 UTC\n" in run(*arguments).stdout
     assert json.loads(run(*arguments, "--json").stdout)["at"] == "0001-01-01 00:00:00Z"
 
@@ -148,7 +153,7 @@ def test_an_explanation_names_entry_rule_time_and_what_was_passed_over(run: Run,
     """In text and as JSON; nothing is passed over where the first list has it."""
     shown = run("prices", "gpt-5.6-sol", "--at", "2026-08-20", "--explain", "--models", models).stdout
     assert "rule         the entry spells out gpt-5.6-sol\n" in shown
-    assert "since        always, as far as is known\n" in shown
+    assert "since        2025-07-01 00:00:00 UTC\n" in shown
     assert "until        2026-08-21 00:00:00 UTC\n" in shown
     assert "no model of the file has this name" in shown
     found = json.loads(run("prices", "gpt-5.6-sol", "--at", "2026-08-22", "--explain", "--json").stdout)

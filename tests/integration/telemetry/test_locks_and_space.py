@@ -140,7 +140,8 @@ def test_a_flush_without_any_time_tries_nothing(
             assert logger.flush(timeout=0.0).pending == 1
             monkeypatch.undo()
             assert threading.get_ident() not in tried  # the background may have its turn meanwhile
-        assert logger.flush().written == 1
+        assert logger.flush().complete
+        assert logger.stats().ledger.written == 2
 
 
 def test_close_on_a_locked_file_drops_as_shutdown_and_says_so(

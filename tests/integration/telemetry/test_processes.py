@@ -327,6 +327,31 @@ sys.exit(code)
     assert truth(db).agents == {"parent": 1}
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8])
+def test_a_child_forked_while_the_loop_opens_the_file_writes_its_own_records(
+    turns: int, db: Path, run_script: Callable[..., Any], truth: Callable[[Path], Any]
+) -> None:
+    """The loop's thread forks: it cannot wait for what only the loop goes on with, so it lets go of it."""
+    script = f"""
+import multiprocessing
+T = AsyncTelemetryLogger(PATH)
+def child():
+    for _ in range(10): assert T.log_invocation_nowait(record("child"))
+async def main():
+    for _ in range(100): await T.log_invocation(record("parent"))
+    for _ in range({turns}): await asyncio.sleep(0)
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join()
+    await T.aclose()
+    return process.exitcode
+sys.exit(asyncio.run(main()))
+"""
+    ended = run_script(script, db, flags=FORKS)
+    assert ended.code == 0, ended.err
+    assert truth(db).agents == {"parent": 100, "child": 10}
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_children_of_multiprocessing_end_with_their_records_on_disk(
     method: str, tmp_path: Path, db: Path, run_file: Callable[..., Any], truth: Callable[[Path], Any]

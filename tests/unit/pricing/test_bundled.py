@@ -27,9 +27,11 @@ from genai_prices.types import (
 )
 
 from llm_service.pricing.bundled import BundledPrices, bundled
-from llm_service.pricing.corrections import CORRECTED, ENDED, LONG, PEAKS
+from llm_service.pricing.corrections import CORRECTED, DATA_BEGAN, ENDED, LONG, PEAKS
+from llm_service.pricing.timeline import day_start_us
 
 NANO = Decimal("1e-9")
+LATER = day_start_us(DATA_BEGAN)
 OURS = {*ENDED, *CORRECTED, *PEAKS, *LONG}
 """What we know better than the data; see `corrections`, and the published prices."""
 
@@ -224,7 +226,7 @@ def test_tiers_of_one_kind_only_are_merged_with_flat_prices() -> None:
     """Where only input has a tier, the others keep their price above it."""
     tiered = TieredPrices(base=Decimal(1), tiers=[Tier(start=100, price=Decimal(3)), Tier(start=50, price=Decimal(2))])
     timeline = made(model(prices=ModelPrice(input_mtok=tiered, output_mtok=Decimal(8)))).timeline("one", "maker")
-    rates = None if timeline is None else timeline.at(0)
+    rates = None if timeline is None else timeline.at(LATER)
     assert rates is not None
     assert [(tier.above_prompt_tokens, int(tier.input), int(tier.output or 0)) for tier in rates.prices] == [
         (0, 1, 8),
@@ -233,7 +235,7 @@ def test_tiers_of_one_kind_only_are_merged_with_flat_prices() -> None:
     ]
     from_the_first = TieredPrices(base=Decimal(9), tiers=[Tier(start=0, price=Decimal(1))])
     timeline = made(model(prices=ModelPrice(input_mtok=from_the_first))).timeline("one", "maker")
-    rates = None if timeline is None else timeline.at(0)
+    rates = None if timeline is None else timeline.at(LATER)
     assert rates is not None
     assert rates.cost_nanos(5, 0) == 5000
 

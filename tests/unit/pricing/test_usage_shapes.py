@@ -1,8 +1,9 @@
 """All shapes of usage, from their own table: what is priced is what the provider bills, or the cost is unknown and says why."""
 
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -241,3 +242,115 @@ def test_every_path_has_one_meaning_in_its_shape_and_every_shape_says_where_it_i
         assert shape.unsaid <= shape.either <= shape.roles.keys()
     assert role_of("cost_details.anything", OPENAI.roles) == "within"
     assert role_of("anything", ANTHROPIC.roles) is None
+
+
+@dataclass(slots=True)
+class Slots:
+    """Of a dataclass without a dictionary."""
+
+    prompt_tokens: int = 100
+    completion_tokens: int = 10
+    video_tokens: int = 7
+
+
+class Tuple(NamedTuple):
+    """Of a named tuple."""
+
+    prompt_tokens: int = 100
+    completion_tokens: int = 10
+    video_tokens: int = 7
+
+
+class Computed:
+    """Of properties alone."""
+
+    def __init__(self) -> None:
+        self._usage = Slots()
+
+    prompt_tokens = property(lambda self: self._usage.prompt_tokens)
+    completion_tokens = property(lambda self: self._usage.completion_tokens)
+    video_tokens = property(lambda self: self._usage.video_tokens)
+
+
+class Forwarding:
+    """Of what another object holds."""
+
+    def __init__(self) -> None:
+        self._usage = Slots()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._usage, name)
+
+
+class Telling(Forwarding):
+    """The same, but it says what it holds."""
+
+    def to_dict(self) -> dict[str, int]:
+        """All of it."""
+        return asdict(self._usage)
+
+
+class Breaking(dict[str, Any]):
+    """A mapping that fails midway."""
+
+    def items(self) -> Any:
+        """The half of it."""
+        yield "prompt_tokens", 100
+        yield "completion_tokens", 10
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("source", [Slots(), Tuple(), Computed(), Telling(), Forwarding(), Breaking()])
+@pytest.mark.parametrize("form", [lambda value: value, lambda value: {"usage": value}])
+def test_an_object_that_does_not_show_all_of_its_fields_is_not_priced_as_if_it_had(source: Any, form: Any) -> None:
+    """What it holds is found in whatever way its class declares it, or that it cannot be listed is named."""
+    record = priced(readers.usage_fields(form(source)))
+    assert (record.prompt_tokens, record.completion_tokens, record.cost_usd) == (100, 10, None)
+    listed = not isinstance(source, Breaking) and (type(source) is not Forwarding)
+    hidden = f"fields of {type(source).__name__}: cannot be listed"
+    assert record.unpriced_usage == ("video_tokens: 7" if listed else hidden)
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"promptTokenCount": 100, "totalTokenCount": 100},
+        {"input_tokens": 100, "output_tokens": 0, "requests": 2, "tool_calls": 3, "details": {"reasoning_tokens": 0}},
+        {"prompt_eval_count": 100, "eval_count": 0, "context": list(range(3_000))},
+    ],
+    ids=["Gemini without an answer", "Pydantic AI", "Ollama's context"],
+)
+def test_what_is_not_billed_leaves_the_cost_known(report: dict[str, Any]) -> None:
+    """Fields of clients beside the counts."""
+    record = priced(readers.usage_fields(report))
+    assert (record.completion_tokens, record.unpriced_usage, record.cost_source) == (0, None, COMPUTED)
+
+
+@pytest.mark.parametrize("tier", ["flex", "priority"])
+def test_details_of_a_tier_tell_the_tier_where_they_are_all_of_the_counts(tier: str) -> None:
+    """LangChain's; of a sum of several calls they are a part."""
+    report: dict[str, Any] = {
+        "input_tokens": 100, "output_tokens": 10, "total_tokens": 110,
+        "input_token_details": {tier: 40, f"{tier}_cache_read": 60},
+        "output_token_details": {tier: 7, f"{tier}_reasoning": 3},
+    }  # fmt: skip
+    fields = readers.usage_fields(report)
+    assert (fields["service_tier"], fields["cache_read_tokens"], fields["reasoning_tokens"]) == (tier, 60, 3)
+    assert "unpriced_usage" not in fields
+    assert readers.usage_fields(report | {"input_tokens": 200, "total_tokens": 210})["unpriced_usage"]
+
+
+@pytest.mark.parametrize("spelled", [lambda value: value, in_camel_case])
+@pytest.mark.parametrize("beside", [True, False])
+def test_optimized_latency_is_a_tier_of_its_own(spelled: Any, beside: bool) -> None:
+    """Bedrock's, beside the usage or among its counts."""
+    usage, speed = {"input_tokens": 100, "output_tokens": 10}, {"performance_config": {"latency": "optimized"}}
+    record = priced(readers.usage_fields(spelled({"usage": usage, **speed} if beside else usage | speed)))
+    assert (record.service_tier, record.cost_source) == ("optimized", UNKNOWN)
+
+
+@pytest.mark.parametrize("yes", [True, 1, "true", 1.0])
+def test_a_key_of_ones_own_is_told_in_any_type(yes: Any) -> None:
+    """The provider's own charge is added."""
+    report = {"prompt_tokens": 1, "cost": 0.5, "is_byok": yes, "cost_details": {"upstream_inference_cost": 1.0}}
+    assert readers.usage_fields(report)["cost_usd"] == 1.5

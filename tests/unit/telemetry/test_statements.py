@@ -12,6 +12,7 @@ from llm_service.telemetry import statements
 from llm_service.telemetry.privacy import effective_level, stored_error
 from llm_service.telemetry.records import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord, _restore
 from llm_service.telemetry.reports import queries
+from llm_service.telemetry.reports.rows import ROW_COLUMNS
 from llm_service.telemetry.statements import MAX_VARIABLES, RowBinder, dead_letter_row
 from llm_service.telemetry.stores.migrations import schema_statements
 
@@ -99,7 +100,7 @@ def test_a_slice_binds_the_columns_that_any_of_its_records_uses(
     sql, parameters = RowBinder("metadata").insert(made)
     assert sql.count("?") == len(parameters) == 3 * (13 + len(used))
     database.execute(sql, parameters)
-    rows = queries.to_invocations(database.execute(f"SELECT {', '.join(queries._ROW_COLUMNS)} FROM invocations"))
+    rows = queries.to_invocations(database.execute(f"SELECT {ROW_COLUMNS} FROM invocations"))
     for row, record in zip(rows, made, strict=True):
         for field, value in record.to_dict().items():
             if field in CONTENT_FIELDS:

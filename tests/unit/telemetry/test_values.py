@@ -26,7 +26,7 @@ from tests.unit.telemetry.test_records import FULL, MOMENT
 
 from llm_service.errors import QueryError, RecordError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.columns import CHECKS, CONTENT_FIELDS, FIELDS, KINDS, fields_of_kind
+from llm_service.telemetry.columns import CHECKS, CONTENT_FIELDS, FIELDS, KINDS, PRICED_BY, fields_of_kind
 from llm_service.telemetry.fields import STATUSES
 from llm_service.telemetry.instrumentation.aliases import ALIASES
 from llm_service.telemetry.json_values import MAX_JSON_CHARS, MAX_LEVELS
@@ -209,6 +209,24 @@ def test_a_bad_value_in_one_field_leaves_every_other_field_as_it_was(
         assert field == "invocation_id" or row["invocation_id"] == f"{field}-{number}"
         expected = {name: value for name, value in others.items() if name not in _FOLLOWING.get(field, ())}
         assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("field", sorted(PRICED_BY))
+def test_no_cost_is_computed_where_a_value_it_depends_on_was_not_usable(
+    field: str, logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The standard price of a maker is no price of a call at an unknown seller, tier or moment."""
+    caplog.set_level(logging.CRITICAL, "llm_service.telemetry")
+    sound: dict[str, Any] = {"model_name": "gpt-4o", "prompt_tokens": 1000, "completion_tokens": 10}
+    with logger.invocation(**sound):
+        pass
+    assert stored(logger)["cost_source"] == "computed"
+    for odd in (["azure"], {"x": 1}, b"x"):
+        with logger.invocation(**sound | {field: odd}):
+            pass
+        row = stored(logger)
+        assert (row["cost_usd"], row["cost_source"]) == (None, "unknown")
+        assert row["unpriced_usage"] == f"{field}: a value that is not usable"
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -490,9 +508,10 @@ def test_one_large_value_is_cut_and_its_neighbours_stay(big: Any) -> None:
 
 
 @given(st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9_000) | st.binary(max_size=50) | st.decimals() | st.uuids(),
-    lambda inner: st.lists(inner, max_size=9) | st.dictionaries(st.text(max_size=300) | st.integers() | st.none(), inner, max_size=9)
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9_000) | st.binary(max_size=50) | st.decimals() | st.uuids()
     | st.sets(st.integers() | st.text(max_size=5), max_size=5),
+    lambda inner: st.lists(inner, max_size=9)
+    | st.dictionaries(st.text(max_size=300) | st.integers() | st.none(), inner, max_size=9),
     max_leaves=60,
 ))  # fmt: skip
 @settings(max_examples=80, deadline=None)

@@ -15,10 +15,11 @@ report for that has no name of any. Beside the fields of every record (`rules.FI
 from typing import Any, Final
 
 from llm_service.pricing.usage.iterations import add_iterations, split_iterations
-from llm_service.pricing.usage.leaves import Leaf, child, is_container, leaves, snake
+from llm_service.pricing.usage.leaves import UNREAD, Leaf, child, is_container, leaves, snake
 from llm_service.pricing.usage.rules import fields_of, nothing
 from llm_service.pricing.usage.said import role_of, said_in
 from llm_service.pricing.usage.shapes import ANTHROPIC, COHERE, COUNTS, GEMINI, KNOWN, OLLAMA, OPENAI, SHAPES, Shape
+from llm_service.pricing.usage.tiered import with_tier
 
 __all__ = [
     "REPORTED",
@@ -89,8 +90,10 @@ def usage_fields(usage: object) -> dict[str, Any]:
 def _read(usage: object, home: Shape) -> dict[str, Any]:
     if not is_container(usage):
         return nothing()
-    source, tier = _unwrapped(usage, 3)
-    found = leaves(source, KNOWN, COUNTS)
+    source, tier, speed = _unwrapped(usage, 3)
+    found = with_tier(leaves(source, KNOWN, COUNTS))
+    if all(leaf.name == UNREAD for leaf in found):
+        return nothing()
     shape = _recognised(found, home)
     if shape is ANTHROPIC:
         found, iterations = split_iterations(found)
@@ -100,25 +103,28 @@ def _read(usage: object, home: Shape) -> dict[str, Any]:
         said = said_in(found, shape)
     if tier is not None:
         said.words.setdefault("tier", tier)
+    if speed is not None:
+        said.words.setdefault("speed", speed)
     return fields_of(said, shape)
 
 
-def _unwrapped(source: Any, depth: int) -> tuple[Any, str | None]:
-    """The usage within an answer or event, and the service tier that stands beside it."""
+def _unwrapped(source: Any, depth: int) -> tuple[Any, str | None, str | None]:
+    """The usage within an answer or event, and the service tier and the speed (Bedrock's) that stand beside it."""
     for name in _INSIDE:
         inside = child(source, name)
         if is_container(inside):
             tier = child(source, "service_tier") or child(source, "serviceTier")
             tier = child(tier, "type") or tier
-            return inside, tier if isinstance(tier, str) else None
+            speed = child(child(source, "performanceConfig") or child(source, "performance_config"), "latency")
+            return inside, tier if isinstance(tier, str) else None, speed if isinstance(speed, str) else None
     if depth:
         for name in _AROUND:
             inside = child(source, name)
             if is_container(inside):
-                found, tier = _unwrapped(inside, depth - 1)
+                found, tier, speed = _unwrapped(inside, depth - 1)
                 if found is not inside or child(inside, "billed_units") is not None:
-                    return found, tier
-    return source, None
+                    return found, tier, speed
+    return source, None, None
 
 
 def _recognised(found: list[Leaf], home: Shape) -> Shape:

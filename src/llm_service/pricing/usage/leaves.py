@@ -6,13 +6,16 @@ snake case: `promptTokenCount`, `prompt_token_count` and `x-amzn-...` are spelle
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time, timedelta
 from enum import Enum
 from functools import lru_cache
 from itertools import islice
 from numbers import Number
+from pathlib import PurePath
 from typing import Any, Final, NamedTuple, TypeGuard, cast
+from uuid import UUID
 
-__all__ = ["Leaf", "child", "is_container", "is_mapping", "leaves", "snake"]
+__all__ = ["UNREAD", "Leaf", "child", "is_container", "is_mapping", "leaves", "snake"]
 
 _MOST: Final = 512
 """Values that are looked at: a report has some dozens."""
@@ -42,8 +45,13 @@ class Leaf(NamedTuple):
         return self.path.rpartition(".")[2]
 
 
-_UNREAD: Final = Leaf("unread_fields_count", "fields that were not read", 1)
-"""Stands for what is beyond the bounds: a number of no role, so that no cost is computed without it."""
+UNREAD: Final = "unread_fields"
+"""The name of what stands for fields that cannot be seen: no cost is computed without them."""
+_TOO_MANY: Final = Leaf(UNREAD, "fields that were not read", "too many")
+_LONG: Final = frozenset({"context", "logprobs"})
+"""Lists of an answer that hold no usage, and one number or more for each token (https://docs.ollama.com/api/generate)."""
+_WHOLE: Final = (date, time, timedelta, UUID, PurePath, memoryview)
+"""Values that hold no others."""
 
 
 @lru_cache(maxsize=1024)
@@ -54,7 +62,7 @@ def snake(name: str) -> str:
 
 def is_container(value: Any) -> bool:
     """Whether a value may hold others: neither a text nor a number nor an enum nor None."""
-    return value is not None and not isinstance(value, str | bytes | bytearray | Number | Enum | type)
+    return value is not None and not isinstance(value, (str, bytes, bytearray, Number, Enum, type, *_WHOLE))
 
 
 def is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
@@ -90,14 +98,16 @@ def leaves(source: Any, known: frozenset[str], counts: frozenset[str]) -> list[L
     while pending:
         path, shown, value, depth = pending.pop()
         if seen >= _MOST or depth > _DEEPEST:
-            return [*found, _UNREAD]
+            return [*found, _TOO_MANY]
         for name, inner in islice(_members(value, known), _MOST - seen):
             seen += 1
             if inner is None:
                 continue
             tag = snake(name)
             at, spelled = (f"{path}.{tag}", f"{shown}.{name[:_LONGEST_NAME]}") if path else (tag, name[:_LONGEST_NAME])
-            if is_container(inner) and at not in counts:
+            if isinstance(inner, _Unlisted):
+                found.append(Leaf(at, f"fields of {inner.kind}", "cannot be listed"))
+            elif is_container(inner) and at not in counts and not (tag in _LONG and _is_list(inner)):
                 pending.append((at, spelled, inner, depth + 1))
             else:
                 found.append(Leaf(at, spelled, _plain(inner)))
@@ -110,8 +120,18 @@ def _plain(value: Any) -> Any:
     return value
 
 
+class _Unlisted(NamedTuple):
+    """Stands for the fields of an object that does not tell them.
+
+    Attributes:
+        kind: its class, by name.
+    """
+
+    kind: str
+
+
 def _members(source: Any, known: frozenset[str]) -> Iterator[tuple[str, Any]]:
-    """Names and values within a mapping, a list or an object."""
+    """Names and values within a mapping, a list or an object; an `_Unlisted` where there may be more."""
     try:
         if is_mapping(source):
             for name, value in source.items():
@@ -122,21 +142,60 @@ def _members(source: Any, known: frozenset[str]) -> Iterator[tuple[str, Any]]:
                 tags = [_plain(found) for tag in _TAGS if (found := child(value, tag)) is not None]
                 yield str(tags[0] if tags else position), value
         elif is_container(source):
-            for name in _names(source, known):
+            names, whole = _names(source, known)
+            for name in names:
                 value = child(source, name)
                 if not callable(value):
                     yield name, value
+            if not whole:
+                yield UNREAD, _Unlisted(type(source).__name__)
     except Exception:  # noqa: BLE001 - a foreign object may raise anything: what was found until then counts
-        return
+        yield UNREAD, _Unlisted(type(source).__name__)
 
 
-def _names(source: Any, known: frozenset[str]) -> list[str]:
-    """The names of an object's values: what it holds, what clients of newer servers keep beside, what it computes."""
-    held: list[str] = [name for name in getattr(source, "__dict__", ()) if not name.startswith("_")]
-    extra: Any = getattr(source, "model_extra", None)  # pydantic's
+def _names(source: Any, known: frozenset[str]) -> tuple[list[str], bool]:
+    """The names of an object's values: what it holds, what clients of newer servers keep beside, what it computes.
+
+    With them whether they are all: an object that forwards to another, or holds what is private, may have more.
+    """
     kind = cast("Any", type(source))
-    names: dict[str, None] = dict.fromkeys([*held, *(extra if is_mapping(extra) else ()), *_defined(kind, known)])
-    return list(names) or sorted(known)
+    held: list[str] = list(getattr(source, "__dict__", ()))
+    public = [name for name in held if not name.startswith("_")]
+    extra: Any = getattr(source, "model_extra", None)  # pydantic's
+    declared, forwards = _declared(kind)
+    computed = _defined(kind, known)
+    if not declared and (len(public) < len(held) or not public):
+        if forwards:
+            dumped = _dumped(source)
+            return (list(dumped), True) if dumped else (sorted(known), False)
+        computed = tuple(name for name in dir(kind) if not name.startswith("_"))
+    found = dict.fromkeys([*public, *declared, *(extra if is_mapping(extra) else ()), *computed])
+    return list(found) or sorted(known), bool(found) or hasattr(source, "__dict__")
+
+
+def _dumped(source: Any) -> Mapping[Any, Any]:
+    """What an object says that it holds, by the ways in which clients do; empty where it does not."""
+    for way in ("model_dump", "to_dict", "_asdict"):
+        told: Any = getattr(source, way, None)
+        told = told() if callable(told) else None
+        if is_mapping(told):
+            return told
+    return {}
+
+
+@lru_cache(maxsize=512)
+def _declared(kind: Any) -> tuple[tuple[str, ...], bool]:
+    """The fields that a class declares, in any of the usual ways, and whether its objects may forward to others."""
+    names: dict[str, None] = {}
+    for way in ("model_fields", "__dataclass_fields__", "_fields", "__struct_fields__", "__attrs_attrs__"):
+        names |= dict.fromkeys(str(getattr(one, "name", one)) for one in getattr(kind, way, ()))
+    for base in kind.__mro__:
+        slots = vars(base).get("__slots__", ())
+        names |= dict.fromkeys((slots,) if isinstance(slots, str) else slots)
+    for messages in (getattr(kind, "meta", None), getattr(kind, "DESCRIPTOR", None)):  # protobuf's
+        names |= dict.fromkeys(str(getattr(one, "name", one)) for one in getattr(messages, "fields", ()))
+    forwards = any("__getattr__" in vars(base) or "__getattribute__" in vars(base) for base in kind.__mro__[:-1])
+    return tuple(name for name in names if not name.startswith("_")), forwards
 
 
 @lru_cache(maxsize=512)

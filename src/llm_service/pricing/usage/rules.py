@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from llm_service.config.service_tiers import tier_of
 from llm_service.pricing.usage.said import Said, unpriced_text
-from llm_service.pricing.usage.shapes import Role, Shape
+from llm_service.pricing.usage.shapes import GEMINI, Role, Shape
 
 __all__ = ["FIELDS", "fields_of", "nothing"]
 
@@ -130,6 +130,9 @@ def _settled(said: Said, shape: Shape, counts: _Counts, written: int | None) -> 
             said.doubt(*beside)
         return counts
     rest = total - (prompt or 0) - (completion or 0)
+    if shape is GEMINI and rest == 0 and completion is None:  # it leaves out what is 0
+        completion = 0
+        counts = counts._replace(completion=0)
     if rest < 0:
         return _below(said, counts, cached)
     reasoning = said.count("reasoning")

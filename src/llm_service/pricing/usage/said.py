@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
-from llm_service.pricing.usage.leaves import Leaf
+from llm_service.pricing.usage.leaves import UNREAD, Leaf
 from llm_service.pricing.usage.numbers import NotACount, as_amount, as_count, as_number
 from llm_service.pricing.usage.shapes import Role, Shape, is_telling
 
@@ -16,6 +16,7 @@ _WORDS: Final = frozenset({"tier", "traffic", "speed"})
 _NO_NUMBERS: Final = (str, bytes, list, tuple, dict)
 _TICKS: Final = Decimal(10) ** -10
 """USD of an xAI tick (https://docs.x.ai/developers/cost-tracking)."""
+_YES: Final = frozenset({"true", "1", "1.0", "yes"})
 _MOST_CHARS: Final = 200
 _LONGEST: Final = 60
 
@@ -61,11 +62,13 @@ def said_in(leaves: Iterable[Leaf], shape: Shape) -> Said:
     said = Said()
     for leaf in leaves:
         role = role_of(leaf.path, shape.roles)
-        if role is None:
+        if leaf.name == UNREAD:
+            said.doubt(leaf.shown, leaf.value)
+        elif role is None:
             if is_telling(leaf.name, leaf.value, as_number(leaf.value)):
                 said.doubt(leaf.shown, leaf.value)
         elif role == "byok":
-            said.byok = leaf.value is True
+            said.byok = str(leaf.value).strip().lower() in _YES
         elif role in _WORDS:
             if isinstance(leaf.value, str) and leaf.value.strip():
                 said.words[role] = leaf.value.strip()

@@ -138,6 +138,7 @@ OPENAI: Final = Shape(
                 "output_tokens_details.thinking_tokens",
                 "output_token_details.reasoning",
                 "details.reasoning_tokens",  # Pydantic AI
+                "details.thoughts_tokens",
                 "reasoning_tokens",
             ),
             "within": (
@@ -146,6 +147,24 @@ OPENAI: Final = Shape(
                 # Both are in the completion already, and billed as it is:
                 # https://platform.openai.com/docs/guides/predicted-outputs
                 *_each(_OUTPUT_DETAILS, "accepted_prediction_tokens", "rejected_prediction_tokens"),
+                # Pydantic AI: tools that the caller ran, and what its counts are made of
+                # (https://ai.pydantic.dev/api/usage/)
+                "tool_calls",
+                *_each(
+                    ("details",),
+                    "input_tokens",
+                    "output_tokens",
+                    "cache_creation_input_tokens",
+                    "cache_read_input_tokens",
+                    "cached_tokens",
+                    "cached_content_tokens",
+                    "text_tokens",
+                    "text_prompt_tokens",
+                    "text_candidates_tokens",
+                    "text_cache_tokens",
+                    "accepted_prediction_tokens",
+                    "rejected_prediction_tokens",
+                ),
                 "requests",  # of the Agents SDK: how many calls the counts are the sum of
                 "successful_requests",
                 "request_usage_entries.*",
@@ -156,9 +175,9 @@ OPENAI: Final = Shape(
             "ticks": ("cost_in_usd_ticks",),
             "upstream": ("cost_details.upstream_inference_cost",),
             "byok": ("is_byok",),
-            "tier": ("service_tier",),
+            "tier": ("service_tier", "service_tier.type"),
             "traffic": ("extra_properties.google.traffic_type",),  # Vertex AI
-            "speed": ("speed",),
+            "speed": ("speed", "performance_config.latency"),
         }
     ),
     frozenset({"cache_read_input_tokens", "cache_creation_input_tokens", "cached_input_tokens"}),
@@ -202,8 +221,9 @@ ANTHROPIC: Final = Shape(
             # "No additional charges beyond standard token costs":
             # https://platform.claude.com/docs/en/agents-and-tools/tool-use/web-fetch-tool#usage-and-pricing
             "within": ("server_tool_use.web_fetch_requests",),
-            "tier": ("service_tier",),
-            "speed": ("speed",),
+            "tier": ("service_tier", "service_tier.type"),
+            # https://docs.aws.amazon.com/bedrock/latest/userguide/latency-optimized-inference.html
+            "speed": ("speed", "performance_config.latency"),
         }
     ),
 )  # fmt: skip
@@ -270,7 +290,7 @@ COHERE: Final = Shape(
 OLLAMA: Final = Shape(
     ("https://docs.ollama.com/api/usage",),
     frozenset({"prompt_eval_count", "eval_count"}),
-    _roles({"prompt": ("prompt_eval_count",), "completion": ("eval_count",)}),
+    _roles({"prompt": ("prompt_eval_count",), "completion": ("eval_count",), "within": ("message.*",)}),
 )
 """Of Ollama."""
 

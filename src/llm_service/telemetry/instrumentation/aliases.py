@@ -17,10 +17,11 @@ from typing import Any, Final, cast
 from llm_service.errors import RecordError
 from llm_service.pricing.usage import REPORTED, usage_fields
 from llm_service.pricing.usage.leaves import snake
+from llm_service.pricing.usage.shapes import KNOWN
 from llm_service.telemetry.fields import tokens
 from llm_service.telemetry.records import FIELDS
 
-__all__ = ["ALIASES", "known_fields", "no_such_field", "own_fields"]
+__all__ = ["ALIASES", "known_fields", "no_such_field", "own_fields", "with_doubt"]
 
 ALIASES: Final[Mapping[str, str]] = {
     "agent": "agent_name",
@@ -84,9 +85,15 @@ _NEAREST: Final = {
 }
 _FIELDS: Final = frozenset(FIELDS)
 _LONGEST: Final = 64
-_COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
-_BESIDE_INPUT: Final = frozenset({"cache_read_input_tokens", "cache_creation_input_tokens"})
-"""What stands beside Anthropic's `input_tokens`, and is not counted in them."""
+_IN_TOTAL: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+_COUNTS: Final = frozenset(_IN_TOTAL)
+_USED: Final = frozenset(field for field in FIELDS if field.endswith("_tokens") or field == "cost_usd")
+_TOLD: Final = REPORTED | KNOWN
+"""Names of usage that need no warning."""
+_PARTS: Final = frozenset(
+    name for name, field in ALIASES.items() if name in REPORTED and field.startswith(("cache_", "cost_"))
+)
+"""What depends on the rest of the report: some count the cached tokens within the prompt, others beside it."""
 
 
 def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
@@ -101,18 +108,20 @@ def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]
     unknown: list[str] = []
     usage = _usage_names(given)
     if usage:
-        said = usage_fields({name: _count(given[name]) for name in usage})
+        said = usage_fields({name: _count(value) for name, value in given.items() if name in usage})
         found = {field: value for field, value in said.items() if value is not None}
-        if found.keys() <= {"unpriced_usage"}:  # none of its names is known: it is no usage
-            found, usage = {}, frozenset[str]()
+        if found.keys() <= {"unpriced_usage"}:  # none of its names is known: it says only what cannot be priced
+            usage = frozenset[str]()
     for name, value in given.items():
         field = None if name in usage else _field_of(name, value)
         if field is not None:
             if found.get(field) is None:
                 found[field] = _single(value) if name.endswith("finish_reasons") else value
-        elif name not in _FIELDS and name not in usage:
+        elif name not in _FIELDS and snake(name) not in (_TOLD if name in usage else ()):
             unknown.append(name)
     own = {name: value for name, value in given.items() if name in _FIELDS and name not in usage}
+    if found.get("service_tier") is not None and "service_tier" in own and usage:  # a speed may have decided it
+        del own["service_tier"]
     return found | {name: value for name, value in own.items() if value is not None or name not in found}, unknown
 
 
@@ -124,8 +133,24 @@ def own_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
     )
 
 
+def with_doubt(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields; where their total is below its parts, which cannot be priced, with that in `unpriced_usage`."""
+    if "total_tokens" not in fields or fields.get("unpriced_usage") is not None:
+        return fields
+    try:
+        prompt, completion, total = (tokens(name, fields.get(name)) for name in _IN_TOTAL)
+    except RecordError:
+        return fields
+    parts = (prompt or 0) + (completion or 0)
+    if total is None or total >= parts:
+        return fields
+    return {**fields, "unpriced_usage": f"total tokens: {total}, its parts {parts}"}
+
+
 def _count(value: Any) -> Any:
-    """A count as a plain number, for the sums of a reader; anything else as it is."""
+    """A count as a plain number, for the sums of a reader; anything else as it is: text may be no count."""
+    if issubclass(type(value), str):
+        return value
     try:
         return tokens("count", value)
     except RecordError:
@@ -133,12 +158,27 @@ def _count(value: Any) -> Any:
 
 
 def _usage_names(given: Mapping[str, Any]) -> frozenset[str]:
-    """The names of a provider's usage, where there are such as mean nothing by themselves; else none."""
-    names = [name for name in given if name not in _FIELDS and (snake(name) in REPORTED)]
-    alone = [name for name in names if name in ALIASES and not (name in _BESIDE_INPUT and "input_tokens" in given)]
-    if len(alone) == len(names):
+    """The names of a provider's usage, with all that is no field and stands beside counts; none where each is a field.
+
+    A name that nobody here knows may be what a provider bills: the reader names it, and no cost is computed.
+    """
+    others = [name for name in given if name not in _FIELDS and not _is_elsewhere(name, given[name])]
+    prompt = not given.keys().isdisjoint({"input_tokens", "prompt_tokens"})
+    alone = [name for name in others if name in ALIASES and not (name in _PARTS and prompt)]
+    if len(alone) == len(others) or not any(map(_is_usage, given)):
         return frozenset()
-    return frozenset(names) | (_COUNTS & given.keys())
+    tier = {"service_tier"} if issubclass(type(given.get("service_tier")), str) else set[str]()
+    return frozenset(others) | (_COUNTS & given.keys()) | tier
+
+
+def _is_usage(name: str) -> bool:
+    """Whether a name says that usage is told."""
+    return ALIASES.get(name, name) in _USED or (name not in _FIELDS and snake(name) in REPORTED)
+
+
+def _is_elsewhere(name: str, value: object) -> bool:
+    """Whether a name is another's for a field that has nothing to do with usage."""
+    return snake(name) not in REPORTED and (_field_of(name, value) is not None or name in _NEAREST)
 
 
 def _field_of(name: str, value: object) -> str | None:

@@ -15,9 +15,9 @@ from typing import Any, Final, Protocol, Self, cast
 
 from llm_service.errors import RecordError, shown
 from llm_service.redaction import clean, traceback_text
-from llm_service.telemetry.columns import KINDS
+from llm_service.telemetry.columns import KINDS, PRICED_BY
 from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_TAGS, required_id
-from llm_service.telemetry.instrumentation.aliases import known_fields, no_such_field, own_fields
+from llm_service.telemetry.instrumentation.aliases import known_fields, no_such_field, own_fields, with_doubt
 from llm_service.telemetry.instrumentation.reading import Cumulative, ReadUsage, read_fields
 from llm_service.telemetry.records import Amount, InvocationRecord, new_id
 from llm_service.telemetry.texts import forget_repairs, repairs_here
@@ -261,6 +261,8 @@ class Invocation:
                 self._note(field, f"{_without_content(error)}{taken}")
                 if field in said:
                     del said[field]
+                    if field in PRICED_BY and said.get("cost_usd") is None:
+                        said.setdefault("unpriced_usage", f"{field}: a value that is not usable")
                 elif field in measured:
                     del measured[field]
                 elif field == "total_tokens" and not _PARTS.isdisjoint(said):
@@ -278,6 +280,7 @@ class Invocation:
         return None
 
     def _set(self, given: Mapping[str, Any]) -> None:
+        given = with_doubt(given)
         if _FIELDS.issuperset(given) and _LOOKED_AT.isdisjoint(given):
             self._fields |= given
         else:

@@ -13,6 +13,7 @@ from llm_service.pricing.usage import REPORTED, usage_fields
 from llm_service.pricing.usage.leaves import is_container, is_mapping, snake
 from llm_service.pricing.usage.numbers import as_number
 from llm_service.pricing.usage.said import unpriced_text
+from llm_service.telemetry.instrumentation.aliases import ALIASES, with_doubt
 from llm_service.telemetry.records import FIELDS
 
 __all__ = ["Cumulative", "ReadUsage", "read_fields"]
@@ -22,6 +23,8 @@ ReadUsage = Callable[[Any], "Mapping[str, Any] | None"]
 return the usage itself, as the provider or its client has it."""
 
 _FIELDS: Final = frozenset(FIELDS)
+_SAID: Final = _FIELDS - REPORTED
+"""Fields that no report of a provider has."""
 _PARTS: Final = ("prompt_tokens", "completion_tokens")
 _COUNTS: Final = (
     *_PARTS, "total_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cache_write_1h_tokens",
@@ -53,17 +56,18 @@ def read_fields(usage: ReadUsage, result: Any) -> dict[str, Any]:
         fields = usage_fields(found)
         if not _is_usage(fields):
             raise TypeError("the reader returned neither a mapping of fields nor usage of a known shape")
-    return {field: value for field, value in fields.items() if value is not None}
+    return {field: value for field, value in with_doubt(fields).items() if value is not None}
 
 
 def _of_mapping(found: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Fields as they are; a provider's usage as fields, beside what is a field already."""
-    unknown = [name for name in found if name not in _FIELDS]
-    if not any(isinstance(name, str) and (snake(name) in REPORTED or is_container(found[name])) for name in unknown):
+    """Fields as they are; with any other name beside them a provider's usage, beside what is a field already."""
+    if all(name in _FIELDS or (name in ALIASES and snake(name) not in REPORTED) for name in found):
         return dict(found)
-    own = {name: value for name, value in found.items() if name in _FIELDS and name not in REPORTED}
+    own = {name: value for name, value in found.items() if name in _SAID or (name in ALIASES and name not in REPORTED)}
     fields = usage_fields({name: value for name, value in found.items() if name not in own})
-    return fields | own if _is_usage(fields) else dict(found)
+    if not _is_usage(fields):
+        return dict(found)
+    return fields | own
 
 
 def _is_usage(fields: Mapping[str, Any]) -> bool:
@@ -92,12 +96,15 @@ class Cumulative:
         """
         found = read_fields(self._usage, item)
         counted = False
+        before = dict(self._most)
         for field in _COUNTS:
             if field in found:
                 counted = True
                 self._count(field, found)
         if counted:
             self._settle(found)
+            if "cost_usd" in before and "cost_usd" not in found and self._grew(before):
+                found |= {"cost_usd": None, "cost_source": None}  # it was told of less
         if "service_tier" in found:
             self._keep_tier(found)
         if "unpriced_usage" in found:
@@ -130,6 +137,10 @@ class Cumulative:
             found["unpriced_usage"] = "; ".join(filter(None, [found.get("unpriced_usage"), f"{_FELL}: maybe parts"]))
             if "cost_usd" in most:
                 found |= {"cost_usd": None, "cost_source": None}
+
+    def _grew(self, before: Mapping[str, Any]) -> bool:
+        """Whether an item counted more than all before it."""
+        return any(number > before.get(field, (0,))[0] for field, (number, _) in self._most.items())
 
     def _keep_tier(self, found: dict[str, Any]) -> None:
         """A tier with prices of its own stays, though a later event says the standard one."""

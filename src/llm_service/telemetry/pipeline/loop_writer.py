@@ -176,19 +176,24 @@ class LoopWriter:
                 return None
             step = await self._connection.run(engine.step)
             if step.reopen:
-                connection, self._connection = self._connection, None
-                await connection.finish()
+                try:
+                    await self._connection.finish()
+                finally:
+                    self._connection = None
         except Exception as error:  # noqa: BLE001 - the task outlives anything; `failed` counts, logs and paces it
             return engine.committer.failed(error)
         return step
 
     async def _open(self) -> None:
-        connection = WriterConnection(self._engine.open_connection, self._engine.commit_lock)
+        # At hand from now on: a fork on this thread lets go of it, and waits for nothing that needs this thread.
+        self._connection = WriterConnection(self._engine.open_connection, self._engine.commit_lock)
         try:
-            await connection.open()
+            await self._connection.open()
+        except BaseException:
+            self._connection = None
+            raise
         finally:
             _set(self._tried_to_open)
-        self._connection = connection
 
     async def _last_steps(self) -> None:
         """Cancelled: write what waits, as long as the disk plays along; the exit's drain does the rest."""

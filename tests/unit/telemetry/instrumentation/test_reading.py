@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.pricing.test_usage_reports import REPORTED as CHARGED
+from tests.unit.pricing.test_usage_reports import UNDERSTOOD, UNPRICED
 
 from llm_service.pricing.usage import anthropic_usage, openai_usage, usage_fields
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
@@ -157,3 +159,68 @@ def test_a_reader_without_a_tier_takes_none_away(tmp_path: Path) -> None:
             call.record_usage(prompt_tokens=60, total_tokens=70)
         (row,) = logger.get_invocations()
     assert (row["service_tier"], row["unpriced_usage"], seen(row)) == ("batch", "images: 3", (60, 10, 70, False))
+
+
+def _by_keywords(logger: TelemetryLogger, usage: dict[str, Any]) -> None:
+    with logger.invocation("a", model_name="claude-sonnet-4-5") as call:
+        call.record_usage(**usage)
+
+
+def _by_set(logger: TelemetryLogger, usage: dict[str, Any]) -> None:
+    with logger.invocation("a", model_name="claude-sonnet-4-5") as call:
+        call.set(**usage)
+
+
+def _at_the_start(logger: TelemetryLogger, usage: dict[str, Any]) -> None:
+    with logger.invocation("a", model_name="claude-sonnet-4-5", **usage):
+        pass
+
+
+def _by_reader(logger: TelemetryLogger, usage: dict[str, Any]) -> None:
+    logger.instrumented("a", model_name="claude-sonnet-4-5", usage=lambda _: usage)(lambda: 1)()
+
+
+def _by_stream(logger: TelemetryLogger, usage: dict[str, Any]) -> None:
+    list(logger.wrap_stream(iter([1]), "a", model_name="claude-sonnet-4-5", usage=lambda _: usage))
+
+
+NEW = ("video_tokens", "image_count", "search_units", "hologramSeconds", "num_sources_used", "seat")
+BELOW = "a total below its parts"
+WAYS = (_by_keywords, _by_set, _at_the_start, _by_reader, _by_stream)
+REPORTS = {
+    **{name: report for name, (report, _) in UNDERSTOOD.items()},
+    **{name: report for name, (report, _) in UNPRICED.items()},
+    **{name: report for name, (report, _) in CHARGED.items() if isinstance(report, dict)},
+    **{f"new: {name}": RAW | {name: 7} for name in NEW},
+    BELOW: {"prompt_tokens": 1_000, "completion_tokens": 500, "total_tokens": 300},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_report_says_the_same_in_whatever_way_it_is_given(tmp_path: Path, way: Any) -> None:
+    """What was billed and is not counted makes the cost unknown, and what the seller charged is the cost."""
+    with TelemetryLogger(tmp_path / "t.db") as logger:
+        for name, report in REPORTS.items():
+            way(logger, report)
+            logger.flush()
+            row = max(logger.get_invocations(limit=1_000), key=lambda one: one["id"])
+            told = usage_fields(report)
+            if told["prompt_tokens"] is None:
+                continue
+            for field in ("prompt_tokens", "completion_tokens", "unpriced_usage", "service_tier"):
+                if name == BELOW and field == "unpriced_usage":  # named by the record, where no reader saw it
+                    assert "total" in row[field]
+                else:
+                    assert row[field] == told.get(field), (name, field)
+            if told.get("cost_usd") is not None:
+                assert (row["cost_usd"], row["cost_source"]) == (told["cost_usd"], "reported"), name
+            elif told.get("unpriced_usage"):
+                assert (row["cost_usd"], row["cost_source"]) == (None, "unknown"), name
+
+
+def test_a_cost_told_before_more_was_counted_does_not_cover_it() -> None:
+    """It is told again with the last counts, or not known from the seller."""
+    start = {"prompt_tokens": 10, "completion_tokens": 0, "cost": 0}
+    assert said([start, {"prompt_tokens": 10, "completion_tokens": 600}])["cost_usd"] is None
+    assert said([start, {"prompt_tokens": 10, "completion_tokens": 600}, {"cost": 0.5}])["cost_usd"] == 0.5
+    assert said([start, {"prompt_tokens": 10, "completion_tokens": 0}])["cost_usd"] == 0

@@ -1,0 +1,89 @@
+"""Which models cost more above some number of prompt tokens, so that a list which does not say so is not believed.
+
+Where the list of any seller prices a model by the length of the prompt, the price of another seller without such tiers
+is known up to that length only: what it takes for longer prompts is unknown, not the price of short ones.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from llm_service.pricing.corrections import LONG_UNKNOWN
+from llm_service.pricing.names import spellings
+from llm_service.pricing.timeline import ALWAYS, Period, Timeline
+
+__all__ = ["LongFrom", "bounded", "catalogue", "model_of"]
+
+_VARIANT: Final = re.compile(r":[a-z]+$|-(non-)?reasoning$")
+_PATTERN: Final = re.compile(r"[\\^$()\[\]]")
+_OLD_CLAUDE: Final = re.compile(r"^claude-(\d(?:-\d)?)-(opus|sonnet|haiku)$")
+
+
+class LongFrom(NamedTuple):
+    """From when until before when (microseconds since 1970) prompts above so many tokens cost more somewhere."""
+
+    from_us: int
+    until_us: int
+    above: int
+
+
+@lru_cache(maxsize=8192)
+def model_of(name: str) -> str | None:
+    """The model that a seller's name means, the same for all sellers; None for a moving alias or a pattern.
+
+    Without the path and the vendor, the region, date and version, and the variant (`:batch`, `-reasoning`).
+    """
+    name = name.lower().rpartition("/")[2].removeprefix("~")
+    if name.endswith("-latest") or _PATTERN.search(name):
+        return None
+    name = re.sub(r"^regional\.", "", name)
+    shortest = _VARIANT.sub("", spellings(_VARIANT.sub("", name), "aws")[-1]).replace(".", "-").removesuffix("-0")
+    return _OLD_CLAUDE.sub(r"claude-\2-\1", shortest)
+
+
+def catalogue(models: Iterable[tuple[Any, Sequence[tuple[int, Any]]]]) -> Mapping[str, Sequence[LongFrom]]:
+    """When which models cost more for long prompts at any seller.
+
+    Args:
+        models: each entry's names, and its prices in the form of the data with the time from which they hold.
+    """
+    found = {name: [LongFrom(*ALWAYS, above)] for name, above in LONG_UNKNOWN.items()}
+    for names, prices in models:
+        long = [one for one in _long(prices) if one.from_us < one.until_us]
+        for key in {model_of(name) for name in names} - {None} if long else ():
+            found.setdefault(str(key), []).extend(long)
+    return found
+
+
+def _long(prices: Sequence[tuple[int, Any]]) -> Iterator[LongFrom]:
+    ends = [*(start for start, _ in prices[1:]), ALWAYS[1]]
+    for (start, price), end in zip(prices, ends, strict=True):
+        starts = [tier.start for value in price.__dict__.values() for tier in getattr(value, "tiers", ()) if tier.start]
+        if starts:
+            yield LongFrom(start, end, min(starts))
+
+
+def bounded(timeline: Timeline, long: Sequence[LongFrom]) -> Timeline:
+    """The prices, known up to the length from which any seller's list has another price at the time."""
+    if not long:
+        return timeline
+    periods = list(timeline.periods)
+    if any(period.daily is not None for period in periods):
+        return Timeline([_up_to(period, long) for period in periods])
+    starts = {ALWAYS[0], *(period.from_us for period in periods if period.from_us is not None)}
+    starts |= {moment for one in long for moment in (one.from_us, one.until_us) if moment < ALWAYS[1]}
+    found: list[Period] = []
+    for start in sorted(starts):
+        held = replace(timeline.period_at(start), from_us=None if start == ALWAYS[0] else start)
+        one = _up_to(held, [each for each in long if each.from_us <= start < each.until_us])
+        if not found or (one.rates, one.why) != (found[-1].rates, found[-1].why):
+            found.append(one)
+    return Timeline(found)
+
+
+def _up_to(period: Period, long: Sequence[LongFrom]) -> Period:
+    if period.rates is None or len(period.rates.prices) > 1 or not long or not any(period.rates.prices[0][1:3]):
+        return period
+    return replace(period, rates=period.rates.up_to(min(one.above for one in long)))
