@@ -12,7 +12,9 @@ from tests.model.ledger import check_books, policies, windows
 from llm_service.budgets.limits import METRICS
 from llm_service.config.schemas import ModelsConfig
 from llm_service.errors import BudgetError, SettingsError, UnknownPriceError, UnknownTokensError
+from llm_service.pricing.book import PriceBook
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
+from llm_service.telemetry.upkeep.repricing import reprice
 
 CALL: dict[str, Any] = {"agent_name": "a", "model_name": "m"}
 AMOUNTS: dict[str, Any] = {"usd": 0.05, "tokens": 100}
@@ -118,4 +120,18 @@ async def test_what_stays_unknown_is_told_by_the_usage_source(
     with closing(sqlite3.connect(db)) as connection:
         row = connection.execute("SELECT total(unknown_nanos), total(unknown_tokens) FROM budget_windows").fetchone()
     assert row == (left * 1e9, 200 if source == "partial" else 0)
+    check_books(db)
+
+
+def test_a_new_price_leaves_the_rest_of_a_partial_call_unknown(db: Path) -> None:
+    """It is computed from the same counts, so it is the least as well."""
+    dearer = ModelsConfig.model_validate(
+        {"models": {"m": {"cost_per_1m_tokens": {"input": 20, "output": 20}}}, "bundled_prices": False}
+    )
+    with TelemetryLogger(db, policies=policies(default=10), models=MODELS) as logger:
+        counts: dict[str, Any] = {"prompt_tokens": 1000, "completion_tokens": 0, "usage_source": "partial"}
+        logger.budgets.reserve(usd=0.05, **CALL).settle(InvocationRecord(**CALL, **counts))
+    assert [sum(row[at] for row in windows(db).values()) for at in (0, 6)] == [10_000_000, 40_000_000]
+    reprice(db, PriceBook(dearer), only="computed")
+    assert [sum(row[at] for row in windows(db).values()) for at in (0, 6)] == [20_000_000, 30_000_000]
     check_books(db)
