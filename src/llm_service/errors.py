@@ -11,6 +11,7 @@ TelemetryError
 ├── BudgetError                                a call may not be made under its budgets
 │   ├── BudgetExceeded                         it would not fit into a limit
 │   ├── UnknownPriceError                      its price is unknown, and its policy blocks such calls
+│   ├── UnknownTokensError                     its tokens are unknown, and a hard limit counts them
 │   ├── BudgetUnreadableError                  what its window holds is damaged in the file
 │   └── JustificationNeededError               it costs more than its policy allows without a justification
 └── StoreError                                 a promised commit, or a file, could not be had
@@ -58,6 +59,7 @@ __all__ = [
     "StoreError",
     "TelemetryError",
     "UnknownPriceError",
+    "UnknownTokensError",
     "UnsupportedLoopError",
 ]
 
@@ -263,6 +265,22 @@ class UnknownPriceError(BudgetError):
             f"budget {budget}: what a call of {shown(model_name)} costs at most is unknown; give usd=, or "
             "prompt_tokens and max_tokens where its price is known, or set unknown_price_usd or unknown_price in "
             "policies.yaml",
+            budget,
+        )
+        self.model_name = model_name
+
+
+class UnknownTokensError(BudgetError):
+    """Nobody knows how many tokens the call would take at most, and a hard limit counts tokens.
+
+    Attributes:
+        model_name: of the call.
+    """
+
+    def __init__(self, budget: str, model_name: str | None) -> None:
+        super().__init__(
+            f"budget {budget}: how many tokens a call of {shown(model_name)} takes at most is unknown; give max_tokens "
+            "and the prompt, or tokens= to budgets.reserve, or max_output_tokens in models.yaml",
             budget,
         )
         self.model_name = model_name

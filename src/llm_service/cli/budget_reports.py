@@ -49,7 +49,7 @@ def check(policies: Policies, path: Path, wish: Wish, prices: PriceBook) -> list
         estimate = make_estimate(question, learner.history, prices, learner.ratios, learner.tokenizer)
         is_priced = prices.rates(wish.model_name, wish.provider, None, wish.service_tier) is not None
         wish = wish.with_estimate(estimate, is_priced=is_priced)
-    asked = Amounts(wishes.nanos(wish, applying), wishes.tokens(wish.tokens), 1)
+    asked = Amounts(wishes.nanos(wish, applying), wishes.tokens(wish), 1)
     return _ask(path, lambda fetch: read_check(fetch, applying, call, asked, datetime.now(UTC)))
 
 

@@ -19,6 +19,7 @@ from llm_service.errors import (
     StoreError,
     TelemetryError,
     UnknownPriceError,
+    UnknownTokensError,
     UnsupportedLoopError,
 )
 from llm_service.telemetry.budgeting.holds import AsyncHold, Hold
@@ -77,6 +78,7 @@ __all__ = [
     "TelemetryLogger",
     "UnitReport",
     "UnknownPriceError",
+    "UnknownTokensError",
     "UnsupportedLoopError",
 ]
 

@@ -14,6 +14,7 @@ from llm_service.budgets.limits import NANOS, Amounts
 from llm_service.budgets.scopes import FIELDS, Call, Counter, CounterKey, subject_of
 from llm_service.telemetry.budget_statements import AMOUNTS, NAMED, UNPLACED, Place
 from llm_service.telemetry.fields import MAX_COST_USD, MAX_TOKENS
+from llm_service.telemetry.records import InvocationRecord
 from llm_service.telemetry.rollups import nanos as to_nanos
 from llm_service.telemetry.timestamps import microseconds_text, text_microseconds
 
@@ -185,6 +186,18 @@ class HoldRow(NamedTuple):
     def amounts(self) -> Amounts:
         """What it holds."""
         return Amounts(self.nanos, self.tokens, self.calls)
+
+    def kept_after(self, record: InvocationRecord) -> Amounts:
+        """What stays as unknown spend once the record of its call is stored.
+
+        All of what the record does not say: it was made, and nobody knows what it cost, or how many tokens it took.
+        Where usage is `partial`, what it says is the least, so the rest of what was reserved may be spent as well.
+        """
+        cost, tokens = record.cost_usd, record.total_tokens
+        is_partial = record.usage_source == "partial"
+        nanos_left = self.nanos - (0 if cost is None else to_nanos(cost)) if is_partial or cost is None else 0
+        tokens_left = self.tokens - (tokens or 0) if is_partial or tokens is None else 0
+        return Amounts(max(0, nanos_left), max(0, tokens_left), 0)
 
 
 def hold_is_readable(row: Sequence[Any]) -> bool:

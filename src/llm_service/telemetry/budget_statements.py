@@ -20,6 +20,7 @@ __all__ = [
     "FIND_HOLD",
     "HAS_HOLDS",
     "HOLD_COLUMNS",
+    "IS_PARTIAL",
     "KEEP_HOLD",
     "NAMED",
     "NANOS_OF",
@@ -102,6 +103,10 @@ UPDATE OR IGNORE budget_holds SET state = 'unknown', nanos = ?, tokens = ?, call
 """
 RENAME_HOLD: Final = "UPDATE OR IGNORE budget_holds SET hold_id = ? WHERE hold_id = ?"
 DROP_HOLD: Final = "DELETE FROM budget_holds WHERE hold_id = ?"
+IS_PARTIAL: Final = """
+SELECT 1 FROM invocations WHERE invocation_id = ? AND usage_source = 'partial' AND cost_source = 'computed'
+"""
+"""A stored call was counted in part only, so that its computed cost is the least it has cost."""
 HAS_HOLDS: Final = "SELECT EXISTS (SELECT 1 FROM budget_holds)"
 EXPIRED_HOLDS: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE state = 'held' AND expires_at <= ? LIMIT 200"  # noqa: S608 - as above
 

@@ -72,7 +72,7 @@ def rows(result: Result) -> dict[tuple[str, ...], dict[str, Any]]:
 def held(db: Path, policies: Path, usd: float, **names: str) -> str:
     """The id of a hold that was given up."""
     with TelemetryLogger(db, policies=policies) as telemetry:
-        hold = telemetry.budgets.reserve(usd=usd, **names)
+        hold = telemetry.budgets.reserve(tokens=0, usd=usd, **names)
         hold.give_up()
         return hold.hold_id
 

@@ -151,7 +151,8 @@ class Budgets(BudgetDesk):
         Args:
             usd: what the call may cost at most. None reserves what `estimate` says: the upper bound where price, prompt
                 and `max_tokens` are known, else its p99; where no price is known, what the policies say of such calls.
-            tokens: what it may use at most; None estimates it where a limit counts tokens.
+            tokens: what it may use at most; None estimates it where a limit counts tokens: the prompt, where it is
+                known, and `max_tokens`, or what such answers have taken.
             agent_name, tool_name, model_name, provider, user_id, session_id, trace_id: of the call; they decide which
                 budgets cover it.
             prompt, prompt_tokens, max_tokens, service_tier: for the estimate.
@@ -161,8 +162,8 @@ class Budgets(BudgetDesk):
         Raises:
             BudgetExceeded: a hard limit has no room for it; the error names it, with all amounts.
             BudgetUnreadableError: what a hard limit's window holds is damaged in the file.
-            SettingsError: (a `ValueError`) this logger has no policies, so nothing would be kept.
-            UnknownPriceError, JustificationNeededError: see there; all of these are `BudgetError`.
+            SettingsError: (a `ValueError`) this logger has no limits, so nothing would be kept.
+            UnknownPriceError, UnknownTokensError, JustificationNeededError: see there; all of these are `BudgetError`.
             RecordError, QueryError: (`ValueError`) for a name or an amount that cannot be.
             CommitTimeoutError: the file was locked or full for `commit_timeout`; nothing was reserved.
             StoreError: the file cannot be used, or the logger is closed.

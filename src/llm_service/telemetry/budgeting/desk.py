@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from llm_service.budgets.limits import NANOS, Amounts
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call
-from llm_service.errors import BudgetError, QueryError, RecordDroppedError, RecordError, SettingsError, StoreError
+from llm_service.errors import (
+    BudgetError,
+    QueryError,
+    RecordDroppedError,
+    RecordError,
+    SettingsError,
+    StoreError,
+)
 from llm_service.telemetry.budgeting import wishes
 from llm_service.telemetry.budgeting.wishes import Wish
 from llm_service.telemetry.pipeline.ledger import DropReason, Outcome
@@ -52,12 +59,14 @@ class BudgetDesk:
         Raises:
             SettingsError: (a `ValueError`) naming the remedy.
         """
-        if not self.policies and self._face.settings.enabled:
+        if not self.policies.counters and self._face.settings.enabled:
+            names = [policy.name for policy in self.policies]
             raise SettingsError(
                 "policies",
-                None,
+                names or None,
                 "there is no limit in force, so no budget can be kept: give policies=, or put a policies.yaml into "
-                "config/, beside the telemetry.yaml in force, or where LLM_TELEMETRY_POLICIES says",
+                "config/, beside the telemetry.yaml in force, or where LLM_TELEMETRY_POLICIES says"
+                + (", with a limit such as daily_budget_usd in one of its policies" if names else ""),
             )
 
     # Wishes become asks, asks become requests
@@ -78,7 +87,7 @@ class BudgetDesk:
         return Ask(
             hold_id=self._engine.redactor.invocation_id(wish.hold_id),
             call=call,
-            amounts=Amounts(wishes.nanos(wish, policies), wishes.tokens(wish.tokens), 1),
+            amounts=Amounts(wishes.nanos(wish, policies), wishes.tokens(wish, policies), 1),
             policies=policies,
             now_us=time_ns() // 1000,
             lease_us=wishes.lease_us(wish.lease, policies),
@@ -132,6 +141,8 @@ class BudgetDesk:
             self._engine.queue.offer(record)
             cost = record.cost_usd
             kept = ask.amounts if cost is None else ask.amounts._replace(nanos=to_nanos(cost))
+            if record.usage_source == "partial":  # at least so much
+                kept = kept._replace(nanos=max(kept.nanos, ask.amounts.nanos))
             return None if self._engine.stores_nothing else self.ending(ask.hold_id, kept)
         record_id = self._engine.redactor.invocation_id(record.invocation_id)
         if record_id != ask.hold_id:
@@ -246,7 +257,7 @@ def checking(budgets: BudgetDesk, wish: Wish) -> Callable[[Fetch], list[BudgetSt
     """The question whether a wish fits now."""
     call = budgets.call(wish)
     policies = budgets.policies.applying(call)
-    asked = Amounts(wishes.nanos(wish, policies), wishes.tokens(wish.tokens), 1)
+    asked = Amounts(wishes.nanos(wish, policies), wishes.tokens(wish), 1)  # only looking: unknown tokens are left out
     return partial(read_check, policies=policies, call=call, asked=asked, now=datetime.now(UTC))
 
 

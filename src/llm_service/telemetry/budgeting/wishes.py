@@ -9,7 +9,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Final, Self
 
 from llm_service.budgets.limits import NANOS, Policy
-from llm_service.errors import JustificationNeededError, QueryError, UnknownPriceError
+from llm_service.errors import JustificationNeededError, QueryError, UnknownPriceError, UnknownTokensError
 from llm_service.telemetry.fields import MAX_COST_USD, MAX_TOKENS
 from llm_service.telemetry.records import Amount, new_id
 
@@ -79,7 +79,7 @@ class Wish:
             answer = estimate.completion_tokens
             most = estimate.max_completion_tokens if answer is None or self.max_tokens is not None else answer.p99
             prompt = estimate.max_prompt_tokens or estimate.prompt_tokens
-            used = (prompt or 0) + (most or 0) or None
+            used = None if most is None else (prompt or 0) + most
         return replace(self, tokens=used, expected_usd=estimate.hold_usd(), is_guess=not is_priced)
 
 
@@ -138,9 +138,19 @@ def _nanos(usd: Decimal) -> int:
     return int((usd * NANOS).to_integral_value(ROUND_CEILING))
 
 
-def tokens(value: object) -> int:
-    """How many tokens are reserved; unknown counts none."""
+def tokens(wish: Wish, policies: Sequence[Policy] = ()) -> int:
+    """How many tokens a wish reserves in these policies.
+
+    Raises:
+        QueryError: for a number that cannot be.
+        UnknownTokensError: neither was a number given nor can it be estimated, and a hard limit counts tokens.
+    """
+    value: object = wish.tokens
     if value is None:
+        limits = (limit for policy in policies for limit in policy.limits)
+        blocking = next((limit for limit in limits if limit.hard and limit.metric == "tokens"), None)
+        if blocking is not None:
+            raise UnknownTokensError(blocking.policy, wish.model_name)
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
         raise QueryError("tokens", value, f"give a whole number from 0 to {MAX_TOKENS:,}")

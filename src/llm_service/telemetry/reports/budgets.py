@@ -68,7 +68,7 @@ class BudgetStatus(TypedDict):
 class BudgetHold(TypedDict):
     """One hold; `expired` ones and those of `state` `unknown` wait to be released or reconciled.
 
-    `recorded` says that the call's record is stored, under the hold's id, and only its cost is unknown.
+    `recorded` says that the call's record is stored, under the hold's id, and its cost is unknown, or known in part.
     """
 
     hold_id: str

@@ -274,7 +274,9 @@ class BudgetBook:
             row = self._connection.execute(sql.FIND_HOLD, (one.invocation_id,)).fetchone() if has_holds else None
             if row is not None and one.new_nanos is not None:
                 hold = HoldRow.of(row)
-                _add_all(changes, end_hold(self._connection, hold, Amounts(0, hold.tokens, 0)))
+                partial = self._connection.execute(sql.IS_PARTIAL, (one.invocation_id,)).fetchone() is not None
+                left = max(0, hold.nanos + (one.old_nanos or 0) - one.new_nanos) if partial else 0
+                _add_all(changes, end_hold(self._connection, hold, Amounts(left, hold.tokens, 0)))
         self.add({place: to_change(sums) for place, sums in changes.items()})
 
     def add(self, changes: Mapping[Place, Change]) -> None:
@@ -301,10 +303,7 @@ class BudgetBook:
         for statement, parameters in sql.find_holds(list(by_hold)):
             for row in map(HoldRow.of, self._connection.execute(statement, parameters).fetchall()):
                 record = by_hold[row.hold_id]
-                cost, tokens = record.card[8], record.card[7]
-                # It was made, and nobody knows what it cost, or how many tokens it took.
-                kept = Amounts(row.nanos if cost is None else 0, row.tokens if tokens is None else 0, 0)
-                _add_all(changes, end_hold(self._connection, row, kept, record.card[0]))
+                _add_all(changes, end_hold(self._connection, row, row.kept_after(record), record.card[0]))
 
     def _look_at_thresholds(self, places: Sequence[Place]) -> None:
         now = self._clock_ns() // 1000

@@ -25,8 +25,9 @@ from llm_service.telemetry.timestamps import MAX_MICROSECONDS, TextClock, from_m
 __all__ = ["Ask", "HoldKeeper", "exceeded"]
 
 _UNPRICED: Final = """
-SELECT id, cost_source, request_model, agent_name, tool_name, model_name, user_id, session_id, trace_id, timestamp
-FROM invocations WHERE invocation_id = ? AND cost_usd IS NULL
+SELECT id, cost_source, request_model, agent_name, tool_name, model_name, user_id, session_id, trace_id, timestamp,
+    cost_usd
+FROM invocations WHERE invocation_id = ? AND (cost_usd IS NULL OR usage_source = 'partial')
 """
 _MOST_CALLS: Final = 1024
 _NOTHING: Final = (0, 0, 0)
@@ -176,13 +177,13 @@ class HoldKeeper:
         return True
 
     def price(self, connection: sqlite3.Connection, invocation_id: str, usd: float) -> bool:
-        """Give a stored call of unknown cost its cost, which ends its hold; False where there is no such call."""
+        """Give a stored call of unknown or partial cost its cost, which ends its hold; False where there is none."""
         row = connection.execute(_UNPRICED, (invocation_id,)).fetchone()
         if row is None:
             return False
-        row_id, source, *said = row
-        change = CostChange._make((invocation_id, *said, None, to_nanos(usd)))
-        return bool(recost(connection, self.book, [NewCost(row_id, usd, "reported", None, source, change)]))
+        row_id, source, *said, old = row
+        change = CostChange._make((invocation_id, *said, None if old is None else to_nanos(old), to_nanos(usd)))
+        return bool(recost(connection, self.book, [NewCost(row_id, usd, "reported", old, source, change)]))
 
     def expire(self, connection: sqlite3.Connection, now_us: int) -> int:
         """Holds whose lease is over become unknown spend; how many."""

@@ -119,7 +119,7 @@ def test_all_windows_or_none(logger: TelemetryLogger, db: Path) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "metric"),
-    [({"tokens": 701}, "tokens"), ({"tokens": 1001}, "tokens"), ({}, None), ({"tokens": 700}, None)],
+    [({"tokens": 701}, "tokens"), ({"tokens": 1001}, "tokens"), ({"tokens": 0}, None), ({"tokens": 700}, None)],
 )
 def test_tokens_are_limited_as_well(logger: TelemetryLogger, asked: dict[str, int], metric: str | None) -> None:
     """In a rolling window, which never resets."""
@@ -136,9 +136,9 @@ def test_calls_are_limited_as_well(logger: TelemetryLogger) -> None:
     """Those that are under way count."""
     logger.log_invocation(record(0, tool_name="t"))
     for _ in range(3):
-        logger.budgets.reserve(usd=0, tool_name="t")
+        logger.budgets.reserve(usd=0, tokens=0, tool_name="t")
     with pytest.raises(BudgetExceeded, match="1 calls more do not fit into 4 a 24h: 1 spent, 3 reserved"):
-        logger.budgets.reserve(usd=0, tool_name="t")
+        logger.budgets.reserve(usd=0, tokens=0, tool_name="t")
 
 
 def test_a_call_that_cost_more_than_its_hold_is_spent_in_full(logger: TelemetryLogger, db: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_new_counter_counts_what_is_held_already_until_its_end(
             "total": (0, 8 * USD // 10, 0)  # of both policies
         }
         with pytest.raises(BudgetExceeded, match=r"\$0 spent, \$0\.4 reserved"):
-            logger.budgets.reserve(usd=0.61)
+            logger.budgets.reserve(usd=0.61, tokens=0)
         with pytest.raises(BudgetExceeded, match="500 reserved"):
             logger.budgets.reserve(usd=0, tokens=501)
         end(logger, hold_id)
@@ -196,8 +196,8 @@ def test_a_hold_whose_names_were_made_unreadable_does_not_keep_a_logger_from_ope
             connection.execute("UPDATE budget_holds SET names = '[oops'")
         with opened(db, default=ALL) as other:
             with pytest.raises(BudgetExceeded, match=r"0\.3 reserved"):
-                other.budgets.reserve(usd=1)
-            other.budgets.reserve(usd=0.7)
+                other.budgets.reserve(usd=1, tokens=0)
+            other.budgets.reserve(usd=0.7, tokens=0)
         with closing(sqlite3.connect(db, isolation_level=None)) as connection:
             connection.execute("UPDATE budget_holds SET names = '[]'")
         opened(db, default={"weekly_budget_usd": 1}).close()

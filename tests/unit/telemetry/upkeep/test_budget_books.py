@@ -242,7 +242,7 @@ def test_two_repairs_at_once_add_what_is_lacking_once(
 def test_salvage_carries_the_books_over(db: Path, tmp_path: Path, names: Names) -> None:
     """Limits remember what was spent, and what is held."""
     with TelemetryLogger(db, policies=LIMITED, retention_days=None) as logger:
-        logger.budgets.reserve(usd=9, agent_name="x")
+        logger.budgets.reserve(usd=9, tokens=0, agent_name="x")
         logger.log_invocation(InvocationRecord(cost_usd=81, agent_name="x"))  # a threshold is told
     before = windows(db)
     report = salvage(db, tmp_path / "saved.db")
