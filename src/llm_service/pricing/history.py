@@ -38,8 +38,11 @@ def since(timeline: Timeline, one: Candidate, model: Any, names: set[str], newes
         names: that the entry spells out.
         newest_us: the newest day that the data know of, microseconds since 1970.
     """
-    dated = starts(model.prices) if model is not None and hasattr(model.prices, "__iter__") else []
-    if is_moving(one.name, names) and not (dated and _LATEST.search(model.id)):  # an alias with a history of its own
+    entry: Any = model
+    dated: Sequence[tuple[int, Any]] = (
+        starts(entry.prices) if hasattr(getattr(entry, "prices", None), "__iter__") else []
+    )
+    if is_moving(one.name, names) and not (dated and _LATEST.search(entry.id)):  # an alias with a history of its own
         return timeline.since(newest_us, "the name moves on to other models, and what it meant then is not known")
     began = day_start_us(DATA_BEGAN)
     if any(start < began for start, _ in dated[1:]):

@@ -84,6 +84,10 @@ def bounded(timeline: Timeline, long: Sequence[LongFrom]) -> Timeline:
 
 
 def _up_to(period: Period, long: Sequence[LongFrom]) -> Period:
-    if period.rates is None or len(period.rates.prices) > 1 or not long or not any(period.rates.prices[0][1:3]):
+    rates = period.rates
+    if rates is None or len(rates.prices) > 1 or not long:
         return period
-    return replace(period, rates=period.rates.up_to(min(one.above for one in long)))
+    first = next(iter(rates.prices))
+    if not (first.input or first.output):
+        return period
+    return replace(period, rates=rates.up_to(min(one.above for one in long)))

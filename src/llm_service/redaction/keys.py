@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final
+from typing import Final, cast
 
 __all__ = ["SPOKEN", "holds_secret", "looks_drawn"]
 
@@ -55,8 +55,10 @@ def holds_secret(name: str, value: object = "x") -> bool:
     plain = _compiled(_SEPARATORS).sub("", name[-_LONGEST_NAME:]).lower()
     if _compiled(_ANNOUNCING).search(plain) is None or _compiled(_HARMLESS).search(plain) is not None:
         return False
-    if isinstance(value, list) and all(isinstance(part, int | float) for part in value):
-        value = value[0]
+    if isinstance(value, list):
+        parts = cast("list[object]", value)
+        if all(isinstance(part, int | float) for part in parts):
+            value = parts[0]
     if isinstance(value, int | float):
         return _compiled(_COUNTED).search(plain) is None
     if isinstance(value, str) and (_compiled(SPOKEN).match(value) is not None or _is_no_text_of(plain, value)):

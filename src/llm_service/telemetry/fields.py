@@ -300,10 +300,11 @@ def tags(field: str, value: object) -> str | None:
     long is cut.
     """
     if type(value) is list and len(cast("list[object]", value)) <= MAX_NAME_CHARS:
-        given = cast("list[Any]", value)[:]  # another thread may change it meanwhile
+        listed = cast("list[Any]", value)  # type: ignore[redundant-cast]  # pyright does not know what is in it
+        given: list[Any] = [*listed]  # another thread may change it meanwhile
         if all(map(_is_plain, given)):
             return array_text(given)
-    return _odd_tags(field, value)
+    return _odd_tags(field, value)  # pyright: ignore[reportUnknownArgumentType]  # narrowed to a list of what
 
 
 @_optional

@@ -190,7 +190,7 @@ def _declared(kind: Any) -> tuple[tuple[str, ...], bool]:
     for way in ("model_fields", "__dataclass_fields__", "_fields", "__struct_fields__", "__attrs_attrs__"):
         names |= dict.fromkeys(str(getattr(one, "name", one)) for one in getattr(kind, way, ()))
     for base in kind.__mro__:
-        slots = vars(base).get("__slots__", ())
+        slots = cast("Any", vars(base)).get("__slots__", ())
         names |= dict.fromkeys((slots,) if isinstance(slots, str) else slots)
     for messages in (getattr(kind, "meta", None), getattr(kind, "DESCRIPTOR", None)):  # protobuf's
         names |= dict.fromkeys(str(getattr(one, "name", one)) for one in getattr(messages, "fields", ()))
