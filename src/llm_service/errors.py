@@ -262,9 +262,9 @@ class UnknownPriceError(BudgetError):
 
     def __init__(self, budget: str, model_name: str | None) -> None:
         super().__init__(
-            f"budget {budget}: what a call of {shown(model_name)} costs at most is unknown; give usd=, or "
-            "prompt_tokens and max_tokens where its price is known, or set unknown_price_usd or unknown_price in "
-            "policies.yaml",
+            f"budget {budget}: what a call of {shown(model_name)} costs at most is unknown; give usd= to reserve(), or "
+            "budget=0.10 (USD) to invocation(), or prompt_tokens and max_tokens where its price is known, or set "
+            "unknown_price_usd or unknown_price in policies.yaml",
             budget,
         )
         self.model_name = model_name

@@ -18,8 +18,8 @@ __all__ = ["EXIT_DOES_NOT_FIT", "budgets"]
 
 EXIT_DOES_NOT_FIT: Final = 3
 _NO_POLICIES: Final = (
-    "there is no policies.yaml, so there are no limits; copy config/policies.yaml.example to config/policies.yaml, or "
-    "name a file with --policies PATH or LLM_TELEMETRY_POLICIES"
+    "there is no policies.yaml, so there are no limits; write `policies: {default: {daily_budget_usd: 10}}` into "
+    "config/policies.yaml, or name a file with --policies PATH or LLM_TELEMETRY_POLICIES"
 )
 
 

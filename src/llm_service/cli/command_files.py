@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llm_service.cli.group import unwound_by_sigterm
-from llm_service.cli.options import common, names_in, narrowed, narrowing, settings_for
+from llm_service.cli.group import Misuse, unwound_by_sigterm
+from llm_service.cli.options import Formats, common, names_in, narrowed, narrowing, settings_for
 from llm_service.cli.output import is_terminal, json_document
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["export", "info", "sql"]
 
 _MOST_ROWS = 1_000_000
+_MOST_CHARACTERS = 1024 * 1024
+"""Of a statement: what comes from a pipe may have no end."""
 
 
 @click.command(
@@ -27,7 +29,7 @@ Examples:
   llm-telemetry export --errors --safe-csv --output errors.csv --force"""
 )
 @click.option(
-    "--format", "form", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True, help="What to write."
+    "--format", "form", type=Formats(["csv", "jsonl"]), default="csv", show_default=True, help="What to write."
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="A file (0600), in place once complete."
@@ -55,7 +57,6 @@ def export(
     """
     from llm_service.cli import exporting, known_names, reports  # noqa: PLC0415
     from llm_service.telemetry.reports.browsing import read_pages  # noqa: PLC0415
-    from llm_service.telemetry.stores.planted import SIDE_FILES  # noqa: PLC0415
     from llm_service.telemetry.stores.reader import reading  # noqa: PLC0415
 
     path = reports.existing(settings_for(db, config).db_path)
@@ -69,8 +70,7 @@ def export(
             exporting.write(pages, stream, form, safe=safe_csv, shown=is_terminal(sys.stdout))
             sys.stdout.buffer.flush()
             return
-        keep = (path, *(path.with_name(path.name + suffix) for suffix in SIDE_FILES))
-        with exporting.new_file(output, replace=force, keep=keep) as file:
+        with exporting.new_file(output, replace=force, database=path) as file:
             written = exporting.write(pages, file, form, safe=safe_csv)
     click.echo(f"{written:,} calls written to {click.format_filename(output)}", err=True)
 
@@ -107,7 +107,7 @@ Examples:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "csv", "jsonl"]),
+    type=Formats(["table", "csv", "jsonl"]),
     default="table",
     show_default=True,
     help="How rows are printed.",
@@ -140,7 +140,9 @@ def sql(
     from llm_service.cli import querying, reports, sql_views  # noqa: PLC0415
 
     path = reports.existing(settings_for(db, config).db_path)
-    text = sys.stdin.read() if statement == "-" else statement
+    text = sys.stdin.read(_MOST_CHARACTERS + 1) if statement == "-" else statement
+    if len(text) > _MOST_CHARACTERS:
+        raise Misuse(f"the statement is too long; give at most {_MOST_CHARACTERS:,} characters")
     with unwound_by_sigterm():
         answer = querying.ask(path, text, limit=limit, timeout=timeout)
     if as_json:

@@ -39,7 +39,9 @@ def demo(*, agents: int, db: Path | None, config: Path | None, as_json: bool) ->
 
     if db is not None and os.path.lexists(db):
         raise click.BadParameter(f"{db} exists; the demo writes only to a new file", param_hint="--db")
-    if db is None:
+    if db is not None:
+        _refuse_missing_folder(db)
+    else:
         db = Path(tempfile.mkdtemp(prefix="llm-telemetry-demo-")) / "telemetry.db"
     with progress(ROWS, "replaying") as on_progress:
         report = run_demo(_recording(settings_for(db, config)), agents, on_progress)
@@ -91,6 +93,8 @@ def replay(
     settings = _recording(settings_for(db, config))
     if os.path.lexists(settings.db_path):
         reports.looked_after(settings.db_path)
+    elif db is not None:
+        _refuse_missing_folder(db)
     rows = read_trace(trace, limit)
     pace = None if math.isinf(speed) else speed
     plan = Plan(rows=rows, agents=agents, speed=pace, shift_to_now=shift_to_now)
@@ -102,6 +106,12 @@ def replay(
     else:
         replay_views.show_replay(report, records, source=trace.name, shifted=shift_to_now)
     _check(report.complete, report.db_path)
+
+
+def _refuse_missing_folder(db: Path) -> None:
+    """A new database goes into a folder that is there: one with a slip in its name is not made."""
+    if not db.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no folder {db.parent}; make it, or give another file", param_hint="--db")
 
 
 def _recording(settings: "Settings") -> "Settings":

@@ -3,7 +3,6 @@
 import codecs
 import csv
 import json
-import os
 import re
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
@@ -11,11 +10,10 @@ from pathlib import Path
 from typing import Final, Literal, TextIO
 
 from llm_service.cli.output import clean, json_line
-from llm_service.errors import TelemetryError
 from llm_service.telemetry.reports.queries import InvocationRow
 from llm_service.telemetry.upkeep.delivery import delivered
 
-__all__ = ["ExportError", "Format", "new_file", "write"]
+__all__ = ["Format", "new_file", "write"]
 
 Format = Literal["csv", "jsonl"]
 Output = TextIO | codecs.StreamWriter
@@ -23,10 +21,6 @@ _COLUMNS: Final = tuple(InvocationRow.__annotations__)
 _JSON: Final = tuple(_COLUMNS.index(name) for name in ("stream", "tags", "metadata"))
 _FORMULA: Final = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 """What makes a spreadsheet take a cell for a formula, full-width forms among it (OWASP, "CSV Injection")."""
-
-
-class ExportError(TelemetryError):
-    """A file cannot be written to."""
 
 
 def write(
@@ -81,23 +75,20 @@ def _changes(*, safe: bool, shown: bool) -> Callable[[str], str] | None:
 
 
 @contextmanager
-def new_file(path: Path, *, replace: bool, keep: Iterable[Path]) -> Generator[TextIO]:
+def new_file(path: Path, *, replace: bool, database: Path) -> Generator[TextIO]:
     """A private file (0600) that comes into its place when the block ends well; otherwise nothing is left of it.
 
     Args:
         path: where it shall be; the folder exists.
         replace: True replaces a file that is there.
-        keep: files that are never replaced.
+        database: what is exported; neither it nor what belongs to it is ever replaced.
 
     Raises:
-        ExportError: it is one of these.
-        StoreError: there is something that must stay, or another user's link; see `target_of`.
+        StoreError: it is one of these, there is something that must stay, or another user's link; see `target_of`.
         OSError: the file cannot be written.
     """
-    if os.path.realpath(path) in map(os.path.realpath, keep):
-        raise ExportError(f"{path} is the database itself; give another file with --output")
     with (
-        delivered(path, force=replace) as making,
+        delivered(path, force=replace, database=database) as making,
         making.open("w", encoding="utf-8", newline="") as stream,
     ):
         yield stream

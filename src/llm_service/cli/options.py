@@ -24,6 +24,7 @@ __all__ = [
     "NAMES",
     "SPEED",
     "TIME",
+    "Formats",
     "common",
     "filters",
     "located",
@@ -47,6 +48,16 @@ class _Database(click.ParamType[Path]):
             return resolve_db_path(value)
         except SettingsError as error:
             self.fail(str(error), param, ctx)
+
+
+class Formats(click.Choice[str]):
+    """How rows are written; who asks for JSON is told its option."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """One of them."""
+        if isinstance(value, str) and value.lower() == "json":
+            self.fail(f"{value!r} is no format; give --json, or --format jsonl", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class _Speed(click.ParamType[float]):

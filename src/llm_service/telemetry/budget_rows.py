@@ -127,7 +127,7 @@ def spent_by(counter: Counter, rows: Iterable[Sequence[Any]]) -> dict[Place, lis
             row = sums.setdefault(place, [0] * len(AMOUNTS))
             nanos = to_nanos(cost) if isinstance(cost, int | float) and 0 <= cost <= MAX_COST_USD else None
             row[0] += nanos or 0
-            row[1] += tokens if isinstance(tokens, int) else 0
+            row[1] += tokens if isinstance(tokens, int) and 0 <= tokens <= MAX_TOKENS else 0
             row[2] += 1
             row[9] += nanos is None
     return sums

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.limits import Amounts, Totals
+from llm_service.telemetry.fields import MAX_TOKENS
 from llm_service.telemetry.statements import MAX_VARIABLES
 
 __all__ = [
@@ -85,8 +86,11 @@ NANOS_OF: Final = (
     "THEN CAST(cost_usd * 1e9 + 0.5 AS INTEGER) END"
 )
 """Nano-dollars of a record, by the same double operations as the writer's; NULL where they are unknown."""
-TOKENS_OF: Final = "CASE WHEN typeof(total_tokens) = 'integer' THEN total_tokens ELSE 0 END"
-"""Tokens of a record."""
+TOKENS_OF: Final = (
+    f"CASE WHEN typeof(total_tokens) = 'integer' AND total_tokens BETWEEN 0 AND {MAX_TOKENS:d} "
+    "THEN total_tokens ELSE 0 END"
+)
+"""Tokens of a record; none where no writer can have written what stands there."""
 
 NAMED: Final = ("agent", "tool", "model", "user", "session", "run")
 

@@ -18,6 +18,7 @@ __all__ = [
     "FIELDS",
     "KINDS",
     "PRICED_BY",
+    "RANGES",
     "Kind",
     "fields_of_kind",
 ]
@@ -127,6 +128,17 @@ CARD_FIELDS: Final = tuple(field.name for field in _CARD)
 
 EXTENSION_FIELDS: Final = tuple(field.name for field in _EXTENSIONS)
 """The optional columns, in the order of `InvocationRecord.extensions`; NULL where unknown."""
+
+RANGES: Final[dict[str, tuple[float, float]]] = {
+    **{field.name: (0, fields.MAX_TOKENS) for field in (*_CARD, *_EXTENSIONS) if field.name.endswith("_tokens")},
+    "cost_usd": (0, fields.MAX_COST_USD),
+    "latency_ms": (0, MAX_LATENCY_MS),
+    "ttft_ms": (0, MAX_LATENCY_MS),
+    "stream": (0, 1),
+    "attempts": (1, fields.MAX_COUNT),
+    "http_status": (100, 599),
+}
+"""The least and the greatest number of each field that holds one: what a cell holds beyond them, no writer wrote."""
 
 CONTENT_FIELDS: Final = tuple(field.name for field in _CONTENTS)
 """Text that never stands in `invocations`."""

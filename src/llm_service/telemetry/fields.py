@@ -225,6 +225,8 @@ def outcome(field: str, value: object) -> Outcome:
         found = outcome_of(value.name)
     if found is None:
         number = None if isinstance(value, str) else as_number(value)
+        if number is not None and is_within(number, 100, 599) and number == int(number):
+            number = int(number)
         given = number if isinstance(number, int) else _as_text(value, numbers=False)
         found = None if given is None else outcome_of(given)
     if found is None:

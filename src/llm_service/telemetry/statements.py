@@ -23,6 +23,7 @@ from llm_service.telemetry.timestamps import TextClock
 __all__ = [
     "DROP_CONTENT",
     "FIND_DAILY_COST",
+    "FIND_TRIGGER",
     "KEEP_CONTENT",
     "KEEP_RECEIPT",
     "MAX_VARIABLES",
@@ -88,6 +89,9 @@ KEEP_RECEIPT: Final = """
 INSERT INTO receipts (writer_id, batch_no, committed_at) VALUES (?, ?, ?)
 ON CONFLICT (writer_id) DO UPDATE SET batch_no = excluded.batch_no, committed_at = excluded.committed_at
 """
+
+FIND_TRIGGER: Final = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = 'invocations' LIMIT 1"
+"""Whether the owner of the file has a trigger of its own on records."""
 
 READ_RECEIPT: Final = "SELECT batch_no FROM receipts WHERE writer_id = ?"
 

@@ -7,6 +7,7 @@ status codes (https://opentelemetry.io/docs/concepts/signals/traces/#span-status
 (https://grpc.io/docs/guides/status-codes/) and HTTP's (RFC 9110, section 15).
 """
 
+import re
 from typing import Final, Literal, NamedTuple
 
 __all__ = ["Outcome", "outcome_of"]
@@ -56,6 +57,10 @@ _ERRORS_OF_A_KIND: Final = {
 }
 _PREFIXES: Final = ("statuscode", "jobstate", "batchstate", "status")
 _LONGEST: Final = 64
+_HTTP: Final = re.compile(
+    r"\s*(?:https?(?:/[0-9.]{1,3})?[\s:]+)?([0-9]{3})(?:\.0+)?(?:[\s:(-].*)?", re.IGNORECASE | re.DOTALL
+)
+"""`504`, `200.0`, `504 Gateway Timeout`, `HTTP/1.1 200 OK`."""
 _HTTP_TIMEOUTS: Final = frozenset({408, 504})
 
 
@@ -76,6 +81,9 @@ def outcome_of(word: str | int) -> Outcome | None:
         return _of_http(word)
     if len(word) > _LONGEST:
         return None
+    http = _HTTP.fullmatch(word)
+    if http is not None:
+        return _of_http(int(http[1]))
     letters = "".join(character for character in word.lower() if character.isalnum())
     if letters.isascii() and letters.isdigit() and len(letters) == 3:
         return _of_http(int(letters))

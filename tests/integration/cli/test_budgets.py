@@ -141,7 +141,7 @@ def test_policies_are_found_where_the_configuration_is(run: Run, db: Path, polic
     result = run("budgets", "--db", db)
     assert result.exit_code == 1
     assert "there is no policies.yaml" in result.stderr
-    assert "copy config/policies.yaml.example to config/policies.yaml" in result.stderr
+    assert "write `policies: {default: {daily_budget_usd: 10}}` into config/policies.yaml" in result.stderr
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLM_TELEMETRY_POLICIES", str(tmp_path / "elsewhere.yaml"))
         assert rows(run("budgets", "--db", db, "--json"))

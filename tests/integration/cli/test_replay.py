@@ -46,6 +46,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_replay_stores_every_call_with_its_tokens_and_time(run: Run, trace: Path, tmp_path: Path) -> None:
     """And says what is real, what is modelled, and that the ledger is true."""
     path = tmp_path / "new" / "telemetry.db"
+    path.parent.mkdir()
     result = run("replay", trace, "--db", path, "--agents", 3)
     assert result.exit_code == 0
     assert NOTE in result.stdout
@@ -277,3 +278,15 @@ def test_the_demo_keeps_and_names_its_temporary_file(run: Run, tmp_path: Path, m
     path = Path(json.loads(run("demo", "--json").stdout)["db_path"])
     assert list(tmp_path.iterdir()) == [path.parent]
     assert ask(path, "SELECT count(*) FROM invocations") == [(1000,)]
+
+
+@pytest.mark.parametrize("command", ["replay", "demo"])
+def test_no_folder_is_made_for_a_database_that_was_named(
+    command: str, run: Callable[..., Result], trace: Path, tmp_path: Path
+) -> None:
+    """A slip in its name would else become a folder."""
+    db = tmp_path / "no" / "such" / "telemetry.db"
+    result = run(command, *([trace] if command == "replay" else []), "--db", db)
+    assert result.exit_code == 2
+    assert "there is no folder" in result.stderr
+    assert not (tmp_path / "no").exists()

@@ -257,3 +257,20 @@ def test_the_snapshot_is_let_go_of_before_anything_is_printed(database: Path) ->
     assert [path.name for path in database.parent.iterdir()] == ["telemetry.db"]
     with pytest.raises(StoreError, match="cannot be read"):
         querying.ask(database.parent / "none.db", "SELECT 1", limit=1, timeout=10)
+
+
+def test_a_statement_without_an_end_is_refused(database: Path) -> None:
+    """No more of standard input is read than a statement may have."""
+    long = "SELECT 1 --" + "x" * 1024 * 1024
+    result = CliRunner().invoke(cli, ["sql", "-", "--db", str(database)], input=long, prog_name="llm-telemetry")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "the statement is too long; give at most 1,048,576 characters" in result.stderr
+
+
+@pytest.mark.parametrize("command", [("sql", "SELECT 1"), ("export",)])
+def test_who_asks_for_the_format_json_is_told_its_option(command: tuple[str, ...], run: Run, database: Path) -> None:
+    """And for any other is told which there are."""
+    result = run(*command, "--format", "json", "--db", database)
+    assert result.exit_code == 2
+    assert "give --json" in result.stderr
+    assert "jsonl" in run(*command, "--format", "xml", "--db", database).stderr

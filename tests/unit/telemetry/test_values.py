@@ -713,3 +713,20 @@ def test_the_parts_of_a_usage_are_added_in_whatever_type_they_come(
         call.record_usage(input_tokens=as_given(10), output_tokens=as_given(5), cache_read_input_tokens=as_given(100))
     row = stored(logger)
     assert (row["prompt_tokens"], row["completion_tokens"], row["cache_read_tokens"]) == (110, 5, 100)
+
+
+@pytest.mark.parametrize("code", [200, 404, 408, 429, 504])
+@pytest.mark.parametrize(
+    "form", [int, float, str, "{}.0".format, "{} Some Words".format, "HTTP {}".format, "HTTP/1.1 {} OK".format]
+)
+def test_an_http_status_says_the_same_in_every_form(code: int, form: Callable[[int], object]) -> None:
+    """As a number, as digits, as a status line, as a number that a table has made a float."""
+    expected = "success" if code < 300 else "timeout" if code in {408, 504} else "error"
+    assert InvocationRecord(status=form(code)).status == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("status", [200.5, float("nan"), "2000", "999 Words", "099", "12 200", 1.0])
+def test_what_is_no_http_status_is_none(status: object) -> None:
+    """It is not rounded, and not found in the middle of a text."""
+    with pytest.raises(RecordError):
+        InvocationRecord(status=status)  # type: ignore[arg-type]

@@ -80,6 +80,7 @@ ALIASES: Final[Mapping[str, str]] = {
 _SPANS: Final = {"latency": "latency_ms", "duration": "latency_ms", "elapsed": "latency_ms", "ttft": "ttft_ms"}
 """Names without a unit: taken where the value brings its own, as a timedelta does."""
 _NEAREST: Final = {
+    "usd": "cost_usd",
     "id": "invocation_id, response_id or request_id",
     **{name: f"{field}, in milliseconds" for name, field in _SPANS.items()},
 }

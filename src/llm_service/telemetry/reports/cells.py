@@ -10,14 +10,18 @@ from datetime import date
 from math import isfinite
 from typing import Any, Final, cast
 
+from llm_service.telemetry.columns import RANGES
+
 __all__ = [
     "LATENCY",
     "NANOS",
     "PRICED",
     "UNCOUNTED",
     "UNPRICED",
+    "cost_of",
     "day",
     "decoded",
+    "is_in_range",
     "number",
     "say_odd",
     "text",
@@ -29,12 +33,13 @@ MOST_LEVELS: Final = 200
 """A value nested deeper than this cannot be printed as JSON again for sure."""
 
 # A text compares as greater than every number and bytes as greater still, so these leave out all that is no cost.
-_COST: Final = "cost_usd BETWEEN 0 AND 9e9"
+_BETWEEN: Final = {name: f"{name} BETWEEN {low:.0f} AND {high:.0f}" for name, (low, high) in RANGES.items()}
+_COST: Final = _BETWEEN["cost_usd"]
 NANOS: Final = f"CASE WHEN {_COST} THEN CAST(cost_usd * 1e9 + 0.5 AS INTEGER) END"
 """Whole nano-dollars of a call, as `rollups.nanos` counts them; NULL where its cost is unknown."""
 PRICED: Final = f"({_COST}) IS TRUE"
 UNPRICED: Final = f"({_COST}) IS NOT TRUE"
-LATENCY: Final = "(latency_ms BETWEEN 0 AND 1e12) IS TRUE"
+LATENCY: Final = f"({_BETWEEN['latency_ms']}) IS TRUE"
 """Whether a latency is known."""
 UNCOUNTED: Final = "typeof(total_tokens) <> 'integer'"
 """Whether the tokens of a call are unknown."""
@@ -50,6 +55,17 @@ def whole(value: object) -> int:
 def number(value: object) -> float | None:
     """A number that is one."""
     return value if isinstance(value, int | float) and isfinite(value) else None
+
+
+def is_in_range(column: str, value: object) -> bool:
+    """Whether a cell of `invocations` holds a number that a writer can have written in this column."""
+    low, high = RANGES[column]
+    return isinstance(value, int | float) and low <= value <= high
+
+
+def cost_of(value: object) -> float | None:
+    """A cost that is one; None where a cell of `cost_usd` holds anything else."""
+    return cast("float", value) if is_in_range("cost_usd", value) else None
 
 
 def text(value: object) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Any, Final, TypedDict, cast
 
+from llm_service.telemetry.columns import RANGES
 from llm_service.telemetry.records import CARD_FIELDS, EXTENSION_FIELDS
-from llm_service.telemetry.reports.cells import decoded, number, say_odd, text
+from llm_service.telemetry.reports.cells import decoded, is_in_range, say_odd, text
 
 __all__ = ["ROW_COLUMNS", "InvocationRow", "to_invocations"]
 
@@ -69,7 +70,12 @@ def to_invocations(rows: Iterable[tuple[Any, ...]]) -> list[InvocationRow]:
     odd: list[tuple[Any, list[str]]] = []
     for row in rows:
         named: dict[str, Any] = dict(zip(_ROW_COLUMNS, row, strict=True))
-        wrong = [column for column, is_sound in _CHECKS if (value := named[column]) is not None and not is_sound(value)]
+        wrong = [
+            column
+            for column, is_whole in _NUMBERS
+            if (value := named[column]) is not None
+            and (not is_in_range(column, value) or (is_whole and type(value) is not int))
+        ]
         for column, kind in _JSON:
             if named[column] is not None:
                 value = decoded(named[column], kind)
@@ -89,14 +95,6 @@ def to_invocations(rows: Iterable[tuple[Any, ...]]) -> list[InvocationRow]:
     return shaped
 
 
-def _is_whole(value: object) -> bool:
-    return type(value) is int
-
-
-def _is_number(value: object) -> bool:
-    return number(value) is not None
-
-
 _KINDS: Final = {str: str, int: int, bool: int, float: float, list: list, dict: dict}
 
 
@@ -108,9 +106,5 @@ def _kind_of(column: str) -> type:
 
 
 _JSON: Final = tuple((column, kind) for column in _ROW_COLUMNS if (kind := _kind_of(column)) in (list, dict))
-_CHECKS: Final = tuple(
-    (column, _is_whole if kind is int else _is_number)
-    for column in _ROW_COLUMNS
-    if (kind := _kind_of(column)) in (int, float)
-)
+_NUMBERS: Final = tuple((column, _kind_of(column) is int) for column in RANGES if _kind_of(column) in (int, float))
 _REQUIRED: Final = tuple(column for column in _ROW_COLUMNS if InvocationRow.__annotations__[column] is str)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from llm_service.estimates.history import is_cut_short
-from llm_service.telemetry.reports.cells import number, text
+from llm_service.telemetry.reports.cells import cost_of, is_in_range, text
 from llm_service.telemetry.reports.queries import Query
 from llm_service.telemetry.rollups import nanos
 
@@ -66,7 +66,9 @@ def answers_after(row_id: int, up_to: int, most: int) -> Query:
 def to_answers(rows: Iterable[tuple[Any, ...]]) -> list[Answer]:
     """Those of these rows whose answer ended by itself; what no writer wrote teaches nothing."""
     return [
-        Answer(agent, tool, model, tokens, None if (usd := number(cost)) is None or usd < 0 else nanos(usd))
+        Answer(agent, tool, model, tokens, None if (usd := cost_of(cost)) is None else nanos(usd))
         for _, agent, tool, model, tokens, cost, finish_reason in rows
-        if type(tokens) is int and tokens >= 0 and (finish_reason is None or not is_cut_short(text(finish_reason)))
+        if type(tokens) is int
+        and is_in_range("completion_tokens", tokens)
+        and (finish_reason is None or not is_cut_short(text(finish_reason)))
     ]

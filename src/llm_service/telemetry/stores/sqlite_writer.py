@@ -65,6 +65,8 @@ class SqliteBatchWriter:
         self._tried: tuple[int, WriteResult] | None = None
         self._contents = PreparedContents(self._redactor, costing)
         self._book = BudgetBook() if book is None else book
+        self._looked_at: Any = None  # the connection whose triggers were looked for
+        self._has_triggers = False
         self._full: Any = None  # the connection that was set to synchronous=FULL
 
     def classify(self, error: Exception) -> Fault:
@@ -169,6 +171,10 @@ class SqliteBatchWriter:
         writing = _Transaction(
             connection, self._binder, self._redactor, contents, self._daily_ids, self._ceiling, self._now()
         )
+        if self._looked_at is not connection:
+            self._has_triggers = connection.execute(statements.FIND_TRIGGER).fetchone() is not None
+            self._looked_at = connection
+        writing.looks = self._has_triggers
         writing.insert_all(batch, slice_rows)
         writing.add_rollups()
         if counted:
@@ -210,6 +216,8 @@ class _Transaction:
         self._now = now
         self._fold = Fold()
         self._prompts = PromptSizes()
+        self.looks = False
+        """Whether a trigger of the owner's may undo an insert that succeeded."""
         self.redactions: Counter[str] = Counter()
         self.inserted: list[InvocationRecord] = []
         self.duplicates: set[int] = set()
@@ -271,7 +279,7 @@ class _Transaction:
             self._insert(records[:middle], positions[:middle])
             self._insert(records[middle:], positions[middle:])
         else:
-            if inserted.rowcount != len(records):  # a trigger of the owner's had its way
+            if self.looks or inserted.rowcount != len(records):  # a trigger of the owner's had its way
                 records, positions = self._kept(records, positions)
             self._keep_contents(records, positions)
             self._count(records, positions)

@@ -29,6 +29,33 @@ def require_room(folder: Path, needed: int) -> None:
         raise StoreError(f"{folder} has {free:,} bytes free, {needed:,} are needed; make room or give another", folder)
 
 
+def refuse_database(destination: Path, database: Path | None = None) -> None:
+    """No new file takes the name of a database that it is made from, or of what SQLite or a logger keeps beside one.
+
+    Args:
+        destination: where the file is to go; by its path, through links, and by its inode.
+        database: what it is made from. Names beside any other database are refused, too: who opens that one deletes
+            what it takes for its own.
+
+    Raises:
+        StoreError: it is one of these.
+    """
+    target = Path(os.path.realpath(destination))
+    beside = [target.name.removesuffix(suffix) for suffix in SIDE_FILES if target.name.endswith(suffix)]
+    bases = [base for name in beside if name and (base := target.with_name(name)).is_file()]
+    if database is not None:
+        bases.append(Path(os.path.realpath(database)))
+    standing = status_of(target)
+    for base in bases:
+        for file in (base, *(side_file(base, suffix) for suffix in SIDE_FILES)):
+            status = status_of(file)
+            if target == file or (standing and status and os.path.samestat(standing, status)):
+                what = "the database itself" if file == base else f"a name that SQLite keeps for {base.name}"
+                raise StoreError(f"{destination} is {what}; give another file", destination)
+        if target.name.startswith(f"{base.name}-journal-") and target.parent == base.parent:
+            raise StoreError(f"{destination} is a name of a crash journal of {base.name}; give another", destination)
+
+
 def target_of(destination: Path, *, force: bool = False) -> Path:
     """Where a new file goes: a symlink of one's own or root's is followed, another user's never, wherever it stands.
 
@@ -56,16 +83,18 @@ def target_of(destination: Path, *, force: bool = False) -> Path:
 
 
 @contextmanager
-def delivered(destination: Path, *, force: bool = False) -> Generator[Path]:
+def delivered(destination: Path, *, force: bool = False, database: Path | None = None) -> Generator[Path]:
     """An empty file of mode 0600 beside `destination`, which takes its name, synced, when the block ends well.
 
     Args:
         destination: what must not exist yet; nobody ever sees a part of it. See `target_of` for links.
         force: True replaces a file that is there, unless somebody may have it open as a database.
+        database: what it is made from, which it never replaces; see `refuse_database`.
 
     Raises:
         StoreError: `destination` exists, or is not to be written; see `target_of`.
     """
+    refuse_database(destination, database)
     destination = target_of(destination, force=force)
     _refuse_in_use(destination)
     descriptor, name = tempfile.mkstemp(prefix=f".{destination.name}.", suffix=".part", dir=destination.parent)

@@ -18,7 +18,8 @@ from typing import Any, Final, Literal
 from llm_service.errors import StoreError
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.costing import COMPUTED, cost_of
-from llm_service.telemetry.reports.cells import number
+from llm_service.telemetry.reports.cells import cost_of as cost_in
+from llm_service.telemetry.reports.cells import is_in_range
 from llm_service.telemetry.rollups import nanos
 from llm_service.telemetry.stores.budget_counting import BudgetBook
 from llm_service.telemetry.stores.identity import identify, require_telemetry
@@ -47,7 +48,7 @@ _COLUMNS: Final = (
     "total_tokens, unpriced_usage, cost_usd, cost_source, user_id, session_id, trace_id"
 )
 _PAGE: Final = (
-    "SELECT {columns} FROM invocations WHERE id > ? AND id <= ? AND timestamp >= ? AND {which} ORDER BY id LIMIT ?"
+    "SELECT {columns} FROM invocations WHERE id >= ? AND id <= ? AND timestamp >= ? AND {which} ORDER BY id LIMIT ?"
 )
 _BOUNDS: Final = "SELECT min(id), max(id), count(*) FROM invocations WHERE timestamp >= ? AND {which}"
 _Commit = Callable[[sqlite3.Connection, Sequence[NewCost]], Sequence[Change]]
@@ -155,11 +156,11 @@ def _pages(
     connection: sqlite3.Connection, first: int | None, last: int | None, since: str, which: str
 ) -> Iterator[list[tuple[Any, ...]]]:
     """Rows that were there at the beginning, each page read in a moment: no snapshot outlives it."""
-    at = 0 if first is None else first - 1
+    at = first
     sql = _PAGE.format(columns=_COLUMNS, which=which)
-    while last is not None and (page := rows_of(connection, sql, (at, last, since, _ROWS))):
+    while at is not None and last is not None and (page := rows_of(connection, sql, (at, last, since, _ROWS))):
         yield page
-        at = page[-1][0]
+        at = None if page[-1][0] == last else page[-1][0] + 1
 
 
 def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: RepriceReport) -> Iterator[NewCost]:
@@ -169,8 +170,8 @@ def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: Repri
         name = request_model if model is None else model
         rates = None if (at_us := _microseconds(moment)) is None else prices.rates(name, provider, at_us, tier)
         counts = (prompt, completion, read, written, reasoned, hour, total)
-        is_odd = any(not (count is None or type(count) is int) for count in counts)  # what no writer wrote
-        new_usd = None if is_odd or (usd is not None and number(usd) is None) else cost_of(rates, *counts, unpriced)
+        is_odd = not all(map(_is_count, counts)) or (usd is not None and cost_in(usd) is None)  # what no writer wrote
+        new_usd = None if is_odd else cost_of(rates, *counts, unpriced)
         if new_usd is None:
             report.unknown += usd is None
             report.kept += usd is not None
@@ -183,6 +184,10 @@ def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: Repri
                 invocation_id, request_model, agent, tool, model, user, session, trace, moment, old, nanos(new_usd)
             )
             yield NewCost(row_id, new_usd, COMPUTED, usd, source, change)
+
+
+def _is_count(count: object) -> bool:
+    return count is None or (type(count) is int and is_in_range("total_tokens", count))
 
 
 def _microseconds(text: Any) -> int | None:

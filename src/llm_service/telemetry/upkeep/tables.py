@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Any, Final
 
 from llm_service.budgets.limits import METRICS
+from llm_service.telemetry.columns import RANGES
 from llm_service.telemetry.fields import MAX_NAME_CHARS, STATUSES
 from llm_service.telemetry.stores import migrations
 from llm_service.telemetry.stores.connecting import connect
@@ -101,6 +102,9 @@ def problem_of(table: Table, values: Sequence[Any]) -> str | None:
 
 
 def _is_possible(value: float, table: str, column: str) -> bool:
+    if table == "invocations" and column in RANGES:
+        low, high = RANGES[column]
+        return low <= value <= high
     return isfinite(value) and (value >= 0 or (table, column) in _NEGATIVE)
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from llm_service.config.files import locate
 from llm_service.config.schemas import ModelsConfig, PoliciesConfig, TelemetryConfig
-from llm_service.errors import BudgetExceeded, ConfigError, SettingsError
+from llm_service.errors import BudgetExceeded, ConfigError, SettingsError, UnknownPriceError
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
+from llm_service.telemetry.instrumentation.aliases import no_such_field
 
 
 @pytest.mark.parametrize(
@@ -164,3 +165,15 @@ def test_a_file_that_is_found_and_wrong_is_refused(tmp_path: Path, monkeypatch: 
         WAYS[way](tmp_path / "telemetry.db")
     if way.endswith("Logger"):
         WAYS[way](tmp_path / "telemetry.db", privacy_level="none")  # it could keep no budget, and is asked for none
+
+
+def test_what_a_block_can_give_is_what_the_error_names(tmp_path: Path) -> None:
+    """A model without a price: the amount is `budget`, and `usd` is no field of a block."""
+    policies = tmp_path / "policies.yaml"
+    policies.write_text("policies: {default: {daily_budget_usd: 10}}\n", "utf-8")
+    with TelemetryLogger(tmp_path / "telemetry.db", policies=policies) as logger:
+        with pytest.raises(UnknownPriceError, match=r"budget=0\.10"), logger.invocation(model_name="mine", budget=True):
+            pass
+        with logger.invocation(model_name="mine", budget=0.10):
+            pass
+    assert no_such_field("usd").endswith("did you mean cost_usd?")
