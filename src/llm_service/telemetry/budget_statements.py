@@ -26,6 +26,7 @@ __all__ = [
     "NAMED",
     "NANOS_OF",
     "NOT_WHOLE",
+    "PARAMETERS",
     "PLACE_HOLD",
     "RENAME_HOLD",
     "TELL_ONCE",
@@ -141,6 +142,11 @@ class Change(NamedTuple):
     unpriced_calls: int = 0
 
 
+PARAMETERS: Final = 6
+"""Of each window that is read: counter, subject, first and last key, and counter and subject again (Python 3.12 warns of
+numbered parameters that are given as a sequence)."""
+
+
 @lru_cache(maxsize=64)
 def read_committed(count: int) -> str:
     """As `read_windows`, for what counts against limits alone.
@@ -153,7 +159,7 @@ def read_committed(count: int) -> str:
 
 @lru_cache(maxsize=64)
 def read_windows(count: int) -> str:
-    """The statement that reads `count` windows at once: one step without the GIL. It takes four parameters for each.
+    """The statement that reads `count` windows at once: one step without the GIL. It takes `PARAMETERS` for each.
 
     Its rows are counter, subject and what `to_totals` takes; a window in which nothing has happened has none, and one
     may have two: what counts in every window stands by itself.
@@ -162,18 +168,13 @@ def read_windows(count: int) -> str:
 
 
 def _of_windows(columns: str, count: int) -> str:
-    """Sums of `count` windows, each with its `UNPLACED` part beside it; four parameters each."""
-    parts: list[str] = []
-    for first in range(1, 4 * count, 4):
-        one = (
-            f"SELECT {columns} FROM budget_windows WHERE counter_id = ?{first} AND subject = ?{first + 1}"  # noqa: S608
-            " AND {} GROUP BY counter_id, subject"
-        )
-        parts += (
-            one.format(f"window_start >= ?{first + 2} AND window_start <= ?{first + 3}"),
-            one.format(f"window_start = '{UNPLACED}'"),
-        )
-    return " UNION ALL ".join(parts)
+    """Sums of `count` windows, each with its `UNPLACED` part beside it."""
+    one = (
+        f"SELECT {columns} FROM budget_windows WHERE counter_id = ? AND subject = ?"  # noqa: S608 - names of our own
+        " AND {} GROUP BY counter_id, subject"
+    )
+    parts = (one.format("window_start >= ? AND window_start <= ?"), one.format(f"window_start = '{UNPLACED}'"))
+    return " UNION ALL ".join(parts * count)
 
 
 def to_totals(row: Sequence[Any]) -> Totals:

@@ -1,8 +1,10 @@
 """The SQL that writes: columns as documented, bound within SQLite's limits, and never drifting from the record."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -213,3 +215,13 @@ def test_a_dead_letter_cuts_the_message_like_any_row() -> None:
     record = damaged(agent_name=object(), error_message="x" * 1000)
     assert "x" * 498 not in dead_letter_row(record, ValueError("bad"), "metadata", "now")[3]
     assert len(dead_letter_row(record, ValueError("y" * 1000), "metadata", "now")[2]) == 500
+
+
+NUMBERED = re.compile(r"= \?(?:\d|\{)")
+
+
+def test_no_statement_numbers_its_parameters() -> None:
+    """From Python 3.12 on sqlite3 warns of `?1` with a sequence, and from 3.14 on it raises."""
+    sources = list(Path(queries.__file__).parents[2].rglob("*.py"))
+    assert len(sources) > 200
+    assert [file.name for file in sources if NUMBERED.search(file.read_text("utf-8"))] == []

@@ -344,7 +344,7 @@ def kept_from(counter: Counter, now_us: int) -> int:
 
 
 def bounds_of(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]:
-    """Counter, subject, first and last key of each window, for the statements that read them."""
+    """The parameters of each window for the statements that read them: see `budget_statements.PARAMETERS`."""
     bounds: list[Any] = []
     for counter, place in places:
         counter_id, subject, last = place
@@ -352,7 +352,7 @@ def bounds_of(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]
         if counter.window.seconds:
             first = _start_text(counter.window.counts_from(now_us, counter.key.timezone))
             last = microseconds_text(counter.window.counts_until(now_us, counter.key.timezone))
-        bounds += (counter_id, subject, first, last)
+        bounds += (counter_id, subject, first, last, counter_id, subject)
     return bounds
 
 

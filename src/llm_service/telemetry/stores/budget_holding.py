@@ -220,7 +220,7 @@ class HoldKeeper:
             for counter_id in damaged & self.book.damaged:
                 raise _unreadable(ask, self.book.keys()[counter_id])
         try:
-            return connection.execute(sql.read_committed(len(ready.bounds) // 4), ready.bounds).fetchall()
+            return connection.execute(sql.read_committed(len(ready.bounds) // sql.PARAMETERS), ready.bounds).fetchall()
         except sqlite3.OperationalError as error:
             if "overflow" in str(error):  # a sum beyond 2**63: no amount that could be spent
                 raise _unreadable(ask, _limits(ask)[0].counter) from error
