@@ -143,8 +143,9 @@ class Change(NamedTuple):
 
 
 PARAMETERS: Final = 6
-"""Of each window that is read: counter, subject, first and last key, and counter and subject again (Python 3.12 warns of
-numbered parameters that are given as a sequence)."""
+"""Of each window that is read: counter, subject, first and last key, and counter and subject again.
+
+Python 3.12 warns of numbered parameters that are given as a sequence."""
 
 
 @lru_cache(maxsize=64)
