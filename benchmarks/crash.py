@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from benchmarks._harness import Bar, Options, Report, Row, as_json, as_text, environment, scratch
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.journal.names import find
+from llm_service.telemetry.journal.segment_names import find
 
 __all__ = ["Tally", "kill_many", "run"]
 

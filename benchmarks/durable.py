@@ -8,7 +8,7 @@ from typing import Final
 from benchmarks._data import records
 from benchmarks._harness import Bar, Options, Report, Row, check, command, interleave, median, percentile, scratch
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord
-from llm_service.telemetry.stores.opening import open_for_writing
+from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
 __all__ = ["run"]
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 from benchmarks._data import records
 from benchmarks._harness import Bar, Options, Report, Row, check, command, interleave, median, percentile, scratch
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord
-from llm_service.telemetry.statements import RowBinder
-from llm_service.telemetry.stores.opening import open_for_writing
+from llm_service.telemetry.stores.sqlite.opening import open_for_writing
+from llm_service.telemetry.stores.sqlite.statements import RowBinder
 
 __all__ = ["run"]
 

@@ -17,9 +17,9 @@ from typing import Any, Final
 from benchmarks._harness import Bar, Options, Report, Row, check, command, interleave, median
 from llm_service.pricing.book import PriceBook
 from llm_service.pricing.rates import Rates
-from llm_service.telemetry.costing import Costing, with_cost
-from llm_service.telemetry.records import InvocationRecord, rebuilt
-from llm_service.telemetry.rollups import Fold
+from llm_service.telemetry.record.record import InvocationRecord, rebuilt
+from llm_service.telemetry.stores.costing import Costing, with_cost
+from llm_service.telemetry.stores.rollups import Fold
 
 __all__ = ["run"]
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from benchmarks._data import AGENTS, records
 from benchmarks._harness import Bar, Options, Report, Row, check, command, interleave, median, percentile, scratch
 from llm_service.telemetry import TelemetryLogger
-from llm_service.telemetry.stores.opening import open_for_writing
-from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
+from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
+from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
 __all__ = ["run"]
 

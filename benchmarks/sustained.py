@@ -13,9 +13,9 @@ import aiosqlite
 from benchmarks._data import records
 from benchmarks._harness import Bar, Options, Report, Row, check, command, interleave, median, scratch
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord
-from llm_service.telemetry.records import CARD_FIELDS
-from llm_service.telemetry.stores.opening import open_for_writing
-from llm_service.telemetry.timestamps import TextClock
+from llm_service.telemetry.record.record import CARD_FIELDS
+from llm_service.telemetry.record.timestamps import TextClock
+from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
 __all__ = ["run"]
 

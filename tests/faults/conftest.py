@@ -24,7 +24,7 @@ from tests.integration.telemetry.conftest import (
     tell,
 )
 
-from llm_service.telemetry.rollups import bucket_of
+from llm_service.telemetry.stores.rollups import bucket_of
 
 __all__ = ["db", "eventually", "expect_line", "finish", "record", "tell"]
 

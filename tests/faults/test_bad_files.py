@@ -12,7 +12,7 @@ import pytest
 
 from llm_service.errors import ForeignDatabaseError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.stores import own_files
+from llm_service.telemetry.stores.sqlite import database_files
 
 Record = Callable[..., InvocationRecord]
 Sound = Callable[[Path], Any]
@@ -108,9 +108,9 @@ async def test_a_batch_that_was_committed_into_a_replaced_file_is_written_again(
     db: Path, record: Record, sound: Sound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is renamed between the look before the batch and its COMMIT: the look after it tells."""
-    real, turns = own_files.OwnConnection.check, 0
+    real, turns = database_files.OwnConnection.check, 0
 
-    def check(self: own_files.OwnConnection) -> None:
+    def check(self: database_files.OwnConnection) -> None:
         nonlocal turns
         turns += 1
         real(self)
@@ -119,7 +119,7 @@ async def test_a_batch_that_was_committed_into_a_replaced_file_is_written_again(
 
     async with AsyncTelemetryLogger(db) as telemetry:
         await telemetry.start()
-        monkeypatch.setattr(own_files.OwnConnection, "check", check)
+        monkeypatch.setattr(database_files.OwnConnection, "check", check)
         await telemetry.log_invocation(record("first"), durable=True)
         await telemetry.log_invocation(record("second"), durable=True)
         assert telemetry.stats().ledger.written == 2

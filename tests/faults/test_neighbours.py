@@ -15,7 +15,7 @@ def test_four_writers_and_their_readers_share_a_file(
 ) -> None:
     """Four processes write and read for a second: no snapshot is ever too old to write, and every sum is right."""
     script = """
-from llm_service.telemetry.pipeline.committer import Committer
+from llm_service.telemetry.writer.committer import Committer
 failed = Committer.failed
 def noted(self, error, batch=None):
     if "SNAPSHOT" in getattr(error, "sqlite_errorname", ""): os.write(2, b"a snapshot was too old\\n")
@@ -58,7 +58,7 @@ def test_a_wal_that_a_reader_made_grow_is_truncated_after_it(
     eventually: Callable[..., None],
 ) -> None:
     """Three hundred batches under an open reader are all committed; once it is gone the -wal shrinks to nothing."""
-    monkeypatch.setattr("llm_service.telemetry.pipeline.wal_watch.TIDY_AFTER", 0.05)
+    monkeypatch.setattr("llm_service.telemetry.writer.wal_watch.TIDY_AFTER", 0.05)
     wal = db.with_name(f"{db.name}-wal")
     with TelemetryLogger(db) as logger:
         logger.log_invocation(record())

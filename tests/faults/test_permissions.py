@@ -94,7 +94,7 @@ def test_a_file_made_immutable_while_open_loses_nothing(
     eventually: Callable[..., None],
 ) -> None:
     """`chattr +i` on the database fails checkpoints, on the -wal commits: both are said in `stats` and go on after."""
-    monkeypatch.setattr("llm_service.telemetry.pipeline.wal_watch.TIDY_AFTER", 0.02)
+    monkeypatch.setattr("llm_service.telemetry.writer.wal_watch.TIDY_AFTER", 0.02)
     with TelemetryLogger(db) as logger:
         logger.log_invocation(record("before"))
         immutable(db.with_name(db.name + suffix), True)

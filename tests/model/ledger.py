@@ -8,7 +8,7 @@ from typing import Any
 
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.config.schemas import PoliciesConfig
-from llm_service.telemetry.timestamps import microseconds_text, text_microseconds
+from llm_service.telemetry.record.timestamps import microseconds_text, text_microseconds
 
 Key = tuple[int, str, str]
 

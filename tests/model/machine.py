@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.model.stage import Stage, stored_ids
 
 from llm_service.telemetry import AsyncTelemetryLogger, CommitTimeoutError, InvocationRecord, StoreError
-from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult
-from llm_service.telemetry.records import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, _restore
+from llm_service.telemetry.record.record import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, _restore
+from llm_service.telemetry.writer.ledger import DropReason, FlushResult
 
 LIMIT = 5
 POISON = 2**70

@@ -15,9 +15,9 @@ from unittest import mock
 
 import aiosqlite.core
 
-from llm_service.telemetry.pipeline import connection, engine, inline, loop_writer, queue
-from llm_service.telemetry.stores import housekeeping, opening
-from llm_service.telemetry.stores.own_files import OwnConnection
+from llm_service.telemetry.stores.sqlite import async_connection, opening, wal
+from llm_service.telemetry.stores.sqlite.database_files import OwnConnection
+from llm_service.telemetry.writer import engine, inline_writer, loop_writer, queue
 
 PACKAGE = "llm_service.telemetry"
 
@@ -136,7 +136,7 @@ class Stage:
         class Connection(FailingConnection):
             disk = stage.disk
 
-        class HeldWriterConnection(connection.WriterConnection):
+        class HeldWriterConnection(async_connection.WriterConnection):
             def __init__(self, connector: Callable[[], sqlite3.Connection], guard: Any) -> None:
                 super().__init__(connector, guard)
                 self._thread: Any = HeldThread(self._tx)
@@ -146,11 +146,11 @@ class Stage:
             (loop_writer, "WriterConnection", HeldWriterConnection),
             (opening, "OwnConnection", Connection),
             (opening, "BUSY_TIMEOUT_MS", 0),  # whoever finds a lock comes back: nobody sleeps
-            (housekeeping, "BUSY_TIMEOUT_MS", 0),
+            (wal, "BUSY_TIMEOUT_MS", 0),
             (engine, "monotonic", self.clock),
             (queue, "monotonic", self.clock),
-            (inline, "monotonic", self.clock),
-            (inline, "sleep", self.sleep),
+            (inline_writer, "monotonic", self.clock),
+            (inline_writer, "sleep", self.sleep),
         ):
             self._undo.enter_context(mock.patch.object(module, name, value))
         log = logging.getLogger("llm_service.telemetry")

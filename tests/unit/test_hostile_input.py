@@ -17,7 +17,7 @@ from llm_service.config.load import load_config
 from llm_service.config.schemas import TelemetryConfig
 from llm_service.errors import ConfigError, QueryError, RecordError
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
-from llm_service.telemetry.records import FIELDS
+from llm_service.telemetry.record.record import FIELDS
 
 TEXTS = (
     "invocation_id", "agent_name", "tool_name", "model_name", "error_message", "provider", "operation", "request_model",

@@ -12,11 +12,11 @@ from llm_service import errors
 from llm_service.cli.commands import cli
 from llm_service.config.settings import Settings
 from llm_service.telemetry.logger import AsyncTelemetryLogger, TelemetryLogger
-from llm_service.telemetry.pipeline.ledger import DropReason
-from llm_service.telemetry.pipeline.stats import Stats
-from llm_service.telemetry.records import FIELDS
-from llm_service.telemetry.reports.queries import Statistics
-from llm_service.telemetry.upkeep.findings import KINDS
+from llm_service.telemetry.maintenance.findings import KINDS
+from llm_service.telemetry.queries.questions import Statistics
+from llm_service.telemetry.record.record import FIELDS
+from llm_service.telemetry.writer.ledger import DropReason
+from llm_service.telemetry.writer.stats import Stats
 
 PACKAGE = Path(__file__).parents[2] / "src" / "llm_service" / "telemetry"
 MANUAL = (PACKAGE / "README.md").read_text("utf-8")

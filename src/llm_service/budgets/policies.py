@@ -9,7 +9,7 @@ from llm_service.budgets.scopes import Call, Counter, CounterKey, Field, counter
 from llm_service.errors import SettingsError
 
 if TYPE_CHECKING:
-    from llm_service.config.policies import PoliciesConfig, PolicyConfig
+    from llm_service.config.policies_schema import PoliciesConfig, PolicyConfig
 
 __all__ = ["DEFAULT_POLICY", "Policies", "compiled"]
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from llm_service.config.windows import CALENDAR_WINDOWS, rolling_seconds
+from llm_service.config.window_names import CALENDAR_WINDOWS, rolling_seconds
 
 __all__ = ["MICROSECONDS", "Span", "Window", "window_named"]
 

@@ -11,15 +11,15 @@ from llm_service.budgets.policies import Policies
 from llm_service.cli.reports import existing
 from llm_service.estimates.estimate import Question, make_estimate
 from llm_service.pricing.book import PriceBook
-from llm_service.telemetry.budgeting import wishes
-from llm_service.telemetry.budgeting.wishes import Wish
-from llm_service.telemetry.faces.learning import Learner
+from llm_service.telemetry.client import reservation_requests
+from llm_service.telemetry.client.estimate_history import Learner
+from llm_service.telemetry.client.reservation_requests import Wish
 from llm_service.telemetry.privacy import Redactor
-from llm_service.telemetry.records import InvocationRecord
-from llm_service.telemetry.reports.budgets import BudgetStatus, read_check, read_status
-from llm_service.telemetry.reports.queries import Fetch
-from llm_service.telemetry.stores.budget_counting import call_of
-from llm_service.telemetry.stores.reader import read
+from llm_service.telemetry.queries.budget_status import BudgetStatus, read_check, read_status
+from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.sqlite.budget_counting import call_of
+from llm_service.telemetry.stores.sqlite.reader import read
 
 __all__ = ["check", "status"]
 
@@ -49,7 +49,7 @@ def check(policies: Policies, path: Path, wish: Wish, prices: PriceBook) -> list
         estimate = make_estimate(question, learner.history, prices, learner.ratios, learner.tokenizer)
         is_priced = prices.rates(wish.model_name, wish.provider, None, wish.service_tier) is not None
         wish = wish.with_estimate(estimate, is_priced=is_priced)
-    asked = Amounts(wishes.nanos(wish, applying), wishes.tokens(wish), 1)
+    asked = Amounts(reservation_requests.nanos(wish, applying), reservation_requests.tokens(wish), 1)
     return _ask(path, lambda fetch: read_check(fetch, applying, call, asked, datetime.now(UTC)))
 
 

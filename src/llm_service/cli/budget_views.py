@@ -5,11 +5,11 @@ from typing import Any, Final
 
 import click
 
-from llm_service.cli.cells import UNKNOWN, count
+from llm_service.cli.cell_formats import UNKNOWN, count
 from llm_service.cli.output import clean, table
 from llm_service.cli.tables import Column
 from llm_service.errors import BudgetError
-from llm_service.telemetry.reports.budgets import BudgetHold, BudgetStatus
+from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus
 
 __all__ = ["show_check", "show_holds", "show_status"]
 

@@ -130,7 +130,7 @@ def check(
     from llm_service.cli import budget_reports  # noqa: PLC0415
     from llm_service.cli import budget_views as views  # noqa: PLC0415
     from llm_service.errors import BudgetError  # noqa: PLC0415
-    from llm_service.telemetry.budgeting.wishes import Wish  # noqa: PLC0415
+    from llm_service.telemetry.client.reservation_requests import Wish  # noqa: PLC0415
 
     refused: BudgetError | None = None
     rows: list[Any] = []
@@ -238,7 +238,7 @@ def _limits(config: Path | None, policies: Path | None, policy: str | None) -> "
     """The policies in force, or those that were named."""
     from llm_service.budgets.policies import Policies, compiled  # noqa: PLC0415
     from llm_service.config.files import locate  # noqa: PLC0415
-    from llm_service.config.policies import load_policies  # noqa: PLC0415
+    from llm_service.config.policies_schema import load_policies  # noqa: PLC0415
 
     file = policies or locate("policies", config)
     if file is None:

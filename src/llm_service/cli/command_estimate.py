@@ -51,7 +51,7 @@ def estimate(
     """
     from llm_service.cli import estimate_views, reports  # noqa: PLC0415
     from llm_service.estimates.estimate import Question, make_estimate  # noqa: PLC0415
-    from llm_service.telemetry.faces.learning import Learner  # noqa: PLC0415
+    from llm_service.telemetry.client.estimate_history import Learner  # noqa: PLC0415
 
     prompt = None if prompt_file is None else _text(prompt_file)
     question = Question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier)

@@ -56,8 +56,8 @@ def export(
     --format jsonl. Prompts and responses are not exported.
     """
     from llm_service.cli import exporting, known_names, reports  # noqa: PLC0415
-    from llm_service.telemetry.reports.browsing import read_pages  # noqa: PLC0415
-    from llm_service.telemetry.stores.reader import reading  # noqa: PLC0415
+    from llm_service.telemetry.queries.pages import read_pages  # noqa: PLC0415
+    from llm_service.telemetry.stores.sqlite.reader import reading  # noqa: PLC0415
 
     path = reports.existing(settings_for(db, config).db_path)
     form = "jsonl" if as_json else form

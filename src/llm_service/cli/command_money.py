@@ -10,7 +10,7 @@ from llm_service.cli.output import json_document
 from llm_service.cli.times import Moment, day_of
 
 if TYPE_CHECKING:
-    from llm_service.telemetry.reports.grouping import NameKey
+    from llm_service.telemetry.queries.grouping import NameKey
 
 __all__ = ["report"]
 

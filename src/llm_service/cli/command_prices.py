@@ -54,7 +54,7 @@ def prices(
     A name as records have it. Exit code 1 where no price is known: it is never guessed.
     """
     from llm_service.cli import price_views as views  # noqa: PLC0415
-    from llm_service.telemetry.timestamps import to_microseconds  # noqa: PLC0415
+    from llm_service.telemetry.record.timestamps import to_microseconds  # noqa: PLC0415
 
     moment = datetime.now(UTC) if at is None else start_of(at)
     found = prices_for(models, config).explain(model, provider, to_microseconds(moment), service_tier)
@@ -104,8 +104,8 @@ def reprice(
     meanwhile; interrupted, it may be called again.
     """
     from llm_service.cli import price_views as views  # noqa: PLC0415
-    from llm_service.telemetry.timestamps import microseconds_text, to_microseconds  # noqa: PLC0415
-    from llm_service.telemetry.upkeep.repricing import reprice as run  # noqa: PLC0415
+    from llm_service.telemetry.maintenance.repricing import reprice as run  # noqa: PLC0415
+    from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds  # noqa: PLC0415
 
     path = settings_for(db, config).db_path
     book = prices_for(models, config)

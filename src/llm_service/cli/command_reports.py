@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
-    from llm_service.telemetry.reports.costs import CostKey
-    from llm_service.telemetry.reports.filters import InvocationFilter
+    from llm_service.telemetry.queries.costs import CostKey
+    from llm_service.telemetry.queries.filters import InvocationFilter
 
 __all__ = ["costs", "invocations", "show", "stats"]
 

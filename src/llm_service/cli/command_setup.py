@@ -10,7 +10,7 @@ from llm_service.cli.options import common
 from llm_service.cli.output import clean, json_document, lines
 
 if TYPE_CHECKING:
-    from llm_service.config.sanity import RateBook
+    from llm_service.config.models_sanity import RateBook
     from llm_service.errors import ConfigError
 
 __all__ = ["completion", "config_group"]

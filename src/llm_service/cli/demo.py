@@ -10,8 +10,8 @@ from llm_service.cli import reports
 from llm_service.cli.replay import Plan, Progress, Report, replay
 from llm_service.cli.trace import read_trace
 from llm_service.config.settings import Settings
-from llm_service.telemetry.reports.costs import CostReport
-from llm_service.telemetry.reports.queries import Statistics
+from llm_service.telemetry.queries.costs import CostReport
+from llm_service.telemetry.queries.questions import Statistics
 
 __all__ = ["ROWS", "SPEED", "TRACE", "DemoReport", "run_demo"]
 

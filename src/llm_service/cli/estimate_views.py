@@ -3,7 +3,7 @@
 from decimal import ROUND_CEILING, Decimal
 from typing import Final, TypeVar
 
-from llm_service.cli.cells import usd
+from llm_service.cli.cell_formats import usd
 from llm_service.cli.output import lines, table
 from llm_service.cli.tables import Column
 from llm_service.estimates.estimate import HISTORY, Estimate

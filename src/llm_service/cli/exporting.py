@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final, Literal, TextIO
 
 from llm_service.cli.output import clean, json_line
-from llm_service.telemetry.reports.queries import InvocationRow
-from llm_service.telemetry.upkeep.delivery import delivered
+from llm_service.telemetry.maintenance.atomic_file import delivered
+from llm_service.telemetry.queries.questions import InvocationRow
 
 __all__ = ["Format", "new_file", "write"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from llm_service.errors import StoreError
-from llm_service.telemetry.reports import queries
-from llm_service.telemetry.reports.browsing import newest_id, read_newer
-from llm_service.telemetry.reports.filters import InvocationFilter
-from llm_service.telemetry.reports.queries import InvocationRow
-from llm_service.telemetry.stores.reader import reading
+from llm_service.telemetry.queries import questions
+from llm_service.telemetry.queries.filters import InvocationFilter
+from llm_service.telemetry.queries.pages import newest_id, read_newer
+from llm_service.telemetry.queries.questions import InvocationRow
+from llm_service.telemetry.stores.sqlite.reader import reading
 
 __all__ = ["POLL_S", "follow", "pause_while_read"]
 
@@ -38,12 +38,12 @@ def follow(
         QueryError: naming the argument, the value and the remedy.
         StoreError: the file cannot be read, or is another one now.
     """
-    first = queries.invocations(narrowed, backlog) if backlog else None
+    first = questions.invocations(narrowed, backlog) if backlog else None
     identity = _identity(path)
     with reading(path) as fetch:
         seen = newest_id(fetch)
         if first is not None:
-            stored = [row for row in queries.to_invocations(fetch(first)) if row["id"] <= seen]
+            stored = [row for row in questions.to_invocations(fetch(first)) if row["id"] <= seen]
             yield stored[::-1]
         version: object = None
         while pause():

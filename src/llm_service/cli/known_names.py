@@ -8,9 +8,9 @@ import click
 
 from llm_service.cli.output import clean
 from llm_service.errors import shown
-from llm_service.telemetry.reports.filters import Where
-from llm_service.telemetry.reports.queries import Fetch
-from llm_service.telemetry.stores.reader import read
+from llm_service.telemetry.queries.filters import Where
+from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.sqlite.reader import read
 
 __all__ = ["say_unknown"]
 

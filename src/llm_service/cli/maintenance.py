@@ -1,4 +1,4 @@
-"""The commands that look after the file: `doctor`, `backup`, `dead-letters`. What they do is in `telemetry.upkeep`."""
+"""`doctor`, `backup`, `dead-letters`: the commands that look after the file. See `telemetry.maintenance`."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -16,8 +16,8 @@ from llm_service.errors import ConfigError
 
 if TYPE_CHECKING:
     from llm_service.config.settings import Settings
-    from llm_service.telemetry.upkeep.findings import Finding
-    from llm_service.telemetry.upkeep.rebuild import Action
+    from llm_service.telemetry.maintenance.findings import Finding
+    from llm_service.telemetry.maintenance.repair import Action
 
 __all__ = ["backup", "dead_letters", "doctor"]
 
@@ -64,7 +64,7 @@ def doctor(
     The exit code is that of the gravest finding, 0 where all is well; the manual lists them. With --salvage it is 0
     when nothing is known to be lost, else 45.
     """
-    from llm_service.telemetry.upkeep.findings import KINDS  # noqa: PLC0415
+    from llm_service.telemetry.maintenance.findings import KINDS  # noqa: PLC0415
 
     unknown = [name for name in ignored if name not in KINDS]
     if unknown:
@@ -82,7 +82,7 @@ def doctor(
 
 
 def _repair(path: Path, *, dry_run: bool) -> "list[Action]":
-    from llm_service.telemetry.upkeep.rebuild import repair  # noqa: PLC0415
+    from llm_service.telemetry.maintenance.repair import repair  # noqa: PLC0415
 
     return repair(path, dry_run=dry_run)
 
@@ -97,8 +97,8 @@ def _examine(
     as_json: bool,
 ) -> None:
     from llm_service.cli import upkeep_views as views  # noqa: PLC0415
-    from llm_service.telemetry.upkeep.doctor import examine  # noqa: PLC0415
-    from llm_service.telemetry.upkeep.findings import exit_code  # noqa: PLC0415
+    from llm_service.telemetry.maintenance.doctor import examine  # noqa: PLC0415
+    from llm_service.telemetry.maintenance.findings import exit_code  # noqa: PLC0415
 
     settings, configuration = _configuration(db, config)
     path = db or (None if settings is None else settings.db_path)
@@ -113,7 +113,7 @@ def _examine(
 
 def _configuration(db: Path | None, config: Path | None) -> "tuple[Settings | None, Finding]":
     """The configuration in force, None where only a path is known; and what is to be said of it."""
-    from llm_service.telemetry.upkeep.findings import found, healthy  # noqa: PLC0415
+    from llm_service.telemetry.maintenance.findings import found, healthy  # noqa: PLC0415
 
     if db is not None and config is None:
         return None, healthy("config", "not read: --db was given alone")
@@ -128,8 +128,8 @@ def _configuration(db: Path | None, config: Path | None) -> "tuple[Settings | No
 
 def _salvage(source: Path, destination: Path, *, force: bool, as_json: bool) -> None:
     from llm_service.cli import upkeep_views as views  # noqa: PLC0415
-    from llm_service.telemetry.upkeep.findings import KINDS  # noqa: PLC0415
-    from llm_service.telemetry.upkeep.salvage import salvage  # noqa: PLC0415
+    from llm_service.telemetry.maintenance.findings import KINDS  # noqa: PLC0415
+    from llm_service.telemetry.maintenance.salvage import salvage  # noqa: PLC0415
 
     report = salvage(source, destination, force=force)
     if as_json:
@@ -155,7 +155,7 @@ def backup(*, destination: Path, force: bool, db: Path | None, config: Path | No
     DEST appears when it is whole, checked and synced, with mode 0600.
     """
     from llm_service.cli import upkeep_views as views  # noqa: PLC0415
-    from llm_service.telemetry.upkeep.backup import backup as run  # noqa: PLC0415
+    from llm_service.telemetry.maintenance.backup import backup as run  # noqa: PLC0415
 
     source = settings_for(db, config).db_path
     with progress(_PERCENT, "percent copied") as on_progress:
@@ -197,7 +197,7 @@ Examples:
 def list_letters(*, db: Path | None, config: Path | None, as_json: bool) -> None:
     """List them, oldest first; --json shows the records."""
     from llm_service.cli import upkeep_views as views  # noqa: PLC0415
-    from llm_service.telemetry.upkeep.dead_letters import letters  # noqa: PLC0415
+    from llm_service.telemetry.maintenance.dead_letters import letters  # noqa: PLC0415
 
     found = letters(settings_for(db, config).db_path)
     if as_json:
@@ -246,7 +246,7 @@ def retry(
     from llm_service.cli import upkeep_views as views  # noqa: PLC0415
     from llm_service.config.files import locate  # noqa: PLC0415
     from llm_service.telemetry.logger import TelemetryLogger  # noqa: PLC0415
-    from llm_service.telemetry.upkeep import dead_letters as upkeep  # noqa: PLC0415
+    from llm_service.telemetry.maintenance import dead_letters as upkeep  # noqa: PLC0415
 
     settings = settings_for(db, config)
     found = upkeep.letters(settings.db_path, _ids(ids, everything))
@@ -265,7 +265,7 @@ def retry(
 
 
 def _change(text: str) -> tuple[str, Any]:
-    from llm_service.telemetry.records import FIELDS  # noqa: PLC0415
+    from llm_service.telemetry.record.record import FIELDS  # noqa: PLC0415
 
     field, given, value = text.partition("=")
     if not given or field not in FIELDS:
@@ -290,7 +290,7 @@ def drop(
     *, ids: tuple[int, ...], everything: bool, yes: bool, db: Path | None, config: Path | None, as_json: bool
 ) -> None:
     """Delete them for good."""
-    from llm_service.telemetry.upkeep import dead_letters as upkeep  # noqa: PLC0415
+    from llm_service.telemetry.maintenance import dead_letters as upkeep  # noqa: PLC0415
 
     path = settings_for(db, config).db_path
     found = [letter.id for letter in upkeep.letters(path, _ids(ids, everything))]

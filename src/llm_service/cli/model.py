@@ -14,8 +14,8 @@ A call fails while its answer streams, so that its tokens are counted and paid f
 from typing import Any, Final, Literal, NamedTuple
 
 from llm_service.cli.trace import TraceRow
-from llm_service.telemetry.records import InvocationRecord
-from llm_service.telemetry.timestamps import from_microseconds, to_microseconds
+from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.record.timestamps import from_microseconds, to_microseconds
 
 __all__ = ["MODELS", "ROLES", "ModelPrice", "Role", "agent_name", "draw", "note", "to_record"]
 

@@ -14,8 +14,8 @@ from llm_service.config.settings import Settings, SettingsError, resolve_db_path
 
 if TYPE_CHECKING:
     from llm_service.pricing.book import PriceBook
-    from llm_service.telemetry.reports.costs import CostKey
-    from llm_service.telemetry.reports.filters import InvocationFilter
+    from llm_service.telemetry.queries.costs import CostKey
+    from llm_service.telemetry.queries.filters import InvocationFilter
 
 __all__ = [
     "DATABASE",
@@ -172,7 +172,7 @@ def names_in(options: Mapping[str, Any]) -> dict[str, str | None]:
 
 def narrowed(options: Mapping[str, Any]) -> "InvocationFilter":
     """The filter that the options of `narrowing` stand for; a day is inclusive, of moments the latter is not."""
-    from llm_service.telemetry.reports.filters import InvocationFilter  # noqa: PLC0415 - not for --help
+    from llm_service.telemetry.queries.filters import InvocationFilter  # noqa: PLC0415 - not for --help
 
     days_and_moments: dict[str, Moment] = {}
     for option, day, moment in (("since", "start_date", "since"), ("until", "end_date", "until")):
@@ -205,7 +205,7 @@ def prices_for(models: Path | None, config: Path | None) -> "PriceBook":
         ConfigError: (a `ValueError`) naming file, line, key and remedy.
     """
     from llm_service.config.files import locate  # noqa: PLC0415 - pydantic and YAML: not for --help
-    from llm_service.config.models import load_models  # noqa: PLC0415
+    from llm_service.config.models_schema import load_models  # noqa: PLC0415
     from llm_service.pricing.book import PriceBook  # noqa: PLC0415
 
     path = locate("models", config) if models is None else models

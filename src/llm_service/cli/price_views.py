@@ -11,7 +11,7 @@ from llm_service.cli.tables import Column
 from llm_service.pricing.explanation import Explanation
 from llm_service.pricing.rates import Prices, Rates
 from llm_service.pricing.timeline import ALWAYS
-from llm_service.telemetry.upkeep.repricing import RepriceReport
+from llm_service.telemetry.maintenance.repricing import RepriceReport
 
 __all__ = ["price_dict", "reprice_dict", "show_price", "show_reprice"]
 

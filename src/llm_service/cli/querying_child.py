@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from llm_service.errors import TelemetryError
-from llm_service.telemetry.stores.reader import open_for_reading
+from llm_service.telemetry.stores.sqlite.reader import open_for_reading
 
 __all__ = ["MOST_ANSWER_BYTES", "READY", "Reply", "Request", "main", "reply_to"]
 

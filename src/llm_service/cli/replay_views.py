@@ -11,7 +11,7 @@ from llm_service.cli.model import note
 from llm_service.cli.output import clean, lines
 from llm_service.cli.replay import Percentiles, Report
 from llm_service.cli.views import show_costs, show_statistics
-from llm_service.telemetry.pipeline.ledger import Ledger
+from llm_service.telemetry.writer.ledger import Ledger
 
 __all__ = ["demo_dict", "replay_dict", "show_demo", "show_replay"]
 

@@ -5,14 +5,14 @@ from typing import Any, Final
 
 import click
 
-from llm_service.cli.cells import UNKNOWN, count, named, percent, sum_usd, usd
+from llm_service.cli.cell_formats import UNKNOWN, count, named, percent, sum_usd, usd
 from llm_service.cli.output import lines, table
 from llm_service.cli.tables import Column
 from llm_service.cli.views import UNPRICED
-from llm_service.telemetry.reports.coverage import CoverageReport
-from llm_service.telemetry.reports.forecasting import Forecast
-from llm_service.telemetry.reports.months import MonthReport
-from llm_service.telemetry.reports.unit_costs import UnitReport
+from llm_service.telemetry.queries.cost_coverage import CoverageReport
+from llm_service.telemetry.queries.forecast import Forecast
+from llm_service.telemetry.queries.months import MonthReport
+from llm_service.telemetry.queries.unit_costs import UnitReport
 
 __all__ = ["show_coverage", "show_month", "show_units"]
 

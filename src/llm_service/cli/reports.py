@@ -8,22 +8,23 @@ from typing import TypedDict, TypeVar
 
 from llm_service import __version__
 from llm_service.errors import StoreError
-from llm_service.telemetry.reports import queries
-from llm_service.telemetry.reports.browsing import find_invocation
-from llm_service.telemetry.reports.budgets import BudgetHold, read_holds
-from llm_service.telemetry.reports.cache_savings import RatesOf
-from llm_service.telemetry.reports.contents import Content, content, to_content
-from llm_service.telemetry.reports.costs import COST_KEYS, CostKey, CostReport, read_costs
-from llm_service.telemetry.reports.coverage import CoverageReport, read_coverage
-from llm_service.telemetry.reports.filters import InvocationFilter
-from llm_service.telemetry.reports.grouping import NameKey
-from llm_service.telemetry.reports.inspecting import file_sizes, read_contents
-from llm_service.telemetry.reports.months import MonthReport, read_month
-from llm_service.telemetry.reports.queries import Fetch, InvocationRow, Statistics
-from llm_service.telemetry.reports.unit_costs import UnitReport, read_unit_costs
-from llm_service.telemetry.stores.identity import require_telemetry
-from llm_service.telemetry.stores.migrations import VERSION
-from llm_service.telemetry.stores.reader import read
+from llm_service.telemetry.queries import questions
+from llm_service.telemetry.queries.budget_status import BudgetHold, read_holds
+from llm_service.telemetry.queries.cache_savings import RatesOf
+from llm_service.telemetry.queries.call_content import Content, content, to_content
+from llm_service.telemetry.queries.cost_coverage import CoverageReport, read_coverage
+from llm_service.telemetry.queries.costs import COST_KEYS, CostKey, CostReport, read_costs
+from llm_service.telemetry.queries.file_facts import file_sizes, read_contents
+from llm_service.telemetry.queries.filters import InvocationFilter
+from llm_service.telemetry.queries.grouping import NameKey
+from llm_service.telemetry.queries.months import MonthReport, read_month
+from llm_service.telemetry.queries.pages import find_invocation
+from llm_service.telemetry.queries.questions import InvocationRow, Statistics
+from llm_service.telemetry.queries.unit_costs import UnitReport, read_unit_costs
+from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.sqlite.file_identity import require_telemetry
+from llm_service.telemetry.stores.sqlite.migrations import VERSION
+from llm_service.telemetry.stores.sqlite.reader import read
 
 __all__ = [
     "Info",
@@ -150,7 +151,7 @@ def coverage(path: Path, since: date | None, until: date | None, names: Sequence
 
 def statistics(path: Path, start: datetime, names: Sequence[str | None] = (None, None, None)) -> Statistics:
     """See `TelemetryLogger.get_statistics`: from a moment on; `names` are agent, tool and model."""
-    return _ask(path, lambda fetch: queries.read_statistics_since(fetch, start, *names))
+    return _ask(path, lambda fetch: questions.read_statistics_since(fetch, start, *names))
 
 
 def window_start(days: float) -> datetime:
@@ -159,14 +160,14 @@ def window_start(days: float) -> datetime:
     Raises:
         QueryError: `days` is no number above 0 and up to 36,500.
     """
-    queries.check_days(days)
+    questions.check_days(days)
     return datetime.now(UTC) - timedelta(days=days)
 
 
 def invocations(path: Path, narrowed: InvocationFilter, limit: int = 20) -> list[InvocationRow]:
     """See `TelemetryLogger.get_invocations`: the newest calls that the filter lets through."""
-    query = queries.invocations(narrowed, limit)
-    return _ask(path, lambda fetch: queries.to_invocations(fetch(query)))
+    query = questions.invocations(narrowed, limit)
+    return _ask(path, lambda fetch: questions.to_invocations(fetch(query)))
 
 
 def invocation(path: Path, wanted: str) -> tuple[InvocationRow, Content] | None:

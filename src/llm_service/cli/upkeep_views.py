@@ -9,11 +9,11 @@ import click
 
 from llm_service.cli.output import clean, lines, table
 from llm_service.cli.tables import Column
-from llm_service.telemetry.upkeep.backup import BackupReport
-from llm_service.telemetry.upkeep.dead_letters import DeadLetter, Retried
-from llm_service.telemetry.upkeep.findings import Finding, Severity
-from llm_service.telemetry.upkeep.rebuild import Action
-from llm_service.telemetry.upkeep.salvage import SalvageReport
+from llm_service.telemetry.maintenance.backup import BackupReport
+from llm_service.telemetry.maintenance.dead_letters import DeadLetter, Retried
+from llm_service.telemetry.maintenance.findings import Finding, Severity
+from llm_service.telemetry.maintenance.repair import Action
+from llm_service.telemetry.maintenance.salvage import SalvageReport
 
 __all__ = ["doctor_dict", "show_backup", "show_doctor", "show_letters", "show_retried", "show_salvage"]
 

@@ -6,15 +6,15 @@ from typing import Any, Final
 
 import click
 
-from llm_service.cli.cells import UNKNOWN, count, named, sum_usd, usd
+from llm_service.cli.cell_formats import UNKNOWN, count, named, sum_usd, usd
 from llm_service.cli.output import Printer, block, lines, table
 from llm_service.cli.reports import Info
 from llm_service.cli.tables import Column
 from llm_service.config.load import ConfigValue
-from llm_service.telemetry.reports.contents import Content
-from llm_service.telemetry.reports.costs import CostKey, CostReport, CostSums
-from llm_service.telemetry.reports.queries import InvocationRow, Statistics
-from llm_service.telemetry.timestamps import is_ahead
+from llm_service.telemetry.queries.call_content import Content
+from llm_service.telemetry.queries.costs import CostKey, CostReport, CostSums
+from llm_service.telemetry.queries.questions import InvocationRow, Statistics
+from llm_service.telemetry.record.timestamps import is_ahead
 
 __all__ = [
     "Follower",

@@ -6,10 +6,10 @@ from itertools import pairwise
 from typing import Final
 
 from llm_service.config.documents import Document
-from llm_service.config.keys import KeyPath
-from llm_service.config.models import ModelsConfig
-from llm_service.config.policies import PoliciesConfig, PolicyConfig, rolling_seconds
-from llm_service.config.sanity import RateBook, doubt, listed_prices, matches, names_of, nearest
+from llm_service.config.key_paths import KeyPath
+from llm_service.config.models_sanity import RateBook, doubt, listed_prices, matches, names_of, nearest
+from llm_service.config.models_schema import ModelsConfig
+from llm_service.config.policies_schema import PoliciesConfig, PolicyConfig, rolling_seconds
 from llm_service.errors import ConfigError
 
 __all__ = ["doubts_of_policies"]

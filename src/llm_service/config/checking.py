@@ -8,12 +8,12 @@ from llm_service.config.budget_sanity import doubts_of_policies
 from llm_service.config.documents import Document, read_document
 from llm_service.config.files import expanded, locate
 from llm_service.config.load import check_config
-from llm_service.config.models import ModelsConfig
+from llm_service.config.models_sanity import RateBook, doubts_of_models
+from llm_service.config.models_schema import ModelsConfig
 from llm_service.config.parsing import problems_of
-from llm_service.config.policies import PoliciesConfig
-from llm_service.config.sanity import RateBook, doubts_of_models
+from llm_service.config.policies_schema import PoliciesConfig
+from llm_service.config.schema_values import Strict
 from llm_service.config.schemas import TelemetryConfig
-from llm_service.config.values import Strict
 from llm_service.errors import ConfigError
 
 __all__ = ["Checked", "check_files"]

@@ -16,7 +16,7 @@ from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
 from llm_service.config.files import expanded, read_text
-from llm_service.config.keys import KeyPath, path_text
+from llm_service.config.key_paths import KeyPath, path_text
 from llm_service.errors import ConfigError, shown
 
 __all__ = [

@@ -21,7 +21,7 @@ from llm_service.config.documents import (
     yaml_events,
 )
 from llm_service.config.files import FILE_VARIABLES, PREFIX, find, read_text
-from llm_service.config.keys import no_such
+from llm_service.config.key_paths import no_such
 from llm_service.config.settings import Settings, SettingsError, resolve_db_path
 from llm_service.errors import ConfigError, shown
 

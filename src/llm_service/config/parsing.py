@@ -5,8 +5,8 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from llm_service.config.documents import Document
-from llm_service.config.keys import KeyPath, path_text
-from llm_service.config.values import Strict
+from llm_service.config.key_paths import KeyPath, path_text
+from llm_service.config.schema_values import Strict
 from llm_service.errors import ConfigError, ConfigErrors, shown
 
 __all__ = ["parsed", "problems_of"]

@@ -9,8 +9,8 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from llm_service.config.models import ModelsConfig
-from llm_service.config.policies import PoliciesConfig
+from llm_service.config.models_schema import ModelsConfig
+from llm_service.config.policies_schema import PoliciesConfig
 from llm_service.config.settings import DEFAULT_DB_PATH, Overflow, PrivacyLevel, Settings, SettingsError
 
 __all__ = ["ModelsConfig", "PoliciesConfig", "TelemetryConfig"]

@@ -8,14 +8,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from llm_service.errors import QueryError
-from llm_service.estimates.history import History, Level
+from llm_service.estimates.past_calls import History, Level
 from llm_service.estimates.quantiles import Quantiles
 from llm_service.estimates.tokens import Prompt, PromptSize, PromptSource, Tokenizer, TokenRatios, size_of
-from llm_service.pricing.names import candidates, provider_of, spellings
+from llm_service.pricing.model_names import candidates, provider_of, spellings
 from llm_service.redaction import stored_name
 
 if TYPE_CHECKING:
-    from llm_service.config.models import ModelConfig
+    from llm_service.config.models_schema import ModelConfig
     from llm_service.pricing.book import PriceBook
     from llm_service.pricing.rates import Rates
 

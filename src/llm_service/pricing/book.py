@@ -8,7 +8,7 @@ from llm_service.config.service_tiers import tier_of
 from llm_service.pricing.bundled import BundledPrices, bundled
 from llm_service.pricing.declared import DeclaredPrices
 from llm_service.pricing.explanation import Explanation, Finding, PassedOver
-from llm_service.pricing.names import candidates
+from llm_service.pricing.model_names import candidates
 from llm_service.pricing.rates import Rates
 from llm_service.pricing.sellers import provider_of
 from llm_service.pricing.timeline import ALWAYS, Timeline
@@ -16,7 +16,7 @@ from llm_service.pricing.timeline import ALWAYS, Timeline
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from llm_service.config.models import ModelConfig, ModelsConfig
+    from llm_service.config.models_schema import ModelConfig, ModelsConfig
 
 __all__ = ["PriceBook", "Span"]
 

@@ -12,11 +12,11 @@ from typing import Any, Final, NamedTuple
 
 from llm_service.pricing.azure import AZURE, AZURE_SOURCE
 from llm_service.pricing.corrections import CORRECTED, DATED, ENDED, ENDED_TIERS, LONG, PEAKS, Ended, Peak
+from llm_service.pricing.entry_regions import has_tiers_of, is_given_away, not_of_seller, refusal
 from llm_service.pricing.explanation import Finding
-from llm_service.pricing.history import newest_day_us, since, starts
 from llm_service.pricing.long_prompts import bounded, catalogue, model_of
-from llm_service.pricing.names import Candidate, is_claude, spellings
-from llm_service.pricing.places import has_tiers_of, is_given_away, not_of_seller, refusal
+from llm_service.pricing.model_names import Candidate, is_claude, spellings
+from llm_service.pricing.price_history import newest_day_us, since, starts
 from llm_service.pricing.rates import CLAUDE_HOUR, Prices, Rates, long_prices
 from llm_service.pricing.timeline import ALWAYS, DAY_US, Daily, Period, Timeline, day_start_us
 

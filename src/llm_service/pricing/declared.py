@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 from llm_service.config.service_tiers import tier_of
 from llm_service.pricing.explanation import Finding
-from llm_service.pricing.names import Candidate, candidates, is_claude, spellings
+from llm_service.pricing.model_names import Candidate, candidates, is_claude, spellings
 from llm_service.pricing.rates import CLAUDE_HOUR, Prices, Rates
 from llm_service.pricing.sellers import api_of, provider_of
 from llm_service.pricing.timeline import Period, Timeline, day_start_us
 
 if TYPE_CHECKING:
-    from llm_service.config.models import ModelConfig, PriceTier, TokenPrices
+    from llm_service.config.models_schema import ModelConfig, PriceTier, TokenPrices
 
 __all__ = ["DeclaredPrices"]
 

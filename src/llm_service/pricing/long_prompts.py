@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from llm_service.pricing.corrections import LONG_UNKNOWN
-from llm_service.pricing.names import spellings
+from llm_service.pricing.model_names import spellings
 from llm_service.pricing.timeline import ALWAYS, Period, Timeline
 
 __all__ = ["LongFrom", "bounded", "catalogue", "model_of"]

@@ -1,7 +1,6 @@
 """Secrets out of text: pure functions of strings that stand below everything else, so that error messages use them."""
 
-from llm_service.redaction.keys import holds_secret
-from llm_service.redaction.names import ID_BYTES, digest_of, stored_name, with_digest
+from llm_service.redaction.name_digests import ID_BYTES, digest_of, stored_name, with_digest
 from llm_service.redaction.patterns import PATTERNS
 from llm_service.redaction.scrubbing import (
     clean,
@@ -11,6 +10,7 @@ from llm_service.redaction.scrubbing import (
     without_cut_end,
     without_escapes,
 )
+from llm_service.redaction.secret_names import holds_secret
 
 __all__ = [
     "ID_BYTES",

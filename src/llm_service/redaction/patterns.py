@@ -7,8 +7,8 @@ steps, or takes what it has read. So the time is linear in the length of the tex
 
 from typing import Final
 
-from llm_service.redaction.keys import SPOKEN
-from llm_service.redaction.shapes import GLUED, MOST, START, Pattern, patterns_of_shapes
+from llm_service.redaction.key_shapes import GLUED, MOST, START, Pattern, patterns_of_shapes
+from llm_service.redaction.secret_names import SPOKEN
 
 __all__ = ["PATTERNS", "Pattern"]
 

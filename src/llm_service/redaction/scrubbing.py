@@ -11,8 +11,8 @@ from functools import lru_cache
 from time import sleep
 from typing import Final, NamedTuple
 
+from llm_service.redaction.key_shapes import compiled
 from llm_service.redaction.patterns import PATTERNS
-from llm_service.redaction.shapes import compiled
 
 __all__ = ["clean", "may_hold_secret", "scrub", "secrets_in", "traceback_text", "without_cut_end", "without_escapes"]
 

@@ -22,22 +22,22 @@ from llm_service.errors import (
     UnknownTokensError,
     UnsupportedLoopError,
 )
-from llm_service.telemetry.budgeting.holds import AsyncHold, Hold
+from llm_service.telemetry.client.reservations import AsyncHold, Hold
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.logger import AsyncTelemetryLogger, TelemetryLogger
-from llm_service.telemetry.pipeline.events import Event, EventKind
-from llm_service.telemetry.pipeline.ledger import DropReason, FlushResult, Ledger
-from llm_service.telemetry.pipeline.stats import Stats
-from llm_service.telemetry.records import InvocationRecord
-from llm_service.telemetry.reports.budgets import BudgetHold, BudgetStatus
-from llm_service.telemetry.reports.queries import DailyCost, InvocationRow, Statistics
-from llm_service.telemetry.stores.purging import PurgeResult
+from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus
+from llm_service.telemetry.queries.questions import DailyCost, InvocationRow, Statistics
+from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.stores.sqlite.purge_steps import PurgeResult
+from llm_service.telemetry.writer.events import Event, EventKind
+from llm_service.telemetry.writer.ledger import DropReason, FlushResult, Ledger
+from llm_service.telemetry.writer.stats import Stats
 
 if TYPE_CHECKING:
     from llm_service.estimates.estimate import Estimate
-    from llm_service.telemetry.reports.coverage import CoverageReport
-    from llm_service.telemetry.reports.months import MonthReport
-    from llm_service.telemetry.reports.unit_costs import UnitReport
+    from llm_service.telemetry.queries.cost_coverage import CoverageReport
+    from llm_service.telemetry.queries.months import MonthReport
+    from llm_service.telemetry.queries.unit_costs import UnitReport
 
 __all__ = [
     "AsyncHold",
@@ -83,10 +83,10 @@ __all__ = [
 ]
 
 _WHEN_ASKED_FOR: Final = {
-    "CoverageReport": "llm_service.telemetry.reports.coverage",
+    "CoverageReport": "llm_service.telemetry.queries.cost_coverage",
     "Estimate": "llm_service.estimates.estimate",
-    "MonthReport": "llm_service.telemetry.reports.months",
-    "UnitReport": "llm_service.telemetry.reports.unit_costs",
+    "MonthReport": "llm_service.telemetry.queries.months",
+    "UnitReport": "llm_service.telemetry.queries.unit_costs",
 }
 """Types of answers that few programs name: who only logs does not import what makes them."""
 

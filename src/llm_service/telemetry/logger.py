@@ -1,7 +1,7 @@
 """The two faces of one engine: `AsyncTelemetryLogger` for event loops, `TelemetryLogger` for everything else."""
 
-from llm_service.telemetry.async_logger import AsyncTelemetryLogger
-from llm_service.telemetry.records import InvocationRecord
-from llm_service.telemetry.sync_logger import TelemetryLogger
+from llm_service.telemetry.client.async_client import AsyncTelemetryLogger
+from llm_service.telemetry.client.sync_client import TelemetryLogger
+from llm_service.telemetry.record.record import InvocationRecord
 
 __all__ = ["AsyncTelemetryLogger", "InvocationRecord", "TelemetryLogger"]

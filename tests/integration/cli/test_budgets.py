@@ -311,7 +311,7 @@ def test_a_hold_that_is_settled_while_it_is_reconciled_is_said(
 ) -> None:
     """Exit code 1: there was nothing left to do."""
     lost = held(db, policies, 1)
-    monkeypatch.setattr("llm_service.telemetry.budgeting.budgets.Budgets.reconcile", lambda *_: False)
+    monkeypatch.setattr("llm_service.telemetry.client.budgets_api.Budgets.reconcile", lambda *_: False)
     result = run("budgets", "reconcile", lost, "--usd", "1", "--db", db)
     assert (result.exit_code, "was settled meanwhile" in result.stderr) == (1, True)
 

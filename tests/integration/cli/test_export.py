@@ -17,7 +17,7 @@ from click.testing import Result
 
 from llm_service.cli import exporting
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
-from llm_service.telemetry.reports.queries import InvocationRow
+from llm_service.telemetry.queries.questions import InvocationRow
 
 Run = Callable[..., Result]
 Process = Callable[..., "subprocess.CompletedProcess[str]"]

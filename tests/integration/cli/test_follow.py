@@ -17,7 +17,7 @@ from llm_service.cli import following
 from llm_service.cli.following import follow
 from llm_service.errors import StoreError
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
-from llm_service.telemetry.reports.filters import InvocationFilter
+from llm_service.telemetry.queries.filters import InvocationFilter
 
 Run = Callable[..., Result]
 ALL = InvocationFilter()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from llm_service.telemetry.upkeep import places
-from llm_service.telemetry.upkeep.findings import KINDS
+from llm_service.telemetry.maintenance import file_checks
+from llm_service.telemetry.maintenance.findings import KINDS
 
 Run = Callable[..., Result]
 QUIET = ("--ignore", "wal_reset_bug", "--ignore", "disk_low")
@@ -232,7 +232,7 @@ def test_a_reader_that_keeps_the_wal_long_is_named_by_its_process(
     process: Callable[..., Any], database: Path, command: list[str]
 ) -> None:
     """Here the reader is this test: it holds a snapshot while more than 8 MiB are written."""
-    if places._proc_locks() is None:
+    if file_checks._proc_locks() is None:
         pytest.skip("this system does not show the locks of its processes in /proc/locks")
     assert command
     with (

@@ -14,8 +14,8 @@ import pytest
 from click.testing import Result
 
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.upkeep.cell_values import check_values
-from llm_service.telemetry.upkeep.tables import Table, tables
+from llm_service.telemetry.maintenance.cell_values import check_values
+from llm_service.telemetry.maintenance.table_shapes import Table, tables
 
 from .every_command import command_lines
 

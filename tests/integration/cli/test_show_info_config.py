@@ -17,8 +17,8 @@ from click.testing import Result
 from llm_service import __version__
 from llm_service.config.settings import Settings
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
-from llm_service.telemetry.reports.queries import InvocationRow
-from llm_service.telemetry.stores.migrations import VERSION
+from llm_service.telemetry.queries.questions import InvocationRow
+from llm_service.telemetry.stores.sqlite.migrations import VERSION
 
 Run = Callable[..., Result]
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 
 from llm_service.telemetry import TelemetryLogger
-from llm_service.telemetry.stores.planted import SIDE_FILES
+from llm_service.telemetry.stores.sqlite.file_security import SIDE_FILES
 
 Run = Callable[..., Result]
 MAKERS = {

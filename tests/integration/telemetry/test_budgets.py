@@ -16,9 +16,9 @@ from tests.model.ledger import check_books, holds, policies, totals
 from llm_service.config.schemas import ModelsConfig
 from llm_service.errors import BudgetExceeded, CommitTimeoutError, RecordQuarantinedError, StoreError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.budgeting.budgeted import AsyncBudgetedInvocation, BudgetedInvocation
+from llm_service.telemetry.client.budgeted_call import AsyncBudgetedInvocation, BudgetedInvocation
 from llm_service.telemetry.instrumentation.invocation import Invocation
-from llm_service.telemetry.records import CARD_FIELDS, _restore
+from llm_service.telemetry.record.record import CARD_FIELDS, _restore
 
 USD = 1_000_000_000
 LIMITED = policies(

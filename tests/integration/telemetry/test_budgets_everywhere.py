@@ -15,8 +15,8 @@ from tests.model.ledger import check_books, policies, windows
 
 from llm_service.errors import BudgetExceeded, SettingsError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.budgeting.budgeted import AsyncBudgetedInvocation, BudgetedInvocation
-from llm_service.telemetry.instrumentation.decorating import KINDS, PLAIN
+from llm_service.telemetry.client.budgeted_call import AsyncBudgetedInvocation, BudgetedInvocation
+from llm_service.telemetry.instrumentation.decorator import KINDS, PLAIN
 
 LIMITED = policies(default=10)
 DECORATED = {kind.wrap.__name__: kind for kind in (*KINDS, PLAIN)}

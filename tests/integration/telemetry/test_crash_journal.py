@@ -15,9 +15,9 @@ import pytest
 from llm_service.config.settings import Settings
 from llm_service.errors import StoreError
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
-from llm_service.telemetry.journal import locking, names
-from llm_service.telemetry.pipeline.events import EventKind
-from llm_service.telemetry.pipeline.ledger import DropReason
+from llm_service.telemetry.journal import locking, segment_names
+from llm_service.telemetry.writer.events import EventKind
+from llm_service.telemetry.writer.ledger import DropReason
 
 LATE = {"flush_interval": 3600.0, "batch_size": 100_000}
 """Nothing is committed before somebody asks for it."""
@@ -33,7 +33,7 @@ ENDS = {
     "os._exit, never in a loop": "T = AsyncTelemetryLogger(PATH, journal=True)\nlog(T)\nos._exit(7)",
     "os._exit in the middle of a commit": (
         "T = TelemetryLogger(PATH, journal=True, flush_interval=3600)\nlog(T)\n"
-        "from llm_service.telemetry.stores import sqlite_writer\n"
+        "from llm_service.telemetry.stores.sqlite import batch_writer as sqlite_writer\n"
         "sqlite_writer._Transaction.add_rollups = lambda self: os._exit(7)\nT.flush()"
     ),
     "os._exit right behind a commit": (
@@ -70,7 +70,7 @@ def test_records_accepted_before_the_end_are_written_by_the_next_open(
     assert found.rows == len(set(found.ids)) == 100
     assert stats.replayed == (0 if end == "os._exit right behind a commit" else 100)
     assert stats.ledger.submitted == 0
-    assert names.find(db) == []
+    assert segment_names.find(db) == []
 
 
 def test_kill_minus_nine_at_any_moment_loses_nothing_accepted(
@@ -97,7 +97,7 @@ for number in range(10**9):
     found = truth(db)
     assert set(accepted) <= set(found.ids)
     assert len(found.ids) == len(set(found.ids)) <= len(accepted) + 10
-    assert names.find(db) == []
+    assert segment_names.find(db) == []
 
 
 def test_a_closed_logger_leaves_no_journal(db: Path, record: Callable[..., Any]) -> None:
@@ -106,8 +106,8 @@ def test_a_closed_logger_leaves_no_journal(db: Path, record: Callable[..., Any])
         assert telemetry.log_invocation_nowait(record())
         stats = telemetry.stats()
         assert stats.journal_bytes > 0
-        assert stats.journal_size == names.find(db)[0].stat().st_size
-    assert names.find(db) == []
+        assert stats.journal_size == segment_names.find(db)[0].stat().st_size
+    assert segment_names.find(db) == []
     assert telemetry.stats().journal_size == 0
     for options in ({"enabled": False}, {"privacy_level": "none"}):
         with TelemetryLogger(db.with_name("other.db"), journal=True, **options) as telemetry:  # type: ignore[arg-type]
@@ -118,12 +118,12 @@ def test_a_closed_logger_leaves_no_journal(db: Path, record: Callable[..., Any])
 async def test_the_async_face_keeps_and_removes_its_journal(db: Path, record: Callable[..., Any]) -> None:
     """Durable calls go through it as well."""
     async with AsyncTelemetryLogger(db, journal=True) as telemetry:
-        assert len(names.find(db)) == 1
+        assert len(segment_names.find(db)) == 1
         assert await telemetry.log_invocation(record())
         assert await telemetry.log_invocation(record(), durable=True)
         assert (await telemetry.flush()).complete
         assert telemetry.stats().journal_bytes == 0
-    assert names.find(db) == []
+    assert segment_names.find(db) == []
 
 
 def test_a_record_of_level_none_never_reaches_the_journal(db: Path, record: Callable[..., Any]) -> None:
@@ -199,7 +199,7 @@ def test_several_processes_that_open_at_once_replay_it_once(
     for process in leaving:
         tell(process)
         process.wait()
-    assert len(names.find(db)) == 3
+    assert len(segment_names.find(db)) == 3
     script = (
         "print('ready'); sys.stdin.readline()\n"
         "with TelemetryLogger(PATH, flush_interval=0.01) as T:\n"
@@ -216,7 +216,7 @@ def test_several_processes_that_open_at_once_replay_it_once(
     replayed = [int(process.communicate(timeout=30)[0]) for process in processes]
     assert sum(replayed) == 300
     assert truth(db).agents["agent"] == 300
-    assert names.find(db) == []
+    assert segment_names.find(db) == []
 
 
 @pytest.mark.parametrize("overflow", ["block", "drop_newest"])
@@ -315,12 +315,12 @@ def test_a_locked_database_is_replayed_into_in_the_background(
     locked.execute("BEGIN IMMEDIATE")
     with TelemetryLogger(db) as telemetry:
         assert telemetry.stats().replayed == 0
-        assert len(names.find(db)) == 1
+        assert len(segment_names.find(db)) == 1
         locked.execute("ROLLBACK")
         locked.close()
         eventually(lambda: telemetry.stats().replayed == 100)
     assert truth(db).rows == 100
-    assert names.find(db) == []
+    assert segment_names.find(db) == []
 
 
 def test_flipped_bytes_cost_their_records_and_are_counted(
@@ -328,7 +328,7 @@ def test_flipped_bytes_cost_their_records_and_are_counted(
 ) -> None:
     """Fault row 40: three damaged records of a hundred."""
     run_script(LOG + ENDS["os._exit, sync"], db)
-    (path,) = names.find(db)
+    (path,) = segment_names.find(db)
     data = bytearray(path.read_bytes())
     at = 4096
     for _ in range(3):
@@ -357,7 +357,7 @@ async def test_a_journal_that_cannot_be_made_is_said_at_once(
 
     with pytest.raises(StoreError, match="set journal to false"):
         await begin()
-    assert names.find(db) == []
+    assert segment_names.find(db) == []
 
 
 @pytest.fixture
@@ -399,7 +399,7 @@ async def test_a_full_disk_refuses_the_journal_not_the_agent(
     async with AsyncTelemetryLogger(db, **options) as telemetry:
         assert not telemetry.log_invocation_nowait(record())
         assert telemetry.stats().ledger.dropped == {DropReason.JOURNAL_FULL: 1}
-        assert names.find(db) == []
+        assert segment_names.find(db) == []
         ballast.unlink()
         eventually(lambda: telemetry.log_invocation_nowait(record()))
         assert telemetry.stats().journal_size > 1 << 20
@@ -416,7 +416,7 @@ def test_a_symbolic_link_in_the_journal_s_place_is_refused(db: Path, tmp_path: P
     """Planted for a replay: neither read nor removed, and said."""
     target = tmp_path / "target"
     target.write_text("mine")
-    link = db.with_name(names.segment_name(db, "0a"))
+    link = db.with_name(segment_names.segment_name(db, "0a"))
     link.symlink_to(target)
     assert closed_after(db).journals_left == 1
     assert target.read_text() == "mine"

@@ -13,14 +13,14 @@ import pytest
 from tests.model.ledger import check_books, policies
 
 from llm_service.budgets.windows import Window
-from llm_service.config.policies import LimitConfig, PoliciesConfig, PolicyConfig
+from llm_service.config.policies_schema import LimitConfig, PoliciesConfig, PolicyConfig
 from llm_service.errors import BudgetError, BudgetExceeded, BudgetUnreadableError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.budget_statements import AMOUNTS, UNPLACED
-from llm_service.telemetry.pipeline.events import Event, EventKind
-from llm_service.telemetry.stores.migrations import schema_statements
-from llm_service.telemetry.upkeep.doctor import examine
-from llm_service.telemetry.upkeep.rebuild import repair
+from llm_service.telemetry.maintenance.doctor import examine
+from llm_service.telemetry.maintenance.repair import repair
+from llm_service.telemetry.stores.sqlite.budget_statements import AMOUNTS, UNPLACED
+from llm_service.telemetry.stores.sqlite.migrations import schema_statements
+from llm_service.telemetry.writer.events import Event, EventKind
 
 LIMITED = policies(
     default={

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from llm_service.telemetry import TelemetryLogger
-from llm_service.telemetry.journal import names
+from llm_service.telemetry.journal import segment_names
 
 LATE = {"flush_interval": 3600.0, "batch_size": 100_000}
 """Nothing is committed before somebody asks for it."""
@@ -49,7 +49,7 @@ def test_what_is_replayed_is_as_its_own_logger_redacted_it(db: Path, run_script:
         db,
     )
     assert ended.code == 7, ended.err
-    (segment,) = names.find(db)
+    (segment,) = segment_names.find(db)
     assert b"sk-ant" not in segment.read_bytes()
     with TelemetryLogger(db, redact=lambda text: text + "?") as telemetry:
         assert telemetry.stats().replayed == 1
@@ -85,10 +85,10 @@ def test_receipts_outlive_retention_while_their_journal_is_there(db: Path, start
         assert telemetry.purge(older_than_days=30).records == 20
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert len(names.find(db)) == 1
+    assert len(segment_names.find(db)) == 1
     with TelemetryLogger(db, retention_days=None) as telemetry:
         assert telemetry.stats().replayed == 0
-    assert names.find(db) == []
+    assert segment_names.find(db) == []
     assert ask(db, "SELECT (SELECT count(*) FROM invocations), sum(invocations) FROM daily_costs") == [(0, 20)]
 
 
@@ -165,7 +165,7 @@ def test_doctor_takes_no_living_journal_for_an_orphan_from_within_another_contai
         pytest.skip("this machine lets nobody make a PID namespace")
     with TelemetryLogger(db, journal=True, **LATE) as telemetry:
         assert telemetry.log_invocation_nowait(record())
-        (journal,) = names.find(db)
+        (journal,) = segment_names.find(db)
         assert f":{journal.stat().st_ino} " in Path("/proc/locks").read_text("ascii")
         hidden = subprocess.run([*apart, "cat", "/proc/locks"], check=True, capture_output=True, text=True).stdout
         assert f":{journal.stat().st_ino} " not in hidden

@@ -13,7 +13,7 @@ import aiosqlite.core
 import pytest
 
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.pipeline.connection import WriterConnection
+from llm_service.telemetry.stores.sqlite.async_connection import WriterConnection
 
 
 def descriptors() -> int:

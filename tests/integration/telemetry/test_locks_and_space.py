@@ -21,8 +21,8 @@ from llm_service.telemetry import (
     StoreError,
     TelemetryLogger,
 )
-from llm_service.telemetry.pipeline.committer import Step
-from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
+from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
+from llm_service.telemetry.writer.committer import Step
 
 HOLD = """
 import sqlite3

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
+from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 
 Record = Callable[..., InvocationRecord]
 

@@ -14,8 +14,8 @@ import pytest
 from llm_service.config.schemas import PoliciesConfig
 from llm_service.errors import UnknownPriceError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.upkeep.dead_letters import Outcome, letters, retry
-from llm_service.telemetry.upkeep.repricing import reprice
+from llm_service.telemetry.maintenance.dead_letters import Outcome, letters, retry
+from llm_service.telemetry.maintenance.repricing import reprice
 
 
 @pytest.fixture

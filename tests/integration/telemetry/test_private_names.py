@@ -1,4 +1,4 @@
-"""The private names of aiosqlite that `pipeline.connection` uses are what it takes them for."""
+"""The private names of aiosqlite that `stores.sqlite.async_connection` uses are what it takes them for."""
 
 import asyncio
 import queue
@@ -11,7 +11,7 @@ from typing import Any
 import aiosqlite
 import pytest
 
-from llm_service.telemetry.pipeline.connection import WriterConnection
+from llm_service.telemetry.stores.sqlite.async_connection import WriterConnection
 
 
 async def test_stock_aiosqlite_has_the_names_that_we_use(db: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_forgotten_writer_connection_does_not_hang_the_exit(db: Path, run_scri
     """Stock aiosqlite would: its thread is joined by the interpreter before anything could stop it."""
     ended = run_script(
         "import sqlite3\n"
-        "from llm_service.telemetry.pipeline.connection import WriterConnection\n"
+        "from llm_service.telemetry.stores.sqlite.async_connection import WriterConnection\n"
         "C = WriterConnection(lambda: sqlite3.connect(PATH, check_same_thread=False), threading.Lock())\n"
         "async def main():\n await C.open()\n sys.exit(3)\n"
         "asyncio.run(main())",

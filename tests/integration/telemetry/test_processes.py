@@ -263,7 +263,7 @@ def test_a_child_that_forks_in_the_middle_of_a_transaction_gets_the_write_lock(
 ) -> None:
     """The fork waits for the transaction's end, so that the child inherits no lock that nobody will release."""
     script = """
-from llm_service.telemetry.stores.sqlite_writer import _Transaction
+from llm_service.telemetry.stores.sqlite.batch_writer import _Transaction
 T = TelemetryLogger(PATH, commit_timeout=5)
 inside, original = threading.Event(), _Transaction.add_rollups
 def slow(self):
@@ -296,8 +296,8 @@ def test_a_child_forked_while_a_commit_hangs_counts_its_records_as_lost(
     """It inherits a connection in use, beside which SQLite would take no locks: it says so, and touches nothing."""
     script = """
 from llm_service.telemetry import DropReason, StoreError
-from llm_service.telemetry.pipeline import engine
-from llm_service.telemetry.stores.sqlite_writer import _Transaction
+from llm_service.telemetry.writer import engine
+from llm_service.telemetry.stores.sqlite.batch_writer import _Transaction
 engine._FORK_WAITS = 0.05
 T = TelemetryLogger(PATH)
 inside, leave, original = threading.Event(), threading.Event(), _Transaction.add_rollups

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from llm_service.telemetry import InvocationRecord
-from llm_service.telemetry.stores.opening import open_for_writing
-from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
-from llm_service.telemetry.upkeep.doctor import examine
+from llm_service.telemetry.maintenance.doctor import examine
+from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
+from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
 CALLS = 100_000
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)

@@ -21,10 +21,10 @@ from llm_service.telemetry import (
     StoreError,
     TelemetryLogger,
 )
-from llm_service.telemetry.pipeline.retention import Retention
-from llm_service.telemetry.pipeline.waiters import ThreadWaiter
-from llm_service.telemetry.stores.purging import Purge
 from llm_service.telemetry.stores.retention import Cutoffs
+from llm_service.telemetry.stores.sqlite.purge_steps import Purge
+from llm_service.telemetry.writer.purge_schedule import Retention
+from llm_service.telemetry.writer.waiters import ThreadWaiter
 
 DAY_NS = 86_400_000_000_000
 
@@ -451,8 +451,8 @@ async def test_purge_flushes_first_or_says_that_it_cannot(db: Path) -> None:
 @pytest.mark.usefixtures("small_steps")
 def test_a_purge_that_a_foreign_reader_stops_says_so(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within `commit_timeout`: else the WAL would grow as long as the reader stays. Afterwards it goes through."""
-    monkeypatch.setattr("llm_service.telemetry.stores.purging._STUCK_PAGES", 10)
-    monkeypatch.setattr("llm_service.telemetry.pipeline.retention._STUCK_PAUSE", 0.01)
+    monkeypatch.setattr("llm_service.telemetry.stores.sqlite.purge_steps._STUCK_PAGES", 10)
+    monkeypatch.setattr("llm_service.telemetry.writer.purge_schedule._STUCK_PAUSE", 0.01)
     fill(db, 40, count=100)
     with TelemetryLogger(db, retention_days=None, commit_timeout=0.3) as logger:
         with closing(sqlite3.connect(db, isolation_level=None)) as reader:
@@ -664,8 +664,8 @@ asyncio.run(main())
 """
 
 KILLED_WHILE_PURGING = """
-from llm_service.telemetry.pipeline.waiters import ThreadWaiter
-from llm_service.telemetry.stores.purging import Purge
+from llm_service.telemetry.writer.waiters import ThreadWaiter
+from llm_service.telemetry.stores.sqlite.purge_steps import Purge
 from llm_service.telemetry.stores.retention import Cutoffs
 real = Purge.step
 def step(self, connection):

@@ -24,7 +24,7 @@ from llm_service.config.load import load_config
 from llm_service.config.schemas import TelemetryConfig
 from llm_service.errors import DuplicateInvocationError, TelemetryError, shown
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.records import CARD_FIELDS, EXTENSION_FIELDS, rebuilt
+from llm_service.telemetry.record.record import CARD_FIELDS, EXTENSION_FIELDS, rebuilt
 
 MARK: Final = re.compile(rb"zqx", re.IGNORECASE)
 # Read in another process: closing a descriptor of an open database here would drop SQLite's locks.

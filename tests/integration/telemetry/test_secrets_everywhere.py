@@ -18,8 +18,8 @@ from typing import Any, Final
 import pytest
 
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.columns import CARD_FIELDS, FIELDS, KINDS
-from llm_service.telemetry.records import rebuilt
+from llm_service.telemetry.record.fields import CARD_FIELDS, FIELDS, KINDS
+from llm_service.telemetry.record.record import rebuilt
 
 MARK: Final = "zQx7"
 # Marked each eight characters, so that any part that survives is found.

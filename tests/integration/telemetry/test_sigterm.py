@@ -409,7 +409,7 @@ def test_asyncios_handler_has_the_name_that_is_looked_for(present: Any) -> None:
     """A Python that renames it fails here, and not by running somebody's callback twice."""
     import asyncio
 
-    from llm_service.telemetry.pipeline.sigterm import _is_asyncios
+    from llm_service.telemetry.writer.sigterm import _is_asyncios
 
     async def main() -> bool:
         loop = asyncio.get_running_loop()

@@ -14,7 +14,7 @@ from llm_service.config.schemas import ModelsConfig
 from llm_service.errors import BudgetError, SettingsError, UnknownPriceError, UnknownTokensError
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.upkeep.repricing import reprice
+from llm_service.telemetry.maintenance.repricing import reprice
 
 CALL: dict[str, Any] = {"agent_name": "a", "model_name": "m"}
 AMOUNTS: dict[str, Any] = {"usd": 0.05, "tokens": 100}

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from llm_service.telemetry import TelemetryLogger
-from llm_service.telemetry.upkeep.backup import backup
-from llm_service.telemetry.upkeep.dead_letters import letters, retry
-from llm_service.telemetry.upkeep.doctor import examine
-from llm_service.telemetry.upkeep.rebuild import repair
+from llm_service.telemetry.maintenance.backup import backup
+from llm_service.telemetry.maintenance.dead_letters import letters, retry
+from llm_service.telemetry.maintenance.doctor import examine
+from llm_service.telemetry.maintenance.repair import repair
 
 WRITER = """
 import itertools
@@ -83,7 +83,7 @@ def test_a_backup_beside_a_process_that_writes_is_one_moment_of_the_file(
 
 RETRY = """
 from pathlib import Path
-from llm_service.telemetry.upkeep.dead_letters import letters, retry
+from llm_service.telemetry.maintenance.dead_letters import letters, retry
 print("ready")
 sys.stdin.readline()
 found = retry(letters(Path(PATH)), lambda: TelemetryLogger(PATH, retention_days=None), {"cost_usd": 0.5})
@@ -117,7 +117,7 @@ def test_letters_that_two_processes_retry_at_once_are_stored_once(
 
 KILLED = """
 from pathlib import Path
-from llm_service.telemetry.upkeep import dead_letters
+from llm_service.telemetry.maintenance import dead_letters
 dead_letters._delete = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 dead_letters.retry(dead_letters.letters(Path(PATH)), lambda: TelemetryLogger(PATH, retention_days=None), {})
 """
@@ -142,7 +142,7 @@ def test_a_retry_that_is_killed_between_commit_and_deletion_counts_once(
 
 INTERRUPTED = """
 from pathlib import Path
-from llm_service.telemetry.upkeep.backup import backup
+from llm_service.telemetry.maintenance.backup import backup
 backup(Path(PATH), Path(PATH + ".copy"), on_progress=lambda *_: os.kill(os.getpid(), signal.SIGINT))
 """
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_service.budgets.windows import MICROSECONDS, Span, window_named
-from llm_service.config.windows import CALENDAR_WINDOWS as CALENDAR
-from llm_service.telemetry.timestamps import MAX_MICROSECONDS, from_microseconds, to_microseconds
+from llm_service.config.window_names import CALENDAR_WINDOWS as CALENDAR
+from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, from_microseconds, to_microseconds
 
 ZONES = (
     "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe",

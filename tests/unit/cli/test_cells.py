@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from llm_service.cli.cells import UNKNOWN, sum_usd, usd
+from llm_service.cli.cell_formats import UNKNOWN, sum_usd, usd
 from llm_service.cli.estimate_views import _bound
 
 

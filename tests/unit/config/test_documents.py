@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from llm_service.config.documents import parse_document, read_document
-from llm_service.config.keys import path_text
+from llm_service.config.key_paths import path_text
 from llm_service.errors import ConfigError
 
 Write = Callable[..., Path]

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from llm_service.config.models import (
+from llm_service.config.models_schema import (
     DatedPrices,
     ModelConfig,
     ModelsConfig,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from llm_service.config import policies as module
-from llm_service.config.policies import (
+from llm_service.config import policies_schema as module
+from llm_service.config.policies_schema import (
     CALENDAR_WINDOWS,
     EnforcementConfig,
     LimitConfig,

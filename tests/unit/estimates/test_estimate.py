@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_service.config.models import ModelsConfig
+from llm_service.config.models_schema import ModelsConfig
 from llm_service.errors import QueryError
 from llm_service.estimates.estimate import Estimate, Question, cheaper, make_estimate, with_cheaper
-from llm_service.estimates.history import MIN_SAMPLES, History
+from llm_service.estimates.past_calls import MIN_SAMPLES, History
 from llm_service.estimates.tokens import TokenRatios
 from llm_service.pricing.book import PriceBook
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_service.estimates import history
-from llm_service.estimates.history import MIN_SAMPLES, Coverage, History, Past, is_cut_short
+from llm_service.estimates import past_calls
+from llm_service.estimates.past_calls import MIN_SAMPLES, Coverage, History, Past, is_cut_short
 from llm_service.estimates.quantiles import AdaptiveQuantiles, Quantiles
 
 WHO = ("backend-dev", "claude-code", "claude-3.5-sonnet")
@@ -103,7 +103,7 @@ def test_reported_coverage_is_a_recount_of_what_would_have_been_told(values: lis
 
 def test_a_groups_coverage_counts_the_predictions_that_could_have_been_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the thirtieth call on, of the last thousand, against a recount by hand."""
-    monkeypatch.setattr(history.Coverage.__init__, "__defaults__", (200,))
+    monkeypatch.setattr(past_calls.Coverage.__init__, "__defaults__", (200,))
     source = random.Random(3)
     known, plain = History(), AdaptiveQuantiles()
     held: list[list[bool]] = []

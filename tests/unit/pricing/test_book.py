@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_service.config.models import ModelsConfig
+from llm_service.config.models_schema import ModelsConfig
 from llm_service.pricing import book as book_module
 from llm_service.pricing.book import PriceBook
 

@@ -10,9 +10,9 @@ from genai_prices.data import providers
 from llm_service.pricing.book import PriceBook
 from llm_service.pricing.bundled import BundledPrices, bundled
 from llm_service.pricing.corrections import CHANGED, DATA_BEGAN, DATED, LONG_UNKNOWN
-from llm_service.pricing.history import is_moving, newest_day_us, starts
 from llm_service.pricing.long_prompts import model_of
-from llm_service.pricing.names import Candidate
+from llm_service.pricing.model_names import Candidate
+from llm_service.pricing.price_history import is_moving, newest_day_us, starts
 from llm_service.pricing.timeline import day_start_us
 
 BEGAN = day_start_us(DATA_BEGAN)

@@ -3,7 +3,7 @@
 import pytest
 
 from llm_service.pricing.book import PriceBook
-from llm_service.pricing.names import Candidate, candidates, provider_of, spellings
+from llm_service.pricing.model_names import Candidate, candidates, provider_of, spellings
 
 
 @pytest.fixture(scope="module")

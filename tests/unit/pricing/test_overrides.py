@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from llm_service.config.models import ModelsConfig
+from llm_service.config.models_schema import ModelsConfig
 from llm_service.pricing.book import PriceBook
 
 

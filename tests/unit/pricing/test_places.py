@@ -7,7 +7,7 @@ import pytest
 from genai_prices.data import providers
 
 from llm_service.pricing.book import PriceBook
-from llm_service.pricing.names import PROFILES
+from llm_service.pricing.model_names import PROFILES
 
 BEDROCK = next(provider for provider in providers if provider.id == "aws")
 PLACES = PROFILES.split("|")

@@ -13,7 +13,7 @@ from llm_service.pricing.azure import AZURE, AZURE_SOURCE
 from llm_service.pricing.book import PriceBook
 from llm_service.pricing.bundled import BundledPrices, bundled
 from llm_service.pricing.corrections import ENDED, ENDED_TIERS, REFUSED
-from llm_service.pricing.names import Candidate
+from llm_service.pricing.model_names import Candidate
 from llm_service.pricing.rates import Rates
 from llm_service.pricing.sellers import GEMINI, VERTEX, api_of, is_prefix, provider_of
 

@@ -7,7 +7,7 @@ import pytest
 
 from llm_service.errors import RecordError
 from llm_service.pricing.usage import anthropic_usage, gemini_usage, openai_usage
-from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.record.record import InvocationRecord
 
 
 def told(fields: dict[str, Any]) -> tuple[Any, ...]:

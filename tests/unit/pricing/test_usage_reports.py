@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llm_service.pricing.usage import anthropic_usage, bedrock_usage, gemini_usage, openai_usage, usage_fields
-from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.record.record import InvocationRecord
 
 COUNTS = (
     "prompt_tokens",

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from llm_service.config.models import ModelsConfig
+from llm_service.config.models_schema import ModelsConfig
 from llm_service.pricing import usage as readers
 from llm_service.pricing.book import PriceBook
 from llm_service.pricing.usage.said import role_of
 from llm_service.pricing.usage.shapes import ANTHROPIC, COUNTS, OPENAI, SHAPES, Role, Shape
-from llm_service.telemetry.costing import COMPUTED, UNKNOWN, Costing, with_cost
-from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.stores.costing import COMPUTED, UNKNOWN, Costing, with_cost
 
 PRICES = PriceBook(
     ModelsConfig.model_validate(

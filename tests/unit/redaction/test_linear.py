@@ -15,8 +15,8 @@ from typing import Any, Final
 import pytest
 
 from llm_service.redaction import PATTERNS, clean, holds_secret, may_hold_secret, scrub, scrubbing, stored_name
-from llm_service.redaction import keys as redaction_keys
-from llm_service.redaction.shapes import MOST
+from llm_service.redaction import secret_names as redaction_keys
+from llm_service.redaction.key_shapes import MOST
 from llm_service.telemetry import InvocationRecord
 from llm_service.telemetry.privacy import Redactor
 from llm_service.telemetry.privacy.nested import clean_json

@@ -12,12 +12,12 @@ import pytest
 from llm_service.budgets.scopes import Call, Counter, counter_key
 from llm_service.estimates.estimate import Question
 from llm_service.redaction import stored_name
-from llm_service.redaction.names import LONGEST_NAME
+from llm_service.redaction.name_digests import LONGEST_NAME
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
-from llm_service.telemetry.fields import MAX_NAME_CHARS
 from llm_service.telemetry.privacy import Redactor
-from llm_service.telemetry.reports.browsing import find_invocation
-from llm_service.telemetry.stores.reader import read
+from llm_service.telemetry.queries.pages import find_invocation
+from llm_service.telemetry.record.checks import MAX_NAME_CHARS
+from llm_service.telemetry.stores.sqlite.reader import read
 
 FIRST: Final = "bot sk-ant-api03-" + "a1B2c3D4e5F6g7H8i9J0"
 SECOND: Final = "bot sk-ant-api03-" + "a1B2c3D4e5F6g7H8i9J1"

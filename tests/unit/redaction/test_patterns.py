@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from llm_service.redaction import PATTERNS, holds_secret, may_hold_secret, scrub
-from llm_service.redaction.shapes import SHAPES
+from llm_service.redaction.key_shapes import SHAPES
 
 DATA: Final = Path(__file__).parents[2] / "data"
 MANUAL: Final = Path(__file__).parents[3] / "src" / "llm_service" / "telemetry" / "README.md"

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from llm_service.redaction import PATTERNS, may_hold_secret, scrub
-from llm_service.redaction.shapes import SHAPES, Shape
+from llm_service.redaction.key_shapes import SHAPES, Shape
 
 PIECE: Final = 6
 """So many characters of a secret in a row are a part of it."""

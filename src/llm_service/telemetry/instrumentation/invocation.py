@@ -15,13 +15,13 @@ from typing import Any, Final, Protocol, Self, cast
 
 from llm_service.errors import RecordError, shown
 from llm_service.redaction import clean, traceback_text
-from llm_service.telemetry.columns import KINDS, PRICED_BY
-from llm_service.telemetry.fields import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_TAGS, required_id
-from llm_service.telemetry.instrumentation.aliases import known_fields, no_such_field, own_fields, with_doubt
-from llm_service.telemetry.instrumentation.reading import Cumulative, ReadUsage, read_fields
-from llm_service.telemetry.records import Amount, InvocationRecord, new_id
-from llm_service.telemetry.texts import forget_repairs, repairs_here
-from llm_service.telemetry.timestamps import Moment
+from llm_service.telemetry.instrumentation.field_aliases import known_fields, no_such_field, own_fields, with_doubt
+from llm_service.telemetry.instrumentation.usage_reader import Cumulative, ReadUsage, read_fields
+from llm_service.telemetry.record.checks import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_TAGS, required_id
+from llm_service.telemetry.record.fields import KINDS, PRICED_BY
+from llm_service.telemetry.record.record import Amount, InvocationRecord, new_id
+from llm_service.telemetry.record.texts import forget_repairs, repairs_here
+from llm_service.telemetry.record.timestamps import Moment
 
 __all__ = ["Invocation", "ReadUsage", "Sink", "refuse_misplaced", "settled"]
 

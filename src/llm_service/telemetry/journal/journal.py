@@ -20,8 +20,8 @@ from typing import Final
 from llm_service.config.settings import PrivacyLevel
 from llm_service.telemetry.journal import locking, segment
 from llm_service.telemetry.journal.encoding import LAYOUT, encode
-from llm_service.telemetry.journal.names import made_name, segment_name
-from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.journal.segment_names import made_name, segment_name
+from llm_service.telemetry.record.record import InvocationRecord
 
 __all__ = ["CrashJournal", "Slot"]
 

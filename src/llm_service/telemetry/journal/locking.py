@@ -19,7 +19,7 @@ try:  # here, not where it is needed: while the interpreter is finalizing nothin
 except ImportError:  # not on every platform
     fcntl: Any = None  # type: ignore[no-redef]
 
-from llm_service.telemetry.stores.planted import problem_of
+from llm_service.telemetry.stores.sqlite.file_security import problem_of
 
 __all__ = ["HeldFile", "RefusedFileError", "create", "hold", "is_held"]
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from llm_service.config.settings import PrivacyLevel
-from llm_service.telemetry import statements
-from llm_service.telemetry.journal import locking, names, segment
+from llm_service.telemetry.journal import locking, segment, segment_names
 from llm_service.telemetry.journal.encoding import LAYOUTS, UnreadableRecordError, decode
 from llm_service.telemetry.privacy import effective_level
-from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.base import BatchWriter
+from llm_service.telemetry.stores.sqlite import statements
 
 __all__ = ["MakeWriter", "Replayed", "replay_all"]
 
@@ -68,7 +68,7 @@ def replay_all(
         Exception: the database refused a transaction. The segment stays, and another replay goes on from there.
     """
     done.left = 0
-    for path in names.find(db_path):
+    for path in segment_names.find(db_path):
         try:
             held = locking.hold(path)
         except OSError as error:
@@ -78,7 +78,7 @@ def replay_all(
         if held is None:
             continue
         try:
-            if not names.is_complete(path) or _replay(path, held.fd, connection, ceiling, make_writer, done):
+            if not segment_names.is_complete(path) or _replay(path, held.fd, connection, ceiling, make_writer, done):
                 path.unlink()
             else:
                 done.left += 1

@@ -14,12 +14,12 @@ from typing import Any, Final, cast
 
 from llm_service.config.settings import PrivacyLevel
 from llm_service.redaction import ID_BYTES, digest_of, may_hold_secret, scrub, with_digest, without_cut_end
-from llm_service.telemetry.columns import fields_of_kind
-from llm_service.telemetry.fields import LEVELS, MAX_ERROR_CHARS, MAX_NAME_CHARS
 from llm_service.telemetry.privacy.levels import effective_level
 from llm_service.telemetry.privacy.masking import Mask, Redact
 from llm_service.telemetry.privacy.nested import clean_json
-from llm_service.telemetry.records import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord, rebuilt
+from llm_service.telemetry.record.checks import LEVELS, MAX_ERROR_CHARS, MAX_NAME_CHARS
+from llm_service.telemetry.record.fields import fields_of_kind
+from llm_service.telemetry.record.record import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord, rebuilt
 
 __all__ = ["Redactor"]
 

@@ -1,13 +1,18 @@
 """What the writer asks of a store, and what it is told: no SQLite in sight."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
-from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.record.record import InvocationRecord
 
-__all__ = ["BatchWriter", "Fault", "WriteResult"]
+__all__ = ["BatchWriter", "Fault", "Fetch", "Query", "WriteResult"]
+
+Query = tuple[str, Sequence[Any]]
+"""A statement and its parameters."""
+Fetch = Callable[[Query], list[tuple[Any, ...]]]
+"""Runs a query and returns all rows; all queries of one call see the same snapshot."""
 
 
 class Fault(Enum):

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from llm_service.telemetry.costing import Costing
 from llm_service.telemetry.privacy import Redactor, pack
-from llm_service.telemetry.records import InvocationRecord
+from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.stores.costing import Costing
 
 __all__ = ["BatchContents", "PreparedContents"]
 

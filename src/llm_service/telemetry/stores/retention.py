@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from llm_service.config.settings import Settings
-from llm_service.telemetry.timestamps import MAX_MICROSECONDS, microseconds_text, to_microseconds
+from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, microseconds_text, to_microseconds
 
 __all__ = ["LEASE", "Belief", "Cutoffs", "believe", "day_of", "kept_since", "lease_until", "may_hold", "moment_of"]
 

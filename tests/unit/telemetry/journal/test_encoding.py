@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llm_service.errors import RecordError
 from llm_service.telemetry.journal.encoding import UnreadableRecordError, decode, encode
-from llm_service.telemetry.records import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord
+from llm_service.telemetry.record.record import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord
 
 EXTENSIONS = len(EXTENSION_FIELDS) + len(CONTENT_FIELDS)
 EVERYTHING: dict[str, Any] = {

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from llm_service.config.settings import PrivacyLevel, Settings
-from llm_service.telemetry.journal import names, segment
+from llm_service.telemetry.journal import segment, segment_names
 from llm_service.telemetry.journal.encoding import LAYOUT, LAYOUTS
 from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.journal.replay import Replayed, replay_all
-from llm_service.telemetry.pipeline.leftovers import Leftovers
-from llm_service.telemetry.records import EXTENSION_FIELDS, FIELDS, InvocationRecord
-from llm_service.telemetry.stores.migration_steps import ADDED
-from llm_service.telemetry.stores.migrations import VERSION
-from llm_service.telemetry.stores.opening import make_private_folder, open_for_writing
-from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
+from llm_service.telemetry.record.record import EXTENSION_FIELDS, FIELDS, InvocationRecord
+from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
+from llm_service.telemetry.stores.sqlite.migration_steps import ADDED
+from llm_service.telemetry.stores.sqlite.migrations import VERSION
+from llm_service.telemetry.stores.sqlite.opening import make_private_folder, open_for_writing
+from llm_service.telemetry.writer.journal_recovery import Leftovers
 
 WRITER = "0d523cae-1d87-4dad-941f-c0f5f629fa3c"
 
@@ -97,7 +97,7 @@ def test_what_an_earlier_release_left_is_committed_by_this_one(
         " LEFT JOIN invocation_contents AS c ON c.id = i.id ORDER BY i.id"
     ).fetchall()
     assert stored == [(None, 5, '{"a":1}', None, 1), ("b", None, None, None, 0)]
-    assert names.find(db) == []
+    assert segment_names.find(db) == []
 
 
 def writer_of(writer_id: str, ceiling: PrivacyLevel) -> SqliteBatchWriter:
@@ -135,7 +135,7 @@ def test_what_was_left_is_committed_and_the_file_is_gone(
     assert rows(connection) == 700
     stored = [row[0] for row in connection.execute("SELECT invocation_id FROM invocations ORDER BY id")]
     assert stored == [record.invocation_id for record in records]
-    assert names.find(db) == []
+    assert segment_names.find(db) == []
     assert replay(db, connection) == Replayed()
 
 
@@ -185,7 +185,7 @@ def test_a_living_writer_is_left_alone(db: Path, connection: sqlite3.Connection,
     """In this process, too."""
     journal, _ = leave(3)
     assert replay(db, connection) == Replayed()
-    assert len(names.find(db)) == 1
+    assert len(segment_names.find(db)) == 1
     journal.close()
     assert replay(db, connection) == Replayed(written=3)
 
@@ -217,7 +217,7 @@ def test_a_replay_that_stops_half_way_is_gone_on_with_by_another(
     with pytest.raises(sqlite3.OperationalError):
         replay_all(db, connection, "full", lambda name, level: Failing(writer_of(name, level), 1), done)
     assert done.written == 256 == rows(connection)
-    assert len(names.find(db)) == 1
+    assert len(segment_names.find(db)) == 1
     assert replay(db, connection) == Replayed(written=700 - 256)
     assert rows(connection) == 700
 
@@ -238,7 +238,7 @@ def test_another_version_stays_where_it_is(
     """Reported, never removed."""
     journal, _ = leave(3)
     journal.close()
-    (path,) = names.find(db)
+    (path,) = segment_names.find(db)
     data = bytearray(path.read_bytes())
     for at in (8, 2048 + 8):
         struct.pack_into("=I", data, at, 2)
@@ -258,7 +258,7 @@ def test_a_link_stays_where_it_is_and_is_not_followed(
     journal.close()
     target = tmp_path / "target"
     target.write_text("mine")
-    planted = db.parent / names.segment_name(db, "00")
+    planted = db.parent / segment_names.segment_name(db, "00")
     planted.symlink_to(target)
     assert replay(db, connection) == Replayed(written=3, left=1)
     assert planted.is_symlink()
@@ -267,7 +267,7 @@ def test_a_link_stays_where_it_is_and_is_not_followed(
 
 def test_a_segment_that_was_never_finished_is_removed(db: Path, connection: sqlite3.Connection) -> None:
     """Its writer died before it could accept anything."""
-    made = db.parent / names.made_name(names.segment_name(db, WRITER))
+    made = db.parent / segment_names.made_name(segment_names.segment_name(db, WRITER))
     made.write_bytes(b"half")
     assert replay(db, connection) == Replayed()
     assert not made.exists()
@@ -278,7 +278,7 @@ def test_what_cannot_be_read_is_counted_as_lost(
 ) -> None:
     """A damaged frame, and a sound frame that holds no record."""
     journal, _ = leave(5, session_id="findme")
-    (path,) = names.find(db)
+    (path,) = segment_names.find(db)
     first = journal._slots[0].start + segment.FRAME.size
     assert journal._map is not None
     journal._map[first] ^= 1
@@ -302,7 +302,7 @@ def test_a_frame_of_no_record_alone_is_lost_and_the_file_is_gone(
     journal._map[segment.DATA_AT : segment.DATA_AT + len(frame)] = frame
     journal.close()
     assert replay(db, connection) == Replayed(lost=1)
-    assert names.find(db) == []
+    assert segment_names.find(db) == []
 
 
 def test_a_file_cut_short_is_read_as_far_as_it_goes(
@@ -312,7 +312,7 @@ def test_a_file_cut_short_is_read_as_far_as_it_goes(
     journal, _ = leave(5)
     third = journal._slots[3].start
     journal.close()
-    os.truncate(names.find(db)[0], third + 10)
+    os.truncate(segment_names.find(db)[0], third + 10)
     done = replay(db, connection)
     assert (done.written, done.lost) == (3, 2)
 
@@ -332,9 +332,9 @@ def test_what_several_segments_held_adds_up(
         journal._map[journal._slots[3].start + segment.FRAME.size] ^= 1
         journal.close()
     for writer in ("33", "44"):
-        (db.parent / names.segment_name(db, writer)).symlink_to(tmp_path / "elsewhere")
+        (db.parent / segment_names.segment_name(db, writer)).symlink_to(tmp_path / "elsewhere")
     for writer in ("55", "66"):
-        (db.parent / names.segment_name(db, writer)).write_bytes(b"no segment")
+        (db.parent / segment_names.segment_name(db, writer)).write_bytes(b"no segment")
     connection.execute(
         "CREATE TEMP TRIGGER t BEFORE INSERT ON invocations WHEN new.cost_usd = 9 BEGIN SELECT RAISE(ABORT, 'no'); END"
     )
@@ -348,13 +348,13 @@ def test_what_several_segments_held_adds_up(
     assert said.count(told.format(2, 1)) == 2
     assert said.count(told.format(0, 0)) == 2
     for writer in ("33", "44"):
-        path = db.parent / names.segment_name(db, writer)
+        path = db.parent / segment_names.segment_name(db, writer)
         assert (
             len([line for line in said if line.startswith("telemetry: a crash journal is left") and str(path) in line])
             == 1
         )
     for writer in ("55", "66"):
-        path = db.parent / names.segment_name(db, writer)
+        path = db.parent / segment_names.segment_name(db, writer)
         assert f"telemetry: {path} is left where it is: it is shorter than a header" in said
 
 
@@ -379,7 +379,7 @@ def test_a_file_that_is_read_in_pieces_is_read_whole(
     """A read may give less than was asked for."""
     journal, _ = leave(20)
     journal.close()
-    whole = names.find(db)[0].read_bytes()
+    whole = segment_names.find(db)[0].read_bytes()
     real, asked = os.pread, []
 
     def pread(fd: int, size: int, at: int) -> bytes:

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_service.telemetry.journal import journal as journal_module
-from llm_service.telemetry.journal import locking, names, segment
+from llm_service.telemetry.journal import locking, segment, segment_names
 from llm_service.telemetry.journal.encoding import LAYOUTS, decode, encode
 from llm_service.telemetry.journal.journal import CrashJournal, Slot
-from llm_service.telemetry.records import InvocationRecord
-from llm_service.telemetry.stores.opening import make_private_folder
+from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.stores.sqlite.opening import make_private_folder
 
 SMALL = 4096 + 4096
 
@@ -91,7 +91,7 @@ def test_the_segment_is_private_allocated_and_complete(ring: CrashJournal) -> No
     assert stat.S_IMODE(path_of(ring).parent.stat().st_mode) == 0o700
     assert found.st_size == SMALL == ring.size
     assert found.st_blocks * 512 >= SMALL
-    assert [path_of(ring)] == names.find(ring._db_path)
+    assert [path_of(ring)] == segment_names.find(ring._db_path)
     assert segment.read_header(path_of(ring).read_bytes(), LAYOUTS).writer_id == "0d523cae-1d87"
 
 
@@ -314,7 +314,7 @@ def test_making_within_making_is_refused(ring: CrashJournal, monkeypatch: pytest
     monkeypatch.setattr(journal_module, "_allocate", allocate)
     assert ring.ensure()
     assert inner == [False]
-    assert len(names.find(ring._db_path)) == 1
+    assert len(segment_names.find(ring._db_path)) == 1
 
 
 def test_close_removes_an_empty_segment_and_keeps_one_that_holds_records(ring: CrashJournal, clock: Clock) -> None:
@@ -322,12 +322,12 @@ def test_close_removes_an_empty_segment_and_keeps_one_that_holds_records(ring: C
     slot = slot_of(ring, "a")
     ring.free([slot])
     ring.close()
-    assert names.find(ring._db_path) == []
+    assert segment_names.find(ring._db_path) == []
     other = CrashJournal(ring._db_path, SMALL, "metadata", make_private_folder, clock)
     other.begin("beef")
     kept = slot_of(other, "b")
     other.close()
-    assert len(names.find(ring._db_path)) == 1
+    assert len(segment_names.find(ring._db_path)) == 1
     other.free([kept])  # a commit that hung, and ended after the close
     other.assign([kept], 1)
     assert put(other, "late") is None
@@ -350,7 +350,7 @@ def test_a_full_disk_at_allocation_is_tried_again(
     assert put(ring, "c") is None
     assert ring.error is not None
     assert ring.error.errno == errno.ENOSPC
-    assert names.find(ring._db_path) == []
+    assert segment_names.find(ring._db_path) == []
     assert sum("cannot be made" in message for message in caplog.messages) == 1
     monkeypatch.setattr(journal_module, "_allocate", real)
     assert put(ring, "too soon") is None
@@ -368,7 +368,7 @@ def test_a_segment_that_a_cleaner_took_before_it_was_complete_is_made_again(
 
     def taken(fd: int, size: int) -> None:
         real(fd, size)
-        path_of(ring).with_name(names.made_name(path_of(ring).name)).unlink()
+        path_of(ring).with_name(segment_names.made_name(path_of(ring).name)).unlink()
 
     monkeypatch.setattr(journal_module, "_allocate", taken)
     assert not ring.ensure()
@@ -407,7 +407,7 @@ def test_without_posix_fallocate_zeros_are_written(ring: CrashJournal, monkeypat
 def test_a_file_that_stands_there_already_is_not_taken(ring: CrashJournal, clock: Clock) -> None:
     """Planted by somebody: O_EXCL, and another try later."""
     path_of(ring).parent.mkdir()
-    planted = path_of(ring).with_name(names.made_name(path_of(ring).name))
+    planted = path_of(ring).with_name(segment_names.made_name(path_of(ring).name))
     planted.symlink_to("/etc/passwd")
     assert not ring.ensure()
     assert isinstance(ring.error, FileExistsError)
@@ -422,4 +422,4 @@ def test_no_locks_no_journal(ring: CrashJournal, monkeypatch: pytest.MonkeyPatch
     assert not ring.ensure()
     assert isinstance(ring.error, locking.RefusedFileError)
     assert "set journal to false" in str(ring.error)
-    assert names.find(ring._db_path) == []
+    assert segment_names.find(ring._db_path) == []

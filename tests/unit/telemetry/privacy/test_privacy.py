@@ -15,11 +15,11 @@ import pytest
 from llm_service.errors import QueryError, SettingsError
 from llm_service.redaction import stored_name
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.columns import KINDS
-from llm_service.telemetry.fields import MAX_ERROR_CHARS
 from llm_service.telemetry.privacy import MASKER_ERROR, Redactor, pack, unpack
-from llm_service.telemetry.records import CARD_FIELDS, EXTENSION_FIELDS, rebuilt
-from llm_service.telemetry.stores.sqlite_writer import SqliteBatchWriter
+from llm_service.telemetry.record.checks import MAX_ERROR_CHARS
+from llm_service.telemetry.record.fields import KINDS
+from llm_service.telemetry.record.record import CARD_FIELDS, EXTENSION_FIELDS, rebuilt
+from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 
 KEY: Final = "sk-ant-api03-a1B2c3D4e5F6g7H8i9J0"
 GONE: Final = "[REDACTED:anthropic-key]"
@@ -312,7 +312,7 @@ def test_level_none_creates_nothing(tmp_path: Path) -> None:
 
 def stored(path: Path, records: list[InvocationRecord], level: Any = "full") -> tuple[int, int, Any]:
     """Rows, contents and the result of writing one batch."""
-    from llm_service.telemetry.stores.opening import open_for_writing
+    from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
     connection = open_for_writing(path, 0)
     try:
@@ -351,7 +351,7 @@ def test_content_of_a_poisoned_record_goes_with_it(tmp_path: Path) -> None:
 
 def test_a_failed_batch_is_prepared_once_and_counted_once(tmp_path: Path) -> None:
     """Content is not compressed again for each try, and a retry counts no secret twice."""
-    from llm_service.telemetry.stores.opening import open_for_writing
+    from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
     asked: list[str] = []
     redactor = Redactor("full", redact=lambda text: asked.append(text) or text)  # type: ignore[func-returns-value]

@@ -1,0 +1,165 @@
+"""What somebody wants to reserve, as it was said, and what that comes to in nano-dollars and tokens.
+
+What is not said is estimated. A price that nobody knows is never taken for nothing: the policies say what happens.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_CEILING, Decimal
+from typing import TYPE_CHECKING, Final, Self
+
+from llm_service.budgets.limits import NANOS, Policy
+from llm_service.errors import JustificationNeededError, QueryError, UnknownPriceError, UnknownTokensError
+from llm_service.telemetry.record.checks import MAX_COST_USD, MAX_TOKENS
+from llm_service.telemetry.record.record import Amount, new_id
+
+if TYPE_CHECKING:
+    from llm_service.estimates.estimate import Estimate
+    from llm_service.estimates.tokens import Prompt
+
+__all__ = ["NAMES", "Wish", "lease_us", "nanos", "tokens", "usd_of"]
+
+NAMES: Final = ("agent_name", "tool_name", "model_name", "provider", "user_id", "session_id", "trace_id")
+"""The names of a call that can be given to a reservation."""
+_LONGEST_LEASE: Final = 366 * 86_400
+_LEASE: Final = 600.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Wish:
+    """What somebody wants to reserve, as it was said; see `Budgets.reserve`.
+
+    Attributes:
+        names: those of the call, as a record takes them.
+        expected_usd: what the call is estimated to cost, at its price.
+        is_guess: its price is unknown, and `expected_usd` is what such calls have cost.
+    """
+
+    hold_id: str = ""
+    agent_name: str | None = None
+    tool_name: str | None = None
+    model_name: str | None = None
+    provider: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    trace_id: str | None = None
+    usd: Amount | None = None
+    tokens: int | None = None
+    prompt: "Prompt | None" = None
+    prompt_tokens: int | None = None
+    max_tokens: int | None = None
+    service_tier: str | None = None
+    justification: str | None = None
+    lease: float | None = None
+    expected_usd: Decimal | None = None
+    is_guess: bool = False
+
+    names: dict[str, str | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hold_id = self.hold_id or new_id()
+        self.names = {name: getattr(self, name) for name in NAMES}
+
+    def wants_estimate(self, policies: Iterable[Policy]) -> bool:
+        """Whether a limit counts what was not said."""
+        return any(
+            (self.usd is None and "usd" in policy.metrics) or (self.tokens is None and "tokens" in policy.metrics)
+            for policy in policies
+        )
+
+    def with_estimate(self, estimate: "Estimate", *, is_priced: bool) -> Self:
+        """The wish with what was estimated in the place of what was not said.
+
+        Args:
+            estimate: of the call.
+            is_priced: whether the model has a price; else a cost in the estimate is what such calls have cost.
+        """
+        used = self.tokens
+        if used is None:
+            answer = estimate.completion_tokens
+            most = estimate.max_completion_tokens if answer is None or self.max_tokens is not None else answer.p99
+            prompt = estimate.max_prompt_tokens or estimate.prompt_tokens
+            used = None if most is None else (prompt or 0) + most
+        return replace(self, tokens=used, expected_usd=estimate.hold_usd(), is_guess=not is_priced)
+
+
+def nanos(wish: Wish, policies: Sequence[Policy]) -> int:
+    """What a wish reserves, in nano-dollars, rounded up.
+
+    Raises:
+        QueryError: for an amount that cannot be.
+        UnknownPriceError: neither an amount is given nor the price is known, and a policy blocks such calls or says
+            nothing of what they cost.
+        JustificationNeededError: it is above what a policy allows without one.
+    """
+    if wish.usd is not None:
+        amount = _nanos(usd_of("usd", wish.usd))
+    elif wish.expected_usd is not None and not wish.is_guess:
+        amount = _nanos(wish.expected_usd)
+    else:
+        amount = _unknown(wish, policies)
+    for policy in policies:
+        over = policy.justification_over_nanos
+        if over is not None and amount > over and not wish.justification:
+            raise JustificationNeededError(policy.name, Decimal(amount) / NANOS, Decimal(over) / NANOS)
+    return amount
+
+
+def _unknown(wish: Wish, policies: Sequence[Policy]) -> int:
+    """What a call of unknown price is taken to cost: the most that any policy says, or what such calls have cost."""
+    guess = None if wish.expected_usd is None else _nanos(wish.expected_usd)
+    most = 0
+    for policy in policies:
+        if "usd" not in policy.metrics or policy.unknown_price == "allow":
+            continue
+        said = policy.unknown_price_nanos if policy.unknown_price_nanos is not None else guess
+        if policy.unknown_price == "block" or said is None:
+            raise UnknownPriceError(policy.name, wish.model_name)
+        most = max(most, said)
+    return most
+
+
+def usd_of(name: str, value: object) -> Decimal:
+    """An amount that can be reserved.
+
+    Raises:
+        QueryError: (a `ValueError`) it is none; `name` is what it was given as.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        unknown = "True for what is estimated" if name == "budget" else "None where it is unknown"
+        raise QueryError(name, value, f"give a number of USD, or {unknown}")
+    usd = value if isinstance(value, Decimal) else Decimal(str(value))
+    if not usd.is_finite() or not 0 <= usd <= Decimal(str(MAX_COST_USD)):
+        raise QueryError(name, value, f"give USD from 0 to {MAX_COST_USD:,.0f}")
+    return usd
+
+
+def _nanos(usd: Decimal) -> int:
+    return int((usd * NANOS).to_integral_value(ROUND_CEILING))
+
+
+def tokens(wish: Wish, policies: Sequence[Policy] = ()) -> int:
+    """How many tokens a wish reserves in these policies.
+
+    Raises:
+        QueryError: for a number that cannot be.
+        UnknownTokensError: neither was a number given nor can it be estimated, and a hard limit counts tokens.
+    """
+    value: object = wish.tokens
+    if value is None:
+        limits = (limit for policy in policies for limit in policy.limits)
+        blocking = next((limit for limit in limits if limit.hard and limit.metric == "tokens"), None)
+        if blocking is not None:
+            raise UnknownTokensError(blocking.policy, wish.model_name)
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
+        raise QueryError("tokens", value, f"give a whole number from 0 to {MAX_TOKENS:,}")
+    return value
+
+
+def lease_us(value: object, policies: Sequence[Policy]) -> int:
+    """Microseconds until a hold that nobody ended is of unknown outcome: what was said, else the policies' shortest."""
+    seconds = min((policy.lease for policy in policies), default=_LEASE) if value is None else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _LONGEST_LEASE:
+        raise QueryError("lease", value, "give seconds above 0, up to a year")
+    return int(seconds * 1_000_000)

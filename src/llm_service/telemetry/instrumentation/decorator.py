@@ -1,0 +1,169 @@
+"""What `@telemetry.instrumented` makes of a function: the same kind of function, each call of it recorded."""
+
+import inspect
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from functools import partial, update_wrapper
+from typing import Any, Final, NamedTuple, Self, TypeVar, cast
+
+from llm_service.errors import shown
+from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
+from llm_service.telemetry.instrumentation.stream_recorder import Recording
+
+__all__ = ["KINDS", "PLAIN", "Kind", "instrument"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_Begin = Callable[[], Invocation]
+
+
+def instrument(begin: _Begin, usage: ReadUsage | None, function: _F, *, awaits: bool | None = None) -> _F:
+    """Wrap a function so that each call is recorded, and each iteration where it is a generator.
+
+    Args:
+        begin: makes the invocation of one call.
+        usage: reads fields out of a returned value, or out of each item of a generator.
+        function: plain, async, generator or async generator function; also a staticmethod or classmethod object.
+        awaits: where calls have a budget, whether reserving is awaited; None where they have none.
+
+    Raises:
+        TypeError: for anything else, a class included; for a budget that a function of this kind cannot wait for.
+    """
+    if isinstance(function, staticmethod | classmethod):
+        method = cast("Any", function)
+        return cast("_F", type(method)(instrument(begin, usage, method.__func__, awaits=awaits)))
+    if isinstance(function, type) or not callable(function):
+        raise TypeError(
+            f"instrumented decorates functions and methods, not {shown(function)}; put it on the function itself"
+        )
+    # A callable object is what its __call__ is; of a plain function that is nothing of these.
+    found = (kind for kind in KINDS if kind.is_kind(function) or kind.is_kind(type(function).__call__))
+    kind = next(found, PLAIN)
+    if awaits is not None and awaits is not kind.awaits:
+        raise TypeError(
+            f"budget= waits for the file: {kind.name} {shown(function)} cannot hold one by "
+            f"{'AsyncTelemetryLogger' if awaits else 'TelemetryLogger'}; use "
+            f"{'TelemetryLogger, or an async function' if awaits else 'AsyncTelemetryLogger'}"
+        )
+    return cast("_F", update_wrapper(kind.wrap(begin, usage, function), function))
+
+
+def _function(begin: _Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with begin() as invocation:
+            result = function(*args, **kwargs)
+            if usage is not None:
+                invocation.read_usage(usage, result)
+        return result
+
+    return call
+
+
+def _coroutine(begin: _Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        async with begin() as invocation:
+            result = await function(*args, **kwargs)
+            if usage is not None:
+                invocation.read_usage(usage, result)
+        return result
+
+    return call
+
+
+def _generator(begin: _Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
+    def iterate(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        body = function(*args, **kwargs)
+        return (yield from cast("Generator[Any, Any, Any]", _Steps(body, Recording(begin(), usage))))
+
+    return iterate
+
+
+class _Steps:
+    """What `yield from` needs of a generator, each step recorded."""
+
+    __slots__ = ("_body", "_recording")
+
+    def __init__(self, body: Generator[Any, Any, Any], recording: Recording) -> None:
+        self._body = body
+        self._recording = recording
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        return self._recording.step(self._body.__next__)
+
+    def send(self, value: Any) -> Any:
+        """Resume the body with a value."""
+        return self._recording.step(self._body.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        """Resume the body with an exception."""
+        return self._recording.step(self._body.throw, *error)
+
+    def close(self) -> Any:
+        """Close the body."""
+        return self._recording.close(self._body.close)
+
+
+def _async_generator(begin: _Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
+    async def iterate(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        body: AsyncGenerator[Any, Any] = function(*args, **kwargs)
+        call = begin()
+        await call.admit()
+        recording = Recording(call, usage)
+        step: Callable[..., Awaitable[Any]] = partial(_first_step, body)
+        given: tuple[Any, ...] = ()
+        while True:
+            try:
+                item = await recording.async_step(step, *given)
+            except StopAsyncIteration:
+                return
+            try:
+                sent = yield item
+            except GeneratorExit:
+                await recording.async_close(body.aclose)
+                raise
+            except BaseException as error:  # noqa: BLE001 - thrown in by the consumer: the body's to answer
+                step, given = body.athrow, (error,)
+            else:
+                step, given = body.asend, (sent,)
+
+    return iterate
+
+
+def _first_step(body: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    """Start the body without telling the loop of it: the loop closes the outer generator, which closes the body.
+
+    Told of both, the loop's shutdown would close them at once, one while the other still runs it.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return body.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+class Kind(NamedTuple):
+    """What a function can be.
+
+    Attributes:
+        name: for messages.
+        is_kind: tells it.
+        wrap: makes one that records of it.
+        awaits: whether its calls run on an event loop, and so must not wait for a file.
+    """
+
+    name: str
+    is_kind: Callable[[Any], bool]
+    wrap: Callable[[_Begin, ReadUsage | None, Callable[..., Any]], Callable[..., Any]]
+    awaits: bool
+
+
+KINDS: Final = (
+    Kind("the async function", inspect.iscoroutinefunction, _coroutine, awaits=True),
+    Kind("the generator", inspect.isgeneratorfunction, _generator, awaits=False),
+    Kind("the async generator", inspect.isasyncgenfunction, _async_generator, awaits=True),
+)
+PLAIN: Final = Kind("the function", callable, _function, awaits=False)
+"""What is none of the others."""

@@ -1,0 +1,136 @@
+"""Recording what runs in steps: one record of a stream or generator, made at whichever end comes first.
+
+Between two steps the consumer's code runs, in the same context as the body's steps. So the stream stands in the context
+as parent only while a step runs: it is put there before each and taken away after, together with any nested call that
+the body left open across a `yield`. Nothing is reset by token, since steps may run in different tasks and threads.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage, _current
+from llm_service.telemetry.instrumentation.usage_reader import Cumulative
+
+__all__ = ["Recording"]
+
+
+class Recording:
+    """The record of one stream: which parent its steps see, its first item, its usage, and its one end."""
+
+    __slots__ = ("_call", "_ended", "_inner", "_refused", "_usage")
+
+    def __init__(self, call: Invocation, usage: ReadUsage | None) -> None:
+        self._call = call
+        self._usage = None if usage is None else Cumulative(usage)
+        self._inner: Invocation = call
+        self._ended = False
+        self._refused = False  # its budget did not let it through: nothing has run, and nothing is recorded
+        call.begin_stream()
+
+    def step(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run one step of the body and return its item; StopIteration and errors end the record and pass on."""
+        outer = self._enter()
+        try:
+            item = function(*arguments)
+        except BaseException as error:
+            self._leave(outer)
+            self.end(None if isinstance(error, StopIteration) else error)
+            raise
+        self._leave(outer)
+        self._note(item)
+        return item
+
+    async def async_step(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+        """As `step`; StopAsyncIteration is the natural end. What has a budget reserves it before its first step."""
+        if not self._call.admitted:
+            await self.admit()
+        outer = self._enter()
+        try:
+            item = await function(*arguments)
+        except BaseException as error:
+            self._leave(outer)
+            if isinstance(error, StopAsyncIteration):
+                await self._finish()
+            else:
+                self.end(error)
+            raise
+        self._leave(outer)
+        self._note(item)
+        return item
+
+    def close(self, function: Callable[[], Any]) -> Any:
+        """Close the body, which is an early end unless it had ended."""
+        outer = self._enter()
+        try:
+            returned = function()
+        except BaseException as error:
+            self._leave(outer)
+            self.end(error)
+            raise
+        self._leave(outer)
+        self.end(GeneratorExit())
+        return returned
+
+    async def async_close(self, function: Callable[[], Awaitable[Any]]) -> Any:
+        """As `close`."""
+        outer = self._enter()
+        try:
+            returned = await function()
+        except BaseException as error:
+            self._leave(outer)
+            self.end(error)
+            raise
+        self._leave(outer)
+        self.end(GeneratorExit())
+        return returned
+
+    @property
+    def admitted(self) -> bool:
+        """Whether its budget, if it has one, is reserved."""
+        return self._call.admitted
+
+    async def admit(self) -> None:
+        """Reserve its budget, if it has one."""
+        self._refused = True
+        await self._call.admit()
+        self._refused = False
+
+    def end(self, error: BaseException | None) -> None:
+        """Make the record, the first time; GeneratorExit stands for an early end by the consumer."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._refused:
+            return
+        if isinstance(error, GeneratorExit):  # perhaps in a finalizer, in the middle of anything
+            self._call.end_soon(error)
+        else:
+            self._call.__exit__(None if error is None else type(error), error, None)
+
+    async def _finish(self) -> None:
+        if not self._ended:
+            self._ended = True
+            await self._call.__aexit__(None, None, None)
+
+    def _enter(self) -> Invocation | None:
+        outer = _current.get()
+        _current.set(self._inner)
+        return outer
+
+    def _leave(self, outer: Invocation | None) -> None:
+        inner = _current.get()
+        # A suspended step may be collected in another context than it began in: nothing of ours is there to take away.
+        if inner is not None and inner.descends_from(self._call):
+            self._inner = inner
+            _current.set(outer)
+
+    def _note(self, item: Any) -> None:
+        if self._ended:
+            return
+        self._call.first_token()
+        if self._usage is not None:
+            try:
+                self._call.read_usage(self._usage, item)
+            except BaseException as error:
+                self.end(error)
+                raise

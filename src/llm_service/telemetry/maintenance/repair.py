@@ -1,0 +1,271 @@
+"""Repair: modes tightened, missing indexes made, daily totals and budgets rebuilt from records, while writers go on.
+
+A total is repaired by adding what it lacks (see `aggregates`, `budget_books`), in a transaction of a few rows. Two
+repairs at once would add it twice: each transaction raises a receipt, and one that finds it raised by another looks
+again.
+"""
+
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from llm_service.errors import StoreError
+from llm_service.telemetry.maintenance import budget_checks, daily_totals
+from llm_service.telemetry.maintenance.budget_checks import Lack
+from llm_service.telemetry.maintenance.check_session import SIDE_FILES, look, side_file, status_of
+from llm_service.telemetry.maintenance.content_checks import missing_indexes
+from llm_service.telemetry.maintenance.daily_totals import Difference
+from llm_service.telemetry.maintenance.doctor import identify
+from llm_service.telemetry.record.timestamps import microseconds_text
+from llm_service.telemetry.stores.sqlite import statements
+from llm_service.telemetry.stores.sqlite.opening import open_for_writing
+
+__all__ = ["Action", "repair", "repair_day"]
+
+_T = TypeVar("_T")
+RECEIPT: Final = "upkeep:repair"
+_ROWS: Final = 50
+"""Daily totals of one transaction: about a millisecond of the write lock."""
+_BUSY_MS: Final = 10_000
+_MOST_TRIES: Final = 20
+_COUNTS: Final = daily_totals.COLUMNS
+_STRAY_BUCKETS: Final = "FROM daily_latency WHERE daily_cost_id NOT IN (SELECT id FROM daily_costs)"
+_NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in _COUNTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing that was repaired, or (`done` False) would be or could not be.
+
+    Attributes:
+        name: the finding's name.
+        what: what was done to what.
+        done: False in a dry run, and where it failed; `what` says why.
+    """
+
+    name: str
+    what: str
+    done: bool
+
+
+def repair(path: Path, *, dry_run: bool = False, now_us: int | None = None) -> list[Action]:
+    """Repair what can be repaired in place.
+
+    Making an index holds the write lock until it is made (about a second for a million records); all else takes it for
+    milliseconds at a time. Totals of days whose records are gone are left as they are.
+
+    Args:
+        path: the database.
+        dry_run: True only says what would be done.
+        now_us: microseconds since 1970, for receipts; default the clock's.
+
+    Raises:
+        StoreError: the file is no telemetry database, or cannot be written; what was done until then stays done.
+    """
+    kind = identify(path) if status_of(path) is not None else None
+    if kind is None or (kind.exit_code and kind.name != "older_schema"):
+        seen = "there is no such file" if kind is None else f"{kind.seen}; {kind.remedy}"
+        raise StoreError(f"{path} cannot be repaired in place: {seen}", path)
+    now = time.time_ns() // 1000 if now_us is None else now_us
+    actions = list(_tighten(path, dry_run=dry_run))
+    try:
+        if dry_run:
+            return [*actions, *look(path, partial(_planned, now=now))]
+        with closing(open_for_writing(path, now)) as connection:
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS:d}")
+            actions += _make_indexes(connection)
+            actions += _rebuild(connection, microseconds_text(now))
+            actions += _recount(connection, now)
+    except (sqlite3.Error, OverflowError) as error:  # a sum that no 64 bits hold
+        raise StoreError(f"{path} could not be repaired: {error}; run: llm-telemetry doctor", path) from error
+    return actions
+
+
+def _tighten(path: Path, *, dry_run: bool) -> Iterator[Action]:
+    """0600 for the files, and no writing by others in a folder of ours."""
+    user = os.geteuid()
+    wanted = [(file, 0o177) for file in (path, *(side_file(path, suffix) for suffix in SIDE_FILES))]
+    for file, refused in [*wanted, (path.parent, 0o022)]:
+        status = status_of(file)
+        if status is None or stat.S_ISLNK(status.st_mode) or user not in {0, status.st_uid}:
+            continue  # chmod follows a link, and the files of others are not ours to change
+        shared_on_purpose = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+        if status.st_mode & refused and not shared_on_purpose:
+            mode = stat.S_IMODE(status.st_mode) & ~refused
+            if not dry_run:
+                file.chmod(mode)
+            yield Action("permissions", f"{file.name}: {stat.S_IMODE(status.st_mode):04o} to {mode:04o}", not dry_run)
+
+
+def _planned(connection: sqlite3.Connection, now: int) -> list[Action]:
+    actions = [Action("missing_index", f"make {name}", done=False) for name in missing_indexes(connection)]
+    daily_totals.add_bucket_function(connection)
+    (strays,) = connection.execute(f"SELECT count(*) {_STRAY_BUCKETS}").fetchone()
+    if strays:
+        actions.append(Action("aggregates", f"delete {strays} latency buckets of no daily total", done=False))
+    for day in _days(connection):
+        rows = len(_in_snapshot(connection, partial(_differences, connection, day)))
+        if rows:
+            actions.append(Action("aggregates", f"{day}: rebuild {rows} daily totals", done=False))
+    windows = len(_in_snapshot(connection, partial(_lacks, connection, now)))
+    if windows:
+        actions.append(Action("budgets", f"recount {windows} windows", done=False))
+    return actions
+
+
+def _differences(connection: sqlite3.Connection, day: str) -> list[Difference]:
+    return list(daily_totals.differences(connection, day))
+
+
+def _make_indexes(connection: sqlite3.Connection) -> Iterator[Action]:
+    for name, sql in missing_indexes(connection).items():
+        try:
+            with _transaction(connection):
+                connection.execute(f"DROP INDEX IF EXISTS {name}")
+                connection.execute(sql)
+        except sqlite3.IntegrityError as error:  # ids that stand twice
+            yield Action("missing_index", f"{name} cannot be made: {error}", done=False)
+        else:
+            yield Action("missing_index", f"made {name}", done=True)
+
+
+def _rebuild(connection: sqlite3.Connection, now: str) -> Iterator[Action]:
+    daily_totals.add_bucket_function(connection)
+    # First, because a new daily total may get the id that they still name.
+    strays = connection.execute(f"DELETE {_STRAY_BUCKETS}").rowcount
+    if strays:
+        yield Action("aggregates", f"deleted {strays} latency buckets of no daily total", done=True)
+    yield from _make_whole(connection)
+    for day in _days(connection):
+        rows = repair_day(connection, day, now)
+        if rows:
+            yield Action("aggregates", f"{day}: rebuilt {rows} daily totals", done=True)
+
+
+def _make_whole(connection: sqlite3.Connection) -> Iterator[Action]:
+    """Sums that are no integers (written by hand) are made so: nothing can be added to the others."""
+    if connection.execute(f"SELECT 1 FROM daily_costs WHERE {_NOT_WHOLE} LIMIT 1").fetchone():  # noqa: S608
+        casts = ", ".join(f"{name} = CAST({name} AS INTEGER)" for name in _COUNTS)
+        count = connection.execute(f"UPDATE daily_costs SET {casts} WHERE {_NOT_WHOLE}").rowcount  # noqa: S608
+        yield Action("aggregates", f"made the sums of {count} daily totals whole numbers", done=True)
+
+
+def _days(connection: sqlite3.Connection) -> Iterator[str]:
+    """Days with records or totals, newest first, as far back as all records are kept."""
+    day = daily_totals.day_before(connection, None, daily_totals.kept_since(connection))
+    while day is not None:
+        yield day
+        day = daily_totals.day_before(connection, day, daily_totals.kept_since(connection))
+
+
+def repair_day(connection: sqlite3.Connection, day: str, now: str) -> int:
+    """Make the totals of one day right; how many rows were wrong. Safe beside writers and other repairs."""
+    for _ in range(_MOST_TRIES):
+        seen, rows = _in_snapshot(connection, partial(_receipt_and_differences, connection, day))
+        if not _is_kept(connection, day):
+            return 0  # retention was faster
+        for step, start in enumerate(range(0, len(rows), _ROWS)):
+            if not _add(connection, day, rows[start : start + _ROWS], seen + step, now):
+                break
+        else:
+            return len(rows)
+    raise sqlite3.OperationalError(f"the totals of {day} are being repaired by another process: try again later")
+
+
+def _recount(connection: sqlite3.Connection, now: int) -> Iterator[Action]:
+    """Make what budgets count right. Safe beside writers and other repairs."""
+    whole = 0
+    if budget_checks.has_budgets(connection):
+        with _transaction(connection):
+            whole = budget_checks.make_whole(connection, now)
+    rows = _recount_windows(connection, now)
+    if whole or rows:
+        yield Action("budgets", f"recounted {max(whole, rows)} windows", done=True)
+
+
+def _recount_windows(connection: sqlite3.Connection, now: int) -> int:
+    for _ in range(_MOST_TRIES):
+        seen, rows = _in_snapshot(connection, lambda: (_receipt(connection), _lacks(connection, now)))
+        for step, start in enumerate(range(0, len(rows), _ROWS)):
+            with _transaction(connection):
+                still_true = _receipt(connection) == seen + step
+                if still_true:
+                    budget_checks.add_lacks(connection, rows[start : start + _ROWS])
+                    receipt = (RECEIPT, seen + step + 1, microseconds_text(now))
+                    connection.execute(statements.KEEP_RECEIPT, receipt)
+            if not still_true:
+                break
+        else:
+            return len(rows)
+    raise sqlite3.OperationalError("what budgets count is being repaired by another process: try again later")
+
+
+def _lacks(connection: sqlite3.Connection, now: int) -> list[Lack]:
+    return list(budget_checks.lacks(connection, now)) if budget_checks.has_budgets(connection) else []
+
+
+def _receipt_and_differences(connection: sqlite3.Connection, day: str) -> tuple[int, list[Difference]]:
+    return _receipt(connection), _differences(connection, day)
+
+
+def _add(connection: sqlite3.Connection, day: str, rows: Sequence[Difference], seen: int, now: str) -> bool:
+    """Add what these rows lack, in one transaction; False where another repair, or retention, was here meanwhile."""
+    with _transaction(connection):
+        still_true = _receipt(connection) == seen and _is_kept(connection, day)
+        if still_true:
+            add_totals(connection, rows)
+            connection.execute(statements.KEEP_RECEIPT, (RECEIPT, seen + 1, now))
+    return still_true
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Generator[None]:
+    """All of the block, or nothing of it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk has rolled back already
+            connection.execute("ROLLBACK")
+        raise
+
+
+def add_totals(connection: sqlite3.Connection, rows: Sequence[Difference]) -> None:
+    """Add to daily totals and their latency buckets, within the caller's transaction; what falls to nothing goes."""
+    added = [statements.daily_cost_row(row.key, row.lacking) for row in rows]
+    for sql, parameters in statements.upsert_daily_costs(added):
+        connection.execute(sql, parameters)
+    for row in rows:
+        names = [part or "" for part in row.key]
+        (row_id,) = connection.execute(statements.FIND_DAILY_COST, names).fetchone()
+        counts = [(row_id, bucket, count) for bucket, count in row.lacking.buckets.items()]
+        for sql, parameters in statements.upsert_daily_latencies(counts):
+            connection.execute(sql, parameters)
+        connection.execute("DELETE FROM daily_latency WHERE daily_cost_id = ? AND invocations = 0", (row_id,))
+        connection.execute("DELETE FROM daily_costs WHERE id = ? AND invocations = 0", (row_id,))
+
+
+def _is_kept(connection: sqlite3.Connection, day: str) -> bool:
+    since = daily_totals.kept_since(connection)
+    return since is None or since <= day
+
+
+def _receipt(connection: sqlite3.Connection) -> int:
+    row = connection.execute(statements.READ_RECEIPT, (RECEIPT,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def _in_snapshot(connection: sqlite3.Connection, question: Callable[[], _T]) -> _T:
+    connection.execute("BEGIN")
+    try:
+        return question()
+    finally:
+        connection.execute("ROLLBACK")

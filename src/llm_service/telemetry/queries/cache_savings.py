@@ -1,0 +1,134 @@
+"""What prompt caches saved: each call's cost as if nothing had been cached, minus its cost with the cache.
+
+Call by call, because prices have dates, and steps that depend on how long one prompt is. A cache costs more than it
+saves where what was written into it is dearer than plain input and is not read often enough: then this is negative.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+from llm_service.telemetry.queries.filters import Where
+from llm_service.telemetry.record.timestamps import to_microseconds
+from llm_service.telemetry.stores.base import Fetch
+
+__all__ = ["CACHED", "CacheSavings", "Priced", "RatesOf", "read_savings"]
+
+_PAGE_ROWS: Final = 2_000
+CACHED: Final = "(coalesce(cache_read_tokens, 0) > 0 OR coalesce(cache_write_tokens, 0) > 0)"
+"""Whether a call used a cache, never NULL."""
+_COLUMNS: Final = """coalesce(model_name, request_model), provider, timestamp, prompt_tokens, completion_tokens,
+    coalesce(cache_read_tokens, 0), coalesce(cache_write_tokens, 0), coalesce(reasoning_tokens, 0),
+    coalesce(cache_write_1h_tokens, 0), service_tier"""
+_PROBED: Final = 10
+"""How many columns `_COLUMNS` are."""
+
+
+class Priced(Protocol):
+    """The rates of one model, as `llm_service.pricing` has them."""
+
+    def cost_nanos(
+        self,
+        prompt_tokens: int,
+        completion_tokens: int,
+        cache_read_tokens: int = 0,
+        cache_write_tokens: int = 0,
+        reasoning_tokens: int = 0,
+        cache_write_1h_tokens: int = 0,
+    ) -> int | None:
+        """Nano-dollars of one call; None where the counts contradict each other."""
+        ...
+
+
+class RatesOf(Protocol):
+    """Finds rates, as a `PriceBook` does."""
+
+    def rates(
+        self,
+        model_name: str | None,
+        provider: str | None = None,
+        at_us: int | None = None,
+        service_tier: str | None = None,
+    ) -> Priced | None:
+        """The rates of a model at a moment (microseconds since 1970 UTC; None is now); None where unknown."""
+        ...
+
+
+@dataclass(slots=True)
+class CacheSavings:
+    """Of the calls that used a cache and could be priced: how many, and the nano-dollars that it saved."""
+
+    priced: int = 0
+    saved_nanos: int = 0
+
+    def add(self, other: "CacheSavings") -> None:
+        """Count those in as well."""
+        self.priced += other.priced
+        self.saved_nanos += other.saved_nanos
+
+
+def read_savings(
+    fetch: Fetch, where: Where, columns: Sequence[str], prices: RatesOf
+) -> dict[tuple[str | None, ...], CacheSavings]:
+    """What caches saved, by the values of some columns of `invocations`; values without a priced call are left out.
+
+    Args:
+        fetch: runs a query; all see the same snapshot.
+        where: which calls.
+        columns: names of columns; none for all calls together, under the key `()`.
+        prices: where rates come from.
+    """
+    found: dict[tuple[str | None, ...], CacheSavings] = {}
+    for row in _cached_calls(fetch, where, columns):
+        saved = _saved(prices, *row[-_PROBED:])
+        if saved is not None:
+            found.setdefault(tuple(row[:-_PROBED]), CacheSavings()).add(CacheSavings(1, saved))
+    return found
+
+
+def _saved(
+    prices: RatesOf,
+    model_name: str | None,
+    provider: str | None,
+    timestamp: str,
+    prompt_tokens: int | None,
+    completion_tokens: int | None,
+    read: int,
+    written: int,
+    reasoning: int,
+    hour: int,
+    service_tier: str | None,
+) -> int | None:
+    counts = (prompt_tokens, completion_tokens, read, written, reasoning, hour)
+    if not all(type(count) is int for count in counts):  # unknown, or what no writer wrote
+        return None
+    try:
+        moment = to_microseconds(datetime.fromisoformat(timestamp))
+    except (TypeError, ValueError):
+        return None
+    rates = prices.rates(model_name, provider, moment, service_tier)
+    if rates is None:
+        return None
+    cost: Callable[..., int | None] = rates.cost_nanos
+    uncached = cost(prompt_tokens, completion_tokens, 0, 0, reasoning)
+    cached = cost(prompt_tokens, completion_tokens, read, written, reasoning, hour)
+    return None if uncached is None or cached is None else uncached - cached
+
+
+def _cached_calls(fetch: Fetch, where: Where, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """The calls that used a cache: names, then `_COLUMNS`. A page at a time is in memory."""
+    sql = f"SELECT coalesce(min(id), 0), coalesce(max(id), -1) FROM invocations{where}"  # noqa: S608
+    first, last = fetch((sql, where.parameters))[0]
+    # By id, and from there on by nothing else: one walk through the rows in the order in which they lie in the file.
+    place = " AND ".join(
+        filter(None, [str(where).removeprefix(" WHERE "), CACHED, "unpriced_usage IS NULL AND id >= ? AND id <= ?"])
+    )
+    names = "".join(f"{column}, " for column in columns)
+    sql = f"SELECT id, {names}{_COLUMNS} FROM invocations NOT INDEXED WHERE {place} ORDER BY id LIMIT ?"  # noqa: S608
+    while first <= last:
+        page = fetch((sql, [*where.parameters, first, last, _PAGE_ROWS]))
+        yield from (row[1:] for row in page)
+        if len(page) < _PAGE_ROWS:
+            return
+        first = page[-1][0] + 1

@@ -1,0 +1,121 @@
+"""What was spent, by any keys in any order: sums of the daily roll-ups, their totals, and how much of them is known."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, Final, Literal, TypedDict, cast, get_args
+
+from llm_service.errors import QueryError
+from llm_service.telemetry.queries.cells import text, whole
+from llm_service.telemetry.queries.filters import daily_where
+from llm_service.telemetry.stores.base import Fetch
+
+__all__ = ["COST_KEYS", "CostKey", "CostReport", "CostSums", "read_costs"]
+
+CostKey = Literal["day", "agent", "tool", "model"]
+COST_KEYS: Final[tuple[CostKey, ...]] = get_args(CostKey)
+_COLUMNS: Final[dict[CostKey, str]] = {
+    "day": "date",
+    "agent": "agent_name",
+    "tool": "tool_name",
+    "model": "model_name",
+}
+
+
+class CostSums(TypedDict):
+    """Sums over the calls whose value is known, under the names of `daily_costs`."""
+
+    invocations: int
+    total_tokens: int
+    total_cost_usd: float
+    errors: int
+    timeouts: int
+    prompt_tokens: int
+    completion_tokens: int
+    uncounted: int
+    cost_nanos: int
+    unpriced: int
+
+
+class CostReport(TypedDict):
+    """Costs by keys.
+
+    `rows` hold the columns of the keys (`date`, `agent_name`, `tool_name`, `model_name`) and those of `CostSums`;
+    `first_day` and `last_day` are the UTC days that hold calls, None where there are none. Of `totals["invocations"]`
+    calls, `priced_invocations` have a known cost and `counted_invocations` a known number of tokens.
+    """
+
+    by: list[CostKey]
+    rows: list[dict[str, Any]]
+    totals: CostSums
+    first_day: str | None
+    last_day: str | None
+    priced_invocations: int
+    counted_invocations: int
+
+
+_SUMMED: Final = tuple(name for name in CostSums.__annotations__ if name != "total_cost_usd")
+_SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in _SUMMED)
+
+
+def read_costs(
+    fetch: Fetch,
+    by: Sequence[CostKey] = COST_KEYS,
+    start_date: date | str | None = None,
+    end_date: date | str | None = None,
+    agent_name: str | None = None,
+    tool_name: str | None = None,
+    model_name: str | None = None,
+) -> CostReport:
+    """Costs by these keys, sorted by them in this order.
+
+    Days are sorted newest first, names alphabetically, unknown ones first; the last key, where it is a name, by cost.
+
+    Args:
+        fetch: runs a query; both queries see the same snapshot.
+        by: at least one of `day`, `agent`, `tool`, `model`, each once.
+        start_date, end_date: UTC days, both inclusive; dates or ISO texts.
+        agent_name, tool_name, model_name: equal to; None does not filter.
+
+    Raises:
+        QueryError: naming the argument, the value and the remedy.
+    """
+    check_keys(by)
+    where = daily_where(start_date, end_date, agent_name, tool_name, model_name)
+    columns = [_COLUMNS[key] for key in by]
+    order = [f"{column} DESC" if column == "date" else column for column in columns]
+    if by[-1] != "day":
+        order.insert(len(order) - 1, "sum(cost_nanos) DESC")
+    keys = ", ".join(columns)
+    sql = f"SELECT {keys}, {_SUMS} FROM daily_costs{where} GROUP BY {keys} ORDER BY {', '.join(order)}"  # noqa: S608
+    rows = [
+        dict(zip(columns, row, strict=False)) | cast("dict[str, Any]", _sums(row[len(columns) :]))
+        for row in fetch((sql, where.parameters))
+    ]
+    sql = f"SELECT min(date), max(date), {_SUMS} FROM daily_costs{where}"  # noqa: S608
+    first, last, *summed = fetch((sql, where.parameters))[0]
+    totals = _sums(summed)
+    return CostReport(
+        by=list(by),
+        rows=rows,
+        totals=totals,
+        first_day=None if first is None else text(first),
+        last_day=None if last is None else text(last),
+        priced_invocations=totals["invocations"] - totals["unpriced"],
+        counted_invocations=totals["invocations"] - totals["uncounted"],
+    )
+
+
+def check_keys(by: Sequence[str]) -> None:
+    """Refuse keys that are none, or stand twice.
+
+    Raises:
+        QueryError: unless `by` holds one or more of the keys, each once.
+    """
+    if not by or len(set(by)) < len(by) or not set(by) <= set(COST_KEYS):
+        raise QueryError("by", ",".join(by), f"give one or more of {', '.join(COST_KEYS)}, each once")
+
+
+def _sums(values: Sequence[int]) -> CostSums:
+    named: dict[str, Any] = dict(zip(_SUMMED, map(whole, values), strict=True))
+    named["total_cost_usd"] = named["cost_nanos"] / 1e9
+    return cast("CostSums", {name: named[name] for name in CostSums.__annotations__})

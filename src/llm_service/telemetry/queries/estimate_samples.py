@@ -1,0 +1,74 @@
+"""What estimates learn from, as `(sql, parameters)` and the shaping of rows: whole answers in the order of arrival."""
+
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
+
+from llm_service.estimates.past_calls import is_cut_short
+from llm_service.telemetry.queries.cells import cost_of, is_in_range, text
+from llm_service.telemetry.stores.base import Query
+from llm_service.telemetry.stores.rollups import nanos
+
+__all__ = [
+    "HAS_PROMPT_SIZES",
+    "MOST_CALLS",
+    "NEWEST_ID",
+    "PROMPT_SIZES",
+    "Answer",
+    "answers_after",
+    "to_answers",
+    "to_prompt_sizes",
+]
+
+MOST_CALLS: Final = 20_000
+"""How far back one learns: so many calls of the file, whoever made them. The windows of a hundred groups fit in."""
+_MOST_RATIOS: Final = 10_000
+_MOST_COUNT: Final = 1 << 62
+"""No prompts, bytes or tokens come to so many."""
+
+NEWEST_ID: Final[Query] = ("SELECT max(id) FROM invocations", [])
+
+HAS_PROMPT_SIZES: Final[Query] = ("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'prompt_sizes'", [])
+"""A file that no writer of this release has opened yet has no such table."""
+
+PROMPT_SIZES: Final[Query] = (
+    "SELECT agent_name, model_name, prompts, bytes, tokens FROM prompt_sizes ORDER BY prompts DESC LIMIT ?",
+    [_MOST_RATIOS],
+)
+
+_ANSWERS: Final = """
+SELECT id, agent_name, tool_name, model_name, completion_tokens, cost_usd, finish_reason FROM invocations
+WHERE id > ? AND id <= ? AND status = 'success' AND completion_tokens IS NOT NULL
+    AND coalesce(usage_source, '') NOT IN ('partial', 'missing')
+ORDER BY id LIMIT ?
+"""
+
+
+def to_prompt_sizes(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Rows of `PROMPT_SIZES` whose counts are counts."""
+    return [row for row in rows if all(type(count) is int and 0 < count < _MOST_COUNT for count in row[2:])]
+
+
+class Answer(NamedTuple):
+    """A whole answer: whose it was, how long, and what the call cost in nano-dollars, where that is known."""
+
+    agent_name: str | None
+    tool_name: str | None
+    model_name: str | None
+    completion_tokens: int
+    cost_nanos: int | None
+
+
+def answers_after(row_id: int, up_to: int, most: int) -> Query:
+    """Calls that succeeded and whose tokens were counted, by id, beyond `row_id` up to `up_to`."""
+    return _ANSWERS, [row_id, up_to, most]
+
+
+def to_answers(rows: Iterable[tuple[Any, ...]]) -> list[Answer]:
+    """Those of these rows whose answer ended by itself; what no writer wrote teaches nothing."""
+    return [
+        Answer(agent, tool, model, tokens, None if (usd := cost_of(cost)) is None else nanos(usd))
+        for _, agent, tool, model, tokens, cost, finish_reason in rows
+        if type(tokens) is int
+        and is_in_range("completion_tokens", tokens)
+        and (finish_reason is None or not is_cut_short(text(finish_reason)))
+    ]

@@ -1,0 +1,160 @@
+"""What a question is narrowed to, as conditions and their parameters; each value is checked where it is named."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+from llm_service.errors import QueryError, RecordError
+from llm_service.redaction import stored_name
+from llm_service.telemetry.record.checks import STATUSES, choice
+from llm_service.telemetry.record.fields import CHECKS
+from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
+
+__all__ = ["InvocationFilter", "Where", "checked_day", "daily_where"]
+
+_FAILED: Final = "status <> 'success'"
+"""As the partial indexes say it: the planner proves nothing from parameters."""
+
+
+class Where:
+    """Conditions joined by AND, and their parameters."""
+
+    def __init__(self) -> None:
+        self._conditions: list[str] = []
+        self.parameters: list[Any] = []
+
+    def add(self, condition: str, *values: Any) -> None:
+        """A condition of this project's own words, and what its question marks stand for."""
+        self._conditions.append(condition)
+        self.parameters += values
+
+    def compare(self, condition: str, value: str | None) -> None:
+        """A condition with one question mark, left out where the value is None."""
+        if value is not None:
+            self.add(condition, value)
+
+    def names(self, **names: str | None) -> None:
+        """Columns that equal a name, as the record had it or as it is stored: redaction changes nothing twice.
+
+        It is checked as a record's is: what no record can hold is no filter.
+        """
+        for column, name in names.items():
+            try:
+                checked = name if name == "" else CHECKS[column](column, name)  # a name that nobody has
+            except RecordError as error:
+                raise QueryError(column, name, f"no record has it: {error.remedy}") from None
+            self.compare(f"{column} = ?", None if checked is None else stored_name(checked))
+
+    def __str__(self) -> str:
+        return f" WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
+
+
+def checked_day(field: str, value: object) -> date:
+    """A UTC day, given as a date or as ISO text.
+
+    Raises:
+        QueryError: for anything else, a datetime among it.
+    """
+    if isinstance(value, datetime):
+        raise QueryError(field, value, "give a date; for moments use since and until")
+    if isinstance(value, date):
+        return value
+    if isinstance(value, str):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
+    raise QueryError(field, value, "give a datetime.date or a text such as 2026-11-23")
+
+
+def _next_day(day: date) -> str:
+    # The day after 9999-12-31 does not exist; no timestamp sorts behind a colon, which follows the digits.
+    return ":" if day == date.max else (day + timedelta(days=1)).isoformat()
+
+
+def _moment(field: str, value: object) -> str:
+    moment: object = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+    if not isinstance(moment, datetime) or moment.utcoffset() is None:
+        raise QueryError(field, value, "give an aware datetime or a text such as 2026-11-23T18:00:00Z")
+    try:
+        return microseconds_text(max(0, to_microseconds(moment)))
+    except OverflowError:
+        raise QueryError(field, value, "give a moment from 1970 to 9999") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvocationFilter:
+    """Which stored calls are meant; what is None does not narrow.
+
+    Attributes:
+        start_date, end_date: UTC days, both inclusive; dates or ISO texts.
+        agent_name, tool_name, model_name, session_id, status: equal to.
+        since, until: moments, from `since` on and before `until`; aware datetimes or ISO texts with an offset.
+        failed: True leaves out calls that succeeded.
+    """
+
+    start_date: date | str | None = None
+    end_date: date | str | None = None
+    agent_name: str | None = None
+    tool_name: str | None = None
+    model_name: str | None = None
+    session_id: str | None = None
+    status: str | None = None
+    since: datetime | str | None = None
+    until: datetime | str | None = None
+    failed: bool = False
+
+    def where(self) -> Where:
+        """The conditions on `invocations`.
+
+        Raises:
+            QueryError: naming the argument, the value and the remedy.
+        """
+        status = _status(self.status)
+        where = Where()
+        start, end = self.start_date, self.end_date
+        where.compare("timestamp >= ?", None if start is None else checked_day("start_date", start).isoformat())
+        where.compare("timestamp < ?", None if end is None else _next_day(checked_day("end_date", end)))
+        where.compare("timestamp >= ?", None if self.since is None else _moment("since", self.since))
+        where.compare("timestamp < ?", None if self.until is None else _moment("until", self.until))
+        where.names(
+            agent_name=self.agent_name,
+            tool_name=self.tool_name,
+            model_name=self.model_name,
+            session_id=self.session_id,
+        )
+        where.compare("status = ?", status)
+        if self.failed or status not in (None, "success"):
+            where.add(_FAILED)
+        return where
+
+
+def _status(given: object) -> str | None:
+    try:
+        return choice("status", given, STATUSES)
+    except RecordError as error:
+        raise QueryError("status", given, error.remedy) from None
+
+
+def daily_where(
+    start_date: date | str | None,
+    end_date: date | str | None,
+    agent_name: str | None,
+    tool_name: str | None,
+    model_name: str | None,
+) -> Where:
+    """The conditions on `daily_costs`, both dates inclusive.
+
+    Raises:
+        QueryError: for a date that is none, or a name of another type.
+    """
+    where = Where()
+    where.compare("date >= ?", None if start_date is None else checked_day("start_date", start_date).isoformat())
+    where.compare("date <= ?", None if end_date is None else checked_day("end_date", end_date).isoformat())
+    where.names(agent_name=agent_name, tool_name=tool_name, model_name=model_name)
+    return where

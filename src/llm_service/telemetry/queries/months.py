@@ -1,0 +1,250 @@
+"""A month against the month before: what was spent to date, what then by the same day and in all, and where it leads.
+
+All of it comes from the daily roll-ups, which are kept for ever; days are UTC. Sums are over the calls whose value is
+known, and those without a known cost are counted beside them.
+"""
+
+import re
+from calendar import monthrange
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypedDict, cast
+
+from llm_service.errors import QueryError
+from llm_service.telemetry.queries.cells import day as day_of
+from llm_service.telemetry.queries.cells import say_odd, whole
+from llm_service.telemetry.queries.filters import checked_day, daily_where
+from llm_service.telemetry.queries.forecast import DayCost, Forecast, forecast
+from llm_service.telemetry.queries.grouping import NameKey, name_columns
+from llm_service.telemetry.stores.base import Fetch
+
+__all__ = ["MonthCosts", "MonthReport", "MonthSums", "read_month"]
+
+_MONTH: Final = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
+_DAY: Final = timedelta(days=1)
+
+
+class MonthSums(TypedDict):
+    """Sums over some days, under the names of `daily_costs`."""
+
+    invocations: int
+    total_tokens: int
+    total_cost_usd: float
+    errors: int
+    timeouts: int
+    uncounted: int
+    cost_nanos: int
+    unpriced: int
+
+
+class MonthCosts(TypedDict):
+    """One group of calls in the month and in the month before.
+
+    Attributes:
+        to_date: from the month's first day through the report's last.
+        before_same_days: so many whole days of the month before, or all of it where it is shorter.
+        before: the whole month before.
+        before_elapsed_usd: what the month before had cost at the same point: its complete days, and of the last one
+            the share that is over of today. USD, of priced calls.
+        change: cost to date over that, minus 1; None where either is unknown or the latter 0. It compares priced calls.
+        forecast: None where none was asked for, the month is over, or there is nothing to go by.
+    """
+
+    to_date: MonthSums
+    before_same_days: MonthSums
+    before: MonthSums
+    before_elapsed_usd: float
+    change: float | None
+    forecast: Forecast | None
+
+
+class MonthReport(TypedDict):
+    """A month, by names.
+
+    `rows` hold the columns of the keys (`agent_name`, `tool_name`, `model_name`) and those of `MonthCosts`, the
+    dearest first. `totals` are of all calls; their forecast comes from all calls' days, not from the rows' forecasts.
+    `last_day` is the last one that counts, `elapsed_days` of `days_in_month` are over; both are UTC.
+    """
+
+    by: list[NameKey]
+    month: str
+    month_before: str
+    last_day: str
+    elapsed_days: float
+    days_in_month: int
+    rows: list[dict[str, Any]]
+    totals: MonthCosts
+
+
+_SUMMED: Final = tuple(name for name in MonthSums.__annotations__ if name != "total_cost_usd")
+_SUMS: Final = ", ".join(f"sum({name})" for name in _SUMMED)
+_COST: Final = tuple(_SUMMED.index(name) for name in DayCost._fields)
+
+
+class _Span(NamedTuple):
+    """The month that is asked for: up to `today`, of which `elapsed` (0 to 1) is over."""
+
+    first: date
+    today: date
+    elapsed: float
+
+    @property
+    def length(self) -> int:
+        return monthrange(self.first.year, self.first.month)[1]
+
+    @property
+    def before(self) -> date:
+        """The first day of the month before."""
+        return (self.first - _DAY).replace(day=1)
+
+    @property
+    def same_day(self) -> date:
+        """The day of the month before that `today` is held against."""
+        return min(self.before + timedelta(days=self.today.day - 1), self.first - _DAY)
+
+
+@dataclass(slots=True)
+class _Group:
+    """The days of some calls, and the first that they ever had."""
+
+    began: date
+    days: dict[date, tuple[int, ...]] = field(default_factory=dict[date, tuple[int, ...]])
+
+    def add(self, day: date, sums: Sequence[int]) -> None:
+        so_far = self.days.get(day)
+        self.days[day] = tuple(sums) if so_far is None else tuple(map(sum, zip(so_far, sums, strict=True)))
+
+
+def read_month(
+    fetch: Fetch,
+    now: datetime,
+    by: Sequence[NameKey] = (),
+    month: str | None = None,
+    as_of: date | str | None = None,
+    agent_name: str | None = None,
+    tool_name: str | None = None,
+    model_name: str | None = None,
+    *,
+    with_forecast: bool = True,
+) -> MonthReport:
+    """A month to date, the month before, and a forecast.
+
+    Args:
+        fetch: runs a query; both queries see the same snapshot.
+        now: aware; days after its UTC day are left out.
+        by: any of `agent`, `tool`, `model`, each once; none for totals alone.
+        month: `YYYY-MM`, from 1970-01 to the present one, which is the default. One that is over counts whole.
+        as_of: a UTC day up to today, in place of `month`: its month as it stood at the end of that day.
+        agent_name, tool_name, model_name: equal to; None does not filter.
+        with_forecast: False leaves it out.
+
+    Raises:
+        QueryError: naming the argument, the value and the remedy.
+    """
+    columns = name_columns(by)
+    span = _span(now.astimezone(UTC), month, as_of)
+    names = (agent_name, tool_name, model_name)
+    groups, everything = _read_groups(fetch, span, columns, names)
+    rows: list[dict[str, Any]] = []
+    for key, group in groups.items():
+        costs = _costs(group, span, with_forecast=with_forecast)
+        rows.append(dict(zip(columns, key, strict=True)) | cast("dict[str, Any]", costs))
+    rows.sort(key=lambda row: (-row["to_date"]["cost_nanos"], *(row[column] or "" for column in columns)))
+    return MonthReport(
+        by=list(by),
+        month=f"{span.first:%Y-%m}",
+        month_before=f"{span.before:%Y-%m}",
+        last_day=span.today.isoformat(),
+        elapsed_days=span.today.day - 1 + span.elapsed,
+        days_in_month=span.length,
+        rows=rows if columns else [],
+        totals=_costs(everything, span, with_forecast=with_forecast),
+    )
+
+
+def _span(now: datetime, month: object, as_of: date | str | None) -> _Span:
+    today = now.date()
+    elapsed = (now - datetime(now.year, now.month, now.day, tzinfo=UTC)) / _DAY
+    if as_of is not None:
+        if month is not None:
+            raise QueryError("as_of", str(as_of), "it says the month as well; leave one of as_of and month out")
+        day = checked_day("as_of", as_of)
+        if not date(1970, 1, 1) <= day <= today:
+            raise QueryError("as_of", str(as_of), f"give a UTC day from 1970-01-01 to {today}, today")
+        return _Span(day.replace(day=1), day, elapsed if day == today else 1.0)
+    if month is None:
+        return _Span(today.replace(day=1), today, elapsed)
+    found = _MONTH.fullmatch(month) if isinstance(month, str) else None
+    year, number = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not (year >= 1970 and 1 <= number <= 12 and (year, number) <= (today.year, today.month)):
+        raise QueryError("month", month, f"give a month from 1970-01 to {today:%Y-%m}, the present one")
+    first = date(year, number, 1)
+    if first == today.replace(day=1):
+        return _Span(first, today, elapsed)
+    return _Span(first, first.replace(day=monthrange(year, number)[1]), 1.0)
+
+
+def _read_groups(
+    fetch: Fetch, span: _Span, columns: Sequence[str], names: Sequence[str | None]
+) -> tuple[dict[tuple[str | None, ...], _Group], _Group]:
+    """The days of each group and of all calls, from the first of the month before on; it holds 28 days or more."""
+    keys = "".join(f"{column}, " for column in columns)
+    recent = daily_where(span.before, span.today, *names)
+    sql = f"SELECT {keys}date, {_SUMS} FROM daily_costs{recent} GROUP BY {keys}date"  # noqa: S608
+    sums = fetch((sql, recent.parameters))
+    ever = daily_where(None, span.today, *names)
+    grouped = f" GROUP BY {keys.removesuffix(', ')}" if keys else ""
+    sql = f"SELECT {keys}min(date) FROM daily_costs{ever}{grouped}"  # noqa: S608
+    began = {tuple(row[:-1]): first for row in fetch((sql, ever.parameters)) if (first := day_of(row[-1])) is not None}
+    everything = _Group(min(began.values(), default=span.today))
+    groups: dict[tuple[str | None, ...], _Group] = {}
+    for row in sums:
+        key, day = tuple(row[: len(columns)]), day_of(row[len(columns)])
+        values = [whole(value) for value in row[len(columns) + 1 :]]
+        if day is None:
+            say_odd("daily_costs", row[len(columns)], "date", 1)
+            continue
+        groups.setdefault(key, _Group(began.get(key, day))).add(day, values)
+        everything.add(day, values)
+    return groups, everything
+
+
+def _costs(group: _Group, span: _Span, *, with_forecast: bool) -> MonthCosts:
+    to_date = _sums(group, span.first, span.today)
+    same_days = _sums(group, span.before, span.same_day)
+    before = _sums(group, span.before, span.first - _DAY)
+    elapsed_nanos = _elapsed(group, span)
+    known = _known(to_date) and _known(same_days)
+    days = {day: DayCost(*(sums[place] for place in _COST)) for day, sums in group.days.items()}
+    return MonthCosts(
+        to_date=to_date,
+        before_same_days=same_days,
+        before=before,
+        before_elapsed_usd=round(elapsed_nanos / 1e9, 9),
+        change=to_date["cost_nanos"] / elapsed_nanos - 1 if known and elapsed_nanos else None,
+        forecast=forecast(days, group.began, span.today, span.elapsed) if with_forecast else None,
+    )
+
+
+def _elapsed(group: _Group, span: _Span) -> float:
+    """Nano-dollars of the month before at the same point of it."""
+    whole = _sums(group, span.before, span.same_day)["cost_nanos"]
+    if span.today.day > span.same_day.day:
+        return whole  # today is a day that the month before did not have
+    last = _sums(group, span.same_day, span.same_day)["cost_nanos"]
+    return whole - last * (1 - span.elapsed)
+
+
+def _known(sums: MonthSums) -> bool:
+    return not sums["invocations"] or sums["unpriced"] < sums["invocations"]
+
+
+def _sums(group: _Group, first: date, last: date) -> MonthSums:
+    values = [0] * len(_SUMMED)
+    for day, sums in group.days.items():
+        if first <= day <= last:
+            values = [one + other for one, other in zip(values, sums, strict=True)]
+    named: dict[str, Any] = dict(zip(_SUMMED, values, strict=True))
+    named["total_cost_usd"] = named["cost_nanos"] / 1e9
+    return cast("MonthSums", {name: named[name] for name in MonthSums.__annotations__})

@@ -1,0 +1,292 @@
+"""The questions that both faces answer, as `(sql, parameters)` and the shaping of their rows: no connection in sight.
+
+SQL is put together from constants of this module; every value is bound. Statistics of a long window are read from the
+daily roll-ups, and from rows only for the part of a day at the window's beginning.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final, NamedTuple, TypedDict, cast
+
+from llm_service.errors import QueryError
+from llm_service.telemetry.queries.cells import (
+    LATENCY,
+    NANOS,
+    UNCOUNTED,
+    UNPRICED,
+    number,
+    say_odd,
+    text,
+    whole,
+)
+from llm_service.telemetry.queries.filters import InvocationFilter, Where, daily_where
+from llm_service.telemetry.queries.rows import ROW_COLUMNS, InvocationRow, to_invocations
+from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
+from llm_service.telemetry.stores.base import Fetch, Query
+from llm_service.telemetry.stores.rollups import bucket_of, percentile
+
+__all__ = [
+    "ROW_COLUMNS",
+    "DailyCost",
+    "InvocationRow",
+    "Statistics",
+    "check_days",
+    "daily_costs",
+    "invocations",
+    "read_statistics",
+    "read_statistics_since",
+    "to_daily_costs",
+    "to_invocations",
+]
+
+_MOST_BUCKET: Final = 1_000
+MAX_LIMIT: Final = 1_000_000
+MAX_DAYS: Final = 36_500
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+class DailyCost(TypedDict):
+    """One day of one agent, tool and model. Sums are over the calls whose value is known."""
+
+    date: str
+    agent_name: str | None
+    tool_name: str | None
+    model_name: str | None
+    invocations: int
+    total_tokens: int
+    total_cost_usd: float
+    errors: int
+    timeouts: int
+    prompt_tokens: int
+    completion_tokens: int
+    uncounted: int
+    cost_nanos: int
+    unpriced: int
+    latency_count: int
+    latency_us_sum: int
+
+
+class Statistics(TypedDict):
+    """A window of calls. Every value is a number, 0 or 0.0 where there is nothing; coverage stands beside the sums."""
+
+    total_invocations: int
+    success_count: int
+    error_count: int
+    timeout_count: int
+    success_rate: float
+    total_tokens: int
+    prompt_tokens: int
+    completion_tokens: int
+    uncounted_invocations: int
+    total_cost_usd: float
+    priced_invocations: int
+    unpriced_invocations: int
+    avg_latency_ms: float
+    p50_latency_ms: float
+    p95_latency_ms: float
+    p99_latency_ms: float
+    timed_invocations: int
+
+
+_DAILY_COLUMNS: Final = tuple(DailyCost.__annotations__)
+_DAILY_WHOLE: Final = tuple(column for column, kind in DailyCost.__annotations__.items() if kind is int)
+
+
+def daily_costs(
+    start_date: date | str | None = None,
+    end_date: date | str | None = None,
+    agent_name: str | None = None,
+    tool_name: str | None = None,
+    model_name: str | None = None,
+) -> Query:
+    """Daily totals, newest day first, both dates inclusive.
+
+    Raises:
+        QueryError: for a date that is none, or a name of another type.
+    """
+    where = daily_where(start_date, end_date, agent_name, tool_name, model_name)
+    order = "ORDER BY date DESC, agent_name, tool_name, model_name"
+    return f"SELECT {', '.join(_DAILY_COLUMNS)} FROM daily_costs{where} {order}", where.parameters  # noqa: S608
+
+
+def to_daily_costs(rows: Iterable[tuple[Any, ...]]) -> list[DailyCost]:
+    """Rows of `daily_costs` as dicts; what is no number counts as 0, and the first such row is named in a warning."""
+    shaped: list[DailyCost] = []
+    odd: list[tuple[str, list[str]]] = []
+    for row in rows:
+        named: dict[str, Any] = dict(zip(_DAILY_COLUMNS, row, strict=True))
+        wrong = [column for column in _DAILY_WHOLE if type(named[column]) is not int]
+        if wrong or number(named["total_cost_usd"]) is None:
+            named |= {column: whole(named[column]) for column in wrong}
+            named |= {"total_cost_usd": number(named["total_cost_usd"]) or 0.0, "date": text(named["date"])}
+            odd.append((named["date"], wrong or ["total_cost_usd"]))
+        shaped.append(cast("DailyCost", named))
+    if odd:
+        say_odd("daily_costs", odd[0][0], ", ".join(odd[0][1]), len(odd))
+    return shaped
+
+
+def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: InvocationRow | None = None) -> Query:
+    """Stored calls, newest first.
+
+    Args:
+        narrowed: which calls.
+        limit: at most so many, 1 to 1,000,000.
+        before: the last row of a page, to get the next one; needs no count and misses nothing while records arrive.
+
+    Raises:
+        QueryError: naming the argument, the value and the remedy.
+    """
+    if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
+        raise QueryError("limit", limit, f"give a whole number from 1 to {MAX_LIMIT:,}")
+    where = narrowed.where()
+    if before is not None:
+        where.add("(timestamp, id) < (?, ?)", *_position(before))
+    order = "ORDER BY timestamp DESC, id DESC LIMIT ?"
+    return f"SELECT {ROW_COLUMNS} FROM invocations{where} {order}", [*where.parameters, limit]  # noqa: S608
+
+
+_SUMS: Final = """
+    coalesce(sum(invocations), 0), coalesce(sum(errors), 0), coalesce(sum(timeouts), 0), coalesce(sum(total_tokens), 0),
+    coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(uncounted), 0),
+    coalesce(sum(cost_nanos), 0), coalesce(sum(unpriced), 0), coalesce(sum(latency_count), 0),
+    coalesce(sum(latency_us_sum), 0)"""
+
+_ROW_SUMS: Final = f"""
+    count(*), coalesce(sum(status = 'error'), 0), coalesce(sum(status = 'timeout'), 0), coalesce(sum(total_tokens), 0),
+    coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum({UNCOUNTED}), 0),
+    coalesce(sum({NANOS}), 0), coalesce(sum({UNPRICED}), 0), coalesce(sum({LATENCY}), 0),
+    coalesce(sum(CASE WHEN {LATENCY} THEN CAST(latency_ms * 1000 + 0.5 AS INTEGER) END), 0)"""
+
+
+class _Sums(NamedTuple):
+    invocations: int
+    errors: int
+    timeouts: int
+    total_tokens: int
+    prompt_tokens: int
+    completion_tokens: int
+    uncounted: int
+    cost_nanos: int
+    unpriced: int
+    latency_count: int
+    latency_us_sum: int
+
+
+def read_statistics(
+    fetch: Fetch,
+    now: datetime,
+    days: float,
+    agent_name: str | None = None,
+    tool_name: str | None = None,
+    model_name: str | None = None,
+) -> Statistics:
+    """Statistics of the last `days` days, a rolling window that ends with the newest record.
+
+    Args:
+        fetch: runs a query within one snapshot.
+        now: aware; the window begins `days` days before it.
+        days: 0 < days <= 36,500; fractions are taken.
+        agent_name, tool_name, model_name: equal to; None does not filter.
+
+    Raises:
+        QueryError: naming the argument, the value and the remedy.
+    """
+    check_days(days)
+    return read_statistics_since(fetch, _window_start(now, days), agent_name, tool_name, model_name)
+
+
+def read_statistics_since(
+    fetch: Fetch,
+    start: datetime,
+    agent_name: str | None = None,
+    tool_name: str | None = None,
+    model_name: str | None = None,
+) -> Statistics:
+    """Statistics of the calls from a moment on.
+
+    Args:
+        fetch: runs a query within one snapshot.
+        start: aware UTC; before 1970 counts as 1970.
+        agent_name, tool_name, model_name: equal to; None does not filter.
+
+    Raises:
+        QueryError: naming the argument, the value and the remedy.
+    """
+    start = min(max(start, _FIRST), _LAST)
+    first_whole_day = start.date() if start.time() == time(0) else start.date() + timedelta(days=1)
+    names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
+    edge = Where()
+    edge.compare("timestamp >= ?", microseconds_text(to_microseconds(start)))
+    edge.compare("timestamp < ?", first_whole_day.isoformat())
+    edge.names(**names)
+    later = Where()
+    later.compare("date >= ?", first_whole_day.isoformat())
+    later.names(**names)
+    edge_sums = fetch((f"SELECT {_ROW_SUMS} FROM invocations{edge}", edge.parameters))[0]  # noqa: S608
+    whole_sums = fetch((f"SELECT {_SUMS} FROM daily_costs{later}", later.parameters))[0]  # noqa: S608
+    sums = _Sums(*(whole(one) + whole(other) for one, other in zip(edge_sums, whole_sums, strict=True)))
+    buckets: dict[int, int] = {}
+    sql = f"SELECT latency_ms, count(*) FROM invocations{edge} AND {LATENCY} GROUP BY latency_ms"  # noqa: S608
+    for latency_ms, count in fetch((sql, edge.parameters)):
+        bucket = bucket_of(latency_ms)
+        buckets[bucket] = buckets.get(bucket, 0) + count
+    latency = (
+        "SELECT bucket, sum(l.invocations) FROM daily_costs AS d JOIN daily_latency AS l ON l.daily_cost_id = d.id"
+    )
+    for bucket, count in fetch((f"{latency}{later} GROUP BY bucket", later.parameters)):
+        if isinstance(bucket, int) and -_MOST_BUCKET <= bucket <= _MOST_BUCKET:  # else a number that no latency has
+            buckets[bucket] = buckets.get(bucket, 0) + whole(count)
+    return _to_statistics(sums, buckets)
+
+
+def check_days(days: object) -> None:
+    """Refuse a window that is none.
+
+    Raises:
+        QueryError: unless `days` is a number above 0 and up to 36,500.
+    """
+    if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= MAX_DAYS:
+        raise QueryError("days", days, f"give a number above 0 and up to {MAX_DAYS:,}")
+
+
+def _to_statistics(sums: _Sums, buckets: Mapping[int, int]) -> Statistics:
+    total = sums.invocations
+    successes = total - sums.errors - sums.timeouts
+    return Statistics(
+        total_invocations=total,
+        success_count=successes,
+        error_count=sums.errors,
+        timeout_count=sums.timeouts,
+        success_rate=successes / total if total else 0.0,
+        total_tokens=sums.total_tokens,
+        prompt_tokens=sums.prompt_tokens,
+        completion_tokens=sums.completion_tokens,
+        uncounted_invocations=sums.uncounted,
+        total_cost_usd=sums.cost_nanos / 1e9,
+        priced_invocations=total - sums.unpriced,
+        unpriced_invocations=sums.unpriced,
+        avg_latency_ms=sums.latency_us_sum / 1000 / sums.latency_count if sums.latency_count else 0.0,
+        p50_latency_ms=percentile(buckets, 0.50),
+        p95_latency_ms=percentile(buckets, 0.95),
+        p99_latency_ms=percentile(buckets, 0.99),
+        timed_invocations=sums.latency_count,
+    )
+
+
+def _position(row: object) -> tuple[str, int]:
+    if not isinstance(row, dict):
+        raise QueryError("before", row, "give the last row of a page, as get_invocations returned it")
+    named = cast("dict[str, object]", row)
+    timestamp, row_id = named.get("timestamp"), named.get("id")
+    if not isinstance(timestamp, str) or not isinstance(row_id, int):
+        raise QueryError("before", named, "it lacks timestamp and id; give a row as get_invocations returned it")
+    return timestamp, row_id
+
+
+def _window_start(now: datetime, days: float) -> datetime:
+    try:
+        return now.astimezone(UTC) - timedelta(days=days)
+    except OverflowError:
+        return _FIRST

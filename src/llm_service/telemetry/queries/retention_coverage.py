@@ -1,0 +1,60 @@
+"""How much of a window is still there as records: those are deleted after `retention_days`, the daily totals never."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import NamedTuple
+
+from llm_service.telemetry.queries.cells import text, whole
+from llm_service.telemetry.queries.filters import InvocationFilter, daily_where
+from llm_service.telemetry.stores.base import Fetch
+
+__all__ = ["Kept", "read_kept"]
+
+
+class Kept(NamedTuple):
+    """What a window holds.
+
+    Attributes:
+        records_since: the first UTC day whose records are all there; None where none were ever deleted.
+        first_day, last_day: UTC days of its oldest and newest record; None where there is none.
+        records: calls that can be looked at.
+        deleted: calls of which only the daily totals are left.
+    """
+
+    records_since: str | None
+    first_day: str | None
+    last_day: str | None
+    records: int
+    deleted: int
+
+
+def read_kept(
+    fetch: Fetch, start_date: date | str | None, end_date: date | str | None, names: Sequence[str | None]
+) -> Kept:
+    """Compare the records of these UTC days, both inclusive, with the daily totals, in one snapshot.
+
+    Args:
+        fetch: runs a query.
+        start_date, end_date: dates or ISO texts; None leaves that end open.
+        names: agent, tool and model; None does not filter.
+
+    Raises:
+        QueryError: naming the argument, the value and the remedy.
+    """
+    agent_name, tool_name, model_name = names
+    where = InvocationFilter(
+        start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, model_name=model_name
+    ).where()
+    sql = f"SELECT min(timestamp), max(timestamp), count(*) FROM invocations{where}"  # noqa: S608
+    first, last, records = fetch((sql, where.parameters))[0]
+    daily = daily_where(start_date, end_date, agent_name, tool_name, model_name)
+    sql = f"SELECT coalesce(sum(invocations), 0) FROM daily_costs{daily}"  # noqa: S608
+    ((counted,),) = fetch((sql, daily.parameters))
+    since = fetch(("SELECT records_kept_since FROM retention", []))
+    return Kept(
+        records_since=text(since[0][0]) if since and since[0][0] is not None else None,
+        first_day=None if first is None else text(first)[:10],
+        last_day=None if last is None else text(last)[:10],
+        records=records,
+        deleted=max(0, whole(counted) - records),
+    )

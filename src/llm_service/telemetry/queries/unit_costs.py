@@ -1,0 +1,209 @@
+"""What things cost by the piece: a call, a thousand tokens, a success; what failures wasted, and what caches saved.
+
+Read from the records of a window, because the daily totals do not know which call was which; so of the days that are
+kept, and the report says what is missing. Every ratio is over the calls whose values are known, and is None where there
+are none; those without a known cost are counted beside it.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import Any, Final, TypedDict, cast
+
+from llm_service.telemetry.queries.cache_savings import CACHED, CacheSavings, RatesOf, read_savings
+from llm_service.telemetry.queries.cells import NANOS, PRICED, UNCOUNTED, UNPRICED, whole
+from llm_service.telemetry.queries.filters import InvocationFilter
+from llm_service.telemetry.queries.grouping import NameKey, name_columns
+from llm_service.telemetry.queries.retention_coverage import read_kept
+from llm_service.telemetry.stores.base import Fetch
+
+__all__ = ["UnitCosts", "UnitReport", "read_unit_costs"]
+
+
+class UnitCosts(TypedDict):
+    """One group of calls. USD unless named otherwise; `..._nanos` are the same in exact nano-dollars.
+
+    Attributes:
+        invocations, errors, timeouts, total_tokens, uncounted, total_cost_usd, cost_nanos, unpriced: as in
+            `daily_costs`: sums over the calls whose value is known, and how many calls have none.
+        usd_per_call: of the calls with a known cost.
+        usd_per_1k_tokens: of the calls with a known cost and known tokens.
+        usd_per_success: all that is known to have been paid, failures too, over the successes with a known cost.
+        wasted_usd, wasted_nanos: the known cost of calls that did not succeed: `wasted_error_usd` of status `error`,
+            `wasted_timeout_usd` of `timeout`.
+        wasted_unpriced: such calls without a known cost.
+        wasted_tokens, wasted_uncounted: their tokens, and those of them without a known number.
+        wasted_share: `wasted_nanos` of `cost_nanos`, 0..1.
+        attempts_known, retried, extra_attempts: calls that tell their `attempts`, those of them with more than one,
+            and the attempts beyond the first.
+        cache_read_tokens, cache_write_tokens: prompt tokens read from and written to a cache, where told.
+        cache_told: calls that tell either number.
+        cache_invocations: calls that used a cache.
+        cache_unknown: those of them for which no price is known, or no token counts.
+        cache_saved_usd, cache_saved_nanos: what the cache saved in the others; negative where writing to it cost more
+            than reading from it saved. None where no call tells of a cache, or all that used one are unknown.
+    """
+
+    invocations: int
+    errors: int
+    timeouts: int
+    total_tokens: int
+    uncounted: int
+    total_cost_usd: float
+    cost_nanos: int
+    unpriced: int
+    usd_per_call: float | None
+    usd_per_1k_tokens: float | None
+    usd_per_success: float | None
+    wasted_usd: float
+    wasted_error_usd: float
+    wasted_timeout_usd: float
+    wasted_nanos: int
+    wasted_unpriced: int
+    wasted_tokens: int
+    wasted_uncounted: int
+    wasted_share: float | None
+    attempts_known: int
+    retried: int
+    extra_attempts: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    cache_told: int
+    cache_invocations: int
+    cache_unknown: int
+    cache_saved_usd: float | None
+    cache_saved_nanos: int | None
+
+
+class UnitReport(TypedDict):
+    """Unit costs by names.
+
+    `rows` hold the columns of the keys (`agent_name`, `tool_name`, `model_name`) and those of `UnitCosts`, the dearest
+    first. `first_day` and `last_day` are the UTC days that hold records, None where there are none. Where
+    `deleted_invocations` is not 0 the report is of a part of the window: of so many calls only the daily totals are
+    left. `records_since` is the first day whose records are all there; None where none were deleted.
+    """
+
+    by: list[NameKey]
+    rows: list[dict[str, Any]]
+    totals: UnitCosts
+    first_day: str | None
+    last_day: str | None
+    records_since: str | None
+    deleted_invocations: int
+
+
+_SUMS: Final = {
+    "invocations": "count(*)",
+    "errors": "sum(status = 'error')",
+    "timeouts": "sum(status = 'timeout')",
+    "total_tokens": "sum(total_tokens)",
+    "uncounted": f"sum({UNCOUNTED})",
+    "cost_nanos": f"sum({NANOS})",
+    "unpriced": f"sum({UNPRICED})",
+    "counted_nanos": f"sum(CASE WHEN NOT {UNCOUNTED} THEN {NANOS} END)",
+    "priced_tokens": f"sum(CASE WHEN {PRICED} THEN total_tokens END)",
+    "priced_successes": f"sum(status = 'success' AND {PRICED})",
+    "error_nanos": f"sum(CASE WHEN status = 'error' THEN {NANOS} END)",
+    "timeout_nanos": f"sum(CASE WHEN status = 'timeout' THEN {NANOS} END)",
+    "wasted_unpriced": f"sum(status <> 'success' AND {UNPRICED})",
+    "wasted_tokens": "sum(CASE WHEN status <> 'success' THEN total_tokens END)",
+    "wasted_uncounted": f"sum(status <> 'success' AND {UNCOUNTED})",
+    "attempts_known": "count(attempts)",
+    "retried": "sum(attempts > 1)",
+    "extra_attempts": "sum(attempts - 1)",
+    "cache_read_tokens": "sum(cache_read_tokens)",
+    "cache_write_tokens": "sum(cache_write_tokens)",
+    "cache_told": "sum(cache_read_tokens IS NOT NULL OR cache_write_tokens IS NOT NULL)",
+    "cache_invocations": f"sum({CACHED})",
+}
+_SELECTED: Final = ", ".join(f"coalesce({summed}, 0)" for summed in _SUMS.values())
+
+
+def read_unit_costs(
+    fetch: Fetch,
+    by: Sequence[NameKey] = (),
+    start_date: date | str | None = None,
+    end_date: date | str | None = None,
+    agent_name: str | None = None,
+    tool_name: str | None = None,
+    model_name: str | None = None,
+    *,
+    prices: RatesOf | None = None,
+) -> UnitReport:
+    """Costs by the piece, of the records of a window.
+
+    Args:
+        fetch: runs a query; all see the same snapshot.
+        by: any of `agent`, `tool`, `model`, each once; none for totals alone.
+        start_date, end_date: UTC days, both inclusive; dates or ISO texts.
+        agent_name, tool_name, model_name: equal to; None does not filter.
+        prices: what cache savings are counted by; without it all of them are unknown.
+
+    Raises:
+        QueryError: naming the argument, the value and the remedy.
+    """
+    columns = name_columns(by)
+    where = InvocationFilter(
+        start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, model_name=model_name
+    ).where()
+    keys = "".join(f"{column}, " for column in columns)
+    grouped = f" GROUP BY {keys.removesuffix(', ')}" if keys else ""
+    sql = f"SELECT {keys}{_SELECTED} FROM invocations{where}{grouped}"  # noqa: S608
+    sums: dict[tuple[Any, ...], list[int]] = {}
+    for row in fetch((sql, where.parameters)):
+        key, values = tuple(row[: len(columns)]), [whole(value) for value in row[len(columns) :]]
+        # Two names that are no text any more may read alike.
+        sums[key] = [one + other for one, other in zip(sums.get(key, [0] * len(_SUMS)), values, strict=True)]
+    savings = {} if prices is None else read_savings(fetch, where, columns, prices)
+    kept = read_kept(fetch, start_date, end_date, (agent_name, tool_name, model_name))
+    rows = [
+        dict(zip(columns, key, strict=True)) | cast("dict[str, Any]", _unit_costs(values, savings.get(key)))
+        for key, values in sums.items()
+    ]
+    rows.sort(key=lambda row: (-row["cost_nanos"], *(row[column] or "" for column in columns)))
+    totals = [sum(values) for values in zip(*sums.values(), strict=True)] or [0] * len(_SUMS)
+    return UnitReport(
+        by=list(by),
+        rows=rows if columns else [],
+        totals=_unit_costs(totals, _all(savings.values())),
+        first_day=kept.first_day,
+        last_day=kept.last_day,
+        records_since=kept.records_since,
+        deleted_invocations=kept.deleted,
+    )
+
+
+def _all(savings: Iterable[CacheSavings]) -> CacheSavings:
+    total = CacheSavings()
+    for some in savings:
+        total.add(some)
+    return total
+
+
+def _unit_costs(values: Sequence[int], savings: CacheSavings | None) -> UnitCosts:
+    summed = dict(zip(_SUMS, values, strict=True))
+    cache = savings or CacheSavings()
+    known = summed["cache_told"] and (cache.priced or not summed["cache_invocations"])
+    saved = cache.saved_nanos if known else None
+    nanos = summed["cost_nanos"]
+    wasted = summed["error_nanos"] + summed["timeout_nanos"]
+    derived: dict[str, Any] = {
+        "total_cost_usd": nanos / 1e9,
+        "usd_per_call": _usd(nanos, summed["invocations"] - summed["unpriced"]),
+        "usd_per_1k_tokens": _usd(1_000 * summed["counted_nanos"], summed["priced_tokens"]),
+        "usd_per_success": _usd(nanos, summed["priced_successes"]),
+        "wasted_usd": wasted / 1e9,
+        "wasted_error_usd": summed["error_nanos"] / 1e9,
+        "wasted_timeout_usd": summed["timeout_nanos"] / 1e9,
+        "wasted_nanos": wasted,
+        "wasted_share": wasted / nanos if nanos else None,
+        "cache_unknown": summed["cache_invocations"] - cache.priced,
+        "cache_saved_usd": None if saved is None else saved / 1e9,
+        "cache_saved_nanos": saved,
+    }
+    named = summed | derived
+    return cast("UnitCosts", {name: named[name] for name in UnitCosts.__annotations__})
+
+
+def _usd(nanos: int, pieces: int) -> float | None:
+    return nanos / pieces / 1e9 if pieces else None

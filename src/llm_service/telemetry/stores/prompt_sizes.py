@@ -1,0 +1,51 @@
+"""What prompts teach about tokens: sums of bytes and of reported tokens by agent and model, never the text itself."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from llm_service.estimates.tokens import utf8_length
+from llm_service.telemetry.record.checks import MAX_TOKENS
+from llm_service.telemetry.record.record import EXTENSION_FIELDS, InvocationRecord
+
+__all__ = ["PromptSizes", "PromptSizesRow"]
+
+PromptSizesRow = tuple[str | None, str, int, int, int]
+"""`(agent_name, model_name, prompts, bytes, tokens)`."""
+
+_PROMPT: Final = len(EXTENSION_FIELDS)
+_USAGE_SOURCE: Final = EXTENSION_FIELDS.index("usage_source")
+_NOT_COUNTED: Final = frozenset({"partial", "estimated", "missing"})
+
+
+class PromptSizes:
+    """Adds up the prompts of a transaction. A record without a prompt costs a look at one field."""
+
+    __slots__ = ("_sums",)
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str | None, str], tuple[int, int, int]] = {}
+
+    def add(self, records: Iterable[InvocationRecord]) -> None:
+        """Count in those whose prompt and model are known, and whose `prompt_tokens` were counted by the provider.
+
+        What a damaged record holds instead of a text or a number is passed over.
+        """
+        for record in records:
+            extensions = record.extensions
+            if extensions is None or len(extensions) <= _PROMPT or not extensions[_PROMPT]:
+                continue
+            agent, model, tokens, prompt = (
+                record.agent_name,
+                record.model_name,
+                record.prompt_tokens,
+                extensions[_PROMPT],
+            )
+            if not isinstance(prompt, str) or not isinstance(model, str) or type(tokens) is not int:
+                continue
+            if 0 < tokens <= MAX_TOKENS and extensions[_USAGE_SOURCE] not in _NOT_COUNTED:
+                prompts, size, counted = self._sums.get((agent, model), (0, 0, 0))
+                self._sums[agent, model] = (prompts + 1, size + utf8_length(prompt), counted + tokens)
+
+    def rows(self) -> list[PromptSizesRow]:
+        """What all of them add."""
+        return [(agent, model, *sums) for (agent, model), sums in self._sums.items()]

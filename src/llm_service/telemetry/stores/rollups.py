@@ -1,0 +1,148 @@
+"""Which daily aggregate a record lands in, and what it adds there: pure functions of records.
+
+Money is summed in integer nano-dollars, so that a day's total is exact however many calls it holds. Latencies are
+counted in logarithmic buckets, 16 to a doubling, so that percentiles of any span of days come from rows that SQL can
+add; a percentile read from them is within 2.2 % of the true one (half a bucket: 2 ** (1 / 32)).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from math import ceil, log2
+from typing import Final, NamedTuple
+
+from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.record.timestamps import microseconds_text
+
+__all__ = [
+    "DailyKey",
+    "DailyTotals",
+    "Fold",
+    "bucket_of",
+    "fold",
+    "nanos",
+    "percentile",
+    "power_of_two",
+    "representative",
+]
+
+_PER_DOUBLING: Final = 16
+_MICROSECONDS_PER_DAY: Final = 86_400_000_000
+_SHORTEST_MS: Final = 0.001
+_SHORTEST_BUCKET: Final = -160
+
+
+class DailyKey(NamedTuple):
+    """What one row of `daily_costs` stands for."""
+
+    date: str
+    agent_name: str | None
+    tool_name: str | None
+    model_name: str | None
+
+
+@dataclass(slots=True)
+class DailyTotals:
+    """What a batch adds to one row of `daily_costs`, and to its latency buckets."""
+
+    invocations: int = 0
+    errors: int = 0
+    timeouts: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    uncounted: int = 0
+    cost_nanos: int = 0
+    unpriced: int = 0
+    latency_count: int = 0
+    latency_us_sum: int = 0
+    buckets: dict[int, int] = field(default_factory=dict[int, int])
+
+
+def nanos(cost_usd: float) -> int:
+    """Whole nano-dollars of a cost. The same double operations as `CAST(cost_usd * 1e9 + 0.5 AS INTEGER)`."""
+    return int(cost_usd * 1e9 + 0.5)
+
+
+def bucket_of(latency_ms: float) -> int:
+    """The bucket of a latency: the least b with latency_ms <= 2 ** (b / 16); everything to one microsecond is -160."""
+    return _SHORTEST_BUCKET if latency_ms <= _SHORTEST_MS else ceil(_PER_DOUBLING * log2(latency_ms))
+
+
+def representative(bucket: int) -> float:
+    """The latency in milliseconds that stands for a bucket: the geometric middle of its bounds."""
+    return 0.0 if bucket <= _SHORTEST_BUCKET else 2.0 ** ((bucket - 0.5) / _PER_DOUBLING)
+
+
+def power_of_two(bucket: int) -> float:
+    """The least power of two, in milliseconds, that no latency of a bucket exceeds."""
+    return 2.0 ** -(-bucket // _PER_DOUBLING)
+
+
+def percentile(buckets: Mapping[int, int], share: float) -> float:
+    """The nearest-rank percentile (share 0 to 1) of counted buckets in milliseconds; 0.0 where nothing was counted."""
+    total = sum(buckets.values())
+    rank = max(1, ceil(share * total))
+    seen = 0
+    for bucket in sorted(buckets):
+        seen += buckets[bucket]
+        if seen >= rank:
+            return representative(bucket)
+    return 0.0
+
+
+class Fold:
+    """Adds records up by day and names, slice by slice."""
+
+    __slots__ = ("_folded",)
+
+    def __init__(self) -> None:
+        self._folded: dict[tuple[int, str | None, str | None, str | None], DailyTotals] = {}
+
+    def add(self, records: Iterable[InvocationRecord]) -> None:
+        """Count these records in. One that raises leaves those before it counted, and nothing of itself."""
+        folded = self._folded
+        for record in records:
+            _, moment, agent, tool, model, prompt, completion, total, cost, latency, status, _, _ = record.card
+            # All that may raise stands before the first sum.
+            key = (moment // _MICROSECONDS_PER_DAY, agent, tool, model)
+            prompt_tokens, completion_tokens, total_tokens = 0 + (prompt or 0), 0 + (completion or 0), 0 + (total or 0)
+            cost_nanos = 0 if cost is None else int(cost * 1e9 + 0.5)
+            latency_us = bucket = 0
+            if latency is not None:
+                latency_us = int(latency * 1000 + 0.5)
+                # `bucket_of` in place: its call would cost as much as all of this.
+                bucket = ceil(_PER_DOUBLING * log2(latency)) if latency > _SHORTEST_MS else _SHORTEST_BUCKET
+            totals = folded.get(key)
+            if totals is None:
+                totals = folded[key] = DailyTotals()
+            totals.invocations += 1
+            if status == "error":
+                totals.errors += 1
+            elif status == "timeout":
+                totals.timeouts += 1
+            totals.prompt_tokens += prompt_tokens
+            totals.completion_tokens += completion_tokens
+            totals.total_tokens += total_tokens
+            totals.cost_nanos += cost_nanos
+            if total is None:
+                totals.uncounted += 1
+            if cost is None:
+                totals.unpriced += 1
+            if latency is not None:
+                totals.latency_count += 1
+                totals.latency_us_sum += latency_us
+                buckets = totals.buckets
+                buckets[bucket] = buckets.get(bucket, 0) + 1
+
+    def totals(self) -> dict[DailyKey, DailyTotals]:
+        """What all of them add."""
+        days = {key[0] for key in self._folded}
+        dates = {day: microseconds_text(day * _MICROSECONDS_PER_DAY)[:10] for day in days}
+        return {DailyKey(dates[key[0]], *key[1:]): totals for key, totals in self._folded.items()}
+
+
+def fold(records: Iterable[InvocationRecord]) -> dict[DailyKey, DailyTotals]:
+    """What these records add, by day and names."""
+    folding = Fold()
+    folding.add(records)
+    return folding.totals()

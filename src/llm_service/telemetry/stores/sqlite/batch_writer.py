@@ -1,0 +1,354 @@
+"""One batch, one transaction: rows slice by slice, roll-ups, receipt, commit; poison set aside, duplicates counted.
+
+Every record goes through the redactor first, whatever becomes of it.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from operator import length_hint
+from time import time_ns
+from typing import Any, Final, TypeVar
+
+from llm_service.config.settings import PrivacyLevel
+from llm_service.telemetry.privacy import Redactor
+from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.record.timestamps import TextClock
+from llm_service.telemetry.stores.base import Fault, WriteResult
+from llm_service.telemetry.stores.costing import Costing, with_cost
+from llm_service.telemetry.stores.prepared import BatchContents, PreparedContents
+from llm_service.telemetry.stores.prompt_sizes import PromptSizes
+from llm_service.telemetry.stores.rollups import Fold
+from llm_service.telemetry.stores.sqlite import error_kinds, statements
+from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook
+from llm_service.telemetry.stores.sqlite.daily_ids import DailyIds
+
+__all__ = ["SqliteBatchWriter"]
+
+_UNCOUNTABLE: Final = (ArithmeticError, TypeError, ValueError)
+_UNREADABLE: Final = InvocationRecord(invocation_id="unreadable")
+"""Stands in `dead_letters` for a record that could not be cleaned: nothing of it may be written."""
+
+_Done = TypeVar("_Done")
+
+
+class SqliteBatchWriter:
+    """Writes batches of one writer. Not thread-safe: its user calls it from one thread at a time.
+
+    Args:
+        writer_id: names this writer in `receipts`; unique for each logger and process.
+        ceiling: the logger's privacy level.
+        clock_ns: nanoseconds since 1970, for receipts and dead letters.
+        redactor: cleans every record before it is written; default one without a user's callable.
+        costing: prices the records that have no cost; None leaves them without.
+        book: counts what is inserted for the budgets of the file; default one without policies.
+    """
+
+    def __init__(
+        self,
+        writer_id: str,
+        ceiling: PrivacyLevel,
+        clock_ns: Callable[[], int] = time_ns,
+        redactor: Redactor | None = None,
+        costing: Costing | None = None,
+        book: BudgetBook | None = None,
+    ) -> None:
+        self._writer_id = writer_id
+        self._ceiling: PrivacyLevel = ceiling
+        self._clock_ns = clock_ns
+        self._text = TextClock()
+        self._binder = statements.RowBinder(ceiling)
+        self._daily_ids = DailyIds()
+        self._redactor = Redactor(ceiling) if redactor is None else redactor
+        self._tried: tuple[int, WriteResult] | None = None
+        self._contents = PreparedContents(self._redactor, costing)
+        self._book = BudgetBook() if book is None else book
+        self._looked_at: Any = None  # the connection whose triggers were looked for
+        self._has_triggers = False
+        self._full: Any = None  # the connection that was set to synchronous=FULL
+
+    def classify(self, error: Exception) -> Fault:
+        """Whether trying again can help."""
+        return error_kinds.classify(error)
+
+    def write(
+        self,
+        connection: sqlite3.Connection,
+        batch: Sequence[InvocationRecord],
+        *,
+        batch_no: int,
+        durable: bool,
+        slice_rows: int,
+        within: Callable[[], None] | None = None,
+    ) -> WriteResult:
+        """See `BatchWriter.write`. BEGIN IMMEDIATE, so that two writers queue up instead of colliding half-way.
+
+        Content is redacted and compressed before that, and prices are looked up: it may take a second, without a lock.
+        `within` is called in the same transaction, once the records are inserted; not again where they are on disk.
+        """
+        contents = self._contents.of(batch, batch_no)
+        self._synchronise(connection, durable=durable)
+
+        def work() -> WriteResult:
+            done = self._committed_before(connection, batch_no)
+            if done is None:
+                done = self._insert(connection, batch, contents, slice_rows)
+                if within is not None:
+                    within()
+                self._tried = (batch_no, done)
+            elif not durable:
+                return done
+            # Also where it is there, but its sync has failed: another commit syncs the -wal up to here.
+            connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
+            return done
+
+        result = self._in_transaction(connection, work)
+        self._contents.forget()
+        if self._book.terms.hold_ids:
+            self._book.settled(self._redactor.invocation_id(record.card[0]) for record in batch)
+        return result
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether `look_back` has anything to look at."""
+        return self._book.looks_back
+
+    def look_back(self) -> None:
+        """Tell which thresholds of budgets the last transactions have passed; see `BudgetBook.look_back`."""
+        self._book.look_back()
+
+    def transact(self, connection: sqlite3.Connection, within: Callable[[], None]) -> None:
+        """Do something about budgets in a transaction without records.
+
+        Raises:
+            Exception: whatever `within` or SQLite raised; nothing was written, but for a commit that failed on disk.
+        """
+        self._synchronise(connection, durable=False)
+
+        def work() -> None:
+            self._book.begin(connection)
+            within()
+
+        self._in_transaction(connection, work)
+
+    def _synchronise(self, connection: sqlite3.Connection, *, durable: bool) -> None:
+        """How the next commit is synced. Connections are opened with NORMAL, and housekeeping may go back to it."""
+        if durable or self._full is connection:
+            connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
+            self._full = connection if durable else None
+
+    def _in_transaction(self, connection: sqlite3.Connection, work: Callable[[], _Done]) -> _Done:
+        """All of the work, or nothing of it: in the file, and in what is remembered of it."""
+        begun = False  # No generator as context manager here: an interrupt as it is entered leaves it suspended.
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            begun = True
+            done = work()
+            connection.execute("COMMIT")
+        except BaseException:
+            if begun:
+                self._daily_ids.forget()
+                self._book.rolled_back()
+            # SQLite may have rolled back by itself (a full disk does); a failing ROLLBACK must not hide the cause.
+            if connection.in_transaction:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+            raise
+        self._book.committed()
+        return done
+
+    def _insert(
+        self,
+        connection: sqlite3.Connection,
+        batch: Sequence[InvocationRecord],
+        contents: BatchContents,
+        slice_rows: int,
+    ) -> WriteResult:
+        self._daily_ids.begin(connection)
+        counted = self._book.begin(connection)
+        writing = _Transaction(
+            connection, self._binder, self._redactor, contents, self._daily_ids, self._ceiling, self._now()
+        )
+        if self._looked_at is not connection:
+            self._has_triggers = connection.execute(statements.FIND_TRIGGER).fetchone() is not None
+            self._looked_at = connection
+        writing.looks = self._has_triggers
+        writing.insert_all(batch, slice_rows)
+        writing.add_rollups()
+        if counted:
+            self._book.charge(writing.inserted)
+            self._book.set_aside(self._redactor.invocation_id(batch[at].card[0]) for at in writing.quarantined)
+        redactions = writing.redactions + contents.redactions
+        return WriteResult(frozenset(writing.duplicates), frozenset(writing.quarantined), dict(redactions))
+
+    def _committed_before(self, connection: sqlite3.Connection, batch_no: int) -> WriteResult | None:
+        """What an earlier try of this batch did, where its COMMIT failed and is on disk all the same."""
+        if self._tried is None or self._tried[0] != batch_no:
+            return None
+        row = connection.execute(statements.READ_RECEIPT, (self._writer_id,)).fetchone()
+        return self._tried[1] if row is not None and row[0] == batch_no else None
+
+    def _now(self) -> str:
+        return self._text(self._clock_ns() // 1000)
+
+
+class _Transaction:
+    """The inserts of one open transaction, and what became of each position."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        binder: statements.RowBinder,
+        redactor: Redactor,
+        contents: BatchContents,
+        daily_ids: DailyIds,
+        ceiling: PrivacyLevel,
+        now: str,
+    ) -> None:
+        self._execute = connection.execute
+        self._binder = binder
+        self._redactor = redactor
+        self._contents = contents
+        self._daily_ids = daily_ids
+        self._ceiling: PrivacyLevel = ceiling
+        self._now = now
+        self._fold = Fold()
+        self._prompts = PromptSizes()
+        self.looks = False
+        """Whether a trigger of the owner's may undo an insert that succeeded."""
+        self.redactions: Counter[str] = Counter()
+        self.inserted: list[InvocationRecord] = []
+        self.duplicates: set[int] = set()
+        self.quarantined: set[int] = set()
+
+    def insert_all(self, batch: Sequence[InvocationRecord], slice_rows: int) -> None:
+        """Insert slice by slice: rows are built between statements, so that the event loop gets its turns."""
+        for start in range(0, len(batch), slice_rows):
+            given = batch[start : start + slice_rows]
+            records, positions = self._cleaned(given, range(start, start + len(given)))
+            costs = self._contents.costs
+            if costs is not None:
+                records = [with_cost(record, costs[at]) for record, at in zip(records, positions, strict=True)]
+            while records:
+                fitting = self._binder.rows_per_statement(records, slice_rows)
+                self._insert(records[:fitting], positions[:fitting])
+                records, positions = records[fitting:], positions[fitting:]
+
+    def _cleaned(
+        self, records: Sequence[InvocationRecord], positions: Sequence[int]
+    ) -> tuple[Sequence[InvocationRecord], Sequence[int]]:
+        """What may be written of these; a record that cannot be cleaned is set aside, and nothing of it is written."""
+        if not self._contents.failed:
+            with suppress(Exception):
+                return self._redactor.records(records, self.redactions), positions
+        kept: list[InvocationRecord] = []
+        places: list[int] = []
+        for record, position in zip(records, positions, strict=True):
+            error = self._contents.failed.get(position)
+            if error is None:
+                try:
+                    kept += self._redactor.records([record], self.redactions)
+                except Exception as found:  # noqa: BLE001 - damaged beyond what a pickle or a bug should do
+                    error = found
+                else:
+                    places.append(position)
+                    continue
+            self._quarantine(_UNREADABLE, position, TypeError(f"not readable ({type(error).__name__})"))
+        return kept, places
+
+    def _insert(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
+        """Insert these records in one statement; it is atomic, so a refusal leaves the transaction as it was."""
+        if not records:
+            return
+        try:
+            inserted = self._execute(*self._binder.insert(records))
+        except Exception as error:
+            if error_kinds.is_duplicate(error):
+                fresh = self._without_duplicates(records, positions)
+                if len(fresh) < len(records):
+                    self._insert([records[at] for at in fresh], [positions[at] for at in fresh])
+                    return
+            elif not error_kinds.is_poison(error):
+                raise
+            if len(records) == 1:
+                self._quarantine(records[0], positions[0], error)
+                return
+            middle = len(records) // 2
+            self._insert(records[:middle], positions[:middle])
+            self._insert(records[middle:], positions[middle:])
+        else:
+            if self.looks or inserted.rowcount != len(records):  # a trigger of the owner's had its way
+                records, positions = self._kept(records, positions)
+            self._keep_contents(records, positions)
+            self._count(records, positions)
+            self._prompts.add(records)
+
+    def _kept(
+        self, records: Sequence[InvocationRecord], positions: Sequence[int]
+    ) -> tuple[Sequence[InvocationRecord], Sequence[int]]:
+        """Those that are in the table; what a trigger keeps out of it is a dead letter, and not counted as written."""
+        ids = [record.card[0] for record in records]
+        there = {row[0] for row in self._execute(statements.find_ids(len(ids)), ids)}
+        for record, position in zip(records, positions, strict=True):
+            if record.card[0] not in there:
+                self._quarantine(record, position, sqlite3.IntegrityError("a trigger of the file keeps it out"))
+        kept = [at for at, record_id in enumerate(ids) if record_id in there]
+        return [records[at] for at in kept], [positions[at] for at in kept]
+
+    def _keep_contents(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
+        packed = self._contents.packed
+        if packed:
+            for record, position in zip(records, positions, strict=True):
+                if position in packed:
+                    self._execute(statements.KEEP_CONTENT, (*packed[position], record.card[0]))
+
+    def _without_duplicates(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> list[int]:
+        ids = [record.card[0] for record in records]
+        seen = {row[0] for row in self._execute(statements.find_ids(len(ids)), ids)}
+        fresh: list[int] = []
+        for at, invocation_id in enumerate(ids):
+            if invocation_id in seen:
+                self.duplicates.add(positions[at])
+            else:
+                seen.add(invocation_id)
+                fresh.append(at)
+        return fresh
+
+    def _quarantine(self, record: InvocationRecord, position: int, error: Exception) -> None:
+        self._execute(statements.QUARANTINE, statements.dead_letter_row(record, error, self._ceiling, self._now))
+        self.quarantined.add(position)
+
+    def _count(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
+        """Count what was inserted; what SQLite took and no sum can hold (an infinite cost, say) is taken back."""
+        uncounted, refused = iter(records), set[int]()
+        while True:
+            try:
+                self._fold.add(uncounted)
+            except _UNCOUNTABLE as error:
+                at = len(records) - length_hint(uncounted) - 1
+                refused.add(at)
+                self._execute(statements.DROP_CONTENT, (records[at].card[0],))
+                self._execute(statements.TAKE_BACK, (records[at].card[0],))
+                self._quarantine(records[at], positions[at], error)
+            else:
+                self.inserted += [r for at, r in enumerate(records) if at not in refused] if refused else records
+                return
+
+    def add_rollups(self) -> None:
+        """Add to the daily aggregates what was inserted, and nothing else."""
+        folded = self._fold.totals()
+        rows = [statements.daily_cost_row(key, totals) for key, totals in folded.items()]
+        for sql, parameters in statements.upsert_daily_costs(rows):
+            self._execute(sql, parameters)
+        counted = [
+            (daily_cost_id, bucket, count)
+            for key, totals in folded.items()
+            if totals.buckets
+            for daily_cost_id in (self._daily_ids.find(key),)
+            for bucket, count in totals.buckets.items()
+        ]
+        for sql, parameters in statements.upsert_daily_latencies(counted):
+            self._execute(sql, parameters)
+        for sql, parameters in statements.upsert_prompt_sizes(self._prompts.rows()):
+            self._execute(sql, parameters)

@@ -1,0 +1,398 @@
+"""What a writer does about budgets: each record it inserts is counted in the windows that cover it, and ends its hold.
+
+Every writer of a file counts for all counters of the file, whatever policies its own logger has: so what was spent is
+the sum of the records, by whomever they were written.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from time import time_ns
+from typing import Any, Final, NamedTuple
+
+from llm_service.budgets.events import BudgetEvent
+from llm_service.budgets.limits import Amounts, Limit, Totals, crossed
+from llm_service.budgets.policies import Policies
+from llm_service.budgets.scopes import Call, Counter, CounterKey
+from llm_service.budgets.windows import MICROSECONDS
+from llm_service.telemetry.record.record import EXTENSION_FIELDS, InvocationRecord
+from llm_service.telemetry.record.timestamps import from_microseconds, microseconds_text, text_microseconds
+from llm_service.telemetry.stores.rollups import nanos as to_nanos
+from llm_service.telemetry.stores.sqlite import budget_statements as sql
+from llm_service.telemetry.stores.sqlite.budget_rows import HoldRow, UnknownCounter, read_counters, to_places
+from llm_service.telemetry.stores.sqlite.budget_statements import UNPLACED, Change, Place
+
+__all__ = ["BudgetBook", "BudgetTerms", "Recost", "bounds_of", "call_of", "end_hold", "kept_from", "to_change"]
+
+_MOST_CALLS: Final = 4096
+_MOST_AT_ONCE: Final = 32
+"""Windows that one statement reads."""
+_KEPT_US: Final = 62 * 86_400_000_000
+"""Calendar windows are kept for two months after their end, for reports."""
+_REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
+_SESSION: Final = EXTENSION_FIELDS.index("session_id")
+_USER: Final = EXTENSION_FIELDS.index("user_id")
+_TRACE: Final = EXTENSION_FIELDS.index("trace_id")
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetTerms:
+    """What all connections of one logger share about budgets.
+
+    Attributes:
+        policies: the logger's own; None where it has none.
+        hold_ids: by the id with which a record is about to be stored, the hold it ends where that has another id.
+        tell: told what a threshold has to say, once the transaction is committed.
+        tell_unknown: told of each counter that this process cannot evaluate, whenever the counters are read.
+    """
+
+    policies: Policies | None = None
+    hold_ids: dict[str, str] = field(default_factory=dict[str, str])
+    tell: Callable[[BudgetEvent], None] = lambda _event: None
+    tell_unknown: Callable[[UnknownCounter], None] = lambda _counter: None
+
+
+_NOTHING: Final = Totals()
+_start_text: Final = lru_cache(maxsize=4096)(microseconds_text)
+
+
+class Recost(NamedTuple):
+    """A stored record that gets another cost.
+
+    Attributes:
+        invocation_id: its id.
+        call: its names.
+        moment_us: its timestamp, microseconds since 1970.
+        old_nanos, new_nanos: nano-dollars; None where unknown.
+    """
+
+    invocation_id: str
+    call: Call
+    moment_us: int
+    old_nanos: int | None
+    new_nanos: int | None
+
+
+def call_of(record: InvocationRecord) -> Call:
+    """The names of a record that budgets look at."""
+    _, _, agent, tool, model, *_ = record.card
+    values = record.extensions
+    if values is None:
+        return Call(agent, tool, model)
+    return Call(agent, tool, model, values[_REQUEST_MODEL], values[_USER], values[_SESSION], values[_TRACE])
+
+
+class BudgetBook:
+    """The budgets of one file as one connection sees them. Used by one thread at a time, inside its transactions.
+
+    Args:
+        terms: what the connections of a logger share.
+        clock_ns: nanoseconds since 1970, for what is told.
+
+    Attributes:
+        damaged: counters of which a window cannot be found any more: its key is damaged.
+    """
+
+    def __init__(self, terms: BudgetTerms | None = None, clock_ns: Callable[[], int] = time_ns) -> None:
+        self.terms = BudgetTerms() if terms is None else terms
+        self._clock_ns = clock_ns
+        self._connection: Any = None
+        self._version: tuple[int, int] | None = None
+        self._learned = 0
+        self._counters: list[Counter] = []
+        self._unknown: list[UnknownCounter] = []
+        self._ids: frozenset[int] = frozenset()
+        self.damaged: frozenset[int] = frozenset()
+        self._matching: dict[Call, tuple[tuple[Counter, str], ...]] = {}
+        self._limits: dict[int, list[Limit]] = {}
+        self._touched: dict[Place, None] = {}  # windows with limits of ours in which this transaction has spent
+        self._to_look_at: dict[Place, None] = {}  # those of transactions that are committed
+        self._told: set[tuple[Any, ...]] = set()
+
+    # The life of a transaction
+
+    def begin(self, connection: sqlite3.Connection) -> bool:
+        """A transaction has begun: learn what is counted in this file; whether anything is."""
+        version = connection.execute(sql.COUNTERS_VERSION).fetchone()
+        if connection is not self._connection or version != self._version:
+            if connection is not self._connection:
+                self._to_look_at.clear()  # of a file that may be another one
+            self._connection, self._version = connection, version
+            self._learn()
+        return self.counts
+
+    def rolled_back(self) -> None:
+        """Nothing of the transaction is true."""
+        self._version = None
+        self._touched.clear()
+
+    def committed(self) -> None:
+        """The transaction is on disk."""
+        self._to_look_at |= self._touched
+        self._touched.clear()
+
+    def settled(self, record_ids: Iterable[str]) -> None:
+        """These records are stored, or never will be: which holds they end need not be remembered any more."""
+        for record_id in record_ids:
+            self.terms.hold_ids.pop(record_id, None)
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether something was spent whose thresholds were not looked at yet."""
+        return bool(self._to_look_at)
+
+    def look_back(self) -> None:
+        """Tell which thresholds were passed; after a commit, once nobody waits for it any more.
+
+        Raises:
+            sqlite3.Error: the file cannot be read or written now; it is looked again after the next transaction.
+        """
+        while self._to_look_at:
+            some: dict[tuple[int, str], Place] = {}  # one window of each counter and subject is read at a time
+            for place in self._to_look_at:
+                if len(some) < _MOST_AT_ONCE:
+                    some.setdefault(place[:2], place)
+            self._look_at_thresholds(list(some.values()))
+            for place in some.values():
+                del self._to_look_at[place]
+
+    def _learn(self) -> None:
+        """Read the counters anew."""
+        self._learned += 1
+        self._counters, self._unknown = read_counters(self._connection.execute(sql.COUNTERS), self._clock_ns() // 1000)
+        self._ids = frozenset({*(one.id for one in self._counters), *(one.id for one in self._unknown)})
+        for unknown in self._unknown:
+            self.terms.tell_unknown(unknown)
+        self._matching.clear()
+        self._limits = {}
+        if self.terms.policies is not None:
+            ids = self.ids()
+            for limit in self.terms.policies.limits():
+                if limit.counter in ids:
+                    self._limits.setdefault(ids[limit.counter], []).append(limit)
+        for place in [place for place in self._to_look_at if place.counter_id not in self._limits]:
+            del self._to_look_at[place]
+
+    # Looking
+
+    @property
+    def learned(self) -> int:
+        """How often it was learned what is counted: where that is another number, it may be something else."""
+        return self._learned
+
+    @property
+    def counts(self) -> bool:
+        """Whether the file counts anything."""
+        return bool(self._counters or self._unknown)
+
+    def ids(self) -> Mapping[CounterKey, int]:
+        """The counters of the file that can be evaluated here."""
+        return {counter.key: counter.id for counter in self._counters}
+
+    def keys(self) -> Mapping[int, CounterKey]:
+        """What each of these counts."""
+        return {counter.id: counter.key for counter in self._counters}
+
+    def matching(self, call: Call) -> tuple[tuple[Counter, str], ...]:
+        """The counters that a call is counted by, and its subject in each."""
+        known = self._matching.get(call)
+        if known is None:
+            if len(self._matching) >= _MOST_CALLS:
+                self._matching.clear()
+            found = ((counter, counter.subject(call)) for counter in self._counters)
+            known = tuple((counter, subject) for counter, subject in found if subject is not None)
+            self._matching[call] = known
+        return known
+
+    def places(self, call: Call, moment_us: int) -> list[tuple[Counter, Place]]:
+        """Where a call of a moment is counted."""
+        return [
+            (counter, Place(counter.id, subject, _start_text(counter.span(moment_us).start)))
+            for counter, subject in self.matching(call)
+        ]
+
+    def unplaced(self, call: Call) -> list[Place]:
+        """Where a call is counted by counters whose windows this process cannot tell: it counts in all of them."""
+        found = (counter.place(call) for counter in self._unknown)
+        return [place for place in found if place is not None]
+
+    def totals(self, places: Sequence[tuple[Counter, Place]], now_us: int) -> dict[Place, Totals]:
+        """What the windows of these places hold at a moment; all its slices where one rolls."""
+        wanted = {(place.counter_id, place.subject): place for _, place in places}
+        found = dict.fromkeys(wanted.values(), _NOTHING)
+        if wanted:
+            rows = self._connection.execute(sql.read_windows(len(places)), bounds_of(places, now_us))
+            for counter_id, subject, *sums in rows:
+                place = wanted[counter_id, subject]
+                found[place] = found[place].plus(sql.to_totals(sums))
+        return found
+
+    # Changing
+
+    def charge(self, records: Iterable[InvocationRecord]) -> None:
+        """Count records that were inserted in this transaction, and end the holds that were reserved for them."""
+        changes: dict[Place, list[int]] = {}
+        if self._has_holds():
+            records = list(records)
+            self._end_holds(records, changes)
+        for record in records:
+            card = record.card
+            cost, tokens = card[8], card[7]
+            nanos = 0 if cost is None else to_nanos(cost)
+            for _, place in self.places(call_of(record), card[1]):
+                sums = changes.get(place)
+                if sums is None:
+                    sums = changes[place] = [0] * 10
+                sums[0] += nanos
+                sums[1] += tokens or 0
+                sums[2] += 1
+                sums[9] += cost is None
+            if self._unknown:
+                for place in self.unplaced(call_of(record)):
+                    _add(changes, place, [0] * 6 + [nanos, tokens or 0, 1, 0])
+        self.add({place: to_change(sums) for place, sums in changes.items()})
+
+    def set_aside(self, record_ids: Iterable[str]) -> None:
+        """These were refused: the hold of each gets its id, so that it ends when the record is stored after all."""
+        for record_id in record_ids:
+            hold_id = self.terms.hold_ids.get(record_id)
+            if hold_id is not None:
+                self._connection.execute(sql.RENAME_HOLD, (record_id, hold_id))
+
+    def recost(self, costs: Iterable[Recost]) -> None:
+        """Stored records have got another cost in this transaction: their windows follow, and so do their holds."""
+        changes: dict[Place, list[int]] = {}
+        has_holds = self._has_holds()
+        for one in costs:
+            for _, place in self.places(one.call, one.moment_us):
+                sums = changes.setdefault(place, [0] * 10)
+                sums[0] += (one.new_nanos or 0) - (one.old_nanos or 0)
+                sums[9] += (one.new_nanos is None) - (one.old_nanos is None)
+            for place in self.unplaced(one.call):  # what it was may be counted elsewhere: never less
+                _add(changes, place, [0] * 6 + [max(0, (one.new_nanos or 0) - (one.old_nanos or 0)), 0, 0, 0])
+            row = self._connection.execute(sql.FIND_HOLD, (one.invocation_id,)).fetchone() if has_holds else None
+            if row is not None and one.new_nanos is not None:
+                hold = HoldRow.of(row)
+                partial = self._connection.execute(sql.IS_PARTIAL, (one.invocation_id,)).fetchone() is not None
+                left = max(0, hold.nanos + (one.old_nanos or 0) - one.new_nanos) if partial else 0
+                _add_all(changes, end_hold(self._connection, hold, Amounts(left, hold.tokens, 0)))
+        self.add({place: to_change(sums) for place, sums in changes.items()})
+
+    def add(self, changes: Mapping[Place, Change]) -> None:
+        """Add to windows, and note which thresholds that passes. A hold may name a counter that is gone."""
+        if not self._ids.issuperset(place.counter_id for place in changes):
+            changes = {place: change for place, change in changes.items() if place.counter_id in self._ids}
+        for statement, parameters in sql.add_to_windows(list(changes.items())):
+            self._connection.execute(statement, parameters)
+        if self._limits:
+            for place, change in changes.items():
+                spends = any(change.spent) or any(change.unknown)
+                if spends and place.counter_id in self._limits and place.window_start != UNPLACED:
+                    self._touched[place] = None
+
+    def _has_holds(self) -> bool:
+        return bool(self._connection.execute(sql.HAS_HOLDS).fetchone()[0])
+
+    def _end_holds(self, records: Sequence[InvocationRecord], changes: dict[Place, list[int]]) -> None:
+        named = self.terms.hold_ids
+        by_hold: dict[str, InvocationRecord] = {}
+        for record in records:
+            record_id: str = record.card[0]
+            by_hold[named.get(record_id, record_id)] = record
+        for statement, parameters in sql.find_holds(list(by_hold)):
+            for row in map(HoldRow.of, self._connection.execute(statement, parameters).fetchall()):
+                record = by_hold[row.hold_id]
+                _add_all(changes, end_hold(self._connection, row, row.kept_after(record), record.card[0]))
+
+    def _look_at_thresholds(self, places: Sequence[Place]) -> None:
+        now = self._clock_ns() // 1000
+        counters = {counter.id: counter for counter in self._counters}
+        pairs = [(counters[place.counter_id], place) for place in places]
+        # What an old record has touched may be out of a rolling window by now, or of what is remembered to be told.
+        pairs = [pair for pair in pairs if text_microseconds(pair[1].window_start) >= kept_from(pair[0], now)]
+        for place, totals in self.totals(pairs, now).items():
+            for limit in self._limits[place.counter_id]:
+                used = totals.spent.of(limit.metric) + totals.unknown.of(limit.metric)
+                for percent in crossed(limit.thresholds, used, limit.amount):
+                    self._tell_once(counters[place.counter_id], place, limit, percent, totals, now)
+
+    def _tell_once(
+        self, counter: Counter, place: Place, limit: Limit, percent: int, totals: Totals, now_us: int
+    ) -> None:
+        told_as = place.window_start
+        if counter.window.is_rolling:  # once in its length
+            told_as = microseconds_text(now_us - now_us % (counter.window.seconds * MICROSECONDS))
+        key = (limit.policy, place.counter_id, place.subject, told_as, limit.metric, percent)
+        if key not in self._told and self._is_first(key, now_us):
+            start = from_microseconds(text_microseconds(place.window_start))
+            self.terms.tell(BudgetEvent.of(limit, percent, totals, place.subject, start))
+
+    def _is_first(self, key: tuple[Any, ...], now_us: int) -> bool:
+        """Whether no process has told this yet."""
+        first: bool = self._connection.execute(sql.TELL_ONCE, (*key, microseconds_text(now_us))).rowcount == 1
+        if len(self._told) >= _MOST_CALLS:
+            self._told.clear()
+        self._told.add(key)
+        return first
+
+
+def kept_from(counter: Counter, now_us: int) -> int:
+    """The start of the oldest window that is not long over, in microseconds since 1970; of `total` it is 0."""
+    oldest = counter.window.counts_from(now_us, counter.key.timezone)
+    return max(0, oldest if counter.window.is_rolling else oldest - _KEPT_US)
+
+
+def bounds_of(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]:
+    """The parameters of each window for the statements that read them: see `budget_statements.PARAMETERS`."""
+    bounds: list[Any] = []
+    for counter, place in places:
+        counter_id, subject, last = place
+        first = last
+        if counter.window.seconds:
+            first = _start_text(counter.window.counts_from(now_us, counter.key.timezone))
+            last = microseconds_text(counter.window.counts_until(now_us, counter.key.timezone))
+        bounds += (counter_id, subject, first, last, counter_id, subject)
+    return bounds
+
+
+def end_hold(
+    connection: sqlite3.Connection, row: HoldRow, kept: Amounts, new_id: str | None = None
+) -> dict[Place, Change]:
+    """End a hold within the caller's transaction; what that changes in its windows.
+
+    Args:
+        connection: the open transaction.
+        row: the hold as it stands there.
+        kept: what stays as unknown spend; nothing frees it all.
+        new_id: what it is called from now on: the id of the record whose cost is unknown.
+    """
+    if any(kept):
+        done = connection.execute(sql.UPDATE_HOLD, (*kept, new_id or row.hold_id, row.hold_id)).rowcount
+        if done == 0:  # another hold has that id
+            done = connection.execute(sql.UPDATE_HOLD, (*kept, row.hold_id, row.hold_id)).rowcount
+    else:
+        done = connection.execute(sql.DROP_HOLD, (row.hold_id,)).rowcount
+    if done == 0:  # its id is damaged: it stays, and so does what is reserved for it
+        return {}
+    if row.state == "held":
+        change = Change(reserved=Amounts().minus(row.amounts), unknown=kept)
+    else:
+        change = Change(unknown=kept.minus(row.amounts))
+    return dict.fromkeys(to_places(row.windows), change)
+
+
+def _add_all(sums: dict[Place, list[int]], changes: Mapping[Place, Change]) -> None:
+    for place, change in changes.items():
+        _add(sums, place, (*change.spent, *change.reserved, *change.unknown))
+
+
+def _add(sums: dict[Place, list[int]], place: Place, amounts: Sequence[int]) -> None:
+    numbers = sums.setdefault(place, [0] * 10)
+    for at, amount in enumerate(amounts):
+        numbers[at] += amount
+
+
+def to_change(sums: Sequence[int]) -> Change:
+    """What these numbers add, in the order of `AMOUNTS`."""
+    return Change(Amounts(*sums[0:3]), Amounts(*sums[3:6]), Amounts(*sums[6:9]), sums[9])

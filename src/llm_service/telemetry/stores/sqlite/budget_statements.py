@@ -1,0 +1,239 @@
+"""The SQL of budgets, as pure functions of amounts: no connection in sight."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+from llm_service.budgets.limits import Amounts, Totals
+from llm_service.telemetry.record.checks import MAX_TOKENS
+from llm_service.telemetry.stores.sqlite.statements import MAX_VARIABLES
+
+__all__ = [
+    "ADD_COUNTER",
+    "ALL_HOLDS",
+    "AMOUNTS",
+    "BACKFILL",
+    "COUNTERS",
+    "COUNTERS_VERSION",
+    "DROP_HOLD",
+    "EXPIRED_HOLDS",
+    "FIND_HOLD",
+    "HAS_HOLDS",
+    "HOLD_COLUMNS",
+    "IS_PARTIAL",
+    "KEEP_HOLD",
+    "NAMED",
+    "NANOS_OF",
+    "NOT_WHOLE",
+    "PARAMETERS",
+    "PLACE_HOLD",
+    "RENAME_HOLD",
+    "TELL_ONCE",
+    "TOKENS_OF",
+    "UNPLACED",
+    "UNREADABLE_KEY",
+    "UPDATE_HOLD",
+    "Change",
+    "Place",
+    "add_to_windows",
+    "find_holds",
+    "names_json",
+    "places_json",
+    "read_committed",
+    "read_windows",
+    "to_totals",
+]
+
+COUNTERS_VERSION: Final = "SELECT count(*), coalesce(max(id), 0) FROM budget_counters"
+COUNTERS: Final = "SELECT id, scope, per, window, timezone, counted_since FROM budget_counters ORDER BY id"
+ADD_COUNTER: Final = """
+INSERT INTO budget_counters (scope, per, window, timezone, counted_since, named_at) VALUES (?, ?, ?, ?, ?, ?)
+"""
+
+BACKFILL: Final = """
+SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp, cost_usd,
+    total_tokens
+FROM invocations WHERE timestamp >= ?
+"""
+"""The records that a counter which is new to a file has to know: those of its present window."""
+
+AMOUNTS: Final = (
+    "spent_nanos",
+    "spent_tokens",
+    "spent_calls",
+    "reserved_nanos",
+    "reserved_tokens",
+    "reserved_calls",
+    "unknown_nanos",
+    "unknown_tokens",
+    "unknown_calls",
+    "unpriced_calls",
+)
+_SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in AMOUNTS)
+NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in AMOUNTS)
+"""Whether a row of `budget_windows` holds what cannot be added up: a flipped byte, or a hand."""
+UNREADABLE_KEY: Final = (
+    "typeof(counter_id) <> 'integer' OR counter_id NOT BETWEEN 1 AND "
+    "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'budget_counters'), 0) OR "
+    "typeof(subject) <> 'text' OR subject NOT GLOB '[[]*]' OR subject GLOB '*[^ -~]*' OR typeof(window_start) <> 'text'"
+    " OR (window_start <> '' AND window_start NOT GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]"
+    " [0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]Z')"
+)
+"""Whether the key of a row of `budget_windows` is none that a writer has made: what it holds is found nowhere."""
+
+NANOS_OF: Final = (
+    "CASE WHEN typeof(cost_usd) IN ('real', 'integer') AND cost_usd BETWEEN 0 AND 1000000 "
+    "THEN CAST(cost_usd * 1e9 + 0.5 AS INTEGER) END"
+)
+"""Nano-dollars of a record, by the same double operations as the writer's; NULL where they are unknown."""
+TOKENS_OF: Final = (
+    f"CASE WHEN typeof(total_tokens) = 'integer' AND total_tokens BETWEEN 0 AND {MAX_TOKENS:d} "
+    "THEN total_tokens ELSE 0 END"
+)
+"""Tokens of a record; none where no writer can have written what stands there."""
+
+NAMED: Final = ("agent", "tool", "model", "user", "session", "run")
+
+HOLD_COLUMNS: Final = "hold_id, state, reserved_at, expires_at, nanos, tokens, calls, windows, names, justification"
+KEEP_HOLD: Final = f"""
+INSERT INTO budget_holds ({HOLD_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (hold_id) DO NOTHING
+"""  # noqa: S608 - as above
+ALL_HOLDS: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds"  # noqa: S608 - as above
+PLACE_HOLD: Final = "UPDATE budget_holds SET windows = ? WHERE hold_id = ?"
+FIND_HOLD: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE hold_id = ?"  # noqa: S608 - as above
+UPDATE_HOLD: Final = """
+UPDATE OR IGNORE budget_holds SET state = 'unknown', nanos = ?, tokens = ?, calls = ?, hold_id = ? WHERE hold_id = ?
+"""
+RENAME_HOLD: Final = "UPDATE OR IGNORE budget_holds SET hold_id = ? WHERE hold_id = ?"
+DROP_HOLD: Final = "DELETE FROM budget_holds WHERE hold_id = ?"
+IS_PARTIAL: Final = """
+SELECT 1 FROM invocations WHERE invocation_id = ? AND usage_source = 'partial' AND cost_source = 'computed'
+"""
+"""A stored call was counted in part only, so that its computed cost is the least it has cost."""
+HAS_HOLDS: Final = "SELECT EXISTS (SELECT 1 FROM budget_holds)"
+EXPIRED_HOLDS: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE state = 'held' AND expires_at <= ? LIMIT 200"  # noqa: S608 - as above
+
+TELL_ONCE: Final = """
+INSERT INTO budget_alerts (policy, counter_id, subject, window_start, metric, threshold_percent, told_at)
+VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
+"""
+
+
+UNPLACED: Final = ""
+"""Stands for the start of a window that a writer could not tell. What counts there counts in every window."""
+
+
+class Place(NamedTuple):
+    """One key of `budget_windows`; its start is the text that stands there."""
+
+    counter_id: int
+    subject: str
+    window_start: str
+
+
+class Change(NamedTuple):
+    """What is added to a row of `budget_windows`; numbers may be negative."""
+
+    spent: Amounts = Amounts()
+    reserved: Amounts = Amounts()
+    unknown: Amounts = Amounts()
+    unpriced_calls: int = 0
+
+
+PARAMETERS: Final = 6
+"""Of each window that is read: counter, subject, first and last key, and counter and subject again.
+
+Python 3.12 warns of numbered parameters that are given as a sequence."""
+
+
+@lru_cache(maxsize=64)
+def read_committed(count: int) -> str:
+    """As `read_windows`, for what counts against limits alone.
+
+    Its rows are counter, nano-dollars, tokens and calls, and whether a number there is damaged.
+    """
+    sums = ", ".join(f"sum(spent_{name} + reserved_{name} + unknown_{name})" for name in ("nanos", "tokens", "calls"))
+    return _of_windows(f"counter_id, {sums}, max({NOT_WHOLE})", count)
+
+
+@lru_cache(maxsize=64)
+def read_windows(count: int) -> str:
+    """The statement that reads `count` windows at once: one step without the GIL. It takes `PARAMETERS` for each.
+
+    Its rows are counter, subject and what `to_totals` takes; a window in which nothing has happened has none, and one
+    may have two: what counts in every window stands by itself.
+    """
+    return _of_windows(f"counter_id, subject, {_SUMS}", count)
+
+
+def _of_windows(columns: str, count: int) -> str:
+    """Sums of `count` windows, each with its `UNPLACED` part beside it."""
+    one = (
+        f"SELECT {columns} FROM budget_windows WHERE counter_id = ? AND subject = ?"  # noqa: S608 - names of our own
+        " AND {} GROUP BY counter_id, subject"
+    )
+    parts = (one.format("window_start >= ? AND window_start <= ?"), one.format(f"window_start = '{UNPLACED}'"))
+    return " UNION ALL ".join(parts * count)
+
+
+def to_totals(row: Sequence[Any]) -> Totals:
+    """The sums of a window, in the order of `AMOUNTS`."""
+    whole = [value if isinstance(value, int) else 0 for value in row]  # a damaged number is told elsewhere
+    return Totals(Amounts(*whole[0:3]), Amounts(*whole[3:6]), Amounts(*whole[6:9]), whole[9])
+
+
+def places_json(places: Iterable[Place]) -> str:
+    """Places as they stand in a hold."""
+    return _compact(list(places))
+
+
+def names_json(names: Sequence[str | None]) -> str:
+    """The names of a call, in the order of `NAMED`, as they stand in a hold."""
+    return _compact({name: value for name, value in zip(NAMED, names, strict=True) if value is not None})
+
+
+_WIDTH: Final = 3 + len(AMOUNTS)
+_ROWS: Final = (64, 16, 8, 4, 3, 2, 1)
+"""Rows of a statement: few sizes, so that the statements stay prepared; 64 x 13 is within `MAX_VARIABLES`."""
+_compact: Final = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make one at each call
+
+
+def add_to_windows(changes: Sequence[tuple[Place, Change]]) -> Iterator[tuple[str, list[Any]]]:
+    """Statements that add these changes."""
+    start = 0
+    for size in _ROWS:
+        while len(changes) - start >= size:
+            parameters: list[Any] = []
+            for place, change in changes[start : start + size]:
+                parameters += (*place, *change.spent, *change.reserved, *change.unknown, change.unpriced_calls)
+            yield _upsert(size), parameters
+            start += size
+
+
+@lru_cache(maxsize=len(_ROWS))
+def _upsert(rows: int) -> str:
+    one = f"({', '.join('?' * _WIDTH)})"
+    # What is damaged stays so until doctor recounts it: nothing can be added to it, and no record may fail for it.
+    sums = ", ".join(
+        f"{name} = CASE typeof({name}) WHEN 'integer' THEN {name} + excluded.{name} ELSE coalesce({name}, '?') END"
+        for name in AMOUNTS
+    )
+    return (
+        f"INSERT INTO budget_windows (counter_id, subject, window_start, {', '.join(AMOUNTS)})"  # noqa: S608 - as above
+        f" VALUES {', '.join([one] * rows)}"
+        f" ON CONFLICT (counter_id, subject, window_start) DO UPDATE SET {sums}"
+    )
+
+
+@lru_cache(maxsize=256)
+def _find_holds(count: int) -> str:
+    return f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE hold_id IN ({', '.join('?' * count)})"  # noqa: S608 - as above
+
+
+def find_holds(ids: Sequence[str]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Queries for the holds of these ids."""
+    for start in range(0, len(ids), MAX_VARIABLES):
+        some = ids[start : start + MAX_VARIABLES]
+        yield _find_holds(len(some)), some

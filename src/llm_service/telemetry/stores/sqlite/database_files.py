@@ -1,0 +1,185 @@
+"""The three files of an open database: whether they still stand at their names, and how they are put out of the way.
+
+SQLite goes on writing to a file that was deleted or replaced, and reports success [seen]. So each batch compares
+device and inode, by lstat and never by open. What cannot be used any more is renamed together, never deleted. Several
+processes that see the same damage agree by a lock on the folder: one renames, the others find another file there.
+"""
+
+import errno
+import os
+import sqlite3
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Final, NamedTuple
+
+from llm_service.telemetry.stores.sqlite.connections import TrackedConnection, leak
+
+__all__ = ["Files", "OwnConnection", "set_aside"]
+
+_LOCK_WAITS: Final = 0.2
+"""Seconds to wait for another process that is moving files; the writer tries again."""
+
+
+class Files(NamedTuple):
+    """Device and inode of what stands at the names of a database; None where nothing does."""
+
+    wal: tuple[int, int] | None
+    shm: tuple[int, int] | None
+    main: tuple[int, int] | None
+
+    @classmethod
+    def at(cls, path: Path) -> "Files":
+        """Look without opening anything."""
+        name = str(path)
+        return cls(_identity(f"{name}-wal"), _identity(f"{name}-shm"), _identity(name))
+
+
+class OwnConnection(TrackedConnection):
+    """A connection that knows its files, and is never closed once they are not at their names any more.
+
+    The close of the last connection deletes the -wal by its name, which may be a newer file's by then.
+
+    Attributes:
+        path: where the files are, symbolic links resolved.
+        files: which they are.
+    """
+
+    path: Path
+    files: Files | None = None
+    _left = False
+
+    def own(self, path: Path, main: tuple[int, int] | None) -> None:
+        """Remember the files, all of which exist now.
+
+        Args:
+            path: where they are.
+            main: the database file that stood there just before it was opened.
+
+        Raises:
+            OSError: (ESTALE) another file was put there meanwhile.
+        """
+        self.path, self.files = path, Files.at(path)
+        if self.files.main != main:
+            self._stale("replaced")
+
+    def check(self) -> None:
+        """Do the files stand where they did?
+
+        Raises:
+            OSError: (ESTALE) naming what has happened. This connection must not be used any more.
+        """
+        if self.files is None:
+            return
+        name = str(self.path)
+        try:
+            main = os.lstat(name)
+        except FileNotFoundError:
+            self._stale("deleted")
+        else:
+            if (main.st_dev, main.st_ino) != self.files.main:
+                self._stale("replaced")
+            if main.st_size == 0:
+                self._stale("emptied")
+        for suffix, known in (("-wal", self.files.wal), ("-shm", self.files.shm)):
+            if known is not None and _identity(name + suffix) != known:
+                self._stale(f"left without its {suffix}")
+
+    def _stale(self, what: str) -> None:
+        if self.files is not None and Files.at(self.path).wal != self.files.wal and not self.in_transaction:
+            # Nobody else can reach this -wal any more: bring what is in it into the database, wherever that is now.
+            with suppress(sqlite3.Error):
+                self.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
+        self.leave()
+        raise OSError(errno.ESTALE, f"the database was {what} while it was open", str(self.path))
+
+    def leave(self) -> None:
+        """From now on this connection is neither used nor closed."""
+        if not self._left:
+            self._left = True
+            leak(self)
+            self._forget()
+
+    def close(self) -> None:
+        """Close the database, where that touches no other file."""
+        if not self._left and self.files is not None:
+            with suppress(OSError):
+                self.check()
+        if not self._left:
+            super().close()
+            self.files = None  # closed again, it has nothing to look at
+
+
+def set_aside(path: Path, seen: Files) -> Path | None:
+    """Rename a database with its -wal and -shm, so that a new one can take its place.
+
+    Where another file has taken the place already, only a -wal or -shm that still belongs to the old one is moved.
+
+    Args:
+        path: the database; symbolic links are resolved.
+        seen: what stood there when the damage was seen.
+
+    Returns:
+        What the database is called now (`NAME.corrupt-<UTC time>`), or would be; None where there was nothing to move.
+
+    Raises:
+        OSError: the folder cannot be written, or another process is at it; try again.
+    """
+    path = Path(os.path.realpath(path))
+    with _alone_in(path.parent):
+        present = Files.at(path)
+        replaced = present.main is not None and present.main != seen.main
+        found = {"-wal": present.wal, "-shm": present.shm, "": present.main}
+        old = {"-wal": seen.wal, "-shm": seen.shm, "": seen.main}
+        # The -wal first: if this process ends half-way, no new database meets an old -wal, which SQLite would delete.
+        moving = [suffix for suffix, is_ in found.items() if is_ is not None and not (replaced and is_ != old[suffix])]
+        moving = [suffix for suffix in moving if _is_regular(f"{path}{suffix}")]
+        if not moving:
+            return None
+        target = _free_name(path)
+        for suffix in moving:
+            os.rename(f"{path}{suffix}", f"{target}{suffix}")  # noqa: PTH104 - names made of a path and a suffix
+        return target
+
+
+def _free_name(path: Path) -> Path:
+    while True:
+        target = path.with_name(f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+        if not any(os.path.lexists(f"{target}{suffix}") for suffix in ("", "-wal", "-shm")):
+            return target
+
+
+def _identity(name: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(name)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _is_regular(name: str) -> bool:
+    return stat.S_ISREG(os.lstat(name).st_mode)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Generator[None]:
+    """Hold the lock that all processes take before they move files here. It leaves nothing behind."""
+    import fcntl  # noqa: PLC0415 - POSIX only, and rarely needed
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        deadline = monotonic() + _LOCK_WAITS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if monotonic() >= deadline:
+                    raise
+                sleep(0.005)
+        yield
+    finally:
+        os.close(descriptor)

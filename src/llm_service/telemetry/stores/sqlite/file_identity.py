@@ -1,0 +1,182 @@
+"""Whose file is it? Told before a byte may change: by the application id that every database of ours bears."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, NewerSchemaError, StoreError
+from llm_service.telemetry.stores.sqlite import migrations
+from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
+from llm_service.telemetry.stores.sqlite.read_only import look, open_read_only, side_file, status_of
+
+__all__ = [
+    "APPLICATION_ID",
+    "Identity",
+    "bears_our_id",
+    "identify",
+    "identify_file",
+    "refuse_foreign",
+    "refuse_strangers",
+    "require_telemetry",
+]
+
+APPLICATION_ID: Final = 0x4C4C4D54
+"""`LLMT`: tells our file from any other SQLite database."""
+_TABLES: Final = ("invocations", "daily_costs", "daily_latency", "dead_letters", "receipts", "schema_version")
+_OURS: Final = f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN {_TABLES!r}"  # noqa: S608 - our own
+_SECONDS: Final = 10.0
+_LOOK_AT_BYTES: Final = r"""
+import os, stat, struct, sys
+ID = b"LLMT"
+def read(name, most):
+    try: fd = os.open(name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except OSError: return b""
+    if not stat.S_ISREG(os.fstat(fd).st_mode): return b""
+    return os.read(fd, most)
+def in_wal(wal):
+    if len(wal) < 32 or wal[:3] != b"\x37\x7f\x06": return False
+    size = struct.unpack_from(">I", wal, 8)[0]
+    size = 65536 if size == 1 else size
+    if size < 512: return False
+    return any(
+        wal[at:at + 4] == b"\0\0\0\1" and wal[at + 24 + 68:at + 24 + 72] == ID
+        for at in range(32, len(wal), 24 + size)
+    )
+sys.exit(0 if read(sys.argv[1], 100)[68:72] == ID or in_wal(read(sys.argv[1] + "-wal", 1 << 26)) else 1)
+"""  # the offsets are those of SQLite's file format: sqlite.org/fileformat2.html, 1.3 and 4.1
+
+
+class Identity(NamedTuple):
+    """What a database says of itself.
+
+    Attributes:
+        application: the application id.
+        version: the `user_version`.
+        objects: how many tables and indexes it has.
+        tables: how many of those of our first version.
+    """
+
+    application: int
+    version: int
+    objects: int
+    tables: int
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is another program's; one without any content is nobody's.
+
+        One that was made again from its SQL text has lost the application id, and is known by its tables.
+        """
+        is_ours = self.application == APPLICATION_ID or (self.application == 0 and self.tables == len(_TABLES))
+        return not is_ours and bool(self.objects or self.version)
+
+
+def identify(connection: sqlite3.Connection) -> Identity:
+    """What the database of a connection says of itself, in one snapshot.
+
+    Between three of them another process may set the file up, and ours would look foreign.
+    """
+    connection.execute("BEGIN")
+    try:
+        asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master", _OURS)
+        return Identity(*(int(connection.execute(sql).fetchone()[0]) for sql in asked))
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def identify_file(path: Path) -> Identity:
+    """What a file with content says of itself, through a read-only connection.
+
+    Another program's file is told by its main file alone, so that no -wal or -shm appears beside it.
+
+    Raises:
+        PlantedFileError: what stands there, or beside it, is not to be opened.
+        sqlite3.Error: it cannot be read.
+    """
+    refuse_planted(path, reading=True)
+    found = None if status_of(side_file(path, "-wal")) is None else _alone(path)
+    return found if found is not None and found.is_foreign else look(path, identify)
+
+
+def refuse_foreign(path: Path) -> Identity:
+    """As `identify_file`, for who is going to read.
+
+    Raises:
+        ForeignDatabaseError: it is another program's.
+    """
+    found = identify_file(path)
+    if found.is_foreign:
+        raise ForeignDatabaseError(f"{path} is an SQLite database, but not of telemetry: give another db_path", path)
+    return found
+
+
+def refuse_strangers(path: Path) -> Identity:
+    """As `refuse_foreign`, for who is going to write.
+
+    Raises:
+        DatabaseUnusableError: (`ForeignDatabaseError`, `NewerSchemaError`) it is not for this release to write.
+        sqlite3.Error: it cannot be read.
+    """
+    found = refuse_foreign(path)
+    if found.version > migrations.VERSION:
+        raise NewerSchemaError(
+            f"{path} has schema version {found.version}, this release knows {migrations.VERSION}: "
+            "upgrade llm-service-telemetry, or give another db_path",
+            path,
+        )
+    if found.version < 0 or (found.objects and not found.version):
+        raise DatabaseUnusableError(
+            f"{path} has schema version {found.version}, which no release wrote: it is damaged; "
+            "run llm-telemetry doctor --salvage NEW.db, or give another db_path",
+            path,
+        )
+    return found
+
+
+def require_telemetry(path: Path, *, empty: bool = False) -> None:
+    """Refuse what is not a database of telemetry with its tables, without changing anything: for who looks after one.
+
+    Args:
+        path: the file.
+        empty: one that has no tables yet will do.
+
+    Raises:
+        StoreError: there is nothing, it is empty, somebody else's, planted, or cannot be read.
+    """
+    status = status_of(path)
+    if status is None:
+        raise StoreError(f"{path} does not exist; give a telemetry database with --db PATH or --config PATH", path)
+    refuse_planted(path)
+    try:
+        found = refuse_strangers(path)
+    except sqlite3.Error as error:
+        raise StoreError(f"{path} cannot be read: {error}; run: llm-telemetry doctor --db {path}", path) from error
+    if not (found.objects or empty):
+        raise StoreError(f"{path} is empty, so there is nothing to look after; a logger makes the tables", path)
+
+
+def _alone(path: Path) -> Identity | None:
+    """What the main file says without its -wal; None where that cannot be read by itself."""
+    connection = open_read_only(path, "ro&immutable=1")
+    try:
+        return identify(connection)
+    except sqlite3.Error:  # it is being written, or is damaged: then its locks tell
+        return None
+    finally:
+        connection.close()
+
+
+def bears_our_id(path: Path) -> bool:
+    """Whether the bytes of a file that SQLite cannot read, or of its -wal, hold our application id where it belongs.
+
+    A process of its own reads them: closing a descriptor of the database here would drop this process's locks on it.
+    False where no process can be started.
+    """
+    command = [sys.executable, "-I", "-S", "-c", _LOOK_AT_BYTES, str(path)]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True, timeout=_SECONDS)  # noqa: S603 - our own interpreter
+    except (OSError, ValueError, RuntimeError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0

@@ -1,0 +1,352 @@
+"""One purge of one file, in steps of a few milliseconds: old rows go, then free pages; daily totals stay for ever.
+
+Each step is a short transaction of its own and stands for itself: it may be the last one (a kill, a cancellation, a
+close), and several processes may purge one file at once. Every transaction stores `records_kept_since` before it
+deletes anything, so no reader ever finds records missing from a day that claims to have them.
+"""
+
+import sqlite3
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from time import perf_counter, time_ns
+from typing import Any, Final, NamedTuple
+
+from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, microseconds_text
+from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.retention import Belief, Cutoffs, believe, lease_until, may_hold, moment_of
+from llm_service.telemetry.stores.sqlite.opening import BUSY_TIMEOUT_MS
+
+__all__ = ["Purge", "PurgeResult", "count_old", "has_old", "look"]
+
+_TARGET_MS: Final = 3.0
+"""What a step aims at. 200 records take 1 to 2 ms, indexes and secure delete in."""
+_STEPS_TO_CHECKPOINT: Final = 4
+"""After so many steps, about 1.5 MiB, the WAL is copied back: 5 ms at a time, where 8 MiB at once take 15 to 80."""
+_STUCK_PAGES: Final = 16_384
+"""So many pages of the WAL (64 MiB) that no checkpoint can copy back: a foreign reader is in the way."""
+_HOUR_US: Final = 3_600_000_000
+
+_OLDEST: Final = "SELECT id FROM invocations WHERE timestamp < ? ORDER BY timestamp LIMIT ?"
+_DELETE_CONTENTS: Final = f"DELETE FROM invocation_contents WHERE id IN ({_OLDEST})"  # noqa: S608 - a constant
+_DELETE_RECORDS: Final = f"DELETE FROM invocations WHERE id IN ({_OLDEST})"  # noqa: S608 - a constant
+_ANY_OLD: Final = "SELECT EXISTS (SELECT 1 FROM invocations WHERE timestamp < ?)"
+_ANY_DEAD: Final = "SELECT coalesce((SELECT quarantined_at < ? FROM dead_letters ORDER BY id LIMIT 1), 0)"
+_ANY_CONTENTS: Final = "SELECT EXISTS (SELECT 1 FROM invocation_contents)"
+
+_READ_LEASE: Final = "SELECT holder, held_until FROM retention WHERE id = 1"
+_HOLD: Final = """
+INSERT INTO retention (id, holder, held_until, records_kept_since) VALUES (1, :me, :until, :kept)
+ON CONFLICT (id) DO UPDATE SET holder = :me, held_until = :until,
+    records_kept_since = max(coalesce(records_kept_since, ''), coalesce(:kept, records_kept_since))
+"""
+_RELEASE: Final = "UPDATE retention SET holder = NULL, held_until = NULL WHERE id = 1 AND holder = ?"
+_READ_BELIEF: Final = "SELECT clock_believed_until, clock_leapt_to, clock_stood_until FROM retention WHERE id = 1"
+_KEEP_BELIEF: Final = """
+INSERT INTO retention (id, clock_believed_until, clock_leapt_to, clock_stood_until) VALUES (1, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET clock_believed_until = excluded.clock_believed_until,
+    clock_leapt_to = excluded.clock_leapt_to, clock_stood_until = excluded.clock_stood_until
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeResult:
+    """What a purge deleted, or (dry run) would delete.
+
+    Attributes:
+        records: rows of `invocations`.
+        contents: rows of `invocation_contents`: prompts and responses.
+        dead_letters: rows of `dead_letters`.
+        records_kept_since: UTC day `YYYY-MM-DD`: all of this day and later was kept. None where nothing is stored.
+        bytes_freed: bytes given back to the file system; 0 in a dry run, and in a file made without `auto_vacuum`.
+        complete: False when a close came first; what is left goes with the next purge.
+        dry_run: True when nothing was deleted.
+    """
+
+    records: int = 0
+    contents: int = 0
+    dead_letters: int = 0
+    records_kept_since: str | None = None
+    bytes_freed: int = 0
+    complete: bool = True
+    dry_run: bool = False
+
+
+class _Walk(NamedTuple):
+    """A table without an index on its time: gone through by its key, a bounded part at a time."""
+
+    table: str
+    key: str
+    first: int | str
+    old: str
+
+    def upper(self) -> str:
+        return f"SELECT max(k) FROM (SELECT {self.key} AS k FROM {self.table} WHERE k > ? ORDER BY k LIMIT ?)"  # noqa: S608
+
+    def part(self) -> str:
+        return f"FROM {self.table} WHERE {self.key} > ? AND {self.key} <= ? AND {self.old}"
+
+
+# Also contents whose record is gone, by whoever's hand.
+_NO_NEWER_RECORD: Final = (
+    "NOT EXISTS (SELECT 1 FROM invocations AS i WHERE i.id = invocation_contents.id AND i.timestamp >= ?)"
+)
+_CONTENTS: Final = _Walk("invocation_contents", "id", -(2**63), _NO_NEWER_RECORD)
+_DEAD_LETTERS: Final = _Walk("dead_letters", "id", -(2**63), "quarantined_at < ?")
+# A replay's own receipt is called after the writer's: `journal.replay`.
+_NOT_AWAITED: Final = "instr(?, ' ' || replace(writer_id, ':replay', '') || ' ') = 0"
+_RECEIPTS: Final = _Walk("receipts", "writer_id", "", f"committed_at < ? AND {_NOT_AWAITED}")
+
+
+class _Pace:
+    """How much one step takes on, so that it lasts `_TARGET_MS`."""
+
+    def __init__(self, now: int, least: int, most: int) -> None:
+        self.now = now
+        self._least, self._most = least, most
+
+    def took(self, ms: float) -> None:
+        """Learn from a step; at most half or double, because one slow step says little."""
+        factor = min(2.0, max(0.5, _TARGET_MS / ms if ms > 0 else 2.0))
+        self.now = min(self._most, max(self._least, round(self.now * factor)))
+
+
+class Purge:
+    """See the module. Used by one thread at a time; holds no connection between its steps.
+
+    Args:
+        cutoffs: what to keep.
+        holder: who purges, for the lease.
+        takes_over: True does not wait for another process that is at it (and which then stops).
+        awaited: says which writers' crash journals are still there. Their receipts stay: without them a replay would
+            commit again what is on disk, or was until this purge.
+        clock_ns: nanoseconds since 1970, for the lease.
+        timer: seconds, to pace the steps.
+
+    Attributes:
+        records, contents, dead_letters, bytes_freed: done so far, by this purge alone.
+        done: nothing is left to do.
+        held: another process is at it: this one did not go on.
+        stuck: a foreign reader keeps the WAL from being copied back: wait before the next step.
+    """
+
+    def __init__(
+        self,
+        cutoffs: Cutoffs,
+        holder: str,
+        *,
+        takes_over: bool = False,
+        awaited: Callable[[], Collection[str]] = tuple,
+        clock_ns: Callable[[], int] = time_ns,
+        timer: Callable[[], float] = perf_counter,
+    ) -> None:
+        self.cutoffs = cutoffs
+        self._holder = holder
+        self._takes_over = takes_over
+        self._awaited = awaited
+        self._clock_ns = clock_ns
+        self._timer = timer
+        self.records = self.contents = self.dead_letters = self.bytes_freed = 0
+        self.held = self.stuck = False
+        self._holding = False
+        self._unsaved = 0
+        self._rows = _Pace(100, 10, 1000)
+        self._pages = _Pace(32, 4, 512)
+        self._stages = list(self._plan())
+
+    def _plan(self) -> Iterator[Callable[[sqlite3.Connection], bool]]:
+        """Each stage is called again and again until it returns False."""
+        records, contents = self.cutoffs
+        if contents is not None and (records is None or contents > records):
+            yield self._walk(_CONTENTS, contents, "contents")
+        if records is not None:
+            yield self._delete_records
+            yield self._walk(_DEAD_LETTERS, records, "dead_letters")
+            yield self._walk(_RECEIPTS, records, None, lambda: (f" {' '.join(self._awaited())} ",))
+        yield self._give_pages_back
+        yield self._release
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self._stages
+
+    def step(self, connection: sqlite3.Connection) -> None:
+        """Do a little more. Does not wait for locks.
+
+        Raises:
+            sqlite3.Error: this step was not done, nothing of it is in the file, and it may be tried again.
+        """
+        with _impatient(connection):
+            if self._unsaved >= _STEPS_TO_CHECKPOINT or self.stuck:
+                _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                self._unsaved = 0
+                self.stuck = pages - copied > _STUCK_PAGES
+            elif self._stages and not self._stages[0](connection):
+                del self._stages[:1]
+
+    def result(self, *, complete: bool = True) -> PurgeResult:
+        """What was done so far."""
+        return PurgeResult(
+            self.records, self.contents, self.dead_letters, self.cutoffs.records, self.bytes_freed, complete=complete
+        )
+
+    def _delete_records(self, connection: sqlite3.Connection) -> bool:
+        cutoff = self.cutoffs.records
+        if not _first(connection, _ANY_OLD, (cutoff,)):
+            return False
+        started, wanted = self._timer(), (cutoff, self._rows.now)
+        deleted = self._write(connection, (_DELETE_CONTENTS, wanted), (_DELETE_RECORDS, wanted))
+        if deleted is None:
+            return True
+        self._rows.took((self._timer() - started) * 1000)
+        self.contents += deleted[0]
+        self.records += deleted[1]
+        return True
+
+    def _walk(
+        self, walk: _Walk, cutoff: str, counter: str | None, kept: Callable[[], tuple[str, ...]] = tuple
+    ) -> Callable[[sqlite3.Connection], bool]:
+        position: int | str = walk.first
+        pace = _Pace(100, 10, 2000)
+
+        def stage(connection: sqlite3.Connection) -> bool:
+            nonlocal position
+            started = self._timer()
+            upper = _first(connection, walk.upper(), (position, pace.now))
+            if upper is None:
+                return False
+            part = (position, upper, cutoff, *kept())
+            if _first(connection, f"SELECT EXISTS (SELECT 1 {walk.part()})", part):
+                deleted = self._write(connection, (f"DELETE {walk.part()}", part))
+                if deleted is None:
+                    return True
+                if counter is not None:
+                    setattr(self, counter, getattr(self, counter) + deleted[0])
+            position = upper
+            pace.took((self._timer() - started) * 1000)
+            return True
+
+        return stage
+
+    def _give_pages_back(self, connection: sqlite3.Connection) -> bool:
+        # Moves the last pages of the file into the free ones, a few at a time; only a file that was made for it can.
+        if _first(connection, "PRAGMA auto_vacuum") != 2 or not _first(connection, "PRAGMA freelist_count"):
+            return False
+        before, started = _first(connection, "PRAGMA page_count"), self._timer()
+        # A script is stepped to its end without the GIL; `execute` would move one page.
+        connection.executescript(f"PRAGMA synchronous = NORMAL; PRAGMA incremental_vacuum({self._pages.now:d})")
+        self._pages.took((self._timer() - started) * 1000)
+        freed: int = before - _first(connection, "PRAGMA page_count")
+        self.bytes_freed += max(0, freed) * _first(connection, "PRAGMA page_size")
+        self._unsaved += 1
+        return freed > 0
+
+    def _release(self, connection: sqlite3.Connection) -> bool:
+        if self._holding:
+            connection.execute(_RELEASE, (self._holder,))
+        return False
+
+    def _write(self, connection: sqlite3.Connection, *statements: tuple[str, tuple[Any, ...]]) -> list[int] | None:
+        """Run these in one transaction that also holds the lease; the rows each changed, None where another has it."""
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten with zeros, not only unlinked
+        now = self._clock_ns() // 1000
+        with _transaction(connection):
+            holder, held_until = connection.execute(_READ_LEASE).fetchone() or (None, None)
+            if not self._takes_over and not may_hold(holder, held_until, self._holder, now):
+                self.held, self._holding = True, False
+                self._stages.clear()
+                return None
+            connection.execute(_HOLD, {"me": self._holder, "until": lease_until(now), "kept": self.cutoffs.records})
+            deleted = [connection.execute(*statement).rowcount for statement in statements]
+        self._holding = True
+        self._unsaved += 1
+        return deleted
+
+
+def look(connection: sqlite3.Connection, now_us: int) -> Belief:
+    """Look at the clock, and remember in the file what it showed, at most once an hour while it goes on.
+
+    Returns:
+        How far it is believed now.
+
+    Raises:
+        sqlite3.Error: it could not be read or remembered; look again later. Does not wait for locks.
+    """
+    now_us = min(max(0, now_us), MAX_MICROSECONDS)
+    known = _belief(connection)
+    found = believe(known, now_us)
+    went_on = not known.doubted and known.until is not None and 0 <= now_us - known.until < _HOUR_US
+    if went_on and not found.doubted:
+        return found
+    with _impatient(connection):
+        connection.execute("PRAGMA synchronous = NORMAL")
+        with _transaction(connection):
+            found = believe(_belief(connection), now_us)  # another process may have looked meanwhile
+            connection.execute(_KEEP_BELIEF, [None if one is None else microseconds_text(one) for one in found])
+    return found
+
+
+def has_old(connection: sqlite3.Connection, cutoffs: Cutoffs, *, thorough: bool) -> bool:
+    """Whether a purge is worth starting; reads little.
+
+    Args:
+        connection: any.
+        cutoffs: what to keep.
+        thorough: also where contents would have to be gone through, or a purge was killed before it gave pages back.
+    """
+    records, contents = cutoffs
+    if records is not None and (_first(connection, _ANY_OLD, (records,)) or _first(connection, _ANY_DEAD, (records,))):
+        return True
+    if not thorough:
+        return False
+    may_give_back = _first(connection, "PRAGMA auto_vacuum") == 2 and _first(connection, "PRAGMA freelist_count") > 0
+    return may_give_back or (contents is not None and bool(_first(connection, _ANY_CONTENTS)))
+
+
+def count_old(fetch: Fetch, cutoff: str) -> PurgeResult:
+    """What a purge of everything before a UTC day would delete."""
+
+    def count(sql: str) -> int:
+        return int(fetch((sql, [cutoff]))[0][0])
+
+    return PurgeResult(
+        records=count("SELECT count(*) FROM invocations WHERE timestamp < ?"),
+        contents=count(f"SELECT count(*) FROM invocation_contents WHERE {_NO_NEWER_RECORD}"),  # noqa: S608 - a constant
+        dead_letters=count("SELECT count(*) FROM dead_letters WHERE quarantined_at < ?"),
+        records_kept_since=cutoff,
+        dry_run=True,
+    )
+
+
+def _belief(connection: sqlite3.Connection) -> Belief:
+    row = connection.execute(_READ_BELIEF).fetchone() or (None, None, None)
+    return Belief(*map(moment_of, row))
+
+
+def _first(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] = ()) -> Any:
+    return connection.execute(sql, parameters).fetchone()[0]
+
+
+@contextmanager
+def _impatient(connection: sqlite3.Connection) -> Generator[None]:
+    """Give up at once where another process has the lock: it is at work, and this can wait."""
+    try:
+        connection.execute("PRAGMA busy_timeout = 0")
+        yield
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Generator[None]:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk rolls back by itself
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        raise

@@ -1,0 +1,88 @@
+"""Reading a file that may be damaged, in use or nobody's, without changing a byte of it.
+
+The database and its side files are looked at by `lstat` and read by SQLite only: closing a descriptor of one would drop
+every lock that this process holds on it.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from llm_service.telemetry.stores.sqlite.connections import connect, read_only_uri
+from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
+from llm_service.telemetry.stores.sqlite.odd_values import as_text
+
+__all__ = ["look", "open_read_only", "side_file", "status_of"]
+
+_T = TypeVar("_T")
+_WAIT_MS: Final = 2000
+
+
+def side_file(path: Path, suffix: str) -> Path:
+    """The `-journal`, `-wal` or `-shm` of a database."""
+    return path.with_name(path.name + suffix)
+
+
+def status_of(path: Path) -> os.stat_result | None:
+    """`lstat`, or None where there is nothing."""
+    try:
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def look(path: Path, question: Callable[[sqlite3.Connection], _T]) -> _T:
+    """Ask a read-only connection, which is closed afterwards.
+
+    A file without a -wal is open nowhere and is read as immutable, so that no -wal and -shm appear beside it and no
+    rollback journal is played back; where it changed meanwhile, the question is asked again.
+
+    Args:
+        path: the database.
+        question: may be asked twice.
+
+    Raises:
+        PlantedFileError: what stands there, or beside it, is not to be opened.
+        sqlite3.Error: the file cannot be read.
+    """
+    refuse_planted(path, reading=True)
+    before = _signature(path)
+    if before is not None and before[-1] is None:
+        answer: _T | None = None
+        failure: Exception | None = None
+        try:
+            answer = _ask(path, "ro&immutable=1", question)
+        except Exception as error:  # noqa: BLE001 - raised again below, unless the file moved under us
+            failure = error
+        if _signature(path) == before:
+            if failure is not None:
+                raise failure
+            return answer  # type: ignore[return-value]  # the question's own answer, which may be None
+    return _ask(path, "ro", question)
+
+
+def open_read_only(path: Path, mode: str = "ro") -> sqlite3.Connection:
+    """A connection that cannot write, and gives any bytes as text. The caller closes it."""
+    connection = connect(read_only_uri(path, mode))
+    connection.text_factory = as_text
+    connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS:d}")
+    connection.execute("PRAGMA trusted_schema = OFF")  # the schema of a strange file runs no code of its choice
+    return connection
+
+
+def _ask(path: Path, mode: str, question: Callable[[sqlite3.Connection], _T]) -> _T:
+    connection = open_read_only(path, mode)
+    try:
+        return question(connection)
+    finally:
+        connection.close()
+
+
+def _signature(path: Path) -> tuple[object, ...] | None:
+    status = status_of(path)
+    if status is None:
+        return None
+    wal = status_of(side_file(path, "-wal"))
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, None if wal is None else wal.st_size

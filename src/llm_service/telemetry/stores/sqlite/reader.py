@@ -1,0 +1,115 @@
+"""Reading on a connection of its own: for one question in one snapshot, or for a long walk in many short ones.
+
+A read-only connection that comes when nobody else has the file leaves an empty -wal and a -shm behind, which it may
+not remove. So where no WAL waits to be copied back, the file is opened for writing with `query_only`: nothing can be
+written through it, and its close removes both if it is the last. Where a WAL holds something, its owner writes or was
+killed: then the connection is read-only, and leaves all three files as they are. `immutable=1` would be wrong: a writer
+may start at any moment. What the file's permissions do not let us write, SQLite opens read-only by itself.
+"""
+
+import sqlite3
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+from llm_service.errors import StoreError
+from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.sqlite import migrations
+from llm_service.telemetry.stores.sqlite.connections import connect, read_only_uri
+from llm_service.telemetry.stores.sqlite.file_identity import refuse_foreign
+from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
+from llm_service.telemetry.stores.sqlite.odd_values import rows_of
+
+__all__ = ["open_for_reading", "read", "reading"]
+
+_T = TypeVar("_T")
+_WAIT_MS: Final = 2000
+
+
+def read(path: Path, question: Callable[[Fetch], _T]) -> _T:
+    """Answer a question from one snapshot of the file; a file that does not exist yet is empty, and stays absent.
+
+    Args:
+        path: the database.
+        question: called with a function that runs `(sql, parameters)` and returns all rows.
+
+    Raises:
+        StoreError: the file cannot be read (the SQLite error is its cause), or is not of telemetry.
+    """
+    with reading(path) as fetch:
+        fetch(("BEGIN", ()))
+        return question(fetch)
+
+
+@contextmanager
+def reading(path: Path) -> Generator[Fetch]:
+    """Ask many questions, each of which sees a snapshot of its own and lets go of it: for walks through a long file.
+
+    A file that does not exist yet is empty, and stays absent.
+
+    Args:
+        path: the database.
+
+    Raises:
+        StoreError: the file cannot be read (the SQLite error is its cause), or is not of telemetry.
+    """
+    try:
+        connection = _with_tables(path)
+        try:
+            yield lambda query: rows_of(connection, *query)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreError(f"{path} cannot be read: {error}; check the file and its permissions", path) from error
+
+
+def open_for_reading(path: Path, *, newest: bool = False) -> sqlite3.Connection:
+    """A connection that can write nothing; the caller closes it.
+
+    Args:
+        path: the database.
+        newest: an older file shall have the columns that were added since, NULL in all rows.
+
+    Raises:
+        ForeignDatabaseError, PlantedFileError: it is not ours to read; nothing was changed.
+        sqlite3.Error: there is no such file, or it cannot be read.
+    """
+    refuse_planted(path, reading=True)
+    refuse_foreign(path)
+    mode = "ro" if _wal_waits(path) else "rw"
+    connection = connect(read_only_uri(path, mode))
+    try:
+        if newest:
+            migrations.read_as_newest(connection)
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS:d}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _wal_waits(path: Path) -> bool:
+    try:
+        return path.with_name(f"{path.name}-wal").lstat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+def _with_tables(path: Path) -> sqlite3.Connection:
+    refuse_planted(path, reading=True)
+    if path.exists() and path.stat().st_size > 0:
+        connection = open_for_reading(path, newest=True)
+        try:
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        if tables:
+            return connection
+        connection.close()  # a writer is about to commit the tables: until then there is nothing to read
+    connection = connect(":memory:")
+    for statement in migrations.schema_statements():
+        connection.execute(statement)
+    return connection

@@ -1,0 +1,103 @@
+"""Stored calls get another cost: rows, daily totals and budgets follow in one transaction."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from llm_service.budgets.scopes import Call
+from llm_service.telemetry.record.timestamps import text_microseconds
+from llm_service.telemetry.stores.rollups import DailyKey
+from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook, Recost
+
+__all__ = ["Change", "NewCost", "recost"]
+
+_CHANGE: Final = """
+UPDATE invocations SET cost_usd = ?, cost_source = ? WHERE id = ? AND cost_usd IS ? AND cost_source IS ?
+"""
+# The same double operations as the upsert of `statements`.
+_ADD: Final = """
+UPDATE daily_costs
+SET total_cost_usd = (cost_nanos + :more) / 1e9, cost_nanos = cost_nanos + :more, unpriced = unpriced - :fewer
+WHERE date = :date AND coalesce(agent_name, '') = coalesce(:agent_name, '')
+AND coalesce(tool_name, '') = coalesce(:tool_name, '') AND coalesce(model_name, '') = coalesce(:model_name, '')
+"""
+
+
+class Change(NamedTuple):
+    """A stored call whose cost changed. `timestamp` is the UTC text of the row; None nano-dollars are unknown."""
+
+    invocation_id: str
+    request_model: str | None
+    agent_name: str | None
+    tool_name: str | None
+    model_name: str | None
+    user_id: str | None
+    session_id: str | None
+    trace_id: str | None
+    timestamp: str
+    old_nanos: int | None
+    new_nanos: int | None
+
+
+class NewCost(NamedTuple):
+    """A stored call that is to get another cost.
+
+    Attributes:
+        id: the row.
+        usd, source: the new cost and where it is from.
+        old_usd, old_source: what must stand there still.
+        change: what that changes.
+    """
+
+    id: int
+    usd: float
+    source: str
+    old_usd: float | None
+    old_source: str | None
+    change: Change
+
+
+def recost(connection: sqlite3.Connection, book: BudgetBook, rows: Sequence[NewCost], since: str = "") -> list[Change]:
+    """Change rows that are as they were read, and what counts them, within the caller's transaction.
+
+    Args:
+        connection: the open transaction.
+        book: of this connection.
+        rows: what is to change.
+        since: UTC text; rows before stay, with the totals of their days.
+
+    Returns:
+        What was changed.
+    """
+    changes = [
+        row.change
+        for row in rows
+        if row.change.timestamp >= since
+        and connection.execute(_CHANGE, (row.usd, row.source, row.id, row.old_usd, row.old_source)).rowcount
+    ]
+    for key, (more_nanos, fewer_unpriced) in _by_day(changes).items():
+        connection.execute(_ADD, {**key._asdict(), "more": more_nanos, "fewer": fewer_unpriced})
+    if changes and book.begin(connection):
+        book.recost(map(_recost, changes))
+    return changes
+
+
+def _recost(change: Change) -> Recost:
+    call = Call(
+        change.agent_name, change.tool_name, change.model_name, change.request_model,
+        change.user_id, change.session_id, change.trace_id,
+    )  # fmt: skip
+    moment = text_microseconds(change.timestamp)
+    return Recost(change.invocation_id, call, moment, change.old_nanos, change.new_nanos)
+
+
+def _by_day(changes: Iterable[Change]) -> dict[DailyKey, tuple[int, int]]:
+    """Nano-dollars more and unpriced calls fewer, by row of `daily_costs`."""
+    sums: defaultdict[DailyKey, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for change in changes:
+        key = DailyKey(change.timestamp[:10], change.agent_name, change.tool_name, change.model_name)
+        more, fewer = sums[key]
+        old, new = change.old_nanos, change.new_nanos
+        sums[key] = (more + (new or 0) - (old or 0), fewer + (old is None and new is not None))
+    return dict(sums)

@@ -1,0 +1,131 @@
+"""Who drives one engine's commits: one driver at a time, started when needed, replaced where its loop rests."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from weakref import WeakSet
+
+from llm_service.telemetry.writer import forks
+from llm_service.telemetry.writer.schedule import Driver
+from llm_service.telemetry.writer.waiters import Waiter
+
+__all__ = ["Drivers"]
+
+
+class Drivers:
+    """The place of the one driver, those it superseded, and the loops that may give the next.
+
+    Args:
+        start: starts a driver for the calling thread, or returns None where none can live there.
+        may_start: whether a driver is wanted at all.
+    """
+
+    def __init__(self, start: Callable[[], Driver | None], may_start: Callable[[], bool]) -> None:
+        self._start = start
+        self._may_start = may_start
+        self._lock = threading.RLock()
+        self._driver: Driver | None = None
+        self._resting: list[Driver] = []  # superseded; each ends when its loop goes on
+        self._retirement: list[Waiter] = []
+        self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+        self.needed = False
+        """Whether records have depended on one."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether there is one that can still do work."""
+        driver = self._driver
+        return driver is not None and driver.is_alive()
+
+    def ensure(self, *, drives: bool = True) -> bool:
+        """Start a driver in the calling thread if none is alive; whether one is.
+
+        With `drives=False` no record depends on it, and the logger may still be forgotten without a warning.
+        """
+        with self._lock:
+            driver = self._driver
+            if driver is not None:
+                if driver.is_alive() and not driver.rests():
+                    return True
+                self._driver = None
+                if driver.is_alive():
+                    self._resting.append(driver)
+                    driver.supersede()
+                else:
+                    driver.discard()
+            if not self._may_start():
+                return False
+            self._driver = self._start()
+            self.needed = self.needed or (drives and self._driver is not None)
+            return self._driver is not None
+
+    async def ready(self) -> None:
+        """Wait until the driver has tried to open the file once, where it lives on the caller's loop."""
+        driver = self._driver
+        if driver is not None:
+            await driver.ready()
+
+    def wake(self) -> bool:
+        """Have the driver look again; whether there is one that does so now."""
+        driver = self._driver
+        return driver is not None and driver.wake() and not driver.rests()
+
+    def ended(self, driver: Driver) -> list[Waiter] | None:
+        """A driver has ended: who is to be told of it, or None where another had superseded it."""
+        with self._lock:
+            if driver in self._resting:
+                self._resting.remove(driver)
+                return None
+            if self._driver is driver:
+                self._driver = None
+            told, self._retirement = self._retirement, []
+            return told
+
+    def when_ended(self, waiter: Waiter) -> None:
+        """Tell the waiter once no driver runs any more."""
+        with self._lock:
+            if self.is_alive:
+                self._retirement.append(waiter)
+                return
+        waiter.resolve(None)
+
+    def remember_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A loop that uses this engine, and may take the writer over when another's loop ends."""
+        self._loops.add(loop)
+
+    def forget_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A loop that is not to take the writer over."""
+        self._loops.discard(loop)
+
+    def hand_over(self) -> bool:
+        """Have one of the remembered loops start a driver; whether there is one."""
+        for loop in sorted(self._loops, key=lambda loop: not loop.is_running()):
+            if not loop.is_closed():
+                with suppress(RuntimeError):  # closed this very moment
+                    loop.call_soon_threadsafe(self.ensure)
+                    return True
+        return False
+
+    def join(self, timeout: float) -> None:
+        """Block until the driver's thread has ended, if it has one of its own, at most `timeout` seconds."""
+        driver = self._driver
+        if driver is not None:
+            driver.join(timeout)
+
+    def stop(self, timeout: float) -> None:
+        """Have the driver let go of the file, and its thread end, within `timeout` seconds."""
+        driver = self._driver
+        if driver is not None:
+            driver.discard()
+            driver.join(timeout)
+
+    def let_go(self) -> None:
+        """Have each close the database, to be opened again when needed; the caller holds the commit lock."""
+        for driver in (self._driver, *self._resting):
+            if driver is not None:
+                driver.let_go()
+
+    def leak(self) -> None:
+        """In a forked child: never touch a driver of the parent's, not even to collect it."""
+        forks.leak((self._driver, *self._resting))

@@ -1,0 +1,97 @@
+"""A fork carries no connection over, and a forked child makes its own queue and locks.
+
+SQLite knows by itself which locks its process holds on a file, and a child inherits that belief without the locks: its
+own connection would take none, the parent's close would then remove the WAL under it, and what it commits is lost
+[seen]. So the parent lets go of its connections before the fork, between two commits, and opens them again when needed;
+and the fork waits for those that read: see `stores.connecting`.
+
+A forked child ends by `os._exit`, whoever makes it: multiprocessing, billiard (Celery's), a server of its own. Only
+some call a registry before (a worker of billiard's pool calls none), so in a child `os._exit` itself writes first what
+was accepted, as coverage.py does with `patch = _exit`. Where nothing was forked it stays what it is.
+
+`os.register_at_fork` cannot be undone, so one hook serves all engines, which it knows by weak reference. That is the
+only state of this package that belongs to the process rather than to a logger.
+"""
+
+import os
+from contextlib import suppress
+from typing import Any, Final, NoReturn, Protocol
+from weakref import WeakSet
+
+from llm_service.telemetry.stores.sqlite.connections import go_on, hold_off, leak, leak_all
+
+__all__ = ["leak", "watch"]
+
+
+class Forkable(Protocol):
+    """Something to put right in a forked child."""
+
+    def before_fork(self) -> None:
+        """Let go of what a child must not inherit; runs in the parent, and blocks for a bounded time."""
+        ...
+
+    def after_fork_in_parent(self) -> None:
+        """Go on; runs in the parent."""
+        ...
+
+    def after_fork_in_child(self, *, alone: bool) -> None:
+        """Start afresh; runs in the child, before `os.fork` returns there.
+
+        Args:
+            alone: whether no other thread was within SQLite.
+        """
+        ...
+
+    def before_os_exit(self) -> None:
+        """The child calls `os._exit`: write what it has accepted; blocks for a bounded time."""
+        ...
+
+
+_WATCHED: Final["WeakSet[Any]"] = WeakSet()
+_alone: list[bool] = []
+_WAITS: Final = 2.0
+"""Seconds a fork waits for those that read."""
+
+
+def watch(forkable: Forkable) -> None:
+    """Have `after_fork_in_child` called in every child forked while the object lives."""
+    _WATCHED.add(forkable)
+
+
+def _before() -> None:
+    _alone.clear()
+    for forkable in list(_WATCHED):
+        forkable.before_fork()
+    _alone[:] = [hold_off(_WAITS)]  # after the commit locks: who holds one of them may open the file
+
+
+def _in_parent() -> None:
+    for give_back in (go_on, *(forkable.after_fork_in_parent for forkable in list(_WATCHED))):
+        try:
+            give_back()
+        except BaseException:  # noqa: BLE001 - a signal handler raised; what is held now would be held for ever
+            give_back()
+
+
+def _in_child() -> None:
+    leak_all()
+    for forkable in list(_WATCHED):
+        forkable.after_fork_in_child(alone=_alone == [True])
+    if _WATCHED:
+        os._exit = _end_of_child
+
+
+_exit: Final = os._exit
+
+
+def _end_of_child(status: int) -> NoReturn:
+    try:
+        for forkable in list(_WATCHED):
+            with suppress(Exception):  # nobody is left to tell
+                forkable.before_os_exit()
+    finally:
+        _exit(status)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

@@ -1,0 +1,69 @@
+"""Journals of dead processes beside the database: looked for at each open, tried again where a replay fails."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
+from typing import Any, Final
+
+from llm_service.config.settings import PrivacyLevel, Settings
+from llm_service.redaction import clean
+from llm_service.telemetry.journal.replay import Replayed, replay_all
+from llm_service.telemetry.journal.segment_names import find
+from llm_service.telemetry.stores.base import BatchWriter
+
+__all__ = ["Leftovers"]
+
+_LOG: Final = logging.getLogger("llm_service.telemetry")
+_FIRST_PAUSE: Final = 1.0
+_LONGEST_PAUSE: Final = 60.0
+
+
+class Leftovers:
+    """What other processes left behind. Used by whichever thread commits, one at a time.
+
+    Args:
+        settings: the logger's.
+        make_writer: makes a store's side from a writer id and settings.
+        clock: seconds, monotonic.
+
+    Attributes:
+        done: what was replayed so far.
+        waiting: whether a replay failed and is to be tried again.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        make_writer: Callable[[str, Settings], BatchWriter],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._settings = settings
+        self._make_writer = make_writer
+        self._clock = clock
+        self._pause = _FIRST_PAUSE
+        self._try_at = 0.0
+        self.done = Replayed()
+        self.waiting = False
+
+    def replay(self, connection: Any) -> None:
+        """Look for journals of dead processes and commit what they hold. Never raises an `Exception`."""
+        self.waiting = False
+        settings = self._settings
+        try:
+            if find(settings.db_path):
+                replay_all(settings.db_path, connection, settings.privacy_level, self._writer, self.done)
+        except Exception as error:  # noqa: BLE001 - the agent's own records go on; the segment stays until it succeeds
+            _LOG.warning("telemetry: a crash journal could not be replayed (goes on): %s", clean(str(error)))
+            self.waiting = True
+            self._try_at = self._clock() + self._pause
+            self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+
+    def replay_again(self, connection: Any) -> None:
+        """Try again what failed, if it is time."""
+        if self.waiting and self._clock() >= self._try_at:
+            self.replay(connection)
+
+    def _writer(self, writer_id: str, ceiling: PrivacyLevel) -> BatchWriter:
+        # What comes out of a journal was redacted on its way in, by the callable of its own logger.
+        return self._make_writer(writer_id, replace(self._settings, privacy_level=ceiling, journal=True))

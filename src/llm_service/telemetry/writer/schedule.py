@@ -1,0 +1,120 @@
+"""What a driver of commits is, and what it does next: a pure function of the backlog, the settings and the moment."""
+
+from enum import Enum
+from typing import Final, NamedTuple, Protocol
+
+from llm_service.config.settings import Settings
+from llm_service.telemetry.writer.commit_sizes import Backlog, seconds_to_flush
+
+__all__ = ["Action", "Do", "Driver", "next_action", "purge_may_go"]
+
+_PATIENCE: Final = 0.1
+"""Seconds that retention gives way to a backlog. Then it has one step: else it would never come under full load."""
+_PATIENCE_WITH_WAITERS: Final = 0.25
+"""The same where somebody waits for a commit: at most four steps of a few milliseconds in a second."""
+
+
+class Do(Enum):
+    """What a driver does next."""
+
+    OPEN = "open"
+    COMMIT = "commit"
+    SLEEP = "sleep"
+    TIDY = "tidy"
+    PURGE = "purge"
+    FINISH = "finish"
+
+
+class Action(NamedTuple):
+    """A driver's next action.
+
+    Attributes:
+        do: what.
+        seconds: how long to sleep at most; None is until woken.
+        wake_at: how many held records end the sleep.
+    """
+
+    do: Do
+    seconds: float | None = None
+    wake_at: int = 1
+
+
+class Driver(Protocol):
+    """Drives commits in the background."""
+
+    def wake(self) -> bool:
+        """Have it look again; False when it is dead. From any thread; never raises."""
+        ...
+
+    def is_alive(self) -> bool:
+        """Whether it can still do work."""
+        ...
+
+    def rests(self) -> bool:
+        """Whether it does nothing until a loop that has stopped goes on, while another runs in the calling thread."""
+        ...
+
+    def supersede(self) -> None:
+        """Another driver has taken over: end once the loop goes on."""
+        ...
+
+    async def ready(self) -> None:
+        """Return once the first try to open the file is over; at once on another loop than the driver's."""
+        ...
+
+    def discard(self) -> None:
+        """Let go of a dead driver's connection. Its loop may be closed."""
+        ...
+
+    def let_go(self) -> None:
+        """Close the database, to be opened again when needed; the caller holds the commit lock."""
+        ...
+
+    def join(self, timeout: float) -> None:
+        """Block until its thread has ended, if it has one of its own, at most `timeout` seconds."""
+        ...
+
+
+def purge_may_go(backlog: Backlog, purge_in: float | None) -> bool:
+    """Whether a step of retention may come before the commits that are due.
+
+    Args:
+        backlog: what waits.
+        purge_in: seconds until the step is wanted, negative once it has waited; None where none is wanted.
+    """
+    patience = 0.0 if backlog.records == 0 else _PATIENCE_WITH_WAITERS if backlog.urgent else _PATIENCE
+    return purge_in is not None and purge_in <= -patience
+
+
+def next_action(
+    backlog: Backlog, settings: Settings, *, closing: bool, tidy_in: float | None, purge_in: float | None = None
+) -> Action:
+    """What to do now.
+
+    Args:
+        backlog: what waits.
+        settings: the logger's.
+        closing: nothing more comes in: commit what is there, then finish.
+        tidy_in: seconds until the WAL should be truncated, if nothing comes between; None where it is truncated.
+        purge_in: as for `purge_may_go`.
+    """
+    # A full queue is never left to wait for the interval: callers may be blocked by it.
+    batch_size = min(settings.batch_size, settings.queue_max_records)
+    wait = seconds_to_flush(
+        backlog,
+        flush_interval=settings.flush_interval,
+        batch_size=batch_size,
+        bytes_bound=settings.queue_max_bytes,
+    )
+    if closing:
+        return Action(Do.FINISH if wait is None else Do.COMMIT)
+    if purge_may_go(backlog, purge_in):
+        return Action(Do.PURGE)
+    if wait == 0.0:
+        return Action(Do.COMMIT)
+    if purge_in is not None and purge_in <= 0:
+        return Action(Do.PURGE)  # nothing is due yet
+    if wait is None and tidy_in is not None and tidy_in <= 0:
+        return Action(Do.TIDY)
+    until = [seconds for seconds in (wait, tidy_in if wait is None else None, purge_in) if seconds is not None]
+    return Action(Do.SLEEP, min(until, default=None), 1 if wait is None else batch_size)

@@ -1,0 +1,201 @@
+"""The ends that nobody calls: the interpreter's exit, SIGTERM, and `os._exit` in a forked child.
+
+What was accepted is written all the same. The interpreter goes on after its `atexit` handlers: it collects suspended
+generators and half-read streams, and calls `__del__`. What they log is committed at once, by the thread that ends it.
+"""
+
+import atexit
+import sys
+import warnings
+from contextlib import suppress
+from threading import get_ident
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from llm_service.config.settings import Settings
+from llm_service.telemetry.writer.announcer import Announcer
+from llm_service.telemetry.writer.commit_lock import CommitLock
+from llm_service.telemetry.writer.drivers import Drivers
+from llm_service.telemetry.writer.engine_budgets import EngineMoney
+from llm_service.telemetry.writer.inline_writer import InlineWriter
+from llm_service.telemetry.writer.queue import RecordQueue
+from llm_service.telemetry.writer.sigterm import SigtermHandler
+from llm_service.telemetry.writer.threads import is_ending, is_finalizing
+from llm_service.telemetry.writer.waiters import ThreadWaiter
+
+__all__ = ["Ending", "EndingHost"]
+
+_LATE_WAITS: Final = 1.0
+"""Seconds that a record which comes after the last drain may take. Where that is too little, no more are taken."""
+
+
+class EndingHost(Protocol):
+    """What the end of a process needs of an engine."""
+
+    settings: Settings
+    announcer: Announcer
+    commit_lock: CommitLock
+    drivers: Drivers
+    inline: InlineWriter
+    money: EngineMoney
+    queue: RecordQueue
+    closing: bool
+    closed: bool
+
+    def begin_close(self) -> Any:
+        """Take no more records, and follow those that are held."""
+        ...
+
+    def begin_late(self) -> None:
+        """Take in what still comes, to write it at once."""
+        ...
+
+    def rest(self) -> None:
+        """Let go of the file until another record comes."""
+        ...
+
+    def give_up(self) -> None:
+        """A close's deadline has passed: drop what waits."""
+        ...
+
+    def finished(self) -> None:
+        """Everything is settled and let go of."""
+        ...
+
+    def say_what_was_lost(self) -> None:
+        """Tell how much a close cost."""
+        ...
+
+
+class Ending:
+    """One engine's hooks into the end of its process."""
+
+    def __init__(self, engine: EndingHost) -> None:
+        self._engine = engine
+        self._hooked = False
+        self._exiting = False
+        self._is_late = self._wrote_late = False
+        self._sigterm = SigtermHandler(self._write_at_sigterm, lambda: self._exiting)
+
+    def reset(self) -> None:
+        """In a forked child: hook into its exit when needed; its SIGTERM is handled as the parent's."""
+        self._unhook()
+        self._exiting = self._is_late = self._wrote_late = False
+        self._sigterm.reset()
+
+    def over(self) -> None:
+        """The engine is closed: let go of the process."""
+        self._sigterm.uninstall()
+        self._unhook()
+
+    def _unhook(self) -> None:
+        if self._hooked:
+            self._hooked = False
+            atexit.unregister(self._at_exit)
+
+    def flush_on_sigterm(self) -> None:
+        """See `Face.flush_on_sigterm`."""
+        if not self._engine.closed:
+            self._sigterm.install()
+            self.hook_exit()
+
+    def hook_exit(self) -> None:
+        """Drain when the interpreter exits, unless `over` comes first."""
+        if self._hooked:
+            return
+        self._hooked = True
+        self._is_late = is_ending()  # then a new hook is not called any more
+        with suppress(RuntimeError):  # already shutting down: then nothing can be hooked
+            atexit.register(self._at_exit)
+        processes = sys.modules.get("multiprocessing.process")
+        if processes is not None and processes.parent_process() is not None:
+            # A forked worker of multiprocessing ends without atexit; its own finalizers do run.
+            from multiprocessing.util import Finalize  # noqa: PLC0415 - loaded already, or not needed
+
+            Finalize(None, self._at_exit, exitpriority=100)
+
+    def warn_forgotten(self) -> None:
+        """Nobody closed the logger."""
+        warnings.warn(
+            f"a telemetry logger for {self._engine.settings.db_path} was not closed; use it in a with block, or call "
+            "its close() or aclose(). What it had accepted is written all the same",
+            ResourceWarning,
+            stacklevel=2,
+        )
+
+    @property
+    def is_past(self) -> bool:
+        """Whether no driver is to be relied on any more."""
+        return self._is_late or is_finalizing()
+
+    def before_os_exit(self) -> None:
+        """A forked child calls `os._exit`, which is how it ends: nobody was to close the logger that it inherited."""
+        engine = self._engine
+        if not engine.closed and (engine.drivers.needed or engine.inline.is_open or not engine.queue.empty()):
+            self._drain()
+
+    def _at_exit(self) -> None:
+        self._exiting = True
+        try:
+            if not self._engine.closed:
+                engine = self._engine
+                relied = self._wrote_late or engine.drivers.needed or not engine.queue.empty()
+                forgotten = relied and not engine.closing
+                self._drain()
+                if forgotten:
+                    self.warn_forgotten()
+        finally:
+            self._sigterm.passed_on()
+
+    def _drain(self) -> None:
+        """The last drain: plain sqlite3 in this thread, since no thread may be started any more."""
+        engine = self._engine
+        engine.closing = True
+        deadline = monotonic() + engine.settings.close_timeout
+        engine.money.teller.close(1.0)
+        engine.drivers.stop(engine.settings.close_timeout)
+        left = self._write(deadline)
+        if left:
+            engine.begin_close()
+            engine.give_up()
+        engine.inline.close()
+        engine.finished()
+        if not left:
+            self._is_late = True
+            engine.begin_late()
+        engine.announcer.finish()
+
+    def write_late(self) -> None:
+        """Commit what has come after the last drain, or where no thread can be started any more."""
+        engine = self._engine
+        if engine.commit_lock.owner == get_ident():
+            engine.queue.rearm()  # `__del__` within a commit of its own thread's, which goes on with this
+            return
+        self._wrote_late = True
+        deadline = monotonic() + _LATE_WAITS
+        while not engine.queue.empty():
+            if self._write(deadline):
+                engine.begin_close()
+                engine.give_up()
+                break
+            if engine.queue.empty():
+                engine.rest()
+
+    def _write_at_sigterm(self, *, dies: bool) -> None:
+        """In a thread of its own: neither the loop nor the main thread is waited for."""
+        engine = self._engine
+        deadline = monotonic() + engine.settings.close_timeout
+        if dies:
+            engine.begin_close()
+        if self._write(deadline) and dies:
+            engine.give_up()
+            engine.say_what_was_lost()
+        engine.announcer.finish()
+
+    def _write(self, deadline: float) -> int:
+        """Commit what is pending, from this thread; returns how much of it still is at the deadline."""
+        engine = self._engine
+        waiter = ThreadWaiter()
+        barrier = engine.queue.barrier(waiter, wake=False)
+        engine.inline.drive(lambda: waiter.outcome is not None, deadline)
+        return engine.queue.withdraw(barrier).pending

@@ -1,0 +1,96 @@
+"""Opening a file: what is refused, what is repaired on the way, and in what words."""
+
+import os
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from llm_service.errors import ForeignDatabaseError, NewerSchemaError
+from llm_service.telemetry.stores.base import Fault
+from llm_service.telemetry.stores.sqlite import error_kinds, migrations
+from llm_service.telemetry.stores.sqlite.opening import open_for_writing
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """A closed, empty file of telemetry."""
+    path = tmp_path / "telemetry.db"
+    open_for_writing(path, 0).close()
+    return path
+
+
+def test_a_newer_file_is_refused_and_left_as_it_is(db: Path) -> None:
+    """Both versions and what to do are named."""
+    newer = migrations.VERSION + 1
+    with closing(sqlite3.connect(db)) as connection:
+        connection.execute(f"PRAGMA user_version = {newer}")
+    before = db.read_bytes()
+    with pytest.raises(NewerSchemaError) as refusal:
+        open_for_writing(db, 0)
+    assert str(refusal.value) == (
+        f"{db} has schema version {newer}, this release knows {migrations.VERSION}: "
+        "upgrade llm-service-telemetry, or give another db_path"
+    )
+    assert db.read_bytes() == before
+
+
+@pytest.mark.parametrize("what", ["CREATE TABLE notes (text)", "PRAGMA user_version = 7"])
+def test_another_program_s_file_is_refused_and_left_as_it_is(what: str, tmp_path: Path) -> None:
+    """Tables of its own, or only a version of its own."""
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(what)
+    before = path.read_bytes()
+    with pytest.raises(ForeignDatabaseError) as refusal:
+        open_for_writing(path, 0)
+    assert str(refusal.value) == f"{path} is an SQLite database, but not of telemetry: give another db_path"
+    assert path.read_bytes() == before
+
+
+def test_a_file_that_another_holds_locked_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as SQLite is told to, and then it is a lock, not a stranger."""
+    monkeypatch.setattr("llm_service.telemetry.stores.sqlite.opening.BUSY_TIMEOUT_MS", 1)
+    path = tmp_path / "new.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked") as locked:
+            open_for_writing(path, 0)
+    assert error_kinds.is_locked(locked.value)
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+def test_files_that_were_made_while_the_database_was_read_only_may_be_written_again(db: Path, suffix: str) -> None:
+    """They have the mode that it had then, and SQLite would fail on them for ever."""
+    with closing(sqlite3.connect(db, isolation_level=None)) as other:
+        other.execute("SELECT count(*) FROM invocations").fetchone()  # keeps both there
+        side = Path(f"{db}{suffix}")
+        side.chmod(0o400)
+        db.chmod(0o640)
+        with closing(open_for_writing(db, 0)) as connection:
+            assert stat.S_IMODE(side.stat().st_mode) == 0o640
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+
+
+def test_files_that_may_be_written_keep_their_mode(db: Path) -> None:
+    """Only the owner's right to write is missed; a read-only database gives none."""
+    with closing(sqlite3.connect(db, isolation_level=None)) as other:
+        other.execute("SELECT count(*) FROM invocations").fetchone()
+        side = Path(f"{db}-shm")
+        side.chmod(0o600)
+        db.chmod(0o644)
+        open_for_writing(db, 0).close()
+        assert stat.S_IMODE(side.stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.name != "posix", reason="extended codes of the POSIX layer")
+@pytest.mark.parametrize(("code", "fault"), [(522, Fault.DAMAGED), (778, Fault.TRANSIENT), (8, Fault.REOPEN)])
+def test_a_file_that_ends_too_early_is_damaged_and_a_failed_write_is_not(code: int, fault: Fault) -> None:
+    """SQLITE_IOERR_SHORT_READ and SQLITE_IOERR_WRITE share their primary code; SQLITE_READONLY wants another open."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = code
+    assert error_kinds.classify(error) is fault
