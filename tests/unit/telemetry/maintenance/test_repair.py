@@ -196,7 +196,7 @@ def test_a_repair_that_is_always_overtaken_gives_up_and_one_overtaken_by_retenti
     monkeypatch.setattr(rebuild, "_add", lambda *_: False)
     with pytest.raises(sqlite3.OperationalError, match="by another process"):
         repair_day(connection, "2026-03-01", "now")
-    monkeypatch.setattr(rebuild.aggregates, "kept_since", lambda _: "2026-03-02")
+    monkeypatch.setattr(rebuild.daily_totals, "kept_since", lambda _: "2026-03-02")
     assert repair_day(connection, "2026-03-01", "now") == 0
 
 

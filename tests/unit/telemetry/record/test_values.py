@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
-from tests.unit.telemetry.test_records import FULL, MOMENT
+from tests.unit.telemetry.record.test_record import FULL, MOMENT
 
 from llm_service.errors import QueryError, RecordError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
