@@ -69,7 +69,6 @@ def test_budgets_forget_what_nobody_names_and_believe_no_leap(
 from pathlib import Path
 import sqlite3
 from llm_service.config.schemas import PoliciesConfig
-from llm_service.telemetry.writer import money
 def limited(**given):
     named = {name: {"scope": {"agent": name}} | budget for name, budget in given.items()}
     return PoliciesConfig.model_validate({"policies": named})

@@ -116,8 +116,8 @@ def test_a_file_that_takes_no_late_record_delays_the_end_once(
     """It is given a second, and after that no more are taken."""
     script = """
 import sqlite3
-from llm_service.telemetry.writer import ending
-ending._LATE_WAITS = 0.1
+from llm_service.telemetry.writer import shutdown
+shutdown._LATE_WAITS = 0.1
 T = TelemetryLogger(PATH)
 class Client:
     def __del__(self): T.log_invocation_nowait(record("late"))
