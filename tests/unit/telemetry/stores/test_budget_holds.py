@@ -573,6 +573,23 @@ def test_a_call_that_is_stored_nowhere_and_known_in_part_keeps_at_least_what_was
         assert spent_reserved_unknown(db) == (0, 0, pytest.approx(kept))
 
 
+def test_an_interrupted_reservation_of_a_logger_that_stores_nothing_makes_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing to take back."""
+    path = tmp_path / "none" / "t.db"
+    with TelemetryLogger(path, policies=policies(default=1), enabled=False) as logger:
+
+        def interrupted(*_: object) -> Any:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(type(logger.budgets), "serve", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            logger.budgets.reserve(usd=0.1)
+        logger._engine.money.teller.close(5)
+    assert not path.parent.exists()
+
+
 # Ids
 
 
