@@ -2,7 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -158,7 +158,6 @@ def invocations(
     path = settings_for(db, config).db_path
     if follow:
         _follow(reports.existing(path), narrowed(options), limit, as_json=as_json)
-        return
     found = reports.invocations(path, narrowed(options), limit)
     known_names.say_unknown(path, **names_in(options))
     if as_json:
@@ -167,7 +166,7 @@ def invocations(
         views.show_invocations(found)
 
 
-def _follow(path: Path, chosen: "InvocationFilter", limit: int, *, as_json: bool) -> None:
+def _follow(path: Path, chosen: "InvocationFilter", limit: int, *, as_json: bool) -> NoReturn:
     from llm_service.cli import following, views  # noqa: PLC0415
 
     arriving = following.follow(path, chosen, limit, following.pause_while_read())

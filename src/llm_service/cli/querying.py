@@ -9,7 +9,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple, cast
 
 from llm_service.cli.querying_child import MOST_ANSWER_BYTES, READY, Reply, Request
 from llm_service.errors import QueryError, StoreError
@@ -75,17 +75,18 @@ def _child() -> Generator["subprocess.Popen[bytes]"]:
         yield process
     finally:
         process.kill()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
+        for pipe in _pipes(process):
+            with suppress(BrokenPipeError):
+                pipe.close()
         process.wait()
 
 
+def _pipes(process: "subprocess.Popen[bytes]") -> tuple[IO[bytes], IO[bytes]]:
+    return cast("tuple[IO[bytes], IO[bytes]]", (process.stdin, process.stdout))  # `_child` has asked for both
+
+
 def _reply_of(process: "subprocess.Popen[bytes]", request: Request) -> Reply:
-    given, out = process.stdin, process.stdout
-    if given is None or out is None:
-        raise AssertionError("both are pipes")
+    given, out = _pipes(process)
     with suppress(BrokenPipeError):  # then it says nothing, which is looked at below
         marshal.dump(tuple(request), given)
         given.close()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_service.cli.options import TIME
 from llm_service.cli.times import Moment, day_of, parse_time, start_of
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
@@ -77,3 +78,9 @@ def test_a_moment_has_a_day_and_a_day_has_a_beginning() -> None:
     assert day_of(None) is None
     assert start_of(date(2026, 11, 23)) == datetime(2026, 11, 23, tzinfo=UTC)
     assert start_of(NOW) is NOW
+
+
+@pytest.mark.parametrize("moment", [NOW, NOW.date()])
+def test_a_time_that_was_read_already_stays_what_it_is(moment: Moment) -> None:
+    """Click may convert a value twice."""
+    assert TIME.convert(moment, None, None) is moment

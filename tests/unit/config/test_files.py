@@ -55,6 +55,24 @@ def test_it_stands_beside_the_users_file_where_that_is_in_force(kind: Kind, tmp_
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_of_the_user_s_that_is_shut_to_him_has_no_file(
+    kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service may run with the home of another."""
+    shut = put(tmp_path / f"home/.config/llm-service/{kind}.yaml")
+    assert locate(kind) == shut
+    stat = Path.stat
+
+    def refused(path: Path, **how: bool) -> object:
+        if path == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **how)
+
+    monkeypatch.setattr(Path, "stat", refused)
+    assert locate(kind) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_variable_that_names_no_file_is_an_error(kind: Kind, tmp_path: Path) -> None:
     """Falling back would hide the mistake; an empty variable counts as not set."""
     variable = f"LLM_TELEMETRY_{kind.upper()}"

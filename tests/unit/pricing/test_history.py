@@ -12,8 +12,8 @@ from llm_service.pricing.bundled import BundledPrices, bundled
 from llm_service.pricing.corrections import CHANGED, DATA_BEGAN, DATED, LONG_UNKNOWN
 from llm_service.pricing.long_prompts import model_of
 from llm_service.pricing.model_names import Candidate
-from llm_service.pricing.price_history import is_moving, newest_day_us, starts
-from llm_service.pricing.timeline import day_start_us
+from llm_service.pricing.price_history import _date_us, is_moving, newest_day_us, starts
+from llm_service.pricing.timeline import ALWAYS, day_start_us
 
 BEGAN = day_start_us(DATA_BEGAN)
 ENTRIES = [(provider.id, model) for provider in providers for model in provider.models]
@@ -39,6 +39,15 @@ def prices() -> BundledPrices:
     found = bundled()
     assert found is not None
     return found
+
+
+@pytest.mark.parametrize(
+    ("name", "day"),
+    [("m-2026-02-28", "2026-02-28"), ("m@20260228", "2026-02-28"), ("m-2026-02-30", None), ("m-2026", None)],
+)
+def test_a_day_in_a_name_is_one_of_the_calendar(name: str, day: str | None) -> None:
+    """Or the name says nothing of when it began."""
+    assert _date_us(name) == (ALWAYS[1] if day is None else at(day))
 
 
 def has_tiers(model: Any) -> bool:

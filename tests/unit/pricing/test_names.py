@@ -249,3 +249,10 @@ def test_a_name_made_to_be_slow_is_not(book: PriceBook, end: str) -> None:
     name = ("litellm/" * 24 + "gpt") if end == "litellm/" else "a" + end * (199 // len(end))
     assert all(len(spellings(name, provider)) <= 2 * len(name) for provider in ("aws", None))
     assert book.rates(name, "aws") is None
+
+
+def test_a_name_too_long_to_be_a_model_s_stands_for_itself_alone() -> None:
+    """No pattern is tried on it."""
+    name = "anthropic/" + "claude-" * 50
+    assert candidates(name, "aws") == (Candidate(name, "aws"),)
+    assert spellings(name, "aws") == (name,)

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from enum import Enum
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -354,3 +355,42 @@ def test_a_key_of_ones_own_is_told_in_any_type(yes: Any) -> None:
     """The provider's own charge is added."""
     report = {"prompt_tokens": 1, "cost": 0.5, "is_byok": yes, "cost_details": {"upstream_inference_cost": 1.0}}
     assert readers.usage_fields(report)["cost_usd"] == 1.5
+
+
+def test_a_count_that_is_spelled_in_two_ways_is_the_larger_one_and_not_priced() -> None:
+    """One of the two is wrong, and nobody says which."""
+    fields = readers.usage_fields({"prompt_tokens": 10, "promptTokens": 12, "completion_tokens": 1})
+    assert (fields["prompt_tokens"], fields["unpriced_usage"]) == (12, "promptTokens: 12, elsewhere 10")
+
+
+class Word(Enum):
+    """A word as generated clients have it: by its value where that is a text, else by its name."""
+
+    FLEX = "flex"
+    TEXT = 1
+
+
+def test_enumerations_are_read_as_their_words() -> None:
+    """Of tiers, and of the kinds of content that counts are broken down by."""
+    report = {
+        "promptTokenCount": 10, "candidatesTokenCount": 1, "totalTokenCount": 11, "trafficType": Word.FLEX,
+        "promptTokensDetails": [{"modality": Word.TEXT, "tokenCount": 10}],
+    }  # fmt: skip
+    fields = readers.usage_fields(report)
+    assert (fields["prompt_tokens"], fields["service_tier"]) == (10, "flex")
+    assert "unpriced_usage" not in fields
+
+
+@pytest.mark.parametrize("odd", ["free", [1], None, {"x": 1}])
+@pytest.mark.parametrize("field", ["cost", "service_tier"])
+def test_what_is_no_amount_and_no_word_says_nothing(field: str, odd: Any) -> None:
+    """The counts beside it stand."""
+    fields = readers.usage_fields({"prompt_tokens": 10, "completion_tokens": 1, field: odd})
+    assert (fields["prompt_tokens"], fields["completion_tokens"]) == (10, 1)
+    assert fields.get("cost_usd") is None
+
+
+def test_an_object_in_the_place_of_a_count_leaves_it_unknown() -> None:
+    """It is nothing that a record could take or refuse."""
+    fields = readers.usage_fields({"prompt_tokens": 10, "completion_tokens": object()})
+    assert (fields["prompt_tokens"], fields["completion_tokens"]) == (10, None)

@@ -7,7 +7,6 @@ exactly these, and builds the record through `InvocationRecord`'s own checks.
 
 import json
 import marshal
-import operator
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -52,21 +51,8 @@ class UnreadableRecordError(ValueError):
 
 
 def encode(record: InvocationRecord) -> bytes:
-    """The record's two tuples as bytes."""
-    try:
-        return marshal.dumps((record.card, record.extensions), _FORMAT)
-    except ValueError:  # a value of a subclass (an enum of str, say), which `marshal` refuses
-        extensions = record.extensions
-        plain: Any = (tuple(map(_plain, record.card)), None if extensions is None else tuple(map(_plain, extensions)))
-        return marshal.dumps(plain, _FORMAT)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return operator.index(value)
-    return float(value) if isinstance(value, float) else value
+    """The record's two tuples as bytes: their values are of the plain types, whatever the record was given."""
+    return marshal.dumps((record.card, record.extensions), _FORMAT)
 
 
 def decode(data: bytes, layout: int = LAYOUT) -> InvocationRecord:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from llm_service.redaction import clean, scrub
+from llm_service.telemetry.record.texts import plain_text
 
 __all__ = ["MASKER_ERROR", "Mask", "Redact"]
 
@@ -37,7 +38,7 @@ class Mask:
             masked: object = self.redact(cleaned)
             if isinstance(masked, str) and "\0" not in masked:
                 masked.encode()
-                return masked
+                return plain_text(masked)  # a subclass's own would be no value that the crash journal can encode
             problem = "returned no text that can be stored"
         except KeyboardInterrupt:  # the user's, not the callable's
             raise

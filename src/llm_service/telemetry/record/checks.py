@@ -277,12 +277,13 @@ def _in_utc(field: str, value: object) -> datetime:
         value.tzinfo,
         fold=value.fold,
     )
-    try:
-        if plain.tzinfo is None:
+    if plain.tzinfo is None:
+        try:
             return plain.astimezone(UTC)
+        except (OverflowError, OSError, ValueError):  # the local time of a year that the system's clock does not know
+            raise RecordError(field, value, "give a moment from 1970 to 9999") from None
+    try:
         offset = plain.utcoffset()
-    except (OverflowError, OSError):  # the local time of a year that the system's clock does not know
-        raise RecordError(field, value, "give a moment from 1970 to 9999") from None
     except Exception as error:  # noqa: BLE001 - a time zone of the caller's
         remedy = f"its time zone raises {type(error).__name__}; use datetime.now(timezone.utc)"
         raise RecordError(field, value, remedy) from None

@@ -701,3 +701,25 @@ def test_other_decorators_go_above_and_below(logger: TelemetryLogger) -> None:
     assert logger.instrumented("outside")(twice(lambda: 2))() == 4
     agents = [row["agent_name"] for row in logger.get_invocations()]
     assert (agents.count("inside"), agents.count("outside")) == (2, 1)
+
+
+async def test_a_coroutine_that_says_nothing_of_its_usage_is_recorded_all_the_same(
+    telemetry: AsyncTelemetryLogger,
+) -> None:
+    """What it cost is unknown, not 0."""
+
+    @telemetry.instrumented("silent")
+    async def ask() -> str:
+        return "answer"
+
+    assert await ask() == "answer"
+    (row,) = await telemetry.get_invocations()
+    assert (row["agent_name"], row["status"], row["prompt_tokens"]) == ("silent", "success", None)
+
+
+def test_a_later_part_that_is_no_number_leaves_the_count_that_was_read(logger: TelemetryLogger) -> None:
+    """Of a stream, say: a provider fills it in once."""
+    parts = [{"prompt_tokens": 7, "completion_tokens": 2}, {"prompt_tokens": "unknown", "completion_tokens": 3}]
+    assert list(logger.wrap_stream(iter(parts), "stream", usage=lambda part: part)) == parts
+    (row,) = logger.get_invocations()
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (7, 3)

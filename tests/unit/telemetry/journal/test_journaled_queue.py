@@ -394,3 +394,25 @@ def test_what_was_taken_out_is_counted_once_the_record_is_accepted() -> None:
     assert queue.redactions == {"jwt": 4, "a": 1, "b": 1}
     queue.reset()
     assert queue.redactions == {}
+
+
+def test_a_journal_is_renewed_only_while_nothing_is_held() -> None:
+    """What is held stands in the old one."""
+    paper = Paper()
+    queue = make(paper)
+    queue.offer(InvocationRecord(agent_name="a"))
+    queue.renew_journal("next")
+    assert paper.told == []
+    assert queue.abandon(DropReason.SHUTDOWN, in_flight=False) == 1
+    paper.told.clear()
+    queue.renew_journal("next")
+    assert paper.told == [("close", None), ("begin", "next")]
+
+
+def test_while_the_interpreter_ends_records_are_held_without_a_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are committed at once, and what encodes them does not work to the end."""
+    paper = Paper()
+    queue = make(paper)
+    monkeypatch.setattr("llm_service.telemetry.writer.journaled_queue.is_finalizing", lambda: True)
+    assert queue.offer(InvocationRecord(agent_name="a"))
+    assert (queue.qsize(), paper.held) == (1, [])

@@ -1,5 +1,6 @@
 """A backup is whole and verified, or is not there."""
 
+import os
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from llm_service.errors import StoreError
+from llm_service.errors import PlantedFileError, StoreError
 from llm_service.telemetry.maintenance import atomic_file
 from llm_service.telemetry.maintenance import backup as module
 from llm_service.telemetry.maintenance.backup import backup
@@ -65,6 +66,18 @@ def test_an_existing_file_is_kept_unless_it_is_to_be_replaced_and_is_not_in_use(
         backup(db, copy, force=True)
     side_file(copy, "-wal").unlink()
     assert backup(db, copy, force=True).rows["invocations"] == 60
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link to another user")
+@pytest.mark.parametrize("force", [False, True])
+def test_another_user_s_symlink_is_not_followed(force: bool, db: Path, copy: Path, tmp_path: Path) -> None:
+    """Where it leads nothing is written."""
+    precious = tmp_path / "precious"
+    copy.symlink_to(precious)
+    os.lchown(copy, 65534, 65534)
+    with pytest.raises(PlantedFileError, match="symlink of user 65534: it is not followed"):
+        backup(db, copy, force=force)
+    assert not precious.exists()
 
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(copy: Path) -> None:

@@ -48,6 +48,16 @@ def _stored(path: Path) -> tuple[int, int, int]:
         return tuple(connection.execute(f"SELECT {what}").fetchone()[0] for what in counts)  # type: ignore[return-value]
 
 
+def test_letters_that_cannot_be_read_are_an_error_of_the_store(db: Path, change: Callable[..., None]) -> None:
+    """It names the file, and what to run."""
+    change("DROP TABLE dead_letters")
+    with pytest.raises(
+        StoreError, match="cannot be read: no such table: dead_letters; run: llm-telemetry doctor"
+    ) as caught:
+        letters(db)
+    assert caught.value.path == db
+
+
 def test_a_letter_that_was_corrected_is_stored_and_counted_once(
     db: Path, refuse: Callable[..., None], open_logger: Callable[[], TelemetryLogger], ask: Ask, names: Any
 ) -> None:

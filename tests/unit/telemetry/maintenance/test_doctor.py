@@ -13,7 +13,7 @@ import pytest
 
 from llm_service.config.settings import Settings
 from llm_service.telemetry.journal.locking import HeldFile, create, hold
-from llm_service.telemetry.maintenance import check_session, content_checks, doctor, file_checks
+from llm_service.telemetry.maintenance import cell_values, check_session, content_checks, doctor, file_checks
 from llm_service.telemetry.maintenance.check_session import look, side_file, status_of
 from llm_service.telemetry.maintenance.doctor import examine
 from llm_service.telemetry.maintenance.findings import KINDS, Severity, exit_code, found, healthy
@@ -357,9 +357,10 @@ def test_each_check_of_the_contents_reports_its_lack_of_time(db: Path, monkeypat
     def hurry(_connection: sqlite3.Connection, _deadline: float) -> Any:
         raise check_session.OutOfTimeError
 
-    monkeypatch.setattr(content_checks, "time_limit", hurry)
+    for checks in (content_checks, cell_values):
+        monkeypatch.setattr(checks, "time_limit", hurry)
     late = {finding.check: finding.name for finding in examine(db, full=True) if finding.name == "not_checked"}
-    assert set(late) == {"integrity", "ids", "aggregates"}
+    assert set(late) == {"integrity", "ids", "aggregates", "values"}
 
 
 def test_what_keeps_a_check_from_being_made_is_a_finding(db: Path) -> None:
@@ -377,8 +378,20 @@ def test_what_keeps_a_check_from_being_made_is_a_finding(db: Path) -> None:
     def late(_: sqlite3.Connection) -> Any:
         raise check_session.OutOfTimeError
 
-    carried = [doctor._carry_out(db, "schema", check)[0].name for check in (failing(11), failing(1), late)]
-    assert carried == ["damaged", "not_checked", "not_checked"]
+    def odd(_: sqlite3.Connection) -> Any:
+        raise ValueError("a cell that nobody expects")
+
+    carried = [doctor._carry_out(db, "schema", check)[0].name for check in (failing(11), failing(1), late, odd)]
+    assert carried == ["damaged", "not_checked", "not_checked", "not_checked"]
+    (finding,) = doctor._carry_out(db, "schema", odd)
+    assert "what no writer wrote" in finding.seen
+
+
+@pytest.mark.parametrize("version", [0, -1])
+def test_a_version_that_no_release_wrote_is_found(version: int, change: Callable[..., None], names: Names) -> None:
+    """In a file that bears our id and holds our tables."""
+    change(f"PRAGMA user_version = {version}")
+    assert names() == {"schema": f"user_version is {version}, which no release wrote"}
 
 
 def test_records_older_than_the_retention_are_found_where_the_configuration_is_known(db: Path, names: Names) -> None:

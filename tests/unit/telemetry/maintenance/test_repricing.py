@@ -67,6 +67,15 @@ def priced(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_what_cannot_be_repriced_is_an_error_of_the_store(dry_run: bool, db: Path, change: Callable[..., None]) -> None:
+    """It names the file, and what to run."""
+    change("ALTER TABLE invocations RENAME COLUMN cost_source TO gone")
+    with pytest.raises(StoreError, match=r"could not be repriced: no such column.*run: llm-telemetry doctor") as caught:
+        reprice(db, NEW, dry_run=dry_run)
+    assert caught.value.path == db
+
+
 def costs(path: Path) -> dict[str, tuple[float | None, str | None]]:
     """By id."""
     with closing(sqlite3.connect(path)) as connection:

@@ -375,6 +375,24 @@ def test_a_failed_batch_is_prepared_once_and_counted_once(tmp_path: Path) -> Non
 # The user's callable
 
 
+class Marked(str):
+    """A text as templates mark it."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize("journal", [False, True])
+def test_what_the_callable_returns_is_stored_as_plain_text(journal: bool, tmp_path: Path) -> None:
+    """A subclass of str, also where the crash journal takes it before the database does."""
+    record = InvocationRecord(agent_name="a b", metadata={"k": "v w"})
+    after, _ = cleaned(record, Redactor(redact=Marked))
+    assert {type(value) for value in (*after.card, *(after.extensions or ()))} <= {str, int, float, type(None)}
+    with TelemetryLogger(tmp_path / "t.db", journal=journal, redact=Marked) as logger:
+        logger.log_invocation_nowait(record)
+        (row,) = logger.get_invocations()
+    assert (row["agent_name"], row["metadata"]) == ("a b", {"k": "v w"})
+
+
 def test_the_callable_runs_after_the_patterns_on_every_free_text(tmp_path: Path) -> None:
     """Names only once where it leaves them, UUIDs never, content too."""
     seen: list[str] = []

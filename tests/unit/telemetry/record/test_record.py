@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from llm_service.errors import RecordError, TelemetryError, shown
 from llm_service.telemetry.record import checks
+from llm_service.telemetry.record.fields import CHECKS, KINDS
 from llm_service.telemetry.record.record import CARD_FIELDS, EXTENSION_FIELDS, FIELDS, InvocationRecord
 
 MOMENT = datetime(2026, 11, 23, 18, 30, 15, 123456, tzinfo=UTC)
@@ -167,6 +168,18 @@ def test_a_bare_record_knows_only_its_id_time_and_status() -> None:
 def test_a_field_read_from_the_class_is_its_descriptor() -> None:
     """Tools that inspect the class do not fail."""
     assert InvocationRecord.agent_name is InvocationRecord.__dict__["agent_name"]
+    assert repr(InvocationRecord.agent_name) == "<field agent_name: name>"
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_the_check_in_the_table_takes_what_the_constructor_takes(field: str) -> None:
+    """Filters check by the table; the constructor tests some values in place, which must come to the same."""
+    record = InvocationRecord(**FULL)
+    kept = dict(zip(FIELDS, (*record.card, *(record.extensions or ())), strict=True))[field]
+    assert CHECKS[field](field, FULL[field]) == kept
+    if KINDS[field] == "word":
+        with pytest.raises(RecordError, match=f"^{field}: .*use one of"):
+            CHECKS[field](field, "nonsense")
 
 
 @pytest.mark.parametrize("field", [*TEXTS, "error_message", "prompt", "response"])

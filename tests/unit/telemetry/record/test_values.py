@@ -8,6 +8,7 @@ import json
 import logging
 import sqlite3
 import time
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -15,7 +16,8 @@ from decimal import Decimal
 from fractions import Fraction
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import pytest
@@ -336,6 +338,12 @@ def test_a_naive_moment_is_local_time(monkeypatch: pytest.MonkeyPatch) -> None:
         time.tzset()
 
 
+def test_a_naive_moment_that_the_clock_does_not_know_is_refused() -> None:
+    """It is the year that is told of, not a time zone that nobody gave."""
+    with pytest.raises(RecordError, match=r"^timestamp: .* is not usable; give a moment from 1970 to 9999"):
+        InvocationRecord(timestamp=datetime.min)  # noqa: DTZ901 - that is what is tested
+
+
 # Statuses
 
 
@@ -417,6 +425,32 @@ class Model(BaseModel):
     name: str = "m"
 
 
+class Pair(NamedTuple):
+    """A named tuple."""
+
+    left: int
+    right: str
+
+
+class Attrs:
+    """An object as attrs makes them: its class lists its fields."""
+
+    __attrs_attrs__ = (SimpleNamespace(name="one"),)
+    one = 1
+
+
+class Cell:
+    """A scalar as numpy and its like have them."""
+
+    def __init__(self, value: Any, kind: str) -> None:
+        self.value = value
+        self.shape = ()
+        self.dtype = type("Dtype", (), {"kind": kind})()
+
+    def item(self) -> Any:
+        return self.value
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_one_odd_value_within_metadata_costs_that_value(name: str) -> None:
     """As a value, deep within, and as a key: the good ones stay."""
@@ -444,8 +478,46 @@ def test_what_json_does_not_know_becomes_its_text() -> None:
     assert InvocationRecord(metadata=Model()).metadata == {"name": "m"}  # type: ignore[arg-type]
 
 
+def test_numbers_and_texts_of_other_classes_are_kept_as_json_has_them() -> None:
+    """Of subclasses, of named tuples, and of arrays; an enumeration as a key is its value."""
+    given_metadata = {
+        "number": type("Whole", (int,), {})(7), "real": type("Real", (float,), {})(0.5), "pair": Pair(1, "r"),
+        "attrs": Attrs(), "array": array("d", [1.5, 2.0]), Named.ONE: "key", type("Text", (str,), {})("t"): 1,
+    }  # fmt: skip
+    assert InvocationRecord(metadata=given_metadata).metadata == {
+        "number": 7, "real": 0.5, "pair": {"left": 1, "right": "r"}, "attrs": {"one": 1}, "array": [1.5, 2.0], "one": "key", "t": 1,
+    }  # fmt: skip
+
+
+def test_an_array_that_cannot_be_stored_whole_is_cut_or_becomes_its_text() -> None:
+    """What has a `tolist` and a shape: of one dimension its beginning, of more what it says of itself."""
+    flat = memoryview(bytes(100_000))
+    found = InvocationRecord(
+        metadata={"flat": flat, "square": flat.cast("B", (500, 200)), "small": memoryview(b"ab")}
+    ).metadata
+    assert found is not None
+    assert found["flat"][:3] == [0, 0, 0]
+    assert found["square"].startswith("<memory at ")
+    assert found["small"] == [97, 98]
+    assert len(json.dumps(found, separators=(",", ":"))) <= MAX_JSON_CHARS
+
+
+@pytest.mark.parametrize(
+    ("cell", "kept"), [(Cell(12, "i"), 12), (Cell(12.0, "f"), 12), (Cell(True, "b"), None), (Cell([1], "i"), None)]
+)
+def test_a_scalar_of_an_array_is_its_number(cell: Cell, kept: int | None) -> None:
+    """A truth value is none, and neither is what holds something else."""
+    if kept is None:
+        with pytest.raises(RecordError, match=r"^prompt_tokens: "):
+            InvocationRecord(prompt_tokens=cell)  # type: ignore[arg-type]
+    else:
+        assert InvocationRecord(prompt_tokens=cell).prompt_tokens == kept  # type: ignore[arg-type]
+
+
 def test_keys_of_the_same_text_keep_both_values() -> None:
     """Also thousands of them."""
+    taken = {"1": "a", "1#2": "b", 1: "c"}
+    assert InvocationRecord(metadata=taken).metadata == {"1": "a", "1#2": "b", "1#3": "c"}  # type: ignore[arg-type]
     assert InvocationRecord(metadata={1: "a", "1": "b"}).metadata == {"1": "a", "1#2": "b"}  # type: ignore[dict-item]
     assert InvocationRecord(metadata={"1": "a", 1: "b"}).metadata == {"1": "a", "1#2": "b"}  # type: ignore[dict-item]
     assert InvocationRecord(metadata={"x\0": "a", "x\ud801": "b"}).metadata == {"x\ufffd": "a", "x\ufffd#2": "b"}
@@ -717,7 +789,8 @@ def test_the_parts_of_a_usage_are_added_in_whatever_type_they_come(
 
 @pytest.mark.parametrize("code", [200, 404, 408, 429, 504])
 @pytest.mark.parametrize(
-    "form", [int, float, str, "{}.0".format, "{} Some Words".format, "HTTP {}".format, "HTTP/1.1 {} OK".format]
+    "form",
+    [int, float, str, "{}.0".format, "{} Some Words".format, "HTTP {}".format, "HTTP/1.1 {} OK".format, "[{}]".format],
 )
 def test_an_http_status_says_the_same_in_every_form(code: int, form: Callable[[int], object]) -> None:
     """As a number, as digits, as a status line, as a number that a table has made a float."""

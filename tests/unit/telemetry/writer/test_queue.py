@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from llm_service.telemetry.journal.journal import Slot
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.base import WriteResult
+from llm_service.telemetry.writer import queue_accounting
 from llm_service.telemetry.writer.journaled_queue import JournaledQueue
 from llm_service.telemetry.writer.ledger import DropReason, FlushResult, Ledger, Outcome
 from llm_service.telemetry.writer.queue import RecordQueue
@@ -653,6 +654,65 @@ def test_a_signal_raised_inside_a_callback_may_log() -> None:
         signal.signal(signal.SIGUSR1, before)
     assert ids(queue) == ["plain", "big"]
     assert ledger_in_handler == [True]
+
+
+@pytest.mark.parametrize(
+    "empty",
+    [
+        lambda queue: len(queue.take(5).entries),
+        lambda queue: queue.abandon(DropReason.SHUTDOWN, in_flight=False),
+    ],
+    ids=["take", "abandon"],
+)
+def test_what_a_signal_handler_logs_while_the_queue_is_looked_at_is_looked_at_too(
+    empty: Callable[[RecordQueue], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came between the look and the change: nothing is changed by what was seen before."""
+    queue, nested, bytes_of = make(), [BIG], queue_accounting.bytes_of
+
+    def interrupted(entries: Any) -> int:
+        while nested:
+            assert queue.offer(nested.pop())
+        return bytes_of(entries)
+
+    assert queue.offer(PLAIN)
+    monkeypatch.setattr(queue_accounting, "bytes_of", interrupted)
+    assert empty(queue) == 2
+    assert queue.ledger().balanced
+
+
+def test_one_that_is_gone_is_dropped_only_once() -> None:
+    """A nested call that made room has had it already."""
+    queue = make()
+    queue.offer(PLAIN)
+    (entry,) = queue._entries
+    assert queue._drop_waiting(entry, DropReason.QUEUE_FULL)
+    assert not queue._drop_waiting(entry, DropReason.QUEUE_FULL)
+    ledger = queue.ledger()
+    assert (ledger.pending, ledger.dropped[DropReason.QUEUE_FULL]) == (0, 1)
+
+
+def test_an_interrupt_while_one_is_told_keeps_nobody_else_waiting() -> None:
+    """It goes on to the caller; who was told already may be told again."""
+
+    class Interrupted(ThreadWaiter):
+        times = 0
+
+        def resolve(self, outcome: Any) -> None:
+            self.times += 1
+            if self.times == 1:
+                raise KeyboardInterrupt
+            super().resolve(outcome)
+
+    queue, first, second = make(), Interrupted(), ThreadWaiter()
+    assert queue.offer(PLAIN, first)
+    assert queue.offer(BIG, second)
+    batch = queue.take(5)
+    assert batch is not None
+    with pytest.raises(KeyboardInterrupt):
+        queue.settle(batch, NOTHING)
+    assert [first.outcome, second.outcome] == [Outcome.WRITTEN] * 2
+    assert queue.ledger().written == 2
 
 
 def test_a_finalizer_that_logs_keeps_the_count() -> None:

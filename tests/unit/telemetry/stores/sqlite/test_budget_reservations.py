@@ -504,6 +504,92 @@ def test_a_failing_look_at_thresholds_does_not_end_the_teller(
     logger.budgets.reserve(usd=0.1).release()
 
 
+def test_a_look_at_thresholds_does_not_wait_for_a_long_commit(logger: TelemetryLogger) -> None:
+    """It is due again with the next pause."""
+    money = logger._engine.money
+    logger.budgets.reserve(usd=0.1).release()
+    money._keep_up_at = 0.0
+    held, enough = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with logger._engine.commit_lock:
+            held.set()
+            enough.wait(30)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait(30)
+    money.teller._look_back()
+    assert money.upkeep_is_due
+    enough.set()
+    other.join()
+    money.teller._look_back()
+    assert not money.upkeep_is_due
+    assert money.teller.last_error is None
+
+
+def test_an_interrupted_look_at_thresholds_leaves_no_transaction_open(
+    logger: TelemetryLogger, db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection goes, and the next hold opens another."""
+    money = logger._engine.money
+    logger.budgets.reserve(usd=0.1).release()
+    money._keep_up_at = 0.0
+
+    def interrupted(connection: sqlite3.Connection, _keeper: Any) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(money.teller._host, "keep_up", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        money.teller._look_back()
+    money.teller._look_back()  # there is nothing to look with
+    monkeypatch.undo()
+    with closing(sqlite3.connect(db, isolation_level=None, timeout=0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    logger.budgets.reserve(usd=0.1).release()
+    assert spent_reserved_unknown(db) == (0, 0, 0)
+
+
+def test_a_hold_that_ends_without_a_record_and_without_waiting_is_of_unknown_outcome(
+    logger: TelemetryLogger, db: Path
+) -> None:
+    """Once, however often it is said."""
+    hold = logger.budgets.reserve(usd=0.4)
+    for _ in range(2):
+        hold.end_later(None)
+    logger._engine.money.teller.close(5)
+    assert hold.ended
+    assert spent_reserved_unknown(db) == (0, 0, 0.4)
+
+
+def test_a_call_that_is_stored_nowhere_and_known_in_part_keeps_at_least_what_was_reserved(
+    logger: TelemetryLogger, db: Path
+) -> None:
+    """More, where it says that it cost more."""
+    for cost, kept in ((0.05, 0.1), (0.25, 0.35)):
+        logger.budgets.reserve(usd=0.1).settle(record(cost, privacy_level="none", usage_source="partial"))
+        assert spent_reserved_unknown(db) == (0, 0, pytest.approx(kept))
+
+
+def test_an_interrupted_reservation_of_a_logger_that_stores_nothing_makes_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing to take back."""
+    path = tmp_path / "none" / "t.db"
+    with TelemetryLogger(path, policies=policies(default=1), enabled=False) as logger:
+
+        def interrupted(*_: object) -> Any:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(type(logger.budgets), "serve", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            logger.budgets.reserve(usd=0.1)
+        logger._engine.money.teller.close(5)
+    assert not path.parent.exists()
+
+
 # Ids
 
 

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,24 @@ def test_a_guarded_writer_takes_any_connection(path: Path) -> None:
     connection.close()
     with pytest.raises(sqlite3.ProgrammingError):
         writer.write(connection, [InvocationRecord()], batch_no=2, durable=False, slice_rows=25)
+
+
+def test_a_second_file_of_one_moment_gets_a_name_of_its_own(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock may stand still, or go back: what was set aside before is never written over."""
+    moments = [datetime(2026, 11, 23, 1, tzinfo=UTC)] * 2 + [datetime(2026, 11, 23, 2, tzinfo=UTC)]
+
+    class Clock:
+        @staticmethod
+        def now(_zone: object) -> datetime:
+            return moments.pop(0)
+
+    monkeypatch.setattr(database_files, "datetime", Clock)
+    for content in ("first", "second"):
+        path.write_text(content)
+        target = set_aside(path, Files.at(path))
+        assert target is not None
+        assert target.read_text() == content
+    assert len(list(path.parent.glob("*.corrupt-*"))) == 2
 
 
 def test_only_what_was_seen_to_be_bad_is_moved(path: Path) -> None:

@@ -137,6 +137,19 @@ def test_what_another_user_planted_is_refused(kind: str, suffix: str, shared: Pa
 
 
 @needs_root
+def test_a_folder_that_another_user_s_symlink_leads_to_is_not_entered(shared: Path, tmp_path: Path) -> None:
+    """Whoever owns the link decides where the database goes, today and tomorrow."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = shared / "link"
+    link.symlink_to(elsewhere)
+    os.lchown(link, NOBODY, NOBODY)
+    with pytest.raises(PlantedFileError, match=f"link is a symlink of user {NOBODY}"):
+        TelemetryLogger(link / "telemetry.db")
+    assert not list(elsewhere.iterdir())
+
+
+@needs_root
 def test_a_user_refuses_a_file_of_another_and_takes_one_of_root(shared: Path) -> None:
     """The same the other way round: `nobody` does not write into a file of user 1."""
     path = shared / "telemetry.db"

@@ -5,13 +5,15 @@ import sqlite3
 import stat
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from llm_service.errors import ForeignDatabaseError, NewerSchemaError
+from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, NewerSchemaError, StoreError
 from llm_service.telemetry.stores.base import Fault
-from llm_service.telemetry.stores.sqlite import error_kinds, migrations
-from llm_service.telemetry.stores.sqlite.opening import open_for_writing
+from llm_service.telemetry.stores.sqlite import error_kinds, migrations, reader
+from llm_service.telemetry.stores.sqlite.opening import make_private_folder, open_for_writing
+from llm_service.telemetry.stores.sqlite.reader import open_for_reading, read
 
 
 @pytest.fixture
@@ -48,6 +50,71 @@ def test_another_program_s_file_is_refused_and_left_as_it_is(what: str, tmp_path
         open_for_writing(path, 0)
     assert str(refusal.value) == f"{path} is an SQLite database, but not of telemetry: give another db_path"
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", [0, -1])
+def test_a_version_that_no_release_wrote_is_refused_and_the_file_left_as_it_is(version: int, db: Path) -> None:
+    """It is damaged: nothing is migrated, and the error says how its rows are saved."""
+    with closing(sqlite3.connect(db)) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    before = db.read_bytes()
+    with pytest.raises(DatabaseUnusableError, match=f"schema version {version}, which no release wrote.*--salvage"):
+        open_for_writing(db, 0)
+    assert db.read_bytes() == before
+
+
+def test_a_folder_that_another_process_makes_meanwhile_stays_as_that_one_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not there when it was looked for, and is there when it is made."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o755)
+    is_dir = Path.is_dir
+    monkeypatch.setattr(Path, "is_dir", lambda path: path != folder and is_dir(path))
+    make_private_folder(folder)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("newest", [False, True])
+def test_a_connection_that_cannot_be_made_ready_for_reading_is_closed(
+    newest: bool, db: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By Ctrl-C, say: nothing keeps the file open."""
+    made: list[sqlite3.Connection] = []
+    connect = reader.connect
+
+    def kept(*arguments: Any) -> sqlite3.Connection:
+        made.append(connect(*arguments))
+        if not newest:
+            made[0].set_authorizer(interrupted)
+        return made[0]
+
+    def interrupted(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(reader, "connect", kept)
+    monkeypatch.setattr(migrations, "read_as_newest", interrupted)
+    with pytest.raises((KeyboardInterrupt, sqlite3.DatabaseError)):
+        open_for_reading(db, newest=newest)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        made[0].execute("SELECT 1")
+
+
+def test_a_connection_whose_tables_cannot_be_counted_is_closed(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was opened for a question that is not asked any more."""
+    made: list[sqlite3.Connection] = []
+
+    def denying(path: Path, **how: Any) -> sqlite3.Connection:
+        made.append(open_for_reading(path, **how))
+        made[0].set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+        return made[0]
+
+    monkeypatch.setattr(reader, "open_for_reading", denying)
+    with pytest.raises(StoreError, match="cannot be read: not authorized"):
+        read(db, lambda fetch: fetch(("SELECT 1", [])))
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        made[0].execute("SELECT 1")
 
 
 def test_a_file_that_another_holds_locked_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
