@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -33,15 +34,18 @@ def purge(*, older_than: str, dry_run: bool, db: Path | None, config: Path | Non
     from llm_service.cli import reports  # noqa: PLC0415
     from llm_service.config.files import locate  # noqa: PLC0415
     from llm_service.telemetry import TelemetryLogger  # noqa: PLC0415
+    from llm_service.telemetry.client.purge_api import first_kept  # noqa: PLC0415
 
     days = _days(older_than, datetime.now(UTC))
     path = reports.looked_after(settings_for(db, config).db_path)
-    # Only what was asked for goes: the retention of the configuration is left to the loggers. A crash journal that is
-    # replayed by the way is priced as they would.
-    with TelemetryLogger(
-        path, models=locate("models", config) or False, policies=False, retention_days=None
-    ) as telemetry:
-        result = telemetry.purge(days, dry_run=dry_run)
+    if dry_run:
+        result = reports.old(path, first_kept(days))
+    else:
+        # Only what was asked for goes: the retention of the configuration is left to the loggers. A crash journal that
+        # is replayed by the way is priced as they would.
+        models: Path | Literal[False] = locate("models", config) or False
+        with TelemetryLogger(path, models=models, policies=False, retention_days=None) as telemetry:
+            result = telemetry.purge(days)
     if as_json:
         json_document(asdict(result))
         return

@@ -1,5 +1,6 @@
 """Where the process starts: it checks that the extra `cli` is installed, and gives back an exit code."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -23,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing:
         sys.stderr.write(f"llm-telemetry needs {' and '.join(missing)}: pip install 'llm-service-telemetry[cli]'\n")
         return 2
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - open to the end of the process
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows `?`, not a traceback

@@ -24,6 +24,7 @@ from llm_service.telemetry.queries.unit_costs import UnitReport, read_unit_costs
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.sqlite.file_identity import require_telemetry
 from llm_service.telemetry.stores.sqlite.migrations import VERSION
+from llm_service.telemetry.stores.sqlite.purge_steps import PurgeResult, count_old
 from llm_service.telemetry.stores.sqlite.reader import read
 
 __all__ = [
@@ -100,6 +101,11 @@ def holds(path: Path) -> list[BudgetHold]:
         return read_holds(fetch, now) if there else []
 
     return _ask(path, question)
+
+
+def old(path: Path, first_kept: str) -> PurgeResult:
+    """What a purge of all before that UTC day would delete."""
+    return _ask(path, lambda fetch: count_old(fetch, first_kept))
 
 
 def count_records(path: Path) -> int:

@@ -13,6 +13,7 @@ from click.testing import Result
 
 from llm_service.errors import StoreError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
+from llm_service.telemetry.stores.sqlite.migrations import table_names
 
 from .every_command import command_lines
 
@@ -59,6 +60,39 @@ def other_program_s_hot(path: Path) -> None:
         shutil.copy(f"{path}-journal", f"{path}.copy")
         connection.execute("ROLLBACK")
     Path(f"{path}.copy").replace(f"{path}-journal")
+
+
+def other_program_s_wal_alone(path: Path) -> None:
+    """Its tables are in the -wal alone, and there is no -shm, as a restart leaves it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE notes (text)")
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", f"{path}.copy{suffix}")
+    for suffix in ("", "-wal"):
+        Path(f"{path}.copy{suffix}").replace(f"{path}{suffix}")
+
+
+def one_byte(path: Path) -> None:
+    """SQLite takes it for an empty database."""
+    path.write_bytes(b"7")
+
+
+def endless(table: str) -> Callable[[Path], None]:
+    """A database of ours in which a view that never ends stands in the place of a table."""
+
+    def make(path: Path) -> None:
+        with TelemetryLogger(path) as logger:
+            logger.log_invocation(InvocationRecord(agent_name="agent"))
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute(f"ALTER TABLE {table} RENAME TO moved")
+            connection.execute(
+                f"CREATE VIEW {table} AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+                " SELECT moved.* FROM n LEFT JOIN moved ON 1 = 1 WHERE n.x > 1e15"
+            )
+
+    make.__name__ = f"endless {table}"
+    return make
 
 
 def numbered(path: Path) -> None:
@@ -124,7 +158,7 @@ def missing(path: Path) -> None:
 
 
 FOREIGN = [
-    text, other_program_s, other_program_s_wal, other_program_s_hot, numbered, folder, pipe, link_to_pipe, link_to_text,
+    text, one_byte, other_program_s, other_program_s_wal, other_program_s_wal_alone, other_program_s_hot, numbered, folder, pipe, link_to_pipe, link_to_text,
     *(beside(suffix, plant) for suffix in ("-journal", "-wal", "-shm") for plant in (pipe, folder, link_to_text)),
 ]  # fmt: skip
 if os.geteuid() == 0:
@@ -196,6 +230,24 @@ def test_what_is_empty_or_missing_stays_so(plant: Callable[[Path], None], tmp_pa
         assert state(place) == before, line
         assert result.exit_code in {0, 1, 2, 3, 41, 42}, (line, result.output)
         assert result.stdout.count("Traceback") == 0
+
+
+@pytest.mark.parametrize("table", table_names())
+def test_no_command_runs_for_ever_on_a_view_in_the_place_of_a_table(table: str, tmp_path: Path, run: Run) -> None:
+    """Salvage, which reads tables alone, still brings back what it can."""
+    place, new = tmp_path / "place", tmp_path / "new"
+    place.mkdir()
+    new.mkdir()
+    path = place / "data.db"
+    endless(table)(path)
+    before = state(place)
+    for line in command_lines(new):
+        result = run(*line, "--db", path)
+        assert state(place) == before, line
+        assert "Traceback" not in result.output, line
+        assert result.exit_code in {1, 2, *range(34, 46)} or "--salvage" in line or line[0] in NEEDS_NO_FILE, line
+    with pytest.raises(StoreError, match="views in the place of 1 of its tables"):
+        TelemetryLogger(path)
 
 
 @pytest.mark.parametrize("plant", FOREIGN, ids=name_of)

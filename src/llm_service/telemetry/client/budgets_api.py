@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from llm_service.budgets.limits import Amounts
 from llm_service.errors import BudgetError, DuplicateInvocationError
-from llm_service.telemetry.client.reservation_plans import BudgetDesk, checking, find_hold, question
+from llm_service.telemetry.client.reservation_plans import BudgetDesk, checking, question
 from llm_service.telemetry.client.reservation_requests import Wish
 from llm_service.telemetry.client.reservations import AsyncReservation, Hold, wait
 from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus, read_holds, read_status
+from llm_service.telemetry.queries.filters import checked_id
 from llm_service.telemetry.record.record import Amount
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.writer.ledger import Outcome
@@ -104,12 +105,12 @@ class AsyncBudgets(BudgetDesk):
 
     async def release(self, hold_id: str) -> bool:
         """See `Budgets.release`."""
-        return bool(self.done(await wait(self, self.ending(hold_id, Amounts()))))
+        return bool(self.done(await wait(self, self.ending(checked_id("hold_id", hold_id), Amounts()))))
 
     async def reconcile(self, hold_id: str, usd: Amount) -> bool:
         """See `Budgets.reconcile`."""
         await self.expire()
-        request = self.reconciling(find_hold(await self.holds(), hold_id), hold_id, usd)
+        request = self.reconciling(await self.holds(), hold_id, usd)
         return self.done(await wait(self, request)) in {True, Outcome.WRITTEN}
 
     async def expire(self) -> None:
@@ -254,7 +255,7 @@ class Budgets(BudgetDesk):
         Raises:
             CommitTimeoutError, StoreError: the file cannot be written.
         """
-        return bool(self.done(self.serve(self.ending(hold_id, Amounts()))))
+        return bool(self.done(self.serve(self.ending(checked_id("hold_id", hold_id), Amounts()))))
 
     def reconcile(self, hold_id: str, usd: Amount) -> bool:
         """Say what a call of unknown outcome, or of unknown cost, has cost; that ends its hold.
@@ -274,7 +275,7 @@ class Budgets(BudgetDesk):
             CommitTimeoutError, StoreError: the file cannot be written.
         """
         self.expire()
-        request = self.reconciling(find_hold(self.holds(), hold_id), hold_id, usd)
+        request = self.reconciling(self.holds(), hold_id, usd)
         return self.done(self.serve(request)) in {True, Outcome.WRITTEN}
 
     def expire(self) -> None:

@@ -16,7 +16,7 @@ from llm_service.telemetry.writer.purge_schedule import PurgeJob
 from llm_service.telemetry.writer.schedule import purge_may_go
 from llm_service.telemetry.writer.waiters import LoopWaiter, ThreadWaiter, Waiter
 
-__all__ = ["AsyncKeeping", "Keeping"]
+__all__ = ["AsyncKeeping", "Keeping", "first_kept"]
 
 _MOST_DAYS: Final = 36_500
 _LOOK_AGAIN: Final = 0.1
@@ -52,7 +52,7 @@ class AsyncKeeping(_Purges, AsyncReports):
 
     async def purge(self, older_than_days: float, *, dry_run: bool = False) -> PurgeResult:
         """See `TelemetryLogger.purge`. The loop goes on meanwhile; cancelling ends the purge between two steps."""
-        cutoff = _cutoff(older_than_days)
+        cutoff = first_kept(older_than_days)
         if self._engine.stores_nothing:
             return PurgeResult(dry_run=dry_run)
         if dry_run:
@@ -94,7 +94,7 @@ class Keeping(_Purges, Reports):
             CommitTimeoutError: nothing could be done for `commit_timeout`: the file is locked or full.
             StoreError: the file cannot be used, or the logger is closed.
         """
-        cutoff = _cutoff(older_than_days)
+        cutoff = first_kept(older_than_days)
         if self._engine.stores_nothing:
             return PurgeResult(dry_run=dry_run)
         if dry_run:
@@ -116,8 +116,12 @@ class Keeping(_Purges, Reports):
         return job.result()
 
 
-def _cutoff(older_than_days: object) -> str:
-    """The first UTC day to keep."""
+def first_kept(older_than_days: object) -> str:
+    """The first UTC day that a purge keeps.
+
+    Raises:
+        QueryError: it is no number of days.
+    """
     if (
         isinstance(older_than_days, bool)
         or not isinstance(older_than_days, int | float)

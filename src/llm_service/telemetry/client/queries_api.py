@@ -12,7 +12,7 @@ from typing import TypeVar
 from llm_service.telemetry.client.shared import Face
 from llm_service.telemetry.queries import call_content, questions
 from llm_service.telemetry.queries.call_content import Content
-from llm_service.telemetry.queries.filters import InvocationFilter
+from llm_service.telemetry.queries.filters import InvocationFilter, checked_id
 from llm_service.telemetry.queries.questions import DailyCost, InvocationRow, Statistics
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.sqlite.reader import read
@@ -71,7 +71,7 @@ class AsyncQuestions(Face):
 
     async def get_content(self, invocation_id: str, *, fresh: bool = True) -> Content | None:
         """See `TelemetryLogger.get_content`."""
-        query = call_content.content(self._engine.redactor.invocation_id(invocation_id))
+        query = call_content.content(self._engine.redactor.invocation_id(checked_id("invocation_id", invocation_id)))
         return await self._ask(lambda fetch: call_content.to_content(fetch(query)), fresh=fresh)
 
     async def get_statistics(
@@ -174,10 +174,10 @@ class Questions(Face):
             fresh: False reads without flushing first.
 
         Raises:
-            QueryError: (a `ValueError`) for an id that is no text.
+            QueryError: (a `ValueError`) for an id that no record can have.
             CommitTimeoutError, StoreError: as for `get_daily_costs`.
         """
-        query = call_content.content(self._engine.redactor.invocation_id(invocation_id))
+        query = call_content.content(self._engine.redactor.invocation_id(checked_id("invocation_id", invocation_id)))
         return self._ask(lambda fetch: call_content.to_content(fetch(query)), fresh=fresh)
 
     def get_statistics(

@@ -22,6 +22,7 @@ from llm_service.errors import (
 from llm_service.telemetry.client import reservation_requests
 from llm_service.telemetry.client.reservation_requests import Wish
 from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus, read_check
+from llm_service.telemetry.queries.filters import checked_id
 from llm_service.telemetry.record.record import CARD_FIELDS, Amount, InvocationRecord
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.rollups import nanos as to_nanos
@@ -33,7 +34,7 @@ from llm_service.telemetry.writer.ledger import DropReason, Outcome
 if TYPE_CHECKING:
     from llm_service.telemetry.client.shared import Face
 
-__all__ = ["BudgetDesk", "checking", "find_hold", "question"]
+__all__ = ["BudgetDesk", "checking", "question"]
 
 _MOST_CALLS: Final = 4096
 _LONGEST_REASON: Final = 500
@@ -166,12 +167,14 @@ class BudgetDesk:
 
         return Request(work, deadline=monotonic() + self._timeout)
 
-    def reconciling(self, hold: BudgetHold | None, hold_id: str, usd: Amount) -> Request:
+    def reconciling(self, holds: list[BudgetHold], hold_id: str, usd: Amount) -> Request:
         """The request that puts a known cost in the place of what was reserved.
 
         Raises:
             QueryError: (a `ValueError`) there is no such hold, its call is under way, or the amount cannot be.
         """
+        hold_id = checked_id("hold_id", hold_id)
+        hold = next((hold for hold in holds if hold["hold_id"] == hold_id), None)
         if hold is None:
             raise QueryError("hold_id", hold_id, "there is no such hold; see budgets.holds()")
         if hold["state"] == "held" and not hold["expired"]:
@@ -246,11 +249,6 @@ class BudgetDesk:
         if outcome is Outcome.QUARANTINED or isinstance(outcome, DropReason):
             raise self._face._refused(outcome, record) or RecordDroppedError(str(outcome))  # noqa: SLF001 - as above
         return outcome is Outcome.WRITTEN
-
-
-def find_hold(holds: list[BudgetHold], hold_id: str) -> BudgetHold | None:
-    """The hold of an id, if there is one."""
-    return next((hold for hold in holds if hold["hold_id"] == hold_id), None)
 
 
 def checking(budgets: BudgetDesk, wish: Wish) -> Callable[[Fetch], list[BudgetStatus]]:

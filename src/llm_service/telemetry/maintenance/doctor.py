@@ -80,11 +80,13 @@ def identify(path: Path) -> Finding:
 
 
 def _of_kind(path: Path, identity: Identity) -> Finding:
-    application, version, objects, _ = identity
+    application, version, objects, *_ = identity
     if identity.is_foreign:
         return found("foreign_database", f"an SQLite database with application_id {application} and {objects} objects")
     if version > migrations.VERSION:
         return found("newer_schema", f"schema version {version}; this release knows {migrations.VERSION}")
+    if identity.views:
+        return found("schema", f"views stand in the place of {identity.views} of the tables", "file")
     if not objects:
         return found("empty_file", f"{path.lstat().st_size} bytes, no tables")
     if version < 1:

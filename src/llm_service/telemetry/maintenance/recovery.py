@@ -22,6 +22,10 @@ _INDEXES: Final = {
     "session_id": ("idx_invocations_session", "session_id, timestamp", " WHERE session_id IS NOT NULL"),
 }
 """By the column it tells: the index, its columns, and the rows it has."""
+_COLUMNS: Final = """
+SELECT name FROM pragma_table_info(:name)
+WHERE EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name)
+"""
 _ADDED: Final = {"invocations": tuple(ADDED[version] for version in sorted(ADDED, reverse=True))}
 """The columns that versions added, the newest first; a column that is added is not put into the rows that are there."""
 
@@ -55,8 +59,8 @@ class Recovery:
                 yield table, row
 
     def _through_sqlite(self, connection: sqlite3.Connection, table: Table) -> Iterator[Row]:
-        try:
-            described = connection.execute("SELECT name FROM pragma_table_info(?)", (table.name,)).fetchall()
+        try:  # a view in its place could run for ever
+            described = connection.execute(_COLUMNS, {"name": table.name}).fetchall()
         except sqlite3.DatabaseError:  # the schema itself is damaged
             return
         there = [name for name in table.columns if (name,) in described]

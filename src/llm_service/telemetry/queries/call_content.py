@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, Final, TypedDict
 
-from llm_service.errors import QueryError
 from llm_service.redaction import ID_BYTES, stored_name
 from llm_service.telemetry.privacy import unpack
 
@@ -23,13 +22,7 @@ class Content(TypedDict):
 
 
 def content(invocation_id: str) -> tuple[str, list[Any]]:
-    """Prompt and response of one call.
-
-    Raises:
-        QueryError: for an id of another type.
-    """
-    if not isinstance(invocation_id, str):
-        raise QueryError("invocation_id", invocation_id, "give the id of a stored call, a str")
+    """Prompt and response of one call."""
     sql = (
         "SELECT i.invocation_id, hex(c.prompt), hex(c.response) "  # hex: a reader takes bytes anywhere for text
         "FROM invocations AS i JOIN invocation_contents AS c ON c.id = i.id WHERE i.invocation_id = ?"

@@ -10,7 +10,7 @@ from llm_service.telemetry.record.checks import STATUSES, choice
 from llm_service.telemetry.record.fields import CHECKS
 from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
 
-__all__ = ["InvocationFilter", "Where", "checked_day", "daily_where"]
+__all__ = ["InvocationFilter", "Where", "checked_day", "checked_id", "daily_where"]
 
 _FAILED: Final = "status <> 'success'"
 """As the partial indexes say it: the planner proves nothing from parameters."""
@@ -65,6 +65,18 @@ def checked_day(field: str, value: object) -> date:
         except ValueError:
             pass
     raise QueryError(field, value, "give a datetime.date or a text such as 2026-11-23")
+
+
+def checked_id(field: str, given: object) -> str:
+    """The id of a call or a hold, given as a record takes it: a text, a whole number, a UUID or an Enum.
+
+    Raises:
+        QueryError: no record can have it.
+    """
+    try:
+        return str(CHECKS["invocation_id"](field, given))
+    except RecordError as error:
+        raise QueryError(field, given, error.remedy) from None
 
 
 def _next_day(day: date) -> str:

@@ -8,9 +8,8 @@ from typing import Final
 
 from llm_service.errors import QueryError
 from llm_service.redaction import ID_BYTES, stored_name
-from llm_service.telemetry.queries.filters import InvocationFilter
+from llm_service.telemetry.queries.filters import InvocationFilter, checked_id
 from llm_service.telemetry.queries.questions import ROW_COLUMNS, InvocationRow, to_invocations
-from llm_service.telemetry.record.checks import MAX_NAME_CHARS
 from llm_service.telemetry.stores.base import Fetch
 
 __all__ = ["PAGE_ROWS", "find_invocation", "newest_id", "read_newer", "read_pages"]
@@ -90,8 +89,7 @@ def find_invocation(fetch: Fetch, wanted: str) -> InvocationRow | None:
     Raises:
         QueryError: the beginning is that of several ids, or `wanted` is no id.
     """
-    if not 1 <= len(wanted) <= MAX_NAME_CHARS:
-        raise QueryError("id", wanted, "give an invocation_id, the beginning of one, or the number of a row")
+    wanted = checked_id("id", wanted)
     rows = fetch((_one("invocation_id = ?"), [stored_name(wanted, ID_BYTES)]))
     if not rows and wanted.isascii() and wanted.isdigit() and len(wanted) < 19:
         rows = fetch((_one("id = ?"), [int(wanted)]))

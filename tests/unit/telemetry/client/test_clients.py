@@ -7,9 +7,11 @@ import sqlite3
 import threading
 import traceback
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -717,3 +719,33 @@ async def test_an_idle_logger_truncates_its_wal(db: Path, monkeypatch: pytest.Mo
         logger.log_invocation_nowait(InvocationRecord())
         await asyncio.to_thread(wait_for_truncation, logger)
     assert len(rows(db)) == 2
+
+
+class _Ids(Enum):
+    ONE = "an enum"
+
+
+@pytest.mark.parametrize(
+    "given", [UUID("2fd24a63-c069-4093-ad26-45906d240c34"), 12345, _Ids.ONE, "nul\0", "half\ud800", "plain"], ids=ascii
+)
+def test_a_call_is_found_by_the_id_it_was_given(given: Any, tmp_path: Path) -> None:
+    """Whoever looks for an id has the same one in hand, in the same type."""
+    with TelemetryLogger(tmp_path / "telemetry.db", privacy_level="full") as logger:
+        logger.log_invocation(InvocationRecord(invocation_id=given, session_id=given, prompt="asked"))
+        content = logger.get_content(given)
+        assert content is not None
+        assert content["prompt"] == "asked"
+        assert len(logger.get_invocations(session_id=given)) == 1
+        assert logger.budgets.release(given) is False
+        with pytest.raises(QueryError, match="hold_id"):
+            logger.budgets.reconcile(given, 1)
+
+
+@pytest.mark.parametrize("given", [None, "", 1.5, b"bytes", True])
+def test_what_is_no_id_is_refused_where_it_is_asked_for(given: Any, tmp_path: Path) -> None:
+    """As the constructor of a record refuses it."""
+    with TelemetryLogger(tmp_path / "telemetry.db") as logger:
+        with pytest.raises(QueryError, match="invocation_id"):
+            logger.get_content(given)
+        with pytest.raises(QueryError, match="hold_id"):
+            logger.budgets.release(given)

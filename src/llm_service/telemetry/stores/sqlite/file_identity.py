@@ -56,12 +56,14 @@ class Identity(NamedTuple):
         version: the `user_version`.
         objects: how many tables and indexes it has.
         tables: how many of those of our first version.
+        views: how many views stand in the place of our tables: reading one could run for ever.
     """
 
     application: int
     version: int
     objects: int
     tables: int
+    views: int = 0
 
     @property
     def is_foreign(self) -> bool:
@@ -72,6 +74,11 @@ class Identity(NamedTuple):
         is_ours = self.application == APPLICATION_ID or (self.application == 0 and self.tables == len(_TABLES))
         return not is_ours and bool(self.objects or self.version)
 
+    @property
+    def is_unmarked(self) -> bool:
+        """Whether it bears neither our application id, which is in the first page from the start, nor our tables."""
+        return self.application != APPLICATION_ID and self.tables < len(_TABLES)
+
 
 def identify(connection: sqlite3.Connection) -> Identity:
     """What the database of a connection says of itself, in one snapshot.
@@ -80,10 +87,15 @@ def identify(connection: sqlite3.Connection) -> Identity:
     """
     connection.execute("BEGIN")
     try:
-        asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master", _OURS)
+        asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master", _OURS, _views())
         return Identity(*(int(connection.execute(sql).fetchone()[0]) for sql in asked))
     finally:
         connection.execute("ROLLBACK")
+
+
+def _views() -> str:
+    names = migrations.table_names()
+    return f"SELECT count(*) FROM sqlite_master WHERE type = 'view' AND name IN {names!r}"  # noqa: S608 - our own
 
 
 def identify_file(path: Path) -> Identity:
@@ -96,8 +108,16 @@ def identify_file(path: Path) -> Identity:
         sqlite3.Error: it cannot be read.
     """
     refuse_planted(path, reading=True)
-    found = None if status_of(side_file(path, "-wal")) is None else _alone(path)
-    return found if found is not None and found.is_foreign else look(path, identify)
+    status = status_of(path)
+    if status is not None and status.st_size == 1:  # SQLite takes it for empty
+        error = sqlite3.DatabaseError("file is not a database")
+        error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+        raise error
+    wal = status_of(side_file(path, "-wal"))
+    found = None if wal is None else _alone(path)
+    if found is not None and (found.is_foreign or (wal is not None and wal.st_size and found.is_unmarked)):
+        return found if found.is_foreign else found._replace(objects=1)
+    return look(path, identify)
 
 
 def refuse_foreign(path: Path) -> Identity:
@@ -105,10 +125,15 @@ def refuse_foreign(path: Path) -> Identity:
 
     Raises:
         ForeignDatabaseError: it is another program's.
+        DatabaseUnusableError: somebody has put views in the place of its tables.
     """
     found = identify_file(path)
     if found.is_foreign:
         raise ForeignDatabaseError(f"{path} is an SQLite database, but not of telemetry: give another db_path", path)
+    if found.views:
+        raise DatabaseUnusableError(
+            f"{path} has views in the place of {found.views} of its tables; run: llm-telemetry doctor --db {path}", path
+        )
     return found
 
 

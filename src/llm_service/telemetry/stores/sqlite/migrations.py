@@ -4,6 +4,7 @@
 builds the oldest file, migrates it, and compares it with a new one.
 """
 
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -12,7 +13,7 @@ from typing import Final
 
 from llm_service.telemetry.stores.sqlite import migration_steps
 
-__all__ = ["STEPS", "VERSION", "create", "migrate", "read_as_newest", "schema_statements"]
+__all__ = ["STEPS", "VERSION", "create", "migrate", "read_as_newest", "schema_statements", "table_names"]
 
 VERSION: Final = 3
 STEPS: Final[Mapping[int, Sequence[str]]] = {1: migration_steps.TO_2, 2: migration_steps.TO_3}
@@ -29,6 +30,13 @@ def schema_statements() -> Sequence[str]:
             statements.append(pending)
             pending = ""
     return tuple(statements)
+
+
+@lru_cache(maxsize=1)
+def table_names() -> tuple[str, ...]:
+    """The tables of `schema.sql`."""
+    found = (re.match(r"(?:\s|--[^\n]*\n)*CREATE TABLE (\w+)", statement) for statement in schema_statements())
+    return tuple(match[1] for match in found if match)
 
 
 def create(connection: sqlite3.Connection, now: str) -> None:

@@ -1,9 +1,10 @@
 """Reading on a connection of its own: for one question in one snapshot, or for a long walk in many short ones.
 
 A read-only connection that comes when nobody else has the file leaves an empty -wal and a -shm behind, which it may
-not remove. So where no WAL waits to be copied back, the file is opened for writing with `query_only`: nothing can be
-written through it, and its close removes both if it is the last. Where a WAL holds something, its owner writes or was
-killed: then the connection is read-only, and leaves all three files as they are. `immutable=1` would be wrong: a writer
+not remove. So where there is no -wal, the file is opened for writing with `query_only`: nothing can be written through
+it, and its close removes both if it is the last. Where there is one, its owner writes or was killed: then the
+connection is read-only, and leaves the files as they are. SQLite needs a -shm to read a -wal, and makes one that is
+missing; the next writer removes it. `immutable=1` would be wrong: a writer
 may start at any moment. What the file's permissions do not let us write, SQLite opens read-only by itself.
 """
 
@@ -20,6 +21,7 @@ from llm_service.telemetry.stores.sqlite.connections import connect, read_only_u
 from llm_service.telemetry.stores.sqlite.file_identity import refuse_foreign
 from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
+from llm_service.telemetry.stores.sqlite.read_only import side_file, status_of
 
 __all__ = ["open_for_reading", "read", "reading"]
 
@@ -77,7 +79,7 @@ def open_for_reading(path: Path, *, newest: bool = False) -> sqlite3.Connection:
     """
     refuse_planted(path, reading=True)
     refuse_foreign(path)
-    mode = "ro" if _wal_waits(path) else "rw"
+    mode = "ro" if _wal_is_in_use(path) else "rw"
     connection = connect(read_only_uri(path, mode))
     try:
         if newest:
@@ -90,11 +92,10 @@ def open_for_reading(path: Path, *, newest: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def _wal_waits(path: Path) -> bool:
-    try:
-        return path.with_name(f"{path.name}-wal").lstat().st_size > 0
-    except FileNotFoundError:
-        return False
+def _wal_is_in_use(path: Path) -> bool:
+    """Whether a -wal holds something, or is there with its -shm."""
+    wal = status_of(side_file(path, "-wal"))
+    return wal is not None and (wal.st_size > 0 or status_of(side_file(path, "-shm")) is not None)
 
 
 def _with_tables(path: Path) -> sqlite3.Connection:
