@@ -27,6 +27,7 @@ class Outcome(NamedTuple):
     error_type: str | None = None
 
 
+_SUCCESS: Final = Outcome("success")
 _SUCCESSES: Final = ("success", "succeeded", "successful", "ok", "okay", "completed", "complete", "done", "finished")
 _TIMEOUTS: Final = ("timeout", "timedout", "deadlineexceeded", "requesttimeout", "gatewaytimeout")
 _ERRORS: Final = ("error", "errored", "err", "failure", "failed", "fail", "fatal", "exception", "unsuccessful")
@@ -58,9 +59,13 @@ _ERRORS_OF_A_KIND: Final = {
 _PREFIXES: Final = ("statuscode", "jobstate", "batchstate", "status")
 _LONGEST: Final = 64
 _HTTP: Final = re.compile(
-    r"\s*(?:https?(?:/[0-9.]{1,3})?[\s:]+)?([0-9]{3})(?:\.0+)?(?:[\s:(-].*)?", re.IGNORECASE | re.DOTALL
+    r"\s*(\[)?(?:https?(?:/[0-9.]{1,3})?[\s:]+)?([0-9]{3})(?:\.0+)?(?:[\s:(-](.*))?(?(1)\])",
+    re.IGNORECASE | re.DOTALL,
 )
-"""`504`, `200.0`, `504 Gateway Timeout`, `HTTP/1.1 200 OK`."""
+"""`504`, `200.0`, `504 Gateway Timeout`, `HTTP/1.1 200 OK`, `[504]`."""
+_WORD: Final = re.compile(r"\s*([A-Za-z]{2,}(?:[\s_./:-]{1,2}[A-Za-z]{2,})*)[.\s]*")
+"""Words with what stands between them; any other sign may turn the meaning round: `!ok`, `success?`."""
+_NEGATED: Final = re.compile(r"\b(?:not|no|without)\b", re.IGNORECASE)
 _HTTP_TIMEOUTS: Final = frozenset({408, 504})
 
 
@@ -83,10 +88,13 @@ def outcome_of(word: str | int) -> Outcome | None:
         return None
     http = _HTTP.fullmatch(word)
     if http is not None:
-        return _of_http(int(http[1]))
-    letters = "".join(character for character in word.lower() if character.isalnum())
-    if letters.isascii() and letters.isdigit() and len(letters) == 3:
-        return _of_http(int(letters))
+        found, words = _of_http(int(http[2])), http[3] or ""
+        contradicts = _NEGATED.search(words) is not None or outcome_of(words) not in {None, _SUCCESS}
+        return None if found == _SUCCESS and contradicts else found  # `200 error`
+    plain = _WORD.fullmatch(word)
+    if plain is None:
+        return None
+    letters = "".join(character for character in plain[1].lower() if character.isalnum())
     for prefix in ("", *_PREFIXES):
         found = OUTCOMES.get(letters.removeprefix(prefix))
         if found is not None:

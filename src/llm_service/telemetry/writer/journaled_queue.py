@@ -202,7 +202,9 @@ class JournaledQueue(RecordQueue):
                     if waiter is not None:
                         self._urgent += 1
                     self._entries.append((seq, now, record, waiter, slot))
-                    wake = wake and self._wake_at != NEVER and (held >= self._wake_at or waiter is not None)
+                    if wake:
+                        is_due = held >= self._wake_at or total >= self._wake_bytes or waiter is not None
+                        wake = is_due and self._wake_at != NEVER
                     if wake:
                         self._wake_at = NEVER
             if not entered:

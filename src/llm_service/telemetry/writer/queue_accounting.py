@@ -62,6 +62,7 @@ class Holding:
     ) -> None:
         self.maxsize = max_records
         self.max_bytes = max_bytes
+        self._wake_bytes = (max_bytes + 1) // 2
         self._overflow: Overflow = overflow
         self._clock = clock
         self._on_wake = on_wake
@@ -287,13 +288,13 @@ class Holding:
             return barrier.result()
 
     def arm(self, at: int) -> bool:
-        """Ask for `on_wake` once `at` records are held, or sooner for anyone who waits.
+        """Ask for `on_wake` once `at` records or half of the bytes are held, or sooner for anyone who waits.
 
         Returns:
             False when that is so already: go on without sleeping.
         """
         with self._lock:
-            if self._held >= at or self._is_urgent():
+            if self._held >= at or self._bytes >= self._wake_bytes or self._is_urgent():
                 self._wake_at = NEVER
                 return False
             self._wake_at = at

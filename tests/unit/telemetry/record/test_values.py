@@ -32,7 +32,7 @@ from llm_service.telemetry.instrumentation.field_aliases import ALIASES
 from llm_service.telemetry.record.checks import STATUSES
 from llm_service.telemetry.record.fields import CHECKS, CONTENT_FIELDS, FIELDS, KINDS, PRICED_BY, fields_of_kind
 from llm_service.telemetry.record.json_values import MAX_JSON_CHARS, MAX_LEVELS
-from llm_service.telemetry.record.statuses import OUTCOMES
+from llm_service.telemetry.record.statuses import OUTCOMES, outcome_of
 
 TEXTS = fields_of_kind("key", "name", "id", "error", "content")
 IDS = fields_of_kind("key", "id")
@@ -803,3 +803,35 @@ def test_what_is_no_http_status_is_none(status: object) -> None:
     """It is not rounded, and not found in the middle of a text."""
     with pytest.raises(RecordError):
         InvocationRecord(status=status)  # type: ignore[arg-type]
+
+
+_SIGNS = (
+    "!{}",
+    "\u00ac{}",
+    "\u2260{}",
+    "~{}",
+    "\u274c {}",
+    "{}\u274c",
+    "{}?",
+    "-{}",
+    "not {}",
+    "{} error",
+    "200 not {}",
+)
+
+
+@pytest.mark.parametrize("sign", _SIGNS)
+@pytest.mark.parametrize("word", sorted(word for word, found in OUTCOMES.items() if found.status == "success"))
+def test_a_sign_that_may_negate_a_word_is_never_success(word: str, sign: str) -> None:
+    """Whoever writes `!ok` does not mean `ok`."""
+    found = outcome_of(sign.format(word))
+    assert found is None or found.status != "success"
+
+
+@pytest.mark.parametrize(
+    ("said", "status"), [("404 Not Found", "error"), ("500 success", "error"), ("200 error", None)]
+)
+def test_an_http_status_and_its_words_may_not_contradict_each_other(said: str, status: str | None) -> None:
+    """A failure counts whatever the words say; a success does not."""
+    found = outcome_of(said)
+    assert (found and found.status) == status

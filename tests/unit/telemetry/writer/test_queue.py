@@ -992,3 +992,17 @@ def test_after_a_rearm_the_very_next_record_wakes() -> None:
     queue.rearm()
     queue.offer(InvocationRecord())
     assert woken == [1]
+
+
+def test_half_of_the_bytes_wakes_the_driver_as_a_full_batch_does() -> None:
+    """Else records are dropped for want of bytes beside a disk that has nothing to do."""
+    woken: list[int] = []
+    queue = RecordQueue(max_records=1_000, max_bytes=10_000, on_wake=lambda: woken.append(1))
+    assert queue.arm(100)
+    size = InvocationRecord(error_message="x" * 500).size
+    taken = 0
+    while not woken:
+        assert queue.offer(InvocationRecord(error_message="x" * 500))
+        taken += 1
+    assert (taken - 1) * size < 5_000 <= taken * size
+    assert not queue.arm(100)
