@@ -91,6 +91,7 @@ UNDERSTOOD = {
     "a total that leaves the cache out": (
         {"input_tokens": 3, "output_tokens": 10, "total_tokens": 13, "cache_read_input_tokens": 9_000}, (9_003, 10, None, 9_000, None, None),
     ),
+    "a message without usage": ({"message": {"role": "assistant"}, **CHAT}, (100, 10, 110, None, None, None)),
     "an event of a stream": ({"type": "message_start", "message": {"role": "assistant", "usage": CLAUDE}}, (100, 10, None, None, None, None)),
     "a whole answer": ({"id": "x", "created": 17, "usage": CHAT}, (100, 10, 110, None, None, None)),
     "Cohere": ({"billed_units": {"input_tokens": 100.0, "output_tokens": 10.0}, "tokens": {"input_tokens": 160.0}}, (100, 10, None, None, None, None)),

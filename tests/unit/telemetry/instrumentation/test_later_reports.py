@@ -164,3 +164,21 @@ def test_what_is_no_usage_costs_the_usage_and_never_the_block(logger: TelemetryL
         call.record_usage(object())
         call.record_usage(5)
     assert (last(logger)["prompt_tokens"], last(logger)["status"], logger.stats().bad_values) == (1, "success", 2)
+
+
+class Thrower:
+    """A value that raises when it is asked for its class."""
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise RuntimeError
+
+
+def test_a_value_that_raises_when_it_is_looked_at_is_left_for_the_record_to_refuse(logger: TelemetryLogger) -> None:
+    """In a second report as in a stream; its neighbours stand."""
+    with logger.invocation("a") as call:
+        call.record_usage(prompt_tokens=5, completion_tokens=1)
+        call.record_usage(prompt_tokens=Thrower(), completion_tokens=2)  # type: ignore[arg-type]
+    assert (last(logger)["prompt_tokens"], last(logger)["completion_tokens"]) == (None, 2)
+    list(logger.wrap_stream(iter([Thrower()]), "a", usage=lambda item: {"prompt_tokens": item, "completion_tokens": 3}))
+    assert (last(logger)["prompt_tokens"], last(logger)["completion_tokens"]) == (None, 3)
