@@ -130,6 +130,7 @@ class Rates:
         cache_write_tokens: int = 0,
         reasoning_tokens: int = 0,
         cache_write_1h_tokens: int = 0,
+        longest: int | None = None,
     ) -> int | None:
         """What a call costs in nano-USD, rounded once, half up.
 
@@ -139,12 +140,19 @@ class Rates:
             cache_read_tokens, cache_write_tokens: parts of the prompt.
             reasoning_tokens: part of the completion.
             cache_write_1h_tokens: part of `cache_write_tokens`: what was written to be kept for an hour.
+            longest: prompt tokens that no call exceeds, where the counts are the sum of several: they are priced where
+                all are of the lowest tier.
 
         Returns:
             None where the parts exceed the whole, a model without an output price gave output, or the prompt is longer
             than `known_up_to`: no price is known.
         """
-        for above, one_input, output, cached_more, written_more, reasoned_more, hour_more in self._bands:
+        bands = self._bands
+        if longest is not None:
+            if len(bands) > 1 and longest > bands[-2].above:
+                return None
+            bands = bands[-1:]
+        for above, one_input, output, cached_more, written_more, reasoned_more, hour_more in bands:
             if prompt_tokens > above:
                 if one_input < 0:  # above `known_up_to`
                     return None

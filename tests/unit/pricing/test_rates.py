@@ -183,3 +183,13 @@ def test_the_lowest_tier_prices_calls_as_all_do(usd: tuple[Decimal, ...], tokens
         nanos = (prompt * one + completion * other + extra + half) // parts
         assert nanos == compiled.cost_nanos(prompt, completion, read, written, reasoned)
     assert flat(input="1").lowest_tier()[0] == -1
+
+
+@pytest.mark.parametrize(("longest", "nanos"), [(100, 300_000), (50, 300_000), (101, None)])
+def test_a_sum_of_calls_is_priced_where_all_are_of_the_lowest_tier(longest: int, nanos: int | None) -> None:
+    """However long the prompts are together; one tier is the lowest for all."""
+    tiers = rates(Prices(0, Decimal(1), Decimal(0)), Prices(100, Decimal(2), Decimal(0)))
+    assert tiers.cost_nanos(300, 5, longest=longest) == nanos
+    assert tiers.cost_nanos(300, 5) == 600_000
+    assert flat(input="1", output="0").cost_nanos(300, 5, longest=longest) == 300_000
+    assert flat(input="1", output="0").up_to(100).cost_nanos(300, 5, longest=longest) == nanos

@@ -58,6 +58,22 @@ UNDERSTOOD = {
          "inputTokenDetails": {"noCacheTokens": 40, "cacheReadTokens": 60, "cacheWriteTokens": 0}},
         (100, 10, 110, 60, 0, 5),
     ),
+    "AI SDK 6": (
+        {"inputTokens": {"total": 100, "noCache": 40, "cacheRead": 60, "cacheWrite": None}, "outputTokens": {"total": 10, "text": 5, "reasoning": 5},
+         "raw": {"input_tokens": 40, "cache_read_input_tokens": 60, "output_tokens": 10}},
+        (100, 10, None, 60, None, 5),
+    ),
+    "AI SDK 6, written to a cache": (
+        {"inputTokens": {"total": 100, "noCache": 10, "cacheRead": 60, "cacheWrite": 30}, "outputTokens": {"total": 10}}, (100, 10, None, 60, 30, None),
+    ),
+    "DeepSeek, by another field 0": (
+        CHAT | {"prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36, "prompt_tokens_details": {"cached_tokens": 0}},
+        (100, 10, 110, 64, None, None),
+    ),
+    "an answer without a search": (
+        {"output": [{"type": "message"}, {"type": "function_call"}], "candidates": [{"groundingMetadata": {"webSearchQueries": []}}], "usage": CHAT},
+        (100, 10, 110, None, None, None),
+    ),
     "Converse": (
         {"inputTokens": 100, "outputTokens": 10, "totalTokens": 9_110, "cacheReadInputTokens": 9_000, "cacheWriteInputTokens": 0},
         (9_100, 10, 9_110, 9_000, 0, None),
@@ -75,6 +91,7 @@ UNDERSTOOD = {
     "a total that leaves the cache out": (
         {"input_tokens": 3, "output_tokens": 10, "total_tokens": 13, "cache_read_input_tokens": 9_000}, (9_003, 10, None, 9_000, None, None),
     ),
+    "a message without usage": ({"message": {"role": "assistant"}, **CHAT}, (100, 10, 110, None, None, None)),
     "an event of a stream": ({"type": "message_start", "message": {"role": "assistant", "usage": CLAUDE}}, (100, 10, None, None, None, None)),
     "a whole answer": ({"id": "x", "created": 17, "usage": CHAT}, (100, 10, 110, None, None, None)),
     "Cohere": ({"billed_units": {"input_tokens": 100.0, "output_tokens": 10.0}, "tokens": {"input_tokens": 160.0}}, (100, 10, None, None, None, None)),
@@ -127,10 +144,9 @@ UNPRICED = {
     "region": (CLAUDE | {"inference_geo": "us"}, "inference_geo: us"),
     "searches": (CLAUDE | {"server_tool_use": {"web_search_requests": 2}}, "server_tool_use.web_search_requests: 2"),
     "an advisor": (CLAUDE | {"iterations": [{"type": "message", **CLAUDE}, {"type": "advisor_message", **CLAUDE}]}, "iterations.1.type: advisor_message"),
-    "iterations on both sides of a step": (
-        {"input_tokens": 23_000, "output_tokens": 1_000, "iterations": [
-            {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3_500}, {"type": "message", "input_tokens": 23_000, "output_tokens": 1_000}]},
-        "iterations, prompt tokens: 180000 + 23000",
+    "iterations below their sum": (
+        {"input_tokens": 50, "output_tokens": 10, "cache_read_input_tokens": 5, "iterations": [{"type": "message", "input_tokens": 40, "output_tokens": 10}]},
+        "iterations, fresh tokens: 40, above them 50",
     ),
     "sources": (CHAT | {"num_sources_used": 3}, "num_sources_used: 3"),
     "tools of xAI": (CHAT | {"server_side_tool_usage_details": {"x_search_calls": 3}}, "server_side_tool_usage_details.x_search_calls: 3"),
@@ -141,6 +157,35 @@ UNPRICED = {
     "Cohere's searches": ({"billed_units": {"input_tokens": 1, "output_tokens": 2, "search_units": 1}}, "billed_units.search_units: 1"),
     "one's own key": (CHAT | {"cost": 0.001, "is_byok": True}, "is_byok: the provider's own charge is not told"),
     "a cost that is none": (CHAT | {"cost": -1}, "cost: -1"),
+    "a cost in words": (CHAT | {"cost": "about 3"}, "cost: about 3"),
+    "a list of costs": (CHAT | {"cost": [0.5]}, "cost.0: 0.5"),
+    "parts of a cost": (CHAT | {"cost": {"input_tokens_cost": 0.001, "request_cost": "$1"}}, "cost.input_tokens_cost: 0.001; cost.request_cost: $1"),
+    "costs of nothing": (CHAT | {"cost": {"prompt": 0, "completion": 0}}, "cost.prompt: 0; cost.completion: 0"),
+    "another family's cost": (CLAUDE | {"cache_read_input_tokens": 0, "cost": "$0.01"}, "cost: $0.01"),
+    "another currency": (CHAT | {"cost": {"total_cost": 0.5, "currency": "CNY"}}, "currency: CNY"),
+    "another currency beside": (CHAT | {"cost": 0.5, "currency": "EUR"}, "currency: EUR"),
+    "two costs": (CHAT | {"cost": 0.5, "estimated_cost": 0.7}, "estimated_cost: 0.7, elsewhere 0.5"),
+    "two charges": (CHAT | {"cost": 0.5, "cost_in_usd_ticks": 10**10}, "cost: 0.5, in ticks 1.0000000000"),
+    "whose key": (CHAT | {"cost": 0.5, "cost_details": {"upstream_inference_cost": 0.7}}, "cost: 0.5, upstream 0.7, whether by one's own key is not told"),
+    "an upstream cost in words": (CHAT | {"cost": 0.5, "is_byok": True, "cost_details": {"upstream_inference_cost": "n/a"}}, "cost_details.upstream_inference_cost: n/a"),
+    "cached, and not": (CHAT | {"prompt_cache_hit_tokens": 90, "prompt_tokens_details": {"cached_tokens": 0}}, "prompt_cache_hit_tokens and prompt_tokens_details.cached_tok: 90 and 0"),
+    "cached tokens of an unknown prompt": ({"output_tokens": 5, "cache_read_input_tokens": 90}, "prompt tokens: not told, beside them 90 cached"),
+    "a search of an answer": (
+        {"output": [{"type": "reasoning"}, {"type": "web_search_call"}, {"type": "web_search_call"}], "usage": CHAT},
+        "output.web_search_call: 2",
+    ),
+    "a search of a candidate": (
+        {"candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b"]}}], "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 5}},
+        "groundingMetadata.webSearchQueries: 2",
+    ),
+    "a search of an event": (
+        {"type": "response.completed", "response": SimpleNamespace(output=(SimpleNamespace(type="file_search_call"),), usage=CHAT)},
+        "output.file_search_call: 1",
+    ),
+    "AI SDK 6, of what came raw": (
+        {"inputTokens": {"total": 100, "noCache": 100}, "outputTokens": {"total": 5}, "raw": {"input_tokens": 100, "server_tool_use": {"web_search_requests": 1}}},
+        "raw.server_tool_use.web_search_requests: 1",
+    ),
     "cached tokens that contradict": (CHAT | {"cached_tokens": 9, "prompt_tokens_details": {"cached_tokens": 8}}, "cached_tokens and prompt_tokens_details.cached_tokens: 9 and 8"),
     "parts of a prompt": (CHAT | {"prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 30}, "prompt tokens: 100, by their parts 94"),
     "within or beside": ({"prompt_tokens": 100, "completion_tokens": 10, "cache_read_input_tokens": 60}, "cache_read_input_tokens: 60 (within the prompt or beside it)"),
@@ -166,6 +211,50 @@ def test_what_cannot_be_priced_is_named(name: str) -> None:
     assert InvocationRecord(**fields).unpriced_usage == fields["unpriced_usage"]
 
 
+def test_a_list_that_cannot_be_read_is_no_search() -> None:
+    """Whatever it raises, and however long it is."""
+
+    class Broken(list[Any]):
+        def __iter__(self) -> Any:
+            raise RuntimeError
+
+    for output in (Broken([1]), "text", 5):
+        assert "unpriced_usage" not in usage_fields({"output": output, "usage": CHAT})
+
+
+REQUEST = {"input_tokens": 150_000, "output_tokens": 25, "total_tokens": 150_025}
+RUN = {"requests": 2, "input_tokens": 300_000, "output_tokens": 50, "total_tokens": 300_050}
+RUNS = {
+    "iterations on both sides of a step": (
+        {"input_tokens": 23_000, "output_tokens": 1_000, "iterations": [
+            {"type": "compaction", "input_tokens": 180_000, "output_tokens": 3_500}, {"type": "message", "input_tokens": 23_000, "output_tokens": 1_000}]},
+        "requests: 2, of up to 180000 prompt tokens",
+    ),
+    "entries": (RUN | {"request_usage_entries": [REQUEST, REQUEST]}, "requests: 2, of up to 150000 prompt tokens"),
+    "entries of a part": (RUN | {"request_usage_entries": [REQUEST]}, "requests: 2, of up to 300000 prompt tokens"),
+    "no entries": (RUN, "requests: 2, of up to 300000 prompt tokens"),
+    "LangChain's callback": (
+        {"prompt_tokens": 90_000, "completion_tokens": 9, "total_tokens": 90_009, "successful_requests": 3},
+        "requests: 3, of up to 90000 prompt tokens",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_of_several_requests_it_is_told_how_long_the_longest_may_be(name: str) -> None:
+    """As they are listed; where they are not, or not all of them, as all of them together."""
+    report, named = RUNS[name]
+    assert InvocationRecord(**usage_fields(report)).unpriced_usage == named
+
+
+@pytest.mark.parametrize(
+    "few", [RUN | {"requests": 1}, RUN | {"requests": 0}, RUN | {"requests": "many"}, CHAT | {"requests": 7}]
+)
+def test_one_request_or_short_ones_are_priced_as_they_are(few: dict[str, Any]) -> None:
+    """No model has another price for so few tokens."""
+    assert "unpriced_usage" not in usage_fields(few)
+
+
 REPORTED = {
     "OpenRouter": (
         CHAT | {"cost": 0.0042, "is_byok": False, "cost_details": {"upstream_inference_cost": 0.0042}},
@@ -179,6 +268,11 @@ REPORTED = {
     "xAI": (CHAT | {"cost_in_usd_ticks": 37_756_000}, 0.0037756),
     "Perplexity": (CHAT | {"cost": {"input_tokens_cost": 0.001, "request_cost": 0.006, "total_cost": 0.007}}, 0.007),
     "DeepInfra": (CHAT | {"estimated_cost": Decimal("0.0000268")}, 0.0000268),
+    "with its currency": (CHAT | {"cost": "$0.0042", "currency": "usd"}, 0.0042),
+    "in words": (CHAT | {"cost": {"total_cost": "0.0042 USD"}}, 0.0042),
+    "ticks and USD": (CHAT | {"cost_in_usd_ticks": 37_756_000, "cost": 0.00378}, 0.0037756),
+    "OpenRouter, before is_byok": (CHAT | {"cost": 0.0002, "cost_details": {"upstream_inference_cost": 0.004}}, 0.0042),
+    "OpenRouter, no key": (CHAT | {"cost": 0.004, "cost_details": {"upstream_inference_cost": 0.004}}, 0.004),
     "in an object": (SimpleNamespace(prompt_tokens=1, completion_tokens=1, cost="0.5"), 0.5),
 }
 

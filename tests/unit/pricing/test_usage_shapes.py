@@ -179,10 +179,13 @@ def test_a_total_that_its_parts_do_not_make_is_never_priced_as_if_they_did(
     assert record.unpriced_usage
 
 
-BAD = [-1, -5.0, float("nan"), float("inf"), 1.5, "-3", Decimal("NaN"), Decimal("sNaN"), 10**13]
+BAD = [
+    -1, -5.0, float("nan"), float("inf"), 1.5, "-3", Decimal("NaN"), Decimal("sNaN"), 10**13, "n/a", "NaN", "", "twelve",
+    {}, {"of": 5}, [5], b"5", True, object(),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("bad", BAD, ids=repr)
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: repr(bad)[:9])
 @pytest.mark.parametrize("path", sorted(COUNTS))
 def test_a_count_that_cannot_be_is_named_and_nothing_is_priced_without_it(path: str, bad: Any) -> None:
     """At every place of every shape; the rest of the report is kept."""
@@ -193,9 +196,10 @@ def test_a_count_that_cannot_be_is_named_and_nothing_is_priced_without_it(path: 
         own = [one for one in paths(shape, role) if one != path and shape.roles[path] != role]
         if own:
             put(report, own[0], 10)
-    record = priced(readers.usage_fields(report))
-    assert record.cost_usd is None
-    assert record.unpriced_usage or record.prompt_tokens is None
+    for reader in READERS.values():
+        record = priced(reader(report))
+        assert record.cost_usd is None
+        assert record.unpriced_usage or record.prompt_tokens is None
 
 
 @pytest.mark.parametrize("reader", READERS.values(), ids=list(READERS))
@@ -390,7 +394,8 @@ def test_what_is_no_amount_and_no_word_says_nothing(field: str, odd: Any) -> Non
     assert fields.get("cost_usd") is None
 
 
-def test_an_object_in_the_place_of_a_count_leaves_it_unknown() -> None:
+def test_an_object_in_the_place_of_a_count_leaves_it_unknown_and_is_not_asked_for_its_text() -> None:
     """It is nothing that a record could take or refuse."""
     fields = readers.usage_fields({"prompt_tokens": 10, "completion_tokens": object()})
     assert (fields["prompt_tokens"], fields["completion_tokens"]) == (10, None)
+    assert fields["unpriced_usage"] == "completion_tokens: of type object"

@@ -12,14 +12,10 @@ report for that has no name of any. Beside the fields of every record (`rules.FI
 - `unpriced_usage`: what was billed and is not counted by a record, or contradicts itself: no cost is computed then.
 """
 
-from typing import Any, Final
+from typing import Any
 
-from llm_service.pricing.usage.iterations import add_iterations, split_iterations
-from llm_service.pricing.usage.leaves import UNREAD, Leaf, child, is_container, leaves, snake
-from llm_service.pricing.usage.rules import fields_of, nothing
-from llm_service.pricing.usage.said import role_of, said_in
-from llm_service.pricing.usage.shapes import ANTHROPIC, COHERE, COUNTS, GEMINI, KNOWN, OLLAMA, OPENAI, SHAPES, Shape
-from llm_service.pricing.usage.tiered import with_tier
+from llm_service.pricing.usage.report import REPORTED, read
+from llm_service.pricing.usage.shapes import ANTHROPIC, COHERE, GEMINI, OLLAMA, OPENAI
 
 __all__ = [
     "REPORTED",
@@ -32,15 +28,6 @@ __all__ = [
     "usage_fields",
 ]
 
-_INSIDE: Final = ("usage", "usage_metadata", "usageMetadata", "token_usage", "amazon-bedrock-invocationMetrics")
-"""Where an answer holds its usage."""
-REPORTED: Final = frozenset(path.partition(".")[0] for shape in SHAPES for path in shape.roles) | set(
-    map(snake, _INSIDE)
-)
-"""Names at the top of what providers report, in snake case."""
-_AROUND: Final = ("message", "response", "metadata", "meta", "x_groq")
-"""What holds an answer, or a part of it with the usage, within an event of a stream."""
-
 
 def openai_usage(usage: object) -> dict[str, Any]:
     """Of Chat Completions, of Responses, and of what speaks their protocols or follows them.
@@ -49,7 +36,7 @@ def openai_usage(usage: object) -> dict[str, Any]:
     reasoning out of the completion (xAI does), or that a gateway left out of the prompt what was cached, it is added.
     The service tier stands beside the usage: `service_tier=answer.service_tier`, unless a whole answer is given.
     """
-    return _read(usage, OPENAI)
+    return read(usage, OPENAI)
 
 
 def anthropic_usage(usage: object) -> dict[str, Any]:
@@ -59,79 +46,29 @@ def anthropic_usage(usage: object) -> dict[str, Any]:
     `service_tier` is `standard`, `priority` or `batch`, and `fast` where that speed was used. `iterations` are added
     up.
     """
-    return _read(usage, ANTHROPIC)
+    return read(usage, ANTHROPIC)
 
 
 def gemini_usage(usage: object) -> dict[str, Any]:
     """Of Gemini and Vertex AI (`usage_metadata`): thoughts are added to the output, prompts of tools to the prompt."""
-    return _read(usage, GEMINI)
+    return read(usage, GEMINI)
 
 
 def bedrock_usage(usage: object) -> dict[str, Any]:
     """Of Bedrock: Converse, the headers of InvokeModel, and the metrics at the end of its stream."""
-    return _read(usage, ANTHROPIC)
+    return read(usage, ANTHROPIC)
 
 
 def cohere_usage(usage: object) -> dict[str, Any]:
     """Of Cohere: what it bills (`billed_units`)."""
-    return _read(usage, COHERE)
+    return read(usage, COHERE)
 
 
 def ollama_usage(usage: object) -> dict[str, Any]:
     """Of Ollama's own interface."""
-    return _read(usage, OLLAMA)
+    return read(usage, OLLAMA)
 
 
 def usage_fields(usage: object) -> dict[str, Any]:
     """Of whatever family its names are; see the module for what it takes and gives."""
-    return _read(usage, OPENAI)
-
-
-def _read(usage: object, home: Shape) -> dict[str, Any]:
-    if not is_container(usage):
-        return nothing()
-    source, tier, speed = _unwrapped(usage, 3)
-    found = with_tier(leaves(source, KNOWN, COUNTS))
-    if all(leaf.name == UNREAD for leaf in found):
-        return nothing()
-    shape = _recognised(found, home)
-    if shape is ANTHROPIC:
-        found, iterations = split_iterations(found)
-        said = said_in(found, shape)
-        add_iterations(said, iterations, shape)
-    else:
-        said = said_in(found, shape)
-    if tier is not None:
-        said.words.setdefault("tier", tier)
-    if speed is not None:
-        said.words.setdefault("speed", speed)
-    return fields_of(said, shape)
-
-
-def _unwrapped(source: Any, depth: int) -> tuple[Any, str | None, str | None]:
-    """The usage within an answer or event, and the service tier and the speed (Bedrock's) that stand beside it."""
-    for name in _INSIDE:
-        inside = child(source, name)
-        if is_container(inside):
-            tier = child(source, "service_tier") or child(source, "serviceTier")
-            tier = child(tier, "type") or tier
-            speed = child(child(source, "performanceConfig") or child(source, "performance_config"), "latency")
-            return inside, tier if isinstance(tier, str) else None, speed if isinstance(speed, str) else None
-    if depth:
-        for name in _AROUND:
-            inside = child(source, name)
-            if is_container(inside):
-                found, tier, speed = _unwrapped(inside, depth - 1)
-                if found is not inside or child(inside, "billed_units") is not None:
-                    return found, tier, speed
-    return source, None, None
-
-
-def _recognised(found: list[Leaf], home: Shape) -> Shape:
-    """The family of a report: by names that only it has, else the one it is taken for, where that knows any of it."""
-    tops = {leaf.path.partition(".")[0] for leaf in found}
-    for shape in SHAPES:
-        if not tops.isdisjoint(shape.signs):
-            return shape
-    knowing = (shape for shape in (home, *SHAPES) if any(role_of(leaf.path, shape.roles) for leaf in found))
-    return next(knowing, home)
+    return read(usage, OPENAI)

@@ -15,7 +15,7 @@ from pathlib import PurePath
 from typing import Any, Final, NamedTuple, TypeGuard, cast
 from uuid import UUID
 
-__all__ = ["UNREAD", "Leaf", "child", "is_container", "is_mapping", "leaves", "snake"]
+__all__ = ["UNREAD", "Leaf", "child", "is_container", "is_list", "is_mapping", "leaves", "snake"]
 
 _MOST: Final = 512
 """Values that are looked at: a report has some dozens."""
@@ -70,7 +70,8 @@ def is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
     return isinstance(value, Mapping)
 
 
-def _is_list(value: Any) -> TypeGuard[Sequence[Any]]:
+def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
+    """Whether a value is a list or what is like one."""
     return isinstance(value, Sequence) and not hasattr(cast("Any", value), "_fields")  # a named tuple is an object
 
 
@@ -90,7 +91,7 @@ def leaves(source: Any, known: frozenset[str], counts: frozenset[str]) -> list[L
     Args:
         source: a mapping or an object.
         known: names to look for in an object that does not tell its own.
-        counts: paths whose value is a leaf, whatever it is.
+        counts: paths whose value is a leaf, whatever it is, unless it holds what is one of them, too.
     """
     found: list[Leaf] = []
     pending = [("", "", source, 0)]
@@ -107,11 +108,22 @@ def leaves(source: Any, known: frozenset[str], counts: frozenset[str]) -> list[L
             at, spelled = (f"{path}.{tag}", f"{shown}.{name[:_LONGEST_NAME]}") if path else (tag, name[:_LONGEST_NAME])
             if isinstance(inner, _Unlisted):
                 found.append(Leaf(at, f"fields of {inner.kind}", "cannot be listed"))
-            elif is_container(inner) and at not in counts and not (tag in _LONG and _is_list(inner)):
+            elif (
+                is_container(inner)
+                and not _is_count(at, inner, known, counts)
+                and not (tag in _LONG and is_list(inner))
+            ):
                 pending.append((at, spelled, inner, depth + 1))
             else:
                 found.append(Leaf(at, spelled, _plain(inner)))
     return found
+
+
+def _is_count(path: str, value: Any, known: frozenset[str], counts: frozenset[str]) -> bool:
+    """Whether what holds others stands where a count should, and is none of a count's parts by name."""
+    if path not in counts:
+        return False
+    return all(f"{path}.{snake(name)}" not in counts for name, _ in islice(_members(value, known), _MOST))
 
 
 def _plain(value: Any) -> Any:
@@ -137,7 +149,7 @@ def _members(source: Any, known: frozenset[str]) -> Iterator[tuple[str, Any]]:
             for name, value in source.items():
                 if isinstance(name, str):
                     yield name, value
-        elif _is_list(source):
+        elif is_list(source):
             for position, value in enumerate(source):
                 tags = [_plain(found) for tag in _TAGS if (found := child(value, tag)) is not None]
                 yield str(tags[0] if tags else position), value

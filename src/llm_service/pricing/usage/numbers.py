@@ -13,6 +13,8 @@ MOST: Final = 10**12
 _MOST_USD: Final = 1_000_000
 _TEXT: Final = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,3})?")
 
+_USD: Final = re.compile(r"^(\$|USD\s+)|\s+USD$")
+
 
 class NotACount(ValueError):  # noqa: N818 - it is a finding, not an error: it never leaves a reader
     """A value that stands where a count should."""
@@ -51,12 +53,12 @@ def as_count(value: Any) -> int:
 
 
 def as_amount(value: Any) -> Decimal:
-    """An amount of money from 0 to 1,000,000 USD.
+    """An amount of money from 0 to 1,000,000 USD: a number, in a text with or without `$` or `USD`.
 
     Raises:
         NotACount: it is none.
     """
-    number = as_number(value)
+    number = as_number(_USD.sub("", value.strip()) if isinstance(value, str) else value)
     if number is not None and isfinite(number) and 0 <= number <= _MOST_USD:
         return Decimal(str(number))
     raise NotACount

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from llm_service.config.service_tiers import tier_of
 from llm_service.pricing.usage.said import Said, unpriced_text
-from llm_service.pricing.usage.shapes import GEMINI, Role, Shape
+from llm_service.pricing.usage.shapes import GEMINI, Shape
 
 __all__ = ["FIELDS", "fields_of", "nothing"]
 
@@ -26,19 +26,6 @@ FIELDS: Final = (
 )
 """What every reader gives; `cost_usd`, `cost_source` and `unpriced_usage` stand beside them where there is such."""
 
-_FIELD_OF: Final[Mapping[Role, str]] = {
-    "prompt": "prompt_tokens",
-    "fresh": "prompt_tokens",
-    "tool_prompt": "prompt_tokens",
-    "completion": "completion_tokens",
-    "thoughts": "completion_tokens",
-    "total": "total_tokens",
-    "read": "cache_read_tokens",
-    "written": "cache_write_tokens",
-    "written_5m": "cache_write_tokens",
-    "written_1h": "cache_write_1h_tokens",
-    "reasoning": "reasoning_tokens",
-}
 _TRAFFIC: Final[Mapping[str, str | None]] = {
     # https://docs.cloud.google.com/vertex-ai/generative-ai/docs/reference/rest/v1/GenerateContentResponse#traffictype
     "traffic_type_unspecified": None,
@@ -64,7 +51,7 @@ def nothing() -> dict[str, Any]:
 def fields_of(said: Said, shape: Shape) -> dict[str, Any]:
     """The fields of a record."""
     written = _written(said)
-    counts = _settled(said, shape, _counts(said, written), written)
+    counts = _settled(said, shape, _counts(said, shape, written), written)
     fields: dict[str, Any] = dict(
         zip(
             FIELDS,
@@ -79,8 +66,6 @@ def fields_of(said: Said, shape: Shape) -> dict[str, Any]:
             strict=True,
         )
     )
-    for role, value in said.odd.items():
-        fields[_FIELD_OF[role]] = value
     cost = _cost(said)
     if cost is not None:
         fields |= {"cost_usd": float(cost), "cost_source": "reported"}
@@ -103,7 +88,7 @@ def _written(said: Said) -> int | None:
     return max(told, parts)
 
 
-def _counts(said: Said, written: int | None) -> _Counts:
+def _counts(said: Said, shape: Shape, written: int | None) -> _Counts:
     """Prompt and completion, with what is billed as such beside them."""
     prompt, fresh = said.counts.get("prompt"), said.counts.get("fresh")
     cached = said.count("read") + (written or 0)
@@ -117,6 +102,8 @@ def _counts(said: Said, written: int | None) -> _Counts:
     completion = said.counts.get("completion")
     if "thoughts" in said.counts:
         completion = (completion or 0) + said.counts["thoughts"]
+    if prompt is None and cached and shape.roles.get("input_tokens") == "fresh":
+        said.doubt("prompt tokens", f"not told, beside them {cached} cached")  # for whoever knows them from elsewhere
     return _Counts(prompt, completion, said.counts.get("total"))
 
 
@@ -189,12 +176,27 @@ def _tier(said: Said) -> str | None:
 
 def _cost(said: Said) -> Decimal | None:
     """What was charged, where the seller says so: then it is no matter what can be priced here."""
-    cost = said.money.get("ticks", said.money.get("cost"))
+    ticks, cost = said.money.get("ticks"), said.money.get("cost")
+    if ticks is not None and cost is not None and not _near(ticks, cost):
+        said.doubt("cost", f"{cost}, in ticks {ticks}")
+        return None
+    cost = cost if ticks is None else ticks
     upstream = said.money.get("upstream")
-    # With a key of one's own `cost` is OpenRouter's fee alone; answers before `is_byok` had `upstream` only then.
-    if cost is not None and (said.byok or (said.byok is None and upstream)):
-        if upstream is None:
-            said.doubt("is_byok", "the provider's own charge is not told")
-            return None
+    # With a key of one's own `cost` is OpenRouter's fee alone, a small part of what the provider takes
+    # (https://openrouter.ai/docs/use-cases/byok); answers before `is_byok` had `upstream` then.
+    if cost is None or said.byok is False or (said.byok is None and not upstream):
+        return cost
+    if upstream is None:
+        said.doubt("is_byok", "the provider's own charge is not told")
+    elif said.byok or 2 * cost <= upstream:
         return cost + upstream
-    return cost
+    elif _near(cost, upstream):
+        return cost
+    else:
+        said.doubt("cost", f"{cost}, upstream {upstream}, whether by one's own key is not told")
+    return None
+
+
+def _near(one: Decimal, other: Decimal) -> bool:
+    """Whether two amounts are the same but for rounding."""
+    return abs(one - other) * 100 <= max(one, other)

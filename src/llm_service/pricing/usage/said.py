@@ -7,13 +7,17 @@ from typing import Any, Final
 
 from llm_service.pricing.usage.leaves import UNREAD, Leaf
 from llm_service.pricing.usage.numbers import NotACount, as_amount, as_count, as_number
-from llm_service.pricing.usage.shapes import Role, Shape, is_telling
+from llm_service.pricing.usage.shapes import COUNTS, SHAPES, Role, Shape, is_telling
 
 __all__ = ["Said", "role_of", "said_in", "unpriced_text"]
 
 _MONEY: Final = frozenset({"cost", "ticks", "upstream"})
 _WORDS: Final = frozenset({"tier", "traffic", "speed"})
-_NO_NUMBERS: Final = (str, bytes, list, tuple, dict)
+_COSTS: Final = "cost."
+_RAW: Final = "raw."
+"""Under it the AI SDK keeps the provider's own report, of which the rest is made."""
+_USD: Final = frozenset({"USD", "US$", "$"})
+_PLAIN: Final = frozenset({str, bytes, bool, list, tuple, dict})
 _TICKS: Final = Decimal(10) ** -10
 """USD of an xAI tick (https://docs.x.ai/developers/cost-tracking)."""
 _YES: Final = frozenset({"true", "1", "1.0", "yes"})
@@ -28,8 +32,8 @@ class Said:
     Attributes:
         counts: tokens by role; of several fields of one role the largest.
         found: of each role the fields that were told, in the order in which they stand: path and count.
-        odd: what stands where a count should and is no number, by role; the record is to refuse it.
-        money: USD by role.
+        money: USD by role; None where it cannot be told.
+        requests: how many calls the counts are the sum of.
         words: texts by role.
         byok: whether the call was paid with a key of one's own.
         unpriced: what was billed and cannot be priced, or cannot be believed: name and value.
@@ -37,8 +41,8 @@ class Said:
 
     counts: dict[Role, int] = field(default_factory=dict[Role, int])
     found: dict[Role, dict[str, int]] = field(default_factory=dict[Role, dict[str, int]])
-    odd: dict[Role, Any] = field(default_factory=dict[Role, Any])
-    money: dict[Role, Decimal] = field(default_factory=dict[Role, Decimal])
+    money: dict[Role, Decimal | None] = field(default_factory=dict[Role, Decimal | None])
+    requests: int | None = None
     words: dict[Role, str] = field(default_factory=dict[Role, str])
     byok: bool | None = None
     unpriced: dict[str, str] = field(default_factory=dict[str, str])
@@ -60,28 +64,76 @@ def role_of(path: str, roles: Mapping[str, Role]) -> Role | None:
 def said_in(leaves: Iterable[Leaf], shape: Shape) -> Said:
     """Sort the values of a report."""
     said = Said()
+    costs: list[Leaf] = []
     for leaf in leaves:
         role = role_of(leaf.path, shape.roles)
         if leaf.name == UNREAD:
             said.doubt(leaf.shown, leaf.value)
         elif role is None:
-            if is_telling(leaf.name, leaf.value, as_number(leaf.value)):
-                said.doubt(leaf.shown, leaf.value)
-        elif role == "byok":
-            said.byok = str(leaf.value).strip().lower() in _YES
-        elif role in _WORDS:
-            if isinstance(leaf.value, str) and leaf.value.strip():
-                said.words[role] = leaf.value.strip()
-        elif role in _MONEY:
-            _take_money(said, role, leaf)
-        elif role != "within":
-            _take_count(said, role, leaf)
+            if not _is_raw(leaf.path) and _is_billed(leaf):
+                said.doubt(leaf.shown, _shown(leaf.value))
+        elif role == "within" and leaf.path.startswith(_COSTS):
+            costs.append(leaf)
+        else:
+            _take(said, role, leaf)
+    _settle_counts(said)
+    _settle_money(said, costs)
+    return said
+
+
+def _is_billed(leaf: Leaf) -> bool:
+    """Whether a value of no role was billed, or stands where some family counts what is."""
+    number = as_number(leaf.value)
+    return is_telling(leaf.name, leaf.value, number) or (number is None and leaf.path in COUNTS)
+
+
+def _is_raw(path: str) -> bool:
+    """Whether it is of the report that another was made of, and is known there."""
+    under = path.removeprefix(_RAW)
+    return under != path and any(role_of(under, shape.roles) for shape in SHAPES)
+
+
+def _take(said: Said, role: Role, leaf: Leaf) -> None:
+    if role == "byok":
+        said.byok = str(leaf.value).strip().lower() in _YES
+    elif role in _WORDS:
+        if isinstance(leaf.value, str) and leaf.value.strip():
+            said.words[role] = leaf.value.strip()
+    elif role in _MONEY:
+        _take_money(said, role, leaf)
+    elif role == "currency":
+        if isinstance(leaf.value, str) and leaf.value.strip().upper() not in {"", *_USD}:
+            said.words[role] = leaf.value.strip()
+    elif role == "requests":
+        number = as_number(leaf.value)
+        if isinstance(number, int):
+            said.requests = max(number, said.requests or 0)
+    elif role != "within":
+        _take_count(said, role, leaf)
+
+
+def _settle_counts(said: Said) -> None:
+    """Of each role the largest count; where others say less, one of them is wrong."""
     for role, counts in said.found.items():
         told = {count for count in counts.values() if count}
-        if len(told) > 1:  # a 0 beside a count is a field that its sender does not fill
+        # A 0 beside a count is a field that its sender does not fill. What was cached is told on purpose where it is 0,
+        # unless the rest of the prompt, which is told as well, says otherwise.
+        contradicts = bool(told) and role == "read" and 0 in counts.values() and "fresh" not in said.found
+        if len(told) > 1 or contradicts:
             said.doubt(" and ".join(counts), " and ".join(map(str, counts.values())))
         said.counts[role] = max(counts.values())
-    return said
+
+
+def _settle_money(said: Said, costs: Iterable[Leaf]) -> None:
+    """No money in another currency is USD, and parts of a cost without their sum are no cost."""
+    currency = said.words.get("currency")
+    if currency is not None and said.money:
+        said.doubt("currency", currency)
+        said.money = dict.fromkeys(said.money)
+    if "cost" not in said.money:
+        for leaf in costs:
+            if as_number(leaf.value) is not None or is_telling("cost", leaf.value, None):
+                said.doubt(leaf.shown, leaf.value)
 
 
 def _take_count(said: Said, role: Role, leaf: Leaf) -> None:
@@ -94,23 +146,27 @@ def _take_count(said: Said, role: Role, leaf: Leaf) -> None:
     except NotACount:
         if not found:
             del said.found[role]
-        if as_number(leaf.value) is not None:
-            said.doubt(leaf.shown, leaf.value)
-        elif isinstance(leaf.value, _NO_NUMBERS):
-            said.doubt(leaf.shown, _shown(leaf.value))
-            said.odd.setdefault(role, leaf.value)
+        said.doubt(leaf.shown, _shown(leaf.value))
 
 
 def _take_money(said: Said, role: Role, leaf: Leaf) -> None:
     try:
-        said.money[role] = as_count(leaf.value) * _TICKS if role == "ticks" else as_amount(leaf.value)
+        amount = as_count(leaf.value) * _TICKS if role == "ticks" else as_amount(leaf.value)
     except NotACount:
-        if as_number(leaf.value) is not None:
-            said.doubt(leaf.shown, leaf.value)
+        said.doubt(leaf.shown, _shown(leaf.value))
+        return
+    if said.money.get(role, amount) != amount:
+        said.doubt(leaf.shown, f"{amount}, elsewhere {said.money[role]}")
+        said.money[role] = None
+    else:
+        said.money[role] = amount
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) and value else repr(value)
+    """A value as it is to be read; of a foreign object its class, for it may say anything of itself."""
+    if isinstance(value, str) and value:
+        return value
+    return repr(value) if as_number(value) is not None or type(value) in _PLAIN else f"of type {type(value).__name__}"
 
 
 def unpriced_text(unpriced: Mapping[str, str]) -> str | None:

@@ -24,7 +24,7 @@ __all__ = [
 
 Role = Literal[
     "prompt", "fresh", "tool_prompt", "completion", "thoughts", "total", "read", "written", "written_5m", "written_1h",
-    "reasoning", "within", "cost", "ticks", "upstream", "byok", "tier", "traffic", "speed",
+    "reasoning", "within", "requests", "cost", "ticks", "upstream", "byok", "currency", "tier", "traffic", "speed",
 ]  # fmt: skip
 """What a field of a report is.
 
@@ -34,8 +34,9 @@ Role = Literal[
 - `read`, `written`: of the prompt, from and to a cache; `written_5m`, `written_1h`: the parts of `written`.
 - `reasoning`: within the completion.
 - `within`: parts of another field at the same price, or what is not billed.
+- `requests`: how many calls the counts are the sum of.
 - `cost`, `upstream`: USD that were charged, by the seller and (OpenRouter with a key of one's own) by the provider
-  behind it, which is so where `byok`; `ticks`: the same in parts of 10 ** -10 USD.
+  behind it, which is so where `byok`; `ticks`: the same in parts of 10 ** -10 USD; `currency`: in which they are told.
 - `tier`, `traffic`, `speed`: what prices depend on.
 """
 _COUNTED: Final = frozenset(
@@ -88,6 +89,7 @@ OPENAI: Final = Shape(
         "https://docs.litellm.ai/docs/completion/usage",
         "https://reference.langchain.com/python/langchain_core/messages/#langchain_core.messages.ai.UsageMetadata",
         "https://ai-sdk.dev/docs/reference/ai-sdk-core/generate-text",
+        "https://github.com/vercel/ai/blob/main/packages/provider/src/language-model/v3/language-model-v3-usage.ts",
         "https://openai.github.io/openai-agents-python/usage/",
     ),
     frozenset(
@@ -101,14 +103,15 @@ OPENAI: Final = Shape(
     ),
     _roles(
         {
-            "prompt": ("prompt_tokens", "input_tokens"),
-            "completion": ("completion_tokens", "output_tokens"),
+            "prompt": ("prompt_tokens", "input_tokens", "input_tokens.total"),  # the last: AI SDK 6, of a provider
+            "completion": ("completion_tokens", "output_tokens", "output_tokens.total"),
             "total": ("total_tokens",),
-            "fresh": ("prompt_cache_miss_tokens", "input_token_details.no_cache_tokens"),
+            "fresh": ("prompt_cache_miss_tokens", "input_token_details.no_cache_tokens", "input_tokens.no_cache"),
             "read": (
                 *_each(_PROMPT_DETAILS, "cached_tokens"),
                 "input_token_details.cache_read",  # LangChain
                 "input_token_details.cache_read_tokens",  # AI SDK
+                "input_tokens.cache_read",
                 "cached_input_tokens",
                 "prompt_cache_hit_tokens",  # DeepSeek
                 "cached_tokens",  # Kimi
@@ -119,6 +122,7 @@ OPENAI: Final = Shape(
             "written": (
                 *_each(_PROMPT_DETAILS, "cache_write_tokens", "cache_creation_tokens"),
                 "input_token_details.cache_creation",
+                "input_tokens.cache_write",
                 "cache_write_tokens",
                 "cache_creation_input_tokens",
             ),
@@ -137,6 +141,7 @@ OPENAI: Final = Shape(
                 *_each(_OUTPUT_DETAILS, "reasoning_tokens"),
                 "output_tokens_details.thinking_tokens",
                 "output_token_details.reasoning",
+                "output_tokens.reasoning",
                 "details.reasoning_tokens",  # Pydantic AI
                 "details.thoughts_tokens",
                 "reasoning_tokens",
@@ -165,16 +170,16 @@ OPENAI: Final = Shape(
                     "accepted_prediction_tokens",
                     "rejected_prediction_tokens",
                 ),
-                "requests",  # of the Agents SDK: how many calls the counts are the sum of
-                "successful_requests",
-                "request_usage_entries.*",
+                "output_tokens.text",
                 "cost_details.*",  # parts of the cost
                 "cost.*",
             ),
+            "requests": ("requests", "successful_requests"),
             "cost": ("cost", "cost.total_cost", "estimated_cost"),
             "ticks": ("cost_in_usd_ticks",),
             "upstream": ("cost_details.upstream_inference_cost",),
             "byok": ("is_byok",),
+            "currency": ("currency", "cost_currency", "cost.currency"),
             "tier": ("service_tier", "service_tier.type"),
             "traffic": ("extra_properties.google.traffic_type",),  # Vertex AI
             "speed": ("speed", "performance_config.latency"),
@@ -317,6 +322,7 @@ _BILLED: Final = re.compile(
     r"(^|_)(tokens?|counts?|requests?|seconds?|minutes?|units?|images?|quer(y|ies)|calls?|search(es)?|sources(_used)?|"
     r"characters|pages|costs?|price|fees?|credits?)$"
 )
+_MONEY: Final = re.compile(r"(^|_)(costs?|price|fees?|credits?)$")
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
     # 1.1 times the price where it is "us": https://platform.claude.com/docs/en/manage-claude/data-residency
     "inference_geo": frozenset({"", "global", "not_available"}),
@@ -327,7 +333,7 @@ _WORDS: Final[Mapping[str, frozenset[str]]] = {
 
 
 def is_telling(name: str, value: object, number: float | None) -> bool:
-    """Whether a value of no role was billed: a number that is not 0 and measures no time, or a word of `_WORDS`.
+    """Whether a value of no role was billed: a number that is not 0 and measures no time, a word of `_WORDS`, a price.
 
     Args:
         name: the last part of its path.
@@ -336,7 +342,9 @@ def is_telling(name: str, value: object, number: float | None) -> bool:
     """
     if name in _WORDS:
         return isinstance(value, str) and value.strip().lower() not in _WORDS[name]
-    if number is None or number == 0:
+    if number is None:
+        return isinstance(value, str) and _MONEY.search(name) is not None and any(map(str.isdigit, value))
+    if number == 0:
         return False
     # A number in a text may be anything, unless its name says what it counts.
     return _BILLED.search(name) is not None if isinstance(value, str) else _MEASURED.search(name) is None

@@ -18,6 +18,7 @@ from llm_service.errors import RecordError
 from llm_service.pricing.usage import REPORTED, usage_fields
 from llm_service.pricing.usage.leaves import snake
 from llm_service.pricing.usage.shapes import KNOWN
+from llm_service.telemetry.instrumentation.later_reports import with_reasons
 from llm_service.telemetry.record.checks import tokens
 from llm_service.telemetry.record.record import FIELDS
 
@@ -91,6 +92,7 @@ _COUNTS: Final = frozenset(_IN_TOTAL)
 _USED: Final = frozenset(field for field in FIELDS if field.endswith("_tokens") or field == "cost_usd")
 _TOLD: Final = REPORTED | KNOWN
 """Names of usage that need no warning."""
+_PROMPTS: Final = frozenset({"input_tokens", "prompt_tokens"})
 _PARTS: Final = frozenset(
     name for name, field in ALIASES.items() if name in REPORTED and field.startswith(("cache_", "cost_"))
 )
@@ -121,6 +123,9 @@ def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]
         elif name not in _FIELDS and snake(name) not in (_TOLD if name in usage else ()):
             unknown.append(name)
     own = {name: value for name, value in given.items() if name in _FIELDS and name not in usage}
+    doubts = [f"{name}: {given[name]} (within the prompt or beside it)" for name in _alone(given, usage)]
+    if doubts:
+        own["unpriced_usage"] = with_reasons(given.get("unpriced_usage"), doubts)
     if found.get("service_tier") is not None and "service_tier" in own and usage:  # a speed may have decided it
         del own["service_tier"]
     return found | {name: value for name, value in own.items() if value is not None or name not in found}, unknown
@@ -164,12 +169,20 @@ def _usage_names(given: Mapping[str, Any]) -> frozenset[str]:
     A name that nobody here knows may be what a provider bills: the reader names it, and no cost is computed.
     """
     others = [name for name in given if name not in _FIELDS and not _is_elsewhere(name, given[name])]
-    prompt = not given.keys().isdisjoint({"input_tokens", "prompt_tokens"})
+    prompt = not given.keys().isdisjoint(_PROMPTS)
     alone = [name for name in others if name in ALIASES and not (name in _PARTS and prompt)]
     if len(alone) == len(others) or not any(map(_is_usage, given)):
         return frozenset()
     tier = {"service_tier"} if issubclass(type(given.get("service_tier")), str) else set[str]()
     return frozenset(others) | (_COUNTS & given.keys()) | tier
+
+
+def _alone(given: Mapping[str, Any], usage: frozenset[str]) -> list[str]:
+    """Cached tokens by a provider's name for them, without the prompt: it may have been told, or be told, elsewhere."""
+    if not given.keys().isdisjoint(_PROMPTS):
+        return []
+    cached = sorted(name for name in _PARTS.intersection(given) - usage if ALIASES[name] != "cost_usd")
+    return [name for name in cached if type(count := _count(given[name])) is int and count > 0]
 
 
 def _is_usage(name: str) -> bool:

@@ -15,8 +15,10 @@ from typing import Any, Final, Protocol, Self, cast
 
 from llm_service.errors import RecordError, shown
 from llm_service.redaction import clean, traceback_text
+from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.field_aliases import known_fields, no_such_field, own_fields, with_doubt
-from llm_service.telemetry.instrumentation.usage_reader import Cumulative, ReadUsage, read_fields
+from llm_service.telemetry.instrumentation.later_reports import with_losses
+from llm_service.telemetry.instrumentation.usage_reader import ReadUsage, read_fields
 from llm_service.telemetry.record.checks import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_TAGS, required_id
 from llm_service.telemetry.record.fields import KINDS, PRICED_BY
 from llm_service.telemetry.record.record import Amount, InvocationRecord, new_id
@@ -105,6 +107,8 @@ class Invocation:
 
     def record_usage(
         self,
+        usage: object = None,
+        /,
         *,
         prompt_tokens: int | None = None,
         completion_tokens: int | None = None,
@@ -118,8 +122,19 @@ class Invocation:
         unpriced_usage: str | None = None,
         **fields: Any,
     ) -> None:
-        """Say what the call used; what is None stays as it was. Other fields are taken as by `set`."""
-        usage = {
+        """Say what the call used; what is None stays as it was. Other fields are taken as by `set`.
+
+        A count that is told again replaces the earlier one. It takes with it what was told of that: a cost, unless a
+        new one comes with it, and cached or reasoned tokens of a prompt or completion that is told anew without them,
+        and then the cost is unknown. A cost that was told before any counts stays.
+
+        Args:
+            usage: usage, or the answer that holds it, as the provider or its client has it; what is named beside it
+                wins over it.
+        """
+        if usage is not None:
+            self.read_usage(_as_it_is, usage)
+        told = {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
             "total_tokens": total_tokens,
@@ -132,7 +147,7 @@ class Invocation:
             "unpriced_usage": unpriced_usage,
         }
         refuse_misplaced(fields)
-        self._set({field: value for field, value in usage.items() if value is not None} | fields)
+        self._set({field: value for field, value in told.items() if value is not None} | fields)
 
     def read_usage(self, usage: ReadUsage, result: Any) -> None:
         """Take what a reader finds in a result; what it gives as None stays as it was.
@@ -282,7 +297,7 @@ class Invocation:
     def _set(self, given: Mapping[str, Any]) -> None:
         given = with_doubt(given)
         if _FIELDS.issuperset(given) and _LOOKED_AT.isdisjoint(given):
-            self._fields |= given
+            self._fields |= with_losses(self._fields, given)
         else:
             self._set_with_care(given)
 
@@ -297,7 +312,7 @@ class Invocation:
                 raise RecordError(name, "a value", no_such_field(name))
             printable = clean(name[:MAX_NAME_CHARS]) if name.isprintable() else shown(name)
             self._note(name, f"{printable}: {no_such_field(name)}")
-        self._fields |= fields
+        self._fields |= with_losses(self._fields, fields)
         if "invocation_id" in fields:
             repairs = repairs_here()
             try:
@@ -309,6 +324,10 @@ class Invocation:
     def _note(self, field: str, message: str) -> None:
         if self._sink.count_bad_value(field):
             _LOG.warning("telemetry: a value is left out, this field is warned about once: %s", message)
+
+
+def _as_it_is(usage: Any) -> Any:
+    return usage
 
 
 def _still_open(call: Invocation | None) -> Invocation | None:

@@ -8,8 +8,8 @@ the body left open across a `yield`. Nothing is reset by token, since steps may 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage, _current
-from llm_service.telemetry.instrumentation.usage_reader import Cumulative
 
 __all__ = ["Recording"]
 

@@ -79,7 +79,8 @@ class InvocationRecord:
         cache_write_1h_tokens: the part of `cache_write_tokens` that is kept for an hour.
         service_tier: what the provider says it served the call as: `batch`, `flex`, `priority`; prices depend on it.
         unpriced_usage: what was billed and has no price here, as `server_tool_use.web_search_requests: 2`; up to 200
-            characters. Where it is set and `cost_usd` is not, no cost is computed.
+            characters. Where it is set and `cost_usd` is not, no cost is computed, unless all it says is of how many
+            requests the counts are the sum.
         usage_source: `reported`, `partial`, `estimated` or `missing`.
         cost_source: `reported`, `computed` or `unknown`.
         ttft_ms: milliseconds to the first token; or a timedelta.

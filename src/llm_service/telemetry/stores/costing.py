@@ -1,8 +1,9 @@
 """What the records of a batch cost, where they do not say: looked up by the writer, before it takes the lock.
 
 A record that has a cost keeps it. One that has none gets the price of its model at its own time, or stays without and
-is marked `unknown`: never 0. So does one that was billed for more than its token counts say (`unpriced_usage`), and one
-whose counts contradict each other: its `unpriced_usage` says so, where it said nothing.
+is marked `unknown`: never 0. So does one that was billed for more than its token counts say (`unpriced_usage`; one that
+says only that it is the sum of several requests is priced where all of them are of the lowest tier), and one whose
+counts contradict each other: its `unpriced_usage` says so, where it said nothing.
 """
 
 import logging
@@ -12,6 +13,7 @@ from typing import Any, Final
 from llm_service.pricing.book import PriceBook
 from llm_service.pricing.contradictions import contradiction
 from llm_service.pricing.rates import Rates
+from llm_service.pricing.runs import longest_of
 from llm_service.redaction import clean
 from llm_service.telemetry.record.checks import MAX_COST_USD
 from llm_service.telemetry.record.record import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord, rebuilt
@@ -45,7 +47,7 @@ _Cost = tuple[float | None, str]
 _NOT_KNOWN: Final[_Cost] = (None, UNKNOWN)
 _Key = str | tuple[str | None, str | None, str | None] | None
 """The model alone, or with provider and service tier: most records have neither, and a tuple less for each."""
-_Price = Callable[[int, int, int, int, int, int], int | None]
+_Price = Callable[[int, int, int, int, int, int, int | None], int | None]
 _Entry = tuple[int, int, int, int, int, int, int, int, int, int, _Price | None]
 """From and until when, `Rates.lowest_tier`, and `Rates.cost_nanos`."""
 _NOTHING: Final = (-1, 0, 0, 0, 0, 0, 0, 1, None)
@@ -76,9 +78,11 @@ class Costing:
                     continue
                 key: _Key = model
                 read = written = reasoned = hour = 0
+                longest: int | None = None
                 extensions = record.extensions
                 if extensions is not None:
-                    if extensions[_UNPRICED] is not None:
+                    unpriced = extensions[_UNPRICED]
+                    if unpriced is not None and (longest := longest_of(unpriced)) is None:
                         found.append(_NOT_KNOWN)
                         continue
                     named = extensions[_REQUEST_MODEL] if model is None else model
@@ -99,7 +103,7 @@ class Costing:
                     continue
                 nanos: int | None
                 if hour or prompt > up_to or read + written > prompt or reasoned > completion:
-                    nanos = price(prompt, completion, read, written, reasoned, hour)
+                    nanos = price(prompt, completion, read, written, reasoned, hour, longest)
                 else:
                     whole: int = prompt * one + completion * other + half
                     if read or written or reasoned:
@@ -137,7 +141,10 @@ def cost_of(
     """What one call costs in USD, as `Costing.costs` computes it for many; None where that is unknown."""
     if rates is None or prompt_tokens is None or (completion_tokens is None and rates.gives_output):
         return None
-    if unpriced_usage is not None or (total_tokens or 0) > prompt_tokens + (completion_tokens or 0):
+    longest = None if unpriced_usage is None else longest_of(unpriced_usage)
+    if (unpriced_usage is not None and longest is None) or (total_tokens or 0) > prompt_tokens + (
+        completion_tokens or 0
+    ):
         return None
     nanos = rates.cost_nanos(
         prompt_tokens,
@@ -146,6 +153,7 @@ def cost_of(
         cache_write_tokens or 0,
         reasoning_tokens or 0,
         cache_write_1h_tokens or 0,
+        longest,
     )
     return None if nanos is None or nanos > _MOST_NANOS else nanos / 1e9
 

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.pricing.test_usage_reports import REPORTED as CHARGED
-from tests.unit.pricing.test_usage_reports import UNDERSTOOD, UNPRICED
+from tests.unit.pricing.test_usage_reports import RUNS, UNDERSTOOD, UNPRICED
 
+from llm_service.pricing.runs import longest_of
 from llm_service.pricing.usage import anthropic_usage, openai_usage, usage_fields
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
-from llm_service.telemetry.instrumentation.usage_reader import Cumulative, read_fields
+from llm_service.telemetry.instrumentation.cumulative import Cumulative
+from llm_service.telemetry.instrumentation.usage_reader import read_fields
 from llm_service.telemetry.record.fields import FIELDS
 
 ZERO_AT_THE_END = [
@@ -153,12 +155,13 @@ def test_what_is_neither_fields_nor_usage_is_told(tmp_path: Path) -> None:
 
 def test_a_reader_without_a_tier_takes_none_away(tmp_path: Path) -> None:
     """`record_usage(**openai_usage(...))` of a call whose tier was told before; a correction downwards stands."""
+    named = "images: 3; cache_read_tokens: 60, told of other prompt_tokens"
     with TelemetryLogger(tmp_path / "t.db") as logger:
         with logger.invocation("a", service_tier="batch", unpriced_usage="images: 3") as call:
             call.record_usage(**openai_usage(RAW))
             call.record_usage(prompt_tokens=60, total_tokens=70)
         (row,) = logger.get_invocations()
-    assert (row["service_tier"], row["unpriced_usage"], seen(row)) == ("batch", "images: 3", (60, 10, 70, False))
+    assert (row["service_tier"], row["unpriced_usage"], seen(row)) == ("batch", named, (60, 10, 70, False))
 
 
 def _by_keywords(logger: TelemetryLogger, usage: dict[str, Any]) -> None:
@@ -189,7 +192,9 @@ BELOW = "a total below its parts"
 WAYS = (_by_keywords, _by_set, _at_the_start, _by_reader, _by_stream)
 REPORTS = {
     **{name: report for name, (report, _) in UNDERSTOOD.items()},
-    **{name: report for name, (report, _) in UNPRICED.items()},
+    # An event holds the answer under the name of a field of a record.
+    **{name: report for name, (report, _) in UNPRICED.items() if "response" not in report},
+    **{name: report for name, (report, _) in RUNS.items()},
     **{name: report for name, (report, _) in CHARGED.items() if isinstance(report, dict)},
     **{f"new: {name}": RAW | {name: 7} for name in NEW},
     BELOW: {"prompt_tokens": 1_000, "completion_tokens": 500, "total_tokens": 300},
@@ -212,7 +217,10 @@ def test_a_report_says_the_same_in_whatever_way_it_is_given(tmp_path: Path, way:
                     assert "total" in row[field]
                 else:
                     assert row[field] == told.get(field), (name, field)
-            if told.get("cost_usd") is not None:
+            if name in RUNS:
+                short = (longest_of(told["unpriced_usage"]) or 0) <= 200_000  # above, that model costs more
+                assert row["cost_source"] == ("computed" if short else "unknown"), name
+            elif told.get("cost_usd") is not None:
                 assert (row["cost_usd"], row["cost_source"]) == (told["cost_usd"], "reported"), name
             elif told.get("unpriced_usage"):
                 assert (row["cost_usd"], row["cost_source"]) == (None, "unknown"), name

@@ -1,0 +1,79 @@
+"""The calls that one report is the sum of, where it lists or counts them.
+
+Anthropic's `usage.iterations` are the calls that one answer took, of which the counts above them leave some out: their
+sum is billed (https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage). The Agents SDK's
+`request_usage_entries` are those of a run, and `requests` is how many there were
+(https://openai.github.io/openai-agents-python/usage/), as in Pydantic AI and LangChain's callbacks.
+"""
+
+from typing import Final
+
+from llm_service.pricing.runs import SHORT, run_text
+from llm_service.pricing.usage.leaves import Leaf
+from llm_service.pricing.usage.said import Said, said_in
+from llm_service.pricing.usage.shapes import Role, Shape
+
+__all__ = ["ENTRIES", "ITERATIONS", "add_iterations", "add_requests", "split"]
+
+ITERATIONS: Final = "iterations"
+ENTRIES: Final = "request_usage_entries"
+_OF_THE_MODEL: Final = frozenset({"message", "compaction"})
+"""Kinds of iterations that the answering model itself made; an advisor has a price of its own."""
+_SUMMED: Final[tuple[Role, ...]] = ("fresh", "completion", "read", "written", "written_5m", "written_1h")
+
+
+def split(leaves: list[Leaf], under: str) -> tuple[list[Leaf], list[list[Leaf]]]:
+    """The values of a report without those of the calls under a name, and those of each call, by their paths in it."""
+    rest: list[Leaf] = []
+    groups: dict[str, list[Leaf]] = {}
+    for leaf in leaves:
+        if leaf.path.startswith(f"{under}."):
+            position, _, path = leaf.path.removeprefix(f"{under}.").partition(".")
+            groups.setdefault(position, []).append(leaf._replace(path=path))
+        else:
+            rest.append(leaf)
+    return rest, [groups[position] for position in sorted(groups)]
+
+
+def add_iterations(said: Said, iterations: list[list[Leaf]], shape: Shape) -> None:
+    """Let the counts of a report be the sums of its iterations', where it has any."""
+    sums: dict[Role, int] = {}
+    prompts: list[int] = []
+    for number, leaves in enumerate(iterations):
+        kind = next((leaf.value for leaf in leaves if leaf.path == "type"), None)
+        if kind not in _OF_THE_MODEL:
+            said.doubt(f"{ITERATIONS}.{number}.type", kind)
+            continue
+        one = said_in(leaves, shape)
+        said.unpriced |= one.unpriced
+        for role in _SUMMED:
+            if role in one.counts:
+                sums[role] = sums.get(role, 0) + one.counts[role]
+        prompts.append(_prompt(one))
+    for role, count in sums.items():
+        if said.count(role) > count:
+            said.doubt(f"{ITERATIONS}, {role} tokens", f"{count}, above them {said.counts[role]}")
+        said.counts[role] = max(count, said.count(role))
+    _say_run(said, len(prompts), sum(prompts), max(prompts, default=0))
+
+
+def add_requests(said: Said, entries: list[list[Leaf]], shape: Shape) -> None:
+    """Say of how many requests a report is the sum, and how long the longest may be: as listed, else all of them."""
+    ones = [said_in(leaves, shape) for leaves in entries]
+    for one in ones:
+        said.unpriced |= one.unpriced
+    whole, requests = _prompt(said), max(said.requests or 0, len(ones))
+    prompts = [_prompt(one) for one in ones]
+    complete = len(ones) == requests and sum(prompts) == whole
+    _say_run(said, requests, whole, max(prompts, default=0) if complete else whole)
+
+
+def _prompt(said: Said) -> int:
+    parts = said.count("written_5m") + said.count("written_1h")
+    beside = said.count("fresh") + said.count("read") + max(said.count("written"), parts)
+    return said.counts.get("prompt", beside)
+
+
+def _say_run(said: Said, requests: int, prompt: int, longest: int) -> None:
+    if requests > 1 and prompt > SHORT:
+        said.doubt(*run_text(requests, longest))

@@ -1,0 +1,107 @@
+"""A usage report with all that it says, before it is made into fields: reports of one stream can be put together."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from llm_service.pricing.usage.around import INSIDE, unwrapped
+from llm_service.pricing.usage.leaves import UNREAD, Leaf, is_container, leaves, snake
+from llm_service.pricing.usage.parts import ENTRIES, ITERATIONS, add_iterations, add_requests, split
+from llm_service.pricing.usage.rules import fields_of, nothing
+from llm_service.pricing.usage.said import Said, role_of, said_in
+from llm_service.pricing.usage.shapes import ANTHROPIC, COUNTS, KNOWN, OPENAI, SHAPES, Role, Shape
+from llm_service.pricing.usage.tiered import with_tier
+
+__all__ = ["REPORTED", "Fields", "Report", "fields_by", "read", "report_of", "said_by"]
+
+REPORTED: Final = frozenset(path.partition(".")[0] for shape in SHAPES for path in shape.roles) | set(
+    map(snake, INSIDE)
+)
+"""Names at the top of what providers report, in snake case."""
+_NONE: Final[Mapping[Any, str]] = MappingProxyType({})
+
+
+class Report(NamedTuple):
+    """What one report says.
+
+    Attributes:
+        leaves: its values.
+        home: the family that it is taken for where it has no name of any.
+        words: what the answer around it says of the tier and the speed.
+        billed: what the answer around it holds that was billed beside tokens: name and value.
+    """
+
+    leaves: list[Leaf]
+    home: Shape
+    words: Mapping[Role, str] = _NONE
+    billed: Mapping[str, str] = _NONE
+
+
+class Fields(dict[str, Any]):
+    """Fields of a record, with the report that they were made of; whoever alters them leaves that as it was.
+
+    Attributes:
+        report: what they were made of.
+        made: the fields as they were made.
+    """
+
+    __slots__ = ("made", "report")
+
+    def __init__(self, fields: Mapping[str, Any], report: Report) -> None:
+        super().__init__(fields)
+        self.report = report
+        self.made = dict(fields)
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)  # a copy of them may be altered, and sent anywhere
+
+
+def read(usage: object, home: Shape) -> dict[str, Any]:
+    """The fields of a report; `nothing` where there is none."""
+    report = report_of(usage, home)
+    return nothing() if report is None else fields_by(report)
+
+
+def report_of(usage: object, home: Shape) -> Report | None:
+    """What a mapping or an object says, or the answer or event that holds it; None where it says nothing."""
+    if not is_container(usage):
+        return None
+    source, words, billed = unwrapped(usage)
+    found = leaves(source, KNOWN, COUNTS)
+    if all(leaf.name == UNREAD for leaf in found):
+        return None
+    return Report(found, home, words, billed)
+
+
+def fields_by(report: Report) -> Fields:
+    """The fields of a report."""
+    return Fields(fields_of(*said_by(report)), report)
+
+
+def said_by(report: Report) -> tuple[Said, Shape]:
+    """What a report says, by role, and whose it is."""
+    found = with_tier(report.leaves)
+    shape = _recognised(found, report.home)
+    if shape is ANTHROPIC:
+        found, iterations = split(found, ITERATIONS)
+        said = said_in(found, shape)
+        add_iterations(said, iterations, shape)
+    elif shape is OPENAI:
+        found, entries = split(found, ENTRIES)
+        said = said_in(found, shape)
+        add_requests(said, entries, shape)
+    else:
+        said = said_in(found, shape)
+    said.words = {**report.words, **said.words}
+    said.unpriced |= report.billed
+    return said, shape
+
+
+def _recognised(found: list[Leaf], home: Shape) -> Shape:
+    """The family of a report: by names that only it has, else the one it is taken for, where that knows any of it."""
+    tops = {leaf.path.partition(".")[0] for leaf in found}
+    for shape in SHAPES:
+        if not tops.isdisjoint(shape.signs):
+            return shape
+    knowing = (shape for shape in (home, *SHAPES) if any(role_of(leaf.path, shape.roles) for leaf in found))
+    return next(knowing, home)
