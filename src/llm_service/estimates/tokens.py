@@ -5,6 +5,7 @@ it also covers what is sent with every prompt and stands in none, such as tools 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 
 from llm_service.errors import QueryError
@@ -26,6 +27,7 @@ _REPLY: Final = 3
 """What OpenAI's chat format adds for each message, each name and the reply (OpenAI Cookbook, "How to count tokens with
 tiktoken", which calls its counts an estimate; the oldest model it lists added one more for each message)."""
 _ROLE: Final = 1
+_MOST_PARTS: Final = 100_000
 _ONE_MESSAGE: Final = _MESSAGE + _ROLE + _REPLY
 
 
@@ -127,7 +129,7 @@ class _Texts:
         messages: object = prompt  # callers may give what the type does not say
         if not isinstance(messages, Sequence) or isinstance(messages, bytes | bytearray):
             raise QueryError("prompt", _kind(prompt), "give a str, or a list of messages with role and content")
-        for place, message in enumerate(cast("Sequence[object]", messages)):
+        for place, message in enumerate(_bounded("prompt", messages)):
             if not isinstance(message, Mapping):
                 raise QueryError(f"prompt[{place}]", _kind(message), "give a dict with role and content")
             self._add(place, cast("Mapping[str, object]", message))
@@ -135,7 +137,7 @@ class _Texts:
 
     def _add(self, place: int, message: Mapping[str, object]) -> None:
         self.messages += 1
-        for key, value in message.items():
+        for key, value in islice(message.items(), _MOST_PARTS):
             if value is None:
                 continue
             if key == "content":
@@ -152,7 +154,7 @@ class _Texts:
             return
         if not isinstance(content, Sequence) or isinstance(content, bytes | bytearray):
             raise QueryError(f"prompt[{place}].content", _kind(content), "give a str, or a list of parts")
-        for part in cast("Sequence[object]", content):
+        for part in _bounded(f"prompt[{place}].content", content):
             text: object = cast("Mapping[str, object]", part).get("text") if isinstance(part, Mapping) else part
             if isinstance(text, str):
                 self.contents.append(text)
@@ -167,6 +169,18 @@ class _Texts:
                 return None
             total += tokens
         return total
+
+
+def _bounded(field: str, parts: Sequence[object]) -> Sequence[object]:
+    """The parts of a prompt.
+
+    Raises:
+        QueryError: there are more than any prompt has; what is iterated may never end.
+    """
+    found = [*islice(parts, _MOST_PARTS + 1)]
+    if len(found) > _MOST_PARTS:
+        raise QueryError(field, _kind(parts), f"give at most {_MOST_PARTS:,} of them, or prompt_tokens")
+    return found
 
 
 def _kind(value: object) -> str:

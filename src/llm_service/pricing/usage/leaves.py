@@ -10,6 +10,7 @@ from datetime import date, time, timedelta
 from enum import Enum
 from functools import lru_cache
 from itertools import islice
+from math import inf
 from numbers import Number
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple, TypeGuard, cast
@@ -24,6 +25,9 @@ _TAGS: Final = ("modality", "ttl")
 """What tells the members of a list apart: `[{"modality": "AUDIO", "tokenCount": 5}]`, `[{"ttl": "1h", ...}]`."""
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LONGEST_NAME: Final = 80
+_LONGEST_TEXT: Final = 1_000
+_MOST_BITS: Final = 128
+"""Of a number that can be one of tokens or of money."""
 
 
 class Leaf(NamedTuple):
@@ -127,8 +131,14 @@ def _is_count(path: str, value: Any, known: frozenset[str], counts: frozenset[st
 
 
 def _plain(value: Any) -> Any:
+    """A value that can be compared and shown whatever its class would do: subclasses of texts, endless numbers."""
     if isinstance(value, Enum):
-        return value.value if isinstance(value.value, str) else value.name
+        value = value.value if isinstance(value.value, str) else value.name
+    if isinstance(value, str):
+        return str.__str__(value)[:_LONGEST_TEXT]
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = int.__index__(value)
+        return number if number.bit_length() <= _MOST_BITS else inf if number > 0 else -inf
     return value
 
 

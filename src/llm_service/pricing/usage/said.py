@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from reprlib import repr as short  # bounded in depth and length
 from typing import Any, Final
 
 from llm_service.pricing.usage.leaves import UNREAD, Leaf
@@ -166,7 +167,7 @@ def _shown(value: Any) -> str:
     """A value as it is to be read; of a foreign object its class, for it may say anything of itself."""
     if isinstance(value, str) and value:
         return value
-    return repr(value) if as_number(value) is not None or type(value) in _PLAIN else f"of type {type(value).__name__}"
+    return short(value) if as_number(value) is not None or type(value) in _PLAIN else f"of type {type(value).__name__}"
 
 
 def unpriced_text(unpriced: Mapping[str, str]) -> str | None:

@@ -163,7 +163,7 @@ class Invocation:
             # Its text may quote the answer, which no log line may hold.
             self._note("usage", f"usage: the reader failed with {type(error).__name__}; with strict=True it is raised")
 
-    def set(self, **fields: Any) -> None:
+    def set(self, /, **fields: Any) -> None:
         """Set any field of `InvocationRecord`; one that is set wins over what the block measures."""
         refuse_misplaced(fields)
         self._set(fields)
@@ -310,8 +310,9 @@ class Invocation:
         for name in unknown:
             if self._strict:
                 raise RecordError(name, "a value", no_such_field(name))
-            printable = clean(name[:MAX_NAME_CHARS]) if name.isprintable() else shown(name)
-            self._note(name, f"{printable}: {no_such_field(name)}")
+            if self._sink.count_bad_value(name):
+                printable = clean(name[:MAX_NAME_CHARS]) if name.isprintable() else shown(name)
+                self._warn(f"{printable}: {no_such_field(name)}")
         self._fields |= with_losses(self._fields, fields)
         if "invocation_id" in fields:
             repairs = repairs_here()
@@ -323,7 +324,11 @@ class Invocation:
 
     def _note(self, field: str, message: str) -> None:
         if self._sink.count_bad_value(field):
-            _LOG.warning("telemetry: a value is left out, this field is warned about once: %s", message)
+            self._warn(message)
+
+    @staticmethod
+    def _warn(message: str) -> None:
+        _LOG.warning("telemetry: a value is left out, this field is warned about once: %s", message)
 
 
 def _as_it_is(usage: Any) -> Any:

@@ -1,6 +1,7 @@
 """What a `usage=` reader finds, as fields of a record: made by itself, or what the provider reported."""
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from llm_service.pricing.usage import REPORTED
@@ -19,6 +20,7 @@ return the usage itself, as the provider or its client has it."""
 _FIELDS: Final = frozenset(FIELDS)
 _SAID: Final = _FIELDS - REPORTED
 """Fields that no report of a provider has."""
+_MOST_NAMES: Final = 512
 _PAIRS: Final[tuple[type, ...]] = (list, tuple)
 
 
@@ -46,6 +48,7 @@ def read_parts(usage: ReadUsage, result: Any) -> tuple[Report | None, dict[str, 
     if isinstance(found, Fields):
         report, own = _of_fields(found)
     elif is_mapping(found):
+        found = _bounded(found)
         try:
             report, own = _of_mapping(found)
         except Exception:  # noqa: BLE001 - a value that raises when it is looked at: its own check names it
@@ -57,6 +60,20 @@ def read_parts(usage: ReadUsage, result: Any) -> tuple[Report | None, dict[str, 
         if report is None or not _is_usage(fields_by(report)):
             raise TypeError("the reader returned neither a mapping of fields nor usage of a known shape")
     return report, {field: value for field, value in with_doubt(own).items() if value is not None}
+
+
+def _bounded(found: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The mapping, read once: one that is no dict may be long, or never end.
+
+    Raises:
+        TypeError: it has more names than any usage.
+    """
+    if isinstance(found, dict) and len(found) <= _MOST_NAMES:
+        return found
+    names = [*islice(found, _MOST_NAMES + 1)]
+    if len(names) > _MOST_NAMES:
+        raise TypeError(f"the reader returned more than {_MOST_NAMES} names")
+    return {name: found[name] for name in names}
 
 
 def _of_fields(found: Fields) -> tuple[Report | None, dict[str, Any]]:

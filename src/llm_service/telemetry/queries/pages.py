@@ -4,13 +4,14 @@ Each query is a snapshot of its own, so that whoever reads a million rows never 
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from llm_service.errors import QueryError
 from llm_service.redaction import ID_BYTES, stored_name
 from llm_service.telemetry.queries.filters import InvocationFilter, checked_id
 from llm_service.telemetry.queries.questions import ROW_COLUMNS, InvocationRow, to_invocations
 from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.sqlite.odd_values import as_stored
 
 __all__ = ["PAGE_ROWS", "find_invocation", "newest_id", "read_newer", "read_pages"]
 
@@ -43,15 +44,22 @@ def read_pages(fetch: Fetch, narrowed: InvocationFilter, page_rows: int = PAGE_R
         yield page
         if len(page) < page_rows:
             return
-        moment, row_id = page[-1]["timestamp"], page[-1]["id"]
+        row_id = page[-1]["id"]
+        at, moment = _stored_timestamp(fetch, page[-1])
         # The rest of the same microsecond first: one comparison of (timestamp, id) would search by timestamp alone, and
         # walk a million rows of one moment again for each page.
-        order = "AND timestamp = ? AND id > ? ORDER BY id LIMIT ?"
+        order = f"AND timestamp = {at} AND id > ? ORDER BY id LIMIT ?"
         rows = list(fetch((f"{sql} {order}", [*bound, moment, row_id, page_rows])))
         if len(rows) < page_rows:
-            order = "AND timestamp > ? ORDER BY timestamp, id LIMIT ?"
+            order = f"AND timestamp > {at} ORDER BY timestamp, id LIMIT ?"
             rows += fetch((f"{sql} {order}", [*bound, moment, page_rows - len(rows)]))
         page = to_invocations(rows)
+
+
+def _stored_timestamp(fetch: Fetch, row: InvocationRow) -> tuple[str, Any]:
+    """The marker and the parameter that stand for the timestamp as it is in the file, where the row is still there."""
+    rows = fetch(("SELECT typeof(timestamp), hex(timestamp) FROM invocations WHERE id = ?", [row["id"]]))
+    return as_stored(*rows[0]) if rows else ("?", row["timestamp"])
 
 
 def read_newer(

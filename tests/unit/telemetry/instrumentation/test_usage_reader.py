@@ -1,7 +1,7 @@
 """What a `usage=` reader finds: fields, or usage as a provider has it; of a stream, counts that never fall."""
 
-from collections.abc import AsyncIterator, Iterator
-from itertools import pairwise
+from collections.abc import AsyncIterator, Iterator, Mapping
+from itertools import count, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.pricing.test_usage_reports import REPORTED as CHARGED
 from tests.unit.pricing.test_usage_reports import RUNS, UNDERSTOOD, UNPRICED
 
+from llm_service.pricing import usage
 from llm_service.pricing.runs import longest_of
 from llm_service.pricing.usage import anthropic_usage, openai_usage, usage_fields
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
@@ -232,3 +233,62 @@ def test_a_cost_told_before_more_was_counted_does_not_cover_it() -> None:
     assert said([start, {"prompt_tokens": 10, "completion_tokens": 600}])["cost_usd"] is None
     assert said([start, {"prompt_tokens": 10, "completion_tokens": 600}, {"cost": 0.5}])["cost_usd"] == 0.5
     assert said([start, {"prompt_tokens": 10, "completion_tokens": 0}])["cost_usd"] == 0
+
+
+class _Masked(str):  # noqa: SLOT000 - as such a client has it
+    """What a keeper of secrets gives: it raises where it is looked at."""
+
+    def strip(self, *_: Any) -> str:
+        raise ValueError("masked")
+
+    lower = upper = __str__ = strip  # type: ignore[assignment]
+
+
+def _deep() -> Any:
+    value: Any = "x"
+    for _ in range(5_000):
+        value = [value]
+    return value
+
+
+class _Endless(Mapping[str, int]):
+    """A mapping that never ends."""
+
+    def __len__(self) -> int:
+        return 10**15
+
+    def __getitem__(self, name: str) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"name_{number}" for number in count())
+
+
+_READERS = [getattr(usage, name) for name in usage.__all__ if name.endswith(("_usage", "_fields"))]
+_RAISING = {"endless count": 10**5_000, "endless cost": 10**400, "deep": _deep(), "masked": _Masked("15")}
+
+
+@pytest.mark.parametrize("reader", _READERS, ids=lambda reader: str(reader.__name__))
+@pytest.mark.parametrize("odd", list(_RAISING))
+@pytest.mark.parametrize("name", ["total_tokens", "cost", "cached_tokens", "new_thing"])
+def test_one_odd_value_costs_no_other_count(reader: Any, odd: str, name: str, tmp_path: Path) -> None:
+    """No reader raises for it, and a stream keeps the counts beside it."""
+    answer = {"usage": {"prompt_tokens": 10, "completion_tokens": 5, name: _RAISING[odd]}}
+    reader(answer)
+    with TelemetryLogger(tmp_path / "telemetry.db") as logger:
+        assert list(logger.wrap_stream(iter([answer]), "agent", usage=reader)) == [answer]
+        (row,) = logger.get_invocations()
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (10, 5)
+    assert row["cost_usd"] == (15.0 if (name, odd) == ("cost", "masked") else None)
+
+
+def test_usage_that_never_ends_is_a_bad_value(tmp_path: Path) -> None:
+    """It is read no further than any usage is long."""
+    with TelemetryLogger(tmp_path / "telemetry.db") as logger:
+        list(logger.wrap_stream(iter([1]), "agent", usage=lambda _: _Endless()))
+        with logger.invocation("agent") as call:
+            call.record_usage(_Endless())
+            call.record_usage(**{f"name_{number}": 1 for number in range(5_000)}, prompt_tokens=3)
+            call.set(self=1)
+        assert logger.stats().bad_values >= 5_000
+        assert logger.get_invocations()[0]["prompt_tokens"] == 3

@@ -2,7 +2,9 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +189,17 @@ def test_nothing_can_be_written_through_a_reading_connection(tmp_path: Path) -> 
     ):
         fetch(("DELETE FROM invocations", []))
     assert read(telemetry.db_path, newest_id) == 1
+
+
+@pytest.mark.parametrize("stored", ["CAST(timestamp AS BLOB)", "CAST(x'ff' || timestamp AS TEXT)", "'no moment'"])
+def test_pages_go_on_from_a_timestamp_as_it_is_stored(stored: str, tmp_path: Path) -> None:
+    """Each call once, whatever bytes a page ends on."""
+    path = tmp_path / "telemetry.db"
+    with TelemetryLogger(path) as logger:
+        for _ in range(25):
+            logger.log_invocation_nowait(InvocationRecord())
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE invocations SET timestamp = {stored}")
+    with reading(path) as fetch:
+        pages = list(islice(read_pages(fetch, InvocationFilter(), page_rows=4), 20))
+    assert sorted(row["id"] for page in pages for row in page) == list(range(1, 26))

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
-__all__ = ["as_text", "rows_of"]
+__all__ = ["as_stored", "as_text", "rows_of"]
 
 _MOST: Final = (1 << 63) - 1
 _LARGE: Final = "\0sum:"
@@ -22,6 +22,17 @@ Rows = list[tuple[Any, ...]]
 def as_text(raw: bytes) -> str:
     """Any bytes as text; what is no UTF-8 becomes U+FFFD."""
     return raw.decode("utf-8", "replace")
+
+
+def as_stored(kind: str, digits: str) -> tuple[str, bytes]:
+    """What compares as a text or blob does of which `typeof(x)` and `hex(x)` were read, whatever its bytes are.
+
+    A walk goes on from there: from what a reader makes of bytes that are no UTF-8 it would go back.
+
+    Returns:
+        The marker for the statement, and its parameter.
+    """
+    return ("CAST(? AS TEXT)" if kind == "text" else "?"), bytes.fromhex(digits)
 
 
 def rows_of(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] = ()) -> Rows:

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, microseconds_text
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.retention import Belief, Cutoffs, believe, lease_until, may_hold, moment_of
+from llm_service.telemetry.stores.sqlite.odd_values import as_stored
 from llm_service.telemetry.stores.sqlite.opening import BUSY_TIMEOUT_MS
 
 __all__ = ["Purge", "PurgeResult", "count_old", "has_old", "look"]
@@ -72,30 +73,39 @@ class PurgeResult:
     dry_run: bool = False
 
 
+_Place = tuple[str, int | str | bytes]
+"""A key: its marker in a statement, and what is bound to it."""
+
+
 class _Walk(NamedTuple):
     """A table without an index on its time: gone through by its key, a bounded part at a time."""
 
     table: str
     key: str
-    first: int | str
+    first: _Place
     old: str
 
-    def upper(self) -> str:
-        return f"SELECT max(k) FROM (SELECT {self.key} AS k FROM {self.table} WHERE k > ? ORDER BY k LIMIT ?)"  # noqa: S608
+    def upper(self, connection: sqlite3.Connection, lower: _Place, rows: int) -> _Place | None:
+        """Where a part of so many rows ends; None where no row is left."""
+        keys = f"SELECT {self.key} AS k FROM {self.table} WHERE k > {lower[0]} ORDER BY k LIMIT ?"  # noqa: S608
+        sql = f"SELECT typeof(k), k, hex(k) FROM (SELECT max(k) AS k FROM ({keys}))"  # noqa: S608
+        kind, key, digits = connection.execute(sql, (lower[1], rows)).fetchone()
+        return None if key is None else ("?", key) if kind == "integer" else as_stored(kind, digits)
 
-    def part(self) -> str:
-        return f"FROM {self.table} WHERE {self.key} > ? AND {self.key} <= ? AND {self.old}"
+    def part(self, lower: _Place, upper: _Place) -> str:
+        """The old rows between two places."""
+        return f"FROM {self.table} WHERE {self.key} > {lower[0]} AND {self.key} <= {upper[0]} AND {self.old}"
 
 
 # Also contents whose record is gone, by whoever's hand.
 _NO_NEWER_RECORD: Final = (
     "NOT EXISTS (SELECT 1 FROM invocations AS i WHERE i.id = invocation_contents.id AND i.timestamp >= ?)"
 )
-_CONTENTS: Final = _Walk("invocation_contents", "id", -(2**63), _NO_NEWER_RECORD)
-_DEAD_LETTERS: Final = _Walk("dead_letters", "id", -(2**63), "quarantined_at < ?")
+_CONTENTS: Final = _Walk("invocation_contents", "id", ("?", -(2**63)), _NO_NEWER_RECORD)
+_DEAD_LETTERS: Final = _Walk("dead_letters", "id", ("?", -(2**63)), "quarantined_at < ?")
 # A replay's own receipt is called after the writer's: `journal.replay`.
 _NOT_AWAITED: Final = "instr(?, ' ' || replace(writer_id, ':replay', '') || ' ') = 0"
-_RECEIPTS: Final = _Walk("receipts", "writer_id", "", f"committed_at < ? AND {_NOT_AWAITED}")
+_RECEIPTS: Final = _Walk("receipts", "writer_id", ("?", ""), f"committed_at < ? AND {_NOT_AWAITED}")
 
 
 class _Pace:
@@ -207,18 +217,18 @@ class Purge:
     def _walk(
         self, walk: _Walk, cutoff: str, counter: str | None, kept: Callable[[], tuple[str, ...]] = tuple
     ) -> Callable[[sqlite3.Connection], bool]:
-        position: int | str = walk.first
+        position = walk.first
         pace = _Pace(100, 10, 2000)
 
         def stage(connection: sqlite3.Connection) -> bool:
             nonlocal position
             started = self._timer()
-            upper = _first(connection, walk.upper(), (position, pace.now))
+            upper = walk.upper(connection, position, pace.now)
             if upper is None:
                 return False
-            part = (position, upper, cutoff, *kept())
-            if _first(connection, f"SELECT EXISTS (SELECT 1 {walk.part()})", part):
-                deleted = self._write(connection, (f"DELETE {walk.part()}", part))
+            part, bound = walk.part(position, upper), (position[1], upper[1], cutoff, *kept())
+            if _first(connection, f"SELECT EXISTS (SELECT 1 {part})", bound):
+                deleted = self._write(connection, (f"DELETE {part}", bound))
                 if deleted is None:
                     return True
                 if counter is not None:

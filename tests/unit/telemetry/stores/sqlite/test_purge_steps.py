@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.record.timestamps import to_microseconds
 from llm_service.telemetry.stores.retention import LEASE, Belief, Cutoffs
@@ -448,3 +449,17 @@ def test_the_oldest_are_found_by_an_index(connection: sqlite3.Connection) -> Non
     plan = connection.execute(f"EXPLAIN QUERY PLAN {purge_steps._DELETE_RECORDS}", ("x", 1)).fetchall()
     assert any("idx_invocations_timestamp" in row[3] for row in plan)
     assert not any(row[3].startswith("SCAN") for row in plan)
+
+
+@pytest.mark.parametrize("key", ["CAST(x'ff80c3' AS TEXT)", "CAST('blob' AS BLOB)", "'zz'"])
+def test_a_purge_ends_whatever_the_key_of_a_receipt_is(key: str, tmp_path: Path) -> None:
+    """It goes on from the bytes that are stored, not from what can be read of them."""
+    path = tmp_path / "telemetry.db"
+    with TelemetryLogger(path, retention_days=None) as logger:
+        logger.log_invocation(InvocationRecord(timestamp=datetime(2026, 1, 1, tzinfo=UTC)))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE receipts SET writer_id = {key}, committed_at = '2026-01-01 00:00:00.000000Z'")
+    with TelemetryLogger(path, retention_days=None) as logger:
+        assert logger.purge(1).records == 1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM receipts WHERE committed_at < '2026-02'").fetchone() == (0,)
