@@ -20,6 +20,15 @@ DRAWN_SHAPES: Final = (
         "https://openrouter.ai/docs/api-reference/authentication; gitleaks.toml, rule openai-api-key",
         by_shape=True,
     ),
+    # `sk_test_` is for tests.
+    Pattern(
+        "novita-key",
+        ("sk_",),
+        rf"{START}sk_(?!test_)(?=(?:[A-Za-z0-9]{{0,64}}+[_-]{{1,2}}+){{0,8}}?(?=[A-Za-z]{{0,64}}+[0-9])(?=[0-9]{{0,64}}+[A-Za-z])"
+        rf"[A-Za-z0-9]{{12}})[A-Za-z0-9_-]{{40,{MOST}}}+",
+        "https://novita.ai/docs/api-reference/basic-authentication",
+        by_shape=True,
+    ),
     Pattern(
         "aws-key-id",
         ("AKIA", "ASIA", "ABIA", "ACCA"),

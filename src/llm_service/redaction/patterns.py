@@ -9,21 +9,26 @@ from typing import Final
 
 from llm_service.redaction.drawn_shapes import DRAWN_SHAPES
 from llm_service.redaction.key_shapes import MOST, Pattern, patterns_of_shapes
+from llm_service.redaction.name_table import BARE_TOKENS, DRAWN, HEADERS, SECRETS, TOKENS, expression_of, literals_of
 from llm_service.redaction.value_forms import (
     ANY_QUOTED,
     ATTRIBUTE,
     BARE,
+    CODE,
     COLON,
     COOKIE_QUOTED,
     DIGIT,
+    DIRECTORY,
     ENCODED,
     EQUALS,
     HEADER,
+    ITEM_QUOTED,
     MARKED_PAIR,
-    NESTED,
-    NESTED_QUOTED,
+    NESTED_VALUE,
+    NEXT_ITEM,
     NO_VALUE,
     NOT_AGAIN,
+    OPENED,
     PAIR,
     RANDOM,
     RANDOM_QUOTED,
@@ -40,59 +45,22 @@ from llm_service.redaction.value_forms import (
 
 __all__ = ["PATTERNS", "Pattern"]
 
-# What stands before `key`; each is looked for behind the place where `key` stands.
-_KEYS: Final = (
-    *("api", "app", "access", "account", "private", "signing", "encryption", "master", "subscription", "secret"),
-    *(
-        "sharedaccess",
-        "shared_access",
-        "application",
-        "auth",
-        "functions",
-        "client",
-        "license",
-        "admin",
-        "root",
-        "goog",
-    ),
-    *("openai", "azure", "anthropic", "claude", "gemini", "google", "mistral", "cohere", "groq", "deepseek", "xai"),
-    *("huggingface", "hf", "together", "fireworks", "openrouter", "perplexity", "replicate", "nvidia", "cerebras"),
-    *("elevenlabs", "deepgram", "pinecone", "tavily", "serper", "langfuse", "langsmith", "wandb", "voyage", "jina"),
-    *("llm", "litellm", "bedrock", "aws", "gcp", "stripe", "twilio", "sendgrid", "datadog", "exa", "brave", "deepl"),
+# A number behind a name in the plural is a count, and a path behind the shell's `PWD` a folder.
+_SECRET_NAMES: Final = (
+    r"(?!\w{1,24}s(?<!ss)[\"'\\]{0,4}+\s{0,8}+[:=]\s{0,8}+[0-9]{1,9}+(?![\w.]))"
+    r"(?!(?i:pwd)(?:(?<![\w-]...)|(?<=(?i:oldpwd)))[\"'\\]{0,8}+\s{0,8}+[:=]\s{0,8}+(?:\\{0,8}+[\"'`])?+"
+    rf"{DIRECTORY}){expression_of(SECRETS)}{CODE}"
 )
-
-
-def _behind(words: tuple[str, ...]) -> str:
-    """One of the words stands just before, alone or with a sign after it."""
-    by_length: dict[int, list[str]] = {}
-    for word in words:
-        for sign in ("", "_", "-"):
-            by_length.setdefault(len(word + sign), []).append(word + sign)
-    return "(?>" + "|".join(f"(?<=(?i:{'|'.join(same)}))" for _, same in sorted(by_length.items())) + ")"
-
-
-_ENDING: Final = (
-    r"(?:[_-]?[0-9]{1,3}+|[_-](?i:prod|production|dev|staging|stage|test|live|old|new|primary|secondary|backup|base"
-    r"|default|main|value))?+"
-)
-# A number behind a name in the plural is a count.
-_NAMES: Final = (
-    r"(?!\w{1,24}s[\"'\\]{0,4}+\s{0,8}+[:=]\s{0,8}+[0-9]{1,9}+(?![\w.]))"
-    rf"(?>(?i:pass(?:word|wd|phrase|code)s?|pwd|credentials?|secrets?)|(?<=[A-Z]_)PASS|{_behind(_KEYS)}(?i:keys?)){_ENDING}"
-)
+_TOKEN_NAMES: Final = expression_of(TOKENS)
+_BARE_TOKEN: Final = expression_of(BARE_TOKENS)
+_ANY_TOKEN: Final = expression_of((*TOKENS, *BARE_TOKENS))
+_DRAWN_NAMES: Final = expression_of(DRAWN)
+# The item before is an option with two dashes and a name that ends here.
+_DASHED: Final = "(?>" + "|".join(rf"(?<=--[\w.-]{{{length}}})" for length in range(33)) + ")"
 _OPTIONS: Final = (
-    r"(?>(?<=-)(?<!sort-)(?<!cache-)(?<!partition-)(?<!primary-)(?<!public-)(?<!foreign-)"
-    r"(?i:key|token|password|passwd|passphrase|pass|secret|credentials?))\s{1,8}+"
+    r"(?>(?<=-)(?<!sort-)(?<!cache-)(?<!partition-)(?<!primary-)(?<!public-)(?<!foreign-)(?<!page-)(?<!stop-)(?<!eos-)"
+    rf"(?i:key|token|pass)(?![\w-])|(?:(?<=-)|{_DASHED}){expression_of((*SECRETS, *TOKENS))})"
 )
-_HARMLESS_TOKENS: Final = (
-    *("eos_", "bos_", "pad_", "unk_", "sep_", "cls_", "mask_", "per_", "page_", "next_", "stop_", "first_", "last_"),
-    *("sync_", "nextpage", "page", "next_page_", "unexpected ", "illegal ", "bad ", "next ", "stray ", "special "),
-)
-_NO_SECRET_KEYS: Final = "".join(
-    f"(?<!{word}_)"
-    for word in ("CACHE", "PUBLIC", "PRIMARY", "FOREIGN", "SORT", "ROUTING", "PARTITION", "IDEMPOTENCY", "DEDUP")
-)
-_NOT_HARMLESS: Final = "".join(f"(?<!(?i:{word}))" for word in _HARMLESS_TOKENS)
 _NO_NUMBER: Final = r"(?![0-9.,_]{1,64}+(?!\w))"
 _PART: Final = r"""[^\s/"'<>@\\]"""
 _JAR: Final = "[^{}:=\\n]"
@@ -105,8 +73,9 @@ _CREDENTIALS: Final = "[A-Za-z0-9._~+/=:|%$-]"
 _NAMED: Final = (
     Pattern(
         "url-password",
-        ("://", ":\\", "%3A%2F%2F", "%3a%2f%2f"),
-        rf"(?::\\{{0,8}}+/\\{{0,8}}+/[^\s/?#@:\"'<>\[\\]{{0,256}}+(?::(?![0-9]{{1,5}}+(?:[/,?#\s]|\Z))"
+        ("://", ":\\", "%3A%2F%2F", "%3a%2f%2f", "jdbc:oracle"),
+        rf"(?:jdbc:oracle:[a-z]{{2,8}}+:[\w$#-]{{1,64}}+/(?P<thin>{NOT_AGAIN}[^\s/\"'<>@\\]{{1,256}}+)(?=@)|:\\{{0,8}}+/\\{{0,8}}+/(?P<token>{NOT_AGAIN}{STRANGE}[\w.~-]{{20,256}}+:[\w.-]{{0,32}}+)(?=@)"
+        rf"|:\\{{0,8}}+/\\{{0,8}}+/[^\s/?#@:\"'<>\[\\]{{0,256}}+(?::(?![0-9]{{1,5}}+(?:[/,?#\s]|\Z))"
         rf"(?:(?P<password>{NOT_AGAIN}(?:{_PART}{{1,256}}+(?:@{_PART}{{0,256}}+(?=@)){{0,8}}+))(?=@)"
         rf"|(?P<slashed>{NOT_AGAIN}[^\s\"'<>@\\]{{1,256}}+)(?=@(?!sha[0-9])))"
         r")"
@@ -127,7 +96,7 @@ _NAMED: Final = (
     Pattern(
         "authorization",
         ("authorization",),
-        rf"(?i:authorization)(?>{HEADER}|{_XML_OPEN}|{_CODED_COLON})[\"'\\]{{0,16}}+"
+        rf"{expression_of(HEADERS[:1])}(?>{HEADER}|{_XML_OPEN}|{_CODED_COLON}){OPENED}"
         rf"(?:(?!(?=[A-Za-z]{{0,64}}+[0-9])[A-Za-z0-9]{{12}})[A-Za-z][A-Za-z0-9]{{0,23}}+(?:-[A-Za-z0-9]{{1,24}}+){{0,4}}+:?(?:\s{{1,8}}+|%20|\+))?"
         rf"(?:(?P<parameters>(?:[\w-]{{1,32}}+=(?:\\{{0,8}}+\"[^\"\n\\]{{0,512}}+\\{{0,8}}+\"|[^\s,\"\\]{{1,512}}+),?\s{{0,8}}+){{2,16}}+)"
         rf"|(?P<credentials>{NOT_AGAIN}{NO_VALUE}{RANDOM}{_CREDENTIALS}{{6,{MOST}}}+))",
@@ -141,52 +110,65 @@ _NAMED: Final = (
     ),
     Pattern(
         "cookie",
-        ("cookie",),
-        rf"(?i:cookie2?)(?:{HEADER}[\"'\\]{{0,16}}+(?P<pairs>{NOT_AGAIN}[\w.-]{{1,128}}+=(?!\[REDACTED:)"
+        ("cookie", "-b "),
+        rf"(?:{expression_of(HEADERS[1:])}(?:(?>{HEADER}{OPENED}|(?<=--cookie)[ ]{{1,8}}+[\"']?+)"
+        rf"(?P<pairs>{NOT_AGAIN}[\w.-]{{1,128}}+=(?!\[REDACTED:)"
         rf"(?=[^\n]{{3}})(?:[^\n\"'\\]|(?<==)\\{{0,8}}+\"[^\"\n\\]{{0,512}}+\\{{0,8}}+\"){{1,{MOST}}}+)"
-        rf"|(?i:s){HEADER}\{{(?={_JAR}{{0,128}}+[:=])(?P<jar>{NOT_AGAIN}[^{{}}\n]{{3,{MOST}}}+)"
-        rf"|{COLON}{COOKIE_QUOTED})",
+        rf"|(?<=[sSrR]){HEADER}\{{(?={_JAR}{{0,128}}+[:=])(?P<jar>{NOT_AGAIN}[^{{}}\n]{{3,{MOST}}}+)"
+        rf"|{COLON}{COOKIE_QUOTED}"
+        # as `requests` prints a jar: <Cookie sid=... for api.example.com/>
+        rf"|(?<=<Cookie)\s[\w.-]{{1,128}}+=(?P<crumb>{NOT_AGAIN}[^\s<>]{{3,{MOST}}}+))"
+        rf"|(?<![\w-])-b[ ]{{1,4}}+[\"']?+"
+        rf"(?P<sent>[\w.-]{{1,128}}+={STRANGE}(?={VALUE}{{16}})[^\n\"'\\]{{1,{MOST}}}+))",
         "RFC 6265, sections 4.1 and 4.2",
     ),
     Pattern(
         "command-option",
-        ("key", "token", "pass", "secret", "credential", " -u ", "-user", "login "),
-        rf"(?:{_OPTIONS}(?:{ANY_QUOTED}|(?P<option>{NOT_AGAIN}{NO_VALUE}(?!-)(?:{RANDOM}(?={VALUE}{{6}}){REST}"
-        rf"|(?<=[Ww][Oo][Rr][Dd] ){VALUE}{{4,64}}+(?=\s{{0,8}}+(?:\Z|[\n;|&)]|-)))))"
+        (*literals_of((*SECRETS, *TOKENS)), "-u", "login "),
+        rf"(?:{_OPTIONS}(?:{_DASHED}{NEXT_ITEM}{ITEM_QUOTED}|\s{{1,8}}+(?:{ANY_QUOTED}"
+        rf"|(?P<option>{NOT_AGAIN}{NO_VALUE}(?!-)(?:{RANDOM}(?={VALUE}{{6}}){REST}"
+        rf"|(?<=[Ww][Oo][Rr][Dd] ){VALUE}{{4,64}}+(?=\s{{0,8}}+(?:\Z|[\n;|&)]|-))))))"
         rf"|login (?:[^\s|;&]{{1,64}}+ ){{0,6}}?-p[ =]"
         rf"(?P<login>{NOT_AGAIN}{NO_VALUE}(?![0-9]{{1,5}}+(?![^\s\"']))[^\s\"']{{4,{MOST}}}+)"
         # `-u root:root` and `-u 1000:1000` are users and groups of a system
-        rf"|(?:[ ]-u|-user)[ =]{{1,4}}+[\"']?+(?P<who>[\w.@+-]{{1,64}}+):"
-        rf"(?![0-9]{{1,10}}+(?!\S)|(?P=who)(?![^\s\"']))"
-        rf"(?P<user>{NOT_AGAIN}{NO_VALUE}(?!(?:root|wheel|staff|users|nogroup|www-data)(?![^\s\"']))(?=[^\s\"']{{3}})[^\s\"']{{3,{MOST}}}+))",
+        rf"|(?:(?<![\w-])-u|-user)"
+        rf"(?:[ =]{{1,4}}+[\"']?+|{NEXT_ITEM}[\"'\\]{{1,16}}+|(?<=-u)(?=[\w.@+-]{{1,64}}+:{STRANGE}))"
+        rf"(?P<who>[\w.@+-]{{1,64}}+):"
+        rf"(?![0-9]{{1,10}}+(?![^\s\"'\\])|(?P=who)(?![^\s\"'\\]))"
+        rf"(?P<user>{NOT_AGAIN}{NO_VALUE}(?!(?:root|wheel|staff|users|nogroup|www-data)(?![^\s\"'\\]))(?=[^\s\"']{{3}})[^\s\"']{{3,{MOST}}}+))",
         "https://clig.dev/#arguments-and-flags; https://curl.se/docs/manpage.html#-u",
     ),
     Pattern(
         "named-secret",
-        ("pass", "pwd", "secret", "credential", "key"),
-        rf"{_NAMES}(?:(?>{EQUALS}|{COLON}|{ATTRIBUTE}|{MARKED_PAIR}|{PAIR}){ANY_QUOTED}"
+        literals_of(SECRETS),
+        rf"{_SECRET_NAMES}(?:(?>{EQUALS}|{COLON}|{ATTRIBUTE}|{MARKED_PAIR}|{PAIR}){ANY_QUOTED}"
         rf"|{EQUALS}(?P<equal>{NOT_AGAIN}{NO_VALUE}(?:{BARE}|[({{\[.|<\\]{{1,2}}+{STRANGE}){REST})"
         rf"|{COLON}{NOT_AGAIN}{NO_VALUE}(?:(?P<random>{RANDOM}{BARE}(?={VALUE}{{5}}){REST})"
         rf"|(?P<last>{BARE}[^\s\"'`,;<>(){{}}\[\]]{{3,64}}+(?=\s{{0,8}}+(?:[\n,;)}}\]]|\Z))))"
-        rf"|{NESTED}{NESTED_QUOTED}|{XML}|{ENCODED}|{SPACED})",
+        rf"|{NESTED_VALUE}|{XML}|{ENCODED}|{SPACED})",
         _BY_NAME,
     ),
     Pattern(
         "named-key",
-        ("key", "_PAT"),
-        r"(?:(?:(?<=(?i:api ))|(?<=(?i:access ))|(?<=(?i:secret ))|(?<=(?i:license )))(?i:key)"
+        literals_of((*DRAWN, *SECRETS[-2:])),
+        r"(?:(?:(?:(?<=(?i:api ))|(?<=(?i:access ))|(?<=(?i:secret ))|(?<=(?i:license )))(?i:key)"
         r"(?:\s(?i:provided|used|given|is|was|value)){0,2}+\*{0,2}+\s{0,4}+[:=]?+\*{0,2}+\s{0,4}+"
-        rf"|(?<=[A-Z0-9]_){_NO_SECRET_KEYS}KEY{_ENDING}(?>{EQUALS}|{COLON})|(?<=[A-Z])_PAT{_ENDING}(?>{EQUALS}|{COLON}))"
-        rf"[\"'`\\]{{0,16}}+(?P<key>{NOT_AGAIN}{NO_VALUE}{STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)",
+        rf"|{_DRAWN_NAMES}(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}))"
+        rf"(?:[\"'`\\]{{0,16}}+(?P<key>{NOT_AGAIN}{NO_VALUE}{STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)"
+        # a user and a password: auth=("bob", "...")
+        rf"|[\[(]\s{{0,8}}+[\"'\\]{{1,16}}+[^\"'\\\n]{{1,128}}+[\"'\\]{{1,16}}+,\s{{0,8}}+{ITEM_QUOTED})"
+        rf"|{_DRAWN_NAMES}{NESTED_VALUE})",
         _BY_NAME,
     ),
     Pattern(
         "named-token",
-        ("token",),
-        rf"{_NOT_HARMLESS}(?:(?>(?<=[A-Za-z0-9][_-])(?i:token)|(?<=[a-z])Token|(?:(?<=(?i:auth))|(?<=(?i:access))|(?<=(?i:refresh)))token){_ENDING}"
+        literals_of(TOKENS),
+        rf"(?:{_ANY_TOKEN}{NESTED_VALUE}|{_TOKEN_NAMES}"
         rf"(?:(?>{EQUALS}|{COLON}|{ATTRIBUTE}|{MARKED_PAIR}|{PAIR}){RANDOM_QUOTED}"
-        rf"|(?>{EQUALS}|{COLON})(?P<compound>{NOT_AGAIN}{NO_VALUE}{_NO_NUMBER}{RANDOM}{BARE}(?={VALUE}{{7}}){REST})|{NESTED}{NESTED_QUOTED}|{XML}|{ENCODED})"
-        rf"|(?i:token)(?:{SPACED}|{TOKEN_XML}|(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}){STRANGE_QUOTED}"
+        rf"|(?>{EQUALS}|{COLON})(?P<compound>{NOT_AGAIN}{NO_VALUE}{_NO_NUMBER}"
+        rf"(?:{RANDOM}{BARE}(?={VALUE}{{7}})|[A-Za-z0-9]{{1,8}}+[\"'](?={STRANGE})(?={VALUE}{{12}})){REST})"
+        rf"|{XML}|{ENCODED})"
+        rf"|{_BARE_TOKEN}(?:{SPACED}|{TOKEN_XML}|(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}){STRANGE_QUOTED}"
         rf"|(?>{EQUALS}(?={_NO_NUMBER}{DIGIT})|{COLON}(?={STRANGE}))"
         rf"(?P<bare>{NOT_AGAIN}{NO_VALUE}{BARE}(?={VALUE}{{7}}){REST})))",
         _BY_NAME,
