@@ -83,7 +83,8 @@ def _not_behind(words: tuple[str, ...]) -> str:
         for word in words
         for sign in ("", " ")
     )
-    return "".join(f"(?<!{same})" for same in _by_length(pairs))
+    none = "".join(f"(?<!{same})" for same in _by_length(pairs))
+    return rf"(?:(?<![A-Za-z_. -])|(?<=[^A-Za-z][_. -])|{none})"  # where no word stands before, none is looked for
 
 
 _DOOR: Final = _not_behind(HARMLESS)
@@ -152,4 +153,4 @@ def _expression(row: Name) -> str:
     # behind a dot before an equals sign.
     any_case = f"(?i:{words})"
     apart = rf"(?:(?<![ .])|(?<= )(?={any_case}{_CLOSES})|(?<=\.)(?={any_case}{_ASSIGNS}))"
-    return f"{_behind(row.behind)}{apart}{any_case}"
+    return f"{apart}{_behind(row.behind)}{any_case}"  # what costs less is looked at first

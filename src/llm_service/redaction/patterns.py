@@ -47,19 +47,26 @@ __all__ = ["PATTERNS", "Pattern"]
 
 # A number behind a name in the plural is a count, and a path behind the shell's `PWD` a folder.
 _SECRET_NAMES: Final = (
-    r"(?!\w{1,24}s(?<!ss)[\"'\\]{0,4}+\s{0,8}+[:=]\s{0,8}+[0-9]{1,9}+(?![\w.]))"
+    r"(?!\w{1,24}+(?<=s)(?<!ss)[\"'\\]{0,4}+\s{0,8}+[:=]\s{0,8}+[0-9]{1,9}+(?![\w.]))"
     r"(?!(?i:pwd)(?:(?<![\w-]...)|(?<=(?i:oldpwd)))[\"'\\]{0,8}+\s{0,8}+[:=]\s{0,8}+(?:\\{0,8}+[\"'`])?+"
     rf"{DIRECTORY}){expression_of(SECRETS)}{CODE}"
 )
 _TOKEN_NAMES: Final = expression_of(TOKENS)
-_BARE_TOKEN: Final = expression_of(BARE_TOKENS)
-_ANY_TOKEN: Final = expression_of((*TOKENS, *BARE_TOKENS))
+_BARE_TOKEN: Final = expression_of((*TOKENS[:1], *BARE_TOKENS))  # the plural stands first
+# Most tokens that texts speak of go on with a word. To look there first costs less than to look at all before them.
+_GOES_ON: Final = (
+    r"(?=(?i:tokens?)[\w-]{0,16}+(?:\s{0,32}+(?:[^\sA-Za-z]|(?i:value))|\s{1,8}+(?:is\s{1,4}+|was\s{1,4}+)?+\S{0,64}?[0-9]"
+    r"|[^<>]{0,256}+[<>]))"
+)
 _DRAWN_NAMES: Final = expression_of(DRAWN)
-# The item before is an option with two dashes and a name that ends here.
-_DASHED: Final = "(?>" + "|".join(rf"(?<=--[\w.-]{{{length}}})" for length in range(33)) + ")"
-_OPTIONS: Final = (
+_OPTION: Final = (
+    rf"(?>--(?:(?:[A-Za-z0-9]{{1,24}}+[_.-]){{0,5}}?|[A-Za-z]{{1,12}}?)"
+    rf"{expression_of((*SECRETS, *TOKENS, *BARE_TOKENS))}"
+    r"(?=[\s\"'\\]))"
+)
+_ANY_OPTION: Final = (
     r"(?>(?<=-)(?<!sort-)(?<!cache-)(?<!partition-)(?<!primary-)(?<!public-)(?<!foreign-)(?<!page-)(?<!stop-)(?<!eos-)"
-    rf"(?i:key|token|pass)(?![\w-])|(?:(?<=-)|{_DASHED}){expression_of((*SECRETS, *TOKENS))})"
+    r"(?i:key|token|password|passwd|passphrase|pass|secret|credentials?)(?=\s))"
 )
 _NO_NUMBER: Final = r"(?![0-9.,_]{1,64}+(?!\w))"
 _PART: Final = r"""[^\s/"'<>@\\]"""
@@ -74,7 +81,7 @@ _NAMED: Final = (
     Pattern(
         "url-password",
         ("://", ":\\", "%3A%2F%2F", "%3a%2f%2f", "jdbc:oracle"),
-        rf"(?:jdbc:oracle:[a-z]{{2,8}}+:[\w$#-]{{1,64}}+/(?P<thin>{NOT_AGAIN}[^\s/\"'<>@\\]{{1,256}}+)(?=@)|:\\{{0,8}}+/\\{{0,8}}+/(?P<token>{NOT_AGAIN}{STRANGE}[\w.~-]{{20,256}}+:[\w.-]{{0,32}}+)(?=@)"
+        rf"(?:jdbc:oracle:[a-z]{{2,8}}+:[\w$#-]{{1,64}}+/(?P<thin>{NOT_AGAIN}[^\s/\"'<>@\\]{{1,256}}+)(?=@)|:\\{{0,8}}+/\\{{0,8}}+/(?P<token>(?=[\w.~-]{{20,256}}+:[\w.-]{{0,32}}+@){NOT_AGAIN}{STRANGE}[\w.~-]{{20,256}}+:[\w.-]{{0,32}}+)(?=@)"
         rf"|:\\{{0,8}}+/\\{{0,8}}+/[^\s/?#@:\"'<>\[\\]{{0,256}}+(?::(?![0-9]{{1,5}}+(?:[/,?#\s]|\Z))"
         rf"(?:(?P<password>{NOT_AGAIN}(?:{_PART}{{1,256}}+(?:@{_PART}{{0,256}}+(?=@)){{0,8}}+))(?=@)"
         rf"|(?P<slashed>{NOT_AGAIN}[^\s\"'<>@\\]{{1,256}}+)(?=@(?!sha[0-9])))"
@@ -124,8 +131,8 @@ _NAMED: Final = (
     ),
     Pattern(
         "command-option",
-        (*literals_of((*SECRETS, *TOKENS)), "-u", "login "),
-        rf"(?:{_OPTIONS}(?:{_DASHED}{NEXT_ITEM}{ITEM_QUOTED}|\s{{1,8}}+(?:{ANY_QUOTED}"
+        ("--", "key", "token", "pass", "secret", "credential", "-u", "login "),
+        rf"(?:(?>{_OPTION}|{_ANY_OPTION})(?:{NEXT_ITEM}{ITEM_QUOTED}|\s{{1,8}}+(?:{ANY_QUOTED}"
         rf"|(?P<option>{NOT_AGAIN}{NO_VALUE}(?!-)(?:{RANDOM}(?={VALUE}{{6}}){REST}"
         rf"|(?<=[Ww][Oo][Rr][Dd] ){VALUE}{{4,64}}+(?=\s{{0,8}}+(?:\Z|[\n;|&)]|-))))))"
         rf"|login (?:[^\s|;&]{{1,64}}+ ){{0,6}}?-p[ =]"
@@ -163,12 +170,12 @@ _NAMED: Final = (
     Pattern(
         "named-token",
         literals_of(TOKENS),
-        rf"(?:{_ANY_TOKEN}{NESTED_VALUE}|{_TOKEN_NAMES}"
+        rf"{_GOES_ON}(?:{_TOKEN_NAMES}"
         rf"(?:(?>{EQUALS}|{COLON}|{ATTRIBUTE}|{MARKED_PAIR}|{PAIR}){RANDOM_QUOTED}"
         rf"|(?>{EQUALS}|{COLON})(?P<compound>{NOT_AGAIN}{NO_VALUE}{_NO_NUMBER}"
         rf"(?:{RANDOM}{BARE}(?={VALUE}{{7}})|[A-Za-z0-9]{{1,8}}+[\"'](?={STRANGE})(?={VALUE}{{12}})){REST})"
         rf"|{XML}|{ENCODED})"
-        rf"|{_BARE_TOKEN}(?:{SPACED}|{TOKEN_XML}|(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}){STRANGE_QUOTED}"
+        rf"|{_BARE_TOKEN}(?:{NESTED_VALUE}|{SPACED}|{TOKEN_XML}|(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}){STRANGE_QUOTED}"
         rf"|(?>{EQUALS}(?={_NO_NUMBER}{DIGIT})|{COLON}(?={STRANGE}))"
         rf"(?P<bare>{NOT_AGAIN}{NO_VALUE}{BARE}(?={VALUE}{{7}}){REST})))",
         _BY_NAME,

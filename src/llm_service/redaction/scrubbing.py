@@ -50,8 +50,8 @@ _WORDS: Final = (
 # These also stand within ordinary words.
 _DOUBTFUL: Final = {
     "cred": "cred(?:ential|s(?![a-z]))",
-    "auth": r"auth(?:orization|(?![a-z])[^\s:=,%>]{0,24}+\s{0,8}+[:=,%>])|[_-]auth\s",
-    "-u": r"(?<![\w-])-u|-user",
+    "auth": r"auth(?:orization|(?![a-z])[^\s:=,%>]{0,24}+\s{0,8}+[:=,%>]|(?<=[_a-z-]auth)\s)",
+    "-u": r"-u(?:(?<![\w-]-u)|ser)",
 }
 
 
