@@ -31,8 +31,8 @@ DRAWN_SHAPES: Final = (
     ),
     Pattern(
         "aws-key-id",
-        ("AKIA", "ASIA", "ABIA", "ACCA"),
-        rf"{START}A(?:[KS]I|BI|CC)A[A-Z2-7]{{16}}(?![A-Za-z0-9])",
+        ("AKIA", "ASIA", "ABIA", "ACCA", "A3T"),
+        rf"{START}A(?:[KS]IA|BIA|CCA|3T[A-Z0-9])[A-Z2-7]{{16}}(?![A-Za-z0-9])",
         "https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html",
         by_shape=True,
     ),
@@ -62,7 +62,7 @@ DRAWN_SHAPES: Final = (
     Pattern(
         "twilio-key",
         (),
-        r"SK(?<![A-Za-z0-9]SK)[0-9a-f]{32}(?![A-Za-z0-9])",
+        r"SK(?<![A-Za-z0-9]SK)(?:[0-9a-f]{32}|[0-9A-F]{32})(?![A-Za-z0-9])",
         f"{_RULE}twilio-api-key",
         by_shape=True,
     ),

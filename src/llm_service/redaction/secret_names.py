@@ -32,12 +32,7 @@ def holds_secret(name: str, value: object = "x") -> bool:
     bool, 0 and 1, an empty text or collection, a text that speaks of the field, the working directory.
     A mere `token`, `auth` or `MY_KEY` is something else unless its value looks drawn at random.
     """
-    if (
-        value is None
-        or isinstance(value, bool)
-        or value in (0, 1)
-        or (isinstance(value, str | list | tuple | dict) and not value)
-    ):
+    if _is_nothing(value):
         return False
     plain = _compiled(_SEPARATORS).sub("_", name[-_LONGEST_NAME:])
     if "cost" in plain.lower():
@@ -51,6 +46,15 @@ def holds_secret(name: str, value: object = "x") -> bool:
     if isinstance(value, int | float):
         return _compiled(_COUNTED).search(plain) is None
     return not (isinstance(value, str) and (_compiled(SPOKEN).match(value) is not None or _is_no_text_of(plain, value)))
+
+
+def _is_nothing(value: object) -> bool:
+    return (
+        value is None
+        or isinstance(value, bool)
+        or value in (0, 1)
+        or (isinstance(value, str | list | tuple | dict) and not value)
+    )
 
 
 def _is_drawn(plain: str, value: object) -> bool:
