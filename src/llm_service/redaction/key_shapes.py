@@ -59,7 +59,7 @@ def compiled(expression: str) -> re.Pattern[str]:
     return re.compile(expression)
 
 
-Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered", "dashed"]
+Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered", "dashed", "grouped"]
 """What follows a prefix.
 
 - `letters`: letters and digits, not all of them small letters.
@@ -68,6 +68,7 @@ Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered", "dashe
 - `base64`, `dotted`: as `parts`, with `+/=` or dots.
 - `numbered`: as `parts`, or one part is a long number.
 - `dashed`: as `parts`, or four parts of seven small letters and digits.
+- `grouped`: as `parts`, or five parts and more of capitals and digits, five or more of them in each.
 """
 
 # Looks ahead are bounded and take nothing back: see the test of what a failing attempt may cost.
@@ -84,6 +85,7 @@ _BODIES: Final[dict[Body, tuple[str, str]]] = {
     "parts": (_MIXED_PART, "[A-Za-z0-9_-]"),
     "dotted": (_MIXED_PART, "[A-Za-z0-9_.-]"),
     "dashed": (f"(?:{_MIXED_PART}|(?=(?:[a-z0-9]{{7}}-){{3}}[a-z0-9]{{7}}(?![a-z0-9])))", "[A-Za-z0-9_-]"),
+    "grouped": (f"(?:{_MIXED_PART}|(?=(?:[A-Z0-9]{{5,12}}+-){{4}}[A-Z0-9]{{5}}))", "[A-Za-z0-9_-]"),
     "numbered": (f"(?:{_MIXED_PART}|{_NUMBER_PART})", "[A-Za-z0-9-]"),
 }
 # Glued to the end of another word, a prefix of two or three letters is one only before what cannot be a word.

@@ -37,15 +37,22 @@ _WORDS: Final = (
     "pass",
     "pwd",
     "cookie",
-    "credential",
-    "authorization",
+    "cred",
+    "auth",
+    "jwt",
     "bearer",
     "eyj",
     "dapi",
     "://",
-    " -u ",
+    "-u",
     ":\\",
 )
+# These also stand within ordinary words.
+_DOUBTFUL: Final = {
+    "cred": "cred(?:ential|s(?![a-z]))",
+    "auth": r"auth(?:orization|(?![a-z])[^\s:=,%>]{0,24}+\s{0,8}+[:=,%>]|(?<=[_a-z-]auth)\s)",
+    "-u": r"-u(?:(?<![\w-]-u)|ser)",
+}
 
 
 class _Literals(NamedTuple):
@@ -64,6 +71,10 @@ class _Literals(NamedTuple):
     ranks: dict[str, list[int]]
 
 
+def _announces(word: str, literal: str) -> bool:
+    return literal.startswith(word) if word in _DOUBTFUL else word in literal
+
+
 @lru_cache(maxsize=1)
 def _literals() -> _Literals:
     words: dict[str, list[str]] = {word: [] for word in _WORDS}
@@ -74,7 +85,7 @@ def _literals() -> _Literals:
         for literal in pattern.literals:
             ranks.setdefault(literal, []).append(rank)
     for literal in ranks:
-        word = next((word for word in _WORDS if word in literal.lower()), None)
+        word = next((word for word in _WORDS if _announces(word, literal.lower())), None)
         if word is not None:
             words[word].append(literal)
         elif literal[-1] in _SIGNS and len(literal) >= 3 and literal[-1] not in literal[-3:-1]:
@@ -107,7 +118,7 @@ def may_hold_secret(text: str) -> bool:
     """Whether a secret may stand in the text: False is certain, True only a reason to look."""
     folded = _fold(text)
     for word in _WORDS:
-        if word in folded:
+        if word in folded and (word not in _DOUBTFUL or compiled(_DOUBTFUL[word]).search(folded) is not None):
             return True
     literals = _literals()
     places: list[tuple[int, int]] = []

@@ -5,30 +5,17 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final, cast
 
-__all__ = ["SPOKEN", "holds_secret", "looks_drawn"]
+from llm_service.redaction.name_table import BARE_TOKENS, DRAWN, HEADERS, SECRETS, TOKENS, expression_of
+from llm_service.redaction.value_forms import DIRECTORY, DRAWN_VALUE, SPOKEN
+
+__all__ = ["holds_secret", "looks_drawn"]
 
 _LONGEST_NAME: Final = 256
 """Of a longer name the end decides."""
 _SEPARATORS: Final = r"[\s_.\-/]{1,256}+"
-_ANNOUNCING: Final = (
-    r"(?:pass(?:word|wd|phrase|code)s?|pwd|secrets?|credentials?|authorization|(?:set)?cookies?|cookiejar"
-    r"|(?:api|app|access|account|private|secret|signing|encryption|master|subscription|auth|service|sharedaccess|client"
-    r"|application|functions|license|openai|azure|anthropic|gemini|google|mistral|cohere|groq|deepseek|xai|huggingface|hf"
-    r"|together|fireworks|openrouter|perplexity|replicate|nvidia|cerebras|elevenlabs|bedrock|stripe|datadog)keys?"
-    r"|(?:access|refresh|auth|api|id|session|bearer|security)tokens|token)\Z"
-)
-# What a language model or a page of results calls a token is none that opens a door.
-_HARMLESS: Final = (
-    r"cost|(?:eos|bos|pad|unk|sep|cls|mask|stop|start|end|first|last|next|previous|per|page|continuation|special"
-    r"|pretoken|sync|top|bytes|output|input|prompt|completion|generated|sampled|chosen|cursor)token\Z"
-)
-# A text that speaks of a field is none that belongs into it: `{"password": "must be at least 8 characters"}`.
-SPOKEN: Final = (
-    r"(?i:must|is|was|are|should|cannot|could|may|has|needs?|field|value|invalid|incorrect|wrong|missing|required|expired|too"
-    r"|at\sleast|not|please|string|input|unknown|(?:this|the|your|no)\s(?:field|value|password|key|token|secret|api))\s"
-)
-_COUNTED: Final = r"(?:s|token|cookie|authorization)\Z"
-_DIRECTORY: Final = r"(?:~|[A-Za-z]:)?[/\\]"
+_ANNOUNCING: Final = rf"{expression_of((*SECRETS, *TOKENS, *HEADERS))}\Z"
+_DOUBTFUL: Final = rf"{expression_of((*BARE_TOKENS, *DRAWN))}\Z"
+_COUNTED: Final = r"(?i:(?<!s)s|token|cookie|authorization)_?[0-9]{0,3}+\Z"
 _MODES: Final = frozenset({"include", "same-origin", "omit"})
 """What `credentials` may be in a request of the Fetch standard."""
 
@@ -43,34 +30,56 @@ def holds_secret(name: str, value: object = "x") -> bool:
 
     Counts stay (a number under a name in the plural, or that names tokens), and so does what no secret can be: None, a
     bool, 0 and 1, an empty text or collection, a text that speaks of the field, the working directory.
-    A mere `token` is a language model's unless its value looks drawn at random.
+    A mere `token`, `auth` or `MY_KEY` is something else unless its value looks drawn at random.
     """
-    if (
-        value is None
-        or isinstance(value, bool)
-        or value in (0, 1)
-        or (isinstance(value, str | list | tuple | dict) and not value)
-    ):
+    if _is_nothing(value):
         return False
-    plain = _compiled(_SEPARATORS).sub("", name[-_LONGEST_NAME:]).lower()
-    if _compiled(_ANNOUNCING).search(plain) is None or _compiled(_HARMLESS).search(plain) is not None:
+    plain = _compiled(_SEPARATORS).sub("_", name[-_LONGEST_NAME:])
+    if "cost" in plain.lower():
         return False
+    if _compiled(_ANNOUNCING).search(plain) is None:
+        return _compiled(_DOUBTFUL).search(plain) is not None and _is_drawn(plain, value)
     if isinstance(value, list):
         parts = cast("list[object]", value)
         if all(isinstance(part, int | float) for part in parts):
             value = parts[0]
     if isinstance(value, int | float):
         return _compiled(_COUNTED).search(plain) is None
-    if isinstance(value, str) and (_compiled(SPOKEN).match(value) is not None or _is_no_text_of(plain, value)):
+    return not (isinstance(value, str) and (_compiled(SPOKEN).match(value) is not None or _is_no_text_of(plain, value)))
+
+
+def _is_nothing(value: object) -> bool:
+    return (
+        value is None
+        or isinstance(value, bool)
+        or value in (0, 1)
+        or (isinstance(value, str | list | tuple | dict) and not value)
+    )
+
+
+def _is_drawn(plain: str, value: object) -> bool:
+    """Whether the value of a name that may mean anything is a secret; `auth` of two texts is a user and a password."""
+    if isinstance(value, str):
+        return _looks_like_one(value)
+    if not isinstance(value, list | tuple):
         return False
-    return plain != "token" or (isinstance(value, str) and looks_drawn(value))
+    parts = cast("list[object]", value)
+    if plain.lower().endswith("auth") and len(parts) == 2 and all(isinstance(part, str) and part for part in parts):
+        return True
+    return all(isinstance(part, str) and _looks_like_one(part) for part in parts)
 
 
 def _is_no_text_of(plain: str, value: str) -> bool:
     """Whether the name means something else: `PWD` a directory, `credentials` a mode."""
-    if plain in ("pwd", "oldpwd"):
-        return _compiled(_DIRECTORY).match(value) is not None
-    return plain == "credentials" and value in _MODES
+    small = plain.lower()
+    if small in ("pwd", "oldpwd"):
+        return _compiled(DIRECTORY).match(value) is not None
+    return small == "credentials" and value in _MODES
+
+
+def _looks_like_one(text: str) -> bool:
+    """As a text's patterns see it, or by how digits and letters change."""
+    return looks_drawn(text) or _compiled(DRAWN_VALUE).match(text) is not None
 
 
 def looks_drawn(text: str) -> bool:

@@ -75,7 +75,7 @@ terraform-token   parts   20 anywhere atlasv1.                   gitleaks:hashic
 pulumi-token      hex     32 word     pul-                       gitleaks:pulumi-api-token
 tailscale-key     parts   16 anywhere tskey-                     trufflehog:tailscale
 1password-token   base64  40 anywhere ops_eyJ                    gitleaks:1password-service-account-token
-1password-key     parts   25 word     A3-                        gitleaks:1password-secret-key
+1password-key     grouped 25 word     A3-                        gitleaks:1password-secret-key
 age-key           letters 20 anywhere AGE-SECRET-KEY-1           gitleaks:age-secret-key
 openshift-token   parts   32 anywhere sha256~                    gitleaks:openshift-user-token
 npm-token         letters 30 word     npm_                       gitleaks:npm-access-token

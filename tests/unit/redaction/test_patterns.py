@@ -22,15 +22,16 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
     "anthropic-key": (f"«sk-ant-api03-{A40}-_AA»", f"bad key: «sk-ant-admin01-{A40}».", f"k=«sk-ant-oat01-{A40}»"),
     "openai-key": (f"Incorrect API key provided: «sk-proj-{A40}_T3BlbkFJ-x»", f"(«sk-svcacct-{A40}»)", f"«sk-admin-{A40}»"),
     "sk-key": (f"«sk-{A40}»", f"«sk-or-v1-{'0af3' * 16}»", f"text\\n«sk-{A40}»", f"u%3D«sk-{A40}»", f"\\u0022«sk-{A40}»", f"\x1b[0m«sk-{A40}»"),
+    "novita-key": (f"«sk_{A40}abc»", f"k: «sk_{A40[:12]}-_{A40[:30]}».", f"\\n«sk_{A40}abcd»"),
     "google-api-key": (f"https://x/?alt=json «AIzaSy{A40[:33]}»", f"x«AIzaSy{A40[:33]}»"),
     "google-oauth": (f"«ya29.{A40}-_x.y»", f"«GOCSPX-{A40[:28]}»"),
     "github-token": (f"«ghp_{A40[:36]}»", f"x:«gho_{A40}»", f"«ghu_{A40}»", f"«ghs_{A40}»", f"«ghr_{A40}»", f"«github_pat_11AAAAAAA0{A40}_{A40}»"),
     "gitlab-token": (f"«glpat-{A40[:20]}»", f"«gldt-{A40[:20]}»", f"«glpat-{A40}.01.120abc»"),
-    "aws-key-id": ("«AKIAIOSFODNN7EXAMPLE»", "id=«ASIAIOSFODNN7EXAMPLE», x"),
+    "aws-key-id": ("«AKIAIOSFODNN7EXAMPLE»", "id=«ASIAIOSFODNN7EXAMPLE», x", "«A3TXIOSFODNN7EXAMPLE»"),
     "slack-token": ("«xoxb-123456789012-1234567890123-AbCdEfGhIjKlMnOpQrStUvWx»", "«xapp-1-A012-345-abcdef0123456789»"),
     "azure-key": (f"x «{A40}{A40[:12]}JQQJ99BCACYeBjFXJ3w3AAABACOG{A40[:6]}»", ),
     "azure-client-secret": (f"secret is «abc8Q~{A40[:34]}»",),
-    "twilio-key": (f"«SK{'0af3' * 8}»", f"u:«SK{'9f8e' * 8}»"),
+    "twilio-key": (f"«SK{'0af3' * 8}»", f"u:«SK{'9f8e' * 8}»", f"«SK{'9F8E' * 8}»"),
     "discord-token": ("MTk4NjIyNDgzNDcxOTI1MjQ4«.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs»",),
     "airtable-token": (f"«pat{A40[:14]}.{'0af3' * 16}»",),
     "asana-token": (f"1«/1204567890123456:{'0af3' * 8}»",),
@@ -54,16 +55,17 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
         "cut: «-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE»",
         "«-----BEGIN PGP PRIVATE KEY BLOCK-----\nlQOY\n-----END PGP PRIVATE KEY BLOCK-----»",
     ),
-    "url-password": ("postgres://bob:«s3cr3t»@db:5432/x", "redis://:«p@ss:w0rd»@cache/0", f"https://«{A40}»@git.example.org/x", "amqp://u:«x»@h"),
+    "url-password": ("postgres://bob:«s3cr3t»@db:5432/x", "redis://:«p@ss:w0rd»@cache/0", f"https://«{A40}:x-oauth-basic»@github.com/o/r", f"https://x-access-token:«{A40}»@github.com/o/r", "jdbc:oracle:thin:scott/«t1ger»@h:1521:x", f"https://«{A40}»@git.example.org/x", "amqp://u:«x»@h"),
     "url-query": ("GET /v1?key=«abcd1234»&x=1", "https://b.blob.core.windows.net/c?sv=1&sig=«ab%2Fcd%3D»&se=2", "?X-Amz-Signature=«0af3»", "?a=1\\u0026key=«abcd»", "/cb?code=«4/0AbC»&state=x"),
-    "authorization": ("Authorization: Basic «dXNlcjpwYXNz»", "{'authorization': 'Bearer «abc123»'}", "[(b'authorization', b'Token «9f8e7d6c»')]", 'proxy-authorization="«Ab12/+=»"'),
+    "authorization": ("Authorization: Basic «dXNlcjpwYXNz»", "{'authorization': 'Bearer «abc123»'}", "[(b'authorization', b'Token «9f8e7d6c»')]", 'proxy-authorization="«Ab12/+=»"', "{'authorization': ['«dXNlcjpwYXNz»']}", '{"Authorization": ["Basic «dXNlcjpwYXNz»"]}', "map[Authorization:[Basic «dXNlcjpwYXNz»] X:[y]]"),
     "bearer-token": ("curl -H 'X: Bearer «abc.DEF-123_~+/=»'", "bearer  «0123456789abcdef»", "Bearer%20«aB3dE6gH»"),
-    "cookie": ("Cookie: «session=abc; theme=dark»\nHost: x", f'{{"cookie": "«{A40}»"}}', "{'set-cookie': '«sid=31d4d96e407aad42; Path=/; HttpOnly»'}"),
+    "cookie": ("Cookie: «session=abc; theme=dark»\nHost: x", f'{{"cookie": "«{A40}»"}}', f'{{"set-cookie": ["«sid={A40}; Path=/»"]}}', f"curl --cookie '«sid={A40}»'", f"curl -b '«sid={A40}»'", f"<RequestsCookieJar[<Cookie sid=«{A40}» for api.x.com/>]>", "{'set-cookie': '«sid=31d4d96e407aad42; Path=/; HttpOnly»'}"),
     "command-option": (
+        '["curl", "--user", "bob:«s3cret»", "x"]', "['curl', '-u', 'bob:«s3cret»']", '["--api-key", "«swordfish»"]', '{\\"argv\\": [\\"--api-key\\",\\"«swordfish»\\"]}', "curl -ubob:«s3cret7x9» https://x", "--spring.datasource.password «s3cret7»",
         "--token «a1b2c3d4»", "--password «hunter2!x» --user bob", "--client-secret '«x y z»'", "run --db-password «swordfish»", "docker login -u bob -p «swordfish1» x", "docker login -p «swordfish1»", "curl -u bob:«s3cret» https://x", "curl --user bob:«s3cret» https://x", "curl --proxy-user=bob:«s3cret» https://x",
     ),
     "named-key": (
-        f"Incorrect API key provided: «{'0f3a9c5d' * 4}».", f"api key '«{A40}»' is invalid", f"AZURE_VENDOR_KEY=«{'0f3a9c5d' * 4}»", f"MY_VENDOR_KEY: '«{A40}»'", f"GITHUB_PAT=«{A40}»", f"**API key:** `«{A40}»`",
+        f"Incorrect API key provided: «{'0f3a9c5d' * 4}».", f"api key '«{A40}»' is invalid", f"AZURE_VENDOR_KEY=«{'0f3a9c5d' * 4}»", f"MY_VENDOR_KEY: '«{A40}»'", f"GITHUB_PAT=«{A40}»", f"**API key:** `«{A40}»`", f'{{"auths": {{"ghcr.io": {{"auth": "«{A40}»"}}}}}}', f"//reg/:_auth=«{A40}»", 'auth=("bob", "«swordfish»")', f'"bearer": "«{A40}»"', f"jwt: «{A40}»",
     ),
     "named-secret": (
         "password=«$S3cretPassw0rd»", '{"password": "«a\\"6ebNUhdkSsQrX»"}', 'password=«a"6ebNUhdkSsQrX»', "password=«*S3cretPassw0rd»", "password=«ab,S3cretPassw0rd», c", "password=«ab;S3cretPassw0rd»;Database=x", "password=«(S3cretPassw0rd»",
@@ -72,14 +74,16 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
         "x-api-key: «abcd1234efgh»", '{\\"password\\": \\"«hun\\\\\\\\ter2»\\", \\"u\\": 1}', "aws_secret_access_key = «wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY»",
         "AccountName=a;AccountKey=«abc+/def==»;EndpointSuffix=x", "Server=x;Pwd=«p@$$w0rd!»;", 'password="«never closed', "db_passwd='«it\\'s»' x",
         "password = «1»", "password=«not-so-secret-42»", "pwd=«none_of-it» x", "api_key=«the.best»,", "secret: «no!way7»", "Ocp-Apim-Subscription-Key: «0af30af3»", "[('x-api-key', '«k1b2c3d4»')]",
+        'api_key = """«S3cret7x9»"""', 'Config { api_key: Some("«S3cret7x9»") }', "SecretStr(api_key='«S3cret7x9»')", "java -Dapi.key=«S3cret7x9»", "password\uff1a«S3cret7x9»", '{"API Key": "«x y»"}', 'Header{"X-Api-Key":[]string{"«k1b2c3d4e5»"}}', "map[X-Api-Key:[«k1b2c3d4e5»] A:[b]]", "creds=«swordfish»", "db_pass: «swordfish»", "password=«my_secret_password»", "pwd=«/S3cret7x9!»",
     ),
-    "named-token": ("access_token=«abcdefgh12345678»&x=1", '"refresh_token": "«1//0gAbCdEf-123456»"', "token: «9f8e7d6c5b4a»", "{'csrf_token': '«AbCdEfGh12»'}"),
+    "named-token": ("access_token=«abcdefgh12345678»&x=1", '"refresh_token": "«1//0gAbCdEf-123456»"', '{"access_tokens": ["«a1B2c3D4e5»"]}', "access_token=«a\"a1B2c3D4e5F6»", "developer_token=«a1b2c3d4e5»", "backend_token: «a1b2c3d4e5»", "token: «9f8e7d6c5b4a»", "{'csrf_token': '«AbCdEfGh12»'}"),
 }  # fmt: skip
 
 NEGATIVE: Final[dict[str, tuple[str, ...]]] = {
     "anthropic-key": ("sk-ant-", "sk-ant-***", "risk-anticipation"),
     "openai-key": ("sk-proj-", "task-projection-2024"),
     "sk-key": ("task-0123456789abcdef0123", "disk-a1b2c3d4e5f6a7b8c9d0", "sk-learn-compatible-estimator", "sk-abc***xyz"),
+    "novita-key": ("sk_test_4eC39HqLyjWDarjtT1zdp7dcaB3dE6gH9jK2mN5pQ8sT1vW4", "sk_learn_pipeline_with_gradient_boosting_classifier_v2", f"task_{A40}abc"),
     "google-api-key": ("AIza is a prefix", "aizawa"),
     "google-oauth": ("ya29. is a prefix", "GOCSPX- too"),
     "github-token": ("ghp_ is a prefix", "ghs_short1", "right_hand"),
@@ -173,7 +177,7 @@ def test_every_secret_is_found_by_the_first_look(name: str, text: str) -> None:
         for literal in pattern.literals:
             if literal.isalpha() and not pattern.by_shape:
                 assert literal == literal.lower()
-                assert may_hold_secret(literal.upper())
+                assert may_hold_secret(f'{literal.upper()}: "x"')
 
 
 def test_ids_in_hexadecimal_are_no_reason_to_look() -> None:

@@ -115,3 +115,10 @@ def test_a_key_of_four_short_parts_is_replaced() -> None:
     """Helicone's have four parts of seven small letters and digits."""
     parts = "aizk36y-5yue2my-" + "qmy5tza-n7x3aqa"
     assert scrub(f"bad key sk-helicone-{parts}, x") == ("bad key [REDACTED:helicone-key], x", {"helicone-key": 1})
+
+
+def test_a_key_of_groups_of_capitals_is_replaced() -> None:
+    """1Password prints six groups, and once had four; the example is the one of its manual."""
+    for groups in ("ASWWYB-798JRY-LJVD4-" + "23DC2-86TVM-H43EB", "ASWWYB-798JRYLJVD4-" + "23DC2-86TVM-H43EB"):
+        found = {"1password-key": 1}
+        assert scrub(f"failed for A3-{groups}, x") == ("failed for [REDACTED:1password-key], x", found)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from llm_service.redaction import holds_secret, without_escapes
+from llm_service.redaction import holds_secret, scrub, without_escapes
 
 __all__ = ["clean_json"]
 
@@ -56,10 +56,23 @@ def _clean_list(parts: list[Any], mask: _Clean, counts: Counter[str]) -> list[An
             counts[_BY_NAME] += 1
         if _is_pair(part):
             cleaned.append(_clean_pair(part, mask, counts))
+        elif hides:
+            cleaned.append(_HIDDEN)
         else:
-            cleaned.append(_HIDDEN if hides else _clean_argument(part, mask, counts))
+            cleaned.append(_clean_argument(_behind_option(option, part, counts), mask, counts))
         option = part if isinstance(part, str) and part.startswith("-") else ""
     return cleaned
+
+
+def _behind_option(option: str, part: Any, counts: Counter[str]) -> Any:
+    """A value as the patterns leave it in a command line: `bob:password` behind `-u`, a key behind `--my-key`."""
+    if not option.startswith("-") or not isinstance(part, str) or part.startswith("-"):
+        return part
+    cleaned, found = scrub(f"{option} {part}")
+    if not found or not cleaned.startswith(f"{option} "):
+        return part
+    counts.update(found)
+    return cleaned[len(option) + 1 :]
 
 
 def _clean_argument(part: object, mask: _Clean, counts: Counter[str]) -> Any:
@@ -81,7 +94,7 @@ def _is_pair(value: object) -> bool:
 def _clean_pair(pair: list[str], mask: _Clean, counts: Counter[str]) -> list[str]:
     name, value = pair
     if not _hides(name, value):
-        return [_clean_argument(part, mask, counts) for part in pair]
+        return [_clean_argument(part, mask, counts) for part in (name, _behind_option(name, value, counts))]
     counts[_BY_NAME] += 1
     return [mask(name, counts), _HIDDEN]
 

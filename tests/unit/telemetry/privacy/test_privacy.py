@@ -167,7 +167,9 @@ PASSWORD: Final = "hunter2" + "!Xy"
 @pytest.mark.parametrize(
     "given",
     [
-        {"argv": ["x", "--password", PASSWORD]}, {"argv": ["--api-key", PASSWORD]}, {"argv": ["x", f"--cookie={PASSWORD}", "y"]},
+        {"argv": ["x", "--password", PASSWORD]}, {"argv": ["--api-key", PASSWORD]}, {"argv": ["curl", "--user", f"bob:{PASSWORD}"]}, {"argv": ["-u", f"bob:{PASSWORD}"]},
+        {"basic_auth": ["bob", PASSWORD]}, {"auth": ["bob", PASSWORD]}, {"db_pass": PASSWORD}, {"creds": PASSWORD}, {"password_2": PASSWORD}, {"api.key": PASSWORD},
+        {"argv": ["x", "--my-key", "hunter2" + "aB3dE6gH9j"]}, {"argv": ["x", f"--cookie={PASSWORD}", "y"]},
         {"env": [{"Name": "x-api-key", "Value": PASSWORD}]}, {"env": [{"NAME": "x-api-key", "VALUE": PASSWORD}]},
         {"\x1b[31mpassword\x1b[0m": PASSWORD}, {"a": [["x-api-key", PASSWORD]]}, {"a": ["x-api-key", PASSWORD]},
     ],
@@ -182,7 +184,7 @@ def test_a_value_is_hidden_by_the_name_before_it(given: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        {"pwd": "/home/x"}, {"has_api_key": 0}, {"has_api_key": True}, {"cookies": [1, 2]}, {"required": ["api_key", "model"]},
+        {"pwd": "/home/x"}, {"OLDPWD": "/"}, {"argv": ["docker", "run", "--user", "1000:1000"]}, {"auth": "bearer"}, {"jwt": "expired"}, {"argv": ["-u", "bob"]}, {"has_api_key": 0}, {"has_api_key": True}, {"cookies": [1, 2]}, {"required": ["api_key", "model"]},
         {"fetch": {"credentials": "include"}}, {"argv": ["--api-key", "--model"]}, {"name": "api_keys", "value": 3},
     ],
 )  # fmt: skip

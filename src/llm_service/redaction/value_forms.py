@@ -1,0 +1,183 @@
+r"""What stands behind a name in text: the signs between them, and values that are no words, placeholders or code.
+
+Only the end of an expression repeats without a small bound, and nothing behind it can fail: see `patterns`.
+"""
+
+from typing import Final
+
+from llm_service.redaction.key_shapes import MOST
+
+__all__ = [
+    "ANY_QUOTED",
+    "ATTRIBUTE",
+    "BARE",
+    "CODE",
+    "COLON",
+    "COOKIE_QUOTED",
+    "DIGIT",
+    "DIRECTORY",
+    "DRAWN_VALUE",
+    "ENCODED",
+    "EQUALS",
+    "HEADER",
+    "ITEM_QUOTED",
+    "MARKED_PAIR",
+    "NESTED_VALUE",
+    "NEXT_ITEM",
+    "NOT_AGAIN",
+    "NO_VALUE",
+    "OPENED",
+    "PAIR",
+    "RANDOM",
+    "RANDOM_QUOTED",
+    "REST",
+    "SPACED",
+    "SPOKEN",
+    "STRANGE",
+    "STRANGE_QUOTED",
+    "TOKEN_XML",
+    "VALUE",
+    "WORDS",
+    "WORD_ENDS",
+    "XML",
+]
+
+_PATH_ENDS: Final = r"""(?![^\s"'`\\,;:)}\]])"""
+DIRECTORY: Final = (
+    rf"(?:[A-Za-z]:[/\\]|~(?:/|{_PATH_ENDS})|\.{{0,2}}/(?:[\w.@~-]{{1,64}}+/|[a-z]{{0,32}}+{_PATH_ENDS}))"
+)
+"""A path as the shell's `PWD` holds it; not a password that begins with a stroke."""
+# A text that speaks of a field is none that belongs into it: `{"password": "must be at least 8 characters"}`.
+SPOKEN: Final = (
+    r"(?i:must|is|was|are|should|cannot|could|may|has|needs?|field|value|invalid|incorrect|wrong|missing|required|expired|too"
+    r"|at\sleast|not|please|string|input|unknown|(?:this|the|your|no)\s(?:field|value|password|key|token|secret|api))\s"
+)
+NOT_AGAIN: Final = r"(?!\[REDACTED:)"
+VALUE: Final = r"""[^\s"'`,;<>&]"""
+# Looks drawn at random rather than written: a digit, a change of case within, a sign of Base64; or it is simply long.
+RANDOM: Final = rf"(?:(?=(?:(?![a-z][A-Z]){VALUE}(?<![0-9+/=~])){{0,64}}+(?:[a-z][A-Z]|[0-9+/=~]))|(?={VALUE}{{20}}))"
+# Cannot be a word, the name of a variable or a number: letters between digits, or small, large and digits together.
+DIGIT: Final = rf"(?=(?:(?![0-9]){VALUE}){{0,64}}+[0-9])"
+STRANGE: Final = (
+    rf"(?:(?=(?:(?![0-9]){VALUE}){{0,64}}+[0-9](?:(?![A-Za-z]){VALUE}){{0,16}}+[A-Za-z](?:(?![0-9]){VALUE}){{0,64}}+[0-9])"
+    rf"|{DIGIT}(?=(?:(?![A-Z]){VALUE}){{0,64}}+[A-Z])(?=(?:(?![a-z]){VALUE}){{0,64}}+[a-z])(?={VALUE}{{16}}))"
+)
+# What stands behind `password:` or `api_key=` in messages, and in source code that a traceback quotes.
+WORDS: Final = (
+    "none|null|nil|raise|return|else|then|secretstr|true|false|undefined|required|missing|invalid|empty|expired|incorrect|wrong|unknown|unset|not|str"
+    "|string|bytes|int|must|is|was|are|has|the|a|an|no|field|value|set|provided|optional|given|denied|rejected|revoked"
+    "|mismatch|failed|error|input|please|cannot|could|should|may|if|and|or|for|to|of|in|from|unauthorized|forbidden"
+    "|disabled|mandatory|needed|absent|supplied|expected|got|check|your|user|password|passwd|pwd|passphrase|api_key|token|secret"
+    "|name|id|key|option|flag|argument|file|redacted|masked|hidden|placeholder|changeme|include|same-origin|omit|x{2,32}"
+)
+# Such a word alone, not one with which a password begins.
+CLOSES: Final = r"""\\{0,3}+["'`](?![A-Za-z0-9]{3})"""  # not one within a value
+WORD_ENDS: Final = rf"""(?=[\s,;:<>(){{}}\[\]=&#]|{CLOSES}|\\(?!\\{{0,2}}+["'`])|\.?(?:\s|\Z))"""
+MARK: Final = r"(?:quot|apos|#0{0,4}+(?:34|39)|#[xX]0{0,4}+(?:22|27));"
+"""A quote as an entity of HTML; a browser takes it in decimal and in hexadecimal digits."""
+CODED: Final = r"\\{1,16}+(?:u00|x)2[27]"
+NO_VALUE: Final = (
+    rf"(?!(?i:{WORDS}){WORD_ENDS}|(?:self|cls|os|settings|config|cfg|env|environ|args|kwargs|options|params)[.\[(]"
+    r"|(?:[A-Za-z_.]|::){1,80}+[(\[]|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
+    r"|\$(?:[A-Z_][A-Z0-9_]{0,63}+|[a-z_]{1,64}+|[0-9@*#?!-])(?![\w!-])|\$[({]|%(?:\([\w.]{1,64}+\))?[sdrxif](?!\w)"
+    r"|\*{1,64}+(?![\w!])|\.{2,3}|(?i:your[-_])|x{4,64}+(?!\w))"
+)
+# Source code: another name that announces a secret, a type, or what a secret is read from. Names of the environment are
+# in capitals: behind them no code stands. A password of words says `my` or `super` before them.
+_NOUN: Final = "(?:password|passwd|passphrase|pwd|secret|credentials?|creds|key|token|auth|pat)s?"
+_NOT_MINE: Final = (
+    "(?!(?i:my|your|our|the|this|some|any|super|top|very|no|not|new|old|change|default|test|admin|root)"
+    "(?:_|(?-i:[A-Z])))"
+)
+_READ: Final = (
+    "(?:process|this|import|window|app|ctx|context|request|req|event|data|body|state|props|account|conf|vars?|local)"
+)
+_TYPES: Final = (
+    "(?:bool|boolean|float|dict|list|tuple|object|[aA]ny|callable|number|never|symbol|[bB]uffer|auth|creds|data|payload"
+    "|config|parts|pair|row|line|match|request|response|body|form|conf|account|login)"
+)
+CODE: Final = (
+    r"""(?!(?<=[a-z])["'`\\]{0,8}+\]?+\s{0,8}+[:=]\s{0,8}+(?:(?:"""
+    rf"_{{0,2}}+(?i:{_NOT_MINE}(?:[a-z]{{1,24}}+_){{0,6}}{_NOUN})"
+    rf"|{_NOT_MINE}[a-z]{{1,24}}+(?:[A-Z][a-z]{{1,24}}+){{1,5}}"
+    rf"(?<=(?:word|cret|tial|oken|Auth|iKey|sKey|tKey|eKey|nKey))"
+    rf"|{_TYPES}|[A-Z][A-Za-z0-9]{{0,48}}+(?<=(?:tial|ials|eStr|tStr|Type|ider|eKey|cKey|oken|ytes)))"
+    rf"{WORD_ENDS}|{_READ}\??\.[A-Za-z_]|[A-Za-z_]\w{{0,64}}+(?:\.[a-z_]{{1,64}}+){{1,3}}\())"
+)
+BARE: Final = r"""[^\s"'`&,;<>=(){}\[\]|\\.]"""
+# A sign that parts values is a part of one where no space and no next name follows.
+REST: Final = (
+    rf"{VALUE}{{0,{MOST}}}+(?:(?:[,;&](?![\w.-]{{0,64}}+[=:]|(?:quot|amp|apos|lt|gt|#[0-9x]);|[\s\"'`\\,;&<>)\]}}]|\Z)"
+    rf"|[\"'`<](?=[A-Za-z0-9]{{3}})){VALUE}{{0,{MOST}}}+){{0,64}}+"
+)
+QUOTES: Final = rf"""(?>&{MARK}|{CODED}|(?:["'`*]|\\(?!u00|x2|[nrt])){{0,16}}+)"""
+SPACE: Final = r"(?:\s|\\[nrt]){0,32}+"
+EQUALS: Final = rf"{QUOTES}\]?+{SPACE}(?>={{2,3}}(?={SPACE}[\"']{{0,2}}+{STRANGE})|=>?|->|\\u003[dD]|%3[dD]){SPACE}"
+COLON: Final = (
+    rf"{QUOTES}{SPACE}(?>:=?|\uff1a|%3[aA](?:%20|\+)?+|(?:(?<=\n)|(?<=  ))value[\"']?+:)\*{{0,2}}+{SPACE}"
+    r"(?:[|>][+-]?\s{1,32}+)?+"
+)
+MARKED_PAIR: Final = rf"""["'\\]{{1,16}}+{SPACE},{SPACE}["'\\]{{0,16}}+(?i:value)["'\\]{{0,16}}+{SPACE}:{SPACE}"""
+# Two texts side by side may as well be the names of two fields, or a value and the next key. So the second of a pair
+# looks drawn, is no name of a model (`gpt-4o-2024`), and no colon follows it.
+PIECE: Final = "(?:[a-z]{1,16}+[0-9]{0,2}+|[0-9]{1,8}+[a-z]?+)"
+PAIR: Final = (
+    rf"""["'\\]{{1,16}}+{SPACE},{SPACE}(?!["'\\]{{0,16}}+[^"'\\\n]{{0,128}}+["'\\]{{1,4}}+\s{{0,8}}+:)"""
+    rf"""(?=b?+["'\\]{{1,16}}+(?!{PIECE}(?:[-_.]{PIECE}){{1,8}}+["'\\])(?:[A-Za-z-]{{1,24}}+:?\s)?+{STRANGE})"""
+)
+HEADER: Final = rf"""(?>{QUOTES}{SPACE}[:=]|{MARKED_PAIR}|{PAIR}){SPACE}(?:b(?=["']))?+"""  # also a printed pair
+
+
+def _quoted(test: str, mark: str = "") -> str:
+    """A value in quotes, to their end, to the end of the line, or to the end of a text that was cut."""
+    return (
+        rf"""(?:[bruf]{{1,2}}+(?=["']))?+(?:""(?=")|''(?='))?+(?:\\{{1,16}}+["'](?P<escaped{mark}>{test}(?:[^"'\\\n]|\\{{1,16}}+[^"'\\]){{1,{MOST}}}+)"""
+        rf"""|"(?P<double{mark}>{test}(?:[^"\\\n]|\\[^\n]){{1,{MOST}}}+)"""
+        rf"""|'(?P<single{mark}>{test}(?:[^'\\\n]|\\[^\n]){{1,{MOST}}}+)"""
+        rf"""|`(?P<tick{mark}>{test}[^`\n]{{1,{MOST}}}+)"""
+        rf"""|&{MARK}(?P<entity{mark}>{test}(?:[^&\n]|&(?!{MARK})){{1,{MOST}}}+)"""
+        rf"""|{CODED}(?P<coded{mark}>{test}(?:[^\\\n]|\\(?!\\{{0,15}}+(?:u00|x)2[27])){{1,{MOST}}}+))"""
+    )
+
+
+NO_QUOTED: Final = (
+    r"""(?![\s}\]),:;]{1,16}+(?:["'`\\]|\Z)|[)\]},;:]{1,4}+\s)"""  # the quotes close what the name stands in
+    rf"""(?!(?:(?i:{WORDS})|\*{{1,64}}+|[\w-]{{0,16}}+\.{{3}}|{SPOKEN}[^"'`\\]{{0,200}}+|<[^<>"']{{0,64}}+>"""
+    rf"""|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}})(?:{CLOSES}|\\(?!\\{{0,2}}+["'`])))"""
+)
+ANY_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{NO_QUOTED}")
+RANDOM_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{RANDOM}(?={VALUE}{{8}})")
+DRAWN_VALUE: Final = rf"{NOT_AGAIN}{STRANGE}(?={VALUE}{{8}})"
+STRANGE_QUOTED: Final = _quoted(DRAWN_VALUE, "_strange")
+CONTENT: Final = r"(?:(?!\]\]>)[^\s<>&]|&(?!lt;))"
+WITHIN: Final = rf"{CONTENT}{{1,512}}+(?:[ \t\n]{{1,32}}+{CONTENT}{{1,512}}+){{0,8}}+"
+# `[`, `{`, `Some(`, `SecretStr(`, also several, and a key of an object within.
+NESTED: Final = (
+    rf"""(?>{EQUALS}|{COLON})(?:(?:[A-Z][A-Za-z]{{0,24}}+|\[\][a-z]{{1,16}}+)?+[\[{{(](?!REDACTED:)\s{{0,32}}+){{1,4}}+"""
+    r"""(?:["'\\]{1,16}+[\w-]{1,32}+["'\\]{1,16}+\s{0,8}+:\s{0,8}+)?+"""
+)
+OPENED: Final = r"""(?:["'\\]|\[\][a-z]{1,16}+\{|[\[(](?!REDACTED:)\s{0,4}+){0,16}+"""
+"""Between a header and its value: quotes, and the brackets of a list."""
+NEXT_ITEM: Final = r"""["'\\]{1,16}+,\s{0,4}+(?=["'\\]{1,16}+(?!-))"""
+"""Between an option and its value, where both are items of a list: `["--api-key", "..."]`."""
+ITEM_QUOTED: Final = _quoted(rf"""{NOT_AGAIN}(?=[^\s"'`\\]{{2}})""", "_item")
+# The last: without quotes, as Go prints a map of lists, `map[X-Api-Key:[...]]`.
+NESTED_VALUE: Final = (
+    rf"""{NESTED}(?:{_quoted(DRAWN_VALUE, "_nested")}|(?P<listed>{DRAWN_VALUE}[^\s"'`,;<>&\])}}]{{8,{MOST}}}+))"""
+)
+COOKIE_QUOTED: Final = _quoted(rf"{DRAWN_VALUE}(?={VALUE}{{16}})")
+XML: Final = (
+    r"(?:</(?i:key|name)>\s{0,32}+<(?i:string|value)|\s[^<>]{0,256}+)?+(?>>|&gt;|\\u003[eE])\s{0,32}+(?:<!\[CDATA\[)?+"
+    rf"(?:(?P<element>{NOT_AGAIN}{NO_VALUE}(?![\"'`}}\])=,;]){WITHIN})(?=\s{{0,32}}+(?:</|&lt;/|\\u003[cC]|\]\]>))"
+    rf"|(?P<cut>{NOT_AGAIN}(?>{STRANGE}){CONTENT}{{1,512}}+)(?=\s{{0,32}}+\Z))"
+)
+TOKEN_XML: Final = rf"(?:>|&gt;)\s{{0,32}}+(?P<content>{NOT_AGAIN}{STRANGE}(?={VALUE}{{8}}){VALUE}{{8,{MOST}}}+)"
+SPACED: Final = (
+    r"(?:\s{0,4}+\|\s{0,4}+|\s{1,4}+(?:is\s{1,4}+|was\s{1,4}+)?+)[\"'`]?+"
+    rf"(?P<spaced>{NOT_AGAIN}{NO_VALUE}{STRANGE}(?={VALUE}{{12}}){BARE}{REST})"
+)
+ATTRIBUTE: Final = r"""["']\s{1,32}+(?i:value)\s{0,8}+=\s{0,8}+(?=["'])"""
+ENCODED: Final = (
+    r"(?:%5[cC]){0,8}+(?:%2[27])?+(?:%20|\+)?+%3[aAdD](?:%20|\+)?+(?:%5[cC]){0,8}+(?:%2[27])?+"
+    rf"(?P<encoded>{NOT_AGAIN}{NO_VALUE}(?:[^\s\"'`,;<>&%]|%(?!2[267cC]|5[cC]|7[dD]|0[aA])[0-9A-Fa-f]{{2}}){{1,{MOST}}}+)"
+)

@@ -1,0 +1,184 @@
+"""Every name of the table, in every form: what a text hides, a key of metadata hides too, and the other way round."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from llm_service.redaction import PATTERNS, holds_secret, may_hold_secret, scrub
+from llm_service.redaction.name_table import (
+    BARE_TOKENS,
+    DRAWN,
+    HARMLESS,
+    HEADERS,
+    NAMES,
+    SECRETS,
+    TOKENS,
+    Name,
+    expression_of,
+    literals_of,
+)
+from llm_service.telemetry import InvocationRecord
+from llm_service.telemetry.privacy import Redactor
+
+VALUE: Final = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7xC0"
+WORD: Final = "swordfish"
+PIECE: Final = 6
+
+# What stands before a word of a row that says so by an expression: the first that the expression takes.
+BEFORE: Final = ("", "MY_VENDOR_", "MY_VENDOR", "vendor_", "vendor")
+JOINTS: Final = ("_", "-", "", ".", " ")
+
+
+def spellings(words: tuple[str, ...]) -> Iterator[str]:
+    """A name of several words as programs spell it."""
+    small = [part for word in words for part in word.split("_")]
+    yield from (joint.join(small) for joint in JOINTS)
+    yield "_".join(small).upper()
+    yield "-".join(part.title() for part in small)
+    yield small[0] + "".join(part.title() for part in small[1:])
+    yield f"x-{'-'.join(small)}"
+    yield f"{'_'.join(small)}_2"
+
+
+def names_of(row: Name) -> list[str]:
+    """Names that the row says announce a secret, each in every spelling."""
+    if row.before:
+        found = re.compile(rf"{expression_of([row])}\Z")
+        each = [next((text + word for text in BEFORE if found.search(text + word)), None) for word in row.words]
+        assert None not in each, row
+        return [name for name in each if name is not None]
+    pairs = [(owner, word) for owner in row.behind or ("",) for word in row.words]
+    return [name for owner, word in pairs for name in spellings((owner, word) if owner else (word,))]
+
+
+ROWS: Final = [pytest.param(row, id="-".join((*row.words[:1], *row.behind[:1]))) for row in NAMES]
+
+QUOTED: Final[dict[str, str]] = {
+    "JSON": '{{"{n}": "{v}"}}', "JSON in JSON": '{{\\"{n}\\": \\"{v}\\"}}', "Python": "{{'{n}': '{v}'}}", "a list": '{{"{n}": ["{v}"]}}',
+    "a list of Python": "{{'{n}': ['{v}']}}", "a pair": "('{n}', '{v}')", "a header of Go": 'map[string][]string{{"{n}":[]string{{"{v}"}}}}',
+}  # fmt: skip
+BARE: Final[dict[str, str]] = {
+    "the environment": "export {n}={v}", "YAML": "a: 1\n{n}: {v}\nb: 2", "a header": "> {n}: {v}\r\n", "Go's map": "map[A:[b] {n}:[{v}] C:[d]]",
+    "triple quotes": '{n} = """{v}"""', "Rust": 'C {{ {n}: Some("{v}") }}', "a query": "/?a=1&{n}={v}&b=2",
+}  # fmt: skip
+OPTIONS: Final[dict[str, str]] = {
+    "a flag": "tool --{n} {v} x", "a flag that equals": "tool --{n}={v}", "an argument vector": '["tool", "--{n}", "{v}"]',
+    "an argument vector of Python": "['--{n}', '{v}']", "arguments in JSON in JSON": '[\\"--{n}\\", \\"{v}\\"]',
+}  # fmt: skip
+
+
+def forms_of(row: Name, name: str) -> dict[str, str]:
+    """In which forms a text may hold the name: two words apart only in quotes, an option where options are so called."""
+    if " " in name:
+        return QUOTED
+    if "." in name:
+        return QUOTED | {"a property": "java -D{n}={v}"}
+    if row in HEADERS:
+        return QUOTED | {form: BARE[form] for form in ("a header", "Go's map")}
+    return QUOTED | BARE | (OPTIONS if row in SECRETS + TOKENS else {})
+
+
+def is_left(text: str) -> bool:
+    """Whether a part of the value stands in the text."""
+    return any(VALUE[at : at + PIECE] in text for at in range(len(VALUE) - PIECE))
+
+
+def stored(metadata: dict[str, Any]) -> str:
+    """Metadata as it is written."""
+    (after,) = Redactor().records([InvocationRecord(metadata=metadata)], Counter())
+    again, *_ = Redactor().records([after], Counter())
+    assert again.metadata == after.metadata
+    return json.dumps(after.metadata)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_name_hides_its_value_in_every_form_of_a_text(row: Name) -> None:
+    """Whatever stands around name and value; and scrubbing again changes nothing."""
+    value = f"sid={VALUE}" if "cookie" in row.words else VALUE
+    for name in names_of(row):
+        for form, way in forms_of(row, name).items():
+            text = way.format(n=name, v=value)
+            cleaned, _ = scrub(text)
+            assert not is_left(cleaned), f"{form}: {text}"
+            assert scrub(cleaned) == (cleaned, {}), f"{form}: {text}"
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_name_hides_its_value_in_metadata(row: Name) -> None:
+    """As a key, with a list behind it, as an option among arguments, and as an object of a name and a value."""
+    for name in names_of(row):
+        assert holds_secret(name, VALUE), name
+        given: dict[str, Any] = {
+            "key": {name: VALUE},
+            "list": {name: [VALUE]},
+            "pair": [[name, VALUE]],
+            "object": {"name": name, "value": VALUE},
+        }
+        if row in SECRETS + TOKENS and " " not in name:
+            given["argv"] = ["tool", f"--{name}", VALUE, f"--{name}={VALUE}"]
+        for form, metadata in given.items():
+            assert not is_left(stored({form: metadata})), f"{form}: {name}"
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.values[0] in SECRETS])
+def test_a_word_is_a_secret_under_such_a_name_too(row: Name) -> None:
+    """A password may be a word."""
+    for name in names_of(row):
+        assert WORD not in scrub(json.dumps({name: WORD}))[0], name
+        assert WORD not in stored({name: WORD}), name
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_what_a_text_hides_is_hidden_under_a_key(row: Name) -> None:
+    """The patterns of texts never take more than the check of keys: one name and one value have one answer."""
+    values = (
+        VALUE,
+        WORD,
+        "Abcdefghijklmnop1",
+        "a1b2c3d4",
+        "hello",
+        "include",
+        "/srv/app",
+        "/S3cret7!x",
+        "must be set",
+        "x y z",
+    )
+    for name in names_of(row):
+        for value in values:
+            if scrub(json.dumps({name: value}))[1]:
+                assert holds_secret(name, value), (name, value)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_counts_flags_and_nothing_stay_under_every_name(row: Name) -> None:
+    """In both forms."""
+    for name in names_of(row):
+        for value in (None, True, False, 0, 1, "", []):
+            assert not holds_secret(name, value), (name, value)
+            assert scrub(json.dumps({name: value}))[1] == {}, (name, value)
+
+
+@pytest.mark.parametrize("word", HARMLESS)
+def test_what_models_and_pages_call_tokens_stays(word: str) -> None:
+    """`per_token`, but not `developer_token`, which ends with the same letters."""
+    for name in (f"{word}_token", f"max_{word}_token", f"{word}Token", f"{word.upper()}_TOKEN"):
+        assert not holds_secret(name, VALUE), name
+        assert scrub(json.dumps({name: VALUE}))[1] == {}, name
+    name = f"un{word}_token"
+    assert holds_secret(name, VALUE), name
+    assert scrub(json.dumps({name: VALUE}))[1] != {}, name
+
+
+def test_every_word_of_the_table_is_searched_for() -> None:
+    """The literals of the patterns come from the table, and the first look lets each of them pass."""
+    searched = {literal for pattern in PATTERNS for literal in pattern.literals}
+    for rows in (SECRETS, TOKENS, BARE_TOKENS, DRAWN, HEADERS):
+        assert searched.issuperset(literals_of(rows))
+    for row in NAMES:
+        for name in names_of(row):
+            assert may_hold_secret(json.dumps({name: VALUE})), name
+    assert len(NAMES) == len(set(NAMES))
