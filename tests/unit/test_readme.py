@@ -44,6 +44,13 @@ rows = connection.execute(
 assert rows == [("backend-dev", 1200, 7, 1024, "chatcmpl-1", "computed")], rows
 connection.close()
 """,
+    "openai-stream": """
+import sqlite3
+connection = sqlite3.connect("telemetry.db")
+sql = "SELECT agent_name, stream, prompt_tokens, completion_tokens, status, ttft_ms > 0, cost_usd FROM invocations"
+assert connection.execute(sql).fetchall() == [("backend-dev", 1, 1200, 7, "success", 1, 8.36e-05)]
+connection.close()
+""",
     "fastapi": """
 import sqlite3
 from fastapi.testclient import TestClient
@@ -72,14 +79,27 @@ ANSWER = {
 }
 
 
+def chunks() -> Iterator[str]:
+    """The same as a stream whose last chunk has the usage, as `stream_options` asked."""
+    chunk = {**ANSWER, "object": "chat.completion.chunk", "usage": None}
+    for text in ("Be", "cause."):
+        yield json.dumps({**chunk, "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})
+    yield json.dumps({**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    yield json.dumps({**chunk, "choices": [], "usage": ANSWER["usage"]})
+    yield "[DONE]"
+
+
 class ChatCompletions(BaseHTTPRequestHandler):
     """Answers as the Chat Completions API does (https://platform.openai.com/docs/api-reference/chat/object)."""
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = json.dumps(ANSWER).encode()
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        streams = asked.get("stream", False)
+        if streams:
+            assert asked["stream_options"] == {"include_usage": True}
+        body = ("".join(f"data: {chunk}\n\n" for chunk in chunks()) if streams else json.dumps(ANSWER)).encode()
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/event-stream" if streams else "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -174,6 +174,10 @@ class Invocation:
         parent = _current.get()
         self._parent = parent if parent is None or not parent.over else _still_open(parent)
         self.over = False
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """The call begins now: what came before was waiting for its budget, or for its consumer."""
         self._entered = Moment(time_ns() // 1000)
         self._started = perf_counter_ns()
 
@@ -184,6 +188,9 @@ class Invocation:
 
     async def admit(self) -> None:
         """Reserve what it needs, where it needs anything."""
+
+    async def give_back(self) -> None:
+        """Free what was reserved: nothing ran."""
 
     def end_soon(self, error: BaseException | None) -> None:
         """Leave without waiting for anything, as a finalizer must."""
