@@ -6,7 +6,7 @@ from typing import IO
 import click
 
 from llm_service.cli.group import Misuse
-from llm_service.cli.options import MODELS, common, prices_for, settings_for
+from llm_service.cli.options import MODELS, common, prices_for, report_path
 from llm_service.cli.output import json_document
 
 __all__ = ["estimate"]
@@ -55,7 +55,7 @@ def estimate(
 
     prompt = None if prompt_file is None else _text(prompt_file)
     question = Question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier)
-    path = settings_for(db, config).db_path
+    path = report_path(db, config)
     # Without a file there is no past, but there are prices; a file that was named must be there.
     learner = Learner(path if db is None else reports.existing(path))
     learner.load()

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from llm_service.cli.group import Failure, unwound_by_sigterm
-from llm_service.cli.options import KEYS, TIME, common, filters, names_in, narrowed, narrowing, settings_for
+from llm_service.cli.options import KEYS, TIME, common, filters, names_in, narrowed, narrowing, report_path
 from llm_service.cli.output import json_document, json_line
 from llm_service.cli.times import Moment, day_of, start_of
 
@@ -55,7 +55,7 @@ def stats(
     if days is not None and since is not None:
         raise click.UsageError("--days and --since both say where to begin; give one of them")
     start = reports.window_start(_DEFAULT_DAYS if days is None else days) if since is None else start_of(since)
-    path = settings_for(db, config).db_path
+    path = report_path(db, config)
     found = reports.statistics(path, start, (agent_name, tool_name, model_name))
     known_names.say_unknown(path, agent_name=agent_name, tool_name=tool_name, model_name=model_name)
     if as_json:
@@ -106,7 +106,7 @@ def costs(
     """
     from llm_service.cli import known_names, reports, views  # noqa: PLC0415
 
-    path = reports.existing(settings_for(db, config).db_path)
+    path = reports.existing(report_path(db, config))
     names = (agent_name, tool_name, model_name)
     known_names.say_unknown(path, agent_name=agent_name, tool_name=tool_name, model_name=model_name)
     if coverage:
@@ -155,7 +155,7 @@ def invocations(
     """
     from llm_service.cli import known_names, reports, views  # noqa: PLC0415
 
-    path = settings_for(db, config).db_path
+    path = report_path(db, config)
     if follow:
         _follow(reports.existing(path), narrowed(options), limit, as_json=as_json)
     found = reports.invocations(path, narrowed(options), limit)
@@ -201,7 +201,7 @@ def show(*, wanted: str, db: Path | None, config: Path | None, as_json: bool) ->
     """
     from llm_service.cli import reports, views  # noqa: PLC0415
 
-    path = settings_for(db, config).db_path
+    path = report_path(db, config)
     found = reports.invocation(path, wanted)
     if found is None:
         raise Failure(f"{path} has no call with the id {wanted!r}; `llm-telemetry invocations` shows ids")
