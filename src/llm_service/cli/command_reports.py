@@ -14,7 +14,7 @@ from llm_service.cli.times import Moment, day_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from llm_service.telemetry.queries.costs import CostKey
     from llm_service.telemetry.queries.filters import InvocationFilter
@@ -58,10 +58,18 @@ def stats(
     path = report_path(db, config)
     found = reports.statistics(path, start, (agent_name, tool_name, model_name))
     known_names.say_unknown(path, agent_name=agent_name, tool_name=tool_name, model_name=model_name)
+    if not found["total_invocations"]:
+        click.echo(_no_calls(start, reports.newest_call(path, (agent_name, tool_name, model_name))), err=True)
     if as_json:
-        json_document({**found, "total_cost_usd": None} if views.is_cost_unknown(found) else found)
+        json_document(views.known_values(found))
     else:
         views.show_statistics(found)
+
+
+def _no_calls(start: "datetime", newest: str | None) -> str:
+    if newest is None:
+        return "there are no such calls at all"
+    return f"no calls since {start:%Y-%m-%d %H:%M} UTC; the newest is of {newest[:16]}, use --since {newest[:10]}"
 
 
 @click.command(
