@@ -8,7 +8,17 @@ import click
 from click.core import ParameterSource
 
 from llm_service.cli.group import Failure, unwound_by_sigterm
-from llm_service.cli.options import KEYS, TIME, common, filters, names_in, narrowed, narrowing, report_path
+from llm_service.cli.options import (
+    KEYS,
+    TIME,
+    common,
+    filters,
+    names_in,
+    narrowed,
+    narrowing,
+    report_path,
+    say_unpriced,
+)
 from llm_service.cli.output import json_document, json_line
 from llm_service.cli.times import Moment, day_of, start_of
 
@@ -121,6 +131,8 @@ def costs(
         _coverage(path, day_of(since), day_of(until), names, as_json=as_json)
         return
     found = reports.costs(path, by, day_of(since), day_of(until), names)
+    if found["totals"]["unpriced"]:
+        say_unpriced()
     if as_json:
         json_document(found)
     else:

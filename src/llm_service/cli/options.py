@@ -34,6 +34,7 @@ __all__ = [
     "narrowing",
     "prices_for",
     "report_path",
+    "say_unpriced",
     "settings_for",
 ]
 
@@ -215,6 +216,18 @@ def report_path(db: Path | None, config: Path | None) -> Path:
         )
         click.echo(f"database: {clean(str(path))}{beside}", err=True)
     return path
+
+
+def say_unpriced(book: "PriceBook | None" = None) -> None:
+    """Say on stderr that prices are missing for want of genai-prices, where that is so.
+
+    Args:
+        book: the prices in force; None for the bundled ones alone.
+    """
+    from llm_service.pricing.book import NO_BUNDLED, PriceBook  # noqa: PLC0415 - not for --help
+
+    if (book or PriceBook()).lacks_bundled:
+        click.echo(f"no price is known: {NO_BUNDLED}; then price what is stored: llm-telemetry reprice", err=True)
 
 
 def prices_for(models: Path | None, config: Path | None) -> "PriceBook":

@@ -170,7 +170,7 @@ def _authorize(action: int, first: str | None, second: str | None, _database: st
 
 
 def _hint(connection: sqlite3.Connection, statement: str, said: str) -> str:
-    """What a name that is not there may have been meant for: the columns of the tables that are named, or the tables."""
+    """What a name that is not there may have been meant for: the columns of the tables in use, or the tables."""
     missing = re.match(r"no such (column|table): (?:\w+\.)?(.+)", said)
     if missing is None:
         return ""

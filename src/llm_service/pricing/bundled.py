@@ -86,6 +86,12 @@ class BundledPrices:
         self._newest_us = newest_day_us(every)
         self._long = catalogue((_names(model), starts(model.prices)) for model in every)
 
+    def names(self) -> Iterator[str]:
+        """Every name that the data spell out, in lower case; some more than once."""
+        for provider in self._providers.values():
+            for model in provider.models:
+                yield from _names(model)
+
     def timeline(self, name: str, provider: str, tier: str | None = None) -> Timeline | None:
         """The prices of a model by its exact name (in lower case) at a provider and a service tier, None the standard.
 
