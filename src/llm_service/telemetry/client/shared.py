@@ -67,6 +67,7 @@ class Face(Instrumenting):
             policies=money.limits(self._settings),
             on_budget=money.on_budget,
         )
+        self._told: set[str] = set()
         self._offer = self._engine.queue.offer
         # At exit the engine has a hook of its own, which also works while the face is still referenced.
         weakref.finalize(self, self._engine.forgotten).atexit = False
@@ -151,6 +152,12 @@ class Face(Instrumenting):
     def count_bad_value(self, field: str) -> bool:
         """Count a value that was left out; True the first time for this field."""
         return self._engine.count_bad_value(field)
+
+    def is_first(self, what: str) -> bool:
+        """Whether this logger is asked so for the first time: what is then said, is said once."""
+        first = what not in self._told
+        self._told.add(what)
+        return first
 
     def flush_on_sigterm(self) -> None:
         """From now on SIGTERM writes what was accepted, within `close_timeout`, and then does what it would have done.

@@ -52,6 +52,10 @@ class Sink(Protocol):
         """Count a value that was stored as NULL; True the first time for this field."""
         ...
 
+    def is_first(self, what: str) -> bool:
+        """Whether this has not happened before: it is to be warned about."""
+        ...
+
 
 class Invocation:
     """One call being timed: a context manager for `async with` and `with`. Made by a logger's `invocation()`.
@@ -157,6 +161,17 @@ class Invocation:
         """The first token has arrived: sets `ttft_ms`, the first time it is called."""
         if self._ttft_ms is None and self._started:
             self._ttft_ms = _milliseconds(perf_counter_ns() - self._started)
+
+    def end_of_items(self) -> None:
+        """A stream has ended by itself: where its reader found no usage in it, that is said once."""
+        said = self._fields
+        if self._ttft_ms is None or not _TOKEN_COUNTS.isdisjoint(said) or said.get("cost_usd") is not None:
+            return
+        if self._sink.is_first("a stream without usage"):
+            _LOG.warning(
+                "telemetry: usage= found no usage in a stream, so its tokens and cost are unknown (said once); "
+                "OpenAI's chat completions tell it only with stream_options={'include_usage': True}"
+            )
 
     # Entering and leaving
 

@@ -162,6 +162,8 @@ class Recording:
         self._ended = True
         if self._refused or self._idle:
             return
+        if error is None and self._usage is not None:
+            self._call.end_of_items()
         if isinstance(error, GeneratorExit):  # perhaps in a finalizer, in the middle of anything
             self._call.end_soon(error)
         else:
@@ -170,6 +172,8 @@ class Recording:
     async def _finish(self) -> None:
         if not self._ended:
             self._ended = True
+            if self._usage is not None:
+                self._call.end_of_items()
             await self._call.__aexit__(None, None, None)
 
     def _enter(self) -> Invocation | None:

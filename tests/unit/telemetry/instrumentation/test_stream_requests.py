@@ -369,3 +369,27 @@ async def test_a_refused_stream_that_cannot_be_closed_is_told_in_the_log(
     assert "a refused stream could not be closed: OSError: it stays open" in caplog.text
     with TelemetryLogger(db, policies=LIMITED) as sync, pytest.raises(BudgetExceeded):
         sync.wrap_stream(Stubborn(Client()), budget=11)  # its close would have to be awaited
+
+
+@pytest.mark.parametrize("face", [TelemetryLogger, AsyncTelemetryLogger])
+async def test_a_stream_without_any_usage_is_told_once_with_the_remedy(
+    db: Path, face: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """OpenAI tells of none unless it is asked; not where no reader was given, nothing came, or it was left early."""
+    logger = face(db)
+    for reader, stream, end in (
+        (None, [1], ""),
+        (dict, [], ""),
+        (lambda _: None, [1, 2], "break"),
+        (lambda _: {"cost_usd": 0.5}, [1], ""),
+        (lambda _: None, [1, 2], ""),
+        (lambda _: None, [1, 2], ""),
+    ):
+        before = len(caplog.records)
+        await consume(logger.wrap_stream(iter(stream), usage=reader), end)
+        assert len(caplog.records) - before == (stream == [1, 2] and end == "" and before == 0)
+    given = AsyncAnswer(Client())
+    await consume(logger.wrap_stream(given, usage=lambda _: None), "")
+    await closed(logger)
+    (said,) = [record.message for record in caplog.records]
+    assert "stream_options={'include_usage': True}" in said
