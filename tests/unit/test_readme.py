@@ -41,7 +41,7 @@ connection = sqlite3.connect("telemetry.db")
 rows = connection.execute(
     "SELECT agent_name, prompt_tokens, completion_tokens, cache_read_tokens, response_id, cost_source FROM invocations"
 ).fetchall()
-assert rows == [("backend-dev", 1200, 7, 1024, "chatcmpl-1", "computed")], rows
+assert rows == [("assistant", 1200, 7, 1024, "chatcmpl-1", "computed")], rows
 connection.close()
 """,
     "openai-stream": """
@@ -153,6 +153,32 @@ def test_a_python_block_of_the_documents_runs_as_it_stands(
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     # In dev mode asyncio says so when a step takes 100 ms, as it may while other tests run.
     assert [line for line in done.stderr.splitlines() if not line.startswith("Executing <")] == []
+
+
+def test_the_blocks_of_the_readme_run_one_after_another_and_print_what_it_shows(
+    tmp_path: Path, chat_completions: str
+) -> None:
+    """In one folder, as a reader pastes them: none spoils the next."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("LLM_TELEMETRY")}
+    environment |= {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment |= {"OPENAI_BASE_URL": chat_completions, "OPENAI_API_KEY": "of a server on this machine"}
+    shown = dict(re.findall(r"<!-- output: ([\w-]+) -->\s*```text\n(.*?)\n```", README, re.DOTALL))
+    names = re.findall(r"<!-- example: ([\w-]+) -->", README)
+    assert set(shown) < set(names)
+    for name in names:
+        code = dict(BLOCKS)[name]
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        commented = re.findall(r"# prints: (.*)", code)
+        assert (name in shown) != bool(commented), name
+        expected = shown.get(name, "\n".join(commented)).replace("/home/you", str(tmp_path))
+        said = re.sub(r"resets at .*", "resets at ...", done.stdout.rstrip())
+        assert _undated(said) == _undated(expected), name
+
+
+def _undated(text: str) -> str:
+    return re.sub(r"\d{4}-\d\d-\d\d", "DATE", text)
 
 
 @pytest.mark.parametrize("name", ["demo", "tests"])
