@@ -120,7 +120,7 @@ class _Recorded:
         self._telemetry_stream = self._telemetry_manager = stream
         self._telemetry_iterator: Any = None
         self._telemetry_recording = recording
-        self._telemetry_request = request
+        self._telemetry_request: Any = request
 
     def _opened(self, stream: Any, *, asynchronous: bool) -> None:
         """Go on with what the request gave."""
