@@ -258,16 +258,19 @@ class UnknownPriceError(BudgetError):
 
     Attributes:
         model_name: the model whose price is unknown.
+        missing: what nobody said, so that nothing could be estimated; empty where nothing was asked for.
     """
 
-    def __init__(self, budget: str, model_name: str | None) -> None:
+    def __init__(self, budget: str, model_name: str | None, missing: tuple[str, ...] = ()) -> None:
+        lacks = f": it lacks {', and '.join(missing)}" if missing else ""
         super().__init__(
-            f"budget {budget}: what a call of {shown(model_name)} costs at most is unknown; give usd= to reserve(), or "
-            "budget=0.10 (USD) to invocation(), or prompt_tokens and max_tokens where its price is known, or set "
-            "unknown_price_usd or unknown_price in policies.yaml",
+            f"budget {budget}: what a call of {shown(model_name)} costs at most is unknown{lacks}; give that, or "
+            "an amount: budget=0.10 (USD) to invocation(), usd= to reserve(); or set unknown_price_usd or "
+            "unknown_price in policies.yaml",
             budget,
         )
         self.model_name = model_name
+        self.missing = missing
 
 
 class UnknownTokensError(BudgetError):
@@ -279,8 +282,9 @@ class UnknownTokensError(BudgetError):
 
     def __init__(self, budget: str, model_name: str | None) -> None:
         super().__init__(
-            f"budget {budget}: how many tokens a call of {shown(model_name)} takes at most is unknown; give max_tokens "
-            "and the prompt, or tokens= to budgets.reserve, or max_output_tokens in models.yaml",
+            f"budget {budget}: how many tokens a call of {shown(model_name)} takes at most is unknown; give "
+            "max_tokens= and prompt= or prompt_tokens=, or tokens= to budgets.reserve, or max_output_tokens in "
+            "models.yaml",
             budget,
         )
         self.model_name = model_name

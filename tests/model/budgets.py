@@ -53,7 +53,7 @@ class Model:
 
     def fits(self, agent: str | None, amount: int) -> bool:
         """Whether a call has room in every limit."""
-        return all(self.used(covers) + amount <= limit for limit, covers in self.budgets(agent))
+        return all(self.used(covers) + max(amount, 1) <= limit for limit, covers in self.budgets(agent))
 
     def log(self, record_id: str, agent: str | None, cost: int | None, ends: str | None = None) -> None:
         """A record is stored; the hold that it ends stays as unknown where its cost is unknown."""

@@ -41,7 +41,14 @@ connection = sqlite3.connect("telemetry.db")
 rows = connection.execute(
     "SELECT agent_name, prompt_tokens, completion_tokens, cache_read_tokens, response_id, cost_source FROM invocations"
 ).fetchall()
-assert rows == [("backend-dev", 1200, 7, 1024, "chatcmpl-1", "computed")], rows
+assert rows == [("assistant", 1200, 7, 1024, "chatcmpl-1", "computed")], rows
+connection.close()
+""",
+    "openai-stream": """
+import sqlite3
+connection = sqlite3.connect("telemetry.db")
+sql = "SELECT agent_name, stream, prompt_tokens, completion_tokens, status, ttft_ms > 0, cost_usd FROM invocations"
+assert connection.execute(sql).fetchall() == [("backend-dev", 1, 1200, 7, "success", 1, 8.36e-05)]
 connection.close()
 """,
     "fastapi": """
@@ -72,14 +79,27 @@ ANSWER = {
 }
 
 
+def chunks() -> Iterator[str]:
+    """The same as a stream whose last chunk has the usage, as `stream_options` asked."""
+    chunk = {**ANSWER, "object": "chat.completion.chunk", "usage": None}
+    for text in ("Be", "cause."):
+        yield json.dumps({**chunk, "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})
+    yield json.dumps({**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    yield json.dumps({**chunk, "choices": [], "usage": ANSWER["usage"]})
+    yield "[DONE]"
+
+
 class ChatCompletions(BaseHTTPRequestHandler):
     """Answers as the Chat Completions API does (https://platform.openai.com/docs/api-reference/chat/object)."""
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = json.dumps(ANSWER).encode()
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        streams = asked.get("stream", False)
+        if streams:
+            assert asked["stream_options"] == {"include_usage": True}
+        body = ("".join(f"data: {chunk}\n\n" for chunk in chunks()) if streams else json.dumps(ANSWER)).encode()
         self.send_response(200)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/event-stream" if streams else "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -133,6 +153,32 @@ def test_a_python_block_of_the_documents_runs_as_it_stands(
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     # In dev mode asyncio says so when a step takes 100 ms, as it may while other tests run.
     assert [line for line in done.stderr.splitlines() if not line.startswith("Executing <")] == []
+
+
+def test_the_blocks_of_the_readme_run_one_after_another_and_print_what_it_shows(
+    tmp_path: Path, chat_completions: str
+) -> None:
+    """In one folder, as a reader pastes them: none spoils the next."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("LLM_TELEMETRY")}
+    environment |= {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment |= {"OPENAI_BASE_URL": chat_completions, "OPENAI_API_KEY": "of a server on this machine"}
+    shown = dict(re.findall(r"<!-- output: ([\w-]+) -->\s*```text\n(.*?)\n```", README, re.DOTALL))
+    names = re.findall(r"<!-- example: ([\w-]+) -->", README)
+    assert set(shown) < set(names)
+    for name in names:
+        code = dict(BLOCKS)[name]
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        commented = re.findall(r"# prints: (.*)", code)
+        assert (name in shown) != bool(commented), name
+        expected = shown.get(name, "\n".join(commented)).replace("/home/you", str(tmp_path))
+        said = re.sub(r"resets at .*", "resets at ...", done.stdout.rstrip())
+        assert _undated(said) == _undated(expected), name
+
+
+def _undated(text: str) -> str:
+    return re.sub(r"\d{4}-\d\d-\d\d", "DATE", text)
 
 
 @pytest.mark.parametrize("name", ["demo", "tests"])

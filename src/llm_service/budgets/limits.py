@@ -7,7 +7,19 @@ from typing import Final, Literal, NamedTuple
 
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 
-__all__ = ["METRICS", "NANOS", "Amounts", "Limit", "Metric", "Policy", "Standing", "Totals", "shown_amount", "standing"]
+__all__ = [
+    "METRICS",
+    "NANOS",
+    "Amounts",
+    "Limit",
+    "Metric",
+    "Policy",
+    "Standing",
+    "Totals",
+    "has_room",
+    "shown_amount",
+    "standing",
+]
 
 Metric = Literal["usd", "tokens", "calls"]
 METRICS: Final[tuple[Metric, ...]] = ("usd", "tokens", "calls")
@@ -144,12 +156,23 @@ class Standing:
     @property
     def fits(self) -> bool:
         """Whether the call is within the limit."""
-        return self.totals.committed(self.limit.metric) + self.asked <= self.limit.amount
+        return has_room(self.totals.committed(self.limit.metric), self.asked, self.limit.amount)
 
     @property
     def left(self) -> int:
         """What the limit leaves beyond the call; negative where it does not fit."""
         return self.limit.amount - self.totals.committed(self.limit.metric) - self.asked
+
+
+def has_room(committed: int, asked: int, amount: int) -> bool:
+    """Whether a limit has room: it may be reached, and once it is, nothing more fits, nor does what asks for nothing.
+
+    Args:
+        committed: what counts against it.
+        asked: what a call would add.
+        amount: the limit. All in nano-dollars, tokens or calls.
+    """
+    return committed + max(asked, 1) <= amount
 
 
 def standing(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import click
 
 from llm_service.cli.group import Failure
-from llm_service.cli.options import common, prices_for, settings_for
+from llm_service.cli.options import common, prices_for, report_path, settings_for
 from llm_service.cli.output import json_document
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def budgets(
     from llm_service.cli import budget_reports  # noqa: PLC0415
     from llm_service.cli import budget_views as views  # noqa: PLC0415
 
-    rows = budget_reports.status(_limits(config, policies, policy), settings_for(db, config).db_path)
+    rows = budget_reports.status(_limits(config, policies, policy), report_path(db, config))
     if as_json:
         json_document(rows)
     else:
@@ -134,7 +134,7 @@ def check(
 
     refused: BudgetError | None = None
     rows: list[Any] = []
-    limits, path = _limits(config, policies, policy), settings_for(db, config).db_path
+    limits, path = _limits(config, policies, policy), report_path(db, config)
     wish = Wish(usd=usd, tokens=tokens, justification="only looking", **cast("Any", names))
     try:
         rows = list(budget_reports.check(limits, path, wish, prices_for(None, config)))
@@ -172,7 +172,7 @@ def holds(*, db: Path | None, config: Path | None, as_json: bool) -> None:
     from llm_service.cli import budget_views as views  # noqa: PLC0415
     from llm_service.cli import reports  # noqa: PLC0415
 
-    found = reports.holds(settings_for(db, config).db_path)
+    found = reports.holds(report_path(db, config))
     if as_json:
         json_document(found)
     else:

@@ -6,7 +6,7 @@ from typing import IO
 import click
 
 from llm_service.cli.group import Misuse
-from llm_service.cli.options import MODELS, common, prices_for, settings_for
+from llm_service.cli.options import MODELS, common, prices_for, report_path
 from llm_service.cli.output import json_document
 
 __all__ = ["estimate"]
@@ -51,20 +51,23 @@ def estimate(
     """
     from llm_service.cli import estimate_views, reports  # noqa: PLC0415
     from llm_service.estimates.estimate import Question, make_estimate  # noqa: PLC0415
+    from llm_service.pricing.book import NO_BUNDLED  # noqa: PLC0415
     from llm_service.telemetry.client.estimate_history import Learner  # noqa: PLC0415
 
     prompt = None if prompt_file is None else _text(prompt_file)
     question = Question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier)
-    path = settings_for(db, config).db_path
+    path = report_path(db, config)
     # Without a file there is no past, but there are prices; a file that was named must be there.
     learner = Learner(path if db is None else reports.existing(path))
     learner.load()
-    found = make_estimate(question, learner.history, prices_for(models, config), learner.ratios, learner.tokenizer)
+    book = prices_for(models, config)
+    found = make_estimate(question, learner.history, book, learner.ratios, learner.tokenizer)
     if as_json:
         hold = found.hold_usd()
         json_document(found.to_dict() | {"hold_usd": None if hold is None else float(hold)})
     else:
-        estimate_views.show_estimate(found)
+        remedy = NO_BUNDLED if book.lacks_bundled else "write it into models.yaml"
+        estimate_views.show_estimate(found, remedy)
 
 
 def _text(file: IO[bytes]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from llm_service.cli.group import Misuse, unwound_by_sigterm
-from llm_service.cli.options import Formats, common, names_in, narrowed, narrowing, settings_for
+from llm_service.cli.options import Formats, common, names_in, narrowed, narrowing, report_path, settings_for
 from llm_service.cli.output import is_terminal, json_document
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def export(
     from llm_service.telemetry.queries.pages import read_pages  # noqa: PLC0415
     from llm_service.telemetry.stores.sqlite.reader import reading  # noqa: PLC0415
 
-    path = reports.existing(settings_for(db, config).db_path)
+    path = reports.existing(report_path(db, config))
     form = "jsonl" if as_json else form
     known_names.say_unknown(path, **names_in(options))
     with unwound_by_sigterm(), reading(path) as fetch:
@@ -139,7 +139,7 @@ def sql(
     """
     from llm_service.cli import querying, reports, sql_views  # noqa: PLC0415
 
-    path = reports.existing(settings_for(db, config).db_path)
+    path = reports.existing(report_path(db, config))
     text = sys.stdin.read(_MOST_CHARACTERS + 1) if statement == "-" else statement
     if len(text) > _MOST_CHARACTERS:
         raise Misuse(f"the statement is too long; give at most {_MOST_CHARACTERS:,} characters")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llm_service.cli.options import MODELS, NAMES, TIME, common, filters, prices_for, settings_for
+from llm_service.cli.options import MODELS, NAMES, TIME, common, filters, prices_for, report_path
 from llm_service.cli.output import json_document
 from llm_service.cli.times import Moment, day_of
 
@@ -63,7 +63,7 @@ def month(
     """
     from llm_service.cli import known_names, report_views, reports  # noqa: PLC0415
 
-    path = reports.existing(settings_for(db, config).db_path)
+    path = reports.existing(report_path(db, config))
     known_names.say_unknown(path, agent_name=agent_name, tool_name=tool_name, model_name=model_name)
     names = (agent_name, tool_name, model_name)
     found = reports.month(path, by or (), month, day_of(as_of), names, with_forecast=forecast)
@@ -107,7 +107,7 @@ def units(
     """
     from llm_service.cli import known_names, report_views, reports  # noqa: PLC0415
 
-    path, names = reports.existing(settings_for(db, config).db_path), (agent_name, tool_name, model_name)
+    path, names = reports.existing(report_path(db, config)), (agent_name, tool_name, model_name)
     known_names.say_unknown(path, agent_name=agent_name, tool_name=tool_name, model_name=model_name)
     found = reports.units(path, by or (), (day_of(since), day_of(until)), names, prices_for(models, config))
     if as_json:

@@ -1,6 +1,7 @@
 """`prices` and `reprice`: what a model costs and why, and stored costs computed anew."""
 
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -54,20 +55,30 @@ def prices(
     A name as records have it. Exit code 1 where no price is known: it is never guessed.
     """
     from llm_service.cli import price_views as views  # noqa: PLC0415
+    from llm_service.pricing.book import NO_BUNDLED  # noqa: PLC0415
     from llm_service.telemetry.record.timestamps import to_microseconds  # noqa: PLC0415
 
     moment = datetime.now(UTC) if at is None else start_of(at)
-    found = prices_for(models, config).explain(model, provider, to_microseconds(moment), service_tier)
+    book = prices_for(models, config)
+    found = book.explain(model, provider, to_microseconds(moment), service_tier)
     why = found if explain else None
     if as_json and (explain or found.rates is not None):
         json_document(views.price_dict(model, moment, found.rates, service_tier, why))
     elif explain or found.rates is not None:
         views.show_price(model, moment, found.rates, service_tier, why)
     if found.rates is None:
+        if book.lacks_bundled:
+            raise Failure(f"no price is known for {model}: {NO_BUNDLED}, or write it into models.yaml")
         said = "" if provider is None else f" of {provider or repr(provider)}"
         said += "" if service_tier is None else f" at service tier {service_tier or repr(service_tier)}"
         unsold = provider is None and not any(one.entry for one in found.passed_over)
+        near = (
+            []
+            if any(one.entry for one in found.passed_over)
+            else get_close_matches(model.lower(), set(book.names()), n=1)
+        )
         remedy = ", or give --provider" if unsold else ""
+        remedy += f"; did you mean {near[0]}?" if near else ""
         remedy += "" if explain else "; --explain says what was looked at"
         raise Failure(
             f"no price is known for {model}{said} at {moment:%Y-%m-%d %H:%M} UTC; write it into models.yaml{remedy}"

@@ -8,13 +8,23 @@ import click
 from click.core import ParameterSource
 
 from llm_service.cli.group import Failure, unwound_by_sigterm
-from llm_service.cli.options import KEYS, TIME, common, filters, names_in, narrowed, narrowing, settings_for
+from llm_service.cli.options import (
+    KEYS,
+    TIME,
+    common,
+    filters,
+    names_in,
+    narrowed,
+    narrowing,
+    report_path,
+    say_unpriced,
+)
 from llm_service.cli.output import json_document, json_line
 from llm_service.cli.times import Moment, day_of, start_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date
+    from datetime import date, datetime
 
     from llm_service.telemetry.queries.costs import CostKey
     from llm_service.telemetry.queries.filters import InvocationFilter
@@ -55,13 +65,21 @@ def stats(
     if days is not None and since is not None:
         raise click.UsageError("--days and --since both say where to begin; give one of them")
     start = reports.window_start(_DEFAULT_DAYS if days is None else days) if since is None else start_of(since)
-    path = settings_for(db, config).db_path
+    path = report_path(db, config)
     found = reports.statistics(path, start, (agent_name, tool_name, model_name))
     known_names.say_unknown(path, agent_name=agent_name, tool_name=tool_name, model_name=model_name)
+    if not found["total_invocations"]:
+        click.echo(_no_calls(start, reports.newest_call(path, (agent_name, tool_name, model_name))), err=True)
     if as_json:
-        json_document({**found, "total_cost_usd": None} if views.is_cost_unknown(found) else found)
+        json_document(views.known_values(found))
     else:
         views.show_statistics(found)
+
+
+def _no_calls(start: "datetime", newest: str | None) -> str:
+    if newest is None:
+        return "there are no such calls at all"
+    return f"no calls since {start:%Y-%m-%d %H:%M} UTC; the newest is of {newest[:16]}, use --since {newest[:10]}"
 
 
 @click.command(
@@ -106,13 +124,15 @@ def costs(
     """
     from llm_service.cli import known_names, reports, views  # noqa: PLC0415
 
-    path = reports.existing(settings_for(db, config).db_path)
+    path = reports.existing(report_path(db, config))
     names = (agent_name, tool_name, model_name)
     known_names.say_unknown(path, agent_name=agent_name, tool_name=tool_name, model_name=model_name)
     if coverage:
         _coverage(path, day_of(since), day_of(until), names, as_json=as_json)
         return
     found = reports.costs(path, by, day_of(since), day_of(until), names)
+    if found["totals"]["unpriced"]:
+        say_unpriced()
     if as_json:
         json_document(found)
     else:
@@ -155,7 +175,7 @@ def invocations(
     """
     from llm_service.cli import known_names, reports, views  # noqa: PLC0415
 
-    path = settings_for(db, config).db_path
+    path = report_path(db, config)
     if follow:
         _follow(reports.existing(path), narrowed(options), limit, as_json=as_json)
     found = reports.invocations(path, narrowed(options), limit)
@@ -201,7 +221,7 @@ def show(*, wanted: str, db: Path | None, config: Path | None, as_json: bool) ->
     """
     from llm_service.cli import reports, views  # noqa: PLC0415
 
-    path = settings_for(db, config).db_path
+    path = report_path(db, config)
     found = reports.invocation(path, wanted)
     if found is None:
         raise Failure(f"{path} has no call with the id {wanted!r}; `llm-telemetry invocations` shows ids")

@@ -29,8 +29,13 @@ _LEVELS: Final = {
 }
 
 
-def show_estimate(estimate: Estimate) -> None:
-    """Tokens and cost at p50, p90 and p99, how often such estimates held, and the bound."""
+def show_estimate(estimate: Estimate, remedy: str = "write it into models.yaml") -> None:
+    """Tokens and cost at p50, p90 and p99, how often such estimates held, and the bound.
+
+    Args:
+        estimate: what to show.
+        remedy: what to do where the price is unknown.
+    """
     table(
         _COLUMNS,
         [
@@ -49,7 +54,7 @@ def show_estimate(estimate: Estimate) -> None:
             ("output limit", "none known; give --max-tokens" if limit is None else f"{limit:,} tokens"),
             ("cost at most", f"{_UNKNOWN}, as {_why_unbounded(estimate)}" if most is None else _bound(most)),
             ("rests on", f"{estimate.samples:,} calls {_LEVELS[estimate.level]}"),
-            ("price", _price(estimate)),
+            ("price", _price(estimate, remedy)),
         ]
     )
 
@@ -80,7 +85,7 @@ def _why_unbounded(estimate: Estimate) -> str:
     return "the ratio of past prompts is no bound"
 
 
-def _price(estimate: Estimate) -> str:
+def _price(estimate: Estimate, remedy: str) -> str:
     if estimate.price_source is None:
-        return f"{_UNKNOWN}; write it into models.yaml"
+        return f"{_UNKNOWN}; {remedy}"
     return "what such calls have cost" if estimate.price_source == HISTORY else estimate.price_source

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from llm_service.cli.output import clean
 from llm_service.cli.times import Moment, parse_time
 from llm_service.config.settings import Settings, SettingsError, resolve_db_path
 
@@ -32,6 +33,8 @@ __all__ = [
     "narrowed",
     "narrowing",
     "prices_for",
+    "report_path",
+    "say_unpriced",
     "settings_for",
 ]
 
@@ -196,6 +199,35 @@ def settings_for(db: Path | None, config: Path | None) -> Settings:
 
     settings = load_config(config).to_settings()
     return settings if db is None else replace(settings, db_path=db)
+
+
+def report_path(db: Path | None, config: Path | None) -> Path:
+    """The database that a report reads, as of `settings_for`; who did not name it is told on stderr, but for JSON.
+
+    Raises:
+        ConfigError: (a `ValueError`) naming file, line, key and remedy.
+    """
+    path = settings_for(db, config).db_path
+    context = click.get_current_context(silent=True)
+    if db is None and context is not None and not context.params.get("as_json"):
+        here = resolve_db_path("telemetry.db")
+        beside = (
+            "; there is also ./telemetry.db, read it with --db telemetry.db" if here != path and here.exists() else ""
+        )
+        click.echo(f"database: {clean(str(path))}{beside}", err=True)
+    return path
+
+
+def say_unpriced(book: "PriceBook | None" = None) -> None:
+    """Say on stderr that prices are missing for want of genai-prices, where that is so.
+
+    Args:
+        book: the prices in force; None for the bundled ones alone.
+    """
+    from llm_service.pricing.book import NO_BUNDLED, PriceBook  # noqa: PLC0415 - not for --help
+
+    if (book or PriceBook()).lacks_bundled:
+        click.echo(f"no price is known: {NO_BUNDLED}; then price what is stored: llm-telemetry reprice", err=True)
 
 
 def prices_for(models: Path | None, config: Path | None) -> "PriceBook":

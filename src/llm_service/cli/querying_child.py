@@ -10,10 +10,12 @@ hold in memory.
 
 import marshal
 import math
+import re
 import sqlite3
 import sys
 import time
 from contextlib import closing, suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -121,7 +123,7 @@ def reply_to(request: Request) -> Reply:
             if "interrupted" in str(error):
                 took = f"the statement took more than {request.timeout:g} s; narrow it or give --timeout"
                 return Reply([], [], failure=took)
-            return _refusal(path, error)
+            return _refusal(path, error, _hint(connection, request.statement, str(error)))
 
 
 def _asked(connection: sqlite3.Connection, request: Request) -> Reply:
@@ -167,13 +169,37 @@ def _authorize(action: int, first: str | None, second: str | None, _database: st
     return sqlite3.SQLITE_DENY
 
 
-def _refusal(path: Path, error: Exception) -> Reply:
+def _hint(connection: sqlite3.Connection, statement: str, said: str) -> str:
+    """What a name that is not there may have been meant for: the columns of the tables in use, or the tables."""
+    missing = re.match(r"no such (column|table): (?:\w+\.)?(.+)", said)
+    if missing is None:
+        return ""
+    with suppress(sqlite3.Error):
+        connection.set_authorizer(None)
+        listed = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite%' ORDER BY 1"
+        tables = [str(row[0]) for row in connection.execute(listed)]
+        words = {word.lower() for word in re.findall(r"\w+", statement)}
+        sources = {"tables": tables}
+        if missing[1] == "column":
+            sources = {
+                table: [str(row[0]) for row in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))]
+                for table in tables
+                if table.lower() in words
+            }
+        near = get_close_matches(missing[2].lower(), [name for names in sources.values() for name in names], n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        return meant + "".join(f"; {source}: {', '.join(names)}" for source, names in sources.items())
+    return ""
+
+
+def _refusal(path: Path, error: Exception, hint: str = "") -> Reply:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary code
     if code in {sqlite3.SQLITE_AUTH, sqlite3.SQLITE_READONLY} or "not authorized" in str(error):
         return Reply([], [], misuse=_REMEDY)
     if code in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE}:
         said = str(error).rstrip(".")
-        return Reply([], [], misuse=f"{said}; correct the statement (the manual lists tables and columns)")
+        remedy = hint or "; correct the statement (the manual lists tables and columns)"
+        return Reply([], [], misuse=f"{said}{remedy}")
     return _unreadable(path, error)
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "invocations",
     "looked_after",
     "month",
+    "newest_call",
     "statistics",
     "units",
 ]
@@ -158,6 +159,14 @@ def coverage(path: Path, since: date | None, until: date | None, names: Sequence
 def statistics(path: Path, start: datetime, names: Sequence[str | None] = (None, None, None)) -> Statistics:
     """See `TelemetryLogger.get_statistics`: from a moment on; `names` are agent, tool and model."""
     return _ask(path, lambda fetch: questions.read_statistics_since(fetch, start, *names))
+
+
+def newest_call(path: Path, names: Sequence[str | None] = (None, None, None)) -> str | None:
+    """When the newest call began, as it is stored (UTC); None where there is none of these names."""
+    agent_name, tool_name, model_name = names
+    narrowed = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name)
+    found = invocations(path, narrowed, limit=1)
+    return found[0]["timestamp"] if found else None
 
 
 def window_start(days: float) -> datetime:

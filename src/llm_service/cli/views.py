@@ -88,11 +88,21 @@ def is_cost_unknown(statistics: Statistics) -> bool:
     return bool(statistics["total_invocations"]) and not statistics["priced_invocations"]
 
 
+def known_values(statistics: Statistics) -> dict[str, object]:
+    """The statistics, with None for what no call of the window tells: of none, a rate or a latency is not 0."""
+    unknown = {"total_cost_usd"} if is_cost_unknown(statistics) else set[str]()
+    if not statistics["total_invocations"]:
+        unknown.add("success_rate")
+    if not statistics["timed_invocations"]:
+        unknown.update(key for key in statistics if key.endswith("_latency_ms"))
+    return {key: None if key in unknown else value for key, value in statistics.items()}
+
+
 def show_statistics(statistics: Statistics) -> None:
     """A table of one value a line, under the keys of the API."""
-    rows = [(key, _value(key, value)) for key, value in statistics.items()]
-    if is_cost_unknown(statistics):
-        rows = [(key, UNKNOWN if key == "total_cost_usd" else shown) for key, shown in rows]
+    nothing = {"total_cost_usd": UNKNOWN}
+    known = known_values(statistics).items()
+    rows = [(key, nothing.get(key, "-") if value is None else _value(key, value)) for key, value in known]
     table((Column("statistic", whole=True), Column("value", "right")), rows)
 
 

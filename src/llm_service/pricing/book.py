@@ -14,12 +14,13 @@ from llm_service.pricing.sellers import provider_of
 from llm_service.pricing.timeline import ALWAYS, Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from llm_service.config.models_schema import ModelConfig, ModelsConfig
 
-__all__ = ["PriceBook", "Span"]
+__all__ = ["NO_BUNDLED", "PriceBook", "Span"]
 
+NO_BUNDLED: Final = "genai-prices is not installed (the extra `prices`): pip install genai-prices"
 _MOST: Final = 4096
 """Names that are remembered; more of them in one program are hardly models."""
 
@@ -43,6 +44,7 @@ class PriceBook:
         self._declared = DeclaredPrices(self._models, source)
         self._wants_bundled = models is None or models.bundled_prices
         self._bundled: BundledPrices | None = None
+        self._is_missing = False
         self._timelines: dict[_Key, list[Timeline]] = {}
         self._spans: dict[_Key, Span] = {}
 
@@ -94,6 +96,19 @@ class PriceBook:
             passed.append(PassedOver(one.source, one.provider, one.name, one.entry, why))
         return Explanation(rates, rule, from_us, until_us, tuple(passed))
 
+    @property
+    def lacks_bundled(self) -> bool:
+        """Whether bundled prices are wanted, and genai-prices is not installed."""
+        self._load()
+        return self._is_missing
+
+    def names(self) -> "Iterator[str]":
+        """The names of models that a price, or none, may be known of; some more than once."""
+        yield from self._models
+        prices = self._load()
+        if prices is not None:
+            yield from prices.names()
+
     def models(self) -> "Mapping[str, ModelConfig]":
         """The models of the file, by name, priced or not."""
         return self._models
@@ -125,7 +140,7 @@ class PriceBook:
         prices = self._load()
         names = candidates(model_name, provider)
         if prices is None:
-            why = "genai-prices is not installed (the extra `prices`), or bundled_prices is false"
+            why = NO_BUNDLED if self._is_missing else "bundled_prices is false in models.yaml"
             return [*found, Finding("bundled prices", provider_of(provider), model_name, None, why)]
         if not names:
             return [
@@ -142,5 +157,6 @@ class PriceBook:
         # No lock: a fork might keep it for ever, and two threads that load at once load the same.
         if self._wants_bundled:
             self._bundled = bundled()
+            self._is_missing = self._bundled is None
             self._wants_bundled = False
         return self._bundled

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from llm_service.pricing.azure import AZURE, AZURE_SOURCE
-from llm_service.pricing.corrections import CORRECTED, DATED, ENDED, ENDED_TIERS, LONG, PEAKS, Ended, Peak
+from llm_service.pricing.corrections import CORRECTED, DATED, ENDED, ENDED_TIERS, LONG, PEAKS, SEARCHES, Ended, Peak
 from llm_service.pricing.entry_regions import has_tiers_of, is_given_away, not_of_seller, refusal
 from llm_service.pricing.explanation import Finding
 from llm_service.pricing.long_prompts import bounded, catalogue, model_of
@@ -45,7 +45,8 @@ _BESIDE: Final = frozenset(
 """What may be priced beside the tokens that a record counts, and leaves a call of text alone."""
 _SELECTORS: Final = ("service_tier", "processing", "speed")
 """By what the data tell service tiers apart: `processing` is `batch`, `speed` is Anthropic's `fast`."""
-_NOT_OF_TEXT: Final = ("-audio", "-realtime", "-transcribe", "-image", "-live")
+_NOT_OF_TEXT: Final = ("-audio", "-realtime", "-transcribe", "-image", "-live", "gemini-omni")
+"""In the names of models that take or give something else, whose tokens have other prices or none."""
 _MOVING: Final = frozenset({"mistral"})
 """Their `-latest` moves on to models of other prices: it says what is meant only where the data spell it out."""
 _PARTIAL_ENDS: Final = ("-20", "-202", "-2023", "-2024", "-2025", "-2026", "-2027", "-0", "-", "@")
@@ -85,6 +86,12 @@ class BundledPrices:
         self._newest_us = newest_day_us(every)
         self._long = catalogue((_names(model), starts(model.prices)) for model in every)
 
+    def names(self) -> Iterator[str]:
+        """Every name that the data spell out, in lower case; some more than once."""
+        for provider in self._providers.values():
+            for model in provider.models:
+                yield from _names(model)
+
     def timeline(self, name: str, provider: str, tier: str | None = None) -> Timeline | None:
         """The prices of a model by its exact name (in lower case) at a provider and a service tier, None the standard.
 
@@ -108,7 +115,8 @@ class BundledPrices:
         spelled = None if model is None else _spelled(model, name, one.provider)
         if model is None or spelled is None:
             return self._of_azure(one, tier) or found("no entry of this seller has this name")
-        why = refusal(one, model.id, model.price_comments or "", _texts(model.match))
+        why = _beyond_text_tokens(one.name, spelled, model.id)
+        why = why or refusal(one, model.id, model.price_comments or "", _texts(model.match))
         if why is not None:
             return found(why, model.id)
         if tier is None:
@@ -166,7 +174,7 @@ class BundledPrices:
         return _until(Timeline(periods), ended)
 
     def _compiled(self, model: Any, provider: str, api: str | None = None) -> Timeline | None:
-        if not_of_seller(provider, model.id, model.price_comments or "") is not None:
+        if not_of_seller(provider, model.id, model.price_comments or "") or _beyond_text_tokens(model.id):
             return None
         if hasattr(model.prices, "__iter__"):  # dated ones
             periods = [self._period(model, one, provider) for one in model.prices]
@@ -196,7 +204,7 @@ class BundledPrices:
             known |= correction[1]
         if not any(known.get(key) for key in _TOKENS):
             return self._free(model, provider, api) if known.keys() <= _TOKENS else None
-        if not known.keys() <= _BESIDE or "input_mtok" not in known or any(part in model.id for part in _NOT_OF_TEXT):
+        if not known.keys() <= _BESIDE or "input_mtok" not in known:
             return None
         tiers = list(_tiers(known, claude=is_claude(model.id)))
         if (provider, model.id) in LONG:
@@ -209,6 +217,15 @@ class BundledPrices:
         if not is_given_away(provider, api, model.id, said):
             return None
         return Rates.of(self.source, model.id, provider, [Prices(0, Decimal(0), Decimal(0))])
+
+
+def _beyond_text_tokens(*names: str) -> str | None:
+    """Why tokens are not all that a call of one of these names costs."""
+    if any(SEARCHES.search(name.lower()) for name in names):
+        return "the model always searches, and the usage does not say how many searches were billed beside the tokens"
+    if any(part in name.lower() for part in _NOT_OF_TEXT for name in names):
+        return "the model takes or gives more than text, at prices that a call's token counts do not tell apart"
+    return None
 
 
 def _unpriced(model: Any) -> str:

@@ -3,6 +3,7 @@
 By provider and model, as the data have them.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
@@ -19,6 +20,7 @@ __all__ = [
     "LONG_UNKNOWN",
     "PEAKS",
     "REFUSED",
+    "SEARCHES",
     "Ended",
     "Peak",
 ]
@@ -88,6 +90,10 @@ REFUSED: Final[Mapping[_Entry, str]] = {
     ("perplexity", "perplexity/sonar"): "the same name is that of sonar with LiteLLM's prefix, at other prices",
 }
 """Entries that are no price of their seller."""
+SEARCHES: Final = re.compile(r"search-preview|search-api|deep-research|(^|[/-])sonar($|[-:])|[-:]online$")
+"""Names of models that always search. Each search has a fee of its own, $5 to $25 a thousand, and usage does not say
+how many there were: https://platform.openai.com/docs/pricing, "Web search"; https://docs.perplexity.ai/getting-started/pricing,
+"Request fees"; https://openrouter.ai/docs/guides/features/plugins/web-search."""
 CORRECTED: Final[Mapping[_Entry, tuple[Decimal, Mapping[str, Any]]]] = {
     # Before 2025-06-10 the data have o3's later cached price beside its first two. It was published with $10, $2.50
     # cached and $40: https://openai.com/index/introducing-o3-and-o4-mini/, https://platform.openai.com/docs/models/o3.

@@ -45,7 +45,7 @@ def since(timeline: Timeline, one: Candidate, model: Any, names: set[str], newes
     if is_moving(one.name, names) and not (dated and _LATEST.search(entry.id)):  # an alias with a history of its own
         return timeline.since(newest_us, "the name moves on to other models, and what it meant then is not known")
     began = day_start_us(DATA_BEGAN)
-    if any(start < began for start, _ in dated[1:]):
+    if any(ALWAYS[0] < start < began for start, _ in dated[1:]):  # an hour of the day is no date
         return timeline  # somebody looked up what was before the data began
     if one.provider in _KEPT and model is not None and (one.provider, model.id) not in CHANGED:
         began = min(began, _date_us(one.name))

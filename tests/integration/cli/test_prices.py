@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
@@ -277,3 +278,43 @@ def test_a_dead_letter_is_priced_as_the_loggers_would(run: Run, db: Path, tmp_pa
         )
     assert run("dead-letters", "retry", "--all", "--db", db).exit_code == 0
     assert costs(db)[-1] == (0.006, "computed")
+
+
+def test_without_the_extra_every_report_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rather than to write every model of the world into models.yaml; a logger says it once."""
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    missing = "genai-prices is not installed (the extra `prices`): pip install genai-prices"
+    path = tmp_path / "unpriced.db"
+    with TelemetryLogger(path) as logger:
+        for model in ("gpt-5", "gpt-5", "gpt-5-mini", None):
+            logger.log_invocation(InvocationRecord(model_name=model, prompt_tokens=1, completion_tokens=1))
+    said = [record.message for record in caplog.records]
+    assert said == [f"telemetry: a call has no price, {missing}; then price what is stored: llm-telemetry reprice"]
+    assert run("prices", "gpt-5").stderr == (
+        f"Error: no price is known for gpt-5: {missing}, or write it into models.yaml\n"
+    )
+    assert f"unknown; {missing}\n" in run("estimate", "--model", "gpt-5", "--prompt-tokens", 9, "--db", path).stdout
+    costs = run("costs", "--db", path)
+    assert costs.stderr == f"no price is known: {missing}; then price what is stored: llm-telemetry reprice\n"
+
+
+def test_costs_that_are_all_known_need_no_extra(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is told of a package that nothing lacks; nor is a logger without bundled prices."""
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    path = tmp_path / "priced.db"
+    with TelemetryLogger(path) as logger:
+        logger.log_invocation(InvocationRecord(model_name="gpt-5", cost_usd=0.1))
+    assert run("costs", "--db", path).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("gpt-5-mni", "gpt-5-mini"), ("claude-sonet-4-5", "claude-sonnet-4-5"), ("larkk", "lark")]
+)
+def test_a_name_that_is_misspelled_is_told_what_it_may_mean(run: Run, models: Path, typed: str, meant: str) -> None:
+    """Of the data, and of models.yaml."""
+    result = run("prices", typed, "--models", models)
+    assert result.exit_code == 1
+    assert f"; did you mean {meant}?" in result.stderr
+    assert "did you mean" not in run("prices", "sonar", "--provider", "perplexity").stderr  # known, and without a price

@@ -44,6 +44,38 @@ def test_stats_as_json_is_what_the_api_returns(run: Run, database: Path) -> None
     assert found["total_invocations"] == 6
 
 
+def test_stats_of_a_window_without_calls_say_when_the_newest_was(run: Run, database: Path) -> None:
+    """What no call tells is a dash, or null: not a success rate of 0 %."""
+    result = run("stats", "--db", database, "--since", "2090-01-01")
+    newest = run("invocations", "--db", database, "--limit", 1, "--json")
+    when = json.loads(newest.stdout)[0]["timestamp"][:16]
+    said = f"no calls since 2090-01-01 00:00 UTC; the newest is of {when}, use --since {when[:10]}\n"
+    assert result.stderr == said
+    values = dict(line.split() for line in result.stdout.splitlines()[1:])
+    assert {key for key, value in values.items() if value == "-"} == {
+        "success_rate", "avg_latency_ms", "p50_latency_ms", "p95_latency_ms", "p99_latency_ms",
+    }  # fmt: skip
+    found = json.loads(run("stats", "--db", database, "--since", "2090-01-01", "--json").stdout)
+    assert (found["total_invocations"], found["success_rate"], found["p95_latency_ms"]) == (0, None, None)
+    nobody = run("stats", "--db", database, "--agent", "nobody")
+    assert "there are no such calls at all\n" in nobody.stderr
+
+
+def test_a_report_says_which_file_it_reads_unless_it_was_named(
+    run: Run, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On stderr, not with --json; and that there is another one right here."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("LLM_TELEMETRY_DB_PATH", str(database))
+    assert run("stats", "--days", 3650).stderr == f"database: {database}\n"
+    assert run("stats", "--days", 3650, "--json").stderr == ""
+    assert run("stats", "--days", 3650, "--db", database).stderr == ""
+    Path("telemetry.db").touch()
+    beside = "; there is also ./telemetry.db, read it with --db telemetry.db"
+    assert run("costs").stderr == f"database: {database}{beside}\n"
+
+
 @pytest.mark.parametrize(
     ("option", "value", "count"), [("--agent", "tester", 2), ("--tool", "claude-code", 4), ("--model", "none", 0)]
 )

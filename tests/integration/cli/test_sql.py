@@ -97,7 +97,9 @@ def test_what_does_more_than_read_is_refused(
     ("statement", "said"),
     [
         ("SELEC 1", 'near "SELEC": syntax error'),
-        ("SELECT missing FROM invocations", "no such column: missing; correct the statement"),
+        ("SELECT missing FROM invocations", "no such column: missing; invocations: id, invocation_id, timestamp, "),
+        ("SELECT i.model FROM invocations i", "no such column: i.model; did you mean model_name?; invocations: id, "),
+        ("SELECT * FROM invocation", "no such table: invocation; did you mean invocations?; tables: "),
         ("SELECT 1; SELECT 2", "You can only execute one statement at a time; correct"),
         ("", "give a statement that returns rows"),
         ("-- a comment", "give a statement that returns rows"),

@@ -7,13 +7,15 @@ import asyncio
 import gc
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, get_overloads, get_type_hints
 
 import pytest
 from tests.model.ledger import check_books, policies, windows
 
-from llm_service.errors import BudgetExceeded, SettingsError
+from llm_service.config.schemas import ModelsConfig
+from llm_service.errors import BudgetExceeded, SettingsError, UnknownPriceError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.client.budgeted_call import AsyncBudgetedInvocation, BudgetedInvocation
 from llm_service.telemetry.instrumentation.decorator import KINDS, PLAIN
@@ -269,3 +271,35 @@ def test_a_hold_is_typed(face: Any, made: type) -> None:
     returned = {get_type_hints(one)["return"] for one in get_overloads(face.invocation)}
     assert made in returned
     assert "hold" in get_type_hints(made)
+
+
+GPT = {"models": {"gpt-4o": {"cost_per_1m_tokens": {"input": 2.5, "output": 10}}}}
+PRICE = "a price of its model (in models.yaml, or by the extra `prices`)"
+PROMPT = "the prompt (prompt= or prompt_tokens=)"
+ANSWER = "a limit of the answer (max_tokens=)"
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({}, (PRICE, PROMPT, ANSWER)),
+        ({"model_name": "gpt-4o"}, (PROMPT, ANSWER)),
+        ({"model_name": "gpt-4o", "max_tokens": 100}, (PROMPT,)),
+        ({"model_name": "gpt-4o", "prompt": "Why?"}, (ANSWER,)),
+        ({"model_name": "mine", "prompt_tokens": 9, "max_tokens": 100}, (PRICE,)),
+    ],
+)
+@pytest.mark.parametrize("face", FACES)
+async def test_a_budget_that_cannot_be_estimated_says_what_it_lacks(
+    db: Path, face: str, given: dict[str, Any], missing: tuple[str, ...]
+) -> None:
+    """By the names that it is given by."""
+    models = ModelsConfig.model_validate(GPT | {"bundled_prices": False})
+    logger: Any = FACES[face](db, models=models, policies=LIMITED)
+    block = logger.invocation("a", budget=True, **given)
+    enter: Callable[[], Any] = block.__aenter__ if face == "async" else partial(asyncio.to_thread, block.__enter__)
+    with pytest.raises(UnknownPriceError, match="; give that, or an amount: budget=") as caught:
+        await enter()
+    assert caught.value.missing == missing
+    assert f"it lacks {', and '.join(missing)};" in str(caught.value)
+    await finished(logger)

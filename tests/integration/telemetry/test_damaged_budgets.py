@@ -198,6 +198,20 @@ def test_nothing_fits_where_a_limit_is_reached(db: Path) -> None:
         assert [row["fits"] for row in logger.budgets.status()] == [True]
         logger.log_invocation(InvocationRecord(cost_usd=0.25))
         assert [(row["fits"], row["left"]) for row in logger.budgets.status()] == [(False, 0)]
+        assert [row["fits"] for row in logger.budgets.check(usd=0)] == [False]
+        with pytest.raises(BudgetExceeded, match=r"\$0 more does not fit"):
+            logger.budgets.reserve(usd=0)
+
+
+def test_a_limit_of_nothing_is_a_ban(db: Path) -> None:
+    """Of tokens, too, and for a call that asks for none."""
+    with TelemetryLogger(db, policies=policies(default=0)) as logger:
+        with pytest.raises(BudgetExceeded), logger.invocation("a", budget=0):
+            pass
+        assert logger.get_invocations() == []
+    limited = policies(default={"limits": [{"window": "day", "tokens": 0}]})
+    with TelemetryLogger(db, policies=limited) as logger, pytest.raises(BudgetExceeded, match="0 tokens more"):
+        logger.budgets.reserve(usd=0, tokens=0)
 
 
 @pytest.mark.parametrize(("window", "zone"), [("day", "Mars/Olympus"), ("quarter", "UTC")])

@@ -103,7 +103,7 @@ def test_without_the_extra_one_line_says_what_to_install(
     """Instead of a traceback."""
     monkeypatch.setattr(entry, "find_spec", lambda _: None)
     assert entry.main([]) == 2
-    assert capsys.readouterr().err == ("llm-telemetry needs click and rich: pip install 'llm-service-telemetry[cli]'\n")
+    assert capsys.readouterr().err == ("llm-telemetry needs click and rich: pip install click rich\n")
 
 
 def test_streams_of_any_kind_will_do(monkeypatch: pytest.MonkeyPatch) -> None:

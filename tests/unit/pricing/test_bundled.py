@@ -1,6 +1,7 @@
 """The bundled data of genai-prices: compiled to what that package would compute, and matched only where exact."""
 
 import random
+import re
 import sys
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import ROUND_HALF_UP, Decimal
@@ -26,7 +27,7 @@ from genai_prices.types import (
     TimeOfDateConstraint,
 )
 
-from llm_service.pricing.bundled import BundledPrices, bundled
+from llm_service.pricing.bundled import BundledPrices, _names, bundled
 from llm_service.pricing.corrections import CORRECTED, DATA_BEGAN, ENDED, LONG, PEAKS
 from llm_service.pricing.timeline import day_start_us
 
@@ -164,6 +165,28 @@ def test_a_name_that_the_data_spell_out_is_found_at_every_provider(prices: Bundl
         and prices.timeline(info.id.lower(), provider.id) is None
     ]
     assert missed == []
+
+
+SEARCHING = re.compile(r"sonar|(?<!re)search|deep-research|online")
+OTHER_MEDIA = re.compile(
+    r"audio|realtime|transcri|whisper|image|imagen|[-_]live|veo|video|gemini-omni|sora|dall-e|tts-1|voice|mistral-ocr"
+)
+BY_TOKENS_ALONE = "relace/relace-search"
+"""It searches code."""
+
+
+def test_what_bills_more_than_tokens_is_unknown_by_any_name(prices: BundledPrices) -> None:
+    """Over all names that the data spell out: models that always search, and those of sound, pictures and video."""
+    checked = set()
+    for provider in providers:
+        for info in provider.models:
+            for name in {info.id.lower(), *_names(info)}:
+                if (SEARCHING.search(name) or OTHER_MEDIA.search(name)) and not name.startswith(BY_TOKENS_ALONE):
+                    checked.add(name)
+                    assert prices.timeline(name, provider.id) is None, (provider.id, name)
+    assert {"sonar", "gpt-4o-mini-search-preview", "gpt-5-search-api", "o3-deep-research", "gpt-realtime"} < checked
+    for name, seller in (("gpt-4o-search-preview-2025-03-11", "openai"), ("openai/gpt-4o:online", "openrouter")):
+        assert prices.timeline(name, seller) is None
 
 
 def test_what_the_package_would_guess_is_unknown(prices: BundledPrices) -> None:

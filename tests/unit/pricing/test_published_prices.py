@@ -276,6 +276,15 @@ def test_prices_that_ended_are_unknown_from_then_on(book: PriceBook) -> None:
     assert book.rates("deepseek-reasoner", at_us=last + 86_400_000_000) is None
 
 
+@pytest.mark.parametrize("model", ["deepseek-chat", "deepseek-reasoner", "deepseek-v4-pro", "deepseek-v4-flash"])
+def test_prices_by_the_time_of_day_have_a_beginning_like_any_other(book: PriceBook, model: str) -> None:
+    """deepseek-chat cost $0.14 until 2025-02-08, and no hour of the day was cheaper before 2025-02-26."""
+    for day in (datetime(2024, 8, 1, tzinfo=UTC), datetime(2025, 2, 15, tzinfo=UTC), datetime(2025, 6, 30, tzinfo=UTC)):
+        for hour in range(24):
+            assert book.rates(model, "deepseek", int(day.timestamp()) * 1_000_000 + hour * 3_600_000_000) is None
+    assert book.rates(model, "deepseek", int(datetime(2025, 7, 1, tzinfo=UTC).timestamp()) * 1_000_000) is not None
+
+
 def test_the_peak_prices_that_nobody_kept_are_unknown(book: PriceBook) -> None:
     """Those of DeepSeek V4 Flash, between 2026-08-17 and 2026-09-10; off peak it is known."""
     for moment, usd in (

@@ -54,6 +54,10 @@ class AsyncBudgetedInvocation(Invocation):
         """Reserve its budget, before anything runs."""
         self.hold = await self._reserve(self, self._fields)
 
+    async def give_back(self) -> None:
+        """Free its budget: nothing ran."""
+        await self.hold.release()
+
     async def __aenter__(self) -> Self:
         await self.admit()
         return super().__enter__()

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import TypeVar
 
+from llm_service.telemetry.client.argument_names import with_hints
 from llm_service.telemetry.client.shared import Face
 from llm_service.telemetry.queries import call_content, questions
 from llm_service.telemetry.queries.call_content import Content
@@ -31,6 +32,7 @@ class AsyncQuestions(Face):
         """Wait until what was accepted before is settled; the face knows how."""
         raise NotImplementedError
 
+    @with_hints
     async def get_daily_costs(
         self,
         start_date: date | str | None = None,
@@ -45,6 +47,7 @@ class AsyncQuestions(Face):
         query = questions.daily_costs(start_date, end_date, agent_name, tool_name, model_name)
         return await self._ask(lambda fetch: questions.to_daily_costs(fetch(query)), fresh=fresh)
 
+    @with_hints
     async def get_invocations(
         self,
         start_date: date | str | None = None,
@@ -74,6 +77,7 @@ class AsyncQuestions(Face):
         query = call_content.content(self._engine.redactor.invocation_id(checked_id("invocation_id", invocation_id)))
         return await self._ask(lambda fetch: call_content.to_content(fetch(query)), fresh=fresh)
 
+    @with_hints
     async def get_statistics(
         self,
         agent_name: str | None = None,
@@ -104,6 +108,7 @@ class Questions(Face):
         """Commit what was accepted before; the face knows how."""
         raise NotImplementedError
 
+    @with_hints
     def get_daily_costs(
         self,
         start_date: date | str | None = None,
@@ -129,6 +134,7 @@ class Questions(Face):
         query = questions.daily_costs(start_date, end_date, agent_name, tool_name, model_name)
         return self._ask(lambda fetch: questions.to_daily_costs(fetch(query)), fresh=fresh)
 
+    @with_hints
     def get_invocations(
         self,
         start_date: date | str | None = None,
@@ -180,6 +186,7 @@ class Questions(Face):
         query = call_content.content(self._engine.redactor.invocation_id(checked_id("invocation_id", invocation_id)))
         return self._ask(lambda fetch: call_content.to_content(fetch(query)), fresh=fresh)
 
+    @with_hints
     def get_statistics(
         self,
         agent_name: str | None = None,

@@ -33,6 +33,7 @@ class Wish:
         names: those of the call, as a record takes them.
         expected_usd: what the call is estimated to cost, at its price.
         is_guess: its price is unknown, and `expected_usd` is what such calls have cost.
+        missing: what an estimate would have needed, for whoever has to give it.
     """
 
     hold_id: str = ""
@@ -53,6 +54,7 @@ class Wish:
     lease: float | None = None
     expected_usd: Decimal | None = None
     is_guess: bool = False
+    missing: tuple[str, ...] = ()
 
     names: dict[str, str | None] = field(init=False)
 
@@ -80,7 +82,13 @@ class Wish:
             most = estimate.max_completion_tokens if answer is None or self.max_tokens is not None else answer.p99
             prompt = estimate.max_prompt_tokens or estimate.prompt_tokens
             used = None if most is None else (prompt or 0) + most
-        return replace(self, tokens=used, expected_usd=estimate.hold_usd(), is_guess=not is_priced)
+        needs = {
+            "a price of its model (in models.yaml, or by the extra `prices`)": is_priced,
+            "the prompt (prompt= or prompt_tokens=)": self.prompt is not None or self.prompt_tokens is not None,
+            "a limit of the answer (max_tokens=)": estimate.max_completion_tokens is not None,
+        }
+        missing = tuple(need for need, is_met in needs.items() if not is_met)
+        return replace(self, tokens=used, expected_usd=estimate.hold_usd(), is_guess=not is_priced, missing=missing)
 
 
 def nanos(wish: Wish, policies: Sequence[Policy]) -> int:
@@ -114,7 +122,7 @@ def _unknown(wish: Wish, policies: Sequence[Policy]) -> int:
             continue
         said = policy.unknown_price_nanos if policy.unknown_price_nanos is not None else guess
         if policy.unknown_price == "block" or said is None:
-            raise UnknownPriceError(policy.name, wish.model_name)
+            raise UnknownPriceError(policy.name, wish.model_name, wish.missing)
         most = max(most, said)
     return most
 

@@ -1,11 +1,10 @@
-"""What both faces share: settings, the queue's hot path, instrumentation, self-observation, and the words of errors."""
+"""What both faces share: settings, the queue's hot path, self-observation, and the words of errors."""
 
 import math
 import weakref
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from llm_service.budgets.events import OnBudget
 from llm_service.config.settings import Settings, SettingsOptions
@@ -19,12 +18,11 @@ from llm_service.errors import (
     shown,
 )
 from llm_service.pricing.book import PriceBook
+from llm_service.telemetry.client.instrumenting import Instrumenting
 from llm_service.telemetry.client.prices_and_policies import Money
-from llm_service.telemetry.instrumentation.decorator import instrument
-from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage, refuse_misplaced, settled
-from llm_service.telemetry.instrumentation.stream import record_stream
+from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.privacy import Redact
-from llm_service.telemetry.record.record import Amount, InvocationRecord
+from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.writer.engine import Engine
 from llm_service.telemetry.writer.events import OnDrop, OnEvent
 from llm_service.telemetry.writer.ledger import DropReason, Outcome, Settlement
@@ -37,16 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Face", "seconds_or_none"]
 
-_F = TypeVar("_F", bound=Callable[..., Any])
-_S = TypeVar("_S")
 _Made = TypeVar("_Made", bound="Face")
 
 
-class Face:
+class Face(Instrumenting):
     """What both faces share: settings, the queue's hot path, instrumentation and self-observation."""
-
-    _awaits: ClassVar[bool]
-    """Whether its promises are awaited, reservations among them."""
 
     def __init__(
         self,
@@ -74,6 +67,7 @@ class Face:
             policies=money.limits(self._settings),
             on_budget=money.on_budget,
         )
+        self._told: set[str] = set()
         self._offer = self._engine.queue.offer
         # At exit the engine has a hook of its own, which also works while the face is still referenced.
         weakref.finalize(self, self._engine.forgotten).atexit = False
@@ -159,6 +153,12 @@ class Face:
         """Count a value that was left out; True the first time for this field."""
         return self._engine.count_bad_value(field)
 
+    def is_first(self, what: str) -> bool:
+        """Whether this logger is asked so for the first time: what is then said, is said once."""
+        first = what not in self._told
+        self._told.add(what)
+        return first
+
     def flush_on_sigterm(self) -> None:
         """From now on SIGTERM writes what was accepted, within `close_timeout`, and then does what it would have done.
 
@@ -176,127 +176,6 @@ class Face:
     def stats(self) -> Stats:
         """The exact ledger and the state of queue and writer, from memory alone; from any thread."""
         return self._engine.stats()
-
-    # Instrumentation
-
-    def invocation(
-        self, agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None, **fields: Any
-    ) -> Invocation:
-        """Time a block; each face says how its record is handed over."""
-        raise NotImplementedError
-
-    @overload
-    def instrumented(self, function: _F, /) -> _F: ...
-    @overload
-    def instrumented(
-        self,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        usage: ReadUsage | None = None,
-        budget: Amount | bool = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> Callable[[_F], _F]: ...
-    def instrumented(
-        self,
-        agent_name: Any = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        usage: ReadUsage | None = None,
-        budget: Amount | bool = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> Any:
-        """Decorate a function so that each call of it is timed and recorded, as by `invocation()`.
-
-        For plain and async functions, generators and async generators, and methods; above or below `@staticmethod`
-        and `@classmethod`. The kind, signature and type of the function stay. A generator gives one record for each
-        iteration that was begun, made at its end: `stream` is True, `ttft_ms` is the time to the first item. Where the
-        consumer stops early (`break`, `close`, collection), that is no error: status `success`, `finish_reason`
-        `cancelled` unless the stream had told its own, and `usage_source` `partial` where token counts were seen.
-        A plain function is timed until it returns: for a stream that it returns, use `wrap_stream` inside.
-
-        Args:
-            agent_name, tool_name, model_name, **fields: of every record; any field of `InvocationRecord` but its id.
-                Without any, `@telemetry.instrumented` needs no parentheses.
-            usage: called with the returned value, or with each item of a generator (nothing is kept of them); returns
-                a mapping of record fields, or None. A later value of a field replaces an earlier one, and None does
-                not: so a last chunk's totals and cumulative counts both come out right. What it raises is counted in
-                `stats().bad_values` and warned about once; `strict` raises it.
-            budget, max_tokens: as for `invocation()`, for each call: reserved before it, a generator's before its first
-                step, and settled by its record. Each face waits in its own way, so `AsyncTelemetryLogger` takes a
-                budget for async functions and async generators, `TelemetryLogger` for functions and generators.
-
-        Raises:
-            TypeError: for a class or what cannot be called, a `usage` that cannot be called, an `invocation_id`, or a
-                `budget` that a function of this kind cannot hold by this face.
-            SettingsError, QueryError: (`ValueError`) for a `budget` where no limits are in force, or that is no amount.
-            RecordError: with `strict`, for a field that `InvocationRecord` does not have.
-        """
-        if callable(agent_name) or isinstance(agent_name, staticmethod | classmethod):
-            names: dict[str, Any] = {"tool_name": tool_name, "model_name": model_name}
-            begin = self._beginning(names | fields, usage, budget=budget, max_tokens=max_tokens)
-            return instrument(begin, usage, cast("Any", agent_name), awaits=self._awaiting(budget=budget))
-        names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
-        begin = self._beginning(names | fields, usage, budget=budget, max_tokens=max_tokens)
-        return partial(instrument, begin, usage, awaits=self._awaiting(budget=budget))
-
-    def wrap_stream(
-        self,
-        stream: _S,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        usage: ReadUsage | None = None,
-        budget: Amount | bool = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> _S:
-        """Record a stream that one holds already: an iterator or async iterator, such as a client's answer.
-
-        Returns an object that gives the same items and forwards every other attribute, `close` and `with` included.
-        One record is made at the end of the items, an error, a close, or when it is collected, whichever comes first;
-        an early end is recorded as `instrumented` says. `latency_ms` and `ttft_ms` count from this call on, and its
-        parent is the call that is current here.
-
-        Args:
-            stream: what to iterate; also a context manager that gives it.
-            agent_name, tool_name, model_name, **fields: of the record.
-            usage: called with each item; see `instrumented`.
-            budget, max_tokens: as for `invocation()`. `TelemetryLogger` reserves here, for a sync stream;
-                `AsyncTelemetryLogger` when an async stream is entered or its first item is taken, and gives no other
-                attribute of it before. The record settles it, whichever end comes first.
-
-        Raises:
-            TypeError: for what cannot be iterated, a `usage` that cannot be called, or a `budget` for a stream that
-                this face cannot wait for.
-            BudgetError: on `TelemetryLogger`, what `budgets.reserve` raises; the stream is left as it is.
-            SettingsError, QueryError: (`ValueError`) for a `budget` where no limits are in force, or that is no amount.
-        """
-        _check_usage(usage)
-        names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
-        begin = partial(self.invocation, **names | fields | _budget(budget=budget, max_tokens=max_tokens))
-        return cast("_S", record_stream(begin, usage, stream, awaits=self._awaiting(budget=budget)))
-
-    def _awaiting(self, *, budget: Amount | bool) -> bool | None:
-        """Whether this face awaits a reservation; None where none is wanted."""
-        return None if budget is False else self._awaits
-
-    def _beginning(
-        self, fields: dict[str, Any], usage: ReadUsage | None, *, budget: Amount | bool, max_tokens: int | None
-    ) -> Callable[[], Invocation]:
-        _check_usage(usage)
-        refuse_misplaced(fields)
-        fields |= _budget(budget=budget, max_tokens=max_tokens)
-        if "invocation_id" in fields:
-            raise TypeError("invocation_id is of one call: leave it out, or give it by usage=")
-        if self._settings.strict or budget is not False:
-            self.invocation(**fields)  # tells of what cannot be where the function is defined
-        return partial(self.invocation, **settled(fields))
 
     def _invocation(self, fields: dict[str, Any], put: Any = None) -> Invocation:
         # It holds the face, not the engine: a face in use is not forgotten.
@@ -325,16 +204,6 @@ class Face:
 def _made_of(face: "type[_Made]", settings: Settings, arguments: dict[str, Any]) -> "_Made":
     options: dict[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
     return face(options.pop("db_path"), **arguments, **options)
-
-
-def _budget(*, budget: Amount | bool, max_tokens: int | None) -> dict[str, Any]:
-    """The arguments of `invocation()` that say what a call may take."""
-    return ({} if budget is False else {"budget": budget}) | ({} if max_tokens is None else {"max_tokens": max_tokens})
-
-
-def _check_usage(usage: object) -> None:
-    if usage is not None and not callable(usage):
-        raise TypeError(f"usage: {shown(usage)} cannot be called; give a function of the result, or of one item")
 
 
 def seconds_or_none(timeout: float | None, default: float) -> float | None:

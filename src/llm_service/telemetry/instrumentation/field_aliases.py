@@ -30,6 +30,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "model": "model_name",
     "user": "user_id",
     "session": "session_id",
+    "response_model": "model_name",
     "conversation_id": "session_id",
     "input_tokens": "prompt_tokens",
     "output_tokens": "completion_tokens",
@@ -85,6 +86,14 @@ _NEAREST: Final = {
     "id": "invocation_id, response_id or request_id",
     **{name: f"{field}, in milliseconds" for name, field in _SPANS.items()},
 }
+_CONTENT: Final = {
+    "messages": "prompt",
+    "input": "prompt",
+    "output": "response",
+    "answer": "response",
+    "completion": "response, or completion_tokens",
+}
+"""What clients call what was said."""
 _FIELDS: Final = frozenset(FIELDS)
 _LONGEST: Final = 64
 _IN_TOTAL: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -209,5 +218,5 @@ def no_such_field(name: str) -> str:
     """What is wrong with a name that is no field, and which one is nearest."""
     folded = name[:_LONGEST].lower().replace("-", "_").replace(".", "_")
     close = difflib.get_close_matches(folded, [*FIELDS, *ALIASES], n=1)
-    meant = _NEAREST.get(folded) or (ALIASES.get(close[0], close[0]) if close else None)
+    meant = _NEAREST.get(folded) or _CONTENT.get(folded) or (ALIASES.get(close[0], close[0]) if close else None)
     return "it is not a field of InvocationRecord" + (f"; did you mean {meant}?" if meant else "")

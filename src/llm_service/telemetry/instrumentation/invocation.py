@@ -54,6 +54,10 @@ class Sink(Protocol):
         """Count a value that was stored as NULL; True the first time for this field."""
         ...
 
+    def is_first(self, what: str) -> bool:
+        """Whether this has not happened before: it is to be warned about."""
+        ...
+
 
 class Invocation:
     """One call being timed: a context manager for `async with` and `with`. Made by a logger's `invocation()`.
@@ -173,6 +177,17 @@ class Invocation:
         if self._ttft_ms is None and self._started:
             self._ttft_ms = _milliseconds(perf_counter_ns() - self._started)
 
+    def end_of_items(self) -> None:
+        """A stream has ended by itself: where its reader found no usage in it, that is said once."""
+        said = self._fields
+        if self._ttft_ms is None or not _TOKEN_COUNTS.isdisjoint(said) or said.get("cost_usd") is not None:
+            return
+        if self._sink.is_first("a stream without usage"):
+            _LOG.warning(
+                "telemetry: usage= found no usage in a stream, so its tokens and cost are unknown (said once); "
+                "OpenAI's chat completions tell it only with stream_options={'include_usage': True}"
+            )
+
     # Entering and leaving
 
     def __enter__(self) -> Self:
@@ -189,6 +204,10 @@ class Invocation:
         parent = _current.get()
         self._parent = parent if parent is None or not parent.over else _still_open(parent)
         self.over = False
+        self.restart_clock()
+
+    def restart_clock(self) -> None:
+        """The call begins now: what came before was waiting for its budget, or for its consumer."""
         self._entered = Moment(time_ns() // 1000)
         self._started = perf_counter_ns()
 
@@ -199,6 +218,9 @@ class Invocation:
 
     async def admit(self) -> None:
         """Reserve what it needs, where it needs anything."""
+
+    async def give_back(self) -> None:
+        """Free what was reserved: nothing ran."""
 
     def end_soon(self, error: BaseException | None) -> None:
         """Leave without waiting for anything, as a finalizer must."""

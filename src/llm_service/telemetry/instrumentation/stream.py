@@ -1,60 +1,107 @@
 """What `telemetry.wrap_stream` makes of a stream: the same object to its user, and one record of it.
 
 It iterates the wrapped object itself and forwards every other attribute. What consumes the stream by another way than
-its own iteration (a `text_stream` attribute) passes by unseen, and the record then ends with the close.
+its own iteration (a `text_stream` attribute) passes by unseen, and the record then ends with the close. A request that
+was given instead of its stream is sent by the first step, once its budget is reserved and its clock has started.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, NoReturn, Self
 
 from llm_service.errors import shown
+from llm_service.telemetry.instrumentation import stream_source as source
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.stream_recorder import Recording
+from llm_service.telemetry.instrumentation.stream_source import has, opened
 
 __all__ = ["AsyncStream", "Stream", "record_stream"]
 
 _RESUMES: Final = frozenset({"send", "throw", "asend", "athrow"})
 """Methods of generators that run the body to its next item, as an iteration does."""
+_NONE_YET: Final = object()
+"""In the place of a request that is sent, or of a stream that is not open."""
 
 
 def record_stream(
-    begin: Callable[[], Invocation], usage: ReadUsage | None, stream: object, *, awaits: bool | None = None
+    begin: Callable[[], Invocation], usage: ReadUsage | None, given: object, *, awaits: bool, has_budget: bool
 ) -> Any:
-    """Wrap an iterator, iterable or context manager that gives one: sync, async, or both as some clients' streams are.
+    """Wrap a stream, sync, async, or both as some clients' streams are; or a request that gives one.
 
     Args:
         begin: makes the invocation.
         usage: reads fields out of each item.
-        stream: what to wrap.
-        awaits: where it has a budget, whether reserving is awaited: then it is for `async for` alone, else for `for`.
+        given: an iterator, an iterable or a context manager that gives one; an awaitable of such; or a function without
+            arguments that returns either. Where nothing comes of the call, an open stream is closed if it is the budget
+            that refused it, and a coroutine always.
+        awaits: whether the face that asks is the async one, which sends a request with the first step; the sync one
+            calls a function here.
+        has_budget: whether something has to be reserved first: the stream is then for `async for` alone where that is
+            awaited, else for `for`.
 
     Raises:
         TypeError: for anything else.
+        Exception: what the function raises, where it is called here.
     """
-    is_sync = _has(stream, "__iter__") or _has(stream, "__next__") or _has(stream, "__enter__")
-    is_async = _has(stream, "__aiter__") or _has(stream, "__anext__") or _has(stream, "__aenter__")
-    if not (is_sync or is_async):
-        hint = "await it first" if isawaitable(stream) else "give an iterator or an async iterator"
-        raise TypeError(f"wrap_stream cannot iterate {shown(stream)}; {hint}")
-    if awaits is None:
-        wrapper = _BothWays if is_sync and is_async else Stream if is_sync else AsyncStream
-    elif awaits and is_async:
-        wrapper = AsyncStream
-    elif is_sync and not awaits:
-        wrapper = Stream
-    else:
+    try:
+        wrapper = _wrapper(given, awaits=awaits if has_budget else None)
+        call = begin()
+    except BaseException:
+        source.discard(given)
+        raise
+    is_request = source.is_request(given)
+    try:
+        recording = Recording(call, usage, given, idle=is_request)
+    except BaseException:
+        source.close(given)
+        raise
+    if not is_request:
+        return wrapper(given, recording)
+    if awaits or source.is_awaitable(given):
+        return wrapper(_NONE_YET, recording, given)
+    return _sent(recording, given, has_budget=has_budget)
+
+
+def _sent(recording: Recording, request: Any, *, has_budget: bool) -> Any:
+    """The stream of a function that is called now; it may as well give an awaitable, where nothing was reserved."""
+    stream = recording.request(request)
+    awaits = False if has_budget else None
+    if source.is_awaitable(stream) and not has_budget:
+        return AsyncStream(_NONE_YET, recording, stream)
+    try:
+        wrapper = _wrapper(opened(stream, asynchronous=not has_budget and not _is_sync(stream)), awaits=awaits)
+        return wrapper(stream, recording)
+    except TypeError as error:
+        source.close(stream)
+        recording.end(error)
+        raise
+
+
+def _is_sync(stream: object) -> bool:
+    ways = source.ways_of(stream)
+    return ways is None or ways.sync
+
+
+def _wrapper(given: object, *, awaits: bool | None = None) -> "type[Stream | AsyncStream]":
+    """What to wrap it in: for the ways it can be consumed, of which a budget leaves one."""
+    ways = source.request_ways(given) if source.is_request(given) else source.ways_of(given)
+    if ways is None:
         raise TypeError(
-            f"budget= waits for the file: AsyncTelemetryLogger can hold one for an async stream only, TelemetryLogger "
-            f"for a sync one only; {shown(stream)} is {'sync' if awaits else 'async'}: use the other logger"
+            f"wrap_stream cannot iterate {shown(given)}; give an iterator or async iterator, an awaitable of one, or a "
+            "function that returns one"
         )
-    return wrapper(stream, Recording(begin(), usage))
-
-
-def _has(stream: object, method: str) -> bool:
-    return hasattr(type(stream), method)
+    if awaits is None:
+        return _BothWays if all(ways) else Stream if ways.sync else AsyncStream
+    if awaits and ways.asynchronous:
+        return AsyncStream
+    if ways.sync and not awaits:
+        return Stream
+    raise TypeError(
+        f"budget= waits for the file: AsyncTelemetryLogger can hold one for an async stream only, TelemetryLogger "
+        f"for a sync one only; {shown(given)} is {'sync' if awaits else 'async'}: use the other logger"
+    )
 
 
 class _Recorded:
@@ -65,13 +112,23 @@ class _Recorded:
         "_telemetry_iterator",
         "_telemetry_manager",
         "_telemetry_recording",
+        "_telemetry_request",
         "_telemetry_stream",
     )
 
-    def __init__(self, stream: Any, recording: Recording) -> None:
+    def __init__(self, stream: Any, recording: Recording, request: Any = _NONE_YET) -> None:
         self._telemetry_stream = self._telemetry_manager = stream
         self._telemetry_iterator: Any = None
         self._telemetry_recording = recording
+        self._telemetry_request: Any = request
+
+    def _opened(self, stream: Any, *, asynchronous: bool) -> None:
+        """Go on with what the request gave."""
+        try:
+            self._telemetry_stream = self._telemetry_manager = opened(stream, asynchronous=asynchronous)
+        except TypeError as error:
+            self._telemetry_recording.end(error)
+            raise
 
     def _entered(self, given: Any) -> None:
         """Go on with what the wrapped object's own `with` gave."""
@@ -82,21 +139,34 @@ class _Recorded:
     def _close_early(self) -> None:
         self._telemetry_recording.end(GeneratorExit())
 
+    def _close_unsent(self) -> bool:
+        """Whether nothing is open; a request that was not sent never will be, and there is nothing to record."""
+        request, self._telemetry_request = self._telemetry_request, _NONE_YET
+        source.discard(request)
+        return self._telemetry_stream is _NONE_YET
+
     def close(self) -> Any:
         """End the record, and close the wrapped object where it can be; of an async one, await what is returned."""
         self._close_early()
+        if self._close_unsent():
+            return _Closed()
         close = getattr(self._telemetry_stream, "close", None)
         return None if close is None else close()
+
+    def _require_open(self, name: str) -> None:
+        """Raises: TypeError where a budget or a request comes first."""
+        recording, unsent = self._telemetry_recording, self._telemetry_stream is _NONE_YET
+        if unsent and (self._telemetry_request is _NONE_YET or name.startswith("__")):
+            raise AttributeError(f"{name}: this stream was never opened")
+        if unsent or (name not in _RESUMES and not (recording.admitted or name.startswith("_"))):
+            what = "request of this stream is not sent" if unsent else "budget of this stream is not reserved"
+            raise TypeError(f"{name}: the {what} yet; enter it with `async with`, or take its first item")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_telemetry_"):  # not set yet: made without __init__
             raise AttributeError(name)
+        self._require_open(name)
         recording = self._telemetry_recording
-        if name not in _RESUMES and not (recording.admitted or name.startswith("_")):
-            raise TypeError(
-                f"{name}: the budget of this stream is not reserved yet; enter it with `async with`, or take its "
-                "first item"
-            )
         value = getattr(self._telemetry_stream, name)
         if name in _RESUMES:
             return partial(recording.async_step if name.startswith("a") else recording.step, value)
@@ -106,12 +176,22 @@ class _Recorded:
         raise TypeError("a recorded stream cannot be copied or pickled")
 
     def __repr__(self) -> str:
-        return f"<recorded {self._telemetry_stream!r}>"
+        stream = self._telemetry_stream
+        return f"<recorded {(self._telemetry_request if stream is _NONE_YET else stream)!r}>"
 
     def __del__(self) -> None:
         recording: Recording | None = getattr(self, "_telemetry_recording", None)
         if recording is not None:
             recording.end(GeneratorExit())
+
+
+class _Closed:
+    """What closing gives where nothing was open: it may be awaited, and need not be."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
 
 
 class Stream(_Recorded):
@@ -123,21 +203,37 @@ class Stream(_Recorded):
         return self
 
     def __next__(self) -> Any:
+        if self._telemetry_stream is _NONE_YET:
+            self._open()
         iterator = self._telemetry_iterator
         if iterator is None:
             stream = self._telemetry_stream
-            iterator = self._telemetry_iterator = stream if _has(stream, "__next__") else iter(stream)
+            iterator = self._telemetry_iterator = stream if has(stream, "__next__") else iter(stream)
         return self._telemetry_recording.step(iterator.__next__)
 
+    def _open(self) -> None:
+        """Send the request."""
+        request, self._telemetry_request = self._telemetry_request, _NONE_YET
+        if request is _NONE_YET:
+            raise _is_over()
+        stream = self._telemetry_recording.request(request)
+        try:
+            self._opened(stream, asynchronous=False)
+        except TypeError:
+            source.close(stream)
+            raise
+
     def __enter__(self) -> Self:
-        if _has(self._telemetry_manager, "__enter__"):
-            self._entered(self._telemetry_manager.__enter__())
+        if self._telemetry_stream is _NONE_YET:
+            self._open()
+        if has(self._telemetry_manager, "__enter__"):
+            self._entered(self._telemetry_recording.enter(self._telemetry_manager.__enter__))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Any:
-        if not _has(self._telemetry_manager, "__exit__"):
+        if not has(self._telemetry_manager, "__exit__"):
             self.close()
             return None
         self._close_early()
@@ -153,31 +249,57 @@ class AsyncStream(_Recorded):
         return self
 
     def __anext__(self) -> Awaitable[Any]:
+        if self._telemetry_stream is _NONE_YET:
+            return self._first_item()
         iterator = self._telemetry_iterator
         if iterator is None:
             stream = self._telemetry_stream
-            iterator = self._telemetry_iterator = stream if _has(stream, "__anext__") else aiter(stream)
+            iterator = self._telemetry_iterator = stream if has(stream, "__anext__") else aiter(stream)
         return self._telemetry_recording.async_step(iterator.__anext__)
+
+    async def _first_item(self) -> Any:
+        await self._async_open()
+        return await self.__anext__()
+
+    async def _async_open(self) -> None:
+        """Reserve its budget, if it has one, and send the request."""
+        request, self._telemetry_request = self._telemetry_request, _NONE_YET
+        if request is _NONE_YET:
+            raise _is_over()
+        recording = self._telemetry_recording
+        if not recording.admitted:
+            await recording.admit()
+        stream = await recording.async_request(request)
+        try:
+            self._opened(stream, asynchronous=True)
+        except TypeError:
+            await source.close_async(stream)
+            raise
 
     async def aclose(self) -> None:
         """End the record, and close the wrapped object where it can be."""
         self._close_early()
+        if self._close_unsent():
+            return
         close = getattr(self._telemetry_stream, "aclose", None) or getattr(self._telemetry_stream, "close", None)
         closing = None if close is None else close()
         if isawaitable(closing):
             await closing
 
     async def __aenter__(self) -> Self:
-        if not self._telemetry_recording.admitted:
-            await self._telemetry_recording.admit()
-        if _has(self._telemetry_manager, "__aenter__"):
-            self._entered(await self._telemetry_manager.__aenter__())
+        recording = self._telemetry_recording
+        if self._telemetry_stream is _NONE_YET:
+            await self._async_open()
+        elif not recording.admitted:
+            await recording.admit()
+        if has(self._telemetry_manager, "__aenter__"):
+            self._entered(await recording.async_enter(self._telemetry_manager.__aenter__))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> Any:
-        if not _has(self._telemetry_manager, "__aexit__"):
+        if not has(self._telemetry_manager, "__aexit__"):
             await self.aclose()
             return None
         self._close_early()
@@ -188,3 +310,7 @@ class _BothWays(Stream, AsyncStream):
     """A recorded stream that can be iterated either way."""
 
     __slots__ = ()
+
+
+def _is_over() -> RuntimeError:
+    return RuntimeError("this stream was closed, refused, or is being opened by another task: it has no items to give")

@@ -6,10 +6,12 @@ the body left open across a `yield`. Nothing is reset by token, since steps may 
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage, _current
+from llm_service.telemetry.instrumentation.stream_source import close_async, is_awaitable
 
 __all__ = ["Recording"]
 
@@ -17,13 +19,23 @@ __all__ = ["Recording"]
 class Recording:
     """The record of one stream: which parent its steps see, its first item, its usage, and its one end."""
 
-    __slots__ = ("_call", "_ended", "_inner", "_refused", "_usage")
+    __slots__ = ("_call", "_ended", "_given", "_idle", "_inner", "_refused", "_usage")
 
-    def __init__(self, call: Invocation, usage: ReadUsage | None) -> None:
+    def __init__(self, call: Invocation, usage: ReadUsage | None, given: object = None, *, idle: bool = False) -> None:
+        """Begin, with the call that is current as parent.
+
+        Args:
+            call: what is recorded.
+            usage: reads fields out of each item.
+            given: what to close where its budget does not let it through.
+            idle: whether the request is not sent yet; until it is, there is nothing to record.
+        """
         self._call = call
         self._usage = None if usage is None else Cumulative(usage)
         self._inner: Invocation = call
+        self._given = given
         self._ended = False
+        self._idle = idle
         self._refused = False  # its budget did not let it through: nothing has run, and nothing is recorded
         call.begin_stream()
 
@@ -58,6 +70,44 @@ class Recording:
         self._note(item)
         return item
 
+    def request(self, function: Callable[[], Any]) -> Any:
+        """Send the request and return what it gives; the clock starts here, and its failure is the call's."""
+        self._send()
+        return self.enter(function)
+
+    async def async_request(self, request: Any) -> Any:
+        """As `request`, of an awaitable, or of a function that gives one or the stream itself."""
+        self._send()
+        return await self.async_enter(partial(_awaited, request))
+
+    def enter(self, function: Callable[[], Any]) -> Any:
+        """Run what opens the body and return what it gives, which is no item; an error ends the record."""
+        outer = self._enter()
+        try:
+            given = function()
+        except BaseException as error:
+            self._leave(outer)
+            self.end(error)
+            raise
+        self._leave(outer)
+        return given
+
+    async def async_enter(self, function: Callable[[], Awaitable[Any]]) -> Any:
+        """As `enter`."""
+        outer = self._enter()
+        try:
+            given = await function()
+        except BaseException as error:
+            self._leave(outer)
+            self.end(error)
+            raise
+        self._leave(outer)
+        return given
+
+    def _send(self) -> None:
+        self._idle = False
+        self._call.restart_clock()
+
     def close(self, function: Callable[[], Any]) -> Any:
         """Close the body, which is an early end unless it had ended."""
         outer = self._enter()
@@ -90,18 +140,30 @@ class Recording:
         return self._call.admitted
 
     async def admit(self) -> None:
-        """Reserve its budget, if it has one."""
+        """Reserve its budget, if it has one; what is not let through is closed."""
+        if self._refused:
+            raise RuntimeError("this stream was refused by its budget, or another task is reserving it: it stays shut")
         self._refused = True
-        await self._call.admit()
+        try:
+            await self._call.admit()
+        except BaseException:
+            await close_async(self._given)
+            raise
         self._refused = False
+        self._given = None
+        if self._ended:  # closed meanwhile
+            await self._call.give_back()
+            raise RuntimeError("this stream was closed while its budget was being reserved")
 
     def end(self, error: BaseException | None) -> None:
         """Make the record, the first time; GeneratorExit stands for an early end by the consumer."""
         if self._ended:
             return
         self._ended = True
-        if self._refused:
+        if self._refused or self._idle:
             return
+        if error is None and self._usage is not None:
+            self._call.end_of_items()
         if isinstance(error, GeneratorExit):  # perhaps in a finalizer, in the middle of anything
             self._call.end_soon(error)
         else:
@@ -110,6 +172,8 @@ class Recording:
     async def _finish(self) -> None:
         if not self._ended:
             self._ended = True
+            if self._usage is not None:
+                self._call.end_of_items()
             await self._call.__aexit__(None, None, None)
 
     def _enter(self) -> Invocation | None:
@@ -134,3 +198,9 @@ class Recording:
             except BaseException as error:
                 self.end(error)
                 raise
+
+
+async def _awaited(request: Any) -> Any:
+    """What a request gives: an awaitable, or a function that returns one or a stream."""
+    given = request if is_awaitable(request) else request()
+    return await given if is_awaitable(given) else given

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, NamedTuple, TypedDict
 
-from llm_service.budgets.limits import NANOS, Amounts, Limit, Metric, Policy, Totals
+from llm_service.budgets.limits import NANOS, Amounts, Limit, Metric, Policy, Totals, has_room
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.telemetry.record.timestamps import microseconds_text, text_microseconds, to_microseconds
@@ -117,9 +117,7 @@ def read_status(fetch: Fetch, policies: Policies, now: datetime) -> list[BudgetS
         first, last = _bounds(counter, now_us)
         for subject, seen in found.items():
             over = [hold for start, hold in held.get((counter.id, subject), ()) if first <= start <= last]
-            row = _row(limit, counter, subject, _Seen(_with(seen.totals, over), seen.damaged), now_us)
-            row["fits"] = row["fits"] and row["left"] > 0  # where the limit is reached, nothing more fits
-            rows.append(row)
+            rows.append(_row(limit, counter, subject, _Seen(_with(seen.totals, over), seen.damaged), now_us))
     return rows
 
 
@@ -259,6 +257,6 @@ def _row(limit: Limit, counter: Counter, subject: str, seen: _Seen, now_us: int,
         calls=totals.spent.calls,
         unpriced_calls=totals.unpriced_calls,
         forecast=None if forecast is None else shown(forecast),
-        fits=not seen.damaged and committed + asked <= limit.amount,
+        fits=not seen.damaged and has_room(committed, asked, limit.amount),
         damaged=seen.damaged,
     )

@@ -10,6 +10,7 @@ from llm_service.errors import QueryError
 from llm_service.redaction import ID_BYTES, stored_name
 from llm_service.telemetry.queries.filters import InvocationFilter, checked_id
 from llm_service.telemetry.queries.questions import ROW_COLUMNS, InvocationRow, to_invocations
+from llm_service.telemetry.record.checks import MAX_NAME_CHARS
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.sqlite.odd_values import as_stored
 
@@ -97,6 +98,8 @@ def find_invocation(fetch: Fetch, wanted: str) -> InvocationRow | None:
     Raises:
         QueryError: the beginning is that of several ids, or `wanted` is no id.
     """
+    if not 1 <= len(wanted) <= MAX_NAME_CHARS:
+        raise QueryError("id", wanted, "give an invocation_id, the beginning of one, or the number of a row")
     wanted = checked_id("id", wanted)
     rows = fetch((_one("invocation_id = ?"), [stored_name(wanted, ID_BYTES)]))
     if not rows and wanted.isascii() and wanted.isdigit() and len(wanted) < 19:

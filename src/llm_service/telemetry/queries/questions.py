@@ -254,6 +254,9 @@ def check_days(days: object) -> None:
 def _to_statistics(sums: _Sums, buckets: Mapping[int, int]) -> Statistics:
     total = sums.invocations
     successes = total - sums.errors - sums.timeouts
+    average = sums.latency_us_sum / 1000 / sums.latency_count if sums.latency_count else 0.0
+    # Calls of one bucket, such as a single call, are told by their mean: a percentile is within what was measured.
+    p50, p95, p99 = (average if len(buckets) == 1 else percentile(buckets, share) for share in (0.50, 0.95, 0.99))
     return Statistics(
         total_invocations=total,
         success_count=successes,
@@ -267,10 +270,10 @@ def _to_statistics(sums: _Sums, buckets: Mapping[int, int]) -> Statistics:
         total_cost_usd=sums.cost_nanos / 1e9,
         priced_invocations=total - sums.unpriced,
         unpriced_invocations=sums.unpriced,
-        avg_latency_ms=sums.latency_us_sum / 1000 / sums.latency_count if sums.latency_count else 0.0,
-        p50_latency_ms=percentile(buckets, 0.50),
-        p95_latency_ms=percentile(buckets, 0.95),
-        p99_latency_ms=percentile(buckets, 0.99),
+        avg_latency_ms=average,
+        p50_latency_ms=p50,
+        p95_latency_ms=p95,
+        p99_latency_ms=p99,
         timed_invocations=sums.latency_count,
     )
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from llm_service.pricing.book import PriceBook
+from llm_service.pricing.book import NO_BUNDLED, PriceBook
 from llm_service.pricing.contradictions import contradiction
 from llm_service.pricing.rates import Rates
 from llm_service.pricing.runs import longest_of
@@ -64,6 +64,7 @@ class Costing:
     def __init__(self, prices: PriceBook) -> None:
         self._prices = prices
         self._failed = False
+        self._told = False
 
     def costs(self, batch: Sequence[InvocationRecord]) -> list[_Cost | None] | None:
         """Cost in USD and its source of each record; None for one that has a cost, and None where all have."""
@@ -118,6 +119,11 @@ class Costing:
     def _look_up(self, key: _Key, at_us: int) -> _Entry:
         model, provider, tier = key if isinstance(key, tuple) else (key, None, None)
         start, end, rates = self._prices.span(model, provider, at_us, tier)
+        if rates is None and model is not None and not self._told and self._prices.lacks_bundled:
+            self._told = True
+            _LOG.warning(
+                "telemetry: a call has no price, %s; then price what is stored: llm-telemetry reprice", NO_BUNDLED
+            )
         return (start, end, *_NOTHING) if rates is None else (start, end, *rates.lowest_tier(), rates.cost_nanos)
 
     def _note(self, error: Exception) -> None:

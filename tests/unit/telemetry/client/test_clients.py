@@ -749,3 +749,26 @@ def test_what_is_no_id_is_refused_where_it_is_asked_for(given: Any, tmp_path: Pa
             logger.get_content(given)
         with pytest.raises(QueryError, match="hold_id"):
             logger.budgets.release(given)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "said"),
+    [
+        ("get_invocations", {"agent": "a"}, "get_invocations() has no argument 'agent'; did you mean agent_name?"),
+        ("get_statistics", {"model": "a"}, "get_statistics() has no argument 'model'; did you mean model_name?"),
+        ("get_daily_costs", {"start": None}, "get_daily_costs() has no argument 'start'; did you mean start_date?"),
+        ("get_statistics", {"zzz": 1}, "it has agent_name, days, tool_name, model_name, fresh"),
+    ],
+)
+@pytest.mark.parametrize("face", FACES)
+async def test_an_argument_by_another_name_is_told_the_right_one(
+    face: Face, db: Path, method: str, given: dict[str, Any], said: str
+) -> None:
+    """Without the names of classes that nobody has seen."""
+    logger = face(db)
+    with pytest.raises(TypeError) as caught:
+        await result_of(getattr(logger, method)(**given))
+    assert said in str(caught.value)
+    assert "Questions" not in str(caught.value)
+    assert await result_of(getattr(logger, method)()) is not None
+    await close(logger)

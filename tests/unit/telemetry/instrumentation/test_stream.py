@@ -254,7 +254,7 @@ async def test_an_async_early_end_is_recorded_when_it_comes(telemetry: AsyncTele
     wrapped.clear()
     gc.collect()
     assert [source.closed for source in sources] == [True, True, False]
-    async with aclosing(telemetry.wrap_stream(aiter(Response([])))):  # closed without await
+    async with aclosing(telemetry.wrap_stream(aiter(Response([])))):  # type: ignore[type-var] # closed without await
         pass
     rows = await telemetry.get_invocations()
     assert [outcome(row) for row in reversed(rows)][:3] == [EARLY] * 3
@@ -320,20 +320,12 @@ async def test_the_stream_is_parent_within_its_steps_only(telemetry: AsyncTeleme
 
 
 async def test_what_cannot_be_iterated_is_refused_with_a_remedy(telemetry: AsyncTelemetryLogger) -> None:
-    """Most often a call that was not awaited; nothing is recorded."""
-
-    async def create() -> Any:
-        return Response([])
-
-    coroutine = create()
-    with pytest.raises(TypeError, match="await it first"):
-        telemetry.wrap_stream(coroutine)
-    telemetry.wrap_stream(await coroutine).close()
+    """Nothing is recorded."""
     with pytest.raises(TypeError, match="give an iterator"):
         telemetry.wrap_stream(5)
     with pytest.raises(TypeError, match="usage"):
-        telemetry.wrap_stream([], usage=5)  # type: ignore[arg-type]
-    assert telemetry.stats().ledger.submitted == 1
+        telemetry.wrap_stream([], usage=5)  # type: ignore[call-overload]
+    assert telemetry.stats().ledger.submitted == 0
 
 
 def test_a_stream_object_that_was_never_set_up_has_no_attributes(logger: TelemetryLogger) -> None:

@@ -325,6 +325,15 @@ def test_the_logger_asks_as_of_now(telemetry: TelemetryLogger) -> None:
     assert telemetry.get_statistics(days=8)["total_invocations"] == 3
 
 
+@pytest.mark.parametrize("latency_ms", [0.0, 0.25, 1500, 1500.5, 86_400_000])
+def test_percentiles_of_one_call_are_that_call(telemetry: TelemetryLogger, latency_ms: float) -> None:
+    """Not the middle of its bucket, which nobody measured; on an edge day as on a whole one."""
+    log(telemetry, call(NOW - DAY, latency_ms=latency_ms), call(NOW - DAY))
+    for days in (1.5, 7):
+        found = statistics(telemetry, NOW, days)
+        assert found["p50_latency_ms"] == found["p95_latency_ms"] == found["p99_latency_ms"] == latency_ms
+
+
 def brute_force(records: list[InvocationRecord], start: datetime, **names: str | None) -> dict[str, float]:
     """The same numbers, by loops."""
     mine = [

@@ -675,11 +675,14 @@ def test_the_usage_of_a_provider_is_read_as_a_whole(logger: TelemetryLogger) -> 
     with logger.invocation("agent", latency=timedelta(seconds=2)) as call:
         call.set(**{"gen_ai.response.finish_reasons": ["stop"]})
     assert (stored(logger)["latency_ms"], stored(logger)["finish_reason"]) == (2000, "stop")
+    with logger.invocation("agent", request_model="gpt-5") as call:
+        call.set(response_model="gpt-5-2025-08-07")
+    assert (stored(logger)["request_model"], stored(logger)["model_name"]) == ("gpt-5", "gpt-5-2025-08-07")
 
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("promt_tokens", "prompt_tokens"), ("latency", "latency_ms"), ("id", "invocation_id"), ("Model-Name", "model_name"), ("session_ids", "session_id")],
+    [("promt_tokens", "prompt_tokens"), ("latency", "latency_ms"), ("id", "invocation_id"), ("Model-Name", "model_name"), ("session_ids", "session_id"), ("messages", "prompt"), ("output", "response")],
 )  # fmt: skip
 def test_a_name_that_is_no_field_is_warned_about_with_the_nearest_and_without_its_value(
     name: str, meant: str, logger: TelemetryLogger, tmp_path: Path, caplog: pytest.LogCaptureFixture

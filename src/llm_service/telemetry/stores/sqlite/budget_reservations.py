@@ -9,7 +9,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from llm_service.budgets.limits import METRICS, Amounts, Limit, Policy, Standing, Totals, shown_amount, standing
+from llm_service.budgets.limits import (
+    METRICS,
+    Amounts,
+    Limit,
+    Policy,
+    Standing,
+    Totals,
+    has_room,
+    shown_amount,
+    standing,
+)
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.errors import BudgetExceeded, BudgetUnreadableError, DuplicateInvocationError
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, TextClock, from_microseconds, microseconds_text
@@ -208,7 +218,7 @@ class HoldKeeper:
             before = committed.get(counter_id, _NOTHING)
             committed[counter_id] = [one + more for one, more in zip(before, sums, strict=True)]
         return all(
-            committed.get(counter_id, _NOTHING)[at] + ask.amounts[at] <= amount
+            has_room(committed.get(counter_id, _NOTHING)[at], ask.amounts[at], amount)
             for counter_id, at, amount in ready.checks
         )
 
