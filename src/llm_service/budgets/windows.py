@@ -6,10 +6,10 @@ and counts from the slice that it has only partly left behind: up to a sixtieth 
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, assert_never
 from zoneinfo import ZoneInfo
 
-from llm_service.config.window_names import CALENDAR_WINDOWS, rolling_seconds
+from llm_service.config.window_names import CALENDAR_WINDOWS, CalendarWindow, rolling_seconds
 
 __all__ = ["MICROSECONDS", "Span", "Window", "window_named"]
 
@@ -22,6 +22,10 @@ _SET_BACK: Final = 900 * MICROSECONDS
 _FOREVER: Final = 253_402_300_800_000_000
 _LAST: Final = (datetime(9999, 11, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 """From here on all is one key: the calendar ends before the last month does, in the east."""
+
+
+_Dated = Literal[CalendarWindow.HOUR, CalendarWindow.DAY, CalendarWindow.WEEK, CalendarWindow.MONTH]
+"""Windows that start again."""
 
 
 class Span(NamedTuple):
@@ -62,24 +66,13 @@ class Window(NamedTuple):
         if self.is_rolling:
             start = moment_us - moment_us % self.slice_us
             return Span(start, start + self.slice_us)
-        if self.name == "total":
+        kind = CalendarWindow(self.name)
+        if kind is CalendarWindow.TOTAL:
             return Span(0, _FOREVER)
         if moment_us >= _LAST:
             return Span(_LAST, _FOREVER)
-        zone = _zone(timezone)
-        start, end = _hour(moment_us, zone) if self.name == "hour" else self._days(moment_us, zone)
+        start, end = _calendar(kind, moment_us, _zone(timezone))
         return Span(start, min(end, _LAST))
-
-    def _days(self, moment_us: int, zone: ZoneInfo) -> Span:
-        local = _local(moment_us, zone)
-        day = datetime(local.year, local.month, local.day, tzinfo=zone)
-        if self.name == "week":
-            day -= timedelta(days=day.weekday())  # wall time: the offset is found anew
-        elif self.name == "month":
-            day = day.replace(day=1)
-        elif self.name != "day":
-            raise ValueError(f"{self.name!r} is no window")
-        return Span(_microseconds(day), _microseconds(self._after(day)))
 
     def counts_from(self, now_us: int, timezone: str) -> int:
         """The start of the oldest key that counts at a moment."""
@@ -97,11 +90,6 @@ class Window(NamedTuple):
         if self.is_rolling:
             return min(now_us + _SET_BACK, _FOREVER - 1)
         return self.span(now_us, timezone).start
-
-    def _after(self, day: datetime) -> datetime:
-        if self.name == "month":
-            return day.replace(year=day.year + 1, month=1) if day.month == 12 else day.replace(month=day.month + 1)
-        return day + timedelta(days=7 if self.name == "week" else 1)
 
 
 @lru_cache(maxsize=256)
@@ -123,6 +111,26 @@ def window_named(name: str) -> Window:
 @lru_cache(maxsize=64)
 def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
+
+
+def _calendar(kind: _Dated, moment_us: int, zone: ZoneInfo) -> Span:
+    """The window of the calendar that a moment falls into. Days are of wall time: their offsets are found anew."""
+    local = _local(moment_us, zone)
+    day = datetime(local.year, local.month, local.day, tzinfo=zone)
+    match kind:
+        case CalendarWindow.HOUR:
+            return _hour(moment_us, zone)
+        case CalendarWindow.DAY:
+            start, end = day, day + timedelta(days=1)
+        case CalendarWindow.WEEK:
+            start = day - timedelta(days=day.weekday())
+            end = start + timedelta(days=7)
+        case CalendarWindow.MONTH:
+            start = day.replace(day=1)
+            end = start.replace(year=day.year + 1, month=1) if day.month == 12 else start.replace(month=day.month + 1)
+        case _:
+            assert_never(kind)
+    return Span(_microseconds(start), _microseconds(end))
 
 
 def _hour(moment_us: int, zone: ZoneInfo) -> Span:

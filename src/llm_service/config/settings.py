@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -136,6 +137,11 @@ class Settings:
         return cls(db_path=Path(DEFAULT_DB_PATH) if db_path is None else db_path, **options)  # type: ignore[arg-type]
 
 
+_SERVERS: Final = "postgres(?:ql)?|mysql|mariadb|mssql|oracle|mongodb|redis|sqlite|https?"
+_URL: Final = re.compile(rf"\s*(?:[A-Za-z][\w+.-]+://|(?:{_SERVERS})(?:\+\w+)?:/)", re.IGNORECASE)
+"""`postgresql://`, and with one slash what pathlib makes of it."""
+
+
 def resolve_db_path(value: object, base: Path | None = None) -> Path:
     """Turn what a user gave into an absolute path.
 
@@ -144,7 +150,7 @@ def resolve_db_path(value: object, base: Path | None = None) -> Path:
         base: folder that a relative path is taken against; default the current directory.
 
     Raises:
-        SettingsError: for an empty path, `:memory:`, a `file:` URL, a character no path can hold, another type,
+        SettingsError: for an empty path, `:memory:`, a URL, a character no path can hold, another type,
             or where the home folder or the current directory that the path needs does not exist.
     """
     if not isinstance(value, str | Path):
@@ -160,6 +166,11 @@ def resolve_db_path(value: object, base: Path | None = None) -> Path:
         )
     if text.startswith("file:"):
         raise SettingsError("db_path", value, "give a plain path: URL options would change locking and durability")
+    scheme = _URL.match(text)
+    if scheme is not None:  # the rest may hold a password
+        raise SettingsError(
+            "db_path", f"{scheme[0]}...", "give the path of a file: records are stored in SQLite, not on a server"
+        )
     try:
         return followed(((base or Path()) / Path(text).expanduser()).absolute())
     except (RuntimeError, OSError) as error:  # `~` of an unknown user; a current directory that was deleted

@@ -1,12 +1,23 @@
 """How windows of time are named: those of the calendar, and rolling ones by their length."""
 
 import re
+from enum import StrEnum
 from typing import Final
 
-__all__ = ["CALENDAR_WINDOWS", "rolling_seconds"]
+__all__ = ["CALENDAR_WINDOWS", "CalendarWindow", "rolling_seconds"]
 
-CALENDAR_WINDOWS: Final = ("hour", "day", "week", "month", "total")
-"""Windows that start with the calendar of the policy's time zone; `total` never starts again."""
+
+class CalendarWindow(StrEnum):
+    """Windows that start with the calendar of the policy's time zone; `total` never starts again."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    TOTAL = "total"
+
+
+CALENDAR_WINDOWS: Final = tuple(str(kind) for kind in CalendarWindow)
 _ROLLING: Final = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 

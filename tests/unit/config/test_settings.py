@@ -169,3 +169,23 @@ def test_a_retention_of_0_keeps_for_ever_by_every_entry(name: str, tmp_path: Pat
         old = datetime(2001, 1, 1, tzinfo=UTC)
         logger.log_invocation(InvocationRecord(timestamp=old, prompt="kept"), durable=True)
         assert getattr(logger.settings, name) is None
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:hush@db.example/llm", "postgres://h/d", "mysql+aiomysql://me:hush@h/d", "sqlite:///x.db"]
+)
+def test_a_url_is_refused_without_its_password(
+    url: str, kind: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a folder would bear it."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match="give the path of a file") as caught:
+        Settings(db_path=kind(url))
+    assert "hush" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_may_hold_colons(tmp_path: Path) -> None:
+    """They are ordinary characters of a name."""
+    assert Settings(db_path=tmp_path / "a:b" / "c:d.db").db_path.name == "c:d.db"
