@@ -1,4 +1,4 @@
-"""A statement of the user's own, for a bounded time, in a process that can be killed: see `querying_child`."""
+"""A statement of the user's own, for a bounded time, in a process that can be killed: see `user_statement`."""
 
 import marshal
 import select
@@ -11,12 +11,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, cast
 
-from llm_service.cli.querying_child import MOST_ANSWER_BYTES, READY, Reply, Request
 from llm_service.errors import QueryError, StoreError
+from llm_service.telemetry.stores.sqlite.user_statement import MOST_ANSWER_BYTES, READY, Reply, Request
 
 __all__ = ["Answer", "ask"]
 
-_PROGRAM: Final = "import sys; sys.path[:] = {path!r}; from llm_service.cli.querying_child import main; main()"
+_PROGRAM: Final = (
+    "import sys; sys.path[:] = {path!r}; from llm_service.telemetry.stores.sqlite.user_statement import main; main()"
+)
 _STARTING: Final = 60.0
 """Seconds for Python to start, on a machine that is very busy."""
 _GRACE: Final = 0.5

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from sqlite3 import Connection
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -24,7 +23,7 @@ from llm_service.telemetry.client.reservation_requests import Wish
 from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus, read_check
 from llm_service.telemetry.queries.filters import checked_id
 from llm_service.telemetry.record.record import CARD_FIELDS, Amount, InvocationRecord
-from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.base import Fetch, Session
 from llm_service.telemetry.stores.rollups import nanos as to_nanos
 from llm_service.telemetry.stores.sqlite.budget_counting import call_of
 from llm_service.telemetry.stores.sqlite.budget_reservations import Ask, HoldKeeper
@@ -162,7 +161,7 @@ class BudgetDesk:
         if self._engine.stores_nothing:
             return None
 
-        def work(keeper: HoldKeeper, connection: Connection) -> bool:
+        def work(keeper: HoldKeeper, connection: Session) -> bool:
             return keeper.end(connection, ask.hold_id, Amounts(), ask.now_us)
 
         return Request(work, deadline=monotonic() + self._timeout)

@@ -2,7 +2,6 @@
 
 import math
 from pathlib import Path
-from sqlite3 import Error as SQLiteError
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
@@ -18,6 +17,7 @@ from llm_service.telemetry.client.shared import seconds_or_none
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.record.record import Amount, InvocationRecord
+from llm_service.telemetry.stores.sqlite.error_kinds import STORE_ERRORS
 from llm_service.telemetry.writer.events import OnDrop, OnEvent
 from llm_service.telemetry.writer.ledger import FULL, DropReason, FlushResult, Outcome
 from llm_service.telemetry.writer.thread_writer import ThreadWriter
@@ -64,7 +64,7 @@ class TelemetryLogger(Estimating):
         if not self._engine.stores_nothing:
             try:
                 self._engine.open_inline(monotonic() + self._settings.commit_timeout)
-            except (OSError, SQLiteError) as error:
+            except STORE_ERRORS as error:
                 self._engine.finished()
                 raise StoreError(f"{self.db_path} cannot be opened: {error}", self.db_path) from error
             except StoreError:

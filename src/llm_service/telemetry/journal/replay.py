@@ -7,7 +7,6 @@ under `<writer id>:replay`, that names the last frame it committed: whoever goes
 
 import logging
 import os
-import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from llm_service.telemetry.journal import locking, segment, segment_names
 from llm_service.telemetry.journal.encoding import LAYOUTS, UnreadableRecordError, decode
 from llm_service.telemetry.privacy import effective_level
 from llm_service.telemetry.record.record import InvocationRecord
-from llm_service.telemetry.stores.base import BatchWriter
+from llm_service.telemetry.stores.base import BatchWriter, Session
 from llm_service.telemetry.stores.sqlite import statements
 
 __all__ = ["MakeWriter", "Replayed", "replay_all"]
@@ -53,7 +52,7 @@ class Replayed:
 
 
 def replay_all(
-    db_path: Path, connection: sqlite3.Connection, ceiling: PrivacyLevel, make_writer: MakeWriter, done: Replayed
+    db_path: Path, connection: Session, ceiling: PrivacyLevel, make_writer: MakeWriter, done: Replayed
 ) -> None:
     """Commit what dead processes left, and remove their segments. Living ones are not touched.
 
@@ -89,7 +88,7 @@ def replay_all(
 def _replay(
     path: Path,
     fd: int,
-    connection: sqlite3.Connection,
+    connection: Session,
     ceiling: PrivacyLevel,
     make_writer: MakeWriter,
     done: Replayed,
@@ -144,6 +143,6 @@ def _read(fd: int) -> bytes:
     return b"".join(parts)
 
 
-def _receipt(connection: sqlite3.Connection, writer_id: str) -> int:
+def _receipt(connection: Session, writer_id: str) -> int:
     row = connection.execute(statements.READ_RECEIPT, (writer_id,)).fetchone()
     return int(row[0]) if row is not None else 0

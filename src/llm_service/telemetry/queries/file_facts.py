@@ -1,7 +1,6 @@
 """What a telemetry file holds and how large it is, as facts; nothing here opens the file other than by SQLite."""
 
 import platform
-import sqlite3
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -82,7 +81,7 @@ def read_contents(fetch: Fetch) -> Contents:
         page_count=pragma("page_count"),
         free_pages=pragma("freelist_count"),
         auto_vacuum=_VACUUM.get(pragma("auto_vacuum"), "unknown"),
-        libraries={"sqlite": sqlite3.sqlite_version, "python": platform.python_version()},
+        libraries={"sqlite": str(fetch(("SELECT sqlite_version()", []))[0][0]), "python": platform.python_version()},
     )
 
 

@@ -7,7 +7,10 @@ from typing import Any, Protocol
 
 from llm_service.telemetry.record.record import InvocationRecord
 
-__all__ = ["BatchWriter", "Fault", "Fetch", "Query", "WriteResult"]
+__all__ = ["BatchWriter", "Fault", "Fetch", "Query", "Session", "WriteResult"]
+
+Session = Any
+"""An open connection to a store: one thread uses it at a time, and what it is only its store knows."""
 
 Query = tuple[str, Sequence[Any]]
 """A statement and its parameters."""

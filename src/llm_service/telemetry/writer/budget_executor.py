@@ -6,7 +6,6 @@ writer at most, and a fork finds no connection open.
 """
 
 import random
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -193,7 +192,7 @@ class Teller:
         """Those that are worth another try."""
         within = self._host.commit_lock.owner == get_ident()
         hopeless = within or error_kinds.classify(error) is Fault.UNUSABLE
-        is_bug = not isinstance(error, OSError | sqlite3.Error | TelemetryError)
+        is_bug = not isinstance(error, (*error_kinds.STORE_ERRORS, TelemetryError))
         left: list[Request] = []
         for request in requests:
             request.tries += 1

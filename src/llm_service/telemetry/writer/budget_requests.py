@@ -1,11 +1,11 @@
 """What budgets ask of a file: something to be done in one transaction, and who is told of it."""
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.stores.base import Session
 from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
 from llm_service.telemetry.writer.commit_lock import CommitLock
 from llm_service.telemetry.writer.ledger import Settlement
@@ -13,7 +13,7 @@ from llm_service.telemetry.writer.waiters import Waiter
 
 __all__ = ["Request", "TellerHost", "Work"]
 
-Work = Callable[[HoldKeeper, sqlite3.Connection], Any]
+Work = Callable[[HoldKeeper, Session], Any]
 
 
 class TellerHost(Protocol):
@@ -33,7 +33,7 @@ class TellerHost(Protocol):
         """Count records that were settled without the queue."""
         ...
 
-    def committed(self, connection: sqlite3.Connection) -> None:
+    def committed(self, connection: Session) -> None:
         """Something was written besides the queue; the caller holds the commit lock."""
         ...
 
@@ -41,7 +41,7 @@ class TellerHost(Protocol):
         """Queue a record that could not be settled in time."""
         ...
 
-    def register(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> None:
+    def register(self, connection: Session, keeper: HoldKeeper) -> None:
         """Have the file count what the policies need."""
         ...
 
@@ -50,8 +50,8 @@ class TellerHost(Protocol):
         """Whether `keep_up` has something to do."""
         ...
 
-    def keep_up(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> None:
-        """Forget a little of what budgets do not need any more. Never raises `sqlite3.Error`."""
+    def keep_up(self, connection: Session, keeper: HoldKeeper) -> None:
+        """Forget a little of what budgets do not need any more. Never raises what a store does."""
         ...
 
 

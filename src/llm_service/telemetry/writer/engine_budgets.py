@@ -1,7 +1,6 @@
 """An engine's side of money: writers that price records and count them for budgets, and the teller that reserves."""
 
 import logging
-import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic, time_ns
@@ -15,12 +14,14 @@ from llm_service.pricing.book import PriceBook
 from llm_service.redaction import clean
 from llm_service.telemetry.privacy import Redactor
 from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.stores.base import Session
 from llm_service.telemetry.stores.costing import Costing
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.budget_counters import forget
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook, BudgetTerms
 from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
 from llm_service.telemetry.stores.sqlite.budget_rows import UnknownCounter
+from llm_service.telemetry.stores.sqlite.error_kinds import STORE_ERRORS
 from llm_service.telemetry.stores.sqlite.purge_steps import look
 from llm_service.telemetry.writer.announcer import Announcer
 from llm_service.telemetry.writer.budget_executor import Teller
@@ -100,7 +101,7 @@ class EngineMoney:
         book, engine = BudgetBook(self.terms), self._engine
         return self.writer(str(uuid4()), engine.settings, engine.redactor, book), HoldKeeper(book)
 
-    def opened(self, connection: sqlite3.Connection) -> None:
+    def opened(self, connection: Session) -> None:
         """The engine's own writer has a new connection."""
         self.register(connection, HoldKeeper(self.book))
 
@@ -120,20 +121,20 @@ class EngineMoney:
         """Count records that the teller has settled."""
         self._engine.queue.account(outcomes)
 
-    def committed(self, connection: sqlite3.Connection) -> None:
+    def committed(self, connection: Session) -> None:
         """Have the WAL of what the teller has written looked after."""
         self._engine.written_aside(connection)
 
-    def register(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> None:
+    def register(self, connection: Session, keeper: HoldKeeper) -> None:
         """Have the file count what the policies need, limits that only tell included.
 
         Raises:
-            sqlite3.Error: not now.
+            Exception: not now.
         """
         if self._register(connection, keeper):
             self._keep_up_at = 0.0
 
-    def _register(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> bool:
+    def _register(self, connection: Session, keeper: HoldKeeper) -> bool:
         policies = self.terms.policies
         return keeper.register(connection, () if policies is None else policies.counters, time_ns() // 1000)
 
@@ -142,19 +143,19 @@ class EngineMoney:
         """Whether `keep_up` has something to do: now and then."""
         return monotonic() >= self._keep_up_at
 
-    def after_commit(self, connection: sqlite3.Connection) -> None:
+    def after_commit(self, connection: Session) -> None:
         """The engine's own writer has committed: tell of thresholds, and forget what is old."""
         if (self.book.counts or self.terms.policies is not None) and self.upkeep_is_due:
             self.keep_up(connection, HoldKeeper(self.book))
         self.book.look_back()
 
-    def keep_up(self, connection: sqlite3.Connection, keeper: HoldKeeper) -> None:
+    def keep_up(self, connection: Session, keeper: HoldKeeper) -> None:
         """Say that the counters of these policies are needed, and forget a little of what nobody needs.
 
         Where the clock is suddenly far ahead, all is kept until it has stood for a day: see `stores.retention`.
         """
         self._keep_up_at = monotonic() + _SOON  # where it fails
-        with suppress(sqlite3.Error):
+        with suppress(*STORE_ERRORS):
             self._register(connection, keeper)
             believed = look(connection, time_ns() // 1000).until
             more = believed is not None and forget(connection, keeper.book, believed)

@@ -7,8 +7,10 @@ from typing import Final
 from llm_service.errors import DatabaseUnusableError
 from llm_service.telemetry.stores.base import Fault
 
-__all__ = ["classify", "is_duplicate", "is_locked", "is_poison"]
+__all__ = ["STORE_ERRORS", "classify", "is_duplicate", "is_locked", "is_poison"]
 
+STORE_ERRORS: Final = (OSError, sqlite3.Error)
+"""What a store may raise where it cannot do what it was asked for; anything else is a bug."""
 _DAMAGED_CODES: Final = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
 # A -wal that was removed under other processes reads short; a file system that is damaged says so.
 _DAMAGED_EXTENDED: Final = frozenset({sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
