@@ -1,8 +1,15 @@
 """What every test has: no configuration but its own."""
 
 import os
+import signal
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("any-machine", deadline=None)  # a busy machine is no fault of the code
+hypothesis.settings.load_profile("any-machine")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a shell; children inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
