@@ -86,9 +86,9 @@ def replay(
     import asyncio  # noqa: PLC0415
 
     from llm_service.cli import replay_views, reports  # noqa: PLC0415
-    from llm_service.cli.replay import Plan  # noqa: PLC0415
-    from llm_service.cli.replay import replay as run  # noqa: PLC0415
     from llm_service.cli.trace import read_trace  # noqa: PLC0415
+    from llm_service.cli.trace_replay import Plan  # noqa: PLC0415
+    from llm_service.cli.trace_replay import replay as run  # noqa: PLC0415
 
     settings = _recording(settings_for(db, config))
     if os.path.lexists(settings.db_path):

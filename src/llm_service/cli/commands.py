@@ -12,13 +12,13 @@ from llm_service.cli import (
     command_budgets,
     command_estimate,
     command_files,
+    command_maintenance,
     command_money,
     command_prices,
     command_purge,
     command_replay,
     command_reports,
     command_setup,
-    maintenance,
 )
 from llm_service.cli.group import Commands
 from llm_service.cli.output import is_colored
@@ -79,8 +79,8 @@ for command in (
     command_prices.reprice,
     command_budgets.budgets,
     command_purge.purge,
-    maintenance.doctor,
-    maintenance.backup,
-    maintenance.dead_letters,
+    command_maintenance.doctor,
+    command_maintenance.backup,
+    command_maintenance.dead_letters,
 ):
     cli.add_command(command)

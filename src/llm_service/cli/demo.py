@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from llm_service.cli import reports
-from llm_service.cli.replay import Plan, Progress, Report, replay
 from llm_service.cli.trace import read_trace
+from llm_service.cli.trace_replay import Plan, Progress, Report, replay
 from llm_service.config.settings import Settings
 from llm_service.telemetry.queries.costs import CostReport
 from llm_service.telemetry.queries.questions import Statistics

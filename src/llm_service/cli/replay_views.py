@@ -9,7 +9,7 @@ import click
 from llm_service.cli.demo import SPEED, DemoReport
 from llm_service.cli.model import note
 from llm_service.cli.output import clean, lines
-from llm_service.cli.replay import Percentiles, Report
+from llm_service.cli.trace_replay import Percentiles, Report
 from llm_service.cli.views import show_costs, show_statistics
 from llm_service.telemetry.writer.ledger import Ledger
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Final
 
-from llm_service.budgets.events import BudgetEvent
+from llm_service.budgets.alerts import BudgetEvent
 from llm_service.errors import (
     BudgetError,
     BudgetExceeded,

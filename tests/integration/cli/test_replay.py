@@ -12,8 +12,8 @@ import pytest
 from click.testing import Result
 
 from llm_service.cli import demo
-from llm_service.cli.replay import Percentiles, Plan, Report, percentiles, replay
 from llm_service.cli.trace import TraceRow, read_trace
+from llm_service.cli.trace_replay import Percentiles, Plan, Report, percentiles, replay
 from llm_service.config import load
 from llm_service.config.settings import Settings
 from llm_service.telemetry import Ledger

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_service.budgets.events import BudgetEvent
+from llm_service.budgets.alerts import BudgetEvent
 from llm_service.budgets.limits import (
     METRICS,
     Amounts,

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, Unpack, overload
 
-from llm_service.budgets.events import OnBudget
+from llm_service.budgets.alerts import OnBudget
 from llm_service.config.settings import SettingsOptions
 from llm_service.errors import UnsupportedLoopError
 from llm_service.telemetry.client.budgeted_call import AsyncBudgetedInvocation, reserve_for

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from llm_service.budgets.events import OnBudget
+from llm_service.budgets.alerts import OnBudget
 from llm_service.budgets.policies import Policies, compiled
 from llm_service.config.files import locate
 from llm_service.config.settings import Settings

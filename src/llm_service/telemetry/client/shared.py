@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from llm_service.budgets.events import OnBudget
+from llm_service.budgets.alerts import OnBudget
 from llm_service.config.settings import Settings, SettingsOptions
 from llm_service.errors import (
     CommitTimeoutError,

@@ -6,7 +6,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-from llm_service.budgets.events import OnBudget
+from llm_service.budgets.alerts import OnBudget
 from llm_service.config.settings import SettingsOptions
 from llm_service.errors import StoreError
 from llm_service.telemetry.client.budgeted_call import BudgetedInvocation, reserve_for

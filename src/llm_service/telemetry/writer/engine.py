@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 
-from llm_service.budgets.events import OnBudget
+from llm_service.budgets.alerts import OnBudget
 from llm_service.budgets.policies import Policies
 from llm_service.config.settings import Settings
 from llm_service.errors import DatabaseUnusableError, StoreError

@@ -7,7 +7,7 @@ from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import uuid4
 
-from llm_service.budgets.events import BudgetEvent, OnBudget
+from llm_service.budgets.alerts import BudgetEvent, OnBudget
 from llm_service.budgets.policies import Policies
 from llm_service.config.settings import Settings
 from llm_service.pricing.book import PriceBook

@@ -11,7 +11,7 @@ from functools import lru_cache
 from time import time_ns
 from typing import Any, Final, NamedTuple
 
-from llm_service.budgets.events import BudgetEvent
+from llm_service.budgets.alerts import BudgetEvent
 from llm_service.budgets.limits import Amounts, Limit, Totals, crossed
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call, Counter, CounterKey
