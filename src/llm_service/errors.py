@@ -179,7 +179,7 @@ class QueryError(_FieldError):
 
 
 class UnsupportedLoopError(TelemetryError, RuntimeError):
-    """The async face was used outside asyncio (for example under trio)."""
+    """The async logger was used outside asyncio (for example under trio)."""
 
 
 class SignalError(TelemetryError, RuntimeError):

@@ -12,8 +12,8 @@ from llm_service.cli.reports import existing
 from llm_service.estimates.estimate import Question, make_estimate
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.client import reservation_requests
-from llm_service.telemetry.client.estimate_history import Learner
-from llm_service.telemetry.client.reservation_requests import Wish
+from llm_service.telemetry.client.estimate_history import EstimateHistory
+from llm_service.telemetry.client.reservation_requests import ReservationRequest
 from llm_service.telemetry.privacy import Redactor
 from llm_service.telemetry.queries.budget_status import BudgetStatus, read_check, read_status
 from llm_service.telemetry.record.record import InvocationRecord
@@ -31,7 +31,7 @@ def status(policies: Policies, path: Path) -> list[BudgetStatus]:
     return _ask(path, lambda fetch: read_status(fetch, policies, datetime.now(UTC)))
 
 
-def check(policies: Policies, path: Path, wish: Wish, prices: PriceBook) -> list[BudgetStatus]:
+def check(policies: Policies, path: Path, wish: ReservationRequest, prices: PriceBook) -> list[BudgetStatus]:
     """See `Budgets.check`.
 
     Raises:
@@ -43,7 +43,7 @@ def check(policies: Policies, path: Path, wish: Wish, prices: PriceBook) -> list
     call = call_of(clean)
     applying = policies.applying(call)
     if wish.wants_estimate(applying):
-        learner = Learner(existing(path))
+        learner = EstimateHistory(existing(path))
         learner.load()
         question = Question(wish.agent_name, wish.tool_name, wish.model_name, wish.provider)
         estimate = make_estimate(question, learner.history, prices, learner.ratios, learner.tokenizer)

@@ -130,12 +130,12 @@ def check(
     from llm_service.cli import budget_reports  # noqa: PLC0415
     from llm_service.cli import budget_views as views  # noqa: PLC0415
     from llm_service.errors import BudgetError  # noqa: PLC0415
-    from llm_service.telemetry.client.reservation_requests import Wish  # noqa: PLC0415
+    from llm_service.telemetry.client.reservation_requests import ReservationRequest  # noqa: PLC0415
 
     refused: BudgetError | None = None
     rows: list[Any] = []
     limits, path = _limits(config, policies, policy), report_path(db, config)
-    wish = Wish(usd=usd, tokens=tokens, justification="only looking", **cast("Any", names))
+    wish = ReservationRequest(usd=usd, tokens=tokens, justification="only looking", **cast("Any", names))
     try:
         rows = list(budget_reports.check(limits, path, wish, prices_for(None, config)))
     except BudgetError as error:

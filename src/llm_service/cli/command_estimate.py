@@ -52,13 +52,13 @@ def estimate(
     from llm_service.cli import estimate_views, reports  # noqa: PLC0415
     from llm_service.estimates.estimate import Question, make_estimate  # noqa: PLC0415
     from llm_service.pricing.book import NO_BUNDLED  # noqa: PLC0415
-    from llm_service.telemetry.client.estimate_history import Learner  # noqa: PLC0415
+    from llm_service.telemetry.client.estimate_history import EstimateHistory  # noqa: PLC0415
 
     prompt = None if prompt_file is None else _text(prompt_file)
     question = Question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier)
     path = report_path(db, config)
     # Without a file there is no past, but there are prices; a file that was named must be there.
-    learner = Learner(path if db is None else reports.existing(path))
+    learner = EstimateHistory(path if db is None else reports.existing(path))
     learner.load()
     book = prices_for(models, config)
     found = make_estimate(question, learner.history, book, learner.ratios, learner.tokenizer)

@@ -1,4 +1,4 @@
-"""The two faces of one engine: `AsyncTelemetryLogger` for event loops, `TelemetryLogger` for everything else."""
+"""The two loggers of one engine: `AsyncTelemetryLogger` for event loops, `TelemetryLogger` for everything else."""
 
 from llm_service.telemetry.client.async_client import AsyncTelemetryLogger
 from llm_service.telemetry.client.sync_client import TelemetryLogger

@@ -1,4 +1,4 @@
-"""The async face: `AsyncTelemetryLogger`, for event loops."""
+"""The async logger: `AsyncTelemetryLogger`, for event loops."""
 
 import asyncio
 from pathlib import Path
@@ -10,8 +10,8 @@ from llm_service.config.settings import SettingsOptions
 from llm_service.errors import UnsupportedLoopError
 from llm_service.telemetry.client.budgeted_call import AsyncBudgetedInvocation, reserve_for
 from llm_service.telemetry.client.budgets_api import AsyncBudgets
-from llm_service.telemetry.client.estimates_api import AsyncEstimating
-from llm_service.telemetry.client.prices_and_policies import Money
+from llm_service.telemetry.client.estimates_api import AsyncEstimates
+from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies
 from llm_service.telemetry.client.shared import seconds_or_none
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.privacy import Redact
@@ -34,7 +34,7 @@ _A_DAY = 86_400.0
 """Longer than any close takes: what stands for no limit at all."""
 
 
-class AsyncTelemetryLogger(AsyncEstimating):
+class AsyncTelemetryLogger(AsyncEstimates):
     """The flight recorder for asyncio programs: records go to a queue, a writer task commits them in batches.
 
     It starts by itself with the first record in a running loop, or by `async with` or `await start()`, which also make
@@ -83,7 +83,7 @@ class AsyncTelemetryLogger(AsyncEstimating):
         on_budget: OnBudget | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        money = Money(models=models, policies=policies, policy=policy, on_budget=on_budget)
+        money = PricesAndPolicies(models=models, policies=policies, policy=policy, on_budget=on_budget)
         super().__init__(db_path, on_drop, on_event, options, LoopWriter.start, redact, money)
         self._calls = 0
 

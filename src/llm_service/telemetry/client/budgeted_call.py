@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from llm_service.redaction import clean
 from llm_service.telemetry.client.budgets_api import AsyncBudgets, Budgets
-from llm_service.telemetry.client.reservation_requests import NAMES, Wish, usd_of
+from llm_service.telemetry.client.reservation_requests import NAMES, ReservationRequest, usd_of
 from llm_service.telemetry.client.reservations import AsyncHold, Hold
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 
 if TYPE_CHECKING:
-    from llm_service.telemetry.client.shared import Face
+    from llm_service.telemetry.client.shared import BaseClient
 
 __all__ = ["AsyncBudgetedInvocation", "BudgetedInvocation", "reserve_for"]
 
@@ -28,7 +28,7 @@ Reserve = Callable[[Invocation, dict[str, Any]], Any]
 
 
 class AsyncBudgetedInvocation(Invocation):
-    """An `Invocation` of the async face with a hold.
+    """An `Invocation` of the async logger with a hold.
 
     Attributes:
         hold: what is reserved, once the block is entered; `await call.hold.release()` where nothing was sent.
@@ -38,8 +38,8 @@ class AsyncBudgetedInvocation(Invocation):
 
     hold: AsyncHold
 
-    def __init__(self, face: "Face", fields: dict[str, Any], *, strict: bool, reserve: Reserve) -> None:
-        super().__init__(face, fields, strict=strict)
+    def __init__(self, client: "BaseClient", fields: dict[str, Any], *, strict: bool, reserve: Reserve) -> None:
+        super().__init__(client, fields, strict=strict)
         self._reserve = reserve
 
     def __enter__(self) -> Self:
@@ -87,7 +87,7 @@ class AsyncBudgetedInvocation(Invocation):
 
 
 class BudgetedInvocation(Invocation):
-    """An `Invocation` of the sync face with a hold.
+    """An `Invocation` of the sync logger with a hold.
 
     Attributes:
         hold: what is reserved, once the block is entered; `call.hold.release()` where nothing was sent.
@@ -97,8 +97,8 @@ class BudgetedInvocation(Invocation):
 
     hold: Hold
 
-    def __init__(self, face: "Face", fields: dict[str, Any], *, strict: bool, reserve: Reserve) -> None:
-        super().__init__(face, fields, strict=strict)
+    def __init__(self, client: "BaseClient", fields: dict[str, Any], *, strict: bool, reserve: Reserve) -> None:
+        super().__init__(client, fields, strict=strict)
         self._reserve = reserve
 
     def begin_stream(self) -> None:
@@ -165,6 +165,8 @@ def reserve_for(budgets: AsyncBudgets | Budgets, budget: Amount | Literal[True],
     def reserve(call: Invocation, fields: dict[str, Any]) -> Any:
         known: dict[str, Any] = {name: fields.get(name) for name in (*NAMES, "prompt", "prompt_tokens", "service_tier")}
         usd = None if budget is True else budget
-        return budgets.reserve_as(Wish(hold_id=call.invocation_id, usd=usd, max_tokens=max_tokens, **known))
+        return budgets.reserve_as(
+            ReservationRequest(hold_id=call.invocation_id, usd=usd, max_tokens=max_tokens, **known)
+        )
 
     return reserve

@@ -1,7 +1,7 @@
-"""`telemetry.budgets` on both faces: reserve before a call, settle with its record after it.
+"""`telemetry.budgets` on both loggers: reserve before a call, settle with its record after it.
 
 What a hold is and which SQL it takes stands in `stores.budget_holding`; the teller serves it. Here stands what both
-faces ask for, and how each waits.
+loggers ask for, and how each waits.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from llm_service.budgets.limits import Amounts
 from llm_service.errors import BudgetError, DuplicateInvocationError
-from llm_service.telemetry.client.reservation_plans import BudgetDesk, checking, question
-from llm_service.telemetry.client.reservation_requests import Wish
+from llm_service.telemetry.client.reservation_plans import ReservationPlanner, checking, question
+from llm_service.telemetry.client.reservation_requests import ReservationRequest
 from llm_service.telemetry.client.reservations import AsyncReservation, Hold, wait
 from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus, read_holds, read_status
 from llm_service.telemetry.queries.filters import checked_id
@@ -21,16 +21,16 @@ from llm_service.telemetry.writer.ledger import Outcome
 
 if TYPE_CHECKING:
     from llm_service.estimates.tokens import Prompt
-    from llm_service.telemetry.client.estimates_api import AsyncEstimating, Estimating
-    from llm_service.telemetry.client.queries_api import AsyncQuestions, Questions
+    from llm_service.telemetry.client.estimates_api import AsyncEstimates, Estimates
+    from llm_service.telemetry.client.queries_api import AsyncQueries, Queries
 
 __all__ = ["AsyncBudgets", "Budgets"]
 
 _T = TypeVar("_T")
 
 
-class AsyncBudgets(BudgetDesk):
-    """`telemetry.budgets` of the async face."""
+class AsyncBudgets(ReservationPlanner):
+    """`telemetry.budgets` of the async logger."""
 
     def reserve(
         self,
@@ -52,7 +52,7 @@ class AsyncBudgets(BudgetDesk):
         lease: float | None = None,
     ) -> AsyncReservation:
         """See `Budgets.reserve`: to be awaited, or entered with `async with`."""
-        return self.reserve_as(Wish(
+        return self.reserve_as(ReservationRequest(
             agent_name=agent_name, tool_name=tool_name, model_name=model_name, provider=provider, user_id=user_id,
             session_id=session_id, trace_id=trace_id,
             usd=usd, tokens=tokens, prompt=prompt, prompt_tokens=prompt_tokens, max_tokens=max_tokens,
@@ -60,12 +60,12 @@ class AsyncBudgets(BudgetDesk):
             justification=justification, lease=lease,
         ))  # fmt: skip
 
-    async def estimated(self, wish: Wish) -> Wish:
+    async def estimated(self, wish: ReservationRequest) -> ReservationRequest:
         """The wish with an estimate of what it does not say."""
-        estimate = await cast("AsyncEstimating", self._face).estimate(**question(wish))
+        estimate = await cast("AsyncEstimates", self._client).estimate(**question(wish))
         return wish.with_estimate(estimate, is_priced=self.is_priced(wish))
 
-    def reserve_as(self, wish: Wish) -> AsyncReservation:
+    def reserve_as(self, wish: ReservationRequest) -> AsyncReservation:
         """Reserve what a wish says."""
         self.require_policies()
         return AsyncReservation(self, wish)
@@ -89,7 +89,7 @@ class AsyncBudgets(BudgetDesk):
         trace_id: str | None = None,
     ) -> list[BudgetStatus]:
         """See `Budgets.check`."""
-        wish = Wish(
+        wish = ReservationRequest(
             agent_name=agent_name, tool_name=tool_name, model_name=model_name, provider=provider, user_id=user_id,
             session_id=session_id, trace_id=trace_id,
             usd=usd, tokens=tokens, justification="only looking",
@@ -118,11 +118,11 @@ class AsyncBudgets(BudgetDesk):
         self.done(await wait(self, self.expiring()))
 
     async def _asked(self, question: Callable[[Fetch], _T], *, fresh: bool) -> _T:
-        return await cast("AsyncQuestions", self._face)._ask(question, fresh=fresh)  # noqa: SLF001 - as above
+        return await cast("AsyncQueries", self._client)._ask(question, fresh=fresh)  # noqa: SLF001 - as above
 
 
-class Budgets(BudgetDesk):
-    """`telemetry.budgets` of the sync face."""
+class Budgets(ReservationPlanner):
+    """`telemetry.budgets` of the sync logger."""
 
     def reserve(
         self,
@@ -169,7 +169,7 @@ class Budgets(BudgetDesk):
             CommitTimeoutError: the file was locked or full for `commit_timeout`; nothing was reserved.
             StoreError: the file cannot be used, or the logger is closed.
         """
-        return self.reserve_as(Wish(
+        return self.reserve_as(ReservationRequest(
             agent_name=agent_name, tool_name=tool_name, model_name=model_name, provider=provider, user_id=user_id,
             session_id=session_id, trace_id=trace_id,
             usd=usd, tokens=tokens, prompt=prompt, prompt_tokens=prompt_tokens, max_tokens=max_tokens,
@@ -177,25 +177,25 @@ class Budgets(BudgetDesk):
             justification=justification, lease=lease,
         ))  # fmt: skip
 
-    def estimated(self, wish: Wish) -> Wish:
+    def estimated(self, wish: ReservationRequest) -> ReservationRequest:
         """The wish with an estimate of what it does not say."""
-        estimate = cast("Estimating", self._face).estimate(**question(wish))
+        estimate = cast("Estimates", self._client).estimate(**question(wish))
         return wish.with_estimate(estimate, is_priced=self.is_priced(wish))
 
-    def reserve_as(self, wish: Wish) -> Hold:
+    def reserve_as(self, wish: ReservationRequest) -> Hold:
         """Reserve what a wish says."""
         self.require_policies()
         if self.wants_estimate(wish):
             wish = self.estimated(wish)
-        ask = self.ask(wish)
-        hold = Hold(self, wish, ask)
-        request = self.reserving(ask)
+        plan = self.plan(wish)
+        hold = Hold(self, wish, plan)
+        request = self.reserving(plan)
         try:
             self.done(self.serve(request))
         except (BudgetError, DuplicateInvocationError):
             raise
         except BaseException:  # interrupted, or a commit that failed and may be on disk all the same
-            self.submit(self.taking_back(ask))
+            self.submit(self.taking_back(plan))
             raise
         return hold
 
@@ -235,7 +235,7 @@ class Budgets(BudgetDesk):
             QueryError, RecordError: (`ValueError`) for what cannot be.
             CommitTimeoutError, StoreError: as for `get_daily_costs`.
         """
-        wish = Wish(
+        wish = ReservationRequest(
             agent_name=agent_name, tool_name=tool_name, model_name=model_name, provider=provider, user_id=user_id,
             session_id=session_id, trace_id=trace_id,
             usd=usd, tokens=tokens, justification="only looking",
@@ -287,4 +287,4 @@ class Budgets(BudgetDesk):
         self.done(self.serve(self.expiring()))
 
     def _asked(self, question: Callable[[Fetch], _T], *, fresh: bool) -> _T:
-        return cast("Questions", self._face)._ask(question, fresh=fresh)  # noqa: SLF001 - as above
+        return cast("Queries", self._client)._ask(question, fresh=fresh)  # noqa: SLF001 - as above

@@ -22,7 +22,7 @@ from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.sqlite.reader import reading
 from llm_service.telemetry.writer import threads
 
-__all__ = ["REFRESH_AFTER", "Learner"]
+__all__ = ["REFRESH_AFTER", "EstimateHistory"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 
@@ -34,7 +34,7 @@ _AT_ONCE: Final = 20
 """Calls that are learnt from before other threads get a turn: 0.4 ms [measured]."""
 
 
-class Learner:
+class EstimateHistory:
     """What is known of past calls, in one process. Safe from several threads.
 
     Args:

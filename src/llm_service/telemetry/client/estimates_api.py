@@ -1,4 +1,4 @@
-"""`estimate` on both faces: what a call will take and cost, before it is made, from memory.
+"""`estimate` on both loggers: what a call will take and cost, before it is made, from memory.
 
 What is pure stands in `llm_service.estimates`, how the file is read in `learning`; here both are driven. They are
 imported by the first estimate: who only logs does not pay for them.
@@ -9,38 +9,38 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from llm_service.budgets.scopes import Call
-from llm_service.telemetry.client.purge_api import AsyncKeeping, Keeping
-from llm_service.telemetry.client.shared import Face
+from llm_service.telemetry.client.purge_api import AsyncPurges, Purges
+from llm_service.telemetry.client.shared import BaseClient
 from llm_service.telemetry.writer.threads import off_the_loop
 
 if TYPE_CHECKING:
     from llm_service.estimates.estimate import Estimate, Question
     from llm_service.estimates.tokens import Prompt
-    from llm_service.telemetry.client.estimate_history import Learner
+    from llm_service.telemetry.client.estimate_history import EstimateHistory
 
-__all__ = ["AsyncEstimating", "Estimating"]
+__all__ = ["AsyncEstimates", "Estimates"]
 
 _MOST_PRICED: Final = 4_096
 _LONG_CHARS: Final = 50_000
 """Prompts above this are counted in a thread: a tokenizer takes a millisecond for so many characters."""
 
 
-class _Estimates(Face):
-    """What both faces do about an estimate."""
+class _EstimateHistory(BaseClient):
+    """What both loggers do about an estimate."""
 
-    _learning: "Learner | None" = None
+    _learning: "EstimateHistory | None" = None
 
     @property
-    def _learner(self) -> "Learner":
+    def _learner(self) -> "EstimateHistory":
         """Made with the first estimate: a logger that is never asked pays nothing."""
         learner = self._learning
         if learner is None or learner.pid != os.getpid():
-            from llm_service.telemetry.client.estimate_history import Learner  # noqa: PLC0415
+            from llm_service.telemetry.client.estimate_history import EstimateHistory  # noqa: PLC0415
 
-            self._learning = learner = Learner(self.db_path)
+            self._learning = learner = EstimateHistory(self.db_path)
         return learner
 
-    def _answer(self, question: "Question", learner: "Learner") -> "Estimate":
+    def _answer(self, question: "Question", learner: "EstimateHistory") -> "Estimate":
         from llm_service.estimates.estimate import make_estimate, with_cheaper  # noqa: PLC0415
 
         estimate = make_estimate(question, learner.history, self.prices, learner.ratios, learner.tokenizer)
@@ -55,7 +55,7 @@ class _Estimates(Face):
         bounds = (policy.prefer_cheaper_under_tokens for policy in policies.applying(call))
         return any(bound is not None and tokens < bound for bound in bounds)
 
-    def _answer_after(self, question: "Question", learner: "Learner", *, fresh: bool) -> "Estimate":
+    def _answer_after(self, question: "Question", learner: "EstimateHistory", *, fresh: bool) -> "Estimate":
         if fresh:
             learner.refresh()
         else:
@@ -66,7 +66,7 @@ class _Estimates(Face):
         return answer
 
 
-class AsyncEstimating(_Estimates, AsyncKeeping):
+class AsyncEstimates(_EstimateHistory, AsyncPurges):
     """`await telemetry.estimate(...)`."""
 
     async def estimate(
@@ -96,7 +96,7 @@ class AsyncEstimating(_Estimates, AsyncKeeping):
         return await off_the_loop(partial(self._answer_after, question, learner, fresh=fresh))
 
 
-class Estimating(_Estimates, Keeping):
+class Estimates(_EstimateHistory, Purges):
     """`logger.estimate(...)`."""
 
     def estimate(
@@ -152,7 +152,7 @@ def _question(*arguments: Any) -> "Question":
     return Question(*arguments)
 
 
-def _is_slow(question: "Question", learner: "Learner") -> bool:
+def _is_slow(question: "Question", learner: "EstimateHistory") -> bool:
     """Whether the answer may hold up a loop: prices looked up for the first time, a vocabulary, or a long prompt."""
     if (question.model_name, question.provider, question.service_tier) not in learner.priced:
         return True

@@ -1,4 +1,4 @@
-"""Decorating functions and wrapping streams, on both faces: what each call of them is recorded by."""
+"""Decorating functions and wrapping streams, on both loggers: what each call of them is recorded by."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -18,16 +18,16 @@ _S = TypeVar("_S")
 
 
 class Instrumenting:
-    """What makes invocations of a face around functions and streams."""
+    """What makes invocations of a logger around functions and streams."""
 
     _awaits: ClassVar[bool]
-    """Whether the face's promises are awaited, reservations among them."""
+    """Whether the logger's promises are awaited, reservations among them."""
     _settings: Settings
 
     def invocation(
         self, agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None, **fields: Any
     ) -> Invocation:
-        """Time a block; each face says how its record is handed over."""
+        """Time a block; each logger says how its record is handed over."""
         raise NotImplementedError
 
     @overload
@@ -72,12 +72,12 @@ class Instrumenting:
                 not: so a last chunk's totals and cumulative counts both come out right. What it raises is counted in
                 `stats().bad_values` and warned about once; `strict` raises it.
             budget, max_tokens: as for `invocation()`, for each call: reserved before it, a generator's before its first
-                step, and settled by its record. Each face waits in its own way, so `AsyncTelemetryLogger` takes a
+                step, and settled by its record. Each logger waits in its own way, so `AsyncTelemetryLogger` takes a
                 budget for async functions and async generators, `TelemetryLogger` for functions and generators.
 
         Raises:
             TypeError: for a class or what cannot be called, a `usage` that cannot be called, an `invocation_id`, or a
-                `budget` that a function of this kind cannot hold by this face.
+                `budget` that a function of this kind cannot hold by this logger.
             SettingsError, QueryError: (`ValueError`) for a `budget` where no limits are in force, or that is no amount.
             RecordError: with `strict`, for a field that `InvocationRecord` does not have.
         """
@@ -177,7 +177,7 @@ class Instrumenting:
 
         Raises:
             TypeError: for what cannot be iterated, a `usage` that cannot be called, or a `budget` for a stream that
-                this face cannot wait for.
+                this logger cannot wait for.
             BudgetError: on `TelemetryLogger`, what `budgets.reserve` raises; nothing was sent, or the stream is closed.
             SettingsError, QueryError: (`ValueError`) for a `budget` where no limits are in force, or that is no amount.
             Exception: on `TelemetryLogger`, what the function raises; it is recorded.
@@ -191,7 +191,7 @@ class Instrumenting:
         return self.invocation(**fields)
 
     def _awaiting(self, *, budget: Amount | bool) -> bool | None:
-        """Whether this face awaits a reservation; None where none is wanted."""
+        """Whether this logger awaits a reservation; None where none is wanted."""
         return None if budget is False else self._awaits
 
     def _beginning(

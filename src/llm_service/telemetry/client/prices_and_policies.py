@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     ModelsGiven = ModelsConfig | str | Path | Literal[False] | None
     PoliciesGiven = PoliciesConfig | str | Path | Literal[False] | None
 
-__all__ = ["Money"]
+__all__ = ["PricesAndPolicies"]
 
 
 @dataclass(frozen=True, slots=True)
-class Money:
-    """The arguments of both faces, as they were given.
+class PricesAndPolicies:
+    """The arguments of both loggers, as they were given.
 
     Attributes:
         models: a models.yaml, or its schema; None for the one that `config.files.locate` finds, False for none.

@@ -1,4 +1,4 @@
-"""`purge` on both faces: asked for here, done in small steps by the engine, between its commits and on its connection.
+"""`purge` on both loggers: asked for here, done by the engine in small steps between commits, on its connection.
 
 Another connection would not do: before a fork the engine lets go of its own, and knows of no other.
 """
@@ -9,14 +9,14 @@ from typing import Final
 
 from llm_service.errors import CommitTimeoutError, QueryError, StoreError
 from llm_service.telemetry.client.reports_api import AsyncReports, Reports
-from llm_service.telemetry.client.shared import Face
+from llm_service.telemetry.client.shared import BaseClient
 from llm_service.telemetry.stores.retention import Cutoffs, kept_since
 from llm_service.telemetry.stores.sqlite.purge_steps import PurgeResult, count_old
 from llm_service.telemetry.writer.purge_schedule import PurgeJob
 from llm_service.telemetry.writer.schedule import purge_may_go
 from llm_service.telemetry.writer.waiters import LoopWaiter, ThreadWaiter, Waiter
 
-__all__ = ["AsyncKeeping", "Keeping", "first_kept"]
+__all__ = ["AsyncPurges", "Purges", "first_kept"]
 
 _MOST_DAYS: Final = 36_500
 _LOOK_AGAIN: Final = 0.1
@@ -24,8 +24,8 @@ _LOOK_AGAIN: Final = 0.1
 _GIVE_WAY: Final = 0.001
 
 
-class _Purges(Face):
-    """What both faces do about a purge."""
+class _PurgeJobs(BaseClient):
+    """What both loggers do about a purge."""
 
     def _request(self, cutoff: str, waiter: Waiter) -> PurgeJob:
         if self._engine.closing:
@@ -47,7 +47,7 @@ class _Purges(Face):
             raise CommitTimeoutError(f"{path} was not purged further for {seconds:g} s ({cause}); call again", path)
 
 
-class AsyncKeeping(_Purges, AsyncReports):
+class AsyncPurges(_PurgeJobs, AsyncReports):
     """`await telemetry.purge(...)`."""
 
     async def purge(self, older_than_days: float, *, dry_run: bool = False) -> PurgeResult:
@@ -72,7 +72,7 @@ class AsyncKeeping(_Purges, AsyncReports):
         return job.result()
 
 
-class Keeping(_Purges, Reports):
+class Purges(_PurgeJobs, Reports):
     """`logger.purge(...)`."""
 
     def purge(self, older_than_days: float, *, dry_run: bool = False) -> PurgeResult:

@@ -1,4 +1,4 @@
-"""The questions one may ask of a logger, on both faces: same arguments, same keys, each read from one snapshot.
+"""The questions one may ask of a logger, on both loggers: same arguments, same keys, each read from one snapshot.
 
 What SQL a question is and what its rows mean stands in `queries`; here it is only driven, after a flush, so that you
 read your own writes.
@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from llm_service.telemetry.client.argument_names import with_hints
-from llm_service.telemetry.client.shared import Face
+from llm_service.telemetry.client.shared import BaseClient
 from llm_service.telemetry.queries import call_content, questions
 from llm_service.telemetry.queries.call_content import Content
 from llm_service.telemetry.queries.filters import InvocationFilter, checked_id
@@ -20,16 +20,16 @@ from llm_service.telemetry.stores.sqlite.reader import read
 from llm_service.telemetry.writer.ledger import FlushResult
 from llm_service.telemetry.writer.threads import off_the_loop
 
-__all__ = ["AsyncQuestions", "Questions"]
+__all__ = ["AsyncQueries", "Queries"]
 
 _T = TypeVar("_T")
 
 
-class AsyncQuestions(Face):
+class AsyncQueries(BaseClient):
     """`await telemetry.get_...`: the file is read in a thread, never on the loop."""
 
     async def flush(self, timeout: float | None = None) -> FlushResult:
-        """Wait until what was accepted before is settled; the face knows how."""
+        """Wait until what was accepted before is settled; the logger knows how."""
         raise NotImplementedError
 
     @with_hints
@@ -101,11 +101,11 @@ class AsyncQuestions(Face):
         return await off_the_loop(partial(read, self.db_path, question))
 
 
-class Questions(Face):
+class Queries(BaseClient):
     """`logger.get_...`, in the calling thread."""
 
     def flush(self, timeout: float | None = None) -> FlushResult:
-        """Commit what was accepted before; the face knows how."""
+        """Commit what was accepted before; the logger knows how."""
         raise NotImplementedError
 
     @with_hints

@@ -1,4 +1,4 @@
-"""Reports about money on both faces: a month and its forecast, unit costs, and how much of all of it is known.
+"""Reports about money on both loggers: a month and its forecast, unit costs, and how much of all of it is known.
 
 What SQL a report is stands in `months`, `unit_costs` and `coverage`; here it is only asked, after a flush. They are
 imported where the file is read, in a thread: who only logs does not pay for them, and no event loop does.
@@ -7,7 +7,7 @@ imported where the file is read, in a thread: who only logs does not pay for the
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
-from llm_service.telemetry.client.queries_api import AsyncQuestions, Questions
+from llm_service.telemetry.client.queries_api import AsyncQueries, Queries
 from llm_service.telemetry.stores.base import Fetch
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _coverage(fetch: Fetch, *arguments: Any) -> "CoverageReport":
     return read_coverage(fetch, *arguments)
 
 
-class AsyncReports(AsyncQuestions):
+class AsyncReports(AsyncQueries):
     """`await telemetry.get_month_report(...)` and its neighbours."""
 
     async def get_month_report(
@@ -97,7 +97,7 @@ class AsyncReports(AsyncQuestions):
         )
 
 
-class Reports(Questions):
+class Reports(Queries):
     """`logger.get_month_report(...)` and its neighbours."""
 
     def get_month_report(

@@ -1,4 +1,4 @@
-"""What `telemetry.budgets` does on both faces: wishes become asks, asks become requests, requests come back."""
+"""What `telemetry.budgets` does on both loggers: wishes become asks, asks become requests, requests come back."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -19,34 +19,34 @@ from llm_service.errors import (
     StoreError,
 )
 from llm_service.telemetry.client import reservation_requests
-from llm_service.telemetry.client.reservation_requests import Wish
+from llm_service.telemetry.client.reservation_requests import ReservationRequest
 from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus, read_check
 from llm_service.telemetry.queries.filters import checked_id
 from llm_service.telemetry.record.record import CARD_FIELDS, Amount, InvocationRecord
 from llm_service.telemetry.stores.base import Fetch, Session
 from llm_service.telemetry.stores.rollups import nanos as to_nanos
 from llm_service.telemetry.stores.sqlite.budget_counting import call_of
-from llm_service.telemetry.stores.sqlite.budget_reservations import Ask, HoldKeeper
+from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper, ReservationPlan
 from llm_service.telemetry.writer.budget_executor import Request, Work
 from llm_service.telemetry.writer.ledger import DropReason, Outcome
 
 if TYPE_CHECKING:
-    from llm_service.telemetry.client.shared import Face
+    from llm_service.telemetry.client.shared import BaseClient
 
-__all__ = ["BudgetDesk", "checking", "question"]
+__all__ = ["ReservationPlanner", "checking", "question"]
 
 _MOST_CALLS: Final = 4096
 _LONGEST_REASON: Final = 500
 _LEVEL: Final = CARD_FIELDS.index("privacy_level")
 
 
-class BudgetDesk:
-    """What `telemetry.budgets` does on both faces."""
+class ReservationPlanner:
+    """What `telemetry.budgets` does on both loggers."""
 
-    def __init__(self, face: "Face") -> None:
-        self._face = face
-        self._engine = face._engine  # noqa: SLF001 - the face's own other half
-        self._timeout = face.settings.commit_timeout
+    def __init__(self, client: "BaseClient") -> None:
+        self._client = client
+        self._engine = client._engine  # noqa: SLF001 - the logger's own other half
+        self._timeout = client.settings.commit_timeout
 
     @property
     def policies(self) -> Policies:
@@ -59,7 +59,7 @@ class BudgetDesk:
         Raises:
             SettingsError: (a `ValueError`) naming the remedy.
         """
-        if not self.policies.counters and self._face.settings.enabled:
+        if not self.policies.counters and self._client.settings.enabled:
             names = [policy.name for policy in self.policies]
             raise SettingsError(
                 "policies",
@@ -71,7 +71,7 @@ class BudgetDesk:
 
     # Wishes become asks, asks become requests
 
-    def ask(self, wish: Wish) -> Ask:
+    def plan(self, wish: ReservationRequest) -> ReservationPlan:
         """What a wish comes to.
 
         Raises:
@@ -81,10 +81,11 @@ class BudgetDesk:
             StoreError: the logger is closed.
         """
         if self._engine.closing:
-            raise StoreError(f"{self._face.db_path}: nothing can be reserved, the logger is closed", self._face.db_path)
+            path = self._client.db_path
+            raise StoreError(f"{path}: nothing can be reserved, the logger is closed", path)
         call = self.call(wish)
         policies = self.policies.applying(call)
-        return Ask(
+        return ReservationPlan(
             hold_id=self._engine.redactor.invocation_id(wish.hold_id),
             call=call,
             amounts=Amounts(reservation_requests.nanos(wish, policies), reservation_requests.tokens(wish, policies), 1),
@@ -94,7 +95,7 @@ class BudgetDesk:
             justification=self._justification(wish),
         )
 
-    def call(self, wish: Wish) -> Call:
+    def call(self, wish: ReservationRequest) -> Call:
         """The names of a call as its record will have them: checked, and without secrets."""
         names, known = tuple(wish.names.values()), self._engine.money.clean_calls
         call: Call | None = known.get(names)
@@ -107,7 +108,7 @@ class BudgetDesk:
             known[names] = call
         return call
 
-    def _justification(self, wish: Wish) -> str | None:
+    def _justification(self, wish: ReservationRequest) -> str | None:
         """The reason as it may be kept: without secrets, and no longer than an error message."""
         if wish.justification is None:
             return None
@@ -118,35 +119,35 @@ class BudgetDesk:
         (clean,) = self._engine.redactor.records([record], Counter())
         return None if clean.error_message is None else clean.error_message[:_LONGEST_REASON]
 
-    def wants_estimate(self, wish: Wish) -> bool:
+    def wants_estimate(self, wish: ReservationRequest) -> bool:
         """Whether a limit that applies to the call counts what was not said of it."""
         return bool(self.policies) and wish.wants_estimate(self.policies.applying(self.call(wish)))
 
-    def is_priced(self, wish: Wish) -> bool:
+    def is_priced(self, wish: ReservationRequest) -> bool:
         """Whether the call's model has a price; asked after an estimate, which has looked it up."""
-        return self._face.prices.rates(wish.model_name, wish.provider, None, wish.service_tier) is not None
+        return self._client.prices.rates(wish.model_name, wish.provider, None, wish.service_tier) is not None
 
-    def reserving(self, ask: Ask) -> Request | None:
+    def reserving(self, plan: ReservationPlan) -> Request | None:
         """The request that reserves; None where this logger stores nothing."""
         if self._engine.stores_nothing:
             return None
         request = Request(None, deadline=monotonic() + self._timeout)
-        request.work = lambda keeper, connection: keeper.reserve(connection, ask, again=request.tries > 0)
+        request.work = lambda keeper, connection: keeper.reserve(connection, plan, again=request.tries > 0)
         return request
 
-    def settling(self, record: InvocationRecord, ask: Ask, *, durable: bool = False) -> Request | None:
+    def settling(self, record: InvocationRecord, plan: ReservationPlan, *, durable: bool = False) -> Request | None:
         """The request that stores a record and ends its hold."""
         if self._engine.stores_nothing or record.card[_LEVEL] == "none":
             # Not stored, so no record can say what was spent: what it cost, where that is known, stays as unknown.
             self._engine.queue.offer(record)
             cost = record.cost_usd
-            kept = ask.amounts if cost is None else ask.amounts._replace(nanos=to_nanos(cost))
+            kept = plan.amounts if cost is None else plan.amounts._replace(nanos=to_nanos(cost))
             if record.usage_source == "partial":  # at least so much
-                kept = kept._replace(nanos=max(kept.nanos, ask.amounts.nanos))
-            return None if self._engine.stores_nothing else self.ending(ask.hold_id, kept)
+                kept = kept._replace(nanos=max(kept.nanos, plan.amounts.nanos))
+            return None if self._engine.stores_nothing else self.ending(plan.hold_id, kept)
         record_id = self._engine.redactor.invocation_id(record.invocation_id)
-        if record_id != ask.hold_id:
-            self._engine.money.terms.hold_ids[record_id] = ask.hold_id
+        if record_id != plan.hold_id:
+            self._engine.money.terms.hold_ids[record_id] = plan.hold_id
         return Request(None, record, deadline=monotonic() + self._timeout, durable=durable)
 
     def ending(self, hold_id: str, kept: Amounts | None) -> Request | None:
@@ -156,13 +157,13 @@ class BudgetDesk:
         work: Work = lambda keeper, connection: keeper.end(connection, hold_id, kept)  # noqa: E731 - its type is told
         return Request(work, deadline=monotonic() + self._timeout)
 
-    def taking_back(self, ask: Ask) -> Request | None:
+    def taking_back(self, plan: ReservationPlan) -> Request | None:
         """The request that ends what an ask has reserved, if it has: nobody will use it."""
         if self._engine.stores_nothing:
             return None
 
         def work(keeper: HoldKeeper, connection: Session) -> bool:
-            return keeper.end(connection, ask.hold_id, Amounts(), ask.now_us)
+            return keeper.end(connection, plan.hold_id, Amounts(), plan.now_us)
 
         return Request(work, deadline=monotonic() + self._timeout)
 
@@ -178,7 +179,7 @@ class BudgetDesk:
             raise QueryError("hold_id", hold_id, "there is no such hold; see budgets.holds()")
         if hold["state"] == "held" and not hold["expired"]:
             raise QueryError("hold_id", hold_id, "its call is under way: settle or release it")
-        cost = reservation_requests.nanos(Wish(usd=usd, justification="reconciled"), ()) / NANOS
+        cost = reservation_requests.nanos(ReservationRequest(usd=usd, justification="reconciled"), ()) / NANOS
         deadline = monotonic() + self._timeout
         if hold["recorded"]:
             return Request(lambda keeper, connection: keeper.price(connection, hold_id, cost), deadline=deadline)
@@ -204,14 +205,14 @@ class BudgetDesk:
 
     def expiring(self) -> Request | None:
         """The request that ends holds whose lease is over: any does, now and then, so this one does nothing else."""
-        self._engine.money.teller.expire_now()
+        self._engine.money.executor.expire_now()
         nothing: Work = lambda _keeper, _connection: None  # noqa: E731 - its type is told
         return None if self._engine.stores_nothing else Request(nothing, deadline=monotonic() + self._timeout)
 
     def submit(self, request: Request | None) -> None:
         """Have the teller's thread serve it, if there is anything to do."""
         if request is not None:
-            self._engine.money.teller.submit(request)
+            self._engine.money.executor.submit(request)
 
     def queue(self, request: Request | None) -> None:
         """Have the record that settles written like any other: it ends the hold in the same transaction."""
@@ -223,7 +224,7 @@ class BudgetDesk:
     def serve(self, request: Request | None) -> Request | None:
         """Serve it in this thread."""
         if request is not None:
-            self._engine.money.teller.serve(request)
+            self._engine.money.executor.serve(request)
         return request
 
     def done(self, request: Request | None) -> Any:
@@ -240,17 +241,17 @@ class BudgetDesk:
             return request.outcome
         if isinstance(error, BudgetError | StoreError):
             raise error
-        raise StoreError(f"{self._face.db_path} cannot be used: {error}", self._face.db_path) from error
+        raise StoreError(f"{self._client.db_path} cannot be used: {error}", self._client.db_path) from error
 
     def settled(self, request: Request | None, record: InvocationRecord) -> bool:
         """Whether the record of a settlement is stored by it."""
         outcome = self.done(request)
         if outcome is Outcome.QUARANTINED or isinstance(outcome, DropReason):
-            raise self._face._refused(outcome, record) or RecordDroppedError(str(outcome))  # noqa: SLF001 - as above
+            raise self._client._refused(outcome, record) or RecordDroppedError(str(outcome))  # noqa: SLF001 - as above
         return outcome is Outcome.WRITTEN
 
 
-def checking(budgets: BudgetDesk, wish: Wish) -> Callable[[Fetch], list[BudgetStatus]]:
+def checking(budgets: ReservationPlanner, wish: ReservationRequest) -> Callable[[Fetch], list[BudgetStatus]]:
     """The question whether a wish fits now."""
     call = budgets.call(wish)
     policies = budgets.policies.applying(call)
@@ -260,7 +261,7 @@ def checking(budgets: BudgetDesk, wish: Wish) -> Callable[[Fetch], list[BudgetSt
     return partial(read_check, policies=policies, call=call, asked=asked, now=datetime.now(UTC))
 
 
-def question(wish: Wish) -> dict[str, Any]:
+def question(wish: ReservationRequest) -> dict[str, Any]:
     """What an estimate is asked for a wish."""
     return {
         "agent_name": wish.agent_name,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llm_service.estimates.estimate import Estimate
     from llm_service.estimates.tokens import Prompt
 
-__all__ = ["NAMES", "Wish", "lease_us", "nanos", "tokens", "usd_of"]
+__all__ = ["NAMES", "ReservationRequest", "lease_us", "nanos", "tokens", "usd_of"]
 
 NAMES: Final = ("agent_name", "tool_name", "model_name", "provider", "user_id", "session_id", "trace_id")
 """The names of a call that can be given to a reservation."""
@@ -26,7 +26,7 @@ _LEASE: Final = 600.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Wish:
+class ReservationRequest:
     """What somebody wants to reserve, as it was said; see `Budgets.reserve`.
 
     Attributes:
@@ -91,7 +91,7 @@ class Wish:
         return replace(self, tokens=used, expected_usd=estimate.hold_usd(), is_guess=not is_priced, missing=missing)
 
 
-def nanos(wish: Wish, policies: Sequence[Policy]) -> int:
+def nanos(wish: ReservationRequest, policies: Sequence[Policy]) -> int:
     """What a wish reserves, in nano-dollars, rounded up.
 
     Raises:
@@ -113,7 +113,7 @@ def nanos(wish: Wish, policies: Sequence[Policy]) -> int:
     return amount
 
 
-def _unknown(wish: Wish, policies: Sequence[Policy]) -> int:
+def _unknown(wish: ReservationRequest, policies: Sequence[Policy]) -> int:
     """What a call of unknown price is taken to cost: the most that any policy says, or what such calls have cost."""
     guess = None if wish.expected_usd is None else _nanos(wish.expected_usd)
     most = 0
@@ -146,7 +146,7 @@ def _nanos(usd: Decimal) -> int:
     return int((usd * NANOS).to_integral_value(ROUND_CEILING))
 
 
-def tokens(wish: Wish, policies: Sequence[Policy] = ()) -> int:
+def tokens(wish: ReservationRequest, policies: Sequence[Policy] = ()) -> int:
     """How many tokens a wish reserves in these policies.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A hold in a caller's hands: settled with the call's record, released, or given up; on both faces."""
+"""A hold in a caller's hands: settled with the call's record, released, or given up; on both loggers."""
 
 from collections.abc import Generator
 from decimal import Decimal
@@ -9,13 +9,13 @@ from typing import Any, Final, Protocol, Self
 
 from llm_service.budgets.limits import NANOS, Amounts
 from llm_service.errors import BudgetError, DuplicateInvocationError, shown
-from llm_service.telemetry.client.reservation_requests import NAMES, Wish
+from llm_service.telemetry.client.reservation_requests import NAMES, ReservationRequest
 from llm_service.telemetry.record.record import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord, rebuilt
-from llm_service.telemetry.stores.sqlite.budget_reservations import Ask
+from llm_service.telemetry.stores.sqlite.budget_reservations import ReservationPlan
 from llm_service.telemetry.writer.budget_executor import Request
 from llm_service.telemetry.writer.waiters import LoopWaiter
 
-__all__ = ["AsyncHold", "AsyncReservation", "Desk", "Hold", "wait"]
+__all__ = ["AsyncHold", "AsyncReservation", "Hold", "Planner", "wait"]
 
 _TIMESTAMP: Final = CARD_FIELDS.index("timestamp")
 _MODEL: Final = CARD_FIELDS.index("model_name")
@@ -25,18 +25,18 @@ _REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
 _NOTHING: Final = (None,) * (len(EXTENSION_FIELDS) + len(CONTENT_FIELDS))
 
 
-class Desk(Protocol):
+class Planner(Protocol):
     """What holds need of the budgets they come from: requests are made, served and looked at there."""
 
-    def ask(self, wish: Wish) -> Ask:
+    def plan(self, wish: ReservationRequest) -> ReservationPlan:
         """What a wish comes to."""
         ...
 
-    def reserving(self, ask: Ask) -> Request | None:
+    def reserving(self, plan: ReservationPlan) -> Request | None:
         """The request that reserves; None where nothing is stored."""
         ...
 
-    def settling(self, record: InvocationRecord, ask: Ask, *, durable: bool = False) -> Request | None:
+    def settling(self, record: InvocationRecord, plan: ReservationPlan, *, durable: bool = False) -> Request | None:
         """The request that stores a record and ends its hold."""
         ...
 
@@ -44,7 +44,7 @@ class Desk(Protocol):
         """The request that ends a hold without a record; what is kept (None: all) stays as unknown spend."""
         ...
 
-    def taking_back(self, ask: Ask) -> Request | None:
+    def taking_back(self, plan: ReservationPlan) -> Request | None:
         """The request that ends what an ask has reserved, if it has."""
         ...
 
@@ -69,14 +69,14 @@ class Desk(Protocol):
         ...
 
 
-class AsyncDesk(Desk, Protocol):
+class AsyncPlanner(Planner, Protocol):
     """A desk that can be awaited."""
 
-    def wants_estimate(self, wish: Wish) -> bool:
+    def wants_estimate(self, wish: ReservationRequest) -> bool:
         """Whether a limit counts what was not said."""
         ...
 
-    async def estimated(self, wish: Wish) -> Wish:
+    async def estimated(self, wish: ReservationRequest) -> ReservationRequest:
         """The wish with an estimate of what it does not say."""
         ...
 
@@ -90,12 +90,12 @@ class _End(IntEnum):
 
 
 class _Held:
-    """What a hold of either face knows."""
+    """What a hold of either logger knows."""
 
-    def __init__(self, budgets: Desk, wish: Wish, ask: Ask) -> None:
+    def __init__(self, budgets: Planner, wish: ReservationRequest, plan: ReservationPlan) -> None:
         self._budgets = budgets
         self._wish = wish
-        self._ask = ask
+        self._ask = plan
         self._end: _End | None = None
         self._lock = RLock()  # a signal handler may come in between
 
@@ -272,7 +272,7 @@ class Hold(_Held):
 class AsyncReservation:
     """Reserves when it is awaited or entered; see `AsyncBudgets.reserve`."""
 
-    def __init__(self, budgets: AsyncDesk, wish: Wish) -> None:
+    def __init__(self, budgets: AsyncPlanner, wish: ReservationRequest) -> None:
         self._budgets = budgets
         self._wish = wish
         self._hold: AsyncHold | None = None
@@ -284,9 +284,9 @@ class AsyncReservation:
         wish = self._wish
         if self._budgets.wants_estimate(wish):
             wish = await self._budgets.estimated(wish)
-        ask = self._budgets.ask(wish)
-        hold = AsyncHold(self._budgets, wish, ask)
-        request = self._budgets.reserving(ask)
+        plan = self._budgets.plan(wish)
+        hold = AsyncHold(self._budgets, wish, plan)
+        request = self._budgets.reserving(plan)
         if request is not None:
             try:
                 await wait(self._budgets, request)
@@ -296,7 +296,7 @@ class AsyncReservation:
             except BaseException:
                 # Cancelled, or a commit that failed and may be on disk all the same. Whether or not it came to be,
                 # nobody will use it: the teller takes one after the other.
-                self._budgets.submit(self._budgets.taking_back(ask))
+                self._budgets.submit(self._budgets.taking_back(plan))
                 raise
         return hold
 
@@ -311,7 +311,7 @@ class AsyncReservation:
             await self._hold.give_up()
 
 
-async def wait(budgets: Desk, request: Request | None) -> Request | None:
+async def wait(budgets: Planner, request: Request | None) -> Request | None:
     """Have the teller's thread serve a request, and wait for it; cancelling abandons the wait only."""
     if request is not None:
         waiter = LoopWaiter()

@@ -1,4 +1,4 @@
-"""What both faces share: settings, the queue's hot path, self-observation, and the words of errors."""
+"""What both loggers share: settings, the queue's hot path, self-observation, and the words of errors."""
 
 import math
 import weakref
@@ -19,7 +19,7 @@ from llm_service.errors import (
 )
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.client.instrumenting import Instrumenting
-from llm_service.telemetry.client.prices_and_policies import Money
+from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.record.record import InvocationRecord
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from llm_service.config.schemas import TelemetryConfig
     from llm_service.telemetry.client.prices_and_policies import ModelsGiven, PoliciesGiven
 
-__all__ = ["Face", "seconds_or_none"]
+__all__ = ["BaseClient", "seconds_or_none"]
 
-_Made = TypeVar("_Made", bound="Face")
+_Made = TypeVar("_Made", bound="BaseClient")
 
 
-class Face(Instrumenting):
-    """What both faces share: settings, the queue's hot path, instrumentation and self-observation."""
+class BaseClient(Instrumenting):
+    """What both loggers share: settings, the queue's hot path, instrumentation and self-observation."""
 
     def __init__(
         self,
@@ -49,12 +49,12 @@ class Face(Instrumenting):
         options: SettingsOptions,
         start_driver: Callable[[Engine], Driver | None],
         redact: Redact | None = None,
-        money: Money | None = None,
+        money: PricesAndPolicies | None = None,
     ) -> None:
         if redact is not None and not callable(redact):
             raise SettingsError("redact", redact, "give a callable that takes a str and returns one, or None")
         self._settings = Settings.of(db_path, options)
-        money = (money or Money()).settled(self._settings)
+        money = (money or PricesAndPolicies()).settled(self._settings)
         self._prices = money.prices()
         self._arguments = {"on_drop": on_drop, "on_event": on_event, "redact": redact} | money.given()
         self._engine = Engine(
@@ -69,7 +69,7 @@ class Face(Instrumenting):
         )
         self._told: set[str] = set()
         self._offer = self._engine.queue.offer
-        # At exit the engine has a hook of its own, which also works while the face is still referenced.
+        # At exit the engine has a hook of its own, which also works while the logger is still referenced.
         weakref.finalize(self, self._engine.forgotten).atexit = False
 
     @classmethod
@@ -100,14 +100,16 @@ class Face(Instrumenting):
 
         file = None if isinstance(config, TelemetryConfig) else config
         settings = (config if isinstance(config, TelemetryConfig) else load_config(file)).to_settings()
-        money = Money(models=models, policies=policies, policy=policy, on_budget=on_budget).settled(settings, file)
+        money = PricesAndPolicies(models=models, policies=policies, policy=policy, on_budget=on_budget).settled(
+            settings, file
+        )
         return _made_of(cls, settings, {"on_drop": on_drop, "on_event": on_event, "redact": redact} | money.given())
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled, copied or deep-copied: a fresh logger of the same settings, with no record and no connection.
 
         Its callables come along as the pickler in use can carry them: `pickle` takes functions of a module by name,
-        and names the one it cannot take. The sync face opens its file anew, and raises `StoreError` where it can't; a
+        and names the one it cannot take. The sync logger opens its file anew, and raises `StoreError` where it can't; a
         models.yaml that was given by its path is read anew.
         """
         return _made_of, (type(self), self._settings, self._arguments)
@@ -178,7 +180,7 @@ class Face(Instrumenting):
         return self._engine.stats()
 
     def _invocation(self, fields: dict[str, Any], put: Any = None) -> Invocation:
-        # It holds the face, not the engine: a face in use is not forgotten.
+        # It holds the logger, not the engine: a logger in use is not forgotten.
         return Invocation(self, fields, strict=self._settings.strict, put=put)
 
     def _refused(self, outcome: Settlement | None, record: InvocationRecord) -> StoreError | None:
@@ -201,9 +203,9 @@ class Face(Instrumenting):
         return f"{type(self).__name__}(db_path={str(self.db_path)!r}, privacy_level={self._settings.privacy_level!r})"
 
 
-def _made_of(face: "type[_Made]", settings: Settings, arguments: dict[str, Any]) -> "_Made":
+def _made_of(client: "type[_Made]", settings: Settings, arguments: dict[str, Any]) -> "_Made":
     options: dict[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
-    return face(options.pop("db_path"), **arguments, **options)
+    return client(options.pop("db_path"), **arguments, **options)
 
 
 def seconds_or_none(timeout: float | None, default: float) -> float | None:

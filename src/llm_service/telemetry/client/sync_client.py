@@ -1,4 +1,4 @@
-"""The sync face: `TelemetryLogger`, for scripts, threads and whatever has no event loop."""
+"""The sync logger: `TelemetryLogger`, for scripts, threads and whatever has no event loop."""
 
 import math
 from pathlib import Path
@@ -11,8 +11,8 @@ from llm_service.config.settings import SettingsOptions
 from llm_service.errors import StoreError
 from llm_service.telemetry.client.budgeted_call import BudgetedInvocation, reserve_for
 from llm_service.telemetry.client.budgets_api import Budgets
-from llm_service.telemetry.client.estimates_api import Estimating
-from llm_service.telemetry.client.prices_and_policies import Money
+from llm_service.telemetry.client.estimates_api import Estimates
+from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies
 from llm_service.telemetry.client.shared import seconds_or_none
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.privacy import Redact
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["TelemetryLogger"]
 
 
-class TelemetryLogger(Estimating):
+class TelemetryLogger(Estimates):
     """The flight recorder for scripts and other sync code: `log_invocation` has committed when it returns.
 
     Safe from several threads, which commit in groups. A context manager; a forgotten `close` loses nothing.
@@ -59,7 +59,7 @@ class TelemetryLogger(Estimating):
         on_budget: OnBudget | None = None,
         **options: Unpack[SettingsOptions],
     ) -> None:
-        money = Money(models=models, policies=policies, policy=policy, on_budget=on_budget)
+        money = PricesAndPolicies(models=models, policies=policies, policy=policy, on_budget=on_budget)
         super().__init__(db_path, on_drop, on_event, options, ThreadWriter.start, redact, money)
         if not self._engine.stores_nothing:
             try:

@@ -36,7 +36,7 @@ def record_stream(
         given: an iterator, an iterable or a context manager that gives one; an awaitable of such; or a function without
             arguments that returns either. Where nothing comes of the call, an open stream is closed if it is the budget
             that refused it, and a coroutine always.
-        awaits: whether the face that asks is the async one, which sends a request with the first step; the sync one
+        awaits: whether the logger that asks is the async one, which sends a request with the first step; the sync one
             calls a function here.
         has_budget: whether something has to be reserved first: the stream is then for `async for` alone where that is
             awaited, else for `for`.

@@ -1,4 +1,4 @@
-"""The questions that both faces answer, as `(sql, parameters)` and the shaping of their rows: no connection in sight.
+"""The questions that both loggers answer, as `(sql, parameters)` and the shaping of their rows: no connection in sight.
 
 SQL is put together from constants of this module; every value is bound. Statistics of a long window are read from the
 daily roll-ups, and from rows only for the part of a day at the window's beginning.

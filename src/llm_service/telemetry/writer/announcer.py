@@ -81,7 +81,7 @@ class Announcer:
         self._waiters: list[Waiter] = []
 
     def outlive_threads(self) -> None:
-        """See `Holding.outlive_threads`."""
+        """See `QueueAccounting.outlive_threads`."""
         self._lock = threads.LastLock(self._lock)
 
     def dropped(self, reason: DropReason, records: int) -> None:

@@ -1,8 +1,8 @@
 """Budgets at the counter: reservations and settlements in transactions of their own, never behind the queue.
 
-Requests that come at the same time share a transaction. On the async face a daemon thread serves them; on the sync face
-the calling thread does. Both hold the engine's commit lock meanwhile, so that they wait for one transaction of the
-writer at most, and a fork finds no connection open.
+Requests that come at the same time share a transaction. On the async logger a daemon thread serves them; on the sync
+logger the calling thread does. Both hold the engine's commit lock meanwhile, so that they wait for one transaction of
+the writer at most, and a fork finds no connection open.
 """
 
 import random
@@ -23,11 +23,11 @@ from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
 from llm_service.telemetry.stores.sqlite.database_files import OwnConnection
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 from llm_service.telemetry.writer import forks, threads
-from llm_service.telemetry.writer.budget_requests import Request, TellerHost, Work
+from llm_service.telemetry.writer.budget_requests import BudgetExecutorHost, Request, Work
 from llm_service.telemetry.writer.commit_lock import CommitLockBusyError
 from llm_service.telemetry.writer.ledger import Outcome, Settlement
 
-__all__ = ["Request", "Teller", "TellerHost", "Work"]
+__all__ = ["BudgetExecutor", "BudgetExecutorHost", "Request", "Work"]
 
 _MOST_TOGETHER: Final = 64
 _SHORTEST_NAP: Final = 0.00005
@@ -39,7 +39,7 @@ _EXPIRE_SECONDS: Final = 0.1
 _NO_WAITING: Final = "PRAGMA busy_timeout = 0"
 
 
-class Teller:
+class BudgetExecutor:
     """Serves requests against one file.
 
     Args:
@@ -52,7 +52,7 @@ class Teller:
     def __init__(
         self,
         path: Any,
-        host: TellerHost,
+        host: BudgetExecutorHost,
         make_writer: Callable[[], tuple[SqliteBatchWriter, HoldKeeper]],
         clock_ns: Callable[[], int] = time_ns,
     ) -> None:

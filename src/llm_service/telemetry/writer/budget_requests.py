@@ -11,12 +11,12 @@ from llm_service.telemetry.writer.commit_lock import CommitLock
 from llm_service.telemetry.writer.ledger import Settlement
 from llm_service.telemetry.writer.waiters import Waiter
 
-__all__ = ["Request", "TellerHost", "Work"]
+__all__ = ["BudgetExecutorHost", "Request", "Work"]
 
 Work = Callable[[HoldKeeper, Session], Any]
 
 
-class TellerHost(Protocol):
+class BudgetExecutorHost(Protocol):
     """What a teller needs of its engine."""
 
     @property

@@ -1,8 +1,8 @@
 """One logger's engine: queue, committer and whoever drives them, through start, close, exit and fork.
 
-It knows nothing of the faces, of loops or of threads: a driver (the task of `loop_writer`, the thread of
+It knows nothing of the loggers, of loops or of threads: a driver (the task of `loop_writer`, the thread of
 `thread_writer`) asks `next_action` what to do and does it; `inline` lets any thread do the work itself, which is how
-the sync face commits and how the interpreter's exit drains.
+the sync logger commits and how the interpreter's exit drains.
 """
 
 import logging
@@ -31,16 +31,16 @@ from llm_service.telemetry.writer.announcer import Announcer
 from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.writer.committer import Committer, Step
 from llm_service.telemetry.writer.drivers import Drivers
-from llm_service.telemetry.writer.engine_budgets import EngineMoney
+from llm_service.telemetry.writer.engine_budgets import EngineBudgets
 from llm_service.telemetry.writer.events import EventKind, OnDrop, OnEvent
 from llm_service.telemetry.writer.inline_writer import InlineWriter
-from llm_service.telemetry.writer.journal_recovery import Leftovers
+from llm_service.telemetry.writer.journal_recovery import JournalRecovery
 from llm_service.telemetry.writer.ledger import DropReason, FlushResult
 from llm_service.telemetry.writer.purge_schedule import Retention
 from llm_service.telemetry.writer.queue_entries import Barrier
 from llm_service.telemetry.writer.queue_factory import make_queue
 from llm_service.telemetry.writer.schedule import Action, Do, Driver, next_action
-from llm_service.telemetry.writer.shutdown import Ending
+from llm_service.telemetry.writer.shutdown import Shutdown
 from llm_service.telemetry.writer.stats import Stats, stats_of
 from llm_service.telemetry.writer.waiters import ThreadWaiter, Waiter
 from llm_service.telemetry.writer.wal_watch import WalWatch
@@ -89,12 +89,12 @@ class Engine:
         self.redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content, redact=redact)
         self._make_writer = make_writer or self._sqlite_writer
         self.announcer = Announcer(on_event, on_drop)
-        self.money = EngineMoney(self, prices, policies, on_budget)
+        self.money = EngineBudgets(self, prices, policies, on_budget)
         self.stores_nothing = not settings.enabled or settings.privacy_level == "none"
         self.queue = make_queue(settings, self.redactor, self._wake, self.announcer.dropped)
         self.closing = False
         self.closed = False
-        self.ending = Ending(self)
+        self.ending = Shutdown(self)
         self._begin()
         forks.watch(self)
         if not self.stores_nothing:
@@ -112,7 +112,7 @@ class Engine:
         self._writer_id = writer_id = str(uuid4())
         self.queue.begin_journal(writer_id)
         self.money.begin()
-        self.leftovers = Leftovers(self.settings, self._make_writer)
+        self.leftovers = JournalRecovery(self.settings, self._make_writer)
         self._opener = Opener(self.settings.db_path)
         self.committer = Committer(
             self.queue,
@@ -157,7 +157,7 @@ class Engine:
 
     def step(self, connection: Any) -> Step:
         """Commit the next batch; the caller holds the commit lock."""
-        step = self.committer.step(connection, hurried=self.money.teller.waiting > 0)
+        step = self.committer.step(connection, hurried=self.money.executor.waiting > 0)
         if self._give_up:
             self.queue.abandon_in_flight(DropReason.SHUTDOWN)
         return step
@@ -273,7 +273,7 @@ class Engine:
         """Close from the calling thread, which commits what waits until `deadline` (monotonic seconds)."""
         waiter = ThreadWaiter()
         barrier = self.begin_close(waiter)
-        self.money.teller.close(min(_TELLER_WAITS, max(0.0, deadline - monotonic())))
+        self.money.executor.close(min(_TELLER_WAITS, max(0.0, deadline - monotonic())))
         self.inline.drive(lambda: waiter.outcome is not None, deadline)
         if barrier.pending:
             self.give_up()
@@ -285,9 +285,9 @@ class Engine:
 
     async def close_teller(self, seconds: float) -> None:
         """Wait for reservations and settlements under way, in a thread, at most so many seconds."""
-        teller = self.money.teller
-        if teller.is_running:
-            await threads.off_the_loop(lambda: teller.close(min(_TELLER_WAITS, max(0.0, seconds))))
+        executor = self.money.executor
+        if executor.is_running:
+            await threads.off_the_loop(lambda: executor.close(min(_TELLER_WAITS, max(0.0, seconds))))
 
     def begin_close(self, waiter: Waiter | None = None) -> Barrier:
         """Take no more records, and follow those that are held; drivers end once they have been settled."""
@@ -332,7 +332,7 @@ class Engine:
         self._finish_giving_up()
         if not self.closed:
             self.closed = True
-            self.money.teller.close_soon()  # who may block has closed it before
+            self.money.executor.close_soon()  # who may block has closed it before
             self.queue.close_journal()
             self.say_what_was_lost()
         self.ending.over()
@@ -363,7 +363,7 @@ class Engine:
         )
 
     def forgotten(self) -> None:
-        """The face was collected without a close: finish in the background, or at exit, and say so once."""
+        """The logger was collected without a close: finish in the background, or at exit, and say so once."""
         if self.closing or self.closed:
             return
         busy = self.drivers.needed or not self.queue.empty()
@@ -380,11 +380,11 @@ class Engine:
         if not self._fork_ready:
             return
         self.inline.let_go()
-        self.money.teller.let_go()
+        self.money.executor.let_go()
         self.drivers.let_go()
 
     def before_os_exit(self) -> None:
-        """See `Ending.before_os_exit`."""
+        """See `Shutdown.before_os_exit`."""
         self.ending.before_os_exit()
 
     def after_fork_in_parent(self) -> None:
@@ -400,7 +400,7 @@ class Engine:
         ready = self._fork_ready
         self.drivers.leak()
         self.inline.leak()
-        self.money.teller.leak()
+        self.money.executor.leak()
         self.queue.reset()
         self.announcer.reset()
         self.ending.reset()

@@ -24,7 +24,7 @@ from llm_service.telemetry.stores.sqlite.budget_rows import UnknownCounter
 from llm_service.telemetry.stores.sqlite.error_kinds import STORE_ERRORS
 from llm_service.telemetry.stores.sqlite.purge_steps import look
 from llm_service.telemetry.writer.announcer import Announcer
-from llm_service.telemetry.writer.budget_executor import Teller
+from llm_service.telemetry.writer.budget_executor import BudgetExecutor
 from llm_service.telemetry.writer.commit_lock import CommitLock
 from llm_service.telemetry.writer.events import EventKind
 from llm_service.telemetry.writer.ledger import Settlement
@@ -33,7 +33,7 @@ from llm_service.telemetry.writer.queue import RecordQueue
 if TYPE_CHECKING:
     from llm_service.budgets.scopes import Call
 
-__all__ = ["EngineMoney", "MoneyHost"]
+__all__ = ["EngineBudgets", "EngineBudgetsHost"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _AT_ONCE: Final = 1.0
@@ -42,7 +42,7 @@ _LATER: Final = 3600.0
 """Seconds between two looks for what budgets do not need any more: while there is more, at first, and then."""
 
 
-class MoneyHost(Protocol):
+class EngineBudgetsHost(Protocol):
     """What the money of an engine needs of the rest of it."""
 
     settings: Settings
@@ -57,8 +57,8 @@ class MoneyHost(Protocol):
         ...
 
 
-class EngineMoney:
-    """See the module. It is the `TellerHost`.
+class EngineBudgets:
+    """See the module. It is the `BudgetExecutorHost`.
 
     Args:
         engine: whose money it is.
@@ -74,10 +74,10 @@ class EngineMoney:
     """
 
     book: BudgetBook
-    teller: Teller
+    executor: BudgetExecutor
 
     def __init__(
-        self, engine: MoneyHost, prices: PriceBook | None, policies: Policies | None, on_budget: OnBudget | None
+        self, engine: EngineBudgetsHost, prices: PriceBook | None, policies: Policies | None, on_budget: OnBudget | None
     ) -> None:
         self._engine = engine
         self._prices = prices
@@ -89,7 +89,7 @@ class EngineMoney:
     def begin(self) -> None:
         """All that belongs to one process."""
         self.book = BudgetBook(self.terms)
-        self.teller = Teller(self._engine.settings.db_path, self, self._teller_writer)
+        self.executor = BudgetExecutor(self._engine.settings.db_path, self, self._teller_writer)
         self._keep_up_at = monotonic() + _SOON
 
     def writer(self, writer_id: str, settings: Settings, redactor: Redactor, book: BudgetBook) -> SqliteBatchWriter:

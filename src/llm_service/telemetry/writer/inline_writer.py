@@ -1,4 +1,4 @@
-"""The calling thread commits by itself: the sync face's way, and the last drain's.
+"""The calling thread commits by itself: the sync logger's way, and the last drain's.
 
 Threads that call at the same time form groups: the one that holds the commit lock commits for all that wait, and the
 others find their records done.

@@ -12,14 +12,14 @@ from llm_service.telemetry.journal.replay import Replayed, replay_all
 from llm_service.telemetry.journal.segment_names import find
 from llm_service.telemetry.stores.base import BatchWriter
 
-__all__ = ["Leftovers"]
+__all__ = ["JournalRecovery"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 60.0
 
 
-class Leftovers:
+class JournalRecovery:
     """What other processes left behind. Used by whichever thread commits, one at a time.
 
     Args:

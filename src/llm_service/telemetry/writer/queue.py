@@ -13,14 +13,14 @@ from typing import Any
 
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.writer.ledger import FULL, DropReason, Settlement
-from llm_service.telemetry.writer.queue_accounting import NEVER, Holding
+from llm_service.telemetry.writer.queue_accounting import NEVER, QueueAccounting
 from llm_service.telemetry.writer.queue_entries import RECORD, SEQ, WAITER, Barrier, Entry
 from llm_service.telemetry.writer.waiters import LoopWaiter, Waiter
 
 __all__ = ["RecordQueue", "require_record"]
 
 
-class RecordQueue(Holding):
+class RecordQueue(QueueAccounting):
     """See the module. Every method but `put` and `join` may be called from any thread, a signal handler or `__del__`.
 
     Args:

@@ -33,7 +33,7 @@ from llm_service.telemetry.writer.queue_entries import (
 from llm_service.telemetry.writer.threads import LastLock
 from llm_service.telemetry.writer.waiters import Waiter
 
-__all__ = ["ASKED_LEVEL", "NEVER", "Holding"]
+__all__ = ["ASKED_LEVEL", "NEVER", "QueueAccounting"]
 
 NEVER: Final = 1 << 62
 ASKED_LEVEL: Final = 12
@@ -44,7 +44,7 @@ _PRIVACY: Final = DropReason.PRIVACY
 _NO_OUTCOMES: Final[dict[int, Settlement]] = {}
 
 
-class Holding:
+class QueueAccounting:
     """The side of `RecordQueue` that commits; see there for the arguments.
 
     `take`, `settle` and the `abandon`s are for the committing thread, one at a time; the rest is for any thread.

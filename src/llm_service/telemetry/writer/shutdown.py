@@ -16,20 +16,20 @@ from llm_service.config.settings import Settings
 from llm_service.telemetry.writer.announcer import Announcer
 from llm_service.telemetry.writer.commit_lock import CommitLock
 from llm_service.telemetry.writer.drivers import Drivers
-from llm_service.telemetry.writer.engine_budgets import EngineMoney
+from llm_service.telemetry.writer.engine_budgets import EngineBudgets
 from llm_service.telemetry.writer.inline_writer import InlineWriter
 from llm_service.telemetry.writer.queue import RecordQueue
 from llm_service.telemetry.writer.sigterm import SigtermHandler
 from llm_service.telemetry.writer.threads import is_ending, is_finalizing
 from llm_service.telemetry.writer.waiters import ThreadWaiter
 
-__all__ = ["Ending", "EndingHost"]
+__all__ = ["Shutdown", "ShutdownHost"]
 
 _LATE_WAITS: Final = 1.0
 """Seconds that a record which comes after the last drain may take. Where that is too little, no more are taken."""
 
 
-class EndingHost(Protocol):
+class ShutdownHost(Protocol):
     """What the end of a process needs of an engine."""
 
     settings: Settings
@@ -37,7 +37,7 @@ class EndingHost(Protocol):
     commit_lock: CommitLock
     drivers: Drivers
     inline: InlineWriter
-    money: EngineMoney
+    money: EngineBudgets
     queue: RecordQueue
     closing: bool
     closed: bool
@@ -67,10 +67,10 @@ class EndingHost(Protocol):
         ...
 
 
-class Ending:
+class Shutdown:
     """One engine's hooks into the end of its process."""
 
-    def __init__(self, engine: EndingHost) -> None:
+    def __init__(self, engine: ShutdownHost) -> None:
         self._engine = engine
         self._hooked = False
         self._exiting = False
@@ -94,7 +94,7 @@ class Ending:
             atexit.unregister(self._at_exit)
 
     def flush_on_sigterm(self) -> None:
-        """See `Face.flush_on_sigterm`."""
+        """See `BaseClient.flush_on_sigterm`."""
         if not self._engine.closed:
             self._sigterm.install()
             self.hook_exit()
@@ -152,7 +152,7 @@ class Ending:
         engine = self._engine
         engine.closing = True
         deadline = monotonic() + engine.settings.close_timeout
-        engine.money.teller.close(1.0)
+        engine.money.executor.close(1.0)
         engine.drivers.stop(engine.settings.close_timeout)
         left = self._write(deadline)
         if left:

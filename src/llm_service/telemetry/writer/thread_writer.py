@@ -1,4 +1,4 @@
-"""The sync face's background: a daemon thread that commits what `log_invocation_nowait` left in the queue."""
+"""The sync logger's background: a daemon thread that commits what `log_invocation_nowait` left in the queue."""
 
 import threading
 from typing import TYPE_CHECKING

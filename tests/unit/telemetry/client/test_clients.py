@@ -769,6 +769,6 @@ async def test_an_argument_by_another_name_is_told_the_right_one(
     with pytest.raises(TypeError) as caught:
         await result_of(getattr(logger, method)(**given))
     assert said in str(caught.value)
-    assert "Questions" not in str(caught.value)
+    assert "Queries" not in str(caught.value)
     assert await result_of(getattr(logger, method)()) is not None
     await close(logger)

@@ -21,7 +21,7 @@ from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.migration_steps import ADDED
 from llm_service.telemetry.stores.sqlite.migrations import VERSION
 from llm_service.telemetry.stores.sqlite.opening import make_private_folder, open_for_writing
-from llm_service.telemetry.writer.journal_recovery import Leftovers
+from llm_service.telemetry.writer.journal_recovery import JournalRecovery
 
 WRITER = "0d523cae-1d87-4dad-941f-c0f5f629fa3c"
 
@@ -409,7 +409,7 @@ def test_a_failed_replay_is_tried_again_later_and_not_before(
     clock = Clock()
     locked = sqlite3.connect(db, isolation_level=None)
     locked.execute("BEGIN IMMEDIATE")
-    leftovers = Leftovers(Settings(db_path=db), lambda name, given: writer_of(name, given.privacy_level), clock)
+    leftovers = JournalRecovery(Settings(db_path=db), lambda name, given: writer_of(name, given.privacy_level), clock)
     leftovers.replay(connection)
     assert leftovers.waiting
     assert "locked" in caplog.text

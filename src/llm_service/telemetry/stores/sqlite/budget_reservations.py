@@ -32,7 +32,7 @@ from llm_service.telemetry.stores.sqlite.budget_statements import Change, Place
 from llm_service.telemetry.stores.sqlite.recosting import Change as CostChange
 from llm_service.telemetry.stores.sqlite.recosting import NewCost, recost
 
-__all__ = ["Ask", "HoldKeeper", "exceeded"]
+__all__ = ["HoldKeeper", "ReservationPlan", "exceeded"]
 
 _UNPRICED: Final = """
 SELECT id, cost_source, request_model, agent_name, tool_name, model_name, user_id, session_id, trace_id, timestamp,
@@ -68,7 +68,7 @@ class _Ready(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ReservationPlan:
     """What is to be reserved.
 
     Attributes:
@@ -125,11 +125,13 @@ class HoldKeeper:
 
     # Within a transaction that the book has begun
 
-    def standings(self, ask: Ask) -> list[Standing]:
+    def standings(self, plan: ReservationPlan) -> list[Standing]:
         """Each limit that applies to a call, beside what its window holds now."""
-        return standing(_limits(ask), ask.amounts, self._looked_up(ask, self.book.places(ask.call, ask.now_us)))
+        return standing(_limits(plan), plan.amounts, self._looked_up(plan, self.book.places(plan.call, plan.now_us)))
 
-    def reserve(self, connection: sqlite3.Connection, ask: Ask, *, again: bool = False) -> tuple[Place, ...]:
+    def reserve(
+        self, connection: sqlite3.Connection, plan: ReservationPlan, *, again: bool = False
+    ) -> tuple[Place, ...]:
         """Reserve in every window that covers the call.
 
         Args:
@@ -146,19 +148,19 @@ class HoldKeeper:
             DuplicateInvocationError: there is a hold of this id already; nothing was reserved.
         """
         if again:
-            row = connection.execute(sql.FIND_HOLD, (ask.hold_id,)).fetchone()
+            row = connection.execute(sql.FIND_HOLD, (plan.hold_id,)).fetchone()
             if row is not None:
                 return tuple(to_places(HoldRow.of(row).windows))
-        ready = self._ready(connection, ask)
-        if not self._fits(connection, ask, ready):
-            standings = self.standings(ask)
+        ready = self._ready(connection, plan)
+        if not self._fits(connection, plan, ready):
+            standings = self.standings(plan)
             raise exceeded(next(one for one in standings if one.limit.hard and not one.fits))
         if ready.places or self.book.counts:  # a counter that comes later counts it as well
-            now, until = self._now_text(ask.now_us), self._until_text(ask.now_us + ask.lease_us)
-            row = (ask.hold_id, "held", now, until, *ask.amounts, ready.windows, ready.names, ask.justification)
+            now, until = self._now_text(plan.now_us), self._until_text(plan.now_us + plan.lease_us)
+            row = (plan.hold_id, "held", now, until, *plan.amounts, ready.windows, ready.names, plan.justification)
             if connection.execute(sql.KEEP_HOLD, row).rowcount == 0:  # what was added to windows nobody could free
-                raise DuplicateInvocationError(ask.hold_id)
-            self.book.add(dict.fromkeys(ready.places, Change(reserved=ask.amounts)))
+                raise DuplicateInvocationError(plan.hold_id)
+            self.book.add(dict.fromkeys(ready.places, Change(reserved=plan.amounts)))
         return ready.places
 
     def end(
@@ -203,7 +205,7 @@ class HoldKeeper:
             self.book.add(end_hold(connection, hold, hold.amounts))
         return len(rows)
 
-    def _fits(self, connection: sqlite3.Connection, ask: Ask, ready: "_Ready") -> bool:
+    def _fits(self, connection: sqlite3.Connection, plan: ReservationPlan, ready: "_Ready") -> bool:
         """Whether every hard limit has room; `standings` knows more, and takes longer.
 
         Raises:
@@ -212,70 +214,74 @@ class HoldKeeper:
         if not ready.checks:
             return True
         committed: dict[int, Sequence[int]] = {}
-        for counter_id, *sums, is_damaged in self._committed(connection, ask, ready):
+        for counter_id, *sums, is_damaged in self._committed(connection, plan, ready):
             if is_damaged or min(sums) < 0:
-                raise _unreadable(ask, self.book.keys()[counter_id])
+                raise _unreadable(plan, self.book.keys()[counter_id])
             before = committed.get(counter_id, _NOTHING)
             committed[counter_id] = [one + more for one, more in zip(before, sums, strict=True)]
         return all(
-            has_room(committed.get(counter_id, _NOTHING)[at], ask.amounts[at], amount)
+            has_room(committed.get(counter_id, _NOTHING)[at], plan.amounts[at], amount)
             for counter_id, at, amount in ready.checks
         )
 
-    def _committed(self, connection: sqlite3.Connection, ask: Ask, ready: "_Ready") -> list[tuple[int, ...]]:
+    def _committed(
+        self, connection: sqlite3.Connection, plan: ReservationPlan, ready: "_Ready"
+    ) -> list[tuple[int, ...]]:
         """What counts against hard limits, by counter; see `read_committed`."""
         damaged = self.book.damaged.intersection(check[0] for check in ready.checks)
         if damaged:  # unless doctor has repaired it meanwhile
             self.book.damaged = find_damaged(connection)
             for counter_id in damaged & self.book.damaged:
-                raise _unreadable(ask, self.book.keys()[counter_id])
+                raise _unreadable(plan, self.book.keys()[counter_id])
         try:
             return connection.execute(sql.read_committed(len(ready.bounds) // sql.PARAMETERS), ready.bounds).fetchall()
         except sqlite3.OperationalError as error:
             if "overflow" in str(error):  # a sum beyond 2**63: no amount that could be spent
-                raise _unreadable(ask, _limits(ask)[0].counter) from error
+                raise _unreadable(plan, _limits(plan)[0].counter) from error
             raise
 
-    def _ready(self, connection: sqlite3.Connection, ask: Ask) -> "_Ready":
+    def _ready(self, connection: sqlite3.Connection, plan: ReservationPlan) -> "_Ready":
         """What a reservation for such a call reads and writes; made anew where a window has ended."""
-        known = self._known.get(ask.call)
-        if known is not None and known.learned == self.book.learned and known.since <= ask.now_us < known.until:
+        known = self._known.get(plan.call)
+        if known is not None and known.learned == self.book.learned and known.since <= plan.now_us < known.until:
             return known
         # One that another process has forgotten meanwhile is needed again.
-        add_counters(connection, self.book, {limit.counter: None for limit in _limits(ask)}, ask.now_us)
-        covering = self.book.places(ask.call, ask.now_us)
-        spans = [counter.span(ask.now_us) for counter, _ in covering]
-        limits = [limit for limit in _limits(ask) if limit.hard]
+        add_counters(connection, self.book, {limit.counter: None for limit in _limits(plan)}, plan.now_us)
+        covering = self.book.places(plan.call, plan.now_us)
+        spans = [counter.span(plan.now_us) for counter, _ in covering]
+        limits = [limit for limit in _limits(plan) if limit.hard]
         wanted = {limit.counter for limit in limits}
         limited = [(counter, place) for counter, place in covering if counter.key in wanted]
         ids = {counter.key: counter.id for counter, _ in limited}
-        places = (*(place for _, place in covering), *self.book.unplaced(ask.call))
+        places = (*(place for _, place in covering), *self.book.unplaced(plan.call))
         made = _Ready(
             learned=self.book.learned,
             since=max((span.start for span in spans), default=0),
             until=min((span.end for span in spans), default=MAX_MICROSECONDS),
             places=places,
             windows=sql.places_json(places),
-            names=sql.names_json(_names(ask.call)),
-            bounds=bounds_of(limited, ask.now_us),
+            names=sql.names_json(_names(plan.call)),
+            bounds=bounds_of(limited, plan.now_us),
             checks=[(ids[limit.counter], METRICS.index(limit.metric), limit.amount) for limit in limits],
         )
         if len(self._known) >= _MOST_CALLS:
             self._known.clear()
-        self._known[ask.call] = made
+        self._known[plan.call] = made
         return made
 
     def _looked_up(
-        self, ask: Ask, covering: Sequence[tuple[Counter, Place]]
+        self, plan: ReservationPlan, covering: Sequence[tuple[Counter, Place]]
     ) -> dict[CounterKey, tuple[str, Totals, int | None]]:
-        wanted = {limit.counter for limit in _limits(ask)}
+        wanted = {limit.counter for limit in _limits(plan)}
         limited = [(counter, place) for counter, place in covering if counter.key in wanted]
-        totals = self.book.totals(limited, ask.now_us)
-        return {counter.key: (place.subject, totals[place], _end_of(counter, ask.now_us)) for counter, place in limited}
+        totals = self.book.totals(limited, plan.now_us)
+        return {
+            counter.key: (place.subject, totals[place], _end_of(counter, plan.now_us)) for counter, place in limited
+        }
 
 
-def _unreadable(ask: Ask, key: CounterKey) -> BudgetUnreadableError:
-    limit = next(limit for limit in _limits(ask) if limit.counter == key)
+def _unreadable(plan: ReservationPlan, key: CounterKey) -> BudgetUnreadableError:
+    limit = next(limit for limit in _limits(plan) if limit.counter == key)
     return BudgetUnreadableError(limit.policy, key.window)
 
 
@@ -284,8 +290,8 @@ def _end_of(counter: Counter, now_us: int) -> int | None:
     return None if counter.window.is_rolling or counter.window.name == "total" else counter.span(now_us).end
 
 
-def _limits(ask: Ask) -> list[Limit]:
-    return [limit for policy in ask.policies for limit in policy.limits]
+def _limits(plan: ReservationPlan) -> list[Limit]:
+    return [limit for policy in plan.policies for limit in policy.limits]
 
 
 def _names(call: Call) -> tuple[Any, ...]:

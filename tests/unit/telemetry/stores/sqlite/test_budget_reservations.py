@@ -33,7 +33,7 @@ from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, Teleme
 from llm_service.telemetry.record.record import CARD_FIELDS, _restore
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook
-from llm_service.telemetry.stores.sqlite.budget_reservations import Ask, HoldKeeper
+from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper, ReservationPlan
 from llm_service.telemetry.writer import budget_executor as tellers
 from llm_service.telemetry.writer.budget_executor import Request
 
@@ -415,7 +415,7 @@ def test_a_signal_handler_within_a_commit_is_refused_and_takes_nothing_of_its_lo
         assert lock.owner == threading.get_ident()
         with pytest.raises(StoreError, match="signal handler"):
             hold.settle(record())
-        logger._engine.money.teller._let_go_in_time()
+        logger._engine.money.executor._let_go_in_time()
         assert lock.owner == threading.get_ident()
     assert lock.owner is None
     logger.flush()
@@ -500,7 +500,7 @@ def test_a_failing_look_at_thresholds_does_not_end_the_teller(
     monkeypatch.setattr(logger._engine.money, "_tell", tell)
     object.__setattr__(logger._engine.money.terms, "tell", tell)
     logger.budgets.reserve(usd=0.9).settle(record(0.9))
-    assert isinstance(logger._engine.money.teller.last_error, ZeroDivisionError)
+    assert isinstance(logger._engine.money.executor.last_error, ZeroDivisionError)
     logger.budgets.reserve(usd=0.1).release()
 
 
@@ -519,13 +519,13 @@ def test_a_look_at_thresholds_does_not_wait_for_a_long_commit(logger: TelemetryL
     other = threading.Thread(target=hold)
     other.start()
     held.wait(30)
-    money.teller._look_back()
+    money.executor._look_back()
     assert money.upkeep_is_due
     enough.set()
     other.join()
-    money.teller._look_back()
+    money.executor._look_back()
     assert not money.upkeep_is_due
-    assert money.teller.last_error is None
+    assert money.executor.last_error is None
 
 
 def test_an_interrupted_look_at_thresholds_leaves_no_transaction_open(
@@ -540,10 +540,10 @@ def test_an_interrupted_look_at_thresholds_leaves_no_transaction_open(
         connection.execute("BEGIN IMMEDIATE")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(money.teller._host, "keep_up", interrupted)
+    monkeypatch.setattr(money.executor._host, "keep_up", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        money.teller._look_back()
-    money.teller._look_back()  # there is nothing to look with
+        money.executor._look_back()
+    money.executor._look_back()  # there is nothing to look with
     monkeypatch.undo()
     with closing(sqlite3.connect(db, isolation_level=None, timeout=0)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -559,7 +559,7 @@ def test_a_hold_that_ends_without_a_record_and_without_waiting_is_of_unknown_out
     hold = logger.budgets.reserve(usd=0.4)
     for _ in range(2):
         hold.end_later(None)
-    logger._engine.money.teller.close(5)
+    logger._engine.money.executor.close(5)
     assert hold.ended
     assert spent_reserved_unknown(db) == (0, 0, 0.4)
 
@@ -586,7 +586,7 @@ def test_an_interrupted_reservation_of_a_logger_that_stores_nothing_makes_no_fil
         monkeypatch.setattr(type(logger.budgets), "serve", interrupted)
         with pytest.raises(KeyboardInterrupt):
             logger.budgets.reserve(usd=0.1)
-        logger._engine.money.teller.close(5)
+        logger._engine.money.executor.close(5)
     assert not path.parent.exists()
 
 
@@ -621,7 +621,7 @@ async def test_who_is_refused_an_id_takes_nothing_back_from_who_has_it(
     with TelemetryLogger(db, **given) as logger, logger.invocation("a", budget=0.1, invocation_id="same"):
         with pytest.raises(DuplicateInvocationError):
             logger.invocation("a", budget=0.1, invocation_id="same").__enter__()
-        logger._engine.money.teller.close(5)
+        logger._engine.money.executor.close(5)
         assert spent_reserved_unknown(db) == (0, 0.1, 0)
 
 
@@ -829,7 +829,7 @@ def test_nothing_is_reserved_in_a_closed_logger_and_a_hold_can_still_be_settled(
         logger.budgets.reserve(usd=0.1)
     assert hold.settle(record()) is True
     other.release()
-    assert logger._engine.money.teller._connection is None
+    assert logger._engine.money.executor._connection is None
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
     assert logger.stats().ledger.balanced
 
@@ -887,7 +887,7 @@ def test_a_record_and_further_work_share_a_request(logger: TelemetryLogger, db: 
 
 def test_a_connection_that_is_leaked_is_not_closed(logger: TelemetryLogger, db: Path) -> None:
     """As in a forked child, which must not touch its parent's."""
-    teller = logger._engine.money.teller
+    teller = logger._engine.money.executor
     teller.leak()  # there is none yet
     logger.budgets.reserve(usd=0.1)
     connection = teller._connection
@@ -912,14 +912,14 @@ def test_reconciling_a_call_whose_record_is_gone_changes_nothing(logger: Telemet
 
 def serve(logger: TelemetryLogger, *requests: Request) -> None:
     """Have requests share a transaction, as those do that come at the same time."""
-    logger._engine.money.teller._serve(list(requests))
+    logger._engine.money.executor._serve(list(requests))
 
 
-def ask(logger: TelemetryLogger, usd: float, **names: Any) -> Ask:
+def ask(logger: TelemetryLogger, usd: float, **names: Any) -> ReservationPlan:
     """What a reservation asks for."""
-    from llm_service.telemetry.client.reservation_requests import Wish
+    from llm_service.telemetry.client.reservation_requests import ReservationRequest
 
-    return logger.budgets.ask(Wish(usd=usd, **names))
+    return logger.budgets.plan(ReservationRequest(usd=usd, **names))
 
 
 def test_of_requests_that_share_a_transaction_one_that_is_refused_harms_no_other(
@@ -975,7 +975,7 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Ghost]]:
 
         monkeypatch.setattr(tellers, "open_for_writing", opened)
         with logger._engine.commit_lock:
-            logger._engine.money.teller.let_go()
+            logger._engine.money.executor.let_go()
         return made
 
     return start
@@ -1055,7 +1055,7 @@ def test_a_settlement_that_is_late_is_queued_and_ends_its_hold_when_it_is_writte
 def test_a_full_disk_is_an_error_in_time_as_well(logger: TelemetryLogger, db: Path) -> None:
     """And the file is not thrown away for it."""
     logger.budgets.reserve(usd=0.1)
-    connection = logger._engine.money.teller._connection
+    connection = logger._engine.money.executor._connection
     assert connection is not None
     real = tellers.open_for_writing
 
@@ -1067,12 +1067,12 @@ def test_a_full_disk_is_an_error_in_time_as_well(logger: TelemetryLogger, db: Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tellers, "open_for_writing", small)
         with logger._engine.commit_lock:
-            logger._engine.money.teller.let_go()
+            logger._engine.money.executor.let_go()
         names = ("x" * 150 + str(number) for number in range(10_000))
         with pytest.raises(CommitTimeoutError, match="full"):
             list(map(lambda name: logger.budgets.reserve(usd=0, agent_name=name), names))  # noqa: C417 - until it raises
     with logger._engine.commit_lock:
-        logger._engine.money.teller.let_go()
+        logger._engine.money.executor.let_go()
     logger.budgets.release("x")
     check_books(db)
 
@@ -1082,7 +1082,7 @@ def test_a_file_that_is_another_programs_refuses_at_once(db: Path) -> None:
     logger = TelemetryLogger(db, policies=policies(default=1), commit_timeout=60)
     hold = logger.budgets.reserve(usd=0.1)
     with logger._engine.commit_lock:
-        logger._engine.money.teller.let_go()
+        logger._engine.money.executor.let_go()
     with pytest.MonkeyPatch.context() as patch:
 
         def refuse(*_: Any) -> Any:
@@ -1093,7 +1093,7 @@ def test_a_file_that_is_another_programs_refuses_at_once(db: Path) -> None:
             logger.budgets.reserve(usd=0.1)
         with pytest.raises(ForeignDatabaseError):
             hold.settle(record())
-        assert isinstance(logger._engine.money.teller.last_error, ForeignDatabaseError)
+        assert isinstance(logger._engine.money.executor.last_error, ForeignDatabaseError)
     logger.close()
     assert logger.stats().ledger.balanced
     assert spent_reserved_unknown(db) == (0.25, 0, 0)  # the queue wrote it, through a connection of its own
@@ -1115,7 +1115,7 @@ def test_a_bug_is_told_and_not_tried_for_ever(logger: TelemetryLogger) -> None:
 def test_a_failure_on_opening_closes_what_was_opened(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next request opens it again."""
     with logger._engine.commit_lock:
-        logger._engine.money.teller.let_go()
+        logger._engine.money.executor.let_go()
     real, failures = HoldKeeper.register, [sqlite3.OperationalError("database is locked")]
 
     def register(self: HoldKeeper, *arguments: Any) -> None:
@@ -1155,12 +1155,12 @@ def test_a_reservation_that_is_on_disk_is_not_made_again(db: Path) -> None:
         from llm_service.budgets.limits import Amounts
 
         now = record().card[1]
-        asked = Ask("h", Call(), Amounts(USD // 2, 0, 1), limited.applying(Call()), now, 10)
+        asked = ReservationPlan("h", Call(), Amounts(USD // 2, 0, 1), limited.applying(Call()), now, 10)
         seen: list[Any] = []
         for again in (False, True, True):
             writer.transact(connection, lambda again=again: seen.append(keeper.reserve(connection, asked, again=again)))  # type: ignore[misc]
         assert seen[0] == seen[1] == seen[2] != ()
-        asked_again = Ask("i", Call(), Amounts(USD // 2, 0, 1), limited.applying(Call()), now, 10)
+        asked_again = ReservationPlan("i", Call(), Amounts(USD // 2, 0, 1), limited.applying(Call()), now, 10)
         writer.transact(connection, lambda: seen.append(keeper.reserve(connection, asked_again, again=True)))
         assert [one.fits for one in keeper.standings(asked)] == [False]
     assert spent_reserved_unknown(db) == (0, 1, 0)
