@@ -17,7 +17,7 @@ from llm_service.errors import DatabaseUnusableError
 from llm_service.redaction import clean
 from llm_service.telemetry.stores.base import BatchWriter, Fault
 from llm_service.telemetry.stores.rollups import bucket_of
-from llm_service.telemetry.writer import commit_sizes
+from llm_service.telemetry.writer import schedule
 from llm_service.telemetry.writer.events import EventKind, Tell
 from llm_service.telemetry.writer.ledger import DropReason
 from llm_service.telemetry.writer.queue import RecordQueue
@@ -109,7 +109,7 @@ class Committer:
             hurried: somebody waits for the connection: the transaction is to be a short one.
         """
         backlog = self._queue.backlog()
-        batch = self._queue.take(commit_sizes.STEADY_ROWS if hurried else commit_sizes.transaction_rows(backlog))
+        batch = self._queue.take(schedule.STEADY_ROWS if hurried else schedule.transaction_rows(backlog))
         if batch is None:
             return Step()
         started = self._clock()
@@ -119,7 +119,7 @@ class Committer:
                 [entry[RECORD] for entry in batch.entries],
                 batch_no=batch.number,
                 durable=batch.durable,
-                slice_rows=commit_sizes.slice_rows(backlog),
+                slice_rows=schedule.slice_rows(backlog),
             )
         except Exception as error:  # noqa: BLE001 - the writer outlives anything; `failed` counts, logs and paces it
             return self.failed(error, batch)
@@ -178,7 +178,7 @@ class Committer:
             message = f"{self._path} does not accept records (try {{n}}, goes on): {error}"
             self._tell(EventKind.STORE_FAILING, failures, message, error)
         reopen = fault is not Fault.TRANSIENT or failures % _TRIES_OF_A_CONNECTION == 0
-        return Step(retry_in=commit_sizes.retry_delay(failures), reopen=reopen)
+        return Step(retry_in=schedule.retry_delay(failures), reopen=reopen)
 
     def give_way(self, error: Exception) -> Fault:
         """Set a file aside where the error says that nothing can be done with it; what the error means.

@@ -12,10 +12,10 @@ from typing import Any, Protocol, TypeVar
 
 from llm_service.telemetry.writer import forks
 from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
-from llm_service.telemetry.writer.commit_sizes import retry_delay
 from llm_service.telemetry.writer.committer import Committer, Step
 from llm_service.telemetry.writer.drivers import Drivers
 from llm_service.telemetry.writer.purge_schedule import Retention
+from llm_service.telemetry.writer.schedule import retry_delay
 
 __all__ = ["InlineHost", "InlineWriter"]
 

@@ -18,7 +18,7 @@ from llm_service.telemetry.journal.segment_names import writers
 from llm_service.telemetry.stores.retention import LEASE, Belief, Cutoffs
 from llm_service.telemetry.stores.sqlite.error_kinds import is_locked
 from llm_service.telemetry.stores.sqlite.purge_steps import Purge, PurgeResult, has_old, look
-from llm_service.telemetry.writer.commit_sizes import retry_delay
+from llm_service.telemetry.writer.schedule import retry_delay
 from llm_service.telemetry.writer.waiters import Waiter
 
 __all__ = ["PurgeJob", "Retention"]

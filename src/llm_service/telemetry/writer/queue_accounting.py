@@ -15,7 +15,6 @@ from typing import Final
 
 from llm_service.config.settings import Overflow
 from llm_service.telemetry.stores.base import WriteResult
-from llm_service.telemetry.writer.commit_sizes import Backlog
 from llm_service.telemetry.writer.ledger import DropReason, FlushResult, Ledger, Outcome, Settlement
 from llm_service.telemetry.writer.queue_entries import (
     ACCEPTED_AT,
@@ -30,6 +29,7 @@ from llm_service.telemetry.writer.queue_entries import (
     bytes_of,
     waiters_of,
 )
+from llm_service.telemetry.writer.schedule import Backlog
 from llm_service.telemetry.writer.threads import LastLock
 from llm_service.telemetry.writer.waiters import Waiter
 

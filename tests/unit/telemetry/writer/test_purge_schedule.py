@@ -22,8 +22,7 @@ from llm_service.telemetry.stores.retention import (
     may_hold,
     moment_of,
 )
-from llm_service.telemetry.writer.commit_sizes import Backlog
-from llm_service.telemetry.writer.schedule import Action, Do, next_action, purge_may_go
+from llm_service.telemetry.writer.schedule import Action, Backlog, Do, next_action, purge_may_go
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR

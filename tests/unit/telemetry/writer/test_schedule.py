@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from llm_service.config.settings import Settings
-from llm_service.telemetry.writer.commit_sizes import Backlog
-from llm_service.telemetry.writer.schedule import Action, Do, next_action
+from llm_service.telemetry.writer.schedule import Action, Backlog, Do, next_action
 
 SETTINGS = Settings(db_path=Path("/t.db"), flush_interval=0.5, batch_size=10, queue_max_records=100)
 NOTHING = Backlog(0, 0, 0.0, urgent=False)

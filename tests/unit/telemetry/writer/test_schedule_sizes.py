@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_service.telemetry.writer.commit_sizes import (
+from llm_service.telemetry.writer.schedule import (
     Backlog,
     retry_delay,
     seconds_to_flush,
