@@ -9,8 +9,8 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from llm_service.telemetry.maintenance.doctor import identify
 from llm_service.telemetry.record.timestamps import microseconds_text
 from llm_service.telemetry.stores.sqlite import statements
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
+from llm_service.telemetry.stores.sqlite.transactions import transaction
 
 __all__ = ["Action", "repair", "repair_day"]
 
@@ -127,7 +128,7 @@ def _differences(connection: sqlite3.Connection, day: str) -> list[Difference]:
 def _make_indexes(connection: sqlite3.Connection) -> Iterator[Action]:
     for name, sql in missing_indexes(connection).items():
         try:
-            with _transaction(connection):
+            with transaction(connection):
                 connection.execute(f"DROP INDEX IF EXISTS {name}")
                 connection.execute(sql)
         except sqlite3.IntegrityError as error:  # ids that stand twice
@@ -183,7 +184,7 @@ def _recount(connection: sqlite3.Connection, now: int) -> Iterator[Action]:
     """Make what budgets count right. Safe beside writers and other repairs."""
     whole = 0
     if budget_checks.has_budgets(connection):
-        with _transaction(connection):
+        with transaction(connection):
             whole = budget_checks.make_whole(connection, now)
     rows = _recount_windows(connection, now)
     if whole or rows:
@@ -194,7 +195,7 @@ def _recount_windows(connection: sqlite3.Connection, now: int) -> int:
     for _ in range(_MOST_TRIES):
         seen, rows = _in_snapshot(connection, lambda: (_receipt(connection), _lacks(connection, now)))
         for step, start in enumerate(range(0, len(rows), _ROWS)):
-            with _transaction(connection):
+            with transaction(connection):
                 still_true = _receipt(connection) == seen + step
                 if still_true:
                     budget_checks.add_lacks(connection, rows[start : start + _ROWS])
@@ -217,25 +218,12 @@ def _receipt_and_differences(connection: sqlite3.Connection, day: str) -> tuple[
 
 def _add(connection: sqlite3.Connection, day: str, rows: Sequence[Difference], seen: int, now: str) -> bool:
     """Add what these rows lack, in one transaction; False where another repair, or retention, was here meanwhile."""
-    with _transaction(connection):
+    with transaction(connection):
         still_true = _receipt(connection) == seen and _is_kept(connection, day)
         if still_true:
             add_totals(connection, rows)
             connection.execute(statements.KEEP_RECEIPT, (RECEIPT, seen + 1, now))
     return still_true
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Generator[None]:
-    """All of the block, or nothing of it."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk has rolled back already
-            connection.execute("ROLLBACK")
-        raise
 
 
 def add_totals(connection: sqlite3.Connection, rows: Sequence[Difference]) -> None:

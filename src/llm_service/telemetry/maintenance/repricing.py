@@ -30,6 +30,7 @@ from llm_service.telemetry.stores.sqlite.migrations import read_as_newest
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 from llm_service.telemetry.stores.sqlite.recosting import Change, NewCost, recost
+from llm_service.telemetry.stores.sqlite.transactions import transaction
 
 __all__ = ["Change", "OnStep", "RepriceReport", "reprice"]
 
@@ -202,16 +203,9 @@ def _commit(
     connection: sqlite3.Connection, rows: Sequence[NewCost], *, on_step: OnStep, book: BudgetBook
 ) -> list[Change]:
     """Change rows that are as they were read, with totals and budgets, in one transaction; what was changed."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection, book.rolled_back):
         since = daily_totals.kept_since(connection) or ""  # retention leaves the totals of its days alone
         changes = recost(connection, book, rows, since)
         if changes:
             on_step(connection, changes)
-        connection.execute("COMMIT")
-    except BaseException:
-        book.rolled_back()
-        if connection.in_transaction:  # a full disk has rolled back already
-            connection.execute("ROLLBACK")
-        raise
     return changes

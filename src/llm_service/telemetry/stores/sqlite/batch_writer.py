@@ -23,6 +23,7 @@ from llm_service.telemetry.stores.rollups import Fold
 from llm_service.telemetry.stores.sqlite import error_kinds, statements
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook
 from llm_service.telemetry.stores.sqlite.daily_ids import DailyIds
+from llm_service.telemetry.stores.sqlite.transactions import roll_back
 
 __all__ = ["SqliteBatchWriter"]
 
@@ -150,10 +151,7 @@ class SqliteBatchWriter:
             if begun:
                 self._daily_ids.forget()
                 self._book.rolled_back()
-            # SQLite may have rolled back by itself (a full disk does); a failing ROLLBACK must not hide the cause.
-            if connection.in_transaction:
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
+            roll_back(connection)
             raise
         self._book.committed()
         return done

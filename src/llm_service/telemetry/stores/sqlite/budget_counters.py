@@ -5,8 +5,7 @@ of windows that are long over goes as well, a little at a time.
 """
 
 import sqlite3
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from llm_service.budgets.limits import Amounts
@@ -22,6 +21,7 @@ from llm_service.telemetry.stores.sqlite.budget_rows import (
     spent_by,
     to_places,
 )
+from llm_service.telemetry.stores.sqlite.transactions import transaction
 
 __all__ = ["FORGOTTEN_DAYS", "add_counters", "find_damaged", "forget", "register"]
 
@@ -73,7 +73,8 @@ def register(connection: sqlite3.Connection, book: BudgetBook, wanted: Iterable[
     fresh = (microseconds_text(max(0, now_us - _DAY_US)), microseconds_text(now_us + _DAY_US))
     stale = [known[key][0] for key in wanted if key in known and not fresh[0] <= known[key][1] <= fresh[1]]
     if stale or any(key not in known for key in wanted):
-        with _transaction(connection, book):
+        with transaction(connection, book.rolled_back):
+            book.begin(connection)
             connection.executemany(_NAME, [(now, number) for number in stale])
             add_counters(connection, book, wanted, now_us)
     before = _long_ago(now_us)
@@ -141,7 +142,8 @@ def forget(connection: sqlite3.Connection, book: BudgetBook, now_us: int) -> boo
     if not (counters or holds or windows or alerts):
         return False
     before = connection.total_changes
-    with _transaction(connection, book):
+    with transaction(connection, book.rolled_back):
+        book.begin(connection)
         # Somebody may have named a counter, held something, or ended a hold meanwhile.
         again = set(_unneeded_counters(connection, now_us))
         gone = [(number,) for number in counters if number in again]
@@ -213,19 +215,3 @@ def _delete(table: str, key: Sequence[str]) -> str:
 
 def _long_ago(now_us: int) -> str:
     return microseconds_text(max(0, now_us - FORGOTTEN_DAYS * _DAY_US))
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection, book: BudgetBook) -> Generator[None]:
-    """All of the block, or nothing of it: in the file, and in the book."""
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        book.begin(connection)
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        book.rolled_back()
-        if connection.in_transaction:  # a full disk rolls back by itself
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-        raise

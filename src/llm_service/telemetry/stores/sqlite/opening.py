@@ -23,6 +23,7 @@ from llm_service.telemetry.stores.sqlite.database_files import Files, OwnConnect
 from llm_service.telemetry.stores.sqlite.file_identity import APPLICATION_ID, bears_our_id, refuse_strangers
 from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
 from llm_service.telemetry.stores.sqlite.odd_values import as_text
+from llm_service.telemetry.stores.sqlite.transactions import transaction
 
 __all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "Opener", "make_private_folder", "open_for_writing"]
 
@@ -203,15 +204,9 @@ def _set_up(connection: sqlite3.Connection, now: str) -> None:
         # Into the file itself, not into the -wal: whose it is can be told from its first page, whatever comes.
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         (version,) = connection.execute("PRAGMA user_version").fetchone()  # another process may have been first
         if version == 0:
             migrations.create(connection, now)
         else:
             migrations.migrate(connection, version, now)
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise

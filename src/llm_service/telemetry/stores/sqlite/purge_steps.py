@@ -7,7 +7,7 @@ deletes anything, so no reader ever finds records missing from a day that claims
 
 import sqlite3
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter, time_ns
 from typing import Any, Final, NamedTuple
@@ -17,6 +17,7 @@ from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.retention import Belief, Cutoffs, believe, lease_until, may_hold, moment_of
 from llm_service.telemetry.stores.sqlite.odd_values import as_stored
 from llm_service.telemetry.stores.sqlite.opening import BUSY_TIMEOUT_MS
+from llm_service.telemetry.stores.sqlite.transactions import transaction
 
 __all__ = ["Purge", "PurgeResult", "count_old", "has_old", "look"]
 
@@ -262,7 +263,7 @@ class Purge:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten with zeros, not only unlinked
         now = self._clock_ns() // 1000
-        with _transaction(connection):
+        with transaction(connection):
             holder, held_until = connection.execute(_READ_LEASE).fetchone() or (None, None)
             if not self._takes_over and not may_hold(holder, held_until, self._holder, now):
                 self.held, self._holding = True, False
@@ -292,7 +293,7 @@ def look(connection: sqlite3.Connection, now_us: int) -> Belief:
         return found
     with _impatient(connection):
         connection.execute("PRAGMA synchronous = NORMAL")
-        with _transaction(connection):
+        with transaction(connection):
             found = believe(_belief(connection), now_us)  # another process may have looked meanwhile
             connection.execute(_KEEP_BELIEF, [None if one is None else microseconds_text(one) for one in found])
     return found
@@ -347,16 +348,3 @@ def _impatient(connection: sqlite3.Connection) -> Generator[None]:
         yield
     finally:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Generator[None]:
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk rolls back by itself
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-        raise
