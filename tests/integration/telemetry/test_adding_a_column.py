@@ -1,0 +1,87 @@
+"""CONTRIBUTING.md's walk "Add a column", done in a copy of the package: the files it names are enough."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import llm_service
+from llm_service.telemetry import InvocationRecord, TelemetryLogger
+from llm_service.telemetry.stores.sqlite import migrations
+
+PACKAGE = Path(llm_service.__file__).parent
+NEXT = migrations.VERSION + 1
+LAST = "unpriced_usage"
+"""The last column there is: the new one comes after it."""
+EDITS = {
+    "record/fields.py": [(f'    _Field("{LAST}", "id"),\n', f'    _Field("{LAST}", "id"),\n    _Field("deployment", "name"),\n')],
+    "record/record.py": [
+        ("At[str | None](\"extensions\", 26)\n", "At[str | None](\"extensions\", 26)\n    deployment = At[str | None](\"extensions\", 27)\n"),
+        ('prompt = At[str | None]("extensions", 27)', 'prompt = At[str | None]("extensions", 28)'),
+        ('response = At[str | None]("extensions", 28)', 'response = At[str | None]("extensions", 29)'),
+        (f"        {LAST}: str | None = None,\n", f"        {LAST}: str | None = None,\n        deployment: str | None = None,\n"),
+        (f"is {LAST} is prompt", f"is {LAST} is deployment is prompt"),
+        (f"{LAST}, prompt, response,", f"{LAST}, deployment, prompt, response,"),
+    ],
+    "schema.sql": [("no cost is computed\n);", "no cost is computed\n    , deployment TEXT\n);")],
+    "stores/sqlite/migration_steps.py": [
+        (f'{migrations.VERSION}: ("{LAST}",)', f'{migrations.VERSION}: ("{LAST}",), {NEXT}: ("deployment",)'),
+        ("TO_2: Final = (", 'TO_NEXT = ("ALTER TABLE invocations ADD COLUMN deployment TEXT",)\nTO_2: Final = ('),
+    ],
+    "stores/sqlite/migrations.py": [
+        (f"VERSION: Final = {migrations.VERSION}", f"VERSION: Final = {NEXT}"),
+        (f"{migrations.VERSION - 1}: migration_steps.TO_{migrations.VERSION}}}",
+         f"{migrations.VERSION - 1}: migration_steps.TO_{migrations.VERSION}, {migrations.VERSION}: migration_steps.TO_NEXT}}"),
+    ],
+    "queries/rows.py": [(f"    {LAST}: str | None\n", f"    {LAST}: str | None\n    deployment: str | None\n")],
+}  # fmt: skip
+SCRIPT = """
+import os, sys
+from pathlib import Path
+from llm_service.cli.main import main
+from llm_service.telemetry import InvocationRecord, TelemetryLogger
+path, key = Path(sys.argv[1]), "sk-ant-api03-" + "Zx9" * 30
+child = os.fork()
+if not child:  # killed with a record in the crash journal alone
+    logger = TelemetryLogger(path, journal=True, flush_interval=60)
+    logger.log_invocation_nowait(InvocationRecord(invocation_id="journaled", deployment="east"))
+    os.kill(os.getpid(), 9)
+os.waitpid(child, 0)
+with TelemetryLogger(path) as logger:
+    with logger.invocation("agent", deployment="west") as call:
+        pass
+    logger.log_invocation(InvocationRecord(invocation_id="secret", deployment=key))
+    found = {row["invocation_id"]: row["deployment"] for row in logger.get_invocations()}
+assert found["older"] is None and found["journaled"] == "east" and found[call.invocation_id] == "west", found
+assert "Zx9" not in found["secret"], found
+assert key.encode() not in path.read_bytes()
+assert main(["doctor", "--db", str(path)]) == 0
+assert main(["export", "--db", str(path)]) == 0
+assert main(["show", "secret", "--db", str(path)]) == 0
+"""
+
+
+def test_the_files_of_the_walk_are_enough(tmp_path: Path) -> None:
+    """An older file is migrated; the value is stored, redacted, journaled, read, shown and exported."""
+    copy, path = tmp_path / "copy", tmp_path / "telemetry.db"
+    shutil.copytree(PACKAGE, copy / "llm_service")
+    with TelemetryLogger(path) as logger:
+        logger.log_invocation(InvocationRecord(invocation_id="older"))
+    for name, edits in EDITS.items():
+        file = copy / "llm_service" / "telemetry" / name
+        text = file.read_text("utf-8")
+        for old, new in edits:
+            assert text.count(old) == 1, (name, old)
+            text = text.replace(old, new)
+        file.write_text(text, "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, path],
+        check=False, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(copy)}, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    (header,) = [line for line in lines if line.startswith("id,invocation_id,")]
+    assert header.split(",")[-1] == "deployment"
+    assert sum(line.endswith(",west") for line in lines) == 1
+    assert [line for line in lines if line.split()[:1] == ["deployment"]]  # `show`
