@@ -202,9 +202,11 @@ class JournaledQueue(RecordQueue):
                     if waiter is not None:
                         self._urgent += 1
                     self._entries.append((seq, now, record, waiter, slot))
-                    if wake:
-                        is_due = held >= self._wake_at or total >= self._wake_bytes or waiter is not None
-                        wake = is_due and self._wake_at != NEVER
+                    wake = (
+                        wake
+                        and self._wake_at != NEVER
+                        and (held >= self._wake_at or total >= self._wake_bytes or waiter is not None)
+                    )
                     if wake:
                         self._wake_at = NEVER
             if not entered:

@@ -81,9 +81,11 @@ class RecordQueue(QueueAccounting):
                 if waiter is not None:
                     self._urgent += 1
                 self._entries.append((seq, now, record, waiter, slot))
-            if wake:  # as `seconds_to_flush` has it
-                is_due = held >= self._wake_at or total >= self._wake_bytes or waiter is not None
-                wake = is_due and self._wake_at != NEVER
+            wake = (  # as `seconds_to_flush` has it
+                wake
+                and self._wake_at != NEVER
+                and (held >= self._wake_at or total >= self._wake_bytes or waiter is not None)
+            )
             if wake:
                 self._wake_at = NEVER
         if wake:
