@@ -73,6 +73,7 @@ def test_records_accepted_before_the_end_are_written_by_the_next_open(
     assert segment_names.find(db) == []
 
 
+@pytest.mark.slow
 def test_kill_minus_nine_at_any_moment_loses_nothing_accepted(
     db: Path, start_script: Callable[..., Any], truth: Callable[[Path], Any]
 ) -> None:

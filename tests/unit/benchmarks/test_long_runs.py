@@ -6,7 +6,7 @@ import pytest
 from benchmarks import overload, soak
 from benchmarks._long import Lags, slope
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="they read /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="they read /proc")]
 
 
 def test_a_slope_is_that_of_the_line_through_the_points() -> None:

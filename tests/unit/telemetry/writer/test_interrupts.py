@@ -34,6 +34,8 @@ from llm_service.telemetry.writer.queue import RecordQueue
 from llm_service.telemetry.writer.queue_entries import RECORD
 from llm_service.telemetry.writer.waiters import ThreadWaiter
 
+pytestmark = pytest.mark.slow
+
 PLACES: dict[CodeType, frozenset[int]] = {}
 
 
