@@ -44,7 +44,7 @@ Examples:
     metavar="[DEST]",
     help="Recover what can be read into a new file; default: FILE.salvaged beside it.",
 )
-@click.option("--force", is_flag=True, help="With --salvage: replace DEST.")
+@click.option("--force", is_flag=True, help="With --salvage: replace DEST where it is no database in use, or of others.")
 @click.option("--ignore", "ignored", multiple=True, metavar="FINDING", help="Do not count this finding; repeatable.")
 @common
 def doctor(
@@ -147,7 +147,7 @@ Examples:
   llm-telemetry backup /mnt/backups/telemetry.db --force --json"""
 )
 @click.argument("destination", metavar="DEST", type=DATABASE)
-@click.option("--force", is_flag=True, help="Replace DEST where it exists and is not in use.")
+@click.option("--force", is_flag=True, help="Replace DEST where it is no database in use, or of others.")
 @common
 def backup(*, destination: Path, force: bool, db: Path | None, config: Path | None, as_json: bool) -> None:
     """Make a verified copy of the database while it is written.

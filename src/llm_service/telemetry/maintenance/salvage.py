@@ -99,7 +99,7 @@ def salvage(source: Path, destination: Path, *, force: bool = False) -> SalvageR
             )
     require_room(destination.parent, 2 * sum(sizes))
     now = microseconds_text(time.time_ns() // 1000)
-    with delivered(destination, force=force, database=source) as making:
+    with delivered(destination, force=force, database=source, over_database=True) as making:
         with (
             private_copy(source, destination.parent) as copy,
             closing(open_for_writing(making, time.time_ns() // 1000)) as target,
