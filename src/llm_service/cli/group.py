@@ -88,7 +88,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _unwound_by_signals() -> Generator[None]:
-    """In this block a signal that ends the process does so by an exception: temporary files and connections are put away.
+    """In this block a signal that ends the process does so by an exception, so that temporary files are put away.
 
     What is ignored (`nohup`) stays ignored, and what was not installed from Python is left alone.
     """

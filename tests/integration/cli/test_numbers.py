@@ -40,7 +40,9 @@ NUMBERS = [(words, option.opts[0]) for words, option in _options() if _is_number
 def test_the_options_are_found() -> None:
     """Of every kind."""
     assert {option for _, option in NUMBERS} >= {"--timeout", "--days", "--usd", "--estimate", "--tokens", "--limit"}
-    assert not [option for _, option in _options() if type(option.type) in {click.FloatRange, click.types.FloatParamType}]
+    assert not [
+        option for _, option in _options() if type(option.type) in {click.FloatRange, click.types.FloatParamType}
+    ]
 
 
 @pytest.mark.parametrize(("words", "option"), NUMBERS)

@@ -124,9 +124,9 @@ def pack_header(header: Header) -> bytes:
     return bytes(page)
 
 
-def is_unfinished(start: bytes) -> bool:
-    """Whether these first bytes are of a segment whose making was cut short: nothing yet, zeros, or a header of ours."""
-    return start.startswith(_MAGIC) or not start.strip(b"\0")
+def is_unfinished(data: bytes) -> bool:
+    """Whether this is a segment whose making was cut short: nothing yet, zeros alone, or what begins as ours do."""
+    return data.startswith(_MAGIC) or not data.strip(b"\0")
 
 
 def read_header(data: bytes, layouts: Container[int]) -> Header:

@@ -31,7 +31,6 @@ def other(ending: str) -> str:
     return WRITER[: -len(ending)] + ending
 
 
-
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
     """The database's place."""

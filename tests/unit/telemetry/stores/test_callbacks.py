@@ -171,5 +171,3 @@ def test_no_function_is_given_to_sqlite_in_another_way() -> None:
         if isinstance(node, ast.Attribute) and node.attr in ways
     }
     assert {name for name, _ in used} == {"callbacks.py"}
-
-

@@ -1,9 +1,9 @@
 """Functions of ours that SQLite calls while a statement runs: what ends one of them reaches who runs the statement.
 
-sqlite3 makes an OperationalError of whatever such a function raises, so Ctrl-C within one would look like a fault of the
-file, or like its time limit. Here the exception is kept, the statement is interrupted, and the cursor raises what was
-kept. A Python function can be interrupted before its first line, where no `try` of its own holds; a generator that waits
-at a `yield` within its `try` cannot. So SQLite is given the `send` of one.
+sqlite3 makes an OperationalError of whatever such a function raises, so Ctrl-C within one would look like a fault of
+the file, or like its time limit. Here the exception is kept, the statement is interrupted, and the cursor raises what
+was kept. A Python function can be interrupted before its first line, where no `try` of its own holds; a generator that
+waits at a `yield` within its `try` cannot. So SQLite is given the `send` of one.
 """
 
 import sqlite3
@@ -37,6 +37,7 @@ def _raising(method: _F) -> _F:
     @wraps(method)
     def run(cursor: "_WatchedCursor", *arguments: Any) -> Any:
         kept = cast("WatchedConnection", cursor.connection).kept
+        answer: Any = None
         try:
             answer = method(cursor, *arguments)
         except (sqlite3.Error, StopIteration):
@@ -81,7 +82,7 @@ def add_sum(connection: sqlite3.Connection, name: str, made: Callable[[], Any]) 
         step, end = _guarded(connection, one.step), _guarded(connection, lambda _: one.finalize())
         return SimpleNamespace(step=step.send, finalize=end.__next__)
 
-    connection.create_aggregate(name, 1, _guarded(connection, begin).__next__)  # type: ignore[arg-type]  # made by a call
+    connection.create_aggregate(name, 1, _guarded(connection, begin).__next__)
 
 
 def interrupt_when(connection: sqlite3.Connection, is_over: Callable[[], bool] | None, steps: int) -> None:
