@@ -1,6 +1,7 @@
 """`budgets`: how limits stand, what is held, whether a call would fit; and holds freed or reconciled by hand."""
 
 from decimal import Decimal, InvalidOperation
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -30,9 +31,12 @@ class _Usd(click.ParamType[Decimal]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
         try:
-            return Decimal(value)
+            amount = Decimal(value)
         except InvalidOperation:
+            amount = Decimal("NaN")
+        if not (amount.is_finite() and isfinite(float(amount))):
             self.fail(f"{value!r} is no amount; give USD such as 0.40", param, ctx)
+        return amount
 
 
 _POLICIES = click.option(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llm_service.cli.group import Misuse, unwound_by_sigterm
-from llm_service.cli.options import Formats, common, names_in, narrowed, narrowing, report_path, settings_for
+from llm_service.cli.group import Misuse
+from llm_service.cli.options import Formats, Number, common, names_in, narrowed, narrowing, report_path, settings_for
 from llm_service.cli.output import is_terminal, json_document
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ Examples:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="A file (0600), in place once complete."
 )
-@click.option("--force", is_flag=True, help="Replace FILE where it exists.")
+@click.option("--force", is_flag=True, help="Replace FILE where it exists and is no database.")
 @click.option("--safe-csv", is_flag=True, help="Put ' before cells that a spreadsheet would run as formulas.")
 @narrowing
 @common
@@ -62,7 +62,7 @@ def export(
     path = reports.existing(report_path(db, config))
     form = "jsonl" if as_json else form
     known_names.say_unknown(path, **names_in(options))
-    with unwound_by_sigterm(), reading(path) as fetch:
+    with reading(path) as fetch:
         pages = read_pages(fetch, narrowed(options))
         if output is None:
             # UTF-8 whatever the locale: a file for programs is the same everywhere.
@@ -122,7 +122,7 @@ Examples:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, 86_400, min_open=True),
+    type=Number(0, 86_400, min_open=True),
     default=30,
     show_default=True,
     metavar="SECONDS",
@@ -143,8 +143,7 @@ def sql(
     text = sys.stdin.read(_MOST_CHARACTERS + 1) if statement == "-" else statement
     if len(text) > _MOST_CHARACTERS:
         raise Misuse(f"the statement is too long; give at most {_MOST_CHARACTERS:,} characters")
-    with unwound_by_sigterm():
-        answer = querying.ask(path, text, limit=limit, timeout=timeout)
+    answer = querying.ask(path, text, limit=limit, timeout=timeout)
     if as_json:
         json_document(sql_views.answer_dict(answer))
     else:

@@ -44,7 +44,9 @@ Examples:
     metavar="[DEST]",
     help="Recover what can be read into a new file; default: FILE.salvaged beside it.",
 )
-@click.option("--force", is_flag=True, help="With --salvage: replace DEST.")
+@click.option(
+    "--force", is_flag=True, help="With --salvage: replace DEST where it is no database in use, or of others."
+)
 @click.option("--ignore", "ignored", multiple=True, metavar="FINDING", help="Do not count this finding; repeatable.")
 @common
 def doctor(
@@ -62,7 +64,7 @@ def doctor(
     """Check the database and the configuration; read-only unless told otherwise.
 
     The exit code is that of the gravest finding, 0 where all is well; the manual lists them. With --salvage it is 0
-    when nothing is known to be lost, else 45.
+    when nothing is lost, 45 where something is or nobody can tell.
     """
     from llm_service.telemetry.maintenance.findings import KINDS  # noqa: PLC0415
 
@@ -136,7 +138,7 @@ def _salvage(source: Path, destination: Path, *, force: bool, as_json: bool) -> 
         json_document(asdict(report) | {"path": str(report.path), "source": str(source)})
     else:
         views.show_salvage(source, report)
-    if report.lost:
+    if report.lost != 0:
         raise click.exceptions.Exit(KINDS["damaged"].exit_code)
 
 
@@ -147,7 +149,7 @@ Examples:
   llm-telemetry backup /mnt/backups/telemetry.db --force --json"""
 )
 @click.argument("destination", metavar="DEST", type=DATABASE)
-@click.option("--force", is_flag=True, help="Replace DEST where it exists and is not in use.")
+@click.option("--force", is_flag=True, help="Replace DEST where it is no database in use, or of others.")
 @common
 def backup(*, destination: Path, force: bool, db: Path | None, config: Path | None, as_json: bool) -> None:
     """Make a verified copy of the database while it is written.

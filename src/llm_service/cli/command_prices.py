@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from llm_service.cli.group import Failure, unwound_by_sigterm
+from llm_service.cli.group import Failure
 from llm_service.cli.options import MODELS, TIME, common, prices_for, settings_for
 from llm_service.cli.output import json_document, progress
 from llm_service.cli.times import Moment, start_of
@@ -121,7 +121,7 @@ def reprice(
     path = settings_for(db, config).db_path
     book = prices_for(models, config)
     start = "" if since is None else microseconds_text(to_microseconds(start_of(since)))
-    with unwound_by_sigterm(), progress(100, "percent examined") as on_progress:
+    with progress(100, "percent examined") as on_progress:
         report = run(
             path,
             book,

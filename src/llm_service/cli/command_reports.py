@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from click.core import ParameterSource
 
-from llm_service.cli.group import Failure, unwound_by_sigterm
+from llm_service.cli.group import Failure
 from llm_service.cli.options import (
     KEYS,
     TIME,
+    Number,
     common,
     filters,
     names_in,
@@ -42,7 +43,7 @@ Examples:
   llm-telemetry stats --days 30 --db ./telemetry.db --json"""
 )
 @filters
-@click.option("--days", type=float, metavar="N", help="The last so many days; fractions are taken.  [default: 7]")
+@click.option("--days", type=Number(), metavar="N", help="The last so many days; fractions are taken.  [default: 7]")
 @click.option("--since", type=TIME, metavar="TIME", help="From so long ago, this UTC day, or this moment on.")
 @common
 def stats(
@@ -190,7 +191,7 @@ def _follow(path: Path, chosen: "InvocationFilter", limit: int, *, as_json: bool
     from llm_service.cli import following, views  # noqa: PLC0415
 
     arriving = following.follow(path, chosen, limit, following.pause_while_read())
-    with unwound_by_sigterm(), closing(arriving):
+    with closing(arriving):
         if as_json:
             for rows in arriving:
                 if rows:

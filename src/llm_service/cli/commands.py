@@ -42,6 +42,7 @@ Exit codes:
   1    failed, nothing has the name that was given, or a finding
   2    used wrongly
   3    a call would not fit into its budgets
+  129  its terminal was closed (SIGHUP)
   130  interrupted (SIGINT)
   143  terminated (SIGTERM)""",
 )

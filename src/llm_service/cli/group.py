@@ -1,21 +1,27 @@
-"""How every command ends: exit codes, and errors as one line on stderr."""
+"""How every command ends: exit codes, errors as one line on stderr, and signals by an exception that tidies up."""
 
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, Final, NoReturn
+from threading import current_thread, main_thread
+from time import monotonic
+from typing import Any, Final
 
 import click
 
 from llm_service.cli.output import clean
 from llm_service.errors import ConfigErrors, QueryError, TelemetryError
 
-__all__ = ["EXIT_INTERRUPTED", "EXIT_TERMINATED", "Commands", "Failure", "Misuse", "unwound_by_sigterm"]
+__all__ = ["EXIT_INTERRUPTED", "Commands", "Failure", "Misuse"]
 
 EXIT_INTERRUPTED: Final = 130
 """As a shell reports a process that SIGINT ended: 128 + 2."""
-EXIT_TERMINATED: Final = 143
-"""As a shell reports a process that SIGTERM ended: 128 + 15."""
+_ENDED_BY_SIGNAL: Final = 128
+"""And the signal's number: as a shell reports such a process."""
+_ENDING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""What a container stop, `timeout` and a closed terminal send."""
+_REPEATED: Final = 1.0
+"""Seconds in which the same signal is the same wish: `timeout` sends it to a process and to its group."""
 
 
 class Failure(click.ClickException):
@@ -48,7 +54,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""
         try:
-            return super().invoke(ctx)
+            with _unwound_by_signals():
+                return super().invoke(ctx)
         except click.UsageError as error:
             raise _in_one_line(error) from error
         except QueryError as error:  # all arguments of queries come from the command line
@@ -59,7 +66,7 @@ class Commands(click.Group):
         except BrokenPipeError:
             raise  # click ends quietly: whoever reads us has seen enough
         except (TelemetryError, OSError, ValueError) as error:
-            raise Failure(str(error)) from error
+            raise Failure(_reason(error)) from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
 
@@ -72,15 +79,35 @@ def _in_one_line(error: click.UsageError) -> click.ClickException:
     return Misuse(f"{message}{' See' if message.endswith('?') else '; see'} {where} --help")
 
 
+def _reason(error: Exception) -> str:
+    """What went wrong; of the system's own errors without their number."""
+    if isinstance(error, OSError) and not isinstance(error, TelemetryError) and error.filename and error.strerror:
+        return f"{click.format_filename(error.filename)}: {error.strerror}"
+    return str(error)
+
+
 @contextmanager
-def unwound_by_sigterm() -> Generator[None]:
-    """In this block SIGTERM ends the process by an exception, so that temporary files and connections are put away."""
+def _unwound_by_signals() -> Generator[None]:
+    """In this block a signal that ends the process does so by an exception, so that temporary files are put away.
 
-    def end(*_: object) -> NoReturn:
-        raise SystemExit(EXIT_TERMINATED)
+    What is ignored (`nohup`) stays ignored, and what was not installed from Python is left alone.
+    """
+    ended_at = -_REPEATED
 
-    previous = signal.signal(signal.SIGTERM, end)
+    def end(number: int, _frame: object) -> None:
+        nonlocal ended_at
+        if monotonic() - ended_at >= _REPEATED:
+            ended_at = monotonic()
+            raise SystemExit(_ENDED_BY_SIGNAL + number)
+
+    previous: dict[int, Any] = {}
+    if current_thread() is main_thread():  # no other may set them
+        previous = {number: signal.getsignal(number) for number in _ENDING}
+    replaced = {number: handler for number, handler in previous.items() if handler not in {signal.SIG_IGN, None}}
+    for number in replaced:
+        signal.signal(number, end)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in replaced.items():
+            signal.signal(number, handler)

@@ -26,6 +26,7 @@ __all__ = [
     "SPEED",
     "TIME",
     "Formats",
+    "Number",
     "common",
     "filters",
     "located",
@@ -61,6 +62,17 @@ class Formats(click.Choice[str]):
         if isinstance(value, str) and value.lower() == "json":
             self.fail(f"{value!r} is no format; give --json, or --format jsonl", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class Number(click.FloatRange):
+    """A finite number within bounds: not-a-number is within any, and passes for one until it meets arithmetic."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """It."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return number
 
 
 class _Speed(click.ParamType[float]):

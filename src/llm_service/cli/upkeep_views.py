@@ -68,7 +68,12 @@ def show_salvage(source: Path, report: SalvageReport) -> None:
         for name, found in report.tables.items()
     ]
     table(columns, rows)
-    click.echo(f"lost: {report.lost:,} calls that are known to have been stored are not whole; see its dead letters")
+    if report.lost is None:
+        click.echo("lost: unknown, nothing that could be read to its end says how many calls there were")
+    else:
+        click.echo(
+            f"lost: {report.lost:,} calls that are known to have been stored are not whole; see its dead letters"
+        )
     click.echo(
         f"daily totals: {report.totals_kept:,} kept from the old file, {report.totals_rebuilt:,} made from its records"
     )

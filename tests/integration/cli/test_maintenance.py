@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from llm_service.telemetry.maintenance import file_checks
+from llm_service.telemetry.maintenance import file_checks, salvage
 from llm_service.telemetry.maintenance.findings import KINDS
 
 Run = Callable[..., Result]
@@ -178,6 +178,18 @@ def test_salvage_counts_what_it_found_and_ends_with_45_where_calls_are_lost(run:
     assert (found["tables"]["invocations"]["partial"], found["lost"]) == (6, 6)
     assert run("doctor", "--db", database, "--salvage", database.with_name("saved.db")).exit_code == 1
     assert run("doctor", "--db", database, "--salvage", database.with_name("saved.db"), "--force").exit_code == 45
+
+
+def test_salvage_ends_with_45_where_nobody_can_tell_what_is_lost(
+    run: Run, database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not called nothing."""
+    monkeypatch.setattr(salvage._Salvage, "knows_all", lambda _: False)
+    result = run("doctor", "--db", database, "--salvage", database.with_name("saved.db"))
+    assert result.exit_code == KINDS["damaged"].exit_code
+    assert "\nlost: unknown, " in result.stdout
+    result = run("doctor", "--db", database, "--salvage", database.with_name("other.db"), "--json")
+    assert (result.exit_code, json.loads(result.stdout)["lost"]) == (45, None)
 
 
 def test_a_backup_says_what_it_verified_and_does_not_replace_unasked(run: Run, database: Path, tmp_path: Path) -> None:

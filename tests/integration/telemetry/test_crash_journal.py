@@ -417,7 +417,7 @@ def test_a_symbolic_link_in_the_journal_s_place_is_refused(db: Path, tmp_path: P
     """Planted for a replay: neither read nor removed, and said."""
     target = tmp_path / "target"
     target.write_text("mine")
-    link = db.with_name(segment_names.segment_name(db, "0a"))
+    link = db.with_name(segment_names.segment_name(db, "0d523cae-1d87-4dad-941f-c0f5f629fa3c"))
     link.symlink_to(target)
     assert closed_after(db).journals_left == 1
     assert target.read_text() == "mine"

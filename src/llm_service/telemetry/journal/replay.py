@@ -77,12 +77,24 @@ def replay_all(
         if held is None:
             continue
         try:
-            if not segment_names.is_complete(path) or _replay(path, held.fd, connection, ceiling, make_writer, done):
+            if segment_names.is_complete(path):
+                may_go = _replay(path, held.fd, connection, ceiling, make_writer, done)
+            else:
+                may_go = _is_unfinished(path, held.fd)
+            if may_go:
                 path.unlink()
             else:
                 done.left += 1
         finally:
             held.let_go()
+
+
+def _is_unfinished(path: Path, fd: int) -> bool:
+    """Whether a segment that has not got its final name is one; no record was ever accepted into it."""
+    if segment.is_unfinished(_read(fd)):
+        return True
+    _LOG.warning("telemetry: %s is left where it is: it is no crash journal", path)
+    return False
 
 
 def _replay(

@@ -34,6 +34,7 @@ __all__ = [
     "UnknownSegmentError",
     "contents",
     "frame_head",
+    "is_unfinished",
     "pack_header",
     "read_header",
     "stamp_of",
@@ -121,6 +122,11 @@ def pack_header(header: Header) -> bytes:
     _PAIR.pack_into(page, ACCEPTED_WORD * WORD, 0, ALL_BITS)
     _PAIR.pack_into(page, LOWEST_WORD * WORD, 1, 1 ^ ALL_BITS)
     return bytes(page)
+
+
+def is_unfinished(data: bytes) -> bool:
+    """Whether this is a segment whose making was cut short: nothing yet, zeros alone, or what begins as ours do."""
+    return data.startswith(_MAGIC) or not data.strip(b"\0")
 
 
 def read_header(data: bytes, layouts: Container[int]) -> Header:

@@ -12,7 +12,8 @@ __all__ = ["find", "is_complete", "made_name", "segment_name", "writers"]
 
 _INFIX: Final = "-journal-"
 _MADE: Final = ".new"
-_ENDING: Final = re.compile(r"[0-9a-f-]{1,64}(\.new)?", re.ASCII)
+_ENDING: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.new)?", re.ASCII)
+"""A writer's id is a UUID. A shorter name is somebody's own: a date, a word of these letters."""
 
 
 def segment_name(db_path: Path, writer_id: str) -> str:

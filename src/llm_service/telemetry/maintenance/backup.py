@@ -79,7 +79,7 @@ def backup(
         raise StoreError(seen, source)
     size = source.lstat().st_size + _wal_bytes(source)
     require_room(destination.parent, size)
-    with delivered(destination, force=force, database=source) as making:
+    with delivered(destination, force=force, database=source, over_database=True) as making:
         try:
             copied = look(source, lambda connection: _copy(connection, source, making, max_wal_growth, on_progress))
             _verify(making, copied.rows, source)

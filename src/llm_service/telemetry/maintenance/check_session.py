@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Final
 
+from llm_service.telemetry.stores.sqlite.callbacks import interrupt_when
 from llm_service.telemetry.stores.sqlite.file_security import SIDE_FILES
 from llm_service.telemetry.stores.sqlite.read_only import look, open_read_only, side_file, status_of
 
@@ -26,7 +27,7 @@ def time_limit(connection: sqlite3.Connection, deadline: float) -> Generator[Non
     Raises:
         OutOfTimeError: it was interrupted.
     """
-    connection.set_progress_handler(lambda: monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
+    interrupt_when(connection, lambda: monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -34,4 +35,4 @@ def time_limit(connection: sqlite3.Connection, deadline: float) -> Generator[Non
             raise OutOfTimeError from error
         raise
     finally:
-        connection.set_progress_handler(None, 0)
+        interrupt_when(connection, None, 0)

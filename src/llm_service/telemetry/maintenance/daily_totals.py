@@ -13,6 +13,7 @@ from typing import Final
 from llm_service.telemetry.queries.cells import LATENCY, NANOS, UNCOUNTED, UNPRICED, whole
 from llm_service.telemetry.queries.cells import text as as_day
 from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals, bucket_of
+from llm_service.telemetry.stores.sqlite.callbacks import add_function
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 
 __all__ = [
@@ -66,7 +67,7 @@ class Difference:
 
 def add_bucket_function(connection: sqlite3.Connection) -> None:
     """Let SQL on this connection count latencies as the writer does."""
-    connection.create_function("telemetry_bucket", 1, bucket_of, deterministic=True)
+    add_function(connection, "telemetry_bucket", bucket_of)
 
 
 def kept_since(connection: sqlite3.Connection) -> str | None:

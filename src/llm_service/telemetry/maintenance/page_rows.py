@@ -1,7 +1,7 @@
 """Rows straight from the pages of a file, where the way to them through the b-tree is damaged.
 
 The layout is SQLite's published file format (sqlite.org/fileformat2.html): sections 1.3 (header), 1.6 (b-tree pages and
-cells), 1.8 (pointer map) and 2.1 (records). Read-only, and only of private copies.
+cells) and 2.1 (records). Read-only, and only of private copies.
 """
 
 import struct
@@ -9,24 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-__all__ = ["Cell", "PageFile", "UnreadableCellError", "Wanted"]
+from llm_service.telemetry.maintenance.page_owners import INDEX_INTERIOR, TABLE_LEAF, Pages, start_of
 
-_TABLE_LEAF: Final = 0x0D
-_INDEX_LEAF: Final = 0x0A
-_INDEX_INTERIOR: Final = 0x02
-"""The entries of an index, which are the rows of a table without rowids, stand on its interior pages, too."""
-_WITH_ROWS: Final = frozenset({_TABLE_LEAF, _INDEX_LEAF, _INDEX_INTERIOR})
-_ROOT: Final = 1
-_BTREE: Final = 5
-_NOWHERE: Final = 0
+__all__ = ["Cell", "PageFile", "Schema", "UnreadableCellError", "Wanted"]
+
 _MOST_BYTES: Final = 1 << 30
 _DEFAULT_PAGE: Final = 4096
-_PENDING_BYTE: Final = 0x40000000
-"""The page that holds this byte is never used: locks live there."""
 _INTEGER_BYTES: Final = (0, 1, 2, 3, 4, 6, 8)
-_MOST_DEPTH: Final = 40
 
 
 Wanted = Callable[[str | None, int], bool]
@@ -80,141 +71,105 @@ class PageFile:
         count = max(path.stat().st_size // size, max(newer, default=0))
         return cls(path, newer, size, size - reserved, count, not sound or header[52:56] != b"\0\0\0\0")
 
-    def schema(self) -> dict[int, str]:
-        """Tables by their root page, as far as `sqlite_schema` can be read."""
+    def schema(self) -> "Schema":
+        """What is where, as far as `sqlite_schema` can be read."""
         with self.path.open("rb") as file:
-            pages = _Pages(self, file)
-            found: dict[int, str] = {}
+            pages = Pages(self, file)
+            found = Schema({}, set())
             for number, kind in pages.kinds():
-                if kind == _TABLE_LEAF and pages.owner(number) in {1, None}:
+                if kind == TABLE_LEAF and pages.owner(number) in {1, None}:
                     for cell in _cells(number, pages, _anything):
-                        if len(cell.values) == 5 and cell.values[0] == "table" and isinstance(cell.values[3], int):
-                            found[cell.values[3]] = str(cell.values[1])
+                        if cell is None or len(cell.values) != 5 or not isinstance(cell.values[3], int):
+                            continue
+                        if cell.values[0] == "table":
+                            found.tables[cell.values[3]] = str(cell.values[1])
+                        elif cell.values[0] == "index":
+                            found.indexes.add(cell.values[3])
             return found
 
-    def rows(self, roots: Mapping[int, str], wanted: Wanted) -> Iterator[tuple[str | None, Cell]]:
-        """Every row that can be read on a page in use.
+    def rows(self, schema: "Schema", wanted: Wanted, whole: set[str]) -> Iterator[tuple[str | None, Cell]]:
+        """Every row that can be read on a page in use, those first of which it is known whose they are.
 
         Args:
-            roots: tables by root page.
+            schema: what is where.
             wanted: told table and rowid; False saves the reading of a row. Not asked for tables without rowids.
+            whole: gets the names of tables of which every page and every row could be read, at the end.
 
         Yields:
             The table, or None where nothing says which; and the row. Rows of tables without rowids have rowid 0.
         """
         with self.path.open("rb") as file:
-            pages = _Pages(self, file)
+            pages = Pages(self, file, {*schema.tables, *schema.indexes})
+            broken: set[str | None] = {schema.tables.get(root) for root in pages.broken}
+            unknown: list[tuple[int, int]] = []
             for number, kind in pages.kinds():
                 owner = pages.owner(number)
-                table = None if owner is None else roots.get(owner)
-                if kind == _TABLE_LEAF:
-                    for cell in _cells(number, pages, partial(wanted, table)):
+                table = None if owner is None else schema.tables.get(owner)
+                if owner is None:
+                    unknown.append((number, kind))
+                    continue
+                for cell in _rows_on(number, kind, table, pages, wanted):
+                    if cell is None:
+                        broken.add(table)
+                    else:
                         yield table, cell
-                elif table is not None:  # an index of another kind is no table
-                    for cell in _cells(number, pages, _anything):
-                        yield table, cell
+            whole.update(name for name in schema.tables.values() if name not in broken)
+            for number, kind in unknown:
+                for cell in _rows_on(number, kind, None, pages, wanted):
+                    if cell is not None:
+                        yield None, cell
+
+
+class Schema(NamedTuple):
+    """Root pages.
+
+    Attributes:
+        tables: names by root.
+        indexes: roots.
+    """
+
+    tables: dict[int, str]
+    indexes: set[int]
+
+
+def _rows_on(number: int, kind: int, table: str | None, pages: Pages, wanted: Wanted) -> Iterator[Cell | None]:
+    if kind == TABLE_LEAF:
+        yield from _cells(number, pages, partial(wanted, table))
+    elif table is not None:  # an index of another kind is no table
+        yield from _cells(number, pages, _anything)
 
 
 def _anything(_: int) -> bool:
     return True
 
 
-class _Pages:
-    """Reads pages, and what the file says about them."""
-
-    def __init__(self, source: PageFile, file: BinaryIO) -> None:
-        self._source = source
-        self.usable = source.usable
-        self._file = file
-
-    def get(self, number: int) -> bytes:
-        source = self._source
-        if number in source.overlay:
-            return source.overlay[number]
-        if not 1 <= number <= source.count:
-            return bytes(source.size)
-        self._file.seek((number - 1) * source.size)
-        return self._file.read(source.size).ljust(source.size, b"\0")
-
-    def kinds(self) -> Iterator[tuple[int, int]]:
-        """Number and kind of each page in use that holds rows or index entries."""
-        free: set[int] = set() if self._source.has_pointer_map else self._free_pages()
-        for number in range(1, self._source.count + 1):
-            kind = self.get(number)[_start(number)]
-            # What is on a page that is in no b-tree was deleted, and stays so.
-            if kind in _WITH_ROWS and number not in free and self.owner(number) != _NOWHERE:
-                yield number, kind
-
-    def owner(self, number: int) -> int | None:
-        """The root of the b-tree that this page is part of; None where it is not known, `_NOWHERE` for no b-tree."""
-        if not self._source.has_pointer_map:
-            return 1 if number == 1 else None
-        for _ in range(_MOST_DEPTH):
-            if number == 1:
-                return 1
-            kind, parent = self._pointer(number)
-            if kind == _ROOT:
-                return number
-            if kind != _BTREE:
-                return _NOWHERE
-            if not 1 <= parent <= self._source.count:
-                return None
-            number = parent
-        return None
-
-    def _pointer(self, number: int) -> tuple[int, int]:
-        usable = self._source.usable
-        group = usable // 5 + 1
-        at = (number - 2) // group * group + 2
-        if at == _PENDING_BYTE // self._source.size + 1:
-            at += 1
-        if number <= at:
-            return 0, 0
-        kind, parent = struct.unpack_from(">BI", self.get(at), 5 * (number - at - 1))
-        return kind, parent
-
-    def _free_pages(self) -> set[int]:
-        """The pages of the freelist."""
-        (trunk,) = struct.unpack_from(">I", self.get(1), 32)
-        free: set[int] = set()
-        while trunk and trunk not in free and trunk <= self._source.count:
-            free.add(trunk)
-            page = self.get(trunk)
-            trunk, leaves = struct.unpack_from(">II", page)
-            leaves = min(leaves, self._source.usable // 4 - 2)
-            free.update(struct.unpack_from(f">{leaves}I", page, 8))
-        return free
-
-
-def _start(number: int) -> int:
-    """Where a page's own header begins: the first page has the file's before it."""
-    return 100 if number == 1 else 0
-
-
-def _cells(number: int, pages: _Pages, wanted: Callable[[int], bool]) -> Iterator[Cell]:
-    """The rows of a page that can be read; the others are passed over."""
-    page, start = pages.get(number), _start(number)
+def _cells(number: int, pages: Pages, wanted: Callable[[int], bool]) -> Iterator[Cell | None]:
+    """The rows of a page; None for each that cannot be read."""
+    page, start = pages.get(number), start_of(number)
     kind = page[start]
-    head = 12 if kind == _INDEX_INTERIOR else 8
+    head = 12 if kind == INDEX_INTERIOR else 8
     (count,) = struct.unpack_from(">H", page, start + 3)
-    count = min(count, (pages.usable - start - head) // 2)
+    most = (pages.usable - start - head) // 2
+    if count > most:
+        count = most
+        yield None
     for at in struct.unpack_from(f">{count}H", page, start + head):
         try:
-            length, body = _varint(page, at + 4 if kind == _INDEX_INTERIOR else at)
+            length, body = _varint(page, at + 4 if kind == INDEX_INTERIOR else at)
             rowid = 0
-            if kind == _TABLE_LEAF:
+            if kind == TABLE_LEAF:
                 rowid, body = _varint(page, body)
                 if not wanted(rowid):
                     continue
             yield Cell(number, rowid, _values(_payload(page, body, length, kind, pages)))
         except (UnreadableCellError, IndexError, struct.error, UnicodeDecodeError):
-            continue
+            yield None
 
 
-def _payload(page: bytes, at: int, length: int, kind: int, pages: _Pages) -> bytes:
+def _payload(page: bytes, at: int, length: int, kind: int, pages: Pages) -> bytes:
     """A cell's bytes, those on overflow pages included (section 1.6 says how many stay on the page)."""
     usable = pages.usable
-    most = usable - 35 if kind == _TABLE_LEAF else (usable - 12) * 64 // 255 - 23
+    most = usable - 35 if kind == TABLE_LEAF else (usable - 12) * 64 // 255 - 23
     local = length
     if length > most:
         least = (usable - 12) * 32 // 255 - 23
@@ -229,7 +184,7 @@ def _payload(page: bytes, at: int, length: int, kind: int, pages: _Pages) -> byt
     return payload
 
 
-def _overflow(number: int, length: int, pages: _Pages) -> bytes:
+def _overflow(number: int, length: int, pages: Pages) -> bytes:
     parts: list[bytes] = []
     seen: set[int] = set()
     while length > 0:

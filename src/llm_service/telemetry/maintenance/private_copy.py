@@ -1,5 +1,7 @@
 """A private copy of a file that may be damaged, to be taken apart without touching the original."""
 
+import secrets
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -7,7 +9,6 @@ from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from llm_service.errors import StoreError
@@ -53,8 +54,8 @@ def private_copy(source: Path, folder: Path) -> Generator[PrivateCopy]:
     Raises:
         StoreError: the source cannot be read at all.
     """
-    with TemporaryDirectory(prefix=".salvage-", dir=folder) as room:
-        copy = Path(room) / "copy.db"
+    with _room(folder) as room:
+        copy = room / "copy.db"
         try:
             look(source, lambda connection: _copy_pages(connection, copy))
         except sqlite3.DatabaseError:
@@ -62,6 +63,17 @@ def private_copy(source: Path, folder: Path) -> Generator[PrivateCopy]:
             return
         with closing(_open(copy)) as connection:
             yield PrivateCopy(PageFile.of(copy), connection)
+
+
+@contextmanager
+def _room(folder: Path) -> Generator[Path]:
+    """A folder for this user alone, which is gone after the block, wherever a signal ends it."""
+    room = folder / f".salvage-{secrets.token_hex(8)}"
+    try:
+        room.mkdir(0o700)
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
 
 
 def _copy_pages(connection: sqlite3.Connection, copy: Path) -> None:

@@ -4,14 +4,14 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from llm_service.telemetry.maintenance.private_copy import PrivateCopy
 from llm_service.telemetry.maintenance.row_bisection import by_both_ends, by_rowid
 from llm_service.telemetry.maintenance.table_shapes import Table, problem_of, tables
 from llm_service.telemetry.stores.sqlite.migration_steps import ADDED
 
-__all__ = ["Recovery", "Row", "partial_rows"]
+__all__ = ["PartialRows", "Recovery", "Row", "partial_rows"]
 
 Row = tuple[Any, ...]
 _INDEXES: Final = {
@@ -38,11 +38,13 @@ class Recovery:
         copy: the copy.
         rowids: what was found, by table.
         damaged: rows that were found and cannot be what was written, by table: the column at fault, and the values.
+        whole: tables that were read to their ends, one way or the other: all that was in them was seen.
     """
 
     copy: PrivateCopy
     rowids: dict[str, set[int]] = field(default_factory=dict[str, set[int]])
     damaged: dict[str, dict[int, tuple[str, Row]]] = field(default_factory=dict[str, dict[int, tuple[str, Row]]])
+    whole: set[str] = field(default_factory=set[str])
     _keys: dict[str, set[Row]] = field(default_factory=dict[str, set[Row]])
 
     def rows(self) -> Iterator[tuple[Table, Row]]:
@@ -67,19 +69,28 @@ class Recovery:
         if not there:
             return
         if table.has_rowid:
-            found: Iterator[Row | None] = (row[1:] for row in by_rowid(connection, table.name, there))
+            led = by_rowid(connection, table.name, there)
+            found: Iterator[Row | None] = (None if row is None else row[1:] for row in led)
         else:
             found = by_both_ends(connection, f"SELECT {', '.join(there)} FROM {table.name}", ", ".join(table.key))  # noqa: S608
+        whole = True
         for row in found:
-            if row is not None:
-                named = dict(zip(there, row, strict=True))
-                yield tuple(named.get(column) for column in table.columns)
+            if row is None:
+                whole = False
+                continue
+            named = dict(zip(there, row, strict=True))
+            yield tuple(named.get(column) for column in table.columns)
+        if whole:
+            self.whole.add(table.name)
 
     def _from_pages(self) -> Iterator[tuple[Table, Row]]:
-        roots = self.copy.pages.schema()
-        for name, cell in self.copy.pages.rows(roots, self._wanted):
+        pages = self.copy.pages
+        for name, cell in pages.rows(pages.schema(), self._wanted, self.whole):
             values = cell.values
-            candidates = [tables()[name]] if name in tables() else [] if name is not None else _by_shape(values)
+            if name is None:  # of a table that was read to its end it is a row that was deleted
+                candidates = [table for table in _by_shape(values) if table.name not in self.whole]
+            else:
+                candidates = [tables()[name]] if name in tables() else []
             for table in candidates:
                 # Older rows lack the columns that were added later; more than ours were added by the owner.
                 row = (*values, *(None,) * len(table.columns))[: len(table.columns)]
@@ -126,15 +137,27 @@ def _by_shape(values: list[Any]) -> list[Table]:
     return fitting[:1]
 
 
-def partial_rows(connection: sqlite3.Connection | None, found: set[int]) -> Mapping[int, dict[str, Any]]:
-    """What the indexes of `invocations` know of rows that were not found: columns by name, by row id.
+class PartialRows(NamedTuple):
+    """What indexes know of rows that were not found.
+
+    Attributes:
+        rows: columns by name, by row id.
+        are_all: whether the index that every row is in was read to its end: there are no others.
+    """
+
+    rows: Mapping[int, dict[str, Any]]
+    are_all: bool
+
+
+def partial_rows(connection: sqlite3.Connection | None, found: set[int]) -> PartialRows:
+    """What the indexes of `invocations` know of rows that were not found.
 
     The index of failures has no successful calls; where it was read to its end, who is not in it was one.
     """
     if connection is None:
-        return {}
+        return PartialRows({}, are_all=False)
     partial: dict[int, dict[str, Any]] = {}
-    failures_are_whole = False
+    ids_are_whole = failures_are_whole = False
     for column, (index, columns, condition) in _INDEXES.items():
         sql = f"SELECT id, {columns} FROM invocations INDEXED BY {index}{condition}"  # noqa: S608
         names, whole = columns.split(", "), True
@@ -145,6 +168,8 @@ def partial_rows(connection: sqlite3.Connection | None, found: set[int]) -> Mapp
                 partial.setdefault(row[0], {}).update(zip(names, row[1:], strict=True))
         if column == "status":
             failures_are_whole = whole
+        elif column == "invocation_id":
+            ids_are_whole = whole
     for known in partial.values():
         known.setdefault("status", "success" if failures_are_whole else "unknown")
-    return partial
+    return PartialRows(partial, ids_are_whole)

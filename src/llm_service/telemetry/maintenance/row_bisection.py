@@ -9,8 +9,8 @@ __all__ = ["by_both_ends", "by_rowid"]
 _LAST: Final = (1 << 63) - 1
 
 
-def by_rowid(connection: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Rows in rowid order, each led by its rowid; what lies on damaged pages is passed over.
+def by_rowid(connection: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[tuple[Any, ...] | None]:
+    """Rows in rowid order, each led by its rowid; what lies on damaged pages is passed over, and None given for it.
 
     After a stop it looks, by halves, for the least rowid from which reading succeeds: about sixty look-ups for each
     damaged page. Sound rows between two damaged pages may be passed over with them.
@@ -24,6 +24,7 @@ def by_rowid(connection: sqlite3.Connection, table: str, columns: Sequence[str])
                 last = max(last, row[0])  # a damaged page may give any rowid
                 yield row
         except sqlite3.DatabaseError:
+            yield None
             start = _next_readable(connection, table, last + 1)
         else:
             return

@@ -61,7 +61,9 @@ class SalvageReport:
     Attributes:
         path: the new file.
         tables: the counts by table.
-        lost: calls that are known to have been stored, by an index or a daily total, and are not whole in the new file.
+        lost: calls that are known to have been stored, by an index or a daily total, and are not whole in the new file;
+            None where neither they, nor an index of all, nor all daily totals could be read to the end, so that nothing
+            says how many there were.
         totals_kept: daily totals taken from the old file because they count more calls than were recovered: of days
             past their retention, and of lost records.
         totals_rebuilt: daily totals made from the recovered records.
@@ -70,7 +72,7 @@ class SalvageReport:
 
     path: Path
     tables: dict[str, TableCount]
-    lost: int
+    lost: int | None
     totals_kept: int
     totals_rebuilt: int
     seconds: float
@@ -99,7 +101,7 @@ def salvage(source: Path, destination: Path, *, force: bool = False) -> SalvageR
             )
     require_room(destination.parent, 2 * sum(sizes))
     now = microseconds_text(time.time_ns() // 1000)
-    with delivered(destination, force=force, database=source) as making:
+    with delivered(destination, force=force, database=source, over_database=True) as making:
         with (
             private_copy(source, destination.parent) as copy,
             closing(open_for_writing(making, time.time_ns() // 1000)) as target,
@@ -114,7 +116,7 @@ def salvage(source: Path, destination: Path, *, force: bool = False) -> SalvageR
         return SalvageReport(
             path=destination,
             tables=work.counts(),
-            lost=max(lost_calls, lost),
+            lost=max(lost_calls, lost) if work.knows_all() else None,
             totals_kept=kept,
             totals_rebuilt=rebuilt,
             seconds=time.monotonic() - started,
@@ -131,6 +133,7 @@ class _Salvage:
         self._recovered = dict.fromkeys(tables(), 0)
         self._duplicates = dict.fromkeys(tables(), 0)
         self._partial = 0
+        self._ids_are_all = False
         self._old_totals: list[Row] = []
         self._old_buckets: list[Row] = []
 
@@ -173,7 +176,8 @@ class _Salvage:
         """What is known of calls that are not whole becomes dead letters; how many there are."""
         whole = self._recovery.rowids["invocations"]
         damaged = self._recovery.damaged["invocations"]
-        partial = dict(partial_rows(connection, whole))
+        known, self._ids_are_all = partial_rows(connection, whole)
+        partial = dict(known)
         columns = tables()["invocations"].columns
         self._target.execute("BEGIN IMMEDIATE")
         for row_id, (column, row) in sorted(damaged.items()):
@@ -186,6 +190,12 @@ class _Salvage:
         self._target.execute("COMMIT")
         self._partial = len(partial)
         return len(partial) + len(damaged)
+
+    def knows_all(self) -> bool:
+        """Whether something that was read to its end says how many calls there were; asked at the end."""
+        recovery = self._recovery
+        totals_are_all = "daily_costs" in recovery.whole and not recovery.damaged["daily_costs"]
+        return "invocations" in recovery.whole or self._ids_are_all or totals_are_all
 
     def _letter(self, row_id: int, named: Mapping[str, Any], error: str) -> None:
         fields = {name: _printable(value) for name, value in named.items() if name != "id" and value is not None}

@@ -26,6 +26,11 @@ from llm_service.telemetry.writer.journal_recovery import JournalRecovery
 WRITER = "0d523cae-1d87-4dad-941f-c0f5f629fa3c"
 
 
+def other(ending: str) -> str:
+    """Another writer's id."""
+    return WRITER[: -len(ending)] + ending
+
+
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
     """The database's place."""
@@ -258,19 +263,36 @@ def test_a_link_stays_where_it_is_and_is_not_followed(
     journal.close()
     target = tmp_path / "target"
     target.write_text("mine")
-    planted = db.parent / segment_names.segment_name(db, "00")
+    planted = db.parent / segment_names.segment_name(db, other("00"))
     planted.symlink_to(target)
     assert replay(db, connection) == Replayed(written=3, left=1)
     assert planted.is_symlink()
     assert target.read_text() == "mine"
 
 
-def test_a_segment_that_was_never_finished_is_removed(db: Path, connection: sqlite3.Connection) -> None:
-    """Its writer died before it could accept anything."""
+@pytest.mark.parametrize("size", [0, 3, 5000, 1 << 20])
+def test_a_segment_that_was_never_finished_is_removed(db: Path, connection: sqlite3.Connection, size: int) -> None:
+    """Its writer died before it could accept anything: with the room half allocated, or the header written."""
     made = db.parent / segment_names.made_name(segment_names.segment_name(db, WRITER))
-    made.write_bytes(b"half")
-    assert replay(db, connection) == Replayed()
-    assert not made.exists()
+    header = segment.pack_header(segment.Header(WRITER, "metadata", LAYOUT, 7, 1))
+    for content in (bytes(size), header + bytes(size), header[:20] + bytes(size)):
+        made.write_bytes(content)
+        assert replay(db, connection) == Replayed()
+        assert not made.exists()
+
+
+@pytest.mark.parametrize("content", [b"my notes\n" * 300, b"x", bytes(10_000) + b"x", b"LLMTJRN", b"\nLLMTJRNL"])
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_file_that_is_no_segment_stays_whatever_its_name_is(
+    db: Path, connection: sqlite3.Connection, content: bytes, *, complete: bool
+) -> None:
+    """It is counted, each time."""
+    name = segment_names.segment_name(db, WRITER)
+    file = db.parent / (name if complete else segment_names.made_name(name))
+    file.write_bytes(content)
+    for _ in range(2):
+        assert replay(db, connection) == Replayed(left=1)
+    assert file.read_bytes() == content
 
 
 def test_what_cannot_be_read_is_counted_as_lost(
@@ -322,23 +344,23 @@ def test_what_several_segments_held_adds_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     """Counts of earlier replays stay; a living writer and what cannot be read stand in nobody's way; each is told."""
-    living, _ = leave(1, writer="00")
-    for writer in ("11", "22"):
+    living, _ = leave(1, writer=other("00"))
+    for writer in map(other, ("11", "22")):
         journal, records = leave(4, writer=writer)
         SqliteBatchWriter("other", "metadata").write(
-            connection, records[:1], batch_no=int(writer), durable=False, slice_rows=25
+            connection, records[:1], batch_no=int(writer[-2:]), durable=False, slice_rows=25
         )
         assert journal._map is not None
         journal._map[journal._slots[3].start + segment.FRAME.size] ^= 1
         journal.close()
-    for writer in ("33", "44"):
+    for writer in map(other, ("33", "44")):
         (db.parent / segment_names.segment_name(db, writer)).symlink_to(tmp_path / "elsewhere")
-    for writer in ("55", "66"):
+    for writer in map(other, ("55", "66")):
         (db.parent / segment_names.segment_name(db, writer)).write_bytes(b"no segment")
     connection.execute(
         "CREATE TEMP TRIGGER t BEFORE INSERT ON invocations WHEN new.cost_usd = 9 BEGIN SELECT RAISE(ABORT, 'no'); END"
     )
-    for writer in ("77", "88"):
+    for writer in map(other, ("77", "88")):
         leave(1, writer=writer, cost_usd=9)[0].close()
     done = replay(db, connection, Replayed(written=100, known=10, quarantined=20, lost=30, left=99))
     assert done == Replayed(written=104, known=12, quarantined=22, lost=32, left=4)
@@ -347,13 +369,13 @@ def test_what_several_segments_held_adds_up(
     told = "telemetry: a process ended without a close: {} records of its journal are now in the database, {} lost"
     assert said.count(told.format(2, 1)) == 2
     assert said.count(told.format(0, 0)) == 2
-    for writer in ("33", "44"):
+    for writer in map(other, ("33", "44")):
         path = db.parent / segment_names.segment_name(db, writer)
         assert (
             len([line for line in said if line.startswith("telemetry: a crash journal is left") and str(path) in line])
             == 1
         )
-    for writer in ("55", "66"):
+    for writer in map(other, ("55", "66")):
         path = db.parent / segment_names.segment_name(db, writer)
         assert f"telemetry: {path} is left where it is: it is shorter than a header" in said
 

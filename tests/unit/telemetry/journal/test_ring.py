@@ -42,7 +42,7 @@ def clock() -> Clock:
 def ring(tmp_path: Path, clock: Clock) -> Iterator[CrashJournal]:
     """A small journal; closed at the end."""
     made = CrashJournal(tmp_path / "folder" / "t.db", SMALL, "metadata", make_private_folder, clock)
-    made.begin("0d523cae-1d87")
+    made.begin("0d523cae-1d87-4dad-941f-c0f5f629fa3c")
     yield made
     made.close()
 
@@ -92,7 +92,7 @@ def test_the_segment_is_private_allocated_and_complete(ring: CrashJournal) -> No
     assert found.st_size == SMALL == ring.size
     assert found.st_blocks * 512 >= SMALL
     assert [path_of(ring)] == segment_names.find(ring._db_path)
-    assert segment.read_header(path_of(ring).read_bytes(), LAYOUTS).writer_id == "0d523cae-1d87"
+    assert segment.read_header(path_of(ring).read_bytes(), LAYOUTS).writer_id == "0d523cae-1d87-4dad-941f-c0f5f629fa3c"
 
 
 def test_a_record_is_on_disk_when_append_returns(ring: CrashJournal) -> None:
@@ -251,7 +251,7 @@ def test_a_reader_finds_exactly_what_waits_whatever_happened(
 ) -> None:
     """Appends of all sizes, commits and drops in any order, over many laps."""
     ring = CrashJournal(tmp_path / "t.db", SMALL, "metadata", make_private_folder, clock)
-    ring.begin("0d523cae-1d87")
+    ring.begin("0d523cae-1d87-4dad-941f-c0f5f629fa3c")
     waiting: dict[str, Slot] = {}
     try:
         ring.ensure()
@@ -324,7 +324,7 @@ def test_close_removes_an_empty_segment_and_keeps_one_that_holds_records(ring: C
     ring.close()
     assert segment_names.find(ring._db_path) == []
     other = CrashJournal(ring._db_path, SMALL, "metadata", make_private_folder, clock)
-    other.begin("beef")
+    other.begin("0d523cae-1d87-4dad-941f-c0f5f629beef")
     kept = slot_of(other, "b")
     other.close()
     assert len(segment_names.find(ring._db_path)) == 1
@@ -382,7 +382,7 @@ def test_a_segment_that_a_cleaner_took_before_it_was_complete_is_made_again(
 def test_room_is_what_lies_in_one_piece(tmp_path: Path, clock: Clock) -> None:
     """Before the end, before the oldest record, or between head and tail once the ring has turned."""
     ring = CrashJournal(tmp_path / "t.db", 4096 + 32_768, "metadata", make_private_folder, clock)
-    ring.begin("0d523cae-1d87")
+    ring.begin("0d523cae-1d87-4dad-941f-c0f5f629fa3c")
     big = {"error_message": "x" * 9000}
     first, second, third = (slot_of(ring, name, **big) for name in "abc")
     assert not ring.has_room(9000)

@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -165,7 +166,7 @@ def test_a_file_of_another_user_is_found_but_not_by_root(db: Path) -> None:
 
 def test_a_journal_is_an_orphan_where_no_process_holds_it(db: Path, names: Names) -> None:
     """Whatever /proc/locks shows or hides: the kernel is asked about the file itself."""
-    journal = db.parent / "telemetry.db-journal-01a2"
+    journal = db.parent / f"telemetry.db-journal-{UUID(int=1)}"
     journal.write_bytes(b"j" * 1024 * 1024)
     db.with_name("telemetry.db-journal-of mine").touch()  # not as we name them
     assert names() == {"orphan_journals": "1 of dead processes, 1.0 MiB"}
@@ -174,7 +175,7 @@ def test_a_journal_is_an_orphan_where_no_process_holds_it(db: Path, names: Names
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_a_journal_of_a_living_process_is_none_and_stays_that_process_s(db: Path, names: Names) -> None:
     """Of this process, or of another; looking drops no lock, also not from within."""
-    path = db.parent / "telemetry.db-journal-01a2"
+    path = db.parent / f"telemetry.db-journal-{UUID(int=1)}"
     held = create(path)
     assert names() == {}
     assert file_checks.check_journals(db).seen == "1, all of living processes"
@@ -193,7 +194,7 @@ def test_a_journal_of_a_living_process_is_none_and_stays_that_process_s(db: Path
 
 def test_a_journal_that_is_just_made_or_done_with_is_no_orphan(db: Path) -> None:
     """It is nobody's for a moment: what counts is that it still is nobody's a little later."""
-    path = db.parent / "telemetry.db-journal-01a2"
+    path = db.parent / f"telemetry.db-journal-{UUID(int=1)}"
     path.touch()
     taken: list[HeldFile | None] = []
     seen = file_checks.check_journals(db, lambda _seconds: taken.append(hold(path)))
@@ -205,12 +206,12 @@ def test_a_journal_that_is_just_made_or_done_with_is_no_orphan(db: Path) -> None
 
 def test_nothing_is_claimed_of_a_journal_whose_holder_cannot_be_seen(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A link, a folder, a file that may not be read, a platform that cannot be asked; what can be seen is said."""
-    start = "telemetry.db-journal-"
-    db.with_name(f"{start}0a").symlink_to(db)
-    db.with_name(f"{start}0b").mkdir()
+    start = f"telemetry.db-journal-{UUID(int=1)}"[:-1]
+    db.with_name(f"{start}a").symlink_to(db)
+    db.with_name(f"{start}b").mkdir()
     doubt = "whether the writers of 2 live cannot be seen from here"
     assert file_checks.check_journals(db).seen == f"2; {doubt}"
-    db.with_name(f"{start}0c").touch()
+    db.with_name(f"{start}c").touch()
     seen = file_checks.check_journals(db)
     assert (seen.name, seen.seen) == ("orphan_journals", f"1 of dead processes, 0.0 MiB; {doubt}")
     monkeypatch.setattr("sys.platform", "other")

@@ -1,6 +1,7 @@
 """The parts of salvage: bisection, pages, WAL frames, and telling a row that was written from one that was not."""
 
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_service.telemetry.maintenance import page_rows, private_copy, row_bisection, table_shapes, wal_frames
+from llm_service.telemetry.maintenance import (
+    page_owners,
+    page_rows,
+    private_copy,
+    row_bisection,
+    table_shapes,
+    wal_frames,
+)
 from llm_service.telemetry.maintenance import recovery as recovering
 from llm_service.telemetry.maintenance.check_session import side_file
 
@@ -73,8 +81,8 @@ class _Stopping:
 def test_bisection_finds_where_a_table_goes_on_in_few_queries() -> None:
     """About sixty for each gap."""
     connection: Any = _Stopping(list(range(1, 1000)), range(400, 412))
-    found = [row[0] for row in row_bisection.by_rowid(connection, "t", ["x"])]
-    assert found == [row for row in range(1, 1000) if row not in range(400, 412)]
+    found = [row and row[0] for row in row_bisection.by_rowid(connection, "t", ["x"])]
+    assert found == [*range(1, 400), None, *range(412, 1000)]
     assert connection.queries < 100
 
 
@@ -82,14 +90,14 @@ def test_bisection_finds_where_a_table_goes_on_in_few_queries() -> None:
 def test_rowids_that_a_damaged_page_makes_up_end_the_reading_all_the_same(garbage: int) -> None:
     """They lead neither back nor round."""
     connection: Any = _Stopping(list(range(1, 100)), range(40, 50), garbage)
-    found = [row[0] for row in row_bisection.by_rowid(connection, "t", ["x"])]
+    found = [row and row[0] for row in row_bisection.by_rowid(connection, "t", ["x"])]
     assert found[:39] == list(range(1, 40))
 
 
 def test_a_damaged_end_ends_the_reading() -> None:
     """There is nothing to go on with."""
     connection: Any = _Stopping(list(range(1, 100)), range(90, 100))
-    assert [row[0] for row in row_bisection.by_rowid(connection, "t", ["x"])] == list(range(1, 90))
+    assert [row and row[0] for row in row_bisection.by_rowid(connection, "t", ["x"])] == [*range(1, 90), None]
 
 
 def test_rows_of_no_known_table_are_told_by_their_shape() -> None:
@@ -128,7 +136,9 @@ def test_no_page_whatever_is_on_it_stops_the_reading(tmp_path_factory: pytest.Te
     for kind in (b"\x0d", b"\x0a", b"\x02"):
         path.write_bytes(bytes(100) + kind + data[101:] + kind + data[1:])
         source = page_rows.PageFile(path, {}, 512, 512, 2, has_pointer_map=False)
-        assert all(len(cell.values) >= 0 for _, cell in source.rows({1: "t"}, lambda *_: True))
+        for roots in ({1: "t"}, {2: "t"}, {}):
+            schema = page_rows.Schema(roots, {2} - set(roots))
+            assert all(len(cell.values) >= 0 for _, cell in source.rows(schema, lambda *_: True, set()))
         source.schema()
 
 
@@ -140,22 +150,29 @@ def test_no_page_whatever_is_on_it_stops_the_reading(tmp_path_factory: pytest.Te
         ({3: (5, 99)}, None),
         ({3: (5, 4), 4: (5, 3)}, None),
         ({3: (2, 0)}, 0),
-        ({}, 0),
+        ({3: (3, 4)}, 0),
+        ({3: (4, 4)}, 0),
+        ({}, None),
+        ({3: (2, 7)}, None),
+        ({3: (1, 4)}, None),
+        ({3: (6, 4)}, None),
+        ({3: (5, 0)}, None),
+        ({3: (5, 4)}, None),
     ],
 )
 def test_a_page_belongs_to_the_root_that_its_parents_lead_to(
     tmp_path: Path, entries: dict[int, tuple[int, int]], owner: int | None
 ) -> None:
-    """None where they lead nowhere or round, 0 for a page that is in no b-tree."""
+    """None where they lead nowhere or round, or make no sense; 0 for a page that is in no b-tree."""
     pointers = bytearray(1024)
     for number, (kind, parent) in entries.items():
-        page_rows.struct.pack_into(">BI", pointers, 5 * (number - 3), kind, parent)
+        struct.pack_into(">BI", pointers, 5 * (number - 3), kind, parent)
     empty = tmp_path / "empty"
     empty.touch()
     source = page_rows.PageFile(empty, {2: bytes(pointers)}, 1024, 1024, 9, has_pointer_map=True)
     with empty.open("rb") as file:
-        assert page_rows._Pages(source, file).owner(3) == owner
-        assert page_rows._Pages(source, file).owner(2) == 0  # the pointer map itself
+        assert page_owners.Pages(source, file).owner(3) == owner
+        assert page_owners.Pages(source, file).owner(2) == 0  # the pointer map itself
 
 
 def test_the_pointer_map_gives_way_to_the_page_where_locks_live(tmp_path: Path) -> None:
@@ -166,7 +183,7 @@ def test_the_pointer_map_gives_way_to_the_page_where_locks_live(tmp_path: Path) 
     empty.touch()
     source = page_rows.PageFile(empty, {lock_page + 1: pointers}, 1024, 1024, lock_page + 9, has_pointer_map=True)
     with empty.open("rb") as file:
-        assert page_rows._Pages(source, file).owner(lock_page + 2) == lock_page + 2
+        assert page_owners.Pages(source, file).owner(lock_page + 2) == lock_page + 2
 
 
 def test_the_header_tells_the_size_of_pages_and_a_bad_one_is_guessed(tmp_path: Path) -> None:

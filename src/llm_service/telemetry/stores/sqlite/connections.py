@@ -15,6 +15,8 @@ from time import monotonic, sleep
 from typing import Any, Final, TypeVar, overload
 from urllib.parse import quote
 
+from llm_service.telemetry.stores.sqlite.callbacks import WatchedConnection
+
 __all__ = ["TrackedConnection", "connect", "go_on", "hold_off", "leak", "leak_all", "read_only_uri"]
 
 _A_MOMENT: Final = 0.0005
@@ -26,7 +28,7 @@ _FORKING: Final[list[int]] = []
 """Threads that are about to fork."""
 
 
-class TrackedConnection(sqlite3.Connection):
+class TrackedConnection(WatchedConnection):
     """A connection that a fork waits for. While one is under way, who has none open yet waits to open one."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

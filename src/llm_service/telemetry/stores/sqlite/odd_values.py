@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
+from llm_service.telemetry.stores.sqlite.callbacks import add_sum
+
 __all__ = ["as_stored", "as_text", "rows_of"]
 
 _MOST: Final = (1 << 63) - 1
@@ -76,7 +78,7 @@ def _fetched(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]
 
 def _with_exact_sums(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> Rows:
     """The query with `_ExactSum` in place of `sum`; what that gives beyond 64 bits is made a number again."""
-    connection.create_aggregate("exact_sum", 1, _ExactSum)  # type: ignore[arg-type]  # it gives a number or its digits
+    add_sum(connection, "exact_sum", _ExactSum)
     rows = _fetched(connection, _exactly(sql), parameters)
     return [tuple(_number(cell) for cell in row) for row in rows]
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from llm_service.errors import TelemetryError
+from llm_service.telemetry.stores.sqlite.callbacks import interrupt_when
 from llm_service.telemetry.stores.sqlite.reader import open_for_reading
 
 __all__ = ["MOST_ANSWER_BYTES", "READY", "Reply", "Request", "main", "reply_to"]
@@ -133,7 +134,7 @@ def _asked(connection: sqlite3.Connection, request: Request) -> Reply:
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     connection.set_authorizer(_authorize)
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
+    interrupt_when(connection, lambda: time.monotonic() > deadline, _STEPS)
     cursor = connection.execute(request.statement)
     columns = [str(column[0]) for column in cursor.description or ()]
     rows: list[tuple[Any, ...]] = []

@@ -1,0 +1,127 @@
+"""Functions of ours that SQLite calls while a statement runs: what ends one of them reaches who runs the statement.
+
+sqlite3 makes an OperationalError of whatever such a function raises, so Ctrl-C within one would look like a fault of
+the file, or like its time limit. Here the exception is kept, the statement is interrupted, and the cursor raises what
+was kept. A Python function can be interrupted before its first line, where no `try` of its own holds; a generator that
+waits at a `yield` within its `try` cannot. So SQLite is given the `send` of one.
+"""
+
+import sqlite3
+from collections.abc import Callable, Generator
+from functools import wraps
+from types import SimpleNamespace
+from typing import Any, Final, TypeVar, cast
+from weakref import ref
+
+__all__ = ["WatchedConnection", "add_function", "add_sum", "interrupt_when"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_FAILED: Final = "user-defined function raised exception"
+
+
+class WatchedConnection(sqlite3.Connection):
+    """A connection whose cursors raise what a function of ours has kept, once it has one."""
+
+    kept: list[BaseException] | None = None
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        """Run a statement."""
+        if self.kept is None:
+            return super().execute(*arguments)
+        return self.cursor(_WatchedCursor).execute(*arguments)
+
+
+def _raising(method: _F) -> _F:
+    """A method of a cursor that raises what was kept while it ran, in place of what sqlite3 made of that."""
+
+    @wraps(method)
+    def run(cursor: "_WatchedCursor", *arguments: Any) -> Any:
+        kept = cast("WatchedConnection", cursor.connection).kept
+        answer: Any = None
+        try:
+            answer = method(cursor, *arguments)
+        except (sqlite3.Error, StopIteration):
+            if not kept:
+                raise
+        if not kept:
+            return answer
+        first = kept[0]
+        kept.clear()
+        cursor.close()  # while its statement stands, SQLite interrupts every other
+        if isinstance(first, Exception):
+            raise sqlite3.OperationalError(_FAILED) from first
+        raise first
+
+    return cast("_F", run)
+
+
+class _WatchedCursor(sqlite3.Cursor):
+    execute = _raising(sqlite3.Cursor.execute)
+    fetchone = _raising(sqlite3.Cursor.fetchone)
+    fetchmany = _raising(sqlite3.Cursor.fetchmany)
+    fetchall = _raising(sqlite3.Cursor.fetchall)
+    __next__ = _raising(sqlite3.Cursor.__next__)
+
+
+def add_function(connection: sqlite3.Connection, name: str, function: Callable[[Any], Any]) -> None:
+    """Let SQL on this connection call a deterministic function of one argument."""
+    connection.create_function(name, 1, _guarded(connection, function).send, deterministic=True)
+
+
+def add_sum(connection: sqlite3.Connection, name: str, made: Callable[[], Any]) -> None:
+    """Let SQL on this connection call an aggregate of one argument.
+
+    Args:
+        connection: one of ours.
+        name: in SQL.
+        made: makes an object with `step(value)` and `finalize()`.
+    """
+
+    def begin(_: object) -> SimpleNamespace:
+        one = made()
+        step, end = _guarded(connection, one.step), _guarded(connection, lambda _: one.finalize())
+        return SimpleNamespace(step=step.send, finalize=end.__next__)
+
+    connection.create_aggregate(name, 1, _guarded(connection, begin).__next__)
+
+
+def interrupt_when(connection: sqlite3.Connection, is_over: Callable[[], bool] | None, steps: int) -> None:
+    """Ask, every so many steps of SQLite's virtual machine, whether to interrupt the statement; None ends that."""
+    if is_over is None:
+        connection.set_progress_handler(None, 0)
+        return
+    asked = _guarded(connection, lambda _: is_over(), after_fault=True)
+    connection.set_progress_handler(asked.__next__, steps)
+
+
+def _guarded(
+    connection: sqlite3.Connection, function: Callable[[Any], Any], *, after_fault: Any = None
+) -> Generator[Any, Any, None]:
+    """It gives the function's value for each that it is sent, and keeps what the function raises."""
+    watched: ref[WatchedConnection] | None = None
+    if isinstance(connection, WatchedConnection):
+        connection.kept = connection.kept if connection.kept is not None else []
+        watched = ref(connection)  # the connection holds the function
+    guard = _calls(function, watched, after_fault)
+    next(guard)
+    return guard
+
+
+def _calls(
+    function: Callable[[Any], Any], watched: "ref[WatchedConnection] | None", after_fault: Any
+) -> Generator[Any, Any, None]:
+    answer: Any = None
+    while True:
+        try:
+            while True:
+                value = yield answer
+                answer = function(value)
+        except GeneratorExit:
+            return
+        except BaseException as error:
+            connection = None if watched is None else watched()
+            if connection is None or connection.kept is None:
+                raise  # nobody would raise it later
+            connection.kept.append(error)
+            answer = after_fault
+            connection.interrupt()
