@@ -8,6 +8,7 @@ from llm_service.errors import QueryError, RecordError
 from llm_service.redaction import stored_name
 from llm_service.telemetry.record.checks import STATUSES, choice
 from llm_service.telemetry.record.fields import CHECKS
+from llm_service.telemetry.record.texts import forget_repairs, plain_text, repaired, repairs_here
 from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
 
 __all__ = ["InvocationFilter", "Where", "checked_day", "checked_id", "daily_where"]
@@ -70,13 +71,18 @@ def checked_day(field: str, value: object) -> date:
 def checked_id(field: str, given: object) -> str:
     """The id of a call or a hold, given as a record takes it: a text, a whole number, a UUID or an Enum.
 
+    A text is what may have been read from a file: of any length.
+
     Raises:
         QueryError: no record can have it.
     """
+    repairs = repairs_here()
     try:
-        return str(CHECKS["invocation_id"](field, given))
+        return repaired(plain_text(given)) if isinstance(given, str) else str(CHECKS["invocation_id"](field, given))
     except RecordError as error:
         raise QueryError(field, given, error.remedy) from None
+    finally:
+        forget_repairs(repairs)  # nothing is stored
 
 
 def _next_day(day: date) -> str:
