@@ -16,6 +16,7 @@ GUIDE = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 CONTRACTS: list[dict[str, Any]] = PROJECT["tool"]["importlinter"]["contracts"]
 MAIN_OF_ITS_PACKAGE = {"journal", "record"}
+EARLIER_NAMES = PACKAGE / "telemetry" / "pipeline"
 
 
 def test_every_file_that_it_names_is_there() -> None:
@@ -43,6 +44,8 @@ def test_a_name_of_a_module_means_one_thing() -> None:
     """No two modules of the package have the same name; a package's main module may have the package's own."""
     places: dict[str, list[str]] = defaultdict(list)
     for path in PACKAGE.rglob("*.py"):
+        if path.parent == EARLIER_NAMES:
+            continue
         name = path.parent.name if path.stem == "__init__" else path.stem
         if path.stem != "__main__" and not (path.stem == path.parent.name and path.stem in MAIN_OF_ITS_PACKAGE):
             places[name].append(path.relative_to(PACKAGE).as_posix())
@@ -54,3 +57,13 @@ def test_checks_before_a_commit_are_those_of_ci() -> None:
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"][0]["hooks"]
     ci = (ROOT / ".ci" / "run").read_text("utf-8")
     assert [hook["entry"] for hook in hooks if f".venv/bin/{hook['entry']}" not in ci] == []
+
+
+def test_earlier_names_are_the_same_objects() -> None:
+    """Of what programs that look inside may have imported."""
+    from llm_service.telemetry.pipeline.commit_lock import CommitLock
+    from llm_service.telemetry.pipeline.teller import Teller
+    from llm_service.telemetry.writer import budget_executor, commit_lock
+
+    assert CommitLock is commit_lock.CommitLock
+    assert Teller is budget_executor.BudgetExecutor

@@ -1,0 +1,1 @@
+"""Earlier names of two modules of `writer`, for programs that look inside; they go with version 1."""
