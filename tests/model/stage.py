@@ -137,8 +137,8 @@ class Stage:
             disk = stage.disk
 
         class HeldWriterConnection(async_connection.WriterConnection):
-            def __init__(self, connector: Callable[[], sqlite3.Connection], guard: Any) -> None:
-                super().__init__(connector, guard)
+            def __init__(self, connector: Callable[[], sqlite3.Connection], guard: Any, launch: Any) -> None:
+                super().__init__(connector, guard, launch)
                 self._thread: Any = HeldThread(self._tx)
                 stage.threads.append(self._thread)
 

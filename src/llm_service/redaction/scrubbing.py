@@ -92,6 +92,8 @@ def _literals() -> _Literals:
             ends[literal[-1]].setdefault(literal[-3:-1], []).append(literal)
         else:
             others.append(literal)
+    for literal in others:  # a longer one announces what its beginning does, too
+        ranks[literal] = sorted({rank for other in others if literal.startswith(other) for rank in ranks[other]})
     return _Literals(words, ends, re.compile("|".join(map(re.escape, sorted(others, reverse=True)))), ranks)
 
 
@@ -124,8 +126,7 @@ def may_hold_secret(text: str) -> bool:
     places: list[tuple[int, int]] = []
     for literal in _ended(text, literals):
         _note(literal, literal, text, places)
-    for match in literals.others.finditer(text):
-        places += [(match.start(), rank) for rank in literals.ranks[match[0]]]
+    places += _others(text, literals)
     for at, rank in places:
         if PATTERNS[rank].match(text, at) is not None:
             return True
@@ -269,10 +270,18 @@ def _places(block: str) -> list[tuple[int, int]]:
                 _note(literal, literal.lower(), folded, places)
     for literal in _ended(block, literals):
         _note(literal, literal, block, places)
-    for match in literals.others.finditer(block):
-        places += [(match.start(), rank) for rank in literals.ranks[match[0]]]
+    places += _others(block, literals)
     places.sort()
     return places
+
+
+def _others(text: str, literals: _Literals) -> Iterator[tuple[int, int]]:
+    """Where a literal of the rest stands, and of which pattern. One may begin within another: `------BEGIN`."""
+    match = literals.others.search(text)
+    while match is not None:
+        for rank in literals.ranks[match[0]]:
+            yield match.start(), rank
+        match = literals.others.search(text, match.start() + 1)
 
 
 def _note(literal: str, sought: str, text: str, places: list[tuple[int, int]]) -> None:

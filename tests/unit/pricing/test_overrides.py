@@ -149,7 +149,7 @@ def test_an_explanation_says_which_entry_which_rule_since_when_and_what_was_pass
         ("deepseek-chat", "deepseek", "ended on 2025-09-05"),
         ("gemma-4-31b-it", "vertex_ai", "nothing says that this seller gives the model away"),
         ("gpt-oss-20b", "openrouter", "no entry of this seller has this name"),
-        ("sonar", "perplexity", "requests_kcount"),
+        ("sonar", "perplexity", "the model always searches"),
         ("azure/eu/gpt-4.1", None, "Global deployments only, not of eu"),
         ("mistral-small-3.1-24b-instruct", "mistral", "copied from OpenRouter's list"),
     ],

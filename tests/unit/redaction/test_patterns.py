@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from llm_service.redaction import PATTERNS, holds_secret, may_hold_secret, scrub
+from llm_service.redaction import PATTERNS, clean, holds_secret, may_hold_secret, scrub
 from llm_service.redaction.key_shapes import SHAPES
 
 DATA: Final = Path(__file__).parents[2] / "data"
@@ -359,3 +359,10 @@ def test_the_manual_lists_exactly_the_patterns() -> None:
         *(pattern.name for pattern in PATTERNS),
         "masker-error",
     ]
+
+
+@pytest.mark.parametrize("dashes", range(8))
+def test_what_begins_within_the_beginning_of_another_is_found(dashes: int) -> None:
+    """Two dashes may begin an option of a command, and the third one a key."""
+    key = "-----BEGIN PRIVATE KEY-----\nZqX9ScPVZqX9Gj6E\n-----END PRIVATE KEY-----"
+    assert "ZqX9" not in clean(f"job{'-' * dashes}{key}")

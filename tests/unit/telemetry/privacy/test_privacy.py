@@ -281,7 +281,7 @@ def test_content_of_an_unknown_call_is_none_and_of_no_id_an_error(tmp_path: Path
         assert logger.get_content("unknown") is None
         assert logger.get_content("plain") is None
         with pytest.raises(QueryError, match="invocation_id"):
-            logger.get_content(7)  # type: ignore[arg-type]
+            logger.get_content(7.5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("text", ["", "a", "\u2713 " * 200_000, "x" * 262_144, "x" * 262_145, "\U0001f600" * 262_145])

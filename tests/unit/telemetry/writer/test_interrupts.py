@@ -421,7 +421,7 @@ def test_an_interrupt_at_any_call_of_a_write_leaves_no_transaction_open(durable:
                 writer.write, connection, batch, batch_no=turn, durable=durable ^ (turn % 2 == 0), slice_rows=1
             )
             kept: list[BaseException] = []  # as a debugger or a logger of errors keeps it, with all its frames
-            goes_on = interrupted_at(turn, write, ("stores",), kept)
+            goes_on = interrupted_at(turn, write, ("stores", "sqlite"), kept)
             turn += 1
             assert not connection.in_transaction, turn
             assert write() == WriteResult(), turn
