@@ -129,6 +129,7 @@ def test_one_damaged_page_costs_no_more_calls_than_it_holds_and_no_total(
     assert sorted(file.name for file in path.parent.iterdir()) == ["saved.db", "telemetry.db"]
     assert {found.name for found in examine(report.path) if found.exit_code} <= {
         "wal_reset_bug", "disk_low", "dead_letters", "aggregates", "odd_values",
+        "budgets",  # windows are kept as they were read: a recount from what is left would let more be spent
     }  # fmt: skip
 
 
