@@ -24,7 +24,7 @@ from llm_service.estimates.tokens import TokenRatios, size_of
 from llm_service.pricing.model_names import candidates, spellings
 from llm_service.redaction import traceback_text
 from llm_service.telemetry import InvocationRecord
-from llm_service.telemetry.instrumentation.invocation import describe_error
+from llm_service.telemetry.instrumentation.call_fields import describe_error
 
 SIZE = 400
 

@@ -6,8 +6,9 @@ from typing import Any, ClassVar, TypeVar, cast, overload
 
 from llm_service.config.settings import Settings
 from llm_service.errors import shown
+from llm_service.telemetry.instrumentation.call_fields import refuse_misplaced, settled
 from llm_service.telemetry.instrumentation.decorator import instrument
-from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage, refuse_misplaced, settled
+from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.stream import record_stream
 from llm_service.telemetry.record.record import Amount
 

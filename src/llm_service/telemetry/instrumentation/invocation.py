@@ -4,28 +4,33 @@ An `Invocation` never raises of its own and never swallows or alters the block's
 warned about once and counted; `strict` raises instead, unless the block is raising already.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from itertools import islice
 from time import perf_counter_ns, time_ns
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, cast
+from typing import Any, Final, Protocol, Self
 
 from llm_service.errors import RecordError, shown
 from llm_service.redaction import clean, traceback_text
+from llm_service.telemetry.instrumentation.call_fields import (
+    describe_error,
+    milliseconds,
+    refuse_misplaced,
+    settled,
+    without_content,
+)
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.field_aliases import known_fields, no_such_field, own_fields, with_doubt
 from llm_service.telemetry.instrumentation.later_reports import with_losses
 from llm_service.telemetry.instrumentation.usage_reader import ReadUsage, read_fields
-from llm_service.telemetry.record.checks import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_TAGS, required_id
+from llm_service.telemetry.record.checks import MAX_NAME_CHARS, required_id
 from llm_service.telemetry.record.fields import KINDS, PRICED_BY
 from llm_service.telemetry.record.record import Amount, InvocationRecord, new_id
 from llm_service.telemetry.record.texts import forget_repairs, repairs_here
 from llm_service.telemetry.record.timestamps import Moment
 
-__all__ = ["Invocation", "ReadUsage", "Sink", "refuse_misplaced", "settled"]
+__all__ = ["Invocation", "ReadUsage", "Sink"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _FIELDS: Final = frozenset(KINDS)
@@ -33,7 +38,6 @@ _INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
 """What a bad value of these is taken for: never a success, never more than was asked for."""
 _LOOKED_AT: Final = frozenset({"invocation_id", "status", "tags"})
 """What is not only kept for the record."""
-_QUOTED_NOWHERE: Final = frozenset({"content", "error", "json"})
 _PARTS: Final = frozenset({"prompt_tokens", "completion_tokens"})
 _TOKEN_COUNTS: Final = _PARTS | {"total_tokens"}
 _current: ContextVar["Invocation | None"] = ContextVar("llm_service_telemetry_invocation", default=None)
@@ -175,7 +179,7 @@ class Invocation:
     def first_token(self) -> None:
         """The first token has arrived: sets `ttft_ms`, the first time it is called."""
         if self._ttft_ms is None and self._started:
-            self._ttft_ms = _milliseconds(perf_counter_ns() - self._started)
+            self._ttft_ms = milliseconds(perf_counter_ns() - self._started)
 
     def end_of_items(self) -> None:
         """A stream has ended by itself: where its reader found no usage in it, that is said once."""
@@ -255,7 +259,7 @@ class Invocation:
         return call is not None
 
     def _leave(self, error: BaseException | None) -> InvocationRecord | None:
-        latency_ms = _milliseconds(perf_counter_ns() - self._started)
+        latency_ms = milliseconds(perf_counter_ns() - self._started)
         self.over = True
         measured: dict[str, Any] = {
             "invocation_id": self._own_id,
@@ -295,7 +299,7 @@ class Invocation:
                 field = error.field
                 instead = _INSTEAD.get(field)
                 taken = "" if instead is None else f"; it is taken for {measured.setdefault(field, instead)}"
-                self._note(field, f"{_without_content(error)}{taken}")
+                self._note(field, f"{without_content(error)}{taken}")
                 if field in said:
                     del said[field]
                     if field in PRICED_BY and said.get("cost_usd") is None:
@@ -362,59 +366,3 @@ def _still_open(call: Invocation | None) -> Invocation | None:
     while call is not None and call.over:
         call = call._parent  # noqa: SLF001 - of this module
     return call
-
-
-def refuse_misplaced(fields: Mapping[str, Any]) -> None:
-    """A budget that stands where none is reserved would be taken for an unknown field, and limit nothing.
-
-    Raises:
-        TypeError: where it is written.
-    """
-    for field in fields:
-        if field not in _FIELDS and "budget" in field.lower():
-            raise TypeError(
-                f"{clean(field)}= reserves nothing here; give budget= where the call begins: "
-                "invocation(...), instrumented(...) or wrap_stream(...)"
-            )
-
-
-def settled(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fields, with tags that can be read only once read: they may be looked at again, and for another record."""
-    given: Any = fields.get("tags")
-    if given is None or not hasattr(cast("Any", type(given)), "__next__"):
-        return fields
-    tags: list[Any] = [*islice(given, MAX_TAGS)]
-    return {**fields, "tags": tags}
-
-
-def _without_content(error: RecordError) -> str:
-    """What is wrong with a field, without the value of one that may hold anything: no log line quotes an answer."""
-    if KINDS.get(error.field) in _QUOTED_NOWHERE:
-        return f"{error.field}: a value of type {type(error.value).__name__} is not usable; {error.remedy}"
-    return str(error)
-
-
-def _milliseconds(nanoseconds: int) -> float:
-    """Microseconds below 100 ms, whole milliseconds above: what jitter leaves of it, in 2 bytes instead of 8."""
-    milliseconds = nanoseconds / 1e6
-    return round(milliseconds, 3) if milliseconds < 100 else float(round(milliseconds))
-
-
-def describe_error(error: BaseException) -> dict[str, Any]:
-    """What an exception that ended a block says of the call: status, `error_type`, `error_message`, `finish_reason`."""
-    if isinstance(error, GeneratorExit):
-        # The consumer had enough: no fault of the call. OpenTelemetry, too, sets an error type on failures only.
-        return {"finish_reason": "cancelled"}
-    if isinstance(error, asyncio.CancelledError):
-        return {"status": "error", "error_type": "cancelled"}
-    status = "timeout" if isinstance(error, TimeoutError) else "error"
-    try:
-        message = str(error)
-    except Exception as failure:  # noqa: BLE001 - a foreign __str__ may raise anything
-        message = f"<str of {type(error).__name__} raises {type(failure).__name__}>"
-    storable = message[:MAX_ERROR_CHARS].encode(errors="backslashreplace").decode().replace("\0", "\\0")
-    return {
-        "status": status,
-        "error_type": type(error).__qualname__[:MAX_NAME_CHARS],
-        "error_message": storable or None,
-    }

@@ -16,7 +16,7 @@ from llm_service.telemetry import (
     RecordError,
     TelemetryLogger,
 )
-from llm_service.telemetry.instrumentation import invocation
+from llm_service.telemetry.instrumentation import call_fields, invocation
 
 
 @pytest.fixture
@@ -205,9 +205,9 @@ def test_the_first_token_is_timed_once_and_only_inside_the_block(logger: Telemet
 
 def test_times_keep_what_jitter_leaves_of_them() -> None:
     """Microseconds below 100 ms, whole milliseconds above."""
-    assert invocation._milliseconds(1_234_567) == 1.235
-    assert invocation._milliseconds(99_999_499) == 99.999
-    assert invocation._milliseconds(1_500_400_000) == 1500.0
+    assert call_fields.milliseconds(1_234_567) == 1.235
+    assert call_fields.milliseconds(99_999_499) == 99.999
+    assert call_fields.milliseconds(1_500_400_000) == 1500.0
 
 
 def test_parents_follow_tasks_and_do_not_leak_out_of_their_block(logger: TelemetryLogger) -> None:
