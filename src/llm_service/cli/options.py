@@ -74,6 +74,10 @@ class Number(click.FloatRange):
             self.fail(f"{value!r} is no finite number", param, ctx)
         return number
 
+    def _describe_range(self) -> str:
+        """For the help; nothing where there are no bounds."""
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
 
 class _Speed(click.ParamType[float]):
     """How many times faster than the trace; infinity for as fast as possible."""

@@ -62,3 +62,9 @@ def test_a_finite_number_keeps_its_bounds() -> None:
     for value in ("11", "nan", "x"):
         with pytest.raises(click.BadParameter):
             Number(0, 10).convert(value, None, None)
+
+
+@pytest.mark.parametrize("words", sorted({words for words, _ in _options()}))
+def test_no_help_shows_a_bound_that_is_none(words: str, run: Run) -> None:
+    """Python's None is no number that anybody could give."""
+    assert "None" not in run(*words.split(), "--help").stdout
