@@ -23,6 +23,7 @@ from llm_service.redaction.value_forms import (
     EQUALS,
     HEADER,
     ITEM_QUOTED,
+    LISTED,
     MARKED_PAIR,
     NESTED_VALUE,
     NEXT_ITEM,
@@ -152,7 +153,7 @@ _NAMED: Final = (
         rf"|{EQUALS}(?P<equal>{NOT_AGAIN}{NO_VALUE}(?:{BARE}|[({{\[.|<\\]{{1,2}}+{STRANGE}){REST})"
         rf"|{COLON}{NOT_AGAIN}{NO_VALUE}(?:(?P<random>{RANDOM}{BARE}(?={VALUE}{{5}}){REST})"
         rf"|(?P<last>{BARE}[^\s\"'`,;<>(){{}}\[\]]{{3,64}}+(?=\s{{0,8}}+(?:[\n,;)}}\]]|\Z))))"
-        rf"|{NESTED_VALUE}|{XML}|{ENCODED}|{SPACED})",
+        rf"|{LISTED}|{NESTED_VALUE}|{XML}|{ENCODED}|{SPACED})",
         _BY_NAME,
     ),
     Pattern(

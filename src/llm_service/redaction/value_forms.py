@@ -161,6 +161,11 @@ OPENED: Final = r"""(?:["'\\]|\[\][a-z]{1,16}+\{|[\[(](?!REDACTED:)\s{0,4}+){0,1
 NEXT_ITEM: Final = r"""["'\\]{1,16}+,\s{0,4}+(?=["'\\]{1,16}+(?!-))"""
 """Between an option and its value, where both are items of a list: `["--api-key", "..."]`."""
 ITEM_QUOTED: Final = _quoted(rf"""{NOT_AGAIN}(?=[^\s"'`\\]{{2}})""", "_item")
+LISTED: Final = (
+    rf"""(?>{EQUALS}|{COLON})[\[(]\s{{0,8}}+(?P<items>\\{{0,8}}+["'][^"'\n]{{0,128}}+["']\s{{0,8}}+,"""
+    r"""[^\[\]()\n]{1,4000}+)"""
+)
+"""Several quoted values in a list: all of them."""
 # The last: without quotes, as Go prints a map of lists, `map[X-Api-Key:[...]]`.
 NESTED_VALUE: Final = (
     rf"""{NESTED}(?:{_quoted(DRAWN_VALUE, "_nested")}|(?P<listed>{DRAWN_VALUE}[^\s"'`,;<>&\])}}]{{8,{MOST}}}+))"""

@@ -366,3 +366,15 @@ def test_what_begins_within_the_beginning_of_another_is_found(dashes: int) -> No
     """Two dashes may begin an option of a command, and the third one a key."""
     key = "-----BEGIN PRIVATE KEY-----\nZqX9ScPVZqX9Gj6E\n-----END PRIVATE KEY-----"
     assert "ZqX9" not in clean(f"job{'-' * dashes}{key}")
+
+
+@pytest.mark.parametrize("opened", ["[]", "()"])
+@pytest.mark.parametrize("quote", ["'", '"', '\\"'])
+@pytest.mark.parametrize("parted", [" = ", ": ", '": '])
+def test_each_item_of_a_list_under_the_name_of_a_secret_goes(opened: str, quote: str, parted: str) -> None:
+    """Not the first one alone; and a list that was scrubbed stays as it is."""
+    items = [f"ZqX9{place}Lw9Xr4Vt6Nb" for place in range(30)]
+    text = f"api_keys{parted}{opened[0]}{', '.join(f'{quote}{item}{quote}' for item in items)}{opened[1]}"
+    cleaned = clean(text)
+    assert "ZqX9" not in cleaned
+    assert clean(cleaned) == cleaned
