@@ -83,7 +83,7 @@ def day(number, **given):
         for _ in range(5):
             T._engine.money._keep_up_at = 0.0
             T.budgets.expire()
-    with sqlite3.connect(PATH) as connection:
+    with __import__("contextlib").closing(sqlite3.connect(PATH)) as connection:
         ask = lambda sql: connection.execute(sql).fetchone()[0]
         return tuple(ask(f"SELECT count(*) FROM budget_{table}") for table in ("counters", "windows", "alerts"))
 B = {"daily_budget_usd": 4, "limit": {"threshold_percent": [10, 25]}}

@@ -66,7 +66,10 @@ class Window(NamedTuple):
         if self.is_rolling:
             start = moment_us - moment_us % self.slice_us
             return Span(start, start + self.slice_us)
-        kind = CalendarWindow(self.name)
+        try:
+            kind = CalendarWindow(self.name)
+        except ValueError:
+            raise ValueError(f"{self.name!r} is no window") from None
         if kind is CalendarWindow.TOTAL:
             return Span(0, _FOREVER)
         if moment_us >= _LAST:

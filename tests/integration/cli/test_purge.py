@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def ages(tmp_path: Path) -> Path:
 
 def kept(path: Path) -> tuple[int, int, int]:
     """Calls, contents, and calls that the daily totals count."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         found = connection.execute(
             "SELECT (SELECT count(*) FROM invocations), (SELECT count(*) FROM invocation_contents), "
             "(SELECT sum(invocations) FROM daily_costs)"

@@ -227,7 +227,7 @@ def test_a_file_that_is_no_telemetry_database_is_one_clean_line(run: Run, tmp_pa
     ("arguments", "said"),
     [
         (("stats", "--days", "-1"), "days: -1.0 is not usable; give a number above 0"),
-        (("stats", "--days", "nan"), "days: nan is not usable"),
+        (("stats", "--days", "nan"), "'nan' is no finite number"),
         (("stats", "--days", "many"), "'many' is not a valid float"),
         (("costs", "--since", "yesterday"), "'yesterday' is no time; write 2h, 30d, 2026-11-23"),
         (("costs", "--agent", ""), "there is no agent ''"),

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -133,7 +134,7 @@ def stored(logger: TelemetryLogger) -> dict[str, Any]:
     """The latest record as it is on disk, read as SQLite has it: every byte of it is UTF-8, and its JSON is JSON."""
     row = max(logger.get_invocations(limit=1_000), key=lambda one: one["id"])
     content = logger.get_content(row["invocation_id"]) or {}
-    with sqlite3.connect(logger.db_path) as connection:
+    with closing(sqlite3.connect(logger.db_path)) as connection:
         connection.row_factory = sqlite3.Row
         raw = connection.execute("SELECT * FROM invocations ORDER BY id DESC LIMIT 1").fetchone()
         assert all(
@@ -547,7 +548,7 @@ def test_nesting_is_cut_at_64_levels_with_a_mark(
     assert record.replace(agent_name="again").metadata == record.metadata
     logger.log_invocation(record)
     assert stored(logger)["metadata"] == record.metadata
-    with sqlite3.connect(logger.db_path) as connection:
+    with closing(sqlite3.connect(logger.db_path)) as connection:
         assert connection.execute("SELECT json_extract(metadata, '$.y') FROM invocations").fetchone() == (1,)
 
 
