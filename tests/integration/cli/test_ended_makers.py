@@ -57,7 +57,8 @@ def test_a_command_that_is_ended_leaves_nothing_of_its_file(
             if number != signal.SIGINT:
                 stuck.send_signal(number)
             _, errors = stuck.communicate(timeout=30)
-        assert (stuck.returncode, "Traceback" in errors) == (SIGNALS[number], False), line
+        assert stuck.returncode in {SIGNALS[number], -number}, line  # the second may come when all is put away already
+        assert "Traceback" not in errors, line
         assert set(folder.iterdir()) == before
         ended += 1
     assert ended
