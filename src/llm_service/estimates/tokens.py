@@ -154,7 +154,7 @@ class _Texts:
             return
         if not isinstance(content, Sequence) or isinstance(content, bytes | bytearray):
             raise QueryError(f"prompt[{place}].content", _kind(content), "give a str, or a list of parts")
-        for part in _bounded(f"prompt[{place}].content", content):
+        for part in _bounded(f"prompt[{place}].content", cast("Sequence[object]", content)):
             text: object = cast("Mapping[str, object]", part).get("text") if isinstance(part, Mapping) else part
             if isinstance(text, str):
                 self.contents.append(text)
