@@ -8,8 +8,10 @@ import pytest
 
 hypothesis.settings.register_profile("any-machine", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("any-machine")
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background of a shell; children inherit it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A run in the background of a shell, or under `nohup`, ignores these; children inherit that.
+for _ignored, _default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_ignored) is signal.SIG_IGN:
+        signal.signal(_ignored, _default)
 
 
 @pytest.fixture(scope="session")
