@@ -7,7 +7,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.pricing.test_usage_shapes import bills, priced
 from tests.unit.telemetry.instrumentation.test_usage_reader import said
@@ -31,6 +31,7 @@ def parts(value: Any, keep: Any) -> Any:
 
 
 @given(bills(), st.data())
+@settings(max_examples=40)  # each is a stream with all of its orders
 def test_counters_of_a_stream_are_priced_by_what_each_of_them_came_to(
     bill: tuple[Shape, dict[str, Any], Decimal], data: st.DataObject
 ) -> None:
