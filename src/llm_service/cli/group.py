@@ -90,7 +90,9 @@ def _reason(error: Exception) -> str:
 def _unwound_by_signals() -> Generator[None]:
     """In this block a signal that ends the process does so by an exception, so that temporary files are put away.
 
-    What is ignored (`nohup`) stays ignored, and what was not installed from Python is left alone.
+    What is ignored (`nohup`) stays ignored, and what was not installed from Python is left alone. Once a signal has
+    ended the command, the repeat that `timeout` sends must not kill a process that is about to report it: the default
+    comes back only to a program that goes on.
     """
     ended_at = -_REPEATED
 
@@ -110,4 +112,5 @@ def _unwound_by_signals() -> Generator[None]:
         yield
     finally:
         for number, handler in replaced.items():
-            signal.signal(number, handler)
+            if ended_at < 0 or handler is not signal.SIG_DFL:
+                signal.signal(number, handler)
