@@ -126,9 +126,9 @@ NAMES: Final = (*SECRETS, *TOKENS, *BARE_TOKENS, *DRAWN, *HEADERS)
 
 ENDING: Final = (
     r"(?:[_-]?[0-9]{1,3}+|[_-](?i:prod|production|dev|staging|stage|test|live|old|new|primary|secondary|backup|base"
-    r"|default|main|value))?+"
+    r"|default|main|value))?+(?:\[[\"'\\]{0,4}+[\w.-]{0,24}+[\"'\\]{0,4}+\](?=[\s\[\"'\\]{0,4}+[=:])){0,2}+"
 )
-"""What may stand behind a name's last word: `password_2`, `API_KEY_PROD`."""
+"""What may stand behind a name's last word: `password_2`, `API_KEY_PROD`, `api_keys[0] =`."""
 
 _CLOSES: Final = r"""[0-9_-]{0,4}+(?:["'`\\*]|&[#a-z])"""
 _ASSIGNS: Final = rf"(?:{_CLOSES}|[0-9_-]{{0,4}}+\s{{0,4}}+=)"

@@ -42,6 +42,7 @@ from llm_service.redaction.value_forms import (
     WORD_ENDS,
     WORDS,
     XML,
+    YAML_LIST,
 )
 
 __all__ = ["PATTERNS", "Pattern"]
@@ -147,13 +148,21 @@ _NAMED: Final = (
         "https://clig.dev/#arguments-and-flags; https://curl.se/docs/manpage.html#-u",
     ),
     Pattern(
+        "command-password",
+        ("mysql", "mariadb", "sshpass", "redis-cli", "mongo"),
+        r"(?:(?i:mysql|mariadb|mongo)[a-z]{0,8}+\s(?:[^\s|;&]{1,64}+ ){0,8}?[\"']?-p|(?i:sshpass)\s{1,4}+-p\s{0,4}+"
+        r"|(?i:redis-cli)\s(?:[^\s|;&]{1,64}+ ){0,8}?-a\s{1,4}+)"
+        rf"[\"']?+(?P<secret>{NOT_AGAIN}{NO_VALUE}(?![0-9]{{1,5}}+(?!\S))[^\s\"'\\|;&]{{4,{MOST}}}+)",
+        "https://dev.mysql.com/doc/refman/8.4/en/connecting.html; sshpass(1); https://redis.io/docs/latest/develop/tools/cli/",
+    ),
+    Pattern(
         "named-secret",
         literals_of(SECRETS),
         rf"{_SECRET_NAMES}(?:(?>{EQUALS}|{COLON}|{ATTRIBUTE}|{MARKED_PAIR}|{PAIR}){ANY_QUOTED}"
         rf"|{EQUALS}(?P<equal>{NOT_AGAIN}{NO_VALUE}(?:{BARE}|[({{\[.|<\\]{{1,2}}+{STRANGE}){REST})"
         rf"|{COLON}{NOT_AGAIN}{NO_VALUE}(?:(?P<random>{RANDOM}{BARE}(?={VALUE}{{5}}){REST})"
         rf"|(?P<last>{BARE}[^\s\"'`,;<>(){{}}\[\]]{{3,64}}+(?=\s{{0,8}}+(?:[\n,;)}}\]]|\Z))))"
-        rf"|{LISTED}|{NESTED_VALUE}|{XML}|{ENCODED}|{SPACED})",
+        rf"|{LISTED}|{YAML_LIST}|{NESTED_VALUE}|{XML}|{ENCODED}|{SPACED})",
         _BY_NAME,
     ),
     Pattern(
@@ -165,7 +174,7 @@ _NAMED: Final = (
         rf"(?:[\"'`\\]{{0,16}}+(?P<key>{NOT_AGAIN}{NO_VALUE}{STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)"
         # a user and a password: auth=("bob", "...")
         rf"|[\[(]\s{{0,8}}+[\"'\\]{{1,16}}+[^\"'\\\n]{{1,128}}+[\"'\\]{{1,16}}+,\s{{0,8}}+{ITEM_QUOTED})"
-        rf"|{_DRAWN_NAMES}{NESTED_VALUE})",
+        rf"|{_DRAWN_NAMES}(?:{NESTED_VALUE}|{YAML_LIST}))",
         _BY_NAME,
     ),
     Pattern(
@@ -176,7 +185,7 @@ _NAMED: Final = (
         rf"|(?>{EQUALS}|{COLON})(?P<compound>{NOT_AGAIN}{NO_VALUE}{_NO_NUMBER}"
         rf"(?:{RANDOM}{BARE}(?={VALUE}{{7}})|[A-Za-z0-9]{{1,8}}+[\"'](?={STRANGE})(?={VALUE}{{12}})){REST})"
         rf"|{XML}|{ENCODED})"
-        rf"|{_BARE_TOKEN}(?:{NESTED_VALUE}|{SPACED}|{TOKEN_XML}|(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}){STRANGE_QUOTED}"
+        rf"|{_BARE_TOKEN}(?:{NESTED_VALUE}|{YAML_LIST}|{SPACED}|{TOKEN_XML}|(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}){STRANGE_QUOTED}"
         rf"|(?>{EQUALS}(?={_NO_NUMBER}{DIGIT})|{COLON}(?={STRANGE}))"
         rf"(?P<bare>{NOT_AGAIN}{NO_VALUE}{BARE}(?={VALUE}{{7}}){REST})))",
         _BY_NAME,

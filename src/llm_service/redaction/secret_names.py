@@ -13,6 +13,7 @@ __all__ = ["holds_secret", "looks_drawn"]
 _LONGEST_NAME: Final = 256
 """Of a longer name the end decides."""
 _SEPARATORS: Final = r"[\s_.\-/]{1,256}+"
+_SUBSCRIPTS: Final = r"(?:\[[^\[\]]{0,64}+\]){1,4}+\Z"
 _ANNOUNCING: Final = rf"{expression_of((*SECRETS, *TOKENS, *HEADERS))}\Z"
 _DOUBTFUL: Final = rf"{expression_of((*BARE_TOKENS, *DRAWN))}\Z"
 _COUNTED: Final = r"(?i:(?<!s)s|token|cookie|authorization)_?[0-9]{0,3}+\Z"
@@ -34,7 +35,10 @@ def holds_secret(name: str, value: object = "x") -> bool:
     """
     if _is_nothing(value):
         return False
-    plain = _compiled(_SEPARATORS).sub("_", name[-_LONGEST_NAME:])
+    name = name[-_LONGEST_NAME:]
+    if name.endswith("]"):  # `passwords[0]`
+        name = _compiled(_SUBSCRIPTS).sub("", name)
+    plain = _compiled(_SEPARATORS).sub("_", name)
     if "cost" in plain.lower():
         return False
     if _compiled(_ANNOUNCING).search(plain) is None:

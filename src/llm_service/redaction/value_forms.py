@@ -40,6 +40,7 @@ __all__ = [
     "WORDS",
     "WORD_ENDS",
     "XML",
+    "YAML_LIST",
 ]
 
 _PATH_ENDS: Final = r"""(?![^\s"'`\\,;:)}\]])"""
@@ -76,10 +77,14 @@ WORD_ENDS: Final = rf"""(?=[\s,;:<>(){{}}\[\]=&#]|{CLOSES}|\\(?!\\{{0,2}}+["'`])
 MARK: Final = r"(?:quot|apos|#0{0,4}+(?:34|39)|#[xX]0{0,4}+(?:22|27));"
 """A quote as an entity of HTML; a browser takes it in decimal and in hexadecimal digits."""
 CODED: Final = r"\\{1,16}+(?:u00|x)2[27]"
+_CAPITALS: Final = "[A-Z_][A-Z0-9_]{0,32}+"
+_VARIABLE: Final = rf"(?:\$(?:{_CAPITALS}|[0-9@*#?!-]|(?i:env):\w{{1,16}}+)|%{_CAPITALS}%)"
+"""What a shell puts the value in the place of. In small letters (`$name`) a password may look so, too."""
 NO_VALUE: Final = (
     rf"(?!(?i:{WORDS}){WORD_ENDS}|(?:self|cls|os|settings|config|cfg|env|environ|args|kwargs|options|params)[.\[(]"
     r"|(?:[A-Za-z_.]|::){1,80}+[(\[]|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
-    r"|\$(?:[A-Z_][A-Z0-9_]{0,63}+|[a-z_]{1,64}+|[0-9@*#?!-])(?![\w!-])|\$[({]|%(?:\([\w.]{1,64}+\))?[sdrxif](?!\w)"
+    rf"|(?:{_VARIABLE}|\$[a-z_]{{1,64}}+)(?![\w!-])|\$[({{]"
+    r"|%(?:\([\w.]{1,64}+\))?[sdrxif](?!\w)"
     r"|\*{1,64}+(?![\w!])|\.{2,3}|(?i:your[-_])|x{4,64}+(?!\w))"
 )
 # Source code: another name that announces a secret, a type, or what a secret is read from. Names of the environment are
@@ -97,7 +102,7 @@ _TYPES: Final = (
     "|config|parts|pair|row|line|match|request|response|body|form|conf|account|login)"
 )
 CODE: Final = (
-    r"""(?!(?<=[a-z])["'`\\]{0,8}+\]?+\s{0,8}+[:=]\s{0,8}+(?:(?:"""
+    r"""(?!(?<=[a-z\]])["'`\\]{0,8}+\]?+\s{0,8}+[:=]\s{0,8}+(?:(?:"""
     rf"_{{0,2}}+(?i:{_NOT_MINE}(?:[a-z]{{1,24}}+_){{0,6}}{_NOUN})"
     rf"|{_NOT_MINE}[a-z]{{1,24}}+(?:[A-Z][a-z]{{1,24}}+){{1,5}}"
     rf"(?<=(?:word|cret|tial|oken|Auth|iKey|sKey|tKey|eKey|nKey))"
@@ -143,7 +148,8 @@ def _quoted(test: str, mark: str = "") -> str:
 NO_QUOTED: Final = (
     r"""(?![\s}\]),:;]{1,16}+(?:["'`\\]|\Z)|[)\]},;:]{1,4}+\s)"""  # the quotes close what the name stands in
     rf"""(?!(?:(?i:{WORDS})|\*{{1,64}}+|[\w-]{{0,16}}+\.{{3}}|{SPOKEN}[^"'`\\]{{0,200}}+|<[^<>"']{{0,64}}+>"""
-    rf"""|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}})(?:{CLOSES}|\\(?!\\{{0,2}}+["'`])))"""
+    rf"""|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}}|\$\([^()"'\n]{{1,32}}+\)"""
+    rf"""|{_VARIABLE}|(?<=")\$[a-z_]{{1,24}}+)(?:{CLOSES}|\\(?!\\{{0,2}}+["'`])))"""
 )
 ANY_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{NO_QUOTED}")
 RANDOM_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{RANDOM}(?={VALUE}{{8}})")
@@ -166,6 +172,12 @@ LISTED: Final = (
     r"""[^\[\]()\n]{1,4000}+)"""
 )
 """Several quoted values in a list: all of them."""
+_NEW_LINE: Final = r"(?:\r?\n|\\{1,8}+n)"
+_ITEM: Final = rf"{_NEW_LINE}[ \t]{{0,32}}+-[ \t]{{1,4}}+"
+YAML_LIST: Final = (
+    rf"""["']?+:[ \t]{{0,8}}+{_ITEM}(?P<entries>["']?+{DRAWN_VALUE}(?:[^\s\\]|\\(?!n)|{_ITEM}(?=\S)){{8,{MOST}}}+)"""
+)
+"""The items of a YAML list, all of them where the first looks drawn."""
 # The last: without quotes, as Go prints a map of lists, `map[X-Api-Key:[...]]`.
 NESTED_VALUE: Final = (
     rf"""{NESTED}(?:{_quoted(DRAWN_VALUE, "_nested")}|(?P<listed>{DRAWN_VALUE}[^\s"'`,;<>&\])}}]{{8,{MOST}}}+))"""

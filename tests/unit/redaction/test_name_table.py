@@ -64,6 +64,8 @@ QUOTED: Final[dict[str, str]] = {
 BARE: Final[dict[str, str]] = {
     "the environment": "export {n}={v}", "YAML": "a: 1\n{n}: {v}\nb: 2", "a header": "> {n}: {v}\r\n", "Go's map": "map[A:[b] {n}:[{v}] C:[d]]",
     "triple quotes": '{n} = """{v}"""', "Rust": 'C {{ {n}: Some("{v}") }}', "a query": "/?a=1&{n}={v}&b=2",
+    "a subscript": "{n}[0] = '{v}'", "a subscript of the environment": "{n}[1]={v}", "a subscript by name": '{n}["prod"]: {v}',
+    "a list of YAML": "{n}:\n  - {v}\n  - '{v}'\nother: 1", "a printed list of YAML": "{n}:\\n- {v}\\n- {v}\\nb: 1",
 }  # fmt: skip
 OPTIONS: Final[dict[str, str]] = {
     "a flag": "tool --{n} {v} x", "a flag that equals": "tool --{n}={v}", "an argument vector": '["tool", "--{n}", "{v}"]',
@@ -117,6 +119,7 @@ def test_a_name_hides_its_value_in_metadata(row: Name) -> None:
             "list": {name: [VALUE]},
             "pair": [[name, VALUE]],
             "object": {"name": name, "value": VALUE},
+            "subscript": {f"{name}[0]": VALUE, f'{name}["prod"]': VALUE, f"{name}[0][1]": VALUE},
         }
         if row in SECRETS + TOKENS and " " not in name:
             given["argv"] = ["tool", f"--{name}", VALUE, f"--{name}={VALUE}"]

@@ -64,6 +64,7 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
         '["curl", "--user", "bob:«s3cret»", "x"]', "['curl', '-u', 'bob:«s3cret»']", '["--api-key", "«swordfish»"]', '{\\"argv\\": [\\"--api-key\\",\\"«swordfish»\\"]}', "curl -ubob:«s3cret7x9» https://x", "--spring.datasource.password «s3cret7»",
         "--token «a1b2c3d4»", "--password «hunter2!x» --user bob", "--client-secret '«x y z»'", "run --db-password «swordfish»", "docker login -u bob -p «swordfish1» x", "docker login -p «swordfish1»", "curl -u bob:«s3cret» https://x", "curl --user bob:«s3cret» https://x", "curl --proxy-user=bob:«s3cret» https://x",
     ),
+    "command-password": ("mysql -u root -p«S3cretP4ss» db", "mysqldump -h db -u root '-p«S3cretP4ss»'", "sshpass -p '«swordfish»' ssh x", "sshpass -p«swordfish» ssh x", "redis-cli -h r -a «swordfish» ping"),
     "named-key": (
         f"Incorrect API key provided: «{'0f3a9c5d' * 4}».", f"api key '«{A40}»' is invalid", f"AZURE_VENDOR_KEY=«{'0f3a9c5d' * 4}»", f"MY_VENDOR_KEY: '«{A40}»'", f"GITHUB_PAT=«{A40}»", f"**API key:** `«{A40}»`", f'{{"auths": {{"ghcr.io": {{"auth": "«{A40}»"}}}}}}', f"//reg/:_auth=«{A40}»", 'auth=("bob", "«swordfish»")', f'"bearer": "«{A40}»"', f"jwt: «{A40}»",
     ),
@@ -116,7 +117,11 @@ NEGATIVE: Final[dict[str, tuple[str, ...]]] = {
     "authorization": ("Authorization: required", "missing Authorization header", "authorization = None", "Authorization: Bearer YOUR_KEY"),
     "bearer-token": ("Bearer authentication is required", "bearer of news", 'Bearer realm="x"', "Bearer {token}"),
     "cookie": ("Cookie: missing", "cookies are disabled", "cookie header too large", "seek(self, cookie, whence=0)"),
-    "command-option": ("error: --api-key is required", "use --api-key or set OPENAI_API_KEY", "--max-tokens 4096", "--token option", "--sort-key created_at_2024"),
+    "command-option": (
+        '--password "$DB_PASSWORD"', "--password '$DB_PASSWORD'", '--token "$token" x', '--api-key "$(cat /run/secrets/key)"', '--password "%DB_PASSWORD%"', "--token $env:GITHUB_TOKEN", '--secret "${S:-x}"',
+        "error: --api-key is required", "use --api-key or set OPENAI_API_KEY", "--max-tokens 4096", "--token option", "--sort-key created_at_2024",
+    ),
+    "command-password": ("mysql -u root -p db", "mysql -u root -p\n", "mysqldump --port 3306 db > x", "mysql -P 3306 -p$PW", "sshpass -e ssh x", "redis-cli -a $REDIS_PW"),
     "named-key": ("API key 12 of 30", "CACHE_KEY=9f8e7d6c5b4a39281706f5e4d3c2b1a0", "KEY_COUNT=12", "the API key is invalid"),
     "named-secret": (
         "password: field required", "KeyError: 'password'", "api_key=self.api_key,", "OpenAI(api_key=os.environ['X'])", "password=None", "secret_name: x", "PWD=/home/agent",

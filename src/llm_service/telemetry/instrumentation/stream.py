@@ -123,11 +123,14 @@ class _Recorded:
         self._telemetry_request: Any = request
 
     def _opened(self, stream: Any, *, asynchronous: bool) -> None:
-        """Go on with what the request gave."""
+        """Go on with what the request gave, unless the stream was closed while it was sent."""
+        recording = self._telemetry_recording
+        if recording.ended:
+            raise RuntimeError("this stream was closed while its request was being sent")
         try:
             self._telemetry_stream = self._telemetry_manager = opened(stream, asynchronous=asynchronous)
         except TypeError as error:
-            self._telemetry_recording.end(error)
+            recording.end(error)
             raise
 
     def _entered(self, given: Any) -> None:
@@ -219,7 +222,7 @@ class Stream(_Recorded):
         stream = self._telemetry_recording.request(request)
         try:
             self._opened(stream, asynchronous=False)
-        except TypeError:
+        except (TypeError, RuntimeError):
             source.close(stream)
             raise
 
@@ -272,7 +275,7 @@ class AsyncStream(_Recorded):
         stream = await recording.async_request(request)
         try:
             self._opened(stream, asynchronous=True)
-        except TypeError:
+        except (TypeError, RuntimeError):
             await source.close_async(stream)
             raise
 

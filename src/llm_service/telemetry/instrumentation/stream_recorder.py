@@ -139,6 +139,11 @@ class Recording:
         """Whether its budget, if it has one, is reserved."""
         return self._call.admitted
 
+    @property
+    def ended(self) -> bool:
+        """Whether the record is made, or there is none to make."""
+        return self._ended
+
     async def admit(self) -> None:
         """Reserve its budget, if it has one; what is not let through is closed."""
         if self._refused:

@@ -277,6 +277,47 @@ async def test_a_stream_that_is_closed_while_its_budget_is_reserved_gives_it_bac
         assert (client.notes, await logger.budgets.holds()) == ([], [])
 
 
+@pytest.mark.parametrize("way", ["aclose", "close"])
+async def test_a_stream_that_is_closed_while_its_request_is_sent_gives_nothing_and_is_closed(
+    db: Path, way: str
+) -> None:
+    """By another task: the record says so, and the stream that comes after all is closed."""
+    client = Client(takes=0.1)
+    async with AsyncTelemetryLogger(db) as telemetry:
+        stream = telemetry.wrap_stream(client.acreate(), "a")
+        items: list[Any] = []
+
+        async def consume() -> None:
+            items.extend([item async for item in stream])
+
+        task = asyncio.create_task(consume())
+        await asyncio.sleep(0.01)
+        assert client.notes == ["sent"]
+        await getattr(stream, way)()
+        with pytest.raises(RuntimeError, match="closed while its request was being sent"):
+            await task
+        (row,) = await telemetry.get_invocations()
+    assert items == []
+    assert client.notes == ["sent", "closed"]
+    assert (row["status"], row["finish_reason"], row["cost_usd"]) == ("success", "cancelled", None)
+
+
+def test_a_stream_that_is_closed_while_another_thread_sends_its_request(db: Path) -> None:
+    """As above, with a function that the first step calls."""
+    client = Client()
+    telemetry = AsyncTelemetryLogger(db)
+
+    def create() -> SyncAnswer:
+        stream.close()
+        return client.create()
+
+    stream: Any = telemetry.wrap_stream(create, "a")
+    with pytest.raises(RuntimeError, match="closed while its request was being sent"):
+        next(stream)
+    assert client.notes == ["sent", "closed"]
+    asyncio.run(telemetry.aclose())
+
+
 async def test_a_request_that_gives_no_stream_is_an_error_of_the_call(db: Path) -> None:
     """`stream=True` was forgotten, or the stream is of the other kind, which is closed."""
 
