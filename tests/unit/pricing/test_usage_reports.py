@@ -74,6 +74,12 @@ UNDERSTOOD = {
         {"output": [{"type": "message"}, {"type": "function_call"}], "candidates": [{"groundingMetadata": {"webSearchQueries": []}}], "usage": CHAT},
         (100, 10, 110, None, None, None),
     ),
+    "an answer with tools that cost nothing beside tokens": (
+        {"output": [{"type": "mcp_call"}, {"type": "computer_call"}, {"type": "shell_call", "environment": {"type": "local"}}, {"type": "shell_call_output"}],
+         "content": [{"type": "server_tool_use", "name": "web_search"}, {"type": "tool_use", "name": "code_execution"}], "outputs": [{"type": "function.call", "name": "f"}],
+         "choices": [{"message": {"executed_tools": []}}], "candidates": [{"groundingMetadata": {"groundingChunks": [{"web": {"uri": "x"}, "maps": None}]}}], "usage": CHAT},
+        (100, 10, 110, None, None, None),
+    ),
     "Converse": (
         {"inputTokens": 100, "outputTokens": 10, "totalTokens": 9_110, "cacheReadInputTokens": 9_000, "cacheWriteInputTokens": 0},
         (9_100, 10, 9_110, 9_000, 0, None),
@@ -178,6 +184,23 @@ UNPRICED = {
         {"candidates": [{"groundingMetadata": {"webSearchQueries": ["a", "b"]}}], "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 5}},
         "groundingMetadata.webSearchQueries: 2",
     ),
+    "a map of a candidate": (
+        {"candidates": [{"groundingMetadata": {"groundingChunks": [{"maps": {"uri": "x"}}, {"web": {"uri": "y"}}]}}], "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 5}},
+        "groundingMetadata.maps: 1",
+    ),
+    "a map of a client's candidate": (
+        {"candidates": [SimpleNamespace(grounding_metadata=SimpleNamespace(grounding_chunks=[SimpleNamespace(maps=SimpleNamespace(uri="x"))]))], "usage": CHAT},
+        "groundingMetadata.maps: 1",
+    ),
+    "a shell in a container": (
+        {"output": [{"type": "shell_call", "environment": {"type": "container_reference"}}, {"type": "shell_call"}], "usage": CHAT}, "output.shell_call: 2",
+    ),
+    "a tool of tomorrow": ({"output": [{"type": "hologram_call"}], "usage": CHAT}, "output.hologram_call: 1"),
+    "code that Anthropic ran": (
+        {"content": [{"type": "server_tool_use", "name": "bash_code_execution"}], "usage": CLAUDE}, "content.bash_code_execution: 1",
+    ),
+    "a connector of Mistral": ({"outputs": [{"type": "tool.execution", "name": "web_search"}], "usage": CHAT}, "outputs.web_search: 1"),
+    "tools of Groq": ({"choices": [{"message": {"executed_tools": [{"type": "search"}]}}], "usage": CHAT}, "message.executed_tools: 1"),
     "a search of an event": (
         {"type": "response.completed", "response": SimpleNamespace(output=(SimpleNamespace(type="file_search_call"),), usage=CHAT)},
         "output.file_search_call: 1",

@@ -399,3 +399,14 @@ def test_an_object_in_the_place_of_a_count_leaves_it_unknown_and_is_not_asked_fo
     fields = readers.usage_fields({"prompt_tokens": 10, "completion_tokens": object()})
     assert (fields["prompt_tokens"], fields["completion_tokens"]) == (10, None)
     assert fields["unpriced_usage"] == "completion_tokens: of type object"
+
+
+def test_a_cost_that_a_client_estimates_is_no_charge() -> None:
+    """Pydantic AI computes `cost` by the price list that is used here: the object is known by its home, a dict by a name."""
+    given = {"input_tokens": 100, "output_tokens": 5, "cache_audio_read_tokens": 0, "cost": Decimal("0.0075")}
+    usage = type("RunUsage", (SimpleNamespace,), {"__module__": "pydantic_ai.usage"})(**given)
+    for estimate in (given, usage, {"usage": given}):
+        fields = readers.usage_fields(estimate)
+        assert (fields["prompt_tokens"], fields.get("cost_usd"), fields.get("unpriced_usage")) == (100, None, None)
+    del given["cache_audio_read_tokens"]
+    assert readers.usage_fields(given)["cost_usd"] == 0.0075

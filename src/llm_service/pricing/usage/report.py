@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from llm_service.pricing.usage.around import INSIDE, unwrapped
-from llm_service.pricing.usage.leaves import UNREAD, Leaf, is_container, leaves, snake
+from llm_service.pricing.usage.leaves import UNREAD, Leaf, child, is_container, leaves, snake
 from llm_service.pricing.usage.parts import ENTRIES, ITERATIONS, add_iterations, add_requests, split
 from llm_service.pricing.usage.rules import fields_of, nothing
 from llm_service.pricing.usage.said import Said, role_of, said_in
@@ -68,9 +68,17 @@ def report_of(usage: object, home: Shape) -> Report | None:
         return None
     source, words, billed = unwrapped(usage)
     found = leaves(source, KNOWN, COUNTS)
+    if _is_estimate(source):
+        found = [leaf for leaf in found if leaf.path.partition(".")[0] != "cost"]
     if all(leaf.name == UNREAD for leaf in found):
         return None
     return Report(found, home, words, billed)
+
+
+def _is_estimate(source: Any) -> bool:
+    """Whether its cost is what a client thinks: Pydantic AI's is computed by the price list that is used here, too."""
+    home = type(source).__module__.partition(".")[0]
+    return home == "pydantic_ai" or child(source, "cache_audio_read_tokens") is not None
 
 
 def fields_by(report: Report) -> Fields:
