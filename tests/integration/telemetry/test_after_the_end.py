@@ -219,6 +219,20 @@ def test_children_that_end_by_os_exit_have_their_records_on_disk(
     assert truth(db).agents == {"parent": 1, "child": 4}, ended.err
 
 
+@pytest.mark.parametrize("kind", CHILDREN)
+def test_a_logger_that_a_child_makes_ends_with_its_records_on_disk(
+    kind: str, db: Path, run_script: Callable[..., Any], truth: Callable[[Path], Any]
+) -> None:
+    """Though its parent had none."""
+    if "billiard" in kind:
+        pytest.importorskip("billiard")
+    work = "def work():\n T = TelemetryLogger(PATH)\n T.log_invocation_nowait(record('child'))\nif __name__ == '__main__':\n"
+    body = "".join(f" {line}\n" for line in CHILDREN[kind].splitlines())
+    ended = run_script(work + body, db, flags=FORKS)
+    assert ended.code == 0, ended.err
+    assert truth(db).agents == {"child": 4}, ended.err
+
+
 def test_where_nothing_was_forked_os_exit_is_what_it_was(db: Path, run_script: Callable[..., Any]) -> None:
     """And a child that has nothing to write is gone at once."""
     script = """

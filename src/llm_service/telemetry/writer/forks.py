@@ -77,8 +77,7 @@ def _in_child() -> None:
     leak_all()
     for forkable in list(_WATCHED):
         forkable.after_fork_in_child(alone=_alone == [True])
-    if _WATCHED:
-        os._exit = _end_of_child
+    os._exit = _end_of_child  # the child may make a logger yet
 
 
 _exit: Final = os._exit

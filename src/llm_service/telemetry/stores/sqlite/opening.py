@@ -6,15 +6,17 @@ every lock that this process holds on it (POSIX). A new file is made under anoth
 
 import errno
 import os
+import re
 import sqlite3
 import stat
 import tempfile
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from time import time_ns
 from typing import Final
 
-from llm_service.errors import ForeignDatabaseError, SQLiteTooOldError
+from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, SQLiteTooOldError, shown
 from llm_service.telemetry.record.timestamps import microseconds_text
 from llm_service.telemetry.stores.base import Fault
 from llm_service.telemetry.stores.sqlite import error_kinds, migrations
@@ -30,6 +32,9 @@ __all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "Opener", "make
 OLDEST_SQLITE: Final = (3, 31, 0)
 BUSY_TIMEOUT_MS: Final = 200
 """How long SQLite itself waits for a lock. Short, so that a close keeps its timeout; the writer tries again."""
+
+_TABLE: Final = re.compile(r"CREATE TABLE (\w+)")
+_IGNORES: Final = re.compile(r"raise\s*\(\s*ignore", re.IGNORECASE)
 
 # Each pragma of a writing connection, and why.
 _PRAGMAS: Final = (
@@ -112,8 +117,8 @@ def open_for_writing(
         sqlite_version: the linked library's version.
 
     Raises:
-        SQLiteTooOldError, NewerSchemaError, ForeignDatabaseError, PlantedFileError: nothing was changed, and no retry
-            will help.
+        SQLiteTooOldError, NewerSchemaError, ForeignDatabaseError, PlantedFileError, DatabaseUnusableError: nothing was
+            changed, and no retry will help.
         OSError: (ESTALE) what stands there has to be set aside first, or was replaced while it was being opened.
         sqlite3.Error, OSError: the file could not be opened this time.
     """
@@ -136,6 +141,7 @@ def open_for_writing(
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
         _set_up(connection, microseconds_text(now_us))
+        _refuse_swallowing(connection, path)
         connection.own(path, main)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
@@ -143,6 +149,26 @@ def open_for_writing(
         connection.close()
         raise
     return connection
+
+
+def _refuse_swallowing(connection: sqlite3.Connection, path: Path) -> None:
+    """A trigger that keeps rows out of a table where each row counts: no limit would hold, and no sum be right.
+
+    Of `invocations` the writer looks what came of its inserts.
+    """
+    for name, table, sql in connection.execute("SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'"):
+        if str(table).lower() in _counted_tables() and _IGNORES.search(str(sql)):
+            raise DatabaseUnusableError(
+                f"{path}: its trigger {shown(name)} on {shown(table)} keeps rows out of it, so that nothing could be "
+                "counted: drop it (DROP TRIGGER), or give another db_path",
+                path,
+            )
+
+
+@lru_cache(maxsize=1)
+def _counted_tables() -> frozenset[str]:
+    """All tables of ours but that of the records."""
+    return frozenset(_TABLE.findall("\n".join(migrations.schema_statements()))) - {"invocations"}
 
 
 def _refuse_orphans(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Opening a file: what is refused, what is repaired on the way, and in what words."""
 
 import os
+import re
 import sqlite3
 import stat
 from contextlib import closing
@@ -22,6 +23,26 @@ def db(tmp_path: Path) -> Path:
     path = tmp_path / "telemetry.db"
     open_for_writing(path, 0).close()
     return path
+
+
+TABLES = re.findall(r"CREATE TABLE (\w+)", "".join(migrations.schema_statements()))
+
+
+@pytest.mark.parametrize("event", ["INSERT", "UPDATE", "DELETE"])
+@pytest.mark.parametrize("table", TABLES)
+def test_a_trigger_that_keeps_rows_out_is_refused_by_name(db: Path, table: str, event: str) -> None:
+    """No limit would hold; of records the writer looks what became of them. Any other trigger is the owner's business."""
+    with closing(sqlite3.connect(db)) as connection:
+        connection.execute(f"CREATE TRIGGER own AFTER {event} ON {table} BEGIN SELECT 1; END")
+        open_for_writing(db, 0).close()
+        connection.execute(f"CREATE TRIGGER T BEFORE {event} ON {table} BEGIN SELECT Raise (ignore); END")
+        if table == "invocations":
+            open_for_writing(db, 0).close()
+            return
+        with pytest.raises(DatabaseUnusableError, match=f"trigger 'T' on '{table}' keeps rows out of it.*DROP TRIGGER"):
+            open_for_writing(db, 0)
+        connection.execute("DROP TRIGGER T")
+    open_for_writing(db, 0).close()
 
 
 def test_a_newer_file_is_refused_and_left_as_it_is(db: Path) -> None:
