@@ -52,6 +52,49 @@ DRAWN_SHAPES: Final = (
         before=4,
         by_shape=True,
     ),
+    # These begin as names do: `key-`, `re_`, `pa-` and `v1.0-` alone say little.
+    Pattern(
+        "mailgun-key",
+        ("key-", "pubkey-"),
+        rf"{START}(?<![_-])(?:pub)?key-[0-9a-f]{{32,64}}+(?![A-Za-z0-9])",
+        "trufflehog, detector mailgun",
+        by_shape=True,
+    ),
+    Pattern(
+        "resend-key",
+        ("re_",),
+        rf"{START}re_[A-Za-z0-9]{{8}}_[A-Za-z0-9]{{16,64}}+",
+        "https://resend.com/docs/api-reference/introduction",
+        by_shape=True,
+    ),
+    Pattern(
+        "voyage-key",
+        ("pa-", "al-"),
+        rf"{START}(?<![_-])(?:pa|al)-(?=[a-z0-9_-]{{0,64}}+[A-Z])(?=[A-Za-z_-]{{0,64}}+[0-9])[A-Za-z0-9_-]{{40,128}}+",
+        "https://docs.voyageai.com/docs/api-key-and-installation",
+        by_shape=True,
+    ),
+    Pattern(
+        "cloudflare-ca-key",
+        ("v1.0-",),
+        rf"{START}v1\.0-[0-9a-f]{{24}}-[0-9a-f]{{100,200}}+",
+        f"{_RULE}cloudflare-origin-ca-key",
+        by_shape=True,
+    ),
+    Pattern(
+        "datastax-token",
+        ("AstraCS:",),
+        rf"{START}AstraCS:[A-Za-z0-9]{{16,64}}+:[0-9a-f]{{32,128}}+",
+        "https://docs.datastax.com/en/astra-db-serverless/administration/manage-application-tokens.html",
+        by_shape=True,
+    ),
+    Pattern(
+        "zhipu-key",
+        (),
+        r"\.(?<=[0-9a-f]{32}\.)(?=[A-Za-z0-9]{0,15}?[0-9])(?=[A-Za-z0-9]{0,15}?[A-Z])[A-Za-z0-9]{16}(?![A-Za-z0-9.])",
+        "https://docs.z.ai/api-reference/introduction",
+        by_shape=True,
+    ),
     Pattern(
         "sendgrid-key",
         ("SG.",),
@@ -107,7 +150,7 @@ DRAWN_SHAPES: Final = (
         "jwt",
         ("eyJ",),
         rf"(?:{START}|(?<=_))eyJ(?:(?:hbGci|0eXAi|raWQi|lbmMi|jdHki|4NXQi|ub25jZSI)[\w-]{{8,{MOST}}}+(?:\.[\w-]{{0,{MOST}}}+){{0,4}}+"
-        rf"|[\w-]{{12,1024}}+\.[\w-]{{0,{MOST}}}+(?:\.[\w-]{{0,{MOST}}}+){{0,3}}+)",
+        rf"|[\w-]{{12,1024}}+\.(?=[\w-]{{4}})[\w-]{{0,{MOST}}}+(?:\.[\w-]{{0,{MOST}}}+){{0,3}}+)",
         "RFC 7519, section 3; RFC 7515, section 4.1",
         by_shape=True,
     ),

@@ -16,7 +16,7 @@ class Name(NamedTuple):
     """One row.
 
     Attributes:
-        words: of which one ends the name.
+        words: of which one ends the name; a space in one stands for a sign or nothing.
         behind: words of which one stands before; empty where anything or nothing may.
         before: an expression that looks at what stands before. Where `behind` is empty, the case of letters counts.
     """
@@ -94,6 +94,7 @@ SECRETS: Final = (
     Name(("pwd",)),
     Name(("credential", "credentials", "creds")),
     Name(("secret", "secrets")),
+    Name(("secret string", "secret binary")),
     Name(("pass",), _ACCOUNTS),
     Name(("PASS",), before=r"(?<=[A-Z]_)"),
     Name(("key", "keys"), _KEYS),
@@ -126,7 +127,7 @@ NAMES: Final = (*SECRETS, *TOKENS, *BARE_TOKENS, *DRAWN, *HEADERS)
 
 ENDING: Final = (
     r"(?:[_-]?[0-9]{1,3}+|[_-](?i:prod|production|dev|staging|stage|test|live|old|new|primary|secondary|backup|base"
-    r"|default|main|value))?+(?:\[[\"'\\]{0,4}+[\w.-]{0,24}+[\"'\\]{0,4}+\](?=[\s\[\"'\\]{0,4}+[=:])){0,2}+"
+    r"|default|main|value)|[_-]?(?i:confirmation|confirm|again|repeat|hash))?+(?:\[[\"'\\]{0,4}+[\w.-]{0,24}+[\"'\\]{0,4}+\](?=[\s\[\"'\\]{0,4}+[=:])){0,2}+"
 )
 """What may stand behind a name's last word: `password_2`, `API_KEY_PROD`, `api_keys[0] =`."""
 
@@ -136,17 +137,22 @@ _ASSIGNS: Final = rf"(?:{_CLOSES}|[0-9_-]{{0,4}}+\s{{0,4}}+=)"
 
 def expression_of(rows: Iterable[Name]) -> str:
     """The last word of a name of these rows, what stands before it looked at, and what may end it."""
-    return f"(?>{'|'.join(map(_expression, rows))}){ENDING}"
+    longest_first = sorted(rows, key=lambda row: -max(map(len, row.words)))  # `authorization` before `auth`
+    return f"(?>{'|'.join(map(_expression, longest_first))}){ENDING}"
 
 
 def literals_of(rows: Iterable[Name]) -> tuple[str, ...]:
     """What the last words begin with, as short as the shortest: a text is searched for these."""
-    words = {word.lower() if word.isalpha() else word for row in rows for word in row.words}
+    words = {
+        word.partition(" ")[0] if " " in word else word.lower() if word.isalpha() else word
+        for row in rows
+        for word in row.words
+    }
     return tuple(sorted(word for word in words if not any(word != other and word.startswith(other) for other in words)))
 
 
 def _expression(row: Name) -> str:
-    words = "|".join(map(re.escape, sorted(row.words, reverse=True)))
+    words = "|".join(map(re.escape, sorted(row.words, reverse=True))).replace("\\ ", "[_. -]?")
     if not row.behind:
         return f"{row.before}(?:{words})" if row.before else f"(?i:{words})"
     # In a sentence two words with a space or a dot between them may be anything: there the name stands in quotes, or

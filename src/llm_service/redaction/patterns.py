@@ -51,7 +51,7 @@ __all__ = ["PATTERNS", "Pattern"]
 _SECRET_NAMES: Final = (
     r"(?!\w{1,24}+(?<=s)(?<!ss)[\"'\\]{0,4}+\s{0,8}+[:=]\s{0,8}+[0-9]{1,9}+(?![\w.]))"
     r"(?!(?i:pwd)(?:(?<![\w-]...)|(?<=(?i:oldpwd)))[\"'\\]{0,8}+\s{0,8}+[:=]\s{0,8}+(?:\\{0,8}+[\"'`])?+"
-    rf"{DIRECTORY}){expression_of(SECRETS)}{CODE}"
+    rf"{DIRECTORY})(?<![0-9]{{12}}:){expression_of(SECRETS)}{CODE}"
 )
 _TOKEN_NAMES: Final = expression_of(TOKENS)
 _BARE_TOKEN: Final = expression_of((*TOKENS[:1], *BARE_TOKENS))  # the plural stands first
@@ -72,6 +72,9 @@ _ANY_OPTION: Final = (
 )
 _NO_NUMBER: Final = r"(?![0-9.,_]{1,64}+(?!\w))"
 _PART: Final = r"""[^\s/"'<>@\\]"""
+_NEXT: Final = r"""[\s,"'\\]{1,12}+"""
+_ARGUMENT: Final = r"""[^\s,"'\\|;&]{1,64}+"""
+"""Of a command line, or of the list that it is printed as: what parts two arguments, and one of them."""
 _JAR: Final = "[^{}:=\\n]"
 _XML_OPEN: Final = r"(?:>|&gt;|\\u003[eE])\s{0,32}+"
 _CODED_COLON: Final = r"(?:%2[27])?+%3[aAdD](?:%20|%22|%27|\+){0,3}+"
@@ -133,12 +136,10 @@ _NAMED: Final = (
     ),
     Pattern(
         "command-option",
-        ("--", "key", "token", "pass", "secret", "credential", "-u", "login "),
+        ("--", "key", "token", "pass", "secret", "credential", "-u"),
         rf"(?:(?>{_OPTION}|{_ANY_OPTION})(?:{NEXT_ITEM}{ITEM_QUOTED}|\s{{1,8}}+(?:{ANY_QUOTED}"
         rf"|(?P<option>{NOT_AGAIN}{NO_VALUE}(?!-)(?:{RANDOM}(?={VALUE}{{6}}){REST}"
         rf"|(?<=[Ww][Oo][Rr][Dd] ){VALUE}{{4,64}}+(?=\s{{0,8}}+(?:\Z|[\n;|&)]|-))))))"
-        rf"|login (?:[^\s|;&]{{1,64}}+ ){{0,6}}?-p[ =]"
-        rf"(?P<login>{NOT_AGAIN}{NO_VALUE}(?![0-9]{{1,5}}+(?![^\s\"']))[^\s\"']{{4,{MOST}}}+)"
         # `-u root:root` and `-u 1000:1000` are users and groups of a system
         rf"|(?:(?<![\w-])-u|-user)"
         rf"(?:[ =]{{1,4}}+[\"']?+|{NEXT_ITEM}[\"'\\]{{1,16}}+|(?<=-u)(?=[\w.@+-]{{1,64}}+:{STRANGE}))"
@@ -149,11 +150,26 @@ _NAMED: Final = (
     ),
     Pattern(
         "command-password",
-        ("mysql", "mariadb", "sshpass", "redis-cli", "mongo"),
-        r"(?:(?i:mysql|mariadb|mongo)[a-z]{0,8}+\s(?:[^\s|;&]{1,64}+ ){0,8}?[\"']?-p|(?i:sshpass)\s{1,4}+-p\s{0,4}+"
-        r"|(?i:redis-cli)\s(?:[^\s|;&]{1,64}+ ){0,8}?-a\s{1,4}+)"
-        rf"[\"']?+(?P<secret>{NOT_AGAIN}{NO_VALUE}(?![0-9]{{1,5}}+(?!\S))[^\s\"'\\|;&]{{4,{MOST}}}+)",
-        "https://dev.mysql.com/doc/refman/8.4/en/connecting.html; sshpass(1); https://redis.io/docs/latest/develop/tools/cli/",
+        ("mysql", "mariadb", "sshpass", "redis-cli", "mongo", "login"),
+        rf"(?:(?i:mysql|mariadb|mongo)[a-z]{{0,8}}+{_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-p"
+        rf"|(?i:sshpass){_NEXT}-p(?:{_NEXT})?+|(?i:redis-cli){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-a{_NEXT}"
+        rf"|(?i:login){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,6}}?-p(?:=|{_NEXT}))"
+        rf"(?P<secret>{NOT_AGAIN}{NO_VALUE}(?![0-9]{{1,5}}+(?![^\s\"'\\,]))[^\s\"'\\|;&]{{4,{MOST}}}+)",
+        "mysql(1), sshpass(1), redis-cli(1); https://docs.docker.com/reference/cli/docker/login/",
+    ),
+    Pattern(
+        "sql-password",
+        ("identified", "with password", "with encrypted password", "login password"),
+        r"(?>(?i:identified)\s{1,8}+(?:(?i:with)\s{1,8}+\S{1,64}+\s{1,8}+)?+(?i:by)(?:\s{1,8}+(?i:password))?+"
+        rf"|(?i:with\s(?:encrypted\s)?+|login\s)(?i:password))\s{{1,8}}+{ANY_QUOTED}",
+        "https://dev.mysql.com/doc/refman/8.4/en/create-user.html; https://www.postgresql.org/docs/current/sql-createrole.html",
+    ),
+    Pattern(
+        "user-password",
+        ("user",),
+        r"(?i:user)(?:_?+(?i:name))?+[\"'\\]{0,4}+\s{0,4}+[:=]\s{0,4}+[\"'\\]{1,4}+[^\"'\\\n]{1,128}+[\"'\\]{1,4}+,\s{0,32}+"
+        rf"[\"'\\]{{0,4}}+(?i:pass|pw)[\"'\\]{{0,4}}+\s{{0,4}}+[:=]\s{{0,4}}+{ANY_QUOTED}",
+        "https://nodemailer.com/smtp/#authentication",
     ),
     Pattern(
         "named-secret",
@@ -161,7 +177,8 @@ _NAMED: Final = (
         rf"{_SECRET_NAMES}(?:(?>{EQUALS}|{COLON}|{ATTRIBUTE}|{MARKED_PAIR}|{PAIR}){ANY_QUOTED}"
         rf"|{EQUALS}(?P<equal>{NOT_AGAIN}{NO_VALUE}(?:{BARE}|[({{\[.|<\\]{{1,2}}+{STRANGE}){REST})"
         rf"|{COLON}{NOT_AGAIN}{NO_VALUE}(?:(?P<random>{RANDOM}{BARE}(?={VALUE}{{5}}){REST})"
-        rf"|(?P<last>{BARE}[^\s\"'`,;<>(){{}}\[\]]{{3,64}}+(?=\s{{0,8}}+(?:[\n,;)}}\]]|\Z))))"
+        rf"|(?P<last>{BARE}(?:[^\s\"'`,;<>(){{}}\[\]\\]|\\(?![nr])){{3,64}}+"
+        r"(?=[ \t]{0,8}+(?:[\r\n,;)}\]]|\\{1,8}+[nr]|\Z))))"
         rf"|{LISTED}|{YAML_LIST}|{NESTED_VALUE}|{XML}|{ENCODED}|{SPACED})",
         _BY_NAME,
     ),

@@ -47,6 +47,9 @@ _WORDS: Final = (
     "mariadb",
     "mongo",
     "redis-cli",
+    "login",
+    "identified",
+    "user",
     "://",
     "-u",
     ":\\",
@@ -55,6 +58,8 @@ _WORDS: Final = (
 _DOUBTFUL: Final = {
     "cred": "cred(?:ential|s(?![a-z]))",
     "auth": r"auth(?:orization|(?![a-z])[^\s:=,%>]{0,24}+\s{0,8}+[:=,%>]|(?<=[_a-z-]auth)\s)",
+    "login": "login[^a-z]",
+    "user": r"user(?:_?name)?[\"'\\]{0,4}+\s{0,4}+[:=]\s{0,4}+\\{0,3}+[\"']",
     "-u": r"-u(?:(?<![\w-]-u)|ser)",
 }
 

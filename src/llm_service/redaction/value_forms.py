@@ -67,7 +67,7 @@ STRANGE: Final = (
 WORDS: Final = (
     "none|null|nil|raise|return|else|then|secretstr|true|false|undefined|required|missing|invalid|empty|expired|incorrect|wrong|unknown|unset|not|str"
     "|string|bytes|int|must|is|was|are|has|the|a|an|no|field|value|set|provided|optional|given|denied|rejected|revoked"
-    "|mismatch|failed|error|input|please|cannot|could|should|may|if|and|or|for|to|of|in|from|unauthorized|forbidden"
+    "|await|new|yield|lambda|async|function|mismatch|failed|error|input|please|cannot|could|should|may|if|and|or|for|to|of|in|from|unauthorized|forbidden"
     "|disabled|mandatory|needed|absent|supplied|expected|got|check|your|user|password|passwd|pwd|passphrase|api_key|token|secret"
     "|name|id|key|option|flag|argument|file|redacted|masked|hidden|placeholder|changeme|include|same-origin|omit|x{2,32}"
 )
@@ -82,7 +82,7 @@ _VARIABLE: Final = rf"(?:\$(?:{_CAPITALS}|[0-9@*#?!-]|(?i:env):\w{{1,16}}+)|%{_C
 """What a shell puts the value in the place of. In small letters (`$name`) a password may look so, too."""
 NO_VALUE: Final = (
     rf"(?!(?i:{WORDS}){WORD_ENDS}|(?:self|cls|os|settings|config|cfg|env|environ|args|kwargs|options|params)[.\[(]"
-    r"|(?:[A-Za-z_.]|::){1,80}+[(\[]|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
+    r"|(?:[A-Za-z_.]|::){1,80}+[(\[]|[A-Za-z_]\w{0,32}+(?:\.[A-Za-z_]\w{0,32}+){1,3}\(|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
     rf"|(?:{_VARIABLE}|\$[a-z_]{{1,64}}+)(?![\w!-])|\$[({{]"
     r"|%(?:\([\w.]{1,64}+\))?[sdrxif](?!\w)"
     r"|\*{1,64}+(?![\w!])|\.{2,3}|(?i:your[-_])|x{4,64}+(?!\w))"
@@ -107,7 +107,7 @@ CODE: Final = (
     rf"|{_NOT_MINE}[a-z]{{1,24}}+(?:[A-Z][a-z]{{1,24}}+){{1,5}}"
     rf"(?<=(?:word|cret|tial|oken|Auth|iKey|sKey|tKey|eKey|nKey))"
     rf"|{_TYPES}|[A-Z][A-Za-z0-9]{{0,48}}+(?<=(?:tial|ials|eStr|tStr|Type|ider|eKey|cKey|oken|ytes)))"
-    rf"{WORD_ENDS}|{_READ}\??\.[A-Za-z_]|[A-Za-z_]\w{{0,64}}+(?:\.[a-z_]{{1,64}}+){{1,3}}\())"
+    rf"{WORD_ENDS}(?!\([\"'])|{_READ}\??\.[A-Za-z_]|[A-Za-z_]\w{{0,64}}+(?:\.[A-Za-z_]\w{{0,64}}+){{1,3}}\())"
 )
 BARE: Final = r"""[^\s"'`&,;<>=(){}\[\]|\\.]"""
 # A sign that parts values is a part of one where no space and no next name follows.
@@ -159,7 +159,7 @@ CONTENT: Final = r"(?:(?!\]\]>)[^\s<>&]|&(?!lt;))"
 WITHIN: Final = rf"{CONTENT}{{1,512}}+(?:[ \t\n]{{1,32}}+{CONTENT}{{1,512}}+){{0,8}}+"
 # `[`, `{`, `Some(`, `SecretStr(`, also several, and a key of an object within.
 NESTED: Final = (
-    rf"""(?>{EQUALS}|{COLON})(?:(?:[A-Z][A-Za-z]{{0,24}}+|\[\][a-z]{{1,16}}+)?+[\[{{(](?!REDACTED:)\s{{0,32}}+){{1,4}}+"""
+    rf"""(?>{EQUALS}|{COLON})(?:(?:[A-Za-z][A-Za-z]{{0,24}}+|\[\][a-z]{{1,16}}+)?+[\[{{(](?!REDACTED:)\s{{0,32}}+){{1,4}}+"""
     r"""(?:["'\\]{1,16}+[\w-]{1,32}+["'\\]{1,16}+\s{0,8}+:\s{0,8}+)?+"""
 )
 OPENED: Final = r"""(?:["'\\]|\[\][a-z]{1,16}+\{|[\[(](?!REDACTED:)\s{0,4}+){0,16}+"""

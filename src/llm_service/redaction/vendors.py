@@ -13,6 +13,7 @@ anthropic-key     parts    8 anywhere sk-ant-                    gitleaks:anthro
 openai-key        parts    8 anywhere sk-proj-,sk-svcacct-,sk-service-,sk-admin- gitleaks:openai-api-key
 openai-key        parts    8 anywhere sk-None-                   gitleaks:openai-api-key
 openai-session    letters 40 word     sess-                      platform.openai.com/docs/api-reference/authentication
+openai-ephemeral  hex     24 word     ek_                        platform.openai.com/docs/guides/realtime
 langfuse-key      parts   16 anywhere sk-lf-,pk-lf-              langfuse.com/docs
 google-api-key    parts   30 anywhere AIza                       gitleaks:gcp-api-key
 google-oauth      dotted  20 word     ya29.,GOCSPX-,AQ.Ab,1//0   cloud.google.com/docs/authentication/token-types
@@ -30,7 +31,6 @@ together-key      parts   20 anywhere tgp_v1_                    docs.together.a
 langsmith-key     parts   16 word     lsv2_pt_,lsv2_sk_,ls__     trufflehog:langsmith
 elevenlabs-key    hex     32 word     sk_                        trufflehog:elevenlabs
 voice-key         parts   16 anywhere sk_car_,sk_V2_hgu_         docs.cartesia.ai/get-started
-voyage-key        parts   40 word     pa-,al-                    docs.voyageai.com/docs/api-key-and-installation
 jina-key          parts   32 word     jina_                      jina.ai/embeddings/
 friendli-token    letters 20 word     flp_                       friendli.ai/docs/guides/personal_access_tokens
 databricks-token  hex     32 word     dapi                       gitleaks:databricks-api-token
@@ -64,7 +64,6 @@ vercel-token      letters 20 word     vck_,vcp_,vci_,vca_,vcr_   vercel.com/docs
 vercel-blob       parts   16 anywhere vercel_blob_rw_            vercel.com/docs/vercel-blob
 netlify-token     letters 20 word     nfp_,nfc_,nfo_,nfb_        trufflehog:netlify
 cloudflare-token  letters 20 word     cfut_,cfat_,cfk_           trufflehog:cloudflareapitoken
-cloudflare-ca-key parts   40 word     v1.0-                      gitleaks:cloudflare-origin-ca-key
 supabase-key      parts   16 word     sbp_,sb_secret_            supabase.com/docs/guides/api/api-keys
 planetscale-token dotted  20 anywhere pscale_tkn_,pscale_pw_,pscale_oauth_ gitleaks:planetscale-api-token
 neon-key          letters 12 word     napi_,npg_                 neon.com/docs/manage/api-keys
@@ -99,9 +98,7 @@ stripe-key        base64  16 anywhere sk_live_,rk_live_,sk_prod_,rk_prod_,whsec_
 razorpay-key      letters 12 anywhere rzp_live_                  trufflehog:razorpay
 square-token      parts   22 word     sq0atp-,sq0csp-,sq0idp-,EAAA gitleaks:square-access-token
 shopify-token     hex     24 anywhere shpat_,shpca_,shppa_,shpss_,shpua_,shptka_ gitleaks:shopify-access-token
-mailgun-key       hex     32 word     key-,pubkey-               trufflehog:mailgun
 brevo-key         parts   32 anywhere xkeysib-,xsmtpsib-         gitleaks:sendinblue-api-token
-resend-key        parts   24 word     re_                        resend.com/docs/api-reference/introduction
 notion-token      letters 32 word     ntn_,secret_               gitleaks:notion-api-token
 linear-key        letters 20 anywhere lin_api_,lin_oauth_        gitleaks:linear-api-key
 figma-token       parts   30 word     figd_,figu_,figo_,figor_,figoh_,figuh_,figur_ trufflehog:figma
@@ -114,5 +111,23 @@ typeform-token    parts   32 word     tfp_                       trufflehog:type
 readme-key        letters 32 word     rdme_                      gitleaks:readme-api-token
 duffel-token      parts   32 anywhere duffel_live_,duffel_test_  gitleaks:duffel-api-token
 easypost-key      letters 50 word     EZAK,EZTK                  gitleaks:easypost-api-token
+base64-pem        base64  40 anywhere LS0tLS1CRUdJTiBSU0EgUFJJVkFURS,LS0tLS1CRUdJTiBQUklWQVRFI kubernetes.io/docs
+base64-pem        base64  40 anywhere LS0tLS1CRUdJTiBFQyBQUklWQVRF,LS0tLS1CRUdJTiBPUEVOU1NI    kubernetes.io/docs
+base64-pem        base64  40 anywhere LS0tLS1CRUdJTiBFTkNSWVBURUQg kubernetes.io/docs
+yandex-key        parts   30 word     AQVN                       gitleaks:yandex-api-key
+tencent-key-id    letters 24 word     AKID                       trufflehog:tencentcloudkey
+honeycomb-key     letters 40 word     hcaik_,hcbik_,hcamk_,hcxik_,hcxlk_ docs.honeycomb.io/configure
+coze-token        letters 40 word     pat_                       www.coze.com/docs/developer_guides/authentication
+daytona-key       hex     32 word     dtn_                       www.daytona.io/docs/en/api-keys
+cursor-key        hex     60 word     key_                       cursor.com/docs/api
+chutes-key        dotted  40 word     cpk_                       chutes.ai/docs
+brave-key         letters 24 word     BSA                        trufflehog:brave
+chroma-key        letters 40 word     ck-                        docs.trychroma.com/cloud
+venice-key        parts   20 anywhere VENICE-INFERENCE-KEY-      docs.venice.ai
+clojars-token     hex     40 anywhere CLOJARS_                   gitleaks:clojars-api-token
+artifactory-token letters 40 word     cmVmdGtuOj                 gitleaks:artifactory-reference-token
+snyk-token        dotted  40 word     snyk_uat.,snyk_sat.        docs.snyk.io
+requesty-key      base64  20 anywhere rqsty-sk-                  docs.requesty.ai
+turbopuffer-key   letters 20 word     tpuf_                      turbopuffer.com/docs
 n8n-key           base64  20 anywhere n8n_api_                   docs.n8n.io/api/authentication/
 """

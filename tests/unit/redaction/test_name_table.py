@@ -35,7 +35,7 @@ JOINTS: Final = ("_", "-", "", ".", " ")
 
 def spellings(words: tuple[str, ...]) -> Iterator[str]:
     """A name of several words as programs spell it."""
-    small = [part for word in words for part in word.split("_")]
+    small = [part for word in words for part in word.replace(" ", "_").split("_")]
     yield from (joint.join(small) for joint in JOINTS)
     yield "_".join(small).upper()
     yield "-".join(part.title() for part in small)

@@ -13,7 +13,9 @@ __all__ = ["clean_json"]
 _BY_NAME: Final = "named-secret"
 _HIDDEN: Final = f"[REDACTED:{_BY_NAME}]"
 _NAME_KEYS: Final = ("name", "key", "header")
-_LONGEST_KEY: Final = 8
+_USER_KEYS: Final = ("user", "username", "login")
+_PASS_KEYS: Final = ("pass", "pw")
+_LONGEST_KEY: Final = 9
 _WORD: Final = re.compile(r"[a-z]{1,64}+(?:[_-][a-z]{1,64}+){0,16}+")
 
 _Clean = Callable[[str, Counter[str]], str]
@@ -48,6 +50,7 @@ def _clean_list(parts: list[Any], mask: _Clean, counts: Counter[str]) -> list[An
     # Two words alone are as well the names of two fields: ["api_key", "model"].
     if _is_pair(parts) and (not _WORD.fullmatch(parts[1]) or parts[0].startswith("-")):
         return _clean_pair(parts, mask, counts)
+    parts = _clean_command(parts, counts)
     cleaned: list[Any] = []
     option = ""
     for part in parts:
@@ -62,6 +65,23 @@ def _clean_list(parts: list[Any], mask: _Clean, counts: Counter[str]) -> list[An
             cleaned.append(_clean_argument(_behind_option(option, part, counts), mask, counts))
         option = part if isinstance(part, str) and part.startswith("-") else ""
     return cleaned
+
+
+def _clean_command(parts: list[Any], counts: Counter[str]) -> list[Any]:
+    """The arguments of a command as the patterns leave them where the list is printed: `["mysql", "-pVALUE"]`."""
+    if not any(isinstance(part, str) and part.startswith("-") for part in parts):
+        return parts
+    cleaned, found = scrub(json.dumps(parts, ensure_ascii=False))
+    if not found:
+        return parts
+    try:
+        again = json.loads(cleaned)
+    except ValueError:  # what was taken out went beyond a text
+        return parts
+    if not isinstance(again, list) or len(cast("list[Any]", again)) != len(parts):
+        return parts
+    counts.update(found)
+    return cast("list[Any]", again)
 
 
 def _behind_option(option: str, part: Any, counts: Counter[str]) -> Any:
@@ -112,9 +132,14 @@ def _clean_object(pairs: dict[str, Any], mask: _Clean, counts: Counter[str]) -> 
     # {"name": "Authorization", "value": "..."}: the name of the value is a value too.
     small = {key.lower(): value for key, value in pairs.items() if len(key) < _LONGEST_KEY}
     named = next((small[key] for key in _NAME_KEYS if isinstance(small.get(key), str)), "") if "value" in small else ""
+    has_user = not small.keys().isdisjoint(_USER_KEYS)
     for key, value in pairs.items():
         name = without_escapes(key)
-        hides = holds_secret(name, value) or (name.lower() == "value" and holds_secret(without_escapes(named), value))
+        hides = (
+            holds_secret(name, value)
+            or (name.lower() == "value" and holds_secret(without_escapes(named), value))
+            or (has_user and name.lower() in _PASS_KEYS and holds_secret("password", value))
+        )
         if hides and not _is_hidden(value):
             counts[_BY_NAME] += 1
             value = _HIDDEN  # noqa: PLW2901 - nothing below shall see the secret
