@@ -1,5 +1,7 @@
 """What is logged while the interpreter ends is on disk, no thread is waited for, and a forked child's end loses nothing."""
 
+import multiprocessing
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -336,3 +338,35 @@ sys.exit(code)
     ended = run_script(script, db, flags=FORKS)
     assert ended.code == 0, ended.err
     assert truth(db).agents == {"parent": 1, "child": 2}
+
+
+WORKERS = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from llm_service.telemetry import InvocationRecord, TelemetryLogger
+T = TelemetryLogger({path!r})
+def by_global(*_): return T.log_invocation_nowait(InvocationRecord(agent_name="global"))
+def by_argument(logger): logger.log_invocation_nowait(InvocationRecord(agent_name="argument"))
+def by_own(): TelemetryLogger({path!r}).log_invocation_nowait(InvocationRecord(agent_name="own"))
+if __name__ == "__main__":
+    context = multiprocessing.get_context({method!r})
+    for target, arguments in ((by_global, ()), (by_argument, (T,)), (by_own, ())):
+        child = context.Process(target=target, args=arguments)
+        child.start()
+        child.join()
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        assert all(pool.map(by_global, range(8)))
+"""
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_workers_of_every_start_method_end_with_their_records_on_disk(
+    method: str, db: Path, tmp_path: Path, truth: Callable[[Path], Any]
+) -> None:
+    """A forkserver's children import the main module, and with it this package, after their fork."""
+    script = tmp_path / "workers.py"
+    script.write_text(WORKERS.format(path=str(db), method=method), "utf-8")
+    flags = ["-W", "ignore::DeprecationWarning"]
+    done = subprocess.run([sys.executable, *flags, script], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert truth(db).agents == {"global": 9, "argument": 1, "own": 1}, done.stderr

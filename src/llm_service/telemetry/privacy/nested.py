@@ -78,10 +78,10 @@ def _clean_command(parts: list[Any], counts: Counter[str]) -> list[Any]:
         again = json.loads(cleaned)
     except ValueError:  # what was taken out went beyond a text
         return parts
-    if not isinstance(again, list) or len(cast("list[Any]", again)) != len(parts):
+    if not isinstance(again, list) or len(cast("list[Any]", again)) != len(parts):  # type: ignore[redundant-cast]  # as below
         return parts
     counts.update(found)
-    return cast("list[Any]", again)
+    return cast("list[Any]", again)  # type: ignore[redundant-cast]  # as below
 
 
 def _behind_option(option: str, part: Any, counts: Counter[str]) -> Any:

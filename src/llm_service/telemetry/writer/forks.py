@@ -14,6 +14,7 @@ only state of this package that belongs to the process rather than to a logger.
 """
 
 import os
+import sys
 from contextlib import suppress
 from typing import Any, Final, NoReturn, Protocol
 from weakref import WeakSet
@@ -47,6 +48,7 @@ class Forkable(Protocol):
         ...
 
 
+_exit: Final = os._exit
 _WATCHED: Final["WeakSet[Any]"] = WeakSet()
 _alone: list[bool] = []
 _WAITS: Final = 2.0
@@ -56,6 +58,19 @@ _WAITS: Final = 2.0
 def watch(forkable: Forkable) -> None:
     """Have `after_fork_in_child` called in every child forked while the object lives."""
     _WATCHED.add(forkable)
+    if os._exit is _exit and _is_worker():
+        os._exit = _end_of_child
+
+
+def _is_worker() -> bool:
+    """Whether a process pool's library made this process, and will end it by `os._exit`.
+
+    One that was forked before this package was imported (multiprocessing's `forkserver`) is known by that alone; while
+    it imports the program's main module, it only says that it is inheriting.
+    """
+    libraries = (sys.modules.get(f"{name}.process") for name in ("multiprocessing", "billiard"))
+    workers = [library.current_process() for library in libraries if library is not None]
+    return any(getattr(it, "_inheriting", False) or getattr(it, "_parent_pid", None) is not None for it in workers)
 
 
 def _before() -> None:
@@ -78,9 +93,6 @@ def _in_child() -> None:
     for forkable in list(_WATCHED):
         forkable.after_fork_in_child(alone=_alone == [True])
     os._exit = _end_of_child  # the child may make a logger yet
-
-
-_exit: Final = os._exit
 
 
 def _end_of_child(status: int) -> NoReturn:
