@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from llm_service.config.service_tiers import tier_of
 from llm_service.pricing.explanation import Finding
-from llm_service.pricing.model_names import Candidate, candidates, is_claude, spellings
+from llm_service.pricing.model_names import Candidate, candidates, is_claude, seller_of_form, spellings
 from llm_service.pricing.rates import CLAUDE_HOUR, Prices, Rates
 from llm_service.pricing.sellers import api_of, provider_of
 from llm_service.pricing.timeline import Period, Timeline, day_start_us
@@ -72,9 +72,10 @@ class DeclaredPrices:
         """The name as the file has it, and its entry; the most exact that is of this seller."""
         given = provider_of(provider)
         for one in (Candidate(name, given, None, api_of(provider)), *candidates(model_name, provider)):
-            # Who makes a model is no statement of who serves it.
-            seller = given if one.name == name else one.provider
+            # Who makes a model is no statement of who serves it; the form of a name is, unless the file has that name.
+            form = given or seller_of_form(name) if one.name == name else one.provider
             for each in spellings(one.name, one.provider):
+                seller = given if each == name else form
                 for exact in _less_exact(one._replace(name=each)) if seller else ():
                     entry = self._sold.get(exact)
                     if entry is not None and _is_of(entry, seller, one.api):

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from llm_service.pricing.sellers import GEMINI, GOOGLE, VERTEX, api_of, is_prefix, provider_of
 
-__all__ = ["PROFILES", "Candidate", "candidates", "is_claude", "provider_of", "spellings"]
+__all__ = ["PROFILES", "Candidate", "candidates", "is_claude", "provider_of", "seller_of_form", "spellings"]
 
 _MOST: Final = 4096
 
@@ -227,10 +227,15 @@ def _at_hugging_face(name: str) -> Candidate:
     return Candidate(model, f"huggingface_{behind}") if model else Candidate(name, "huggingface")
 
 
+def seller_of_form(name: str) -> str | None:
+    """Whose the form of a name in lower case is, whoever made the model; None where anybody may use it."""
+    return next((seller for seller, pattern in _SELLERS if pattern.match(name)), None)
+
+
 def _maker(name: str) -> str | None:
-    for seller, pattern in _SELLERS:
-        if pattern.match(name):
-            return seller
+    seller = seller_of_form(name)
+    if seller is not None:
+        return seller
     if _OF_A_SIZE.search(name) and "." not in name:
         return None
     return next((provider for provider, pattern in _MAKERS if pattern.match(name)), None)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from llm_service.config.models_schema import ModelsConfig
+from llm_service.pricing import model_names
 from llm_service.pricing.book import PriceBook
 
 
@@ -159,3 +160,23 @@ def test_an_unknown_price_says_why_it_is_unknown(name: str, provider: str | None
     found = PriceBook().explain(name, provider)
     assert found.rates is None
     assert why in found.passed_over[-1].why
+
+
+# One name in the form of each seller of the table.
+FORMS = {
+    "aws": "us.anthropic.claude-m-20250929-v1:0", "cloudflare": "@cf/claude-m", "databricks": "databricks-claude-m",
+    "fireworks": "accounts/fireworks/models/claude-m", "google": "claude-m@20250929", "openrouter": "anthropic/claude-m:free",
+}  # fmt: skip
+
+
+def test_a_name_in_the_form_of_one_seller_is_not_priced_by_another() -> None:
+    """Though the record does not say who served it. A file that has that very name means it."""
+    assert FORMS.keys() == {seller for seller, _ in model_names._SELLERS}
+    for seller, name in FORMS.items():
+        assert found(book({"claude-m": price(7, provider="anthropic")}), name) is None, seller
+        assert (
+            found(book({"claude-m": price(7, provider="anthropic"), "claude-x": price(8, provider=seller)}), name)
+            is None
+        )
+        assert found(book({"claude-m": price(7, provider="anthropic", aliases=[name])}), name) == ("models.yaml", "7")
+    assert found(book({"claude-m": price(7, provider="anthropic")}), FORMS["aws"], "anthropic") is not None
