@@ -179,4 +179,3 @@ def test_a_name_in_the_form_of_one_seller_is_not_priced_by_another() -> None:
             is None
         )
         assert found(book({"claude-m": price(7, provider="anthropic", aliases=[name])}), name) == ("models.yaml", "7")
-    assert found(book({"claude-m": price(7, provider="anthropic")}), FORMS["aws"], "anthropic") is not None
