@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from inspect import signature
+from inspect import getattr_static, signature
 from types import MappingProxyType
 from typing import Any
 
@@ -167,7 +167,7 @@ def test_a_bare_record_knows_only_its_id_time_and_status() -> None:
 
 def test_a_field_read_from_the_class_is_its_descriptor() -> None:
     """Tools that inspect the class do not fail."""
-    assert InvocationRecord.agent_name is InvocationRecord.__dict__["agent_name"]
+    assert InvocationRecord.agent_name is getattr_static(InvocationRecord, "agent_name")
     assert repr(InvocationRecord.agent_name) == "<field agent_name: name>"
 
 
