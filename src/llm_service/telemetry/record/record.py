@@ -6,6 +6,7 @@ costs one tuple, and a batch of plain records binds thirteen columns instead of 
 
 from collections.abc import Callable
 from datetime import datetime
+from difflib import get_close_matches
 from inspect import Parameter, Signature, signature
 from time import time_ns
 from typing import Any, Final, NoReturn, Self, Unpack, cast
@@ -187,7 +188,9 @@ class InvocationRecord(CardFields, ExtensionFields):
             try:
                 index, check = EXTENSIONS[field]
             except KeyError:
-                raise TypeError(f"InvocationRecord() got an unexpected keyword argument {field!r}") from None
+                near = get_close_matches(field, FIELDS, 1)
+                meant = f"; did you mean {near[0]}?" if near else ""
+                raise TypeError(f"InvocationRecord() got an unexpected keyword argument {field!r}{meant}") from None
             if value is not None:
                 values[index] = stored = check(field, value)
                 if isinstance(stored, str):

@@ -171,6 +171,15 @@ def test_a_field_read_from_the_class_is_its_descriptor() -> None:
     assert repr(InvocationRecord.agent_name) == "<field agent_name: name>"
 
 
+@pytest.mark.parametrize("value", ["x", None])
+def test_an_argument_that_is_no_field_is_refused(value: str | None) -> None:
+    """As Python does, with the name that was probably meant; also where its value is None."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'finish_reson'; did you mean finish_reason"):
+        InvocationRecord(finish_reson=value)
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'zzz'$"):
+        InvocationRecord(zzz=value)
+
+
 @pytest.mark.parametrize("field", FIELDS)
 def test_the_check_in_the_table_takes_what_the_constructor_takes(field: str) -> None:
     """Filters check by the table; the constructor tests some values in place, which must come to the same."""
