@@ -200,10 +200,9 @@ def load_models(path: str | Path) -> ModelsConfig:
         ConfigError: (a `ValueError`) naming file, line, key and remedy; a `ConfigErrors` with each error where there
             are several.
     """
-    from llm_service.config.documents import read_document  # noqa: PLC0415 - YAML: not for who needs the schema alone
-    from llm_service.config.parsing import parsed  # noqa: PLC0415
+    from llm_service.config.parsing import parsed_file  # noqa: PLC0415 - imports YAML, which the schema does not need
 
-    return parsed(ModelsConfig, read_document(path))
+    return parsed_file(ModelsConfig, path)
 
 
 def as_models(value: "str | Path | ModelsConfig | None") -> ModelsConfig | None:

@@ -1,15 +1,16 @@
 """A document checked against a schema: every error with file, line, key and remedy, all of them at once."""
 
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from llm_service.config.documents import Document
+from llm_service.config.documents import Document, read_document
 from llm_service.config.key_paths import KeyPath, path_text
 from llm_service.config.schema_values import Strict
 from llm_service.errors import ConfigError, ConfigErrors, shown
 
-__all__ = ["parsed", "problems_of"]
+__all__ = ["parsed", "parsed_file", "problems_of"]
 
 _T = TypeVar("_T", bound=Strict)
 _WHOLE: Final = ("is ", "there is ")
@@ -26,6 +27,15 @@ def parsed(schema: type[_T], document: Document) -> _T:
     if value is None or problems:
         raise problems[0] if len(problems) == 1 else ConfigErrors(problems) from None
     return value
+
+
+def parsed_file(schema: type[_T], path: str | Path) -> _T:
+    """A YAML file as an object of the schema.
+
+    Raises:
+        ConfigError: (a `ValueError`) as `parsed`; also where the file cannot be read or is no plain YAML mapping.
+    """
+    return parsed(schema, read_document(path))
 
 
 def problems_of(schema: type[_T], document: Document) -> tuple[_T | None, list[ConfigError]]:

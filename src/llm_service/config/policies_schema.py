@@ -194,10 +194,9 @@ def load_policies(path: str | Path) -> PoliciesConfig:
         ConfigError: (a `ValueError`) naming file, line, key and remedy; a `ConfigErrors` with each error where there
             are several.
     """
-    from llm_service.config.documents import read_document  # noqa: PLC0415 - YAML: not for who needs the schema alone
-    from llm_service.config.parsing import parsed  # noqa: PLC0415
+    from llm_service.config.parsing import parsed_file  # noqa: PLC0415 - imports YAML, which the schema does not need
 
-    return parsed(PoliciesConfig, read_document(path))
+    return parsed_file(PoliciesConfig, path)
 
 
 def as_policies(value: "str | Path | PoliciesConfig | None") -> PoliciesConfig | None:

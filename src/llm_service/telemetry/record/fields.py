@@ -281,4 +281,4 @@ PRICED_BY: Final = frozenset(
         *(field for field in FIELDS if field.endswith("_tokens")),
     }
 )  # fmt: skip
-"""What a computed cost depends on: where one of these was not usable, no cost is computed."""
+"""The fields that a computed cost depends on: if the value of one was not usable, no cost is computed."""

@@ -1,7 +1,7 @@
-"""The record of one LLM call: checked where it is made, immutable, cheap, and ready to be bound as a row.
+"""The record of one LLM call: checked when it is made, immutable, and ready to be bound as a row.
 
-The values live in two tuples, the columns that every call fills and the extensions that few do, so that a plain record
-costs one tuple, and a batch of plain records binds thirteen columns instead of thirty-nine.
+The values are in two tuples: the columns that every call fills, and the extensions that few do. A plain record costs
+one tuple, and a batch of plain records binds thirteen columns instead of forty.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ __all__ = [
 
 _SUCCESS: Final = "success"
 _BASE_SIZE: Final = 700
-"""Bytes of a plain record and its place in the queue: objects, tuples, id and numbers [measured with tracemalloc]."""
+"""Bytes of a plain record and its queue entry: objects, tuples, id and numbers [measured with tracemalloc]."""
 _TEXT_SIZE: Final = 56
 _NOTHING: Final = [None] * len(EXTENSIONS)
 
@@ -74,7 +74,7 @@ class InvocationRecord(CardFields, ExtensionFields):
         cost_usd: USD, 0 to 1,000,000.
         latency_ms: milliseconds from request to last byte, 0 to 10**10; or a timedelta.
         status: `success`, `error` or `timeout`; also words that others use for these (`failed`, `cancelled`, `ok`,
-            `timed_out`; see `statuses`) in any case, and HTTP statuses; `error_type` then says what the word does.
+            `timed_out`; see `statuses`) in any case, and HTTP statuses; their detail becomes `error_type`.
         error_message: cut to 65,536 characters here, and to 500 before it is stored at level `metadata`.
         privacy_level: may only lower the logger's level for this record; None takes the logger's.
         timestamp: datetime of the call's start or end, as the caller prefers; default now. Stored as UTC. A naive one
@@ -86,7 +86,7 @@ class InvocationRecord(CardFields, ExtensionFields):
             tokens, empty or over-long names, unknown words, or a total below the sum of its parts.
         TypeError: for a name that is no field, or a second argument by position.
 
-    Immutable, hashable, comparable and picklable. `size` is the bytes it is taken to need in memory.
+    Immutable, hashable, comparable and picklable. `size` is its estimated memory in bytes.
     """
 
     __slots__ = ("card", "extensions", "size")
@@ -113,7 +113,7 @@ class InvocationRecord(CardFields, ExtensionFields):
         timestamp: datetime | None = None,
         **extensions: Unpack[Extensions],
     ) -> None:
-        # Each line tests the common case in place and calls the slow check only when that fails.
+        # Each line tests the common case inline and calls the slow check only if that fails.
         if _keywords_follow is not None:
             raise TypeError("InvocationRecord takes one argument by position, invocation_id; give the others by name")
         if invocation_id is None:
@@ -126,13 +126,13 @@ class InvocationRecord(CardFields, ExtensionFields):
         ):
             invocation_id = checks.required_id("invocation_id", invocation_id)
         try:
-            # The very object that was found clean: one of another class may equal it, and be another text.
+            # By identity with the cached object: a value of another class may equal a name and be another text.
             known = (
                 KNOWN_NAMES[agent_name] is agent_name
                 and KNOWN_NAMES[tool_name] is tool_name
                 and KNOWN_NAMES[model_name] is model_name
             )
-        except Exception:  # noqa: BLE001 - a new name, or what is none and raises by itself
+        except Exception:  # noqa: BLE001 - a new name, or a value that raises when it is hashed
             known = False
         if not known:
             agent_name = checks.name("agent_name", agent_name)
@@ -159,7 +159,7 @@ class InvocationRecord(CardFields, ExtensionFields):
             (type(latency_ms) is not int and type(latency_ms) is not float) or not 0 <= latency_ms <= MAX_LATENCY_MS
         ) and latency_ms is not None:
             latency_ms = checks.amount("latency_ms", latency_ms, MAX_LATENCY_MS, "milliseconds")
-        if status is not _SUCCESS:  # the literal is one object in all modules, and a look-alike goes the long way
+        if status is not _SUCCESS:  # the literal is interned: the same object in all modules
             status, kind = checks.outcome("status", status)
             if kind is not None and extensions.get("error_type") is None:
                 extensions["error_type"] = kind
@@ -222,7 +222,7 @@ class InvocationRecord(CardFields, ExtensionFields):
         return hash((self.card, self.extensions))
 
     def __repr__(self) -> str:
-        # Messages, content and metadata stay out of logs; names and ids are shown without secrets.
+        # Messages, content and metadata are kept out of logs; secrets in names and ids are masked.
         fields_shown = (
             "invocation_id",
             "agent_name",
@@ -265,11 +265,11 @@ def _restore(card: tuple[Any, ...], extensions: tuple[Any, ...] | None, size: in
 
 
 def rebuilt(record: InvocationRecord, card: tuple[Any, ...], extensions: tuple[Any, ...] | None) -> InvocationRecord:
-    """A record of other values that are known to be storable, of the same `size`: nothing is checked again."""
+    """A record with other values and the same `size`. Nothing is checked: the values must be storable."""
     return _restore(card, extensions, record.size)
 
 
-# The slots' own setters: `InvocationRecord.__setattr__` refuses, and `object.__setattr__` costs twice as much.
+# The slots' setters: `InvocationRecord.__setattr__` raises, and `object.__setattr__` takes twice as long.
 _set_card: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["card"].__set__
 _set_extensions: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["extensions"].__set__
 _set_size: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["size"].__set__

@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, NewerSchemaError, StoreError
 from llm_service.telemetry.stores.sqlite import migrations
-from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
-from llm_service.telemetry.stores.sqlite.read_only import look, open_read_only, side_file, status_of
+from llm_service.telemetry.stores.sqlite.file_security import refuse_planted, status_of
+from llm_service.telemetry.stores.sqlite.read_only import look, open_read_only, side_file
 
 __all__ = [
     "APPLICATION_ID",

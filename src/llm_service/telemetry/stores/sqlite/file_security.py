@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from llm_service.config.settings import trusted_owner
 from llm_service.errors import PlantedFileError
 
-__all__ = ["SIDE_FILES", "Problem", "problem_of", "refuse_links_of_others", "refuse_planted"]
+__all__ = ["SIDE_FILES", "Problem", "problem_of", "refuse_links_of_others", "refuse_planted", "status_of"]
 
 SIDE_FILES: Final = ("-journal", "-wal", "-shm")
 """What SQLite keeps beside a database, and takes for its own wherever it finds it."""
@@ -43,7 +43,7 @@ def refuse_planted(path: Path, *, reading: bool = False) -> None:
         OSError: the folder cannot be looked into.
     """
     refuse_links_of_others(path)
-    main = _lstat(path)
+    main = status_of(path)
     owner = {main.st_uid} if reading and main is not None else frozenset[int]()
     for suffix in ("", *SIDE_FILES):
         file = path.with_name(path.name + suffix)
@@ -61,7 +61,7 @@ def refuse_links_of_others(path: Path) -> None:
         PlantedFileError: one is.
     """
     for folder in path.parents:
-        found = _lstat(folder)
+        found = status_of(folder)
         if found is not None and stat.S_ISLNK(found.st_mode) and not trusted_owner(found.st_uid):
             message = f"{folder} is a symlink of user {found.st_uid}: nothing behind it is opened"
             raise PlantedFileError(f"{message}; give the path that it names", path)
@@ -75,7 +75,7 @@ def problem_of(file: Path, owners: Iterable[int] = (), *, one_name: bool = True)
         owners: users that are trusted with it besides this one and root.
         one_name: a second name (hard link) is wrong.
     """
-    found = _lstat(file)
+    found = status_of(file)
     if found is None:
         return None
     if stat.S_ISLNK(found.st_mode):
@@ -96,17 +96,18 @@ def _forget_creator(file: Path) -> None:
 
     A new file is made under a temporary name and linked into place; for a moment, or for ever, it has both.
     """
-    found = _lstat(file)
+    found = status_of(file)
     if found is None or found.st_nlink == 1 or not stat.S_ISREG(found.st_mode) or not trusted_owner(found.st_uid):
         return
     for name in file.parent.glob(f".{escape(file.name)}.*"):
-        other = _lstat(name)
+        other = status_of(name)
         if other is not None and (other.st_dev, other.st_ino) == (found.st_dev, found.st_ino):
             with suppress(FileNotFoundError):  # its creator was quicker
                 name.unlink()
 
 
-def _lstat(file: Path) -> os.stat_result | None:
+def status_of(file: Path) -> os.stat_result | None:
+    """`lstat`, or None where there is no file."""
     try:
         return file.lstat()
     except (FileNotFoundError, NotADirectoryError):

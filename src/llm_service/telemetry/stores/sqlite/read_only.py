@@ -4,17 +4,16 @@ The database and its side files are looked at by `lstat` and read by SQLite only
 every lock that this process holds on it.
 """
 
-import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
 from llm_service.telemetry.stores.sqlite.connections import connect, read_only_uri
-from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
+from llm_service.telemetry.stores.sqlite.file_security import refuse_planted, status_of
 from llm_service.telemetry.stores.sqlite.odd_values import as_text
 
-__all__ = ["look", "open_read_only", "side_file", "status_of"]
+__all__ = ["look", "open_read_only", "side_file"]
 
 _T = TypeVar("_T")
 _WAIT_MS: Final = 2000
@@ -23,14 +22,6 @@ _WAIT_MS: Final = 2000
 def side_file(path: Path, suffix: str) -> Path:
     """The `-journal`, `-wal` or `-shm` of a database."""
     return path.with_name(path.name + suffix)
-
-
-def status_of(path: Path) -> os.stat_result | None:
-    """`lstat`, or None where there is nothing."""
-    try:
-        return path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
 
 
 def look(path: Path, question: Callable[[sqlite3.Connection], _T]) -> _T:

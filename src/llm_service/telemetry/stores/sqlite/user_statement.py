@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from llm_service.errors import TelemetryError
 from llm_service.telemetry.stores.sqlite.callbacks import interrupt_when
+from llm_service.telemetry.stores.sqlite.odd_values import as_text
 from llm_service.telemetry.stores.sqlite.reader import open_for_reading
 
 __all__ = ["MOST_ANSWER_BYTES", "READY", "Reply", "Request", "main", "reply_to"]
@@ -129,7 +130,7 @@ def reply_to(request: Request) -> Reply:
 
 def _asked(connection: sqlite3.Connection, request: Request) -> Reply:
     deadline = time.monotonic() + request.timeout
-    connection.text_factory = _decoded
+    connection.text_factory = as_text
     connection.execute(f"PRAGMA hard_heap_limit = {_MOST_HEAP:d}")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
@@ -150,10 +151,6 @@ def _asked(connection: sqlite3.Connection, request: Request) -> Reply:
             return Reply(columns, rows, truncated="bytes")
         rows.append(row)
     return Reply(columns, rows)
-
-
-def _decoded(text: bytes) -> str:
-    return text.decode("utf-8", "replace")
 
 
 def _authorize(action: int, first: str | None, second: str | None, _database: str | None, _trigger: str | None) -> int:
