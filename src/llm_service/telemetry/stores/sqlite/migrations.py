@@ -1,6 +1,6 @@
-"""How an older file becomes today's: one migration for each version, committed together with its record.
+"""Creates the tables, and migrates older files: one migration for each version, committed with its row.
 
-`schema.sql` is the newest schema whole. A test builds the oldest file, migrates it, and compares it with a new one.
+`schema.sql` is the complete newest schema. A test builds the oldest file, migrates it, and compares it with a new one.
 """
 
 import re
@@ -93,7 +93,7 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     ),
     3: ("ALTER TABLE invocations ADD COLUMN unpriced_usage TEXT",),
 }
-"""The statements that lead from the version before to each version, as they were when it came; never changed."""
+"""By version: the statements that migrate a file from the version before. Never changed afterwards."""
 
 VERSION: Final = max(MIGRATIONS)
 ADDED: Final[Mapping[int, Sequence[str]]] = {
@@ -128,7 +128,7 @@ def create(connection: sqlite3.Connection, now: str) -> None:
     """Make all tables, inside the caller's transaction."""
     for statement in schema_statements():
         connection.execute(statement)
-    # A new file has no older evidence against the clock that made it.
+    # A new file trusts the clock: it has no older evidence against it.
     connection.execute("INSERT INTO retention (id, clock_believed_until) VALUES (1, ?)", (now,))
     _record(connection, VERSION, now)
 
@@ -140,7 +140,7 @@ def migrate(
     steps: Mapping[int, Sequence[str]] = MIGRATIONS,
     to: int = VERSION,
 ) -> None:
-    """Lead a file of version `found` to version `to`, inside the caller's transaction."""
+    """Migrate a file from version `found` to version `to`, inside the caller's transaction."""
     for version in range(found + 1, to + 1):
         for statement in steps[version]:
             connection.execute(statement)
@@ -148,9 +148,9 @@ def migrate(
 
 
 def read_as_newest(connection: sqlite3.Connection) -> None:
-    """Let a connection that may not migrate read calls of an older file: columns that came later are NULL there.
+    """Let a connection that must not migrate read an older file: later columns are NULL.
 
-    Must come before `PRAGMA query_only`; it writes nothing into the file.
+    Call it before `PRAGMA query_only`; it writes nothing to the file.
     """
     there = [row[1] for row in connection.execute("PRAGMA main.table_info(invocations)")]
     missing = [column for added in ADDED.values() for column in added if column not in there]
