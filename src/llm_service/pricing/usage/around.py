@@ -1,7 +1,7 @@
-"""Where an answer or an event of a stream holds its usage, and what of its bill stands elsewhere in it.
+"""Finds the usage in an answer or a stream's event, and billed items elsewhere in it.
 
-Searches and other tools that a provider runs have fees of their own, and some tell of them in the answer alone: OpenAI
-in the items of `output` (https://platform.openai.com/docs/pricing#built-in-tools), Gemini in `groundingMetadata`
+Searches and other tools that a provider runs have their own fees, which some report only in the answer: OpenAI in the
+items of `output` (https://platform.openai.com/docs/pricing#built-in-tools), Gemini in `groundingMetadata`
 (https://ai.google.dev/gemini-api/docs/google-search#pricing).
 """
 
@@ -16,12 +16,12 @@ from llm_service.pricing.usage.shapes import Role
 __all__ = ["INSIDE", "unwrapped"]
 
 INSIDE: Final = ("usage", "usage_metadata", "usageMetadata", "token_usage", "amazon-bedrock-invocationMetrics")
-"""Where an answer holds its usage."""
+"""Keys of the usage in an answer."""
 _AROUND: Final = ("message", "response", "metadata", "meta", "x_groq")
-"""What holds an answer, or a part of it with the usage, within an event of a stream."""
+"""Keys of an answer, or of a part with the usage, in a stream's event."""
 _DEEPEST: Final = 3
 _MOST: Final = 256
-"""Items of an answer that are looked at."""
+"""Items of an answer that are read at most."""
 _FEES: Final = frozenset({"web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"})
 _QUERIES: Final = (
     "webSearchQueries",
@@ -33,7 +33,7 @@ _QUERIES: Final = (
 
 
 def unwrapped(source: Any) -> tuple[Any, dict[Role, str], dict[str, str]]:
-    """The usage within an answer or event; the words that stand beside it, and what was billed beside tokens."""
+    """The usage in an answer or event, the words beside it, and items billed in addition to tokens."""
     return _unwrapped(source, _DEEPEST)
 
 
@@ -53,7 +53,7 @@ def _unwrapped(source: Any, depth: int) -> tuple[Any, dict[Role, str], dict[str,
 
 
 def _words(answer: Any) -> dict[Role, str]:
-    """The service tier and the speed (Bedrock's)."""
+    """The service tier and the speed (of Bedrock)."""
     tier = child(answer, "service_tier") or child(answer, "serviceTier")
     tier = child(tier, "type") or tier
     speed = child(child(answer, "performanceConfig") or child(answer, "performance_config"), "latency")
@@ -62,7 +62,7 @@ def _words(answer: Any) -> dict[Role, str]:
 
 
 def _billed(answer: Any) -> dict[str, str]:
-    """Tools that the provider ran, by their kind, and how often."""
+    """Tools that the provider ran, by kind, and how often."""
     kinds = [child(item, "type") for item in _items(child(answer, "output"))]
     found = Counter(f"output.{kind}" for kind in kinds if isinstance(kind, str) and kind in _FEES)
     for candidate in _items(child(answer, "candidates")):

@@ -33,17 +33,17 @@ _ARRAY_NUMBERS: Final = frozenset("iuf")
 
 
 class NotACount(ValueError):  # noqa: N818 - it is a finding, not an error: it never leaves a reader
-    """A value that stands where a count should."""
+    """The value is not a valid count or amount."""
 
 
 def plain_number(value: Any) -> Number | None:
-    """The value as a plain number; None where it is none, as a bool is.
+    """The value as a plain number; None for anything else, including bool.
 
-    An int, float, Decimal or Fraction (or a subclass, which may lie about its value), a decimal numeral, an enumeration
-    of such, a scalar of numpy or of what has its interface, and what has `__index__` or is registered as a `Real`.
+    Takes int, float, Decimal and Fraction (and subclasses, which may override methods), decimal numerals, enumerations
+    of these, scalars of numpy and similar libraries, and objects with `__index__` or registered as a `Real`.
 
     Raises:
-        Exception: whatever a foreign object raises.
+        Exception: from a foreign object.
     """
     if isinstance(value, Enum):
         value = value.value
@@ -83,13 +83,13 @@ def _of_other(value: Any) -> Number | None:
 
 
 def is_other_bool(value: object) -> bool:
-    """Whether it is numpy's bool, which is no subclass of Python's."""
+    """Whether it is numpy's bool, which is not a subclass of Python's."""
     kind = cast("Any", type(value))
     return kind.__module__ == "numpy" and kind.__name__ in {"bool", "bool_"}
 
 
 def is_within(number: Number, low: int, high: float) -> bool:
-    """Whether a number lies between two bounds, both included; NaN does not."""
+    """Whether a number is between two inclusive bounds; False for NaN."""
     try:
         return low <= number <= high
     except ArithmeticError:  # a signalling NaN
@@ -97,7 +97,7 @@ def is_within(number: Number, low: int, high: float) -> bool:
 
 
 def as_number(value: Any) -> int | float | None:
-    """`plain_number` as an int where it is whole, else as a float; NaN for what no float holds."""
+    """`plain_number` as an int if it is whole, else as a float; NaN if a float cannot represent it."""
     number = plain_number(value)
     if number is None or isinstance(number, int):
         return number
@@ -108,10 +108,10 @@ def as_number(value: Any) -> int | float | None:
 
 
 def as_count(value: Any) -> int:
-    """A whole number from 0 to `MOST`.
+    """An integer from 0 to `MOST`.
 
     Raises:
-        NotACount: it is none.
+        NotACount: for any other value.
     """
     number = as_number(value)
     if isinstance(number, int) and 0 <= number <= MOST:
@@ -120,10 +120,10 @@ def as_count(value: Any) -> int:
 
 
 def as_amount(value: Any) -> Decimal:
-    """An amount of money from 0 to 1,000,000 USD: a number, in a text with or without `$` or `USD`.
+    """An amount from 0 to 1,000,000 USD: a number, or a text with or without `$` or `USD`.
 
     Raises:
-        NotACount: it is none.
+        NotACount: for any other value.
     """
     number = as_number(_USD.sub("", value.strip()) if isinstance(value, str) else value)
     if number is not None and isfinite(number) and 0 <= number <= _MOST_USD:
