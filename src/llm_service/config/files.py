@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from llm_service.errors import ConfigError
 
-__all__ = ["FILE_VARIABLES", "PREFIX", "Kind", "expanded", "find", "locate", "read_text", "source_of", "user_file"]
+__all__ = ["FILE_VARIABLES", "PREFIX", "Kind", "expanded", "find", "locate", "read_text", "user_file"]
 
 Kind = Literal["telemetry", "models", "policies"]
 
@@ -56,11 +56,6 @@ def locate(
     beside = find("telemetry", config, environ)
     places = [] if beside is None else [beside.with_name(name)]
     return next(filter(_stands, [*places, _PROJECT / name, *_own(name, environ)]), None)
-
-
-def source_of(value: object, kind: Literal["models", "policies"]) -> str:
-    """The name of a schema's source in messages: the given path, else `models.yaml` or `policies.yaml`."""
-    return str(value) if isinstance(value, str | Path) else f"{kind}.yaml"
 
 
 def find(kind: Kind, path: str | Path | None, environ: Mapping[str, str]) -> Path | None:
