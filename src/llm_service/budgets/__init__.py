@@ -1,1 +1,1 @@
-"""Budgets as pure values: windows of time, scopes of calls, limits, and whether a call fits. No file and no clock."""
+"""Budgets as pure values: time windows, scopes of calls, limits, and whether a call fits. No file and no clock."""

@@ -1,4 +1,4 @@
-"""What a budget tells: a threshold that was passed, once a window."""
+"""Budget alerts: one for each passed threshold and window."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ __all__ = ["BudgetEvent", "OnBudget"]
 
 @dataclass(frozen=True, slots=True)
 class BudgetEvent:
-    """A threshold of a limit was reached by what is spent and what may have been spent.
+    """A threshold of a limit was reached by spent plus unknown amounts.
 
     Attributes:
         budget: the policy's name.
         metric: `usd`, `tokens` or `calls`; the amounts are Decimal USD or whole numbers.
         window: the window's name.
-        window_start: aware UTC moment at which it begins; of a rolling one, the moment of this event's slice.
-        subject: the values of the policy's `per`, where each has a budget of its own.
-        threshold_percent: which threshold.
-        limit, spent, unknown, reserved: of the window, when the threshold was seen to be passed.
+        window_start: aware UTC start of the window; for a rolling one, of this event's slice.
+        subject: the values of the policy's `per`, if each has its own budget.
+        threshold_percent: the threshold.
+        limit, spent, unknown, reserved: of the window, when the alert was made.
         hard: whether the limit stops calls.
-        message: the same in one sentence.
+        message: the alert in one sentence.
     """
 
     budget: str
@@ -43,7 +43,7 @@ class BudgetEvent:
 
     @classmethod
     def of(cls, limit: Limit, percent: int, totals: Totals, subject: str, window_start: datetime) -> Self:
-        """The event of a limit whose threshold was passed."""
+        """The alert for a passed threshold of a limit."""
         metric, window = limit.metric, limit.counter.window
         values = tuple(loads(subject))
         most = shown_amount(metric, limit.amount)
@@ -73,4 +73,4 @@ class BudgetEvent:
 
 
 OnBudget = Callable[[BudgetEvent], None]
-"""A user's callback for thresholds."""
+"""A user's callback for alerts."""

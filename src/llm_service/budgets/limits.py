@@ -1,4 +1,4 @@
-"""What may be spent: the limits of policies, and whether a call fits all of those that apply to it."""
+"""The limits of policies, and whether a call fits those that apply to it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class Amounts(NamedTuple):
     calls: int = 0
 
     def of(self, metric: Metric) -> int:
-        """The amount that a limit of this metric counts."""
+        """The amount for this metric."""
         return self[METRICS.index(metric)]
 
     def plus(self, other: "Amounts") -> "Amounts":
@@ -42,17 +42,17 @@ class Amounts(NamedTuple):
         return Amounts(self.nanos + other.nanos, self.tokens + other.tokens, self.calls + other.calls)
 
     def minus(self, other: "Amounts") -> "Amounts":
-        """What is left of it."""
+        """The difference of both."""
         return Amounts(self.nanos - other.nanos, self.tokens - other.tokens, self.calls - other.calls)
 
 
 class Totals(NamedTuple):
-    """What one window of a counter holds.
+    """The sums of one window of a counter.
 
     Attributes:
-        spent: of the records it covers; calls of unknown cost count no money here, and are told by `unpriced_calls`.
-        reserved: of calls under way.
-        unknown: what calls whose end nobody knows may have spent: what was reserved for them.
+        spent: by the records in the window; calls of unknown cost count no money here, but in `unpriced_calls`.
+        reserved: for calls in progress.
+        unknown: reserved for calls of unknown outcome, which may have spent it.
         unpriced_calls: records whose cost is unknown.
     """
 
@@ -71,20 +71,20 @@ class Totals(NamedTuple):
         )
 
     def committed(self, metric: Metric) -> int:
-        """What counts against a limit."""
+        """The amount that counts against a limit."""
         return self.spent.of(metric) + self.reserved.of(metric) + self.unknown.of(metric)
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So much of one metric in one window of one counter.
+    """A limit of one metric in one window of one counter.
 
     Attributes:
         policy: the policy's name.
-        metric: what is limited.
+        metric: the limited metric.
         amount: nano-dollars, tokens or calls.
-        counter: what is counted.
-        hard: False lets calls through and only tells.
+        counter: the counter's key.
+        hard: False never stops calls, and only raises alerts.
         thresholds: percent of the amount at which `on_budget` is called, ascending.
     """
 
@@ -103,13 +103,13 @@ class Policy:
     Attributes:
         name: as in policies.yaml.
         limits: all of them; they share scope, `per` and time zone.
-        probe: tells whether a call is in its scope.
-        unknown_price: `block`, `estimate` or `allow`: what happens to a call whose price is unknown.
-        unknown_price_nanos: what such a call is taken to cost where nothing better is known.
+        probe: a counter for testing the scope.
+        unknown_price: `block`, `estimate` or `allow`: the rule for calls of unknown price.
+        unknown_price_nanos: the assumed cost of such a call if there is no estimate.
         justification_over_nanos: a reservation above this needs a justification; None: none does.
-        prefer_cheaper_under_tokens: below so many prompt tokens an estimate names cheaper models.
-        lease: seconds after which a hold that nobody ended counts as unknown spend.
-        metrics: what its limits count.
+        prefer_cheaper_under_tokens: below this number of prompt tokens an estimate names cheaper models.
+        lease: seconds after which an open hold counts as unknown spend.
+        metrics: of its limits.
     """
 
     name: str
@@ -127,7 +127,7 @@ class Policy:
 
     @property
     def has_scope(self) -> bool:
-        """Whether it says itself which calls it is for; else it is chosen by name."""
+        """Whether it has a scope; else it applies if chosen by name."""
         return bool(self.probe.scope)
 
     def applies(self, call: Call) -> bool:
@@ -137,14 +137,14 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One limit beside what its window holds.
+    """One limit with the sums of its window.
 
     Attributes:
         limit: the limit.
         totals: the window's.
-        subject: whose share: JSON array of the values of `per`.
-        asked: what a call would add.
-        resets_at_us: microseconds since 1970 when the window ends; None where it has no end or rolls.
+        subject: JSON array of the values of `per`.
+        asked: the amount of the call.
+        resets_at_us: end of the window in microseconds since 1970; None if it has no end or rolls.
     """
 
     limit: Limit
@@ -160,16 +160,16 @@ class Standing:
 
     @property
     def left(self) -> int:
-        """What the limit leaves beyond the call; negative where it does not fit."""
+        """What the limit leaves after the call; negative if the call does not fit."""
         return self.limit.amount - self.totals.committed(self.limit.metric) - self.asked
 
 
 def has_room(committed: int, asked: int, amount: int) -> bool:
-    """Whether a limit has room: it may be reached, and once it is, nothing more fits, nor does what asks for nothing.
+    """Whether a limit has room. It may be reached exactly; after that nothing fits, not even a call that asks for 0.
 
     Args:
-        committed: what counts against it.
-        asked: what a call would add.
+        committed: the amount that counts against it.
+        asked: the amount of the call.
         amount: the limit. All in nano-dollars, tokens or calls.
     """
     return committed + max(asked, 1) <= amount
@@ -180,11 +180,11 @@ def standing(
     asked: Amounts,
     places: Mapping[CounterKey, tuple[str, Totals, int | None]],
 ) -> list[Standing]:
-    """Each limit beside its window.
+    """Each limit with its window.
 
     Args:
         limits: those that apply to a call.
-        asked: what it would add.
+        asked: the amounts of the call.
         places: subject, totals and end of the window, by counter.
     """
     found: list[Standing] = []
@@ -195,10 +195,10 @@ def standing(
 
 
 def crossed(thresholds: Sequence[int], used: int, amount: int) -> list[int]:
-    """The thresholds, in percent of an amount, that were reached."""
+    """The reached thresholds, in percent of an amount."""
     return [percent for percent in thresholds if used * 100 >= amount * percent]
 
 
 def shown_amount(metric: Metric, amount: int) -> Decimal | int:
-    """An amount for people: USD as Decimal, tokens and calls as they are."""
+    """An amount for display: USD as Decimal, tokens and calls unchanged."""
     return Decimal(amount) / NANOS if metric == "usd" else amount

@@ -1,4 +1,4 @@
-"""Policies as they are written, compiled into limits; and which of them apply to a call."""
+"""Compiles policies into limits, and selects those that apply to a call."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -25,14 +25,14 @@ _PERIODS: Final = (
 
 
 class Policies:
-    """The policies of one logger: those with a scope, and the one without that was chosen by name.
+    """The policies of one logger: those with a scope, and one without, chosen by name.
 
     Args:
-        policies: all that were read.
-        chosen: the name of the one without a scope; None for `default`, if there is such a one.
+        policies: all policies of the file.
+        chosen: the name of the one without a scope; None for `default`, if it exists.
 
     Raises:
-        SettingsError: there is no policy of the name that was chosen, or a window of theirs cannot be told here.
+        SettingsError: there is no policy with the chosen name, or a time zone is unknown here.
     """
 
     def __init__(self, policies: Mapping[str, Policy], chosen: str | None = None) -> None:
@@ -56,7 +56,7 @@ class Policies:
         return bool(self._all)
 
     def applying(self, call: Call) -> list[Policy]:
-        """The policies that a call has to fit into, all of them."""
+        """All policies that apply to a call."""
         known = self._applying.get(call)
         if known is None:
             if len(self._applying) >= _MOST_CALLS:
@@ -65,7 +65,7 @@ class Policies:
         return known
 
     def limits(self) -> Iterator[Limit]:
-        """The limits of all of them."""
+        """The limits of all policies."""
         for policy in self._all:
             yield from policy.limits
 
@@ -79,7 +79,7 @@ def _must_be_evaluable(key: CounterKey) -> None:
 
 
 def compiled(config: "PoliciesConfig") -> dict[str, Policy]:
-    """The policies of a file, by name, in its order."""
+    """The policies of a file, by name, in their order."""
     return {name: _policy(name, policy) for name, policy in config.policies.items()}
 
 

@@ -1,7 +1,7 @@
-"""Which calls a budget counts, and whose share of it each call is.
+"""Scopes: which calls a budget counts, and for which subject.
 
-A scope names patterns for some fields of a call; `per` names fields whose every value has a budget of its own. Both,
-with window and time zone, make a counter: what is counted. What may be spent is a limit, and stands elsewhere.
+A scope has patterns for some fields of a call; `per` names fields whose every value has its own budget. Both, with
+window and time zone, make a counter. Limits are in `limits`.
 """
 
 import json
@@ -23,7 +23,7 @@ FIELDS: Final[tuple[Field, ...]] = ("agent", "tool", "model", "user", "session",
 
 
 class Call(NamedTuple):
-    """The names of a call that budgets look at; `run` is the trace that it belongs to."""
+    """The names of a call that budgets use; `run` is its trace."""
 
     agent: str | None = None
     tool: str | None = None
@@ -34,9 +34,9 @@ class Call(NamedTuple):
     run: str | None = None
 
     def values(self, name: Field) -> tuple[str, ...]:
-        """What a pattern for this field may match: unknown counts as an empty text, which only `*` matches.
+        """The values that a pattern for this field may match; unknown counts as an empty text, which only `*` matches.
 
-        A model has two names, the one that was asked for and the one that answered.
+        A model has two names: the requested one and the answering one.
         """
         if name == "model" and self.request_model is not None:
             return (self.request_model, self.model or "")
@@ -44,7 +44,7 @@ class Call(NamedTuple):
 
 
 class CounterKey(NamedTuple):
-    """What makes two counters the same, as it stands in the file."""
+    """The identity of a counter, as stored in the file."""
 
     scope: str
     per: str
@@ -53,9 +53,9 @@ class CounterKey(NamedTuple):
 
 
 def counter_key(scope: Mapping[Field, Sequence[str]], per: Sequence[Field], window: str, timezone: str) -> CounterKey:
-    """The key of a counter; the order in which fields and patterns are given makes no difference.
+    """The key of a counter; the order of fields and patterns does not matter.
 
-    Nor does a time zone where none counts: a `total` that is read in another zone goes on.
+    For a window without a time zone (such as `total`), the zone does not matter either.
     """
     if window_named(window).is_zoneless:
         timezone = "UTC"
@@ -64,7 +64,7 @@ def counter_key(scope: Mapping[Field, Sequence[str]], per: Sequence[Field], wind
 
 
 def _as_stored(pattern: str) -> str:
-    """A pattern that holds a secret matches the name that calls are stored under, and is itself stored so."""
+    """A pattern with a secret is redacted like the stored names of calls, which it then matches."""
     stored = stored_name(pattern)
     return pattern if stored == pattern else escape(stored)
 
@@ -79,7 +79,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def subject_of(scope: Mapping[Field, Sequence[str]], per: Sequence[Field], call: Call) -> str | None:
-    """Whose share a call is, as a JSON array of the values of `per`; None where the scope does not cover it."""
+    """The subject of a call: a JSON array of the values of `per`; None if the scope does not cover it."""
     for name, patterns in scope.items():
         values = call.values(name)
         if not any(_pattern(pattern).fullmatch(value) for pattern in patterns for value in values):
@@ -89,13 +89,13 @@ def subject_of(scope: Mapping[Field, Sequence[str]], per: Sequence[Field], call:
 
 @dataclass(slots=True)
 class Counter:
-    """A counter of a file, ready to be asked. Remembers the span it was last asked for, so one for each thread.
+    """A counter of a file. It caches its last span: use one for each thread.
 
     Attributes:
         id: its row.
-        key: what it counts.
+        key: its identity.
         window, scope, per: the same, decoded.
-        counted_since: microseconds since 1970 from which on it has counted every call.
+        counted_since: microseconds since 1970; it has counted every call from then on.
     """
 
     id: int
@@ -112,11 +112,11 @@ class Counter:
         self.per = tuple(json.loads(self.key.per))
 
     def subject(self, call: Call) -> str | None:
-        """Whose share a call is, as a JSON array of the values of `per`; None where it is not counted."""
+        """The subject of a call: a JSON array of the values of `per`; None if it is not counted."""
         return subject_of(self.scope, self.per, call)
 
     def span(self, moment_us: int) -> Span:
-        """The key of the window that a moment falls into."""
+        """The key of the window at a moment."""
         if not self._span.start <= moment_us < self._span.end:
             self._span = self.window.span(moment_us, self.key.timezone)
         return self._span

@@ -1,7 +1,7 @@
-"""Windows of time that a budget is for, keyed by their start: there is no job that resets anything.
+"""Time windows of budgets, keyed by their start, so that no job has to reset anything.
 
-A calendar window begins where its time zone says, daylight saving included. A rolling window is kept in sixty slices,
-and counts from the slice that it has only partly left behind: up to a sixtieth longer than it says, never shorter.
+Calendar windows follow their time zone, with daylight saving. A rolling window has sixty slices and includes the oldest
+partial one: it is up to a sixtieth longer than its name, never shorter.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -18,29 +18,29 @@ _SLICES: Final = 60
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR_US: Final = 3600 * MICROSECONDS
 _SET_BACK: Final = 900 * MICROSECONDS
-"""As far as a clock that is corrected while programs run usually steps back."""
+"""How far a corrected clock usually steps back."""
 _FOREVER: Final = 253_402_300_800_000_000
 _LAST: Final = (datetime(9999, 11, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
-"""From here on all is one key: the calendar ends before the last month does, in the east."""
+"""From here on everything has one key: in eastern time zones the calendar ends before the last month does."""
 
 
 _Dated = Literal[CalendarWindow.HOUR, CalendarWindow.DAY, CalendarWindow.WEEK, CalendarWindow.MONTH]
-"""Windows that start again."""
+"""Windows that restart."""
 
 
 class Span(NamedTuple):
-    """One key of a window, in microseconds since 1970 UTC: from `start` on, before `end`."""
+    """One key of a window: from `start` to before `end`, in microseconds since 1970 UTC."""
 
     start: int
     end: int
 
 
 class Window(NamedTuple):
-    """What a limit is counted over.
+    """The window of a limit.
 
     Attributes:
         name: `hour`, `day`, `week` (from Monday), `month`, `total`, or a rolling one such as `24h`, `7d` or `90m`.
-        seconds: how long a rolling window is; 0 for the others.
+        seconds: the length of a rolling window; 0 for others.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Window(NamedTuple):
 
     @property
     def is_rolling(self) -> bool:
-        """Whether it ends now at every moment."""
+        """Whether it is a rolling window, which always ends now."""
         return self.seconds > 0
 
     @property
@@ -58,11 +58,11 @@ class Window(NamedTuple):
 
     @property
     def slice_us(self) -> int:
-        """How much time one key of a rolling window covers, in microseconds."""
+        """The length of a rolling window's slice in microseconds."""
         return max(1, -(-self.seconds // _SLICES)) * MICROSECONDS
 
     def span(self, moment_us: int, timezone: str) -> Span:
-        """The key that a moment falls into."""
+        """The key at a moment."""
         if self.is_rolling:
             start = moment_us - moment_us % self.slice_us
             return Span(start, start + self.slice_us)
@@ -87,8 +87,8 @@ class Window(NamedTuple):
     def counts_until(self, now_us: int, timezone: str) -> int:
         """The start of the newest key that counts at a moment.
 
-        A rolling window takes in a little of what is dated ahead: what was spent before a clock was set back a bit
-        counts on. What is dated further ahead counts from its own date on.
+        A rolling window includes slightly future dates, so that spend before a small clock correction still counts.
+        Later dates count when their time comes.
         """
         if self.is_rolling:
             return min(now_us + _SET_BACK, _FOREVER - 1)
@@ -97,10 +97,10 @@ class Window(NamedTuple):
 
 @lru_cache(maxsize=256)
 def window_named(name: str) -> Window:
-    """The window of a name.
+    """The window with this name.
 
     Raises:
-        ValueError: it is neither a calendar window nor a number of minutes, hours or days.
+        ValueError: neither a calendar window nor a number of minutes, hours or days.
     """
     if name in CALENDAR_WINDOWS:
         return Window(name, 0)
@@ -117,7 +117,7 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _calendar(kind: _Dated, moment_us: int, zone: ZoneInfo) -> Span:
-    """The window of the calendar that a moment falls into. Days are of wall time: their offsets are found anew."""
+    """The calendar window at a moment. Days are in wall time: each end has its own UTC offset."""
     local = _local(moment_us, zone)
     day = datetime(local.year, local.month, local.day, tzinfo=zone)
     match kind:
@@ -137,7 +137,7 @@ def _calendar(kind: _Dated, moment_us: int, zone: ZoneInfo) -> Span:
 
 
 def _hour(moment_us: int, zone: ZoneInfo) -> Span:
-    """An hour of the clock; cut short where the clock was put by a part of an hour, as on Lord Howe Island."""
+    """An hour of the clock; shorter if the clock was changed by a fraction of an hour, as on Lord Howe Island."""
     offset = _offset(moment_us, zone)
     start = moment_us - (moment_us + offset) % _HOUR_US
     end = start + _HOUR_US
@@ -149,7 +149,7 @@ def _hour(moment_us: int, zone: ZoneInfo) -> Span:
 
 
 def _change(before: int, after: int, zone: ZoneInfo) -> int:
-    """When the clock was put between two moments."""
+    """When the clock was changed between two moments."""
     old = _offset(before, zone)
     while after - before > 1:
         middle = (before + after) // 2

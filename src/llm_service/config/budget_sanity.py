@@ -1,4 +1,4 @@
-"""What is allowed in policies.yaml and is probably a mistake; the rules of `sanity`."""
+"""Warnings for a policies.yaml that is valid but probably a mistake; like `models_sanity`."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -21,10 +21,10 @@ _BUDGETS: Final = {
     "month": "monthly_budget_usd",
     "total": "total_budget_usd",
 }
-"""Windows of the calendar, from the shortest to the longest, and their own keys."""
+"""Calendar windows from the shortest to the longest, and their keys."""
 _PROMPT: Final = 1000
 _COMPLETION: Final = 500
-"""Tokens of a small call."""
+"""Completion tokens of a small call."""
 
 
 def doubts_of_policies(
@@ -34,12 +34,12 @@ def doubts_of_policies(
     models_file: str = "models.yaml",
     bundled: RateBook | None = None,
 ) -> Iterator[ConfigError]:
-    """What looks wrong in a policies.yaml.
+    """Warnings for a policies.yaml.
 
     Args:
         policies: the schema.
         document: the same file with its lines.
-        models: what its patterns of models are compared with; None where there is no models.yaml.
+        models: compared with its model patterns; None if there is no models.yaml.
         models_file: its name, for messages.
         bundled: prices of models that are not in models.yaml.
     """
@@ -74,7 +74,7 @@ def _dollars(policy: PolicyConfig) -> Iterator[tuple[str, Decimal, KeyPath]]:
 
 
 def _twice(policy: PolicyConfig, path: KeyPath, document: Document) -> Iterator[ConfigError]:
-    """Two limits of one kind for one window: the lower alone counts."""
+    """Two limits of one kind for one window: only the lower one has an effect."""
     first: dict[tuple[str | int, str], KeyPath] = {}
     found = [(window, "usd", place) for window, _, place in _dollars(policy)]
     for number, limit in enumerate(policy.limits):
@@ -90,7 +90,7 @@ def _twice(policy: PolicyConfig, path: KeyPath, document: Document) -> Iterator[
 
 
 def _never_reached(policy: PolicyConfig, path: KeyPath, document: Document) -> Iterator[ConfigError]:
-    """A budget of a shorter window that is above one of a longer."""
+    """A budget of a shorter window that is above that of a longer one."""
     own = [(window, getattr(policy, key)) for window, key in _BUDGETS.items() if getattr(policy, key) is not None]
     for (window, usd), (longer, most) in pairwise(own):
         if usd > most:
@@ -117,7 +117,7 @@ def _unknown_models(
 
 
 def _too_small(policy: PolicyConfig, path: KeyPath, document: Document, models: ModelsConfig) -> Iterator[ConfigError]:
-    """A budget that has no room for one small call of the cheapest model it covers."""
+    """A budget too small for one small call of the cheapest model that it covers."""
     patterns = policy.scope.get("model", ("*",))
     costs = {
         name: cost

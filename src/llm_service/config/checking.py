@@ -1,4 +1,4 @@
-"""telemetry.yaml, models.yaml and policies.yaml checked together: all that is wrong, and all that looks wrong."""
+"""Checks telemetry.yaml, models.yaml and policies.yaml together: all errors and all warnings."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,14 +22,14 @@ _T = TypeVar("_T", bound=Strict)
 
 
 class Checked(NamedTuple):
-    """What a check has found.
+    """The result of a check.
 
     Attributes:
-        telemetry: the settings; None where they cannot be used.
-        models: the models.yaml that was checked; None where there is none.
-        policies: the policies.yaml that was checked; None where there is none.
-        errors: what cannot be used, file by file, by line.
-        warnings: what can be used and looks wrong.
+        telemetry: the settings; None if they are unusable.
+        models: the checked models.yaml; None if there is none.
+        policies: the checked policies.yaml; None if there is none.
+        errors: by file and line.
+        warnings: valid values that are probably mistakes.
     """
 
     telemetry: TelemetryConfig | None
@@ -47,14 +47,14 @@ def check_files(
     environ: Mapping[str, str] | None = None,
     bundled: Callable[[], RateBook | None] = lambda: None,
 ) -> Checked:
-    """Check the three files, one by one and against each other. Nothing is raised for what is in them.
+    """Check the three files, one by one and against each other. Never raises because of their content.
 
     Args:
-        config: the telemetry.yaml; None: where `load_config` looks.
-        models: the models.yaml; None: where `locate` looks. Where there is none, it is not checked.
+        config: the telemetry.yaml; None searches like `load_config`.
+        models: the models.yaml; None searches like `locate`. A missing file is not checked.
         policies: the same for policies.yaml.
         environ: the environment to read; default `os.environ`.
-        bundled: makes the prices to compare with, where there are models to compare; gives None where there are none.
+        bundled: returns prices to compare with, or None; called only if there are models to compare.
     """
     telemetry, errors = check_config(config, environ=environ)
     models_file, models_document, known = _read("models", ModelsConfig, models, config, environ, errors)
@@ -77,7 +77,7 @@ def _read(
     environ: Mapping[str, str] | None,
     errors: list[ConfigError],
 ) -> tuple[Path | None, Document | None, _T | None]:
-    """A file, its lines and its schema; what is wrong with it is added to the errors."""
+    """Path, document and schema of a file; its errors are added to `errors`."""
     file: Path | None = None
     try:
         file = expanded(path) if path is not None else locate(kind, config, environ=environ)

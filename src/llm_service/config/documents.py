@@ -1,7 +1,7 @@
-"""YAML to plain values: nothing but mappings, lists and single values, and the line on which each of them stands.
+"""Reads YAML as plain values: only mappings, lists and scalars, each with its line.
 
-A file is read as YAML *events*. Tags, anchors, aliases and merge keys are refused where they stand, before anything is
-built from them; depth and number of values are bounded. Numbers are decimal and exact.
+A file is read as YAML *events*. Tags, anchors, aliases and merge keys are refused before anything is built from them;
+depth and number of values are bounded. Numbers are decimal and exact.
 """
 
 import re
@@ -34,7 +34,7 @@ __all__ = [
 
 _MOST_VALUES: Final = 20_000
 _MOST_DEPTH: Final = 16
-"""The deepest value of a schema is six below the top."""
+"""The deepest value of a schema is on level six."""
 _MOST_DIGITS: Final = 40
 _MOST_EXPONENT: Final = 30
 _EXPONENT_NUMBER: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+")
@@ -47,10 +47,10 @@ class Document:
 
     Attributes:
         file: its path, as it was named.
-        values: the mapping at its top; keys are text, values are mappings, lists, text, int, Decimal, bool or None.
-        lines: the line of each value, counted from 1; that of its key, where it has one.
-        problems: what is wrong with single keys, and does not hinder reading on.
-        empty: the keys among them that have no value.
+        values: the top mapping; keys are text, values are mappings, lists, text, int, Decimal, bool or None.
+        lines: the line of each value, from 1; for a mapping's value, that of its key.
+        problems: errors of single keys that do not stop the reading.
+        empty: the keys among them without a value.
     """
 
     file: Path
@@ -60,7 +60,7 @@ class Document:
     empty: frozenset[KeyPath]
 
     def line(self, path: KeyPath) -> int | None:
-        """The line of a value, or of the nearest that there is above it; None for the whole file."""
+        """The line of a value, or of its nearest parent; None for the whole file."""
         return next((self.lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.lines), None)
 
 
@@ -68,7 +68,7 @@ def read_document(path: str | Path) -> Document:
     """Read a YAML file.
 
     Raises:
-        ConfigError: (a `ValueError`) there is no such file, it cannot be read, or it is no plain YAML mapping.
+        ConfigError: (a `ValueError`) the file is missing, cannot be read, or is not a plain YAML mapping.
     """
     file = expanded(path)
     text = read_text(file)
@@ -81,7 +81,7 @@ def parse_document(file: Path, text: str) -> Document:
     """The values of a YAML text; an empty one is an empty mapping.
 
     Raises:
-        ConfigError: (a `ValueError`) it is no YAML, no mapping, too deep or too large, or has tags, anchors or aliases.
+        ConfigError: (a `ValueError`) not YAML, not a mapping, too deep or too large, or has tags, anchors or aliases.
     """
     events = yaml_events(file, text)
     root = root_event(events)
@@ -96,7 +96,7 @@ def parse_document(file: Path, text: str) -> Document:
 
 
 class _Reader:
-    """Builds values from events, and remembers lines."""
+    """Builds values from events, and stores their lines."""
 
     def __init__(self, file: Path, events: Iterator[yaml.Event]) -> None:
         self._file = file
@@ -128,7 +128,7 @@ class _Reader:
 
     def _value(self, event: yaml.Event, path: KeyPath, line: int) -> object:
         if isinstance(event, yaml.ScalarEvent):
-            if event.implicit[0] and event.value == "":  # YAML's null, but a forgotten budget must not be none
+            if event.implicit[0] and event.value == "":  # null in YAML, but a forgotten budget is not "none"
                 self._wrong("has no value; give one or remove the line", path, line)
                 self.empty.add(path)
             return plain_value(event.value, _exact) if event.implicit[0] else event.value
@@ -155,10 +155,10 @@ class _Reader:
 
 
 def yaml_events(file: Path, text: str) -> Iterator[yaml.Event]:
-    """The YAML events of a text; tags, anchors, aliases and deep nesting are refused, since no setting needs them.
+    """The YAML events of a text; tags, anchors, aliases and deep nesting are refused: no setting needs them.
 
     Raises:
-        ConfigError: (a `ValueError`) at the first event that is no YAML, or has one of these.
+        ConfigError: (a `ValueError`) at the first such event, or at invalid YAML.
     """
     try:
         loader = yaml.SafeLoader(text)
@@ -169,7 +169,7 @@ def yaml_events(file: Path, text: str) -> Iterator[yaml.Event]:
     while True:
         try:
             event = cast("yaml.Event | None", loader.get_event())  # type: ignore[no-untyped-call]
-        except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML leaks the last two for odd numbers
+        except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML raises the last two for odd numbers
             mark = getattr(error, "problem_mark", None)
             problem = str(getattr(error, "problem", None) or "a number in an escape or a directive is out of range")
             line = (mark.line if mark else loader.line) + 1
@@ -178,31 +178,31 @@ def yaml_events(file: Path, text: str) -> Iterator[yaml.Event]:
             return
         _refuse_extras(event, file)
         depth += int(isinstance(event, yaml.CollectionStartEvent)) - int(isinstance(event, yaml.CollectionEndEvent))
-        if depth > _MOST_DEPTH:  # each further level would take the scanner longer than the one before
+        if depth > _MOST_DEPTH:  # the scanner's time grows with each level
             problem = f"is nested deeper than {_MOST_DEPTH} levels; no key needs that"
             raise ConfigError(problem, file=file, line=line_of(event))
         yield event
 
 
 def root_event(events: Iterator[yaml.Event]) -> yaml.Event:
-    """The first event of the first document; the end of the stream where there is none."""
+    """The first event of the first document; the end of the stream if there is none."""
     return next(event for event in events if not isinstance(event, yaml.StreamStartEvent | yaml.DocumentStartEvent))
 
 
 def is_empty(root: yaml.Event) -> bool:
-    """Whether a file says nothing at all."""
+    """Whether a file has no value."""
     return isinstance(root, yaml.StreamEndEvent) or (isinstance(root, yaml.ScalarEvent) and root.value == "")
 
 
 def refuse_second(file: Path, events: Iterator[yaml.Event]) -> None:
-    """Read to the end; a second document is refused."""
+    """Read to the end, and refuse a second document."""
     for event in events:
         if isinstance(event, yaml.DocumentStartEvent):
             raise ConfigError("has a second YAML document; keep one", file=file, line=line_of(event))
 
 
 def skip(start: yaml.Event, events: Iterator[yaml.Event]) -> None:
-    """Read to the end of a list or a mapping that started; a single value has ended already."""
+    """Skip the rest of a list or mapping that has started; a scalar has ended already."""
     depth = int(isinstance(start, yaml.CollectionStartEvent))
     while depth > 0:
         event = next(events)
@@ -221,14 +221,14 @@ def line_of(event: yaml.Event) -> int:
 
 
 def plain_value(text: str, number: Callable[[str], object] = float) -> object:
-    """What an unquoted YAML scalar means.
+    """The value of an unquoted YAML scalar.
 
-    Numbers are decimal, as YAML 1.2 reads them: `010` is ten, `3e-6` is a number and `1:30` is text (in YAML 1.1 they
-    are 8, text and 90). What is no such number stays text, for the check of types to refuse.
+    Numbers are decimal, as in YAML 1.2: `010` is ten, `3e-6` is a number and `1:30` is text (in YAML 1.1 they are 8,
+    text and 90). Anything else stays text, which the type check refuses.
 
     Args:
-        text: as it stands in the file.
-        number: makes a number of a text that is none of whole ones; raises ValueError for what is none.
+        text: as written in the file.
+        number: converts a number that is not an integer; raises ValueError for other texts.
     """
     tag = cast("str", Resolver().resolve(yaml.ScalarNode, text, (True, False)))  # type: ignore[no-untyped-call]
     kind = tag.rpartition(":")[2]
@@ -245,7 +245,7 @@ def plain_value(text: str, number: Callable[[str], object] = float) -> object:
 
 
 def _exact(text: str) -> Decimal:
-    """A decimal number, digit for digit; one of no sensible size raises ValueError."""
+    """An exact decimal number; an absurdly large or small one raises ValueError."""
     if len(text) <= _MOST_DIGITS:
         try:
             value = Decimal(text)

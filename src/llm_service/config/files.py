@@ -1,4 +1,4 @@
-"""Where configuration files are, and their text: regular files only, at most 1 MiB, UTF-8."""
+"""Finds configuration files and reads their text: regular files only, at most 1 MiB, UTF-8."""
 
 import os
 import stat
@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from llm_service.errors import ConfigError
 
-__all__ = ["FILE_VARIABLES", "PREFIX", "Kind", "expanded", "find", "locate", "read_text", "source_of", "user_file"]
+__all__ = ["FILE_VARIABLES", "PREFIX", "Kind", "expanded", "find", "locate", "read_text", "user_file"]
 
 Kind = Literal["telemetry", "models", "policies"]
 
@@ -26,20 +26,20 @@ _MOST_BYTES: Final = 1024 * 1024
 def locate(
     kind: Literal["models", "policies"], config: str | Path | None = None, *, environ: Mapping[str, str] | None = None
 ) -> Path | None:
-    """Where models.yaml or policies.yaml is: the first of these.
+    """Find models.yaml or policies.yaml: the first of these.
 
     1. the file named by `LLM_TELEMETRY_MODELS` or `LLM_TELEMETRY_POLICIES`; it must exist.
     2. the file of that name beside the telemetry.yaml that `load_config(config)` reads.
     3. `config/` in the current directory.
-    4. the user's folder, as `load_config` has it.
+    4. the user's folder, as in `load_config`.
 
     Args:
         kind: which of the two files.
-        config: the telemetry.yaml that was given; None where it is searched for.
+        config: the given telemetry.yaml; None if it is searched for.
         environ: the environment to read; default `os.environ`.
 
     Returns:
-        The path, or None where there is no such file.
+        The path, or None if there is no such file.
 
     Raises:
         ConfigError: (a `ValueError`) the variable names a file that does not exist.
@@ -58,13 +58,8 @@ def locate(
     return next(filter(_stands, [*places, _PROJECT / name, *_own(name, environ)]), None)
 
 
-def source_of(value: object, kind: Literal["models", "policies"]) -> str:
-    """What messages call the place that a schema came from: the path that was given, else `models.yaml` and so on."""
-    return str(value) if isinstance(value, str | Path) else f"{kind}.yaml"
-
-
 def find(kind: Kind, path: str | Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The file that is named by an argument or a variable, whether it exists or not; else the first that exists."""
+    """The file named by an argument or a variable, even if missing; else the first that exists."""
     named = path if path is not None else environ.get(FILE_VARIABLES[kind]) or None
     if named is not None:
         return expanded(named)
@@ -73,7 +68,7 @@ def find(kind: Kind, path: str | Path | None, environ: Mapping[str, str]) -> Pat
 
 
 def _own(name: str, environ: Mapping[str, str]) -> list[Path]:
-    """A file of the user; none where its folder is shut to him, as where a service runs with the home of another."""
+    """A file of the user; empty if the folder is not accessible, as for a service with another user's home."""
     files = user_file(name, environ)
     try:
         for file in files:
@@ -86,23 +81,23 @@ def _own(name: str, environ: Mapping[str, str]) -> list[Path]:
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with `~` replaced, where there is a home folder."""
+    """The path with `~` expanded, if there is a home folder."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - leaves an unknown `~` alone, where Path raises
 
 
 def user_file(name: str, environ: Mapping[str, str], *, windows: bool = os.name == "nt") -> list[Path]:
-    """A file of the user; none where no folder is known, as under a container's arbitrary user id."""
+    """A file of the user; empty if there is no home folder, as for a container's arbitrary user id."""
     folder = Path(environ.get("APPDATA" if windows else "XDG_CONFIG_HOME", ""))
-    if not folder.is_absolute() and not windows:  # the XDG specification: a relative path is to be ignored
+    if not folder.is_absolute() and not windows:  # the XDG specification ignores relative paths
         folder = expanded("~/.config")
     return [folder / "llm-service" / name] if folder.is_absolute() else []
 
 
 def read_text(file: Path) -> str | None:
-    """The text of a file; None if there is none.
+    """The text of a file; None if it does not exist.
 
     Raises:
-        ConfigError: (a `ValueError`) it is no regular file, cannot be read, is larger than 1 MiB or not UTF-8.
+        ConfigError: (a `ValueError`) it is not regular, cannot be read, is larger than 1 MiB, or is not UTF-8.
     """
     try:
         data = _first_bytes(file)
@@ -121,7 +116,7 @@ def read_text(file: Path) -> str | None:
 
 
 def _stands(file: Path) -> bool:
-    """Whether something is there: what cannot be read, or is no file, is for the reading to refuse."""
+    """Whether the path exists, also if unreadable or not a file: `read_text` refuses those."""
     try:
         file.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -1,7 +1,7 @@
-"""One configuration out of a settings file and the environment.
+"""Loads the configuration from a settings file and the environment.
 
-A settings file is a flat mapping of names to single values, so it is read as YAML *events*: the first thing that is no
-such mapping is refused where it stands, before anything is built from it.
+A settings file is a flat mapping of names to scalars. It is read as YAML *events*: anything else is refused at its
+line, before anything is built from it.
 """
 
 import os
@@ -35,7 +35,7 @@ TEXT_SETTINGS: Final = frozenset({"db_path", "privacy_level", "overflow"})
 
 
 class ConfigValue(NamedTuple):
-    """One setting that is in force, and where it came from.
+    """The effective value of one setting, and its source.
 
     Attributes:
         name: the setting.
@@ -49,7 +49,7 @@ class ConfigValue(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """A value as it was read: `key` is the setting, or the environment variable when `file` is None."""
+    """A value as read: `key` is the setting, or the environment variable if `file` is None."""
 
     value: object
     key: str
@@ -64,7 +64,7 @@ class _Found(NamedTuple):
 def load_config(path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> "TelemetryConfig":
     r"""Read the configuration: one file, then the environment over it.
 
-    The file is the first of these that exists, and it counts whole (files are never merged):
+    The file is the first of these that exists (files are never merged):
 
     1. `path`; it must exist.
     2. the file named by `LLM_TELEMETRY_CONFIG`; it must exist.
@@ -74,21 +74,21 @@ def load_config(path: str | Path | None = None, *, environ: Mapping[str, str] | 
     5. none: the defaults.
 
     Then each `LLM_TELEMETRY_<SETTING>` replaces one setting, for example `LLM_TELEMETRY_RETENTION_DAYS=none`. Text
-    settings are taken as they stand, the others are read as YAML scalars. A variable that is empty counts as not set.
-    A relative `db_path` from a file is taken against that file's folder, from the environment against the current one.
+    settings are taken verbatim, the others are read as YAML scalars. An empty variable counts as not set. A relative
+    `db_path` from a file is resolved against that file's folder, one from the environment against the current folder.
 
     Args:
         path: the file to read instead of searching; `~` is expanded.
         environ: the environment to read; default `os.environ`.
 
     Raises:
-        ConfigError: (a `ValueError`) naming file, line and key, for whatever cannot be used.
+        ConfigError: (a `ValueError`) with file, line and key of an unusable value.
     """
     return _usable(_collect(path, environ))
 
 
 def describe_config(path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> list[ConfigValue]:
-    """Tell each setting that `load_config` with these arguments puts in force, and where it came from.
+    """The effective settings of `load_config` with these arguments, and their sources.
 
     Returns:
         All settings in documentation order.
@@ -107,10 +107,10 @@ def describe_config(path: str | Path | None = None, *, environ: Mapping[str, str
 def check_config(
     path: str | Path | None = None, *, environ: Mapping[str, str] | None = None
 ) -> "tuple[TelemetryConfig | None, list[ConfigError]]":
-    """What `load_config` with these arguments would return, None where it would raise, and all that is wrong.
+    """The result of `load_config` with these arguments (None if it would raise), and all errors.
 
     Returns:
-        The configuration, and every error in the order of reading; `load_config` raises the first.
+        The configuration, and all errors in the order of reading; `load_config` raises the first.
     """
     collected = _collect(path, environ)
     config, problems = _build(collected.found)
@@ -119,7 +119,7 @@ def check_config(
 
 
 class _Collected(NamedTuple):
-    """What was found, and what of it cannot be used."""
+    """The values found, and their errors."""
 
     found: dict[str, _Found]
     problems: list[ConfigError]
@@ -184,7 +184,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[ConfigError]) -
 
 
 def _from_file(path: str | Path | None, environ: Mapping[str, str], problems: list[ConfigError]) -> dict[str, _Found]:
-    """The settings of a file; what it has that is no setting is added to the problems."""
+    """The settings of a file; unknown names are added to the problems."""
     found: dict[str, _Found] = {}
     file = find("telemetry", path, environ)
     if file is None:
@@ -193,7 +193,7 @@ def _from_file(path: str | Path | None, environ: Mapping[str, str], problems: li
         text = read_text(file)
         if text is not None:
             _parse(file, text, found, problems)
-    except ConfigError as error:  # nothing behind it can be read
+    except ConfigError as error:  # the rest cannot be read
         problems.append(error)
     else:
         if text is None:
@@ -248,15 +248,15 @@ def _value(name: str, event: yaml.Event, file: Path, line: int) -> object:
         raise ConfigError("a list or a mapping is not usable; give a single value", file=file, line=line, key=name)
     if not event.implicit[0]:  # quoted, or a block of text
         return event.value
-    if event.value == "":  # YAML's null, but a forgotten number of days must not keep records for ever
+    if event.value == "":  # null in YAML, but a forgotten number of days must not keep records for ever
         raise ConfigError("has no value; give one or remove the line", file=file, line=line, key=name)
     return _plain_value(name, event.value)
 
 
 def _plain_value(name: str, text: str) -> object:
-    """What an unquoted YAML scalar means; beside YAML's own words, `none` is null where the setting is no text.
+    """The value of an unquoted YAML scalar; `none` is null, too, unless the setting is a text.
 
-    Numbers are decimal, as YAML 1.2 reads them: `010` is ten and `1:30` is text (in YAML 1.1 they are 8 and 90). What
-    is no such number stays text, for the check of types to refuse.
+    Numbers are decimal, as in YAML 1.2: `010` is ten and `1:30` is text (in YAML 1.1 they are 8 and 90). Anything else
+    stays text, which the type check refuses.
     """
     return None if text.lower() == "none" and name not in TEXT_SETTINGS else plain_value(text)

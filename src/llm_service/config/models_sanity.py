@@ -1,6 +1,6 @@
-"""What is allowed in models.yaml and policies.yaml, and is probably a mistake: pure functions that give warnings.
+"""Warnings for a models.yaml that is valid but probably a mistake: pure functions.
 
-A warning is a `ConfigError` that nobody raises: place, what looks wrong, and what may be meant.
+A warning is a `ConfigError` that is not raised: the place, the doubt, and what may be meant.
 """
 
 import difflib
@@ -28,37 +28,37 @@ __all__ = [
 ]
 
 _THOUSAND: Final = (Decimal(250), Decimal(4000))
-"""How many times too much is "about 1,000 times": list prices of a family reach about 100 times its median."""
+"""The factors that count as "about 1,000 times": list prices of a family reach about 100 times its median."""
 _LOWEST: Final = (Decimal("0.005"), Decimal("0.02"))
 _HIGHEST: Final = (Decimal(300), Decimal(1200))
-"""US dollars per million tokens, input and output. The dearest list price is 150 and 600 (o1-pro,
-https://developers.openai.com/api/docs/pricing), the cheapest of a model that writes text 0.005 and 0.01 (of the data of
-genai-prices 0.2.3); what is outside on both sides has another unit."""
+"""US dollars per million tokens, input and output. The highest list price is 150 and 600 (o1-pro,
+https://developers.openai.com/api/docs/pricing), the lowest of a text model 0.005 and 0.01 (genai-prices 0.2.3). If both
+input and output are outside, the unit is wrong."""
 
 
 class KnownRates(Protocol):
-    """A price that is known elsewhere."""
+    """A price from another source."""
 
     @property
     def source(self) -> str:
-        """Where from, for example `genai-prices 0.2.3`."""
+        """The source, for example `genai-prices 0.2.3`."""
         ...
 
     def cost_nanos(self, prompt_tokens: int, completion_tokens: int) -> int | None:
-        """What so many tokens cost in nano-dollars; None where that is not known."""
+        """The cost of these tokens in nano-dollars; None if unknown."""
         ...
 
 
 class RateBook(Protocol):
-    """Prices that are known without the files."""
+    """Prices from another source than the files."""
 
     def rates(self, model_name: str | None, provider: str | None = None, at_us: int | None = None) -> KnownRates | None:
-        """The price of a model; None where it is not known."""
+        """The price of a model; None if unknown."""
         ...
 
 
 class Listed(NamedTuple):
-    """One price of a file: where it stands, its unit, and what a million tokens cost in US dollars."""
+    """One price of a file: its path, its unit, and US dollars per million tokens."""
 
     path: KeyPath
     unit: str
@@ -66,7 +66,7 @@ class Listed(NamedTuple):
 
     @property
     def per_million(self) -> "_PerMillion":
-        """US dollars for a million tokens of input and of output."""
+        """US dollars per million tokens of input and of output."""
         times = 1000 if self.unit == "1k" else 1
         return _PerMillion(self.prices.input * times, self.prices.output * times)
 
@@ -80,7 +80,7 @@ _Families = Mapping[str | None, tuple[list[Decimal], list[Decimal]]]
 
 
 def listed_prices(name: str, model: ModelConfig) -> Iterator[Listed]:
-    """The prices of a model in the order of days, without their tiers."""
+    """The prices of a model by day, without their tiers."""
     own: str | None = None
     for unit in ("1k", "1m"):
         prices: TokenPrices | None = getattr(model, f"cost_per_{unit}_tokens")
@@ -94,12 +94,12 @@ def listed_prices(name: str, model: ModelConfig) -> Iterator[Listed]:
 def doubts_of_models(
     models: ModelsConfig, document: Document, bundled: RateBook | None = None
 ) -> Iterator[ConfigError]:
-    """What looks wrong in a models.yaml.
+    """Warnings for a models.yaml.
 
     Args:
         models: the schema.
         document: the same file with its lines.
-        bundled: prices to compare with, and to price what the file does not.
+        bundled: prices to compare with, and for models without a price in the file.
     """
     families = _families(models)
     for name, model in models.models.items():
@@ -128,7 +128,7 @@ def _is_bundled(name: str, model: ModelConfig, models: ModelsConfig, bundled: Ra
 
 
 def _parts(listed: Listed, document: Document) -> Iterator[ConfigError]:
-    """Prices of parts that do not suit those of the whole."""
+    """Prices of parts (such as cached tokens) that do not fit those of the whole."""
     tiers = [(tier, (*listed.path, "tiers", place)) for place, tier in enumerate(listed.prices.tiers)]
     for prices, path in ((listed.prices, listed.path), *tiers):
         if prices.cached_input is not None and prices.cached_input > prices.input:
@@ -157,14 +157,14 @@ def _unit(
     families: _Families,
     document: Document,
 ) -> Iterator[ConfigError]:
-    """A price about 1,000 times off what is known of the model, else off its family, else off all list prices."""
+    """A price about 1,000 times off the known price of the model, else off its family, else off all list prices."""
     here = listed.per_million
     source, there = known or _family(listed, own, provider, families)
     factor = _factor(here, there)
     if factor is not None:
         yield doubt(document, (*listed.path, "input"), _unit_text(listed, factor, source, there))
     if known or factor is not None:
-        return  # a family may be wrong as a whole
+        return  # the whole family may be wrong
     high = here.input > _HIGHEST[0] and here.output > _HIGHEST[1]
     low = 0 < here.input < _LOWEST[0] and 0 < here.output < _LOWEST[1]
     if high or low:
@@ -174,7 +174,7 @@ def _unit(
 
 
 def _bundled(name: str, model: ModelConfig, bundled: RateBook | None) -> tuple[str, _PerMillion] | None:
-    """What is known elsewhere; of today, since no model's price ever changed a thousandfold."""
+    """The model's price from another source, today's, since no price ever changed a thousandfold."""
     if bundled is None:
         return None
     for other in (name, *model.aliases):
@@ -187,7 +187,7 @@ def _bundled(name: str, model: ModelConfig, bundled: RateBook | None) -> tuple[s
 
 
 def _families(models: ModelsConfig) -> _Families:
-    """What the models of each provider cost now, input and output apart, ascending, without what is free."""
+    """Present prices by provider, input and output separately, ascending, without free models."""
     found: dict[str | None, tuple[list[Decimal], list[Decimal]]] = {}
     for name, model in models.models.items():
         for latest in [*listed_prices(name, model)][-1:]:
@@ -216,7 +216,7 @@ def _without(ascending: list[Decimal], one: Decimal) -> list[Decimal]:
 
 
 def _middle(ascending: list[Decimal]) -> Decimal:
-    """The median, 0 of nothing; of two in the middle their geometric mean, lest one mistake accuse its sisters."""
+    """The median, 0 if empty. Of two middle values, the geometric mean, so that one error does not flag the other."""
     if not ascending:
         return Decimal(0)
     low, high = ascending[(len(ascending) - 1) // 2], ascending[len(ascending) // 2]
@@ -224,7 +224,7 @@ def _middle(ascending: list[Decimal]) -> Decimal:
 
 
 def _factor(here: _PerMillion, there: _PerMillion) -> Decimal | None:
-    """How many times too high (or, below 1, too low); None where that is not about 1,000 or 1,000,000 times."""
+    """The factor too high (or, below 1, too low); None if it is not about 1,000 or 1,000,000."""
     factors = [mine / known for mine, known in zip(here, there, strict=True) if mine > 0 and known > 0]
     for low, high in (_THOUSAND, (_THOUSAND[0] * 1000, _THOUSAND[1] * 1000)):
         for sides in (factors, [1 / factor for factor in factors]):
@@ -243,7 +243,7 @@ def _unit_text(listed: Listed, factor: Decimal, source: str, there: _PerMillion)
 
 
 def _meant(listed: Listed, *, high: bool, factor: Decimal | None = None) -> str:
-    """The mistake that is likely."""
+    """The likely mistake."""
     if high:
         return "is it a price per 1m tokens?" if listed.unit == "1k" else "is it in thousandths of a dollar?"
     single = listed.unit == "1k" or (factor is not None and factor * _THOUSAND[1] < 1)
@@ -251,7 +251,7 @@ def _meant(listed: Listed, *, high: bool, factor: Decimal | None = None) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A guess at what was meant, to stand behind `; `."""
+    """A guess at what was meant, to follow `; `."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"did you mean {close[0]}?" if close else "add the model, or correct the pattern"
 

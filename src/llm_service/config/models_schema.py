@@ -1,4 +1,4 @@
-"""`config/models.yaml` as a schema: what models cost, on which day, and what they can take.
+"""The schema of `config/models.yaml`: prices by day, and limits of models.
 
 Prices are US dollars per 1,000 or per 1,000,000 tokens, as the key says; the unit is never guessed. Unknown is None.
 """
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 _MOST_PRICE: Final = 10_000
-"""The dearest list price known is 600 per million: o1-pro's output, https://platform.openai.com/docs/pricing."""
+"""The highest known list price is 600 per million: o1-pro's output, https://platform.openai.com/docs/pricing."""
 _PLACES: Final = {"1k": 9, "1m": 6}
 """Decimals of a price: a token costs whole pico-dollars, so that sums are exact."""
 _MOST_TOKENS: Final = 10**9
@@ -85,16 +85,16 @@ class TokenPrices(_Rates):
 
     @classmethod
     def clashes(cls, given: Mapping[str, object]) -> Iterable[Problem]:
-        """Tiers that do not ascend."""
+        """Tiers that are not in ascending order."""
         bounds = [(place, item_of(tier, "above_prompt_tokens")) for place, tier in _entries(given.get("tiers"))]
-        usable = [(place, bound) for place, bound in bounds if type(bound) is int]  # others are refused elsewhere
+        usable = [(place, bound) for place, bound in bounds if type(bound) is int]  # others have their own check
         for (_, before), (place, bound) in pairwise(usable):
             if bound <= before:
                 yield ("tiers", place, "above_prompt_tokens"), f"give more than {before:,}: tiers ascend", bound
 
 
 def _day(value: object) -> object:
-    """A day, and no moment: prices change at midnight UTC."""
+    """A day without a time: prices change at midnight UTC."""
     if isinstance(value, dt.datetime):
         raise problem("write a day as 2026-11-23")
     if isinstance(value, str):
@@ -171,7 +171,7 @@ class ModelsConfig(Strict):
 
     @classmethod
     def clashes(cls, given: Mapping[str, object]) -> Iterable[Problem]:
-        """A name that stands for two models, whatever its case."""
+        """A name of two models, ignoring case."""
         models = given.get("models")
         if not isinstance(models, Mapping):
             return
@@ -197,26 +197,24 @@ def load_models(path: str | Path) -> ModelsConfig:
     """Read a models.yaml.
 
     Raises:
-        ConfigError: (a `ValueError`) naming file, line, key and remedy; a `ConfigErrors` with each error where there
-            are several.
+        ConfigError: (a `ValueError`) with file, line, key and remedy; a `ConfigErrors` if there are several.
     """
-    from llm_service.config.documents import read_document  # noqa: PLC0415 - YAML: not for who needs the schema alone
-    from llm_service.config.parsing import parsed  # noqa: PLC0415
+    from llm_service.config.parsing import parsed_file  # noqa: PLC0415 - imports YAML, which the schema does not need
 
-    return parsed(ModelsConfig, read_document(path))
+    return parsed_file(ModelsConfig, path)
 
 
 def as_models(value: "str | Path | ModelsConfig | None") -> ModelsConfig | None:
-    """A schema that was given, or read from the path that was given; None stays None.
+    """The given schema, or the one read from the given path; None stays None.
 
     Raises:
-        ConfigError: as `load_models` does.
+        ConfigError: as in `load_models`.
     """
     return load_models(value) if isinstance(value, str | Path) else value
 
 
 def _too_fine(prices: object, unit: str, place: tuple[str | int, ...]) -> Iterator[Problem]:
-    """Prices with more decimals than their unit can have; what is no such number is refused elsewhere."""
+    """Prices with more decimals than their unit allows; other errors have their own checks."""
     places = _PLACES.get(unit, _PLACES["1k"])
     for key in _RATES if places < _PLACES["1k"] else ():
         value = item_of(prices, key)
@@ -227,7 +225,7 @@ def _too_fine(prices: object, unit: str, place: tuple[str | int, ...]) -> Iterat
 
 
 def _not_ascending(prices: object) -> Iterator[Problem]:
-    """Days that are not after the one before; what is no day is refused elsewhere."""
+    """Days that are not in ascending order; invalid days have their own check."""
     days = [(place, _day_of(item_of(entry, "from") or item_of(entry, "from_"))) for place, entry in _entries(prices)]
     for (_, before), (place, day) in pairwise((place, day) for place, day in days if day is not None):
         if day <= before:
@@ -243,7 +241,7 @@ def _day_of(value: object) -> dt.date | None:
 
 
 def _tier_clashes(factors: object, *, priced: bool) -> Iterator[Problem]:
-    """Service tiers that are the standard one, that stand there twice, or that are factors of nothing."""
+    """Service tiers that mean the standard one, occur twice, or have no price to multiply."""
     if not isinstance(factors, Mapping) or not factors:
         return
     if not priced:
@@ -259,6 +257,6 @@ def _tier_clashes(factors: object, *, priced: bool) -> Iterator[Problem]:
 
 
 def _entries(value: object) -> list[tuple[int, object]]:
-    """Places and items of a list that are mappings; what is no list, or no mapping, is refused elsewhere."""
+    """Indexes and items of a list that are mappings; others have their own check."""
     items = cast("list[object]", value) if isinstance(value, list | tuple) else []
     return [(place, item) for place, item in enumerate(items) if isinstance(item, Mapping | Strict)]

@@ -1,26 +1,27 @@
-"""A document checked against a schema: every error with file, line, key and remedy, all of them at once."""
+"""Checks a document against a schema, and reports all errors at once with file, line, key and remedy."""
 
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from llm_service.config.documents import Document
+from llm_service.config.documents import Document, read_document
 from llm_service.config.key_paths import KeyPath, path_text
 from llm_service.config.schema_values import Strict
 from llm_service.errors import ConfigError, ConfigErrors, shown
 
-__all__ = ["parsed", "problems_of"]
+__all__ = ["parsed", "parsed_file", "problems_of"]
 
 _T = TypeVar("_T", bound=Strict)
 _WHOLE: Final = ("is ", "there is ")
-"""How a problem begins that says what is wrong; all others say what to do instead."""
+"""The beginnings of messages that say what is wrong; all others say what to do instead."""
 
 
 def parsed(schema: type[_T], document: Document) -> _T:
     """The document as an object of the schema.
 
     Raises:
-        ConfigError: (a `ValueError`) what cannot be used; a `ConfigErrors` where that is more than one thing.
+        ConfigError: (a `ValueError`) an unusable value; a `ConfigErrors` if there are several.
     """
     value, problems = problems_of(schema, document)
     if value is None or problems:
@@ -28,8 +29,17 @@ def parsed(schema: type[_T], document: Document) -> _T:
     return value
 
 
+def parsed_file(schema: type[_T], path: str | Path) -> _T:
+    """A YAML file as an object of the schema.
+
+    Raises:
+        ConfigError: (a `ValueError`) as in `parsed`, or the file cannot be read or is not a plain YAML mapping.
+    """
+    return parsed(schema, read_document(path))
+
+
 def problems_of(schema: type[_T], document: Document) -> tuple[_T | None, list[ConfigError]]:
-    """The document as an object of the schema, None where it is none, and all that is wrong with it, by line."""
+    """The document as an object of the schema (None if invalid), and all its errors, by line."""
     value: _T | None = None
     found = list(document.problems)
     try:
@@ -37,13 +47,13 @@ def problems_of(schema: type[_T], document: Document) -> tuple[_T | None, list[C
     except ValidationError as error:
         for item in error.errors(include_url=False):
             path = _path(item["loc"])
-            if path not in document.empty:  # that was reported when it was read
+            if path not in document.empty:  # reported when it was read
                 found.append(_error(document, path, item))
     return value, sorted(found, key=lambda error: error.line or 0)
 
 
 def _path(place: tuple[str | int, ...]) -> KeyPath:
-    """The place that pydantic tells as a path of keys: `[key]` at its end means the key before it."""
+    """A pydantic location as a path of keys: `[key]` at its end means the key before it."""
     return place[:-1] if place and place[-1] == "[key]" else place
 
 

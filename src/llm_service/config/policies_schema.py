@@ -1,4 +1,4 @@
-"""`config/policies.yaml` as a schema: which calls a budget covers, how much fits into which window, how it acts."""
+"""The schema of `config/policies.yaml`: which calls a budget covers, its limits by window, and what it does."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 Field = Literal["agent", "tool", "model", "user", "session", "run"]
-"""What a call can be told apart by: `agent_name`, `tool_name`, `model_name`, `user_id`, `session_id`, `trace_id`."""
+"""The fields of a call: `agent_name`, `tool_name`, `model_name`, `user_id`, `session_id`, `trace_id`."""
 
 FIELDS: Final[tuple[str, ...]] = get_args(Field)
 _LONGEST: Final = 366 * 86_400
@@ -56,7 +56,7 @@ def _zone(value: object) -> object:
     remedy = "give a name of the IANA time zone database, such as UTC or Europe/Berlin"
     if not isinstance(value, str):
         raise problem(remedy)
-    if value == "UTC":  # also where there is no database, as on Windows without the package tzdata
+    if value == "UTC":  # also without a database, as on Windows without the package tzdata
         return value
     try:
         ZoneInfo(value)
@@ -68,12 +68,12 @@ def _zone(value: object) -> object:
 
 @lru_cache(maxsize=1)
 def _zones() -> tuple[str, ...]:
-    """All names of the time zone database; none where there is no database."""
+    """All names of the time zone database; empty without a database."""
     return tuple(sorted(available_timezones()))
 
 
 def _scope(value: object, handler: Callable[[object], dict[Field, tuple[str, ...]]]) -> dict[Field, tuple[str, ...]]:
-    """Patterns by field; an unknown field is told with a guess."""
+    """Patterns by field; the error for an unknown field has a guess."""
     if not isinstance(value, Mapping):
         raise problem(f"write a mapping of {', '.join(FIELDS)} to patterns")
     given = cast("Mapping[object, object]", value)
@@ -98,7 +98,7 @@ def _percent(value: object) -> object:
 
 
 Patterns = Annotated[tuple[str, ...], one_or_more(text("a pattern"), "a pattern")]
-"""Shell patterns as `fnmatch` has them: `*`, `?`, `[abc]`; a call matches where one of them does."""
+"""Shell patterns as in `fnmatch`: `*`, `?`, `[abc]`; a call matches if one of them does."""
 Count = Annotated[int, whole(0, _MOST, "tokens or calls")]
 
 
@@ -191,19 +191,17 @@ def load_policies(path: str | Path) -> PoliciesConfig:
     """Read a policies.yaml.
 
     Raises:
-        ConfigError: (a `ValueError`) naming file, line, key and remedy; a `ConfigErrors` with each error where there
-            are several.
+        ConfigError: (a `ValueError`) with file, line, key and remedy; a `ConfigErrors` if there are several.
     """
-    from llm_service.config.documents import read_document  # noqa: PLC0415 - YAML: not for who needs the schema alone
-    from llm_service.config.parsing import parsed  # noqa: PLC0415
+    from llm_service.config.parsing import parsed_file  # noqa: PLC0415 - imports YAML, which the schema does not need
 
-    return parsed(PoliciesConfig, read_document(path))
+    return parsed_file(PoliciesConfig, path)
 
 
 def as_policies(value: "str | Path | PoliciesConfig | None") -> PoliciesConfig | None:
-    """A schema that was given, or read from the path that was given; None stays None.
+    """The given schema, or the one read from the given path; None stays None.
 
     Raises:
-        ConfigError: as `load_policies` does.
+        ConfigError: as in `load_policies`.
     """
     return load_policies(value) if isinstance(value, str | Path) else value

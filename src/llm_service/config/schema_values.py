@@ -1,6 +1,6 @@
-"""What models.yaml and policies.yaml are made of: frozen mappings that report all errors at once, and strict values.
+"""Building blocks of the YAML schemas: frozen mappings that report all errors at once, and strict values.
 
-Each check says what to give instead; the place and the value are added where the error is shown.
+The message of each check is a remedy; place and value are added where the error is shown.
 """
 
 import math
@@ -32,14 +32,14 @@ __all__ = [
 ]
 
 Problem = tuple[tuple[str | int, ...], str, object]
-"""Where below a mapping, what to do instead (or, beginning with `is`, what is wrong as well), and the value there."""
+"""The path below a mapping, the remedy (or, beginning with `is`, the fault and the remedy), and the value."""
 
 _T = TypeVar("_T")
 
 _MOST_NAME: Final = 256
 _MOST_USD: Final = 1_000_000_000
 _USD_PLACES: Final = 9
-"""Money is kept in whole nano-dollars."""
+"""Money is stored in whole nano-dollars."""
 
 
 class Strict(BaseModel):
@@ -55,7 +55,7 @@ class Strict(BaseModel):
 
     @classmethod
     def clashes(cls, given: Mapping[str, object]) -> Iterable[Problem]:
-        """What keys say against each other. They are as they were given: of any type, complete or not."""
+        """Contradictions between keys. The values are unchecked: of any type, and maybe incomplete."""
         del given
         return ()
 
@@ -76,29 +76,29 @@ class Strict(BaseModel):
 
 
 def known_keys(model: type[BaseModel]) -> list[str]:
-    """The keys of a mapping as a file writes them, in documentation order."""
+    """The keys of a mapping as written in a file, in documentation order."""
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def problem(remedy: str) -> PydanticCustomError:
-    """An error for pydantic; its message is a template there, so the remedy goes in as a value."""
+    """An error for pydantic. Its message is a template, so the remedy is passed as a value."""
     return PydanticCustomError("unusable", "{remedy}", {"remedy": remedy})
 
 
 def raised(title: str, problems: Iterable[Problem]) -> None:
-    """Raise the problems there are, each at its place below the value that is checked."""
+    """Raise the problems, if any, each at its place below the checked value."""
     details = [_details(*item) for item in problems]
     if details:
         raise ValidationError.from_exception_data(title, details, hide_input=True)
 
 
 def gathered(title: str, check: Callable[[], _T], problems: Iterable[Problem]) -> _T:
-    """What a check gives; what it raises is raised together with problems that are known already."""
+    """The result of a check; its errors are raised together with the known problems."""
     details = [_details(*item) for item in problems]
     try:
         made = check()
     except ValidationError as error:
-        found = error.errors(include_url=False)  # unknown keys are among the problems, with a guess
+        found = error.errors(include_url=False)  # `problems` has unknown keys already, with a guess
         details = [_kept(item) for item in found if item["type"] != "extra_forbidden"] + details
     else:
         if not details:
@@ -111,7 +111,7 @@ def _details(place: tuple[str | int, ...], remedy: str, value: object) -> InitEr
 
 
 def _kept(item: Any) -> InitErrorDetails:
-    """An error of a level below, or one of pydantic's own, whose message becomes a remedy."""
+    """An error of a nested level, or pydantic's own with its message as remedy."""
     kind: str = item["type"]
     remedy: str = _REMEDIES.get(kind) or str(item["msg"])
     if kind == "literal_error":
@@ -132,7 +132,7 @@ _REMEDIES: Final = {
 
 
 def decimal_number(low: int, high: int, places: int, unit: str) -> BeforeValidator:
-    """A check for exact numbers: bool and text are none, a float is taken as it prints."""
+    """A check for exact numbers: refuses bool and text, and takes a float by its printed digits."""
 
     def check(value: object) -> object:
         remedy = f"give {unit} from {low:,} to {high:,}, with at most {places} decimals"
@@ -150,7 +150,7 @@ def decimal_number(low: int, high: int, places: int, unit: str) -> BeforeValidat
 
 
 def whole(low: int, high: int, unit: str) -> BeforeValidator:
-    """A check for whole numbers: bool, text and fractions are none."""
+    """A check for integers: refuses bool, text and fractions."""
 
     def check(value: object) -> object:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -161,7 +161,7 @@ def whole(low: int, high: int, unit: str) -> BeforeValidator:
 
 
 def text(what: str) -> Callable[[object], str]:
-    """A check for names: text of 1 to 256 characters that can be seen, without space around it."""
+    """A check for names: 1 to 256 printable characters, without surrounding space."""
 
     def check(value: object) -> str:
         if not isinstance(value, str):
@@ -174,7 +174,7 @@ def text(what: str) -> Callable[[object], str]:
 
 
 def one_or_more(check: Callable[[object], object], what: str) -> BeforeValidator:
-    """A check for lists; a single value stands for a list of it. Twice the same is refused."""
+    """A check for lists without duplicates; a single value counts as a list of one."""
 
     def check_all(value: object) -> tuple[object, ...]:
         if value is None or isinstance(value, Mapping):
@@ -200,20 +200,20 @@ def one_or_more(check: Callable[[object], object], what: str) -> BeforeValidator
 
 
 def item_of(value: object, key: str) -> Any:
-    """A key of a mapping or of a schema object; None where there is none."""
+    """A key of a mapping or of a schema object; None if missing."""
     return cast("Mapping[str, object]", value).get(key) if isinstance(value, Mapping) else getattr(value, key, None)
 
 
 def list_of(value: object) -> list[object]:
-    """A list that was given, or the one value that stands for it; None is no value."""
+    """The given list, or a list of the single given value; empty for None."""
     if isinstance(value, list | tuple):
         return list(cast("list[object]", value))
     return [] if value is None else [value]
 
 
 Name = Annotated[str, BeforeValidator(text("a name"))]
-"""A name of a model, a provider or a policy."""
+"""The name of a model, a provider or a policy."""
 Names = Annotated[tuple[str, ...], one_or_more(text("a name"), "a name")]
-"""Names; a single one may stand without a list."""
+"""Names; a single one needs no list."""
 Usd = Annotated[Decimal, decimal_number(0, _MOST_USD, _USD_PLACES, "US dollars")]
 """Money, exact to the nano-dollar."""

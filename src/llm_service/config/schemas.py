@@ -1,6 +1,6 @@
-"""The configuration as pydantic models: strict types here; names, defaults and bounds of the settings from `Settings`.
+"""The configuration as a pydantic model: strict types; names, defaults and bounds come from `Settings`.
 
-Only the schemas import pydantic at their top: `import llm_service.telemetry` does without it.
+Only the schemas import pydantic: `import llm_service.telemetry` does not need it.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from llm_service.config.settings import DEFAULT_DB_PATH, Overflow, PrivacyLevel,
 
 __all__ = ["ModelsConfig", "PoliciesConfig", "TelemetryConfig"]
 
-# The root as a path, because `~` may have no meaning where this module is imported.
+# The root as path, because `~` may be undefined when this module is imported.
 _DEFAULTS: Final = Settings(db_path=Path("/"))
 
 
@@ -100,16 +100,16 @@ class TelemetryConfig(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _usable(cls, value: object, info: ValidationInfo) -> object:
-        """Ask `Settings` about one value, before pydantic does: its remedy names the bounds, not only the type."""
+        """Check one value by `Settings`, before pydantic does: its remedy names the bounds, not only the type."""
         try:
             Settings(**{"db_path": Path("/"), str(info.field_name): value})  # type: ignore[arg-type]
         except SettingsError as error:
-            # A custom error's message is a template: the remedy goes in as a value.
+            # A custom error's message is a template: pass the remedy as a value.
             raise PydanticCustomError("unusable_setting", "{remedy}", {"remedy": error.remedy}) from None
         return str(value) if isinstance(value, Path) else value
 
     def get_db_path(self) -> Path:
-        """The absolute path of the SQLite file; a relative one is taken against the current directory of this call."""
+        """The absolute path of the SQLite file; a relative one is resolved against the present current directory."""
         return self.to_settings().db_path
 
     def to_settings(self) -> Settings:

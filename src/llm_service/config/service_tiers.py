@@ -1,4 +1,4 @@
-"""Service tiers by the names that providers give them: `default`, `batch`, `flex`, `priority`."""
+"""Service tiers, from providers' names: `default`, `batch`, `flex`, `priority`."""
 
 from typing import Final
 
@@ -7,12 +7,12 @@ __all__ = ["tier_of"]
 _STANDARD: Final = frozenset(
     {"auto", "default", "on_demand", "service_tier_unspecified", "standard", "standard_only", "unspecified"}
 )
-"""Those that list prices are for: `auto` is what a request says where it leaves the choice to its provider,
-`standard_only` Anthropic's request, `unspecified` Gemini's, `on_demand` Vertex AI's and Groq's answer."""
+"""Names of the tier of list prices: `auto` in requests that leave the choice to the provider, `standard_only` in
+Anthropic's requests, `unspecified` in Gemini's, `on_demand` in Vertex AI's and Groq's answers."""
 
 
 def tier_of(label: str | None) -> str | None:
-    """A service tier in lower case with underscores; None for the one that list prices are for."""
+    """A service tier in lower case with underscores; None for the tier of list prices."""
     if label is None:
         return None
     name = label.strip().lower().replace("-", "_").replace(" ", "_")

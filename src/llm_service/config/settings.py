@@ -1,6 +1,6 @@
-"""What a logger can be told, in one frozen value: names, units, defaults and bounds live here and nowhere else.
+"""The settings of a logger: the only place of their names, units, defaults and bounds.
 
-`TelemetryConfig` (YAML, environment) and the loggers' keyword arguments both end up as a `Settings`.
+`TelemetryConfig` (YAML, environment) and the loggers' keyword arguments both become a `Settings`.
 """
 
 import os
@@ -31,12 +31,12 @@ Overflow = Literal["block", "drop_newest", "drop_oldest"]
 DEFAULT_DB_PATH: Final = "~/.llm-service/telemetry.db"
 PRIVACY_LEVELS: Final[tuple[PrivacyLevel, ...]] = ("none", "metadata", "full")
 _MOST_LINKS: Final = 40
-"""As many as the kernel follows."""
+"""The kernel's own limit."""
 OVERFLOWS: Final = ("block", "drop_newest", "drop_oldest")
 
 
 class SettingsOptions(TypedDict, total=False):
-    """The keyword arguments that every logger takes beside `db_path`; `Settings` documents each."""
+    """The keyword arguments of every logger besides `db_path`; `Settings` documents each."""
 
     enabled: bool
     privacy_level: PrivacyLevel
@@ -70,21 +70,21 @@ class Settings:
         content_retention_days: the same for prompts and responses, which never outlive their record; 0 and None keep
             them as long as the record.
         flush_interval: seconds; a record is committed within this time of its own age.
-        batch_size: records waiting that trigger a commit before `flush_interval` has passed.
-        queue_max_records: most records that may wait in memory.
-        queue_max_bytes: most bytes that may wait in memory, as `InvocationRecord.size` counts them.
-        overflow: what happens at these bounds: `block` (an awaited call waits up to `block_timeout`), `drop_newest`
+        batch_size: this many queued records trigger a commit before `flush_interval` has passed.
+        queue_max_records: maximum of records in the queue.
+        queue_max_bytes: maximum of bytes in the queue, by `InvocationRecord.size`.
+        overflow: the policy at these bounds: `block` (an awaited call waits up to `block_timeout`), `drop_newest`
             or `drop_oldest`.
         block_timeout: seconds an awaited call waits for room before its record is dropped and counted.
-        commit_timeout: seconds a caller who was promised a commit waits for it before `CommitTimeoutError`.
-        close_timeout: seconds `close` and `aclose` take at most, unless they are told otherwise.
+        commit_timeout: seconds that a durable call waits for its commit before `CommitTimeoutError`.
+        close_timeout: default timeout of `close` and `aclose` in seconds.
         strict: True makes `invocation()` raise on a bad value instead of storing NULL and counting it.
-        redact_content: False stores prompts and responses (level `full`) as they are; all else is redacted always.
+        redact_content: False stores prompts and responses (level `full`) as they are; all else is always redacted.
         journal: True writes each record to a crash journal before it is accepted, so that SIGKILL, the OOM killer and
             `os._exit` lose none: a file beside the database, allocated in full, as large as `queue_max_bytes`.
 
     Raises:
-        SettingsError: (a `ValueError`) naming the setting, the value and the remedy.
+        SettingsError: (a `ValueError`) with setting, value and remedy.
     """
 
     db_path: Path = field(default_factory=lambda: Path(DEFAULT_DB_PATH))
@@ -113,7 +113,7 @@ class Settings:
         for name in ("retention_days", "content_retention_days"):
             if getattr(self, name) is not None:
                 _whole(name, getattr(self, name), 0, 36_500)
-                if getattr(self, name) == 0:  # for ever, as None says it
+                if getattr(self, name) == 0:  # keep for ever, like None
                     object.__setattr__(self, name, None)
         _whole("batch_size", self.batch_size, 1, 100_000)
         _whole("queue_max_records", self.queue_max_records, 1, 100_000_000)
@@ -139,15 +139,15 @@ class Settings:
 
 _SERVERS: Final = "postgres(?:ql)?|mysql|mariadb|mssql|oracle|mongodb|redis|sqlite|https?"
 _URL: Final = re.compile(rf"\s*(?:[A-Za-z][\w+.-]+://|(?:{_SERVERS})(?:\+\w+)?:/)", re.IGNORECASE)
-"""`postgresql://`, and with one slash what pathlib makes of it."""
+"""`postgresql://`, also with one slash, as pathlib normalises it."""
 
 
 def resolve_db_path(value: object, base: Path | None = None) -> Path:
-    """Turn what a user gave into an absolute path.
+    """The absolute path of a user's `db_path`.
 
     Args:
         value: str or Path; `~` is expanded.
-        base: folder that a relative path is taken against; default the current directory.
+        base: folder for relative paths; default: the current directory.
 
     Raises:
         SettingsError: for an empty path, `:memory:`, a URL, a character no path can hold, another type,
@@ -178,16 +178,16 @@ def resolve_db_path(value: object, base: Path | None = None) -> Path:
 
 
 def trusted_owner(user: int) -> bool:
-    """Whether a file of this user is trusted: one's own, or root's; any where there are no user ids (Windows)."""
+    """Whether a file of this user is trusted: this user's and root's; all, without user ids (Windows)."""
     return not hasattr(os, "geteuid") or user in {os.geteuid(), 0}
 
 
 def followed(path: Path) -> Path:
-    """The file that a symlink at the path names, where this user or root made it; another user's stays, to be refused.
+    """The target of a symlink, if this user or root made it; another user's is returned, to be refused later.
 
-    Once, here: SQLite keeps the -wal beside the file itself, and a link that is changed later must change nothing.
+    Resolved only once: SQLite keeps the -wal beside the target, and a later change of the link must have no effect.
     """
-    with suppress(OSError):  # nothing is there yet, or it cannot be looked at: the open will say so
+    with suppress(OSError):  # missing or not readable: opening will report it
         for _ in range(_MOST_LINKS):
             found = path.lstat()
             if not stat.S_ISLNK(found.st_mode) or not trusted_owner(found.st_uid):
@@ -215,6 +215,6 @@ def _whole(name: str, value: object, low: int, high: int) -> None:
 
 
 def _seconds(name: str, value: object, low: float, high: float) -> None:
-    # NaN fails every comparison and infinity the upper one, so the range refuses both.
+    # The range refuses NaN, which fails every comparison, and infinity.
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise SettingsError(name, value, f"use a number of seconds from {low:g} to {high:g}")

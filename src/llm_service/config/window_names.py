@@ -1,4 +1,4 @@
-"""How windows of time are named: those of the calendar, and rolling ones by their length."""
+"""Names of time windows: calendar windows, and rolling ones by their length."""
 
 import re
 from enum import StrEnum
@@ -8,7 +8,7 @@ __all__ = ["CALENDAR_WINDOWS", "CalendarWindow", "rolling_seconds"]
 
 
 class CalendarWindow(StrEnum):
-    """Windows that start with the calendar of the policy's time zone; `total` never starts again."""
+    """Windows of the calendar in the policy's time zone; `total` never restarts."""
 
     HOUR = "hour"
     DAY = "day"
@@ -23,6 +23,6 @@ _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 
 
 def rolling_seconds(window: str) -> int | None:
-    """The length of a rolling window such as `24h`, `7d` or `90m` in seconds; None for one of the calendar, or none."""
+    """The length of a rolling window (`24h`, `7d`, `90m`) in seconds; None for any other name."""
     found = _ROLLING.fullmatch(window)
     return None if found is None else int(found[1]) * _SECONDS[found[2]]

@@ -1,6 +1,6 @@
-"""What a call will take and cost, before it is made: quantiles from the past, a hard upper bound where there is one.
+"""Estimates tokens and cost of a call before it is made: quantiles from the past, and an upper bound if possible.
 
-Pure: the past, the prices and the tokenizer are handed in. Money is whole nano-dollars inside and `Decimal` outside.
+Pure: history, prices and tokenizer are arguments. Money is integer nano-dollars inside and `Decimal` outside.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 __all__ = ["HISTORY", "CheaperModel", "Estimate", "Question", "cheaper", "make_estimate", "with_cheaper"]
 
 HISTORY: Final = "history"
-"""The `price_source` of a cost that is taken from what such calls have cost."""
+"""The `price_source` of a cost that comes from past calls."""
 _MAX_TOKENS: Final = 10**12
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked about: a call that has not been made.
+    """The call to be estimated.
 
     Attributes:
-        agent_name, tool_name, model_name, provider: as the record of the call will have them; None where unknown.
+        agent_name, tool_name, model_name, provider: as the record of the call will have them; None if unknown.
         prompt: the text or the messages; or
-        prompt_tokens: how many tokens they are; or neither.
-        max_tokens: what the answer is limited to, reasoning included.
+        prompt_tokens: their number of tokens; or neither.
+        max_tokens: the limit of the answer, including reasoning.
         service_tier: as the record will have it (`batch`, `priority`); None is the standard one.
 
     Raises:
-        QueryError: (a `ValueError`) naming the argument, the value and the remedy.
+        QueryError: (a `ValueError`) with argument, value and remedy.
     """
 
     agent_name: str | None = None
@@ -55,7 +55,7 @@ class Question:
             name: object = getattr(self, field)
             if name is not None and (not isinstance(name, str) or not name):
                 raise QueryError(field, name, "give a non-empty str, or None where it is unknown")
-            if name is not None:  # past calls of that name are stored under what redaction leaves of it
+            if name is not None:  # past calls are stored under redacted names
                 object.__setattr__(self, field, stored_name(name))
         for field, least in (("prompt_tokens", 0), ("max_tokens", 1)):
             tokens: object = getattr(self, field)
@@ -67,27 +67,27 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a call will take and cost. None is unknown, and never 0.
+    """Estimated tokens and cost of a call. None is unknown, never 0.
 
     Attributes:
-        agent_name, tool_name, model_name: what was asked about.
-        prompt_tokens: of what was given; None where nothing was.
-        prompt_tokens_source: `given`, `tokenizer` (exact for a text, nearly so for messages), `learned` from past
-            prompts, or `bytes`: a third of them, which ordinary text stays below.
-        completion_tokens: p50, p90 and p99 of the answer, no more than `max_completion_tokens`; None without a past.
+        agent_name, tool_name, model_name: of the question.
+        prompt_tokens: of the given prompt; None without one.
+        prompt_tokens_source: `given`, `tokenizer` (exact for a text, almost exact for messages), `learned` from past
+            prompts, or `bytes`: one token for three bytes, more than for ordinary text.
+        completion_tokens: p50, p90 and p99 of the answer, at most `max_completion_tokens`; None without past calls.
         max_completion_tokens: the limit of the call, or of the model in models.yaml, whichever is less.
-        cost_usd: the cost at each of these, the whole prompt at the full price of input; or, where no prompt was given
-            or no price is known, what such calls have cost. USD.
-        max_cost_usd: what the call cannot exceed if nothing but the prompt is sent; None unless the price, the most
-            tokens of the prompt and the limit of the answer are known. USD.
+        cost_usd: the cost at each of these, with the whole prompt at the full input price; without a prompt or a price,
+            the cost of past calls. USD.
+        max_cost_usd: an upper bound, if nothing but the prompt is sent; None unless the price, a bound of the prompt's
+            tokens and the limit of the answer are known. USD.
         samples: past calls that the quantiles rest on.
-        level: which names those calls share with this one; `default` is all calls.
-        coverage: how often the quantiles of this level held lately, 0 to 1, for p50, p90 and p99; None before it could
-            be counted. 0.5, 0.9 and 0.99 are aimed at.
-        price_source: where the price is from; `history` where `cost_usd` is what such calls have cost.
-        cost_coverage: as `coverage`, of such a cost.
-        max_prompt_tokens: what the prompt cannot exceed, on which the bound rests; None where that is not known.
-        service_tier: what was asked about; None is the standard one.
+        level: the names that those calls share with this one; `default` is all calls.
+        coverage: how often the quantiles of this level held recently, 0 to 1, for p50, p90 and p99; None before the
+            first prediction. The targets are 0.5, 0.9 and 0.99.
+        price_source: the source of the price; `history` if `cost_usd` is the cost of past calls.
+        cost_coverage: like `coverage`, for a cost from past calls.
+        max_prompt_tokens: an upper bound of the prompt's tokens, used for `max_cost_usd`; None if unknown.
+        service_tier: of the question; None is the standard one.
     """
 
     agent_name: str | None
@@ -109,7 +109,7 @@ class Estimate:
     service_tier: str | None = None
 
     def hold_usd(self) -> Decimal | None:
-        """What a budget should reserve, in USD: the upper bound where there is one, else the cost at p99."""
+        """The amount that a budget should reserve, in USD: the upper bound, if known, else the cost at p99."""
         if self.max_cost_usd is not None:
             return self.max_cost_usd
         return None if self.cost_usd is None else self.cost_usd.p99
@@ -132,7 +132,7 @@ def make_estimate(
     ratios: TokenRatios | None = None,
     tokenizer: Tokenizer | None = None,
 ) -> Estimate:
-    """Answer a question from the past and today's prices.
+    """Estimate from past calls and today's prices.
 
     Raises:
         QueryError: the prompt is neither a text nor messages.
@@ -149,7 +149,7 @@ def make_estimate(
     if rates is not None and prompt is not None and completion is not None:
         costs = _costs(rates, prompt.tokens, completion)
     told = False
-    # What calls of other models have cost says nothing of this one's.
+    # The cost of other models' calls says nothing about this one's.
     if costs is None and past.cost_nanos is not None and (past.level != "default" or model is None):
         costs, source, told = past.cost_nanos, HISTORY, True
     most_prompt = None if prompt is None else prompt.at_most
@@ -185,7 +185,7 @@ def _prompt_size(question: Question, ratios: TokenRatios, tokenizer: Tokenizer |
 
 
 def _costs(rates: "Rates", prompt_tokens: int, completion: Quantiles[int]) -> Quantiles[int] | None:
-    """The cost grows with the answer, so that its quantiles are the costs of the answer's."""
+    """The costs at the quantiles of the answer: cost grows with the answer, so these are its quantiles."""
     p50, p90, p99 = (rates.cost_nanos(prompt_tokens, tokens) for tokens in completion)
     return None if p50 is None or p90 is None or p99 is None else Quantiles(p50, p90, p99)
 
@@ -199,7 +199,7 @@ def _limit(question: Question, prices: "PriceBook", rates: "Rates | None") -> in
 def _config_of(
     prices: "PriceBook", model_name: str | None, provider: str | None, rates: "Rates | None"
 ) -> "ModelConfig | None":
-    """What models.yaml says of a model, priced there or not, by the names that prices go by."""
+    """The model's entry in models.yaml, with or without prices, found by the same names as prices."""
     models = prices.models()
     if model_name is None or not models:
         return None
@@ -225,7 +225,7 @@ class CheaperModel(NamedTuple):
     """Another model for the same call.
 
     Attributes:
-        model_name: as models.yaml has it.
+        model_name: as in models.yaml.
         cost_usd: at p50, USD.
     """
 
@@ -234,9 +234,9 @@ class CheaperModel(NamedTuple):
 
 
 def cheaper(prices: "PriceBook", estimate: Estimate) -> list[CheaperModel]:
-    """Models of models.yaml that suit a task the asked one suits, hold the call, and cost less at p50; cheapest first.
+    """Models of models.yaml that suit the same tasks, have room for the call, and cost less at p50; cheapest first.
 
-    The answer is taken to be as long as the asked model's. Empty where the price, prompt or answer is unknown.
+    The answer is assumed to be as long as the estimated one. Empty if the price, prompt or answer is unknown.
     """
     completion, prompt_tokens, costs = estimate.completion_tokens, estimate.prompt_tokens, estimate.cost_usd
     tier = estimate.service_tier
@@ -258,5 +258,5 @@ def cheaper(prices: "PriceBook", estimate: Estimate) -> list[CheaperModel]:
 
 
 def with_cheaper(estimate: Estimate, prices: "PriceBook") -> Estimate:
-    """The estimate with what `cheaper` finds."""
+    """The estimate with the results of `cheaper`."""
     return replace(estimate, cheaper_models=tuple(cheaper(prices, estimate)))

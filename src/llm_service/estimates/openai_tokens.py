@@ -1,7 +1,7 @@
 """Exact token counts of OpenAI's models, offline, by toktok (the extra `tokens`).
 
-Only OpenAI publishes the encodings of its models: of any other model nothing is counted here. toktok was chosen among
-what counts without a network: benchmarks/TRIED.md has the comparison. It is in one place, behind `Tokenizer`.
+Only OpenAI publishes its encodings: other models are not counted. benchmarks/TRIED.md compares toktok with other
+offline tokenizers. Only this module uses it, behind `Tokenizer`.
 """
 
 from functools import lru_cache
@@ -11,8 +11,8 @@ from typing import Final
 
 __all__ = ["OpenAITokenizer", "encoding_of"]
 
-# Which model has which encoding, as OpenAI publishes it (tiktoken 0.14.0, tiktoken/model.py). The vocabularies older
-# than cl100k_base belong to models that are switched off.
+# Encodings by model, as published by OpenAI (tiktoken 0.14.0, tiktoken/model.py). Encodings older than cl100k_base
+# belong to retired models.
 _EXACT: Final = {
     "o1": "o200k_base",
     "o3": "o200k_base",
@@ -47,12 +47,12 @@ _BEGINNINGS: Final = (
     ("ft:gpt-3.5-turbo", "cl100k_base"),
 )
 _PREFIXES: Final = ("openai/", "azure/", "openrouter/openai/", "openai:", "azure:")
-"""How gateways name OpenAI's models; behind another prefix, a name may be anybody's model."""
+"""Prefixes of OpenAI's models at gateways; after another prefix, a name may be any model."""
 
 
 @lru_cache(maxsize=1024)
 def encoding_of(model: str) -> str | None:
-    """The encoding of a model of OpenAI; None for any other."""
+    """The encoding of an OpenAI model; None for any other model."""
     name = model.lower()
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
@@ -63,7 +63,7 @@ def encoding_of(model: str) -> str | None:
 
 
 class OpenAITokenizer:
-    """Counts with toktok where it is installed. Safe from several threads.
+    """Counts with toktok, if it is installed. Thread-safe.
 
     The first count of an encoding takes 0.1 to 0.3 s, later ones 12 us for 480 characters [measured].
     """
@@ -73,18 +73,18 @@ class OpenAITokenizer:
         self._loaded: set[str] = set()
 
     def is_slow(self, model: str | None) -> bool:
-        """Whether the next count for this model has to load its vocabulary first."""
+        """Whether the next count for this model must load its vocabulary first."""
         if not self._installed or model is None:
             return False
         encoding = encoding_of(model)
         return encoding is not None and encoding not in self._loaded
 
     def count(self, text: str, model: str) -> int | None:
-        """The tokens of a text, markup of the chat format counted as text; None without toktok or for other models."""
+        """The tokens of a text, with chat markup counted as text; None without toktok or for other models."""
         encoding = encoding_of(model) if self._installed else None
         if encoding is None:
             return None
-        # An optional extra, and 4 MB of it: imported where the first text is counted.
+        # An optional extra of 4 MB: imported at the first count.
         (tokens,) = import_module("toktok").batch_count([text], encoding, threads=1)
         self._loaded.add(encoding)
         return int(tokens)

@@ -1,7 +1,7 @@
-"""What past calls say about the next: by agent, tool and model, or by fewer of them where the past is too short.
+"""Predicts the next call from past ones: by agent, tool and model, or by fewer names if there are too few calls.
 
-Each group keeps its quantiles and its *reported coverage*: before a call is learnt from, it is compared with what would
-have been predicted for it, so that an estimate can say how often such estimates have held.
+Each group keeps its quantiles and its *reported coverage*: before a call is added, it is compared with its prediction,
+so that an estimate can report how often such predictions held.
 """
 
 import re
@@ -17,16 +17,16 @@ __all__ = ["MAX_GROUPS", "MIN_SAMPLES", "Coverage", "History", "Level", "Past", 
 Level = Literal["agent+tool+model", "agent+model", "model", "default"]
 
 MIN_SAMPLES: Final = 30
-"""Calls that a group must have before it is asked: with fewer, its p90 rests on less than three of them."""
+"""Calls that a group needs before it is used: with fewer, its p90 would rest on less than three."""
 MAX_GROUPS: Final = 1_000
-"""Groups that are kept, the least recently used going first: 10 MB at most with all streams full [tracemalloc]."""
+"""Groups in memory; the least recently used is dropped first. At most 10 MB with all streams full [tracemalloc]."""
 _SCORED: Final = 1_000
 """Predictions that the reported coverage counts: its standard error at p90 is 0.9 points."""
 
-# Why an answer ended before its end: OpenAI (`length`, `content_filter`, Responses API `max_output_tokens`), Anthropic
+# Reasons of truncated answers: OpenAI (`length`, `content_filter`, Responses API `max_output_tokens`), Anthropic
 # (`max_tokens`, `model_context_window_exceeded`, `pause_turn`), Gemini (`SAFETY`, `RECITATION`, `BLOCKLIST`,
 # `PROHIBITED_CONTENT`, `SPII`, `MALFORMED_FUNCTION_CALL`), Bedrock (`content_filtered`, `guardrail_intervened`), and
-# `cancelled` as this project records a stream that its consumer left.
+# `cancelled`, which this project records for a stream that its consumer left.
 _CUT_SHORT: Final = frozenset({
     "aborted", "blocklist", "cancelled", "canceled", "content_filter", "content_filtered", "error", "error_limit",
     "guardrail_intervened", "incomplete", "length", "malformed_function_call", "max_output_tokens", "max_tokens",
@@ -39,16 +39,16 @@ _Key = tuple[str, ...]
 
 @lru_cache(maxsize=256)
 def is_cut_short(finish_reason: str) -> bool:
-    """Whether this `finish_reason` says that the answer would have gone on; of several, whether one of them does."""
+    """Whether this `finish_reason` means a truncated answer; for several reasons, whether one of them does."""
     words = _WORD.findall(finish_reason.lower().replace("-", "_"))
     return not _CUT_SHORT.isdisjoint(words)
 
 
 class Coverage:
-    """How many of the last predictions held, by level. Memory: one byte for each.
+    """The share of recent predictions that held, by level. Memory: one byte for each.
 
     Args:
-        most: predictions that count.
+        most: number of recent predictions.
     """
 
     __slots__ = ("_counts", "_most", "_next", "_outcomes")
@@ -60,8 +60,8 @@ class Coverage:
         self._counts = [0, 0, 0, 0]
 
     def add(self, predicted: Quantiles[int], value: int) -> None:
-        """Compare a prediction with what came."""
-        # Levels never fall, so that how many of them held says which: the highest ones.
+        """Compare a prediction with the actual value."""
+        # Predictions ascend by level, so the number that held tells which: the highest ones.
         middle, high, top = predicted
         outcome = 3 if value <= middle else 2 if value <= high else 1 if value <= top else 0
         counts, outcomes = self._counts, self._outcomes
@@ -74,7 +74,7 @@ class Coverage:
         self._next = (self._next + 1) % self._most
 
     def shares(self) -> Quantiles[float] | None:
-        """The share that held, 0 to 1; None where nothing has been predicted yet."""
+        """The share that held, 0 to 1; None before the first prediction."""
         count = len(self._outcomes)
         if not count:
             return None
@@ -83,7 +83,7 @@ class Coverage:
 
 
 class _Stream:
-    """One quantity of one group, and how well it was predicted."""
+    """One quantity of one group, and the coverage of its predictions."""
 
     __slots__ = ("coverage", "quantiles")
 
@@ -94,12 +94,12 @@ class _Stream:
     def add(self, value: int) -> None:
         seen = self.quantiles.seen
         predicted = self.quantiles.add(value)
-        if predicted is not None and seen >= MIN_SAMPLES:  # before, nobody would have been told
+        if predicted is not None and seen >= MIN_SAMPLES:  # before, no prediction would have been given
             self.coverage.add(predicted, value)
 
 
 class _Group:
-    """The calls of one group: tokens of their answers, and nano-dollars where they are known."""
+    """The calls of one group: completion tokens, and nano-dollars if known."""
 
     __slots__ = ("costs", "tokens")
 
@@ -109,15 +109,14 @@ class _Group:
 
 
 class Past(NamedTuple):
-    """What a group knows now.
+    """The present state of a group.
 
     Attributes:
-        level: which names the calls share with the one that is asked about.
-        samples: calls that were learnt from, also those that have left the window.
-        completion_tokens: quantiles of the next answer; None where nothing is known.
+        level: the names that the calls share with the requested one.
+        samples: calls so far, also those that have left the window.
+        completion_tokens: quantiles of the next answer; None if nothing is known.
         coverage: how often they held, 0 to 1; None before the first prediction.
-        cost_nanos: quantiles of the next call's cost, nano-dollars, by what such calls cost; None with fewer than
-            `MIN_SAMPLES` known costs.
+        cost_nanos: quantiles of the next call's cost in nano-dollars; None with fewer than `MIN_SAMPLES` known costs.
         cost_coverage: how often those held.
     """
 
@@ -133,10 +132,10 @@ _NOTHING: Final = Past("default", 0, None, None, None, None)
 
 
 class History:
-    """Learns from calls in their order, and tells what the next one of a group may be. Safe from several threads.
+    """Learns from calls in their order, and predicts the next one of a group. Thread-safe.
 
     Args:
-        max_groups: groups that are kept; the least recently used goes first, the group of all calls never.
+        max_groups: groups in memory; the least recently used is dropped first, the group of all calls never.
     """
 
     def __init__(self, max_groups: int = MAX_GROUPS) -> None:
@@ -155,12 +154,12 @@ class History:
         completion_tokens: int,
         cost_nanos: int | None = None,
     ) -> None:
-        """Learn from a whole answer; one that was cut short would teach that answers are shorter than they are.
+        """Learn from a complete answer; truncated ones would make predictions too short.
 
         Args:
-            agent_name, tool_name, model_name: whose call it was; what is None names no group.
-            completion_tokens: of the answer, reasoning included.
-            cost_nanos: nano-dollars, where known.
+            agent_name, tool_name, model_name: of the call; None names no group.
+            completion_tokens: of the answer, including reasoning.
+            cost_nanos: nano-dollars, if known.
         """
         with self._lock:
             for _, key in _levels(agent_name, tool_name, model_name):
@@ -177,7 +176,7 @@ class History:
                 self._groups.popitem(last=False)
 
     def past(self, agent_name: str | None, tool_name: str | None, model_name: str | None) -> Past:
-        """The past of the narrowest group that is long enough; of all calls, however few, where none is."""
+        """The state of the narrowest group with enough calls; else of all calls, however few."""
         with self._lock:
             for level, key in _levels(agent_name, tool_name, model_name):
                 group = self._groups.get(key)
@@ -200,7 +199,7 @@ class History:
 
 
 def _levels(agent: str | None, tool: str | None, model: str | None) -> list[tuple[Level, _Key]]:
-    """The groups of a call, the narrowest first. Keys differ in length, so that no two levels share one."""
+    """The groups of a call, narrowest first. Keys differ in length, so that levels do not share keys."""
     levels: list[tuple[Level, _Key]] = []
     if model is not None:
         if agent is not None:

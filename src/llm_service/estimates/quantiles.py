@@ -1,9 +1,9 @@
-"""Quantiles of a stream, kept at their promised coverage while the stream drifts: adaptive conformal inference.
+"""Quantiles of a stream with correct coverage while the stream drifts: adaptive conformal inference.
 
-The last `WINDOW` values are kept in order; a quantile is one of them. Which one is corrected after each value: where
-too many values came out above the estimate, a higher one is taken (Gibbs & Candès, "Adaptive Conformal Inference Under
-Distribution Shift", NeurIPS 2021, equation 2, the score being the value itself). It was chosen over a plain rolling
-quantile, quantile tracking and exponential weights by coverage, then width, then cost: see benchmarks/TRIED.md, and
+A quantile is one of the last `WINDOW` values, which are sorted. Its rank is corrected after each value: if too many
+values exceed the estimate, the rank rises (Gibbs & Candès, "Adaptive Conformal Inference Under Distribution Shift",
+NeurIPS 2021, equation 2, the score being the value itself). It was chosen over a plain rolling quantile, quantile
+tracking and exponential weights by coverage, then width, then cost: see benchmarks/TRIED.md, and
 `python -m benchmarks --only estimates` for the table.
 """
 
@@ -17,13 +17,13 @@ __all__ = ["LEVELS", "WINDOW", "AdaptiveQuantiles", "Quantiles"]
 _T = TypeVar("_T")
 
 WINDOW: Final = 200
-"""Values that are kept. A longer window is narrower at p99 and slower after a jump; see benchmarks/TRIED.md."""
+"""Values in the window. A longer one is narrower at p99 and slower after a jump; see benchmarks/TRIED.md."""
 _STEADY: Final = 30
-"""Values before the correction begins: until then a miss says more about the few values than about drift."""
+"""Values before the correction begins: before that, misses come from few values, not from drift."""
 
 
 class Quantiles(NamedTuple, Generic[_T]):
-    """The same thing at the three levels that are estimated."""
+    """A value for each of the three estimated levels."""
 
     p50: _T
     p90: _T
@@ -33,19 +33,19 @@ class Quantiles(NamedTuple, Generic[_T]):
 LEVELS: Final = Quantiles(0.5, 0.9, 0.99)
 """The share of values that should not exceed the estimate."""
 _STEPS: Final = Quantiles(0.01, 0.01, 0.001)
-"""How far one value moves the miss rate: a tenth of it, and no more than 0.01. Larger steps follow faster and waver
-more; one step for all three would make p99 half as wide again."""
+"""How far one value moves the miss rate: a tenth of it, at most 0.01. Larger steps adapt faster and fluctuate more; one
+step for all three would make p99 1.5 times as wide."""
 _UP: Final = Quantiles(*(step * (1 - level) for step, level in zip(_STEPS, LEVELS, strict=True)))
-"""What a value within the estimate adds to the miss rate: step * (miss rate - 0)."""
+"""Added to the miss rate by a value within the estimate: step * (miss rate - 0)."""
 _DOWN: Final = Quantiles(*(step * level for step, level in zip(_STEPS, LEVELS, strict=True)))
-"""What a value above it takes away: step * (1 - miss rate)."""
+"""Subtracted by a value above it: step * (1 - miss rate)."""
 
 
 class AdaptiveQuantiles:
     """Estimates p50, p90 and p99 of the next value. Not thread-safe. Memory: 16 bytes for each value of the window.
 
     Args:
-        window: values that are kept, from 2 on.
+        window: number of values, at least 2.
     """
 
     __slots__ = ("_misses", "_next", "_ordered", "_predicted", "_recent", "_window", "seen")
@@ -60,15 +60,15 @@ class AdaptiveQuantiles:
         self._misses = [1 - level for level in LEVELS]
         self._predicted: Quantiles[int] | None = None
         self.seen = 0
-        """Values so far, also those that have left the window."""
+        """Number of values so far, including those that have left the window."""
 
     def predict(self) -> Quantiles[int] | None:
-        """What the next value should not exceed, by level, never falling from one to the next; None before any."""
+        """Upper bounds of the next value, ascending by level; None before the first value."""
         ordered = self._ordered
         if self._predicted is None and ordered:
             size = len(ordered)
-            # The conformal rank: one value more than there are, since the next one takes a place among them.
-            # The comparison stands in place: calls of min and max would double the time.
+            # The conformal rank counts one more value than there are: the next one.
+            # The comparison is inlined: calls of min and max would double the time.
             middle, high, top = [
                 ordered[(size if (rank := ceil((size + 1) * (1 - miss))) > size else rank or 1) - 1]
                 for miss in self._misses
@@ -78,7 +78,7 @@ class AdaptiveQuantiles:
         return self._predicted
 
     def add(self, value: int) -> Quantiles[int] | None:
-        """Take the next value in, a whole number within 64 bits, and give back what had been predicted for it."""
+        """Add the next value, a 64-bit integer, and return its prediction."""
         predicted = self.predict()
         if predicted is not None and self.seen >= _STEADY:
             misses = self._misses

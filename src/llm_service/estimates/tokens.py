@@ -1,7 +1,7 @@
-"""How many tokens a prompt is: given, counted, learned from past prompts, or guessed from its bytes; and at most.
+"""The number of tokens of a prompt: given, counted, learned from past prompts, or guessed from its bytes; and a bound.
 
-No tokenizer is needed. Where none knows the model, the ratio of tokens to bytes in this user's own past calls is used:
-it also covers what is sent with every prompt and stands in none, such as tools and a system prompt.
+No tokenizer is needed. If none knows the model, the ratio of tokens to bytes of the user's past calls is used: it also
+covers hidden parts of every prompt, such as tools and a system prompt.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,15 +17,15 @@ Prompt = str | Sequence[Mapping[str, Any]]
 PromptSource = Literal["given", "tokenizer", "learned", "bytes"]
 
 MIN_PROMPTS: Final = 10
-"""Past prompts from which a ratio is learned."""
+"""Past prompts that a ratio needs."""
 _BYTES_A_TOKEN: Final = 3
-"""Ordinary prose and code have 3.5 to 6 bytes a token in OpenAI's encodings, in any script; JSON of numbers has 2,
-hexadecimal 1.8, base64 1.4. So three is a guess above most texts and no bound."""
+"""Ordinary prose and code have 3.5 to 6 bytes per token in OpenAI's encodings, in any script; JSON of numbers has 2,
+hexadecimal 1.8, base64 1.4. So three overestimates most texts, but is not a bound."""
 _MESSAGE: Final = 3
 _NAME: Final = 1
 _REPLY: Final = 3
-"""What OpenAI's chat format adds for each message, each name and the reply (OpenAI Cookbook, "How to count tokens with
-tiktoken", which calls its counts an estimate; the oldest model it lists added one more for each message)."""
+"""Tokens that OpenAI's chat format adds for each message, each name and the reply (OpenAI Cookbook, "How to count
+tokens with tiktoken": an estimate; the oldest model there needs one more for each message)."""
 _ROLE: Final = 1
 _MOST_PARTS: Final = 100_000
 _ONE_MESSAGE: Final = _MESSAGE + _ROLE + _REPLY
@@ -35,17 +35,17 @@ class Tokenizer(Protocol):
     """Counts the tokens of a text."""
 
     def count(self, text: str, model: str) -> int | None:
-        """The exact number for this model; None where its encoding is not known."""
+        """The exact number for this model; None if its encoding is unknown."""
         ...
 
 
 class PromptSize(NamedTuple):
-    """How many tokens a prompt is.
+    """The number of tokens of a prompt.
 
     Attributes:
         tokens: the estimate.
-        source: where it is from.
-        at_most: what it does not exceed, if nothing else is sent with it; None where that is not known.
+        source: of the estimate.
+        at_most: an upper bound, if nothing else is sent with the prompt; None if unknown.
     """
 
     tokens: int
@@ -54,7 +54,7 @@ class PromptSize(NamedTuple):
 
 
 class TokenRatios:
-    """Tokens to bytes of past prompts, by agent and model, and by model.
+    """Ratios of tokens to bytes of past prompts, by agent and model, and by model.
 
     Args:
         rows: `(agent_name, model_name, prompts, bytes, tokens)`, sums over past prompts.
@@ -80,7 +80,7 @@ class TokenRatios:
 def size_of(
     prompt: Prompt, agent_name: str | None, model_name: str | None, ratios: TokenRatios, tokenizer: Tokenizer | None
 ) -> PromptSize:
-    """How many tokens the prompt is, by the best way there is. What is no text (an image) is not counted.
+    """The number of tokens of the prompt, by the best available way. Parts other than text (images) are not counted.
 
     Raises:
         QueryError: the prompt is neither a text nor messages.
@@ -95,7 +95,7 @@ def size_of(
     learned = ratios.tokens(agent_name, model_name, size)
     if learned is not None:
         return PromptSize(learned, "learned", None)
-    # No byte-level tokenizer makes more tokens of a text than it has bytes.
+    # A byte-level tokenizer never makes more tokens than a text has bytes.
     most = size + sum(map(utf8_length, texts.labels)) + texts.overhead + (texts.messages or _ONE_MESSAGE)
     guess = -(-size // _BYTES_A_TOKEN) + texts.overhead + texts.messages * _ROLE
     return PromptSize(guess, "bytes", most if texts.whole else None)
@@ -110,11 +110,11 @@ class _Texts:
     """The texts of a prompt.
 
     Attributes:
-        contents: what was written.
+        contents: the texts of messages.
         labels: roles and names.
-        messages: how many; 0 for a plain text.
+        messages: number of messages; 0 for a plain text.
         overhead: tokens that the chat format adds.
-        whole: False where something else is sent that is no text.
+        whole: False if there are parts other than text.
     """
 
     def __init__(self, prompt: Prompt) -> None:
@@ -126,7 +126,7 @@ class _Texts:
         if isinstance(prompt, str):
             self.contents.append(prompt)
             return
-        messages: object = prompt  # callers may give what the type does not say
+        messages: object = prompt  # callers may pass other types
         if not isinstance(messages, Sequence) or isinstance(messages, bytes | bytearray):
             raise QueryError("prompt", _kind(prompt), "give a str, or a list of messages with role and content")
         for place, message in enumerate(_bounded("prompt", messages)):
@@ -175,7 +175,7 @@ def _bounded(field: str, parts: Sequence[object]) -> Sequence[object]:
     """The parts of a prompt.
 
     Raises:
-        QueryError: there are more than any prompt has; what is iterated may never end.
+        QueryError: too many parts; an iterator may be endless.
     """
     found = [*islice(parts, _MOST_PARTS + 1)]
     if len(found) > _MOST_PARTS:
@@ -184,5 +184,5 @@ def _bounded(field: str, parts: Sequence[object]) -> Sequence[object]:
 
 
 def _kind(value: object) -> str:
-    """The type alone: an error message quotes nobody's prompt."""
+    """Only the type: an error message must not quote a prompt."""
     return type(value).__name__

@@ -1,4 +1,4 @@
-"""What a call costs: integer rates, names as they arrive, dated prices from `models.yaml` and from genai-prices.
+"""Prices of calls: integer rates, model names as they arrive, dated prices from `models.yaml` and genai-prices.
 
-Pure: no database, no clock but the default of a look-up, no network. Money is integer nano-USD.
+Pure: no database, no network, no clock except for look-ups without a time. Money is integer nano-USD.
 """

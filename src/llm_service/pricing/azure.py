@@ -1,4 +1,4 @@
-"""What Azure takes for models of others, in Global deployments: genai-prices has few of them.
+"""Azure's prices for models of others in Global deployments, of which genai-prices has few.
 
 USD per million tokens. Published at https://azure.microsoft.com/en-us/pricing/details/azure-openai/ and
 https://azure.microsoft.com/en-us/pricing/details/ai-foundry-models/; these were compared with what LiteLLM 1.110.2
@@ -43,12 +43,12 @@ deepseek-v3.1                                                           | 1.23 |
 deepseek-v3.2 deepseek-v3.2-speciale                                    | 0.58 |       | 1.68
 deepseek-v4-pro                                                         | 1.74 | 0.145 | 3.48
 """
-"""Names, of which the first is the model's; input, cached input where it has a price of its own, output."""
+"""Names, the first of which is the model's; input, cached input if it has its own price, output."""
 _LONG: Final = """
 gpt-5.4 gpt-5.4-2026-03-05                    | 2.5 | 0.25 | 15
 gpt-5.5 gpt-5.5-2026-04-23 gpt-5.5-2026-04-24 | 5   | 0.5  | 30
 """
-"""As above; prompts above 272,000 tokens cost twice the input and 1.5 times the output."""
+"""Like `_FLAT`; prompts above 272,000 tokens cost twice the input and 1.5 times the output."""
 _WRITING_LONG: Final = """
 gpt-6-astra gpt-6-astra-2026-09-03            | 10  | 1    | 50
 gpt-6-luna gpt-6-luna-2026-09-22              | 0.1 | 0.01 | 0.5
@@ -56,7 +56,7 @@ gpt-6-sol gpt-6-sol-2026-09-22                | 2   | 0.2  | 10
 gpt-6.1-sol gpt-6.1-sol-2026-09-29            | 2   | 0.1  | 10
 gpt-6.1-terra                                 | 1   | 0.05 | 5
 """
-"""As above, and what is written to the cache costs 1.25 times the input."""
+"""Like `_LONG`; cache writes cost 1.25 times the input."""
 _CLAUDE: Final = """
 claude-haiku-4-5  | 1  | 0.1  | 5
 claude-sonnet-4-5 | 3  | 0.3  | 15
@@ -72,7 +72,7 @@ claude-opus-5-5   | 4  | 0.2  | 20
 claude-fable-5    | 10 | 1    | 50
 claude-fable-5-1  | 10 | 0.25 | 50
 """
-"""As those that write; long prompts as in `long_prompts`. What is written for an hour costs twice the input."""
+"""Like `_WRITING_LONG`, with long prompts as in `long_prompts`. Cache writes for an hour cost twice the input."""
 _WRITTEN: Final = Decimal("1.25")
 
 
@@ -102,4 +102,4 @@ AZURE: Final[Mapping[str, tuple[str, list[Prices]]]] = {
     **_parsed(_WRITING_LONG, writes=True, long=True),
     **_parsed(_CLAUDE, writes=True, long=False, hour=True),
 }
-"""The model and its prices, by each name in lower case that is known to be of it."""
+"""The model and its prices, by each of its known names in lower case."""

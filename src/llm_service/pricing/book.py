@@ -1,4 +1,4 @@
-"""What a model costs at a time: `models.yaml` first, then the bundled data of genai-prices, else unknown."""
+"""The price book: `models.yaml` first, then the bundled data of genai-prices, else unknown."""
 
 from time import time_ns
 from types import MappingProxyType
@@ -22,21 +22,21 @@ __all__ = ["NO_BUNDLED", "PriceBook", "Span"]
 
 NO_BUNDLED: Final = "genai-prices is not installed (the extra `prices`): pip install genai-prices"
 _MOST: Final = 4096
-"""Names that are remembered; more of them in one program are hardly models."""
+"""Names in the cache; more names in one program are hardly models."""
 
 _Key = tuple[str | None, str | None, str | None]
 Span = tuple[int, int, Rates | None]
 
 
 class PriceBook:
-    """Prices by model, provider and time. Safe from any thread; remembers what it was asked.
+    """Prices by model, provider and time. Thread-safe; caches look-ups.
 
     Args:
-        models: a parsed `models.yaml`; None for the bundled prices alone.
-        source: what to call it in `Rates.source`: its path.
+        models: a parsed `models.yaml`; None for the bundled prices only.
+        source: its name in `Rates.source`: its path.
 
-    The bundled prices are those of the `prices` extra (genai-prices), where it is installed and `bundled_prices` of the
-    models does not say no. It is imported at the first look-up that needs it, which takes 0.2 s once a process.
+    The bundled prices are those of the `prices` extra (genai-prices), if it is installed and `bundled_prices` of the
+    models is not false. The first look-up that needs it imports it, which takes 0.2 s once per process.
     """
 
     def __init__(self, models: "ModelsConfig | None" = None, *, source: str = "models.yaml") -> None:
@@ -59,17 +59,17 @@ class PriceBook:
 
         Args:
             model_name: as records have it; see `names`.
-            provider: who served it, as records have it; None where unknown, which bare names of open weights need.
+            provider: who served it, as records have it; None if unknown. Open weights have no price without it.
             at_us: microseconds since 1970 UTC; None is now.
             service_tier: as records have it (`batch`, `flex`, `priority`); None is the standard one.
 
         Returns:
-            None where no price is known. Never the price of another model, and never 0 for want of one.
+            None if no price is known. Never the price of another model, and never 0 for an unknown price.
         """
         return self.span(model_name, provider, time_ns() // 1000 if at_us is None else at_us, service_tier)[2]
 
     def span(self, model_name: str | None, provider: str | None, at_us: int, service_tier: str | None = None) -> Span:
-        """The rates at a time, and between when and when they are the same: `(from_us, until_us, rates)`."""
+        """The rates at a time, and the period in which they are the same: `(from_us, until_us, rates)`."""
         key = (model_name, provider, service_tier)
         span = self._spans.get(key)
         if span is not None and span[0] <= at_us < span[1]:
@@ -83,7 +83,7 @@ class PriceBook:
         at_us: int | None = None,
         service_tier: str | None = None,
     ) -> Explanation:
-        """The same as `rates` of the same arguments, and why: what was found where, and what was passed over."""
+        """The result of `rates` for the same arguments, with the reason and the entries that were passed over."""
         moment = time_ns() // 1000 if at_us is None else at_us
         from_us, until_us, rates = self.span(model_name, provider, moment, service_tier)
         rule, passed = None, list[PassedOver]()
@@ -98,26 +98,26 @@ class PriceBook:
 
     @property
     def lacks_bundled(self) -> bool:
-        """Whether bundled prices are wanted, and genai-prices is not installed."""
+        """Whether bundled prices are enabled, but genai-prices is not installed."""
         self._load()
         return self._is_missing
 
     def names(self) -> "Iterator[str]":
-        """The names of models that a price, or none, may be known of; some more than once."""
+        """The names of all listed models, with or without a price; some more than once."""
         yield from self._models
         prices = self._load()
         if prices is not None:
             yield from prices.names()
 
     def models(self) -> "Mapping[str, ModelConfig]":
-        """The models of the file, by name, priced or not."""
+        """The models of the file by name, with or without a price."""
         return self._models
 
     def _look_up(self, key: _Key, model_name: str, at_us: int) -> Span:
         timelines = self._timelines.get(key)
         if timelines is None:
             timelines = self._find(model_name, key[1], tier_of(key[2]))
-            if len(self._timelines) >= _MOST:  # new ones: other threads may be reading the old
+            if len(self._timelines) >= _MOST:  # a new dict: other threads may be reading the old one
                 self._timelines, self._spans = {}, {}
             self._timelines[key] = timelines
         rates = next((found for timeline in timelines if (found := timeline.at(at_us)) is not None), None)
@@ -127,12 +127,12 @@ class PriceBook:
         return span
 
     def _find(self, model_name: str, provider: str | None, tier: str | None) -> list[Timeline]:
-        """Where to look, first to last: a file whose prices begin with a date leaves the time before to others."""
+        """The timelines to use, in order: for the time before a file's first date, the next list counts."""
         findings = self._findings(model_name, provider, tier)
         return [one.timeline for one in findings if one.timeline is not None]
 
     def _findings(self, model_name: str, provider: str | None, tier: str | None) -> list[Finding]:
-        """What each list says, first to last, up to the one whose price holds at any time."""
+        """The finding of each list, in order, up to the first whose price holds at any time."""
         declared = self._declared.look_up(model_name, provider, tier)
         found = [declared] if self._models else []
         if declared.timeline is not None and declared.timeline.periods[0].rates is not None:
@@ -154,7 +154,7 @@ class PriceBook:
         return found
 
     def _load(self) -> BundledPrices | None:
-        # No lock: a fork might keep it for ever, and two threads that load at once load the same.
+        # No lock: a fork might leave it held, and two threads that load at once get the same.
         if self._wants_bundled:
             self._bundled = bundled()
             self._is_missing = self._bundled is None

@@ -1,8 +1,8 @@
-"""Prices of the package genai-prices: its bundled data, compiled once for each model, matched only where it is exact.
+"""Prices of the package genai-prices: its bundled data, compiled once for each model, matched only exactly.
 
-The package's own look-up matches by prefixes and parts of names, and would price a model that nobody has heard of like
-its nearest relative. Here a match of it counts only where the name, but for dates and versions, is one that the data
-spell out. Nothing of the package is changed and none of its globals is read: pydantic-ai shares them.
+The package's own look-up matches prefixes and parts of names, and would price an unknown model like its nearest
+relative. Here its match counts only if the data spell out the name, apart from dates and versions. Nothing of the
+package is changed and none of its globals is read: pydantic-ai shares them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,27 +33,27 @@ _TOKENS: Final = frozenset({"input_mtok", *_COUNTED.values()})
 _BESIDE: Final = frozenset(
     {
         *_TOKENS,
-        "web_searches_kcount",  # fees of tools, beside the tokens
+        "web_searches_kcount",  # fees of tools, in addition to tokens
         "storage_searches_kcount",
-        "input_audio_mtok",  # of models that read text first of all
+        "input_audio_mtok",  # of models that mainly read text
         "cache_audio_read_mtok",
         "input_image_mtok",
         "cache_image_read_mtok",
         "input_video_mtok",
     }
 )
-"""What may be priced beside the tokens that a record counts, and leaves a call of text alone."""
+"""Other priced usage, which does not affect a text call."""
 _SELECTORS: Final = ("service_tier", "processing", "speed")
-"""By what the data tell service tiers apart: `processing` is `batch`, `speed` is Anthropic's `fast`."""
+"""The data's fields for service tiers: `processing` is `batch`, `speed` is Anthropic's `fast`."""
 _NOT_OF_TEXT: Final = ("-audio", "-realtime", "-transcribe", "-image", "-live", "gemini-omni")
-"""In the names of models that take or give something else, whose tokens have other prices or none."""
+"""Parts of names of models for other modalities, whose tokens have other prices or none."""
 _MOVING: Final = frozenset({"mistral"})
-"""Their `-latest` moves on to models of other prices: it says what is meant only where the data spell it out."""
+"""Providers whose `-latest` moves on to models with other prices: valid only if the data spell it out."""
 _PARTIAL_ENDS: Final = ("-20", "-202", "-2023", "-2024", "-2025", "-2026", "-2027", "-0", "-", "@")
 
 
 def bundled() -> "BundledPrices | None":
-    """The prices of genai-prices; None where it is not installed. Imports it: 0.2 s at the first time."""
+    """The prices of genai-prices; None if it is not installed. The first call imports it, which takes 0.2 s."""
     try:
         from genai_prices import __version__  # noqa: PLC0415 - optional, and slow to import
         from genai_prices.data import providers  # noqa: PLC0415
@@ -63,20 +63,20 @@ def bundled() -> "BundledPrices | None":
 
 
 class _Undated(NamedTuple):
-    """Prices without a condition, in the form of those with one."""
+    """Prices without a condition, in the form of conditional ones."""
 
     prices: Any
     constraint: None = None
 
 
 class BundledPrices:
-    """Looks prices up in data of genai-prices, and in our own of Azure; safe from several threads.
+    """Looks up prices in the data of genai-prices, and in our own for Azure; thread-safe.
 
-    Each seller has its own list. Where the package falls back from one seller's list to another's, nothing is found.
+    Each seller has its own list. There is no fallback from one seller's list to another's, unlike in the package.
 
     Args:
         providers: its `Provider` objects; only read.
-        source: what to call them; an attribute.
+        source: their name; an attribute.
     """
 
     def __init__(self, providers: Sequence[Any], source: str) -> None:
@@ -87,20 +87,20 @@ class BundledPrices:
         self._long = catalogue((_names(model), starts(model.prices)) for model in every)
 
     def names(self) -> Iterator[str]:
-        """Every name that the data spell out, in lower case; some more than once."""
+        """All names that the data spell out, in lower case; some more than once."""
         for provider in self._providers.values():
             for model in provider.models:
                 yield from _names(model)
 
     def timeline(self, name: str, provider: str, tier: str | None = None) -> Timeline | None:
-        """The prices of a model by its exact name (in lower case) at a provider and a service tier, None the standard.
+        """The prices of a model by its exact name (in lower case) at a provider and a service tier (None: standard).
 
-        None where that is unknown.
+        None if unknown.
         """
         return self.look_up(Candidate(name, provider), tier).timeline
 
     def look_up(self, one: Candidate, tier: str | None = None) -> Finding:
-        """What the seller's own list says of a name, at a service tier (None the standard), and why."""
+        """The finding of the seller's own list for a name, at a service tier (None: standard), with its reason."""
 
         def found(rule: str, entry: str | None = None, timeline: Timeline | None = None) -> Finding:
             return Finding(self.source, one.provider, one.name, entry, rule, timeline)
@@ -111,7 +111,7 @@ class BundledPrices:
         if seller is None:
             return found("it has no prices of this seller")
         name = DATED.get((one.provider, one.name), one.name)
-        model = seller.find_model(name)  # without other providers it has nobody to fall back to
+        model = seller.find_model(name)  # without other providers there is no fallback
         spelled = None if model is None else _spelled(model, name, one.provider)
         if model is None or spelled is None:
             return self._of_azure(one, tier) or found("no entry of this seller has this name")
@@ -132,7 +132,7 @@ class BundledPrices:
         return found(why if timeline is None else f"the entry spells out {spelled}", model.id, timeline)
 
     def _of_azure(self, one: Candidate, tier: str | None) -> Finding | None:
-        """What our own list says of Azure's Global deployments."""
+        """The finding of our own list of Azure's Global deployments."""
         if one.provider != "azure":
             return None
         names = spellings(one.name) if is_claude(one.name) else (one.name,)
@@ -149,17 +149,17 @@ class BundledPrices:
         return Finding(AZURE_SOURCE, one.provider, one.name, model, rule, self._bounded(timeline, [model]))
 
     def _bounded(self, timeline: Timeline, names: Iterable[str]) -> Timeline:
-        """The prices, where they have no tiers up to the length from which any list has them."""
+        """The prices; without tiers, only up to the prompt length from which any list has tiers."""
         keys = {model_of(name) for name in names}
         return bounded(timeline, [long for key in keys if key is not None for long in self._long.get(key, ())])
 
     def _of_tier(self, model: Any, provider: str, tier: str) -> Timeline | None:
-        """The data say what differs, each difference from a day on; before that day it is unknown, not the standard."""
+        """The prices of a tier. The data have its differences by start date; before that, they are unknown."""
         selectors = [{key: tier} for key in _SELECTORS]
         differences = [one for one in getattr(model, "price_variants", None) or () if one.when in selectors]
         standards = list(model.prices) if hasattr(model.prices, "__iter__") else [_Undated(model.prices)]
         starts = {_from_us(one.constraint) for one in (*differences, *standards)}
-        if not differences or None in starts:  # a part of the day
+        if not differences or None in starts:  # prices by parts of the day
             return None
         periods = [Period(None, why=f"the price of service tier {tier} is not known before")]
         for start in sorted(start for start in starts if start is not None):
@@ -167,7 +167,7 @@ class BundledPrices:
             if held:
                 standard = next((one for one in reversed(standards) if _holds(one.constraint, start)), standards[0])
                 known = _known(standard.prices)
-                for one in reversed(held):  # the first of them takes precedence, key by key
+                for one in reversed(held):  # the first one takes precedence, by key
                     known |= _known(one.prices)
                 periods.append(Period(self._rates(model, known, provider), from_us=start))
         ended = ENDED_TIERS.get((provider, model.id, tier)) or ENDED.get((provider, model.id))
@@ -180,7 +180,7 @@ class BundledPrices:
             periods = [self._period(model, one, provider) for one in model.prices]
             peak = PEAKS.get((provider, model.id))
             periods = periods if peak is None else _peaks(periods, peak)
-            if periods[0].from_us is not None:  # the data tell it from a day on
+            if periods[0].from_us is not None:  # the data have it from a day on
                 periods.insert(0, Period(None, why="the data have no price of that time"))
         else:
             periods = [Period(self._rates(model, _known(model.prices), provider, api))]
@@ -212,7 +212,7 @@ class BundledPrices:
         return Rates.of(self.source, model.id, provider, tiers)
 
     def _free(self, model: Any, provider: str, api: str | None) -> Rates | None:
-        """No price at all means free only where this seller says so: elsewhere nobody knows it."""
+        """Zero rates for an entry without prices, if the data say that it is free at this seller; else unknown."""
         said = f"{model.price_comments or ''} {model.description or ''}"
         if not is_given_away(provider, api, model.id, said):
             return None
@@ -220,7 +220,7 @@ class BundledPrices:
 
 
 def _beyond_text_tokens(*names: str) -> str | None:
-    """Why tokens are not all that a call of one of these names costs."""
+    """Why calls of one of these names cost more than their text tokens; None if they do not."""
     if any(SEARCHES.search(name.lower()) for name in names):
         return "the model always searches, and the usage does not say how many searches were billed beside the tokens"
     if any(part in name.lower() for part in _NOT_OF_TEXT for name in names):
@@ -229,7 +229,7 @@ def _beyond_text_tokens(*names: str) -> str | None:
 
 
 def _unpriced(model: Any) -> str:
-    """Why an entry has no rates."""
+    """The reason why an entry has no rates."""
     listed = list(model.prices) if hasattr(model.prices, "__iter__") else [_Undated(model.prices)]
     beyond = {key for one in listed for key in _known(one.prices)} - _BESIDE
     if beyond:
@@ -240,14 +240,14 @@ def _unpriced(model: Any) -> str:
 
 
 def _until(timeline: Timeline | None, ended: Ended | None) -> Timeline | None:
-    """The prices, and that they are over where the entry is known to be history, by whatever name it was found."""
+    """The prices, ended if the entry is known to be outdated, by whatever name it was found."""
     if timeline is None or ended is None:
         return timeline
     return Timeline([*timeline.periods, Period(None, from_us=ended.at_us, why=ended.why)])
 
 
 def _peaks(periods: list[Period], peak: Peak) -> list[Period]:
-    """Prices by parts of the day, with the days that the data cannot tell."""
+    """Prices by parts of the day, with the days that the data cannot express."""
     days = [period for period in periods if period.daily is None]
     parts = [period for period in periods if period.daily is not None]
     since, known_since, weekends_us = map(day_start_us, peak)
@@ -265,7 +265,7 @@ def _known(price: Any) -> dict[str, Any]:
 
 
 def _from_us(constraint: Any) -> int | None:
-    """From when a condition is met, in microseconds since 1970; None where it is met in a part of each day."""
+    """The start of a condition in microseconds since 1970; None if it is for a part of each day."""
     if constraint is None:
         return ALWAYS[0]
     start_date = getattr(constraint, "start_date", None)
@@ -282,13 +282,13 @@ def _tiers(known: Mapping[str, Any], *, claude: bool) -> Iterator[Prices]:
     for start in sorted(starts):
         counted = {name: _price_above(known[key], start) for name, key in _COUNTED.items() if key in known}
         one_input = _price_above(known["input_mtok"], start)
-        if claude:  # the data have it of some of them only
+        if claude:  # only some entries have it
             counted.setdefault("cache_write_1h", one_input * CLAUDE_HOUR)
         yield Prices(start, one_input, counted.pop("output", None), **counted)
 
 
 def _price_above(value: Any, start: int) -> Decimal:
-    """The price of a prompt of just more than `start` tokens; the last tier below it holds for the whole call."""
+    """The price for prompts just above `start` tokens; the last tier below it applies to the whole call."""
     price: Decimal = getattr(value, "base", value)
     for tier in getattr(value, "tiers", ()):
         if tier.start <= start and (start or not tier.start):
@@ -304,7 +304,7 @@ def _time_us(moment: time) -> int:
 
 
 def _spelled(model: Any, name: str, provider: str) -> str | None:
-    """The name as the data spell it out, but for what says nothing of the model; None where they do not."""
+    """The name as the data spell it, apart from parts that do not identify the model; None if they do not."""
     spelled = set(_names(model))
     if provider in _MOVING and name.endswith("-latest"):
         spelled = {one for one in spelled if one.endswith("-latest")}
@@ -312,13 +312,13 @@ def _spelled(model: Any, name: str, provider: str) -> str | None:
 
 
 def _names(model: Any) -> Iterator[str]:
-    """The id of an entry and the names that it spells out."""
+    """The id of an entry and the names that it spells out exactly."""
     yield model.id.lower()
     yield from _texts(model.match)
 
 
 def _texts(clause: Any) -> Iterator[str]:
-    """The names in a clause; of one that is cut within a date (`claude-sonnet-4-2025`) also what stands before it."""
+    """The names in a clause; if it ends within a date (`claude-sonnet-4-2025`), also the part before the date."""
     stored: dict[str, Any] = clause.__dict__
     for text in stored.values():
         if isinstance(text, str):

@@ -1,4 +1,4 @@
-"""When the counts of a call contradict each other: then there is no cost, and these are the words that say why."""
+"""Contradictory counts of a call: then no cost is computed, and this is the reason."""
 
 __all__ = ["contradiction"]
 
@@ -12,16 +12,16 @@ def contradiction(
     reasoning_tokens: int | None = None,
     cache_write_1h_tokens: int | None = None,
 ) -> str | None:
-    """What does not fit, as `total_tokens beyond prompt and completion: 405`; None where all of it does.
+    """The contradiction, as `total_tokens beyond prompt and completion: 405`; None if the counts are consistent.
 
-    A total above its parts holds what no part says: hidden reasoning, or a prompt of tools. It is billed, at a price
-    that nobody can tell. What is unknown contradicts nothing, and nothing is said of a call without a prompt.
+    A total above its parts includes tokens that no part counts: hidden reasoning, or a prompt of tools. They are billed
+    at an unknown price. Unknown counts contradict nothing, and a call without a known prompt is not checked.
     """
     if prompt_tokens is None:
         return None
     prompt, completion, reasoning = prompt_tokens, completion_tokens or 0, reasoning_tokens or 0
     read, written, hour = cache_read_tokens or 0, cache_write_tokens or 0, cache_write_1h_tokens or 0
-    # (what it says, by how much it is too many)
+    # Reason, and excess of tokens.
     found = (
         ("total_tokens beyond prompt and completion", (total_tokens or 0) - prompt - completion),
         ("cached tokens beyond prompt_tokens", read + written - prompt),

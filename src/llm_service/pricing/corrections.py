@@ -1,6 +1,6 @@
-"""What the data of genai-prices are known to lack or to have wrong, each with the page that says so.
+"""Known errors and gaps of the data of genai-prices, each with its source.
 
-By provider and model, as the data have them.
+By provider and model, as the data name them.
 """
 
 import re
@@ -29,17 +29,17 @@ _Entry = tuple[str, str]
 
 
 class Ended(NamedTuple):
-    """From when (microseconds since 1970) prices in the data are history: unknown then, rather than wrong."""
+    """The time (microseconds since 1970) from which prices in the data are outdated, so unknown."""
 
     at_us: int
     why: str
 
 
 class Peak(NamedTuple):
-    """From which day on the data's prices of parts of the day hold, and what holds in these parts before.
+    """The days from which the data's prices by parts of the day apply.
 
-    From `since` on they are unknown, from `known_since` on they are as the data have them; before both, the day has one
-    price. From `weekends_since` on, Saturdays and Sundays have none of them.
+    Before `since` the day has one price; from `since` on the peak prices are unknown, from `known_since` on as in the
+    data. From `weekends_since` on, Saturdays and Sundays have no peak prices.
     """
 
     since: date
@@ -53,10 +53,10 @@ _DEEPSEEK_2025: Final = Ended(
     "https://api-docs.deepseek.com/quick_start/pricing",
 )
 ENDED: Final[Mapping[_Entry, Ended]] = {
-    # The discount by the time of day ended then, and other prices hold since (as of August 2025).
+    # The discount by time of day ended then, with new prices (as of August 2025).
     ("deepseek", "deepseek-chat"): _DEEPSEEK_2025,
     ("deepseek", "deepseek-reasoner"): _DEEPSEEK_2025,
-    # A name may end, too, where the model it stands for changes.
+    # A name is outdated, too, when its model changes.
     ("mistral", "mistral-large-latest"): Ended(
         1_764_633_600_000_000,
         "on 2025-12-02 the name moved to Mistral Large 3, and the data have the price before: "
@@ -68,7 +68,7 @@ ENDED: Final[Mapping[_Entry, Ended]] = {
         "https://docs.github.com/en/copilot/reference/copilot-billing/models-and-pricing",
     ),
 }
-"""By the entry, or by the name that it spells out."""
+"""By the entry, or by a name that it spells out."""
 ENDED_TIERS: Final[Mapping[tuple[str, str, str], Ended]] = {
     ("anthropic", "claude-opus-4-8", "fast"): Ended(
         1_795_996_800_000_000,
@@ -89,10 +89,10 @@ REFUSED: Final[Mapping[_Entry, str]] = {
     ("openai", "gpt-4o:extended"): "the name is OpenRouter's, and OpenAI sells no model of it",
     ("perplexity", "perplexity/sonar"): "the same name is that of sonar with LiteLLM's prefix, at other prices",
 }
-"""Entries that are no price of their seller."""
+"""Entries that are not prices of their seller."""
 SEARCHES: Final = re.compile(r"search-preview|search-api|deep-research|(^|[/-])sonar($|[-:])|[-:]online$")
-"""Names of models that always search. Each search has a fee of its own, $5 to $25 a thousand, and usage does not say
-how many there were: https://platform.openai.com/docs/pricing, "Web search"; https://docs.perplexity.ai/getting-started/pricing,
+"""Names of models that always search. Searches have their own fees, $5 to $25 per thousand, and usage does not report
+their number: https://platform.openai.com/docs/pricing, "Web search"; https://docs.perplexity.ai/getting-started/pricing,
 "Request fees"; https://openrouter.ai/docs/guides/features/plugins/web-search."""
 CORRECTED: Final[Mapping[_Entry, tuple[Decimal, Mapping[str, Any]]]] = {
     # Before 2025-06-10 the data have o3's later cached price beside its first two. It was published with $10, $2.50
@@ -102,7 +102,7 @@ CORRECTED: Final[Mapping[_Entry, tuple[Decimal, Mapping[str, Any]]]] = {
     ("openai", "ft:gpt-4o"): (Decimal("3.75"), {"cache_read_mtok": Decimal("1.875")}),
     ("openai", "ft:gpt-4o-mini"): (Decimal("0.3"), {"cache_read_mtok": Decimal("0.15")}),
 }
-"""Wrong prices; what is right holds beside this input price."""
+"""Corrected prices; they apply if the input price is this one."""
 LONG: Final = frozenset(
     {
         ("anthropic", "claude-sonnet-4-0"),
@@ -118,27 +118,27 @@ LONG: Final = frozenset(
 https://platform.claude.com/docs/en/about-claude/pricing#long-context-pricing, https://aws.amazon.com/bedrock/pricing/,
 https://cloud.google.com/vertex-ai/generative-ai/pricing, https://openrouter.ai/anthropic/claude-sonnet-4."""
 LONG_UNKNOWN: Final[Mapping[str, int]] = {"grok-4": 128_000, "grok-4-1-fast": 128_000}
-"""Models of which no list has the tiers, by the name without dots and dates: xAI takes more above so many prompt tokens
-(https://docs.x.ai/docs/models, https://openrouter.ai/x-ai/grok-4), and how much is not in the data."""
+"""Models whose tiers no list has, by the name without dots and dates: xAI charges more above these prompt tokens
+(https://docs.x.ai/docs/models, https://openrouter.ai/x-ai/grok-4), but the data do not say how much."""
 DATA_BEGAN: Final = date(2025, 7, 1)
-"""From then on genai-prices has been kept (https://github.com/pydantic/genai-prices/releases): what changed afterwards
-is in it by date, what a price without a date had been before is not."""
+"""Start of genai-prices (https://github.com/pydantic/genai-prices/releases): later changes have dates in the data,
+earlier ones do not."""
 CHANGED: Final = frozenset(
     {
         ("openai", "o1-mini"),  # $3 and $12 until 2025-01-31: https://platform.openai.com/docs/models/o1-mini
         ("anthropic", "claude-3-5-haiku-latest"),  # $1 and $5 at first: https://www.anthropic.com/claude/haiku
     }
 )
-"""Entries whose models, though the name has a date, had another price before the data began."""
+"""Entries with a dated name that had another price before the data began."""
 PEAKS: Final[Mapping[_Entry, Peak]] = {
-    # The data's comments say what one entry of theirs cannot: peak prices began on 2026-08-17, those of V4.1 Flash on
-    # 2026-09-10, and weekends have none from 2026-08-23 on. https://github.com/pydantic/genai-prices/issues/582,
+    # According to the data's comments, peak prices began on 2026-08-17, those of V4.1 Flash on 2026-09-10, and weekends
+    # have none from 2026-08-23 on. https://github.com/pydantic/genai-prices/issues/582,
     # https://api-docs.deepseek.com/quick_start/pricing.
     ("deepseek", "deepseek-v4-pro"): Peak(date(2026, 8, 17), date(2026, 8, 17), date(2026, 8, 23)),
     ("deepseek", "deepseek-v4-flash"): Peak(date(2026, 8, 17), date(2026, 9, 10), date(2026, 8, 23)),
     ("deepseek", "deepseek-flash"): Peak(date(2026, 8, 17), date(2026, 8, 17), date(2026, 8, 23)),
 }
-"""Peak prices by hours (UTC) in the data, which cannot say their days as well."""
+"""Peak prices by hours (UTC) in the data, which cannot express their days."""
 DATED: Final[Mapping[_Entry, str]] = {
     ("aws", name.rpartition("-")[0]): name
     for name in (
@@ -149,5 +149,5 @@ DATED: Final[Mapping[_Entry, str]] = {
         "claude-sonnet-4-5-20250929",
     )
 }
-"""Names without the date, of models with one date only, where the data have the dated one alone:
+"""Undated names of models with only one date, if the data have only the dated name:
 https://platform.claude.com/docs/en/about-claude/models/overview."""

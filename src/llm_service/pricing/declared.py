@@ -1,4 +1,4 @@
-"""Prices of a `models.yaml`, compiled: by name and alias, whatever their case, and dated by 00:00 UTC of a day."""
+"""Compiled prices of a `models.yaml`: by name and alias, ignoring case, and dated by 00:00 UTC of a day."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -21,16 +21,16 @@ _TO_MILLION: Final = {"1k": Decimal(1000), "1m": Decimal(1)}
 
 
 class DeclaredPrices:
-    """Looks prices up in the models of a file.
+    """Looks up prices in the models of a file.
 
-    A dated name (`gpt-4o-2024-08-06`) takes the price of the undated one unless it stands there itself, and so does one
-    with a provider's path, a region or a version of Bedrock. A model with a `provider` is not used for calls of another
-    one. `azure/gpt-4o` is also for calls that name the model `gpt-4o` and the provider `azure`, and comes before a
-    `gpt-4o` of nobody in particular.
+    A dated name (`gpt-4o-2024-08-06`) has the price of the undated one unless it is listed itself; the same for names
+    with a provider's path, a region or a Bedrock version. A model with a `provider` is not used for calls of another
+    provider. `azure/gpt-4o` also matches calls with the model `gpt-4o` and the provider `azure`, and takes precedence
+    over a `gpt-4o` without a provider.
 
     Args:
         models: by name.
-        source: what to call the file.
+        source: the name of the file.
     """
 
     def __init__(self, models: "Mapping[str, ModelConfig]", source: str) -> None:
@@ -47,7 +47,7 @@ class DeclaredPrices:
                             self._sold.setdefault(one, (name, model))
 
     def look_up(self, model_name: str, provider: str | None, tier: str | None = None) -> Finding:
-        """What the file says of a model as a record names it, at a service tier, and why."""
+        """The file's finding for a model as named in a record, at a service tier, with its reason."""
         name, given = model_name.strip().lower(), provider_of(provider)
 
         def found(rule: str, entry: str | None = None, timeline: Timeline | None = None) -> Finding:
@@ -69,10 +69,10 @@ class DeclaredPrices:
         return found(f"the file has {spelled}", entry[0], Timeline(tuple(self._periods(*entry, times))))
 
     def _match(self, model_name: str, name: str, provider: str | None) -> "tuple[str, _Entry] | None":
-        """The name as the file has it, and its entry; the most exact that is of this seller."""
+        """The most exact name of the file for this seller, and its entry."""
         given = provider_of(provider)
         for one in (Candidate(name, given, None, api_of(provider)), *candidates(model_name, provider)):
-            # Who makes a model is no statement of who serves it; the form of a name is, unless the file has that name.
+            # The maker of a model need not be its seller. The form of a name says the seller, unless the file has that name.
             form = given or seller_of_form(name) if one.name == name else one.provider
             for each in spellings(one.name, one.provider):
                 seller = given if each == name else form
@@ -100,14 +100,14 @@ class DeclaredPrices:
 
 
 def _less_exact(one: Candidate) -> Iterator[Candidate]:
-    """It, and what stands for it too: without the region, without which of Google's sellers, without both."""
+    """The candidate, then less exact ones: without the region, without Google's API, without both."""
     for without in (one, one._replace(region=None)):
         yield without
         yield without._replace(api=None)
 
 
 def _is_of(entry: "_Entry", seller: str | None, api: str | None) -> bool:
-    """Whether an entry is of this seller; where one of both does not say, it may be."""
+    """Whether an entry may be of this seller; it may if either does not name one."""
     label = entry[1].provider
     theirs, their_api = provider_of(label), api_of(label)
     return (theirs is None or seller is None or theirs == seller) and (

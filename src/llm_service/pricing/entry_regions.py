@@ -1,8 +1,8 @@
-"""Where an entry of the bundled prices does not hold: in another region, or at the other seller of one catalogue.
+"""Regions and sellers for which an entry of the bundled prices does not apply.
 
-Clouds take other prices in other regions, and the data have few of them. An entry holds for a region only where it
-spells the region out, where its prices are known to be the same everywhere, or where it is of the region that the
-data's list prices are of. Everything else is unknown, never the neighbour's.
+Clouds have other prices in other regions, and the data have few of them. An entry applies to a region only if it names
+the region, if its prices are known to be the same everywhere, or if the region is one of the data's list prices.
+Everything else is unknown, never another region's price.
 """
 
 import re
@@ -16,12 +16,12 @@ from llm_service.pricing.sellers import GEMINI, GOOGLE, VERTEX
 __all__ = ["has_tiers_of", "is_given_away", "not_of_seller", "refusal"]
 
 _PROFILE: Final = re.compile(rf"^/?({PROFILES})\.")
-"""The place of a Bedrock profile before vendor and model: `eu.anthropic.claude-…`."""
+"""The region prefix of a Bedrock profile: `eu.anthropic.claude-…`."""
 _GLOBAL: Final = "global"
 _PARTITIONS: Final = ("us-gov", "us-iso", "eu-iso", "eusc-", "cn-")
-"""Regions of AWS GovCloud, of its isolated and sovereign clouds, and of China."""
+"""Regions of AWS GovCloud, its isolated and sovereign clouds, and China."""
 _LIST_REGIONS: Final = frozenset({"us-east-1", "us-east-2", "us-west-2"})
-"""N. Virginia, Ohio and Oregon share one list: https://aws.amazon.com/bedrock/pricing/. The data's prices are of it."""
+"""N. Virginia, Ohio and Oregon share one price list, the data's: https://aws.amazon.com/bedrock/pricing/."""
 _PROFILES_OF: Final = {
     "ap-northeast-1": ("apac", "jp"),
     "ap-northeast-3": ("apac", "jp"),
@@ -31,15 +31,15 @@ _PROFILES_OF: Final = {
     "ap-southeast-4": ("apac", "au"),
     "ap-": ("apac",),
 }
-"""Profiles that answer in a region: https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html;
-those of other regions have the beginning of the region's name."""
+"""Profiles that serve a region: https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html;
+in other regions, the profile is the start of the region's name."""
 _BILLED_OTHERWISE: Final = {"regional.amazon.nova-2-lite-v1:0": frozenset({"eu", "jp"})}
-"""Profiles that an entry spells out at the price of `us.`, $0.33, while AWS takes more ($0.429 and $0.396 as LiteLLM
-transcribes its price list)."""
+"""Profiles that an entry lists at the price of `us.`, $0.33, while AWS charges more ($0.429 and $0.396, according to
+LiteLLM's copy of its price list)."""
 _ONE_PRICE_ON_VERTEX: Final = re.compile(r"gemini-2\.|claude-(3-|4-(opus|sonnet)$)")
 """Newer models cost a tenth more outside the global endpoint: https://cloud.google.com/vertex-ai/generative-ai/pricing."""
 _OTHER_ON_VERTEX: Final = re.compile(r"gemini-(1\.|(pro|flash)-1\.5|pro$|2\.0-flash$)")
-"""Vertex AI bills Gemini 1 by characters and takes $0.15 for Gemini 2.0 Flash, where the Gemini API takes $0.10."""
+"""Vertex AI bills Gemini 1 by characters and charges $0.15 for Gemini 2.0 Flash; the Gemini API charges $0.10."""
 _ELSEWHERE: Final = re.compile(
     r"(?<!were )imported from openrouter|trusting open ?router|seen on openrouter", re.IGNORECASE
 )
@@ -48,11 +48,11 @@ _FREE: Final = "free of charge"
 
 
 def refusal(one: Candidate, entry_id: str, comments: str, spelled: Iterable[str]) -> str | None:
-    """Why an entry that bears the name does not hold for this call; None where it does.
+    """Why an entry with this name does not apply to the call; None if it does.
 
     Args:
-        one: the name, its seller, and what it says of the place.
-        entry_id: of the entry, as the data have it.
+        one: the name, its seller and region.
+        entry_id: of the entry, as in the data.
         comments: of the entry.
         spelled: the names that the entry spells out.
     """
@@ -67,21 +67,21 @@ def refusal(one: Candidate, entry_id: str, comments: str, spelled: Iterable[str]
 
 
 def not_of_seller(provider: str, entry_id: str, comments: str) -> str | None:
-    """Why an entry is no price of the seller in whose list it stands, or None: the data say that it was copied."""
+    """Why an entry is not a price of the seller in whose list it is: the data say that it was copied; else None."""
     if _ELSEWHERE.search(comments) is not None and _CHECKED.search(comments) is None:
         return "its price was copied from OpenRouter's list, another seller's"
     return REFUSED.get((provider, entry_id))
 
 
 def is_given_away(provider: str, api: str | None, entry_id: str, comments: str) -> bool:
-    """Whether an entry without any price is free of charge at this seller: where the data say so, of this seller."""
+    """Whether the data say that an entry without prices is free at this seller."""
     if provider == "openrouter" and entry_id.endswith(":free"):
         return True
     return _FREE in comments.lower() and (provider != GOOGLE or api == GEMINI)
 
 
 def has_tiers_of(one: Candidate, entry_id: str) -> bool:
-    """Whether the service tiers of an entry are this seller's: of Gemini the data have the Gemini API's alone."""
+    """Whether the service tiers of an entry are this seller's; for Gemini the data have only the Gemini API's."""
     return one.api != VERTEX or is_claude(entry_id)
 
 

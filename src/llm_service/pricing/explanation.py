@@ -1,4 +1,4 @@
-"""Why a call has the price it has: every place that was looked at, in order, and what was found there."""
+"""Explains the price of a call: every list that was searched, in order, and its finding."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,15 +10,15 @@ __all__ = ["Explanation", "Finding", "PassedOver"]
 
 
 class Finding(NamedTuple):
-    """What one list of prices says of one name.
+    """The finding of one price list for one name.
 
     Attributes:
         source: the list: the path of a `models.yaml`, or `genai-prices` and its version.
-        provider: the seller that it was asked for; None where none is told.
-        name: the name that it was asked for.
-        entry: the entry that bears the name; None where none does.
-        rule: by what the name and the entry belong together, or why the entry does not hold.
-        timeline: its prices; None where there is none that holds.
+        provider: the requested seller; None if unknown.
+        name: the requested name.
+        entry: the entry with this name; None if there is none.
+        rule: why the entry matches the name, or why it does not apply.
+        timeline: its prices; None if none apply.
     """
 
     source: str
@@ -30,7 +30,7 @@ class Finding(NamedTuple):
 
 
 class PassedOver(NamedTuple):
-    """A place without a price for the call; as a `Finding`, with the reason."""
+    """A list without a price for the call: like a `Finding`, with the reason."""
 
     source: str
     provider: str | None
@@ -41,13 +41,13 @@ class PassedOver(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The price of a call and how it was found.
+    """The price of a call, and how it was found.
 
     Attributes:
-        rates: None where no price is known.
-        rule: why these; None without rates.
-        from_us, until_us: from when until before when the same holds, microseconds since 1970.
-        passed_over: what was looked at before, or in vain.
+        rates: None if no price is known.
+        rule: why these rates; None without rates.
+        from_us, until_us: the result is the same from `from_us` to before `until_us`, microseconds since 1970.
+        passed_over: lists that were searched before, or in vain.
     """
 
     rates: Rates | None

@@ -1,7 +1,7 @@
-"""Which models cost more above some number of prompt tokens, so that a list which does not say so is not believed.
+"""Models with higher prices for long prompts, so that a list without such tiers is not trusted beyond them.
 
-Where the list of any seller prices a model by the length of the prompt, the price of another seller without such tiers
-is known up to that length only: what it takes for longer prompts is unknown, not the price of short ones.
+If any seller prices a model by the length of the prompt, the price of a seller without such tiers is known only up to
+that length: for longer prompts it is unknown, not that of short ones.
 """
 
 import re
@@ -22,7 +22,7 @@ _OLD_CLAUDE: Final = re.compile(r"^claude-(\d(?:-\d)?)-(opus|sonnet|haiku)$")
 
 
 class LongFrom(NamedTuple):
-    """From when until before when (microseconds since 1970) prompts above so many tokens cost more somewhere."""
+    """A period (microseconds since 1970) in which some seller charges more above a number of prompt tokens."""
 
     from_us: int
     until_us: int
@@ -31,9 +31,9 @@ class LongFrom(NamedTuple):
 
 @lru_cache(maxsize=8192)
 def model_of(name: str) -> str | None:
-    """The model that a seller's name means, the same for all sellers; None for a moving alias or a pattern.
+    """The model of a seller's name, the same for all sellers; None for a moving alias or a pattern.
 
-    Without the path and the vendor, the region, date and version, and the variant (`:batch`, `-reasoning`).
+    It has no path, vendor, region, date, version or variant (`:batch`, `-reasoning`).
     """
     name = name.lower().rpartition("/")[2].removeprefix("~")
     if name.endswith("-latest") or _PATTERN.search(name):
@@ -44,10 +44,10 @@ def model_of(name: str) -> str | None:
 
 
 def catalogue(models: Iterable[tuple[Any, Sequence[tuple[int, Any]]]]) -> Mapping[str, Sequence[LongFrom]]:
-    """When which models cost more for long prompts at any seller.
+    """By model: the periods in which any seller charges more for long prompts.
 
     Args:
-        models: each entry's names, and its prices in the form of the data with the time from which they hold.
+        models: each entry's names, and its prices as in the data with their start times.
     """
     found = {name: [LongFrom(*ALWAYS, above)] for name, above in LONG_UNKNOWN.items()}
     for names, prices in models:
@@ -66,7 +66,7 @@ def _long(prices: Sequence[tuple[int, Any]]) -> Iterator[LongFrom]:
 
 
 def bounded(timeline: Timeline, long: Sequence[LongFrom]) -> Timeline:
-    """The prices, known up to the length from which any seller's list has another price at the time."""
+    """The prices, limited to prompts up to the length from which any seller charges more at the time."""
     if not long:
         return timeline
     periods = list(timeline.periods)

@@ -1,9 +1,9 @@
-"""How names of models arrive, and which exact names they may stand for: never the nearest one.
+"""Model names as they arrive, and the exact names they may stand for: never the nearest one.
 
 A record names a model as its provider, a gateway or a cloud does: `claude-sonnet-4-5-20250929`,
 `anthropic/claude-sonnet-4-5`, `us.anthropic.claude-sonnet-4-5-20250929-v1:0`, `models/gemini-2.5-pro`, an ARN, a Vertex
-resource. What is taken off here is only what is known not to name a model: the path of a provider, a region, a date,
-a version of Bedrock. All else stays: a name that is in no list afterwards is unknown.
+resource. Only parts that are known not to name a model are removed: the path of a provider, a region, a date, a
+Bedrock version. Everything else stays: a name that is in no list after that is unknown.
 """
 
 import re
@@ -19,10 +19,10 @@ _MOST: Final = 4096
 
 
 class Candidate(NamedTuple):
-    """A name as one provider would know it, in lower case; provider None: nobody says whose it is.
+    """A name at one provider, in lower case; the provider is None if unknown.
 
-    `region` is what stands beside the name: a region of AWS, a location of Vertex AI, a zone of Azure. That of a
-    Bedrock profile (`eu.`) is part of the name. `api` tells Google's two sellers apart.
+    `region` comes from outside the name: a region of AWS, a location of Vertex AI, a zone of Azure. That of a Bedrock
+    profile (`eu.`) is part of the name. `api` distinguishes Google's two sellers.
     """
 
     name: str
@@ -32,10 +32,10 @@ class Candidate(NamedTuple):
 
 
 _GATEWAYS: Final = frozenset({"openrouter"})
-"""They sell models under names with a maker's prefix, at prices of their own."""
+"""Gateways that sell models under names with the maker's prefix, at their own prices."""
 
 PROFILES: Final = "us|eu|apac|au|jp|ca|in|sa|me|af|uk|il|mx|us-gov|global"
-"""Where Bedrock's inference profiles answer, as a pattern."""
+"""A pattern of the region prefixes of Bedrock's inference profiles."""
 _REGIONS: Final = rf"(?:{PROFILES})\."
 _VENDORS: Final = (
     r"(?:ai21|amazon|anthropic|cohere|deepseek|google|meta|minimax|mistral|moonshot|moonshotai|nvidia|openai|qwen|writer"
@@ -43,8 +43,7 @@ _VENDORS: Final = (
 )
 _VENDOR: Final = re.compile(rf"^(?:{_REGIONS})?{_VENDORS}(?=[a-z])")
 
-# Names that only their maker gives out, where no provider is told: of open weights, which anybody may serve at any
-# price, none is here.
+# Names that imply their maker as the provider. Open weights are not listed: anybody may serve them at any price.
 _MAKERS: Final = (
     ("anthropic", re.compile(r"claude-")),
     (
@@ -62,7 +61,7 @@ _MAKERS: Final = (
     ("perplexity", re.compile(r"sonar(-|$)")),
     ("voyageai", re.compile(r"voyage-")),
 )
-# Names in a form that one seller alone uses, whatever the weights.
+# Names in a form that only one seller uses.
 _SELLERS: Final = (
     ("aws", re.compile(rf"(?:{_REGIONS})?{_VENDORS}[a-z]")),
     ("cloudflare", re.compile(r"@cf/")),
@@ -72,29 +71,29 @@ _SELLERS: Final = (
     ("openrouter", re.compile(r"[^:]+:(beta|exacto|extended|floor|free|nitro|online|thinking)$")),
 )
 _OF_A_SIZE: Final = re.compile(r"[-:]\d+x?\d*b(-|:|$)")
-"""`-7b-`, `:24b`: weights that anybody may serve."""
+"""`-7b-`, `:24b`: open weights that anybody may serve."""
 _NOT_SOLD: Final = {"openai": re.compile(r"gpt-oss")}
-"""Open weights whose maker has no price for them: what answered was somebody else's server of the same protocol."""
+"""Open weights that their maker does not sell: the call went to another server with the same protocol."""
 
 _AWS_ROUTES: Final = frozenset({"converse", "converse_like", "invoke"})
 _AWS_REGION: Final = re.compile(r"^[a-z]{2,4}(?:-[a-z]+)+-\d+$")
 _ARN: Final = re.compile(r"^arn:(aws[a-z-]*):bedrock:([a-z0-9-]*):\d*:(?:inference-profile|foundation-model)/([^/]+)$")
-"""What other ARNs end with is no name of a model."""
+"""Other ARNs do not end with a model name."""
 _AZURE_ZONES: Final = frozenset({"apac", "eu", "global", "global-standard", "regional", "us", "us-gov"})
-"""As LiteLLM writes them before the name of a deployment: `azure/eu/gpt-4o`."""
+"""LiteLLM's prefixes of deployments: `azure/eu/gpt-4o`."""
 _VERTEX: Final = re.compile(r"(?:^|/)publishers/([a-z0-9-]+)/models/([^/]+)$")
 _LOCATION: Final = re.compile(r"(?:^|/)locations/([a-z0-9-]+)/")
 _CONTEXT: Final = re.compile(r"\[1m\]$")
-"""`claude-opus-5-5[1m]`: Claude Code asks for the long context, which is priced by the length of the prompt."""
+"""`claude-opus-5-5[1m]`: Claude Code's name with long context, which is priced by the length of the prompt."""
 _TUNED: Final = re.compile(r"^(ft:[^:]+):.")
-"""`ft:gpt-4o-2024-08-06:my-org::id`: what OpenAI takes for a tuned model depends on the model that was tuned."""
+"""`ft:gpt-4o-2024-08-06:my-org::id`: the price of a tuned OpenAI model depends on its base model."""
 _TUNED_VERSION: Final = re.compile(r"(?<=^ft:gpt-3\.5-turbo)-\d{4}$")
-"""All versions of GPT-3.5 cost the same once they are tuned: https://openai.com/api/pricing/."""
+"""All tuned versions of GPT-3.5 have the same price: https://openai.com/api/pricing/."""
 _ROUTES: Final = {
     "openai": frozenset({"responses"}),
     "azure": frozenset({"responses", "o_series", "gpt5_series"}),
 }
-"""How LiteLLM says which API or which parameters to use: https://docs.litellm.ai/docs/response_api."""
+"""LiteLLM's prefixes that select an API or parameters: https://docs.litellm.ai/docs/response_api."""
 _PREFIX: Final = re.compile(r"^([a-z0-9._-]+)[/:](.+)$")
 _MODELS: Final = re.compile(r"^(?:tuned)?models/([^/]+)$")
 
@@ -119,21 +118,21 @@ _COMPACT_DATE: Final = re.compile(r"-(20[2-4]\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[
 
 
 def is_claude(name: str) -> bool:
-    """Whether this is a model of Anthropic's, whoever serves it."""
+    """Whether this is a model of Anthropic, at any seller."""
     return "claude" in name.lower()
 
 
 _LONGEST: Final = 256
-"""Characters of a name that is taken apart; a record's has 200 at most. Each part taken off costs the length again."""
+"""Longest name that is parsed; those of records have at most 200 characters. Time grows with length and parts."""
 
 
 @lru_cache(maxsize=_MOST)
 def candidates(model_name: str, provider: str | None = None) -> tuple[Candidate, ...]:
-    """The names that this one may stand for, most exact first; each is to be looked up as it is.
+    """The names that this one may stand for, most exact first; each is to be looked up exactly.
 
     Args:
-        model_name: as the record has it.
-        provider: as the record has it; it outranks what the name says, but for what only passes calls on.
+        model_name: as in the record.
+        provider: as in the record; it overrides the name's prefix, unless it only forwards calls (`litellm`).
     """
     name = model_name.strip().lower()
     if is_claude(name):
@@ -170,7 +169,7 @@ def _of_name(name: str, given: str | None, api: str | None) -> Iterator[Candidat
 def _of_prefix(name: str, given: str | None, api: str | None) -> Iterator[Candidate]:
     """`anthropic/claude-…`, `bedrock/us-east-1/anthropic.claude-…`, `openrouter/openai/gpt-…`, `vertex_ai/claude-…`.
 
-    And with a colon, as pydantic-ai and LangChain write it: `anthropic:claude-…`.
+    Also with a colon, as in pydantic-ai and LangChain: `anthropic:claude-…`.
     """
     found = _PREFIX.match(name)
     if found is None:
@@ -188,7 +187,7 @@ def _of_prefix(name: str, given: str | None, api: str | None) -> Iterator[Candid
 
 
 def _at_seller(name: str, seller: str | None, api: str | None) -> Iterator[Candidate]:
-    """A name in the form of a seller, which may tell a region before it; what stands there then counts."""
+    """A name in a seller's form, which may have a region prefix."""
     parts = name.split("/")
     region = None
     if seller == "aws":
@@ -219,7 +218,7 @@ def _at_seller(name: str, seller: str | None, api: str | None) -> Iterator[Candi
 
 
 def _at_hugging_face(name: str) -> Candidate:
-    """Who serves stands before the name (LiteLLM: `together/org/model`) or behind it (`org/model:together`)."""
+    """The seller is a prefix (LiteLLM: `together/org/model`) or a suffix (`org/model:together`)."""
     before, _, rest = name.partition("/")
     if "/" in rest:
         return Candidate(rest, f"huggingface_{before}")
@@ -252,10 +251,9 @@ def _without(name: str, prefix: str) -> str:
 
 @lru_cache(maxsize=_MOST)
 def spellings(name: str, provider: str | None = None) -> tuple[str, ...]:
-    """This name, and what is left of it without dates, versions and (Bedrock) region and vendor; the longest first.
+    """This name, and the same without dates, versions and (Bedrock) region and vendor; longest first.
 
-    All of them name the same model, so that a list which has any of them knows it; but a list which has a date of its
-    own must be asked for that first.
+    All of them name the same model, so any of them may be in a list; the dated name must be looked up first.
     """
     if len(name) > _LONGEST:
         return (name,)
@@ -270,7 +268,7 @@ def spellings(name: str, provider: str | None = None) -> tuple[str, ...]:
 
 
 def _undated(name: str, suffixes: tuple[re.Pattern[str], ...]) -> dict[str, None]:
-    """The name and all that is left of it without its endings; each is looked at once, however it came about."""
+    """The name and all its shorter forms without suffixes, each once."""
     found: dict[str, None] = {name: None}
     waiting = [name]
     while waiting:

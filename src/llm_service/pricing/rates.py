@@ -1,9 +1,8 @@
-"""The prices of one model at one time, compiled to integers, so that a call costs a few multiplications.
+"""The prices of one model at one time, compiled to integers, so that pricing a call takes a few multiplications.
 
-A rate is kept in parts of a nano-dollar a token: thousandths (pico-USD) where that is exact, and finer parts for the
-few published rates that have more digits ($0.0375 a million tokens is 37,500 pico-USD a token, but
-$0.0833333333333333 a million is no whole number of them). Sums are exact; a call is rounded once, half up, to a whole
-nano-dollar.
+A rate is an integer of parts of a nano-dollar per token: thousandths (pico-USD) if exact, and finer parts for the few
+published rates with more digits ($0.0375 per million tokens is 37,500 pico-USD per token, but $0.0833333333333333 per
+million is not an integer of them). Sums are exact; a call is rounded once, half up, to a whole nano-dollar.
 """
 
 from collections.abc import Iterable
@@ -14,23 +13,22 @@ from typing import Final, NamedTuple
 __all__ = ["CLAUDE_HOUR", "Prices", "Rates", "long_prices"]
 
 CLAUDE_HOUR: Final = 2
-"""Times the input price: what Anthropic takes, of every model, for a prompt token that it caches for an hour; for five
-minutes it is 1.25 (https://platform.claude.com/docs/en/build-with-claude/prompt-caching#pricing)."""
+"""Factor on the input price for a prompt token that Anthropic caches for an hour, for every model; for five minutes it
+is 1.25 (https://platform.claude.com/docs/en/build-with-claude/prompt-caching#pricing)."""
 
 _PICO: Final = 3
 """A pico-dollar is 10 ** -3 nano-dollars."""
 _MICRO: Final = 3
-"""USD a million tokens is micro-USD a token: 10 ** 3 nano-dollars."""
+"""USD per million tokens is micro-USD per token: 10 ** 3 nano-dollars."""
 _UNKNOWN: Final = -1
 _NO_BOUND: Final = 2**63
 
 
 class Prices(NamedTuple):
-    """USD per million tokens of calls with more than `above_prompt_tokens` prompt tokens; the whole call pays them.
+    """USD per million tokens, for whole calls with more than `above_prompt_tokens` prompt tokens.
 
-    None: no price of its own. Cached and written tokens then cost what other input does, those written for an hour what
-    other written ones do, reasoning what other output does, and a model without an output price (embeddings) gives no
-    completion tokens.
+    None: no separate price. Cached and written tokens then cost the same as input, tokens written for an hour the same
+    as written ones, reasoning the same as output; a model without an output price (embeddings) has no completion.
     """
 
     above_prompt_tokens: int
@@ -43,7 +41,7 @@ class Prices(NamedTuple):
 
 
 def long_prices(prices: Prices, above_prompt_tokens: int) -> Prices:
-    """What long prompts cost where they cost more in the common way: input of any kind twice, output 1.5 times."""
+    """The usual prices of long prompts: any input twice, output 1.5 times."""
 
     def times(price: Decimal | None, factor: Decimal) -> Decimal | None:
         return None if price is None else price * factor
@@ -61,10 +59,10 @@ def long_prices(prices: Prices, above_prompt_tokens: int) -> Prices:
 
 
 class _Band(NamedTuple):
-    """One tier in parts of a nano-dollar a token; cached, written and reasoning tokens by what they cost beyond others.
+    """One tier in parts of a nano-dollar per token; for cached, written and reasoning tokens, the extra price.
 
-    Those written for an hour are written ones, too: `hour_more` is what they cost beyond those.
-    Most calls then take two multiplications.
+    Tokens written for an hour count as written ones: `hour_more` is the extra price on top. So most calls take two
+    multiplications.
     """
 
     above: int
@@ -78,14 +76,14 @@ class _Band(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a model costs. Immutable, and safe from any thread.
+    """The prices of a model. Immutable and thread-safe.
 
     Attributes:
-        source: where the prices come from: the path of a `models.yaml`, or `genai-prices` and its version.
-        model: what the name resolved to there.
-        provider: whose prices these are; None where `models.yaml` does not say.
+        source: of the prices: the path of a `models.yaml`, or `genai-prices` and its version.
+        model: the entry that the name resolved to.
+        provider: the seller; None if `models.yaml` does not name one.
         prices: as published, USD per million tokens, from the lowest tier to the highest.
-        known_up_to: prompt tokens above which the price is unknown; None where it is known for any prompt.
+        known_up_to: prompt tokens above which the price is unknown; None if it is known for any prompt.
     """
 
     source: str
@@ -113,13 +111,13 @@ class Rates:
         return cls(source, model, provider, tiers, tuple(reversed(bands)), parts, parts // 2)
 
     def up_to(self, prompt_tokens: int) -> "Rates":
-        """The same for prompts of up to so many tokens; what longer ones cost is unknown."""
+        """The same, limited to prompts of up to `prompt_tokens`; the price of longer ones is unknown."""
         beyond = _Band(prompt_tokens, *[_UNKNOWN] * (len(_Band._fields) - 1))
         return replace(self, _bands=(beyond, *self._bands), known_up_to=prompt_tokens)
 
     @property
     def gives_output(self) -> bool:
-        """Whether there is a price of output; embeddings have none, and give none."""
+        """Whether there is an output price; embeddings have none."""
         return self.prices[0].output is not None
 
     def cost_nanos(
@@ -132,20 +130,20 @@ class Rates:
         cache_write_1h_tokens: int = 0,
         longest: int | None = None,
     ) -> int | None:
-        """What a call costs in nano-USD, rounded once, half up.
+        """The cost of a call in nano-USD, rounded once, half up.
 
         Args:
-            prompt_tokens: all of them, with those read from and written to a cache.
-            completion_tokens: all of them, with those of reasoning.
+            prompt_tokens: all, including those read from and written to a cache.
+            completion_tokens: all, including reasoning.
             cache_read_tokens, cache_write_tokens: parts of the prompt.
             reasoning_tokens: part of the completion.
-            cache_write_1h_tokens: part of `cache_write_tokens`: what was written to be kept for an hour.
-            longest: prompt tokens that no call exceeds, where the counts are the sum of several: they are priced where
-                all are of the lowest tier.
+            cache_write_1h_tokens: part of `cache_write_tokens`: written for an hour.
+            longest: if the counts are the sum of several calls, an upper bound of each prompt: the sum is priced only
+                if all calls are in the lowest tier.
 
         Returns:
-            None where the parts exceed the whole, a model without an output price gave output, or the prompt is longer
-            than `known_up_to`: no price is known.
+            None if the parts exceed the whole, if a model without an output price has output, or if the prompt is
+            longer than `known_up_to`.
         """
         bands = self._bands
         if longest is not None:
@@ -173,22 +171,22 @@ class Rates:
         return None  # a negative count
 
     def lowest_tier(self) -> tuple[int, int, int, int, int, int, int, int]:
-        """`(up_to, input, output, cached_more, written_more, reasoned_more, half, parts)`, for who prices many calls.
+        """`(up_to, input, output, cached_more, written_more, reasoned_more, half, parts)`, for pricing many calls.
 
-        What `cost_nanos` computes without its call: with up to `up_to` prompt tokens a call costs `(prompt_tokens *
-        input + completion_tokens * output + cache_read_tokens * cached_more + cache_write_tokens * written_more +
-        reasoning_tokens * reasoned_more + half) // parts` nano-USD, where the parts do not exceed the whole and nothing
-        was written for an hour. `up_to` is -1 where there is no output price.
+        This inlines `cost_nanos`: with up to `up_to` prompt tokens a call costs `(prompt_tokens * input +
+        completion_tokens * output + cache_read_tokens * cached_more + cache_write_tokens * written_more +
+        reasoning_tokens * reasoned_more + half) // parts` nano-USD, if the parts do not exceed the whole and nothing
+        was written for an hour. `up_to` is -1 without an output price.
         """
         lowest = self._bands[-1]
         up_to = self._bands[-2].above if len(self._bands) > 1 else _NO_BOUND
         return up_to if self.gives_output else _UNKNOWN, *lowest[1:-1], self._half, self._parts
 
     def most_nanos(self, prompt_tokens: int, completion_tokens: int) -> int | None:
-        """The most that a call of up to so many tokens costs in nano-USD, whatever part is cached, written or reasoned.
+        """The maximum cost in nano-USD of a call of up to these tokens, for any cached, written or reasoning parts.
 
-        A tier that such a call may stay below counts too. Where no output price is known, output counts as the dearest
-        input: a bound for a model that should give none. None where the prompt may be longer than `known_up_to`.
+        Lower tiers count, too. Without an output price, output counts at the highest input price, as a bound for a
+        model that should have none. None if the prompt may be longer than `known_up_to`.
         """
         if self.known_up_to is not None and prompt_tokens > self.known_up_to:
             return None
@@ -214,7 +212,7 @@ def _check(model: str, tiers: tuple[Prices, ...]) -> None:
 
 
 def _places(price: Decimal | None) -> int:
-    """Decimals of a price."""
+    """The number of decimals of a price."""
     if price is None:
         return 0
     exponent = price.normalize().as_tuple().exponent
@@ -222,12 +220,12 @@ def _places(price: Decimal | None) -> int:
 
 
 def _scaled(price: Decimal, places: int) -> int:
-    """The price times 10 ** places, exact whatever the precision of the decimal context."""
+    """The price times 10 ** places, exact for any precision of the decimal context."""
     _, digits, exponent = price.as_tuple()
     assert isinstance(exponent, int)  # noqa: S101 - it is finite
     whole = int("".join(map(str, digits)))
     shift = exponent + places
-    return whole * int(10**shift) if shift >= 0 else whole // int(10**-shift)  # zeros at its end
+    return whole * int(10**shift) if shift >= 0 else whole // int(10**-shift)  # trailing zeros
 
 
 def _band(tier: Prices, places: int) -> _Band:

@@ -1,7 +1,7 @@
-"""Who sells a call, by the labels that records, SDKs and gateways give: never confused with who made the model.
+"""The seller of a call, from labels of records, SDKs and gateways; never confused with the maker of the model.
 
-The ids on the left are those of genai-prices, a catalogue each. Google keeps one catalogue for two sellers, the Gemini
-API and Vertex AI, whose prices differ in part: which of both a label means is its `api`.
+The ids on the left are those of genai-prices, one for each catalogue. Google has one catalogue for two sellers, the
+Gemini API and Vertex AI, whose prices partly differ: `api` distinguishes them.
 """
 
 from typing import Final
@@ -101,15 +101,15 @@ _PROVIDERS: Final = {
 }
 _APIS: Final = {**dict.fromkeys(_GEMINI_LABELS, GEMINI), **dict.fromkeys(_VERTEX_LABELS, VERTEX)}
 _PASS_ON: Final = frozenset({"litellm", "litellm_proxy"})
-"""These say nothing of whose model it is."""
+"""Proxies: they do not identify the seller."""
 _OWNERS: Final = frozenset({"arcee_ai", "meta", "microsoft", "mistralai", "moonshotai", "perplexity_ai", "z_ai"})
-"""Before a slash these own a repository of weights (Hugging Face, OpenRouter, NIM): they do not say who serves them."""
+"""As a prefix these own a repository of weights (Hugging Face, OpenRouter, NIM); they do not identify the seller."""
 
 
 def provider_of(label: str | None) -> str | None:
-    """The catalogue of the seller that a label names, as genai-prices calls it; an unknown label stays, in lower case.
+    """The id in genai-prices of a label's seller; an unknown label is returned in lower case.
 
-    None for None, and for what only passes calls on (`litellm`).
+    None for None, and for proxies (`litellm`).
     """
     if label is None:
         return None
@@ -118,12 +118,12 @@ def provider_of(label: str | None) -> str | None:
 
 
 def api_of(label: str | None) -> str | None:
-    """Which of Google's two sellers a label names: `gemini` or `vertex`; None where it says neither."""
+    """Google's seller of a label: `gemini` or `vertex`; None for any other label."""
     return None if label is None else _APIS.get(_plain(label)[1])
 
 
 def is_prefix(label: str) -> bool:
-    """Whether what stands before a model's name (`azure/gpt-4o`) says who sells it."""
+    """Whether a prefix of a model's name (`azure/gpt-4o`) identifies the seller."""
     plain = _plain(label)[1]
     return plain in _PROVIDERS and plain not in _OWNERS
 

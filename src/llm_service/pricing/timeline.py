@@ -1,4 +1,4 @@
-"""Which prices hold when: the last one in a list whose condition is met at the time of the call."""
+"""Prices over time: the last one in a list whose condition holds at the time of the call."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +14,14 @@ DAY_US: Final = 86_400 * _SECOND_US
 _FIRST_WEEKDAY: Final = 3
 """1970-01-01 was a Thursday."""
 ALWAYS: Final = (-(2**63), 2**63)
-"""From and until, in microseconds since 1970, of what never changes."""
+"""The period of prices that never change, in microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)
 class Daily:
-    """A part of each day, UTC: from `start_us` to before `end_us`, microseconds since midnight; may pass midnight.
+    """A part of each day: from `start_us` to before `end_us`, microseconds since midnight UTC; may pass midnight.
 
-    With `weekdays` (0 is Monday) a part of these days alone.
+    With `weekdays` (0 is Monday), only on these days.
     """
 
     start_us: int
@@ -43,10 +43,10 @@ class Period:
     """Prices and when they hold.
 
     Attributes:
-        rates: None where a price is published that a call's token counts cannot be multiplied with.
-        from_us: holds from then on, microseconds since 1970; None for always.
-        daily: holds only in this part of the day; None for all of it.
-        why: why there are no rates, where that is known.
+        rates: None if the published price is not per token.
+        from_us: valid from then on, microseconds since 1970; None for always.
+        daily: valid only in this part of the day; None for all of it.
+        why: the reason for no rates, if known.
     """
 
     rates: Rates | None
@@ -61,7 +61,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """All prices that a model has had; a later one in the list takes precedence, and the first holds where none does.
+    """All prices of a model over time; later ones in the list take precedence, and the first is the default.
 
     Attributes:
         periods: one or more.
@@ -70,18 +70,18 @@ class Timeline:
     periods: Sequence[Period]
 
     def at(self, at_us: int) -> Rates | None:
-        """The rates at this time (microseconds since 1970); None where they are unknown."""
+        """The rates at this time (microseconds since 1970); None if unknown."""
         return self.period_at(at_us).rates
 
     def period_at(self, at_us: int) -> Period:
-        """What holds at this time (microseconds since 1970)."""
+        """The period at this time (microseconds since 1970)."""
         for period in reversed(self.periods):
             if period.holds(at_us):
                 return period
         return self.periods[0]
 
     def since(self, start_us: int, why: str) -> "Timeline":
-        """The same from then on; before, unknown for this reason."""
+        """The same from `start_us` on; unknown before, for the reason `why`."""
         return Timeline(
             [
                 Period(None, why=why),
@@ -90,7 +90,7 @@ class Timeline:
         )
 
     def span(self, at_us: int) -> tuple[int, int]:
-        """From when until before when the rates of this time hold, at least: microseconds since 1970."""
+        """A period (start, end) in which the rates of this time certainly hold, in microseconds since 1970."""
         bounds = [*ALWAYS, *self._bounds(at_us - at_us % DAY_US)]
         return max(bound for bound in bounds if bound <= at_us), min(bound for bound in bounds if bound > at_us)
 

@@ -1,6 +1,7 @@
 """CONTRIBUTING.md's walk "Add a column", done in a copy of the package: the files it names are enough."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,27 +16,19 @@ NEXT = migrations.VERSION + 1
 LAST = "unpriced_usage"
 """The last column there is: the new one comes after it."""
 EDITS = {
-    "record/fields.py": [(f'    _Field("{LAST}", "id"),\n', f'    _Field("{LAST}", "id"),\n    _Field("deployment", "name"),\n')],
-    "record/record.py": [
-        ("At[str | None](\"extensions\", 26)\n", "At[str | None](\"extensions\", 26)\n    deployment = At[str | None](\"extensions\", 27)\n"),
-        ('prompt = At[str | None]("extensions", 27)', 'prompt = At[str | None]("extensions", 28)'),
-        ('response = At[str | None]("extensions", 28)', 'response = At[str | None]("extensions", 29)'),
-        (f"        {LAST}: str | None = None,\n", f"        {LAST}: str | None = None,\n        deployment: str | None = None,\n"),
-        (f"is {LAST} is prompt", f"is {LAST} is deployment is prompt"),
-        (f"{LAST}, prompt, response,", f"{LAST}, deployment, prompt, response,"),
+    "record/fields.py": [
+        (f'    {LAST} = _Field[str | None]("id")\n',
+         f'    {LAST} = _Field[str | None]("id")\n    deployment = _Field[str | None]("name")\n'),
+        (f"    {LAST}: str | None\n", f"    {LAST}: str | None\n    deployment: str | None\n"),
     ],
     "schema.sql": [("no cost is computed\n);", "no cost is computed\n    , deployment TEXT\n);")],
-    "stores/sqlite/migration_steps.py": [
-        (f'{migrations.VERSION}: ("{LAST}",)', f'{migrations.VERSION}: ("{LAST}",), {NEXT}: ("deployment",)'),
-        ("TO_2: Final = (", 'TO_NEXT = ("ALTER TABLE invocations ADD COLUMN deployment TEXT",)\nTO_2: Final = ('),
-    ],
     "stores/sqlite/migrations.py": [
-        (f"VERSION: Final = {migrations.VERSION}", f"VERSION: Final = {NEXT}"),
-        (f"{migrations.VERSION - 1}: migration_steps.TO_{migrations.VERSION}}}",
-         f"{migrations.VERSION - 1}: migration_steps.TO_{migrations.VERSION}, {migrations.VERSION}: migration_steps.TO_NEXT}}"),
+        (f'ADD COLUMN {LAST} TEXT",),\n',
+         f'ADD COLUMN {LAST} TEXT",),\n    {NEXT}: ("ALTER TABLE invocations ADD COLUMN deployment TEXT",),\n'),
     ],
     "queries/rows.py": [(f"    {LAST}: str | None\n", f"    {LAST}: str | None\n    deployment: str | None\n")],
 }  # fmt: skip
+"""One line in each place."""
 SCRIPT = """
 import os, sys
 from pathlib import Path
@@ -60,6 +53,14 @@ assert main(["doctor", "--db", str(path)]) == 0
 assert main(["export", "--db", str(path)]) == 0
 assert main(["show", "secret", "--db", str(path)]) == 0
 """
+
+
+def test_the_walk_names_these_files_and_no_other() -> None:
+    """At most four."""
+    guide = (Path(__file__).parents[3] / "CONTRIBUTING.md").read_text("utf-8")
+    walk = guide.partition("### Add a column\n")[2].partition("### ")[0]
+    assert set(re.findall(r"`src/llm_service/telemetry/([\w/.]+)`", walk)) == set(EDITS)
+    assert len(EDITS) <= 4
 
 
 def test_the_files_of_the_walk_are_enough(tmp_path: Path) -> None:

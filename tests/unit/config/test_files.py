@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from llm_service.config.files import locate, source_of
+from llm_service.config.files import locate
 from llm_service.config.load import load_config
 from llm_service.errors import ConfigError
 
@@ -98,10 +98,3 @@ def test_a_misspelt_variable_is_refused_with_a_guess() -> None:
         load_config(environ={"LLM_TELEMETRY_POLICY": "x"})
     with pytest.raises(ConfigError, match="did you mean LLM_TELEMETRY_MODELS"):
         load_config(environ={"LLM_TELEMETRY_MODEL": "x"})
-
-
-def test_messages_name_the_file_or_the_kind(tmp_path: Path) -> None:
-    """A schema that was made in Python has no file."""
-    assert source_of(tmp_path / "a.yaml", "models") == str(tmp_path / "a.yaml")
-    assert source_of("~/p.yaml", "policies") == "~/p.yaml"
-    assert source_of(None, "policies") == "policies.yaml"

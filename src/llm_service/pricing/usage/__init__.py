@@ -1,15 +1,15 @@
-"""What providers report as usage, turned into fields of a record, whose prompt tokens hold the cached ones.
+"""Turns usage reports of providers into fields of a record, whose prompt tokens include the cached ones.
 
-Each function takes what the provider answered, as a mapping or an object of its client, and returns the fields to give
-to `InvocationRecord`, to `call.record_usage(...)`, or as a reader: `usage=lambda answer: openai_usage(answer.usage)`.
-A whole answer, or an event of a stream that holds the usage, will do as well. What was not reported is None, and a
-reported zero stays 0. None of them raises, whatever it is given.
+Each function takes the usage, as a mapping or an object of the provider's client, and returns the fields for
+`InvocationRecord` or `call.record_usage(...)`; or use it as reader: `usage=lambda answer: openai_usage(answer.usage)`.
+A whole answer, or an event of a stream with the usage, works as well. Unreported values are None, and a reported zero
+stays 0. None of the functions raises, for any argument.
 
-A report is read by the names that stand in it, so each function reads those of all; its own family is what it takes a
-report for that has no name of any. Beside the fields of every record (`rules.FIELDS`) there are, where they were told:
+A report is recognised by its names, so each function reads the reports of all families; its own family is the default
+for a report without typical names. Besides the fields of every report (`rules.FIELDS`) the result may have:
 
-- `cost_usd` and `cost_source="reported"`: what the seller charged.
-- `unpriced_usage`: what was billed and is not counted by a record, or contradicts itself: no cost is computed then.
+- `cost_usd` and `cost_source="reported"`: the amount that the seller charged.
+- `unpriced_usage`: other billed usage, or a contradiction: then no cost is computed.
 """
 
 from typing import Any
@@ -30,45 +30,44 @@ __all__ = [
 
 
 def openai_usage(usage: object) -> dict[str, Any]:
-    """Of Chat Completions, of Responses, and of what speaks their protocols or follows them.
+    """Usage of Chat Completions, of Responses, and of compatible APIs.
 
-    The prompt counts what was cached, and the completion what was reasoned. Where the total says that a provider left
-    reasoning out of the completion (xAI does), or that a gateway left out of the prompt what was cached, it is added.
-    The service tier stands beside the usage: `service_tier=answer.service_tier`, unless a whole answer is given.
+    The prompt includes cached tokens, and the completion reasoning tokens. If the total shows that a provider left
+    reasoning out of the completion (as xAI does), or a gateway cached tokens out of the prompt, they are added. The
+    service tier is outside the usage: pass `service_tier=answer.service_tier`, or a whole answer.
     """
     return read(usage, OPENAI)
 
 
 def anthropic_usage(usage: object) -> dict[str, Any]:
-    """Of Anthropic's Messages: its input counts neither what was read from the cache nor what was written to it.
+    """Usage of Anthropic's Messages, whose input excludes cache reads and writes.
 
-    `cache_write_tokens` is all that was written, `cache_write_1h_tokens` what of it is kept for an hour and costs more.
-    `service_tier` is `standard`, `priority` or `batch`, and `fast` where that speed was used. `iterations` are added
-    up.
+    `cache_write_tokens` are all written tokens, `cache_write_1h_tokens` those of them for an hour, which cost more.
+    `service_tier` is `standard`, `priority` or `batch`, or `fast` if that speed was used. `iterations` are summed.
     """
     return read(usage, ANTHROPIC)
 
 
 def gemini_usage(usage: object) -> dict[str, Any]:
-    """Of Gemini and Vertex AI (`usage_metadata`): thoughts are added to the output, prompts of tools to the prompt."""
+    """Usage of Gemini and Vertex AI (`usage_metadata`): adds thoughts to the output, tool prompts to the prompt."""
     return read(usage, GEMINI)
 
 
 def bedrock_usage(usage: object) -> dict[str, Any]:
-    """Of Bedrock: Converse, the headers of InvokeModel, and the metrics at the end of its stream."""
+    """Usage of Bedrock: Converse, the headers of InvokeModel, and the metrics at the end of its stream."""
     return read(usage, ANTHROPIC)
 
 
 def cohere_usage(usage: object) -> dict[str, Any]:
-    """Of Cohere: what it bills (`billed_units`)."""
+    """Usage of Cohere: its `billed_units`."""
     return read(usage, COHERE)
 
 
 def ollama_usage(usage: object) -> dict[str, Any]:
-    """Of Ollama's own interface."""
+    """Usage of Ollama's own API."""
     return read(usage, OLLAMA)
 
 
 def usage_fields(usage: object) -> dict[str, Any]:
-    """Of whatever family its names are; see the module for what it takes and gives."""
+    """Usage of any family, recognised by its names; see the module for arguments and result."""
     return read(usage, OPENAI)

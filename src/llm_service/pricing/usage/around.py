@@ -1,4 +1,4 @@
-"""Where an answer or an event of a stream holds its usage, and what of its bill stands elsewhere in it.
+"""Finds the usage in an answer or a stream's event, and billed items elsewhere in it.
 
 Searches and other tools that a provider runs have fees of their own, and some tell of them in the answer alone: OpenAI
 in the items of `output` (https://platform.openai.com/docs/pricing#built-in-tools), Gemini in `groundingMetadata`
@@ -20,12 +20,12 @@ from llm_service.pricing.usage.shapes import Role
 __all__ = ["INSIDE", "unwrapped"]
 
 INSIDE: Final = ("usage", "usage_metadata", "usageMetadata", "token_usage", "amazon-bedrock-invocationMetrics")
-"""Where an answer holds its usage."""
+"""Keys of the usage in an answer."""
 _AROUND: Final = ("message", "response", "metadata", "meta", "x_groq")
-"""What holds an answer, or a part of it with the usage, within an event of a stream."""
+"""Keys of an answer, or of a part with the usage, in a stream's event."""
 _DEEPEST: Final = 3
 _MOST: Final = 256
-"""Items of an answer that are looked at."""
+"""Items of an answer that are read at most."""
 _FREE_CALLS: Final = frozenset(
     {
         "function_call", "custom_tool_call", "computer_call", "local_shell_call", "apply_patch_call", "mcp_call",
@@ -48,7 +48,7 @@ _QUERIES: Final = (
 
 
 def unwrapped(source: Any) -> tuple[Any, dict[Role, str], dict[str, str]]:
-    """The usage within an answer or event; the words that stand beside it, and what was billed beside tokens."""
+    """The usage in an answer or event, the words beside it, and items billed in addition to tokens."""
     return _unwrapped(source, _DEEPEST)
 
 
@@ -68,7 +68,7 @@ def _unwrapped(source: Any, depth: int) -> tuple[Any, dict[Role, str], dict[str,
 
 
 def _words(answer: Any) -> dict[Role, str]:
-    """The service tier and the speed (Bedrock's)."""
+    """The service tier and the speed (of Bedrock)."""
     tier = child(answer, "service_tier") or child(answer, "serviceTier")
     tier = child(tier, "type") or tier
     speed = child(child(answer, "performanceConfig") or child(answer, "performance_config"), "latency")
@@ -77,7 +77,7 @@ def _words(answer: Any) -> dict[Role, str]:
 
 
 def _billed(answer: Any) -> dict[str, str]:
-    """Tools that the provider ran, by their kind, and how often."""
+    """Tools that the provider ran, by kind, and how often."""
     found = Counter(f"output.{kind}" for item in _items(child(answer, "output")) if (kind := _fee_of(item)))
     found.update(f"content.{tool}" for item in _items(child(answer, "content")) if (tool := _tool_of(item)))
     found.update(f"outputs.{tool}" for item in _items(child(answer, "outputs")) if (tool := _connector_of(item)))

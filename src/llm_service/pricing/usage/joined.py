@@ -1,9 +1,9 @@
-"""What the reports of one stream say together: their values are put together as they stand, and read once.
+"""Combines the reports of one stream: raw values are merged, then read once.
 
-The counters of a stream are cumulative, so none of them falls: servers that send 0 in the last event, for what they
-counted in the first, mean what they said before. Each is kept by its own name: a sum of several, of which one is left
-out or 0 later, would hide another in it. Where counters do fall, the reports may be parts to be added up (LangChain's
-chunks are): the larger ones are kept, and no cost is computed, unless the sum says the same.
+The counters of a stream are cumulative and must not fall: if a server sends 0 in the last event for a counter of the
+first, the earlier value counts. Counters are kept by their own names: in a sum, a missing or zero part could hide
+another. If counters fall, the reports may be parts to be added (as LangChain's chunks): the larger values are kept, and
+no cost is computed, unless the sum is the same.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -26,13 +26,13 @@ _WITHIN: Final[tuple[tuple[Role, tuple[Role, ...]], ...]] = (
     ("prompt", ("read", "written", "written_5m", "written_1h")),
     ("completion", ("reasoning",)),
 )
-"""Wholes, and the parts that are within them."""
+"""Totals and their parts."""
 _MOST: Final = 512
-"""Names that are kept of a stream."""
+"""Names that are kept of a stream at most."""
 
 
 class Counters:
-    """Numbers by name, of which the largest stand."""
+    """The largest number of each name."""
 
     __slots__ = ("_fell", "_most", "_sums")
 
@@ -42,7 +42,7 @@ class Counters:
         self._fell = False
 
     def take(self, name: str, number: float, value: Any) -> Any:
-        """What stands for a name after a value of it that is this number, 0 or more."""
+        """Add a value of a name, with its number (0 or more); returns the value that counts."""
         self._sums[name] = self._sums.get(name, 0) + number
         most = self._most.get(name)
         if most is None or number >= most[0]:
@@ -52,40 +52,40 @@ class Counters:
         return self._most[name][1]
 
     def drop(self, names: Collection[str]) -> None:
-        """Forget some."""
+        """Remove names."""
         for name in names:
             self._most.pop(name, None)
             self._sums.pop(name, None)
 
     def fall(self) -> None:
-        """Say that something fell that is no number here."""
+        """Note that another value fell."""
         self._fell = True
 
     def values(self) -> Mapping[str, Any]:
-        """What stands, by name."""
+        """The value that counts, by name."""
         return {name: value for name, (_, value) in self._most.items()}
 
     def get(self, name: str) -> float:
-        """The number that stands for a name; 0 for none."""
+        """The number of a name; 0 if unknown."""
         return self._most.get(name, (0, None))[0]
 
     def __contains__(self, name: str) -> bool:
         return name in self._most
 
     def told_often(self, name: str) -> bool:
-        """Whether more was told of a name than the largest of it."""
+        """Whether a name had other values than its largest."""
         return self._sums.get(name, 0) > self.get(name)
 
     def may_be_parts(self, but: Collection[str]) -> bool:
-        """Whether some fell, and are not the sums of all that was told; totals (`but`) may be anything then."""
+        """Whether some names fell and are not the sums of all their values; ignores `but` (totals)."""
         return self._fell and any(self._sums[name] != self.get(name) for name in self._most if name not in but)
 
 
 class Joined:
-    """The reports of one stream until now.
+    """The reports of one stream so far.
 
     Attributes:
-        unpriced: what cannot be priced of all of them together: name and value.
+        unpriced: unpriced usage of all of them: name and value.
     """
 
     __slots__ = ("_before", "_counters", "_doubts", "_last", "_odd", "_others", "_told", "unpriced")
@@ -102,11 +102,11 @@ class Joined:
 
     @property
     def begun(self) -> bool:
-        """Whether there was any."""
+        """Whether there was a report."""
         return self._last is not None
 
     def add(self, report: Report) -> dict[str, Any]:
-        """The fields of all reports with one more, without `unpriced_usage`."""
+        """Add a report; returns the fields of all reports, without `unpriced_usage`."""
         grew = False
         priced = False
         for leaf in report.leaves:
@@ -115,7 +115,7 @@ class Joined:
                 grew |= self._count(leaf) and leaf.path in COUNTS
             else:
                 self._keep(leaf)
-        if grew and not priced:  # what was charged was told of less
+        if grew and not priced:  # the reported cost is of less usage
             self._counters.drop(_MONEY)
         last = self._last
         if last is not None:
@@ -124,7 +124,7 @@ class Joined:
         return self._fields(report)
 
     def _count(self, leaf: Leaf) -> bool:
-        """Take a count; True where it is larger than before."""
+        """Add a count. Returns whether it is larger than before."""
         number = as_number(leaf.value)
         if number is None or not 0 <= number < inf:
             self._odd.setdefault(leaf.path, leaf)
@@ -134,7 +134,7 @@ class Joined:
         return grew
 
     def _keep(self, leaf: Leaf) -> None:
-        """Keep what may be billed or say what it is; what was does not pass, though a later report says less."""
+        """Keep other values that may be billed; an earlier larger value stays."""
         number, old = as_number(leaf.value), self._others.get(leaf.path)
         if not _matters(leaf, number):
             return
@@ -161,7 +161,7 @@ class Joined:
         said, shape = said_by(report._replace(leaves=found))
         fields = fields_of(said, shape)
         if "total tokens" in said.unpriced and any(map(self._counters.told_often, _TOTALS)):
-            # Totals of parts, each of its own: their sum is no less than all of them.
+            # Each report has its own total: their sum is at least all parts.
             self._counters.fall()
             said, shape = said_by(report._replace(leaves=[leaf for leaf in found if leaf.path not in _TOTALS]))
             fields = fields_of(said, shape)
@@ -176,7 +176,7 @@ class Joined:
         return fields
 
     def _doubt(self, report: Report, said: Said, shape: Shape) -> None:
-        """A whole that grew, where its part was not told again: nobody knows how much of it the part is now."""
+        """Doubt a total that grew while its part was not reported again: the part's share is unknown."""
         told: dict[Role, int] = {}
         for leaf in report.leaves:
             role, number = role_of(leaf.path, shape.roles), as_number(leaf.value)
@@ -192,7 +192,7 @@ class Joined:
 
 
 def _matters(leaf: Leaf, number: float | None) -> bool:
-    """Whether a value says anything of usage: texts of an answer do not, and are not kept."""
+    """Whether a value concerns usage; texts of an answer do not, and are not kept."""
     if not isinstance(leaf.value, str) or leaf.name == UNREAD or is_telling(leaf.name, leaf.value, number):
         return True
     return leaf.name == "type" or any(role_of(leaf.path, shape.roles) for shape in SHAPES)

@@ -1,7 +1,7 @@
-"""Every value that stands in a usage report, with its path, whatever the report is made of.
+"""Lists every value of a usage report with its path, for reports of any type.
 
-Providers answer with JSON, clients with objects that may hold more than their classes declare. Names are compared in
-snake case: `promptTokenCount`, `prompt_token_count` and `x-amzn-...` are spelled alike. Nothing here raises.
+Providers answer with JSON, clients with objects that may have more values than their classes declare. Names are
+compared in snake case: `promptTokenCount`, `prompt_token_count`, `x-amzn-...`. Nothing here raises.
 """
 
 import re
@@ -19,24 +19,24 @@ from uuid import UUID
 __all__ = ["UNREAD", "Leaf", "child", "is_container", "is_list", "is_mapping", "leaves", "snake"]
 
 _MOST: Final = 512
-"""Values that are looked at: a report has some dozens."""
+"""Values that are read at most: a report has some dozens."""
 _DEEPEST: Final = 5
 _TAGS: Final = ("modality", "ttl")
-"""What tells the members of a list apart: `[{"modality": "AUDIO", "tokenCount": 5}]`, `[{"ttl": "1h", ...}]`."""
+"""Keys that distinguish the members of a list: `[{"modality": "AUDIO", "tokenCount": 5}]`, `[{"ttl": "1h", ...}]`."""
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LONGEST_NAME: Final = 80
 _LONGEST_TEXT: Final = 1_000
 _MOST_BITS: Final = 128
-"""Of a number that can be one of tokens or of money."""
+"""Bits of a number that can be a count or an amount."""
 
 
 class Leaf(NamedTuple):
     """One value.
 
     Attributes:
-        path: where it stands, in snake case: `prompt_tokens_details.audio.token_count`.
-        shown: the same as it was spelled, for people.
-        value: what stands there.
+        path: in snake case: `prompt_tokens_details.audio.token_count`.
+        shown: the path as it was spelled, for messages.
+        value: the value.
     """
 
     path: str
@@ -50,12 +50,12 @@ class Leaf(NamedTuple):
 
 
 UNREAD: Final = "unread_fields"
-"""The name of what stands for fields that cannot be seen: no cost is computed without them."""
+"""The name that stands for fields that cannot be read: no cost is computed without them."""
 _TOO_MANY: Final = Leaf(UNREAD, "fields that were not read", "too many")
 _LONG: Final = frozenset({"context", "logprobs"})
-"""Lists of an answer that hold no usage, and one number or more for each token (https://docs.ollama.com/api/generate)."""
+"""Lists of an answer without usage, which have one or more numbers for each token (https://docs.ollama.com/api/generate)."""
 _WHOLE: Final = (date, time, timedelta, UUID, PurePath, memoryview)
-"""Values that hold no others."""
+"""Types that contain no other values."""
 
 
 @lru_cache(maxsize=1024)
@@ -65,7 +65,7 @@ def snake(name: str) -> str:
 
 
 def is_container(value: Any) -> bool:
-    """Whether a value may hold others: neither a text nor a number nor an enum nor None."""
+    """Whether a value may contain others: not a text, a number, an enum or None."""
     return value is not None and not isinstance(value, (str, bytes, bytearray, Number, Enum, type, *_WHOLE))
 
 
@@ -75,12 +75,12 @@ def is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
 
 
 def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
-    """Whether a value is a list or what is like one."""
+    """Whether a value is a sequence, except named tuples."""
     return isinstance(value, Sequence) and not hasattr(cast("Any", value), "_fields")  # a named tuple is an object
 
 
 def child(source: Any, name: str) -> Any:
-    """What stands under a name; None where nothing does."""
+    """The value of a name; None if missing."""
     try:
         if is_mapping(source):
             return source.get(name)
@@ -94,8 +94,8 @@ def leaves(source: Any, known: frozenset[str], counts: frozenset[str]) -> list[L
 
     Args:
         source: a mapping or an object.
-        known: names to look for in an object that does not tell its own.
-        counts: paths whose value is a leaf, whatever it is, unless it holds what is one of them, too.
+        known: names to try on an object that does not list its own.
+        counts: paths of counts: their value is a leaf of any type, unless it contains another of these paths.
     """
     found: list[Leaf] = []
     pending = [("", "", source, 0)]
@@ -124,14 +124,14 @@ def leaves(source: Any, known: frozenset[str], counts: frozenset[str]) -> list[L
 
 
 def _is_count(path: str, value: Any, known: frozenset[str], counts: frozenset[str]) -> bool:
-    """Whether what holds others stands where a count should, and is none of a count's parts by name."""
+    """Whether a container is at the path of a count, and has no known name itself."""
     if path not in counts:
         return False
     return all(f"{path}.{snake(name)}" not in counts for name, _ in islice(_members(value, known), _MOST))
 
 
 def _plain(value: Any) -> Any:
-    """A value that can be compared and shown whatever its class would do: subclasses of texts, endless numbers."""
+    """A value that is safe to compare and show: without subclasses of str, and without huge numbers."""
     if isinstance(value, Enum):
         value = value.value if isinstance(value.value, str) else value.name
     if isinstance(value, str):
@@ -143,17 +143,17 @@ def _plain(value: Any) -> Any:
 
 
 class _Unlisted(NamedTuple):
-    """Stands for the fields of an object that does not tell them.
+    """Stands for the fields of an object that does not list them.
 
     Attributes:
-        kind: its class, by name.
+        kind: the name of its class.
     """
 
     kind: str
 
 
 def _members(source: Any, known: frozenset[str]) -> Iterator[tuple[str, Any]]:
-    """Names and values within a mapping, a list or an object; an `_Unlisted` where there may be more."""
+    """Names and values in a mapping, a list or an object; an `_Unlisted` if there may be more."""
     try:
         if is_mapping(source):
             for name, value in source.items():
@@ -176,14 +176,14 @@ def _members(source: Any, known: frozenset[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _names(source: Any, known: frozenset[str]) -> tuple[list[str], bool]:
-    """The names of an object's values: what it holds, what clients of newer servers keep beside, what it computes.
+    """The names of an object's values: its attributes, extra fields of newer servers, and computed ones.
 
-    With them whether they are all: an object that forwards to another, or holds what is private, may have more.
+    Also returns whether they are all: an object that forwards to another, or has private attributes, may have more.
     """
     kind = cast("Any", type(source))
     held: list[str] = list(getattr(source, "__dict__", ()))
     public = [name for name in held if not name.startswith("_")]
-    extra: Any = getattr(source, "model_extra", None)  # pydantic's
+    extra: Any = getattr(source, "model_extra", None)  # pydantic
     declared, forwards = _declared(kind)
     computed = _defined(kind, known)
     if not declared and (len(public) < len(held) or not public):
@@ -196,7 +196,7 @@ def _names(source: Any, known: frozenset[str]) -> tuple[list[str], bool]:
 
 
 def _dumped(source: Any) -> Mapping[Any, Any]:
-    """What an object says that it holds, by the ways in which clients do; empty where it does not."""
+    """An object's own dump, by the usual methods of clients; empty without one."""
     for way in ("model_dump", "to_dict", "_asdict"):
         told: Any = getattr(source, way, None)
         told = told() if callable(told) else None
@@ -207,14 +207,14 @@ def _dumped(source: Any) -> Mapping[Any, Any]:
 
 @lru_cache(maxsize=512)
 def _declared(kind: Any) -> tuple[tuple[str, ...], bool]:
-    """The fields that a class declares, in any of the usual ways, and whether its objects may forward to others."""
+    """The fields that a class declares, in any usual way, and whether its objects may forward to others."""
     names: dict[str, None] = {}
     for way in ("model_fields", "__dataclass_fields__", "_fields", "__struct_fields__", "__attrs_attrs__"):
         names |= dict.fromkeys(str(getattr(one, "name", one)) for one in getattr(kind, way, ()))
     for base in kind.__mro__:
         slots = cast("Any", vars(base)).get("__slots__", ())
         names |= dict.fromkeys((slots,) if isinstance(slots, str) else slots)
-    for messages in (getattr(kind, "meta", None), getattr(kind, "DESCRIPTOR", None)):  # protobuf's
+    for messages in (getattr(kind, "meta", None), getattr(kind, "DESCRIPTOR", None)):  # protobuf
         names |= dict.fromkeys(str(getattr(one, "name", one)) for one in getattr(messages, "fields", ()))
     forwards = any("__getattr__" in vars(base) or "__getattribute__" in vars(base) for base in kind.__mro__[:-1])
     return tuple(name for name in names if not name.startswith("_")), forwards
@@ -222,5 +222,5 @@ def _declared(kind: Any) -> tuple[tuple[str, ...], bool]:
 
 @lru_cache(maxsize=512)
 def _defined(kind: Any, known: frozenset[str]) -> tuple[str, ...]:
-    """Properties and slots of a class that bear a known name."""
+    """Properties and slots of a class with a known name."""
     return tuple(sorted(name for name in known if hasattr(kind, name)))

@@ -1,7 +1,7 @@
-"""The calls that one report is the sum of, where it lists or counts them.
+"""Reports that sum several calls, and list or count them.
 
-Anthropic's `usage.iterations` are the calls that one answer took, of which the counts above them leave some out: their
-sum is billed (https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage). The Agents SDK's
+Anthropic's `usage.iterations` are the calls of one answer; the top-level counts leave out some, but their sum is
+billed (https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage). The Agents SDK's
 `request_usage_entries` are those of a run, and `requests` is how many there were
 (https://openai.github.io/openai-agents-python/usage/), as in Pydantic AI and LangChain's callbacks.
 """
@@ -18,12 +18,12 @@ __all__ = ["ENTRIES", "ITERATIONS", "add_iterations", "add_requests", "split"]
 ITERATIONS: Final = "iterations"
 ENTRIES: Final = "request_usage_entries"
 _OF_THE_MODEL: Final = frozenset({"message", "compaction"})
-"""Kinds of iterations that the answering model itself made; an advisor has a price of its own."""
+"""Kinds of iterations by the answering model itself; an advisor has its own price."""
 _SUMMED: Final[tuple[Role, ...]] = ("fresh", "completion", "read", "written", "written_5m", "written_1h")
 
 
 def split(leaves: list[Leaf], under: str) -> tuple[list[Leaf], list[list[Leaf]]]:
-    """The values of a report without those of the calls under a name, and those of each call, by their paths in it."""
+    """The values of a report without those of its calls, and those of each call, by their paths in the call."""
     rest: list[Leaf] = []
     groups: dict[str, list[Leaf]] = {}
     for leaf in leaves:
@@ -36,7 +36,7 @@ def split(leaves: list[Leaf], under: str) -> tuple[list[Leaf], list[list[Leaf]]]
 
 
 def add_iterations(said: Said, iterations: list[list[Leaf]], shape: Shape) -> None:
-    """Let the counts of a report be the sums of its iterations', where it has any."""
+    """Set the counts of a report to the sums of its iterations, if any."""
     sums: dict[Role, int] = {}
     prompts: list[int] = []
     for number, leaves in enumerate(iterations):
@@ -58,7 +58,7 @@ def add_iterations(said: Said, iterations: list[list[Leaf]], shape: Shape) -> No
 
 
 def add_requests(said: Said, entries: list[list[Leaf]], shape: Shape) -> None:
-    """Say of how many requests a report is the sum, and how long the longest may be: as listed, else all of them."""
+    """Note the number of requests of a report, and a bound of their prompts: the longest listed one, else the sum."""
     ones = [said_in(leaves, shape) for leaves in entries]
     for one in ones:
         said.unpriced |= one.unpriced

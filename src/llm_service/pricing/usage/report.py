@@ -1,4 +1,4 @@
-"""A usage report with all that it says, before it is made into fields: reports of one stream can be put together."""
+"""A usage report before it becomes fields, so that the reports of one stream can be combined."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,18 +17,18 @@ __all__ = ["REPORTED", "Fields", "Report", "fields_by", "read", "report_of", "sa
 REPORTED: Final = frozenset(path.partition(".")[0] for shape in SHAPES for path in shape.roles) | set(
     map(snake, INSIDE)
 )
-"""Names at the top of what providers report, in snake case."""
+"""Top-level names of providers' reports, in snake case."""
 _NONE: Final[Mapping[Any, str]] = MappingProxyType({})
 
 
 class Report(NamedTuple):
-    """What one report says.
+    """The content of one report.
 
     Attributes:
         leaves: its values.
-        home: the family that it is taken for where it has no name of any.
-        words: what the answer around it says of the tier and the speed.
-        billed: what the answer around it holds that was billed beside tokens: name and value.
+        home: the default family for a report without typical names.
+        words: tier and speed, from the answer around it.
+        billed: items of the answer that were billed in addition to tokens: name and value.
     """
 
     leaves: list[Leaf]
@@ -38,11 +38,11 @@ class Report(NamedTuple):
 
 
 class Fields(dict[str, Any]):
-    """Fields of a record, with the report that they were made of; whoever alters them leaves that as it was.
+    """Fields of a record, with their report; changes of the fields do not change it.
 
     Attributes:
-        report: what they were made of.
-        made: the fields as they were made.
+        report: the source of the fields.
+        made: the original fields.
     """
 
     __slots__ = ("made", "report")
@@ -53,17 +53,17 @@ class Fields(dict[str, Any]):
         self.made = dict(fields)
 
     def __reduce__(self) -> Any:
-        return dict, (dict(self),)  # a copy of them may be altered, and sent anywhere
+        return dict, (dict(self),)  # a pickled copy is a plain dict
 
 
 def read(usage: object, home: Shape) -> dict[str, Any]:
-    """The fields of a report; `nothing` where there is none."""
+    """The fields of a report; `nothing()` without one."""
     report = report_of(usage, home)
     return nothing() if report is None else fields_by(report)
 
 
 def report_of(usage: object, home: Shape) -> Report | None:
-    """What a mapping or an object says, or the answer or event that holds it; None where it says nothing."""
+    """The report in a mapping or an object, or in an answer or event; None if there is none."""
     if not is_container(usage):
         return None
     source, words, billed = unwrapped(usage)
@@ -87,7 +87,7 @@ def fields_by(report: Report) -> Fields:
 
 
 def said_by(report: Report) -> tuple[Said, Shape]:
-    """What a report says, by role, and whose it is."""
+    """The values of a report by role, and its family."""
     found = with_tier(report.leaves)
     shape = _recognised(found, report.home)
     if shape is ANTHROPIC:
@@ -106,7 +106,7 @@ def said_by(report: Report) -> tuple[Said, Shape]:
 
 
 def _recognised(found: list[Leaf], home: Shape) -> Shape:
-    """The family of a report: by names that only it has, else the one it is taken for, where that knows any of it."""
+    """The family of a report: by names that only it has, else the default if it knows any name, else another."""
     tops = {leaf.path.partition(".")[0] for leaf in found}
     for shape in SHAPES:
         if not tops.isdisjoint(shape.signs):

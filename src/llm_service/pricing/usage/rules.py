@@ -1,7 +1,7 @@
-"""The one normaliser: what a report says, as the fields of a record, whose prompt holds what is cached.
+"""The normaliser: turns a report into fields of a record, whose prompt includes cached tokens.
 
-The total decides what else cannot be told: whether reasoning is within the completion, and whether what was cached is
-within the prompt. Where it fits neither way, the counts stay as they are and no cost is computed from them.
+The total decides ambiguous cases: whether the completion includes reasoning, and whether the prompt includes cached
+tokens. If the total fits neither way, the counts stay unchanged and no cost is computed from them.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ FIELDS: Final = (
     "cache_write_1h_tokens",
     "service_tier",
 )
-"""What every reader gives; `cost_usd`, `cost_source` and `unpriced_usage` stand beside them where there is such."""
+"""The fields that every reader returns; `cost_usd`, `cost_source` and `unpriced_usage` are added if known."""
 
 _TRAFFIC: Final[Mapping[str, str | None]] = {
     # https://docs.cloud.google.com/vertex-ai/generative-ai/docs/reference/rest/v1/GenerateContentResponse#traffictype
@@ -36,7 +36,7 @@ _TRAFFIC: Final[Mapping[str, str | None]] = {
 
 
 class _Counts(NamedTuple):
-    """Tokens; None where unknown."""
+    """Tokens; None if unknown."""
 
     prompt: int | None
     completion: int | None
@@ -44,7 +44,7 @@ class _Counts(NamedTuple):
 
 
 def nothing() -> dict[str, Any]:
-    """The fields of a report that says nothing."""
+    """The fields of an empty report."""
     return dict.fromkeys(FIELDS)
 
 
@@ -76,7 +76,7 @@ def fields_of(said: Said, shape: Shape) -> dict[str, Any]:
 
 
 def _written(said: Said) -> int | None:
-    """All that was written to a cache: as told, or as the sum of what is kept for five minutes and for an hour."""
+    """All tokens written to a cache: as reported, or the sum of those for five minutes and for an hour."""
     told = said.counts.get("written")
     if "written_5m" not in said.counts and "written_1h" not in said.counts:
         return told
@@ -89,7 +89,7 @@ def _written(said: Said) -> int | None:
 
 
 def _counts(said: Said, shape: Shape, written: int | None) -> _Counts:
-    """Prompt and completion, with what is billed as such beside them."""
+    """Prompt and completion, with other tokens that are billed as such."""
     prompt, fresh = said.counts.get("prompt"), said.counts.get("fresh")
     cached = said.count("read") + (written or 0)
     if fresh is not None:
@@ -103,12 +103,12 @@ def _counts(said: Said, shape: Shape, written: int | None) -> _Counts:
     if "thoughts" in said.counts:
         completion = (completion or 0) + said.counts["thoughts"]
     if prompt is None and cached and shape.roles.get("input_tokens") == "fresh":
-        said.doubt("prompt tokens", f"not told, beside them {cached} cached")  # for whoever knows them from elsewhere
+        said.doubt("prompt tokens", f"not told, beside them {cached} cached")  # the caller may know the prompt
     return _Counts(prompt, completion, said.counts.get("total"))
 
 
 def _settled(said: Said, shape: Shape, counts: _Counts, written: int | None) -> _Counts:
-    """The counts with what the total says to belong to them."""
+    """The counts, completed by what the total shows to be missing."""
     prompt, completion, total = counts
     cached = said.count("read") + (written or 0)
     beside = _may_be_beside(said, shape)
@@ -117,14 +117,14 @@ def _settled(said: Said, shape: Shape, counts: _Counts, written: int | None) -> 
             said.doubt(*beside)
         return counts
     rest = total - (prompt or 0) - (completion or 0)
-    if shape is GEMINI and rest == 0 and completion is None:  # it leaves out what is 0
+    if shape is GEMINI and rest == 0 and completion is None:  # Gemini omits zeros
         completion = 0
         counts = counts._replace(completion=0)
     if rest < 0:
         return _below(said, counts, cached)
     reasoning = said.count("reasoning")
     if rest and prompt is not None and completion is not None:
-        # What may be billed beside what prompt and completion say: more prompt, more completion.
+        # Tokens that may be missing in prompt and completion: (prompt, completion).
         ways = {(0, reasoning)}
         if "fresh" not in said.counts:
             ways |= {(cached, 0), (cached, reasoning)}
@@ -137,17 +137,17 @@ def _settled(said: Said, shape: Shape, counts: _Counts, written: int | None) -> 
 
 
 def _below(said: Said, counts: _Counts, cached: int) -> _Counts:
-    """A total below its parts: some leave out of it what was cached; anything else cannot be believed."""
+    """The counts for a total below its parts: some senders leave cached tokens out; else it is a contradiction."""
     fresh, total = said.count("fresh"), counts.total
     left_out = "fresh" in said.counts and "prompt" not in said.counts and total == fresh + (counts.completion or 0)
-    # Cached tokens that would fit into the prompt may be within it after all.
+    # Cached tokens that fit into the prompt may be included in it.
     if not left_out or cached <= fresh:
         said.doubt("total tokens", f"{total}, its parts {(counts.prompt or 0) + (counts.completion or 0)}")
     return counts._replace(total=None)
 
 
 def _may_be_beside(said: Said, shape: Shape) -> tuple[str, str] | None:
-    """A field of cached tokens that may be within the prompt or beside it; None where the report tells it."""
+    """A field of cached tokens that the prompt may include or not; None if the report makes it clear."""
     if "fresh" in said.counts:
         return None
     for role in ("read", "written"):
@@ -161,7 +161,7 @@ def _may_be_beside(said: Said, shape: Shape) -> tuple[str, str] | None:
 
 
 def _tier(said: Said) -> str | None:
-    """What the call was served as: the service tier, or a speed or kind of traffic with prices of its own."""
+    """The service tier, or a speed or kind of traffic with its own prices."""
     tier = said.words.get("tier")
     others: list[str | None] = []
     if (speed := said.words.get("speed")) is not None:
@@ -175,15 +175,15 @@ def _tier(said: Said) -> str | None:
 
 
 def _cost(said: Said) -> Decimal | None:
-    """What was charged, where the seller says so: then it is no matter what can be priced here."""
+    """The cost that the seller reports; it takes precedence over computed prices."""
     ticks, cost = said.money.get("ticks"), said.money.get("cost")
     if ticks is not None and cost is not None and not _near(ticks, cost):
         said.doubt("cost", f"{cost}, in ticks {ticks}")
         return None
     cost = cost if ticks is None else ticks
     upstream = said.money.get("upstream")
-    # With a key of one's own `cost` is OpenRouter's fee alone, a small part of what the provider takes
-    # (https://openrouter.ai/docs/use-cases/byok); answers before `is_byok` had `upstream` then.
+    # With the user's own key `cost` is only OpenRouter's fee, a small part of the provider's price
+    # (https://openrouter.ai/docs/use-cases/byok); older answers without `is_byok` have `upstream` then.
     if cost is None or said.byok is False or (said.byok is None and not upstream):
         return cost
     if upstream is None:
@@ -198,5 +198,5 @@ def _cost(said: Said) -> Decimal | None:
 
 
 def _near(one: Decimal, other: Decimal) -> bool:
-    """Whether two amounts are the same but for rounding."""
+    """Whether two amounts are equal except for rounding."""
     return abs(one - other) * 100 <= max(one, other)

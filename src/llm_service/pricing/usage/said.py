@@ -1,4 +1,4 @@
-"""What a report says, by role, and what of it nobody here can price."""
+"""Sorts the values of a report by role, and collects unpriced usage."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ _MONEY: Final = frozenset({"cost", "ticks", "upstream"})
 _WORDS: Final = frozenset({"tier", "traffic", "speed"})
 _COSTS: Final = "cost."
 _RAW: Final = "raw."
-"""Under it the AI SDK keeps the provider's own report, of which the rest is made."""
+"""The AI SDK's key for the provider's own report, from which the rest is derived."""
 _USD: Final = frozenset({"USD", "US$", "$"})
 _PLAIN: Final = frozenset({str, bytes, bool, list, tuple, dict})
 _TICKS: Final = Decimal(10) ** -10
@@ -31,13 +31,13 @@ class Said:
     """A report, sorted.
 
     Attributes:
-        counts: tokens by role; of several fields of one role the largest.
-        found: of each role the fields that were told, in the order in which they stand: path and count.
-        money: USD by role; None where it cannot be told.
-        requests: how many calls the counts are the sum of.
+        counts: tokens by role; the largest, if a role has several fields.
+        found: the reported fields of each role in their order: path and count.
+        money: USD by role; None if invalid.
+        requests: number of calls that the counts sum.
         words: texts by role.
-        byok: whether the call was paid with a key of one's own.
-        unpriced: what was billed and cannot be priced, or cannot be believed: name and value.
+        byok: whether the call was paid with the user's own key.
+        unpriced: usage without a price, and contradictions: name and value.
     """
 
     counts: dict[Role, int] = field(default_factory=dict[Role, int])
@@ -49,16 +49,16 @@ class Said:
     unpriced: dict[str, str] = field(default_factory=dict[str, str])
 
     def doubt(self, name: str, value: object) -> None:
-        """Name something that cannot be priced."""
+        """Add unpriced usage, or a contradiction."""
         self.unpriced[_short(name)] = _short(str(value))
 
     def count(self, role: Role) -> int:
-        """Tokens of a role; 0 where they were not told."""
+        """Tokens of a role; 0 if not reported."""
         return self.counts.get(role, 0)
 
 
 def role_of(path: str, roles: Mapping[str, Role]) -> Role | None:
-    """What a path means; None for one that is not in the table."""
+    """The role of a path; None if it is not in the table."""
     return roles.get(path) or roles.get(f"{path.partition('.')[0]}.*")
 
 
@@ -83,13 +83,13 @@ def said_in(leaves: Iterable[Leaf], shape: Shape) -> Said:
 
 
 def _is_billed(leaf: Leaf) -> bool:
-    """Whether a value of no role was billed, or stands where some family counts what is."""
+    """Whether a value without a role was billed, or has the path of a count in some family."""
     number = as_number(leaf.value)
     return is_telling(leaf.name, leaf.value, number) or (number is None and leaf.path in COUNTS)
 
 
 def _is_raw(path: str) -> bool:
-    """Whether it is of the report that another was made of, and is known there."""
+    """Whether the path is in the provider's own report under `raw`, and is known there."""
     under = path.removeprefix(_RAW)
     return under != path and any(role_of(under, shape.roles) for shape in SHAPES)
 
@@ -114,11 +114,11 @@ def _take(said: Said, role: Role, leaf: Leaf) -> None:
 
 
 def _settle_counts(said: Said) -> None:
-    """Of each role the largest count; where others say less, one of them is wrong."""
+    """Take the largest count of each role; different counts of a role are a contradiction."""
     for role, counts in said.found.items():
         told = {count for count in counts.values() if count}
-        # A 0 beside a count is a field that its sender does not fill. What was cached is told on purpose where it is 0,
-        # unless the rest of the prompt, which is told as well, says otherwise.
+        # A 0 beside a count is a field that the sender does not fill. But a 0 of cached tokens is deliberate, unless
+        # the report also has the uncached rest of the prompt.
         contradicts = bool(told) and role == "read" and 0 in counts.values() and "fresh" not in said.found
         if len(told) > 1 or contradicts:
             said.doubt(" and ".join(counts), " and ".join(map(str, counts.values())))
@@ -126,7 +126,7 @@ def _settle_counts(said: Said) -> None:
 
 
 def _settle_money(said: Said, costs: Iterable[Leaf]) -> None:
-    """No money in another currency is USD, and parts of a cost without their sum are no cost."""
+    """Drop amounts in other currencies, and parts of a cost without their sum."""
     currency = said.words.get("currency")
     if currency is not None and said.money:
         said.doubt("currency", currency)
@@ -141,7 +141,7 @@ def _take_count(said: Said, role: Role, leaf: Leaf) -> None:
     found = said.found.setdefault(role, {})
     try:
         count = as_count(leaf.value)
-        if found.get(leaf.path, count) != count:  # spelled in two ways
+        if found.get(leaf.path, count) != count:  # one path with two spellings
             said.doubt(leaf.shown, f"{count}, elsewhere {found[leaf.path]}")
         found[leaf.path] = max(count, found.get(leaf.path, 0))
     except NotACount:
@@ -164,14 +164,14 @@ def _take_money(said: Said, role: Role, leaf: Leaf) -> None:
 
 
 def _shown(value: Any) -> str:
-    """A value as it is to be read; of a foreign object its class, for it may say anything of itself."""
+    """A value for display; for a foreign object only its class, since its text may be anything."""
     if isinstance(value, str) and value:
         return value
     return short(value) if as_number(value) is not None or type(value) in _PLAIN else f"of type {type(value).__name__}"
 
 
 def unpriced_text(unpriced: Mapping[str, str]) -> str | None:
-    """Names and values as one short text, `a: 1; b: 2`; None where there are none."""
+    """Names and values as one short text, `a: 1; b: 2`; None if there are none."""
     text = ""
     for at, (name, value) in enumerate(unpriced.items()):
         more = f" and {len(unpriced) - at} more"
@@ -183,5 +183,5 @@ def unpriced_text(unpriced: Mapping[str, str]) -> str | None:
 
 
 def _short(text: str) -> str:
-    """A text that may stand in a log line: of one line, and bounded."""
+    """A text for a log line: one line, of bounded length."""
     return "".join(character if character.isprintable() else "?" for character in text[:_LONGEST])

@@ -1,7 +1,7 @@
-"""THE table of usage reports: what each provider's fields mean, and where that is published.
+"""THE table of usage reports: the meaning of each provider's fields, with sources.
 
-A shape maps the paths of a report to roles. Whatever number stands in a report, is not 0, and has no role is taken for
-something that was billed and that nobody here can price: so a provider's new field makes a cost unknown, never wrong.
+A shape maps the paths of a report to roles. A non-zero number without a role counts as billed usage without a known
+price: so a provider's new field makes a cost unknown, never wrong.
 """
 
 import re
@@ -26,18 +26,18 @@ Role = Literal[
     "prompt", "fresh", "tool_prompt", "completion", "thoughts", "total", "read", "written", "written_5m", "written_1h",
     "reasoning", "within", "requests", "cost", "ticks", "upstream", "byok", "currency", "tier", "traffic", "speed",
 ]  # fmt: skip
-"""What a field of a report is.
+"""The meaning of a field of a report.
 
-- `prompt`: all of the prompt, with what is cached; `fresh`: what is neither read from a cache nor written to one;
-  `tool_prompt`: what is billed as prompt beside `prompt`.
-- `completion`: all of the output; `thoughts`: what is billed as output beside it; `total`: all tokens.
-- `read`, `written`: of the prompt, from and to a cache; `written_5m`, `written_1h`: the parts of `written`.
-- `reasoning`: within the completion.
-- `within`: parts of another field at the same price, or what is not billed.
-- `requests`: how many calls the counts are the sum of.
-- `cost`, `upstream`: USD that were charged, by the seller and (OpenRouter with a key of one's own) by the provider
-  behind it, which is so where `byok`; `ticks`: the same in parts of 10 ** -10 USD; `currency`: in which they are told.
-- `tier`, `traffic`, `speed`: what prices depend on.
+- `prompt`: the whole prompt, including cached tokens; `fresh`: without cache reads and writes; `tool_prompt`: billed as
+  prompt in addition to `prompt`.
+- `completion`: the whole output; `thoughts`: billed as output in addition to it; `total`: all tokens.
+- `read`, `written`: parts of the prompt, from and to a cache; `written_5m`, `written_1h`: the parts of `written`.
+- `reasoning`: part of the completion.
+- `within`: part of another field at the same price, or not billed.
+- `requests`: number of calls that the counts sum.
+- `cost`, `upstream`: USD charged by the seller and (OpenRouter with the user's own key, `byok`) by the provider behind
+  it; `ticks`: the same in units of 10 ** -10 USD; `currency`: of these.
+- `tier`, `traffic`, `speed`: prices depend on them.
 """
 _COUNTED: Final = frozenset(
     {
@@ -51,11 +51,11 @@ class Shape(NamedTuple):
     """The reports of one family.
 
     Attributes:
-        published: where its fields are described.
-        signs: names at the top of a report that only this family has.
+        published: URL of the description.
+        signs: top-level names that only this family has.
         roles: by path.
-        either: paths of cached tokens that some senders count within the prompt and others beside it.
-        unsaid: those of `either` where the total does not tell which.
+        either: paths of cached tokens that some senders include in the prompt and others do not.
+        unsaid: those of `either` that the total does not decide.
     """
 
     published: tuple[str, ...]
@@ -103,7 +103,7 @@ OPENAI: Final = Shape(
     ),
     _roles(
         {
-            "prompt": ("prompt_tokens", "input_tokens", "input_tokens.total"),  # the last: AI SDK 6, of a provider
+            "prompt": ("prompt_tokens", "input_tokens", "input_tokens.total"),  # the last one: AI SDK 6
             "completion": ("completion_tokens", "output_tokens", "output_tokens.total"),
             "total": ("total_tokens",),
             "fresh": ("prompt_cache_miss_tokens", "input_token_details.no_cache_tokens", "input_tokens.no_cache"),
@@ -117,7 +117,7 @@ OPENAI: Final = Shape(
                 "cached_tokens",  # Kimi
                 "cached_prompt_tokens",
                 "cache_read_tokens",
-                "cache_read_input_tokens",  # gateways that pass on Anthropic's
+                "cache_read_input_tokens",  # gateways that forward Anthropic's
             ),
             "written": (
                 *_each(_PROMPT_DETAILS, "cache_write_tokens", "cache_creation_tokens"),
@@ -149,10 +149,10 @@ OPENAI: Final = Shape(
             "within": (
                 *_each((*_PROMPT_DETAILS, *_OUTPUT_DETAILS), "text_tokens"),
                 *_each(_PROMPT_DETAILS, "cached_tokens_details.text_tokens"),
-                # Both are in the completion already, and billed as it is:
+                # Both are part of the completion, at its price:
                 # https://platform.openai.com/docs/guides/predicted-outputs
                 *_each(_OUTPUT_DETAILS, "accepted_prediction_tokens", "rejected_prediction_tokens"),
-                # Pydantic AI: tools that the caller ran, and what its counts are made of
+                # Pydantic AI: tools that the caller ran, and the details of its counts
                 # (https://ai.pydantic.dev/api/usage/)
                 "tool_calls",
                 *_each(
@@ -186,9 +186,9 @@ OPENAI: Final = Shape(
         }
     ),
     frozenset({"cache_read_input_tokens", "cache_creation_input_tokens", "cached_input_tokens"}),
-    frozenset({"cached_input_tokens"}),  # AI SDK 5 passes on what the provider says, and adds up the rest
+    frozenset({"cached_input_tokens"}),  # AI SDK 5 forwards the provider's number, and sums the rest
 )
-"""Of OpenAI, and of all that speak its protocols or came after them: the prompt holds what is cached."""
+"""OpenAI and compatible APIs: the prompt includes cached tokens."""
 
 ANTHROPIC: Final = Shape(
     (
@@ -232,10 +232,10 @@ ANTHROPIC: Final = Shape(
         }
     ),
 )  # fmt: skip
-"""Of Anthropic's Messages and of Bedrock: the input holds nothing of what is read from a cache or written to it."""
+"""Anthropic's Messages and Bedrock: the input excludes cache reads and writes."""
 
 _LIKE_TEXT: Final = ("text", "image", "video", "document")
-"""What a prompt of Gemini may hold at the price of text; audio has its own (https://ai.google.dev/gemini-api/docs/pricing)."""
+"""Modalities of a Gemini prompt at the price of text; audio has its own price (https://ai.google.dev/gemini-api/docs/pricing)."""
 
 GEMINI: Final = Shape(
     (
@@ -267,7 +267,7 @@ GEMINI: Final = Shape(
                 ),
                 *(f"input_tokens_by_modality.{modality}.tokens" for modality in _LIKE_TEXT),
                 *(f"cached_tokens_by_modality.{modality}.tokens" for modality in _LIKE_TEXT),
-                "prompt_token_details.text.token_count",  # of embeddings, where an image has a price of its own
+                "prompt_token_details.text.token_count",  # of embeddings, where images have their own price
                 "candidates_tokens_details.text.token_count",
                 "response_tokens_details.text.token_count",
                 "output_tokens_by_modality.text.tokens",
@@ -277,7 +277,7 @@ GEMINI: Final = Shape(
         }
     ),
 )  # fmt: skip
-"""Of Gemini and Vertex AI: thoughts stand beside the output, and prompts of tools beside the prompt."""
+"""Gemini and Vertex AI: the output excludes thoughts, and the prompt excludes tool prompts."""
 
 COHERE: Final = Shape(
     ("https://docs.cohere.com/reference/chat#response.body.usage",),
@@ -286,21 +286,21 @@ COHERE: Final = Shape(
         {
             "prompt": ("billed_units.input_tokens",),
             "completion": ("billed_units.output_tokens",),
-            "within": ("tokens.input_tokens", "tokens.output_tokens"),  # with those that are not billed
+            "within": ("tokens.input_tokens", "tokens.output_tokens"),  # including tokens that are not billed
         }
     ),
 )
-"""Of Cohere: what is billed."""
+"""Cohere: billed units."""
 
 OLLAMA: Final = Shape(
     ("https://docs.ollama.com/api/usage",),
     frozenset({"prompt_eval_count", "eval_count"}),
     _roles({"prompt": ("prompt_eval_count",), "completion": ("eval_count",), "within": ("message.*",)}),
 )
-"""Of Ollama."""
+"""Ollama's own API."""
 
 SHAPES: Final = (GEMINI, COHERE, OLLAMA, OPENAI, ANTHROPIC)
-"""In the order in which a report is tried: one that has signs of two families follows the first."""
+"""In order of precedence, for a report with signs of two families."""
 
 COUNTS: Final = frozenset(path for shape in SHAPES for path, role in shape.roles.items() if role in _COUNTED)
 """The paths of all counts."""
@@ -310,13 +310,13 @@ KNOWN: Final = frozenset(name for shape in SHAPES for path in shape.roles for na
     "prompt_audio_seconds", "citation_tokens", "num_search_queries", "search_context_size", "audio_tokens",
     "image_tokens", "candidates_tokens_details", "response_tokens_details", "web_search_requests",
 }  # fmt: skip
-"""Names to look for in objects that do not tell what they hold."""
+"""Names to try on objects that do not list their fields."""
 
 _MEASURED: Final = re.compile(
     r"(^|_)(time|times|duration|latency|elapsed|ms|ns|us|at|created|timestamp|per_second|rate|ratio|percent|score|version|"
     r"id|index|position)$"
 )
-"""Last words of names that are no amount of anything billed: Groq's `queue_time`, Ollama's `eval_duration`, Bedrock's
+"""Last words of names of unbilled measures: Groq's `queue_time`, Ollama's `eval_duration`, Bedrock's
 `invocation-latency` (https://console.groq.com/docs/api-reference, https://docs.ollama.com/api/usage)."""
 _BILLED: Final = re.compile(
     r"(^|_)(tokens?|counts?|requests?|seconds?|minutes?|units?|images?|quer(y|ies)|calls?|search(es)?|sources(_used)?|"
@@ -324,21 +324,21 @@ _BILLED: Final = re.compile(
 )
 _MONEY: Final = re.compile(r"(^|_)(costs?|price|fees?|credits?)$")
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
-    # 1.1 times the price where it is "us": https://platform.claude.com/docs/en/manage-claude/data-residency
+    # 1.1 times the price for "us": https://platform.claude.com/docs/en/manage-claude/data-residency
     "inference_geo": frozenset({"", "global", "not_available"}),
     # A fee for each request: https://docs.perplexity.ai/getting-started/pricing
     "search_context_size": frozenset({""}),
 }
-"""Names of texts that a price depends on, and the values for which it does not."""
+"""Names of texts that affect the price, and their neutral values."""
 
 
 def is_telling(name: str, value: object, number: float | None) -> bool:
-    """Whether a value of no role was billed: a number that is not 0 and measures no time, a word of `_WORDS`, a price.
+    """Whether a value without a role was billed: a non-zero number that is not a time, a word of `_WORDS`, a price.
 
     Args:
         name: the last part of its path.
-        value: what stands there.
-        number: the number that it is, None where it is none.
+        value: the value.
+        number: the value as a number; None if it is not one.
     """
     if name in _WORDS:
         return isinstance(value, str) and value.strip().lower() not in _WORDS[name]
@@ -346,5 +346,5 @@ def is_telling(name: str, value: object, number: float | None) -> bool:
         return isinstance(value, str) and _MONEY.search(name) is not None and any(map(str.isdigit, value))
     if number == 0:
         return False
-    # A number in a text may be anything, unless its name says what it counts.
+    # A number in a text may be anything, unless its name says that it counts something.
     return _BILLED.search(name) is not None if isinstance(value, str) else _MEASURED.search(name) is None

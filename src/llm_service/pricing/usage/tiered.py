@@ -1,7 +1,8 @@
-"""LangChain's details of a service tier with prices of its own: `flex`, `flex_cache_read`, `flex_reasoning`.
+"""LangChain's details of a service tier with its own prices: `flex`, `flex_cache_read`, `flex_reasoning`.
 
-There they are in place of the plain ones (https://github.com/langchain-ai/langchain, `_create_usage_metadata` of
-langchain-openai). Of a sum of several calls they may be a part: then they stay as they are, and no cost is computed.
+They replace the plain details (https://github.com/langchain-ai/langchain, `_create_usage_metadata` of
+langchain-openai). In a sum of several calls they may cover only a part: then they are unchanged, and no cost is
+computed.
 """
 
 import re
@@ -16,7 +17,7 @@ _TIERED: Final = re.compile(r"(input|output)_token_details\.(flex|priority)(?:_(
 
 
 def with_tier(leaves: list[Leaf]) -> list[Leaf]:
-    """The values with the tier as one of them, where all tokens are of one tier."""
+    """The values with the tier added, if all tokens are of one tier."""
     told = {leaf.path: leaf.value for leaf in leaves}
     tiers: set[str] = set()
     sums: dict[str, float] = {"input": 0, "output": 0}

@@ -1,4 +1,4 @@
-"""A record as bytes and back: written by `marshal` for its speed, read by thirty careful lines for their safety.
+"""Encodes a record by `marshal`, for speed; decodes it by a small safe reader.
 
 `marshal.loads` may crash on bytes that it did not write, so it is never called. Version 2 of its format (CPython's
 Python/marshal.c) writes a tuple of None, int, float and str with six type codes and no references; `decode` knows
@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 
 from llm_service.telemetry.record.record import CARD_FIELDS, FIELDS, InvocationRecord
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, from_microseconds
-from llm_service.telemetry.stores.sqlite.migration_steps import ADDED
+from llm_service.telemetry.stores.sqlite.migrations import ADDED
 
 __all__ = ["LAYOUT", "LAYOUTS", "UnreadableRecordError", "decode", "encode"]
 
@@ -25,9 +25,9 @@ def _layout(fields: Sequence[str]) -> int:
 
 
 _ADDED: Final = tuple(ADDED[version] for version in sorted(ADDED, reverse=True))
-"""The fields that were added, the newest first: each is a column of its own."""
+"""The columns that each version added, newest version first."""
 LAYOUT: Final = _layout(FIELDS)
-"""Stands for the fields and their order; a segment of another layout was written by another release."""
+"""Identifies the fields and their order; another layout means another release."""
 LAYOUTS: Final[Mapping[int, Sequence[str]]] = {
     _layout(fields): fields
     for fields in (
@@ -35,23 +35,23 @@ LAYOUTS: Final[Mapping[int, Sequence[str]]] = {
         for releases in range(len(_ADDED) + 1)
     )
 }
-"""The fields of each layout that can be read: this release's and those of earlier ones."""
+"""The fields of each readable layout: this release's and earlier ones."""
 
 _FORMAT: Final = 2
 _INT: Final = struct.Struct("<i")
 _DIGITS: Final = struct.Struct("<i")
 _FLOAT: Final = struct.Struct("<d")
 _MOST_DIGITS: Final = 8
-"""15 bits each: more than any number that a record holds."""
+"""15 bits each: more than any number of a record."""
 _JSON_FIELDS: Final = ("tags", "metadata")
 
 
 class UnreadableRecordError(ValueError):
-    """These bytes are no record."""
+    """The bytes are not a record."""
 
 
 def encode(record: InvocationRecord) -> bytes:
-    """The record's two tuples as bytes: their values are of the plain types, whatever the record was given."""
+    """The record's two tuples as bytes; all their values are of plain types."""
     return marshal.dumps((record.card, record.extensions), _FORMAT)
 
 
@@ -59,11 +59,11 @@ def decode(data: bytes, layout: int = LAYOUT) -> InvocationRecord:
     """The record that `encode` was given.
 
     Args:
-        data: what it returned.
-        layout: of the release that called it: one of `LAYOUTS`.
+        data: the result of `encode`.
+        layout: one of `LAYOUTS`, from the segment's header.
 
     Raises:
-        UnreadableRecordError: for any other bytes; no input does worse.
+        UnreadableRecordError: for any other bytes; no input crashes it.
     """
     try:
         value, end = _read(data, 0, 2)
@@ -88,7 +88,7 @@ def _read(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     if code in {b"u", b"("}:
         (length,) = _INT.unpack_from(data, at)
         at += _INT.size
-        if not 0 <= length <= len(data) - at:  # every element of a tuple takes a byte at least
+        if not 0 <= length <= len(data) - at:  # each element of a tuple takes at least a byte
             raise UnreadableRecordError("a length beyond the end")
         if code == b"u":
             return data[at : at + length].decode(), at + length

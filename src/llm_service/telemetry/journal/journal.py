@@ -1,8 +1,8 @@
-"""The writing side: one segment of a process, used as a ring, into which a record goes before it counts as accepted.
+"""The crash journal's writer: a ring in one memory-mapped segment; a record is accepted only after it is written there.
 
-Everything here is called under the queue's lock, which a signal handler or `__del__` re-enters: between reading and
-storing the ring's places stands no call, so that a nested `append` gets a place of its own, and an append that never
-ends leaves a hole that the reader steps over.
+Everything here runs under the queue's lock, which a signal handler or `__del__` may re-enter. So there is no call
+between reading and storing the ring's positions: a nested `append` gets its own position, and an append that never
+ends leaves a gap that the reader skips.
 """
 
 import logging
@@ -33,14 +33,14 @@ _ALL_BITS: Final = segment.ALL_BITS
 _pack: Final = segment.FRAME.pack
 _crc32: Final = zlib.crc32
 _NAMES: Final = 4096
-"""More than id and names of a record take, which its `size` leaves out: four texts of 200 characters, 4 bytes each."""
+"""Upper bound of id and names, which a record's `size` leaves out: four texts of 200 characters, 4 bytes each."""
 _PAUSE: Final = 1.0
-"""Seconds until a segment that could not be made is tried again."""
+"""Seconds between two tries to create the segment."""
 _ZEROS: Final = bytes(1 << 20)
 
 
 class Slot:
-    """A record's place in the ring. Class attributes stand for a place not yet found: no `__init__`, no call."""
+    """A record's position in the ring. Class attributes are the defaults, so that no `__init__` is called."""
 
     start = -1
     number = 0
@@ -48,17 +48,17 @@ class Slot:
 
 
 class CrashJournal:
-    """See the module. Not thread-safe by itself. The segment is made with the first record, or by `ensure`.
+    """See the module. Not thread-safe by itself. The segment is created with the first record, or by `ensure`.
 
     Args:
-        db_path: the database; the segment stands beside it.
+        db_path: the database; the segment is in the same folder.
         max_bytes: the segment's size, allocated in full.
         ceiling: the logger's privacy level.
-        make_folder: makes the database's folder where it is missing.
+        make_folder: creates the database's folder if it is missing.
         clock: seconds, monotonic.
 
     Attributes:
-        error: why the segment could not be made; None where it is there or was not needed yet.
+        error: why the segment could not be created; None if it exists or was not needed yet.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class CrashJournal:
         self.begin("")
 
     def begin(self, writer_id: str) -> None:
-        """Start without a segment, as this writer: at construction, and in a forked child."""
+        """Start as this writer, without a segment: at construction, and in a forked child."""
         self._writer_id = writer_id
         self._path = self._db_path.parent / segment_name(self._db_path, writer_id)
         self._file: locking.HeldFile | None = None
@@ -88,16 +88,16 @@ class CrashJournal:
         self._number = 0
         self._slots: deque[Slot] = deque()
         self._closed = False
-        self._making = False  # a signal handler that logs meanwhile must not make another
+        self._making = False  # a signal handler that logs meanwhile must not create a second one
         self._try_at = 0.0
         self.error: OSError | None = None
 
-    # Making and ending
+    # Creating and closing
 
     def ensure(self) -> bool:
-        """Make the segment if it is not there; False where that failed, and then no record is accepted.
+        """Create the segment if it does not exist; False if that failed, and then no record is accepted.
 
-        A failure is tried again after a second, and kept in `error`.
+        A failure is stored in `error`; the next try is made after a second.
         """
         if self._map is not None:
             return True
@@ -119,8 +119,8 @@ class CrashJournal:
 
     def _make(self) -> None:
         self._make_folder(self._path.parent)
-        # A cleaner may take the new file for a dead process's between its creation and its lock: then it is gone when
-        # it is to be renamed, which fails, and the next try makes another.
+        # A replay may remove the new file between its creation and its lock, as if its process were dead. Then the
+        # rename fails, and the next try creates another.
         new = self._path.with_name(made_name(self._path.name))
         salt = secrets.randbelow((1 << 32) - 1) + 1
         header = segment.Header(self._writer_id, self._ceiling, LAYOUT, salt, time_ns() // 1000)
@@ -144,7 +144,7 @@ class CrashJournal:
         self._map = mapping
 
     def close(self) -> None:
-        """Let go. An empty segment is removed; one that holds records stays for the next open of the database."""
+        """Release the segment. An empty one is removed; one with records stays for the next open of the database."""
         self._closed = True
         if self._map is None:
             return
@@ -154,8 +154,8 @@ class CrashJournal:
         self._let_go()
 
     def leak(self) -> None:
-        """In a forked child: have no part in the parent's segment. Its lock was not inherited, and stays."""
-        with suppress(BufferError, OSError):  # a thread of the parent's may have been using it
+        """In a forked child: drop the parent's segment. Its lock was not inherited, and the parent keeps it."""
+        with suppress(BufferError, OSError):  # a thread of the parent may have been using it
             self._let_go()
 
     def _let_go(self) -> None:
@@ -167,12 +167,12 @@ class CrashJournal:
         if held is not None:
             held.let_go()
 
-    # Records come and go
+    # Adding and removing records
 
     encode = staticmethod(encode)
 
     def append(self, payload: bytes, slot: Slot, /) -> bool:
-        """Write an encoded record into the ring, at a place that is told to `slot`; False where there is none."""
+        """Write an encoded record into the ring and store its position in `slot`; False if there is no room."""
         if self._map is None:
             self.ensure()
         mapping = self._map
@@ -182,7 +182,7 @@ class CrashJournal:
         need = size + 7 & ~7
         slots = self._slots
         end = self._bytes
-        # From here to `append` no call stands: see the module.
+        # No call from here to `append`: see the module.
         start = self._head
         tail = self._tail
         if start >= tail:
@@ -199,7 +199,7 @@ class CrashJournal:
         slot.live = True
         slots.append(slot)
         salt = self._salt
-        # As `segment.frame_head`, without the call.
+        # `segment.frame_head`, inlined.
         head = _pack(0, salt, len(payload), number, _crc32(payload, salt + number + (number >> 32) & 0xFFFFFFFF))
         mapping[start : start + size] = head + payload
         words = self._words
@@ -208,24 +208,24 @@ class CrashJournal:
         return True
 
     def assign(self, slots: Iterable[Slot], batch: int) -> None:
-        """Before these records are committed: note the batch whose receipt will tell that they were."""
+        """Before these records are committed: store the batch whose receipt will prove the commit."""
         self._stamp(slots, segment.stamp_of(batch, self._salt))
 
     def drop(self, slots: Iterable[Slot]) -> None:
-        """These records were dropped and counted: no replay brings them back. Their places are free."""
+        """Mark records as dropped and counted, so that no replay restores them, and free their positions."""
         slots = tuple(slots)
         self._stamp(slots, segment.stamp_of(segment.DEAD, self._salt))
         self.free(slots)
 
     def free(self, slots: Iterable[Slot]) -> None:
-        """These records are committed: their places are free."""
+        """Free the positions of committed records."""
         for slot in slots:
             slot.live = False
         ring = self._slots
         while ring and not ring[0].live:
             ring.popleft()
         if not ring:
-            # Nothing waits. A nested `append` cannot come between: the lock is held, and no call stands here.
+            # The ring is empty. No nested `append` can come between: there is no call here.
             self._head = self._tail = _DATA
         else:
             self._tail = ring[0].start
@@ -238,10 +238,10 @@ class CrashJournal:
         if self._map is not None:
             words = self._words
             for slot in slots:
-                if slot.live:  # else its place is another's by now
+                if slot.live:  # else the position belongs to another record now
                     words[slot.start >> 3] = stamp
 
-    # Looking
+    # Inspecting
 
     @property
     def size(self) -> int:
@@ -256,7 +256,7 @@ class CrashJournal:
         return self._bytes - self._tail + self._head - _DATA
 
     def has_room(self, size: int) -> bool:
-        """Whether a record whose `size` is this would surely find a place, or the ring is empty."""
+        """Whether a record of this `size` is sure to fit, or the ring is empty."""
         if not self._slots:
             return True
         if self._head >= self._tail:
@@ -266,16 +266,16 @@ class CrashJournal:
         return room > size + _NAMES
 
     def could_hold(self, record: InvocationRecord) -> bool:
-        """Whether an empty ring has a place for this record."""
+        """Whether the record fits into an empty ring."""
         return _DATA + _HEAD + len(encode(record)) + 7 < self._bytes
 
 
 def _allocate(fd: int, size: int) -> None:
-    """Have the disk set the room aside: a store into a sparse mapping kills the process on a full disk (SIGBUS)."""
+    """Reserve disk space: a store into a sparse mapping kills the process when the disk is full (SIGBUS)."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(fd, 0, size)
         return
     written = 0
     while written < size:
         written += os.write(fd, _ZEROS[: size - written])
-    os.fsync(fd)  # where the file system promises no room before it writes
+    os.fsync(fd)  # some file systems reserve space only when they write

@@ -1,9 +1,8 @@
-"""Who is alive: a process holds a POSIX record lock on its segment for as long as it lives, whatever ends it.
+"""Segment locks: a living process holds a POSIX record lock on its segment; the kernel drops it when the process ends.
 
-Such a lock belongs to the process: it is not inherited by a fork, and *any* close of *any* descriptor of that file in
-the process drops it. So a file that this process holds must not be opened again, whichever logger holds it. A table
-of what is held belongs to the process for that reason; its keys name the process, so that a forked child, which holds
-nothing, does not take the parent's entries for its own.
+Such a lock belongs to the process: a fork does not inherit it, and *any* close of *any* descriptor of that file in the
+process drops it. So a file that this process holds must not be opened again, whichever logger holds it: a table for the
+whole process lists the held files. Its keys contain the process id, because a forked child holds none of them.
 """
 
 import os
@@ -14,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-try:  # here, not where it is needed: while the interpreter is finalizing nothing can be imported
+try:  # at import time: a finalizing interpreter cannot import
     import fcntl
 except ImportError:  # not on every platform
     fcntl: Any = None  # type: ignore[no-redef]
@@ -25,18 +24,18 @@ __all__ = ["HeldFile", "RefusedFileError", "create", "hold", "is_held"]
 
 _HELD: Final[dict[tuple[int, int, int], object]] = {}
 _MAKING: Final[dict[tuple[str, int], None]] = {}
-"""Names, with the process, of files that stand there already and are not in `_HELD` yet."""
+"""Names and process ids of files that exist and are not in `_HELD` yet."""
 
 
 class RefusedFileError(OSError):
-    """A file is not what this process would have made, or the platform has no record locks."""
+    """The file cannot have been made by this process's user, or the platform has no record locks."""
 
 
 class HeldFile:
     """An open file under this process's lock.
 
     Attributes:
-        fd: its only descriptor, but for those that a mapping makes.
+        fd: its only descriptor, except those of a memory map.
     """
 
     def __init__(self, fd: int, key: tuple[int, int, int]) -> None:
@@ -44,16 +43,16 @@ class HeldFile:
         self._key = key
 
     def let_go(self) -> None:
-        """Close it, which drops the lock; whatever maps it is closed before. In a forked child only the former."""
+        """Close the file, which drops the lock (not the parent's, in a forked child). Close its memory map first."""
         os.close(self.fd)
         _HELD.pop(self._key, None)
 
 
 def create(path: Path) -> HeldFile:
-    """Make a file of mode 0600 that was not there, and lock it.
+    """Create a new file of mode 0600, and lock it.
 
     Raises:
-        OSError: it is there already, or could not be made.
+        OSError: it exists already, or could not be created.
         RefusedFileError: this platform has no record locks.
     """
     making = path.name, os.getpid()
@@ -67,7 +66,7 @@ def create(path: Path) -> HeldFile:
             path.unlink(missing_ok=True)
             os.close(fd)
             raise
-        if not locked:  # a cleaner found it a moment ago, and is about to remove it
+        if not locked:  # a replay has just locked it, and will remove it
             os.close(fd)
             raise RefusedFileError(f"{path} was taken by another process")
         _HELD[key] = None
@@ -77,10 +76,10 @@ def create(path: Path) -> HeldFile:
 
 
 def hold(path: Path) -> HeldFile | None:
-    """Lock a file whose writer is dead; None where another process, or this one, holds it, or where it is gone.
+    """Lock a file whose writer is dead; None if a process (this one included) holds it, or if it is gone.
 
     Raises:
-        RefusedFileError: a symlink, no regular file, or another user's: looked at by lstat, never opened.
+        RefusedFileError: a symlink, not a regular file, or another user's file; `lstat` tells, it is not opened.
         OSError: it could not be opened.
     """
     try:
@@ -90,7 +89,7 @@ def hold(path: Path) -> HeldFile | None:
     problem = problem_of(path)
     if problem is not None:
         raise RefusedFileError(f"{path} {problem.what}: it is not opened; {problem.remedy}")
-    if found.st_uid != _user(found.st_uid):  # not root's either: root keeps no journal for others
+    if found.st_uid != _user(found.st_uid):  # root's files are refused, too
         raise RefusedFileError(f"{path} belongs to another user; remove it")
     key = _key(found)
     if not _is_ours_to_open(path, key):
@@ -98,7 +97,7 @@ def hold(path: Path) -> HeldFile | None:
     fd = -1
     try:
         fd = os.open(path, _FLAGS)
-        # Locked by now, and yet removed by who held it before: then the name stands for nothing, or for another file.
+        # The former holder may have removed the file before we got the lock: the name may be another file now.
         if _key(os.fstat(fd)) == key and _lock(fd) and _key(path.lstat()) == key:
             return HeldFile(fd, key)
     except FileNotFoundError:
@@ -111,13 +110,13 @@ def hold(path: Path) -> HeldFile | None:
 
 
 def is_held(path: Path) -> bool | None:
-    """Whether a process holds a file, this one included. Takes no lock and changes nothing.
+    """Whether a process (this one included) holds a file. Takes no lock and changes nothing.
 
-    The kernel is asked about this one file (F_GETLK), as `hold` would ask it: it answers for processes in other
-    namespaces and containers as well, and whatever the file system calls its device, which /proc/locks does not.
+    It asks the kernel about this file (F_GETLK). Unlike /proc/locks, that covers processes in other namespaces and
+    containers, and file systems that report another device number.
 
     Returns:
-        None where that cannot be known: it is gone, is no regular file, may not be read, or this is not Linux.
+        None if unknown: the file is gone, not regular or not readable, or this is not Linux.
     """
     try:
         found = path.lstat()
@@ -140,9 +139,9 @@ def is_held(path: Path) -> bool | None:
 
 
 def _is_ours_to_open(path: Path, key: tuple[int, int, int]) -> bool:
-    """Whether no part of this process holds it or makes it; then nobody does until `_close`, or `HeldFile.let_go`."""
+    """Claim a file that no part of this process holds or creates; `_close` or `HeldFile.let_go` ends the claim."""
     token = object()
-    # In this order: what is made stands in the one table before it leaves the other.
+    # In this order: a new file is in `_HELD` before it leaves `_MAKING`.
     return (path.name, key[2]) not in _MAKING and _HELD.setdefault(key, token) is token
 
 

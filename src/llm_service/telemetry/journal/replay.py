@@ -1,8 +1,9 @@
-"""What dead processes had accepted and not committed, committed once by whoever opens the database next.
+"""Replay: the next process that opens the database commits, once, what dead processes had accepted.
 
-Three things make it once. Who replays holds the segment's lock, so nobody else does. A frame whose batch the dead
-writer's receipt names is left out: its commit is on disk. And each transaction of a replay leaves a receipt of its own,
-under `<writer id>:replay`, that names the last frame it committed: whoever goes on after a crash starts behind it.
+Three things make it exactly once. The replay holds the segment's lock, so only one process replays it. Frames of
+batches that the dead writer's receipt covers are skipped: their commit is on disk. And each transaction of a replay
+writes its own receipt, `<writer id>:replay`, with the last committed frame: after a crash, the next replay continues
+there.
 """
 
 import logging
@@ -25,7 +26,7 @@ __all__ = ["MakeWriter", "Replayed", "replay_all"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _ROWS: Final = 256
-"""Records of a transaction: about 5 ms, so that nobody waits longer for the write lock."""
+"""Records in a transaction: about 5 ms, so that other writers wait no longer for the lock."""
 _SLICE: Final = 25
 _LARGEST: Final = 1 << 31
 
@@ -34,14 +35,14 @@ MakeWriter = Callable[[str, PrivacyLevel], BatchWriter]
 
 @dataclass(slots=True)
 class Replayed:
-    """What replays did so far.
+    """Counts of all replays so far.
 
     Attributes:
         written: records committed.
-        known: records whose id was stored already.
+        known: records that were stored already.
         quarantined: records that SQLite refused.
         lost: accepted records that could not be read.
-        left: segments that this release cannot read, or must not touch; they stay where they are.
+        left: segments that this release cannot read or must not touch; they are not moved.
     """
 
     written: int = 0
@@ -54,17 +55,17 @@ class Replayed:
 def replay_all(
     db_path: Path, connection: Session, ceiling: PrivacyLevel, make_writer: MakeWriter, done: Replayed
 ) -> None:
-    """Commit what dead processes left, and remove their segments. Living ones are not touched.
+    """Commit the records of dead processes, and remove their segments. Those of living processes are not touched.
 
     Args:
         db_path: the database.
-        connection: a writing one, with no transaction open.
-        ceiling: the privacy level of who replays; the lower one of both writers' counts.
+        connection: writable, without an open transaction.
+        ceiling: the replaying logger's privacy level; the lower one of both writers applies.
         make_writer: makes a writer from an id for its receipts and a level.
-        done: is added to, also where a segment's replay stops half-way; `left` is counted anew.
+        done: is updated, also if a segment's replay stops half-way; `left` is counted anew.
 
     Raises:
-        Exception: the database refused a transaction. The segment stays, and another replay goes on from there.
+        Exception: the database refused a transaction. The segment stays, and another replay continues there.
     """
     done.left = 0
     for path in segment_names.find(db_path):
@@ -90,7 +91,7 @@ def replay_all(
 
 
 def _is_unfinished(path: Path, fd: int) -> bool:
-    """Whether a segment that has not got its final name is one; no record was ever accepted into it."""
+    """Whether a file without a final name is a segment; no record was accepted into it."""
     if segment.is_unfinished(_read(fd)):
         return True
     _LOG.warning("telemetry: %s is left where it is: it is no crash journal", path)
@@ -105,7 +106,7 @@ def _replay(
     make_writer: MakeWriter,
     done: Replayed,
 ) -> bool:
-    """Replay one segment; whether it may be removed."""
+    """Replay one segment. Returns whether it may be removed."""
     data = _read(fd)
     try:
         header = segment.read_header(data, LAYOUTS)
@@ -145,7 +146,7 @@ def _record(frame: segment.Frame, layout: int) -> InvocationRecord | None:
 
 
 def _read(fd: int) -> bytes:
-    """The whole file, copied: one that somebody cuts short meanwhile is read short, where a mapping would kill."""
+    """A copy of the file: a memory map would kill the process if somebody truncated the file meanwhile."""
     size = min(os.fstat(fd).st_size, _LARGEST)
     parts: list[bytes] = []
     at = 0

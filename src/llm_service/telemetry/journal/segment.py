@@ -1,15 +1,15 @@
-"""A segment's bytes: two copies of a header, three marks, then frames; functions of bytes, without files or clocks.
+"""The format of a segment: pure functions of bytes, without files or clocks.
 
     0     header: magic, version, its own crc, layout, salt, ceiling, creation time, writer id
     2048  the same again: one flipped byte costs no segment
-    4048  marks: the last number that was accepted and the lowest that may still wait, each with its complement
+    4048  marks: the last accepted number and the lowest that may be pending, each with its complement
     4096  frames, each at a multiple of 8: stamp, marker, length, number, crc; payload; padding
 
-Numbers rise by one with each frame. A *stamp* is an aligned word of its own, outside the crc, since it changes: 0 while
-the record waits, then the number of the batch that takes it (set before the COMMIT whose receipt names that batch), or
-DEAD where the record was dropped and counted. So a reader needs no clean-up by the writer: a frame is done with when it
-is dead, or when the receipt in the database has reached its batch. The marker is the segment's own random salt; text
-within a record cannot pass for a frame.
+Numbers ascend by one with each frame. A *stamp* is an aligned word outside the crc, because it changes: 0 while the
+record is pending, then the number of its batch (set before the COMMIT whose receipt names that batch), or DEAD if the
+record was dropped and counted. So the writer need not clean up: a frame is done when it is dead, or when the receipt in
+the database has reached its batch. The marker is the segment's random salt, so text in a record cannot look like a
+frame.
 """
 
 import struct
@@ -47,9 +47,9 @@ ACCEPTED_WORD: Final = 4048 // WORD
 LOWEST_WORD: Final = ACCEPTED_WORD + 2
 ALL_BITS: Final = (1 << 64) - 1
 DEAD: Final = (1 << 40) - 1
-"""As a batch number: the record was dropped and counted. At a thousand batches a second, 34 years away."""
+"""The batch number of records that were dropped and counted; real numbers get there after 34 years at 1,000/s."""
 
-# Native byte order, as the words of a memory view have it; a segment of another order has an unknown version.
+# Native byte order, like the words of a memory view; a segment of the other order has an unknown version.
 FRAME: Final = struct.Struct("=QIIQI")
 _HEADER: Final = struct.Struct("=8sII")
 _REST: Final = struct.Struct("=IIIQ36s")
@@ -60,19 +60,19 @@ _PAIR: Final = struct.Struct("=QQ")
 _MARKER: Final = struct.Struct("=I")
 _MARKER_AT: Final = 8
 _WASTE: Final = 16
-"""Bytes that may be summed in vain for each byte of a segment before the scan gives up: nothing takes for ever."""
+"""Bounds the scan: it gives up after checksumming this many bytes in vain for each byte of the segment."""
 
 
 class UnknownSegmentError(ValueError):
-    """These bytes are no segment, or one of another version or layout."""
+    """The bytes are not a segment, or one of an unknown version or layout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Who wrote a segment, and how to read it.
+    """The writer of a segment, and how to read it.
 
     Attributes:
-        writer_id: names the writer in `receipts`.
+        writer_id: the writer's id in `receipts`.
         ceiling: the writer's privacy level.
         layout: `encoding.LAYOUT` of the writer's release.
         salt: 1 to 2**32 - 1, random: marks the frames of this segment.
@@ -87,7 +87,7 @@ class Header:
 
 
 class Frame(NamedTuple):
-    """One frame: its number, the batch that took it (0: none, or unreadable), the record's bytes, where it ends."""
+    """One frame: its number, its batch (0: none, or unreadable), the record's bytes, and its end."""
 
     number: int
     batch: int
@@ -97,11 +97,11 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a segment still owes.
+    """The uncommitted records of a segment.
 
     Attributes:
-        waiting: frames of records that no commit is known to hold, in the order of their numbers.
-        lost: accepted records that may have waited and cannot be read.
+        waiting: frames of records without a known commit, by number.
+        lost: accepted records that may have been pending and cannot be read.
         last: the highest number seen.
     """
 
@@ -125,19 +125,19 @@ def pack_header(header: Header) -> bytes:
 
 
 def is_unfinished(data: bytes) -> bool:
-    """Whether this is a segment whose making was cut short: nothing yet, zeros alone, or what begins as ours do."""
+    """Whether this is a partly created segment: empty, only zeros, or with our magic bytes."""
     return data.startswith(_MAGIC) or not data.strip(b"\0")
 
 
 def read_header(data: bytes, layouts: Container[int]) -> Header:
-    """Who wrote this.
+    """The header of a segment.
 
     Args:
         data: the whole segment.
-        layouts: the layouts of records that this release can read.
+        layouts: the record layouts that this release can read.
 
     Raises:
-        UnknownSegmentError: neither copy of the header can be used, or its records are of an unknown layout.
+        UnknownSegmentError: both copies of the header are unusable, or the layout is unknown.
     """
     if len(data) < DATA_AT:
         raise UnknownSegmentError("it is shorter than a header")
@@ -161,12 +161,12 @@ def read_header(data: bytes, layouts: Container[int]) -> Header:
 
 
 def frame_head(salt: int, number: int, payload: bytes) -> bytes:
-    """What stands before a payload; all bits of the number are part of the sum."""
+    """The bytes before a payload; the checksum covers all bits of the number."""
     return FRAME.pack(0, salt, len(payload), number, zlib.crc32(payload, salt + number + (number >> 32) & 0xFFFFFFFF))
 
 
 def stamp_of(batch: int, salt: int) -> int:
-    """A batch number as a word that a flipped bit makes unreadable, not another batch."""
+    """A batch number encoded so that a flipped bit makes it unreadable, not another batch."""
     return batch << 24 | ((batch * 0x9E3779B1 ^ salt) & 0xFFFFFF)
 
 
@@ -183,13 +183,13 @@ def _batch_at(data: bytes, at: int, salt: int) -> int:
 
 
 def contents(data: bytes, header: Header, *, committed: int, replayed: int) -> Contents:
-    """What no commit is known to hold.
+    """The records without a known commit.
 
     Args:
         data: the whole segment.
         header: from `read_header`.
-        committed: the batch that the writer's receipt names; 0 where there is none.
-        replayed: the last number that an earlier replay committed; 0 where there was none.
+        committed: the batch in the writer's receipt; 0 if there is none.
+        replayed: the last number that an earlier replay committed; 0 if there was none.
     """
     found: dict[int, Frame] = {}
     for frame in _frames(data, header.salt):
@@ -202,8 +202,7 @@ def contents(data: bytes, header: Header, *, committed: int, replayed: int) -> C
         return number < lowest or batch == DEAD or 0 < batch <= committed
 
     waiting = [found[number] for number in sorted(found) if not is_done(number, found[number].batch)]
-    # A gap counts as lost unless its own stamp says that it is done with, or the next frame behind it is: records are
-    # taken in their order.
+    # A gap counts as lost unless its own stamp, or the next frame, is done: records are taken in order.
     start = lowest if mark else min((frame.number for frame in waiting), default=last + 1)
     lost, behind_is_done = 0, False
     for number in range(last, max(start, last - len(data) // FRAME.size) - 1, -1):
@@ -221,7 +220,7 @@ def _mark(data: bytes, word: int) -> int:
 
 
 def _frames(data: bytes, salt: int) -> Iterator[Frame]:
-    """All frames whose sums are right, wherever they stand; what is damaged is stepped over."""
+    """All frames with valid checksums, wherever they are; damaged bytes are skipped."""
     marker = _MARKER.pack(salt)
     budget = _WASTE * len(data)
     at = DATA_AT

@@ -1,6 +1,6 @@
-"""How segments are called: beside the database, so that one folder holds all that belongs to it.
+"""Names of segments: in the database's folder, so that everything of a database is in one place.
 
-SQLite's own rollback journal would be `<database>-journal` exactly; nothing of its looks at longer names.
+SQLite's own rollback journal is exactly `<database>-journal`; SQLite ignores longer names.
 """
 
 import os
@@ -13,7 +13,7 @@ __all__ = ["find", "is_complete", "made_name", "segment_name", "writers"]
 _INFIX: Final = "-journal-"
 _MADE: Final = ".new"
 _ENDING: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.new)?", re.ASCII)
-"""A writer's id is a UUID. A shorter name is somebody's own: a date, a word of these letters."""
+"""A writer's id is a UUID. Shorter names, such as dates, are files of the user."""
 
 
 def segment_name(db_path: Path, writer_id: str) -> str:
@@ -22,12 +22,12 @@ def segment_name(db_path: Path, writer_id: str) -> str:
 
 
 def made_name(name: str) -> str:
-    """What it is called until it is complete."""
+    """The temporary name until the segment is complete."""
     return name + _MADE
 
 
 def find(db_path: Path) -> list[Path]:
-    """Every segment beside this database, complete or not, of living and dead processes; the oldest name first."""
+    """All segments of this database, complete or not, of living and dead processes; oldest name first."""
     start = f"{db_path.name}{_INFIX}"
     try:
         names = [entry.name for entry in os.scandir(db_path.parent) if entry.name.startswith(start)]
@@ -37,11 +37,11 @@ def find(db_path: Path) -> list[Path]:
 
 
 def writers(db_path: Path) -> set[str]:
-    """The writers whose segments stand beside this database, living or dead."""
+    """The ids of all writers with a segment of this database, living or dead."""
     start = len(f"{db_path.name}{_INFIX}")
     return {path.name[start:].removesuffix(_MADE) for path in find(db_path)}
 
 
 def is_complete(path: Path) -> bool:
-    """Whether its writer has given it its final name."""
+    """Whether the segment has its final name."""
     return not path.name.endswith(_MADE)

@@ -1,4 +1,4 @@
-"""What of a record may reach the disk: the one place every record passes on its way from the queue to the store."""
+"""Decides what of a record may reach the disk: every record passes here between queue and store."""
 
 from llm_service.telemetry.privacy.contents import pack, unpack
 from llm_service.telemetry.privacy.levels import MAX_STORED_ERROR_CHARS, effective_level, stored_error

@@ -1,4 +1,4 @@
-"""Prompts and responses as bytes: UTF-8 compressed with zlib, which anyone can read with `zlib.decompress(blob)`.
+"""Prompts and responses as bytes: UTF-8 compressed with zlib; read them with `zlib.decompress(blob)`.
 
 Level 6 was chosen by measurement: benchmarks/TRIED.md.
 """
@@ -10,7 +10,7 @@ __all__ = ["pack", "unpack"]
 
 _LEVEL: Final = 6
 _PIECE: Final = 262_144
-"""Characters encoded at a time: encoding holds the GIL, compressing does not."""
+"""Characters encoded at once: encoding holds the GIL, compressing does not."""
 
 
 def pack(text: str) -> bytes:

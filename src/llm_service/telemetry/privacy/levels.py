@@ -1,4 +1,4 @@
-"""Which level a record is stored at. The logger's level is a ceiling: a record may ask for less, never for more.
+"""The privacy level a record is stored at. The logger's level is a ceiling: a record may ask for less, never for more.
 
 `none` < `metadata` < `full`.
 """
@@ -10,7 +10,7 @@ from llm_service.config.settings import PrivacyLevel
 __all__ = ["MAX_STORED_ERROR_CHARS", "effective_level", "stored_error"]
 
 MAX_STORED_ERROR_CHARS: Final = 500
-"""What is kept of an error message at level `metadata`."""
+"""Characters of an error message that are stored at level `metadata`."""
 
 _RANK: Final[dict[PrivacyLevel, int]] = {"none": 0, "metadata": 1, "full": 2}
 

@@ -1,4 +1,4 @@
-"""The user's own `redact` callable, held so that whatever it does, no raw text and no exception gets past it."""
+"""Runs the user's own `redact` callable; neither raw text nor an exception gets out if it fails."""
 
 import logging
 from collections import Counter
@@ -11,7 +11,7 @@ from llm_service.telemetry.record.texts import plain_text
 __all__ = ["MASKER_ERROR", "Mask", "Redact"]
 
 Redact = Callable[[str], str]
-"""Takes a text from which the patterns have removed what they know, and gives the text that may be stored."""
+"""Takes a text that the patterns have cleaned, and returns the text that may be stored."""
 
 MASKER_ERROR: Final = "masker-error"
 _FAILED: Final = f"[REDACTED:{MASKER_ERROR}]"
@@ -19,7 +19,7 @@ _LOG: Final = logging.getLogger("llm_service.telemetry")
 
 
 class Mask:
-    """Patterns first, then the user's callable, where there is one."""
+    """The patterns, then the user's callable, if any."""
 
     __slots__ = ("_said", "redact")
 
@@ -38,9 +38,9 @@ class Mask:
             masked: object = self.redact(cleaned)
             if isinstance(masked, str) and "\0" not in masked:
                 masked.encode()
-                return plain_text(masked)  # a subclass's own would be no value that the crash journal can encode
+                return plain_text(masked)  # the crash journal cannot encode a subclass of str
             problem = "returned no text that can be stored"
-        except KeyboardInterrupt:  # the user's, not the callable's
+        except KeyboardInterrupt:  # from the user, not the callable
             raise
         except BaseException as error:  # noqa: BLE001 - a callable that ends the writer would lose every record
             problem = f"raised {type(error).__name__}"

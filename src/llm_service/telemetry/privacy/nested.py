@@ -1,4 +1,4 @@
-"""Secrets in tags and metadata: by pattern in every text, key or value, and by the name that a value stands under."""
+"""Finds secrets in tags and metadata: by pattern in every key and value, and by the key of a value."""
 
 import json
 import re
@@ -22,7 +22,7 @@ _Clean = Callable[[str, Counter[str]], str]
 
 
 def clean_json(encoded: str, mask: _Clean, counts: Counter[str]) -> str:
-    """The JSON text with every text in it cleaned; what is no JSON, or nested too deep, is cleaned as a text."""
+    """The JSON text with every string in it cleaned; invalid or too deeply nested JSON is cleaned as plain text."""
     try:
         decoded = json.loads(encoded)
         found: Counter[str] = Counter()
@@ -47,7 +47,7 @@ def _clean(value: object, mask: _Clean, counts: Counter[str]) -> Any:
 
 def _clean_list(parts: list[Any], mask: _Clean, counts: Counter[str]) -> list[Any]:
     """Texts, pairs of a name and its value, or the arguments of a command."""
-    # Two words alone are as well the names of two fields: ["api_key", "model"].
+    # Two words alone may also be the names of two fields: ["api_key", "model"].
     if _is_pair(parts) and (not _WORD.fullmatch(parts[1]) or parts[0].startswith("-")):
         return _clean_pair(parts, mask, counts)
     parts = _clean_command(parts, counts)
@@ -85,7 +85,7 @@ def _clean_command(parts: list[Any], counts: Counter[str]) -> list[Any]:
 
 
 def _behind_option(option: str, part: Any, counts: Counter[str]) -> Any:
-    """A value as the patterns leave it in a command line: `bob:password` behind `-u`, a key behind `--my-key`."""
+    """An option's value as the patterns leave it in a command: `bob:password` after `-u`, a key after `--my-key`."""
     if not option.startswith("-") or not isinstance(part, str) or part.startswith("-"):
         return part
     cleaned, found = scrub(f"{option} {part}")
@@ -120,7 +120,7 @@ def _clean_pair(pair: list[str], mask: _Clean, counts: Counter[str]) -> list[str
 
 
 def _hides(name: str, value: Any) -> bool:
-    """Whether the value is a secret by its name that is not hidden yet; an option's name is none."""
+    """Whether the name marks the value as a secret that is not hidden yet; the name of an option is not a secret."""
     if isinstance(value, str) and value.startswith("--"):
         return False
     return holds_secret(without_escapes(name), value) and not _is_hidden(value)
@@ -129,7 +129,7 @@ def _hides(name: str, value: Any) -> bool:
 def _clean_object(pairs: dict[str, Any], mask: _Clean, counts: Counter[str]) -> dict[str, Any]:
     cleaned: dict[str, Any] = {}
     met: dict[str, int] = {}
-    # {"name": "Authorization", "value": "..."}: the name of the value is a value too.
+    # {"name": "Authorization", "value": "..."}: the name is itself a value.
     small = {key.lower(): value for key, value in pairs.items() if len(key) < _LONGEST_KEY}
     named = next((small[key] for key in _NAME_KEYS if isinstance(small.get(key), str)), "") if "value" in small else ""
     has_user = not small.keys().isdisjoint(_USER_KEYS)
@@ -155,12 +155,12 @@ def _is_hidden(value: Any) -> bool:
 
 
 def _unlike(name: str, taken: dict[str, Any], met: dict[str, int]) -> str:
-    """Two keys that held secrets may become the same: neither value is lost.
+    """A free key: two keys with secrets may become the same text, and both values are kept.
 
     Args:
         name: the text that both became.
-        taken: the keys that are there.
-        met: the last number that was given to each such text; the search goes on behind it.
+        taken: the existing keys.
+        met: the last number used for each such text; the search continues after it.
     """
     number = met.get(name, 1) + 1
     while f"{name}#{number}" in taken:

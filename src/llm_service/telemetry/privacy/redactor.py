@@ -1,9 +1,9 @@
-"""The choke point: gives each record back with every free text clean, before disk and log.
+"""Cleans every free text of a record before it reaches disk or log.
 
-That is on the writer's thread, or, where a crash journal takes the record first, on the thread that logs it.
+It runs on the writer's thread; with a crash journal, on the thread that logs the record.
 
-Most records are clean and come back as they are. Names are looked up in a bounded set of texts that were found clean;
-ids made of hexadecimal digits hold no secret that any pattern knows; the rest costs a search for literals.
+Most records are clean and are returned unchanged. Names are looked up in a bounded set of clean texts; hexadecimal ids
+match no pattern; the rest costs a search for literals.
 """
 
 import re
@@ -40,7 +40,7 @@ _NAMES: Final = tuple(_ALL.index(name) for name in fields_of_kind("name") if nam
 _LABELS: Final = tuple(map(_ALL.index, fields_of_kind("id")))
 _JSON: Final = tuple(map(_ALL.index, fields_of_kind("json")))
 _NUMBERS_IN_TEXT: Final = tuple(_ALL.index(name) for name in ("trace_id", "span_id"))
-"""Ids that are hexadecimal where OpenTelemetry makes them: looked at together with the other such ids."""
+"""Ids that OpenTelemetry makes in hexadecimal: tested together with the other such ids."""
 _pick_names: Final = cast("_Pick", itemgetter(*_NAMES))
 _pick_ids: Final = cast("_Pick", itemgetter(_PARENT, *_NUMBERS_IN_TEXT))
 _pick_texts: Final = cast("_Pick", itemgetter(*(at for at in _LABELS if at not in _NUMBERS_IN_TEXT), *_JSON))
@@ -48,13 +48,13 @@ _CONTENT: Final = tuple(map(_ALL.index, CONTENT_FIELDS))
 
 
 class Redactor:
-    """Cleans records. Safe from several threads; a record that was cleaned comes back unchanged.
+    """Cleans records. Thread-safe; a record that is clean is returned unchanged.
 
     Args:
-        ceiling: the logger's privacy level: content of records below `full` is taken out.
+        ceiling: the logger's privacy level: content of records below `full` is removed.
         redact_content: False leaves prompt and response as they are.
-        redact: the user's callable; it gets every free text after the patterns, but a name that stays as it is only
-            once, and no UUID.
+        redact: the user's callable; it gets every free text after the patterns, except UUIDs; a name that it leaves
+            unchanged only once.
     """
 
     def __init__(
@@ -67,18 +67,18 @@ class Redactor:
         self._known: set[str | None] = {None}
 
     def records(self, records: Sequence[InvocationRecord], counts: Counter[str]) -> Sequence[InvocationRecord]:
-        """The records with clean fields; their content is left as it is. What was removed is counted by name."""
+        """The records with clean fields; their content is not touched. Adds what was removed to `counts`, by name."""
         try:
             if self._are_plain(records):
                 return records
-        except TypeError:  # a damaged record holds something else than texts: look at each by itself
+        except TypeError:  # a damaged record holds other types than str: clean one by one
             pass
         if len(records) > 1:
             return [self.records([record], counts)[0] for record in records]
         return [self._with_clean_fields(record, counts) for record in records]
 
     def record(self, record: InvocationRecord, counts: Counter[str]) -> InvocationRecord:
-        """The record clean in every field, its content too: left out below `full`, else redacted where wanted."""
+        """The record with every field clean; content is removed below `full`, else redacted if configured."""
         (cleaned,) = self.records((record,), counts)
         values = cleaned.extensions
         if values is None or (values[_CONTENT[0]] is None and values[_CONTENT[1]] is None):
@@ -89,13 +89,13 @@ class Redactor:
         return rebuilt(cleaned, cleaned.card, values[: _CONTENT[0]] + content)
 
     def is_plain(self, record: InvocationRecord) -> bool:
-        """Whether nothing is there to be cleaned but an id in hexadecimal and names known as clean: costs 0.5 us."""
+        """Whether there are only a hexadecimal id and known clean names, so nothing to clean: takes 0.5 us."""
         card = record.card
         if record.extensions is not None or card[_ERROR] is not None:
             return False
         try:
             return self._known.issuperset(card[_CARD_NAMES]) and self._is_plain_id(card[_ID]) is not None
-        except TypeError:  # a damaged record holds something else than texts
+        except TypeError:  # a damaged record holds other types than str
             return False
 
     def content(self, record: InvocationRecord, counts: Counter[str]) -> tuple[str | None, str | None]:
@@ -116,10 +116,10 @@ class Redactor:
         return asked is None or (asked in LEVELS and effective_level(self._ceiling, asked) == "full")
 
     def invocation_id(self, given: Any, counts: Counter[str] | None = None) -> Any:
-        """The id as it is stored. One that holds a secret becomes a text that is the same for the same id.
+        """The id as it is stored. An id with a secret becomes a text that is the same for the same id.
 
-        That text ends with a digest: parents and children still find each other, and nobody can try out secrets
-        against it; see `redaction.names`.
+        That text ends with a digest, which keeps parents and children linked and does not let anyone test guesses of
+        the secret; see `redaction.name_digests`.
         """
         if not isinstance(given, str) or self._is_no_secret(given):
             return given
@@ -127,9 +127,9 @@ class Redactor:
         return given if cleaned == given else with_digest(cleaned, digest_of(given, ID_BYTES))
 
     def _are_plain(self, records: Sequence[InvocationRecord]) -> bool:
-        """Whether no record needs a closer look: all at once costs a tenth of one by one.
+        """Whether no record needs cleaning; testing all at once takes a tenth of the time.
 
-        A name as long as what is cut on acceptance is never in the set of those that are known.
+        A name of the maximum length may have been cut, so it is never in the set of known names.
         """
         names: list[Any] = []
         ids: list[str | None] = []
@@ -161,8 +161,8 @@ class Redactor:
         return not may_hold_secret("\n".join(given))
 
     def _is_no_secret(self, text: str) -> bool:
-        """Whether the text is a number in hexadecimal. A user's callable gets all but UUIDs."""
-        # To a user a number may be worth hiding: of a telephone, of a card.
+        """Whether the text is a hexadecimal number; with a user's callable, only UUIDs count."""
+        # The user may want to hide numbers: of telephones, of cards.
         if self._mask.redact is not None and not (
             len(text) == 36 and text[8] == text[13] == text[18] == text[23] == "-"
         ):
@@ -200,11 +200,11 @@ class Redactor:
         return extensions if _same(values, extensions) else tuple(values)
 
     def _name(self, name: Any, counts: Counter[str]) -> Any:
-        """A text of which few different ones occur; one that is clean is remembered."""
+        """A text with few distinct values; clean ones are cached."""
         try:
             if name in self._known:
                 return name
-        except TypeError:  # unhashable: a damaged record, left to whoever binds it
+        except TypeError:  # unhashable: a damaged record, which SQLite will refuse
             return name
         cleaned = self._label(name, counts)
         if cleaned == name and isinstance(name, str) and len(name) < MAX_NAME_CHARS:
@@ -214,10 +214,10 @@ class Redactor:
         return cleaned
 
     def _label(self, label: Any, counts: Counter[str]) -> Any:
-        """A text of which many different ones occur; an empty one is unknown, and a long one is cut.
+        """A text with many distinct values; an empty one becomes None, and a long one is cut.
 
-        One from which the patterns took something ends with a digest, so that two agents stay two. What the user's
-        callable makes of a text is its own affair.
+        A text that the patterns changed ends with a digest, so that two agents stay distinct; a text that the user's
+        callable changed does not.
         """
         if not isinstance(label, str) or self._is_no_secret(label):
             return label
@@ -234,7 +234,7 @@ class Redactor:
         return self._mask(text if cut_at is None else _whole(text, cut_at), counts)
 
     def _json(self, encoded: Any, counts: Counter[str]) -> Any:
-        # JSON as `fields` writes it escapes nothing that a literal of a pattern consists of.
+        # The JSON of a record escapes no character that occurs in a pattern's literal.
         if not isinstance(encoded, str) or (self._mask.redact is None and not may_hold_secret(encoded)):
             return encoded
         return clean_json(encoded, self._mask, counts)
@@ -245,5 +245,5 @@ def _same(values: list[Any], before: tuple[Any, ...]) -> bool:
 
 
 def _whole(text: Any, cut_at: int) -> Any:
-    """A text as long as what is cut on acceptance may end in half a secret: its last word goes."""
+    """The text; if it was cut to `cut_at`, without its last word, which may be half of a secret."""
     return without_cut_end(text) if isinstance(text, str) and len(text) >= cut_at else text

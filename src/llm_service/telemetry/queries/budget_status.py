@@ -1,4 +1,4 @@
-"""How budgets stand: what each limit's window holds, what it will hold at its end, and which holds are open."""
+"""The state of budgets: the sums of each limit's window, a forecast for its end, and the open holds."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from llm_service.telemetry.stores.sqlite.budget_rows import (
 __all__ = ["BudgetHold", "BudgetStatus", "read_check", "read_holds", "read_status"]
 
 _LEAST_SHARE: Final = 0.02
-"""Of a window that must have passed before a forecast is more than a guess."""
+"""The share of a window that must have passed before a forecast is given."""
 _SUBJECTS: Final = (
     f"SELECT subject, max({sql.NOT_WHOLE} OR {sql.UNREADABLE_KEY}), "  # noqa: S608 - names of our own
     f"{', '.join(f'sum({name})' for name in sql.AMOUNTS)} FROM budget_windows WHERE counter_id = ?"
@@ -42,12 +42,12 @@ class BudgetStatus(TypedDict):
     """One limit of one policy, for one subject, now.
 
     `metric` is `usd`, `tokens` or `calls`; amounts are USD as float, or whole numbers. `subject` has a value for each
-    field of `per`. `reserved` is held by calls under way, `unknown` by calls whose outcome nobody knows; both count
-    against the limit. `unpriced_calls` are records without a known cost, which count no money. `forecast` is what the
-    records and unknown spend come to at the end of the window if it goes on as until now; None where the window has no
-    end, rolls, or has hardly begun. Times are UTC text. `fits` is False where nothing more fits: of `check`, the call;
-    of `status`, anything. Where `damaged` is true, what is counted cannot be read: the amounts are what is left of it,
-    nothing fits, and `doctor --repair` recounts them.
+    field of `per`. `reserved` belongs to calls in progress, `unknown` to calls of unknown outcome; both count against
+    the limit. `unpriced_calls` are records without a known cost, which count no money. `forecast` is the sum of records
+    and unknown spend at the end of the window at the present rate; None if the window has no end, rolls, or has hardly
+    begun. Times are UTC text. `fits` is False if the call (of `check`) or any call (of `status`) does not fit. If
+    `damaged` is true, stored sums cannot be read: the amounts are the readable rest, nothing fits, and
+    `doctor --repair` recounts them.
     """
 
     budget: str
@@ -73,9 +73,9 @@ class BudgetStatus(TypedDict):
 
 
 class BudgetHold(TypedDict):
-    """One hold; `expired` ones and those of `state` `unknown` wait to be released or reconciled.
+    """One hold; release or reconcile `expired` ones and those of `state` `unknown`.
 
-    `recorded` says that the call's record is stored, under the hold's id, and its cost is unknown, or known in part.
+    `recorded`: the call's record is stored, under the hold's id, and its cost is unknown or partial.
     """
 
     hold_id: str
@@ -91,18 +91,18 @@ class BudgetHold(TypedDict):
 
 
 class _Seen(NamedTuple):
-    """What the window of one subject holds, and whether it could all be read."""
+    """The sums of one subject's window, and whether all could be read."""
 
     totals: Totals = Totals()
     damaged: bool = False
 
 
 def read_status(fetch: Fetch, policies: Policies, now: datetime) -> list[BudgetStatus]:
-    """Every limit of these policies, with a row for each subject that has one.
+    """Every limit of these policies, with a row for each subject.
 
     Args:
         fetch: runs a query; all see the same snapshot.
-        policies: whose limits; one that the file does not count yet is counted from the records of its present window.
+        policies: a limit without a counter in the file is computed from the records of its present window.
         now: aware.
     """
     now_us = to_microseconds(now)
@@ -124,13 +124,13 @@ def read_status(fetch: Fetch, policies: Policies, now: datetime) -> list[BudgetS
 def read_check(
     fetch: Fetch, policies: Sequence[Policy], call: Call, asked: Amounts, now: datetime
 ) -> list[BudgetStatus]:
-    """The limits that one call has to fit into; `fits` says whether it does.
+    """The limits that apply to a call; `fits` tells whether the call fits.
 
     Args:
         fetch: runs a query; all see the same snapshot.
         policies: those that apply to the call.
         call: its names.
-        asked: what it would add.
+        asked: the amounts of the call.
         now: aware.
     """
     now_us = to_microseconds(now)
@@ -171,13 +171,13 @@ def _counters(fetch: Fetch, now_us: int) -> dict[CounterKey, Counter]:
 
 
 def _bounds(counter: Counter, now_us: int) -> tuple[str, str]:
-    """The first and the last key that count now, as they stand in the file."""
+    """The first and the last key that count now, as stored texts."""
     window, zone = counter.window, counter.key.timezone
     return microseconds_text(window.counts_from(now_us, zone)), microseconds_text(window.counts_until(now_us, zone))
 
 
 def _seen(fetch: Fetch, counter: Counter, now_us: int) -> dict[str, _Seen]:
-    """What each subject's present window holds."""
+    """The sums of each subject's present window."""
     if counter.id == 0:
         return {subject: _Seen(totals) for subject, totals in _counted_anew(fetch, counter, now_us).items()}
     rows = fetch((_SUBJECTS, [counter.id, *_bounds(counter, now_us)]))
@@ -185,7 +185,7 @@ def _seen(fetch: Fetch, counter: Counter, now_us: int) -> dict[str, _Seen]:
 
 
 def _counted_anew(fetch: Fetch, counter: Counter, now_us: int) -> dict[str, Totals]:
-    """As a writer would count what is there, were the counter in the file."""
+    """The sums of stored records, for a counter that is not in the file."""
     first, last = _bounds(counter, now_us)
     before = microseconds_text(counter.span(text_microseconds(last)).end - 1)
     found: dict[str, Totals] = {}
@@ -210,7 +210,7 @@ def _is_subject(text: str) -> bool:
 
 
 def _expired(fetch: Fetch, now_us: int) -> dict[tuple[int, str], list[tuple[str, HoldRow]]]:
-    """Holds whose lease is over and that nobody has moved yet, by counter and subject, each with its window."""
+    """Holds whose lease has ended and that still count as reserved, by counter and subject, each with its window."""
     found: dict[tuple[int, str], list[tuple[str, HoldRow]]] = {}
     for hold in map(HoldRow.of, fetch((sql.EXPIRED_HOLDS, [microseconds_text(now_us)]))):
         for place in to_places(hold.windows):

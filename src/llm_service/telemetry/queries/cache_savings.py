@@ -1,7 +1,7 @@
-"""What prompt caches saved: each call's cost as if nothing had been cached, minus its cost with the cache.
+"""Savings by prompt caches: each call's cost without a cache, minus its cost with the cache.
 
-Call by call, because prices have dates, and steps that depend on how long one prompt is. A cache costs more than it
-saves where what was written into it is dearer than plain input and is not read often enough: then this is negative.
+Computed call by call, because prices depend on the date and on the length of each prompt. The result is negative if
+cache writes, which cost more than plain input, are not read often enough.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ _COLUMNS: Final = """coalesce(model_name, request_model), provider, timestamp, p
     coalesce(cache_read_tokens, 0), coalesce(cache_write_tokens, 0), coalesce(reasoning_tokens, 0),
     coalesce(cache_write_1h_tokens, 0), service_tier"""
 _PROBED: Final = 10
-"""How many columns `_COLUMNS` are."""
+"""Number of columns in `_COLUMNS`."""
 
 
 class Priced(Protocol):
@@ -37,7 +37,7 @@ class Priced(Protocol):
         reasoning_tokens: int = 0,
         cache_write_1h_tokens: int = 0,
     ) -> int | None:
-        """Nano-dollars of one call; None where the counts contradict each other."""
+        """Nano-dollars of one call; None if the counts contradict each other."""
         ...
 
 
@@ -51,19 +51,19 @@ class RatesOf(Protocol):
         at_us: int | None = None,
         service_tier: str | None = None,
     ) -> Priced | None:
-        """The rates of a model at a moment (microseconds since 1970 UTC; None is now); None where unknown."""
+        """The rates of a model at a moment (microseconds since 1970 UTC; None is now); None if unknown."""
         ...
 
 
 @dataclass(slots=True)
 class CacheSavings:
-    """Of the calls that used a cache and could be priced: how many, and the nano-dollars that it saved."""
+    """Number of priced calls that used a cache, and the nano-dollars saved."""
 
     priced: int = 0
     saved_nanos: int = 0
 
     def add(self, other: "CacheSavings") -> None:
-        """Count those in as well."""
+        """Add the other's values."""
         self.priced += other.priced
         self.saved_nanos += other.saved_nanos
 
@@ -71,13 +71,13 @@ class CacheSavings:
 def read_savings(
     fetch: Fetch, where: Where, columns: Sequence[str], prices: RatesOf
 ) -> dict[tuple[str | None, ...], CacheSavings]:
-    """What caches saved, by the values of some columns of `invocations`; values without a priced call are left out.
+    """Cache savings grouped by columns of `invocations`; groups without a priced call are left out.
 
     Args:
         fetch: runs a query; all see the same snapshot.
         where: which calls.
-        columns: names of columns; none for all calls together, under the key `()`.
-        prices: where rates come from.
+        columns: to group by; none for one sum of all calls, under the key `()`.
+        prices: the source of rates.
     """
     found: dict[tuple[str | None, ...], CacheSavings] = {}
     for row in _cached_calls(fetch, where, columns):
@@ -101,7 +101,7 @@ def _saved(
     service_tier: str | None,
 ) -> int | None:
     counts = (prompt_tokens, completion_tokens, read, written, reasoning, hour)
-    if not all(type(count) is int for count in counts):  # unknown, or what no writer wrote
+    if not all(type(count) is int for count in counts):  # unknown or invalid
         return None
     try:
         moment = to_microseconds(datetime.fromisoformat(timestamp))
@@ -117,10 +117,10 @@ def _saved(
 
 
 def _cached_calls(fetch: Fetch, where: Where, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """The calls that used a cache: names, then `_COLUMNS`. A page at a time is in memory."""
+    """The calls that used a cache: names, then `_COLUMNS`. Only one page is in memory."""
     sql = f"SELECT coalesce(min(id), 0), coalesce(max(id), -1) FROM invocations{where}"  # noqa: S608
     first, last = fetch((sql, where.parameters))[0]
-    # By id, and from there on by nothing else: one walk through the rows in the order in which they lie in the file.
+    # Only by id: one scan in the order of the rows in the file.
     place = " AND ".join(
         filter(None, [str(where).removeprefix(" WHERE "), CACHED, "unpriced_usage IS NULL AND id >= ? AND id <= ?"])
     )

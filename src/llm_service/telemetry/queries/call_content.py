@@ -1,4 +1,4 @@
-"""The question for what a call was asked and answered, as `(sql, parameters)` and the shaping of its row."""
+"""The query for prompt and response of a call, and the decoding of its row."""
 
 import logging
 import zlib
@@ -14,7 +14,7 @@ _LOG: Final = logging.getLogger("llm_service.telemetry")
 
 
 class Content(TypedDict):
-    """What a call at level `full` was asked and answered; None where unknown."""
+    """Prompt and response of a call at level `full`; None if unknown."""
 
     invocation_id: str
     prompt: str | None
@@ -24,21 +24,21 @@ class Content(TypedDict):
 def content(invocation_id: str) -> tuple[str, list[Any]]:
     """Prompt and response of one call."""
     sql = (
-        "SELECT i.invocation_id, hex(c.prompt), hex(c.response) "  # hex: a reader takes bytes anywhere for text
+        "SELECT i.invocation_id, hex(c.prompt), hex(c.response) "  # hex: the reader decodes bytes as text
         "FROM invocations AS i JOIN invocation_contents AS c ON c.id = i.id WHERE i.invocation_id = ?"
     )
     return sql, [stored_name(invocation_id, ID_BYTES)]
 
 
 def to_content(rows: Iterable[tuple[Any, ...]]) -> Content | None:
-    """The one row of `content`, or None where there is none."""
+    """The row of `content`, or None if there is none."""
     for invocation_id, prompt, response in rows:
         return Content(invocation_id=invocation_id, prompt=_unpacked(prompt), response=_unpacked(response))
     return None
 
 
 def _unpacked(packed: str) -> str | None:
-    """A stored text; None where nothing was stored, or what is stored there cannot be unpacked any more."""
+    """A stored text; None if nothing is stored, or if it is damaged."""
     try:
         return unpack(bytes.fromhex(packed)) if packed else None
     except (zlib.error, UnicodeDecodeError, MemoryError) as error:

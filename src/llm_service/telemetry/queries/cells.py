@@ -1,7 +1,7 @@
-"""What a cell of the file may hold, and what it counts as where it holds something else: unknown, never a number.
+"""Reads single cells: an invalid value counts as unknown, never as a number.
 
-SQLite keeps whatever it is given: text among numbers, infinity, bytes among texts, JSON that is none or that is nested
-deeper than a reader's stack. No report ends by it, and none makes a number of it. `llm-telemetry doctor` names the row.
+SQLite stores anything: text among numbers, infinity, bytes among texts, invalid or too deeply nested JSON. No report
+fails because of that, or makes a number of it. `llm-telemetry doctor` names the row.
 """
 
 import json
@@ -30,13 +30,13 @@ __all__ = [
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 MOST_LEVELS: Final = 200
-"""A value nested deeper than this cannot be printed as JSON again for sure."""
+"""A value nested deeper than this may be impossible to print as JSON."""
 
-# A text compares as greater than every number and bytes as greater still, so these leave out all that is no cost.
+# Texts and bytes compare as greater than every number, so these conditions exclude them.
 _BETWEEN: Final = {name: f"{name} BETWEEN {low:.0f} AND {high:.0f}" for name, (low, high) in RANGES.items()}
 _COST: Final = _BETWEEN["cost_usd"]
 NANOS: Final = f"CASE WHEN {_COST} THEN CAST(cost_usd * 1e9 + 0.5 AS INTEGER) END"
-"""Whole nano-dollars of a call, as `rollups.nanos` counts them; NULL where its cost is unknown."""
+"""Integer nano-dollars of a call, as `rollups.nanos` computes them; NULL if unknown."""
 PRICED: Final = f"({_COST}) IS TRUE"
 UNPRICED: Final = f"({_COST}) IS NOT TRUE"
 LATENCY: Final = f"({_BETWEEN['latency_ms']}) IS TRUE"
@@ -46,35 +46,35 @@ UNCOUNTED: Final = "typeof(total_tokens) <> 'integer'"
 
 
 def whole(value: object) -> int:
-    """A whole number; 0 for what is none."""
+    """The value if it is an integer, else 0."""
     if isinstance(value, int):
         return value
     return int(value) if isinstance(value, float) and value.is_integer() else 0
 
 
 def number(value: object) -> float | None:
-    """A number that is one."""
+    """The value if it is a finite number, else None."""
     return value if isinstance(value, int | float) and isfinite(value) else None
 
 
 def is_in_range(column: str, value: object) -> bool:
-    """Whether a cell of `invocations` holds a number that a writer can have written in this column."""
+    """Whether a cell of `invocations` holds a number in the range of its column."""
     low, high = RANGES[column]
     return isinstance(value, int | float) and low <= value <= high
 
 
 def cost_of(value: object) -> float | None:
-    """A cost that is one; None where a cell of `cost_usd` holds anything else."""
+    """A valid cost; None if a cell of `cost_usd` holds anything else."""
     return cast("float", value) if is_in_range("cost_usd", value) else None
 
 
 def text(value: object) -> str:
-    """A text where there must be one; a number as its digits, nothing as an empty one."""
+    """The value as text; a number as its digits, NULL as an empty text."""
     return value if isinstance(value, str) else "" if value is None else str(value)
 
 
 def day(value: object) -> date | None:
-    """A UTC day as `daily_costs` has it."""
+    """A UTC day as stored in `daily_costs`; None if invalid."""
     try:
         return date.fromisoformat(value) if isinstance(value, str) and len(value) == 10 else None
     except ValueError:
@@ -82,7 +82,7 @@ def day(value: object) -> date | None:
 
 
 def decoded(value: object, kind: type) -> Any:
-    """What a text of JSON says, a `list` or a `dict`; None where it is none, or too deep. NaN and infinity are null."""
+    """A decoded JSON `list` or `dict`; None if it is invalid or too deep. NaN and infinity become null."""
     if not isinstance(value, str):
         return None
     try:
@@ -117,7 +117,7 @@ def _is_deep(value: object) -> bool:
 
 
 def say_odd(table: str, row: object, columns: object, count: int) -> None:
-    """Warn of rows that hold what no writer wrote; the first is named."""
+    """Warn of rows with invalid values, naming the first."""
     more = f" (and {count - 1} more)" if count > 1 else ""
     _LOG.warning(
         "telemetry: row %s%s of %s holds in %s what no writer wrote; it counts as unknown: llm-telemetry doctor --full",

@@ -1,6 +1,6 @@
-"""How much of the calls and tokens has a known cost, where it comes from, and which models have none.
+"""Cost coverage: the share of calls and tokens with a known cost, its sources, and the models without one.
 
-Read from the records, because the daily totals know neither providers nor sources; so of the days that are kept.
+Read from the records that are still kept, because the daily totals have no providers and sources.
 """
 
 from datetime import date
@@ -15,10 +15,10 @@ __all__ = ["CoverageReport", "SourceCoverage", "UnknownModel", "read_coverage"]
 
 
 class SourceCoverage(TypedDict):
-    """The calls whose `cost_source` is the same: `reported`, `computed`, `unknown`, or None where nobody said.
+    """Calls with the same `cost_source`: `reported`, `computed`, `unknown`, or None if not recorded.
 
-    `total_tokens` are of the calls that told them, `priced_tokens` of those among them whose cost is known;
-    `uncounted` calls told none.
+    `total_tokens` are of the calls with known tokens, `priced_tokens` of those among them with a known cost;
+    `uncounted` calls have no known tokens.
     """
 
     cost_source: str | None
@@ -32,9 +32,9 @@ class SourceCoverage(TypedDict):
 
 
 class UnknownModel(TypedDict):
-    """Calls without a known cost, of one model, provider and service tier, None where the calls did not name it.
+    """Calls without a known cost, by model, provider and service tier (None if not recorded).
 
-    `model_name` is what a price is looked up by: the calls' `model_name`, else their `request_model`.
+    `model_name` is the name for the price look-up: the calls' `model_name`, else their `request_model`.
     """
 
     model_name: str | None
@@ -51,9 +51,9 @@ class CoverageReport(TypedDict):
     """Coverage of a window.
 
     Of `invocations` calls, `priced_invocations` have a known cost; `total_tokens`, `priced_tokens` and `uncounted` are
-    as in `SourceCoverage`. `first_day` and `last_day` are the UTC days that hold records. Of `deleted_invocations`
-    further calls of the window only daily totals are left; `records_since` is the first day whose records are all
-    there, None where none were deleted.
+    as in `SourceCoverage`. `first_day` and `last_day` are the first and last UTC day with records. Of
+    `deleted_invocations` further calls of the window only daily totals are left; `records_since` is the first day with
+    all its records, None if none were deleted.
     """
 
     invocations: int
@@ -84,7 +84,7 @@ def read_coverage(
     tool_name: str | None = None,
     model_name: str | None = None,
 ) -> CoverageReport:
-    """How much is priced, by source, and what is not: the models with most such calls first.
+    """Coverage by source, and the models without prices, those with most calls first.
 
     Args:
         fetch: runs a query; all see the same snapshot.

@@ -1,4 +1,4 @@
-"""What was spent, by any keys in any order: sums of the daily roll-ups, their totals, and how much of them is known."""
+"""Costs by any keys in any order: sums of the daily roll-ups, totals, and coverage."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -22,7 +22,7 @@ _COLUMNS: Final[dict[CostKey, str]] = {
 
 
 class CostSums(TypedDict):
-    """Sums over the calls whose value is known, under the names of `daily_costs`."""
+    """Sums over the calls with known values, under the names of `daily_costs`."""
 
     invocations: int
     total_tokens: int
@@ -40,8 +40,8 @@ class CostReport(TypedDict):
     """Costs by keys.
 
     `rows` hold the columns of the keys (`date`, `agent_name`, `tool_name`, `model_name`) and those of `CostSums`;
-    `first_day` and `last_day` are the UTC days that hold calls, None where there are none. Of `totals["invocations"]`
-    calls, `priced_invocations` have a known cost and `counted_invocations` a known number of tokens.
+    `first_day` and `last_day` are the first and last UTC day with calls, None if there are none. Of
+    `totals["invocations"]` calls, `priced_invocations` have a known cost and `counted_invocations` known tokens.
     """
 
     by: list[CostKey]
@@ -66,9 +66,9 @@ def read_costs(
     tool_name: str | None = None,
     model_name: str | None = None,
 ) -> CostReport:
-    """Costs by these keys, sorted by them in this order.
+    """Costs grouped and sorted by these keys.
 
-    Days are sorted newest first, names alphabetically, unknown ones first; the last key, where it is a name, by cost.
+    Days are sorted newest first; names alphabetically, unknown ones first; if the last key is a name, by cost.
 
     Args:
         fetch: runs a query; both queries see the same snapshot.
@@ -106,7 +106,7 @@ def read_costs(
 
 
 def check_keys(by: Sequence[str]) -> None:
-    """Refuse keys that are none, or stand twice.
+    """Refuse unknown or repeated keys.
 
     Raises:
         QueryError: unless `by` holds one or more of the keys, each once.

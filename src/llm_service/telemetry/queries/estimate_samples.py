@@ -1,4 +1,4 @@
-"""What estimates learn from, as `(sql, parameters)` and the shaping of rows: whole answers in the order of arrival."""
+"""Queries for the calls that estimates learn from: complete answers in the order of arrival."""
 
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
@@ -20,15 +20,15 @@ __all__ = [
 ]
 
 MOST_CALLS: Final = 20_000
-"""How far back one learns: so many calls of the file, whoever made them. The windows of a hundred groups fit in."""
+"""The newest calls of the file that are used. They fill the windows of a hundred groups."""
 _MOST_RATIOS: Final = 10_000
 _MOST_COUNT: Final = 1 << 62
-"""No prompts, bytes or tokens come to so many."""
+"""Upper bound of any valid count of prompts, bytes or tokens."""
 
 NEWEST_ID: Final[Query] = ("SELECT max(id) FROM invocations", [])
 
 HAS_PROMPT_SIZES: Final[Query] = ("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'prompt_sizes'", [])
-"""A file that no writer of this release has opened yet has no such table."""
+"""An older file that is not migrated yet has no such table."""
 
 PROMPT_SIZES: Final[Query] = (
     "SELECT agent_name, model_name, prompts, bytes, tokens FROM prompt_sizes ORDER BY prompts DESC LIMIT ?",
@@ -44,12 +44,12 @@ ORDER BY id LIMIT ?
 
 
 def to_prompt_sizes(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Rows of `PROMPT_SIZES` whose counts are counts."""
+    """Rows of `PROMPT_SIZES` with valid counts."""
     return [row for row in rows if all(type(count) is int and 0 < count < _MOST_COUNT for count in row[2:])]
 
 
 class Answer(NamedTuple):
-    """A whole answer: whose it was, how long, and what the call cost in nano-dollars, where that is known."""
+    """A complete answer: the names of the call, its tokens, and its cost in nano-dollars, if known."""
 
     agent_name: str | None
     tool_name: str | None
@@ -59,12 +59,12 @@ class Answer(NamedTuple):
 
 
 def answers_after(row_id: int, up_to: int, most: int) -> Query:
-    """Calls that succeeded and whose tokens were counted, by id, beyond `row_id` up to `up_to`."""
+    """Successful calls with known tokens and an id above `row_id` and up to `up_to`, by id."""
     return _ANSWERS, [row_id, up_to, most]
 
 
 def to_answers(rows: Iterable[tuple[Any, ...]]) -> list[Answer]:
-    """Those of these rows whose answer ended by itself; what no writer wrote teaches nothing."""
+    """The rows with complete answers; invalid rows are skipped."""
     return [
         Answer(agent, tool, model, tokens, None if (usd := cost_of(cost)) is None else nanos(usd))
         for _, agent, tool, model, tokens, cost, finish_reason in rows

@@ -1,4 +1,4 @@
-"""What a telemetry file holds and how large it is, as facts; nothing here opens the file other than by SQLite."""
+"""Facts about a telemetry file: content and size. Only SQLite opens the file."""
 
 import platform
 from pathlib import Path
@@ -14,7 +14,7 @@ _VACUUM: Final = {0: "none", 1: "full", 2: "incremental"}
 
 
 class FileSizes(NamedTuple):
-    """Bytes of the database and of the two files SQLite keeps beside it; 0 where one does not exist."""
+    """Bytes of the database and its two side files; 0 if one does not exist."""
 
     database: int
     wal: int
@@ -22,17 +22,17 @@ class FileSizes(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What one snapshot of the file holds.
+    """The content of the file, from one snapshot.
 
     Attributes:
-        first_timestamp, last_timestamp: UTC text of the oldest and the newest call; None where there is none.
+        first_timestamp, last_timestamp: UTC text of the oldest and the newest call; None if there is none.
         tables: rows of each table.
         schema_version: of the file, not of this release.
-        journal_mode: `wal`, unless somebody changed it.
+        journal_mode: `wal`, unless it was changed.
         page_size: bytes.
         page_count, free_pages: of the database file, in pages; free ones are reused before the file grows.
         auto_vacuum: `none`, `full` or `incremental`.
-        libraries: versions that read the file now, `sqlite` and `python`.
+        libraries: versions of `sqlite` and `python` in this process.
     """
 
     first_timestamp: str | None
@@ -48,7 +48,7 @@ class Contents(NamedTuple):
 
 
 def file_sizes(path: Path) -> FileSizes:
-    """Sizes by `stat`: opening and closing a file would drop the locks that this process holds on it (POSIX)."""
+    """Sizes by `stat`: closing an opened file would drop the locks that this process holds on it (POSIX)."""
     return FileSizes(path.stat().st_size, *(_size(path.with_name(path.name + suffix)) for suffix in ("-wal", "-shm")))
 
 

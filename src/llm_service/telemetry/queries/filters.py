@@ -1,4 +1,4 @@
-"""What a question is narrowed to, as conditions and their parameters; each value is checked where it is named."""
+"""Filters of queries, as conditions and parameters; each value is checked."""
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -14,7 +14,7 @@ from llm_service.telemetry.record.timestamps import microseconds_text, to_micros
 __all__ = ["InvocationFilter", "Where", "checked_day", "checked_id", "daily_where"]
 
 _FAILED: Final = "status <> 'success'"
-"""As the partial indexes say it: the planner proves nothing from parameters."""
+"""Spelled like the partial indexes' condition, which a bound parameter would not match."""
 
 
 class Where:
@@ -25,23 +25,23 @@ class Where:
         self.parameters: list[Any] = []
 
     def add(self, condition: str, *values: Any) -> None:
-        """A condition of this project's own words, and what its question marks stand for."""
+        """Add a constant condition and its parameters."""
         self._conditions.append(condition)
         self.parameters += values
 
     def compare(self, condition: str, value: str | None) -> None:
-        """A condition with one question mark, left out where the value is None."""
+        """Add a condition with one parameter, unless the value is None."""
         if value is not None:
             self.add(condition, value)
 
     def names(self, **names: str | None) -> None:
-        """Columns that equal a name, as the record had it or as it is stored: redaction changes nothing twice.
+        """Add conditions that columns equal a name, as given to the record or as stored: redaction is idempotent.
 
-        It is checked as a record's is: what no record can hold is no filter.
+        A name is checked like a record's: a value that no record can hold is an error.
         """
         for column, name in names.items():
             try:
-                checked = name if name == "" else CHECKS[column](column, name)  # a name that nobody has
+                checked = name if name == "" else CHECKS[column](column, name)  # matches no record
             except RecordError as error:
                 raise QueryError(column, name, f"no record has it: {error.remedy}") from None
             self.compare(f"{column} = ?", None if checked is None else stored_name(checked))
@@ -54,7 +54,7 @@ def checked_day(field: str, value: object) -> date:
     """A UTC day, given as a date or as ISO text.
 
     Raises:
-        QueryError: for anything else, a datetime among it.
+        QueryError: for anything else, including a datetime.
     """
     if isinstance(value, datetime):
         raise QueryError(field, value, "give a date; for moments use since and until")
@@ -69,9 +69,9 @@ def checked_day(field: str, value: object) -> date:
 
 
 def checked_id(field: str, given: object) -> str:
-    """The id of a call or a hold, given as a record takes it: a text, a whole number, a UUID or an Enum.
+    """The id of a call or a hold, of any type that a record takes: text, an integer, a UUID or an Enum.
 
-    A text is what may have been read from a file: of any length.
+    A text may have any length, since it may come from a file.
 
     Raises:
         QueryError: no record can have it.
@@ -86,7 +86,7 @@ def checked_id(field: str, given: object) -> str:
 
 
 def _next_day(day: date) -> str:
-    # The day after 9999-12-31 does not exist; no timestamp sorts behind a colon, which follows the digits.
+    # The day after 9999-12-31 does not exist; a colon sorts after every timestamp, since it follows the digits.
     return ":" if day == date.max else (day + timedelta(days=1)).isoformat()
 
 
@@ -107,13 +107,13 @@ def _moment(field: str, value: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvocationFilter:
-    """Which stored calls are meant; what is None does not narrow.
+    """A filter for stored calls; None does not filter.
 
     Attributes:
         start_date, end_date: UTC days, both inclusive; dates or ISO texts.
         agent_name, tool_name, model_name, session_id, status: equal to.
         since, until: moments, from `since` on and before `until`; aware datetimes or ISO texts with an offset.
-        failed: True leaves out calls that succeeded.
+        failed: True leaves out successful calls.
     """
 
     start_date: date | str | None = None
@@ -169,7 +169,7 @@ def daily_where(
     """The conditions on `daily_costs`, both dates inclusive.
 
     Raises:
-        QueryError: for a date that is none, or a name of another type.
+        QueryError: for an invalid date, or a name of another type.
     """
     where = Where()
     where.compare("date >= ?", None if start_date is None else checked_day("start_date", start_date).isoformat())

@@ -1,17 +1,17 @@
-"""What a month will have cost: what is spent, and for the days that are left what the recent complete days say.
+"""Forecasts a month's cost: the spend so far, plus an expectation for the remaining days from recent complete days.
 
-Expected for a day that is left is the mean of the last 28 complete days, or, where all 28 are known, the mean of those
+The expectation for a remaining day is the mean of the last 28 complete days, or, if all 28 are known, the mean of those
 on its weekday. The range is the prediction interval of a sum in a regression on weekdays (or on a constant): with
 residual variance s2, k days left, and k_w of them predicted from n_w days, the variance is s2 * (k + sum(k_w**2 / n_w))
-(Seber and Lee, "Linear Regression Analysis", 2nd ed., section 5.3), and Student's t of its degrees of freedom says how
-many deviations. Busy days come in runs: s2 is inflated by (1 + r) / (1 - r), r the residuals' correlation from day to
-day where positive (as for the mean of an autoregressive series).
+(Seber and Lee, "Linear Regression Analysis", 2nd ed., section 5.3); Student's t for its degrees of freedom gives the
+number of deviations. Busy days come in runs: s2 is multiplied by (1 + r) / (1 - r), where r is the day-to-day
+correlation of the residuals, if positive (as for the mean of an autoregressive series).
 
-What the range holds, in 800 simulated months for each of several kinds of series: 0.77 to 0.87 of them from 28 days of
-independent costs (normal, lognormal, with a weekly pattern, with days off), 0.75 to 0.82 where days depend on each
-other (r 0.6); from 7 days 0.70 to 0.96, and 0.60 to 0.65 of dependent ones. A bootstrap of blocks held 0.2 to 0.8: it
-does not know that the mean itself is a guess. On the real hour of the Azure LLM Inference Trace 2023 (code), stretched
-to a year, the range held in 48 of 55 forecasts, made on five days of each month; their median error was 18 %.
+Coverage of the range in 800 simulated months for each kind of series: 0.77 to 0.87 from 28 days of independent costs
+(normal, lognormal, with a weekly pattern, with days off), 0.75 to 0.82 for dependent days (r 0.6); from 7 days 0.70 to
+0.96, and 0.60 to 0.65 for dependent ones. A block bootstrap had 0.2 to 0.8: it ignores that the mean is an estimate. On
+the real hour of the Azure LLM Inference Trace 2023 (code), stretched to a year, the range held in 48 of 55 forecasts,
+made on five days of each month; their median error was 18 %.
 """
 
 from calendar import monthrange
@@ -24,7 +24,7 @@ from typing import Final, Literal, NamedTuple, TypedDict
 __all__ = ["BASIS_DAYS", "RANGE_SHARE", "DayCost", "Forecast", "forecast"]
 
 BASIS_DAYS: Final = 28
-"""Four whole weeks: each weekday counts as often as any other."""
+"""Four whole weeks: each weekday occurs equally often."""
 RANGE_SHARE: Final = 0.8
 _MOST_CORRELATED: Final = 0.9
 _T: Final = (
@@ -37,7 +37,7 @@ Method = Literal["daily mean", "weekday means"]
 
 
 class DayCost(NamedTuple):
-    """What one UTC day cost: calls, those without a known cost, and the nano-dollars of the others."""
+    """One UTC day: calls, calls without a known cost, and the nano-dollars of the others."""
 
     invocations: int
     unpriced: int
@@ -45,7 +45,7 @@ class DayCost(NamedTuple):
 
     @property
     def known(self) -> bool:
-        """Whether its cost is known at all; a day without calls cost nothing."""
+        """Whether any cost is known; a day without calls cost nothing."""
         return self.unpriced < self.invocations or not self.invocations
 
 
@@ -53,21 +53,20 @@ _IDLE: Final = DayCost(0, 0, 0)
 
 
 class Forecast(TypedDict):
-    """A month's cost at its end, in USD, and what that rests on.
+    """A month's cost at its end, in USD, and its basis.
 
     Attributes:
-        total_cost_usd: spent so far plus what is expected for the rest.
-        low_usd, high_usd: the total lies between them in about `range_share` of all cases; None where one day is all
-            there is to go by.
+        total_cost_usd: spend so far plus the expectation for the rest.
+        low_usd, high_usd: the total lies between them in about `range_share` of all cases; None if the basis is one
+            day.
         range_share: 0.8: a tenth of the cases lie below, a tenth above.
         method: `weekday means` from 28 known days, else `daily mean`.
-        days_used: complete days that the expectation rests on; those with calls, none of which has a known cost, are
-            left out.
+        days_used: complete days in the basis; days with calls but no known cost are left out.
         first_day_used, last_day_used: UTC days.
-        remaining_days: days that are left, the rest of today among them as a fraction.
-        daily_cost_usd: expected for one of them, on average.
-        priced_share: which share of all calls, from the first day used (or the month's first, if earlier) on, has a
-            known cost: the forecast is of these alone. None where there was no call.
+        remaining_days: remaining days, with the rest of today as a fraction.
+        daily_cost_usd: average expectation for one of them.
+        priced_share: the share of calls with a known cost, from the first day used (or the month's first, if earlier)
+            on; the forecast covers only these. None if there was no call.
     """
 
     total_cost_usd: float
@@ -84,7 +83,7 @@ class Forecast(TypedDict):
 
 
 class _Expected(NamedTuple):
-    """What is expected for the days that are left; `deviation` is None where nothing tells of it."""
+    """The expectation for the remaining days; `deviation` is None if it cannot be computed."""
 
     method: Method
     usd: float
@@ -92,16 +91,16 @@ class _Expected(NamedTuple):
 
 
 def forecast(days: Mapping[date, DayCost], began: date, today: date, elapsed: float) -> Forecast | None:
-    """Forecast the month that a day lies in, from that day and those before it.
+    """Forecast the month of a day, from that day and earlier ones.
 
     Args:
-        days: what days cost, those of the month and of the last 28 days; a day that is missing had no calls.
-        began: the first day that ever had a call; earlier ones say nothing.
-        today: the day that is going on. A UTC day, like all others.
-        elapsed: which share of it is over, 0 to 1; with 1 it counts as a complete day.
+        days: costs by day, of the month and of the last 28 days; a missing day had no calls.
+        began: the first day that ever had a call; earlier days are ignored.
+        today: the present day. All days are UTC.
+        elapsed: the share of today that has passed, 0 to 1; with 1 it counts as a complete day.
 
     Returns:
-        None where nothing is left of the month, no complete day is known to go by, or no call has a known cost.
+        None if the month is over, if there is no complete day to use, or if no call has a known cost.
     """
     last = today if elapsed >= 1 else today - timedelta(days=1)
     since = max(began, last - timedelta(days=BASIS_DAYS - 1))
@@ -146,7 +145,7 @@ def _total(days: Mapping[date, DayCost], span: Sequence[date]) -> DayCost:
 
 
 def _expect(basis: Sequence[tuple[date, float]], left: Mapping[date, float]) -> _Expected:
-    """Expectation and half the width of the range, both USD, for these days or parts of days."""
+    """Expectation and half the width of the range, in USD, for these days or fractions of days."""
     by_weekday = len(basis) == BASIS_DAYS
     groups: dict[int, list[float]] = {}
     for day, usd in basis:
@@ -167,7 +166,7 @@ def _expect(basis: Sequence[tuple[date, float]], left: Mapping[date, float]) -> 
 
 
 def _variance(residuals: Sequence[float], freedom: int) -> float:
-    """Of one day, with what its runs add to the variance of a sum."""
+    """The variance of one day, inflated for runs of similar days."""
     squares = sum(residual * residual for residual in residuals)
     if not squares:
         return 0.0

@@ -1,4 +1,4 @@
-"""What a report of names is grouped by: agent, tool and model, as the columns that hold them."""
+"""Group keys of reports (agent, tool, model) and their columns."""
 
 from collections.abc import Sequence
 from typing import Final, Literal, get_args
@@ -12,10 +12,10 @@ NAME_KEYS: Final[tuple[NameKey, ...]] = get_args(NameKey)
 
 
 def name_columns(by: Sequence[NameKey]) -> list[str]:
-    """The columns of these keys, in the same order; none for a report of everything together.
+    """The columns of these keys, in the same order; empty for totals only.
 
     Raises:
-        QueryError: a key is none of `agent`, `tool`, `model`, or stands twice.
+        QueryError: a key is not `agent`, `tool` or `model`, or occurs twice.
     """
     given: object = by
     if not isinstance(given, list | tuple):

@@ -1,7 +1,7 @@
-"""A month against the month before: what was spent to date, what then by the same day and in all, and where it leads.
+"""A month's cost to date, compared with the month before, and a forecast.
 
-All of it comes from the daily roll-ups, which are kept for ever; days are UTC. Sums are over the calls whose value is
-known, and those without a known cost are counted beside them.
+Everything comes from the daily roll-ups, which are kept for ever; days are UTC. Sums are over the calls with known
+values; calls without a known cost are counted separately.
 """
 
 import re
@@ -43,12 +43,12 @@ class MonthCosts(TypedDict):
 
     Attributes:
         to_date: from the month's first day through the report's last.
-        before_same_days: so many whole days of the month before, or all of it where it is shorter.
+        before_same_days: the same number of days of the month before, or all of it if it is shorter.
         before: the whole month before.
-        before_elapsed_usd: what the month before had cost at the same point: its complete days, and of the last one
-            the share that is over of today. USD, of priced calls.
-        change: cost to date over that, minus 1; None where either is unknown or the latter 0. It compares priced calls.
-        forecast: None where none was asked for, the month is over, or there is nothing to go by.
+        before_elapsed_usd: the cost of the month before at the same point: its complete days, and of the last day the
+            share of today that has passed. USD, of priced calls.
+        change: cost to date / `before_elapsed_usd` - 1, of priced calls; None if either is unknown or the latter is 0.
+        forecast: None if not requested, if the month is over, or if there is no basis.
     """
 
     to_date: MonthSums
@@ -62,9 +62,9 @@ class MonthCosts(TypedDict):
 class MonthReport(TypedDict):
     """A month, by names.
 
-    `rows` hold the columns of the keys (`agent_name`, `tool_name`, `model_name`) and those of `MonthCosts`, the
-    dearest first. `totals` are of all calls; their forecast comes from all calls' days, not from the rows' forecasts.
-    `last_day` is the last one that counts, `elapsed_days` of `days_in_month` are over; both are UTC.
+    `rows` hold the columns of the keys (`agent_name`, `tool_name`, `model_name`) and those of `MonthCosts`, highest
+    cost first. `totals` are of all calls; their forecast is computed from all calls, not from the rows' forecasts.
+    `last_day` is the last day of the report; `elapsed_days` of `days_in_month` have passed. Days are UTC.
     """
 
     by: list[NameKey]
@@ -83,7 +83,7 @@ _COST: Final = tuple(_SUMMED.index(name) for name in DayCost._fields)
 
 
 class _Span(NamedTuple):
-    """The month that is asked for: up to `today`, of which `elapsed` (0 to 1) is over."""
+    """The requested month up to `today`, of which the share `elapsed` (0 to 1) has passed."""
 
     first: date
     today: date
@@ -100,13 +100,13 @@ class _Span(NamedTuple):
 
     @property
     def same_day(self) -> date:
-        """The day of the month before that `today` is held against."""
+        """The day of the month before that is compared with `today`."""
         return min(self.before + timedelta(days=self.today.day - 1), self.first - _DAY)
 
 
 @dataclass(slots=True)
 class _Group:
-    """The days of some calls, and the first that they ever had."""
+    """The sums of a group by day, and its first day ever."""
 
     began: date
     days: dict[date, tuple[int, ...]] = field(default_factory=dict[date, tuple[int, ...]])
@@ -134,8 +134,8 @@ def read_month(
         fetch: runs a query; both queries see the same snapshot.
         now: aware; days after its UTC day are left out.
         by: any of `agent`, `tool`, `model`, each once; none for totals alone.
-        month: `YYYY-MM`, from 1970-01 to the present one, which is the default. One that is over counts whole.
-        as_of: a UTC day up to today, in place of `month`: its month as it stood at the end of that day.
+        month: `YYYY-MM`, from 1970-01 to the present month, the default. A past month counts whole.
+        as_of: a UTC day up to today, instead of `month`: its month as of the end of that day.
         agent_name, tool_name, model_name: equal to; None does not filter.
         with_forecast: False leaves it out.
 
@@ -188,7 +188,7 @@ def _span(now: datetime, month: object, as_of: date | str | None) -> _Span:
 def _read_groups(
     fetch: Fetch, span: _Span, columns: Sequence[str], names: Sequence[str | None]
 ) -> tuple[dict[tuple[str | None, ...], _Group], _Group]:
-    """The days of each group and of all calls, from the first of the month before on; it holds 28 days or more."""
+    """The days of each group and of all calls, from the first of the month before on (at least 28 days)."""
     keys = "".join(f"{column}, " for column in columns)
     recent = daily_where(span.before, span.today, *names)
     sql = f"SELECT {keys}date, {_SUMS} FROM daily_costs{recent} GROUP BY {keys}date"  # noqa: S608
@@ -228,10 +228,10 @@ def _costs(group: _Group, span: _Span, *, with_forecast: bool) -> MonthCosts:
 
 
 def _elapsed(group: _Group, span: _Span) -> float:
-    """Nano-dollars of the month before at the same point of it."""
+    """Nano-dollars of the month before at the same point."""
     whole = _sums(group, span.before, span.same_day)["cost_nanos"]
     if span.today.day > span.same_day.day:
-        return whole  # today is a day that the month before did not have
+        return whole  # the month before is shorter
     last = _sums(group, span.same_day, span.same_day)["cost_nanos"]
     return whole - last * (1 - span.elapsed)
 

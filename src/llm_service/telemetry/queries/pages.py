@@ -1,6 +1,6 @@
-"""Going through stored calls: page by page from the oldest, those that have just arrived, or a single one.
+"""Reads stored calls: page by page from the oldest, newly arrived ones, or a single one.
 
-Each query is a snapshot of its own, so that whoever reads a million rows never keeps the WAL from being truncated.
+Each query has its own snapshot, so that reading a million rows does not block truncation of the WAL.
 """
 
 from collections.abc import Iterator
@@ -22,17 +22,17 @@ _LAST_CHARACTER: Final = "\U0010ffff"
 
 
 def newest_id(fetch: Fetch) -> int:
-    """The `id` of the call that arrived last; 0 where there is none."""
+    """The `id` of the call that arrived last; 0 if there is none."""
     return int(fetch(("SELECT coalesce(max(id), 0) FROM invocations", []))[0][0])
 
 
 def read_pages(fetch: Fetch, narrowed: InvocationFilter, page_rows: int = PAGE_ROWS) -> Iterator[list[InvocationRow]]:
-    """All calls that were stored when this began, oldest first; what is deleted meanwhile may be left out.
+    """All calls that were stored at the start, oldest first; calls deleted meanwhile may be missing.
 
     Args:
         fetch: runs a query in a snapshot of its own.
         narrowed: which calls.
-        page_rows: most rows of a page, and what is held in memory.
+        page_rows: rows of a page, which are held in memory.
 
     Raises:
         QueryError: naming the argument, the value and the remedy.
@@ -47,8 +47,8 @@ def read_pages(fetch: Fetch, narrowed: InvocationFilter, page_rows: int = PAGE_R
             return
         row_id = page[-1]["id"]
         at, moment = _stored_timestamp(fetch, page[-1])
-        # The rest of the same microsecond first: one comparison of (timestamp, id) would search by timestamp alone, and
-        # walk a million rows of one moment again for each page.
+        # First the rest of the same microsecond: a row comparison (timestamp, id) would search by timestamp only, and
+        # scan a million rows of one moment again for each page.
         order = f"AND timestamp = {at} AND id > ? ORDER BY id LIMIT ?"
         rows = list(fetch((f"{sql} {order}", [*bound, moment, row_id, page_rows])))
         if len(rows) < page_rows:
@@ -58,7 +58,7 @@ def read_pages(fetch: Fetch, narrowed: InvocationFilter, page_rows: int = PAGE_R
 
 
 def _stored_timestamp(fetch: Fetch, row: InvocationRow) -> tuple[str, Any]:
-    """The marker and the parameter that stand for the timestamp as it is in the file, where the row is still there."""
+    """Placeholder and parameter for the row's timestamp exactly as stored, if the row still exists."""
     rows = fetch(("SELECT typeof(timestamp), hex(timestamp) FROM invocations WHERE id = ?", [row["id"]]))
     return as_stored(*rows[0]) if rows else ("?", row["timestamp"])
 
@@ -72,14 +72,14 @@ def read_newer(
         fetch: runs a query in a snapshot of its own.
         narrowed: which calls.
         after, through: ids; the first is left out, the last is included.
-        page_rows: most rows of a page.
+        page_rows: rows of a page.
 
     Raises:
         QueryError: naming the argument, the value and the remedy.
     """
     where = narrowed.where()
     where.add("id > ? AND id <= ?")
-    # NOT INDEXED leaves the search by rowid: an index on names would be walked whole, and sorted, for a few new rows.
+    # NOT INDEXED searches by rowid: an index on names would be scanned whole, and sorted, for a few new rows.
     sql = f"SELECT {ROW_COLUMNS} FROM invocations NOT INDEXED{where} ORDER BY id LIMIT ?"  # noqa: S608
     while after < through:
         page = to_invocations(fetch((sql, [*where.parameters, after, through, page_rows])))
@@ -91,12 +91,10 @@ def read_newer(
 
 
 def find_invocation(fetch: Fetch, wanted: str) -> InvocationRow | None:
-    """One call, by its `invocation_id`, its `id` (digits), or the beginning of an `invocation_id` that no other has.
-
-    Where several apply, the first of these counts.
+    """One call, by its `invocation_id`, its `id` (digits), or a unique prefix of its `invocation_id`, in this order.
 
     Raises:
-        QueryError: the beginning is that of several ids, or `wanted` is no id.
+        QueryError: several ids have this prefix, or `wanted` is not a valid id.
     """
     if not 1 <= len(wanted) <= MAX_NAME_CHARS:
         raise QueryError("id", wanted, "give an invocation_id, the beginning of one, or the number of a row")

@@ -1,7 +1,7 @@
-"""The questions that both loggers answer, as `(sql, parameters)` and the shaping of their rows: no connection in sight.
+"""The queries of both loggers, as `(sql, parameters)`, and the shaping of their rows; no connection.
 
-SQL is put together from constants of this module; every value is bound. Statistics of a long window are read from the
-daily roll-ups, and from rows only for the part of a day at the window's beginning.
+SQL is built from constants of this module; every value is bound. Statistics of a long window come from the daily
+roll-ups, and from rows only for the partial day at the start of the window.
 """
 
 from collections.abc import Iterable, Mapping
@@ -47,7 +47,7 @@ _LAST: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class DailyCost(TypedDict):
-    """One day of one agent, tool and model. Sums are over the calls whose value is known."""
+    """One day of one agent, tool and model. Sums are over the calls with known values."""
 
     date: str
     agent_name: str | None
@@ -68,7 +68,7 @@ class DailyCost(TypedDict):
 
 
 class Statistics(TypedDict):
-    """A window of calls. Every value is a number, 0 or 0.0 where there is nothing; coverage stands beside the sums."""
+    """A window of calls. Every value is a number, 0 or 0.0 for an empty window; coverage has its own keys."""
 
     total_invocations: int
     success_count: int
@@ -111,7 +111,7 @@ def daily_costs(
 
 
 def to_daily_costs(rows: Iterable[tuple[Any, ...]]) -> list[DailyCost]:
-    """Rows of `daily_costs` as dicts; what is no number counts as 0, and the first such row is named in a warning."""
+    """Rows of `daily_costs` as dicts; an invalid number counts as 0, and a warning names the first such row."""
     shaped: list[DailyCost] = []
     odd: list[tuple[str, list[str]]] = []
     for row in rows:
@@ -132,8 +132,8 @@ def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: Invocat
 
     Args:
         narrowed: which calls.
-        limit: at most so many, 1 to 1,000,000.
-        before: the last row of a page, to get the next one; needs no count and misses nothing while records arrive.
+        limit: maximum of rows, 1 to 1,000,000.
+        before: the last row of a page, to get the next page; misses nothing while records arrive.
 
     Raises:
         QueryError: naming the argument, the value and the remedy.
@@ -236,13 +236,13 @@ def read_statistics_since(
         "SELECT bucket, sum(l.invocations) FROM daily_costs AS d JOIN daily_latency AS l ON l.daily_cost_id = d.id"
     )
     for bucket, count in fetch((f"{latency}{later} GROUP BY bucket", later.parameters)):
-        if isinstance(bucket, int) and -_MOST_BUCKET <= bucket <= _MOST_BUCKET:  # else a number that no latency has
+        if isinstance(bucket, int) and -_MOST_BUCKET <= bucket <= _MOST_BUCKET:  # else invalid
             buckets[bucket] = buckets.get(bucket, 0) + whole(count)
     return _to_statistics(sums, buckets)
 
 
 def check_days(days: object) -> None:
-    """Refuse a window that is none.
+    """Refuse an invalid window.
 
     Raises:
         QueryError: unless `days` is a number above 0 and up to 36,500.
@@ -255,7 +255,7 @@ def _to_statistics(sums: _Sums, buckets: Mapping[int, int]) -> Statistics:
     total = sums.invocations
     successes = total - sums.errors - sums.timeouts
     average = sums.latency_us_sum / 1000 / sums.latency_count if sums.latency_count else 0.0
-    # Calls of one bucket, such as a single call, are told by their mean: a percentile is within what was measured.
+    # With a single bucket, such as for one call, the mean is used: a percentile must be within the measured values.
     p50, p95, p99 = (average if len(buckets) == 1 else percentile(buckets, share) for share in (0.50, 0.95, 0.99))
     return Statistics(
         total_invocations=total,

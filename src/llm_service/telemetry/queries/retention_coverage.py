@@ -1,4 +1,4 @@
-"""How much of a window is still there as records: those are deleted after `retention_days`, the daily totals never."""
+"""How many calls of a window still have records: records are deleted after `retention_days`, daily totals never."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -12,13 +12,13 @@ __all__ = ["Kept", "read_kept"]
 
 
 class Kept(NamedTuple):
-    """What a window holds.
+    """The content of a window.
 
     Attributes:
-        records_since: the first UTC day whose records are all there; None where none were ever deleted.
-        first_day, last_day: UTC days of its oldest and newest record; None where there is none.
-        records: calls that can be looked at.
-        deleted: calls of which only the daily totals are left.
+        records_since: the first UTC day with all its records; None if none were ever deleted.
+        first_day, last_day: UTC days of its oldest and newest record; None if there is none.
+        records: calls with records.
+        deleted: calls that only daily totals count.
     """
 
     records_since: str | None

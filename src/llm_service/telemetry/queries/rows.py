@@ -1,4 +1,4 @@
-"""Stored calls as dicts: every column, JSON and bool decoded, whatever a cell holds."""
+"""Stored calls as dicts of all columns, with JSON and bool decoded; invalid cells become None."""
 
 from collections.abc import Iterable
 from typing import Any, Final, TypedDict, cast
@@ -58,13 +58,13 @@ class InvocationRow(TypedDict):
 
 _ROW_COLUMNS: Final = ("id", *CARD_FIELDS, *EXTENSION_FIELDS)
 ROW_COLUMNS: Final = ", ".join(_ROW_COLUMNS)
-"""What `to_invocations` expects of a SELECT."""
+"""The columns that `to_invocations` expects of a SELECT."""
 
 
 def to_invocations(rows: Iterable[tuple[Any, ...]]) -> list[InvocationRow]:
     """Rows of `invocations` as dicts, JSON and bool decoded.
 
-    What no writer wrote is None, or a text where there must be one; the first such row is named in a warning.
+    An invalid value becomes None, or a text if the column is required; a warning names the first such row.
     """
     shaped: list[InvocationRow] = []
     odd: list[tuple[Any, list[str]]] = []
@@ -99,7 +99,7 @@ _KINDS: Final = {str: str, int: int, bool: int, float: float, list: list, dict: 
 
 
 def _kind_of(column: str) -> type:
-    """What a column holds, as `InvocationRow` says: the type itself, or that beside None."""
+    """The type of a column in `InvocationRow`, without None."""
     said = InvocationRow.__annotations__[column]
     of = next(one for one in (getattr(said, "__args__", None) or (said,)) if one is not type(None))
     return _KINDS[getattr(of, "__origin__", of)]

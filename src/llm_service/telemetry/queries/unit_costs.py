@@ -1,8 +1,8 @@
-"""What things cost by the piece: a call, a thousand tokens, a success; what failures wasted, and what caches saved.
+"""Unit costs: per call, per thousand tokens, per success; the cost of failures, and the savings by caches.
 
-Read from the records of a window, because the daily totals do not know which call was which; so of the days that are
-kept, and the report says what is missing. Every ratio is over the calls whose values are known, and is None where there
-are none; those without a known cost are counted beside it.
+Read from the records of a window that are still kept, because the daily totals do not distinguish calls; the report
+says how many are missing. Every ratio is over the calls with known values, None if there are none; calls without a
+known cost are counted separately.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,23 +24,23 @@ class UnitCosts(TypedDict):
 
     Attributes:
         invocations, errors, timeouts, total_tokens, uncounted, total_cost_usd, cost_nanos, unpriced: as in
-            `daily_costs`: sums over the calls whose value is known, and how many calls have none.
+            `daily_costs`: sums over the calls with known values, and how many calls have none.
         usd_per_call: of the calls with a known cost.
         usd_per_1k_tokens: of the calls with a known cost and known tokens.
-        usd_per_success: all that is known to have been paid, failures too, over the successes with a known cost.
+        usd_per_success: all known cost, including failures, over the successes with a known cost.
         wasted_usd, wasted_nanos: the known cost of calls that did not succeed: `wasted_error_usd` of status `error`,
             `wasted_timeout_usd` of `timeout`.
         wasted_unpriced: such calls without a known cost.
-        wasted_tokens, wasted_uncounted: their tokens, and those of them without a known number.
+        wasted_tokens, wasted_uncounted: their tokens, and how many have no known tokens.
         wasted_share: `wasted_nanos` of `cost_nanos`, 0..1.
-        attempts_known, retried, extra_attempts: calls that tell their `attempts`, those of them with more than one,
-            and the attempts beyond the first.
-        cache_read_tokens, cache_write_tokens: prompt tokens read from and written to a cache, where told.
-        cache_told: calls that tell either number.
+        attempts_known, retried, extra_attempts: calls with known `attempts`, those with more than one, and the
+            attempts beyond the first.
+        cache_read_tokens, cache_write_tokens: prompt tokens read from and written to a cache, if known.
+        cache_told: calls for which either number is known.
         cache_invocations: calls that used a cache.
-        cache_unknown: those of them for which no price is known, or no token counts.
-        cache_saved_usd, cache_saved_nanos: what the cache saved in the others; negative where writing to it cost more
-            than reading from it saved. None where no call tells of a cache, or all that used one are unknown.
+        cache_unknown: those of them without a known price or token counts.
+        cache_saved_usd, cache_saved_nanos: the savings of the others; negative if cache writes cost more than cache
+            reads saved. None if no call has cache counts, or if all calls that used a cache are unknown.
     """
 
     invocations: int
@@ -77,10 +77,10 @@ class UnitCosts(TypedDict):
 class UnitReport(TypedDict):
     """Unit costs by names.
 
-    `rows` hold the columns of the keys (`agent_name`, `tool_name`, `model_name`) and those of `UnitCosts`, the dearest
-    first. `first_day` and `last_day` are the UTC days that hold records, None where there are none. Where
-    `deleted_invocations` is not 0 the report is of a part of the window: of so many calls only the daily totals are
-    left. `records_since` is the first day whose records are all there; None where none were deleted.
+    `rows` hold the columns of the keys (`agent_name`, `tool_name`, `model_name`) and those of `UnitCosts`, highest cost
+    first. `first_day` and `last_day` are the first and last UTC day with records, None if there are none. Of
+    `deleted_invocations` calls of the window only the daily totals are left: the report does not cover them.
+    `records_since` is the first day with all its records; None if none were deleted.
     """
 
     by: list[NameKey]
@@ -130,14 +130,14 @@ def read_unit_costs(
     *,
     prices: RatesOf | None = None,
 ) -> UnitReport:
-    """Costs by the piece, of the records of a window.
+    """Unit costs of the records of a window.
 
     Args:
         fetch: runs a query; all see the same snapshot.
         by: any of `agent`, `tool`, `model`, each once; none for totals alone.
         start_date, end_date: UTC days, both inclusive; dates or ISO texts.
         agent_name, tool_name, model_name: equal to; None does not filter.
-        prices: what cache savings are counted by; without it all of them are unknown.
+        prices: used for cache savings; without it they are unknown.
 
     Raises:
         QueryError: naming the argument, the value and the remedy.
@@ -152,7 +152,7 @@ def read_unit_costs(
     sums: dict[tuple[Any, ...], list[int]] = {}
     for row in fetch((sql, where.parameters)):
         key, values = tuple(row[: len(columns)]), [whole(value) for value in row[len(columns) :]]
-        # Two names that are no text any more may read alike.
+        # Two damaged names may decode to the same text.
         sums[key] = [one + other for one, other in zip(sums.get(key, [0] * len(_SUMS)), values, strict=True)]
     savings = {} if prices is None else read_savings(fetch, where, columns, prices)
     kept = read_kept(fetch, start_date, end_date, (agent_name, tool_name, model_name))

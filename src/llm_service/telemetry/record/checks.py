@@ -1,9 +1,8 @@
-"""How each kind of field is checked and brought into the shape that SQLite stores.
+"""Checks of each kind of field: they return the value that SQLite stores.
 
-Every function takes the field's name and value and returns the value to store, or raises `RecordError` naming the
-field, the value and the remedy; a value that raises by itself, wherever it is touched, is refused so, too. What leaves
-no doubt is taken in any type; text is repaired where it cannot be stored. They are the slow path: `InvocationRecord`
-calls one only when a cheap test in place has not already shown that the value is clean.
+Each takes a field's name and value, and raises `RecordError` with field, value and remedy; so does a value that raises
+when it is read. Any unambiguous type is accepted; text that cannot be stored is repaired. This is the slow path:
+`InvocationRecord` calls a check only when a cheap inline test has not shown that the value is clean.
 """
 
 import json
@@ -17,8 +16,8 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 from uuid import UUID
 
 from llm_service.errors import RecordError
+from llm_service.pricing.usage.numbers import is_other_bool, is_within, plain_number
 from llm_service.telemetry.record.json_values import MAX_JSON_CHARS, array_text, as_mapping, object_text, text_of
-from llm_service.telemetry.record.plain_numbers import as_number, is_other_bool, is_within
 from llm_service.telemetry.record.statuses import Outcome, outcome_of
 from llm_service.telemetry.record.texts import note_repair, plain_text, repaired
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, Moment, to_microseconds
@@ -39,7 +38,7 @@ __all__ = [
 
 MAX_NAME_CHARS: Final = 200
 MAX_ERROR_CHARS: Final = 65_536
-"""An error message is cut to this where the record is made, and further by privacy before it is stored."""
+"""Characters of an error message in a record; privacy cuts further before it is stored."""
 MAX_CONTENT_CHARS: Final = 16 * 1024 * 1024
 MAX_TOKENS: Final = 10**12
 MAX_LATENCY_MS: Final = 1e10
@@ -53,7 +52,7 @@ USAGE_SOURCES: Final = frozenset({"reported", "partial", "estimated", "missing"}
 COST_SOURCES: Final = frozenset({"reported", "computed", "unknown"})
 
 KNOWN_NAMES: Final[dict[str | None, str | None]] = {None: None}
-"""A memo of names already found clean, so that the hot path pays one look-up for each; bounded by `name`."""
+"""Cache of clean names: the hot path pays one look-up for each. `name` bounds it."""
 _KNOWN_NAMES_BOUND: Final = 4096
 _LONGEST_WORD: Final = 64
 _ONE_TAG: Final = re.compile(r"[^,;\r\n\[\]{}]*")
@@ -66,7 +65,7 @@ _Check = Callable[Concatenate[str, object, _P], _T]
 
 
 def _guarded(check: _Check[_P, _T]) -> _Check[_P, _T]:
-    """A check of values of any class: what they raise when they are looked at is a reason to refuse them."""
+    """The check, which refuses values of foreign classes that raise when they are read."""
 
     @wraps(check)
     def guarded(field: str, value: object, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -82,7 +81,7 @@ def _guarded(check: _Check[_P, _T]) -> _Check[_P, _T]:
 
 
 def _optional(check: _Check[_P, _T]) -> _Check[_P, _T | None]:
-    """A guarded check that also takes what means unknown: None, and the missing values of pandas."""
+    """The guarded check, which also takes unknown values: None, and the missing values of pandas."""
     guarded = _guarded(check)
 
     @wraps(check)
@@ -109,7 +108,7 @@ def _text(field: str, value: object, limit: int, *, empty: bool = False, numbers
 
 
 def _as_text(value: object, *, numbers: bool) -> str | None:
-    """The text of a str (a subclass may lie about its own), of an enumeration, a UUID, or a whole number."""
+    """The text of a str (a subclass may override its methods), an enumeration, a UUID, or an integer."""
     if isinstance(value, str):
         return plain_text(value)
     if isinstance(value, Enum):
@@ -120,18 +119,18 @@ def _as_text(value: object, *, numbers: bool) -> str | None:
         return str(value)
     if not numbers or isinstance(value, bool) or not hasattr(type(value), "__index__"):
         return None
-    number = as_number(value)
+    number = plain_number(value)
     return str(number) if isinstance(number, int) and number.bit_length() <= 512 else None
 
 
 @_guarded
 def required_id(field: str, value: object) -> str:
-    """An `invocation_id` that the caller chose: a text, a whole number or a UUID."""
+    """An `invocation_id` given by the caller: text, an integer or a UUID."""
     return _text(field, value, MAX_NAME_CHARS, numbers=True)
 
 
 def name(field: str, value: object) -> str | None:
-    """An optional name; a clean one is remembered, and the same object given back each time."""
+    """An optional name; clean ones are cached, and the same object is returned each time."""
     if type(value) is str and value in KNOWN_NAMES:
         return KNOWN_NAMES.get(value, value)  # another thread may clear it meanwhile
     return _new_name(field, value)
@@ -148,12 +147,12 @@ def _new_name(field: str, value: object) -> str:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether it is a short text that can be stored as it is, which most are."""
+    """Whether it is a short text that can be stored as it is (the common case)."""
     return type(value) is str and 0 < len(value) <= MAX_NAME_CHARS and value.isascii() and "\0" not in value
 
 
 def label(field: str, value: object) -> str | None:
-    """An optional short text that is not worth remembering: ids, reasons; whole numbers and UUIDs become one."""
+    """An optional short text that is not cached: ids, reasons; integers and UUIDs become text."""
     return cast("str", value) if _is_plain(value) else _odd_label(field, value)
 
 
@@ -170,7 +169,7 @@ def content(field: str, value: object) -> str:
 
 @_optional
 def message(field: str, value: object) -> str:
-    """An optional error message: an over-long one is cut, never refused; of an exception it is the text."""
+    """An optional error message, or an exception, whose text is taken; too long a text is cut, never refused."""
     if isinstance(value, BaseException):
         value = text_of(value, MAX_ERROR_CHARS)
     if isinstance(value, str):
@@ -183,8 +182,8 @@ def message(field: str, value: object) -> str:
 
 @_optional
 def whole(field: str, value: object, low: int, high: int) -> int:
-    """An optional whole number from `low` to `high` in any type: 12, 12.0, Decimal(12), "12", numpy's; no bool."""
-    number = as_number(value)
+    """An optional integer from `low` to `high` in any type: 12, 12.0, Decimal(12), "12", numpy's; no bool."""
+    number = plain_number(value)
     if number is not None and is_within(number, low, high) and number == int(number):
         return int(number)
     raise RecordError(field, value, f"give a whole number from {low:,} to {high:,}")
@@ -192,13 +191,15 @@ def whole(field: str, value: object, low: int, high: int) -> int:
 
 def tokens(field: str, value: object) -> int | None:
     """An optional count of tokens."""
+    if type(value) is int and 0 <= value <= MAX_TOKENS:
+        return value
     return whole(field, value, 0, MAX_TOKENS)
 
 
 @_optional
 def amount(field: str, value: object, high: float, unit: str) -> float | int:
-    """An optional finite number from 0 to `high`, in any type and as text; of milliseconds also a timedelta."""
-    number = value / _MILLISECOND if unit == "milliseconds" and isinstance(value, timedelta) else as_number(value)
+    """An optional finite number from 0 to `high`, in any type or as text; milliseconds also as a timedelta."""
+    number = value / _MILLISECOND if unit == "milliseconds" and isinstance(value, timedelta) else plain_number(value)
     if number is None or not is_within(number, 0, high):
         raise RecordError(field, value, f"give a finite number of {unit} from 0 to {high:,.0f}")
     return number if isinstance(number, int) else float(number)
@@ -209,7 +210,7 @@ def amount(field: str, value: object, high: float, unit: str) -> float | int:
 
 @_optional
 def choice(field: str, value: object, allowed: frozenset[str]) -> str:
-    """An optional word of a fixed set, in any case; a subclass of str may answer `==` and `hash` as it likes."""
+    """An optional word of a fixed set, in any case; subclasses of str may override `==` and `hash`."""
     given = _as_text(value, numbers=False)
     word = "" if given is None or len(given) > _LONGEST_WORD else given.strip().lower()
     if word not in allowed:
@@ -219,12 +220,12 @@ def choice(field: str, value: object, allowed: frozenset[str]) -> str:
 
 @_guarded
 def outcome(field: str, value: object) -> Outcome:
-    """How the call ended, not optional: a status, a word that others use for one, or an HTTP status."""
+    """How the call ended (required): a status, a provider's word for one, or an HTTP status."""
     found = None
     if isinstance(value, Enum) and not isinstance(value, str):
         found = outcome_of(value.name)
     if found is None:
-        number = None if isinstance(value, str) else as_number(value)
+        number = None if isinstance(value, str) else plain_number(value)
         if number is not None and is_within(number, 100, 599) and number == int(number):
             number = int(number)
         given = number if isinstance(number, int) else _as_text(value, numbers=False)
@@ -235,7 +236,7 @@ def outcome(field: str, value: object) -> Outcome:
 
 
 def status(field: str, value: object) -> str:
-    """`success`, `error` or `timeout`; not optional."""
+    """`success`, `error` or `timeout` (required)."""
     return outcome(field, value).status
 
 
@@ -244,7 +245,7 @@ def flag(field: str, value: object) -> int:
     """An optional bool, stored as 0 or 1: True, False, 1, 0, and numpy's."""
     if isinstance(value, bool) or is_other_bool(value):
         return int(bool(value))
-    number = None if isinstance(value, str) else as_number(value)
+    number = None if isinstance(value, str) else plain_number(value)
     if not isinstance(number, int) or number not in (0, 1):
         raise RecordError(field, value, "give True, False or None")
     return number
@@ -271,7 +272,7 @@ def _given_moment(field: str, value: object) -> int:
 def _in_utc(field: str, value: object) -> datetime:
     if not isinstance(value, datetime) or type(value).__name__ == "NaTType":
         raise RecordError(field, value, "give an aware datetime.datetime, or None for now")
-    # A subclass may compute as it likes (nanoseconds, months): what counts is the moment that it names.
+    # A subclass may override arithmetic (nanoseconds, months): rebuild a plain datetime from its fields.
     plain = datetime(  # noqa: DTZ001 - its zone is the given one
         *(value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond),
         value.tzinfo,
@@ -280,7 +281,7 @@ def _in_utc(field: str, value: object) -> datetime:
     if plain.tzinfo is None:
         try:
             return plain.astimezone(UTC)
-        except (OverflowError, OSError, ValueError):  # the local time of a year that the system's clock does not know
+        except (OverflowError, OSError, ValueError):  # outside the C library's range of local time
             raise RecordError(field, value, "give a moment from 1970 to 9999") from None
     try:
         offset = plain.utcoffset()
@@ -289,7 +290,7 @@ def _in_utc(field: str, value: object) -> datetime:
         raise RecordError(field, value, remedy) from None
     if offset is None:
         raise RecordError(field, value, "it has no time zone; use datetime.now(timezone.utc)")
-    # Not `astimezone`: near the years 1 and 9999 it overflows, where the difference does not.
+    # Not `astimezone`: it overflows near the years 1 and 9999; the difference does not.
     return plain
 
 
@@ -297,10 +298,9 @@ def _in_utc(field: str, value: object) -> datetime:
 
 
 def tags(field: str, value: object) -> str | None:
-    """Optional short texts, stored as a JSON array: of a list, tuple, set or iterator; of a dict as `key:value`.
+    """Optional short texts, stored as a JSON array: a list, tuple, set or iterator; a dict gives `key:value` texts.
 
-    A single text without commas is one tag. What is no text becomes one, what is empty is left out, and what is too
-    long is cut.
+    A single text without commas is one tag. Other values become text, empty ones are left out, long ones are cut.
     """
     if type(value) is list and len(cast("list[object]", value)) <= MAX_NAME_CHARS:
         listed = cast("list[Any]", value)  # type: ignore[redundant-cast]  # pyright does not know what is in it
@@ -338,7 +338,7 @@ def _tag(part: object) -> str | None:
 
 @_optional
 def metadata(field: str, value: object) -> str:
-    """An optional mapping (or an object of named values), stored as a JSON object; see `json_values`."""
+    """An optional mapping (or dataclass, model, named tuple), stored as a JSON object; see `json_values`."""
     is_dict = type(value) is dict
     plain = _plain_object(cast("dict[object, object]", value)) if is_dict else None
     if plain is not None:
@@ -353,7 +353,7 @@ _PLAIN_TYPES: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def _plain_object(pairs: dict[object, object]) -> str | None:
-    """A flat object of plain values, which most are, as `object_text` writes it; None where one needs a closer look."""
+    """The JSON of a flat dict of plain values (the common case), as `object_text` writes it; else None."""
     if len(pairs) > MAX_NAME_CHARS:
         return None
     for key, part in list(pairs.items()):  # another thread may change it meanwhile

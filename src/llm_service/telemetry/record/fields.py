@@ -1,158 +1,273 @@
-"""THE table of a record's fields, in the order of its columns: what kind of value each holds, and how it is checked.
+"""THE table of a record's fields, in the order of its columns: type, kind, check and range of each.
 
-The redactor's lists, the constructor's checks and the tests derive from it.
+The constructor, the redactor, columns, journal, exports and tests derive from it.
 """
 
-from collections.abc import Callable
-from typing import Any, Final, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from json import loads
+from typing import Any, Final, Generic, Literal, Self, TypedDict, TypeGuard, TypeVar, cast, overload
 
+from llm_service.config.settings import PrivacyLevel
 from llm_service.telemetry.record import checks
-from llm_service.telemetry.record.checks import MAX_LATENCY_MS
+from llm_service.telemetry.record.timestamps import from_microseconds
 
 __all__ = [
     "CARD_FIELDS",
     "CHECKS",
     "CONTENT_FIELDS",
-    "EXTENSION_CHECKS",
+    "EXTENSIONS",
     "EXTENSION_FIELDS",
     "FIELDS",
     "KINDS",
     "PRICED_BY",
     "RANGES",
+    "Amount",
+    "CardFields",
+    "ExtensionFields",
+    "Extensions",
     "Kind",
+    "Status",
     "fields_of_kind",
 ]
 
 Kind = Literal["key", "name", "id", "error", "json", "word", "number", "moment", "content"]
 """What a field holds, which decides how it is redacted.
 
-- `key`: an id that ties records together; a redacted one keeps a digest.
-- `name`: free text of which few different ones occur.
-- `id`: free text of which many different ones occur.
+- `key`: an id that links records; a redacted one keeps a digest.
+- `name`: free text with few distinct values.
+- `id`: free text with many distinct values.
 - `error`: free text that is cut.
 - `json`: JSON text.
-- `word`: one of a fixed set of words, checked, so that it can hold no secret.
+- `word`: one of a fixed set of words, checked, so it holds no secret.
 - `number`, `moment`: no text.
 - `content`: prompt and response.
 """
 
+Status = Literal["success", "error", "timeout"]
+UsageSource = Literal["reported", "partial", "estimated", "missing"]
+CostSource = Literal["reported", "computed", "unknown"]
+Amount = float | int | Decimal
 
-class _Field(NamedTuple):
-    name: str
-    kind: Kind
-    check: Callable[[str, object], Any] = checks.label
-    """What the constructor checks a value by; where a cheap test in place has shown it to be clean, not even that."""
-
-
-def _milliseconds(field: str, value: object) -> float | int | None:
-    return checks.amount(field, value, MAX_LATENCY_MS, "milliseconds")
+_Check = Callable[[str, object], Any]
+_Range = tuple[float, float]
+_T = TypeVar("_T")
 
 
-def _usage_source(field: str, value: object) -> str | None:
-    return checks.choice(field, value, checks.USAGE_SOURCES)
+class _Field(Generic[_T]):
+    """One line of the table; also the descriptor that reads the field from a record.
+
+    Args:
+        kind: what the field holds.
+        check: takes the field's name and a value; returns the value to store, or raises `RecordError`.
+        within: least and greatest number that the column may hold.
+        read: turns the stored value into the one that the record's attribute gives.
+    """
+
+    __slots__ = ("_index", "_read", "_slot", "check", "kind", "name", "within")
+
+    def __init__(
+        self,
+        kind: Kind,
+        check: _Check = checks.label,
+        within: _Range | None = None,
+        *,
+        read: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.kind: Kind = kind
+        self.check = check
+        self.within = within
+        self._read = read
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def place(self, slot: Literal["card", "extensions"], index: int) -> None:
+        """Set which tuple of a record holds the value, and where."""
+        self._slot = slot
+        self._index = index
+
+    def __repr__(self) -> str:
+        return f"<field {self.name}: {self.kind}>"
+
+    @overload
+    def __get__(self, record: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(self, record: object, owner: type, /) -> _T: ...
+    def __get__(self, record: object, owner: type, /) -> Self | _T:
+        if record is None:
+            return self
+        values = getattr(record, self._slot)
+        value = None if values is None else values[self._index]
+        return cast("_T", value if value is None or self._read is None else self._read(value))
 
 
-def _cost_source(field: str, value: object) -> str | None:
-    return checks.choice(field, value, checks.COST_SOURCES)
+def _choice(allowed: frozenset[str]) -> _Check:
+    return lambda field, value: checks.choice(field, value, allowed)
 
 
-def _cost(field: str, value: object) -> float | int | None:
-    return checks.amount(field, value, checks.MAX_COST_USD, "USD")
+def _whole(low: int, high: int) -> tuple[_Check, _Range]:
+    return lambda field, value: checks.whole(field, value, low, high), (low, high)
 
 
-def _level(field: str, value: object) -> str | None:
-    return checks.choice(field, value, checks.LEVELS)
+def _amount(high: float, unit: str) -> tuple[_Check, _Range]:
+    return lambda field, value: checks.amount(field, value, high, unit), (0, high)
 
 
-def _attempts(field: str, value: object) -> int | None:
-    return checks.whole(field, value, 1, checks.MAX_COUNT)
+_TOKENS: Final = checks.tokens, (0, checks.MAX_TOKENS)
+_MILLISECONDS: Final = _amount(checks.MAX_LATENCY_MS, "milliseconds")
 
 
-def _http_status(field: str, value: object) -> int | None:
-    return checks.whole(field, value, 100, 599)
+class CardFields:
+    """The columns that every record fills, in the order of `InvocationRecord.card`."""
+
+    __slots__ = ()
+
+    invocation_id = _Field[str]("key", checks.required_id)
+    timestamp = _Field[datetime]("moment", checks.moment, read=from_microseconds)
+    agent_name = _Field[str | None]("name", checks.name)
+    tool_name = _Field[str | None]("name", checks.name)
+    model_name = _Field[str | None]("name", checks.name)
+    prompt_tokens = _Field[int | None]("number", *_TOKENS)
+    completion_tokens = _Field[int | None]("number", *_TOKENS)
+    total_tokens = _Field[int | None]("number", *_TOKENS)
+    cost_usd = _Field[float | None]("number", *_amount(checks.MAX_COST_USD, "USD"))
+    latency_ms = _Field[float | None]("number", *_MILLISECONDS)
+    status = _Field[Status]("word", checks.status)
+    error_message = _Field[str | None]("error", checks.message)
+    privacy_level = _Field[PrivacyLevel | None]("word", _choice(checks.LEVELS))
 
 
-_CARD: Final = (
-    _Field("invocation_id", "key", checks.required_id),
-    _Field("timestamp", "moment", checks.moment),
-    _Field("agent_name", "name", checks.name),
-    _Field("tool_name", "name", checks.name),
-    _Field("model_name", "name", checks.name),
-    _Field("prompt_tokens", "number", checks.tokens),
-    _Field("completion_tokens", "number", checks.tokens),
-    _Field("total_tokens", "number", checks.tokens),
-    _Field("cost_usd", "number", _cost),
-    _Field("latency_ms", "number", _milliseconds),
-    _Field("status", "word", checks.status),
-    _Field("error_message", "error", checks.message),
-    _Field("privacy_level", "word", _level),
-)
+class ExtensionFields:
+    """The optional columns, NULL where unknown, then the contents, in the order of `InvocationRecord.extensions`."""
 
-_EXTENSIONS: Final = (
-    _Field("provider", "name"),
-    _Field("operation", "name"),
-    _Field("request_model", "name"),
-    _Field("response_id", "id"),
-    _Field("request_id", "id"),
-    _Field("session_id", "id"),
-    _Field("user_id", "id"),
-    _Field("trace_id", "id"),
-    _Field("span_id", "id"),
-    _Field("parent_invocation_id", "key"),
-    _Field("cache_read_tokens", "number", checks.tokens),
-    _Field("cache_write_tokens", "number", checks.tokens),
-    _Field("reasoning_tokens", "number", checks.tokens),
-    _Field("usage_source", "word", _usage_source),
-    _Field("cost_source", "word", _cost_source),
-    _Field("ttft_ms", "number", _milliseconds),
-    _Field("stream", "number", checks.flag),
-    _Field("finish_reason", "name"),
-    _Field("attempts", "number", _attempts),
-    _Field("http_status", "number", _http_status),
-    _Field("error_type", "name"),
-    _Field("source", "name"),
-    _Field("tags", "json", checks.tags),
-    _Field("metadata", "json", checks.metadata),
-    _Field("cache_write_1h_tokens", "number", checks.tokens),
-    _Field("service_tier", "name"),
-    _Field("unpriced_usage", "id"),
-)
+    __slots__ = ()
 
-_CONTENTS: Final = (
-    _Field("prompt", "content", checks.content),
-    _Field("response", "content", checks.content),
-)
+    provider = _Field[str | None]("name")
+    operation = _Field[str | None]("name")
+    request_model = _Field[str | None]("name")
+    response_id = _Field[str | None]("id")
+    request_id = _Field[str | None]("id")
+    session_id = _Field[str | None]("id")
+    user_id = _Field[str | None]("id")
+    trace_id = _Field[str | None]("id")
+    span_id = _Field[str | None]("id")
+    parent_invocation_id = _Field[str | None]("key")
+    cache_read_tokens = _Field[int | None]("number", *_TOKENS)
+    cache_write_tokens = _Field[int | None]("number", *_TOKENS)
+    reasoning_tokens = _Field[int | None]("number", *_TOKENS)
+    usage_source = _Field[UsageSource | None]("word", _choice(checks.USAGE_SOURCES))
+    cost_source = _Field[CostSource | None]("word", _choice(checks.COST_SOURCES))
+    ttft_ms = _Field[float | None]("number", *_MILLISECONDS)
+    stream = _Field[bool | None]("number", checks.flag, (0, 1), read=bool)
+    finish_reason = _Field[str | None]("name")
+    attempts = _Field[int | None]("number", *_whole(1, checks.MAX_COUNT))
+    http_status = _Field[int | None]("number", *_whole(100, 599))
+    error_type = _Field[str | None]("name")
+    source = _Field[str | None]("name")
+    tags = _Field[list[str] | None]("json", checks.tags, read=loads)
+    metadata = _Field[dict[str, Any] | None]("json", checks.metadata, read=loads)
+    cache_write_1h_tokens = _Field[int | None]("number", *_TOKENS)
+    service_tier = _Field[str | None]("name")
+    unpriced_usage = _Field[str | None]("id")
+
+    prompt = _Field[str | None]("content", checks.content)
+    response = _Field[str | None]("content", checks.content)
+
+
+class Extensions(TypedDict, total=False):
+    """The constructor's optional arguments, as type checkers see them; None means unknown.
+
+    Fields:
+        provider, operation, request_model, response_id, request_id, session_id, user_id, trace_id, span_id,
+            parent_invocation_id, finish_reason, error_type, source: text up to 200 characters.
+        cache_read_tokens, cache_write_tokens: parts of `prompt_tokens`.
+        reasoning_tokens: part of `completion_tokens`.
+        cache_write_1h_tokens: the part of `cache_write_tokens` that is kept for an hour.
+        usage_source: `reported`, `partial`, `estimated` or `missing`.
+        cost_source: `reported`, `computed` or `unknown`.
+        ttft_ms: milliseconds to the first token; or a timedelta.
+        stream: whether the answer was streamed.
+        attempts: 1 to 1,000,000, retries included.
+        http_status: 100 to 599.
+        tags: texts up to 200 characters, stored as a JSON array: a list, tuple or set of them, or one.
+        metadata: a dict, stored as a JSON object of at most 65,536 characters and 64 levels. A value that is not JSON
+            becomes its text; one that is too long or too deep is cut, with a mark.
+        service_tier: the tier that the provider reports: `batch`, `flex`, `priority`; prices depend on it.
+        unpriced_usage: what was billed and has no price here, as `server_tool_use.web_search_requests: 2`; up to 200
+            characters. Where it is set and `cost_usd` is not, no cost is computed, unless all it says is of how many
+            requests the counts are the sum.
+        prompt, response: text up to 16 Mi characters; never stored at level `metadata`.
+    """
+
+    provider: str | None
+    operation: str | None
+    request_model: str | None
+    response_id: str | None
+    request_id: str | None
+    session_id: str | None
+    user_id: str | None
+    trace_id: str | None
+    span_id: str | None
+    parent_invocation_id: str | None
+    cache_read_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
+    usage_source: UsageSource | None
+    cost_source: CostSource | None
+    ttft_ms: Amount | None
+    stream: bool | None
+    finish_reason: str | None
+    attempts: int | None
+    http_status: int | None
+    error_type: str | None
+    source: str | None
+    tags: Sequence[str] | None
+    metadata: Mapping[str, Any] | None
+    cache_write_1h_tokens: int | None
+    service_tier: str | None
+    unpriced_usage: str | None
+    prompt: str | None
+    response: str | None
+
+
+def _is_field(value: object) -> TypeGuard[_Field[Any]]:
+    return isinstance(value, _Field)
+
+
+def _placed(table: type, slot: Literal["card", "extensions"]) -> tuple[_Field[Any], ...]:
+    fields: tuple[_Field[Any], ...] = tuple(filter(_is_field, vars(table).values()))
+    for index, field in enumerate(fields):
+        field.place(slot, index)
+    return fields
+
+
+_CARD: Final = _placed(CardFields, "card")
+_EXTENSIONS: Final = _placed(ExtensionFields, "extensions")
 
 CARD_FIELDS: Final = tuple(field.name for field in _CARD)
-"""The columns that every record fills, in the order of `InvocationRecord.card`."""
+"""The columns that every record fills."""
 
-EXTENSION_FIELDS: Final = tuple(field.name for field in _EXTENSIONS)
-"""The optional columns, in the order of `InvocationRecord.extensions`; NULL where unknown."""
+EXTENSION_FIELDS: Final = tuple(field.name for field in _EXTENSIONS if field.kind != "content")
+"""The optional columns; NULL where unknown."""
 
-RANGES: Final[dict[str, tuple[float, float]]] = {
-    **{field.name: (0, checks.MAX_TOKENS) for field in (*_CARD, *_EXTENSIONS) if field.name.endswith("_tokens")},
-    "cost_usd": (0, checks.MAX_COST_USD),
-    "latency_ms": (0, MAX_LATENCY_MS),
-    "ttft_ms": (0, MAX_LATENCY_MS),
-    "stream": (0, 1),
-    "attempts": (1, checks.MAX_COUNT),
-    "http_status": (100, 599),
-}
-"""The least and the greatest number of each field that holds one: what a cell holds beyond them, no writer wrote."""
-
-CONTENT_FIELDS: Final = tuple(field.name for field in _CONTENTS)
-"""Text that never stands in `invocations`."""
+CONTENT_FIELDS: Final = tuple(field.name for field in _EXTENSIONS if field.kind == "content")
+"""Text that is never stored in `invocations`."""
 
 FIELDS: Final = (*CARD_FIELDS, *EXTENSION_FIELDS, *CONTENT_FIELDS)
 
-KINDS: Final[dict[str, Kind]] = {field.name: field.kind for field in (*_CARD, *_EXTENSIONS, *_CONTENTS)}
+KINDS: Final[dict[str, Kind]] = {field.name: field.kind for field in (*_CARD, *_EXTENSIONS)}
 """What each field holds."""
 
-CHECKS: Final = {field.name: field.check for field in (*_CARD, *_EXTENSIONS, *_CONTENTS)}
-"""How a value of each field is checked: called with the field's name and the value; see `fields`."""
+CHECKS: Final = {field.name: field.check for field in (*_CARD, *_EXTENSIONS)}
+"""How a value of each field is checked: called with the field's name and the value."""
 
-EXTENSION_CHECKS: Final = tuple((field.name, field.check) for field in (*_EXTENSIONS, *_CONTENTS))
-"""Name and check of each optional field, in their order."""
+RANGES: Final = {field.name: field.within for field in (*_CARD, *_EXTENSIONS) if field.within is not None}
+"""Least and greatest number of each field that holds one; no writer stores a number outside."""
+
+EXTENSIONS: Final = {field.name: (index, field.check) for index, field in enumerate(_EXTENSIONS)}
+"""Place in `InvocationRecord.extensions`, and check, of each optional field."""
 
 
 def fields_of_kind(*kinds: Kind) -> tuple[str, ...]:
@@ -166,4 +281,4 @@ PRICED_BY: Final = frozenset(
         *(field for field in FIELDS if field.endswith("_tokens")),
     }
 )  # fmt: skip
-"""What a computed cost depends on: where one of these was not usable, no cost is computed."""
+"""The fields that a computed cost depends on: if the value of one was not usable, no cost is computed."""

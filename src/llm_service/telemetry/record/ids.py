@@ -1,4 +1,4 @@
-"""UUIDv7 ids: time-ordered, so that the unique index grows at its end instead of everywhere.
+"""UUIDv7 ids: time-ordered, so that the unique index grows only at its end.
 
 Layout after RFC 9562, section 5.7, with the 12 bits of `rand_a` used as a sub-millisecond clock (section 6.2,
 method 3) and 62 random bits from the operating system, so that seeded generators and forks never repeat an id.
@@ -16,7 +16,7 @@ _MASK_62 = (1 << 62) - 1
 
 
 class Uuid7Source:
-    """Makes UUIDv7 texts of 36 characters that rise within a process, also when the clock steps back.
+    """Makes UUIDv7 texts of 36 characters that ascend within a process, also when the clock steps back.
 
     Safe from several threads: two threads may share a tick, never the 62 random bits.
     """

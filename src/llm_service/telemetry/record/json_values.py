@@ -1,7 +1,7 @@
-"""Any Python value as JSON that every later reader can take: bounded in depth, in length and in work.
+"""Any Python value as JSON, bounded in depth, length and work.
 
-What JSON does not know becomes its text; what is too deep, too long or within itself is cut with a mark: one bad value
-costs that value.
+A value that JSON lacks becomes its text; one that is too deep, too long or contains itself is cut, with a mark. One bad
+value does not affect the others.
 """
 
 import json
@@ -22,17 +22,17 @@ __all__ = ["MAX_JSON_CHARS", "MAX_LEVELS", "array_text", "as_mapping", "object_t
 
 MAX_JSON_CHARS: Final = 65_536
 MAX_LEVELS: Final = 64
-"""Objects and arrays within one another; SQLite's own functions take 1,000 (https://sqlite.org/json1.html)."""
+"""Nested objects and arrays; SQLite's own functions take 1,000 (https://sqlite.org/json1.html)."""
 
 _MOST_VALUES: Final = MAX_JSON_CHARS // 2
-"""More cannot be stored: each takes two characters at least."""
+"""More cannot be stored: each takes at least two characters."""
 _MOST_BITS: Final = 4_096
-"""Python reads whole numbers of at most 4,300 digits out of text."""
+"""Python parses integers of at most 4,300 digits."""
 _MOST_KEY_CHARS: Final = 1_000
 _WORK: Final = 16
-"""So many times what can be stored is looked at, however many large values there are."""
+"""Input is read up to this multiple of what can be stored, however many large values there are."""
 _LEAST: Final = 256
-"""What every value may keep of its characters: a shorter one stays whole, or goes with the rest."""
+"""Characters that every value may keep: a shorter one is stored whole, or dropped with the rest."""
 _SMALLEST_CUT: Final = 48
 """Room for a mark."""
 _CUT: Final = "[cut]"
@@ -64,7 +64,7 @@ def array_text(texts: list[str]) -> str:
 
 
 def as_mapping(value: object) -> Mapping[Any, Any] | None:
-    """What a mapping, a dataclass, a named tuple, or a model of pydantic or attrs holds by name; None for the rest."""
+    """The named values of a mapping, dataclass, named tuple, or pydantic or attrs model; None for anything else."""
     kind = cast("Any", type(value))
     if _is(value, Mapping):
         return cast("Mapping[Any, Any]", value)
@@ -97,7 +97,7 @@ def text_of(value: object, most: int = MAX_JSON_CHARS) -> str:
 
 
 class _Room:
-    """What may still be taken of one value: values within it, characters of their texts."""
+    """The budget of one value: how many nested values and characters may still be taken."""
 
     __slots__ = ("characters", "values")
 
@@ -106,14 +106,14 @@ class _Room:
         self.characters = characters
 
     def take(self, text: str) -> str:
-        """The text, cut to what room is left."""
+        """The text, cut to the characters that are left."""
         whole = repaired(text) if len(text) <= self.characters else _cut_text(text, max(_SMALLEST_CUT, self.characters))
         self.characters = max(0, self.characters - len(whole))
         return whole
 
 
 def _plain(value: Any, above: frozenset[int], level: int, room: _Room) -> Any:
-    """The value in types that JSON has. `above` are the ids of what holds it, `level` is its own."""
+    """The value in JSON's types. `above` holds the ids of its containers, `level` its depth."""
     room.values -= 1
     kind = cast("Any", type(value))
     if kind is str:
@@ -131,7 +131,7 @@ def _plain(value: Any, above: frozenset[int], level: int, room: _Room) -> Any:
 
 
 def _converted(value: Any, above: frozenset[int], level: int, room: _Room) -> Any:
-    """A value of another class than JSON's own: a subclass, a container, or what only has a text."""
+    """A value of another class than JSON's own: a subclass, a container, or any object as its text."""
     if isinstance(value, str) and not isinstance(value, Enum):
         return room.take(plain_text(value))
     if isinstance(value, int | float) and not isinstance(value, Enum):
@@ -150,7 +150,7 @@ def _converted(value: Any, above: frozenset[int], level: int, room: _Room) -> An
 
 
 def _number(value: float) -> float | str:
-    """A number that every reader of JSON can read, or its text."""
+    """A number that every JSON parser can read, or its text."""
     if isinstance(value, int):
         number = int.__int__(value)
         if number.bit_length() <= _MOST_BITS:
@@ -165,7 +165,7 @@ def _number(value: float) -> float | str:
 
 
 def _is(value: object, kind: type) -> bool:
-    """`isinstance`, of which no type checker concludes what a container holds."""
+    """`isinstance` without narrowing: type checkers would infer unknown element types."""
     return isinstance(value, kind)
 
 
@@ -216,7 +216,7 @@ def _odd(value: object, room: _Room) -> str:
 
 
 def _array(value: Any) -> Any:
-    """An array of numpy and its like as lists, and its scalars as numbers; anything else is given back."""
+    """Arrays of numpy and similar libraries as lists, their scalars as numbers; anything else unchanged."""
     convert: Callable[[Any], Any] | None = getattr(cast("Any", type(value)), "tolist", None)
     if convert is None:
         return value
@@ -237,7 +237,7 @@ def _key(key: Any) -> str:
 
 
 def _unlike(name: str, taken: Mapping[str, Any], numbers: dict[str, int]) -> str:
-    """Two keys may have the same text (1 and "1"): neither value is lost."""
+    """A free key: two keys may have the same text (1 and "1"), and both values are kept."""
     if name not in taken:
         return name
     note_repair()
@@ -264,7 +264,7 @@ def _fitting(value: Any) -> str:
 
 
 def _shortened(value: Any, room: int, size: int) -> Any:
-    """The value so that its JSON, `size` characters long, takes at most `room`: the longest parts give first."""
+    """The value cut so that its JSON, `size` characters long, takes at most `room`; the longest parts are cut first."""
     if size <= room:
         return value
     if isinstance(value, dict):
@@ -282,9 +282,9 @@ def _shortened(value: Any, room: int, size: int) -> Any:
 
 
 def _shortened_parts(parts: list[Any], extra: list[int], room: int) -> list[Any]:
-    """The first parts, each short enough that all fit; `extra` is what a part takes beside its own JSON."""
+    """The first parts, cut so that all fit; `extra` is what each takes besides its own JSON."""
     sizes = [len(_dumps(part)) for part in parts]
-    room -= _SMALLEST_CUT  # for the brackets and the mark of what is left out
+    room -= _SMALLEST_CUT  # for the brackets and the mark
     needed = keep = 0
     for size, beside in zip(sizes, extra, strict=True):
         needed += min(size, _LEAST) + beside
@@ -296,7 +296,7 @@ def _shortened_parts(parts: list[Any], extra: list[int], room: int) -> list[Any]
 
 
 def _fair(sizes: list[int], room: int) -> int:
-    """The most that each may take so that all together take no more than `room`."""
+    """The largest size for each so that all together fit into `room`."""
     sizes.sort()
     for place, size in enumerate(sizes):
         share = room // (len(sizes) - place)
@@ -307,7 +307,7 @@ def _fair(sizes: list[int], room: int) -> int:
 
 
 def _cut_text(text: str, most: int) -> str:
-    """The beginning of a text and a mark, at most `most` characters of JSON; half a word may be half a secret."""
+    """The start of a text and a mark, at most `most` characters of JSON; a cut word is dropped, as half of a secret."""
     note_repair()
     mark = f"[cut: {len(text):,} characters]"
     length = most - len(mark) - 3

@@ -1,15 +1,15 @@
-"""The record of one LLM call: checked where it is made, immutable, cheap, and ready to be bound as a row.
+"""The record of one LLM call: checked when it is made, immutable, and ready to be bound as a row.
 
-The values live in two tuples, the columns that every call fills and the extensions that few do, so that a plain record
-costs one tuple, and a batch of plain records binds thirteen columns instead of thirty-nine.
+The values are in two tuples: the columns that every call fills, and the extensions that few do. A plain record costs
+one tuple, and a batch of plain records binds thirteen columns instead of forty.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal
-from json import loads
+from difflib import get_close_matches
+from inspect import Parameter, Signature, signature
 from time import time_ns
-from typing import Any, Final, Literal, NoReturn, Self, cast
+from typing import Any, Final, NoReturn, Self, Unpack, cast
 
 from llm_service.config.settings import PrivacyLevel
 from llm_service.errors import RecordError, shown
@@ -22,36 +22,42 @@ from llm_service.telemetry.record.checks import (
     MAX_NAME_CHARS,
     MAX_TOKENS,
 )
-from llm_service.telemetry.record.field_access import At, keywords_after_first
-from llm_service.telemetry.record.fields import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_CHECKS, EXTENSION_FIELDS, FIELDS
+from llm_service.telemetry.record.fields import (
+    CARD_FIELDS,
+    CONTENT_FIELDS,
+    EXTENSION_FIELDS,
+    EXTENSIONS,
+    FIELDS,
+    Amount,
+    CardFields,
+    ExtensionFields,
+    Extensions,
+    Status,
+)
 from llm_service.telemetry.record.ids import Uuid7Source
-from llm_service.telemetry.record.timestamps import from_microseconds
 
 __all__ = [
     "CARD_FIELDS",
     "CONTENT_FIELDS",
     "EXTENSION_FIELDS",
     "FIELDS",
+    "Amount",
     "InvocationRecord",
     "Status",
     "new_id",
     "rebuilt",
 ]
 
-Status = Literal["success", "error", "timeout"]
-UsageSource = Literal["reported", "partial", "estimated", "missing"]
-CostSource = Literal["reported", "computed", "unknown"]
-Amount = float | int | Decimal
-
 _SUCCESS: Final = "success"
 _BASE_SIZE: Final = 700
-"""Bytes of a plain record and its place in the queue: objects, tuples, id and numbers [measured with tracemalloc]."""
+"""Bytes of a plain record and its queue entry: objects, tuples, id and numbers [measured with tracemalloc]."""
 _TEXT_SIZE: Final = 56
+_NOTHING: Final = [None] * len(EXTENSIONS)
 
 new_id = Uuid7Source()
 
 
-class InvocationRecord:
+class InvocationRecord(CardFields, ExtensionFields):
     """One LLM call.
 
     Every argument may be left out; None means unknown and is stored as NULL, never as 0. Prompt tokens include cached
@@ -68,36 +74,19 @@ class InvocationRecord:
         cost_usd: USD, 0 to 1,000,000.
         latency_ms: milliseconds from request to last byte, 0 to 10**10; or a timedelta.
         status: `success`, `error` or `timeout`; also words that others use for these (`failed`, `cancelled`, `ok`,
-            `timed_out`; see `statuses`) in any case, and HTTP statuses; `error_type` then says what the word does.
+            `timed_out`; see `statuses`) in any case, and HTTP statuses; their detail becomes `error_type`.
         error_message: cut to 65,536 characters here, and to 500 before it is stored at level `metadata`.
         privacy_level: may only lower the logger's level for this record; None takes the logger's.
         timestamp: datetime of the call's start or end, as the caller prefers; default now. Stored as UTC. A naive one
             is local time, as Python's own `timestamp()` takes it.
-        provider, operation, request_model, response_id, request_id, session_id, user_id, trace_id, span_id,
-            parent_invocation_id, finish_reason, error_type, source: text up to 200 characters.
-        cache_read_tokens, cache_write_tokens, reasoning_tokens: parts of the counts above.
-        cache_write_1h_tokens: the part of `cache_write_tokens` that is kept for an hour.
-        service_tier: what the provider says it served the call as: `batch`, `flex`, `priority`; prices depend on it.
-        unpriced_usage: what was billed and has no price here, as `server_tool_use.web_search_requests: 2`; up to 200
-            characters. Where it is set and `cost_usd` is not, no cost is computed, unless all it says is of how many
-            requests the counts are the sum.
-        usage_source: `reported`, `partial`, `estimated` or `missing`.
-        cost_source: `reported`, `computed` or `unknown`.
-        ttft_ms: milliseconds to the first token; or a timedelta.
-        stream: whether the answer was streamed.
-        attempts: 1 to 1,000,000, retries included.
-        http_status: 100 to 599.
-        tags: texts up to 200 characters, stored as a JSON array: a list, tuple or set of them, or one.
-        metadata: a dict, stored as a JSON object of at most 65,536 characters and 64 levels. What is no JSON becomes
-            its text, and what is too long or too deep is cut with a mark, value by value.
-        prompt, response: text up to 16 Mi characters; never stored at level `metadata`.
+        extensions: all other fields, by name; see `Extensions` in `record/fields.py`.
 
     Raises:
         RecordError: a `ValueError` naming field, value and remedy, for NaN, negative or huge numbers, fractions of
             tokens, empty or over-long names, unknown words, or a total below the sum of its parts.
         TypeError: for a name that is no field, or a second argument by position.
 
-    Immutable, hashable, comparable and picklable. `size` is the bytes it is taken to need in memory.
+    Immutable, hashable, comparable and picklable. `size` is its estimated memory in bytes.
     """
 
     __slots__ = ("card", "extensions", "size")
@@ -106,50 +95,7 @@ class InvocationRecord:
     extensions: tuple[Any, ...] | None
     size: int
 
-    invocation_id = At[str]("card", 0)
-    timestamp = At[datetime]("card", 1, from_microseconds)
-    agent_name = At[str | None]("card", 2)
-    tool_name = At[str | None]("card", 3)
-    model_name = At[str | None]("card", 4)
-    prompt_tokens = At[int | None]("card", 5)
-    completion_tokens = At[int | None]("card", 6)
-    total_tokens = At[int | None]("card", 7)
-    cost_usd = At[float | None]("card", 8)
-    latency_ms = At[float | None]("card", 9)
-    status = At[Status]("card", 10)
-    error_message = At[str | None]("card", 11)
-    privacy_level = At[PrivacyLevel | None]("card", 12)
-    provider = At[str | None]("extensions", 0)
-    operation = At[str | None]("extensions", 1)
-    request_model = At[str | None]("extensions", 2)
-    response_id = At[str | None]("extensions", 3)
-    request_id = At[str | None]("extensions", 4)
-    session_id = At[str | None]("extensions", 5)
-    user_id = At[str | None]("extensions", 6)
-    trace_id = At[str | None]("extensions", 7)
-    span_id = At[str | None]("extensions", 8)
-    parent_invocation_id = At[str | None]("extensions", 9)
-    cache_read_tokens = At[int | None]("extensions", 10)
-    cache_write_tokens = At[int | None]("extensions", 11)
-    reasoning_tokens = At[int | None]("extensions", 12)
-    usage_source = At[UsageSource | None]("extensions", 13)
-    cost_source = At[CostSource | None]("extensions", 14)
-    ttft_ms = At[float | None]("extensions", 15)
-    stream = At[bool | None]("extensions", 16, bool)
-    finish_reason = At[str | None]("extensions", 17)
-    attempts = At[int | None]("extensions", 18)
-    http_status = At[int | None]("extensions", 19)
-    error_type = At[str | None]("extensions", 20)
-    source = At[str | None]("extensions", 21)
-    tags = At[list[str] | None]("extensions", 22, loads)
-    metadata = At[dict[str, Any] | None]("extensions", 23, loads)
-    cache_write_1h_tokens = At[int | None]("extensions", 24)
-    service_tier = At[str | None]("extensions", 25)
-    unpriced_usage = At[str | None]("extensions", 26)
-    prompt = At[str | None]("extensions", 27)
-    response = At[str | None]("extensions", 28)
-
-    def __init__(  # noqa: C901, PLR0912, PLR0915 - each test stands in place: a call for each would double the cost
+    def __init__(  # noqa: C901, PLR0912 - each test stands in place: a call for each would double the cost
         self,
         invocation_id: str | None = None,
         _keywords_follow: None = None,
@@ -165,37 +111,9 @@ class InvocationRecord:
         error_message: str | None = None,
         privacy_level: PrivacyLevel | None = None,
         timestamp: datetime | None = None,
-        provider: str | None = None,
-        operation: str | None = None,
-        request_model: str | None = None,
-        response_id: str | None = None,
-        request_id: str | None = None,
-        session_id: str | None = None,
-        user_id: str | None = None,
-        trace_id: str | None = None,
-        span_id: str | None = None,
-        parent_invocation_id: str | None = None,
-        cache_read_tokens: int | None = None,
-        cache_write_tokens: int | None = None,
-        reasoning_tokens: int | None = None,
-        usage_source: UsageSource | None = None,
-        cost_source: CostSource | None = None,
-        ttft_ms: Amount | None = None,
-        stream: bool | None = None,  # noqa: FBT001 - one of many optional fields
-        finish_reason: str | None = None,
-        attempts: int | None = None,
-        http_status: int | None = None,
-        error_type: str | None = None,
-        source: str | None = None,
-        tags: Sequence[str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        cache_write_1h_tokens: int | None = None,
-        service_tier: str | None = None,
-        unpriced_usage: str | None = None,
-        prompt: str | None = None,
-        response: str | None = None,
+        **extensions: Unpack[Extensions],
     ) -> None:
-        # Each line tests the common case in place and calls the slow check only when that fails.
+        # Each line tests the common case inline and calls the slow check only if that fails.
         if _keywords_follow is not None:
             raise TypeError("InvocationRecord takes one argument by position, invocation_id; give the others by name")
         if invocation_id is None:
@@ -208,13 +126,13 @@ class InvocationRecord:
         ):
             invocation_id = checks.required_id("invocation_id", invocation_id)
         try:
-            # The very object that was found clean: one of another class may equal it, and be another text.
+            # By identity with the cached object: a value of another class may equal a name and be another text.
             known = (
                 KNOWN_NAMES[agent_name] is agent_name
                 and KNOWN_NAMES[tool_name] is tool_name
                 and KNOWN_NAMES[model_name] is model_name
             )
-        except Exception:  # noqa: BLE001 - a new name, or what is none and raises by itself
+        except Exception:  # noqa: BLE001 - a new name, or a value that raises when it is hashed
             known = False
         if not known:
             agent_name = checks.name("agent_name", agent_name)
@@ -241,10 +159,10 @@ class InvocationRecord:
             (type(latency_ms) is not int and type(latency_ms) is not float) or not 0 <= latency_ms <= MAX_LATENCY_MS
         ) and latency_ms is not None:
             latency_ms = checks.amount("latency_ms", latency_ms, MAX_LATENCY_MS, "milliseconds")
-        if status is not _SUCCESS:  # the literal is one object in all modules, and a look-alike goes the long way
+        if status is not _SUCCESS:  # the literal is interned: the same object in all modules
             status, kind = checks.outcome("status", status)
-            if error_type is None:
-                error_type = kind
+            if kind is not None and extensions.get("error_type") is None:
+                extensions["error_type"] = kind
         size = _BASE_SIZE
         if error_message is not None:
             error_message = cast("str", checks.message("error_message", error_message))
@@ -252,49 +170,35 @@ class InvocationRecord:
         if privacy_level is not None:
             privacy_level = cast("PrivacyLevel | None", checks.choice("privacy_level", privacy_level, LEVELS))
         microseconds = time_ns() // 1000 if timestamp is None else checks.moment("timestamp", timestamp)
-        _set_card(
-            self,
-            (
-                invocation_id,
-                microseconds,
-                agent_name,
-                tool_name,
-                model_name,
-                prompt_tokens,
-                completion_tokens,
-                total_tokens,
-                cost_usd,
-                latency_ms,
-                status,
-                error_message,
-                privacy_level,
-            ),
-        )
-        # By identity: a value may equal None, or raise when it is compared.
-        # fmt: off
-        if (
-            None is provider is operation is request_model is response_id  # type: ignore[comparison-overlap]
-            is request_id is session_id is user_id is trace_id is span_id is parent_invocation_id
-            is cache_read_tokens is cache_write_tokens is reasoning_tokens is usage_source is cost_source
-            is ttft_ms is stream is finish_reason is attempts is http_status is error_type is source is tags
-            is metadata is cache_write_1h_tokens is service_tier is unpriced_usage is prompt is response
-        ):
-            _set_extensions(self, None)
-        else:
-            extensions = (
-                provider, operation, request_model, response_id, request_id, session_id, user_id, trace_id, span_id,
-                parent_invocation_id, cache_read_tokens, cache_write_tokens, reasoning_tokens, usage_source,
-                cost_source, ttft_ms, stream, finish_reason, attempts, http_status, error_type, source, tags,
-                metadata, cache_write_1h_tokens, service_tier, unpriced_usage, prompt, response,
-            )  # fmt: skip
-            checked = tuple(
-                None if value is None else check(field, value)
-                for (field, check), value in zip(EXTENSION_CHECKS, extensions, strict=True)
-            )
-            _set_extensions(self, checked)
-            size += 8 * len(checked) + sum(_text_bytes(value) for value in checked if isinstance(value, str))
-        # fmt: on
+        card = (
+            invocation_id, microseconds, agent_name, tool_name, model_name, prompt_tokens, completion_tokens,
+            total_tokens, cost_usd, latency_ms, status, error_message, privacy_level,
+        )  # fmt: skip
+        _set_card(self, card)
+        _set_extensions(self, None)
+        if extensions:
+            size += self._extend(extensions)
         _set_size(self, size)
+
+    def _extend(self, given: Extensions) -> int:
+        """Check and set the optional fields; returns the bytes that they add to `size`."""
+        values: list[Any] = _NOTHING.copy()
+        size = 0
+        for field, value in given.items():
+            try:
+                index, check = EXTENSIONS[field]
+            except KeyError:
+                near = get_close_matches(field, FIELDS, 1)
+                meant = f"; did you mean {near[0]}?" if near else ""
+                raise TypeError(f"InvocationRecord() got an unexpected keyword argument {field!r}{meant}") from None
+            if value is not None:
+                values[index] = stored = check(field, value)
+                if isinstance(stored, str):
+                    size += _text_bytes(stored)
+        if values == _NOTHING:
+            return 0
+        _set_extensions(self, tuple(values))
+        return size + 8 * len(values)
 
     def replace(self, **changes: Any) -> "InvocationRecord":
         """A copy with some fields changed, checked anew. A total that was the sum of its parts follows them."""
@@ -318,7 +222,7 @@ class InvocationRecord:
         return hash((self.card, self.extensions))
 
     def __repr__(self) -> str:
-        # Messages, content and metadata stay out of logs; names and ids are shown without secrets.
+        # Messages, content and metadata are kept out of logs; secrets in names and ids are masked.
         fields_shown = (
             "invocation_id",
             "agent_name",
@@ -361,14 +265,28 @@ def _restore(card: tuple[Any, ...], extensions: tuple[Any, ...] | None, size: in
 
 
 def rebuilt(record: InvocationRecord, card: tuple[Any, ...], extensions: tuple[Any, ...] | None) -> InvocationRecord:
-    """A record of other values that are known to be storable, of the same `size`: nothing is checked again."""
+    """A record with other values and the same `size`. Nothing is checked: the values must be storable."""
     return _restore(card, extensions, record.size)
 
 
-# The slots' own setters: `InvocationRecord.__setattr__` refuses, and `object.__setattr__` costs twice as much.
+# The slots' setters: `InvocationRecord.__setattr__` raises, and `object.__setattr__` takes twice as long.
 _set_card: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["card"].__set__
 _set_extensions: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["extensions"].__set__
 _set_size: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["size"].__set__
 
 
-cast("Any", InvocationRecord.__init__).__signature__ = keywords_after_first(InvocationRecord.__init__)
+def _signature() -> Signature:
+    """The arguments as they are meant: one by position, the others by name, each optional field with its type.
+
+    Python's own marker for keywords costs 250 ns a record: it looks each default up in a dict.
+    """
+    this, first, _, *card, _ = signature(InvocationRecord.__init__).parameters.values()
+    by_name = [argument.replace(kind=Parameter.KEYWORD_ONLY) for argument in card]
+    optional = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in Extensions.__annotations__.items()
+    ]
+    return Signature([this, first, *by_name, *optional])
+
+
+cast("Any", InvocationRecord.__init__).__signature__ = _signature()

@@ -1,4 +1,4 @@
-"""Words that others use for how a call ended, as `success`, `error` or `timeout`. A word not listed here is none.
+"""Maps the words of providers and tools for how a call ended to `success`, `error` or `timeout`; others are unknown.
 
 Sources: OpenAI's Responses, Batches and Runs (https://platform.openai.com/docs/api-reference/responses/object), the
 results of Anthropic's Message Batches (https://platform.claude.com/docs/en/api/retrieving-message-batch-results),
@@ -19,8 +19,8 @@ class Outcome(NamedTuple):
     """How a call ended.
 
     Attributes:
-        status: as it is stored.
-        error_type: what the word says beyond that, or None.
+        status: the stored value.
+        error_type: more detail from the word, or None.
     """
 
     status: _Status
@@ -64,7 +64,7 @@ _HTTP: Final = re.compile(
 )
 """`504`, `200.0`, `504 Gateway Timeout`, `HTTP/1.1 200 OK`, `[504]`."""
 _WORD: Final = re.compile(r"\s*([A-Za-z]{2,}(?:[\s_./:-]{1,2}[A-Za-z]{2,})*)[.\s]*")
-"""Words with what stands between them; any other sign may turn the meaning round: `!ok`, `success?`."""
+"""Words and separators; any other character may negate the meaning: `!ok`, `success?`."""
 _NEGATED: Final = re.compile(r"\b(?:not|no|without)\b", re.IGNORECASE)
 _HTTP_TIMEOUTS: Final = frozenset({408, 504})
 
@@ -77,11 +77,11 @@ def _table() -> dict[str, Outcome]:
 
 
 OUTCOMES: Final = _table()
-"""Each word in lower case without separators."""
+"""By word, in lower case without separators."""
 
 
 def outcome_of(word: str | int) -> Outcome | None:
-    """What a word (in any case, with any separators) or an HTTP status says; None where it says nothing known."""
+    """The outcome for a word (any case, any separators) or an HTTP status; None if unknown."""
     if isinstance(word, int):
         return _of_http(word)
     if len(word) > _LONGEST:

@@ -1,6 +1,6 @@
 """UTC time in three shapes: integer microseconds in records, text in SQL, aware datetimes for people.
 
-The text is `YYYY-MM-DD HH:MM:SS.ffffffZ`: it sorts rightly against SQLite's `datetime('now', '-7 days')`, and
+The text is `YYYY-MM-DD HH:MM:SS.ffffffZ`: it sorts correctly against SQLite's `datetime('now', '-7 days')`, and
 `datetime.fromisoformat` reads it as aware.
 """
 
@@ -28,11 +28,11 @@ MAX_MICROSECONDS: Final = 253_402_300_799_999_999
 
 
 AHEAD_US: Final = 900 * 1_000_000
-"""Microseconds from which on a moment counts as dated ahead: clocks that are corrected step by less."""
+"""A moment counts as in the future from this many microseconds on; corrected clocks step by less."""
 
 
 class Moment(int):
-    """Microseconds since 1970-01-01 UTC, measured here: a record takes it as it is.
+    """Microseconds since 1970-01-01 UTC, measured by this library: a record takes it unchecked.
 
     A block may end while the interpreter is finalizing, where arithmetic of datetimes crashes CPython 3.13.0.
     """
@@ -68,12 +68,12 @@ def text_microseconds(text: str) -> int:
 
 
 def is_ahead(text: str) -> bool:
-    """Whether a moment's SQL text is ahead of the clock, by more than a clock that is corrected steps."""
+    """Whether a moment's SQL text is in the future by more than `AHEAD_US`."""
     return text > microseconds_text(min(time_ns() // 1000 + AHEAD_US, MAX_MICROSECONDS))
 
 
 class TextClock:
-    """Formats many moments: those of one second share their first 20 characters, made once."""
+    """Formats many moments; the first 20 characters are cached for each second."""
 
     __slots__ = ("_prefix", "_second")
 

@@ -1,1 +1,1 @@
-"""Where batches of records are kept. One SQLite file today; the writer only knows `BatchWriter`."""
+"""Stores of records. Only SQLite today; the writer knows only `BatchWriter`."""

@@ -1,4 +1,4 @@
-"""What the writer asks of a store, and what it is told: no SQLite in sight."""
+"""The interface between the writer and a store, independent of SQLite."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from llm_service.telemetry.record.record import InvocationRecord
 __all__ = ["BatchWriter", "Fault", "Fetch", "Query", "Session", "WriteResult"]
 
 Session = Any
-"""An open connection to a store: one thread uses it at a time, and what it is only its store knows."""
+"""An open connection to a store, used by one thread at a time; only the store knows its type."""
 
 Query = tuple[str, Sequence[Any]]
 """A statement and its parameters."""
@@ -22,23 +22,23 @@ class Fault(Enum):
     """What a failed write means for the batch."""
 
     TRANSIENT = "transient"
-    """Locked, full, failing: the same batch is tried again after a pause."""
+    """Locked, full or failing: retry the same batch after a pause."""
     REOPEN = "reopen"
-    """The same, on a new connection: this one has no file any more, or one that it may not write."""
+    """Retry on a new connection: this one's file is gone or not writable."""
     DAMAGED = "damaged"
-    """The file cannot be read. Where a new connection finds the same, the file is set aside for a new one."""
+    """The file cannot be read. If a new connection fails too, the file is renamed and a new one is created."""
     UNUSABLE = "unusable"
-    """The file is not for telemetry, and is not ours to move; no retry will help."""
+    """The file is not for telemetry and must not be moved; no retry will help."""
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What became of a committed batch. Positions count from 0 within the batch.
+    """The result of a committed batch. Positions count from 0 within the batch.
 
     Attributes:
         duplicates: positions of records whose id was stored already.
         quarantined: positions of records that SQLite refused, now in `dead_letters`.
-        redactions: how many secrets were taken out of the batch, by name.
+        redactions: how many secrets were removed from the batch, by name.
     """
 
     duplicates: frozenset[int] = frozenset()
@@ -52,17 +52,17 @@ class BatchWriter(Protocol):
     def write(
         self, connection: Any, batch: Sequence[InvocationRecord], *, batch_no: int, durable: bool, slice_rows: int
     ) -> WriteResult:
-        """Commit the batch, or find that an earlier try with this `batch_no` did.
+        """Commit the batch, unless an earlier try with this `batch_no` already did.
 
         Args:
             connection: the store's own connection, used by one thread at a time.
-            batch: the records; the same ones at every try of one `batch_no`.
-            batch_no: rises by one with each batch of this writer.
+            batch: the records; the same in every try of one `batch_no`.
+            batch_no: ascends by one with each batch of this writer.
             durable: True makes the commit survive a power cut.
             slice_rows: how many rows are built between two statements.
         """
         ...
 
     def classify(self, error: Exception) -> Fault:
-        """What an exception of `write` or of opening means."""
+        """The kind of fault that an exception of `write` or of opening means."""
         ...

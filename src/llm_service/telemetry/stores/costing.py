@@ -1,9 +1,9 @@
-"""What the records of a batch cost, where they do not say: looked up by the writer, before it takes the lock.
+"""Computes the missing costs of a batch, before the writer takes the write lock.
 
-A record that has a cost keeps it. One that has none gets the price of its model at its own time, or stays without and
-is marked `unknown`: never 0. So does one that was billed for more than its token counts say (`unpriced_usage`; one that
-says only that it is the sum of several requests is priced where all of them are of the lowest tier), and one whose
-counts contradict each other: its `unpriced_usage` says so, where it said nothing.
+A reported cost is kept. Otherwise the cost is computed from the price of the model at the record's own time. The cost
+stays NULL and is marked `unknown`, never 0, if there is no price, if the token counts contradict each other (then
+`unpriced_usage` gives this reason if it is empty), or if `unpriced_usage` names other billed usage. A record whose
+`unpriced_usage` says only that it sums several requests is priced if all of them are in the lowest tier.
 """
 
 import logging
@@ -41,24 +41,24 @@ def _only(source: str) -> tuple[Any, ...]:
 
 
 _PLAIN: Final = {COMPUTED: _only(COMPUTED), UNKNOWN: _only(UNKNOWN)}
-"""The extensions of records that have none but this one: shared, so that a plain record stays cheap."""
+"""Extensions of records that have only a cost source: shared, which keeps plain records cheap."""
 
 _Cost = tuple[float | None, str]
 _NOT_KNOWN: Final[_Cost] = (None, UNKNOWN)
 _Key = str | tuple[str | None, str | None, str | None] | None
-"""The model alone, or with provider and service tier: most records have neither, and a tuple less for each."""
+"""The model alone, or with provider and service tier: most records have neither, which saves a tuple."""
 _Price = Callable[[int, int, int, int, int, int, int | None], int | None]
 _Entry = tuple[int, int, int, int, int, int, int, int, int, int, _Price | None]
-"""From and until when, `Rates.lowest_tier`, and `Rates.cost_nanos`."""
+"""Since and until when it is valid, `Rates.lowest_tier`, and `Rates.cost_nanos`."""
 _NOTHING: Final = (-1, 0, 0, 0, 0, 0, 0, 1, None)
 _NEVER: Final[_Entry] = (0, 0, *_NOTHING)
 
 
 class Costing:
-    """Prices batches of one writer; what goes wrong in it costs no batch, and is logged once.
+    """Prices the batches of one writer; an error here fails no batch, and is logged once.
 
     Args:
-        prices: where prices are looked up. genai-prices may be imported at the first record without a cost.
+        prices: the price book. The first record without a cost may import genai-prices.
     """
 
     def __init__(self, prices: PriceBook) -> None:
@@ -67,11 +67,11 @@ class Costing:
         self._told = False
 
     def costs(self, batch: Sequence[InvocationRecord]) -> list[_Cost | None] | None:
-        """Cost in USD and its source of each record; None for one that has a cost, and None where all have."""
+        """Cost in USD and its source, by record; None for a record that has a cost; None if all have one."""
         found: list[_Cost | None] = []
         table: dict[_Key, _Entry] = {}
         for record in batch:
-            # Each step stands in place: a call for each would double the cost.
+            # Each step is inlined: calls would double the time.
             try:
                 _, moment, _, _, model, prompt, completion, total, cost, _, _, _, _ = record.card
                 if cost is not None:
@@ -144,7 +144,7 @@ def cost_of(
     total_tokens: int | None = None,
     unpriced_usage: str | None = None,
 ) -> float | None:
-    """What one call costs in USD, as `Costing.costs` computes it for many; None where that is unknown."""
+    """The cost of one call in USD, as `Costing.costs` computes it; None if unknown."""
     if rates is None or prompt_tokens is None or (completion_tokens is None and rates.gives_output):
         return None
     longest = None if unpriced_usage is None else longest_of(unpriced_usage)
@@ -165,7 +165,7 @@ def cost_of(
 
 
 def with_cost(record: InvocationRecord, cost: _Cost | None) -> InvocationRecord:
-    """The record with what `costs` says of it."""
+    """The record with its result of `costs`."""
     if cost is None:
         return record
     usd, source = cost
@@ -177,7 +177,7 @@ def with_cost(record: InvocationRecord, cost: _Cost | None) -> InvocationRecord:
 
 
 def _with_reason(extensions: tuple[Any, ...], card: tuple[Any, ...]) -> tuple[Any, ...]:
-    """These extensions, with why counts that contradict each other give no cost; damaged ones as they are."""
+    """The extensions with the reason why contradictory counts give no cost; damaged ones are returned unchanged."""
     try:
         if extensions[_UNPRICED] is None:
             prompt, completion, total = card[_COUNTS]
@@ -185,6 +185,6 @@ def _with_reason(extensions: tuple[Any, ...], card: tuple[Any, ...]) -> tuple[An
             reason = contradiction(prompt, completion, total, read, written, reasoned, extensions[_HOUR])
             if reason is not None:
                 return (*extensions[:_UNPRICED], reason, *extensions[_UNPRICED + 1 :])
-    except (TypeError, ValueError, IndexError):  # a damaged record is refused elsewhere
+    except (TypeError, ValueError, IndexError):  # SQLite refuses a damaged record later
         pass
     return extensions

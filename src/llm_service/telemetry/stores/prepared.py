@@ -1,4 +1,4 @@
-"""What of a batch is made ready before its transaction: contents redacted and compressed, prices looked up."""
+"""Prepares a batch before its transaction: redacts and compresses contents, looks up prices."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ _Packed = tuple[bytes | None, bytes | None]
 
 
 class BatchContents(NamedTuple):
-    """The contents of a batch, by position, ready to be bound; what was redacted in them; and what the calls cost."""
+    """The contents of a batch, by position, ready to be bound; the redactions in them; and the costs of the calls."""
 
     packed: Mapping[int, _Packed]
     failed: Mapping[int, Exception]
@@ -23,7 +23,7 @@ class BatchContents(NamedTuple):
 
 
 class PreparedContents:
-    """Prepares the contents and costs of a batch once, however often the batch is tried."""
+    """Prepares the contents and costs of a batch once, also if the batch is retried."""
 
     def __init__(self, redactor: Redactor, costing: Costing | None) -> None:
         self._redactor = redactor
@@ -31,7 +31,7 @@ class PreparedContents:
         self._made: tuple[int, BatchContents] | None = None
 
     def of(self, batch: Sequence[InvocationRecord], batch_no: int) -> BatchContents:
-        """What is to be stored with this batch."""
+        """The contents and costs to be stored with this batch."""
         if self._made is not None and self._made[0] == batch_no:
             return self._made[1]
         packed: dict[int, _Packed] = {}
@@ -54,5 +54,5 @@ class PreparedContents:
         return self._made[1]
 
     def forget(self) -> None:
-        """The batch has been written."""
+        """Drop the prepared contents: the batch has been written."""
         self._made = None

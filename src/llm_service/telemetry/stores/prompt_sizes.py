@@ -1,4 +1,4 @@
-"""What prompts teach about tokens: sums of bytes and of reported tokens by agent and model, never the text itself."""
+"""Prompt sizes for estimates: sums of bytes and reported tokens by agent and model, never the text."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -18,7 +18,7 @@ _NOT_COUNTED: Final = frozenset({"partial", "estimated", "missing"})
 
 
 class PromptSizes:
-    """Adds up the prompts of a transaction. A record without a prompt costs a look at one field."""
+    """Sums up the prompts of a transaction. A record without a prompt costs one test."""
 
     __slots__ = ("_sums",)
 
@@ -26,9 +26,9 @@ class PromptSizes:
         self._sums: dict[tuple[str | None, str], tuple[int, int, int]] = {}
 
     def add(self, records: Iterable[InvocationRecord]) -> None:
-        """Count in those whose prompt and model are known, and whose `prompt_tokens` were counted by the provider.
+        """Add records with a known prompt and model whose `prompt_tokens` the provider counted.
 
-        What a damaged record holds instead of a text or a number is passed over.
+        Damaged records, with other types than text and numbers, are skipped.
         """
         for record in records:
             extensions = record.extensions
@@ -47,5 +47,5 @@ class PromptSizes:
                 self._sums[agent, model] = (prompts + 1, size + utf8_length(prompt), counted + tokens)
 
     def rows(self) -> list[PromptSizesRow]:
-        """What all of them add."""
+        """The sums, by agent and model."""
         return [(agent, model, *sums) for (agent, model), sums in self._sums.items()]

@@ -1,12 +1,12 @@
-"""How long things are kept: whole UTC days, counted by a clock that is believed only once it has stood: pure decisions.
+"""Retention in whole UTC days, and a guard against wrong clocks: pure functions.
 
-A cut-off is the text of a UTC day, which sorts before every timestamp of that day; SQLite's own `now` is never asked.
+A cut-off is the text of a UTC day, which sorts before every timestamp of that day; SQLite's own `now` is never used.
 
-A wall clock that leaps forward must not delete everything at once, and from one look at it a leap cannot be told from
-a file that nobody used for a month. So the clock is believed as long as it goes on from look to look; where it is
-suddenly more than `LEAP` ahead, nothing more is deleted until it has stood there for `STANDS`. What this protects from:
-a clock that is wrong for less than a day. What it does not: a clock that stays wrong for longer, a leap shorter than
-`LEAP` (at most two days go too early), and records whose own timestamps are wrong.
+A wall clock that jumps forward must not delete everything at once, and one reading cannot distinguish a jump from a
+file that was unused for a month. So the clock is trusted while its readings advance steadily; after a jump of more than
+`LEAP`, nothing more is deleted until the new time has been confirmed for `STANDS`. This protects from clocks that are
+wrong for less than a day. It does not protect from clocks that are wrong for longer, from jumps shorter than `LEAP` (at
+most two days are deleted too early), or from records with wrong timestamps.
 """
 
 from datetime import datetime
@@ -20,17 +20,17 @@ __all__ = ["LEASE", "Belief", "Cutoffs", "believe", "day_of", "kept_since", "lea
 _HOUR: Final = 3_600_000_000
 _DAY: Final = 24 * _HOUR
 LEAP: Final = 36 * _HOUR
-"""Microseconds between two looks from which on the clock is doubted. More than a day: a daily job is no leap."""
+"""Microseconds between two readings that count as a jump. More than a day, because of daily jobs."""
 STANDS: Final = 20 * _HOUR
-"""Microseconds after which a doubted clock is believed. Less than a day: the next run of a daily job confirms it."""
+"""Microseconds after which a doubted clock is trusted. Less than a day: the next run of a daily job confirms it."""
 LEASE: Final = 30_000_000
-"""Microseconds that a purging process may be silent before another takes over. Its steps take a few milliseconds."""
+"""Microseconds after which another process may take over a purge. A step takes a few milliseconds."""
 
 
 class Cutoffs(NamedTuple):
-    """What is kept: records and contents since these UTC days, `YYYY-MM-DD`; None keeps all.
+    """The first UTC days (`YYYY-MM-DD`) whose records and contents are kept; None keeps all.
 
-    Contents never outlive their record, so theirs only counts where it is the later day.
+    Contents never outlive their record: their day only matters if it is the later one.
     """
 
     records: str | None
@@ -38,7 +38,7 @@ class Cutoffs(NamedTuple):
 
     @classmethod
     def at(cls, now_us: int, settings: Settings) -> "Cutoffs":
-        """What these settings keep at a moment."""
+        """The cut-offs of these settings at a moment."""
         days, content_days = settings.retention_days, settings.content_retention_days
         return cls(
             None if days is None else kept_since(now_us, days),
@@ -47,22 +47,22 @@ class Cutoffs(NamedTuple):
 
 
 def day_of(moment_us: int) -> str:
-    """The UTC day of a moment; those before 1970 and after 9999 count as the first and the last."""
+    """The UTC day of a moment, clamped to 1970 and 9999."""
     return microseconds_text(min(max(0, moment_us), MAX_MICROSECONDS))[:10]
 
 
 def kept_since(now_us: int, days: float) -> str:
-    """The first UTC day that is kept: the one that holds the moment `days` days ago. So all is kept that long."""
+    """The first UTC day that is kept: that of the moment `days` days ago, so everything is kept at least that long."""
     return day_of(now_us - int(days * _DAY))
 
 
 class Belief(NamedTuple):
-    """How far the wall clock is believed. Microseconds since 1970.
+    """Up to which time the wall clock is trusted. Microseconds since 1970.
 
     Attributes:
-        until: the latest moment it showed that is believed; None where nothing is known.
-        leapt_to: what it showed when it was found ahead; None while it is believed.
-        stood_until: the latest moment it showed since.
+        until: the latest trusted reading; None if there is none.
+        leapt_to: the reading after a jump; None while the clock is trusted.
+        stood_until: the latest reading since the jump.
     """
 
     until: int | None
@@ -71,37 +71,37 @@ class Belief(NamedTuple):
 
     @property
     def doubted(self) -> bool:
-        """Whether the clock has leapt and has not stood for long enough."""
+        """Whether the clock has jumped and is not confirmed yet."""
         return self.leapt_to is not None
 
 
 def believe(belief: Belief, now: int) -> Belief:
-    """What to believe after another look at the clock; cut-offs count from `until`."""
+    """The belief after another reading of the clock; cut-offs count from `until`."""
     until, leapt_to, stood_until = belief
     if until is not None and now - until <= LEAP:
-        return Belief(now)  # it goes on, or it was set back, which keeps more and not less
+        return Belief(now)  # it advances steadily, or was set back, which keeps more
     if leapt_to is None or stood_until is None or now < leapt_to:
         return Belief(until, now, now)
     if now - stood_until > LEAP:
-        # It leapt again, or nobody looked for long: what it showed before has been confirmed, this has not.
+        # It jumped again, or was not read for long: the earlier reading is confirmed, this one is not.
         return Belief(stood_until, now, now)
     return Belief(now) if now - leapt_to >= STANDS else Belief(until, leapt_to, now)
 
 
 def may_hold(holder: str | None, held_until: str | None, me: str, now_us: int) -> bool:
-    """Whether `me` may purge: nobody else does, or who did has been silent, or said so by another clock."""
+    """Whether `me` may purge: no other process holds the lease, or its lease has ended or is too far in the future."""
     until = moment_of(held_until)
     return holder is None or holder == me or until is None or not now_us <= until <= now_us + LEASE
 
 
 def lease_until(now_us: int) -> str:
-    """The end of a lease that begins or goes on now."""
+    """The end of a lease that is taken or renewed now."""
     return microseconds_text(min(max(0, now_us + LEASE), MAX_MICROSECONDS))
 
 
 def moment_of(text: str | None) -> int | None:
-    """Microseconds of a stored timestamp; None for what is none."""
+    """Microseconds of a stored timestamp; None if it is not one."""
     try:
         return None if text is None else to_microseconds(datetime.fromisoformat(text))
-    except (TypeError, ValueError):  # not written by us: the file is the user's
+    except (TypeError, ValueError):  # edited by hand: the file belongs to the user
         return None

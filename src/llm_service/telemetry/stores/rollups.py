@@ -1,8 +1,8 @@
-"""Which daily aggregate a record lands in, and what it adds there: pure functions of records.
+"""Daily aggregates of records: pure functions.
 
-Money is summed in integer nano-dollars, so that a day's total is exact however many calls it holds. Latencies are
-counted in logarithmic buckets, 16 to a doubling, so that percentiles of any span of days come from rows that SQL can
-add; a percentile read from them is within 2.2 % of the true one (half a bucket: 2 ** (1 / 32)).
+Money is summed in integer nano-dollars, so that totals are exact. Latencies are counted in logarithmic buckets, 16 to a
+doubling, which SQL can add up over any span of days; a percentile computed from them is within 2.2 % of the true one
+(half a bucket: 2 ** (1 / 32)).
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ _SHORTEST_BUCKET: Final = -160
 
 
 class DailyKey(NamedTuple):
-    """What one row of `daily_costs` stands for."""
+    """The key of a row of `daily_costs`."""
 
     date: str
     agent_name: str | None
@@ -42,7 +42,7 @@ class DailyKey(NamedTuple):
 
 @dataclass(slots=True)
 class DailyTotals:
-    """What a batch adds to one row of `daily_costs`, and to its latency buckets."""
+    """The increments of one row of `daily_costs` and its latency buckets."""
 
     invocations: int = 0
     errors: int = 0
@@ -59,17 +59,17 @@ class DailyTotals:
 
 
 def nanos(cost_usd: float) -> int:
-    """Whole nano-dollars of a cost. The same double operations as `CAST(cost_usd * 1e9 + 0.5 AS INTEGER)`."""
+    """A cost in integer nano-dollars, by the same double operations as `CAST(cost_usd * 1e9 + 0.5 AS INTEGER)`."""
     return int(cost_usd * 1e9 + 0.5)
 
 
 def bucket_of(latency_ms: float) -> int:
-    """The bucket of a latency: the least b with latency_ms <= 2 ** (b / 16); everything to one microsecond is -160."""
+    """The bucket of a latency: the least b with latency_ms <= 2 ** (b / 16); -160 up to one microsecond."""
     return _SHORTEST_BUCKET if latency_ms <= _SHORTEST_MS else ceil(_PER_DOUBLING * log2(latency_ms))
 
 
 def representative(bucket: int) -> float:
-    """The latency in milliseconds that stands for a bucket: the geometric middle of its bounds."""
+    """The latency in milliseconds that represents a bucket: the geometric mean of its bounds."""
     return 0.0 if bucket <= _SHORTEST_BUCKET else 2.0 ** ((bucket - 0.5) / _PER_DOUBLING)
 
 
@@ -79,7 +79,7 @@ def power_of_two(bucket: int) -> float:
 
 
 def percentile(buckets: Mapping[int, int], share: float) -> float:
-    """The nearest-rank percentile (share 0 to 1) of counted buckets in milliseconds; 0.0 where nothing was counted."""
+    """The nearest-rank percentile (share 0 to 1) of bucket counts in milliseconds; 0.0 without counts."""
     total = sum(buckets.values())
     rank = max(1, ceil(share * total))
     seen = 0
@@ -99,18 +99,18 @@ class Fold:
         self._folded: dict[tuple[int, str | None, str | None, str | None], DailyTotals] = {}
 
     def add(self, records: Iterable[InvocationRecord]) -> None:
-        """Count these records in. One that raises leaves those before it counted, and nothing of itself."""
+        """Add records. If one raises, those before it are added, and nothing of itself."""
         folded = self._folded
         for record in records:
             _, moment, agent, tool, model, prompt, completion, total, cost, latency, status, _, _ = record.card
-            # All that may raise stands before the first sum.
+            # Everything that may raise comes before the first sum.
             key = (moment // _MICROSECONDS_PER_DAY, agent, tool, model)
             prompt_tokens, completion_tokens, total_tokens = 0 + (prompt or 0), 0 + (completion or 0), 0 + (total or 0)
             cost_nanos = 0 if cost is None else int(cost * 1e9 + 0.5)
             latency_us = bucket = 0
             if latency is not None:
                 latency_us = int(latency * 1000 + 0.5)
-                # `bucket_of` in place: its call would cost as much as all of this.
+                # `bucket_of`, inlined: the call would take as long as all of this.
                 bucket = ceil(_PER_DOUBLING * log2(latency)) if latency > _SHORTEST_MS else _SHORTEST_BUCKET
             totals = folded.get(key)
             if totals is None:
@@ -135,14 +135,14 @@ class Fold:
                 buckets[bucket] = buckets.get(bucket, 0) + 1
 
     def totals(self) -> dict[DailyKey, DailyTotals]:
-        """What all of them add."""
+        """The increments, by row of `daily_costs`."""
         days = {key[0] for key in self._folded}
         dates = {day: microseconds_text(day * _MICROSECONDS_PER_DAY)[:10] for day in days}
         return {DailyKey(dates[key[0]], *key[1:]): totals for key, totals in self._folded.items()}
 
 
 def fold(records: Iterable[InvocationRecord]) -> dict[DailyKey, DailyTotals]:
-    """What these records add, by day and names."""
+    """The increments of these records, by day and names."""
     folding = Fold()
     folding.add(records)
     return folding.totals()

@@ -18,8 +18,7 @@ from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.journal.replay import Replayed, replay_all
 from llm_service.telemetry.record.record import EXTENSION_FIELDS, FIELDS, InvocationRecord
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
-from llm_service.telemetry.stores.sqlite.migration_steps import ADDED
-from llm_service.telemetry.stores.sqlite.migrations import VERSION
+from llm_service.telemetry.stores.sqlite.migrations import ADDED, VERSION
 from llm_service.telemetry.stores.sqlite.opening import make_private_folder, open_for_writing
 from llm_service.telemetry.writer.journal_recovery import JournalRecovery
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
-from inspect import signature
+from inspect import getattr_static, signature
 from types import MappingProxyType
 from typing import Any
 
@@ -167,8 +167,17 @@ def test_a_bare_record_knows_only_its_id_time_and_status() -> None:
 
 def test_a_field_read_from_the_class_is_its_descriptor() -> None:
     """Tools that inspect the class do not fail."""
-    assert InvocationRecord.agent_name is InvocationRecord.__dict__["agent_name"]
+    assert InvocationRecord.agent_name is getattr_static(InvocationRecord, "agent_name")
     assert repr(InvocationRecord.agent_name) == "<field agent_name: name>"
+
+
+@pytest.mark.parametrize("value", ["x", None])
+def test_an_argument_that_is_no_field_is_refused(value: str | None) -> None:
+    """As Python does, with the name that was probably meant; also where its value is None."""
+    with pytest.raises(TypeError, match="unexpected keyword argument 'finish_reson'; did you mean finish_reason"):
+        InvocationRecord(finish_reson=value)
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'zzz'$"):
+        InvocationRecord(zzz=value)
 
 
 @pytest.mark.parametrize("field", FIELDS)

@@ -1,8 +1,8 @@
-"""An aiosqlite connection that cannot hang the process: a daemon thread, and jobs that need no living loop.
+"""An aiosqlite connection that cannot hang the process.
 
-Stock aiosqlite (0.22) keeps a non-daemon thread, which interpreter exit joins for ever when nobody closed it, and the
-thread dies when it reports to a loop that is closed. Here the thread is a daemon, and a job delivers its own result, to
-a loop that may be gone. Private names used: `_tx`, `_thread`, `_connection`; each is guarded by a test.
+Stock aiosqlite (0.22) has a non-daemon thread, which interpreter exit joins for ever if the connection is not closed;
+the thread dies when it reports to a closed loop. Here the thread is a daemon, and each job delivers its own result,
+also if the loop is gone. Private names used: `_tx`, `_thread`, `_connection`; each is guarded by a test.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ class WriterConnection(aiosqlite.Connection):
 
     Args:
         connector: opens the database; runs in the connection's thread.
-        guard: held while the thread works with the database; who holds it may `let_go`.
+        guard: held while the thread uses the database; `let_go` needs it.
         launch: starts the thread.
     """
 
@@ -44,8 +44,8 @@ class WriterConnection(aiosqlite.Connection):
         """Start the thread and open the database.
 
         Raises:
-            Exception: whatever the connector raised; the thread has ended then.
-            RuntimeError: no thread is to be had.
+            Exception: from the connector; the thread has ended.
+            RuntimeError: no thread can be started.
         """
         self._launch(self._thread)
         try:
@@ -55,34 +55,34 @@ class WriterConnection(aiosqlite.Connection):
             raise
 
     def run(self, function: Callable[[sqlite3.Connection], _T]) -> "asyncio.Future[_T]":
-        """Have the thread call `function` with the raw connection: one hop for a whole batch.
+        """Call `function` with the raw connection in the thread: one hop for a whole batch.
 
         Cancelling the future abandons only the result; the function runs to its end.
         """
         return self._submit(lambda: function(self._opened()))
 
     async def finish(self) -> None:
-        """Close the database in its thread and end the thread; also when the caller is cancelled meanwhile."""
+        """Close the database in its thread and end the thread, also if the caller is cancelled meanwhile."""
         try:
             await self._submit(self.let_go)
         finally:
             self.stop_soon()
-        self.join(1.0)  # nothing but the stop is left to do
+        self.join(1.0)  # only the stop is left
 
     def stop_soon(self) -> None:
-        """Have the thread close the database and end, once it has done what was given to it. Needs no loop."""
+        """Make the thread close the database and end after its pending jobs. Needs no loop."""
         self._running = False
         self._tx.put_nowait((None, self._close_and_stop))
 
     def let_go(self) -> None:
-        """Close the database now, from the thread that holds the guard; the next `run` opens it again."""
+        """Close the database now, from a thread that holds the guard; the next `run` reopens it."""
         if self._connection is not None:
             with suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
 
     def join(self, timeout: float) -> bool:
-        """Wait for the thread to end; False when it has not within `timeout` seconds."""
+        """Wait for the thread to end; False if it has not after `timeout` seconds."""
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -105,7 +105,7 @@ class WriterConnection(aiosqlite.Connection):
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._connection = self._connector()  # kept here, so that a cancelled `open` still closes it
+            self._connection = self._connector()  # stored first, so that a cancelled `open` closes it
         return self._connection
 
     def _close_and_stop(self) -> object:
@@ -115,7 +115,7 @@ class WriterConnection(aiosqlite.Connection):
 
 
 def _tell(loop: asyncio.AbstractEventLoop, deliver: Callable[..., None], *arguments: Any) -> None:
-    # A closed loop raises RuntimeError: nobody waits, and the work is done.
+    # A closed loop raises RuntimeError: nobody waits for the result any more.
     with suppress(RuntimeError):
         loop.call_soon_threadsafe(deliver, *arguments)
 

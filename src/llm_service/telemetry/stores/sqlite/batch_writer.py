@@ -1,6 +1,6 @@
-"""One batch, one transaction: rows slice by slice, roll-ups, receipt, commit; poison set aside, duplicates counted.
+"""Writes one batch in one transaction: rows slice by slice, roll-ups, receipt, commit.
 
-Every record goes through the redactor first, whatever becomes of it.
+Duplicates are counted, records that SQLite refuses become dead letters. Every record passes the redactor first.
 """
 
 import sqlite3
@@ -29,21 +29,21 @@ __all__ = ["SqliteBatchWriter"]
 
 _UNCOUNTABLE: Final = (ArithmeticError, TypeError, ValueError)
 _UNREADABLE: Final = InvocationRecord(invocation_id="unreadable")
-"""Stands in `dead_letters` for a record that could not be cleaned: nothing of it may be written."""
+"""Replaces a record that could not be cleaned in `dead_letters`: nothing of it may be written."""
 
 _Done = TypeVar("_Done")
 
 
 class SqliteBatchWriter:
-    """Writes batches of one writer. Not thread-safe: its user calls it from one thread at a time.
+    """Writes the batches of one writer. Not thread-safe.
 
     Args:
         writer_id: names this writer in `receipts`; unique for each logger and process.
         ceiling: the logger's privacy level.
         clock_ns: nanoseconds since 1970, for receipts and dead letters.
-        redactor: cleans every record before it is written; default one without a user's callable.
-        costing: prices the records that have no cost; None leaves them without.
-        book: counts what is inserted for the budgets of the file; default one without policies.
+        redactor: cleans every record before it is written; default: one without a user's callable.
+        costing: prices records without a cost; None does not.
+        book: counts inserted records for the budgets of the file; default: one without policies.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class SqliteBatchWriter:
         self._tried: tuple[int, WriteResult] | None = None
         self._contents = PreparedContents(self._redactor, costing)
         self._book = BudgetBook() if book is None else book
-        self._looked_at: Any = None  # the connection whose triggers were looked for
+        self._looked_at: Any = None  # the connection that was searched for triggers
         self._has_triggers = False
         self._full: Any = None  # the connection that was set to synchronous=FULL
 
     def classify(self, error: Exception) -> Fault:
-        """Whether trying again can help."""
+        """The kind of fault, which decides about a retry."""
         return error_kinds.classify(error)
 
     def write(
@@ -83,10 +83,10 @@ class SqliteBatchWriter:
         slice_rows: int,
         within: Callable[[], None] | None = None,
     ) -> WriteResult:
-        """See `BatchWriter.write`. BEGIN IMMEDIATE, so that two writers queue up instead of colliding half-way.
+        """See `BatchWriter.write`. BEGIN IMMEDIATE makes writers wait for each other instead of failing half-way.
 
-        Content is redacted and compressed before that, and prices are looked up: it may take a second, without a lock.
-        `within` is called in the same transaction, once the records are inserted; not again where they are on disk.
+        Before it, without a lock, contents are redacted and compressed and prices looked up, which may take a second.
+        `within` is called in the same transaction after the inserts; not if an earlier try has committed them.
         """
         contents = self._contents.of(batch, batch_no)
         self._synchronise(connection, durable=durable)
@@ -100,7 +100,7 @@ class SqliteBatchWriter:
                 self._tried = (batch_no, done)
             elif not durable:
                 return done
-            # Also where it is there, but its sync has failed: another commit syncs the -wal up to here.
+            # Also if the batch is committed but its sync failed: this commit syncs the -wal up to here.
             connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
             return done
 
@@ -112,18 +112,18 @@ class SqliteBatchWriter:
 
     @property
     def looks_back(self) -> bool:
-        """Whether `look_back` has anything to look at."""
+        """Whether `look_back` has work to do."""
         return self._book.looks_back
 
     def look_back(self) -> None:
-        """Tell which thresholds of budgets the last transactions have passed; see `BudgetBook.look_back`."""
+        """Report budget thresholds that the last transactions passed; see `BudgetBook.look_back`."""
         self._book.look_back()
 
     def transact(self, connection: sqlite3.Connection, within: Callable[[], None]) -> None:
-        """Do something about budgets in a transaction without records.
+        """Change budgets in a transaction without records.
 
         Raises:
-            Exception: whatever `within` or SQLite raised; nothing was written, but for a commit that failed on disk.
+            Exception: from `within` or SQLite; nothing was written, unless the commit itself failed on disk.
         """
         self._synchronise(connection, durable=False)
 
@@ -134,14 +134,14 @@ class SqliteBatchWriter:
         self._in_transaction(connection, work)
 
     def _synchronise(self, connection: sqlite3.Connection, *, durable: bool) -> None:
-        """How the next commit is synced. Connections are opened with NORMAL, and housekeeping may go back to it."""
+        """Set how the next commit is synced. Connections start with NORMAL, and a purge may reset it."""
         if durable or self._full is connection:
             connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
             self._full = connection if durable else None
 
     def _in_transaction(self, connection: sqlite3.Connection, work: Callable[[], _Done]) -> _Done:
-        """All of the work, or nothing of it: in the file, and in what is remembered of it."""
-        begun = False  # No generator as context manager here: an interrupt as it is entered leaves it suspended.
+        """Run the work in a transaction; on failure, roll back the file and the caches."""
+        begun = False  # Not `transaction()`: an interrupt on entry would leave its generator suspended.
         try:
             connection.execute("BEGIN IMMEDIATE")
             begun = True
@@ -181,7 +181,7 @@ class SqliteBatchWriter:
         return WriteResult(frozenset(writing.duplicates), frozenset(writing.quarantined), dict(redactions))
 
     def _committed_before(self, connection: sqlite3.Connection, batch_no: int) -> WriteResult | None:
-        """What an earlier try of this batch did, where its COMMIT failed and is on disk all the same."""
+        """The result of an earlier try whose COMMIT reported failure but is on disk."""
         if self._tried is None or self._tried[0] != batch_no:
             return None
         row = connection.execute(statements.READ_RECEIPT, (self._writer_id,)).fetchone()
@@ -192,7 +192,7 @@ class SqliteBatchWriter:
 
 
 class _Transaction:
-    """The inserts of one open transaction, and what became of each position."""
+    """The inserts of one open transaction, and the result for each position."""
 
     def __init__(
         self,
@@ -214,14 +214,14 @@ class _Transaction:
         self._fold = Fold()
         self._prompts = PromptSizes()
         self.looks = False
-        """Whether a trigger of the owner's may undo an insert that succeeded."""
+        """Whether a trigger of the file's owner may undo an insert that succeeded."""
         self.redactions: Counter[str] = Counter()
         self.inserted: list[InvocationRecord] = []
         self.duplicates: set[int] = set()
         self.quarantined: set[int] = set()
 
     def insert_all(self, batch: Sequence[InvocationRecord], slice_rows: int) -> None:
-        """Insert slice by slice: rows are built between statements, so that the event loop gets its turns."""
+        """Insert slice by slice: rows are built between statements, so that the event loop can run."""
         for start in range(0, len(batch), slice_rows):
             given = batch[start : start + slice_rows]
             records, positions = self._cleaned(given, range(start, start + len(given)))
@@ -236,7 +236,7 @@ class _Transaction:
     def _cleaned(
         self, records: Sequence[InvocationRecord], positions: Sequence[int]
     ) -> tuple[Sequence[InvocationRecord], Sequence[int]]:
-        """What may be written of these; a record that cannot be cleaned is set aside, and nothing of it is written."""
+        """The records after redaction; one that cannot be cleaned is quarantined, and nothing of it is written."""
         if not self._contents.failed:
             with suppress(Exception):
                 return self._redactor.records(records, self.redactions), positions
@@ -256,7 +256,7 @@ class _Transaction:
         return kept, places
 
     def _insert(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
-        """Insert these records in one statement; it is atomic, so a refusal leaves the transaction as it was."""
+        """Insert these records in one statement; it is atomic, so a failure leaves the transaction unchanged."""
         if not records:
             return
         try:
@@ -276,7 +276,7 @@ class _Transaction:
             self._insert(records[:middle], positions[:middle])
             self._insert(records[middle:], positions[middle:])
         else:
-            if self.looks or inserted.rowcount != len(records):  # a trigger of the owner's had its way
+            if self.looks or inserted.rowcount != len(records):  # a trigger of the file's owner intervened
                 records, positions = self._kept(records, positions)
             self._keep_contents(records, positions)
             self._count(records, positions)
@@ -285,7 +285,7 @@ class _Transaction:
     def _kept(
         self, records: Sequence[InvocationRecord], positions: Sequence[int]
     ) -> tuple[Sequence[InvocationRecord], Sequence[int]]:
-        """Those that are in the table; what a trigger keeps out of it is a dead letter, and not counted as written."""
+        """The records that are in the table; one that a trigger kept out becomes a dead letter."""
         ids = [record.card[0] for record in records]
         there = {row[0] for row in self._execute(statements.find_ids(len(ids)), ids)}
         for record, position in zip(records, positions, strict=True):
@@ -318,7 +318,7 @@ class _Transaction:
         self.quarantined.add(position)
 
     def _count(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> None:
-        """Count what was inserted; what SQLite took and no sum can hold (an infinite cost, say) is taken back."""
+        """Count inserted records; one that cannot be summed (such as an infinite cost) is deleted again."""
         uncounted, refused = iter(records), set[int]()
         while True:
             try:
@@ -334,7 +334,7 @@ class _Transaction:
                 return
 
     def add_rollups(self) -> None:
-        """Add to the daily aggregates what was inserted, and nothing else."""
+        """Add the inserted records to the daily aggregates."""
         folded = self._fold.totals()
         rows = [statements.daily_cost_row(key, totals) for key, totals in folded.items()]
         for sql, parameters in statements.upsert_daily_costs(rows):

@@ -1,7 +1,7 @@
-"""Which counters a file has: a new one knows what is there already, and one that no policy names any more is forgotten.
+"""The counters of a file: new ones start from the stored records, unused ones are deleted.
 
-Every writer counts for every counter, so those that nobody needs would cost each of them for ever. And whatever is kept
-of windows that are long over goes as well, a little at a time.
+Every writer updates every counter, so unused ones would cost time for ever. Data of windows that ended long ago is
+deleted as well, in small steps.
 """
 
 import sqlite3
@@ -26,11 +26,11 @@ from llm_service.telemetry.stores.sqlite.transactions import transaction
 __all__ = ["FORGOTTEN_DAYS", "add_counters", "find_damaged", "forget", "register"]
 
 FORGOTTEN_DAYS: Final = 62
-"""Days after which a counter that no policy has named is forgotten, and so is a hold of unknown outcome all of whose
-windows are long over."""
+"""Days after which a counter that no policy names is deleted, and a hold of unknown outcome if all its windows ended
+long ago."""
 _DAY_US: Final = 86_400_000_000
 _MOST: Final = 500
-"""Rows that one step forgets, of each kind."""
+"""Rows of each kind that one step deletes."""
 
 _NAMES: Final = "SELECT id, scope, per, window, timezone, named_at FROM budget_counters ORDER BY id"
 _NAME: Final = "UPDATE budget_counters SET named_at = ? WHERE id = ?"
@@ -51,18 +51,18 @@ _ALERT: Final = ("policy", *_WINDOW, "metric", "threshold_percent")
 
 
 def register(connection: sqlite3.Connection, book: BudgetBook, wanted: Iterable[CounterKey], now_us: int) -> bool:
-    """Have the file count what these limits need, from the start of their present windows on.
+    """Create the counters that these limits need, counted from the start of their present windows.
 
-    One transaction, which reads the records of those windows where a counter is new. Nothing is written where all are
-    there and were named within a day.
+    One transaction; for a new counter it reads the records of its present window. Nothing is written if all counters
+    exist and were named within a day.
 
     Returns:
-        Whether there may be something to `forget`: looked for once a day.
+        Whether to call `forget`: true once a day.
 
     Raises:
         sqlite3.Error: the file is locked, full or damaged.
     """
-    # What no writer wrote counts as named never: it is named anew, or forgotten in time.
+    # An invalid `named_at` counts as never: the counter is named anew, or deleted in time.
     known = {
         CounterKey(*row[1:5]): (row[0], row[5] if isinstance(row[5], str) else "") for row in connection.execute(_NAMES)
     }
@@ -82,7 +82,7 @@ def register(connection: sqlite3.Connection, book: BudgetBook, wanted: Iterable[
 
 
 def add_counters(connection: sqlite3.Connection, book: BudgetBook, wanted: Iterable[CounterKey], now_us: int) -> None:
-    """As `register`, within a transaction that the book has begun."""
+    """Create counters as `register` does, within a transaction that the book has begun."""
     missing = [key for key in wanted if key not in book.ids()]
     for key in missing:
         _add_counter(connection, key, now_us)
@@ -101,7 +101,7 @@ def _add_counter(connection: sqlite3.Connection, key: CounterKey, now_us: int) -
             row = sums.setdefault(place, [0] * len(sql.AMOUNTS))
             for at, amount in enumerate(hold.amounts, 3 if hold.state == "held" else 6):
                 row[at] += amount
-            # So the end of the hold takes out of the window what is put into it here.
+            # So the end of the hold subtracts from the window what is added here.
             windows = sql.places_json([*to_places(hold.windows), place])
             connection.execute(sql.PLACE_HOLD, (windows, hold.hold_id))
     changes = [(place, to_change(row)) for place, row in sums.items()]
@@ -110,7 +110,7 @@ def _add_counter(connection: sqlite3.Connection, key: CounterKey, now_us: int) -
 
 
 def find_damaged(connection: sqlite3.Connection) -> frozenset[int]:
-    """Counters of which a window cannot be found any more; all of them, where a row does not say whose it is."""
+    """Counters with a window row whose key is damaged; all counters, if a row does not name its counter."""
     found = {number for (number,) in connection.execute(_DAMAGED)}
     there = {number for (number,) in connection.execute(_COUNTER_IDS)}
     return frozenset(there if found - there else found)
@@ -120,16 +120,16 @@ def find_damaged(connection: sqlite3.Connection) -> frozenset[int]:
 
 
 def forget(connection: sqlite3.Connection, book: BudgetBook, now_us: int) -> bool:
-    """Let go of a few hundred rows that nobody needs: counters, windows, thresholds that were told, and old holds.
+    """Delete a few hundred rows that are no longer needed: counters, windows, reported thresholds and old holds.
 
-    What is long over: calendar windows two months after their end, slices once they are out of their rolling window. A
-    window in which something is held, or of unknown outcome, stays; so does `total`, and a counter with holds. What may
-    go is looked for before the write lock is taken.
+    Calendar windows are deleted two months after their end, slices once they leave their rolling window. Windows with
+    holds or unknown outcomes stay, and so do `total` and counters with holds. The rows are searched before the write
+    lock is taken.
 
     Args:
         connection: not in a transaction.
         book: of this connection.
-        now_us: microseconds since 1970, by a clock that can be believed.
+        now_us: microseconds since 1970, by a trusted clock.
 
     Returns:
         Whether more may be left.
@@ -144,7 +144,7 @@ def forget(connection: sqlite3.Connection, book: BudgetBook, now_us: int) -> boo
     before = connection.total_changes
     with transaction(connection, book.rolled_back):
         book.begin(connection)
-        # Somebody may have named a counter, held something, or ended a hold meanwhile.
+        # Another process may have named a counter, or made or ended a hold meanwhile.
         again = set(_unneeded_counters(connection, now_us))
         gone = [(number,) for number in counters if number in again]
         if gone:
@@ -156,7 +156,7 @@ def forget(connection: sqlite3.Connection, book: BudgetBook, now_us: int) -> boo
                 book.add(end_hold(connection, HoldRow.of(row), Amounts()))
         connection.executemany(f"{_delete('budget_windows', _WINDOW)} AND {_NOTHING_HELD}", windows)
         connection.executemany(_delete("budget_alerts", _ALERT), alerts)
-    # What is damaged cannot be named: it stays, and is no reason to go on.
+    # Damaged rows cannot be deleted by key: they stay, and are no reason to go on.
     return connection.total_changes > before or not (gone or holds or windows or alerts)
 
 
@@ -169,7 +169,7 @@ def _unneeded_counters(connection: sqlite3.Connection, now_us: int) -> list[int]
 
 
 def _old_holds(connection: sqlite3.Connection, now_us: int) -> list[str]:
-    """Those of unknown outcome all of whose windows are long over: no limit counts them any more."""
+    """Holds of unknown outcome whose windows all ended long ago: no limit counts them any more."""
     holds = list(_holds(connection, _OLD_HOLDS, _long_ago(now_us)))
     bounds = _bounds(connection, now_us) if holds else {}
     return [
@@ -190,7 +190,7 @@ def _old_alerts(connection: sqlite3.Connection, now_us: int) -> list[tuple[Any, 
 def _old_rows(
     connection: sqlite3.Connection, table: str, key: Sequence[str], condition: str, now_us: int
 ) -> list[tuple[Any, ...]]:
-    """Keys of rows that are long over, or whose counter is gone; a few hundred."""
+    """Keys of a few hundred rows that are too old, or whose counter is gone."""
     select = f"SELECT {', '.join(key)} FROM {table}"  # noqa: S608 - names of this module's own
     rows = connection.execute(f"{select} WHERE {_NO_COUNTER} {condition} LIMIT {_MOST}").fetchall()
     for number, before in _bounds(connection, now_us).items():
@@ -200,7 +200,7 @@ def _old_rows(
 
 
 def _bounds(connection: sqlite3.Connection, now_us: int) -> dict[int, str]:
-    """By counter: windows that begin before are long over."""
+    """By counter: windows that begin before this are too old."""
     counters = read_counters(connection.execute(sql.COUNTERS), now_us).known
     return {counter.id: microseconds_text(kept_from(counter, now_us)) for counter in counters}
 

@@ -1,7 +1,7 @@
-"""What a writer does about budgets: each record it inserts is counted in the windows that cover it, and ends its hold.
+"""Budget counting: each inserted record is counted in the windows that cover it, and ends its hold.
 
-Every writer of a file counts for all counters of the file, whatever policies its own logger has: so what was spent is
-the sum of the records, by whomever they were written.
+Every writer of a file updates all counters of the file, whatever policies its own logger has. So the spend is the sum
+of all records, by all writers.
 """
 
 import sqlite3
@@ -27,7 +27,7 @@ __all__ = ["BudgetBook", "BudgetTerms", "Recost", "bounds_of", "call_of", "end_h
 
 _MOST_CALLS: Final = 4096
 _MOST_AT_ONCE: Final = 32
-"""Windows that one statement reads."""
+"""Windows that one statement reads at most."""
 _KEPT_US: Final = 62 * 86_400_000_000
 """Calendar windows are kept for two months after their end, for reports."""
 _REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
@@ -38,13 +38,13 @@ _TRACE: Final = EXTENSION_FIELDS.index("trace_id")
 
 @dataclass(frozen=True, slots=True)
 class BudgetTerms:
-    """What all connections of one logger share about budgets.
+    """The budget state that all connections of one logger share.
 
     Attributes:
-        policies: the logger's own; None where it has none.
-        hold_ids: by the id with which a record is about to be stored, the hold it ends where that has another id.
-        tell: told what a threshold has to say, once the transaction is committed.
-        tell_unknown: told of each counter that this process cannot evaluate, whenever the counters are read.
+        policies: the logger's own; None if it has none.
+        hold_ids: maps the id of a record that is about to be stored to its hold, if that has another id.
+        tell: called with each threshold alert, after the commit.
+        tell_unknown: called for each counter that this process cannot evaluate, whenever the counters are read.
     """
 
     policies: Policies | None = None
@@ -58,13 +58,13 @@ _start_text: Final = lru_cache(maxsize=4096)(microseconds_text)
 
 
 class Recost(NamedTuple):
-    """A stored record that gets another cost.
+    """A stored record whose cost changes.
 
     Attributes:
         invocation_id: its id.
         call: its names.
         moment_us: its timestamp, microseconds since 1970.
-        old_nanos, new_nanos: nano-dollars; None where unknown.
+        old_nanos, new_nanos: nano-dollars; None if unknown.
     """
 
     invocation_id: str
@@ -75,7 +75,7 @@ class Recost(NamedTuple):
 
 
 def call_of(record: InvocationRecord) -> Call:
-    """The names of a record that budgets look at."""
+    """The names of a record that budgets use."""
     _, _, agent, tool, model, *_ = record.card
     values = record.extensions
     if values is None:
@@ -84,14 +84,14 @@ def call_of(record: InvocationRecord) -> Call:
 
 
 class BudgetBook:
-    """The budgets of one file as one connection sees them. Used by one thread at a time, inside its transactions.
+    """The budgets of one file for one connection. Used by one thread at a time, inside transactions.
 
     Args:
-        terms: what the connections of a logger share.
-        clock_ns: nanoseconds since 1970, for what is told.
+        terms: shared by the connections of a logger.
+        clock_ns: nanoseconds since 1970, for alerts.
 
     Attributes:
-        damaged: counters of which a window cannot be found any more: its key is damaged.
+        damaged: counters with a window row whose key is damaged.
     """
 
     def __init__(self, terms: BudgetTerms | None = None, clock_ns: Callable[[], int] = time_ns) -> None:
@@ -106,50 +106,50 @@ class BudgetBook:
         self.damaged: frozenset[int] = frozenset()
         self._matching: dict[Call, tuple[tuple[Counter, str], ...]] = {}
         self._limits: dict[int, list[Limit]] = {}
-        self._touched: dict[Place, None] = {}  # windows with limits of ours in which this transaction has spent
-        self._to_look_at: dict[Place, None] = {}  # those of transactions that are committed
+        self._touched: dict[Place, None] = {}  # windows with own limits in which this transaction spent
+        self._to_look_at: dict[Place, None] = {}  # the same, of committed transactions
         self._told: set[tuple[Any, ...]] = set()
 
     # The life of a transaction
 
     def begin(self, connection: sqlite3.Connection) -> bool:
-        """A transaction has begun: learn what is counted in this file; whether anything is."""
+        """A transaction has begun: read the counters if they changed. Returns whether there are any."""
         version = connection.execute(sql.COUNTERS_VERSION).fetchone()
         if connection is not self._connection or version != self._version:
             if connection is not self._connection:
-                self._to_look_at.clear()  # of a file that may be another one
+                self._to_look_at.clear()  # it may be another file
             self._connection, self._version = connection, version
             self._learn()
         return self.counts
 
     def rolled_back(self) -> None:
-        """Nothing of the transaction is true."""
+        """The transaction was rolled back: drop its state."""
         self._version = None
         self._touched.clear()
 
     def committed(self) -> None:
-        """The transaction is on disk."""
+        """The transaction was committed: keep its state."""
         self._to_look_at |= self._touched
         self._touched.clear()
 
     def settled(self, record_ids: Iterable[str]) -> None:
-        """These records are stored, or never will be: which holds they end need not be remembered any more."""
+        """Drop the `hold_ids` of these records: they are stored, or never will be."""
         for record_id in record_ids:
             self.terms.hold_ids.pop(record_id, None)
 
     @property
     def looks_back(self) -> bool:
-        """Whether something was spent whose thresholds were not looked at yet."""
+        """Whether there is spend whose thresholds were not checked yet."""
         return bool(self._to_look_at)
 
     def look_back(self) -> None:
-        """Tell which thresholds were passed; after a commit, once nobody waits for it any more.
+        """Report passed thresholds; called after a commit, when nobody waits for it any more.
 
         Raises:
-            sqlite3.Error: the file cannot be read or written now; it is looked again after the next transaction.
+            sqlite3.Error: the file cannot be read or written now; the check is repeated after the next transaction.
         """
         while self._to_look_at:
-            some: dict[tuple[int, str], Place] = {}  # one window of each counter and subject is read at a time
+            some: dict[tuple[int, str], Place] = {}  # one window of each counter and subject at a time
             for place in self._to_look_at:
                 if len(some) < _MOST_AT_ONCE:
                     some.setdefault(place[:2], place)
@@ -178,24 +178,24 @@ class BudgetBook:
 
     @property
     def learned(self) -> int:
-        """How often it was learned what is counted: where that is another number, it may be something else."""
+        """How often the counters were read: another number means that they may have changed."""
         return self._learned
 
     @property
     def counts(self) -> bool:
-        """Whether the file counts anything."""
+        """Whether the file has counters."""
         return bool(self._counters or self._unknown)
 
     def ids(self) -> Mapping[CounterKey, int]:
-        """The counters of the file that can be evaluated here."""
+        """Row ids of the counters that this process can evaluate."""
         return {counter.key: counter.id for counter in self._counters}
 
     def keys(self) -> Mapping[int, CounterKey]:
-        """What each of these counts."""
+        """The same, by row id."""
         return {counter.id: counter.key for counter in self._counters}
 
     def matching(self, call: Call) -> tuple[tuple[Counter, str], ...]:
-        """The counters that a call is counted by, and its subject in each."""
+        """The counters that count a call, with its subject in each."""
         known = self._matching.get(call)
         if known is None:
             if len(self._matching) >= _MOST_CALLS:
@@ -206,19 +206,19 @@ class BudgetBook:
         return known
 
     def places(self, call: Call, moment_us: int) -> list[tuple[Counter, Place]]:
-        """Where a call of a moment is counted."""
+        """The windows that count a call at a moment."""
         return [
             (counter, Place(counter.id, subject, _start_text(counter.span(moment_us).start)))
             for counter, subject in self.matching(call)
         ]
 
     def unplaced(self, call: Call) -> list[Place]:
-        """Where a call is counted by counters whose windows this process cannot tell: it counts in all of them."""
+        """The places of a call in counters whose windows this process cannot compute; it counts in all of them."""
         found = (counter.place(call) for counter in self._unknown)
         return [place for place in found if place is not None]
 
     def totals(self, places: Sequence[tuple[Counter, Place]], now_us: int) -> dict[Place, Totals]:
-        """What the windows of these places hold at a moment; all its slices where one rolls."""
+        """The sums of these windows at a moment; for a rolling window, of all its slices."""
         wanted = {(place.counter_id, place.subject): place for _, place in places}
         found = dict.fromkeys(wanted.values(), _NOTHING)
         if wanted:
@@ -231,7 +231,7 @@ class BudgetBook:
     # Changing
 
     def charge(self, records: Iterable[InvocationRecord]) -> None:
-        """Count records that were inserted in this transaction, and end the holds that were reserved for them."""
+        """Count the records that this transaction inserted, and end their holds."""
         changes: dict[Place, list[int]] = {}
         if self._has_holds():
             records = list(records)
@@ -254,14 +254,14 @@ class BudgetBook:
         self.add({place: to_change(sums) for place, sums in changes.items()})
 
     def set_aside(self, record_ids: Iterable[str]) -> None:
-        """These were refused: the hold of each gets its id, so that it ends when the record is stored after all."""
+        """Give the holds of quarantined records their ids, so that they end if the record is stored after all."""
         for record_id in record_ids:
             hold_id = self.terms.hold_ids.get(record_id)
             if hold_id is not None:
                 self._connection.execute(sql.RENAME_HOLD, (record_id, hold_id))
 
     def recost(self, costs: Iterable[Recost]) -> None:
-        """Stored records have got another cost in this transaction: their windows follow, and so do their holds."""
+        """Update windows and holds of stored records whose cost this transaction changed."""
         changes: dict[Place, list[int]] = {}
         has_holds = self._has_holds()
         for one in costs:
@@ -269,7 +269,7 @@ class BudgetBook:
                 sums = changes.setdefault(place, [0] * 10)
                 sums[0] += (one.new_nanos or 0) - (one.old_nanos or 0)
                 sums[9] += (one.new_nanos is None) - (one.old_nanos is None)
-            for place in self.unplaced(one.call):  # what it was may be counted elsewhere: never less
+            for place in self.unplaced(one.call):  # the old cost may be counted elsewhere: never subtract
                 _add(changes, place, [0] * 6 + [max(0, (one.new_nanos or 0) - (one.old_nanos or 0)), 0, 0, 0])
             row = self._connection.execute(sql.FIND_HOLD, (one.invocation_id,)).fetchone() if has_holds else None
             if row is not None and one.new_nanos is not None:
@@ -280,7 +280,7 @@ class BudgetBook:
         self.add({place: to_change(sums) for place, sums in changes.items()})
 
     def add(self, changes: Mapping[Place, Change]) -> None:
-        """Add to windows, and note which thresholds that passes. A hold may name a counter that is gone."""
+        """Add to windows, and note their thresholds for the check. A hold may name a deleted counter."""
         if not self._ids.issuperset(place.counter_id for place in changes):
             changes = {place: change for place, change in changes.items() if place.counter_id in self._ids}
         for statement, parameters in sql.add_to_windows(list(changes.items())):
@@ -309,7 +309,7 @@ class BudgetBook:
         now = self._clock_ns() // 1000
         counters = {counter.id: counter for counter in self._counters}
         pairs = [(counters[place.counter_id], place) for place in places]
-        # What an old record has touched may be out of a rolling window by now, or of what is remembered to be told.
+        # The window of an old record may have left its rolling window, or be older than the stored alerts.
         pairs = [pair for pair in pairs if text_microseconds(pair[1].window_start) >= kept_from(pair[0], now)]
         for place, totals in self.totals(pairs, now).items():
             for limit in self._limits[place.counter_id]:
@@ -329,7 +329,7 @@ class BudgetBook:
             self.terms.tell(BudgetEvent.of(limit, percent, totals, place.subject, start))
 
     def _is_first(self, key: tuple[Any, ...], now_us: int) -> bool:
-        """Whether no process has told this yet."""
+        """Whether no process has reported this yet."""
         first: bool = self._connection.execute(sql.TELL_ONCE, (*key, microseconds_text(now_us))).rowcount == 1
         if len(self._told) >= _MOST_CALLS:
             self._told.clear()
@@ -338,13 +338,13 @@ class BudgetBook:
 
 
 def kept_from(counter: Counter, now_us: int) -> int:
-    """The start of the oldest window that is not long over, in microseconds since 1970; of `total` it is 0."""
+    """The start of the oldest window that is kept, in microseconds since 1970; 0 for `total`."""
     oldest = counter.window.counts_from(now_us, counter.key.timezone)
     return max(0, oldest if counter.window.is_rolling else oldest - _KEPT_US)
 
 
 def bounds_of(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]:
-    """The parameters of each window for the statements that read them: see `budget_statements.PARAMETERS`."""
+    """The parameters of each window for the statements that read it: see `budget_statements.PARAMETERS`."""
     bounds: list[Any] = []
     for counter, place in places:
         counter_id, subject, last = place
@@ -359,21 +359,21 @@ def bounds_of(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]
 def end_hold(
     connection: sqlite3.Connection, row: HoldRow, kept: Amounts, new_id: str | None = None
 ) -> dict[Place, Change]:
-    """End a hold within the caller's transaction; what that changes in its windows.
+    """End a hold within the caller's transaction. Returns the changes of its windows.
 
     Args:
         connection: the open transaction.
-        row: the hold as it stands there.
-        kept: what stays as unknown spend; nothing frees it all.
-        new_id: what it is called from now on: the id of the record whose cost is unknown.
+        row: the stored hold.
+        kept: the amount that stays as unknown spend; zero frees all of it.
+        new_id: the hold's new id: that of the record whose cost is unknown.
     """
     if any(kept):
         done = connection.execute(sql.UPDATE_HOLD, (*kept, new_id or row.hold_id, row.hold_id)).rowcount
-        if done == 0:  # another hold has that id
+        if done == 0:  # another hold has this id
             done = connection.execute(sql.UPDATE_HOLD, (*kept, row.hold_id, row.hold_id)).rowcount
     else:
         done = connection.execute(sql.DROP_HOLD, (row.hold_id,)).rowcount
-    if done == 0:  # its id is damaged: it stays, and so does what is reserved for it
+    if done == 0:  # its id is damaged: it stays, with its reservation
         return {}
     if row.state == "held":
         change = Change(reserved=Amounts().minus(row.amounts), unknown=kept)
@@ -394,5 +394,5 @@ def _add(sums: dict[Place, list[int]], place: Place, amounts: Sequence[int]) -> 
 
 
 def to_change(sums: Sequence[int]) -> Change:
-    """What these numbers add, in the order of `AMOUNTS`."""
+    """A change from numbers in the order of `AMOUNTS`."""
     return Change(Amounts(*sums[0:3]), Amounts(*sums[3:6]), Amounts(*sums[6:9]), sums[9])

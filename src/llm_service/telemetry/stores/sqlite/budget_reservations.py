@@ -1,6 +1,6 @@
-"""Reserving: all windows that cover a call, in one transaction, or none; and the ends of a hold that write no record.
+"""Reserves in all windows that cover a call, or in none; and ends holds without a record.
 
-Between BEGIN IMMEDIATE and COMMIT nobody else changes a window, so looking first and adding afterwards is exact.
+Between BEGIN IMMEDIATE and COMMIT no other process changes a window, so check-then-add is exact.
 """
 
 import json
@@ -44,17 +44,17 @@ _NOTHING: Final = (0, 0, 0)
 
 
 class _Ready(NamedTuple):
-    """What reservations for calls of the same names have in common while no window ends.
+    """Cached plan for reservations with the same names; valid until one of its windows ends.
 
     Attributes:
-        learned: what the book said when it was made.
-        since, until: microseconds since 1970, between which it holds. The slices of a rolling window are whole parts
-            of it, so that what it begins with moves when its last slice ends.
-        places: the windows that cover the call, and
-        windows: the same as a hold keeps them.
-        names: of the call, as a hold keeps them.
-        bounds: the windows that have hard limits, for `read_committed`.
-        checks: counter, place in `Amounts`, and the most that may be committed, of each hard limit.
+        learned: `BudgetBook.learned` when it was made.
+        since, until: microseconds since 1970 between which it is valid. A rolling window starts with a whole slice, so
+            its start moves when its last slice ends.
+        places: the windows that cover the call.
+        windows: the same, as a hold stores them.
+        names: of the call, as a hold stores them.
+        bounds: parameters of the windows with hard limits, for `read_committed`.
+        checks: for each hard limit: counter, index in `Amounts`, and the maximum.
     """
 
     learned: int
@@ -69,16 +69,16 @@ class _Ready(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReservationPlan:
-    """What is to be reserved.
+    """A reservation to be made.
 
     Attributes:
-        hold_id: names the hold; the record with this id ends it.
-        call: who calls what, redacted as its record will be.
-        amounts: what to reserve.
-        policies: those it has to fit into.
+        hold_id: the hold's id; the record with this id ends it.
+        call: the names of the call, redacted like those of its record.
+        amounts: to be reserved.
+        policies: whose limits apply.
         now_us: microseconds since 1970.
-        lease_us: microseconds until its outcome counts as unknown.
-        justification: the user's reason, if there is one.
+        lease_us: microseconds until the outcome counts as unknown.
+        justification: the user's reason, if any.
     """
 
     hold_id: str
@@ -91,7 +91,7 @@ class ReservationPlan:
 
 
 def exceeded(one: Standing) -> BudgetExceeded:
-    """The error of a limit that a call does not fit into."""
+    """The error for a limit that has no room for the call."""
     metric, totals = one.limit.metric, one.totals
     return BudgetExceeded(
         one.limit.policy,
@@ -108,10 +108,10 @@ def exceeded(one: Standing) -> BudgetExceeded:
 
 
 class HoldKeeper:
-    """Keeps the holds of one file, through one connection and its book.
+    """Makes and ends the holds of one file, through one connection and its book.
 
     Args:
-        book: knows what is counted in the file.
+        book: the counters of the file.
     """
 
     def __init__(self, book: BudgetBook) -> None:
@@ -120,13 +120,13 @@ class HoldKeeper:
         self._known: dict[Call, _Ready] = {}
 
     def register(self, connection: sqlite3.Connection, wanted: Iterable[CounterKey], now_us: int) -> bool:
-        """Have the file count what these limits need; see `budget_registry.register`."""
+        """Create the counters that these limits need; see `budget_counters.register`."""
         return register(connection, self.book, wanted, now_us)
 
-    # Within a transaction that the book has begun
+    # All below: within a transaction that the book has begun
 
     def standings(self, plan: ReservationPlan) -> list[Standing]:
-        """Each limit that applies to a call, beside what its window holds now."""
+        """Each limit that applies to a call, with the present sums of its window."""
         return standing(_limits(plan), plan.amounts, self._looked_up(plan, self.book.places(plan.call, plan.now_us)))
 
     def reserve(
@@ -136,16 +136,16 @@ class HoldKeeper:
 
         Args:
             connection: the open transaction.
-            ask: what to reserve.
-            again: it was tried before, and may be on disk although its commit failed.
+            plan: the reservation.
+            again: a retry: an earlier try may be on disk although its commit reported failure.
 
         Returns:
-            Where it was reserved; nothing where no budget of the file covers the call.
+            The windows in which it was reserved; empty if no budget of the file covers the call.
 
         Raises:
             BudgetExceeded: a hard limit has no room for it; nothing was reserved.
-            BudgetUnreadableError: what a hard limit's window holds is damaged; nothing was reserved.
-            DuplicateInvocationError: there is a hold of this id already; nothing was reserved.
+            BudgetUnreadableError: the window of a hard limit is damaged; nothing was reserved.
+            DuplicateInvocationError: a hold with this id exists; nothing was reserved.
         """
         if again:
             row = connection.execute(sql.FIND_HOLD, (plan.hold_id,)).fetchone()
@@ -155,10 +155,10 @@ class HoldKeeper:
         if not self._fits(connection, plan, ready):
             standings = self.standings(plan)
             raise exceeded(next(one for one in standings if one.limit.hard and not one.fits))
-        if ready.places or self.book.counts:  # a counter that comes later counts it as well
+        if ready.places or self.book.counts:  # counters that are created later count it as well
             now, until = self._now_text(plan.now_us), self._until_text(plan.now_us + plan.lease_us)
             row = (plan.hold_id, "held", now, until, *plan.amounts, ready.windows, ready.names, plan.justification)
-            if connection.execute(sql.KEEP_HOLD, row).rowcount == 0:  # what was added to windows nobody could free
+            if connection.execute(sql.KEEP_HOLD, row).rowcount == 0:  # without the hold, nothing could free the windows
                 raise DuplicateInvocationError(plan.hold_id)
             self.book.add(dict.fromkeys(ready.places, Change(reserved=plan.amounts)))
         return ready.places
@@ -166,16 +166,16 @@ class HoldKeeper:
     def end(
         self, connection: sqlite3.Connection, hold_id: str, kept: Amounts | None = None, made_at_us: int | None = None
     ) -> bool:
-        """End a hold without a record: what is kept of it stays as unknown spend, all of it by default.
+        """End a hold without a record. The kept amount, by default all of it, stays as unknown spend.
 
         Args:
             connection: the open transaction.
             hold_id: of the hold.
-            kept: what stays.
-            made_at_us: only if it was reserved at this moment, microseconds since 1970: another may have its id.
+            kept: the amount that stays.
+            made_at_us: end it only if it was made at this moment, microseconds since 1970: another may have its id.
 
         Returns:
-            False where there is no such hold, or where it was of unknown outcome already and stays so.
+            False if there is no such hold, or if its outcome was unknown already and stays so.
         """
         row = connection.execute(sql.FIND_HOLD, (hold_id,)).fetchone()
         if row is None:
@@ -189,7 +189,7 @@ class HoldKeeper:
         return True
 
     def price(self, connection: sqlite3.Connection, invocation_id: str, usd: float) -> bool:
-        """Give a stored call of unknown or partial cost its cost, which ends its hold; False where there is none."""
+        """Set the cost of a stored call of unknown or partial cost, which ends its hold; False if there is none."""
         row = connection.execute(_UNPRICED, (invocation_id,)).fetchone()
         if row is None:
             return False
@@ -198,7 +198,7 @@ class HoldKeeper:
         return bool(recost(connection, self.book, [NewCost(row_id, usd, "reported", old, source, change)]))
 
     def expire(self, connection: sqlite3.Connection, now_us: int) -> int:
-        """Holds whose lease is over become unknown spend; how many."""
+        """Turn holds whose lease has ended into unknown spend. Returns how many."""
         rows = connection.execute(sql.EXPIRED_HOLDS, (self._now_text(now_us),)).fetchall()
         for row in rows:
             hold = HoldRow.of(row)
@@ -206,10 +206,10 @@ class HoldKeeper:
         return len(rows)
 
     def _fits(self, connection: sqlite3.Connection, plan: ReservationPlan, ready: "_Ready") -> bool:
-        """Whether every hard limit has room; `standings` knows more, and takes longer.
+        """Whether every hard limit has room; `standings` gives details, but is slower.
 
         Raises:
-            BudgetUnreadableError: nobody can say.
+            BudgetUnreadableError: a window is damaged.
         """
         if not ready.checks:
             return True
@@ -227,7 +227,7 @@ class HoldKeeper:
     def _committed(
         self, connection: sqlite3.Connection, plan: ReservationPlan, ready: "_Ready"
     ) -> list[tuple[int, ...]]:
-        """What counts against hard limits, by counter; see `read_committed`."""
+        """The amounts that count against hard limits, by counter; see `read_committed`."""
         damaged = self.book.damaged.intersection(check[0] for check in ready.checks)
         if damaged:  # unless doctor has repaired it meanwhile
             self.book.damaged = find_damaged(connection)
@@ -241,11 +241,11 @@ class HoldKeeper:
             raise
 
     def _ready(self, connection: sqlite3.Connection, plan: ReservationPlan) -> "_Ready":
-        """What a reservation for such a call reads and writes; made anew where a window has ended."""
+        """The cached plan for such a call; made anew if a window has ended."""
         known = self._known.get(plan.call)
         if known is not None and known.learned == self.book.learned and known.since <= plan.now_us < known.until:
             return known
-        # One that another process has forgotten meanwhile is needed again.
+        # Another process may have deleted a counter that is needed again.
         add_counters(connection, self.book, {limit.counter: None for limit in _limits(plan)}, plan.now_us)
         covering = self.book.places(plan.call, plan.now_us)
         spans = [counter.span(plan.now_us) for counter, _ in covering]
@@ -286,7 +286,7 @@ def _unreadable(plan: ReservationPlan, key: CounterKey) -> BudgetUnreadableError
 
 
 def _end_of(counter: Counter, now_us: int) -> int | None:
-    """When the window ends; None for one that has no end, or ends at every moment."""
+    """The end of the present window; None if it has none, or if it rolls."""
     return None if counter.window.is_rolling or counter.window.name == "total" else counter.span(now_us).end
 
 

@@ -1,8 +1,8 @@
-"""Rows of the budget tables as they are read: what cannot be read costs that row, never the records beside it.
+"""Reads rows of the budget tables; a damaged row affects only itself.
 
-A flipped byte, a hand, or a newer release may have written anything. So nothing here raises: what is no text is the
-empty one, what is no whole number is 0, a window that is none is left out. What a row then no longer frees stays
-reserved until doctor recounts it, so a limit is too strict for that time and never too lax.
+A flipped byte, a manual edit or a newer release may have written anything. So nothing here raises: an invalid text is
+empty, an invalid number is 0, an invalid window is left out. What such a row cannot free stays reserved until doctor
+recounts it: until then a limit is too strict, never too lax.
 """
 
 import json
@@ -34,17 +34,17 @@ __all__ = [
 _STATES: Final = frozenset({"held", "unknown"})
 _NEVER: Final = 253_402_300_799_000_000
 _MOST: Final = (int(MAX_COST_USD) * NANOS, MAX_TOKENS, 1)
-"""What a hold can hold."""
+"""The largest amounts of a hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownCounter:
-    """A counter whose windows this process cannot tell: another release's, without its time zone here, or damaged.
+    """A counter whose windows this process cannot compute: of another release, of an unknown time zone, or damaged.
 
     Attributes:
         id: its row.
-        why: what cannot be evaluated, in one line.
-        scope, per: which calls it counts, decoded; None where that cannot be read either.
+        why: the reason, in one line.
+        scope, per: which calls it counts, decoded; None if that cannot be read either.
     """
 
     id: int
@@ -53,7 +53,7 @@ class UnknownCounter:
     per: tuple[str, ...] = ()
 
     def place(self, call: Call) -> Place | None:
-        """Where a call is counted whose window is unknown; None where it is not counted."""
+        """The place of a call, in an unknown window; None if the counter does not count it."""
         if self.scope is None:
             return None
         subject = subject_of(cast("Any", self.scope), cast("Any", self.per), call)
@@ -61,7 +61,7 @@ class UnknownCounter:
 
 
 class Counters(NamedTuple):
-    """What a file counts: the counters that this process can evaluate, and the others."""
+    """The counters of a file: those that this process can evaluate, and the others."""
 
     known: list[Counter]
     unknown: list[UnknownCounter]
@@ -72,7 +72,7 @@ def read_counters(rows: Iterable[Sequence[Any]], now_us: int) -> Counters:
 
     Args:
         rows: id, scope, per, window, time zone and `counted_since` of each.
-        now_us: microseconds since 1970: a counter is known where the window of this moment can be told.
+        now_us: microseconds since 1970: a counter is known if its window at this moment can be computed.
     """
     found = Counters([], [])
     for row in rows:
@@ -94,7 +94,7 @@ def _counter(row: Sequence[Any], now_us: int) -> Counter:
 
 
 def _moment(text: Any) -> int:
-    """`counted_since`; where it cannot be read, now is never before it: nothing is judged."""
+    """`counted_since`; a moment in the far future if it cannot be read, so that no window counts as complete."""
     try:
         return max(0, text_microseconds(text))
     except (ValueError, TypeError):
@@ -113,12 +113,12 @@ def _unknown(row: Sequence[Any], error: Exception) -> UnknownCounter:
 
 
 def spent_by(counter: Counter, rows: Iterable[Sequence[Any]]) -> dict[Place, list[int]]:
-    """What records come to, by window of a counter, in the order of `AMOUNTS`.
+    """The sums of records by window of a counter, in the order of `AMOUNTS`.
 
     Args:
         counter: the counter.
-        rows: of `budget_statements.BACKFILL`. One whose moment cannot be read is in no window; a name that is no text
-            is none; a cost that is no amount is unknown.
+        rows: of `budget_statements.BACKFILL`. A row with an invalid moment is in no window; an invalid name is None; an
+            invalid cost is unknown.
     """
     sums: dict[Place, list[int]] = {}
     for *names, timestamp, cost, tokens in rows:
@@ -134,7 +134,7 @@ def spent_by(counter: Counter, rows: Iterable[Sequence[Any]]) -> dict[Place, lis
 
 
 def place_at(counter: Counter, call: Call, moment: Any) -> Place | None:
-    """Where a call of a moment (UTC text) is counted by a counter; None where it is not, or no moment stands there."""
+    """The window in which a counter counts a call at a moment (UTC text); None if it does not, or if it is invalid."""
     subject = counter.subject(call)
     try:
         start = counter.span(text_microseconds(moment)).start
@@ -147,7 +147,7 @@ def _decoded(scope: Any, per: Any) -> tuple[dict[str, tuple[str, ...]], tuple[st
     """Scope and `per` of a counter, checked.
 
     Raises:
-        ValueError, TypeError, AttributeError: they are no JSON of known fields.
+        ValueError, TypeError, AttributeError: not JSON of known fields.
     """
     patterns = {str(name): tuple(texts) for name, texts in json.loads(scope).items()}
     fields = tuple(json.loads(per))
@@ -173,7 +173,7 @@ class HoldRow(NamedTuple):
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> "HoldRow":
-        """The row as it can be used."""
+        """The row, with invalid values replaced."""
         texts = [value if isinstance(value, str) else "" for value in row]
         amounts = zip(row[4:7], _MOST, strict=True)
         nanos, tokens, calls = (
@@ -184,14 +184,14 @@ class HoldRow(NamedTuple):
 
     @property
     def amounts(self) -> Amounts:
-        """What it holds."""
+        """The reserved amounts."""
         return Amounts(self.nanos, self.tokens, self.calls)
 
     def kept_after(self, record: InvocationRecord) -> Amounts:
-        """What stays as unknown spend once the record of its call is stored.
+        """The amounts that stay as unknown spend after the record of the call is stored.
 
-        All of what the record does not say: it was made, and nobody knows what it cost, or how many tokens it took.
-        Where usage is `partial`, what it says is the least, so the rest of what was reserved may be spent as well.
+        Each amount that the record does not know stays whole. With `partial` usage, the record's amounts are lower
+        bounds, so the rest of the reservation stays.
         """
         cost, tokens = record.cost_usd, record.total_tokens
         is_partial = record.usage_source == "partial"
@@ -201,7 +201,7 @@ class HoldRow(NamedTuple):
 
 
 def hold_is_readable(row: Sequence[Any]) -> bool:
-    """Whether all of a row of `budget_holds` can be used."""
+    """Whether every value of a row of `budget_holds` is valid."""
     hold = HoldRow.of(row)
     return (
         tuple(row) == tuple(hold)
@@ -212,7 +212,7 @@ def hold_is_readable(row: Sequence[Any]) -> bool:
 
 
 def _is_whole(hold: HoldRow) -> bool:
-    """Whether no window and no name of it was left out."""
+    """Whether no window and no name of the hold was left out."""
     try:
         windows, names = json.loads(hold.windows), json.loads(hold.names)
     except (ValueError, RecursionError):
@@ -226,7 +226,7 @@ def _is_whole(hold: HoldRow) -> bool:
 
 
 def to_places(text: Any) -> list[Place]:
-    """The places of a hold; those that are none are left out."""
+    """The places of a hold; invalid ones are left out."""
     try:
         listed: Any = json.loads(text)
         return [Place(*one) for one in listed if _is_place(one)]
@@ -252,7 +252,7 @@ def _is_moment(text: str) -> bool:
 
 
 def names_of(text: Any) -> dict[str, str]:
-    """The names that a hold keeps, by field; what cannot be read is left out."""
+    """The names that a hold stores, by field; invalid ones are left out."""
     try:
         names = json.loads(text)
         return {name: value for name, value in names.items() if name in NAMED and isinstance(value, str)}
@@ -261,5 +261,5 @@ def names_of(text: Any) -> dict[str, str]:
 
 
 def names_call(text: Any) -> Call:
-    """The call whose names a hold keeps."""
+    """The call whose names a hold stores."""
     return Call(**names_of(text))

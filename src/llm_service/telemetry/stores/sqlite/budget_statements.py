@@ -1,4 +1,4 @@
-"""The SQL of budgets, as pure functions of amounts: no connection in sight."""
+"""The SQL of budgets: pure functions and constants, without a connection."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -56,7 +56,7 @@ SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, tr
     total_tokens
 FROM invocations WHERE timestamp >= ?
 """
-"""The records that a counter which is new to a file has to know: those of its present window."""
+"""The records of the present window of a new counter."""
 
 AMOUNTS: Final = (
     "spent_nanos",
@@ -72,7 +72,7 @@ AMOUNTS: Final = (
 )
 _SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in AMOUNTS)
 NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in AMOUNTS)
-"""Whether a row of `budget_windows` holds what cannot be added up: a flipped byte, or a hand."""
+"""Whether a row of `budget_windows` has an amount that is not an integer (damage, or a manual edit)."""
 UNREADABLE_KEY: Final = (
     "typeof(counter_id) <> 'integer' OR counter_id NOT BETWEEN 1 AND "
     "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'budget_counters'), 0) OR "
@@ -80,18 +80,18 @@ UNREADABLE_KEY: Final = (
     " OR (window_start <> '' AND window_start NOT GLOB '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]"
     " [0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]Z')"
 )
-"""Whether the key of a row of `budget_windows` is none that a writer has made: what it holds is found nowhere."""
+"""Whether the key of a row of `budget_windows` is invalid, so that its amounts are never found."""
 
 NANOS_OF: Final = (
     "CASE WHEN typeof(cost_usd) IN ('real', 'integer') AND cost_usd BETWEEN 0 AND 1000000 "
     "THEN CAST(cost_usd * 1e9 + 0.5 AS INTEGER) END"
 )
-"""Nano-dollars of a record, by the same double operations as the writer's; NULL where they are unknown."""
+"""Nano-dollars of a record, by the same double operations as the writer's; NULL if unknown."""
 TOKENS_OF: Final = (
     f"CASE WHEN typeof(total_tokens) = 'integer' AND total_tokens BETWEEN 0 AND {MAX_TOKENS:d} "
     "THEN total_tokens ELSE 0 END"
 )
-"""Tokens of a record; none where no writer can have written what stands there."""
+"""Tokens of a record; NULL if the stored value is invalid."""
 
 NAMED: Final = ("agent", "tool", "model", "user", "session", "run")
 
@@ -111,7 +111,7 @@ DROP_HOLD: Final = "DELETE FROM budget_holds WHERE hold_id = ?"
 IS_PARTIAL: Final = """
 SELECT 1 FROM invocations WHERE invocation_id = ? AND usage_source = 'partial' AND cost_source = 'computed'
 """
-"""A stored call was counted in part only, so that its computed cost is the least it has cost."""
+"""Whether a stored call's usage is partial, so that its computed cost is a lower bound."""
 HAS_HOLDS: Final = "SELECT EXISTS (SELECT 1 FROM budget_holds)"
 EXPIRED_HOLDS: Final = f"SELECT {HOLD_COLUMNS} FROM budget_holds WHERE state = 'held' AND expires_at <= ? LIMIT 200"  # noqa: S608 - as above
 
@@ -122,11 +122,11 @@ VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING
 
 
 UNPLACED: Final = ""
-"""Stands for the start of a window that a writer could not tell. What counts there counts in every window."""
+"""The window start if a writer could not compute it. Amounts there count in every window."""
 
 
 class Place(NamedTuple):
-    """One key of `budget_windows`; its start is the text that stands there."""
+    """One key of `budget_windows`; the start is the stored text."""
 
     counter_id: int
     subject: str
@@ -134,7 +134,7 @@ class Place(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What is added to a row of `budget_windows`; numbers may be negative."""
+    """Increments of a row of `budget_windows`; they may be negative."""
 
     spent: Amounts = Amounts()
     reserved: Amounts = Amounts()
@@ -143,16 +143,16 @@ class Change(NamedTuple):
 
 
 PARAMETERS: Final = 6
-"""Of each window that is read: counter, subject, first and last key, and counter and subject again.
+"""Parameters for each window: counter, subject, first and last key, then counter and subject again.
 
 Python 3.12 warns of numbered parameters that are given as a sequence."""
 
 
 @lru_cache(maxsize=64)
 def read_committed(count: int) -> str:
-    """As `read_windows`, for what counts against limits alone.
+    """Like `read_windows`, only with the sums that count against limits.
 
-    Its rows are counter, nano-dollars, tokens and calls, and whether a number there is damaged.
+    Its rows are counter, nano-dollars, tokens and calls, and whether a number is damaged.
     """
     sums = ", ".join(f"sum(spent_{name} + reserved_{name} + unknown_{name})" for name in ("nanos", "tokens", "calls"))
     return _of_windows(f"counter_id, {sums}, max({NOT_WHOLE})", count)
@@ -160,16 +160,16 @@ def read_committed(count: int) -> str:
 
 @lru_cache(maxsize=64)
 def read_windows(count: int) -> str:
-    """The statement that reads `count` windows at once: one step without the GIL. It takes `PARAMETERS` for each.
+    """The statement that reads `count` windows in one step without the GIL. It takes `PARAMETERS` for each.
 
-    Its rows are counter, subject and what `to_totals` takes; a window in which nothing has happened has none, and one
-    may have two: what counts in every window stands by itself.
+    Its rows are counter, subject and the arguments of `to_totals`. An empty window has no row; a window may have two
+    rows: its own and that of `UNPLACED`.
     """
     return _of_windows(f"counter_id, subject, {_SUMS}", count)
 
 
 def _of_windows(columns: str, count: int) -> str:
-    """Sums of `count` windows, each with its `UNPLACED` part beside it."""
+    """Sums of `count` windows, each with its `UNPLACED` part."""
     one = (
         f"SELECT {columns} FROM budget_windows WHERE counter_id = ? AND subject = ?"  # noqa: S608 - names of our own
         " AND {} GROUP BY counter_id, subject"
@@ -180,24 +180,24 @@ def _of_windows(columns: str, count: int) -> str:
 
 def to_totals(row: Sequence[Any]) -> Totals:
     """The sums of a window, in the order of `AMOUNTS`."""
-    whole = [value if isinstance(value, int) else 0 for value in row]  # a damaged number is told elsewhere
+    whole = [value if isinstance(value, int) else 0 for value in row]  # damage is reported elsewhere
     return Totals(Amounts(*whole[0:3]), Amounts(*whole[3:6]), Amounts(*whole[6:9]), whole[9])
 
 
 def places_json(places: Iterable[Place]) -> str:
-    """Places as they stand in a hold."""
+    """Places as a hold stores them."""
     return _compact(list(places))
 
 
 def names_json(names: Sequence[str | None]) -> str:
-    """The names of a call, in the order of `NAMED`, as they stand in a hold."""
+    """The names of a call, in the order of `NAMED`, as a hold stores them."""
     return _compact({name: value for name, value in zip(NAMED, names, strict=True) if value is not None})
 
 
 _WIDTH: Final = 3 + len(AMOUNTS)
 _ROWS: Final = (64, 16, 8, 4, 3, 2, 1)
-"""Rows of a statement: few sizes, so that the statements stay prepared; 64 x 13 is within `MAX_VARIABLES`."""
-_compact: Final = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make one at each call
+"""Rows per statement: few sizes, so that statements stay prepared; 64 x 13 is within `MAX_VARIABLES`."""
+_compact: Final = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make an encoder at each call
 
 
 def add_to_windows(changes: Sequence[tuple[Place, Change]]) -> Iterator[tuple[str, list[Any]]]:
@@ -215,7 +215,7 @@ def add_to_windows(changes: Sequence[tuple[Place, Change]]) -> Iterator[tuple[st
 @lru_cache(maxsize=len(_ROWS))
 def _upsert(rows: int) -> str:
     one = f"({', '.join('?' * _WIDTH)})"
-    # What is damaged stays so until doctor recounts it: nothing can be added to it, and no record may fail for it.
+    # A damaged sum stays unchanged until doctor recounts it: it must not make a record fail.
     sums = ", ".join(
         f"{name} = CASE typeof({name}) WHEN 'integer' THEN {name} + excluded.{name} ELSE coalesce({name}, '?') END"
         for name in AMOUNTS

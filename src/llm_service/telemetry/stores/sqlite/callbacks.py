@@ -1,9 +1,9 @@
-"""Functions of ours that SQLite calls while a statement runs: what ends one of them reaches who runs the statement.
+"""Python callbacks that SQLite calls while a statement runs; their exceptions reach the caller of the statement.
 
-sqlite3 makes an OperationalError of whatever such a function raises, so Ctrl-C within one would look like a fault of
-the file, or like its time limit. Here the exception is kept, the statement is interrupted, and the cursor raises what
-was kept. A Python function can be interrupted before its first line, where no `try` of its own holds; a generator that
-waits at a `yield` within its `try` cannot. So SQLite is given the `send` of one.
+sqlite3 turns any exception of a callback into an OperationalError, so Ctrl-C within one would look like a damaged file
+or a time limit. Here the exception is stored, the statement is interrupted, and the cursor raises the stored exception.
+A Python function can be interrupted before its first line, outside its own `try`; a generator that waits at a `yield`
+within its `try` cannot. So the callback is the `send` of a generator.
 """
 
 import sqlite3
@@ -20,7 +20,7 @@ _FAILED: Final = "user-defined function raised exception"
 
 
 class WatchedConnection(sqlite3.Connection):
-    """A connection whose cursors raise what a function of ours has kept, once it has one."""
+    """A connection whose cursors raise the stored exception of a callback."""
 
     kept: list[BaseException] | None = None
 
@@ -32,7 +32,7 @@ class WatchedConnection(sqlite3.Connection):
 
 
 def _raising(method: _F) -> _F:
-    """A method of a cursor that raises what was kept while it ran, in place of what sqlite3 made of that."""
+    """The cursor's method, which raises an exception stored while it ran instead of sqlite3's own."""
 
     @wraps(method)
     def run(cursor: "_WatchedCursor", *arguments: Any) -> Any:
@@ -47,7 +47,7 @@ def _raising(method: _F) -> _F:
             return answer
         first = kept[0]
         kept.clear()
-        cursor.close()  # while its statement stands, SQLite interrupts every other
+        cursor.close()  # while its statement is active, SQLite interrupts all others
         if isinstance(first, Exception):
             raise sqlite3.OperationalError(_FAILED) from first
         raise first
@@ -64,17 +64,17 @@ class _WatchedCursor(sqlite3.Cursor):
 
 
 def add_function(connection: sqlite3.Connection, name: str, function: Callable[[Any], Any]) -> None:
-    """Let SQL on this connection call a deterministic function of one argument."""
+    """Register a deterministic SQL function of one argument."""
     connection.create_function(name, 1, _guarded(connection, function).send, deterministic=True)
 
 
 def add_sum(connection: sqlite3.Connection, name: str, made: Callable[[], Any]) -> None:
-    """Let SQL on this connection call an aggregate of one argument.
+    """Register an SQL aggregate of one argument.
 
     Args:
-        connection: one of ours.
+        connection: opened by `connections.connect`.
         name: in SQL.
-        made: makes an object with `step(value)` and `finalize()`.
+        made: returns a new object with `step(value)` and `finalize()`.
     """
 
     def begin(_: object) -> SimpleNamespace:
@@ -86,7 +86,7 @@ def add_sum(connection: sqlite3.Connection, name: str, made: Callable[[], Any]) 
 
 
 def interrupt_when(connection: sqlite3.Connection, is_over: Callable[[], bool] | None, steps: int) -> None:
-    """Ask, every so many steps of SQLite's virtual machine, whether to interrupt the statement; None ends that."""
+    """Call `is_over` every `steps` instructions of SQLite's virtual machine; if true, interrupt. None ends that."""
     if is_over is None:
         connection.set_progress_handler(None, 0)
         return
@@ -97,11 +97,11 @@ def interrupt_when(connection: sqlite3.Connection, is_over: Callable[[], bool] |
 def _guarded(
     connection: sqlite3.Connection, function: Callable[[Any], Any], *, after_fault: Any = None
 ) -> Generator[Any, Any, None]:
-    """It gives the function's value for each that it is sent, and keeps what the function raises."""
+    """Yields the function's result for each sent value, and stores the exception that the function raises."""
     watched: ref[WatchedConnection] | None = None
     if isinstance(connection, WatchedConnection):
         connection.kept = connection.kept if connection.kept is not None else []
-        watched = ref(connection)  # the connection holds the function
+        watched = ref(connection)  # the connection refers to the function
     guard = _calls(function, watched, after_fault)
     next(guard)
     return guard
@@ -121,7 +121,7 @@ def _calls(
         except BaseException as error:
             connection = None if watched is None else watched()
             if connection is None or connection.kept is None:
-                raise  # nobody would raise it later
+                raise  # no cursor would raise it later
             connection.kept.append(error)
             answer = after_fault
             connection.interrupt()

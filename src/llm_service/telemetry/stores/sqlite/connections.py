@@ -1,8 +1,8 @@
-"""The one place that connects to SQLite. It knows all open connections of the process, and a fork waits for them.
+"""The one place that connects to SQLite. It tracks all open connections of the process, and a fork waits for them.
 
-A child that is forked while another thread is within SQLite inherits mutexes that nobody gives back; and one that is
-forked while a connection is open believes in locks on the file that only its parent holds. So a fork holds new
-connections off, and waits until those of other threads are closed.
+A child that is forked while another thread is within SQLite inherits mutexes that are never released; one that is
+forked while a connection is open assumes file locks that only its parent holds. So a fork blocks new connections, and
+waits until those of other threads are closed.
 """
 
 import os
@@ -21,15 +21,15 @@ __all__ = ["TrackedConnection", "connect", "go_on", "hold_off", "leak", "leak_al
 
 _A_MOMENT: Final = 0.0005
 
-# Plain containers, changed by one operation each: no lock that a fork or a signal could leave held.
+# Plain containers, changed by single operations: no lock that a fork or a signal could leave held.
 _OPEN: Final[dict[int, tuple["weakref.ref[TrackedConnection]", int]]] = {}
-"""By id: each connection and the thread that opened it."""
+"""By id: the connection and the thread that opened it."""
 _FORKING: Final[list[int]] = []
 """Threads that are about to fork."""
 
 
 class TrackedConnection(WatchedConnection):
-    """A connection that a fork waits for. While one is under way, who has none open yet waits to open one."""
+    """A connection that a fork waits for. During a fork, threads without an open connection wait to open one."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         me, key = get_ident(), id(self)
@@ -38,7 +38,7 @@ class TrackedConnection(WatchedConnection):
             _OPEN[key] = (weakref.ref(self, lambda _: _OPEN.pop(key, None)), me)
             if mine or not _FORKING or me in _FORKING:
                 break
-            self._forget()  # a fork may have begun in between: it has seen this, or this sees it
+            self._forget()  # a fork may have begun meanwhile: either it sees this connection, or this check sees it
             sleep(_A_MOMENT)
         try:
             super().__init__(*arguments, **options)
@@ -47,7 +47,7 @@ class TrackedConnection(WatchedConnection):
             raise
 
     def _forget(self) -> None:
-        """It is closed, or never used again."""
+        """Stop tracking: it is closed, or never used again."""
         _OPEN.pop(id(self), None)
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ def connect(database: str | Path, factory: Any = TrackedConnection, **options: A
     """Open a database in autocommit mode.
 
     Args:
-        database: a path, `:memory:`, or what `read_only_uri` gives.
+        database: a path, `:memory:`, or a result of `read_only_uri`.
         factory: the connection's class.
         **options: as for `sqlite3.connect`.
 
@@ -81,31 +81,31 @@ def connect(database: str | Path, factory: Any = TrackedConnection, **options: A
 def read_only_uri(path: Path, mode: str = "ro") -> str:
     """The URI of a file; `mode` may carry further parameters.
 
-    As `Path.as_uri`, which imports a module: while the interpreter is finalizing nothing can be imported.
+    Not `Path.as_uri`: it imports a module, which fails while the interpreter is finalizing.
     """
     name = quote(os.fsencode(path)) if os.name == "posix" else path.as_uri().removeprefix("file://")
     return f"file://{name}?mode={mode}"
 
 
 def hold_off(seconds: float) -> bool:
-    """Before a fork: let nobody connect, and wait until nobody is; False where that has not come within `seconds`."""
+    """Before a fork: block new connections and wait until all are closed; False if some are open after `seconds`."""
     _FORKING.append(get_ident())
     deadline = monotonic() + seconds
     while _OPEN:
         if monotonic() >= deadline or all(opener == get_ident() for _, opener in tuple(_OPEN.values())):
-            return False  # this thread's own cannot be waited for
+            return False  # this thread cannot wait for its own
         sleep(_A_MOMENT)
     return True
 
 
 def go_on() -> None:
-    """After a fork, in the parent; may be called again."""
+    """After a fork, in the parent: allow connections again. Repeated calls are harmless."""
     with suppress(ValueError):
         _FORKING.remove(get_ident())
 
 
 def leak_all() -> None:
-    """In a forked child: never touch a connection of the parent's, not even to close it."""
+    """In a forked child: never touch the parent's connections, not even to close them."""
     for found, _ in tuple(_OPEN.values()):
         leak(found())
     _OPEN.clear()

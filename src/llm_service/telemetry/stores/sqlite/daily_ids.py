@@ -1,4 +1,4 @@
-"""The ids of daily totals, so that a batch need not ask for each of them."""
+"""Caches the ids of daily totals, to save queries."""
 
 import sqlite3
 from typing import Any, Final
@@ -12,7 +12,7 @@ _MOST: Final = 10_000
 
 
 class DailyIds:
-    """Remembers the ids of `daily_costs`, as long as no other connection has committed."""
+    """Caches the ids of `daily_costs` until another connection commits."""
 
     def __init__(self) -> None:
         self._ids: dict[DailyKey, int] = {}
@@ -20,18 +20,18 @@ class DailyIds:
         self._version = -1
 
     def begin(self, connection: sqlite3.Connection) -> None:
-        """A transaction has begun, so that nobody else commits: is what is remembered still true?"""
+        """A transaction has begun: clear the cache if another connection has committed since."""
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         if connection is not self._connection or version != self._version or len(self._ids) > _MOST:
             self._ids.clear()
         self._connection, self._version = connection, version
 
     def forget(self) -> None:
-        """What this transaction found may be rolled back."""
+        """Clear the cache: the transaction was rolled back."""
         self._ids.clear()
 
     def find(self, key: DailyKey) -> int:
-        """The id of a row that is there."""
+        """The id of an existing row."""
         known = self._ids.get(key)
         if known is None:
             found = self._connection.execute(statements.FIND_DAILY_COST, [part or "" for part in key]).fetchone()

@@ -1,8 +1,8 @@
-"""The three files of an open database: whether they still stand at their names, and how they are put out of the way.
+"""The three files of an open database: checks that they are still in place, and sets damaged ones aside.
 
-SQLite goes on writing to a file that was deleted or replaced, and reports success [seen]. So each batch compares
-device and inode, by lstat and never by open. What cannot be used any more is renamed together, never deleted. Several
-processes that see the same damage agree by a lock on the folder: one renames, the others find another file there.
+SQLite keeps writing to a file that was deleted or replaced, and reports success [seen]. So each batch compares device
+and inode, by lstat and never by open. Unusable files are renamed together, never deleted. Several processes that see
+the same damage agree by a lock on the folder: one renames, the others find the new file.
 """
 
 import errno
@@ -21,11 +21,11 @@ from llm_service.telemetry.stores.sqlite.connections import TrackedConnection, l
 __all__ = ["Files", "OwnConnection", "set_aside"]
 
 _LOCK_WAITS: Final = 0.2
-"""Seconds to wait for another process that is moving files; the writer tries again."""
+"""Seconds to wait for another process that is renaming files; then the writer retries."""
 
 
 class Files(NamedTuple):
-    """Device and inode of what stands at the names of a database; None where nothing does."""
+    """Device and inode of a database and its side files; None for a missing file."""
 
     wal: tuple[int, int] | None
     shm: tuple[int, int] | None
@@ -33,19 +33,19 @@ class Files(NamedTuple):
 
     @classmethod
     def at(cls, path: Path) -> "Files":
-        """Look without opening anything."""
+        """The present files, by lstat."""
         name = str(path)
         return cls(_identity(f"{name}-wal"), _identity(f"{name}-shm"), _identity(name))
 
 
 class OwnConnection(TrackedConnection):
-    """A connection that knows its files, and is never closed once they are not at their names any more.
+    """A connection that knows its files, and is never closed after they were moved.
 
-    The close of the last connection deletes the -wal by its name, which may be a newer file's by then.
+    The close of the last connection deletes the -wal by name, which may be that of a newer database by then.
 
     Attributes:
-        path: where the files are, symbolic links resolved.
-        files: which they are.
+        path: of the database, symbolic links resolved.
+        files: device and inode of each file.
     """
 
     path: Path
@@ -53,24 +53,24 @@ class OwnConnection(TrackedConnection):
     _left = False
 
     def own(self, path: Path, main: tuple[int, int] | None) -> None:
-        """Remember the files, all of which exist now.
+        """Store the identity of the files, all of which exist now.
 
         Args:
-            path: where they are.
-            main: the database file that stood there just before it was opened.
+            path: of the database.
+            main: the database file just before it was opened.
 
         Raises:
-            OSError: (ESTALE) another file was put there meanwhile.
+            OSError: (ESTALE) the file was replaced meanwhile.
         """
         self.path, self.files = path, Files.at(path)
         if self.files.main != main:
             self._stale("replaced")
 
     def check(self) -> None:
-        """Do the files stand where they did?
+        """Check that the files are still in place.
 
         Raises:
-            OSError: (ESTALE) naming what has happened. This connection must not be used any more.
+            OSError: (ESTALE) with what happened. This connection must not be used any more.
         """
         if self.files is None:
             return
@@ -90,43 +90,43 @@ class OwnConnection(TrackedConnection):
 
     def _stale(self, what: str) -> None:
         if self.files is not None and Files.at(self.path).wal != self.files.wal and not self.in_transaction:
-            # Nobody else can reach this -wal any more: bring what is in it into the database, wherever that is now.
+            # No other process can reach this -wal: copy its content into the database, wherever that is now.
             with suppress(sqlite3.Error):
                 self.execute("PRAGMA wal_checkpoint(FULL)").fetchone()
         self.leave()
         raise OSError(errno.ESTALE, f"the database was {what} while it was open", str(self.path))
 
     def leave(self) -> None:
-        """From now on this connection is neither used nor closed."""
+        """Leak this connection: it is neither used nor closed again."""
         if not self._left:
             self._left = True
             leak(self)
             self._forget()
 
     def close(self) -> None:
-        """Close the database, where that touches no other file."""
+        """Close the database, unless that would touch another file."""
         if not self._left and self.files is not None:
             with suppress(OSError):
                 self.check()
         if not self._left:
             super().close()
-            self.files = None  # closed again, it has nothing to look at
+            self.files = None  # a repeated close has nothing to check
 
 
 def set_aside(path: Path, seen: Files) -> Path | None:
     """Rename a database with its -wal and -shm, so that a new one can take its place.
 
-    Where another file has taken the place already, only a -wal or -shm that still belongs to the old one is moved.
+    If another database is there already, only a -wal or -shm that still belongs to the old one is renamed.
 
     Args:
         path: the database; symbolic links are resolved.
-        seen: what stood there when the damage was seen.
+        seen: the files when the damage was found.
 
     Returns:
-        What the database is called now (`NAME.corrupt-<UTC time>`), or would be; None where there was nothing to move.
+        The database's new name (`NAME.corrupt-<UTC time>`); None if there was nothing to rename.
 
     Raises:
-        OSError: the folder cannot be written, or another process is at it; try again.
+        OSError: the folder is not writable, or another process holds the lock; try again.
     """
     path = Path(os.path.realpath(path))
     with _alone_in(path.parent):
@@ -134,7 +134,7 @@ def set_aside(path: Path, seen: Files) -> Path | None:
         replaced = present.main is not None and present.main != seen.main
         found = {"-wal": present.wal, "-shm": present.shm, "": present.main}
         old = {"-wal": seen.wal, "-shm": seen.shm, "": seen.main}
-        # The -wal first: if this process ends half-way, no new database meets an old -wal, which SQLite would delete.
+        # The -wal first: if this process dies half-way, no new database meets an old -wal, which SQLite would delete.
         moving = [suffix for suffix, is_ in found.items() if is_ is not None and not (replaced and is_ != old[suffix])]
         moving = [suffix for suffix in moving if _is_regular(f"{path}{suffix}")]
         if not moving:
@@ -166,7 +166,7 @@ def _is_regular(name: str) -> bool:
 
 @contextmanager
 def _alone_in(folder: Path) -> Generator[None]:
-    """Hold the lock that all processes take before they move files here. It leaves nothing behind."""
+    """Hold the lock that all processes take before they rename files here. It leaves no file."""
     import fcntl  # noqa: PLC0415 - POSIX only, and rarely needed
 
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""What errors mean: try again, open again, set the file aside, give it up, or set one record aside."""
+"""Classifies errors: retry, reopen, set the file aside, give up, or quarantine one record."""
 
 import errno
 import sqlite3
@@ -10,12 +10,12 @@ from llm_service.telemetry.stores.base import Fault
 __all__ = ["STORE_ERRORS", "classify", "is_duplicate", "is_locked", "is_poison"]
 
 STORE_ERRORS: Final = (OSError, sqlite3.Error)
-"""What a store may raise where it cannot do what it was asked for; anything else is a bug."""
+"""The errors that a store may raise; anything else is a bug."""
 _DAMAGED_CODES: Final = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
-# A -wal that was removed under other processes reads short; a file system that is damaged says so.
+# A -wal that was removed while in use gives short reads; a damaged file system reports CORRUPTFS.
 _DAMAGED_EXTENDED: Final = frozenset({sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS})
-# A statement failed because of what it was given, not because of the file. SQLITE_ERROR is not here: it means that the
-# tables are not what they should be, and every record would be set aside one by one.
+# A statement failed because of its values, not because of the file. SQLITE_ERROR is not listed: it means that the
+# tables are wrong, and every record would be quarantined one by one.
 _POISON_CODES: Final = frozenset(
     {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE}
 )
@@ -27,7 +27,7 @@ def _primary_code(error: BaseException) -> int | None:
 
 
 def classify(error: Exception) -> Fault:
-    """Whether trying the same batch again can help."""
+    """The kind of fault, which decides about a retry."""
     if isinstance(error, DatabaseUnusableError):
         return Fault.UNUSABLE
     code = _primary_code(error)
@@ -38,7 +38,7 @@ def classify(error: Exception) -> Fault:
 
 
 def is_locked(error: BaseException) -> bool:
-    """Whether another connection was in the way."""
+    """Whether another connection held a lock."""
     return _primary_code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
@@ -51,7 +51,7 @@ def is_duplicate(error: BaseException) -> bool:
 
 
 def is_poison(error: BaseException) -> bool:
-    """Whether the fault lies in a record: SQLite refused a value, or it could not be bound at all."""
+    """Whether a record is at fault: SQLite refused a value, or it could not be bound."""
     code = _primary_code(error)
     if code is not None:
         return code in _POISON_CODES

@@ -1,4 +1,4 @@
-"""Whose file is it? Told before a byte may change: by the application id that every database of ours bears."""
+"""Identifies a database before a byte of it may change, by the application id of all telemetry databases."""
 
 import sqlite3
 import subprocess
@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, NewerSchemaError, StoreError
 from llm_service.telemetry.stores.sqlite import migrations
-from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
-from llm_service.telemetry.stores.sqlite.read_only import look, open_read_only, side_file, status_of
+from llm_service.telemetry.stores.sqlite.file_security import refuse_planted, status_of
+from llm_service.telemetry.stores.sqlite.read_only import look, open_read_only, side_file
 
 __all__ = [
     "APPLICATION_ID",
@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 APPLICATION_ID: Final = 0x4C4C4D54
-"""`LLMT`: tells our file from any other SQLite database."""
+"""`LLMT`: distinguishes a telemetry database from any other SQLite database."""
 _TABLES: Final = ("invocations", "daily_costs", "daily_latency", "dead_letters", "receipts", "schema_version")
 _OURS: Final = f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN {_TABLES!r}"  # noqa: S608 - our own
 _SECONDS: Final = 10.0
@@ -49,14 +49,14 @@ sys.exit(0 if read(sys.argv[1], 100)[68:72] == ID or in_wal(read(sys.argv[1] + "
 
 
 class Identity(NamedTuple):
-    """What a database says of itself.
+    """What identifies a database.
 
     Attributes:
         application: the application id.
         version: the `user_version`.
-        objects: how many tables and indexes it has.
-        tables: how many of those of our first version.
-        views: how many views stand in the place of our tables: reading one could run for ever.
+        objects: number of tables and indexes.
+        tables: number of tables of our first version.
+        views: number of views with names of our tables: reading one could run for ever.
     """
 
     application: int
@@ -67,23 +67,23 @@ class Identity(NamedTuple):
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it is another program's; one without any content is nobody's.
+        """Whether it belongs to another program; an empty database does not.
 
-        One that was made again from its SQL text has lost the application id, and is known by its tables.
+        A database that was rebuilt from SQL text has lost the application id, and is recognised by its tables.
         """
         is_ours = self.application == APPLICATION_ID or (self.application == 0 and self.tables == len(_TABLES))
         return not is_ours and bool(self.objects or self.version)
 
     @property
     def is_unmarked(self) -> bool:
-        """Whether it bears neither our application id, which is in the first page from the start, nor our tables."""
+        """Whether it has neither our application id, which is in the first page from the start, nor our tables."""
         return self.application != APPLICATION_ID and self.tables < len(_TABLES)
 
 
 def identify(connection: sqlite3.Connection) -> Identity:
-    """What the database of a connection says of itself, in one snapshot.
+    """The identity of a connection's database, from one snapshot.
 
-    Between three of them another process may set the file up, and ours would look foreign.
+    Between several snapshots another process may create the tables, and the file would look foreign.
     """
     connection.execute("BEGIN")
     try:
@@ -99,12 +99,12 @@ def _views() -> str:
 
 
 def identify_file(path: Path) -> Identity:
-    """What a file with content says of itself, through a read-only connection.
+    """The identity of a file, through a read-only connection.
 
-    Another program's file is told by its main file alone, so that no -wal or -shm appears beside it.
+    Another program's file is identified by its main file alone, so that no -wal or -shm is created.
 
     Raises:
-        PlantedFileError: what stands there, or beside it, is not to be opened.
+        PlantedFileError: it or a side file must not be opened.
         sqlite3.Error: it cannot be read.
     """
     refuse_planted(path, reading=True)
@@ -121,11 +121,11 @@ def identify_file(path: Path) -> Identity:
 
 
 def refuse_foreign(path: Path) -> Identity:
-    """As `identify_file`, for who is going to read.
+    """`identify_file` before reading.
 
     Raises:
-        ForeignDatabaseError: it is another program's.
-        DatabaseUnusableError: somebody has put views in the place of its tables.
+        ForeignDatabaseError: it belongs to another program.
+        DatabaseUnusableError: views replace its tables.
     """
     found = identify_file(path)
     if found.is_foreign:
@@ -138,10 +138,10 @@ def refuse_foreign(path: Path) -> Identity:
 
 
 def refuse_strangers(path: Path) -> Identity:
-    """As `refuse_foreign`, for who is going to write.
+    """`refuse_foreign` before writing.
 
     Raises:
-        DatabaseUnusableError: (`ForeignDatabaseError`, `NewerSchemaError`) it is not for this release to write.
+        DatabaseUnusableError: (`ForeignDatabaseError`, `NewerSchemaError`) this release must not write it.
         sqlite3.Error: it cannot be read.
     """
     found = refuse_foreign(path)
@@ -161,14 +161,14 @@ def refuse_strangers(path: Path) -> Identity:
 
 
 def require_telemetry(path: Path, *, empty: bool = False) -> None:
-    """Refuse what is not a database of telemetry with its tables, without changing anything: for who looks after one.
+    """Refuse anything but a telemetry database with its tables, without changing it; used by maintenance.
 
     Args:
         path: the file.
-        empty: one that has no tables yet will do.
+        empty: accept a database without tables.
 
     Raises:
-        StoreError: there is nothing, it is empty, somebody else's, planted, or cannot be read.
+        StoreError: it is missing, empty, another program's, planted, or cannot be read.
     """
     status = status_of(path)
     if status is None:
@@ -183,21 +183,21 @@ def require_telemetry(path: Path, *, empty: bool = False) -> None:
 
 
 def _alone(path: Path) -> Identity | None:
-    """What the main file says without its -wal; None where that cannot be read by itself."""
+    """The identity of the main file without its -wal; None if that cannot be read by itself."""
     connection = open_read_only(path, "ro&immutable=1")
     try:
         return identify(connection)
-    except sqlite3.Error:  # it is being written, or is damaged: then its locks tell
+    except sqlite3.Error:  # it is being written, or is damaged
         return None
     finally:
         connection.close()
 
 
 def bears_our_id(path: Path) -> bool:
-    """Whether the bytes of a file that SQLite cannot read, or of its -wal, hold our application id where it belongs.
+    """Whether a file that SQLite cannot read, or its -wal, has our application id in the right place.
 
-    A process of its own reads them: closing a descriptor of the database here would drop this process's locks on it.
-    False where no process can be started.
+    A child process reads the bytes: closing a descriptor of the database here would drop this process's locks on it.
+    False if no process can be started.
     """
     command = [sys.executable, "-I", "-S", "-c", _LOOK_AT_BYTES, str(path)]
     try:

@@ -1,4 +1,4 @@
-"""A batch counts as written only where the file it went to still stands at its name, before and after."""
+"""A batch counts as written only if the database's files are in place before and after the write."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ __all__ = ["GuardedWriter"]
 
 
 class GuardedWriter:
-    """A `BatchWriter` that looks at the files around each write of another."""
+    """A `BatchWriter` that checks the files around each write of another."""
 
     def __init__(self, writer: BatchWriter) -> None:
         self._writer = writer
 
     def classify(self, error: Exception) -> Fault:
-        """As the writer does."""
+        """The inner writer's classification."""
         return self._writer.classify(error)
 
     def write(
@@ -28,8 +28,8 @@ class GuardedWriter:
         """See `BatchWriter.write`.
 
         Raises:
-            OSError: (ESTALE) the file was deleted, replaced or left without its -wal: the batch is not where it should
-                be, whether or not it was committed there.
+            OSError: (ESTALE) the file was deleted or replaced, or its -wal is gone: the batch is not in the database,
+                whether or not it was committed.
         """
         guarded = connection if isinstance(connection, OwnConnection) else None
         if guarded is not None:

@@ -1,7 +1,6 @@
-"""How an older file becomes today's: one step for each version, committed together with its record.
+"""Creates the tables, and migrates older files: one migration for each version, committed with its row.
 
-`schema.sql` is the newest schema whole; `STEPS[n]` holds the statements that lead from version n to n + 1. A test
-builds the oldest file, migrates it, and compares it with a new one.
+`schema.sql` is the complete newest schema. A test builds the oldest file, migrates it, and compares it with a new one.
 """
 
 import re
@@ -11,12 +10,98 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Final
 
-from llm_service.telemetry.stores.sqlite import migration_steps
+__all__ = ["ADDED", "MIGRATIONS", "VERSION", "create", "migrate", "read_as_newest", "schema_statements", "table_names"]
 
-__all__ = ["STEPS", "VERSION", "create", "migrate", "read_as_newest", "schema_statements", "table_names"]
+MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
+    2: (
+        "ALTER TABLE invocations ADD COLUMN cache_write_1h_tokens INTEGER",
+        "ALTER TABLE invocations ADD COLUMN service_tier TEXT",
+        """
+        CREATE TABLE prompt_sizes (
+            id         INTEGER PRIMARY KEY,
+            agent_name TEXT,
+            model_name TEXT    NOT NULL,
+            prompts    INTEGER NOT NULL,
+            bytes      INTEGER NOT NULL,
+            tokens     INTEGER NOT NULL
+        )
+        """,
+        """
+        CREATE UNIQUE INDEX idx_prompt_sizes_key ON prompt_sizes (coalesce(agent_name, ''), model_name)
+        """,
+        """
+        CREATE TABLE budget_counters (
+            id            INTEGER PRIMARY KEY AUTOINCREMENT,
+            scope         TEXT NOT NULL,
+            per           TEXT NOT NULL,
+            window        TEXT NOT NULL,
+            timezone      TEXT NOT NULL,
+            counted_since TEXT NOT NULL,
+            named_at      TEXT NOT NULL
+        )
+        """,
+        """
+        CREATE UNIQUE INDEX idx_budget_counters_key ON budget_counters (scope, per, window, timezone)
+        """,
+        """
+        CREATE TABLE budget_windows (
+            counter_id      INTEGER NOT NULL REFERENCES budget_counters (id),
+            subject         TEXT    NOT NULL,
+            window_start    TEXT    NOT NULL,
+            spent_nanos     INTEGER NOT NULL DEFAULT 0,
+            spent_tokens    INTEGER NOT NULL DEFAULT 0,
+            spent_calls     INTEGER NOT NULL DEFAULT 0,
+            reserved_nanos  INTEGER NOT NULL DEFAULT 0,
+            reserved_tokens INTEGER NOT NULL DEFAULT 0,
+            reserved_calls  INTEGER NOT NULL DEFAULT 0,
+            unknown_nanos   INTEGER NOT NULL DEFAULT 0,
+            unknown_tokens  INTEGER NOT NULL DEFAULT 0,
+            unknown_calls   INTEGER NOT NULL DEFAULT 0,
+            unpriced_calls  INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (counter_id, subject, window_start)
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE budget_holds (
+            hold_id       TEXT PRIMARY KEY,
+            state         TEXT    NOT NULL,
+            reserved_at   TEXT    NOT NULL,
+            expires_at    TEXT    NOT NULL,
+            nanos         INTEGER NOT NULL,
+            tokens        INTEGER NOT NULL,
+            calls         INTEGER NOT NULL,
+            windows       TEXT    NOT NULL,
+            names         TEXT    NOT NULL,
+            justification TEXT
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE INDEX idx_budget_holds_expires_at ON budget_holds (expires_at) WHERE state = 'held'
+        """,
+        """
+        CREATE TABLE budget_alerts (
+            policy            TEXT    NOT NULL,
+            counter_id        INTEGER NOT NULL,
+            subject           TEXT    NOT NULL,
+            window_start      TEXT    NOT NULL,
+            metric            TEXT    NOT NULL,
+            threshold_percent INTEGER NOT NULL,
+            told_at           TEXT    NOT NULL,
+            PRIMARY KEY (policy, counter_id, subject, window_start, metric, threshold_percent)
+        ) WITHOUT ROWID
+        """,
+    ),
+    3: ("ALTER TABLE invocations ADD COLUMN unpriced_usage TEXT",),
+}
+"""By version: the statements that migrate a file from the version before. Never changed afterwards."""
 
-VERSION: Final = 3
-STEPS: Final[Mapping[int, Sequence[str]]] = {1: migration_steps.TO_2, 2: migration_steps.TO_3}
+VERSION: Final = max(MIGRATIONS)
+ADDED: Final[Mapping[int, Sequence[str]]] = {
+    version: columns
+    for version, statements in MIGRATIONS.items()
+    if (columns := re.findall(r"ALTER TABLE invocations ADD COLUMN (\w+)", "\n".join(statements)))
+}
+"""The columns that each version added at the end of `invocations`."""
 
 
 @lru_cache(maxsize=1)
@@ -43,28 +128,32 @@ def create(connection: sqlite3.Connection, now: str) -> None:
     """Make all tables, inside the caller's transaction."""
     for statement in schema_statements():
         connection.execute(statement)
-    # A new file has no older evidence against the clock that made it.
+    # A new file trusts the clock: it has no older evidence against it.
     connection.execute("INSERT INTO retention (id, clock_believed_until) VALUES (1, ?)", (now,))
     _record(connection, VERSION, now)
 
 
 def migrate(
-    connection: sqlite3.Connection, found: int, now: str, steps: Mapping[int, Sequence[str]] = STEPS, to: int = VERSION
+    connection: sqlite3.Connection,
+    found: int,
+    now: str,
+    steps: Mapping[int, Sequence[str]] = MIGRATIONS,
+    to: int = VERSION,
 ) -> None:
-    """Lead a file of version `found` to version `to`, inside the caller's transaction."""
-    for version in range(found, to):
+    """Migrate a file from version `found` to version `to`, inside the caller's transaction."""
+    for version in range(found + 1, to + 1):
         for statement in steps[version]:
             connection.execute(statement)
-        _record(connection, version + 1, now)
+        _record(connection, version, now)
 
 
 def read_as_newest(connection: sqlite3.Connection) -> None:
-    """Let a connection that may not migrate read calls of an older file: columns that came later are NULL there.
+    """Let a connection that must not migrate read an older file: later columns are NULL.
 
-    Must come before `PRAGMA query_only`; it writes nothing into the file.
+    Call it before `PRAGMA query_only`; it writes nothing to the file.
     """
     there = [row[1] for row in connection.execute("PRAGMA main.table_info(invocations)")]
-    missing = [column for added in migration_steps.ADDED.values() for column in added if column not in there]
+    missing = [column for added in ADDED.values() for column in added if column not in there]
     if there and missing:
         later = ", ".join(f"NULL AS {column}" for column in missing)
         connection.execute(f"CREATE TEMP VIEW invocations AS SELECT *, {later} FROM main.invocations")  # noqa: S608

@@ -1,9 +1,8 @@
-"""Rows of a file whose cells may hold whatever SQLite can: what no writer of ours wrote never stops a reader.
+"""Reads rows whose cells may hold anything: invalid values never stop a reader.
 
-SQLite checks no types. A flipped bit makes a text invalid UTF-8, a hand puts text among numbers, a number too large
-for a sum. So a text is read with U+FFFD in place of what is none, and bytes are taken for text where no bytes belong.
-A sum that is no whole number, or too large for SQLite, is made again exactly, by integers of any size, from the whole
-numbers alone. What is sound is read as fast as ever: each of these comes into play when it is needed.
+SQLite checks no types. A flipped bit makes a text invalid UTF-8; a manual edit puts text among numbers, or a number
+that is too large to sum. So invalid UTF-8 is read with U+FFFD, and bytes as text. A sum that is not an integer, or too
+large for SQLite, is computed again from the integers alone, with Python's integers. Valid rows are read at full speed.
 """
 
 import sqlite3
@@ -16,34 +15,34 @@ __all__ = ["as_stored", "as_text", "rows_of"]
 
 _MOST: Final = (1 << 63) - 1
 _LARGE: Final = "\0sum:"
-"""Before the digits of a sum that SQLite has no number for; no text of ours holds a NUL."""
+"""Prefix of the digits of a sum beyond 64 bits; no stored text contains NUL."""
 
 Rows = list[tuple[Any, ...]]
 
 
 def as_text(raw: bytes) -> str:
-    """Any bytes as text; what is no UTF-8 becomes U+FFFD."""
+    """Bytes as text; invalid UTF-8 becomes U+FFFD."""
     return raw.decode("utf-8", "replace")
 
 
 def as_stored(kind: str, digits: str) -> tuple[str, bytes]:
-    """What compares as a text or blob does of which `typeof(x)` and `hex(x)` were read, whatever its bytes are.
+    """A parameter that compares exactly like a stored text or blob, given its `typeof(x)` and `hex(x)`.
 
-    A walk goes on from there: from what a reader makes of bytes that are no UTF-8 it would go back.
+    Pagination continues from such a key: invalid UTF-8 as decoded would compare differently.
 
     Returns:
-        The marker for the statement, and its parameter.
+        The placeholder for the statement, and its parameter.
     """
     return ("CAST(? AS TEXT)" if kind == "text" else "?"), bytes.fromhex(digits)
 
 
 def rows_of(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] = ()) -> Rows:
-    """All rows of a query, in whatever state the cells are.
+    """All rows of a query, whatever its cells hold.
 
     Args:
-        connection: it reads texts leniently from the first on that cannot be decoded.
-        sql: each `sum(` in it is one of whole numbers.
-        parameters: what its question marks stand for.
+        connection: decodes texts leniently after the first invalid one.
+        sql: each `sum(` in it sums integers.
+        parameters: of the statement.
 
     Raises:
         sqlite3.Error: the file cannot be read.
@@ -77,14 +76,14 @@ def _fetched(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]
 
 
 def _with_exact_sums(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> Rows:
-    """The query with `_ExactSum` in place of `sum`; what that gives beyond 64 bits is made a number again."""
+    """The query with `_ExactSum` in place of `sum`; results beyond 64 bits become integers again."""
     add_sum(connection, "exact_sum", _ExactSum)
     rows = _fetched(connection, _exactly(sql), parameters)
     return [tuple(_number(cell) for cell in row) for row in rows]
 
 
 def _exactly(sql: str) -> str:
-    """Each `sum(...)` as one of whole numbers alone: a function of Python's is never shown a text that is no UTF-8."""
+    """Each `sum(...)` restricted to integers: a Python function must not get a text that is not UTF-8."""
     head, found, rest = sql.partition("sum(")
     if not found:
         return sql
@@ -97,7 +96,7 @@ def _exactly(sql: str) -> str:
 
 
 class _ExactSum:
-    """`sum` of the whole numbers among its values, NULL where there is none."""
+    """`sum` of the integers among its values; NULL if there are none."""
 
     def __init__(self) -> None:
         self._sum: int | None = None

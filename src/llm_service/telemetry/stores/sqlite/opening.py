@@ -1,7 +1,7 @@
-"""Opening the file: made private, set up once however many processes try at once, refused where it is not ours.
+"""Opens the database for writing: private, set up once by one of several processes, refused if it is not ours.
 
-The database file, its -wal and its -shm are never opened here other than by SQLite: closing a descriptor of one drops
-every lock that this process holds on it (POSIX). A new file is made under another name and linked into place.
+Only SQLite opens the database, its -wal and its -shm: closing a descriptor of one drops every lock that this process
+holds on it (POSIX). A new file is created under a temporary name and linked into place.
 """
 
 import errno
@@ -31,25 +31,25 @@ __all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "Opener", "make
 
 OLDEST_SQLITE: Final = (3, 31, 0)
 BUSY_TIMEOUT_MS: Final = 200
-"""How long SQLite itself waits for a lock. Short, so that a close keeps its timeout; the writer tries again."""
+"""Milliseconds that SQLite waits for a lock. Short, so that a close keeps its timeout; the writer retries."""
 
 _TABLE: Final = re.compile(r"CREATE TABLE (\w+)")
 _IGNORES: Final = re.compile(r"raise\s*\(\s*ignore", re.IGNORECASE)
 
 # Each pragma of a writing connection, and why.
 _PRAGMAS: Final = (
-    "synchronous = NORMAL",  # an application crash loses nothing; a durable batch raises it to FULL for its commit
-    "journal_size_limit = 4194304",  # a WAL that a reader made grow shrinks to 4 MiB at its next reset
-    "wal_autocheckpoint = 4000",  # a safety net of 16 MiB: the writer checkpoints itself, once waiters are gone
+    "synchronous = NORMAL",  # a process crash loses nothing; a durable batch sets FULL for its commit
+    "journal_size_limit = 4194304",  # a WAL that grew because of a reader shrinks to 4 MiB at its next reset
+    "wal_autocheckpoint = 4000",  # a safety net of 16 MiB: the writer checkpoints when nobody waits
     "cache_size = -4096",  # 4 MiB: the right edges of a table and its indexes
     "temp_store = MEMORY",  # no temporary file beside the database
 )
 
 
 class Opener:
-    """Opens one file, and puts what cannot be used there out of the way. Used by one thread at a time.
+    """Opens one database, and sets an unusable file aside. Used by one thread at a time.
 
-    Only what was a database of telemetry is put out of the way: it bears our application id, or this object opened it.
+    Only a telemetry database is set aside: one with our application id, or one that this object had opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,7 +58,7 @@ class Opener:
         self._ours: set[tuple[int, int]] = set()
 
     def open(self) -> OwnConnection:
-        """Open the database, creating it where needed; blocks, and raises what `open_for_writing` raises."""
+        """Open the database, or create it. Blocks, and raises like `open_for_writing`."""
         self._seen = Files.at(Path(os.path.realpath(self._path)))
         try:
             connection = open_for_writing(self._path, time_ns() // 1000)
@@ -72,11 +72,11 @@ class Opener:
         return connection
 
     def make_way(self) -> Path | None:
-        """Set aside what was seen at the last try to open, and say what it is called now; see `set_aside`.
+        """Set aside the file of the last try to open, and return its new name; see `set_aside`.
 
         Raises:
-            PlantedFileError, ForeignDatabaseError: what stands there now is somebody else's: nothing is moved.
-            OSError: not this time.
+            PlantedFileError, ForeignDatabaseError: the present file is not ours: it is not moved.
+            OSError: not possible now; try again.
         """
         refuse_planted(self._path)
         self._require_ours()
@@ -87,11 +87,11 @@ class Opener:
         return error_kinds.classify(error) is Fault.DAMAGED or getattr(error, "errno", None) == errno.ESTALE
 
     def _require_ours(self) -> None:
-        """Refuse a file that cannot be used and never was ours: notes, a picture, a mistyped path."""
+        """Refuse an unusable file that never was ours: notes, a picture, a mistyped path."""
         path = Path(os.path.realpath(self._path))
         present = Files.at(path)
         if present.main is not None and (present.main != self._seen.main or present.main in self._ours):
-            return  # another file is there meanwhile, and stays; or it was ours
+            return  # it was ours; or it was replaced meanwhile, and stays
         if present.main is None and (present.wal is None or self._ours):
             return
         if not bears_our_id(path):
@@ -107,9 +107,9 @@ class Opener:
 def open_for_writing(
     path: Path, now_us: int, sqlite_version: tuple[int, ...] = sqlite3.sqlite_version_info
 ) -> OwnConnection:
-    """Open the file once, creating and setting it up where needed.
+    """Try once to open the file; create it and its tables if needed.
 
-    Blocks for at most a few busy timeouts; the caller tries again where the error is transient.
+    Blocks for at most a few busy timeouts; the caller retries transient errors.
 
     Args:
         path: absolute path of the database.
@@ -119,7 +119,7 @@ def open_for_writing(
     Raises:
         SQLiteTooOldError, NewerSchemaError, ForeignDatabaseError, PlantedFileError, DatabaseUnusableError: nothing was
             changed, and no retry will help.
-        OSError: (ESTALE) what stands there has to be set aside first, or was replaced while it was being opened.
+        OSError: (ESTALE) the file must be set aside first, or was replaced meanwhile.
         sqlite3.Error, OSError: the file could not be opened this time.
     """
     if sqlite_version < OLDEST_SQLITE:
@@ -127,7 +127,7 @@ def open_for_writing(
         raise SQLiteTooOldError(
             f"SQLite {found} is linked; {wanted} or newer is needed: upgrade Python or SQLite", path
         )
-    refuse_planted(path)  # before anything follows a link, or asks for a file to be set aside
+    refuse_planted(path)  # before a link is followed, or a file is set aside
     path = Path(os.path.realpath(path))  # where SQLite puts -wal and -shm
     _refuse_orphans(path)
     if not path.exists():
@@ -137,7 +137,7 @@ def open_for_writing(
         _let_wal_be_written(path)
     main = Files.at(path).main
     connection = connect(path, OwnConnection, check_same_thread=False, cached_statements=256)
-    connection.text_factory = as_text  # bytes that are no UTF-8 must not stop a writer that meets them
+    connection.text_factory = as_text  # invalid UTF-8 must not stop a writer
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
         _set_up(connection, microseconds_text(now_us))
@@ -172,9 +172,9 @@ def _counted_tables() -> frozenset[str]:
 
 
 def _refuse_orphans(path: Path) -> None:
-    """A -wal with content whose database is gone or empty: SQLite would delete it."""
+    """Refuse a -wal with content whose database is gone or empty: SQLite would delete it."""
     try:
-        # In this order: a -wal has content only once the database has.
+        # In this order: a -wal has content only after the database has.
         if path.with_name(f"{path.name}-wal").lstat().st_size == 0 or path.lstat().st_size > 0:
             return
     except FileNotFoundError:
@@ -184,10 +184,10 @@ def _refuse_orphans(path: Path) -> None:
 
 
 def _let_wal_be_written(path: Path) -> None:
-    """SQLite gives -wal and -shm the mode of the database: those made while it was read-only get today's mode."""
+    """Give -wal and -shm the mode of the database: SQLite may have created them while it was read-only."""
     mode = stat.S_IMODE(path.stat().st_mode)
     for name in (f"{path}-wal", f"{path}-shm"):
-        with suppress(FileNotFoundError, PermissionError):  # not there, or another user's
+        with suppress(FileNotFoundError, PermissionError):  # missing, or another user's
             found = os.lstat(name)
             if stat.S_ISREG(found.st_mode) and mode & ~found.st_mode & stat.S_IWUSR:
                 os.chmod(name, mode)  # noqa: PTH101 - a name made of a path and a suffix
@@ -197,27 +197,27 @@ def _create_private(path: Path) -> None:
     """Put an empty file of mode 0600 in place, unless another process was first."""
     make_private_folder(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600 by its contract
-    if hasattr(os, "fchmod"):  # not on Windows, where a mode says nothing
-        os.fchmod(descriptor, 0o600)  # whatever the umask took away
+    if hasattr(os, "fchmod"):  # not on Windows, which ignores modes
+        os.fchmod(descriptor, 0o600)  # the umask may have removed bits
     os.close(descriptor)
     try:
         os.link(name, path)
     except FileExistsError:
         pass
     finally:
-        with suppress(FileNotFoundError):  # another process that found the file with two names was quicker
+        with suppress(FileNotFoundError):  # another process removed the temporary name first
             os.unlink(name)  # noqa: PTH108 - the pair of mkstemp
 
 
 def make_private_folder(folder: Path) -> None:
-    """Each folder that is missing is made 0700; `mkdir(parents=True)` would leave those above to the umask."""
+    """Create each missing folder with mode 0700; `mkdir(parents=True)` would apply the umask to the parents."""
     if not folder.is_dir():
         make_private_folder(folder.parent)
         try:
             folder.mkdir(mode=0o700)
-        except FileExistsError:  # another process was quicker; what is no folder fails where the file is made
+        except FileExistsError:  # by another process; if it is not a folder, creating the file fails
             return
-        folder.chmod(0o700)  # whatever the umask took away
+        folder.chmod(0o700)  # the umask may have removed bits
 
 
 def _set_up(connection: sqlite3.Connection, now: str) -> None:
@@ -226,8 +226,8 @@ def _set_up(connection: sqlite3.Connection, now: str) -> None:
     if version == migrations.VERSION and mode == "wal":
         return
     if version == 0:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only takes before the first table
-        # Into the file itself, not into the -wal: whose it is can be told from its first page, whatever comes.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # has an effect only before the first table
+        # Into the file itself, not the -wal: its first page identifies the file from now on.
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
     connection.execute("PRAGMA journal_mode = WAL")
     with transaction(connection):

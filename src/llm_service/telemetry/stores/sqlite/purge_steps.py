@@ -1,8 +1,8 @@
-"""One purge of one file, in steps of a few milliseconds: old rows go, then free pages; daily totals stay for ever.
+"""Purges one file in steps of a few milliseconds: deletes old rows, then frees pages; daily totals stay for ever.
 
-Each step is a short transaction of its own and stands for itself: it may be the last one (a kill, a cancellation, a
-close), and several processes may purge one file at once. Every transaction stores `records_kept_since` before it
-deletes anything, so no reader ever finds records missing from a day that claims to have them.
+Each step is a short transaction that may be the last one (kill, cancellation, close), and several processes may purge
+one file at once. Every transaction stores `records_kept_since` before it deletes anything, so readers never miss
+records of a day that counts as complete.
 """
 
 import sqlite3
@@ -22,11 +22,11 @@ from llm_service.telemetry.stores.sqlite.transactions import transaction
 __all__ = ["Purge", "PurgeResult", "count_old", "has_old", "look"]
 
 _TARGET_MS: Final = 3.0
-"""What a step aims at. 200 records take 1 to 2 ms, indexes and secure delete in."""
+"""Target duration of a step. 200 records take 1 to 2 ms, including indexes and secure delete."""
 _STEPS_TO_CHECKPOINT: Final = 4
-"""After so many steps, about 1.5 MiB, the WAL is copied back: 5 ms at a time, where 8 MiB at once take 15 to 80."""
+"""Steps (about 1.5 MiB) between checkpoints: 5 ms each; 8 MiB at once would take 15 to 80 ms."""
 _STUCK_PAGES: Final = 16_384
-"""So many pages of the WAL (64 MiB) that no checkpoint can copy back: a foreign reader is in the way."""
+"""Pages of the WAL (64 MiB) that no checkpoint can copy back because of a foreign reader."""
 _HOUR_US: Final = 3_600_000_000
 
 _OLDEST: Final = "SELECT id FROM invocations WHERE timestamp < ? ORDER BY timestamp LIMIT ?"
@@ -53,16 +53,16 @@ ON CONFLICT (id) DO UPDATE SET clock_believed_until = excluded.clock_believed_un
 
 @dataclass(frozen=True, slots=True)
 class PurgeResult:
-    """What a purge deleted, or (dry run) would delete.
+    """What a purge deleted, or would delete (dry run).
 
     Attributes:
         records: rows of `invocations`.
         contents: rows of `invocation_contents`: prompts and responses.
         dead_letters: rows of `dead_letters`.
-        records_kept_since: UTC day `YYYY-MM-DD`: all of this day and later was kept. None where nothing is stored.
-        bytes_freed: bytes given back to the file system; 0 in a dry run, and in a file made without `auto_vacuum`.
-        complete: False when a close came first; what is left goes with the next purge.
-        dry_run: True when nothing was deleted.
+        records_kept_since: UTC day `YYYY-MM-DD`: records of this day and later were kept. None in an empty file.
+        bytes_freed: returned to the file system; 0 in a dry run, and in a file without `auto_vacuum`.
+        complete: False if a close interrupted the purge; the next purge deletes the rest.
+        dry_run: True if nothing was deleted.
     """
 
     records: int = 0
@@ -75,11 +75,11 @@ class PurgeResult:
 
 
 _Place = tuple[str, int | str | bytes]
-"""A key: its marker in a statement, and what is bound to it."""
+"""A key: its placeholder in a statement, and its parameter."""
 
 
 class _Walk(NamedTuple):
-    """A table without an index on its time: gone through by its key, a bounded part at a time."""
+    """A table without an index on its time: scanned by its key, in bounded parts."""
 
     table: str
     key: str
@@ -87,7 +87,7 @@ class _Walk(NamedTuple):
     old: str
 
     def upper(self, connection: sqlite3.Connection, lower: _Place, rows: int) -> _Place | None:
-        """Where a part of so many rows ends; None where no row is left."""
+        """The end of a part of `rows` rows; None if no row is left."""
         keys = f"SELECT {self.key} AS k FROM {self.table} WHERE k > {lower[0]} ORDER BY k LIMIT ?"  # noqa: S608
         sql = f"SELECT typeof(k), k, hex(k) FROM (SELECT max(k) AS k FROM ({keys}))"  # noqa: S608
         kind, key, digits = connection.execute(sql, (lower[1], rows)).fetchone()
@@ -98,26 +98,26 @@ class _Walk(NamedTuple):
         return f"FROM {self.table} WHERE {self.key} > {lower[0]} AND {self.key} <= {upper[0]} AND {self.old}"
 
 
-# Also contents whose record is gone, by whoever's hand.
+# Also contents whose record was deleted by hand.
 _NO_NEWER_RECORD: Final = (
     "NOT EXISTS (SELECT 1 FROM invocations AS i WHERE i.id = invocation_contents.id AND i.timestamp >= ?)"
 )
 _CONTENTS: Final = _Walk("invocation_contents", "id", ("?", -(2**63)), _NO_NEWER_RECORD)
 _DEAD_LETTERS: Final = _Walk("dead_letters", "id", ("?", -(2**63)), "quarantined_at < ?")
-# A replay's own receipt is called after the writer's: `journal.replay`.
+# The receipt of a replay is named after the writer's: `journal.replay`.
 _NOT_AWAITED: Final = "instr(?, ' ' || replace(writer_id, ':replay', '') || ' ') = 0"
 _RECEIPTS: Final = _Walk("receipts", "writer_id", ("?", ""), f"committed_at < ? AND {_NOT_AWAITED}")
 
 
 class _Pace:
-    """How much one step takes on, so that it lasts `_TARGET_MS`."""
+    """Adapts the size of a step so that it takes `_TARGET_MS`."""
 
     def __init__(self, now: int, least: int, most: int) -> None:
         self.now = now
         self._least, self._most = least, most
 
     def took(self, ms: float) -> None:
-        """Learn from a step; at most half or double, because one slow step says little."""
+        """Adapt to the duration of a step, by at most a factor of two: one slow step says little."""
         factor = min(2.0, max(0.5, _TARGET_MS / ms if ms > 0 else 2.0))
         self.now = min(self._most, max(self._least, round(self.now * factor)))
 
@@ -126,19 +126,19 @@ class Purge:
     """See the module. Used by one thread at a time; holds no connection between its steps.
 
     Args:
-        cutoffs: what to keep.
-        holder: who purges, for the lease.
-        takes_over: True does not wait for another process that is at it (and which then stops).
-        awaited: says which writers' crash journals are still there. Their receipts stay: without them a replay would
-            commit again what is on disk, or was until this purge.
+        cutoffs: the first days to keep.
+        holder: this purger's id, for the lease.
+        takes_over: True does not wait for another purging process, which then stops.
+        awaited: the writers with a crash journal. Their receipts stay: without them a replay would commit their records
+            again.
         clock_ns: nanoseconds since 1970, for the lease.
         timer: seconds, to pace the steps.
 
     Attributes:
         records, contents, dead_letters, bytes_freed: done so far, by this purge alone.
         done: nothing is left to do.
-        held: another process is at it: this one did not go on.
-        stuck: a foreign reader keeps the WAL from being copied back: wait before the next step.
+        held: another process is purging: this one stopped.
+        stuck: a foreign reader blocks checkpoints: wait before the next step.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class Purge:
         self._stages = list(self._plan())
 
     def _plan(self) -> Iterator[Callable[[sqlite3.Connection], bool]]:
-        """Each stage is called again and again until it returns False."""
+        """The stages; each is called until it returns False."""
         records, contents = self.cutoffs
         if contents is not None and (records is None or contents > records):
             yield self._walk(_CONTENTS, contents, "contents")
@@ -183,10 +183,10 @@ class Purge:
         return not self._stages
 
     def step(self, connection: sqlite3.Connection) -> None:
-        """Do a little more. Does not wait for locks.
+        """Do one step. Does not wait for locks.
 
         Raises:
-            sqlite3.Error: this step was not done, nothing of it is in the file, and it may be tried again.
+            sqlite3.Error: the step was rolled back, and may be tried again.
         """
         with _impatient(connection):
             if self._unsaved >= _STEPS_TO_CHECKPOINT or self.stuck:
@@ -197,7 +197,7 @@ class Purge:
                 del self._stages[:1]
 
     def result(self, *, complete: bool = True) -> PurgeResult:
-        """What was done so far."""
+        """The result so far."""
         return PurgeResult(
             self.records, self.contents, self.dead_letters, self.cutoffs.records, self.bytes_freed, complete=complete
         )
@@ -241,11 +241,11 @@ class Purge:
         return stage
 
     def _give_pages_back(self, connection: sqlite3.Connection) -> bool:
-        # Moves the last pages of the file into the free ones, a few at a time; only a file that was made for it can.
+        # Moves the last pages of the file into free ones, a few at a time; needs a file with `auto_vacuum`.
         if _first(connection, "PRAGMA auto_vacuum") != 2 or not _first(connection, "PRAGMA freelist_count"):
             return False
         before, started = _first(connection, "PRAGMA page_count"), self._timer()
-        # A script is stepped to its end without the GIL; `execute` would move one page.
+        # A script runs to its end without the GIL; `execute` would move one page.
         connection.executescript(f"PRAGMA synchronous = NORMAL; PRAGMA incremental_vacuum({self._pages.now:d})")
         self._pages.took((self._timer() - started) * 1000)
         freed: int = before - _first(connection, "PRAGMA page_count")
@@ -259,9 +259,9 @@ class Purge:
         return False
 
     def _write(self, connection: sqlite3.Connection, *statements: tuple[str, tuple[Any, ...]]) -> list[int] | None:
-        """Run these in one transaction that also holds the lease; the rows each changed, None where another has it."""
+        """Run these in one transaction with the lease; returns the changed rows of each, None without the lease."""
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten with zeros, not only unlinked
+        connection.execute("PRAGMA secure_delete = ON")  # overwrite deleted content with zeros
         now = self._clock_ns() // 1000
         with transaction(connection):
             holder, held_until = connection.execute(_READ_LEASE).fetchone() or (None, None)
@@ -277,13 +277,13 @@ class Purge:
 
 
 def look(connection: sqlite3.Connection, now_us: int) -> Belief:
-    """Look at the clock, and remember in the file what it showed, at most once an hour while it goes on.
+    """Read the clock, and store the reading in the file, at most once an hour while it advances steadily.
 
     Returns:
-        How far it is believed now.
+        Up to which time the clock is trusted.
 
     Raises:
-        sqlite3.Error: it could not be read or remembered; look again later. Does not wait for locks.
+        sqlite3.Error: the belief could not be read or stored; try again later. Does not wait for locks.
     """
     now_us = min(max(0, now_us), MAX_MICROSECONDS)
     known = _belief(connection)
@@ -294,18 +294,18 @@ def look(connection: sqlite3.Connection, now_us: int) -> Belief:
     with _impatient(connection):
         connection.execute("PRAGMA synchronous = NORMAL")
         with transaction(connection):
-            found = believe(_belief(connection), now_us)  # another process may have looked meanwhile
+            found = believe(_belief(connection), now_us)  # another process may have stored one meanwhile
             connection.execute(_KEEP_BELIEF, [None if one is None else microseconds_text(one) for one in found])
     return found
 
 
 def has_old(connection: sqlite3.Connection, cutoffs: Cutoffs, *, thorough: bool) -> bool:
-    """Whether a purge is worth starting; reads little.
+    """Whether a purge has work to do; a cheap check.
 
     Args:
         connection: any.
-        cutoffs: what to keep.
-        thorough: also where contents would have to be gone through, or a purge was killed before it gave pages back.
+        cutoffs: the first days to keep.
+        thorough: also if contents must be scanned, or if a purge was killed before it freed pages.
     """
     records, contents = cutoffs
     if records is not None and (_first(connection, _ANY_OLD, (records,)) or _first(connection, _ANY_DEAD, (records,))):
@@ -317,7 +317,7 @@ def has_old(connection: sqlite3.Connection, cutoffs: Cutoffs, *, thorough: bool)
 
 
 def count_old(fetch: Fetch, cutoff: str) -> PurgeResult:
-    """What a purge of everything before a UTC day would delete."""
+    """The result of a dry run with this UTC day as cut-off."""
 
     def count(sql: str) -> int:
         return int(fetch((sql, [cutoff]))[0][0])
@@ -342,7 +342,7 @@ def _first(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] =
 
 @contextmanager
 def _impatient(connection: sqlite3.Connection) -> Generator[None]:
-    """Give up at once where another process has the lock: it is at work, and this can wait."""
+    """Fail at once if another process holds the lock: a purge can wait."""
     try:
         connection.execute("PRAGMA busy_timeout = 0")
         yield

@@ -1,20 +1,19 @@
-"""Reading a file that may be damaged, in use or nobody's, without changing a byte of it.
+"""Reads a file that may be damaged, in use or foreign, without changing a byte of it.
 
-The database and its side files are looked at by `lstat` and read by SQLite only: closing a descriptor of one would drop
-every lock that this process holds on it.
+Only `lstat` and SQLite touch the database and its side files: closing a descriptor of one would drop every lock that
+this process holds on it.
 """
 
-import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
 from llm_service.telemetry.stores.sqlite.connections import connect, read_only_uri
-from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
+from llm_service.telemetry.stores.sqlite.file_security import refuse_planted, status_of
 from llm_service.telemetry.stores.sqlite.odd_values import as_text
 
-__all__ = ["look", "open_read_only", "side_file", "status_of"]
+__all__ = ["look", "open_read_only", "side_file"]
 
 _T = TypeVar("_T")
 _WAIT_MS: Final = 2000
@@ -25,26 +24,18 @@ def side_file(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def status_of(path: Path) -> os.stat_result | None:
-    """`lstat`, or None where there is nothing."""
-    try:
-        return path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
 def look(path: Path, question: Callable[[sqlite3.Connection], _T]) -> _T:
-    """Ask a read-only connection, which is closed afterwards.
+    """Call `question` with a read-only connection, which is closed afterwards.
 
-    A file without a -wal is open nowhere and is read as immutable, so that no -wal and -shm appear beside it and no
-    rollback journal is played back; where it changed meanwhile, the question is asked again.
+    A file without a -wal is not open anywhere and is read as immutable: this creates no -wal and -shm and plays back no
+    rollback journal. If the file changed meanwhile, the question is asked again.
 
     Args:
         path: the database.
-        question: may be asked twice.
+        question: may be called twice.
 
     Raises:
-        PlantedFileError: what stands there, or beside it, is not to be opened.
+        PlantedFileError: the file or a side file must not be opened.
         sqlite3.Error: the file cannot be read.
     """
     refuse_planted(path, reading=True)
@@ -64,11 +55,11 @@ def look(path: Path, question: Callable[[sqlite3.Connection], _T]) -> _T:
 
 
 def open_read_only(path: Path, mode: str = "ro") -> sqlite3.Connection:
-    """A connection that cannot write, and gives any bytes as text. The caller closes it."""
+    """A read-only connection that decodes texts leniently. The caller closes it."""
     connection = connect(read_only_uri(path, mode))
     connection.text_factory = as_text
     connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS:d}")
-    connection.execute("PRAGMA trusted_schema = OFF")  # the schema of a strange file runs no code of its choice
+    connection.execute("PRAGMA trusted_schema = OFF")  # the schema of a foreign file must not run functions
     return connection
 
 

@@ -1,11 +1,10 @@
-"""Reading on a connection of its own: for one question in one snapshot, or for a long walk in many short ones.
+"""Reads on a separate connection: one question in one snapshot, or a long export in many short ones.
 
-A read-only connection that comes when nobody else has the file leaves an empty -wal and a -shm behind, which it may
-not remove. So where there is no -wal, the file is opened for writing with `query_only`: nothing can be written through
-it, and its close removes both if it is the last. Where there is one, its owner writes or was killed: then the
-connection is read-only, and leaves the files as they are. SQLite needs a -shm to read a -wal, and makes one that is
-missing; the next writer removes it. `immutable=1` would be wrong: a writer
-may start at any moment. What the file's permissions do not let us write, SQLite opens read-only by itself.
+A read-only connection to a file that is not open elsewhere leaves an empty -wal and a -shm behind, which it may not
+remove. So without a -wal, the file is opened for writing with `query_only`: nothing can be written, and the last close
+removes both. With a -wal, a writer has the file open or was killed: then the connection is read-only and leaves the
+files as they are; SQLite creates a missing -shm, and the next writer removes it. `immutable=1` would be wrong: a writer
+may start at any moment. If the permissions do not allow writing, SQLite opens the file read-only by itself.
 """
 
 import sqlite3
@@ -19,9 +18,9 @@ from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.sqlite import migrations
 from llm_service.telemetry.stores.sqlite.connections import connect, read_only_uri
 from llm_service.telemetry.stores.sqlite.file_identity import refuse_foreign
-from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
+from llm_service.telemetry.stores.sqlite.file_security import refuse_planted, status_of
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
-from llm_service.telemetry.stores.sqlite.read_only import side_file, status_of
+from llm_service.telemetry.stores.sqlite.read_only import side_file
 
 __all__ = ["open_for_reading", "read", "reading"]
 
@@ -30,14 +29,14 @@ _WAIT_MS: Final = 2000
 
 
 def read(path: Path, question: Callable[[Fetch], _T]) -> _T:
-    """Answer a question from one snapshot of the file; a file that does not exist yet is empty, and stays absent.
+    """Answer a question from one snapshot of the file. A missing file counts as empty, and is not created.
 
     Args:
         path: the database.
         question: called with a function that runs `(sql, parameters)` and returns all rows.
 
     Raises:
-        StoreError: the file cannot be read (the SQLite error is its cause), or is not of telemetry.
+        StoreError: the file cannot be read (the SQLite error is its cause), or is not a telemetry database.
     """
     with reading(path) as fetch:
         fetch(("BEGIN", ()))
@@ -46,15 +45,15 @@ def read(path: Path, question: Callable[[Fetch], _T]) -> _T:
 
 @contextmanager
 def reading(path: Path) -> Generator[Fetch]:
-    """Ask many questions, each of which sees a snapshot of its own and lets go of it: for walks through a long file.
+    """Answer many questions, each from its own short snapshot: for walks through a long file.
 
-    A file that does not exist yet is empty, and stays absent.
+    A missing file counts as empty, and is not created.
 
     Args:
         path: the database.
 
     Raises:
-        StoreError: the file cannot be read (the SQLite error is its cause), or is not of telemetry.
+        StoreError: the file cannot be read (the SQLite error is its cause), or is not a telemetry database.
     """
     try:
         connection = _with_tables(path)
@@ -67,15 +66,15 @@ def reading(path: Path) -> Generator[Fetch]:
 
 
 def open_for_reading(path: Path, *, newest: bool = False) -> sqlite3.Connection:
-    """A connection that can write nothing; the caller closes it.
+    """A connection that cannot write; the caller closes it.
 
     Args:
         path: the database.
-        newest: an older file shall have the columns that were added since, NULL in all rows.
+        newest: show the columns that were added after an older file's version, as NULL.
 
     Raises:
-        ForeignDatabaseError, PlantedFileError: it is not ours to read; nothing was changed.
-        sqlite3.Error: there is no such file, or it cannot be read.
+        ForeignDatabaseError, PlantedFileError: the file must not be read; nothing was changed.
+        sqlite3.Error: the file is missing, or cannot be read.
     """
     refuse_planted(path, reading=True)
     refuse_foreign(path)
@@ -93,7 +92,7 @@ def open_for_reading(path: Path, *, newest: bool = False) -> sqlite3.Connection:
 
 
 def _wal_is_in_use(path: Path) -> bool:
-    """Whether a -wal holds something, or is there with its -shm."""
+    """Whether the -wal has content, or exists together with its -shm."""
     wal = status_of(side_file(path, "-wal"))
     return wal is not None and (wal.st_size > 0 or status_of(side_file(path, "-shm")) is not None)
 
@@ -109,7 +108,7 @@ def _with_tables(path: Path) -> sqlite3.Connection:
             raise
         if tables:
             return connection
-        connection.close()  # a writer is about to commit the tables: until then there is nothing to read
+        connection.close()  # a writer is creating the tables: there is nothing to read yet
     connection = connect(":memory:")
     for statement in migrations.schema_statements():
         connection.execute(statement)

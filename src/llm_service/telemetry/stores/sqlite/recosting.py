@@ -1,4 +1,4 @@
-"""Stored calls get another cost: rows, daily totals and budgets follow in one transaction."""
+"""Changes the cost of stored calls: rows, daily totals and budgets in one transaction."""
 
 import sqlite3
 from collections import defaultdict
@@ -41,13 +41,13 @@ class Change(NamedTuple):
 
 
 class NewCost(NamedTuple):
-    """A stored call that is to get another cost.
+    """The new cost of a stored call.
 
     Attributes:
         id: the row.
-        usd, source: the new cost and where it is from.
-        old_usd, old_source: what must stand there still.
-        change: what that changes.
+        usd, source: the new cost and its source.
+        old_usd, old_source: the row is changed only if it still has these.
+        change: the resulting change.
     """
 
     id: int
@@ -59,16 +59,16 @@ class NewCost(NamedTuple):
 
 
 def recost(connection: sqlite3.Connection, book: BudgetBook, rows: Sequence[NewCost], since: str = "") -> list[Change]:
-    """Change rows that are as they were read, and what counts them, within the caller's transaction.
+    """Change rows that are as they were read, with their totals and budgets, within the caller's transaction.
 
     Args:
         connection: the open transaction.
         book: of this connection.
-        rows: what is to change.
-        since: UTC text; rows before stay, with the totals of their days.
+        rows: the new costs.
+        since: UTC text; earlier rows and daily totals are not changed.
 
     Returns:
-        What was changed.
+        The changes that were made.
     """
     changes = [
         row.change
@@ -93,7 +93,7 @@ def _recost(change: Change) -> Recost:
 
 
 def _by_day(changes: Iterable[Change]) -> dict[DailyKey, tuple[int, int]]:
-    """Nano-dollars more and unpriced calls fewer, by row of `daily_costs`."""
+    """Added nano-dollars and removed unpriced calls, by row of `daily_costs`."""
     sums: defaultdict[DailyKey, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for change in changes:
         key = DailyKey(change.timestamp[:10], change.agent_name, change.tool_name, change.model_name)

@@ -1,4 +1,4 @@
-"""The one way to change a file: all of a block or nothing, and the cause of a failure is never hidden."""
+"""The transaction helper: commits a block or rolls it back, and never hides the cause of a failure."""
 
 import sqlite3
 from collections.abc import Callable, Generator
@@ -9,13 +9,13 @@ __all__ = ["roll_back", "transaction"]
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, rolled_back: Callable[[], None] = lambda: None) -> Generator[None]:
-    """BEGIN IMMEDIATE, the block, COMMIT; whatever it raises, nothing of the block is in the file.
+    """BEGIN IMMEDIATE, the block, COMMIT; on an exception, roll back.
 
-    Not where a signal handler may raise: an interrupt as a generator is entered leaves it suspended.
+    Do not use it where a signal handler may raise: an interrupt on entry would leave the generator suspended.
 
     Args:
-        connection: without a transaction.
-        rolled_back: forgets what was remembered of the block.
+        connection: without an open transaction.
+        rolled_back: called after a roll-back, to clear caches.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -28,7 +28,7 @@ def transaction(connection: sqlite3.Connection, rolled_back: Callable[[], None] 
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
-    """End a transaction that failed. SQLite may have done so itself (a full disk does); never raises its errors."""
+    """Roll back a failed transaction. Does not raise, since SQLite may have rolled back itself (on a full disk)."""
     if connection.in_transaction:
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")

@@ -1,11 +1,10 @@
-"""The process that runs a statement of the user's own for `querying`: one request in, one answer out, nothing written.
+"""The child process that runs a user's own SQL for `querying`: reads one request, writes one reply, changes nothing.
 
-A progress handler is not called within one SQL function, and a thread cannot be ended. A process can: it is killed when
-its time is over, and its limits bound what it may take meanwhile.
+A progress handler is not called within one SQL function, and a thread cannot be killed. A process can: it is killed
+after its time limit, and its resource limits apply meanwhile.
 
-Four walls keep it to reading, since each alone has a hole: `query_only` and a read-only file still allow ATTACH and
-VACUUM INTO to write elsewhere; an authorizer refuses every action but reading; and limits bound what one statement may
-hold in memory.
+Four barriers allow only reading, since each alone has gaps: `query_only` and a read-only file still let ATTACH and
+VACUUM INTO write elsewhere; an authorizer refuses every action but reading; limits bound the memory of a statement.
 """
 
 import marshal
@@ -21,24 +20,25 @@ from typing import Any, Final, NamedTuple
 
 from llm_service.errors import TelemetryError
 from llm_service.telemetry.stores.sqlite.callbacks import interrupt_when
+from llm_service.telemetry.stores.sqlite.odd_values import as_text
 from llm_service.telemetry.stores.sqlite.reader import open_for_reading
 
 __all__ = ["MOST_ANSWER_BYTES", "READY", "Reply", "Request", "main", "reply_to"]
 
 READY: Final = b"+"
-"""What comes before the reply: the statement is about to run."""
+"""Sent before the reply, when the statement is about to run."""
 MOST_ANSWER_BYTES: Final = 32 * 1024 * 1024
-"""Of all rows together: more is nothing to look at, and `export` writes any number of calls."""
+"""Of all rows together. For more, there is `export`."""
 _MOST_BYTES: Final = 64 * 1024 * 1024
-"""Of one value or row within SQLite: a million times what a call holds, and no zeroblob(1e9)."""
+"""Of one value or row within SQLite: far more than any call, far less than zeroblob(1e9)."""
 _MOST_HEAP: Final = 256 * 1024 * 1024
-"""Of all that SQLite holds at one time."""
+"""SQLite's heap limit."""
 _MOST_MEMORY: Final = 2 * 1024 * 1024 * 1024
-"""Of addresses of the process: for an SQLite that does not count what it holds."""
+"""Address space of the process: for an SQLite that does not count its memory."""
 _VALUE_BYTES: Final = 16
-"""What a value counts for besides its text or blob."""
+"""Bytes that a value counts besides its text or blob."""
 _STEPS: Final = 10_000
-"""Instructions of SQLite's machine between two looks at the clock: well under a millisecond."""
+"""Instructions of SQLite's virtual machine between two clock checks: well under a millisecond."""
 _TELLING_PRAGMAS: Final = frozenset({
     "application_id", "auto_vacuum", "collation_list", "compile_options", "data_version", "database_list", "encoding",
     "foreign_key_list", "freelist_count", "function_list", "index_info", "index_list", "index_xinfo", "integrity_check",
@@ -49,14 +49,14 @@ _WITH_ARGUMENT: Final = frozenset({
     "foreign_key_list", "index_info", "index_list", "index_xinfo", "integrity_check", "quick_check", "table_info",
     "table_list", "table_xinfo",
 })  # fmt: skip
-"""Their argument names what to tell of; any other pragma would set something by it."""
+"""Pragmas whose argument only selects what to report; with an argument, any other pragma would set something."""
 _READING: Final = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
 _REFUSED_FUNCTIONS: Final = frozenset({"load_extension", "fts3_tokenizer"})
 _REMEDY: Final = "only reading is allowed: SELECT, WITH, VALUES, EXPLAIN, and pragmas that only tell"
 
 
 class Request(NamedTuple):
-    """What is asked: a database, one statement, at most so many rows, and seconds it may take."""
+    """A database, one statement, the maximum of rows, and the time limit in seconds."""
 
     path: str
     statement: str
@@ -65,14 +65,14 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What comes back.
+    """The result of a statement.
 
     Attributes:
-        columns: their names; none where the statement gave no rows.
-        rows: what was found.
-        truncated: why there are more: `rows`, `bytes`, or empty.
-        misuse: what is wrong with the statement; empty where nothing is.
-        failure: what is wrong otherwise.
+        columns: their names; empty if the statement gave no rows.
+        rows: the result.
+        truncated: the limit that cut the rows: `rows`, `bytes`, or empty.
+        misuse: an error of the statement; empty if there is none.
+        failure: any other error.
     """
 
     columns: list[str]
@@ -83,7 +83,7 @@ class Reply(NamedTuple):
 
 
 def main() -> None:
-    """Take a request from standard input, and write the reply to standard output; both are `marshal`'s."""
+    """Read a request from standard input, and write the reply to standard output; both by `marshal`."""
     request = Request(*marshal.load(sys.stdin.buffer))  # noqa: S302 - from the process that started this one
     _bound(request.timeout)
     out = sys.stdout.buffer
@@ -95,19 +95,19 @@ def main() -> None:
 
 
 def _bound(seconds: float) -> None:
-    """Where nobody is left to kill this process, it ends by itself."""
+    """Limit memory and time of this process, in case its parent dies."""
     try:
         import resource  # noqa: PLC0415 - POSIX only
     except ImportError:
         return
     most = math.ceil(seconds) + 10
     for what, limit in ((resource.RLIMIT_CPU, most), (resource.RLIMIT_AS, _MOST_MEMORY), (resource.RLIMIT_CORE, 0)):
-        with suppress(ValueError, OSError):  # it is lower already
+        with suppress(ValueError, OSError):  # the limit is lower already
             resource.setrlimit(what, (limit, limit))
 
 
 def reply_to(request: Request) -> Reply:
-    """Run the statement on a connection that can only read; its snapshot is let go of before this returns."""
+    """Run the statement on a read-only connection; its snapshot ends before this returns."""
     path = Path(request.path)
     try:
         connection = open_for_reading(path)
@@ -129,7 +129,7 @@ def reply_to(request: Request) -> Reply:
 
 def _asked(connection: sqlite3.Connection, request: Request) -> Reply:
     deadline = time.monotonic() + request.timeout
-    connection.text_factory = _decoded
+    connection.text_factory = as_text
     connection.execute(f"PRAGMA hard_heap_limit = {_MOST_HEAP:d}")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
@@ -152,10 +152,6 @@ def _asked(connection: sqlite3.Connection, request: Request) -> Reply:
     return Reply(columns, rows)
 
 
-def _decoded(text: bytes) -> str:
-    return text.decode("utf-8", "replace")
-
-
 def _authorize(action: int, first: str | None, second: str | None, _database: str | None, _trigger: str | None) -> int:
     if action in _READING:
         return sqlite3.SQLITE_OK
@@ -164,14 +160,14 @@ def _authorize(action: int, first: str | None, second: str | None, _database: st
     if action == sqlite3.SQLITE_PRAGMA and (first or "").lower() in _TELLING_PRAGMAS:
         allowed = second is None or (first or "").lower() in _WITH_ARGUMENT
         return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
-    # Declaring a table-valued function such as json_each asks for this; a real UPDATE of it is refused by SQLite.
+    # Table-valued functions such as json_each need this; SQLite refuses a real UPDATE of sqlite_master.
     if action == sqlite3.SQLITE_UPDATE and first == "sqlite_master":
         return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY
 
 
 def _hint(connection: sqlite3.Connection, statement: str, said: str) -> str:
-    """What a name that is not there may have been meant for: the columns of the tables in use, or the tables."""
+    """A hint for an unknown name: the columns of the used tables, or the tables."""
     missing = re.match(r"no such (column|table): (?:\w+\.)?(.+)", said)
     if missing is None:
         return ""

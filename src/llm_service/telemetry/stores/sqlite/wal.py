@@ -1,4 +1,4 @@
-"""Keeping the WAL short: copied back after commits, truncated when idle, never while someone waits for a commit."""
+"""Keeps the WAL short: checkpoints after commits, truncation when idle, never while someone waits for a commit."""
 
 import sqlite3
 from pathlib import Path
@@ -10,17 +10,17 @@ from llm_service.telemetry.stores.sqlite.opening import BUSY_TIMEOUT_MS
 __all__ = ["WAL_ALARM_BYTES", "WAL_BYTES", "tidy_wal", "trim_wal"]
 
 WAL_BYTES: Final = 8 * 1024 * 1024
-"""From this size on, the WAL is copied back into the database after a commit; half of it costs a fifth of the rate."""
+"""The WAL is checkpointed after a commit from this size on; half of it would cost a fifth of the rate."""
 
 WAL_ALARM_BYTES: Final = 8 * WAL_BYTES
-"""From this size on, a reader that keeps the WAL from being started anew is worth a warning."""
+"""From this size on, a reader that blocks the restart of the WAL causes a warning."""
 
 
 def trim_wal(connection: sqlite3.Connection, path: Path) -> int:
-    """After a commit: copy a long WAL back, so that the next commit begins it anew. Blocks nobody.
+    """After a commit: checkpoint a long WAL, so that the next commit restarts it. Blocks nobody.
 
     Returns:
-        How many bytes the WAL has.
+        The size of the WAL in bytes.
     """
     try:
         size = path.with_name(f"{path.name}-wal").lstat().st_size
@@ -32,13 +32,13 @@ def trim_wal(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def tidy_wal(connection: sqlite3.Connection) -> bool:
-    """In an idle moment: copy the WAL back and truncate it to nothing. False when a reader or writer is in the way.
+    """When idle: checkpoint the WAL and truncate it. False if a reader or writer is in the way.
 
     Raises:
-        sqlite3.Error: the file cannot be written. SQLite keeps that to itself where a commit or a close checkpoints.
+        sqlite3.Error: the file cannot be written. SQLite hides this error in checkpoints of a commit or a close.
     """
     try:
-        # It would hold the write lock while it waits for readers: do not wait.
+        # Do not wait for readers: it would hold the write lock meanwhile.
         connection.execute("PRAGMA busy_timeout = 0")
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     except sqlite3.OperationalError as error:

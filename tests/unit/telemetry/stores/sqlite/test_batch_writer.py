@@ -303,7 +303,7 @@ def test_a_sqlite_that_is_too_old_is_refused(path: Path) -> None:
 
 def test_an_old_file_becomes_what_a_new_one_is() -> None:
     """Step by step, each with its record; the schema is the same text for text."""
-    steps = {1: ["CREATE TABLE b (x)"], 2: ["CREATE INDEX idx_b ON b (x)", "ALTER TABLE a ADD COLUMN y"]}
+    steps = {2: ["CREATE TABLE b (x)"], 3: ["CREATE INDEX idx_b ON b (x)", "ALTER TABLE a ADD COLUMN y"]}
     old = sqlite3.connect(":memory:", isolation_level=None)
     new = sqlite3.connect(":memory:", isolation_level=None)
     old.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)")
@@ -327,9 +327,9 @@ def test_an_old_file_becomes_what_a_new_one_is() -> None:
     assert user_version == 3
 
 
-def test_every_version_but_the_newest_has_a_step() -> None:
+def test_every_version_but_the_first_has_a_migration() -> None:
     """No file of an earlier release is left behind."""
-    assert sorted(migrations.STEPS) == list(range(1, migrations.VERSION))
+    assert sorted(migrations.MIGRATIONS) == list(range(2, migrations.VERSION + 1))
 
 
 def test_an_older_file_is_migrated_when_it_is_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +342,7 @@ def test_an_older_file_is_migrated_when_it_is_opened(path: Path, monkeypatch: py
     monkeypatch.setattr(migrations, "VERSION", to)
 
     def with_step(step: str) -> Callable[..., None]:
-        return lambda connection, found, now: migrate(connection, found, now, {to - 1: [step]}, to)
+        return lambda connection, found, now: migrate(connection, found, now, {to: [step]}, to)
 
     monkeypatch.setattr(migrations, "migrate", with_step("ALTER TABLE nothing ADD COLUMN colour"))
     with pytest.raises(sqlite3.OperationalError, match="nothing"):

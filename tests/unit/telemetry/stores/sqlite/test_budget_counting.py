@@ -16,7 +16,7 @@ from llm_service.budgets.policies import Policies, compiled
 from llm_service.errors import BudgetExceeded
 from llm_service.telemetry import AsyncTelemetryLogger, DuplicateInvocationError, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.record.record import CARD_FIELDS, _restore
-from llm_service.telemetry.stores.sqlite import migration_steps, migrations
+from llm_service.telemetry.stores.sqlite import migrations
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook, Recost, call_of
 from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
@@ -196,12 +196,11 @@ def test_a_file_of_the_first_version_is_migrated_and_counted(db: Path) -> None:
     with closing(sqlite3.connect(db)) as connection:
         for table in ("budget_alerts", "budget_holds", "budget_windows", "budget_counters", "prompt_sizes"):
             connection.execute(f"DROP TABLE {table}")
-        for column in (column for added in migration_steps.ADDED.values() for column in added):
+        for column in (column for added in migrations.ADDED.values() for column in added):
             connection.execute(f"ALTER TABLE invocations DROP COLUMN {column}")
         connection.execute("DELETE FROM schema_version WHERE version > 1")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
-    assert migrations.STEPS[1] is migration_steps.TO_2
     with TelemetryLogger(db, policies=policies(all=ALL)) as logger:
         logger.log_invocation(record(0.5))
         logger.budgets.reserve(usd=1, agent_name="a").settle(record(0.125))
