@@ -72,7 +72,7 @@ class DeclaredPrices:
         """The most exact name of the file for this seller, and its entry."""
         given = provider_of(provider)
         for one in (Candidate(name, given, None, api_of(provider)), *candidates(model_name, provider)):
-            # The maker of a model need not be its seller. The form of a name says the seller, unless the file has that name.
+            # Who makes a model need not sell it. The form of a name says who does, unless the file has that name.
             form = given or seller_of_form(name) if one.name == name else one.provider
             for each in spellings(one.name, one.provider):
                 seller = given if each == name else form
