@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, TypedDict, cast, get_args
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.cells import text, whole
+from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
 from llm_service.telemetry.queries.filters import daily_where
 from llm_service.telemetry.stores.base import Fetch
 
@@ -89,10 +90,10 @@ def read_costs(
     sql = f"SELECT {keys}, {_SUMS} FROM daily_costs{where} GROUP BY {keys} ORDER BY {', '.join(order)}"  # noqa: S608
     rows = [
         dict(zip(columns, row, strict=False)) | cast("dict[str, Any]", _sums(row[len(columns) :]))
-        for row in fetch((sql, where.parameters))
+        for row in fetch_daily_sums(fetch, sql, where.parameters)
     ]
     sql = f"SELECT min(date), max(date), {_SUMS} FROM daily_costs{where}"  # noqa: S608
-    first, last, *summed = fetch((sql, where.parameters))[0]
+    first, last, *summed = fetch_daily_sums(fetch, sql, where.parameters)[0]
     totals = _sums(summed)
     return CostReport(
         by=list(by),

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypedDict, cast
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.cells import day as day_of
 from llm_service.telemetry.queries.cells import say_odd, whole
+from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
 from llm_service.telemetry.queries.filters import checked_day, daily_where
 from llm_service.telemetry.queries.forecast import DayCost, Forecast, forecast
 from llm_service.telemetry.queries.grouping import NameKey, name_columns
@@ -192,7 +193,7 @@ def _read_groups(
     keys = "".join(f"{column}, " for column in columns)
     recent = daily_where(span.before, span.today, *names)
     sql = f"SELECT {keys}date, {_SUMS} FROM daily_costs{recent} GROUP BY {keys}date"  # noqa: S608
-    sums = fetch((sql, recent.parameters))
+    sums = fetch_daily_sums(fetch, sql, recent.parameters)
     ever = daily_where(None, span.today, *names)
     grouped = f" GROUP BY {keys.removesuffix(', ')}" if keys else ""
     sql = f"SELECT {keys}min(date) FROM daily_costs{ever}{grouped}"  # noqa: S608

@@ -19,6 +19,7 @@ from llm_service.telemetry.queries.cells import (
     text,
     whole,
 )
+from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
 from llm_service.telemetry.queries.filters import InvocationFilter, Where, daily_where
 from llm_service.telemetry.queries.rows import ROW_COLUMNS, InvocationRow, to_invocations
 from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
@@ -225,7 +226,7 @@ def read_statistics_since(
     later.compare("date >= ?", first_whole_day.isoformat())
     later.names(**names)
     edge_sums = fetch((f"SELECT {_ROW_SUMS} FROM invocations{edge}", edge.parameters))[0]  # noqa: S608
-    whole_sums = fetch((f"SELECT {_SUMS} FROM daily_costs{later}", later.parameters))[0]  # noqa: S608
+    (whole_sums,) = fetch_daily_sums(fetch, f"SELECT {_SUMS} FROM daily_costs{later}", later.parameters)  # noqa: S608
     sums = _Sums(*(whole(one) + whole(other) for one, other in zip(edge_sums, whole_sums, strict=True)))
     buckets: dict[int, int] = {}
     sql = f"SELECT latency_ms, count(*) FROM invocations{edge} AND {LATENCY} GROUP BY latency_ms"  # noqa: S608

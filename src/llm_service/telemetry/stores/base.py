@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from llm_service.telemetry.record.record import InvocationRecord
 
-__all__ = ["BatchWriter", "Fault", "Fetch", "Query", "Session", "WriteResult"]
+__all__ = ["BatchWriter", "Fault", "Fetch", "PartialSum", "Query", "Session", "WriteResult"]
 
 Session = Any
 """An open connection to a store, used by one thread at a time; only the store knows its type."""
@@ -16,6 +16,10 @@ Query = tuple[str, Sequence[Any]]
 """A statement and its parameters."""
 Fetch = Callable[[Query], list[tuple[Any, ...]]]
 """Runs a query and returns all rows; all queries of one call see the same snapshot."""
+
+
+class PartialSum(int):
+    """A sum that leaves out a cell because it holds no number."""
 
 
 class Fault(Enum):

@@ -9,13 +9,17 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
+from llm_service.telemetry.stores.base import PartialSum
 from llm_service.telemetry.stores.sqlite.callbacks import add_sum
 
 __all__ = ["as_stored", "as_text", "rows_of"]
 
 _MOST: Final = (1 << 63) - 1
 _LARGE: Final = "\0sum:"
-"""Prefix of the digits of a sum beyond 64 bits; no stored text contains NUL."""
+_PARTIAL: Final = "\0partial:"
+"""Prefixes of the digits of a sum beyond 64 bits, and of one that leaves cells out; no stored text contains NUL."""
+_MOST_SUMMED: Final = 1e24
+"""The largest real that stands for an integer; in nano-dollars, far beyond any bill."""
 
 Rows = list[tuple[Any, ...]]
 
@@ -92,23 +96,35 @@ def _exactly(sql: str) -> str:
         depth += {"(": 1, ")": -1}.get(rest[end], 0)
         end += 1
     summed = rest[: end - 1]
-    return f"{head}exact_sum(CASE typeof({summed}) WHEN 'integer' THEN {summed} END){_exactly(rest[end:])}"
+    cases = f"WHEN 'integer' THEN {summed} WHEN 'real' THEN {summed} WHEN 'null' THEN NULL"
+    return f"{head}exact_sum(CASE typeof({summed}) {cases} ELSE x'00' END){_exactly(rest[end:])}"
 
 
 class _ExactSum:
-    """`sum` of the integers among its values; NULL if there are none."""
+    """`sum` of the integers among its values; NULL if there are none.
+
+    SQLite itself makes a real of an integer that grows beyond 64 bits, so such reals count, too.
+    """
 
     def __init__(self) -> None:
         self._sum: int | None = None
+        self._left_out = False
 
     def step(self, value: object) -> None:
-        if isinstance(value, int):
-            self._sum = value + (self._sum or 0)
+        if isinstance(value, int) or (isinstance(value, float) and _MOST <= abs(value) <= _MOST_SUMMED):
+            self._sum = int(value) + (self._sum or 0)
+        elif value is not None:
+            self._left_out = True
 
     def finalize(self) -> int | str | None:
         found = self._sum
+        if self._left_out:
+            return f"{_PARTIAL}{found or 0}"
         return found if found is None or -_MOST <= found <= _MOST else f"{_LARGE}{found}"
 
 
 def _number(cell: Any) -> Any:
-    return int(cell[len(_LARGE) :]) if isinstance(cell, str) and cell.startswith(_LARGE) else cell
+    if not isinstance(cell, str) or not cell.startswith((_LARGE, _PARTIAL)):
+        return cell
+    _, _, digits = cell.partition(":")
+    return int(digits) if cell.startswith(_LARGE) else PartialSum(digits)

@@ -1,0 +1,103 @@
+"""Reports over `daily_costs` whose cells hold what SQLite can hold: unknown, and named; a sum beyond 64 bits stays."""
+
+import logging
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_service.telemetry import InvocationRecord, TelemetryLogger
+from llm_service.telemetry.queries import daily_sums, questions
+from llm_service.telemetry.queries.costs import CostSums, read_costs
+from llm_service.telemetry.queries.months import MonthSums
+from llm_service.telemetry.stores.sqlite.reader import read
+
+ODD = ("'abc'", "x'00ff'", "1e300", "0.5")
+REPORTS: dict[str, Any] = {
+    "statistics": lambda logger: (
+        (one := logger.get_statistics())
+        and {
+            "unpriced": one["unpriced_invocations"],
+            "uncounted": one["uncounted_invocations"],
+            "cost": one["total_cost_usd"],
+            "calls": one["total_invocations"],
+        }
+    ),
+    "month": lambda logger: (
+        (one := logger.get_month_report()["totals"]["to_date"])
+        and {
+            "unpriced": one["unpriced"],
+            "uncounted": one["uncounted"],
+            "cost": one["total_cost_usd"],
+            "calls": one["invocations"],
+        }
+    ),
+    "costs": lambda logger: (
+        (one := read(logger.db_path, lambda fetch: read_costs(fetch, ["day"]))["totals"])
+        and {
+            "unpriced": one["unpriced"],
+            "uncounted": one["uncounted"],
+            "cost": one["total_cost_usd"],
+            "calls": one["invocations"],
+        }
+    ),
+}
+SUMMED = {
+    "statistics": questions._Sums._fields,
+    "month": MonthSums.__annotations__,
+    "costs": CostSums.__annotations__,
+}
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """Two calls of one agent, and one of another."""
+    path = tmp_path / "telemetry.db"
+    with TelemetryLogger(path) as logger:
+        for agent in ("bot", "bot", "other"):
+            logger.log_invocation(InvocationRecord(agent_name=agent, cost_usd=7, prompt_tokens=5, completion_tokens=5))
+    return path
+
+
+def spoil(path: Path, column: str, value: str) -> None:
+    """Put a value into the row of `bot`."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE daily_costs SET {column} = {value} WHERE agent_name = 'bot'")
+
+
+def test_every_summed_column_is_looked_at(db: Path) -> None:
+    """The list is that of the table."""
+    with closing(sqlite3.connect(db)) as connection:
+        columns = {row[1]: row[2] for row in connection.execute("PRAGMA table_info(daily_costs)")}
+    assert {name for name, kind in columns.items() if kind == "INTEGER"} - {"id"} == set(daily_sums._NUMBERS)
+
+
+@pytest.mark.parametrize("report", REPORTS)
+@pytest.mark.parametrize("value", ODD)
+@pytest.mark.parametrize("column", daily_sums._NUMBERS)
+def test_a_cell_that_holds_no_number_makes_its_calls_unknown(
+    column: str, value: str, report: str, db: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And is named in one warning."""
+    spoil(db, column, value)
+    with TelemetryLogger(db) as logger, caplog.at_level(logging.WARNING, "llm_service.telemetry"):
+        found = REPORTS[report](logger)
+    is_read = column in SUMMED[report]
+    assert found["unpriced"] == (2 if column == "cost_nanos" else 0)
+    assert found["uncounted"] == (2 if is_read and column in daily_sums._TOKENS else 0)
+    assert found["cost"] == (7 if column == "cost_nanos" else 21)
+    assert found["calls"] == (1 if column == "invocations" else 3)
+    said = [record.getMessage() for record in caplog.records]
+    assert bool(said) is is_read
+    assert all(f"of daily_costs holds in {column} " in text for text in said)
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_a_sum_beyond_64_bits_is_told(report: str, db: Path) -> None:
+    """In one row, where SQLite makes a real of it, and over several."""
+    spoil(db, "cost_nanos", "9300000000000000000 + 1000000000")
+    with TelemetryLogger(db) as logger:
+        found = REPORTS[report](logger)
+    assert (found["cost"], found["unpriced"]) == (9_300_000_008.0, 0)
