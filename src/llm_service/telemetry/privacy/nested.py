@@ -107,7 +107,7 @@ def _clean_argument(part: object, mask: _Clean, counts: Counter[str]) -> Any:
 def _is_pair(value: object) -> bool:
     if not isinstance(value, list):
         return False
-    parts = cast("list[Any]", value)  # type: ignore[redundant-cast]  # as above
+    parts = cast("list[Any]", value)  # type: ignore[redundant-cast]  # pyright needs it
     return len(parts) == 2 and all(isinstance(part, str) for part in parts)
 
 
@@ -144,7 +144,7 @@ def _clean_object(pairs: dict[str, Any], mask: _Clean, counts: Counter[str]) -> 
             counts[_BY_NAME] += 1
             value = _HIDDEN  # noqa: PLW2901 - nothing below shall see the secret
         elif not hides:
-            value = _clean(value, mask, counts)  # noqa: PLW2901 - as above
+            value = _clean(value, mask, counts)  # noqa: PLW2901 - the cleaned value replaces it
         name = mask(key, counts)
         cleaned[_unlike(name, cleaned, met) if name in cleaned else name] = value
     return cleaned

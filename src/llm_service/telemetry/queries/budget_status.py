@@ -34,7 +34,7 @@ _RECORDS: Final = f"""
 SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id,
     coalesce(sum({sql.NANOS_OF}), 0), sum({sql.TOKENS_OF}), count(*), sum({sql.NANOS_OF} IS NULL)
 FROM invocations WHERE timestamp >= ? AND timestamp <= ? GROUP BY 1, 2, 3, 4, 5, 6, 7
-"""  # noqa: S608 - as above
+"""  # noqa: S608 - built from constants
 _HOLDS: Final = f"SELECT {sql.HOLD_COLUMNS} FROM budget_holds ORDER BY reserved_at, hold_id"  # noqa: S608 - own names
 
 

@@ -14,12 +14,6 @@ __all__ = ["COST_KEYS", "CostKey", "CostReport", "CostSums", "read_costs"]
 
 CostKey = Literal["day", "agent", "tool", "model"]
 COST_KEYS: Final[tuple[CostKey, ...]] = get_args(CostKey)
-_COLUMNS: Final[dict[CostKey, str]] = {
-    "day": "date",
-    "agent": "agent_name",
-    "tool": "tool_name",
-    "model": "model_name",
-}
 
 
 class CostSums(TypedDict):
@@ -80,9 +74,10 @@ def read_costs(
     Raises:
         QueryError: naming the argument, the value and the remedy.
     """
-    check_keys(by)
+    if not by or len(set(by)) < len(by) or not set(by) <= set(COST_KEYS):
+        raise QueryError("by", ",".join(by), f"give one or more of {', '.join(COST_KEYS)}, each once")
     where = daily_where(start_date, end_date, agent_name, tool_name, model_name)
-    columns = [_COLUMNS[key] for key in by]
+    columns = ["date" if key == "day" else f"{key}_name" for key in by]
     order = [f"{column} DESC" if column == "date" else column for column in columns]
     if by[-1] != "day":
         order.insert(len(order) - 1, "sum(cost_nanos) DESC")
@@ -104,16 +99,6 @@ def read_costs(
         priced_invocations=totals["invocations"] - totals["unpriced"],
         counted_invocations=totals["invocations"] - totals["uncounted"],
     )
-
-
-def check_keys(by: Sequence[str]) -> None:
-    """Refuse unknown or repeated keys.
-
-    Raises:
-        QueryError: unless `by` holds one or more of the keys, each once.
-    """
-    if not by or len(set(by)) < len(by) or not set(by) <= set(COST_KEYS):
-        raise QueryError("by", ",".join(by), f"give one or more of {', '.join(COST_KEYS)}, each once")
 
 
 def _sums(values: Sequence[int]) -> CostSums:

@@ -62,14 +62,14 @@ class InvocationRecord(CardFields, ExtensionFields):
 
     Every argument may be left out; None means unknown and is stored as NULL, never as 0. Prompt tokens include cached
     ones, completion tokens include reasoning ones. `total_tokens` is kept as reported, since some providers count more
-    than the sum; where it is None and both parts are known it is their sum. `cost_usd` None means "not known yet".
+    than the sum; if it is None and both parts are known, it is their sum. `cost_usd` None means "not known yet".
 
     Values are taken in any type that leaves no doubt: 12.0, Decimal(12), "12" and numpy's numbers as counts, a UUID or
     a whole number as an id, enumerations as their text. NUL and lone surrogates in a text become U+FFFD.
 
     Args:
         invocation_id: any non-empty text up to 200 characters, unique in the file; default a new UUIDv7.
-        agent_name, tool_name, model_name: who called what; up to 200 characters, None where unknown, never empty.
+        agent_name, tool_name, model_name: 1 to 200 characters; None if unknown.
         prompt_tokens, completion_tokens, total_tokens: 0 to 10**12.
         cost_usd: USD, 0 to 1,000,000.
         latency_ms: milliseconds from request to last byte, 0 to 10**10; or a timedelta.
@@ -95,7 +95,7 @@ class InvocationRecord(CardFields, ExtensionFields):
     extensions: tuple[Any, ...] | None
     size: int
 
-    def __init__(  # noqa: C901, PLR0912 - each test stands in place: a call for each would double the cost
+    def __init__(  # noqa: C901, PLR0912 - tests are inlined: calls would double the time
         self,
         invocation_id: str | None = None,
         _keywords_follow: None = None,

@@ -34,12 +34,8 @@ class PromptSizes:
             extensions = record.extensions
             if extensions is None or len(extensions) <= _PROMPT or not extensions[_PROMPT]:
                 continue
-            agent, model, tokens, prompt = (
-                record.agent_name,
-                record.model_name,
-                record.prompt_tokens,
-                extensions[_PROMPT],
-            )
+            agent, model, tokens = record.agent_name, record.model_name, record.prompt_tokens
+            prompt = extensions[_PROMPT]
             if not isinstance(prompt, str) or not isinstance(model, str) or type(tokens) is not int:
                 continue
             if 0 < tokens <= MAX_TOKENS and extensions[_USAGE_SOURCE] not in _NOT_COUNTED:

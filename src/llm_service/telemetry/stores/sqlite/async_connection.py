@@ -95,7 +95,7 @@ class WriterConnection(aiosqlite.Connection):
             try:
                 with self._guard:
                     result = function()
-            except BaseException as error:  # noqa: BLE001 - handed to whoever waits, like a future's exception
+            except BaseException as error:  # noqa: BLE001 - stored in the future
                 _tell(loop, _fail, future, error)
             else:
                 _tell(loop, _succeed, future, result)

@@ -210,7 +210,7 @@ def _holds(connection: sqlite3.Connection, statement: str, *parameters: str) -> 
 
 
 def _delete(table: str, key: Sequence[str]) -> str:
-    return f"DELETE FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in key)}"  # noqa: S608 - as above
+    return f"DELETE FROM {table} WHERE {' AND '.join(f'{name} = ?' for name in key)}"  # noqa: S608 - built from constants
 
 
 def _long_ago(now_us: int) -> str:
