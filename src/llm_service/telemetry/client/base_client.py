@@ -31,7 +31,6 @@ __all__ = ["BaseClient"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 _S = TypeVar("_S")
 _Budgeted = TypeVar("_Budgeted", bound=Invocation)
-_Made = TypeVar("_Made", bound="BaseClient[Any]")
 
 
 class BaseClient(Generic[_Budgeted]):
@@ -111,7 +110,7 @@ class BaseClient(Generic[_Budgeted]):
         settings = (config if isinstance(config, TelemetryConfig) else load_config(file)).to_settings()
         money = PricesAndPolicies(models=models, policies=policies, policy=policy, on_budget=on_budget)
         given = money.settled(settings, file).given()
-        return _made_of(cls, settings, {"on_drop": on_drop, "on_event": on_event, "redact": redact} | given)
+        return cls._of(settings, {"on_drop": on_drop, "on_event": on_event, "redact": redact} | given)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled, copied or deep-copied: a fresh logger of the same settings, with no record and no connection.
@@ -120,7 +119,12 @@ class BaseClient(Generic[_Budgeted]):
         and names the one it cannot take. The sync logger opens its file anew, and raises `StoreError` where it can't; a
         models.yaml that was given by its path is read anew.
         """
-        return _made_of, (type(self), self.settings, self._arguments)
+        return self._of, (self.settings, self._arguments)
+
+    @classmethod
+    def _of(cls, settings: Settings, arguments: dict[str, Any]) -> Self:
+        options: dict[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
+        return cls(options.pop("db_path"), **arguments, **options)
 
     @property
     def db_path(self) -> Path:
@@ -171,37 +175,19 @@ class BaseClient(Generic[_Budgeted]):
 
     @overload
     def invocation(
-        self,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        budget: Literal[False] = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> Invocation: ...
+        self, agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None, *,
+        budget: Literal[False] = False, max_tokens: int | None = None, **fields: Any,
+    ) -> Invocation: ...  # fmt: skip
     @overload
     def invocation(
-        self,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        budget: Amount | Literal[True],
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> _Budgeted: ...
+        self, agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None, *,
+        budget: Amount | Literal[True], max_tokens: int | None = None, **fields: Any,
+    ) -> _Budgeted: ...  # fmt: skip
     @overload
     def invocation(
-        self,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        budget: Amount | bool = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> Invocation: ...
+        self, agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None, *,
+        budget: Amount | bool = False, max_tokens: int | None = None, **fields: Any,
+    ) -> Invocation: ...  # fmt: skip
     def invocation(
         self,
         agent_name: str | None = None,
@@ -245,16 +231,9 @@ class BaseClient(Generic[_Budgeted]):
     def instrumented(self, function: _F, /) -> _F: ...
     @overload
     def instrumented(
-        self,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        usage: ReadUsage | None = None,
-        budget: Amount | bool = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> Callable[[_F], _F]: ...
+        self, agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None, *,
+        usage: ReadUsage | None = None, budget: Amount | bool = False, max_tokens: int | None = None, **fields: Any,
+    ) -> Callable[[_F], _F]: ...  # fmt: skip
     def instrumented(
         self,
         agent_name: Any = None,
@@ -309,43 +288,22 @@ class BaseClient(Generic[_Budgeted]):
 
     @overload
     def wrap_stream(
-        self,
-        stream: Callable[[], Awaitable[_S]] | Awaitable[_S],
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        usage: ReadUsage | None = None,
-        budget: Amount | bool = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> _S: ...
+        self, stream: Callable[[], Awaitable[_S]] | Awaitable[_S],
+        agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None, *,
+        usage: ReadUsage | None = None, budget: Amount | bool = False, max_tokens: int | None = None, **fields: Any,
+    ) -> _S: ...  # fmt: skip
     @overload
     def wrap_stream(
-        self,
-        stream: Callable[[], _S],
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        usage: ReadUsage | None = None,
-        budget: Amount | bool = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> _S: ...
+        self, stream: Callable[[], _S],
+        agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None, *,
+        usage: ReadUsage | None = None, budget: Amount | bool = False, max_tokens: int | None = None, **fields: Any,
+    ) -> _S: ...  # fmt: skip
     @overload
     def wrap_stream(
-        self,
-        stream: _S,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        usage: ReadUsage | None = None,
-        budget: Amount | bool = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> _S: ...
+        self, stream: _S,
+        agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None, *,
+        usage: ReadUsage | None = None, budget: Amount | bool = False, max_tokens: int | None = None, **fields: Any,
+    ) -> _S: ...  # fmt: skip
     def wrap_stream(
         self,
         stream: Any,
@@ -396,11 +354,6 @@ class BaseClient(Generic[_Budgeted]):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(db_path={str(self.db_path)!r}, privacy_level={self.settings.privacy_level!r})"
-
-
-def _made_of(client: "type[_Made]", settings: Settings, arguments: dict[str, Any]) -> "_Made":
-    options: dict[str, Any] = {name: getattr(settings, name) for name in Settings.names()}
-    return client(options.pop("db_path"), **arguments, **options)
 
 
 def _check_usage(usage: object) -> None:

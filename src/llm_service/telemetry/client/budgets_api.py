@@ -29,24 +29,12 @@ __all__ = ["AsyncBudgets", "Budgets"]
 
 
 def reserve(
-    planner: ReservationPlanner,
-    *,
-    usd: Amount | None = None,
-    tokens: int | None = None,
-    agent_name: str | None = None,
-    tool_name: str | None = None,
-    model_name: str | None = None,
-    provider: str | None = None,
-    user_id: str | None = None,
-    session_id: str | None = None,
-    trace_id: str | None = None,
-    prompt: "Prompt | None" = None,
-    prompt_tokens: int | None = None,
-    max_tokens: int | None = None,
-    service_tier: str | None = None,
-    justification: str | None = None,
-    lease: float | None = None,
-) -> Callable[[], Steps[Reservation]]:
+    planner: ReservationPlanner, *, usd: Amount | None = None, tokens: int | None = None,
+    agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None,
+    provider: str | None = None, user_id: str | None = None, session_id: str | None = None, trace_id: str | None = None,
+    prompt: "Prompt | None" = None, prompt_tokens: int | None = None, max_tokens: int | None = None,
+    service_tier: str | None = None, justification: str | None = None, lease: float | None = None,
+) -> Callable[[], Steps[Reservation]]:  # fmt: skip
     """Reserve for one call in every budget that covers it, all or nothing, in one transaction of microseconds.
 
     The hold counts against the limits, across all processes that write the file, until the call's record settles
@@ -99,18 +87,10 @@ def status(planner: ReservationPlanner, *, fresh: bool = True) -> Steps[list[Bud
 
 
 def check(
-    planner: ReservationPlanner,
-    usd: Amount | None = None,
-    *,
-    tokens: int | None = None,
-    agent_name: str | None = None,
-    tool_name: str | None = None,
-    model_name: str | None = None,
-    provider: str | None = None,
-    user_id: str | None = None,
-    session_id: str | None = None,
-    trace_id: str | None = None,
-) -> Steps[list[BudgetStatus]]:
+    planner: ReservationPlanner, usd: Amount | None = None, *, tokens: int | None = None,
+    agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None,
+    provider: str | None = None, user_id: str | None = None, session_id: str | None = None, trace_id: str | None = None,
+) -> Steps[list[BudgetStatus]]:  # fmt: skip
     """The limits that a call would have to fit into, and whether it `fits` each now. Reserves nothing.
 
     Args:
