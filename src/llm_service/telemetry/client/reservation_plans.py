@@ -75,7 +75,7 @@ class ReservationPlanner:
 
     # What is asked for becomes a plan
 
-    def plan(self, wish: ReservationRequest) -> ReservationPlan:
+    def plan(self, wanted: ReservationRequest) -> ReservationPlan:
         """What a reservation takes, and from which limits.
 
         Raises:
@@ -87,24 +87,26 @@ class ReservationPlanner:
         if self._engine.closing:
             path = self.core.db_path
             raise StoreError(f"{path}: nothing can be reserved, the logger is closed", path)
-        call = self.call(wish)
+        call = self.call(wanted)
         policies = self.policies.applying(call)
         return ReservationPlan(
-            hold_id=self._engine.redactor.invocation_id(wish.hold_id),
+            hold_id=self._engine.redactor.invocation_id(wanted.hold_id),
             call=call,
-            amounts=Amounts(reservation_requests.nanos(wish, policies), reservation_requests.tokens(wish, policies), 1),
+            amounts=Amounts(
+                reservation_requests.nanos(wanted, policies), reservation_requests.tokens(wanted, policies), 1
+            ),
             policies=policies,
             now_us=time_ns() // 1000,
-            lease_us=reservation_requests.lease_us(wish.lease, policies),
-            justification=self._justification(wish),
+            lease_us=reservation_requests.lease_us(wanted.lease, policies),
+            justification=self._justification(wanted),
         )
 
-    def call(self, wish: ReservationRequest) -> Call:
+    def call(self, wanted: ReservationRequest) -> Call:
         """The names of a call as its record will have them: checked, and without secrets."""
-        names, known = tuple(wish.names.values()), self._engine.money.clean_calls
+        names, known = tuple(wanted.names.values()), self._engine.money.clean_calls
         call: Call | None = known.get(names)
         if call is None:
-            record = InvocationRecord(invocation_id=wish.hold_id, **cast("Any", wish.names))
+            record = InvocationRecord(invocation_id=wanted.hold_id, **cast("Any", wanted.names))
             (clean,) = self._engine.redactor.records([record], Counter())
             call = call_of(clean)
             if len(known) >= _MOST_CALLS:
@@ -112,36 +114,36 @@ class ReservationPlanner:
             known[names] = call
         return call
 
-    def _justification(self, wish: ReservationRequest) -> str | None:
+    def _justification(self, wanted: ReservationRequest) -> str | None:
         """The reason as it may be kept: without secrets, and no longer than an error message."""
-        if wish.justification is None:
+        if wanted.justification is None:
             return None
         try:
-            record = InvocationRecord(invocation_id=wish.hold_id, error_message=wish.justification)
+            record = InvocationRecord(invocation_id=wanted.hold_id, error_message=wanted.justification)
         except RecordError:
-            raise QueryError("justification", wish.justification, "give text") from None
+            raise QueryError("justification", wanted.justification, "give text") from None
         (clean,) = self._engine.redactor.records([record], Counter())
         return None if clean.error_message is None else clean.error_message[:_LONGEST_REASON]
 
-    def estimated(self, wish: ReservationRequest) -> Steps[ReservationRequest]:
+    def estimated(self, wanted: ReservationRequest) -> Steps[ReservationRequest]:
         """The same, with an estimate of what was not said, where a limit that applies to the call counts that."""
         policies = self.policies
-        if not policies or not wish.wants_estimate(policies.applying(self.call(wish))):
-            return wish
+        if not policies or not wanted.wants_estimate(policies.applying(self.call(wanted))):
+            return wanted
         found = yield from estimate(
             self.core,
-            wish.agent_name,
-            wish.tool_name,
-            wish.model_name,
-            provider=wish.provider,
-            prompt=wish.prompt,
-            prompt_tokens=wish.prompt_tokens,
-            max_tokens=wish.max_tokens,
-            service_tier=wish.service_tier,
+            wanted.agent_name,
+            wanted.tool_name,
+            wanted.model_name,
+            provider=wanted.provider,
+            prompt=wanted.prompt,
+            prompt_tokens=wanted.prompt_tokens,
+            max_tokens=wanted.max_tokens,
+            service_tier=wanted.service_tier,
         )
         # The estimate has looked the price up.
-        rates = self.core.prices.rates(wish.model_name, wish.provider, None, wish.service_tier)
-        return wish.with_estimate(found, is_priced=rates is not None)
+        rates = self.core.prices.rates(wanted.model_name, wanted.provider, None, wanted.service_tier)
+        return wanted.with_estimate(found, is_priced=rates is not None)
 
     # Plans become requests
 
