@@ -119,7 +119,7 @@ class BudgetsBesideModel(RuleBasedStateMachine):
     def settle(self, which: int, cost: int | None, own_id: bool, twice: bool) -> None:
         """With a record of the hold's id or of another; a second time does nothing."""
         hold_id, hold = self.pick(which)
-        agent = hold._wish.agent_name
+        agent = hold._core.request.agent_name
         record = self.record(agent, cost, **({"invocation_id": hold_id} if own_id else {}))
         assert hold.settle(record) is True
         self.model.log(record.invocation_id, agent, cost, ends=hold_id)
@@ -186,7 +186,7 @@ class BudgetsBesideModel(RuleBasedStateMachine):
     def log_under_the_id_of_a_hold(self, which: int, cost: int | None) -> None:
         """In another process, say: that ends it."""
         hold_id, hold = self.pick(which)
-        agent = hold._wish.agent_name
+        agent = hold._core.request.agent_name
         self.loggers[-1].log_invocation(self.record(agent, cost, invocation_id=hold_id))
         self.model.log(hold_id, agent, cost)
 

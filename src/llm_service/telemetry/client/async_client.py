@@ -1,40 +1,32 @@
 """The async logger: `AsyncTelemetryLogger`, for event loops."""
 
 import asyncio
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, Unpack, overload
+from typing import Any, Final, Literal, Self
 
-from llm_service.budgets.alerts import OnBudget
-from llm_service.config.settings import SettingsOptions
-from llm_service.errors import UnsupportedLoopError
+from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api
+from llm_service.telemetry.client.base_client import BaseClient
 from llm_service.telemetry.client.budgeted_call import AsyncBudgetedInvocation, reserve_for
 from llm_service.telemetry.client.budgets_api import AsyncBudgets
-from llm_service.telemetry.client.estimates_api import AsyncEstimates
-from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies
-from llm_service.telemetry.client.shared import seconds_or_none
+from llm_service.telemetry.client.client_core import running_loop, seconds_or_none
+from llm_service.telemetry.client.steps import awaited
 from llm_service.telemetry.instrumentation.invocation import Invocation
-from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 from llm_service.telemetry.writer.announcer import PATIENCE
 from llm_service.telemetry.writer.cancel_shield import uninterrupted
-from llm_service.telemetry.writer.events import OnDrop, OnEvent
 from llm_service.telemetry.writer.ledger import FlushResult, Outcome, Settlement
 from llm_service.telemetry.writer.loop_writer import LoopWriter
 from llm_service.telemetry.writer.waiters import LoopWaiter
-
-if TYPE_CHECKING:
-    from llm_service.telemetry.client.prices_and_policies import ModelsGiven, PoliciesGiven
 
 __all__ = ["AsyncTelemetryLogger"]
 
 _YIELD_EVERY: Final = 64
 """Awaited calls that never wait would starve the loop: each 64th gives way once."""
-_A_DAY = 86_400.0
+_A_DAY: Final = 86_400.0
 """Longer than any close takes: what stands for no limit at all."""
 
 
-class AsyncTelemetryLogger(AsyncEstimates):
+class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
     """The flight recorder for asyncio programs: records go to a queue, a writer task commits them in batches.
 
     It starts by itself with the first record in a running loop, or by `async with` or `await start()`, which also make
@@ -69,23 +61,8 @@ class AsyncTelemetryLogger(AsyncEstimates):
     """
 
     _awaits = True
-
-    def __init__(
-        self,
-        db_path: str | Path | None = None,
-        *,
-        models: "ModelsGiven" = None,
-        on_drop: OnDrop | None = None,
-        on_event: OnEvent | None = None,
-        redact: Redact | None = None,
-        policies: "PoliciesGiven" = None,
-        policy: str | None = None,
-        on_budget: OnBudget | None = None,
-        **options: Unpack[SettingsOptions],
-    ) -> None:
-        money = PricesAndPolicies(models=models, policies=policies, policy=policy, on_budget=on_budget)
-        super().__init__(db_path, on_drop, on_event, options, LoopWriter.start, redact, money)
-        self._calls = 0
+    _start_writer = staticmethod(LoopWriter.start)
+    _calls = 0
 
     async def start(self) -> None:
         """Start the writer on this loop and make the file. Needed only to learn now that the file cannot be used.
@@ -95,7 +72,7 @@ class AsyncTelemetryLogger(AsyncEstimates):
                 not an error here.
             UnsupportedLoopError: this is not asyncio.
         """
-        loop = _running_loop()
+        loop = running_loop()
         engine = self._engine
         engine.drivers.remember_loop(loop)
         if engine.drivers.ensure():
@@ -133,119 +110,55 @@ class AsyncTelemetryLogger(AsyncEstimates):
                 (`DuplicateInvocationError`, also an `sqlite3.IntegrityError`).
             UnsupportedLoopError: this is not asyncio.
         """
-        queue, settings = self._engine.queue, self._settings
+        queue, settings = self._engine.queue, self._core.settings
         if not durable:
             if not self._engine.drivers.needed:
-                _running_loop()  # under trio nobody would write
+                running_loop()  # under trio nobody would write
             dropped = queue.accept(record, None) and await queue.admit(record, timeout=settings.block_timeout)
             self._calls += 1
             if self._calls % _YIELD_EVERY == 0:
-                _running_loop()
+                running_loop()
                 self._engine.drivers.ensure()
                 await asyncio.sleep(0)
             return dropped is None
-        self._engine.drivers.remember_loop(_running_loop())
+        self._engine.drivers.remember_loop(running_loop())
         self._engine.drivers.ensure()  # the one there is may belong to a loop that stopped before it could be woken
         waiter = LoopWaiter(durable=True)
         outcome: Settlement | None = await queue.admit(record, waiter, timeout=settings.block_timeout)
         if outcome is None:
             await asyncio.wait([waiter.future], timeout=settings.commit_timeout)
             if not waiter.future.done():
-                raise self._late("the record was not committed", settings.commit_timeout)
+                raise self._core.late("the record was not committed", settings.commit_timeout)
             outcome = waiter.future.result()
-        error = self._refused(outcome, record)
+        error = self._core.refused(outcome, record)
         if error is not None:
             raise error from self._engine.committer.fatal
         return outcome is Outcome.WRITTEN
 
-    @overload
-    def invocation(
-        self,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        budget: Literal[False] = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> Invocation: ...
-    @overload
-    def invocation(
-        self,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        budget: Amount | Literal[True],
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> AsyncBudgetedInvocation: ...
-    @overload
-    def invocation(
-        self,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        budget: Amount | bool = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> Invocation: ...
-    def invocation(
-        self,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        budget: Amount | bool = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> Invocation:
-        """Time a block and log it on exit, whatever happened: `async with` or plain `with`.
+    def _block(self, fields: dict[str, Any]) -> Invocation:
+        core = self._core
+        return Invocation(core, fields, strict=core.settings.strict, put=self.log_invocation)
 
-        Status is `success`, `timeout` after a `TimeoutError`, else `error`; a cancelled block has `error_type`
-        `cancelled`. The block's exception passes through unchanged. A call within the block gets this one as its
-        `parent_invocation_id`. Any field of `InvocationRecord` may be given here or by `call.set(...)`.
-
-        Args:
-            agent_name, tool_name, model_name, **fields: of the record.
-            budget: True reserves what is estimated (from these names, `prompt` or `prompt_tokens`, and `max_tokens`)
-                before the block is entered, a number reserves so many USD; the record then settles it. Only with
-                `async with`; entering raises what `budgets.reserve` raises, and nothing is recorded then. `call.hold`
-                is the hold.
-            max_tokens: what the answer is limited to, for the estimate.
-        """
-        names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
-        if budget is not False:
-            reserve = reserve_for(self.budgets, budget, max_tokens)
-            return AsyncBudgetedInvocation(self, names | fields, strict=self._settings.strict, reserve=reserve)
-        return self._invocation(names | fields, self.log_invocation)
+    def _budgeted_block(
+        self, fields: dict[str, Any], budget: Amount | Literal[True], max_tokens: int | None
+    ) -> AsyncBudgetedInvocation:
+        return AsyncBudgetedInvocation(self._core, fields, reserve_for(self._core, budget, max_tokens))
 
     @property
     def budgets(self) -> AsyncBudgets:
-        """Reservations under this logger's policies; see `Budgets`."""
-        return AsyncBudgets(self)
+        """Reservations under this logger's policies."""
+        return AsyncBudgets(self._core)
 
-    async def flush(self, timeout: float | None = None) -> FlushResult:
-        """Wait until what was accepted before this call is settled.
-
-        Args:
-            timeout: seconds at most; default `commit_timeout`. `math.inf` waits for ever.
-
-        Returns:
-            The truth about those records; `complete` is False when the timeout passed first, and the rest stays queued.
-        """
-        engine = self._engine
-        loop = _running_loop()
-        engine.drivers.remember_loop(loop)
-        waiter = LoopWaiter()
-        barrier = engine.queue.barrier(waiter)
-        try:
-            engine.drivers.ensure()
-            await asyncio.wait([waiter.future], timeout=seconds_or_none(timeout, self._settings.commit_timeout))
-        finally:
-            result = engine.queue.withdraw(barrier)
-        return result
+    get_daily_costs = awaited(queries_api.get_daily_costs)
+    get_invocations = awaited(queries_api.get_invocations)
+    get_content = awaited(queries_api.get_content)
+    get_statistics = awaited(queries_api.get_statistics)
+    get_month_report = awaited(queries_api.get_month_report)
+    get_unit_costs = awaited(queries_api.get_unit_costs)
+    get_coverage = awaited(queries_api.get_coverage)
+    estimate = awaited(estimates_api.estimate)
+    purge = awaited(purge_api.purge)
+    flush = awaited(client_core.flush)
 
     async def aclose(self, timeout: float | None = None) -> FlushResult:
         """Take no more records, write what was accepted, and let go of file, thread and task. May be called again.
@@ -258,8 +171,8 @@ class AsyncTelemetryLogger(AsyncEstimates):
         Returns:
             The truth about the records that were pending.
         """
-        loop = _running_loop()
-        seconds = seconds_or_none(timeout, self._settings.close_timeout)
+        loop = running_loop()
+        seconds = seconds_or_none(timeout, self._core.settings.close_timeout)
         deadline = loop.time() + (_A_DAY if seconds is None else min(seconds, _A_DAY))
         return await uninterrupted(self._close(loop, deadline))
 
@@ -283,12 +196,3 @@ class AsyncTelemetryLogger(AsyncEstimates):
         engine.announcer.when_told(told)
         await asyncio.wait([told.future], timeout=PATIENCE)
         return engine.queue.withdraw(barrier)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        raise UnsupportedLoopError(
-            "AsyncTelemetryLogger needs a running asyncio loop (not trio); without one, use TelemetryLogger"
-        ) from None

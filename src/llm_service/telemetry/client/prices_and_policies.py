@@ -62,12 +62,7 @@ class PricesAndPolicies:
 
     def given(self) -> dict[str, Any]:
         """The arguments by name, to make another logger with."""
-        return {
-            "models": self.models,
-            "policies": self.policies,
-            "policy": self.policy,
-            "on_budget": self.on_budget,
-        }
+        return {name: getattr(self, name) for name in self.__slots__}
 
     def prices(self) -> PriceBook:
         """What models cost.

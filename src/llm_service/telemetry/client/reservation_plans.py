@@ -1,11 +1,9 @@
-"""What `telemetry.budgets` does on both loggers: wishes become asks, asks become requests, requests come back."""
+"""What `telemetry.budgets` of both clients has: it plans reservations, makes requests of plans, and has them served."""
 
 from collections import Counter
-from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import partial
+from datetime import datetime
 from time import monotonic, time_ns
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from llm_service.budgets.limits import NANOS, Amounts
 from llm_service.budgets.policies import Policies
@@ -19,21 +17,21 @@ from llm_service.errors import (
     StoreError,
 )
 from llm_service.telemetry.client import reservation_requests
+from llm_service.telemetry.client.client_core import ClientCore
+from llm_service.telemetry.client.estimates_api import estimate
 from llm_service.telemetry.client.reservation_requests import ReservationRequest
-from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus, read_check
+from llm_service.telemetry.client.steps import Step, Steps
+from llm_service.telemetry.queries.budget_status import BudgetHold
 from llm_service.telemetry.queries.filters import checked_id
 from llm_service.telemetry.record.record import CARD_FIELDS, Amount, InvocationRecord
-from llm_service.telemetry.stores.base import Fetch, Session
 from llm_service.telemetry.stores.rollups import nanos as to_nanos
 from llm_service.telemetry.stores.sqlite.budget_counting import call_of
-from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper, ReservationPlan
-from llm_service.telemetry.writer.budget_executor import Request, Work
+from llm_service.telemetry.stores.sqlite.budget_reservations import ReservationPlan
+from llm_service.telemetry.writer.budget_executor import BudgetExecutor, Request, Work
 from llm_service.telemetry.writer.ledger import DropReason, Outcome
+from llm_service.telemetry.writer.waiters import LoopWaiter
 
-if TYPE_CHECKING:
-    from llm_service.telemetry.client.shared import BaseClient
-
-__all__ = ["ReservationPlanner", "checking", "question"]
+__all__ = ["ReservationPlanner"]
 
 _MOST_CALLS: Final = 4096
 _LONGEST_REASON: Final = 500
@@ -41,12 +39,18 @@ _LEVEL: Final = CARD_FIELDS.index("privacy_level")
 
 
 class ReservationPlanner:
-    """What `telemetry.budgets` does on both loggers."""
+    """Plans reservations under a client's policies, and makes the requests that reserve, settle and end them.
 
-    def __init__(self, client: "BaseClient") -> None:
-        self._client = client
-        self._engine = client._engine  # noqa: SLF001 - the logger's own other half
-        self._timeout = client.settings.commit_timeout
+    Every request is None where the client stores nothing.
+
+    Attributes:
+        core: what the client has.
+    """
+
+    def __init__(self, core: ClientCore) -> None:
+        self.core = core
+        self._engine = core.engine
+        self._timeout = core.settings.commit_timeout
 
     @property
     def policies(self) -> Policies:
@@ -59,7 +63,7 @@ class ReservationPlanner:
         Raises:
             SettingsError: (a `ValueError`) naming the remedy.
         """
-        if not self.policies.counters and self._client.settings.enabled:
+        if not self.policies.counters and self.core.settings.enabled:
             names = [policy.name for policy in self.policies]
             raise SettingsError(
                 "policies",
@@ -69,10 +73,10 @@ class ReservationPlanner:
                 + (", with a limit such as daily_budget_usd in one of its policies" if names else ""),
             )
 
-    # Wishes become asks, asks become requests
+    # What is asked for becomes a plan
 
-    def plan(self, wish: ReservationRequest) -> ReservationPlan:
-        """What a wish comes to.
+    def plan(self, wanted: ReservationRequest) -> ReservationPlan:
+        """What a reservation takes, and from which limits.
 
         Raises:
             BudgetError: its price is unknown where that blocks, or it lacks a justification.
@@ -81,26 +85,28 @@ class ReservationPlanner:
             StoreError: the logger is closed.
         """
         if self._engine.closing:
-            path = self._client.db_path
+            path = self.core.db_path
             raise StoreError(f"{path}: nothing can be reserved, the logger is closed", path)
-        call = self.call(wish)
+        call = self.call(wanted)
         policies = self.policies.applying(call)
         return ReservationPlan(
-            hold_id=self._engine.redactor.invocation_id(wish.hold_id),
+            hold_id=self._engine.redactor.invocation_id(wanted.hold_id),
             call=call,
-            amounts=Amounts(reservation_requests.nanos(wish, policies), reservation_requests.tokens(wish, policies), 1),
+            amounts=Amounts(
+                reservation_requests.nanos(wanted, policies), reservation_requests.tokens(wanted, policies), 1
+            ),
             policies=policies,
             now_us=time_ns() // 1000,
-            lease_us=reservation_requests.lease_us(wish.lease, policies),
-            justification=self._justification(wish),
+            lease_us=reservation_requests.lease_us(wanted.lease, policies),
+            justification=self._justification(wanted),
         )
 
-    def call(self, wish: ReservationRequest) -> Call:
+    def call(self, wanted: ReservationRequest) -> Call:
         """The names of a call as its record will have them: checked, and without secrets."""
-        names, known = tuple(wish.names.values()), self._engine.money.clean_calls
+        names, known = tuple(wanted.names.values()), self._engine.money.clean_calls
         call: Call | None = known.get(names)
         if call is None:
-            record = InvocationRecord(invocation_id=wish.hold_id, **cast("Any", wish.names))
+            record = InvocationRecord(invocation_id=wanted.hold_id, **cast("Any", wanted.names))
             (clean,) = self._engine.redactor.records([record], Counter())
             call = call_of(clean)
             if len(known) >= _MOST_CALLS:
@@ -108,34 +114,47 @@ class ReservationPlanner:
             known[names] = call
         return call
 
-    def _justification(self, wish: ReservationRequest) -> str | None:
+    def _justification(self, wanted: ReservationRequest) -> str | None:
         """The reason as it may be kept: without secrets, and no longer than an error message."""
-        if wish.justification is None:
+        if wanted.justification is None:
             return None
         try:
-            record = InvocationRecord(invocation_id=wish.hold_id, error_message=wish.justification)
+            record = InvocationRecord(invocation_id=wanted.hold_id, error_message=wanted.justification)
         except RecordError:
-            raise QueryError("justification", wish.justification, "give text") from None
+            raise QueryError("justification", wanted.justification, "give text") from None
         (clean,) = self._engine.redactor.records([record], Counter())
         return None if clean.error_message is None else clean.error_message[:_LONGEST_REASON]
 
-    def wants_estimate(self, wish: ReservationRequest) -> bool:
-        """Whether a limit that applies to the call counts what was not said of it."""
-        return bool(self.policies) and wish.wants_estimate(self.policies.applying(self.call(wish)))
+    def estimated(self, wanted: ReservationRequest) -> Steps[ReservationRequest]:
+        """The same, with an estimate of what was not said, where a limit that applies to the call counts that."""
+        policies = self.policies
+        if not policies or not wanted.wants_estimate(policies.applying(self.call(wanted))):
+            return wanted
+        found = yield from estimate(
+            self.core,
+            wanted.agent_name,
+            wanted.tool_name,
+            wanted.model_name,
+            provider=wanted.provider,
+            prompt=wanted.prompt,
+            prompt_tokens=wanted.prompt_tokens,
+            max_tokens=wanted.max_tokens,
+            service_tier=wanted.service_tier,
+        )
+        # The estimate has looked the price up.
+        rates = self.core.prices.rates(wanted.model_name, wanted.provider, None, wanted.service_tier)
+        return wanted.with_estimate(found, is_priced=rates is not None)
 
-    def is_priced(self, wish: ReservationRequest) -> bool:
-        """Whether the call's model has a price; asked after an estimate, which has looked it up."""
-        return self._client.prices.rates(wish.model_name, wish.provider, None, wish.service_tier) is not None
+    # Plans become requests
 
     def reserving(self, plan: ReservationPlan) -> Request | None:
-        """The request that reserves; None where this logger stores nothing."""
-        if self._engine.stores_nothing:
-            return None
-        request = Request(None, deadline=monotonic() + self._timeout)
-        request.work = lambda keeper, connection: keeper.reserve(connection, plan, again=request.tries > 0)
+        """The request that reserves."""
+        request = self._request()
+        if request is not None:
+            request.work = lambda keeper, connection: keeper.reserve(connection, plan, again=request.tries > 0)
         return request
 
-    def settling(self, record: InvocationRecord, plan: ReservationPlan, *, durable: bool = False) -> Request | None:
+    def settling(self, record: InvocationRecord, plan: ReservationPlan, *, durable: bool) -> Request | None:
         """The request that stores a record and ends its hold."""
         if self._engine.stores_nothing or record.card[_LEVEL] == "none":
             # Not stored, so no record can say what was spent: what it cost, where that is known, stays as unknown.
@@ -144,30 +163,21 @@ class ReservationPlanner:
             kept = plan.amounts if cost is None else plan.amounts._replace(nanos=to_nanos(cost))
             if record.usage_source == "partial":  # at least so much
                 kept = kept._replace(nanos=max(kept.nanos, plan.amounts.nanos))
-            return None if self._engine.stores_nothing else self.ending(plan.hold_id, kept)
+            return self.ending(plan.hold_id, kept)
         record_id = self._engine.redactor.invocation_id(record.invocation_id)
         if record_id != plan.hold_id:
             self._engine.money.terms.hold_ids[record_id] = plan.hold_id
-        return Request(None, record, deadline=monotonic() + self._timeout, durable=durable)
+        return self._request(record=record, durable=durable)
 
-    def ending(self, hold_id: str, kept: Amounts | None) -> Request | None:
-        """The request that ends a hold without a record."""
-        if self._engine.stores_nothing:
-            return None
-        work: Work = lambda keeper, connection: keeper.end(connection, hold_id, kept)  # noqa: E731 - its type is told
-        return Request(work, deadline=monotonic() + self._timeout)
+    def ending(self, hold_id: str, kept: Amounts | None, made_at_us: int | None = None) -> Request | None:
+        """The request that ends a hold without a record; what is kept (None: all) stays as unknown spend.
 
-    def taking_back(self, plan: ReservationPlan) -> Request | None:
-        """The request that ends what an ask has reserved, if it has: nobody will use it."""
-        if self._engine.stores_nothing:
-            return None
+        Args:
+                made_at_us: only if it was reserved at this moment: another may have its id.
+        """
+        return self._request(lambda keeper, connection: keeper.end(connection, hold_id, kept, made_at_us))
 
-        def work(keeper: HoldKeeper, connection: Session) -> bool:
-            return keeper.end(connection, plan.hold_id, Amounts(), plan.now_us)
-
-        return Request(work, deadline=monotonic() + self._timeout)
-
-    def reconciling(self, holds: list[BudgetHold], hold_id: str, usd: Amount) -> Request:
+    def reconciling(self, holds: list[BudgetHold], hold_id: str, usd: Amount) -> Request | None:
         """The request that puts a known cost in the place of what was reserved.
 
         Raises:
@@ -180,9 +190,8 @@ class ReservationPlanner:
         if hold["state"] == "held" and not hold["expired"]:
             raise QueryError("hold_id", hold_id, "its call is under way: settle or release it")
         cost = reservation_requests.nanos(ReservationRequest(usd=usd, justification="reconciled"), ()) / NANOS
-        deadline = monotonic() + self._timeout
         if hold["recorded"]:
-            return Request(lambda keeper, connection: keeper.price(connection, hold_id, cost), deadline=deadline)
+            return self._request(lambda keeper, connection: keeper.price(connection, hold_id, cost))
         names = hold["names"]
         record = InvocationRecord(
             invocation_id=hold_id,
@@ -199,18 +208,24 @@ class ReservationPlanner:
             error_type="outcome_unknown",
             source="budgets:reconcile",
         )
-        return Request(None, record, deadline=deadline)
-
-    # Requests come back
+        return self._request(record=record)
 
     def expiring(self) -> Request | None:
         """The request that ends holds whose lease is over: any does, now and then, so this one does nothing else."""
         self._engine.money.executor.expire_now()
-        nothing: Work = lambda _keeper, _connection: None  # noqa: E731 - its type is told
-        return None if self._engine.stores_nothing else Request(nothing, deadline=monotonic() + self._timeout)
+        return self._request(lambda _keeper, _connection: None)
+
+    def _request(
+        self, work: Work | None = None, record: InvocationRecord | None = None, *, durable: bool = False
+    ) -> Request | None:
+        if self._engine.stores_nothing:
+            return None
+        return Request(work, record, deadline=monotonic() + self._timeout, durable=durable)
+
+    # Requests are served
 
     def submit(self, request: Request | None) -> None:
-        """Have the teller's thread serve it, if there is anything to do."""
+        """Have the executor's thread serve it, and wait for nothing."""
         if request is not None:
             self._engine.money.executor.submit(request)
 
@@ -221,14 +236,8 @@ class ReservationPlanner:
         else:
             self.submit(request)
 
-    def serve(self, request: Request | None) -> Request | None:
-        """Serve it in this thread."""
-        if request is not None:
-            self._engine.money.executor.serve(request)
-        return request
-
-    def done(self, request: Request | None) -> Any:
-        """What came of it.
+    def serve(self, request: Request | None) -> Steps[Any]:
+        """Have it served; what came of it.
 
         Raises:
             BudgetExceeded: a hard limit has no room.
@@ -236,40 +245,35 @@ class ReservationPlanner:
         """
         if request is None:
             return None
+        yield from _Serve(self._engine.money.executor, request)
         error = request.error
         if error is None:
             return request.outcome
         if isinstance(error, BudgetError | StoreError):
             raise error
-        raise StoreError(f"{self._client.db_path} cannot be used: {error}", self._client.db_path) from error
+        raise StoreError(f"{self.core.db_path} cannot be used: {error}", self.core.db_path) from error
 
-    def settled(self, request: Request | None, record: InvocationRecord) -> bool:
-        """Whether the record of a settlement is stored by it."""
-        outcome = self.done(request)
+    def settle(self, request: Request | None, record: InvocationRecord) -> Steps[bool]:
+        """Have a settlement served; whether its record is stored by it."""
+        outcome = yield from self.serve(request)
         if outcome is Outcome.QUARANTINED or isinstance(outcome, DropReason):
-            raise self._client._refused(outcome, record) or RecordDroppedError(str(outcome))  # noqa: SLF001 - as above
+            raise self.core.refused(outcome, record) or RecordDroppedError(str(outcome))
         return outcome is Outcome.WRITTEN
 
 
-def checking(budgets: ReservationPlanner, wish: ReservationRequest) -> Callable[[Fetch], list[BudgetStatus]]:
-    """The question whether a wish fits now."""
-    call = budgets.call(wish)
-    policies = budgets.policies.applying(call)
-    asked = Amounts(
-        reservation_requests.nanos(wish, policies), reservation_requests.tokens(wish), 1
-    )  # only looking: unknown tokens are left out
-    return partial(read_check, policies=policies, call=call, asked=asked, now=datetime.now(UTC))
+class _Serve(Step[None]):
+    """Waits until a request is served; cancelling abandons the wait only."""
 
+    def __init__(self, executor: BudgetExecutor, request: Request) -> None:
+        self._executor = executor
+        self._request = request
 
-def question(wish: ReservationRequest) -> dict[str, Any]:
-    """What an estimate is asked for a wish."""
-    return {
-        "agent_name": wish.agent_name,
-        "tool_name": wish.tool_name,
-        "model_name": wish.model_name,
-        "provider": wish.provider,
-        "service_tier": wish.service_tier,
-        "prompt": wish.prompt,
-        "prompt_tokens": wish.prompt_tokens,
-        "max_tokens": wish.max_tokens,
-    }
+    def block(self) -> None:
+        """Serve it here."""
+        self._executor.serve(self._request)
+
+    async def wait(self) -> None:
+        """Have the executor's thread serve it."""
+        self._request.waiter = waiter = LoopWaiter()
+        self._executor.submit(self._request)
+        await waiter.future

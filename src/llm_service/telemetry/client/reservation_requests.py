@@ -70,7 +70,7 @@ class ReservationRequest:
         )
 
     def with_estimate(self, estimate: "Estimate", *, is_priced: bool) -> Self:
-        """The wish with what was estimated in the place of what was not said.
+        """The request with what was estimated in the place of what was not said.
 
         Args:
             estimate: of the call.
@@ -91,8 +91,8 @@ class ReservationRequest:
         return replace(self, tokens=used, expected_usd=estimate.hold_usd(), is_guess=not is_priced, missing=missing)
 
 
-def nanos(wish: ReservationRequest, policies: Sequence[Policy]) -> int:
-    """What a wish reserves, in nano-dollars, rounded up.
+def nanos(wanted: ReservationRequest, policies: Sequence[Policy]) -> int:
+    """What a request reserves, in nano-dollars, rounded up.
 
     Raises:
         QueryError: for an amount that cannot be.
@@ -100,29 +100,29 @@ def nanos(wish: ReservationRequest, policies: Sequence[Policy]) -> int:
             nothing of what they cost.
         JustificationNeededError: it is above what a policy allows without one.
     """
-    if wish.usd is not None:
-        amount = _nanos(usd_of("usd", wish.usd))
-    elif wish.expected_usd is not None and not wish.is_guess:
-        amount = _nanos(wish.expected_usd)
+    if wanted.usd is not None:
+        amount = _nanos(usd_of("usd", wanted.usd))
+    elif wanted.expected_usd is not None and not wanted.is_guess:
+        amount = _nanos(wanted.expected_usd)
     else:
-        amount = _unknown(wish, policies)
+        amount = _unknown(wanted, policies)
     for policy in policies:
         over = policy.justification_over_nanos
-        if over is not None and amount > over and not wish.justification:
+        if over is not None and amount > over and not wanted.justification:
             raise JustificationNeededError(policy.name, Decimal(amount) / NANOS, Decimal(over) / NANOS)
     return amount
 
 
-def _unknown(wish: ReservationRequest, policies: Sequence[Policy]) -> int:
+def _unknown(wanted: ReservationRequest, policies: Sequence[Policy]) -> int:
     """What a call of unknown price is taken to cost: the most that any policy says, or what such calls have cost."""
-    guess = None if wish.expected_usd is None else _nanos(wish.expected_usd)
+    guess = None if wanted.expected_usd is None else _nanos(wanted.expected_usd)
     most = 0
     for policy in policies:
         if "usd" not in policy.metrics or policy.unknown_price == "allow":
             continue
         said = policy.unknown_price_nanos if policy.unknown_price_nanos is not None else guess
         if policy.unknown_price == "block" or said is None:
-            raise UnknownPriceError(policy.name, wish.model_name, wish.missing)
+            raise UnknownPriceError(policy.name, wanted.model_name, wanted.missing)
         most = max(most, said)
     return most
 
@@ -146,19 +146,19 @@ def _nanos(usd: Decimal) -> int:
     return int((usd * NANOS).to_integral_value(ROUND_CEILING))
 
 
-def tokens(wish: ReservationRequest, policies: Sequence[Policy] = ()) -> int:
-    """How many tokens a wish reserves in these policies.
+def tokens(wanted: ReservationRequest, policies: Sequence[Policy] = ()) -> int:
+    """How many tokens a request reserves in these policies.
 
     Raises:
         QueryError: for a number that cannot be.
         UnknownTokensError: neither was a number given nor can it be estimated, and a hard limit counts tokens.
     """
-    value: object = wish.tokens
+    value: object = wanted.tokens
     if value is None:
         limits = (limit for policy in policies for limit in policy.limits)
         blocking = next((limit for limit in limits if limit.hard and limit.metric == "tokens"), None)
         if blocking is not None:
-            raise UnknownTokensError(blocking.policy, wish.model_name)
+            raise UnknownTokensError(blocking.policy, wanted.model_name)
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
         raise QueryError("tokens", value, f"give a whole number from 0 to {MAX_TOKENS:,}")

@@ -1,35 +1,27 @@
 """The sync logger: `TelemetryLogger`, for scripts, threads and whatever has no event loop."""
 
 import math
-from pathlib import Path
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
+from typing import Any, Literal, Self
 
-from llm_service.budgets.alerts import OnBudget
-from llm_service.config.settings import SettingsOptions
 from llm_service.errors import StoreError
+from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api
+from llm_service.telemetry.client.base_client import BaseClient
 from llm_service.telemetry.client.budgeted_call import BudgetedInvocation, reserve_for
 from llm_service.telemetry.client.budgets_api import Budgets
-from llm_service.telemetry.client.estimates_api import Estimates
-from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies
-from llm_service.telemetry.client.shared import seconds_or_none
-from llm_service.telemetry.instrumentation.invocation import Invocation
-from llm_service.telemetry.privacy import Redact
+from llm_service.telemetry.client.client_core import seconds_or_none
+from llm_service.telemetry.client.steps import blocking
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 from llm_service.telemetry.stores.sqlite.error_kinds import STORE_ERRORS
-from llm_service.telemetry.writer.events import OnDrop, OnEvent
 from llm_service.telemetry.writer.ledger import FULL, DropReason, FlushResult, Outcome
 from llm_service.telemetry.writer.thread_writer import ThreadWriter
 from llm_service.telemetry.writer.waiters import ThreadWaiter
 
-if TYPE_CHECKING:
-    from llm_service.telemetry.client.prices_and_policies import ModelsGiven, PoliciesGiven
-
 __all__ = ["TelemetryLogger"]
 
 
-class TelemetryLogger(Estimates):
+class TelemetryLogger(BaseClient[BudgetedInvocation]):
     """The flight recorder for scripts and other sync code: `log_invocation` has committed when it returns.
 
     Safe from several threads, which commit in groups. A context manager; a forgotten `close` loses nothing.
@@ -45,31 +37,20 @@ class TelemetryLogger(Estimates):
     """
 
     _awaits = False
+    _start_writer = staticmethod(ThreadWriter.start)
 
-    def __init__(
-        self,
-        db_path: str | Path | None = None,
-        *,
-        models: "ModelsGiven" = None,
-        on_drop: OnDrop | None = None,
-        on_event: OnEvent | None = None,
-        redact: Redact | None = None,
-        policies: "PoliciesGiven" = None,
-        policy: str | None = None,
-        on_budget: OnBudget | None = None,
-        **options: Unpack[SettingsOptions],
-    ) -> None:
-        money = PricesAndPolicies(models=models, policies=policies, policy=policy, on_budget=on_budget)
-        super().__init__(db_path, on_drop, on_event, options, ThreadWriter.start, redact, money)
-        if not self._engine.stores_nothing:
-            try:
-                self._engine.open_inline(monotonic() + self._settings.commit_timeout)
-            except STORE_ERRORS as error:
-                self._engine.finished()
-                raise StoreError(f"{self.db_path} cannot be opened: {error}", self.db_path) from error
-            except StoreError:
-                self._engine.finished()
-                raise
+    def _open(self) -> None:
+        engine = self._engine
+        if engine.stores_nothing:
+            return
+        try:
+            engine.open_inline(monotonic() + self.settings.commit_timeout)
+        except STORE_ERRORS as error:
+            engine.finished()
+            raise StoreError(f"{self.db_path} cannot be opened: {error}", self.db_path) from error
+        except StoreError:
+            engine.finished()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +78,7 @@ class TelemetryLogger(Estimates):
             DuplicateInvocationError: its id is stored already; also an `sqlite3.IntegrityError`.
             StoreError: the record was dropped (`RecordDroppedError`) or quarantined.
         """
-        engine, settings = self._engine, self._settings
+        engine, settings = self._engine, self._core.settings
         waiter = ThreadWaiter(durable=durable)
         started = monotonic()
         outcome = self._enter_queue(record, waiter, started + settings.block_timeout)
@@ -106,10 +87,10 @@ class TelemetryLogger(Estimates):
             outcome = waiter.outcome
             if outcome is None:
                 engine.drivers.ensure()
-                raise self._late("the record was not committed", settings.commit_timeout)
+                raise self._core.late("the record was not committed", settings.commit_timeout)
         if engine.ending.is_past:
             engine.rest()
-        error = self._refused(outcome, record)
+        error = self._core.refused(outcome, record)
         if error is not None:
             raise error from engine.committer.fatal
         return outcome is Outcome.WRITTEN
@@ -118,7 +99,7 @@ class TelemetryLogger(Estimates):
         """Put the record in, making room by committing where that helps; why not, when it is dropped and counted."""
         engine = self._engine
         while (reason := engine.queue.accept(record, waiter, wake=False)) is not None:
-            blocks = reason in FULL and self._settings.overflow == "block" and engine.queue.could_hold(record)
+            blocks = reason in FULL and self._core.settings.overflow == "block" and engine.queue.could_hold(record)
             if blocks and monotonic() < deadline:
                 engine.inline.drive(lambda: engine.queue.has_room(record.size), deadline)
                 continue
@@ -127,80 +108,26 @@ class TelemetryLogger(Estimates):
             return reason
         return None
 
-    @overload
-    def invocation(
-        self,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        budget: Literal[False] = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> Invocation: ...
-    @overload
-    def invocation(
-        self,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        budget: Amount | Literal[True],
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> BudgetedInvocation: ...
-    @overload
-    def invocation(
-        self,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        budget: Amount | bool = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> Invocation: ...
-    def invocation(
-        self,
-        agent_name: str | None = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
-        budget: Amount | bool = False,
-        max_tokens: int | None = None,
-        **fields: Any,
-    ) -> Invocation:
-        """Time a block and log it on exit, whatever happened; see `AsyncTelemetryLogger.invocation`.
-
-        The record is handed over as by `log_invocation_nowait`: leaving the block waits for no disk, unless a `budget`
-        has to be settled.
-        """
-        names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
-        if budget is not False:
-            reserve = reserve_for(self.budgets, budget, max_tokens)
-            return BudgetedInvocation(self, names | fields, strict=self._settings.strict, reserve=reserve)
-        return self._invocation(names | fields)
+    def _budgeted_block(
+        self, fields: dict[str, Any], budget: Amount | Literal[True], max_tokens: int | None
+    ) -> BudgetedInvocation:
+        return BudgetedInvocation(self._core, fields, reserve_for(self._core, budget, max_tokens))
 
     @property
     def budgets(self) -> Budgets:
         """Reservations under this logger's policies."""
-        return Budgets(self)
+        return Budgets(self._core)
 
-    def flush(self, timeout: float | None = None) -> FlushResult:
-        """Commit what was accepted before this call.
-
-        Args:
-            timeout: seconds at most; default `commit_timeout`. `math.inf` waits for ever.
-
-        Returns:
-            The truth about those records; `complete` is False when the timeout passed first, and the rest stays queued.
-        """
-        engine = self._engine
-        waiter = ThreadWaiter()
-        barrier = engine.queue.barrier(waiter, wake=False)
-        seconds = seconds_or_none(timeout, self._settings.commit_timeout)
-        engine.inline.drive(lambda: waiter.outcome is not None, math.inf if seconds is None else monotonic() + seconds)
-        return engine.queue.withdraw(barrier)
+    get_daily_costs = blocking(queries_api.get_daily_costs)
+    get_invocations = blocking(queries_api.get_invocations)
+    get_content = blocking(queries_api.get_content)
+    get_statistics = blocking(queries_api.get_statistics)
+    get_month_report = blocking(queries_api.get_month_report)
+    get_unit_costs = blocking(queries_api.get_unit_costs)
+    get_coverage = blocking(queries_api.get_coverage)
+    estimate = blocking(estimates_api.estimate)
+    purge = blocking(purge_api.purge)
+    flush = blocking(client_core.flush)
 
     def close(self, timeout: float | None = None) -> FlushResult:
         """Take no more records, commit what was accepted, and let go of file and thread. May be called again.
@@ -211,5 +138,5 @@ class TelemetryLogger(Estimates):
         Returns:
             The truth about the records that were pending.
         """
-        seconds = seconds_or_none(timeout, self._settings.close_timeout)
+        seconds = seconds_or_none(timeout, self._core.settings.close_timeout)
         return self._engine.close_inline(math.inf if seconds is None else monotonic() + seconds)

@@ -183,7 +183,7 @@ def test_a_full_queue_on_a_locked_file_sheds_and_says_why(db: Path, overflow: An
 def test_a_quarantined_record_is_told_to_its_caller(db: Path) -> None:
     """With where to look."""
     with TelemetryLogger(db) as logger:
-        error = logger._refused(Outcome.QUARANTINED, InvocationRecord(invocation_id="bad"))
+        error = logger._core.refused(Outcome.QUARANTINED, InvocationRecord(invocation_id="bad"))
         assert isinstance(error, RecordQuarantinedError)
         assert "dead_letters" in str(error)
 

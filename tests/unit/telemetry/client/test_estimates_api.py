@@ -15,7 +15,8 @@ import pytest
 from llm_service.config.schemas import ModelsConfig, PoliciesConfig
 from llm_service.errors import CommitTimeoutError, QueryError, StoreError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.client import estimates_api
+from llm_service.telemetry.client import client_core, estimates_api
+from llm_service.telemetry.client.steps import Step
 from llm_service.telemetry.writer.ledger import FlushResult
 
 WHO: dict[str, Any] = {"agent_name": "backend-dev", "tool_name": "claude-code", "model_name": "m-1"}
@@ -66,13 +67,13 @@ async def test_the_loop_reads_no_file_and_counts_no_long_prompt(path: Path, monk
     """The first, a fresh one, messages, a long text and a new model are for a thread; others are answered at once."""
     async with AsyncTelemetryLogger(path) as telemetry:
         threads: list[str] = []
-        answered = telemetry._answer
+        answered = estimates_api._answer
 
         def noted(*arguments: Any) -> Any:
             threads.append("loop" if threading.current_thread() is threading.main_thread() else "thread")
             return answered(*arguments)
 
-        monkeypatch.setattr(telemetry, "_answer", noted)
+        monkeypatch.setattr(estimates_api, "_answer", noted)
         await telemetry.estimate(**WHO)
         await telemetry.estimate(**WHO, prompt="short", fresh=True)
         await telemetry.estimate(**WHO, prompt="x" * 60_000)
@@ -85,7 +86,7 @@ async def test_the_loop_reads_no_file_and_counts_no_long_prompt(path: Path, monk
         await telemetry.estimate(**WHO, prompt_tokens=5)
         await telemetry.estimate(model_name="m-2")
         assert threads == ["loop"] * 4
-        monkeypatch.setattr(telemetry._learner.tokenizer, "is_slow", lambda _: True)
+        monkeypatch.setattr(telemetry._core.history.tokenizer, "is_slow", lambda _: True)
         await telemetry.estimate(**WHO, prompt="short")
         assert threads[-1] == "thread"
         monkeypatch.setattr(estimates_api, "_MOST_PRICED", 2)
@@ -140,13 +141,13 @@ def test_a_forked_child_asks_the_file_anew(path: Path) -> None:
         "logger = TelemetryLogger(sys.argv[1])\n"
         "logger.log_invocation(InvocationRecord(completion_tokens=5))\n"
         "assert logger.estimate().samples == 1\n"
-        "logger._learner._reading.acquire()\n"
+        "logger._core.history._reading.acquire()\n"
         "pid = os.fork()\n"
         "if pid == 0:\n"
         "    ok = logger.estimate().samples == 1\n"
         "    os._exit(0 if ok else 1)\n"
         "assert os.waitpid(pid, 0)[1] == 0\n"
-        "logger._learner._reading.release()\n"
+        "logger._core.history._reading.release()\n"
         "logger.close()\n"
     )
     command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", script, str(path)]
@@ -175,17 +176,17 @@ async def test_what_could_not_be_flushed_is_told_where_fresh_was_asked_for(
     """An answer without it may be had."""
     late = FlushResult(pending=1)
 
-    async def never() -> FlushResult:
+    async def never(_: Step[FlushResult]) -> FlushResult:
         return late
 
     async with AsyncTelemetryLogger(path) as telemetry:
         with monkeypatch.context() as patched:
-            patched.setattr(telemetry, "flush", never)
+            patched.setattr(client_core._Flush, "wait", never)
             with pytest.raises(CommitTimeoutError, match="pass fresh=False to go without it"):
                 await telemetry.estimate(**WHO, fresh=True)
             assert (await telemetry.estimate(**WHO)).samples == 0
     with TelemetryLogger(path) as logger, monkeypatch.context() as patched:
-        patched.setattr(logger, "flush", lambda: late)
+        patched.setattr(client_core._Flush, "block", lambda _: late)
         with pytest.raises(CommitTimeoutError, match="pass fresh=False to go without it"):
             logger.estimate(**WHO, fresh=True)
 
@@ -197,7 +198,7 @@ def test_a_file_that_cannot_be_read_is_an_error_of_the_first_estimate(
     with TelemetryLogger(path) as logger:
         broken = path.with_name("broken.db")
         broken.write_bytes(b"no database at all, and longer than its header" * 100)
-        monkeypatch.setattr(logger._learner, "_path", broken)
+        monkeypatch.setattr(logger._core.history, "_path", broken)
         with pytest.raises(StoreError, match=r"broken\.db cannot be read"):
             logger.estimate(**WHO)
 

@@ -246,7 +246,7 @@ def test_a_transaction_that_fails_tells_nothing_and_forgets_nothing(db: Path) ->
         book = logger._engine.money.executor._writer._book
         hold = logger.budgets.reserve(usd=0.5)
         hold.settle(InvocationRecord(cost_usd=0.5))
-        place = next(iter(book.places(hold._ask.call, hold._ask.now_us)))[1]
+        place = next(iter(book.places(hold._core.plan.call, hold._core.plan.now_us)))[1]
         book._to_look_at[place] = None
         book._touched[place] = None
         book.rolled_back()

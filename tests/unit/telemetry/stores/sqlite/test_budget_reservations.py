@@ -30,6 +30,7 @@ from llm_service.errors import (
     UnknownPriceError,
 )
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
+from llm_service.telemetry.client.steps import run
 from llm_service.telemetry.record.record import CARD_FIELDS, _restore
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook
@@ -356,9 +357,7 @@ def test_a_durable_settlement_is_committed_with_full_synchronisation(
     assert holds_[1].settle(record(0.05)) is True
     assert holds_[1].settle(record(0.05), durable=True) is False  # it was settled before, as it was asked to be then
     assert synced == [1] * 5 + [2] + [1] * 3
-    requests = [
-        logger.budgets.settling(hold._bound(record(0.05)), hold._ask, durable=hold is holds_[3]) for hold in holds_[2:]
-    ]
+    requests = [hold._core.settling(record(0.05), durable=hold is holds_[3]) for hold in holds_[2:]]
     serve(logger, *[request for request in requests if request is not None])
     assert synced[9:] == [2]
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
@@ -558,7 +557,7 @@ def test_a_hold_that_ends_without_a_record_and_without_waiting_is_of_unknown_out
     """Once, however often it is said."""
     hold = logger.budgets.reserve(usd=0.4)
     for _ in range(2):
-        hold.end_later(None)
+        hold._core.end_later(None)
     logger._engine.money.executor.close(5)
     assert hold.ended
     assert spent_reserved_unknown(db) == (0, 0, 0.4)
@@ -583,7 +582,7 @@ def test_an_interrupted_reservation_of_a_logger_that_stores_nothing_makes_no_fil
         def interrupted(*_: object) -> Any:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(type(logger.budgets), "serve", interrupted)
+        monkeypatch.setattr(type(logger.budgets._core), "serve", interrupted)
         with pytest.raises(KeyboardInterrupt):
             logger.budgets.reserve(usd=0.1)
         logger._engine.money.executor.close(5)
@@ -881,7 +880,7 @@ def test_names_of_more_calls_than_are_remembered_are_still_right(
 def test_a_record_and_further_work_share_a_request(logger: TelemetryLogger, db: Path) -> None:
     """What the work returned is the outcome."""
     request = Request(lambda _keeper, _connection: 7, record(), deadline=time.monotonic() + 10)
-    assert logger.budgets.done(logger.budgets.serve(request)) == 7
+    assert run(logger.budgets._core.serve(request)) == 7
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
 
 
@@ -919,7 +918,7 @@ def ask(logger: TelemetryLogger, usd: float, **names: Any) -> ReservationPlan:
     """What a reservation asks for."""
     from llm_service.telemetry.client.reservation_requests import ReservationRequest
 
-    return logger.budgets.plan(ReservationRequest(usd=usd, **names))
+    return logger.budgets._core.plan(ReservationRequest(usd=usd, **names))
 
 
 def test_of_requests_that_share_a_transaction_one_that_is_refused_harms_no_other(
@@ -928,8 +927,8 @@ def test_of_requests_that_share_a_transaction_one_that_is_refused_harms_no_other
     """Those that settle go first, and make room for the others."""
     hold = logger.budgets.reserve(usd=0.9)
     asks = [ask(logger, usd) for usd in (0.5, 0.6, 0.3)]
-    reserving = [logger.budgets.reserving(one) for one in asks]
-    settling = logger.budgets.settling(hold._bound(record(0.1)), hold._ask)
+    reserving = [logger.budgets._core.reserving(one) for one in asks]
+    settling = hold._core.settling(record(0.1))
     assert settling is not None
     requests = [*[one for one in reserving if one is not None], settling]
     serve(logger, *requests)
@@ -1107,7 +1106,7 @@ def test_a_bug_is_told_and_not_tried_for_ever(logger: TelemetryLogger) -> None:
 
     request = Request(broken, deadline=time.monotonic() + 60)
     with pytest.raises(StoreError, match="cannot be used: oops") as caught:
-        logger.budgets.done(logger.budgets.serve(request))
+        run(logger.budgets._core.serve(request))
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     logger.budgets.reserve(usd=0.1)
 

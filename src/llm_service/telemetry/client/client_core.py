@@ -1,0 +1,188 @@
+"""What a client has, and hands to all that acts for it: settings, engine, prices, and how the file is asked."""
+
+import asyncio
+import math
+import os
+import weakref
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from llm_service.config.settings import Settings
+from llm_service.errors import (
+    CommitTimeoutError,
+    DuplicateInvocationError,
+    RecordDroppedError,
+    RecordQuarantinedError,
+    StoreError,
+    UnsupportedLoopError,
+    shown,
+)
+from llm_service.pricing.book import PriceBook
+from llm_service.telemetry.client.steps import Step, Steps, Work
+from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.sqlite.reader import read
+from llm_service.telemetry.writer.engine import Engine
+from llm_service.telemetry.writer.ledger import DropReason, FlushResult, Outcome, Settlement
+from llm_service.telemetry.writer.waiters import LoopWaiter, ThreadWaiter
+
+if TYPE_CHECKING:
+    from llm_service.telemetry.client.estimate_history import EstimateHistory
+
+__all__ = ["ClientCore", "flush", "running_loop", "seconds_or_none"]
+
+_T = TypeVar("_T")
+_READ_WITHOUT: Final = "; pass fresh=False to read without it"
+
+
+class ClientCore:
+    """What a client has. While anything holds it, budgets and calls under way included, its logger is in use.
+
+    Attributes:
+        offer: `log_invocation_nowait`; with the next two and `is_first` what an `Invocation` needs.
+        lose_invalid: counts a record that could not be made at all.
+        count_bad_value: counts a value that was left out; True the first time for this field.
+    """
+
+    def __init__(self, settings: Settings, engine: Engine, prices: PriceBook) -> None:
+        self.settings = settings
+        self.engine = engine
+        self.prices = prices
+        self.offer = engine.queue.offer
+        self.lose_invalid = engine.lose_invalid
+        self.count_bad_value = engine.count_bad_value
+        self._said: set[str] = set()
+        self._history: EstimateHistory | None = None
+        # At exit the engine has a hook of its own, which also works while the logger is still referenced.
+        weakref.finalize(self, engine.forgotten).atexit = False
+
+    @property
+    def db_path(self) -> Path:
+        """The absolute path of the SQLite file."""
+        return self.settings.db_path
+
+    @property
+    def history(self) -> "EstimateHistory":
+        """What estimates are made from; one that is never asked for costs nothing, and a forked child has its own."""
+        history = self._history
+        if history is None or history.pid != os.getpid():
+            from llm_service.telemetry.client.estimate_history import EstimateHistory  # noqa: PLC0415
+
+            self._history = history = EstimateHistory(self.db_path)
+        return history
+
+    def is_first(self, what: str) -> bool:
+        """Whether this is asked for the first time: what is then said, is said once."""
+        first = what not in self._said
+        self._said.add(what)
+        return first
+
+    def ask(self, question: Callable[[Fetch], _T], *, fresh: bool) -> Steps[_T]:
+        """Read the file, after what was accepted before is in it: you read your own writes.
+
+        Raises:
+            CommitTimeoutError: `fresh`, and what was accepted before could not be flushed.
+            StoreError: the file cannot be read.
+        """
+        if fresh:
+            yield from self.flushed(_READ_WITHOUT)
+        return (yield from Work(partial(read, self.db_path, question)))
+
+    def flushed(self, remedy: str = "") -> Steps[None]:
+        """Have everything on disk that was accepted before.
+
+        Raises:
+            CommitTimeoutError: not within `commit_timeout`.
+        """
+        seconds = self.settings.commit_timeout
+        result = yield from _Flush(self.engine, seconds)
+        if not result.complete:
+            raise self.late(f"what was accepted could not be flushed{remedy}", seconds)
+
+    def refused(self, outcome: Settlement | None, record: InvocationRecord) -> StoreError | None:
+        """The error of a promised commit that did not come; None where nothing was promised to be stored."""
+        if outcome is None or outcome in {Outcome.WRITTEN, DropReason.DISABLED, DropReason.PRIVACY}:
+            return None
+        if outcome is Outcome.DUPLICATE:
+            return DuplicateInvocationError(record.invocation_id, self.db_path)
+        if outcome is Outcome.QUARANTINED:
+            return RecordQuarantinedError(
+                f"SQLite refused record {shown(record.invocation_id)}; see the table dead_letters", self.db_path
+            )
+        return RecordDroppedError(outcome.value, self.db_path)
+
+    def late(self, what: str, seconds: float) -> CommitTimeoutError:
+        """The error of something that did not come in time; it says why."""
+        cause = self.engine.committer.commits.last_error or "the writer is behind"
+        return CommitTimeoutError(f"{what} within {seconds:g} s ({cause}); it stays queued", self.db_path)
+
+
+class _Flush(Step[FlushResult]):
+    """Waits until what was accepted before is settled.
+
+    Args:
+        engine: whose queue.
+        seconds: at most; None is for ever.
+    """
+
+    def __init__(self, engine: Engine, seconds: float | None) -> None:
+        self._engine = engine
+        self._seconds = seconds
+
+    def block(self) -> FlushResult:
+        """Commit it here."""
+        engine, waiter = self._engine, ThreadWaiter()
+        barrier = engine.queue.barrier(waiter, wake=False)
+        deadline = math.inf if self._seconds is None else monotonic() + self._seconds
+        engine.inline.drive(lambda: waiter.outcome is not None, deadline)
+        return engine.queue.withdraw(barrier)
+
+    async def wait(self) -> FlushResult:
+        """Have the writer task commit it."""
+        engine = self._engine
+        engine.drivers.remember_loop(running_loop())
+        waiter = LoopWaiter()
+        barrier = engine.queue.barrier(waiter)
+        try:
+            engine.drivers.ensure()
+            await asyncio.wait([waiter.future], timeout=self._seconds)
+        finally:
+            result = engine.queue.withdraw(barrier)
+        return result
+
+
+def flush(core: ClientCore, timeout: float | None = None) -> Steps[FlushResult]:
+    """Wait until what was accepted before this call is committed, or counted as lost.
+
+    Args:
+        timeout: seconds at most; default `commit_timeout`. `math.inf` waits for ever.
+
+    Returns:
+        The truth about those records; `complete` is False when the timeout passed first, and the rest stays queued.
+    """
+    return (yield from _Flush(core.engine, seconds_or_none(timeout, core.settings.commit_timeout)))
+
+
+def seconds_or_none(timeout: float | None, default: float) -> float | None:
+    """Seconds to wait; None is for ever."""
+    seconds = default if timeout is None else timeout
+    if math.isnan(seconds) or seconds < 0:
+        raise ValueError(f"timeout: {shown(timeout)} is not usable; give seconds from 0, or math.inf")
+    return None if math.isinf(seconds) else seconds
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The asyncio loop that runs here.
+
+    Raises:
+        UnsupportedLoopError: there is none.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise UnsupportedLoopError(
+            "AsyncTelemetryLogger needs a running asyncio loop (not trio); without one, use TelemetryLogger"
+        ) from None
