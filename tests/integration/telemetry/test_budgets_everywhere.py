@@ -7,6 +7,8 @@ import asyncio
 import gc
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
+from decimal import Decimal
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_overloads, get_type_hints
@@ -14,11 +16,15 @@ from typing import Any, get_args, get_origin, get_overloads, get_type_hints
 import pytest
 from tests.model.ledger import check_books, policies, windows
 
-from llm_service.config.schemas import ModelsConfig
-from llm_service.errors import BudgetExceeded, SettingsError, UnknownPriceError
+from llm_service.budgets.scopes import FIELDS as SCOPES
+from llm_service.budgets.scopes import Field
+from llm_service.config.schemas import ModelsConfig, PoliciesConfig
+from llm_service.errors import BudgetExceeded, RecordError, SettingsError, UnknownPriceError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.client.budgeted_call import AsyncBudgetedInvocation, BudgetedInvocation
 from llm_service.telemetry.instrumentation.decorator import KINDS, PLAIN
+from llm_service.telemetry.record.fields import KINDS as KINDS_OF_FIELDS
+from llm_service.telemetry.stores.sqlite.budget_counting import call_of
 
 LIMITED = policies(default=10)
 DECORATED = {kind.wrap.__name__: kind for kind in (*KINDS, PLAIN)}
@@ -276,6 +282,7 @@ def test_a_hold_is_typed(face: Any, made: type) -> None:
 
 
 GPT = {"models": {"gpt-4o": {"cost_per_1m_tokens": {"input": 2.5, "output": 10}}}}
+GPT_ALL = ModelsConfig.model_validate({"models": {"x": GPT["models"]["gpt-4o"]}, "bundled_prices": False})
 PRICE = "a price of its model (in models.yaml, or by the extra `prices`)"
 PROMPT = "the prompt (prompt= or prompt_tokens=)"
 ANSWER = "a limit of the answer (max_tokens=)"
@@ -305,3 +312,54 @@ async def test_a_budget_that_cannot_be_estimated_says_what_it_lacks(
     assert caught.value.missing == missing
     assert f"it lacks {', and '.join(missing)};" in str(caught.value)
     await finished(logger)
+
+
+def fields_that_budgets_use() -> dict[str, Field]:
+    """Fields of a record, each with the field of a policy's scope that it stands for; as records are counted."""
+    nobody = call_of(InvocationRecord())
+    names = [name for name, kind in KINDS_OF_FIELDS.items() if kind in {"name", "id"}]
+    found: dict[str, Field] = {}
+    for name in names:
+        one = call_of(InvocationRecord(**{name: "x"}))  # type: ignore[arg-type]
+        scope = next((field for field in SCOPES if one.values(field) != nobody.values(field)), None)
+        if scope is not None:
+            found[name] = scope
+    return found
+
+
+@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("name", fields_that_budgets_use())
+async def test_a_limit_that_counts_a_record_by_a_name_stops_a_block_that_bears_it(
+    db: Path, face: str, name: str
+) -> None:
+    """Whichever field it is: what is counted later is looked at before."""
+    scope = fields_that_budgets_use()[name]
+    limited = PoliciesConfig.model_validate({"policies": {"one": {"scope": {scope: ["x"]}, "daily_budget_usd": 1}}})
+    for estimated in (0.5, True):
+        given: dict[str, Any] = ({} if scope == "model" else {"model_name": "x"}) | {name: "x"}
+        logger: Any = FACES[face](db, models=GPT_ALL, policies=limited)
+        record = InvocationRecord(cost_usd=1, **given)
+        await finished_call(logger.log_invocation(record, **({"durable": True} if face == "async" else {})))
+        block = logger.invocation(budget=estimated, prompt_tokens=10, max_tokens=10, **given)
+        with pytest.raises(BudgetExceeded):
+            await finished_call(block.__aenter__() if face == "async" else block.__enter__())
+        await finished_call(logger.aclose() if face == "async" else logger.close())
+
+
+async def finished_call(done: Any) -> Any:
+    """What an operation of either logger gives."""
+    return await done if inspect.isawaitable(done) else done
+
+
+@pytest.mark.parametrize("budget", [0.01, True])
+@pytest.mark.parametrize("value", [12, 12.0, Decimal(12), "12"])
+@pytest.mark.parametrize("model", ["x", Enum("Model", {"X": "x"}).X])
+def test_a_block_with_a_budget_takes_values_as_a_record_does(db: Path, budget: Any, value: Any, model: Any) -> None:
+    """And a name that none can have is refused with its field."""
+    with TelemetryLogger(db, models=GPT_ALL, policies=LIMITED) as logger:
+        with logger.invocation(model_name=model, prompt_tokens=value, max_tokens=10, budget=budget):
+            pass
+        (row,) = logger.get_invocations()
+        assert (row["model_name"], row["prompt_tokens"]) == ("x", 12)
+        with pytest.raises(RecordError, match="tool_name"), logger.invocation(tool_name=["x"], budget=budget):
+            pass

@@ -134,7 +134,7 @@ class ReservationPlanner:
             self.core,
             wanted.agent_name,
             wanted.tool_name,
-            wanted.model_name,
+            wanted.priced_model,
             provider=wanted.provider,
             prompt=wanted.prompt,
             prompt_tokens=wanted.prompt_tokens,
@@ -142,7 +142,7 @@ class ReservationPlanner:
             service_tier=wanted.service_tier,
         )
         # The estimate has looked the price up.
-        rates = self.core.prices.rates(wanted.model_name, wanted.provider, None, wanted.service_tier)
+        rates = self.core.prices.rates(wanted.priced_model, wanted.provider, None, wanted.service_tier)
         return wanted.with_estimate(found, is_priced=rates is not None)
 
     # Plans become requests

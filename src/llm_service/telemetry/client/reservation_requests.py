@@ -4,13 +4,15 @@ What is not said is estimated. A price that nobody knows is never taken for noth
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Final, Self
 
 from llm_service.budgets.limits import NANOS, Policy
-from llm_service.errors import JustificationNeededError, QueryError, UnknownPriceError, UnknownTokensError
+from llm_service.errors import JustificationNeededError, QueryError, RecordError, UnknownPriceError, UnknownTokensError
 from llm_service.telemetry.record.checks import MAX_COST_USD, MAX_TOKENS
+from llm_service.telemetry.record.fields import CHECKS
 from llm_service.telemetry.record.record import Amount, new_id
 
 if TYPE_CHECKING:
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["NAMES", "ReservationRequest", "lease_us", "nanos", "tokens", "usd_of"]
 
-NAMES: Final = ("agent_name", "tool_name", "model_name", "provider", "user_id", "session_id", "trace_id")
+NAMES: Final = (
+    *("agent_name", "tool_name", "model_name", "request_model", "provider", "user_id", "session_id", "trace_id"),
+)
 """The names of a call that can be given to a reservation."""
 _LONGEST_LEASE: Final = 366 * 86_400
 _LEASE: Final = 600.0
@@ -40,6 +44,7 @@ class ReservationRequest:
     agent_name: str | None = None
     tool_name: str | None = None
     model_name: str | None = None
+    request_model: str | None = None
     provider: str | None = None
     user_id: str | None = None
     session_id: str | None = None
@@ -60,7 +65,16 @@ class ReservationRequest:
 
     def __post_init__(self) -> None:
         self.hold_id = self.hold_id or new_id()
+        for name in (*NAMES, "service_tier"):  # taken as a record takes them
+            setattr(self, name, CHECKS[name](name, getattr(self, name)))
+        with suppress(RecordError):  # told by the estimate, which may not need it
+            self.prompt_tokens = CHECKS["prompt_tokens"]("prompt_tokens", self.prompt_tokens)
         self.names = {name: getattr(self, name) for name in NAMES}
+
+    @property
+    def priced_model(self) -> str | None:
+        """The name that its price is looked up by."""
+        return self.model_name if self.model_name is not None else self.request_model
 
     def wants_estimate(self, policies: Iterable[Policy]) -> bool:
         """Whether a limit counts what was not said."""
@@ -122,7 +136,7 @@ def _unknown(wanted: ReservationRequest, policies: Sequence[Policy]) -> int:
             continue
         said = policy.unknown_price_nanos if policy.unknown_price_nanos is not None else guess
         if policy.unknown_price == "block" or said is None:
-            raise UnknownPriceError(policy.name, wanted.model_name, wanted.missing)
+            raise UnknownPriceError(policy.name, wanted.priced_model, wanted.missing)
         most = max(most, said)
     return most
 
@@ -158,7 +172,7 @@ def tokens(wanted: ReservationRequest, policies: Sequence[Policy] = ()) -> int:
         limits = (limit for policy in policies for limit in policy.limits)
         blocking = next((limit for limit in limits if limit.hard and limit.metric == "tokens"), None)
         if blocking is not None:
-            raise UnknownTokensError(blocking.policy, wanted.model_name)
+            raise UnknownTokensError(blocking.policy, wanted.priced_model)
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
         raise QueryError("tokens", value, f"give a whole number from 0 to {MAX_TOKENS:,}")
