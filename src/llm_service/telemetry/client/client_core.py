@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -116,6 +117,10 @@ class ClientCore:
 
     def late(self, what: str, seconds: float) -> CommitTimeoutError:
         """The error of something that did not come in time; it says why."""
+        if self.engine.commit_lock.owner == get_ident():
+            return CommitTimeoutError(
+                f"{what} yet: a signal handler within a commit cannot wait for another; it stays queued", self.db_path
+            )
         cause = self.engine.committer.commits.last_error or "the writer is behind"
         return CommitTimeoutError(f"{what} within {seconds:g} s ({cause}); it stays queued", self.db_path)
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from llm_service.errors import DatabaseUnusableError, RecordDroppedError
+from llm_service.errors import CommitTimeoutError, DatabaseUnusableError, RecordDroppedError
 from llm_service.telemetry import DropReason, Event, EventKind, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.writer import commit_lock, forks, shutdown, threads
 from llm_service.telemetry.writer.commit_lock import CommitLock
@@ -153,6 +153,16 @@ def test_who_logs_or_flushes_within_a_commit_of_its_own_thread_does_not_wait_for
         assert logger.stats().ledger.pending == 1
     assert logger.flush().complete
     assert agents(db) == ["interrupted"]
+
+
+def test_a_record_that_a_signal_handler_logs_within_a_commit_says_why_it_waits(
+    db: Path, logger: TelemetryLogger
+) -> None:
+    """No time has passed, so the error speaks of none; the record is written by the next commit."""
+    with logger._engine.commit_lock, pytest.raises(CommitTimeoutError, match="yet: a signal handler within a commit"):
+        logger.log_invocation(InvocationRecord(agent_name="handler"))
+    assert logger.flush().complete
+    assert agents(db) == ["handler"]
 
 
 def test_while_the_interpreter_ends_nobody_waits_for_a_lock_that_another_thread_holds(
