@@ -3,10 +3,11 @@
 Widths are those of a terminal's cells: an ideograph takes two, a combining mark none.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
 
-__all__ = ["Column", "Layout", "cell_width", "fit", "row_text"]
+__all__ = ["Column", "Layout", "Row", "cell_width", "fit", "row_text"]
 
 _GAP: Final = 2
 _READABLE: Final = 9
@@ -14,8 +15,12 @@ _READABLE: Final = 9
 _NARROWEST: Final = 3
 _CUT: Final = "…"
 
+Row = Mapping[str, Any]
+"""What a row shows."""
 
-class Column(NamedTuple):
+
+@dataclass(frozen=True, slots=True)
+class Column:
     """How a column is shown.
 
     Attributes:
@@ -24,6 +29,7 @@ class Column(NamedTuple):
         whole: its cells are never cut; those of a column on the right never are either.
         rank: where the width does not suffice, columns are left out from the highest rank down; 0 stays.
         typical: cells to reserve where the rows are not known yet.
+        of: the text of its cell, from what a row shows.
     """
 
     name: str
@@ -31,6 +37,7 @@ class Column(NamedTuple):
     whole: bool = False
     rank: int = 0
     typical: int = 0
+    of: Callable[[Row], str] = str
 
     @property
     def rigid(self) -> bool:
@@ -50,7 +57,7 @@ def cell_width(text: str) -> int:
     """How many cells of a terminal a text takes."""
     if text.isascii():
         return len(text)
-    from rich.cells import cell_len  # noqa: PLC0415 - tables of Unicode's widths: only for those who need them
+    from rich.cells import cell_len
 
     return cell_len(text)
 
@@ -127,6 +134,6 @@ def row_text(columns: Sequence[Column], layout: Layout, cells: Sequence[str]) ->
 def _shortened(text: str, width: int) -> str:
     if text.isascii():
         return text[: width - 1] + _CUT
-    from rich.cells import set_cell_size  # noqa: PLC0415 - as above
+    from rich.cells import set_cell_size
 
     return set_cell_size(text, width - 1) + _CUT

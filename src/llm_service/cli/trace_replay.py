@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from llm_service.cli import model
 from llm_service.cli.trace import TraceRow
 from llm_service.config.settings import Settings
-from llm_service.telemetry.logger import AsyncTelemetryLogger
-from llm_service.telemetry.writer.ledger import Ledger
+from llm_service.telemetry import AsyncTelemetryLogger, Ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

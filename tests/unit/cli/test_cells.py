@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from llm_service.cli.cell_formats import UNKNOWN, sum_usd, usd
-from llm_service.cli.estimate_views import _bound
+from llm_service.cli.command_estimate import _bound
 
 
 @pytest.mark.parametrize(
