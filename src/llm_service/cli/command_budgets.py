@@ -167,13 +167,7 @@ Exit codes:
 @_policy
 @common
 def check(
-    *,
-    usd: Decimal | None,
-    tokens: int,
-    policies: Path | None,
-    policy: str | None,
-    target: Target,
-    **names: str | None,
+    *, usd: Decimal | None, tokens: int, policies: Path | None, policy: str | None, target: Target, **names: str | None
 ) -> None:
     """Say whether a call would fit now into every budget that covers it. Nothing is reserved.
 

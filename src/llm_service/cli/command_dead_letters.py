@@ -84,13 +84,7 @@ Examples:
     "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Replace a field; JSON or text; repeatable."
 )
 @common
-def retry(
-    *,
-    ids: tuple[int, ...],
-    everything: bool,
-    changes: tuple[str, ...],
-    target: Target,
-) -> None:
+def retry(*, ids: tuple[int, ...], everything: bool, changes: tuple[str, ...], target: Target) -> None:
     """Log them again, as a logger with this configuration would; what is stored is no letter any more.
 
     Exit code 1 where one is still refused.

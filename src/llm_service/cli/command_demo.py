@@ -52,13 +52,7 @@ Examples:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --replay: only the first N calls.")
 @common
 def demo(
-    *,
-    agents: int,
-    trace: Path | None,
-    speed: float | None,
-    shift_to_now: bool,
-    limit: int | None,
-    target: Target,
+    *, agents: int, trace: Path | None, speed: float | None, shift_to_now: bool, limit: int | None, target: Target
 ) -> None:
     """Replay the beginning of a real trace into a fresh file, and show what it cost.
 
