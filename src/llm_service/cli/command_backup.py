@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from llm_service.cli.options import DATABASE, common
+from llm_service.cli.options import DATABASE, common, examples
 from llm_service.cli.output import lines, progress
 from llm_service.cli.target import Target, percent_of
 
@@ -15,12 +15,7 @@ __all__ = ["backup"]
 _MIB: Final = 1024 * 1024
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry backup ./telemetry-2026-11-24.db
-  llm-telemetry backup /mnt/backups/telemetry.db --force --json"""
-)
+@click.command(epilog=examples("backup ./telemetry-2026-11-24.db", "backup /mnt/backups/telemetry.db --force --json"))
 @click.argument("destination", metavar="DEST", type=DATABASE)
 @click.option("--force", is_flag=True, help="Replace DEST where it is no database in use, or of others.")
 @common

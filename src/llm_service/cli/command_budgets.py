@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from llm_service.cli.cell_formats import UNKNOWN, count
 from llm_service.cli.group import Failure
-from llm_service.cli.options import USD, YAML, common
+from llm_service.cli.options import FILE, USD, common, examples
 from llm_service.cli.output import clean, listing
-from llm_service.cli.tables import Column, Row
+from llm_service.cli.tables import UNKNOWN, Column, Row, count
 from llm_service.cli.target import Target, existing, read
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ _NO_POLICIES: Final = (
 
 
 _policies = click.option(
-    "--policies", type=YAML, metavar="PATH", help="The policies.yaml with the limits, instead of the one in force."
+    "--policies", type=FILE, metavar="PATH", help="The policies.yaml with the limits, instead of the one in force."
 )
 _policy = click.option(
     "--policy", metavar="NAME", help="The policy without a scope that is in force; default: default, if there is one."
@@ -102,13 +101,13 @@ _HOLDS: Final = (
 
 @click.group(
     invoke_without_command=True,
-    epilog="""\b
-Examples:
-  llm-telemetry budgets
-  llm-telemetry budgets --policies ./policies.yaml --policy production --json
-  llm-telemetry budgets check --estimate 0.40 --agent backend-dev
-  llm-telemetry budgets holds
-  llm-telemetry budgets reconcile HOLD_ID --usd 0.17""",
+    epilog=examples(
+        "budgets",
+        "budgets --policies ./policies.yaml --policy production --json",
+        "budgets check --estimate 0.40 --agent backend-dev",
+        "budgets holds",
+        "budgets reconcile HOLD_ID --usd 0.17",
+    ),
 )
 @_policies
 @_policy
@@ -263,12 +262,7 @@ def _standing(row: Row, asked: Mapping[str, Any]) -> str:
     )
 
 
-@budgets.command(
-    epilog="""\b
-Examples:
-  llm-telemetry budgets holds
-  llm-telemetry budgets holds --json"""
-)
+@budgets.command(epilog=examples("budgets holds", "budgets holds --json"))
 @common
 def holds(*, target: Target) -> None:
     """List what is held for calls under way, and for those whose outcome nobody knows; oldest first.
@@ -288,11 +282,7 @@ def _show_holds(holds: "Sequence[BudgetHold]") -> None:
         click.echo("nothing is held")
 
 
-@budgets.command(
-    epilog="""\b
-Examples:
-  llm-telemetry budgets release 01a216b9-c88d-7e9e-8987-7f8541e0e322"""
-)
+@budgets.command(epilog=examples("budgets release 01a216b9-c88d-7e9e-8987-7f8541e0e322"))
 @click.argument("hold_ids", metavar="HOLD_ID...", nargs=-1, required=True)
 @common
 def release(*, hold_ids: tuple[str, ...], target: Target) -> None:
@@ -309,11 +299,7 @@ def release(*, hold_ids: tuple[str, ...], target: Target) -> None:
         raise Failure(f"there is no hold {', '.join(missing)}; see: llm-telemetry budgets holds")
 
 
-@budgets.command(
-    epilog="""\b
-Examples:
-  llm-telemetry budgets reconcile 01a216b9-c88d-7e9e-8987-7f8541e0e322 --usd 0.17"""
-)
+@budgets.command(epilog=examples("budgets reconcile 01a216b9-c88d-7e9e-8987-7f8541e0e322 --usd 0.17"))
 @click.argument("hold_id", metavar="HOLD_ID")
 @click.option("--usd", type=USD, required=True, metavar="USD", help="What the call has cost, as the bill says.")
 @common

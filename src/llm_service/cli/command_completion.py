@@ -2,15 +2,17 @@
 
 import click
 
+from llm_service.cli.options import examples
+
 __all__ = ["completion"]
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  eval "$(llm-telemetry completion bash)"
-  llm-telemetry completion zsh > ~/.zfunc/_llm-telemetry
-  llm-telemetry completion fish > ~/.config/fish/completions/llm-telemetry.fish"""
+    epilog=examples(
+        'eval "$(llm-telemetry completion bash)"',
+        "completion zsh > ~/.zfunc/_llm-telemetry",
+        "completion fish > ~/.config/fish/completions/llm-telemetry.fish",
+    )
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context

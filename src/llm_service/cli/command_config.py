@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from llm_service.cli.options import YAML, common
+from llm_service.cli.options import FILE, common, examples
 from llm_service.cli.output import clean, json_document, lines, listing
 from llm_service.cli.tables import Column
 from llm_service.cli.target import Target
 
 if TYPE_CHECKING:
-    from llm_service.config.models_sanity import RateBook
     from llm_service.errors import ConfigError
 
 __all__ = ["config_group"]
@@ -23,24 +22,12 @@ _SETTINGS: Final = (
 )
 
 
-@click.group(
-    name="config",
-    epilog="""\b
-Examples:
-  llm-telemetry config show
-  llm-telemetry config check --config ./telemetry.yaml""",
-)
+@click.group(name="config", epilog=examples("config show", "config check --config ./telemetry.yaml"))
 def config_group() -> None:
     """The configuration in force, and whether it is usable."""
 
 
-@config_group.command(
-    name="show",
-    epilog="""\b
-Examples:
-  llm-telemetry config show
-  llm-telemetry config show --config ./telemetry.yaml --json""",
-)
+@config_group.command(name="show", epilog=examples("config show", "config show --config ./telemetry.yaml --json"))
 @common
 def config_show(*, target: Target) -> None:
     """Show each setting and where its value comes from, and which models.yaml and policies.yaml are in force.
@@ -73,15 +60,15 @@ def _value(value: object) -> str:
 
 @config_group.command(
     name="check",
-    epilog="""\b
-Examples:
-  llm-telemetry config check
-  llm-telemetry config check --config ./telemetry.yaml --json
-  llm-telemetry config check --models ./models.yaml --policies ./policies.yaml""",
+    epilog=examples(
+        "config check",
+        "config check --config ./telemetry.yaml --json",
+        "config check --models ./models.yaml --policies ./policies.yaml",
+    ),
 )
 @common
-@click.option("--models", type=YAML, metavar="PATH", help="A models.yaml to check instead of the one in force.")
-@click.option("--policies", type=YAML, metavar="PATH", help="A policies.yaml to check instead of the one in force.")
+@click.option("--models", type=FILE, metavar="PATH", help="A models.yaml to check instead of the one in force.")
+@click.option("--policies", type=FILE, metavar="PATH", help="A policies.yaml to check instead of the one in force.")
 def config_check(*, target: Target, models: Path | None, policies: Path | None) -> None:
     """Check telemetry.yaml, models.yaml and policies.yaml, each and against each other.
 
@@ -91,8 +78,9 @@ def config_check(*, target: Target, models: Path | None, policies: Path | None) 
     file, line, key and message.
     """
     from llm_service.config.checking import check_files
+    from llm_service.pricing.book import PriceBook
 
-    db, checked = target.db, check_files(target.config, models=models, policies=policies, bundled=_bundled_prices)
+    db, checked = target.db, check_files(target.config, models=models, policies=policies, bundled=PriceBook)
     errors = [error for error in checked.errors if db is None or error.file is not None or error.key != "db_path"]
     path: Path | None = None
     if not errors:
@@ -125,10 +113,3 @@ def _text(path: Path | None) -> str | None:
 
 def _place(error: "ConfigError") -> dict[str, object]:
     return {"file": _text(error.file), "line": error.line, "key": error.key, "message": str(error)}
-
-
-def _bundled_prices() -> "RateBook":
-    """The prices of the `prices` extra; of a book without it, all are unknown."""
-    from llm_service.pricing.book import PriceBook
-
-    return PriceBook()

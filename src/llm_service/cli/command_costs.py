@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
-from llm_service.cli.cell_formats import UNKNOWN, count, named, sum_usd, usd
-from llm_service.cli.options import KEYS, TIME, common, filters
+from llm_service.cli.options import KEYS, TIME, common, examples, filters
 from llm_service.cli.output import cells, listing
-from llm_service.cli.tables import Column
+from llm_service.cli.tables import UNKNOWN, Column, count, named, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import Moment, day_of
 
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.cost_coverage import CoverageReport
     from llm_service.telemetry.queries.costs import CostKey, CostReport
 
-__all__ = ["UNPRICED", "costs", "grouped", "part_of", "say_deleted", "show_costs"]
+__all__ = ["LABELS", "UNPRICED", "costs", "grouped", "part_of", "say_deleted", "show_costs"]
 
-_KEYS: Final = {
+LABELS: Final = {
     "day": Column("date", whole=True, of=lambda row: str(row["date"])),
     "agent": Column("agent", of=lambda row: named(row["agent_name"])),
     "tool": Column("tool", rank=3, of=lambda row: named(row["tool_name"])),
@@ -56,12 +55,12 @@ _MODELS: Final = (
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry costs --since 30d
-  llm-telemetry costs --by agent,model --since 2026-11-01 --until 2026-11-30
-  llm-telemetry costs --by day --model gpt-4o --json
-  llm-telemetry costs --coverage --since 30d"""
+    epilog=examples(
+        "costs --since 30d",
+        "costs --by agent,model --since 2026-11-01 --until 2026-11-30",
+        "costs --by day --model gpt-4o --json",
+        "costs --coverage --since 30d",
+    )
 )
 @click.option(
     "--by",
@@ -125,7 +124,7 @@ def show_costs(report: "CostReport") -> None:
         return
     totals = report["totals"]
     sums = [*_SUMS, UNPRICED] if totals["unpriced"] else _SUMS
-    grouped([_KEYS[key] for key in report["by"]], sums, report["rows"], totals)
+    grouped([LABELS[key] for key in report["by"]], sums, report["rows"], totals)
     calls = totals["invocations"]
     known = (("cost", report["priced_invocations"]), ("tokens", report["counted_invocations"]))
     click.echo("known: " + ", ".join(f"{what} of {count(n)} ({n / calls:.1%})" for what, n in known))

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from llm_service.cli.options import common
+from llm_service.cli.options import common, examples
 from llm_service.cli.output import clean, listing
 from llm_service.cli.tables import Column
 from llm_service.cli.target import Target
@@ -24,12 +24,7 @@ _LETTERS: Final = (
 
 
 @click.group(
-    name="dead-letters",
-    epilog="""\b
-Examples:
-  llm-telemetry dead-letters list
-  llm-telemetry dead-letters retry --all
-  llm-telemetry dead-letters drop 3 5 --yes""",
+    name="dead-letters", epilog=examples("dead-letters list", "dead-letters retry --all", "dead-letters drop 3 5 --yes")
 )
 def dead_letters() -> None:
     """Records that SQLite refused: list them, try them again, or drop them.
@@ -38,13 +33,7 @@ def dead_letters() -> None:
     """
 
 
-@dead_letters.command(
-    name="list",
-    epilog="""\b
-Examples:
-  llm-telemetry dead-letters list
-  llm-telemetry dead-letters list --json""",
-)
+@dead_letters.command(name="list", epilog=examples("dead-letters list", "dead-letters list --json"))
 @common
 def list_letters(*, target: Target) -> None:
     """List them, oldest first; --json shows the records."""
@@ -73,11 +62,11 @@ def _ids(ids: tuple[int, ...], everything: bool) -> list[int] | None:  # noqa: F
 
 
 @dead_letters.command(
-    epilog="""\b
-Examples:
-  llm-telemetry dead-letters retry 3 5
-  llm-telemetry dead-letters retry --all
-  llm-telemetry dead-letters retry 3 --set cost_usd=0.25 --set agent_name=null"""
+    epilog=examples(
+        "dead-letters retry 3 5",
+        "dead-letters retry --all",
+        "dead-letters retry 3 --set cost_usd=0.25 --set agent_name=null",
+    )
 )
 @_chosen
 @click.option(
@@ -125,12 +114,7 @@ def _change(text: str) -> tuple[str, Any]:
         return field, value
 
 
-@dead_letters.command(
-    epilog="""\b
-Examples:
-  llm-telemetry dead-letters drop 3 5 --yes
-  llm-telemetry dead-letters drop --all --yes"""
-)
+@dead_letters.command(epilog=examples("dead-letters drop 3 5 --yes", "dead-letters drop --all --yes"))
 @_chosen
 @click.option("--yes", is_flag=True, help="Really delete them; nothing keeps a copy.")
 @common

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from llm_service.cli.cell_formats import count
 from llm_service.cli.command_costs import show_costs
 from llm_service.cli.command_stats import known_values, show_statistics
 from llm_service.cli.group import Failure
-from llm_service.cli.options import SPEED, common
+from llm_service.cli.options import FILE, SPEED, common, examples
 from llm_service.cli.output import clean, lines, progress
+from llm_service.cli.tables import count
 from llm_service.cli.target import Target, read
 
 if TYPE_CHECKING:
@@ -31,22 +31,16 @@ _IDLE_S: Final = 0.25
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry demo
-  llm-telemetry demo --agents 50 --db ./demo.db
-  llm-telemetry demo --json
-  llm-telemetry demo --replay trace.csv --agents 50 --shift-to-now
-  llm-telemetry demo --replay trace.csv --speed 60 --limit 1000 --db ./telemetry.db --json"""
+    epilog=examples(
+        "demo",
+        "demo --agents 50 --db ./demo.db",
+        "demo --json",
+        "demo --replay trace.csv --agents 50 --shift-to-now",
+        "demo --replay trace.csv --speed 60 --limit 1000 --db ./telemetry.db --json",
+    )
 )
 @click.option("--agents", type=click.IntRange(1, 10_000), default=8, show_default=True, help="Concurrent agents.")
-@click.option(
-    "--replay",
-    "trace",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE.csv",
-    help="Replay this trace instead, and only that.",
-)
+@click.option("--replay", "trace", type=FILE, metavar="FILE.csv", help="Replay this trace instead, and only that.")
 @click.option("--speed", type=SPEED, help="With --replay: 1 is the trace's own pace, max no waiting.  [default: max]")
 @click.option("--shift-to-now", is_flag=True, help="With --replay: move the calls so that the last one ends now.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --replay: only the first N calls.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from llm_service.cli.options import common
+from llm_service.cli.options import common, examples
 from llm_service.cli.output import clean, lines, listing
 from llm_service.cli.tables import Column
 from llm_service.cli.target import Target
@@ -31,13 +31,13 @@ _SALVAGED: Final = (
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry doctor
-  llm-telemetry doctor --db ./telemetry.db --full --json
-  llm-telemetry doctor --ignore wal_reset_bug --ignore dead_letters
-  llm-telemetry doctor --repair --dry-run
-  llm-telemetry doctor --db ./telemetry.db.corrupt-20261124T031500Z --salvage ./saved.db"""
+    epilog=examples(
+        "doctor",
+        "doctor --db ./telemetry.db --full --json",
+        "doctor --ignore wal_reset_bug --ignore dead_letters",
+        "doctor --repair --dry-run",
+        "doctor --db ./telemetry.db.corrupt-20261124T031500Z --salvage ./saved.db",
+    )
 )
 @click.option("--full", is_flag=True, help="Check every index entry and id, without a time limit.")
 @click.option("--repair", "repairing", is_flag=True, help="Rebuild daily totals and indexes, tighten permissions.")
@@ -71,6 +71,7 @@ def doctor(
     when nothing is lost, 45 where something is or nobody can tell.
     """
     from llm_service.telemetry.maintenance.findings import KINDS
+    from llm_service.telemetry.maintenance.repair import repair
 
     unknown = [name for name in ignored if name not in KINDS]
     if unknown:
@@ -79,17 +80,12 @@ def doctor(
     if (dry_run and not repairing) or (force and salvaging is None) or (repairing and salvaging is not None):
         raise click.UsageError("--dry-run goes with --repair, --force with --salvage, and only one of these at a time")
     if salvaging is None:
-        _examine(target, _repair(target.path(), dry_run=dry_run) if repairing else None, full=full, ignored=ignored)
+        actions = [asdict(action) for action in repair(target.path(), dry_run=dry_run)] if repairing else None
+        _examine(target, actions, full=full, ignored=ignored)
     else:
         source = target.path()
         destination = resolve_db_path(salvaging) if salvaging else source.with_name(f"{source.name}.salvaged")
         _salvage(source, destination, target, force=force)
-
-
-def _repair(path: Path, *, dry_run: bool) -> list[dict[str, Any]]:
-    from llm_service.telemetry.maintenance.repair import repair
-
-    return [asdict(action) for action in repair(path, dry_run=dry_run)]
 
 
 def _examine(target: Target, actions: list[dict[str, Any]] | None, *, full: bool, ignored: Sequence[str]) -> None:

@@ -6,11 +6,10 @@ from typing import IO, TYPE_CHECKING, Final
 
 import click
 
-from llm_service.cli.cell_formats import UNKNOWN, percent, usd
 from llm_service.cli.group import Misuse
-from llm_service.cli.options import MODELS, common
+from llm_service.cli.options import MODELS, common, examples
 from llm_service.cli.output import lines, table
-from llm_service.cli.tables import Column
+from llm_service.cli.tables import UNKNOWN, Column, percent, usd
 from llm_service.cli.target import Target, existing
 
 if TYPE_CHECKING:
@@ -33,11 +32,11 @@ _LEVELS: Final = {
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry estimate --model gpt-4o --prompt-file prompt.txt --max-tokens 4096
-  llm-telemetry estimate --model claude-sonnet-4-5 --agent backend-dev --tool claude-code --prompt-tokens 12000
-  git diff | llm-telemetry estimate --model gpt-4o --prompt-file - --json"""
+    epilog=examples(
+        "estimate --model gpt-4o --prompt-file prompt.txt --max-tokens 4096",
+        "estimate --model claude-sonnet-4-5 --agent backend-dev --tool claude-code --prompt-tokens 12000",
+        "git diff | llm-telemetry estimate --model gpt-4o --prompt-file - --json",
+    )
 )
 @click.option("--model", "model_name", required=True, metavar="NAME", help="The model that is to be called.")
 @click.option("--agent", "agent_name", metavar="NAME", help="The agent that will call it.")

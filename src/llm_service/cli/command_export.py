@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 import click
 
-from llm_service.cli.options import Formats, common, narrowing
+from llm_service.cli.options import Formats, common, examples, narrowing
 from llm_service.cli.output import clean, is_terminal, json_line
 from llm_service.cli.target import Names, Target, existing, reading, say_unknown
 
@@ -28,11 +28,11 @@ _FORMULA: Final = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry export > calls.csv
-  llm-telemetry export --format jsonl --since 30d --output calls.jsonl
-  llm-telemetry export --errors --safe-csv --output errors.csv --force"""
+    epilog=examples(
+        "export > calls.csv",
+        "export --format jsonl --since 30d --output calls.jsonl",
+        "export --errors --safe-csv --output errors.csv --force",
+    )
 )
 @click.option(
     "--format", "form", type=Formats(["csv", "jsonl"]), default="csv", show_default=True, help="What to write."

@@ -5,20 +5,15 @@ from typing import Any
 import click
 
 from llm_service import __version__
-from llm_service.cli.cell_formats import count
-from llm_service.cli.options import common
+from llm_service.cli.options import common, examples
 from llm_service.cli.output import lines
+from llm_service.cli.tables import count
 from llm_service.cli.target import Target, read
 
 __all__ = ["info"]
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry info
-  llm-telemetry info --db ./telemetry.db --json"""
-)
+@click.command(epilog=examples("info", "info --db ./telemetry.db --json"))
 @common
 def info(*, target: Target) -> None:
     """Show the database file: sizes, rows, range of time, versions.

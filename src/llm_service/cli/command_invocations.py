@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from llm_service.cli.cell_formats import named, usd
-from llm_service.cli.options import common, narrowing
+from llm_service.cli.options import common, examples, narrowing
 from llm_service.cli.output import Printer, cells, json_line
-from llm_service.cli.tables import Column, Row
+from llm_service.cli.tables import Column, Row, named, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 
 if TYPE_CHECKING:
@@ -49,12 +48,12 @@ _COLUMNS: Final = (
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry invocations --errors --since 2h
-  llm-telemetry invocations --since 2026-11-23T18:00:00Z --agent backend-dev
-  llm-telemetry invocations --follow
-  llm-telemetry invocations --session 4711 --json"""
+    epilog=examples(
+        "invocations --errors --since 2h",
+        "invocations --since 2026-11-23T18:00:00Z --agent backend-dev",
+        "invocations --follow",
+        "invocations --session 4711 --json",
+    )
 )
 @narrowing
 @click.option("--limit", type=int, default=20, show_default=True, help="At most so many; with --follow, to begin with.")

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from llm_service.cli.cell_formats import named
 from llm_service.cli.group import Failure
-from llm_service.cli.options import MODELS, TIME, YAML, only_json
+from llm_service.cli.options import FILE, MODELS, TIME, examples, only_json
 from llm_service.cli.output import json_document, lines, listing
-from llm_service.cli.tables import Column
+from llm_service.cli.tables import Column, named
 from llm_service.cli.target import Target
 from llm_service.cli.times import Moment, start_of
 
@@ -38,13 +37,13 @@ _PASSED_OVER: Final = (
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry prices claude-sonnet-4-5
-  llm-telemetry prices o3 --at 2025-06-09
-  llm-telemetry prices gpt-5 --service-tier batch
-  llm-telemetry prices eu.amazon.nova-pro-v1:0 --explain
-  llm-telemetry prices llama-3.3-70b-versatile --provider groq --json"""
+    epilog=examples(
+        "prices claude-sonnet-4-5",
+        "prices o3 --at 2025-06-09",
+        "prices gpt-5 --service-tier batch",
+        "prices eu.amazon.nova-pro-v1:0 --explain",
+        "prices llama-3.3-70b-versatile --provider groq --json",
+    )
 )
 @click.argument("model", metavar="MODEL")
 @click.option("--at", type=TIME, metavar="TIME", help="The price of this moment, or of a UTC day's beginning.")
@@ -54,7 +53,7 @@ Examples:
     "--explain", is_flag=True, help="Also say why: which entry, by which rule, since when, and what was passed over."
 )
 @MODELS
-@click.option("--config", type=YAML, metavar="PATH", help="A telemetry.yaml; the models.yaml beside it counts.")
+@click.option("--config", type=FILE, metavar="PATH", help="A telemetry.yaml; the models.yaml beside it counts.")
 @only_json
 def prices(
     *,

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from llm_service.cli.options import common
+from llm_service.cli.options import common, examples
 from llm_service.cli.output import lines
 from llm_service.cli.target import Target, read
 from llm_service.cli.times import parse_time
@@ -15,11 +15,9 @@ __all__ = ["purge"]
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry purge --older-than 30d --dry-run
-  llm-telemetry purge --older-than 30d
-  llm-telemetry purge --older-than 2026-10-01 --json"""
+    epilog=examples(
+        "purge --older-than 30d --dry-run", "purge --older-than 30d", "purge --older-than 2026-10-01 --json"
+    )
 )
 @click.option(
     "--older-than", required=True, metavar="TIME", help="Keep the UTC day of this time and all later ones; see TIME."

@@ -1,16 +1,16 @@
 """`report month` and `report units`: where the month leads, and what things cost by the piece."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from llm_service.cli.cell_formats import UNKNOWN, count, named, percent, sum_usd, usd
-from llm_service.cli.command_costs import UNPRICED, grouped, part_of, say_deleted
-from llm_service.cli.options import MODELS, NAMES, TIME, common, filters
+from llm_service.cli.command_costs import LABELS, UNPRICED, grouped, part_of, say_deleted
+from llm_service.cli.options import MODELS, NAMES, TIME, common, examples, filters
 from llm_service.cli.output import lines
-from llm_service.cli.tables import Column, Row
+from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import Moment, day_of
 
@@ -28,30 +28,21 @@ _by = click.option(
     metavar="KEYS",
     help="Any of agent, tool, model, in any order, separated by commas; without it, all calls together.",
 )
-_LABELS: Final = {
-    "agent": Column("agent", of=lambda row: named(row["agent_name"])),
-    "tool": Column("tool", rank=9, of=lambda row: named(row["tool_name"])),
-    "model": Column("model", of=lambda row: named(row["model_name"])),
-}
+_LABELS: Final = LABELS | {"tool": replace(LABELS["tool"], rank=9)}
 
 
-@click.group(
-    epilog="""\b
-Examples:
-  llm-telemetry report month
-  llm-telemetry report units --by model --since 7d"""
-)
+@click.group(epilog=examples("report month", "report units --by model --since 7d"))
 def report() -> None:
     """A month and its forecast; costs by the piece."""
 
 
 @report.command(
-    epilog="""\b
-Examples:
-  llm-telemetry report month
-  llm-telemetry report month --by agent,model --no-forecast
-  llm-telemetry report month --month 2026-10 --json
-  llm-telemetry report month --as-of 2026-11-15"""
+    epilog=examples(
+        "report month",
+        "report month --by agent,model --no-forecast",
+        "report month --month 2026-10 --json",
+        "report month --as-of 2026-11-15",
+    )
 )
 @_by
 @click.option("--month", metavar="YYYY-MM", help="A month that is over counts whole.  [default: the present one]")
@@ -142,11 +133,7 @@ def _basis(forecast: "Forecast | None") -> str:
 
 
 @report.command(
-    epilog="""\b
-Examples:
-  llm-telemetry report units
-  llm-telemetry report units --by agent,model --since 30d
-  llm-telemetry report units --model gpt-4o --json"""
+    epilog=examples("report units", "report units --by agent,model --since 30d", "report units --model gpt-4o --json")
 )
 @_by
 @click.option("--since", type=TIME, metavar="TIME", help="From the UTC day of this time on.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
-from llm_service.cli.options import MODELS, TIME, common
+from llm_service.cli.options import MODELS, TIME, common, examples
 from llm_service.cli.output import lines, listing, progress
 from llm_service.cli.tables import Column
 from llm_service.cli.target import Target, percent_of
@@ -28,11 +28,9 @@ _UNPRICED: Final = (
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry reprice --dry-run
-  llm-telemetry reprice --only unknown
-  llm-telemetry reprice --since 2026-11-01 --models ./models.yaml --json"""
+    epilog=examples(
+        "reprice --dry-run", "reprice --only unknown", "reprice --since 2026-11-01 --models ./models.yaml --json"
+    )
 )
 @click.option("--since", type=TIME, metavar="TIME", help="Only calls from so long ago, this UTC day or moment on.")
 @click.option(

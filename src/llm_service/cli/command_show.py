@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llm_service.cli.cell_formats import count
 from llm_service.cli.group import Failure
-from llm_service.cli.options import common
+from llm_service.cli.options import common, examples
 from llm_service.cli.output import block, lines
+from llm_service.cli.tables import count
 from llm_service.cli.target import Target, read
 
 if TYPE_CHECKING:
@@ -17,13 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["show"]
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry show 0193a1f2-7c1e-7b3a-9d51-2f5e8c1a4b6d
-  llm-telemetry show 0193a1f2-7c1e
-  llm-telemetry show 4711 --json"""
-)
+@click.command(epilog=examples("show 0193a1f2-7c1e-7b3a-9d51-2f5e8c1a4b6d", "show 0193a1f2-7c1e", "show 4711 --json"))
 @click.argument("wanted", metavar="ID")
 @common
 def show(*, wanted: str, target: Target) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from llm_service.cli.group import Misuse
-from llm_service.cli.options import Formats, Number, common
+from llm_service.cli.options import Formats, Number, common, examples
 from llm_service.cli.output import clean, is_terminal, json_line, table
 from llm_service.cli.tables import Column
 from llm_service.cli.target import Target, existing
@@ -25,11 +25,11 @@ _MOST_CHARACTERS = 1024 * 1024
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry sql "SELECT model_name, count(*) FROM invocations GROUP BY 1"
-  llm-telemetry sql "SELECT * FROM daily_costs" --format csv --limit 100000
-  llm-telemetry sql - --json < question.sql"""
+    epilog=examples(
+        'sql "SELECT model_name, count(*) FROM invocations GROUP BY 1"',
+        'sql "SELECT * FROM daily_costs" --format csv --limit 100000',
+        "sql - --json < question.sql",
+    )
 )
 @click.argument("statement", metavar="STATEMENT")
 @click.option(

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from llm_service.cli.cell_formats import UNKNOWN, count, usd
-from llm_service.cli.options import TIME, Number, common, filters
+from llm_service.cli.options import TIME, Number, common, examples, filters
 from llm_service.cli.output import table
-from llm_service.cli.tables import Column
+from llm_service.cli.tables import UNKNOWN, Column, count, usd
 from llm_service.cli.target import Names, Target, read, say_unknown
 from llm_service.cli.times import Moment, start_of
 
@@ -19,11 +18,7 @@ __all__ = ["known_values", "show_statistics", "stats"]
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry stats
-  llm-telemetry stats --agent backend-dev --since 2h
-  llm-telemetry stats --days 30 --db ./telemetry.db --json"""
+    epilog=examples("stats", "stats --agent backend-dev --since 2h", "stats --days 30 --db ./telemetry.db --json")
 )
 @filters
 @click.option("--days", type=Number(), metavar="N", help="The last so many days; fractions are taken.  [default: 7]")

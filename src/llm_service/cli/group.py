@@ -52,9 +52,7 @@ class Commands(click.Group):
         except click.UsageError as error:
             raise _in_one_line(error) from error
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find the command that was named; of one that has another name now, say that name."""
         if args and args[0] in _RENAMED:
             raise click.UsageError(f"there is no command {args[0]!r}; give: llm-telemetry {_RENAMED[args[0]]}", ctx)

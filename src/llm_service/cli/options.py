@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.costs import CostKey
 
 __all__ = [
-    "DATABASE", "KEYS", "MODELS", "NAMES", "SPEED", "TIME", "USD", "YAML", "Formats", "Number", "common", "filters",
-    "narrowing", "only_json",
+    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "TIME", "USD", "Formats", "Number", "common", "examples",
+    "filters", "narrowing", "only_json",
 ]  # fmt: skip
 
 Command = Callable[..., Any]
@@ -113,20 +113,26 @@ USD: Final = _Value("usd", _usd)
 """An amount of money, exactly as it is written."""
 KEYS: Final = _keys("day", "agent", "tool", "model")
 NAMES: Final = _keys("agent", "tool", "model")
-YAML: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 """A file that is there."""
 
 MODELS: Final = click.option(
-    "--models", type=YAML, metavar="PATH", help="A models.yaml with prices; default: where the configuration is."
+    "--models", type=FILE, metavar="PATH", help="A models.yaml with prices; default: where the configuration is."
 )
 only_json: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def examples(*lines: str) -> str:
+    """What `--help` ends with; the program's name is put before lines that do not have it."""
+    whole = [line if "llm-telemetry " in line else f"llm-telemetry {line}" for line in lines]
+    return "\b\nExamples:\n  " + "\n  ".join(whole)
 
 
 def common(command: Command) -> Command:
     """The options of every command that reads or writes a database; it takes them as one `target`."""
 
     @click.option("--db", type=DATABASE, metavar="PATH", help="The database file.")
-    @click.option("--config", type=YAML, metavar="PATH", help="A telemetry.yaml to take the settings from.")
+    @click.option("--config", type=FILE, metavar="PATH", help="A telemetry.yaml to take the settings from.")
     @only_json
     @wraps(command)
     def run(*given: Any, db: Path | None, config: Path | None, as_json: bool, **options: Any) -> Any:

@@ -170,7 +170,7 @@ def progress(total: int, what: str) -> Generator[Callable[[int], None]]:
     A bar on a terminal; a line for each quarter where the output is piped, or `NO_COLOR` is set.
     """
     if not is_terminal(sys.stderr) or os.environ.get("NO_COLOR"):
-        yield _Quarters(total, what)
+        yield _quarters(total, what)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -189,16 +189,14 @@ def progress(total: int, what: str) -> Generator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-class _Quarters:
-    """Says so whenever another quarter is done."""
+def _quarters(total: int, what: str) -> Callable[[int], None]:
+    """Say so whenever another quarter is done."""
+    said = 0
 
-    def __init__(self, total: int, what: str) -> None:
-        self._total = total
-        self._what = what
-        self._said = 0
+    def say(done: int) -> None:
+        nonlocal said
+        if 4 * done // total > said:
+            said = 4 * done // total
+            click.echo(f"{what}: {done:,} of {total:,}", err=True)
 
-    def __call__(self, done: int) -> None:
-        quarter = 4 * done // self._total
-        if quarter > self._said:
-            self._said = quarter
-            click.echo(f"{self._what}: {done:,} of {self._total:,}", err=True)
+    return say

@@ -1,14 +1,20 @@
-"""Tables of text: fitted to a width by cutting and leaving out, one line for each row; whole where there is no width.
+"""Tables of text, and single values in them; what is not known is never a zero.
 
-Widths are those of a terminal's cells: an ideograph takes two, a combining mark none.
+A table is fitted to a width by cutting and leaving out, one line for each row; without a width it is whole. Widths are
+those of a terminal's cells: an ideograph takes two, a combining mark none.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple
 
-__all__ = ["Column", "Layout", "Row", "cell_width", "fit", "row_text"]
+__all__ = [
+    "UNKNOWN", "Column", "Layout", "Row", "cell_width", "count", "fit", "named", "percent", "row_text", "sum_usd",
+    "usd",
+]  # fmt: skip
 
+UNKNOWN: Final = "unknown"
 _GAP: Final = 2
 _READABLE: Final = 9
 """Cells that a text column keeps while others can be left out."""
@@ -137,3 +143,34 @@ def _shortened(text: str, width: int) -> str:
     from rich.cells import set_cell_size
 
     return set_cell_size(text, width - 1) + _CUT
+
+
+def count(number: int) -> str:
+    """A whole number."""
+    return f"{number:,}"
+
+
+def usd(amount: float | Decimal | None, digits: int = 4) -> str:
+    """An amount in USD; what is not nothing never looks like nothing: `<0.0001`."""
+    if amount is None:
+        return "-"
+    least = 10.0**-digits
+    if amount and abs(float(amount)) < least / 2:
+        return f"<{least:.{digits}f}" if amount > 0 else f">-{least:.{digits}f}"
+    return f"{amount:,.{digits}f}"
+
+
+def sum_usd(sums: Row) -> str:
+    """The sum of what calls cost: `unknown` where there are calls, and none of them has a known cost."""
+    known = sums["invocations"] > sums["unpriced"] or not sums["invocations"]
+    return usd(sums["cost_nanos"] / 1e9) if known else UNKNOWN
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 as per cent."""
+    return "-" if share is None else f"{share:.1%}"
+
+
+def named(text: str | None) -> str:
+    """A name, or a dash where there is none."""
+    return "-" if text is None else text
