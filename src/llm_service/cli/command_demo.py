@@ -2,7 +2,6 @@
 
 import math
 import os
-import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -145,6 +144,8 @@ def _to_dict(report: "Report", records: int, *, shifted: bool) -> dict[str, Any]
 
 def _show(found: dict[str, Any], report: "Report", name: str) -> None:
     """What was replayed and measured; of the demo, also what is in the file now."""
+    import shlex
+
     is_demo = "costs" in found
     calls = f"the first {count(report.rows)}" if is_demo else count(report.rows)
     click.echo(clean(f"{calls} calls of {name}, replayed by {count(report.agents)} agents"))

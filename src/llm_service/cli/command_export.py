@@ -1,7 +1,6 @@
 """`export`: stored calls as CSV or JSON lines, written page by page, in place only when complete."""
 
 import codecs
-import csv
 import json
 import re
 import sys
@@ -97,6 +96,8 @@ def write(
         safe: put an apostrophe before cells of CSV that a spreadsheet would take for formulas.
         shown: escape control characters of CSV, because a terminal shows them; JSON has none.
     """
+    import csv
+
     from llm_service.telemetry.queries.rows import InvocationRow
 
     # RFC 4180: lines end in CRLF, and a text that holds either is quoted. A terminal adds its own CR.

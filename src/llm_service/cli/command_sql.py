@@ -1,6 +1,5 @@
 """`sql`: a question of the user's own; values of any type, columns of any name."""
 
-import csv
 import io
 import math
 import sys
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["sql"]
 
-_MOST_ROWS = 1_000_000
 _MOST_CHARACTERS = 1024 * 1024
 """Of a statement: what comes from a pipe may have no end."""
 
@@ -42,7 +40,7 @@ _MOST_CHARACTERS = 1024 * 1024
 )
 @click.option(
     "--limit",
-    type=click.IntRange(1, _MOST_ROWS),
+    type=click.IntRange(1, 1_000_000),
     default=1_000,
     show_default=True,
     metavar="N",
@@ -98,6 +96,8 @@ def _show(answer: "Answer", form: str) -> None:
 
 
 def _csv(answer: "Answer") -> str:
+    import csv
+
     text = io.StringIO(newline="")
     shown = is_terminal(sys.stdout)
     writer = csv.writer(text, lineterminator="\n" if shown else "\r\n")
