@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llm_service.cli import sql_views
+from llm_service.cli.command_sql import _distinct
 from llm_service.cli.output import clean
 from llm_service.cli.tables import Column, fit
 from llm_service.cli.times import parse_time
@@ -140,8 +140,8 @@ CASES: dict[str, Callable[[int, Path], Callable[[], object]]] = {
     "a duration": lambda n, _: lambda: parse_time("1d" * n, datetime.now(UTC)),
     "control characters": lambda n, _: lambda: clean("\x1b[" * n),
     "a wide cell": lambda n, _: lambda: wide_table(n),
-    "columns of one name": lambda n, _: lambda: sql_views._distinct(["x"] * n),
-    "columns of numbered names": lambda n, _: lambda: sql_views._distinct(["x", "x_2"] * n),
+    "columns of one name": lambda n, _: lambda: _distinct(["x"] * n),
+    "columns of numbered names": lambda n, _: lambda: _distinct(["x", "x_2"] * n),
 }
 
 

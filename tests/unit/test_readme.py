@@ -17,8 +17,8 @@ import pytest
 from benchmarks._data import records
 from click.testing import CliRunner
 
+from llm_service.cli.command_demo import TRACE
 from llm_service.cli.commands import cli
-from llm_service.cli.demo import TRACE
 from llm_service.telemetry import TelemetryLogger
 
 ROOT = Path(__file__).parents[2]
@@ -202,7 +202,7 @@ def capture(name: str) -> tuple[list[str], list[str]]:
 def replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`demo.db` in the current folder: the calls of the demo, which are the same at each replay."""
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(cli, ["replay", str(TRACE), "--db", "demo.db"])
+    done = CliRunner().invoke(cli, ["demo", "--replay", str(TRACE), "--db", "demo.db"])
     assert done.exit_code == 0
     return tmp_path / "demo.db"
 

@@ -1,78 +1,119 @@
 """`budgets`: how limits stand, what is held, whether a call would fit; and holds freed or reconciled by hand."""
 
-from decimal import Decimal, InvalidOperation
-from math import isfinite
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
 from llm_service.cli.group import Failure
-from llm_service.cli.options import common, prices_for, report_path, settings_for
-from llm_service.cli.output import json_document
+from llm_service.cli.options import FILE, USD, common, examples
+from llm_service.cli.output import clean, listing
+from llm_service.cli.tables import UNKNOWN, Column, Row, count
+from llm_service.cli.target import Target, existing, read
 
 if TYPE_CHECKING:
     from llm_service.budgets.policies import Policies
+    from llm_service.pricing.book import PriceBook
     from llm_service.telemetry import TelemetryLogger
+    from llm_service.telemetry.client.reservation_requests import ReservationRequest
+    from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus
+    from llm_service.telemetry.stores.base import Fetch
 
-__all__ = ["EXIT_DOES_NOT_FIT", "budgets"]
+__all__ = ["amount", "budgets"]
 
-EXIT_DOES_NOT_FIT: Final = 3
+_T = TypeVar("_T")
+
+_EXIT_DOES_NOT_FIT: Final = 3
 _NO_POLICIES: Final = (
     "there is no policies.yaml, so there are no limits; write `policies: {default: {daily_budget_usd: 10}}` into "
     "config/policies.yaml, or name a file with --policies PATH or LLM_TELEMETRY_POLICIES"
 )
 
 
-class _Usd(click.ParamType[Decimal]):
-    """An amount of money, exactly as it is written."""
-
-    name = "usd"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
-        try:
-            amount = Decimal(value)
-        except InvalidOperation:
-            amount = Decimal("NaN")
-        if not (amount.is_finite() and isfinite(float(amount))):
-            self.fail(f"{value!r} is no amount; give USD such as 0.40", param, ctx)
-        return amount
-
-
-_POLICIES = click.option(
-    "--policies",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="PATH",
-    help="The policies.yaml with the limits, instead of the one in force.",
+_policies = click.option(
+    "--policies", type=FILE, metavar="PATH", help="The policies.yaml with the limits, instead of the one in force."
 )
-_POLICY = click.option(
+_policy = click.option(
     "--policy", metavar="NAME", help="The policy without a scope that is in force; default: default, if there is one."
+)
+
+
+def amount(metric: str, value: float) -> str:
+    """An amount of a metric; USD to the hundredth of a cent, and further where that would show nothing."""
+    if metric != "usd":
+        return f"{value:,.0f}"
+    digits = 4 if value == 0 or abs(value) >= 0.0001 else 9
+    return f"${value:,.{digits}f}"
+
+
+def _part(name: str) -> Callable[[Row], str]:
+    return lambda row: amount(row["metric"], row[name])
+
+
+def _spent(row: Row) -> str:
+    is_unknown = row["metric"] == "usd" and row["unpriced_calls"] and row["unpriced_calls"] == row["calls"]
+    return UNKNOWN if is_unknown else amount(row["metric"], row["spent"])
+
+
+def _resets(row: Row) -> str:
+    if row["resets_at"] is not None:
+        return str(row["resets_at"])[:16]
+    return "never" if row["window"] == "total" else "rolling"
+
+
+def _state(hold: Row) -> str:
+    return "lease over" if hold["expired"] else "cost unknown" if hold["recorded"] else str(hold["state"])
+
+
+def _unit(metric: str) -> str:
+    return "" if metric == "usd" else f" {metric}"
+
+
+_STATUS: Final = (
+    Column("budget", of=lambda row: row["budget"] + ("" if row["hard"] else " (soft)")),
+    Column("window", whole=True, of=lambda row: row["window"]),
+    Column("subject", rank=5, of=lambda row: ", ".join(value or "-" for value in row["subject"])),
+    Column("limit", "right", of=lambda row: amount(row["metric"], row["limit"]) + _unit(row["metric"])),
+    Column("spent", "right", of=_spent),
+    Column("reserved", "right", rank=2, of=_part("reserved")),
+    Column("unknown", "right", rank=1, of=_part("unknown")),
+    Column("unpriced", "right", rank=3, of=lambda row: count(row["unpriced_calls"])),
+    Column("used", "right", of=lambda row: f"{row['used_percent']:.1f}%"),
+    Column("forecast", "right", rank=4, of=lambda row: "-" if row["forecast"] is None else _part("forecast")(row)),
+    Column("resets (UTC)", whole=True, rank=6, of=_resets),
+)
+_USED: Final = [column.name for column in _STATUS].index("used")
+_HOLDS: Final = (
+    Column("hold", whole=True, of=lambda hold: hold["hold_id"]),
+    Column("state", whole=True, of=_state),
+    Column("since (UTC)", whole=True, rank=2, of=lambda hold: hold["reserved_at"][:19]),
+    Column("lease ends (UTC)", whole=True, rank=1, of=lambda hold: hold["expires_at"][:19]),
+    Column("USD", "right", of=lambda hold: amount("usd", hold["usd"])),
+    Column("tokens", "right", rank=4, of=lambda hold: count(hold["tokens"])),
+    Column("for", rank=3, of=lambda hold: ", ".join(f"{name} {one}" for name, one in hold["names"].items()) or "-"),
+    Column("justification", rank=5, of=lambda hold: hold["justification"] or "-"),
 )
 
 
 @click.group(
     invoke_without_command=True,
-    epilog="""\b
-Examples:
-  llm-telemetry budgets
-  llm-telemetry budgets --policies ./policies.yaml --policy production --json
-  llm-telemetry budgets check --estimate 0.40 --agent backend-dev
-  llm-telemetry budgets holds
-  llm-telemetry budgets reconcile HOLD_ID --usd 0.17""",
+    epilog=examples(
+        "budgets",
+        "budgets --policies ./policies.yaml --policy production --json",
+        "budgets check --estimate 0.40 --agent backend-dev",
+        "budgets holds",
+        "budgets reconcile HOLD_ID --usd 0.17",
+    ),
 )
-@_POLICIES
-@_POLICY
+@_policies
+@_policy
 @common
 @click.pass_context
-def budgets(
-    context: click.Context,
-    *,
-    policies: Path | None,
-    policy: str | None,
-    db: Path | None,
-    config: Path | None,
-    as_json: bool,
-) -> None:
+def budgets(context: click.Context, *, policies: Path | None, policy: str | None, target: Target) -> None:
     """Every limit beside what is spent, reserved and of unknown outcome, with a forecast to the window's end.
 
     All three count against a limit. Calls without a known cost are counted as unpriced, never as $0. What a limit is
@@ -80,18 +121,26 @@ def budgets(
     --json: an array of objects.
     """
     if context.invoked_subcommand is not None:
-        if policies or policy or db or config or as_json:
+        if policies or policy or any(target):
             command = f"budgets {context.invoked_subcommand}"
             raise click.UsageError(f"give options after the command they are for: {command} ...")
         return
-    from llm_service.cli import budget_reports  # noqa: PLC0415
-    from llm_service.cli import budget_views as views  # noqa: PLC0415
+    from llm_service.telemetry.queries.budget_status import read_status
 
-    rows = budget_reports.status(_limits(config, policies, policy), report_path(db, config))
-    if as_json:
-        json_document(rows)
+    limits, now = _limits(target, policies, policy), datetime.now(UTC)
+    target.show(_ask(target.report_path(), lambda fetch: read_status(fetch, limits, now)), _show_status)
+
+
+def _show_status(rows: "Sequence[BudgetStatus]") -> None:
+    if rows:
+        listing(_STATUS, rows, marked=_colour)
     else:
-        views.show_status(rows)
+        click.echo("no limits, or nothing was counted for any subject of theirs yet")
+
+
+def _colour(cells: Sequence[str]) -> str | None:
+    percent = float(cells[_USED].rstrip("%"))
+    return "red" if percent >= 100 else "yellow" if percent >= 80 else None
 
 
 @budgets.command(
@@ -105,7 +154,7 @@ Exit codes:
   0    it fits into all hard limits
   3    it does not fit, or would not be let through: its price is unknown"""
 )
-@click.option("--estimate", "usd", type=_Usd(), metavar="USD", help="What the call would cost at most.")
+@click.option("--estimate", "usd", type=USD, metavar="USD", help="What the call would cost at most.")
 @click.option("--tokens", type=int, default=0, metavar="N", help="How many tokens it would use at most.")
 @click.option("--agent", "agent_name", metavar="NAME", help="The agent that would call.")
 @click.option("--tool", "tool_name", metavar="NAME", help="The tool that would call.")
@@ -113,116 +162,156 @@ Exit codes:
 @click.option("--user", "user_id", metavar="ID", help="The user it would be for.")
 @click.option("--session", "session_id", metavar="ID", help="The session it would belong to.")
 @click.option("--run", "trace_id", metavar="ID", help="The run (trace) it would belong to.")
-@_POLICIES
-@_POLICY
+@_policies
+@_policy
 @common
 def check(
-    *,
-    usd: Decimal | None,
-    tokens: int,
-    policies: Path | None,
-    policy: str | None,
-    db: Path | None,
-    config: Path | None,
-    as_json: bool,
-    **names: str | None,
+    *, usd: Decimal | None, tokens: int, policies: Path | None, policy: str | None, target: Target, **names: str | None
 ) -> None:
     """Say whether a call would fit now into every budget that covers it. Nothing is reserved.
 
     Without --estimate it is taken to cost what the policies say of calls whose price is unknown.
     """
-    from llm_service.cli import budget_reports  # noqa: PLC0415
-    from llm_service.cli import budget_views as views  # noqa: PLC0415
-    from llm_service.errors import BudgetError  # noqa: PLC0415
-    from llm_service.telemetry.client.reservation_requests import ReservationRequest  # noqa: PLC0415
+    from llm_service.errors import BudgetError
+    from llm_service.telemetry.client.reservation_requests import ReservationRequest
 
-    refused: BudgetError | None = None
-    rows: list[Any] = []
-    limits, path = _limits(config, policies, policy), report_path(db, config)
-    wish = ReservationRequest(usd=usd, tokens=tokens, justification="only looking", **cast("Any", names))
+    refused: str | None = None
+    rows: list[BudgetStatus] = []
+    limits, path = _limits(target, policies, policy), target.report_path()
+    request = ReservationRequest(usd=usd, tokens=tokens, justification="only looking", **cast("Any", names))
     try:
-        rows = list(budget_reports.check(limits, path, wish, prices_for(None, config)))
+        rows = _check(limits, path, request, target.prices(None))
     except BudgetError as error:
-        refused = error
+        refused = str(error)
     fits = refused is None and all(row["fits"] or not row["hard"] for row in rows)
-    asked = {"usd": usd, "tokens": tokens, "calls": 1}
-    if as_json:
-        json_document(
-            {
-                "fits": fits,
-                "asked": asked | {"usd": None if usd is None else float(usd)},
-                "error": None if refused is None else str(refused),
-                "limits": rows,
-            }
-        )
-    else:
-        views.show_check(rows, asked, refused)
+    asked = {"usd": None if usd is None else float(usd), "tokens": tokens, "calls": 1}
+    target.show({"fits": fits, "asked": asked, "error": refused, "limits": rows}, _show_check)
     if not fits:
-        raise click.exceptions.Exit(EXIT_DOES_NOT_FIT)
+        raise click.exceptions.Exit(_EXIT_DOES_NOT_FIT)
 
 
-@budgets.command(
-    epilog="""\b
-Examples:
-  llm-telemetry budgets holds
-  llm-telemetry budgets holds --json"""
-)
+def _check(
+    policies: "Policies", path: Path, request: "ReservationRequest", prices: "PriceBook"
+) -> "list[BudgetStatus]":
+    """As `Budgets.check`, without a logger: nothing is written.
+
+    Raises:
+        BudgetError: it would not be let through.
+        RecordError, QueryError: (`ValueError`) for what cannot be.
+    """
+    from llm_service.budgets.limits import Amounts
+    from llm_service.estimates.estimate import Question, make_estimate
+    from llm_service.telemetry import InvocationRecord
+    from llm_service.telemetry.client import reservation_requests as requests
+    from llm_service.telemetry.client.estimate_history import EstimateHistory
+    from llm_service.telemetry.privacy import Redactor
+    from llm_service.telemetry.queries.budget_status import read_check
+    from llm_service.telemetry.stores.sqlite.budget_counting import call_of
+
+    record = InvocationRecord(invocation_id=request.hold_id, **cast("Any", request.names))
+    (redacted,) = Redactor("metadata").records([record], Counter())
+    call = call_of(redacted)
+    applying = policies.applying(call)
+    if request.wants_estimate(applying):
+        learner = EstimateHistory(existing(path))
+        learner.load()
+        question = Question(request.agent_name, request.tool_name, request.model_name, request.provider)
+        estimate = make_estimate(question, learner.history, prices, learner.ratios, learner.tokenizer)
+        is_priced = prices.rates(request.model_name, request.provider, None, request.service_tier) is not None
+        request = request.with_estimate(estimate, is_priced=is_priced)
+    amounts, now = Amounts(requests.nanos(request, applying), requests.tokens(request), 1), datetime.now(UTC)
+    return list(_ask(path, lambda fetch: read_check(fetch, applying, call, amounts, now)))
+
+
+def _ask(path: Path, question: "Callable[[Fetch], _T]") -> _T:
+    """Ask the file; one of an older version counts nothing yet, and has no holds."""
+
+    def asked(fetch: "Fetch") -> _T:
+        there = fetch(("SELECT 1 FROM sqlite_master WHERE name = 'budget_holds'", []))
+        return question(fetch if there else lambda query: [] if "budget_" in query[0] else fetch(query))
+
+    return read(path, asked)
+
+
+def _show_check(found: Mapping[str, Any]) -> None:
+    """A line for each limit that the call does not fit into; else one that it fits."""
+    rows = found["limits"]
+    if found["error"] is not None:
+        click.echo(clean(f"would not be let through: {found['error']}"))
+        return
+    for row in rows:
+        if not row["fits"]:
+            verdict = "does not fit" if row["hard"] else "over a soft limit"
+            click.echo(clean(f"{verdict}: {_standing(row, found['asked'])}"))
+    if found["fits"]:
+        hard = sum(row["hard"] for row in rows)
+        limits = f"{hard} hard limit{'' if hard == 1 else 's'}" if rows else "no budget covers it"
+        click.echo(f"fits: {limits}")
+
+
+def _standing(row: Row, asked: Mapping[str, Any]) -> str:
+    metric = row["metric"]
+    wanted, unit = asked[metric], _unit(metric)
+    subject = f" of {', '.join(value or '-' for value in row['subject'])}" if row["subject"] else ""
+    parts = ", ".join(f"{_part(part)(row)} {part}" for part in ("spent", "reserved", "unknown"))
+    resets = "" if row["resets_at"] is None else f"; it resets at {row['resets_at'][:16]} UTC"
+    more = "what the policies say of an unknown price" if wanted is None else f"{amount(metric, wanted)}{unit}"
+    return (
+        f"budget {row['budget']}{subject}, {row['window']}: {amount(metric, row['limit'])}{unit} limit, {parts}, "
+        f"{more} asked{resets}"
+    )
+
+
+@budgets.command(epilog=examples("budgets holds", "budgets holds --json"))
 @common
-def holds(*, db: Path | None, config: Path | None, as_json: bool) -> None:
+def holds(*, target: Target) -> None:
     """List what is held for calls under way, and for those whose outcome nobody knows; oldest first.
 
     With --json: an array of objects.
     """
-    from llm_service.cli import budget_views as views  # noqa: PLC0415
-    from llm_service.cli import reports  # noqa: PLC0415
+    from llm_service.telemetry.queries.budget_status import read_holds
 
-    found = reports.holds(report_path(db, config))
-    if as_json:
-        json_document(found)
+    now = datetime.now(UTC)
+    target.show(_ask(target.report_path(), lambda fetch: read_holds(fetch, now)), _show_holds)
+
+
+def _show_holds(holds: "Sequence[BudgetHold]") -> None:
+    if holds:
+        listing(_HOLDS, holds)
     else:
-        views.show_holds(found)
+        click.echo("nothing is held")
 
 
-@budgets.command(
-    epilog="""\b
-Examples:
-  llm-telemetry budgets release 01a216b9-c88d-7e9e-8987-7f8541e0e322"""
-)
+@budgets.command(epilog=examples("budgets release 01a216b9-c88d-7e9e-8987-7f8541e0e322"))
 @click.argument("hold_ids", metavar="HOLD_ID...", nargs=-1, required=True)
 @common
-def release(*, hold_ids: tuple[str, ...], db: Path | None, config: Path | None, as_json: bool) -> None:
+def release(*, hold_ids: tuple[str, ...], target: Target) -> None:
     """Free holds, open or of unknown outcome, for which nothing was spent.
 
     Exit code 1 where there is no such hold; the others are freed all the same.
     """
-    with _plain(db, config) as telemetry:
+    with _opened(target) as telemetry:
         freed = {hold_id: telemetry.budgets.release(hold_id) for hold_id in hold_ids}
-    if as_json:
-        json_document({"released": [hold_id for hold_id, done in freed.items() if done]})
-    else:
-        click.echo(f"released {sum(freed.values()):,}")
+    released = [hold_id for hold_id, done in freed.items() if done]
+    target.show({"released": released}, lambda _: click.echo(f"released {len(released):,}"))
     missing = [hold_id for hold_id, done in freed.items() if not done]
     if missing:
         raise Failure(f"there is no hold {', '.join(missing)}; see: llm-telemetry budgets holds")
 
 
-@budgets.command(
-    epilog="""\b
-Examples:
-  llm-telemetry budgets reconcile 01a216b9-c88d-7e9e-8987-7f8541e0e322 --usd 0.17"""
-)
+@budgets.command(epilog=examples("budgets reconcile 01a216b9-c88d-7e9e-8987-7f8541e0e322 --usd 0.17"))
 @click.argument("hold_id", metavar="HOLD_ID")
-@click.option("--usd", type=_Usd(), required=True, metavar="USD", help="What the call has cost, as the bill says.")
+@click.option("--usd", type=USD, required=True, metavar="USD", help="What the call has cost, as the bill says.")
 @common
-def reconcile(*, hold_id: str, usd: Decimal, db: Path | None, config: Path | None, as_json: bool) -> None:
+def reconcile(*, hold_id: str, usd: Decimal, target: Target) -> None:
     """Say what a call of unknown outcome, or of unknown cost, has cost; that ends its hold.
 
     A call without a record gets one, of error type outcome_unknown. Exit code 1 where there is no such hold, or its
     call is under way.
     """
-    from llm_service.errors import QueryError  # noqa: PLC0415
+    from llm_service.errors import QueryError
 
-    with _plain(db, config) as telemetry:
+    with _opened(target) as telemetry:
         try:
             done = telemetry.budgets.reconcile(hold_id, usd)
         except QueryError as error:
@@ -232,27 +321,23 @@ def reconcile(*, hold_id: str, usd: Decimal, db: Path | None, config: Path | Non
             raise
     if not done:
         raise Failure(f"hold {hold_id} was settled meanwhile; see: llm-telemetry budgets holds")
-    if as_json:
-        json_document({"hold_id": hold_id, "usd": float(usd)})
-    else:
-        click.echo(f"reconciled {hold_id}: ${usd:,f}")
+    found = {"hold_id": hold_id, "usd": float(usd)}
+    target.show(found, lambda _: click.echo(f"reconciled {hold_id}: ${usd:,f}"))
 
 
-def _limits(config: Path | None, policies: Path | None, policy: str | None) -> "Policies":
+def _limits(target: Target, policies: Path | None, policy: str | None) -> "Policies":
     """The policies in force, or those that were named."""
-    from llm_service.budgets.policies import Policies, compiled  # noqa: PLC0415
-    from llm_service.config.files import locate  # noqa: PLC0415
-    from llm_service.config.policies_schema import load_policies  # noqa: PLC0415
+    from llm_service.budgets.policies import Policies, compiled
+    from llm_service.config.files import locate
+    from llm_service.config.policies_schema import load_policies
 
-    file = policies or locate("policies", config)
+    file = policies or locate("policies", target.config)
     if file is None:
         raise Failure(_NO_POLICIES)
     return Policies(compiled(load_policies(file)), policy)
 
 
-def _plain(db: Path | None, config: Path | None) -> "TelemetryLogger":
-    from llm_service.cli import reports  # noqa: PLC0415
-    from llm_service.telemetry import TelemetryLogger  # noqa: PLC0415
+def _opened(target: Target) -> "TelemetryLogger":
+    from llm_service.telemetry import TelemetryLogger
 
-    path = reports.looked_after(settings_for(db, config).db_path)
-    return TelemetryLogger(path, models=False, policies=False, retention_days=None)
+    return TelemetryLogger(target.path_to_change(), models=False, policies=False, retention_days=None)

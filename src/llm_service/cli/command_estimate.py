@@ -1,23 +1,42 @@
 """`estimate`: what a call will take and cost, before it is made."""
 
+from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, Final
 
 import click
 
 from llm_service.cli.group import Misuse
-from llm_service.cli.options import MODELS, common, prices_for, report_path
-from llm_service.cli.output import json_document
+from llm_service.cli.options import MODELS, common, examples
+from llm_service.cli.output import lines, table
+from llm_service.cli.tables import UNKNOWN, Column, percent, usd
+from llm_service.cli.target import Target, existing
+
+if TYPE_CHECKING:
+    from llm_service.estimates.estimate import Estimate
 
 __all__ = ["estimate"]
 
+_SOURCES: Final = {
+    "given": "given",
+    "tokenizer": "counted by the model's tokenizer",
+    "learned": "by the ratio of past prompts",
+    "bytes": "a guess: a third of its bytes",
+}
+_LEVELS: Final = {
+    "agent+tool+model": "of this agent, tool and model",
+    "agent+model": "of this agent and model",
+    "model": "of this model",
+    "default": "of all agents and models",
+}
+
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry estimate --model gpt-4o --prompt-file prompt.txt --max-tokens 4096
-  llm-telemetry estimate --model claude-sonnet-4-5 --agent backend-dev --tool claude-code --prompt-tokens 12000
-  git diff | llm-telemetry estimate --model gpt-4o --prompt-file - --json"""
+    epilog=examples(
+        "estimate --model gpt-4o --prompt-file prompt.txt --max-tokens 4096",
+        "estimate --model claude-sonnet-4-5 --agent backend-dev --tool claude-code --prompt-tokens 12000",
+        "git diff | llm-telemetry estimate --model gpt-4o --prompt-file - --json",
+    )
 )
 @click.option("--model", "model_name", required=True, metavar="NAME", help="The model that is to be called.")
 @click.option("--agent", "agent_name", metavar="NAME", help="The agent that will call it.")
@@ -40,34 +59,29 @@ def estimate(
     prompt_tokens: int | None,
     max_tokens: int | None,
     models: Path | None,
-    db: Path | None,
-    config: Path | None,
-    as_json: bool,
+    target: Target,
 ) -> None:
     """Estimate tokens and cost of a call from the past of such calls and today's prices.
 
     Of a hundred such calls, about 50, 90 and 99 stay within p50, p90 and p99; `held` says how many did so lately. A
     price that is unknown is unknown, never 0. With --json: one object with the fields of Estimate, and hold_usd.
     """
-    from llm_service.cli import estimate_views, reports  # noqa: PLC0415
-    from llm_service.estimates.estimate import Question, make_estimate  # noqa: PLC0415
-    from llm_service.pricing.book import NO_BUNDLED  # noqa: PLC0415
-    from llm_service.telemetry.client.estimate_history import EstimateHistory  # noqa: PLC0415
+    from llm_service.estimates.estimate import Question, make_estimate
+    from llm_service.pricing.book import NO_BUNDLED
+    from llm_service.telemetry.client.estimate_history import EstimateHistory
 
     prompt = None if prompt_file is None else _text(prompt_file)
     question = Question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier)
-    path = report_path(db, config)
+    path = target.report_path()
     # Without a file there is no past, but there are prices; a file that was named must be there.
-    learner = EstimateHistory(path if db is None else reports.existing(path))
+    learner = EstimateHistory(path if target.db is None else existing(path))
     learner.load()
-    book = prices_for(models, config)
+    book = target.prices(models)
     found = make_estimate(question, learner.history, book, learner.ratios, learner.tokenizer)
-    if as_json:
-        hold = found.hold_usd()
-        json_document(found.to_dict() | {"hold_usd": None if hold is None else float(hold)})
-    else:
-        remedy = NO_BUNDLED if book.lacks_bundled else "write it into models.yaml"
-        estimate_views.show_estimate(found, remedy)
+    hold = found.hold_usd()
+    remedy = NO_BUNDLED if book.lacks_bundled else "write it into models.yaml"
+    shown = found.to_dict() | {"hold_usd": None if hold is None else float(hold)}
+    target.show(shown, lambda _: _show(found, remedy))
 
 
 def _text(file: IO[bytes]) -> str:
@@ -75,3 +89,57 @@ def _text(file: IO[bytes]) -> str:
         return file.read().decode("utf-8")
     except UnicodeDecodeError as error:
         raise Misuse(f"--prompt-file {file.name}: byte {error.start} is not UTF-8; give a text in UTF-8") from None
+
+
+def _show(estimate: "Estimate", remedy: str) -> None:
+    """Tokens and cost at p50, p90 and p99, how often such estimates held, and the bound."""
+    tokens, held, costs = estimate.completion_tokens, estimate.coverage, estimate.cost_usd
+    rows = (
+        ["output tokens", *([UNKNOWN] * 3 if tokens is None else [f"{one:,}" for one in tokens])],
+        ["held lately", *(["-"] * 3 if held is None else [percent(one) for one in held])],
+        ["cost USD", *([UNKNOWN] * 3 if costs is None else [usd(one, 6) for one in costs])],
+    )
+    columns = (Column("of the call", whole=True), *(Column(name, "right") for name in ("p50", "p90", "p99")))
+    table(columns, rows)
+    limit, most = estimate.max_completion_tokens, estimate.max_cost_usd
+    lines(
+        [
+            ("prompt", _prompt(estimate)),
+            ("output limit", "none known; give --max-tokens" if limit is None else f"{limit:,} tokens"),
+            ("cost at most", f"{UNKNOWN}, as {_why_unbounded(estimate)}" if most is None else _bound(most)),
+            ("rests on", f"{estimate.samples:,} calls {_LEVELS[estimate.level]}"),
+            ("price", _price(estimate, remedy)),
+        ]
+    )
+
+
+def _bound(most: Decimal) -> str:
+    """Rounded up: a bound that is cut is none."""
+    return f"{most.quantize(Decimal('0.000001'), ROUND_CEILING):,f} USD"
+
+
+def _prompt(estimate: "Estimate") -> str:
+    tokens, source = estimate.prompt_tokens, estimate.prompt_tokens_source
+    if tokens is None or source is None:
+        return f"{UNKNOWN}; give --prompt-file or --prompt-tokens"
+    return f"{tokens:,} tokens, {_SOURCES[source]}"
+
+
+def _why_unbounded(estimate: "Estimate") -> str:
+    from llm_service.estimates.estimate import HISTORY
+
+    if estimate.prompt_tokens is None:
+        return "is the prompt"
+    if estimate.price_source in {None, HISTORY}:
+        return "is the price"
+    if estimate.max_completion_tokens is None:
+        return "the output has no limit"
+    return "the ratio of past prompts is no bound"
+
+
+def _price(estimate: "Estimate", remedy: str) -> str:
+    from llm_service.estimates.estimate import HISTORY
+
+    if estimate.price_source is None:
+        return f"{UNKNOWN}; {remedy}"
+    return "what such calls have cost" if estimate.price_source == HISTORY else estimate.price_source

@@ -1,28 +1,49 @@
-"""`prices` and `reprice`: what a model costs and why, and stored costs computed anew."""
+"""`prices`: what a model costs and why."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from llm_service.cli.group import Failure
-from llm_service.cli.options import MODELS, TIME, common, prices_for, settings_for
-from llm_service.cli.output import json_document, progress
+from llm_service.cli.options import FILE, MODELS, TIME, examples, only_json
+from llm_service.cli.output import json_document, lines, listing
+from llm_service.cli.tables import Column, named
+from llm_service.cli.target import Target
 from llm_service.cli.times import Moment, start_of
 
-__all__ = ["prices", "reprice"]
+if TYPE_CHECKING:
+    from llm_service.pricing.book import PriceBook
+    from llm_service.pricing.explanation import Explanation
+    from llm_service.pricing.rates import Prices
+
+__all__ = ["prices"]
+
+_PRICES: Final = (
+    Column("tokens", whole=True, of=lambda row: row["kind"].replace("_", " ")),
+    Column("USD / 1M", "right", of=lambda row: _plain(row["price"])),
+    Column("USD / 1k", "right", of=lambda row: _plain(row["price"] / 1000)),
+)
+_PASSED_OVER: Final = (
+    Column("passed over", of=lambda one: one["source"]),
+    Column("seller", of=lambda one: one["provider"] or "-"),
+    Column("name", of=lambda one: one["name"]),
+    Column("entry", of=lambda one: one["entry"] or "-"),
+    Column("why", of=lambda one: one["why"]),
+)
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry prices claude-sonnet-4-5
-  llm-telemetry prices o3 --at 2025-06-09
-  llm-telemetry prices gpt-5 --service-tier batch
-  llm-telemetry prices eu.amazon.nova-pro-v1:0 --explain
-  llm-telemetry prices llama-3.3-70b-versatile --provider groq --json"""
+    epilog=examples(
+        "prices claude-sonnet-4-5",
+        "prices o3 --at 2025-06-09",
+        "prices gpt-5 --service-tier batch",
+        "prices eu.amazon.nova-pro-v1:0 --explain",
+        "prices llama-3.3-70b-versatile --provider groq --json",
+    )
 )
 @click.argument("model", metavar="MODEL")
 @click.option("--at", type=TIME, metavar="TIME", help="The price of this moment, or of a UTC day's beginning.")
@@ -32,13 +53,8 @@ Examples:
     "--explain", is_flag=True, help="Also say why: which entry, by which rule, since when, and what was passed over."
 )
 @MODELS
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="PATH",
-    help="A telemetry.yaml; the models.yaml beside it counts.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+@click.option("--config", type=FILE, metavar="PATH", help="A telemetry.yaml; the models.yaml beside it counts.")
+@only_json
 def prices(
     *,
     model: str,
@@ -54,83 +70,115 @@ def prices(
 
     A name as records have it. Exit code 1 where no price is known: it is never guessed.
     """
-    from llm_service.cli import price_views as views  # noqa: PLC0415
-    from llm_service.pricing.book import NO_BUNDLED  # noqa: PLC0415
-    from llm_service.telemetry.record.timestamps import to_microseconds  # noqa: PLC0415
+    from llm_service.telemetry.record.timestamps import to_microseconds
 
     moment = datetime.now(UTC) if at is None else start_of(at)
-    book = prices_for(models, config)
+    book = Target(config=config).prices(models)
     found = book.explain(model, provider, to_microseconds(moment), service_tier)
-    why = found if explain else None
-    if as_json and (explain or found.rates is not None):
-        json_document(views.price_dict(model, moment, found.rates, service_tier, why))
-    elif explain or found.rates is not None:
-        views.show_price(model, moment, found.rates, service_tier, why)
+    # To the second; `%Y` would give the year 1 as `1`.
+    at_text = moment.replace(tzinfo=None).isoformat(" ", "seconds")
+    if explain or found.rates is not None:
+        if as_json:
+            json_document(_to_dict(model, at_text, found, service_tier, explain=explain))
+        else:
+            _show(model, at_text, found, service_tier, explain=explain)
     if found.rates is None:
         if book.lacks_bundled:
+            from llm_service.pricing.book import NO_BUNDLED
+
             raise Failure(f"no price is known for {model}: {NO_BUNDLED}, or write it into models.yaml")
         said = "" if provider is None else f" of {provider or repr(provider)}"
         said += "" if service_tier is None else f" at service tier {service_tier or repr(service_tier)}"
-        unsold = provider is None and not any(one.entry for one in found.passed_over)
-        near = (
-            []
-            if any(one.entry for one in found.passed_over)
-            else get_close_matches(model.lower(), set(book.names()), n=1)
-        )
-        remedy = ", or give --provider" if unsold else ""
-        remedy += f"; did you mean {near[0]}?" if near else ""
-        remedy += "" if explain else "; --explain says what was looked at"
+        remedy = _remedy(model, provider, found, book) + ("" if explain else "; --explain says what was looked at")
         raise Failure(
             f"no price is known for {model}{said} at {moment:%Y-%m-%d %H:%M} UTC; write it into models.yaml{remedy}"
         )
 
 
-@click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry reprice --dry-run
-  llm-telemetry reprice --only unknown
-  llm-telemetry reprice --since 2026-11-01 --models ./models.yaml --json"""
-)
-@click.option("--since", type=TIME, metavar="TIME", help="Only calls from so long ago, this UTC day or moment on.")
-@click.option(
-    "--only", type=click.Choice(["unknown", "computed"]), help="Only calls without a cost, or with a computed one."
-)
-@click.option("--dry-run", is_flag=True, help="Only say what would change.")
-@MODELS
-@common
-def reprice(
-    *,
-    since: Moment | None,
-    only: Literal["unknown", "computed"] | None,
-    dry_run: bool,
-    models: Path | None,
-    db: Path | None,
-    config: Path | None,
-    as_json: bool,
-) -> None:
-    """Compute the cost of stored calls anew, each by the price of its own time.
+def _remedy(model: str, provider: str | None, why: "Explanation", book: "PriceBook") -> str:
+    if any(one.entry for one in why.passed_over):
+        return ""
+    near = get_close_matches(model.lower(), set(book.names()), n=1)
+    return (", or give --provider" if provider is None else "") + (f"; did you mean {near[0]}?" if near else "")
 
-    Costs that were reported stay. It goes in small steps, records and daily totals together, so that others write
-    meanwhile; interrupted, it may be called again.
-    """
-    from llm_service.cli import price_views as views  # noqa: PLC0415
-    from llm_service.telemetry.maintenance.repricing import reprice as run  # noqa: PLC0415
-    from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds  # noqa: PLC0415
 
-    path = settings_for(db, config).db_path
-    book = prices_for(models, config)
-    start = "" if since is None else microseconds_text(to_microseconds(start_of(since)))
-    with progress(100, "percent examined") as on_progress:
-        report = run(
-            path,
-            book,
-            since=start,
-            only=only,
-            dry_run=dry_run,
-            on_progress=lambda done, total: on_progress(100 * done // max(1, total)),
+def _show(model: str, at: str, why: "Explanation", service_tier: str | None, *, explain: bool) -> None:
+    """What the name resolved to, a table for each tier, and why."""
+    rates = why.rates
+    facts = [("model", model)]
+    if rates is not None:
+        facts += [("resolved to", rates.model), ("provider", named(rates.provider or None))]
+    if service_tier is not None:
+        facts.append(("service tier", service_tier))
+    facts += [("source", "-" if rates is None else rates.source), ("at", f"{at} UTC")]
+    if rates is not None and explain:
+        since, until = _bound(why.from_us), _bound(why.until_us)
+        facts += [
+            ("rule", why.rule or "-"),
+            ("since", "always, as far as is known" if since is None else f"{since} UTC"),
+            ("until", "no change is known" if until is None else f"{until} UTC"),
+        ]
+    lines(facts)
+    tiers = () if rates is None else rates.prices
+    for tier in tiers:
+        if tier.above_prompt_tokens:
+            lines([("prompts", f"above {tier.above_prompt_tokens:,} tokens: the whole call pays")])
+        elif len(tiers) > 1:
+            lines([("prompts", f"up to {tiers[1].above_prompt_tokens:,} tokens")])
+        listing(
+            _PRICES, [{"kind": kind, "price": price} for kind, price in _by_kind(tier).items() if price is not None]
         )
-    if as_json:
-        json_document(views.reprice_dict(path, report, dry_run=dry_run))
-    else:
-        views.show_reprice(path, report, dry_run=dry_run)
+    if rates is not None and rates.known_up_to is not None:
+        lines([("prompts", f"above {rates.known_up_to:,} tokens: unknown")])
+    if explain and why.passed_over:
+        listing(_PASSED_OVER, [one._asdict() for one in why.passed_over])
+
+
+def _to_dict(model: str, at: str, why: "Explanation", service_tier: str | None, *, explain: bool) -> dict[str, Any]:
+    """For `--json`; prices in USD, None where there is none of its own."""
+    rates = why.rates
+    found: dict[str, Any] = {
+        "model": model,
+        "resolved_to": None if rates is None else rates.model,
+        "provider": None if rates is None else rates.provider,
+        "service_tier": service_tier,
+        "source": None if rates is None else rates.source,
+        "at": f"{at}Z",
+        "tiers": [
+            {"above_prompt_tokens": tier.above_prompt_tokens}
+            | {
+                f"usd_per_{name}_tokens": {
+                    kind: None if price is None else float(price / parts) for kind, price in _by_kind(tier).items()
+                }
+                for name, parts in (("1m", 1), ("1k", 1000))
+            }
+            for tier in (() if rates is None else rates.prices)
+        ],
+    }
+    if explain:
+        bounds = {"since": _bound(why.from_us), "until": _bound(why.until_us)} if rates is not None else {}
+        found["explanation"] = {
+            "rule": why.rule,
+            **{name: None if bounds.get(name) is None else f"{bounds[name]}Z" for name in ("since", "until")},
+            "passed_over": [one._asdict() for one in why.passed_over],
+        }
+    return found
+
+
+def _bound(at_us: int) -> str | None:
+    """A moment in microseconds since 1970, to the second; None for always."""
+    from llm_service.pricing.timeline import ALWAYS
+
+    if at_us in ALWAYS:
+        return None
+    return datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(tzinfo=None).isoformat(" ", "seconds")
+
+
+def _by_kind(tier: "Prices") -> dict[str, Decimal | None]:
+    return {kind: price for kind, price in tier._asdict().items() if kind != "above_prompt_tokens"}
+
+
+def _plain(price: Decimal) -> str:
+    """No exponent, and no zeros at the end."""
+    text = f"{price:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -2,61 +2,60 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
-from llm_service.cli.options import common, settings_for
-from llm_service.cli.output import json_document, lines
+from llm_service.cli.options import common, examples
+from llm_service.cli.output import lines
+from llm_service.cli.target import Target, read
 from llm_service.cli.times import parse_time
 
 __all__ = ["purge"]
 
 
 @click.command(
-    epilog="""\b
-Examples:
-  llm-telemetry purge --older-than 30d --dry-run
-  llm-telemetry purge --older-than 30d
-  llm-telemetry purge --older-than 2026-10-01 --json"""
+    epilog=examples(
+        "purge --older-than 30d --dry-run", "purge --older-than 30d", "purge --older-than 2026-10-01 --json"
+    )
 )
 @click.option(
     "--older-than", required=True, metavar="TIME", help="Keep the UTC day of this time and all later ones; see TIME."
 )
 @click.option("--dry-run", is_flag=True, help="Count what would go, and delete nothing.")
 @common
-def purge(*, older_than: str, dry_run: bool, db: Path | None, config: Path | None, as_json: bool) -> None:
+def purge(*, older_than: str, dry_run: bool, target: Target) -> None:
     """Delete stored calls that are older, with their prompts and responses, and dead letters of that age.
 
     Daily totals stay. It goes in small steps, so that others write meanwhile; interrupted, it may be called again.
     """
-    from llm_service.cli import reports  # noqa: PLC0415
-    from llm_service.config.files import locate  # noqa: PLC0415
-    from llm_service.telemetry import TelemetryLogger  # noqa: PLC0415
-    from llm_service.telemetry.client.purge_api import first_kept  # noqa: PLC0415
+    from llm_service.config.files import locate
+    from llm_service.telemetry import TelemetryLogger
+    from llm_service.telemetry.client.purge_api import first_kept
+    from llm_service.telemetry.stores.sqlite.purge_steps import count_old
 
     days = _days(older_than, datetime.now(UTC))
-    path = reports.looked_after(settings_for(db, config).db_path)
+    path = target.path_to_change()
     if dry_run:
-        result = reports.old(path, first_kept(days))
+        result = read(path, lambda fetch: count_old(fetch, first_kept(days)))
     else:
         # Only what was asked for goes: the retention of the configuration is left to the loggers. A crash journal that
         # is replayed by the way is priced as they would.
-        models: Path | Literal[False] = locate("models", config) or False
-        with TelemetryLogger(path, models=models, policies=False, retention_days=None) as telemetry:
+        models = locate("models", target.config)
+        with TelemetryLogger(path, models=models or False, policies=False, retention_days=None) as telemetry:
             result = telemetry.purge(days)
-    if as_json:
-        json_document(asdict(result))
-        return
     verb = "would be deleted" if dry_run else "deleted"
+    target.show(asdict(result), lambda found: _show(found, verb))
+
+
+def _show(found: dict[str, Any], verb: str) -> None:
     lines(
         [
-            ("calls", f"{result.records:,} {verb}"),
-            ("contents", f"{result.contents:,} {verb}"),
-            ("dead letters", f"{result.dead_letters:,} {verb}"),
-            ("kept since", result.records_kept_since or "-"),
-            ("bytes freed", f"{result.bytes_freed:,}"),
+            ("calls", f"{found['records']:,} {verb}"),
+            ("contents", f"{found['contents']:,} {verb}"),
+            ("dead letters", f"{found['dead_letters']:,} {verb}"),
+            ("kept since", found["records_kept_since"] or "-"),
+            ("bytes freed", f"{found['bytes_freed']:,}"),
         ]
     )
 

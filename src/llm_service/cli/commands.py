@@ -8,18 +8,25 @@ import sys
 import click
 
 from llm_service import __version__
-from llm_service.cli import (
-    command_budgets,
-    command_estimate,
-    command_files,
-    command_maintenance,
-    command_money,
-    command_prices,
-    command_purge,
-    command_replay,
-    command_reports,
-    command_setup,
-)
+from llm_service.cli.command_backup import backup
+from llm_service.cli.command_budgets import budgets
+from llm_service.cli.command_completion import completion
+from llm_service.cli.command_config import config_group
+from llm_service.cli.command_costs import costs
+from llm_service.cli.command_dead_letters import dead_letters
+from llm_service.cli.command_demo import demo
+from llm_service.cli.command_doctor import doctor
+from llm_service.cli.command_estimate import estimate
+from llm_service.cli.command_export import export
+from llm_service.cli.command_info import info
+from llm_service.cli.command_invocations import invocations
+from llm_service.cli.command_prices import prices
+from llm_service.cli.command_purge import purge
+from llm_service.cli.command_report import report
+from llm_service.cli.command_reprice import reprice
+from llm_service.cli.command_show import show
+from llm_service.cli.command_sql import sql
+from llm_service.cli.command_stats import stats
 from llm_service.cli.group import Commands
 from llm_service.cli.output import is_colored
 
@@ -63,25 +70,7 @@ def cli(context: click.Context) -> None:
 
 
 for command in (
-    command_replay.demo,
-    command_replay.replay,
-    command_reports.stats,
-    command_reports.costs,
-    command_reports.invocations,
-    command_reports.show,
-    command_estimate.estimate,
-    command_money.report,
-    command_files.export,
-    command_files.info,
-    command_files.sql,
-    command_setup.config_group,
-    command_setup.completion,
-    command_prices.prices,
-    command_prices.reprice,
-    command_budgets.budgets,
-    command_purge.purge,
-    command_maintenance.doctor,
-    command_maintenance.backup,
-    command_maintenance.dead_letters,
-):
+    demo, stats, costs, invocations, show, estimate, report, export, info, sql, config_group, completion, prices,
+    reprice, budgets, purge, doctor, backup, dead_letters,
+):  # fmt: skip
     cli.add_command(command)

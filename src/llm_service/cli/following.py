@@ -7,12 +7,12 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Final
 
+from llm_service.cli.target import reading
 from llm_service.errors import StoreError
 from llm_service.telemetry.queries import questions
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.pages import newest_id, read_newer
 from llm_service.telemetry.queries.questions import InvocationRow
-from llm_service.telemetry.stores.sqlite.reader import reading
 
 __all__ = ["POLL_S", "follow", "pause_while_read"]
 

@@ -20,6 +20,7 @@ _ENDED_BY_SIGNAL: Final = 128
 """And the signal's number: as a shell reports such a process."""
 _ENDING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """What a container stop, `timeout` and a closed terminal send."""
+_RENAMED: Final = {"replay": "demo --replay FILE.csv"}
 _REPEATED: Final = 1.0
 """Seconds in which the same signal is the same wish: `timeout` sends it to a process and to its group."""
 
@@ -50,6 +51,12 @@ class Commands(click.Group):
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
             raise _in_one_line(error) from error
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command that was named; of one that has another name now, say that name."""
+        if args and args[0] in _RENAMED:
+            raise click.UsageError(f"there is no command {args[0]!r}; give: llm-telemetry {_RENAMED[args[0]]}", ctx)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that was named."""

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows `?`, not a traceback
     try:
-        from llm_service.cli.commands import cli  # noqa: PLC0415 - only now is it known that click is there
+        from llm_service.cli.commands import cli
 
         cli.main(arguments, prog_name="llm-telemetry")
     except SystemExit as end:

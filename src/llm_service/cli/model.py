@@ -11,7 +11,7 @@ measured, and every output says so (`note`).
 A call fails while its answer streams, so that its tokens are counted and paid for.
 """
 
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from llm_service.cli.trace import TraceRow
 from llm_service.telemetry.record.record import InvocationRecord
@@ -68,11 +68,9 @@ _WORD: Final = 2**64 - 1
 
 def note(*, shifted: bool = False) -> str:
     """What is real and what is modelled, in one line."""
-    times = (
-        "token counts are from the trace, its times moved to end now"
-        if shifted
-        else ("token counts and times are from the trace")
-    )
+    times = "token counts are from the trace, its times moved to end now"
+    if not shifted:
+        times = "token counts and times are from the trace"
     return f"{times}; agents, models, prices, latency and failures are modelled"
 
 
@@ -112,7 +110,7 @@ def to_record(row: TraceRow, *, agents: int, seed: int = 0, shift_us: int = 0) -
     jitter = 0.8 + 0.4 * draw(seed, row.number, 0)
     ttft_ms = (OVERHEAD_MS + PREFILL_MS * row.context_tokens) * jitter
     latency_ms = ttft_ms + DECODE_MS * row.generated_tokens * jitter
-    status, failure = _fate(draw(seed, row.number, 1))
+    status, error_type, error_message = _fate(draw(seed, row.number, 1))
     if status == "timeout":
         latency_ms, ttft_ms = TIMEOUT_MS, min(ttft_ms, TIMEOUT_MS)
     return InvocationRecord(
@@ -130,23 +128,15 @@ def to_record(row: TraceRow, *, agents: int, seed: int = 0, shift_us: int = 0) -
         ttft_ms=round(ttft_ms, 1),
         stream=True,
         source="replay",
-        **failure,
+        error_type=error_type,
+        error_message=error_message,
     )
 
 
-_ERROR: Final[dict[str, Any]] = {
-    "error_type": "connection_reset",
-    "error_message": "modelled: connection reset while the answer streamed",
-}
-_TIMEOUT: Final[dict[str, Any]] = {
-    "error_type": "timeout",
-    "error_message": "modelled: the answer was not complete after 60 s",
-}
-
-
-def _fate(chance: float) -> tuple[Literal["success", "error", "timeout"], dict[str, Any]]:
+def _fate(chance: float) -> tuple[Literal["success", "error", "timeout"], str | None, str | None]:
+    """Status, type of the error, and what it says."""
     if chance < TIMEOUT_SHARE:
-        return "timeout", _TIMEOUT
+        return "timeout", "timeout", "modelled: the answer was not complete after 60 s"
     if chance < TIMEOUT_SHARE + ERROR_SHARE:
-        return "error", _ERROR
-    return "success", {}
+        return "error", "connection_reset", "modelled: connection reset while the answer streamed"
+    return "success", None, None

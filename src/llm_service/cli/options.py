@@ -1,56 +1,43 @@
 """What can be given on the command line: the kinds of values, and the options that several commands have."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import UTC, date, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from llm_service.cli.output import clean
+from llm_service.cli.target import Target
 from llm_service.cli.times import Moment, parse_time
-from llm_service.config.settings import Settings, SettingsError, resolve_db_path
+from llm_service.config.settings import resolve_db_path
 
 if TYPE_CHECKING:
-    from llm_service.pricing.book import PriceBook
     from llm_service.telemetry.queries.costs import CostKey
-    from llm_service.telemetry.queries.filters import InvocationFilter
 
 __all__ = [
-    "DATABASE",
-    "KEYS",
-    "MODELS",
-    "NAMES",
-    "SPEED",
-    "TIME",
-    "Formats",
-    "Number",
-    "common",
-    "filters",
-    "located",
-    "names_in",
-    "narrowed",
-    "narrowing",
-    "prices_for",
-    "report_path",
-    "say_unpriced",
-    "settings_for",
-]
+    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "TIME", "USD", "Formats", "Number", "common", "examples",
+    "filters", "narrowing", "only_json",
+]  # fmt: skip
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+Command = Callable[..., Any]
 
 
-class _Database(click.ParamType[Path]):
-    """A database file, as every other part of the project takes it."""
+class _Value(click.ParamType[Any]):
+    """A value that a function makes of the text; of a `ValueError` the message is shown."""
 
-    name = "path"
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):  # click may convert a value twice
+            return value
         try:
-            return resolve_db_path(value)
-        except SettingsError as error:
+            return self._parse(value)
+        except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
@@ -79,182 +66,109 @@ class Number(click.FloatRange):
         return "" if self.min is None and self.max is None else super()._describe_range()
 
 
-class _Speed(click.ParamType[float]):
-    """How many times faster than the trace; infinity for as fast as possible."""
-
-    name = "times"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if value in {"max", "0"}:
-            return math.inf
-        try:
-            speed = float(value)
-        except ValueError:
-            speed = math.nan
-        if not (math.isfinite(speed) and speed >= 0):
-            self.fail(f"{value!r} is no speed; give a number such as 1 or 60, or max", param, ctx)
-        return speed or math.inf
+def _speed(text: str) -> float:
+    try:
+        speed = math.inf if text == "max" else float(text)
+    except ValueError:
+        speed = math.nan
+    if not speed >= 0 or (math.isinf(speed) and text != "max"):
+        raise ValueError(f"{text!r} is no speed; give a number such as 1 or 60, or max")
+    return speed or math.inf
 
 
-class _Time(click.ParamType["Moment"]):
-    """So long ago, a UTC day, or a moment."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Moment:
-        if isinstance(value, date):  # click may convert a value twice
-            return value
-        try:
-            return parse_time(value, datetime.now(UTC))
-        except ValueError:
-            self.fail(f"{value!r} is no time; write 2h, 30d, 2026-11-23 or 2026-11-23T18:00:00Z", param, ctx)
+def _time(text: str) -> Moment:
+    try:
+        return parse_time(text, datetime.now(UTC))
+    except ValueError:
+        raise ValueError(f"{text!r} is no time; write 2h, 30d, 2026-11-23 or 2026-11-23T18:00:00Z") from None
 
 
-class _Keys(click.ParamType["tuple[CostKey, ...]"]):
-    """Keys of a report, separated by commas."""
+def _usd(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not (amount.is_finite() and math.isfinite(float(amount))):
+        raise ValueError(f"{text!r} is no amount; give USD such as 0.40")
+    return amount
 
-    name = "keys"
 
-    def __init__(self, keys: "tuple[CostKey, ...]") -> None:
-        self._keys = keys
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "tuple[CostKey, ...]":
-        keys = tuple(key.strip() for key in str(value).split(","))
-        if len(set(keys)) < len(keys) or not set(keys) <= set(self._keys):
-            self.fail(f"{value!r} is not usable; give one or more of {', '.join(self._keys)}, each once", param, ctx)
+def _keys(*known: "CostKey") -> _Value:
+    def parse(text: str) -> "tuple[CostKey, ...]":
+        keys = tuple(key.strip() for key in text.split(","))
+        if len(set(keys)) < len(keys) or not set(keys) <= set(known):
+            raise ValueError(f"{text!r} is not usable; give one or more of {', '.join(known)}, each once")
         return cast("tuple[CostKey, ...]", keys)
 
-
-DATABASE = _Database()
-SPEED = _Speed()
-TIME = _Time()
-KEYS = _Keys(("day", "agent", "tool", "model"))
-NAMES = _Keys(("agent", "tool", "model"))
+    return _Value("keys", parse)
 
 
-class _All:
-    """Decorators as one, shown by `--help` in the order given."""
+DATABASE: Final = _Value("path", resolve_db_path)
+"""A database file, as every other part of the project takes it."""
+SPEED: Final = _Value("times", _speed)
+"""How many times faster than the trace; infinity for as fast as possible."""
+TIME: Final = _Value("time", _time)
+"""So long ago, a UTC day, or a moment."""
+USD: Final = _Value("usd", _usd)
+"""An amount of money, exactly as it is written."""
+KEYS: Final = _keys("day", "agent", "tool", "model")
+NAMES: Final = _keys("agent", "tool", "model")
+FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+"""A file that is there."""
 
-    def __init__(self, *options: "Callable[[Any], Any] | _All") -> None:
-        self._options = options
-
-    def __call__(self, command: _F) -> _F:
-        for option in reversed(self._options):
-            command = option(command)
-        return command
-
-
-located = _All(
-    click.option("--db", type=DATABASE, metavar="PATH", help="The database file."),
-    click.option(
-        "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        metavar="PATH",
-        help="A telemetry.yaml to take the settings from.",
-    ),
+MODELS: Final = click.option(
+    "--models", type=FILE, metavar="PATH", help="A models.yaml with prices; default: where the configuration is."
 )
-"""Where the database is: `--db`, `--config`."""
-
-common = _All(located, click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text."))
-"""The options of every command that reads or writes a database: `--db`, `--config`, `--json`."""
-
-MODELS = click.option(
-    "--models",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="PATH",
-    help="A models.yaml with prices; default: where the configuration is.",
-)
-"""Where prices are: `--models`."""
-
-filters = _All(
-    click.option("--agent", "agent_name", metavar="NAME", help="Only this agent."),
-    click.option("--tool", "tool_name", metavar="NAME", help="Only this tool."),
-    click.option("--model", "model_name", metavar="NAME", help="Only this model."),
-)
-"""The names that every report can be narrowed to."""
-
-narrowing = _All(
-    filters,
-    click.option("--status", type=click.Choice(["success", "error", "timeout"]), help="Only calls that ended so."),
-    click.option("--errors", "failed", is_flag=True, help="Only calls that did not succeed."),
-    click.option("--session", "session_id", metavar="ID", help="Only this session."),
-    click.option("--since", type=TIME, metavar="TIME", help="From so long ago, this UTC day, or this moment on."),
-    click.option("--until", type=TIME, metavar="TIME", help="Up to this UTC day (inclusive), or before this moment."),
-)
-"""Which calls are meant; `narrowed` makes a filter of them."""
+only_json: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
-def names_in(options: Mapping[str, Any]) -> dict[str, str | None]:
-    """Of the options of `filters`: the columns and the names that they are narrowed to."""
-    return {name: options[name] for name in ("agent_name", "tool_name", "model_name")}
+def examples(*lines: str) -> str:
+    """What `--help` ends with; the program's name is put before lines that do not have it."""
+    whole = [line if "llm-telemetry " in line else f"llm-telemetry {line}" for line in lines]
+    return "\b\nExamples:\n  " + "\n  ".join(whole)
 
 
-def narrowed(options: Mapping[str, Any]) -> "InvocationFilter":
-    """The filter that the options of `narrowing` stand for; a day is inclusive, of moments the latter is not."""
-    from llm_service.telemetry.queries.filters import InvocationFilter  # noqa: PLC0415 - not for --help
+def common(command: Command) -> Command:
+    """The options of every command that reads or writes a database; it takes them as one `target`."""
 
-    days_and_moments: dict[str, Moment] = {}
-    for option, day, moment in (("since", "start_date", "since"), ("until", "end_date", "until")):
-        value: Moment | None = options[option]
-        if value is not None:
-            days_and_moments[moment if isinstance(value, datetime) else day] = value
-    names = ("agent_name", "tool_name", "model_name", "status", "failed", "session_id")
-    given: dict[str, Any] = {name: options[name] for name in names} | days_and_moments
-    return InvocationFilter(**given)
+    @click.option("--db", type=DATABASE, metavar="PATH", help="The database file.")
+    @click.option("--config", type=FILE, metavar="PATH", help="A telemetry.yaml to take the settings from.")
+    @only_json
+    @wraps(command)
+    def run(*given: Any, db: Path | None, config: Path | None, as_json: bool, **options: Any) -> Any:
+        return command(*given, target=Target(db, config, as_json), **options)
 
-
-def settings_for(db: Path | None, config: Path | None) -> Settings:
-    """The settings in force: `--db` counts over `--config`, and without both the configuration is searched for.
-
-    Raises:
-        ConfigError: (a `ValueError`) naming file, line, key and remedy.
-    """
-    if db is not None and config is None:
-        return Settings(db_path=db)
-    from llm_service.config.load import load_config  # noqa: PLC0415 - pydantic and YAML: not for --help or --db
-
-    settings = load_config(config).to_settings()
-    return settings if db is None else replace(settings, db_path=db)
+    return run
 
 
-def report_path(db: Path | None, config: Path | None) -> Path:
-    """The database that a report reads, as of `settings_for`; who did not name it is told on stderr, but for JSON.
+def filters(command: Command) -> Command:
+    """The names that every report can be narrowed to; it takes them as one `names`."""
 
-    Raises:
-        ConfigError: (a `ValueError`) naming file, line, key and remedy.
-    """
-    path = settings_for(db, config).db_path
-    context = click.get_current_context(silent=True)
-    if db is None and context is not None and not context.params.get("as_json"):
-        here = resolve_db_path("telemetry.db")
-        beside = (
-            "; there is also ./telemetry.db, read it with --db telemetry.db" if here != path and here.exists() else ""
-        )
-        click.echo(f"database: {clean(str(path))}{beside}", err=True)
-    return path
+    @click.option("--agent", "agent_name", metavar="NAME", help="Only this agent.")
+    @click.option("--tool", "tool_name", metavar="NAME", help="Only this tool.")
+    @click.option("--model", "model_name", metavar="NAME", help="Only this model.")
+    @wraps(command)
+    def run(*given: Any, agent_name: str | None, tool_name: str | None, model_name: str | None, **options: Any) -> Any:
+        names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
+        return command(*given, names=names, **options)
+
+    return run
 
 
-def say_unpriced(book: "PriceBook | None" = None) -> None:
-    """Say on stderr that prices are missing for want of genai-prices, where that is so.
+def narrowing(command: Command) -> Command:
+    """Which calls are meant: it takes `names`, and as `calls` all that narrows an `InvocationFilter`."""
 
-    Args:
-        book: the prices in force; None for the bundled ones alone.
-    """
-    from llm_service.pricing.book import NO_BUNDLED, PriceBook  # noqa: PLC0415 - not for --help
+    @filters
+    @click.option("--status", type=click.Choice(["success", "error", "timeout"]), help="Only calls that ended so.")
+    @click.option("--errors", "failed", is_flag=True, help="Only calls that did not succeed.")
+    @click.option("--session", "session_id", metavar="ID", help="Only this session.")
+    @click.option("--since", type=TIME, metavar="TIME", help="From so long ago, this UTC day, or this moment on.")
+    @click.option("--until", type=TIME, metavar="TIME", help="Up to this UTC day (inclusive), or before this moment.")
+    @wraps(command)
+    def run(*given: Any, names: dict[str, Any], since: Moment | None, until: Moment | None, **options: Any) -> Any:
+        calls = names | {name: options.pop(name) for name in ("status", "failed", "session_id")}
+        calls["since" if isinstance(since, datetime) else "start_date"] = since
+        calls["until" if isinstance(until, datetime) else "end_date"] = until
+        return command(*given, names=names, calls=calls, **options)
 
-    if (book or PriceBook()).lacks_bundled:
-        click.echo(f"no price is known: {NO_BUNDLED}; then price what is stored: llm-telemetry reprice", err=True)
-
-
-def prices_for(models: Path | None, config: Path | None) -> "PriceBook":
-    """The prices in force: `--models`, else the models.yaml that loggers find, and the bundled ones.
-
-    Raises:
-        ConfigError: (a `ValueError`) naming file, line, key and remedy.
-    """
-    from llm_service.config.files import locate  # noqa: PLC0415 - pydantic and YAML: not for --help
-    from llm_service.config.models_schema import load_models  # noqa: PLC0415
-    from llm_service.pricing.book import PriceBook  # noqa: PLC0415
-
-    path = locate("models", config) if models is None else models
-    return PriceBook() if path is None else PriceBook(load_models(path), source=str(path))
+    return run

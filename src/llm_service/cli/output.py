@@ -15,17 +15,9 @@ import click
 from llm_service.cli.tables import Column, Layout, fit, row_text
 
 __all__ = [
-    "Printer",
-    "block",
-    "clean",
-    "is_colored",
-    "is_terminal",
-    "json_document",
-    "json_line",
-    "lines",
-    "progress",
-    "table",
-]
+    "Printer", "block", "cells", "clean", "is_colored", "is_terminal", "json_document", "json_line", "lines", "listing",
+    "progress", "table",
+]  # fmt: skip
 
 # C0, DEL and C1; soft hyphen; zero-width characters other than the two joiners that scripts need; line separators,
 # direction marks and overrides; lone surrogates; the byte-order mark, interlinear marks, tags of invisible text.
@@ -87,6 +79,21 @@ def lines(pairs: Sequence[tuple[str, str]]) -> None:
             width = max(20, columns - indent)
             shown = textwrap.wrap(shown[0], width, break_long_words=False, break_on_hyphens=False) or [""]
         click.echo(f"{clean(name):<{indent}}" + f"\n{' ' * indent}".join(shown))
+
+
+def cells(columns: Sequence[Column], item: Any) -> list[str]:
+    """The texts of a row that shows this."""
+    return [column.of(item) for column in columns]
+
+
+def listing(
+    columns: Sequence[Column],
+    items: Iterable[Any],
+    totals: Sequence[str] | None = None,
+    marked: Callable[[Sequence[str]], str | None] | None = None,
+) -> None:
+    """Print a table with a row for each of these; see `table`."""
+    table(columns, [cells(columns, item) for item in items], totals, marked)
 
 
 def block(text: str) -> None:
@@ -163,10 +170,10 @@ def progress(total: int, what: str) -> Generator[Callable[[int], None]]:
     A bar on a terminal; a line for each quarter where the output is piped, or `NO_COLOR` is set.
     """
     if not is_terminal(sys.stderr) or os.environ.get("NO_COLOR"):
-        yield _Quarters(total, what)
+        yield _quarters(total, what)
         return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     with Progress(
         TextColumn("{task.description}"),
@@ -182,16 +189,14 @@ def progress(total: int, what: str) -> Generator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-class _Quarters:
-    """Says so whenever another quarter is done."""
+def _quarters(total: int, what: str) -> Callable[[int], None]:
+    """Say so whenever another quarter is done."""
+    said = 0
 
-    def __init__(self, total: int, what: str) -> None:
-        self._total = total
-        self._what = what
-        self._said = 0
+    def say(done: int) -> None:
+        nonlocal said
+        if 4 * done // total > said:
+            said = 4 * done // total
+            click.echo(f"{what}: {done:,} of {total:,}", err=True)
 
-    def __call__(self, done: int) -> None:
-        quarter = 4 * done // self._total
-        if quarter > self._said:
-            self._said = quarter
-            click.echo(f"{self._what}: {done:,} of {self._total:,}", err=True)
+    return say

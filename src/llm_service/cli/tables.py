@@ -1,21 +1,32 @@
-"""Tables of text: fitted to a width by cutting and leaving out, one line for each row; whole where there is no width.
+"""Tables of text, and single values in them; what is not known is never a zero.
 
-Widths are those of a terminal's cells: an ideograph takes two, a combining mark none.
+A table is fitted to a width by cutting and leaving out, one line for each row; without a width it is whole. Widths are
+those of a terminal's cells: an ideograph takes two, a combining mark none.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Final, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, Literal, NamedTuple
 
-__all__ = ["Column", "Layout", "cell_width", "fit", "row_text"]
+__all__ = [
+    "UNKNOWN", "Column", "Layout", "Row", "cell_width", "count", "fit", "named", "percent", "row_text", "sum_usd",
+    "usd",
+]  # fmt: skip
 
+UNKNOWN: Final = "unknown"
 _GAP: Final = 2
 _READABLE: Final = 9
 """Cells that a text column keeps while others can be left out."""
 _NARROWEST: Final = 3
 _CUT: Final = "…"
 
+Row = Mapping[str, Any]
+"""What a row shows."""
 
-class Column(NamedTuple):
+
+@dataclass(frozen=True, slots=True)
+class Column:
     """How a column is shown.
 
     Attributes:
@@ -24,6 +35,7 @@ class Column(NamedTuple):
         whole: its cells are never cut; those of a column on the right never are either.
         rank: where the width does not suffice, columns are left out from the highest rank down; 0 stays.
         typical: cells to reserve where the rows are not known yet.
+        of: the text of its cell, from what a row shows.
     """
 
     name: str
@@ -31,6 +43,7 @@ class Column(NamedTuple):
     whole: bool = False
     rank: int = 0
     typical: int = 0
+    of: Callable[[Row], str] = str
 
     @property
     def rigid(self) -> bool:
@@ -50,7 +63,7 @@ def cell_width(text: str) -> int:
     """How many cells of a terminal a text takes."""
     if text.isascii():
         return len(text)
-    from rich.cells import cell_len  # noqa: PLC0415 - tables of Unicode's widths: only for those who need them
+    from rich.cells import cell_len
 
     return cell_len(text)
 
@@ -127,6 +140,37 @@ def row_text(columns: Sequence[Column], layout: Layout, cells: Sequence[str]) ->
 def _shortened(text: str, width: int) -> str:
     if text.isascii():
         return text[: width - 1] + _CUT
-    from rich.cells import set_cell_size  # noqa: PLC0415 - as above
+    from rich.cells import set_cell_size
 
     return set_cell_size(text, width - 1) + _CUT
+
+
+def count(number: int) -> str:
+    """A whole number."""
+    return f"{number:,}"
+
+
+def usd(amount: float | Decimal | None, digits: int = 4) -> str:
+    """An amount in USD; what is not nothing never looks like nothing: `<0.0001`."""
+    if amount is None:
+        return "-"
+    least = 10.0**-digits
+    if amount and abs(float(amount)) < least / 2:
+        return f"<{least:.{digits}f}" if amount > 0 else f">-{least:.{digits}f}"
+    return f"{amount:,.{digits}f}"
+
+
+def sum_usd(sums: Row) -> str:
+    """The sum of what calls cost: `unknown` where there are calls, and none of them has a known cost."""
+    known = sums["invocations"] > sums["unpriced"] or not sums["invocations"]
+    return usd(sums["cost_nanos"] / 1e9) if known else UNKNOWN
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 as per cent."""
+    return "-" if share is None else f"{share:.1%}"
+
+
+def named(text: str | None) -> str:
+    """A name, or a dash where there is none."""
+    return "-" if text is None else text

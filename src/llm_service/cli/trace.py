@@ -8,7 +8,7 @@ import csv
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple, TextIO
+from typing import Any, Final, NamedTuple, TextIO
 
 from llm_service.errors import TelemetryError, shown
 
@@ -69,17 +69,13 @@ def read_trace(path: Path, limit: int | None = None) -> list[TraceRow]:
         for line, cells in lines:
             if limit is not None and len(rows) >= limit:
                 break
-            time, context, generated = (
-                _cell(path, line, cells, position, column) for column, position in zip(COLUMNS, positions, strict=True)
-            )
-            rows.append(
-                TraceRow(
-                    len(rows),
-                    _timestamp(path, line, time),
-                    _tokens(path, line, COLUMNS[1], context),
-                    _tokens(path, line, COLUMNS[2], generated),
-                )
-            )
+            values: list[Any] = []
+            for column, position, read in zip(COLUMNS, positions, (_timestamp, _tokens, _tokens), strict=True):
+                try:
+                    values.append(read(_cell(cells, position)))
+                except ValueError as error:
+                    raise TraceError(path, str(error), line=line, column=column) from None
+            rows.append(TraceRow(len(rows), *values))
     if not rows:
         raise TraceError(path, "the file has a header but no rows; give at least one call")
     return rows
@@ -113,27 +109,25 @@ def _positions(path: Path, line: int, header: list[str]) -> list[int]:
     return [names.index(column) for column in COLUMNS]
 
 
-def _cell(path: Path, line: int, cells: list[str], position: int, column: str) -> str:
+def _cell(cells: list[str], position: int) -> str:
     if position >= len(cells):
-        raise TraceError(path, f"the line has only {len(cells)} values; fill it or remove it", line=line, column=column)
+        raise ValueError(f"the line has only {len(cells)} values; fill it or remove it")
     return cells[position].strip()
 
 
-def _timestamp(path: Path, line: int, text: str) -> datetime:
+def _timestamp(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
         aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         aware = None
     if aware is None or aware < _EARLIEST:
-        problem = f"{shown(text)} is no time from 1970 to 9999; write it as 2023-11-16 18:17:03.979960"
-        raise TraceError(path, problem, line=line, column=COLUMNS[0])
+        raise ValueError(f"{shown(text)} is no time from 1970 to 9999; write it as 2023-11-16 18:17:03.979960")
     return aware
 
 
-def _tokens(path: Path, line: int, column: str, text: str) -> int:
+def _tokens(text: str) -> int:
     # int() would also take "1_000", "+5" and digits of other scripts.
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_TOKENS)) and int(text) <= MAX_TOKENS):
-        problem = f"{shown(text)} is no number of tokens; write a whole number from 0 to {MAX_TOKENS:,}"
-        raise TraceError(path, problem, line=line, column=column)
+        raise ValueError(f"{shown(text)} is no number of tokens; write a whole number from 0 to {MAX_TOKENS:,}")
     return int(text)

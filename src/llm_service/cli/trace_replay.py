@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from llm_service.cli import model
 from llm_service.cli.trace import TraceRow
 from llm_service.config.settings import Settings
-from llm_service.telemetry.logger import AsyncTelemetryLogger
-from llm_service.telemetry.writer.ledger import Ledger
+from llm_service.telemetry import AsyncTelemetryLogger, Ledger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -124,10 +123,9 @@ async def replay(plan: Plan, settings: Settings, on_progress: Progress | None = 
         if plan.idle_s:
             async with _probing(idle_lag):
                 await asyncio.sleep(plan.idle_s)
-        agents = _Agents(plan, telemetry, shift // timedelta(microseconds=1), on_progress)
         async with _probing(lag):
             started = perf_counter()
-            await agents.run()
+            took_ns = await _make_calls(plan, telemetry, shift // timedelta(microseconds=1), on_progress)
             await telemetry.flush()
             seconds = perf_counter() - started
     times = [row.timestamp for row in plan.rows]
@@ -140,7 +138,7 @@ async def replay(plan: Plan, settings: Settings, on_progress: Progress | None = 
         seconds=seconds,
         ledger=telemetry.stats().ledger,
         call=plan.call,
-        call_us=percentiles(agents.took_ns, 1e3),
+        call_us=percentiles(took_ns, 1e3),
         lag_ms=percentiles(lag, 1e6),
         idle_lag_ms=percentiles(idle_lag, 1e6),
     )
@@ -166,62 +164,53 @@ def _shift(plan: Plan) -> timedelta:
     return shift
 
 
-class _Agents:
-    """The tasks that make the calls."""
+async def _make_calls(
+    plan: Plan, telemetry: AsyncTelemetryLogger, shift_us: int, on_progress: Progress | None
+) -> list[int]:
+    """Run the agents' tasks to their end; gives the nanoseconds that each call took."""
+    loop = asyncio.get_running_loop()
+    started, origin = loop.time(), min(row.timestamp for row in plan.rows)
+    step = max(1, len(plan.rows) // 100)
+    took_ns: list[int] = []
 
-    def __init__(
-        self, plan: Plan, telemetry: AsyncTelemetryLogger, shift_us: int, on_progress: Progress | None
-    ) -> None:
-        self._plan = plan
-        self._telemetry = telemetry
-        self._shift_us = shift_us
-        self._on_progress = on_progress
-        self._step = max(1, len(plan.rows) // 100)
-        self._origin = min(row.timestamp for row in plan.rows)
-        self.took_ns: list[int] = []
-
-    async def run(self) -> None:
-        """Run all tasks to their end."""
-        started = asyncio.get_running_loop().time()
-        async with asyncio.TaskGroup() as group:
-            for agent in range(min(self._plan.agents, len(self._plan.rows))):
-                group.create_task(self._agent(agent, started), name=f"agent-{agent}")
-
-    async def _agent(self, agent: int, started: float) -> None:
-        plan, telemetry = self._plan, self._telemetry
-        loop = asyncio.get_running_loop()
-        for row in plan.rows[agent :: plan.agents]:
+    async def agent(number: int) -> None:
+        for row in plan.rows[number :: plan.agents]:
             if plan.speed is None:
                 await asyncio.sleep(0)  # between two calls an agent would wait for its model
             else:
-                due = started + (row.timestamp - self._origin).total_seconds() / plan.speed
+                due = started + (row.timestamp - origin).total_seconds() / plan.speed
                 await asyncio.sleep(max(0.0, due - loop.time()))
-            record = model.to_record(row, agents=plan.agents, seed=plan.seed, shift_us=self._shift_us)
+            record = model.to_record(row, agents=plan.agents, seed=plan.seed, shift_us=shift_us)
             before = perf_counter_ns()
             if plan.call == "log_invocation":
                 await telemetry.log_invocation(record)
             else:
                 telemetry.log_invocation_nowait(record)
-            self.took_ns.append(perf_counter_ns() - before)
-            done = len(self.took_ns)
-            if self._on_progress is not None and (done % self._step == 0 or done == len(plan.rows)):
-                self._on_progress(done)
+            took_ns.append(perf_counter_ns() - before)
+            done = len(took_ns)
+            if on_progress is not None and (done % step == 0 or done == len(plan.rows)):
+                on_progress(done)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(min(plan.agents, len(plan.rows))):
+            group.create_task(agent(number), name=f"agent-{number}")
+    return took_ns
 
 
 @asynccontextmanager
 async def _probing(overruns_ns: list[int]) -> "AsyncGenerator[None]":
     """Watch the event loop while the block runs."""
     over = asyncio.Event()
-    probe = asyncio.create_task(_probe(overruns_ns, over), name="lag-probe")
+
+    async def probe() -> None:
+        while not over.is_set():
+            before = perf_counter_ns()
+            await asyncio.sleep(_PROBE_S)
+            overruns_ns.append(perf_counter_ns() - before - int(_PROBE_S * 1e9))
+
+    task = asyncio.create_task(probe(), name="lag-probe")
     try:
         yield
     finally:
         over.set()
-        await probe
-
-
-async def _probe(overruns_ns: list[int], over: asyncio.Event) -> None:
-    while not over.is_set():
-        before = perf_counter_ns()
-        await asyncio.sleep(_PROBE_S)
-        overruns_ns.append(perf_counter_ns() - before - int(_PROBE_S * 1e9))
+        await task

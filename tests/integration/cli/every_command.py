@@ -17,6 +17,7 @@ ARGUMENTS = {
 """By the name that `--help` shows, what needs no file."""
 OPTIONS = {"--older-than": "1d", "--usd": "1", "--model": "gpt-4o"}
 VARIANTS = {
+    "demo": [["--replay", "{trace}"]],
     "doctor": [["--full"], ["--repair"], ["--repair", "--dry-run"], ["--salvage", "{new}"]],
     "purge": [["--dry-run"]],
     "reprice": [["--dry-run"]],
@@ -61,8 +62,6 @@ def command_lines(folder: Path) -> list[list[str]]:
             shown = parameter.make_metavar(click.Context(command)) if isinstance(parameter, click.Argument) else ""
             if shown == "DEST":
                 line.append("{new}")
-            elif shown == "FILE.csv":
-                line.append(str(trace))
             elif isinstance(parameter, click.Argument) and parameter.required:
                 line.append(ARGUMENTS[shown])
             elif parameter.required:
@@ -74,5 +73,9 @@ def command_lines(folder: Path) -> list[list[str]]:
         lines += [line, *(line + more for more in VARIANTS.get(words, []))]
         if any("--json" in names for names in options):
             lines += [[*line, "--json"], *([*line, *more, "--json"] for more in VARIANTS.get(words, []))]
-    made = (part.replace("{new}", str(folder / f"new-{number}")) for number, line in enumerate(lines) for part in line)
+    made = (
+        part.replace("{trace}", str(trace)).replace("{new}", str(folder / f"new-{number}"))
+        for number, line in enumerate(lines)
+        for part in line
+    )
     return [[next(made) for _ in line] for line in lines]

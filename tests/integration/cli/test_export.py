@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from llm_service.cli import exporting
+from llm_service.cli import command_export
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 from llm_service.telemetry.queries.questions import InvocationRow
 
@@ -120,7 +120,7 @@ def test_an_export_that_fails_leaves_nothing(
     def fail(*_: object, **__: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(exporting, "write", fail)
+    monkeypatch.setattr(command_export, "write", fail)
     result = run("export", "--db", database, "-o", output, "--force")
     assert (result.exit_code, output.read_text()) == (1, "mine")
     assert "No space left on device" in result.stderr
@@ -143,7 +143,7 @@ def test_csv_for_a_terminal_is_cleaned() -> None:
     """Elsewhere values are data, there they would be commands."""
     stream = io.StringIO()
     row = {**dict.fromkeys(COLUMNS), "error_message": "\x1b[2J", "id": 1}
-    assert exporting.write([[row]], stream, "csv", shown=True) == 1  # type: ignore[list-item]
+    assert command_export.write([[row]], stream, "csv", shown=True) == 1  # type: ignore[list-item]
     assert "\\x1b[2J" in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
 
@@ -212,11 +212,11 @@ def test_an_export_that_is_ended_leaves_no_part(
     folder = tmp_path / "out"
     folder.mkdir()
     slow = (
-        "import sys, time; from llm_service.cli import exporting; from llm_service.cli.main import main\n"
+        "import sys, time; from llm_service.cli import command_export; from llm_service.cli.main import main\n"
         "def stuck(pages, stream, *_, **__):\n"
         "    print('writing', flush=True)\n"
         "    while True: time.sleep(0.05)\n"
-        "exporting.write = stuck\n"
+        "command_export.write = stuck\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     with subprocess.Popen(

@@ -18,7 +18,7 @@ from llm_service.telemetry.stores.sqlite.migrations import table_names
 from .every_command import command_lines
 
 Run = Callable[..., Result]
-MAKERS = {"replay", "demo"}
+MAKERS = {"demo"}
 """Commands that make a database where there is none."""
 NEEDS_NO_FILE = {"config", "estimate"}
 """What they say needs no database."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from llm_service.cli.demo import TRACE
+from llm_service.cli.command_demo import TRACE
 from llm_service.cli.trace import read_trace
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 
@@ -55,7 +55,7 @@ def replayed(run: Run, tmp_path: Path) -> Path:
             moment = end - (rows[-1].timestamp - row.timestamp) * factor
             writer.writerow([moment.replace(tzinfo=None), row.context_tokens, row.generated_tokens])
     path = tmp_path / "replayed.db"
-    assert run("replay", stretched, "--db", path, "--speed", "max").exit_code == 0
+    assert run("demo", "--replay", stretched, "--db", path, "--speed", "max").exit_code == 0
     return path
 
 

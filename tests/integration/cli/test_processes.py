@@ -51,7 +51,10 @@ def test_piped_reports_have_no_escape_codes(process: Process, database: Path, na
 def test_errors_are_lines_without_a_traceback(process: Process, trace: Path, tmp_path: Path) -> None:
     """From a process, too."""
     trace.write_bytes(b"\x89PNG\r\n\x1a\n\x00")
-    for arguments, code in ((("replay", trace, "--db", tmp_path / "a.db"), 1), (("stats", "--db", "none.db"), 1)):
+    for arguments, code in (
+        (("demo", "--replay", trace, "--db", tmp_path / "a.db"), 1),
+        (("stats", "--db", "none.db"), 1),
+    ):
         result = process(*arguments)
         assert (result.returncode, result.stdout) == (code, "")
         assert result.stderr.startswith("Error: ")
@@ -65,7 +68,7 @@ def test_ctrl_c_during_a_replay_ends_quietly_and_keeps_what_was_accepted(
     """Exit code 130; the first quarter, which had been reported, is on disk."""
     path = tmp_path / "a.db"
     with subprocess.Popen(
-        [*command, "replay", str(SLICE), "--db", str(path), "--limit", "100", "--speed", "20"],
+        [*command, "demo", "--replay", str(SLICE), "--db", str(path), "--limit", "100", "--speed", "20"],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -151,7 +154,7 @@ def test_help_imports_neither_rich_nor_the_engine(environment: dict[str, str], t
 def test_the_whole_trace_is_replayed_by_fifty_agents(process: Process, tmp_path: Path) -> None:
     """8,819 calls, each on disk once, and the daily roll-ups count the same."""
     path = tmp_path / "whole.db"
-    result = process("replay", WHOLE, "--agents", 50, "--db", path, "--json")
+    result = process("demo", "--replay", WHOLE, "--agents", 50, "--db", path, "--json")
     assert result.returncode == 0
     found = json.loads(result.stdout)
     assert (found["rows"], found["records_on_disk"], found["ledger"]["written"]) == (8819, 8819, 8819)

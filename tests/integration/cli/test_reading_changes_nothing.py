@@ -22,8 +22,8 @@ from .every_command import command_lines
 Run = Callable[..., Result]
 OLD_SCHEMA = Path(__file__).parents[2] / "data" / "schema_version_1.sql"
 WRITERS = {
-    "budgets reconcile", "budgets release", "dead-letters drop", "dead-letters retry", "doctor --repair", "purge",
-    "replay", "reprice",
+    "budgets reconcile", "budgets release", "dead-letters drop", "dead-letters retry", "demo --replay",
+    "doctor --repair", "purge", "reprice",
 }  # fmt: skip
 """What a command that writes begins with, unless it only tries."""
 KILLED = """

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from llm_service.cli import reports
 from llm_service.cli.commands import cli
 from llm_service.telemetry import TelemetryLogger
+from llm_service.telemetry.queries import questions
 
 from .every_command import commands
 
@@ -260,10 +260,10 @@ def test_an_interrupted_command_ends_quietly_with_130(
 ) -> None:
     """As a shell expects of Ctrl-C."""
 
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(reports, "statistics", interrupt)
+    monkeypatch.setattr(questions, "read_statistics_since", interrupt)
     result = run("stats", "--db", database)
     assert (result.exit_code, result.output) == (130, "")
 
@@ -273,10 +273,10 @@ def test_a_reader_that_went_away_ends_the_command_quietly(
 ) -> None:
     """`llm-telemetry invocations | head` complains about nothing."""
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr(reports, "statistics", broken)
+    monkeypatch.setattr(questions, "read_statistics_since", broken)
     result = run("stats", "--db", database)
     assert (result.exit_code, result.output) == (1, "")
 
@@ -291,9 +291,9 @@ def test_every_help_shows_an_example_and_the_common_options(run: Run, name: str 
         assert all(option in shown for option in ("--db PATH", "--config PATH", "--json", "--help"))
 
 
-def test_the_window_of_stats_ends_now(database: Path) -> None:
+def test_the_window_of_stats_ends_now(run: Run, database: Path) -> None:
     """`days` of 1/24 is the last hour."""
-    assert reports.statistics(database, reports.window_start(1 / 24))["total_invocations"] == 1
+    assert json.loads(run("stats", "--days", 1 / 24, "--db", database, "--json").stdout)["total_invocations"] == 1
 
 
 @pytest.mark.parametrize("line", [line for line in NARROWED if line[0] not in {"budgets", "estimate"}], ids=" ".join)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from llm_service.cli import querying, sql_views
+from llm_service.cli import command_sql, sql_process
 from llm_service.cli.commands import cli
-from llm_service.cli.querying import Answer
+from llm_service.cli.sql_process import Answer
 from llm_service.errors import StoreError
 
 Run = Callable[..., Result]
@@ -129,12 +129,12 @@ def test_a_statement_without_end_is_ended(statement: str, run: Run, database: Pa
 def test_ctrl_c_ends_a_statement_with_130(statement: str, environment: dict[str, str], database: Path) -> None:
     """While SQLite works, also within one function, and quietly."""
     script = (
-        "import sys; from llm_service.cli import querying; from llm_service.cli.main import main\n"
-        "answer_of = querying._answer_of\n"
+        "import sys; from llm_service.cli import sql_process; from llm_service.cli.main import main\n"
+        "answer_of = sql_process._answer_of\n"
         "def say(*a):\n"
         "    print('running', flush=True)\n"
         "    return answer_of(*a)\n"
-        "querying._answer_of = say\n"
+        "sql_process._answer_of = say\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     with subprocess.Popen(
@@ -169,7 +169,7 @@ def test_what_is_too_large_to_look_at_is_cut_and_said_so(name: str, database: Pa
     """Whatever the limit of rows allows, a result takes 32 MiB at most."""
     statement, rows = LARGE[name]
     many = "(WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 100000) SELECT x FROM c)"
-    answer = querying.ask(database, statement.format(many=many), limit=1_000_000, timeout=60)
+    answer = sql_process.ask(database, statement.format(many=many), limit=1_000_000, timeout=60)
     assert (len(answer.rows), answer.truncated) == (rows, "bytes")
 
 
@@ -195,18 +195,18 @@ def test_memory_has_a_bound(run: Run, database: Path) -> None:
 def test_a_killed_process_is_told_of(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the machine that has no memory left, say."""
     program = "import os, sys; sys.stdin.buffer.read(); os.write(1, b'+'); os.kill(os.getpid(), 9)  # {path}"
-    monkeypatch.setattr(querying, "_PROGRAM", program)
+    monkeypatch.setattr(sql_process, "_PROGRAM", program)
     with pytest.raises(StoreError, match="has ended by SIGKILL"):
-        querying.ask(database, "SELECT 1", limit=1, timeout=10)
-    monkeypatch.setattr(querying, "_PROGRAM", "pass  # {path}")
+        sql_process.ask(database, "SELECT 1", limit=1, timeout=10)
+    monkeypatch.setattr(sql_process, "_PROGRAM", "pass  # {path}")
     with pytest.raises(StoreError, match="did not start"):
-        querying.ask(database, "SELECT 1", limit=1, timeout=10)
+        sql_process.ask(database, "SELECT 1", limit=1, timeout=10)
 
 
 def test_columns_of_one_name_are_told_apart_in_few_steps() -> None:
     """2,000 of them, as many as SQLite allows; one after the other is numbered, and no number is tried twice."""
     names = ["x"] * 1_000 + ["x_2"] * 1_000
-    found = sql_views._distinct(names)
+    found = command_sql._distinct(names)
     assert len(set(found)) == 2_000
     assert found[:3] == ["x", "x_2", "x_3"]
 
@@ -238,8 +238,8 @@ def test_text_that_is_no_utf_8_is_shown_with_a_mark(run: Run, database: Path) ->
 
 def test_csv_for_a_terminal_is_cleaned(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Elsewhere values are data."""
-    monkeypatch.setattr(sql_views, "is_terminal", lambda _: True)
-    sql_views.show(Answer(["t"], [("\x1b[2J",)], truncated=False), "csv")
+    monkeypatch.setattr(command_sql, "is_terminal", lambda _: True)
+    command_sql._show(Answer(["t"], [("\x1b[2J",)], truncated=False), "csv")
     assert capsys.readouterr().out == "t\n\\x1b[2J\n"
 
 
@@ -255,10 +255,10 @@ def test_a_file_that_is_no_database_is_named(run: Run, tmp_path: Path) -> None:
 
 def test_the_snapshot_is_let_go_of_before_anything_is_printed(database: Path) -> None:
     """A pager that waits for its reader holds no WAL."""
-    assert querying.ask(database, "SELECT id FROM invocations", limit=1, timeout=10).truncated
+    assert sql_process.ask(database, "SELECT id FROM invocations", limit=1, timeout=10).truncated
     assert [path.name for path in database.parent.iterdir()] == ["telemetry.db"]
     with pytest.raises(StoreError, match="cannot be read"):
-        querying.ask(database.parent / "none.db", "SELECT 1", limit=1, timeout=10)
+        sql_process.ask(database.parent / "none.db", "SELECT 1", limit=1, timeout=10)
 
 
 def test_a_statement_without_an_end_is_refused(database: Path) -> None:

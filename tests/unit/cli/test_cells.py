@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from llm_service.cli.cell_formats import UNKNOWN, sum_usd, usd
-from llm_service.cli.estimate_views import _bound
+from llm_service.cli.command_estimate import _bound
+from llm_service.cli.tables import UNKNOWN, sum_usd, usd
 
 
 @pytest.mark.parametrize(

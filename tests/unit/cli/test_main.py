@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llm_service.cli import main as entry
-from llm_service.cli.options import settings_for
+from llm_service.cli.target import Target
 from llm_service.config import load
 from llm_service.config.settings import Settings
 from llm_service.errors import ConfigError, ConfigErrors
@@ -39,13 +39,21 @@ def test_help_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
     """And lists every command."""
     assert entry.main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in ("demo", "replay", "stats", "costs", "invocations"))
+    assert all(name in shown for name in ("demo", "stats", "costs", "invocations"))
 
 
 def test_a_wrong_option_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     """And says which."""
     assert entry.main(["stats", "--wrong"]) == 2
     assert "--wrong" in capsys.readouterr().err
+
+
+def test_a_command_that_has_another_name_now_is_an_error_with_that_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """`replay` became an option of `demo`."""
+    assert entry.main(["replay", "trace.csv", "--agents", "3"]) == 2
+    assert capsys.readouterr().err == (
+        "Error: there is no command 'replay'; give: llm-telemetry demo --replay FILE.csv; see llm-telemetry --help\n"
+    )
 
 
 def test_a_missing_database_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,19 +124,19 @@ def test_streams_of_any_kind_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_db_alone_reads_no_configuration(tmp_path: Path, asked: list[Path | None]) -> None:
     """A broken configuration is no obstacle for somebody who names the file."""
-    assert settings_for(tmp_path / "a.db", None) == Settings(db_path=tmp_path / "a.db")
+    assert Target(tmp_path / "a.db").settings() == Settings(db_path=tmp_path / "a.db")
     assert asked == []
 
 
 def test_without_db_the_configuration_is_searched_for(tmp_path: Path, asked: list[Path | None]) -> None:
     """Where the loggers look."""
-    assert settings_for(None, None).db_path == tmp_path / "configured.db"
+    assert Target().settings().db_path == tmp_path / "configured.db"
     assert asked == [None]
 
 
 def test_db_counts_over_the_configuration_that_was_named(tmp_path: Path, asked: list[Path | None]) -> None:
     """Its other settings stay in force."""
-    found = settings_for(tmp_path / "a.db", tmp_path / "telemetry.yaml")
+    found = Target(tmp_path / "a.db", tmp_path / "telemetry.yaml").settings()
     assert (found.db_path, found.batch_size) == (tmp_path / "a.db", 7)
     assert asked == [tmp_path / "telemetry.yaml"]
 

@@ -1,4 +1,4 @@
-"""`replay` and `demo`: a trace goes through the logger, and the file holds exactly it."""
+"""`demo`, of its own trace and of any: a trace goes through the logger, and the file holds exactly it."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import Result
 
-from llm_service.cli import demo
+from llm_service.cli import command_demo
 from llm_service.cli.trace import TraceRow, read_trace
 from llm_service.cli.trace_replay import Percentiles, Plan, Report, percentiles, replay
 from llm_service.config import load
@@ -31,23 +31,24 @@ def ask(path: Path, sql: str) -> list[tuple[object, ...]]:
         connection.close()
 
 
-def configured(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-    """Let `load_config` answer with these settings."""
+def configured(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> list[object]:
+    """Let `load_config` answer with these settings; gives the options that ask for them, and their database."""
     monkeypatch.setattr(load, "load_config", lambda _=None: SimpleNamespace(to_settings=lambda: settings))
+    return ["--db", settings.db_path, "--config", __file__]
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A demo that does not wait for the trace."""
-    monkeypatch.setattr(demo, "SPEED", 1e6)
-    monkeypatch.setattr(demo, "_IDLE_S", 0.005)
+    monkeypatch.setattr(command_demo, "PACE", 1e6)
+    monkeypatch.setattr(command_demo, "_IDLE_S", 0.005)
 
 
 def test_replay_stores_every_call_with_its_tokens_and_time(run: Run, trace: Path, tmp_path: Path) -> None:
     """And says what is real, what is modelled, and that the ledger is true."""
     path = tmp_path / "new" / "telemetry.db"
     path.parent.mkdir()
-    result = run("replay", trace, "--db", path, "--agents", 3)
+    result = run("demo", "--replay", trace, "--db", path, "--agents", 3)
     assert result.exit_code == 0
     assert NOTE in result.stdout
     assert "20 calls of trace.csv, replayed by 3 agents" in result.stdout
@@ -66,7 +67,7 @@ def test_replay_stores_every_call_with_its_tokens_and_time(run: Run, trace: Path
 def test_replaying_twice_adds_new_records(run: Run, trace: Path, tmp_path: Path) -> None:
     """Ids are new each time, everything else is the same."""
     for total in (20, 40):
-        found = json.loads(run("replay", trace, "--db", tmp_path / "a.db", "--json").stdout)
+        found = json.loads(run("demo", "--replay", trace, "--db", tmp_path / "a.db", "--json").stdout)
         assert (found["records_on_disk"], found["ledger"]["written"]) == (total, 20)
     distinct = "SELECT DISTINCT timestamp, agent_name, cost_usd, latency_ms, status FROM invocations"
     assert len(ask(tmp_path / "a.db", distinct)) == 20
@@ -74,7 +75,7 @@ def test_replaying_twice_adds_new_records(run: Run, trace: Path, tmp_path: Path)
 
 def test_replay_as_json_has_the_measurements_and_the_note(run: Run, trace: Path, tmp_path: Path) -> None:
     """On stdout is JSON alone; progress is on stderr."""
-    result = run("replay", trace, "--db", tmp_path / "a.db", "--json", "--limit", 10)
+    result = run("demo", "--replay", trace, "--db", tmp_path / "a.db", "--json", "--limit", 10)
     found = json.loads(result.stdout)
     assert NOTE in found["note"]
     assert (found["rows"], found["records_on_disk"], found["hot_path_call"]) == (10, 10, "log_invocation")
@@ -86,14 +87,14 @@ def test_replay_as_json_has_the_measurements_and_the_note(run: Run, trace: Path,
 
 def test_more_agents_than_calls_are_no_harm(run: Run, trace: Path, tmp_path: Path) -> None:
     """Those without a call never start."""
-    assert run("replay", trace, "--db", tmp_path / "a.db", "--agents", 10_000).exit_code == 0
+    assert run("demo", "--replay", trace, "--db", tmp_path / "a.db", "--agents", 10_000).exit_code == 0
     assert ask(tmp_path / "a.db", "SELECT count(*) FROM invocations") == [(20,)]
 
 
 def test_shift_to_now_lets_the_last_call_end_now(run: Run, trace: Path, tmp_path: Path) -> None:
     """All times move alike, and the output says that they did."""
     before = datetime.now(UTC)
-    result = run("replay", trace, "--db", tmp_path / "a.db", "--shift-to-now")
+    result = run("demo", "--replay", trace, "--db", tmp_path / "a.db", "--shift-to-now")
     assert "its times moved to end now" in result.stdout
     ((first, last),) = ask(tmp_path / "a.db", "SELECT min(timestamp), max(timestamp) FROM invocations")
     times = [datetime.fromisoformat(str(text)) for text in (first, last)]
@@ -106,7 +107,7 @@ def test_a_trace_too_long_to_be_moved_is_refused_before_anything_is_stored(
 ) -> None:
     """Its first call would lie before 1970."""
     trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n1970-01-01,1,1\n9999-12-31,1,1\n")
-    result = run("replay", trace, "--db", tmp_path / "a.db", "--shift-to-now")
+    result = run("demo", "--replay", trace, "--db", tmp_path / "a.db", "--shift-to-now")
     assert result.exit_code == 1
     assert "without --shift-to-now" in result.stderr
     assert not (tmp_path / "a.db").exists()
@@ -121,13 +122,13 @@ def test_a_paced_replay_takes_as_long_as_the_trace_divided_by_its_speed(trace: P
 @pytest.mark.parametrize("speed", ["0", "max", "0.0", "1e6"])
 def test_zero_and_max_are_as_fast_as_possible(run: Run, trace: Path, tmp_path: Path, speed: str) -> None:
     """Any other number is times the trace's pace."""
-    assert run("replay", trace, "--db", tmp_path / "a.db", "--speed", speed).exit_code == 0
+    assert run("demo", "--replay", trace, "--db", tmp_path / "a.db", "--speed", speed).exit_code == 0
 
 
 @pytest.mark.parametrize("speed", ["-1", "nan", "inf", "fast"])
 def test_a_speed_that_is_none_is_a_wrong_argument(run: Run, trace: Path, tmp_path: Path, speed: str) -> None:
     """It names value and remedy."""
-    result = run("replay", trace, "--db", tmp_path / "a.db", "--speed", speed)
+    result = run("demo", "--replay", trace, "--db", tmp_path / "a.db", "--speed", speed)
     assert result.exit_code == 2
     assert f"'{speed}' is no speed; give a number such as 1 or 60, or max" in result.stderr
 
@@ -135,7 +136,7 @@ def test_a_speed_that_is_none_is_a_wrong_argument(run: Run, trace: Path, tmp_pat
 def test_a_bad_trace_is_one_line_and_makes_no_database(run: Run, trace: Path, tmp_path: Path) -> None:
     """The trace is read before the file is opened."""
     trace.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16,12,x\n")
-    result = run("replay", trace, "--db", tmp_path / "a.db")
+    result = run("demo", "--replay", trace, "--db", tmp_path / "a.db")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == (
         f"Error: {trace}:2: GeneratedTokens: 'x' is no number of tokens; write a whole number from 0 to 100,000,000\n"
@@ -145,8 +146,8 @@ def test_a_bad_trace_is_one_line_and_makes_no_database(run: Run, trace: Path, tm
 
 def test_a_missing_trace_is_a_wrong_argument(run: Run, tmp_path: Path) -> None:
     """So is a folder."""
-    assert run("replay", tmp_path / "none.csv").exit_code == 2
-    assert run("replay", tmp_path).exit_code == 2
+    assert run("demo", "--replay", tmp_path / "none.csv").exit_code == 2
+    assert run("demo", "--replay", tmp_path).exit_code == 2
 
 
 def test_a_foreign_database_is_refused_and_left_as_it_is(run: Run, trace: Path, tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_foreign_database_is_refused_and_left_as_it_is(run: Run, trace: Path, 
         connection.execute("CREATE TABLE other (x)")
     connection.close()
     before = path.read_bytes()
-    result = run("replay", trace, "--db", path)
+    result = run("demo", "--replay", trace, "--db", path)
     assert result.exit_code == 1
     assert "not of telemetry" in result.stderr
     assert path.read_bytes() == before
@@ -167,8 +168,7 @@ def test_records_that_were_dropped_end_the_replay_with_1(
 ) -> None:
     """The ledger says why: here there is room for one record, and no time to wait."""
     settings = Settings(db_path=tmp_path / "a.db", queue_max_records=1, overflow="drop_newest", flush_interval=5)
-    configured(monkeypatch, settings)
-    result = run("replay", trace, "--agents", 20)
+    result = run("demo", "--replay", trace, "--agents", 20, *configured(monkeypatch, settings))
     assert result.exit_code == 1
     assert "(queue_full " in result.stdout
     assert f"not every call reached {tmp_path / 'a.db'}: see the ledger" in result.stderr
@@ -179,8 +179,8 @@ def test_a_configuration_that_stores_nothing_is_an_error(
     run: Run, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: object
 ) -> None:
     """Better than a replay into nothing."""
-    configured(monkeypatch, Settings.of(tmp_path / "a.db", {option: value}))
-    result = run("replay", trace)
+    configuration = configured(monkeypatch, Settings.of(tmp_path / "a.db", {option: value}))
+    result = run("demo", "--replay", trace, *configuration)
     assert result.exit_code == 1
     assert f"the configuration says {option}: {str(value).lower()}" in result.stderr
 
@@ -249,8 +249,8 @@ def test_the_demo_replays_a_thousand_real_calls_and_reads_them_back(run: Run, tm
 def test_the_demo_as_json_agrees_with_the_trace(run: Run, tmp_path: Path) -> None:
     """Its sums are those of the bundled rows."""
     found = json.loads(run("demo", "--agents", 50, "--db", tmp_path / "demo.db", "--json").stdout)
-    rows = read_trace(demo.TRACE)
-    assert len(rows) == demo.ROWS == found["records_on_disk"]
+    rows = read_trace(command_demo.TRACE)
+    assert len(rows) == 1_000 == found["records_on_disk"]
     assert found["statistics"]["prompt_tokens"] == sum(row.context_tokens for row in rows)
     assert found["statistics"]["completion_tokens"] == sum(row.generated_tokens for row in rows)
     assert sum(day["invocations"] for day in found["costs"]["rows"]) == 1_000
@@ -280,13 +280,32 @@ def test_the_demo_keeps_and_names_its_temporary_file(run: Run, tmp_path: Path, m
     assert ask(path, "SELECT count(*) FROM invocations") == [(1000,)]
 
 
-@pytest.mark.parametrize("command", ["replay", "demo"])
-def test_no_folder_is_made_for_a_database_that_was_named(
-    command: str, run: Callable[..., Result], trace: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("own", [True, False])
+def test_no_folder_is_made_for_a_database_that_was_named(own: bool, run: Run, trace: Path, tmp_path: Path) -> None:
     """A slip in its name would else become a folder."""
     db = tmp_path / "no" / "such" / "telemetry.db"
-    result = run(command, *([trace] if command == "replay" else []), "--db", db)
+    result = run("demo", *([] if own else ["--replay", trace]), "--db", db)
     assert result.exit_code == 2
     assert "there is no folder" in result.stderr
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    "option", [["--speed", "2"], ["--shift-to-now"], ["--limit", "3"]], ids=lambda option: option[0]
+)
+def test_options_of_a_replay_need_a_trace(option: list[str], run: Run) -> None:
+    """The demo's own trace is replayed in its own way."""
+    result = run("demo", *option)
+    assert result.exit_code == 2
+    assert "--speed, --shift-to-now and --limit go with --replay FILE.csv" in result.stderr
+
+
+def test_a_replay_writes_to_a_temporary_file_unless_another_is_named(
+    run: Run, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is modelled never gets into the database of the configuration by itself."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("LLM_TELEMETRY_DB_PATH", str(tmp_path / "mine.db"))
+    path = Path(json.loads(run("demo", "--replay", trace, "--json").stdout)["db_path"])
+    assert ask(path, "SELECT count(*) FROM invocations") == [(20,)]
+    assert not (tmp_path / "mine.db").exists()

@@ -1,0 +1,167 @@
+"""`costs`: what was spent, by any keys; with `--coverage`, how much of it is known."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from click.core import ParameterSource
+
+from llm_service.cli.options import KEYS, TIME, common, examples, filters
+from llm_service.cli.output import cells, listing
+from llm_service.cli.tables import UNKNOWN, Column, count, named, sum_usd, usd
+from llm_service.cli.target import Names, Target, existing, read, say_unknown
+from llm_service.cli.times import Moment, day_of
+
+if TYPE_CHECKING:
+    from llm_service.telemetry.queries.cost_coverage import CoverageReport
+    from llm_service.telemetry.queries.costs import CostKey, CostReport
+
+__all__ = ["LABELS", "UNPRICED", "costs", "grouped", "part_of", "say_deleted", "show_costs"]
+
+LABELS: Final = {
+    "day": Column("date", whole=True, of=lambda row: str(row["date"])),
+    "agent": Column("agent", of=lambda row: named(row["agent_name"])),
+    "tool": Column("tool", rank=3, of=lambda row: named(row["tool_name"])),
+    "model": Column("model", of=lambda row: named(row["model_name"])),
+}
+_SUMS: Final = (
+    Column("calls", "right", of=lambda sums: count(sums["invocations"])),
+    Column("failed", "right", rank=2, of=lambda sums: count(sums["errors"] + sums["timeouts"])),
+    Column("tokens", "right", rank=1, of=lambda sums: count(sums["total_tokens"])),
+    Column("cost USD", "right", of=sum_usd),
+)
+UNPRICED: Final = Column("unpriced", "right", of=lambda sums: count(sums["unpriced"]))
+"""How many calls have no known cost: shown as soon as there is one."""
+_SOURCES: Final = (
+    Column("cost source", of=lambda row: row["cost_source"] or "not said"),
+    Column("calls", "right", of=lambda row: count(row["invocations"])),
+    Column("priced", "right", of=lambda row: count(row["priced_invocations"])),
+    Column("tokens", "right", rank=1, of=lambda row: count(row["total_tokens"])),
+    Column("cost USD", "right", of=lambda row: usd(row["total_cost_usd"]) if row["priced_invocations"] else UNKNOWN),
+)
+_TIER: Final = Column("service tier", of=lambda row: named(row["service_tier"]))
+_MODELS: Final = (
+    Column("unpriced model", of=lambda row: named(row["model_name"])),
+    Column("provider", rank=1, of=lambda row: named(row["provider"])),
+    _TIER,
+    Column("calls", "right", of=lambda row: count(row["invocations"])),
+    Column(
+        "tokens", "right", rank=3,
+        of=lambda row: count(row["total_tokens"]) if row["uncounted"] < row["invocations"] else UNKNOWN,
+    ),
+    Column("first seen (UTC)", whole=True, rank=4, of=lambda row: row["first_timestamp"][:19]),
+    Column("last seen (UTC)", whole=True, rank=2, of=lambda row: row["last_timestamp"][:19]),
+)  # fmt: skip
+
+
+@click.command(
+    epilog=examples(
+        "costs --since 30d",
+        "costs --by agent,model --since 2026-11-01 --until 2026-11-30",
+        "costs --by day --model gpt-4o --json",
+        "costs --coverage --since 30d",
+    )
+)
+@click.option(
+    "--by",
+    type=KEYS,
+    metavar="KEYS",
+    default="day,agent,tool,model",
+    show_default=True,
+    help="Any of day, agent, tool, model, in any order, separated by commas.",
+)
+@click.option("--since", type=TIME, metavar="TIME", help="From the UTC day of this time on.")
+@click.option("--until", type=TIME, metavar="TIME", help="Up to the UTC day of this time, inclusive.")
+@click.option("--coverage", is_flag=True, help="Instead: how much is priced, by whom, and the models that are not.")
+@filters
+@common
+def costs(
+    *,
+    by: "tuple[CostKey, ...]",
+    since: Moment | None,
+    until: Moment | None,
+    coverage: bool,
+    names: Names,
+    target: Target,
+) -> None:
+    """What was spent, by any keys, with totals and how much of it is known.
+
+    Costs are kept by whole UTC days. Rows are sorted by the keys in the order given, days newest first; the last key,
+    where it is no day, by cost. With --json: one object with by, rows, totals, first_day, last_day,
+    priced_invocations and counted_invocations; with --coverage the keys of get_coverage.
+    """
+    from llm_service.telemetry.queries.cost_coverage import read_coverage
+    from llm_service.telemetry.queries.costs import read_costs
+
+    path, days = existing(target.report_path()), (day_of(since), day_of(until))
+    say_unknown(path, names)
+    if coverage:
+        if click.get_current_context().get_parameter_source("by") is ParameterSource.COMMANDLINE:
+            raise click.UsageError("--coverage has rows of its own; leave out --by")
+        target.show(read(path, lambda fetch: read_coverage(fetch, *days, **names)), _show_coverage)
+        return
+    found = read(path, lambda fetch: read_costs(fetch, by, *days, **names))
+    if found["totals"]["unpriced"]:
+        _say_unpriced()
+    target.show(found, show_costs)
+
+
+def _say_unpriced() -> None:
+    """Say on stderr that prices are missing for want of genai-prices, where that is so."""
+    from llm_service.pricing.book import NO_BUNDLED, PriceBook
+
+    if PriceBook().lacks_bundled:
+        click.echo(f"no price is known: {NO_BUNDLED}; then price what is stored: llm-telemetry reprice", err=True)
+
+
+def show_costs(report: "CostReport") -> None:
+    """A table of costs by the keys of the report, their totals, and how much of them is known.
+
+    A cost of calls of which none is priced reads `unknown`; where some are not, a column counts them.
+    """
+    if not report["rows"]:
+        click.echo("no calls on these days")
+        return
+    totals = report["totals"]
+    sums = [*_SUMS, UNPRICED] if totals["unpriced"] else _SUMS
+    grouped([LABELS[key] for key in report["by"]], sums, report["rows"], totals)
+    calls = totals["invocations"]
+    known = (("cost", report["priced_invocations"]), ("tokens", report["counted_invocations"]))
+    click.echo("known: " + ", ".join(f"{what} of {count(n)} ({n / calls:.1%})" for what, n in known))
+
+
+def _show_coverage(report: "CoverageReport") -> None:
+    """How much is priced, by source, and the models that are not."""
+    calls, unknown = report["invocations"], report["unknown_models"]
+    if not calls:
+        click.echo("no such calls")
+    else:
+        listing(_SOURCES, report["by_source"])
+        tokens = part_of(report["priced_tokens"], report["total_tokens"], "tokens")
+        click.echo(f"priced: {part_of(report['priced_invocations'], calls, 'calls')}, {tokens}")
+    if unknown:
+        tiers = any(row["service_tier"] is not None for row in unknown)
+        listing([column for column in _MODELS if tiers or column is not _TIER], unknown)
+    say_deleted(report)
+
+
+def grouped(labels: Sequence[Column], columns: Sequence[Column], rows: Sequence[Any], totals: Any) -> None:
+    """A table with a column for each name, and totals; of the totals alone where nothing is grouped."""
+    if labels:
+        listing([*labels, *columns], rows, ["total", *[""] * (len(labels) - 1), *cells(columns, totals)])
+    else:
+        listing(columns, [totals])
+
+
+def part_of(part: int, whole: int, what: str) -> str:
+    """How many of how many, and what share that is."""
+    return f"{count(part)} of {count(whole)} {what}" + (f" ({part / whole:.1%})" if whole else "")
+
+
+def say_deleted(report: Mapping[str, Any]) -> None:
+    """Say how many calls a report lacks, because their records are deleted."""
+    deleted, since = report["deleted_invocations"], report["records_since"]
+    if deleted:
+        kept = "" if since is None else f"; records are kept since {since}"
+        calls = "call" if deleted == 1 else "calls"
+        click.echo(f"not counted: {count(deleted)} {calls} of which only daily totals are left{kept}")

@@ -1,0 +1,160 @@
+"""`export`: stored calls as CSV or JSON lines, written page by page, in place only when complete."""
+
+import codecs
+import json
+import re
+import sys
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
+
+import click
+
+from llm_service.cli.options import Formats, common, examples, narrowing
+from llm_service.cli.output import clean, is_terminal, json_line
+from llm_service.cli.target import Names, Target, existing, reading, say_unknown
+
+if TYPE_CHECKING:
+    from llm_service.telemetry.queries.rows import InvocationRow
+
+__all__ = ["export", "write"]
+
+Format = Literal["csv", "jsonl"]
+_JSON: Final = ("stream", "tags", "metadata")
+_FORMULA: Final = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
+"""What makes a spreadsheet take a cell for a formula, full-width forms among it (OWASP, "CSV Injection")."""
+
+
+@click.command(
+    epilog=examples(
+        "export > calls.csv",
+        "export --format jsonl --since 30d --output calls.jsonl",
+        "export --errors --safe-csv --output errors.csv --force",
+    )
+)
+@click.option(
+    "--format", "form", type=Formats(["csv", "jsonl"]), default="csv", show_default=True, help="What to write."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="A file (0600), in place once complete."
+)
+@click.option("--force", is_flag=True, help="Replace FILE where it exists and is no database.")
+@click.option("--safe-csv", is_flag=True, help="Put ' before cells that a spreadsheet would run as formulas.")
+@narrowing
+@common
+def export(
+    *,
+    form: Format,
+    output: Path | None,
+    force: bool,
+    safe_csv: bool,
+    names: Names,
+    calls: dict[str, Any],
+    target: Target,
+) -> None:
+    """Write stored calls as CSV or JSON lines, oldest first, in constant memory.
+
+    What was stored when it began is written, page by page, so that the writer is not held up. CSV holds the values as
+    they are: open it in a spreadsheet only with --safe-csv, because texts may begin with =, +, - or @. --json is
+    --format jsonl. Prompts and responses are not exported.
+    """
+    from llm_service.telemetry.queries.filters import InvocationFilter
+    from llm_service.telemetry.queries.pages import read_pages
+
+    path = existing(target.report_path())
+    form = "jsonl" if target.as_json else form
+    say_unknown(path, names)
+    with reading(path) as fetch:
+        pages = read_pages(fetch, InvocationFilter(**calls))
+        if output is None:
+            # UTF-8 whatever the locale: a file for programs is the same everywhere.
+            stream = codecs.getwriter("utf-8")(sys.stdout.buffer)
+            write(pages, stream, form, safe=safe_csv, shown=is_terminal(sys.stdout))
+            sys.stdout.buffer.flush()
+            return
+        with _new_file(output, replace=force, database=path) as file:
+            written = write(pages, file, form, safe=safe_csv)
+    click.echo(f"{written:,} calls written to {click.format_filename(output)}", err=True)
+
+
+def write(
+    pages: "Iterable[list[InvocationRow]]",
+    stream: TextIO | codecs.StreamWriter,
+    form: Format,
+    *,
+    safe: bool = False,
+    shown: bool = False,
+) -> int:
+    """Write pages of calls, and say how many calls it were.
+
+    Args:
+        pages: as `read_pages` gives them; one is held at a time.
+        stream: UTF-8, with `newline=""`.
+        form: `csv` has a header, empty cells for NULL, `true` and `false`, and JSON in `tags` and `metadata`; `jsonl`
+            is one object a line, in ASCII.
+        safe: put an apostrophe before cells of CSV that a spreadsheet would take for formulas.
+        shown: escape control characters of CSV, because a terminal shows them; JSON has none.
+    """
+    import csv
+
+    from llm_service.telemetry.queries.rows import InvocationRow
+
+    # RFC 4180: lines end in CRLF, and a text that holds either is quoted. A terminal adds its own CR.
+    writer = csv.writer(stream, lineterminator="\n" if shown else "\r\n")
+    if form == "csv":
+        writer.writerow(InvocationRow.__annotations__)
+    change = _change(safe=safe, shown=shown)
+    written = 0
+    for page in pages:
+        if form == "csv":
+            writer.writerows(_cells(row, change) for row in page)
+        else:
+            stream.writelines([f"{json_line(row)}\n" for row in page])
+        written += len(page)
+    return written
+
+
+def _cells(row: "InvocationRow", change: Callable[[str], str] | None) -> list[object]:
+    """Values as the csv module writes them: it makes NULL an empty cell, and numbers what Python calls them."""
+    cells = dict[str, object](row)
+    for name in _JSON:
+        if cells[name] is not None:
+            cells[name] = json.dumps(cells[name])
+    if change is None:
+        return list(cells.values())
+    return [change(cell) if isinstance(cell, str) else cell for cell in cells.values()]
+
+
+def _change(*, safe: bool, shown: bool) -> Callable[[str], str] | None:
+    if not (safe or shown):
+        return None
+
+    def change(text: str) -> str:
+        if safe and _FORMULA.match(text):
+            text = f"'{text}"
+        return clean(text) if shown else text
+
+    return change
+
+
+@contextmanager
+def _new_file(path: Path, *, replace: bool, database: Path) -> Generator[TextIO]:
+    """A private file (0600) that comes into its place when the block ends well; otherwise nothing is left of it.
+
+    Args:
+        path: where it shall be; the folder exists.
+        replace: True replaces a file that is there.
+        database: what is exported; neither it nor what belongs to it is ever replaced.
+
+    Raises:
+        StoreError: it is one of these, there is something that must stay, or another user's link; see `target_of`.
+        OSError: the file cannot be written.
+    """
+    from llm_service.telemetry.maintenance.atomic_file import delivered
+
+    with (
+        delivered(path, force=replace, database=database) as making,
+        making.open("w", encoding="utf-8", newline="") as stream,
+    ):
+        yield stream

@@ -1,0 +1,71 @@
+"""`info`: the database file as a whole."""
+
+from typing import Any
+
+import click
+
+from llm_service import __version__
+from llm_service.cli.options import common, examples
+from llm_service.cli.output import lines
+from llm_service.cli.tables import count
+from llm_service.cli.target import Target, read
+
+__all__ = ["info"]
+
+
+@click.command(epilog=examples("info", "info --db ./telemetry.db --json"))
+@common
+def info(*, target: Target) -> None:
+    """Show the database file: sizes, rows, range of time, versions.
+
+    With --json: one object; sizes in bytes.
+    """
+    from llm_service.telemetry.queries.file_facts import file_sizes, read_contents
+    from llm_service.telemetry.stores.sqlite.migrations import VERSION
+
+    path = target.path()
+    contents = read(path, read_contents)._asdict()
+    found: dict[str, Any] = {
+        "db_path": str(path),
+        **{f"{name}_bytes": size for name, size in file_sizes(path)._asdict().items()},
+        "records": contents["tables"].get("invocations", 0),
+        **{name: contents[name] for name in ("first_timestamp", "last_timestamp", "schema_version")},
+        "known_schema_version": VERSION,
+        **{name: contents[name] for name in ("journal_mode", "page_size", "page_count", "free_pages", "auto_vacuum")},
+        "tables": contents["tables"],
+        "libraries": {"llm-service-telemetry": __version__} | contents["libraries"],
+    }
+    target.show(found, _show)
+
+
+def _show(info: dict[str, Any]) -> None:
+    """One fact a line."""
+    first, last = info["first_timestamp"], info["last_timestamp"]
+    newer = "" if info["schema_version"] <= info["known_schema_version"] else " (newer than this release knows)"
+    sizes = ", ".join(
+        f"{name} {_bytes(size)}"
+        for name, size in (("database", info["database_bytes"]), ("wal", info["wal_bytes"]), ("shm", info["shm_bytes"]))
+    )
+    pages = f"{count(info['page_count'])} of {_bytes(info['page_size'])}, {count(info['free_pages'])} free"
+    modes = f"auto_vacuum {info['auto_vacuum']}, journal_mode {info['journal_mode']}"
+    lines(
+        [
+            ("database", info["db_path"]),
+            ("sizes", sizes),
+            ("records", count(info["records"])),
+            ("from", "-" if first is None or last is None else f"{first[:19]} to {last[:19]} (UTC)"),
+            ("schema", f"version {info['schema_version']}{newer}"),
+            ("pages", f"{pages}; {modes}"),
+            ("tables", ", ".join(f"{name} {count(rows)}" for name, rows in info["tables"].items())),
+            ("libraries", ", ".join(f"{name} {version}" for name, version in info["libraries"].items())),
+        ]
+    )
+
+
+def _bytes(number: int) -> str:
+    size, unit = float(number), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"

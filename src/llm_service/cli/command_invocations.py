@@ -1,0 +1,120 @@
+"""`invocations`: stored calls, newest first, and new ones as they come."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import click
+
+from llm_service.cli.options import common, examples, narrowing
+from llm_service.cli.output import Printer, cells, json_line
+from llm_service.cli.tables import Column, Row, named, usd
+from llm_service.cli.target import Names, Target, existing, read, say_unknown
+
+if TYPE_CHECKING:
+    from llm_service.telemetry.queries.filters import InvocationFilter
+    from llm_service.telemetry.queries.rows import InvocationRow
+
+__all__ = ["invocations"]
+
+
+def _time(row: Row) -> str:
+    from llm_service.telemetry.record.timestamps import is_ahead
+
+    return str(row["timestamp"])[:19] + (" (ahead)" if is_ahead(row["timestamp"]) else "")
+
+
+def _number(number: float | None) -> str:
+    return "-" if number is None else f"{number:,.0f}"
+
+
+_COLUMNS: Final = (
+    Column("id", "right", rank=4, typical=5, of=lambda row: str(row["id"])),
+    Column("time (UTC)", whole=True, typical=19, of=_time),
+    Column("agent", typical=16, of=lambda row: named(row["agent_name"])),
+    Column("tool", rank=7, typical=11, of=lambda row: named(row["tool_name"])),
+    Column("model", rank=3, typical=17, of=lambda row: named(row["model_name"])),
+    Column("in", "right", rank=6, typical=6, of=lambda row: _number(row["prompt_tokens"])),
+    Column("out", "right", rank=5, typical=6, of=lambda row: _number(row["completion_tokens"])),
+    Column("cost USD", "right", rank=1, typical=8, of=lambda row: usd(row["cost_usd"], 6)),
+    Column("ms", "right", rank=2, typical=7, of=lambda row: _number(row["latency_ms"])),
+    Column(
+        "status", typical=9,
+        of=lambda row: row["status"] if row["error_message"] is None else f"{row['status']}: {row['error_message']}",
+    ),
+)  # fmt: skip
+
+
+@click.command(
+    epilog=examples(
+        "invocations --errors --since 2h",
+        "invocations --since 2026-11-23T18:00:00Z --agent backend-dev",
+        "invocations --follow",
+        "invocations --session 4711 --json",
+    )
+)
+@narrowing
+@click.option("--limit", type=int, default=20, show_default=True, help="At most so many; with --follow, to begin with.")
+@click.option("-f", "--follow", is_flag=True, help="Go on: print new calls as any process commits them.")
+@common
+def invocations(*, limit: int, follow: bool, names: Names, calls: dict[str, Any], target: Target) -> None:
+    """Stored calls, newest first.
+
+    With --follow, oldest first, then the new ones in the order of arrival, until Ctrl-C; --limit 0 begins with new
+    ones. With --json: one array of the rows of get_invocations; with --follow, one object a line.
+    """
+    from llm_service.telemetry.queries import questions
+    from llm_service.telemetry.queries.filters import InvocationFilter
+
+    path, chosen = target.report_path(), InvocationFilter(**calls)
+    if follow:
+        _follow(existing(path), chosen, limit, as_json=target.as_json)
+    query = questions.invocations(chosen, limit)
+    found = read(path, lambda fetch: questions.to_invocations(fetch(query)))
+    say_unknown(path, names)
+    target.show(found, _show)
+
+
+def _follow(path: Path, chosen: "InvocationFilter", limit: int, *, as_json: bool) -> NoReturn:
+    from llm_service.cli import following
+
+    arriving = following.follow(path, chosen, limit, following.pause_while_read())
+    with closing(arriving):
+        if as_json:
+            for rows in arriving:
+                if rows:
+                    click.echo("\n".join(map(json_line, rows)))
+        else:
+            stored = next(arriving) if limit else []
+            printer = _heading(stored)
+            _print(printer, stored)
+            for rows in arriving:
+                _print(printer, rows)
+    raise click.exceptions.Exit(1)  # the reader went away: as when a write to it fails
+
+
+def _show(rows: "Sequence[InvocationRow]") -> None:
+    if not rows:
+        click.echo("no such calls")
+        return
+    printer = _heading(rows)
+    _print(printer, rows)
+    printer.left_out()
+
+
+def _heading(rows: "Sequence[InvocationRow]") -> Printer:
+    """A table that may go on; where no rows are known by now, common widths are assumed."""
+    columns = [replace(column, typical=0) for column in _COLUMNS] if rows else _COLUMNS
+    printer = Printer(columns, [cells(columns, row) for row in rows])
+    printer.heading()
+    return printer
+
+
+def _print(printer: Printer, rows: "Sequence[InvocationRow]") -> None:
+    printer.rows((cells(_COLUMNS, row) for row in rows), _colour)
+
+
+def _colour(shown: Sequence[str]) -> str | None:
+    return None if shown[-1] == "success" else "yellow" if shown[-1].startswith("timeout") else "red"

@@ -1,0 +1,216 @@
+"""`report month` and `report units`: where the month leads, and what things cost by the piece."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from llm_service.cli.command_costs import LABELS, UNPRICED, grouped, part_of, say_deleted
+from llm_service.cli.options import MODELS, NAMES, TIME, common, examples, filters
+from llm_service.cli.output import lines
+from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, sum_usd, usd
+from llm_service.cli.target import Names, Target, existing, read, say_unknown
+from llm_service.cli.times import Moment, day_of
+
+if TYPE_CHECKING:
+    from llm_service.telemetry.queries.forecast import Forecast
+    from llm_service.telemetry.queries.grouping import NameKey
+    from llm_service.telemetry.queries.months import MonthReport
+    from llm_service.telemetry.queries.unit_costs import UnitReport
+
+__all__ = ["report"]
+
+_by = click.option(
+    "--by",
+    type=NAMES,
+    metavar="KEYS",
+    help="Any of agent, tool, model, in any order, separated by commas; without it, all calls together.",
+)
+_LABELS: Final = LABELS | {"tool": replace(LABELS["tool"], rank=9)}
+
+
+@click.group(epilog=examples("report month", "report units --by model --since 7d"))
+def report() -> None:
+    """A month and its forecast; costs by the piece."""
+
+
+@report.command(
+    epilog=examples(
+        "report month",
+        "report month --by agent,model --no-forecast",
+        "report month --month 2026-10 --json",
+        "report month --as-of 2026-11-15",
+    )
+)
+@_by
+@click.option("--month", metavar="YYYY-MM", help="A month that is over counts whole.  [default: the present one]")
+@click.option("--as-of", type=TIME, metavar="TIME", help="As it stood at the end of the UTC day of this time.")
+@click.option("--forecast/--no-forecast", default=True, show_default=True, help="What the month will have cost.")
+@filters
+@common
+def month(
+    *,
+    by: "tuple[NameKey, ...] | None",
+    month: str | None,
+    as_of: Moment | None,
+    forecast: bool,
+    names: Names,
+    target: Target,
+) -> None:
+    """The month to date against the month before, and a forecast.
+
+    The forecast adds to what is spent what the last 28 complete days say of the days that are left, by weekday once
+    all 28 are known; low and high hold the month's end in about 80 % of cases, as long as it goes on as it did. Costs
+    are kept by whole UTC days; "by then" counts of the month before's last day as much as is over of today. With
+    --json: one object with the keys of get_month_report.
+    """
+    from llm_service.telemetry.queries.months import read_month
+
+    path, now, day = existing(target.report_path()), datetime.now(UTC), day_of(as_of)
+    say_unknown(path, names)
+    found = read(path, lambda fetch: read_month(fetch, now, by or (), month, day, **names, with_forecast=forecast))
+    target.show(found, lambda found: _show_month(found, with_forecast=forecast))
+
+
+def _show_month(report: "MonthReport", *, with_forecast: bool) -> None:
+    """A table of the month beside the month before, and what the forecast rests on."""
+    totals, before = report["totals"], report["month_before"]
+    spent = f"{report['elapsed_days']:.1f} of {report['days_in_month']} days"
+    click.echo(f"{report['month']} to {report['last_day']} ({spent}, UTC) against {before}")
+    if not totals["to_date"]["invocations"] and not totals["before"]["invocations"]:
+        click.echo("no calls in these months")
+        return
+    forecasting = with_forecast and report["elapsed_days"] < report["days_in_month"]
+    unpriced = bool(totals["to_date"]["unpriced"] or totals["before"]["unpriced"])
+    columns = _month_columns(before, forecasting=forecasting, unpriced=unpriced)
+    grouped([_LABELS[key] for key in report["by"]], columns, report["rows"], totals)
+    if forecasting:
+        lines([("forecast", _basis(totals["forecast"]))])
+
+
+def _month_columns(before: str, *, forecasting: bool, unpriced: bool) -> list[Column]:
+    def forecast(name: str, key: str, rank: int = 0) -> Column:
+        return Column(name, "right", rank=rank, of=lambda row: usd(row["forecast"] and row["forecast"][key]))
+
+    forecasts = (forecast("forecast", "total_cost_usd"), forecast("low", "low_usd", 2), forecast("high", "high_usd", 2))
+    return [
+        Column("calls", "right", rank=4, of=lambda row: count(row["to_date"]["invocations"])),
+        Column("cost USD", "right", of=lambda row: sum_usd(row["to_date"])),
+        *(forecasts if forecasting else ()),
+        Column(f"{before} by then", "right", rank=1, of=_by_then),
+        Column("change", "right", rank=3, of=lambda row: "-" if row["change"] is None else f"{row['change']:+.1%}"),
+        Column(f"{before} whole", "right", rank=5, of=lambda row: sum_usd(row["before"])),
+        *([
+            Column(UNPRICED.name, "right", of=lambda row: count(row["to_date"]["unpriced"])),
+            Column(f"unpriced {before}", "right", rank=6, of=lambda row: count(row["before"]["unpriced"])),
+        ] if unpriced else ()),
+    ]  # fmt: skip
+
+
+def _by_then(costs: Row) -> str:
+    known = sum_usd(costs["before_same_days"])
+    return known if known == UNKNOWN else usd(costs["before_elapsed_usd"])
+
+
+def _basis(forecast: "Forecast | None") -> str:
+    if forecast is None:
+        return "none: there is no complete day with a known cost to go by"
+    days = f"{count(forecast['days_used'])} complete {'day' if forecast['days_used'] == 1 else 'days'}"
+    span = f"{forecast['first_day_used']} to {forecast['last_day_used']}"
+    left = f"{forecast['remaining_days']:.1f} days left at {usd(forecast['daily_cost_usd'])} USD"
+    parts = [f"{left} ({forecast['method']} of {days}, {span})"]
+    parts.append(
+        "one day does not tell how much days differ"
+        if forecast["low_usd"] is None
+        else f"low to high holds in about {forecast['range_share']:.0%} of cases"
+    )
+    share = forecast["priced_share"]
+    if share is not None and share < 1:
+        parts.append(f"of the {percent(share)} of calls whose cost is known")
+    return "; ".join(parts)
+
+
+@report.command(
+    epilog=examples("report units", "report units --by agent,model --since 30d", "report units --model gpt-4o --json")
+)
+@_by
+@click.option("--since", type=TIME, metavar="TIME", help="From the UTC day of this time on.")
+@click.option("--until", type=TIME, metavar="TIME", help="Up to the UTC day of this time, inclusive.")
+@filters
+@MODELS
+@common
+def units(
+    *,
+    by: "tuple[NameKey, ...] | None",
+    since: Moment | None,
+    until: Moment | None,
+    names: Names,
+    models: Path | None,
+    target: Target,
+) -> None:
+    """Costs per call, per 1,000 tokens and per success; what failures wasted, what caches saved.
+
+    Read from the calls themselves, so of the days that are kept; the last line says what is missing. A success pays for
+    the failures too. Caches saved what calls would have cost more without them, at the prices of their time. With
+    --json: one object with the keys of get_unit_costs.
+    """
+    from llm_service.telemetry.queries.unit_costs import read_unit_costs
+
+    path, days = existing(target.report_path()), (day_of(since), day_of(until))
+    say_unknown(path, names)
+    prices = target.prices(models)
+    found = read(path, lambda fetch: read_unit_costs(fetch, by or (), *days, **names, prices=prices))
+    target.show(found, _show_units)
+
+
+def _show_units(report: "UnitReport") -> None:
+    """A table of costs by the piece, and what is missing from it."""
+    totals = report["totals"]
+    if not totals["invocations"]:
+        click.echo("no such calls")
+        say_deleted(report)
+        return
+    columns = [*_UNITS, UNPRICED] if totals["unpriced"] else _UNITS
+    grouped([_LABELS[key] for key in report["by"]], columns, report["rows"], totals)
+    if totals["wasted_share"]:
+        click.echo(f"wasted on calls that did not succeed: {percent(totals['wasted_share'])} of the cost")
+    if totals["cache_unknown"]:
+        calls = part_of(totals["cache_unknown"], totals["cache_invocations"], "calls that used one")
+        click.echo(f"cache: not known what it saved in {calls}")
+    if (totals["cache_saved_nanos"] or 0) < 0:
+        click.echo("cache: writing to it cost more than reading from it saved")
+    say_deleted(report)
+
+
+def _piece(name: str, key: str, rank: int = 0) -> Column:
+    """What a piece costs: unknown as the cost is."""
+    return Column(name, "right", rank=rank, of=lambda row: UNKNOWN if sum_usd(row) == UNKNOWN else usd(row[key], 6))
+
+
+def _failed(costs: Row) -> int:
+    return int(costs["errors"] + costs["timeouts"])
+
+
+def _wasted(costs: Row) -> str:
+    failed = _failed(costs)
+    return usd(costs["wasted_usd"]) if not failed or costs["wasted_unpriced"] < failed else UNKNOWN
+
+
+def _saved(costs: Row) -> str:
+    unknown = costs["cache_saved_usd"] is None and costs["cache_invocations"]
+    return UNKNOWN if unknown else usd(costs["cache_saved_usd"])
+
+
+_UNITS: Final = (
+    Column("calls", "right", rank=5, of=lambda row: count(row["invocations"])),
+    Column("cost USD", "right", rank=4, of=sum_usd),
+    _piece("per call", "usd_per_call"),
+    _piece("per 1k tokens", "usd_per_1k_tokens"),
+    _piece("per success", "usd_per_success", rank=3),
+    Column("failed", "right", rank=6, of=lambda row: count(_failed(row))),
+    Column("wasted USD", "right", rank=1, of=_wasted),
+    Column("retried", "right", rank=7, of=lambda row: count(row["retried"]) if row["attempts_known"] else "-"),
+    Column("cache saved", "right", rank=2, of=_saved),
+)

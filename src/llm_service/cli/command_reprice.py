@@ -1,0 +1,98 @@
+"""`reprice`: stored costs computed anew."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import click
+
+from llm_service.cli.options import MODELS, TIME, common, examples
+from llm_service.cli.output import lines, listing, progress
+from llm_service.cli.tables import Column
+from llm_service.cli.target import Target, percent_of
+from llm_service.cli.times import Moment, start_of
+
+if TYPE_CHECKING:
+    from llm_service.telemetry.maintenance.repricing import RepriceReport
+
+__all__ = ["reprice"]
+
+_MOST_MODELS: Final = 10
+_TIER: Final = Column("service tier", of=lambda row: row["service_tier"] or "-")
+_UNPRICED: Final = (
+    Column("no price for", of=lambda row: row["model_name"] or "-"),
+    Column("provider", of=lambda row: row["provider"] or "-"),
+    _TIER,
+    Column("calls", "right", of=lambda row: f"{row['invocations']:,}"),
+)
+
+
+@click.command(
+    epilog=examples(
+        "reprice --dry-run", "reprice --only unknown", "reprice --since 2026-11-01 --models ./models.yaml --json"
+    )
+)
+@click.option("--since", type=TIME, metavar="TIME", help="Only calls from so long ago, this UTC day or moment on.")
+@click.option(
+    "--only", type=click.Choice(["unknown", "computed"]), help="Only calls without a cost, or with a computed one."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@MODELS
+@common
+def reprice(
+    *,
+    since: Moment | None,
+    only: Literal["unknown", "computed"] | None,
+    dry_run: bool,
+    models: Path | None,
+    target: Target,
+) -> None:
+    """Compute the cost of stored calls anew, each by the price of its own time.
+
+    Costs that were reported stay. It goes in small steps, records and daily totals together, so that others write
+    meanwhile; interrupted, it may be called again.
+    """
+    from llm_service.telemetry.maintenance.repricing import reprice as run
+    from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
+
+    path, book = target.path(), target.prices(models)
+    start = "" if since is None else microseconds_text(to_microseconds(start_of(since)))
+    with progress(100, "percent examined") as on_progress:
+        report = run(path, book, since=start, only=only, dry_run=dry_run, on_progress=percent_of(on_progress))
+    most = sorted(report.unpriced_models.items(), key=lambda one: (-one[1], str(one[0])))[:_MOST_MODELS]
+    found = {
+        "db_path": str(path),
+        "dry_run": dry_run,
+        **{name: getattr(report, name) for name in ("examined", "priced", "changed", "unknown", "kept")},
+        "usd_before": report.old_nanos / 1e9,
+        "usd_after": report.new_nanos / 1e9,
+        "unpriced_models": [
+            {"model_name": model, "provider": provider, "service_tier": tier, "invocations": count}
+            for (model, provider, tier), count in most
+        ],
+    }
+    target.show(found, lambda found: _show(found, report))
+
+
+def _show(found: dict[str, Any], report: "RepriceReport") -> None:
+    """What changed, in calls and dollars."""
+    would = "would be " if found["dry_run"] else ""
+    lines(
+        [
+            ("database", found["db_path"]),
+            ("examined", f"{report.examined:,} calls whose cost is unknown or computed"),
+            (f"{would}priced", f"{report.priced:,} calls that had no cost"),
+            (f"{would}changed", f"{report.changed:,} calls that had another cost"),
+            ("cost of both", f"{_usd(report.old_nanos)} before, {_usd(report.new_nanos)} after"),
+            ("still unknown", f"{report.unknown:,} calls"),
+            ("kept", f"{report.kept:,} computed costs for which no price is known any more"),
+        ]
+    )
+    rows = found["unpriced_models"]
+    tiers = any(row["service_tier"] for row in rows)
+    if rows:
+        listing([column for column in _UNPRICED if tiers or column is not _TIER], rows)
+
+
+def _usd(nanos: int) -> str:
+    return f"${Decimal(nanos).scaleb(-9):,f}"

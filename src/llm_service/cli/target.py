@@ -1,0 +1,148 @@
+"""Which database is meant, how it is read without ever being made, and how an answer is printed."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import click
+
+from llm_service.cli.output import clean, json_document
+from llm_service.config.settings import Settings, resolve_db_path
+from llm_service.errors import StoreError, shown
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from llm_service.pricing.book import PriceBook
+    from llm_service.telemetry.stores.base import Fetch
+
+__all__ = ["Names", "Target", "existing", "percent_of", "read", "reading", "say_unknown"]
+
+_T = TypeVar("_T")
+Names = Mapping[str, Any]
+"""The columns `agent_name`, `tool_name` and `model_name`, and what each is narrowed to."""
+_MOST_NAMES: Final = 10_000
+"""That are compared with what was given."""
+
+
+class Target(NamedTuple):
+    """What `--db`, `--config` and `--json` say."""
+
+    db: Path | None = None
+    config: Path | None = None
+    as_json: bool = False
+
+    def settings(self) -> Settings:
+        """The settings in force: `--db` counts over `--config`, and without both the configuration is searched for.
+
+        Raises:
+            ConfigError: (a `ValueError`) naming file, line, key and remedy.
+        """
+        if self.db is not None and self.config is None:
+            return Settings(db_path=self.db)
+        from llm_service.config.load import load_config  # pydantic and YAML
+
+        settings = load_config(self.config).to_settings()
+        return settings if self.db is None else replace(settings, db_path=self.db)
+
+    def path(self) -> Path:
+        """The database, whether it is there or not."""
+        return self.settings().db_path
+
+    def report_path(self) -> Path:
+        """The database that a report reads. Without `--db` and `--json`, stderr says which one that is."""
+        path = self.path()
+        if self.db is None and not self.as_json:
+            here = resolve_db_path("telemetry.db")
+            is_beside = here != path and here.exists()
+            beside = "; there is also ./telemetry.db, read it with --db telemetry.db" if is_beside else ""
+            click.echo(f"database: {clean(str(path))}{beside}", err=True)
+        return path
+
+    def path_to_change(self) -> Path:
+        """The database that a command changes: one of telemetry that is there.
+
+        Raises:
+            StoreError: there is nothing, or something that is not ours to change.
+        """
+        from llm_service.telemetry.stores.sqlite.file_identity import require_telemetry
+
+        path = self.path()
+        require_telemetry(path)
+        return path
+
+    def prices(self, models: Path | None) -> "PriceBook":
+        """The prices in force: those of `--models`, else of the models.yaml that loggers find, and the bundled ones."""
+        from llm_service.config.files import locate
+        from llm_service.config.models_schema import load_models
+        from llm_service.pricing.book import PriceBook
+
+        path = models or locate("models", self.config)
+        return PriceBook() if path is None else PriceBook(load_models(path), source=str(path))
+
+    def show(self, found: _T, view: Callable[[_T], object]) -> None:
+        """Print what was found: as JSON where that was asked for, else as the view does."""
+        (json_document if self.as_json else view)(found)
+
+
+def existing(path: Path) -> Path:
+    """The path, if there is something to read.
+
+    Raises:
+        StoreError: there is nothing.
+    """
+    if not os.path.lexists(path):
+        raise StoreError(f"{path} does not exist; give a telemetry database with --db PATH or --config PATH", path)
+    return path
+
+
+def read(path: Path, question: "Callable[[Fetch], _T]") -> _T:
+    """Answer a question from one snapshot of a file that is there; see `reader.read`."""
+    from llm_service.telemetry.stores.sqlite import reader
+
+    return reader.read(existing(path), question)
+
+
+def reading(path: Path) -> "AbstractContextManager[Fetch]":
+    """Ask a file that is there many questions, each in a snapshot of its own; see `reader.reading`."""
+    from llm_service.telemetry.stores.sqlite import reader
+
+    return reader.reading(existing(path))
+
+
+def say_unknown(path: Path, names: Names) -> None:
+    """Say on stderr which of these names no stored call has: an empty report would look like an idle agent.
+
+    Raises:
+        QueryError: no record can have such a name.
+        StoreError: the file cannot be read.
+    """
+    given: dict[str, str] = {column: name for column, name in names.items() if name is not None}
+    if not given:
+        return
+    for column, name, known in read(path, lambda fetch: [(c, n, _known(fetch, c, n)) for c, n in given.items()]):
+        if known is not None:
+            near = get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            click.echo(clean(f"there is no {column.removesuffix('_name')} {shown(name)}{hint}"), err=True)
+
+
+def _known(fetch: "Fetch", column: str, name: str) -> list[str] | None:
+    """The names that there are, where this one is none of them; None where it is."""
+    from llm_service.telemetry.queries.filters import Where
+
+    where = Where()
+    where.names(**{column: name})
+    for table in ("daily_costs", "invocations"):
+        if fetch((f"SELECT 1 FROM {table}{where} LIMIT 1", where.parameters)):  # noqa: S608 - names of our own
+            return None
+    sql = f"SELECT DISTINCT {column} FROM daily_costs WHERE {column} IS NOT NULL LIMIT ?"  # noqa: S608 - as above
+    return [str(row[0]) for row in fetch((sql, [_MOST_NAMES]))]
+
+
+def percent_of(on_progress: Callable[[int], None]) -> Callable[[Any, Any], None]:
+    """Steps done and steps in all, as the percent that `progress(100, ...)` counts."""
+    return lambda done, total: on_progress(100 * done // max(1, total))
