@@ -28,6 +28,8 @@ __all__ = ["amount", "budgets"]
 _T = TypeVar("_T")
 
 _EXIT_DOES_NOT_FIT: Final = 3
+_DAMAGED: Final = "damaged"
+_MENDS: Final = "llm-telemetry doctor names it, and doctor --repair counts it anew"
 _NO_POLICIES: Final = (
     "there is no policies.yaml, so there are no limits; write `policies: {default: {daily_budget_usd: 10}}` into "
     "config/policies.yaml, or name a file with --policies PATH or LLM_TELEMETRY_POLICIES"
@@ -55,8 +57,14 @@ def _part(name: str) -> Callable[[Row], str]:
 
 
 def _spent(row: Row) -> str:
+    if row["damaged"]:
+        return _DAMAGED
     is_unknown = row["metric"] == "usd" and row["unpriced_calls"] and row["unpriced_calls"] == row["calls"]
     return UNKNOWN if is_unknown else amount(row["metric"], row["spent"])
+
+
+def _used(row: Row) -> str:
+    return _DAMAGED if row["damaged"] else f"{row['used_percent']:.1f}%"
 
 
 def _resets(row: Row) -> str:
@@ -82,7 +90,7 @@ _STATUS: Final = (
     Column("reserved", "right", rank=2, of=_part("reserved")),
     Column("unknown", "right", rank=1, of=_part("unknown")),
     Column("unpriced", "right", rank=3, of=lambda row: count(row["unpriced_calls"])),
-    Column("used", "right", of=lambda row: f"{row['used_percent']:.1f}%"),
+    Column("used", "right", of=_used),
     Column("forecast", "right", rank=4, of=lambda row: "-" if row["forecast"] is None else _part("forecast")(row)),
     Column("resets (UTC)", whole=True, rank=6, of=_resets),
 )
@@ -134,12 +142,15 @@ def budgets(context: click.Context, *, policies: Path | None, policy: str | None
 def _show_status(rows: "Sequence[BudgetStatus]") -> None:
     if rows:
         listing(_STATUS, rows, marked=_colour)
+        damaged = sum(row["damaged"] for row in rows)
+        if damaged:
+            click.echo(f"{damaged:,} damaged: what is stored of it cannot be read, so calls are refused; {_MENDS}")
     else:
         click.echo("no limits, or nothing was counted for any subject of theirs yet")
 
 
 def _colour(cells: Sequence[str]) -> str | None:
-    percent = float(cells[_USED].rstrip("%"))
+    percent = 100.0 if cells[_USED] == _DAMAGED else float(cells[_USED].rstrip("%"))
     return "red" if percent >= 100 else "yellow" if percent >= 80 else None
 
 
@@ -215,9 +226,9 @@ def _check(
     if request.wants_estimate(applying):
         learner = EstimateHistory(existing(path))
         learner.load()
-        question = Question(request.agent_name, request.tool_name, request.model_name, request.provider)
+        question = Question(request.agent_name, request.tool_name, request.priced_model, request.provider)
         estimate = make_estimate(question, learner.history, prices, learner.ratios, learner.tokenizer)
-        is_priced = prices.rates(request.model_name, request.provider, None, request.service_tier) is not None
+        is_priced = prices.rates(request.priced_model, request.provider, None, request.service_tier) is not None
         request = request.with_estimate(estimate, is_priced=is_priced)
     amounts, now = Amounts(requests.nanos(request, applying), requests.tokens(request), 1), datetime.now(UTC)
     return list(_ask(path, lambda fetch: read_check(fetch, applying, call, amounts, now)))
@@ -251,6 +262,8 @@ def _show_check(found: Mapping[str, Any]) -> None:
 
 def _standing(row: Row, asked: Mapping[str, Any]) -> str:
     metric = row["metric"]
+    if row["damaged"]:
+        return f"budget {row['budget']}, {row['window']}: what is stored of it is damaged; {_MENDS}"
     wanted, unit = asked[metric], _unit(metric)
     subject = f" of {', '.join(value or '-' for value in row['subject'])}" if row["subject"] else ""
     parts = ", ".join(f"{_part(part)(row)} {part}" for part in ("spent", "reserved", "unknown"))

@@ -97,6 +97,7 @@ def test_what_does_more_than_read_is_refused(
     ("statement", "said"),
     [
         ("SELEC 1", 'near "SELEC": syntax error'),
+        ("SELECT missing", "no such column: missing; correct the statement"),
         ("SELECT missing FROM invocations", "no such column: missing; invocations: id, invocation_id, timestamp, "),
         ("SELECT i.model FROM invocations i", "no such column: i.model; did you mean model_name?; invocations: id, "),
         ("SELECT * FROM invocation", "no such table: invocation; did you mean invocations?; tables: "),

@@ -13,6 +13,7 @@ import pytest
 from tests.model.ledger import check_books, policies
 
 from llm_service.budgets.windows import Window
+from llm_service.cli.main import main
 from llm_service.config.policies_schema import LimitConfig, PoliciesConfig, PolicyConfig
 from llm_service.errors import BudgetError, BudgetExceeded, BudgetUnreadableError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
@@ -112,6 +113,25 @@ def test_a_window_that_cannot_be_added_up_refuses_with_the_remedy(db: Path, colu
         logger.budgets.reserve(usd=0.1).release()
         assert not any(row["damaged"] for row in logger.budgets.status())
     check_books(db)
+
+
+@pytest.mark.parametrize("column", AMOUNTS)
+def test_the_commands_say_that_a_limit_is_damaged(
+    db: Path, column: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And never that nothing was spent of it."""
+    file = tmp_path / "policies.yaml"
+    file.write_text("policies: {default: {daily_budget_usd: 5}}")
+    with TelemetryLogger(db, policies=file) as logger:
+        logger.log_invocation(InvocationRecord(cost_usd=4))
+    damage(db, "budget_windows", column, "'x'")
+    assert main(["budgets", "--db", str(db), "--policies", str(file)]) == 0
+    table = capsys.readouterr().out
+    assert "1 damaged: " in table
+    assert "doctor --repair" in table
+    assert "0.0%" not in table
+    assert main(["budgets", "check", "--estimate", "0.1", "--db", str(db), "--policies", str(file)]) == 3
+    assert "is damaged; llm-telemetry doctor" in capsys.readouterr().out
 
 
 def add_counter(db: Path, window: str, zone: str = "UTC", scope: str = "{}") -> None:

@@ -189,15 +189,22 @@ def _hint(connection: sqlite3.Connection, statement: str, said: str) -> str:
     return ""
 
 
+_CODES_OF_THE_FILE: Final = frozenset(
+    getattr(sqlite3, f"SQLITE_{name}")
+    for name in ("BUSY", "CANTOPEN", "CORRUPT", "FULL", "IOERR", "LOCKED", "NOLFS", "NOTADB", "PERM", "PROTOCOL")
+)
+"""Primary codes that blame the file or the disk. Any other blames the statement: a name without a table is SCHEMA."""
+
+
 def _refusal(path: Path, error: Exception, hint: str = "") -> Reply:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF  # the primary code
     if code in {sqlite3.SQLITE_AUTH, sqlite3.SQLITE_READONLY} or "not authorized" in str(error):
         return Reply([], [], misuse=_REMEDY)
-    if code in {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISUSE, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE}:
-        said = str(error).rstrip(".")
-        remedy = hint or "; correct the statement (the manual lists tables and columns)"
-        return Reply([], [], misuse=f"{said}{remedy}")
-    return _unreadable(path, error)
+    if code in _CODES_OF_THE_FILE:
+        return _unreadable(path, error)
+    said = str(error).rstrip(".")
+    remedy = hint or "; correct the statement (the manual lists tables and columns)"
+    return Reply([], [], misuse=f"{said}{remedy}")
 
 
 def _unreadable(path: Path, error: Exception) -> Reply:
