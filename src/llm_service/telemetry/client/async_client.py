@@ -20,7 +20,7 @@ from llm_service.telemetry.writer.announcer import PATIENCE
 from llm_service.telemetry.writer.cancel_shield import uninterrupted
 from llm_service.telemetry.writer.events import OnDrop, OnEvent
 from llm_service.telemetry.writer.ledger import FlushResult, Outcome, Settlement
-from llm_service.telemetry.writer.loop_writer import LoopWriter
+from llm_service.telemetry.writer.task_writer import TaskWriter
 from llm_service.telemetry.writer.waiters import LoopWaiter
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class AsyncTelemetryLogger(AsyncEstimates):
         **options: Unpack[SettingsOptions],
     ) -> None:
         money = PricesAndPolicies(models=models, policies=policies, policy=policy, on_budget=on_budget)
-        super().__init__(db_path, on_drop, on_event, options, LoopWriter.start, redact, money)
+        super().__init__(db_path, on_drop, on_event, options, TaskWriter.start, redact, money)
         self._calls = 0
 
     async def start(self) -> None:

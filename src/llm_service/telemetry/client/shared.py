@@ -23,10 +23,10 @@ from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.writer.drivers import Driver
 from llm_service.telemetry.writer.engine import Engine
 from llm_service.telemetry.writer.events import OnDrop, OnEvent
 from llm_service.telemetry.writer.ledger import DropReason, Outcome, Settlement
-from llm_service.telemetry.writer.schedule import Driver
 from llm_service.telemetry.writer.stats import Stats
 
 if TYPE_CHECKING:

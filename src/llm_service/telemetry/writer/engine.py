@@ -1,8 +1,8 @@
 """One logger's engine: queue, committer and whoever drives them, through start, close, exit and fork.
 
-It knows nothing of the loggers, of loops or of threads: a driver (the task of `loop_writer`, the thread of
-`thread_writer`) asks `next_action` what to do and does it; `inline` lets any thread do the work itself, which is how
-the sync logger commits and how the interpreter's exit drains.
+It knows nothing of the loggers, of event loops or of threads: a driver (`task_writer`, `thread_writer`) runs the writer
+loop, which asks `next_action` what to do; `inline` lets any thread do the work itself, which is how the sync logger
+commits and how the interpreter's exit drains.
 """
 
 import logging
@@ -30,7 +30,7 @@ from llm_service.telemetry.writer import forks, threads
 from llm_service.telemetry.writer.announcer import Announcer
 from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.writer.committer import Committer, Step
-from llm_service.telemetry.writer.drivers import Drivers
+from llm_service.telemetry.writer.drivers import Driver, Drivers
 from llm_service.telemetry.writer.engine_budgets import EngineBudgets
 from llm_service.telemetry.writer.events import EventKind, OnDrop, OnEvent
 from llm_service.telemetry.writer.inline_writer import InlineWriter
@@ -39,7 +39,7 @@ from llm_service.telemetry.writer.ledger import DropReason, FlushResult
 from llm_service.telemetry.writer.purge_schedule import Retention
 from llm_service.telemetry.writer.queue_entries import Barrier
 from llm_service.telemetry.writer.queue_factory import make_queue
-from llm_service.telemetry.writer.schedule import Action, Do, Driver, next_action
+from llm_service.telemetry.writer.schedule import Action, Do, next_action
 from llm_service.telemetry.writer.shutdown import Shutdown
 from llm_service.telemetry.writer.stats import Stats, stats_of
 from llm_service.telemetry.writer.waiters import ThreadWaiter, Waiter
@@ -127,13 +127,16 @@ class Engine:
 
     # What drivers ask and do
 
-    def next_action(self) -> Action:
-        """What a driver does now."""
+    def next_action(self, *, leaving: bool = False) -> Action:
+        """What a writer loop does now; one that leaves takes what waits with it."""
         if self._give_up:
             return Action(Do.FINISH)
-        purge_in = self.retention.due_in() if self.committer.fatal is None else None
         return next_action(
-            self.queue.backlog(), self.settings, closing=self.closing, tidy_in=self._wal.tidy_in, purge_in=purge_in
+            self.queue.backlog(),
+            self.settings,
+            closing=self.closing or leaving,
+            tidy_in=self._wal.tidy_in,
+            purge_in=self.retention.due_in() if self.committer.fatal is None else None,
         )
 
     def open_connection(self) -> Any:
@@ -155,15 +158,21 @@ class Engine:
             self._wal.written()
         return connection
 
-    def step(self, connection: Any) -> Step:
-        """Commit the next batch; the caller holds the commit lock."""
-        step = self.committer.step(connection, hurried=self.money.executor.waiting > 0)
-        if self._give_up:
-            self.queue.abandon_in_flight(DropReason.SHUTDOWN)
-        return step
+    def do(self, do: Do, connection: Any) -> Step:
+        """Commit the next batch, tidy or purge; the caller holds the commit lock. Never raises an `Exception`."""
+        if do is Do.COMMIT:
+            step = self.committer.step(connection, hurried=self.money.executor.waiting > 0)
+            if self._give_up:
+                self.queue.abandon_in_flight(DropReason.SHUTDOWN)
+            return step
+        if do is Do.TIDY:
+            self._tidy(connection)
+        elif do is Do.PURGE and self.retention.turn(connection):
+            self._wal.written()
+        return Step()
 
-    def tidy(self, connection: Any) -> None:
-        """Truncate the WAL in an idle moment; where a reader is in the way, try again later. As for `step`."""
+    def _tidy(self, connection: Any) -> None:
+        """Truncate the WAL in an idle moment; where a reader is in the way, try again later."""
         try:
             self.leftovers.replay_again(connection)
             self._wal.tidy(connection)
@@ -171,11 +180,6 @@ class Engine:
                 self._wal.written()  # the next idle moment is wanted for them
         except Exception as error:  # noqa: BLE001 - the records are safe in the WAL; it is tried again
             self.committer.housekeeping_failed(error)
-
-    def retain(self, connection: Any) -> None:
-        """Give retention a turn. As for `step`."""
-        if self.retention.turn(connection):
-            self._wal.written()
 
     def _after_commit(self, connection: Any) -> None:
         self.leftovers.replay_again(connection)

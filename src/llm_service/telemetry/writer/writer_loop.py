@@ -1,0 +1,89 @@
+"""The writer loop of both loggers: the one place that asks what is to be done next, and does it or sleeps.
+
+It runs in a thread: the sync logger has one for it (`thread_writer`); on the async logger it is one long job of the
+aiosqlite connection's thread (`task_writer`), so that no batch needs a hop or a wake-up of the event loop.
+"""
+
+import threading
+from typing import Protocol
+
+from llm_service.telemetry.writer.inline_writer import InlineWriter
+from llm_service.telemetry.writer.queue import RecordQueue
+from llm_service.telemetry.writer.schedule import Action, Do
+
+__all__ = ["Alarm", "WriterLoop"]
+
+
+class WriterLoopHost(Protocol):
+    """What the loop needs of its engine."""
+
+    queue: RecordQueue
+
+    def next_action(self, *, leaving: bool) -> Action:
+        """What to do now."""
+        ...
+
+
+class Alarm:
+    """Ends the sleep of one thread. An alarm that rings while nobody sleeps ends the next sleep at once.
+
+    A lock, used as a binary semaphore: a signal handler or `__del__` may ring it at any moment, also within `ring`. The
+    lock inside a `threading.Event` is not re-entrant.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        """Wake the thread. From any thread; never blocks, never raises."""
+        try:
+            self._lock.release()
+        except RuntimeError:  # it rings already
+            return
+
+    def wait(self, seconds: float | None) -> None:
+        """Sleep until it rings, at most so many seconds."""
+        self._lock.acquire(timeout=-1 if seconds is None else min(max(0.0, seconds), threading.TIMEOUT_MAX))
+
+
+class WriterLoop:
+    """See the module.
+
+    Args:
+        engine: says what to do.
+        inline: does it.
+    """
+
+    def __init__(self, engine: WriterLoopHost, inline: InlineWriter) -> None:
+        self._engine = engine
+        self._inline = inline
+        self._alarm = Alarm()
+        self._leaving = False
+
+    def turn(self) -> bool:
+        """Do what is next, or sleep until something is due; False once nothing is left to do."""
+        action = self._engine.next_action(leaving=self._leaving)
+        if action.do is Do.FINISH:
+            return False
+        if action.do is Do.SLEEP:
+            if self._engine.queue.arm(action.wake_at):
+                self._alarm.wait(action.seconds)
+            return True
+        retry_in = self._inline.act(action.do).retry_in
+        if retry_in is not None:
+            if self._leaving:
+                return False  # what still waits is written by the next writer, or as the process ends
+            self._alarm.wait(retry_in)
+        return True
+
+    def wake(self) -> None:
+        """Have it look again. From any thread, signal handler or `__del__`; never raises."""
+        self._alarm.ring()
+
+    def leave(self) -> None:
+        """Have it end: it commits what waits, once, and retries nothing."""
+        self._leaving = True
+        self._alarm.ring()
