@@ -267,7 +267,7 @@ class AsyncTelemetryLogger(AsyncEstimates):
         engine = self._engine
         waiter = LoopWaiter()
         barrier = engine.begin_close(waiter)
-        await engine.close_teller(deadline - loop.time())
+        await engine.close_budgets(deadline - loop.time())
         if barrier.pending:
             engine.drivers.ensure()
             await asyncio.wait([waiter.future], timeout=max(0.0, deadline - loop.time()))

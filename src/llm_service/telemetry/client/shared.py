@@ -173,7 +173,7 @@ class BaseClient(Instrumenting):
         Raises:
             SignalError: not the main thread, or the present handler was not installed from Python.
         """
-        self._engine.ending.flush_on_sigterm()
+        self._engine.shutdown.flush_on_sigterm()
 
     def stats(self) -> Stats:
         """The exact ledger and the state of queue and writer, from memory alone; from any thread."""

@@ -107,7 +107,7 @@ class TelemetryLogger(Estimates):
             if outcome is None:
                 engine.drivers.ensure()
                 raise self._late("the record was not committed", settings.commit_timeout)
-        if engine.ending.is_past:
+        if engine.shutdown.is_past:
             engine.rest()
         error = self._refused(outcome, record)
         if error is not None:

@@ -4,41 +4,42 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
 from weakref import WeakSet
 
 from llm_service.telemetry.writer import forks
 from llm_service.telemetry.writer.waiters import Waiter
+from llm_service.telemetry.writer.writer_loop import WriterLoop
 
 __all__ = ["Driver", "Drivers"]
 
 
-class Driver(Protocol):
+class Driver:
     """Runs the writer loop in the background: see `thread_writer` and `task_writer`."""
+
+    loop: WriterLoop
 
     def wake(self) -> bool:
         """Have it look again; False when it is dead. From any thread; never raises."""
-        ...
+        self.loop.wake()
+        return self.is_alive()
+
+    def leave(self) -> None:
+        """Have it end: it commits what waits, retries nothing, and closes its file. Needs no event loop."""
+        self.loop.leave()
 
     def is_alive(self) -> bool:
         """Whether it can still do work."""
-        ...
+        raise NotImplementedError
 
     async def ready(self) -> None:
-        """Return once the first try to open the file is over; at once on another loop than the driver's."""
-        ...
-
-    def leave(self) -> None:
-        """Have it end: it commits what waits, retries nothing, and closes its file. Needs no loop."""
-        ...
+        """Return once the first try to open the file is over; at once on another event loop than the driver's."""
 
     def let_go(self) -> None:
         """Close the database, to be opened again when needed; the caller holds the commit lock."""
-        ...
 
     def join(self, timeout: float) -> None:
         """Block until its thread has ended, at most `timeout` seconds."""
-        ...
+        raise NotImplementedError
 
 
 class Drivers:

@@ -10,6 +10,7 @@ from threading import TIMEOUT_MAX, get_ident
 from time import monotonic, sleep
 from typing import Any, Protocol
 
+from llm_service.telemetry.stores.sqlite.lazy_connection import LazyConnection
 from llm_service.telemetry.writer import forks
 from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.writer.committer import Committer, Step
@@ -29,73 +30,22 @@ class InlineHost(Protocol):
     retention: Retention
     closing: bool
 
-    def open_connection(self) -> Any:
-        """Open the database."""
-        ...
-
     def do(self, do: Do, connection: Any, /) -> Step:
         """Commit, tidy or purge."""
         ...
-
-
-class Reopening(Protocol):
-    """A connection that is opened when it is needed; for the thread that holds the commit lock."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a connection."""
-        ...
-
-    def opened(self) -> Any:
-        """The raw connection; raises what the opening raises."""
-        ...
-
-    def let_go(self) -> None:
-        """Close it; it may be opened again. Never raises an `Exception`."""
-        ...
-
-
-class OwnReopening:
-    """The plain one, used in any thread.
-
-    Args:
-        engine: opens the database.
-    """
-
-    def __init__(self, engine: InlineHost) -> None:
-        self._engine = engine
-        self.connection: Any = None
-
-    @property
-    def is_open(self) -> bool:
-        """See `Reopening`."""
-        return self.connection is not None
-
-    def opened(self) -> Any:
-        """See `Reopening`."""
-        if self.connection is None:
-            self.connection = self._engine.open_connection()
-        return self.connection
-
-    def let_go(self) -> None:
-        """See `Reopening`."""
-        if self.connection is not None:
-            with suppress(Exception):
-                self.connection.close()
-            self.connection = None
 
 
 class InlineWriter:
     """Owns one connection, used by one thread at a time under the engine's commit lock.
 
     Args:
-        engine: what there is to be done.
-        connection: by default, one that any thread may use.
+        engine: does the work.
+        connection: what it works with.
     """
 
-    def __init__(self, engine: InlineHost, connection: Reopening | None = None) -> None:
+    def __init__(self, engine: InlineHost, connection: LazyConnection) -> None:
         self._engine = engine
-        self._connection = connection or OwnReopening(engine)
+        self._connection = connection
 
     def open(self, deadline: float) -> None:
         """Open the database now, trying again while it is locked by others that set it up.
@@ -111,7 +61,7 @@ class InlineWriter:
                 failures += 1
                 if self._engine.committer.is_hopeless(error) or monotonic() >= deadline:
                     raise
-                self._engine.committer.give_way(error)
+                self._engine.committer.set_damaged_aside(error)
                 sleep(retry_delay(failures))
             else:
                 return
@@ -186,10 +136,9 @@ class InlineWriter:
         try:
             connection = self._connection.opened()
         except Exception as error:  # noqa: BLE001 - counted, logged and paced like a failed commit
-            if do is not Do.PURGE:
-                return engine.committer.failed(error)
-            engine.retention.failed(error)
-            return Step()
+            if do is Do.PURGE:
+                engine.retention.failed(error, warn=False)
+            return engine.committer.failed(error)
         try:
             step = engine.do(do, connection)
         except BaseException:  # Ctrl-C, say: it may have left a transaction open, which would fail all that follow

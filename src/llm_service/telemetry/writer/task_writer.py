@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from llm_service.telemetry.stores.sqlite.async_connection import WriterConnection
 from llm_service.telemetry.writer import threads
+from llm_service.telemetry.writer.drivers import Driver
 from llm_service.telemetry.writer.inline_writer import InlineWriter
 from llm_service.telemetry.writer.schedule import Do
 from llm_service.telemetry.writer.writer_loop import WriterLoop
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["TaskWriter"]
 
 
-class TaskWriter:
-    """A `Driver` on the running loop; start it there."""
+class TaskWriter(Driver):
+    """A driver on the running loop; start it there."""
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
@@ -48,11 +49,6 @@ class TaskWriter:
         except RuntimeError:
             return None
 
-    def wake(self) -> bool:
-        """See `Driver`."""
-        self._loop.wake()
-        return self.is_alive()
-
     def is_alive(self) -> bool:
         """See `Driver`."""
         return not self._has_ended and (self._job is not None or not self._event_loop.is_closed())
@@ -61,10 +57,6 @@ class TaskWriter:
         """See `Driver`."""
         if asyncio.get_running_loop() is self._event_loop:
             await asyncio.wait([self._tried_to_open])
-
-    def leave(self) -> None:
-        """See `Driver`."""
-        self._loop.leave()
 
     def let_go(self) -> None:
         """See `Driver`."""
@@ -80,7 +72,7 @@ class TaskWriter:
         """Start the connection's thread, where one is to be had; it works from then on, whatever the loop does."""
         self._connection = WriterConnection(self._engine.open_connection, threads.launch)
         self._inline = InlineWriter(self._engine, self._connection)
-        self._loop = WriterLoop(self._engine, self._inline)
+        self.loop = WriterLoop(self._engine.next_action, self._engine.queue.arm, self._inline.act)
         self._job: asyncio.Future[None] | None = None
         try:
             self._job = self._connection.drive(self._turn, self._job_ended)
@@ -116,7 +108,7 @@ class TaskWriter:
 
     def _turn(self) -> bool:
         if self._has_tried:
-            return self._loop.turn()
+            return self.loop.turn()
         self._inline.act(Do.OPEN)
         self._has_tried = True
         with suppress(RuntimeError):  # the event loop is closed: nobody waits

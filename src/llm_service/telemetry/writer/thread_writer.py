@@ -4,6 +4,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from llm_service.telemetry.writer import threads
+from llm_service.telemetry.writer.drivers import Driver
 from llm_service.telemetry.writer.writer_loop import WriterLoop
 
 if TYPE_CHECKING:
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
 __all__ = ["ThreadWriter"]
 
 
-class ThreadWriter:
-    """A `Driver` with a thread of its own; it commits through the engine's inline writer."""
+class ThreadWriter(Driver):
+    """A driver with a thread of its own; it commits through the engine's inline writer, which has the connection."""
 
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
-        self._loop = WriterLoop(engine, engine.inline)
+        self.loop = WriterLoop(engine.next_action, engine.queue.arm, engine.inline.act)
         self._thread: threading.Thread | None = None
 
     @classmethod
@@ -30,25 +31,10 @@ class ThreadWriter:
             return None
         return writer
 
-    def wake(self) -> bool:
-        """See `Driver`."""
-        self._loop.wake()
-        return self.is_alive()
-
     def is_alive(self) -> bool:
         """See `Driver`."""
         thread = self._thread
         return thread is not None and thread.is_alive()
-
-    async def ready(self) -> None:
-        """See `Driver`: the file was opened before."""
-
-    def leave(self) -> None:
-        """See `Driver`."""
-        self._loop.leave()
-
-    def let_go(self) -> None:
-        """See `Driver`: the engine's inline writer has the connection."""
 
     def join(self, timeout: float) -> None:
         """See `Driver`."""
@@ -58,7 +44,7 @@ class ThreadWriter:
 
     def _run(self) -> None:
         try:
-            while self._loop.turn():
+            while self.loop.turn():
                 pass
         finally:
             self._engine.retire(self)

@@ -5,23 +5,12 @@ aiosqlite connection's thread (`task_writer`), so that no batch needs a hop or a
 """
 
 import threading
-from typing import Protocol
+from collections.abc import Callable
 
-from llm_service.telemetry.writer.inline_writer import InlineWriter
-from llm_service.telemetry.writer.queue import RecordQueue
+from llm_service.telemetry.writer.committer import Step
 from llm_service.telemetry.writer.schedule import Action, Do
 
 __all__ = ["Alarm", "WriterLoop"]
-
-
-class WriterLoopHost(Protocol):
-    """What the loop needs of its engine."""
-
-    queue: RecordQueue
-
-    def next_action(self, *, leaving: bool) -> Action:
-        """What to do now."""
-        ...
 
 
 class Alarm:
@@ -53,26 +42,30 @@ class WriterLoop:
     """See the module.
 
     Args:
-        engine: says what to do.
-        inline: does it.
+        next_action: says what to do now, for a loop that is `leaving` or not.
+        arm: has the queue ring once so many records wait; False where they wait already.
+        act: does it, in this thread.
     """
 
-    def __init__(self, engine: WriterLoopHost, inline: InlineWriter) -> None:
-        self._engine = engine
-        self._inline = inline
+    def __init__(
+        self, next_action: Callable[[bool], Action], arm: Callable[[int], bool], act: Callable[[Do], Step]
+    ) -> None:
+        self._next_action = next_action
+        self._arm = arm
+        self._act = act
         self._alarm = Alarm()
         self._leaving = False
 
     def turn(self) -> bool:
         """Do what is next, or sleep until something is due; False once nothing is left to do."""
-        action = self._engine.next_action(leaving=self._leaving)
+        action = self._next_action(self._leaving)
         if action.do is Do.FINISH:
             return False
         if action.do is Do.SLEEP:
-            if self._engine.queue.arm(action.wake_at):
+            if self._arm(action.wake_at):
                 self._alarm.wait(action.seconds)
             return True
-        retry_in = self._inline.act(action.do).retry_in
+        retry_in = self._act(action.do).retry_in
         if retry_in is not None:
             if self._leaving:
                 return False  # what still waits is written by the next writer, or as the process ends

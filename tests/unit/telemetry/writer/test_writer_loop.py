@@ -78,14 +78,13 @@ def test_an_alarm_wakes_a_thread_that_sleeps_without_a_bound() -> None:
 
 
 class Script:
-    """An engine, its queue and its inline writer: they say what they are to say, and note what they are asked."""
+    """Says what it is to say, and notes what it is asked."""
 
     def __init__(self, *actions: Action, step: Step = Step(), armed: bool = True) -> None:  # noqa: B008 - frozen
         self.actions, self.step, self.armed = list(actions), step, armed
-        self.queue: Any = self
         self.asked: list[Any] = []
 
-    def next_action(self, *, leaving: bool) -> Action:
+    def next_action(self, leaving: bool) -> Action:
         self.asked.append(("next", leaving))
         return self.actions.pop(0)
 
@@ -100,7 +99,7 @@ class Script:
 
 def loop_of(script: Any) -> WriterLoop:
     """The loop that follows the script."""
-    return WriterLoop(script, script)
+    return WriterLoop(script.next_action, script.arm, script.act)
 
 
 @pytest.mark.parametrize("do", [Do.COMMIT, Do.TIDY, Do.PURGE])
@@ -205,9 +204,9 @@ def test_after_a_fork_the_file_is_opened_again_to_truncate_its_wal(db: Path, mon
     """The parent closed it before, and its writer must not look for something to do again and again."""
     monkeypatch.setattr("llm_service.telemetry.writer.wal_watch.TIDY_AFTER", 0.2)
     with TelemetryLogger(db, flush_interval=0.01, retention_days=None) as logger:
-        asked: list[float] = []
+        asked: list[bool] = []
         ask = logger._engine.next_action
-        logger._engine.next_action = lambda **how: asked.append(1) or ask(**how)  # type: ignore[method-assign, func-returns-value]
+        logger._engine.next_action = lambda leaving: asked.append(leaving) or ask(leaving)  # type: ignore[method-assign, func-returns-value]
         assert logger.log_invocation_nowait(InvocationRecord())
         assert comes_true(lambda: logger.stats().ledger.written == 1)
         logger._engine.before_fork()

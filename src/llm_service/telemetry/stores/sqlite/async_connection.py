@@ -15,10 +15,12 @@ from functools import partial
 
 import aiosqlite
 
+from llm_service.telemetry.stores.sqlite.lazy_connection import LazyConnection
+
 __all__ = ["WriterConnection"]
 
 
-class WriterConnection(aiosqlite.Connection):
+class WriterConnection(LazyConnection, aiosqlite.Connection):
     """One connection and its thread, which does one long job and ends.
 
     Args:
@@ -31,7 +33,7 @@ class WriterConnection(aiosqlite.Connection):
         connector: Callable[[], sqlite3.Connection],
         launch: Callable[[threading.Thread], object] = threading.Thread.start,
     ) -> None:
-        super().__init__(connector, iter_chunk_size=64)
+        aiosqlite.Connection.__init__(self, connector, iter_chunk_size=64)  # makes the attributes of both
         self._launch = launch
         self._thread.daemon = True
         self._thread.name = "llm-telemetry-writer"
@@ -68,24 +70,6 @@ class WriterConnection(aiosqlite.Connection):
         self._tx.put_nowait((None, job))
         self._launch(self._thread)
         return future
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the database is open."""
-        return self._connection is not None
-
-    def opened(self) -> sqlite3.Connection:
-        """The raw connection, opened where it is not; for the thread that may use it."""
-        if self._connection is None:
-            self._connection = self._connector()
-        return self._connection
-
-    def let_go(self) -> None:
-        """Close the database now, while nobody else uses it; `opened` opens it again."""
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
 
     def join(self, timeout: float) -> bool:
         """Wait for the thread to end; False when it has not within `timeout` seconds."""
