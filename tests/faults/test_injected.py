@@ -99,6 +99,7 @@ def test_a_commit_that_failed_and_is_on_disk_is_not_doubled_by_the_next_process(
     script = """
 async def main():
     T = AsyncTelemetryLogger(PATH, commit_timeout=0.3)
+    await T.start()
     while True:
         one = record(); note("offered", one.invocation_id)
         try: await T.log_invocation(one, durable=True)

@@ -23,6 +23,9 @@ class Driver:
         self.loop.wake()
         return self.is_alive()
 
+    def nudge(self) -> None:
+        """Wake it, where a `wake` may have been without effect."""
+
     def leave(self) -> None:
         """Have it end: it commits what waits, retries nothing, and closes its file. Needs no event loop."""
         self.loop.leave()
@@ -72,7 +75,9 @@ class Drivers:
         With `drives=False` no record depends on it, and the logger may still be forgotten without a warning.
         """
         with self._lock:
-            if self.is_alive:
+            driver = self._driver
+            if driver is not None and driver.is_alive():
+                driver.nudge()
                 return True
             self._driver = None
             if not self._may_start():

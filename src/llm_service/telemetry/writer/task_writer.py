@@ -6,6 +6,7 @@ until what was accepted is on disk. A loop that stops, or is closed without a ca
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING
@@ -23,6 +24,21 @@ if TYPE_CHECKING:
 __all__ = ["TaskWriter"]
 
 
+class _Ring:
+    """A callback that rings when its event loop lets go of it: after its turn, or as the loop is closed before that."""
+
+    __slots__ = ("_ring",)
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self._ring = ring
+
+    def __call__(self) -> None:
+        """The turn has come."""
+
+    def __del__(self) -> None:
+        self._ring()
+
+
 class TaskWriter(Driver):
     """A driver on the running loop; start it there."""
 
@@ -32,6 +48,7 @@ class TaskWriter(Driver):
         self._tried_to_open: asyncio.Future[None] = self._event_loop.create_future()
         self._has_ended = False
         self._has_tried = False
+        self._rings_soon = False
         self._retry_in: float | None = None
         self._begin_job()
         # An empty context: the task must not hold the first caller's request, span or parent.
@@ -48,6 +65,23 @@ class TaskWriter(Driver):
             return cls(engine)
         except RuntimeError:
             return None
+
+    def wake(self) -> bool:
+        """See `Driver`. On the loop's own thread it waits for the loop's next turn: a commit slows no burst."""
+        loop = self._event_loop
+        if _running_loop() is not loop:
+            self._ring()
+        else:
+            self._rings_soon = True
+            # Without a task it may be a signal handler, while the loop sleeps.
+            soon = loop.call_soon_threadsafe if asyncio.current_task(loop) is None else loop.call_soon
+            soon(_Ring(self._ring))
+        return self.is_alive()
+
+    def nudge(self) -> None:
+        """See `Driver`."""
+        if self._rings_soon and _running_loop() is not self._event_loop:
+            self._ring()  # its loop may have stopped before its next turn
 
     def is_alive(self) -> bool:
         """See `Driver`."""
@@ -96,6 +130,10 @@ class TaskWriter(Driver):
                 self._connection.join(1.0)  # nothing is left for the thread to do but to end
         self._job.result()
 
+    def _ring(self) -> None:
+        self._rings_soon = False
+        self.loop.wake()
+
     def _task_ended(self, _task: "asyncio.Task[None]") -> None:
         self._has_ended = True
         self.leave()
@@ -120,6 +158,13 @@ class TaskWriter(Driver):
         self._has_ended = True
         if not self._event_loop.is_running():
             self._engine.retire(self)  # as the task would, which may never go on
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _set(future: "asyncio.Future[None]") -> None:

@@ -161,6 +161,46 @@ def test_a_loop_that_stands_still_stops_no_commit(db: Path) -> None:
     assert rows(db) == 2
 
 
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_loop_that_stops_before_it_could_wake_the_writer_keeps_no_record(closes: bool, db: Path) -> None:
+    """Closed, it wakes the writer by that; stopped, the next loop that uses the logger does."""
+    telemetry = AsyncTelemetryLogger(db, flush_interval=0.01)
+    loop = asyncio.new_event_loop()
+
+    async def stop_and_log() -> None:
+        loop.stop()
+        assert telemetry.log_invocation_nowait(InvocationRecord())
+
+    loop.run_until_complete(telemetry.start())
+    time.sleep(0.05)  # the writer sleeps
+    task = loop.create_task(stop_and_log())
+    loop.run_forever()
+    if closes:
+        loop.close()
+        assert comes_true(lambda: telemetry.stats().ledger.written == 1)
+    else:
+        assert asyncio.run(telemetry.flush(10.0)).complete
+        loop.close()
+    assert task.done()
+    asyncio.run(telemetry.aclose())
+    assert rows(db) == 1
+
+
+async def test_a_burst_on_the_loop_wakes_the_writer_with_the_next_turn(db: Path) -> None:
+    """Until then it shares the interpreter with nobody; a signal handler, in no task, wakes it as well."""
+    async with AsyncTelemetryLogger(db, flush_interval=60.0, batch_size=10) as telemetry:
+        await asyncio.to_thread(time.sleep, 0.05)
+        for _ in range(20):
+            assert telemetry.log_invocation_nowait(InvocationRecord())
+        time.sleep(0.1)  # noqa: ASYNC251 - the loop is busy
+        assert telemetry.stats().ledger.written == 0
+        assert await asyncio.to_thread(comes_true, lambda: telemetry.stats().ledger.written == 20)
+        asyncio.get_running_loop().call_soon(
+            lambda: [telemetry.log_invocation_nowait(InvocationRecord()) for _ in range(20)]
+        )
+        assert await asyncio.to_thread(comes_true, lambda: telemetry.stats().ledger.written == 40)
+
+
 async def test_where_no_thread_is_to_be_had_the_task_tries_again(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was accepted meanwhile waits, and whoever waits for it is told."""
     tries: list[int] = []
