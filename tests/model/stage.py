@@ -1,11 +1,12 @@
 """Loop, clock, thread and disk of one logger, each moved by hand: nothing happens but what a step asks for.
 
 The code that runs is the real one, down to SQLite and the file. Only these are stood in for: the event loop's clock, the
-writer thread (its jobs wait until a step lets one run), and the moment at which a statement fails.
+writer thread (each turn of its loop waits until a step lets it run), and the moment at which a statement fails.
 """
 
 import asyncio
 import logging
+import math
 import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -17,7 +18,7 @@ import aiosqlite.core
 
 from llm_service.telemetry.stores.sqlite import async_connection, opening, wal
 from llm_service.telemetry.stores.sqlite.database_files import OwnConnection
-from llm_service.telemetry.writer import engine, inline_writer, loop_writer, queue
+from llm_service.telemetry.writer import engine, inline_writer, queue, task_writer, writer_loop
 
 PACKAGE = "llm_service.telemetry"
 
@@ -49,28 +50,69 @@ class SteppedLoop(asyncio.SelectorEventLoop):
         self.run_forever()
 
 
+class Asleep(BaseException):
+    """Out of a turn of the writer loop, which would sleep now: it is the last that a turn does."""
+
+
+class HeldAlarm:
+    """Stands in for the alarm of a writer loop: nobody sleeps, and a step is told until when it would."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rings = False
+        self._until = 0.0
+
+    def ring(self) -> None:
+        """End the sleep, or the next one."""
+        self._rings = True
+
+    def wait(self, seconds: float | None) -> None:
+        """Sleep, unless it rings already."""
+        if not self._rings:
+            self._until = math.inf if seconds is None else self._clock.now + max(0.0, seconds)
+            raise Asleep(self)
+        self._rings = False
+
+    def wakes(self) -> bool:
+        """Whether the sleep is over."""
+        if not self._rings and self._clock.now < self._until:
+            return False
+        self._rings = False
+        return True
+
+
 class HeldThread:
-    """Stands in for aiosqlite's thread: a job runs when a step asks for it, whole, as one commit does."""
+    """Stands in for aiosqlite's thread: a turn runs when a step asks for it, whole, as one commit does."""
 
     def __init__(self, jobs: Any) -> None:
         self._jobs = jobs
+        self._sleeps: HeldAlarm | None = None
+        self.turn: Callable[[], bool] | None = None
         self.ident: int | None = None
         self.ended = False
         self.name = ""
         self.daemon = False
 
     def start(self) -> None:
-        """From now on jobs may run."""
+        """From now on turns may run."""
         self.ident = 1
 
     def is_alive(self) -> bool:
-        """Until it has been told to stop."""
+        """Until its job is done."""
         return self.ident is not None and not self.ended
 
     def run_one(self) -> bool:
-        """Run the next job; False where there is none."""
-        if not self.is_alive() or self._jobs.empty():
+        """Run the next turn, or the end of the job; False where it sleeps or there is none."""
+        if not self.is_alive() or (self._sleeps is not None and not self._sleeps.wakes()):
             return False
+        self._sleeps = None
+        try:
+            if self.turn is not None and self.turn():
+                return True
+        except Asleep as asleep:
+            self._sleeps = asleep.args[0]
+            return True
+        self.turn = None
         _, job = self._jobs.get_nowait()
         self.ended = job() is aiosqlite.core._STOP_RUNNING_SENTINEL
         return True
@@ -137,13 +179,18 @@ class Stage:
             disk = stage.disk
 
         class HeldWriterConnection(async_connection.WriterConnection):
-            def __init__(self, connector: Callable[[], sqlite3.Connection], guard: Any, launch: Any) -> None:
-                super().__init__(connector, guard, launch)
+            def __init__(self, connector: Callable[[], sqlite3.Connection], launch: Any) -> None:
+                super().__init__(connector, launch)
                 self._thread: Any = HeldThread(self._tx)
                 stage.threads.append(self._thread)
 
+            def drive(self, turn: Callable[[], bool], ended: Callable[[], None]) -> "asyncio.Future[None]":
+                self._thread.turn = turn
+                return super().drive(lambda: False, ended)
+
         for module, name, value in (
-            (loop_writer, "WriterConnection", HeldWriterConnection),
+            (task_writer, "WriterConnection", HeldWriterConnection),
+            (writer_loop, "Alarm", lambda: HeldAlarm(stage.clock)),
             (opening, "OwnConnection", Connection),
             (opening, "BUSY_TIMEOUT_MS", 0),  # whoever finds a lock comes back: nobody sleeps
             (wal, "BUSY_TIMEOUT_MS", 0),
@@ -163,7 +210,7 @@ class Stage:
         self.clock.now += seconds
 
     def run_job(self) -> bool:
-        """Let a writer thread do one job; False where none waits."""
+        """Let a writer thread have one turn; False where each sleeps."""
         self.threads = [thread for thread in self.threads if not thread.ended]
         return any(thread.run_one() for thread in self.threads)
 

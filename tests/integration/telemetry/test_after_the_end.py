@@ -128,7 +128,7 @@ import atexit
 def lock():
     global other
     other = sqlite3.connect(PATH, isolation_level=None); other.execute("BEGIN IMMEDIATE")
-atexit.register(lock); atexit.unregister(T._engine.ending._at_exit); atexit.register(T._engine.ending._at_exit)
+atexit.register(lock); atexit.unregister(T._engine.shutdown._at_exit); atexit.register(T._engine.shutdown._at_exit)
 """
     ended = run_script(script, db)
     assert (ended.code, truth(db).rows) == (0, 0), ended.err
@@ -153,7 +153,7 @@ def hold():
         held.set(); threading.Event().wait()
     threading.Thread(target=work, daemon=True).start() if sys.version_info < (3, 12) else None
     if sys.version_info < (3, 12): held.wait()
-atexit.register(hold); atexit.unregister(T._engine.ending._at_exit); atexit.register(T._engine.ending._at_exit)
+atexit.register(hold); atexit.unregister(T._engine.shutdown._at_exit); atexit.register(T._engine.shutdown._at_exit)
 """
     ended = run_script(script, db)
     assert ended.code == 0, ended.err
@@ -243,7 +243,7 @@ T = TelemetryLogger(PATH)
 assert os._exit is before
 if os.fork() == 0:
     assert os._exit is not before
-    T._engine.ending._drain = lambda: os.kill(os.getpid(), 9)
+    T._engine.shutdown._drain = lambda: os.kill(os.getpid(), 9)
     os._exit(3)
 assert os.waitstatus_to_exitcode(os.wait()[1]) == 3
 assert os._exit is before

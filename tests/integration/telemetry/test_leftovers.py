@@ -47,7 +47,7 @@ async def test_closed_loggers_leave_no_task_thread_descriptor_or_file(tmp_path: 
 
 def test_the_private_names_of_aiosqlite_that_are_used_are_there() -> None:
     """A release of aiosqlite that changes them fails here, and not in somebody's agent."""
-    connection = WriterConnection(lambda: sqlite3.connect(":memory:"), threading.Lock())
+    connection = WriterConnection(lambda: sqlite3.connect(":memory:"))
     private: Any = connection
     assert isinstance(private._tx, SimpleQueue)
     assert isinstance(private._thread, threading.Thread)
@@ -60,7 +60,7 @@ def test_the_private_names_of_aiosqlite_that_are_used_are_there() -> None:
 def test_aiosqlites_thread_takes_jobs_without_a_future_and_ends_on_its_sentinel() -> None:
     """That is how a job delivers its own result, and how a connection is stopped without a loop."""
     done: list[int] = []
-    connection = WriterConnection(lambda: sqlite3.connect(":memory:"), threading.Lock())
+    connection = WriterConnection(lambda: sqlite3.connect(":memory:"))
     private: Any = connection
     private._thread.start()
     private._tx.put_nowait((None, lambda: done.append(1)))
@@ -68,7 +68,7 @@ def test_aiosqlites_thread_takes_jobs_without_a_future_and_ends_on_its_sentinel(
     private._tx.put_nowait((None, lambda: aiosqlite.core._STOP_RUNNING_SENTINEL))
     assert connection.join(10)
     assert done == [1]
-    assert WriterConnection(lambda: sqlite3.connect(":memory:"), threading.Lock()).join(0)
+    assert WriterConnection(lambda: sqlite3.connect(":memory:")).join(0)
 
 
 async def test_a_connection_that_cannot_be_opened_ends_its_thread() -> None:
@@ -77,7 +77,7 @@ async def test_a_connection_that_cannot_be_opened_ends_its_thread() -> None:
     def refuse() -> sqlite3.Connection:
         raise sqlite3.OperationalError("no")
 
-    connection = WriterConnection(refuse, threading.Lock())
+    connection = WriterConnection(refuse)
     with pytest.raises(sqlite3.OperationalError, match="no"):
-        await connection.open()
+        await connection.drive(lambda: bool(connection.opened()), connection.let_go)
     assert connection.join(10)

@@ -23,6 +23,7 @@ from llm_service.telemetry import (
 )
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.writer.committer import Step
+from llm_service.telemetry.writer.schedule import Do
 
 HOLD = """
 import sqlite3
@@ -128,7 +129,7 @@ def test_a_flush_without_any_time_tries_nothing(
     """On the sync face, whose callers commit by themselves: what is pending is said, and the file is not touched."""
     tried: list[int] = []
 
-    def step() -> Step:
+    def act(_do: Do) -> Step:
         tried.append(threading.get_ident())
         return Step(retry_in=0.01)
 
@@ -136,7 +137,7 @@ def test_a_flush_without_any_time_tries_nothing(
         logger.log_invocation(record())
         with held(db):
             logger.log_invocation_nowait(record())
-            monkeypatch.setattr(logger._engine.inline, "_step", step)
+            monkeypatch.setattr(logger._engine.inline, "_act", act)
             assert logger.flush(timeout=0.0).pending == 1
             monkeypatch.undo()
             assert threading.get_ident() not in tried  # the background may have its turn meanwhile

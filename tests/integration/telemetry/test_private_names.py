@@ -44,57 +44,67 @@ async def test_asyncio_asks_a_task_whether_to_complain() -> None:
     await task
 
 
-async def test_a_job_runs_with_the_raw_connection_in_a_daemon_thread(db: Path) -> None:
-    """One hop: the function gets sqlite3's connection in the connection's own thread."""
-    guard = threading.Lock()
-    connection = WriterConnection(lambda: sqlite3.connect(db, check_same_thread=False), guard)
-    await connection.open()
+async def test_one_long_job_runs_with_the_raw_connection_in_a_daemon_thread(db: Path) -> None:
+    """It ends by itself, and so does the thread; what it has opened is closed and opened again as it likes."""
+    connection = WriterConnection(lambda: sqlite3.connect(db, check_same_thread=False))
+    seen: list[Any] = []
 
-    def look(raw: sqlite3.Connection) -> tuple[str, bool, bool, int]:
+    def turn() -> bool:
         thread = threading.current_thread()
-        return thread.name, thread.daemon, guard.locked(), raw.execute("SELECT 7").fetchone()[0]
+        seen.append((thread.name, thread.daemon, connection.opened().execute("SELECT 7").fetchone()[0]))
+        if len(seen) == 2:
+            connection.let_go()
+        return len(seen) < 4
 
-    assert await connection.run(look) == ("llm-telemetry-writer", True, True, 7)
-    with pytest.raises(sqlite3.OperationalError, match="no such table"):
-        await connection.run(lambda raw: raw.execute("SELECT * FROM nowhere"))
-    with guard:
-        connection.let_go()
-    assert await connection.run(lambda raw: raw.execute("SELECT 8").fetchone()) == (8,)  # opened again
-    await connection.finish()
+    await connection.drive(turn, lambda: seen.append(connection.let_go()))
+    assert seen == [("llm-telemetry-writer", True, 7)] * 4 + [None]
+    assert not connection.is_open
     assert connection.join(5)
 
 
-async def test_a_connector_that_raises_ends_the_thread(db: Path) -> None:
-    """`open` passes its error on, and leaves nothing running."""
+async def test_a_job_that_raises_is_ended_and_says_why(db: Path) -> None:
+    """Whoever waits for it gets the error, and nothing is left running."""
+    ended: list[bool] = []
 
     def refuse() -> sqlite3.Connection:
         raise PermissionError(db)
 
-    connection = WriterConnection(refuse, threading.Lock())
+    connection = WriterConnection(refuse)
     with pytest.raises(PermissionError):
-        await connection.open()
+        await connection.drive(lambda: bool(connection.opened()), lambda: ended.append(True))
+    assert ended == [True]
     assert connection.join(5)
+
+
+async def test_where_no_thread_is_to_be_had_there_is_no_job(db: Path) -> None:
+    """The error is that of the thread's start."""
+
+    def none_left(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    connection = WriterConnection(lambda: sqlite3.connect(db, check_same_thread=False), none_left)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        connection.drive(lambda: False, lambda: None)
+    assert connection.join(0)
 
 
 def test_a_job_outlives_its_loop(db: Path) -> None:
-    """A result that no loop waits for any more is dropped, and the thread goes on to its stop."""
-    leave, ran = threading.Event(), threading.Event()
+    """An end that no loop waits for any more is told to nobody, and the thread ends all the same."""
+    leave, turns = threading.Event(), list[int]()
 
-    def job(_raw: sqlite3.Connection) -> None:
+    def turn() -> bool:
         leave.wait(5)
-        ran.set()
+        turns.append(connection.opened().execute("SELECT 7").fetchone()[0])
+        return len(turns) < 3
 
-    async def begin() -> WriterConnection:
-        connection = WriterConnection(lambda: sqlite3.connect(db, check_same_thread=False), threading.Lock())
-        await connection.open()
-        connection.run(job)
-        return connection
+    async def begin() -> None:
+        connection.drive(turn, connection.let_go)
 
-    connection = asyncio.run(begin())
+    connection = WriterConnection(lambda: sqlite3.connect(db, check_same_thread=False))
+    asyncio.run(begin())
     leave.set()
-    connection.stop_soon()
     assert connection.join(5)
-    assert ran.is_set()
+    assert turns == [7, 7, 7]
 
 
 def test_a_forgotten_writer_connection_does_not_hang_the_exit(db: Path, run_script: Callable[..., Any]) -> None:
@@ -102,8 +112,8 @@ def test_a_forgotten_writer_connection_does_not_hang_the_exit(db: Path, run_scri
     ended = run_script(
         "import sqlite3\n"
         "from llm_service.telemetry.stores.sqlite.async_connection import WriterConnection\n"
-        "C = WriterConnection(lambda: sqlite3.connect(PATH, check_same_thread=False), threading.Lock())\n"
-        "async def main():\n await C.open()\n sys.exit(3)\n"
+        "C = WriterConnection(lambda: sqlite3.connect(PATH, check_same_thread=False))\n"
+        "async def main():\n C.drive(lambda: C.opened() and not time.sleep(0.01), C.let_go)\n sys.exit(3)\n"
         "asyncio.run(main())",
         db,
         flags=(),

@@ -317,7 +317,7 @@ def test_a_durable_commit_is_synced_also_after_a_purge(db: Path) -> None:
         logger.log_invocation(InvocationRecord(), durable=True)
         assert logger.purge(3).bytes_freed > 0
         logger.log_invocation(InvocationRecord(), durable=True)
-        assert logger._engine.inline._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        assert logger._engine.inline._connection._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
 async def test_purge_is_awaited_on_the_async_face(db: Path) -> None:
@@ -595,7 +595,7 @@ def test_retention_whose_file_cannot_be_opened_for_now_is_paced(db: Path, monkey
         def refuse() -> Any:
             raise sqlite3.OperationalError("no")
 
-        monkeypatch.setattr(engine, "open_connection", refuse)
+        monkeypatch.setattr(engine.inline._connection, "_connector", refuse)
         engine.inline.retain()
         assert logger.stats().purge_error == "OperationalError: no"
         assert (engine.retention.due_in() or 0) > 10

@@ -445,7 +445,7 @@ def test_under_asyncio_the_signal_is_not_sent_a_second_time(
                     logger.log_invocation_nowait(record())
                     signal.raise_signal(signal.SIGTERM)
                     await called.wait()
-                    handler: Any = logger._engine.ending._sigterm
+                    handler: Any = logger._engine.shutdown._sigterm
                     while logger.stats().ledger.written < number or handler._busy.locked():  # noqa: ASYNC110 - a thread tells nobody
                         await asyncio.sleep(0.005)
                 assert calls == [1, 1]
@@ -462,7 +462,7 @@ def test_a_signal_during_the_last_drain_has_its_turn_after_it(db: Path, present:
     signal.signal(signal.SIGTERM, lambda number, _frame: calls.append(number))
     with TelemetryLogger(db) as logger:
         logger.flush_on_sigterm()
-        ending = logger._engine.ending
+        ending = logger._engine.shutdown
         ending._exiting = True
         signal.raise_signal(signal.SIGTERM)
         assert calls == []

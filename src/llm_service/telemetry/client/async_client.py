@@ -15,7 +15,7 @@ from llm_service.telemetry.record.record import Amount, InvocationRecord
 from llm_service.telemetry.writer.announcer import PATIENCE
 from llm_service.telemetry.writer.cancel_shield import uninterrupted
 from llm_service.telemetry.writer.ledger import FlushResult, Outcome, Settlement
-from llm_service.telemetry.writer.loop_writer import LoopWriter
+from llm_service.telemetry.writer.task_writer import TaskWriter
 from llm_service.telemetry.writer.waiters import LoopWaiter
 
 __all__ = ["AsyncTelemetryLogger"]
@@ -61,7 +61,7 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
     """
 
     _awaits = True
-    _start_writer = staticmethod(LoopWriter.start)
+    _start_writer = staticmethod(TaskWriter.start)
     _calls = 0
 
     async def start(self) -> None:
@@ -180,7 +180,7 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
         engine = self._engine
         waiter = LoopWaiter()
         barrier = engine.begin_close(waiter)
-        await engine.close_teller(deadline - loop.time())
+        await engine.close_budgets(deadline - loop.time())
         if barrier.pending:
             engine.drivers.ensure()
             await asyncio.wait([waiter.future], timeout=max(0.0, deadline - loop.time()))

@@ -17,9 +17,9 @@ from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsa
 from llm_service.telemetry.instrumentation.stream import record_stream
 from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.record.record import Amount, InvocationRecord
+from llm_service.telemetry.writer.drivers import Driver
 from llm_service.telemetry.writer.engine import Engine
 from llm_service.telemetry.writer.events import OnDrop, OnEvent
-from llm_service.telemetry.writer.schedule import Driver
 from llm_service.telemetry.writer.stats import Stats
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class BaseClient(Generic[_Budgeted]):
         Raises:
             SignalError: not the main thread, or the present handler was not installed from Python.
         """
-        self._engine.ending.flush_on_sigterm()
+        self._engine.shutdown.flush_on_sigterm()
 
     def stats(self) -> Stats:
         """The exact ledger and the state of queue and writer, from memory alone; from any thread."""

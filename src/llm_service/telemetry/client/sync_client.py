@@ -88,7 +88,7 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
             if outcome is None:
                 engine.drivers.ensure()
                 raise self._core.late("the record was not committed", settings.commit_timeout)
-        if engine.ending.is_past:
+        if engine.shutdown.is_past:
             engine.rest()
         error = self._core.refused(outcome, record)
         if error is not None:

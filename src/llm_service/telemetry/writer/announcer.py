@@ -77,7 +77,7 @@ class Announcer:
         self._outbox: deque[Event] = deque()
         self._calls: deque[tuple[str, Callable[[], object]]] = deque(maxlen=_MOST_CALLS)
         self._running = False  # somebody tells, or is about to
-        self._teller: int | None = None
+        self._thread: int | None = None
         self._waiters: list[Waiter] = []
 
     def outlive_threads(self) -> None:
@@ -101,7 +101,7 @@ class Announcer:
     def last_words(self) -> None:
         """Tell what the rate has kept back, so that the numbers told add up to the ledger's."""
         with self._lock:
-            if self._teller == threading.get_ident():
+            if self._thread == threading.get_ident():
                 return  # a callback that closes the logger is not to be called again for what it caused
             for key in list(self._unsaid):
                 if key[1] not in _ONCE:
@@ -111,7 +111,7 @@ class Announcer:
     def when_told(self, waiter: Waiter) -> None:
         """Tell the waiter once nothing is left to tell; at once in a callback, which would wait for itself."""
         with self._lock:
-            if self._running and self._teller != threading.get_ident():
+            if self._running and self._thread != threading.get_ident():
                 self._waiters.append(waiter)
                 return
         waiter.resolve(None)
@@ -121,7 +121,7 @@ class Announcer:
         told = threading.Event()
         with self._lock:
             here, self._running = not self._running, True
-            if not here and self._teller == threading.get_ident():
+            if not here and self._thread == threading.get_ident():
                 return  # a callback closes the logger: it cannot wait for itself
             if not here:
                 self._waiters.append(_Told(told))
@@ -141,7 +141,7 @@ class Announcer:
             quiet = said_at is not None and (now - said_at < _QUIET_SECONDS or key[1] in _ONCE)
             # One note of a kind waits at most: a callback that hangs makes nothing grow.
             waits = any((event.kind, event.reason) == key for event in self._outbox)
-            if quiet or waits or self._teller == threading.get_ident():
+            if quiet or waits or self._thread == threading.get_ident():
                 return
             self._post(key, now)
         self._run_elsewhere()
@@ -162,7 +162,7 @@ class Announcer:
             self._running = False
 
     def _tell_all(self) -> None:
-        self._teller = threading.get_ident()
+        self._thread = threading.get_ident()
         while (told := self._next()) is not None:
             if isinstance(told, Event):
                 self._say(replace(told, message=clean(told.message)))  # here, where nobody waits for it
@@ -176,7 +176,7 @@ class Announcer:
                 return self._outbox.popleft()
             if self._calls:
                 return self._calls.popleft()
-            self._running, self._teller = False, None
+            self._running, self._thread = False, None
             waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.resolve(None)

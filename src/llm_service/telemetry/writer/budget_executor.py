@@ -79,7 +79,7 @@ class BudgetExecutor:
     # Giving
 
     def submit(self, request: Request) -> None:
-        """Have the teller's thread serve a request."""
+        """Have the executor's thread serve a request."""
         self._queue.put(request)
         with self._start_lock:  # a thread that is about to end sees the request, or is seen to have ended
             if self._starting or (self._thread is not None and self._thread.is_alive()):
@@ -154,7 +154,7 @@ class BudgetExecutor:
                 return
 
     def _next(self) -> Request | None:
-        """The next request. Thresholds are looked at in a pause: who was just told has the interpreter to himself."""
+        """The next request. Thresholds are looked at in a pause, when nobody waits for the interpreter."""
         if self._writer.looks_back and monotonic() < self._look_by:
             with suppress(Empty):
                 return self._queue.get(timeout=_PAUSE)

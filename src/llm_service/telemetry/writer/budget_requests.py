@@ -1,4 +1,4 @@
-"""What budgets ask of a file: something to be done in one transaction, and who is told of it."""
+"""What budgets ask of a file: something to be done in one transaction, and who waits for it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ Work = Callable[[HoldKeeper, Session], Any]
 
 
 class BudgetExecutorHost(Protocol):
-    """What a teller needs of its engine."""
+    """What a budget executor needs of its engine."""
 
     @property
     def commit_lock(self) -> CommitLock:

@@ -70,8 +70,8 @@ class Committer:
         writer: the store's side.
         path: the database, for messages.
         after_commit: called with the connection once a batch is settled (checkpoints); its errors are noted and logged.
-        make_way: puts a file that cannot be used any more out of the way, and says what it is called now.
-        tell: told what a user may want to know.
+        set_aside: moves a file that cannot be used any more beside the database, and returns its new path.
+        tell: called with what a user may want to know.
         clock: seconds, monotonic.
 
     Attributes:
@@ -85,7 +85,7 @@ class Committer:
         writer: BatchWriter,
         path: Path,
         after_commit: Callable[[Any], None] = lambda _connection: None,
-        make_way: Callable[[], Path | None] = lambda: None,
+        set_aside: Callable[[], Path | None] = lambda: None,
         tell: Tell = lambda _kind, _count, _message, _error: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -93,7 +93,7 @@ class Committer:
         self._writer = writer
         self._path = path
         self._after_commit = after_commit
-        self._make_way = make_way
+        self._set_aside = set_aside
         self._tell = tell
         self._clock = clock
         self.commits = Commits(0, 0, 0, None, None, 0, Counter(), Counter())
@@ -173,15 +173,15 @@ class Committer:
                 self._tell(EventKind.WRITER_FAILED, lost, message, error)
                 return Step(committed=lost)
             failures = tries
-        fault = self.give_way(error)
+        fault = self.set_damaged_aside(error)
         if failures == _QUIET_TRIES + 1 or failures % 64 == 0:
             message = f"{self._path} does not accept records (try {{n}}, goes on): {error}"
             self._tell(EventKind.STORE_FAILING, failures, message, error)
         reopen = fault is not Fault.TRANSIENT or failures % _TRIES_OF_A_CONNECTION == 0
         return Step(retry_in=schedule.retry_delay(failures), reopen=reopen)
 
-    def give_way(self, error: Exception) -> Fault:
-        """Set a file aside where the error says that nothing can be done with it; what the error means.
+    def set_damaged_aside(self, error: Exception) -> Fault:
+        """Set the file aside where the error says that it cannot be used any more; returns what the error means.
 
         A damaged file must fail on two connections in a row: the first may be what is wrong. A disk on which every new
         file is damaged gets one at the 2nd, 4th, 8th, … failure only.
@@ -192,7 +192,7 @@ class Committer:
         is_due = fault is Fault.DAMAGED and self._damaged > 1 and self._damaged & (self._damaged - 1) == 0
         if is_due or (fault is Fault.REOPEN and isinstance(error, OSError)):
             try:
-                kept = self._make_way()
+                kept = self._set_aside()
             except (OSError, DatabaseUnusableError) as obstacle:
                 # The folder may not be written, another process is at it, or what stands there is not ours to move:
                 # then the next try to open refuses it for good.

@@ -1,4 +1,4 @@
-"""Who drives one engine's commits: one driver at a time, started when needed, replaced where its loop rests."""
+"""Who commits for one engine: one driver at a time, started when needed."""
 
 import asyncio
 import threading
@@ -7,14 +7,46 @@ from contextlib import suppress
 from weakref import WeakSet
 
 from llm_service.telemetry.writer import forks
-from llm_service.telemetry.writer.schedule import Driver
 from llm_service.telemetry.writer.waiters import Waiter
+from llm_service.telemetry.writer.writer_loop import WriterLoop
 
-__all__ = ["Drivers"]
+__all__ = ["Driver", "Drivers"]
+
+
+class Driver:
+    """Runs the writer loop in the background: see `thread_writer` and `task_writer`."""
+
+    loop: WriterLoop
+
+    def wake(self) -> bool:
+        """Have it look again; False when it is dead. From any thread; never raises."""
+        self.loop.wake()
+        return self.is_alive()
+
+    def nudge(self) -> None:
+        """Wake it, where a `wake` may have been without effect."""
+
+    def leave(self) -> None:
+        """Have it end: it commits what waits, retries nothing, and closes its file. Needs no event loop."""
+        self.loop.leave()
+
+    def is_alive(self) -> bool:
+        """Whether it can still do work."""
+        raise NotImplementedError
+
+    async def ready(self) -> None:
+        """Return once the first try to open the file is over; at once on another event loop than the driver's."""
+
+    def let_go(self) -> None:
+        """Close the database, to be opened again when needed; the caller holds the commit lock."""
+
+    def join(self, timeout: float) -> None:
+        """Block until its thread has ended, at most `timeout` seconds."""
+        raise NotImplementedError
 
 
 class Drivers:
-    """The place of the one driver, those it superseded, and the loops that may give the next.
+    """The place of the one driver, and the loops that may start the next.
 
     Args:
         start: starts a driver for the calling thread, or returns None where none can live there.
@@ -26,7 +58,6 @@ class Drivers:
         self._may_start = may_start
         self._lock = threading.RLock()
         self._driver: Driver | None = None
-        self._resting: list[Driver] = []  # superseded; each ends when its loop goes on
         self._retirement: list[Waiter] = []
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self.needed = False
@@ -45,15 +76,10 @@ class Drivers:
         """
         with self._lock:
             driver = self._driver
-            if driver is not None:
-                if driver.is_alive() and not driver.rests():
-                    return True
-                self._driver = None
-                if driver.is_alive():
-                    self._resting.append(driver)
-                    driver.supersede()
-                else:
-                    driver.discard()
+            if driver is not None and driver.is_alive():
+                driver.nudge()
+                return True
+            self._driver = None
             if not self._may_start():
                 return False
             self._driver = self._start()
@@ -69,18 +95,16 @@ class Drivers:
     def wake(self) -> bool:
         """Have the driver look again; whether there is one that does so now."""
         driver = self._driver
-        return driver is not None and driver.wake() and not driver.rests()
+        return driver is not None and driver.wake()
 
     def ended(self, driver: Driver) -> list[Waiter] | None:
-        """A driver has ended: who is to be told of it, or None where another had superseded it."""
+        """A driver has ended: who waits for that; None where another has its place, or this was said before."""
         with self._lock:
-            if driver in self._resting:
-                self._resting.remove(driver)
+            if self._driver is not driver:
                 return None
-            if self._driver is driver:
-                self._driver = None
-            told, self._retirement = self._retirement, []
-            return told
+            self._driver = None
+            waiters, self._retirement = self._retirement, []
+            return waiters
 
     def when_ended(self, waiter: Waiter) -> None:
         """Tell the waiter once no driver runs any more."""
@@ -108,7 +132,7 @@ class Drivers:
         return False
 
     def join(self, timeout: float) -> None:
-        """Block until the driver's thread has ended, if it has one of its own, at most `timeout` seconds."""
+        """Block until the driver's thread has ended, at most `timeout` seconds."""
         driver = self._driver
         if driver is not None:
             driver.join(timeout)
@@ -117,15 +141,15 @@ class Drivers:
         """Have the driver let go of the file, and its thread end, within `timeout` seconds."""
         driver = self._driver
         if driver is not None:
-            driver.discard()
+            driver.leave()
             driver.join(timeout)
 
     def let_go(self) -> None:
-        """Have each close the database, to be opened again when needed; the caller holds the commit lock."""
-        for driver in (self._driver, *self._resting):
-            if driver is not None:
-                driver.let_go()
+        """Have it close the database, to be opened again when needed; the caller holds the commit lock."""
+        if self._driver is not None:
+            self._driver.let_go()
 
     def leak(self) -> None:
         """In a forked child: never touch a driver of the parent's, not even to collect it."""
-        forks.leak((self._driver, *self._resting))
+        if self._driver is not None:
+            forks.leak(self._driver)

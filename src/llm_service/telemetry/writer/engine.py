@@ -1,12 +1,11 @@
 """One logger's engine: queue, committer and whoever drives them, through start, close, exit and fork.
 
-It knows nothing of the loggers, of loops or of threads: a driver (the task of `loop_writer`, the thread of
-`thread_writer`) asks `next_action` what to do and does it; `inline` lets any thread do the work itself, which is how
-the sync logger commits and how the interpreter's exit drains.
+It knows nothing of the loggers, of event loops or of threads: a driver (`task_writer`, `thread_writer`) runs the writer
+loop, which asks `next_action` what to do; `inline` lets any thread do the work itself, which is how the sync logger
+commits and how the interpreter's exit drains.
 """
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
@@ -23,14 +22,13 @@ from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.privacy import Redact, Redactor
 from llm_service.telemetry.record.texts import repairs_so_far
 from llm_service.telemetry.stores.base import BatchWriter
-from llm_service.telemetry.stores.sqlite.guarded_writer import GuardedWriter
-from llm_service.telemetry.stores.sqlite.migrations import schema_statements
+from llm_service.telemetry.stores.sqlite.lazy_connection import LazyConnection
 from llm_service.telemetry.stores.sqlite.opening import Opener
 from llm_service.telemetry.writer import forks, threads
 from llm_service.telemetry.writer.announcer import Announcer
 from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.writer.committer import Committer, Step
-from llm_service.telemetry.writer.drivers import Drivers
+from llm_service.telemetry.writer.drivers import Driver, Drivers
 from llm_service.telemetry.writer.engine_budgets import EngineBudgets
 from llm_service.telemetry.writer.events import EventKind, OnDrop, OnEvent
 from llm_service.telemetry.writer.inline_writer import InlineWriter
@@ -39,19 +37,16 @@ from llm_service.telemetry.writer.ledger import DropReason, FlushResult
 from llm_service.telemetry.writer.purge_schedule import Retention
 from llm_service.telemetry.writer.queue_entries import Barrier
 from llm_service.telemetry.writer.queue_factory import make_queue
-from llm_service.telemetry.writer.schedule import Action, Do, Driver, next_action
+from llm_service.telemetry.writer.schedule import Action, Do, next_action
 from llm_service.telemetry.writer.shutdown import Shutdown
-from llm_service.telemetry.writer.stats import Stats, stats_of
+from llm_service.telemetry.writer.stats import BadValues, Stats, stats_of
 from llm_service.telemetry.writer.waiters import ThreadWaiter, Waiter
 from llm_service.telemetry.writer.wal_watch import WalWatch
 
 __all__ = ["Engine"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
-_MOST_BAD_NAMES: Final = 1_000
-_OTHER_NAMES: Final = "other names"
-"""Stands for what is no field and was not met before, once there are too many to remember each."""
-_TELLER_WAITS: Final = 1.0
+_BUDGETS_WAIT: Final = 1.0
 """Seconds that a close waits for reservations and settlements under way."""
 _FORK_WAITS: Final = 2.0
 """Seconds a fork waits for a commit under way. Longer than SQLite waits for a lock."""
@@ -87,32 +82,32 @@ class Engine:
         self.settings = settings
         self._start_driver = start_driver
         self.redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content, redact=redact)
-        self._make_writer = make_writer or self._sqlite_writer
+        self._make_writer = make_writer or self._default_writer
         self.announcer = Announcer(on_event, on_drop)
         self.money = EngineBudgets(self, prices, policies, on_budget)
         self.stores_nothing = not settings.enabled or settings.privacy_level == "none"
         self.queue = make_queue(settings, self.redactor, self._wake, self.announcer.dropped)
         self.closing = False
         self.closed = False
-        self.ending = Shutdown(self)
+        self.shutdown = Shutdown(self)
         self._begin()
         forks.watch(self)
         if not self.stores_nothing:
-            self.ending.hook_exit()
+            self.shutdown.hook_exit()
 
     def _begin(self) -> None:
         """All that belongs to one process."""
         self.commit_lock = CommitLock()
         self._fork_ready = False
         self.drivers = Drivers(self._new_driver, lambda: not (self.stores_nothing or self.closed))
-        self._give_up = False
+        self.gave_up = False
         self._wal = WalWatch(self.settings.db_path, self.announcer.tell)
-        self._bad_values: Counter[str] = Counter()
+        self._bad_values = BadValues()
         self._repairs_before = repairs_so_far()
         self._writer_id = writer_id = str(uuid4())
         self.queue.begin_journal(writer_id)
         self.money.begin()
-        self.leftovers = JournalRecovery(self.settings, self._make_writer)
+        self.recovery = JournalRecovery(self.settings, self._make_writer)
         self._opener = Opener(self.settings.db_path)
         self.committer = Committer(
             self.queue,
@@ -123,17 +118,20 @@ class Engine:
             self.announcer.tell,
         )
         self.retention = Retention(self.settings, writer_id, looks=not self.stores_nothing)
-        self.inline = InlineWriter(self)
+        self.inline = InlineWriter(self, LazyConnection(self.open_connection))
 
-    # What drivers ask and do
+    # What the writer loop asks and does
 
-    def next_action(self) -> Action:
-        """What a driver does now."""
-        if self._give_up:
+    def next_action(self, leaving: bool) -> Action:  # noqa: FBT001 - see `WriterLoop`
+        """What a writer loop does now; one that leaves takes what waits with it."""
+        if self.gave_up:
             return Action(Do.FINISH)
-        purge_in = self.retention.due_in() if self.committer.fatal is None else None
         return next_action(
-            self.queue.backlog(), self.settings, closing=self.closing, tidy_in=self._wal.tidy_in, purge_in=purge_in
+            self.queue.backlog(),
+            self.settings,
+            closing=self.closing or leaving,
+            tidy_in=self._wal.tidy_in,
+            purge_in=self.retention.due_in() if self.committer.fatal is None else None,
         )
 
     def open_connection(self) -> Any:
@@ -147,45 +145,46 @@ class Engine:
         connection = self._opener.open()
         try:
             self.money.opened(connection)
-            self.leftovers.replay(connection)
+            self.recovery.replay(connection)
         except BaseException:
             connection.close()
             raise
-        if self.leftovers.waiting:
+        if self.recovery.waiting:
             self._wal.written()
         return connection
 
-    def step(self, connection: Any) -> Step:
-        """Commit the next batch; the caller holds the commit lock."""
-        step = self.committer.step(connection, hurried=self.money.executor.waiting > 0)
-        if self._give_up:
-            self.queue.abandon_in_flight(DropReason.SHUTDOWN)
-        return step
+    def do(self, do: Do, connection: Any) -> Step:
+        """Commit the next batch, tidy or purge; the caller holds the commit lock. Never raises an `Exception`."""
+        if do is Do.COMMIT:
+            step = self.committer.step(connection, hurried=self.money.executor.waiting > 0)
+            if self.gave_up:
+                self.queue.abandon_in_flight(DropReason.SHUTDOWN)
+            return step
+        if do is Do.TIDY:
+            self._tidy(connection)
+        elif do is Do.PURGE and self.retention.turn(connection):
+            self._wal.written()
+        return Step()
 
-    def tidy(self, connection: Any) -> None:
-        """Truncate the WAL in an idle moment; where a reader is in the way, try again later. As for `step`."""
+    def _tidy(self, connection: Any) -> None:
+        """Truncate the WAL in an idle moment; where a reader is in the way, try again later."""
         try:
-            self.leftovers.replay_again(connection)
+            self.recovery.replay_again(connection)
             self._wal.tidy(connection)
-            if self.leftovers.waiting:
+            if self.recovery.waiting:
                 self._wal.written()  # the next idle moment is wanted for them
         except Exception as error:  # noqa: BLE001 - the records are safe in the WAL; it is tried again
             self.committer.housekeeping_failed(error)
 
-    def retain(self, connection: Any) -> None:
-        """Give retention a turn. As for `step`."""
-        if self.retention.turn(connection):
-            self._wal.written()
-
     def _after_commit(self, connection: Any) -> None:
-        self.leftovers.replay_again(connection)
+        self.recovery.replay_again(connection)
         self._wal.after_commit(connection)
         self.money.after_commit(connection)
         if self._wal.is_long and not self.closing:
             self.drivers.ensure()  # callers that commit by themselves may not come again to truncate it
 
-    def written_aside(self, connection: Any) -> None:
-        """The teller has committed: the WAL is looked after as after commits of the queue. As for `step`."""
+    def after_budget_commit(self, connection: Any) -> None:
+        """The budget executor has committed: look after the WAL, as after commits of the queue. As for `do`."""
         is_planned = self._wal.tidy_in is not None
         try:
             self._wal.after_another(connection)
@@ -199,21 +198,21 @@ class Engine:
     # Drivers come and go
 
     def _new_driver(self) -> Driver | None:
-        self.ending.hook_exit()
+        self.shutdown.hook_exit()
         return self._start_driver(self)
 
     def retire(self, driver: Driver) -> None:
         """A driver has ended: another loop takes over what waits, or the next record starts another driver."""
-        told = self.drivers.ended(driver)
-        if told is None:
+        waiters = self.drivers.ended(driver)
+        if waiters is None:
             return
         self._finish_giving_up()
         if self.closing and self.queue.empty():
             self.inline.close()
             self.finished()
-        for waiter in told:
+        for waiter in waiters:
             waiter.resolve(None)
-        if not self.queue.arm(1) and not self._give_up and not self.drivers.hand_over():
+        if not self.queue.arm(1) and not self.gave_up and not self.drivers.hand_over():
             self.queue.rearm()
 
     def require_journal(self) -> None:
@@ -233,14 +232,14 @@ class Engine:
 
     def _wake(self) -> None:
         """The queue's `on_wake`: from any thread, signal handler or `__del__`; never raises."""
-        is_past = self.ending.is_past
+        is_past = self.shutdown.is_past
         if not is_past and self.drivers.wake():
             return
         try:
             started = not is_past and self.drivers.ensure()
             if not started and (is_past or threads.is_ending()):
-                self.ending.write_late()
-        except Exception as error:  # noqa: BLE001 - told with its traceback; the next record tries again
+                self.shutdown.write_late()
+        except Exception as error:  # noqa: BLE001 - announced with its traceback; the next record tries again
             self.announcer.tell(EventKind.WRITER_FAILED, 0, "the writer could not be started", error)
             started = False
         if not started:
@@ -254,10 +253,7 @@ class Engine:
 
     def count_bad_value(self, field: str) -> bool:
         """Count a value that was left out; True the first time for this field."""
-        if len(self._bad_values) >= _MOST_BAD_NAMES and field not in self._bad_values:
-            field = _OTHER_NAMES
-        self._bad_values[field] += 1
-        return self._bad_values[field] == 1
+        return self._bad_values.count(field)
 
     # Ends
 
@@ -265,15 +261,15 @@ class Engine:
         """Open the file for commits in the callers' own threads; see `InlineWriter.open`."""
         self.queue.ensure_journal()
         self.inline.open(deadline)
-        self.ending.hook_exit()
-        if self.leftovers.waiting:
+        self.shutdown.hook_exit()
+        if self.recovery.waiting:
             self.drivers.ensure()
 
     def close_inline(self, deadline: float) -> FlushResult:
         """Close from the calling thread, which commits what waits until `deadline` (monotonic seconds)."""
         waiter = ThreadWaiter()
         barrier = self.begin_close(waiter)
-        self.money.executor.close(min(_TELLER_WAITS, max(0.0, deadline - monotonic())))
+        self.money.executor.close(min(_BUDGETS_WAIT, max(0.0, deadline - monotonic())))
         self.inline.drive(lambda: waiter.outcome is not None, deadline)
         if barrier.pending:
             self.give_up()
@@ -283,11 +279,11 @@ class Engine:
         self.announcer.finish()
         return self.queue.withdraw(barrier)
 
-    async def close_teller(self, seconds: float) -> None:
+    async def close_budgets(self, seconds: float) -> None:
         """Wait for reservations and settlements under way, in a thread, at most so many seconds."""
         executor = self.money.executor
         if executor.is_running:
-            await threads.off_the_loop(lambda: executor.close(min(_TELLER_WAITS, max(0.0, seconds))))
+            await threads.off_the_loop(lambda: executor.close(min(_BUDGETS_WAIT, max(0.0, seconds))))
 
     def begin_close(self, waiter: Waiter | None = None) -> Barrier:
         """Take no more records, and follow those that are held; drivers end once they have been settled."""
@@ -303,23 +299,16 @@ class Engine:
 
     def give_up(self) -> None:
         """A close's deadline has passed: drop what waits, and have the driver end whatever the disk does."""
-        self._give_up = True
+        self.gave_up = True
         self.queue.abandon(DropReason.SHUTDOWN, in_flight=False)
         self._finish_giving_up()
         self.drivers.wake()
 
     def _finish_giving_up(self) -> None:
         """Drop the batch in flight as well; while it is being committed, that is left to the committing thread."""
-        if self._give_up and self.commit_lock.owner != get_ident():
+        if self.gave_up and self.commit_lock.owner != get_ident():
             with suppress(CommitLockBusyError):
                 self.commit_lock.run(lambda: self.queue.abandon_in_flight(DropReason.SHUTDOWN), 0.0)
-
-    def begin_late(self) -> None:
-        """The end of the process has written everything; what still comes is taken in, and written at once."""
-        schema_statements()  # while the interpreter is finalizing no file can be read by its name
-        self.queue.outlive_threads()
-        self.announcer.outlive_threads()
-        self.rest()
 
     def rest(self) -> None:
         """Let go of file and journal until another record comes."""
@@ -334,27 +323,17 @@ class Engine:
             self.closed = True
             self.money.executor.close_soon()  # who may block has closed it before
             self.queue.close_journal()
-            self.say_what_was_lost()
-        self.ending.over()
-
-    def say_what_was_lost(self) -> None:
-        """Tell how much a close cost, and what the rate of telling had kept back."""
-        if self._give_up:
-            ledger = self.queue.ledger()
-            lost = ledger.pending + ledger.dropped.get(DropReason.SHUTDOWN, 0)
-            if lost:  # none where a crash journal keeps them for the next open: they count as `journaled`
-                message = f"{{n}} records could not be written to {self.settings.db_path} before the end"
-                self.announcer.tell(EventKind.CLOSED_WITH_LOSS, lost, message)
-        self.announcer.last_words()
+            self.shutdown.announce_losses()
+        self.shutdown.over()
 
     def stats(self) -> Stats:
         """The engine's state, from memory alone."""
         return stats_of(
             self.queue,
             self.committer.commits,
-            self.leftovers.done,
+            self.recovery.done,
             wal_bytes=self._wal.bytes,
-            bad_values=self._bad_values.total(),
+            bad_values=self._bad_values.total,
             repaired=repairs_so_far() - self._repairs_before,
             purged=self.retention.purged,
             purge_error=self.retention.last_error,
@@ -372,7 +351,7 @@ class Engine:
             self.inline.close()
             self.finished()
         if busy:
-            self.ending.warn_forgotten()
+            self.shutdown.warn_forgotten()
 
     def before_fork(self) -> None:
         """Close the connections between two commits, and hold commits off until the fork is over; see `forks`."""
@@ -385,7 +364,7 @@ class Engine:
 
     def before_os_exit(self) -> None:
         """See `Shutdown.before_os_exit`."""
-        self.ending.before_os_exit()
+        self.shutdown.before_os_exit()
 
     def after_fork_in_parent(self) -> None:
         """Go on committing."""
@@ -403,7 +382,7 @@ class Engine:
         self.money.executor.leak()
         self.queue.reset()
         self.announcer.reset()
-        self.ending.reset()
+        self.shutdown.reset()
         self._begin()
         if not (ready and alone) and not self.stores_nothing:
             # A commit or a reader hung, so its connection came along: a second one here would take no locks.
@@ -414,8 +393,5 @@ class Engine:
             )
             self.queue.refuse(DropReason.STORE_FAILED)
 
-    def _sqlite_writer(self, writer_id: str, settings: Settings) -> BatchWriter:
-        redactor = self.redactor
-        if settings.journal:  # redacted on their way in: the patterns change nothing twice, a user's callable might
-            redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content)
-        return GuardedWriter(self.money.writer(writer_id, settings, redactor, self.money.book))
+    def _default_writer(self, writer_id: str, settings: Settings) -> BatchWriter:
+        return self.money.batch_writer(writer_id, settings)

@@ -1,4 +1,4 @@
-"""An engine's side of money: writers that price records and count them for budgets, and the teller that reserves."""
+"""An engine's side of money: writers that price records and count them for budgets, and the budget executor."""
 
 import logging
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from llm_service.pricing.book import PriceBook
 from llm_service.redaction import clean
 from llm_service.telemetry.privacy import Redactor
 from llm_service.telemetry.record.record import InvocationRecord
-from llm_service.telemetry.stores.base import Session
+from llm_service.telemetry.stores.base import BatchWriter, Session
 from llm_service.telemetry.stores.costing import Costing
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.budget_counters import forget
@@ -22,6 +22,7 @@ from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook, Budg
 from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
 from llm_service.telemetry.stores.sqlite.budget_rows import UnknownCounter
 from llm_service.telemetry.stores.sqlite.error_kinds import STORE_ERRORS
+from llm_service.telemetry.stores.sqlite.guarded_writer import GuardedWriter
 from llm_service.telemetry.stores.sqlite.purge_steps import look
 from llm_service.telemetry.writer.announcer import Announcer
 from llm_service.telemetry.writer.budget_executor import BudgetExecutor
@@ -52,8 +53,8 @@ class EngineBudgetsHost(Protocol):
     commit_lock: CommitLock
     closed: bool
 
-    def written_aside(self, connection: Any, /) -> None:
-        """The teller has committed."""
+    def after_budget_commit(self, connection: Any, /) -> None:
+        """The budget executor has committed."""
         ...
 
 
@@ -69,7 +70,7 @@ class EngineBudgets:
     Attributes:
         terms: what the books of this engine share.
         book: counts what the engine's own writer inserts.
-        teller: serves reservations and settlements.
+        executor: serves reservations and settlements.
         clean_calls: names of calls as their records will have them, by what was given.
     """
 
@@ -89,7 +90,7 @@ class EngineBudgets:
     def begin(self) -> None:
         """All that belongs to one process."""
         self.book = BudgetBook(self.terms)
-        self.executor = BudgetExecutor(self._engine.settings.db_path, self, self._teller_writer)
+        self.executor = BudgetExecutor(self._engine.settings.db_path, self, self._executor_writer)
         self._keep_up_at = monotonic() + _SOON
 
     def writer(self, writer_id: str, settings: Settings, redactor: Redactor, book: BudgetBook) -> SqliteBatchWriter:
@@ -97,7 +98,14 @@ class EngineBudgets:
         costing = None if self._prices is None else Costing(self._prices)
         return SqliteBatchWriter(writer_id, settings.privacy_level, redactor=redactor, costing=costing, book=book)
 
-    def _teller_writer(self) -> tuple[SqliteBatchWriter, HoldKeeper]:
+    def batch_writer(self, writer_id: str, settings: Settings) -> BatchWriter:
+        """The writer of a queue or of a journal's records, which looks at the files around each write."""
+        redactor = self._engine.redactor
+        if settings.journal:  # redacted on their way in: the patterns change nothing twice, a user's callable might
+            redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content)
+        return GuardedWriter(self.writer(writer_id, settings, redactor, self.book))
+
+    def _executor_writer(self) -> tuple[SqliteBatchWriter, HoldKeeper]:
         book, engine = BudgetBook(self.terms), self._engine
         return self.writer(str(uuid4()), engine.settings, engine.redactor, book), HoldKeeper(book)
 
@@ -105,7 +113,7 @@ class EngineBudgets:
         """The engine's own writer has a new connection."""
         self.register(connection, HoldKeeper(self.book))
 
-    # What the teller asks of its host
+    # What the executor asks of its host
 
     @property
     def commit_lock(self) -> CommitLock:
@@ -118,12 +126,12 @@ class EngineBudgets:
         return self._engine.closed
 
     def account(self, outcomes: Sequence[Settlement]) -> None:
-        """Count records that the teller has settled."""
+        """Count records that the executor has settled."""
         self._engine.queue.account(outcomes)
 
     def committed(self, connection: Session) -> None:
-        """Have the WAL of what the teller has written looked after."""
-        self._engine.written_aside(connection)
+        """Look after the WAL: the executor has written."""
+        self._engine.after_budget_commit(connection)
 
     def register(self, connection: Session, keeper: HoldKeeper) -> None:
         """Have the file count what the policies need, limits that only tell included.
@@ -162,7 +170,7 @@ class EngineBudgets:
             self._keep_up_at = monotonic() + (_AT_ONCE if more else _LATER)
 
     def take_over(self, record: InvocationRecord) -> None:
-        """Queue a record that the teller could not settle in time; it ends its hold when it is written."""
+        """Queue a record that the executor could not settle in time; it ends its hold when it is written."""
         if not self._engine.queue.offer(record):
             self.terms.hold_ids.pop(self._engine.redactor.invocation_id(record.card[0]), None)
 

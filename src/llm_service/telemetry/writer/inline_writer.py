@@ -1,25 +1,24 @@
-"""The calling thread commits by itself: the sync logger's way, and the last drain's.
+"""Commits in the calling thread: one of the user's, a writer's own, or the one that ends the process.
 
-Threads that call at the same time form groups: the one that holds the commit lock commits for all that wait, and the
-others find their records done.
+User threads that commit at the same time form groups: the one that holds the commit lock commits for all that wait, and
+the others find their records committed.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
 from threading import TIMEOUT_MAX, get_ident
 from time import monotonic, sleep
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
+from llm_service.telemetry.stores.sqlite.lazy_connection import LazyConnection
 from llm_service.telemetry.writer import forks
 from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.writer.committer import Committer, Step
 from llm_service.telemetry.writer.drivers import Drivers
 from llm_service.telemetry.writer.purge_schedule import Retention
-from llm_service.telemetry.writer.schedule import retry_delay
+from llm_service.telemetry.writer.schedule import Do, retry_delay
 
 __all__ = ["InlineHost", "InlineWriter"]
-
-_Done = TypeVar("_Done")
 
 
 class InlineHost(Protocol):
@@ -31,29 +30,22 @@ class InlineHost(Protocol):
     retention: Retention
     closing: bool
 
-    def open_connection(self) -> Any:
-        """Open the database."""
-        ...
-
-    def step(self, connection: Any, /) -> Step:
-        """Commit the next batch."""
-        ...
-
-    def tidy(self, connection: Any, /) -> None:
-        """Housekeeping in an idle moment."""
-        ...
-
-    def retain(self, connection: Any, /) -> None:
-        """Give retention a turn."""
+    def do(self, do: Do, connection: Any, /) -> Step:
+        """Commit, tidy or purge."""
         ...
 
 
 class InlineWriter:
-    """Owns one connection, used by one thread at a time under the engine's commit lock."""
+    """Owns one connection, used by one thread at a time under the engine's commit lock.
 
-    def __init__(self, engine: InlineHost) -> None:
+    Args:
+        engine: does the work.
+        connection: what it works with.
+    """
+
+    def __init__(self, engine: InlineHost, connection: LazyConnection) -> None:
         self._engine = engine
-        self._connection: Any = None
+        self._connection = connection
 
     def open(self, deadline: float) -> None:
         """Open the database now, trying again while it is locked by others that set it up.
@@ -64,12 +56,12 @@ class InlineWriter:
         failures = 0
         while True:
             try:
-                self._engine.commit_lock.run(self._ensure_connection)
+                self._engine.commit_lock.run(self._connection.opened)
             except Exception as error:
                 failures += 1
                 if self._engine.committer.is_hopeless(error) or monotonic() >= deadline:
                     raise
-                self._engine.committer.give_way(error)
+                self._engine.committer.set_damaged_aside(error)
                 sleep(retry_delay(failures))
             else:
                 return
@@ -84,7 +76,7 @@ class InlineWriter:
             if left <= 0:
                 return done()
             try:
-                step = lock.run(lambda: None if done() else self._step(), min(left, TIMEOUT_MAX))
+                step = lock.run(lambda: None if done() else self._act(Do.COMMIT), min(left, TIMEOUT_MAX))
             except CommitLockBusyError:
                 return done()
             if step is None:
@@ -107,72 +99,51 @@ class InlineWriter:
             if engine.retention.busy and engine.drivers.ensure(drives=False):
                 engine.drivers.wake()
 
-    def step(self) -> Step:
-        """One commit in this thread."""
-        return self._engine.commit_lock.run(self._step)
+    def act(self, do: Do) -> Step:
+        """Open, commit, tidy or purge in this thread. Whatever goes wrong is a step that failed."""
+        return self._engine.commit_lock.run(lambda: self._act(do))
 
     def tidy(self) -> None:
         """Housekeeping in this thread."""
-        self._engine.commit_lock.run(self._tidy)
+        self.act(Do.TIDY)
 
     def retain(self) -> None:
         """A turn of retention in this thread."""
-        self._engine.commit_lock.run(self._retain)
+        self.act(Do.PURGE)
 
     @property
     def is_open(self) -> bool:
         """Whether there is a connection."""
-        return self._connection is not None
+        return self._connection.is_open
 
-    def close(self) -> None:
-        """Close the connection, unless another thread is stuck in a commit with it."""
+    def close(self, seconds: float = 1.0) -> None:
+        """Close the connection, unless another thread is in a commit for so long (-1: however long that takes)."""
         lock = self._engine.commit_lock
-        if self._connection is not None and lock.owner != get_ident():
+        if self._connection.is_open and lock.owner != get_ident():
             with suppress(CommitLockBusyError):
-                lock.run(self.let_go, 1.0)
+                lock.run(self.let_go, seconds)
 
     def let_go(self) -> None:
         """Close the connection; the caller holds the commit lock. The next commit opens another."""
-        if self._connection is not None:
-            with suppress(Exception):
-                self._connection.close()
-            self._connection = None
+        self._connection.let_go()
 
     def leak(self) -> None:
         """In a forked child: never touch a connection of the parent's, not even to close it."""
-        if self._connection is not None:
-            forks.leak(self._connection)
+        forks.leak(self._connection)
 
-    def _ensure_connection(self) -> Any:
-        if self._connection is None:
-            self._connection = self._engine.open_connection()
-        return self._connection
-
-    def _step(self) -> Step:
+    def _act(self, do: Do) -> Step:
+        engine = self._engine
         try:
-            connection = self._ensure_connection()
+            connection = self._connection.opened()
         except Exception as error:  # noqa: BLE001 - counted, logged and paced like a failed commit
-            return self._engine.committer.failed(error)
-        step = self._kept_clean(self._engine.step, connection)
-        if step.reopen:
-            self.let_go()
-        return step
-
-    def _tidy(self) -> None:
-        if self._connection is not None:
-            self._kept_clean(self._engine.tidy, self._connection)
-
-    def _retain(self) -> None:
+            if do is Do.PURGE:
+                engine.retention.failed(error, warn=False)
+            return engine.committer.failed(error)
         try:
-            connection = self._ensure_connection()
-        except Exception as error:  # noqa: BLE001 - noted and paced, as a step that failed
-            self._engine.retention.failed(error)
-        else:
-            self._kept_clean(self._engine.retain, connection)
-
-    def _kept_clean(self, use: Callable[[Any], _Done], connection: Any) -> _Done:
-        try:
-            return use(connection)
+            step = engine.do(do, connection)
         except BaseException:  # Ctrl-C, say: it may have left a transaction open, which would fail all that follow
             self.let_go()
             raise
+        if step.reopen:
+            self.let_go()
+        return step

@@ -208,8 +208,8 @@ class Retention:
         if purge.records or purge.contents:
             _LOG.info("telemetry: retention deleted %d records, %d contents", purge.records, purge.contents)
 
-    def failed(self, error: Exception) -> None:
-        """A turn came to nothing: try again after a pause."""
+    def failed(self, error: Exception, *, warn: bool = True) -> None:
+        """A turn came to nothing: try again after a pause. With `warn=False` somebody else logs why."""
         with self._lock:
             job = self._jobs[0] if self._jobs else None
         self._failures += 1
@@ -219,7 +219,7 @@ class Retention:
         elif not is_locked(error):
             self._purge, self._due_at = None, self._clock() + _AFTER_A_FAULT
         if not is_locked(error):
-            if self.last_error is None:
+            if warn and self.last_error is None:
                 _LOG.warning("telemetry: retention does not get on (tried again later): %s", clean(str(error)))
             self.last_error = clean(f"{type(error).__name__}: {error}")[:500]
 

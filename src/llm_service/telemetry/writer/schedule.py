@@ -1,8 +1,8 @@
-"""What a driver does next, how much at once, how long to pause: pure functions of backlog, settings and moment."""
+"""What the writer loop does next, how much at once, how long to sleep: pure functions of backlog, settings and time."""
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from llm_service.config.settings import Settings
 
@@ -10,7 +10,6 @@ __all__ = [
     "Action",
     "Backlog",
     "Do",
-    "Driver",
     "next_action",
     "purge_may_go",
     "retry_delay",
@@ -77,7 +76,7 @@ def retry_delay(failures: int) -> float:
 
 
 class Do(Enum):
-    """What a driver does next."""
+    """What the writer loop does next."""
 
     OPEN = "open"
     COMMIT = "commit"
@@ -88,7 +87,7 @@ class Do(Enum):
 
 
 class Action(NamedTuple):
-    """A driver's next action.
+    """The next action of the writer loop.
 
     Attributes:
         do: what.
@@ -99,42 +98,6 @@ class Action(NamedTuple):
     do: Do
     seconds: float | None = None
     wake_at: int = 1
-
-
-class Driver(Protocol):
-    """Drives commits in the background."""
-
-    def wake(self) -> bool:
-        """Have it look again; False when it is dead. From any thread; never raises."""
-        ...
-
-    def is_alive(self) -> bool:
-        """Whether it can still do work."""
-        ...
-
-    def rests(self) -> bool:
-        """Whether it does nothing until a loop that has stopped goes on, while another runs in the calling thread."""
-        ...
-
-    def supersede(self) -> None:
-        """Another driver has taken over: end once the loop goes on."""
-        ...
-
-    async def ready(self) -> None:
-        """Return once the first try to open the file is over; at once on another loop than the driver's."""
-        ...
-
-    def discard(self) -> None:
-        """Let go of a dead driver's connection. Its loop may be closed."""
-        ...
-
-    def let_go(self) -> None:
-        """Close the database, to be opened again when needed; the caller holds the commit lock."""
-        ...
-
-    def join(self, timeout: float) -> None:
-        """Block until its thread has ended, if it has one of its own, at most `timeout` seconds."""
-        ...
 
 
 def purge_may_go(backlog: Backlog, purge_in: float | None) -> bool:

@@ -13,11 +13,14 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from llm_service.config.settings import Settings
+from llm_service.telemetry.stores.sqlite.migrations import schema_statements
 from llm_service.telemetry.writer.announcer import Announcer
 from llm_service.telemetry.writer.commit_lock import CommitLock
 from llm_service.telemetry.writer.drivers import Drivers
 from llm_service.telemetry.writer.engine_budgets import EngineBudgets
+from llm_service.telemetry.writer.events import EventKind
 from llm_service.telemetry.writer.inline_writer import InlineWriter
+from llm_service.telemetry.writer.ledger import DropReason
 from llm_service.telemetry.writer.queue import RecordQueue
 from llm_service.telemetry.writer.sigterm import SigtermHandler
 from llm_service.telemetry.writer.threads import is_ending, is_finalizing
@@ -41,13 +44,10 @@ class ShutdownHost(Protocol):
     queue: RecordQueue
     closing: bool
     closed: bool
+    gave_up: bool
 
     def begin_close(self) -> Any:
         """Take no more records, and follow those that are held."""
-        ...
-
-    def begin_late(self) -> None:
-        """Take in what still comes, to write it at once."""
         ...
 
     def rest(self) -> None:
@@ -60,10 +60,6 @@ class ShutdownHost(Protocol):
 
     def finished(self) -> None:
         """Everything is settled and let go of."""
-        ...
-
-    def say_what_was_lost(self) -> None:
-        """Tell how much a close cost."""
         ...
 
 
@@ -134,6 +130,17 @@ class Shutdown:
         if not engine.closed and (engine.drivers.needed or engine.inline.is_open or not engine.queue.empty()):
             self._drain()
 
+    def announce_losses(self) -> None:
+        """Announce what the end has cost, and what the rate of announcements had kept back."""
+        engine = self._engine
+        if engine.gave_up:
+            ledger = engine.queue.ledger()
+            lost = ledger.pending + ledger.dropped.get(DropReason.SHUTDOWN, 0)
+            if lost:  # none where a crash journal keeps them for the next open: they count as `journaled`
+                message = f"{{n}} records could not be written to {engine.settings.db_path} before the end"
+                engine.announcer.tell(EventKind.CLOSED_WITH_LOSS, lost, message)
+        engine.announcer.last_words()
+
     def _at_exit(self) -> None:
         self._exiting = True
         try:
@@ -161,8 +168,11 @@ class Shutdown:
         engine.inline.close()
         engine.finished()
         if not left:
-            self._is_late = True
-            engine.begin_late()
+            self._is_late = True  # what still comes is taken in, and written at once
+            schema_statements()  # while the interpreter is finalizing no file can be read by its name
+            engine.queue.outlive_threads()
+            engine.announcer.outlive_threads()
+            engine.rest()
         engine.announcer.finish()
 
     def write_late(self) -> None:
@@ -189,7 +199,7 @@ class Shutdown:
             engine.begin_close()
         if self._write(deadline) and dies:
             engine.give_up()
-            engine.say_what_was_lost()
+            self.announce_losses()
         engine.announcer.finish()
 
     def _write(self, deadline: float) -> int:

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from llm_service.telemetry.journal.replay import Replayed
 from llm_service.telemetry.stores.rollups import percentile, power_of_two
@@ -10,7 +11,30 @@ from llm_service.telemetry.writer.committer import Commits
 from llm_service.telemetry.writer.ledger import Ledger
 from llm_service.telemetry.writer.queue import RecordQueue
 
-__all__ = ["Stats", "stats_of"]
+__all__ = ["BadValues", "Stats", "stats_of"]
+
+_MOST_NAMES: Final = 1_000
+_OTHER_NAMES: Final = "other names"
+"""Stands for names that are no field and come after so many others."""
+
+
+class BadValues:
+    """Values that were left out of records, by the name under which they were given."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def count(self, name: str) -> bool:
+        """Count one; True the first time for this name."""
+        if len(self._counts) >= _MOST_NAMES and name not in self._counts:
+            name = _OTHER_NAMES
+        self._counts[name] += 1
+        return self._counts[name] == 1
+
+    @property
+    def total(self) -> int:
+        """How many, under all names."""
+        return self._counts.total()
 
 
 @dataclass(frozen=True, slots=True)

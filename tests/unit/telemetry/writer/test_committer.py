@@ -232,11 +232,11 @@ def test_a_damaged_file_is_set_aside_when_a_second_connection_finds_the_same() -
     told = Told()
     made: list[int] = []
 
-    def make_way() -> Path:
+    def set_aside() -> Path:
         made.append(len(writer.calls))
         return PATH.with_name(f"telemetry.db.corrupt-{len(made)}")
 
-    queue, writer, committer = make(*[corrupt() for _ in range(9)], make_way=make_way, tell=told)
+    queue, writer, committer = make(*[corrupt() for _ in range(9)], set_aside=set_aside, tell=told)
     fill(queue, 3)
     steps = [committer.step(CONNECTION) for _ in range(9)]
     assert all(step.reopen and step.retry_in is not None for step in steps)
@@ -253,10 +253,10 @@ def test_a_damaged_file_is_set_aside_when_a_second_connection_finds_the_same() -
 def test_a_folder_that_does_not_let_a_file_be_moved_costs_no_record(caplog: pytest.LogCaptureFixture) -> None:
     """It is tried again; what waits, waits."""
 
-    def make_way() -> Path:
+    def set_aside() -> Path:
         raise PermissionError("read-only folder")
 
-    queue, _, committer = make(*[corrupt() for _ in range(4)], make_way=make_way)
+    queue, _, committer = make(*[corrupt() for _ in range(4)], set_aside=set_aside)
     fill(queue, 3)
     for _ in range(4):
         assert committer.step(CONNECTION).retry_in is not None

@@ -131,7 +131,7 @@ def test_a_wal_that_cannot_be_looked_after_is_noted_and_costs_no_record(
     """After the commit of a budget, too."""
     engine = logger._engine
     monkeypatch.setattr(engine._wal, "after_another", failing(OSError("no such device")))
-    engine.written_aside(None)
+    engine.after_budget_commit(None)
     assert "no such device" in str(logger.stats().last_error)
     log(logger, "kept")
     assert logger.flush().complete
@@ -149,7 +149,7 @@ def test_who_logs_or_flushes_within_a_commit_of_its_own_thread_does_not_wait_for
     log(logger, "interrupted")
     with engine.commit_lock:
         assert not engine.inline.drive(lambda: False, float("inf"))
-        engine.ending.write_late()
+        engine.shutdown.write_late()
         assert logger.stats().ledger.pending == 1
     assert logger.flush().complete
     assert agents(db) == ["interrupted"]
@@ -229,7 +229,7 @@ def test_what_comes_too_late_for_a_locked_file_is_counted_as_lost(
     """The end of the program waits for a bounded time."""
     log(logger, "late", "later")
     monkeypatch.setattr(shutdown, "_LATE_WAITS", 0.01)
-    logger._engine.ending.write_late()
+    logger._engine.shutdown.write_late()
     logger._engine.drivers.join(10.0)  # a driver may be within a commit, and drops what it holds after that
     ledger = logger.stats().ledger
     assert (ledger.pending, ledger.dropped[DropReason.SHUTDOWN]) == (0, 2)
@@ -243,7 +243,7 @@ def test_a_signal_that_ends_the_process_counts_and_tells_what_a_locked_file_cost
 ) -> None:
     """One that does not leaves it in the queue."""
     log(logger, "waits")
-    logger._engine.ending._write_at_sigterm(dies=dies)
+    logger._engine.shutdown._write_at_sigterm(dies=dies)
     ledger = logger.stats().ledger
     assert ledger.pending + ledger.dropped.get(DropReason.SHUTDOWN, 0) == 1
     assert (EventKind.CLOSED_WITH_LOSS in {event.kind for event in told}) is dies
