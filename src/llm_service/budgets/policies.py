@@ -29,19 +29,19 @@ class Policies:
 
     Args:
         policies: all policies of the file.
-        chosen: the name of the one without a scope; None for `default`, if it exists.
+        chosen: the name of the one without a scope; None for `default`, if it exists, or the only one there is.
 
     Raises:
-        SettingsError: there is no policy with the chosen name, or a time zone is unknown here.
+        SettingsError: there is no policy with the chosen name, several without a scope and none is chosen, or a time
+            zone is unknown here.
     """
 
     def __init__(self, policies: Mapping[str, Policy], chosen: str | None = None) -> None:
         if chosen is not None and chosen not in policies:
             known = ", ".join(sorted(policies)) or "none"
             raise SettingsError("policy", chosen, f"give the name of a policy of policies.yaml; there are: {known}")
-        self._all = tuple(
-            policy for name, policy in policies.items() if policy.has_scope or name == (chosen or DEFAULT_POLICY)
-        )
+        whole = chosen or _default_of(policies)
+        self._all = tuple(policy for name, policy in policies.items() if policy.has_scope or name == whole)
         self._applying: dict[Call, list[Policy]] = {}
         self.counters: tuple[CounterKey, ...] = tuple(
             dict.fromkeys(limit.counter for policy in self._all for limit in policy.limits)
@@ -68,6 +68,18 @@ class Policies:
         """The limits of all policies."""
         for policy in self._all:
             yield from policy.limits
+
+
+def _default_of(policies: Mapping[str, Policy]) -> str | None:
+    """The policy without a scope that is in force where none is chosen: one that is not would limit nothing."""
+    whole = [name for name, policy in policies.items() if not policy.has_scope]
+    if DEFAULT_POLICY in policies or not whole:
+        return DEFAULT_POLICY
+    if len(whole) > 1:
+        names = ", ".join(sorted(whole))
+        remedy = f"{len(whole)} policies have no scope ({names}): name the one that is to be in force"
+        raise SettingsError("policy", None, f"{remedy}, or call it {DEFAULT_POLICY}")
+    return whole[0]
 
 
 def _must_be_evaluable(key: CounterKey) -> None:

@@ -40,7 +40,7 @@ _policies = click.option(
     "--policies", type=FILE, metavar="PATH", help="The policies.yaml with the limits, instead of the one in force."
 )
 _policy = click.option(
-    "--policy", metavar="NAME", help="The policy without a scope that is in force; default: default, if there is one."
+    "--policy", metavar="NAME", help="The policy without a scope that is in force; default: default, or the only one."
 )
 
 

@@ -65,13 +65,18 @@ def test_every_policy_with_a_scope_applies_and_of_the_others_one() -> None:
     assert [one.name for one in policies("production", **given)] == ["production", "backend", "claude"]
 
 
-def test_without_a_default_only_scopes_apply() -> None:
-    """A file may consist of them."""
-    found = policies(production={"daily_budget_usd": 2}, x={"scope": {"agent": "x"}, "daily_budget_usd": 3})
-    assert [one.name for one in found] == ["x"]
-    assert found.applying(Call(agent="y")) == []
-    assert bool(found)
-    assert not policies(production={"daily_budget_usd": 2})
+def test_without_a_default_the_only_policy_without_a_scope_is_in_force() -> None:
+    """One that is not would limit nothing; of several one has to be named. A file may consist of scopes."""
+    scoped = {"scope": {"agent": "x"}, "daily_budget_usd": 3}
+    found = policies(production={"daily_budget_usd": 2}, x=scoped)
+    assert [one.name for one in found] == ["production", "x"]
+    assert [one.name for one in policies(x=scoped)] == ["x"]
+    assert policies(x=scoped).applying(Call(agent="y")) == []
+    several = {"one": {"daily_budget_usd": 2}, "two": {"daily_budget_usd": 2}}
+    with pytest.raises(SettingsError, match=r"policy.*2 policies have no scope \(one, two\): name the one"):
+        policies(**several)
+    assert [one.name for one in policies("two", **several)] == ["two"]
+    assert [one.name for one in policies(**several, default={"daily_budget_usd": 2})] == ["default"]
 
 
 def test_a_policy_that_is_not_there_is_refused_with_those_that_are() -> None:

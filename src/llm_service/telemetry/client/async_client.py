@@ -48,7 +48,7 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
             `[REDACTED:masker-error]` is stored and counted.
         policies: limits that `budgets` and `budget=` keep: a policies.yaml, or its `PoliciesConfig`. None takes the one
             that is found as for `models` (`LLM_TELEMETRY_POLICIES`); False takes none.
-        policy: the name of the policy without a scope that is in force; default `default`, if there is such a one.
+        policy: the name of the policy without a scope that is in force; default `default`, or the only one there is.
         on_budget: called with a `BudgetEvent` when a limit's threshold is passed, once a window among all processes,
             in the thread of `on_event`.
         **options: `enabled`, `privacy_level`, `retention_days`, `content_retention_days`, `flush_interval`,

@@ -66,14 +66,18 @@ class AsyncBudgetedInvocation(Invocation):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """The end of a stream where nothing can be awaited: its record is queued, and ends the hold when written."""
-        _end_soon(self._sink, self._reservation, self._leave(error))
+        """The end where nothing can be awaited: the record is queued, and ends the hold when it is written."""
+        _end_soon(self._sink, self._reservation, _left(self, self._reservation, error))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        record, strict = self._leave(error), self._strict and error is None
-        await run_async(_end(self._sink, self._reservation, record, strict=strict, soon=error is not None))
+        if error is not None and not isinstance(error, Exception):  # cancelled: nothing may be awaited any more
+            self.__exit__(kind, error, traceback)
+            return
+        record = _left(self, self._reservation, error)
+        strict = self._strict and error is None
+        await run_async(_end(self._sink, self._reservation, record, strict=strict))
 
 
 class BudgetedInvocation(Invocation):
@@ -103,7 +107,7 @@ class BudgetedInvocation(Invocation):
 
     def end_soon(self, error: BaseException | None) -> None:
         """Queue the record, which ends the hold when it is written."""
-        _end_soon(self._sink, self._reservation, self._leave(error))
+        _end_soon(self._sink, self._reservation, _left(self, self._reservation, error))
 
     async def __aenter__(self) -> Self:
         raise TypeError("a budget waits for the file: on an event loop use AsyncTelemetryLogger")
@@ -115,22 +119,32 @@ class BudgetedInvocation(Invocation):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        record, strict = self._leave(error), self._strict and error is None
+        record = _left(self, self._reservation, error)
+        strict = self._strict and error is None
         run(_end(self._sink, self._reservation, record, strict=strict))
 
 
-def _end(
-    sink: Sink, reservation: Reservation | None, record: InvocationRecord | None, *, strict: bool, soon: bool = False
-) -> Steps[None]:
-    """End a call and its hold; `soon` without waiting for it."""
+def _left(call: Invocation, reservation: Reservation | None, error: BaseException | None) -> InvocationRecord | None:
+    """The record of a call that is left.
+
+    Raises:
+        RecordError: with `strict`, for what no record can hold; then nobody knows what became of the hold.
+    """
+    try:
+        return call._leave(error)  # noqa: SLF001 - one of these classes
+    except BaseException:
+        _end_soon(call._sink, reservation, None)  # noqa: SLF001 - as above
+        raise
+
+
+def _end(sink: Sink, reservation: Reservation | None, record: InvocationRecord | None, *, strict: bool) -> Steps[None]:
+    """End a call and its hold."""
     try:
         if reservation is None or reservation.end is not None:
             if record is not None:
                 sink.offer(record)
         elif record is None:
             yield from reservation.give_up()
-        elif soon:
-            reservation.settle_soon(record)
         else:
             yield from reservation.settle(record)
     except Exception as failure:

@@ -28,7 +28,7 @@ class PricesAndPolicies:
     Attributes:
         models: a models.yaml, or its schema; None for the one that `config.files.locate` finds, False for none.
         policies: a policies.yaml, or its schema; the same.
-        policy: the name of the policy without a scope; None for `default`.
+        policy: the name of the policy without a scope; None for `default`, or the only one.
         on_budget: called with a `BudgetEvent` when a threshold is passed, once a window among all processes.
     """
 

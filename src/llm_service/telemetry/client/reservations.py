@@ -92,13 +92,13 @@ class Reservation:
             yield from self._ended(self._planner.ending(self.plan.hold_id, None), None)
 
     def settle_soon(self, record: InvocationRecord) -> None:
-        """As `settle`, without waiting for it: what fails is counted, and the record queued."""
-        self._planner.submit(self.settling(record))
+        """Settle with the queue: the record is accepted now, and ends the hold when it is written."""
+        self._planner.queue(self.settling(record))
 
     def end_later(self, record: InvocationRecord | None) -> None:
         """Settle with the queue, which waits for nothing; without a record, give up. From a finalizer, too."""
         if record is not None:
-            self._planner.queue(self.settling(record))
+            self.settle_soon(record)
         elif self._becomes(_End.GIVEN_UP):
             self._planner.submit(self._planner.ending(self.plan.hold_id, None))
 

@@ -254,8 +254,8 @@ async def test_an_everyday_await_after_close_returns_false(db: Path) -> None:
     assert await telemetry.log_invocation(InvocationRecord()) is False
 
 
-async def test_a_full_queue_is_told_by_nowait_and_by_on_drop(db: Path) -> None:
-    """False, counted by reason; the callback hears of the first, at the close of the rest; what it raises is logged."""
+def test_a_full_queue_is_told_by_nowait_and_by_on_drop(db: Path) -> None:
+    """Before a loop runs, so that nobody takes: False, counted by reason; the callback hears of the first, at the close of the rest; what it raises is logged."""
     heard: list[tuple[DropReason, int]] = []
 
     def on_drop(reason: DropReason, count: int) -> None:
@@ -268,17 +268,17 @@ async def test_a_full_queue_is_told_by_nowait_and_by_on_drop(db: Path) -> None:
     telemetry._engine.announcer.finish(10.0)
     assert heard == [(DropReason.QUEUE_FULL, 1)]
     assert telemetry.stats().ledger.dropped == {DropReason.QUEUE_FULL: 3}
-    await telemetry.aclose()
+    asyncio.run(telemetry.aclose())
     assert heard == [(DropReason.QUEUE_FULL, 1), (DropReason.QUEUE_FULL, 2)]
     assert len(rows(db)) == 2
 
 
-async def test_drop_oldest_keeps_the_newest(db: Path) -> None:
-    """The oldest records give way, and are counted."""
+def test_drop_oldest_keeps_the_newest(db: Path) -> None:
+    """The oldest records give way, and are counted; before a loop runs, so that nobody takes."""
     telemetry = AsyncTelemetryLogger(db, queue_max_records=2, overflow="drop_oldest", flush_interval=3600)
     for number in range(5):
         assert telemetry.log_invocation_nowait(InvocationRecord(str(number)))
-    await telemetry.aclose()
+    asyncio.run(telemetry.aclose())
     assert rows(db, "invocation_id") == [("3",), ("4",)]
     assert telemetry.stats().ledger.dropped == {DropReason.QUEUE_FULL: 3}
 
