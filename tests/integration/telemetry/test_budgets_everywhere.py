@@ -6,6 +6,7 @@ Where it cannot hold, it is refused where it is written. The kinds are those tha
 import asyncio
 import gc
 import inspect
+import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
 from enum import Enum
@@ -363,3 +364,62 @@ def test_a_block_with_a_budget_takes_values_as_a_record_does(db: Path, budget: A
         assert (row["model_name"], row["prompt_tokens"]) == ("x", 12)
         with pytest.raises(RecordError, match="tool_name"), logger.invocation(tool_name=["x"], budget=budget):
             pass
+
+
+@pytest.mark.parametrize("budget", [0.5, True])
+async def test_a_failed_call_is_there_when_its_block_has_ended(db: Path, budget: Any) -> None:
+    """Written, settled, and read by whoever asks next: nothing of it is under way behind the program's back."""
+    async with AsyncTelemetryLogger(db, models=GPT_ALL, policies=LIMITED) as logger:
+        for turn in range(1, 6):
+            block = logger.invocation(model_name="x", prompt_tokens=9, max_tokens=9, budget=budget)
+            with pytest.raises(ValueError, match="reset"):
+                await failing(block, turn)
+            assert logger.stats().ledger.written == turn
+            (row,) = await logger.get_invocations(limit=1, fresh=False)
+            assert (row["completion_tokens"], row["error_type"]) == (turn, "ValueError")
+            assert await logger.budgets.holds() == []
+
+
+async def failing(block: Any, tokens: int) -> None:
+    """A call that fails after its usage was told."""
+    async with block as call:
+        call.record_usage(prompt_tokens=9, completion_tokens=tokens)
+        raise ValueError("reset")
+
+
+async def test_a_cancelled_call_is_accepted_when_its_block_has_ended(db: Path) -> None:
+    """Nothing is awaited any more, so its record waits in the queue, where it is counted and flushed."""
+    async with AsyncTelemetryLogger(db, models=GPT_ALL, policies=LIMITED, flush_interval=60) as logger:
+
+        async def work() -> None:
+            async with logger.invocation(model_name="x", budget=0.5):
+                await asyncio.sleep(60)
+
+        task = asyncio.create_task(work())
+        while logger.stats().ledger.submitted + len(await logger.budgets.holds()) == 0:  # noqa: ASYNC110 - of the file
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert logger.stats().ledger.submitted == 1
+        assert (await logger.flush()).written == 1
+
+
+async def test_what_no_record_can_hold_leaves_no_open_hold(db: Path) -> None:
+    """With `strict` the block raises; what became of the call is unknown, as after any end without a record."""
+    async with AsyncTelemetryLogger(db, models=GPT_ALL, policies=LIMITED, strict=True) as logger:
+        with pytest.raises(RecordError, match="tags"):
+            async with logger.invocation(model_name="x", budget=0.5) as call:
+                call.set(tags=object())
+        while (await logger.budgets.holds())[0]["state"] == "held":  # noqa: ASYNC110 - of the file
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens", "max_output_tokens"])
+def test_messages_and_the_limits_of_clients_make_an_estimate(db: Path, name: str) -> None:
+    """As they are given to OpenAI; at level `full` the messages are stored as JSON."""
+    messages = [{"role": "user", "content": "Why?"}]
+    with TelemetryLogger(db, models=GPT_ALL, policies=LIMITED, privacy_level="full", strict=True) as logger:
+        with logger.invocation(model_name="x", prompt=messages, budget=True, **{name: 100}) as call:
+            assert float(call.hold.usd) == pytest.approx(0.001, rel=0.1)
+        assert json.loads((logger.get_content(call.invocation_id) or {})["prompt"]) == messages  # type: ignore[typeddict-item]

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Self, TypeVar, Unpack, cast, overload
 
 from llm_service.budgets.alerts import OnBudget
 from llm_service.config.settings import Settings, SettingsOptions
@@ -31,6 +31,9 @@ __all__ = ["BaseClient"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 _S = TypeVar("_S")
 _Budgeted = TypeVar("_Budgeted", bound=Invocation)
+
+
+_MAX_TOKENS: Final = frozenset({"max_completion_tokens", "max_output_tokens"})
 
 
 class BaseClient(Generic[_Budgeted]):
@@ -212,8 +215,12 @@ class BaseClient(Generic[_Budgeted]):
                 before the block is entered, a number reserves so many USD; the record then settles it. On
                 `AsyncTelemetryLogger` only with `async with`; entering raises what `budgets.reserve` raises, and
                 nothing is recorded then. `call.hold` is the hold.
-            max_tokens: what the answer is limited to, for the estimate.
+            max_tokens: what the answer is limited to, for the estimate; also as OpenAI's `max_completion_tokens` and
+                `max_output_tokens`.
         """
+        for name in _MAX_TOKENS & fields.keys():
+            said = fields.pop(name)
+            max_tokens = said if max_tokens is None else max_tokens
         names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
         if budget is False:
             return self._block(names | fields)

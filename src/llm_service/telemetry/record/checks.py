@@ -8,6 +8,7 @@ when it is read. Any unambiguous type is accepted; text that cannot be stored is
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import wraps
@@ -163,7 +164,10 @@ def _odd_label(field: str, value: object) -> str:
 
 @_optional
 def content(field: str, value: object) -> str:
-    """An optional prompt or response."""
+    """An optional prompt or response; messages and other JSON as text."""
+    if isinstance(value, list | dict):
+        with suppress(Exception):  # a value of the caller's; it is refused below
+            value = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
     return _text(field, value, MAX_CONTENT_CHARS, empty=True)
 
 
