@@ -1,6 +1,7 @@
 """A file or folder that may not be written: one warning, records wait, and are written when they may be."""
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,13 @@ async def main():
     sum_up(T)
 asyncio.run(main())
 """
+
+
+@pytest.fixture
+def db() -> Iterator[Path]:
+    """On a disk: what is immutable in memory may still be written by who has it open."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # noqa: S108 - a folder of its own
+        yield Path(folder) / "telemetry.db"
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ def watch(forkable: Forkable) -> None:
     """Have `after_fork_in_child` called in every child forked while the object lives."""
     _WATCHED.add(forkable)
     if os._exit is _exit and _is_worker():
-        os._exit = _end_of_child
+        _write_at_os_exit()
 
 
 def _is_worker() -> bool:
@@ -92,7 +92,11 @@ def _in_child() -> None:
     leak_all()
     for forkable in list(_WATCHED):
         forkable.after_fork_in_child(alone=_alone == [True])
-    os._exit = _end_of_child  # the child may make a logger yet
+    _write_at_os_exit()  # the child may make a logger yet
+
+
+def _write_at_os_exit() -> None:
+    os._exit = _end_of_child
 
 
 def _end_of_child(status: int) -> NoReturn:
