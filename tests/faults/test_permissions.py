@@ -28,9 +28,9 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def db() -> Iterator[Path]:
-    """On a disk: what is immutable in memory may still be written by who has it open."""
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # noqa: S108 - a folder of its own
+def on_disk() -> Iterator[Path]:
+    """A database on a disk: what is immutable in memory may still be written by who has it open."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         yield Path(folder) / "telemetry.db"
 
 
@@ -94,7 +94,7 @@ def immutable(command: Callable[..., str]) -> Iterator[Callable[[Path, bool], No
 @pytest.mark.parametrize("suffix", ["", "-wal"])
 def test_a_file_made_immutable_while_open_loses_nothing(
     suffix: str,
-    db: Path,
+    on_disk: Path,
     immutable: Callable[[Path, bool], None],
     record: Callable[..., InvocationRecord],
     sound: Callable[..., Any],
@@ -103,15 +103,15 @@ def test_a_file_made_immutable_while_open_loses_nothing(
 ) -> None:
     """`chattr +i` on the database fails checkpoints, on the -wal commits: both are said in `stats` and go on after."""
     monkeypatch.setattr("llm_service.telemetry.writer.wal_watch.TIDY_AFTER", 0.02)
-    with TelemetryLogger(db) as logger:
+    with TelemetryLogger(on_disk) as logger:
         logger.log_invocation(record("before"))
-        immutable(db.with_name(db.name + suffix), True)
+        immutable(on_disk.with_name(on_disk.name + suffix), True)
         for _ in range(100):
             assert logger.log_invocation_nowait(record("during"))
         eventually(lambda: "IOERR_WRITE" in (logger.stats().last_error or ""))
         assert logger.stats().ledger.balanced
-        immutable(db.with_name(db.name + suffix), False)
+        immutable(on_disk.with_name(on_disk.name + suffix), False)
         assert logger.flush().complete
         ledger = logger.stats().ledger
     assert (ledger.submitted, ledger.written) == (101, 101)
-    assert sound(db) == {"before": 1, "during": 100}
+    assert sound(on_disk) == {"before": 1, "during": 100}
