@@ -9,7 +9,7 @@ from llm_service.errors import shown
 from llm_service.telemetry.instrumentation.call_fields import refuse_misplaced, settled
 from llm_service.telemetry.instrumentation.decorator import instrument
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
-from llm_service.telemetry.instrumentation.stream import record_stream
+from llm_service.telemetry.instrumentation.recorded_stream import record_stream
 from llm_service.telemetry.record.record import Amount
 
 __all__ = ["Instrumenting"]

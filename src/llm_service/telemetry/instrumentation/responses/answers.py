@@ -1,0 +1,208 @@
+"""What a whole answer says of its call: model, ids, how it ended, what was used. Its shape is read, not its class.
+
+Shapes: OpenAI and all that speak its protocols (https://platform.openai.com/docs/api-reference), Anthropic
+(https://platform.claude.com/docs/en/api/messages), Gemini (https://ai.google.dev/api/generate-content), Bedrock
+(https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html) and Ollama
+(https://docs.ollama.com/api/chat). Operations are OpenTelemetry's
+(https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/#gen-ai-operation-name).
+"""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any, Final, cast
+
+from llm_service.pricing.usage.leaves import is_list
+from llm_service.pricing.usage.report import Fields, fields_by, report_of
+from llm_service.pricing.usage.shapes import OPENAI
+from llm_service.telemetry.instrumentation.field_aliases import with_doubt
+from llm_service.telemetry.record.checks import MAX_NAME_CHARS
+
+__all__ = [
+    "AZURE",
+    "BEDROCK",
+    "VERTEX",
+    "facts_of",
+    "failure_of",
+    "get",
+    "read_answer",
+    "reason_of",
+    "reported_by",
+    "text_of",
+]
+
+AZURE: Final = "azure.ai.openai"
+BEDROCK: Final = "aws.bedrock"
+VERTEX: Final = "gcp.vertex_ai"
+_OBJECTS: Final = {
+    "chat.completion": "chat",
+    "chat.completion.chunk": "chat",
+    "response": "chat",
+    "text_completion": "text_completion",
+}
+"""What `object` says of an answer of OpenAI's protocols."""
+_HOSTED: Final = {"msg_bdrk_": BEDROCK, "msg_vrtx_": VERTEX}
+"""How Anthropic's ids begin where another sells its models."""
+_FAILED: Final = frozenset({"failed", "cancelled"})
+_MOST: Final = 16
+"""Choices that are looked at."""
+_MODELS: Final = ("model", "model_version", "modelVersion", "model_name")
+_IDS: Final = ("id", "response_id", "responseId")
+_REASONS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
+
+
+def read_answer(answer: Any) -> dict[str, Any]:
+    """The fields of a record that an answer tells; empty where it is none of a known shape. Never raises."""
+    try:
+        facts = facts_of(answer)
+        used = usage_of(answer)
+    except Exception:  # noqa: BLE001 - a foreign object may raise anything
+        return {}
+    if not used and facts.keys() <= {"model_name", "response_id", "request_id"}:
+        return {}  # these names alone may stand in anything
+    return used | {field: value for field, value in facts.items() if field not in used}
+
+
+def usage_of(answer: Any) -> dict[str, Any]:
+    """What an answer says that was used; empty where it says nothing."""
+    used = reported_by(answer)
+    if used is None:
+        return {}
+    return {"usage_source": "reported"} | {
+        field: value for field, value in with_doubt(used).items() if value is not None
+    }
+
+
+def reported_by(answer: Any) -> Fields | None:
+    """The report of an answer or an event, as it stands; None where there is none with a count or a cost."""
+    report = report_of(answer, OPENAI)
+    if report is None:
+        return None
+    used = fields_by(report)
+    told = any(value is not None and (name == "cost_usd" or name.endswith("_tokens")) for name, value in used.items())
+    return used if told else None
+
+
+def facts_of(answer: Any) -> dict[str, Any]:
+    """What an answer says beside its usage; what it does not say is left out."""
+    told = get(answer, "response_metadata")  # LangChain's messages
+    told = told if isinstance(told, Mapping) and told else None
+    found = {
+        "model_name": _first(answer, _MODELS) or _first(told, _MODELS),
+        "response_id": _first(answer, _IDS),
+        "request_id": text_of(answer, "_request_id") or text_of(get(answer, "ResponseMetadata"), "RequestId"),
+        "finish_reason": reason_of(answer) or _first(told, _REASONS),
+        "operation": operation_of(answer),
+        "provider": _provider_of(answer),
+        "service_tier": text_of(answer, "service_tier"),
+        **failure_of(answer),
+    }
+    return {field: value for field, value in found.items() if value is not None}
+
+
+def get(source: Any, name: str) -> Any:
+    """What a mapping or an object has under a name; None where it has nothing, or raises."""
+    try:
+        if type(source) is dict or isinstance(source, Mapping):
+            return cast("Mapping[str, Any]", source).get(name)
+        return getattr(source, name, None)
+    except Exception:  # noqa: BLE001 - a foreign object may raise anything
+        return None
+
+
+def text_of(source: Any, name: str) -> str | None:
+    """The text under a name, of an enum its value; None for anything else."""
+    value = get(source, name)
+    if value is not None and not isinstance(value, str):
+        value = get(value, "value")
+    return value[:MAX_NAME_CHARS] if isinstance(value, str) and value else None
+
+
+def reason_of(answer: Any) -> str | None:
+    """Why it ended, in the provider's own words; of several choices each word once."""
+    told = _first(answer, _REASONS)
+    if told is not None:
+        return told
+    reasons = [_first(choice, _REASONS) for name in ("choices", "candidates") for choice in _few(get(answer, name))]
+    words = dict.fromkeys(reason for reason in reasons if reason is not None)
+    if words:
+        return ",".join(words)[:MAX_NAME_CHARS]
+    if text_of(answer, "object") == "response":
+        return text_of(get(answer, "incomplete_details"), "reason") or text_of(answer, "status")
+    blocked = get(answer, "prompt_feedback") or get(answer, "promptFeedback")
+    return text_of(blocked, "block_reason") or text_of(blocked, "blockReason")
+
+
+def failure_of(answer: Any) -> dict[str, Any]:
+    """Status and error of an answer that says of itself that it failed; empty of any other."""
+    error = get(answer, "error")
+    status = text_of(answer, "status")
+    kind = text_of(error, "code") or text_of(error, "type")
+    message = text_of(error, "message")
+    if status not in _FAILED and not (message and get(answer, "choices") is None):
+        return {}
+    return {"status": "error", "error_type": kind or status or "error", "error_message": message}
+
+
+def operation_of(answer: Any) -> str | None:
+    """What was asked for, by the shape of the answer."""
+    told = text_of(answer, "object")
+    if told in _OBJECTS:
+        return _OBJECTS[told]
+    found: str | None
+    kind = text_of(answer, "type")
+    first = next(iter(_few(get(answer, "data"))), None)
+    if text_of(first, "object") == "embedding" or is_list(get(answer, "embeddings")):
+        found = "embeddings"
+    elif is_list(get(answer, "candidates")):
+        found = "generate_content"
+    elif kind == "completion" or (_is_ollama(answer) and text_of(answer, "response") is not None):
+        found = "text_completion"
+    else:
+        found = "chat" if _is_chat(answer, kind) or _is_ollama(answer) else None
+    return found
+
+
+def _is_chat(answer: Any, kind: str | None) -> bool:
+    first = next(iter(_few(get(answer, "choices"))), None)
+    if get(first, "message") is not None or get(first, "delta") is not None:
+        return True
+    if kind == "message":
+        return text_of(answer, "role") == "assistant"
+    return kind == "ai" or _is_converse(answer)
+
+
+def _is_converse(answer: Any) -> bool:
+    return text_of(answer, "stopReason") is not None and get(get(answer, "output"), "message") is not None
+
+
+def _is_ollama(answer: Any) -> bool:
+    return isinstance(get(answer, "done"), bool) and text_of(answer, "created_at") is not None
+
+
+def _provider_of(answer: Any) -> str | None:
+    """Who sold the call, where the shape is only theirs: what speaks another's protocol may be anyone."""
+    found: str | None
+    response_id = text_of(answer, "id") or ""
+    if response_id[:9] in _HOSTED:
+        found = _HOSTED[response_id[:9]]
+    elif response_id.startswith("gen-") and text_of(answer, "provider") is not None:
+        found = "openrouter"
+    elif is_list(get(answer, "prompt_filter_results")):
+        found = AZURE
+    elif isinstance(get(answer, "x_groq"), Mapping):
+        found = "groq"
+    elif _is_converse(answer):
+        found = BEDROCK
+    elif _is_ollama(answer):
+        found = "ollama"
+    else:
+        found = text_of(get(answer, "_hidden_params"), "custom_llm_provider")  # LiteLLM's
+    return found
+
+
+def _first(source: Any, names: tuple[str, ...]) -> str | None:
+    return None if source is None else next((text for name in names if (text := text_of(source, name))), None)
+
+
+def _few(value: Any) -> list[Any]:
+    return list(islice(value, _MOST)) if is_list(value) else []
