@@ -2,7 +2,8 @@
 
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -21,6 +22,7 @@ from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.client.instrumenting import Instrumenting
 from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies
 from llm_service.telemetry.instrumentation.invocation import Invocation
+from llm_service.telemetry.instrumentation.sdk.instruments import instrument_sdks, uninstrument_sdks
 from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.writer.engine import Engine
@@ -174,6 +176,37 @@ class BaseClient(Instrumenting):
             SignalError: not the main thread, or the present handler was not installed from Python.
         """
         self._engine.ending.flush_on_sigterm()
+
+    def instrument(self, *sdks: str) -> Self:
+        """Record each call of SDKs from now on: of those that are named (`openai`, `anthropic`), or of all.
+
+        Of those that the program has imported, and of the others when it imports them; none is imported here. One row
+        a logical call: its retries are `attempts` of it. Of several loggers the last that was instrumented records, for
+        the whole process. Closing the logger ends it. A block around exactly one call is one row with it: what the
+        block says wins. Around several calls, or with an `operation` such as `agent`, `workflow` or `tool`, each call
+        is a row of its own with the block as its parent.
+
+        Returns:
+            This logger; `instrumenting` is the same as a context manager.
+
+        Raises:
+            SettingsError: (a `ValueError`) for a name that is none.
+        """
+        instrument_sdks(self, sdks)
+        return self
+
+    def uninstrument(self, *sdks: str) -> None:
+        """Record them no longer; calls that have begun are still recorded."""
+        uninstrument_sdks(self, sdks)
+
+    @contextmanager
+    def instrumenting(self, *sdks: str) -> Iterator[Self]:
+        """As `instrument`, within a `with` block, for the whole process; the block leaves the logger open."""
+        self.instrument(*sdks)
+        try:
+            yield self
+        finally:
+            self.uninstrument(*sdks)
 
     def stats(self) -> Stats:
         """The exact ledger and the state of queue and writer, from memory alone; from any thread."""

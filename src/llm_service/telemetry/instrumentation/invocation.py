@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from time import perf_counter_ns, time_ns
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 from llm_service.errors import RecordError, shown
 from llm_service.redaction import clean
@@ -22,9 +22,11 @@ from llm_service.telemetry.instrumentation.call_fields import (
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.field_aliases import known_fields, no_such_field, own_fields, with_doubt
 from llm_service.telemetry.instrumentation.later_reports import with_losses
-from llm_service.telemetry.instrumentation.record_building import built
+from llm_service.telemetry.instrumentation.nested_calls import SPANS, NestedCalls
+from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.watching import Watching, watch
+from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.instrumentation.usage_reader import ReadUsage, read_fields
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS, required_id
 from llm_service.telemetry.record.fields import KINDS
@@ -39,28 +41,11 @@ _FIELDS: Final = frozenset(KINDS)
 _LOOKED_AT: Final = frozenset({"invocation_id", "status", "tags"})
 """What is not only kept for the record."""
 _TOKEN_COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+_USED: Final = _TOKEN_COUNTS | {"cost_usd"}
+_OUTCOME: Final = ("status", "error_type", "error_message")
+_KEPT: Final = ("invocation_id", "parent_invocation_id")
 _S = TypeVar("_S")
 _current: ContextVar["Invocation | None"] = ContextVar("llm_service_telemetry_invocation", default=None)
-
-
-class Sink(Protocol):
-    """What an invocation needs of a logger."""
-
-    def offer(self, record: InvocationRecord, /) -> bool:
-        """Accept the record or count its loss; never blocks, never raises for a full queue."""
-        ...
-
-    def lose_invalid(self) -> None:
-        """Count a record that could not be made at all."""
-        ...
-
-    def count_bad_value(self, field: str) -> bool:
-        """Count a value that was stored as NULL; True the first time for this field."""
-        ...
-
-    def is_first(self, what: str) -> bool:
-        """Whether this has not happened before: it is to be warned about."""
-        ...
 
 
 class Invocation:
@@ -72,8 +57,10 @@ class Invocation:
     """
 
     __slots__ = (
+        "_calls",
         "_entered",
         "_fields",
+        "_holds_blocks",
         "_learnt",
         "_own_id",
         "_parent",
@@ -105,6 +92,8 @@ class Invocation:
         self._entered: Moment | None = None
         self._ttft_ms: float | None = None
         self._learnt: frozenset[str] = frozenset()
+        self._calls: NestedCalls | None = None
+        self._holds_blocks = False
         self._watching: Watching | None = None
         self.invocation_id = self._own_id = new_id()
         if _FIELDS.issuperset(fields) and _LOOKED_AT.isdisjoint(fields):
@@ -206,11 +195,7 @@ class Invocation:
         said = self._fields
         for field in self._learnt:
             said.pop(field, None)
-        answered = found.get("model_name")
-        if answered is not None and said.get("model_name") not in {None, answered}:
-            named = said.pop("model_name")
-            if found.get("request_model") is None:
-                said.setdefault("request_model", named)
+        found = merged(found, said)
         said |= (learnt := {field: value for field, value in found.items() if said.get(field) is None})
         self._learnt = frozenset(learnt)
 
@@ -259,7 +244,9 @@ class Invocation:
 
     def _begin(self) -> None:
         parent = _current.get()
-        self._parent = parent if parent is None or not parent.over else _still_open(parent)
+        self._parent = parent = parent if parent is None or not parent.over else _still_open(parent)
+        if parent is not None:
+            parent._holds_blocks = True  # noqa: SLF001 - another of this class
         self.over = False
         self.restart_clock()
 
@@ -338,7 +325,23 @@ class Invocation:
             said = self._fields
             if not _TOKEN_COUNTS.isdisjoint(said) and (said.get("stream") is True or isinstance(error, GeneratorExit)):
                 measured["usage_source"] = "partial"
+        if self._calls is not None and not self._merge(self._calls, measured):
+            return None
         return self._build(measured, may_raise=self._strict and error is None)
+
+    def _merge(self, calls: NestedCalls, measured: dict[str, Any]) -> bool:
+        """Take what others recorded of the one call that it is; False where that call will be its row."""
+        said = self._fields
+        failure = {field: measured.get(field) for field in _OUTCOME} if "status" in measured else {}
+        block = None
+        if type(self) is Invocation:  # what has a budget settles it now
+            block = {field: measured[field] for field in _KEPT if field in measured} | failure | said
+        settled = calls.settle(block, is_call=said.get("operation") not in SPANS and not self._holds_blocks)
+        if settled.fields is not None:
+            measured |= merged(settled.fields, said) | failure
+        elif settled.several and said.keys().isdisjoint(_USED):
+            measured["operation"] = "chain"  # it is no call itself
+        return not settled.waits
 
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
         record = built(InvocationRecord, measured, self._fields, self._note, may_raise=may_raise)

@@ -1,7 +1,7 @@
 """Making a record of what a call said and what was measured of it: one bad value after the other is given up."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from llm_service.errors import RecordError
@@ -11,7 +11,7 @@ from llm_service.telemetry.record.fields import PRICED_BY
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.record.texts import forget_repairs, repairs_here
 
-__all__ = ["built"]
+__all__ = ["built", "merged"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
@@ -68,3 +68,25 @@ def built(
                 raise
             _LOG.error("telemetry: an invocation could not be recorded: %s", traceback_text(error))
             return None
+
+
+def merged(found: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """What a call's answer or an SDK told, as it stands beside what its block says, which wins.
+
+    Args:
+        found: what was told.
+        said: what the block says; a model that it named, and that is not the one that answered, moves to
+            `request_model` in it, or is left out where the request's own is known. Where none answered, and none is
+            named, it is the one that was asked.
+    """
+    found = dict(found)
+    answered = found.get("model_name")
+    if answered is not None and said.get("model_name") not in {None, answered}:
+        named = said.pop("model_name")
+        if found.get("request_model") is None:
+            said.setdefault("request_model", named)
+    elif answered is None and said.get("model_name") is None and found.get("request_model") is not None:
+        found["model_name"] = found["request_model"]
+    if not _PARTS.isdisjoint(said):
+        found.pop("total_tokens", None)  # of other counts
+    return found

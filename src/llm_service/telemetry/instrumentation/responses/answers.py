@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final, cast
 
-from llm_service.pricing.usage.leaves import is_list
+from llm_service.pricing.usage.leaves import is_list, is_mapping
 from llm_service.pricing.usage.report import Fields, fields_by, report_of
 from llm_service.pricing.usage.shapes import OPENAI
 from llm_service.telemetry.instrumentation.field_aliases import with_doubt
@@ -85,7 +85,7 @@ def reported_by(answer: Any) -> Fields | None:
 def facts_of(answer: Any) -> dict[str, Any]:
     """What an answer says beside its usage; what it does not say is left out."""
     told = get(answer, "response_metadata")  # LangChain's messages
-    told = told if isinstance(told, Mapping) and told else None
+    told = told if is_mapping(told) else None
     found = {
         "model_name": _first(answer, _MODELS) or _first(told, _MODELS),
         "response_id": _first(answer, _IDS),

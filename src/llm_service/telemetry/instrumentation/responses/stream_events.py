@@ -7,9 +7,10 @@ https://platform.claude.com/docs/en/build-with-claude/streaming, https://ai.goog
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html, https://docs.ollama.com/api/chat.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
+from llm_service.pricing.usage.leaves import is_mapping
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.responses.answers import (
     BEDROCK,
@@ -72,7 +73,7 @@ class StreamEvents:
     def _family_of(self, event: Any) -> Callable[[Any], None]:
         if isinstance(get(event, "type"), str):
             return self._typed
-        if isinstance(event, Mapping) and len(event) == 1 and not _CONVERSE.isdisjoint(event):
+        if is_mapping(event) and len(event) == 1 and not _CONVERSE.isdisjoint(event):
             self.fields |= {"operation": "chat", "provider": BEDROCK}
             return self._converse
         if isinstance(get(event, "done"), bool):
