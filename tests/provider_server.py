@@ -13,7 +13,7 @@ from typing import Any, Self
 
 __all__ = ["SECRET", "ProviderServer"]
 
-SECRET = "sk-proj-" + "Ab3dEf6hIj9k" * 4  # noqa: S105 - looks like one, and is none
+SECRET = "sk-proj-" + "Ab3dEf6hIj9k" * 4
 USAGE = {
     "prompt_tokens": 1200,
     "completion_tokens": 7,

@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -200,7 +200,7 @@ class BaseClient(Instrumenting):
         uninstrument_sdks(self, sdks)
 
     @contextmanager
-    def instrumenting(self, *sdks: str) -> Iterator[Self]:
+    def instrumenting(self, *sdks: str) -> Generator[Self, None, None]:
         """As `instrument`, within a `with` block, for the whole process; the block leaves the logger open."""
         self.instrument(*sdks)
         try:

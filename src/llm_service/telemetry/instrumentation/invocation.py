@@ -331,7 +331,7 @@ class Invocation:
 
     def _merge(self, calls: NestedCalls, measured: dict[str, Any]) -> bool:
         """Take what others recorded of the one call that it is; False where that call will be its row."""
-        said = self._fields
+        self._fields = said = {field: value for field, value in self._fields.items() if value is not None}
         failure = {field: measured.get(field) for field in _OUTCOME} if "status" in measured else {}
         block = None
         if type(self) is Invocation:  # what has a budget settles it now

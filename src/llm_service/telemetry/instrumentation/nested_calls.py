@@ -9,6 +9,7 @@ import atexit
 import os
 from threading import RLock
 from typing import Any, Final, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 __all__ = ["SPANS", "Child", "NestedCalls", "Settled", "hand_over_at_exit"]
 
@@ -16,7 +17,8 @@ SPANS: Final = frozenset({"agent", "chain", "create_agent", "execute_tool", "inv
 """Operations of what is not itself a call: it holds calls."""
 _LOCK: Final = RLock()
 """Calls of one block may end in several threads, and be collected in the middle of anything."""
-_kept: Final[dict[int, "Child"]] = {}
+_kept: Final[WeakValueDictionary[int, "Child"]] = WeakValueDictionary()
+"""Weak, because a call knows its block, and a block that is forgotten is to be collected."""
 
 
 class Child(Protocol):
@@ -122,8 +124,10 @@ class NestedCalls:
 
 def _hand_over() -> None:
     """The process ends, within blocks."""
-    while _kept:
-        _kept.popitem()[1].stand_alone()
+    kept = list(_kept.values())
+    _kept.clear()
+    for child in kept:
+        child.stand_alone()
 
 
 def hand_over_at_exit() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.invocation import _current
-from llm_service.telemetry.instrumentation.responses.answers import read_answer
+from llm_service.telemetry.instrumentation.responses.answers import get, read_answer
 from llm_service.telemetry.instrumentation.sdk.providers import provider_of_client
 from llm_service.telemetry.instrumentation.sdk.recorded_response import (
     AsyncChunks,
@@ -42,6 +42,8 @@ _OPERATIONS: Final = {
     "/v1/complete": "text_completion",
 }
 """What is a call of a model, by its path; other requests are none."""
+RETRY: Final = "_sleep_for_retry"
+PROCESS: Final = "_process_response"
 _REQUEST_IDS: Final = ("x-request-id", "request-id", "apim-request-id")
 
 
@@ -74,13 +76,13 @@ class ClientHooks:
             (asynchronous, "request", self._async_request(asynchronous.request)),
         ]
         for kind in (sync, asynchronous):
-            sleep = getattr(kind, "_sleep_for_retry", None)
-            process = getattr(kind, "_process_response", None)
+            sleep = getattr(kind, RETRY, None)
+            process = getattr(kind, PROCESS, None)
             self._counts_attempts = sleep is not None
             if sleep is not None:
-                found.append((kind, "_sleep_for_retry", self._telling(sleep, _retried)))
+                found.append((kind, RETRY, self._telling(sleep, _retried)))
             if process is not None:
-                found.append((kind, "_process_response", self._telling(process, _responded)))
+                found.append((kind, PROCESS, self._telling(process, _responded)))
         return found
 
     def _request(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -149,9 +151,9 @@ class ClientHooks:
             if operation is None or options.method.lower() != "post":
                 return None
             fields: dict[str, Any] = {"source": self._source, "operation": operation}
-            body = options.json_data
-            if type(body) is dict and type(body.get("model")) is str:
-                fields["request_model"] = body["model"]
+            model = get(options.json_data, "model")
+            if type(model) is str:
+                fields["request_model"] = model
             provider = provider_of_client(client)
             if provider is not None:
                 fields["provider"] = provider
@@ -186,7 +188,7 @@ class ClientHooks:
             if hasattr(answer, "http_response") and hasattr(answer, "parse"):
                 call.facts_of_response(answer.http_response)
                 _raw(call, answer, streams=streams, asynchronous=asynchronous)
-            elif streams and hasattr(type(answer), "__stream__"):
+            elif streams and hasattr(answer, "__stream__"):
                 _record_stream(call, answer, asynchronous=asynchronous)
             else:
                 found = read_answer(answer if answer is not response else body_of(answer))

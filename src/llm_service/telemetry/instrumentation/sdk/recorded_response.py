@@ -7,8 +7,7 @@ another `close`, until the record is made. What is collected ends its record, to
 from collections.abc import Callable
 from functools import partial
 from json import loads
-from types import MethodType
-from typing import Any, Self
+from typing import Any, Self, cast
 from weakref import ref
 
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
@@ -194,7 +193,7 @@ class _Close:
         response = self._response()
         if response is None:
             return getattr(self._stream, self._name)()
-        return MethodType(getattr(type(response), self._name), response)()
+        return getattr(cast("Any", type(response)), self._name)(response)
 
     def __reduce__(self) -> Any:
         return _nothing, ()

@@ -29,7 +29,7 @@ class SdkCall(Invocation):
         on_cut: ends the stream that it gave.
     """
 
-    __slots__ = ("_adopted", "_block", "_ended", "_latency_ms", "_muted", "attempts", "on_cut")
+    __slots__ = ("__weakref__", "_adopted", "_block", "_ended", "_latency_ms", "_muted", "attempts", "on_cut")
 
     def __init__(self, sink: Sink, fields: dict[str, Any], *, counts_attempts: bool) -> None:
         super().__init__(sink, fields, strict=False)
