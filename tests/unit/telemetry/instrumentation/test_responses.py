@@ -10,6 +10,7 @@ import pytest
 
 from llm_service.errors import RecordError
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger, record_from_response
+from llm_service.telemetry.instrumentation.responses import answers
 
 USAGE = {
     "prompt_tokens": 1200,
@@ -521,3 +522,23 @@ def test_an_item_that_raises_when_it_is_looked_at_is_passed_on(logger: Telemetry
     with logger.invocation("agent") as call:
         assert list(call.watch(iter(items))) == items
     assert len(logger.get_invocations()) == 1
+
+
+@pytest.mark.parametrize("name", ["chat", "responses", "Anthropic", "two choices", "failed", "incomplete"])
+def test_clients_objects_go_a_short_way_that_says_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the long way, of the clients' own classes."""
+    openai = pytest.importorskip("openai.types.chat")
+    responses = pytest.importorskip("openai.types.responses")
+    answer = ANSWERS[name][0]
+    if name == "Anthropic":
+        given = pytest.importorskip("anthropic.types").Message.model_construct(**answer)
+    else:
+        kind = openai.ChatCompletion if answer["object"] == "chat.completion" else responses.Response
+        given = kind.model_construct(**answer)
+    given._request_id = "req_1"
+    short = answers.read_answer(given)
+    assert (answers._plain_facts(given) is None) is (name in {"two choices", "failed", "incomplete"})
+    monkeypatch.setattr(answers, "_plain_facts", lambda _: None)
+    monkeypatch.setattr(answers, "_plain_usage", lambda _: None)
+    assert short == answers.read_answer(given)
+    assert short["request_id"] == "req_1"

@@ -8,10 +8,12 @@ Shapes: OpenAI and all that speak its protocols (https://platform.openai.com/doc
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, cast
 
 from llm_service.pricing.usage.leaves import is_list, is_mapping
+from llm_service.pricing.usage.plain import plain_fields
 from llm_service.pricing.usage.report import Fields, fields_by, report_of
 from llm_service.pricing.usage.shapes import OPENAI
 from llm_service.telemetry.instrumentation.field_aliases import with_doubt
@@ -45,6 +47,10 @@ _HOSTED: Final = {"msg_bdrk_": BEDROCK, "msg_vrtx_": VERTEX}
 _FAILED: Final = frozenset({"failed", "cancelled"})
 _MOST: Final = 16
 """Choices that are looked at."""
+_FREE: Final = frozenset({"message", "reasoning", "function_call"})
+"""Items of an answer that are billed by their tokens alone."""
+_BILLS: Final = ("candidates", "performanceConfig", "performance_config", "serviceTier")
+"""Where an answer may say what its usage costs beside its tokens."""
 _MODELS: Final = ("model", "model_version", "modelVersion", "model_name")
 _IDS: Final = ("id", "response_id", "responseId")
 _REASONS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
@@ -53,8 +59,10 @@ _REASONS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason",
 def read_answer(answer: Any) -> dict[str, Any]:
     """The fields of a record that an answer tells; empty where it is none of a known shape. Never raises."""
     try:
-        facts = facts_of(answer)
         used = usage_of(answer)
+        facts = _plain_facts(answer) if used else None
+        if facts is None:
+            facts = facts_of(answer)
     except Exception:  # noqa: BLE001 - a foreign object may raise anything
         return {}
     if not used and facts.keys() <= {"model_name", "response_id", "request_id"}:
@@ -64,12 +72,29 @@ def read_answer(answer: Any) -> dict[str, Any]:
 
 def usage_of(answer: Any) -> dict[str, Any]:
     """What an answer says that was used; empty where it says nothing."""
-    used = reported_by(answer)
-    if used is None:
+    plain: Mapping[str, Any] | None = _plain_usage(answer)
+    if plain is None and (reported := reported_by(answer)) is not None:
+        plain = with_doubt(reported)
+    if plain is None:
         return {}
-    return {"usage_source": "reported"} | {
-        field: value for field, value in with_doubt(used).items() if value is not None
-    }
+    return {"usage_source": "reported"} | {field: value for field, value in plain.items() if value is not None}
+
+
+def _plain_usage(answer: Any) -> dict[str, Any] | None:
+    """The same of an answer in which there is nothing to doubt; None of any other."""
+    usage = get(answer, "usage")
+    found = None if usage is None else plain_fields(usage)
+    if found is None or any(get(answer, name) is not None for name in _BILLS):
+        return None
+    output = get(answer, "output")
+    if output and not all(get(item, "type") in _FREE for item in output):
+        return None
+    tier = get(answer, "service_tier")
+    if tier is not None and found["service_tier"] is None:
+        if type(tier) is not str or not tier.isalnum():
+            return None
+        found["service_tier"] = tier
+    return found
 
 
 def reported_by(answer: Any) -> Fields | None:
@@ -80,6 +105,34 @@ def reported_by(answer: Any) -> Fields | None:
     used = fields_by(report)
     told = any(value is not None and (name == "cost_usd" or name.endswith("_tokens")) for name, value in used.items())
     return used if told else None
+
+
+def _plain_facts(answer: Any) -> dict[str, Any] | None:
+    """As `facts_of`, of a client's object that holds no more than it declares, and ended as most do; None of others."""
+    if not _is_model(cast("Any", type(answer))) or answer.__pydantic_extra__ or answer.__pydantic_private__:
+        return None
+    told: dict[str, Any] = answer.__dict__
+    kind = told.get("object")
+    reason: Any = None
+    if kind == "chat.completion":
+        choices = _few(told.get("choices"))
+        reason = get(choices[0], "finish_reason") if len(choices) == 1 else None
+    elif kind == "response":
+        reason = "completed" if told.get("status") == "completed" and told.get("error") is None else None
+    elif told.get("type") == "message" and told.get("role") == "assistant":
+        reason = told.get("stop_reason")
+    model: Any = told.get("model")
+    response_id: Any = told.get("id")
+    request_id: Any = told.get("_request_id")
+    for text in (reason, model, response_id):
+        if type(text) is not str or not 0 < len(text) <= MAX_NAME_CHARS:
+            return None
+    if response_id[:9] in _HOSTED:
+        return None
+    facts = {"model_name": model, "response_id": response_id, "finish_reason": reason, "operation": "chat"}
+    if type(request_id) is str and 0 < len(request_id) <= MAX_NAME_CHARS:
+        facts["request_id"] = request_id
+    return facts
 
 
 def facts_of(answer: Any) -> dict[str, Any]:
@@ -101,12 +154,25 @@ def facts_of(answer: Any) -> dict[str, Any]:
 
 def get(source: Any, name: str) -> Any:
     """What a mapping or an object has under a name; None where it has nothing, or raises."""
+    kind = cast("Any", type(source))
+    if kind is dict:
+        return source.get(name)
     try:
-        if type(source) is dict or isinstance(source, Mapping):
+        if name[0] != "_" and _is_model(kind):  # asking one for what it does not have takes microseconds
+            found = source.__dict__.get(name)
+            more = source.__pydantic_extra__
+            return more.get(name) if found is None and more else found
+        if isinstance(source, Mapping):
             return cast("Mapping[str, Any]", source).get(name)
         return getattr(source, name, None)
     except Exception:  # noqa: BLE001 - a foreign object may raise anything
         return None
+
+
+@lru_cache(maxsize=256)
+def _is_model(kind: Any) -> bool:
+    """Whether it is a class of pydantic's, whose fields stand in `__dict__`."""
+    return all(hasattr(kind, name) for name in ("__pydantic_validator__", "__pydantic_extra__", "model_fields"))
 
 
 def text_of(source: Any, name: str) -> str | None:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 from inspect import iscoroutinefunction
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.invocation import _current
@@ -174,6 +174,8 @@ class ClientHooks:
                 found = read_answer(body_of(call.response))
             found = call.facts(found)
             found.pop("status", None)
+            if call.response is not None:
+                call.take_request_id(call.response)
             call.response = None
             call.end(found, error)
         except Exception as failure:  # noqa: BLE001 - as above
@@ -185,13 +187,17 @@ class ClientHooks:
             call.release()
             response, call.response = call.response, None
             streams = call.streams
-            if hasattr(answer, "http_response") and hasattr(answer, "parse"):
+            kind = cast("Any", type(answer))
+            if hasattr(kind, "http_request") and hasattr(kind, "parse"):
                 call.facts_of_response(answer.http_response)
                 _raw(call, answer, streams=streams, asynchronous=asynchronous)
-            elif streams and hasattr(answer, "__stream__"):
+            elif streams and hasattr(kind, "__stream__"):
+                call.take_request_id(answer.response)
                 _record_stream(call, answer, asynchronous=asynchronous)
             else:
                 found = read_answer(answer if answer is not response else body_of(answer))
+                if "request_id" not in found and response is not None:
+                    call.take_request_id(response)
                 call.end(call.facts({"usage_source": "missing"} | found))
         except Exception as failure:  # noqa: BLE001 - as above
             self._step_aside(failure)
@@ -231,9 +237,17 @@ class RequestCall(SdkCall):
 
     def facts_of_response(self, response: Any) -> None:
         """Take status and request id of the HTTP response."""
+        self.take_status(response)
+        self.take_request_id(response)
+
+    def take_status(self, response: Any) -> None:
+        """Take the status alone, which costs nothing."""
         status = response.status_code
         if type(status) is int:
             self._fields["http_status"] = status
+
+    def take_request_id(self, response: Any) -> None:
+        """Take the id that the server gave the request."""
         headers = response.headers
         found = next((value for name in _REQUEST_IDS if (value := headers.get(name))), None)
         if type(found) is str:
@@ -247,7 +261,7 @@ def _retried(call: RequestCall, _arguments: dict[str, Any]) -> None:
 def _responded(call: RequestCall, arguments: dict[str, Any]) -> None:
     try:
         call.response = response = arguments.get("response")
-        call.facts_of_response(response)
+        call.take_status(response)
     except Exception:  # noqa: BLE001 - it is looked at once more, where its failure is said
         call.response = None
 

@@ -36,6 +36,9 @@ _ENDS: Final = {
 }
 _CLASSES: Final = {"Azure": AZURE, "Bedrock": BEDROCK, "Vertex": VERTEX}
 """What the names of clients hold that are made for another's cloud: AzureOpenAI, AsyncAnthropicBedrock."""
+_MOST: Final = 64
+_known: Final[dict[int, tuple[Any, str, str | None]]] = {}
+"""By the URL of a client, which is one object as long as the client has it."""
 
 
 def provider_of_client(client: Any) -> str | None:
@@ -44,7 +47,15 @@ def provider_of_client(client: Any) -> str | None:
     Raises:
         Exception: what the client raises when it is asked for its `base_url`.
     """
-    return _provider(type(client).__name__, str(client.base_url.host))
+    url, kind = client.base_url, type(client).__name__
+    known = _known.get(id(url))
+    if known is not None and known[0] is url and known[1] == kind:
+        return known[2]
+    found = _provider(kind, str(url.host))
+    if len(_known) >= _MOST:
+        _known.clear()
+    _known[id(url)] = (url, kind, found)
+    return found
 
 
 @lru_cache(maxsize=256)
