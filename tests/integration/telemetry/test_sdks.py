@@ -67,6 +67,11 @@ FAILED = UNKNOWN | {
 }  # fmt: skip
 OPENAI_FAILED = OPENAI_ROW | FAILED | {"model_name": "gpt-5-mini"}
 STREAMED = {"stream": True}
+BROKEN = {
+    name: value
+    for name, value in (OPENAI_ROW | STREAMED | UNKNOWN | {"finish_reason": None, "usage_source": None}).items()
+    if name != "error_type"  # which error it is, releases say differently
+}
 LEFT = UNKNOWN | {"stream": True, "finish_reason": "cancelled", "usage_source": None}
 MESSAGES_ROW: dict[str, Any] = OPENAI_ROW | {
     "source": "sdk:anthropic", "request_model": "claude-opus-4-6", "model_name": "claude-opus-4-6-20250929",
@@ -137,8 +142,7 @@ OPENAI: dict[str, Case] = {
     "stream, never read": Case(chat_stream(), OPENAI_ROW | LEFT | {"response_id": None, "model_name": "gpt-5-mini"}, "drop"),
     "stream, left to be collected": Case(chat_stream(), OPENAI_ROW | LEFT, "forget"),
     "stream that breaks off": Case(
-        chat_stream(), OPENAI_ROW | STREAMED | UNKNOWN | {"status": "error", "error_type": "APIConnectionError", "finish_reason": None, "usage_source": None},
-        "all", "breaks-off", "APIConnectionError",
+        chat_stream(), BROKEN | {"status": "error"}, "all", "breaks-off", "APIConnectionError or RemoteProtocolError",
     ),
     "stream with an error in it": Case(
         chat_stream(), OPENAI_ROW | STREAMED | UNKNOWN | {"status": "error", "error_type": "APIError", "finish_reason": None, "usage_source": None},
@@ -227,8 +231,7 @@ OPENAI: dict[str, Case] = {
     ),
     "a timeout within a stream": Case(
         chat_stream(timeout=0.3),
-        OPENAI_ROW | STREAMED | UNKNOWN | {"status": "timeout", "error_type": "APITimeoutError", "finish_reason": None, "usage_source": None},
-        "all", "slow-stream", "APITimeoutError",
+        BROKEN | {"status": "timeout"}, "all", "slow-stream", "APITimeoutError or ReadTimeout",
     ),
     "no connection": Case(
         lambda c: c.with_options(base_url="http://127.0.0.1:9/v1").chat.completions.create(**CHAT),
@@ -430,7 +433,7 @@ async def _use_entered_async(how: str, entered: Any) -> None:
 
 def check(rows: list[Any], expected: dict[str, Any], raised: BaseException | None, case: Case) -> None:
     """One row, all of it right, and the exception that the caller would have seen anyway."""
-    assert (None if raised is None else type(raised).__name__) == case.raises, raised
+    assert type(raised).__name__ in (case.raises or "NoneType").split(" or "), raised
     assert len(rows) == 1
     (row,) = rows
     assert {name: row[name] for name in expected} == expected
@@ -438,7 +441,7 @@ def check(rows: list[Any], expected: dict[str, Any], raised: BaseException | Non
     assert SECRET not in str(row)
     output = row["stream"] and (row["completion_tokens"] or 0) > 1
     assert not output or 0 < row["ttft_ms"] <= row["latency_ms"]
-    if raised is not None and row["error_type"] is not None:
+    if raised is not None:
         assert row["error_type"] == type(raised).__qualname__
 
 

@@ -259,7 +259,8 @@ class AsyncTelemetryLogger(AsyncEstimates):
             The truth about the records that were pending.
         """
         loop = _running_loop()
-        self.uninstrument()
+        if self._instruments:
+            self.uninstrument()
         seconds = seconds_or_none(timeout, self._settings.close_timeout)
         deadline = loop.time() + (_A_DAY if seconds is None else min(seconds, _A_DAY))
         return await uninterrupted(self._close(loop, deadline))

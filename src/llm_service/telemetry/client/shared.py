@@ -22,7 +22,6 @@ from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.client.instrumenting import Instrumenting
 from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies
 from llm_service.telemetry.instrumentation.invocation import Invocation
-from llm_service.telemetry.instrumentation.sdk.instruments import instrument_sdks, uninstrument_sdks
 from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.writer.engine import Engine
@@ -70,6 +69,7 @@ class BaseClient(Instrumenting):
             on_budget=money.on_budget,
         )
         self._told: set[str] = set()
+        self._instruments = False
         self._offer = self._engine.queue.offer
         # At exit the engine has a hook of its own, which also works while the logger is still referenced.
         weakref.finalize(self, self._engine.forgotten).atexit = False
@@ -192,11 +192,16 @@ class BaseClient(Instrumenting):
         Raises:
             SettingsError: (a `ValueError`) for a name that is none.
         """
+        from llm_service.telemetry.instrumentation.sdk.instruments import instrument_sdks  # noqa: PLC0415 - as needed
+
         instrument_sdks(self, sdks)
+        self._instruments = True
         return self
 
     def uninstrument(self, *sdks: str) -> None:
         """Record them no longer; calls that have begun are still recorded."""
+        from llm_service.telemetry.instrumentation.sdk.instruments import uninstrument_sdks  # noqa: PLC0415 - as above
+
         uninstrument_sdks(self, sdks)
 
     @contextmanager

@@ -211,6 +211,7 @@ class TelemetryLogger(Estimates):
         Returns:
             The truth about the records that were pending.
         """
-        self.uninstrument()
+        if self._instruments:
+            self.uninstrument()
         seconds = seconds_or_none(timeout, self._settings.close_timeout)
         return self._engine.close_inline(math.inf if seconds is None else monotonic() + seconds)

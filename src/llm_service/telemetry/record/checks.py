@@ -192,6 +192,8 @@ def whole(field: str, value: object, low: int, high: int) -> int:
 
 def tokens(field: str, value: object) -> int | None:
     """An optional count of tokens."""
+    if type(value) is int and 0 <= value <= MAX_TOKENS:
+        return value
     return whole(field, value, 0, MAX_TOKENS)
 
 

@@ -49,6 +49,8 @@ def _milliseconds(field: str, value: object) -> float | int | None:
 
 
 def _usage_source(field: str, value: object) -> str | None:
+    if type(value) is str and value in checks.USAGE_SOURCES:
+        return value
     return checks.choice(field, value, checks.USAGE_SOURCES)
 
 
@@ -65,10 +67,14 @@ def _level(field: str, value: object) -> str | None:
 
 
 def _attempts(field: str, value: object) -> int | None:
+    if type(value) is int and 1 <= value <= checks.MAX_COUNT:
+        return value
     return checks.whole(field, value, 1, checks.MAX_COUNT)
 
 
 def _http_status(field: str, value: object) -> int | None:
+    if type(value) is int and 100 <= value <= 599:
+        return value
     return checks.whole(field, value, 100, 599)
 
 

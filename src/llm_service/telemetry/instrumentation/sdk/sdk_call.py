@@ -95,11 +95,7 @@ class SdkCall(Invocation):
     @property
     def told(self) -> dict[str, Any]:
         """The fields of its row, without its id and its parent."""
-        fields: dict[str, Any] = {"timestamp": self._entered, "latency_ms": self._latency_ms}
-        if self._ttft_ms is not None:
-            fields["ttft_ms"] = self._ttft_ms
-        if self.attempts is not None:
-            fields["attempts"] = self.attempts
+        fields = self._measured()
         block = self._block
         while block is not None:
             said = block._fields
@@ -126,21 +122,36 @@ class SdkCall(Invocation):
     def stand_alone(self) -> None:
         """Hand over its row."""
         try:
+            if self._block is None:
+                self._hand_over(self._measured() | self._fields | {"invocation_id": self._own_id})
+                return
             fields = self.told
             said = self._adopted
             if said is None:
                 said = {"invocation_id": self._own_id}
                 if self._block is not None:
                     said["parent_invocation_id"] = self._block.invocation_id
-            fields = merged(fields, said) | said
-            record = built(InvocationRecord, {}, fields, self._note, may_raise=False)
-            if record is None:
-                self._sink.lose_invalid()
-            else:
-                self._sink.offer(record)
+            self._hand_over(merged(fields, said) | said)
         except Exception as failure:  # noqa: BLE001 - as promised
             self._sink.lose_invalid()
             _LOG.error("telemetry: a call of a client could not be recorded: %s", traceback_text(failure))
+
+    def _hand_over(self, fields: dict[str, Any]) -> None:
+        if "model_name" not in fields and "request_model" in fields:
+            fields["model_name"] = fields["request_model"]
+        record = built(InvocationRecord, {}, fields, self._note, may_raise=False)
+        if record is None:
+            self._sink.lose_invalid()
+        else:
+            self._sink.offer(record)
+
+    def _measured(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {"timestamp": self._entered, "latency_ms": self._latency_ms}
+        if self._ttft_ms is not None:
+            fields["ttft_ms"] = self._ttft_ms
+        if self.attempts is not None:
+            fields["attempts"] = self.attempts
+        return fields
 
     def without_usage(self) -> None:
         """A stream has told no usage: that is said once."""
