@@ -633,3 +633,29 @@ async def test_many_calls_at_once_are_each_recorded_once(tmp_path: Path) -> None
         statistics = await telemetry.get_statistics()
     assert ledger.submitted == 1_000
     assert (statistics["total_invocations"], statistics["total_tokens"]) == (1_000, 5_000)
+
+
+def test_a_block_with_a_budget_is_settled_by_its_call_and_by_its_calls(tmp_path: Path, server: ProviderServer) -> None:
+    """Nothing stays reserved, and nothing is counted twice; a stream is to be read within."""
+    (tmp_path / "policies.yaml").write_text("policies:\n  default:\n    daily_budget_usd: 5\n", "utf-8")
+    with (
+        openai.OpenAI(base_url=f"{server.url('ok')}/v1", api_key="none") as client,
+        TelemetryLogger(tmp_path / "telemetry.db", policies=tmp_path / "policies.yaml").instrument() as logger,
+    ):
+        with logger.invocation("one", model_name="gpt-5-mini", budget=0.5):
+            ask(client)
+        with logger.invocation("two", model_name="gpt-5-mini", budget=0.5):
+            ask(client)
+            ask(client)
+        request = lambda: client.chat.completions.create(**STREAM)  # noqa: E731 - as users write it
+        assert len(list(logger.wrap_stream(request, "stream", model_name="gpt-5-mini", budget=0.5))) == 5
+        (status,) = logger.budgets.status()
+        assert (status["spent"], status["reserved"], status["unknown"]) == (round(8.36e-05 * 4, 10), 0, 0)
+        with logger.invocation("left", model_name="gpt-5-mini", budget=0.5):
+            stream = client.chat.completions.create(**STREAM)
+            next(stream)
+        assert len(list(stream)) == 4
+        rows = logger.get_invocations()
+    assert sorted(str(row["agent_name"]) for row in rows) == ["left", "one", "stream", "two", "two", "two"]
+    (left,) = [row for row in rows if row["agent_name"] == "left"]
+    assert (left["finish_reason"], left["cost_usd"]) == ("cancelled", None)

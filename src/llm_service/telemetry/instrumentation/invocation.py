@@ -13,12 +13,7 @@ from typing import Any, Final, Self, TypeVar, cast
 
 from llm_service.errors import RecordError, shown
 from llm_service.redaction import clean
-from llm_service.telemetry.instrumentation.call_fields import (
-    describe_error,
-    milliseconds,
-    refuse_misplaced,
-    settled,
-)
+from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds, refuse_misplaced, settled
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.field_aliases import known_fields, no_such_field, own_fields, with_doubt
 from llm_service.telemetry.instrumentation.later_reports import with_losses
@@ -336,12 +331,14 @@ class Invocation:
         block = None
         if type(self) is Invocation:  # what has a budget settles it now
             block = {field: measured[field] for field in _KEPT if field in measured} | failure | said
-        settled = calls.settle(block, is_call=said.get("operation") not in SPANS and not self._holds_blocks)
-        if settled.fields is not None:
-            measured |= merged(settled.fields, said) | failure
-        elif settled.several and said.keys().isdisjoint(_USED):
+        outcome = calls.settle(block, is_call=said.get("operation") not in SPANS and not self._holds_blocks)
+        if outcome.fields is not None:
+            measured |= merged(outcome.fields, said) | failure
+        elif outcome.several and said.keys().isdisjoint(_USED):
             measured["operation"] = "chain"  # it is no call itself
-        return not settled.waits
+            if block is None:
+                measured["cost_usd"] = 0  # its calls are counted by their own rows: what it holds is free again
+        return not outcome.waits
 
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
         record = built(InvocationRecord, measured, self._fields, self._note, may_raise=may_raise)
