@@ -10,7 +10,7 @@ import pytest
 
 from llm_service.errors import RecordError
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger, record_from_response
-from llm_service.telemetry.instrumentation.responses import answers
+from llm_service.telemetry.instrumentation.responses import answers, from_response, stream_events
 
 USAGE = {
     "prompt_tokens": 1200,
@@ -542,3 +542,95 @@ def test_clients_objects_go_a_short_way_that_says_the_same(name: str, monkeypatc
     monkeypatch.setattr(answers, "_plain_usage", lambda _: None)
     assert short == answers.read_answer(given)
     assert short["request_id"] == "req_1"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (CHAT | {"performanceConfig": {"latency": "optimized"}}, {"prompt_tokens": 1200}),
+        (CHAT | {"service_tier": {"type": "flex"}}, {"service_tier": "flex"}),
+        (CHAT | {"service_tier": 5}, {"service_tier": None}),
+        (RESPONSE | {"output": [{"type": "web_search_call"}]}, {"unpriced_usage": "output.web_search_call: 1"}),
+        (RESPONSE | {"output": [{"type": "message"}, {"type": "reasoning"}]}, {"unpriced_usage": None}),
+        ({"type": "completion", "stop_reason": "stop_sequence", "model": "claude-2"}, {"operation": "text_completion"}),
+        (OLLAMA | {"message": None, "response": "42"}, {"operation": "text_completion"}),
+        (
+            {
+                "type": "ai",
+                "usage_metadata": MESSAGE["usage"],
+                "response_metadata": {"model_name": "gpt-5", "finish_reason": "stop"},
+            },
+            {"model_name": "gpt-5", "finish_reason": "stop", "operation": "chat", "prompt_tokens": 19},
+        ),
+        (CHAT | {"_hidden_params": {"custom_llm_provider": "groq"}}, {"provider": "groq"}),
+    ],
+)
+def test_what_stands_beside_the_usage_is_read_too(answer: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Tiers, tools that are billed, other shapes."""
+    record = record_from_response(answer)
+    assert {field: getattr(record, field) for field in expected} == expected
+
+
+def test_a_count_of_an_answer_that_no_record_takes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself, and the cost is unknown then; a record is made all the same."""
+    monkeypatch.setattr(
+        from_response, "read_answer", lambda _: {"prompt_tokens": -1, "model_name": "m", "finish_reason": 5}
+    )
+    record = record_from_response(CHAT)
+    assert (record.prompt_tokens, record.model_name, record.finish_reason) == (None, "m", "5")
+    assert "prompt_tokens" in str(record.unpriced_usage)
+
+
+class Refusing:
+    """A stream that cannot be entered."""
+
+    async def __aenter__(self) -> Any:
+        raise ConnectionError("no")
+
+    async def __aexit__(self, *error: object) -> None: ...
+
+    def __enter__(self) -> Any:
+        raise ConnectionError("no")
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+async def test_a_stream_that_cannot_be_entered_is_the_failure_of_the_call(tmp_path: Path) -> None:
+    """Sync and async; also where the block catches it."""
+    async with AsyncTelemetryLogger(tmp_path / "telemetry.db") as telemetry:
+        async with telemetry.invocation("agent") as call:
+            with pytest.raises(ConnectionError):
+                await call.watch(Refusing()).__aenter__()
+        async with telemetry.invocation("agent") as call:
+            with pytest.raises(ConnectionError):
+                call.watch(Refusing()).__enter__()
+        rows = await telemetry.get_invocations()
+    assert [(row["status"], row["error_type"]) for row in rows] == [("error", "ConnectionError")] * 2
+
+
+def test_a_watched_stream_that_is_read_after_its_block_changes_nothing(logger: TelemetryLogger) -> None:
+    """Its record is made; events of no meaning and of unknown kinds are passed over."""
+    events: list[Any] = [
+        {"type": "response.created", "response": None},
+        {"type": 5},
+        {"type": "response.in_progress", "response": IN_PROGRESS},
+        {"type": "error", "message": "later", "code": "overloaded"},
+        {"type": "response.completed", "response": None},
+    ]
+    with logger.invocation("agent") as call:
+        stream = call.watch(iter(events))
+        for _ in range(4):
+            next(stream)
+    assert len(list(stream)) == 1
+    (row,) = logger.get_invocations()
+    assert (row["model_name"], row["status"], row["error_type"]) == ("gpt-5", "error", "overloaded")
+
+
+def test_an_item_that_raises_within_the_first_is_counted(
+    logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the stream goes on."""
+    monkeypatch.setattr(stream_events, "facts_of", lambda _: 1 / 0)
+    with logger.invocation("agent") as call:
+        assert len(list(call.watch(iter(STREAMS["chat"][0])))) == 4
+    assert logger.stats().bad_values > 0

@@ -100,8 +100,3 @@ def uninstrument_sdks(sink: Sink, names: tuple[str, ...] = ()) -> None:
     with _LOCK:
         for name in checked_names(names):
             _sdks[name].remove(sink)
-
-
-def sinks_of(name: str) -> tuple[Sink, ...]:
-    """The loggers that record an SDK; the last one does."""
-    return _sdks[name].sinks
