@@ -19,6 +19,7 @@ from benchmarks import (
     pricing,
     queries,
     retention,
+    sdk,
     sustained,
 )
 from benchmarks._harness import Options, Report, as_markdown, environment, parser, show
@@ -38,6 +39,7 @@ ALL: Final[dict[str, Callable[[Options], Report]]] = {
     "contents": contents.run,
     "journal": journal.run,
     "crash": crash.run,
+    "sdk": sdk.run,
 }
 _RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 _HOW_TO_READ: Final = """\

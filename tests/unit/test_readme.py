@@ -51,6 +51,24 @@ sql = "SELECT agent_name, stream, prompt_tokens, completion_tokens, status, ttft
 assert connection.execute(sql).fetchall() == [("backend-dev", 1, 1200, 7, "success", 1, 8.36e-05)]
 connection.close()
 """,
+    "instrument": """
+import sqlite3
+connection = sqlite3.connect("telemetry.db")
+sql = "SELECT agent_name, operation, prompt_tokens, cost_usd FROM invocations ORDER BY agent_name, operation"
+calls = [(None, "chat"), ("critic", "chat"), ("planner", "agent"), ("planner", "chat"), ("planner", "chat")]
+rows = connection.execute(sql).fetchall()
+assert [row[:2] for row in rows] == calls, rows
+assert [row[2] for row in rows] == [1200, 1200, None, 1200, 1200], rows
+connection.close()
+""",
+    "from-a-response": """
+import sqlite3
+connection = sqlite3.connect("telemetry.db")
+rows = connection.execute("SELECT agent_name, prompt_tokens, finish_reason, stream FROM invocations ORDER BY id").fetchall()
+call = (1200, "stop")
+assert rows == [("assistant", *call, None), ("assistant", *call, 1), ("by hand", *call, None)], rows
+connection.close()
+""",
     "fastapi": """
 import sqlite3
 from fastapi.testclient import TestClient

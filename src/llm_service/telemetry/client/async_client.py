@@ -172,6 +172,7 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
             The truth about the records that were pending.
         """
         loop = running_loop()
+        self._close_instruments()
         seconds = seconds_or_none(timeout, self._core.settings.close_timeout)
         deadline = loop.time() + (_A_DAY if seconds is None else min(seconds, _A_DAY))
         return await uninterrupted(self._close(loop, deadline))

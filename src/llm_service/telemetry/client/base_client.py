@@ -1,6 +1,7 @@
 """What both clients share: how they are made and copied, the queue's hot path, instrumentation and self-observation."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Self, TypeVar, Unpack, cast, overload
@@ -14,7 +15,7 @@ from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies
 from llm_service.telemetry.instrumentation.call_fields import refuse_misplaced, settled
 from llm_service.telemetry.instrumentation.decorator import instrument
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
-from llm_service.telemetry.instrumentation.stream import record_stream
+from llm_service.telemetry.instrumentation.recorded_stream import record_stream
 from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 from llm_service.telemetry.writer.drivers import Driver
@@ -41,6 +42,7 @@ class BaseClient(Generic[_Budgeted]):
 
     _awaits: ClassVar[bool]
     """Whether the client's promises are awaited, reservations among them."""
+    _instruments = False
 
     def __init__(
         self,
@@ -171,6 +173,46 @@ class BaseClient(Generic[_Budgeted]):
             SignalError: not the main thread, or the present handler was not installed from Python.
         """
         self._engine.shutdown.flush_on_sigterm()
+
+    def instrument(self, *sdks: str) -> Self:
+        """Record each call of SDKs from now on: of those that are named (`openai`, `anthropic`), or of all.
+
+        Of those that the program has imported, and of the others when it imports them; none is imported here. One row
+        a logical call: its retries are `attempts` of it. Of several loggers the last that was instrumented records, for
+        the whole process. Closing the logger ends it. A block around exactly one call is one row with it: what the
+        block says wins. Around several calls, or with an `operation` such as `agent`, `workflow` or `tool`, each call
+        is a row of its own with the block as its parent.
+
+        Returns:
+            This logger; `instrumenting` is the same as a context manager.
+
+        Raises:
+            SettingsError: (a `ValueError`) for a name that is none.
+        """
+        from llm_service.telemetry.instrumentation.sdk.instruments import instrument_sdks  # noqa: PLC0415 - as needed
+
+        instrument_sdks(self._core, sdks)
+        self._instruments = True
+        return self
+
+    def uninstrument(self, *sdks: str) -> None:
+        """Record them no longer; calls that have begun are still recorded."""
+        from llm_service.telemetry.instrumentation.sdk.instruments import uninstrument_sdks  # noqa: PLC0415 - as above
+
+        uninstrument_sdks(self._core, sdks)
+
+    @contextmanager
+    def instrumenting(self, *sdks: str) -> Generator[Self, None, None]:
+        """As `instrument`, within a `with` block, for the whole process; the block leaves the logger open."""
+        self.instrument(*sdks)
+        try:
+            yield self
+        finally:
+            self.uninstrument(*sdks)
+
+    def _close_instruments(self) -> None:
+        if self._instruments:
+            self.uninstrument()
 
     def stats(self) -> Stats:
         """The exact ledger and the state of queue and writer, from memory alone; from any thread."""

@@ -138,5 +138,6 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
         Returns:
             The truth about the records that were pending.
         """
+        self._close_instruments()
         seconds = seconds_or_none(timeout, self._core.settings.close_timeout)
         return self._engine.close_inline(math.inf if seconds is None else monotonic() + seconds)

@@ -9,23 +9,22 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from time import perf_counter_ns, time_ns
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self, TypeVar, cast
 
 from llm_service.errors import RecordError, shown
-from llm_service.redaction import clean, traceback_text
-from llm_service.telemetry.instrumentation.call_fields import (
-    describe_error,
-    milliseconds,
-    refuse_misplaced,
-    settled,
-    without_content,
-)
+from llm_service.redaction import clean
+from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds, refuse_misplaced, settled
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.field_aliases import known_fields, no_such_field, own_fields, with_doubt
 from llm_service.telemetry.instrumentation.later_reports import with_losses
+from llm_service.telemetry.instrumentation.nested_calls import SPANS, NestedCalls
+from llm_service.telemetry.instrumentation.record_building import built, merged
+from llm_service.telemetry.instrumentation.responses.answers import read_answer
+from llm_service.telemetry.instrumentation.responses.watching import Watching, watch
+from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.instrumentation.usage_reader import ReadUsage, read_fields
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS, required_id
-from llm_service.telemetry.record.fields import KINDS, PRICED_BY
+from llm_service.telemetry.record.fields import KINDS
 from llm_service.telemetry.record.record import Amount, InvocationRecord, new_id
 from llm_service.telemetry.record.texts import forget_repairs, repairs_here
 from llm_service.telemetry.record.timestamps import Moment
@@ -34,33 +33,14 @@ __all__ = ["Invocation", "ReadUsage", "Sink"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _FIELDS: Final = frozenset(KINDS)
-_INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
-"""What a bad value of these is taken for: never a success, never more than was asked for."""
 _LOOKED_AT: Final = frozenset({"invocation_id", "status", "tags"})
 """What is not only kept for the record."""
-_PARTS: Final = frozenset({"prompt_tokens", "completion_tokens"})
-_TOKEN_COUNTS: Final = _PARTS | {"total_tokens"}
+_TOKEN_COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
+_USED: Final = _TOKEN_COUNTS | {"cost_usd"}
+_OUTCOME: Final = ("status", "error_type", "error_message")
+_KEPT: Final = ("invocation_id", "parent_invocation_id")
+_S = TypeVar("_S")
 _current: ContextVar["Invocation | None"] = ContextVar("llm_service_telemetry_invocation", default=None)
-
-
-class Sink(Protocol):
-    """What an invocation needs of a logger."""
-
-    def offer(self, record: InvocationRecord, /) -> bool:
-        """Accept the record or count its loss; never blocks, never raises for a full queue."""
-        ...
-
-    def lose_invalid(self) -> None:
-        """Count a record that could not be made at all."""
-        ...
-
-    def count_bad_value(self, field: str) -> bool:
-        """Count a value that was stored as NULL; True the first time for this field."""
-        ...
-
-    def is_first(self, what: str) -> bool:
-        """Whether this has not happened before: it is to be warned about."""
-        ...
 
 
 class Invocation:
@@ -72,8 +52,11 @@ class Invocation:
     """
 
     __slots__ = (
+        "_calls",
         "_entered",
         "_fields",
+        "_holds_blocks",
+        "_learnt",
         "_own_id",
         "_parent",
         "_put",
@@ -81,6 +64,7 @@ class Invocation:
         "_started",
         "_strict",
         "_ttft_ms",
+        "_watching",
         "invocation_id",
         "over",
     )
@@ -102,6 +86,10 @@ class Invocation:
         self.over = False
         self._entered: Moment | None = None
         self._ttft_ms: float | None = None
+        self._learnt: frozenset[str] = frozenset()
+        self._calls: NestedCalls | None = None
+        self._holds_blocks = False
+        self._watching: Watching | None = None
         self.invocation_id = self._own_id = new_id()
         if _FIELDS.issuperset(fields) and _LOOKED_AT.isdisjoint(fields):
             self._fields |= fields
@@ -171,6 +159,51 @@ class Invocation:
             # Its text may quote the answer, which no log line may hold.
             self._note("usage", f"usage: the reader failed with {type(error).__name__}; with strict=True it is raised")
 
+    def record(self, response: object, /) -> None:
+        """Take all that a provider's answer says of the call: usage, model, ids, how it ended, and its service tier.
+
+        For whole answers of OpenAI's protocols, Anthropic, Gemini, Bedrock, Ollama, LiteLLM and OpenRouter, as objects
+        of their clients or as mappings. What the block says itself wins over it, but for the model: `model_name` is
+        the one that answered, and another that the block named becomes `request_model`. A later answer replaces an
+        earlier one. What is no answer is counted in `stats().bad_values` and warned about once.
+        """
+        found = read_answer(response)
+        if found:
+            self.learn(found)
+        else:
+            self.misread(f"record() was given {type(response).__name__[:80]}, which is no answer of a known shape")
+
+    def watch(self, stream: _S, /) -> _S:
+        """Pass a stream on, chunk by chunk, and take of its events what `record` takes of an answer, and `ttft_ms`.
+
+        Returns what gives the same items, sync and async, and forwards every other attribute, `close` and `with`
+        included. What is left early ends with `finish_reason` `cancelled`, unless it had told its own, and
+        `usage_source` `partial` where it had told usage. Read it within the block: the record is made at its end.
+        """
+        given, watching = watch(self, stream)
+        if watching is not None:
+            self._watching = watching
+        return cast("_S", given)
+
+    def learn(self, found: Mapping[str, Any], /) -> None:
+        """Take what an answer or a stream said; see `record`."""
+        said = self._fields
+        for field in self._learnt:
+            said.pop(field, None)
+        found = merged(found, said)
+        said |= (learnt := {field: value for field, value in found.items() if said.get(field) is None})
+        self._learnt = frozenset(learnt)
+
+    def misread(self, what: str, /) -> None:
+        """Count what could not be read as a bad value of the field `usage`, and say it once; `strict` raises it.
+
+        Raises:
+            TypeError: with `strict`.
+        """
+        if self._strict:
+            raise TypeError(what)
+        self._note("usage", what)
+
     def set(self, /, **fields: Any) -> None:
         """Set any field of `InvocationRecord`; one that is set wins over what the block measures."""
         refuse_misplaced(fields)
@@ -206,7 +239,9 @@ class Invocation:
 
     def _begin(self) -> None:
         parent = _current.get()
-        self._parent = parent if parent is None or not parent.over else _still_open(parent)
+        self._parent = parent = parent if parent is None or not parent.over else _still_open(parent)
+        if parent is not None:
+            parent._holds_blocks = True  # noqa: SLF001 - another of this class
         self.over = False
         self.restart_clock()
 
@@ -260,6 +295,8 @@ class Invocation:
 
     def _leave(self, error: BaseException | None) -> InvocationRecord | None:
         latency_ms = milliseconds(perf_counter_ns() - self._started)
+        if self._watching is not None:
+            self._watching.end(GeneratorExit() if error is None else error)
         self.over = True
         measured: dict[str, Any] = {
             "invocation_id": self._own_id,
@@ -283,45 +320,36 @@ class Invocation:
             said = self._fields
             if not _TOKEN_COUNTS.isdisjoint(said) and (said.get("stream") is True or isinstance(error, GeneratorExit)):
                 measured["usage_source"] = "partial"
+        if self._calls is not None and not self._merge(self._calls, measured):
+            return None
         return self._build(measured, may_raise=self._strict and error is None)
 
+    def _merge(self, calls: NestedCalls, measured: dict[str, Any]) -> bool:
+        """Take what others recorded of the one call that it is; False where that call will be its row."""
+        self._fields = said = {field: value for field, value in self._fields.items() if value is not None}
+        failure = {field: measured.get(field) for field in _OUTCOME} if "status" in measured else {}
+        block = None
+        if type(self) is Invocation:  # what has a budget settles it now
+            block = {field: measured[field] for field in _KEPT if field in measured} | failure | said
+        outcome = calls.settle(block, is_call=said.get("operation") not in SPANS and not self._holds_blocks)
+        if outcome.fields is not None:
+            measured |= merged(outcome.fields, said) | failure
+        elif outcome.several and said.keys().isdisjoint(_USED):
+            measured["operation"] = "chain"  # it is no call itself
+            if block is None:
+                measured["cost_usd"] = 0  # its calls are counted by their own rows: what it holds is free again
+        return not outcome.waits
+
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
-        """Make the record, giving up one bad field after the other."""
-        said = self._fields
-        repairs = repairs_here()
-        while True:
-            try:
-                return InvocationRecord(**{**measured, **said})
-            except RecordError as error:
-                if may_raise:
-                    raise
-                forget_repairs(repairs)
-                field = error.field
-                instead = _INSTEAD.get(field)
-                taken = "" if instead is None else f"; it is taken for {measured.setdefault(field, instead)}"
-                self._note(field, f"{without_content(error)}{taken}")
-                if field in said:
-                    del said[field]
-                    if field in PRICED_BY and said.get("cost_usd") is None:
-                        said.setdefault("unpriced_usage", f"{field}: a value that is not usable")
-                elif field in measured:
-                    del measured[field]
-                elif field == "total_tokens" and not _PARTS.isdisjoint(said):
-                    # Their sum is beyond any call: neither can be trusted, and unknown is NULL.
-                    for part in _PARTS:
-                        said.pop(part, None)
-                else:
-                    break
-            except Exception as error:
-                if may_raise:
-                    raise
-                _LOG.error("telemetry: an invocation could not be recorded: %s", traceback_text(error))
-                break
-        self._sink.lose_invalid()
-        return None
+        record = built(InvocationRecord, measured, self._fields, self._note, may_raise=may_raise)
+        if record is None:
+            self._sink.lose_invalid()
+        return record
 
     def _set(self, given: Mapping[str, Any]) -> None:
         given = with_doubt(given)
+        if self._learnt:
+            self._learnt = self._learnt.difference(given)
         if _FIELDS.issuperset(given) and _LOOKED_AT.isdisjoint(given):
             self._fields |= with_losses(self._fields, given)
         else:

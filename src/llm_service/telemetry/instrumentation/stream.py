@@ -9,82 +9,67 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from inspect import isawaitable
 from types import TracebackType
-from typing import Any, Final, NoReturn, Self
+from typing import Any, Final, NoReturn, Protocol, Self
 
 from llm_service.errors import shown
 from llm_service.telemetry.instrumentation import stream_source as source
-from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
-from llm_service.telemetry.instrumentation.stream_recorder import Recording
 from llm_service.telemetry.instrumentation.stream_source import has, opened
 
-__all__ = ["AsyncStream", "Stream", "record_stream"]
+__all__ = ["NONE_YET", "AsyncStream", "Recording", "Stream", "wrapper_of"]
 
 _RESUMES: Final = frozenset({"send", "throw", "asend", "athrow"})
 """Methods of generators that run the body to its next item, as an iteration does."""
-_NONE_YET: Final = object()
+NONE_YET: Final = object()
 """In the place of a request that is sent, or of a stream that is not open."""
 
 
-def record_stream(
-    begin: Callable[[], Invocation], usage: ReadUsage | None, given: object, *, awaits: bool, has_budget: bool
-) -> Any:
-    """Wrap a stream, sync, async, or both as some clients' streams are; or a request that gives one.
+class Recording(Protocol):
+    """What a wrapped stream is recorded by."""
 
-    Args:
-        begin: makes the invocation.
-        usage: reads fields out of each item.
-        given: an iterator, an iterable or a context manager that gives one; an awaitable of such; or a function without
-            arguments that returns either. Where nothing comes of the call, an open stream is closed if it is the budget
-            that refused it, and a coroutine always.
-        awaits: whether the logger that asks is the async one, which sends a request with the first step; the sync one
-            calls a function here.
-        has_budget: whether something has to be reserved first: the stream is then for `async for` alone where that is
-            awaited, else for `for`.
+    @property
+    def admitted(self) -> bool:
+        """Whether its budget, if it has one, is reserved."""
+        ...
 
-    Raises:
-        TypeError: for anything else.
-        Exception: what the function raises, where it is called here.
-    """
-    try:
-        wrapper = _wrapper(given, awaits=awaits if has_budget else None)
-        call = begin()
-    except BaseException:
-        source.discard(given)
-        raise
-    is_request = source.is_request(given)
-    try:
-        recording = Recording(call, usage, given, idle=is_request)
-    except BaseException:
-        source.close(given)
-        raise
-    if not is_request:
-        return wrapper(given, recording)
-    if awaits or source.is_awaitable(given):
-        return wrapper(_NONE_YET, recording, given)
-    return _sent(recording, given, has_budget=has_budget)
+    @property
+    def ended(self) -> bool:
+        """Whether the record is made, or there is none to make."""
+        ...
 
+    def step(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run one step and return its item."""
+        ...
 
-def _sent(recording: Recording, request: Any, *, has_budget: bool) -> Any:
-    """The stream of a function that is called now; it may as well give an awaitable, where nothing was reserved."""
-    stream = recording.request(request)
-    awaits = False if has_budget else None
-    if source.is_awaitable(stream) and not has_budget:
-        return AsyncStream(_NONE_YET, recording, stream)
-    try:
-        wrapper = _wrapper(opened(stream, asynchronous=not has_budget and not _is_sync(stream)), awaits=awaits)
-        return wrapper(stream, recording)
-    except TypeError as error:
-        source.close(stream)
-        recording.end(error)
-        raise
+    async def async_step(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+        """As `step`."""
+        ...
+
+    def request(self, function: Callable[[], Any]) -> Any:
+        """Send the request and return what it gives."""
+        ...
+
+    async def async_request(self, request: Any) -> Any:
+        """As `request`."""
+        ...
+
+    def enter(self, function: Callable[[], Any]) -> Any:
+        """Run what opens the body and return what it gives."""
+        ...
+
+    async def async_enter(self, function: Callable[[], Awaitable[Any]]) -> Any:
+        """As `enter`."""
+        ...
+
+    async def admit(self) -> None:
+        """Reserve its budget, if it has one."""
+        ...
+
+    def end(self, error: BaseException | None) -> None:
+        """End the record, the first time; GeneratorExit stands for an early end by the consumer."""
+        ...
 
 
-def _is_sync(stream: object) -> bool:
-    ways = source.ways_of(stream)
-    return ways is None or ways.sync
-
-
-def _wrapper(given: object, *, awaits: bool | None = None) -> "type[Stream | AsyncStream]":
+def wrapper_of(given: object, *, awaits: bool | None = None) -> "type[Stream | AsyncStream]":
     """What to wrap it in: for the ways it can be consumed, of which a budget leaves one."""
     ways = source.request_ways(given) if source.is_request(given) else source.ways_of(given)
     if ways is None:
@@ -116,7 +101,7 @@ class _Recorded:
         "_telemetry_stream",
     )
 
-    def __init__(self, stream: Any, recording: Recording, request: Any = _NONE_YET) -> None:
+    def __init__(self, stream: Any, recording: Recording, request: Any = NONE_YET) -> None:
         self._telemetry_stream = self._telemetry_manager = stream
         self._telemetry_iterator: Any = None
         self._telemetry_recording = recording
@@ -144,9 +129,9 @@ class _Recorded:
 
     def _close_unsent(self) -> bool:
         """Whether nothing is open; a request that was not sent never will be, and there is nothing to record."""
-        request, self._telemetry_request = self._telemetry_request, _NONE_YET
+        request, self._telemetry_request = self._telemetry_request, NONE_YET
         source.discard(request)
-        return self._telemetry_stream is _NONE_YET
+        return self._telemetry_stream is NONE_YET
 
     def close(self) -> Any:
         """End the record, and close the wrapped object where it can be; of an async one, await what is returned."""
@@ -158,8 +143,8 @@ class _Recorded:
 
     def _require_open(self, name: str) -> None:
         """Raises: TypeError where a budget or a request comes first."""
-        recording, unsent = self._telemetry_recording, self._telemetry_stream is _NONE_YET
-        if unsent and (self._telemetry_request is _NONE_YET or name.startswith("__")):
+        recording, unsent = self._telemetry_recording, self._telemetry_stream is NONE_YET
+        if unsent and (self._telemetry_request is NONE_YET or name.startswith("__")):
             raise AttributeError(f"{name}: this stream was never opened")
         if unsent or (name not in _RESUMES and not (recording.admitted or name.startswith("_"))):
             what = "request of this stream is not sent" if unsent else "budget of this stream is not reserved"
@@ -180,7 +165,7 @@ class _Recorded:
 
     def __repr__(self) -> str:
         stream = self._telemetry_stream
-        return f"<recorded {(self._telemetry_request if stream is _NONE_YET else stream)!r}>"
+        return f"<recorded {(self._telemetry_request if stream is NONE_YET else stream)!r}>"
 
     def __del__(self) -> None:
         recording: Recording | None = getattr(self, "_telemetry_recording", None)
@@ -206,7 +191,7 @@ class Stream(_Recorded):
         return self
 
     def __next__(self) -> Any:
-        if self._telemetry_stream is _NONE_YET:
+        if self._telemetry_stream is NONE_YET:
             self._open()
         iterator = self._telemetry_iterator
         if iterator is None:
@@ -216,8 +201,8 @@ class Stream(_Recorded):
 
     def _open(self) -> None:
         """Send the request."""
-        request, self._telemetry_request = self._telemetry_request, _NONE_YET
-        if request is _NONE_YET:
+        request, self._telemetry_request = self._telemetry_request, NONE_YET
+        if request is NONE_YET:
             raise _is_over()
         stream = self._telemetry_recording.request(request)
         try:
@@ -227,7 +212,7 @@ class Stream(_Recorded):
             raise
 
     def __enter__(self) -> Self:
-        if self._telemetry_stream is _NONE_YET:
+        if self._telemetry_stream is NONE_YET:
             self._open()
         if has(self._telemetry_manager, "__enter__"):
             self._entered(self._telemetry_recording.enter(self._telemetry_manager.__enter__))
@@ -252,7 +237,7 @@ class AsyncStream(_Recorded):
         return self
 
     def __anext__(self) -> Awaitable[Any]:
-        if self._telemetry_stream is _NONE_YET:
+        if self._telemetry_stream is NONE_YET:
             return self._first_item()
         iterator = self._telemetry_iterator
         if iterator is None:
@@ -266,8 +251,8 @@ class AsyncStream(_Recorded):
 
     async def _async_open(self) -> None:
         """Reserve its budget, if it has one, and send the request."""
-        request, self._telemetry_request = self._telemetry_request, _NONE_YET
-        if request is _NONE_YET:
+        request, self._telemetry_request = self._telemetry_request, NONE_YET
+        if request is NONE_YET:
             raise _is_over()
         recording = self._telemetry_recording
         if not recording.admitted:
@@ -291,7 +276,7 @@ class AsyncStream(_Recorded):
 
     async def __aenter__(self) -> Self:
         recording = self._telemetry_recording
-        if self._telemetry_stream is _NONE_YET:
+        if self._telemetry_stream is NONE_YET:
             await self._async_open()
         elif not recording.admitted:
             await recording.admit()

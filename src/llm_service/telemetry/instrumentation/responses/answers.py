@@ -1,0 +1,274 @@
+"""What a whole answer says of its call: model, ids, how it ended, what was used. Its shape is read, not its class.
+
+Shapes: OpenAI and all that speak its protocols (https://platform.openai.com/docs/api-reference), Anthropic
+(https://platform.claude.com/docs/en/api/messages), Gemini (https://ai.google.dev/api/generate-content), Bedrock
+(https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html) and Ollama
+(https://docs.ollama.com/api/chat). Operations are OpenTelemetry's
+(https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/#gen-ai-operation-name).
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Final, cast
+
+from llm_service.pricing.usage.leaves import is_list, is_mapping
+from llm_service.pricing.usage.plain import plain_fields
+from llm_service.pricing.usage.report import Fields, fields_by, report_of
+from llm_service.pricing.usage.shapes import OPENAI
+from llm_service.telemetry.instrumentation.field_aliases import with_doubt
+from llm_service.telemetry.record.checks import MAX_NAME_CHARS
+
+__all__ = [
+    "AZURE",
+    "BEDROCK",
+    "VERTEX",
+    "facts_of",
+    "failure_of",
+    "get",
+    "read_answer",
+    "reason_of",
+    "reported_by",
+    "text_of",
+]
+
+AZURE: Final = "azure.ai.openai"
+BEDROCK: Final = "aws.bedrock"
+VERTEX: Final = "gcp.vertex_ai"
+_OBJECTS: Final = {
+    "chat.completion": "chat",
+    "chat.completion.chunk": "chat",
+    "response": "chat",
+    "text_completion": "text_completion",
+}
+"""What `object` says of an answer of OpenAI's protocols."""
+_HOSTED: Final = {"msg_bdrk_": BEDROCK, "msg_vrtx_": VERTEX}
+"""How Anthropic's ids begin where another sells its models."""
+_FAILED: Final = frozenset({"failed", "cancelled"})
+_MOST: Final = 16
+"""Choices that are looked at."""
+_FREE: Final = frozenset({"message", "reasoning", "function_call"})
+"""Items of an answer that are billed by their tokens alone."""
+_BILLS: Final = ("candidates", "performanceConfig", "performance_config", "serviceTier")
+"""Where an answer may say what its usage costs beside its tokens."""
+_MODELS: Final = ("model", "model_version", "modelVersion", "model_name")
+_IDS: Final = ("id", "response_id", "responseId")
+_REASONS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
+
+
+def read_answer(answer: Any) -> dict[str, Any]:
+    """The fields of a record that an answer tells; empty where it is none of a known shape. Never raises."""
+    try:
+        used = usage_of(answer)
+        facts = _plain_facts(answer) if used else None
+        if facts is None:
+            facts = facts_of(answer)
+    except Exception:  # noqa: BLE001 - a foreign object may raise anything
+        return {}
+    if not used and facts.keys() <= {"model_name", "response_id", "request_id"}:
+        return {}  # these names alone may stand in anything
+    return used | {field: value for field, value in facts.items() if field not in used}
+
+
+def usage_of(answer: Any) -> dict[str, Any]:
+    """What an answer says that was used; empty where it says nothing."""
+    plain: Mapping[str, Any] | None = _plain_usage(answer)
+    if plain is None and (reported := reported_by(answer)) is not None:
+        plain = with_doubt(reported)
+    if plain is None:
+        return {}
+    return {"usage_source": "reported"} | {field: value for field, value in plain.items() if value is not None}
+
+
+def _plain_usage(answer: Any) -> dict[str, Any] | None:
+    """The same of an answer in which there is nothing to doubt; None of any other."""
+    usage = get(answer, "usage")
+    found = None if usage is None else plain_fields(usage)
+    if found is None or any(get(answer, name) is not None for name in _BILLS):
+        return None
+    output = get(answer, "output")
+    if output and not all(get(item, "type") in _FREE for item in output):
+        return None
+    tier = get(answer, "service_tier")
+    if tier is not None and found["service_tier"] is None:
+        if type(tier) is not str or not tier.isalnum():
+            return None
+        found["service_tier"] = tier
+    return found
+
+
+def reported_by(answer: Any) -> Fields | None:
+    """The report of an answer or an event, as it stands; None where there is none with a count or a cost."""
+    report = report_of(answer, OPENAI)
+    if report is None:
+        return None
+    used = fields_by(report)
+    told = any(value is not None and (name == "cost_usd" or name.endswith("_tokens")) for name, value in used.items())
+    return used if told else None
+
+
+def _plain_facts(answer: Any) -> dict[str, Any] | None:
+    """As `facts_of`, of a client's object that holds no more than it declares, and ended as most do; None of others."""
+    if not _is_model(cast("Any", type(answer))) or answer.__pydantic_extra__ or answer.__pydantic_private__:
+        return None
+    told: dict[str, Any] = answer.__dict__
+    kind = told.get("object")
+    reason: Any = None
+    if kind == "chat.completion":
+        choices = _few(told.get("choices"))
+        reason = get(choices[0], "finish_reason") if len(choices) == 1 else None
+    elif kind == "response":
+        reason = "completed" if told.get("status") == "completed" and told.get("error") is None else None
+    elif told.get("type") == "message" and told.get("role") == "assistant":
+        reason = told.get("stop_reason")
+    model: Any = told.get("model")
+    response_id: Any = told.get("id")
+    request_id: Any = told.get("_request_id")
+    for text in (reason, model, response_id):
+        if type(text) is not str or not 0 < len(text) <= MAX_NAME_CHARS:
+            return None
+    if response_id[:9] in _HOSTED:
+        return None
+    facts = {"model_name": model, "response_id": response_id, "finish_reason": reason, "operation": "chat"}
+    if type(request_id) is str and 0 < len(request_id) <= MAX_NAME_CHARS:
+        facts["request_id"] = request_id
+    return facts
+
+
+def facts_of(answer: Any) -> dict[str, Any]:
+    """What an answer says beside its usage; what it does not say is left out."""
+    told = get(answer, "response_metadata")  # LangChain's messages
+    told = told if is_mapping(told) else None
+    found = {
+        "model_name": _first(answer, _MODELS) or _first(told, _MODELS),
+        "response_id": _first(answer, _IDS),
+        "request_id": text_of(answer, "_request_id") or text_of(get(answer, "ResponseMetadata"), "RequestId"),
+        "finish_reason": reason_of(answer) or _first(told, _REASONS),
+        "operation": operation_of(answer),
+        "provider": _provider_of(answer),
+        "service_tier": text_of(answer, "service_tier"),
+        **failure_of(answer),
+    }
+    return {field: value for field, value in found.items() if value is not None}
+
+
+def get(source: Any, name: str) -> Any:
+    """What a mapping or an object has under a name; None where it has nothing, or raises."""
+    kind = cast("Any", type(source))
+    if kind is dict:
+        return source.get(name)
+    try:
+        if name[0] != "_" and _is_model(kind):  # asking one for what it does not have takes microseconds
+            found = source.__dict__.get(name)
+            more = source.__pydantic_extra__
+            return more.get(name) if found is None and more else found
+        if isinstance(source, Mapping):
+            return cast("Mapping[str, Any]", source).get(name)
+        return getattr(source, name, None)
+    except Exception:  # noqa: BLE001 - a foreign object may raise anything
+        return None
+
+
+@lru_cache(maxsize=256)
+def _is_model(kind: Any) -> bool:
+    """Whether it is a class of pydantic's, whose fields stand in `__dict__`."""
+    return all(hasattr(kind, name) for name in ("__pydantic_validator__", "__pydantic_extra__", "model_fields"))
+
+
+def text_of(source: Any, name: str) -> str | None:
+    """The text under a name, of an enum its value; None for anything else."""
+    value = get(source, name)
+    if value is not None and not isinstance(value, str):
+        value = get(value, "value")
+    return value[:MAX_NAME_CHARS] if isinstance(value, str) and value else None
+
+
+def reason_of(answer: Any) -> str | None:
+    """Why it ended, in the provider's own words; of several choices each word once."""
+    told = _first(answer, _REASONS)
+    if told is not None:
+        return told
+    reasons = [_first(choice, _REASONS) for name in ("choices", "candidates") for choice in _few(get(answer, name))]
+    words = dict.fromkeys(reason for reason in reasons if reason is not None)
+    if words:
+        return ",".join(words)[:MAX_NAME_CHARS]
+    if text_of(answer, "object") == "response":
+        return text_of(get(answer, "incomplete_details"), "reason") or text_of(answer, "status")
+    blocked = get(answer, "prompt_feedback") or get(answer, "promptFeedback")
+    return text_of(blocked, "block_reason") or text_of(blocked, "blockReason")
+
+
+def failure_of(answer: Any) -> dict[str, Any]:
+    """Status and error of an answer that says of itself that it failed; empty of any other."""
+    error = get(answer, "error")
+    status = text_of(answer, "status")
+    kind = text_of(error, "code") or text_of(error, "type")
+    message = text_of(error, "message")
+    if status not in _FAILED and not (message and get(answer, "choices") is None):
+        return {}
+    return {"status": "error", "error_type": kind or status or "error", "error_message": message}
+
+
+def operation_of(answer: Any) -> str | None:
+    """What was asked for, by the shape of the answer."""
+    told = text_of(answer, "object")
+    if told in _OBJECTS:
+        return _OBJECTS[told]
+    found: str | None
+    kind = text_of(answer, "type")
+    first = next(iter(_few(get(answer, "data"))), None)
+    if text_of(first, "object") == "embedding" or is_list(get(answer, "embeddings")):
+        found = "embeddings"
+    elif is_list(get(answer, "candidates")):
+        found = "generate_content"
+    elif kind == "completion" or (_is_ollama(answer) and text_of(answer, "response") is not None):
+        found = "text_completion"
+    else:
+        found = "chat" if _is_chat(answer, kind) or _is_ollama(answer) else None
+    return found
+
+
+def _is_chat(answer: Any, kind: str | None) -> bool:
+    first = next(iter(_few(get(answer, "choices"))), None)
+    if get(first, "message") is not None or get(first, "delta") is not None:
+        return True
+    if kind == "message":
+        return text_of(answer, "role") == "assistant"
+    return kind == "ai" or _is_converse(answer)
+
+
+def _is_converse(answer: Any) -> bool:
+    return text_of(answer, "stopReason") is not None and get(get(answer, "output"), "message") is not None
+
+
+def _is_ollama(answer: Any) -> bool:
+    return isinstance(get(answer, "done"), bool) and text_of(answer, "created_at") is not None
+
+
+def _provider_of(answer: Any) -> str | None:
+    """Who sold the call, where the shape is only theirs: what speaks another's protocol may be anyone."""
+    found: str | None
+    response_id = text_of(answer, "id") or ""
+    if response_id[:9] in _HOSTED:
+        found = _HOSTED[response_id[:9]]
+    elif response_id.startswith("gen-") and text_of(answer, "provider") is not None:
+        found = "openrouter"
+    elif is_list(get(answer, "prompt_filter_results")):
+        found = AZURE
+    elif isinstance(get(answer, "x_groq"), Mapping):
+        found = "groq"
+    elif _is_converse(answer):
+        found = BEDROCK
+    elif _is_ollama(answer):
+        found = "ollama"
+    else:
+        found = text_of(get(answer, "_hidden_params"), "custom_llm_provider")  # LiteLLM's
+    return found
+
+
+def _first(source: Any, names: tuple[str, ...]) -> str | None:
+    return None if source is None else next((text for name in names if (text := text_of(source, name))), None)
+
+
+def _few(value: Any) -> list[Any]:
+    return list(islice(value, _MOST)) if is_list(value) else []

@@ -1,0 +1,135 @@
+"""Watching a stream within a block: its chunks pass through, and the block learns what they say."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
+
+from llm_service.telemetry.instrumentation import stream_source as source
+from llm_service.telemetry.instrumentation.call_fields import describe_error
+from llm_service.telemetry.instrumentation.responses.answers import read_answer
+from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
+from llm_service.telemetry.instrumentation.stream import NONE_YET, wrapper_of
+
+__all__ = ["Watched", "Watching", "fields_at_end", "watch"]
+
+_CANCELLED: Final = {"finish_reason": "cancelled"}
+
+
+class Watched(Protocol):
+    """What a watched stream needs of its block."""
+
+    def first_token(self) -> None:
+        """The first token has arrived."""
+        ...
+
+    def learn(self, found: Mapping[str, Any], /) -> None:
+        """Take what the stream said."""
+        ...
+
+    def misread(self, what: str, /) -> None:
+        """Count and say once what could not be read."""
+        ...
+
+
+def watch(call: Watched, given: Any) -> tuple[Any, "Watching | None"]:
+    """The stream in its wrapper, and what watches it; a whole answer is read at once, and returned as it is."""
+    found = {} if source.has(given, "__next__", "__anext__", "__await__") else read_answer(given)
+    if found or (source.ways_of(given) is None and not source.is_awaitable(given)):
+        if found:
+            call.learn(found)
+        else:
+            call.misread(f"watch() was given {type(given).__name__[:80]}, which is no stream")
+        return given, None
+    watching = Watching(call)
+    if source.is_awaitable(given):
+        return wrapper_of(given)(NONE_YET, watching, given), watching
+    return wrapper_of(given)(given, watching), watching
+
+
+def fields_at_end(events: StreamEvents, error: BaseException | None) -> dict[str, Any]:
+    """What a stream said, where it ended by itself, by an error, or (GeneratorExit) by who consumed it."""
+    found = {"stream": True, **events.end()}
+    if error is None:
+        return found
+    if "usage_source" in found and not events.complete:
+        found["usage_source"] = "partial"
+    if isinstance(error, GeneratorExit):
+        return _CANCELLED | found
+    return found | describe_error(error)
+
+
+class Watching:
+    """What a watched stream is recorded by: it reads the events, and its end makes no record."""
+
+    __slots__ = ("_begun", "_call", "_events", "ended")
+
+    admitted = True
+
+    def __init__(self, call: Watched) -> None:
+        self._call = call
+        self._events = StreamEvents()
+        self._begun = False
+        self.ended = False
+
+    def step(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Give the next item."""
+        try:
+            item = function(*arguments)
+        except BaseException as error:
+            self.end(None if isinstance(error, StopIteration) else error)
+            raise
+        self._take(item)
+        return item
+
+    async def async_step(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+        """As `step`."""
+        try:
+            item = await function(*arguments)
+        except BaseException as error:
+            self.end(None if isinstance(error, StopAsyncIteration) else error)
+            raise
+        self._take(item)
+        return item
+
+    def enter(self, function: Callable[[], Any]) -> Any:
+        """Open the stream; an error ends it."""
+        try:
+            return function()
+        except BaseException as error:
+            self.end(error)
+            raise
+
+    async def async_enter(self, function: Callable[[], Awaitable[Any]]) -> Any:
+        """As `enter`."""
+        try:
+            return await function()
+        except BaseException as error:
+            self.end(error)
+            raise
+
+    request = enter
+
+    async def async_request(self, request: Any) -> Any:
+        """Await the stream."""
+        return await self.async_enter(lambda: request)
+
+    async def admit(self) -> None:
+        """Nothing is reserved."""
+
+    def end(self, error: BaseException | None) -> None:
+        """Tell the block what was said until now, the first time."""
+        if self.ended:
+            return
+        self.ended = True
+        self._call.learn(fields_at_end(self._events, error))
+
+    def _take(self, item: Any) -> None:
+        if self.ended:
+            return
+        events = self._events
+        try:
+            events.take(item)
+        except Exception as failure:  # noqa: BLE001 - an item may raise whatever it likes when it is looked at
+            self._call.misread(f"an item of a stream could not be read: {type(failure).__name__}")
+        if events.begun and not self._begun:
+            self._begun = True
+            self._call.first_token()

@@ -1,0 +1,223 @@
+"""What a client gave for a call that has not ended yet: a stream, or a response whose body is not read.
+
+The object stays the client's own: a stream gets another iterator in the place of its own, and the HTTP response below
+another `close`, until the record is made. What is collected ends its record, too.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from json import loads
+from typing import Any, Self, cast
+from weakref import ref
+
+from llm_service.telemetry.instrumentation.responses.answers import read_answer
+from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
+from llm_service.telemetry.instrumentation.responses.watching import fields_at_end
+from llm_service.telemetry.instrumentation.sdk.sdk_call import SdkCall
+
+__all__ = ["AsyncChunks", "Chunks", "StreamRecord", "UnreadBody", "body_of", "on_close"]
+
+
+class StreamRecord:
+    """The record of one stream, which its iterator, its response's close and its collection share."""
+
+    __slots__ = ("_begun", "_call", "_events", "_take", "ended", "steps", "uncloses")
+
+    def __init__(self, call: SdkCall) -> None:
+        self._call = call
+        self._events = StreamEvents()
+        self._take = self._events.take
+        self._begun = False
+        self.ended = False
+        self.steps = False
+        self.uncloses: Callable[[], None] | None = None
+        call.on_cut = partial(self.end, GeneratorExit())
+
+    def take(self, item: Any) -> None:
+        """An item has arrived."""
+        if self.ended:
+            return
+        try:
+            self._take(item)
+        except Exception as failure:  # noqa: BLE001 - an item may raise whatever it likes when it is looked at
+            self._call.misread(f"an item of a stream could not be read: {type(failure).__name__}")
+        if not self._begun and self._events.begun:
+            self._begun = True
+            self._call.first_token()
+
+    def end(self, error: BaseException | None) -> None:
+        """The stream has ended: by itself, by an error, or (GeneratorExit) by who consumed it."""
+        if self.ended:
+            return
+        self.ended = True
+        self._call.stop_clock()
+        if self.uncloses is not None:
+            self.uncloses()
+        found = fields_at_end(self._events, error)
+        if error is None and "usage_source" not in found:
+            found["usage_source"] = "missing"
+            if found.get("status") is None:
+                self._call.without_usage()
+        self._call.end(found)
+
+    def closed(self) -> None:
+        """The response below is closed: by the stream itself within a step, which says how it ended, or early."""
+        if not self.steps:
+            self.end(GeneratorExit())
+
+
+class _Steps:
+    """What stands in the place of a stream's iterator."""
+
+    __slots__ = ("__weakref__", "_iterator", "_record")
+
+    def __init__(self, iterator: Any, record: StreamRecord) -> None:
+        self._iterator = iterator
+        self._record = record
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"_iterator", "_record"}:  # made without __init__
+            raise AttributeError(name)
+        return getattr(self._iterator, name)
+
+    def __del__(self) -> None:
+        record: StreamRecord | None = getattr(self, "_record", None)
+        if record is not None:
+            record.end(GeneratorExit())
+
+
+class Chunks(_Steps):
+    """A recorded iterator."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        record = self._record
+        record.steps = True
+        try:
+            item = self._iterator.__next__()
+        except BaseException as error:
+            record.steps = False
+            record.end(None if isinstance(error, StopIteration) else error)
+            raise
+        record.steps = False
+        record.take(item)
+        return item
+
+
+class AsyncChunks(_Steps):
+    """A recorded async iterator."""
+
+    __slots__ = ()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        record = self._record
+        record.steps = True
+        try:
+            item = await self._iterator.__anext__()
+        except BaseException as error:
+            record.steps = False
+            record.end(None if isinstance(error, StopAsyncIteration) else error)
+            raise
+        record.steps = False
+        record.take(item)
+        return item
+
+
+class UnreadBody:
+    """The record of a response whose body its caller reads, or does not.
+
+    Attributes:
+        handed_over: whether another makes the record, or it is made.
+    """
+
+    __slots__ = ("_call", "_response", "handed_over", "uncloses")
+
+    def __init__(self, call: SdkCall, response: Any) -> None:
+        self._call = call
+        self.handed_over = False
+        self._response = ref(response)
+        self.uncloses: Callable[[], None] | None = None
+        call.on_cut = self.end
+
+    def closed(self) -> None:
+        """It is closed; by reading it to its end, the first time, when its content is not there yet."""
+        if self.handed_over:
+            return
+        self._call.stop_clock()
+        response = self._response()
+        waits = response is not None and getattr(response, "is_stream_consumed", False) and not response.is_closed
+        if not waits or body_of(response) is not None:
+            self.end()
+
+    def end(self) -> None:
+        """Make the record, of what was read, unless its stream does."""
+        if self.handed_over:
+            return
+        self.handed_over = True
+        if self.uncloses is not None:
+            self.uncloses()
+            self.uncloses = None
+        response = self._response()
+        body = None if response is None else body_of(response)
+        self._call.end({"usage_source": "missing"} | read_answer(body))
+
+
+def body_of(response: Any) -> Any:
+    """The JSON of a response that was read; None where there is none."""
+    try:
+        return loads(response.content)
+    except Exception:  # noqa: BLE001 - not read, not JSON, or not even a response
+        return None
+
+
+class _Close:
+    """Stands as `close` or `aclose` of one response until its record is made."""
+
+    __slots__ = ("_closed", "_name", "_response", "_stream")
+
+    def __init__(self, response: Any, name: str, closed: Callable[[], None]) -> None:
+        self._response = ref(response)
+        self._stream = getattr(response, "stream", None)
+        self._name = name
+        self._closed = closed
+
+    def __call__(self) -> Any:
+        self._closed()
+        response = self._response()
+        if response is None:
+            return getattr(self._stream, self._name)()
+        return getattr(cast("Any", type(response)), self._name)(response)
+
+    def __reduce__(self) -> Any:
+        return _nothing, ()
+
+    def __del__(self) -> None:
+        closed = getattr(self, "_closed", None)
+        if closed is not None:
+            closed()
+
+
+def _nothing() -> Callable[[], None]:
+    """What a copy of a response closes: it has no connection."""
+    return lambda: None
+
+
+def on_close(response: Any, record: StreamRecord | UnreadBody, *, asynchronous: bool) -> None:
+    """Tell a record when a response is closed, until its record is made."""
+    name = "aclose" if asynchronous else "close"
+    held = ref(response)
+
+    def uncloses() -> None:
+        response = held()
+        if response is not None:
+            vars(response).pop(name, None)
+
+    setattr(response, name, _Close(response, name, record.closed))
+    record.uncloses = uncloses

@@ -1,0 +1,162 @@
+"""One call of a client, recorded by a hook: nothing here raises, and nothing reaches the caller."""
+
+import logging
+from collections.abc import Callable, Mapping
+from time import perf_counter_ns
+from typing import Any, Final
+
+from llm_service.redaction import traceback_text
+from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds
+from llm_service.telemetry.instrumentation.invocation import Invocation, _current, _still_open
+from llm_service.telemetry.instrumentation.nested_calls import NestedCalls
+from llm_service.telemetry.instrumentation.record_building import built, merged
+from llm_service.telemetry.instrumentation.sink import Sink
+from llm_service.telemetry.record.record import InvocationRecord
+
+__all__ = ["SdkCall"]
+
+_LOG: Final = logging.getLogger("llm_service.telemetry")
+_INHERITED: Final = ("agent_name", "tool_name", "session_id", "user_id", "trace_id", "tags", "privacy_level")
+"""What a call has of the blocks around it, the nearest first."""
+_STREAMS: Final = "a stream without usage"
+
+
+class SdkCall(Invocation):
+    """A call from its request to its last byte. It ends once, however often it is told to.
+
+    Attributes:
+        attempts: requests that were sent for it; None where the client does not tell.
+        on_cut: ends the stream that it gave.
+    """
+
+    __slots__ = ("__weakref__", "_adopted", "_block", "_ended", "_latency_ms", "_muted", "attempts", "on_cut")
+
+    def __init__(self, sink: Sink, fields: dict[str, Any], *, counts_attempts: bool) -> None:
+        super().__init__(sink, fields, strict=False)
+        self.attempts = 1 if counts_attempts else None
+        self._block: Invocation | None = None
+        self._adopted: dict[str, Any] | None = None
+        self._latency_ms: float | None = None
+        self._ended = False
+        self._muted = False
+        self.on_cut: Callable[[], None] | None = None
+
+    def start(self) -> None:
+        """The request is sent now; it is current until `release`."""
+        current = _current.get()
+        self._parent = current = current if current is None or not current.over else _still_open(current)
+        self.restart_clock()
+        block = current
+        while block is not None and (block._sink is not self._sink or block.over or isinstance(block, SdkCall)):  # noqa: SLF001 - another of this class
+            block = block._parent  # noqa: SLF001
+        self._block = block
+        if block is not None:
+            if block._calls is None:  # noqa: SLF001
+                block._calls = NestedCalls()  # noqa: SLF001
+            block._calls.begin(self)  # noqa: SLF001
+        _current.set(self)
+
+    def release(self) -> None:
+        """The request has returned: it is no longer what is current."""
+        if _current.get() is self:
+            parent = self._parent
+            _current.set(parent if parent is None or not parent.over else _still_open(parent))
+
+    def retried(self) -> None:
+        """Another request is sent for it."""
+        if self.attempts is not None:
+            self.attempts += 1
+
+    def stop_clock(self) -> None:
+        """The last byte has arrived; the first time counts."""
+        if self._latency_ms is None:
+            self._latency_ms = milliseconds(perf_counter_ns() - self._started)
+
+    def end(self, found: Mapping[str, Any], error: BaseException | None = None) -> None:
+        """It has ended.
+
+        Args:
+            found: what its answer told.
+            error: what its caller was given instead.
+        """
+        if self._ended:
+            return
+        self._ended = self.over = True
+        self.on_cut = None
+        self.stop_clock()
+        self._fields |= {field: value for field, value in found.items() if value is not None}
+        if error is not None:
+            self._fields |= {field: value for field, value in describe_error(error).items() if value is not None}
+        block = self._block
+        if self._muted or (block is not None and block._calls is not None and block._calls.end(self)):  # noqa: SLF001
+            return
+        self.stand_alone()
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The fields of its row, without its id and its parent."""
+        fields = self._measured()
+        block = self._block
+        while block is not None:
+            said = block._fields
+            fields |= {
+                field: said[field] for field in _INHERITED if field not in fields and said.get(field) is not None
+            }
+            block = block._parent  # noqa: SLF001
+            while block is not None and block._sink is not self._sink:  # noqa: SLF001
+                block = block._parent  # noqa: SLF001
+        return fields | self._fields
+
+    def stand_for(self, block: dict[str, Any], /) -> None:
+        """It will be the row of its block, which has ended."""
+        self._adopted = block
+
+    def cut_short(self) -> dict[str, Any]:
+        """End it now, without a row of its own."""
+        self._muted = True
+        if self.on_cut is not None:
+            self.on_cut()
+        self.end({})
+        return self.told
+
+    def stand_alone(self) -> None:
+        """Hand over its row."""
+        try:
+            if self._block is None:
+                self._hand_over(self._measured() | self._fields | {"invocation_id": self._own_id})
+                return
+            fields = self.told
+            said = self._adopted
+            if said is None:
+                said = {"invocation_id": self._own_id}
+                if self._block is not None:
+                    said["parent_invocation_id"] = self._block.invocation_id
+            self._hand_over(merged(fields, said) | said)
+        except Exception as failure:  # noqa: BLE001 - as promised
+            self._sink.lose_invalid()
+            _LOG.error("telemetry: a call of a client could not be recorded: %s", traceback_text(failure))
+
+    def _hand_over(self, fields: dict[str, Any]) -> None:
+        if "model_name" not in fields and "request_model" in fields:
+            fields["model_name"] = fields["request_model"]
+        record = built(InvocationRecord, {}, fields, self._note, may_raise=False)
+        if record is None:
+            self._sink.lose_invalid()
+        else:
+            self._sink.offer(record)
+
+    def _measured(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {"timestamp": self._entered, "latency_ms": self._latency_ms}
+        if self._ttft_ms is not None:
+            fields["ttft_ms"] = self._ttft_ms
+        if self.attempts is not None:
+            fields["attempts"] = self.attempts
+        return fields
+
+    def without_usage(self) -> None:
+        """A stream has told no usage: that is said once."""
+        if self._sink.is_first(_STREAMS):
+            _LOG.warning(
+                "telemetry: a stream told no usage, so its tokens and cost are unknown (said once); OpenAI's chat "
+                "completions tell it only with stream_options={'include_usage': True}"
+            )

@@ -1,0 +1,27 @@
+"""What a call hands its record to."""
+
+from typing import Protocol
+
+from llm_service.telemetry.record.record import InvocationRecord
+
+__all__ = ["Sink"]
+
+
+class Sink(Protocol):
+    """What an invocation needs of a logger."""
+
+    def offer(self, record: InvocationRecord, /) -> bool:
+        """Accept the record or count its loss; never blocks, never raises for a full queue."""
+        ...
+
+    def lose_invalid(self) -> None:
+        """Count a record that could not be made at all."""
+        ...
+
+    def count_bad_value(self, field: str) -> bool:
+        """Count a value that was stored as NULL; True the first time for this field."""
+        ...
+
+    def is_first(self, what: str) -> bool:
+        """Whether this has not happened before: it is to be warned about."""
+        ...

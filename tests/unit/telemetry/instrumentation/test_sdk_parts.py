@@ -1,0 +1,354 @@
+"""Parts of the hooks by themselves: who sells, what is imported later, what a block keeps of its calls."""
+
+import gc
+import pickle
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from llm_service.telemetry import DropReason, TelemetryLogger
+from llm_service.telemetry.instrumentation import nested_calls
+from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, Settled
+from llm_service.telemetry.instrumentation.record_building import merged
+from llm_service.telemetry.instrumentation.sdk import base_client, import_watch, providers, sdk_call
+from llm_service.telemetry.instrumentation.sdk.base_client import ClientHooks, RequestCall
+from llm_service.telemetry.instrumentation.sdk.import_watch import when_imported
+from llm_service.telemetry.instrumentation.sdk.providers import provider_of_client
+from llm_service.telemetry.instrumentation.sdk.recorded_response import Chunks, StreamRecord, UnreadBody, on_close
+
+
+def client(host: str, kind: str = "OpenAI") -> Any:
+    """What is asked of a client."""
+    return type(kind, (), {"base_url": SimpleNamespace(host=host)})()
+
+
+@pytest.mark.parametrize(
+    ("host", "kind", "provider"),
+    [
+        ("api.openai.com", "OpenAI", "openai"),
+        ("eu.api.openai.com", "OpenAI", None),  # its prices differ
+        ("mine.openai.azure.com", "AzureOpenAI", "azure.ai.openai"),
+        ("gateway.example.org", "AsyncAzureOpenAI", "azure.ai.openai"),
+        ("openrouter.ai", "OpenAI", "openrouter"),
+        ("API.Groq.com", "OpenAI", "groq"),
+        ("api.anthropic.com", "Anthropic", "anthropic"),
+        ("bedrock-runtime.eu-west-1.amazonaws.com", "AnthropicBedrock", "aws.bedrock"),
+        ("europe-west1-aiplatform.googleapis.com", "AnthropicVertex", "gcp.vertex_ai"),
+        ("localhost", "OpenAI", None),
+        ("api.openai.com.example.org", "OpenAI", None),
+        ("evil-openrouter.ai", "OpenAI", None),
+    ],
+)
+def test_the_seller_is_named_where_host_or_client_say_it(host: str, kind: str, provider: str | None) -> None:
+    """Else it is unknown: what speaks a protocol may be anyone."""
+    asked = client(host, kind)
+    assert provider_of_client(asked) == provider_of_client(asked) == provider
+
+
+def test_what_is_remembered_of_clients_is_bounded() -> None:
+    """A program may make a client for each request."""
+    for _ in range(200):
+        provider_of_client(client("api.openai.com"))
+    assert len(providers._known) <= 64
+
+
+def test_a_module_is_told_of_when_it_is_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """At once where it is there already, and only once."""
+    told: list[ModuleType] = []
+    when_imported("sys", told.append)
+    assert told == [sys]
+    (tmp_path / "imported_later.py").write_text("value = 42\n", "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    when_imported("imported_later", told.append)
+    when_imported("never_imported", told.append)
+    import imported_later  # type: ignore[import-not-found]
+
+    assert told[1:] == [imported_later]
+    assert imported_later.value == 42
+    assert type(imported_later.__loader__).__name__ == "SourceFileLoader"
+    assert imported_later.__spec__.loader is imported_later.__loader__
+    with pytest.raises(ModuleNotFoundError):
+        import never_imported  # type: ignore[import-not-found]  # noqa: F401
+    del import_watch._waiting["never_imported"], sys.modules["imported_later"]
+    if not import_watch._waiting:
+        sys.meta_path.remove(import_watch._FINDER)
+
+
+class Child:
+    """A call that notes what becomes of it."""
+
+    def __init__(self) -> None:
+        self.became: list[Any] = []
+        self.told = {"operation": "chat"}
+
+    def stand_alone(self) -> None:
+        self.became.append("row")
+
+    def stand_for(self, block: dict[str, Any], /) -> None:
+        self.became.append(block)
+
+    def cut_short(self) -> dict[str, Any]:
+        self.became.append("cut")
+        return self.told
+
+
+def test_one_call_is_its_block() -> None:
+    """Ended, running, or cut where the block cannot wait."""
+    ended, calls = Child(), NestedCalls()
+    calls.begin(ended)
+    assert calls.end(ended)
+    assert calls.settle({}, is_call=True) == Settled(ended.told)
+    for block, settled, became in (
+        ({"a": 1}, Settled(waits=True), {"a": 1}),
+        (None, Settled({"operation": "chat"}), "cut"),
+    ):
+        running, calls = Child(), NestedCalls()
+        calls.begin(running)
+        assert calls.settle(block, is_call=True) == settled
+        assert running.became == [became]
+        assert not calls.end(running)
+
+
+def test_several_calls_and_those_of_a_span_are_rows() -> None:
+    """Whether they have ended or not."""
+    first, second, calls = Child(), Child(), NestedCalls()
+    calls.begin(first)
+    assert calls.end(first)
+    calls.begin(second)
+    assert first.became == ["row"]
+    assert not calls.end(second)
+    assert calls.settle({}, is_call=True) == Settled(several=True)
+    only, calls = Child(), NestedCalls()
+    calls.begin(only)
+    assert calls.end(only)
+    assert calls.settle({}, is_call=False) == Settled(several=True)
+    assert only.became == ["row"]
+    assert NestedCalls().settle({}, is_call=True) == Settled()
+
+
+def test_the_model_that_answered_is_the_model_and_what_was_named_is_what_was_asked() -> None:
+    """Unless the request's own is known, or none answered."""
+    said: dict[str, Any] = {"model_name": "mine"}
+    assert merged({"model_name": "gpt-5-mini-2025"}, said)["model_name"] == "gpt-5-mini-2025"
+    assert said == {"request_model": "mine"}
+    said = {"model_name": "mine"}
+    assert (
+        merged({"model_name": "gpt-5-mini-2025", "request_model": "gpt-5-mini"}, said)["request_model"] == "gpt-5-mini"
+    )
+    assert said == {}
+    assert merged({"request_model": "gpt-5-mini"}, {})["model_name"] == "gpt-5-mini"
+    assert merged({"prompt_tokens": 1, "total_tokens": 3}, {"prompt_tokens": 2}) == {"prompt_tokens": 1}
+
+
+class Stub:
+    """What hooks are put on: clients that give what they are told to."""
+
+    def __init__(self, answer: Any = None, **options: Any) -> None:
+        self.base_url = SimpleNamespace(host="localhost")
+        self.answer = answer
+        self.options = {"url": "/chat/completions", "method": "post", "json_data": {"model": "m"}} | options
+
+    def ask(self, request: Any, **more: Any) -> Any:
+        """One call through a hook."""
+        return request(self, object, SimpleNamespace(**self.options), **more)
+
+
+def plain(stub: Stub, *_: Any, **__: Any) -> Any:
+    """The method that is hooked."""
+    if isinstance(stub.answer, BaseException):
+        raise stub.answer
+    return stub.answer
+
+
+async def plain_async(stub: Stub, *args: Any, **more: Any) -> Any:
+    """The same."""
+    return plain(stub, *args, **more)
+
+
+@pytest.fixture
+def logger(tmp_path: Path) -> Iterator[TelemetryLogger]:
+    """A sync logger, closed afterwards."""
+    with TelemetryLogger(tmp_path / "telemetry.db") as made:
+        yield made
+
+
+async def test_what_is_no_call_or_cannot_be_read_passes_through(
+    logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody records, another path, another method, and options that are none; the last is said once."""
+    sinks: list[TelemetryLogger] = []
+    hooks = ClientHooks("stub", lambda: sinks[-1] if sinks else None)
+    request, async_request = hooks._request(plain), hooks._async_request(plain_async)
+    assert Stub(1).ask(request) == await Stub(1).ask(async_request) == 1
+    sinks.append(logger)
+    for options in ({"url": "/models"}, {"method": "get"}, {"url": None}):
+        assert Stub(1, **options).ask(request) == await Stub(1, **options).ask(async_request) == 1
+    assert logger.get_invocations() == []
+    assert len(caplog.records) == 1
+    assert Stub(1, json_data=None).ask(request) == 1
+    (row,) = logger.get_invocations()
+    assert (row["usage_source"], row["request_model"], row["source"]) == ("missing", None, "sdk:stub")
+
+
+class OddError(Exception):
+    """An error that cannot be looked at."""
+
+    @property
+    def completion(self) -> Any:
+        raise OSError("no")
+
+
+class OddAnswer:
+    """An answer that cannot be looked at."""
+
+    parse = http_request = None
+
+    @property
+    def http_response(self) -> Any:
+        raise OSError("no")
+
+
+def test_what_raises_when_it_is_looked_at_is_still_a_row_and_the_callers_own(
+    logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An answer, an error, a header, a stream without its parts."""
+    request = ClientHooks("stub", lambda: logger)._request(plain)
+    answer = OddAnswer()
+    assert Stub(answer).ask(request) is answer
+    with pytest.raises(OddError):
+        Stub(OddError()).ask(request)
+    stream = type("Bare", (), {"__stream__": None})()
+    assert Stub(stream).ask(request, stream=True) is stream
+    rows = logger.get_invocations()
+    assert sorted(str(row["status"]) for row in rows) == ["error", "success", "success"]
+    assert len([record for record in caplog.records if "not as it was known" in record.message]) == 1
+
+
+def test_a_client_of_another_kind_is_not_hooked() -> None:
+    """Where what is sync is async."""
+    module = SimpleNamespace(SyncAPIClient=SimpleNamespace(request=plain_async), AsyncAPIClient=SimpleNamespace())
+    with pytest.raises(TypeError, match="another kind"):
+        ClientHooks("stub", lambda: None).hooks(module)
+
+
+def test_a_response_that_raises_when_it_is_looked_at_is_left_alone(logger: TelemetryLogger) -> None:
+    """It has no status then."""
+    call = RequestCall(logger, {}, counts_attempts=False)
+    base_client._responded(call, {"response": object()})
+    call.retried()
+    assert (call.response, call.attempts) == (None, None)
+
+
+class Odd:
+    """An item that raises."""
+
+    @property
+    def type(self) -> str:
+        raise OSError("no")
+
+    def __getattr__(self, name: str) -> Any:
+        raise OSError(name)
+
+
+class Response:
+    """A response with a close."""
+
+    content = b"{}"
+    is_closed = False
+    is_stream_consumed = False
+
+    def __init__(self) -> None:
+        self.stream = self
+        self.closes = 0
+
+    def close(self) -> None:
+        self.closes += 1
+
+
+def test_the_end_of_a_stream_is_recorded_once(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes after it, and whatever its items are."""
+    call = RequestCall(logger, {}, counts_attempts=False)
+    call.start()
+    record = StreamRecord(call)
+    monkeypatch.setattr(record, "_take", lambda item: item.no_such_name)
+    chunks = Chunks(iter([Odd(), Odd()]), record)
+    next(chunks)
+    assert logger.stats().bad_values == 1
+    assert chunks.__length_hint__() == 1  # of the iterator within
+    record.end(None)
+    next(chunks)
+    record.end(OSError())
+    assert len(logger.get_invocations()) == 1
+    with pytest.raises(AttributeError):
+        Chunks.__new__(Chunks)._record  # noqa: B018 - made by a copy
+    call.release()
+
+
+def test_a_close_that_outlives_its_response_closes_what_is_below(logger: TelemetryLogger) -> None:
+    """As a callback that somebody kept."""
+    call = RequestCall(logger, {}, counts_attempts=False)
+    call.start()
+    call.release()
+    response, below = Response(), Response()
+    response.stream = below
+    unread = UnreadBody(call, response)
+    on_close(response, unread, asynchronous=False)
+    close: Any = response.close
+    assert pickle.loads(pickle.dumps(close))() is None  # noqa: S301 - made here
+    del response
+    gc.collect()
+    close()
+    assert below.closes == 1
+    unread.closed()
+    unread.end()
+    assert len(logger.get_invocations()) == 1
+
+
+def test_a_call_that_cannot_be_made_a_row_is_counted(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing reaches the caller."""
+    for failing in ("built", "none"):
+        call = RequestCall(logger, {}, counts_attempts=False)
+        call.start()
+        call.release()
+
+        def broken(*_: Any, failing: str = failing, **__: Any) -> None:
+            if failing == "built":
+                raise RuntimeError("a bug")
+
+        monkeypatch.setattr(sdk_call, "built", broken)
+        call.end({})
+        call.end({})
+    assert logger.stats().ledger.dropped == {DropReason.INVALID: 2}
+
+
+def test_names_of_blocks_of_the_same_logger_are_inherited_past_those_of_others(
+    logger: TelemetryLogger, tmp_path: Path
+) -> None:
+    """A nearer block wins."""
+    with (
+        TelemetryLogger(tmp_path / "other.db") as other,
+        logger.invocation("outer", session_id="s", operation="agent"),
+        other.invocation("other", user_id="theirs"),
+        logger.invocation("inner", operation="tool"),
+    ):
+        call = RequestCall(logger, {}, counts_attempts=False)
+        call.start()
+        call.release()
+        call.end({})
+    (row,) = [row for row in logger.get_invocations() if row["operation"] is None]
+    assert (row["agent_name"], row["session_id"], row["user_id"]) == ("inner", "s", None)
+
+
+def test_what_is_kept_at_the_end_of_the_process_is_handed_over() -> None:
+    """Each once."""
+    child, calls = Child(), NestedCalls()
+    calls.begin(child)
+    assert calls.end(child)
+    nested_calls._hand_over()
+    nested_calls._hand_over()
+    assert child.became == ["row"]
+    calls._kept = None
