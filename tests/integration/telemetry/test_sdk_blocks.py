@@ -23,7 +23,7 @@ from llm_service.errors import SettingsError
 from llm_service.pricing.usage import openai_usage
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.instrumentation import nested_calls
-from llm_service.telemetry.instrumentation.sdk import base_client, instruments
+from llm_service.telemetry.instrumentation.sdk import client_hooks, instruments
 
 openai = pytest.importorskip("openai")
 CHAT: dict[str, Any] = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Why 42?"}]}
@@ -513,8 +513,8 @@ def test_a_hook_of_another_on_top_of_ours_stays(tmp_path: Path, client: Any, mon
 
 def test_what_is_only_helpful_may_be_missing(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then attempts and status are unknown, and nothing else changes."""
-    monkeypatch.setattr(base_client, "RETRY", "no_such_method")
-    monkeypatch.setattr(base_client, "PROCESS", "no_such_method")
+    monkeypatch.setattr(client_hooks, "RETRY", "no_such_method")
+    monkeypatch.setattr(client_hooks, "PROCESS", "no_such_method")
     with TelemetryLogger(tmp_path / "a.db").instrument("openai") as logger:
         ask(client)
         (row,) = logger.get_invocations()

@@ -14,8 +14,8 @@ from llm_service.telemetry import DropReason, TelemetryLogger
 from llm_service.telemetry.instrumentation import nested_calls
 from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, Settled
 from llm_service.telemetry.instrumentation.record_building import merged
-from llm_service.telemetry.instrumentation.sdk import base_client, import_watch, providers, sdk_call
-from llm_service.telemetry.instrumentation.sdk.base_client import ClientHooks, RequestCall
+from llm_service.telemetry.instrumentation.sdk import client_hooks, import_watch, providers, sdk_call
+from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks, RequestCall
 from llm_service.telemetry.instrumentation.sdk.import_watch import when_imported
 from llm_service.telemetry.instrumentation.sdk.providers import provider_of_client
 from llm_service.telemetry.instrumentation.sdk.recorded_response import Chunks, StreamRecord, UnreadBody, on_close
@@ -180,11 +180,11 @@ async def test_what_is_no_call_or_cannot_be_read_passes_through(
     logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody records, another path, another method, and options that are none; the last is said once."""
-    sinks: list[TelemetryLogger] = []
+    sinks: list[Any] = []
     hooks = ClientHooks("stub", lambda: sinks[-1] if sinks else None)
     request, async_request = hooks._request(plain), hooks._async_request(plain_async)
     assert Stub(1).ask(request) == await Stub(1).ask(async_request) == 1
-    sinks.append(logger)
+    sinks.append(logger._core)
     for options in ({"url": "/models"}, {"method": "get"}, {"url": None}):
         assert Stub(1, **options).ask(request) == await Stub(1, **options).ask(async_request) == 1
     assert logger.get_invocations() == []
@@ -216,7 +216,7 @@ def test_what_raises_when_it_is_looked_at_is_still_a_row_and_the_callers_own(
     logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An answer, an error, a header, a stream without its parts."""
-    request = ClientHooks("stub", lambda: logger)._request(plain)
+    request = ClientHooks("stub", lambda: logger._core)._request(plain)
     answer = OddAnswer()
     assert Stub(answer).ask(request) is answer
     with pytest.raises(OddError):
@@ -237,8 +237,8 @@ def test_a_client_of_another_kind_is_not_hooked() -> None:
 
 def test_a_response_that_raises_when_it_is_looked_at_is_left_alone(logger: TelemetryLogger) -> None:
     """It has no status then."""
-    call = RequestCall(logger, {}, counts_attempts=False)
-    base_client._responded(call, {"response": object()})
+    call = RequestCall(logger._core, {}, counts_attempts=False)
+    client_hooks._responded(call, {"response": object()})
     call.retried()
     assert (call.response, call.attempts) == (None, None)
 
@@ -271,7 +271,7 @@ class Response:
 
 def test_the_end_of_a_stream_is_recorded_once(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever comes after it, and whatever its items are."""
-    call = RequestCall(logger, {}, counts_attempts=False)
+    call = RequestCall(logger._core, {}, counts_attempts=False)
     call.start()
     record = StreamRecord(call)
     monkeypatch.setattr(record, "_take", lambda item: item.no_such_name)
@@ -290,7 +290,7 @@ def test_the_end_of_a_stream_is_recorded_once(logger: TelemetryLogger, monkeypat
 
 def test_a_close_that_outlives_its_response_closes_what_is_below(logger: TelemetryLogger) -> None:
     """As a callback that somebody kept."""
-    call = RequestCall(logger, {}, counts_attempts=False)
+    call = RequestCall(logger._core, {}, counts_attempts=False)
     call.start()
     call.release()
     response, below = Response(), Response()
@@ -311,7 +311,7 @@ def test_a_close_that_outlives_its_response_closes_what_is_below(logger: Telemet
 def test_a_call_that_cannot_be_made_a_row_is_counted(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing reaches the caller."""
     for failing in ("built", "none"):
-        call = RequestCall(logger, {}, counts_attempts=False)
+        call = RequestCall(logger._core, {}, counts_attempts=False)
         call.start()
         call.release()
 
@@ -335,7 +335,7 @@ def test_names_of_blocks_of_the_same_logger_are_inherited_past_those_of_others(
         other.invocation("other", user_id="theirs"),
         logger.invocation("inner", operation="tool"),
     ):
-        call = RequestCall(logger, {}, counts_attempts=False)
+        call = RequestCall(logger._core, {}, counts_attempts=False)
         call.start()
         call.release()
         call.end({})

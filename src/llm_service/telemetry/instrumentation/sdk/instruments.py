@@ -8,7 +8,7 @@ from typing import Any, Final
 from llm_service.errors import SettingsError
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.nested_calls import hand_over_at_exit
-from llm_service.telemetry.instrumentation.sdk.base_client import ClientHooks
+from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks
 from llm_service.telemetry.instrumentation.sdk.import_watch import when_imported
 from llm_service.telemetry.instrumentation.sink import Sink
 
