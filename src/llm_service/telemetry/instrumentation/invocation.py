@@ -329,7 +329,7 @@ class Invocation:
         self._fields = said = {field: value for field, value in self._fields.items() if value is not None}
         failure = {field: measured.get(field) for field in _OUTCOME} if "status" in measured else {}
         block = None
-        if type(self) is Invocation:  # what has a budget settles it now
+        if getattr(self, "hold", None) is None:  # what has a budget settles it now
             block = {field: measured[field] for field in _KEPT if field in measured} | failure | said
         outcome = calls.settle(block, is_call=said.get("operation") not in SPANS and not self._holds_blocks)
         if outcome.fields is not None:

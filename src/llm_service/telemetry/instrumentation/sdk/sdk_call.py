@@ -122,15 +122,14 @@ class SdkCall(Invocation):
     def stand_alone(self) -> None:
         """Hand over its row."""
         try:
-            if self._block is None:
+            block = self._block
+            if block is None:
                 self._hand_over(self._measured() | self._fields | {"invocation_id": self._own_id})
                 return
             fields = self.told
             said = self._adopted
             if said is None:
-                said = {"invocation_id": self._own_id}
-                if self._block is not None:
-                    said["parent_invocation_id"] = self._block.invocation_id
+                said = {"invocation_id": self._own_id, "parent_invocation_id": block.invocation_id}
             self._hand_over(merged(fields, said) | said)
         except Exception as failure:  # noqa: BLE001 - as promised
             self._sink.lose_invalid()
