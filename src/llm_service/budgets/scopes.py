@@ -82,7 +82,8 @@ def subject_of(scope: Mapping[Field, Sequence[str]], per: Sequence[Field], call:
     """The subject of a call: a JSON array of the values of `per`; None if the scope does not cover it."""
     for name, patterns in scope.items():
         values = call.values(name)
-        if not any(_pattern(pattern).fullmatch(value) for pattern in patterns for value in values):
+        # A name may look like a pattern: `claude-opus-5-5[1m]` matches itself.
+        if not any(pattern == value or _pattern(pattern).fullmatch(value) for pattern in patterns for value in values):
             return None
     return _json([call.values(name)[0] for name in per])
 

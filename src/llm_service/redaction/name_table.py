@@ -51,7 +51,7 @@ _KEYS: Final = (
 )
 _ACCOUNTS: Final = (
     *("db", "database", "smtp", "imap", "mail", "email", "ftp", "sftp", "mysql", "postgres", "pg", "pgsql", "mongo"),
-    *("redis", "ldap", "ssh", "sudo", "proxy", "http", "admin", "root", "amqp", "rabbitmq"),
+    *("user", "redis", "ldap", "ssh", "sudo", "proxy", "http", "admin", "root", "amqp", "rabbitmq"),
 )
 _NOT_KEYS: Final = ("CACHE", "PUBLIC", "PRIMARY", "FOREIGN", "SORT", "ROUTING", "PARTITION", "IDEMPOTENCY", "DEDUP")
 HARMLESS: Final = (
@@ -98,7 +98,7 @@ SECRETS: Final = (
     Name(("pass",), _ACCOUNTS),
     Name(("PASS",), before=r"(?<=[A-Z]_)"),
     Name(("key", "keys"), _KEYS),
-    Name(("auth",), ("basic", "http", "proxy")),
+    Name(("auth",), ("basic", "http", "proxy", "rediscli")),
 )
 """The value is a secret, unless it is a placeholder, a word of a message or source code."""
 

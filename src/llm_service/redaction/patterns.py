@@ -172,6 +172,14 @@ _NAMED: Final = (
         "https://nodemailer.com/smtp/#authentication",
     ),
     Pattern(
+        "validated-secret",
+        literals_of(SECRETS),
+        rf"{expression_of(SECRETS)}(?>\r?\n|\\{{1,4}}+n)  [^\n\[]{{1,96}}+"
+        rf"\[type=[a-z_]{{1,40}}+, input_value="
+        rf"(?:'(?P<value>{NOT_AGAIN}[^'\\\n]{{1,{MOST}}}+)|\"(?P<valued>{NOT_AGAIN}[^\"\\\n]{{1,{MOST}}}+))",
+        "https://docs.pydantic.dev/latest/errors/errors/",
+    ),
+    Pattern(
         "named-secret",
         literals_of(SECRETS),
         rf"{_SECRET_NAMES}(?:(?>{EQUALS}|{COLON}|{ATTRIBUTE}|{MARKED_PAIR}|{PAIR}){ANY_QUOTED}"

@@ -122,7 +122,7 @@ COLON: Final = (
     rf"{QUOTES}{SPACE}(?>:=?|\uff1a|%3[aA](?:%20|\+)?+|(?:(?<=\n)|(?<=  ))value[\"']?+:)\*{{0,2}}+{SPACE}"
     r"(?:[|>][+-]?\s{1,32}+)?+"
 )
-MARKED_PAIR: Final = rf"""["'\\]{{1,16}}+{SPACE},{SPACE}["'\\]{{0,16}}+(?i:value)["'\\]{{0,16}}+{SPACE}:{SPACE}"""
+MARKED_PAIR: Final = rf"""["'\\]{{1,16}}+{SPACE},?+{SPACE}["'\\]{{0,16}}+(?i:value)["'\\]{{0,16}}+{SPACE}[:=]{SPACE}"""
 # Two texts side by side may as well be the names of two fields, or a value and the next key. So the second of a pair
 # looks drawn, is no name of a model (`gpt-4o-2024`), and no colon follows it.
 PIECE: Final = "(?:[a-z]{1,16}+[0-9]{0,2}+|[0-9]{1,8}+[a-z]?+)"

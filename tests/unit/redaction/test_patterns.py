@@ -71,6 +71,7 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
     "datastax-token": (f"«AstraCS:BEtaNsBuDDgmjPkexZyQlEjA:{'0af3' * 16}»",),
     "zhipu-key": (f"{'0af3' * 8}«.{A40[:16]}»",),
     "sql-password": ("CREATE USER 'app'@'%' IDENTIFIED BY '«swordfish»'", "CREATE ROLE a LOGIN PASSWORD '«swordfish»'", "alter role a with encrypted password '«swordfish»'", 'IDENTIFIED WITH mysql_native_password BY "«swordfish»"'),
+    "validated-secret": ("1 validation error for Db\npassword\n  String should have at least 16 characters [type=string_too_short, input_value='«Tr0ub4dor&3»', input_type=str]", "openai_api_key\n  Extra inputs are not permitted [type=extra_forbidden, input_value='«9fQx7LmZ2rTk8VbN»', input_type=str]"),
     "user-password": ("auth: {user: 'bob', pass: '«hunter2-Winter»'}", '{"user": "bob@x.org", "pass": "«swordfish»"}', 'username="bob", pw="«swordfish»"', '{\\"user\\": \\"bob\\", \\"pass\\": \\"«swordfish»\\"}'),
     "command-password": ("docker login -u bob -p «swordfish1» x", "docker login -p «swordfish1»", "['docker', 'login', '-u', 'bob', '-p', '«swordfish1»']", '["mysql","-u","root","-p«swordfish1»"]', "mysql -u root -p«S3cretP4ss» db", "mysqldump -h db -u root '-p«S3cretP4ss»'", "sshpass -p '«swordfish»' ssh x", "sshpass -p«swordfish» ssh x", "redis-cli -h r -a «swordfish» ping"),
     "named-key": (
@@ -78,7 +79,7 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
     ),
     "named-secret": (
         "password=«$S3cretPassw0rd»", '{"password": "«a\\"6ebNUhdkSsQrX»"}', 'password=«a"6ebNUhdkSsQrX»', "password=«*S3cretPassw0rd»", "password=«ab,S3cretPassw0rd», c", "password=«ab;S3cretPassw0rd»;Database=x", "password=«(S3cretPassw0rd»",
-        "password: «letmein»\n  port: 1", "api_key: «mysecretkey»\\nmodel: x", "password_confirmation=«hunter2-Winter» 422", "{'SecretString': '«hunter2-Winter»'}", 'api_key=SecretStr("«0f1e2d3c4b5a6978»")', 'api_key=str("«0f1e2d3c4b5a6978»")', "password is «hunter2abc3def4»", "https://x/?password=«a1b2»&x=1", "DB_PASS=«hunter2»", "the password «a1b2c3d4e5f6» is wrong",
+        "_Metadatum(key='api-key', value='«9fQx7LmZ2rTk8VbN»')", 'metadata { key: "x-goog-api-key" value: "«9fQx7LmZ2rTk8VbN»" }', "user_pass: «swordfish»", "REDISCLI_AUTH=«swordfish»", "password: «letmein»\n  port: 1", "api_key: «mysecretkey»\\nmodel: x", "password_confirmation=«hunter2-Winter» 422", "{'SecretString': '«hunter2-Winter»'}", 'api_key=SecretStr("«0f1e2d3c4b5a6978»")', 'api_key=str("«0f1e2d3c4b5a6978»")', "password is «hunter2abc3def4»", "https://x/?password=«a1b2»&x=1", "DB_PASS=«hunter2»", "the password «a1b2c3d4e5f6» is wrong",
         "password=«hunter2», next", "PASSWORD: «swordfish»", 'api_key: "«abc def»"', "{'client_secret': '«x y»'}",
         "x-api-key: «abcd1234efgh»", '{\\"password\\": \\"«hun\\\\\\\\ter2»\\", \\"u\\": 1}', "aws_secret_access_key = «wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY»",
         "AccountName=a;AccountKey=«abc+/def==»;EndpointSuffix=x", "Server=x;Pwd=«p@$$w0rd!»;", 'password="«never closed', "db_passwd='«it\\'s»' x",
@@ -136,11 +137,12 @@ NEGATIVE: Final[dict[str, tuple[str, ...]]] = {
     "datastax-token": ("AstraCS: is a prefix", "AstraCS:token"),
     "zhipu-key": (f"{'0af3' * 8}.json", f"{'0af3' * 8}.abcdefghijklmnop", f"a.{A40[:16]}"),
     "sql-password": ("identified by its name", "IDENTIFIED BY 'required'", "login password 'must be set'"),
+    "validated-secret": ("max_retries\n  Input should be a valid integer [type=int_parsing, input_value='many', input_type=str]", "password\n  Field required [type=missing, input_value={}, input_type=dict]"),
     "user-password": ("user: 'bob', passed: 'yes'", "user: 'bob', pass: 'required'", "user 'bob' may pass"),
     "command-password": ("login -p", "login failed -p x", "mysql -u root -p db", "mysql -u root -p\n", "mysqldump --port 3306 db > x", "mysql -P 3306 -p$PW", "sshpass -e ssh x", "redis-cli -a $REDIS_PW"),
     "named-key": ("API key 12 of 30", "CACHE_KEY=9f8e7d6c5b4a39281706f5e4d3c2b1a0", "KEY_COUNT=12", "the API key is invalid"),
     "named-secret": (
-        "arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/openai-AbCdEf", "secret = hashlib.sha256(data).hexdigest()", "api_key = uuid.uuid4().hex", "const secret = await client.getSecret(name);", "password: field required", "KeyError: 'password'", "api_key=self.api_key,", "OpenAI(api_key=os.environ['X'])", "password=None", "secret_name: x", "PWD=/home/agent",
+        "metadata { key: 'user-agent' value: 'grpc-python/1.0' }", "arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/openai-AbCdEf", "secret = hashlib.sha256(data).hexdigest()", "api_key = uuid.uuid4().hex", "const secret = await client.getSecret(name);", "password: field required", "KeyError: 'password'", "api_key=self.api_key,", "OpenAI(api_key=os.environ['X'])", "password=None", "secret_name: x", "PWD=/home/agent",
         "password=%s", "password={password}", "'api_key': None", "api_key=get_key()", '"password": "***"', "the key: iterate", "password=getpass(", "self.password = user, password", "open(member, pwd=pwd)", "(user, password, host)", "$PASSWORD", 'secret=""',
     ),
     "named-token": (

@@ -17,12 +17,14 @@ from typing import Any, Final, cast
 from llm_service.errors import RecordError
 from llm_service.pricing.usage import REPORTED, usage_fields
 from llm_service.pricing.usage.leaves import snake
+from llm_service.pricing.usage.numbers import as_number
 from llm_service.pricing.usage.shapes import KNOWN
+from llm_service.redaction import clean
 from llm_service.telemetry.instrumentation.later_reports import with_reasons
-from llm_service.telemetry.record.checks import tokens
+from llm_service.telemetry.record.checks import MAX_NAME_CHARS, tokens
 from llm_service.telemetry.record.record import FIELDS
 
-__all__ = ["ALIASES", "known_fields", "no_such_field", "own_fields", "with_doubt"]
+__all__ = ["ALIASES", "known_fields", "no_such_field", "own_fields", "unpriced_beside", "with_doubt"]
 
 ALIASES: Final[Mapping[str, str]] = {
     "agent": "agent_name",
@@ -160,6 +162,21 @@ def with_doubt(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     if total is None or total >= parts:
         return fields
     return {**fields, "unpriced_usage": f"total tokens: {total}, its parts {parts}"}
+
+
+def unpriced_beside(given: Mapping[str, Any], said: object) -> str | None:
+    """What `unpriced_usage` becomes by numbers of unknown names, told beside usage; None where there are none."""
+    read = usage_fields({name: _count(value) for name, value in given.items()})
+    if any(read.get(field) is not None for field in _IN_TOTAL):
+        return None  # it is usage itself, and was read as that
+    named = said if isinstance(said, str) else ""
+    more = [
+        f"{clean(name[:_LONGEST])}: {value}"
+        for name, value in given.items()
+        if name not in _FIELDS and _field_of(name, value) is None and not isinstance(value, bool) and as_number(value)
+    ]
+    new = [one for one in more if one not in named]
+    return "; ".join(filter(None, [named, *new]))[:MAX_NAME_CHARS] if new else None
 
 
 def _count(value: Any) -> Any:

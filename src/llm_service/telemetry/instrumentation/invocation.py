@@ -15,7 +15,13 @@ from llm_service.errors import RecordError, shown
 from llm_service.redaction import clean
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds, refuse_misplaced, settled
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
-from llm_service.telemetry.instrumentation.field_aliases import known_fields, no_such_field, own_fields, with_doubt
+from llm_service.telemetry.instrumentation.field_aliases import (
+    known_fields,
+    no_such_field,
+    own_fields,
+    unpriced_beside,
+    with_doubt,
+)
 from llm_service.telemetry.instrumentation.later_reports import with_losses
 from llm_service.telemetry.instrumentation.nested_calls import SPANS, NestedCalls
 from llm_service.telemetry.instrumentation.record_building import built, merged
@@ -143,7 +149,12 @@ class Invocation:
             "unpriced_usage": unpriced_usage,
         }
         refuse_misplaced(fields)
-        self._set({field: value for field, value in told.items() if value is not None} | fields)
+        told = {field: value for field, value in told.items() if value is not None}
+        self._set(told | fields)
+        if fields and not self.over and (usage is not None or not told):  # else they are read with what is told
+            billed = unpriced_beside(fields, self._fields.get("unpriced_usage"))
+            if billed is not None:
+                self._fields["unpriced_usage"] = billed
 
     def read_usage(self, usage: ReadUsage, result: Any) -> None:
         """Take what a reader finds in a result; what it gives as None stays as it was.
@@ -347,6 +358,13 @@ class Invocation:
         return record
 
     def _set(self, given: Mapping[str, Any]) -> None:
+        if self.over and given:
+            names = ", ".join(sorted(given))[:MAX_NAME_CHARS]
+            what = f"{names}: this call has ended and its record is made; tell it before"
+            if self._strict:
+                raise TypeError(what)
+            self._note("told after the end", what)
+            return
         given = with_doubt(given)
         if self._learnt:
             self._learnt = self._learnt.difference(given)
