@@ -30,6 +30,7 @@ __all__ = [
     "reason_of",
     "reported_by",
     "text_of",
+    "told_by",
 ]
 
 AZURE: Final = "azure.ai.openai"
@@ -167,6 +168,14 @@ def get(source: Any, name: str) -> Any:
         return getattr(source, name, None)
     except Exception:  # noqa: BLE001 - a foreign object may raise anything
         return None
+
+
+def told_by(source: Any) -> dict[str, Any] | None:
+    """Names and values of a dict, or of a client's object that holds no more than it declares; None of others."""
+    kind = cast("Any", type(source))
+    if kind is not dict and (not _is_model(kind) or source.__pydantic_extra__):
+        return None
+    return cast("dict[str, Any]", source if kind is dict else source.__dict__)
 
 
 @lru_cache(maxsize=256)

@@ -20,6 +20,7 @@ from llm_service.telemetry.instrumentation.responses.answers import (
     reason_of,
     reported_by,
     text_of,
+    told_by,
 )
 
 __all__ = ["StreamEvents"]
@@ -85,10 +86,12 @@ class StreamEvents:
     # Each family
 
     def _chat(self, chunk: Any) -> None:
-        choices = get(chunk, "choices")
+        told = told_by(chunk)
+        choices = told.get("choices") if told is not None else get(chunk, "choices")
         if choices:
             choice = choices[0]
-            reason = get(choice, "finish_reason")
+            said = told_by(choice)
+            reason = said.get("finish_reason") if said is not None else get(choice, "finish_reason")
             if not self.begun:
                 delta = get(choice, "delta")
                 self.begun = bool(get(choice, "text")) or any(get(delta, name) for name in _OUTPUT)
@@ -96,7 +99,9 @@ class StreamEvents:
                 self._ended(reason_of(chunk))
         if not self._named:
             self._name(chunk)
-        if get(chunk, "usage") is not None or get(chunk, "x_groq") is not None:
+        if told is None:
+            told = {name: get(chunk, name) for name in ("usage", "x_groq")}
+        if told.get("usage") is not None or told.get("x_groq") is not None:
             self._use(chunk)
 
     def _typed(self, event: Any) -> None:
