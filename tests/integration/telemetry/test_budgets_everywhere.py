@@ -423,3 +423,48 @@ def test_messages_and_the_limits_of_clients_make_an_estimate(db: Path, name: str
         with logger.invocation(model_name="x", prompt=messages, budget=True, **{name: 100}) as call:
             assert float(call.hold.usd) == pytest.approx(0.001, rel=0.1)
         assert json.loads((logger.get_content(call.invocation_id) or {})["prompt"]) == messages  # type: ignore[typeddict-item]
+
+
+@pytest.mark.parametrize("budget", [False, 0.5])
+@pytest.mark.parametrize("face", FACES)
+async def test_a_block_that_is_entered_again_is_another_call(db: Path, face: str, budget: Any) -> None:
+    """As a loop that tries again does: each attempt is a record, with an id, a hold and usage of its own."""
+    logger: Any = FACES[face](db, models=GPT_ALL, policies=LIMITED)
+    block = logger.invocation("a", model_name="x", budget=budget)
+    ids = set()
+    for attempt in (1, 2):
+        error = ValueError("reset") if attempt == 1 else None
+        call = await finished_call(block.__aenter__() if face == "async" else block.__enter__())
+        ids.add(call.invocation_id)
+        if attempt == 1:
+            call.record_usage(prompt_tokens=100, completion_tokens=1)
+        leave = block.__aexit__ if face == "async" else block.__exit__
+        await finished_call(leave(type(error) if error else None, error, None))
+    second, first = await finished_call(logger.get_invocations())
+    assert {first["invocation_id"], second["invocation_id"]} == ids
+    assert (first["error_type"], first["prompt_tokens"]) == ("ValueError", 100)
+    assert (second["status"], second["prompt_tokens"], second["agent_name"]) == ("success", None, "a")
+    assert len(await finished_call(logger.budgets.holds())) == (1 if budget else 0)  # the second told no usage
+    await finished_call(logger.aclose() if face == "async" else logger.close())
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_is_told_after_the_end_is_said(db: Path, strict: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """Its record is made: nothing can be added, so the program hears of it."""
+    with TelemetryLogger(db, strict=strict) as logger:
+        with logger.invocation("a") as call:
+            pass
+        for tell in (
+            lambda: call.record_usage(prompt_tokens=1),
+            lambda: call.record_usage({"prompt_tokens": 1, "completion_tokens": 2}),
+            lambda: call.set(status="error"),
+        ):
+            if strict:
+                with pytest.raises(TypeError, match="has ended"):
+                    tell()
+            else:
+                tell()
+        assert logger.stats().bad_values == (0 if strict else 3)
+        (row,) = logger.get_invocations()
+        assert (row["prompt_tokens"], row["status"]) == (None, "success")
+    assert len([one for one in caplog.records if "has ended" in one.getMessage()]) == (0 if strict else 1)

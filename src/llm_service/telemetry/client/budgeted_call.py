@@ -52,6 +52,8 @@ class AsyncBudgetedInvocation(Invocation):
 
     async def admit(self) -> None:
         """Reserve its budget, before anything runs."""
+        if self.over:
+            self._again()
         self._reservation = await run_async(self._reserve(self, self._fields))
         self.hold = AsyncHold(self._reservation)
 
@@ -97,6 +99,8 @@ class BudgetedInvocation(Invocation):
         self._reservation: Reservation | None = None
 
     def _admit(self) -> None:
+        if self.over:
+            self._again()
         self._reservation = run(self._reserve(self, self._fields))
         self.hold = Hold(self._reservation)
 

@@ -61,6 +61,7 @@ class Invocation:
         "_calls",
         "_entered",
         "_fields",
+        "_first",
         "_holds_blocks",
         "_learnt",
         "_own_id",
@@ -99,11 +100,13 @@ class Invocation:
         self.invocation_id = self._own_id = new_id()
         if _FIELDS.issuperset(fields) and _LOOKED_AT.isdisjoint(fields):
             self._fields |= fields
+            self._first = fields
         else:
             refuse_misplaced(fields)
             if fields.get("status", "") is None:  # not said, as the default of who passes it on
                 fields = {field: value for field, value in fields.items() if field != "status"}
             self._set_with_care(fields)
+            self._first = dict(self._fields)
 
     # What the block says
 
@@ -244,16 +247,27 @@ class Invocation:
         return self
 
     def begin_stream(self) -> None:
-        """Start the clock of what runs in steps, without becoming the parent of what follows; see `stepwise`."""
+        """Start the clock of what runs in steps, without becoming the parent of what follows; see `stream_recorder`."""
         self._fields.setdefault("stream", True)
         self._begin()
 
+    def _again(self) -> None:
+        """Be another call of the same names: a loop that tries again enters the same block again."""
+        self.over = False
+        self._fields = dict(self._first)
+        self._ttft_ms, self._learnt, self._watching = None, frozenset(), None
+        self._calls, self._holds_blocks = None, False
+        self._own_id = new_id()
+        if "invocation_id" not in self._first:
+            self.invocation_id = self._own_id
+
     def _begin(self) -> None:
+        if self.over:
+            self._again()
         parent = _current.get()
         self._parent = parent = parent if parent is None or not parent.over else _still_open(parent)
         if parent is not None:
             parent._holds_blocks = True  # noqa: SLF001 - another of this class
-        self.over = False
         self.restart_clock()
 
     def restart_clock(self) -> None:
