@@ -6,6 +6,7 @@ warned about once and counted; `strict` raises instead, unless the block is rais
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from time import perf_counter_ns, time_ns
 from types import TracebackType
@@ -25,7 +26,7 @@ from llm_service.telemetry.instrumentation.field_aliases import (
 from llm_service.telemetry.instrumentation.later_reports import with_losses
 from llm_service.telemetry.instrumentation.nested_calls import SPANS, NestedCalls
 from llm_service.telemetry.instrumentation.record_building import built, merged
-from llm_service.telemetry.instrumentation.responses.answers import read_answer
+from llm_service.telemetry.instrumentation.responses.answers import failure_of, read_answer
 from llm_service.telemetry.instrumentation.responses.watching import Watching, watch
 from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.instrumentation.usage_reader import ReadUsage, read_fields
@@ -135,10 +136,12 @@ class Invocation:
 
         Args:
             usage: usage, or the answer that holds it, as the provider or its client has it; what is named beside it
-                wins over it.
+                wins over it. An answer that says that it failed makes the call an error.
         """
         if usage is not None:
             self.read_usage(_as_it_is, usage)
+            with suppress(Exception):  # a foreign object may raise anything
+                fields = failure_of(usage) | fields
         told = {
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,

@@ -634,3 +634,27 @@ def test_an_item_that_raises_within_the_first_is_counted(
     with logger.invocation("agent") as call:
         assert len(list(call.watch(iter(STREAMS["chat"][0])))) == 4
     assert logger.stats().bad_values > 0
+
+
+@pytest.mark.parametrize("way", ["record", "record_usage"])
+@pytest.mark.parametrize("as_object", [False, True])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"object": "response", "status": "failed", "error": {"code": "server_error", "message": "no"}, "output": []},
+        {"type": "error", "error": {"type": "overloaded_error", "message": "no"}},
+    ],
+)
+def test_an_answer_that_failed_is_no_success_however_it_is_told(
+    tmp_path: Path, answer: dict[str, Any], as_object: bool, way: str
+) -> None:
+    """A dict, or the object of a client; with usage or without."""
+    usage = {"input_tokens": 100, "output_tokens": 50, "total_tokens": 150}
+    whole = answer | {"usage": usage}
+    given = SimpleNamespace(**whole | {"error": SimpleNamespace(**answer["error"])}) if as_object else whole
+    with TelemetryLogger(tmp_path / "t.db") as logger:
+        with logger.invocation("a", model_name="x") as call:
+            getattr(call, way)(given)
+        (row,) = logger.get_invocations()
+    assert (row["status"], row["error_type"]) == ("error", next(iter(answer["error"].values())))
+    assert row["prompt_tokens"] == 100
