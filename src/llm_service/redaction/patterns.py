@@ -195,7 +195,7 @@ _NAMED: Final = (
         literals_of((*DRAWN, *SECRETS[-2:])),
         r"(?:(?:(?:(?<=(?i:api ))|(?<=(?i:access ))|(?<=(?i:secret ))|(?<=(?i:license )))(?i:key)"
         r"(?:\s(?i:provided|used|given|is|was|value)){0,2}+\*{0,2}+\s{0,4}+[:=]?+\*{0,2}+\s{0,4}+"
-        rf"|{_DRAWN_NAMES}(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}))"
+        rf"|(?<=(?i:basic))(?i:auth)(?=\()|{_DRAWN_NAMES}(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}))"
         rf"(?:[\"'`\\]{{0,16}}+(?P<key>{NOT_AGAIN}{NO_VALUE}{STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)"
         # a user and a password: auth=("bob", "...")
         rf"|[\[(]\s{{0,8}}+[\"'\\]{{1,16}}+[^\"'\\\n]{{1,128}}+[\"'\\]{{1,16}}+,\s{{0,8}}+{ITEM_QUOTED})"

@@ -75,7 +75,7 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
     "user-password": ("auth: {user: 'bob', pass: '«hunter2-Winter»'}", '{"user": "bob@x.org", "pass": "«swordfish»"}', 'username="bob", pw="«swordfish»"', '{\\"user\\": \\"bob\\", \\"pass\\": \\"«swordfish»\\"}'),
     "command-password": ("docker login -u bob -p «swordfish1» x", "docker login -p «swordfish1»", "['docker', 'login', '-u', 'bob', '-p', '«swordfish1»']", '["mysql","-u","root","-p«swordfish1»"]', "mysql -u root -p«S3cretP4ss» db", "mysqldump -h db -u root '-p«S3cretP4ss»'", "sshpass -p '«swordfish»' ssh x", "sshpass -p«swordfish» ssh x", "redis-cli -h r -a «swordfish» ping"),
     "named-key": (
-        f"Incorrect API key provided: «{'0f3a9c5d' * 4}».", f"api key '«{A40}»' is invalid", f"AZURE_VENDOR_KEY=«{'0f3a9c5d' * 4}»", f"MY_VENDOR_KEY: '«{A40}»'", f"GITHUB_PAT=«{A40}»", f"**API key:** `«{A40}»`", f'{{"auths": {{"ghcr.io": {{"auth": "«{A40}»"}}}}}}', f"//reg/:_auth=«{A40}»", 'auth=("bob", "«swordfish»")', f'"bearer": "«{A40}»"', f"jwt: «{A40}»",
+        f"Incorrect API key provided: «{'0f3a9c5d' * 4}».", f"api key '«{A40}»' is invalid", f"AZURE_VENDOR_KEY=«{'0f3a9c5d' * 4}»", f"MY_VENDOR_KEY: '«{A40}»'", f"GITHUB_PAT=«{A40}»", f"**API key:** `«{A40}»`", f'{{"auths": {{"ghcr.io": {{"auth": "«{A40}»"}}}}}}', f"//reg/:_auth=«{A40}»", 'auth=("bob", "«swordfish»")', "requests.get(x, auth=HTTPBasicAuth('app', '«Hunt3r2xxQ»'))", 'httpx.BasicAuth("app", "«swordfish»")', f'"bearer": "«{A40}»"', f"jwt: «{A40}»",
     ),
     "named-secret": (
         "password=«$S3cretPassw0rd»", '{"password": "«a\\"6ebNUhdkSsQrX»"}', 'password=«a"6ebNUhdkSsQrX»', "password=«*S3cretPassw0rd»", "password=«ab,S3cretPassw0rd», c", "password=«ab;S3cretPassw0rd»;Database=x", "password=«(S3cretPassw0rd»",

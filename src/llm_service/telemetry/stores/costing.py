@@ -7,6 +7,7 @@ stays NULL and is marked `unknown`, never 0, if there is no price, if the token 
 """
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -122,7 +123,8 @@ class Costing:
         if rates is None and model is not None and not self._told and self._prices.lacks_bundled:
             self._told = True
             _LOG.warning(
-                "telemetry: a call has no price, %s; then price what is stored: llm-telemetry reprice", NO_BUNDLED
+                "telemetry: a call has no price, %s; then price what is stored: llm-telemetry reprice",
+                "the interpreter ends, and no list is loaded any more" if sys.is_finalizing() else NO_BUNDLED,
             )
         return (start, end, *_NOTHING) if rates is None else (start, end, *rates.lowest_tier(), rates.cost_nanos)
 
