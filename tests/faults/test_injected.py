@@ -12,6 +12,8 @@ import pytest
 
 from llm_service.telemetry import DuplicateInvocationError, InvocationRecord, TelemetryLogger
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def injecting() -> Callable[..., tuple[str, ...]]:

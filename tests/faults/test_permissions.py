@@ -10,6 +10,8 @@ import pytest
 
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 
+pytestmark = pytest.mark.slow
+
 WRITE = """
 import logging
 logging.basicConfig(format="%(levelname)s %(message)s")

@@ -21,6 +21,8 @@ from llm_service.cli.command_demo import TRACE
 from llm_service.cli.commands import cli
 from llm_service.telemetry import TelemetryLogger
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 GUIDE = (ROOT / "src" / "llm_service" / "telemetry" / "GUIDE.md").read_text("utf-8")

@@ -9,6 +9,8 @@ import pytest
 
 from .every_command import command_lines
 
+pytestmark = pytest.mark.slow
+
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 STUCK = (
     "import os, signal, sys, time; from llm_service.cli.main import main\n"

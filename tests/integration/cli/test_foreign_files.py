@@ -17,6 +17,8 @@ from llm_service.telemetry.stores.sqlite.migrations import table_names
 
 from .every_command import command_lines
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Result]
 MAKERS = {"demo"}
 """Commands that make a database where there is none."""

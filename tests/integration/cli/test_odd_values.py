@@ -19,6 +19,8 @@ from llm_service.telemetry.maintenance.table_shapes import Table, tables
 
 from .every_command import command_lines
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Result]
 ODD = {
     "bytes": "x'ff00fe'",

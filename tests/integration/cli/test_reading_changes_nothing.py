@@ -19,6 +19,8 @@ from llm_service.telemetry.stores.sqlite.file_identity import APPLICATION_ID
 from .conftest import SOURCES
 from .every_command import command_lines
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Result]
 OLD_SCHEMA = Path(__file__).parents[2] / "data" / "schema_version_1.sql"
 WRITERS = {

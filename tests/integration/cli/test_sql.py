@@ -17,6 +17,8 @@ from llm_service.cli.commands import cli
 from llm_service.cli.sql_process import Answer
 from llm_service.errors import StoreError
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Result]
 ENDLESS = "WITH RECURSIVE k (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM k) SELECT count(*) FROM k"
 

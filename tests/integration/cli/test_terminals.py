@@ -21,6 +21,8 @@ import pty
 import struct
 import termios
 
+pytestmark = pytest.mark.slow
+
 REPORTS = (["costs"], ["costs", "--by", "agent,model"], ["invocations"], ["invocations", "--errors"], ["stats"])
 Terminal = Callable[..., str]
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FORKS = ("-W", "ignore::DeprecationWarning")  # from 3.12 on Python warns of a fork with threads
 FACES = {"sync": "T = TelemetryLogger(PATH)\n", "async": "T = AsyncTelemetryLogger(PATH)\n"}
 

@@ -23,6 +23,8 @@ from llm_service.telemetry.stores.sqlite.budget_statements import AMOUNTS, UNPLA
 from llm_service.telemetry.stores.sqlite.migrations import schema_statements
 from llm_service.telemetry.writer.events import Event, EventKind
 
+pytestmark = pytest.mark.slow
+
 LIMITED = policies(
     default={
         "daily_budget_usd": 10,

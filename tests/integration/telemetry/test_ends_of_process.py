@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 LOG_100 = """
 async def log_100(telemetry):
     for _ in range(50):

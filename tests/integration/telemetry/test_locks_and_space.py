@@ -25,6 +25,8 @@ from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.writer.committer import Step
 from llm_service.telemetry.writer.schedule import Do
 
+pytestmark = pytest.mark.slow
+
 HOLD = """
 import sqlite3
 holder = sqlite3.connect(PATH, isolation_level=None)

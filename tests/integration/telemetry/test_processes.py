@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # From 3.12 on Python warns of any fork in a process with threads; what matters here is what comes of it.
 FORKS = ("-W", "ignore:This process:DeprecationWarning")
 TRACE = "shared/data/azure_llm_inference_2023_code.csv"

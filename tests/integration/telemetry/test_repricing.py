@@ -19,6 +19,8 @@ from llm_service.telemetry.maintenance.doctor import examine
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
+pytestmark = pytest.mark.slow
+
 CALLS = 100_000
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 

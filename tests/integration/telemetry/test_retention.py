@@ -26,6 +26,8 @@ from llm_service.telemetry.stores.sqlite.purge_steps import Purge
 from llm_service.telemetry.writer.purge_schedule import Retention
 from llm_service.telemetry.writer.waiters import ThreadWaiter
 
+pytestmark = pytest.mark.slow
+
 DAY_NS = 86_400_000_000_000
 
 

@@ -26,6 +26,8 @@ from llm_service.errors import DuplicateInvocationError, TelemetryError, shown
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.record.record import CARD_FIELDS, EXTENSION_FIELDS, rebuilt
 
+pytestmark = pytest.mark.slow
+
 MARK: Final = re.compile(rb"zqx", re.IGNORECASE)
 # Read in another process: closing a descriptor of an open database here would drop SQLite's locks.
 SEARCH: Final = """

@@ -21,6 +21,8 @@ from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, Teleme
 from llm_service.telemetry.record.fields import CARD_FIELDS, FIELDS, KINDS
 from llm_service.telemetry.record.record import rebuilt
 
+pytestmark = pytest.mark.slow
+
 MARK: Final = "zQx7"
 # Marked each eight characters, so that any part that survives is found.
 BODY: Final = "".join(f"{MARK}{pair}" for pair in ("a1B2", "c3D4", "e5F6", "g7H8", "i9J0"))

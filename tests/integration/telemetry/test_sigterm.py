@@ -11,7 +11,10 @@ import pytest
 from llm_service.errors import SignalError
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 
-pytestmark = pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals are sent to threads: POSIX only")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals are sent to threads: POSIX only"),
+]
 
 LOG_100 = """
 import sqlite3

@@ -16,6 +16,8 @@ from llm_service.pricing.book import PriceBook
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.maintenance.repricing import reprice
 
+pytestmark = pytest.mark.slow
+
 CALL: dict[str, Any] = {"agent_name": "a", "model_name": "m"}
 AMOUNTS: dict[str, Any] = {"usd": 0.05, "tokens": 100}
 MODELS = ModelsConfig.model_validate(

@@ -7,11 +7,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.maintenance.backup import backup
 from llm_service.telemetry.maintenance.dead_letters import letters, retry
 from llm_service.telemetry.maintenance.doctor import examine
 from llm_service.telemetry.maintenance.repair import repair
+
+pytestmark = pytest.mark.slow
 
 WRITER = """
 import itertools

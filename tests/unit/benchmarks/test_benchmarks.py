@@ -12,6 +12,8 @@ from benchmarks import _harness, crash, disk, hot_path, journal, pricing
 from benchmarks._data import records
 from benchmarks._harness import Bar, Options, Report, Row
 
+pytestmark = pytest.mark.slow
+
 QUICK = Options(quick=True)
 
 

@@ -17,6 +17,8 @@ from llm_service.pricing.model_names import Candidate
 from llm_service.pricing.rates import Rates
 from llm_service.pricing.sellers import GEMINI, VERTEX, api_of, is_prefix, provider_of
 
+pytestmark = pytest.mark.slow
+
 LISTS = {provider.id: {info.id: info for info in provider.models} for provider in providers}
 NAMES = sorted({name.lower() for entries in LISTS.values() for name in entries} | set(AZURE))
 LABELS = sorted(sellers._PROVIDERS)

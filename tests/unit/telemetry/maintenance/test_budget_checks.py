@@ -19,6 +19,8 @@ from llm_service.telemetry.maintenance.repair import repair
 from llm_service.telemetry.maintenance.salvage import salvage
 from llm_service.telemetry.stores.sqlite.budget_statements import AMOUNTS
 
+pytestmark = pytest.mark.slow
+
 Names = Callable[..., dict[str, str]]
 LIMITED = policies(
     default={

@@ -21,6 +21,8 @@ from llm_service.telemetry.maintenance.check_session import side_file
 from llm_service.telemetry.maintenance.doctor import examine
 from llm_service.telemetry.maintenance.salvage import salvage
 
+pytestmark = pytest.mark.slow
+
 CALLS = 1500
 CALLS_A_DAY = 96
 """Of one agent: every fifth call is its, and they are three minutes apart."""

@@ -12,6 +12,8 @@ import pytest
 import llm_service
 from llm_service.telemetry.writer import threads
 
+pytestmark = pytest.mark.slow
+
 SOURCES = Path(llm_service.__file__).parent
 
 
