@@ -136,4 +136,5 @@ def hand_over_at_exit() -> None:
     atexit.register(_hand_over)
 
 
-os.register_at_fork(after_in_child=_kept.clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_kept.clear)

@@ -24,16 +24,24 @@ if TYPE_CHECKING:
 __all__ = ["TaskWriter"]
 
 
-class _Ring:
-    """A callback that rings when its event loop lets go of it: after its turn, or as the loop is closed before that."""
+class _Rung:
+    """A callback that has rung. Its end runs no Python: what a signal handler raises in a `__del__` is lost."""
 
     __slots__ = ("_ring",)
 
     def __init__(self, ring: Callable[[], None]) -> None:
         self._ring = ring
 
+
+class _Ring(_Rung):
+    """A callback that rings in its turn, or as the event loop is closed before that."""
+
+    __slots__ = ()
+
     def __call__(self) -> None:
         """The turn has come."""
+        self._ring()
+        self.__class__ = _Rung  # type: ignore[assignment]  # from now on without `__del__`
 
     def __del__(self) -> None:
         self._ring()

@@ -11,6 +11,7 @@ import pytest
 
 import llm_service
 from llm_service.telemetry.writer import threads
+from llm_service.telemetry.writer.task_writer import _Ring
 
 pytestmark = pytest.mark.slow
 
@@ -120,3 +121,16 @@ def test_a_last_lock_keeps_others_out_until_the_interpreter_is_finalizing(monkey
     thread.join()
     with last:
         assert not tried()
+
+
+def test_a_callback_that_has_rung_ends_without_python() -> None:
+    """What a signal handler raises in a `__del__` is lost, `SystemExit` too; one that never had its turn still rings."""
+    rung: list[int] = []
+    ring = _Ring(lambda: rung.append(1))
+    ring()
+    assert not hasattr(type(ring), "__del__")
+    del ring
+    assert rung == [1]
+    ring = _Ring(lambda: rung.append(2))
+    del ring
+    assert rung == [1, 2]
