@@ -118,7 +118,10 @@ def _connector_of(item: Any) -> str | None:
 
 def _names(chunk: Any) -> set[str]:
     """What a source of an answer is: its names that hold something."""
-    names = map(str, islice(chunk, _MOST)) if type(chunk) is dict else _KINDS_OF_CHUNKS
+    names = list(_KINDS_OF_CHUNKS)
+    if type(chunk) is dict:
+        held: dict[Any, Any] = chunk
+        names = [str(name) for name in islice(held, _MOST)]
     return {name for name in names if child(chunk, name) is not None}
 
 

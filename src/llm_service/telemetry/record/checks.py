@@ -165,10 +165,11 @@ def _odd_label(field: str, value: object) -> str:
 @_optional
 def content(field: str, value: object) -> str:
     """An optional prompt or response; messages and other JSON as text."""
+    text: object = value
     if isinstance(value, list | dict):
         with suppress(Exception):  # a value of the caller's; it is refused below
-            value = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    return _text(field, value, MAX_CONTENT_CHARS, empty=True)
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return _text(field, text, MAX_CONTENT_CHARS, empty=True)
 
 
 @_optional
