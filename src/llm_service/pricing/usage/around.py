@@ -11,7 +11,7 @@ provider ran makes the cost unknown.
 
 from collections import Counter
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from llm_service.pricing.usage.leaves import child, is_list
 from llm_service.pricing.usage.leaves import is_container as holds
@@ -120,7 +120,7 @@ def _names(chunk: Any) -> set[str]:
     """What a source of an answer is: its names that hold something."""
     names = list(_KINDS_OF_CHUNKS)
     if type(chunk) is dict:
-        held: dict[Any, Any] = chunk
+        held = cast("dict[Any, Any]", chunk)  # type: ignore[redundant-cast]  # for pyright
         names = [str(name) for name in islice(held, _MOST)]
     return {name for name in names if child(chunk, name) is not None}
 
