@@ -172,6 +172,7 @@ def test_asking_who_holds_a_file_takes_nothing(path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(os, "open", refused)
     assert is_held(path) is None
     assert not locking._HELD
+    monkeypatch.setattr(os, "open", real)  # the folder is removed before the fixture is undone
 
 
 def test_another_file_at_the_name_by_now_is_no_answer(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,4 +187,6 @@ def test_another_file_at_the_name_by_now_is_no_answer(path: Path, monkeypatch: p
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "open", replaced)
-    assert is_held(path) is None
+    answer = is_held(path)
+    monkeypatch.setattr(os, "open", real)  # as above
+    assert answer is None
