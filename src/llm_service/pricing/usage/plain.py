@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final, cast
 
-__all__ = ["plain_fields"]
+__all__ = ["is_model", "members", "plain_fields"]
 
 _CHAT: Final = ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
 _RESPONSES: Final = ("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
@@ -38,7 +38,7 @@ class _DoubtError(Exception):
 
 def plain_fields(usage: object) -> dict[str, Any] | None:
     """The fields of a plain report; None for any other."""
-    told = _members(usage)
+    told = members(usage)
     if told is None:
         return None
     try:
@@ -73,7 +73,7 @@ def _openai(
 def _take(fields: dict[str, Any], details: Any, known: Mapping[str, str | None], whole: int) -> None:
     if details is None:
         return
-    parts = _members(details)
+    parts = members(details)
     if parts is None:
         raise _DoubtError
     for name, value in parts.items():
@@ -111,7 +111,7 @@ def _anthropic(told: dict[str, Any]) -> dict[str, Any]:
             raise _DoubtError
     kept = told.get("cache_creation")
     if kept is not None:
-        parts = _members(kept)
+        parts = members(kept)
         if parts is None or len(parts) != len(_KEPT) or told.get(_WRITTEN) is None:
             raise _DoubtError
         five, hour = (_count(parts.get(name)) for name in _KEPT)
@@ -129,14 +129,15 @@ def _count(value: Any) -> int:
     return value
 
 
-def _members(source: Any) -> dict[str, Any] | None:
+def members(source: Any) -> dict[str, Any] | None:
     """Names and values of a dict, or of a pydantic model that holds no more than it declares; None of anything else."""
     kind = cast("Any", type(source))
-    if kind is not dict and (not _is_model(kind) or source.__pydantic_extra__):
+    if kind is not dict and (not is_model(kind) or source.__pydantic_extra__):
         return None
     return cast("dict[str, Any]", source if kind is dict else source.__dict__)
 
 
 @lru_cache(maxsize=256)
-def _is_model(kind: Any) -> bool:
+def is_model(kind: Any) -> bool:
+    """Whether it is a class of pydantic's, whose fields stand in `__dict__`."""
     return all(hasattr(kind, name) for name in ("__pydantic_validator__", "__pydantic_extra__", "model_fields"))

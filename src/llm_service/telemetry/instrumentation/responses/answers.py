@@ -8,12 +8,11 @@ Shapes: OpenAI and all that speak its protocols (https://platform.openai.com/doc
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, cast
 
 from llm_service.pricing.usage.leaves import is_list, is_mapping
-from llm_service.pricing.usage.plain import plain_fields
+from llm_service.pricing.usage.plain import is_model, plain_fields
 from llm_service.pricing.usage.report import Fields, fields_by, report_of
 from llm_service.pricing.usage.shapes import OPENAI
 from llm_service.telemetry.instrumentation.field_aliases import with_doubt
@@ -30,7 +29,6 @@ __all__ = [
     "reason_of",
     "reported_by",
     "text_of",
-    "told_by",
 ]
 
 AZURE: Final = "azure.ai.openai"
@@ -110,7 +108,7 @@ def reported_by(answer: Any) -> Fields | None:
 
 def _plain_facts(answer: Any) -> dict[str, Any] | None:
     """As `facts_of`, of a client's object that holds no more than it declares, and ended as most do; None of others."""
-    if not _is_model(cast("Any", type(answer))) or answer.__pydantic_extra__ or answer.__pydantic_private__:
+    if not is_model(cast("Any", type(answer))) or answer.__pydantic_extra__ or answer.__pydantic_private__:
         return None
     told: dict[str, Any] = answer.__dict__
     kind = told.get("object")
@@ -159,7 +157,7 @@ def get(source: Any, name: str) -> Any:
     if kind is dict:
         return source.get(name)
     try:
-        if name[0] != "_" and _is_model(kind):  # asking one for what it does not have takes microseconds
+        if name[0] != "_" and is_model(kind):  # asking one for what it does not have takes microseconds
             found = source.__dict__.get(name)
             more = source.__pydantic_extra__
             return more.get(name) if found is None and more else found
@@ -168,20 +166,6 @@ def get(source: Any, name: str) -> Any:
         return getattr(source, name, None)
     except Exception:  # noqa: BLE001 - a foreign object may raise anything
         return None
-
-
-def told_by(source: Any) -> dict[str, Any] | None:
-    """Names and values of a dict, or of a client's object that holds no more than it declares; None of others."""
-    kind = cast("Any", type(source))
-    if kind is not dict and (not _is_model(kind) or source.__pydantic_extra__):
-        return None
-    return cast("dict[str, Any]", source if kind is dict else source.__dict__)
-
-
-@lru_cache(maxsize=256)
-def _is_model(kind: Any) -> bool:
-    """Whether it is a class of pydantic's, whose fields stand in `__dict__`."""
-    return all(hasattr(kind, name) for name in ("__pydantic_validator__", "__pydantic_extra__", "model_fields"))
 
 
 def text_of(source: Any, name: str) -> str | None:

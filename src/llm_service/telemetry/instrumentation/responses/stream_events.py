@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from llm_service.pricing.usage.leaves import is_mapping
+from llm_service.pricing.usage.plain import members
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.responses.answers import (
     BEDROCK,
@@ -20,7 +21,6 @@ from llm_service.telemetry.instrumentation.responses.answers import (
     reason_of,
     reported_by,
     text_of,
-    told_by,
 )
 
 __all__ = ["StreamEvents"]
@@ -86,11 +86,11 @@ class StreamEvents:
     # Each family
 
     def _chat(self, chunk: Any) -> None:
-        told = told_by(chunk)
+        told = members(chunk)
         choices = told.get("choices") if told is not None else get(chunk, "choices")
         if choices:
             choice = choices[0]
-            said = told_by(choice)
+            said = members(choice)
             reason = said.get("finish_reason") if said is not None else get(choice, "finish_reason")
             if not self.begun:
                 delta = get(choice, "delta")
