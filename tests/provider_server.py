@@ -1,6 +1,6 @@
 """A server on this machine that speaks OpenAI's and Anthropic's protocols, JSON and server-sent events, for real clients.
 
-The first part of the path is the scenario: `http://127.0.0.1:PORT/SCENARIO/v1`. What it answers is in `OPENAI`,
+The first part of the path is the scenario: `http://127.0.0.1:PORT/SCENARIO/v1`, or an HTTP status to fail with. What it answers is in `OPENAI`,
 `ANTHROPIC` and their streams.
 """
 
@@ -204,6 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
             server.released.wait(10)
         if scenario in ERRORS:
             self._error(*ERRORS[scenario])
+        elif scenario.isdecimal():
+            self._error(int(scenario), "no")
         elif scenario == "429-then-ok" and server.asked[scenario] % 3:
             self._error(429, "slow down")
         elif scenario == "not-json":

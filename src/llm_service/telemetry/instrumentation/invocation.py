@@ -26,6 +26,7 @@ from llm_service.telemetry.instrumentation.field_aliases import (
 from llm_service.telemetry.instrumentation.later_reports import with_losses
 from llm_service.telemetry.instrumentation.nested_calls import SPANS, NestedCalls
 from llm_service.telemetry.instrumentation.record_building import built, merged
+from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.responses.answers import failure_of, read_answer
 from llm_service.telemetry.instrumentation.responses.watching import Watching, watch
 from llm_service.telemetry.instrumentation.sink import Sink
@@ -241,6 +242,10 @@ class Invocation:
                 "telemetry: usage= found no usage in a stream, so its tokens and cost are unknown (said once); "
                 "OpenAI's chat completions tell it only with stream_options={'include_usage': True}"
             )
+
+    def request_failed(self, error: BaseException) -> None:
+        """The one request that it is has failed: it cost nothing where no model can have run."""
+        self._set(nothing_billed(error, describe_error(error) | self._fields))
 
     # Entering and leaving
 

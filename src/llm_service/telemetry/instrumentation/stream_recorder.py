@@ -19,7 +19,7 @@ __all__ = ["Recording"]
 class Recording:
     """The record of one stream: which parent its steps see, its first item, its usage, and its one end."""
 
-    __slots__ = ("_call", "_ended", "_given", "_idle", "_inner", "_refused", "_usage")
+    __slots__ = ("_call", "_ended", "_given", "_idle", "_inner", "_refused", "_sending", "_usage")
 
     def __init__(self, call: Invocation, usage: ReadUsage | None, given: object = None, *, idle: bool = False) -> None:
         """Begin, with the call that is current as parent.
@@ -36,6 +36,7 @@ class Recording:
         self._given = given
         self._ended = False
         self._idle = idle
+        self._sending = False
         self._refused = False  # its budget did not let it through: nothing has run, and nothing is recorded
         call.begin_stream()
 
@@ -73,12 +74,16 @@ class Recording:
     def request(self, function: Callable[[], Any]) -> Any:
         """Send the request and return what it gives; the clock starts here, and its failure is the call's."""
         self._send()
-        return self.enter(function)
+        given = self.enter(function)
+        self._sending = False
+        return given
 
     async def async_request(self, request: Any) -> Any:
         """As `request`, of an awaitable, or of a function that gives one or the stream itself."""
         self._send()
-        return await self.async_enter(partial(_awaited, request))
+        given = await self.async_enter(partial(_awaited, request))
+        self._sending = False
+        return given
 
     def enter(self, function: Callable[[], Any]) -> Any:
         """Run what opens the body and return what it gives, which is no item; an error ends the record."""
@@ -106,6 +111,7 @@ class Recording:
 
     def _send(self) -> None:
         self._idle = False
+        self._sending = True
         self._call.restart_clock()
 
     def close(self, function: Callable[[], Any]) -> Any:
@@ -169,6 +175,8 @@ class Recording:
             return
         if error is None and self._usage is not None:
             self._call.end_of_items()
+        if error is not None and self._sending:
+            self._call.request_failed(error)
         if isinstance(error, GeneratorExit):  # perhaps in a finalizer, in the middle of anything
             self._call.end_soon(error)
         else:

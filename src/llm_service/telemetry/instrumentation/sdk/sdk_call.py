@@ -10,6 +10,7 @@ from llm_service.telemetry.instrumentation.call_fields import describe_error, mi
 from llm_service.telemetry.instrumentation.invocation import Invocation, _current, _still_open
 from llm_service.telemetry.instrumentation.nested_calls import NestedCalls
 from llm_service.telemetry.instrumentation.record_building import built, merged
+from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.record.record import InvocationRecord
 
@@ -87,6 +88,8 @@ class SdkCall(Invocation):
         self._fields |= {field: value for field, value in found.items() if value is not None}
         if error is not None:
             self._fields |= {field: value for field, value in describe_error(error).items() if value is not None}
+            if self._ttft_ms is None:
+                self._fields |= nothing_billed(error, self._fields)
         block = self._block
         if self._muted or (block is not None and block._calls is not None and block._calls.end(self)):  # noqa: SLF001
             return

@@ -1,0 +1,138 @@
+"""What a provider refused cost nothing and frees its budget; every other failure stays unknown spend."""
+
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.provider_server import ProviderServer
+
+from llm_service.config.schemas import PoliciesConfig
+from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
+from llm_service.telemetry.instrumentation.refused_calls import _REFUSED, nothing_billed
+
+openai = pytest.importorskip("openai")
+LIMIT = PoliciesConfig.model_validate({"policies": {"default": {"daily_budget_usd": 10}}})
+ASKED: dict[str, Any] = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Why 42?"}]}
+ALL_ERRORS = range(400, 600)
+SOME = sorted({*_REFUSED, 400, 408, 409, 422, 499, 500, 502, 503, 529})
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ProviderServer]:
+    """The server of this module."""
+    with ProviderServer() as started:
+        yield started
+
+
+@pytest.fixture
+def logger(tmp_path: Path) -> Iterator[TelemetryLogger]:
+    """A sync logger with a limit of $10 a day, closed afterwards."""
+    with TelemetryLogger(tmp_path / "telemetry.db", policies=LIMIT) as made:
+        yield made
+
+
+@pytest.fixture
+async def telemetry(tmp_path: Path) -> AsyncIterator[AsyncTelemetryLogger]:
+    """The same, async."""
+    async with AsyncTelemetryLogger(tmp_path / "telemetry.db", policies=LIMIT) as made:
+        yield made
+
+
+def client_of(url: str) -> Any:
+    """A sync client of that server, which tries once."""
+    return openai.OpenAI(base_url=url, api_key="none", max_retries=0)
+
+
+def nobody_listens() -> str:
+    """The URL of a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}/v1"
+
+
+def standing(logger: TelemetryLogger) -> tuple[float | None, str | None, float]:
+    """Cost and its source of the one record, and the unknown spend of the limit."""
+    (row,) = logger.get_invocations()
+    (limit,) = logger.budgets.status()
+    assert row["status"] == "error"
+    assert (limit["reserved"], limit["spent"], limit["calls"]) == (0, 0, 1)
+    return row["cost_usd"], row["cost_source"], limit["unknown"]
+
+
+def block(logger: TelemetryLogger, client: Any) -> None:
+    """A block with a budget around a call of a hooked client."""
+    with logger.instrumenting("openai"), logger.invocation("seeker", budget=0.5):
+        client.chat.completions.create(**ASKED)
+
+
+def request(logger: TelemetryLogger, client: Any) -> None:
+    """A stream with a budget, given as its request."""
+    logger.wrap_stream(lambda: client.chat.completions.create(**ASKED, stream=True), "seeker", budget=0.5)
+
+
+@pytest.mark.parametrize("way", [block, request])
+@pytest.mark.parametrize("status", SOME)
+def test_a_refused_request_frees_its_budget_and_another_failure_does_not(
+    status: int, way: Callable[..., None], logger: TelemetryLogger, server: ProviderServer
+) -> None:
+    with client_of(f"{server.url(str(status))}/v1") as client, pytest.raises(openai.APIStatusError):
+        way(logger, client)
+    free = (0, "computed", 0)
+    assert standing(logger) == (free if status in _REFUSED else (None, "unknown", 0.5))
+
+
+@pytest.mark.parametrize("way", [block, request])
+def test_what_could_not_be_sent_frees_its_budget(way: Callable[..., None], logger: TelemetryLogger) -> None:
+    with client_of(nobody_listens()) as client, pytest.raises(openai.APIConnectionError):
+        way(logger, client)
+    assert standing(logger) == (0, "computed", 0)
+
+
+async def test_an_async_stream_that_was_refused_frees_its_budget(
+    telemetry: AsyncTelemetryLogger, server: ProviderServer
+) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{server.url('429')}/v1", api_key="none", max_retries=0) as client:
+        stream = telemetry.wrap_stream(client.chat.completions.create(**ASKED, stream=True), "seeker", budget=0.5)
+        with pytest.raises(openai.RateLimitError):
+            await anext(stream)
+    (limit,) = await telemetry.budgets.status()
+    (row,) = await telemetry.get_invocations()
+    assert (limit["unknown"], limit["reserved"], row["cost_usd"], row["http_status"]) == (0, 0, 0, 429)
+
+
+def test_an_error_that_ends_a_plain_block_frees_nothing(logger: TelemetryLogger, server: ProviderServer) -> None:
+    with client_of(f"{server.url('429')}/v1") as client, pytest.raises(openai.RateLimitError):  # noqa: SIM117
+        with logger.invocation("seeker", budget=0.5):  # it may hold a call that was billed before
+            client.chat.completions.create(**ASKED)
+    assert standing(logger) == (None, "unknown", 0.5)
+
+
+def test_a_failure_in_the_middle_of_a_stream_frees_nothing(logger: TelemetryLogger) -> None:
+    def stream() -> Iterator[str]:
+        yield "a chunk"
+        raise ConnectionRefusedError("the next page")
+
+    chunks = logger.wrap_stream(stream, "seeker", budget=0.5)
+    with pytest.raises(ConnectionRefusedError):
+        list(chunks)
+    assert standing(logger) == (None, "unknown", 0.5)
+
+
+@pytest.mark.parametrize("status", ALL_ERRORS)
+def test_only_statuses_for_which_no_model_runs_cost_nothing(status: int) -> None:
+    assert bool(nothing_billed(ConnectionRefusedError(), {"http_status": status})) == (status in _REFUSED)
+
+
+def test_what_was_answered_has_its_own_cost() -> None:
+    refused = ConnectionRefusedError()
+    assert nothing_billed(refused, {})
+    for field in ("prompt_tokens", "total_tokens", "cost_usd", "ttft_ms", "response_id"):
+        assert not nothing_billed(refused, {field: 1})
+
+
+def test_a_circle_of_causes_ends() -> None:
+    one, other = ValueError("one"), ValueError("other")
+    one.__cause__, other.__cause__ = other, one
+    assert not nothing_billed(one, {})
