@@ -226,9 +226,10 @@ def _check(
     if request.wants_estimate(applying):
         learner = EstimateHistory(existing(path))
         learner.load()
-        question = Question(request.agent_name, request.tool_name, request.priced_model, request.provider)
+        model_name, provider = request.priced_as
+        question = Question(request.agent_name, request.tool_name, model_name, provider)
         estimate = make_estimate(question, learner.history, prices, learner.ratios, learner.tokenizer)
-        is_priced = prices.rates(request.priced_model, request.provider, None, request.service_tier) is not None
+        is_priced = prices.rates(model_name, provider, None, request.service_tier) is not None
         request = request.with_estimate(estimate, is_priced=is_priced)
     amounts, now = Amounts(requests.nanos(request, applying), requests.tokens(request), 1), datetime.now(UTC)
     return list(_ask(path, lambda fetch: read_check(fetch, applying, call, amounts, now)))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from llm_service.config.service_tiers import tier_of
 from llm_service.pricing.bundled import BundledPrices, bundled
+from llm_service.pricing.called_names import priced_as
 from llm_service.pricing.declared import DeclaredPrices
 from llm_service.pricing.explanation import Explanation, Finding, PassedOver
 from llm_service.pricing.model_names import candidates
@@ -54,6 +55,7 @@ class PriceBook:
         provider: str | None = None,
         at_us: int | None = None,
         service_tier: str | None = None,
+        request_model: str | None = None,
     ) -> Rates | None:
         """The rates of a model.
 
@@ -62,14 +64,25 @@ class PriceBook:
             provider: who served it, as records have it; None if unknown. Open weights have no price without it.
             at_us: microseconds since 1970 UTC; None is now.
             service_tier: as records have it (`batch`, `flex`, `priority`); None is the standard one.
+            request_model: the name that was asked for, as records have it; see `called_names`.
 
         Returns:
             None if no price is known. Never the price of another model, and never 0 for an unknown price.
         """
-        return self.span(model_name, provider, time_ns() // 1000 if at_us is None else at_us, service_tier)[2]
+        at_us = time_ns() // 1000 if at_us is None else at_us
+        return self.span(model_name, provider, at_us, service_tier, request_model)[2]
 
-    def span(self, model_name: str | None, provider: str | None, at_us: int, service_tier: str | None = None) -> Span:
+    def span(
+        self,
+        model_name: str | None,
+        provider: str | None,
+        at_us: int,
+        service_tier: str | None = None,
+        request_model: str | None = None,
+    ) -> Span:
         """The rates at a time, and the period in which they are the same: `(from_us, until_us, rates)`."""
+        if request_model is not None:
+            model_name, provider = self._priced_as(model_name, request_model, provider)
         key = (model_name, provider, service_tier)
         span = self._spans.get(key)
         if span is not None and span[0] <= at_us < span[1]:
@@ -112,6 +125,15 @@ class PriceBook:
     def models(self) -> "Mapping[str, ModelConfig]":
         """The models of the file by name, with or without a price."""
         return self._models
+
+    def _priced_as(
+        self, model_name: str | None, request_model: str, provider: str | None
+    ) -> tuple[str | None, str | None]:
+        if model_name is not None and model_name != request_model and self._models:
+            answered = self._declared.look_up(model_name, provider)
+            if answered.timeline is None and self._declared.look_up(request_model, provider).timeline is not None:
+                return request_model, provider  # the file prices a deployment by the name that it is asked by
+        return priced_as(model_name, request_model, provider)
 
     def _look_up(self, key: _Key, model_name: str, at_us: int) -> Span:
         timelines = self._timelines.get(key)

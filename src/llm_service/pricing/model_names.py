@@ -13,7 +13,16 @@ from typing import Final, NamedTuple
 
 from llm_service.pricing.sellers import GEMINI, GOOGLE, VERTEX, api_of, is_prefix, provider_of
 
-__all__ = ["PROFILES", "Candidate", "candidates", "is_claude", "provider_of", "seller_of_form", "spellings"]
+__all__ = [
+    "PROFILES",
+    "Candidate",
+    "candidates",
+    "explicit_seller",
+    "is_claude",
+    "provider_of",
+    "seller_of_form",
+    "spellings",
+]
 
 _MOST: Final = 4096
 
@@ -82,6 +91,7 @@ _ARN: Final = re.compile(r"^arn:(aws[a-z-]*):bedrock:([a-z0-9-]*):\d*:(?:inferen
 _AZURE_ZONES: Final = frozenset({"apac", "eu", "global", "global-standard", "regional", "us", "us-gov"})
 """LiteLLM's prefixes of deployments: `azure/eu/gpt-4o`."""
 _VERTEX: Final = re.compile(r"(?:^|/)publishers/([a-z0-9-]+)/models/([^/]+)$")
+_GOOGLE_LOCATION: Final = re.compile(r"^(?:global|us|eu|[a-z]+-[a-z]+\d+)$")
 _LOCATION: Final = re.compile(r"(?:^|/)locations/([a-z0-9-]+)/")
 _CONTEXT: Final = re.compile(r"\[1m\]$")
 """`claude-opus-5-5[1m]`: Claude Code's name with long context, which is priced by the length of the prompt."""
@@ -205,6 +215,8 @@ def _at_seller(name: str, seller: str | None, api: str | None) -> Iterator[Candi
         yield Candidate("/".join(parts[1:]), seller, parts[0])
     elif seller == "huggingface":
         yield _at_hugging_face(name)
+    elif seller == GOOGLE and len(parts) == 2 and _GOOGLE_LOCATION.match(parts[0]):
+        yield Candidate(parts[1], seller, parts[0], VERTEX)
     elif seller == GOOGLE:
         yield Candidate(name, seller, None, api or (VERTEX if "@" in name else None))
     else:
@@ -229,6 +241,18 @@ def _at_hugging_face(name: str) -> Candidate:
 def seller_of_form(name: str) -> str | None:
     """Whose the form of a name in lower case is, whoever made the model; None where anybody may use it."""
     return next((seller for seller, pattern in _SELLERS if pattern.match(name)), None)
+
+
+def explicit_seller(name: str) -> str | None:
+    """The label of the seller that a name says by its form or its prefix (`openrouter/…`, `bedrock/…`); else None."""
+    name = name.strip().lower()
+    if _VERTEX.search(name) is not None:
+        return "vertex_ai"
+    found = _PREFIX.match(name)
+    if found is not None and is_prefix(found[1]):
+        return found[1]
+    form = seller_of_form(name)
+    return "vertex_ai" if form == GOOGLE else form
 
 
 def _maker(name: str) -> str | None:

@@ -77,6 +77,7 @@ def request(logger: TelemetryLogger, client: Any) -> None:
 def test_a_refused_request_frees_its_budget_and_another_failure_does_not(
     status: int, way: Callable[..., None], logger: TelemetryLogger, server: ProviderServer
 ) -> None:
+    """A refused request frees its budget and another failure does not."""
     with client_of(f"{server.url(str(status))}/v1") as client, pytest.raises(openai.APIStatusError):
         way(logger, client)
     free = (0, "computed", 0)
@@ -85,6 +86,7 @@ def test_a_refused_request_frees_its_budget_and_another_failure_does_not(
 
 @pytest.mark.parametrize("way", [block, request])
 def test_what_could_not_be_sent_frees_its_budget(way: Callable[..., None], logger: TelemetryLogger) -> None:
+    """What could not be sent frees its budget."""
     with client_of(nobody_listens()) as client, pytest.raises(openai.APIConnectionError):
         way(logger, client)
     assert standing(logger) == (0, "computed", 0)
@@ -93,6 +95,7 @@ def test_what_could_not_be_sent_frees_its_budget(way: Callable[..., None], logge
 async def test_an_async_stream_that_was_refused_frees_its_budget(
     telemetry: AsyncTelemetryLogger, server: ProviderServer
 ) -> None:
+    """An async stream that was refused frees its budget."""
     async with openai.AsyncOpenAI(base_url=f"{server.url('429')}/v1", api_key="none", max_retries=0) as client:
         stream = telemetry.wrap_stream(client.chat.completions.create(**ASKED, stream=True), "seeker", budget=0.5)
         with pytest.raises(openai.RateLimitError):
@@ -103,6 +106,7 @@ async def test_an_async_stream_that_was_refused_frees_its_budget(
 
 
 def test_an_error_that_ends_a_plain_block_frees_nothing(logger: TelemetryLogger, server: ProviderServer) -> None:
+    """An error that ends a plain block frees nothing."""
     with client_of(f"{server.url('429')}/v1") as client, pytest.raises(openai.RateLimitError):  # noqa: SIM117
         with logger.invocation("seeker", budget=0.5):  # it may hold a call that was billed before
             client.chat.completions.create(**ASKED)
@@ -110,6 +114,8 @@ def test_an_error_that_ends_a_plain_block_frees_nothing(logger: TelemetryLogger,
 
 
 def test_a_failure_in_the_middle_of_a_stream_frees_nothing(logger: TelemetryLogger) -> None:
+    """A failure in the middle of a stream frees nothing."""
+
     def stream() -> Iterator[str]:
         yield "a chunk"
         raise ConnectionRefusedError("the next page")
@@ -122,10 +128,12 @@ def test_a_failure_in_the_middle_of_a_stream_frees_nothing(logger: TelemetryLogg
 
 @pytest.mark.parametrize("status", ALL_ERRORS)
 def test_only_statuses_for_which_no_model_runs_cost_nothing(status: int) -> None:
+    """Only statuses for which no model runs cost nothing."""
     assert bool(nothing_billed(ConnectionRefusedError(), {"http_status": status})) == (status in _REFUSED)
 
 
 def test_what_was_answered_has_its_own_cost() -> None:
+    """What was answered has its own cost."""
     refused = ConnectionRefusedError()
     assert nothing_billed(refused, {})
     for field in ("prompt_tokens", "total_tokens", "cost_usd", "ttft_ms", "response_id"):
@@ -133,6 +141,7 @@ def test_what_was_answered_has_its_own_cost() -> None:
 
 
 def test_a_circle_of_causes_ends() -> None:
+    """A circle of causes ends."""
     one, other = ValueError("one"), ValueError("other")
     one.__cause__, other.__cause__ = other, one
     assert not nothing_billed(one, {})

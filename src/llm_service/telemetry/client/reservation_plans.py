@@ -130,19 +130,20 @@ class ReservationPlanner:
         policies = self.policies
         if not policies or not wanted.wants_estimate(policies.applying(self.call(wanted))):
             return wanted
+        model_name, provider = wanted.priced_as
         found = yield from estimate(
             self.core,
             wanted.agent_name,
             wanted.tool_name,
-            wanted.priced_model,
-            provider=wanted.provider,
+            model_name,
+            provider=provider,
             prompt=wanted.prompt,
             prompt_tokens=wanted.prompt_tokens,
             max_tokens=wanted.max_tokens,
             service_tier=wanted.service_tier,
         )
         # The estimate has looked the price up.
-        rates = self.core.prices.rates(wanted.priced_model, wanted.provider, None, wanted.service_tier)
+        rates = self.core.prices.rates(model_name, provider, None, wanted.service_tier)
         return wanted.with_estimate(found, is_priced=rates is not None)
 
     # Plans become requests

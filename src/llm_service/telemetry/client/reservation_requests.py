@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from llm_service.budgets.limits import NANOS, Policy
 from llm_service.errors import JustificationNeededError, QueryError, RecordError, UnknownPriceError, UnknownTokensError
+from llm_service.pricing.called_names import priced_as
 from llm_service.telemetry.record.checks import MAX_COST_USD, MAX_TOKENS
 from llm_service.telemetry.record.fields import CHECKS
 from llm_service.telemetry.record.record import Amount, new_id
@@ -72,9 +73,9 @@ class ReservationRequest:
         self.names = {name: getattr(self, name) for name in NAMES}
 
     @property
-    def priced_model(self) -> str | None:
-        """The name that its price is looked up by."""
-        return self.model_name if self.model_name is not None else self.request_model
+    def priced_as(self) -> tuple[str | None, str | None]:
+        """The name and the provider that its price is looked up by."""
+        return priced_as(self.model_name, self.request_model, self.provider)
 
     def wants_estimate(self, policies: Iterable[Policy]) -> bool:
         """Whether a limit counts what was not said."""
@@ -136,7 +137,7 @@ def _unknown(wanted: ReservationRequest, policies: Sequence[Policy]) -> int:
             continue
         said = policy.unknown_price_nanos if policy.unknown_price_nanos is not None else guess
         if policy.unknown_price == "block" or said is None:
-            raise UnknownPriceError(policy.name, wanted.priced_model, wanted.missing)
+            raise UnknownPriceError(policy.name, wanted.priced_as[0], wanted.missing)
         most = max(most, said)
     return most
 
@@ -172,7 +173,7 @@ def tokens(wanted: ReservationRequest, policies: Sequence[Policy] = ()) -> int:
         limits = (limit for policy in policies for limit in policy.limits)
         blocking = next((limit for limit in limits if limit.hard and limit.metric == "tokens"), None)
         if blocking is not None:
-            raise UnknownTokensError(blocking.policy, wanted.priced_model)
+            raise UnknownTokensError(blocking.policy, wanted.priced_as[0])
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
         raise QueryError("tokens", value, f"give a whole number from 0 to {MAX_TOKENS:,}")

@@ -168,8 +168,8 @@ def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: Repri
     for row in page:
         row_id, invocation_id, moment, agent, tool, model, request_model, provider, prompt, completion, *parts = row
         read, written, reasoned, hour, tier, total, unpriced, usd, source, user, session, trace = parts
-        name = request_model if model is None else model
-        rates = None if (at_us := _microseconds(moment)) is None else prices.rates(name, provider, at_us, tier)
+        at_us = _microseconds(moment)
+        rates = None if at_us is None else prices.rates(model, provider, at_us, tier, request_model)
         counts = (prompt, completion, read, written, reasoned, hour, total)
         is_odd = not all(map(_is_count, counts)) or (usd is not None and cost_in(usd) is None)  # what no writer wrote
         new_usd = None if is_odd else cost_of(rates, *counts, unpriced)
@@ -177,7 +177,7 @@ def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: Repri
             report.unknown += usd is None
             report.kept += usd is not None
             if rates is None:
-                key = (name, provider, tier)
+                key = (request_model if model is None else model, provider, tier)
                 report.unpriced_models[key] = report.unpriced_models.get(key, 0) + 1
         elif new_usd != usd or source != COMPUTED:
             old = None if usd is None else nanos(usd)

@@ -46,8 +46,8 @@ _PLAIN: Final = {COMPUTED: _only(COMPUTED), UNKNOWN: _only(UNKNOWN)}
 
 _Cost = tuple[float | None, str]
 _NOT_KNOWN: Final[_Cost] = (None, UNKNOWN)
-_Key = str | tuple[str | None, str | None, str | None] | None
-"""The model alone, or with provider and service tier: most records have neither, which saves a tuple."""
+_Key = str | tuple[str | None, str | None, str | None, str | None] | None
+"""The model alone, or with provider, service tier and requested model: most records have none, which saves a tuple."""
 _Price = Callable[[int, int, int, int, int, int, int | None], int | None]
 _Entry = tuple[int, int, int, int, int, int, int, int, int, int, _Price | None]
 """Since and until when it is valid, `Rates.lowest_tier`, and `Rates.cost_nanos`."""
@@ -87,8 +87,7 @@ class Costing:
                     if unpriced is not None and (longest := longest_of(unpriced)) is None:
                         found.append(_NOT_KNOWN)
                         continue
-                    named = extensions[_REQUEST_MODEL] if model is None else model
-                    key = named, extensions[_PROVIDER], extensions[_TIER]
+                    key = model, extensions[_PROVIDER], extensions[_TIER], extensions[_REQUEST_MODEL]
                     hour = extensions[_HOUR] or 0
                     cached_tokens, written_tokens, reasoning_tokens = extensions[_PARTS]
                     read, written, reasoned = cached_tokens or 0, written_tokens or 0, reasoning_tokens or 0
@@ -118,8 +117,9 @@ class Costing:
         return found if any(found) else None
 
     def _look_up(self, key: _Key, at_us: int) -> _Entry:
-        model, provider, tier = key if isinstance(key, tuple) else (key, None, None)
-        start, end, rates = self._prices.span(model, provider, at_us, tier)
+        model, provider, tier, asked = key if isinstance(key, tuple) else (key, None, None, None)
+        start, end, rates = self._prices.span(model, provider, at_us, tier, asked)
+        model = asked if model is None else model
         if rates is None and model is not None and not self._told and self._prices.lacks_bundled:
             self._told = True
             _LOG.warning(

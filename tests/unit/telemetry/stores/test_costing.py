@@ -292,10 +292,15 @@ def test_a_name_is_looked_up_once_a_batch(prices: PriceBook) -> None:
 
     class Counting(PriceBook):
         def span(
-            self, model_name: str | None, provider: str | None, at_us: int, service_tier: str | None = None
+            self,
+            model_name: str | None,
+            provider: str | None,
+            at_us: int,
+            service_tier: str | None = None,
+            request_model: str | None = None,
         ) -> Any:
             asked.append((model_name, provider, service_tier))
-            return prices.span(model_name, provider, at_us, service_tier)
+            return prices.span(model_name, provider, at_us, service_tier, request_model)
 
     old = call(model_name="finch", timestamp=datetime(2025, 1, 1, tzinfo=UTC))
     batch = [call()] * 50 + [call(provider="p")] * 50 + [call(service_tier="batch")] * 9
@@ -408,11 +413,9 @@ def test_prices_are_looked_up_in_the_committing_thread(tmp_path: Path) -> None:
     seen: list[str] = []
 
     class Watching(PriceBook):
-        def span(
-            self, model_name: str | None, provider: str | None, at_us: int, service_tier: str | None = None
-        ) -> Any:
+        def span(self, *asked: Any) -> Any:
             seen.append(threading.current_thread().name)
-            return super().span(model_name, provider, at_us, service_tier)
+            return super().span(*asked)
 
     async def run() -> None:
         telemetry = AsyncTelemetryLogger(tmp_path / "t.db")
