@@ -135,7 +135,8 @@ def budgets(context: click.Context, *, policies: Path | None, policy: str | None
         return
     from llm_service.telemetry.queries.budget_status import read_status
 
-    limits, now = _limits(target, policies, policy), datetime.now(UTC)
+    now = datetime.now(UTC)
+    limits = _limits(target, policies, policy, counted=True)
     target.show(_ask(target.report_path(), lambda fetch: read_status(fetch, limits, now)), _show_status)
 
 
@@ -296,20 +297,27 @@ def _show_holds(holds: "Sequence[BudgetHold]") -> None:
         click.echo("nothing is held")
 
 
-@budgets.command(epilog=examples("budgets release 01a216b9-c88d-7e9e-8987-7f8541e0e322"))
-@click.argument("hold_ids", metavar="HOLD_ID...", nargs=-1, required=True)
+@budgets.command(epilog=examples("budgets release 01a216b9-c88d-7e9e-8987-7f8541e0e322", "budgets release --all"))
+@click.argument("hold_ids", metavar="[HOLD_ID...]", nargs=-1)
+@click.option("--all", "of_all", is_flag=True, help="All of unknown outcome; what is under way stays.")
 @common
-def release(*, hold_ids: tuple[str, ...], target: Target) -> None:
+def release(*, hold_ids: tuple[str, ...], of_all: bool, target: Target) -> None:
     """Free holds, open or of unknown outcome, for which nothing was spent.
 
-    Exit code 1 where there is no such hold; the others are freed all the same.
+    With --all: those that `budgets holds` shows as unknown, cost unknown or lease over, as a provider that was down for
+    an hour leaves them. Exit code 1 where there is no such hold; the others are freed all the same.
     """
+    if bool(hold_ids) == of_all:
+        raise click.UsageError("name the holds (see: llm-telemetry budgets holds), or give --all")
     with _opened(target) as telemetry:
+        if of_all:
+            telemetry.budgets.expire()
+            hold_ids = tuple(hold["hold_id"] for hold in telemetry.budgets.holds() if hold["state"] == "unknown")
         freed = {hold_id: telemetry.budgets.release(hold_id) for hold_id in hold_ids}
     released = [hold_id for hold_id, done in freed.items() if done]
     target.show({"released": released}, lambda _: click.echo(f"released {len(released):,}"))
     missing = [hold_id for hold_id, done in freed.items() if not done]
-    if missing:
+    if missing and not of_all:  # else they were settled meanwhile
         raise Failure(f"there is no hold {', '.join(missing)}; see: llm-telemetry budgets holds")
 
 
@@ -339,16 +347,30 @@ def reconcile(*, hold_id: str, usd: Decimal, target: Target) -> None:
     target.show(found, lambda _: click.echo(f"reconciled {hold_id}: ${usd:,f}"))
 
 
-def _limits(target: Target, policies: Path | None, policy: str | None) -> "Policies":
-    """The policies in force, or those that were named."""
+def _limits(target: Target, policies: Path | None, policy: str | None, *, counted: bool = False) -> "Policies":
+    """The policies in force, or those that were named; where there are none, `counted` says what the file counts."""
     from llm_service.budgets.policies import Policies, compiled
     from llm_service.config.files import locate
     from llm_service.config.policies_schema import load_policies
 
     file = policies or locate("policies", target.config)
     if file is None:
-        raise Failure(_NO_POLICIES)
+        raise Failure(_NO_POLICIES + (_counted(target) if counted else ""))
     return Policies(compiled(load_policies(file)), policy)
+
+
+def _counted(target: Target) -> str:
+    """What the file counts, where a program alone knows the limits."""
+    from llm_service.telemetry.queries.budget_status import read_counted
+
+    path = target.report_path()
+    number = _ask(path, read_counted) if path.exists() else 0
+    if not number:
+        return ""
+    return (
+        f". Programs count for {number:,} limit{'' if number == 1 else 's'} in this file that they gave in Python "
+        "(policies=): telemetry.budgets.status() shows them there, and a policies.yaml with the same limits here"
+    )
 
 
 def _opened(target: Target) -> "TelemetryLogger":

@@ -283,6 +283,30 @@ def test_holds_are_released_by_name(run: Run, db: Path, policies: Path) -> None:
     assert run("budgets", "release", "--db", db).exit_code == 2
 
 
+def test_all_of_unknown_outcome_are_released_at_once(run: Run, db: Path, policies: Path) -> None:
+    """As after an hour of a provider that was down; what is under way stays."""
+    unknown = sorted(held(db, policies, 0.5) for _ in range(3))
+    with TelemetryLogger(db, policies=policies) as telemetry:
+        telemetry.budgets.reserve(usd=1).settle(InvocationRecord(invocation_id="unpriced", agent_name="tester"))
+        running = telemetry.budgets.reserve(usd=1).hold_id
+    released = json.loads(run("budgets", "release", "--all", "--db", db, "--json").stdout)["released"]
+    assert sorted(released) == sorted([*unknown, "unpriced"])
+    assert [hold["hold_id"] for hold in json.loads(run("budgets", "holds", "--db", db, "--json").stdout)] == [running]
+    assert run("budgets", "release", "--all", "--db", db).stdout == "released 0\n"
+    assert run("budgets", "release", "--all", running, "--db", db).exit_code == 2
+
+
+def test_limits_that_programs_alone_know_are_spoken_of(run: Run, db: Path, policies: Path) -> None:
+    """Where there is no policies.yaml; else the answer would look as if nothing were limited."""
+    with TelemetryLogger(db, policies=policies) as telemetry:
+        telemetry.budgets.reserve(usd=1).release()
+    result = run("budgets", "--db", db)
+    assert result.exit_code == 1
+    assert "there is no policies.yaml" in result.stderr
+    assert " limits in this file that they gave in Python" in result.stderr
+    assert "Programs" not in run("budgets", "check", "--db", db).stderr
+
+
 def test_a_hold_is_reconciled_with_what_the_bill_says(run: Run, db: Path, policies: Path) -> None:
     """Also where the record is stored and only its cost is unknown; then it is known everywhere."""
     lost = held(db, policies, 1)

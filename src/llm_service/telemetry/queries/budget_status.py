@@ -20,7 +20,7 @@ from llm_service.telemetry.stores.sqlite.budget_rows import (
     to_places,
 )
 
-__all__ = ["BudgetHold", "BudgetStatus", "read_check", "read_holds", "read_status"]
+__all__ = ["BudgetHold", "BudgetStatus", "read_check", "read_counted", "read_holds", "read_status"]
 
 _LEAST_SHARE: Final = 0.02
 """The share of a window that must have passed before a forecast is given."""
@@ -95,6 +95,11 @@ class _Seen(NamedTuple):
 
     totals: Totals = Totals()
     damaged: bool = False
+
+
+def read_counted(fetch: Fetch) -> int:
+    """The number of limits that this file counts for, whoever knows what they allow."""
+    return sum(count for count, _ in fetch((sql.COUNTERS_VERSION, [])))
 
 
 def read_status(fetch: Fetch, policies: Policies, now: datetime) -> list[BudgetStatus]:
