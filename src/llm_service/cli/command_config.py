@@ -1,4 +1,4 @@
-"""`config show` and `config check`: what is in force here, and whether it is usable."""
+"""`config show`, `config check`, `config example`: what is in force here, whether it is usable, and what can be set."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -9,6 +9,7 @@ from llm_service.cli.options import FILE, common, examples
 from llm_service.cli.output import clean, json_document, lines, listing
 from llm_service.cli.tables import Column
 from llm_service.cli.target import Target
+from llm_service.config.files import FILE_VARIABLES, Kind, example
 
 if TYPE_CHECKING:
     from llm_service.errors import ConfigError
@@ -22,7 +23,9 @@ _SETTINGS: Final = (
 )
 
 
-@click.group(name="config", epilog=examples("config show", "config check --config ./telemetry.yaml"))
+@click.group(
+    name="config", epilog=examples("config show", "config check --config ./telemetry.yaml", "config example policies")
+)
 def config_group() -> None:
     """The configuration in force, and whether it is usable."""
 
@@ -56,6 +59,23 @@ def _value(value: object) -> str:
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@config_group.command(
+    name="example", epilog=examples("config example policies", "config example telemetry > config/telemetry.yaml")
+)
+@click.argument("name", metavar="NAME", type=click.Choice(list(FILE_VARIABLES)))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def config_example(*, name: Kind, as_json: bool) -> None:
+    """Print an example of telemetry.yaml, models.yaml or policies.yaml that documents every key.
+
+    Copy what you want to change: what a file leaves out has its default. With --json: one object of `file` and `text`.
+    """
+    text = example(name)
+    if as_json:
+        json_document({"file": f"{name}.yaml", "text": text})
+    else:
+        click.echo(text, nl=False)
 
 
 @config_group.command(

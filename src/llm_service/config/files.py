@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from llm_service.errors import ConfigError
 
-__all__ = ["FILE_VARIABLES", "PREFIX", "Kind", "expanded", "find", "locate", "read_text", "user_file"]
+__all__ = ["FILE_VARIABLES", "PREFIX", "Kind", "example", "expanded", "find", "locate", "read_text", "user_file"]
 
 Kind = Literal["telemetry", "models", "policies"]
 
@@ -21,6 +21,11 @@ FILE_VARIABLES: Final[Mapping[Kind, str]] = {
 """The environment variable that names each file."""
 _PROJECT: Final = Path("config")
 _MOST_BYTES: Final = 1024 * 1024
+
+
+def example(kind: Kind) -> str:
+    """The example of a file, which documents each of its keys."""
+    return (Path(__file__).parent / "examples" / f"{kind}.yaml.example").read_text("utf-8")
 
 
 def locate(

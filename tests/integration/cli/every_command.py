@@ -33,6 +33,7 @@ MADE_BY_HAND = {
     "dead-letters retry": ["--all"],
     "dead-letters drop": ["--all", "--yes"],
     "estimate": ["--prompt-tokens", "10"],
+    "budgets release": ["--all"],
 }
 """What they need besides: one of several options."""
 

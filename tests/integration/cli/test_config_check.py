@@ -10,7 +10,10 @@ from types import ModuleType
 import pytest
 from click.testing import Result
 
+from llm_service.config.files import FILE_VARIABLES
+
 Run = Callable[..., Result]
+PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -150,3 +153,15 @@ def test_prices_are_compared_with_the_bundled_ones(run: Run, monkeypatch: pytest
         "Warning: config/models.yaml:3: models.house-model.cost_per_1k_tokens.input: 3 US dollars per 1k tokens is 1,000 "
         "times the 0.003 of a book of prices; is it a price per 1m tokens?\n"
     )
+
+
+@pytest.mark.parametrize("name", FILE_VARIABLES)
+@pytest.mark.usefixtures("folder")
+def test_examples_are_in_the_package_and_can_be_used_as_they_are(run: Run, name: str) -> None:
+    """What is printed is what stands in config/ of the project."""
+    printed = run("config", "example", name)
+    assert (printed.exit_code, printed.stderr) == (0, "")
+    assert printed.stdout == (PROJECT / "config" / f"{name}.yaml.example").read_text("utf-8")
+    assert json.loads(run("config", "example", name, "--json").stdout)["text"] == printed.stdout
+    write(f"{name}.yaml", printed.stdout)
+    assert run("config", "check").exit_code == 0
