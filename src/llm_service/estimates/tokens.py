@@ -4,7 +4,9 @@ No tokenizer is needed. If none knows the model, the ratio of tokens to bytes of
 covers hidden parts of every prompt, such as tools and a system prompt.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple, Protocol, cast
 
@@ -12,8 +14,8 @@ from llm_service.errors import QueryError
 
 __all__ = ["MIN_PROMPTS", "Prompt", "PromptSize", "PromptSource", "TokenRatios", "Tokenizer", "size_of", "utf8_length"]
 
-Prompt = str | Sequence[Mapping[str, Any]]
-"""A text, or chat messages: dicts with `role` and `content`, which is a text or a list of parts."""
+Prompt = str | Sequence[Any]
+"""A text, or chat messages: dicts, or objects of an SDK, with `role` and `content`, a text or a list of parts."""
 PromptSource = Literal["given", "tokenizer", "learned", "bytes"]
 
 MIN_PROMPTS: Final = 10
@@ -28,6 +30,16 @@ _REPLY: Final = 3
 tokens with tiktoken": an estimate; the oldest model there needs one more for each message)."""
 _ROLE: Final = 1
 _MOST_PARTS: Final = 100_000
+_DUMPS: Final = ("model_dump", "to_dict", "dict")
+"""Methods of SDKs' objects that give a dict."""
+_SENT_AS_TEXT: Final = frozenset(
+    {"arguments", "call_id", "function_call", "id", "output", "reasoning", "reasoning_content", "refusal", "status"}
+    | {"tool_call_id", "tool_calls", "type"}
+)
+"""Keys of messages whose values a model reads as text, which is no longer than their JSON."""
+_NOT_SENT: Final = frozenset({"annotations", "response_metadata", "usage_metadata"})
+_TEXT_PARTS: Final = frozenset({"tool_use", "tool_result", "tool-call", "function_call", "function_call_output"})
+"""Types of parts that are text throughout, unless they hold parts of another type."""
 _ONE_MESSAGE: Final = _MESSAGE + _ROLE + _REPLY
 
 
@@ -130,21 +142,24 @@ class _Texts:
         if not isinstance(messages, Sequence) or isinstance(messages, bytes | bytearray):
             raise QueryError("prompt", _kind(prompt), "give a str, or a list of messages with role and content")
         for place, message in enumerate(_bounded("prompt", messages)):
-            if not isinstance(message, Mapping):
+            said = _mapping(message)
+            if said is None:
                 raise QueryError(f"prompt[{place}]", _kind(message), "give a dict with role and content")
-            self._add(place, cast("Mapping[str, object]", message))
+            self._add(place, said)
         self.overhead += self.messages * _MESSAGE + _REPLY
 
     def _add(self, place: int, message: Mapping[str, object]) -> None:
         self.messages += 1
         for key, value in islice(message.items(), _MOST_PARTS):
-            if value is None:
+            if value is None or key in _NOT_SENT or (not value and isinstance(value, Mapping | Sequence)):
                 continue
             if key == "content":
                 self._add_content(place, value)
             elif key in {"role", "name"} and isinstance(value, str):
                 self.labels.append(value)
                 self.overhead += _NAME if key == "name" else 0
+            elif key in _SENT_AS_TEXT:
+                self._add_json(value)
             else:
                 self.whole = False
 
@@ -155,11 +170,27 @@ class _Texts:
         if not isinstance(content, Sequence) or isinstance(content, bytes | bytearray):
             raise QueryError(f"prompt[{place}].content", _kind(content), "give a str, or a list of parts")
         for part in _bounded(f"prompt[{place}].content", cast("Sequence[object]", content)):
-            text: object = cast("Mapping[str, object]", part).get("text") if isinstance(part, Mapping) else part
+            said = None if isinstance(part, str) else _mapping(part)
+            text = part if said is None else said.get("text")
             if isinstance(text, str):
                 self.contents.append(text)
+            elif said is not None and said.get("type") in _TEXT_PARTS:
+                self._add_part(place, said)
             else:
                 self.whole = False
+
+    def _add_part(self, place: int, part: Mapping[str, object]) -> None:
+        """A call of a tool, or its result, whose content is again a text or parts."""
+        content = part.get("content")
+        if content:
+            self._add_content(place, content)
+        self._add_json({key: value for key, value in part.items() if key != "content"})
+
+    def _add_json(self, value: object) -> None:
+        try:
+            self.contents.append(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        except (TypeError, ValueError, RecursionError):  # objects, circles: nobody knows what is sent
+            self.whole = False
 
     def count(self, tokenizer: Tokenizer, model: str) -> int | None:
         total = 0
@@ -181,6 +212,20 @@ def _bounded(field: str, parts: Sequence[object]) -> Sequence[object]:
     if len(found) > _MOST_PARTS:
         raise QueryError(field, _kind(parts), f"give at most {_MOST_PARTS:,} of them, or prompt_tokens")
     return found
+
+
+def _mapping(message: object) -> Mapping[str, object] | None:
+    """A message or part as a mapping: it is one, or an object of an SDK; None for anything else."""
+    if isinstance(message, Mapping):
+        return cast("Mapping[str, object]", message)
+    for name in _DUMPS:
+        dump: object = getattr(message, name, None)
+        if callable(dump):
+            with suppress(Exception):  # of a foreign class, which may raise anything
+                found: object = dump()
+                if isinstance(found, Mapping):
+                    return cast("Mapping[str, object]", found)
+    return None
 
 
 def _kind(value: object) -> str:

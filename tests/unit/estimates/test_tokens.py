@@ -44,15 +44,73 @@ def test_a_tokenizer_counts_messages_with_the_overhead_of_the_chat_format() -> N
 
 
 @pytest.mark.parametrize(
-    "extra", [{"content": [{"type": "image_url", "image_url": {"url": "data:"}}]}, {"tool_calls": [{"id": "1"}]},
-              {"content": [7]}, {"name": 5}],
+    "extra", [{"content": [{"type": "image_url", "image_url": {"url": "data:"}}]}, {"tool_calls": [object()]},
+              {"content": [7]}, {"content": [{"type": "tool_result", "content": [{"type": "image"}]}]}, {"audio": {"id": 1}}, {"name": 5}],
 )  # fmt: skip
 @pytest.mark.parametrize("tokenizer", [Words(), None], ids=["tokenizer", "bytes"])
 def test_what_is_no_text_has_no_bound(extra: Mapping[str, Any], tokenizer: Words | None) -> None:
-    """An image or a call of a tool is sent too, and nobody here knows how many tokens it is."""
+    """An image is sent too, and nobody here knows how many tokens it is."""
     size = size_of([{"role": "user", "content": "one", **extra}], None, MODEL, NO_RATIOS, tokenizer)
     assert size.at_most is None
     assert size.tokens > 0
+
+
+class Message:
+    """A message as SDKs give it."""
+
+    def __init__(self, dump: str, **said: Any) -> None:
+        self.said = said
+        setattr(self, dump, lambda: self.said)
+
+
+TOOL_CALLS: Any = [{"id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": '{"of": 42}'}}]
+TALKS: Any = {
+    "OpenAI": [
+        {"role": "user", "content": "What is it?"},
+        Message("to_dict", role="assistant", content=None, tool_calls=TOOL_CALLS, annotations=[], refusal=None),
+        {"role": "tool", "tool_call_id": "call_1", "content": "42"},
+    ],
+    "Responses": [
+        {"role": "user", "content": [{"type": "input_text", "text": "What is it?"}]},
+        Message("model_dump", type="function_call", name="look_up", call_id="1", arguments='{"of": 42}'),
+        {"type": "function_call_output", "call_id": "call_1", "output": "42"},
+    ],
+    "Anthropic": [
+        {"role": "user", "content": "What is it?"},
+        {"role": "assistant", "content": [
+            {"type": "text", "text": "I look."}, {"type": "tool_use", "id": "1", "name": "look_up", "input": {"of": 42}},
+        ]},
+        {"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "42"}]}
+        ]},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("talk", TALKS)
+@pytest.mark.parametrize("tokenizer", [Words(), None], ids=["tokenizer", "bytes"])
+def test_calls_of_tools_and_objects_of_sdks_have_a_bound(talk: str, tokenizer: Words | None) -> None:
+    """What a model reads of them is no longer than their JSON; an agent's loop sends little else."""
+    first = size_of(TALKS[talk][:1], None, MODEL, NO_RATIOS, tokenizer)
+    whole = size_of(TALKS[talk], None, MODEL, NO_RATIOS, tokenizer)
+    assert first.at_most is not None
+    assert whole.at_most is not None
+    assert whole.at_most > first.at_most + 3
+    assert whole.tokens <= whole.at_most
+
+
+def test_an_object_that_cannot_be_read_is_refused_by_its_kind() -> None:
+    """Its own methods may raise anything."""
+
+    class Broken:
+        def model_dump(self) -> object:
+            raise OSError
+
+        def to_dict(self) -> object:
+            return 7
+
+    with pytest.raises(QueryError, match=r"prompt\[0\]: 'Broken'"):
+        size_of([Broken()], None, MODEL, NO_RATIOS, None)
 
 
 def test_without_a_tokenizer_a_ratio_of_the_agent_is_taken_then_of_the_model() -> None:

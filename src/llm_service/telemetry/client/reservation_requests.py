@@ -100,6 +100,9 @@ class ReservationRequest:
         needs = {
             "a price of its model (in models.yaml, or by the extra `prices`)": is_priced,
             "the prompt (prompt= or prompt_tokens=)": self.prompt is not None or self.prompt_tokens is not None,
+            "what such calls have cost, or prompt_tokens= (the prompt has parts that are not text)": (
+                self.prompt is None or estimate.max_prompt_tokens is not None or estimate.cost_usd is not None
+            ),
             "a limit of the answer (max_tokens=)": estimate.max_completion_tokens is not None,
         }
         missing = tuple(need for need, is_met in needs.items() if not is_met)

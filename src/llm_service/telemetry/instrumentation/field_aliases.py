@@ -30,6 +30,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "agent": "agent_name",
     "tool": "tool_name",
     "model": "model_name",
+    "messages": "prompt",
     "user": "user_id",
     "session": "session_id",
     "response_model": "model_name",
@@ -89,7 +90,6 @@ _NEAREST: Final = {
     **{name: f"{field}, in milliseconds" for name, field in _SPANS.items()},
 }
 _CONTENT: Final = {
-    "messages": "prompt",
     "input": "prompt",
     "output": "response",
     "answer": "response",

@@ -21,6 +21,7 @@ from llm_service.telemetry.record.checks import MAX_NAME_CHARS
 __all__ = [
     "AZURE",
     "BEDROCK",
+    "ORDINARY",
     "VERTEX",
     "facts_of",
     "failure_of",
@@ -44,6 +45,17 @@ _OBJECTS: Final = {
 _HOSTED: Final = {"msg_bdrk_": BEDROCK, "msg_vrtx_": VERTEX}
 """How Anthropic's ids begin where another sells its models."""
 _FAILED: Final = frozenset({"failed", "cancelled"})
+_FAILURES: Final = {
+    **dict.fromkeys(("error", "failed", "failure", "internal_error", "server_error"), "error"),
+    **dict.fromkeys(("error_limit", "error_toxic"), "error"),
+    "timeout": "timeout",
+}
+"""Status of a call that ended for such a reason, whatever its case: OpenRouter's, Mistral's, Cohere's."""
+ORDINARY: Final = frozenset(
+    {"completed", "content_filter", "end_turn", "function_call", "length", "max_tokens", "stop", "stop_sequence"}
+    | {"tool_calls", "tool_use"}
+)
+"""Reasons of most calls, in which nothing failed."""
 _MOST: Final = 16
 """Choices that are looked at."""
 _FREE: Final = frozenset({"message", "reasoning", "function_call"})
@@ -115,7 +127,7 @@ def _plain_facts(answer: Any) -> dict[str, Any] | None:
     reason: Any = None
     if kind == "chat.completion":
         choices = _few(told.get("choices"))
-        reason = get(choices[0], "finish_reason") if len(choices) == 1 else None
+        reason = get(choices[0], "finish_reason") if len(choices) == 1 and get(choices[0], "error") is None else None
     elif kind == "response":
         reason = "completed" if told.get("status") == "completed" and told.get("error") is None else None
     elif told.get("type") == "message" and told.get("role") == "assistant":
@@ -123,7 +135,9 @@ def _plain_facts(answer: Any) -> dict[str, Any] | None:
     model: Any = told.get("model")
     response_id: Any = told.get("id")
     request_id: Any = told.get("_request_id")
-    for text in (reason, model, response_id):
+    if reason not in ORDINARY:
+        return None
+    for text in (model, response_id):
         if type(text) is not str or not 0 < len(text) <= MAX_NAME_CHARS:
             return None
     if response_id[:9] in _HOSTED:
@@ -193,13 +207,21 @@ def reason_of(answer: Any) -> str | None:
 
 def failure_of(answer: Any) -> dict[str, Any]:
     """Status and error of an answer that says of itself that it failed; empty of any other."""
-    error = get(answer, "error")
     status = text_of(answer, "status")
-    kind = text_of(error, "code") or text_of(error, "type")
-    message = text_of(error, "message")
-    if status not in _FAILED and not (message and get(answer, "choices") is None):
+    choices = _few(get(answer, "choices"))
+    errors = (get(source, "error") for source in (answer, *choices))
+    error = next((one for one in errors if text_of(one, "message")), None)
+    reasons = (_first(source, _REASONS) for source in (answer, *choices))
+    ended = next((word for word in reasons if word is not None and word.lower() in _FAILURES), None)
+    if status not in _FAILED and error is None and ended is None:
         return {}
-    return {"status": "error", "error_type": kind or status or "error", "error_message": message}
+    code = get(error, "code")
+    kind = text_of(error, "code") or text_of(error, "type") or (str(code) if type(code) is int else None)
+    return {
+        "status": "error" if ended is None else _FAILURES[ended.lower()],
+        "error_type": kind or (status if status in _FAILED else None) or (ended or "error").lower(),
+        "error_message": text_of(error, "message"),
+    }
 
 
 def operation_of(answer: Any) -> str | None:

@@ -15,6 +15,7 @@ from llm_service.pricing.usage.plain import members
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.responses.answers import (
     BEDROCK,
+    ORDINARY,
     facts_of,
     failure_of,
     get,
@@ -97,12 +98,16 @@ class StreamEvents:
                 self.begun = bool(get(choice, "text")) or any(get(delta, name) for name in _OUTPUT)
             if reason is not None:
                 self._ended(reason_of(chunk))
+                if reason not in ORDINARY:
+                    self.fields |= failure_of(chunk)
         if not self._named:
             self._name(chunk)
         if told is None:
-            told = {name: get(chunk, name) for name in ("usage", "x_groq")}
+            told = {name: get(chunk, name) for name in ("usage", "x_groq", "error")}
         if told.get("usage") is not None or told.get("x_groq") is not None:
             self._use(chunk)
+        if told.get("error") is not None:
+            self.fields |= failure_of(chunk)
 
     def _typed(self, event: Any) -> None:
         kind = get(event, "type")
