@@ -78,6 +78,14 @@ _ARGUMENT: Final = r"""[^\s,"'\\|;&]{1,64}+"""
 _JAR: Final = "[^{}:=\\n]"
 _XML_OPEN: Final = r"(?:>|&gt;|\\u003[eE])\s{0,32}+"
 _CODED_COLON: Final = r"(?:%2[27])?+%3[aAdD](?:%20|%22|%27|\+){0,3}+"
+_FORM_PART: Final = (
+    rf"\\{{0,3}}+\"(?:\r?\n|(?:\\{{1,4}}+r)?+\\{{1,4}}+n){{2}}(?P<part>{NOT_AGAIN}[^\r\n\\]{{1,{MOST}}}+)"
+)
+"""A field of a form, as multipart/form-data has it."""
+_DUMPED: Final = (
+    rf"\\{{0,3}}+\"\]=>\s{{0,8}}+string\([0-9]{{1,8}}+\)\s\\{{0,3}}+\"(?P<dumped>{NOT_AGAIN}[^\"\n\\]{{1,{MOST}}}+)"
+)
+"""As var_dump of PHP prints it."""
 _BY_NAME: Final = "https://github.com/Yelp/detect-secrets (KeywordDetector); gitleaks.toml, rule generic-api-key"
 _CREDENTIALS: Final = "[A-Za-z0-9._~+/=:|%$-]"
 
@@ -109,7 +117,7 @@ _NAMED: Final = (
         "authorization",
         ("authorization",),
         rf"{expression_of(HEADERS[:1])}(?>{HEADER}|{_XML_OPEN}|{_CODED_COLON}){OPENED}"
-        rf"(?:(?!(?=[A-Za-z]{{0,64}}+[0-9])[A-Za-z0-9]{{12}})[A-Za-z][A-Za-z0-9]{{0,23}}+(?:-[A-Za-z0-9]{{1,24}}+){{0,4}}+:?(?:\s{{1,8}}+|%20|\+))?"
+        rf"(?:(?!(?=[A-Za-z]{{0,64}}+[0-9])[A-Za-z0-9]{{12}})[A-Za-z][A-Za-z0-9]{{0,23}}+(?:-[A-Za-z0-9]{{1,24}}+){{0,4}}+:?(?:\\{{0,4}}+\s{{1,8}}+|%20|\+))?"
         rf"(?:(?P<parameters>(?:[\w-]{{1,32}}+=(?:\\{{0,8}}+\"[^\"\n\\]{{0,512}}+\\{{0,8}}+\"|[^\s,\"\\]{{1,512}}+),?\s{{0,8}}+){{2,16}}+)"
         rf"|(?P<credentials>{NOT_AGAIN}{NO_VALUE}{RANDOM}{_CREDENTIALS}{{6,{MOST}}}+))",
         "RFC 9110, section 11.6.2; RFC 7617; RFC 7616",
@@ -117,7 +125,7 @@ _NAMED: Final = (
     Pattern(
         "bearer-token",
         ("bearer",),
-        rf"(?i:bearer)(?:\s{{1,8}}+|:\s{{0,8}}+|%20|\+)(?P<token>{NOT_AGAIN}{NO_VALUE}{RANDOM}[A-Za-z0-9._~+/=-]{{8,{MOST}}}+)",
+        rf"(?i:bearer)(?:\\{{0,4}}+\s{{1,8}}+|:\s{{0,8}}+|%20|\+)(?P<token>{NOT_AGAIN}{NO_VALUE}{RANDOM}[A-Za-z0-9._~+/=-]{{8,{MOST}}}+)",
         "RFC 6750, section 2.1",
     ),
     Pattern(
@@ -150,12 +158,14 @@ _NAMED: Final = (
     ),
     Pattern(
         "command-password",
-        ("mysql", "mariadb", "sshpass", "redis-cli", "mongo", "login"),
-        rf"(?:(?i:mysql|mariadb|mongo)[a-z]{{0,8}}+{_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-p"
+        ("mysql", "mariadb", "sshpass", "redis-cli", "mongo", "login", "twine", "ldap", "-pass"),
+        rf"(?:(?i:mysql|mariadb)[a-z]{{0,8}}+{_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-p"
         rf"|(?i:sshpass){_NEXT}-p(?:{_NEXT})?+|(?i:redis-cli){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-a{_NEXT}"
-        rf"|(?i:login){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,6}}?-p(?:=|{_NEXT}))"
+        rf"|(?i:login){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,6}}?-p(?:=|{_NEXT})"
+        rf"|(?i:mongo[a-z]{{0,8}}+|twine){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-p(?:=|{_NEXT})?+"
+        rf"|(?i:ldap)[a-z]{{3,8}}+{_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-w{_NEXT}|-pass(?:in|out)?+{_NEXT}pass:)"
         rf"(?P<secret>{NOT_AGAIN}{NO_VALUE}(?![0-9]{{1,5}}+(?![^\s\"'\\,]))[^\s\"'\\|;&]{{4,{MOST}}}+)",
-        "mysql(1), sshpass(1), redis-cli(1); https://docs.docker.com/reference/cli/docker/login/",
+        "mysql(1), sshpass(1), redis-cli(1), mongosh, twine, ldapsearch(1), openssl-passphrase-options(1); https://docs.docker.com/reference/cli/docker/login/",
     ),
     Pattern(
         "sql-password",
@@ -166,10 +176,13 @@ _NAMED: Final = (
     ),
     Pattern(
         "user-password",
-        ("user",),
-        r"(?i:user)(?:_?+(?i:name))?+[\"'\\]{0,4}+\s{0,4}+[:=]\s{0,4}+[\"'\\]{1,4}+[^\"'\\\n]{1,128}+[\"'\\]{1,4}+,\s{0,32}+"
+        ("user", "login"),
+        rf"(?i:login)[ \t]{{1,8}}+\S{{1,128}}+(?:[ \t]{{0,8}}+\n[ \t]{{0,32}}+(?i:password)[ \t]{{1,8}}+"
+        rf"(?P<netrc>{NOT_AGAIN}{NO_VALUE}\S{{1,{MOST}}}+)"
+        rf"|[ \t]{{1,8}}+(?i:password)[ \t]{{1,8}}+(?P<line>{NOT_AGAIN}{NO_VALUE}{STRANGE}\S{{1,{MOST}}}+))"
+        r"|(?i:user)(?:_?+(?i:name))?+[\"'\\]{0,4}+\s{0,4}+[:=]\s{0,4}+[\"'\\]{1,4}+[^\"'\\\n]{1,128}+[\"'\\]{1,4}+,\s{0,32}+"
         rf"[\"'\\]{{0,4}}+(?i:pass|pw)[\"'\\]{{0,4}}+\s{{0,4}}+[:=]\s{{0,4}}+{ANY_QUOTED}",
-        "https://nodemailer.com/smtp/#authentication",
+        "https://nodemailer.com/smtp/#authentication; netrc(5)",
     ),
     Pattern(
         "validated-secret",
@@ -187,7 +200,7 @@ _NAMED: Final = (
         rf"|{COLON}{NOT_AGAIN}{NO_VALUE}(?:(?P<random>{RANDOM}{BARE}(?={VALUE}{{5}}){REST})"
         rf"|(?P<last>{BARE}(?:[^\s\"'`,;<>(){{}}\[\]\\]|\\(?![nr])){{3,64}}+"
         r"(?=[ \t]{0,8}+(?:[\r\n,;)}\]]|\\{1,8}+[nr]|\Z))))"
-        rf"|{LISTED}|{YAML_LIST}|{NESTED_VALUE}|{XML}|{ENCODED}|{SPACED})",
+        rf"|{LISTED}|{YAML_LIST}|{NESTED_VALUE}|{XML}|{ENCODED}|{SPACED}|{_FORM_PART}|{_DUMPED})",
         _BY_NAME,
     ),
     Pattern(

@@ -46,6 +46,8 @@ _WORDS: Final = (
     "mysql",
     "mariadb",
     "mongo",
+    "twine",
+    "ldap",
     "redis-cli",
     "login",
     "identified",
