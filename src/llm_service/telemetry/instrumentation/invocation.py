@@ -250,19 +250,16 @@ class Invocation:
     def _begin(self) -> None:
         if self.over:
             self._again()
-        place = self._place
-        if place is None:
-            self._place = place = place_here(self._sink, self._fields)
+        self._place = place = self._place or place_here(self._sink, self._fields)
         if place.parent is not None:
             place.parent._holds_blocks = True  # noqa: SLF001 - another block
         self.restart_clock()
 
     def fields_so_far(self) -> dict[str, Any]:
         """What it says, and what it inherits here: so its record begins."""
-        if self._place is None:
-            self._place = place_here(self._sink, self._fields)
+        self._place = place = self._place or place_here(self._sink, self._fields)
         inherited = dict[str, Any]()
-        return self._place.complete(self._fields, inherited) | inherited
+        return place.complete(self._fields, inherited) | inherited
 
     def trace(self) -> str | None:
         """The trace of what is in it; None where that is to stay unknown."""
@@ -344,9 +341,7 @@ class Invocation:
         }
         if self._ttft_ms is not None:
             measured["ttft_ms"] = self._ttft_ms
-        place = self._place
-        if place is None:
-            place = NOWHERE
+        place = self._place or NOWHERE
         if place.parent is not None:
             measured["parent_invocation_id"] = place.parent.invocation_id
         close(self)
@@ -366,7 +361,10 @@ class Invocation:
         if has_calls or place.inherited:
             said = place.complete(said, measured, self.trace() if has_calls else None)
         self._fields = said
-        record = built(InvocationRecord, measured, said, self._note, may_raise=self._strict and error is None)
+        return self._build(measured, may_raise=self._strict and error is None)
+
+    def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
+        record = built(InvocationRecord, measured, self._fields, self._note, may_raise=may_raise)
         if record is None:
             self._sink.lose_invalid()
         return record
