@@ -23,7 +23,7 @@ FIELDS: Final[tuple[Field, ...]] = ("agent", "tool", "model", "user", "session",
 
 
 class Call(NamedTuple):
-    """The names of a call that budgets use; `run` is its trace."""
+    """The names of a call that budgets use; `run` is its trace where no run was told."""
 
     agent: str | None = None
     tool: str | None = None

@@ -173,7 +173,7 @@ Exit codes:
 @click.option("--model", "model_name", metavar="NAME", help="The model that would be called.")
 @click.option("--user", "user_id", metavar="ID", help="The user it would be for.")
 @click.option("--session", "session_id", metavar="ID", help="The session it would belong to.")
-@click.option("--run", "trace_id", metavar="ID", help="The run (trace) it would belong to.")
+@click.option("--run", "run", metavar="ID", help="The run (or the trace, without one) it would belong to.")
 @_policies
 @_policy
 @common

@@ -23,6 +23,8 @@ __all__ = [
 ]  # fmt: skip
 
 Command = Callable[..., Any]
+_IDS: Final = ("session_id", "run", "trace_id", "user_id")
+"""By which calls are narrowed."""
 
 
 class _Value(click.ParamType[Any]):
@@ -162,11 +164,14 @@ def narrowing(command: Command) -> Command:
     @click.option("--status", type=click.Choice(["success", "error", "timeout"]), help="Only calls that ended so.")
     @click.option("--errors", "failed", is_flag=True, help="Only calls that did not succeed.")
     @click.option("--session", "session_id", metavar="ID", help="Only this session.")
+    @click.option("--run", metavar="ID", help="Only this run.")
+    @click.option("--trace", "trace_id", metavar="ID", help="Only this trace.")
+    @click.option("--user", "user_id", metavar="ID", help="Only this user.")
     @click.option("--since", type=TIME, metavar="TIME", help="From so long ago, this UTC day, or this moment on.")
     @click.option("--until", type=TIME, metavar="TIME", help="Up to this UTC day (inclusive), or before this moment.")
     @wraps(command)
     def run(*given: Any, names: dict[str, Any], since: Moment | None, until: Moment | None, **options: Any) -> Any:
-        calls = names | {name: options.pop(name) for name in ("status", "failed", "session_id")}
+        calls = names | {name: options.pop(name) for name in ("status", "failed", *_IDS)}
         calls["since" if isinstance(since, datetime) else "start_date"] = since
         calls["until" if isinstance(until, datetime) else "end_date"] = until
         return command(*given, names=names, calls=calls, **options)

@@ -37,7 +37,8 @@ __all__ = [
 ]
 
 Field = Literal["agent", "tool", "model", "user", "session", "run"]
-"""The fields of a call: `agent_name`, `tool_name`, `model_name`, `user_id`, `session_id`, `trace_id`."""
+"""The fields of a call: `agent_name`, `tool_name`, `model_name`, `user_id`, `session_id`; `run`, or `trace_id` where no
+run was told."""
 
 FIELDS: Final[tuple[str, ...]] = get_args(Field)
 _LONGEST: Final = 366 * 86_400

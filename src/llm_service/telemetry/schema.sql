@@ -1,4 +1,4 @@
--- The tables of llm_service.telemetry, version 3.
+-- The tables of llm_service.telemetry, version 4.
 --
 -- Plain tables for plain SQL. Timestamps are UTC text `YYYY-MM-DD HH:MM:SS.ffffffZ`, which sorts rightly against
 -- datetime('now', '-7 days'). Unknown is NULL, never 0. Money beside the REAL columns is in integer nano-dollars.
@@ -45,7 +45,8 @@ CREATE TABLE invocations (
     metadata             TEXT,           -- JSON object
     cache_write_1h_tokens INTEGER,       -- part of cache_write_tokens: kept for an hour
     service_tier         TEXT,           -- as the provider says: default, batch, flex, priority, ...
-    unpriced_usage       TEXT            -- what was billed and has no price here: no cost is computed
+    unpriced_usage       TEXT,           -- what was billed and has no price here: no cost is computed
+    run                  TEXT            -- what it is part of: a benchmark, a job; budgets take trace_id where it is NULL
 );
 
 CREATE UNIQUE INDEX idx_invocations_invocation_id ON invocations (invocation_id);
@@ -59,6 +60,9 @@ CREATE INDEX idx_invocations_status ON invocations (status, timestamp) WHERE sta
 CREATE INDEX idx_invocations_tool ON invocations (tool_name) WHERE status <> 'success';
 CREATE INDEX idx_invocations_model ON invocations (model_name) WHERE status <> 'success';
 CREATE INDEX idx_invocations_session ON invocations (session_id, timestamp) WHERE session_id IS NOT NULL;
+CREATE INDEX idx_invocations_trace ON invocations (trace_id, timestamp) WHERE trace_id IS NOT NULL;
+CREATE INDEX idx_invocations_run ON invocations (run, timestamp) WHERE run IS NOT NULL;
+CREATE INDEX idx_invocations_user ON invocations (user_id, timestamp) WHERE user_id IS NOT NULL;
 
 -- Prompt and response of calls recorded at level `full`; no row where neither is known.
 CREATE TABLE invocation_contents (

@@ -13,7 +13,7 @@ from llm_service.telemetry.stores.sqlite import migrations
 
 PACKAGE = Path(llm_service.__file__).parent
 NEXT = migrations.VERSION + 1
-LAST = "unpriced_usage"
+LAST = "run"
 """The last column there is: the new one comes after it."""
 EDITS = {
     "record/fields.py": [
@@ -21,10 +21,9 @@ EDITS = {
          f'    {LAST} = _Field[str | None]("id")\n    deployment = _Field[str | None]("name")\n'),
         (f"    {LAST}: str | None\n", f"    {LAST}: str | None\n    deployment: str | None\n"),
     ],
-    "schema.sql": [("no cost is computed\n);", "no cost is computed\n    , deployment TEXT\n);")],
+    "schema.sql": [("where it is NULL\n);", "where it is NULL\n    , deployment TEXT\n);")],
     "stores/sqlite/migrations.py": [
-        (f'ADD COLUMN {LAST} TEXT",),\n',
-         f'ADD COLUMN {LAST} TEXT",),\n    {NEXT}: ("ALTER TABLE invocations ADD COLUMN deployment TEXT",),\n'),
+        ('}\n"""By version', f'    {NEXT}: ("ALTER TABLE invocations ADD COLUMN deployment TEXT",),\n}}\n"""By version'),
     ],
     "queries/rows.py": [(f"    {LAST}: str | None\n", f"    {LAST}: str | None\n    deployment: str | None\n")],
 }  # fmt: skip

@@ -1,7 +1,6 @@
 """What both clients share: how they are made and copied, the queue's hot path, instrumentation and self-observation."""
 
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Self, TypeVar, Unpack, cast, overload
@@ -10,6 +9,7 @@ from llm_service.budgets.alerts import OnBudget
 from llm_service.config.settings import Settings, SettingsOptions
 from llm_service.errors import SettingsError, shown
 from llm_service.pricing.book import PriceBook
+from llm_service.telemetry.client import instruments_api
 from llm_service.telemetry.client.client_core import ClientCore
 from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies
 from llm_service.telemetry.instrumentation.call_fields import refuse_misplaced, settled
@@ -174,41 +174,9 @@ class BaseClient(Generic[_Budgeted]):
         """
         self._engine.shutdown.flush_on_sigterm()
 
-    def instrument(self, *sdks: str) -> Self:
-        """Record each call of SDKs from now on: of those that are named (`openai`, `anthropic`), or of all.
-
-        Of those that the program has imported, and of the others when it imports them; none is imported here. One row
-        a logical call: its retries are `attempts` of it. Of several loggers the last that was instrumented records, for
-        the whole process. Closing the logger ends it. A block around exactly one call is one row with it: what the
-        block says wins. Around several calls, or with an `operation` such as `agent`, `workflow` or `tool`, each call
-        is a row of its own with the block as its parent.
-
-        Returns:
-            This logger; `instrumenting` is the same as a context manager.
-
-        Raises:
-            SettingsError: (a `ValueError`) for a name that is none.
-        """
-        from llm_service.telemetry.instrumentation.sdk.instruments import instrument_sdks  # noqa: PLC0415 - as needed
-
-        instrument_sdks(self._core, sdks)
-        self._instruments = True
-        return self
-
-    def uninstrument(self, *sdks: str) -> None:
-        """Record them no longer; calls that have begun are still recorded."""
-        from llm_service.telemetry.instrumentation.sdk.instruments import uninstrument_sdks  # noqa: PLC0415 - as above
-
-        uninstrument_sdks(self._core, sdks)
-
-    @contextmanager
-    def instrumenting(self, *sdks: str) -> Generator[Self, None, None]:
-        """As `instrument`, within a `with` block, for the whole process; the block leaves the logger open."""
-        self.instrument(*sdks)
-        try:
-            yield self
-        finally:
-            self.uninstrument(*sdks)
+    instrument = instruments_api.instrument
+    uninstrument = instruments_api.uninstrument
+    instrumenting = instruments_api.instrumenting
 
     def _close_instruments(self) -> None:
         if self._instruments:

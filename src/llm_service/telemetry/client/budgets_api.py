@@ -32,7 +32,7 @@ def reserve(
     planner: ReservationPlanner, *, usd: Amount | None = None, tokens: int | None = None,
     agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None,
     request_model: str | None = None, provider: str | None = None, user_id: str | None = None,
-    session_id: str | None = None, trace_id: str | None = None,
+    session_id: str | None = None, run: str | None = None, trace_id: str | None = None,
     prompt: "Prompt | None" = None, prompt_tokens: int | None = None, max_tokens: int | None = None,
     service_tier: str | None = None, justification: str | None = None, lease: float | None = None,
 ) -> Callable[[], Steps[Reservation]]:  # fmt: skip
@@ -49,8 +49,8 @@ def reserve(
             and `max_tokens` are known, else its p99; where no price is known, what the policies say of such calls.
         tokens: what it may use at most; None estimates it where a limit counts tokens: the prompt, where it is
             known, and `max_tokens`, or what such answers have taken.
-        agent_name, tool_name, model_name, request_model, provider, user_id, session_id, trace_id: of the call; they
-            decide which budgets cover it.
+        agent_name, tool_name, model_name, request_model, provider, user_id, session_id, run, trace_id: of the call;
+            they decide which budgets cover it. Without a run its trace is its run.
         prompt, prompt_tokens, max_tokens, service_tier: for the estimate.
         justification: why, where a policy's `require_justification_over_usd` asks for it; kept with the hold.
         lease: seconds after which a hold that nobody ended counts as unknown; default the policies' `lease`.
@@ -67,7 +67,7 @@ def reserve(
     planner.require_policies()
     return partial(reserved, planner, ReservationRequest(
         agent_name=agent_name, tool_name=tool_name, model_name=model_name, request_model=request_model,
-        provider=provider, user_id=user_id, session_id=session_id, trace_id=trace_id,
+        provider=provider, user_id=user_id, session_id=session_id, run=run, trace_id=trace_id,
         usd=usd, tokens=tokens, prompt=prompt, prompt_tokens=prompt_tokens, max_tokens=max_tokens,
         service_tier=service_tier,
         justification=justification, lease=lease,
@@ -91,14 +91,15 @@ def check(
     planner: ReservationPlanner, usd: Amount | None = None, *, tokens: int | None = None,
     agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None,
     request_model: str | None = None, provider: str | None = None, user_id: str | None = None,
-    session_id: str | None = None, trace_id: str | None = None,
+    session_id: str | None = None, run: str | None = None, trace_id: str | None = None,
 ) -> Steps[list[BudgetStatus]]:  # fmt: skip
     """The limits that a call would have to fit into, and whether it `fits` each now. Reserves nothing.
 
     Args:
         usd: what it would cost at most.
         tokens: what it would use at most.
-        agent_name, tool_name, model_name, request_model, provider, user_id, session_id, trace_id: as for `reserve`.
+        agent_name, tool_name, model_name, request_model, provider, user_id, session_id, run, trace_id: as for
+            `reserve`.
 
     Raises:
         QueryError, RecordError: (`ValueError`) for what cannot be.
@@ -106,7 +107,7 @@ def check(
     """
     request = yield from planner.estimated(ReservationRequest(
         agent_name=agent_name, tool_name=tool_name, model_name=model_name, request_model=request_model,
-        provider=provider, user_id=user_id, session_id=session_id, trace_id=trace_id,
+        provider=provider, user_id=user_id, session_id=session_id, run=run, trace_id=trace_id,
         usd=usd, tokens=tokens, justification="only looking",
     ))  # fmt: skip
     call = planner.call(request)

@@ -72,6 +72,9 @@ def get_invocations(
     *,
     model_name: str | None = None,
     session_id: str | None = None,
+    trace_id: str | None = None,
+    run: str | None = None,
+    user_id: str | None = None,
     since: datetime | str | None = None,
     until: datetime | str | None = None,
     before: InvocationRow | None = None,
@@ -81,7 +84,8 @@ def get_invocations(
 
     Args:
         start_date, end_date: UTC days, both inclusive; dates or ISO texts.
-        agent_name, tool_name, model_name, session_id, status: equal to; None does not filter.
+        agent_name, tool_name, model_name, session_id, trace_id, run, user_id, status: equal to; None does not
+            filter.
         limit: at most so many, 1 to 1,000,000.
         since, until: moments, from `since` on and before `until`; aware datetimes or ISO texts with an offset.
         before: the last row of a page, to get the next page.
@@ -93,7 +97,8 @@ def get_invocations(
     """
     narrowed = InvocationFilter(
         start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, status=status,
-        model_name=model_name, session_id=session_id, since=since, until=until,
+        model_name=model_name, session_id=session_id, trace_id=trace_id, run=run, user_id=user_id,
+        since=since, until=until,
     )  # fmt: skip
     query = questions.invocations(narrowed, limit, before=before)
     return core.ask(lambda fetch: questions.to_invocations(fetch(query)), fresh=fresh)

@@ -201,7 +201,7 @@ class ReservationPlanner:
             model_name=names.get("model"),
             user_id=names.get("user"),
             session_id=names.get("session"),
-            trace_id=names.get("run"),
+            run=names.get("run"),
             timestamp=datetime.fromisoformat(hold["reserved_at"]),
             cost_usd=cost,
             cost_source="reported",

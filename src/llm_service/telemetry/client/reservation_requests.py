@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "ReservationRequest", "lease_us", "nanos", "tokens", "usd_of"]
 
 NAMES: Final = (
-    *("agent_name", "tool_name", "model_name", "request_model", "provider", "user_id", "session_id", "trace_id"),
+    *("agent_name", "tool_name", "model_name", "request_model", "provider", "user_id", "session_id", "run", "trace_id"),
 )
 """The names of a call that can be given to a reservation."""
 _LONGEST_LEASE: Final = 366 * 86_400
@@ -49,6 +49,7 @@ class ReservationRequest:
     provider: str | None = None
     user_id: str | None = None
     session_id: str | None = None
+    run: str | None = None
     trace_id: str | None = None
     usd: Amount | None = None
     tokens: int | None = None

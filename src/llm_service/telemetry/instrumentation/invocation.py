@@ -4,51 +4,37 @@ An `Invocation` never raises of its own and never swallows or alters the block's
 warned about once and counted; `strict` raises instead, unless the block is raising already.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from contextvars import ContextVar
 from time import perf_counter_ns, time_ns
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
-from llm_service.errors import RecordError, shown
-from llm_service.redaction import clean
-from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds, refuse_misplaced, settled
+from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds, refuse_misplaced
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
-from llm_service.telemetry.instrumentation.field_aliases import (
-    known_fields,
-    no_such_field,
-    own_fields,
-    unpriced_beside,
-    with_doubt,
-)
+from llm_service.telemetry.instrumentation.field_aliases import unpriced_beside, with_doubt
+from llm_service.telemetry.instrumentation.given_fields import by_field, note, told_late, usable_id, warn_of_no_usage
+from llm_service.telemetry.instrumentation.inherited_fields import NOTHING, in_block, own_trace
 from llm_service.telemetry.instrumentation.later_reports import with_losses
-from llm_service.telemetry.instrumentation.nested_calls import SPANS, NestedCalls
+from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, settle
+from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Place, close, current, place_here
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.responses.answers import failure_of, read_answer
 from llm_service.telemetry.instrumentation.responses.watching import Watching, watch
 from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.instrumentation.usage_reader import ReadUsage, read_fields
-from llm_service.telemetry.record.checks import MAX_NAME_CHARS, required_id
 from llm_service.telemetry.record.fields import KINDS
 from llm_service.telemetry.record.record import Amount, InvocationRecord, new_id
-from llm_service.telemetry.record.texts import forget_repairs, repairs_here
 from llm_service.telemetry.record.timestamps import Moment
 
 __all__ = ["Invocation", "ReadUsage", "Sink"]
 
-_LOG: Final = logging.getLogger("llm_service.telemetry")
 _FIELDS: Final = frozenset(KINDS)
 _LOOKED_AT: Final = frozenset({"invocation_id", "status", "tags"})
 """What is not only kept for the record."""
 _TOKEN_COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
-_USED: Final = _TOKEN_COUNTS | {"cost_usd"}
-_OUTCOME: Final = ("status", "error_type", "error_message")
-_KEPT: Final = ("invocation_id", "parent_invocation_id")
 _S = TypeVar("_S")
-_current: ContextVar["Invocation | None"] = ContextVar("llm_service_telemetry_invocation", default=None)
 
 
 class Invocation:
@@ -67,7 +53,7 @@ class Invocation:
         "_holds_blocks",
         "_learnt",
         "_own_id",
-        "_parent",
+        "_place",
         "_put",
         "_sink",
         "_started",
@@ -90,7 +76,7 @@ class Invocation:
         self._fields: dict[str, Any] = {}
         self._strict = strict
         self._put = put
-        self._parent: Invocation | None = None
+        self._place: Place | None = None
         self._started = 0
         self.over = False
         self._entered: Moment | None = None
@@ -238,10 +224,7 @@ class Invocation:
         if self._ttft_ms is None or not _TOKEN_COUNTS.isdisjoint(said) or said.get("cost_usd") is not None:
             return
         if self._sink.is_first("a stream without usage"):
-            _LOG.warning(
-                "telemetry: usage= found no usage in a stream, so its tokens and cost are unknown (said once); "
-                "OpenAI's chat completions tell it only with stream_options={'include_usage': True}"
-            )
+            warn_of_no_usage()
 
     def request_failed(self, error: BaseException) -> None:
         """The one request that it is has failed: it cost nothing where no model can have run."""
@@ -251,7 +234,7 @@ class Invocation:
 
     def __enter__(self) -> Self:
         self._begin()
-        _current.set(self)
+        current.set(self)
         return self
 
     def begin_stream(self) -> None:
@@ -264,7 +247,7 @@ class Invocation:
         self.over = False
         self._fields = dict(self._first)
         self._ttft_ms, self._learnt, self._watching = None, frozenset(), None
-        self._calls, self._holds_blocks = None, False
+        self._calls, self._holds_blocks, self._place = None, False, None
         self._own_id = new_id()
         if "invocation_id" not in self._first:
             self.invocation_id = self._own_id
@@ -272,11 +255,43 @@ class Invocation:
     def _begin(self) -> None:
         if self.over:
             self._again()
-        parent = _current.get()
-        self._parent = parent = parent if parent is None or not parent.over else _still_open(parent)
-        if parent is not None:
-            parent._holds_blocks = True  # noqa: SLF001 - another of this class
+        self._place = place = self._place or place_here(self._sink, self._fields)
+        if place.parent is not None:
+            place.parent._holds_blocks = True  # noqa: SLF001 - another block
         self.restart_clock()
+
+    def fields_so_far(self) -> dict[str, Any]:
+        """What it says, and what it inherits here: so its record begins."""
+        self._place = place = self._place or place_here(self._sink, self._fields)
+        inherited = dict[str, Any]()
+        return place.complete(self._fields, inherited) | inherited
+
+    def trace(self) -> str | None:
+        """The trace of what is in it; None where that is to stay unknown."""
+        return own_trace(self._names_within(), self._own_id, reserved=self._reserved)
+
+    @property
+    def traceparent(self) -> str | None:
+        """The header `traceparent` (W3C) for what this call asks of another process, where `scope` takes it.
+
+        None where the call is not open, or has a `trace_id` that the header cannot hold.
+        """
+        if self._place is None or self.over:
+            return None
+        self._place, header = self._place.with_span(self._fields, self.trace(), self._own_id)
+        return header
+
+    @property
+    def _reserved(self) -> bool:
+        return getattr(self, "hold", None) is not None
+
+    _lives_on = False
+
+    def _block_within(self) -> Self:
+        return self
+
+    def _names_within(self) -> Mapping[str, Any]:
+        return in_block(NOTHING if self._place is None else self._place.inherited, self._fields)
 
     def restart_clock(self) -> None:
         """The call begins now: what came before was waiting for its budget, or for its consumer."""
@@ -319,13 +334,6 @@ class Invocation:
         else:
             self._sink.offer(record)
 
-    def descends_from(self, ancestor: "Invocation") -> bool:
-        """Whether it is `ancestor`, or was entered within it."""
-        call: Invocation | None = self
-        while call is not None and call is not ancestor:
-            call = call._parent  # noqa: SLF001 - another of this class
-        return call is not None
-
     def _leave(self, error: BaseException | None) -> InvocationRecord | None:
         latency_ms = milliseconds(perf_counter_ns() - self._started)
         if self._watching is not None:
@@ -338,40 +346,27 @@ class Invocation:
         }
         if self._ttft_ms is not None:
             measured["ttft_ms"] = self._ttft_ms
-        parent = self._parent
-        if parent is not None:
-            measured["parent_invocation_id"] = parent.invocation_id
-            if parent.over:
-                self._parent = parent = _still_open(parent)  # it holds what it needs, and no more
-        # Never reset by token: a block may end in another task than it began in, where that raises. Where it began, it
-        # stays current until another begins there, which passes it over.
-        current = _current.get()
-        if current is not None and current.over:
-            _current.set(parent if current is self else _still_open(current))
+        place = self._place or NOWHERE
+        if place.parent is not None:
+            measured["parent_invocation_id"] = place.parent.invocation_id
+        close(self)
         if error is not None:
             measured |= describe_error(error)
             said = self._fields
             if not _TOKEN_COUNTS.isdisjoint(said) and (said.get("stream") is True or isinstance(error, GeneratorExit)):
                 measured["usage_source"] = "partial"
-        if self._calls is not None and not self._merge(self._calls, measured):
-            return None
+        said, has_calls = self._fields, self._holds_blocks
+        if self._calls is not None:
+            said, waits, has_several = settle(
+                self._calls, said, measured, reserved=self._reserved, holds_blocks=self._holds_blocks
+            )
+            if waits:
+                return None
+            has_calls = has_calls or has_several
+        if has_calls or place.inherited:
+            said = place.complete(said, measured, self.trace() if has_calls else None)
+        self._fields = said
         return self._build(measured, may_raise=self._strict and error is None)
-
-    def _merge(self, calls: NestedCalls, measured: dict[str, Any]) -> bool:
-        """Take what others recorded of the one call that it is; False where that call will be its row."""
-        self._fields = said = {field: value for field, value in self._fields.items() if value is not None}
-        failure = {field: measured.get(field) for field in _OUTCOME} if "status" in measured else {}
-        block = None
-        if getattr(self, "hold", None) is None:  # what has a budget settles it now
-            block = {field: measured[field] for field in _KEPT if field in measured} | failure | said
-        outcome = calls.settle(block, is_call=said.get("operation") not in SPANS and not self._holds_blocks)
-        if outcome.fields is not None:
-            measured |= merged(outcome.fields, said) | failure
-        elif outcome.several and said.keys().isdisjoint(_USED):
-            measured["operation"] = "chain"  # it is no call itself
-            if block is None:
-                measured["cost_usd"] = 0  # its calls are counted by their own rows: what it holds is free again
-        return not outcome.waits
 
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
         record = built(InvocationRecord, measured, self._fields, self._note, may_raise=may_raise)
@@ -381,11 +376,7 @@ class Invocation:
 
     def _set(self, given: Mapping[str, Any]) -> None:
         if self.over and given:
-            names = ", ".join(sorted(given))[:MAX_NAME_CHARS]
-            what = f"{names}: this call has ended and its record is made; tell it before"
-            if self._strict:
-                raise TypeError(what)
-            self._note("told after the end", what)
+            told_late(given, self._sink, strict=self._strict)
             return
         given = with_doubt(given)
         if self._learnt:
@@ -396,41 +387,14 @@ class Invocation:
             self._set_with_care(given)
 
     def _set_with_care(self, given: Mapping[str, Any]) -> None:
-        try:
-            fields, unknown = known_fields(given)
-            fields = settled(fields)
-        except Exception:  # noqa: BLE001 - a value of the caller's raises when it is looked at: its own check names it
-            fields, unknown = own_fields(given)
-        for name in unknown:
-            if self._strict:
-                raise RecordError(name, "a value", no_such_field(name))
-            if self._sink.count_bad_value(name):
-                printable = clean(name[:MAX_NAME_CHARS]) if name.isprintable() else shown(name)
-                self._warn(f"{printable}: {no_such_field(name)}")
+        fields = by_field(given, self._sink, strict=self._strict)
         self._fields |= with_losses(self._fields, fields)
         if "invocation_id" in fields:
-            repairs = repairs_here()
-            try:
-                self.invocation_id = required_id("invocation_id", fields["invocation_id"])
-            except RecordError:  # the record will say so, and has the id of its own
-                self.invocation_id = self._own_id
-            forget_repairs(repairs)  # counted with the record
+            self.invocation_id = usable_id(fields["invocation_id"], self._own_id)
 
     def _note(self, field: str, message: str) -> None:
-        if self._sink.count_bad_value(field):
-            self._warn(message)
-
-    @staticmethod
-    def _warn(message: str) -> None:
-        _LOG.warning("telemetry: a value is left out, this field is warned about once: %s", message)
+        note(self._sink, field, message)
 
 
 def _as_it_is(usage: Any) -> Any:
     return usage
-
-
-def _still_open(call: Invocation | None) -> Invocation | None:
-    """The call itself, or the next above it that has not ended."""
-    while call is not None and call.over:
-        call = call._parent  # noqa: SLF001 - of this module
-    return call

@@ -11,10 +11,15 @@ from threading import RLock
 from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
-__all__ = ["SPANS", "Child", "NestedCalls", "Settled", "hand_over_at_exit"]
+from llm_service.telemetry.instrumentation.record_building import merged
+
+__all__ = ["SPANS", "Child", "NestedCalls", "Settled", "hand_over_at_exit", "settle"]
 
 SPANS: Final = frozenset({"agent", "chain", "create_agent", "execute_tool", "invoke_agent", "tool", "workflow"})
 """Operations of what is not itself a call: it holds calls."""
+_USED: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "cost_usd"})
+_OUTCOME: Final = ("status", "error_type", "error_message")
+_KEPT: Final = ("invocation_id", "parent_invocation_id")
 _LOCK: Final = RLock()
 """Calls of one block may end in several threads, and be collected in the middle of anything."""
 _kept: Final[WeakValueDictionary[int, "Child"]] = WeakValueDictionary()
@@ -120,6 +125,34 @@ class NestedCalls:
             child = self._take()
         if child is not None:  # its block was begun, and never ended
             child.stand_alone()
+
+
+def settle(
+    calls: NestedCalls, said: dict[str, Any], measured: dict[str, Any], *, reserved: bool, holds_blocks: bool
+) -> tuple[dict[str, Any], bool, bool]:
+    """Take what others recorded within a block that ends.
+
+    Args:
+        calls: within it.
+        said: its fields.
+        measured: what else is known of it; altered.
+        reserved: whether it has a budget, which it settles now.
+        holds_blocks: whether another block was entered within it.
+
+    Returns:
+        Its fields, whether the one call that it is still runs and will be its row, and whether there were several.
+    """
+    said = {field: value for field, value in said.items() if value is not None}
+    failure = {field: measured.get(field) for field in _OUTCOME} if "status" in measured else {}
+    block = None if reserved else {field: measured[field] for field in _KEPT if field in measured} | failure | said
+    outcome = calls.settle(block, is_call=said.get("operation") not in SPANS and not holds_blocks)
+    if outcome.fields is not None:
+        measured |= merged(outcome.fields, said) | failure
+    elif outcome.several and said.keys().isdisjoint(_USED):
+        measured["operation"] = "chain"  # it is no call itself
+        if reserved:
+            measured["cost_usd"] = 0  # its calls are counted by their own rows: what it holds is free again
+    return said, outcome.waits, outcome.several
 
 
 def _hand_over() -> None:

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
-from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage, _current
+from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
+from llm_service.telemetry.instrumentation.open_blocks import Enclosing, current, descends_from
 from llm_service.telemetry.instrumentation.stream_source import close_async, is_awaitable
 
 __all__ = ["Recording"]
@@ -32,7 +33,7 @@ class Recording:
         """
         self._call = call
         self._usage = None if usage is None else Cumulative(usage)
-        self._inner: Invocation = call
+        self._inner: Enclosing = call
         self._given = given
         self._ended = False
         self._idle = idle
@@ -189,17 +190,17 @@ class Recording:
                 self._call.end_of_items()
             await self._call.__aexit__(None, None, None)
 
-    def _enter(self) -> Invocation | None:
-        outer = _current.get()
-        _current.set(self._inner)
+    def _enter(self) -> Enclosing | None:
+        outer = current.get()
+        current.set(self._inner)
         return outer
 
-    def _leave(self, outer: Invocation | None) -> None:
-        inner = _current.get()
+    def _leave(self, outer: Enclosing | None) -> None:
+        inner = current.get()
         # A suspended step may be collected in another context than it began in: nothing of ours is there to take away.
-        if inner is not None and inner.descends_from(self._call):
+        if inner is not None and descends_from(inner, self._call):
             self._inner = inner
-            _current.set(outer)
+            current.set(outer)
 
     def _note(self, item: Any) -> None:
         if self._ended:

@@ -53,7 +53,7 @@ _LATE: Final = timedelta(hours=1)
 _SPENT: Final = (0, 1, 2, 9)
 """Of `AMOUNTS`: what records add up to. The others are sums of holds."""
 _RECORDS: Final = f"""
-SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp,
+SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, {sql.RUN_OF}, timestamp,
     {sql.NANOS_OF}, {sql.TOKENS_OF}
 FROM invocations WHERE timestamp >= ?
 """  # noqa: S608 - names of our own

@@ -20,6 +20,9 @@ _INDEXES: Final = {
     "agent_name": ("idx_invocations_agent", "agent_name, timestamp", ""),
     "status": ("idx_invocations_status", "status, timestamp", " WHERE status <> 'success'"),
     "session_id": ("idx_invocations_session", "session_id, timestamp", " WHERE session_id IS NOT NULL"),
+    "trace_id": ("idx_invocations_trace", "trace_id, timestamp", " WHERE trace_id IS NOT NULL"),
+    "run": ("idx_invocations_run", "run, timestamp", " WHERE run IS NOT NULL"),
+    "user_id": ("idx_invocations_user", "user_id, timestamp", " WHERE user_id IS NOT NULL"),
 }
 """By the column it tells: the index, its columns, and the rows it has."""
 _COLUMNS: Final = """

@@ -25,6 +25,7 @@ from llm_service.telemetry.record.timestamps import to_microseconds
 from llm_service.telemetry.stores.costing import COMPUTED, cost_of
 from llm_service.telemetry.stores.rollups import nanos
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook
+from llm_service.telemetry.stores.sqlite.budget_statements import RUN_OF
 from llm_service.telemetry.stores.sqlite.file_identity import identify, require_telemetry
 from llm_service.telemetry.stores.sqlite.migrations import read_as_newest
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
@@ -46,7 +47,7 @@ _ONLY: Final = {
 _COLUMNS: Final = (
     "id, invocation_id, timestamp, agent_name, tool_name, model_name, request_model, provider, prompt_tokens, "
     "completion_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cache_write_1h_tokens, service_tier, "
-    "total_tokens, unpriced_usage, cost_usd, cost_source, user_id, session_id, trace_id"
+    f"total_tokens, unpriced_usage, cost_usd, cost_source, user_id, session_id, {RUN_OF}"
 )
 _PAGE: Final = (
     "SELECT {columns} FROM invocations WHERE id >= ? AND id <= ? AND timestamp >= ? AND {which} ORDER BY id LIMIT ?"
@@ -167,7 +168,7 @@ def _pages(
 def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: RepriceReport) -> Iterator[NewCost]:
     for row in page:
         row_id, invocation_id, moment, agent, tool, model, request_model, provider, prompt, completion, *parts = row
-        read, written, reasoned, hour, tier, total, unpriced, usd, source, user, session, trace = parts
+        read, written, reasoned, hour, tier, total, unpriced, usd, source, user, session, run = parts
         at_us = _microseconds(moment)
         rates = None if at_us is None else prices.rates(model, provider, at_us, tier, request_model)
         counts = (prompt, completion, read, written, reasoned, hour, total)
@@ -182,7 +183,7 @@ def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: Repri
         elif new_usd != usd or source != COMPUTED:
             old = None if usd is None else nanos(usd)
             change = Change(
-                invocation_id, request_model, agent, tool, model, user, session, trace, moment, old, nanos(new_usd)
+                invocation_id, request_model, agent, tool, model, user, session, run, moment, old, nanos(new_usd)
             )
             yield NewCost(row_id, new_usd, COMPUTED, usd, source, change)
 

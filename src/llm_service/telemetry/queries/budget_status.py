@@ -31,7 +31,7 @@ _SUBJECTS: Final = (
     " GROUP BY subject ORDER BY subject"
 )
 _RECORDS: Final = f"""
-SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id,
+SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, {sql.RUN_OF},
     coalesce(sum({sql.NANOS_OF}), 0), sum({sql.TOKENS_OF}), count(*), sum({sql.NANOS_OF} IS NULL)
 FROM invocations WHERE timestamp >= ? AND timestamp <= ? GROUP BY 1, 2, 3, 4, 5, 6, 7
 """  # noqa: S608 - built from constants

@@ -111,7 +111,7 @@ class InvocationFilter:
 
     Attributes:
         start_date, end_date: UTC days, both inclusive; dates or ISO texts.
-        agent_name, tool_name, model_name, session_id, status: equal to.
+        agent_name, tool_name, model_name, session_id, trace_id, run, user_id, status: equal to.
         since, until: moments, from `since` on and before `until`; aware datetimes or ISO texts with an offset.
         failed: True leaves out successful calls.
     """
@@ -122,6 +122,9 @@ class InvocationFilter:
     tool_name: str | None = None
     model_name: str | None = None
     session_id: str | None = None
+    trace_id: str | None = None
+    run: str | None = None
+    user_id: str | None = None
     status: str | None = None
     since: datetime | str | None = None
     until: datetime | str | None = None
@@ -145,6 +148,9 @@ class InvocationFilter:
             tool_name=self.tool_name,
             model_name=self.model_name,
             session_id=self.session_id,
+            trace_id=self.trace_id,
+            run=self.run,
+            user_id=self.user_id,
         )
         where.compare("status = ?", status)
         if self.failed or status not in (None, "success"):

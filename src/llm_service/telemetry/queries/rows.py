@@ -54,6 +54,7 @@ class InvocationRow(TypedDict):
     cache_write_1h_tokens: int | None
     service_tier: str | None
     unpriced_usage: str | None
+    run: str | None
 
 
 _ROW_COLUMNS: Final = ("id", *CARD_FIELDS, *EXTENSION_FIELDS)

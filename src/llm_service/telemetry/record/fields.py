@@ -171,6 +171,7 @@ class ExtensionFields:
     cache_write_1h_tokens = _Field[int | None]("number", *_TOKENS)
     service_tier = _Field[str | None]("name")
     unpriced_usage = _Field[str | None]("id")
+    run = _Field[str | None]("id")
 
     prompt = _Field[str | None]("content", checks.content)
     response = _Field[str | None]("content", checks.content)
@@ -180,7 +181,7 @@ class Extensions(TypedDict, total=False):
     """The constructor's optional arguments, as type checkers see them; None means unknown.
 
     Fields:
-        provider, operation, request_model, response_id, request_id, session_id, user_id, trace_id, span_id,
+        provider, operation, request_model, response_id, request_id, session_id, user_id, run, trace_id, span_id,
             parent_invocation_id, finish_reason, error_type, source: text up to 200 characters.
         cache_read_tokens, cache_write_tokens: parts of `prompt_tokens`.
         reasoning_tokens: part of `completion_tokens`.
@@ -228,6 +229,7 @@ class Extensions(TypedDict, total=False):
     cache_write_1h_tokens: int | None
     service_tier: str | None
     unpriced_usage: str | None
+    run: str | None
     prompt: str | None
     response: str | None
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from llm_service.telemetry import AsyncTelemetryLogger, RecordError, TelemetryLogger
-from llm_service.telemetry.instrumentation.invocation import _current
+from llm_service.telemetry.instrumentation.open_blocks import current
 
 
 @pytest.fixture
@@ -505,7 +505,7 @@ async def test_an_async_generator_that_ends_early_is_recorded(telemetry: AsyncTe
         gc.collect()
     await asyncio.wait_for(closed.wait(), 10)
     await asyncio.sleep(0)  # the collected one's closing task ends after its body does
-    assert _current.get() is None
+    assert current.get() is None
     (row,) = await telemetry.get_invocations()
     assert (row["status"], row["finish_reason"], row["usage_source"]) == ("success", "cancelled", "partial")
 
@@ -558,10 +558,10 @@ def test_a_stream_is_the_parent_of_its_bodys_calls_and_never_of_its_consumers(lo
 
     with logger.invocation("outer") as outer:
         for number in stream():
-            assert _current.get() is outer
+            assert current.get() is outer
             with logger.invocation(f"consumer-{number}"):
                 pass
-    assert _current.get() is None
+    assert current.get() is None
     rows = by_agent(logger.get_invocations())
     ids = {name: row["invocation_id"] for name, row in rows.items()}
     parents = {name: row["parent_invocation_id"] for name, row in rows.items()}
@@ -599,7 +599,7 @@ async def test_streams_interleaved_in_one_task_keep_their_calls_apart(telemetry:
     seen = []
     for _ in range(3):
         seen += [next(one), await anext(two), await anext(three)]
-        assert _current.get() is None
+        assert current.get() is None
         async with telemetry.invocation("consumer"):
             pass
     assert (next(one, None), await anext(three, None), await anext(two, None)) == (None, None, None)
@@ -617,8 +617,8 @@ async def test_each_step_may_run_in_another_task_or_thread(telemetry: AsyncTelem
     seen: list[str | None] = []
 
     def look() -> None:
-        current = _current.get()
-        seen.append(None if current is None else current.invocation_id)
+        here = current.get()
+        seen.append(None if here is None else here.invocation_id)
 
     @telemetry.instrumented("sync")
     def sync_stream() -> Iterator[None]:
@@ -637,11 +637,11 @@ async def test_each_step_may_run_in_another_task_or_thread(telemetry: AsyncTelem
 
     def step() -> None:
         next(stream, None)
-        assert _current.get() is None
+        assert current.get() is None
 
     async def astep() -> None:
         await anext(astream, None)
-        assert _current.get() is None
+        assert current.get() is None
 
     for _ in range(4):
         await asyncio.to_thread(step)
@@ -677,8 +677,8 @@ def test_a_step_that_is_collected_in_another_context_leaves_that_context_alone(l
         with logger.invocation("elsewhere") as elsewhere:
             steps.close()
             coroutine.close()
-            assert _current.get() is elsewhere
-        assert _current.get() is None
+            assert current.get() is elsewhere
+        assert current.get() is None
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
-from llm_service.telemetry.instrumentation.invocation import Invocation, _current
+from llm_service.telemetry.instrumentation.invocation import Invocation
+from llm_service.telemetry.instrumentation.open_blocks import current
 
 
 def elsewhere(function: Any, *arguments: Any) -> Any:
@@ -28,9 +29,9 @@ def parents(logger: TelemetryLogger) -> dict[str, str | None]:
 @pytest.fixture(autouse=True)
 def own_context() -> Any:
     """Blocks of other tests are none of this one's."""
-    token = _current.set(None)
+    token = current.set(None)
     yield
-    _current.reset(token)
+    current.reset(token)
 
 
 def test_a_block_left_in_another_context_is_no_parent(tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_a_block_left_in_another_context_is_no_parent(tmp_path: Path) -> None:
                 pass
         with logger.invocation("after"):
             pass
-        assert _current.get() is None
+        assert current.get() is None
         assert parents(logger) == {
             "outer": None, "left": "outer", "inner of left": "left", "next": "outer", "after": None,
         }  # fmt: skip
@@ -90,10 +91,10 @@ def test_overlapping_blocks_make_no_chain(tmp_path: Path) -> None:
             before = call
         chain, length = before, 0
         while chain is not None:
-            chain, length = chain._parent, length + 1  # type: ignore[assignment]
+            chain, length = chain._place.parent if chain._place else None, length + 1  # type: ignore[assignment]
         assert length <= 2
         before.__exit__(None, None, None)
-        assert _current.get() is None
+        assert current.get() is None
 
 
 def test_a_block_may_be_entered_again(tmp_path: Path) -> None:
@@ -102,6 +103,6 @@ def test_a_block_may_be_entered_again(tmp_path: Path) -> None:
         call = logger.invocation("again")
         for _ in range(2):
             with call:
-                assert _current.get() is call
+                assert current.get() is call
                 assert not call.over
             assert call.over

@@ -16,7 +16,7 @@ from llm_service.telemetry import (
     RecordError,
     TelemetryLogger,
 )
-from llm_service.telemetry.instrumentation import call_fields, invocation
+from llm_service.telemetry.instrumentation import call_fields, invocation, open_blocks
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ def test_a_block_may_end_in_another_context_than_it_began_in(logger: TelemetryLo
         inner = logger.invocation("inner")
         contextvars.Context().run(inner.__enter__)
         inner.__exit__(None, None, None)
-        assert invocation._current.get() is outer
+        assert open_blocks.current.get() is outer
     assert len(logger.get_invocations()) == 2
 
 

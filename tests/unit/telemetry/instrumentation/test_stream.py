@@ -12,7 +12,7 @@ from typing import Any, Self
 import pytest
 
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
-from llm_service.telemetry.instrumentation.invocation import _current
+from llm_service.telemetry.instrumentation.open_blocks import current
 
 
 @pytest.fixture
@@ -309,7 +309,7 @@ async def test_the_stream_is_parent_within_its_steps_only(telemetry: AsyncTeleme
     with telemetry.invocation("outer") as outer:
         stream = telemetry.wrap_stream(Nested(), "stream")
     for _ in stream:
-        assert _current.get() is None
+        assert current.get() is None
         with telemetry.invocation("consumer"):
             pass
     rows = await telemetry.get_invocations()

@@ -65,6 +65,7 @@ FULL: dict[str, Any] = {
     "cache_write_1h_tokens": 15,
     "service_tier": "batch",
     "unpriced_usage": "server_tool_use.web_search_requests: 2",
+    "run": "nightly-1",
     "prompt": "Say hello.",
     "response": "Hello.",
 }
@@ -72,7 +73,7 @@ FULL: dict[str, Any] = {
 NAMES = ("agent_name", "tool_name", "model_name")
 LABELS = (
     "provider", "operation", "request_model", "response_id", "request_id", "session_id", "user_id", "trace_id",
-    "span_id", "parent_invocation_id", "finish_reason", "error_type", "source", "service_tier", "unpriced_usage",
+    "span_id", "parent_invocation_id", "finish_reason", "error_type", "source", "service_tier", "unpriced_usage", "run",
 )  # fmt: skip
 TEXTS = ("invocation_id", *NAMES, *LABELS)
 TOKENS = (

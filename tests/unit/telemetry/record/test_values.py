@@ -683,7 +683,7 @@ def test_the_usage_of_a_provider_is_read_as_a_whole(logger: TelemetryLogger) -> 
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("promt_tokens", "prompt_tokens"), ("latency", "latency_ms"), ("id", "invocation_id"), ("Model-Name", "model_name"), ("session_ids", "session_id"), ("messages", "prompt"), ("output", "response")],
+    [("promt_tokens", "prompt_tokens"), ("latency", "latency_ms"), ("id", "invocation_id"), ("Model-Name", "model_name"), ("session_ids", "session_id"), ("output", "response")],
 )  # fmt: skip
 def test_a_name_that_is_no_field_is_warned_about_with_the_nearest_and_without_its_value(
     name: str, meant: str, logger: TelemetryLogger, tmp_path: Path, caplog: pytest.LogCaptureFixture

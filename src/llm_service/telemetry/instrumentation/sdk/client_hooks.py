@@ -12,7 +12,7 @@ from inspect import iscoroutinefunction
 from typing import Any, Final, cast
 
 from llm_service.redaction import traceback_text
-from llm_service.telemetry.instrumentation.invocation import _current
+from llm_service.telemetry.instrumentation.open_blocks import current
 from llm_service.telemetry.instrumentation.responses.answers import get, read_answer
 from llm_service.telemetry.instrumentation.sdk.providers import provider_of_client
 from llm_service.telemetry.instrumentation.sdk.recorded_response import (
@@ -124,7 +124,7 @@ class ClientHooks:
 
             @wraps(original)
             async def told_async(client: Any, *args: Any, **kwargs: Any) -> Any:
-                call = _current.get()
+                call = current.get()
                 if type(call) is RequestCall:
                     tell(call, kwargs)
                 return await original(client, *args, **kwargs)
@@ -133,7 +133,7 @@ class ClientHooks:
 
         @wraps(original)
         def told(client: Any, *args: Any, **kwargs: Any) -> Any:
-            call = _current.get()
+            call = current.get()
             if type(call) is RequestCall:
                 tell(call, kwargs)
             return original(client, *args, **kwargs)

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds
-from llm_service.telemetry.instrumentation.invocation import Invocation, _current, _still_open
+from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.instrumentation.nested_calls import NestedCalls
+from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, current, place_here, still_open
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.sink import Sink
@@ -35,7 +36,7 @@ class SdkCall(Invocation):
     def __init__(self, sink: Sink, fields: dict[str, Any], *, counts_attempts: bool) -> None:
         super().__init__(sink, fields, strict=False)
         self.attempts = 1 if counts_attempts else None
-        self._block: Invocation | None = None
+        self._block: Block | None = None
         self._adopted: dict[str, Any] | None = None
         self._latency_ms: float | None = None
         self._ended = False
@@ -44,24 +45,22 @@ class SdkCall(Invocation):
 
     def start(self) -> None:
         """The request is sent now; it is current until `release`."""
-        current = _current.get()
-        self._parent = current = current if current is None or not current.over else _still_open(current)
+        self._place = place = place_here(self._sink, self._fields, begins_trace=False)
         self.restart_clock()
-        block = current
-        while block is not None and (block._sink is not self._sink or block.over or isinstance(block, SdkCall)):  # noqa: SLF001 - another of this class
-            block = block._parent  # noqa: SLF001
+        block: Block | None = place.parent
+        while isinstance(block, SdkCall):
+            block = (block._place or NOWHERE).parent  # noqa: SLF001 - another block, as below
         self._block = block
         if block is not None:
             if block._calls is None:  # noqa: SLF001
                 block._calls = NestedCalls()  # noqa: SLF001
             block._calls.begin(self)  # noqa: SLF001
-        _current.set(self)
+        current.set(self)
 
     def release(self) -> None:
         """The request has returned: it is no longer what is current."""
-        if _current.get() is self:
-            parent = self._parent
-            _current.set(parent if parent is None or not parent.over else _still_open(parent))
+        if current.get() is self:
+            current.set(still_open((self._place or NOWHERE).around))
 
     def retried(self) -> None:
         """Another request is sent for it."""
@@ -98,17 +97,18 @@ class SdkCall(Invocation):
     @property
     def told(self) -> dict[str, Any]:
         """The fields of its row, without its id and its parent."""
-        fields = self._measured()
+        measured, said = self._measured(), dict(self._fields)
+        place = self._place or NOWHERE
         block = self._block
-        while block is not None:
-            said = block._fields
-            fields |= {
-                field: said[field] for field in _INHERITED if field not in fields and said.get(field) is not None
-            }
-            block = block._parent  # noqa: SLF001
-            while block is not None and block._sink is not self._sink:  # noqa: SLF001
-                block = block._parent  # noqa: SLF001
-        return fields | self._fields
+        while block is not None:  # it may have said more since
+            told = block._fields
+            said = {
+                field: told[field]
+                for field in _INHERITED
+                if told.get(field) is not None and (field == "tags" or place.inherited.get(field) is None)
+            } | said
+            block = (block._place or NOWHERE).parent  # noqa: SLF001
+        return measured | place.complete(said, measured)
 
     def stand_for(self, block: dict[str, Any], /) -> None:
         """It will be the row of its block, which has ended."""
@@ -125,14 +125,15 @@ class SdkCall(Invocation):
     def stand_alone(self) -> None:
         """Hand over its row."""
         try:
-            block = self._block
-            if block is None:
-                self._hand_over(self._measured() | self._fields | {"invocation_id": self._own_id})
-                return
-            fields = self.told
-            said = self._adopted
+            fields, said, block = self.told, self._adopted, self._block
             if said is None:
-                said = {"invocation_id": self._own_id, "parent_invocation_id": block.invocation_id}
+                said = {"invocation_id": self._own_id}
+                if block is not None:
+                    said["parent_invocation_id"] = block.invocation_id
+                    if fields.get("trace_id") is None:
+                        fields["trace_id"] = block.trace()
+            else:
+                said = (self._place or NOWHERE).complete(said, fields)
             self._hand_over(merged(fields, said) | said)
         except Exception as failure:  # noqa: BLE001 - as promised
             self._sink.lose_invalid()

@@ -34,6 +34,7 @@ _REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
 _SESSION: Final = EXTENSION_FIELDS.index("session_id")
 _USER: Final = EXTENSION_FIELDS.index("user_id")
 _TRACE: Final = EXTENSION_FIELDS.index("trace_id")
+_RUN: Final = EXTENSION_FIELDS.index("run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,10 @@ def call_of(record: InvocationRecord) -> Call:
     values = record.extensions
     if values is None:
         return Call(agent, tool, model)
-    return Call(agent, tool, model, values[_REQUEST_MODEL], values[_USER], values[_SESSION], values[_TRACE])
+    run = values[_RUN]
+    if run is None:
+        run = values[_TRACE]
+    return Call(agent, tool, model, values[_REQUEST_MODEL], values[_USER], values[_SESSION], run)
 
 
 class BudgetBook:

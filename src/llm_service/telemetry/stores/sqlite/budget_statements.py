@@ -51,11 +51,13 @@ ADD_COUNTER: Final = """
 INSERT INTO budget_counters (scope, per, window, timezone, counted_since, named_at) VALUES (?, ?, ?, ?, ?, ?)
 """
 
-BACKFILL: Final = """
-SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp, cost_usd,
+RUN_OF: Final = "coalesce(run, trace_id)"
+"""The run that a record counts for; `budget_counting.call_of` says the same."""
+BACKFILL: Final = f"""
+SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, {RUN_OF}, timestamp, cost_usd,
     total_tokens
 FROM invocations WHERE timestamp >= ?
-"""
+"""  # noqa: S608 - built from constants
 """The records of the present window of a new counter."""
 
 AMOUNTS: Final = (

@@ -34,7 +34,7 @@ class Change(NamedTuple):
     model_name: str | None
     user_id: str | None
     session_id: str | None
-    trace_id: str | None
+    run: str | None
     timestamp: str
     old_nanos: int | None
     new_nanos: int | None
@@ -86,7 +86,7 @@ def recost(connection: sqlite3.Connection, book: BudgetBook, rows: Sequence[NewC
 def _recost(change: Change) -> Recost:
     call = Call(
         change.agent_name, change.tool_name, change.model_name, change.request_model,
-        change.user_id, change.session_id, change.trace_id,
+        change.user_id, change.session_id, change.run,
     )  # fmt: skip
     moment = text_microseconds(change.timestamp)
     return Recost(change.invocation_id, call, moment, change.old_nanos, change.new_nanos)

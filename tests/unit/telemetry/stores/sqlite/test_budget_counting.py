@@ -1,6 +1,7 @@
 """Counting: whoever writes a record counts it for every budget of the file, once, in the same transaction."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -196,6 +197,8 @@ def test_a_file_of_the_first_version_is_migrated_and_counted(db: Path) -> None:
     with closing(sqlite3.connect(db)) as connection:
         for table in ("budget_alerts", "budget_holds", "budget_windows", "budget_counters", "prompt_sizes"):
             connection.execute(f"DROP TABLE {table}")
+        for index in re.findall(r"CREATE INDEX (\w+) ON invocations", str(migrations.MIGRATIONS)):
+            connection.execute(f"DROP INDEX {index}")
         for column in (column for added in migrations.ADDED.values() for column in added):
             connection.execute(f"ALTER TABLE invocations DROP COLUMN {column}")
         connection.execute("DELETE FROM schema_version WHERE version > 1")
