@@ -23,8 +23,10 @@ from llm_service.errors import (
 )
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.client.steps import Step, Steps, Work
+from llm_service.telemetry.instrumentation.nested_calls import hand_over
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.costing import Costing
 from llm_service.telemetry.stores.sqlite.reader import read
 from llm_service.telemetry.writer.engine import Engine
 from llm_service.telemetry.writer.ledger import DropReason, FlushResult, Outcome, Settlement
@@ -55,8 +57,11 @@ class ClientCore:
         self.offer = engine.queue.offer
         self.lose_invalid = engine.lose_invalid
         self.count_bad_value = engine.count_bad_value
+        self._costing = Costing(prices)
         self._said: set[str] = set()
         self._history: EstimateHistory | None = None
+        held = weakref.ref(self)
+        engine.before_close = lambda: None if (core := held()) is None else hand_over(core)
         # At exit the engine has a hook of its own, which also works while the logger is still referenced.
         weakref.finalize(self, engine.forgotten).atexit = False
 
@@ -74,6 +79,11 @@ class ClientCore:
 
             self._history = history = EstimateHistory(self.db_path)
         return history
+
+    def knows_cost(self, record: InvocationRecord) -> bool:
+        """Whether the cost of a record is known, or will be: it has a price. May import genai-prices, once."""
+        found = self._costing.costs([record])
+        return found is None or found[0] is None or found[0][0] is not None
 
     def is_first(self, what: str) -> bool:
         """Whether this is asked for the first time: what is then said, is said once."""

@@ -16,7 +16,7 @@ from llm_service.telemetry.instrumentation.field_aliases import unpriced_beside,
 from llm_service.telemetry.instrumentation.given_fields import by_field, note, told_late, usable_id, warn_of_no_usage
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING, in_block, own_trace
 from llm_service.telemetry.instrumentation.later_reports import with_losses
-from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, settle
+from llm_service.telemetry.instrumentation.nested_calls import SPANS, NestedCalls, settle, tell_cost
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Place, close, current, place_here
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
@@ -126,7 +126,7 @@ class Invocation:
                 wins over it. An answer that says that it failed makes the call an error.
         """
         if usage is not None:
-            self.read_usage(_as_it_is, usage)
+            self.read_usage(lambda given: given, usage)
             with suppress(Exception):  # a foreign object may raise anything
                 fields = failure_of(usage) | fields
         told = {
@@ -366,7 +366,10 @@ class Invocation:
         if has_calls or place.inherited:
             said = place.complete(said, measured, self.trace() if has_calls else None)
         self._fields = said
-        return self._build(measured, may_raise=self._strict and error is None)
+        record = self._build(measured, may_raise=self._strict and error is None)
+        if place.parent is not None and record is not None and said.get("operation") not in SPANS:
+            tell_cost(place.parent, record)
+        return record
 
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
         record = built(InvocationRecord, measured, self._fields, self._note, may_raise=may_raise)
@@ -394,7 +397,3 @@ class Invocation:
 
     def _note(self, field: str, message: str) -> None:
         note(self._sink, field, message)
-
-
-def _as_it_is(usage: Any) -> Any:
-    return usage

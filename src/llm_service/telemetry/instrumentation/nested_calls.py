@@ -1,33 +1,64 @@
 """Calls that something else records within a block: a block around exactly one of them is that call, and one row.
 
 What a block sees of them is kept until it ends, or until another call begins: then each is a row of its own, with the
-block as its parent. What is kept is handed over on every way out: the block's end, its collection, and the end of the
-process.
+block as its parent. What is kept is handed over on every way out: the block's end, its collection, the close of its
+logger, and the end of the process. Calls of a span, or of a block that the parent process is in, are never kept.
 """
 
 import atexit
 import os
+from collections.abc import Mapping
 from threading import RLock
+from time import perf_counter_ns
 from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
+from llm_service.telemetry.instrumentation.open_blocks import Block
 from llm_service.telemetry.instrumentation.record_building import merged
+from llm_service.telemetry.instrumentation.sink import Sink
+from llm_service.telemetry.record.fields import FIELDS
+from llm_service.telemetry.record.record import InvocationRecord
 
-__all__ = ["SPANS", "Child", "NestedCalls", "Settled", "hand_over_at_exit", "settle"]
+__all__ = [
+    "SPANS",
+    "Child",
+    "NestedCalls",
+    "Settled",
+    "begin_in",
+    "hand_over",
+    "hand_over_at_exit",
+    "settle",
+    "tell_cost",
+]
 
 SPANS: Final = frozenset({"agent", "chain", "create_agent", "execute_tool", "invoke_agent", "tool", "workflow"})
 """Operations of what is not itself a call: it holds calls."""
 _USED: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "cost_usd"})
 _OUTCOME: Final = ("status", "error_type", "error_message")
 _KEPT: Final = ("invocation_id", "parent_invocation_id")
+_OF_AN_ANSWER: Final = frozenset(field for field in FIELDS if field.endswith("_tokens")) | {
+    "cost_source", "cost_usd", "finish_reason", "operation", "request_id", "response_id", "service_tier",
+    "unpriced_usage", "usage_source",
+}  # fmt: skip
+"""What an answer says of its call."""
+_MOST: Final = 256
+"""Calls of one block whose usage is remembered."""
 _LOCK: Final = RLock()
 """Calls of one block may end in several threads, and be collected in the middle of anything."""
-_kept: Final[WeakValueDictionary[int, "Child"]] = WeakValueDictionary()
-"""Weak, because a call knows its block, and a block that is forgotten is to be collected."""
+_kept: Final[WeakValueDictionary[int, "NestedCalls"]] = WeakValueDictionary()
+"""Those that keep a call. Weak, because a call knows its block, and a block that is forgotten is to be collected."""
+_forked_at = 0
+"""When this process began as a fork, by `perf_counter_ns`; what began before is its parent's."""
 
 
 class Child(Protocol):
-    """A call that another recorded."""
+    """A call that another recorded.
+
+    Attributes:
+        _sink: its logger.
+    """
+
+    _sink: Sink
 
     def stand_alone(self) -> None:
         """Hand over a row of its own; never raises."""
@@ -64,13 +95,22 @@ class Settled(NamedTuple):
 class NestedCalls:
     """The calls within one block."""
 
-    __slots__ = ("_begun", "_kept", "_over", "_running")
+    __slots__ = ("__weakref__", "_begun", "_ended", "_kept", "_over", "_running", "_told", "unpriced")
 
     def __init__(self) -> None:
         self._begun = 0
+        self._ended = 0
         self._over = False
         self._kept: Child | None = None
         self._running: Child | None = None
+        self._told: list[tuple[Any, Any, Any]] = []
+        self.unpriced = 0
+        """Calls and blocks within that ended at an unknown cost."""
+
+    @property
+    def costs_are_known(self) -> bool:
+        """Whether all of them have ended, each at a known cost."""
+        return self._ended == self._begun and not self.unpriced
 
     def begin(self, child: Child) -> None:
         """A call begins."""
@@ -81,15 +121,45 @@ class NestedCalls:
         if first is not None:
             first.stand_alone()
 
-    def end(self, child: Child) -> bool:
-        """A call has ended; whether it is kept."""
+    def end(self, child: Child, told: Mapping[str, Any], *, keeps: bool) -> bool:
+        """A call has ended; whether it is kept.
+
+        Args:
+            child: the call.
+            told: its fields.
+            keeps: whether the block may be that call.
+        """
         with _LOCK:
+            self._ended += 1
+            if len(self._told) < _MOST:
+                self._told.append((told.get("response_id"), told.get("prompt_tokens"), told.get("completion_tokens")))
             self._running = None
-            if self._over or self._begun != 1:
+            if self._over or self._begun != 1 or not keeps:
                 return False
             self._kept = child
-            _kept[id(child)] = child
+            _kept[id(self)] = self
         return True
+
+    def hand_over(self, sink: Sink | None) -> None:
+        """Give what is kept a row of its own: the block is not that call any more."""
+        with _LOCK:
+            child = self._kept
+            if child is None or (sink is not None and child._sink is not sink):  # noqa: SLF001 - of the protocol
+                return
+            self._take()
+            self._begun += 1
+            self._ended += 1
+        child.stand_alone()
+
+    def told_before(self, said: Mapping[str, Any]) -> bool:
+        """Whether a block only repeats what a call of it, or all of them together, have told."""
+        answered, counts = said.get("response_id"), (said.get("prompt_tokens"), said.get("completion_tokens"))
+        if answered is not None and any(answered == response_id for response_id, *_ in self._told):
+            return True
+        if None in counts:
+            return False
+        known = [told for _, *told in self._told if None not in told]
+        return [*counts] in known or (len(known) > 1 and [*counts] == [sum(told) for told in zip(*known, strict=True)])
 
     def settle(self, block: dict[str, Any] | None, *, is_call: bool) -> Settled:
         """The block ends.
@@ -117,7 +187,7 @@ class NestedCalls:
     def _take(self) -> Child | None:
         child, self._kept = self._kept, None
         if child is not None:
-            _kept.pop(id(child), None)
+            _kept.pop(id(self), None)
         return child
 
     def __del__(self) -> None:
@@ -125,6 +195,28 @@ class NestedCalls:
             child = self._take()
         if child is not None:  # its block was begun, and never ended
             child.stand_alone()
+
+
+def begin_in(block: Block, child: Child) -> NestedCalls | None:
+    """Count a call that begins in a block; None where the block is in the parent process, which counts its own."""
+    if block._started < _forked_at:  # noqa: SLF001 - of the protocol, as below
+        return None
+    if block._calls is None:  # noqa: SLF001
+        block._calls = NestedCalls()  # noqa: SLF001
+    calls: NestedCalls = block._calls  # noqa: SLF001
+    calls.begin(child)
+    return calls
+
+
+def tell_cost(block: Block | None, record: InvocationRecord) -> None:
+    """A row was made within a block: where its cost is unknown, no budget around it may take it for nothing."""
+    while block is not None:
+        if block._reserved and not block.over and not block._sink.knows_cost(record):  # noqa: SLF001 - as above
+            if block._calls is None:  # noqa: SLF001
+                block._calls = NestedCalls()  # noqa: SLF001
+            block._calls.unpriced += 1  # noqa: SLF001
+        place = block._place  # noqa: SLF001
+        block = None if place is None else place.parent
 
 
 def settle(
@@ -148,26 +240,35 @@ def settle(
     outcome = calls.settle(block, is_call=said.get("operation") not in SPANS and not holds_blocks)
     if outcome.fields is not None:
         measured |= merged(outcome.fields, said) | failure
-    elif outcome.several and said.keys().isdisjoint(_USED):
+        return said, outcome.waits, outcome.several
+    if outcome.several and calls.told_before(said):  # by a row within it
+        kept = {"operation"} if said.get("operation") in SPANS else frozenset[str]()
+        said = {field: value for field, value in said.items() if field not in _OF_AN_ANSWER - kept}
+    if outcome.several and said.keys().isdisjoint(_USED):
         measured["operation"] = "chain"  # it is no call itself
-        if reserved:
+        if reserved and calls.costs_are_known:
             measured["cost_usd"] = 0  # its calls are counted by their own rows: what it holds is free again
     return said, outcome.waits, outcome.several
 
 
-def _hand_over() -> None:
-    """The process ends, within blocks."""
-    kept = list(_kept.values())
-    _kept.clear()
-    for child in kept:
-        child.stand_alone()
+def hand_over(sink: Sink | None = None) -> None:
+    """Give what blocks keep rows of their own: of a logger that closes, or of all as the process ends."""
+    for calls in list(_kept.values()):
+        calls.hand_over(sink)
 
 
 def hand_over_at_exit() -> None:
     """From now on what is kept is handed over at the end of the process, before present loggers close."""
-    atexit.unregister(_hand_over)
-    atexit.register(_hand_over)
+    atexit.unregister(hand_over)
+    atexit.register(hand_over)
+
+
+def _begin_as_fork() -> None:
+    """What is kept is the parent's, and so are the blocks that are open."""
+    global _forked_at  # noqa: PLW0603 - of the process, as its id is
+    _forked_at = perf_counter_ns()
+    _kept.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_kept.clear)
+    os.register_at_fork(after_in_child=_begin_as_fork)

@@ -54,12 +54,19 @@ class Block(Enclosing, Protocol):
         _fields: what it says so far.
         _calls: what others record within it.
         _holds_blocks: whether a block was entered within it.
+        _started: when, by `perf_counter_ns`.
     """
 
     invocation_id: str
     _fields: dict[str, Any]
     _calls: Any
     _holds_blocks: bool
+    _started: int
+
+    @property
+    def _reserved(self) -> bool:
+        """Whether it has a budget."""
+        ...
 
     def trace(self) -> str | None:
         """The trace of what it holds; None where it is to stay unknown."""

@@ -22,6 +22,10 @@ class Sink(Protocol):
         """Count a value that was stored as NULL; True the first time for this field."""
         ...
 
+    def knows_cost(self, record: InvocationRecord, /) -> bool:
+        """Whether the cost of a record is known, or will be: it has a price."""
+        ...
+
     def is_first(self, what: str) -> bool:
         """Whether this has not happened before: it is to be warned about."""
         ...

@@ -88,6 +88,7 @@ class Engine:
         self.stores_nothing = not settings.enabled or settings.privacy_level == "none"
         self.queue = make_queue(settings, self.redactor, self._wake, self.announcer.dropped)
         self.closing = False
+        self.before_close: Callable[[], object] = lambda: None
         self.closed = False
         self.shutdown = Shutdown(self)
         self._begin()
@@ -287,6 +288,8 @@ class Engine:
 
     def begin_close(self, waiter: Waiter | None = None) -> Barrier:
         """Take no more records, and follow those that are held; drivers end once they have been settled."""
+        if not self.closing:
+            self.before_close()
         self.closing = True
         self.retention.end()
         waiter = waiter or ThreadWaiter()

@@ -84,6 +84,7 @@ class Child:
     def __init__(self) -> None:
         self.became: list[Any] = []
         self.told = {"operation": "chat"}
+        self._sink: Any = None
 
     def stand_alone(self) -> None:
         self.became.append("row")
@@ -100,7 +101,7 @@ def test_one_call_is_its_block() -> None:
     """Ended, running, or cut where the block cannot wait."""
     ended, calls = Child(), NestedCalls()
     calls.begin(ended)
-    assert calls.end(ended)
+    assert calls.end(ended, {}, keeps=True)
     assert calls.settle({}, is_call=True) == Settled(ended.told)
     for block, settled, became in (
         ({"a": 1}, Settled(waits=True), {"a": 1}),
@@ -110,21 +111,21 @@ def test_one_call_is_its_block() -> None:
         calls.begin(running)
         assert calls.settle(block, is_call=True) == settled
         assert running.became == [became]
-        assert not calls.end(running)
+        assert not calls.end(running, {}, keeps=True)
 
 
 def test_several_calls_and_those_of_a_span_are_rows() -> None:
     """Whether they have ended or not."""
     first, second, calls = Child(), Child(), NestedCalls()
     calls.begin(first)
-    assert calls.end(first)
+    assert calls.end(first, {}, keeps=True)
     calls.begin(second)
     assert first.became == ["row"]
-    assert not calls.end(second)
+    assert not calls.end(second, {}, keeps=True)
     assert calls.settle({}, is_call=True) == Settled(several=True)
     only, calls = Child(), NestedCalls()
     calls.begin(only)
-    assert calls.end(only)
+    assert calls.end(only, {}, keeps=True)
     assert calls.settle({}, is_call=False) == Settled(several=True)
     assert only.became == ["row"]
     assert NestedCalls().settle({}, is_call=True) == Settled()
@@ -347,8 +348,8 @@ def test_what_is_kept_at_the_end_of_the_process_is_handed_over() -> None:
     """Each once."""
     child, calls = Child(), NestedCalls()
     calls.begin(child)
-    assert calls.end(child)
-    nested_calls._hand_over()
-    nested_calls._hand_over()
+    assert calls.end(child, {}, keeps=True)
+    nested_calls.hand_over()
+    nested_calls.hand_over()
     assert child.became == ["row"]
     calls._kept = None

@@ -8,7 +8,7 @@ from typing import Any, Final
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds
 from llm_service.telemetry.instrumentation.invocation import Invocation
-from llm_service.telemetry.instrumentation.nested_calls import NestedCalls
+from llm_service.telemetry.instrumentation.nested_calls import SPANS, NestedCalls, begin_in, tell_cost
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, current, place_here, still_open
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
@@ -31,12 +31,23 @@ class SdkCall(Invocation):
         on_cut: ends the stream that it gave.
     """
 
-    __slots__ = ("__weakref__", "_adopted", "_block", "_ended", "_latency_ms", "_muted", "attempts", "on_cut")
+    __slots__ = (
+        "__weakref__",
+        "_adopted",
+        "_block",
+        "_ended",
+        "_latency_ms",
+        "_muted",
+        "_nested",
+        "attempts",
+        "on_cut",
+    )
 
     def __init__(self, sink: Sink, fields: dict[str, Any], *, counts_attempts: bool) -> None:
         super().__init__(sink, fields, strict=False)
         self.attempts = 1 if counts_attempts else None
         self._block: Block | None = None
+        self._nested: NestedCalls | None = None
         self._adopted: dict[str, Any] | None = None
         self._latency_ms: float | None = None
         self._ended = False
@@ -52,9 +63,7 @@ class SdkCall(Invocation):
             block = (block._place or NOWHERE).parent  # noqa: SLF001 - another block, as below
         self._block = block
         if block is not None:
-            if block._calls is None:  # noqa: SLF001
-                block._calls = NestedCalls()  # noqa: SLF001
-            block._calls.begin(self)  # noqa: SLF001
+            self._nested = begin_in(block, self)
         current.set(self)
 
     def release(self) -> None:
@@ -89,10 +98,13 @@ class SdkCall(Invocation):
             self._fields |= {field: value for field, value in describe_error(error).items() if value is not None}
             if self._ttft_ms is None:
                 self._fields |= nothing_billed(error, self._fields)
-        block = self._block
-        if self._muted or (block is not None and block._calls is not None and block._calls.end(self)):  # noqa: SLF001
-            return
-        self.stand_alone()
+        block, nested = self._block, self._nested
+        if nested is not None and block is not None:
+            keeps = not self._muted and block._fields.get("operation") not in SPANS
+            if nested.end(self, self._fields, keeps=keeps):
+                return
+        if not self._muted:
+            self.stand_alone()
 
     @property
     def told(self) -> dict[str, Any]:
@@ -146,6 +158,7 @@ class SdkCall(Invocation):
         if record is None:
             self._sink.lose_invalid()
         else:
+            tell_cost(self._block, record)
             self._sink.offer(record)
 
     def _measured(self) -> dict[str, Any]:

@@ -1,0 +1,183 @@
+"""Blocks around several calls of a hooked client: no call is lost, counted twice, or taken to cost nothing."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.provider_server import ProviderServer
+
+from llm_service.config.schemas import PoliciesConfig
+from llm_service.errors import BudgetExceeded
+from llm_service.telemetry import TelemetryLogger
+from llm_service.telemetry.instrumentation.nested_calls import SPANS
+
+openai = pytest.importorskip("openai")
+LIMIT = PoliciesConfig.model_validate({"policies": {"default": {"daily_budget_usd": 1}}})
+CHAT: dict[str, Any] = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Why 42?"}]}
+UNPRICED = {"model": "nobody-sells-this"}
+TOKENS = 1207
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ProviderServer]:
+    """The server of this module."""
+    with ProviderServer() as started:
+        yield started
+
+
+@pytest.fixture
+def client(server: ProviderServer) -> Iterator[Any]:
+    """A sync client."""
+    with openai.OpenAI(base_url=f"{server.url('ok')}/v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture
+def logger(tmp_path: Path) -> Iterator[TelemetryLogger]:
+    """An instrumented logger with a limit of $1 a day, closed afterwards."""
+    with TelemetryLogger(tmp_path / "telemetry.db", policies=LIMIT).instrument("openai") as made:
+        yield made
+
+
+@pytest.mark.parametrize("operation", [None, *sorted(SPANS)])
+@pytest.mark.parametrize("calls", [1, 2, 3])
+@pytest.mark.parametrize("unknown", [0, 1, 2])
+def test_a_budget_around_calls_is_free_again_only_where_each_cost_is_known(
+    calls: int, unknown: int, operation: str | None, logger: TelemetryLogger, client: Any
+) -> None:
+    """Else what was reserved stays unknown spend, and the limit fills."""
+    unknown = min(unknown, calls)
+    said = {} if operation is None else {"operation": operation}
+    asked = [CHAT | UNPRICED] * unknown + [CHAT] * (calls - unknown)
+    passed = 0
+    with pytest.raises(BudgetExceeded) if unknown else pytest.MonkeyPatch.context():
+        for _ in range(4):
+            with logger.invocation("boss", budget=0.4, **said):
+                for one in asked:
+                    client.chat.completions.create(**one)
+            passed += 1
+    (limit,) = logger.budgets.status()
+    assert (passed, limit["unknown"]) == ((2, 0.8) if unknown else (4, 0))
+    assert limit["reserved"] == 0
+
+
+def test_a_block_within_that_told_no_cost_keeps_the_budget_around_it(logger: TelemetryLogger, client: Any) -> None:
+    """It may have called anything."""
+    with logger.invocation("boss", budget=0.4):
+        client.chat.completions.create(**CHAT)
+        with logger.invocation("worker"):
+            pass
+        client.chat.completions.create(**CHAT)
+    assert logger.budgets.status()[0]["unknown"] == 0.4
+
+
+def test_a_call_that_still_runs_keeps_the_budget_around_it(logger: TelemetryLogger, client: Any) -> None:
+    """Its cost is not known when the block ends."""
+    with logger.invocation("boss", budget=0.4):
+        client.chat.completions.create(**CHAT)
+        stream = client.chat.completions.create(**CHAT, stream=True, stream_options={"include_usage": True})
+    assert logger.budgets.status()[0]["unknown"] == 0.4
+    list(stream)
+
+
+@pytest.mark.parametrize("how", ["nothing", "record", "record_usage", "sum"])
+def test_what_a_block_repeats_of_its_calls_is_counted_once(how: str, logger: TelemetryLogger, client: Any) -> None:
+    """A retry of its own, and then the answer or its usage is told as well."""
+    with logger.invocation("boss") as call:
+        with pytest.raises(openai.NotFoundError):
+            client.with_options(base_url=client.base_url.copy_with(path="/404/v1")).chat.completions.create(**CHAT)
+        answer = client.chat.completions.create(**CHAT)
+        if how == "record":
+            call.record(answer)
+        elif how == "record_usage":
+            call.record_usage(answer.usage)
+        elif how == "sum":
+            client.chat.completions.create(**CHAT)
+            call.record_usage(prompt_tokens=2 * answer.usage.prompt_tokens, completion_tokens=14)
+    rows = logger.get_invocations()
+    assert sum(row["total_tokens"] or 0 for row in rows) == TOKENS * (2 if how == "sum" else 1)
+    (block,) = [row for row in rows if row["parent_invocation_id"] is None]
+    assert (block["operation"], block["cost_usd"], block["response_id"]) == ("chain", None, None)
+
+
+def test_what_a_block_tells_beyond_its_calls_is_its_own(logger: TelemetryLogger, client: Any) -> None:
+    """Such as a call by another client, which nobody hooked."""
+    with logger.invocation("boss", model_name="gpt-5-mini") as call:
+        client.chat.completions.create(**CHAT)
+        client.chat.completions.create(**CHAT)
+        call.record_usage(prompt_tokens=10, completion_tokens=5)
+    assert logger.get_statistics()["total_tokens"] == 2 * TOKENS + 15
+
+
+PROGRAM = """
+import multiprocessing, os, signal, sys, time
+from concurrent.futures import ProcessPoolExecutor
+import openai
+from llm_service.telemetry import TelemetryLogger
+
+path, url, how, said = sys.argv[1:]
+logger = TelemetryLogger(path, policies=False, models=False, flush_interval=60, journal=how == "SIGKILL").instrument("openai")
+client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
+
+def ask(_=None):
+    with openai.OpenAI(base_url=url, api_key="none") as mine:
+        mine.chat.completions.create(model="gpt-5-mini", messages=[{"role": "user", "content": "Why 42?"}])
+
+def suspended():
+    with logger.invocation("boss", **fields):
+        ask()
+        yield
+
+fields = {"operation": said} if said else {}
+if how == "pool":
+    context = multiprocessing.get_context("fork")
+    with logger.invocation("boss", **fields), ProcessPoolExecutor(2, mp_context=context) as pool:
+        list(pool.map(ask, range(4)))
+elif how == "fork":
+    with logger.invocation("boss", **fields):
+        for _ in range(4):
+            child = multiprocessing.get_context("fork").Process(target=ask)
+            child.start()
+            child.join()
+elif how == "close":
+    generators = [suspended() for _ in range(4)]
+    [next(one) for one in generators]
+    logger.close()
+else:
+    logger.flush_on_sigterm()
+    with logger.invocation("boss", **fields):
+        for _ in range(4):
+            ask()
+            if not said:
+                break
+        os.kill(os.getpid(), getattr(signal, how))
+        time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("said", ["", "agent"])
+@pytest.mark.parametrize("how", ["pool", "fork", "close", "SIGTERM", "SIGKILL"])
+def test_no_call_within_a_block_is_lost_whatever_ends(
+    how: str, said: str, server: ProviderServer, tmp_path: Path
+) -> None:
+    """In children, in a close beneath open blocks, by signals; within a span each call is accepted at once."""
+    if how == "SIGKILL" and not said:
+        pytest.skip("a block around one call is that call: it is recorded at its end")
+    path = tmp_path / "telemetry.db"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM), str(path), f"{server.url('ok')}/v1", how, said],
+        capture_output=True, text=True, timeout=60, check=False, env=environment,
+    )  # fmt: skip
+    ends = {"SIGTERM": -signal.SIGTERM, "SIGKILL": -signal.SIGKILL}
+    assert done.returncode == ends.get(how, 0), done.stderr
+    with TelemetryLogger(path, policies=False, models=False) as logger:
+        calls = [row for row in logger.get_invocations() if row["operation"] == "chat"]
+    expected = 1 if how == "SIGTERM" and not said else 4
+    assert [row["total_tokens"] for row in calls] == [TOKENS] * expected
