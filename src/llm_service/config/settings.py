@@ -172,7 +172,10 @@ def resolve_db_path(value: object, base: Path | None = None) -> Path:
             "db_path", f"{scheme[0]}...", "give the path of a file: records are stored in SQLite, not on a server"
         )
     try:
-        return followed(((base or Path()) / Path(text).expanduser()).absolute())
+        path = followed(((base or Path()) / Path(text).expanduser()).absolute())
+        if path.name:
+            return path
+        raise SettingsError("db_path", value, "it is the root folder: give the path of a file")
     except (RuntimeError, OSError) as error:  # `~` of an unknown user; a current directory that was deleted
         raise SettingsError("db_path", value, f"give an absolute path ({error})") from None
 

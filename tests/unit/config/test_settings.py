@@ -128,7 +128,7 @@ def test_a_relative_path_is_resolved_once(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 @pytest.mark.parametrize(
     "value",
-    ["", " ", ".", ":memory:", ":memory:x", "file:a.db?mode=ro", "a\0b", "a\ud800", "~no-such-user/a.db", 3, b"a"],
+    ["", " ", ".", ":memory:", ":memory:x", "file:a.db?mode=ro", "a\0b", "a\ud800", "/", "~no-such-user/a.db", 3, b"a"],
 )
 def test_what_is_no_path_of_a_file_is_refused(value: object) -> None:
     """Memory databases, URLs, impossible characters, unknown homes and other types are refused with a reason."""
