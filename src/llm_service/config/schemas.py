@@ -16,7 +16,7 @@ from llm_service.config.settings import DEFAULT_DB_PATH, Overflow, PrivacyLevel,
 __all__ = ["ModelsConfig", "PoliciesConfig", "TelemetryConfig"]
 
 # The root as path, because `~` may be undefined when this module is imported.
-_DEFAULTS: Final = Settings(db_path=Path("/"))
+_DEFAULTS: Final = Settings(db_path=Path("/telemetry.db"))
 
 
 class TelemetryConfig(BaseModel):
