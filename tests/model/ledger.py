@@ -13,7 +13,8 @@ from llm_service.telemetry.record.timestamps import microseconds_text, text_micr
 Key = tuple[int, str, str]
 
 _RECORDS = """
-SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, trace_id, timestamp, cost_usd, total_tokens
+SELECT agent_name, tool_name, model_name, request_model, user_id, session_id,
+    CASE WHEN run IS NULL THEN trace_id ELSE run END, timestamp, cost_usd, total_tokens
 FROM invocations
 """
 

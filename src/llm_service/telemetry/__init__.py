@@ -25,6 +25,7 @@ from llm_service.errors import (
 from llm_service.telemetry.client.reservations import AsyncHold, Hold
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.instrumentation.responses.from_response import record_from_response
+from llm_service.telemetry.instrumentation.scope import Scope
 from llm_service.telemetry.logger import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus
 from llm_service.telemetry.queries.questions import DailyCost, InvocationRow, Statistics
@@ -70,6 +71,7 @@ __all__ = [
     "RecordDroppedError",
     "RecordError",
     "RecordQuarantinedError",
+    "Scope",
     "SettingsError",
     "SignalError",
     "Statistics",

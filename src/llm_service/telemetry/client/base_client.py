@@ -9,7 +9,7 @@ from llm_service.budgets.alerts import OnBudget
 from llm_service.config.settings import Settings, SettingsOptions
 from llm_service.errors import SettingsError, shown
 from llm_service.pricing.book import PriceBook
-from llm_service.telemetry.client import instruments_api
+from llm_service.telemetry.client import instruments_api, scopes_api
 from llm_service.telemetry.client.client_core import ClientCore
 from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies
 from llm_service.telemetry.instrumentation.call_fields import refuse_misplaced, settled
@@ -178,6 +178,9 @@ class BaseClient(Generic[_Budgeted]):
     uninstrument = instruments_api.uninstrument
     instrumenting = instruments_api.instrumenting
 
+    scope = scopes_api.scope
+    traceparent = scopes_api.traceparent
+
     def _close_instruments(self) -> None:
         if self._instruments:
             self.uninstrument()
@@ -215,9 +218,9 @@ class BaseClient(Generic[_Budgeted]):
 
         Status is `success`, `timeout` after a `TimeoutError`, else `error`; a cancelled block has `error_type`
         `cancelled`. The block's exception passes through unchanged. A call within the block gets this one as its
-        `parent_invocation_id`. Any field of `InvocationRecord` may be given here or by `call.set(...)`. Leaving a
-        plain `with` hands the record over as `log_invocation_nowait` does: it waits for no disk, unless a `budget` has
-        to be settled.
+        `parent_invocation_id`, and what it does not say itself of `session_id`, `user_id`, `run` and `trace_id`. Any
+        field of `InvocationRecord` may be given here or by `call.set(...)`. Leaving a plain `with` hands the record
+        over as `log_invocation_nowait` does: it waits for no disk, unless a `budget` has to be settled.
 
         Args:
             agent_name, tool_name, model_name, **fields: of the record.

@@ -54,7 +54,7 @@ class AsyncBudgetedInvocation(Invocation):
         """Reserve its budget, before anything runs."""
         if self.over:
             self._again()
-        self._reservation = await run_async(self._reserve(self, self._fields))
+        self._reservation = await run_async(self._reserve(self, self.fields_so_far()))
         self.hold = AsyncHold(self._reservation)
 
     async def give_back(self) -> None:
@@ -62,6 +62,7 @@ class AsyncBudgetedInvocation(Invocation):
         await self.hold.release()
 
     async def __aenter__(self) -> Self:
+        self._place = None  # it may have been refused elsewhere
         await self.admit()
         return super().__enter__()
 
@@ -101,7 +102,8 @@ class BudgetedInvocation(Invocation):
     def _admit(self) -> None:
         if self.over:
             self._again()
-        self._reservation = run(self._reserve(self, self._fields))
+        self._place = None  # it may have been refused elsewhere
+        self._reservation = run(self._reserve(self, self.fields_so_far()))
         self.hold = Hold(self._reservation)
 
     def begin_stream(self) -> None:

@@ -13,7 +13,20 @@ from llm_service.telemetry.instrumentation.inherited_fields import NOTHING, in_o
 from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.instrumentation.trace_context import TraceParent, span_id_of, trace_id_of
 
-__all__ = ["NOWHERE", "Block", "Enclosing", "Place", "close", "current", "descends_from", "place_here", "still_open"]
+__all__ = [
+    "NOWHERE",
+    "Block",
+    "Enclosing",
+    "Place",
+    "around",
+    "close",
+    "current",
+    "descends_from",
+    "nearest",
+    "open_block",
+    "place_here",
+    "still_open",
+]
 
 
 class Enclosing(Protocol):
@@ -139,31 +152,40 @@ def place_here(sink: Sink, said: Mapping[str, Any], *, begins_trace: bool = True
         said: the fields that it has already.
         begins_trace: whether it and the block around it are of one trace from now on.
     """
-    around = current.get()
-    if around is not None and around.over:
-        around = still_open(around)
-    place = NOWHERE if around is None else _place_in(around, sink, begins_trace=begins_trace)
+    here = current.get()
+    if here is not None and here.over:
+        here = still_open(here)
+    place = NOWHERE if here is None else _place_in(here, sink, begins_trace=begins_trace)
     if _OTEL not in modules:
         return place
     return Place(place.around, place.parent, in_otel_span(place.inherited, said))
 
 
-def _place_in(around: Enclosing, sink: Sink, *, begins_trace: bool) -> Place:
-    near: Enclosing | None = around
-    while near is not None and near._sink is not sink:  # noqa: SLF001 - of the protocol, as all below
-        near = still_open(_around(near))
+def _place_in(one: Enclosing, sink: Sink, *, begins_trace: bool) -> Place:
+    near = _nearest(sink, one)
     if near is None:
-        return Place(around, None, NOTHING)
-    parent, inherited = near._block_within(), near._names_within()  # noqa: SLF001
+        return Place(one, None, NOTHING)
+    parent, inherited = near._block_within(), near._names_within()  # noqa: SLF001 - of the protocol, as all below
     if begins_trace and parent is not None and "trace_id" not in inherited:
         inherited = {**inherited, "trace_id": parent.trace()}
-    return Place(around, parent, inherited)
+    return Place(one, parent, inherited)
+
+
+def _nearest(sink: Sink, one: Enclosing | None) -> Enclosing | None:
+    while one is not None and one._sink is not sink:  # noqa: SLF001
+        one = still_open(around(one))
+    return one
+
+
+def nearest(sink: Sink) -> Enclosing | None:
+    """What is open here of a logger; None where nothing is."""
+    return _nearest(sink, still_open(current.get()))
 
 
 def still_open(one: Enclosing | None) -> Enclosing | None:
     """This one, or the next around it that has not ended."""
     while one is not None and one.over and not one._lives_on:  # noqa: SLF001
-        one = _around(one)
+        one = around(one)
     return one
 
 
@@ -181,7 +203,7 @@ def close(one: Enclosing) -> None:
         place.forget_what_ended()
     here = current.get()
     if here is one:
-        current.set(_around(one))
+        current.set(around(one))
     elif here is not None and here.over:
         current.set(still_open(here))
 
@@ -189,10 +211,11 @@ def close(one: Enclosing) -> None:
 def descends_from(one: Enclosing | None, ancestor: Enclosing) -> bool:
     """Whether it is `ancestor`, or was entered within it."""
     while one is not None and one is not ancestor:
-        one = _around(one)
+        one = around(one)
     return one is not None
 
 
-def _around(one: Enclosing) -> Enclosing | None:
+def around(one: Enclosing) -> Enclosing | None:
+    """What was open where it began."""
     place = one._place  # noqa: SLF001
     return None if place is None else place.around

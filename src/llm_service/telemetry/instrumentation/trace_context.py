@@ -6,9 +6,10 @@ https://opentelemetry.io/docs/specs/otel/trace/api/#spancontext.
 
 import re
 import sys
+from random import getrandbits
 from typing import Any, Final, NamedTuple
 
-__all__ = ["TraceParent", "parse_traceparent", "span_id_of", "span_of_otel", "trace_id_of"]
+__all__ = ["TraceParent", "parse_traceparent", "random_span_id", "span_id_of", "span_of_otel", "trace_id_of"]
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 _TRACE: Final = re.compile(r"(?!0{32})[0-9a-f]{32}")
@@ -47,6 +48,11 @@ def trace_id_of(invocation_id: str) -> str:
 def span_id_of(invocation_id: str) -> str:
     """The span of a call: the last 16 hexadecimal digits of its UUID."""
     return invocation_id.replace("-", "")[16:]
+
+
+def random_span_id() -> str:
+    """A span of nothing that has a record."""
+    return f"{getrandbits(63) + 1:016x}"
 
 
 def span_of_otel() -> TraceParent | None:

@@ -450,6 +450,9 @@ def planner() -> Iterator[Callable[[Query], str]]:
         ({"tool_name": "t", "status": "error"}, "idx_invocations_(tool|status)"),
         ({"model_name": "m", "status": "timeout"}, "idx_invocations_(model|status)"),
         ({"session_id": "s1"}, "idx_invocations_session"),
+        ({"trace_id": "t1", "start_date": TODAY}, "idx_invocations_trace"),
+        ({"run": "r1"}, "idx_invocations_run"),
+        ({"user_id": "u1"}, "idx_invocations_user"),
         ({"tool_name": "t"}, "idx_invocations_timestamp"),
         ({"before": {"timestamp": "2026-11-01 00:00:00.000000Z", "id": 9}}, "idx_invocations_timestamp"),
         (

@@ -4,6 +4,8 @@ import logging
 from typing import Any, Final
 
 from llm_service.errors import RecordError
+from llm_service.telemetry.instrumentation.inherited_fields import inherit
+from llm_service.telemetry.instrumentation.open_blocks import current, still_open
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.record.fields import PRICED_BY
 from llm_service.telemetry.record.record import InvocationRecord
@@ -22,16 +24,20 @@ def record_from_response(response: object, /, **fields: Any) -> InvocationRecord
             object of a client or as a mapping. Of any other a record of `fields` alone is made, and a warning is logged
             once.
         **fields: what else the record holds; they win over the answer, but for the model: `model_name` is the one that
-            answered, and another that is named here becomes `request_model`.
+            answered, and another that is named here becomes `request_model`. What neither says is taken from the
+            scope or block that is open here.
 
     Raises:
         RecordError: (a `ValueError`) for a bad value among `fields`.
         TypeError: for a name among `fields` that is no field.
     """
-    found = read_answer(response)
+    found = dict(read_answer(response))
     if not found:
         _say_once(type(response).__name__)
     given = {field: value for field, value in fields.items() if value is not None}
+    here = still_open(current.get())
+    if here is not None:
+        inherit(here._names_within(), given, found)  # noqa: SLF001 - of the protocol
     answered, named = found.get("model_name"), given.get("model_name")
     if answered is not None and named not in {None, answered}:
         del given["model_name"]
