@@ -15,8 +15,9 @@ from llm_service.config.settings import DEFAULT_DB_PATH, Overflow, PrivacyLevel,
 
 __all__ = ["ModelsConfig", "PoliciesConfig", "TelemetryConfig"]
 
-# The root as path, because `~` may be undefined when this module is imported.
-_DEFAULTS: Final = Settings(db_path=Path("/telemetry.db"))
+# Absolute, because `~` may be undefined when this module is imported.
+_ANY: Final = Path("/telemetry.db")
+_DEFAULTS: Final = Settings(db_path=_ANY)
 
 
 class TelemetryConfig(BaseModel):
@@ -102,7 +103,7 @@ class TelemetryConfig(BaseModel):
     def _usable(cls, value: object, info: ValidationInfo) -> object:
         """Check one value by `Settings`, before pydantic does: its remedy names the bounds, not only the type."""
         try:
-            Settings(**{"db_path": Path("/"), str(info.field_name): value})  # type: ignore[arg-type]
+            Settings(**{"db_path": _ANY, str(info.field_name): value})  # type: ignore[arg-type]
         except SettingsError as error:
             # A custom error's message is a template: pass the remedy as a value.
             raise PydanticCustomError("unusable_setting", "{remedy}", {"remedy": error.remedy}) from None
