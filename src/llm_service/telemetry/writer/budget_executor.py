@@ -16,13 +16,14 @@ from typing import Any, Final
 
 from llm_service.errors import CommitTimeoutError, StoreError, TelemetryError
 from llm_service.redaction import clean
+from llm_service.telemetry.stores import forks
 from llm_service.telemetry.stores.base import Fault, WriteResult
 from llm_service.telemetry.stores.sqlite import error_kinds
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
 from llm_service.telemetry.stores.sqlite.database_files import OwnConnection
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
-from llm_service.telemetry.writer import forks, threads
+from llm_service.telemetry.writer import threads
 from llm_service.telemetry.writer.budget_requests import BudgetExecutorHost, Request, Work
 from llm_service.telemetry.writer.commit_lock import CommitLockBusyError
 from llm_service.telemetry.writer.ledger import Outcome, Settlement

@@ -21,10 +21,11 @@ from llm_service.errors import DatabaseUnusableError, StoreError
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.privacy import Redact, Redactor
 from llm_service.telemetry.record.texts import repairs_so_far
+from llm_service.telemetry.stores import forks
 from llm_service.telemetry.stores.base import BatchWriter
 from llm_service.telemetry.stores.sqlite.lazy_connection import LazyConnection
 from llm_service.telemetry.stores.sqlite.opening import Opener
-from llm_service.telemetry.writer import forks, threads
+from llm_service.telemetry.writer import threads
 from llm_service.telemetry.writer.announcer import Announcer
 from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.writer.committer import Committer, Step

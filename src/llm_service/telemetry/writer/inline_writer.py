@@ -10,8 +10,8 @@ from threading import TIMEOUT_MAX, get_ident
 from time import monotonic, sleep
 from typing import Any, Protocol
 
+from llm_service.telemetry.stores import forks
 from llm_service.telemetry.stores.sqlite.lazy_connection import LazyConnection
-from llm_service.telemetry.writer import forks
 from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.writer.committer import Committer, Step
 from llm_service.telemetry.writer.drivers import Drivers

@@ -15,9 +15,9 @@ from typing import Any, Final
 from llm_service.config.settings import Settings
 from llm_service.redaction import clean
 from llm_service.telemetry.journal.segment_names import writers
-from llm_service.telemetry.stores.retention import LEASE, Belief, Cutoffs
+from llm_service.telemetry.stores.retention import LEASE, Belief, Cutoffs, PurgeResult
 from llm_service.telemetry.stores.sqlite.error_kinds import is_locked
-from llm_service.telemetry.stores.sqlite.purge_steps import Purge, PurgeResult, has_old, look
+from llm_service.telemetry.stores.sqlite.purge_steps import Purge, has_old, look
 from llm_service.telemetry.writer.schedule import retry_delay
 from llm_service.telemetry.writer.waiters import Waiter
 

@@ -16,10 +16,12 @@ from llm_service.telemetry.journal import segment, segment_names
 from llm_service.telemetry.journal.encoding import LAYOUT, LAYOUTS
 from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.journal.replay import Replayed, replay_all
+from llm_service.telemetry.record.fields import ADDED
 from llm_service.telemetry.record.record import EXTENSION_FIELDS, FIELDS, InvocationRecord
+from llm_service.telemetry.stores.private_files import make_private_folder
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
-from llm_service.telemetry.stores.sqlite.migrations import ADDED, VERSION
-from llm_service.telemetry.stores.sqlite.opening import make_private_folder, open_for_writing
+from llm_service.telemetry.stores.sqlite.migrations import VERSION
+from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 from llm_service.telemetry.writer.journal_recovery import JournalRecovery
 
 WRITER = "0d523cae-1d87-4dad-941f-c0f5f629fa3c"

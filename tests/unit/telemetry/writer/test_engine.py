@@ -14,7 +14,8 @@ import pytest
 
 from llm_service.errors import CommitTimeoutError, DatabaseUnusableError, RecordDroppedError
 from llm_service.telemetry import DropReason, Event, EventKind, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.writer import commit_lock, forks, shutdown, threads
+from llm_service.telemetry.stores import forks
+from llm_service.telemetry.writer import commit_lock, shutdown, threads
 from llm_service.telemetry.writer.commit_lock import CommitLock
 from llm_service.telemetry.writer.drivers import Drivers
 from llm_service.telemetry.writer.sigterm import SigtermHandler

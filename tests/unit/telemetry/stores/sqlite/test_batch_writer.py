@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from llm_service.errors import (
     SQLiteTooOldError,
     StoreError,
 )
+from llm_service.telemetry.record.fields import ADDED
 from llm_service.telemetry.record.record import (
     CARD_FIELDS,
     CONTENT_FIELDS,
@@ -330,6 +332,15 @@ def test_an_old_file_becomes_what_a_new_one_is() -> None:
 def test_every_version_but_the_first_has_a_migration() -> None:
     """No file of an earlier release is left behind."""
     assert sorted(migrations.MIGRATIONS) == list(range(2, migrations.VERSION + 1))
+
+
+def test_the_table_of_fields_says_which_version_added_each_column() -> None:
+    """Journals of earlier releases and damaged files are read by it."""
+    added = {
+        version: tuple(re.findall(r"ALTER TABLE invocations ADD COLUMN (\w+)", "\n".join(statements)))
+        for version, statements in migrations.MIGRATIONS.items()
+    }
+    assert {version: columns for version, columns in added.items() if columns} == ADDED
 
 
 def test_an_older_file_is_migrated_when_it_is_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ from tests.model.ledger import check_books, holds, policies, totals, windows
 from llm_service.budgets.policies import Policies, compiled
 from llm_service.errors import BudgetExceeded
 from llm_service.telemetry import AsyncTelemetryLogger, DuplicateInvocationError, InvocationRecord, TelemetryLogger
+from llm_service.telemetry.record.fields import ADDED
 from llm_service.telemetry.record.record import CARD_FIELDS, _restore
-from llm_service.telemetry.stores.sqlite import migrations
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook, Recost, call_of
 from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
@@ -196,7 +196,7 @@ def test_a_file_of_the_first_version_is_migrated_and_counted(db: Path) -> None:
     with closing(sqlite3.connect(db)) as connection:
         for table in ("budget_alerts", "budget_holds", "budget_windows", "budget_counters", "prompt_sizes"):
             connection.execute(f"DROP TABLE {table}")
-        for column in (column for added in migrations.ADDED.values() for column in added):
+        for column in (column for added in ADDED.values() for column in added):
             connection.execute(f"ALTER TABLE invocations DROP COLUMN {column}")
         connection.execute("DELETE FROM schema_version WHERE version > 1")
         connection.execute("PRAGMA user_version = 1")
