@@ -6,14 +6,12 @@ Between BEGIN IMMEDIATE and COMMIT no other process changes a window, so check-t
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.limits import (
     METRICS,
     Amounts,
     Limit,
-    Policy,
     Standing,
     Totals,
     has_room,
@@ -23,6 +21,7 @@ from llm_service.budgets.limits import (
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.errors import BudgetExceeded, BudgetUnreadableError, DuplicateInvocationError
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, TextClock, from_microseconds, microseconds_text
+from llm_service.telemetry.stores.budget_requests import BudgetRequest, EndHold, PriceCall, ReservationPlan
 from llm_service.telemetry.stores.rollups import nanos as to_nanos
 from llm_service.telemetry.stores.sqlite import budget_statements as sql
 from llm_service.telemetry.stores.sqlite.budget_counters import add_counters, find_damaged, register
@@ -32,7 +31,7 @@ from llm_service.telemetry.stores.sqlite.budget_statements import Change, Place
 from llm_service.telemetry.stores.sqlite.recosting import Change as CostChange
 from llm_service.telemetry.stores.sqlite.recosting import NewCost, recost
 
-__all__ = ["HoldKeeper", "ReservationPlan", "exceeded"]
+__all__ = ["HoldKeeper", "exceeded"]
 
 _UNPRICED: Final = """
 SELECT id, cost_source, request_model, agent_name, tool_name, model_name, user_id, session_id, trace_id, timestamp,
@@ -65,29 +64,6 @@ class _Ready(NamedTuple):
     names: str
     bounds: list[Any]
     checks: list[tuple[int, int, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class ReservationPlan:
-    """A reservation to be made.
-
-    Attributes:
-        hold_id: the hold's id; the record with this id ends it.
-        call: the names of the call, redacted like those of its record.
-        amounts: to be reserved.
-        policies: whose limits apply.
-        now_us: microseconds since 1970.
-        lease_us: microseconds until the outcome counts as unknown.
-        justification: the user's reason, if any.
-    """
-
-    hold_id: str
-    call: Call
-    amounts: Amounts
-    policies: Sequence[Policy]
-    now_us: int
-    lease_us: int
-    justification: str | None = None
 
 
 def exceeded(one: Standing) -> BudgetExceeded:
@@ -124,6 +100,18 @@ class HoldKeeper:
         return register(connection, self.book, wanted, now_us)
 
     # All below: within a transaction that the book has begun
+
+    def do(self, connection: sqlite3.Connection, request: BudgetRequest) -> Any:
+        """The work of a request; its outcome."""
+        match request.work:
+            case ReservationPlan() as plan:
+                return self.reserve(connection, plan, again=request.tries > 0)
+            case EndHold(hold_id, kept, made_at_us):
+                return self.end(connection, hold_id, kept, made_at_us)
+            case PriceCall(invocation_id, usd):
+                return self.price(connection, invocation_id, usd)
+            case _:  # expired by the session, as with every request
+                return None
 
     def standings(self, plan: ReservationPlan) -> list[Standing]:
         """Each limit that applies to a call, with the present sums of its window."""

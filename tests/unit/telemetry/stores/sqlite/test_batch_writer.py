@@ -702,7 +702,7 @@ def test_an_error_lies_in_the_record_or_in_the_file(
     error = error_of(statement, parameters)
     assert error_kinds.is_duplicate(error) == duplicate
     assert error_kinds.is_poison(error) == poison
-    assert error_kinds.classify(error) is Fault.TRANSIENT
+    assert error_kinds.classify(error) is (Fault.TRANSIENT if hasattr(error, "sqlite_errorcode") else Fault.BUG)
 
 
 def test_a_primary_key_that_stands_twice_is_a_duplicate_too() -> None:
@@ -724,7 +724,7 @@ def test_a_locked_file_is_transient(path: Path) -> None:
         first.close()
         second.close()
     assert not error_kinds.is_poison(caught.value)
-    assert writer().classify(caught.value) is Fault.TRANSIENT
+    assert error_kinds.classify(caught.value) is Fault.LOCKED
 
 
 @pytest.mark.parametrize(
@@ -732,8 +732,8 @@ def test_a_locked_file_is_transient(path: Path) -> None:
     [
         (OSError(28, "No space left on device"), Fault.TRANSIENT),
         (PermissionError("no"), Fault.TRANSIENT),
-        (KeyError("a bug"), Fault.TRANSIENT),
-        (StoreError("some"), Fault.TRANSIENT),
+        (KeyError("a bug"), Fault.BUG),
+        (StoreError("some"), Fault.BUG),
         (DatabaseUnusableError("never"), Fault.UNUSABLE),
         (OSError(errno.ESTALE, "deleted while it was open"), Fault.REOPEN),
     ],

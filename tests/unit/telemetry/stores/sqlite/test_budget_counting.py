@@ -17,8 +17,9 @@ from llm_service.errors import BudgetExceeded
 from llm_service.telemetry import AsyncTelemetryLogger, DuplicateInvocationError, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.record.fields import ADDED
 from llm_service.telemetry.record.record import CARD_FIELDS, _restore
+from llm_service.telemetry.stores.budget_requests import call_of
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
-from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook, Recost, call_of
+from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook, Recost
 from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
