@@ -45,7 +45,7 @@ class BaseClient(Generic[_Budgeted]):
     _awaits: ClassVar[bool]
     """Whether the client's promises are awaited, reservations among them."""
     _make_store: Callable[[StoreParts], Store] = SqliteStore
-    """Which kind of store it writes to: the one place that says so."""
+    """Makes the store that it writes to: the one place that chooses."""
     _instruments = False
 
     def __init__(

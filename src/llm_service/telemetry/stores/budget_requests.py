@@ -1,14 +1,17 @@
 """What budgets ask of a store: reservations and their ends as values, each to be done in one transaction."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llm_service.budgets.limits import Amounts, Policy
+from llm_service.budgets.limits import Amounts, Policy, Standing, shown_amount
 from llm_service.budgets.scopes import Call
+from llm_service.errors import BudgetExceeded
 from llm_service.telemetry.record.record import EXTENSION_FIELDS, InvocationRecord
+from llm_service.telemetry.record.timestamps import from_microseconds
 
-__all__ = ["BudgetRequest", "EndHold", "ExpireHolds", "PriceCall", "ReservationPlan", "Work", "call_of"]
+__all__ = ["BudgetRequest", "EndHold", "ExpireHolds", "PriceCall", "ReservationPlan", "Work", "call_of", "exceeded"]
 
 _REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
 _SESSION: Final = EXTENSION_FIELDS.index("session_id")
@@ -103,3 +106,20 @@ def call_of(record: InvocationRecord) -> Call:
     if values is None:
         return Call(agent, tool, model)
     return Call(agent, tool, model, values[_REQUEST_MODEL], values[_USER], values[_SESSION], values[_TRACE])
+
+
+def exceeded(one: Standing) -> BudgetExceeded:
+    """The error for a limit that has no room for the call."""
+    metric, totals = one.limit.metric, one.totals
+    return BudgetExceeded(
+        one.limit.policy,
+        window=one.limit.counter.window,
+        metric=metric,
+        limit=shown_amount(metric, one.limit.amount),
+        spent=shown_amount(metric, totals.spent.of(metric)),
+        reserved=shown_amount(metric, totals.reserved.of(metric)),
+        unknown=shown_amount(metric, totals.unknown.of(metric)),
+        asked=shown_amount(metric, one.asked),
+        subject=tuple(json.loads(one.subject)),
+        resets_at=None if one.resets_at_us is None else from_microseconds(one.resets_at_us),
+    )

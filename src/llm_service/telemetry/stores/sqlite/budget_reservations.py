@@ -3,7 +3,6 @@
 Between BEGIN IMMEDIATE and COMMIT no other process changes a window, so check-then-add is exact.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
@@ -15,13 +14,12 @@ from llm_service.budgets.limits import (
     Standing,
     Totals,
     has_room,
-    shown_amount,
     standing,
 )
 from llm_service.budgets.scopes import Call, Counter, CounterKey
-from llm_service.errors import BudgetExceeded, BudgetUnreadableError, DuplicateInvocationError
-from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, TextClock, from_microseconds, microseconds_text
-from llm_service.telemetry.stores.budget_requests import BudgetRequest, EndHold, PriceCall, ReservationPlan
+from llm_service.errors import BudgetUnreadableError, DuplicateInvocationError
+from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, TextClock, microseconds_text
+from llm_service.telemetry.stores.budget_requests import BudgetRequest, EndHold, PriceCall, ReservationPlan, exceeded
 from llm_service.telemetry.stores.rollups import nanos as to_nanos
 from llm_service.telemetry.stores.sqlite import budget_statements as sql
 from llm_service.telemetry.stores.sqlite.budget_counters import add_counters, find_damaged, register
@@ -31,7 +29,7 @@ from llm_service.telemetry.stores.sqlite.budget_statements import Change, Place
 from llm_service.telemetry.stores.sqlite.recosting import Change as CostChange
 from llm_service.telemetry.stores.sqlite.recosting import NewCost, recost
 
-__all__ = ["HoldKeeper", "exceeded"]
+__all__ = ["HoldKeeper"]
 
 _UNPRICED: Final = """
 SELECT id, cost_source, request_model, agent_name, tool_name, model_name, user_id, session_id, trace_id, timestamp,
@@ -64,23 +62,6 @@ class _Ready(NamedTuple):
     names: str
     bounds: list[Any]
     checks: list[tuple[int, int, int]]
-
-
-def exceeded(one: Standing) -> BudgetExceeded:
-    """The error for a limit that has no room for the call."""
-    metric, totals = one.limit.metric, one.totals
-    return BudgetExceeded(
-        one.limit.policy,
-        window=one.limit.counter.window,
-        metric=metric,
-        limit=shown_amount(metric, one.limit.amount),
-        spent=shown_amount(metric, totals.spent.of(metric)),
-        reserved=shown_amount(metric, totals.reserved.of(metric)),
-        unknown=shown_amount(metric, totals.unknown.of(metric)),
-        asked=shown_amount(metric, one.asked),
-        subject=tuple(json.loads(one.subject)),
-        resets_at=None if one.resets_at_us is None else from_microseconds(one.resets_at_us),
-    )
 
 
 class HoldKeeper:
