@@ -12,7 +12,7 @@ from llm_service.telemetry import InvocationRecord, TelemetryLogger
 from llm_service.telemetry.journal.encoding import decode, encode
 from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.journal.segment_names import find
-from llm_service.telemetry.stores.sqlite.opening import make_private_folder
+from llm_service.telemetry.stores.private_files import make_private_folder
 
 __all__ = ["run"]
 

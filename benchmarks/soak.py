@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from sqlite3 import Connection, connect
 from time import monotonic, sleep
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from benchmarks._harness import Bar, Report, Row, check, parser, scratch, show
 from benchmarks._long import LagProbe, Sample, progress, sample, slope, stored
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.stores.base import BatchWriter, Fault, WriteResult
+from llm_service.telemetry.stores.base import WriteResult
+from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 
 __all__ = ["run"]
 
@@ -50,10 +51,10 @@ for line in sys.stdin:
 
 
 class _Disk:
-    """Stands between the committer and its store: stalls, or leaves SQLite no page to grow by."""
+    """Stands between the store and its writer: stalls, or leaves SQLite no page to grow by."""
 
-    def __init__(self, store: BatchWriter) -> None:
-        self._store = store
+    def __init__(self, writer: SqliteBatchWriter) -> None:
+        self._write = writer.write
         self.stall = 0.0
         self.full = False
 
@@ -66,15 +67,11 @@ class _Disk:
         durable: bool,
         slice_rows: int,
     ) -> WriteResult:
-        """Commit like the store, later or not at all."""
+        """Commit like the writer, later or not at all."""
         sleep(self.stall)
         pages = 1 if self.full else 2**30  # SQLite takes the present size for less
         connection.execute(f"PRAGMA max_page_count = {pages:d}")
-        return self._store.write(connection, batch, batch_no=batch_no, durable=durable, slice_rows=slice_rows)
-
-    def classify(self, error: Exception) -> Fault:
-        """As the store does."""
-        return self._store.classify(error)
+        return self._write(connection, batch, batch_no=batch_no, durable=durable, slice_rows=slice_rows)
 
 
 @dataclass(slots=True)
@@ -227,9 +224,9 @@ async def _run(seconds: float, seed: int) -> Report:
     with scratch() as folder:
         path = folder / "soak.db"
         telemetry = AsyncTelemetryLogger(path, retention_days=None, close_timeout=60, models=False, policies=False)
-        committer = telemetry._engine.committer
-        disk = _Disk(committer._writer)
-        committer._writer = disk
+        writer: Any = cast("Any", telemetry._engine.store).writer
+        disk = _Disk(writer)
+        writer.write = disk.write
         await telemetry.start()
         foe = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _FOE, str(path), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE

@@ -152,8 +152,8 @@ def test_checkpoints_that_fail_are_said_and_lose_nothing(
 ) -> None:
     """The database file itself cannot be written, the -wal can: records commit, and `stats` names the fault."""
     script = """
-from llm_service.telemetry.writer import wal_watch
-wal_watch.TIDY_AFTER = 0.02
+from llm_service.telemetry.stores.sqlite import wal
+wal.TIDY_AFTER = 0.02
 async def main():
     T = AsyncTelemetryLogger(PATH)
     for _ in range(10): await promised(T)

@@ -58,7 +58,7 @@ def test_a_wal_that_a_reader_made_grow_is_truncated_after_it(
     eventually: Callable[..., None],
 ) -> None:
     """Three hundred batches under an open reader are all committed; once it is gone the -wal shrinks to nothing."""
-    monkeypatch.setattr("llm_service.telemetry.writer.wal_watch.TIDY_AFTER", 0.05)
+    monkeypatch.setattr("llm_service.telemetry.stores.sqlite.wal.TIDY_AFTER", 0.05)
     wal = db.with_name(f"{db.name}-wal")
     with TelemetryLogger(db) as logger:
         logger.log_invocation(record())

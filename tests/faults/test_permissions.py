@@ -104,7 +104,7 @@ def test_a_file_made_immutable_while_open_loses_nothing(
     eventually: Callable[..., None],
 ) -> None:
     """`chattr +i` on the database fails checkpoints, on the -wal commits: both are said in `stats` and go on after."""
-    monkeypatch.setattr("llm_service.telemetry.writer.wal_watch.TIDY_AFTER", 0.02)
+    monkeypatch.setattr("llm_service.telemetry.stores.sqlite.wal.TIDY_AFTER", 0.02)
     with TelemetryLogger(on_disk) as logger:
         logger.log_invocation(record("before"))
         immutable(on_disk.with_name(on_disk.name + suffix), True)

@@ -225,7 +225,7 @@ class BudgetsBesideModel(RuleBasedStateMachine):
         for logger in self.loggers:
             with logger._engine.commit_lock:
                 logger._engine.inline.let_go()
-                logger._engine.money.executor.let_go()
+                logger._engine.executor.let_go()
             logger._engine.closing = logger._engine.closed = True
         self.loggers, self.open = [], {}
         self.open_logger(limited=True)

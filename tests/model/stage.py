@@ -16,9 +16,9 @@ from unittest import mock
 
 import aiosqlite.core
 
-from llm_service.telemetry.stores.sqlite import async_connection, opening, wal
+from llm_service.telemetry.stores.sqlite import async_connection, opening, store, wal
 from llm_service.telemetry.stores.sqlite.database_files import OwnConnection
-from llm_service.telemetry.writer import engine, inline_writer, queue, task_writer, writer_loop
+from llm_service.telemetry.writer import engine, inline_writer, queue, writer_loop
 
 PACKAGE = "llm_service.telemetry"
 
@@ -189,7 +189,7 @@ class Stage:
                 return super().drive(lambda: False, ended)
 
         for module, name, value in (
-            (task_writer, "WriterConnection", HeldWriterConnection),
+            (store, "WriterConnection", HeldWriterConnection),
             (writer_loop, "Alarm", lambda: HeldAlarm(stage.clock)),
             (opening, "OwnConnection", Connection),
             (opening, "BUSY_TIMEOUT_MS", 0),  # whoever finds a lock comes back: nobody sleeps

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -13,7 +14,7 @@ from llm_service.cli.group import Failure
 from llm_service.cli.options import FILE, USD, common, examples
 from llm_service.cli.output import clean, listing
 from llm_service.cli.tables import UNKNOWN, Column, Row, count
-from llm_service.cli.target import Target, existing, read
+from llm_service.cli.target import Target, read, reading
 
 if TYPE_CHECKING:
     from llm_service.budgets.policies import Policies
@@ -218,14 +219,14 @@ def _check(
     from llm_service.telemetry.client.estimate_history import EstimateHistory
     from llm_service.telemetry.privacy import Redactor
     from llm_service.telemetry.queries.budget_status import read_check
-    from llm_service.telemetry.stores.sqlite.budget_counting import call_of
+    from llm_service.telemetry.stores.budget_requests import call_of
 
     record = InvocationRecord(invocation_id=request.hold_id, **cast("Any", request.names))
     (redacted,) = Redactor("metadata").records([record], Counter())
     call = call_of(redacted)
     applying = policies.applying(call)
     if request.wants_estimate(applying):
-        learner = EstimateHistory(existing(path))
+        learner = EstimateHistory(partial(reading, path))
         learner.load()
         model_name, provider = request.priced_as
         question = Question(request.agent_name, request.tool_name, model_name, provider)

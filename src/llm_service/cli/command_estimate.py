@@ -1,6 +1,7 @@
 """`estimate`: what a call will take and cost, before it is made."""
 
 from decimal import ROUND_CEILING, Decimal
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
@@ -10,7 +11,7 @@ from llm_service.cli.group import Misuse
 from llm_service.cli.options import MODELS, common, examples
 from llm_service.cli.output import lines, table
 from llm_service.cli.tables import UNKNOWN, Column, percent, usd
-from llm_service.cli.target import Target, existing
+from llm_service.cli.target import Target, reading
 
 if TYPE_CHECKING:
     from llm_service.estimates.estimate import Estimate
@@ -74,7 +75,7 @@ def estimate(
     question = Question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier)
     path = target.report_path()
     # Without a file there is no past, but there are prices; a file that was named must be there.
-    learner = EstimateHistory(path if target.db is None else existing(path))
+    learner = EstimateHistory(partial(reading, path, may_lack=target.db is None))
     learner.load()
     book = target.prices(models)
     found = make_estimate(question, learner.history, book, learner.ratios, learner.tokenizer)

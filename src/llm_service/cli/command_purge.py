@@ -32,7 +32,7 @@ def purge(*, older_than: str, dry_run: bool, target: Target) -> None:
     from llm_service.config.files import locate
     from llm_service.telemetry import TelemetryLogger
     from llm_service.telemetry.client.purge_api import first_kept
-    from llm_service.telemetry.stores.sqlite.purge_steps import count_old
+    from llm_service.telemetry.queries.retention_coverage import count_old
 
     days = _days(older_than, datetime.now(UTC))
     path = target.path_to_change()

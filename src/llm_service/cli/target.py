@@ -106,11 +106,11 @@ def read(path: Path, question: "Callable[[Fetch], _T]") -> _T:
     return reader.read(existing(path), question)
 
 
-def reading(path: Path) -> "AbstractContextManager[Fetch]":
-    """Ask a file that is there many questions, each in a snapshot of its own; see `reader.reading`."""
+def reading(path: Path, *, may_lack: bool = False) -> "AbstractContextManager[Fetch]":
+    """Ask a file many questions, each in a snapshot of its own; one that `may_lack` is empty then: `reader.reading`."""
     from llm_service.telemetry.stores.sqlite import reader
 
-    return reader.reading(existing(path))
+    return reader.reading(path if may_lack else existing(path))
 
 
 def say_unknown(path: Path, names: Names) -> None:

@@ -30,7 +30,7 @@ from llm_service.telemetry.logger import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus
 from llm_service.telemetry.queries.questions import DailyCost, InvocationRow, Statistics
 from llm_service.telemetry.record.record import InvocationRecord
-from llm_service.telemetry.stores.sqlite.purge_steps import PurgeResult
+from llm_service.telemetry.stores.retention import PurgeResult
 from llm_service.telemetry.writer.events import Event, EventKind
 from llm_service.telemetry.writer.ledger import DropReason, FlushResult, Ledger
 from llm_service.telemetry.writer.stats import Stats

@@ -17,8 +17,9 @@ LAST = "run"
 """The last column there is: the new one comes after it."""
 EDITS = {
     "record/fields.py": [
-        (f'    {LAST} = _Field[str | None]("id")\n',
-         f'    {LAST} = _Field[str | None]("id")\n    deployment = _Field[str | None]("name")\n'),
+        (f"""    {LAST} = _Field[str | None]("id", since={NEXT - 1})\n""",
+         f"""    {LAST} = _Field[str | None]("id", since={NEXT - 1})
+    deployment = _Field[str | None]("name", since={NEXT})\n"""),
         (f"    {LAST}: str | None\n", f"    {LAST}: str | None\n    deployment: str | None\n"),
     ],
     "schema.sql": [("where it is NULL\n);", "where it is NULL\n    , deployment TEXT\n);")],

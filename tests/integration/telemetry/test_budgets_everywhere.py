@@ -25,7 +25,7 @@ from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, Teleme
 from llm_service.telemetry.client.budgeted_call import AsyncBudgetedInvocation, BudgetedInvocation
 from llm_service.telemetry.instrumentation.decorator import KINDS, PLAIN
 from llm_service.telemetry.record.fields import KINDS as KINDS_OF_FIELDS
-from llm_service.telemetry.stores.sqlite.budget_counting import call_of
+from llm_service.telemetry.stores.budget_requests import call_of
 
 LIMITED = policies(default=10)
 DECORATED = {kind.wrap.__name__: kind for kind in (*KINDS, PLAIN)}

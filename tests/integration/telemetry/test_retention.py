@@ -319,7 +319,9 @@ def test_a_durable_commit_is_synced_also_after_a_purge(db: Path) -> None:
         logger.log_invocation(InvocationRecord(), durable=True)
         assert logger.purge(3).bytes_freed > 0
         logger.log_invocation(InvocationRecord(), durable=True)
-        assert logger._engine.inline._connection._connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+        assert logger._engine.inline.session.connection._connection.execute("PRAGMA synchronous").fetchone() == (
+            2,
+        )  # FULL
 
 
 async def test_purge_is_awaited_on_the_async_face(db: Path) -> None:
@@ -597,7 +599,7 @@ def test_retention_whose_file_cannot_be_opened_for_now_is_paced(db: Path, monkey
         def refuse() -> Any:
             raise sqlite3.OperationalError("no")
 
-        monkeypatch.setattr(engine.inline._connection, "_connector", refuse)
+        monkeypatch.setattr(engine.inline.session.connection, "_connector", refuse)
         engine.inline.retain()
         assert logger.stats().purge_error == "OperationalError: no"
         assert (engine.retention.due_in() or 0) > 10
@@ -634,11 +636,12 @@ def test_another_process_that_purges_is_left_alone_for_the_lease(db: Path) -> No
 def test_retention_that_has_ended_takes_no_turn_and_no_job(db: Path) -> None:
     """What comes while a logger closes is over at once."""
     with TelemetryLogger(db) as logger:
-        settings = logger.settings
-    retention = Retention(settings, "me")
+        settings, store = logger.settings, logger._engine.store
+    retention = Retention(settings, store, "me")
     retention.end()
     assert retention.due_in() is None
-    assert retention.turn(None) is False
+    retention.turn(session := store.session())
+    assert not session.is_open
     waiter = ThreadWaiter()
     job = retention.request(Cutoffs("2026-11-24", None), waiter)
     assert job.over

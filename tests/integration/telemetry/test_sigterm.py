@@ -200,12 +200,12 @@ def test_a_signal_in_the_middle_of_a_commit_does_not_deadlock(
     """It is raised within the transaction, in the thread that commits and holds the lock, and by the loop's thread."""
     script = """
 def interrupt(logger):
-    write = logger._engine.committer._writer.write
+    write = logger._engine.store.writer.write
     def interrupted(connection, batch, **how):
         if threading.current_thread() is threading.main_thread(): signal.raise_signal(signal.SIGTERM)
         else: os.kill(os.getpid(), signal.SIGTERM)
         return write(connection, batch, **how)
-    logger._engine.committer._writer.write = interrupted
+    logger._engine.store.writer.write = interrupted
 if sys.argv[2] == "sync":
     T = make(); fill(T, 99); T.flush_on_sigterm(); interrupt(T)
     T.log_invocation(record()); time.sleep(60)

@@ -18,6 +18,8 @@ from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsa
 from llm_service.telemetry.instrumentation.recorded_stream import record_stream
 from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.record.record import Amount, InvocationRecord
+from llm_service.telemetry.stores.base import Store, StoreParts
+from llm_service.telemetry.stores.sqlite.store import SqliteStore
 from llm_service.telemetry.writer.drivers import Driver
 from llm_service.telemetry.writer.engine import Engine
 from llm_service.telemetry.writer.events import OnDrop, OnEvent
@@ -42,6 +44,8 @@ class BaseClient(Generic[_Budgeted]):
 
     _awaits: ClassVar[bool]
     """Whether the client's promises are awaited, reservations among them."""
+    _make_store: Callable[[StoreParts], Store] = SqliteStore
+    """Makes the store that it writes to: the one place that chooses."""
     _instruments = False
 
     def __init__(
@@ -67,6 +71,7 @@ class BaseClient(Generic[_Budgeted]):
         self._engine = Engine(
             settings,
             self._start_writer,
+            self._make_store,
             on_drop,
             on_event=on_event,
             redact=redact,

@@ -27,12 +27,12 @@ from llm_service.telemetry.instrumentation.nested_calls import hand_over
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.costing import Costing
-from llm_service.telemetry.stores.sqlite.reader import read
 from llm_service.telemetry.writer.engine import Engine
 from llm_service.telemetry.writer.ledger import DropReason, FlushResult, Outcome, Settlement
 from llm_service.telemetry.writer.waiters import LoopWaiter, ThreadWaiter
 
 if TYPE_CHECKING:
+    from llm_service.budgets.scopes import Call
     from llm_service.telemetry.client.estimate_history import EstimateHistory
 
 __all__ = ["ClientCore", "flush", "running_loop", "seconds_or_none"]
@@ -48,6 +48,7 @@ class ClientCore:
         offer: `log_invocation_nowait`; with the next two and `is_first` what an `Invocation` needs.
         lose_invalid: counts a record that could not be made at all.
         count_bad_value: counts a value that was left out; True the first time for this field.
+        clean_calls: names of calls as their records will have them, by what was given.
     """
 
     def __init__(self, settings: Settings, engine: Engine, prices: PriceBook) -> None:
@@ -58,6 +59,7 @@ class ClientCore:
         self.lose_invalid = engine.lose_invalid
         self.count_bad_value = engine.count_bad_value
         self._costing = Costing(prices)
+        self.clean_calls: dict[tuple[str | None, ...], Call] = {}
         self._said: set[str] = set()
         self._history: EstimateHistory | None = None
         held = weakref.ref(self)
@@ -77,7 +79,7 @@ class ClientCore:
         if history is None or history.pid != os.getpid():
             from llm_service.telemetry.client.estimate_history import EstimateHistory  # noqa: PLC0415
 
-            self._history = history = EstimateHistory(self.db_path)
+            self._history = history = EstimateHistory(self.engine.store.reading)
         return history
 
     def knows_cost(self, record: InvocationRecord) -> bool:
@@ -100,7 +102,7 @@ class ClientCore:
         """
         if fresh:
             yield from self.flushed(_READ_WITHOUT)
-        return (yield from Work(partial(read, self.db_path, question)))
+        return (yield from Work(partial(self.engine.store.read, question)))
 
     def flushed(self, remedy: str = "") -> Steps[None]:
         """Have everything on disk that was accepted before.

@@ -8,7 +8,7 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import AbstractContextManager
 from threading import Lock
 from time import monotonic, sleep
 from typing import Final
@@ -19,7 +19,6 @@ from llm_service.estimates.past_calls import History
 from llm_service.estimates.tokens import TokenRatios
 from llm_service.telemetry.queries import estimate_samples as queries
 from llm_service.telemetry.stores.base import Fetch
-from llm_service.telemetry.stores.sqlite.reader import reading
 from llm_service.telemetry.writer import threads
 
 __all__ = ["REFRESH_AFTER", "EstimateHistory"]
@@ -38,7 +37,7 @@ class EstimateHistory:
     """What is known of past calls, in one process. Safe from several threads.
 
     Args:
-        path: the database; a file that does not exist is empty.
+        reading: opens the store for many questions; see `Store.reading`.
         clock: seconds, monotonic.
 
     Attributes:
@@ -49,13 +48,15 @@ class EstimateHistory:
         pid: the process that it belongs to: a forked child makes its own, since a lock may have been held.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, reading: Callable[[], AbstractContextManager[Fetch]], clock: Callable[[], float] = monotonic
+    ) -> None:
         self.history = History()
         self.ratios = TokenRatios()
         self.tokenizer = OpenAITokenizer()
         self.priced: set[tuple[str | None, str | None, str | None]] = set()
         self.pid = os.getpid()
-        self._path = path
+        self._open = reading
         self._clock = clock
         self._reading = Lock()
         self._last_id = 0
@@ -104,7 +105,7 @@ class EstimateHistory:
             self._reading.release()
 
     def _read(self) -> None:
-        with reading(self._path) as fetch:
+        with self._open() as fetch:
             ((newest,),) = fetch(queries.NEWEST_ID)
             self._learn(fetch, newest or 0)
             if fetch(queries.HAS_PROMPT_SIZES):

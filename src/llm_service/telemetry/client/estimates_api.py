@@ -82,7 +82,7 @@ def _answer(core: ClientCore, question: "Question", history: "EstimateHistory") 
 
 def _prefers_cheaper(core: ClientCore, estimate: "Estimate") -> bool:
     """Whether a policy that covers the call wants to hear of cheaper models for a prompt as short."""
-    policies, tokens = core.engine.money.terms.policies, estimate.prompt_tokens
+    policies, tokens = core.engine.policies, estimate.prompt_tokens
     if policies is None or tokens is None:
         return False
     call = Call(estimate.agent_name, estimate.tool_name, estimate.model_name)

@@ -10,8 +10,8 @@ from typing import Final
 from llm_service.errors import CommitTimeoutError, QueryError, StoreError
 from llm_service.telemetry.client.client_core import ClientCore
 from llm_service.telemetry.client.steps import Step, Steps
-from llm_service.telemetry.stores.retention import Cutoffs, kept_since
-from llm_service.telemetry.stores.sqlite.purge_steps import PurgeResult, count_old
+from llm_service.telemetry.queries.retention_coverage import count_old
+from llm_service.telemetry.stores.retention import Cutoffs, PurgeResult, kept_since
 from llm_service.telemetry.writer.purge_schedule import PurgeJob
 from llm_service.telemetry.writer.schedule import purge_may_go
 from llm_service.telemetry.writer.waiters import LoopWaiter, ThreadWaiter, Waiter

@@ -24,10 +24,9 @@ from llm_service.telemetry.client.steps import Step, Steps
 from llm_service.telemetry.queries.budget_status import BudgetHold
 from llm_service.telemetry.queries.filters import checked_id
 from llm_service.telemetry.record.record import CARD_FIELDS, Amount, InvocationRecord
+from llm_service.telemetry.stores.budget_requests import EndHold, ExpireHolds, PriceCall, ReservationPlan, Work, call_of
 from llm_service.telemetry.stores.rollups import nanos as to_nanos
-from llm_service.telemetry.stores.sqlite.budget_counting import call_of
-from llm_service.telemetry.stores.sqlite.budget_reservations import ReservationPlan
-from llm_service.telemetry.writer.budget_executor import BudgetExecutor, Request, Work
+from llm_service.telemetry.writer.budget_executor import BudgetExecutor, Request
 from llm_service.telemetry.writer.ledger import DropReason, Outcome
 from llm_service.telemetry.writer.waiters import LoopWaiter
 
@@ -55,7 +54,7 @@ class ReservationPlanner:
     @property
     def policies(self) -> Policies:
         """The policies of this logger; empty where it has none."""
-        return self._engine.money.terms.policies or Policies({})
+        return self._engine.policies or Policies({})
 
     def require_policies(self) -> None:
         """A logger without limits would let everything through. One that is disabled does, as it was told.
@@ -103,7 +102,7 @@ class ReservationPlanner:
 
     def call(self, wanted: ReservationRequest) -> Call:
         """The names of a call as its record will have them: checked, and without secrets."""
-        names, known = tuple(wanted.names.values()), self._engine.money.clean_calls
+        names, known = tuple(wanted.names.values()), self.core.clean_calls
         call: Call | None = known.get(names)
         if call is None:
             record = InvocationRecord(invocation_id=wanted.hold_id, **cast("Any", wanted.names))
@@ -150,10 +149,7 @@ class ReservationPlanner:
 
     def reserving(self, plan: ReservationPlan) -> Request | None:
         """The request that reserves."""
-        request = self._request()
-        if request is not None:
-            request.work = lambda keeper, connection: keeper.reserve(connection, plan, again=request.tries > 0)
-        return request
+        return self._request(plan)
 
     def settling(self, record: InvocationRecord, plan: ReservationPlan, *, durable: bool) -> Request | None:
         """The request that stores a record and ends its hold."""
@@ -167,7 +163,7 @@ class ReservationPlanner:
             return self.ending(plan.hold_id, kept)
         record_id = self._engine.redactor.invocation_id(record.invocation_id)
         if record_id != plan.hold_id:
-            self._engine.money.terms.hold_ids[record_id] = plan.hold_id
+            self._engine.store.hold_ids[record_id] = plan.hold_id
         return self._request(record=record, durable=durable)
 
     def ending(self, hold_id: str, kept: Amounts | None, made_at_us: int | None = None) -> Request | None:
@@ -176,7 +172,7 @@ class ReservationPlanner:
         Args:
                 made_at_us: only if it was reserved at this moment: another may have its id.
         """
-        return self._request(lambda keeper, connection: keeper.end(connection, hold_id, kept, made_at_us))
+        return self._request(EndHold(hold_id, kept, made_at_us))
 
     def reconciling(self, holds: list[BudgetHold], hold_id: str, usd: Amount) -> Request | None:
         """The request that puts a known cost in the place of what was reserved.
@@ -192,7 +188,7 @@ class ReservationPlanner:
             raise QueryError("hold_id", hold_id, "its call is under way: settle or release it")
         cost = reservation_requests.nanos(ReservationRequest(usd=usd, justification="reconciled"), ()) / NANOS
         if hold["recorded"]:
-            return self._request(lambda keeper, connection: keeper.price(connection, hold_id, cost))
+            return self._request(PriceCall(hold_id, cost))
         names = hold["names"]
         record = InvocationRecord(
             invocation_id=hold_id,
@@ -212,9 +208,8 @@ class ReservationPlanner:
         return self._request(record=record)
 
     def expiring(self) -> Request | None:
-        """The request that ends holds whose lease is over: any does, now and then, so this one does nothing else."""
-        self._engine.money.executor.expire_now()
-        return self._request(lambda _keeper, _connection: None)
+        """The request that ends holds whose lease is over."""
+        return self._request(ExpireHolds())
 
     def _request(
         self, work: Work | None = None, record: InvocationRecord | None = None, *, durable: bool = False
@@ -228,12 +223,12 @@ class ReservationPlanner:
     def submit(self, request: Request | None) -> None:
         """Have the executor's thread serve it, and wait for nothing."""
         if request is not None:
-            self._engine.money.executor.submit(request)
+            self._engine.executor.submit(request)
 
     def queue(self, request: Request | None) -> None:
         """Have the record that settles written like any other: it ends the hold in the same transaction."""
         if request is not None and request.record is not None:
-            self._engine.money.take_over(request.record)
+            self._engine.executor.take_over(request.record)
         else:
             self.submit(request)
 
@@ -246,7 +241,7 @@ class ReservationPlanner:
         """
         if request is None:
             return None
-        yield from _Serve(self._engine.money.executor, request)
+        yield from _Serve(self._engine.executor, request)
         error = request.error
         if error is None:
             return request.outcome

@@ -13,7 +13,7 @@ from llm_service.telemetry.client.reservation_plans import ReservationPlanner
 from llm_service.telemetry.client.reservation_requests import NAMES, ReservationRequest
 from llm_service.telemetry.client.steps import Steps, awaited, blocking, run, run_async
 from llm_service.telemetry.record.record import CARD_FIELDS, CONTENT_FIELDS, EXTENSION_FIELDS, InvocationRecord, rebuilt
-from llm_service.telemetry.stores.sqlite.budget_reservations import ReservationPlan
+from llm_service.telemetry.stores.budget_requests import ReservationPlan
 from llm_service.telemetry.writer.budget_executor import Request
 
 __all__ = ["AsyncHold", "AsyncReservation", "Hold", "Reservation", "reserve_now", "reserved"]

@@ -13,7 +13,6 @@ from llm_service.telemetry.client.budgets_api import Budgets
 from llm_service.telemetry.client.client_core import seconds_or_none
 from llm_service.telemetry.client.steps import blocking
 from llm_service.telemetry.record.record import Amount, InvocationRecord
-from llm_service.telemetry.stores.sqlite.error_kinds import STORE_ERRORS
 from llm_service.telemetry.writer.ledger import FULL, DropReason, FlushResult, Outcome
 from llm_service.telemetry.writer.thread_writer import ThreadWriter
 from llm_service.telemetry.writer.waiters import ThreadWaiter
@@ -45,7 +44,7 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
             return
         try:
             engine.open_inline(monotonic() + self.settings.commit_timeout)
-        except STORE_ERRORS as error:
+        except engine.store.errors as error:
             engine.finished()
             raise StoreError(f"{self.db_path} cannot be opened: {error}", self.db_path) from error
         except StoreError:

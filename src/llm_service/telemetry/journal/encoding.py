@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, cast
 
+from llm_service.telemetry.record.fields import ADDED
 from llm_service.telemetry.record.record import CARD_FIELDS, FIELDS, InvocationRecord
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, from_microseconds
-from llm_service.telemetry.stores.sqlite.migrations import ADDED
 
 __all__ = ["LAYOUT", "LAYOUTS", "UnreadableRecordError", "decode", "encode"]
 

@@ -18,7 +18,7 @@ try:  # at import time: a finalizing interpreter cannot import
 except ImportError:  # not on every platform
     fcntl: Any = None  # type: ignore[no-redef]
 
-from llm_service.telemetry.stores.sqlite.file_security import problem_of
+from llm_service.telemetry.stores.private_files import problem_of
 
 __all__ = ["HeldFile", "RefusedFileError", "create", "hold", "is_held"]
 

@@ -8,7 +8,6 @@ there.
 
 import logging
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +18,14 @@ from llm_service.telemetry.journal import locking, segment, segment_names
 from llm_service.telemetry.journal.encoding import LAYOUTS, UnreadableRecordError, decode
 from llm_service.telemetry.privacy import effective_level
 from llm_service.telemetry.record.record import InvocationRecord
-from llm_service.telemetry.stores.base import BatchWriter, Session
-from llm_service.telemetry.stores.sqlite import statements
+from llm_service.telemetry.stores.base import Session
 
-__all__ = ["MakeWriter", "Replayed", "replay_all"]
+__all__ = ["Replayed", "replay_all"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _ROWS: Final = 256
 """Records in a transaction: about 5 ms, so that other writers wait no longer for the lock."""
-_SLICE: Final = 25
 _LARGEST: Final = 1 << 31
-
-MakeWriter = Callable[[str, PrivacyLevel], BatchWriter]
 
 
 @dataclass(slots=True)
@@ -52,16 +47,13 @@ class Replayed:
     left: int = 0
 
 
-def replay_all(
-    db_path: Path, connection: Session, ceiling: PrivacyLevel, make_writer: MakeWriter, done: Replayed
-) -> None:
+def replay_all(db_path: Path, session: Session, ceiling: PrivacyLevel, done: Replayed) -> None:
     """Commit the records of dead processes, and remove their segments. Those of living processes are not touched.
 
     Args:
         db_path: the database.
-        connection: writable, without an open transaction.
+        session: an open one.
         ceiling: the replaying logger's privacy level; the lower one of both writers applies.
-        make_writer: makes a writer from an id for its receipts and a level.
         done: is updated, also if a segment's replay stops half-way; `left` is counted anew.
 
     Raises:
@@ -79,7 +71,7 @@ def replay_all(
             continue
         try:
             if segment_names.is_complete(path):
-                may_go = _replay(path, held.fd, connection, ceiling, make_writer, done)
+                may_go = _replay(path, held.fd, session, ceiling, done)
             else:
                 may_go = _is_unfinished(path, held.fd)
             if may_go:
@@ -98,14 +90,7 @@ def _is_unfinished(path: Path, fd: int) -> bool:
     return False
 
 
-def _replay(
-    path: Path,
-    fd: int,
-    connection: Session,
-    ceiling: PrivacyLevel,
-    make_writer: MakeWriter,
-    done: Replayed,
-) -> bool:
+def _replay(path: Path, fd: int, session: Session, ceiling: PrivacyLevel, done: Replayed) -> bool:
     """Replay one segment. Returns whether it may be removed."""
     data = _read(fd)
     try:
@@ -115,9 +100,9 @@ def _replay(
         return False
     replay_id = f"{header.writer_id}:replay"
     owed = segment.contents(
-        data, header, committed=_receipt(connection, header.writer_id), replayed=_receipt(connection, replay_id)
+        data, header, committed=session.receipt(header.writer_id), replayed=session.receipt(replay_id)
     )
-    writer = make_writer(replay_id, effective_level(ceiling, header.ceiling))
+    level = effective_level(ceiling, header.ceiling)
     before, lost = done.written, owed.lost
     for start in range(0, len(owed.waiting), _ROWS):
         frames = owed.waiting[start : start + _ROWS]
@@ -125,7 +110,7 @@ def _replay(
         lost += len(frames) - len(records)
         if not records:
             continue
-        result = writer.write(connection, records, batch_no=frames[-1].number, durable=False, slice_rows=_SLICE)
+        result = session.restore(records, writer_id=replay_id, batch_no=frames[-1].number, ceiling=level)
         done.known += len(result.duplicates)
         done.quarantined += len(result.quarantined)
         done.written += len(records) - len(result.duplicates) - len(result.quarantined)
@@ -154,8 +139,3 @@ def _read(fd: int) -> bytes:
         parts.append(part)
         at += len(part)
     return b"".join(parts)
-
-
-def _receipt(connection: Session, writer_id: str) -> int:
-    row = connection.execute(statements.READ_RECEIPT, (writer_id,)).fetchone()
-    return int(row[0]) if row is not None else 0

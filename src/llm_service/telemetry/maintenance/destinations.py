@@ -11,8 +11,8 @@ from typing import Final
 from llm_service.config.settings import followed
 from llm_service.errors import PlantedFileError, StoreError
 from llm_service.telemetry.maintenance.check_session import SIDE_FILES, side_file, status_of
+from llm_service.telemetry.stores.private_files import refuse_links_of_others
 from llm_service.telemetry.stores.sqlite.file_identity import identify_file
-from llm_service.telemetry.stores.sqlite.file_security import refuse_links_of_others
 
 __all__ = ["already_there", "refuse_database", "refuse_standing", "target_of"]
 

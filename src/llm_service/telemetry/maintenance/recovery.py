@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from llm_service.telemetry.maintenance.private_copy import PrivateCopy
 from llm_service.telemetry.maintenance.row_bisection import by_both_ends, by_rowid
 from llm_service.telemetry.maintenance.table_shapes import Table, problem_of, tables
-from llm_service.telemetry.stores.sqlite.migrations import ADDED
+from llm_service.telemetry.record.fields import ADDED
 
 __all__ = ["PartialRows", "Recovery", "Row", "partial_rows"]
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 from llm_service.telemetry.queries.cells import text, whole
 from llm_service.telemetry.queries.filters import InvocationFilter, daily_where
 from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.retention import PurgeResult
 
-__all__ = ["Kept", "read_kept"]
+__all__ = ["Kept", "count_old", "read_kept"]
 
 
 class Kept(NamedTuple):
@@ -57,4 +58,23 @@ def read_kept(
         last_day=None if last is None else text(last)[:10],
         records=records,
         deleted=max(0, whole(counted) - records),
+    )
+
+
+def count_old(fetch: Fetch, cutoff: str) -> PurgeResult:
+    """What a purge that keeps this UTC day and later ones would delete."""
+
+    def count(table: str, is_old: str) -> int:
+        return int(fetch((f"SELECT count(*) FROM {table} WHERE {is_old}", [cutoff]))[0][0])  # noqa: S608 - constants
+
+    return PurgeResult(
+        records=count("invocations", "timestamp < ?"),
+        # Also contents whose record was deleted by hand.
+        contents=count(
+            "invocation_contents AS c",
+            "NOT EXISTS (SELECT 1 FROM invocations AS i WHERE i.id = c.id AND i.timestamp >= ?)",
+        ),
+        dead_letters=count("dead_letters", "quarantined_at < ?"),
+        records_kept_since=cutoff,
+        dry_run=True,
     )

@@ -14,6 +14,7 @@ from llm_service.telemetry.record import checks
 from llm_service.telemetry.record.timestamps import from_microseconds
 
 __all__ = [
+    "ADDED",
     "CARD_FIELDS",
     "CHECKS",
     "CONTENT_FIELDS",
@@ -62,10 +63,11 @@ class _Field(Generic[_T]):
         kind: what the field holds.
         check: takes the field's name and a value; returns the value to store, or raises `RecordError`.
         within: least and greatest number that the column may hold.
+        since: the version of the tables that added the column.
         read: turns the stored value into the one that the record's attribute gives.
     """
 
-    __slots__ = ("_index", "_read", "_slot", "check", "kind", "name", "within")
+    __slots__ = ("_index", "_read", "_slot", "check", "kind", "name", "since", "within")
 
     def __init__(
         self,
@@ -73,11 +75,13 @@ class _Field(Generic[_T]):
         check: _Check = checks.label,
         within: _Range | None = None,
         *,
+        since: int = 1,
         read: Callable[[Any], Any] | None = None,
     ) -> None:
         self.kind: Kind = kind
         self.check = check
         self.within = within
+        self.since = since
         self._read = read
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -168,10 +172,10 @@ class ExtensionFields:
     source = _Field[str | None]("name")
     tags = _Field[list[str] | None]("json", checks.tags, read=loads)
     metadata = _Field[dict[str, Any] | None]("json", checks.metadata, read=loads)
-    cache_write_1h_tokens = _Field[int | None]("number", *_TOKENS)
-    service_tier = _Field[str | None]("name")
-    unpriced_usage = _Field[str | None]("id")
-    run = _Field[str | None]("id")
+    cache_write_1h_tokens = _Field[int | None]("number", *_TOKENS, since=2)
+    service_tier = _Field[str | None]("name", since=2)
+    unpriced_usage = _Field[str | None]("id", since=3)
+    run = _Field[str | None]("id", since=4)
 
     prompt = _Field[str | None]("content", checks.content)
     response = _Field[str | None]("content", checks.content)
@@ -256,6 +260,12 @@ EXTENSION_FIELDS: Final = tuple(field.name for field in _EXTENSIONS if field.kin
 
 CONTENT_FIELDS: Final = tuple(field.name for field in _EXTENSIONS if field.kind == "content")
 """Text that is never stored in `invocations`."""
+
+ADDED: Final[Mapping[int, Sequence[str]]] = {
+    version: tuple(field.name for field in _EXTENSIONS if field.since == version)
+    for version in sorted({field.since for field in _EXTENSIONS} - {1})
+}
+"""The columns that each version of the tables added at the end of `invocations`."""
 
 FIELDS: Final = (*CARD_FIELDS, *EXTENSION_FIELDS, *CONTENT_FIELDS)
 

@@ -9,13 +9,25 @@ wrong for less than a day. It does not protect from clocks that are wrong for lo
 most two days are deleted too early), or from records with wrong timestamps.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
 from llm_service.config.settings import Settings
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, microseconds_text, to_microseconds
 
-__all__ = ["LEASE", "Belief", "Cutoffs", "believe", "day_of", "kept_since", "lease_until", "may_hold", "moment_of"]
+__all__ = [
+    "LEASE",
+    "Belief",
+    "Cutoffs",
+    "PurgeResult",
+    "believe",
+    "day_of",
+    "kept_since",
+    "lease_until",
+    "may_hold",
+    "moment_of",
+]
 
 _HOUR: Final = 3_600_000_000
 _DAY: Final = 24 * _HOUR
@@ -54,6 +66,29 @@ def day_of(moment_us: int) -> str:
 def kept_since(now_us: int, days: float) -> str:
     """The first UTC day that is kept: that of the moment `days` days ago, so everything is kept at least that long."""
     return day_of(now_us - int(days * _DAY))
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeResult:
+    """What a purge deleted, or would delete (dry run).
+
+    Attributes:
+        records: rows of `invocations`.
+        contents: rows of `invocation_contents`: prompts and responses.
+        dead_letters: rows of `dead_letters`.
+        records_kept_since: UTC day `YYYY-MM-DD`: records of this day and later were kept. None in an empty file.
+        bytes_freed: returned to the file system; 0 in a dry run, and in a file without `auto_vacuum`.
+        complete: False if a close interrupted the purge; the next purge deletes the rest.
+        dry_run: True if nothing was deleted.
+    """
+
+    records: int = 0
+    contents: int = 0
+    dead_letters: int = 0
+    records_kept_since: str | None = None
+    bytes_freed: int = 0
+    complete: bool = True
+    dry_run: bool = False
 
 
 class Belief(NamedTuple):

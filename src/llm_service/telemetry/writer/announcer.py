@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
 
+from llm_service.budgets.alerts import BudgetEvent, OnBudget
 from llm_service.redaction import clean, traceback_text
 from llm_service.telemetry.writer import threads
 from llm_service.telemetry.writer.events import LEVELS, Event, EventKind, OnDrop, OnEvent
@@ -47,7 +48,7 @@ class Announcer:
     """Tells each kind (losses: each reason) at most once a second. Thread-safe, also in signal handlers; never raises.
 
     Args:
-        on_event, on_drop: the user's callbacks. What they raise is logged.
+        on_event, on_drop, on_budget: the user's callbacks. What they raise is logged.
         clock: seconds, monotonic, for the rate.
         now: the moment that stands in an event.
         start: runs a function elsewhere; raises `RuntimeError` where that is not possible any more.
@@ -57,12 +58,14 @@ class Announcer:
         self,
         on_event: OnEvent | None = None,
         on_drop: OnDrop | None = None,
+        on_budget: OnBudget | None = None,
         clock: Callable[[], float] = monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         start: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._on_event = on_event
         self._on_drop = on_drop
+        self._on_budget = on_budget
         self._clock = clock
         self._now = now
         self._start = start or _in_a_thread
@@ -92,11 +95,15 @@ class Announcer:
         """Note anything else; `{n}` in the message stands for the number. See `events.Tell`."""
         self._note((kind, None), count, message, error)
 
-    def call(self, name: str, callback: Callable[[], object]) -> None:
-        """Have a callback of that name called, once, after what is being told; what it raises is logged."""
-        with self._lock:
-            self._calls.append((name, callback))
-        self._run_elsewhere()
+    def threshold(self, event: BudgetEvent) -> None:
+        """Note that a threshold of a limit was passed; told once, after what is being told."""
+        on_budget = self._on_budget
+        # Who has a callback is told by it; for the others this is all there is.
+        _LOG.log(logging.WARNING if on_budget is None else logging.INFO, "telemetry: %s", clean(event.message))
+        if on_budget is not None:
+            with self._lock:
+                self._calls.append(("on_budget", lambda: on_budget(event)))
+            self._run_elsewhere()
 
     def last_words(self) -> None:
         """Tell what the rate has kept back, so that the numbers told add up to the ledger's."""

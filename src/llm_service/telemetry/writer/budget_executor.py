@@ -7,74 +7,94 @@ the writer at most, and a fork finds no connection open.
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import get_ident
-from time import monotonic, sleep, time_ns
-from typing import Any, Final
+from time import monotonic, sleep
+from typing import Final, Protocol
 
+from llm_service.config.settings import Settings
 from llm_service.errors import CommitTimeoutError, StoreError, TelemetryError
 from llm_service.redaction import clean
-from llm_service.telemetry.stores.base import Fault, WriteResult
-from llm_service.telemetry.stores.sqlite import error_kinds
-from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
-from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
-from llm_service.telemetry.stores.sqlite.database_files import OwnConnection
-from llm_service.telemetry.stores.sqlite.opening import open_for_writing
-from llm_service.telemetry.writer import forks, threads
-from llm_service.telemetry.writer.budget_requests import BudgetExecutorHost, Request, Work
-from llm_service.telemetry.writer.commit_lock import CommitLockBusyError
+from llm_service.telemetry.privacy import Redactor
+from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.stores import forks
+from llm_service.telemetry.stores.base import BudgetSession, Fault, Store, WriteResult
+from llm_service.telemetry.stores.budget_requests import BudgetRequest
+from llm_service.telemetry.writer import threads
+from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.writer.ledger import Outcome, Settlement
+from llm_service.telemetry.writer.queue import RecordQueue
+from llm_service.telemetry.writer.waiters import Waiter
 
-__all__ = ["BudgetExecutor", "BudgetExecutorHost", "Request", "Work"]
+__all__ = ["BudgetExecutor", "BudgetExecutorHost", "Request"]
 
 _MOST_TOGETHER: Final = 64
 _SHORTEST_NAP: Final = 0.00005
 _LONGEST_NAP: Final = 0.002
-"""Seconds between two tries for a lock that another process holds: SQLite's own waits grow to a tenth of a second."""
+"""Seconds between two tries for a lock that another process holds."""
 _PAUSE: Final = 0.01
 _LONGEST_WITHOUT_LOOKING: Final = 0.25
-_EXPIRE_SECONDS: Final = 0.1
-_NO_WAITING: Final = "PRAGMA busy_timeout = 0"
+
+
+class BudgetExecutorHost(Protocol):
+    """What a budget executor needs of its engine."""
+
+    settings: Settings
+    redactor: Redactor
+    queue: RecordQueue
+    commit_lock: CommitLock
+    closed: bool
+
+    def after_budget_commit(self, session: BudgetSession, /) -> None:
+        """Something was written besides the queue; the caller holds the commit lock."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Request(BudgetRequest):
+    """A request, and who waits for it.
+
+    Attributes:
+        waiter: told when the outcome stands here; None where nobody waits.
+        deadline: seconds (monotonic) after which it is given up.
+        done: whether it was served or refused.
+    """
+
+    waiter: Waiter | None = None
+    deadline: float = float("inf")
+    done: bool = False
+
+    def finish(self) -> None:
+        """Tell who waits."""
+        self.done = True
+        if self.waiter is not None:
+            self.waiter.resolve(self)
 
 
 class BudgetExecutor:
-    """Serves requests against one file.
+    """Serves requests against one store.
 
     Args:
-        path: the database.
         host: the engine.
-        make_writer: a writer for the records that settle, and the keeper that shares its book.
-        clock_ns: nanoseconds since 1970.
+        store: where budgets are kept.
     """
 
-    def __init__(
-        self,
-        path: Any,
-        host: BudgetExecutorHost,
-        make_writer: Callable[[], tuple[SqliteBatchWriter, HoldKeeper]],
-        clock_ns: Callable[[], int] = time_ns,
-    ) -> None:
-        self._path = path
+    def __init__(self, host: BudgetExecutorHost, store: Store) -> None:
+        self._path = host.settings.db_path
         self._host = host
-        self._make_writer = make_writer
-        self._clock_ns = clock_ns
-        self.reset()
-
-    def reset(self) -> None:
-        """Start afresh, with no connection and no thread: also what a forked child does."""
-        self._connection: OwnConnection | None = None
+        self._store = store
+        self.session = store.budget_session()
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._start_lock = threading.RLock()  # a finalizer may submit while this thread is about to start one
         self._starting = False
-        self._writer, self._keeper = self._make_writer()
-        self._batches = 0
-        self._together: list[Request] = []
-        self._last_error: Exception | None = None
-        self._expire_at = self._look_by = 0.0
+        self._look_by = 0.0
         self.waiting = 0
+        self.last_error: Exception | None = None
+        """What went wrong last."""
 
     # Giving
 
@@ -105,7 +125,7 @@ class BudgetExecutor:
             self._serve([request])
         except BaseException:  # Ctrl-C, say: a record that is on disk already counts as a duplicate
             if request.record is not None and not request.done:
-                self._host.take_over(request.record)
+                self.take_over(request.record)
             raise
         self._look_back()
         if self._host.closed:
@@ -143,11 +163,11 @@ class BudgetExecutor:
             try:
                 self._transact(requests)
             except Exception as error:  # noqa: BLE001 - told to whoever waits
-                self._last_error = error
+                self.last_error = error
                 requests = self._give_up(requests, error)
                 if requests:
                     sleep(random.uniform(_SHORTEST_NAP, nap))  # noqa: S311 - not for secrets: who tries next
-                    nap = min(_LONGEST_NAP if error_kinds.is_locked(error) else 0.1, nap * 2)
+                    nap = min(_LONGEST_NAP if self._store.classify(error) is Fault.LOCKED else 0.1, nap * 2)
             else:
                 for request in requests:
                     request.finish()
@@ -155,7 +175,7 @@ class BudgetExecutor:
 
     def _next(self) -> Request | None:
         """The next request. Thresholds are looked at in a pause, when nobody waits for the interpreter."""
-        if self._writer.looks_back and monotonic() < self._look_by:
+        if self.session.looks_back and monotonic() < self._look_by:
             with suppress(Empty):
                 return self._queue.get(timeout=_PAUSE)
         self._look_back()
@@ -165,24 +185,20 @@ class BudgetExecutor:
     def _look_back(self) -> None:
         """Tell of thresholds, and forget what is old, now that nobody waits."""
         lock = self._host.commit_lock
-        if lock.owner == get_ident() or not (self._writer.looks_back or self._host.upkeep_is_due):
+        if lock.owner == get_ident() or not self.session.looks_back:
             return
         try:
             lock.run(self._look_back_now, 0.1)
         except CommitLockBusyError:
             return
         except Exception as error:  # noqa: BLE001 - it is looked at again when more is spent; the thread goes on
-            self._last_error = error
+            self.last_error = error
 
     def _look_back_now(self) -> None:
-        connection = self._connection
-        if connection is None:
+        if not self.session.is_open:
             return
         try:
-            if self._host.upkeep_is_due:
-                self._host.keep_up(connection, self._keeper)
-                connection.execute(_NO_WAITING)
-            self._writer.look_back()
+            self.session.look_back()
         except BaseException as error:
             if not isinstance(error, Exception):
                 self.let_go()  # an interrupt may leave a transaction open
@@ -191,8 +207,8 @@ class BudgetExecutor:
     def _give_up(self, requests: Sequence[Request], error: Exception) -> list[Request]:
         """Those that are worth another try."""
         within = self._host.commit_lock.owner == get_ident()
-        hopeless = within or error_kinds.classify(error) is Fault.UNUSABLE
-        is_bug = not isinstance(error, (*error_kinds.STORE_ERRORS, TelemetryError))
+        hopeless = within or self._store.classify(error) is Fault.UNUSABLE
+        is_bug = not isinstance(error, (*self._store.errors, TelemetryError))
         left: list[Request] = []
         for request in requests:
             request.tries += 1
@@ -208,8 +224,13 @@ class BudgetExecutor:
     def _refuse(self, request: Request, error: Exception) -> None:
         request.error = error
         if request.record is not None:
-            self._host.take_over(request.record)
+            self.take_over(request.record)
         request.finish()
+
+    def take_over(self, record: InvocationRecord) -> None:
+        """Queue a record that is not settled here; it ends its hold when it is written."""
+        if not self._host.queue.offer(record):
+            self._store.hold_ids.pop(self._host.redactor.invocation_id(record.card[0]), None)
 
     def _transact(self, requests: Sequence[Request]) -> None:
         soonest = min(request.deadline for request in requests)
@@ -223,97 +244,25 @@ class BudgetExecutor:
             self.waiting -= 1
 
     def _transact_now(self, requests: Sequence[Request]) -> None:
-        connection = self._opened()
         try:
-            settled = self._do(connection, requests)
-            connection.check()  # what went into a file that was replaced is done again in the new one
+            self.session.open()
+            result = self.session.serve(requests)
         except BaseException as error:  # an interrupt, too, may leave a transaction open
-            if not error_kinds.is_locked(error):
+            if self._store.classify(error) is not Fault.LOCKED:
                 self.let_go()
             raise
-        self._host.account(settled)
-        self._host.committed(connection)
-
-    def _do(self, connection: OwnConnection, requests: Sequence[Request]) -> list[Settlement]:
-        """One transaction: records first, which make room, then everything else in order."""
-        recording = [request for request in requests if request.record is not None]
-        if recording != self._together:  # of other records than at the last try: another batch
-            self._together, self._batches = recording, self._batches + 1
-
-        def work() -> None:
-            self._tidy(connection)
-            for request in requests:
-                if request.work is not None:
-                    request.error = None
-                    try:
-                        request.outcome = request.work(self._keeper, connection)
-                    except TelemetryError as refusal:
-                        request.error = refusal
-
-        if recording:
-            result = self._writer.write(
-                connection,
-                [request.record for request in recording if request.record is not None],
-                batch_no=self._batches,
-                durable=any(request.durable for request in recording),
-                slice_rows=_MOST_TOGETHER,
-                within=work,
-            )
-            return self._settled(recording, result)
-        self._writer.transact(connection, work)
-        return []
-
-    def _tidy(self, connection: OwnConnection) -> None:
-        """Holds whose lease is over, now and then."""
-        now = monotonic()
-        if now >= self._expire_at:
-            self._keeper.expire(connection, self._clock_ns() // 1000)
-            self._expire_at = now + _EXPIRE_SECONDS
-
-    def expire_now(self) -> None:
-        """Look for holds whose lease is over with the next request."""
-        self._expire_at = 0.0
-
-    def _settled(self, recording: Sequence[Request], result: WriteResult) -> list[Settlement]:
-        outcomes: list[Settlement] = []
-        for position, request in enumerate(recording):
-            outcome = (
-                Outcome.DUPLICATE
-                if position in result.duplicates
-                else Outcome.QUARANTINED
-                if position in result.quarantined
-                else Outcome.WRITTEN
-            )
-            outcomes.append(outcome)
-            if request.work is None:
-                request.outcome = outcome
-        return outcomes
-
-    def _opened(self) -> OwnConnection:
-        if self._connection is None:
-            connection = open_for_writing(self._path, self._clock_ns() // 1000)
-            try:
-                connection.execute(_NO_WAITING)
-                self._host.register(connection, self._keeper)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-        return self._connection
+        self._host.queue.account(_settled(requests, result))
+        self._host.after_budget_commit(self.session)
 
     # Ends
 
     def let_go(self) -> None:
         """Close the database; the caller holds the commit lock. The next request opens it again."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(Exception):
-                connection.close()
+        self.session.close()
 
     def leak(self) -> None:
         """In a forked child: never touch a connection of the parent's, not even to close it."""
-        if self._connection is not None:
-            forks.leak(self._connection)
+        forks.leak(self.session)
 
     @property
     def is_running(self) -> bool:
@@ -341,11 +290,23 @@ class BudgetExecutor:
         lock = self._host.commit_lock
         if lock.owner == get_ident():
             return
-        if self._connection is not None:
+        if self.session.is_open:
             with suppress(CommitLockBusyError):
                 lock.run(self.let_go, 0.5)
 
-    @property
-    def last_error(self) -> StoreError | Exception | None:
-        """What went wrong last."""
-        return self._last_error
+
+def _settled(requests: Sequence[Request], result: WriteResult) -> list[Settlement]:
+    """What became of their records, which is the outcome of those that had nothing else to be done."""
+    outcomes: list[Settlement] = []
+    for position, request in enumerate(request for request in requests if request.record is not None):
+        outcome = (
+            Outcome.DUPLICATE
+            if position in result.duplicates
+            else Outcome.QUARANTINED
+            if position in result.quarantined
+            else Outcome.WRITTEN
+        )
+        outcomes.append(outcome)
+        if request.work is None:
+            request.outcome = outcome
+    return outcomes

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from llm_service.errors import DatabaseUnusableError
 from llm_service.redaction import clean
-from llm_service.telemetry.stores.base import BatchWriter, Fault
+from llm_service.telemetry.stores.base import Fault, Session, Store
 from llm_service.telemetry.stores.rollups import bucket_of
 from llm_service.telemetry.writer import schedule
 from llm_service.telemetry.writer.events import EventKind, Tell
@@ -67,10 +67,9 @@ class Committer:
 
     Args:
         queue: where records wait.
-        writer: the store's side.
+        store: says what errors mean, and sets aside what cannot be used any more.
         path: the database, for messages.
-        after_commit: called with the connection once a batch is settled (checkpoints); its errors are noted and logged.
-        set_aside: moves a file that cannot be used any more beside the database, and returns its new path.
+        after_commit: called with the session once a batch is settled (checkpoints); its errors are noted and logged.
         tell: called with what a user may want to know.
         clock: seconds, monotonic.
 
@@ -82,18 +81,16 @@ class Committer:
     def __init__(
         self,
         queue: RecordQueue,
-        writer: BatchWriter,
+        store: Store,
         path: Path,
-        after_commit: Callable[[Any], None] = lambda _connection: None,
-        set_aside: Callable[[], Path | None] = lambda: None,
+        after_commit: Callable[[Session], None] = lambda _session: None,
         tell: Tell = lambda _kind, _count, _message, _error: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._queue = queue
-        self._writer = writer
+        self._store = store
         self._path = path
         self._after_commit = after_commit
-        self._set_aside = set_aside
         self._tell = tell
         self._clock = clock
         self.commits = Commits(0, 0, 0, None, None, 0, Counter(), Counter())
@@ -101,12 +98,12 @@ class Committer:
         self._damaged = 0  # how often in a row the file could not be read
         self._bugs = (0, 0)  # a batch's number, and how often it failed by nobody's fault but the writer's
 
-    def step(self, connection: Any, *, hurried: bool = False) -> Step:
+    def step(self, session: Session, *, hurried: bool = False) -> Step:
         """Commit the next batch, if there is one. Never raises an `Exception`.
 
         Args:
-            connection: the store's.
-            hurried: somebody waits for the connection: the transaction is to be a short one.
+            session: an open one.
+            hurried: somebody waits for the commit lock: the transaction is to be a short one.
         """
         backlog = self._queue.backlog()
         batch = self._queue.take(schedule.STEADY_ROWS if hurried else schedule.transaction_rows(backlog))
@@ -114,8 +111,7 @@ class Committer:
             return Step()
         started = self._clock()
         try:
-            result = self._writer.write(
-                connection,
+            result = session.commit(
                 [entry[RECORD] for entry in batch.entries],
                 batch_no=batch.number,
                 durable=batch.durable,
@@ -129,7 +125,7 @@ class Committer:
             message = f"{self._path} accepts records again after {{n}} failures"
             self._tell(EventKind.STORE_RECOVERED, commits.failures_in_a_row, message, None)
         if result.quarantined:
-            message = "{n} records were refused by SQLite and put into dead_letters"
+            message = "{n} records were refused by the store and put into dead_letters"
             self._tell(EventKind.QUARANTINED, len(result.quarantined), message, None)
         commits.failures_in_a_row = self._damaged = 0
         commits.transactions += 1
@@ -137,7 +133,7 @@ class Committer:
             commits.redactions = commits.redactions + Counter(result.redactions)  # another object: stats may be reading
         commits.buckets[bucket_of((self._clock() - started) * 1000)] += 1
         try:
-            self._after_commit(connection)
+            self._after_commit(session)
         except Exception as error:  # noqa: BLE001 - the records are safe; housekeeping is tried again after the next commit
             self.housekeeping_failed(error)
         return Step(committed=len(batch.entries))
@@ -163,8 +159,7 @@ class Committer:
             message = f"{self._path} cannot be used, {{n}} records are lost: {error}"
             self._tell(EventKind.STORE_UNUSABLE, lost, message, error)
             return Step()
-        is_bug = batch is not None and not isinstance(error, OSError) and not hasattr(error, "sqlite_errorcode")
-        if batch is not None and is_bug:
+        if batch is not None and self._store.classify(error) is Fault.BUG:
             tries = self._bugs[1] + 1 if self._bugs[0] == batch.number else 1
             self._bugs = (batch.number, tries)
             if tries >= _TRIES_OF_A_BUG:
@@ -177,7 +172,7 @@ class Committer:
         if failures == _QUIET_TRIES + 1 or failures % 64 == 0:
             message = f"{self._path} does not accept records (try {{n}}, goes on): {error}"
             self._tell(EventKind.STORE_FAILING, failures, message, error)
-        reopen = fault is not Fault.TRANSIENT or failures % _TRIES_OF_A_CONNECTION == 0
+        reopen = fault in {Fault.REOPEN, Fault.DAMAGED} or failures % _TRIES_OF_A_CONNECTION == 0
         return Step(retry_in=schedule.retry_delay(failures), reopen=reopen)
 
     def set_damaged_aside(self, error: Exception) -> Fault:
@@ -186,13 +181,13 @@ class Committer:
         A damaged file must fail on two connections in a row: the first may be what is wrong. A disk on which every new
         file is damaged gets one at the 2nd, 4th, 8th, … failure only.
         """
-        fault = self._writer.classify(error)
+        fault = self._store.classify(error)
         if fault is Fault.DAMAGED:
             self._damaged += 1
         is_due = fault is Fault.DAMAGED and self._damaged > 1 and self._damaged & (self._damaged - 1) == 0
         if is_due or (fault is Fault.REOPEN and isinstance(error, OSError)):
             try:
-                kept = self._set_aside()
+                kept = self._store.make_way()
             except (OSError, DatabaseUnusableError) as obstacle:
                 # The folder may not be written, another process is at it, or what stands there is not ours to move:
                 # then the next try to open refuses it for good.
@@ -214,9 +209,8 @@ class Committer:
 
     def is_hopeless(self, error: Exception) -> bool:
         """Whether no retry can help."""
-        return self._writer.classify(error) is Fault.UNUSABLE
+        return self._store.classify(error) is Fault.UNUSABLE
 
     def _note(self, error: Exception) -> None:
-        name = getattr(error, "sqlite_errorname", None)
         self.commits.last_error_at = datetime.now(UTC)
-        self.commits.last_error = clean(f"{type(error).__name__}{f' {name}' if name else ''}: {error}")[:500]
+        self.commits.last_error = clean(self._store.describe(error))[:500]

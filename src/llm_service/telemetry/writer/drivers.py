@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from weakref import WeakSet
 
-from llm_service.telemetry.writer import forks
+from llm_service.telemetry.stores import forks
 from llm_service.telemetry.writer.waiters import Waiter
 from llm_service.telemetry.writer.writer_loop import WriterLoop
 

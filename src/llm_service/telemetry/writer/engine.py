@@ -1,17 +1,16 @@
 """One logger's engine: queue, committer and whoever drives them, through start, close, exit and fork.
 
-It knows nothing of the loggers, of event loops or of threads: a driver (`task_writer`, `thread_writer`) runs the writer
-loop, which asks `next_action` what to do; `inline` lets any thread do the work itself, which is how the sync logger
-commits and how the interpreter's exit drains.
+It knows nothing of the loggers, of event loops, of threads or of the store behind `stores.base`: a driver
+(`task_writer`, `thread_writer`) runs the writer loop, which asks `next_action` what to do; `inline` lets any thread do
+the work itself, which is how the sync logger commits and how the interpreter's exit drains.
 """
 
-import logging
 from collections.abc import Callable
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from threading import get_ident
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 from llm_service.budgets.alerts import OnBudget
@@ -21,15 +20,14 @@ from llm_service.errors import DatabaseUnusableError, StoreError
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.privacy import Redact, Redactor
 from llm_service.telemetry.record.texts import repairs_so_far
-from llm_service.telemetry.stores.base import BatchWriter
-from llm_service.telemetry.stores.sqlite.lazy_connection import LazyConnection
-from llm_service.telemetry.stores.sqlite.opening import Opener
-from llm_service.telemetry.writer import forks, threads
+from llm_service.telemetry.stores import forks
+from llm_service.telemetry.stores.base import BudgetSession, Session, Store, StoreParts
+from llm_service.telemetry.writer import threads
 from llm_service.telemetry.writer.announcer import Announcer
+from llm_service.telemetry.writer.budget_executor import BudgetExecutor
 from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.writer.committer import Committer, Step
 from llm_service.telemetry.writer.drivers import Driver, Drivers
-from llm_service.telemetry.writer.engine_budgets import EngineBudgets
 from llm_service.telemetry.writer.events import EventKind, OnDrop, OnEvent
 from llm_service.telemetry.writer.inline_writer import InlineWriter
 from llm_service.telemetry.writer.journal_recovery import JournalRecovery
@@ -41,15 +39,13 @@ from llm_service.telemetry.writer.schedule import Action, Do, next_action
 from llm_service.telemetry.writer.shutdown import Shutdown
 from llm_service.telemetry.writer.stats import BadValues, Stats, stats_of
 from llm_service.telemetry.writer.waiters import ThreadWaiter, Waiter
-from llm_service.telemetry.writer.wal_watch import WalWatch
 
 __all__ = ["Engine"]
 
-_LOG: Final = logging.getLogger("llm_service.telemetry")
 _BUDGETS_WAIT: Final = 1.0
 """Seconds that a close waits for reservations and settlements under way."""
 _FORK_WAITS: Final = 2.0
-"""Seconds a fork waits for a commit under way. Longer than SQLite waits for a lock."""
+"""Seconds a fork waits for a commit under way. Longer than a store waits for a lock."""
 
 
 class Engine:
@@ -58,9 +54,9 @@ class Engine:
     Args:
         settings: how it behaves.
         start_driver: starts a driver for the calling thread, or returns None where none can live there.
+        make_store: makes the store, once in each process.
         on_drop: the user's callback for lost records.
         on_event: the user's callback for all that happens.
-        make_writer: builds the store's side from a writer id and the settings.
         redact: the user's callable for what the patterns do not know; see `privacy`.
         prices: prices the records that have no cost; None leaves them without.
         policies: the limits that the logger's calls have to fit into.
@@ -71,8 +67,8 @@ class Engine:
         self,
         settings: Settings,
         start_driver: Callable[["Engine"], Driver | None],
+        make_store: Callable[[StoreParts], Store],
         on_drop: OnDrop | None = None,
-        make_writer: Callable[[str, Settings], BatchWriter] | None = None,
         redact: Redact | None = None,
         on_event: OnEvent | None = None,
         prices: PriceBook | None = None,
@@ -80,11 +76,12 @@ class Engine:
         on_budget: OnBudget | None = None,
     ) -> None:
         self.settings = settings
+        self.policies = policies
         self._start_driver = start_driver
+        self._make_store = make_store
+        self._prices = prices
         self.redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content, redact=redact)
-        self._make_writer = make_writer or self._default_writer
-        self.announcer = Announcer(on_event, on_drop)
-        self.money = EngineBudgets(self, prices, policies, on_budget)
+        self.announcer = Announcer(on_event, on_drop, on_budget)
         self.stores_nothing = not settings.enabled or settings.privacy_level == "none"
         self.queue = make_queue(settings, self.redactor, self._wake, self.announcer.dropped)
         self.closing = False
@@ -102,24 +99,26 @@ class Engine:
         self._fork_ready = False
         self.drivers = Drivers(self._new_driver, lambda: not (self.stores_nothing or self.closed))
         self.gave_up = False
-        self._wal = WalWatch(self.settings.db_path, self.announcer.tell)
         self._bad_values = BadValues()
         self._repairs_before = repairs_so_far()
         self._writer_id = writer_id = str(uuid4())
         self.queue.begin_journal(writer_id)
-        self.money.begin()
-        self.recovery = JournalRecovery(self.settings, self._make_writer)
-        self._opener = Opener(self.settings.db_path)
-        self.committer = Committer(
-            self.queue,
-            self._make_writer(writer_id, self.settings),
-            self.settings.db_path,
-            self._after_commit,
-            self._opener.make_way,
-            self.announcer.tell,
+        self.store = store = self._make_store(
+            StoreParts(
+                settings=self.settings,
+                writer_id=writer_id,
+                redactor=self.redactor,
+                prices=self._prices,
+                policies=self.policies,
+                on_threshold=self.announcer.threshold,
+                tell=lambda event, count, message: self.announcer.tell(EventKind(event), count, message),
+            )
         )
-        self.retention = Retention(self.settings, writer_id, looks=not self.stores_nothing)
-        self.inline = InlineWriter(self, LazyConnection(self.open_connection))
+        self.executor = BudgetExecutor(self, store)
+        self.recovery = JournalRecovery(self.settings)
+        self.committer = Committer(self.queue, store, self.settings.db_path, self._after_commit, self.announcer.tell)
+        self.retention = Retention(self.settings, store, writer_id, looks=not self.stores_nothing)
+        self.inline = InlineWriter(self, store.session())
 
     # What the writer loop asks and does
 
@@ -131,67 +130,66 @@ class Engine:
             self.queue.backlog(),
             self.settings,
             closing=self.closing or leaving,
-            tidy_in=self._wal.tidy_in,
+            tidy_in=self.store.upkeep.due_in,
             purge_in=self.retention.due_in() if self.committer.fatal is None else None,
         )
 
-    def open_connection(self) -> Any:
-        """Open the database, creating it where needed; blocks, and raises what `open_for_writing` raises.
+    def open(self, session: Session) -> None:
+        """Open a session, where that is not done; blocks, and raises what `Store.classify` knows.
 
-        The file counts what this logger's policies need before anything is written. What dead processes left in their
-        crash journals is committed first then; where that fails, it is tried again in the background.
+        What dead processes left in their crash journals is committed first then; where that fails, it is tried again in
+        the background.
         """
+        if session.is_open:
+            return
         with suppress(OSError):  # tried again with each record
             self.queue.ensure_journal()
-        connection = self._opener.open()
+        session.open()
         try:
-            self.money.opened(connection)
-            self.recovery.replay(connection)
+            self.recovery.replay(session)
         except BaseException:
-            connection.close()
+            session.close()
             raise
         if self.recovery.waiting:
-            self._wal.written()
-        return connection
+            self.store.upkeep.want()
 
-    def do(self, do: Do, connection: Any) -> Step:
+    def do(self, do: Do, session: Session) -> Step:
         """Commit the next batch, tidy or purge; the caller holds the commit lock. Never raises an `Exception`."""
         if do is Do.COMMIT:
-            step = self.committer.step(connection, hurried=self.money.executor.waiting > 0)
+            step = self.committer.step(session, hurried=self.executor.waiting > 0)
             if self.gave_up:
                 self.queue.abandon_in_flight(DropReason.SHUTDOWN)
             return step
         if do is Do.TIDY:
-            self._tidy(connection)
-        elif do is Do.PURGE and self.retention.turn(connection):
-            self._wal.written()
+            self._tidy(session)
+        elif do is Do.PURGE:
+            self.retention.turn(session)
         return Step()
 
-    def _tidy(self, connection: Any) -> None:
-        """Truncate the WAL in an idle moment; where a reader is in the way, try again later."""
+    def _tidy(self, session: Session) -> None:
         try:
-            self.recovery.replay_again(connection)
-            self._wal.tidy(connection)
+            self.recovery.replay_again(session)
+            session.tidy()
             if self.recovery.waiting:
-                self._wal.written()  # the next idle moment is wanted for them
-        except Exception as error:  # noqa: BLE001 - the records are safe in the WAL; it is tried again
+                self.store.upkeep.want()  # the next idle moment is wanted for them
+        except Exception as error:  # noqa: BLE001 - the records are safe; it is tried again
             self.committer.housekeeping_failed(error)
 
-    def _after_commit(self, connection: Any) -> None:
-        self.recovery.replay_again(connection)
-        self._wal.after_commit(connection)
-        self.money.after_commit(connection)
-        if self._wal.is_long and not self.closing:
-            self.drivers.ensure()  # callers that commit by themselves may not come again to truncate it
+    def _after_commit(self, session: Session) -> None:
+        self.recovery.replay_again(session)
+        session.maintain()
+        if self.store.upkeep.is_behind and not self.closing:
+            self.drivers.ensure()  # callers that commit by themselves may not come again to see to it
 
-    def after_budget_commit(self, connection: Any) -> None:
-        """The budget executor has committed: look after the WAL, as after commits of the queue. As for `do`."""
-        is_planned = self._wal.tidy_in is not None
+    def after_budget_commit(self, session: BudgetSession) -> None:
+        """The budget executor has committed: look after the store, as after commits of the queue. As for `do`."""
+        upkeep = self.store.upkeep
+        is_planned = upkeep.due_in is not None
         try:
-            self._wal.after_another(connection)
-        except Exception as error:  # noqa: BLE001 - what was written is safe in the WAL
+            session.maintain()
+        except Exception as error:  # noqa: BLE001 - what was written is safe
             self.committer.housekeeping_failed(error)
-        if self._wal.is_long and not self.closing:
+        if upkeep.is_behind and not self.closing:
             self.drivers.ensure(drives=False)
         if not is_planned:
             self.drivers.wake()  # which sleeps until there is something to do
@@ -270,7 +268,7 @@ class Engine:
         """Close from the calling thread, which commits what waits until `deadline` (monotonic seconds)."""
         waiter = ThreadWaiter()
         barrier = self.begin_close(waiter)
-        self.money.executor.close(min(_BUDGETS_WAIT, max(0.0, deadline - monotonic())))
+        self.executor.close(min(_BUDGETS_WAIT, max(0.0, deadline - monotonic())))
         self.inline.drive(lambda: waiter.outcome is not None, deadline)
         if barrier.pending:
             self.give_up()
@@ -282,7 +280,7 @@ class Engine:
 
     async def close_budgets(self, seconds: float) -> None:
         """Wait for reservations and settlements under way, in a thread, at most so many seconds."""
-        executor = self.money.executor
+        executor = self.executor
         if executor.is_running:
             await threads.off_the_loop(lambda: executor.close(min(_BUDGETS_WAIT, max(0.0, seconds))))
 
@@ -324,7 +322,7 @@ class Engine:
         self._finish_giving_up()
         if not self.closed:
             self.closed = True
-            self.money.executor.close_soon()  # who may block has closed it before
+            self.executor.close_soon()  # who may block has closed it before
             self.queue.close_journal()
             self.shutdown.announce_losses()
         self.shutdown.over()
@@ -335,7 +333,7 @@ class Engine:
             self.queue,
             self.committer.commits,
             self.recovery.done,
-            wal_bytes=self._wal.bytes,
+            wal_bytes=self.store.upkeep.bytes,
             bad_values=self._bad_values.total,
             repaired=repairs_so_far() - self._repairs_before,
             purged=self.retention.purged,
@@ -362,7 +360,7 @@ class Engine:
         if not self._fork_ready:
             return
         self.inline.let_go()
-        self.money.executor.let_go()
+        self.executor.let_go()
         self.drivers.let_go()
 
     def before_os_exit(self) -> None:
@@ -382,7 +380,7 @@ class Engine:
         ready = self._fork_ready
         self.drivers.leak()
         self.inline.leak()
-        self.money.executor.leak()
+        self.executor.leak()
         self.queue.reset()
         self.announcer.reset()
         self.shutdown.reset()
@@ -395,6 +393,3 @@ class Engine:
                 self.settings.db_path,
             )
             self.queue.refuse(DropReason.STORE_FAILED)
-
-    def _default_writer(self, writer_id: str, settings: Settings) -> BatchWriter:
-        return self.money.batch_writer(writer_id, settings)

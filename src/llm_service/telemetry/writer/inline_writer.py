@@ -8,10 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import TIMEOUT_MAX, get_ident
 from time import monotonic, sleep
-from typing import Any, Protocol
+from typing import Protocol
 
-from llm_service.telemetry.stores.sqlite.lazy_connection import LazyConnection
-from llm_service.telemetry.writer import forks
+from llm_service.telemetry.stores import forks
+from llm_service.telemetry.stores.base import Session
 from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.writer.committer import Committer, Step
 from llm_service.telemetry.writer.drivers import Drivers
@@ -30,22 +30,26 @@ class InlineHost(Protocol):
     retention: Retention
     closing: bool
 
-    def do(self, do: Do, connection: Any, /) -> Step:
+    def open(self, session: Session, /) -> None:
+        """Open it, where that is not done."""
+        ...
+
+    def do(self, do: Do, session: Session, /) -> Step:
         """Commit, tidy or purge."""
         ...
 
 
 class InlineWriter:
-    """Owns one connection, used by one thread at a time under the engine's commit lock.
+    """Owns one session, used by one thread at a time under the engine's commit lock.
 
     Args:
         engine: does the work.
-        connection: what it works with.
+        session: what it works with.
     """
 
-    def __init__(self, engine: InlineHost, connection: LazyConnection) -> None:
+    def __init__(self, engine: InlineHost, session: Session) -> None:
         self._engine = engine
-        self._connection = connection
+        self.session = session
 
     def open(self, deadline: float) -> None:
         """Open the database now, trying again while it is locked by others that set it up.
@@ -56,7 +60,7 @@ class InlineWriter:
         failures = 0
         while True:
             try:
-                self._engine.commit_lock.run(self._connection.opened)
+                self._engine.commit_lock.run(lambda: self._engine.open(self.session))
             except Exception as error:
                 failures += 1
                 if self._engine.committer.is_hopeless(error) or monotonic() >= deadline:
@@ -113,34 +117,34 @@ class InlineWriter:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a connection."""
-        return self._connection.is_open
+        """Whether the session is open."""
+        return self.session.is_open
 
     def close(self, seconds: float = 1.0) -> None:
-        """Close the connection, unless another thread is in a commit for so long (-1: however long that takes)."""
+        """Close the session, unless another thread is in a commit for so long (-1: however long that takes)."""
         lock = self._engine.commit_lock
-        if self._connection.is_open and lock.owner != get_ident():
+        if self.session.is_open and lock.owner != get_ident():
             with suppress(CommitLockBusyError):
                 lock.run(self.let_go, seconds)
 
     def let_go(self) -> None:
-        """Close the connection; the caller holds the commit lock. The next commit opens another."""
-        self._connection.let_go()
+        """Close the session; the caller holds the commit lock. The next commit opens it again."""
+        self.session.close()
 
     def leak(self) -> None:
         """In a forked child: never touch a connection of the parent's, not even to close it."""
-        forks.leak(self._connection)
+        forks.leak(self.session)
 
     def _act(self, do: Do) -> Step:
         engine = self._engine
         try:
-            connection = self._connection.opened()
+            engine.open(self.session)
         except Exception as error:  # noqa: BLE001 - counted, logged and paced like a failed commit
             if do is Do.PURGE:
                 engine.retention.failed(error, warn=False)
             return engine.committer.failed(error)
         try:
-            step = engine.do(do, connection)
+            step = engine.do(do, self.session)
         except BaseException:  # Ctrl-C, say: it may have left a transaction open, which would fail all that follow
             self.let_go()
             raise

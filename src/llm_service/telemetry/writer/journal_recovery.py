@@ -2,15 +2,14 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
-from llm_service.config.settings import PrivacyLevel, Settings
+from llm_service.config.settings import Settings
 from llm_service.redaction import clean
 from llm_service.telemetry.journal.replay import Replayed, replay_all
 from llm_service.telemetry.journal.segment_names import find
-from llm_service.telemetry.stores.base import BatchWriter
+from llm_service.telemetry.stores.base import Session
 
 __all__ = ["JournalRecovery"]
 
@@ -24,7 +23,6 @@ class JournalRecovery:
 
     Args:
         settings: the logger's.
-        make_writer: makes a store's side from a writer id and settings.
         clock: seconds, monotonic.
 
     Attributes:
@@ -32,38 +30,28 @@ class JournalRecovery:
         waiting: whether a replay failed and is to be tried again.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        make_writer: Callable[[str, Settings], BatchWriter],
-        clock: Callable[[], float] = monotonic,
-    ) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = monotonic) -> None:
         self._settings = settings
-        self._make_writer = make_writer
         self._clock = clock
         self._pause = _FIRST_PAUSE
         self._try_at = 0.0
         self.done = Replayed()
         self.waiting = False
 
-    def replay(self, connection: Any) -> None:
+    def replay(self, session: Session) -> None:
         """Look for journals of dead processes and commit what they hold. Never raises an `Exception`."""
         self.waiting = False
         settings = self._settings
         try:
             if find(settings.db_path):
-                replay_all(settings.db_path, connection, settings.privacy_level, self._writer, self.done)
+                replay_all(settings.db_path, session, settings.privacy_level, self.done)
         except Exception as error:  # noqa: BLE001 - the agent's own records go on; the segment stays until it succeeds
             _LOG.warning("telemetry: a crash journal could not be replayed (goes on): %s", clean(str(error)))
             self.waiting = True
             self._try_at = self._clock() + self._pause
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
-    def replay_again(self, connection: Any) -> None:
+    def replay_again(self, session: Session) -> None:
         """Try again what failed, if it is time."""
         if self.waiting and self._clock() >= self._try_at:
-            self.replay(connection)
-
-    def _writer(self, writer_id: str, ceiling: PrivacyLevel) -> BatchWriter:
-        # What comes out of a journal was redacted on its way in, by the callable of its own logger.
-        return self._make_writer(writer_id, replace(self._settings, privacy_level=ceiling, journal=True))
+            self.replay(session)

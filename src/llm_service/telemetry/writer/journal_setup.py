@@ -8,7 +8,7 @@ from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.journal.segment import DATA_AT
 from llm_service.telemetry.privacy import MAX_STORED_ERROR_CHARS, Redactor, effective_level, stored_error
 from llm_service.telemetry.record.record import CARD_FIELDS, InvocationRecord, rebuilt
-from llm_service.telemetry.stores.sqlite.opening import make_private_folder
+from llm_service.telemetry.stores.private_files import make_private_folder
 from llm_service.telemetry.writer.journaled_queue import JournaledQueue
 
 __all__ = ["Preparation", "journaled_queue"]

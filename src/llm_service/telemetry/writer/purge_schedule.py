@@ -1,6 +1,6 @@
 """When to delete what is too old: a look now and then, then small steps with pauses, between the commits of a driver.
 
-Whoever drives asks `due_in` and, when it is time and nobody waits for a commit, gives this a `turn` with the connection
+Whoever drives asks `due_in` and, when it is time and nobody waits for a commit, gives this a `turn` with the session
 under the commit lock. Nothing here starts a thread, sleeps, or raises.
 """
 
@@ -10,14 +10,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic, time_ns
-from typing import Any, Final
+from typing import Final
 
 from llm_service.config.settings import Settings
 from llm_service.redaction import clean
 from llm_service.telemetry.journal.segment_names import writers
-from llm_service.telemetry.stores.retention import LEASE, Belief, Cutoffs
-from llm_service.telemetry.stores.sqlite.error_kinds import is_locked
-from llm_service.telemetry.stores.sqlite.purge_steps import Purge, PurgeResult, has_old, look
+from llm_service.telemetry.stores.base import Fault, Purge, Session, Store
+from llm_service.telemetry.stores.retention import LEASE, Belief, Cutoffs, PurgeResult
 from llm_service.telemetry.writer.schedule import retry_delay
 from llm_service.telemetry.writer.waiters import Waiter
 
@@ -63,6 +62,7 @@ class Retention:
 
     Args:
         settings: the logger's.
+        store: what is purged.
         holder: the name under which this process purges.
         looks: False where nothing is stored: then nothing is deleted either.
         clock_ns: nanoseconds since 1970.
@@ -76,6 +76,7 @@ class Retention:
     def __init__(
         self,
         settings: Settings,
+        store: Store,
         holder: str,
         *,
         looks: bool = True,
@@ -83,6 +84,7 @@ class Retention:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._settings = settings
+        self._store = store
         self._holder = holder
         self._clock_ns = clock_ns
         self._clock = clock
@@ -112,24 +114,24 @@ class Retention:
         """Whether a purge is under way."""
         return bool(self._jobs) or self._purge is not None
 
-    def turn(self, connection: Any) -> bool:
-        """Look, or do one step; whether it may have written. The caller holds the commit lock."""
+    def turn(self, session: Session) -> None:
+        """Look, or do one step. The caller holds the commit lock."""
         started = self._clock()
         with self._lock:
             job = self._jobs[0] if self._jobs else None
         purge = self._purge if job is None else job.purge
         try:
             if self._ended or (job is None and not self._looks):
-                return False
+                return
             if purge is None:
-                self._look(connection)
-                return False
+                self._look(session)
+                return
             before = purge.records
-            purge.step(connection)
+            session.purge(purge)
             self.purged += purge.records - before
         except Exception as error:  # noqa: BLE001 - noted and paced: a driver outlives anything
             self.failed(error)
-            return True
+            return
         now = self._clock()
         self._failures, self.last_error = 0, None
         self._due_at = now + (_STUCK_PAUSE if purge.stuck else max(_SHORTEST_PAUSE, _PAUSE * (now - started)))
@@ -142,7 +144,6 @@ class Retention:
                 self.withdraw(job)
         elif purge.done:
             self._finished(purge)
-        return True
 
     # What somebody asks for
 
@@ -176,13 +177,13 @@ class Retention:
 
     # Inside a turn
 
-    def _look(self, connection: Any) -> None:
+    def _look(self, session: Session) -> None:
         self._day = self._today()
-        belief = look(connection, self._clock_ns() // 1000)
+        belief = session.believe(self._clock_ns() // 1000)
         self._tell(belief)
         cutoffs = Cutoffs(None, None) if belief.until is None else Cutoffs.at(belief.until, self._settings)
         thorough = self._gone_through != (cutoffs.contents or "")
-        if has_old(connection, cutoffs, thorough=thorough):
+        if session.has_old(cutoffs, thorough=thorough):
             self._purge = self._purge_of(cutoffs)
             self._due_at = self._clock()
         else:
@@ -190,7 +191,7 @@ class Retention:
         self._failures = 0
 
     def _purge_of(self, cutoffs: Cutoffs, *, takes_over: bool = False) -> Purge:
-        return Purge(
+        return self._store.begin_purge(
             cutoffs,
             self._holder,
             takes_over=takes_over,
@@ -216,9 +217,10 @@ class Retention:
         self._due_at = self._clock() + retry_delay(self._failures)
         if job is not None:
             job.error = error
-        elif not is_locked(error):
+        is_fault = self._store.classify(error) is not Fault.LOCKED
+        if job is None and is_fault:
             self._purge, self._due_at = None, self._clock() + _AFTER_A_FAULT
-        if not is_locked(error):
+        if is_fault:
             if warn and self.last_error is None:
                 _LOG.warning("telemetry: retention does not get on (tried again later): %s", clean(str(error)))
             self.last_error = clean(f"{type(error).__name__}: {error}")[:500]

@@ -13,11 +13,10 @@ from time import monotonic
 from typing import Any, Final, Protocol
 
 from llm_service.config.settings import Settings
-from llm_service.telemetry.stores.sqlite.migrations import schema_statements
 from llm_service.telemetry.writer.announcer import Announcer
+from llm_service.telemetry.writer.budget_executor import BudgetExecutor
 from llm_service.telemetry.writer.commit_lock import CommitLock
 from llm_service.telemetry.writer.drivers import Drivers
-from llm_service.telemetry.writer.engine_budgets import EngineBudgets
 from llm_service.telemetry.writer.events import EventKind
 from llm_service.telemetry.writer.inline_writer import InlineWriter
 from llm_service.telemetry.writer.ledger import DropReason
@@ -40,7 +39,7 @@ class ShutdownHost(Protocol):
     commit_lock: CommitLock
     drivers: Drivers
     inline: InlineWriter
-    money: EngineBudgets
+    executor: BudgetExecutor
     queue: RecordQueue
     closing: bool
     closed: bool
@@ -155,11 +154,11 @@ class Shutdown:
             self._sigterm.passed_on()
 
     def _drain(self) -> None:
-        """The last drain: plain sqlite3 in this thread, since no thread may be started any more."""
+        """The last drain, in this thread, since no thread may be started any more."""
         engine = self._engine
         engine.closing = True
         deadline = monotonic() + engine.settings.close_timeout
-        engine.money.executor.close(1.0)
+        engine.executor.close(1.0)
         engine.drivers.stop(engine.settings.close_timeout)
         left = self._write(deadline)
         if left:
@@ -169,7 +168,6 @@ class Shutdown:
         engine.finished()
         if not left:
             self._is_late = True  # what still comes is taken in, and written at once
-            schema_statements()  # while the interpreter is finalizing no file can be read by its name
             engine.queue.outlive_threads()
             engine.announcer.outlive_threads()
             engine.rest()

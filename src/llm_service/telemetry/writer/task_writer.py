@@ -1,8 +1,9 @@
-"""The async logger's writer: a task of the loop that used the logger first, and the thread of its aiosqlite connection.
+"""The async logger's writer: a task of the loop that used the logger first, and the thread of its session.
 
-The thread runs the writer loop as one long job, which needs no event loop to commit, to close the file or to end. The
-task gives the writer the lifetime of its loop: `asyncio.run` cancels every task at its end, and then this one waits
-until what was accepted is on disk. A loop that stops, or is closed without a cancellation, stops no commit.
+The thread (with SQLite that of an aiosqlite connection) runs the writer loop as one long job, which needs no event loop
+to commit, to close the file or to end. The task gives the writer the lifetime of its loop: `asyncio.run` cancels every
+task at its end, and then this one waits until what was accepted is on disk. A loop that stops, or is closed without a
+cancellation, stops no commit.
 """
 
 import asyncio
@@ -11,7 +12,6 @@ from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-from llm_service.telemetry.stores.sqlite.async_connection import WriterConnection
 from llm_service.telemetry.writer import threads
 from llm_service.telemetry.writer.drivers import Driver
 from llm_service.telemetry.writer.inline_writer import InlineWriter
@@ -102,22 +102,22 @@ class TaskWriter(Driver):
 
     def let_go(self) -> None:
         """See `Driver`."""
-        self._connection.let_go()
+        self._inline.let_go()
 
     def join(self, timeout: float) -> None:
         """See `Driver`."""
-        self._connection.join(timeout)
+        self._worker.join(timeout)
 
     # In the event loop
 
     def _begin_job(self) -> None:
-        """Start the connection's thread, where one is to be had; it works from then on, whatever the loop does."""
-        self._connection = WriterConnection(self._engine.open_connection, threads.launch)
-        self._inline = InlineWriter(self._engine, self._connection)
+        """Start the session's thread, where one is to be had; it works from then on, whatever the loop does."""
+        session, self._worker = self._engine.store.session_and_worker(threads.launch)
+        self._inline = InlineWriter(self._engine, session)
         self.loop = WriterLoop(self._engine.next_action, self._engine.queue.arm, self._inline.act)
         self._job: asyncio.Future[None] | None = None
         try:
-            self._job = self._connection.drive(self._turn, self._job_ended)
+            self._job = self._worker.drive(self._turn, self._job_ended)
         except RuntimeError as error:
             self._retry_in = self._engine.committer.failed(error).retry_in
 
@@ -135,7 +135,7 @@ class TaskWriter(Driver):
             raise
         finally:
             if self._job.done():
-                self._connection.join(1.0)  # nothing is left for the thread to do but to end
+                self._worker.join(1.0)  # nothing is left for the thread to do but to end
         self._job.result()
 
     def _ring(self) -> None:
@@ -150,7 +150,7 @@ class TaskWriter(Driver):
         _set(self._tried_to_open)
         self._engine.retire(self)
 
-    # In the connection's thread
+    # In the session's thread
 
     def _turn(self) -> bool:
         if self._has_tried:

@@ -110,7 +110,7 @@ def test_a_nowait_record_is_committed_in_the_background(db: Path) -> None:
 
 def test_the_background_writer_truncates_the_wal_when_idle(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file stands alone soon after the last record."""
-    monkeypatch.setattr("llm_service.telemetry.writer.wal_watch.TIDY_AFTER", 0.01)
+    monkeypatch.setattr("llm_service.telemetry.stores.sqlite.wal.TIDY_AFTER", 0.01)
     with TelemetryLogger(db, flush_interval=0.01) as logger:
         logger.log_invocation_nowait(InvocationRecord())
         until(lambda: logger.stats().ledger.written == 1 and db.with_name("telemetry.db-wal").stat().st_size == 0)

@@ -701,9 +701,9 @@ async def test_the_sync_face_drops_after_block_timeout(db: Path) -> None:
 
 async def test_an_idle_logger_truncates_its_wal(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Soon after the last commit; the copy of the data is in the file itself."""
-    from llm_service.telemetry.writer import wal_watch
+    from llm_service.telemetry.stores.sqlite import wal
 
-    monkeypatch.setattr(wal_watch, "TIDY_AFTER", 0.01)
+    monkeypatch.setattr(wal, "TIDY_AFTER", 0.01)
     wal = db.with_name(f"{db.name}-wal")
 
     def wait_for_truncation(logger: Any) -> None:

@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from llm_service.telemetry.queries import estimate_samples as queries
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
+from llm_service.telemetry.stores.sqlite.reader import reading
 
 NOW = 1_795_479_377_991_276
 OLD_SCHEMA = Path(__file__).parents[3] / "data" / "schema_version_1.sql"
@@ -64,7 +66,7 @@ def samples(learner: EstimateHistory) -> int:
 
 def test_a_file_that_does_not_exist_is_empty_and_stays_absent(path: Path) -> None:
     """Asking makes no file."""
-    learner = EstimateHistory(path)
+    learner = EstimateHistory(partial(reading, path))
     assert not learner.loaded
     learner.load()
     assert learner.loaded
@@ -75,7 +77,7 @@ def test_a_file_that_does_not_exist_is_empty_and_stays_absent(path: Path) -> Non
 def test_each_answer_is_learned_once_whoever_wrote_it(path: Path, add: Callable[..., None]) -> None:
     """At first all, then what is new."""
     add(100, 40, cost_usd=0.002)
-    learner = EstimateHistory(path)
+    learner = EstimateHistory(partial(reading, path))
     learner.load()
     learner.load()
     past = learner.history.past(*WHO)
@@ -100,7 +102,7 @@ def test_what_was_cut_short_or_not_counted_is_left_out(
     """It would teach that answers are shorter than they are."""
     add(**{"tokens": 7, **fields})
     add(100, finish_reason="stop", usage_source="reported")
-    learner = EstimateHistory(path)
+    learner = EstimateHistory(partial(reading, path))
     learner.load()
     assert samples(learner) == 1
     assert learner.history.past(*WHO).completion_tokens == (100, 100, 100)
@@ -117,7 +119,7 @@ def test_only_the_newest_calls_of_a_long_file_are_read_page_by_page(
     monkeypatch.setattr(estimate_history, "_AT_ONCE", 4)
     for number in range(70):
         add(number)
-    learner = EstimateHistory(path)
+    learner = EstimateHistory(partial(reading, path))
     learner.load()
     assert samples(learner) == 50
     assert len(pauses) >= 12
@@ -130,14 +132,14 @@ def test_another_file_in_its_place_is_learned_from_the_beginning(
 ) -> None:
     """Ids begin anew, and what the old one taught is forgotten."""
     add(100, 40)
-    learner = EstimateHistory(path)
+    learner = EstimateHistory(partial(reading, path))
     learner.load()
     other = tmp_path / "other.db"
     with closing(open_for_writing(other, NOW)) as connection:
         batch = [InvocationRecord(model_name="m", completion_tokens=5)]
         writer = SqliteBatchWriter("w", "metadata", lambda: NOW * 1000)
         writer.write(connection, batch, batch_no=1, durable=False, slice_rows=25)
-    learner._path = other
+    learner._open = partial(reading, other)
     learner.refresh()
     assert samples(learner) == 1
 
@@ -145,7 +147,7 @@ def test_another_file_in_its_place_is_learned_from_the_beginning(
 def test_prompts_teach_tokens_a_byte(path: Path, add: Callable[..., None]) -> None:
     """Read with the answers; the newest table counts."""
     add(1, 10, prompt="x" * 100, prompt_tokens=25)
-    learner = EstimateHistory(path)
+    learner = EstimateHistory(partial(reading, path))
     learner.load()
     assert learner.ratios.tokens("a", "m", 1000) == 250
 
@@ -157,7 +159,7 @@ def test_a_file_of_the_first_version_teaches_answers(path: Path) -> None:
         connection.execute(
             "INSERT INTO invocations (invocation_id, timestamp, status, completion_tokens) VALUES ('i', '', 'success', 9)"
         )
-    learner = EstimateHistory(path)
+    learner = EstimateHistory(partial(reading, path))
     learner.load()
     assert samples(learner) == 1
     assert learner.ratios.tokens(None, "m", 5) is None
@@ -186,7 +188,7 @@ def wait_for_reader() -> None:
 def test_what_is_old_is_brought_up_to_date_in_the_background(path: Path, add: Callable[..., None]) -> None:
     """Not before its time; and then without the asker waiting."""
     clock = Clock()
-    learner = EstimateHistory(path, clock)
+    learner = EstimateHistory(partial(reading, path), clock)
     learner.load()
     add(100)
     clock.now += REFRESH_AFTER - 0.1
@@ -202,7 +204,7 @@ def test_what_is_old_is_brought_up_to_date_in_the_background(path: Path, add: Ca
 def test_one_thread_at_a_time_reads(path: Path, add: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks meanwhile gets what is known."""
     clock = Clock()
-    learner = EstimateHistory(path, clock)
+    learner = EstimateHistory(partial(reading, path), clock)
     learner.load()
     add(100)
     clock.now += 10
@@ -234,11 +236,11 @@ def test_a_file_that_cannot_be_read_is_logged_and_memory_goes_on(
     """In the background nobody is told by an exception; who asks for fresh knowledge is."""
     add(100, 3)
     clock = Clock()
-    learner = EstimateHistory(path, clock)
+    learner = EstimateHistory(partial(reading, path), clock)
     learner.load()
     broken = path.with_name("broken.db")
     broken.write_bytes(b"no database at all, and longer than its header" * 100)
-    learner._path = broken
+    learner._open = partial(reading, broken)
     clock.now += 10
     with caplog.at_level(logging.WARNING):
         learner.refresh_soon()
@@ -247,7 +249,7 @@ def test_a_file_that_cannot_be_read_is_logged_and_memory_goes_on(
     assert samples(learner) == 3
     with pytest.raises(StoreError, match="cannot be read"):
         learner.refresh()
-    learner._path = path
+    learner._open = partial(reading, path)
     learner.refresh()  # the lock was let go of
     assert samples(learner) == 3
 
@@ -257,7 +259,7 @@ def test_where_no_thread_can_start_memory_is_enough(
 ) -> None:
     """As while the interpreter shuts down."""
     clock = Clock()
-    learner = EstimateHistory(path, clock)
+    learner = EstimateHistory(partial(reading, path), clock)
     learner.load()
     add(100)
 

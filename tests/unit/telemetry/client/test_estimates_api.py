@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,6 +18,7 @@ from llm_service.errors import CommitTimeoutError, QueryError, StoreError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.client import client_core, estimates_api
 from llm_service.telemetry.client.steps import Step
+from llm_service.telemetry.stores.sqlite.reader import reading
 from llm_service.telemetry.writer.ledger import FlushResult
 
 WHO: dict[str, Any] = {"agent_name": "backend-dev", "tool_name": "claude-code", "model_name": "m-1"}
@@ -198,7 +200,7 @@ def test_a_file_that_cannot_be_read_is_an_error_of_the_first_estimate(
     with TelemetryLogger(path) as logger:
         broken = path.with_name("broken.db")
         broken.write_bytes(b"no database at all, and longer than its header" * 100)
-        monkeypatch.setattr(logger._core.history, "_path", broken)
+        monkeypatch.setattr(logger._core.history, "_open", partial(reading, broken))
         with pytest.raises(StoreError, match=r"broken\.db cannot be read"):
             logger.estimate(**WHO)
 

@@ -10,16 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.memory_store import parts
 
 from llm_service.config.settings import PrivacyLevel, Settings
 from llm_service.telemetry.journal import segment, segment_names
 from llm_service.telemetry.journal.encoding import LAYOUT, LAYOUTS
 from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.journal.replay import Replayed, replay_all
+from llm_service.telemetry.record.fields import ADDED
 from llm_service.telemetry.record.record import EXTENSION_FIELDS, FIELDS, InvocationRecord
+from llm_service.telemetry.stores.private_files import make_private_folder
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
-from llm_service.telemetry.stores.sqlite.migrations import ADDED, VERSION
-from llm_service.telemetry.stores.sqlite.opening import make_private_folder, open_for_writing
+from llm_service.telemetry.stores.sqlite.migrations import VERSION
+from llm_service.telemetry.stores.sqlite.opening import open_for_writing
+from llm_service.telemetry.stores.sqlite.session import SqliteSession
+from llm_service.telemetry.stores.sqlite.store import SqliteStore
 from llm_service.telemetry.writer.journal_recovery import JournalRecovery
 
 WRITER = "0d523cae-1d87-4dad-941f-c0f5f629fa3c"
@@ -104,15 +109,17 @@ def test_what_an_earlier_release_left_is_committed_by_this_one(
     assert segment_names.find(db) == []
 
 
-def writer_of(writer_id: str, ceiling: PrivacyLevel) -> SqliteBatchWriter:
-    """The store's side."""
-    return SqliteBatchWriter(writer_id, ceiling)
+def session_of(db: Path, connection: sqlite3.Connection) -> SqliteSession:
+    """The store's side, with this connection."""
+    session = SqliteStore(parts(db)).session()
+    session.connection._connection = connection
+    return session
 
 
 def replay(db: Path, connection: sqlite3.Connection, done: Replayed | None = None) -> Replayed:
     """Replay all."""
     done = Replayed() if done is None else done
-    replay_all(db, connection, "full", writer_of, done)
+    replay_all(db, session_of(db, connection), "full", done)
     return done
 
 
@@ -195,20 +202,18 @@ def test_a_living_writer_is_left_alone(db: Path, connection: sqlite3.Connection,
 
 
 class Failing:
-    """Writes so many batches and then finds the database locked."""
+    """Restores so many batches and then finds the database locked."""
 
-    def __init__(self, real: SqliteBatchWriter, batches: int) -> None:
+    def __init__(self, real: SqliteSession, batches: int) -> None:
         self.real = real
         self.batches = batches
+        self.receipt = real.receipt
 
-    def write(self, *arguments: Any, **options: Any) -> Any:
+    def restore(self, *arguments: Any, **options: Any) -> Any:
         if self.batches == 0:
             raise sqlite3.OperationalError("database is locked")
         self.batches -= 1
-        return self.real.write(*arguments, **options)
-
-    def classify(self, error: Exception) -> Any:
-        return self.real.classify(error)
+        return self.real.restore(*arguments, **options)
 
 
 def test_a_replay_that_stops_half_way_is_gone_on_with_by_another(
@@ -219,7 +224,7 @@ def test_a_replay_that_stops_half_way_is_gone_on_with_by_another(
     journal.close()
     done = Replayed()
     with pytest.raises(sqlite3.OperationalError):
-        replay_all(db, connection, "full", lambda name, level: Failing(writer_of(name, level), 1), done)
+        replay_all(db, Failing(session_of(db, connection), 1), "full", done)
     assert done.written == 256 == rows(connection)
     assert len(segment_names.find(db)) == 1
     assert replay(db, connection) == Replayed(written=700 - 256)
@@ -430,19 +435,20 @@ def test_a_failed_replay_is_tried_again_later_and_not_before(
     clock = Clock()
     locked = sqlite3.connect(db, isolation_level=None)
     locked.execute("BEGIN IMMEDIATE")
-    leftovers = JournalRecovery(Settings(db_path=db), lambda name, given: writer_of(name, given.privacy_level), clock)
-    leftovers.replay(connection)
+    leftovers = JournalRecovery(Settings(db_path=db), clock)
+    session = session_of(db, connection)
+    leftovers.replay(session)
     assert leftovers.waiting
     assert "locked" in caplog.text
     locked.execute("ROLLBACK")
     locked.close()
     clock.now = 0.9
-    leftovers.replay_again(connection)
+    leftovers.replay_again(session)
     assert rows(connection) == 0
     clock.now = 1.0
-    leftovers.replay_again(connection)
+    leftovers.replay_again(session)
     assert rows(connection) == 5
     assert not leftovers.waiting
     assert leftovers.done == Replayed(written=5)
-    leftovers.replay_again(connection)
+    leftovers.replay_again(session)
     assert leftovers.done == Replayed(written=5)

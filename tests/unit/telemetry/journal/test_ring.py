@@ -17,7 +17,7 @@ from llm_service.telemetry.journal import locking, segment, segment_names
 from llm_service.telemetry.journal.encoding import LAYOUTS, decode, encode
 from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.record.record import InvocationRecord
-from llm_service.telemetry.stores.sqlite.opening import make_private_folder
+from llm_service.telemetry.stores.private_files import make_private_folder
 
 SMALL = 4096 + 4096
 

@@ -419,7 +419,7 @@ def test_prices_are_looked_up_in_the_committing_thread(tmp_path: Path) -> None:
 
     async def run() -> None:
         telemetry = AsyncTelemetryLogger(tmp_path / "t.db")
-        telemetry._engine.committer._writer._writer._contents._costing = Costing(Watching())  # type: ignore[attr-defined]
+        telemetry._engine.store.writer._contents._costing = Costing(Watching())  # type: ignore[attr-defined]
         async with telemetry:
             for _ in range(10):
                 await telemetry.log_invocation(call())

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
+from llm_service.telemetry.stores.base import StoreEvent
 from llm_service.telemetry.writer.announcer import Announcer
 from llm_service.telemetry.writer.events import LEVELS, Event, EventKind
 from llm_service.telemetry.writer.ledger import DropReason
@@ -126,11 +127,13 @@ def test_every_kind_is_logged_at_its_level(kind: EventKind, caplog: pytest.LogCa
 def test_every_kind_is_told_somewhere_and_is_in_the_manual() -> None:
     """The list of kinds is neither longer nor shorter than what the engine does."""
     engine = "".join(path.read_text("utf-8") for path in (SOURCE / "writer").glob("*.py") if path.name != "events.py")
+    store = "".join(path.read_text("utf-8") for path in (SOURCE / "stores" / "sqlite").glob("*.py"))
     manual = (SOURCE / "README.md").read_text("utf-8").split("## Events\n", 1)[1].split("\n## ", 1)[0]
     rows = re.findall(r"^\| `(\w+)` \|", manual, re.MULTILINE)
     assert rows == [kind.value for kind in EventKind]
     for kind in EventKind:
-        assert f"EventKind.{kind.name}" in engine
+        assert (f'"{kind.value}"' in store) if kind in get_args(StoreEvent) else (f"EventKind.{kind.name}" in engine)
+    assert set(get_args(StoreEvent)) < set(EventKind)
     assert set(LEVELS) == set(EventKind)
 
 

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -23,19 +23,19 @@ from llm_service.telemetry.writer.stats import stats_of
 from llm_service.telemetry.writer.waiters import ThreadWaiter
 
 PATH = Path("/nowhere/telemetry.db")
-CONNECTION = object()
 
 
-class FakeWriter:
-    """Does what the next script entry says: raise it, or return it."""
+class FakeStore:
+    """A store and its session. A commit does what the next script entry says: raise it, or return it."""
 
-    def __init__(self, *script: Exception | WriteResult) -> None:
+    def __init__(self, *script: Exception | WriteResult, make_way: Callable[[], Path | None] = lambda: None) -> None:
         self.script = list(script)
         self.calls: list[dict[str, Any]] = []
+        self.make_way = make_way
 
-    def write(self, connection: Any, batch: Sequence[InvocationRecord], **how: Any) -> WriteResult:
+    def commit(self, batch: Sequence[InvocationRecord], **how: Any) -> WriteResult:
         """Note the call and follow the script."""
-        self.calls.append({"connection": connection, "batch": list(batch), **how})
+        self.calls.append({"batch": list(batch), **how})
         outcome = self.script.pop(0) if self.script else WriteResult()
         if isinstance(outcome, Exception):
             raise outcome
@@ -44,6 +44,10 @@ class FakeWriter:
     def classify(self, error: Exception) -> Fault:
         """As the real store does."""
         return error_kinds.classify(error)
+
+    def describe(self, error: Exception) -> str:
+        """As the real store does."""
+        return error_kinds.describe(error)
 
 
 class Clock:
@@ -66,10 +70,12 @@ class Told(list[tuple[EventKind, int, str]]):
         self.append((kind, count, message.replace("{n}", str(count))))
 
 
-def make(*script: Exception | WriteResult, **options: Any) -> tuple[RecordQueue, FakeWriter, Committer]:
-    """A queue, a writer with a script, and the committer between them."""
-    queue, writer = RecordQueue(max_records=10_000, max_bytes=10**9), FakeWriter(*script)
-    return queue, writer, Committer(queue, writer, PATH, clock=Clock(), **options)
+def make(
+    *script: Exception | WriteResult, make_way: Callable[[], Path | None] = lambda: None, **options: Any
+) -> tuple[RecordQueue, FakeStore, Committer]:
+    """A queue, a store with a script, and the committer between them."""
+    queue, store = RecordQueue(max_records=10_000, max_bytes=10**9), FakeStore(*script, make_way=make_way)
+    return queue, store, Committer(queue, cast("Any", store), PATH, clock=Clock(), **options)
 
 
 def fill(queue: RecordQueue, count: int) -> list[InvocationRecord]:
@@ -97,52 +103,50 @@ def corrupt() -> sqlite3.DatabaseError:
 
 def test_a_step_on_an_empty_queue_does_nothing() -> None:
     """No batch, no write."""
-    _, writer, committer = make()
-    assert committer.step(CONNECTION) == Step()
-    assert not writer.calls
+    _, store, committer = make()
+    assert committer.step(store) == Step()
+    assert not store.calls
 
 
 def test_a_committed_batch_leaves_the_queue() -> None:
     """In order, numbered from 1, in small slices, without a promise of durability that nobody asked for."""
-    queue, writer, committer = make()
+    queue, store, committer = make()
     made = fill(queue, 300)
-    assert committer.step(CONNECTION) == Step(committed=256)
-    assert committer.step(CONNECTION) == Step(committed=44)
-    assert [call.pop("batch") for call in writer.calls] == [made[:256], made[256:]]
-    assert writer.calls == [
-        {"connection": CONNECTION, "batch_no": number, "durable": False, "slice_rows": 25} for number in (1, 2)
-    ]
+    assert committer.step(store) == Step(committed=256)
+    assert committer.step(store) == Step(committed=44)
+    assert [call.pop("batch") for call in store.calls] == [made[:256], made[256:]]
+    assert store.calls == [{"batch_no": number, "durable": False, "slice_rows": 25} for number in (1, 2)]
     assert queue.ledger() == Ledger(submitted=300, written=300)
     assert committer.commits.transactions == 2
 
 
 def test_a_backlog_is_written_in_longer_transactions_and_slices() -> None:
     """Then the rate matters more."""
-    queue, writer, committer = make()
+    queue, store, committer = make()
     fill(queue, 5000)
-    assert committer.step(CONNECTION) == Step(committed=2048)
-    assert writer.calls[0]["slice_rows"] == 76
+    assert committer.step(store) == Step(committed=2048)
+    assert store.calls[0]["slice_rows"] == 76
 
 
 def test_a_durable_waiter_makes_its_batch_durable_and_is_told() -> None:
     """And only its batch."""
-    queue, writer, committer = make()
+    queue, store, committer = make()
     queue.offer(InvocationRecord(), waiter := ThreadWaiter(durable=True))
-    committer.step(CONNECTION)
+    committer.step(store)
     fill(queue, 1)
-    committer.step(CONNECTION)
-    assert [call["durable"] for call in writer.calls] == [True, False]
+    committer.step(store)
+    assert [call["durable"] for call in store.calls] == [True, False]
     assert waiter.outcome is Outcome.WRITTEN
 
 
 def test_duplicates_and_quarantined_records_are_counted_as_such() -> None:
     """Each by its position in the batch."""
-    queue, _, committer = make(WriteResult(duplicates=frozenset({0}), quarantined=frozenset({2})))
+    queue, store, committer = make(WriteResult(duplicates=frozenset({0}), quarantined=frozenset({2})))
     waiters = [ThreadWaiter() for _ in range(4)]
     for waiter in waiters:
         queue.offer(InvocationRecord(), waiter)
     queue.barrier(barrier := ThreadWaiter())
-    assert committer.step(CONNECTION) == Step(committed=4)
+    assert committer.step(store) == Step(committed=4)
     assert [waiter.outcome for waiter in waiters] == [
         Outcome.DUPLICATE, Outcome.WRITTEN, Outcome.QUARANTINED, Outcome.WRITTEN,
     ]  # fmt: skip
@@ -153,9 +157,9 @@ def test_duplicates_and_quarantined_records_are_counted_as_such() -> None:
 def test_a_locked_file_keeps_the_batch_and_is_tried_again() -> None:
     """The same batch with the same number, after pauses that double; said once, and once when it is over."""
     told = Told()
-    queue, writer, committer = make(*[locked() for _ in range(20)], tell=told)
+    queue, store, committer = make(*[locked() for _ in range(20)], tell=told)
     made = fill(queue, 3)
-    steps = [committer.step(CONNECTION) for _ in range(20)]
+    steps = [committer.step(store) for _ in range(20)]
     assert [step.retry_in for step in steps[:4]] == pytest.approx([0.01, 0.02, 0.04, 0.08])
     assert [at for at, step in enumerate(steps, 1) if step.reopen] == [8, 16]
     assert not any(step.committed for step in steps)
@@ -163,9 +167,9 @@ def test_a_locked_file_keeps_the_batch_and_is_tried_again() -> None:
     assert committer.commits.failures_in_a_row == committer.commits.retries == 20
     assert committer.commits.last_error == "OperationalError SQLITE_BUSY: database is locked"
     fill(queue, 2)
-    assert committer.step(CONNECTION) == Step(committed=3)
-    assert {call["batch_no"] for call in writer.calls} == {1}
-    assert all(call["batch"] == made for call in writer.calls)
+    assert committer.step(store) == Step(committed=3)
+    assert {call["batch_no"] for call in store.calls} == {1}
+    assert all(call["batch"] == made for call in store.calls)
     assert committer.commits.failures_in_a_row == 0
     assert told == [
         (EventKind.STORE_FAILING, 3, f"{PATH} does not accept records (try 3, goes on): database is locked"),
@@ -177,36 +181,36 @@ def test_a_locked_file_keeps_the_batch_and_is_tried_again() -> None:
 def test_two_failures_in_a_row_are_not_worth_a_word_and_each_64th_is() -> None:
     """A lock is everyday life where several processes write; a file that stays locked is told of again."""
     told = Told()
-    queue, _, committer = make(locked(), locked(), WriteResult(), *[locked() for _ in range(130)], tell=told)
+    queue, store, committer = make(locked(), locked(), WriteResult(), *[locked() for _ in range(130)], tell=told)
     fill(queue, 1)
     for _ in range(3):
-        committer.step(CONNECTION)
+        committer.step(store)
     assert told == []
     fill(queue, 1)
     for _ in range(130):
-        committer.step(CONNECTION)
+        committer.step(store)
     assert [(kind, count) for kind, count, _ in told] == [
         (EventKind.STORE_FAILING, 3), (EventKind.STORE_FAILING, 64), (EventKind.STORE_FAILING, 128),
     ]  # fmt: skip
 
 
-def test_records_that_sqlite_refused_are_told() -> None:
+def test_records_that_the_store_refused_are_told() -> None:
     """With their number; they are in the table of dead letters by then."""
     told = Told()
-    queue, _, committer = make(WriteResult(quarantined=frozenset({0, 2})), tell=told)
+    queue, store, committer = make(WriteResult(quarantined=frozenset({0, 2})), tell=told)
     fill(queue, 3)
-    committer.step(CONNECTION)
-    assert told == [(EventKind.QUARANTINED, 2, "2 records were refused by SQLite and put into dead_letters")]
+    committer.step(store)
+    assert told == [(EventKind.QUARANTINED, 2, "2 records were refused by the store and put into dead_letters")]
 
 
 def test_a_file_that_cannot_be_used_ends_the_trying() -> None:
     """What waits is counted as lost, what comes is refused, waiters are told, and the reason is kept."""
     for error in (ForeignDatabaseError("somebody else's", PATH), NewerSchemaError("a newer release wrote it", PATH)):
         told = Told()
-        queue, _, committer = make(error, tell=told)
+        queue, store, committer = make(error, tell=told)
         queue.offer(InvocationRecord(), waiter := ThreadWaiter())
         fill(queue, 300)
-        assert committer.step(CONNECTION) == Step()
+        assert committer.step(store) == Step()
         assert isinstance(committer.fatal, DatabaseUnusableError)
         assert error in {committer.fatal, committer.fatal.__cause__}
         assert waiter.outcome is DropReason.STORE_FAILED
@@ -219,10 +223,10 @@ def test_a_file_that_cannot_be_used_ends_the_trying() -> None:
 
 def test_whatever_a_store_calls_unusable_becomes_a_store_error() -> None:
     """With the store's own error as its cause."""
-    queue, writer, committer = make(OSError("gone for good"))
-    writer.classify = lambda _error: Fault.UNUSABLE  # type: ignore[method-assign]
+    queue, store, committer = make(OSError("gone for good"))
+    store.classify = lambda _error: Fault.UNUSABLE  # type: ignore[method-assign]
     fill(queue, 1)
-    assert committer.step(CONNECTION) == Step()
+    assert committer.step(store) == Step()
     assert isinstance(committer.fatal, DatabaseUnusableError)
     assert str(committer.fatal.__cause__) == "gone for good"
 
@@ -233,12 +237,12 @@ def test_a_damaged_file_is_set_aside_when_a_second_connection_finds_the_same() -
     made: list[int] = []
 
     def set_aside() -> Path:
-        made.append(len(writer.calls))
+        made.append(len(store.calls))
         return PATH.with_name(f"telemetry.db.corrupt-{len(made)}")
 
-    queue, writer, committer = make(*[corrupt() for _ in range(9)], set_aside=set_aside, tell=told)
+    queue, store, committer = make(*[corrupt() for _ in range(9)], make_way=set_aside, tell=told)
     fill(queue, 3)
-    steps = [committer.step(CONNECTION) for _ in range(9)]
+    steps = [committer.step(store) for _ in range(9)]
     assert all(step.reopen and step.retry_in is not None for step in steps)
     assert made == [2, 4, 8]
     assert committer.commits.files_set_aside == 3
@@ -246,7 +250,7 @@ def test_a_damaged_file_is_set_aside_when_a_second_connection_finds_the_same() -
     assert [event for event in told if event[0] is EventKind.FILE_SET_ASIDE] == [
         (EventKind.FILE_SET_ASIDE, 1, message % f"telemetry.db.corrupt-{number}") for number in (1, 2, 3)
     ]
-    assert committer.step(CONNECTION) == Step(committed=3)
+    assert committer.step(store) == Step(committed=3)
     assert queue.ledger() == Ledger(submitted=3, written=3)
 
 
@@ -256,21 +260,21 @@ def test_a_folder_that_does_not_let_a_file_be_moved_costs_no_record(caplog: pyte
     def set_aside() -> Path:
         raise PermissionError("read-only folder")
 
-    queue, _, committer = make(*[corrupt() for _ in range(4)], set_aside=set_aside)
+    queue, store, committer = make(*[corrupt() for _ in range(4)], make_way=set_aside)
     fill(queue, 3)
     for _ in range(4):
-        assert committer.step(CONNECTION).retry_in is not None
+        assert committer.step(store).retry_in is not None
     assert caplog.text.count("cannot be set aside (goes on): read-only folder") == 2
     assert committer.commits.files_set_aside == 0
-    assert committer.step(CONNECTION) == Step(committed=3)
+    assert committer.step(store) == Step(committed=3)
 
 
 def test_a_file_that_has_gone_is_told_of_though_nothing_was_moved() -> None:
     """Its records are lost with it, so the user must hear of it; the count of files moved stays true."""
     told = Told()
-    queue, _, committer = make(OSError(errno.ESTALE, "deleted"), tell=told)
+    queue, store, committer = make(OSError(errno.ESTALE, "deleted"), tell=told)
     fill(queue, 1)
-    assert committer.step(CONNECTION).reopen
+    assert committer.step(store).reopen
     ((kind, count, message),) = told
     assert (kind, count) == (EventKind.FILE_SET_ASIDE, 0)
     assert "nothing of it is left there, and a new file takes over" in message
@@ -280,23 +284,23 @@ def test_a_file_that_has_gone_is_told_of_though_nothing_was_moved() -> None:
 def test_a_bug_of_the_writer_costs_one_batch_and_not_the_writer() -> None:
     """After five tries with the same bug the batch is counted as lost, and the next one is written."""
     told = Told()
-    queue, _, committer = make(*[KeyError("a bug") for _ in range(5)], tell=told)
+    queue, store, committer = make(*[KeyError("a bug") for _ in range(5)], tell=told)
     fill(queue, 257)
-    steps = [committer.step(CONNECTION) for _ in range(5)]
+    steps = [committer.step(store) for _ in range(5)]
     assert [step.retry_in is None for step in steps] == [False] * 4 + [True]
     assert told[-1] == (EventKind.WRITER_FAILED, 256, "256 records are lost to an error of the writer")
-    assert committer.step(CONNECTION) == Step(committed=1)
+    assert committer.step(store) == Step(committed=1)
     assert queue.ledger() == Ledger(submitted=257, written=1, dropped={DropReason.STORE_FAILED: 256})
 
 
 @pytest.mark.parametrize("make_error", [locked, lambda: OSError(28, "No space left on device")])
 def test_a_fault_of_the_file_never_costs_a_batch(make_error: Callable[[], Exception]) -> None:
     """However often it fails: the bound of the queue decides, not the number of tries."""
-    queue, _, committer = make(*[make_error() for _ in range(200)])
+    queue, store, committer = make(*[make_error() for _ in range(200)])
     fill(queue, 2)
     for _ in range(200):
-        assert committer.step(CONNECTION).retry_in is not None
-    assert committer.step(CONNECTION) == Step(committed=2)
+        assert committer.step(store).retry_in is not None
+    assert committer.step(store) == Step(committed=2)
 
 
 def test_a_file_that_does_not_open_is_paced_like_a_failed_commit() -> None:
@@ -312,13 +316,13 @@ def test_a_file_that_does_not_open_is_paced_like_a_failed_commit() -> None:
 def test_housekeeping_that_fails_loses_nothing() -> None:
     """The records are committed and settled; the error is kept for stats()."""
 
-    def housekeeping(connection: Any) -> None:
-        assert connection is CONNECTION
+    def housekeeping(session: Any) -> None:
+        assert session is store
         raise OSError("no checkpoint today")
 
-    queue, _, committer = make(after_commit=housekeeping)
+    queue, store, committer = make(after_commit=housekeeping)
     fill(queue, 1)
-    assert committer.step(CONNECTION) == Step(committed=1)
+    assert committer.step(store) == Step(committed=1)
     assert queue.ledger().written == 1
     assert committer.commits.last_error == "OSError: no checkpoint today"
     assert committer.commits.failures_in_a_row == 0
@@ -343,11 +347,11 @@ def test_an_error_message_is_cut() -> None:
 
 def test_stats_say_what_the_committer_saw() -> None:
     """Counts, the failure, and how long commits take within 2.2 %."""
-    queue, _, committer = make(WriteResult(), locked())
+    queue, store, committer = make(WriteResult(), locked())
     fill(queue, 1)
-    committer.step(CONNECTION)
+    committer.step(store)
     fill(queue, 2)
-    committer.step(CONNECTION)
+    committer.step(store)
     stats = stats_of(
         queue,
         committer.commits,
@@ -377,10 +381,10 @@ def test_stats_say_what_the_committer_saw() -> None:
 
 def test_every_commit_is_counted_in_its_bucket() -> None:
     """Three commits of 3 ms each are three in the histogram, not one."""
-    queue, _, committer = make()
+    queue, store, committer = make()
     for _ in range(3):
         fill(queue, 1)
-        committer.step(CONNECTION)
+        committer.step(store)
     stats = stats_of(
         queue,
         committer.commits,
@@ -400,23 +404,23 @@ def test_the_error_behind_an_event_is_told_with_it() -> None:
     unusable = NewerSchemaError("a newer release wrote it", PATH)
     for error, tries in ((unusable, 1), (corrupt(), 2), (KeyError("a bug"), 5), (locked(), 3)):
         errors: list[BaseException | None] = []
-        queue, _, committer = make(
+        queue, store, committer = make(
             *[error] * tries, tell=lambda _kind, _count, _message, error, errors=errors: errors.append(error)
         )
         fill(queue, 1)
         for _ in range(tries):
-            committer.step(CONNECTION)
+            committer.step(store)
         assert errors[-1] is error
 
 
 def test_tries_of_a_bug_are_counted_for_each_batch() -> None:
     """Four failures of one batch and four of the next drop neither."""
     bugs = [KeyError("a bug")] * 4
-    queue, _, committer = make(*bugs, WriteResult(), *bugs, WriteResult())
+    queue, store, committer = make(*bugs, WriteResult(), *bugs, WriteResult())
     for _ in range(2):
         fill(queue, 1)
         for _ in range(5):
-            committer.step(CONNECTION)
+            committer.step(store)
     ledger = queue.ledger()
     assert (ledger.submitted, ledger.written, ledger.dropped) == (2, 2, {})
 

@@ -14,7 +14,8 @@ import pytest
 
 from llm_service.errors import CommitTimeoutError, DatabaseUnusableError, RecordDroppedError
 from llm_service.telemetry import DropReason, Event, EventKind, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.writer import commit_lock, forks, shutdown, threads
+from llm_service.telemetry.stores import forks
+from llm_service.telemetry.writer import commit_lock, shutdown, threads
 from llm_service.telemetry.writer.commit_lock import CommitLock
 from llm_service.telemetry.writer.drivers import Drivers
 from llm_service.telemetry.writer.sigterm import SigtermHandler
@@ -115,12 +116,14 @@ def test_a_connection_whose_budgets_cannot_be_read_is_closed(
 ) -> None:
     """It is opened again with the next try."""
     opened: list[sqlite3.Connection] = []
-    engine = logger._engine
-    open_file = engine._opener.open
-    monkeypatch.setattr(engine._opener, "open", lambda: opened.append(open_file()) or opened[-1])  # type: ignore[func-returns-value]
-    monkeypatch.setattr(engine.money, "opened", failing(sqlite3.OperationalError("disk I/O error")))
+    engine, store = logger._engine, logger._engine.store
+    open_file = store._opener.open
+    monkeypatch.setattr(store._opener, "open", lambda: opened.append(open_file()) or opened[-1])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(store._budgets, "opened", failing(sqlite3.OperationalError("disk I/O error")))
+    session = store.session()
     with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
-        engine.open_connection()
+        engine.open(session)
+    assert not session.is_open
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         opened[0].execute("SELECT 1")
 
@@ -130,8 +133,8 @@ def test_a_wal_that_cannot_be_looked_after_is_noted_and_costs_no_record(
 ) -> None:
     """After the commit of a budget, too."""
     engine = logger._engine
-    monkeypatch.setattr(engine._wal, "after_another", failing(OSError("no such device")))
-    engine.after_budget_commit(None)
+    monkeypatch.setattr(engine.store.upkeep, "after_another", failing(OSError("no such device")))
+    engine.after_budget_commit(engine.executor.session)
     assert "no such device" in str(logger.stats().last_error)
     log(logger, "kept")
     assert logger.flush().complete

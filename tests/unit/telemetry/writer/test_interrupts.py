@@ -452,7 +452,7 @@ def test_an_interrupt_at_any_call_of_a_purge_holds_nobody_up(tmp_path: Path) -> 
             turn += 1
             other.execute("BEGIN IMMEDIATE")
             other.execute("ROLLBACK")
-            connection = logger._engine.inline._connection._connection
+            connection = logger._engine.inline.session.connection._connection
             if connection is not None:
                 assert connection.execute("PRAGMA busy_timeout").fetchone() == (BUSY_TIMEOUT_MS,), turn
         assert turn > 50

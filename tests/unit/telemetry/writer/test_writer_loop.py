@@ -242,7 +242,7 @@ async def test_a_close_where_no_thread_is_to_be_had_ends_in_time(db: Path, monke
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_after_a_fork_the_file_is_opened_again_to_truncate_its_wal(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The parent closed it before, and its writer must not look for something to do again and again."""
-    monkeypatch.setattr("llm_service.telemetry.writer.wal_watch.TIDY_AFTER", 0.2)
+    monkeypatch.setattr("llm_service.telemetry.stores.sqlite.wal.TIDY_AFTER", 0.2)
     with TelemetryLogger(db, flush_interval=0.01, retention_days=None) as logger:
         asked: list[bool] = []
         ask = logger._engine.next_action

@@ -15,7 +15,7 @@ from llm_service.config.settings import PrivacyLevel
 from llm_service.telemetry.privacy import Redactor
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.record.timestamps import TextClock
-from llm_service.telemetry.stores.base import Fault, WriteResult
+from llm_service.telemetry.stores.base import WriteResult
 from llm_service.telemetry.stores.costing import Costing, with_cost
 from llm_service.telemetry.stores.prepared import BatchContents, PreparedContents
 from llm_service.telemetry.stores.prompt_sizes import PromptSizes
@@ -69,10 +69,6 @@ class SqliteBatchWriter:
         self._has_triggers = False
         self._full: Any = None  # the connection that was set to synchronous=FULL
 
-    def classify(self, error: Exception) -> Fault:
-        """The kind of fault, which decides about a retry."""
-        return error_kinds.classify(error)
-
     def write(
         self,
         connection: sqlite3.Connection,
@@ -83,7 +79,7 @@ class SqliteBatchWriter:
         slice_rows: int,
         within: Callable[[], None] | None = None,
     ) -> WriteResult:
-        """See `BatchWriter.write`. BEGIN IMMEDIATE makes writers wait for each other instead of failing half-way.
+        """See `Session.commit`. BEGIN IMMEDIATE makes writers wait for each other instead of failing half-way.
 
         Before it, without a lock, contents are redacted and compressed and prices looked up, which may take a second.
         `within` is called in the same transaction after the inserts; not if an earlier try has committed them.
@@ -109,15 +105,6 @@ class SqliteBatchWriter:
         if self._book.terms.hold_ids:
             self._book.settled(self._redactor.invocation_id(record.card[0]) for record in batch)
         return result
-
-    @property
-    def looks_back(self) -> bool:
-        """Whether `look_back` has work to do."""
-        return self._book.looks_back
-
-    def look_back(self) -> None:
-        """Report budget thresholds that the last transactions passed; see `BudgetBook.look_back`."""
-        self._book.look_back()
 
     def transact(self, connection: sqlite3.Connection, within: Callable[[], None]) -> None:
         """Change budgets in a transaction without records.

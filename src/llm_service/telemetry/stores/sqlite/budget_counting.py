@@ -16,25 +16,21 @@ from llm_service.budgets.limits import Amounts, Limit, Totals, crossed
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.budgets.windows import MICROSECONDS
-from llm_service.telemetry.record.record import EXTENSION_FIELDS, InvocationRecord
+from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.record.timestamps import from_microseconds, microseconds_text, text_microseconds
+from llm_service.telemetry.stores.budget_requests import call_of
 from llm_service.telemetry.stores.rollups import nanos as to_nanos
 from llm_service.telemetry.stores.sqlite import budget_statements as sql
 from llm_service.telemetry.stores.sqlite.budget_rows import HoldRow, UnknownCounter, read_counters, to_places
 from llm_service.telemetry.stores.sqlite.budget_statements import UNPLACED, Change, Place
 
-__all__ = ["BudgetBook", "BudgetTerms", "Recost", "bounds_of", "call_of", "end_hold", "kept_from", "to_change"]
+__all__ = ["BudgetBook", "BudgetTerms", "Recost", "bounds_of", "end_hold", "kept_from", "to_change"]
 
 _MOST_CALLS: Final = 4096
 _MOST_AT_ONCE: Final = 32
 """Windows that one statement reads at most."""
 _KEPT_US: Final = 62 * 86_400_000_000
 """Calendar windows are kept for two months after their end, for reports."""
-_REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
-_SESSION: Final = EXTENSION_FIELDS.index("session_id")
-_USER: Final = EXTENSION_FIELDS.index("user_id")
-_TRACE: Final = EXTENSION_FIELDS.index("trace_id")
-_RUN: Final = EXTENSION_FIELDS.index("run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +69,6 @@ class Recost(NamedTuple):
     moment_us: int
     old_nanos: int | None
     new_nanos: int | None
-
-
-def call_of(record: InvocationRecord) -> Call:
-    """The names of a record that budgets use."""
-    _, _, agent, tool, model, *_ = record.card
-    values = record.extensions
-    if values is None:
-        return Call(agent, tool, model)
-    run = values[_RUN]
-    if run is None:
-        run = values[_TRACE]
-    return Call(agent, tool, model, values[_REQUEST_MODEL], values[_USER], values[_SESSION], run)
 
 
 class BudgetBook:

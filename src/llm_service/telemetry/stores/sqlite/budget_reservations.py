@@ -3,26 +3,23 @@
 Between BEGIN IMMEDIATE and COMMIT no other process changes a window, so check-then-add is exact.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.limits import (
     METRICS,
     Amounts,
     Limit,
-    Policy,
     Standing,
     Totals,
     has_room,
-    shown_amount,
     standing,
 )
 from llm_service.budgets.scopes import Call, Counter, CounterKey
-from llm_service.errors import BudgetExceeded, BudgetUnreadableError, DuplicateInvocationError
-from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, TextClock, from_microseconds, microseconds_text
+from llm_service.errors import BudgetUnreadableError, DuplicateInvocationError
+from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, TextClock, microseconds_text
+from llm_service.telemetry.stores.budget_requests import BudgetRequest, EndHold, PriceCall, ReservationPlan, exceeded
 from llm_service.telemetry.stores.rollups import nanos as to_nanos
 from llm_service.telemetry.stores.sqlite import budget_statements as sql
 from llm_service.telemetry.stores.sqlite.budget_counters import add_counters, find_damaged, register
@@ -32,7 +29,7 @@ from llm_service.telemetry.stores.sqlite.budget_statements import Change, Place
 from llm_service.telemetry.stores.sqlite.recosting import Change as CostChange
 from llm_service.telemetry.stores.sqlite.recosting import NewCost, recost
 
-__all__ = ["HoldKeeper", "ReservationPlan", "exceeded"]
+__all__ = ["HoldKeeper"]
 
 _UNPRICED: Final = f"""
 SELECT id, cost_source, request_model, agent_name, tool_name, model_name, user_id, session_id, {sql.RUN_OF}, timestamp,
@@ -67,46 +64,6 @@ class _Ready(NamedTuple):
     checks: list[tuple[int, int, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class ReservationPlan:
-    """A reservation to be made.
-
-    Attributes:
-        hold_id: the hold's id; the record with this id ends it.
-        call: the names of the call, redacted like those of its record.
-        amounts: to be reserved.
-        policies: whose limits apply.
-        now_us: microseconds since 1970.
-        lease_us: microseconds until the outcome counts as unknown.
-        justification: the user's reason, if any.
-    """
-
-    hold_id: str
-    call: Call
-    amounts: Amounts
-    policies: Sequence[Policy]
-    now_us: int
-    lease_us: int
-    justification: str | None = None
-
-
-def exceeded(one: Standing) -> BudgetExceeded:
-    """The error for a limit that has no room for the call."""
-    metric, totals = one.limit.metric, one.totals
-    return BudgetExceeded(
-        one.limit.policy,
-        window=one.limit.counter.window,
-        metric=metric,
-        limit=shown_amount(metric, one.limit.amount),
-        spent=shown_amount(metric, totals.spent.of(metric)),
-        reserved=shown_amount(metric, totals.reserved.of(metric)),
-        unknown=shown_amount(metric, totals.unknown.of(metric)),
-        asked=shown_amount(metric, one.asked),
-        subject=tuple(json.loads(one.subject)),
-        resets_at=None if one.resets_at_us is None else from_microseconds(one.resets_at_us),
-    )
-
-
 class HoldKeeper:
     """Makes and ends the holds of one file, through one connection and its book.
 
@@ -124,6 +81,18 @@ class HoldKeeper:
         return register(connection, self.book, wanted, now_us)
 
     # All below: within a transaction that the book has begun
+
+    def do(self, connection: sqlite3.Connection, request: BudgetRequest) -> Any:
+        """The work of a request; its outcome."""
+        match request.work:
+            case ReservationPlan() as plan:
+                return self.reserve(connection, plan, again=request.tries > 0)
+            case EndHold(hold_id, kept, made_at_us):
+                return self.end(connection, hold_id, kept, made_at_us)
+            case PriceCall(invocation_id, usd):
+                return self.price(connection, invocation_id, usd)
+            case _:  # expired by the session, as with every request
+                return None
 
     def standings(self, plan: ReservationPlan) -> list[Standing]:
         """Each limit that applies to a call, with the present sums of its window."""

@@ -1,8 +1,9 @@
 """The one place that connects to SQLite. It tracks all open connections of the process, and a fork waits for them.
 
-A child that is forked while another thread is within SQLite inherits mutexes that are never released; one that is
-forked while a connection is open assumes file locks that only its parent holds. So a fork blocks new connections, and
-waits until those of other threads are closed.
+SQLite knows by itself which locks its process holds on a file, and a child inherits that belief without the locks: its
+own connection would take none, the parent's close would then remove the WAL under it, and what it commits is lost
+[seen]. A child that is forked while another thread is within SQLite inherits mutexes that are never released. So a fork
+blocks new connections, and waits until those of other threads are closed.
 """
 
 import os
@@ -15,9 +16,10 @@ from time import monotonic, sleep
 from typing import Any, Final, TypeVar, overload
 from urllib.parse import quote
 
+from llm_service.telemetry.stores import forks
 from llm_service.telemetry.stores.sqlite.callbacks import WatchedConnection
 
-__all__ = ["TrackedConnection", "connect", "go_on", "hold_off", "leak", "leak_all", "read_only_uri"]
+__all__ = ["TrackedConnection", "connect", "go_on", "hold_off", "leak_all", "read_only_uri"]
 
 _A_MOMENT: Final = 0.0005
 
@@ -107,13 +109,9 @@ def go_on() -> None:
 def leak_all() -> None:
     """In a forked child: never touch the parent's connections, not even to close them."""
     for found, _ in tuple(_OPEN.values()):
-        leak(found())
+        forks.leak(found())
     _OPEN.clear()
     _FORKING.clear()
 
 
-def leak(thing: object) -> None:
-    """Keep an object for ever: collecting a connection would close it."""
-    import ctypes  # noqa: PLC0415 - only a fork or a lost file pays for it
-
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+forks.guard(hold_off, go_on, leak_all)

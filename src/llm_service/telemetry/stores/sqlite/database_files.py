@@ -16,7 +16,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Final, NamedTuple
 
-from llm_service.telemetry.stores.sqlite.connections import TrackedConnection, leak
+from llm_service.telemetry.stores import forks
+from llm_service.telemetry.stores.sqlite.connections import TrackedConnection
 
 __all__ = ["Files", "OwnConnection", "set_aside"]
 
@@ -100,7 +101,7 @@ class OwnConnection(TrackedConnection):
         """Leak this connection: it is neither used nor closed again."""
         if not self._left:
             self._left = True
-            leak(self)
+            forks.leak(self)
             self._forget()
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from llm_service.errors import DatabaseUnusableError
 from llm_service.telemetry.stores.base import Fault
 
-__all__ = ["STORE_ERRORS", "classify", "is_duplicate", "is_locked", "is_poison"]
+__all__ = ["STORE_ERRORS", "classify", "describe", "is_duplicate", "is_locked", "is_poison"]
 
 STORE_ERRORS: Final = (OSError, sqlite3.Error)
 """The errors that a store may raise; anything else is a bug."""
@@ -26,15 +26,25 @@ def _primary_code(error: BaseException) -> int | None:
     return None if code is None else code & 0xFF
 
 
-def classify(error: Exception) -> Fault:
+def classify(error: BaseException) -> Fault:
     """The kind of fault, which decides about a retry."""
     if isinstance(error, DatabaseUnusableError):
         return Fault.UNUSABLE
     code = _primary_code(error)
+    if code is None and not isinstance(error, OSError):
+        return Fault.BUG
+    if is_locked(error):
+        return Fault.LOCKED
     if code in _DAMAGED_CODES or getattr(error, "sqlite_errorcode", None) in _DAMAGED_EXTENDED:
         return Fault.DAMAGED
     stale = isinstance(error, OSError) and error.errno == errno.ESTALE
     return Fault.REOPEN if stale or code == sqlite3.SQLITE_READONLY else Fault.TRANSIENT
+
+
+def describe(error: BaseException) -> str:
+    """The error in a line: its type, SQLite's name of it, and what it says."""
+    name = getattr(error, "sqlite_errorname", None)
+    return f"{type(error).__name__}{f' {name}' if name else ''}: {error}"
 
 
 def is_locked(error: BaseException) -> bool:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, NewerSchemaError, StoreError
+from llm_service.telemetry.stores.private_files import status_of
 from llm_service.telemetry.stores.sqlite import migrations
-from llm_service.telemetry.stores.sqlite.file_security import refuse_planted, status_of
+from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
 from llm_service.telemetry.stores.sqlite.read_only import look, open_read_only, side_file
 
 __all__ = [

@@ -10,7 +10,9 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Final
 
-__all__ = ["ADDED", "MIGRATIONS", "VERSION", "create", "migrate", "read_as_newest", "schema_statements", "table_names"]
+from llm_service.telemetry.record.fields import ADDED
+
+__all__ = ["MIGRATIONS", "VERSION", "create", "migrate", "read_as_newest", "schema_statements", "table_names"]
 
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     2: (
@@ -102,12 +104,6 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
 """By version: the statements that migrate a file from the version before. Never changed afterwards."""
 
 VERSION: Final = max(MIGRATIONS)
-ADDED: Final[Mapping[int, Sequence[str]]] = {
-    version: columns
-    for version, statements in MIGRATIONS.items()
-    if (columns := re.findall(r"ALTER TABLE invocations ADD COLUMN (\w+)", "\n".join(statements)))
-}
-"""The columns that each version added at the end of `invocations`."""
 
 
 @lru_cache(maxsize=1)

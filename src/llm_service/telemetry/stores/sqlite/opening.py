@@ -19,6 +19,7 @@ from typing import Final
 from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, SQLiteTooOldError, shown
 from llm_service.telemetry.record.timestamps import microseconds_text
 from llm_service.telemetry.stores.base import Fault
+from llm_service.telemetry.stores.private_files import make_private_folder
 from llm_service.telemetry.stores.sqlite import error_kinds, migrations
 from llm_service.telemetry.stores.sqlite.connections import connect
 from llm_service.telemetry.stores.sqlite.database_files import Files, OwnConnection, set_aside
@@ -27,7 +28,7 @@ from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
 from llm_service.telemetry.stores.sqlite.odd_values import as_text
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
-__all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "Opener", "make_private_folder", "open_for_writing"]
+__all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "Opener", "open_for_writing"]
 
 OLDEST_SQLITE: Final = (3, 31, 0)
 BUSY_TIMEOUT_MS: Final = 200
@@ -207,17 +208,6 @@ def _create_private(path: Path) -> None:
     finally:
         with suppress(FileNotFoundError):  # another process removed the temporary name first
             os.unlink(name)  # noqa: PTH108 - the pair of mkstemp
-
-
-def make_private_folder(folder: Path) -> None:
-    """Create each missing folder with mode 0700; `mkdir(parents=True)` would apply the umask to the parents."""
-    if not folder.is_dir():
-        make_private_folder(folder.parent)
-        try:
-            folder.mkdir(mode=0o700)
-        except FileExistsError:  # by another process; if it is not a folder, creating the file fails
-            return
-        folder.chmod(0o700)  # the umask may have removed bits
 
 
 def _set_up(connection: sqlite3.Connection, now: str) -> None:

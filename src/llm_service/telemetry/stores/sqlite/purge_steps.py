@@ -8,18 +8,24 @@ records of a day that counts as complete.
 import sqlite3
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import perf_counter, time_ns
 from typing import Any, Final, NamedTuple
 
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, microseconds_text
-from llm_service.telemetry.stores.base import Fetch
-from llm_service.telemetry.stores.retention import Belief, Cutoffs, believe, lease_until, may_hold, moment_of
+from llm_service.telemetry.stores.retention import (
+    Belief,
+    Cutoffs,
+    PurgeResult,
+    believe,
+    lease_until,
+    may_hold,
+    moment_of,
+)
 from llm_service.telemetry.stores.sqlite.odd_values import as_stored
 from llm_service.telemetry.stores.sqlite.opening import BUSY_TIMEOUT_MS
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
-__all__ = ["Purge", "PurgeResult", "count_old", "has_old", "look"]
+__all__ = ["Purge", "has_old", "look"]
 
 _TARGET_MS: Final = 3.0
 """Target duration of a step. 200 records take 1 to 2 ms, including indexes and secure delete."""
@@ -49,29 +55,6 @@ INSERT INTO retention (id, clock_believed_until, clock_leapt_to, clock_stood_unt
 ON CONFLICT (id) DO UPDATE SET clock_believed_until = excluded.clock_believed_until,
     clock_leapt_to = excluded.clock_leapt_to, clock_stood_until = excluded.clock_stood_until
 """
-
-
-@dataclass(frozen=True, slots=True)
-class PurgeResult:
-    """What a purge deleted, or would delete (dry run).
-
-    Attributes:
-        records: rows of `invocations`.
-        contents: rows of `invocation_contents`: prompts and responses.
-        dead_letters: rows of `dead_letters`.
-        records_kept_since: UTC day `YYYY-MM-DD`: records of this day and later were kept. None in an empty file.
-        bytes_freed: returned to the file system; 0 in a dry run, and in a file without `auto_vacuum`.
-        complete: False if a close interrupted the purge; the next purge deletes the rest.
-        dry_run: True if nothing was deleted.
-    """
-
-    records: int = 0
-    contents: int = 0
-    dead_letters: int = 0
-    records_kept_since: str | None = None
-    bytes_freed: int = 0
-    complete: bool = True
-    dry_run: bool = False
 
 
 _Place = tuple[str, int | str | bytes]
@@ -314,21 +297,6 @@ def has_old(connection: sqlite3.Connection, cutoffs: Cutoffs, *, thorough: bool)
         return False
     may_give_back = _first(connection, "PRAGMA auto_vacuum") == 2 and _first(connection, "PRAGMA freelist_count") > 0
     return may_give_back or (contents is not None and bool(_first(connection, _ANY_CONTENTS)))
-
-
-def count_old(fetch: Fetch, cutoff: str) -> PurgeResult:
-    """The result of a dry run with this UTC day as cut-off."""
-
-    def count(sql: str) -> int:
-        return int(fetch((sql, [cutoff]))[0][0])
-
-    return PurgeResult(
-        records=count("SELECT count(*) FROM invocations WHERE timestamp < ?"),
-        contents=count(f"SELECT count(*) FROM invocation_contents WHERE {_NO_NEWER_RECORD}"),  # noqa: S608 - a constant
-        dead_letters=count("SELECT count(*) FROM dead_letters WHERE quarantined_at < ?"),
-        records_kept_since=cutoff,
-        dry_run=True,
-    )
 
 
 def _belief(connection: sqlite3.Connection) -> Belief:

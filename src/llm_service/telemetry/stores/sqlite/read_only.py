@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
+from llm_service.telemetry.stores.private_files import status_of
 from llm_service.telemetry.stores.sqlite.connections import connect, read_only_uri
-from llm_service.telemetry.stores.sqlite.file_security import refuse_planted, status_of
+from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
 from llm_service.telemetry.stores.sqlite.odd_values import as_text
 
 __all__ = ["look", "open_read_only", "side_file"]

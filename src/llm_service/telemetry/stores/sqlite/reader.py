@@ -15,10 +15,11 @@ from typing import Final, TypeVar
 
 from llm_service.errors import StoreError
 from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.private_files import status_of
 from llm_service.telemetry.stores.sqlite import migrations
 from llm_service.telemetry.stores.sqlite.connections import connect, read_only_uri
 from llm_service.telemetry.stores.sqlite.file_identity import refuse_foreign
-from llm_service.telemetry.stores.sqlite.file_security import refuse_planted, status_of
+from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 from llm_service.telemetry.stores.sqlite.read_only import side_file
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from llm_service.errors import (
     SQLiteTooOldError,
     StoreError,
 )
+from llm_service.telemetry.record.fields import ADDED
 from llm_service.telemetry.record.record import (
     CARD_FIELDS,
     CONTENT_FIELDS,
@@ -330,6 +332,15 @@ def test_an_old_file_becomes_what_a_new_one_is() -> None:
 def test_every_version_but_the_first_has_a_migration() -> None:
     """No file of an earlier release is left behind."""
     assert sorted(migrations.MIGRATIONS) == list(range(2, migrations.VERSION + 1))
+
+
+def test_the_table_of_fields_says_which_version_added_each_column() -> None:
+    """Journals of earlier releases and damaged files are read by it."""
+    added = {
+        version: tuple(re.findall(r"ALTER TABLE invocations ADD COLUMN (\w+)", "\n".join(statements)))
+        for version, statements in migrations.MIGRATIONS.items()
+    }
+    assert {version: columns for version, columns in added.items() if columns} == ADDED
 
 
 def test_an_older_file_is_migrated_when_it_is_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -691,7 +702,7 @@ def test_an_error_lies_in_the_record_or_in_the_file(
     error = error_of(statement, parameters)
     assert error_kinds.is_duplicate(error) == duplicate
     assert error_kinds.is_poison(error) == poison
-    assert error_kinds.classify(error) is Fault.TRANSIENT
+    assert error_kinds.classify(error) is (Fault.TRANSIENT if hasattr(error, "sqlite_errorcode") else Fault.BUG)
 
 
 def test_a_primary_key_that_stands_twice_is_a_duplicate_too() -> None:
@@ -713,7 +724,7 @@ def test_a_locked_file_is_transient(path: Path) -> None:
         first.close()
         second.close()
     assert not error_kinds.is_poison(caught.value)
-    assert writer().classify(caught.value) is Fault.TRANSIENT
+    assert error_kinds.classify(caught.value) is Fault.LOCKED
 
 
 @pytest.mark.parametrize(
@@ -721,8 +732,8 @@ def test_a_locked_file_is_transient(path: Path) -> None:
     [
         (OSError(28, "No space left on device"), Fault.TRANSIENT),
         (PermissionError("no"), Fault.TRANSIENT),
-        (KeyError("a bug"), Fault.TRANSIENT),
-        (StoreError("some"), Fault.TRANSIENT),
+        (KeyError("a bug"), Fault.BUG),
+        (StoreError("some"), Fault.BUG),
         (DatabaseUnusableError("never"), Fault.UNUSABLE),
         (OSError(errno.ESTALE, "deleted while it was open"), Fault.REOPEN),
     ],

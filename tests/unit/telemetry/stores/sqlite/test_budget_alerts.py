@@ -213,7 +213,7 @@ def test_a_rolling_window_tells_again_only_after_its_length(db: Path) -> None:
                 durable=False,
                 slice_rows=9,
             )
-            writer.look_back()
+            book.look_back()
     assert 3 <= len(told) <= 4
 
 
@@ -243,7 +243,7 @@ def test_a_threshold_that_could_not_be_told_is_told_after_the_next_transaction(
 def test_a_transaction_that_fails_tells_nothing_and_forgets_nothing(db: Path) -> None:
     """What an earlier one has to say is said; what was rolled back was not spent."""
     with TelemetryLogger(db, policies=policies(default=1)) as logger:
-        book = logger._engine.money.executor._writer._book
+        book = logger._engine.executor.session._writer._book
         hold = logger.budgets.reserve(usd=0.5)
         hold.settle(InvocationRecord(cost_usd=0.5))
         place = next(iter(book.places(hold._core.plan.call, hold._core.plan.now_us)))[1]

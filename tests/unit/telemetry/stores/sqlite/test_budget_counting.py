@@ -16,10 +16,12 @@ from tests.model.ledger import check_books, holds, policies, totals, windows
 from llm_service.budgets.policies import Policies, compiled
 from llm_service.errors import BudgetExceeded
 from llm_service.telemetry import AsyncTelemetryLogger, DuplicateInvocationError, InvocationRecord, TelemetryLogger
+from llm_service.telemetry.record.fields import ADDED
 from llm_service.telemetry.record.record import CARD_FIELDS, _restore
+from llm_service.telemetry.stores.budget_requests import call_of
 from llm_service.telemetry.stores.sqlite import migrations
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
-from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook, Recost, call_of
+from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook, Recost
 from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
@@ -199,7 +201,7 @@ def test_a_file_of_the_first_version_is_migrated_and_counted(db: Path) -> None:
             connection.execute(f"DROP TABLE {table}")
         for index in re.findall(r"CREATE INDEX (\w+) ON invocations", str(migrations.MIGRATIONS)):
             connection.execute(f"DROP INDEX {index}")
-        for column in (column for added in migrations.ADDED.values() for column in added):
+        for column in (column for added in ADDED.values() for column in added):
             connection.execute(f"ALTER TABLE invocations DROP COLUMN {column}")
         connection.execute("DELETE FROM schema_version WHERE version > 1")
         connection.execute("PRAGMA user_version = 1")

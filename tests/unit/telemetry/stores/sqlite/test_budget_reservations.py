@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.model.ledger import check_books, holds, policies, totals
 
+from llm_service.budgets.limits import Amounts
 from llm_service.budgets.policies import Policies, compiled
 from llm_service.budgets.scopes import Call
 from llm_service.config.models_schema import ModelsConfig
@@ -32,10 +33,11 @@ from llm_service.errors import (
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.client.steps import run
 from llm_service.telemetry.record.record import CARD_FIELDS, _restore
+from llm_service.telemetry.stores.budget_requests import EndHold, ReservationPlan
+from llm_service.telemetry.stores.sqlite import store as stores
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook
-from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper, ReservationPlan
-from llm_service.telemetry.writer import budget_executor as tellers
+from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
 from llm_service.telemetry.writer.budget_executor import Request
 
 USD = 1_000_000_000
@@ -340,10 +342,10 @@ class Watch:
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How the commits of tellers are synchronised, in their order."""
+    """How the commits of stores are synchronised, in their order."""
     seen: list[int] = []
-    real = tellers.open_for_writing
-    monkeypatch.setattr(tellers, "open_for_writing", lambda *arguments: Watch(real(*arguments), seen))
+    real = stores.open_for_writing
+    monkeypatch.setattr(stores, "open_for_writing", lambda *arguments: Watch(real(*arguments), seen))
     return seen
 
 
@@ -397,7 +399,7 @@ def test_a_record_that_is_refused_ends_its_hold_when_it_is_stored_after_all(logg
     with TelemetryLogger(db) as other:
         other.log_invocation(record(invocation_id="mine"))
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
-    assert logger._engine.money.terms.hold_ids == {}
+    assert logger._engine.store.hold_ids == {}
 
 
 # Within a signal handler, without a thread, interrupted
@@ -414,7 +416,7 @@ def test_a_signal_handler_within_a_commit_is_refused_and_takes_nothing_of_its_lo
         assert lock.owner == threading.get_ident()
         with pytest.raises(StoreError, match="signal handler"):
             hold.settle(record())
-        logger._engine.money.executor._let_go_in_time()
+        logger._engine.executor._let_go_in_time()
         assert lock.owner == threading.get_ident()
     assert lock.owner is None
     logger.flush()
@@ -467,7 +469,7 @@ def test_a_settlement_that_is_interrupted_loses_no_record(
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
     ledger = logger.stats().ledger
     assert (ledger.written, ledger.duplicates) == ((0, 1) if after else (1, 0))
-    assert logger._engine.money.terms.hold_ids == {}
+    assert logger._engine.store.hold_ids == {}
 
 
 def test_a_settlement_that_neither_file_nor_queue_takes_is_counted_and_forgotten(db: Path) -> None:
@@ -480,7 +482,7 @@ def test_a_settlement_that_neither_file_nor_queue_takes_is_counted_and_forgotten
             for hold in (kept, lost):
                 with pytest.raises(CommitTimeoutError):
                     hold.settle(record())
-            assert list(logger._engine.money.terms.hold_ids.values()) == [kept.hold_id]
+            assert list(logger._engine.store.hold_ids.values()) == [kept.hold_id]
             other.execute("COMMIT")
         logger.flush()
         ledger = logger.stats().ledger
@@ -488,26 +490,23 @@ def test_a_settlement_that_neither_file_nor_queue_takes_is_counted_and_forgotten
         assert spent_reserved_unknown(db) == (0.25, 0.1, 0)
 
 
-def test_a_failing_look_at_thresholds_does_not_end_the_teller(
-    logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_look_at_thresholds_does_not_end_the_teller(logger: TelemetryLogger) -> None:
     """A log handler that raises, say: those who wait are served."""
 
     def tell(_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(logger._engine.money, "_tell", tell)
-    object.__setattr__(logger._engine.money.terms, "tell", tell)
+    object.__setattr__(logger._engine.store.terms, "tell", tell)
     logger.budgets.reserve(usd=0.9).settle(record(0.9))
-    assert isinstance(logger._engine.money.executor.last_error, ZeroDivisionError)
+    assert isinstance(logger._engine.executor.last_error, ZeroDivisionError)
     logger.budgets.reserve(usd=0.1).release()
 
 
 def test_a_look_at_thresholds_does_not_wait_for_a_long_commit(logger: TelemetryLogger) -> None:
     """It is due again with the next pause."""
-    money = logger._engine.money
+    executor, schedule = logger._engine.executor, logger._engine.store.budget_schedule
     logger.budgets.reserve(usd=0.1).release()
-    money._keep_up_at = 0.0
+    schedule.at = 0.0
     held, enough = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -518,31 +517,31 @@ def test_a_look_at_thresholds_does_not_wait_for_a_long_commit(logger: TelemetryL
     other = threading.Thread(target=hold)
     other.start()
     held.wait(30)
-    money.executor._look_back()
-    assert money.upkeep_is_due
+    executor._look_back()
+    assert schedule.at == 0.0
     enough.set()
     other.join()
-    money.executor._look_back()
-    assert not money.upkeep_is_due
-    assert money.executor.last_error is None
+    executor._look_back()
+    assert schedule.at > time.monotonic()
+    assert executor.last_error is None
 
 
 def test_an_interrupted_look_at_thresholds_leaves_no_transaction_open(
     logger: TelemetryLogger, db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection goes, and the next hold opens another."""
-    money = logger._engine.money
+    executor = logger._engine.executor
     logger.budgets.reserve(usd=0.1).release()
-    money._keep_up_at = 0.0
+    logger._engine.store.budget_schedule.at = 0.0
 
-    def interrupted(connection: sqlite3.Connection, _keeper: Any) -> None:
+    def interrupted(connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(money.executor._host, "keep_up", interrupted)
+    monkeypatch.setattr(executor.session._budgets, "keep_up", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        money.executor._look_back()
-    money.executor._look_back()  # there is nothing to look with
+        executor._look_back()
+    executor._look_back()  # there is nothing to look with
     monkeypatch.undo()
     with closing(sqlite3.connect(db, isolation_level=None, timeout=0)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -558,7 +557,7 @@ def test_a_hold_that_ends_without_a_record_and_without_waiting_is_of_unknown_out
     hold = logger.budgets.reserve(usd=0.4)
     for _ in range(2):
         hold._core.end_later(None)
-    logger._engine.money.executor.close(5)
+    logger._engine.executor.close(5)
     assert hold.ended
     assert spent_reserved_unknown(db) == (0, 0, 0.4)
 
@@ -585,7 +584,7 @@ def test_an_interrupted_reservation_of_a_logger_that_stores_nothing_makes_no_fil
         monkeypatch.setattr(type(logger.budgets._core), "serve", interrupted)
         with pytest.raises(KeyboardInterrupt):
             logger.budgets.reserve(usd=0.1)
-        logger._engine.money.executor.close(5)
+        logger._engine.executor.close(5)
     assert not path.parent.exists()
 
 
@@ -620,7 +619,7 @@ async def test_who_is_refused_an_id_takes_nothing_back_from_who_has_it(
     with TelemetryLogger(db, **given) as logger, logger.invocation("a", budget=0.1, invocation_id="same"):
         with pytest.raises(DuplicateInvocationError):
             logger.invocation("a", budget=0.1, invocation_id="same").__enter__()
-        logger._engine.money.executor.close(5)
+        logger._engine.executor.close(5)
         assert spent_reserved_unknown(db) == (0, 0.1, 0)
 
 
@@ -641,7 +640,7 @@ def test_the_other_id_of_a_record_is_remembered_only_until_it_is_settled(logger:
     hold = logger.budgets.reserve(usd=0.1)
     logger.budgets.release(hold.hold_id)
     hold.settle(record(invocation_id="y"))
-    assert logger._engine.money.terms.hold_ids == {}
+    assert logger._engine.store.hold_ids == {}
 
 
 @pytest.mark.parametrize("redact", [None, lambda text: text.replace("0", "O")])
@@ -666,7 +665,7 @@ def test_a_record_whose_id_holds_a_secret_ends_its_hold(db: Path, redact: Any) -
         with logger.invocation("a", budget=1, invocation_id=key + "3") as call:
             call.record_usage(cost_usd=0.25)
         assert spent_reserved_unknown(db) == (1.25, 0, 0)
-        assert logger._engine.money.terms.hold_ids == {}
+        assert logger._engine.store.hold_ids == {}
 
 
 # Leases
@@ -828,7 +827,7 @@ def test_nothing_is_reserved_in_a_closed_logger_and_a_hold_can_still_be_settled(
         logger.budgets.reserve(usd=0.1)
     assert hold.settle(record()) is True
     other.release()
-    assert logger._engine.money.executor._connection is None
+    assert logger._engine.executor.session.is_open is False
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
     assert logger.stats().ledger.balanced
 
@@ -878,19 +877,19 @@ def test_names_of_more_calls_than_are_remembered_are_still_right(
 
 
 def test_a_record_and_further_work_share_a_request(logger: TelemetryLogger, db: Path) -> None:
-    """What the work returned is the outcome."""
-    request = Request(lambda _keeper, _connection: 7, record(), deadline=time.monotonic() + 10)
-    assert run(logger.budgets._core.serve(request)) == 7
+    """What became of the work is the outcome."""
+    hold = logger.budgets.reserve(usd=0.1)
+    request = Request(EndHold(hold.hold_id, Amounts()), record(), deadline=time.monotonic() + 10)
+    assert run(logger.budgets._core.serve(request)) is True
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
 
 
 def test_a_connection_that_is_leaked_is_not_closed(logger: TelemetryLogger, db: Path) -> None:
     """As in a forked child, which must not touch its parent's."""
-    teller = logger._engine.money.executor
+    teller = logger._engine.executor
     teller.leak()  # there is none yet
     logger.budgets.reserve(usd=0.1)
-    connection = teller._connection
-    assert connection is not None
+    connection = teller.session.connection.opened()
     teller.leak()
     assert connection.execute("SELECT 1").fetchone() == (1,)
     assert spent_reserved_unknown(db) == (0, 0.1, 0)
@@ -911,7 +910,7 @@ def test_reconciling_a_call_whose_record_is_gone_changes_nothing(logger: Telemet
 
 def serve(logger: TelemetryLogger, *requests: Request) -> None:
     """Have requests share a transaction, as those do that come at the same time."""
-    logger._engine.money.executor._serve(list(requests))
+    logger._engine.executor._serve(list(requests))
 
 
 def ask(logger: TelemetryLogger, usd: float, **names: Any) -> ReservationPlan:
@@ -965,16 +964,16 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Ghost]]:
 
     def start(logger: TelemetryLogger, statement: str, *, after: bool, times: int = 1) -> list[Ghost]:
         made: list[Ghost] = []
-        real = tellers.open_for_writing
+        real = stores.open_for_writing
 
         def opened(*arguments: Any) -> Any:
             ghost = Ghost(real(*arguments), statement, after=after, times=times - sum(times - g.left for g in made))
             made.append(ghost)
             return ghost
 
-        monkeypatch.setattr(tellers, "open_for_writing", opened)
+        monkeypatch.setattr(stores, "open_for_writing", opened)
         with logger._engine.commit_lock:
-            logger._engine.money.executor.let_go()
+            logger._engine.executor.let_go()
         return made
 
     return start
@@ -1048,15 +1047,14 @@ def test_a_settlement_that_is_late_is_queued_and_ends_its_hold_when_it_is_writte
         other.execute("COMMIT")
     assert logger.flush().written == 1
     assert spent_reserved_unknown(db) == (0.25, 0.4, 0)  # what was not released in time expires
-    assert logger._engine.money.terms.hold_ids == {}
+    assert logger._engine.store.hold_ids == {}
 
 
 def test_a_full_disk_is_an_error_in_time_as_well(logger: TelemetryLogger, db: Path) -> None:
     """And the file is not thrown away for it."""
     logger.budgets.reserve(usd=0.1)
-    connection = logger._engine.money.executor._connection
-    assert connection is not None
-    real = tellers.open_for_writing
+    assert logger._engine.executor.session.is_open
+    real = stores.open_for_writing
 
     def small(*arguments: Any) -> Any:
         opened = real(*arguments)
@@ -1064,14 +1062,14 @@ def test_a_full_disk_is_an_error_in_time_as_well(logger: TelemetryLogger, db: Pa
         return opened
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tellers, "open_for_writing", small)
+        patch.setattr(stores, "open_for_writing", small)
         with logger._engine.commit_lock:
-            logger._engine.money.executor.let_go()
+            logger._engine.executor.let_go()
         names = ("x" * 150 + str(number) for number in range(10_000))
         with pytest.raises(CommitTimeoutError, match="full"):
             list(map(lambda name: logger.budgets.reserve(usd=0, agent_name=name), names))  # noqa: C417 - until it raises
     with logger._engine.commit_lock:
-        logger._engine.money.executor.let_go()
+        logger._engine.executor.let_go()
     logger.budgets.release("x")
     check_books(db)
 
@@ -1081,18 +1079,18 @@ def test_a_file_that_is_another_programs_refuses_at_once(db: Path) -> None:
     logger = TelemetryLogger(db, policies=policies(default=1), commit_timeout=60)
     hold = logger.budgets.reserve(usd=0.1)
     with logger._engine.commit_lock:
-        logger._engine.money.executor.let_go()
+        logger._engine.executor.let_go()
     with pytest.MonkeyPatch.context() as patch:
 
         def refuse(*_: Any) -> Any:
             raise ForeignDatabaseError("belongs to another program", db)
 
-        patch.setattr(tellers, "open_for_writing", refuse)
+        patch.setattr(stores, "open_for_writing", refuse)
         with pytest.raises(ForeignDatabaseError):
             logger.budgets.reserve(usd=0.1)
         with pytest.raises(ForeignDatabaseError):
             hold.settle(record())
-        assert isinstance(logger._engine.money.executor.last_error, ForeignDatabaseError)
+        assert isinstance(logger._engine.executor.last_error, ForeignDatabaseError)
     logger.close()
     assert logger.stats().ledger.balanced
     assert spent_reserved_unknown(db) == (0.25, 0, 0)  # the queue wrote it, through a connection of its own
@@ -1104,9 +1102,11 @@ def test_a_bug_is_told_and_not_tried_for_ever(logger: TelemetryLogger) -> None:
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("oops")
 
-    request = Request(broken, deadline=time.monotonic() + 60)
-    with pytest.raises(StoreError, match="cannot be used: oops") as caught:
-        run(logger.budgets._core.serve(request))
+    request = Request(EndHold("x"), deadline=time.monotonic() + 60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HoldKeeper, "end", broken)
+        with pytest.raises(StoreError, match="cannot be used: oops") as caught:
+            run(logger.budgets._core.serve(request))
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     logger.budgets.reserve(usd=0.1)
 
@@ -1114,7 +1114,7 @@ def test_a_bug_is_told_and_not_tried_for_ever(logger: TelemetryLogger) -> None:
 def test_a_failure_on_opening_closes_what_was_opened(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next request opens it again."""
     with logger._engine.commit_lock:
-        logger._engine.money.executor.let_go()
+        logger._engine.executor.let_go()
     real, failures = HoldKeeper.register, [sqlite3.OperationalError("database is locked")]
 
     def register(self: HoldKeeper, *arguments: Any) -> None:
@@ -1151,8 +1151,6 @@ def test_a_reservation_that_is_on_disk_is_not_made_again(db: Path) -> None:
     with closing(open_for_writing(db, 0)) as connection:
         book = BudgetBook()
         keeper, writer = HoldKeeper(book), SqliteBatchWriter("w", "metadata", book=book)
-        from llm_service.budgets.limits import Amounts
-
         now = record().card[1]
         asked = ReservationPlan("h", Call(), Amounts(USD // 2, 0, 1), limited.applying(Call()), now, 10)
         seen: list[Any] = []

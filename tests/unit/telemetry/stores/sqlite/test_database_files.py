@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.sqlite import database_files
-from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.database_files import Files, OwnConnection, set_aside
-from llm_service.telemetry.stores.sqlite.guarded_writer import GuardedWriter
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
 
@@ -41,17 +38,6 @@ def test_a_connection_without_files_of_its_own_is_an_ordinary_one() -> None:
     connection.close()
     with pytest.raises(sqlite3.ProgrammingError):
         connection.execute("SELECT 1")
-
-
-def test_a_guarded_writer_takes_any_connection(path: Path) -> None:
-    """One that does not know its files is not asked about them."""
-    open_for_writing(path, 0).close()
-    connection = sqlite3.connect(path, isolation_level=None)
-    writer = GuardedWriter(SqliteBatchWriter("writer", "metadata"))
-    writer.write(connection, [InvocationRecord()], batch_no=1, durable=False, slice_rows=25)
-    connection.close()
-    with pytest.raises(sqlite3.ProgrammingError):
-        writer.write(connection, [InvocationRecord()], batch_no=2, durable=False, slice_rows=25)
 
 
 def test_a_second_file_of_one_moment_gets_a_name_of_its_own(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

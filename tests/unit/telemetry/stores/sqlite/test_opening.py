@@ -12,8 +12,9 @@ import pytest
 
 from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, NewerSchemaError, StoreError
 from llm_service.telemetry.stores.base import Fault
+from llm_service.telemetry.stores.private_files import make_private_folder
 from llm_service.telemetry.stores.sqlite import error_kinds, migrations, reader
-from llm_service.telemetry.stores.sqlite.opening import make_private_folder, open_for_writing
+from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 from llm_service.telemetry.stores.sqlite.reader import open_for_reading, read
 
 

@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from llm_service.telemetry import TelemetryLogger
+from llm_service.telemetry.queries.retention_coverage import count_old
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.record.timestamps import to_microseconds
-from llm_service.telemetry.stores.retention import LEASE, Belief, Cutoffs
+from llm_service.telemetry.stores.retention import LEASE, Belief, Cutoffs, PurgeResult
 from llm_service.telemetry.stores.sqlite import purge_steps
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
-from llm_service.telemetry.stores.sqlite.purge_steps import Purge, PurgeResult, count_old, has_old, look
+from llm_service.telemetry.stores.sqlite.purge_steps import Purge, has_old, look
 
 TODAY = datetime(2026, 11, 24, tzinfo=UTC)
 NOW = to_microseconds(TODAY + timedelta(hours=12))

@@ -10,25 +10,26 @@ from typing import Any
 import pytest
 
 from llm_service.telemetry import AsyncTelemetryLogger, Event, EventKind, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.writer import wal_watch
-from llm_service.telemetry.writer.wal_watch import WalWatch
+from llm_service.telemetry.stores.base import StoreEvent
+from llm_service.telemetry.stores.sqlite import wal
+from llm_service.telemetry.stores.sqlite.wal import WalWatch
 
-BOUND = wal_watch.WAL_ALARM_BYTES
+BOUND = wal.WAL_ALARM_BYTES
 
 
-class Told(list[tuple[EventKind, int]]):
+class Told(list[tuple[str, int]]):
     """What was told."""
 
-    def __call__(self, kind: EventKind, count: int, _message: str, _error: BaseException | None) -> None:
-        """See `events.Tell`."""
+    def __call__(self, kind: StoreEvent, count: int, _message: str) -> None:
+        """See `StoreParts.tell`."""
         self.append((kind, count))
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, sizes: list[int], tidied: list[bool]) -> tuple[WalWatch, Told, list[float]]:
     """A watch of a WAL that has these sizes after each commit, and whether each tidying succeeds."""
     told, now = Told(), [100.0]
-    monkeypatch.setattr(wal_watch, "trim_wal", lambda _connection, _path: sizes.pop(0))
-    monkeypatch.setattr(wal_watch, "tidy_wal", lambda _connection: tidied.pop(0))
+    monkeypatch.setattr(wal, "trim_wal", lambda _connection, _path: sizes.pop(0))
+    monkeypatch.setattr(wal, "tidy_wal", lambda _connection: tidied.pop(0))
     return WalWatch(Path("/t.db"), told, lambda: now[0]), told, now
 
 
@@ -47,21 +48,21 @@ def test_growth_is_told_at_the_bound_and_at_each_doubling(monkeypatch: pytest.Mo
 def test_it_is_tidied_in_an_idle_moment_and_again_where_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two seconds after the latest commit, and every two seconds after that until no reader is in the way."""
     watching, told, now = watch(monkeypatch, [BOUND, BOUND, 5], [False, True])
-    assert watching.tidy_in is None
-    assert not watching.is_long
+    assert watching.due_in is None
+    assert not watching.is_behind
     watching.after_commit(None)
-    assert watching.is_long
-    assert watching.tidy_in == 2.0
+    assert watching.is_behind
+    assert watching.due_in == 2.0
     now[0] += 1.5
     watching.after_commit(None)
-    assert watching.tidy_in == 2.0
+    assert watching.due_in == 2.0
     now[0] += 2.0
-    assert watching.tidy_in == 0.0
+    assert watching.due_in == 0.0
     watching.tidy(None)
-    assert (watching.tidy_in, watching.bytes) == (2.0, BOUND)
+    assert (watching.due_in, watching.bytes) == (2.0, BOUND)
     now[0] += 2.0
     watching.tidy(None)
-    assert (watching.tidy_in, watching.bytes, watching.is_long) == (None, 0, False)
+    assert (watching.due_in, watching.bytes, watching.is_behind) == (None, 0, False)
     assert told == [(EventKind.WAL_GROWING, BOUND), (EventKind.WAL_TRUNCATED, BOUND)]
     watching.after_commit(None)
     assert len(told) == 2
@@ -74,9 +75,9 @@ async def _async_run(path: Path, on_event: Callable[[Event], None], grown: threa
         while not grown.is_set():
             await telemetry.log_invocation(InvocationRecord(metadata={"text": "x" * 2000}))
         assert (await telemetry.flush()).complete
-        assert telemetry.stats().wal_bytes >= wal_watch.WAL_ALARM_BYTES
+        assert telemetry.stats().wal_bytes >= wal.WAL_ALARM_BYTES
         assert await asyncio.to_thread(end)
-        assert telemetry.stats().wal_bytes < wal_watch.WAL_BYTES
+        assert telemetry.stats().wal_bytes < wal.WAL_BYTES
 
 
 @pytest.mark.parametrize("face", ["async", "sync"])
@@ -84,8 +85,8 @@ async def test_a_wal_that_a_foreign_reader_made_grow_is_truncated_after_its_end(
     face: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The event `wal_growing` comes while it reads, `wal_truncated` after it has gone, with no commit in between."""
-    monkeypatch.setattr(wal_watch, "WAL_ALARM_BYTES", 1_000_000)
-    monkeypatch.setattr(wal_watch, "WAL_BYTES", 500_000)
+    monkeypatch.setattr(wal, "WAL_ALARM_BYTES", 1_000_000)
+    monkeypatch.setattr(wal, "WAL_BYTES", 500_000)
     path, grown, short = tmp_path / "t.db", threading.Event(), threading.Event()
 
     def on_event(event: Event) -> None:

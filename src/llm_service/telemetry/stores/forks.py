@@ -1,9 +1,8 @@
 """A fork carries no connection over, and a forked child makes its own queue and locks.
 
-SQLite knows by itself which locks its process holds on a file, and a child inherits that belief without the locks: its
-own connection would take none, the parent's close would then remove the WAL under it, and what it commits is lost
-[seen]. So the parent lets go of its connections before the fork, between two commits, and opens them again when needed;
-and the fork waits for those that read: see `stores.connecting`.
+The parent lets go of its connections before the fork, between two commits, and opens them again when needed. Each kind
+of store says by `guard` how a fork waits for the connections that others have, those that read: see
+`sqlite.connections`.
 
 A forked child ends by `os._exit`, whoever makes it: multiprocessing, billiard (Celery's), a server of its own. Only
 some call a registry before (a worker of billiard's pool calls none), so in a child `os._exit` itself writes first what
@@ -15,13 +14,12 @@ only state of this package that belongs to the process rather than to a logger.
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NamedTuple, NoReturn, Protocol
 from weakref import WeakSet
 
-from llm_service.telemetry.stores.sqlite.connections import go_on, hold_off, leak, leak_all
-
-__all__ = ["leak", "watch"]
+__all__ = ["guard", "leak", "watch"]
 
 
 class Forkable(Protocol):
@@ -39,7 +37,7 @@ class Forkable(Protocol):
         """Start afresh; runs in the child, before `os.fork` returns there.
 
         Args:
-            alone: whether no other thread was within SQLite.
+            alone: whether no other thread had a connection.
         """
         ...
 
@@ -48,11 +46,39 @@ class Forkable(Protocol):
         ...
 
 
+class _Guard(NamedTuple):
+    """What keeps the connections of one kind of store out of a fork."""
+
+    hold_off: Callable[[float], bool]
+    go_on: Callable[[], None]
+    leak_all: Callable[[], None]
+
+
 _exit: Final = os._exit
+_GUARDS: Final[list[_Guard]] = []
 _WATCHED: Final["WeakSet[Any]"] = WeakSet()
 _alone: list[bool] = []
 _WAITS: Final = 2.0
 """Seconds a fork waits for those that read."""
+
+
+def guard(hold_off: Callable[[float], bool], go_on: Callable[[], None], leak_all: Callable[[], None]) -> None:
+    """Guard the connections of one kind of store; once in a process.
+
+    Args:
+        hold_off: before a fork: blocks new connections, and waits so many seconds until all are closed; whether they
+            are.
+        go_on: after it, in the parent: allows connections again. May be called twice.
+        leak_all: after it, in the child: never touches the parent's connections, not even to close them.
+    """
+    _GUARDS.append(_Guard(hold_off, go_on, leak_all))
+
+
+def leak(thing: object) -> None:
+    """Keep an object for ever: collecting a connection would close it."""
+    import ctypes  # noqa: PLC0415 - only a fork or a lost file pays for it
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def watch(forkable: Forkable) -> None:
@@ -77,11 +103,14 @@ def _before() -> None:
     _alone.clear()
     for forkable in list(_WATCHED):
         forkable.before_fork()
-    _alone[:] = [hold_off(_WAITS)]  # after the commit locks: who holds one of them may open the file
+    # After the commit locks: whoever holds one of them may open the file.
+    held_off = [each.hold_off(_WAITS) for each in _GUARDS]
+    _alone[:] = [all(held_off)]
 
 
 def _in_parent() -> None:
-    for give_back in (go_on, *(forkable.after_fork_in_parent for forkable in list(_WATCHED))):
+    go_on = [each.go_on for each in _GUARDS]
+    for give_back in (*go_on, *(forkable.after_fork_in_parent for forkable in list(_WATCHED))):
         try:
             give_back()
         except BaseException:  # noqa: BLE001 - a signal handler raised; what is held now would be held for ever
@@ -89,7 +118,8 @@ def _in_parent() -> None:
 
 
 def _in_child() -> None:
-    leak_all()
+    for each in _GUARDS:
+        each.leak_all()
     for forkable in list(_WATCHED):
         forkable.after_fork_in_child(alone=_alone == [True])
     _write_at_os_exit()  # the child may make a logger yet
