@@ -56,6 +56,7 @@ class PriceBook:
         at_us: int | None = None,
         service_tier: str | None = None,
         request_model: str | None = None,
+        region: str | None = None,
     ) -> Rates | None:
         """The rates of a model.
 
@@ -65,12 +66,13 @@ class PriceBook:
             at_us: microseconds since 1970 UTC; None is now.
             service_tier: as records have it (`batch`, `flex`, `priority`); None is the standard one.
             request_model: the name that was asked for, as records have it; see `called_names`.
+            region: where the cloud ran it, as records have it; None is what the name says.
 
         Returns:
             None if no price is known. Never the price of another model, and never 0 for an unknown price.
         """
         at_us = time_ns() // 1000 if at_us is None else at_us
-        return self.span(model_name, provider, at_us, service_tier, request_model)[2]
+        return self.span(model_name, provider, at_us, service_tier, request_model, region)[2]
 
     def span(
         self,
@@ -79,10 +81,11 @@ class PriceBook:
         at_us: int,
         service_tier: str | None = None,
         request_model: str | None = None,
+        region: str | None = None,
     ) -> Span:
         """The rates at a time, and the period in which they are the same: `(from_us, until_us, rates)`."""
-        if request_model is not None:
-            model_name, provider = self._priced_as(model_name, request_model, provider)
+        if request_model is not None or region is not None:
+            model_name, provider = self._priced_as(model_name, request_model, provider, region)
         key = (model_name, provider, service_tier)
         span = self._spans.get(key)
         if span is not None and span[0] <= at_us < span[1]:
@@ -127,13 +130,13 @@ class PriceBook:
         return self._models
 
     def _priced_as(
-        self, model_name: str | None, request_model: str, provider: str | None
+        self, model_name: str | None, request_model: str | None, provider: str | None, region: str | None
     ) -> tuple[str | None, str | None]:
-        if model_name is not None and model_name != request_model and self._models:
-            answered = self._declared.look_up(model_name, provider)
-            if answered.timeline is None and self._declared.look_up(request_model, provider).timeline is not None:
-                return request_model, provider  # the file prices a deployment by the name that it is asked by
-        return priced_as(model_name, request_model, provider)
+        """The file's own name of what answered or was asked for, a deployment's included; else see `priced_as`."""
+        for name in (model_name, request_model) if self._models else ():
+            if name is not None and self._declared.look_up(name, provider).timeline is not None:
+                return name, provider
+        return priced_as(model_name, request_model, provider, region)
 
     def _look_up(self, key: _Key, model_name: str, at_us: int) -> Span:
         timelines = self._timelines.get(key)

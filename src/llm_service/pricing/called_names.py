@@ -20,12 +20,25 @@ _OWN_PRICE: Final = re.compile(rf"(?:.*/)?(?:(?:{PROFILES})\.[a-z0-9]+\.|ft:|arn
 
 
 @lru_cache(maxsize=_MOST)
-def priced_as(model_name: str | None, request_model: str | None, provider: str | None) -> tuple[str | None, str | None]:
+def priced_as(
+    model_name: str | None, request_model: str | None, provider: str | None, region: str | None = None
+) -> tuple[str | None, str | None]:
     """Name and provider that a price is looked up by; each None if unknown.
 
+    A region that the name does not have is put before it, as in a path: `eu-west-3/anthropic.claude-…`.
+
     Args:
-        model_name, request_model, provider: as in the record.
+        model_name, request_model, provider, region: as in the record.
     """
+    name, seller = _by_one_name(model_name, request_model, provider)
+    if name is None or region is None or _has_own_price(name, seller):
+        return name, seller
+    return f"{region.strip().lower()}/{name}", seller
+
+
+def _by_one_name(
+    model_name: str | None, request_model: str | None, provider: str | None
+) -> tuple[str | None, str | None]:
     if model_name is None or request_model is None or model_name == request_model:
         return request_model if model_name is None else model_name, provider
     if _has_own_price(request_model, provider) and not _has_own_price(model_name, provider):

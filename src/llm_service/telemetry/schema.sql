@@ -46,7 +46,8 @@ CREATE TABLE invocations (
     cache_write_1h_tokens INTEGER,       -- part of cache_write_tokens: kept for an hour
     service_tier         TEXT,           -- as the provider says: default, batch, flex, priority, ...
     unpriced_usage       TEXT,           -- what was billed and has no price here: no cost is computed
-    run                  TEXT            -- what it is part of: a benchmark, a job; budgets take trace_id where it is NULL
+    run                  TEXT,           -- what it is part of: a benchmark, a job; budgets take trace_id where it is NULL
+    region               TEXT            -- where the cloud ran it, in its own words: prices depend on it
 );
 
 CREATE UNIQUE INDEX idx_invocations_invocation_id ON invocations (invocation_id);

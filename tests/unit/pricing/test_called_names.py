@@ -100,3 +100,46 @@ def test_stored_repriced_and_saved_alike(asked: str, answered: str, tmp_path: Pa
         reprice(telemetry.db_path, PriceBook())
         assert [row["cost_usd"] for row in telemetry.get_invocations()] == [one["cost_usd"]] * 2
         assert units["asked"]["cache_saved_usd"] == units["answered"]["cache_saved_usd"]
+
+
+REGIONS = [
+    ("aws.bedrock", BEDROCK, f"us.{BEDROCK}", "eu-west-3", f"bedrock/eu-west-3/{BEDROCK}"),
+    ("aws.bedrock", CLAUDE, None, "us-gov-west-1", f"bedrock/us-gov-west-1/{BEDROCK}"),
+    ("aws.bedrock", BEDROCK, None, "us-east-1", BEDROCK),
+    ("gcp.vertex_ai", CLAUDE, "claude-sonnet-4-5@20250929", "europe-west1", PLACED[-3][0]),
+    ("gcp.vertex_ai", CLAUDE, "claude-sonnet-4-5@20250929", "global", "claude-sonnet-4-5@20250929"),
+    ("azure.ai.openai", GPT, "my-deployment", "eu", "azure/eu/gpt-4.1"),
+    ("openai", GPT, "gpt-4.1", "eu", "nobody-sells-this"),
+]
+
+
+@pytest.mark.parametrize(("provider", "answered", "asked", "region", "same"), REGIONS)
+def test_a_region_beside_the_names_prices_as_one_within_them(
+    provider: str, answered: str, asked: str | None, region: str, same: str, tmp_path: Path
+) -> None:
+    """In the book, and of a stored record, which is priced anew alike."""
+    book = PriceBook()
+    expected = book.rates(same, provider)
+    if not (asked or "").startswith("us."):  # there the name says a region itself, which is nearer
+        assert book.rates(answered, provider, request_model=asked, region=region) == expected
+        assert book.rates(answered, provider, request_model=asked, region=region.upper()) == expected
+    with TelemetryLogger(tmp_path / "telemetry.db", models=False, policies=False) as telemetry:
+        for model, request, place in ((same, None, None), (answered, asked, region)):
+            telemetry.log_invocation(
+                InvocationRecord(
+                    model_name=model, request_model=request, provider=provider, region=place, prompt_tokens=100,
+                    completion_tokens=10,
+                )  # fmt: skip
+            )
+        reprice(telemetry.db_path, book)
+        here, named = telemetry.get_invocations()
+    assert here["region"] == region
+    if not (asked or "").startswith("us."):
+        assert here["cost_usd"] == named["cost_usd"]
+
+
+def test_a_price_of_the_file_holds_in_every_region() -> None:
+    """It is of the user's own."""
+    price = {"cost_per_1m_tokens": {"input": 7, "output": 9}}
+    book = PriceBook(ModelsConfig.model_validate({"models": {"gpt-4.1": price}}))
+    assert book.rates("gpt-4.1", "azure", region="eu") == book.rates("gpt-4.1", "azure")

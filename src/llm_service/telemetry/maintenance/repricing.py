@@ -47,7 +47,7 @@ _ONLY: Final = {
 _COLUMNS: Final = (
     "id, invocation_id, timestamp, agent_name, tool_name, model_name, request_model, provider, prompt_tokens, "
     "completion_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cache_write_1h_tokens, service_tier, "
-    f"total_tokens, unpriced_usage, cost_usd, cost_source, user_id, session_id, {RUN_OF}"
+    f"total_tokens, unpriced_usage, cost_usd, cost_source, user_id, session_id, {RUN_OF}, region"
 )
 _PAGE: Final = (
     "SELECT {columns} FROM invocations WHERE id >= ? AND id <= ? AND timestamp >= ? AND {which} ORDER BY id LIMIT ?"
@@ -168,9 +168,9 @@ def _pages(
 def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: RepriceReport) -> Iterator[NewCost]:
     for row in page:
         row_id, invocation_id, moment, agent, tool, model, request_model, provider, prompt, completion, *parts = row
-        read, written, reasoned, hour, tier, total, unpriced, usd, source, user, session, run = parts
+        read, written, reasoned, hour, tier, total, unpriced, usd, source, user, session, run, region = parts
         at_us = _microseconds(moment)
-        rates = None if at_us is None else prices.rates(model, provider, at_us, tier, request_model)
+        rates = None if at_us is None else prices.rates(model, provider, at_us, tier, request_model, region)
         counts = (prompt, completion, read, written, reasoned, hour, total)
         is_odd = not all(map(_is_count, counts)) or (usd is not None and cost_in(usd) is None)  # what no writer wrote
         new_usd = None if is_odd else cost_of(rates, *counts, unpriced)

@@ -18,10 +18,10 @@ __all__ = ["CACHED", "CacheSavings", "Priced", "RatesOf", "read_savings"]
 _PAGE_ROWS: Final = 2_000
 CACHED: Final = "(coalesce(cache_read_tokens, 0) > 0 OR coalesce(cache_write_tokens, 0) > 0)"
 """Whether a call used a cache, never NULL."""
-_COLUMNS: Final = """model_name, request_model, provider, timestamp, prompt_tokens, completion_tokens,
+_COLUMNS: Final = """model_name, request_model, region, provider, timestamp, prompt_tokens, completion_tokens,
     coalesce(cache_read_tokens, 0), coalesce(cache_write_tokens, 0), coalesce(reasoning_tokens, 0),
     coalesce(cache_write_1h_tokens, 0), service_tier"""
-_PROBED: Final = 11
+_PROBED: Final = 12
 """Number of columns in `_COLUMNS`."""
 
 
@@ -51,6 +51,7 @@ class RatesOf(Protocol):
         at_us: int | None = None,
         service_tier: str | None = None,
         request_model: str | None = None,
+        region: str | None = None,
     ) -> Priced | None:
         """The rates of a model at a moment (microseconds since 1970 UTC; None is now); None if unknown."""
         ...
@@ -92,6 +93,7 @@ def _saved(
     prices: RatesOf,
     model_name: str | None,
     request_model: str | None,
+    region: str | None,
     provider: str | None,
     timestamp: str,
     prompt_tokens: int | None,
@@ -109,7 +111,7 @@ def _saved(
         moment = to_microseconds(datetime.fromisoformat(timestamp))
     except (TypeError, ValueError):
         return None
-    rates = prices.rates(model_name, provider, moment, service_tier, request_model)
+    rates = prices.rates(model_name, provider, moment, service_tier, request_model, region)
     if rates is None:
         return None
     cost: Callable[..., int | None] = rates.cost_nanos

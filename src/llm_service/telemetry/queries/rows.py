@@ -55,6 +55,7 @@ class InvocationRow(TypedDict):
     service_tier: str | None
     unpriced_usage: str | None
     run: str | None
+    region: str | None
 
 
 _ROW_COLUMNS: Final = ("id", *CARD_FIELDS, *EXTENSION_FIELDS)

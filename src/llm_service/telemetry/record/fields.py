@@ -176,6 +176,7 @@ class ExtensionFields:
     service_tier = _Field[str | None]("name", since=2)
     unpriced_usage = _Field[str | None]("id", since=3)
     run = _Field[str | None]("id", since=4)
+    region = _Field[str | None]("name", since=4)
 
     prompt = _Field[str | None]("content", checks.content)
     response = _Field[str | None]("content", checks.content)
@@ -200,6 +201,7 @@ class Extensions(TypedDict, total=False):
         metadata: a dict, stored as a JSON object of at most 65,536 characters and 64 levels. A value that is not JSON
             becomes its text; one that is too long or too deep is cut, with a mark.
         service_tier: the tier that the provider reports: `batch`, `flex`, `priority`; prices depend on it.
+        region: where the cloud ran the call, in its own words: `eu-west-3`, `europe-west1`, `eu`; prices depend on it.
         unpriced_usage: what was billed and has no price here, as `server_tool_use.web_search_requests: 2`; up to 200
             characters. Where it is set and `cost_usd` is not, no cost is computed, unless all it says is of how many
             requests the counts are the sum.
@@ -234,6 +236,7 @@ class Extensions(TypedDict, total=False):
     service_tier: str | None
     unpriced_usage: str | None
     run: str | None
+    region: str | None
     prompt: str | None
     response: str | None
 
@@ -289,7 +292,7 @@ def fields_of_kind(*kinds: Kind) -> tuple[str, ...]:
 
 PRICED_BY: Final = frozenset(
     {
-        "timestamp", "provider", "model_name", "request_model", "service_tier", "cost_usd", "unpriced_usage",
+        "timestamp", "provider", "model_name", "request_model", "region", "service_tier", "cost_usd", "unpriced_usage",
         *(field for field in FIELDS if field.endswith("_tokens")),
     }
 )  # fmt: skip

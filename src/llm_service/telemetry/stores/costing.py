@@ -9,6 +9,7 @@ stays NULL and is marked `unknown`, never 0, if there is no price, if the token 
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from llm_service.pricing.book import NO_BUNDLED, PriceBook
@@ -27,11 +28,10 @@ UNKNOWN: Final = "unknown"
 _MOST_NANOS: Final = int(MAX_COST_USD * 10**9)
 _COST: Final = CARD_FIELDS.index("cost_usd")
 _COUNTS: Final = slice(CARD_FIELDS.index("prompt_tokens"), CARD_FIELDS.index("total_tokens") + 1)
-_PROVIDER: Final = EXTENSION_FIELDS.index("provider")
-_REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
+_PLACE: Final = itemgetter(*map(EXTENSION_FIELDS.index, ("provider", "service_tier", "request_model", "region")))
+"""Beside the model, what `PriceBook.span` asks for, in its order."""
 _PARTS: Final = slice(EXTENSION_FIELDS.index("cache_read_tokens"), EXTENSION_FIELDS.index("reasoning_tokens") + 1)
 _HOUR: Final = EXTENSION_FIELDS.index("cache_write_1h_tokens")
-_TIER: Final = EXTENSION_FIELDS.index("service_tier")
 _SOURCE: Final = EXTENSION_FIELDS.index("cost_source")
 _UNPRICED: Final = EXTENSION_FIELDS.index("unpriced_usage")
 _WIDTH: Final = len(EXTENSION_FIELDS) + len(CONTENT_FIELDS)
@@ -46,8 +46,8 @@ _PLAIN: Final = {COMPUTED: _only(COMPUTED), UNKNOWN: _only(UNKNOWN)}
 
 _Cost = tuple[float | None, str]
 _NOT_KNOWN: Final[_Cost] = (None, UNKNOWN)
-_Key = str | tuple[str | None, str | None, str | None, str | None] | None
-"""The model alone, or with provider, service tier and requested model: most records have none, which saves a tuple."""
+_Key = str | tuple[str | None, ...] | None
+"""The model alone, or with what else decides the price: most records have only a model, which saves a tuple."""
 _Price = Callable[[int, int, int, int, int, int, int | None], int | None]
 _Entry = tuple[int, int, int, int, int, int, int, int, int, int, _Price | None]
 """Since and until when it is valid, `Rates.lowest_tier`, and `Rates.cost_nanos`."""
@@ -87,7 +87,7 @@ class Costing:
                     if unpriced is not None and (longest := longest_of(unpriced)) is None:
                         found.append(_NOT_KNOWN)
                         continue
-                    key = model, extensions[_PROVIDER], extensions[_TIER], extensions[_REQUEST_MODEL]
+                    key = model, *_PLACE(extensions)
                     hour = extensions[_HOUR] or 0
                     cached_tokens, written_tokens, reasoning_tokens = extensions[_PARTS]
                     read, written, reasoned = cached_tokens or 0, written_tokens or 0, reasoning_tokens or 0
@@ -117,8 +117,8 @@ class Costing:
         return found if any(found) else None
 
     def _look_up(self, key: _Key, at_us: int) -> _Entry:
-        model, provider, tier, asked = key if isinstance(key, tuple) else (key, None, None, None)
-        start, end, rates = self._prices.span(model, provider, at_us, tier, asked)
+        model, provider, tier, asked, region = key if isinstance(key, tuple) else (key, None, None, None, None)
+        start, end, rates = self._prices.span(model, provider, at_us, tier, asked, region)
         model = asked if model is None else model
         if rates is None and model is not None and not self._told and self._prices.lacks_bundled:
             self._told = True

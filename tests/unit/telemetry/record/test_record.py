@@ -66,6 +66,7 @@ FULL: dict[str, Any] = {
     "service_tier": "batch",
     "unpriced_usage": "server_tool_use.web_search_requests: 2",
     "run": "nightly-1",
+    "region": "eu-west-3",
     "prompt": "Say hello.",
     "response": "Hello.",
 }

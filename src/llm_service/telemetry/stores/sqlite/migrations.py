@@ -96,6 +96,7 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     3: ("ALTER TABLE invocations ADD COLUMN unpriced_usage TEXT",),
     4: (
         "ALTER TABLE invocations ADD COLUMN run TEXT",
+        "ALTER TABLE invocations ADD COLUMN region TEXT",
         "CREATE INDEX idx_invocations_trace ON invocations (trace_id, timestamp) WHERE trace_id IS NOT NULL",
         "CREATE INDEX idx_invocations_run ON invocations (run, timestamp) WHERE run IS NOT NULL",
         "CREATE INDEX idx_invocations_user ON invocations (user_id, timestamp) WHERE user_id IS NOT NULL",
