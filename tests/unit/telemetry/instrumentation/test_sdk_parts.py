@@ -15,7 +15,8 @@ from llm_service.telemetry.instrumentation import nested_calls
 from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, Settled
 from llm_service.telemetry.instrumentation.record_building import merged
 from llm_service.telemetry.instrumentation.sdk import client_hooks, import_watch, providers, sdk_call
-from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks, RequestCall
+from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks
+from llm_service.telemetry.instrumentation.sdk.hooks import RequestCall
 from llm_service.telemetry.instrumentation.sdk.import_watch import when_imported
 from llm_service.telemetry.instrumentation.sdk.providers import provider_of_client
 from llm_service.telemetry.instrumentation.sdk.recorded_response import Chunks, StreamRecord, UnreadBody, on_close
@@ -182,7 +183,7 @@ async def test_what_is_no_call_or_cannot_be_read_passes_through(
     """Nobody records, another path, another method, and options that are none; the last is said once."""
     sinks: list[Any] = []
     hooks = ClientHooks("stub", lambda: sinks[-1] if sinks else None)
-    request, async_request = hooks._request(plain), hooks._async_request(plain_async)
+    request, async_request = (hooks.calling(method, client_hooks._asked) for method in (plain, plain_async))
     assert Stub(1).ask(request) == await Stub(1).ask(async_request) == 1
     sinks.append(logger._core)
     for options in ({"url": "/models"}, {"method": "get"}, {"url": None}):
@@ -216,7 +217,7 @@ def test_what_raises_when_it_is_looked_at_is_still_a_row_and_the_callers_own(
     logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An answer, an error, a header, a stream without its parts."""
-    request = ClientHooks("stub", lambda: logger._core)._request(plain)
+    request = ClientHooks("stub", lambda: logger._core).calling(plain, client_hooks._asked)
     answer = OddAnswer()
     assert Stub(answer).ask(request) is answer
     with pytest.raises(OddError):
@@ -237,8 +238,8 @@ def test_a_client_of_another_kind_is_not_hooked() -> None:
 
 def test_a_response_that_raises_when_it_is_looked_at_is_left_alone(logger: TelemetryLogger) -> None:
     """It has no status then."""
-    call = RequestCall(logger._core, {}, counts_attempts=False)
-    client_hooks._responded(call, {"response": object()})
+    call = RequestCall(logger._core, {}, None)
+    client_hooks._responded(call, (), {"response": object()})
     call.retried()
     assert (call.response, call.attempts) == (None, None)
 
@@ -271,7 +272,7 @@ class Response:
 
 def test_the_end_of_a_stream_is_recorded_once(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever comes after it, and whatever its items are."""
-    call = RequestCall(logger._core, {}, counts_attempts=False)
+    call = RequestCall(logger._core, {}, None)
     call.start()
     record = StreamRecord(call)
     monkeypatch.setattr(record, "_take", lambda item: item.no_such_name)
@@ -290,7 +291,7 @@ def test_the_end_of_a_stream_is_recorded_once(logger: TelemetryLogger, monkeypat
 
 def test_a_close_that_outlives_its_response_closes_what_is_below(logger: TelemetryLogger) -> None:
     """As a callback that somebody kept."""
-    call = RequestCall(logger._core, {}, counts_attempts=False)
+    call = RequestCall(logger._core, {}, None)
     call.start()
     call.release()
     response, below = Response(), Response()
@@ -311,7 +312,7 @@ def test_a_close_that_outlives_its_response_closes_what_is_below(logger: Telemet
 def test_a_call_that_cannot_be_made_a_row_is_counted(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing reaches the caller."""
     for failing in ("built", "none"):
-        call = RequestCall(logger._core, {}, counts_attempts=False)
+        call = RequestCall(logger._core, {}, None)
         call.start()
         call.release()
 
@@ -335,7 +336,7 @@ def test_names_of_blocks_of_the_same_logger_are_inherited_past_those_of_others(
         other.invocation("other", user_id="theirs"),
         logger.invocation("inner", operation="tool"),
     ):
-        call = RequestCall(logger._core, {}, counts_attempts=False)
+        call = RequestCall(logger._core, {}, None)
         call.start()
         call.release()
         call.end({})

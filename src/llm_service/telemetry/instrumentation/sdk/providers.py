@@ -5,10 +5,11 @@ Names are OpenTelemetry's (https://opentelemetry.io/docs/specs/semconv/registry/
 
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from llm_service.telemetry.instrumentation.responses.answers import AZURE, BEDROCK, VERTEX
 
-__all__ = ["provider_of_client"]
+__all__ = ["provider_of_client", "provider_of_url"]
 
 _HOSTS: Final = {
     "api.openai.com": "openai",
@@ -56,6 +57,12 @@ def provider_of_client(client: Any) -> str | None:
         _known.clear()
     _known[id(url)] = (url, kind, found)
     return found
+
+
+@lru_cache(maxsize=256)
+def provider_of_url(url: str) -> str | None:
+    """The seller that a URL belongs to."""
+    return _provider("", urlsplit(url).hostname or "")
 
 
 @lru_cache(maxsize=256)
