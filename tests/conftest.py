@@ -8,6 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+pytest.register_assert_rewrite("tests.sdk_cases.case")
 hypothesis.settings.register_profile("any-machine", deadline=None)  # a busy machine is no fault of the code
 hypothesis.settings.load_profile("any-machine")
 # A run in the background of a shell, or under `nohup`, ignores these; children inherit that.

@@ -127,9 +127,13 @@ def test_a_region_beside_the_names_prices_as_one_within_them(
         for model, request, place in ((same, None, None), (answered, asked, region)):
             telemetry.log_invocation(
                 InvocationRecord(
-                    model_name=model, request_model=request, provider=provider, region=place, prompt_tokens=100,
+                    model_name=model,
+                    request_model=request,
+                    provider=provider,
+                    region=place,
+                    prompt_tokens=100,
                     completion_tokens=10,
-                )  # fmt: skip
+                )
             )
         reprice(telemetry.db_path, book)
         here, named = telemetry.get_invocations()

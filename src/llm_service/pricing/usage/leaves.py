@@ -16,7 +16,7 @@ from pathlib import PurePath
 from typing import Any, Final, NamedTuple, TypeGuard, cast
 from uuid import UUID
 
-__all__ = ["UNREAD", "Leaf", "child", "is_container", "is_list", "is_mapping", "leaves", "snake"]
+__all__ = ["UNREAD", "Leaf", "child", "is_container", "is_list", "is_mapping", "is_unset", "leaves", "snake"]
 
 _MOST: Final = 512
 """Values that are read at most: a report has some dozens."""
@@ -52,8 +52,8 @@ class Leaf(NamedTuple):
 UNREAD: Final = "unread_fields"
 """The name that stands for fields that cannot be read: no cost is computed without them."""
 _TOO_MANY: Final = Leaf(UNREAD, "fields that were not read", "too many")
-_LONG: Final = frozenset({"context", "logprobs"})
-"""Lists of an answer without usage, which have one or more numbers for each token (https://docs.ollama.com/api/generate)."""
+_LONG: Final = frozenset({"context", "logprobs", "embeddings"})
+"""Lists of an answer without usage, which have many numbers (https://docs.ollama.com/api/generate, .../api/embed)."""
 _WHOLE: Final = (date, time, timedelta, UUID, PurePath, memoryview)
 """Types that contain no other values."""
 
@@ -77,6 +77,11 @@ def is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
 def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
     """Whether a value is a sequence, except named tuples."""
     return isinstance(value, Sequence) and not hasattr(cast("Any", value), "_fields")  # a named tuple is an object
+
+
+def is_unset(value: Any) -> bool:
+    """Whether a value stands for none in clients that tell it from null (Mistral's)."""
+    return type(value).__name__ == "Unset"
 
 
 def child(source: Any, name: str) -> Any:
@@ -106,7 +111,7 @@ def leaves(source: Any, known: frozenset[str], counts: frozenset[str]) -> list[L
             return [*found, _TOO_MANY]
         for name, inner in islice(_members(value, known), _MOST - seen):
             seen += 1
-            if inner is None:
+            if inner is None or is_unset(inner):
                 continue
             tag = snake(name)
             at, spelled = (f"{path}.{tag}", f"{shown}.{name[:_LONGEST_NAME]}") if path else (tag, name[:_LONGEST_NAME])

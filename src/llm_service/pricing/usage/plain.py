@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final, cast
 
+from llm_service.pricing.usage.leaves import is_unset
+
 __all__ = ["is_model", "members", "plain_fields"]
 
 _CHAT: Final = ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
@@ -63,7 +65,7 @@ def _openai(
             _take(fields, value, _PROMPT_PARTS, whole)
         elif name == completion_parts:
             _take(fields, value, _COMPLETION_PARTS, output)
-        elif value is not None and name not in {prompt, completion, "total_tokens"}:
+        elif value is not None and name not in {prompt, completion, "total_tokens"} and not is_unset(value):
             raise _DoubtError
     if (fields["cache_read_tokens"] or 0) + (fields["cache_write_tokens"] or 0) > whole:
         raise _DoubtError

@@ -74,14 +74,15 @@ def describe_error(error: BaseException) -> dict[str, Any]:
 
 
 def _of_response(error: BaseException) -> dict[str, Any]:
-    """HTTP status and request id, where an SDK's exception has them (OpenAI's, Anthropic's, httpx's)."""
+    """HTTP status and request id, where an SDK's exception has them (OpenAI's, Anthropic's, Google's, httpx's)."""
     told: dict[str, Any] = {}
     with suppress(Exception):  # a foreign attribute may raise anything
         response = getattr(error, "response", None)
         for source in (error, response):
-            status = getattr(source, "status_code", None)
-            if type(status) is int and 100 <= status <= 599:
-                told.setdefault("http_status", status)
+            for name in ("status_code", "code"):
+                status = getattr(source, name, None)
+                if type(status) is int and 100 <= status <= 599:
+                    told.setdefault("http_status", status)
             request = getattr(source, "request_id", None)
             if type(request) is str and 0 < len(request) <= MAX_NAME_CHARS:
                 told.setdefault("request_id", request)

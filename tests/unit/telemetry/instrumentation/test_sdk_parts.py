@@ -15,9 +15,10 @@ from llm_service.telemetry.instrumentation import nested_calls
 from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, Settled
 from llm_service.telemetry.instrumentation.record_building import merged
 from llm_service.telemetry.instrumentation.sdk import client_hooks, import_watch, providers, sdk_call
-from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks, RequestCall
+from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks
+from llm_service.telemetry.instrumentation.sdk.hooks import RequestCall
 from llm_service.telemetry.instrumentation.sdk.import_watch import when_imported
-from llm_service.telemetry.instrumentation.sdk.providers import provider_of_client
+from llm_service.telemetry.instrumentation.sdk.providers import place_of_client
 from llm_service.telemetry.instrumentation.sdk.recorded_response import Chunks, StreamRecord, UnreadBody, on_close
 
 
@@ -27,32 +28,48 @@ def client(host: str, kind: str = "OpenAI") -> Any:
 
 
 @pytest.mark.parametrize(
-    ("host", "kind", "provider"),
+    ("host", "kind", "provider", "region"),
     [
-        ("api.openai.com", "OpenAI", "openai"),
-        ("eu.api.openai.com", "OpenAI", None),  # its prices differ
-        ("mine.openai.azure.com", "AzureOpenAI", "azure.ai.openai"),
-        ("gateway.example.org", "AsyncAzureOpenAI", "azure.ai.openai"),
-        ("openrouter.ai", "OpenAI", "openrouter"),
-        ("API.Groq.com", "OpenAI", "groq"),
-        ("api.anthropic.com", "Anthropic", "anthropic"),
-        ("bedrock-runtime.eu-west-1.amazonaws.com", "AnthropicBedrock", "aws.bedrock"),
-        ("europe-west1-aiplatform.googleapis.com", "AnthropicVertex", "gcp.vertex_ai"),
-        ("localhost", "OpenAI", None),
-        ("api.openai.com.example.org", "OpenAI", None),
-        ("evil-openrouter.ai", "OpenAI", None),
+        ("api.openai.com", "OpenAI", "openai", None),
+        ("eu.api.openai.com", "OpenAI", "openai", "eu"),
+        ("mine.openai.azure.com", "AzureOpenAI", "azure.ai.openai", None),
+        ("gateway.example.org", "AsyncAzureOpenAI", "azure.ai.openai", None),
+        ("gateway.example.org", "AsyncAnthropicFoundry", "azure.ai.inference", None),
+        ("openrouter.ai", "OpenAI", "openrouter", None),
+        ("API.Groq.com", "OpenAI", "groq", None),
+        ("models.github.ai", "OpenAI", "github", None),
+        ("api.githubcopilot.com", "OpenAI", "github_copilot", None),
+        ("api.anthropic.com", "Anthropic", "anthropic", None),
+        ("bedrock-runtime.eu-west-1.amazonaws.com", "AnthropicBedrock", "aws.bedrock", "eu-west-1"),
+        ("bedrock-mantle.us-gov-west-1.api.aws", "OpenAI", "aws.bedrock", "us-gov-west-1"),
+        ("europe-west1-aiplatform.googleapis.com", "AnthropicVertex", "gcp.vertex_ai", "europe-west1"),
+        ("aiplatform.googleapis.com", "AnthropicVertex", "gcp.vertex_ai", None),
+        ("localhost", "OpenAI", None, None),
+        ("api.openai.com.example.org", "OpenAI", None, None),
+        ("evil-openrouter.ai", "OpenAI", None, None),
     ],
 )
-def test_the_seller_is_named_where_host_or_client_say_it(host: str, kind: str, provider: str | None) -> None:
-    """Else it is unknown: what speaks a protocol may be anyone."""
-    asked = client(host, kind)
-    assert provider_of_client(asked) == provider_of_client(asked) == provider
+def test_seller_and_region_are_named_where_host_or_client_say_them(
+    host: str, kind: str, provider: str | None, region: str | None
+) -> None:
+    """Else they are unknown: what speaks a protocol may be anyone."""
+    asked, found = client(host, kind), {"provider": provider, "region": region}
+    expected = {field: value for field, value in found.items() if value is not None}
+    assert place_of_client(asked) == place_of_client(asked) == expected
+
+
+@pytest.mark.parametrize(("kind", "name"), [("AnthropicBedrock", "aws_region"), ("AsyncAnthropicVertex", "region")])
+def test_a_client_says_its_region(kind: str, name: str) -> None:
+    """Also where its calls go through a gateway."""
+    asked = client("gateway.example.org", kind)
+    setattr(asked, name, "eu-west-3")
+    assert place_of_client(asked)["region"] == "eu-west-3"
 
 
 def test_what_is_remembered_of_clients_is_bounded() -> None:
     """A program may make a client for each request."""
     for _ in range(200):
-        provider_of_client(client("api.openai.com"))
+        place_of_client(client("api.openai.com"))
     assert len(providers._known) <= 64
 
 
@@ -183,7 +200,7 @@ async def test_what_is_no_call_or_cannot_be_read_passes_through(
     """Nobody records, another path, another method, and options that are none; the last is said once."""
     sinks: list[Any] = []
     hooks = ClientHooks("stub", lambda: sinks[-1] if sinks else None)
-    request, async_request = hooks._request(plain), hooks._async_request(plain_async)
+    request, async_request = (hooks.calling(method, client_hooks._asked) for method in (plain, plain_async))
     assert Stub(1).ask(request) == await Stub(1).ask(async_request) == 1
     sinks.append(logger._core)
     for options in ({"url": "/models"}, {"method": "get"}, {"url": None}):
@@ -217,7 +234,7 @@ def test_what_raises_when_it_is_looked_at_is_still_a_row_and_the_callers_own(
     logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An answer, an error, a header, a stream without its parts."""
-    request = ClientHooks("stub", lambda: logger._core)._request(plain)
+    request = ClientHooks("stub", lambda: logger._core).calling(plain, client_hooks._asked)
     answer = OddAnswer()
     assert Stub(answer).ask(request) is answer
     with pytest.raises(OddError):
@@ -238,8 +255,8 @@ def test_a_client_of_another_kind_is_not_hooked() -> None:
 
 def test_a_response_that_raises_when_it_is_looked_at_is_left_alone(logger: TelemetryLogger) -> None:
     """It has no status then."""
-    call = RequestCall(logger._core, {}, counts_attempts=False)
-    client_hooks._responded(call, {"response": object()})
+    call = RequestCall(logger._core, {}, None)
+    client_hooks._responded(call, (), {"response": object()})
     call.retried()
     assert (call.response, call.attempts) == (None, None)
 
@@ -272,7 +289,7 @@ class Response:
 
 def test_the_end_of_a_stream_is_recorded_once(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever comes after it, and whatever its items are."""
-    call = RequestCall(logger._core, {}, counts_attempts=False)
+    call = RequestCall(logger._core, {}, None)
     call.start()
     record = StreamRecord(call)
     monkeypatch.setattr(record, "_take", lambda item: item.no_such_name)
@@ -291,7 +308,7 @@ def test_the_end_of_a_stream_is_recorded_once(logger: TelemetryLogger, monkeypat
 
 def test_a_close_that_outlives_its_response_closes_what_is_below(logger: TelemetryLogger) -> None:
     """As a callback that somebody kept."""
-    call = RequestCall(logger._core, {}, counts_attempts=False)
+    call = RequestCall(logger._core, {}, None)
     call.start()
     call.release()
     response, below = Response(), Response()
@@ -312,7 +329,7 @@ def test_a_close_that_outlives_its_response_closes_what_is_below(logger: Telemet
 def test_a_call_that_cannot_be_made_a_row_is_counted(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing reaches the caller."""
     for failing in ("built", "none"):
-        call = RequestCall(logger._core, {}, counts_attempts=False)
+        call = RequestCall(logger._core, {}, None)
         call.start()
         call.release()
 
@@ -336,7 +353,7 @@ def test_names_of_blocks_of_the_same_logger_are_inherited_past_those_of_others(
         other.invocation("other", user_id="theirs"),
         logger.invocation("inner", operation="tool"),
     ):
-        call = RequestCall(logger._core, {}, counts_attempts=False)
+        call = RequestCall(logger._core, {}, None)
         call.start()
         call.release()
         call.end({})

@@ -4,7 +4,8 @@ Most events say nothing new, so each family is looked at by the few names that m
 Usage is put together by `Cumulative`: of Anthropic's two reports, and of counts that are told more than once.
 Protocols: https://platform.openai.com/docs/api-reference/chat-streaming, .../responses-streaming,
 https://platform.claude.com/docs/en/build-with-claude/streaming, https://ai.google.dev/api/generate-content,
-https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html, https://docs.ollama.com/api/chat.
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html, https://docs.ollama.com/api/chat,
+https://docs.mistral.ai/api.
 """
 
 from collections.abc import Callable
@@ -29,6 +30,7 @@ __all__ = ["StreamEvents"]
 _OUTPUT: Final = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "audio", "function_call")
 """Where the first piece of output stands in a `delta` of Chat Completions."""
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_REASONS: Final = ("finish_reason", "finishReason")
 _CONVERSE: Final = frozenset(
     {"messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"}
 )
@@ -82,7 +84,10 @@ class StreamEvents:
             return self._ollama
         if any(get(event, name) is not None for name in ("candidates", "usage_metadata", "usageMetadata")):
             return self._gemini
-        return self._chat if get(event, "choices") is not None else self._other
+        if get(event, "choices") is not None:
+            return self._chat
+        inside = get(event, "data")
+        return self._within if get(inside, "choices") is not None or get(inside, "type") is not None else self._other
 
     # Each family
 
@@ -128,8 +133,22 @@ class StreamEvents:
             self._ended(text_of(get(event, "delta"), "stop_reason"))
         elif kind == "content_block_start":
             self.begun |= text_of(get(event, "content_block"), "type") not in {"text", "thinking"}
+        elif kind.endswith(".delta"):
+            self.begun = True
+            self.fields.setdefault("model_name", text_of(event, "model"))
+        elif kind.endswith(".done"):
+            self._use(event)
+            self.complete = True
         elif kind == "error":
             self.fields |= failure_of(event if get(event, "error") is not None else {"error": event})
+
+    def _within(self, event: Any) -> None:
+        """An event around the one that tells: Mistral's."""
+        inside = get(event, "data")
+        if get(inside, "choices") is not None:
+            self._chat(inside)
+        else:
+            self._typed(inside)
 
     def _response(self, kind: str, response: Any) -> None:
         if response is None:
@@ -153,10 +172,11 @@ class StreamEvents:
         if get(chunk, "usage_metadata") is not None or get(chunk, "usageMetadata") is not None:
             self._reported = chunk  # each chunk tells all until then: the last is enough
         candidates = get(chunk, "candidates")
-        self.begun |= bool(candidates)
+        if candidates:
+            self.begun = True
         if not self._named:
             self._name(chunk)
-        if candidates:
+        if not candidates or any(get(one, name) is not None for one in candidates for name in _REASONS):
             self._ended(reason_of(chunk))
 
     def _ollama(self, chunk: Any) -> None:

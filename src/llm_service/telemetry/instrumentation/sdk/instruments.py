@@ -8,15 +8,27 @@ from typing import Any, Final
 from llm_service.errors import SettingsError
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.nested_calls import hand_over_at_exit
+from llm_service.telemetry.instrumentation.sdk.bedrock_hooks import BedrockHooks
 from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks
+from llm_service.telemetry.instrumentation.sdk.gemini_hooks import GeminiHooks
+from llm_service.telemetry.instrumentation.sdk.hooks import Hooks
 from llm_service.telemetry.instrumentation.sdk.import_watch import when_imported
+from llm_service.telemetry.instrumentation.sdk.mistral_hooks import MistralHooks
+from llm_service.telemetry.instrumentation.sdk.ollama_hooks import OllamaHooks
 from llm_service.telemetry.instrumentation.sink import Sink
 
 __all__ = ["SDKS", "checked_names", "instrument_sdks", "uninstrument_sdks"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
-SDKS: Final = {"openai": "openai._base_client", "anthropic": "anthropic._base_client"}
-"""The module that is hooked, by the name of the SDK."""
+SDKS: Final[dict[str, type[Hooks]]] = {
+    "openai": ClientHooks,
+    "anthropic": ClientHooks,
+    "google-genai": GeminiHooks,
+    "mistral": MistralHooks,
+    "bedrock": BedrockHooks,
+    "ollama": OllamaHooks,
+}
+"""What is hooked, by the name of the SDK."""
 _LOCK: Final = RLock()
 
 
@@ -26,7 +38,7 @@ class _Sdk:
     def __init__(self, name: str) -> None:
         self.name = name
         self.sinks: tuple[Sink, ...] = ()
-        self.hooks = ClientHooks(name, lambda: self.sinks[-1] if self.sinks else None)
+        self.hooks = SDKS[name](name, lambda: self.sinks[-1] if self.sinks else None)
         self._hooked: list[tuple[type, str, Any, Any]] = []
         self._watched = False
 
@@ -35,7 +47,8 @@ class _Sdk:
         self.sinks = (*(other for other in self.sinks if other is not sink), sink)
         if not self._watched:
             self._watched = True
-            when_imported(SDKS[self.name], self._hook)
+            for module in self.hooks.modules:
+                when_imported(module, self._hook)
 
     def remove(self, sink: Sink) -> None:
         """Let a logger no longer record it; the last one takes the hooks with it."""
@@ -55,7 +68,7 @@ class _Sdk:
             hooks = [(kind, name, ours, vars(kind)[name]) for kind, name, ours in self.hooks.hooks(module)]
             for kind, name, ours, _ in hooks:
                 setattr(kind, name, ours)
-            self._hooked = hooks
+            self._hooked += hooks
         except Exception as failure:  # noqa: BLE001 - another release: the program must go on
             _LOG.warning(
                 "telemetry: %s is not as it was known here, so its calls are not recorded: %s",

@@ -7,7 +7,7 @@ another `close`, until the record is made. What is collected ends its record, to
 from collections.abc import Callable
 from functools import partial
 from json import loads
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 from weakref import ref
 
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
@@ -15,7 +15,7 @@ from llm_service.telemetry.instrumentation.responses.stream_events import Stream
 from llm_service.telemetry.instrumentation.responses.watching import fields_at_end
 from llm_service.telemetry.instrumentation.sdk.sdk_call import SdkCall
 
-__all__ = ["AsyncChunks", "Chunks", "StreamRecord", "UnreadBody", "body_of", "on_close"]
+__all__ = ["AsyncChunks", "Chunks", "StreamRecord", "UnreadBody", "body_of", "on_close", "record_stream"]
 
 
 class StreamRecord:
@@ -130,6 +130,23 @@ class AsyncChunks(_Steps):
         return item
 
 
+def record_stream(call: SdkCall, stream: Any, iterator: str, *, asynchronous: bool) -> None:
+    """Record what a client's stream gives, from its iterator, its response's close and its collection.
+
+    Args:
+        call: that gave it.
+        stream: the client's own object, with its `response`.
+        iterator: the attribute that holds its iterator.
+        asynchronous: whether that is an async one.
+
+    Raises:
+        AttributeError: it has no iterator that can be replaced, or no response.
+    """
+    record = StreamRecord(call)
+    setattr(stream, iterator, (AsyncChunks if asynchronous else Chunks)(getattr(stream, iterator), record))
+    on_close(stream.response, record, asynchronous=asynchronous)
+
+
 class UnreadBody:
     """The record of a response whose body its caller reads, or does not.
 
@@ -209,15 +226,33 @@ def _nothing() -> Callable[[], None]:
     return lambda: None
 
 
-def on_close(response: Any, record: StreamRecord | UnreadBody, *, asynchronous: bool) -> None:
-    """Tell a record when a response is closed, until its record is made."""
+class Closing(Protocol):
+    """What is told of a close."""
+
+    uncloses: Callable[[], None] | None
+
+    def closed(self) -> None:
+        """It is closed."""
+        ...
+
+
+def on_close(response: Any, record: Closing, *, asynchronous: bool, more: tuple[str, ...] = ()) -> None:
+    """Tell a record when a response is closed, until its record is made.
+
+    Args:
+        response: has `close`, or `aclose` where it is asynchronous.
+        record: what is told; its `uncloses` gives the response its own methods back.
+        asynchronous: whether it is.
+        more: other attributes that were put on it until then.
+    """
     name = "aclose" if asynchronous else "close"
     held = ref(response)
 
     def uncloses() -> None:
         response = held()
         if response is not None:
-            vars(response).pop(name, None)
+            for attribute in (name, *more):
+                vars(response).pop(attribute, None)
 
     setattr(response, name, _Close(response, name, record.closed))
     record.uncloses = uncloses

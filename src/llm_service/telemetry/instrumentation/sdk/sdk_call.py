@@ -20,6 +20,8 @@ __all__ = ["SdkCall"]
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _INHERITED: Final = ("agent_name", "tool_name", "session_id", "user_id", "trace_id", "tags", "privacy_level")
 """What a call has of the blocks around it, the nearest first."""
+_SURE: Final = frozenset({"model_name", "operation", "provider", "service_tier"})
+"""What the client, or its host, knows better than an answer, where it says it."""
 _STREAMS: Final = "a stream without usage"
 
 
@@ -43,9 +45,9 @@ class SdkCall(Invocation):
         "on_cut",
     )
 
-    def __init__(self, sink: Sink, fields: dict[str, Any], *, counts_attempts: bool) -> None:
+    def __init__(self, sink: Sink, fields: dict[str, Any], attempts: int | None) -> None:
         super().__init__(sink, fields, strict=False)
-        self.attempts = 1 if counts_attempts else None
+        self.attempts = attempts
         self._block: Block | None = None
         self._nested: NestedCalls | None = None
         self._adopted: dict[str, Any] | None = None
@@ -93,15 +95,20 @@ class SdkCall(Invocation):
         self._ended = self.over = True
         self.on_cut = None
         self.stop_clock()
-        self._fields |= {field: value for field, value in found.items() if value is not None}
+        said = self._fields
+        said |= {
+            field: value
+            for field, value in found.items()
+            if value is not None and not (field in _SURE and field in said)
+        }
         if error is not None:
-            self._fields |= {field: value for field, value in describe_error(error).items() if value is not None}
+            said |= {field: value for field, value in describe_error(error).items() if value is not None}
             if self._ttft_ms is None:
-                self._fields |= nothing_billed(error, self._fields)
+                said |= nothing_billed(error, said)
         block, nested = self._block, self._nested
         if nested is not None and block is not None:
             keeps = not self._muted and block._fields.get("operation") not in SPANS
-            if nested.end(self, self._fields, keeps=keeps):
+            if nested.end(self, said, keeps=keeps):
                 return
         if not self._muted:
             self.stand_alone()
@@ -165,7 +172,7 @@ class SdkCall(Invocation):
         fields: dict[str, Any] = {"timestamp": self._entered, "latency_ms": self._latency_ms}
         if self._ttft_ms is not None:
             fields["ttft_ms"] = self._ttft_ms
-        if self.attempts is not None:
+        if self.attempts:
             fields["attempts"] = self.attempts
         return fields
 
