@@ -111,7 +111,9 @@ def _saved(
         moment = to_microseconds(datetime.fromisoformat(timestamp))
     except (TypeError, ValueError):
         return None
-    rates = prices.rates(model_name, provider, moment, service_tier, request_model, region)
+    asked = None if model_name is None else request_model
+    told = {name: value for name, value in (("request_model", asked), ("region", region)) if value is not None}
+    rates = prices.rates(request_model if model_name is None else model_name, provider, moment, service_tier, **told)
     if rates is None:
         return None
     cost: Callable[..., int | None] = rates.cost_nanos
