@@ -71,10 +71,12 @@ def invocations(*, limit: int, follow: bool, names: Names, calls: dict[str, Any]
     path, chosen = target.report_path(), InvocationFilter(**calls)
     if follow:
         _follow(existing(path), chosen, limit, as_json=target.as_json)
-    query = questions.invocations(chosen, limit)
+    query = questions.invocations(chosen, limit + 1 if 0 < limit < questions.MAX_LIMIT else limit)
     found = read(path, lambda fetch: questions.to_invocations(fetch(query)))
     say_unknown(path, names)
-    target.show(found, _show)
+    if len(found) > limit:
+        click.echo(f"only the newest {limit:,} are shown, and there are more; give a larger --limit", err=True)
+    target.show(found[:limit], _show)
 
 
 def _follow(path: Path, chosen: "InvocationFilter", limit: int, *, as_json: bool) -> NoReturn:

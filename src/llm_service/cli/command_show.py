@@ -1,6 +1,7 @@
 """`show`: one call whole."""
 
 import json
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,4 +60,6 @@ def _text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | dict):
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float):
+        return f"{Decimal(str(value)):f}"  # a small cost is no 7e-06
     return count(value) if isinstance(value, int) else str(value)

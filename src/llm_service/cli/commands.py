@@ -27,6 +27,7 @@ from llm_service.cli.command_reprice import reprice
 from llm_service.cli.command_show import show
 from llm_service.cli.command_sql import sql
 from llm_service.cli.command_stats import stats
+from llm_service.cli.command_trace import trace
 from llm_service.cli.group import Commands
 from llm_service.cli.output import is_colored
 
@@ -70,7 +71,7 @@ def cli(context: click.Context) -> None:
 
 
 for command in (
-    demo, stats, costs, invocations, show, estimate, report, export, info, sql, config_group, completion, prices,
+    demo, stats, costs, invocations, show, trace, estimate, report, export, info, sql, config_group, completion, prices,
     reprice, budgets, purge, doctor, backup, dead_letters,
 ):  # fmt: skip
     cli.add_command(command)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from llm_service.estimates.estimate import Estimate
     from llm_service.telemetry.queries.cost_coverage import CoverageReport
     from llm_service.telemetry.queries.months import MonthReport
+    from llm_service.telemetry.queries.traces import TraceRow
     from llm_service.telemetry.queries.unit_costs import UnitReport
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "StoreError",
     "TelemetryError",
     "TelemetryLogger",
+    "TraceRow",
     "UnitReport",
     "UnknownPriceError",
     "UnknownTokensError",
@@ -90,6 +92,7 @@ _WHEN_ASKED_FOR: Final = {
     "CoverageReport": "llm_service.telemetry.queries.cost_coverage",
     "Estimate": "llm_service.estimates.estimate",
     "MonthReport": "llm_service.telemetry.queries.months",
+    "TraceRow": "llm_service.telemetry.queries.traces",
     "UnitReport": "llm_service.telemetry.queries.unit_costs",
 }
 """Types of answers that few programs name: who only logs does not import what makes them."""

@@ -1,4 +1,4 @@
--- The tables of llm_service.telemetry, version 4.
+-- The tables of llm_service.telemetry, version 5.
 --
 -- Plain tables for plain SQL. Timestamps are UTC text `YYYY-MM-DD HH:MM:SS.ffffffZ`, which sorts rightly against
 -- datetime('now', '-7 days'). Unknown is NULL, never 0. Money beside the REAL columns is in integer nano-dollars.
@@ -20,7 +20,7 @@ CREATE TABLE invocations (
     error_message        TEXT,
     privacy_level        TEXT,           -- the level this row was stored at
     provider             TEXT,
-    operation            TEXT,
+    operation            TEXT,           -- chat, embeddings...; agent, tool, workflow...: a span, which is no call
     request_model        TEXT,
     response_id          TEXT,
     request_id           TEXT,
@@ -72,7 +72,7 @@ CREATE TABLE invocation_contents (
     response BLOB
 );
 
--- Daily totals, updated in the transaction that inserts the records they count.
+-- Daily totals of calls, updated in the transaction that inserts the records they count. Spans are none.
 CREATE TABLE daily_costs (
     id                INTEGER PRIMARY KEY,
     date              TEXT NOT NULL,               -- UTC day, YYYY-MM-DD

@@ -15,7 +15,7 @@ from tests.provider_server import ProviderServer
 from llm_service.config.schemas import PoliciesConfig
 from llm_service.errors import BudgetExceeded
 from llm_service.telemetry import TelemetryLogger
-from llm_service.telemetry.instrumentation.nested_calls import SPANS
+from llm_service.telemetry.record.operations import SPANS
 
 openai = pytest.importorskip("openai")
 LIMIT = PoliciesConfig.model_validate({"policies": {"default": {"daily_budget_usd": 1}}})

@@ -22,8 +22,8 @@ from tests.provider_server import ProviderServer
 from llm_service.errors import SettingsError
 from llm_service.pricing.usage import openai_usage
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
-from llm_service.telemetry.instrumentation import nested_calls
 from llm_service.telemetry.instrumentation.sdk import client_hooks, instruments
+from llm_service.telemetry.record.operations import SPANS
 
 openai = pytest.importorskip("openai")
 CHAT: dict[str, Any] = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Why 42?"}]}
@@ -278,7 +278,7 @@ async def test_a_block_around_several_calls_is_no_call(
     assert {row["prompt_tokens"] for row in calls} == {1200}
 
 
-@pytest.mark.parametrize("operation", sorted(nested_calls.SPANS))
+@pytest.mark.parametrize("operation", sorted(SPANS))
 def test_a_block_that_is_a_span_never_becomes_a_call(logger: TelemetryLogger, client: Any, operation: str) -> None:
     """Though there is but one call in it, and though it says so only later."""
     with logger.invocation("agent", operation=operation):

@@ -153,6 +153,7 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
     get_invocations = awaited(queries_api.get_invocations)
     get_content = awaited(queries_api.get_content)
     get_statistics = awaited(queries_api.get_statistics)
+    get_trace = awaited(queries_api.get_trace)
     get_month_report = awaited(queries_api.get_month_report)
     get_unit_costs = awaited(queries_api.get_unit_costs)
     get_coverage = awaited(queries_api.get_coverage)

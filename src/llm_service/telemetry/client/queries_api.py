@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.cost_coverage import CoverageReport
     from llm_service.telemetry.queries.grouping import NameKey
     from llm_service.telemetry.queries.months import MonthReport
+    from llm_service.telemetry.queries.traces import TraceRow
     from llm_service.telemetry.queries.unit_costs import UnitReport
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "get_invocations",
     "get_month_report",
     "get_statistics",
+    "get_trace",
     "get_unit_costs",
 ]
 
@@ -102,6 +104,30 @@ def get_invocations(
     )  # fmt: skip
     query = questions.invocations(narrowed, limit, before=before)
     return core.ask(lambda fetch: questions.to_invocations(fetch(query)), fresh=fresh)
+
+
+def get_trace(core: ClientCore, wanted: str | None = None, *, fresh: bool = True) -> Steps[list["TraceRow"]]:
+    """The records of a trace, a run or a session as a tree: each after the one that holds it.
+
+    Rows have all columns of `get_invocations`, and `depth`, `is_call`, `own_ms` (milliseconds without the records
+    directly within) and `own_share` (of the time from the first beginning to the last end). Empty where no record has
+    the id. Of more than 10,000 records the newest are given.
+
+    Args:
+        wanted: a `trace_id`, `run` or `session_id`; None is the newest trace.
+        fresh: False reads without flushing first.
+
+    Raises:
+        QueryError: (a `ValueError`) for an id that no record can have.
+        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+    """
+
+    def report(fetch: Fetch) -> list["TraceRow"]:
+        from llm_service.telemetry.queries.traces import read_trace  # noqa: PLC0415
+
+        return read_trace(fetch, wanted)["rows"]
+
+    return core.ask(report, fresh=fresh)
 
 
 def get_content(core: ClientCore, invocation_id: str, *, fresh: bool = True) -> Steps[Content | None]:

@@ -121,6 +121,7 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
     get_invocations = blocking(queries_api.get_invocations)
     get_content = blocking(queries_api.get_content)
     get_statistics = blocking(queries_api.get_statistics)
+    get_trace = blocking(queries_api.get_trace)
     get_month_report = blocking(queries_api.get_month_report)
     get_unit_costs = blocking(queries_api.get_unit_costs)
     get_coverage = blocking(queries_api.get_coverage)

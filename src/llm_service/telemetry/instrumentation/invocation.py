@@ -16,7 +16,7 @@ from llm_service.telemetry.instrumentation.field_aliases import unpriced_beside,
 from llm_service.telemetry.instrumentation.given_fields import by_field, note, told_late, usable_id, warn_of_no_usage
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING, in_block, own_trace
 from llm_service.telemetry.instrumentation.later_reports import with_losses
-from llm_service.telemetry.instrumentation.nested_calls import SPANS, NestedCalls, settle, tell_cost
+from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, settle, tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Place, close, current, place_here
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
@@ -367,8 +367,8 @@ class Invocation:
             said = place.complete(said, measured, self.trace() if has_calls else None)
         self._fields = said
         record = self._build(measured, may_raise=self._strict and error is None)
-        if place.parent is not None and record is not None and said.get("operation") not in SPANS:
-            tell_cost(place.parent, record)
+        if place.parent is not None and record is not None:
+            tell_parents(place.parent, record)
         return record
 
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:

@@ -17,10 +17,10 @@ from llm_service.telemetry.instrumentation.open_blocks import Block
 from llm_service.telemetry.instrumentation.record_building import merged
 from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.record.fields import FIELDS
+from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import InvocationRecord
 
 __all__ = [
-    "SPANS",
     "Child",
     "NestedCalls",
     "Settled",
@@ -28,11 +28,9 @@ __all__ = [
     "hand_over",
     "hand_over_at_exit",
     "settle",
-    "tell_cost",
+    "tell_parents",
 ]
 
-SPANS: Final = frozenset({"agent", "chain", "create_agent", "execute_tool", "invoke_agent", "tool", "workflow"})
-"""Operations of what is not itself a call: it holds calls."""
 _USED: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "cost_usd"})
 _OUTCOME: Final = ("status", "error_type", "error_message")
 _KEPT: Final = ("invocation_id", "parent_invocation_id")
@@ -41,6 +39,8 @@ _OF_AN_ANSWER: Final = frozenset(field for field in FIELDS if field.endswith("_t
     "unpriced_usage", "usage_source",
 }  # fmt: skip
 """What an answer says of its call."""
+_OF_A_CALL: Final = _OF_AN_ANSWER | {"model_name", "provider", "prompt", "request_model", "response"}
+"""What is said of a call alone: a block that says nothing of it, and holds calls, is none."""
 _MOST: Final = 256
 """Calls of one block whose usage is remembered."""
 _LOCK: Final = RLock()
@@ -95,7 +95,7 @@ class Settled(NamedTuple):
 class NestedCalls:
     """The calls within one block."""
 
-    __slots__ = ("__weakref__", "_begun", "_ended", "_kept", "_over", "_running", "_told", "unpriced")
+    __slots__ = ("__weakref__", "_begun", "_ended", "_kept", "_over", "_running", "_told", "rows", "unpriced")
 
     def __init__(self) -> None:
         self._begun = 0
@@ -104,6 +104,8 @@ class NestedCalls:
         self._kept: Child | None = None
         self._running: Child | None = None
         self._told: list[tuple[Any, Any, Any]] = []
+        self.rows = 0
+        """Calls within that have rows of their own."""
         self.unpriced = 0
         """Calls and blocks within that ended at an unknown cost."""
 
@@ -208,8 +210,14 @@ def begin_in(block: Block, child: Child) -> NestedCalls | None:
     return calls
 
 
-def tell_cost(block: Block | None, record: InvocationRecord) -> None:
+def tell_parents(block: Block | None, record: InvocationRecord) -> None:
     """A row was made within a block: where its cost is unknown, no budget around it may take it for nothing."""
+    if block is None or is_span(record.operation):
+        return
+    if not block.over:
+        if block._calls is None:  # noqa: SLF001 - of the protocol, as below
+            block._calls = NestedCalls()  # noqa: SLF001
+        block._calls.rows += 1  # noqa: SLF001
     while block is not None:
         if block._reserved and not block.over and not block._sink.knows_cost(record):  # noqa: SLF001 - as above
             if block._calls is None:  # noqa: SLF001
@@ -237,16 +245,16 @@ def settle(
     said = {field: value for field, value in said.items() if value is not None}
     failure = {field: measured.get(field) for field in _OUTCOME} if "status" in measured else {}
     block = None if reserved else {field: measured[field] for field in _KEPT if field in measured} | failure | said
-    outcome = calls.settle(block, is_call=said.get("operation") not in SPANS and not holds_blocks)
+    outcome = calls.settle(block, is_call=not is_span(said.get("operation")) and not holds_blocks)
     if outcome.fields is not None:
         measured |= merged(outcome.fields, said) | failure
         return said, outcome.waits, outcome.several
     if outcome.several and calls.told_before(said):  # by a row within it
-        kept = {"operation"} if said.get("operation") in SPANS else frozenset[str]()
+        kept = {"operation"} if is_span(said.get("operation")) else frozenset[str]()
         said = {field: value for field, value in said.items() if field not in _OF_AN_ANSWER - kept}
-    if outcome.several and said.keys().isdisjoint(_USED):
+    if (outcome.several and said.keys().isdisjoint(_USED)) or (calls.rows and said.keys().isdisjoint(_OF_A_CALL)):
         measured["operation"] = "chain"  # it is no call itself
-        if reserved and calls.costs_are_known:
+        if reserved and outcome.several and calls.costs_are_known:
             measured["cost_usd"] = 0  # its calls are counted by their own rows: what it holds is free again
     return said, outcome.waits, outcome.several
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from typing import Final
 
-from llm_service.telemetry.queries.cells import LATENCY, NANOS, UNCOUNTED, UNPRICED, whole
+from llm_service.telemetry.queries.cells import IS_CALL, LATENCY, NANOS, UNCOUNTED, UNPRICED, whole
 from llm_service.telemetry.queries.cells import text as as_day
 from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals, bucket_of
 from llm_service.telemetry.stores.sqlite.callbacks import add_function
@@ -36,11 +36,11 @@ SELECT agent_name, tool_name, model_name, count(*), sum(status = 'error'), sum(s
     coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(total_tokens), 0),
     sum({UNCOUNTED}), coalesce(sum({NANOS}), 0), sum({UNPRICED}),
     sum({LATENCY}), coalesce(sum(CASE WHEN {LATENCY} THEN CAST(latency_ms * 1000 + 0.5 AS INTEGER) END), 0)
-FROM invocations WHERE timestamp >= ? AND timestamp < ? GROUP BY agent_name, tool_name, model_name
+FROM invocations WHERE timestamp >= ? AND timestamp < ? AND {IS_CALL} GROUP BY agent_name, tool_name, model_name
 """  # noqa: S608 - constants of our own
 _ADD_UP_BUCKETS: Final = f"""
 SELECT agent_name, tool_name, model_name, telemetry_bucket(latency_ms) AS bucket, count(*)
-FROM invocations WHERE timestamp >= ? AND timestamp < ? AND {LATENCY}
+FROM invocations WHERE timestamp >= ? AND timestamp < ? AND {LATENCY} AND {IS_CALL}
 GROUP BY agent_name, tool_name, model_name, bucket
 """  # noqa: S608 - as above
 _READ: Final = f"SELECT id, agent_name, tool_name, model_name, total_cost_usd, {', '.join(COLUMNS)} FROM daily_costs"  # noqa: S608

@@ -21,6 +21,7 @@ from llm_service.telemetry.client.sync_client import TelemetryLogger
 from llm_service.telemetry.maintenance.check_session import look
 from llm_service.telemetry.maintenance.daily_totals import add_bucket_function, differences
 from llm_service.telemetry.queries.cells import decoded, text
+from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import FIELDS, InvocationRecord
 from llm_service.telemetry.record.timestamps import from_microseconds
 from llm_service.telemetry.stores.sqlite.file_identity import require_telemetry
@@ -148,7 +149,7 @@ def _retry(
 
 def _is_counted(letter: DeadLetter, record: InvocationRecord, connection: sqlite3.Connection) -> bool:
     """Whether the daily totals may count a salvaged call already: some of its day count more calls than are stored."""
-    if not letter.error.startswith(SALVAGED):
+    if not letter.error.startswith(SALVAGED) or is_span(record.operation):
         return False
     add_bucket_function(connection)
     day = record.timestamp.date().isoformat()

@@ -21,6 +21,7 @@ from llm_service.telemetry.maintenance import daily_totals
 from llm_service.telemetry.maintenance.check_session import look
 from llm_service.telemetry.queries.cells import cost_of as cost_in
 from llm_service.telemetry.queries.cells import is_in_range
+from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.timestamps import to_microseconds
 from llm_service.telemetry.stores.costing import COMPUTED, cost_of
 from llm_service.telemetry.stores.rollups import nanos
@@ -47,7 +48,7 @@ _ONLY: Final = {
 _COLUMNS: Final = (
     "id, invocation_id, timestamp, agent_name, tool_name, model_name, request_model, provider, prompt_tokens, "
     "completion_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cache_write_1h_tokens, service_tier, "
-    f"total_tokens, unpriced_usage, cost_usd, cost_source, user_id, session_id, {RUN_OF}, region"
+    f"total_tokens, unpriced_usage, cost_usd, cost_source, user_id, session_id, {RUN_OF}, region, operation"
 )
 _PAGE: Final = (
     "SELECT {columns} FROM invocations WHERE id >= ? AND id <= ? AND timestamp >= ? AND {which} ORDER BY id LIMIT ?"
@@ -143,6 +144,8 @@ def _run(
         rows = list(_new_costs(page, prices, report))
         changes = commit(connection, rows) if rows else ()
         for change in changes:
+            if is_span(change.operation):
+                continue
             if change.old_nanos is None:
                 report.priced += 1
             else:
@@ -168,12 +171,14 @@ def _pages(
 def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: RepriceReport) -> Iterator[NewCost]:
     for row in page:
         row_id, invocation_id, moment, agent, tool, model, request_model, provider, prompt, completion, *parts = row
-        read, written, reasoned, hour, tier, total, unpriced, usd, source, user, session, run, region = parts
+        read, written, reasoned, hour, tier, total, unpriced, usd, source, user, session, run, region, operation = parts
         at_us = _microseconds(moment)
         rates = None if at_us is None else prices.rates(model, provider, at_us, tier, request_model, region)
         counts = (prompt, completion, read, written, reasoned, hour, total)
         is_odd = not all(map(_is_count, counts)) or (usd is not None and cost_in(usd) is None)  # what no writer wrote
         new_usd = None if is_odd else cost_of(rates, *counts, unpriced)
+        if new_usd is None and is_span(operation):
+            continue
         if new_usd is None:
             report.unknown += usd is None
             report.kept += usd is not None
@@ -183,8 +188,9 @@ def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: Repri
         elif new_usd != usd or source != COMPUTED:
             old = None if usd is None else nanos(usd)
             change = Change(
-                invocation_id, request_model, agent, tool, model, user, session, run, moment, old, nanos(new_usd)
-            )
+                invocation_id, request_model, agent, tool, model, user, session, run, operation, moment, old,
+                nanos(new_usd),
+            )  # fmt: skip
             yield NewCost(row_id, new_usd, COMPUTED, usd, source, change)
 
 

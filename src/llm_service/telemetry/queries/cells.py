@@ -11,8 +11,10 @@ from math import isfinite
 from typing import Any, Final, cast
 
 from llm_service.telemetry.record.fields import RANGES
+from llm_service.telemetry.record.operations import SPANS
 
 __all__ = [
+    "IS_CALL",
     "LATENCY",
     "NANOS",
     "PRICED",
@@ -41,6 +43,8 @@ PRICED: Final = f"({_COST}) IS TRUE"
 UNPRICED: Final = f"({_COST}) IS NOT TRUE"
 LATENCY: Final = f"({_BETWEEN['latency_ms']}) IS TRUE"
 """Whether a latency is known."""
+IS_CALL: Final = f"coalesce(operation, '') NOT IN ({', '.join(f'{name!r}' for name in sorted(SPANS))})"
+"""Whether a row is a call, and no span."""
 UNCOUNTED: Final = "typeof(total_tokens) <> 'integer'"
 """Whether the tokens of a call are unknown."""
 

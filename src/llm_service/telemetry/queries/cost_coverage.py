@@ -6,7 +6,7 @@ Read from the records that are still kept, because the daily totals have no prov
 from datetime import date
 from typing import Any, Final, TypedDict, cast
 
-from llm_service.telemetry.queries.cells import NANOS, PRICED, UNCOUNTED, UNPRICED, text
+from llm_service.telemetry.queries.cells import IS_CALL, NANOS, PRICED, UNCOUNTED, UNPRICED, text
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.retention_coverage import read_kept
 from llm_service.telemetry.stores.base import Fetch
@@ -97,6 +97,7 @@ def read_coverage(
     where = InvocationFilter(
         start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, model_name=model_name
     ).where()
+    where.add(IS_CALL)
     order = "GROUP BY cost_source ORDER BY count(*) DESC, cost_source"
     sql = f"SELECT cost_source, {_SOURCE_SUMS} FROM invocations{where} {order}"  # noqa: S608
     sources = [_source(row) for row in fetch((sql, where.parameters))]

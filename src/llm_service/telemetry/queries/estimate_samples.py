@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from llm_service.estimates.past_calls import is_cut_short
-from llm_service.telemetry.queries.cells import cost_of, is_in_range, text
+from llm_service.telemetry.queries.cells import IS_CALL, cost_of, is_in_range, text
 from llm_service.telemetry.stores.base import Query
 from llm_service.telemetry.stores.rollups import nanos
 
@@ -35,12 +35,12 @@ PROMPT_SIZES: Final[Query] = (
     [_MOST_RATIOS],
 )
 
-_ANSWERS: Final = """
+_ANSWERS: Final = f"""
 SELECT id, agent_name, tool_name, model_name, completion_tokens, cost_usd, finish_reason FROM invocations
 WHERE id > ? AND id <= ? AND status = 'success' AND completion_tokens IS NOT NULL
-    AND coalesce(usage_source, '') NOT IN ('partial', 'missing')
+    AND coalesce(usage_source, '') NOT IN ('partial', 'missing') AND {IS_CALL}
 ORDER BY id LIMIT ?
-"""
+"""  # noqa: S608 - constants of our own
 
 
 def to_prompt_sizes(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypedDict, cast
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.cells import (
+    IS_CALL,
     LATENCY,
     NANOS,
     UNCOUNTED,
@@ -222,6 +223,7 @@ def read_statistics_since(
     edge.compare("timestamp >= ?", microseconds_text(to_microseconds(start)))
     edge.compare("timestamp < ?", first_whole_day.isoformat())
     edge.names(**names)
+    edge.add(IS_CALL)
     later = Where()
     later.compare("date >= ?", first_whole_day.isoformat())
     later.names(**names)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
-from llm_service.telemetry.queries.cells import text, whole
+from llm_service.telemetry.queries.cells import IS_CALL, text, whole
 from llm_service.telemetry.queries.filters import InvocationFilter, daily_where
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.retention import PurgeResult
@@ -46,6 +46,7 @@ def read_kept(
     where = InvocationFilter(
         start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, model_name=model_name
     ).where()
+    where.add(IS_CALL)
     sql = f"SELECT min(timestamp), max(timestamp), count(*) FROM invocations{where}"  # noqa: S608
     first, last, records = fetch((sql, where.parameters))[0]
     daily = daily_where(start_date, end_date, agent_name, tool_name, model_name)

@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any, Final, TypedDict, cast
 
 from llm_service.telemetry.queries.cache_savings import CACHED, CacheSavings, RatesOf, read_savings
-from llm_service.telemetry.queries.cells import NANOS, PRICED, UNCOUNTED, UNPRICED, whole
+from llm_service.telemetry.queries.cells import IS_CALL, NANOS, PRICED, UNCOUNTED, UNPRICED, whole
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.grouping import NameKey, name_columns
 from llm_service.telemetry.queries.retention_coverage import read_kept
@@ -146,6 +146,7 @@ def read_unit_costs(
     where = InvocationFilter(
         start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, model_name=model_name
     ).where()
+    where.add(IS_CALL)
     keys = "".join(f"{column}, " for column in columns)
     grouped = f" GROUP BY {keys.removesuffix(', ')}" if keys else ""
     sql = f"SELECT {keys}{_SELECTED} FROM invocations{where}{grouped}"  # noqa: S608

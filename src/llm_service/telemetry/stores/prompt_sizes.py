@@ -5,6 +5,7 @@ from typing import Final
 
 from llm_service.estimates.tokens import utf8_length
 from llm_service.telemetry.record.checks import MAX_TOKENS
+from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import EXTENSION_FIELDS, InvocationRecord
 
 __all__ = ["PromptSizes", "PromptSizesRow"]
@@ -12,6 +13,7 @@ __all__ = ["PromptSizes", "PromptSizesRow"]
 PromptSizesRow = tuple[str | None, str, int, int, int]
 """`(agent_name, model_name, prompts, bytes, tokens)`."""
 
+_OPERATION: Final = EXTENSION_FIELDS.index("operation")
 _PROMPT: Final = len(EXTENSION_FIELDS)
 _USAGE_SOURCE: Final = EXTENSION_FIELDS.index("usage_source")
 _NOT_COUNTED: Final = frozenset({"partial", "estimated", "missing"})
@@ -26,13 +28,15 @@ class PromptSizes:
         self._sums: dict[tuple[str | None, str], tuple[int, int, int]] = {}
 
     def add(self, records: Iterable[InvocationRecord]) -> None:
-        """Add records with a known prompt and model whose `prompt_tokens` the provider counted.
+        """Add calls with a known prompt and model whose `prompt_tokens` the provider counted.
 
         Damaged records, with other types than text and numbers, are skipped.
         """
         for record in records:
             extensions = record.extensions
             if extensions is None or len(extensions) <= _PROMPT or not extensions[_PROMPT]:
+                continue
+            if is_span(extensions[_OPERATION]):
                 continue
             agent, model, tokens = record.agent_name, record.model_name, record.prompt_tokens
             prompt = extensions[_PROMPT]

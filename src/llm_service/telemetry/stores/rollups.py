@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from math import ceil, log2
 from typing import Final, NamedTuple
 
-from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.record.operations import SPANS
+from llm_service.telemetry.record.record import EXTENSION_FIELDS, InvocationRecord
 from llm_service.telemetry.record.timestamps import microseconds_text
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "representative",
 ]
 
+_OPERATION: Final = EXTENSION_FIELDS.index("operation")
 _PER_DOUBLING: Final = 16
 _MICROSECONDS_PER_DAY: Final = 86_400_000_000
 _SHORTEST_MS: Final = 0.001
@@ -99,9 +101,12 @@ class Fold:
         self._folded: dict[tuple[int, str | None, str | None, str | None], DailyTotals] = {}
 
     def add(self, records: Iterable[InvocationRecord]) -> None:
-        """Add records. If one raises, those before it are added, and nothing of itself."""
+        """Add records, but for spans. If one raises, those before it are added, and nothing of itself."""
         folded = self._folded
         for record in records:
+            extensions = record.extensions
+            if extensions is not None and extensions[_OPERATION] in SPANS:
+                continue
             _, moment, agent, tool, model, prompt, completion, total, cost, latency, status, _, _ = record.card
             # Everything that may raise comes before the first sum.
             key = (moment // _MICROSECONDS_PER_DAY, agent, tool, model)

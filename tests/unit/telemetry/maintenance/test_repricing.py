@@ -252,7 +252,7 @@ def test_each_step_tells_what_it_changed_within_its_transaction(priced: Path, mo
     assert sum(change.new_nanos or 0 for change in told) == report.new_nanos
     assert {change.old_nanos is None for change in told} == {True, False}
     last = next(change for change in told if change.timestamp.startswith("2026-03-01 17:00"))
-    names = (last.invocation_id, None, "a2", None, "m0", "u", "s", "r5", last.timestamp)
+    names = (last.invocation_id, None, "a2", None, "m0", "u", "s", "r5", None, last.timestamp)
     assert last == Change(*names, 1_005_000 + 10_000, 10_050_000 + 100_000)
 
 

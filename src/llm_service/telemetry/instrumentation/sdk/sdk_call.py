@@ -8,11 +8,12 @@ from typing import Any, Final
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds
 from llm_service.telemetry.instrumentation.invocation import Invocation
-from llm_service.telemetry.instrumentation.nested_calls import SPANS, NestedCalls, begin_in, tell_cost
+from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, begin_in, tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, current, place_here, still_open
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.sink import Sink
+from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import InvocationRecord
 
 __all__ = ["SdkCall"]
@@ -107,7 +108,7 @@ class SdkCall(Invocation):
                 said |= nothing_billed(error, said)
         block, nested = self._block, self._nested
         if nested is not None and block is not None:
-            keeps = not self._muted and block._fields.get("operation") not in SPANS
+            keeps = not self._muted and not is_span(block._fields.get("operation"))
             if nested.end(self, said, keeps=keeps):
                 return
         if not self._muted:
@@ -165,7 +166,7 @@ class SdkCall(Invocation):
         if record is None:
             self._sink.lose_invalid()
         else:
-            tell_cost(self._block, record)
+            tell_parents(self._block, record)
             self._sink.offer(record)
 
     def _measured(self) -> dict[str, Any]:

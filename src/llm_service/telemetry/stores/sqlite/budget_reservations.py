@@ -32,8 +32,8 @@ from llm_service.telemetry.stores.sqlite.recosting import NewCost, recost
 __all__ = ["HoldKeeper"]
 
 _UNPRICED: Final = f"""
-SELECT id, cost_source, request_model, agent_name, tool_name, model_name, user_id, session_id, {sql.RUN_OF}, timestamp,
-    cost_usd
+SELECT id, cost_source, request_model, agent_name, tool_name, model_name, user_id, session_id, {sql.RUN_OF}, operation,
+    timestamp, cost_usd
 FROM invocations WHERE invocation_id = ? AND (cost_usd IS NULL OR usage_source = 'partial')
 """  # noqa: S608 - built from constants
 _MOST_CALLS: Final = 1024

@@ -11,9 +11,52 @@ from importlib.resources import files
 from typing import Final
 
 from llm_service.telemetry.record.fields import ADDED
+from llm_service.telemetry.stores.rollups import bucket_of
+from llm_service.telemetry.stores.sqlite.callbacks import add_function
 
 __all__ = ["MIGRATIONS", "VERSION", "create", "migrate", "read_as_newest", "schema_statements", "table_names"]
 
+_SPANS_OF_KEPT_DAYS: Final = """
+    i.operation IN ('agent', 'chain', 'create_agent', 'execute_tool', 'invoke_agent', 'tool', 'workflow')
+    AND i.timestamp >= (SELECT coalesce(max(records_kept_since), '') FROM retention)
+"""
+_TIMED: Final = "i.latency_ms BETWEEN 0 AND 1e10"
+_PRICED: Final = "i.cost_usd BETWEEN 0 AND 1e6"
+_WITHOUT_SPANS: Final = f"""
+INSERT INTO daily_costs (date, agent_name, tool_name, model_name, invocations, errors, timeouts, prompt_tokens,
+    completion_tokens, total_tokens, uncounted, cost_nanos, unpriced, latency_count, latency_us_sum)
+SELECT substr(i.timestamp, 1, 10), i.agent_name, i.tool_name, i.model_name, -count(*), -sum(i.status = 'error'),
+    -sum(i.status = 'timeout'), -CAST(coalesce(sum(i.prompt_tokens), 0) AS INTEGER),
+    -CAST(coalesce(sum(i.completion_tokens), 0) AS INTEGER), -CAST(coalesce(sum(i.total_tokens), 0) AS INTEGER),
+    -sum(typeof(i.total_tokens) <> 'integer'),
+    -coalesce(sum(CASE WHEN {_PRICED} THEN CAST(i.cost_usd * 1e9 + 0.5 AS INTEGER) END), 0),
+    -sum(({_PRICED}) IS NOT TRUE), -sum(({_TIMED}) IS TRUE),
+    -coalesce(sum(CASE WHEN {_TIMED} THEN CAST(i.latency_ms * 1000 + 0.5 AS INTEGER) END), 0)
+FROM invocations AS i WHERE {_SPANS_OF_KEPT_DAYS} GROUP BY 1, 2, 3, 4
+ON CONFLICT (date, coalesce(agent_name, ''), coalesce(tool_name, ''), coalesce(model_name, '')) DO UPDATE SET
+    invocations = invocations + excluded.invocations,
+    errors = errors + excluded.errors,
+    timeouts = timeouts + excluded.timeouts,
+    prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+    completion_tokens = completion_tokens + excluded.completion_tokens,
+    total_tokens = total_tokens + excluded.total_tokens,
+    uncounted = uncounted + excluded.uncounted,
+    total_cost_usd = (cost_nanos + excluded.cost_nanos) / 1e9,
+    cost_nanos = cost_nanos + excluded.cost_nanos,
+    unpriced = unpriced + excluded.unpriced,
+    latency_count = latency_count + excluded.latency_count,
+    latency_us_sum = latency_us_sum + excluded.latency_us_sum
+"""  # noqa: S608 - constants of our own
+"""Of version 5: takes spans out of the daily totals of days whose records are kept."""
+_WITHOUT_LATENCIES_OF_SPANS: Final = f"""
+INSERT INTO daily_latency (daily_cost_id, bucket, invocations)
+SELECT d.id, telemetry_bucket(i.latency_ms), -count(*) FROM invocations AS i JOIN daily_costs AS d
+    ON d.date = substr(i.timestamp, 1, 10) AND coalesce(d.agent_name, '') = coalesce(i.agent_name, '')
+    AND coalesce(d.tool_name, '') = coalesce(i.tool_name, '')
+    AND coalesce(d.model_name, '') = coalesce(i.model_name, '')
+WHERE {_SPANS_OF_KEPT_DAYS} AND {_TIMED} GROUP BY 1, 2
+ON CONFLICT (daily_cost_id, bucket) DO UPDATE SET invocations = invocations + excluded.invocations
+"""  # noqa: S608 - as above
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     2: (
         "ALTER TABLE invocations ADD COLUMN cache_write_1h_tokens INTEGER",
@@ -101,6 +144,14 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
         "CREATE INDEX idx_invocations_run ON invocations (run, timestamp) WHERE run IS NOT NULL",
         "CREATE INDEX idx_invocations_user ON invocations (user_id, timestamp) WHERE user_id IS NOT NULL",
     ),
+    5: (
+        _WITHOUT_SPANS,
+        _WITHOUT_LATENCIES_OF_SPANS,
+        "DELETE FROM daily_latency WHERE invocations = 0",
+        """
+        DELETE FROM daily_costs WHERE invocations = 0 AND id NOT IN (SELECT daily_cost_id FROM daily_latency)
+        """,
+    ),
 }
 """By version: the statements that migrate a file from the version before. Never changed afterwards."""
 
@@ -144,6 +195,7 @@ def migrate(
     to: int = VERSION,
 ) -> None:
     """Migrate a file from version `found` to version `to`, inside the caller's transaction."""
+    add_function(connection, "telemetry_bucket", bucket_of)
     for version in range(found + 1, to + 1):
         for statement in steps[version]:
             connection.execute(statement)

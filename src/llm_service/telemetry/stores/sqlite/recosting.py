@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from llm_service.budgets.scopes import Call
+from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.timestamps import text_microseconds
 from llm_service.telemetry.stores.rollups import DailyKey
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook, Recost
@@ -35,6 +36,7 @@ class Change(NamedTuple):
     user_id: str | None
     session_id: str | None
     run: str | None
+    operation: str | None
     timestamp: str
     old_nanos: int | None
     new_nanos: int | None
@@ -96,6 +98,8 @@ def _by_day(changes: Iterable[Change]) -> dict[DailyKey, tuple[int, int]]:
     """Added nano-dollars and removed unpriced calls, by row of `daily_costs`."""
     sums: defaultdict[DailyKey, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for change in changes:
+        if is_span(change.operation):
+            continue
         key = DailyKey(change.timestamp[:10], change.agent_name, change.tool_name, change.model_name)
         more, fewer = sums[key]
         old, new = change.old_nanos, change.new_nanos

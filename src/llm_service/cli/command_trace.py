@@ -1,0 +1,101 @@
+"""`trace`: the records of a trace, a run or a session as a tree, and where the time went."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from llm_service.cli.options import common, examples
+from llm_service.cli.output import clean, listing
+from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, usd
+from llm_service.cli.target import Target, read
+from llm_service.errors import shown
+
+if TYPE_CHECKING:
+    from llm_service.telemetry.queries.traces import Trace
+
+__all__ = ["trace"]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+_COLUMNS: Final = (
+    Column("record", of=lambda row: f"{row['guide']}{_label(row)}"),
+    Column("model", rank=4, of=lambda row: row["model_name"] or "-"),
+    Column("tokens", "right", rank=5, of=lambda row: _number(row["total_tokens"])),
+    Column("cost USD", "right", rank=1, of=lambda row: usd(row["cost_usd"], 6)),
+    Column("ms", "right", rank=2, of=lambda row: _number(row["latency_ms"])),
+    Column("own ms", "right", rank=6, of=lambda row: _number(row["own_ms"])),
+    Column("own", "right", rank=3, of=lambda row: percent(row["own_share"])),
+    Column("status", of=lambda row: ": ".join(filter(None, (row["status"], row["error_type"])))),
+)  # fmt: skip
+
+
+@click.command(epilog=examples("trace", "trace nightly-1", "trace 4bf92f3577b34da6a3ce929d0e0e4736 --json"))
+@click.argument("wanted", metavar="[ID]", required=False)
+@common
+def trace(*, wanted: str | None, target: Target) -> None:
+    """Show the records of a trace, a run or a session as a tree, with tokens, cost, and where the time went.
+
+    ID is a trace_id, a run or a session_id; without it, the newest trace is shown. `own ms` is what a record took
+    without the records directly within it, `own` its share of the time from the first beginning to the last end. The
+    totals are those of calls; agents, tools and other spans are none. With --json: one object with `id`, `rows` (those
+    of get_trace), `totals` and `truncated`.
+    """
+    from llm_service.telemetry.queries.traces import MOST_ROWS, read_trace
+
+    found = read(target.report_path(), lambda fetch: read_trace(fetch, wanted))
+    if not found["rows"]:
+        text = "there are no records" if wanted is None else f"there is no trace, run or session {shown(wanted)}"
+        click.echo(clean(text), err=True)
+    if found["truncated"]:
+        click.echo(f"only the newest {MOST_ROWS:,} records of it are shown", err=True)
+    target.show(found, _show)
+
+
+def _show(found: "Trace") -> None:
+    if not found["rows"]:
+        return
+    totals = found["totals"]
+    listing(_COLUMNS, _drawn(found["rows"]), marked=_colour)
+    cost = usd(totals["total_cost_usd"], 6) if totals["unpriced"] < totals["calls"] or not totals["calls"] else UNKNOWN
+    parts = [
+        f"{count(totals['calls'])} {'call' if totals['calls'] == 1 else 'calls'}",
+        f"{count(totals['failures'])} failed" if totals["failures"] else "",
+        f"{count(totals['total_tokens'])} tokens" + _beside(totals["uncounted"], "uncounted"),
+        f"{cost} USD" + _beside(totals["unpriced"], "unpriced"),
+        f"{_number(totals['wall_ms'])} ms",
+    ]
+    click.echo(", ".join(filter(None, parts)))
+
+
+def _beside(number: int, what: str) -> str:
+    return f" ({count(number)} {what})" if number else ""
+
+
+def _drawn(rows: Sequence[Any]) -> list[dict[str, Any]]:
+    """The rows with the lines that lead to each; the last one of those that stand together ends its line."""
+    drawn: list[dict[str, Any]] = []
+    goes_on: dict[int, bool] = {}
+    for row in reversed(rows):
+        depth = row["depth"]
+        is_last = not goes_on.get(depth, False)
+        lines = "".join("│  " if goes_on.get(level) else "   " for level in range(1, depth))
+        drawn.append({**row, "guide": lines + ("" if not depth else "└─ " if is_last else "├─ ")})
+        goes_on = {level: on for level, on in goes_on.items() if level < depth} | {depth: True}
+    return drawn[::-1]
+
+
+def _label(row: Row) -> str:
+    """Who or what it is: agent and tool, and what it does where it is no call."""
+    who = " / ".join(name for name in (row["agent_name"], row["tool_name"]) if name)
+    what = row["operation"]
+    if not who:
+        return str(what or "call")
+    return who if row["is_call"] or not what else f"{who} ({what})"
+
+
+def _colour(cells: Sequence[str]) -> str | None:
+    return None if cells[-1] == "success" else "yellow" if cells[-1].startswith("timeout") else "red"
