@@ -1,132 +1,228 @@
-"""Finds the usage in an answer or a stream's event, and billed items elsewhere in it.
+"""Finds the usage in an answer or a stream's event, and what stands beside it that has a price: tiers, and tools.
 
-Searches and other tools that a provider runs have fees of their own, and some tell of them in the answer alone: OpenAI
-in the items of `output` (https://platform.openai.com/docs/pricing#built-in-tools), Gemini in `groundingMetadata`
-(https://ai.google.dev/gemini-api/docs/pricing), Anthropic in blocks of `content`
-(https://platform.claude.com/docs/en/agents-and-tools/tool-use/code-execution-tool#usage-and-pricing), Mistral in
-`outputs` (https://docs.mistral.ai/agents/connectors/connectors), Groq in `executed_tools`
-(https://console.groq.com/docs/compound). What is known to cost nothing beside tokens is listed; any other tool that the
-provider ran makes the cost unknown.
+It is looked for in one way, whoever asks. What is an answer or an event, and holds no usage, is no report: its settings
+and positions (`temperature`, `index`) are no counts. Of a stream each event is looked at, so that a search that one
+event tells of is not forgotten by the next; see `joined`.
 """
 
-from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property, lru_cache
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
-from llm_service.pricing.usage.leaves import child, is_list
+from llm_service.pricing.usage.leaves import child, snake
 from llm_service.pricing.usage.leaves import is_container as holds
-from llm_service.pricing.usage.shapes import Role
+from llm_service.pricing.usage.plain import everything, is_model
+from llm_service.pricing.usage.provider_tools import PLACES, Billed, Found, billed_by_event, is_items, items_of
+from llm_service.pricing.usage.shapes import COUNTS, Role
 
-__all__ = ["INSIDE", "unwrapped"]
+__all__ = ["INSIDE", "Around", "unwrapped"]
 
 INSIDE: Final = ("usage", "usage_metadata", "usageMetadata", "token_usage", "amazon-bedrock-invocationMetrics")
 """Keys of the usage in an answer."""
-_AROUND: Final = ("message", "response", "metadata", "meta", "x_groq")
-"""Keys of an answer, or of a part with the usage, in a stream's event."""
+_EVENTS: Final = ("message", "response", "delta", "data", "interaction", "chunk")
+"""Keys of an answer, or of a part of one, in a stream's event."""
+_AROUND: Final = (*_EVENTS, "metadata", "meta", "x_groq")
+"""Keys of what may hold the usage; Kimi tells it in the first choice
+(https://platform.moonshot.ai/docs/api/chat#example-of-a-streaming-response)."""
 _DEEPEST: Final = 3
-_MOST: Final = 256
-"""Items of an answer that are read at most."""
-_FREE_CALLS: Final = frozenset(
-    {
-        "function_call", "custom_tool_call", "computer_call", "local_shell_call", "apply_patch_call", "mcp_call",
-        "tool_search_call",
-    }
-)  # fmt: skip
-"""Items of OpenAI's `output` that cost nothing beside tokens: the caller, or a server of his, runs them."""
-_FREE_TOOLS: Final = ("web_search", "web_fetch", "advisor", "tool_search")
-"""What Anthropic's own tools begin with that are counted in the usage, or cost nothing beside tokens."""
-_FREE_CHUNKS: Final = frozenset({"web", "retrieved_context", "retrievedContext"})
-"""Sources of Gemini's answers whose fee is told by the queries beside them, if there is one."""
-_KINDS_OF_CHUNKS: Final = ("web", "maps", "image", "retrieved_context")
-_QUERIES: Final = (
-    "webSearchQueries",
-    "web_search_queries",
-    "imageSearchQueries",
-    "retrievalQueries",
-    "retrieval_queries",
-)
+_PENDING: Final = frozenset({"in_progress", "queued"})
+"""Status of an answer whose tier is only the one that was asked for."""
+_TOPS: Final = frozenset(path.partition(".")[0] for path in COUNTS) - {"details"}
+_LONGEST: Final = 64
+"""Names of a mapping up to which each is looked at; in a longer one the known names are looked for."""
+_MOST: Final = 512
+_SEPARATED: Final = frozenset("._-")
 
 
-def unwrapped(source: Any) -> tuple[Any, dict[Role, str], dict[str, str]]:
-    """The usage in an answer or event, the words beside it, and items billed in addition to tokens."""
-    return _unwrapped(source, _DEEPEST)
+_NOTHING: Final[Billed] = frozenset()
 
 
-def _unwrapped(source: Any, depth: int) -> tuple[Any, dict[Role, str], dict[str, str]]:
-    for name in INSIDE:
-        inside = child(source, name)
-        if holds(inside):
-            return inside, _words(source), _billed(source)
-    if depth:
-        for name in _AROUND:
-            inside = child(source, name)
-            if holds(inside):
-                found, words, billed = _unwrapped(inside, depth - 1)
-                if found is not inside or child(inside, "billed_units") is not None:
-                    return found, words, billed
-    return source, {}, {}
+class Around(NamedTuple):
+    """What was found.
+
+    Attributes:
+        usage: the usage; None in an answer or an event without one.
+        words: tier and speed, from the answer around it.
+        billed: what was billed in addition to tokens.
+        inside: whether the usage, if any, is a part of the source.
+        answer: whether the source is an answer or an event by more than its usage.
+    """
+
+    usage: Any
+    words: Mapping[Role, str]
+    billed: Billed
+    inside: bool
+    answer: bool
 
 
-def _words(answer: Any) -> dict[Role, str]:
-    """The service tier and the speed (of Bedrock)."""
-    tier = child(answer, "service_tier") or child(answer, "serviceTier")
-    tier = child(tier, "type") or tier
-    speed = child(child(answer, "performanceConfig") or child(answer, "performance_config"), "latency")
-    told: tuple[tuple[Role, Any], ...] = (("tier", tier), ("speed", speed))
-    return {role: word for role, word in told if isinstance(word, str)}
+class _Seen:
+    """What a search has seen until now.
+
+    Attributes:
+        words: tier and speed.
+        billed: what was billed in addition to tokens.
+        answer: whether an answer or an event was seen.
+        pending: whether it has not ended: its tier is only the one that was asked for.
+    """
+
+    __slots__ = ("answer", "billed", "pending", "words")
+
+    def __init__(self) -> None:
+        self.words: dict[Role, str] = {}
+        self.billed: set[tuple[str, str]] = set()
+        self.answer = False
+        self.pending = False
 
 
-def _billed(answer: Any) -> dict[str, str]:
-    """Tools that the provider ran, by kind, and how often."""
-    found = Counter(f"output.{kind}" for item in _items(child(answer, "output")) if (kind := _fee_of(item)))
-    found.update(f"content.{tool}" for item in _items(child(answer, "content")) if (tool := _tool_of(item)))
-    found.update(f"outputs.{tool}" for item in _items(child(answer, "outputs")) if (tool := _connector_of(item)))
-    for choice in _items(child(answer, "choices")):
-        tools = len(_items(child(child(choice, "message"), "executed_tools")))
-        found.update({"message.executed_tools": tools} if tools else {})
-    for candidate in _items(child(answer, "candidates")):
-        grounded = child(candidate, "groundingMetadata") or child(candidate, "grounding_metadata")
-        for name in _QUERIES:
-            queries = len(_items(child(grounded, name)))
-            found.update({f"groundingMetadata.{name}": queries} if queries else {})
-        chunks = _items(child(grounded, "groundingChunks") or child(grounded, "grounding_chunks"))
-        found.update(f"groundingMetadata.{kind}" for chunk in chunks for kind in _names(chunk) - _FREE_CHUNKS)
-    return {name: str(count) for name, count in found.items()}
+def unwrapped(source: Any) -> Around:
+    """The usage in an answer or event, or the usage that the source is, and what stands beside it."""
+    seen = _Seen()
+    usage = _searched(source, seen, _DEEPEST)
+    billed = frozenset(seen.billed) if seen.billed else _NOTHING
+    if usage is not None:
+        return Around(usage, seen.words, billed, True, seen.answer)
+    if not seen.answer:
+        return Around(source, {}, billed, inside=False, answer=False)
+    if any(child(source, name) is not None for name in _names_of_counts(source)):
+        return Around(source, {}, billed, inside=False, answer=True)  # both in one, as Ollama's
+    return Around(None, {} if seen.pending else seen.words, billed, inside=True, answer=True)
 
 
-def _fee_of(item: Any) -> str | None:
-    """The kind of an item of OpenAI's that has a fee; a shell has one where it runs in a container of theirs."""
-    kind = child(item, "type")
-    if not isinstance(kind, str) or not kind.endswith("_call") or kind in _FREE_CALLS:
+def _searched(source: Any, seen: _Seen, depth: int) -> Any:
+    """The usage that a source holds; None without one."""
+    usage: Any = None
+    rank = len(INSIDE)
+    around: dict[str, Any] | None = None
+    for name, value in _named(source):
+        place = None if value is None else _PLACES.get(name)
+        if place is None:
+            continue
+        if isinstance(place, int):
+            if place < rank and holds(value):
+                usage, rank = value, place
+        elif isinstance(place, str):
+            if holds(value):
+                around = around or {}
+                around[name] = value
+                seen.answer |= name in _EVENTS
+        else:
+            place(seen, value, source)
+    if usage is None and depth:
+        usage = _below(source, around or {}, seen, depth - 1)
+    return usage
+
+
+def _below(source: Any, around: Mapping[str, Any], seen: _Seen, depth: int) -> Any:
+    """The usage in what a source holds."""
+    for name in _AROUND:
+        inner = around.get(name)
+        if inner is None:
+            continue
+        if name in _EVENTS and not is_items(inner):
+            usage = _searched(inner, seen, depth)
+        else:
+            usage = _searched_apart(inner, seen, depth)
+        if usage is None and child(inner, "billed_units") is not None:
+            usage = inner
+        if usage is not None:
+            return usage
+    choices = items_of(child(source, "choices"))
+    return _searched_apart(choices[0], seen, depth) if choices else None
+
+
+def _searched_apart(inner: Any, seen: _Seen, depth: int) -> Any:
+    """As `_searched`, in what may be anything: what stands beside the usage counts where there is one."""
+    apart = _Seen()
+    usage = _searched(inner, apart, depth)
+    if usage is not None:
+        seen.words |= apart.words
+        seen.billed |= apart.billed
+    return usage
+
+
+def _named(source: Any) -> Iterable[tuple[str, Any]]:
+    """Names and values of a source, of a small dict all; of others those with a meaning here."""
+    kind = cast("Any", type(source))
+    if kind is dict:
+        if len(source) <= _LONGEST:
+            return cast("Iterable[tuple[str, Any]]", source.items())
+    elif is_model(kind):
+        names = _declared(kind)
+        if names is not None:
+            held: dict[str, Any] = source.__dict__
+            more: dict[str, Any] | None = source.__pydantic_extra__
+            named = [(name, held.get(name)) for name in names]
+            return [*named, *islice(more.items(), _LONGEST)] if more else named
+    elif not holds(source):
+        return ()
+    return [(name, child(source, name)) for name in _PLACES]
+
+
+@lru_cache(maxsize=256)
+def _declared(kind: Any) -> tuple[str, ...] | None:
+    """The fields of a pydantic model that have a meaning here; None where it computes one of them."""
+    if any(isinstance(getattr(kind, name, None), property | cached_property) for name in _PLACES):
         return None
-    return None if kind == "shell_call" and child(child(item, "environment"), "type") == "local" else kind
+    return tuple(name for name in kind.model_fields if name in _PLACES)
 
 
-def _tool_of(item: Any) -> str | None:
-    """The tool that Anthropic ran, where it may have a fee that the usage does not tell."""
-    name = child(item, "name")
-    if child(item, "type") != "server_tool_use" or not isinstance(name, str) or name.startswith(_FREE_TOOLS):
-        return None
-    return name
+def _names_of_counts(source: Any) -> Iterable[str]:
+    """The names of a source that are those of counts."""
+    told = everything(source)
+    if told is None:
+        return _TOPS
+    return [name for name in islice(told, _MOST) if snake(str(name)) in _TOPS]
 
 
-def _connector_of(item: Any) -> str | None:
-    """The connector that Mistral ran."""
-    name = child(item, "name")
-    return name if child(item, "type") == "tool.execution" and isinstance(name, str) else None
+# What is read of each name
 
 
-def _names(chunk: Any) -> set[str]:
-    """What a source of an answer is: its names that hold something."""
-    names = list(_KINDS_OF_CHUNKS)
-    if type(chunk) is dict:
-        held = cast("dict[Any, Any]", chunk)  # type: ignore[redundant-cast]  # for pyright
-        names = [str(name) for name in islice(held, _MOST)]
-    return {name for name in names if child(chunk, name) is not None}
+def _tier(seen: _Seen, tier: Any, answer: Any) -> None:  # noqa: ARG001 - as all that read a name
+    if not isinstance(tier, str):
+        tier = child(tier, "type")
+    if isinstance(tier, str) and tier:
+        seen.words["tier"] = tier
 
 
-def _items(value: Any) -> list[Any]:
-    try:
-        return list(islice(value, _MOST)) if is_list(value) else []
-    except Exception:  # noqa: BLE001 - a foreign list may raise anything
-        return []
+def _speed(seen: _Seen, config: Any, answer: Any) -> None:  # noqa: ARG001
+    speed = child(config, "latency")
+    if isinstance(speed, str):
+        seen.words["speed"] = speed
+
+
+def _kind(seen: _Seen, kind: Any, event: Any) -> None:
+    if isinstance(kind, str) and not _SEPARATED.isdisjoint(kind):
+        billed_by_event(kind, event, seen.billed)
+        seen.answer = True
+
+
+def _text(seen: _Seen, value: Any, answer: Any) -> None:  # noqa: ARG001
+    seen.answer |= isinstance(value, str)
+
+
+def _bool(seen: _Seen, value: Any, answer: Any) -> None:  # noqa: ARG001
+    seen.answer |= isinstance(value, bool)
+
+
+def _status(seen: _Seen, status: Any, answer: Any) -> None:  # noqa: ARG001
+    seen.pending |= isinstance(status, str) and status in _PENDING
+
+
+def _tools(read: Callable[[Any, Found, Any], bool]) -> "_Read":
+    def place(seen: _Seen, value: Any, answer: Any) -> None:
+        seen.answer |= read(value, seen.billed, answer)
+
+    return place
+
+
+_Read = Callable[[_Seen, Any, Any], None]
+_INNER: Final = "inner"
+_PLACES: Final[Mapping[str, int | str | _Read]] = {
+    **{name: rank for rank, name in enumerate(INSIDE)},
+    **dict.fromkeys(_AROUND, _INNER),
+    "service_tier": _tier, "serviceTier": _tier, "performanceConfig": _speed, "performance_config": _speed,
+    "type": _kind, "event": _kind, "event_type": _kind, "object": _text, "done": _bool, "status": _status,
+    **{name: _tools(read) for name, read in PLACES.items()},
+}  # fmt: skip
+"""Each name with a meaning here: the rank of a usage, what may hold it, or what reads it."""

@@ -119,7 +119,7 @@ class Joined:
             self._counters.drop(_MONEY)
         last = self._last
         if last is not None:
-            report = report._replace(words={**last.words, **report.words}, billed={**last.billed, **report.billed})
+            report = report._replace(words={**last.words, **report.words}, billed=last.billed | report.billed)
         self._last = report._replace(leaves=[])
         return self._fields(report)
 

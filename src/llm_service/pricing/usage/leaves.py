@@ -16,6 +16,8 @@ from pathlib import PurePath
 from typing import Any, Final, NamedTuple, TypeGuard, cast
 from uuid import UUID
 
+from llm_service.pricing.usage.plain import is_model, is_unset
+
 __all__ = ["UNREAD", "Leaf", "child", "is_container", "is_list", "is_mapping", "is_unset", "leaves", "snake"]
 
 _MOST: Final = 512
@@ -57,6 +59,9 @@ _LONG: Final = frozenset({"context", "logprobs", "embeddings"})
 _WHOLE: Final = (date, time, timedelta, UUID, PurePath, memoryview)
 """Types that contain no other values."""
 
+_USUAL: Final = frozenset({dict, list, str, int, float, bool, type(None)})
+"""Types of most values."""
+
 
 @lru_cache(maxsize=1024)
 def snake(name: str) -> str:
@@ -66,6 +71,11 @@ def snake(name: str) -> str:
 
 def is_container(value: Any) -> bool:
     """Whether a value may contain others: not a text, a number, an enum or None."""
+    kind = cast("Any", type(value))
+    if kind in _USUAL:
+        return kind is dict or kind is list
+    if is_model(kind):
+        return True
     return value is not None and not isinstance(value, (str, bytes, bytearray, Number, Enum, type, *_WHOLE))
 
 
@@ -79,14 +89,19 @@ def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
     return isinstance(value, Sequence) and not hasattr(cast("Any", value), "_fields")  # a named tuple is an object
 
 
-def is_unset(value: Any) -> bool:
-    """Whether a value stands for none in clients that tell it from null (Mistral's)."""
-    return type(value).__name__ == "Unset"
-
-
 def child(source: Any, name: str) -> Any:
     """The value of a name; None if missing."""
+    if source is None:
+        return None
+    kind = cast("Any", type(source))
+    if kind is dict:
+        return source.get(name)
     try:
+        if is_model(kind):  # asking one for what it does not have takes microseconds
+            found = source.__dict__.get(name)
+            if found is None and (more := source.__pydantic_extra__):
+                found = more.get(name)
+            return getattr(source, name, None) if found is None and _is_defined(kind, name) else found
         if is_mapping(source):
             return source.get(name)
         return getattr(source, name, None) if is_container(source) else None
@@ -223,6 +238,12 @@ def _declared(kind: Any) -> tuple[tuple[str, ...], bool]:
         names |= dict.fromkeys(str(getattr(one, "name", one)) for one in getattr(messages, "fields", ()))
     forwards = any("__getattr__" in vars(base) or "__getattribute__" in vars(base) for base in kind.__mro__[:-1])
     return tuple(name for name in names if not name.startswith("_")), forwards
+
+
+@lru_cache(maxsize=4096)
+def _is_defined(kind: Any, name: str) -> bool:
+    """Whether a class has an attribute of a name."""
+    return hasattr(kind, name)
 
 
 @lru_cache(maxsize=512)

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final, cast
 
-from llm_service.pricing.usage.leaves import is_unset
-
-__all__ = ["is_model", "members", "plain_fields"]
+__all__ = ["everything", "is_model", "is_unset", "members", "plain_fields"]
 
 _CHAT: Final = ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
 _RESPONSES: Final = ("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
@@ -139,7 +137,24 @@ def members(source: Any) -> dict[str, Any] | None:
     return cast("dict[str, Any]", source if kind is dict else source.__dict__)
 
 
+def everything(source: Any) -> dict[str, Any] | None:
+    """As `members`, with what a pydantic model holds beside what it declares."""
+    kind = cast("Any", type(source))
+    if kind is dict:
+        return cast("dict[str, Any]", source)
+    if not is_model(kind):
+        return None
+    more = source.__pydantic_extra__
+    held: dict[str, Any] = source.__dict__
+    return held | more if more else held
+
+
 @lru_cache(maxsize=256)
 def is_model(kind: Any) -> bool:
     """Whether it is a class of pydantic's, whose fields stand in `__dict__`."""
     return all(hasattr(kind, name) for name in ("__pydantic_validator__", "__pydantic_extra__", "model_fields"))
+
+
+def is_unset(value: Any) -> bool:
+    """Whether a value stands for none in clients that tell it from null (Mistral's)."""
+    return type(value).__name__ == "Unset"

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from llm_service.pricing.usage.around import INSIDE, unwrapped
+from llm_service.pricing.usage.around import INSIDE, Around, unwrapped
 from llm_service.pricing.usage.leaves import UNREAD, Leaf, child, is_container, leaves, snake
 from llm_service.pricing.usage.parts import ENTRIES, ITERATIONS, add_iterations, add_requests, split
+from llm_service.pricing.usage.provider_tools import Billed, billed_text
 from llm_service.pricing.usage.rules import fields_of, nothing
 from llm_service.pricing.usage.said import Said, role_of, said_in
 from llm_service.pricing.usage.shapes import ANTHROPIC, COUNTS, KNOWN, OPENAI, SHAPES, Role, Shape
 from llm_service.pricing.usage.tiered import with_tier
 
-__all__ = ["REPORTED", "Fields", "Report", "fields_by", "read", "report_of", "said_by"]
+__all__ = ["REPORTED", "Fields", "Report", "fields_by", "read", "report_in", "report_of", "said_by"]
 
 REPORTED: Final = frozenset(path.partition(".")[0] for shape in SHAPES for path in shape.roles) | set(
     map(snake, INSIDE)
@@ -28,29 +29,31 @@ class Report(NamedTuple):
         leaves: its values.
         home: the default family for a report without typical names.
         words: tier and speed, from the answer around it.
-        billed: items of the answer that were billed in addition to tokens: name and value.
+        billed: what the answer tells that was billed in addition to tokens.
     """
 
     leaves: list[Leaf]
     home: Shape
     words: Mapping[Role, str] = _NONE
-    billed: Mapping[str, str] = _NONE
+    billed: Billed = frozenset()
 
 
 class Fields(dict[str, Any]):
     """Fields of a record, with their report; changes of the fields do not change it.
 
     Attributes:
-        report: the source of the fields.
+        report: the source of the fields; None if there was none.
         made: the original fields.
+        given: the identity of the object that was read.
     """
 
-    __slots__ = ("made", "report")
+    __slots__ = ("given", "made", "report")
 
-    def __init__(self, fields: Mapping[str, Any], report: Report) -> None:
+    def __init__(self, fields: Mapping[str, Any], report: Report | None, given: int = 0) -> None:
         super().__init__(fields)
         self.report = report
         self.made = dict(fields)
+        self.given = given
 
     def __reduce__(self) -> Any:
         return dict, (dict(self),)  # a pickled copy is a plain dict
@@ -59,19 +62,28 @@ class Fields(dict[str, Any]):
 def read(usage: object, home: Shape) -> dict[str, Any]:
     """The fields of a report; `nothing()` without one."""
     report = report_of(usage, home)
-    return nothing() if report is None else fields_by(report)
+    if report is None:
+        return Fields(nothing(), None, id(usage))
+    fields = fields_by(report)
+    fields.given = id(usage)
+    return fields
 
 
 def report_of(usage: object, home: Shape) -> Report | None:
     """The report in a mapping or an object, or in an answer or event; None if there is none."""
-    if not is_container(usage):
-        return None
-    source, words, billed = unwrapped(usage)
-    found = leaves(source, KNOWN, COUNTS)
+    return report_in(unwrapped(usage), home) if is_container(usage) else None
+
+
+def report_in(around: Around, home: Shape) -> Report | None:
+    """The report that was found; None if there was none, and nothing beside it."""
+    source, words, billed = around.usage, around.words, around.billed
+    found = [] if source is None else leaves(source, KNOWN, COUNTS)
     if _is_estimate(source):
         found = [leaf for leaf in found if leaf.path.partition(".")[0] != "cost"]
     if all(leaf.name == UNREAD for leaf in found):
-        return None
+        if not words and not billed:
+            return None
+        found = []
     return Report(found, home, words, billed)
 
 
@@ -101,7 +113,7 @@ def said_by(report: Report) -> tuple[Said, Shape]:
     else:
         said = said_in(found, shape)
     said.words = {**report.words, **said.words}
-    said.unpriced |= report.billed
+    said.unpriced |= billed_text(report.billed)
     return said, shape
 
 

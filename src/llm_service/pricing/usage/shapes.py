@@ -318,6 +318,16 @@ _MEASURED: Final = re.compile(
 )
 """Last words of names of unbilled measures: Groq's `queue_time`, Ollama's `eval_duration`, Bedrock's
 `invocation-latency` (https://console.groq.com/docs/api-reference, https://docs.ollama.com/api/usage)."""
+_SETTINGS: Final = frozenset(
+    {
+        "temperature", "top_p", "top_k", "top_a", "min_p", "typical_p", "n", "seed", "max_tokens",
+        "max_completion_tokens", "max_output_tokens", "max_new_tokens", "max_tool_calls", "min_tokens",
+        "frequency_penalty", "presence_penalty", "repetition_penalty", "repeat_penalty", "top_logprobs", "logprob",
+        "avg_logprobs", "logprobs", "sequence_number", "num_predict", "num_ctx", "budget_tokens", "thinking_budget",
+        "candidate_count", "best_of", "stop_reason", "finish_reason", "status", "status_code",
+    }
+)  # fmt: skip
+"""Names of settings that an answer repeats, and of places in it."""
 _BILLED: Final = re.compile(
     r"(^|_)(tokens?|counts?|requests?|seconds?|minutes?|units?|images?|quer(y|ies)|calls?|search(es)?|sources(_used)?|"
     r"characters|pages|costs?|price|fees?|credits?)$"
@@ -344,7 +354,7 @@ def is_telling(name: str, value: object, number: float | None) -> bool:
         return isinstance(value, str) and value.strip().lower() not in _WORDS[name]
     if number is None:
         return isinstance(value, str) and _MONEY.search(name) is not None and any(map(str.isdigit, value))
-    if number == 0:
+    if number == 0 or name in _SETTINGS:
         return False
     # A number in a text may be anything, unless its name says that it counts something.
     return _BILLED.search(name) is not None if isinstance(value, str) else _MEASURED.search(name) is None

@@ -12,6 +12,7 @@ from typing import Any, Final, Self, TypeVar, cast
 
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds, refuse_misplaced
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
+from llm_service.telemetry.instrumentation.failed_answers import failure_of
 from llm_service.telemetry.instrumentation.field_aliases import unpriced_beside, with_doubt
 from llm_service.telemetry.instrumentation.given_fields import by_field, note, told_late, usable_id, warn_of_no_usage
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING, in_block, own_trace
@@ -20,7 +21,7 @@ from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, sett
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Place, close, current, place_here
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
-from llm_service.telemetry.instrumentation.responses.answers import failure_of, read_answer
+from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.watching import Watching, watch
 from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.instrumentation.usage_reader import ReadUsage, read_fields

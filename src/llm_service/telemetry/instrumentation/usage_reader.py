@@ -5,9 +5,11 @@ from itertools import islice
 from typing import Any, Final
 
 from llm_service.pricing.usage import REPORTED
+from llm_service.pricing.usage.around import unwrapped
 from llm_service.pricing.usage.leaves import is_container, is_mapping, snake
-from llm_service.pricing.usage.report import Fields, Report, fields_by, report_of
+from llm_service.pricing.usage.report import Fields, Report, fields_by, report_in, report_of
 from llm_service.pricing.usage.shapes import OPENAI
+from llm_service.telemetry.instrumentation.failed_answers import failure_of
 from llm_service.telemetry.instrumentation.field_aliases import ALIASES, with_doubt
 from llm_service.telemetry.record.record import FIELDS
 
@@ -20,6 +22,13 @@ return the usage itself, as the provider or its client has it."""
 _FIELDS: Final = frozenset(FIELDS)
 _SAID: Final = _FIELDS - REPORTED
 """Fields that no report of a provider has."""
+_OF_ANSWERS: Final = frozenset(
+    {
+        "error", "message", "messages", "metadata", "prompt", "provider", "response", "source", "status", "stream",
+        "tags", "tool", "user",
+    }
+)  # fmt: skip
+"""Names of fields that mean something else in an answer or an event."""
 _MOST_NAMES: Final = 512
 _PAIRS: Final[tuple[type, ...]] = (list, tuple)
 
@@ -47,6 +56,8 @@ def read_parts(usage: ReadUsage, result: Any) -> tuple[Report | None, dict[str, 
     own: dict[Any, Any]
     if isinstance(found, Fields):
         report, own = _of_fields(found)
+        if found.given == id(result):  # it read the answer or event itself
+            own = failure_of(result) | own
     elif is_mapping(found):
         found = _bounded(found)
         try:
@@ -56,8 +67,9 @@ def read_parts(usage: ReadUsage, result: Any) -> tuple[Report | None, dict[str, 
     elif type(found) in _PAIRS or not is_container(found):
         own = dict(found)
     else:
-        report, own = report_of(found, OPENAI), {}
-        if report is None or not _is_usage(fields_by(report)):
+        around = unwrapped(found)
+        report, own = report_in(around, OPENAI), failure_of(found) if around.inside else {}
+        if not around.inside and (report is None or not _is_usage(fields_by(report))):
             raise TypeError("the reader returned neither a mapping of fields nor usage of a known shape")
     return report, {field: value for field, value in with_doubt(own).items() if value is not None}
 
@@ -88,6 +100,10 @@ def _of_mapping(found: Mapping[Any, Any]) -> tuple[Report | None, dict[Any, Any]
     if all(name in _FIELDS or (name in ALIASES and snake(name) not in REPORTED) for name in found):
         return None, dict(found)
     own = {name: value for name, value in found.items() if name in _SAID or (name in ALIASES and name not in REPORTED)}
+    around = unwrapped(found)
+    if around.inside and around.answer:
+        own = {name: value for name, value in own.items() if name not in _OF_ANSWERS}
+        return report_in(around, OPENAI), failure_of(found) | own
     report = report_of({name: value for name, value in found.items() if name not in own}, OPENAI)
     if report is None or not _is_usage(fields_by(report)):
         return None, dict(found)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from llm_service.telemetry.instrumentation.responses.answers import _FAILURES, ORDINARY, read_answer
+from llm_service.telemetry.instrumentation.failed_answers import FAILURES, ORDINARY
+from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
 
 USAGE = {"prompt_tokens": 100, "completion_tokens": 3, "total_tokens": 103}
@@ -51,11 +52,11 @@ def ways(reason: str) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("spelled", [str, str.upper])
-@pytest.mark.parametrize("reason", sorted(_FAILURES))
+@pytest.mark.parametrize("reason", sorted(FAILURES))
 def test_a_reason_that_is_a_failure_is_no_success(reason: str, spelled: Any) -> None:
     """In each shape, whatever its case."""
     for found in ways(spelled(reason)):
-        assert (found["status"], found["error_type"]) == (_FAILURES[reason], reason)
+        assert (found["status"], found["error_type"]) == (FAILURES[reason], reason)
         assert found["finish_reason"] == spelled(reason)
 
 

@@ -8,13 +8,22 @@ Shapes: OpenAI and all that speak its protocols (https://platform.openai.com/doc
 """
 
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any, Final, cast
 
+from llm_service.pricing.usage.around import Around, unwrapped
 from llm_service.pricing.usage.leaves import is_list, is_mapping
 from llm_service.pricing.usage.plain import is_model, plain_fields
-from llm_service.pricing.usage.report import Fields, fields_by, report_of
+from llm_service.pricing.usage.report import Fields, fields_by, report_in
 from llm_service.pricing.usage.shapes import OPENAI
+from llm_service.telemetry.instrumentation.failed_answers import (
+    ORDINARY,
+    REASONS,
+    failure_of,
+    few,
+    first_text,
+    get,
+    text_of,
+)
 from llm_service.telemetry.instrumentation.field_aliases import with_doubt
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS
 
@@ -26,6 +35,7 @@ __all__ = [
     "facts_of",
     "failure_of",
     "get",
+    "has_usage",
     "read_answer",
     "reason_of",
     "reported_by",
@@ -44,27 +54,8 @@ _OBJECTS: Final = {
 """What `object` says of an answer of OpenAI's protocols."""
 _HOSTED: Final = {"msg_bdrk_": BEDROCK, "msg_vrtx_": VERTEX}
 """How Anthropic's ids begin where another sells its models."""
-_FAILED: Final = frozenset({"failed", "cancelled"})
-_FAILURES: Final = {
-    **dict.fromkeys(("error", "failed", "failure", "internal_error", "server_error"), "error"),
-    **dict.fromkeys(("error_limit", "error_toxic"), "error"),
-    "timeout": "timeout",
-}
-"""Status of a call that ended for such a reason, whatever its case: OpenRouter's, Mistral's, Cohere's."""
-ORDINARY: Final = frozenset(
-    {"completed", "content_filter", "end_turn", "function_call", "length", "max_tokens", "stop", "stop_sequence"}
-    | {"tool_calls", "tool_use"}
-)
-"""Reasons of most calls, in which nothing failed."""
-_MOST: Final = 16
-"""Choices that are looked at."""
-_FREE: Final = frozenset({"message", "reasoning", "function_call"})
-"""Items of an answer that are billed by their tokens alone."""
-_BILLS: Final = ("candidates", "performanceConfig", "performance_config", "serviceTier")
-"""Where an answer may say what its usage costs beside its tokens."""
 _MODELS: Final = ("model", "model_version", "modelVersion", "model_name")
 _IDS: Final = ("id", "response_id", "responseId")
-_REASONS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
 
 
 def read_answer(answer: Any) -> dict[str, Any]:
@@ -76,46 +67,56 @@ def read_answer(answer: Any) -> dict[str, Any]:
             facts = facts_of(answer)
     except Exception:  # noqa: BLE001 - a foreign object may raise anything
         return {}
-    if not used and facts.keys() <= {"model_name", "response_id", "request_id"}:
+    if "usage_source" not in used and facts.keys() <= {"model_name", "response_id", "request_id", "service_tier"}:
         return {}  # these names alone may stand in anything
-    return used | {field: value for field, value in facts.items() if field not in used}
+    return facts | used
 
 
 def usage_of(answer: Any) -> dict[str, Any]:
     """What an answer says that was used; empty where it says nothing."""
-    plain: Mapping[str, Any] | None = _plain_usage(answer)
-    if plain is None and (reported := reported_by(answer)) is not None:
-        plain = with_doubt(reported)
-    if plain is None:
+    around = unwrapped(answer)
+    plain = _plain_usage(around)
+    if plain is not None:
+        plain["usage_source"] = "reported"
+        return {field: value for field, value in plain.items() if value is not None}
+    reported = _reported(around)
+    if reported is None:
         return {}
-    return {"usage_source": "reported"} | {field: value for field, value in plain.items() if value is not None}
+    told = {field: value for field, value in with_doubt(reported).items() if value is not None}
+    return {"usage_source": "reported"} | told if has_usage(told) else told
 
 
-def _plain_usage(answer: Any) -> dict[str, Any] | None:
-    """The same of an answer in which there is nothing to doubt; None of any other."""
-    usage = get(answer, "usage")
-    found = None if usage is None else plain_fields(usage)
-    if found is None or any(get(answer, name) is not None for name in _BILLS):
+def _plain_usage(around: Around) -> dict[str, Any] | None:
+    """The fields of usage without doubts, beside which nothing has a price; None of any other."""
+    usage, words = around.usage, around.words
+    if usage is None or around.billed or not around.inside or "speed" in words:
         return None
-    output = get(answer, "output")
-    if output and not all(get(item, "type") in _FREE for item in output):
-        return None
-    tier = get(answer, "service_tier")
-    if tier is not None and found["service_tier"] is None:
-        if type(tier) is not str or not tier.isalnum():
+    found = plain_fields(usage)
+    if found is not None and words and found["service_tier"] is None:
+        tier = words["tier"]
+        if not tier.isalnum():
             return None
         found["service_tier"] = tier
     return found
 
 
 def reported_by(answer: Any) -> Fields | None:
-    """The report of an answer or an event, as it stands; None where there is none with a count or a cost."""
-    report = report_of(answer, OPENAI)
+    """The report of an answer or an event, as it stands; None where there is none."""
+    return _reported(unwrapped(answer))
+
+
+def _reported(around: Around) -> Fields | None:
+    """The report that was found. Where the answer itself would be the report, only one with a count or a cost is."""
+    report = report_in(around, OPENAI)
     if report is None:
         return None
     used = fields_by(report)
-    told = any(value is not None and (name == "cost_usd" or name.endswith("_tokens")) for name, value in used.items())
-    return used if told else None
+    return used if around.inside or has_usage(used) else None
+
+
+def has_usage(fields: Mapping[str, Any]) -> bool:
+    """Whether fields have a count or a cost."""
+    return any(value is not None and (name == "cost_usd" or name.endswith("_tokens")) for name, value in fields.items())
 
 
 def _plain_facts(answer: Any) -> dict[str, Any] | None:
@@ -126,7 +127,7 @@ def _plain_facts(answer: Any) -> dict[str, Any] | None:
     kind = told.get("object")
     reason: Any = None
     if kind == "chat.completion":
-        choices = _few(told.get("choices"))
+        choices = few(told.get("choices"))
         reason = get(choices[0], "finish_reason") if len(choices) == 1 and get(choices[0], "error") is None else None
     elif kind == "response":
         reason = "completed" if told.get("status") == "completed" and told.get("error") is None else None
@@ -153,10 +154,10 @@ def facts_of(answer: Any) -> dict[str, Any]:
     told = get(answer, "response_metadata")  # LangChain's messages
     told = told if is_mapping(told) else None
     found = {
-        "model_name": _first(answer, _MODELS) or _first(told, _MODELS),
-        "response_id": _first(answer, _IDS),
+        "model_name": first_text(answer, _MODELS) or first_text(told, _MODELS),
+        "response_id": first_text(answer, _IDS),
         "request_id": text_of(answer, "_request_id") or text_of(get(answer, "ResponseMetadata"), "RequestId"),
-        "finish_reason": reason_of(answer) or _first(told, _REASONS),
+        "finish_reason": reason_of(answer) or first_text(told, REASONS),
         "operation": operation_of(answer),
         "provider": _provider_of(answer),
         "service_tier": text_of(answer, "service_tier"),
@@ -165,37 +166,12 @@ def facts_of(answer: Any) -> dict[str, Any]:
     return {field: value for field, value in found.items() if value is not None}
 
 
-def get(source: Any, name: str) -> Any:
-    """What a mapping or an object has under a name; None where it has nothing, or raises."""
-    kind = cast("Any", type(source))
-    if kind is dict:
-        return source.get(name)
-    try:
-        if name[0] != "_" and is_model(kind):  # asking one for what it does not have takes microseconds
-            found = source.__dict__.get(name)
-            more = source.__pydantic_extra__
-            return more.get(name) if found is None and more else found
-        if isinstance(source, Mapping):
-            return cast("Mapping[str, Any]", source).get(name)
-        return getattr(source, name, None)
-    except Exception:  # noqa: BLE001 - a foreign object may raise anything
-        return None
-
-
-def text_of(source: Any, name: str) -> str | None:
-    """The text under a name, of an enum its value; None for anything else."""
-    value = get(source, name)
-    if value is not None and not isinstance(value, str):
-        value = get(value, "value")
-    return value[:MAX_NAME_CHARS] if isinstance(value, str) and value else None
-
-
 def reason_of(answer: Any) -> str | None:
     """Why it ended, in the provider's own words; of several choices each word once."""
-    told = _first(answer, _REASONS)
+    told = first_text(answer, REASONS)
     if told is not None:
         return told
-    reasons = [_first(choice, _REASONS) for name in ("choices", "candidates") for choice in _few(get(answer, name))]
+    reasons = [first_text(choice, REASONS) for name in ("choices", "candidates") for choice in few(get(answer, name))]
     words = dict.fromkeys(reason for reason in reasons if reason is not None)
     if words:
         return ",".join(words)[:MAX_NAME_CHARS]
@@ -205,25 +181,6 @@ def reason_of(answer: Any) -> str | None:
     return text_of(blocked, "block_reason") or text_of(blocked, "blockReason")
 
 
-def failure_of(answer: Any) -> dict[str, Any]:
-    """Status and error of an answer that says of itself that it failed; empty of any other."""
-    status = text_of(answer, "status")
-    choices = _few(get(answer, "choices"))
-    errors = (get(source, "error") for source in (answer, *choices))
-    error = next((one for one in errors if text_of(one, "message")), None)
-    reasons = (_first(source, _REASONS) for source in (answer, *choices))
-    ended = next((word for word in reasons if word is not None and word.lower() in _FAILURES), None)
-    if status not in _FAILED and error is None and ended is None:
-        return {}
-    code = get(error, "code")
-    kind = text_of(error, "code") or text_of(error, "type") or (str(code) if type(code) is int else None)
-    return {
-        "status": "error" if ended is None else _FAILURES[ended.lower()],
-        "error_type": kind or (status if status in _FAILED else None) or (ended or "error").lower(),
-        "error_message": text_of(error, "message"),
-    }
-
-
 def operation_of(answer: Any) -> str | None:
     """What was asked for, by the shape of the answer."""
     told = text_of(answer, "object")
@@ -231,7 +188,7 @@ def operation_of(answer: Any) -> str | None:
         return _OBJECTS[told]
     found: str | None
     kind = text_of(answer, "type")
-    first = next(iter(_few(get(answer, "data"))), None)
+    first = next(iter(few(get(answer, "data"))), None)
     if text_of(first, "object") == "embedding" or is_list(get(answer, "embeddings")):
         found = "embeddings"
     elif is_list(get(answer, "candidates")):
@@ -244,7 +201,7 @@ def operation_of(answer: Any) -> str | None:
 
 
 def _is_chat(answer: Any, kind: str | None) -> bool:
-    first = next(iter(_few(get(answer, "choices"))), None)
+    first = next(iter(few(get(answer, "choices"))), None)
     if get(first, "message") is not None or get(first, "delta") is not None:
         return True
     if kind == "message":
@@ -279,11 +236,3 @@ def _provider_of(answer: Any) -> str | None:
     else:
         found = text_of(get(answer, "_hidden_params"), "custom_llm_provider")  # LiteLLM's
     return found
-
-
-def _first(source: Any, names: tuple[str, ...]) -> str | None:
-    return None if source is None else next((text for name in names if (text := text_of(source, name))), None)
-
-
-def _few(value: Any) -> list[Any]:
-    return list(islice(value, _MOST)) if is_list(value) else []

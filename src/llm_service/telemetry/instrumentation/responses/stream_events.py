@@ -1,39 +1,40 @@
 """What the events of one stream say of its call: the same facts as of a whole answer, and when output begins.
 
-Most events say nothing new, so each family is looked at by the few names that may: an event costs about a microsecond.
-Usage is put together by `Cumulative`: of Anthropic's two reports, and of counts that are told more than once.
+Each event is read as an answer is, see `answers.reported_by`, and put together by `Cumulative`: what one event tells of
+tiers and tools is not forgotten by the next. Most events say nothing new, so each family leaves out those of which that
+is sure: an event costs about a microsecond.
 Protocols: https://platform.openai.com/docs/api-reference/chat-streaming, .../responses-streaming,
 https://platform.claude.com/docs/en/build-with-claude/streaming, https://ai.google.dev/api/generate-content,
-https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html, https://docs.ollama.com/api/chat,
-https://docs.mistral.ai/api.
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html,
+https://docs.ollama.com/api/chat, https://docs.cohere.com/v2/docs/streaming, https://docs.mistral.ai/api.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from llm_service.pricing.usage.leaves import is_mapping
-from llm_service.pricing.usage.plain import members
+from llm_service.pricing.usage.leaves import is_container, is_list, is_mapping
+from llm_service.pricing.usage.plain import everything, is_model
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
-from llm_service.telemetry.instrumentation.responses.answers import (
-    BEDROCK,
-    ORDINARY,
-    facts_of,
-    failure_of,
-    get,
-    reason_of,
-    reported_by,
-    text_of,
-)
+from llm_service.telemetry.instrumentation.failed_answers import ORDINARY, failure_of, get, text_of
+from llm_service.telemetry.instrumentation.responses.answers import BEDROCK, facts_of, has_usage, reason_of, reported_by
+from llm_service.telemetry.instrumentation.responses.growing import Growing
 
 __all__ = ["StreamEvents"]
 
 _OUTPUT: Final = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "audio", "function_call")
 """Where the first piece of output stands in a `delta` of Chat Completions."""
+_CHUNK: Final = ("choices", "service_tier", "error", "usage", "x_groq", "vertex_ai_grounding_metadata")
+_CHOICE: Final = ("delta", "text", "finish_reason", "usage", "error")
+_STARTS: Final = frozenset({"message_start", "message-start", "response.created"})
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
-_REASONS: Final = ("finish_reason", "finishReason")
+_SILENT: Final = frozenset({"ping", "text", "thinking", "signature", "citation", "input_json"})
+"""Events that never tell usage, of the protocol and of clients' helpers."""
 _CONVERSE: Final = frozenset(
     {"messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"}
 )
+_kind_of: Final = cast("Callable[[Any], Any]", type)
+_TYPED: Final = frozenset({"ping", "error", "chunk"})
+"""Types of events that no other object has; the others consist of several words."""
 
 
 class StreamEvents:
@@ -43,16 +44,26 @@ class StreamEvents:
         fields: what they have said until now.
         begun: whether there was any output yet.
         complete: whether the stream has said how it ended, and what it used where it says that at all.
+        unfinished: whether its protocol has an end of which nothing was seen yet.
+        strict: whether each stream of its protocol has that end.
     """
 
-    __slots__ = ("_family", "_named", "_reported", "_usage", "begun", "complete", "fields")
+    __slots__ = (
+        "_family", "_growing", "_models", "_named", "_tier", "_untold", "_usage", "begun", "complete", "fields",
+        "strict", "unfinished",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.fields: dict[str, Any] = {}
         self.begun = False
         self.complete = False
+        self.unfinished = False
+        self.strict = False
         self._named = False
-        self._reported: Any = None
+        self._tier: Any = None
+        self._untold: Any = None  # the chunk that told the tier, until one tells it with usage
+        self._models = set[Any]()
+        self._growing = Growing()
         self._usage = Cumulative(reported_by)
         self._family: Callable[[Any], None] | None = None
 
@@ -69,115 +80,178 @@ class StreamEvents:
 
     def end(self) -> dict[str, Any]:
         """The fields of the whole stream; no more events follow."""
-        last, self._reported = self._reported, None
-        if last is not None:
-            self._use(last)
+        self._use(self._growing.taken())
+        self._use(self._untold)
         return self.fields
 
     def _family_of(self, event: Any) -> Callable[[Any], None]:
-        if isinstance(get(event, "type"), str):
-            return self._typed
-        if is_mapping(event) and len(event) == 1 and not _CONVERSE.isdisjoint(event):
+        data = get(event, "data")
+        if is_container(data) and not is_list(data) and get(event, "choices") is None:
+            family = self._family_of(data)  # Mistral's client wraps each event
+            return lambda event: family(get(event, "data"))
+        kind = get(event, "type")
+        found: Callable[[Any], None] = self._other
+        if isinstance(kind, str) and (kind in _TYPED or not {"_", "-", "."}.isdisjoint(kind)):
+            found = self._typed
+        elif is_mapping(event) and len(event) == 1 and not _CONVERSE.isdisjoint(event):
             self.fields |= {"operation": "chat", "provider": BEDROCK}
-            return self._converse
-        if isinstance(get(event, "done"), bool):
-            return self._ollama
-        if any(get(event, name) is not None for name in ("candidates", "usage_metadata", "usageMetadata")):
-            return self._gemini
-        if get(event, "choices") is not None:
-            return self._chat
-        inside = get(event, "data")
-        return self._within if get(inside, "choices") is not None or get(inside, "type") is not None else self._other
+            self.strict = True
+            found = self._converse
+        elif isinstance(get(event, "done"), bool):
+            self.strict = True
+            found = self._ollama
+        elif any(get(event, name) is not None for name in ("candidates", "usage_metadata", "usageMetadata")):
+            found = self._gemini
+        elif get(event, "choices") is not None:
+            found = self._chat
+        return found
 
     # Each family
 
     def _chat(self, chunk: Any) -> None:
-        told = members(chunk)
-        choices = told.get("choices") if told is not None else get(chunk, "choices")
-        if choices:
-            choice = choices[0]
-            said = members(choice)
-            reason = said.get("finish_reason") if said is not None else get(choice, "finish_reason")
+        models = self._models
+        kind = _kind_of(chunk)
+        if kind is dict:
+            told = chunk
+        else:
+            told = chunk.__dict__ if kind in models and not chunk.__pydantic_extra__ else self._held(chunk, _CHUNK)
+        tells = False
+        for choice in told.get("choices") or ():
+            kind = _kind_of(choice)
+            if kind is dict:
+                said = choice
+            else:
+                known = kind in models and not choice.__pydantic_extra__
+                said = choice.__dict__ if known else self._held(choice, _CHOICE)
+            delta: Any = said.get("delta")
             if not self.begun:
-                delta = get(choice, "delta")
-                self.begun = bool(get(choice, "text")) or any(get(delta, name) for name in _OUTPUT)
-            if reason is not None:
-                self._ended(reason_of(chunk))
-                if reason not in ORDINARY:
-                    self.fields |= failure_of(chunk)
+                self._began(said, delta)
+            if said.get("finish_reason") is not None or said.get("error") is not None:
+                self._ended_choice(said, chunk)
+            kind = _kind_of(delta)
+            if said.get("usage") is not None or (
+                (kind not in models or delta.__pydantic_extra__) and _has_tools(delta)
+            ):
+                tells = True
         if not self._named:
             self._name(chunk)
-        if told is None:
-            told = {name: get(chunk, name) for name in ("usage", "x_groq", "error")}
-        if told.get("usage") is not None or told.get("x_groq") is not None:
-            self._use(chunk)
-        if told.get("error") is not None:
+        tier = told.get("service_tier")
+        if tier is not None and tier != self._tier:
+            self._use(self._untold)
+            self._tier, self._untold = tier, chunk
+        if tells or _tells(told):
+            self._use_chunk(chunk, tier)
+
+    def _use_chunk(self, chunk: Any, tier: Any) -> None:
+        """Read a chunk that tells of usage, or of an error; with the one that told the tier before, if it does not."""
+        if tier is None:
+            self._use(self._untold)
+        self._untold = None
+        self._use(chunk)
+        if get(chunk, "error") is not None:
             self.fields |= failure_of(chunk)
+
+    def _began(self, choice: Any, delta: Any) -> None:
+        self.unfinished |= "finish_reason" not in self.fields
+        self.begun = bool(choice.get("text")) or any(get(delta, name) for name in _OUTPUT)
+
+    def _ended_choice(self, said: dict[str, Any], chunk: Any) -> None:
+        reason = said.get("finish_reason")
+        if reason is not None:
+            self._ended(reason_of(chunk))
+        if reason not in ORDINARY or said.get("error") is not None:
+            self.fields |= failure_of(chunk)
+
+    def _held(self, source: Any, names: tuple[str, ...]) -> dict[str, Any]:
+        """What a chunk or a choice has under these names, and perhaps more."""
+        told = everything(source)
+        if told is None:
+            return {name: get(source, name) for name in names}
+        delta = told.get("delta")
+        for one in (source, delta):  # classes that hold in `__dict__` what they declare, nothing of usage in a delta
+            kind = _kind_of(one)
+            if is_model(kind) and "executed_tools" not in kind.model_fields:
+                self._models.add(kind)
+        return told
 
     def _typed(self, event: Any) -> None:
         kind = get(event, "type")
         if kind == "content_block_delta":
             self.begun = True
         elif type(kind) is not str:
-            return
-        elif kind.startswith("response."):
-            if kind.endswith(".delta"):
-                self.begun = True
-            elif kind in _ENDS or not self._named:
-                self._response(kind, get(event, "response"))
-        elif kind == "message_start":
-            self._name(get(event, "message"))
             self._use(event)
         elif kind == "message_delta":
             self._use(event)
             self._ended(text_of(get(event, "delta"), "stop_reason"))
+        elif kind.endswith("delta"):
+            self.begun = True
+            if "model_name" not in self.fields and (model := text_of(event, "model")) is not None:  # Mistral's
+                self.fields["model_name"] = model
+        elif kind not in _SILENT:
+            self._told(kind, event)
+
+    def _told(self, kind: str, event: Any) -> None:
+        """Read an event that may tell anything."""
+        if kind in _STARTS:
+            self.unfinished = self.strict = True
+        if kind.startswith("response."):
+            self._response(kind, get(event, "response"))
+        elif kind == "message_start":
+            self._name(get(event, "message"))
         elif kind == "content_block_start":
             self.begun |= text_of(get(event, "content_block"), "type") not in {"text", "thinking"}
-        elif kind.endswith(".delta"):
-            self.begun = True
-            self.fields.setdefault("model_name", text_of(event, "model"))
+        elif kind == "message-start":
+            self._name(event)
+        elif kind == "chunk":
+            self._chat(get(event, "chunk"))
         elif kind.endswith(".done"):
-            self._use(event)
             self.complete = True
-        elif kind == "error":
+        elif kind == "error" or kind.endswith(".error"):
             self.fields |= failure_of(event if get(event, "error") is not None else {"error": event})
-
-    def _within(self, event: Any) -> None:
-        """An event around the one that tells: Mistral's."""
-        inside = get(event, "data")
-        if get(inside, "choices") is not None:
-            self._chat(inside)
-        else:
-            self._typed(inside)
+        self._use(event)
+        if kind in _ENDS:
+            self._ended(reason_of(get(event, "response")))
+            self.complete = True
+        elif kind == "message-end":
+            self._ended(text_of(get(event, "delta"), "finish_reason"))
+            self.fields |= failure_of(get(event, "delta"))
 
     def _response(self, kind: str, response: Any) -> None:
         if response is None:
             return
-        self._name(response)
+        if not self._named or kind in _ENDS:
+            self._name(response)
         if kind in _ENDS:
             self.fields |= failure_of(response)
-            self._use(response)
-            self._ended(reason_of(response))
-            self.complete = True
 
     def _converse(self, event: Any) -> None:
         if "contentBlockDelta" in event:
             self.begun = True
+        elif "messageStart" in event:
+            self.unfinished = True
         elif "messageStop" in event:
             self._ended(reason_of(event["messageStop"]))
-        elif "metadata" in event:
+        else:
             self._use(event)
 
     def _gemini(self, chunk: Any) -> None:
-        if get(chunk, "usage_metadata") is not None or get(chunk, "usageMetadata") is not None:
-            self._reported = chunk  # each chunk tells all until then: the last is enough
+        usage = get(chunk, "usage_metadata") or get(chunk, "usageMetadata")
         candidates = get(chunk, "candidates")
-        if candidates:
-            self.begun = True
+        grounded = ended = False
+        for one in candidates or ():
+            grounded |= (get(one, "groundingMetadata") or get(one, "grounding_metadata")) is not None
+            ended |= (get(one, "finishReason") or get(one, "finish_reason")) is not None
+        if usage is not None or grounded:
+            for counted in self._growing.add(chunk, None if grounded else usage):
+                self._use(counted)
+        self.begun |= bool(candidates)
         if not self._named:
             self._name(chunk)
-        if not candidates or any(get(one, name) is not None for one in candidates for name in _REASONS):
+        self.unfinished |= bool(candidates) and "finish_reason" not in self.fields
+        if ended or not candidates:
             self._ended(reason_of(chunk))
+        if get(chunk, "error") is not None:
+            self.fields |= failure_of(chunk)
 
     def _ollama(self, chunk: Any) -> None:
         if not self._named:
@@ -185,9 +259,12 @@ class StreamEvents:
         message = get(chunk, "message")
         self.begun |= any(get(message, name) for name in ("content", "thinking", "tool_calls"))
         self.begun |= bool(get(chunk, "response"))
+        self.unfinished = not get(chunk, "done")
         if get(chunk, "done"):
             self._ended(reason_of(chunk))
             self._use(chunk)
+        if get(chunk, "error") is not None:
+            self.fields |= failure_of(chunk)
 
     def _other(self, item: Any) -> None:
         self.begun = True
@@ -206,11 +283,25 @@ class StreamEvents:
     def _ended(self, reason: str | None) -> None:
         if reason is not None:
             self.fields["finish_reason"] = reason
-            self.complete = "usage_source" in self.fields or self._reported is not None
+            self.unfinished = False
+            self.complete = "usage_source" in self.fields or self._growing.holds
 
     def _use(self, event: Any) -> None:
-        used = self._usage(event)
+        used = self._usage(event) if event is not None else None
         if not used:
             return
-        self.fields |= {"usage_source": "reported", **used}
-        self.complete = "finish_reason" in self.fields
+        self.fields |= used
+        if has_usage(used):
+            self.fields["usage_source"] = "reported"
+            self.complete = "finish_reason" in self.fields
+
+
+def _has_tools(delta: Any) -> bool:
+    """Whether a delta tells of Groq's tools."""
+    return "executed_tools" in delta if type(delta) is dict else get(delta, "executed_tools") is not None
+
+
+def _tells(chunk: dict[str, Any]) -> bool:
+    """Whether a chunk tells of usage beside its choices, or of an error."""
+    told = chunk.get
+    return not (told("usage") is told("x_groq") is told("vertex_ai_grounding_metadata") is told("error") is None)

@@ -12,6 +12,9 @@ from llm_service.telemetry.instrumentation.stream import NONE_YET, wrapper_of
 __all__ = ["Watched", "Watching", "fields_at_end", "watch"]
 
 _CANCELLED: Final = {"finish_reason": "cancelled"}
+_CUT: Final = {
+    "status": "error", "error_type": "incomplete_stream", "error_message": "the stream ended before its last event",
+}  # fmt: skip
 
 
 class Watched(Protocol):
@@ -48,10 +51,12 @@ def watch(call: Watched, given: Any) -> tuple[Any, "Watching | None"]:
 def fields_at_end(events: StreamEvents, error: BaseException | None) -> dict[str, Any]:
     """What a stream said, where it ended by itself, by an error, or (GeneratorExit) by who consumed it."""
     found = {"stream": True, **events.end()}
-    if error is None:
+    if error is None and not events.unfinished:
         return found
     if "usage_source" in found and not events.complete:
         found["usage_source"] = "partial"
+    if error is None:  # cut where nobody noticed
+        return _CUT | found if events.strict else found
     if isinstance(error, GeneratorExit):
         return _CANCELLED | found
     return found | describe_error(error)

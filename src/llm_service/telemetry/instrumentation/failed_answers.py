@@ -1,0 +1,92 @@
+"""What of an answer says that it failed, and how anything in an answer is looked at: by its shape, not its class."""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any, Final, cast
+
+from llm_service.pricing.usage.leaves import is_list
+from llm_service.pricing.usage.plain import is_model
+from llm_service.telemetry.record.checks import MAX_NAME_CHARS
+
+__all__ = ["FAILURES", "ORDINARY", "REASONS", "failure_of", "few", "first_text", "get", "text_of"]
+
+_FAILED: Final = frozenset({"failed", "cancelled"})
+FAILURES: Final = {
+    **dict.fromkeys(("error", "failed", "failure", "internal_error", "server_error"), "error"),
+    **dict.fromkeys(("error_limit", "error_toxic"), "error"),
+    "timeout": "timeout",
+}
+"""Status of a call that ended for such a reason, whatever its case: OpenRouter's, Mistral's, Cohere's."""
+ORDINARY: Final = frozenset(
+    {"completed", "content_filter", "end_turn", "function_call", "length", "max_tokens", "stop", "stop_sequence"}
+    | {"tool_calls", "tool_use"}
+)
+"""Reasons of most calls, in which nothing failed."""
+_MOST: Final = 128
+"""Choices that are looked at; no provider gives more."""
+REASONS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
+
+
+def failure_of(answer: Any) -> dict[str, Any]:
+    """Status and error of an answer that says of itself that it failed; empty of any other."""
+    status = text_of(answer, "status")
+    choices = few(get(answer, "choices"))
+    errors = (get(source, "error") for source in (answer, *choices))
+    error = next((one for one in errors if one is not None and _is_error(one)), None)
+    reasons = (first_text(source, REASONS) for source in (answer, *choices))
+    ended = next((word for word in reasons if word is not None and word.lower() in FAILURES), None)
+    if status not in _FAILED and error is None and ended is None:
+        return {}
+    code = get(error, "code")
+    kind = text_of(error, "code") or text_of(error, "type") or (str(code) if type(code) is int else None)
+    return {
+        "status": "error" if ended is None else FAILURES[ended.lower()],
+        "error_type": kind or (status if status in _FAILED else None) or (ended or "error").lower(),
+        "error_message": error if isinstance(error, str) else text_of(error, "message"),
+    }
+
+
+def _is_error(error: Any) -> bool:
+    """Whether it is one: a text, as Ollama's (https://docs.ollama.com/api/errors), or an object with words."""
+    if isinstance(error, str):
+        return bool(error.strip())
+    return any(text_of(error, name) for name in ("message", "type", "code")) or type(get(error, "code")) is int
+
+
+def get(source: Any, name: str) -> Any:
+    """What a mapping or an object has under a name; None where it has nothing, or raises."""
+    kind = cast("Any", type(source))
+    if kind is dict:
+        return source.get(name)
+    try:
+        if name[0] != "_" and is_model(kind):  # asking one for what it does not have takes microseconds
+            found = source.__dict__.get(name)
+            more = source.__pydantic_extra__
+            return more.get(name) if found is None and more else found
+        if isinstance(source, Mapping):
+            return cast("Mapping[str, Any]", source).get(name)
+        return getattr(source, name, None)
+    except Exception:  # noqa: BLE001 - a foreign object may raise anything
+        return None
+
+
+def text_of(source: Any, name: str) -> str | None:
+    """The text under a name, of an enum its value; None for anything else."""
+    value = get(source, name)
+    if value is not None and not isinstance(value, str):
+        value = get(value, "value")
+    return value[:MAX_NAME_CHARS] if isinstance(value, str) and value else None
+
+
+def first_text(source: Any, names: tuple[str, ...]) -> str | None:
+    """The first text that a mapping or an object has under these names."""
+    return None if source is None else next((text for name in names if (text := text_of(source, name))), None)
+
+
+def few(value: Any) -> list[Any]:
+    """The first items of a list; none of anything else."""
+    kind = cast("Any", type(value))
+    if kind is list:
+        found: list[Any] = value[:_MOST]
+        return found
+    return list(islice(value, _MOST)) if is_list(value) else []
