@@ -63,8 +63,12 @@ class Twins:
 
 def client_of(url: str, *, asynchronous: bool = False, retries: bool = True, **more: Any) -> Any:
     """A client that calls the server."""
-    from mistralai.client import Mistral
-    from mistralai.client.utils import BackoffStrategy, RetryConfig
+    try:
+        from mistralai.client import Mistral
+        from mistralai.client.utils import BackoffStrategy, RetryConfig
+    except ImportError:  # the first major version
+        from mistralai import Mistral  # type: ignore[attr-defined]
+        from mistralai.utils import BackoffStrategy, RetryConfig  # type: ignore[import-not-found]
 
     if retries:
         more["retry_config"] = RetryConfig("backoff", BackoffStrategy(1, 5, 1.0, 200), retry_connection_errors=False)

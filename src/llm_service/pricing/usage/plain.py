@@ -131,10 +131,11 @@ def _count(value: Any) -> int:
 
 def members(source: Any) -> dict[str, Any] | None:
     """Names and values of a dict, or of a pydantic model that holds no more than it declares; None of anything else."""
-    kind = cast("Any", type(source))
-    if kind is not dict and (not is_model(kind) or source.__pydantic_extra__):
-        return None
-    return cast("dict[str, Any]", source if kind is dict else source.__dict__)
+    kind: Any = type(source)
+    if kind is dict:
+        held: dict[str, Any] = source
+        return held
+    return source.__dict__ if is_model(kind) and not source.__pydantic_extra__ else None
 
 
 def everything(source: Any) -> dict[str, Any] | None:

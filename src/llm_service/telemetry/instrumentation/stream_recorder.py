@@ -7,11 +7,13 @@ the body left open across a `yield`. Nothing is reset by token, since steps may 
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.open_blocks import Enclosing, current, descends_from
+from llm_service.telemetry.instrumentation.responses.stream_events import failure_in
 from llm_service.telemetry.instrumentation.stream_source import close_async, is_awaitable
 
 __all__ = ["Recording"]
@@ -43,14 +45,8 @@ class Recording:
 
     def step(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run one step of the body and return its item; StopIteration and errors end the record and pass on."""
-        outer = self._enter()
-        try:
+        with _Turn(self, StopIteration):
             item = function(*arguments)
-        except BaseException as error:
-            self._leave(outer)
-            self.end(None if isinstance(error, StopIteration) else error)
-            raise
-        self._leave(outer)
         self._note(item)
         return item
 
@@ -58,17 +54,12 @@ class Recording:
         """As `step`; StopAsyncIteration is the natural end. What has a budget reserves it before its first step."""
         if not self._call.admitted:
             await self.admit()
-        outer = self._enter()
         try:
-            item = await function(*arguments)
-        except BaseException as error:
-            self._leave(outer)
-            if isinstance(error, StopAsyncIteration):
-                await self._finish()
-            else:
-                self.end(error)
+            with _Turn(self, StopAsyncIteration):
+                item = await function(*arguments)
+        except StopAsyncIteration:
+            await self._finish()
             raise
-        self._leave(outer)
         self._note(item)
         return item
 
@@ -88,27 +79,13 @@ class Recording:
 
     def enter(self, function: Callable[[], Any]) -> Any:
         """Run what opens the body and return what it gives, which is no item; an error ends the record."""
-        outer = self._enter()
-        try:
-            given = function()
-        except BaseException as error:
-            self._leave(outer)
-            self.end(error)
-            raise
-        self._leave(outer)
-        return given
+        with _Turn(self):
+            return function()
 
     async def async_enter(self, function: Callable[[], Awaitable[Any]]) -> Any:
         """As `enter`."""
-        outer = self._enter()
-        try:
-            given = await function()
-        except BaseException as error:
-            self._leave(outer)
-            self.end(error)
-            raise
-        self._leave(outer)
-        return given
+        with _Turn(self):
+            return await function()
 
     def _send(self) -> None:
         self._idle = False
@@ -117,27 +94,13 @@ class Recording:
 
     def close(self, function: Callable[[], Any]) -> Any:
         """Close the body, which is an early end unless it had ended."""
-        outer = self._enter()
-        try:
-            returned = function()
-        except BaseException as error:
-            self._leave(outer)
-            self.end(error)
-            raise
-        self._leave(outer)
+        returned = self.enter(function)
         self.end(GeneratorExit())
         return returned
 
     async def async_close(self, function: Callable[[], Awaitable[Any]]) -> Any:
         """As `close`."""
-        outer = self._enter()
-        try:
-            returned = await function()
-        except BaseException as error:
-            self._leave(outer)
-            self.end(error)
-            raise
-        self._leave(outer)
+        returned = await self.async_enter(function)
         self.end(GeneratorExit())
         return returned
 
@@ -190,14 +153,17 @@ class Recording:
                 self._call.end_of_items()
             await self._call.__aexit__(None, None, None)
 
-    def _enter(self) -> Enclosing | None:
+    def enter_turn(self) -> Enclosing | None:
+        """Be current; what was so until now."""
         outer = current.get()
         current.set(self._inner)
         return outer
 
-    def _leave(self, outer: Enclosing | None) -> None:
+    def leave_turn(self, outer: Enclosing | None) -> None:
+        """Let what was current be so again."""
         inner = current.get()
-        # A suspended step may be collected in another context than it began in: nothing of ours is there to take away.
+        # A suspended step may be collected in another context than it began in: nothing of ours is there to take
+        # away.
         if inner is not None and descends_from(inner, self._call):
             self._inner = inner
             current.set(outer)
@@ -209,9 +175,38 @@ class Recording:
         if self._usage is not None:
             try:
                 self._call.read_usage(self._usage, item)
+                failure = failure_in(item)
+                if failure:
+                    self._call.learn(failure)
             except BaseException as error:
                 self.end(error)
                 raise
+
+
+class _Turn:
+    """One turn of a body, in which its stream is current. An error ends the record; so does the sync natural end."""
+
+    __slots__ = ("_natural", "_outer", "_recording")
+
+    def __init__(self, recording: Recording, natural: type[Exception] | None = None) -> None:
+        self._recording = recording
+        self._natural = natural
+        self._outer: Enclosing | None = None
+
+    def __enter__(self) -> None:
+        self._outer = self._recording.enter_turn()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        recording = self._recording
+        recording.leave_turn(self._outer)
+        if error is None:
+            return
+        if self._natural is None or not isinstance(error, self._natural):
+            recording.end(error)
+        elif self._natural is StopIteration:
+            recording.end(None)
 
 
 async def _awaited(request: Any) -> Any:

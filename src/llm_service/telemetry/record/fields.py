@@ -108,11 +108,18 @@ class _Field(Generic[_T]):
 
 
 def _choice(allowed: frozenset[str]) -> _Check:
-    return lambda field, value: checks.choice(field, value, allowed)
+    return lambda field, value: (
+        value if type(value) is str and value in allowed else checks.choice(field, value, allowed)
+    )
 
 
 def _whole(low: int, high: int) -> tuple[_Check, _Range]:
-    return lambda field, value: checks.whole(field, value, low, high), (low, high)
+    return (
+        lambda field, value: (
+            value if type(value) is int and low <= value <= high else checks.whole(field, value, low, high)
+        ),
+        (low, high),
+    )
 
 
 def _amount(high: float, unit: str) -> tuple[_Check, _Range]:

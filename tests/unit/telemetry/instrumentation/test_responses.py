@@ -340,6 +340,36 @@ STREAMS: dict[str, tuple[list[dict[str, Any]], int, dict[str, Any]]] = {
             "prompt_tokens": 19, "completion_tokens": 30, "cache_read_tokens": 7, "usage_source": "reported",
         },
     ),
+    "Mistral, around its chunks": (
+        [
+            {"data": chunk(choices=delta({"content": "42"}))},
+            {"data": chunk(choices=delta({}, "stop"), usage={"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5})},
+        ],
+        0,
+        {"model_name": "gpt-5-mini-2025-08-07", "finish_reason": "stop", "total_tokens": 5, "usage_source": "reported"},
+    ),
+    "Mistral, a conversation": (
+        [
+            {"event": "e", "data": {"type": "conversation.response.started", "conversation_id": "c"}},
+            {"event": "e", "data": {"type": "message.output.delta", "content": "42", "model": "mistral-small-latest"}},
+            {"event": "e", "data": {"type": "conversation.response.done", "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}}},
+        ],
+        1,
+        {"model_name": "mistral-small-latest", "total_tokens": 5, "usage_source": "reported"},
+    ),
+    "Mistral, a conversation that failed": (
+        [
+            {"event": "e", "data": {"type": "message.output.delta", "content": "42", "model": "mistral-small-latest"}},
+            {"event": "e", "data": {"type": "conversation.response.error", "message": "no luck", "code": 500}},
+        ],
+        0,
+        {"status": "error", "error_type": "conversation.response.error", "error_message": "no luck"},
+    ),
+    "Gemini, blocked": (
+        [{"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 3, "totalTokenCount": 3}}],
+        1,
+        {"finish_reason": "SAFETY", "prompt_tokens": 3, "completion_tokens": 0},
+    ),
     "Anthropic, a tool": (
         [
             {"type": "message_start", "message": MESSAGE | {"stop_reason": None}},

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import pytest
 
+from llm_service.pricing.usage import openai_usage
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.instrumentation.open_blocks import current
 
@@ -338,3 +339,31 @@ def test_a_stream_object_that_was_never_set_up_has_no_attributes(logger: Telemet
     for make in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="recorded stream"):
             make(stream)
+
+
+FAILED: dict[str, Any] = {
+    "object": "response", "status": "failed", "error": {"code": "server_error", "message": "no luck"},
+    "usage": {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        ({"type": "response.failed", "response": FAILED}, "server_error"),
+        ({"type": "error", "error": {"type": "overloaded_error", "message": "no luck"}}, "overloaded_error"),
+        ({"type": "error", "code": "server_error", "message": "no luck"}, "server_error"),
+    ],
+)
+async def test_a_stream_that_says_that_it_failed_is_no_success(
+    logger: TelemetryLogger, telemetry: AsyncTelemetryLogger, event: dict[str, Any], error: str
+) -> None:
+    """Though it ended by itself, and its usage was read."""
+    items = [{"type": "response.created", "response": {}}, event]
+    assert list(logger.wrap_stream(iter(items), "sync", usage=openai_usage)) == items
+    assert [item async for item in telemetry.wrap_stream(Response(items), "async", usage=openai_usage)] == items
+    logger.flush()
+    for name in ("sync", "async"):
+        (row,) = await telemetry.get_invocations(agent_name=name)
+        assert (row["status"], row["error_type"], row["error_message"]) == ("error", error, "no luck")
+        assert row["total_tokens"] == (5 if "response" in event else None)

@@ -9,8 +9,7 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStre
 https://docs.ollama.com/api/chat, https://docs.cohere.com/v2/docs/streaming, https://docs.mistral.ai/api.
 """
 
-from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from llm_service.pricing.usage.leaves import is_container, is_list, is_mapping
 from llm_service.pricing.usage.plain import everything, is_model
@@ -19,7 +18,10 @@ from llm_service.telemetry.instrumentation.failed_answers import ORDINARY, failu
 from llm_service.telemetry.instrumentation.responses.answers import BEDROCK, facts_of, has_usage, reason_of, reported_by
 from llm_service.telemetry.instrumentation.responses.growing import Growing
 
-__all__ = ["StreamEvents"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["StreamEvents", "failure_in"]
 
 _OUTPUT: Final = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "audio", "function_call")
 """Where the first piece of output stands in a `delta` of Chat Completions."""
@@ -32,7 +34,7 @@ _SILENT: Final = frozenset({"ping", "text", "thinking", "signature", "citation",
 _CONVERSE: Final = frozenset(
     {"messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"}
 )
-_kind_of: Final = cast("Callable[[Any], Any]", type)
+_kind_of: Final[Any] = type
 _TYPED: Final = frozenset({"ping", "error", "chunk"})
 """Types of events that no other object has; the others consist of several words."""
 
@@ -49,8 +51,19 @@ class StreamEvents:
     """
 
     __slots__ = (
-        "_family", "_growing", "_models", "_named", "_tier", "_untold", "_usage", "begun", "complete", "fields",
-        "strict", "unfinished",
+        "_family",
+        "_growing",
+        "_models",
+        "_named",
+        "_tier",
+        "_untold",
+        "_usage",
+        "_wrapped",
+        "begun",
+        "complete",
+        "fields",
+        "strict",
+        "unfinished",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -60,12 +73,13 @@ class StreamEvents:
         self.unfinished = False
         self.strict = False
         self._named = False
+        self._wrapped = False
         self._tier: Any = None
         self._untold: Any = None  # the chunk that told the tier, until one tells it with usage
         self._models = set[Any]()
         self._growing = Growing()
         self._usage = Cumulative(reported_by)
-        self._family: Callable[[Any], None] | None = None
+        self._family: Callable[[StreamEvents, Any], None] | None = None  # a bound method would be a circle
 
     def take(self, event: Any) -> None:
         """Read an event.
@@ -73,10 +87,15 @@ class StreamEvents:
         Raises:
             Exception: what the event raises when it is looked at.
         """
+        if self._wrapped:
+            event = get(event, "data")
         family = self._family
         if family is None:
+            inside = get(event, "data")
+            if is_container(inside) and not is_list(inside) and get(event, "choices") is None:
+                self._wrapped, event = True, inside  # Mistral's client wraps each event
             family = self._family = self._family_of(event)
-        family(event)
+        family(self, event)
 
     def end(self) -> dict[str, Any]:
         """The fields of the whole stream; no more events follow."""
@@ -84,26 +103,22 @@ class StreamEvents:
         self._use(self._untold)
         return self.fields
 
-    def _family_of(self, event: Any) -> Callable[[Any], None]:
-        data = get(event, "data")
-        if is_container(data) and not is_list(data) and get(event, "choices") is None:
-            family = self._family_of(data)  # Mistral's client wraps each event
-            return lambda event: family(get(event, "data"))
+    def _family_of(self, event: Any) -> "Callable[[StreamEvents, Any], None]":
         kind = get(event, "type")
-        found: Callable[[Any], None] = self._other
+        found: Callable[[StreamEvents, Any], None] = StreamEvents._other
         if isinstance(kind, str) and (kind in _TYPED or not {"_", "-", "."}.isdisjoint(kind)):
-            found = self._typed
+            found = StreamEvents._typed
         elif is_mapping(event) and len(event) == 1 and not _CONVERSE.isdisjoint(event):
             self.fields |= {"operation": "chat", "provider": BEDROCK}
             self.strict = True
-            found = self._converse
+            found = StreamEvents._converse
         elif isinstance(get(event, "done"), bool):
             self.strict = True
-            found = self._ollama
+            found = StreamEvents._ollama
         elif any(get(event, name) is not None for name in ("candidates", "usage_metadata", "usageMetadata")):
-            found = self._gemini
+            found = StreamEvents._gemini
         elif get(event, "choices") is not None:
-            found = self._chat
+            found = StreamEvents._chat
         return found
 
     # Each family
@@ -206,8 +221,8 @@ class StreamEvents:
             self._chat(get(event, "chunk"))
         elif kind.endswith(".done"):
             self.complete = True
-        elif kind == "error" or kind.endswith(".error"):
-            self.fields |= failure_of(event if get(event, "error") is not None else {"error": event})
+        else:
+            self.fields |= failure_in(event)
         self._use(event)
         if kind in _ENDS:
             self._ended(reason_of(get(event, "response")))
@@ -305,3 +320,15 @@ def _tells(chunk: dict[str, Any]) -> bool:
     """Whether a chunk tells of usage beside its choices, or of an error."""
     told = chunk.get
     return not (told("usage") is told("x_groq") is told("vertex_ai_grounding_metadata") is told("error") is None)
+
+
+def failure_in(event: Any) -> dict[str, Any]:
+    """Status and error of an event that says that its stream failed; empty of any other. Never raises."""
+    kind = get(event, "type")
+    if type(kind) is not str:
+        return {}
+    if kind == "response.failed":
+        return failure_of(get(event, "response"))
+    if kind == "error" or kind.endswith(".error"):
+        return failure_of(event if get(event, "error") is not None else {"error": event})
+    return {}

@@ -30,6 +30,8 @@ _OPERATIONS: Final = {
 }
 """What is a call of a model; other operations are none."""
 _SERVICE: Final = "bedrock-runtime"
+_PRICED_BY: Final = ("x-amzn-bedrock-performanceconfig-latency", "x-amzn-bedrock-service-tier")
+"""Headers of a model's own protocol, which has no other place for these."""
 _DELTA: Final = b'{"type":"content_block_delta"'
 _MOST: Final = 1 << 20
 """Bytes of a body that are kept until it is read."""
@@ -48,8 +50,7 @@ class BedrockHooks(Hooks):
     def take(self, call: RequestCall, answer: Any, response: Any, *, asynchronous: bool) -> Any:
         """As `Hooks`; a stream of events and a body, too."""
         del response  # the answer tells what it would
-        told = _metadata(call, answer)
-        headers: Any = get(told, "HTTPHeaders") or {}
+        headers = _metadata(call, answer)
         if not call.streams and "body" not in answer:
             call.answered(_known(headers) | read_answer(answer))
         elif call.streams:
@@ -85,16 +86,21 @@ def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | No
 
 
 def _metadata(call: RequestCall, answer: Any) -> Any:
-    """What the client itself says of an answer or a refusal."""
+    """Take what the client itself says of an answer or a refusal; its headers."""
     told = get(answer, "ResponseMetadata")
     retries = get(told, "RetryAttempts")
     if type(retries) is int:
         call.attempts = retries + 1
-    found = {"http_status": get(told, "HTTPStatusCode"), "request_id": get(told, "RequestId")}
-    if get(answer, "performanceConfigLatency") == "optimized":
-        found["service_tier"] = "optimized"
-    call.know(found)
-    return told
+    headers = get(told, "HTTPHeaders")
+    speed, tier = (get(headers, name) for name in _PRICED_BY)
+    call.know(
+        {
+            "http_status": get(told, "HTTPStatusCode"),
+            "request_id": get(told, "RequestId"),
+            "service_tier": speed if speed == "optimized" else tier,
+        }
+    )
+    return headers if headers is not None else {}
 
 
 def _known(headers: Any) -> dict[str, Any]:

@@ -6,7 +6,8 @@ looked at, and stays the same object.
 """
 
 from collections.abc import Callable
-from functools import wraps
+from enum import Enum
+from functools import lru_cache, wraps
 from inspect import iscoroutinefunction
 from typing import Any, Final, cast
 
@@ -69,11 +70,11 @@ class ClientHooks(Hooks):
     def take(self, call: RequestCall, answer: Any, response: Any, *, asynchronous: bool) -> Any:
         """As `Hooks`; a stream and a raw response, too."""
         streams = call.streams
-        kind = cast("Any", type(answer))
-        if hasattr(kind, "http_request") and hasattr(kind, "parse"):
+        kind = _kind_of(cast("Any", type(answer)))
+        if kind is _Kind.RAW:
             call.facts_of_response(answer.http_response)
             _raw(call, answer, streams=streams, asynchronous=asynchronous)
-        elif streams and hasattr(kind, "__stream__"):
+        elif streams and kind is _Kind.STREAM:
             call.take_request_id(answer.response)
             record_stream(call, answer, "_iterator", asynchronous=asynchronous)
         else:
@@ -82,6 +83,20 @@ class ClientHooks(Hooks):
                 call.take_request_id(response)
             call.answered(found)
         return answer
+
+
+class _Kind(Enum):
+    RAW = "a response that its caller may parse"
+    STREAM = "a stream"
+    ANSWER = "a whole answer"
+
+
+@lru_cache(maxsize=256)
+def _kind_of(kind: Any) -> _Kind:
+    """What the objects of a class are; a class of pydantic's takes microseconds to say what it does not have."""
+    if hasattr(kind, "http_request") and hasattr(kind, "parse"):
+        return _Kind.RAW
+    return _Kind.STREAM if hasattr(kind, "__stream__") else _Kind.ANSWER
 
 
 def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:

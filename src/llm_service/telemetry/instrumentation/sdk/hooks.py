@@ -20,7 +20,7 @@ from llm_service.telemetry.instrumentation.sink import Sink
 __all__ = ["Asked", "Hook", "Hooks", "RequestCall"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
-_REQUEST_IDS: Final = ("x-request-id", "request-id", "apim-request-id", "mistral-correlation-id")
+_REQUEST_IDS: Final = frozenset({"x-request-id", "request-id", "apim-request-id", "mistral-correlation-id"})
 Hook = tuple[type, str, Callable[..., Any]]
 """Class, attribute, and what to put there."""
 Asked = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any] | None]
@@ -65,9 +65,12 @@ class RequestCall(SdkCall):
     def take_request_id(self, response: Any) -> None:
         """Take the id that the server gave the request."""
         headers = response.headers
-        found = next((value for name in _REQUEST_IDS if (value := headers.get(name))), None)
-        if type(found) is str:
-            self._fields["request_id"] = found
+        for name in headers:  # asking for each name is a search of its own
+            if name.lower() in _REQUEST_IDS:
+                found = headers[name]
+                if type(found) is str:
+                    self._fields["request_id"] = found
+                return
 
     def responded(self, response: Any) -> None:
         """The client was given an HTTP response; None for none. Never raises."""
@@ -86,7 +89,8 @@ class RequestCall(SdkCall):
 
     def answered(self, found: dict[str, Any]) -> None:
         """The whole answer is there."""
-        self.end({"usage_source": "missing", **found})
+        found.setdefault("usage_source", "missing")
+        self.end(found)
 
 
 class Hooks:

@@ -41,12 +41,13 @@ class _Sdk:
         self.hooks = SDKS[name](name, lambda: self.sinks[-1] if self.sinks else None)
         self._hooked: list[tuple[type, str, Any, Any]] = []
         self._watched = False
+        self._said = False
 
     def add(self, sink: Sink) -> None:
         """Let a logger record it."""
         self.sinks = (*(other for other in self.sinks if other is not sink), sink)
         if not self._watched:
-            self._watched = True
+            self._watched, self._said = True, False
             for module in self.hooks.modules:
                 when_imported(module, self._hook)
 
@@ -70,10 +71,12 @@ class _Sdk:
                 setattr(kind, name, ours)
             self._hooked += hooks
         except Exception as failure:  # noqa: BLE001 - another release: the program must go on
-            _LOG.warning(
-                "telemetry: %s is not as it was known here, so its calls are not recorded: %s",
-                self.name, traceback_text(failure),
-            )  # fmt: skip
+            if not self._said:
+                self._said = True
+                _LOG.warning(
+                    "telemetry: %s is not as it was known here, so its calls are not recorded: %s",
+                    self.name, traceback_text(failure),
+                )  # fmt: skip
 
 
 _sdks: Final = {name: _Sdk(name) for name in SDKS}

@@ -69,11 +69,15 @@ class StreamRecord:
 class _Steps:
     """What stands in the place of a stream's iterator."""
 
-    __slots__ = ("__weakref__", "_iterator", "_record")
+    __slots__ = ("__weakref__", "_iterator", "_record", "_step")
 
     def __init__(self, iterator: Any, record: StreamRecord) -> None:
         self._iterator = iterator
         self._record = record
+        self._step = getattr(iterator, self.way)
+
+    way = "__next__"
+    """How it gives its next item."""
 
     def __getattr__(self, name: str) -> Any:
         if name in {"_iterator", "_record"}:  # made without __init__
@@ -98,7 +102,7 @@ class Chunks(_Steps):
         record = self._record
         record.steps = True
         try:
-            item = self._iterator.__next__()
+            item = self._step()
         except BaseException as error:
             record.steps = False
             record.end(None if isinstance(error, StopIteration) else error)
@@ -112,6 +116,7 @@ class AsyncChunks(_Steps):
     """A recorded async iterator."""
 
     __slots__ = ()
+    way = "__anext__"
 
     def __aiter__(self) -> Self:
         return self
@@ -120,7 +125,7 @@ class AsyncChunks(_Steps):
         record = self._record
         record.steps = True
         try:
-            item = await self._iterator.__anext__()
+            item = await self._step()
         except BaseException as error:
             record.steps = False
             record.end(None if isinstance(error, StopAsyncIteration) else error)

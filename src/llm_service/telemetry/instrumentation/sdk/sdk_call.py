@@ -97,11 +97,9 @@ class SdkCall(Invocation):
         self.on_cut = None
         self.stop_clock()
         said = self._fields
-        said |= {
-            field: value
-            for field, value in found.items()
-            if value is not None and not (field in _SURE and field in said)
-        }
+        for field, value in found.items():
+            if value is not None and not (field in _SURE and field in said):
+                said[field] = value
         if error is not None:
             said |= {field: value for field, value in describe_error(error).items() if value is not None}
             if self._ttft_ms is None:
@@ -145,7 +143,11 @@ class SdkCall(Invocation):
     def stand_alone(self) -> None:
         """Hand over its row."""
         try:
-            fields, said, block = self.told, self._adopted, self._block
+            block = self._block
+            if block is None and self._place is NOWHERE:
+                self._hand_over({**self._measured(), **self._fields, "invocation_id": self._own_id})
+                return
+            fields, said = self.told, self._adopted
             if said is None:
                 said = {"invocation_id": self._own_id}
                 if block is not None:
