@@ -88,6 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
+    request_queue_size = 256
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has gone away is what some tests are about."""
 

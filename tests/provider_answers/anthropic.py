@@ -56,7 +56,7 @@ def message_events(asked: Asked) -> Iterator[dict[str, Any]]:
     yield {
         "type": "message_delta",
         "delta": {"stop_reason": whole["stop_reason"], "stop_sequence": None},
-        "usage": {"output_tokens": 7},
+        "usage": MESSAGES_USAGE if asked.scenario == "full-delta" else {"output_tokens": 7},
     }
     yield {"type": "message_stop"}
 

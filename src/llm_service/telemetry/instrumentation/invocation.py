@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from time import perf_counter_ns, time_ns
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, Self, TypeVar, cast
 
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds, refuse_misplaced
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
@@ -281,6 +281,13 @@ class Invocation:
             return None
         self._place, header = self._place.with_span(self._fields, self.trace(), self._own_id)
         return header
+
+    is_one_call: ClassVar[bool] = False
+    """Whether a framework says that all that is called for it is one call."""
+
+    def takes(self, call: Any) -> bool:  # noqa: ARG002 - some take none
+        """Whether a call that begins within it may be the same call, as another saw it."""
+        return True
 
     @property
     def _reserved(self) -> bool:

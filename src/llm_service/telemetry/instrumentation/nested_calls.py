@@ -27,6 +27,9 @@ __all__ = [
     "begin_in",
     "hand_over",
     "hand_over_at_exit",
+    "hold_span_in",
+    "keep",
+    "no_longer_kept",
     "settle",
     "tell_parents",
 ]
@@ -139,8 +142,38 @@ class NestedCalls:
             if self._over or self._begun != 1 or not keeps:
                 return False
             self._kept = child
-            _kept[id(self)] = self
+            keep(self)
         return True
+
+    def withdraw(self, child: Child) -> None:
+        """What began is no call, or is told of elsewhere."""
+        with _LOCK:
+            self._begun -= 1
+            if self._running is child:
+                self._running = None
+
+    def hold_span(self) -> None:
+        """A span begins, which holds calls: the block is none itself, and each call directly in it has a row."""
+        with _LOCK:
+            self._begun += 2
+            self._ended += 1
+            first = self._take()
+            self._running = None
+        if first is not None:
+            first.stand_alone()
+
+    def span_ended(self, within: "NestedCalls | None") -> None:
+        """A span has ended, and the calls within it, unless one of them still runs."""
+        with _LOCK:
+            if within is None or within.costs_are_known:
+                self._ended += 1
+        if within is not None:
+            within.tell_outwards(self)
+
+    def tell_outwards(self, outer: "NestedCalls") -> None:
+        """What has been told of calls within is known in the block around, too."""
+        with _LOCK:
+            outer._told += self._told[: max(0, _MOST - len(outer._told))]  # noqa: SLF001 - another of this class
 
     def hand_over(self, sink: Sink | None) -> None:
         """Give what is kept a row of its own: the block is not that call any more."""
@@ -189,7 +222,7 @@ class NestedCalls:
     def _take(self) -> Child | None:
         child, self._kept = self._kept, None
         if child is not None:
-            _kept.pop(id(self), None)
+            no_longer_kept(self)
         return child
 
     def __del__(self) -> None:
@@ -208,6 +241,25 @@ def begin_in(block: Block, child: Child) -> NestedCalls | None:
     calls: NestedCalls = block._calls  # noqa: SLF001
     calls.begin(child)
     return calls
+
+
+def hold_span_in(block: Block) -> None:
+    """A span begins in a block, unless that is the parent process's."""
+    if block._started < _forked_at:  # noqa: SLF001 - as above
+        return
+    if block._calls is None:  # noqa: SLF001
+        block._calls = NestedCalls()  # noqa: SLF001
+    block._calls.hold_span()  # noqa: SLF001
+
+
+def keep(calls: NestedCalls) -> None:
+    """They keep a call: at the end of the process, and of its logger, it is handed over."""
+    _kept[id(calls)] = calls
+
+
+def no_longer_kept(calls: NestedCalls) -> None:
+    """They keep none any more."""
+    _kept.pop(id(calls), None)
 
 
 def tell_parents(block: Block | None, record: InvocationRecord) -> None:

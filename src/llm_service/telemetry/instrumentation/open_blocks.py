@@ -77,8 +77,17 @@ class Block(Enclosing, Protocol):
     _started: int
 
     @property
+    def is_one_call(self) -> bool:
+        """Whether a framework says that all that is called for it is one call."""
+        ...
+
+    @property
     def _reserved(self) -> bool:
         """Whether it has a budget."""
+        ...
+
+    def takes(self, call: Any) -> bool:
+        """Whether a call that begins within it may be the same call, as another saw it."""
         ...
 
     def trace(self) -> str | None:
@@ -144,17 +153,21 @@ current: Final[ContextVar[Enclosing | None]] = ContextVar("llm_service_telemetry
 """The innermost of what is open in this context; it may have ended meanwhile."""
 
 
-def place_here(sink: Sink, said: Mapping[str, Any], *, begins_trace: bool = True) -> Place:
+def place_here(sink: Sink, said: Mapping[str, Any], *, begins_trace: bool = True, within: Block | None = None) -> Place:
     """The place of what a logger begins here.
 
     Args:
         sink: the logger.
         said: the fields that it has already.
         begins_trace: whether it and the block around it are of one trace from now on.
+        within: the block that it is in as a framework tells, which may have begun in another context.
     """
     here = current.get()
     if here is not None and here.over:
         here = still_open(here)
+    if within is not None and not descends_from(here, within):
+        began = getattr(here, "_started", None)  # a scope has no clock
+        here = within if began is None or began < within._started else here  # noqa: SLF001 - of the protocol
     place = NOWHERE if here is None else _place_in(here, sink, begins_trace=begins_trace)
     if _OTEL not in modules:
         return place

@@ -17,7 +17,7 @@ from llm_service.telemetry.instrumentation.sdk.mistral_hooks import MistralHooks
 from llm_service.telemetry.instrumentation.sdk.ollama_hooks import OllamaHooks
 from llm_service.telemetry.instrumentation.sink import Sink
 
-__all__ = ["SDKS", "checked_names", "instrument_sdks", "uninstrument_sdks"]
+__all__ = ["SDKS", "checked_names", "instrument_sdks", "is_hooked", "uninstrument_sdks"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 SDKS: Final[dict[str, type[Hooks]]] = {
@@ -80,6 +80,11 @@ class _Sdk:
 
 
 _sdks: Final = {name: _Sdk(name) for name in SDKS}
+
+
+def is_hooked() -> bool:
+    """Whether calls of any SDK are recorded now."""
+    return any(sdk.sinks for sdk in _sdks.values())
 
 
 def checked_names(names: tuple[str, ...]) -> tuple[str, ...]:

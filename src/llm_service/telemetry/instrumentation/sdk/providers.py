@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from llm_service.telemetry.instrumentation.responses.answers import AZURE, BEDROCK, VERTEX
 
-__all__ = ["place_of_client", "place_of_url"]
+__all__ = ["place_of_client", "place_of_url", "provider_of_host"]
 
 _HOSTS: Final = {
     "api.openai.com": "openai",
@@ -77,6 +77,11 @@ def place_of_client(client: Any) -> Mapping[str, str]:
 def place_of_url(url: str) -> Mapping[str, str]:
     """The same of the calls that go to a URL."""
     return _place("", urlsplit(url).hostname or "")
+
+
+def provider_of_host(host: str) -> str | None:
+    """The seller at a host."""
+    return _place("", host).get("provider")
 
 
 @lru_cache(maxsize=256)

@@ -12,14 +12,15 @@ from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, begi
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, current, place_here, still_open
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
+from llm_service.telemetry.instrumentation.seen_calls import Seen, was_seen
 from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import InvocationRecord
 
-__all__ = ["SdkCall"]
+__all__ = ["INHERITED", "SdkCall"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
-_INHERITED: Final = ("agent_name", "tool_name", "session_id", "user_id", "trace_id", "tags", "privacy_level")
+INHERITED: Final = ("agent_name", "tool_name", "session_id", "user_id", "trace_id", "tags", "privacy_level")
 """What a call has of the blocks around it, the nearest first."""
 _SURE: Final = frozenset({"model_name", "operation", "provider", "service_tier"})
 """What the client, or its host, knows better than an answer, where it says it."""
@@ -61,13 +62,20 @@ class SdkCall(Invocation):
         """The request is sent now; it is current until `release`."""
         self._place = place = place_here(self._sink, self._fields, begins_trace=False)
         self.restart_clock()
-        block: Block | None = place.parent
-        while isinstance(block, SdkCall):
+        self.join(place.parent)
+        current.set(self)
+
+    def takes(self, call: Any) -> bool:  # noqa: ARG002 - see `Invocation`
+        """It holds none."""
+        return False
+
+    def join(self, block: Block | None) -> None:
+        """Belong to this block, or to the next around it that takes it."""
+        while block is not None and not block.takes(self):
             block = (block._place or NOWHERE).parent  # noqa: SLF001 - another block, as below
         self._block = block
         if block is not None:
             self._nested = begin_in(block, self)
-        current.set(self)
 
     def release(self) -> None:
         """The request has returned: it is no longer what is current."""
@@ -105,12 +113,26 @@ class SdkCall(Invocation):
             if self._ttft_ms is None:
                 said |= nothing_billed(error, said)
         block, nested = self._block, self._nested
+        if self.is_apart and was_seen(self._sink, self._as_seen()):
+            if nested is not None:
+                nested.withdraw(self)
+            return
         if nested is not None and block is not None:
-            keeps = not self._muted and not is_span(block._fields.get("operation"))
+            keeps = not (self._muted or is_span(said.get("operation")) or is_span(block._fields.get("operation")))
             if nested.end(self, said, keeps=keeps):
                 return
         if not self._muted:
             self.stand_alone()
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it has a row, and a framework may tell of it elsewhere."""
+        return not self._muted and (self._block is None or not self._block.is_one_call)
+
+    def _as_seen(self) -> Seen:
+        parent = (self._place or NOWHERE).parent
+        within = None if parent is None else parent.invocation_id
+        return Seen(self.is_one_call, self._started, perf_counter_ns(), within, self._fields)
 
     @property
     def told(self) -> dict[str, Any]:
@@ -122,7 +144,7 @@ class SdkCall(Invocation):
             told = block._fields
             said = {
                 field: told[field]
-                for field in _INHERITED
+                for field in INHERITED
                 if told.get(field) is not None and (field == "tags" or place.inherited.get(field) is None)
             } | said
             block = (block._place or NOWHERE).parent  # noqa: SLF001

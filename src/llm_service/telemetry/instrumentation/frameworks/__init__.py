@@ -1,0 +1,1 @@
+"""What frameworks tell by callbacks becomes records: a call once, whoever else sees it, and agents as spans."""

@@ -1,0 +1,288 @@
+"""A call, and a span around calls, that a framework tells of: the SDK below and the block around may see it, too.
+
+One row results. Who is nearer to the provider is believed first: the hook into the SDK, then the frameworks, the
+innermost first; each adds what those before it do not know. What an explicit block says stands above all.
+"""
+
+from collections.abc import Callable, Mapping
+from threading import RLock
+from typing import Any, Final
+
+from llm_service.telemetry.instrumentation.call_fields import describe_error
+from llm_service.telemetry.instrumentation.frameworks.richest import has_usage, richest, without_usage
+from llm_service.telemetry.instrumentation.invocation import Invocation
+from llm_service.telemetry.instrumentation.nested_calls import (
+    Child,
+    NestedCalls,
+    Settled,
+    hold_span_in,
+    keep,
+    no_longer_kept,
+)
+from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, close, current, place_here
+from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
+from llm_service.telemetry.instrumentation.sdk.instruments import is_hooked
+from llm_service.telemetry.instrumentation.sdk.sdk_call import INHERITED, SdkCall
+from llm_service.telemetry.instrumentation.sink import Sink
+
+__all__ = ["FrameworkCall", "FrameworkSpan"]
+
+_LOCK: Final = RLock()
+_MOST: Final = 64
+"""Requests of one call that are held until it ends."""
+
+
+class FrameworkCall(SdkCall):
+    """A call of a model, as a framework tells of it. What it sends through a hooked SDK is the same call.
+
+    Args:
+        sink: what takes the row.
+        fields: what is known of it when it begins.
+        request_ended: called when the first request that a hooked SDK sent for it has ended; None to wait for the
+            framework.
+    """
+
+    is_one_call = True
+    __slots__ = ("_merged", "_request_ended")
+
+    def __init__(
+        self, sink: Sink, fields: dict[str, Any], *, request_ended: Callable[[], object] | None = None
+    ) -> None:
+        super().__init__(sink, fields, None)
+        self._request_ended = request_ended
+        self._merged = False
+        self._calls = _Requests(self)
+
+    @property
+    def ends_with_request(self) -> bool:
+        """Whether it is over with the request that a hooked SDK sends for it."""
+        return self._request_ended is not None
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether a hooked SDK may have seen it elsewhere."""
+        return not self._merged and super().is_apart
+
+    def takes(self, call: Any) -> bool:
+        """Whether a call that begins here may be its request."""
+        if self._request_ended is None:
+            return True
+        asked, other = self._fields.get("request_model"), call._fields.get("request_model")
+        return not isinstance(call, FrameworkCall) and (asked == other or asked is None or other is None)
+
+    def start_within(self, parent: Block | None) -> None:
+        """It begins; `parent` is the span that the framework names.
+
+        Until its first token what is called here is taken for its request.
+        """
+        self._place = place = place_here(self._sink, self._fields, begins_trace=False, within=parent)
+        self.restart_clock()
+        self.join(place.parent)
+        if self._request_ended is None or is_hooked():
+            current.set(self)
+
+    def first_token(self) -> None:
+        """Its answer begins: its request has been sent, and what is called from now on is another."""
+        super().first_token()
+        self._fields["stream"] = self.over = True
+
+    def request_begun(self) -> None:
+        """A hooked SDK sends its request."""
+        if self._request_ended is not None:
+            self.over = True
+
+    def request_has_ended(self) -> None:
+        """That has ended."""
+        if self._request_ended is not None:
+            self._request_ended()
+
+    def end(self, found: Mapping[str, Any], error: BaseException | None = None) -> None:
+        """As the framework tells: `found` in its answer, or `error`."""
+        if self._ended:
+            return
+        self.stop_clock()
+        told = {field: value for field, value in found.items() if value is not None}
+        failure: dict[str, Any] = {}
+        if error is not None:
+            failure = {field: value for field, value in describe_error(error).items() if value is not None}
+        requests: Any = self._calls
+        one, several, attempts = requests.take(holds_blocks=self._holds_blocks)
+        self._merged = several or one is not None
+        if several:
+            told = without_usage(told) | {"operation": "chain"}
+            if self._nested is not None:
+                self._nested.hold_span()
+                self._nested.span_ended(requests)
+        if one is None:
+            self._fields |= told | failure
+            if error is not None and self._ttft_ms is None and not several:
+                self._fields |= nothing_billed(error, self._fields)
+        else:
+            self._fields = richest(one, self._measured() | self._fields | told, failure)
+            if attempts:
+                self._fields["attempts"] = attempts + (self._fields.get("attempts") or 1)
+        super().end({})
+        close(self)
+
+    def say_otherwise(self, fields: Mapping[str, Any]) -> None:
+        """Take what no block around says."""
+        _say_otherwise(self, fields)
+
+    def withdraw(self) -> None:
+        """It turned out to be no call: a cache answered."""
+        self._ended = self.over = self._muted = True
+        if self._nested is not None:
+            self._nested.withdraw(self)
+        close(self)
+
+    def cut_short(self) -> dict[str, Any]:
+        """End it now, without a row of its own."""
+        self._muted = True
+        self.end({})
+        return self.told
+
+
+class _Requests(NestedCalls):
+    """The requests that a framework's call sends: all are that call, unless several were answered."""
+
+    __slots__ = ("_answers", "_call", "_open", "_spans")
+
+    def __init__(self, call: FrameworkCall) -> None:
+        super().__init__()
+        self._call: FrameworkCall | None = call
+        self._open: list[Child] = []
+        self._answers: list[Child] = []
+        self._spans = False
+
+    def begin(self, child: Child) -> None:
+        """A request is sent."""
+        with _LOCK:
+            self._begun += 1
+            self._open.append(child)
+        if self._call is not None:
+            self._call.request_begun()
+
+    def end(self, child: Child, told: Mapping[str, Any], *, keeps: bool) -> bool:
+        """A request has ended; whether it is kept for the call."""
+        with _LOCK:
+            call = self._call
+            self._open = [other for other in self._open if other is not child]
+            self._ended += 1
+            if call is None or not keeps or len(self._answers) >= _MOST:
+                return False
+            self._answers.append(child)
+            self._told.append((told.get("response_id"), told.get("prompt_tokens"), told.get("completion_tokens")))
+            keep(self)
+        call.request_has_ended()
+        return True
+
+    def withdraw(self, child: Child) -> None:
+        """What began is no call, or is told of elsewhere."""
+        with _LOCK:
+            self._open = [other for other in self._open if other is not child]
+
+    def hold_span(self) -> None:
+        """It holds a span: what is called within that has rows of its own."""
+        self._spans = True
+
+    def span_ended(self, within: NestedCalls | None) -> None:
+        """That has ended."""
+        if within is not None:
+            within.tell_outwards(self)
+
+    def hand_over(self, sink: Sink | None) -> None:
+        """Its logger closes: the call is what its requests were until now."""
+        call = self._call
+        if call is not None and (sink is None or call._sink is sink):
+            call.end({})
+
+    def take(self, *, holds_blocks: bool) -> tuple[dict[str, Any] | None, bool, int]:
+        """The fields of the request that it is, whether it is several calls, and the failed requests before it."""
+        with _LOCK:
+            self._call = None
+            self._spans |= holds_blocks
+            ended, self._answers = self._answers, []
+            unfinished, self._open = self._open, []
+            no_longer_kept(self)
+        told = [(child, child.told) for child in ended] + [(child, child.cut_short()) for child in unfinished]
+        answered = [child for child, fields in told if fields.get("status") is None or has_usage(fields)]
+        if len(answered) > 1 or (self._spans and not answered):
+            for child, _ in told[: len(ended)]:
+                child.stand_alone()
+            return None, True, 0
+        if not told:
+            return None, self._spans, 0
+        child, fields = told[-1]
+        if answered and child is not answered[0]:
+            fields = next(other for kept, other in told if kept is answered[0])
+        return fields, False, sum(other.get("attempts") or 1 for _, other in told) - (fields.get("attempts") or 1)
+
+    def settle(self, block: dict[str, Any] | None, *, is_call: bool) -> Settled:
+        """Not asked: the call takes what it holds itself."""
+        raise NotImplementedError
+
+    def __del__(self) -> None:
+        for child in self._answers:  # its call was begun, and never ended
+            child.stand_alone()
+
+
+class FrameworkSpan(Invocation):
+    """What holds calls: an agent, a chain, a tool. Its calls have rows of their own, at once.
+
+    Args:
+        sink: what takes the row.
+        fields: its fields; those of `INHERITED` are inherited by the calls within.
+        own: fields of its own row alone.
+    """
+
+    __slots__ = ("_own",)
+
+    def __init__(self, sink: Sink, fields: dict[str, Any], own: dict[str, Any]) -> None:
+        super().__init__(sink, fields, strict=False)
+        self._own = own
+
+    def start_within(self, parent: Block | None, *, is_current: bool) -> None:
+        """It begins; `parent` is the span that the framework names.
+
+        Args:
+            parent: None for none.
+            is_current: whether what is called here is called within it.
+        """
+        self._place = place = place_here(self._sink, self._fields, within=parent)
+        if place.parent is not None:
+            place.parent._holds_blocks = True
+            hold_span_in(place.parent)
+        self.restart_clock()
+        if is_current:
+            current.set(self)
+
+    def end(self, found: Mapping[str, Any], error: BaseException | None = None) -> None:
+        """It ends."""
+        if self.over:
+            return
+        self._fields = self._own | self._fields | {field: value for field, value in found.items() if value is not None}
+        around = (self._place or NOWHERE).parent
+        if around is not None and around._calls is not None:
+            around._calls.span_ended(self._calls)
+        while around is not None:
+            for field in INHERITED:
+                if self._fields.get(field) is None and around._fields.get(field) is not None:
+                    self._fields[field] = around._fields[field]
+            around = (around._place or NOWHERE).parent
+        self.end_soon(error)
+
+    def say_otherwise(self, fields: Mapping[str, Any]) -> None:
+        """Take what no block around says."""
+        _say_otherwise(self, fields)
+
+
+def _say_otherwise(call: Invocation, fields: Mapping[str, Any]) -> None:
+    place = call._place or NOWHERE
+    around: list[Mapping[str, Any]] = [place.inherited, call._fields]
+    block = place.parent
+    while block is not None:
+        around.append(block._fields)
+        block = (block._place or NOWHERE).parent
+    for field, value in fields.items():
+        if value is not None and all(said.get(field) is None for said in around):
+            call._fields[field] = value

@@ -1,0 +1,179 @@
+"""LiteLLM: each call of `completion`, `responses`, `embedding` ..., sync and async, as a stream or not.
+
+https://docs.litellm.ai/docs/observability/custom_callback. LiteLLM tells of a call's end late, in a thread or a task of
+its own; of its beginning it mostly tells where the call is made, so that the hook into an SDK below finds it: then the
+call ends when that has ended. Its `response_cost` comes from a table of its own and is not taken: a cost is what the
+provider reported in its usage, or computed here.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from llm_service.telemetry.instrumentation.call_fields import milliseconds
+from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
+from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
+from llm_service.telemetry.instrumentation.sdk.providers import provider_of_host
+
+try:
+    import litellm
+    from litellm.integrations.custom_logger import CustomLogger
+except ImportError as missing:
+    raise ImportError("install llm-service-telemetry[litellm]: litellm is missing") from missing
+
+__all__ = ["TelemetryCallback"]
+
+_OPERATIONS: Final = {
+    "completion": "chat", "acompletion": "chat", "responses": "chat", "aresponses": "chat",
+    "anthropic_messages": "chat", "generate_content": "generate_content", "agenerate_content": "generate_content",
+    "generate_content_stream": "generate_content", "agenerate_content_stream": "generate_content",
+    "text_completion": "text_completion", "atext_completion": "text_completion",
+    "embedding": "embeddings", "aembedding": "embeddings",
+    "image_generation": "image_generation", "aimage_generation": "image_generation",
+    "transcription": "transcription", "atranscription": "transcription",
+    "speech": "speech", "aspeech": "speech", "rerank": "rerank", "arerank": "rerank",
+    "moderation": "moderation", "amoderation": "moderation",
+}  # fmt: skip
+_PROVIDERS: Final = {
+    "anthropic": "anthropic", "azure": "azure.ai.openai", "azure_ai": "azure.ai.inference", "bedrock": "aws.bedrock",
+    "bedrock_converse": "aws.bedrock", "sagemaker": "aws.sagemaker", "vertex_ai": "gcp.vertex_ai",
+    "gemini": "gcp.gemini", "mistral": "mistral_ai", "groq": "groq", "deepseek": "deepseek", "xai": "x_ai",
+    "cohere": "cohere", "cohere_chat": "cohere", "openrouter": "openrouter", "together_ai": "together",
+    "fireworks_ai": "fireworks", "perplexity": "perplexity", "cerebras": "cerebras", "ollama": "ollama",
+    "ollama_chat": "ollama", "openai": "openai", "text-completion-openai": "openai",
+}  # fmt: skip
+"""`custom_llm_provider`, in OpenTelemetry's words."""
+_MOCK: Final = "mock-key"
+"""The key with which LiteLLM tells of a call that it does not make, as `mock_response` asks."""
+_PROTOCOLS: Final = frozenset({"openai", "text-completion-openai", "anthropic", "cohere", "cohere_chat", "mistral"})
+"""Those that may stand for a protocol alone: with an `api_base`, its host says who sells."""
+
+
+class TelemetryCallback(CustomLogger):
+    """Records what LiteLLM calls: `litellm.callbacks = [TelemetryCallback(telemetry)]`.
+
+    `metadata` of a call may name `session_id`, `user_id`, `agent_name` and `tags`. What LiteLLM's cache or a
+    `mock_response` answers makes no row: nothing was called. An attempt whose failure LiteLLM tells of before it tries
+    again is a row of its own.
+
+    Args:
+        telemetry: the logger, sync or async. Close it after LiteLLM has told of the last call.
+    """
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        super().__init__()
+        self._recorder = CallbackRecorder(telemetry, "litellm")
+
+    def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None:
+        """A request is sent."""
+        key = _key_of(kwargs)
+        if key is None:
+            return
+        if get(kwargs, "api_key") == _MOCK:
+            self._recorder.ignore(key)
+        elif self._recorder.is_running(key):
+            self._recorder.retried(key)
+        else:
+            self._begin(key, kwargs)
+
+    def log_post_api_call(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """It was answered, or (of a stream) its answer begins."""
+        self._recorder.sent(_key_of(kwargs))
+
+    def log_stream_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """A piece of it has arrived."""
+
+    def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """It was answered in full."""
+        self._end(kwargs, response_obj, start_time, end_time, None)
+
+    def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """It has failed."""
+        self._end(kwargs, response_obj, start_time, end_time, get(kwargs, "exception"))
+
+    async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """As `log_success_event`."""
+        self._end(kwargs, response_obj, start_time, end_time, None)
+
+    async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """As `log_failure_event`."""
+        self._end(kwargs, response_obj, start_time, end_time, get(kwargs, "exception"))
+
+    def _begin(self, key: str, kwargs: Mapping[str, Any]) -> None:
+        told = text_of(kwargs, "call_type") or "completion"
+        self._recorder.begin(
+            key,
+            operation=_OPERATIONS.get(told, told),
+            ends_with_request=True,
+            request_model=text_of(kwargs, "model"),
+            provider=_provider_of(kwargs),
+            stream=True if get(kwargs, "stream") is True else None,
+            **_names(kwargs),
+        )
+
+    def _end(self, kwargs: Any, response: Any, start: Any, end: Any, error: Any) -> None:
+        key = _key_of(kwargs)
+        if key is None:
+            return
+        try:
+            if get(kwargs, "cache_hit") is True:
+                self._recorder.withdraw(key)
+                return
+            if not self._recorder.is_running(key):
+                if self._recorder.has_ended(key):
+                    return
+                self._begin(key, kwargs)
+            found = {"usage_source": "missing"} | _answer_of(response) if error is None else {}
+            found |= _times_of(kwargs, start, end)
+        except Exception as failure:  # noqa: BLE001 - the program must not notice
+            self._recorder.step_aside(failure)
+            found = {}
+        self._recorder.end(key, error=error if isinstance(error, BaseException) else None, **found)
+
+
+def _key_of(kwargs: Any) -> str | None:
+    return text_of(kwargs, "litellm_call_id") or text_of(get(kwargs, "litellm_params"), "litellm_call_id")
+
+
+def _answer_of(response: Any) -> dict[str, Any]:
+    """What an answer says, but for LiteLLM's own cost and what it takes for the seller."""
+    found = {field: value for field, value in read_answer(response).items() if field != "provider"}
+    if getattr(litellm, "include_cost_in_streaming_usage", False):  # then it writes its own among the counts
+        found.pop("cost_usd", None)
+    return found
+
+
+def _provider_of(kwargs: Any) -> str | None:
+    told = text_of(kwargs, "custom_llm_provider")
+    if told is None:
+        return None
+    base = text_of(get(kwargs, "litellm_params"), "api_base")
+    if told in _PROTOCOLS and base is not None:
+        return provider_of_host(urlsplit(base).hostname or "")
+    return _PROVIDERS.get(told, told)
+
+
+def _names(kwargs: Any) -> dict[str, Any]:
+    """Session, user, agent and tags, as the caller gave them in `metadata`."""
+    asked = get(kwargs, "litellm_params")
+    said = get(asked, "metadata")
+    tags: Any = get(said, "tags")
+    return {
+        "session_id": text_of(said, "session_id") or text_of(asked, "litellm_session_id"),
+        "user_id": text_of(said, "user_id") or text_of(kwargs, "user"),
+        "agent_name": text_of(said, "agent_name"),
+        "tags": tags if type(tags) in {list, tuple} and tags else None,
+    }
+
+
+def _times_of(kwargs: Any, start: Any, end: Any) -> dict[str, Any]:
+    """How long it took and when its answer began, as LiteLLM measured it where the call was made."""
+    begun = get(kwargs, "api_call_start_time") or start
+    found: dict[str, Any] = {}
+    if isinstance(begun, datetime) and isinstance(end, datetime) and end >= begun:
+        found = {"timestamp": begun, "latency_ms": milliseconds(int((end - begun).total_seconds() * 1e9))}
+        first = get(kwargs, "completion_start_time")
+        if get(kwargs, "stream") is True and isinstance(first, datetime) and end >= first >= begun:
+            found["ttft_ms"] = milliseconds(int((first - begun).total_seconds() * 1e9))
+    return found

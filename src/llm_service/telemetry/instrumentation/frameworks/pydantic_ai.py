@@ -1,0 +1,124 @@
+"""Pydantic AI: model requests as calls; agent runs and tools as spans.
+
+https://pydantic.dev/docs/ai/core-concepts/capabilities/. A capability wraps what it records, in its own context.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
+from llm_service.telemetry.instrumentation.responses.answers import get, text_of
+from llm_service.telemetry.instrumentation.sdk.providers import provider_of_host
+
+try:
+    from pydantic_ai.capabilities import AbstractCapability
+except ImportError as missing:
+    raise ImportError("install llm-service-telemetry[pydantic-ai]: pydantic-ai 2 or newer is missing") from missing
+
+__all__ = ["TelemetryCapability"]
+
+_PROVIDERS: Final = {
+    "openai": "openai", "anthropic": "anthropic", "azure": "azure.ai.openai", "bedrock": "aws.bedrock",
+    "google-gla": "gcp.gemini", "google": "gcp.gemini", "google-vertex": "gcp.vertex_ai", "mistral": "mistral_ai",
+    "groq": "groq", "cohere": "cohere", "deepseek": "deepseek", "grok": "x_ai", "xai": "x_ai", "ollama": "ollama",
+    "openrouter": "openrouter", "together": "together", "fireworks": "fireworks", "moonshotai": "moonshotai",
+}  # fmt: skip
+"""Names of providers, in OpenTelemetry's words."""
+
+
+class TelemetryCapability(AbstractCapability[Any]):
+    """Records what an agent does: `Agent(model, capabilities=[TelemetryCapability(telemetry)])`.
+
+    Where no block around names a session, it is the conversation's id. A step that is tried again is as many calls as
+    the SDK below tells of.
+
+    Args:
+        telemetry: the logger, sync or async.
+    """
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._recorder = CallbackRecorder(telemetry, "pydantic-ai")
+
+    async def wrap_run(self, ctx: Any, *, handler: Callable[[], Awaitable[Any]]) -> Any:
+        """An agent runs."""
+        key = uuid4()
+        self._recorder.begin(
+            key,
+            operation="invoke_agent",
+            agent_name=text_of(get(ctx, "agent"), "name"),
+            otherwise={"session_id": text_of(ctx, "conversation_id")},
+        )
+        try:
+            result = await handler()
+        except BaseException as error:
+            self._recorder.end(key, error=error)
+            raise
+        self._recorder.end(key)
+        return result
+
+    async def wrap_model_request(
+        self, ctx: Any, *, request_context: Any, handler: Callable[[Any], Awaitable[Any]]
+    ) -> Any:
+        """A model is asked."""
+        key = uuid4()
+        model = get(request_context, "model") or get(ctx, "model")
+        self._recorder.begin(
+            key,
+            request_model=text_of(model, "model_name"),
+            provider=_seller_of(model, text_of(model, "system")),
+        )
+        try:
+            response = await handler(request_context)
+        except BaseException as error:
+            self._recorder.end(key, error=error)
+            raise
+        try:
+            found = _answer_of(response)
+        except Exception as failure:  # noqa: BLE001 - the program must not notice
+            self._recorder.step_aside(failure)
+            found = {}
+        self._recorder.end(key, **found)
+        return response
+
+    async def wrap_tool_execute(
+        self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Callable[[Any], Awaitable[Any]]
+    ) -> Any:
+        """A tool is run."""
+        key = uuid4()
+        self._recorder.begin(key, operation="execute_tool", tool_name=text_of(call, "tool_name"))
+        try:
+            result = await handler(args)
+        except BaseException as error:
+            self._recorder.end(key, error=error)
+            raise
+        self._recorder.end(key)
+        return result
+
+
+def _seller_of(model: Any, told: str | None) -> str | None:
+    url = text_of(model, "base_url")
+    if url is not None:
+        return provider_of_host(urlsplit(url).hostname or "")
+    return None if told is None else _PROVIDERS.get(told, told)
+
+
+def _answer_of(response: Any) -> dict[str, Any]:
+    """What an answer says, in Pydantic AI's own form: its counts include the cached ones."""
+    usage = get(response, "usage")
+    details = get(usage, "details")
+    prompt, completion = get(usage, "input_tokens"), get(usage, "output_tokens")
+    counted = bool(prompt or completion)
+    read, written = get(usage, "cache_read_tokens"), get(usage, "cache_write_tokens")
+    return {
+        "model_name": text_of(response, "model_name"),
+        "response_id": text_of(response, "provider_response_id"),
+        "finish_reason": text_of(response, "finish_reason"),
+        "usage_source": "reported" if counted else "missing",
+        "prompt_tokens": prompt if counted else None,
+        "completion_tokens": completion if counted else None,
+        "cache_read_tokens": read or None,
+        "cache_write_tokens": written or None,
+        "reasoning_tokens": get(details, "reasoning_tokens") or None,
+    }

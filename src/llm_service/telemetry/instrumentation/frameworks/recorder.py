@@ -1,0 +1,234 @@
+"""What a framework's callbacks tell, by its own ids, becomes records. Nothing here raises, whatever it is told.
+
+This is all that an adapter needs: `begin`, `first_token` and `end`, in any thread and any context.
+"""
+
+import logging
+from collections.abc import Callable, Hashable
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from llm_service.redaction import traceback_text
+from llm_service.telemetry.instrumentation.frameworks.framework_call import FrameworkCall, FrameworkSpan
+from llm_service.telemetry.instrumentation.nested_calls import hand_over_at_exit
+from llm_service.telemetry.instrumentation.responses.answers import facts_of, get, read_answer
+from llm_service.telemetry.instrumentation.seen_calls import see_twice
+from llm_service.telemetry.instrumentation.sink import Sink
+from llm_service.telemetry.instrumentation.usage_reader import read_fields
+from llm_service.telemetry.record.operations import is_span
+
+if TYPE_CHECKING:
+    from llm_service.telemetry.instrumentation.invocation import Invocation
+
+__all__ = ["CallbackRecorder", "Telemetry"]
+
+_LOG: Final = logging.getLogger("llm_service.telemetry")
+_MOST: Final = 10_000
+"""Calls and spans that are under way; the oldest beyond that is taken for one that nobody will end."""
+_NEVER_ENDED: Final[dict[str, Any]] = {"status": "error", "error_type": "never_ended"}
+
+
+class Telemetry(Protocol):
+    """A logger, sync or async."""
+
+    @property
+    def _core(self) -> Sink: ...
+
+
+class CallbackRecorder:
+    """Records the calls and spans of a framework from its callbacks, each once, by the framework's own ids.
+
+    For frameworks that have no adapter here. A call that a hooked SDK or another framework sees as well, below, or that
+    an explicit block is around, stays one row: what is begun here is current until it ends or its answer begins.
+
+    Args:
+        telemetry: the logger.
+        source: the framework's name, for the column `source`.
+    """
+
+    def __init__(self, telemetry: Telemetry, source: str) -> None:
+        self._sink = telemetry._core
+        self._source = source
+        self._lock = Lock()
+        self._running: dict[Hashable, FrameworkCall | FrameworkSpan] = {}
+        self._known: dict[Hashable, Invocation] = {}
+        self._ended: dict[Hashable, None] = {}
+        self._failed = False
+        see_twice(self._sink)
+        hand_over_at_exit()
+
+    def begin(
+        self,
+        key: Hashable,
+        parent: Hashable = None,
+        *,
+        operation: str = "chat",
+        own: dict[str, Any] | None = None,
+        otherwise: dict[str, Any] | None = None,
+        current: bool = True,
+        ends_with_request: bool = False,
+        **fields: Any,
+    ) -> None:
+        """A call or a span begins; in the context in which it runs, where the framework allows it.
+
+        Args:
+            key: its id in the framework.
+            parent: the id of the span that it is in.
+            operation: `chat`, `embeddings`, `text_completion` ... for a call of a model; `invoke_agent`,
+                `execute_tool`, `workflow`, `chain` ... for a span.
+            own: of a span, fields that its calls do not inherit.
+            otherwise: fields that hold where no block around says them.
+            current: of a span, whether what is called in this context is called within it. Not where the context is
+                the consumer's of a generator.
+            ends_with_request: of a call, whether it is over as soon as a hooked SDK has sent its request and read the
+                answer; for frameworks that tell of the end late, and elsewhere.
+            **fields: what else is known of it. Its calls inherit `agent_name`, `session_id`, `user_id` and `tags`.
+        """
+        try:
+            begun = self._begin(key, parent, {"operation": operation, **fields}, own or {}, current, ends_with_request)
+            if otherwise:
+                begun.say_otherwise(otherwise)
+        except Exception as failure:  # noqa: BLE001 - the framework must not notice
+            self.step_aside(failure)
+
+    def first_token(self, key: Hashable) -> None:
+        """The first output of a call has arrived; later ones may be told, too."""
+        running = self._running.get(key)
+        if isinstance(running, FrameworkCall) and not running.over:
+            running.first_token()
+
+    def retried(self, key: Hashable) -> None:
+        """Another request is sent for a call."""
+        running = self._running.get(key)
+        if isinstance(running, FrameworkCall):
+            running.attempts = (running.attempts or 1) + 1
+
+    def sent(self, key: Hashable) -> None:
+        """The request of a call has been sent: what is called from now on is another."""
+        running = self._running.get(key)
+        if isinstance(running, FrameworkCall):
+            running.over = True
+
+    def skip(self, key: Hashable, parent: Hashable) -> None:
+        """What is begun within `key` is in truth within `parent`: `key` gets no row. It ends by `end`, too."""
+        with self._lock:
+            above = self._known.get(parent)
+            if above is not None:
+                self._known[key] = above
+
+    def ignore(self, key: Hashable) -> None:
+        """What is told of this id is no call: it never ends."""
+        with self._lock:
+            self._note_end(key)
+
+    def is_running(self, key: Hashable) -> bool:
+        """Whether a call or span of that id has begun, and not ended."""
+        return key in self._running
+
+    def has_ended(self, key: Hashable) -> bool:
+        """Whether a call of that id that was to end with its request has ended, not long ago."""
+        return key in self._ended
+
+    def end(
+        self,
+        key: Hashable,
+        answer: object = None,
+        *,
+        error: BaseException | None = None,
+        **fields: Any,
+    ) -> bool:
+        """A call or span has ended; an id that is not known, or has ended, is passed over.
+
+        Args:
+            key: its id in the framework.
+            answer: what the model answered, in any shape that `call.record` takes, or its usage alone.
+            error: what its caller was given instead.
+            **fields: what else is known of it; they win over the answer.
+
+        Returns:
+            Whether it was running.
+        """
+        with self._lock:
+            running = self._running.pop(key, None)
+            self._known.pop(key, None)
+            if isinstance(running, FrameworkCall) and running.ends_with_request:
+                self._note_end(key)
+        if running is None:
+            return False
+        try:
+            found = {} if answer is None else _fields_of(answer)
+            running.end(found | fields, error)
+        except Exception as failure:  # noqa: BLE001 - as above
+            self.step_aside(failure)
+        return True
+
+    def withdraw(self, key: Hashable) -> None:
+        """A call turned out to be none, as a cache answered: it gets no row."""
+        with self._lock:
+            running = self._running.pop(key, None)
+            self._known.pop(key, None)
+            self._ended.pop(key, None)
+        if isinstance(running, FrameworkCall):
+            running.withdraw()
+
+    def _note_end(self, key: Hashable) -> None:
+        self._ended[key] = None
+        if len(self._ended) > _MOST:
+            del self._ended[next(iter(self._ended))]
+
+    def step_aside(self, failure: BaseException) -> None:
+        """The framework is not as it was known: that is said once."""
+        if not self._failed:
+            self._failed = True
+            _LOG.warning(
+                "telemetry: %s is not as it was known here; what could not be read is missing in its records: %s",
+                self._source, traceback_text(failure),
+            )  # fmt: skip
+
+    def _begin(
+        self,
+        key: Hashable,
+        parent: Hashable,
+        fields: dict[str, Any],
+        own: dict[str, Any],
+        current: bool,  # noqa: FBT001 - passed on
+        ends_with_request: bool,  # noqa: FBT001
+    ) -> FrameworkCall | FrameworkSpan:
+        above = None if parent is None else self._known.get(parent)
+        fields = {"source": self._source} | {field: value for field, value in fields.items() if value is not None}
+        begun: FrameworkCall | FrameworkSpan
+        if is_span(fields["operation"]):
+            begun = FrameworkSpan(self._sink, fields, {k: v for k, v in own.items() if v is not None})
+            begun.start_within(above, is_current=current)
+        else:
+            ended: Callable[[], object] | None = partial(self.end, key) if ends_with_request else None
+            begun = FrameworkCall(self._sink, fields | own, request_ended=ended)
+            begun.start_within(above)
+        oldest = None
+        with self._lock:
+            self._running[key] = self._known[key] = begun
+            if len(self._running) > _MOST:
+                oldest = next(iter(self._running))
+            if len(self._known) > 2 * _MOST:
+                self._known.pop(next(iter(self._known)))
+        if oldest is not None:
+            self.end(oldest, **_NEVER_ENDED)
+        return begun
+
+
+def _fields_of(answer: object) -> dict[str, Any]:
+    """What an answer, or its usage alone, says.
+
+    Raises:
+        TypeError: it is neither.
+    """
+    found = read_answer(answer)
+    if found:
+        return found
+    usage = get(answer, "usage")
+    return {"usage_source": "reported"} | facts_of(answer) | read_fields(_as_it_is, answer if usage is None else usage)
+
+
+def _as_it_is(usage: Any) -> Any:
+    return usage

@@ -1,0 +1,316 @@
+"""A framework's callbacks, told by hand: what becomes one row, what several, and what none."""
+
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_service.telemetry import TelemetryLogger
+from llm_service.telemetry.callbacks import CallbackRecorder
+from llm_service.telemetry.instrumentation.frameworks import recorder as recorder_module
+from llm_service.telemetry.instrumentation.frameworks.framework_call import FrameworkCall
+from llm_service.telemetry.instrumentation.frameworks.richest import richest
+from llm_service.telemetry.instrumentation.open_blocks import current
+from llm_service.telemetry.instrumentation.sdk.sdk_call import SdkCall
+
+ANSWER = {"id": "a-1", "model": "gpt-5-mini", "usage": {"prompt_tokens": 12, "completion_tokens": 5}}
+USED = {"usage_source": "reported", "prompt_tokens": 12, "completion_tokens": 5, "response_id": "a-1"}
+
+
+@pytest.fixture
+def telemetry(tmp_path: Path) -> Iterator[TelemetryLogger]:
+    """A logger."""
+    with TelemetryLogger(tmp_path / "t.db") as made:
+        yield made
+    current.set(None)
+
+
+@pytest.fixture
+def recorder(telemetry: TelemetryLogger) -> CallbackRecorder:
+    """A recorder of it."""
+    return CallbackRecorder(telemetry, "harness")
+
+
+def rows(telemetry: TelemetryLogger) -> list[Any]:
+    """Oldest first."""
+    return [*reversed(telemetry.get_invocations())]
+
+
+def request(telemetry: TelemetryLogger, **fields: Any) -> SdkCall:
+    """A call that a hook sees begin."""
+    call = SdkCall(telemetry._core, {"source": "sdk:test", **fields}, counts_attempts=True)
+    call.start()
+    return call
+
+
+def test_a_call_and_its_span_are_a_row_each(telemetry: TelemetryLogger, recorder: CallbackRecorder) -> None:
+    """And what nobody knows is passed over."""
+    recorder.begin("task", operation="workflow", session_id="s-1", own={"tool_name": "the task"})
+    recorder.begin("call", "task", request_model="gpt-5-mini")
+    recorder.first_token("call")
+    assert recorder.is_running("call")
+    assert recorder.end("call", ANSWER)
+    assert not recorder.end("call", ANSWER)
+    recorder.end("task")
+    for key in ("nobody", "task"):
+        recorder.first_token(key)
+        recorder.retried(key)
+        recorder.sent(key)
+        recorder.withdraw(key)
+    call, span = sorted(rows(telemetry), key=lambda row: row["operation"])
+    assert (call["source"], call["session_id"], call["total_tokens"], call["stream"]) == ("harness", "s-1", 17, 1)
+    assert (call["tool_name"], span["tool_name"]) == (None, "the task")
+    assert call["parent_invocation_id"] == span["invocation_id"]
+
+
+def test_failed_requests_are_attempts_of_the_one_that_was_answered(
+    telemetry: TelemetryLogger, recorder: CallbackRecorder
+) -> None:
+    """Whose row it is, with what the framework adds."""
+    recorder.begin("call", request_model="gpt-5-mini", agent_name="helper", metadata={"a": 1})
+    request(telemetry).end({}, ConnectionError("no"))
+    request(telemetry).end(USED)
+    request(telemetry).end({}, ConnectionError("no"))
+    recorder.end("call", ANSWER, finish_reason="stop")
+    (row,) = rows(telemetry)
+    assert (row["attempts"], row["prompt_tokens"], row["status"]) == (3, 12, "success")
+    assert (row["source"], row["agent_name"], row["finish_reason"]) == ("sdk:test", "helper", "stop")
+
+
+def test_several_answered_requests_are_rows_of_their_own(
+    telemetry: TelemetryLogger, recorder: CallbackRecorder
+) -> None:
+    """The framework's call around them is a chain, and so is a block that repeats one of them."""
+    with telemetry.invocation("someone") as block:
+        recorder.begin("call")
+        for number in range(2):
+            request(telemetry).end(USED | {"response_id": f"a-{number}"})
+        recorder.end("call", ANSWER)
+        block.set(response_id="a-1", prompt_tokens=12, completion_tokens=5)
+    found = rows(telemetry)
+    assert sorted(str(row["operation"]) for row in found) == ["None", "None", "chain", "chain"]
+    assert sum(row["total_tokens"] or 0 for row in found) == 34
+
+
+@pytest.mark.parametrize("is_span", [True, False])
+def test_what_is_called_within_a_call_makes_it_a_chain(
+    telemetry: TelemetryLogger, recorder: CallbackRecorder, is_span: bool
+) -> None:
+    """A model that is made of others is no call itself."""
+    recorder.begin("outer")
+    if is_span:
+        recorder.begin("span", operation="chain")
+        request(telemetry).end(USED)
+        recorder.end("span")
+    else:
+        with telemetry.invocation("inner"):
+            request(telemetry).end(USED)
+    recorder.end("outer", ANSWER)
+    assert sum(row["total_tokens"] or 0 for row in rows(telemetry)) == 17
+
+
+def test_the_outcome_of_the_framework_counts_where_the_request_succeeded(
+    telemetry: TelemetryLogger, recorder: CallbackRecorder
+) -> None:
+    """And the request's own error says more where it failed."""
+    for error in (None, ConnectionError("refused")):
+        recorder.begin("call")
+        request(telemetry).end(USED if error is None else {}, error)
+        recorder.end("call", error=ValueError("cannot be read"))
+    recorder.begin("alone")
+    recorder.end("alone", error=ConnectionRefusedError("nobody there"))
+    assert [(row["status"], row["error_type"]) for row in rows(telemetry)] == [
+        ("error", "ValueError"), ("error", "ConnectionError"), ("error", "ConnectionRefusedError"),
+    ]  # fmt: skip
+    assert rows(telemetry)[-1]["cost_usd"] == 0
+
+
+def test_a_request_that_still_runs_is_cut_short(telemetry: TelemetryLogger, recorder: CallbackRecorder) -> None:
+    """The framework has read it all: its counts stand."""
+    recorder.begin("call")
+    open_request = request(telemetry, stream=True)
+    open_request.on_cut = lambda: open_request.end({"finish_reason": "cancelled", "usage_source": "partial"})
+    recorder.end("call", ANSWER)
+    open_request.end(USED)
+    (row,) = rows(telemetry)
+    assert (row["prompt_tokens"], row["finish_reason"], row["usage_source"]) == (12, None, "reported")
+
+
+@pytest.mark.parametrize("first", ["hook", "framework"])
+@pytest.mark.parametrize("has_id", [True, False])
+def test_what_is_seen_in_two_contexts_is_one_call(
+    telemetry: TelemetryLogger, recorder: CallbackRecorder, first: str, has_id: bool
+) -> None:
+    """Whoever ends last makes no row; and each is found once."""
+    used = USED if has_id else {field: value for field, value in USED.items() if field != "response_id"}
+    for _ in range(3):
+        elsewhere = threading.Thread(target=recorder.begin, args=("call",), kwargs={"request_model": "gpt-5-mini"})
+        elsewhere.start()
+        elsewhere.join()
+        seen = request(telemetry, request_model="gpt-5-mini")
+        ends = [lambda seen=seen: seen.end(used), lambda: recorder.end("call", ANSWER)]
+        for end in ends if first == "hook" else reversed(ends):
+            end()
+    assert [row["total_tokens"] for row in rows(telemetry)] == [17] * 3
+
+
+def test_calls_of_other_ids_counts_or_times_are_two(telemetry: TelemetryLogger, recorder: CallbackRecorder) -> None:
+    """One is not taken for the other."""
+    request(telemetry, request_model="m").end(USED)  # before
+    current.set(None)
+    for fields in (USED | {"response_id": "another"}, {"prompt_tokens": 1}, {"prompt_tokens": 12, "model_name": "x"}):
+        elsewhere = threading.Thread(target=recorder.begin, args=("call",), kwargs={"request_model": "m"})
+        elsewhere.start()
+        elsewhere.join()
+        request(telemetry).end(fields)
+        current.set(None)
+        recorder.end("call", ANSWER)
+    assert len(rows(telemetry)) == 7
+
+
+def test_a_call_that_turns_out_to_be_none_leaves_its_block_as_it_was(
+    telemetry: TelemetryLogger, recorder: CallbackRecorder
+) -> None:
+    """A cache answered; also within a call, and within a span."""
+    with telemetry.invocation("someone") as block:
+        recorder.begin("cached")
+        recorder.withdraw("cached")
+        block.record_usage(prompt_tokens=1)
+    recorder.begin("outer")
+    recorder.begin("inner", "outer")
+    recorder.withdraw("inner")
+    recorder.end("outer", ANSWER)
+    assert [row["prompt_tokens"] for row in rows(telemetry)] == [1, 12]
+
+
+def test_what_ends_with_its_request_ends_there(telemetry: TelemetryLogger, recorder: CallbackRecorder) -> None:
+    """And takes no other call for its request."""
+    telemetry.instrument()
+    recorder.begin("late", ends_with_request=True, request_model="m")
+    request(telemetry, request_model="another").end({"prompt_tokens": 1})
+    request(telemetry, request_model="m").end(USED)
+    assert recorder.has_ended("late")
+    assert not recorder.end("late", ANSWER)
+    recorder.begin("sent", ends_with_request=True)
+    recorder.retried("sent")
+    recorder.sent("sent")
+    request(telemetry).end({"prompt_tokens": 2})
+    recorder.end("sent", ANSWER | {"id": "a-2"})
+    found = rows(telemetry)
+    assert sorted(row["prompt_tokens"] for row in found) == [1, 2, 12, 12]
+    assert [row["attempts"] for row in found if row["response_id"] == "a-2"] == [2]
+
+
+def test_a_block_with_a_budget_does_not_wait_for_a_late_call(
+    telemetry: TelemetryLogger, recorder: CallbackRecorder
+) -> None:
+    """A block without one does: the late call is its row."""
+    with telemetry.invocation("someone"):
+        recorder.begin("late", request_model="m")
+    recorder.end("late", ANSWER)
+    call = FrameworkCall(telemetry._core, {})
+    call.start_within(None)
+    assert call.cut_short()["latency_ms"] >= 0
+    (row,) = rows(telemetry)
+    assert (row["agent_name"], row["total_tokens"]) == ("someone", 17)
+
+
+def test_a_skipped_span_gives_its_place_to_what_is_around_it(
+    telemetry: TelemetryLogger, recorder: CallbackRecorder
+) -> None:
+    """Also where that is not known."""
+    recorder.begin("outer", operation="chain", current=False)
+    recorder.skip("hidden", "outer")
+    recorder.skip("lost", "nobody")
+    recorder.begin("call", "hidden")
+    recorder.end("call", ANSWER)
+    recorder.end("hidden")
+    recorder.end("outer")
+    call, span = sorted(rows(telemetry), key=lambda row: row["total_tokens"] is None)
+    assert call["parent_invocation_id"] == span["invocation_id"]
+
+
+def test_what_nobody_ends_is_given_up(
+    telemetry: TelemetryLogger, recorder: CallbackRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oldest first."""
+    monkeypatch.setattr(recorder_module, "_MOST", 2)
+    for number in range(7):
+        recorder.begin(number, operation="chain", current=False, ends_with_request=True)
+        recorder.begin(f"call {number}", ends_with_request=True)
+    found = rows(telemetry)
+    assert len(found) == 12
+    assert {row["error_type"] for row in found} == {"never_ended"}
+
+
+def test_nothing_that_a_framework_tells_raises(recorder: CallbackRecorder, caplog: pytest.LogCaptureFixture) -> None:
+    """It is said once."""
+    recorder.begin("key")
+    recorder._running["key"] = object()  # type: ignore[assignment]
+    recorder.end("key")
+    recorder.begin("odd")
+    recorder.end("odd", 42)
+    recorder.begin("x", operation=["not", "hashable"])  # type: ignore[arg-type]
+    assert [record.message.split(" is not")[0] for record in caplog.records] == ["telemetry: harness"]
+
+
+def test_what_a_block_says_stands_above_what_may_be_said_otherwise(
+    telemetry: TelemetryLogger, recorder: CallbackRecorder
+) -> None:
+    """Of the nearest that says it."""
+    with telemetry.invocation("a", session_id="said", operation="agent"):
+        recorder.begin("span", operation="chain", otherwise={"session_id": "made", "user_id": "u"})
+        recorder.begin("call", otherwise={"session_id": "made"})
+        recorder.end("call", ANSWER)
+        recorder.end("span")
+    assert {row["session_id"] for row in rows(telemetry)} == {"said"}
+
+
+def test_a_forgotten_call_hands_over_what_it_kept(telemetry: TelemetryLogger, recorder: CallbackRecorder) -> None:
+    """By its collection, or by the close of the logger."""
+    recorder.begin("call")
+    request(telemetry).end(USED)
+    recorder._running.clear()
+    recorder._known.clear()
+    current.set(None)
+    recorder.begin("kept")
+    request(telemetry).end(USED | {"response_id": "a-2"})
+    telemetry.close()
+    with TelemetryLogger(telemetry.db_path) as again:
+        assert sorted(row["response_id"] for row in again.get_invocations()) == ["a-1", "a-2"]
+
+
+def test_a_program_that_ends_within_a_call_has_its_request(tmp_path: Path) -> None:
+    """As with a block."""
+    program = """
+        from llm_service.telemetry import TelemetryLogger
+        from llm_service.telemetry.callbacks import CallbackRecorder
+        from llm_service.telemetry.instrumentation.sdk.sdk_call import SdkCall
+
+        telemetry = TelemetryLogger("t.db")
+        recorder = CallbackRecorder(telemetry, "harness")
+        recorder.begin("call", agent_name="helper")
+        call = SdkCall(telemetry._core, {}, counts_attempts=False)
+        call.start()
+        call.end({"prompt_tokens": 3})
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, check=True)
+    with TelemetryLogger(tmp_path / "t.db") as telemetry:
+        assert [(row["agent_name"], row["prompt_tokens"]) for row in telemetry.get_invocations()] == [("helper", 3)]
+
+
+def test_usage_is_of_one_of_them_and_the_seller_of_the_nearer() -> None:
+    """Counts of two are never mixed."""
+    nearer = {"usage_source": "partial", "prompt_tokens": 1, "finish_reason": "length", "response_id": None}
+    farther = {"prompt_tokens": 12, "completion_tokens": 5, "provider": "openai", "latency_ms": 2, "tags": None}
+    assert richest(nearer, farther, {}) == {
+        "prompt_tokens": 12, "completion_tokens": 5, "finish_reason": "length", "latency_ms": 2,
+    }  # fmt: skip
+    assert richest({"usage_source": "reported", "prompt_tokens": 1}, farther, {}) == {
+        "usage_source": "reported", "prompt_tokens": 1, "latency_ms": 2,
+    }  # fmt: skip
