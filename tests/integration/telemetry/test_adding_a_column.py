@@ -9,20 +9,21 @@ from pathlib import Path
 
 import llm_service
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
+from llm_service.telemetry.record.fields import ADDED
 from llm_service.telemetry.stores.sqlite import migrations
 
 PACKAGE = Path(llm_service.__file__).parent
 NEXT = migrations.VERSION + 1
-LAST = "run"
+LAST, ITS_VERSION = "region", max(ADDED)
 """The last column there is: the new one comes after it."""
 EDITS = {
     "record/fields.py": [
-        (f"""    {LAST} = _Field[str | None]("id", since={NEXT - 1})\n""",
-         f"""    {LAST} = _Field[str | None]("id", since={NEXT - 1})
+        (f"""    {LAST} = _Field[str | None]("name", since={ITS_VERSION})\n""",
+         f"""    {LAST} = _Field[str | None]("name", since={ITS_VERSION})
     deployment = _Field[str | None]("name", since={NEXT})\n"""),
         (f"    {LAST}: str | None\n", f"    {LAST}: str | None\n    deployment: str | None\n"),
     ],
-    "schema.sql": [("where it is NULL\n);", "where it is NULL\n    , deployment TEXT\n);")],
+    "schema.sql": [("prices depend on it\n);", "prices depend on it\n    , deployment TEXT\n);")],
     "stores/sqlite/migrations.py": [
         ('}\n"""By version', f'    {NEXT}: ("ALTER TABLE invocations ADD COLUMN deployment TEXT",),\n}}\n"""By version'),
     ],

@@ -24,6 +24,7 @@ __all__ = [
     "day_before",
     "differences",
     "kept_since",
+    "minus",
     "read_totals",
     "to_totals",
 ]
@@ -36,11 +37,11 @@ SELECT agent_name, tool_name, model_name, count(*), sum(status = 'error'), sum(s
     coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(total_tokens), 0),
     sum({UNCOUNTED}), coalesce(sum({NANOS}), 0), sum({UNPRICED}),
     sum({LATENCY}), coalesce(sum(CASE WHEN {LATENCY} THEN CAST(latency_ms * 1000 + 0.5 AS INTEGER) END), 0)
-FROM invocations WHERE timestamp >= ? AND timestamp < ? AND {IS_CALL} GROUP BY agent_name, tool_name, model_name
+FROM invocations WHERE timestamp >= ? AND timestamp < ? AND {{which}} GROUP BY agent_name, tool_name, model_name
 """  # noqa: S608 - constants of our own
 _ADD_UP_BUCKETS: Final = f"""
 SELECT agent_name, tool_name, model_name, telemetry_bucket(latency_ms) AS bucket, count(*)
-FROM invocations WHERE timestamp >= ? AND timestamp < ? AND {LATENCY} AND {IS_CALL}
+FROM invocations WHERE timestamp >= ? AND timestamp < ? AND {LATENCY} AND {{which}}
 GROUP BY agent_name, tool_name, model_name, bucket
 """  # noqa: S608 - as above
 _READ: Final = f"SELECT id, agent_name, tool_name, model_name, total_cost_usd, {', '.join(COLUMNS)} FROM daily_costs"  # noqa: S608
@@ -91,13 +92,19 @@ def day_before(connection: sqlite3.Connection, before: str | None, since: str | 
     return None if day is None or (since is not None and day < since) else day
 
 
-def add_up(connection: sqlite3.Connection, day: str) -> dict[DailyKey, DailyTotals]:
-    """What the totals of this day should be, from its records; needs `add_bucket_function`."""
-    bounds = (day, _after(day))
+def add_up(connection: sqlite3.Connection, day: str, *, spans: bool = False) -> dict[DailyKey, DailyTotals]:
+    """What the totals of this day should be, from its records; needs `add_bucket_function`.
+
+    Args:
+        connection: of the file.
+        day: UTC.
+        spans: True adds up the spans instead, which files before version 5 counted, too.
+    """
+    bounds, which = (day, _after(day)), f"NOT {IS_CALL}" if spans else IS_CALL
     totals: dict[DailyKey, DailyTotals] = {}
-    for agent, tool, model, *counts in rows_of(connection, _ADD_UP, bounds):
+    for agent, tool, model, *counts in rows_of(connection, _ADD_UP.format(which=which), bounds):
         _add(totals, DailyKey(day, agent or None, tool or None, model or None), to_totals(map(whole, counts)))
-    for agent, tool, model, bucket, count in rows_of(connection, _ADD_UP_BUCKETS, bounds):
+    for agent, tool, model, bucket, count in rows_of(connection, _ADD_UP_BUCKETS.format(which=which), bounds):
         buckets = totals[DailyKey(day, agent or None, tool or None, model or None)].buckets
         buckets[bucket] = buckets.get(bucket, 0) + count
     return totals
@@ -143,12 +150,13 @@ def differences(connection: sqlite3.Connection, day: str) -> Iterator[Difference
     are, wrong_usd = read_totals(connection, day)
     nothing = DailyTotals()
     for key in sorted(should.keys() | are.keys(), key=lambda key: [part or "" for part in key]):
-        lacking = _minus(should.get(key, nothing), are.get(key, nothing))
+        lacking = minus(should.get(key, nothing), are.get(key, nothing))
         if lacking != nothing or key in wrong_usd:
             yield Difference(key, lacking)
 
 
-def _minus(one: DailyTotals, other: DailyTotals) -> DailyTotals:
+def minus(one: DailyTotals, other: DailyTotals) -> DailyTotals:
+    """What one has more than the other."""
     lacking = to_totals(getattr(one, name) - getattr(other, name) for name in COLUMNS)
     lacking.buckets = {
         bucket: count

@@ -32,6 +32,8 @@ from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
 __all__ = ["SalvageReport", "TableCount", "salvage"]
 
+_SPANS_LEFT_OUT: Final = 5
+"""The first version whose totals do not count spans."""
 _TOTALS: Final = frozenset({"daily_costs", "daily_latency"})
 _ROWS: Final = 5_000
 """Rows of a transaction: the WAL of the new file stays short."""
@@ -133,6 +135,7 @@ class _Salvage:
         self._recovered = dict.fromkeys(tables(), 0)
         self._duplicates = dict.fromkeys(tables(), 0)
         self._partial = 0
+        self._version = 0
         self._ids_are_all = False
         self._old_totals: list[Row] = []
         self._old_buckets: list[Row] = []
@@ -154,6 +157,7 @@ class _Salvage:
         self._target.execute("BEGIN IMMEDIATE")
         for place, (table, row) in enumerate(self._recovery.rows(), 1):
             if table.name == "schema_version":
+                self._version = max(self._version, int(row[0]))
                 self._recovered[table.name] += 1  # the new file has its own
             elif table.name in _TOTALS:
                 (self._old_totals if table.name == "daily_costs" else self._old_buckets).append(row)
@@ -213,6 +217,9 @@ class _Salvage:
         kept = rebuilt = beyond = 0
         for day in self._days(old):
             counted, was = daily_totals.add_up(self._target, day), old.get(day, {})
+            if 0 < self._version < _SPANS_LEFT_OUT:
+                spans = daily_totals.add_up(self._target, day, spans=True)
+                was = {key: daily_totals.minus(row, spans.get(key, DailyTotals())) for key, row in was.items()}
             rows: list[Difference] = []
             for key in sorted(counted.keys() | was.keys(), key=lambda key: [part or "" for part in key]):
                 now, before = counted.get(key, DailyTotals()), was.get(key, DailyTotals())

@@ -287,6 +287,25 @@ def test_it_ends_by_whichever_way_it_is_left(logger: TelemetryLogger) -> None:
     assert repr(logger.scope()) == "<scope of nothing>"
 
 
+async def test_what_is_left_behind_in_a_context_is_taken_away_there(telemetry: AsyncTelemetryLogger) -> None:
+    """By the first that begins there."""
+
+    def threaded() -> None:
+        with telemetry.invocation("thread"):
+            pass
+
+    async def task() -> None:
+        async with telemetry.invocation("task"):
+            pass
+
+    scope = telemetry.scope(run="r").__enter__()
+    await asyncio.create_task(asyncio.to_thread(scope.__exit__, None, None, None))
+    await task()
+    await asyncio.to_thread(threaded)
+    found = {row["agent_name"]: row["run"] for row in await telemetry.get_invocations()}
+    assert found == {"task": None, "thread": None}
+
+
 def test_threads_may_enter_one_scope_at_once(logger: TelemetryLogger) -> None:
     """Each ends its own entry."""
     scope = logger.scope(run="r")

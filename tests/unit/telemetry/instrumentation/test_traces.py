@@ -102,6 +102,16 @@ def test_the_ids_of_an_opentelemetry_span_are_taken(logger: TelemetryLogger) -> 
     assert logger.traceparent() is None
 
 
+def test_without_opentelemetry_there_is_no_span(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that has not imported its API pays for one look."""
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace")
+    context = trace.SpanContext(int(TRACE, 16), int(SPAN, 16), is_remote=False)
+    with trace.use_span(trace.NonRecordingSpan(context)), logger.invocation("a"):
+        pass
+    assert logger.traceparent() is None
+    assert stored(logger)["a"]["trace_id"] is None
+
+
 def test_an_api_that_fails_costs_nothing(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The call goes on without its ids."""
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", object())  # type: ignore[arg-type]

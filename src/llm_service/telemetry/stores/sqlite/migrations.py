@@ -195,7 +195,8 @@ def migrate(
     to: int = VERSION,
 ) -> None:
     """Migrate a file from version `found` to version `to`, inside the caller's transaction."""
-    add_function(connection, "telemetry_bucket", bucket_of)
+    if found < to:
+        add_function(connection, "telemetry_bucket", bucket_of)
     for version in range(found + 1, to + 1):
         for statement in steps[version]:
             connection.execute(statement)

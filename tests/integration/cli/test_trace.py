@@ -1,0 +1,107 @@
+"""`llm-telemetry trace`, and what else tells of single calls."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.cli.conftest import Run
+
+from llm_service.telemetry import InvocationRecord, TelemetryLogger
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Path:
+    """A database with one tree."""
+    path = tmp_path / "t.db"
+    with (
+        TelemetryLogger(path, models=False) as logger,
+        logger.scope(run="nightly", session_id="s", trace_id="trace-1"),
+        logger.invocation("planner", operation="agent", latency_ms=100),
+    ):
+        with logger.invocation("planner", "search", operation="execute_tool", latency_ms=20):
+            pass
+        with logger.invocation("planner", model_name="m", latency_ms=50, total_tokens=1234, cost_usd=0.000007):
+            with logger.invocation(operation="tool", latency_ms=1):
+                pass
+            with logger.invocation(operation="chat", latency_ms=2):
+                pass
+        with logger.invocation("odd\x1b[2J", latency_ms=1, status="timeout", error_type="Late"):
+            pass
+    return path
+
+
+@pytest.mark.parametrize("wanted", [["nightly"], ["s"], ["trace-1"], []])
+def test_a_tree_is_drawn(run: Run, db: Path, wanted: list[str]) -> None:
+    """By either id, and without one; totals are those of calls."""
+    result = run("trace", *wanted, "--db", str(db))
+    assert result.exit_code == 0
+    *lines, totals = result.stdout.splitlines()
+    assert [line.split("  ")[0].rstrip() if not line.startswith(" ") else line[:16].rstrip() for line in lines] == [
+        "record",
+        "planner (agent)",
+        "├─ planner / search (execute_tool)",
+        "├─ planner",
+        "│",
+        "│",
+        "└─ odd\\x1b[2J",
+    ]
+    assert "│  ├─ tool" in result.stdout
+    assert "│  └─ chat" in result.stdout
+    assert totals.startswith("3 calls, 1 failed, 1,234 tokens (2 uncounted), 0.000007 USD (2 unpriced), ")
+    assert "timeout: Late" in result.stdout
+
+
+def test_as_json(run: Run, db: Path) -> None:
+    """The rows of `get_trace`, and the totals."""
+    found = json.loads(run("trace", "nightly", "--db", str(db), "--json").stdout)
+    with TelemetryLogger(db) as logger:
+        assert found["rows"] == logger.get_trace("nightly")
+    assert (found["id"], found["truncated"], found["totals"]["calls"]) == ("nightly", False, 3)
+
+
+def test_an_unknown_id_says_so(run: Run, db: Path) -> None:
+    """And ends as `stats --agent` of an unknown agent does."""
+    result, other = run("trace", "TYPO", "--db", str(db)), run("stats", "--agent", "TYPO", "--db", str(db))
+    assert "there is no trace, run or session 'TYPO'" in result.stderr
+    assert (result.stdout, result.exit_code) == ("", other.exit_code)
+    assert json.loads(run("trace", "TYPO", "--db", str(db), "--json").stdout)["rows"] == []
+
+
+def test_an_empty_file_says_so(run: Run, tmp_path: Path) -> None:
+    """As well."""
+    TelemetryLogger(tmp_path / "t.db").close()
+    assert "there are no records" in run("trace", "--db", str(tmp_path / "t.db")).stderr
+
+
+def test_a_long_one_is_cut(run: Run, db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is said; of records that all cost nothing known, so is that."""
+    monkeypatch.setattr("llm_service.telemetry.queries.traces.MOST_ROWS", 1)
+    result = run("trace", "nightly", "--db", str(db))
+    assert "only the newest 1 records" in result.stderr
+    assert "unknown USD (1 unpriced)" in result.stdout
+
+
+def test_invocations_says_when_there_are_more(run: Run, tmp_path: Path) -> None:
+    """On stderr; with as many as there are it does not."""
+    with TelemetryLogger(tmp_path / "t.db") as logger:
+        for number in range(3):
+            logger.log_invocation(InvocationRecord(agent_name=f"a{number}", run="r", trace_id="t", user_id="u"))
+    arguments: Any = ("invocations", "--db", str(tmp_path / "t.db"), "--run", "r", "--trace", "t", "--user", "u")
+    result = run(*arguments, "--limit", "2", "--json")
+    assert len(json.loads(result.stdout)) == 2
+    assert "only the newest 2 are shown" in result.stderr
+    assert "are shown" not in run(*arguments, "--limit", "3").stderr
+    assert "are shown" not in run(*arguments, "--limit", "1000000").stderr
+    assert run(*arguments, "--limit", "0").exit_code != 0
+    assert json.loads(run(*arguments[:4], "other", "--json").stdout) == []
+
+
+def test_show_writes_small_costs_out(run: Run, tmp_path: Path) -> None:
+    """Never with an exponent."""
+    with TelemetryLogger(tmp_path / "t.db") as logger:
+        logger.log_invocation(InvocationRecord("id-1", cost_usd=7e-06, latency_ms=1500.0))
+    shown = run("show", "id-1", "--db", str(tmp_path / "t.db")).stdout
+    assert "0.000007" in shown
+    assert "e-06" not in shown
+    assert "1500.0" in shown
