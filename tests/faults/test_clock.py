@@ -76,12 +76,12 @@ def day(number, **given):
     Path(os.environ["WALLCLOCK_OFFSET"]).write_text(str(round(number * 86400)))
     policies = limited(**given) if given else None
     with TelemetryLogger(PATH, policies=policies, retention_days=None) as T:
-        T._engine.store.budget_schedule.at = 0.0  # an hour has passed
+        T._engine.store.terms.keep_up_at = 0.0  # an hour has passed
         committed(T, "a", cost_usd=1)
         if given:
             T.budgets.reserve(usd=1, agent_name="b").settle(record("b", cost_usd=1))
         for _ in range(5):
-            T._engine.store.budget_schedule.at = 0.0
+            T._engine.store.terms.keep_up_at = 0.0
             T.budgets.expire()
     with __import__("contextlib").closing(sqlite3.connect(PATH)) as connection:
         ask = lambda sql: connection.execute(sql).fetchone()[0]

@@ -144,8 +144,8 @@ class Engine:
             return
         with suppress(OSError):  # tried again with each record
             self.queue.ensure_journal()
-        session.open()
         try:
+            session.open()
             self.recovery.replay(session)
         except BaseException:
             session.close()

@@ -15,6 +15,7 @@ import pytest
 from llm_service.errors import CommitTimeoutError, DatabaseUnusableError, RecordDroppedError
 from llm_service.telemetry import DropReason, Event, EventKind, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.stores import forks
+from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
 from llm_service.telemetry.writer import commit_lock, shutdown, threads
 from llm_service.telemetry.writer.commit_lock import CommitLock
 from llm_service.telemetry.writer.drivers import Drivers
@@ -119,7 +120,7 @@ def test_a_connection_whose_budgets_cannot_be_read_is_closed(
     engine, store = logger._engine, logger._engine.store
     open_file = store._opener.open
     monkeypatch.setattr(store._opener, "open", lambda: opened.append(open_file()) or opened[-1])  # type: ignore[func-returns-value]
-    monkeypatch.setattr(store._budgets, "opened", failing(sqlite3.OperationalError("disk I/O error")))
+    monkeypatch.setattr(HoldKeeper, "register", failing(sqlite3.OperationalError("disk I/O error")))
     session = store.session()
     with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
         engine.open(session)

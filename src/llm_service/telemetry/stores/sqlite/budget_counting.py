@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from time import time_ns
+from time import monotonic, time_ns
 from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.alerts import BudgetEvent
@@ -24,16 +24,18 @@ from llm_service.telemetry.stores.sqlite import budget_statements as sql
 from llm_service.telemetry.stores.sqlite.budget_rows import HoldRow, UnknownCounter, read_counters, to_places
 from llm_service.telemetry.stores.sqlite.budget_statements import UNPLACED, Change, Place
 
-__all__ = ["BudgetBook", "BudgetTerms", "Recost", "bounds_of", "end_hold", "kept_from", "to_change"]
+__all__ = ["SOON", "BudgetBook", "BudgetTerms", "Recost", "bounds_of", "end_hold", "kept_from", "to_change"]
 
 _MOST_CALLS: Final = 4096
 _MOST_AT_ONCE: Final = 32
 """Windows that one statement reads at most."""
+SOON: Final = 60.0
+"""Seconds until a logger first looks for what budgets do not need any more, and after a look that failed."""
 _KEPT_US: Final = 62 * 86_400_000_000
 """Calendar windows are kept for two months after their end, for reports."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BudgetTerms:
     """The budget state that all connections of one logger share.
 
@@ -42,12 +44,14 @@ class BudgetTerms:
         hold_ids: maps the id of a record that is about to be stored to its hold, if that has another id.
         tell: called with each threshold alert, after the commit.
         tell_unknown: called for each counter that this process cannot evaluate, whenever the counters are read.
+        keep_up_at: when to look next for what nobody needs any more; seconds, monotonic.
     """
 
     policies: Policies | None = None
     hold_ids: dict[str, str] = field(default_factory=dict[str, str])
     tell: Callable[[BudgetEvent], None] = lambda _event: None
     tell_unknown: Callable[[UnknownCounter], None] = lambda _counter: None
+    keep_up_at: float = field(default_factory=lambda: monotonic() + SOON)
 
 
 _NOTHING: Final = Totals()

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic, time_ns
 from typing import Any, Final, cast
 
@@ -13,7 +14,9 @@ from llm_service.telemetry.stores.budget_requests import BudgetRequest, ExpireHo
 from llm_service.telemetry.stores.retention import Belief, Cutoffs
 from llm_service.telemetry.stores.sqlite import error_kinds, purge_steps, statements
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
-from llm_service.telemetry.stores.sqlite.budget_upkeep import BudgetUpkeep
+from llm_service.telemetry.stores.sqlite.budget_counters import forget
+from llm_service.telemetry.stores.sqlite.budget_counting import SOON, BudgetBook
+from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
 from llm_service.telemetry.stores.sqlite.database_files import OwnConnection
 from llm_service.telemetry.stores.sqlite.lazy_connection import LazyConnection
 from llm_service.telemetry.stores.sqlite.wal import WalWatch
@@ -23,26 +26,29 @@ __all__ = ["NO_WAITING", "SqliteBudgetSession", "SqliteSession"]
 _RESTORED_SLICE: Final = 25
 _MOST_TOGETHER: Final = 64
 _EXPIRE_SECONDS: Final = 0.1
+_AT_ONCE: Final = 1.0
+_LATER: Final = 3600.0
+"""Seconds between two looks for what budgets do not need any more: while there is more, and then."""
 NO_WAITING: Final = "PRAGMA busy_timeout = 0"
 """The budget executor tries again by itself: SQLite's own waits grow to a tenth of a second."""
 
 
-class _Opened:
-    """A connection that is opened when needed.
+class _BaseSession:
+    """What both sessions have: a connection that is opened when needed, and what budgets need between transactions.
 
     Args:
         connection: opens the file.
         writer: inserts its records.
-        budgets: registers counters, and forgets them.
+        book: counts them for the budgets of the file.
         wal: is told of each commit.
     """
 
-    def __init__(
-        self, connection: LazyConnection, writer: SqliteBatchWriter, budgets: BudgetUpkeep, wal: WalWatch
-    ) -> None:
+    def __init__(self, connection: LazyConnection, writer: SqliteBatchWriter, book: BudgetBook, wal: WalWatch) -> None:
         self.connection = connection
         self._writer = writer
-        self._budgets = budgets
+        self._book = book
+        self._terms = book.terms
+        self._keeper = HoldKeeper(book)
         self._wal = wal
 
     @property
@@ -52,7 +58,14 @@ class _Opened:
 
     def open(self) -> None:
         """See `Session`."""
-        self.connection.opened()
+        if self.is_open:
+            return
+        try:
+            if self._register(self._opened()):
+                self._terms.keep_up_at = 0.0
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """See `Session`."""
@@ -61,12 +74,33 @@ class _Opened:
     def _opened(self) -> OwnConnection:
         return cast("OwnConnection", self.connection.opened())
 
+    def _register(self, connection: sqlite3.Connection) -> bool:
+        """Have the file count what the policies need, limits that only tell included; whether `_keep_up` is wanted."""
+        policies = self._terms.policies
+        return self._keeper.register(connection, () if policies is None else policies.counters, time_ns() // 1000)
 
-class SqliteSession(_Opened):
+    @property
+    def _is_due(self) -> bool:
+        return monotonic() >= self._terms.keep_up_at
+
+    def _keep_up(self, connection: sqlite3.Connection) -> None:
+        """Say that the counters of these policies are needed, and forget a little of what nobody needs.
+
+        Where the clock is suddenly far ahead, all is kept until it has stood for a day: see `stores.retention`.
+        """
+        self._terms.keep_up_at = monotonic() + SOON  # where it fails
+        with suppress(*error_kinds.STORE_ERRORS):
+            self._register(connection)
+            believed = purge_steps.look(connection, time_ns() // 1000).until
+            more = believed is not None and forget(connection, self._book, believed)
+            self._terms.keep_up_at = monotonic() + (_AT_ONCE if more else _LATER)
+
+
+class SqliteSession(_BaseSession):
     """A `Session`; a batch counts as written only if the database's files are in place before and after the write.
 
     Args:
-        connection, writer, budgets, wal: see `_Opened`.
+        connection, writer, book, wal: see `_BaseSession`.
         restorer: makes a writer, of the id and privacy level of another logger's.
     """
 
@@ -74,11 +108,11 @@ class SqliteSession(_Opened):
         self,
         connection: LazyConnection,
         writer: SqliteBatchWriter,
-        budgets: BudgetUpkeep,
+        book: BudgetBook,
         wal: WalWatch,
         restorer: Callable[[str, PrivacyLevel], SqliteBatchWriter],
     ) -> None:
-        super().__init__(connection, writer, budgets, wal)
+        super().__init__(connection, writer, book, wal)
         self._restorer = restorer
 
     def commit(
@@ -120,9 +154,9 @@ class SqliteSession(_Opened):
         """Copy a long WAL back, tell of thresholds, and forget counters that nobody needs."""
         connection = self._opened()
         self._wal.after_commit(connection)
-        if self._budgets.is_wanted:
-            self._budgets.keep_up(connection)
-        self._budgets.look_back()
+        if (self._book.counts or self._terms.policies is not None) and self._is_due:
+            self._keep_up(connection)
+        self._book.look_back()
 
     def tidy(self) -> None:
         """Truncate the WAL; where a reader is in the way, it is tried again later."""
@@ -142,12 +176,11 @@ class SqliteSession(_Opened):
         cast("purge_steps.Purge", purge).step(self._opened())
 
 
-class SqliteBudgetSession(_Opened):
+class SqliteBudgetSession(_BaseSession):
     """A `BudgetSession`.
 
     Args:
-        connection, writer, budgets, wal: see `_Opened`.
-        keeper: makes and ends holds.
+        connection, writer, book, wal: see `_BaseSession`.
         clock_ns: nanoseconds since 1970.
     """
 
@@ -155,12 +188,11 @@ class SqliteBudgetSession(_Opened):
         self,
         connection: LazyConnection,
         writer: SqliteBatchWriter,
-        budgets: BudgetUpkeep,
+        book: BudgetBook,
         wal: WalWatch,
         clock_ns: Callable[[], int] = time_ns,
     ) -> None:
-        super().__init__(connection, writer, budgets, wal)
-        self._keeper = budgets.keeper
+        super().__init__(connection, writer, book, wal)
         self._clock_ns = clock_ns
         self._together: list[BudgetRequest] = []
         self._batches = 0
@@ -212,12 +244,12 @@ class SqliteBudgetSession(_Opened):
     @property
     def looks_back(self) -> bool:
         """See `BudgetSession`."""
-        return self._budgets.looks_back
+        return self._book.looks_back or self._is_due
 
     def look_back(self) -> None:
         """See `BudgetSession`."""
         connection = self._opened()
-        if self._budgets.is_due:
-            self._budgets.keep_up(connection)
+        if self._is_due:
+            self._keep_up(connection)
             connection.execute(NO_WAITING)
-        self._budgets.look_back()
+        self._book.look_back()

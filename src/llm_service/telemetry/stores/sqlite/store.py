@@ -20,7 +20,6 @@ from llm_service.telemetry.stores.sqlite.async_connection import WriterConnectio
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook, BudgetTerms
 from llm_service.telemetry.stores.sqlite.budget_rows import UnknownCounter
-from llm_service.telemetry.stores.sqlite.budget_upkeep import BudgetUpkeep, UpkeepSchedule
 from llm_service.telemetry.stores.sqlite.lazy_connection import LazyConnection
 from llm_service.telemetry.stores.sqlite.opening import Opener, open_for_writing
 from llm_service.telemetry.stores.sqlite.purge_steps import Purge
@@ -46,51 +45,46 @@ class SqliteStore:
         self._path = parts.settings.db_path
         self._opener = Opener(self._path)
         self.upkeep = WalWatch(self._path, parts.tell)
-        self.budget_schedule = UpkeepSchedule()
         self.terms = BudgetTerms(parts.policies, tell=parts.on_threshold, tell_unknown=self._tell_unknown)
         self.hold_ids = self.terms.hold_ids
         self._unknown: set[int] = set()
-        self._budgets = BudgetUpkeep(book := BudgetBook(self.terms), self.budget_schedule)
+        self._book = BudgetBook(self.terms)
         settings, redactor = parts.settings, parts.redactor
         if settings.journal:  # redacted on their way in: the patterns change nothing twice, a user's callable might
             redactor = Redactor(settings.privacy_level, redact_content=settings.redact_content)
-        self.writer = self._batch_writer(parts.writer_id, settings.privacy_level, redactor, book)
+        self.writer = self._batch_writer(parts.writer_id, settings.privacy_level, redactor, self._book)
         if not sys.is_finalizing():
             migrations.schema_statements()  # once the interpreter is finalizing, no file can be read by its name
 
     def session(self) -> SqliteSession:
         """See `Store`."""
-        return self._session(LazyConnection(self._open))
+        return self._session(LazyConnection(self._opener.open))
 
     def session_and_worker(
         self, launch: Callable[[threading.Thread], object]
     ) -> tuple[SqliteSession, WriterConnection]:
         """See `Store`. The thread is that of an aiosqlite connection."""
-        worker = WriterConnection(self._open, launch)
+        worker = WriterConnection(self._opener.open, launch)
         return self._session(worker), worker
 
     def _session(self, connection: LazyConnection) -> SqliteSession:
-        return SqliteSession(connection, self.writer, self._budgets, self.upkeep, self._restorer)
+        return SqliteSession(connection, self.writer, self._book, self.upkeep, self._restorer)
 
     def budget_session(self) -> SqliteBudgetSession:
         """See `Store`. It has a book and receipts of its own."""
         parts, book = self._parts, BudgetBook(self.terms)
         writer = self._batch_writer(str(uuid4()), parts.settings.privacy_level, parts.redactor, book)
-        budgets = BudgetUpkeep(book, self.budget_schedule)
 
         def opened() -> sqlite3.Connection:
             connection = open_for_writing(self._path, time_ns() // 1000)
             connection.execute(NO_WAITING)
-            return _ready(connection, budgets)
+            return connection
 
-        return SqliteBudgetSession(LazyConnection(opened), writer, budgets, self.upkeep)
-
-    def _open(self) -> sqlite3.Connection:
-        return _ready(self._opener.open(), self._budgets)
+        return SqliteBudgetSession(LazyConnection(opened), writer, book, self.upkeep)
 
     def _restorer(self, writer_id: str, ceiling: PrivacyLevel) -> SqliteBatchWriter:
         redactor = Redactor(ceiling, redact_content=self._parts.settings.redact_content)
-        return self._batch_writer(writer_id, ceiling, redactor, self._budgets.keeper.book)
+        return self._batch_writer(writer_id, ceiling, redactor, self._book)
 
     def _batch_writer(
         self, writer_id: str, ceiling: PrivacyLevel, redactor: Redactor, book: BudgetBook
@@ -140,13 +134,3 @@ class SqliteStore:
     def reading(self) -> AbstractContextManager[Fetch]:
         """See `Store`."""
         return reader.reading(self._path)
-
-
-def _ready(connection: sqlite3.Connection, budgets: BudgetUpkeep) -> sqlite3.Connection:
-    """The connection, once the file counts what the policies need; else it is closed."""
-    try:
-        budgets.opened(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection

@@ -496,7 +496,7 @@ def test_a_failing_look_at_thresholds_does_not_end_the_teller(logger: TelemetryL
     def tell(_: Any) -> None:
         raise ZeroDivisionError
 
-    object.__setattr__(logger._engine.store.terms, "tell", tell)
+    logger._engine.store.terms.tell = tell
     logger.budgets.reserve(usd=0.9).settle(record(0.9))
     assert isinstance(logger._engine.executor.last_error, ZeroDivisionError)
     logger.budgets.reserve(usd=0.1).release()
@@ -504,9 +504,9 @@ def test_a_failing_look_at_thresholds_does_not_end_the_teller(logger: TelemetryL
 
 def test_a_look_at_thresholds_does_not_wait_for_a_long_commit(logger: TelemetryLogger) -> None:
     """It is due again with the next pause."""
-    executor, schedule = logger._engine.executor, logger._engine.store.budget_schedule
+    executor, terms = logger._engine.executor, logger._engine.store.terms
     logger.budgets.reserve(usd=0.1).release()
-    schedule.at = 0.0
+    terms.keep_up_at = 0.0
     held, enough = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -518,11 +518,11 @@ def test_a_look_at_thresholds_does_not_wait_for_a_long_commit(logger: TelemetryL
     other.start()
     held.wait(30)
     executor._look_back()
-    assert schedule.at == 0.0
+    assert terms.keep_up_at == 0.0
     enough.set()
     other.join()
     executor._look_back()
-    assert schedule.at > time.monotonic()
+    assert terms.keep_up_at > time.monotonic()
     assert executor.last_error is None
 
 
@@ -532,13 +532,13 @@ def test_an_interrupted_look_at_thresholds_leaves_no_transaction_open(
     """The connection goes, and the next hold opens another."""
     executor = logger._engine.executor
     logger.budgets.reserve(usd=0.1).release()
-    logger._engine.store.budget_schedule.at = 0.0
+    logger._engine.store.terms.keep_up_at = 0.0
 
     def interrupted(connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(executor.session._budgets, "keep_up", interrupted)
+    monkeypatch.setattr(executor.session, "_keep_up", interrupted)
     with pytest.raises(KeyboardInterrupt):
         executor._look_back()
     executor._look_back()  # there is nothing to look with
