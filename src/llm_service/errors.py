@@ -6,6 +6,8 @@ TelemetryError
 │   └── ConfigErrors                           several of them, of one file
 ├── RecordError (ValueError)                   a field of a record cannot be stored
 ├── QueryError (ValueError)                    a query's argument cannot be used
+├── UnknownRunError (LookupError)              no record belongs to this run
+├── MissingPackageError (ImportError)          what was asked for needs a package that is not installed
 ├── UnsupportedLoopError (RuntimeError)        the caller does not run on asyncio
 ├── SignalError (RuntimeError)                 a signal handler cannot be installed here
 ├── BudgetError                                a call may not be made under its budgets
@@ -47,6 +49,7 @@ __all__ = [
     "DuplicateInvocationError",
     "ForeignDatabaseError",
     "JustificationNeededError",
+    "MissingPackageError",
     "NewerSchemaError",
     "PlantedFileError",
     "QueryError",
@@ -59,6 +62,7 @@ __all__ = [
     "StoreError",
     "TelemetryError",
     "UnknownPriceError",
+    "UnknownRunError",
     "UnknownTokensError",
     "UnsupportedLoopError",
 ]
@@ -176,6 +180,42 @@ class RecordError(_FieldError):
 
 class QueryError(_FieldError):
     """An argument of a query cannot be used."""
+
+
+class UnknownRunError(TelemetryError, LookupError):
+    """No record belongs to the run that was named.
+
+    Attributes:
+        run: what was given.
+        hint: what was perhaps meant; None where nothing is near.
+    """
+
+    def __init__(self, run: str, hint: str | None = None) -> None:
+        more = "get_runs, or `llm-telemetry runs`, shows them" if hint is None else hint
+        super().__init__(clean(f"there is no run {shown(run)}; {more}"))
+        self.run = run
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.run, self.hint)
+
+
+class MissingPackageError(TelemetryError, ImportError):
+    """What was asked for needs a package that is not installed.
+
+    Attributes:
+        package: its name.
+    """
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(
+            f"{what} needs {package}: pip install {package} (the extra `{extra}` of llm-service-telemetry)"
+        )
+        self.package = package
+        self._given = (what, package, extra)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._given
 
 
 class UnsupportedLoopError(TelemetryError, RuntimeError):

@@ -73,6 +73,12 @@ assert [row[:2] for row in rows] == calls, rows
 assert [row[2] for row in rows] == [1200, 1200, None, 1200, 1200], rows
 connection.close()
 """,
+    "runs": """
+with TelemetryLogger("telemetry.db") as again:
+    verdicts = {row["metric"]: row["verdict"] for row in again.compare_runs("nightly-eval~1", "nightly-eval")["rows"]}
+assert {verdicts["latency p50"], verdicts["latency p95"]} == {"higher"}, verdicts
+assert verdicts["success rate"] == verdicts["tokens per call"] == "no difference shown", verdicts
+""",
     "from-a-response": """
 import sqlite3
 connection = sqlite3.connect("telemetry.db")
@@ -174,7 +180,7 @@ def test_a_python_block_of_the_documents_runs_as_it_stands(
         code = _as_notebook_cell(code)
     environment |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "OPENAI_API_BASE": chat_completions}
     command = [sys.executable, "-X", "dev", "-W", "ignore" if name in FRAMEWORKS else "error", str(script)]
-    if name == "pytest":
+    if name.startswith("pytest"):
         command[5:] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
         command += ["-o", "asyncio_default_fixture_loop_scope=function", str(script)]
     script.write_text(code + AFTERWARDS.get(name, ""), "utf-8")

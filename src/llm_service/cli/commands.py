@@ -10,6 +10,7 @@ import click
 from llm_service import __version__
 from llm_service.cli.command_backup import backup
 from llm_service.cli.command_budgets import budgets
+from llm_service.cli.command_compare import compare
 from llm_service.cli.command_completion import completion
 from llm_service.cli.command_config import config_group
 from llm_service.cli.command_costs import costs
@@ -24,6 +25,7 @@ from llm_service.cli.command_prices import prices
 from llm_service.cli.command_purge import purge
 from llm_service.cli.command_report import report
 from llm_service.cli.command_reprice import reprice
+from llm_service.cli.command_runs import runs
 from llm_service.cli.command_show import show
 from llm_service.cli.command_sql import sql
 from llm_service.cli.command_stats import stats
@@ -71,7 +73,7 @@ def cli(context: click.Context) -> None:
 
 
 for command in (
-    demo, stats, costs, invocations, show, trace, estimate, report, export, info, sql, config_group, completion, prices,
-    reprice, budgets, purge, doctor, backup, dead_letters,
+    demo, stats, costs, invocations, show, trace, runs, compare, estimate, report, export, info, sql, config_group,
+    completion, prices, reprice, budgets, purge, doctor, backup, dead_letters,
 ):  # fmt: skip
     cli.add_command(command)

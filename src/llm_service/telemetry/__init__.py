@@ -10,6 +10,7 @@ from llm_service.errors import (
     DatabaseUnusableError,
     DuplicateInvocationError,
     JustificationNeededError,
+    MissingPackageError,
     QueryError,
     RecordDroppedError,
     RecordError,
@@ -19,10 +20,12 @@ from llm_service.errors import (
     StoreError,
     TelemetryError,
     UnknownPriceError,
+    UnknownRunError,
     UnknownTokensError,
     UnsupportedLoopError,
 )
 from llm_service.telemetry.client.reservations import AsyncHold, Hold
+from llm_service.telemetry.client.runs_api import AsyncTelemetryRun, TelemetryRun
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.instrumentation.responses.from_response import record_from_response
 from llm_service.telemetry.instrumentation.scope import Scope
@@ -39,12 +42,16 @@ if TYPE_CHECKING:
     from llm_service.estimates.estimate import Estimate
     from llm_service.telemetry.queries.cost_coverage import CoverageReport
     from llm_service.telemetry.queries.months import MonthReport
+    from llm_service.telemetry.queries.run_comparison import RunComparison
+    from llm_service.telemetry.queries.run_list import RunRow
+    from llm_service.telemetry.queries.run_summary import RunSummary
     from llm_service.telemetry.queries.traces import TraceRow
     from llm_service.telemetry.queries.unit_costs import UnitReport
 
 __all__ = [
     "AsyncHold",
     "AsyncTelemetryLogger",
+    "AsyncTelemetryRun",
     "BudgetError",
     "BudgetEvent",
     "BudgetExceeded",
@@ -66,12 +73,16 @@ __all__ = [
     "InvocationRow",
     "JustificationNeededError",
     "Ledger",
+    "MissingPackageError",
     "MonthReport",
     "PurgeResult",
     "QueryError",
     "RecordDroppedError",
     "RecordError",
     "RecordQuarantinedError",
+    "RunComparison",
+    "RunRow",
+    "RunSummary",
     "Scope",
     "SettingsError",
     "SignalError",
@@ -80,9 +91,11 @@ __all__ = [
     "StoreError",
     "TelemetryError",
     "TelemetryLogger",
+    "TelemetryRun",
     "TraceRow",
     "UnitReport",
     "UnknownPriceError",
+    "UnknownRunError",
     "UnknownTokensError",
     "UnsupportedLoopError",
     "record_from_response",
@@ -92,6 +105,9 @@ _WHEN_ASKED_FOR: Final = {
     "CoverageReport": "llm_service.telemetry.queries.cost_coverage",
     "Estimate": "llm_service.estimates.estimate",
     "MonthReport": "llm_service.telemetry.queries.months",
+    "RunComparison": "llm_service.telemetry.queries.run_comparison",
+    "RunRow": "llm_service.telemetry.queries.run_list",
+    "RunSummary": "llm_service.telemetry.queries.run_summary",
     "TraceRow": "llm_service.telemetry.queries.traces",
     "UnitReport": "llm_service.telemetry.queries.unit_costs",
 }

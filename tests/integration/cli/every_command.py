@@ -11,6 +11,8 @@ ARGUMENTS = {
     "MODEL": "gpt-4o",
     "ID": "1",
     "STATEMENT": "SELECT * FROM invocations",
+    "RUN_A": "night",
+    "RUN_B": "night",
     "HOLD_ID": "01a216b9-c88d-7e9e-8987-7f8541e0e322",
     "HOLD_ID...": "01a216b9-c88d-7e9e-8987-7f8541e0e322",
 }
@@ -26,6 +28,7 @@ VARIANTS = {
     "report month": [["--by", "agent,tool,model"]],
     "report units": [["--by", "agent,tool,model"]],
     "invocations": [["--errors"], ["--agent", "agent"]],
+    "compare": [["--by", "model"]],
     "stats": [["--agent", "agent"], ["--days", "36500"]],
 }
 """Further ways to call some of them."""

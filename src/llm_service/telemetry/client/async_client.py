@@ -4,12 +4,12 @@ import asyncio
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api
+from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api, runs_api
 from llm_service.telemetry.client.base_client import BaseClient
 from llm_service.telemetry.client.budgeted_call import AsyncBudgetedInvocation, reserve_for
 from llm_service.telemetry.client.budgets_api import AsyncBudgets
 from llm_service.telemetry.client.client_core import running_loop, seconds_or_none
-from llm_service.telemetry.client.steps import awaited
+from llm_service.telemetry.client.steps import awaited, made
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 from llm_service.telemetry.writer.announcer import PATIENCE
@@ -157,6 +157,10 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
     get_month_report = awaited(queries_api.get_month_report)
     get_unit_costs = awaited(queries_api.get_unit_costs)
     get_coverage = awaited(queries_api.get_coverage)
+    run = made(runs_api.run, runs_api.AsyncTelemetryRun)
+    get_runs = awaited(runs_api.get_runs)
+    get_run_summary = awaited(runs_api.get_run_summary)
+    compare_runs = awaited(runs_api.compare_runs)
     estimate = awaited(estimates_api.estimate)
     purge = awaited(purge_api.purge)
     flush = awaited(client_core.flush)

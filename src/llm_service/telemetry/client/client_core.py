@@ -4,12 +4,12 @@ import asyncio
 import math
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from threading import get_ident
 from time import monotonic
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from llm_service.config.settings import Settings
 from llm_service.errors import (
@@ -23,6 +23,7 @@ from llm_service.errors import (
 )
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.client.steps import Step, Steps, Work
+from llm_service.telemetry.instrumentation.inherited_fields import NOTHING
 from llm_service.telemetry.instrumentation.nested_calls import hand_over
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.base import Fetch
@@ -48,6 +49,7 @@ class ClientCore:
         offer: `log_invocation_nowait`; with the next two and `is_first` what an `Invocation` needs.
         lose_invalid: counts a record that could not be made at all.
         count_bad_value: counts a value that was left out; True the first time for this field.
+        inherited, admit: see `Sink`; of a logger that records a test session.
         clean_calls: names of calls as their records will have them, by what was given.
     """
 
@@ -58,6 +60,8 @@ class ClientCore:
         self.offer = engine.queue.offer
         self.lose_invalid = engine.lose_invalid
         self.count_bad_value = engine.count_bad_value
+        self.inherited: Mapping[str, Any] = NOTHING
+        self.admit: Callable[[], None] | None = None
         self._costing = Costing(prices)
         self.clean_calls: dict[tuple[str | None, ...], Call] = {}
         self._said: set[str] = set()

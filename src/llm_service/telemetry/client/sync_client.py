@@ -6,12 +6,12 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from llm_service.errors import StoreError
-from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api
+from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api, runs_api
 from llm_service.telemetry.client.base_client import BaseClient
 from llm_service.telemetry.client.budgeted_call import BudgetedInvocation, reserve_for
 from llm_service.telemetry.client.budgets_api import Budgets
 from llm_service.telemetry.client.client_core import seconds_or_none
-from llm_service.telemetry.client.steps import blocking
+from llm_service.telemetry.client.steps import blocking, made
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 from llm_service.telemetry.writer.ledger import FULL, DropReason, FlushResult, Outcome
 from llm_service.telemetry.writer.thread_writer import ThreadWriter
@@ -125,6 +125,10 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
     get_month_report = blocking(queries_api.get_month_report)
     get_unit_costs = blocking(queries_api.get_unit_costs)
     get_coverage = blocking(queries_api.get_coverage)
+    run = made(runs_api.run, runs_api.TelemetryRun)
+    get_runs = blocking(runs_api.get_runs)
+    get_run_summary = blocking(runs_api.get_run_summary)
+    compare_runs = blocking(runs_api.compare_runs)
     estimate = blocking(estimates_api.estimate)
     purge = blocking(purge_api.purge)
     flush = blocking(client_core.flush)

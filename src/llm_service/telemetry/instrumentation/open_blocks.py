@@ -168,7 +168,10 @@ def place_here(sink: Sink, said: Mapping[str, Any], *, begins_trace: bool = True
     if within is not None and not descends_from(here, within):
         began = getattr(here, "_started", None)  # a scope has no clock
         here = within if began is None or began < within._started else here  # noqa: SLF001 - of the protocol
-    place = NOWHERE if here is None else _place_in(here, sink, begins_trace=begins_trace)
+    if here is not None:
+        place = _place_in(here, sink, begins_trace=begins_trace)
+    else:
+        place = Place(None, None, sink.inherited) if sink.inherited else NOWHERE
     if _OTEL not in modules:
         return place
     return Place(place.around, place.parent, in_otel_span(place.inherited, said))
@@ -177,7 +180,7 @@ def place_here(sink: Sink, said: Mapping[str, Any], *, begins_trace: bool = True
 def _place_in(one: Enclosing, sink: Sink, *, begins_trace: bool) -> Place:
     near = _nearest(sink, one)
     if near is None:
-        return Place(one, None, NOTHING)
+        return Place(one, None, sink.inherited)
     parent, inherited = near._block_within(), near._names_within()  # noqa: SLF001 - of the protocol, as all below
     if begins_trace and parent is not None and "trace_id" not in inherited:
         inherited = {**inherited, "trace_id": parent.trace()}

@@ -1,6 +1,7 @@
 """What a call hands its record to."""
 
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from llm_service.telemetry.record.record import InvocationRecord
 
@@ -8,7 +9,22 @@ __all__ = ["Sink"]
 
 
 class Sink(Protocol):
-    """What an invocation needs of a logger."""
+    """What an invocation needs of a logger.
+
+    Attributes:
+        inherited: what its calls have in any thread, unless a scope, a block, or the call itself says otherwise.
+        admit: called before a hooked SDK sends a request, which it refuses by raising; None lets all through.
+    """
+
+    @property
+    def inherited(self) -> Mapping[str, Any]:
+        """See above."""
+        ...
+
+    @property
+    def admit(self) -> Callable[[], None] | None:
+        """See above."""
+        ...
 
     def offer(self, record: InvocationRecord, /) -> bool:
         """Accept the record or count its loss; never blocks, never raises for a full queue."""

@@ -24,10 +24,12 @@ __all__ = [
     "day",
     "decoded",
     "is_in_range",
+    "known",
     "number",
     "say_odd",
     "text",
     "whole",
+    "whole_or_null",
 ]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
@@ -47,6 +49,16 @@ IS_CALL: Final = f"coalesce(operation, '') NOT IN ({', '.join(f'{name!r}' for na
 """Whether a row is a call, and no span."""
 UNCOUNTED: Final = "typeof(total_tokens) <> 'integer'"
 """Whether the tokens of a call are unknown."""
+
+
+def known(column: str) -> str:
+    """SQL for a number of a call; NULL if the cell holds anything else."""
+    return f"CASE WHEN {_BETWEEN[column]} THEN {column} END"
+
+
+def whole_or_null(column: str) -> str:
+    """SQL for a whole number of a call; NULL if the cell holds anything else."""
+    return f"CASE WHEN typeof({column}) = 'integer' AND {_BETWEEN[column]} THEN {column} END"
 
 
 def whole(value: object) -> int:

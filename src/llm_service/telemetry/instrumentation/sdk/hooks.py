@@ -205,9 +205,12 @@ class Hooks:
             return None
 
     def _begin(self, fields: dict[str, Any]) -> RequestCall | None:
+        """The call, which begins now; None where nobody wants to know. What the logger's `admit` raises is raised."""
         sink = self._sink()
         if sink is None:
             return None
+        if sink.admit is not None:
+            sink.admit()
         try:
             fields["source"] = self._source
             call = RequestCall(sink, fields, self._attempts)
