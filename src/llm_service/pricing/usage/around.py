@@ -10,13 +10,20 @@ from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any, Final, NamedTuple, cast
 
-from llm_service.pricing.usage.leaves import child, snake
+from llm_service.pricing.usage.leaves import child, is_unset, snake
 from llm_service.pricing.usage.leaves import is_container as holds
 from llm_service.pricing.usage.plain import everything, is_model
 from llm_service.pricing.usage.provider_tools import PLACES, Billed, Found, billed_by_event, is_items, items_of
 from llm_service.pricing.usage.shapes import COUNTS, Role
 
-__all__ = ["INSIDE", "Around", "unwrapped"]
+__all__ = ["EXCEPTIONS", "INSIDE", "Around", "unwrapped"]
+
+EXCEPTIONS: Final = (
+    "internalServerException", "modelStreamErrorException", "serviceUnavailableException", "throttlingException",
+    "validationException",
+)  # fmt: skip
+"""Keys of failures in a stream of Bedrock
+(https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStreamOutput.html)."""
 
 INSIDE: Final = ("usage", "usage_metadata", "usageMetadata", "token_usage", "amazon-bedrock-invocationMetrics")
 """Keys of the usage in an answer."""
@@ -96,7 +103,7 @@ def _searched(source: Any, seen: _Seen, depth: int) -> Any:
     around: dict[str, Any] | None = None
     for name, value in _named(source):
         place = None if value is None else _PLACES.get(name)
-        if place is None:
+        if place is None or is_unset(value):
             continue
         if isinstance(place, int):
             if place < rank and holds(value):
@@ -197,6 +204,10 @@ def _kind(seen: _Seen, kind: Any, event: Any) -> None:
         seen.answer = True
 
 
+def _failure(seen: _Seen, failure: Any, event: Any) -> None:  # noqa: ARG001
+    seen.answer |= holds(failure)
+
+
 def _text(seen: _Seen, value: Any, answer: Any) -> None:  # noqa: ARG001
     seen.answer |= isinstance(value, str)
 
@@ -223,6 +234,7 @@ _PLACES: Final[Mapping[str, int | str | _Read]] = {
     **dict.fromkeys(_AROUND, _INNER),
     "service_tier": _tier, "serviceTier": _tier, "performanceConfig": _speed, "performance_config": _speed,
     "type": _kind, "event": _kind, "event_type": _kind, "object": _text, "done": _bool, "status": _status,
+    **dict.fromkeys(("error", *EXCEPTIONS), _failure),
     **{name: _tools(read) for name, read in PLACES.items()},
 }  # fmt: skip
 """Each name with a meaning here: the rank of a usage, what may hold it, or what reads it."""

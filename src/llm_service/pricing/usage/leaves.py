@@ -16,9 +16,18 @@ from pathlib import PurePath
 from typing import Any, Final, NamedTuple, TypeGuard, cast
 from uuid import UUID
 
-from llm_service.pricing.usage.plain import is_model, is_unset
-
-__all__ = ["UNREAD", "Leaf", "child", "is_container", "is_list", "is_mapping", "is_unset", "leaves", "snake"]
+__all__ = [
+    "UNREAD",
+    "Leaf",
+    "child",
+    "is_container",
+    "is_list",
+    "is_mapping",
+    "is_model",
+    "is_unset",
+    "leaves",
+    "snake",
+]
 
 _MOST: Final = 512
 """Values that are read at most: a report has some dozens."""
@@ -87,6 +96,17 @@ def is_mapping(value: Any) -> TypeGuard[Mapping[Any, Any]]:
 def is_list(value: Any) -> TypeGuard[Sequence[Any]]:
     """Whether a value is a sequence, except named tuples."""
     return isinstance(value, Sequence) and not hasattr(cast("Any", value), "_fields")  # a named tuple is an object
+
+
+def is_unset(value: Any) -> bool:
+    """Whether a value stands for none in clients that tell it from null (Mistral's)."""
+    return type(value).__name__ == "Unset"
+
+
+@lru_cache(maxsize=256)
+def is_model(kind: Any) -> bool:
+    """Whether it is a class of pydantic's, whose fields stand in `__dict__`."""
+    return all(hasattr(kind, name) for name in ("__pydantic_validator__", "__pydantic_extra__", "model_fields"))
 
 
 def child(source: Any, name: str) -> Any:

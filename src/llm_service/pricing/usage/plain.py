@@ -5,10 +5,11 @@ stands is left to the long way; where both can read one, they say the same.
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final, cast
 
-__all__ = ["everything", "is_model", "is_unset", "members", "plain_fields"]
+from llm_service.pricing.usage.leaves import is_model, is_unset
+
+__all__ = ["everything", "is_model", "members", "plain_fields"]
 
 _CHAT: Final = ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
 _RESPONSES: Final = ("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
@@ -148,14 +149,3 @@ def everything(source: Any) -> dict[str, Any] | None:
     more = source.__pydantic_extra__
     held: dict[str, Any] = source.__dict__
     return held | more if more else held
-
-
-@lru_cache(maxsize=256)
-def is_model(kind: Any) -> bool:
-    """Whether it is a class of pydantic's, whose fields stand in `__dict__`."""
-    return all(hasattr(kind, name) for name in ("__pydantic_validator__", "__pydantic_extra__", "model_fields"))
-
-
-def is_unset(value: Any) -> bool:
-    """Whether a value stands for none in clients that tell it from null (Mistral's)."""
-    return type(value).__name__ == "Unset"

@@ -168,7 +168,6 @@ def _groundings(groundings: Any, found: Found, answer: Any) -> bool:  # noqa: AR
 def _langchain(metadata: Any, found: Found, answer: Any) -> bool:  # noqa: ARG001
     """What LangChain keeps of an answer."""
     _grounding(metadata, found)
-    _outputs(child(metadata, "tool_outputs"), found, metadata)
     _output(child(metadata, "tool_outputs"), found, metadata)
     _choices([{"message": metadata}], found, metadata)
     used = child(child(child(metadata, "usage"), "server_tool_use"), "web_search_requests")

@@ -8,7 +8,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -424,6 +424,59 @@ def test_an_answer_that_is_too_long_to_be_read_has_no_cost() -> None:
         (_MESSAGE | {"content": [*plain, *plain]}, "items that were not read: too many"),
     ):
         assert read_answer(answer)["unpriced_usage"] == openai_usage(answer)["unpriced_usage"] == named
+
+
+@pytest.mark.parametrize("name", ["", *(name for name in BILLED if BILLED[name][0] == "chat" and name != "tier batch")])
+def test_chunks_of_a_client_say_what_mappings_say(name: str) -> None:
+    """Whether its classes declare what stands in them, or keep it beside."""
+    kind = pytest.importorskip("openai.types.chat").ChatCompletionChunk
+    streams = [events for _, events in _places(name)] if name else [_CHAT.events]
+    for events in streams:
+        read, every = StreamEvents(), StreamEvents()
+        for event in events:
+            read.take(kind.model_validate(event))
+            every.take(event)
+        assert read.end() == every.end()
+        assert ("unpriced_usage" in read.fields) is (name == "executed_tools")
+
+
+@pytest.mark.parametrize("tier", ["on-demand", " flex ", {"type": "flex"}, 5, None])
+def test_a_tier_that_is_spelled_oddly_is_told_in_the_same_words(tier: Any) -> None:
+    """Fast or slow."""
+    answer = _CHAT.answer | {"service_tier": tier}
+    assert read_answer(answer).get("service_tier") == openai_usage(answer)["service_tier"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"promptTokenCount": 1.5}, {"promptTokensDetails": ["x"]}, {"promptTokenCount": "9"}, SimpleNamespace(a=1), 5],
+)
+def test_usage_of_an_odd_kind_is_read_at_every_event(odd: Any) -> None:
+    """None is held back."""
+    read, every = StreamEvents(), Cumulative(reported_by)
+    together: Event = {}
+    for usage in (odd, _GEMINI.answer["usageMetadata"], odd):
+        event = {"candidates": [{}], "usageMetadata": usage}
+        read.take(event)
+        together |= every(event)
+    assert {field: read.end().get(field) for field in FIELDS} == {field: together.get(field) for field in FIELDS}
+
+
+def test_what_is_no_dict_is_searched_by_the_known_names() -> None:
+    """A foreign mapping, one with many names, and a model that computes its usage."""
+    pydantic = pytest.importorskip("pydantic")
+
+    class Computed(pydantic.BaseModel):  # type: ignore[misc]
+        service_tier: str = "flex"
+
+        @property
+        def usage(self) -> Event:
+            return _USED
+
+    many = {f"name_{number}": number for number in range(100)} | {"usage": _USED, "service_tier": "flex"}
+    for answer in (MappingProxyType(many), many, Computed()):
+        fields = openai_usage(answer)
+        assert (fields["prompt_tokens"], fields["service_tier"], fields.get("unpriced_usage")) == (100, "flex", None)
 
 
 # The fast ways are the slow ones

@@ -11,6 +11,7 @@ https://docs.ollama.com/api/chat, https://docs.cohere.com/v2/docs/streaming, htt
 
 from typing import TYPE_CHECKING, Any, Final
 
+from llm_service.pricing.usage.around import EXCEPTIONS
 from llm_service.pricing.usage.leaves import is_container, is_list, is_mapping
 from llm_service.pricing.usage.plain import everything, is_model
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
@@ -226,6 +227,8 @@ class StreamEvents:
         self._use(event)
         if kind in _ENDS:
             self._ended(reason_of(get(event, "response")))
+            self.unfinished, self.complete = False, True
+        elif kind == "conversation.response.done":
             self.complete = True
         elif kind == "message-end":
             self._ended(text_of(get(event, "delta"), "finish_reason"))
@@ -248,6 +251,9 @@ class StreamEvents:
             self._ended(reason_of(event["messageStop"]))
         else:
             self._use(event)
+            failed = next((name for name in EXCEPTIONS if name in event), None)
+            if failed is not None:
+                self.fields |= failure_of({"error": event[failed]}) | {"error_type": failed}
 
     def _gemini(self, chunk: Any) -> None:
         usage = get(chunk, "usage_metadata") or get(chunk, "usageMetadata")
