@@ -1,7 +1,6 @@
 """Hook into the SDK, adapter of a framework, explicit block: whoever sees a call, it is one row, with what it used."""
 
 import asyncio
-import gc
 import importlib.util
 import os
 import threading
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.kept_connections import close_kept_connections
 from tests.provider_server import ProviderServer
 
 from llm_service.telemetry import AsyncTelemetryLogger
@@ -318,11 +318,9 @@ WAYS = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
 async def connections() -> AsyncIterator[None]:
-    """Frameworks keep clients for later; their connections are closed while their loop runs."""
+    """Closed at the end."""
     yield
-    for client in [kept for kept in gc.get_objects() if type(kept).__name__.endswith("AsyncHttpxClientWrapper")]:
-        await client.aclose()
-    gc.collect()
+    await close_kept_connections()
 
 
 @pytest.fixture(scope="module")
@@ -372,3 +370,43 @@ async def test_a_call_is_one_row_whoever_sees_it(
     assert len(spans) == (framework.spans + block if made_of_spans else 0), rows
     assert all(span["total_tokens"] is None and span["cost_usd"] is None for span in spans)
     assert {row["invocation_id"] for row in rows} >= {row["parent_invocation_id"] for row in rows} - {None}
+
+
+CALLS = 5_000
+AT_ONCE = 200
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(importlib.util.find_spec("langchain_openai") is None, reason="not installed")
+async def test_5_000_calls_at_once_are_5_000_rows(server: ProviderServer, tmp_path: Path) -> None:
+    """Over every combination of adapter, block and stream below one hook, 200 at a time: none double, none missing."""
+    import openai
+
+    telemetry = AsyncTelemetryLogger(tmp_path / "t.db")
+    places = asyncio.Semaphore(AT_ONCE)
+    client = openai.AsyncOpenAI(base_url=f"{server.url(SCENARIO)}/v1", api_key="none")
+
+    async def by_sdk(asked: Asked) -> None:
+        options: Any = {"stream": True, "stream_options": {"include_usage": True}} if asked.stream else {}
+        answer = await client.chat.completions.create(model=MODELS["openai"], **QUESTIONS, **options)
+        if asked.stream:
+            assert [chunk async for chunk in answer]
+
+    async def ask(number: int) -> None:
+        adapter, block, stream, sdk = (bool(number & bit) for bit in (1, 2, 4, 8))
+        asked = Asked(telemetry, "openai", server.url(SCENARIO), stream, adapter)
+        async with places, AsyncExitStack() as around:
+            if block:
+                await around.enter_async_context(telemetry.invocation(f"agent-{number}"))
+            await (by_sdk(asked) if sdk else langchain_async(asked))
+
+    async with telemetry, client:
+        telemetry.instrument()
+        await asyncio.gather(*(ask(number) for number in range(CALLS)))
+        await telemetry.flush()
+        found = await telemetry.get_invocations(limit=2 * CALLS)
+    assert len(found) == CALLS
+    assert {(row["total_tokens"], row["cost_usd"], row["operation"]) for row in found} == {(1207, 8.36e-05, "chat")}
+    named = {row["agent_name"] for row in found} - {None}
+    assert named == {f"agent-{number}" for number in range(CALLS) if number & 2}

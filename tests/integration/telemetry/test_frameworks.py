@@ -1,7 +1,6 @@
 """What adapters of frameworks record beside one plain call: tools, failures, streams that are left, calls in calls."""
 
 import asyncio
-import gc
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.kept_connections import close_kept_connections
 from tests.provider_server import SECRET, ProviderServer
 
 from llm_service.config.schemas import PoliciesConfig
@@ -29,11 +29,9 @@ LIMIT = PoliciesConfig.model_validate({"policies": {"default": {"daily_budget_us
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
 async def connections() -> AsyncIterator[None]:
-    """Frameworks keep clients for later; their connections are closed while their loop runs."""
+    """Closed at the end."""
     yield
-    for client in [kept for kept in gc.get_objects() if type(kept).__name__.endswith("AsyncHttpxClientWrapper")]:
-        await client.aclose()
-    gc.collect()
+    await close_kept_connections()
 
 
 @pytest.fixture(scope="module")
