@@ -347,11 +347,7 @@ class Invocation:
         if self._watching is not None:
             self._watching.end(GeneratorExit() if error is None else error)
         self.over = True
-        measured: dict[str, Any] = {
-            "invocation_id": self._own_id,
-            "timestamp": self._entered,
-            "latency_ms": latency_ms,
-        }
+        measured: dict[str, Any] = {"invocation_id": self._own_id, "timestamp": self._entered, "latency_ms": latency_ms}
         if self._ttft_ms is not None:
             measured["ttft_ms"] = self._ttft_ms
         place = self._place or NOWHERE

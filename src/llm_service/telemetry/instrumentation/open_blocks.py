@@ -214,10 +214,12 @@ def open_block(block: Block | None) -> Block | None:
 
 def close(one: Enclosing) -> None:
     """It has ended: what is around it is current again, wherever it was current itself."""
-    place = one._place  # noqa: SLF001
+    place, here = one._place, current.get()  # noqa: SLF001
+    if place is NOWHERE and here is one:  # the common case
+        current.set(None)
+        return
     if place is not None and place is not NOWHERE:
         place.forget_what_ended()
-    here = current.get()
     if here is one:
         current.set(around(one))
     elif here is not None and here.over:

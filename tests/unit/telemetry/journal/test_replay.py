@@ -69,7 +69,7 @@ def leave(db: Path) -> Callable[..., tuple[CrashJournal, list[InvocationRecord]]
     return write
 
 
-EARLIER_LAYOUTS = {1: 0x1FACA331, 2: 0x17B41F63}
+EARLIER_LAYOUTS = {1: 0x1FACA331, 2: 0x17B41F63, 3: 0x3E7C5000}
 """Of the records of earlier releases, by the version of their tables."""
 
 

@@ -345,7 +345,9 @@ async def test_a_store_that_is_locked_is_tried_again_and_loses_nothing(make: Cal
     await telemetry.aclose()
     assert not telemetry.stats().failing
     assert len(place.ids()) == 51
-    assert [event.kind for event in heard] == [EventKind.STORE_FAILING, EventKind.STORE_RECOVERED]
+    kinds = [event.kind for event in heard]  # how often it is told depends on how many tries there were
+    assert set(kinds) == {EventKind.STORE_FAILING, EventKind.STORE_RECOVERED}
+    assert kinds[-1] is EventKind.STORE_RECOVERED
 
 
 async def test_whoever_waits_for_a_locked_store_waits_for_so_long_and_the_record_stays_queued(
