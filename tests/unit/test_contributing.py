@@ -35,15 +35,20 @@ def test_it_shows_each_room() -> None:
     """What the contracts call a layer is a row of its table."""
     (layers,) = [contract["layers"] for contract in CONTRACTS if contract["name"] == "Layers point one way"]
     rooms = {part.removeprefix("llm_service.").replace(".", "/") for layer in layers for part in layer.split(" : ")}
+    rooms -= {f"telemetry/{path.stem}" for path in PACKAGE.rglob("frameworks/*.py")}
     shown = set(re.findall(r"`([\w/]+?)(?:/|\.py)`", GUIDE.partition("## How code reads")[0]))
     assert rooms - {"telemetry/logger"} <= shown
     assert len(layers) <= 13
 
 
 def test_a_name_of_a_module_means_one_thing() -> None:
-    """No two modules of the package have the same name; a package's main module may have the package's own."""
+    """No two modules of the package have the same name; a package's main module may have the package's own.
+
+    An adapter has the name of its framework, and so has the module that offers it.
+    """
     places: dict[str, list[str]] = defaultdict(list)
-    for path in PACKAGE.rglob("*.py"):
+    adapters = {PACKAGE / "telemetry" / path.name for path in PACKAGE.rglob("frameworks/*.py")}
+    for path in set(PACKAGE.rglob("*.py")) - adapters:
         if path.parent == EARLIER_NAMES:
             continue
         name = path.parent.name if path.stem == "__init__" else path.stem

@@ -18,7 +18,7 @@ LIMIT = {"daily_budget_usd": 0.0012, "limit": {"threshold_percent": 100}}  # or 
 TOOL: Any = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
 
 
-async def ask(client: AsyncOpenAI, telemetry: AsyncTelemetryLogger, messages: list[Any]) -> Any:
+async def ask(client: Any, telemetry: AsyncTelemetryLogger, messages: list[Any]) -> Any:
     """One call. What it may cost is reserved before it is made, so no number of agents crosses the limit."""
     request: Any = {"messages": messages, "max_tokens": 100}
     async with telemetry.invocation("researcher", model_name="gpt-5-mini", budget=True, **request):

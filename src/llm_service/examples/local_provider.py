@@ -6,7 +6,7 @@ answered by a call of the first of them, until a message of role `tool` stands i
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
@@ -20,7 +20,7 @@ Events = Iterator[dict[str, Any]]
 
 
 @contextmanager
-def local_provider() -> Iterator[str]:
+def local_provider() -> Generator[str, None, None]:
     """Serve until the block ends; gives the URL, on a free port of this machine."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
@@ -62,10 +62,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
+        named = False
         for event in events:
-            name = f"event: {event['type']}\n" if "type" in event else ""
+            named = "type" in event
+            name = f"event: {event['type']}\n" if named else ""
             self.wfile.write(f"{name}data: {json.dumps(event)}\n\n".encode())
-        if "type" not in event:
+        if not named:
             self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
 
@@ -83,7 +85,7 @@ def _usage(asked: dict[str, Any], said: str) -> dict[str, int]:
 
 
 def _chat(asked: dict[str, Any]) -> dict[str, Any]:
-    tools = asked.get("tools") or []
+    tools: list[Any] = asked.get("tools") or []
     wants_tool = bool(tools) and not any(message["role"] == "tool" for message in asked["messages"])
     message: dict[str, Any] = {"role": "assistant", "content": None if wants_tool else _ANSWER}
     if wants_tool:

@@ -132,7 +132,7 @@ def _count(value: Any) -> int:
 
 def members(source: Any) -> dict[str, Any] | None:
     """Names and values of a dict, or of a pydantic model that holds no more than it declares; None of anything else."""
-    kind: Any = type(source)
+    kind = cast("Any", type(source))
     if kind is dict:
         held: dict[str, Any] = source
         return held

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from time import perf_counter_ns, time_ns
 from types import TracebackType
-from typing import Any, ClassVar, Final, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds, refuse_misplaced
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
@@ -200,11 +200,7 @@ class Invocation:
         self._learnt = frozenset(learnt)
 
     def misread(self, what: str, /) -> None:
-        """Count what could not be read as a bad value of the field `usage`, and say it once; `strict` raises it.
-
-        Raises:
-            TypeError: with `strict`.
-        """
+        """Count what could not be read as a bad value of `usage`, and say it once; `strict` raises `TypeError`."""
         if self._strict:
             raise TypeError(what)
         self._note("usage", what)
@@ -282,8 +278,10 @@ class Invocation:
         self._place, header = self._place.with_span(self._fields, self.trace(), self._own_id)
         return header
 
-    is_one_call: ClassVar[bool] = False
-    """Whether a framework says that all that is called for it is one call."""
+    @property
+    def is_one_call(self) -> bool:
+        """Whether a framework says that all that is called for it is one call."""
+        return False
 
     def takes(self, call: Any) -> bool:  # noqa: ARG002 - some take none
         """Whether a call that begins within it may be the same call, as another saw it."""
@@ -335,11 +333,9 @@ class Invocation:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         record = self._leave(error)
-        if record is None:
-            return
-        if error is None and self._put is not None:
+        if record is not None and error is None and self._put is not None:
             await self._put(record)
-        else:
+        elif record is not None:
             self._sink.offer(record)
 
     def _leave(self, error: BaseException | None) -> InvocationRecord | None:

@@ -7,9 +7,9 @@ from time import monotonic
 from typing import Final
 
 from llm_service.telemetry.stores.private_files import status_of
-from llm_service.telemetry.stores.sqlite.callbacks import interrupt_when
 from llm_service.telemetry.stores.sqlite.file_security import SIDE_FILES
 from llm_service.telemetry.stores.sqlite.read_only import look, open_read_only, side_file
+from llm_service.telemetry.stores.sqlite.sql_callbacks import interrupt_when
 
 __all__ = ["SIDE_FILES", "OutOfTimeError", "look", "open_read_only", "side_file", "status_of", "time_limit"]
 

@@ -13,8 +13,8 @@ from typing import Final
 from llm_service.telemetry.queries.cells import IS_CALL, LATENCY, NANOS, UNCOUNTED, UNPRICED, whole
 from llm_service.telemetry.queries.cells import text as as_day
 from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals, bucket_of
-from llm_service.telemetry.stores.sqlite.callbacks import add_function
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
+from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function
 
 __all__ = [
     "COLUMNS",

@@ -43,7 +43,7 @@ def rows(telemetry: TelemetryLogger) -> list[Any]:
 
 def request(telemetry: TelemetryLogger, **fields: Any) -> SdkCall:
     """A call that a hook sees begin."""
-    call = SdkCall(telemetry._core, {"source": "sdk:test", **fields}, counts_attempts=True)
+    call = SdkCall(telemetry._core, {"source": "sdk:test", **fields}, 1)
     call.start()
     return call
 
@@ -295,7 +295,7 @@ def test_a_program_that_ends_within_a_call_has_its_request(tmp_path: Path) -> No
         telemetry = TelemetryLogger("t.db")
         recorder = CallbackRecorder(telemetry, "harness")
         recorder.begin("call", agent_name="helper")
-        call = SdkCall(telemetry._core, {}, counts_attempts=False)
+        call = SdkCall(telemetry._core, {}, None)
         call.start()
         call.end({"prompt_tokens": 3})
     """

@@ -264,6 +264,28 @@ async def test_a_body_is_recorded_when_it_was_read(
         assert (row["status"], row["total_tokens"], row["response_id"]) == expected
 
 
+def test_a_body_is_recorded_once(logger: TelemetryLogger) -> None:
+    """Whoever kept its methods, and however often it is closed."""
+    raw: Any = Raw([ANSWER.encode()])
+    call = RequestCall(logger._core, {}, None)
+    call.start()
+    call.release()
+    bedrock_hooks._record_body(call, SimpleNamespace(_raw_stream=raw), {}, asynchronous=False)
+    read, close = raw.read, raw.close
+    assert read().decode() == ANSWER
+    assert read() == b""
+    close()
+    assert len(logger.get_invocations()) == 1
+
+
+def test_a_response_without_a_status_has_none(logger: TelemetryLogger) -> None:
+    """Nor has none at all."""
+    call = RequestCall(logger._core, {}, None)
+    call.responded(None)
+    call.responded(SimpleNamespace(status_code="200"))
+    assert "http_status" not in call._fields
+
+
 def test_an_answer_without_what_it_should_have_is_still_a_row_and_the_callers_own(logger: TelemetryLogger) -> None:
     """A stream of another kind, and a dict of another shape."""
     hooks = BedrockHooks("bedrock", lambda: logger._core)

@@ -15,8 +15,8 @@ import llm_service
 from llm_service.telemetry.maintenance.check_session import OutOfTimeError, time_limit
 from llm_service.telemetry.maintenance.daily_totals import add_bucket_function
 from llm_service.telemetry.stores.sqlite import odd_values
-from llm_service.telemetry.stores.sqlite.callbacks import add_function, add_sum, interrupt_when
 from llm_service.telemetry.stores.sqlite.connections import TrackedConnection, connect
+from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function, add_sum, interrupt_when
 
 SOURCES = Path(llm_service.__file__).parent
 MANY = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {}) "

@@ -42,7 +42,11 @@ class FrameworkCall(SdkCall):
             framework.
     """
 
-    is_one_call = True
+    @property
+    def is_one_call(self) -> bool:
+        """As said there: what is called for it is one call."""
+        return True
+
     __slots__ = ("_merged", "_request_ended")
 
     def __init__(

@@ -69,15 +69,11 @@ class StreamRecord:
 class _Steps:
     """What stands in the place of a stream's iterator."""
 
-    __slots__ = ("__weakref__", "_iterator", "_record", "_step")
+    __slots__ = ("__weakref__", "_iterator", "_record")
 
     def __init__(self, iterator: Any, record: StreamRecord) -> None:
         self._iterator = iterator
         self._record = record
-        self._step = getattr(iterator, self.way)
-
-    way = "__next__"
-    """How it gives its next item."""
 
     def __getattr__(self, name: str) -> Any:
         if name in {"_iterator", "_record"}:  # made without __init__
@@ -102,7 +98,7 @@ class Chunks(_Steps):
         record = self._record
         record.steps = True
         try:
-            item = self._step()
+            item = next(self._iterator)
         except BaseException as error:
             record.steps = False
             record.end(None if isinstance(error, StopIteration) else error)
@@ -116,7 +112,6 @@ class AsyncChunks(_Steps):
     """A recorded async iterator."""
 
     __slots__ = ()
-    way = "__anext__"
 
     def __aiter__(self) -> Self:
         return self
@@ -125,7 +120,7 @@ class AsyncChunks(_Steps):
         record = self._record
         record.steps = True
         try:
-            item = await self._step()
+            item = await self._iterator.__anext__()
         except BaseException as error:
             record.steps = False
             record.end(None if isinstance(error, StopAsyncIteration) else error)
@@ -206,7 +201,8 @@ class _Close:
 
     def __init__(self, response: Any, name: str, closed: Callable[[], None]) -> None:
         self._response = ref(response)
-        self._stream = getattr(response, "stream", None)
+        below = getattr(response, "stream", None)  # of httpx; a method of other responses, which would be a circle
+        self._stream = None if callable(below) else below
         self._name = name
         self._closed = closed
 
@@ -214,7 +210,7 @@ class _Close:
         self._closed()
         response = self._response()
         if response is None:
-            return getattr(self._stream, self._name)()
+            return None if self._stream is None else getattr(self._stream, self._name)()
         return getattr(cast("Any", type(response)), self._name)(response)
 
     def __reduce__(self) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, overload
 from urllib.parse import quote
 
 from llm_service.telemetry.stores import forks
-from llm_service.telemetry.stores.sqlite.callbacks import WatchedConnection
+from llm_service.telemetry.stores.sqlite.sql_callbacks import WatchedConnection
 
 __all__ = ["TrackedConnection", "connect", "go_on", "hold_off", "leak_all", "read_only_uri"]
 

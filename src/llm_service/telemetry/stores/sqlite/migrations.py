@@ -12,7 +12,7 @@ from typing import Final
 
 from llm_service.telemetry.record.fields import ADDED
 from llm_service.telemetry.stores.rollups import bucket_of
-from llm_service.telemetry.stores.sqlite.callbacks import add_function
+from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function
 
 __all__ = ["MIGRATIONS", "VERSION", "create", "migrate", "read_as_newest", "schema_statements", "table_names"]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from llm_service.telemetry.stores.base import PartialSum
-from llm_service.telemetry.stores.sqlite.callbacks import add_sum
+from llm_service.telemetry.stores.sqlite.sql_callbacks import add_sum
 
 __all__ = ["as_stored", "as_text", "rows_of"]
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from llm_service.errors import TelemetryError
-from llm_service.telemetry.stores.sqlite.callbacks import interrupt_when
 from llm_service.telemetry.stores.sqlite.odd_values import as_text
 from llm_service.telemetry.stores.sqlite.reader import open_for_reading
+from llm_service.telemetry.stores.sqlite.sql_callbacks import interrupt_when
 
 __all__ = ["MOST_ANSWER_BYTES", "READY", "Reply", "Request", "main", "reply_to"]
 
