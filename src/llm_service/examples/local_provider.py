@@ -7,7 +7,7 @@ answered by a call of the first of them, until a message of role `tool` stands i
 import json
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any, Final
@@ -63,12 +63,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         named = False
-        for event in events:
-            named = "type" in event
-            name = f"event: {event['type']}\n" if named else ""
-            self.wfile.write(f"{name}data: {json.dumps(event)}\n\n".encode())
-        if not named:
-            self.wfile.write(b"data: [DONE]\n\n")
+        with suppress(OSError):  # the client has left
+            for event in events:
+                named = "type" in event
+                name = f"event: {event['type']}\n" if named else ""
+                self.wfile.write(f"{name}data: {json.dumps(event)}\n\n".encode())
+            if not named:
+                self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name in the base class

@@ -186,7 +186,7 @@ def test_completion_prints_a_script_that_names_the_program(run: Run, shell: str)
     [
         (["llm-telemetry", "inv"], ["invocations"]),
         (["llm-telemetry", "costs", "--s"], ["--since"]),
-        (["llm-telemetry", "config", ""], ["check", "show"]),
+        (["llm-telemetry", "config", ""], ["check", "example", "show"]),
         (["llm-telemetry", "export", "--format", ""], ["csv", "jsonl"]),
     ],
 )
