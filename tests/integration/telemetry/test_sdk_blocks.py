@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 from tests.provider_server import ProviderServer
 
 from llm_service.errors import SettingsError
@@ -659,3 +660,26 @@ def test_a_block_with_a_budget_is_settled_by_its_call_and_by_its_calls(tmp_path:
     assert sorted(str(row["agent_name"]) for row in rows) == ["left", "one", "stream", "two", "two", "two"]
     (left,) = [row for row in rows if row["agent_name"] == "left"]
     assert (left["finish_reason"], left["cost_usd"]) == ("cancelled", None)
+
+
+class Other(BaseModel):
+    """What the answer is not."""
+
+    question: str
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_stream_helper_that_raises_is_an_error_and_its_readers_own_error_is_not(
+    own: bool, logger: TelemetryLogger, client: Any
+) -> None:
+    """As `parse` of the same answer is."""
+    kind: type[Exception] = KeyError if own else ValidationError
+    with pytest.raises(kind):  # noqa: SIM117, PT012 - the stream ends within
+        with client.chat.completions.stream(**CHAT, response_format=Other) as stream:
+            for _ in stream:
+                if own:
+                    raise KeyError("mine")
+    (row,) = logger.get_invocations()
+    expected = ("success", None, "cancelled") if own else ("error", "ValidationError", None)
+    assert (row["status"], row["error_type"]) == expected[:2]
+    assert own is (row["finish_reason"] == "cancelled")

@@ -4,10 +4,11 @@ The object stays the client's own: a stream gets another iterator in the place o
 another `close`, until the record is made. What is collected ends its record, too.
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from json import loads
-from typing import Any, Protocol, Self, cast
+from typing import Any, Final, Protocol, Self, cast
 from weakref import ref
 
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
@@ -16,6 +17,9 @@ from llm_service.telemetry.instrumentation.responses.watching import fields_at_e
 from llm_service.telemetry.instrumentation.sdk.sdk_call import SdkCall
 
 __all__ = ["AsyncChunks", "Chunks", "StreamRecord", "UnreadBody", "body_of", "on_close", "record_stream"]
+
+_HELPERS: Final = ("openai.lib.streaming", "anthropic.lib.streaming")
+"""Where clients parse what their streams give."""
 
 
 class StreamRecord:
@@ -63,7 +67,18 @@ class StreamRecord:
     def closed(self) -> None:
         """The response below is closed: by the stream itself within a step, which says how it ended, or early."""
         if not self.steps:
-            self.end(GeneratorExit())
+            self.end(_raised_by_helper() or GeneratorExit())
+
+
+def _raised_by_helper() -> Exception | None:
+    """The exception that closes the stream now, where a client's stream helper raised it: an answer does not parse."""
+    error = sys.exc_info()[1]
+    trace = error.__traceback__ if isinstance(error, Exception) else None
+    while trace is not None:
+        if str(trace.tb_frame.f_globals.get("__name__")).startswith(_HELPERS):
+            return cast("Exception", error)
+        trace = trace.tb_next
+    return None
 
 
 class _Steps:
