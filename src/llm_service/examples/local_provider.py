@@ -36,6 +36,7 @@ def local_provider() -> Generator[str, None, None]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_POST(self) -> None:
         """Answer one request, whole or as events."""
