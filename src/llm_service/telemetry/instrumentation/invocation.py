@@ -18,9 +18,8 @@ from llm_service.telemetry.instrumentation.given_fields import by_field, note, t
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING, in_block, own_trace
 from llm_service.telemetry.instrumentation.later_reports import with_losses
 from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, settle, tell_parents
-from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Place, close, current, place_here
+from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Enclosing, Place, close, current, place_here
 from llm_service.telemetry.instrumentation.record_building import built, merged
-from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.watching import Watching, watch
 from llm_service.telemetry.instrumentation.sink import Sink
@@ -223,10 +222,6 @@ class Invocation:
         if self._sink.is_first("a stream without usage"):
             warn_of_no_usage()
 
-    def request_failed(self, error: BaseException) -> None:
-        """The one request that it is has failed: it cost nothing where no model can have run."""
-        self._set(nothing_billed(error, describe_error(error) | self._fields))
-
     # Entering and leaving
 
     def __enter__(self) -> Self:
@@ -286,6 +281,11 @@ class Invocation:
     def takes(self, call: Any) -> bool:  # noqa: ARG002 - some take none
         """Whether a call that begins within it may be the same call, as another saw it."""
         return True
+
+    @property
+    def _parent(self) -> Enclosing | None:
+        """What it was entered within and still holds."""
+        return None if self._place is None else self._place.around
 
     @property
     def _reserved(self) -> bool:

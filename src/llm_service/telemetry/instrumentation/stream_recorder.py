@@ -10,9 +10,11 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
+from llm_service.telemetry.instrumentation.call_fields import describe_error
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.open_blocks import Enclosing, current, descends_from
+from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.responses.stream_events import failure_in
 from llm_service.telemetry.instrumentation.stream_source import close_async, is_awaitable
 
@@ -140,7 +142,8 @@ class Recording:
         if error is None and self._usage is not None:
             self._call.end_of_items()
         if error is not None and self._sending:
-            self._call.request_failed(error)
+            said = describe_error(error) | self._call._fields
+            self._call.set(**nothing_billed(error, said))  # the one request that it is has failed
         if isinstance(error, GeneratorExit):  # perhaps in a finalizer, in the middle of anything
             self._call.end_soon(error)
         else:
