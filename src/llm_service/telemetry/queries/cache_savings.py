@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
+from llm_service.telemetry.queries.cells import IS_CALL
 from llm_service.telemetry.queries.filters import Where
 from llm_service.telemetry.record.timestamps import to_microseconds
 from llm_service.telemetry.stores.base import Fetch
@@ -128,7 +129,10 @@ def _cached_calls(fetch: Fetch, where: Where, columns: Sequence[str]) -> Iterato
     first, last = fetch((sql, where.parameters))[0]
     # Only by id: one scan in the order of the rows in the file.
     place = " AND ".join(
-        filter(None, [str(where).removeprefix(" WHERE "), CACHED, "unpriced_usage IS NULL AND id >= ? AND id <= ?"])
+        filter(
+            None,
+            [str(where).removeprefix(" WHERE "), CACHED, IS_CALL, "unpriced_usage IS NULL AND id >= ? AND id <= ?"],
+        )
     )
     names = "".join(f"{column}, " for column in columns)
     sql = f"SELECT id, {names}{_COLUMNS} FROM invocations NOT INDEXED WHERE {place} ORDER BY id LIMIT ?"  # noqa: S608

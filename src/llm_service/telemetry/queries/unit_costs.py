@@ -143,9 +143,10 @@ def read_unit_costs(
         QueryError: naming the argument, the value and the remedy.
     """
     columns = name_columns(by)
-    where = InvocationFilter(
+    narrowed = InvocationFilter(
         start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, model_name=model_name
-    ).where()
+    )
+    where = narrowed.where()
     where.add(IS_CALL)
     keys = "".join(f"{column}, " for column in columns)
     grouped = f" GROUP BY {keys.removesuffix(', ')}" if keys else ""
@@ -155,7 +156,7 @@ def read_unit_costs(
         key, values = tuple(row[: len(columns)]), [whole(value) for value in row[len(columns) :]]
         # Two damaged names may decode to the same text.
         sums[key] = [one + other for one, other in zip(sums.get(key, [0] * len(_SUMS)), values, strict=True)]
-    savings = {} if prices is None else read_savings(fetch, where, columns, prices)
+    savings = {} if prices is None else read_savings(fetch, narrowed.where(), columns, prices)
     kept = read_kept(fetch, start_date, end_date, (agent_name, tool_name, model_name))
     rows = [
         dict(zip(columns, key, strict=True)) | cast("dict[str, Any]", _unit_costs(values, savings.get(key)))
