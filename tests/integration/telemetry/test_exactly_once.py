@@ -372,14 +372,14 @@ async def test_a_call_is_one_row_whoever_sees_it(
     assert {row["invocation_id"] for row in rows} >= {row["parent_invocation_id"] for row in rows} - {None}
 
 
-CALLS = 5_000
+CALLS = 1_000
 AT_ONCE = 200
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(importlib.util.find_spec("langchain_openai") is None, reason="not installed")
-async def test_5_000_calls_at_once_are_5_000_rows(server: ProviderServer, tmp_path: Path) -> None:
+async def test_1_000_calls_at_once_are_1_000_rows(server: ProviderServer, tmp_path: Path) -> None:
     """Over every combination of adapter, block and stream below one hook, 200 at a time: none double, none missing."""
     import openai
 
