@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from llm_service.telemetry.queries.cells import IS_CALL
+
 SOURCE = Path(__file__).resolve().parents[3] / "src"
 TIMEOUT = 30.0
 
@@ -131,8 +133,9 @@ def agents(db: Path) -> Callable[[], dict[str | None, int]]:
             ask = connection.execute
             assert ask("PRAGMA integrity_check").fetchone() == ("ok",)
             rows = Counter(row[0] for row in ask("SELECT agent_name FROM invocations"))
+            calls = Counter(row[0] for row in ask(f"SELECT agent_name FROM invocations WHERE {IS_CALL}"))
             days = dict(ask("SELECT agent_name, SUM(invocations) FROM daily_costs GROUP BY agent_name"))
-            assert days == rows
+            assert days == calls
             assert ask("SELECT count(*) FROM dead_letters").fetchone() == (0,)
             return dict(rows)
         finally:
