@@ -170,4 +170,4 @@ def test_no_function_is_given_to_sqlite_in_another_way() -> None:
         for node in ast.walk(ast.parse(file.read_text("utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in ways
     }
-    assert {name for name, _ in used} == {"callbacks.py"}
+    assert {name for name, _ in used} == {"sql_callbacks.py"}

@@ -72,7 +72,7 @@ def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | No
     if operation is None or client.meta.service_model.service_name != _SERVICE:
         return None
     fields: dict[str, Any] = {"operation": operation, "provider": BEDROCK}
-    region = client.meta.region_name
+    region: Any = getattr(client.meta, "region_name", None)
     if type(region) is str:
         fields["region"] = region
     model = text_of(given, "modelId")
