@@ -25,7 +25,8 @@ NO_BUNDLED: Final = "genai-prices is not installed (the extra `prices`): pip ins
 _MOST: Final = 4096
 """Names in the cache; more names in one program are hardly models."""
 
-_Key = tuple[str | None, str | None, str | None]
+_Key = tuple[str | None, str | None, str | None, str | None, str | None]
+"""Model, provider, service tier, requested model and region, as records have them."""
 Span = tuple[int, int, Rates | None]
 
 
@@ -84,13 +85,13 @@ class PriceBook:
         region: str | None = None,
     ) -> Span:
         """The rates at a time, and the period in which they are the same: `(from_us, until_us, rates)`."""
-        if request_model is not None or region is not None:
-            model_name, provider = self._priced_as(model_name, request_model, provider, region)
-        key = (model_name, provider, service_tier)
+        key = (model_name, provider, service_tier, request_model, region)
         span = self._spans.get(key)
         if span is not None and span[0] <= at_us < span[1]:
             return span
-        return (*ALWAYS, None) if model_name is None else self._look_up(key, model_name, at_us)
+        if request_model is not None or region is not None:
+            model_name, provider = self._priced_as(model_name, request_model, provider, region)
+        return (*ALWAYS, None) if model_name is None else self._look_up(key, model_name, provider, at_us)
 
     def explain(
         self,
@@ -138,10 +139,10 @@ class PriceBook:
                 return name, provider
         return priced_as(model_name, request_model, provider, region)
 
-    def _look_up(self, key: _Key, model_name: str, at_us: int) -> Span:
+    def _look_up(self, key: _Key, model_name: str, provider: str | None, at_us: int) -> Span:
         timelines = self._timelines.get(key)
         if timelines is None:
-            timelines = self._find(model_name, key[1], tier_of(key[2]))
+            timelines = self._find(model_name, provider, tier_of(key[2]))
             if len(self._timelines) >= _MOST:  # a new dict: other threads may be reading the old one
                 self._timelines, self._spans = {}, {}
             self._timelines[key] = timelines
