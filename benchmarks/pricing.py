@@ -8,7 +8,7 @@ import importlib.util
 import random
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from time import perf_counter
@@ -114,7 +114,7 @@ def _time(
         "put": (_BATCH, lambda: [with_cost(record, cost) for record, cost in zip(plain, costs, strict=True)]),
         "genai-prices": (len(some), lambda: [_theirs(record) for record in some]),
     }
-    litellm = _litellm(some[:20])
+    litellm = _litellm(plain, 20)
     if litellm is not None:
         works["litellm"] = (20, litellm)
     rounds = options.count(25, 2)
@@ -158,24 +158,29 @@ def _timed(work: Callable[[], Any], count: int, times: int) -> Callable[[], Awai
     return measure
 
 
-def _litellm(batch: Sequence[InvocationRecord]) -> Callable[[], Any] | None:
-    """LiteLLM's own look-up, where it is installed; it is never installed for this."""
+def _litellm(batch: Sequence[InvocationRecord], count: int) -> Callable[[], Any] | None:
+    """LiteLLM's own look-up of the first records whose model it knows, where it is installed; never for this alone."""
     if importlib.util.find_spec("litellm") is None:
         return None
     litellm: Any = importlib.import_module("litellm")
 
-    def price() -> list[Any]:
-        return [
-            litellm.cost_per_token(
-                model=record.model_name,
-                prompt_tokens=record.prompt_tokens,
-                completion_tokens=record.completion_tokens,
-                custom_llm_provider=dict(_MODELS)[record.model_name or ""].replace("x-ai", "xai"),
-            )
-            for record in batch
-        ]
+    def cost(record: InvocationRecord) -> Any:
+        return litellm.cost_per_token(
+            model=record.model_name,
+            prompt_tokens=record.prompt_tokens,
+            completion_tokens=record.completion_tokens,
+            custom_llm_provider=dict(_MODELS)[record.model_name or ""].replace("x-ai", "xai"),
+        )
 
-    return price
+    known: list[InvocationRecord] = []
+    for record in batch:  # its own table forgets models that are still sold
+        with suppress(litellm.exceptions.ModelNotMappedError):
+            cost(record)
+            known.append(record)
+        if len(known) == count:
+            break
+    check(len(known) == count, "LiteLLM knows the models")
+    return lambda: [cost(record) for record in known]
 
 
 def _add_up(report: Report, prices: PriceBook, count: int) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+from contextlib import suppress
 from typing import Any, cast
 
 __all__ = ["close_kept_connections"]
@@ -15,7 +16,8 @@ async def close_kept_connections() -> None:
     for kept in gc.get_objects():
         for kind in cast("Any", type(kept)).__mro__:
             if kind.__name__ in _CLOSES and kind.__module__.partition(".")[0] in {"httpx", "httpx2", "aiohttp"}:
-                await getattr(kept, _CLOSES[kind.__name__])()
+                with suppress(RuntimeError):  # its loop is closed already
+                    await getattr(kept, _CLOSES[kind.__name__])()
                 break
     for _ in range(5):  # transports close in the steps after
         await asyncio.sleep(0)

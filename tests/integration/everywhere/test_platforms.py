@@ -7,9 +7,10 @@ from typing import Any
 WITHOUT_POSIX = """
 import os, pkgutil, sys
 absent = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog"}
+frameworks = {"langchain_core", "litellm", "agents", "pydantic_ai"}
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name in absent:
+        if name in absent | frameworks:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 for name in absent:
     sys.modules.pop(name, None)
@@ -21,7 +22,10 @@ import importlib, llm_service
 modules = [found.name for found in pkgutil.walk_packages(llm_service.__path__, "llm_service.")]
 for module in modules:
     if not module.endswith("__main__"):
-        importlib.import_module(module)
+        try:
+            importlib.import_module(module)
+        except ImportError as error:  # an adapter, which says what to install
+            assert "install llm-service-telemetry[" in str(error), module
 assert not absent & set(sys.modules), absent & set(sys.modules)
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 import asyncio

@@ -32,19 +32,24 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The generate_images method"),
     # botocore leaves the connection of a stream that is left to be collected, hooked or not.
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:unclosed (transport )?<:ResourceWarning"),
 ]
 MARKS = {name: [] if is_installed(of.MODULE) else [pytest.mark.skip(f"no {of.MODULE}")] for name, of in OF.items()}
 TABLE = [pytest.param(sdk, name, id=f"{sdk}-{name}", marks=MARKS[sdk]) for sdk in SDKS for name in OF[sdk].CASES]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def frozen() -> Iterator[None]:
-    """What the SDKs hold is no garbage: a collection looks at a test's own objects alone."""
-    gc.collect()
-    gc.freeze()
+def collected() -> Iterator[None]:
+    """What the clients leave is collected here, not in a test to come."""
     yield
     gc.unfreeze()
+    gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def frozen() -> None:
+    """What was there before is no garbage: a collection looks at a test's own objects alone, which is quick."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,11 @@
 """The records of one trace, run or session as a tree, and where its time went."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypedDict, cast
+from typing import Final, NamedTuple, TypedDict, cast
 
+from llm_service.redaction import stored_name
 from llm_service.telemetry.queries.cells import cost_of, is_in_range
-from llm_service.telemetry.queries.filters import InvocationFilter, checked_id
+from llm_service.telemetry.queries.filters import checked_id
 from llm_service.telemetry.queries.questions import ROW_COLUMNS, InvocationRow, to_invocations
 from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.timestamps import text_microseconds
@@ -76,19 +77,19 @@ def read_trace(fetch: Fetch, wanted: object = None) -> Trace:
         known, rows = _newest(fetch)
     else:
         known = checked_id("id", wanted)
-        rows = _matching(fetch, known)
+        rows = _matching(fetch, stored_name(known))
     truncated = len(rows) > MOST_ROWS
     rows = _with_those_above(fetch, rows[:MOST_ROWS])
     tree = _tree(rows)
     return Trace(id=known, rows=tree, totals=totals_of(tree), truncated=truncated)
 
 
-def _matching(fetch: Fetch, known: str) -> list[InvocationRow]:
+def _matching(fetch: Fetch, stored: object) -> list[InvocationRow]:
     found: dict[int, InvocationRow] = {}
     for field in _FIELDS:
-        where = InvocationFilter(**cast("Any", {field: known})).where()
-        sql = f"SELECT {ROW_COLUMNS} FROM invocations{where} ORDER BY timestamp DESC, id DESC LIMIT ?"  # noqa: S608
-        found |= {row["id"]: row for row in to_invocations(fetch((sql, [*where.parameters, MOST_ROWS + 1])))}
+        where = f"{field} = ? ORDER BY timestamp DESC, id DESC LIMIT ?"
+        sql = f"SELECT {ROW_COLUMNS} FROM invocations WHERE {where}"  # noqa: S608
+        found |= {row["id"]: row for row in to_invocations(fetch((sql, [stored, MOST_ROWS + 1])))}
     return sorted(found.values(), key=lambda row: (row["timestamp"], row["id"]), reverse=True)
 
 
@@ -97,7 +98,7 @@ def _newest(fetch: Fetch) -> tuple[str | None, list[InvocationRow]]:
     ids = fetch((_NEWEST.format(" WHERE trace_id IS NOT NULL" if traced else ""), []))
     known = next((one for row in ids for one in row if one is not None), None)
     if known is not None:
-        return str(known), _matching(fetch, str(known))
+        return str(known), _matching(fetch, known)
     newest = f"SELECT {ROW_COLUMNS} FROM invocations ORDER BY timestamp DESC, id DESC LIMIT 1"  # noqa: S608
     return None, to_invocations(fetch((newest, [])))
 

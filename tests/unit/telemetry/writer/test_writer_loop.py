@@ -31,7 +31,7 @@ def rows(db: Path) -> int:
         return int(connection.execute("SELECT count(*) FROM invocations").fetchone()[0])
 
 
-def comes_true(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def comes_true(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Whether it holds in time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -11,6 +11,7 @@ from json import loads
 from typing import Any, Final, Protocol, Self, cast
 from weakref import ref
 
+from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
 from llm_service.telemetry.instrumentation.responses.watching import fields_at_end
@@ -62,6 +63,8 @@ class StreamRecord:
             found["usage_source"] = "missing"
             if found.get("status") is None:
                 self._call.without_usage()
+        if error is not None and not self._begun:  # a lazy stream sends its request with its first step
+            found |= nothing_billed(error, self._call._fields | found)
         self._call.end(found)
 
     def closed(self) -> None:
