@@ -36,7 +36,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from llm_service.redaction import clean, holds_secret
+from llm_service.redaction import clean, quoted, shown
 
 __all__ = [
     "BudgetError",
@@ -68,33 +68,24 @@ __all__ = [
 ]
 
 
-_MOST_SHOWN: Final = 80
 _MOST_LISTED: Final = 50
 _PLAIN_KEY: Final = re.compile(r"[\w.:/@\[\]+-]{1,160}")
 """A setting, or a path of keys such as `models.gpt-4o.aliases[1]`: it stands in a message as it is."""
-_HIDDEN: Final = "[REDACTED:named-secret]"
-
-
-def shown(value: object, most: int = _MOST_SHOWN) -> str:
-    """`repr` of a value without secrets, cut to `most` characters: a message stays readable whatever was passed in."""
-    try:
-        # Bytes become text as repr shows them; of text, what no message will show is not looked at.
-        text = repr(clean(value) if isinstance(value, str) else value[:65_536] if isinstance(value, bytes) else value)
-    except Exception as error:  # noqa: BLE001 - repr of a foreign object, or of a huge int, may raise anything
-        return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
-    text = clean(text)
-    return text if len(text) <= most else text[: most - 3] + "..."
-
-
-def _quoted(field: str, value: object) -> str:
-    try:
-        return _HIDDEN if holds_secret(field, value) else shown(value)
-    except Exception as error:  # noqa: BLE001 - a foreign object may raise even when it is asked for its class
-        return f"<{type(value).__name__} that raises {type(error).__name__}>"
 
 
 class TelemetryError(Exception):
-    """Base of all errors raised here."""
+    """Base of all errors raised here; each can be pickled and copied as it is."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[TelemetryError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> TelemetryError:
+    """Unpickles an error without its constructor, which takes what the message is made of."""
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 class _FieldError(TelemetryError, ValueError):
@@ -107,14 +98,11 @@ class _FieldError(TelemetryError, ValueError):
     """
 
     def __init__(self, field: str, value: object, remedy: str) -> None:
-        quoted = _quoted(field, value)
-        super().__init__(f"{clean(field)}: {quoted} is not usable; {clean(remedy)}")
+        text = quoted(field, value)
+        super().__init__(f"{clean(field)}: {text} is not usable; {clean(remedy)}")
         self.field = field
         self.value = value
         self.remedy = remedy
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.field, self.value, self.remedy)
 
 
 class SettingsError(_FieldError):
@@ -170,9 +158,6 @@ class ConfigErrors(ConfigError):  # noqa: N818 - it is several
         """Each of them, in the order of lines."""
         return self._errors
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._errors,)
-
 
 class RecordError(_FieldError):
     """A field of an `InvocationRecord` has a value that cannot be stored."""
@@ -196,9 +181,6 @@ class UnknownRunError(TelemetryError, LookupError):
         self.run = run
         self.hint = hint
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.run, self.hint)
-
 
 class MissingPackageError(TelemetryError, ImportError):
     """What was asked for needs a package that is not installed.
@@ -212,10 +194,6 @@ class MissingPackageError(TelemetryError, ImportError):
             f"{what} needs {package}: pip install {package} (the extra `{extra}` of llm-service-telemetry)"
         )
         self.package = package
-        self._given = (what, package, extra)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), self._given
 
 
 class UnsupportedLoopError(TelemetryError, RuntimeError):
@@ -236,9 +214,6 @@ class BudgetError(TelemetryError):
     def __init__(self, message: str, budget: str) -> None:
         super().__init__(clean(message))
         self.budget = budget
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self.args, self.__dict__)
 
 
 class BudgetExceeded(BudgetError):  # noqa: N818 - the name that users of such limits look for
@@ -358,14 +333,6 @@ class JustificationNeededError(BudgetError):
         )
         self.asked = asked
         self.allowed = allowed
-
-
-def _again(kind: type[BudgetError], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> BudgetError:
-    """Unpickles a budget error: its constructor takes amounts, of which the message is made."""
-    error = kind.__new__(kind, *arguments)
-    error.args = arguments
-    error.__dict__.update(attributes)
-    return error
 
 
 class StoreError(TelemetryError):

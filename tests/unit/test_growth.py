@@ -19,10 +19,10 @@ from llm_service.cli.tables import Column, fit
 from llm_service.cli.times import parse_time
 from llm_service.cli.trace import read_trace
 from llm_service.config.documents import parse_document
-from llm_service.errors import ConfigError, shown
+from llm_service.errors import ConfigError
 from llm_service.estimates.tokens import TokenRatios, size_of
 from llm_service.pricing.model_names import candidates, spellings
-from llm_service.redaction import traceback_text
+from llm_service.redaction import shown, traceback_text
 from llm_service.telemetry import InvocationRecord
 from llm_service.telemetry.instrumentation.call_fields import describe_error
 

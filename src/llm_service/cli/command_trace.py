@@ -9,7 +9,7 @@ from llm_service.cli.options import common, examples
 from llm_service.cli.output import clean, listing
 from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, usd
 from llm_service.cli.target import Target, read
-from llm_service.errors import shown
+from llm_service.redaction import shown
 
 if TYPE_CHECKING:
     from llm_service.telemetry.queries.traces import Trace

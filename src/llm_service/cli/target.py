@@ -11,7 +11,8 @@ import click
 
 from llm_service.cli.output import clean, json_document
 from llm_service.config.settings import Settings, resolve_db_path
-from llm_service.errors import StoreError, shown
+from llm_service.errors import StoreError
+from llm_service.redaction import shown
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

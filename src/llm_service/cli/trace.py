@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TextIO
 
-from llm_service.errors import TelemetryError, shown
+from llm_service.errors import TelemetryError
+from llm_service.redaction import shown
 
 __all__ = ["COLUMNS", "TraceError", "TraceRow", "read_trace"]
 

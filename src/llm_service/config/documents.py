@@ -17,7 +17,8 @@ from yaml.resolver import Resolver
 
 from llm_service.config.files import expanded, read_text
 from llm_service.config.key_paths import KeyPath, path_text
-from llm_service.errors import ConfigError, shown
+from llm_service.errors import ConfigError
+from llm_service.redaction import shown
 
 __all__ = [
     "Document",

@@ -23,7 +23,8 @@ from llm_service.config.documents import (
 from llm_service.config.files import FILE_VARIABLES, PREFIX, find, read_text
 from llm_service.config.key_paths import no_such
 from llm_service.config.settings import Settings, SettingsError, resolve_db_path
-from llm_service.errors import ConfigError, shown
+from llm_service.errors import ConfigError
+from llm_service.redaction import shown
 
 if TYPE_CHECKING:
     from llm_service.config.schemas import TelemetryConfig

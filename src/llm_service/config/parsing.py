@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from llm_service.config.documents import Document, read_document
 from llm_service.config.key_paths import KeyPath, path_text
 from llm_service.config.schema_values import Strict
-from llm_service.errors import ConfigError, ConfigErrors, shown
+from llm_service.errors import ConfigError, ConfigErrors
+from llm_service.redaction import shown
 
 __all__ = ["parsed", "parsed_file", "problems_of"]
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypedDict
 
-from llm_service.errors import SettingsError, shown
+from llm_service.errors import SettingsError
+from llm_service.redaction import shown
 
 __all__ = [
     "DEFAULT_DB_PATH",

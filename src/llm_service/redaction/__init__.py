@@ -2,6 +2,7 @@
 
 from llm_service.redaction.name_digests import ID_BYTES, digest_of, stored_name, with_digest
 from llm_service.redaction.patterns import PATTERNS
+from llm_service.redaction.quoting import quoted, shown
 from llm_service.redaction.scrubbing import (
     clean,
     may_hold_secret,
@@ -19,7 +20,9 @@ __all__ = [
     "digest_of",
     "holds_secret",
     "may_hold_secret",
+    "quoted",
     "scrub",
+    "shown",
     "stored_name",
     "traceback_text",
     "with_digest",

@@ -22,7 +22,8 @@ import pytest
 
 from llm_service.config.load import load_config
 from llm_service.config.schemas import TelemetryConfig
-from llm_service.errors import DuplicateInvocationError, TelemetryError, shown
+from llm_service.errors import DuplicateInvocationError, TelemetryError
+from llm_service.redaction import shown
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.record.record import CARD_FIELDS, EXTENSION_FIELDS, rebuilt
 

@@ -10,7 +10,7 @@ import pytest
 from llm_service.config.load import load_config
 from llm_service.config.schemas import TelemetryConfig
 from llm_service.config.settings import DEFAULT_DB_PATH, Settings, SettingsError, resolve_db_path
-from llm_service.errors import shown
+from llm_service.redaction import shown
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 
 BOUNDS = [

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Self, 
 
 from llm_service.budgets.alerts import OnBudget
 from llm_service.config.settings import Settings, SettingsOptions
-from llm_service.errors import SettingsError, shown
+from llm_service.errors import SettingsError
 from llm_service.pricing.book import PriceBook
+from llm_service.redaction import shown
 from llm_service.telemetry.client import instruments_api, scopes_api
 from llm_service.telemetry.client.client_core import ClientCore
 from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies

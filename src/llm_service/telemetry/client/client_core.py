@@ -19,9 +19,9 @@ from llm_service.errors import (
     RecordQuarantinedError,
     StoreError,
     UnsupportedLoopError,
-    shown,
 )
 from llm_service.pricing.book import PriceBook
+from llm_service.redaction import shown
 from llm_service.telemetry.client.steps import Step, Steps, Work
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING
 from llm_service.telemetry.instrumentation.nested_calls import hand_over

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from llm_service.budgets.limits import NANOS, Amounts
-from llm_service.errors import BudgetError, DuplicateInvocationError, shown
+from llm_service.errors import BudgetError, DuplicateInvocationError
+from llm_service.redaction import shown
 from llm_service.telemetry.client.reservation_plans import ReservationPlanner
 from llm_service.telemetry.client.reservation_requests import NAMES, ReservationRequest
 from llm_service.telemetry.client.steps import Steps, awaited, blocking, run, run_async

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from functools import partial, update_wrapper
 from typing import Any, Final, NamedTuple, Self, TypeVar, cast
 
-from llm_service.errors import shown
+from llm_service.redaction import shown
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.stream_recorder import Recording
 

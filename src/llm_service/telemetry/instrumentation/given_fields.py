@@ -4,8 +4,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from llm_service.errors import RecordError, shown
-from llm_service.redaction import clean
+from llm_service.errors import RecordError
+from llm_service.redaction import clean, shown
 from llm_service.telemetry.instrumentation.call_fields import settled
 from llm_service.telemetry.instrumentation.field_aliases import known_fields, no_such_field, own_fields
 from llm_service.telemetry.instrumentation.sink import Sink

@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import Any, Final, Self
 from weakref import ReferenceType, ref
 
-from llm_service.errors import RecordError, shown
+from llm_service.errors import RecordError
+from llm_service.redaction import shown
 from llm_service.telemetry.instrumentation.call_fields import refuse_misplaced, without_content
 from llm_service.telemetry.instrumentation.given_fields import by_field, note
 from llm_service.telemetry.instrumentation.inherited_fields import SCOPE_FIELDS, in_scope, readable

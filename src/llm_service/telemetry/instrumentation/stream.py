@@ -11,7 +11,7 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import Any, Final, NoReturn, Protocol, Self
 
-from llm_service.errors import shown
+from llm_service.redaction import shown
 from llm_service.telemetry.instrumentation import stream_source as source
 from llm_service.telemetry.instrumentation.stream_source import has, opened
 

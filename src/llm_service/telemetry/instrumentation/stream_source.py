@@ -6,8 +6,7 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any, Final, NamedTuple
 
-from llm_service.errors import shown
-from llm_service.redaction import clean
+from llm_service.redaction import clean, shown
 
 __all__ = ["Ways", "close", "close_async", "discard", "is_request", "opened", "ways_of"]
 

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from llm_service.errors import shown
+from llm_service.redaction import shown
 from llm_service.telemetry.maintenance.check_session import OutOfTimeError, time_limit
 from llm_service.telemetry.maintenance.findings import Finding, found, healthy
 from llm_service.telemetry.maintenance.private_copy import text_or_bytes

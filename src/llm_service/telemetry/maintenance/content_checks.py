@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from llm_service.errors import shown
+from llm_service.redaction import shown
 from llm_service.telemetry.maintenance.check_session import OutOfTimeError, time_limit
 from llm_service.telemetry.maintenance.daily_totals import add_bucket_function, day_before, differences, kept_since
 from llm_service.telemetry.maintenance.findings import Finding, found, healthy

@@ -10,7 +10,8 @@ from time import monotonic
 from typing import Final
 
 from llm_service.config.settings import Settings
-from llm_service.errors import PlantedFileError, shown
+from llm_service.errors import PlantedFileError
+from llm_service.redaction import shown
 from llm_service.telemetry.maintenance import content_checks, file_checks
 from llm_service.telemetry.maintenance.budget_checks import check_budgets, check_counters
 from llm_service.telemetry.maintenance.cell_values import check_values

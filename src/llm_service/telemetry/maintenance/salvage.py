@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from llm_service.errors import ForeignDatabaseError, StoreError, shown
+from llm_service.errors import ForeignDatabaseError, StoreError
+from llm_service.redaction import shown
 from llm_service.telemetry.maintenance import daily_totals
 from llm_service.telemetry.maintenance.atomic_file import delivered, require_room
 from llm_service.telemetry.maintenance.check_session import side_file, status_of

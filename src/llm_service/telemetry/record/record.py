@@ -12,7 +12,8 @@ from time import time_ns
 from typing import Any, Final, NoReturn, Self, Unpack, cast
 
 from llm_service.config.settings import PrivacyLevel
-from llm_service.errors import RecordError, shown
+from llm_service.errors import RecordError
+from llm_service.redaction import shown
 from llm_service.telemetry.record import checks
 from llm_service.telemetry.record.checks import (
     KNOWN_NAMES,

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_service.errors import RecordError, TelemetryError, shown
+from llm_service.errors import RecordError, TelemetryError
+from llm_service.redaction import shown
 from llm_service.telemetry.record import checks
 from llm_service.telemetry.record.fields import CHECKS, KINDS
 from llm_service.telemetry.record.record import CARD_FIELDS, EXTENSION_FIELDS, FIELDS, InvocationRecord

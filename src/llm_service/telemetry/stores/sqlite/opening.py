@@ -16,7 +16,8 @@ from pathlib import Path
 from time import time_ns
 from typing import Final
 
-from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, SQLiteTooOldError, shown
+from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, SQLiteTooOldError
+from llm_service.redaction import shown
 from llm_service.telemetry.record.timestamps import microseconds_text
 from llm_service.telemetry.stores.base import Fault
 from llm_service.telemetry.stores.private_files import make_private_folder

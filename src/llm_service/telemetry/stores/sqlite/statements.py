@@ -11,8 +11,7 @@ from operator import itemgetter
 from typing import Any, Final, cast
 
 from llm_service.config.settings import PrivacyLevel
-from llm_service.errors import shown
-from llm_service.redaction import clean
+from llm_service.redaction import clean, shown
 from llm_service.telemetry.privacy import effective_level, stored_error
 from llm_service.telemetry.record.checks import LEVELS, MAX_NAME_CHARS
 from llm_service.telemetry.record.record import CARD_FIELDS, EXTENSION_FIELDS, InvocationRecord
