@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.inside import core_of, engine_of
 from tests.model.ledger import check_books, holds, policies
 
 from llm_service.errors import BudgetExceeded
@@ -119,7 +120,7 @@ class BudgetsBesideModel(RuleBasedStateMachine):
     def settle(self, which: int, cost: int | None, own_id: bool, twice: bool) -> None:
         """With a record of the hold's id or of another; a second time does nothing."""
         hold_id, hold = self.pick(which)
-        agent = hold._core.request.agent_name
+        agent = core_of(hold).request.agent_name
         record = self.record(agent, cost, **({"invocation_id": hold_id} if own_id else {}))
         assert hold.settle(record) is True
         self.model.log(record.invocation_id, agent, cost, ends=hold_id)
@@ -186,7 +187,7 @@ class BudgetsBesideModel(RuleBasedStateMachine):
     def log_under_the_id_of_a_hold(self, which: int, cost: int | None) -> None:
         """In another process, say: that ends it."""
         hold_id, hold = self.pick(which)
-        agent = hold._core.request.agent_name
+        agent = core_of(hold).request.agent_name
         self.loggers[-1].log_invocation(self.record(agent, cost, invocation_id=hold_id))
         self.model.log(hold_id, agent, cost)
 
@@ -223,10 +224,10 @@ class BudgetsBesideModel(RuleBasedStateMachine):
     def crash(self) -> None:
         """The process is gone: nothing is closed, nothing is ended; a new one opens the file."""
         for logger in self.loggers:
-            with logger._engine.commit_lock:
-                logger._engine.inline.let_go()
-                logger._engine.executor.let_go()
-            logger._engine.closing = logger._engine.closed = True
+            with engine_of(logger).commit_lock:
+                engine_of(logger).inline.let_go()
+                engine_of(logger).executor.let_go()
+            engine_of(logger).closing = engine_of(logger).closed = True
         self.loggers, self.open = [], {}
         self.open_logger(limited=True)
         self.seen["crashes"] += 1

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.inside import engine_of
 from tests.model.stage import Stage, stored_ids
 
 from llm_service.telemetry import AsyncTelemetryLogger, CommitTimeoutError, InvocationRecord, StoreError
@@ -139,7 +140,7 @@ class EngineBesideModel(RuleBasedStateMachine):
         self.logger = AsyncTelemetryLogger(
             self.db, retention_days=None, **self.options
         )  # retention has tests of its own
-        self.engine = engine = self.logger._engine
+        self.engine = engine = engine_of(self.logger)
         engine.queue._clock = self.stage.clock
         accept, refuse_one, begin_close = engine.queue.accept, engine.queue.refuse_one, engine.begin_close
 

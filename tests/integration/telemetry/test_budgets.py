@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.inside import engine_of
 from tests.model.ledger import check_books, holds, policies, totals
 
 from llm_service.config.schemas import ModelsConfig
@@ -48,7 +49,7 @@ def busy(logger: Any) -> Iterator[None]:
     taken, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with logger._engine.commit_lock:
+        with engine_of(logger).commit_lock:
             taken.set()
             assert done.wait(30)
 
@@ -312,7 +313,7 @@ async def test_a_settlement_that_waits_while_the_logger_closes_is_stored(db: Pat
     """Its waiter is told, and the close ends."""
     logger = AsyncTelemetryLogger(db, policies=LIMITED)
     hold = await logger.budgets.reserve(usd=0.5)
-    thread = logger._engine.executor._thread
+    thread = engine_of(logger).executor._thread
     assert thread is not None
     with busy(logger):
         settling = asyncio.create_task(hold.settle(record()))
@@ -324,7 +325,7 @@ async def test_a_settlement_that_waits_while_the_logger_closes_is_stored(db: Pat
     await closing_task
     thread.join(10)
     assert spent(db) == (0.25, 0, 0)
-    assert logger._engine.executor.session.is_open is False
+    assert engine_of(logger).executor.session.is_open is False
 
 
 async def test_settlements_that_come_during_and_after_a_close_are_stored(db: Path) -> None:
@@ -337,10 +338,10 @@ async def test_settlements_that_come_during_and_after_a_close_are_stored(db: Pat
         assert await hold.settle(record(0.01)) is True
     with pytest.raises(StoreError, match="the logger is closed"):
         await logger.budgets.reserve(usd=0.01)
-    thread = logger._engine.executor._thread
+    thread = engine_of(logger).executor._thread
     if thread is not None:
         thread.join(10)
-    assert logger._engine.executor.session.is_open is False
+    assert engine_of(logger).executor.session.is_open is False
     assert spent(db) == (pytest.approx(0.6), 0, 0)
     assert logger.stats().ledger.balanced
 
@@ -349,7 +350,7 @@ async def test_what_is_asked_for_while_the_thread_ends_is_served(db: Path) -> No
     """And more at once than one transaction takes."""
     async with AsyncTelemetryLogger(db, policies=LIMITED) as logger:
         held = [await logger.budgets.reserve(usd=0.01) for _ in range(70)]
-        teller = logger._engine.executor
+        teller = engine_of(logger).executor
         with busy(logger):
             tasks = [asyncio.create_task(held[0].settle(record(0.01)))]
             await asyncio.sleep(0)
@@ -370,11 +371,11 @@ async def test_thresholds_that_must_wait_do_not_hold_up_those_who_reserve(db: Pa
     """The writer is busy, or the file has been let go of: they are told after the next transaction."""
     told: list[Any] = []
     async with AsyncTelemetryLogger(db, policies=policies(default=1), on_budget=told.append) as logger:
-        teller = logger._engine.executor
+        teller = engine_of(logger).executor
         hold = await logger.budgets.reserve(usd=1)
         with busy(logger):
             await asyncio.to_thread(teller._look_back)
-        with logger._engine.commit_lock:
+        with engine_of(logger).commit_lock:
             teller.let_go()
         teller._look_back()
         assert told == []

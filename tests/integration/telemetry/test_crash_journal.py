@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.inside import engine_of
 
 from llm_service.config.settings import Settings
 from llm_service.errors import StoreError
@@ -154,7 +155,7 @@ def test_content_and_long_messages_do_not_reach_the_journal(db: Path, record: Ca
 
 def _bytes_of(telemetry: TelemetryLogger) -> bytes:
     """The segment, by its mapping: opening it here would drop its lock."""
-    mapping = telemetry._engine.queue._journal._map  # type: ignore[attr-defined]
+    mapping = engine_of(telemetry).queue._journal._map  # type: ignore[attr-defined]
     return bytes(mapping[:])
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.inside import engine_of
 
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 
@@ -89,7 +90,7 @@ def test_a_forgotten_sync_logger_lets_go_once_it_is_collected(
     """Its records are written and its connection closed, while the process lives on."""
     logger = TelemetryLogger(tmp_path / "telemetry.db")
     logger.log_invocation_nowait(record())
-    engine = weakref.ref(logger._engine)
+    engine = weakref.ref(engine_of(logger))
     forgotten = [logger]
     del logger
     with pytest.warns(ResourceWarning, match="was not closed"):
@@ -109,7 +110,7 @@ async def test_a_forgotten_async_logger_lets_go_once_it_is_collected(tmp_path: P
     telemetry = AsyncTelemetryLogger(tmp_path / "telemetry.db")
     await telemetry.log_invocation(record(), durable=True)
     telemetry.log_invocation_nowait(record())
-    engine = telemetry._engine
+    engine = engine_of(telemetry)
     forgotten = [telemetry]
     del telemetry
     with pytest.warns(ResourceWarning, match="was not closed"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.inside import engine_of
 
 from llm_service.telemetry import (
     AsyncTelemetryLogger,
@@ -139,7 +140,7 @@ def test_a_flush_without_any_time_tries_nothing(
         logger.log_invocation(record())
         with held(db):
             logger.log_invocation_nowait(record())
-            monkeypatch.setattr(logger._engine.inline, "_act", act)
+            monkeypatch.setattr(engine_of(logger).inline, "_act", act)
             assert logger.flush(timeout=0.0).pending == 1
             monkeypatch.undo()
             assert threading.get_ident() not in tried  # the background may have its turn meanwhile

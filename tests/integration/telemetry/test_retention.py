@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.inside import engine_of
 
 from llm_service.telemetry import (
     AsyncTelemetryLogger,
@@ -106,7 +107,7 @@ async def test_an_async_logger_deletes_what_is_too_old_while_it_is_idle(db: Path
     """On opening, without a record being logged; totals and younger records stay."""
     fill(db, 40, 35, 29, 0)
     async with AsyncTelemetryLogger(db, retention_days=30) as telemetry:
-        await until(lambda: telemetry.stats().purged == 40 and not telemetry._engine.retention.busy)
+        await until(lambda: telemetry.stats().purged == 40 and not engine_of(telemetry).retention.busy)
         assert telemetry.stats().purge_error is None
         assert (await telemetry.get_statistics(days=60))["total_invocations"] == 80
         assert len(await telemetry.get_invocations()) == 40
@@ -159,7 +160,7 @@ def test_a_forgotten_sync_logger_whose_retention_runs_warns_of_nothing(db: Path)
     fill(db, 40)
     logger = TelemetryLogger(db)
     logger.log_invocation(aged(0)[0])
-    engine = logger._engine
+    engine = engine_of(logger)
     del logger  # warnings are errors
     engine.inline.close()
 
@@ -172,7 +173,7 @@ def test_a_logger_without_retention_deletes_nothing(db: Path, options: Any) -> N
         logger.log_invocation(aged(0)[0])
         logger.log_invocation_nowait(aged(0)[0])
         logger.flush()
-        assert not logger._engine.retention.busy
+        assert not engine_of(logger).retention.busy
     assert ask(db, "SELECT count(*) FROM invocations WHERE timestamp < datetime('now', '-1000 days')") == 20
 
 
@@ -183,7 +184,7 @@ def test_reading_deletes_nothing(db: Path) -> None:
         logger.get_statistics()
         logger.get_invocations()
         logger.flush()
-        assert not logger._engine.retention.busy
+        assert not engine_of(logger).retention.busy
     assert rows(db) == 20
 
 
@@ -206,13 +207,13 @@ def test_contents_are_gone_through_once_for_each_cut_off(db: Path) -> None:
     with closing(sqlite3.connect(db)) as connection, connection:
         connection.execute("INSERT INTO invocation_contents SELECT id, 'p', 'r' FROM invocations")
     with TelemetryLogger(db, content_retention_days=7) as logger:
-        retention = logger._engine.retention
-        logger._engine.inline.retain()
+        retention = engine_of(logger).retention
+        engine_of(logger).inline.retain()
         assert retention.busy
         while retention.busy:
-            logger._engine.inline.retain()
+            engine_of(logger).inline.retain()
         retention._due_at = 0.0
-        logger._engine.inline.retain()
+        engine_of(logger).inline.retain()
         assert not retention.busy
         assert (retention.due_in() or 0) > 3000
     assert ask(db, "SELECT count(*) FROM invocation_contents") == 20
@@ -223,7 +224,7 @@ def test_days_pass_and_each_takes_one_day_along(db: Path, eventually: Callable[.
     fill(db, *range(10), count=1)
     clock = Clock()
     with TelemetryLogger(db, retention_days=5) as logger:
-        retention = logger._engine.retention
+        retention = engine_of(logger).retention
         retention._clock_ns = clock
         for day in range(1, 5):
             logger.log_invocation(aged(0)[0])
@@ -240,7 +241,7 @@ def test_a_leap_of_the_clock_deletes_nothing_and_is_said(
     clock = Clock()
     clock.now += 365 * DAY_NS
     with caplog.at_level(logging.WARNING), TelemetryLogger(db, retention_days=30) as logger:
-        retention = logger._engine.retention
+        retention = engine_of(logger).retention
         retention._clock_ns = clock
         for _ in range(20):
             logger.log_invocation(aged(0)[0])
@@ -259,7 +260,7 @@ def test_a_season_of_a_thousand_records_a_day_stays_small(db: Path) -> None:
     start = datetime(2026, 1, 1, 12, tzinfo=UTC)
     clock = Clock(start)
     with TelemetryLogger(db, retention_days=30, privacy_level="metadata") as logger:
-        engine = logger._engine
+        engine = engine_of(logger)
         engine.retention._clock_ns = clock
         engine.drivers.ensure = lambda **_: False  # type: ignore[method-assign] # this thread does all of it
         with closing(sqlite3.connect(db)) as other:
@@ -319,7 +320,7 @@ def test_a_durable_commit_is_synced_also_after_a_purge(db: Path) -> None:
         logger.log_invocation(InvocationRecord(), durable=True)
         assert logger.purge(3).bytes_freed > 0
         logger.log_invocation(InvocationRecord(), durable=True)
-        assert logger._engine.inline.session.connection._connection.execute("PRAGMA synchronous").fetchone() == (
+        assert engine_of(logger).inline.session.connection._connection.execute("PRAGMA synchronous").fetchone() == (
             2,
         )  # FULL
 
@@ -482,7 +483,7 @@ async def test_a_purge_that_is_cancelled_at_any_await_does_no_harm(at: int, db: 
         purging.cancel()
         with pytest.raises(asyncio.CancelledError):
             await purging
-        assert not telemetry._engine.retention.busy
+        assert not engine_of(telemetry).retention.busy
         assert await telemetry.log_invocation(aged(0)[0], durable=True)
         before = telemetry.stats().purged
         assert (await telemetry.purge(30)).records == 12 - before
@@ -579,21 +580,21 @@ def test_a_fault_of_retention_is_told_once_and_tried_again(
         logger.log_invocation(aged(0)[0])
         eventually(lambda: logger.stats().purge_error is not None)
         assert "disk is full" in str(logger.stats().purge_error)
-        logger._engine.retention._due_at = 0.0
+        engine_of(logger).retention._due_at = 0.0
         logger.log_invocation(aged(0)[0])
-        logger._engine.drivers.wake()
+        engine_of(logger).drivers.wake()
         assert caplog.text.count("retention does not get on") == 1
         monkeypatch.setattr(Purge, "step", real)
-        logger._engine.retention._due_at = 0.0
+        engine_of(logger).retention._due_at = 0.0
         logger.log_invocation(aged(0)[0])
-        logger._engine.drivers.wake()
+        engine_of(logger).drivers.wake()
         eventually(lambda: logger.stats().purged == 20 and logger.stats().purge_error is None)
 
 
 def test_retention_whose_file_cannot_be_opened_for_now_is_paced(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork or a fault has closed the connection, and another cannot be had yet."""
     with TelemetryLogger(db) as logger:
-        engine = logger._engine
+        engine = engine_of(logger)
         engine.inline.let_go()
 
         def refuse() -> Any:
@@ -609,11 +610,11 @@ def test_a_lock_is_no_fault(db: Path) -> None:
     """Somebody else is at work: it comes back soon, and nothing is said."""
     fill(db, 40)
     with TelemetryLogger(db) as logger:
-        retention = logger._engine.retention
-        logger._engine.inline.retain()
+        retention = engine_of(logger).retention
+        engine_of(logger).inline.retain()
         assert retention.busy
         with locked(db):
-            logger._engine.inline.retain()
+            engine_of(logger).inline.retain()
         assert logger.stats().purge_error is None
         assert 0 < (retention.due_in() or 0) < 1
 
@@ -626,17 +627,17 @@ def test_another_process_that_purges_is_left_alone_for_the_lease(db: Path) -> No
         other.execute("UPDATE retention SET holder = 'other', held_until = ?", (until,))
         other.commit()
     with TelemetryLogger(db) as logger:
-        logger._engine.inline.retain()
-        logger._engine.inline.retain()
-        assert not logger._engine.retention.busy
-        assert (logger._engine.retention.due_in() or 0) > 20
+        engine_of(logger).inline.retain()
+        engine_of(logger).inline.retain()
+        assert not engine_of(logger).retention.busy
+        assert (engine_of(logger).retention.due_in() or 0) > 20
     assert rows(db) == 20
 
 
 def test_retention_that_has_ended_takes_no_turn_and_no_job(db: Path) -> None:
     """What comes while a logger closes is over at once."""
     with TelemetryLogger(db) as logger:
-        settings, store = logger.settings, logger._engine.store
+        settings, store = logger.settings, engine_of(logger).store
     retention = Retention(settings, store, "me")
     retention.end()
     assert retention.due_in() is None
@@ -716,7 +717,7 @@ def test_a_purge_that_was_killed_goes_on_in_the_next_process(
     with TelemetryLogger(db, retention_days=30) as logger:
         clock = Clock()
         clock.now += 40 * 10**9  # the dead process's lease is over
-        logger._engine.retention._clock_ns = clock
+        engine_of(logger).retention._clock_ns = clock
         logger.log_invocation(aged(0)[0])
         eventually(lambda: logger.stats().purged == 1000)
     assert rows(db) == 1501

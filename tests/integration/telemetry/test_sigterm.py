@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.inside import engine_of
 
 from llm_service.errors import SignalError
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
@@ -294,7 +295,7 @@ def test_each_of_two_signals_is_passed_on_after_the_writing(
     with TelemetryLogger(db, flush_interval=3600) as logger:
         logger.flush_on_sigterm()
         logger.log_invocation_nowait(record())
-        with logger._engine.commit_lock:
+        with engine_of(logger).commit_lock:
             signal.raise_signal(signal.SIGTERM)
             signal.raise_signal(signal.SIGTERM)
             assert calls == []
@@ -448,7 +449,7 @@ def test_under_asyncio_the_signal_is_not_sent_a_second_time(
                     logger.log_invocation_nowait(record())
                     signal.raise_signal(signal.SIGTERM)
                     await called.wait()
-                    handler: Any = logger._engine.shutdown._sigterm
+                    handler: Any = engine_of(logger).shutdown._sigterm
                     while logger.stats().ledger.written < number or handler._busy.locked():  # noqa: ASYNC110 - a thread tells nobody
                         await asyncio.sleep(0.005)
                 assert calls == [1, 1]
@@ -465,7 +466,7 @@ def test_a_signal_during_the_last_drain_has_its_turn_after_it(db: Path, present:
     signal.signal(signal.SIGTERM, lambda number, _frame: calls.append(number))
     with TelemetryLogger(db) as logger:
         logger.flush_on_sigterm()
-        ending = logger._engine.shutdown
+        ending = engine_of(logger).shutdown
         ending._exiting = True
         signal.raise_signal(signal.SIGTERM)
         assert calls == []

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from tests.inside import core_of, engine_of
 
 from llm_service.config.schemas import TelemetryConfig
 from llm_service.telemetry import (
@@ -139,7 +140,7 @@ def test_use_after_close_is_counted_and_a_promise_is_refused(db: Path, caplog: p
     assert ledger.dropped == {DropReason.CLOSED: 4}
     assert ledger.balanced
     assert logger.stats().closed
-    logger._engine.announcer.finish(10.0)
+    engine_of(logger).announcer.finish(10.0)
     assert caplog.text.count("dropped (closed)") == 1
     assert logger.get_statistics()["total_invocations"] == 1
 
@@ -162,7 +163,7 @@ def test_a_sync_record_on_a_locked_file_times_out_and_is_written_later(db: Path)
 def test_a_full_queue_makes_room_by_committing(db: Path) -> None:
     """The sync face blocks for a commit, not for nothing."""
     with TelemetryLogger(db, queue_max_records=2, flush_interval=60, batch_size=1000) as logger:
-        logger._engine.drivers.ensure = lambda: False  # type: ignore[method-assign]
+        engine_of(logger).drivers.ensure = lambda: False  # type: ignore[method-assign]
         assert [logger.log_invocation_nowait(InvocationRecord()) for _ in range(3)] == [True, True, False]
         assert logger.log_invocation(InvocationRecord()) is True
         assert logger.stats().ledger.written == 3
@@ -183,7 +184,7 @@ def test_a_full_queue_on_a_locked_file_sheds_and_says_why(db: Path, overflow: An
 def test_a_quarantined_record_is_told_to_its_caller(db: Path) -> None:
     """With where to look."""
     with TelemetryLogger(db) as logger:
-        error = logger._core.refused(Outcome.QUARANTINED, InvocationRecord(invocation_id="bad"))
+        error = core_of(logger).refused(Outcome.QUARANTINED, InvocationRecord(invocation_id="bad"))
         assert isinstance(error, RecordQuarantinedError)
         assert "dead_letters" in str(error)
 

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from tests.inside import engine_of
 
 from llm_service.errors import QueryError, RecordError, SettingsError
 from llm_service.telemetry import (
@@ -239,7 +240,7 @@ async def test_use_after_close_is_counted_and_warned_about_once(
             pass
         with pytest.raises(RecordDroppedError, match="closed") as caught:
             await result_of(logger.log_invocation(InvocationRecord(), durable=True))
-        logger._engine.announcer.finish(10.0)
+        engine_of(logger).announcer.finish(10.0)
     assert caught.value.reason == "closed"
     assert len(caplog.records) == 1
     assert logger.stats().ledger.dropped == {DropReason.CLOSED: 3}
@@ -265,7 +266,7 @@ def test_a_full_queue_is_told_by_nowait_and_by_on_drop(db: Path) -> None:
     telemetry = AsyncTelemetryLogger(db, queue_max_records=2, on_drop=on_drop)
     accepted = [telemetry.log_invocation_nowait(InvocationRecord()) for _ in range(5)]
     assert accepted == [True, True, False, False, False]
-    telemetry._engine.announcer.finish(10.0)
+    engine_of(telemetry).announcer.finish(10.0)
     assert heard == [(DropReason.QUEUE_FULL, 1)]
     assert telemetry.stats().ledger.dropped == {DropReason.QUEUE_FULL: 3}
     asyncio.run(telemetry.aclose())

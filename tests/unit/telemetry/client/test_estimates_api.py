@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 import pytest
+from tests.inside import core_of
 
 from llm_service.config.schemas import ModelsConfig, PoliciesConfig
 from llm_service.errors import CommitTimeoutError, QueryError, StoreError
@@ -88,7 +89,7 @@ async def test_the_loop_reads_no_file_and_counts_no_long_prompt(path: Path, monk
         await telemetry.estimate(**WHO, prompt_tokens=5)
         await telemetry.estimate(model_name="m-2")
         assert threads == ["loop"] * 4
-        monkeypatch.setattr(telemetry._core.history.tokenizer, "is_slow", lambda _: True)
+        monkeypatch.setattr(core_of(telemetry).history.tokenizer, "is_slow", lambda _: True)
         await telemetry.estimate(**WHO, prompt="short")
         assert threads[-1] == "thread"
         monkeypatch.setattr(estimates_api, "_MOST_PRICED", 2)
@@ -200,7 +201,7 @@ def test_a_file_that_cannot_be_read_is_an_error_of_the_first_estimate(
     with TelemetryLogger(path) as logger:
         broken = path.with_name("broken.db")
         broken.write_bytes(b"no database at all, and longer than its header" * 100)
-        monkeypatch.setattr(logger._core.history, "_open", partial(reading, broken))
+        monkeypatch.setattr(core_of(logger).history, "_open", partial(reading, broken))
         with pytest.raises(StoreError, match=r"broken\.db cannot be read"):
             logger.estimate(**WHO)
 

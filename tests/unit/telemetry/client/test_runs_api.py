@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.inside import core_of
 
 from llm_service.telemetry import (
     AsyncTelemetryLogger,
@@ -127,7 +128,7 @@ async def test_both_faces_compare_alike(tmp_path: Path) -> None:
 def test_what_a_logger_itself_says_is_of_its_calls_in_any_thread_and_scope(tmp_path: Path) -> None:
     """Unless a scope says otherwise; of no other logger's calls."""
     with TelemetryLogger(tmp_path / "one.db") as telemetry, TelemetryLogger(tmp_path / "two.db") as other:
-        telemetry._core.inherited = {"run": "r", "metadata": {"test": "t"}}
+        core_of(telemetry).inherited = {"run": "r", "metadata": {"test": "t"}}
         with telemetry.invocation("bare"), other.invocation("other"), telemetry.invocation("in other's"):
             pass
         with telemetry.scope(run="own", metadata={"a": 1}), telemetry.invocation("scoped"):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.inside import core_of
 
 from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.instrumentation.sdk.hooks import Hooks
@@ -77,10 +78,10 @@ def test_what_is_refused_is_not_sent_and_not_recorded(kind: str, tmp_path: Path)
         raise RefusedError
 
     with TelemetryLogger(tmp_path / "telemetry.db") as telemetry:
-        call = made(Hooks("fake", lambda: telemetry._core))[kind]
+        call = made(Hooks("fake", lambda: core_of(telemetry)))[kind]
         SENT.clear()
         call()
-        telemetry._core.admit = refuse
+        core_of(telemetry).admit = refuse
         with pytest.raises(RefusedError):
             call()
         assert asked_for == [1]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.inside import core_of
 
 from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.callbacks import CallbackRecorder
@@ -43,7 +44,7 @@ def rows(telemetry: TelemetryLogger) -> list[Any]:
 
 def request(telemetry: TelemetryLogger, **fields: Any) -> SdkCall:
     """A call that a hook sees begin."""
-    call = SdkCall(telemetry._core, {"source": "sdk:test", **fields}, 1)
+    call = SdkCall(core_of(telemetry), {"source": "sdk:test", **fields}, 1)
     call.start()
     return call
 
@@ -213,7 +214,7 @@ def test_a_block_with_a_budget_does_not_wait_for_a_late_call(
     with telemetry.invocation("someone"):
         recorder.begin("late", request_model="m")
     recorder.end("late", ANSWER)
-    call = FrameworkCall(telemetry._core, {})
+    call = FrameworkCall(core_of(telemetry), {})
     call.start_within(None)
     assert call.cut_short()["latency_ms"] >= 0
     (row,) = rows(telemetry)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.inside import core_of
 
 from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.instrumentation.sdk import bedrock_hooks, gemini_hooks, mistral_hooks, ollama_hooks
@@ -54,7 +55,7 @@ def test_each_sdk_names_the_modules_that_are_hooked(sdk: str) -> None:
 
 def test_a_generator_is_a_call_from_its_first_step(logger: TelemetryLogger) -> None:
     """By the name of the one that it came of; without a logger, and without items, it is as it was."""
-    sinks: list[Any] = [logger._core]
+    sinks: list[Any] = [core_of(logger)]
     hooks = Hooks("stub", lambda: sinks[-1] if sinks else None)
     hooked = hooks.calling(numbers, asking(STREAM))
     unread, later = hooked(1, 2), hooked(1, 2)
@@ -72,7 +73,7 @@ def test_a_generator_is_a_call_from_its_first_step(logger: TelemetryLogger) -> N
 
 async def test_an_async_generator_is_a_call_from_its_first_step(logger: TelemetryLogger) -> None:
     """The same, and it is closed with the one around it."""
-    sinks: list[Any] = [logger._core]
+    sinks: list[Any] = [core_of(logger)]
     hooks = Hooks("stub", lambda: sinks[-1] if sinks else None)
 
     async def giving(*items: Any) -> Any:
@@ -96,7 +97,7 @@ async def test_a_stream_that_is_no_generator_any_more_is_left_alone(
     logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is the caller's own object, and that is said once."""
-    hooks = Hooks("stub", lambda: logger._core)
+    hooks = Hooks("stub", lambda: core_of(logger))
     items = [1, 2]
 
     async def giving() -> Any:
@@ -110,7 +111,7 @@ async def test_a_stream_that_is_no_generator_any_more_is_left_alone(
 
 def test_what_cannot_be_begun_is_left_alone(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Arguments that raise, and a call that does."""
-    hooks = Hooks("stub", lambda: logger._core)
+    hooks = Hooks("stub", lambda: core_of(logger))
     assert hooks.calling(lambda: 42, lambda _args, _kwargs: 1 / 0)() == 42  # type: ignore[arg-type, return-value]
     monkeypatch.setattr(RequestCall, "start", lambda _: 1 / 0)
     assert hooks.calling(lambda: 42, asking({"operation": "chat"}))() == 42
@@ -129,7 +130,7 @@ async def test_what_tells_does_so_within_a_call_alone(logger: TelemetryLogger) -
     tell_async = Hooks.telling(other, lambda *_: told.append("before"), lambda *_: told.append("after"))
     quiet = Hooks.telling(other, lambda *_: told.append("alone"))
     assert (tell(), await tell_async(), told) == (42, 42, [])
-    call = RequestCall(logger._core, {}, 0)
+    call = RequestCall(core_of(logger), {}, 0)
     call.start()
     assert (tell(), await tell_async(), await quiet()) == (42, 42, 42)
     call.release()
@@ -140,7 +141,7 @@ async def test_what_tells_does_so_within_a_call_alone(logger: TelemetryLogger) -
 def test_a_request_id_is_one_whatever_its_header_is_called_and_text(logger: TelemetryLogger) -> None:
     """Else there is none."""
     for headers, found in (({"X-Request-ID": "r"}, "r"), ({"request-id": 42}, None), ({"date": "today"}, None)):
-        call = RequestCall(logger._core, {}, None)
+        call = RequestCall(core_of(logger), {}, None)
         call.take_request_id(SimpleNamespace(headers=headers))
         assert call._fields.get("request_id") == found
 
@@ -247,7 +248,7 @@ async def test_a_body_is_recorded_when_it_was_read(
                     return super().read(size)
 
             body = Body(list(parts))
-        call = RequestCall(logger._core, {}, None)
+        call = RequestCall(core_of(logger), {}, None)
         call.start()
         call.release()
         bedrock_hooks._record_body(call, body, headers, asynchronous=asynchronous)
@@ -267,7 +268,7 @@ async def test_a_body_is_recorded_when_it_was_read(
 def test_a_body_is_recorded_once(logger: TelemetryLogger) -> None:
     """Whoever kept its methods, and however often it is closed."""
     raw: Any = Raw([ANSWER.encode()])
-    call = RequestCall(logger._core, {}, None)
+    call = RequestCall(core_of(logger), {}, None)
     call.start()
     call.release()
     bedrock_hooks._record_body(call, SimpleNamespace(_raw_stream=raw), {}, asynchronous=False)
@@ -280,7 +281,7 @@ def test_a_body_is_recorded_once(logger: TelemetryLogger) -> None:
 
 def test_a_response_without_a_status_has_none(logger: TelemetryLogger) -> None:
     """Nor has none at all."""
-    call = RequestCall(logger._core, {}, None)
+    call = RequestCall(core_of(logger), {}, None)
     call.responded(None)
     call.responded(SimpleNamespace(status_code="200"))
     assert "http_status" not in call._fields
@@ -288,7 +289,7 @@ def test_a_response_without_a_status_has_none(logger: TelemetryLogger) -> None:
 
 def test_an_answer_without_what_it_should_have_is_still_a_row_and_the_callers_own(logger: TelemetryLogger) -> None:
     """A stream of another kind, and a dict of another shape."""
-    hooks = BedrockHooks("bedrock", lambda: logger._core)
+    hooks = BedrockHooks("bedrock", lambda: core_of(logger))
     for fields in (STREAM, {"operation": "chat"}):
         answer: dict[str, Any] = {"stream": object(), "body": object()}
         assert hooks.calling(lambda answer=answer: answer, asking(fields))() is answer

@@ -9,6 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.inside import core_of
 
 from llm_service.telemetry import DropReason, TelemetryLogger
 from llm_service.telemetry.instrumentation import nested_calls
@@ -202,7 +203,7 @@ async def test_what_is_no_call_or_cannot_be_read_passes_through(
     hooks = ClientHooks("stub", lambda: sinks[-1] if sinks else None)
     request, async_request = (hooks.calling(method, client_hooks._asked) for method in (plain, plain_async))
     assert Stub(1).ask(request) == await Stub(1).ask(async_request) == 1
-    sinks.append(logger._core)
+    sinks.append(core_of(logger))
     for options in ({"url": "/models"}, {"method": "get"}, {"url": None}):
         assert Stub(1, **options).ask(request) == await Stub(1, **options).ask(async_request) == 1
     assert logger.get_invocations() == []
@@ -234,7 +235,7 @@ def test_what_raises_when_it_is_looked_at_is_still_a_row_and_the_callers_own(
     logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An answer, an error, a header, a stream without its parts."""
-    request = ClientHooks("stub", lambda: logger._core).calling(plain, client_hooks._asked)
+    request = ClientHooks("stub", lambda: core_of(logger)).calling(plain, client_hooks._asked)
     answer = OddAnswer()
     assert Stub(answer).ask(request) is answer
     with pytest.raises(OddError):
@@ -255,7 +256,7 @@ def test_a_client_of_another_kind_is_not_hooked() -> None:
 
 def test_a_response_that_raises_when_it_is_looked_at_is_left_alone(logger: TelemetryLogger) -> None:
     """It has no status then."""
-    call = RequestCall(logger._core, {}, None)
+    call = RequestCall(core_of(logger), {}, None)
     client_hooks._responded(call, (), {"response": object()})
     call.retried()
     assert (call.response, call.attempts) == (None, None)
@@ -289,7 +290,7 @@ class Response:
 
 def test_the_end_of_a_stream_is_recorded_once(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever comes after it, and whatever its items are."""
-    call = RequestCall(logger._core, {}, None)
+    call = RequestCall(core_of(logger), {}, None)
     call.start()
     record = StreamRecord(call)
     monkeypatch.setattr(record, "_take", lambda item: item.no_such_name)
@@ -308,7 +309,7 @@ def test_the_end_of_a_stream_is_recorded_once(logger: TelemetryLogger, monkeypat
 
 def test_a_close_that_outlives_its_response_closes_what_is_below(logger: TelemetryLogger) -> None:
     """As a callback that somebody kept."""
-    call = RequestCall(logger._core, {}, None)
+    call = RequestCall(core_of(logger), {}, None)
     call.start()
     call.release()
     response, below = Response(), Response()
@@ -329,7 +330,7 @@ def test_a_close_that_outlives_its_response_closes_what_is_below(logger: Telemet
 def test_a_call_that_cannot_be_made_a_row_is_counted(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """And nothing reaches the caller."""
     for failing in ("built", "none"):
-        call = RequestCall(logger._core, {}, None)
+        call = RequestCall(core_of(logger), {}, None)
         call.start()
         call.release()
 
@@ -353,7 +354,7 @@ def test_names_of_blocks_of_the_same_logger_are_inherited_past_those_of_others(
         other.invocation("other", user_id="theirs"),
         logger.invocation("inner", operation="tool"),
     ):
-        call = RequestCall(logger._core, {}, None)
+        call = RequestCall(core_of(logger), {}, None)
         call.start()
         call.release()
         call.end({})

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.inside import engine_of
 
 from llm_service.config.models_schema import ModelsConfig, load_models
 from llm_service.config.schemas import TelemetryConfig
@@ -413,7 +414,7 @@ def test_prices_are_looked_up_in_the_committing_thread(tmp_path: Path) -> None:
 
     async def run() -> None:
         telemetry = AsyncTelemetryLogger(tmp_path / "t.db")
-        telemetry._engine.store.writer._contents._costing = Costing(Watching())  # type: ignore[attr-defined]
+        engine_of(telemetry).store.writer._contents._costing = Costing(Watching())  # type: ignore[attr-defined]
         async with telemetry:
             for _ in range(10):
                 await telemetry.log_invocation(call())

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from unittest import mock
 
 import pytest
+from tests.inside import core_of, engine_of
 from tests.memory_store import Memory, MemoryStore
 from tests.model.ledger import policies
 
@@ -210,7 +211,7 @@ class Sync:
         self.real = logger
         self.offer = logger.log_invocation_nowait
         self.stats = logger.stats
-        self._engine = logger._engine
+        self._engine = engine_of(logger)
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self.real, {"aclose": "close"}.get(name, name))
@@ -230,7 +231,7 @@ class Async:
     def __init__(self, logger: AsyncTelemetryLogger) -> None:
         self.real = logger
         self.offer = logger.log_invocation_nowait
-        self._engine = logger._engine
+        self._engine = engine_of(logger)
 
     def __getattr__(self, name: str) -> Any:
         if name == "log_invocation":  # as the sync client: committed when it returns
@@ -555,11 +556,11 @@ async def test_a_reservation_is_refused_where_it_does_not_fit_and_ends_with_its_
         await telemetry.reserve(usd=0.5, agent_name="a")
     assert (float(caught.value.reserved), float(caught.value.spent)) == (0.6, 0.0)
     assert place.holds() == {hold.hold_id: False}
-    hold._core.settle_soon(record("call", cost_usd=0.25))
+    core_of(hold).settle_soon(record("call", cost_usd=0.25))
     assert (await telemetry.flush()).complete
     assert place.holds() == {}
-    assert telemetry._engine.store.hold_ids == {}
-    (await telemetry.reserve(usd=0.75, agent_name="a"))._core.end_later(None)
+    assert engine_of(telemetry).store.hold_ids == {}
+    core_of(await telemetry.reserve(usd=0.75, agent_name="a")).end_later(None)
     await telemetry.aclose()
     assert list(place.holds().values()) == [True]
     assert place.ids() == ["call"]

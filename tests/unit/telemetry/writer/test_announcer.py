@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from tests.inside import engine_of
 
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.stores.base import StoreEvent
@@ -356,7 +357,7 @@ def test_a_callback_may_log_flush_and_close_the_logger_that_calls_it(tmp_path: P
     logger = TelemetryLogger(tmp_path / "t.db", queue_max_records=1, overflow="drop_newest", on_event=careless)
     while logger.log_invocation_nowait(InvocationRecord()):
         pass
-    logger._engine.announcer.finish(30)
+    engine_of(logger).announcer.finish(30)
     assert seen == [("llm-telemetry-events", True)]
     assert logger.stats().closed
     assert logger.get_statistics(agent_name="callback")["total_invocations"] == 1
@@ -378,13 +379,13 @@ def test_a_logging_handler_that_logs_an_invocation_does_not_loop(tmp_path: Path)
     try:
         for _ in range(3):
             telemetry.log_invocation_nowait(InvocationRecord())
-        telemetry._engine.announcer.finish(30)
+        engine_of(telemetry).announcer.finish(30)
     finally:
         logger.removeHandler(careless)
     assert careless.calls == 1
     assert telemetry.stats().ledger.dropped == {DropReason.QUEUE_FULL: 3}
-    telemetry._engine.inline.drive(telemetry._engine.queue.empty, float("inf"))
-    telemetry._engine.finished()
+    engine_of(telemetry).inline.drive(engine_of(telemetry).queue.empty, float("inf"))
+    engine_of(telemetry).finished()
 
 
 def test_no_event_and_no_log_line_holds_a_secret(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from tests.inside import engine_of
 
 from llm_service.errors import CommitTimeoutError, DatabaseUnusableError, RecordDroppedError
 from llm_service.telemetry import DropReason, Event, EventKind, InvocationRecord, TelemetryLogger
@@ -72,7 +73,7 @@ def test_a_writer_that_cannot_be_started_is_told_of_and_the_next_record_tries_ag
     told: list[Event] = []
     with TelemetryLogger(db, on_event=told.append) as logger:
         with monkeypatch.context() as broken:
-            broken.setattr(logger._engine.drivers, "ensure", failing(MemoryError("no room")))
+            broken.setattr(engine_of(logger).drivers, "ensure", failing(MemoryError("no room")))
             log(logger, "first")
         log(logger, "second")
         assert logger.flush().complete
@@ -87,7 +88,7 @@ def test_where_no_thread_is_to_be_had_there_is_no_writer_and_a_flush_commits(
     """In the thread that flushes."""
     with monkeypatch.context() as full:
         full.setattr(threads, "start", failing(RuntimeError("can't start new thread")))
-        assert ThreadWriter.start(logger._engine) is None
+        assert ThreadWriter.start(engine_of(logger)) is None
         log(logger, "waits")
         assert logger.flush().complete
     assert agents(db) == ["waits"]
@@ -117,7 +118,7 @@ def test_a_connection_whose_budgets_cannot_be_read_is_closed(
 ) -> None:
     """It is opened again with the next try."""
     opened: list[sqlite3.Connection] = []
-    engine, store = logger._engine, logger._engine.store
+    engine, store = engine_of(logger), engine_of(logger).store
     open_file = store._opener.open
     monkeypatch.setattr(store._opener, "open", lambda: opened.append(open_file()) or opened[-1])  # type: ignore[func-returns-value]
     monkeypatch.setattr(HoldKeeper, "register", failing(sqlite3.OperationalError("disk I/O error")))
@@ -133,7 +134,7 @@ def test_a_wal_that_cannot_be_looked_after_is_noted_and_costs_no_record(
     db: Path, logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the commit of a budget, too."""
-    engine = logger._engine
+    engine = engine_of(logger)
     monkeypatch.setattr(engine.store.upkeep, "after_another", failing(OSError("no such device")))
     engine.after_budget_commit(engine.executor.session)
     assert "no such device" in str(logger.stats().last_error)
@@ -149,7 +150,7 @@ def test_who_logs_or_flushes_within_a_commit_of_its_own_thread_does_not_wait_for
     db: Path, logger: TelemetryLogger
 ) -> None:
     """A signal handler, or `__del__` as the program ends: the commit that was interrupted goes on with it."""
-    engine = logger._engine
+    engine = engine_of(logger)
     log(logger, "interrupted")
     with engine.commit_lock:
         assert not engine.inline.drive(lambda: False, float("inf"))
@@ -163,7 +164,10 @@ def test_a_record_that_a_signal_handler_logs_within_a_commit_says_why_it_waits(
     db: Path, logger: TelemetryLogger
 ) -> None:
     """No time has passed, so the error speaks of none; the record is written by the next commit."""
-    with logger._engine.commit_lock, pytest.raises(CommitTimeoutError, match="yet: a signal handler within a commit"):
+    with (
+        engine_of(logger).commit_lock,
+        pytest.raises(CommitTimeoutError, match="yet: a signal handler within a commit"),
+    ):
         logger.log_invocation(InvocationRecord(agent_name="handler"))
     assert logger.flush().complete
     assert agents(db) == ["handler"]
@@ -233,8 +237,8 @@ def test_what_comes_too_late_for_a_locked_file_is_counted_as_lost(
     """The end of the program waits for a bounded time."""
     log(logger, "late", "later")
     monkeypatch.setattr(shutdown, "_LATE_WAITS", 0.01)
-    logger._engine.shutdown.write_late()
-    logger._engine.drivers.join(10.0)  # a driver may be within a commit, and drops what it holds after that
+    engine_of(logger).shutdown.write_late()
+    engine_of(logger).drivers.join(10.0)  # a driver may be within a commit, and drops what it holds after that
     ledger = logger.stats().ledger
     assert (ledger.pending, ledger.dropped[DropReason.SHUTDOWN]) == (0, 2)
     assert ledger.balanced
@@ -247,11 +251,11 @@ def test_a_signal_that_ends_the_process_counts_and_tells_what_a_locked_file_cost
 ) -> None:
     """One that does not leaves it in the queue."""
     log(logger, "waits")
-    logger._engine.shutdown._write_at_sigterm(dies=dies)
+    engine_of(logger).shutdown._write_at_sigterm(dies=dies)
     ledger = logger.stats().ledger
     assert ledger.pending + ledger.dropped.get(DropReason.SHUTDOWN, 0) == 1
     assert (EventKind.CLOSED_WITH_LOSS in {event.kind for event in told}) is dies
-    assert logger._engine.closing is dies
+    assert engine_of(logger).closing is dies
 
 
 def test_a_signal_without_a_handler_before_ours_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +313,7 @@ def test_a_child_ends_with_its_status_whatever_its_loggers_do(monkeypatch: pytes
 def test_a_child_that_ends_writes_what_it_has_accepted(db: Path, logger: TelemetryLogger) -> None:
     """Nobody closes the logger that it inherited; where nothing waits, nothing is done."""
     log(logger, "child")
-    engine = logger._engine
+    engine = engine_of(logger)
     engine.before_os_exit()
     assert agents(db) == ["child"]
     engine.before_os_exit()
@@ -323,7 +327,7 @@ def test_a_child_of_a_fork_that_could_not_wait_refuses_to_write(
     ready: bool, alone: bool, what: str, db: Path, logger: TelemetryLogger
 ) -> None:
     """A second connection in one process would take no locks: it says why, and each record is counted."""
-    engine = logger._engine
+    engine = engine_of(logger)
     engine.before_fork()
     engine.after_fork_in_parent()
     engine._fork_ready = ready

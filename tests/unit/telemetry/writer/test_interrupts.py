@@ -20,6 +20,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
+from tests.inside import engine_of
 
 from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.journal.journal import Slot
@@ -389,7 +390,7 @@ def test_an_interrupt_at_any_call_about_money_leaves_no_lock_held_and_budgets_th
     policies.write_text("policies:\n  default:\n    daily_budget_usd: 1000000\n")
     options: dict[str, Any] = {"retention_days": None, "commit_timeout": 5, "flush_interval": 3600.0}
     with TelemetryLogger(tmp_path / "telemetry.db", policies=policies, **options) as logger:
-        action, engine = WITH_MONEY[name], logger._engine
+        action, engine = WITH_MONEY[name], engine_of(logger)
         action(logger)
         turn, goes_on = 0, True
         while goes_on:
@@ -452,7 +453,7 @@ def test_an_interrupt_at_any_call_of_a_purge_holds_nobody_up(tmp_path: Path) -> 
             turn += 1
             other.execute("BEGIN IMMEDIATE")
             other.execute("ROLLBACK")
-            connection = logger._engine.inline.session.connection._connection
+            connection = engine_of(logger).inline.session.connection._connection
             if connection is not None:
                 assert connection.execute("PRAGMA busy_timeout").fetchone() == (BUSY_TIMEOUT_MS,), turn
         assert turn > 50

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.inside import engine_of
 
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.writer import task_writer, threads
@@ -245,12 +246,12 @@ def test_after_a_fork_the_file_is_opened_again_to_truncate_its_wal(db: Path, mon
     monkeypatch.setattr("llm_service.telemetry.stores.sqlite.wal.TIDY_AFTER", 0.2)
     with TelemetryLogger(db, flush_interval=0.01, retention_days=None) as logger:
         asked: list[bool] = []
-        ask = logger._engine.next_action
-        logger._engine.next_action = lambda leaving: asked.append(leaving) or ask(leaving)  # type: ignore[method-assign, func-returns-value]
+        ask = engine_of(logger).next_action
+        engine_of(logger).next_action = lambda leaving: asked.append(leaving) or ask(leaving)  # type: ignore[method-assign, func-returns-value]
         assert logger.log_invocation_nowait(InvocationRecord())
         assert comes_true(lambda: logger.stats().ledger.written == 1)
-        logger._engine.before_fork()
-        logger._engine.after_fork_in_parent()
+        engine_of(logger).before_fork()
+        engine_of(logger).after_fork_in_parent()
         assert comes_true(lambda: logger.stats().wal_bytes == 0)
         time.sleep(0.1)
         assert len(asked) < 50

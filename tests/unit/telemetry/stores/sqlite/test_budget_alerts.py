@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.inside import core_of, engine_of
 from tests.model.ledger import check_books, policies
 
 from llm_service.errors import BudgetExceeded
@@ -243,10 +244,10 @@ def test_a_threshold_that_could_not_be_told_is_told_after_the_next_transaction(
 def test_a_transaction_that_fails_tells_nothing_and_forgets_nothing(db: Path) -> None:
     """What an earlier one has to say is said; what was rolled back was not spent."""
     with TelemetryLogger(db, policies=policies(default=1)) as logger:
-        book = logger._engine.executor.session._writer._book
+        book = engine_of(logger).executor.session._writer._book
         hold = logger.budgets.reserve(usd=0.5)
         hold.settle(InvocationRecord(cost_usd=0.5))
-        place = next(iter(book.places(hold._core.plan.call, hold._core.plan.now_us)))[1]
+        place = next(iter(book.places(core_of(hold).plan.call, core_of(hold).plan.now_us)))[1]
         book._to_look_at[place] = None
         book._touched[place] = None
         book.rolled_back()

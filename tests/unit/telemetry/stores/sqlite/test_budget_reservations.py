@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.inside import core_of, engine_of
 from tests.model.ledger import check_books, holds, policies, totals
 
 from llm_service.budgets.limits import Amounts
@@ -359,7 +360,7 @@ def test_a_durable_settlement_is_committed_with_full_synchronisation(
     assert holds_[1].settle(record(0.05)) is True
     assert holds_[1].settle(record(0.05), durable=True) is False  # it was settled before, as it was asked to be then
     assert synced == [1] * 5 + [2] + [1] * 3
-    requests = [hold._core.settling(record(0.05), durable=hold is holds_[3]) for hold in holds_[2:]]
+    requests = [core_of(hold).settling(record(0.05), durable=hold is holds_[3]) for hold in holds_[2:]]
     serve(logger, *[request for request in requests if request is not None])
     assert synced[9:] == [2]
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
@@ -399,7 +400,7 @@ def test_a_record_that_is_refused_ends_its_hold_when_it_is_stored_after_all(logg
     with TelemetryLogger(db) as other:
         other.log_invocation(record(invocation_id="mine"))
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
-    assert logger._engine.store.hold_ids == {}
+    assert engine_of(logger).store.hold_ids == {}
 
 
 # Within a signal handler, without a thread, interrupted
@@ -409,14 +410,14 @@ def test_a_signal_handler_within_a_commit_is_refused_and_takes_nothing_of_its_lo
     logger: TelemetryLogger, db: Path
 ) -> None:
     """It would wait for itself; a record of it is queued. What interrupted it still holds the lock after it."""
-    hold, lock = logger.budgets.reserve(usd=0.4), logger._engine.commit_lock
+    hold, lock = logger.budgets.reserve(usd=0.4), engine_of(logger).commit_lock
     with lock:
         with pytest.raises(StoreError, match="signal handler"):
             logger.budgets.reserve(usd=0.1)
         assert lock.owner == threading.get_ident()
         with pytest.raises(StoreError, match="signal handler"):
             hold.settle(record())
-        logger._engine.executor._let_go_in_time()
+        engine_of(logger).executor._let_go_in_time()
         assert lock.owner == threading.get_ident()
     assert lock.owner is None
     logger.flush()
@@ -429,7 +430,7 @@ async def test_where_no_thread_can_be_started_nobody_waits_for_ever_and_the_reco
     """The process has too many, or ends."""
     async with AsyncTelemetryLogger(db, policies=policies(default=1), retention_days=None) as logger:
         hold = await logger.budgets.reserve(usd=0.4)
-        await logger._engine.close_budgets(5)
+        await engine_of(logger).close_budgets(5)
         real = threading.Thread.start
 
         def start(self: threading.Thread) -> None:
@@ -469,7 +470,7 @@ def test_a_settlement_that_is_interrupted_loses_no_record(
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
     ledger = logger.stats().ledger
     assert (ledger.written, ledger.duplicates) == ((0, 1) if after else (1, 0))
-    assert logger._engine.store.hold_ids == {}
+    assert engine_of(logger).store.hold_ids == {}
 
 
 def test_a_settlement_that_neither_file_nor_queue_takes_is_counted_and_forgotten(db: Path) -> None:
@@ -482,7 +483,7 @@ def test_a_settlement_that_neither_file_nor_queue_takes_is_counted_and_forgotten
             for hold in (kept, lost):
                 with pytest.raises(CommitTimeoutError):
                     hold.settle(record())
-            assert list(logger._engine.store.hold_ids.values()) == [kept.hold_id]
+            assert list(engine_of(logger).store.hold_ids.values()) == [kept.hold_id]
             other.execute("COMMIT")
         logger.flush()
         ledger = logger.stats().ledger
@@ -496,21 +497,21 @@ def test_a_failing_look_at_thresholds_does_not_end_the_teller(logger: TelemetryL
     def tell(_: Any) -> None:
         raise ZeroDivisionError
 
-    logger._engine.store.terms.tell = tell
+    engine_of(logger).store.terms.tell = tell
     logger.budgets.reserve(usd=0.9).settle(record(0.9))
-    assert isinstance(logger._engine.executor.last_error, ZeroDivisionError)
+    assert isinstance(engine_of(logger).executor.last_error, ZeroDivisionError)
     logger.budgets.reserve(usd=0.1).release()
 
 
 def test_a_look_at_thresholds_does_not_wait_for_a_long_commit(logger: TelemetryLogger) -> None:
     """It is due again with the next pause."""
-    executor, terms = logger._engine.executor, logger._engine.store.terms
+    executor, terms = engine_of(logger).executor, engine_of(logger).store.terms
     logger.budgets.reserve(usd=0.1).release()
     terms.keep_up_at = 0.0
     held, enough = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with logger._engine.commit_lock:
+        with engine_of(logger).commit_lock:
             held.set()
             enough.wait(30)
 
@@ -530,9 +531,9 @@ def test_an_interrupted_look_at_thresholds_leaves_no_transaction_open(
     logger: TelemetryLogger, db: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection goes, and the next hold opens another."""
-    executor = logger._engine.executor
+    executor = engine_of(logger).executor
     logger.budgets.reserve(usd=0.1).release()
-    logger._engine.store.terms.keep_up_at = 0.0
+    engine_of(logger).store.terms.keep_up_at = 0.0
 
     def interrupted(connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -556,8 +557,8 @@ def test_a_hold_that_ends_without_a_record_and_without_waiting_is_of_unknown_out
     """Once, however often it is said."""
     hold = logger.budgets.reserve(usd=0.4)
     for _ in range(2):
-        hold._core.end_later(None)
-    logger._engine.executor.close(5)
+        core_of(hold).end_later(None)
+    engine_of(logger).executor.close(5)
     assert hold.ended
     assert spent_reserved_unknown(db) == (0, 0, 0.4)
 
@@ -581,10 +582,10 @@ def test_an_interrupted_reservation_of_a_logger_that_stores_nothing_makes_no_fil
         def interrupted(*_: object) -> Any:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(type(logger.budgets._core), "serve", interrupted)
+        monkeypatch.setattr(type(core_of(logger.budgets)), "serve", interrupted)
         with pytest.raises(KeyboardInterrupt):
             logger.budgets.reserve(usd=0.1)
-        logger._engine.executor.close(5)
+        engine_of(logger).executor.close(5)
     assert not path.parent.exists()
 
 
@@ -619,7 +620,7 @@ async def test_who_is_refused_an_id_takes_nothing_back_from_who_has_it(
     with TelemetryLogger(db, **given) as logger, logger.invocation("a", budget=0.1, invocation_id="same"):
         with pytest.raises(DuplicateInvocationError):
             logger.invocation("a", budget=0.1, invocation_id="same").__enter__()
-        logger._engine.executor.close(5)
+        engine_of(logger).executor.close(5)
         assert spent_reserved_unknown(db) == (0, 0.1, 0)
 
 
@@ -640,7 +641,7 @@ def test_the_other_id_of_a_record_is_remembered_only_until_it_is_settled(logger:
     hold = logger.budgets.reserve(usd=0.1)
     logger.budgets.release(hold.hold_id)
     hold.settle(record(invocation_id="y"))
-    assert logger._engine.store.hold_ids == {}
+    assert engine_of(logger).store.hold_ids == {}
 
 
 @pytest.mark.parametrize("redact", [None, lambda text: text.replace("0", "O")])
@@ -665,7 +666,7 @@ def test_a_record_whose_id_holds_a_secret_ends_its_hold(db: Path, redact: Any) -
         with logger.invocation("a", budget=1, invocation_id=key + "3") as call:
             call.record_usage(cost_usd=0.25)
         assert spent_reserved_unknown(db) == (1.25, 0, 0)
-        assert logger._engine.store.hold_ids == {}
+        assert engine_of(logger).store.hold_ids == {}
 
 
 # Leases
@@ -827,7 +828,7 @@ def test_nothing_is_reserved_in_a_closed_logger_and_a_hold_can_still_be_settled(
         logger.budgets.reserve(usd=0.1)
     assert hold.settle(record()) is True
     other.release()
-    assert logger._engine.executor.session.is_open is False
+    assert engine_of(logger).executor.session.is_open is False
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
     assert logger.stats().ledger.balanced
 
@@ -880,13 +881,13 @@ def test_a_record_and_further_work_share_a_request(logger: TelemetryLogger, db: 
     """What became of the work is the outcome."""
     hold = logger.budgets.reserve(usd=0.1)
     request = Request(EndHold(hold.hold_id, Amounts()), record(), deadline=time.monotonic() + 10)
-    assert run(logger.budgets._core.serve(request)) is True
+    assert run(core_of(logger.budgets).serve(request)) is True
     assert spent_reserved_unknown(db) == (0.25, 0, 0)
 
 
 def test_a_connection_that_is_leaked_is_not_closed(logger: TelemetryLogger, db: Path) -> None:
     """As in a forked child, which must not touch its parent's."""
-    teller = logger._engine.executor
+    teller = engine_of(logger).executor
     teller.leak()  # there is none yet
     logger.budgets.reserve(usd=0.1)
     connection = teller.session.connection.opened()
@@ -910,14 +911,14 @@ def test_reconciling_a_call_whose_record_is_gone_changes_nothing(logger: Telemet
 
 def serve(logger: TelemetryLogger, *requests: Request) -> None:
     """Have requests share a transaction, as those do that come at the same time."""
-    logger._engine.executor._serve(list(requests))
+    engine_of(logger).executor._serve(list(requests))
 
 
 def ask(logger: TelemetryLogger, usd: float, **names: Any) -> ReservationPlan:
     """What a reservation asks for."""
     from llm_service.telemetry.client.reservation_requests import ReservationRequest
 
-    return logger.budgets._core.plan(ReservationRequest(usd=usd, **names))
+    return core_of(logger.budgets).plan(ReservationRequest(usd=usd, **names))
 
 
 def test_of_requests_that_share_a_transaction_one_that_is_refused_harms_no_other(
@@ -926,8 +927,8 @@ def test_of_requests_that_share_a_transaction_one_that_is_refused_harms_no_other
     """Those that settle go first, and make room for the others."""
     hold = logger.budgets.reserve(usd=0.9)
     asks = [ask(logger, usd) for usd in (0.5, 0.6, 0.3)]
-    reserving = [logger.budgets._core.reserving(one) for one in asks]
-    settling = hold._core.settling(record(0.1))
+    reserving = [core_of(logger.budgets).reserving(one) for one in asks]
+    settling = core_of(hold).settling(record(0.1))
     assert settling is not None
     requests = [*[one for one in reserving if one is not None], settling]
     serve(logger, *requests)
@@ -972,8 +973,8 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Ghost]]:
             return ghost
 
         monkeypatch.setattr(stores, "open_for_writing", opened)
-        with logger._engine.commit_lock:
-            logger._engine.executor.let_go()
+        with engine_of(logger).commit_lock:
+            engine_of(logger).executor.let_go()
         return made
 
     return start
@@ -1047,13 +1048,13 @@ def test_a_settlement_that_is_late_is_queued_and_ends_its_hold_when_it_is_writte
         other.execute("COMMIT")
     assert logger.flush().written == 1
     assert spent_reserved_unknown(db) == (0.25, 0.4, 0)  # what was not released in time expires
-    assert logger._engine.store.hold_ids == {}
+    assert engine_of(logger).store.hold_ids == {}
 
 
 def test_a_full_disk_is_an_error_in_time_as_well(logger: TelemetryLogger, db: Path) -> None:
     """And the file is not thrown away for it."""
     logger.budgets.reserve(usd=0.1)
-    assert logger._engine.executor.session.is_open
+    assert engine_of(logger).executor.session.is_open
     real = stores.open_for_writing
 
     def small(*arguments: Any) -> Any:
@@ -1063,13 +1064,13 @@ def test_a_full_disk_is_an_error_in_time_as_well(logger: TelemetryLogger, db: Pa
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stores, "open_for_writing", small)
-        with logger._engine.commit_lock:
-            logger._engine.executor.let_go()
+        with engine_of(logger).commit_lock:
+            engine_of(logger).executor.let_go()
         names = ("x" * 150 + str(number) for number in range(10_000))
         with pytest.raises(CommitTimeoutError, match="full"):
             list(map(lambda name: logger.budgets.reserve(usd=0, agent_name=name), names))  # noqa: C417 - until it raises
-    with logger._engine.commit_lock:
-        logger._engine.executor.let_go()
+    with engine_of(logger).commit_lock:
+        engine_of(logger).executor.let_go()
     logger.budgets.release("x")
     check_books(db)
 
@@ -1078,8 +1079,8 @@ def test_a_file_that_is_another_programs_refuses_at_once(db: Path) -> None:
     """No retry would help: the error says why, and the record is counted as lost."""
     logger = TelemetryLogger(db, policies=policies(default=1), commit_timeout=60)
     hold = logger.budgets.reserve(usd=0.1)
-    with logger._engine.commit_lock:
-        logger._engine.executor.let_go()
+    with engine_of(logger).commit_lock:
+        engine_of(logger).executor.let_go()
     with pytest.MonkeyPatch.context() as patch:
 
         def refuse(*_: Any) -> Any:
@@ -1090,7 +1091,7 @@ def test_a_file_that_is_another_programs_refuses_at_once(db: Path) -> None:
             logger.budgets.reserve(usd=0.1)
         with pytest.raises(ForeignDatabaseError):
             hold.settle(record())
-        assert isinstance(logger._engine.executor.last_error, ForeignDatabaseError)
+        assert isinstance(engine_of(logger).executor.last_error, ForeignDatabaseError)
     logger.close()
     assert logger.stats().ledger.balanced
     assert spent_reserved_unknown(db) == (0.25, 0, 0)  # the queue wrote it, through a connection of its own
@@ -1106,15 +1107,15 @@ def test_a_bug_is_told_and_not_tried_for_ever(logger: TelemetryLogger) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HoldKeeper, "end", broken)
         with pytest.raises(StoreError, match="cannot be used: oops") as caught:
-            run(logger.budgets._core.serve(request))
+            run(core_of(logger.budgets).serve(request))
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
     logger.budgets.reserve(usd=0.1)
 
 
 def test_a_failure_on_opening_closes_what_was_opened(logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next request opens it again."""
-    with logger._engine.commit_lock:
-        logger._engine.executor.let_go()
+    with engine_of(logger).commit_lock:
+        engine_of(logger).executor.let_go()
     real, failures = HoldKeeper.register, [sqlite3.OperationalError("database is locked")]
 
     def register(self: HoldKeeper, *arguments: Any) -> None:
