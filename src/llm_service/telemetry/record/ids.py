@@ -2,17 +2,22 @@
 
 Layout after RFC 9562, section 5.7, with the 12 bits of `rand_a` used as a sub-millisecond clock (section 6.2,
 method 3) and 62 random bits from the operating system, so that seeded generators and forks never repeat an id.
+
+Random bits are read for many ids at once, since a system call for each took a quarter of the time.
 """
 
 from collections.abc import Callable
-from os import urandom
+from os import getpid, urandom
+from struct import Struct
 from time import time_ns
+from typing import Final
 
 __all__ = ["Uuid7Source"]
 
 _VERSION_7 = 0x7 << 76
 _VARIANT_RFC9562 = 0b10 << 62
 _MASK_62 = (1 << 62) - 1
+_AT_ONCE: Final = Struct("128Q")
 
 
 class Uuid7Source:
@@ -21,11 +26,13 @@ class Uuid7Source:
     Safe from several threads: two threads may share a tick, never the 62 random bits.
     """
 
-    __slots__ = ("_clock", "_last")
+    __slots__ = ("_clock", "_last", "_of_process", "_random")
 
     def __init__(self, clock: Callable[[], int] = time_ns) -> None:
         self._clock = clock
         self._last = 0
+        self._random: list[int] = []
+        self._of_process = 0
 
     def __call__(self) -> str:
         """The next id."""
@@ -36,6 +43,19 @@ class Uuid7Source:
         self._last = now
         milliseconds, remainder = divmod(now, 1_000_000)
         fraction = (remainder << 12) // 1_000_000
-        low = _VARIANT_RFC9562 | (int.from_bytes(urandom(8)) & _MASK_62)
+        if getpid() != self._of_process:  # a forked child must not use what its parent has read
+            self._read()
+        try:
+            bits = self._random.pop()
+        except IndexError:
+            bits = self._read()
+        low = _VARIANT_RFC9562 | (bits & _MASK_62)
         text = f"{milliseconds << 80 | _VERSION_7 | fraction << 64 | low:032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def _read(self) -> int:
+        """Read for the next ids; return the bits of one."""
+        read = list(_AT_ONCE.unpack(urandom(_AT_ONCE.size)))
+        bits = read.pop()
+        self._random, self._of_process = read, getpid()
+        return bits

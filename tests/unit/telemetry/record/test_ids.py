@@ -1,9 +1,11 @@
 """Ids: UUIDv7 by RFC 9562, rising and unique."""
 
+import os
 import threading
 import uuid
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +71,24 @@ def test_ids_of_many_threads_are_unique() -> None:
     for thread in threads:
         thread.join()
     assert len({one for mine in found for one in mine}) == 16_000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_ids_after_a_fork_are_unique() -> None:
+    """Parent and child have the same clock, which does not move, and what the parent had read before."""
+    source = Uuid7Source(lambda: NOW_NS)
+    before = source()
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover - measured in the parent alone
+        os.write(writes, "\n".join(source() for _ in range(300)).encode())
+        os._exit(0)
+    os.close(writes)
+    with os.fdopen(reads) as pipe:
+        theirs = pipe.read().split("\n")
+    os.waitpid(child, 0)
+    ours = [source() for _ in range(300)]
+    assert len({one[19:] for one in [before, *ours, *theirs]}) == 601  # without the clock
 
 
 def test_a_record_without_an_id_gets_one() -> None:
