@@ -74,6 +74,7 @@ def test_ids_of_many_threads_are_unique() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore:This process")  # has threads of others: the child only writes to a pipe
 def test_ids_after_a_fork_are_unique() -> None:
     """Parent and child have the same clock, which does not move, and what the parent had read before."""
     source = Uuid7Source(lambda: NOW_NS)
