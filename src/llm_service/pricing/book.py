@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from llm_service.config.service_tiers import tier_of
 from llm_service.pricing.bundled import BundledPrices, bundled
-from llm_service.pricing.called_names import priced_as
+from llm_service.pricing.called_names import has_own_price, priced_as
 from llm_service.pricing.declared import DeclaredPrices
 from llm_service.pricing.explanation import Explanation, Finding, PassedOver
 from llm_service.pricing.model_names import candidates
@@ -133,11 +133,21 @@ class PriceBook:
     def _priced_as(
         self, model_name: str | None, request_model: str | None, provider: str | None, region: str | None
     ) -> tuple[str | None, str | None]:
-        """The file's own name of what answered or was asked for, a deployment's included; else see `priced_as`."""
-        for name in (model_name, request_model) if self._models else ():
-            if name is not None and self._declared.look_up(name, provider).timeline is not None:
-                return name, provider
-        return priced_as(model_name, request_model, provider, region)
+        """The name that the file lists, a deployment's included; else see `priced_as`."""
+        name, seller = priced_as(model_name, request_model, provider, region)
+        names = [(name, seller)]
+        if name != request_model:  # it says no region, tuning or variant, which has a price of its own
+            placed = priced_as(None, request_model, provider, region)
+            names += [placed, (model_name, provider), (request_model, provider)]
+        listed = [
+            (found.entry, one, sold_by)
+            for one, sold_by in (names if self._models else ())
+            if one is not None and (found := self._declared.look_up(one, sold_by)).timeline is not None
+        ]
+        for entry, one, sold_by in listed:
+            if entry is not None and has_own_price(entry, sold_by):
+                return one, sold_by
+        return listed[0][1:] if listed else (name, seller)
 
     def _look_up(self, key: _Key, model_name: str, provider: str | None, at_us: int) -> Span:
         timelines = self._timelines.get(key)

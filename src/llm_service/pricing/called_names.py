@@ -12,7 +12,7 @@ from typing import Final
 from llm_service.pricing.model_names import PROFILES, candidates, explicit_seller, seller_of_form
 from llm_service.pricing.sellers import provider_of
 
-__all__ = ["priced_as"]
+__all__ = ["has_own_price", "priced_as"]
 
 _MOST: Final = 4096
 _OWN_PRICE: Final = re.compile(rf"(?:.*/)?(?:(?:{PROFILES})\.[a-z0-9]+\.|ft:|arn:)")
@@ -31,7 +31,7 @@ def priced_as(
         model_name, request_model, provider, region: as in the record.
     """
     name, seller = _by_one_name(model_name, request_model, provider)
-    if name is None or region is None or _has_own_price(name, seller):
+    if name is None or region is None or has_own_price(name, seller):
         return name, seller
     return f"{region.strip().lower()}/{name}", seller
 
@@ -41,14 +41,14 @@ def _by_one_name(
 ) -> tuple[str | None, str | None]:
     if model_name is None or request_model is None or model_name == request_model:
         return request_model if model_name is None else model_name, provider
-    if _has_own_price(request_model, provider) and not _has_own_price(model_name, provider):
+    if has_own_price(request_model, provider) and not has_own_price(model_name, provider):
         return request_model, provider
     if provider_of(provider) is None:
         return model_name, explicit_seller(request_model) or provider
     return model_name, provider
 
 
-def _has_own_price(name: str, provider: str | None) -> bool:
+def has_own_price(name: str, provider: str | None) -> bool:
     """Whether the name says a region, a tuning or a gateway's variant, which has a price of its own."""
     lower = name.strip().lower()
     return (

@@ -147,3 +147,34 @@ def test_a_price_of_the_file_holds_in_every_region() -> None:
     price = {"cost_per_1m_tokens": {"input": 7, "output": 9}}
     book = PriceBook(ModelsConfig.model_validate({"models": {"gpt-4.1": price}}))
     assert book.rates("gpt-4.1", "azure", region="eu") == book.rates("gpt-4.1", "azure")
+
+
+@pytest.mark.parametrize("listed", ["answered", "asked", "both"])
+@pytest.mark.parametrize(("asked", "answered"), PLACED)
+def test_the_file_prices_a_call_as_if_its_request_alone_were_known(asked: str, answered: str, listed: str) -> None:
+    """What stands in models.yaml under the name that answered is not the price of a region or a tuning with its own."""
+    prices = {"answered": [answered], "asked": [asked], "both": [answered, asked]}[listed]
+    models = {name: {"cost_per_1m_tokens": {"input": 7 + at, "output": 9}} for at, name in enumerate(prices)}
+    book = PriceBook(ModelsConfig.model_validate({"models": models}))
+    assert book.rates(answered, None, request_model=asked) == book.rates(asked, None)
+
+
+@pytest.mark.parametrize("also", [[], ["answered"], ["asked"], ["answered", "asked"]])
+@pytest.mark.parametrize(
+    ("provider", "answered", "region", "same"), [one[:2] + one[3:] for one in REGIONS if "/" in one[4]]
+)
+def test_an_entry_of_the_file_for_a_region_comes_before_its_plain_ones(
+    provider: str, answered: str, region: str, same: str, also: list[str]
+) -> None:
+    """The region stands beside the names in the record, and within the name in the file."""
+    asked = same.rpartition("/")[2]
+    plain = {"answered": answered, "asked": asked}
+    models = {
+        name: {"provider": provider, "cost_per_1m_tokens": {"input": 7 + at, "output": 9}}
+        for at, name in enumerate([same, *(plain[one] for one in also)])
+    }
+    book = PriceBook(ModelsConfig.model_validate({"models": models}))
+    found = book.rates(answered, provider, request_model=asked, region=region)
+    assert found == book.rates(same, provider)
+    assert found is not None
+    assert found.model == same

@@ -55,7 +55,7 @@ class Uuid7Source:
 
     def _read(self) -> int:
         """Read for the next ids; return the bits of one."""
-        read = list(_AT_ONCE.unpack(urandom(_AT_ONCE.size)))
+        read: list[int] = list(_AT_ONCE.unpack(urandom(_AT_ONCE.size)))
         bits = read.pop()
         self._random, self._of_process = read, getpid()
         return bits
