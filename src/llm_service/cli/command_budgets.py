@@ -172,6 +172,9 @@ Exit codes:
 @click.option("--agent", "agent_name", metavar="NAME", help="The agent that would call.")
 @click.option("--tool", "tool_name", metavar="NAME", help="The tool that would call.")
 @click.option("--model", "model_name", metavar="NAME", help="The model that would be called.")
+@click.option("--provider", metavar="NAME", help="Who serves the model, where prices differ by it.")
+@click.option("--service-tier", metavar="NAME", help="Of a batch, flex, priority... call, instead of a standard one.")
+@click.option("--region", metavar="NAME", help="Where the cloud runs it, where its name does not say.")
 @click.option("--user", "user_id", metavar="ID", help="The user it would be for.")
 @click.option("--session", "session_id", metavar="ID", help="The session it would belong to.")
 @click.option("--run", "run", metavar="ID", help="The run (or the trace, without one) it would belong to.")
@@ -213,7 +216,7 @@ def _check(
         RecordError, QueryError: (`ValueError`) for what cannot be.
     """
     from llm_service.budgets.limits import Amounts
-    from llm_service.estimates.estimate import Question, make_estimate
+    from llm_service.estimates.estimate import make_estimate
     from llm_service.telemetry import InvocationRecord
     from llm_service.telemetry.client import reservation_requests as requests
     from llm_service.telemetry.client.estimate_history import EstimateHistory
@@ -228,11 +231,9 @@ def _check(
     if request.wants_estimate(applying):
         learner = EstimateHistory(partial(reading, path))
         learner.load()
-        model_name, provider = request.priced_as
-        question = Question(request.agent_name, request.tool_name, model_name, provider)
+        question = request.question()
         estimate = make_estimate(question, learner.history, prices, learner.ratios, learner.tokenizer)
-        is_priced = prices.rates(model_name, provider, None, request.service_tier) is not None
-        request = request.with_estimate(estimate, is_priced=is_priced)
+        request = request.with_estimate(estimate, is_priced=question.rates(prices) is not None)
     amounts, now = Amounts(requests.nanos(request, applying), requests.tokens(request), 1), datetime.now(UTC)
     return list(_ask(path, lambda fetch: read_check(fetch, applying, call, amounts, now)))
 

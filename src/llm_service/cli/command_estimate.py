@@ -44,6 +44,7 @@ _LEVELS: Final = {
 @click.option("--tool", "tool_name", metavar="NAME", help="The tool that will call it.")
 @click.option("--provider", metavar="NAME", help="Who serves the model, where prices differ by it.")
 @click.option("--service-tier", metavar="NAME", help="Of a batch, flex, priority... call, instead of a standard one.")
+@click.option("--region", metavar="NAME", help="Where the cloud runs it, where its name does not say.")
 @click.option("--prompt-file", type=click.File("rb"), metavar="FILE", help="The prompt as UTF-8 text; - reads stdin.")
 @click.option("--prompt-tokens", type=int, metavar="N", help="How many tokens the prompt has, where that is known.")
 @click.option("--max-tokens", type=int, metavar="N", help="The limit of the answer: with it, cost has a hard bound.")
@@ -56,6 +57,7 @@ def estimate(
     tool_name: str | None,
     provider: str | None,
     service_tier: str | None,
+    region: str | None,
     prompt_file: IO[bytes] | None,
     prompt_tokens: int | None,
     max_tokens: int | None,
@@ -72,7 +74,9 @@ def estimate(
     from llm_service.telemetry.client.estimate_history import EstimateHistory
 
     prompt = None if prompt_file is None else _text(prompt_file)
-    question = Question(agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier)
+    question = Question(
+        agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier, region=region
+    )
     path = target.report_path()
     # Without a file there is no past, but there are prices; a file that was named must be there.
     learner = EstimateHistory(partial(reading, path, may_lack=target.db is None))

@@ -49,6 +49,7 @@ _PASSED_OVER: Final = (
 @click.option("--at", type=TIME, metavar="TIME", help="The price of this moment, or of a UTC day's beginning.")
 @click.option("--provider", metavar="NAME", help="Who serves it; needed where the name does not say.")
 @click.option("--service-tier", metavar="NAME", help="Of batch, flex, priority... calls, instead of standard ones.")
+@click.option("--region", metavar="NAME", help="Where the cloud runs it, where its name does not say.")
 @click.option(
     "--explain", is_flag=True, help="Also say why: which entry, by which rule, since when, and what was passed over."
 )
@@ -61,6 +62,7 @@ def prices(
     at: Moment | None,
     provider: str | None,
     service_tier: str | None,
+    region: str | None,
     explain: bool,
     models: Path | None,
     config: Path | None,
@@ -74,7 +76,7 @@ def prices(
 
     moment = datetime.now(UTC) if at is None else start_of(at)
     book = Target(config=config).prices(models)
-    found = book.explain(model, provider, to_microseconds(moment), service_tier)
+    found = book.explain(model, provider, to_microseconds(moment), service_tier, region=region)
     # To the second; `%Y` would give the year 1 as `1`.
     at_text = moment.replace(tzinfo=None).isoformat(" ", "seconds")
     if explain or found.rates is not None:
@@ -89,6 +91,7 @@ def prices(
             raise Failure(f"no price is known for {model}: {NO_BUNDLED}, or write it into models.yaml")
         said = "" if provider is None else f" of {provider or repr(provider)}"
         said += "" if service_tier is None else f" at service tier {service_tier or repr(service_tier)}"
+        said += "" if region is None else f" in {region or repr(region)}"
         remedy = _remedy(model, provider, found, book) + ("" if explain else "; --explain says what was looked at")
         raise Failure(
             f"no price is known for {model}{said} at {moment:%Y-%m-%d %H:%M} UTC; write it into models.yaml{remedy}"

@@ -36,6 +36,8 @@ class Question:
         prompt_tokens: their number of tokens; or neither.
         max_tokens: the limit of the answer, including reasoning.
         service_tier: as the record will have it (`batch`, `priority`); None is the standard one.
+        request_model: the name that the model is asked by, where that differs.
+        region: where the cloud will run it, where the name does not say; None is what the name says.
 
     Raises:
         QueryError: (a `ValueError`) with argument, value and remedy.
@@ -49,9 +51,11 @@ class Question:
     prompt_tokens: int | None = None
     max_tokens: int | None = None
     service_tier: str | None = None
+    request_model: str | None = None
+    region: str | None = None
 
     def __post_init__(self) -> None:
-        for field in ("agent_name", "tool_name", "model_name", "provider", "service_tier"):
+        for field in ("agent_name", "tool_name", "model_name", "provider", "service_tier", "request_model", "region"):
             name: object = getattr(self, field)
             if name is not None and (not isinstance(name, str) or not name):
                 raise QueryError(field, name, "give a non-empty str, or None where it is unknown")
@@ -63,6 +67,21 @@ class Question:
                 raise QueryError(field, tokens, f"give a whole number from {least} to {_MAX_TOKENS:,}, or None")
         if self.prompt is not None and self.prompt_tokens is not None:
             raise QueryError("prompt_tokens", self.prompt_tokens, "give prompt or prompt_tokens, not both")
+
+    @property
+    def price_key(self) -> tuple[str | None, ...]:
+        """All that its price depends on beside the time."""
+        return self.model_name, self.provider, self.service_tier, self.request_model, self.region
+
+    def rates(self, prices: "PriceBook") -> "Rates | None":
+        """The rates of the call, if it is made now; None if no price is known."""
+        return prices.rates(
+            self.model_name,
+            self.provider,
+            service_tier=self.service_tier,
+            request_model=self.request_model,
+            region=self.region,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +106,7 @@ class Estimate:
         price_source: the source of the price; `history` if `cost_usd` is the cost of past calls.
         cost_coverage: like `coverage`, for a cost from past calls.
         max_prompt_tokens: an upper bound of the prompt's tokens, used for `max_cost_usd`; None if unknown.
-        service_tier: of the question; None is the standard one.
+        service_tier, region: of the question; None is the standard tier, and the region that the name says.
     """
 
     agent_name: str | None
@@ -107,6 +126,7 @@ class Estimate:
     cheaper_models: "tuple[CheaperModel, ...]" = ()
     max_prompt_tokens: int | None = None
     service_tier: str | None = None
+    region: str | None = None
 
     def hold_usd(self) -> Decimal | None:
         """The amount that a budget should reserve, in USD: the upper bound, if known, else the cost at p99."""
@@ -137,9 +157,9 @@ def make_estimate(
     Raises:
         QueryError: the prompt is neither a text nor messages.
     """
-    agent, tool, model = question.agent_name, question.tool_name, question.model_name
+    agent, tool, model = question.agent_name, question.tool_name, question.model_name or question.request_model
     past = history.past(agent, tool, model)
-    rates = prices.rates(model, question.provider, None, question.service_tier)
+    rates = question.rates(prices)
     limit = _limit(question, prices, rates)
     prompt = _prompt_size(question, ratios or TokenRatios(), tokenizer)
     completion = past.completion_tokens
@@ -173,6 +193,7 @@ def make_estimate(
         cost_coverage=past.cost_coverage if told else None,
         max_prompt_tokens=most_prompt,
         service_tier=question.service_tier,
+        region=question.region,
     )
 
 
@@ -191,7 +212,10 @@ def _costs(rates: "Rates", prompt_tokens: int, completion: Quantiles[int]) -> Qu
 
 
 def _limit(question: Question, prices: "PriceBook", rates: "Rates | None") -> int | None:
-    found = _config_of(prices, question.model_name, question.provider, rates)
+    asked = (
+        _config_of(prices, name, question.provider, rates) for name in (question.request_model, question.model_name)
+    )
+    found = next((config for config in asked if config is not None), None)
     known = (question.max_tokens, None if found is None else found.max_output_tokens)
     return min((tokens for tokens in known if tokens is not None), default=None)
 
@@ -239,14 +263,14 @@ def cheaper(prices: "PriceBook", estimate: Estimate) -> list[CheaperModel]:
     The answer is assumed to be as long as the estimated one. Empty if the price, prompt or answer is unknown.
     """
     completion, prompt_tokens, costs = estimate.completion_tokens, estimate.prompt_tokens, estimate.cost_usd
-    tier = estimate.service_tier
+    tier, region = estimate.service_tier, estimate.region
     asked = _config_of(prices, estimate.model_name, None, prices.rates(estimate.model_name))
     if asked is None or completion is None or prompt_tokens is None or costs is None:
         return []
     found: list[CheaperModel] = []
     for name, config in prices.models().items():
         window, suits = config.context_window, not set(asked.task_suitability).isdisjoint(config.task_suitability)
-        rates = prices.rates(name, config.provider, None, tier)
+        rates = prices.rates(name, config.provider, service_tier=tier, region=region)
         if config is asked or rates is None or not suits:
             continue
         if window is not None and window < prompt_tokens + completion.p99:

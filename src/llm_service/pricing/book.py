@@ -99,10 +99,14 @@ class PriceBook:
         provider: str | None = None,
         at_us: int | None = None,
         service_tier: str | None = None,
+        request_model: str | None = None,
+        region: str | None = None,
     ) -> Explanation:
         """The result of `rates` for the same arguments, with the reason and the entries that were passed over."""
         moment = time_ns() // 1000 if at_us is None else at_us
-        from_us, until_us, rates = self.span(model_name, provider, moment, service_tier)
+        from_us, until_us, rates = self.span(model_name, provider, moment, service_tier, request_model, region)
+        if request_model is not None or region is not None:
+            model_name, provider = self._priced_as(model_name, request_model, provider, region)
         rule, passed = None, list[PassedOver]()
         for one in () if model_name is None else self._findings(model_name, provider, tier_of(service_tier)):
             period = None if one.timeline is None else one.timeline.period_at(moment)

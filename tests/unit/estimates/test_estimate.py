@@ -196,7 +196,7 @@ def test_an_estimate_goes_into_json_and_unknown_is_null() -> None:
         "cost_usd": {"p50": 0.006, "p90": 0.006, "p99": 0.006}, "max_cost_usd": 0.06519,
         "samples": 100, "level": "agent+tool+model", "coverage": {"p50": 1.0, "p90": 1.0, "p99": 1.0},
         "price_source": "models.yaml", "cost_coverage": None, "max_prompt_tokens": 1000,
-        "cheaper_models": [], "service_tier": None,
+        "cheaper_models": [], "service_tier": None, "region": None,
     }  # fmt: skip
     nothing = make_estimate(Question(), History(), UNPRICED).to_dict()
     assert {name for name, value in nothing.items() if value is not None} == {"samples", "level", "cheaper_models"}

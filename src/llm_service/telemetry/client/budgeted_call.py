@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Self
 from llm_service.redaction import clean
 from llm_service.telemetry.client.client_core import ClientCore
 from llm_service.telemetry.client.reservation_plans import ReservationPlanner
-from llm_service.telemetry.client.reservation_requests import NAMES, ReservationRequest, usd_of
+from llm_service.telemetry.client.reservation_requests import NAMES, PLACE, ReservationRequest, usd_of
 from llm_service.telemetry.client.reservations import AsyncHold, Hold, Reservation, reserved
 from llm_service.telemetry.client.steps import Steps, run, run_async
 from llm_service.telemetry.instrumentation.invocation import Invocation, Sink
@@ -183,7 +183,7 @@ def reserve_for(core: ClientCore, budget: Amount | Literal[True], max_tokens: in
         usd_of("budget", budget)
 
     def reserve(call: Invocation, fields: dict[str, Any]) -> Steps[Reservation]:
-        known: dict[str, Any] = {name: fields.get(name) for name in (*NAMES, "prompt", "prompt_tokens", "service_tier")}
+        known: dict[str, Any] = {name: fields.get(name) for name in (*NAMES, *PLACE, "prompt", "prompt_tokens")}
         usd = None if budget is True else budget
         request = ReservationRequest(hold_id=call.invocation_id, usd=usd, max_tokens=max_tokens, **known)
         return reserved(planner, request)

@@ -34,7 +34,8 @@ def reserve(
     request_model: str | None = None, provider: str | None = None, user_id: str | None = None,
     session_id: str | None = None, run: str | None = None, trace_id: str | None = None,
     prompt: "Prompt | None" = None, prompt_tokens: int | None = None, max_tokens: int | None = None,
-    service_tier: str | None = None, justification: str | None = None, lease: float | None = None,
+    service_tier: str | None = None, region: str | None = None, justification: str | None = None,
+    lease: float | None = None,
 ) -> Callable[[], Steps[Reservation]]:  # fmt: skip
     """Reserve for one call in every budget that covers it, all or nothing, in one transaction of microseconds.
 
@@ -51,7 +52,7 @@ def reserve(
             known, and `max_tokens`, or what such answers have taken.
         agent_name, tool_name, model_name, request_model, provider, user_id, session_id, run, trace_id: of the call;
             they decide which budgets cover it. Without a run its trace is its run.
-        prompt, prompt_tokens, max_tokens, service_tier: for the estimate.
+        prompt, prompt_tokens, max_tokens, service_tier, region: for the estimate.
         justification: why, where a policy's `require_justification_over_usd` asks for it; kept with the hold.
         lease: seconds after which a hold that nobody ended counts as unknown; default the policies' `lease`.
 
@@ -69,7 +70,7 @@ def reserve(
         agent_name=agent_name, tool_name=tool_name, model_name=model_name, request_model=request_model,
         provider=provider, user_id=user_id, session_id=session_id, run=run, trace_id=trace_id,
         usd=usd, tokens=tokens, prompt=prompt, prompt_tokens=prompt_tokens, max_tokens=max_tokens,
-        service_tier=service_tier,
+        service_tier=service_tier, region=region,
         justification=justification, lease=lease,
     ))  # fmt: skip
 
@@ -92,6 +93,7 @@ def check(
     agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None,
     request_model: str | None = None, provider: str | None = None, user_id: str | None = None,
     session_id: str | None = None, run: str | None = None, trace_id: str | None = None,
+    service_tier: str | None = None, region: str | None = None,
 ) -> Steps[list[BudgetStatus]]:  # fmt: skip
     """The limits that a call would have to fit into, and whether it `fits` each now. Reserves nothing.
 
@@ -100,6 +102,7 @@ def check(
         tokens: what it would use at most.
         agent_name, tool_name, model_name, request_model, provider, user_id, session_id, run, trace_id: as for
             `reserve`.
+        service_tier, region: where the price differs by them.
 
     Raises:
         QueryError, RecordError: (`ValueError`) for what cannot be.
@@ -108,7 +111,7 @@ def check(
     request = yield from planner.estimated(ReservationRequest(
         agent_name=agent_name, tool_name=tool_name, model_name=model_name, request_model=request_model,
         provider=provider, user_id=user_id, session_id=session_id, run=run, trace_id=trace_id,
-        usd=usd, tokens=tokens, justification="only looking",
+        usd=usd, tokens=tokens, service_tier=service_tier, region=region, justification="only looking",
     ))  # fmt: skip
     call = planner.call(request)
     policies = planner.policies.applying(call)

@@ -54,7 +54,7 @@ class EstimateHistory:
         self.history = History()
         self.ratios = TokenRatios()
         self.tokenizer = OpenAITokenizer()
-        self.priced: set[tuple[str | None, str | None, str | None]] = set()
+        self.priced: set[tuple[str | None, ...]] = set()
         self.pid = os.getpid()
         self._open = reading
         self._clock = clock

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llm_service.estimates.tokens import Prompt
     from llm_service.telemetry.client.estimate_history import EstimateHistory
 
-__all__ = ["estimate"]
+__all__ = ["estimate", "estimate_of"]
 
 _MOST_PRICED: Final = 4_096
 _LONG_CHARS: Final = 50_000
@@ -34,6 +34,8 @@ def estimate(
     prompt_tokens: int | None = None,
     max_tokens: int | None = None,
     service_tier: str | None = None,
+    request_model: str | None = None,
+    region: str | None = None,
     fresh: bool = False,
 ) -> Steps["Estimate"]:
     """What a call will take and cost, from the past of such calls and today's prices.
@@ -51,6 +53,8 @@ def estimate(
         prompt_tokens: how many tokens the prompt has, where that is known. Give one of the two, or neither.
         max_tokens: what the answer is limited to; with it there is a hard upper bound of the cost.
         service_tier: as the record will have it (`batch`, `priority`), where prices differ by it.
+        request_model: the name that the model is asked by, where that differs.
+        region: as the record will have it, where prices differ by it and the name does not say it.
         fresh: True flushes and reads the file first, so that everything logged before this call counts.
 
     Raises:
@@ -61,8 +65,14 @@ def estimate(
     from llm_service.estimates.estimate import Question  # noqa: PLC0415
 
     question = Question(
-        agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier
+        agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier, request_model,
+        region,
     )  # fmt: skip
+    return (yield from estimate_of(core, question, fresh=fresh))
+
+
+def estimate_of(core: ClientCore, question: "Question", *, fresh: bool = False) -> Steps["Estimate"]:
+    """As `estimate`."""
     history = core.history
     if fresh:
         yield from core.flushed("; pass fresh=False to go without it")
@@ -97,13 +107,13 @@ def _answer_slowly(core: ClientCore, question: "Question", history: "EstimateHis
         history.load()
     answer = _answer(core, question, history)
     if len(history.priced) < _MOST_PRICED:
-        history.priced.add((question.model_name, question.provider, question.service_tier))
+        history.priced.add(question.price_key)
     return answer
 
 
 def _is_slow(question: "Question", history: "EstimateHistory") -> bool:
     """Whether the answer may hold up a loop: prices looked up for the first time, a vocabulary, or a long prompt."""
-    if (question.model_name, question.provider, question.service_tier) not in history.priced:
+    if question.price_key not in history.priced:
         return True
     prompt = question.prompt
     if prompt is None:

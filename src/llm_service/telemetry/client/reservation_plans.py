@@ -18,7 +18,7 @@ from llm_service.errors import (
 )
 from llm_service.telemetry.client import reservation_requests
 from llm_service.telemetry.client.client_core import ClientCore
-from llm_service.telemetry.client.estimates_api import estimate
+from llm_service.telemetry.client.estimates_api import estimate_of
 from llm_service.telemetry.client.reservation_requests import ReservationRequest
 from llm_service.telemetry.client.steps import Step, Steps
 from llm_service.telemetry.queries.budget_status import BudgetHold
@@ -129,21 +129,9 @@ class ReservationPlanner:
         policies = self.policies
         if not policies or not wanted.wants_estimate(policies.applying(self.call(wanted))):
             return wanted
-        model_name, provider = wanted.priced_as
-        found = yield from estimate(
-            self.core,
-            wanted.agent_name,
-            wanted.tool_name,
-            model_name,
-            provider=provider,
-            prompt=wanted.prompt,
-            prompt_tokens=wanted.prompt_tokens,
-            max_tokens=wanted.max_tokens,
-            service_tier=wanted.service_tier,
-        )
-        # The estimate has looked the price up.
-        rates = self.core.prices.rates(model_name, provider, None, wanted.service_tier)
-        return wanted.with_estimate(found, is_priced=rates is not None)
+        question = wanted.question()
+        found = yield from estimate_of(self.core, question)
+        return wanted.with_estimate(found, is_priced=question.rates(self.core.prices) is not None)
 
     # Plans become requests
 

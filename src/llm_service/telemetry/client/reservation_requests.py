@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Final, Self
 
 from llm_service.budgets.limits import NANOS, Policy
 from llm_service.errors import JustificationNeededError, QueryError, RecordError, UnknownPriceError, UnknownTokensError
-from llm_service.pricing.called_names import priced_as
 from llm_service.telemetry.record.checks import MAX_COST_USD, MAX_TOKENS
 from llm_service.telemetry.record.fields import CHECKS
 from llm_service.telemetry.record.record import Amount, new_id
 
 if TYPE_CHECKING:
-    from llm_service.estimates.estimate import Estimate
+    from llm_service.estimates.estimate import Estimate, Question
     from llm_service.estimates.tokens import Prompt
 
-__all__ = ["NAMES", "ReservationRequest", "lease_us", "nanos", "tokens", "usd_of"]
+__all__ = ["NAMES", "PLACE", "ReservationRequest", "lease_us", "nanos", "tokens", "usd_of"]
 
 NAMES: Final = (
     *("agent_name", "tool_name", "model_name", "request_model", "provider", "user_id", "session_id", "run", "trace_id"),
 )
 """The names of a call that can be given to a reservation."""
+PLACE: Final = ("service_tier", "region")
+"""What its price depends on beside names."""
 _LONGEST_LEASE: Final = 366 * 86_400
 _LEASE: Final = 600.0
 
@@ -57,6 +58,7 @@ class ReservationRequest:
     prompt_tokens: int | None = None
     max_tokens: int | None = None
     service_tier: str | None = None
+    region: str | None = None
     justification: str | None = None
     lease: float | None = None
     expected_usd: Decimal | None = None
@@ -67,16 +69,33 @@ class ReservationRequest:
 
     def __post_init__(self) -> None:
         self.hold_id = self.hold_id or new_id()
-        for name in (*NAMES, "service_tier"):  # taken as a record takes them
+        for name in (*NAMES, *PLACE):  # taken as a record takes them
             setattr(self, name, CHECKS[name](name, getattr(self, name)))
         with suppress(RecordError):  # told by the estimate, which may not need it
             self.prompt_tokens = CHECKS["prompt_tokens"]("prompt_tokens", self.prompt_tokens)
         self.names = {name: getattr(self, name) for name in NAMES}
 
     @property
-    def priced_as(self) -> tuple[str | None, str | None]:
-        """The name and the provider that its price is looked up by."""
-        return priced_as(self.model_name, self.request_model, self.provider)
+    def called(self) -> str | None:
+        """The name that the model is asked by."""
+        return self.request_model or self.model_name
+
+    def question(self) -> "Question":
+        """What is to be estimated."""
+        from llm_service.estimates.estimate import Question  # noqa: PLC0415 - only who estimates pays for it
+
+        return Question(
+            agent_name=self.agent_name,
+            tool_name=self.tool_name,
+            model_name=self.model_name,
+            provider=self.provider,
+            prompt=self.prompt,
+            prompt_tokens=self.prompt_tokens,
+            max_tokens=self.max_tokens,
+            service_tier=self.service_tier,
+            request_model=self.request_model,
+            region=self.region,
+        )
 
     def wants_estimate(self, policies: Iterable[Policy]) -> bool:
         """Whether a limit counts what was not said."""
@@ -141,7 +160,7 @@ def _unknown(wanted: ReservationRequest, policies: Sequence[Policy]) -> int:
             continue
         said = policy.unknown_price_nanos if policy.unknown_price_nanos is not None else guess
         if policy.unknown_price == "block" or said is None:
-            raise UnknownPriceError(policy.name, wanted.priced_as[0], wanted.missing)
+            raise UnknownPriceError(policy.name, wanted.called, wanted.missing)
         most = max(most, said)
     return most
 
@@ -177,7 +196,7 @@ def tokens(wanted: ReservationRequest, policies: Sequence[Policy] = ()) -> int:
         limits = (limit for policy in policies for limit in policy.limits)
         blocking = next((limit for limit in limits if limit.hard and limit.metric == "tokens"), None)
         if blocking is not None:
-            raise UnknownTokensError(blocking.policy, wanted.priced_as[0])
+            raise UnknownTokensError(blocking.policy, wanted.called)
         return 0
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
         raise QueryError("tokens", value, f"give a whole number from 0 to {MAX_TOKENS:,}")
