@@ -90,13 +90,13 @@ class Estimate:
 
     Attributes:
         agent_name, tool_name, model_name: of the question.
-        prompt_tokens: of the given prompt; None without one.
+        prompt_tokens: of the given prompt; None without one, and of one with parts other than text (images).
         prompt_tokens_source: `given`, `tokenizer` (exact for a text, almost exact for messages), `learned` from past
             prompts, or `bytes`: one token for three bytes, more than for ordinary text.
         completion_tokens: p50, p90 and p99 of the answer, at most `max_completion_tokens`; None without past calls.
         max_completion_tokens: the limit of the call, or of the model in models.yaml, whichever is less.
-        cost_usd: the cost at each of these, with the whole prompt at the full input price; without a prompt or a price,
-            the cost of past calls. USD.
+        cost_usd: the cost at each of these, with the whole prompt at the full input price; where the tokens of the
+            prompt or the price are unknown, the cost of past calls. USD.
         max_cost_usd: an upper bound, if nothing but the prompt is sent; None unless the price, a bound of the prompt's
             tokens and the limit of the answer are known. USD.
         samples: past calls that the quantiles rest on.
@@ -166,7 +166,7 @@ def make_estimate(
     if completion is not None and limit is not None:
         completion = Quantiles(*(min(tokens, limit) for tokens in completion))
     costs, source = None, None if rates is None else rates.source
-    if rates is not None and prompt is not None and completion is not None:
+    if rates is not None and prompt is not None and prompt.whole and completion is not None:
         costs = _costs(rates, prompt.tokens, completion)
     told = False
     # The cost of other models' calls says nothing about this one's.
@@ -180,8 +180,8 @@ def make_estimate(
         agent_name=agent,
         tool_name=tool,
         model_name=model,
-        prompt_tokens=None if prompt is None else prompt.tokens,
-        prompt_tokens_source=None if prompt is None else prompt.source,
+        prompt_tokens=prompt.tokens if prompt is not None and prompt.whole else None,
+        prompt_tokens_source=prompt.source if prompt is not None and prompt.whole else None,
         completion_tokens=completion,
         max_completion_tokens=limit,
         cost_usd=None if costs is None else Quantiles(*map(_usd, costs)),

@@ -15,7 +15,8 @@ from llm_service.errors import QueryError
 __all__ = ["MIN_PROMPTS", "Prompt", "PromptSize", "PromptSource", "TokenRatios", "Tokenizer", "size_of", "utf8_length"]
 
 Prompt = str | Sequence[Any]
-"""A text, or chat messages: dicts, or objects of an SDK, with `role` and `content`, a text or a list of parts."""
+"""A text, or chat messages: texts, dicts or objects of an SDK, with `role` and `content` (Gemini's: `parts`), a text or a
+list of parts."""
 PromptSource = Literal["given", "tokenizer", "learned", "bytes"]
 
 MIN_PROMPTS: Final = 10
@@ -40,6 +41,9 @@ _SENT_AS_TEXT: Final = frozenset(
 _NOT_SENT: Final = frozenset({"annotations", "response_metadata", "usage_metadata"})
 _TEXT_PARTS: Final = frozenset({"tool_use", "tool_result", "tool-call", "function_call", "function_call_output"})
 """Types of parts that are text throughout, unless they hold parts of another type."""
+_GEMINI_PARTS: Final = frozenset({"functionCall", "functionResponse", "function_call", "function_response"})
+"""Keys of Gemini's parts that are text throughout."""
+_CONTENT: Final = frozenset({"content", "parts"})
 _ONE_MESSAGE: Final = _MESSAGE + _ROLE + _REPLY
 
 
@@ -58,11 +62,13 @@ class PromptSize(NamedTuple):
         tokens: the estimate.
         source: of the estimate.
         at_most: an upper bound, if nothing else is sent with the prompt; None if unknown.
+        whole: False if it has parts other than text, which are not in `tokens`.
     """
 
     tokens: int
     source: PromptSource
     at_most: int | None
+    whole: bool = True
 
 
 class TokenRatios:
@@ -102,15 +108,15 @@ def size_of(
     if counted is not None:
         tokens = counted + texts.overhead
         margin = texts.messages or _ONE_MESSAGE
-        return PromptSize(tokens, "tokenizer", tokens + margin if texts.whole else None)
+        return PromptSize(tokens, "tokenizer", tokens + margin if texts.whole else None, texts.whole)
     size = sum(map(utf8_length, texts.contents))
     learned = ratios.tokens(agent_name, model_name, size)
     if learned is not None:
-        return PromptSize(learned, "learned", None)
+        return PromptSize(learned, "learned", None, texts.whole)
     # A byte-level tokenizer never makes more tokens than a text has bytes.
     most = size + sum(map(utf8_length, texts.labels)) + texts.overhead + (texts.messages or _ONE_MESSAGE)
     guess = -(-size // _BYTES_A_TOKEN) + texts.overhead + texts.messages * _ROLE
-    return PromptSize(guess, "bytes", most if texts.whole else None)
+    return PromptSize(guess, "bytes", most if texts.whole else None, texts.whole)
 
 
 def utf8_length(text: str) -> int:
@@ -142,7 +148,7 @@ class _Texts:
         if not isinstance(messages, Sequence) or isinstance(messages, bytes | bytearray):
             raise QueryError("prompt", _kind(prompt), "give a str, or a list of messages with role and content")
         for place, message in enumerate(_bounded("prompt", messages)):
-            said = _mapping(message)
+            said = {"content": message} if isinstance(message, str) else _mapping(message)
             if said is None:
                 raise QueryError(f"prompt[{place}]", _kind(message), "give a dict with role and content")
             self._add(place, said)
@@ -153,7 +159,7 @@ class _Texts:
         for key, value in islice(message.items(), _MOST_PARTS):
             if value is None or key in _NOT_SENT or (not value and isinstance(value, Mapping | Sequence)):
                 continue
-            if key == "content":
+            if key in _CONTENT:
                 self._add_content(place, value)
             elif key in {"role", "name"} and isinstance(value, str):
                 self.labels.append(value)
@@ -176,6 +182,8 @@ class _Texts:
                 self.contents.append(text)
             elif said is not None and said.get("type") in _TEXT_PARTS:
                 self._add_part(place, said)
+            elif said is not None and (_GEMINI_PARTS.issuperset(said) or _is_text_document(said)):
+                self._add_json(said)
             else:
                 self.whole = False
 
@@ -226,6 +234,17 @@ def _mapping(message: object) -> Mapping[str, object] | None:
                 if isinstance(found, Mapping):
                     return cast("Mapping[str, object]", found)
     return None
+
+
+def _is_text_document(part: Mapping[str, object]) -> bool:
+    """Whether it is a document of Anthropic's that is plain text, without citations, which add to it."""
+    source = part.get("source")
+    return (
+        part.get("type") == "document"
+        and not part.get("citations")
+        and isinstance(source, Mapping)
+        and cast("Mapping[str, object]", source).get("type") == "text"
+    )
 
 
 def _kind(value: object) -> str:

@@ -256,3 +256,14 @@ def test_cheaper_models_suit_the_task_hold_the_call_and_cost_less() -> None:
     assert named == [{"model_name": "mini", "cost_usd": 0.0014}, {"model_name": "haiku", "cost_usd": 0.002}]
     assert cheaper(prices, make_estimate(asked(), fed(), prices)) == []
     assert cheaper(prices, make_estimate(Question(model_name="unheard"), fed(), prices)) == []
+
+
+IMAGE: list[dict[str, Any]] = [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]
+
+
+def test_a_prompt_that_is_more_than_text_costs_what_such_calls_have_cost() -> None:
+    """Its tokens are unknown, so its price says nothing; a few tokens of text are not what it takes."""
+    of_image = make_estimate(asked(prompt=IMAGE, max_tokens=100), fed(cost_nanos=7_000_000), PRICED)
+    assert (of_image.prompt_tokens, of_image.prompt_tokens_source, of_image.max_cost_usd) == (None, None, None)
+    assert (of_image.hold_usd(), of_image.price_source) == (Decimal("0.007"), "history")
+    assert make_estimate(asked(prompt=IMAGE, max_tokens=100), History(), PRICED).hold_usd() is None

@@ -31,7 +31,7 @@ def messages(*contents: Any) -> list[dict[str, Any]]:
 
 def test_a_tokenizer_counts_a_text_exactly() -> None:
     """The bound adds what the chat format adds for one message: 3, its role, and 3 for the reply."""
-    assert size_of("one two three", None, MODEL, NO_RATIOS, Words()) == (3, "tokenizer", 10)
+    assert size_of("one two three", None, MODEL, NO_RATIOS, Words()) == (3, "tokenizer", 10, True)
 
 
 def test_a_tokenizer_counts_messages_with_the_overhead_of_the_chat_format() -> None:
@@ -40,7 +40,7 @@ def test_a_tokenizer_counts_messages_with_the_overhead_of_the_chat_format() -> N
         {"role": "system", "content": "be brief", "name": "x"},
         {"role": "user", "content": [{"type": "text", "text": "one two"}, "three"], "tool_calls": None},
     ]
-    assert size_of(prompt, None, MODEL, NO_RATIOS, Words()) == (5 + 2 + 2 + 6 + 3, "tokenizer", 20)
+    assert size_of(prompt, None, MODEL, NO_RATIOS, Words()) == (5 + 2 + 2 + 6 + 3, "tokenizer", 20, True)
 
 
 @pytest.mark.parametrize(
@@ -124,20 +124,20 @@ def test_without_a_tokenizer_a_ratio_of_the_agent_is_taken_then_of_the_model() -
         ]
     )
     text = "x" * 101
-    assert size_of(text, "a", "m", ratios, Words()) == (31, "learned", None)
-    assert size_of(text, "b", "m", ratios, None) == (41, "learned", None)  # 800 of 2000 of all agents
-    assert size_of(text, None, "m", ratios, None) == (41, "learned", None)
+    assert size_of(text, "a", "m", ratios, Words()) == (31, "learned", None, True)
+    assert size_of(text, "b", "m", ratios, None) == (41, "learned", None, True)  # 800 of 2000 of all agents
+    assert size_of(text, None, "m", ratios, None) == (41, "learned", None, True)
     for model in ("few", "empty", "unknown", None):
-        assert size_of(text, "a", model, ratios, None) == (34, "bytes", 108)
+        assert size_of(text, "a", model, ratios, None) == (34, "bytes", 108, True)
 
 
 def test_a_third_of_the_bytes_is_a_guess_and_the_bytes_are_the_bound() -> None:
     """UTF-8: an umlaut is two bytes, a Chinese character three."""
-    assert size_of("", None, None, NO_RATIOS, None) == (0, "bytes", 7)
-    assert size_of("äöü", None, None, NO_RATIOS, None) == (2, "bytes", 13)
-    assert size_of("中文", None, None, NO_RATIOS, None) == (2, "bytes", 13)
+    assert size_of("", None, None, NO_RATIOS, None) == (0, "bytes", 7, True)
+    assert size_of("äöü", None, None, NO_RATIOS, None) == (2, "bytes", 13, True)
+    assert size_of("中文", None, None, NO_RATIOS, None) == (2, "bytes", 13, True)
     # content 3 bytes, role 4 bytes; 3 for the message, 3 for the reply, 1 for the role
-    assert size_of(messages("abc"), None, None, NO_RATIOS, None) == (1 + 6 + 1, "bytes", 3 + 4 + 6 + 1)
+    assert size_of(messages("abc"), None, None, NO_RATIOS, None) == (1 + 6 + 1, "bytes", 3 + 4 + 6 + 1, True)
     assert size_of([], None, None, NO_RATIOS, None).tokens == 3
 
 
@@ -150,7 +150,7 @@ def test_utf8_length_is_the_length_of_the_encoded_text(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "field"),
-    [(7, "prompt"), (b"bytes", "prompt"), ({"role": "user"}, "prompt"), (["text"], "prompt[0]"),
+    [(7, "prompt"), (b"bytes", "prompt"), ({"role": "user"}, "prompt"), ([7], "prompt[0]"),
      ([{"role": "user", "content": 7}], "prompt[0].content"), ([{"content": "a"}, {"content": b"a"}], "prompt[1].content")],
 )  # fmt: skip
 def test_what_is_no_prompt_is_refused_by_its_place(prompt: Any, field: str) -> None:
@@ -159,6 +159,43 @@ def test_what_is_no_prompt_is_refused_by_its_place(prompt: Any, field: str) -> N
         size_of(prompt, None, MODEL, NO_RATIOS, Words())
     assert caught.value.field == field
     assert "user" not in str(caught.value)
+
+
+TEXT_ELSEWHERE: dict[str, Any] = {
+    "a text among messages": ["x" * 60],
+    "Gemini's parts": [{"role": "user", "parts": [{"text": "x" * 60}]}],
+    "Gemini's parts, as texts": [{"role": "user", "parts": ["x" * 60]}],
+    "Gemini's call of a tool": [{"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"a": "x" * 60}}}]}],
+    "a document of Anthropic's": [
+        {"role": "user", "content": [{"type": "document", "source": {"type": "text", "data": "x" * 60}}]}
+    ],
+}
+NO_TEXT: dict[str, Any] = {
+    "an image": {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
+    "a file of Gemini's": {"inlineData": {"mimeType": "image/png", "data": "AAAA"}},
+    "a PDF": {"type": "document", "source": {"type": "base64", "data": "AAAA"}},
+    "a document with citations": {
+        "type": "document", "source": {"type": "text", "data": "x"}, "citations": {"enabled": True},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("prompt", TEXT_ELSEWHERE.values(), ids=TEXT_ELSEWHERE)
+def test_text_is_counted_wherever_it_stands(prompt: Any) -> None:
+    """With a bound that is no less than its bytes."""
+    size = size_of(prompt, None, None, NO_RATIOS, None)
+    assert size.whole
+    assert size.tokens >= 20
+    assert size.at_most is not None
+    assert size.at_most > 60
+
+
+@pytest.mark.parametrize("key", ["content", "parts"])
+@pytest.mark.parametrize("part", NO_TEXT.values(), ids=NO_TEXT)
+def test_a_prompt_with_more_than_text_has_no_bound(part: Any, key: str) -> None:
+    """Its tokens are those of its text alone."""
+    size = size_of([{"role": "user", key: [{"text": "one two"}, part]}], None, MODEL, NO_RATIOS, Words())
+    assert (size.whole, size.at_most) == (False, None)
 
 
 # The tokenizer

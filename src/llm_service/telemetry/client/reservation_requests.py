@@ -116,7 +116,8 @@ class ReservationRequest:
             answer = estimate.completion_tokens
             most = estimate.max_completion_tokens if answer is None or self.max_tokens is not None else answer.p99
             prompt = estimate.max_prompt_tokens or estimate.prompt_tokens
-            used = None if most is None else (prompt or 0) + most
+            is_unread = self.prompt is not None and prompt is None
+            used = None if most is None or is_unread else (prompt or 0) + most
         needs = {
             "a price of its model (in models.yaml, or by the extra `prices`)": is_priced,
             "the prompt (prompt= or prompt_tokens=)": self.prompt is not None or self.prompt_tokens is not None,
