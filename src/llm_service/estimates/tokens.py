@@ -15,7 +15,7 @@ from llm_service.errors import QueryError
 __all__ = ["MIN_PROMPTS", "Prompt", "PromptSize", "PromptSource", "TokenRatios", "Tokenizer", "size_of", "utf8_length"]
 
 Prompt = str | Sequence[Any]
-"""A text, or chat messages: texts, dicts or objects of an SDK, with `role` and `content` (Gemini's: `parts`), a text or a
+"""A text, or chat messages: texts, dicts or objects of an SDK, with `role` and `content` (or `parts`), a text or a
 list of parts."""
 PromptSource = Literal["given", "tokenizer", "learned", "bytes"]
 

@@ -8,7 +8,7 @@ from llm_service.pricing.usage.leaves import is_list
 from llm_service.pricing.usage.plain import is_model
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS
 
-__all__ = ["FAILURES", "ORDINARY", "REASONS", "failure_of", "few", "first_text", "get", "text_of"]
+__all__ = ["FAILURES", "ORDINARY", "REASONS", "failure_of", "few", "first_text", "get", "tells_failure", "text_of"]
 
 _FAILED: Final = frozenset({"failed", "cancelled"})
 FAILURES: Final = {
@@ -22,6 +22,20 @@ ORDINARY: Final = frozenset(
     | {"tool_calls", "tool_use"}
 )
 """Reasons of most calls, in which nothing failed."""
+_TOLD_BY: Final = {
+    "base_resp": ("status_code", "status_msg"),  # https://platform.minimax.io/docs/api-reference/text-openai-api
+    "Error": ("Code", "Message"),  # botocore's
+}
+"""What holds the code and the words of an error, beside `error`."""
+_CODES: Final = {
+    "error_code": "error_msg",  # https://cloud.baidu.com/doc/WENXINWORKSHOP/s/tlmyncueh
+    "code": "message",  # https://help.aliyun.com/zh/model-studio/error-code
+}
+"""The code of an error and its words, in an answer that holds nothing else."""
+_FINE: Final = frozenset({"0", "200", "ok", "success"})
+"""Codes of no error."""
+_SERVED: Final = ("choices", "output", "content", "candidates", "data", "usage", "message_id", "role")
+"""Names in an answer that did not fail."""
 _MOST: Final = 128
 """Choices that are looked at; no provider gives more."""
 REASONS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
@@ -31,7 +45,7 @@ def failure_of(answer: Any) -> dict[str, Any]:
     """Status and error of an answer that says of itself that it failed; empty of any other."""
     status = text_of(answer, "status")
     choices = few(get(answer, "choices"))
-    errors = (get(source, "error") for source in (answer, *choices))
+    errors = (_error_in(answer), *(get(choice, "error") for choice in choices))
     error = next((one for one in errors if one is not None and _is_error(one)), None)
     reasons = (first_text(source, REASONS) for source in (answer, *choices))
     ended = next((word for word in reasons if word is not None and word.lower() in FAILURES), None)
@@ -44,6 +58,37 @@ def failure_of(answer: Any) -> dict[str, Any]:
         "error_type": kind or (status if status in _FAILED else None) or (ended or "error").lower(),
         "error_message": error if isinstance(error, str) else text_of(error, "message"),
     }
+
+
+def tells_failure(chunk: Any) -> bool:
+    """Whether a part of a stream may hold an error."""
+    return get(chunk, "object") == "error" or any(get(chunk, name) is not None for name in ("error", *_TOLD_BY))
+
+
+def _error_in(answer: Any) -> Any:
+    """The error that an answer tells, in the form of OpenAI's; None of one that tells none."""
+    error = get(answer, "error")
+    if error is not None:
+        return error
+    if get(answer, "object") == "error":  # vLLM's, SGLang's
+        return answer
+    for name, (code, words) in _TOLD_BY.items():
+        told = get(answer, name)
+        if told is not None and get(told, code):
+            return {"code": get(told, code), "message": get(told, words)}
+    if is_list(answer):  # Gemini's, in the form of OpenAI's
+        return get(next(iter(few(answer)), None), "error")
+    for code, words in _CODES.items():
+        told = get(answer, code)
+        if (
+            told
+            and (type(told) is int if code == "error_code" else type(told) is str)
+            and str(told).lower() not in _FINE
+            and text_of(answer, words)
+            and all(get(answer, name) is None for name in _SERVED)
+        ):
+            return {"code": told, "message": get(answer, words)}
+    return None
 
 
 def _is_error(error: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from llm_service.errors import RecordError
 from llm_service.redaction import clean, shown
-from llm_service.telemetry.instrumentation.call_fields import settled
+from llm_service.telemetry.instrumentation.call_fields import describe_error, settled
 from llm_service.telemetry.instrumentation.field_aliases import known_fields, no_such_field, own_fields
 from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS, required_id
@@ -24,6 +24,9 @@ def by_field(given: Mapping[str, Any], sink: Sink, *, strict: bool) -> Mapping[s
         RecordError: with `strict`, for a name that is no field.
     """
     try:
+        error = given.get("error")
+        if isinstance(error, BaseException):
+            given = describe_error(error) | {name: value for name, value in given.items() if name != "error"}
         fields, unknown = known_fields(given)
         fields = settled(fields)
     except Exception:  # noqa: BLE001 - a value of the caller's raises when it is looked at: its own check names it

@@ -1,10 +1,12 @@
 """An answer that failed is never recorded as a success, wherever it says so."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.instrumentation.failed_answers import FAILURES, ORDINARY
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
@@ -92,3 +94,70 @@ def test_an_error_without_a_message_is_none() -> None:
     """Many answers have `error: null`, or an empty object."""
     for error in (None, {}, {"message": None}, ""):
         assert "status" not in read_answer(chat(finish_reason="stop", error=error) | {"error": error})
+
+
+VLLM = {"object": "error", "message": "the prompt is too long", "type": "BadRequestError", "param": None, "code": 400}
+SAID: dict[str, tuple[Any, str, str]] = {
+    "vLLM's": (VLLM, "BadRequestError", "the prompt is too long"),
+    "MiniMax's": (
+        {"id": "x", "choices": None, "model": "MiniMax-M2", "base_resp": {"status_code": 1008, "status_msg": "no balance"}},
+        "1008", "no balance",
+    ),
+    "Baidu's": ({"error_code": 336003, "error_msg": "the messages are empty", "id": "x"}, "336003", "the messages are empty"),
+    "Alibaba's": ({"code": "InvalidApiKey", "message": "no such key", "request_id": "r"}, "InvalidApiKey", "no such key"),
+    "Amazon's": ({"Error": {"Code": "Throttling", "Message": "too fast"}, "ResponseMetadata": {}}, "Throttling", "too fast"),
+    "Google's": ([{"error": {"code": 400, "message": "bad key", "status": "INVALID_ARGUMENT"}}], "400", "bad key"),
+}  # fmt: skip
+"""Answers that are an error as a whole: type and message of it."""
+NONE_SAID: dict[str, Any] = {
+    "MiniMax's": chat(finish_reason="stop") | {"base_resp": {"status_code": 0, "status_msg": ""}},
+    "Baidu's": {"error_code": 0, "error_msg": "", "id": "x", "usage": USAGE},
+    "Alibaba's": {"code": "", "message": "", "output": {"text": "42"}, "usage": USAGE},
+    "any": {"code": 200, "message": "42", "usage": USAGE},
+    "a word": {"code": "success", "message": "42"},
+}
+
+
+@pytest.mark.parametrize(("answer", "kind", "message"), SAID.values(), ids=SAID)
+def test_an_answer_that_is_an_error_as_a_whole_is_no_success(answer: Any, kind: str, message: str) -> None:
+    """Alone, and as the first event of a stream; a dict also after other chunks."""
+    found = [read_answer(answer), streamed(answer)]
+    if isinstance(answer, dict) and {"object", "base_resp"} & answer.keys():
+        found.append(streamed(chunk(delta={"content": "4"}), answer))
+    for one in found:
+        assert (one["status"], one["error_type"], one["error_message"]) == ("error", kind, message)
+
+
+@pytest.mark.parametrize("answer", NONE_SAID.values(), ids=NONE_SAID)
+def test_an_answer_whose_code_says_that_all_is_well_is_no_error(answer: Any) -> None:
+    """Some providers say it in each answer."""
+    assert "status" not in read_answer(answer)
+    assert "status" not in streamed(answer)
+
+
+@pytest.mark.parametrize("name", ["error", "error.type"])
+def test_a_block_that_is_told_an_error_is_no_success(name: str, tmp_path: Path) -> None:
+    """By a text, or by the exception itself; a status that is said holds."""
+    with TelemetryLogger(tmp_path / "telemetry.db") as logger:
+        with logger.invocation("text") as call:
+            call.set(**{name: "boom"})
+        with logger.invocation("said") as call:
+            call.set(**{name: "boom", "status": "timeout"})
+        with logger.invocation("nothing") as call:
+            call.set(**{name: None})
+        with logger.invocation("exception") as call:
+            call.set(error=TimeoutError("too slow"))
+        rows = {row["agent_name"]: row for row in logger.get_invocations()}
+    assert {agent: row["status"] for agent, row in rows.items()} == {
+        "text": "error", "said": "timeout", "nothing": "success", "exception": "timeout",
+    }  # fmt: skip
+    assert (rows["exception"]["error_type"], rows["exception"]["error_message"]) == ("TimeoutError", "too slow")
+
+
+def test_a_stream_without_any_event_is_no_success(tmp_path: Path) -> None:
+    """It was answered by something else, such as the page of a proxy."""
+    with TelemetryLogger(tmp_path / "telemetry.db") as logger:
+        with logger.invocation("agent") as call:
+            assert list(call.watch(iter([]))) == []
+        (row,) = logger.get_invocations()
+    assert (row["status"], row["error_type"]) == ("error", "incomplete_stream")

@@ -15,7 +15,7 @@ from llm_service.pricing.usage.around import EXCEPTIONS
 from llm_service.pricing.usage.leaves import is_container, is_list, is_mapping
 from llm_service.pricing.usage.plain import everything, is_model
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
-from llm_service.telemetry.instrumentation.failed_answers import ORDINARY, failure_of, get, text_of
+from llm_service.telemetry.instrumentation.failed_answers import ORDINARY, failure_of, get, tells_failure, text_of
 from llm_service.telemetry.instrumentation.responses.answers import BEDROCK, facts_of, has_usage, reason_of, reported_by
 from llm_service.telemetry.instrumentation.responses.growing import Growing
 
@@ -26,7 +26,9 @@ __all__ = ["StreamEvents", "failure_in"]
 
 _OUTPUT: Final = ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "audio", "function_call")
 """Where the first piece of output stands in a `delta` of Chat Completions."""
-_CHUNK: Final = ("choices", "service_tier", "error", "usage", "x_groq", "vertex_ai_grounding_metadata")
+_CHUNK: Final = (
+    *("choices", "service_tier", "error", "usage", "x_groq", "vertex_ai_grounding_metadata", "base_resp", "object"),
+)
 _CHOICE: Final = ("delta", "text", "finish_reason", "usage", "error")
 _STARTS: Final = frozenset({"message_start", "message-start", "response.created"})
 _ENDS: Final = frozenset({"response.completed", "response.incomplete", "response.failed"})
@@ -81,6 +83,11 @@ class StreamEvents:
         self._growing = Growing()
         self._usage = Cumulative(reported_by)
         self._family: Callable[[StreamEvents, Any], None] | None = None  # a bound method would be a circle
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was no event."""
+        return self._family is None
 
     def take(self, event: Any) -> None:
         """Read an event.
@@ -164,7 +171,7 @@ class StreamEvents:
             self._use(self._untold)
         self._untold = None
         self._use(chunk)
-        if get(chunk, "error") is not None:
+        if tells_failure(chunk):
             self.fields |= failure_of(chunk)
 
     def _began(self, choice: Any, delta: Any) -> None:
@@ -271,7 +278,7 @@ class StreamEvents:
         self.unfinished |= bool(candidates) and "finish_reason" not in self.fields
         if ended or not candidates:
             self._ended(reason_of(chunk))
-        if get(chunk, "error") is not None:
+        if tells_failure(chunk):
             self.fields |= failure_of(chunk)
 
     def _ollama(self, chunk: Any) -> None:
@@ -284,7 +291,7 @@ class StreamEvents:
         if get(chunk, "done"):
             self._ended(reason_of(chunk))
             self._use(chunk)
-        if get(chunk, "error") is not None:
+        if tells_failure(chunk):
             self.fields |= failure_of(chunk)
 
     def _other(self, item: Any) -> None:
@@ -325,7 +332,9 @@ def _has_tools(delta: Any) -> bool:
 def _tells(chunk: dict[str, Any]) -> bool:
     """Whether a chunk tells of usage beside its choices, or of an error."""
     told = chunk.get
-    return not (told("usage") is told("x_groq") is told("vertex_ai_grounding_metadata") is told("error") is None)
+    if told("usage") is told("x_groq") is told("vertex_ai_grounding_metadata") is told("error") is None:
+        return told("base_resp") is not None or told("object") == "error"
+    return True
 
 
 def failure_in(event: Any) -> dict[str, Any]:

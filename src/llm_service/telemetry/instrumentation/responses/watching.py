@@ -51,6 +51,8 @@ def watch(call: Watched, given: Any) -> tuple[Any, "Watching | None"]:
 def fields_at_end(events: StreamEvents, error: BaseException | None) -> dict[str, Any]:
     """What a stream said, where it ended by itself, by an error, or (GeneratorExit) by who consumed it."""
     found = {"stream": True, **events.end()}
+    if error is None and events.empty:  # such as the page of a proxy, in which there is no event
+        return _CUT | found
     if error is None and not events.unfinished:
         return found
     if "usage_source" in found and not events.complete:
