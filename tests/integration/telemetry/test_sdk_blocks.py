@@ -114,6 +114,27 @@ def test_usage_that_the_block_takes_itself_is_not_taken_twice(logger: TelemetryL
     one(logger.get_invocations())
 
 
+@pytest.mark.parametrize("watched", [False, True])
+def test_an_answer_that_has_a_row_is_not_counted_again(
+    logger: TelemetryLogger, client: Any, watched: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A block that is told it later is a span, which is said once; made within the block, both are one row."""
+    answers = [ask(client), ask(client)]
+    for answer in answers:
+        with logger.invocation("agent") as call:
+            if watched:
+                call.watch(answer)
+            else:
+                call.record(answer)
+    rows = logger.get_invocations()
+    assert [row["operation"] for row in rows] == ["chain", "chain", "chat", "chat"]
+    assert [row["prompt_tokens"] for row in rows] == [None, None, 1200, 1200]
+    statistics = logger.get_statistics()
+    assert (statistics["total_invocations"], statistics["total_tokens"]) == (2, 2 * 1207)
+    assert [record.message for record in caplog.records].count(caplog.records[0].message) == 1
+    assert "has recorded already" in caplog.text
+
+
 def test_functions_and_generators_around_one_call_are_that_call(logger: TelemetryLogger, client: Any) -> None:
     """Decorated, with and without a reader of usage."""
 

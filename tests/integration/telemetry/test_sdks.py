@@ -120,6 +120,60 @@ async def test_a_call_of_an_async_client_is_one_right_row(
         assert telemetry.stats().bad_values == 0
 
 
+STREAMED = [
+    pytest.param(sdk, name, id=f"{sdk}-{name}", marks=MARKS[sdk])
+    for sdk in SDKS
+    for name, case in OF[sdk].CASES.items()
+    if case.use == "all" and case.scenario == "ok" and case.row
+]
+"""Streams that are read to their end."""
+
+
+@pytest.mark.parametrize("way", ["wrap_stream", "watch"])
+@pytest.mark.parametrize(("sdk", "name"), STREAMED)
+def test_a_stream_that_is_wrapped_after_it_was_opened_is_one_row(
+    sdk: str, name: str, way: str, server: ProviderServer, tmp_path: Path
+) -> None:
+    """What wraps it is the call that the hook has begun, also where the request was sent before."""
+    case = OF[sdk].CASES[name]
+    with (
+        TelemetryLogger(tmp_path / "telemetry.db").instrument(sdk) as logger,
+        client_of(sdk, server, **case.client) as client,
+    ):
+        given = case.ask(client)
+        if way == "wrap_stream":
+            use("all", logger.wrap_stream(given, "agent"))
+        else:
+            with logger.invocation("agent") as call:
+                use("all", call.watch(given))
+        rows = logger.get_invocations()
+        check(rows, None, case)
+        assert [row["agent_name"] for row in rows] == ["agent"]
+
+
+@pytest.mark.parametrize("way", ["wrap_stream", "watch"])
+@pytest.mark.parametrize(("sdk", "name"), STREAMED)
+async def test_an_async_stream_that_is_wrapped_after_it_was_opened_is_one_row(
+    sdk: str, name: str, way: str, server: ProviderServer, tmp_path: Path
+) -> None:
+    """The same."""
+    case = OF[sdk].CASES[name]
+    async with (
+        AsyncTelemetryLogger(tmp_path / "telemetry.db").instrument(sdk) as telemetry,
+        client_of(sdk, server, asynchronous=True, **case.client) as client,
+    ):
+        given = case.ask(client)
+        given = await given if inspect.iscoroutine(given) else given
+        if way == "wrap_stream":
+            await use_async("all", telemetry.wrap_stream(given, "agent"))
+        else:
+            async with telemetry.invocation("agent") as call:
+                await use_async("all", call.watch(given))
+        rows = await telemetry.get_invocations()
+        check(rows, None, case)
+        assert [row["agent_name"] for row in rows] == ["agent"]
+
+
 @pytest.mark.parametrize("sdk", [pytest.param(sdk, marks=MARKS[sdk]) for sdk in SDKS])
 async def test_a_cancelled_call_is_one_row(sdk: str, server: ProviderServer, tmp_path: Path) -> None:
     """Whose caller sees the cancellation."""

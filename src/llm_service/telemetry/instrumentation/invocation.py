@@ -17,7 +17,7 @@ from llm_service.telemetry.instrumentation.field_aliases import unpriced_beside,
 from llm_service.telemetry.instrumentation.given_fields import by_field, note, told_late, usable_id, warn_of_no_usage
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING, in_block, own_trace
 from llm_service.telemetry.instrumentation.later_reports import with_losses
-from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, settle, tell_parents
+from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, settle, tell_again, tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Enclosing, Place, close, current, place_here
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
@@ -191,6 +191,7 @@ class Invocation:
 
     def learn(self, found: Mapping[str, Any], /) -> None:
         """Take what an answer or a stream said; see `record`."""
+        tell_again(self, found)
         said = self._fields
         for field in self._learnt:
             said.pop(field, None)
@@ -236,8 +237,7 @@ class Invocation:
 
     def _again(self) -> None:
         """Be another call of the same names: a loop that tries again enters the same block again."""
-        self.over = False
-        self._fields = dict(self._first)
+        self.over, self._fields = False, dict(self._first)
         self._ttft_ms, self._learnt, self._watching = None, frozenset(), None
         self._calls, self._holds_blocks, self._place = None, False, None
         self._own_id = new_id()
@@ -358,8 +358,9 @@ class Invocation:
         said, has_calls = self._fields, self._holds_blocks
         if self._calls is not None:
             said, waits, has_several = settle(
-                self._calls, said, measured, reserved=self._reserved, holds_blocks=self._holds_blocks
-            )
+                self._calls, said, measured,
+                learnt=self._learnt, reserved=self._reserved, holds_blocks=self._holds_blocks,
+            )  # fmt: skip
             if waits:
                 return None
             has_calls = has_calls or has_several

@@ -6,15 +6,18 @@ logger, and the end of the process. Calls of a span, or of a block that the pare
 """
 
 import atexit
+import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from threading import RLock
 from time import perf_counter_ns
 from typing import Any, Final, NamedTuple, Protocol
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from llm_service.telemetry.instrumentation.open_blocks import Block
 from llm_service.telemetry.instrumentation.record_building import merged
+from llm_service.telemetry.instrumentation.seen_calls import has_row
 from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.record.fields import FIELDS
 from llm_service.telemetry.record.operations import is_span
@@ -24,13 +27,16 @@ __all__ = [
     "Child",
     "NestedCalls",
     "Settled",
+    "adopt",
     "begin_in",
     "hand_over",
     "hand_over_at_exit",
     "hold_span_in",
+    "hold_stream",
     "keep",
     "no_longer_kept",
     "settle",
+    "tell_again",
     "tell_parents",
 ]
 
@@ -50,6 +56,9 @@ _LOCK: Final = RLock()
 """Calls of one block may end in several threads, and be collected in the middle of anything."""
 _kept: Final[WeakValueDictionary[int, "NestedCalls"]] = WeakValueDictionary()
 """Those that keep a call. Weak, because a call knows its block, and a block that is forgotten is to be collected."""
+_open_streams: Final[WeakKeyDictionary[Any, "Child"]] = WeakKeyDictionary()
+"""Streams that hooked clients gave, and their calls."""
+_LOG: Final = logging.getLogger("llm_service.telemetry")
 _forked_at = 0
 """When this process began as a fork, by `perf_counter_ns`; what began before is its parent's."""
 
@@ -73,6 +82,10 @@ class Child(Protocol):
 
     def cut_short(self) -> dict[str, Any]:
         """End it now, without a row of its own; its fields."""
+        ...
+
+    def move_into(self, block: Block, /) -> None:
+        """It goes on within this block, which began after it."""
         ...
 
     @property
@@ -186,6 +199,16 @@ class NestedCalls:
             self._ended += 1
         child.stand_alone()
 
+    def tell_again(self, said: Mapping[str, Any]) -> None:
+        """The block repeats what a call before it told, which has a row."""
+        with _LOCK:
+            first = self._take()
+            self._begun += 2  # so the block is none itself
+            self._ended += 2
+            self._told.append((said.get("response_id"), said.get("prompt_tokens"), said.get("completion_tokens")))
+        if first is not None:
+            first.stand_alone()
+
     def told_before(self, said: Mapping[str, Any]) -> bool:
         """Whether a block only repeats what a call of it, or all of them together, have told."""
         answered, counts = said.get("response_id"), (said.get("prompt_tokens"), said.get("completion_tokens"))
@@ -243,6 +266,37 @@ def begin_in(block: Block, child: Child) -> NestedCalls | None:
     return calls
 
 
+def hold_stream(stream: Any, call: Child) -> None:
+    """A hooked client gave this stream: a block that reads it is its call."""
+    with suppress(TypeError):  # it cannot be remembered
+        _open_streams[stream] = call
+
+
+def adopt(block: Block, stream: object) -> None:
+    """A block reads a stream: a call that opened it, before the block, goes on within the block."""
+    try:
+        call = _open_streams.pop(stream, None)
+    except Exception:  # noqa: BLE001 - a foreign object may raise when its hash is asked for
+        return
+    if call is not None and call._sink is block._sink:  # noqa: SLF001 - of the protocols
+        call.move_into(block)
+
+
+def tell_again(block: Block, said: Mapping[str, Any]) -> None:
+    """A block tells what an answer says: where that has a row, the block is no call of its own."""
+    sink = block._sink  # noqa: SLF001 - as below
+    if not has_row(sink, said.get("response_id")):
+        return
+    if block._calls is None:  # noqa: SLF001
+        block._calls = NestedCalls()  # noqa: SLF001
+    block._calls.tell_again(said)  # noqa: SLF001
+    if sink.is_first("an answer with a row"):
+        _LOG.warning(
+            "telemetry: record() was given an answer that instrument() has recorded already (said once): the block is "
+            "stored as a span of operation `chain`; make the call within the block, and both are one row"
+        )
+
+
 def hold_span_in(block: Block) -> None:
     """A span begins in a block, unless that is the parent process's."""
     if block._started < _forked_at:  # noqa: SLF001 - as above
@@ -280,7 +334,13 @@ def tell_parents(block: Block | None, record: InvocationRecord) -> None:
 
 
 def settle(
-    calls: NestedCalls, said: dict[str, Any], measured: dict[str, Any], *, reserved: bool, holds_blocks: bool
+    calls: NestedCalls,
+    said: dict[str, Any],
+    measured: dict[str, Any],
+    *,
+    learnt: frozenset[str],
+    reserved: bool,
+    holds_blocks: bool,
 ) -> tuple[dict[str, Any], bool, bool]:
     """Take what others recorded within a block that ends.
 
@@ -288,6 +348,7 @@ def settle(
         calls: within it.
         said: its fields.
         measured: what else is known of it; altered.
+        learnt: the fields that it has of an answer, of which the call that answered knows more.
         reserved: whether it has a budget, which it settles now.
         holds_blocks: whether another block was entered within it.
 
@@ -299,6 +360,9 @@ def settle(
     block = None if reserved else {field: measured[field] for field in _KEPT if field in measured} | failure | said
     outcome = calls.settle(block, is_call=not is_span(said.get("operation")) and not holds_blocks)
     if outcome.fields is not None:
+        said = {
+            field: value for field, value in said.items() if field not in learnt or outcome.fields.get(field) is None
+        }
         measured |= merged(outcome.fields, said) | failure
         return said, outcome.waits, outcome.several
     if outcome.several and calls.told_before(said):  # by a row within it

@@ -5,6 +5,7 @@ from typing import Any
 
 from llm_service.telemetry.instrumentation import stream_source as source
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
+from llm_service.telemetry.instrumentation.nested_calls import adopt
 from llm_service.telemetry.instrumentation.stream import NONE_YET, AsyncStream, wrapper_of
 from llm_service.telemetry.instrumentation.stream_recorder import Recording
 from llm_service.telemetry.instrumentation.stream_source import opened
@@ -45,6 +46,7 @@ def record_stream(
         source.close(given)
         raise
     if not is_request:
+        adopt(call, given)
         return wrapper(given, recording)
     if awaits or source.is_awaitable(given):
         return wrapper(NONE_YET, recording, given)

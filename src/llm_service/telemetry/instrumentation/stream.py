@@ -196,7 +196,7 @@ class Stream(_Recorded):
         iterator = self._telemetry_iterator
         if iterator is None:
             stream = self._telemetry_stream
-            iterator = self._telemetry_iterator = stream if has(stream, "__next__") else iter(stream)
+            iterator = self._telemetry_iterator = iter(stream) if has(stream, "__iter__") else stream
         return self._telemetry_recording.step(iterator.__next__)
 
     def _open(self) -> None:
@@ -242,7 +242,7 @@ class AsyncStream(_Recorded):
         iterator = self._telemetry_iterator
         if iterator is None:
             stream = self._telemetry_stream
-            iterator = self._telemetry_iterator = stream if has(stream, "__anext__") else aiter(stream)
+            iterator = self._telemetry_iterator = aiter(stream) if has(stream, "__aiter__") else stream
         return self._telemetry_recording.async_step(iterator.__anext__)
 
     async def _first_item(self) -> Any:

@@ -5,6 +5,8 @@ from typing import Any, Final, Protocol
 
 from llm_service.telemetry.instrumentation import stream_source as source
 from llm_service.telemetry.instrumentation.call_fields import describe_error
+from llm_service.telemetry.instrumentation.nested_calls import adopt
+from llm_service.telemetry.instrumentation.open_blocks import Block
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
 from llm_service.telemetry.instrumentation.stream import NONE_YET, wrapper_of
@@ -17,7 +19,7 @@ _CUT: Final = {
 }  # fmt: skip
 
 
-class Watched(Protocol):
+class Watched(Block, Protocol):
     """What a watched stream needs of its block."""
 
     def first_token(self) -> None:
@@ -42,6 +44,7 @@ def watch(call: Watched, given: Any) -> tuple[Any, "Watching | None"]:
         else:
             call.misread(f"watch() was given {type(given).__name__[:80]}, which is no stream")
         return given, None
+    adopt(call, given)
     watching = Watching(call)
     if source.is_awaitable(given):
         return wrapper_of(given)(NONE_YET, watching, given), watching

@@ -6,6 +6,7 @@ Hooked are the methods that send one request each, so that the calls of automati
 
 from typing import Any, Final
 
+from llm_service.telemetry.instrumentation.nested_calls import hold_stream
 from llm_service.telemetry.instrumentation.responses.answers import VERTEX, text_of
 from llm_service.telemetry.instrumentation.sdk.hooks import Asked, Hook, Hooks, RequestCall
 from llm_service.telemetry.instrumentation.sdk.recorded_response import AsyncChunks, StreamRecord
@@ -53,7 +54,9 @@ class GeminiHooks(Hooks):
     def take(self, call: RequestCall, answer: Any, response: Any, *, asynchronous: bool) -> Any:
         """As `Hooks`; a stream of an async client has sent its request already."""
         if call.streams:
-            return AsyncChunks(answer, StreamRecord(call))
+            steps = AsyncChunks(answer, StreamRecord(call))
+            hold_stream(steps, call)
+            return steps
         return super().take(call, answer, response, asynchronous=asynchronous)
 
 

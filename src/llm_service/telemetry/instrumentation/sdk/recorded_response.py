@@ -11,6 +11,7 @@ from json import loads
 from typing import Any, Final, Protocol, Self, cast
 from weakref import ref
 
+from llm_service.telemetry.instrumentation.nested_calls import hold_stream
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
@@ -163,6 +164,7 @@ def record_stream(call: SdkCall, stream: Any, iterator: str, *, asynchronous: bo
     record = StreamRecord(call)
     setattr(stream, iterator, (AsyncChunks if asynchronous else Chunks)(getattr(stream, iterator), record))
     on_close(stream.response, record, asynchronous=asynchronous)
+    hold_stream(stream, call)
 
 
 class UnreadBody:

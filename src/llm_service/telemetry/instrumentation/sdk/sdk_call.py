@@ -9,10 +9,10 @@ from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, begin_in, tell_parents
-from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, current, place_here, still_open
+from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, Place, current, place_here, still_open
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
-from llm_service.telemetry.instrumentation.seen_calls import Seen, was_seen
+from llm_service.telemetry.instrumentation.seen_calls import Seen, remember_row, was_seen
 from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import InvocationRecord
@@ -76,6 +76,17 @@ class SdkCall(Invocation):
         self._block = block
         if block is not None:
             self._nested = begin_in(block, self)
+
+    def move_into(self, block: Block, /) -> None:
+        """It goes on within this block, which began after it."""
+        if self._ended or self._block is block:
+            return
+        if self._nested is not None:
+            self._nested.withdraw(self)
+            self._block = self._nested = None
+        place = self._place or NOWHERE
+        self._place = Place(place.around, block, block._names_within())  # noqa: SLF001 - of the protocol
+        self.join(block)
 
     def release(self) -> None:
         """The request has returned: it is no longer what is current."""
@@ -192,6 +203,7 @@ class SdkCall(Invocation):
         else:
             tell_parents(self._block, record)
             self._sink.offer(record)
+            remember_row(self._sink, fields.get("response_id"))
 
     def _measured(self) -> dict[str, Any]:
         fields: dict[str, Any] = {"timestamp": self._entered, "latency_ms": self._latency_ms}
