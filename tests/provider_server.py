@@ -40,8 +40,9 @@ class _Handler(BaseHTTPRequestHandler):
             server.released.wait(10)
         if scenario in ERRORS:
             self._refuse(route, asked, *ERRORS[scenario])
-        elif scenario.isdecimal():
-            self._refuse(route, asked, int(scenario), "no")
+        elif scenario.replace("-", "").isdecimal():
+            statuses = scenario.split("-")  # one after the other
+            self._refuse(route, asked, int(statuses[(server.asked[scenario] - 1) % len(statuses)]), "no")
         elif scenario == "429-then-ok" and server.asked[scenario] % 3:
             self._refuse(route, asked, 429, "slow down")
         elif scenario == "not-json":

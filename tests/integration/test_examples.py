@@ -21,7 +21,7 @@ NEEDS = {"openai_client": "openai", "anthropic_stream": "anthropic", "agent_with
 def run(name: str, folder: Path) -> str:
     """What an example prints."""
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("LLM_TELEMETRY_", "COVERAGE_"))},
+        **{name: value for name, value in os.environ.items() if not name.startswith("LLM_TELEMETRY_")},
         "TMPDIR": str(folder),
         "HOME": str(folder),
         "PYTHONWARNINGS": "error,ignore::DeprecationWarning",

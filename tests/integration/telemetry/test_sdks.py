@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,33 @@ async def test_a_call_of_an_async_client_is_one_right_row(
                     break
         check(await telemetry.get_invocations(), raised, case)
         assert telemetry.stats().bad_values == 0
+
+
+RETRYING = [pytest.param(sdk, marks=MARKS[sdk]) for sdk in SDKS if "a retry" in OF[sdk].CASES]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "free"),
+    [("429-429-429", True), ("500-429-429", False), ("429-500-429", False), ("429-429-500", False)],
+)
+@pytest.mark.parametrize("sdk", RETRYING)
+def test_a_refusal_is_free_where_each_request_before_it_was_refused(
+    sdk: str, statuses: str, free: bool, server: ProviderServer, tmp_path: Path
+) -> None:
+    """One that failed otherwise may have been billed; Bedrock's client does not say how the others failed."""
+    case = OF[sdk].CASES["a retry"]
+    with (
+        TelemetryLogger(tmp_path / "telemetry.db").instrument(sdk) as logger,
+        client_of(sdk, server, statuses) as client,
+    ):
+        server.asked[statuses] = 0
+        with suppress(Exception):
+            case.ask(client)
+        (row,) = logger.get_invocations()
+    assert row["status"] == "error"
+    assert row["attempts"] >= 2
+    knows = free and sdk != "bedrock"
+    assert (row["cost_usd"], row["cost_source"]) == ((0, "computed") if knows else (None, "unknown"))
 
 
 STREAMED = [

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from llm_service.telemetry.record.fields import FIELDS
 
-__all__ = ["nothing_billed"]
+__all__ = ["nothing_billed", "was_refused"]
 
 _NOTHING_BILLED: Final[dict[str, Any]] = {"cost_usd": 0, "cost_source": "computed"}
 _REFUSED: Final = frozenset({401, 402, 403, 404, 405, 429})
@@ -30,6 +30,11 @@ _ANSWERED: Final = (*(field for field in FIELDS if field.endswith("_tokens")), "
 _DEEPEST: Final = 8
 
 
+def was_refused(http_status: object) -> bool:
+    """Whether an HTTP status says that no model ran for the request."""
+    return http_status in _REFUSED
+
+
 def nothing_billed(error: BaseException, said: Mapping[str, Any]) -> dict[str, Any]:
     """The cost of a request that failed, where no model ran for it; else no fields.
 
@@ -40,7 +45,7 @@ def nothing_billed(error: BaseException, said: Mapping[str, Any]) -> dict[str, A
     if any(said.get(field) is not None for field in _ANSWERED):
         return {}
     http_status = said.get("http_status")
-    refused = _was_not_sent(error) if http_status is None else http_status in _REFUSED
+    refused = _was_not_sent(error) if http_status is None else was_refused(http_status)
     return _NOTHING_BILLED if refused else {}
 
 

@@ -119,7 +119,7 @@ class FrameworkCall(SdkCall):
                 self._nested.span_ended(requests)
         if one is None:
             self._fields |= told | failure
-            if error is not None and self._ttft_ms is None and not several:
+            if error is not None and self._ttft_ms is None and not (several or self.may_be_billed):
                 self._fields |= nothing_billed(error, self._fields)
         else:
             self._fields = richest(one, self._measured() | self._fields | told, failure)

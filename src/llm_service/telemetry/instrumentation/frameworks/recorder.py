@@ -102,7 +102,8 @@ class CallbackRecorder:
         """Another request is sent for a call."""
         running = self._running.get(key)
         if isinstance(running, FrameworkCall):
-            running.attempts = (running.attempts or 1) + 1
+            running.attempts = running.attempts or 1
+            running.retried()
 
     def sent(self, key: Hashable) -> None:
         """The request of a call has been sent: what is called from now on is another."""

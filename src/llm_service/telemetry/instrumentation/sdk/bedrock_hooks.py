@@ -93,6 +93,7 @@ def _metadata(call: RequestCall, answer: Any) -> Any:
     retries = get(told, "RetryAttempts")
     if type(retries) is int:
         call.attempts = retries + 1
+        call.may_be_billed = retries > 0  # it does not say what became of the others
     headers = get(told, "HTTPHeaders")
     speed, tier = (get(headers, name) for name in _PRICED_BY)
     call.know(

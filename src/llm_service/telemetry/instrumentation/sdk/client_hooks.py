@@ -11,6 +11,7 @@ from functools import lru_cache, wraps
 from inspect import iscoroutinefunction
 from typing import Any, Final, cast
 
+from llm_service.telemetry.instrumentation.refused_calls import was_refused
 from llm_service.telemetry.instrumentation.responses.answers import read_answer, text_of
 from llm_service.telemetry.instrumentation.sdk.hooks import Hook, Hooks, RequestCall
 from llm_service.telemetry.instrumentation.sdk.providers import place_of_client
@@ -116,8 +117,8 @@ def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | No
     return fields
 
 
-def _retried(call: RequestCall, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
-    call.retried()
+def _retried(call: RequestCall, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    call.retried(refused=was_refused(getattr(kwargs.get("response"), "status_code", None)))
 
 
 def _responded(call: RequestCall, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -77,7 +77,7 @@ def _asking(name: str, operation: str) -> Asked:
 
 
 def _sent(call: RequestCall, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
-    call.retried()
+    call.sent_again()
 
 
 def _responded(call: RequestCall, response: Any) -> None:

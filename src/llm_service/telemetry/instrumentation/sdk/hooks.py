@@ -11,7 +11,9 @@ from inspect import isasyncgen, iscoroutinefunction, isgenerator, isgeneratorfun
 from typing import Any, Final
 
 from llm_service.redaction import traceback_text
+from llm_service.telemetry.instrumentation.call_fields import describe_error
 from llm_service.telemetry.instrumentation.open_blocks import current
+from llm_service.telemetry.instrumentation.refused_calls import nothing_billed, was_refused
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.sdk.recorded_response import AsyncChunks, Chunks, StreamRecord
 from llm_service.telemetry.instrumentation.sdk.sdk_call import SdkCall
@@ -34,13 +36,24 @@ class RequestCall(SdkCall):
 
     Attributes:
         response: the HTTP response that the client was given, while it is looked at.
+        refused: whether no model ran for its last request.
     """
 
-    __slots__ = ("response",)
+    __slots__ = ("refused", "response")
 
     def __init__(self, sink: Sink, fields: dict[str, Any], attempts: int | None) -> None:
         super().__init__(sink, fields, attempts)
         self.response: Any = None
+        self.refused = False
+
+    def sent_again(self) -> None:
+        """A request is sent for it, the first or another one."""
+        self.retried(refused=self.refused)
+        self.refused = False
+
+    def request_failed(self, error: BaseException) -> None:
+        """A request of it has failed."""
+        self.refused = bool(nothing_billed(error, describe_error(error)))
 
     @property
     def streams(self) -> bool:
@@ -76,6 +89,7 @@ class RequestCall(SdkCall):
         """The client was given an HTTP response; None for none. Never raises."""
         self.response = response
         try:
+            self.refused = response is not None and was_refused(response.status_code)
             if response is not None:
                 self.take_status(response)
         except Exception:  # noqa: BLE001 - it is looked at once more, where its failure is said
@@ -298,7 +312,11 @@ class Hooks:
                 if type(call) is not RequestCall:
                     return await original(*args, **kwargs)
                 tell(call, args, kwargs)
-                answer = await original(*args, **kwargs)
+                try:
+                    answer = await original(*args, **kwargs)
+                except BaseException as error:
+                    call.request_failed(error)
+                    raise
                 if then is not None:
                     then(call, answer)
                 return answer
@@ -311,7 +329,11 @@ class Hooks:
             if type(call) is not RequestCall:
                 return original(*args, **kwargs)
             tell(call, args, kwargs)
-            answer = original(*args, **kwargs)
+            try:
+                answer = original(*args, **kwargs)
+            except BaseException as error:
+                call.request_failed(error)
+                raise
             if then is not None:
                 then(call, answer)
             return answer

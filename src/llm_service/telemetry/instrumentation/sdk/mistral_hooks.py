@@ -78,7 +78,7 @@ def _asking(method: str, operation: str) -> Asked:
 
 
 def _sent(call: RequestCall, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
-    call.retried()
+    call.sent_again()
 
 
 def _responded(call: RequestCall, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:

@@ -64,8 +64,9 @@ class StreamRecord:
             found["usage_source"] = "missing"
             if found.get("status") is None:
                 self._call.without_usage()
-        if error is not None and not self._begun:  # a lazy stream sends its request with its first step
-            found |= nothing_billed(error, self._call._fields | found)
+        call = self._call
+        if error is not None and not (self._begun or call.may_be_billed):  # a lazy stream sends its request at last
+            found |= nothing_billed(error, call._fields | found)
         self._call.end(found)
 
     def closed(self) -> None:

@@ -33,6 +33,7 @@ class SdkCall(Invocation):
     Attributes:
         attempts: requests that were sent for it; None where the client does not tell.
         on_cut: ends the stream that it gave.
+        may_be_billed: whether a request before the last one may have been billed, so that its failure is not free.
     """
 
     __slots__ = (
@@ -44,12 +45,14 @@ class SdkCall(Invocation):
         "_muted",
         "_nested",
         "attempts",
+        "may_be_billed",
         "on_cut",
     )
 
     def __init__(self, sink: Sink, fields: dict[str, Any], attempts: int | None) -> None:
         super().__init__(sink, fields, strict=False)
         self.attempts = attempts
+        self.may_be_billed = False
         self._block: Block | None = None
         self._nested: NestedCalls | None = None
         self._adopted: dict[str, Any] | None = None
@@ -93,9 +96,10 @@ class SdkCall(Invocation):
         if current.get() is self:
             current.set(still_open((self._place or NOWHERE).around))
 
-    def retried(self) -> None:
-        """Another request is sent for it."""
+    def retried(self, *, refused: bool = False) -> None:
+        """Another request is sent for it; `refused`: no model ran for the one before."""
         if self.attempts is not None:
+            self.may_be_billed |= self.attempts > 0 and not refused
             self.attempts += 1
 
     def stop_clock(self) -> None:
@@ -121,7 +125,7 @@ class SdkCall(Invocation):
                 said[field] = value
         if error is not None:
             said |= {field: value for field, value in describe_error(error).items() if value is not None}
-            if self._ttft_ms is None:
+            if self._ttft_ms is None and not self.may_be_billed:
                 said |= nothing_billed(error, said)
         block, nested = self._block, self._nested
         if self.is_apart and was_seen(self._sink, self._as_seen()):
