@@ -19,7 +19,7 @@ from llm_service.telemetry.instrumentation.nested_calls import (
     keep,
     no_longer_kept,
 )
-from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, close, current, place_here
+from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, close, current, place_here, still_open
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.sdk.instruments import is_hooked
 from llm_service.telemetry.instrumentation.sdk.sdk_call import INHERITED, SdkCall
@@ -79,11 +79,19 @@ class FrameworkCall(SdkCall):
 
         Until its first token what is called here is taken for its request.
         """
+        here = still_open(current.get())
+        while isinstance(here, FrameworkCall) and here is not parent and here._is_before(self):
+            here.over = True  # its end was never told: what begins now is not its request
+            here = still_open(here)
         self._place = place = place_here(self._sink, self._fields, begins_trace=False, within=parent)
         self.restart_clock()
         self.join(place.parent)
         if self._request_ended is None or is_hooked():
             current.set(self)
+
+    def _is_before(self, call: "FrameworkCall") -> bool:
+        """Whether the same framework began it: calls of one framework are not within each other."""
+        return self._sink is call._sink and self._fields.get("source") == call._fields.get("source")
 
     def first_token(self) -> None:
         """Its answer begins: its request has been sent, and what is called from now on is another."""
@@ -149,20 +157,27 @@ class FrameworkCall(SdkCall):
 class _Requests(NestedCalls):
     """The requests that a framework's call sends: all are that call, unless several were answered."""
 
-    __slots__ = ("_answers", "_call", "_open", "_spans")
+    __slots__ = ("_answers", "_call", "_open", "_several", "_spans")
 
     def __init__(self, call: FrameworkCall) -> None:
         super().__init__()
         self._call: FrameworkCall | None = call
         self._open: list[Child] = []
         self._answers: list[Child] = []
+        self._several = False
         self._spans = False
 
     def begin(self, child: Child) -> None:
-        """A request is sent."""
+        """A request is sent. After one that was answered it is another call: each has a row, that one now."""
         with _LOCK:
             self._begun += 1
             self._open.append(child)
+            others: list[Child] = []
+            if any(map(_is_answered, self._answers)):
+                others, self._answers, self._several = self._answers, [], True
+                no_longer_kept(self)
+        for other in others:
+            other.stand_alone()
         if self._call is not None:
             self._call.request_begun()
 
@@ -172,7 +187,7 @@ class _Requests(NestedCalls):
             call = self._call
             self._open = [other for other in self._open if other is not child]
             self._ended += 1
-            if call is None or not keeps or len(self._answers) >= _MOST:
+            if call is None or not keeps or self._several or len(self._answers) >= _MOST:
                 return False
             self._answers.append(child)
             self._told.append((told.get("response_id"), told.get("prompt_tokens"), told.get("completion_tokens")))
@@ -209,8 +224,8 @@ class _Requests(NestedCalls):
             unfinished, self._open = self._open, []
             no_longer_kept(self)
         told = [(child, child.told) for child in ended] + [(child, child.cut_short()) for child in unfinished]
-        answered = [child for child, fields in told if fields.get("status") is None or has_usage(fields)]
-        if len(answered) > 1 or (self._spans and not answered):
+        answered = [child for child, fields in told if _answers(fields)]
+        if self._several or len(answered) > 1 or (self._spans and not answered):
             for child, _ in told[: len(ended)]:
                 child.stand_alone()
             return None, True, 0
@@ -228,6 +243,14 @@ class _Requests(NestedCalls):
     def __del__(self) -> None:
         for child in self._answers:  # its call was begun, and never ended
             child.stand_alone()
+
+
+def _is_answered(request: Child) -> bool:
+    return _answers(request.told)
+
+
+def _answers(fields: Mapping[str, Any]) -> bool:
+    return fields.get("status") is None or has_usage(fields)
 
 
 class FrameworkSpan(Invocation):

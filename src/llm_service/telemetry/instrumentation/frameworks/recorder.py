@@ -136,7 +136,7 @@ class CallbackRecorder:
         key: Hashable,
         answer: object = None,
         *,
-        error: BaseException | None = None,
+        error: object = None,
         **fields: Any,
     ) -> bool:
         """A call or span has ended; an id that is not known, or has ended, is passed over.
@@ -144,24 +144,30 @@ class CallbackRecorder:
         Args:
             key: its id in the framework.
             answer: what the model answered, in any shape that `call.record` takes, or its usage alone.
-            error: what its caller was given instead.
-            **fields: what else is known of it; they win over the answer.
+            error: what its caller was given instead: an exception, a text, or an error as a provider tells it.
+            **fields: what else is known of it, by the names that `call.set` takes; they win over the answer.
 
         Returns:
             Whether it was running.
         """
-        with self._lock:
-            running = self._running.pop(key, None)
-            self._known.pop(key, None)
-            if isinstance(running, FrameworkCall) and running.ends_with_request:
-                self._note_end(key)
-        if running is None:
-            return False
+        running = None
         try:
+            with self._lock:
+                running = self._running.pop(key, None)
+                self._known.pop(key, None)
+                if isinstance(running, FrameworkCall) and running.ends_with_request:
+                    self._note_end(key)
+            if running is None:
+                return False
             found = {} if answer is None else _fields_of(answer)
-            running.end(found | fields, error)
+            if error is not None and not isinstance(error, BaseException):
+                found |= failure_of({"error": error}) or {"status": "error"}
+                error = None
+            running.end(found | by_field(fields, self._sink, strict=False), error)
         except Exception as failure:  # noqa: BLE001 - as above
             self.step_aside(failure)
+            if running is not None:
+                running.end({})  # with what is known of it
         return True
 
     def withdraw(self, key: Hashable) -> None:
@@ -196,8 +202,11 @@ class CallbackRecorder:
         current: bool,  # noqa: FBT001 - passed on
         ends_with_request: bool,  # noqa: FBT001
     ) -> FrameworkCall | FrameworkSpan:
+        if key in self._running:
+            self.end(key, **_NEVER_ENDED)
         above = None if parent is None else self._known.get(parent)
-        fields = {"source": self._source} | {field: value for field, value in fields.items() if value is not None}
+        told = by_field(fields, self._sink, strict=False)
+        fields = {"source": self._source} | {field: value for field, value in told.items() if value is not None}
         begun: FrameworkCall | FrameworkSpan
         if is_span(fields["operation"]):
             begun = FrameworkSpan(self._sink, fields, {k: v for k, v in own.items() if v is not None})
