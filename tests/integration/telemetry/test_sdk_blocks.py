@@ -379,22 +379,30 @@ def test_a_block_that_never_ends_gives_its_call_when_it_is_collected(logger: Tel
     assert one([row | {"parent_invocation_id": None} for row in logger.get_invocations()])["agent_name"] == "agent"
 
 
-@pytest.mark.parametrize("end", ["sys.exit(3)", "raise KeyboardInterrupt", "pass", "atexit"])
+@pytest.mark.parametrize("end", ["sys.exit(3)", "raise KeyboardInterrupt", "pass", "atexit", "a forked child"])
 def test_a_process_that_ends_within_a_block_leaves_the_call(server: ProviderServer, tmp_path: Path, end: str) -> None:
     """The block is left by the exception, or never."""
     code = f"""
-        import sys, contextlib, openai
+        import os, sys, contextlib, openai
         from llm_service.telemetry import TelemetryLogger
         logger = TelemetryLogger("telemetry.db").instrument()
         client = openai.OpenAI(base_url={server.url("ok") + "/v1"!r}, api_key="none")
         call = logger.invocation("agent")
-        if {end!r} == "atexit":
+        if {end!r} == "a forked child":
+            child = os.fork()
+            if child:
+                os.waitpid(child, 0)
+            else:
+                with call:
+                    client.chat.completions.create(model="gpt-5-mini", messages=[])
+                    os._exit(0)  # as workers of pools end, with a thread within a block
+        elif {end!r} == "atexit":
             call.__enter__()
             client.chat.completions.create(model="gpt-5-mini", messages=[])
         else:
             with call:
                 client.chat.completions.create(model="gpt-5-mini", messages=[])
-                {end if end != "atexit" else "pass"}
+                {end if end not in {"atexit", "a forked child"} else "pass"}
     """
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
     subprocess.run(

@@ -7,6 +7,7 @@ generators and half-read streams, and calls `__del__`. What they log is committe
 import atexit
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from threading import get_ident
 from time import monotonic
@@ -44,6 +45,7 @@ class ShutdownHost(Protocol):
     closing: bool
     closed: bool
     gave_up: bool
+    before_close: Callable[[], object]
 
     def begin_close(self) -> Any:
         """Take no more records, and follow those that are held."""
@@ -126,7 +128,11 @@ class Shutdown:
     def before_os_exit(self) -> None:
         """A forked child calls `os._exit`, which is how it ends: nobody was to close the logger that it inherited."""
         engine = self._engine
-        if not engine.closed and (engine.drivers.needed or engine.inline.is_open or not engine.queue.empty()):
+        if engine.closed:
+            return
+        with suppress(Exception):  # nobody is left to tell
+            engine.before_close()  # what is kept in blocks, too
+        if engine.drivers.needed or engine.inline.is_open or not engine.queue.empty():
             self._drain()
 
     def announce_losses(self) -> None:

@@ -1,17 +1,19 @@
 """A framework's callbacks, told by hand: what becomes one row, what several, and what none."""
 
+import asyncio
 import subprocess
 import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.inside import core_of
 
-from llm_service.telemetry import TelemetryLogger
+from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.callbacks import CallbackRecorder
 from llm_service.telemetry.instrumentation.frameworks import recorder as recorder_module
 from llm_service.telemetry.instrumentation.frameworks.framework_call import FrameworkCall
@@ -315,3 +317,83 @@ def test_usage_is_of_one_of_them_and_the_seller_of_the_nearer() -> None:
     assert richest({"usage_source": "reported", "prompt_tokens": 1}, farther, {}) == {
         "usage_source": "reported", "prompt_tokens": 1, "latency_ms": 2,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("parents", [(None, None, None), ("flow", "flow", "flow")])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_calls_that_run_side_by_side_are_rows_of_their_own(
+    parents: tuple[str | None, ...], order: tuple[int, ...], telemetry: TelemetryLogger, recorder: CallbackRecorder
+) -> None:
+    """They begin in one context, and none is within another."""
+    recorder.begin("flow", operation="workflow")
+    for number, parent in enumerate(parents):
+        recorder.begin(number, parent, request_model=f"m{number}")
+    for number in order:
+        recorder.end(number, {"usage": {"prompt_tokens": number, "completion_tokens": 1}})
+    recorder.end("flow")
+    calls = [row for row in rows(telemetry) if row["operation"] == "chat"]
+    assert sorted((row["model_name"], row["prompt_tokens"]) for row in calls) == [("m0", 0), ("m1", 1), ("m2", 2)]
+
+
+@pytest.mark.parametrize("again", ["other", "lost"])
+def test_a_call_whose_end_is_not_told_keeps_no_other_back(
+    again: str, telemetry: TelemetryLogger, recorder: CallbackRecorder
+) -> None:
+    """Not even one that begins with its id. It has a row when its logger closes, which says so."""
+    recorder.begin("lost", request_model="m")
+    recorder.begin(again, request_model="m")
+    recorder.end(again, ANSWER)
+    for number in range(3):
+        request(telemetry).end(USED | {"response_id": f"b-{number}"})
+    assert len(rows(telemetry)) == 4 + (again == "lost")
+    telemetry.close()
+    with TelemetryLogger(telemetry.db_path) as after:
+        ended = after.get_invocations()
+    assert sorted(str(row["error_type"]) for row in ended) == ["None"] * 4 + ["never_ended"]
+
+
+async def test_a_cancelled_task_ends_the_calls_that_began_in_it(tmp_path: Path) -> None:
+    """Where the framework does not tell; what a task begins and leaves behind may still end."""
+    async with AsyncTelemetryLogger(tmp_path / "telemetry.db") as telemetry:
+        recorder = CallbackRecorder(telemetry, "harness")
+
+        async def call(key: str, seconds: float) -> None:
+            recorder.begin(key, request_model=key)
+            await asyncio.sleep(seconds)
+
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.ensure_future(call("cancelled", 60)), 0.01)
+        await asyncio.create_task(call("left", 0))
+        await asyncio.sleep(0)
+        recorder.end("left", ANSWER)
+        found = {row["request_model"]: row for row in await telemetry.get_invocations()}
+    assert (found["cancelled"]["status"], found["cancelled"]["error_type"]) == ("error", "cancelled")
+    assert (found["left"]["status"], found["left"]["prompt_tokens"]) == ("success", 12)
+    assert not recorder._others_in
+
+
+SAID: dict[str, tuple[dict[str, Any], str, int | None]] = {
+    "a text": ({"error": "boom"}, "error", None),
+    "an exception": ({"error": TimeoutError("boom")}, "timeout", None),
+    "an error of a provider": ({"error": {"message": "boom", "code": 500}}, "error", None),
+    "an error and usage": ({"answer": ANSWER, "error": "boom"}, "error", 17),
+    "a status": ({"answer": ANSWER, "status": "failed"}, "error", 17),
+    "a status that nobody knows": ({"answer": ANSWER, "status": "whatever"}, "error", 17),
+    "others' names": ({"input_tokens": 12, "output_tokens": 5}, "success", 17),
+    "a name of no field": ({"answer": ANSWER, "temperature": 0.5}, "success", 17),
+    "a value that cannot be": ({"answer": ANSWER, "attempts": "many"}, "success", 17),
+}
+
+
+@pytest.mark.parametrize(("said", "status", "tokens"), SAID.values(), ids=SAID)
+def test_one_odd_argument_costs_no_call(
+    said: dict[str, Any], status: str, tokens: int | None, telemetry: TelemetryLogger, recorder: CallbackRecorder
+) -> None:
+    """At its end, and as it begins."""
+    fields = {name: value for name, value in said.items() if name not in {"answer", "error"}}
+    recorder.begin("call", request_model="m", **fields)
+    recorder.end("call", **said)
+    (row,) = rows(telemetry)
+    assert (row["status"], row["total_tokens"]) == (status, tokens)
+    recorder.begin([], request_model="m")  # type: ignore[arg-type]
+    recorder.end([])  # type: ignore[arg-type]

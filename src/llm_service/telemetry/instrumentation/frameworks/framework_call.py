@@ -25,7 +25,10 @@ from llm_service.telemetry.instrumentation.sdk.instruments import is_hooked
 from llm_service.telemetry.instrumentation.sdk.sdk_call import INHERITED, SdkCall
 from llm_service.telemetry.instrumentation.sink import Sink
 
-__all__ = ["FrameworkCall", "FrameworkSpan"]
+__all__ = ["NEVER_ENDED", "FrameworkCall", "FrameworkSpan"]
+
+NEVER_ENDED: Final[dict[str, Any]] = {"status": "error", "error_type": "never_ended"}
+"""What is known of a call whose end was never told."""
 
 _LOCK: Final = RLock()
 _MOST: Final = 64
@@ -47,7 +50,7 @@ class FrameworkCall(SdkCall):
         """As said there: what is called for it is one call."""
         return True
 
-    __slots__ = ("_merged", "_request_ended")
+    __slots__ = ("_merged", "_request_ended", "_requests")
 
     def __init__(
         self, sink: Sink, fields: dict[str, Any], *, request_ended: Callable[[], object] | None = None
@@ -55,7 +58,7 @@ class FrameworkCall(SdkCall):
         super().__init__(sink, fields, None)
         self._request_ended = request_ended
         self._merged = False
-        self._calls = _Requests(self)
+        self._calls = self._requests = _Requests(self)
 
     @property
     def ends_with_request(self) -> bool:
@@ -86,6 +89,7 @@ class FrameworkCall(SdkCall):
         self._place = place = place_here(self._sink, self._fields, begins_trace=False, within=parent)
         self.restart_clock()
         self.join(place.parent)
+        keep(self._requests)  # until it ends, or its logger closes
         if self._request_ended is None or is_hooked():
             current.set(self)
 
@@ -117,7 +121,7 @@ class FrameworkCall(SdkCall):
         failure: dict[str, Any] = {}
         if error is not None:
             failure = {field: value for field, value in describe_error(error).items() if value is not None}
-        requests: Any = self._calls
+        requests = self._requests
         one, several, attempts = requests.take(holds_blocks=self._holds_blocks)
         self._merged = several or one is not None
         if several:
@@ -168,21 +172,21 @@ class _Requests(NestedCalls):
         self._spans = False
 
     def begin(self, child: Child) -> None:
-        """A request is sent. After one that was answered it is another call: each has a row, that one now."""
+        """A request is sent."""
         with _LOCK:
             self._begun += 1
             self._open.append(child)
-            others: list[Child] = []
-            if any(map(_is_answered, self._answers)):
-                others, self._answers, self._several = self._answers, [], True
-                no_longer_kept(self)
-        for other in others:
-            other.stand_alone()
         if self._call is not None:
             self._call.request_begun()
 
     def end(self, child: Child, told: Mapping[str, Any], *, keeps: bool) -> bool:
-        """A request has ended; whether it is kept for the call."""
+        """A request has ended; whether it is kept for the call. A second answer makes them calls with rows, now."""
+        others: list[Child] = []
+        with _LOCK:
+            if _is_answer(told) and any(_is_answer(other.told) for other in self._answers):
+                others, self._answers, self._several = self._answers, [], True
+        for other in others:
+            other.stand_alone()
         with _LOCK:
             call = self._call
             self._open = [other for other in self._open if other is not child]
@@ -213,7 +217,7 @@ class _Requests(NestedCalls):
         """Its logger closes: the call is what its requests were until now."""
         call = self._call
         if call is not None and (sink is None or call._sink is sink):
-            call.end({})
+            call.end({} if self._answers else NEVER_ENDED)
 
     def take(self, *, holds_blocks: bool) -> tuple[dict[str, Any] | None, bool, int]:
         """The fields of the request that it is, whether it is several calls, and the failed requests before it."""
@@ -224,7 +228,7 @@ class _Requests(NestedCalls):
             unfinished, self._open = self._open, []
             no_longer_kept(self)
         told = [(child, child.told) for child in ended] + [(child, child.cut_short()) for child in unfinished]
-        answered = [child for child, fields in told if _answers(fields)]
+        answered = [child for child, fields in told if _is_answer(fields)]
         if self._several or len(answered) > 1 or (self._spans and not answered):
             for child, _ in told[: len(ended)]:
                 child.stand_alone()
@@ -245,11 +249,7 @@ class _Requests(NestedCalls):
             child.stand_alone()
 
 
-def _is_answered(request: Child) -> bool:
-    return _answers(request.told)
-
-
-def _answers(fields: Mapping[str, Any]) -> bool:
+def _is_answer(fields: Mapping[str, Any]) -> bool:
     return fields.get("status") is None or has_usage(fields)
 
 

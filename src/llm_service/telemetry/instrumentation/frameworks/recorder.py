@@ -3,14 +3,19 @@
 This is all that an adapter needs: `begin`, `first_token` and `end`, in any thread and any context.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from weakref import WeakKeyDictionary
 
 from llm_service.redaction import traceback_text
-from llm_service.telemetry.instrumentation.frameworks.framework_call import FrameworkCall, FrameworkSpan
+from llm_service.telemetry.instrumentation.failed_answers import failure_of
+from llm_service.telemetry.instrumentation.frameworks.framework_call import NEVER_ENDED, FrameworkCall, FrameworkSpan
+from llm_service.telemetry.instrumentation.given_fields import by_field
 from llm_service.telemetry.instrumentation.nested_calls import hand_over_at_exit
 from llm_service.telemetry.instrumentation.responses.answers import facts_of, get, read_answer
 from llm_service.telemetry.instrumentation.seen_calls import see_twice
@@ -26,7 +31,6 @@ __all__ = ["CallbackRecorder", "Telemetry"]
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _MOST: Final = 10_000
 """Calls and spans that are under way; the oldest beyond that is taken for one that nobody will end."""
-_NEVER_ENDED: Final[dict[str, Any]] = {"status": "error", "error_type": "never_ended"}
 
 
 class Telemetry(Protocol):
@@ -54,6 +58,8 @@ class CallbackRecorder:
         self._running: dict[Hashable, FrameworkCall | FrameworkSpan] = {}
         self._known: dict[Hashable, Invocation] = {}
         self._ended: dict[Hashable, None] = {}
+        self._keys_in: WeakKeyDictionary[asyncio.Task[Any], set[Hashable]] = WeakKeyDictionary()
+        self._others_in: dict[Hashable, set[Hashable]] = {}
         self._failed = False
         see_twice(self._sink)
         hand_over_at_exit()
@@ -153,8 +159,7 @@ class CallbackRecorder:
         running = None
         try:
             with self._lock:
-                running = self._running.pop(key, None)
-                self._known.pop(key, None)
+                running = self._forget(key)
                 if isinstance(running, FrameworkCall) and running.ends_with_request:
                     self._note_end(key)
             if running is None:
@@ -163,21 +168,48 @@ class CallbackRecorder:
             if error is not None and not isinstance(error, BaseException):
                 found |= failure_of({"error": error}) or {"status": "error"}
                 error = None
-            running.end(found | by_field(fields, self._sink, strict=False), error)
+            running.end({**found, **by_field(fields, self._sink, strict=False)}, error)
         except Exception as failure:  # noqa: BLE001 - as above
             self.step_aside(failure)
             if running is not None:
-                running.end({})  # with what is known of it
+                with suppress(Exception):
+                    running.end({})  # with what is known of it
         return True
 
     def withdraw(self, key: Hashable) -> None:
         """A call turned out to be none, as a cache answered: it gets no row."""
         with self._lock:
-            running = self._running.pop(key, None)
-            self._known.pop(key, None)
+            running = self._forget(key)
             self._ended.pop(key, None)
         if isinstance(running, FrameworkCall):
             running.withdraw()
+
+    def _forget(self, key: Hashable) -> FrameworkCall | FrameworkSpan | None:
+        """Take out what has begun under that id; the lock is held."""
+        self._known.pop(key, None)
+        self._others_in.pop(key, set()).discard(key)
+        return self._running.pop(key, None)
+
+    def _end_with_task(self, key: Hashable) -> None:
+        """Where the task that it begins in is cancelled, that is its end: some frameworks do not tell of it."""
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:  # there is no loop in this thread
+            return
+        if task is None:
+            return
+        keys = self._keys_in.get(task)
+        if keys is None:
+            keys = self._keys_in[task] = set()
+            task.add_done_callback(self._task_has_ended)
+        keys.add(key)
+        self._others_in[key] = keys
+
+    def _task_has_ended(self, task: "asyncio.Task[Any]") -> None:
+        keys = self._keys_in.pop(task, set())
+        if task.cancelled():
+            for key in list(keys):
+                self.end(key, error=asyncio.CancelledError())
 
     def _note_end(self, key: Hashable) -> None:
         self._ended[key] = None
@@ -203,7 +235,7 @@ class CallbackRecorder:
         ends_with_request: bool,  # noqa: FBT001
     ) -> FrameworkCall | FrameworkSpan:
         if key in self._running:
-            self.end(key, **_NEVER_ENDED)
+            self.end(key, **NEVER_ENDED)
         above = None if parent is None else self._known.get(parent)
         told = by_field(fields, self._sink, strict=False)
         fields = {"source": self._source} | {field: value for field, value in told.items() if value is not None}
@@ -218,12 +250,13 @@ class CallbackRecorder:
         oldest = None
         with self._lock:
             self._running[key] = self._known[key] = begun
+            self._end_with_task(key)
             if len(self._running) > _MOST:
                 oldest = next(iter(self._running))
             if len(self._known) > 2 * _MOST:
                 self._known.pop(next(iter(self._known)))
         if oldest is not None:
-            self.end(oldest, **_NEVER_ENDED)
+            self.end(oldest, **NEVER_ENDED)
         return begun
 
 

@@ -31,7 +31,7 @@ class LazyConnection:
 
     def let_go(self) -> None:
         """Close it; `opened` opens it again. Never raises an `Exception`."""
-        if self._connection is not None:
+        connection, self._connection = self._connection, None  # first: an interrupt may come as it is closed
+        if connection is not None:
             with suppress(Exception):
-                self._connection.close()
-            self._connection = None
+                connection.close()
