@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 from llm_service.pricing.model_names import PROFILES, candidates, explicit_seller, seller_of_form
-from llm_service.pricing.sellers import provider_of
+from llm_service.pricing.sellers import GOOGLE, is_prefix, provider_of
 
 __all__ = ["has_own_price", "priced_as"]
 
@@ -33,7 +33,17 @@ def priced_as(
     name, seller = _by_one_name(model_name, request_model, provider)
     if name is None or region is None or has_own_price(name, seller):
         return name, seller
-    return f"{region.strip().lower()}/{name}", seller
+    return _with_region(region.strip().lower(), name, seller), seller
+
+
+def _with_region(region: str, name: str, seller: str | None) -> str:
+    """The name with a region behind the path of its seller, if it has one: `azure/eu/gpt-4.1`."""
+    first, slash, rest = name.partition("/")
+    if slash and is_prefix(first):
+        return f"{first}/{region}/{rest}"
+    if slash and first.lower() == provider_of(seller) == GOOGLE:  # as Vertex AI's endpoint for OpenAI's client wants it
+        return f"{region}/{rest}"
+    return f"{region}/{name}"
 
 
 def _by_one_name(

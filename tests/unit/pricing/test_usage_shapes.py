@@ -88,7 +88,13 @@ def in_a_namespace(value: Any) -> Any:
     return [in_a_namespace(one) for one in value] if isinstance(value, list) else value
 
 
-FORMS = [lambda value: value, in_an_object, in_a_namespace, lambda value: {"usage": value}]
+def in_a_message(value: Any) -> Any:
+    """As LangChain keeps it, beside what it makes of it."""
+    made = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    return {"type": "ai", "usage_metadata": made, "response_metadata": {"model_name": "m", "token_usage": value}}
+
+
+FORMS = [lambda value: value, in_an_object, in_a_namespace, lambda value: {"usage": value}, in_a_message]
 
 
 @st.composite

@@ -71,21 +71,25 @@ class _Seen:
         billed: what was billed in addition to tokens.
         answer: whether an answer or an event was seen.
         pending: whether it has not ended: its tier is only the one that was asked for.
+        raw: what a message of LangChain's keeps of the provider's own answer.
     """
 
-    __slots__ = ("answer", "billed", "pending", "words")
+    __slots__ = ("answer", "billed", "pending", "raw", "words")
 
     def __init__(self) -> None:
         self.words: dict[Role, str] = {}
         self.billed: set[tuple[str, str]] = set()
         self.answer = False
         self.pending = False
+        self.raw: Any = None
 
 
 def unwrapped(source: Any) -> Around:
     """The usage in an answer or event, or the usage that the source is, and what stands beside it."""
     seen = _Seen()
     usage = _searched(source, seen, _DEEPEST)
+    if seen.raw is not None:  # it says more than what LangChain makes of it
+        usage = _searched_apart(seen.raw, seen, 0, always=True) or usage
     billed = frozenset(seen.billed) if seen.billed else _NOTHING
     if usage is not None:
         return Around(usage, seen.words, billed, True, seen.answer)
@@ -138,11 +142,11 @@ def _below(source: Any, around: Mapping[str, Any], seen: _Seen, depth: int) -> A
     return _searched_apart(choices[0], seen, depth) if choices else None
 
 
-def _searched_apart(inner: Any, seen: _Seen, depth: int) -> Any:
-    """As `_searched`, in what may be anything: what stands beside the usage counts where there is one."""
+def _searched_apart(inner: Any, seen: _Seen, depth: int, *, always: bool = False) -> Any:
+    """As `_searched`, in what may be anything: what stands beside the usage counts where there is one, or always."""
     apart = _Seen()
     usage = _searched(inner, apart, depth)
-    if usage is not None:
+    if usage is not None or always:
         seen.words |= apart.words
         seen.billed |= apart.billed
     return usage
@@ -204,6 +208,12 @@ def _kind(seen: _Seen, kind: Any, event: Any) -> None:
         seen.answer = True
 
 
+def _message(seen: _Seen, metadata: Any, message: Any) -> None:
+    if holds(metadata):
+        seen.raw = metadata
+    seen.answer |= PLACES["response_metadata"](metadata, seen.billed, message)
+
+
 def _failure(seen: _Seen, failure: Any, event: Any) -> None:  # noqa: ARG001
     seen.answer |= holds(failure)
 
@@ -236,5 +246,6 @@ _PLACES: Final[Mapping[str, int | str | _Read]] = {
     "type": _kind, "event": _kind, "event_type": _kind, "object": _text, "done": _bool, "status": _status,
     **dict.fromkeys(("error", *EXCEPTIONS), _failure),
     **{name: _tools(read) for name, read in PLACES.items()},
+    "response_metadata": _message,
 }  # fmt: skip
 """Each name with a meaning here: the rank of a usage, what may hold it, or what reads it."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final, cast
 
+from llm_service.pricing.usage.around import EXCEPTIONS
 from llm_service.pricing.usage.leaves import is_list
 from llm_service.pricing.usage.plain import is_model
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS
@@ -68,14 +69,20 @@ def tells_failure(chunk: Any) -> bool:
 def _error_in(answer: Any) -> Any:
     """The error that an answer tells, in the form of OpenAI's; None of one that tells none."""
     error = get(answer, "error")
-    if error is not None:
-        return error
-    if get(answer, "object") == "error":  # vLLM's, SGLang's
+    if error is None and get(answer, "object") == "error":  # vLLM's, SGLang's
         return answer
+    return _error_elsewhere(answer) if error is None else error
+
+
+def _error_elsewhere(answer: Any) -> Any:
     for name, (code, words) in _TOLD_BY.items():
         told = get(answer, name)
         if told is not None and get(told, code):
             return {"code": get(told, code), "message": get(told, words)}
+    for name in EXCEPTIONS:
+        told = get(answer, name)
+        if told is not None:
+            return {"type": name, "message": get(told, "message")}
     if is_list(answer):  # Gemini's, in the form of OpenAI's
         return get(next(iter(few(answer)), None), "error")
     for code, words in _CODES.items():

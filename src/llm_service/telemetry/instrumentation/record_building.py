@@ -7,6 +7,7 @@ from typing import Any, Final
 from llm_service.errors import RecordError
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.call_fields import without_content
+from llm_service.telemetry.instrumentation.failed_answers import FAILURES
 from llm_service.telemetry.record.fields import PRICED_BY
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.record.texts import forget_repairs, repairs_here
@@ -16,6 +17,8 @@ __all__ = ["built", "merged"]
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
 """What a bad value of these is taken for: never a success, never more than was asked for."""
+_SAY_FAILURE: Final = frozenset({"error_type", "finish_reason", "http_status"})
+_BAD_REQUEST: Final = 400
 _PARTS: Final = frozenset({"prompt_tokens", "completion_tokens"})
 
 
@@ -39,6 +42,8 @@ def built(
     Raises:
         RecordError: as `may_raise` says.
     """
+    if "status" not in said and "status" not in measured and not _SAY_FAILURE.isdisjoint(said):
+        measured |= _failure_in(said)
     repairs = repairs_here()
     while True:
         try:
@@ -68,6 +73,15 @@ def built(
                 raise
             _LOG.error("telemetry: an invocation could not be recorded: %s", traceback_text(error))
             return None
+
+
+def _failure_in(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The status of a call of which none is said, where what is said of it is that it failed."""
+    reason, http_status = said.get("finish_reason"), said.get("http_status")
+    if type(reason) is str and reason.lower() in FAILURES:
+        return {"status": FAILURES[reason.lower()]}
+    failed = bool(said.get("error_type")) or (type(http_status) is int and http_status >= _BAD_REQUEST)
+    return {"status": "error"} if failed else {}
 
 
 def merged(found: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from llm_service.pricing.usage.around import EXCEPTIONS
 from llm_service.telemetry import TelemetryLogger
-from llm_service.telemetry.instrumentation.failed_answers import FAILURES, ORDINARY
+from llm_service.telemetry.instrumentation.failed_answers import FAILURES, ORDINARY, failure_of
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
 
@@ -161,3 +162,36 @@ def test_a_stream_without_any_event_is_no_success(tmp_path: Path) -> None:
             assert list(call.watch(iter([]))) == []
         (row,) = logger.get_invocations()
     assert (row["status"], row["error_type"]) == ("error", "incomplete_stream")
+
+
+@pytest.mark.parametrize("name", EXCEPTIONS)
+def test_a_failure_in_a_stream_of_bedrock_is_one_by_whoever_reads_it(name: str) -> None:
+    """As an answer, as an event, and by a reader of usage."""
+    event = {name: {"message": "too fast"}}
+    for found in (read_answer(event), streamed({"messageStart": {"role": "assistant"}}, event), failure_of(event)):
+        assert (found["status"], found["error_type"], found["error_message"]) == ("error", name, "too fast")
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ({"error_type": "RateLimitError"}, "error"), ({"http_status": 500}, "error"), ({"http_status": 429}, "error"),
+        ({"finish_reason": "error"}, "error"), ({"finish_reason": "TIMEOUT"}, "timeout"),
+        ({"http_status": 200, "finish_reason": "stop"}, "success"), ({"error_type": None}, "success"),
+        ({"error_type": "X", "status": "success"}, "success"),
+    ],
+)  # fmt: skip
+def test_a_block_that_says_how_it_failed_is_no_success(said: dict[str, Any], status: str, tmp_path: Path) -> None:
+    """Unless it says a status."""
+    with TelemetryLogger(tmp_path / "telemetry.db") as logger:
+        with logger.invocation("agent") as call:
+            call.set(**said)
+        (row,) = logger.get_invocations()
+    assert row["status"] == status
+
+
+@pytest.mark.parametrize("error", [{"status": "failed"}, {"finish_reason": "error"}])
+def test_what_langchain_keeps_of_an_answer_that_failed_is_a_failure(error: dict[str, Any]) -> None:
+    """In `response_metadata`."""
+    message = {"type": "ai", "usage_metadata": {"input_tokens": 1, "output_tokens": 2}, "response_metadata": error}
+    assert read_answer(message)["status"] == "error"

@@ -534,3 +534,22 @@ def test_a_plain_answer_is_read_the_fast_way_as_the_slow_way_does(name: str, see
     assert has_usage(slow)
     assert fast is None or fast == dict(slow)
     assert read_answer(answer).get("unpriced_usage") == slow.get("unpriced_usage")
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"service_tier": "batch"}, {"serviceTier": {"type": "flex"}}, {"performanceConfig": {"latency": "optimized"}},
+        {"usage": {"input_tokens": 9, "output_tokens": 1, "speed": "fast"}},
+        {"usage": {"input_tokens": 9, "output_tokens": 1, "inference_geo": "us"}},
+        {"token_usage": {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10, "cost": 0.5}},
+    ],
+)  # fmt: skip
+def test_what_langchain_keeps_of_an_answer_is_read_as_the_answer_itself(beside: dict[str, Any]) -> None:
+    """Tier, speed, place and reported cost, whether the provider's usage is kept or only LangChain's."""
+    made = {"input_tokens": 9, "output_tokens": 1, "total_tokens": 10}
+    message = {"type": "ai", "id": "run-1", "usage_metadata": made, "response_metadata": beside}
+    used = {name: value for name, value in usage_fields(message).items() if value is not None}
+    itself = beside if {"usage", "token_usage"} & beside.keys() else {"usage": made, **beside}
+    assert used == {name: value for name, value in usage_fields(itself).items() if value is not None}
+    assert used.keys() - {"prompt_tokens", "completion_tokens", "total_tokens"}

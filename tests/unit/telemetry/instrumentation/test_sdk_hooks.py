@@ -1,6 +1,7 @@
 """What hooks of all SDKs have in common, and Bedrock's bodies: what is not as it was known stays its caller's own."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from tests.inside import core_of
 
+from llm_service.pricing.sellers import provider_of
 from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.instrumentation.sdk import bedrock_hooks, gemini_hooks, mistral_hooks, ollama_hooks
 from llm_service.telemetry.instrumentation.sdk.bedrock_hooks import BedrockHooks
@@ -16,7 +18,7 @@ from llm_service.telemetry.instrumentation.sdk.gemini_hooks import GeminiHooks
 from llm_service.telemetry.instrumentation.sdk.hooks import Hooks, RequestCall
 from llm_service.telemetry.instrumentation.sdk.instruments import SDKS
 from llm_service.telemetry.instrumentation.sdk.mistral_hooks import MistralHooks
-from llm_service.telemetry.instrumentation.sdk.providers import place_of_url
+from llm_service.telemetry.instrumentation.sdk.providers import place_of_url, provider_of_host
 
 STREAM: dict[str, Any] = {"operation": "chat", "stream": True}
 
@@ -152,12 +154,44 @@ def test_a_request_id_is_one_whatever_its_header_is_called_and_text(logger: Tele
         ("https://api.mistral.ai", "mistral_ai"),
         ("https://api.mistral.ai/v1?x=1", "mistral_ai"),
         ("http://localhost:8080", None),
+        ("http://localhost:11434", "ollama"),
+        ("https://my.openai.azure.us/openai/v1", "azure.ai.openai"),
+        ("https://api.business.githubcopilot.com", "github_copilot"),
+        ("https://acc.snowflakecomputing.com/api/v2/cortex", "snowflake"),
         ("nonsense", None),
     ],
 )
 def test_the_seller_of_a_url_is_its_hosts(url: str, provider: str | None) -> None:
     """Where that is certain."""
     assert place_of_url(url).get("provider") == provider
+
+
+def test_each_host_of_a_price_list_is_its_seller() -> None:
+    """As far as the data of genai-prices spell it out; where they do not, there is another name for it."""
+    data = pytest.importorskip("genai_prices.data")
+    known = 0
+    for provider in data.providers:
+        host = re.fullmatch(r"https://((?:[a-z0-9-]|\\\.)+[a-z0-9])(?:/.*|\(\?:/.*)?", provider.api_pattern)
+        if host is None or provider.id.startswith("huggingface") or provider.id == "openai-decisions":
+            continue
+        known += 1
+        assert provider_of(provider_of_host(host[1].replace("\\", ""))) == provider.id, host[1]
+    assert known > 20
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://aiplatform.eu.rep.googleapis.com/v1", "eu"),
+        ("https://us-east5-aiplatform.googleapis.com/v1", "us-east5"),
+        ("https://my.openai.azure.us/openai", "us-gov"),
+        ("https://my.openai.azure.cn/openai", "china"),
+        ("https://eu.api.openai.com/v1", "eu"),
+    ],
+)
+def test_a_host_names_its_region(url: str, region: str) -> None:
+    """Of a cloud apart, too."""
+    assert place_of_url(url)["region"] == region
 
 
 def test_arguments_that_say_less_are_calls_without_it() -> None:

@@ -161,7 +161,7 @@ def facts_of(answer: Any) -> dict[str, Any]:
         "operation": operation_of(answer),
         "provider": _provider_of(answer),
         "service_tier": text_of(answer, "service_tier"),
-        **failure_of(answer),
+        **(failure_of(answer) or failure_of(told)),
     }
     return {field: value for field, value in found.items() if value is not None}
 

@@ -32,19 +32,72 @@ _HOSTS: Final = {
     "generativelanguage.googleapis.com": "gcp.gemini",
     "aiplatform.googleapis.com": VERTEX,
     "models.github.ai": "github",
+    "models.inference.ai.azure.com": "github",
     "api.githubcopilot.com": "github_copilot",
+    "api.arcee.ai": "arcee",
+    "api.avian.io": "avian",
+    "inference.baseten.co": "baseten",
+    "api.cursor.com": "cursor",
+    "api.doubleword.ai": "doubleword",
+    "api.elevenlabs.io": "elevenlabs",
+    "api.meta.ai": "meta",
+    "api.minimax.com": "minimax",
+    "api.minimax.io": "minimax",
+    "api.minimaxi.com": "minimax",
+    "api.moonshot.cn": "moonshotai",
+    "api.novita.ai": "novita",
+    "oai.endpoints.kepler.ai.cloud.ovh.net": "ovhcloud",
+    "api.quicksilverpro.io": "quicksilverpro",
+    "api.typesafe.ai": "typesafe",
+    "api.voyageai.com": "voyageai",
+    "api.z.ai": "zai",
+    "open.bigmodel.cn": "zhipuai",
+    "api.cloudflare.com": "cloudflare",
+    "router.huggingface.co": "huggingface",
+    # No price list is known of those that follow: their calls have no price, instead of that of the model's maker.
+    "ai-gateway.vercel.sh": "vercel",
+    "api.deepinfra.com": "deepinfra",
+    "api.hyperbolic.xyz": "hyperbolic",
+    "api.poe.com": "poe",
+    "api.sambanova.ai": "sambanova",
+    "api.siliconflow.cn": "siliconflow",
+    "api.siliconflow.com": "siliconflow",
+    "api.studio.nebius.com": "nebius",
+    "dashscope.aliyuncs.com": "alibaba_cloud",
+    "dashscope-intl.aliyuncs.com": "alibaba_cloud",
+    "gateway.ai.cloudflare.com": "cloudflare_gateway",
+    "integrate.api.nvidia.com": "nvidia",
+    "router.requesty.ai": "requesty",
 }
 _ENDS: Final = {
     ".openai.azure.com": AZURE,
+    ".openai.azure.us": AZURE,
+    ".openai.azure.cn": AZURE,
+    ".cognitiveservices.azure.com": AZURE,
     ".services.ai.azure.com": "azure.ai.inference",
+    ".azure-api.net": AZURE,
+    ".githubcopilot.com": "github_copilot",
+    ".cloud.databricks.com": "databricks",
+    ".gcp.databricks.com": "databricks",
+    ".azuredatabricks.net": "databricks",
+    ".snowflakecomputing.com": "snowflake",
+    ".modal.run": "modal",
+    ".modal.direct": "modal",
+    ".endpoints.huggingface.cloud": "huggingface_endpoint",
+    ".rep.googleapis.com": VERTEX,
     "-aiplatform.googleapis.com": VERTEX,
     ".api.openai.com": "openai",
 }
 _REGIONS: Final = re.compile(
     r"(?:bedrock-(?:runtime|mantle)(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws|api\.aws)"
-    r"|([a-z0-9-]+)-aiplatform\.googleapis\.com|([a-z]{2})\.api\.openai\.com)"
+    r"|([a-z0-9-]+)-aiplatform\.googleapis\.com|aiplatform\.([a-z0-9-]+)\.rep\.googleapis\.com"
+    r"|([a-z]{2})\.api\.openai\.com)"
 )
 """Hosts that name the region; OpenAI's data residency: https://developers.openai.com/api/docs/guides/your-data."""
+_CLOUDS: Final = {".azure.us": "us-gov", ".azure.cn": "china"}
+"""Ends of hosts of clouds apart, and the region that they are."""
+_OLLAMA: Final = 11434
+"""The port that Ollama listens on, where models may have any name."""
 _IN: Final = ("aws_region", "region")
 """Where Anthropic's clients for clouds say their region."""
 _CLASSES: Final = {"Foundry": "azure.ai.inference", "Azure": AZURE, "Bedrock": BEDROCK, "Vertex": VERTEX}
@@ -64,7 +117,7 @@ def place_of_client(client: Any) -> Mapping[str, str]:
     known = _known.get(id(url))
     if known is not None and known[0] is url and known[1] == kind:
         return known[2]
-    found = dict(_place(kind, str(url.host)))
+    found = dict(_place(kind, str(url.host), getattr(url, "port", None)))
     region = next((region for name in _IN if type(region := getattr(client, name, None)) is str), None)
     if region:
         found["region"] = region
@@ -76,18 +129,19 @@ def place_of_client(client: Any) -> Mapping[str, str]:
 
 def place_of_url(url: str) -> Mapping[str, str]:
     """The same of the calls that go to a URL."""
-    return _place("", urlsplit(url).hostname or "")
+    parts = urlsplit(url)
+    return _place("", parts.hostname or "", parts.port)
 
 
 def provider_of_host(host: str) -> str | None:
     """The seller at a host."""
-    return _place("", host).get("provider")
+    return _place("", host, None).get("provider")
 
 
 @lru_cache(maxsize=256)
-def _place(kind: str, host: str) -> Mapping[str, str]:
+def _place(kind: str, host: str, port: int | None) -> Mapping[str, str]:
     host = host.lower()
-    provider = _HOSTS.get(host)
+    provider = "ollama" if port == _OLLAMA else _HOSTS.get(host)
     if provider is None and host.startswith(("bedrock-runtime.", "bedrock-mantle.")):
         provider = BEDROCK
     for mark, seller in () if provider is not None else (*_ENDS.items(), *_CLASSES.items()):
@@ -95,5 +149,7 @@ def _place(kind: str, host: str) -> Mapping[str, str]:
             provider = seller
             break
     found = {} if provider is None else {"provider": provider}
-    region = _REGIONS.match(host)
-    return found if region is None else {**found, "region": next(filter(None, region.groups()))}
+    told = _REGIONS.match(host)
+    apart = next((name for end, name in _CLOUDS.items() if host.endswith(end)), None)
+    region = apart if told is None else next(filter(None, told.groups()))
+    return found if region is None else {**found, "region": region}
