@@ -45,6 +45,7 @@ def collected() -> Iterator[None]:
     yield
     gc.unfreeze()
     gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -152,6 +152,7 @@ def _monitored(within: tuple[str, ...], raises_at: _RaisesAt) -> Iterator[None]:
 def _codes_of_functions() -> frozenset[CodeType]:
     """The code of every function of the package that is imported, and of those within them."""
     found: set[CodeType] = set()
+    gc.unfreeze()  # or they are not listed
     more = [one.__code__ for one in gc.get_objects() if isinstance(one, FunctionType)]
     while more:
         code = more.pop()
