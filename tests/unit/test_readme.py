@@ -47,6 +47,13 @@ rows = connection.execute("SELECT agent_name, total_tokens, stream, status FROM 
 assert rows == [("backend-dev", 13, None, "success"), ("backend-dev", 14, 1, "success")]
 connection.close()
 """,
+    "told-by-arguments": """
+import sqlite3
+connection = sqlite3.connect("telemetry.db")
+rows = connection.execute("SELECT agent_name, session_id, total_tokens, cost_usd > 0 FROM invocations").fetchall()
+assert rows == [("planner", "s-1", 301, 1)], rows
+connection.close()
+""",
     "openai": """
 import sqlite3
 connection = sqlite3.connect("telemetry.db")
