@@ -18,7 +18,7 @@ from llm_service.telemetry.instrumentation.record_building import INSTEAD
 from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.instrumentation.stream_source import discard
 from llm_service.telemetry.record import checks
-from llm_service.telemetry.record.fields import CHECKS
+from llm_service.telemetry.record.fields import CHECKS, fields_of_kind
 from llm_service.telemetry.record.texts import forget_repairs, repairs_here
 
 __all__ = ["Limit", "Name", "beginning", "function_and_fields"]
@@ -26,10 +26,7 @@ __all__ = ["Limit", "Name", "beginning", "function_and_fields"]
 _NAMES: Final = ("agent_name", "tool_name", "model_name")
 _LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 """Names for the limit of an answer, which is no field: the first that says it counts."""
-_CHECKED_FIRST: Final = frozenset(
-    {"agent_name", "tool_name", "model_name", "request_model", "provider", "user_id", "session_id", "run", "trace_id"}
-    | {"prompt_tokens", "service_tier", "invocation_id"}
-)
+_CHECKED_FIRST: Final = frozenset({*fields_of_kind("key", "name", "id"), "prompt_tokens"})
 """What a reservation is asked with, or what is within inherits: a value that no record can have must not get there."""
 _PRICED_BY: Final = frozenset({"provider", "region", "service_tier", "unpriced_usage"})
 """Where one of these was to be told and is not known, no price is right. Counts and models are told by the answer."""
