@@ -47,6 +47,13 @@ rows = connection.execute("SELECT agent_name, total_tokens, stream, status FROM 
 assert rows == [("backend-dev", 13, None, "success"), ("backend-dev", 14, 1, "success")]
 connection.close()
 """,
+    "told-by-arguments": """
+import sqlite3
+connection = sqlite3.connect("telemetry.db")
+rows = connection.execute("SELECT agent_name, session_id, total_tokens, cost_usd > 0 FROM invocations").fetchall()
+assert rows == [("planner", "s-1", 301, 1)], rows
+connection.close()
+""",
     "openai": """
 import sqlite3
 connection = sqlite3.connect("telemetry.db")
@@ -85,6 +92,21 @@ connection = sqlite3.connect("telemetry.db")
 rows = connection.execute("SELECT agent_name, prompt_tokens, finish_reason, stream FROM invocations ORDER BY id").fetchall()
 call = (1200, "stop")
 assert rows == [("assistant", *call, None), ("assistant", *call, 1), ("by hand", *call, None)], rows
+connection.close()
+""",
+    "anyio": """
+import sqlite3
+connection = sqlite3.connect("telemetry.db")
+rows = connection.execute("SELECT agent_name, status, error_type, total_tokens FROM invocations ORDER BY id").fetchall()
+answered = ("planner", "success", None, 110)
+assert rows == [answered, answered, ("planner", "error", "cancelled", None), ("judge", "success", None, 51)], rows
+connection.close()
+""",
+    "trio": """
+import sqlite3
+connection = sqlite3.connect("telemetry.db")
+rows = connection.execute("SELECT status, error_type, total_tokens, session_id FROM invocations ORDER BY id").fetchall()
+assert rows == [("success", None, 110, "s-1"), ("error", "cancelled", None, "s-1")], rows
 connection.close()
 """,
     "fastapi": """
@@ -180,12 +202,21 @@ def test_a_python_block_of_the_documents_runs_as_it_stands(
         code = _as_notebook_cell(code)
     environment |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "OPENAI_API_BASE": chat_completions}
     command = [sys.executable, "-X", "dev", "-W", "ignore" if name in FRAMEWORKS else "error", str(script)]
+    if name == "mcp-server":
+        del command[1:3]  # MCP sets logging up, and wraps what asyncio says in dev mode
     if name.startswith("pytest"):
         command[5:] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto"]
         command += ["-o", "asyncio_default_fixture_loop_scope=function", str(script)]
     script.write_text(code + AFTERWARDS.get(name, ""), "utf-8")
     done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,  # a server on stdio ends at once
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     # In dev mode asyncio says so when a step takes 100 ms, as it may while other tests run.

@@ -1,4 +1,4 @@
-"""What the fault tests share: records, real processes, and the truth about a file."""
+"""What these tests share: records, real processes, the truth about a file, and providers on this machine."""
 
 import os
 import sqlite3
@@ -6,11 +6,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import pytest
+import pytest_asyncio
+from tests.kept_connections import close_kept_connections
+from tests.provider_server import ProviderServer
 
 from llm_service.telemetry import InvocationRecord
 
@@ -48,6 +51,20 @@ class Finished(NamedTuple):
 def db(tmp_path: Path) -> Path:
     """Where a test's database goes."""
     return tmp_path / "telemetry.db"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ProviderServer]:
+    """The providers, for clients and frameworks."""
+    with ProviderServer() as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def connections() -> AsyncIterator[None]:
+    """What frameworks keep is closed at the end, in the loop of the module."""
+    yield
+    await close_kept_connections()
 
 
 @pytest.fixture

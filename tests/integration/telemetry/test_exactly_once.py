@@ -2,9 +2,7 @@
 
 import asyncio
 import importlib.util
-import os
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from itertools import product
@@ -12,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from tests.kept_connections import close_kept_connections
+from tests.framework_parts import QUESTION, QUESTIONS, LiteLLM, graph_of
 from tests.provider_server import ProviderServer
 
 from llm_service.telemetry import AsyncTelemetryLogger
@@ -21,15 +18,14 @@ from llm_service.telemetry.record.operations import SPANS
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),  # frameworks keep connections, which belong to a loop
+    pytest.mark.usefixtures("connections"),
     pytest.mark.filterwarnings("ignore"),  # theirs are not of interest here
 ]
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or its import asks the network for it
 MODELS = {"openai": "gpt-5-mini", "anthropic": "claude-opus-4-6"}
 USED = {
     "openai": {"prompt_tokens": 1200, "completion_tokens": 7, "total_tokens": 1207, "cache_read_tokens": 1024, "cost_usd": 8.36e-05},
     "anthropic": {"prompt_tokens": 1124, "completion_tokens": 7, "total_tokens": 1131, "cache_read_tokens": 1024, "cost_usd": 0.001187},
 }  # fmt: skip
-QUESTION = "Why 42?"
 SCENARIO = "full-delta"
 
 
@@ -107,7 +103,7 @@ async def langchain_async(asked: Asked) -> None:
 
 def graph(asked: Asked, *, asynchronous: bool) -> Any:
     """A graph of one node."""
-    from langgraph.graph import START, MessagesState, StateGraph
+    from langgraph.graph import MessagesState
 
     model = chat_model(asked)
 
@@ -117,13 +113,7 @@ def graph(asked: Asked, *, asynchronous: bool) -> Any:
     async def async_node(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await model.ainvoke(state["messages"])]}
 
-    made = StateGraph(MessagesState)
-    made.add_node("ask", async_node if asynchronous else node)
-    made.add_edge(START, "ask")
-    return made.compile()
-
-
-QUESTIONS = {"messages": [{"role": "user", "content": QUESTION}]}
+    return graph_of(async_node if asynchronous else node)
 
 
 def langgraph(asked: Asked) -> None:
@@ -144,42 +134,9 @@ async def langgraph_async(asked: Asked) -> None:
         assert (await made.ainvoke(QUESTIONS, config(asked)))["messages"][-1].text
 
 
-class Told:
-    """Counts what LiteLLM tells after our callback, so that a test knows when it has told all."""
-
-    def __init__(self) -> None:
-        from litellm.integrations.custom_logger import CustomLogger
-
-        told = self.told = threading.Semaphore(0)
-
-        class Last(CustomLogger):
-            def log_success_event(self, *_arguments: Any, **_told: Any) -> None:
-                told.release()
-
-            async def async_log_success_event(self, *_arguments: Any, **_told: Any) -> None:
-                told.release()
-
-        self.last = Last()
-
-
-def litellm_callbacks(asked: Asked) -> Any:
+def litellm_callbacks(asked: Asked, *, asynchronous: bool) -> LiteLLM:
     """LiteLLM, with the adapter where it is on."""
-    import litellm
-
-    from llm_service.telemetry.litellm import TelemetryCallback
-
-    told = Told()
-    for kind in (
-        "callbacks",
-        "success_callback",
-        "failure_callback",
-        "_async_success_callback",
-        "_async_failure_callback",
-        "input_callback",
-    ):
-        setattr(litellm, kind, [])
-    litellm.callbacks = [*([TelemetryCallback(asked.telemetry)] if asked.adapter else []), told.last]
-    return told
+    return LiteLLM(asked.telemetry if asked.adapter else None, asynchronous=asynchronous)
 
 
 def litellm_call(asked: Asked) -> dict[str, Any]:
@@ -194,22 +151,18 @@ def litellm_call(asked: Asked) -> dict[str, Any]:
 
 def litellm_sync(asked: Asked) -> None:
     """A completion."""
-    import litellm
-
-    told = litellm_callbacks(asked)
-    answer = litellm.completion(**litellm_call(asked))
+    started = litellm_callbacks(asked, asynchronous=False)
+    answer = started.module.completion(**litellm_call(asked))
     assert list(answer) if asked.stream else answer.choices
-    assert told.told.acquire(timeout=20)
+    started.has_told()
 
 
 async def litellm_async(asked: Asked) -> None:
     """The same."""
-    import litellm
-
-    told = litellm_callbacks(asked)
-    answer = await litellm.acompletion(**litellm_call(asked))
+    started = litellm_callbacks(asked, asynchronous=True)
+    answer = await started.module.acompletion(**litellm_call(asked))
     assert [chunk async for chunk in answer] if asked.stream else answer.choices
-    assert await asyncio.to_thread(told.told.acquire, timeout=20)
+    await started.has_told_of(1)
 
 
 async def agents_async(asked: Asked) -> None:
@@ -314,20 +267,6 @@ WAYS = [
     pytest.param(*way, id="-".join(name for name, is_on in zip(("hook", "adapter", "block", "stream", "async"), way, strict=True) if is_on) or "nothing")
     for way in product((False, True), repeat=5)
 ]  # fmt: skip
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def connections() -> AsyncIterator[None]:
-    """Closed at the end."""
-    yield
-    await close_kept_connections()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ProviderServer]:
-    """The providers."""
-    with ProviderServer() as server:
-        yield server
 
 
 @pytest.mark.parametrize(("hook", "adapter", "block", "stream", "asynchronous"), WAYS)

@@ -1,44 +1,27 @@
 """What adapters of frameworks record beside one plain call: tools, failures, streams that are left, calls in calls."""
 
 import asyncio
-import os
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.kept_connections import close_kept_connections
+from tests.framework_parts import QUESTIONS, LiteLLM, graph_of
 from tests.provider_server import SECRET, ProviderServer
 
 from llm_service.config.schemas import PoliciesConfig
 from llm_service.telemetry import AsyncTelemetryLogger
 from llm_service.telemetry.record.operations import SPANS
 
-os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or its import asks the network for it
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),  # frameworks keep connections, which belong to a loop
+    pytest.mark.usefixtures("connections"),
     pytest.mark.filterwarnings("ignore"),  # theirs are not of interest here
 ]
 pytest.importorskip("langgraph")
 pytest.importorskip("langchain_openai")
-QUESTIONS = {"messages": [{"role": "user", "content": "Why 42?"}]}
 LIMIT = PoliciesConfig.model_validate({"policies": {"default": {"daily_budget_usd": 1}}})
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
-async def connections() -> AsyncIterator[None]:
-    """Closed at the end."""
-    yield
-    await close_kept_connections()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ProviderServer]:
-    """The providers."""
-    with ProviderServer() as server:
-        yield server
 
 
 @pytest_asyncio.fixture(loop_scope="module", params=[False, True], ids=["adapter", "adapter and hook"])
@@ -56,54 +39,11 @@ def chat_model(server: ProviderServer, scenario: str = "ok", **more: Any) -> Any
     return ChatOpenAI(model="gpt-5-mini", base_url=url, api_key="none", stream_usage=True, max_retries=0, **more)
 
 
-def graph(node: Any) -> Any:
-    """A graph of one node."""
-    from langgraph.graph import START, MessagesState, StateGraph
-
-    made = StateGraph(MessagesState)
-    made.add_node("ask", node)
-    made.add_edge(START, "ask")
-    return made.compile()
-
-
 def callbacks(telemetry: AsyncTelemetryLogger, **how: Any) -> Any:
     """The adapter, as LangChain is given it."""
     from llm_service.telemetry.langchain import TelemetryCallback
 
     return {"callbacks": [TelemetryCallback(telemetry, **how)]}
-
-
-LITELLM_LISTS = (
-    "callbacks", "success_callback", "failure_callback", "_async_success_callback", "_async_failure_callback",
-    "input_callback",
-)  # fmt: skip
-
-
-class LiteLLM:
-    """LiteLLM with the adapter of this logger, and of no other; it knows what has been told."""
-
-    def __init__(self, telemetry: AsyncTelemetryLogger) -> None:
-        self.module = litellm = pytest.importorskip("litellm")
-        from litellm.integrations.custom_logger import CustomLogger
-
-        from llm_service.telemetry.litellm import TelemetryCallback
-
-        told = self._told = threading.Semaphore(0)
-
-        class Last(CustomLogger):
-            async def async_log_success_event(self, *_arguments: Any, **_told: Any) -> None:
-                told.release()
-
-            async_log_failure_event = async_log_success_event
-
-        for name in LITELLM_LISTS:
-            setattr(litellm, name, [])
-        litellm.callbacks = [TelemetryCallback(telemetry), Last()]
-
-    async def has_told_of(self, calls: int) -> None:
-        """Wait until it has, in its own task, of so many calls."""
-        for _ in range(calls):
-            assert await asyncio.to_thread(self._told.acquire, timeout=30)
 
 
 async def rows(telemetry: AsyncTelemetryLogger) -> tuple[list[Any], list[Any]]:
@@ -126,7 +66,7 @@ async def test_litellm_in_a_graph_in_a_block_is_one_call(
         return {"messages": [{"role": "assistant", "content": answer.choices[0].message.content}]}
 
     async with telemetry.invocation("someone", session_id="s-1", tags=["mine"]):
-        await graph(ask).ainvoke(QUESTIONS, callbacks(telemetry, spans=False))
+        await graph_of(ask).ainvoke(QUESTIONS, callbacks(telemetry, spans=False))
     await started.has_told_of(1)
     calls, spans = await rows(telemetry)
     assert spans == []
@@ -164,7 +104,7 @@ async def test_a_failure_is_the_calls_and_the_spans_without_its_secret(
         return await model.ainvoke(state["messages"])
 
     with pytest.raises(Exception, match="Incorrect API key"):
-        await graph(ask).ainvoke(QUESTIONS, callbacks(telemetry))
+        await graph_of(ask).ainvoke(QUESTIONS, callbacks(telemetry))
     (call,), spans = await rows(telemetry)
     assert (call["status"], call["http_status"], call["cost_usd"]) == ("error", 401, 0)
     assert [span["status"] for span in spans] == ["error", "error"]
@@ -211,7 +151,7 @@ async def test_a_block_that_records_what_its_graph_answered_is_not_counted_again
         return {"messages": [await model.ainvoke(state["messages"])]}
 
     async with telemetry.invocation("someone") as block:
-        block.record((await graph(ask).ainvoke(QUESTIONS, callbacks(telemetry)))["messages"][-1])
+        block.record((await graph_of(ask).ainvoke(QUESTIONS, callbacks(telemetry)))["messages"][-1])
     calls, spans = await rows(telemetry)
     assert len(calls) == 1
     assert [span["total_tokens"] for span in spans] == [None] * 3
@@ -228,7 +168,7 @@ async def test_a_budget_around_a_graph_is_settled_by_the_calls_in_it(
 
     for _ in range(3):
         async with telemetry.invocation("someone", budget=0.9):
-            await graph(ask).ainvoke(QUESTIONS, callbacks(telemetry))
+            await graph_of(ask).ainvoke(QUESTIONS, callbacks(telemetry))
     calls, _ = await rows(telemetry)
     assert [call["cost_usd"] for call in calls] == [8.36e-05] * 3
 

@@ -140,9 +140,9 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
         return Invocation(core, fields, strict=core.settings.strict, put=self.log_invocation)
 
     def _budgeted_block(
-        self, fields: dict[str, Any], budget: Amount | Literal[True], max_tokens: int | None
+        self, fields: dict[str, Any], budget: Amount | Literal[True], max_tokens: int | None, *, told: bool = False
     ) -> AsyncBudgetedInvocation:
-        return AsyncBudgetedInvocation(self._core, fields, reserve_for(self._core, budget, max_tokens))
+        return AsyncBudgetedInvocation(self._core, fields, reserve_for(self._core, budget, max_tokens, told=told))
 
     @property
     def budgets(self) -> AsyncBudgets:

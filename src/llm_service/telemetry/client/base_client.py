@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Self, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Self, TypeVar, Unpack, overload
 
 from llm_service.budgets.alerts import OnBudget
 from llm_service.config.settings import Settings, SettingsOptions
@@ -13,7 +13,8 @@ from llm_service.redaction import shown
 from llm_service.telemetry.client import instruments_api, scopes_api
 from llm_service.telemetry.client.client_core import ClientCore
 from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies
-from llm_service.telemetry.instrumentation.call_fields import refuse_misplaced, settled
+from llm_service.telemetry.instrumentation.argument_fields import Limit, Name, beginning, function_and_fields
+from llm_service.telemetry.instrumentation.call_fields import refuse_misplaced
 from llm_service.telemetry.instrumentation.decorator import instrument
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.recorded_stream import record_stream
@@ -249,7 +250,7 @@ class BaseClient(Generic[_Budgeted]):
         return Invocation(self._core, fields, strict=self._core.settings.strict)
 
     def _budgeted_block(
-        self, fields: dict[str, Any], budget: Amount | Literal[True], max_tokens: int | None
+        self, fields: dict[str, Any], budget: Amount | Literal[True], max_tokens: int | None, *, told: bool = False
     ) -> _Budgeted:
         raise NotImplementedError
 
@@ -257,18 +258,19 @@ class BaseClient(Generic[_Budgeted]):
     def instrumented(self, function: _F, /) -> _F: ...
     @overload
     def instrumented(
-        self, agent_name: str | None = None, tool_name: str | None = None, model_name: str | None = None, *,
-        usage: ReadUsage | None = None, budget: Amount | bool = False, max_tokens: int | None = None, **fields: Any,
+        self, agent_name: str | None = None, tool_name: Name = None, model_name: Name = None, *,
+        usage: ReadUsage | None = None, budget: Amount | bool = False, max_tokens: Limit = None, **fields: Any,
+    ) -> Callable[[_F], _F]: ...  # fmt: skip
+    @overload
+    def instrumented(
+        self, *, agent_name: Callable[..., str | None], tool_name: Name = None, model_name: Name = None,
+        usage: ReadUsage | None = None, budget: Amount | bool = False, max_tokens: Limit = None, **fields: Any,
     ) -> Callable[[_F], _F]: ...  # fmt: skip
     def instrumented(
         self,
-        agent_name: Any = None,
-        tool_name: str | None = None,
-        model_name: str | None = None,
-        *,
+        *names: Any,
         usage: ReadUsage | None = None,
         budget: Amount | bool = False,
-        max_tokens: int | None = None,
         **fields: Any,
     ) -> Any:
         """Decorate a function so that each call of it is timed and recorded, as by `invocation()`.
@@ -282,33 +284,37 @@ class BaseClient(Generic[_Budgeted]):
 
         Args:
             agent_name, tool_name, model_name, **fields: of every record; any field of `InvocationRecord` but its id.
-                Without any, `@telemetry.instrumented` needs no parentheses.
+                Without any, `@telemetry.instrumented` needs no parentheses. One that is a function (`agent_name` by its
+                name: `agent_name=lambda self, *_, **__: self.name`) is called as the decorated one is, before the clock
+                starts, `self` and `cls` included; it returns the value, or None. What it raises, or returns and cannot
+                be used, costs this field alone: counted in `stats().bad_values` and warned about once; `strict` raises
+                it.
             usage: called with the returned value, or with each item of a generator (nothing is kept of them); returns
                 a mapping of record fields, or None. A later value of a field replaces an earlier one, and None does
                 not: so a last chunk's totals and cumulative counts both come out right. What it raises is counted in
                 `stats().bad_values` and warned about once; `strict` raises it.
             budget, max_tokens: as for `invocation()`, for each call: reserved before it, a generator's before its first
-                step, and settled by its record. Each logger waits in its own way, so `AsyncTelemetryLogger` takes a
-                budget for async functions and async generators, `TelemetryLogger` for functions and generators.
+                step, and settled by its record; `max_tokens` may be a function, too. Each logger waits in its own way,
+                so `AsyncTelemetryLogger` takes a budget for async functions and async generators, `TelemetryLogger` for
+                functions and generators.
 
         Raises:
-            TypeError: for a class or what cannot be called, a `usage` that cannot be called, an `invocation_id`, or a
-                `budget` that a function of this kind cannot hold by this logger.
+            TypeError: for a class or what cannot be called, a `usage` that cannot be called, a fixed `invocation_id`,
+                an async function as a field, or a `budget` that a function of this kind cannot hold by this logger.
             SettingsError, QueryError: (`ValueError`) for a `budget` where no limits are in force, or that is no amount.
             RecordError: with `strict`, for a field that `InvocationRecord` does not have.
         """
         _check_usage(usage)
         refuse_misplaced(fields)
-        if "invocation_id" in fields:
-            raise TypeError("invocation_id is of one call: leave it out, or give it by usage=")
-        function: Any = None
-        if callable(agent_name) or isinstance(agent_name, staticmethod | classmethod):
-            function, agent_name = cast("Any", agent_name), None
-        begin: Callable[[], Invocation] = partial(
-            self.invocation, agent_name, tool_name, model_name, budget=budget, max_tokens=max_tokens, **settled(fields)
-        )
-        if self.settings.strict or budget is not False:
-            begin()  # tells of what cannot be where the function is defined
+        if "invocation_id" in fields and not callable(fields["invocation_id"]):
+            raise TypeError("invocation_id is of one call: leave it out, or give it by usage= or a function")
+        function, fields = function_and_fields(names, fields)
+
+        def made(fields: dict[str, Any], limit: int | None, *, told: bool) -> Invocation:
+            return self._block(fields) if budget is False else self._budgeted_block(fields, budget, limit, told=told)
+
+        strict = self.settings.strict
+        begin = beginning(made, fields, self._core, strict=strict, is_checked=strict or budget is not False)
         decorate = partial(instrument, begin, usage, awaits=None if budget is False else self._awaits)
         return decorate if function is None else decorate(function)
 

@@ -6,15 +6,18 @@ logged, and its record stays queued.
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
+from llm_service.errors import QueryError
 from llm_service.redaction import clean
 from llm_service.telemetry.client.client_core import ClientCore
 from llm_service.telemetry.client.reservation_plans import ReservationPlanner
 from llm_service.telemetry.client.reservation_requests import NAMES, PLACE, ReservationRequest, usd_of
-from llm_service.telemetry.client.reservations import AsyncHold, Hold, Reservation, reserved
+from llm_service.telemetry.client.reservations import AsyncHold, Hold, Reservation, reserved, taken
 from llm_service.telemetry.client.steps import Steps, run, run_async
+from llm_service.telemetry.instrumentation.given_fields import note
 from llm_service.telemetry.instrumentation.invocation import Invocation, Sink
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 
@@ -170,8 +173,15 @@ def _end_soon(sink: Sink, reservation: Reservation | None, record: InvocationRec
         _LOG.error("telemetry: a call could not be settled with its budgets: %s", clean(str(failure)))
 
 
-def reserve_for(core: ClientCore, budget: Amount | Literal[True], max_tokens: int | None) -> Reserve:
+def reserve_for(
+    core: ClientCore, budget: Amount | Literal[True], max_tokens: int | None, *, told: bool = False
+) -> Reserve:
     """How a block reserves: True leaves the amount to an estimate, a number is USD.
+
+    Args:
+        core: what the client has.
+        budget, max_tokens: as for `invocation()`.
+        told: whether arguments told what it says: a prompt that cannot be read is then as none.
 
     Raises:
         SettingsError: (a `ValueError`) the logger has no limits, so nothing would be kept.
@@ -186,6 +196,19 @@ def reserve_for(core: ClientCore, budget: Amount | Literal[True], max_tokens: in
         known: dict[str, Any] = {name: fields.get(name) for name in (*NAMES, *PLACE, "prompt", "prompt_tokens")}
         usd = None if budget is True else budget
         request = ReservationRequest(hold_id=call.invocation_id, usd=usd, max_tokens=max_tokens, **known)
-        return reserved(planner, request)
+        return _reserved_as_told(call, planner, request) if told else reserved(planner, request)
 
     return reserve
+
+
+def _reserved_as_told(call: Invocation, planner: ReservationPlanner, request: ReservationRequest) -> Steps[Reservation]:
+    """Reserve; a prompt that nobody can read is counted as a bad value, and costs neither call nor names."""
+    try:
+        request = yield from planner.estimated(request)
+    except QueryError as error:
+        if request.prompt is None or not error.field.startswith("prompt") or planner.core.settings.strict:
+            raise
+        call._fields.pop("prompt", None)
+        note(planner.core, "prompt", f"prompt: {type(request.prompt).__name__} is not usable; {error.remedy}")
+        request = yield from planner.estimated(replace(request, prompt=None))
+    return (yield from taken(planner, request))

@@ -212,7 +212,11 @@ class Hold(_BaseHold):
 
 def reserved(planner: ReservationPlanner, request: ReservationRequest) -> Steps[Reservation]:
     """Reserve what was asked for."""
-    request = yield from planner.estimated(request)
+    return (yield from taken(planner, (yield from planner.estimated(request))))
+
+
+def taken(planner: ReservationPlanner, request: ReservationRequest) -> Steps[Reservation]:
+    """Reserve what was asked for, which needs no estimate any more."""
     plan = planner.plan(request)
     try:
         yield from planner.serve(planner.reserving(plan))

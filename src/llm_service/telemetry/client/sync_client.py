@@ -108,9 +108,9 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
         return None
 
     def _budgeted_block(
-        self, fields: dict[str, Any], budget: Amount | Literal[True], max_tokens: int | None
+        self, fields: dict[str, Any], budget: Amount | Literal[True], max_tokens: int | None, *, told: bool = False
     ) -> BudgetedInvocation:
-        return BudgetedInvocation(self._core, fields, reserve_for(self._core, budget, max_tokens))
+        return BudgetedInvocation(self._core, fields, reserve_for(self._core, budget, max_tokens, told=told))
 
     @property
     def budgets(self) -> Budgets:

@@ -58,7 +58,7 @@ def describe_error(error: BaseException) -> dict[str, Any]:
     if isinstance(error, GeneratorExit):
         # The consumer had enough: no fault of the call. OpenTelemetry, too, sets an error type on failures only.
         return {"finish_reason": "cancelled"}
-    if isinstance(error, asyncio.CancelledError):
+    if isinstance(error, asyncio.CancelledError) or _is_trio_cancelled(type(error)):
         return {"status": "error", "error_type": "cancelled"}
     status = "timeout" if any("Timeout" in kind.__name__ for kind in type(error).__mro__) else "error"
     try:
@@ -71,6 +71,10 @@ def describe_error(error: BaseException) -> dict[str, Any]:
         "error_type": type(error).__qualname__[:MAX_NAME_CHARS],
         "error_message": storable or None,
     } | _of_response(error)
+
+
+def _is_trio_cancelled(kind: type[BaseException]) -> bool:
+    return kind.__name__ == "Cancelled" and kind.__module__.partition(".")[0] == "trio"
 
 
 def _of_response(error: BaseException) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from functools import partial, update_wrapper
 from typing import Any, Final, NamedTuple, Self, TypeVar, cast
 
@@ -10,17 +10,18 @@ from llm_service.redaction import shown
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.stream_recorder import Recording
 
-__all__ = ["KINDS", "PLAIN", "Kind", "instrument"]
+__all__ = ["KINDS", "PLAIN", "Begin", "Kind", "instrument"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_Begin = Callable[[], Invocation]
+Begin = Callable[[tuple[Any, ...], Mapping[str, Any]], Invocation]
+"""Makes the invocation of a call with these arguments."""
 
 
-def instrument(begin: _Begin, usage: ReadUsage | None, function: _F, *, awaits: bool | None = None) -> _F:
+def instrument(begin: Begin, usage: ReadUsage | None, function: _F, *, awaits: bool | None = None) -> _F:
     """Wrap a function so that each call is recorded, and each iteration where it is a generator.
 
     Args:
-        begin: makes the invocation of one call.
+        begin: makes the invocation of one call of its arguments.
         usage: reads fields out of a returned value, or out of each item of a generator.
         function: plain, async, generator or async generator function; also a staticmethod or classmethod object.
         awaits: where calls have a budget, whether reserving is awaited; None where they have none.
@@ -47,9 +48,9 @@ def instrument(begin: _Begin, usage: ReadUsage | None, function: _F, *, awaits: 
     return cast("_F", update_wrapper(kind.wrap(begin, usage, function), function))
 
 
-def _function(begin: _Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
+def _function(begin: Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        with begin() as invocation:
+        with begin(args, kwargs) as invocation:
             result = function(*args, **kwargs)
             if usage is not None:
                 invocation.read_usage(usage, result)
@@ -58,9 +59,9 @@ def _function(begin: _Begin, usage: ReadUsage | None, function: Callable[..., An
     return call
 
 
-def _coroutine(begin: _Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
+def _coroutine(begin: Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
     async def call(*args: Any, **kwargs: Any) -> Any:
-        async with begin() as invocation:
+        async with begin(args, kwargs) as invocation:
             result = await function(*args, **kwargs)
             if usage is not None:
                 invocation.read_usage(usage, result)
@@ -69,10 +70,10 @@ def _coroutine(begin: _Begin, usage: ReadUsage | None, function: Callable[..., A
     return call
 
 
-def _generator(begin: _Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
+def _generator(begin: Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
     def iterate(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         body = function(*args, **kwargs)
-        return (yield from cast("Generator[Any, Any, Any]", _Steps(body, Recording(begin(), usage))))
+        return (yield from cast("Generator[Any, Any, Any]", _Steps(body, Recording(begin(args, kwargs), usage))))
 
     return iterate
 
@@ -105,10 +106,10 @@ class _Steps:
         return self._recording.close(self._body.close)
 
 
-def _async_generator(begin: _Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
+def _async_generator(begin: Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
     async def iterate(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         body: AsyncGenerator[Any, Any] = function(*args, **kwargs)
-        call = begin()
+        call = begin(args, kwargs)
         await call.admit()
         recording = Recording(call, usage)
         step: Callable[..., Awaitable[Any]] = partial(_first_step, body)
@@ -156,7 +157,7 @@ class Kind(NamedTuple):
 
     name: str
     is_kind: Callable[[Any], bool]
-    wrap: Callable[[_Begin, ReadUsage | None, Callable[..., Any]], Callable[..., Any]]
+    wrap: Callable[[Begin, ReadUsage | None, Callable[..., Any]], Callable[..., Any]]
     awaits: bool
 
 

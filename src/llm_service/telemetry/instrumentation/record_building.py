@@ -12,10 +12,10 @@ from llm_service.telemetry.record.fields import PRICED_BY
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.record.texts import forget_repairs, repairs_here
 
-__all__ = ["built", "merged"]
+__all__ = ["INSTEAD", "built", "merged"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
-_INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
+INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
 """What a bad value of these is taken for: never a success, never more than was asked for."""
 _SAY_FAILURE: Final = frozenset({"error_type", "finish_reason", "http_status"})
 _BAD_REQUEST: Final = 400
@@ -53,7 +53,7 @@ def built(
                 raise
             forget_repairs(repairs)
             field = error.field
-            instead = _INSTEAD.get(field)
+            instead = INSTEAD.get(field)
             taken = "" if instead is None else f"; it is taken for {measured.setdefault(field, instead)}"
             note(field, f"{without_content(error)}{taken}")
             if field in said:
