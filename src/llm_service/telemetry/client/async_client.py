@@ -11,6 +11,7 @@ from llm_service.telemetry.client.budgets_api import AsyncBudgets
 from llm_service.telemetry.client.client_core import running_loop, seconds_or_none
 from llm_service.telemetry.client.steps import awaited, made
 from llm_service.telemetry.instrumentation.invocation import Invocation
+from llm_service.telemetry.instrumentation.request_parameters import taken
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 from llm_service.telemetry.writer.announcer import PATIENCE
 from llm_service.telemetry.writer.cancel_shield import uninterrupted
@@ -142,7 +143,8 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
     def _budgeted_block(
         self, fields: dict[str, Any], budget: Amount | Literal[True], max_tokens: int | None, *, told: bool = False
     ) -> AsyncBudgetedInvocation:
-        return AsyncBudgetedInvocation(self._core, fields, reserve_for(self._core, budget, max_tokens, told=told))
+        reserve = reserve_for(self._core, budget, max_tokens, answers=taken(fields), told=told)
+        return AsyncBudgetedInvocation(self._core, fields, reserve)
 
     @property
     def budgets(self) -> AsyncBudgets:

@@ -18,6 +18,7 @@ from llm_service.telemetry.instrumentation.call_fields import refuse_misplaced
 from llm_service.telemetry.instrumentation.decorator import instrument
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.recorded_stream import record_stream
+from llm_service.telemetry.instrumentation.request_parameters import taken
 from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 from llm_service.telemetry.stores.base import Store, StoreParts
@@ -247,6 +248,7 @@ class BaseClient(Generic[_Budgeted]):
         return self._budgeted_block(names | fields, budget, max_tokens)
 
     def _block(self, fields: dict[str, Any]) -> Invocation:
+        taken(fields)
         return Invocation(self._core, fields, strict=self._core.settings.strict)
 
     def _budgeted_block(

@@ -25,6 +25,8 @@ __all__ = ["AsyncBudgetedInvocation", "BudgetedInvocation", "reserve_for"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 
+_EXPECTED: Final = frozenset({"prompt_tokens"})
+"""What a block with a budget is given for the estimate: what the call tells itself is nearer."""
 Reserve = Callable[[Invocation, dict[str, Any]], Steps[Reservation]]
 """Reserves for a block: called with it and with what was said of it so far."""
 
@@ -57,6 +59,7 @@ class AsyncBudgetedInvocation(Invocation):
         """Reserve its budget, before anything runs."""
         if self.over:
             self._again()
+        self._learnt = _EXPECTED.intersection(self._fields)
         self._reservation = await run_async(self._reserve(self, self.fields_so_far()))
         self.hold = AsyncHold(self._reservation)
 
@@ -105,6 +108,7 @@ class BudgetedInvocation(Invocation):
     def _admit(self) -> None:
         if self.over:
             self._again()
+        self._learnt = _EXPECTED.intersection(self._fields)
         self._place = None  # it may have been refused elsewhere
         self._reservation = run(self._reserve(self, self.fields_so_far()))
         self.hold = Hold(self._reservation)
@@ -174,13 +178,19 @@ def _end_soon(sink: Sink, reservation: Reservation | None, record: InvocationRec
 
 
 def reserve_for(
-    core: ClientCore, budget: Amount | Literal[True], max_tokens: int | None, *, told: bool = False
+    core: ClientCore,
+    budget: Amount | Literal[True],
+    max_tokens: int | None,
+    *,
+    answers: int = 1,
+    told: bool = False,
 ) -> Reserve:
     """How a block reserves: True leaves the amount to an estimate, a number is USD.
 
     Args:
         core: what the client has.
         budget, max_tokens: as for `invocation()`.
+        answers: how many are asked for.
         told: whether arguments told what it says: a prompt that cannot be read is then as none.
 
     Raises:
@@ -195,7 +205,9 @@ def reserve_for(
     def reserve(call: Invocation, fields: dict[str, Any]) -> Steps[Reservation]:
         known: dict[str, Any] = {name: fields.get(name) for name in (*NAMES, *PLACE, "prompt", "prompt_tokens")}
         usd = None if budget is True else budget
-        request = ReservationRequest(hold_id=call.invocation_id, usd=usd, max_tokens=max_tokens, **known)
+        request = ReservationRequest(
+            hold_id=call.invocation_id, usd=usd, max_tokens=max_tokens, answers=answers, **known
+        )
         return _reserved_as_told(call, planner, request) if told else reserved(planner, request)
 
     return reserve

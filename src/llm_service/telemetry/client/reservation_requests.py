@@ -37,6 +37,7 @@ class ReservationRequest:
 
     Attributes:
         names: those of the call, as a record takes them.
+        answers: how many are asked for; each is taken for a call of its own.
         expected_usd: what the call is estimated to cost, at its price.
         is_guess: its price is unknown, and `expected_usd` is what such calls have cost.
         missing: what an estimate would have needed, for whoever has to give it.
@@ -57,6 +58,7 @@ class ReservationRequest:
     prompt: "Prompt | None" = None
     prompt_tokens: int | None = None
     max_tokens: int | None = None
+    answers: int = 1
     service_tier: str | None = None
     region: str | None = None
     justification: str | None = None
@@ -127,7 +129,14 @@ class ReservationRequest:
             "a limit of the answer (max_tokens=)": estimate.max_completion_tokens is not None,
         }
         missing = tuple(need for need, is_met in needs.items() if not is_met)
-        return replace(self, tokens=used, expected_usd=estimate.hold_usd(), is_guess=not is_priced, missing=missing)
+        usd = estimate.hold_usd()
+        return replace(
+            self,
+            tokens=None if used is None else used * self.answers,
+            expected_usd=None if usd is None else usd * self.answers,
+            is_guess=not is_priced,
+            missing=missing,
+        )
 
 
 def nanos(wanted: ReservationRequest, policies: Sequence[Policy]) -> int:

@@ -12,6 +12,7 @@ from llm_service.telemetry.client.budgeted_call import BudgetedInvocation, reser
 from llm_service.telemetry.client.budgets_api import Budgets
 from llm_service.telemetry.client.client_core import seconds_or_none
 from llm_service.telemetry.client.steps import blocking, made
+from llm_service.telemetry.instrumentation.request_parameters import taken
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 from llm_service.telemetry.writer.ledger import FULL, DropReason, FlushResult, Outcome
 from llm_service.telemetry.writer.thread_writer import ThreadWriter
@@ -110,7 +111,8 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
     def _budgeted_block(
         self, fields: dict[str, Any], budget: Amount | Literal[True], max_tokens: int | None, *, told: bool = False
     ) -> BudgetedInvocation:
-        return BudgetedInvocation(self._core, fields, reserve_for(self._core, budget, max_tokens, told=told))
+        reserve = reserve_for(self._core, budget, max_tokens, answers=taken(fields), told=told)
+        return BudgetedInvocation(self._core, fields, reserve)
 
     @property
     def budgets(self) -> Budgets:

@@ -1,0 +1,96 @@
+"""Parameters of a provider's request that a block is given as the client is: `invocation(budget=True, **request)`.
+
+A record has no fields for most of them. What the model reads of them counts with the prompt, and so does what it reads
+besides, which nobody here can measure; several answers cost as much as several calls. Names are those of OpenAI
+(https://platform.openai.com/docs/api-reference), Anthropic (https://platform.claude.com/docs/en/api/messages), Gemini
+(https://ai.google.dev/api/generate-content), Bedrock and Ollama.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+__all__ = ["PARAMETERS", "taken"]
+
+_PROMPTS: Final = ("prompt", "messages", "input", "contents")
+_READ: Final = (
+    "system", "instructions", "system_instruction", "tools", "functions", "toolConfig", "response_format",
+    "text_format", "output_format", "output_config", "text", "format", "response_schema",
+)  # fmt: skip
+"""What the model reads beside the messages: system prompts, tools, and schemas of its answer."""
+_UNMEASURED: Final = (
+    "previous_response_id", "conversation", "thread", "container", "mcp_servers", "web_search_options", "prediction",
+    "audio", "image", "images", "extra_body", "guardrailConfig", "promptVariables",
+)  # fmt: skip
+"""With these the model reads, or writes, what is not in the request."""
+_TIMES: Final = ("n", "best_of", "candidate_count")
+"""How many answers are asked for."""
+_ORDINARY: Final = frozenset(
+    {
+        "access_programs", "additionalModelRequestFields", "background", "background_options", "betas",
+        "billing_policy", "cache_control", "compaction", "config", "context_management", "diagnostics",
+        "dimensions", "echo", "encoding_format", "extra_headers", "extra_query", "fallback_credit_token",
+        "fallbacks", "frequency_penalty", "function_call", "include", "inferenceConfig", "inference_geo",
+        "keep_alive", "logit_bias", "logprobs", "max_tool_calls", "modalities", "moderation", "options",
+        "parallel_tool_calls", "parse_as", "presence_penalty", "prompt_cache_key", "prompt_cache_options",
+        "prompt_cache_retention", "reasoning", "reasoning_effort", "safety_identifier", "seed", "speed",
+        "stop", "stop_sequences", "store", "stream_options", "suffix", "temperature", "think", "thinking",
+        "timeout", "tool_choice", "top_k", "top_logprobs", "top_p", "truncation", "user_profile_id",
+        "verbosity", "workspace_id",
+    }
+)  # fmt: skip
+"""What changes neither the prompt nor the price beyond what the limit of the answer holds."""
+PARAMETERS: Final = frozenset({*_PROMPTS[2:], *_READ, *_UNMEASURED, *_TIMES, *_ORDINARY})
+_MOST: Final = 128
+
+
+def taken(fields: dict[str, Any]) -> int:
+    """Take the parameters that are no fields out of what a block is given; the number of answers that are asked for.
+
+    The prompt becomes all that the model reads. What cannot be measured is a part of it that is no text.
+    """
+    if PARAMETERS.isdisjoint(fields):
+        return 1
+    config = fields.get("config")
+    if isinstance(config, Mapping):  # Gemini's
+        told = cast("Mapping[str, Any]", config)
+        fields.update({name: told[name] for name in (*_READ, *_TIMES) if name in told and name not in fields})
+    elif config is not None:
+        fields.setdefault("extra_body", config)
+    given = {name: fields.pop(name) for name in PARAMETERS & fields.keys()}
+    _with_all_that_is_read(fields, given)
+    times = 1
+    for name in _TIMES:
+        count = given.get(name)
+        times = max(times, count) if type(count) is int and count <= _MOST else times
+    return times
+
+
+def _with_all_that_is_read(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Put what the model reads in the place of the prompt, where there is one."""
+    name = next((name for name in _PROMPTS if fields.get(name, given.get(name)) is not None), None)
+    if name is None:
+        return
+    more: list[Any] = [{"role": "system", "content": _text(given[one])} for one in _READ if given.get(one)]
+    if any(given.get(one) for one in _UNMEASURED):
+        more.append({"role": "system", "content": [{"type": "unmeasured"}]})
+    prompt: Any = fields.pop(name, given.get(name))
+    if not more and name == "prompt":
+        fields["prompt"] = prompt
+        return
+    for other in _PROMPTS[:2]:
+        fields.pop(other, None)
+    if more:
+        prompt = [*more, *(cast("list[Any]", prompt) if isinstance(prompt, list | tuple) else [prompt])]
+    fields["prompt"] = prompt
+
+
+def _text(value: Any) -> Any:
+    """A system prompt, a tool or a schema as the text that a model reads is no longer than; else as it is."""
+    if isinstance(value, str):
+        return value
+    schema = getattr(value, "model_json_schema", None)
+    try:
+        return json.dumps(schema() if callable(schema) else value, ensure_ascii=False)
+    except Exception:  # noqa: BLE001 - an object of a client, which may raise anything
+        return [value]
