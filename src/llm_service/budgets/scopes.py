@@ -73,6 +73,18 @@ def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
 
 
+_DATE: Final = re.compile(r"-(?:\d{4}-\d{2}-\d{2}|\d{8})\Z")
+"""How the names of a model's versions end: a call that asks for it without a date may be answered by any."""
+
+
+@lru_cache(maxsize=1024)
+def _covers(field: Field, pattern: str, value: str) -> bool:
+    """Whether a pattern covers a value. A name may look like a pattern: `claude-opus-5-5[1m]` matches itself."""
+    if pattern == value or _pattern(pattern).fullmatch(value):
+        return True
+    return field == "model" and value != "" and _DATE.sub("", pattern) == value
+
+
 @lru_cache(maxsize=1024)
 def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(translate(text))
@@ -82,8 +94,7 @@ def subject_of(scope: Mapping[Field, Sequence[str]], per: Sequence[Field], call:
     """The subject of a call: a JSON array of the values of `per`; None if the scope does not cover it."""
     for name, patterns in scope.items():
         values = call.values(name)
-        # A name may look like a pattern: `claude-opus-5-5[1m]` matches itself.
-        if not any(pattern == value or _pattern(pattern).fullmatch(value) for pattern in patterns for value in values):
+        if not any(_covers(name, pattern, value) for pattern in patterns for value in values):
             return None
     return _json([call.values(name)[0] for name in per])
 

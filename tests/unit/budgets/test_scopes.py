@@ -102,3 +102,17 @@ def test_a_counter_remembers_a_span_and_still_knows_the_others() -> None:
     day = 86_400_000_000
     for moment in (0, 1, day, day - 1, 5 * day, 0):
         assert days.span(moment).start == moment - moment % day
+
+
+@pytest.mark.parametrize(
+    ("pattern", "asked", "covers"),
+    [
+        ("gpt-5-mini-2025-08-07", "gpt-5-mini", True), ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5", True),
+        ("gpt-5-mini-2025-08-07", "gpt-5", False), ("gpt-5-mini", "gpt-5-mini-2025-08-07", False),
+        ("gpt-5-mini-2025-08-07", "gpt-5-mini-2025-08-07", True), ("o3-2025", "o3", False), ("-20250101", "", False),
+    ],
+)  # fmt: skip
+def test_a_version_of_a_model_is_covered_by_the_name_that_asks_for_any(pattern: str, asked: str, covers: bool) -> None:
+    """A name copied from a report holds calls that are made by the name without a date."""
+    assert (counter({"model": (pattern,)}).subject(Call(model=asked)) is not None) is covers
+    assert (counter({"agent": (pattern,)}).subject(Call(agent=asked)) is not None) is (pattern == asked)

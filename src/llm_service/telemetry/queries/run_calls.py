@@ -122,10 +122,12 @@ def read_calls(fetch: Fetch, run: str, column: str | None = None) -> dict[str | 
     Args:
         fetch: runs a query; all see the same snapshot.
         run: its id, as stored.
-        column: `agent_name`, `tool_name` or `model_name`; None puts all calls under None.
+        column: `agent_name`, `tool_name` or `model_name`, which is the name that was asked for: failures have no other;
+            None puts all calls under None.
     """
     found: dict[str | None, RunCalls] = {}
-    for cell, *cells in _rows(fetch, run, column or "NULL"):
+    name_of = "coalesce(request_model, model_name)" if column == "model_name" else column or "NULL"
+    for cell, *cells in _rows(fetch, run, name_of):
         name = None if cell is None else text(cell)
         calls = found.get(name)
         if calls is None:
