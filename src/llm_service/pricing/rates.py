@@ -120,6 +120,11 @@ class Rates:
         """Whether there is an output price; embeddings have none."""
         return self.prices[0].output is not None
 
+    @property
+    def needs_output(self) -> bool:
+        """Whether the price depends on the output: not where it has no price, or one of 0, as embeddings in a file."""
+        return bool(self.prices[0].output)
+
     def cost_nanos(
         self,
         prompt_tokens: int,

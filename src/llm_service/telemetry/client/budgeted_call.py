@@ -19,6 +19,8 @@ from llm_service.telemetry.client.reservations import AsyncHold, Hold, Reservati
 from llm_service.telemetry.client.steps import Steps, run, run_async
 from llm_service.telemetry.instrumentation.given_fields import note
 from llm_service.telemetry.instrumentation.invocation import Invocation, Sink
+from llm_service.telemetry.instrumentation.nested_calls import is_of_parent
+from llm_service.telemetry.instrumentation.open_blocks import names_around
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 
 __all__ = ["AsyncBudgetedInvocation", "BudgetedInvocation", "reserve_for"]
@@ -60,7 +62,7 @@ class AsyncBudgetedInvocation(Invocation):
         if self.over:
             self._again()
         self._learnt = _EXPECTED.intersection(self._fields)
-        self._reservation = await run_async(self._reserve(self, self.fields_so_far()))
+        self._reservation = await run_async(self._reserve(self, _known(self)))
         self.hold = AsyncHold(self._reservation)
 
     async def give_back(self) -> None:
@@ -110,7 +112,7 @@ class BudgetedInvocation(Invocation):
             self._again()
         self._learnt = _EXPECTED.intersection(self._fields)
         self._place = None  # it may have been refused elsewhere
-        self._reservation = run(self._reserve(self, self.fields_so_far()))
+        self._reservation = run(self._reserve(self, _known(self)))
         self.hold = Hold(self._reservation)
 
     def begin_stream(self) -> None:
@@ -137,12 +139,22 @@ class BudgetedInvocation(Invocation):
         run(_end(self._sink, self._reservation, record, strict=strict))
 
 
+def _known(call: Invocation) -> dict[str, Any]:
+    """What a call says, and what is around it says for it: budgets count it by the same names before and after."""
+    fields = call.fields_so_far()
+    names = names_around(None if call._place is None else call._place.parent, fields)  # noqa: SLF001 - one of these classes
+    call._fields |= names
+    return fields | names
+
+
 def _left(call: Invocation, reservation: Reservation | None, error: BaseException | None) -> InvocationRecord | None:
     """The record of a call that is left.
 
     Raises:
         RecordError: with `strict`, for what no record can hold; then nobody knows what became of the hold.
     """
+    if reservation is not None and is_of_parent(call):  # whose hold it is, too
+        reservation.disown()
     try:
         return call._leave(error)  # noqa: SLF001 - one of these classes
     except BaseException:

@@ -49,14 +49,16 @@ class Reservation:
         self.request = request
         self.plan = plan
         self.end: _End | None = None
+        self._settled_by: str | None = None
         self._lock = RLock()  # a signal handler may come in between
 
     def settle(self, record: InvocationRecord, *, durable: bool = False) -> Steps[bool]:
         """Store the call's record and end the hold, in one transaction; what was spent is what the record cost.
 
         Where the record's cost is unknown, what was reserved stays as unknown spend. It may be called again, and then
-        does nothing. A hold that was given up, whose lease is over, or that was even released is settled all the same:
-        what was spent counts. Cancelling abandons the wait, not the record.
+        does nothing, unless with the record of another call, which is logged as by `log_invocation_nowait`. A hold that
+        was given up, whose lease is over, or that was even released is settled all the same: what was spent counts.
+        Cancelling abandons the wait, not the record.
 
         Args:
             record: of the call. Names it lacks are those of the reservation, and it is dated no later than that.
@@ -104,9 +106,21 @@ class Reservation:
             self._planner.submit(self._planner.ending(self.plan.hold_id, None))
 
     def settling(self, record: InvocationRecord, *, durable: bool = False) -> Request | None:
-        """The request that stores the record, which ends the hold; None where it was settled before."""
+        """The request that stores the record, which ends the hold; None where it was settled before.
+
+        A further record is of another call: it is logged as any other.
+        """
         bound = self._bound(record)
-        return self._planner.settling(bound, self.plan, durable=durable) if self._becomes(_End.SETTLED) else None
+        if self._becomes(_End.SETTLED):
+            self._settled_by = bound.invocation_id
+            return self._planner.settling(bound, self.plan, durable=durable)
+        if bound.invocation_id != self._settled_by:
+            self._planner.core.offer(bound)
+        return None
+
+    def disown(self) -> None:
+        """Leave its end to the process that made it."""
+        self.end = _End.SETTLED
 
     def _bound(self, record: InvocationRecord) -> InvocationRecord:
         """The record as it is stored: dated to the reservation, and with the names that were reserved for.

@@ -11,9 +11,18 @@ from llm_service.redaction import clean
 from llm_service.telemetry.record.checks import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_TAGS
 from llm_service.telemetry.record.fields import KINDS
 
-__all__ = ["describe_error", "milliseconds", "refuse_misplaced", "settled", "without_content"]
+__all__ = [
+    "TOKEN_COUNTS",
+    "describe_error",
+    "ended_by",
+    "milliseconds",
+    "refuse_misplaced",
+    "settled",
+    "without_content",
+]
 
 _FIELDS: Final = frozenset(KINDS)
+TOKEN_COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 _QUOTED_NOWHERE: Final = frozenset({"content", "error", "json"})
 
 
@@ -75,6 +84,14 @@ def describe_error(error: BaseException) -> dict[str, Any]:
 
 def _is_trio_cancelled(kind: type[BaseException]) -> bool:
     return kind.__name__ == "Cancelled" and kind.__module__.partition(".")[0] == "trio"
+
+
+def ended_by(error: BaseException, said: Mapping[str, Any]) -> dict[str, Any]:
+    """What an exception that ended a block says of the call, beside what the block says."""
+    found = describe_error(error)
+    if not TOKEN_COUNTS.isdisjoint(said) and (said.get("stream") is True or isinstance(error, GeneratorExit)):
+        found["usage_source"] = "partial"  # they are lower bounds
+    return found
 
 
 def _of_response(error: BaseException) -> dict[str, Any]:

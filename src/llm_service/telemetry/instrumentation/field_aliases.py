@@ -212,7 +212,7 @@ def _alone(given: Mapping[str, Any], usage: frozenset[str]) -> list[str]:
     if not given.keys().isdisjoint(_PROMPTS):
         return []
     cached = sorted(name for name in _PARTS.intersection(given) - usage if ALIASES[name] != "cost_usd")
-    return [name for name in cached if type(count := _count(given[name])) is int and count > 0]
+    return [name for name in cached if as_number(_count(given[name]))]
 
 
 def _is_usage(name: str) -> bool:

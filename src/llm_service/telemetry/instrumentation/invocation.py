@@ -10,14 +10,14 @@ from time import perf_counter_ns, time_ns
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
-from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds, refuse_misplaced
+from llm_service.telemetry.instrumentation import nested_calls
+from llm_service.telemetry.instrumentation.call_fields import TOKEN_COUNTS, ended_by, milliseconds, refuse_misplaced
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.failed_answers import failure_of
 from llm_service.telemetry.instrumentation.field_aliases import unpriced_beside, with_doubt
 from llm_service.telemetry.instrumentation.given_fields import by_field, note, told_late, usable_id, warn_of_no_usage
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING, in_block, own_trace
 from llm_service.telemetry.instrumentation.later_reports import with_losses
-from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, settle, tell_again, tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Enclosing, Place, close, current, place_here
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
@@ -33,7 +33,6 @@ __all__ = ["Invocation", "ReadUsage", "Sink"]
 _FIELDS: Final = frozenset(KINDS)
 _LOOKED_AT: Final = frozenset({"invocation_id", "status", "tags"})
 """What is not only kept for the record."""
-_TOKEN_COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 _S = TypeVar("_S")
 
 
@@ -82,7 +81,7 @@ class Invocation:
         self._entered: Moment | None = None
         self._ttft_ms: float | None = None
         self._learnt: frozenset[str] = frozenset()
-        self._calls: NestedCalls | None = None
+        self._calls: nested_calls.NestedCalls | None = None
         self._holds_blocks = False
         self._watching: Watching | None = None
         self.invocation_id = self._own_id = new_id()
@@ -191,7 +190,6 @@ class Invocation:
 
     def learn(self, found: Mapping[str, Any], /) -> None:
         """Take what an answer or a stream said; see `record`."""
-        tell_again(self, found)
         said = self._fields
         for field in self._learnt:
             said.pop(field, None)
@@ -218,7 +216,7 @@ class Invocation:
     def end_of_items(self) -> None:
         """A stream has ended by itself: where its reader found no usage in it, that is said once."""
         said = self._fields
-        if self._ttft_ms is None or not _TOKEN_COUNTS.isdisjoint(said) or said.get("cost_usd") is not None:
+        if self._ttft_ms is None or not TOKEN_COUNTS.isdisjoint(said) or said.get("cost_usd") is not None:
             return
         if self._sink.is_first("a stream without usage"):
             warn_of_no_usage()
@@ -343,6 +341,8 @@ class Invocation:
         if self._watching is not None:
             self._watching.end(GeneratorExit() if error is None else error)
         self.over = True
+        if self._started and nested_calls.is_of_parent(self):
+            return None
         measured: dict[str, Any] = {"invocation_id": self._own_id, "timestamp": self._entered, "latency_ms": latency_ms}
         if self._ttft_ms is not None:
             measured["ttft_ms"] = self._ttft_ms
@@ -351,13 +351,12 @@ class Invocation:
             measured["parent_invocation_id"] = place.parent.invocation_id
         close(self)
         if error is not None:
-            measured |= describe_error(error)
-            said = self._fields
-            if not _TOKEN_COUNTS.isdisjoint(said) and (said.get("stream") is True or isinstance(error, GeneratorExit)):
-                measured["usage_source"] = "partial"
+            measured |= ended_by(error, self._fields)
+        if "response_id" in self._fields:
+            nested_calls.tell_again(self, self._fields)
         said, has_calls = self._fields, self._holds_blocks
         if self._calls is not None:
-            said, waits, has_several = settle(
+            said, waits, has_several = nested_calls.settle(
                 self._calls, said, measured,
                 learnt=self._learnt, reserved=self._reserved, holds_blocks=self._holds_blocks,
             )  # fmt: skip
@@ -369,7 +368,7 @@ class Invocation:
         self._fields = said
         record = self._build(measured, may_raise=self._strict and error is None)
         if place.parent is not None and record is not None:
-            tell_parents(place.parent, record)
+            nested_calls.tell_parents(place.parent, record)
         return record
 
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:

@@ -9,11 +9,10 @@ import atexit
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from threading import RLock
 from time import perf_counter_ns
 from typing import Any, Final, NamedTuple, Protocol
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 from llm_service.telemetry.instrumentation.open_blocks import Block
 from llm_service.telemetry.instrumentation.record_building import merged
@@ -27,12 +26,11 @@ __all__ = [
     "Child",
     "NestedCalls",
     "Settled",
-    "adopt",
     "begin_in",
     "hand_over",
     "hand_over_at_exit",
     "hold_span_in",
-    "hold_stream",
+    "is_of_parent",
     "keep",
     "no_longer_kept",
     "settle",
@@ -56,8 +54,6 @@ _LOCK: Final = RLock()
 """Calls of one block may end in several threads, and be collected in the middle of anything."""
 _kept: Final[WeakValueDictionary[int, "NestedCalls"]] = WeakValueDictionary()
 """Those that keep a call. Weak, because a call knows its block, and a block that is forgotten is to be collected."""
-_open_streams: Final[WeakKeyDictionary[Any, "Child"]] = WeakKeyDictionary()
-"""Streams that hooked clients gave, and their calls."""
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _forked_at = 0
 """When this process began as a fork, by `perf_counter_ns`; what began before is its parent's."""
@@ -165,6 +161,15 @@ class NestedCalls:
             if self._running is child:
                 self._running = None
 
+    def row_made(self, record: InvocationRecord) -> None:
+        """A row was made within."""
+        self.rows += 1
+        hooked = (record.source or "").startswith("sdk:")  # other counts may be equal by chance
+        counts = (record.prompt_tokens, record.completion_tokens) if hooked else (None, None)
+        told = (record.response_id, *counts)
+        if len(self._told) < _MOST and told != (None, None, None) and told not in self._told:
+            self._told.append(told)
+
     def hold_span(self) -> None:
         """A span begins, which holds calls: the block is none itself, and each call directly in it has a row."""
         with _LOCK:
@@ -208,6 +213,10 @@ class NestedCalls:
             self._told.append((said.get("response_id"), said.get("prompt_tokens"), said.get("completion_tokens")))
         if first is not None:
             first.stand_alone()
+
+    def knows(self, response_id: object) -> bool:
+        """Whether a call within has told this id."""
+        return any(response_id == known for known, *_ in self._told)
 
     def told_before(self, said: Mapping[str, Any]) -> bool:
         """Whether a block only repeats what a call of it, or all of them together, have told."""
@@ -255,9 +264,14 @@ class NestedCalls:
             child.stand_alone()
 
 
+def is_of_parent(block: Block) -> bool:
+    """Whether it was begun before this process was forked: it is the parent process that ends it."""
+    return block._started < _forked_at  # noqa: SLF001 - of the protocol
+
+
 def begin_in(block: Block, child: Child) -> NestedCalls | None:
     """Count a call that begins in a block; None where the block is in the parent process, which counts its own."""
-    if block._started < _forked_at:  # noqa: SLF001 - of the protocol, as below
+    if is_of_parent(block):
         return None
     if block._calls is None:  # noqa: SLF001
         block._calls = NestedCalls()  # noqa: SLF001
@@ -266,26 +280,11 @@ def begin_in(block: Block, child: Child) -> NestedCalls | None:
     return calls
 
 
-def hold_stream(stream: Any, call: Child) -> None:
-    """A hooked client gave this stream: a block that reads it is its call."""
-    with suppress(TypeError):  # it cannot be remembered
-        _open_streams[stream] = call
-
-
-def adopt(block: Block, stream: object) -> None:
-    """A block reads a stream: a call that opened it, before the block, goes on within the block."""
-    try:
-        call = _open_streams.pop(stream, None)
-    except Exception:  # noqa: BLE001 - a foreign object may raise when its hash is asked for
-        return
-    if call is not None and call._sink is block._sink:  # noqa: SLF001 - of the protocols
-        call.move_into(block)
-
-
 def tell_again(block: Block, said: Mapping[str, Any]) -> None:
     """A block tells what an answer says: where that has a row, the block is no call of its own."""
     sink = block._sink  # noqa: SLF001 - as below
-    if not has_row(sink, said.get("response_id")):
+    answered = said.get("response_id")
+    if answered is None or not has_row(sink, answered) or (block._calls is not None and block._calls.knows(answered)):  # noqa: SLF001
         return
     if block._calls is None:  # noqa: SLF001
         block._calls = NestedCalls()  # noqa: SLF001
@@ -299,7 +298,7 @@ def tell_again(block: Block, said: Mapping[str, Any]) -> None:
 
 def hold_span_in(block: Block) -> None:
     """A span begins in a block, unless that is the parent process's."""
-    if block._started < _forked_at:  # noqa: SLF001 - as above
+    if is_of_parent(block):
         return
     if block._calls is None:  # noqa: SLF001
         block._calls = NestedCalls()  # noqa: SLF001
@@ -323,7 +322,7 @@ def tell_parents(block: Block | None, record: InvocationRecord) -> None:
     if not block.over:
         if block._calls is None:  # noqa: SLF001 - of the protocol, as below
             block._calls = NestedCalls()  # noqa: SLF001
-        block._calls.rows += 1  # noqa: SLF001
+        block._calls.row_made(record)  # noqa: SLF001
     while block is not None:
         if block._reserved and not block.over and not block._sink.knows_cost(record):  # noqa: SLF001 - as above
             if block._calls is None:  # noqa: SLF001
@@ -365,10 +364,12 @@ def settle(
         }
         measured |= merged(outcome.fields, said) | failure
         return said, outcome.waits, outcome.several
-    if outcome.several and calls.told_before(said):  # by a row within it
+    repeats = (outcome.several or calls.rows > 0) and calls.told_before(said)  # what a row within it has told
+    if repeats:
         kept = {"operation"} if is_span(said.get("operation")) else frozenset[str]()
         said = {field: value for field, value in said.items() if field not in _OF_AN_ANSWER - kept}
-    if (outcome.several and said.keys().isdisjoint(_USED)) or (calls.rows and said.keys().isdisjoint(_OF_A_CALL)):
+    unused, no_call = said.keys().isdisjoint(_USED), said.keys().isdisjoint(_OF_A_CALL)
+    if repeats or (outcome.several and unused) or (calls.rows and no_call):
         measured["operation"] = "chain"  # it is no call itself
         if reserved and outcome.several and calls.costs_are_known:
             measured["cost_usd"] = 0  # its calls are counted by their own rows: what it holds is free again

@@ -22,6 +22,7 @@ __all__ = [
     "close",
     "current",
     "descends_from",
+    "names_around",
     "nearest",
     "open_block",
     "place_here",
@@ -196,6 +197,18 @@ def _nearest(sink: Sink, one: Enclosing | None) -> Enclosing | None:
 def nearest(sink: Sink) -> Enclosing | None:
     """What is open here of a logger; None where nothing is."""
     return _nearest(sink, still_open(current.get()))
+
+
+def names_around(block: Block | None, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Agent and tool that a call does not say itself, as the nearest block around it says them."""
+    found: dict[str, Any] = {}
+    while block is not None:
+        for field in ("agent_name", "tool_name"):
+            value = block._fields.get(field)
+            if value is not None and said.get(field) is None:
+                found.setdefault(field, value)
+        block = None if block._place is None else block._place.parent  # noqa: SLF001
+    return found
 
 
 def still_open(one: Enclosing | None) -> Enclosing | None:

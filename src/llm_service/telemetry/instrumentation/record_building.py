@@ -8,7 +8,7 @@ from llm_service.errors import RecordError
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.call_fields import without_content
 from llm_service.telemetry.instrumentation.failed_answers import FAILURES
-from llm_service.telemetry.record.fields import PRICED_BY
+from llm_service.telemetry.record.fields import CHECKS, PRICED_BY
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.record.texts import forget_repairs, repairs_here
 
@@ -77,11 +77,26 @@ def built(
 
 def _failure_in(said: Mapping[str, Any]) -> dict[str, Any]:
     """The status of a call of which none is said, where what is said of it is that it failed."""
-    reason, http_status = said.get("finish_reason"), said.get("http_status")
-    if type(reason) is str and reason.lower() in FAILURES:
+    reason = _plain("finish_reason", said)
+    if reason is not None and reason.lower() in FAILURES:
         return {"status": FAILURES[reason.lower()]}
-    failed = bool(said.get("error_type")) or (type(http_status) is int and http_status >= _BAD_REQUEST)
+    http_status = _plain("http_status", said)
+    failed = bool(said.get("error_type")) or (http_status is not None and http_status >= _BAD_REQUEST)
     return {"status": "error"} if failed else {}
+
+
+def _plain(field: str, said: Mapping[str, Any]) -> Any:
+    """The value of a field as a record would keep it; None for what it would not."""
+    value = said.get(field)
+    if value is None:
+        return None
+    repairs = repairs_here()
+    try:
+        return CHECKS[field](field, value)
+    except Exception:  # noqa: BLE001 - it is told by the record, which does not take it either
+        return None
+    finally:
+        forget_repairs(repairs)  # counted with the record
 
 
 def merged(found: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:

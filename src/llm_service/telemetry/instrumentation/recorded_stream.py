@@ -5,7 +5,7 @@ from typing import Any
 
 from llm_service.telemetry.instrumentation import stream_source as source
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
-from llm_service.telemetry.instrumentation.nested_calls import adopt
+from llm_service.telemetry.instrumentation.open_streams import adopt
 from llm_service.telemetry.instrumentation.stream import NONE_YET, AsyncStream, wrapper_of
 from llm_service.telemetry.instrumentation.stream_recorder import Recording
 from llm_service.telemetry.instrumentation.stream_source import opened

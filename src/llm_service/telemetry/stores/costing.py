@@ -95,7 +95,7 @@ class Costing:
                 if not start <= moment < end:
                     entry = table[key] = self._look_up(key, moment)
                     _, _, up_to, one, other, cached, writing, thought, half, parts, price = entry
-                if price is None or prompt is None or (completion is None and up_to >= 0):
+                if price is None or prompt is None or (completion is None and up_to >= 0 and other):
                     found.append(_NOT_KNOWN)
                     continue
                 completion = completion or 0
@@ -147,7 +147,7 @@ def cost_of(
     unpriced_usage: str | None = None,
 ) -> float | None:
     """The cost of one call in USD, as `Costing.costs` computes it; None if unknown."""
-    if rates is None or prompt_tokens is None or (completion_tokens is None and rates.gives_output):
+    if rates is None or prompt_tokens is None or (completion_tokens is None and rates.needs_output):
         return None
     longest = None if unpriced_usage is None else longest_of(unpriced_usage)
     if (unpriced_usage is not None and longest is None) or (total_tokens or 0) > prompt_tokens + (

@@ -5,8 +5,8 @@ from typing import Any, Final, Protocol
 
 from llm_service.telemetry.instrumentation import stream_source as source
 from llm_service.telemetry.instrumentation.call_fields import describe_error
-from llm_service.telemetry.instrumentation.nested_calls import adopt
 from llm_service.telemetry.instrumentation.open_blocks import Block
+from llm_service.telemetry.instrumentation.open_streams import adopt
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
 from llm_service.telemetry.instrumentation.stream import NONE_YET, wrapper_of

@@ -15,7 +15,7 @@ from weakref import ref
 
 from llm_service.pricing.usage import bedrock_usage
 from llm_service.telemetry.instrumentation.call_fields import describe_error
-from llm_service.telemetry.instrumentation.nested_calls import hold_stream
+from llm_service.telemetry.instrumentation.open_streams import hold_stream
 from llm_service.telemetry.instrumentation.responses.answers import BEDROCK, get, read_answer, text_of
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
 from llm_service.telemetry.instrumentation.sdk.hooks import Hook, Hooks, RequestCall

@@ -6,7 +6,7 @@ Hooked are the methods that send one request each, so that the calls of automati
 
 from typing import Any, Final
 
-from llm_service.telemetry.instrumentation.nested_calls import hold_stream
+from llm_service.telemetry.instrumentation.open_streams import hold_stream
 from llm_service.telemetry.instrumentation.responses.answers import VERTEX, text_of
 from llm_service.telemetry.instrumentation.sdk.hooks import Asked, Hook, Hooks, RequestCall
 from llm_service.telemetry.instrumentation.sdk.recorded_response import AsyncChunks, StreamRecord

@@ -11,7 +11,7 @@ from json import loads
 from typing import Any, Final, Protocol, Self, cast
 from weakref import ref
 
-from llm_service.telemetry.instrumentation.nested_calls import hold_stream
+from llm_service.telemetry.instrumentation.open_streams import hold_stream
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
