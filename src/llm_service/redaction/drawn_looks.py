@@ -33,7 +33,7 @@ def drawn(signs: str) -> str:
     Of 20 characters drawn from `A-Za-z0-9_-` it takes all but 0.8 %, of 32 all but 0.01 %.
     """
     between = f"[{signs}]{{0,64}}+" if signs else ""
-    part = "|".join((_SMALL, _CAPITALS, _VERSION, _HUMPS))
+    part = f"{_SMALL}|{_CAPITALS}|{_VERSION}|{_HUMPS}"
     name = rf"(?:{between}(?>(?:{part})(?![A-Za-z0-9]))){{0,24}}+{between}(?![A-Za-z0-9{signs}])"
     changing = rf"(?:(?:(?!{_CHANGE})[A-Za-z0-9{signs}]){{0,24}}+{_CHANGE}){{{_MOST_CHANGES + 1}}}+"
     return rf"(?:(?!{name})|(?=[a-z0-9{signs}]{{0,64}}+[A-Z])(?={changing}))"

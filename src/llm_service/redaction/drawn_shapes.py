@@ -10,8 +10,7 @@ __all__ = ["DRAWN_SHAPES"]
 _DRAWN: Final = drawn("_-")
 # LiteLLM's are 16 bytes in Base64: 22 characters, of which the last holds two bits.
 _OF_16_BYTES: Final = (
-    "(?=[A-Za-z0-9_-]{21}[AQgw](?![A-Za-z0-9_-]))"
-    "(?=[^A-Z]{0,21}+[A-Z])(?=[^a-z]{0,21}+[a-z])(?=[^0-9]{0,21}+[0-9])"
+    "(?=[A-Za-z0-9_-]{21}[AQgw](?![A-Za-z0-9_-]))(?=[^A-Z]{0,21}+[A-Z])(?=[^a-z]{0,21}+[a-z])(?=[^0-9]{0,21}+[0-9])"
 )
 _RULE: Final = "vendor documentation and gitleaks.toml, rule "
 

@@ -85,7 +85,10 @@ _BODIES: Final[dict[Body, tuple[str, str]]] = {
     "base64": (f"(?:{_MIXED_PART}|{drawn('+/=_-')})", "[A-Za-z0-9+/=_-]"),
     "parts": (f"(?:{_MIXED_PART}|{drawn('_-')})", "[A-Za-z0-9_-]"),
     "dotted": (f"(?:{_MIXED_PART}|{drawn('_.=-')})", "[A-Za-z0-9_.=-]"),
-    "dashed": (f"(?:{_MIXED_PART}|{drawn('_-')}|(?=(?:[a-z0-9]{{7}}-){{3}}[a-z0-9]{{7}}(?![a-z0-9])))", "[A-Za-z0-9_-]"),
+    "dashed": (
+        f"(?:{_MIXED_PART}|{drawn('_-')}|(?=(?:[a-z0-9]{{7}}-){{3}}[a-z0-9]{{7}}(?![a-z0-9])))",
+        "[A-Za-z0-9_-]",
+    ),
     "grouped": (f"(?:{_MIXED_PART}|{drawn('_-')}|(?=(?:[A-Z0-9]{{5,12}}+-){{4}}[A-Z0-9]{{5}}))", "[A-Za-z0-9_-]"),
     "numbered": (f"(?:{_MIXED_PART}|{drawn('-')}|{_NUMBER_PART})", "[A-Za-z0-9-]"),
 }

@@ -7,8 +7,8 @@ steps, or takes what it has read. So the time is linear in the length of the tex
 
 from typing import Final
 
-from llm_service.redaction.drawn_shapes import DRAWN_SHAPES
 from llm_service.redaction.drawn_looks import drawn
+from llm_service.redaction.drawn_shapes import DRAWN_SHAPES
 from llm_service.redaction.key_shapes import MOST, Pattern, patterns_of_shapes
 from llm_service.redaction.name_table import BARE_TOKENS, DRAWN, HEADERS, SECRETS, TOKENS, expression_of, literals_of
 from llm_service.redaction.value_forms import (
@@ -28,10 +28,10 @@ from llm_service.redaction.value_forms import (
     MARKED_PAIR,
     NESTED_VALUE,
     NEXT_ITEM,
-    NOT_A_TIME,
-    NOT_IN_URL,
     NO_VALUE,
+    NOT_A_TIME,
     NOT_AGAIN,
+    NOT_IN_URL,
     OPENED,
     PAIR,
     RANDOM,
@@ -52,7 +52,8 @@ __all__ = ["PATTERNS", "Pattern"]
 
 # HTML's `accesskey` is one character of a keyboard, or several with spaces between.
 _NO_ACCESS_KEY: Final = (
-    r"(?!(?i:key)(?<=(?i:accesskey))(?<![\w-](?i:accesskey))(?:=|\\{0,3}+[\"']:)\s?+\\{0,3}+[\"']?+\w(?:\s\w){0,3}(?![^\s\"'>\\]))"
+    r"(?!(?i:key)(?<=(?i:accesskey))(?<![\w-](?i:accesskey))"
+    r"(?:=|\\{0,3}+[\"']:)\s?+\\{0,3}+[\"']?+\w(?:\s\w){0,3}(?![^\s\"'>\\]))"
 )
 # A number behind a name in the plural is a count, and a path behind the shell's `PWD` a folder.
 _SECRET_NAMES: Final = (

@@ -25,9 +25,9 @@ __all__ = [
     "MARKED_PAIR",
     "NESTED_VALUE",
     "NEXT_ITEM",
+    "NOT_AGAIN",
     "NOT_A_TIME",
     "NOT_IN_URL",
-    "NOT_AGAIN",
     "NO_VALUE",
     "OPENED",
     "PAIR",
@@ -47,9 +47,7 @@ __all__ = [
 ]
 
 _ENDS: Final = r"""(?![^\s"'`\\,;:)}\]])"""
-DIRECTORY: Final = (
-    rf"(?:[A-Za-z]:[/\\]|~(?:/|{_ENDS})|\.{{0,2}}/(?:[\w.@~-]{{1,64}}+/|[a-z]{{0,32}}+{_ENDS}))"
-)
+DIRECTORY: Final = rf"(?:[A-Za-z]:[/\\]|~(?:/|{_ENDS})|\.{{0,2}}/(?:[\w.@~-]{{1,64}}+/|[a-z]{{0,32}}+{_ENDS}))"
 """A path as the shell's `PWD` holds it; not a password that begins with a stroke."""
 # A text that speaks of a field is none that belongs into it: `{"password": "must be at least 8 characters"}`.
 SPOKEN: Final = (
@@ -68,7 +66,9 @@ STRANGE: Final = (
     rf"|{DIGIT}(?=(?:(?![A-Z]){VALUE}){{0,64}}+[A-Z])(?=(?:(?![a-z]){VALUE}){{0,64}}+[a-z])(?={VALUE}{{16}})"
     rf"|{MIXED_CASE})"
 )
-NOT_A_TIME: Final = r"(?![0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt_ ][0-9:.,]{2,18}+(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})?+)?+(?![\w.:+-]))"
+NOT_A_TIME: Final = (
+    r"(?![0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt_ ][0-9:.,]{2,18}+(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})?+)?+(?![\w.:+-]))"
+)
 """Dates and times of ISO 8601 are no tokens."""
 # What stands behind `password:` or `api_key=` in messages, and in source code that a traceback quotes.
 WORDS: Final = (
@@ -97,7 +97,7 @@ NO_VALUE: Final = (
     rf"|\*{{2,64}}+(?![\w!])|\.{{2,3}}|(?:[A-Za-z]{{1,8}}+[0-9]{{0,2}}+[-_]){{0,4}}?(?:{MASKED}))"
 )
 NOT_IN_URL: Final = (
-    rf"(?!(?:\$?\{{{{0,2}}[^{{}}\s:@]{{0,64}}+(?:![rsa])?+\}}{{1,2}}|{_VARIABLE}|\*{{2,64}}+|\.{{3}}|%(?:\([\w.]{{1,64}}+\))?s)@)"
+    rf"(?!(?:\$?\{{{{1,2}}[^{{}}\s:@]{{0,64}}+\}}{{1,2}}|{_VARIABLE}|\*{{2,64}}+|\.{{3}}|%(?:\([\w.]{{1,64}}+\))?s)@)"
 )
 """What stands between `:` and `@` of an address where the password is filled in later."""
 # Source code: another name that announces a secret, a type, or what a secret is read from. Names of the environment are
@@ -114,8 +114,10 @@ _TYPES: Final = (
     "(?:bool|boolean|float|dict|list|tuple|object|[aA]ny|callable|number|never|symbol|[bB]uffer|auth|creds|data|payload"
     "|config|parts|pair|row|line|match|request|response|body|form|conf|account|login)"
 )
-_NOUNS: Final = ("key", "pat", "pwd", "auth", "keys", "creds", "token", "passwd", "secret", "tokens", "apikey", "password")
-_NOUNS += ("secrets", "passwords", "secretkey", "accesskey", "credential", "passphrase", "credentials", "privatekey")
+_NOUNS: Final = (
+    *("key", "pat", "pwd", "auth", "keys", "creds", "token", "passwd", "secret", "tokens", "apikey", "password"),
+    *("secrets", "passwords", "secretkey", "accesskey", "credential", "passphrase", "credentials", "privatekey"),
+)
 
 
 def _ends_with_noun() -> str:

@@ -160,7 +160,9 @@ url-query           1  /cb?code={urlsafe:30}&state=x
 named-key           0  SOME_VENDOR_KEY={urlsafe:32}
 named-key           0  SOME_VENDOR_KEY={alnum:32}
 """
-ROWS: Final = [(name, int(most), form) for name, most, form in (line.split(None, 2) for line in VENDORS.split("\n") if line)]
+ROWS: Final = [
+    (name, int(most), form) for name, most, form in (line.split(None, 2) for line in VENDORS.split("\n") if line)
+]
 AROUND: Final = ("Received {v} (HTTP 401)", '{{"error": "{v}"}}', "({v})", "\n{v}\n")
 
 
@@ -177,7 +179,9 @@ def value(form: str, rng: random.Random) -> tuple[str, list[str]]:
     return re.sub(r"\{(id-)?(\w+):(\d+)\}", draw, form).replace("{{", "{").replace("}}", "}"), drawn
 
 
-def passed(make: Callable[[random.Random], tuple[str, list[str]]], seed: str, around: tuple[str, ...] = AROUND) -> list[str]:
+def passed(
+    make: Callable[[random.Random], tuple[str, list[str]]], seed: str, around: tuple[str, ...] = AROUND
+) -> list[str]:
     """Of `DRAWS` values those of which a drawn part stands in the text afterwards, whole or its end."""
     rng = random.Random(seed)
     left: list[str] = []
