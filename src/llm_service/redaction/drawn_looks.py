@@ -14,12 +14,12 @@ _CAPITALS: Final = "[A-Z0-9]{1,20}+"
 _VERSION: Final = "[0-9]{1,6}+(?:x[0-9]{1,4}+)?+[A-Za-z]{0,2}+"
 # `Claude35Sonnet`, `iOS`, `HTTPServer`, `Llama3Instruct8B`: behind the first capital two small letters follow each.
 _HUMPS: Final = (
-    "[A-Z]{0,5}+[0-9]{0,4}+[a-z]{1,24}+[0-9]{0,4}+(?:[A-Z]{1,4}+[a-z]{2,24}+[0-9]{0,4}+){0,8}+[A-Z]{0,3}+[0-9]{0,4}+"
+    "[A-Z]{0,5}+[0-9]{0,4}+[a-z]{1,24}+[0-9]{0,4}+"
+    "(?:(?>TeX|[A-Z]{1,4}+[a-z]{2,24}+)[0-9]{0,4}+){0,8}+[A-Z]{0,3}+[0-9]{0,4}+"
 )
-_CHANGE: Final = "(?>[a-z](?=[A-Z0-9])|[A-Z](?=[0-9])|[0-9](?=[A-Za-z]))"
+_CHANGE: Final = "(?>[a-z](?=[A-Z0-9])|[0-9](?=[A-Za-z]))"
 _MOST_CHANGES: Final = 4
-"""Of a name with a capital; in small letters and digits alone a pod's name (`7d9f8b6c5d-x2x4z`) has more."""
-
+"""Of a name with a capital; `V3`, `RC1` do not count. A pod's name in small letters (`7d9f8b6c5d-x2x4z`) has more."""
 
 # Two places at which no hump of a name is: a small letter between capitals, or two capitals behind a small one.
 _ODD: Final = "(?>[A-Z](?=[a-z][A-Z])|[a-z](?=[A-Z]{2}))"

@@ -125,7 +125,7 @@ HEADERS: Final = (Name(("authorization",)), Name(("cookie", "cookies", "cookieja
 
 NAMES: Final = (*SECRETS, *TOKENS, *BARE_TOKENS, *DRAWN, *HEADERS)
 
-_LABEL: Final = r"""(?:\s{0,2}+:?+\s{0,2}+(?=\\{0,8}+["']\s{0,4}+[:,=]))"""
+_LABEL: Final = r"""(?:\s{0,2}+[:*?]?+\s{0,2}+(?=\\{0,8}+["']\s{0,4}+[:,=]))"""
 """Between a name and the quotes that close it, where it is the label of a form: `{"Password:": "..."}`."""
 
 ENDING: Final = (

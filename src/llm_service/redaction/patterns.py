@@ -75,7 +75,7 @@ _OPTION: Final = (
     r"(?=[\s\"'\\]))"
 )
 _ANY_OPTION: Final = (
-    r"(?>(?<=-)(?<!sort-)(?<!cache-)(?<!partition-)(?<!primary-)(?<!public-)(?<!foreign-)(?<!page-)(?<!stop-)(?<!eos-)"
+    r"(?>(?<=-)(?<!(?<![a-z])sort-)(?<!(?<![a-z])cache-)(?<!(?<![a-z])partition-)(?<!(?<![a-z])primary-)(?<!(?<![a-z])public-)(?<!(?<![a-z])foreign-)(?<!(?<![a-z])page-)(?<!(?<![a-z])stop-)(?<!(?<![a-z])eos-)"
     r"(?i:key|token|password|passwd|passphrase|pass|secret|credentials?)(?=\s))"
 )
 _NO_NUMBER: Final = r"(?![0-9.,_]{1,64}+(?![\w-]))"

@@ -84,17 +84,20 @@ WORD_ENDS: Final = rf"""(?=[\s,;:<>(){{}}\[\]=&#]|{CLOSES}|\\(?!\\{{0,2}}+["'`])
 MARK: Final = r"(?:quot|apos|#0{0,4}+(?:34|39)|#[xX]0{0,4}+(?:22|27));"
 """A quote as an entity of HTML; a browser takes it in decimal and in hexadecimal digits."""
 CODED: Final = r"\\{1,16}+(?:u00|x)2[27]"
-MASKED: Final = r"\.{3,8}+(?!\w)|[xX]{4,32}+(?!\w)|(?i:your[-_])"
-"""Stands in the place of a key, also behind its prefix: `sk-...`, `hf_xxxxxxxx`, `sk-your-key`."""
+MASKED: Final = (
+    r"(?:[A-Za-z]{1,8}+[-_]){0,2}?(?:[xX]{4,24}+(?!\w)|(?i:your[-_]))"
+    r"|(?:sk|[pr]k|hf|gsk|gh[a-z]|xai|pplx|nvapi|tvly|glpat)[-_](?:[a-z]{2,8}+[0-9]{0,2}+[-_]){0,2}+\.{3}(?!\w)"
+)
+"""Stands in the place of a key, also behind its prefix: `hf_xxxxxxxx`, `sk-your-key`, `sk-ant-...`."""
 _CAPITALS: Final = "[A-Z_][A-Z0-9_]{0,32}+"
 _VARIABLE: Final = rf"(?:\$(?:{_CAPITALS}|(?i:env):\w{{1,16}}+)|%{_CAPITALS}%)"
 """What a shell puts the value in the place of. In small letters (`$name`) a password may look so, too."""
 NO_VALUE: Final = (
     rf"(?!(?i:{WORDS}){WORD_ENDS}|(?:self|cls|os|settings|config|cfg|env|environ|args|kwargs|options|params)[.\[(]"
-    r"|(?:[A-Za-z_.]|::){3,80}+[(\[]|[A-Za-z_]{1,2}+[(\[][\"']?\w{0,32}+[\"']?[)\]]|[A-Za-z_]\w{0,32}+(?:\.[A-Za-z_]\w{0,32}+){1,3}\(|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
+    r"|(?:[A-Za-z_.]|::){3,80}+[(\[]|[A-Za-z_]{1,2}+[(\[][\"']?\w{0,32}+[\"']?[)\]](?![\w!@#$%^*])|[A-Za-z_]\w{0,32}+(?:\.[A-Za-z_]\w{0,32}+){1,3}\(|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
     rf"|(?:{_VARIABLE}|\$[a-z_]{{1,64}}+)(?![\w!-])|\$[({{]|(?:\$[0-9@*#?!-]|\*){_ENDS}"
     r"|%(?:\([\w.]{1,64}+\))?[sdrxif](?!\w)"
-    rf"|\*{{2,64}}+(?![\w!])|\.{{2,3}}|(?:[A-Za-z]{{1,8}}+[0-9]{{0,2}}+[-_]){{0,4}}?(?:{MASKED}))"
+    rf"|\*{{2,64}}+(?![\w!])|\.{{2,3}}|{MASKED})"
 )
 NOT_IN_URL: Final = (
     rf"(?!(?:\$?\{{{{1,2}}[^{{}}\s:@]{{0,64}}+\}}{{1,2}}|{_VARIABLE}|\*{{2,64}}+|\.{{3}}|%(?:\([\w.]{{1,64}}+\))?s)@)"

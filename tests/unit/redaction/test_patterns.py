@@ -62,7 +62,7 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
     "cookie": ("Cookie: «session=abc; theme=dark»\nHost: x", f'{{"cookie": "«{A40}»"}}', f'{{"set-cookie": ["«sid={A40}; Path=/»"]}}', f"curl --cookie '«sid={A40}»'", f"curl -b '«sid={A40}»'", f"<RequestsCookieJar[<Cookie sid=«{A40}» for api.x.com/>]>", "{'set-cookie': '«sid=31d4d96e407aad42; Path=/; HttpOnly»'}"),
     "command-option": (
         '["curl", "--user", "bob:«s3cret»", "x"]', "['curl', '-u', 'bob:«s3cret»']", '["--api-key", "«swordfish»"]', '{\\"argv\\": [\\"--api-key\\",\\"«swordfish»\\"]}', "curl -ubob:«s3cret7x9» https://x", "--spring.datasource.password «s3cret7»",
-        "--token «a1b2c3d4»", "--password «hunter2!x» --user bob", "--client-secret '«x y z»'", "run --db-password «swordfish»", "curl -u bob:«s3cret» https://x", "curl --user bob:«s3cret» https://x", "curl --proxy-user=bob:«s3cret» https://x",
+        "--token «a1b2c3d4»", "--password «hunter2!x» --user bob", "--client-secret '«x y z»'", "run --db-password «swordfish»", "x --resort-key «a1b2c3d4e5f6»", "curl -u bob:«s3cret» https://x", "curl --user bob:«s3cret» https://x", "curl --proxy-user=bob:«s3cret» https://x",
     ),
     "mailgun-key": (f"«key-{'0af3' * 8}»", f"u:«pubkey-{'0af3' * 8}»"),
     "resend-key": (f"«re_{A40[:8]}_{A40[:24]}»",),
@@ -78,7 +78,7 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
         f"Incorrect API key provided: «{'0f3a9c5d' * 4}».", f"api key '«{A40}»' is invalid", f"AZURE_VENDOR_KEY=«{'0f3a9c5d' * 4}»", f"MY_VENDOR_KEY: '«{A40}»'", "MY_VENDOR_KEY=«aBcDEfGhIJklMNoPqRsTUvWx»", f"RESORT_KEY=«{A40}»", f"GITHUB_PAT=«{A40}»", f"**API key:** `«{A40}»`", f'{{"auths": {{"ghcr.io": {{"auth": "«{A40}»"}}}}}}', f"//reg/:_auth=«{A40}»", 'auth=("bob", "«swordfish»")', "requests.get(x, auth=HTTPBasicAuth('app', '«Hunt3r2xxQ»'))", 'httpx.BasicAuth("app", "«swordfish»")', f'"bearer": "«{A40}»"', f"jwt: «{A40}»",
     ),
     "named-secret": (
-        "password=«$#x!9-Q»", "password=«*&hunter»", "password=«Q(x9!hunter»", "password=«top.secret»", "password=«hunter2...»", '{"Password:": "«swordfish»"}', '{"API key:": "«swordfish»"}', "{'password ': '«swordfish»'}", '{"Password :":"«swordfish»"}', 'accesskey="«swordfish»"',
+        "password=«$#x!9-Q»", "password=«*&hunter»", "password=«Q(x9!hunter»", "password=«top.secret»", "password=«f(x)9ab!»", "api_key=«hunter2-...»", "api_key=«sk-abcd...wxyz»", "password=«hunter2...»", '{"Password:": "«swordfish»"}', '{"API key:": "«swordfish»"}', "{'password ': '«swordfish»'}", '{"Password *": "«swordfish»"}', '{"Password :":"«swordfish»"}', 'accesskey="«swordfish»"',
         "password=«$S3cretPassw0rd»", 'form-data; name="password"\r\n\r\n«correct horse»\r\n--b', 'name=\\"api_key\\"\\r\\n\\r\\n«k1b2c3d4e5»\\r\\n--b', '["api_key"]=>\n  string(10) "«k1b2c3d4e5»"',
         '{"password": "«a\\"6ebNUhdkSsQrX»"}', 'password=«a"6ebNUhdkSsQrX»', "password=«*S3cretPassw0rd»", "password=«ab,S3cretPassw0rd», c", "password=«ab;S3cretPassw0rd»;Database=x", "password=«(S3cretPassw0rd»",
         "_Metadatum(key='api-key', value='«9fQx7LmZ2rTk8VbN»')", 'metadata { key: "x-goog-api-key" value: "«9fQx7LmZ2rTk8VbN»" }', "user_pass: «swordfish»", "REDISCLI_AUTH=«swordfish»", "password: «letmein»\n  port: 1", "api_key: «mysecretkey»\\nmodel: x", "password_confirmation=«hunter2-Winter» 422", "{'SecretString': '«hunter2-Winter»'}", 'api_key=SecretStr("«0f1e2d3c4b5a6978»")', 'api_key=str("«0f1e2d3c4b5a6978»")', "password is «hunter2abc3def4»", "https://x/?password=«a1b2»&x=1", "DB_PASS=«hunter2»", "the password «a1b2c3d4e5f6» is wrong",
@@ -94,7 +94,7 @@ POSITIVE: Final[dict[str, tuple[str, ...]]] = {
 NEGATIVE: Final[dict[str, tuple[str, ...]]] = {
     "anthropic-key": ("sk-ant-", "sk-ant-***", "risk-anticipation"),
     "openai-key": ("sk-proj-", "task-projection-2024"),
-    "sk-key": ("sk-agent-research", "sk-learn-agent", "sk-Research-Agent-V2-Claude35Sonnet", "sk-SupportAgentForBratislava", "sk-HTTPServerAgent-8B", "sk-iOS-AppReview_GPT4o-mini", "sk-JIRA-1234-fixUI-DeepSeek-R1", "task-0123456789abcdef0123", "disk-a1b2c3d4e5f6a7b8c9d0", "sk-learn-compatible-estimator", "sk-abc***xyz"),
+    "sk-key": ("sk-agent-research", "sk-learn-agent", "sk-Research-Agent-V2-Claude35Sonnet", "sk-SupportAgentForBratislava", "sk-HTTPServerAgent-8B", "sk-QA-Bot-V3-RC1-Build42-x86_64-AVX2", "sk-LaTeX-Math-OCR-Agent", "sk-C3PO-R2D2-BB8-agents", "sk-A1B2-C3D4-Agent-Test", "sk-iOS-AppReview_GPT4o-mini", "sk-JIRA-1234-fixUI-DeepSeek-R1", "task-0123456789abcdef0123", "disk-a1b2c3d4e5f6a7b8c9d0", "sk-learn-compatible-estimator", "sk-abc***xyz"),
     "novita-key": ("sk_learn_PipelineWithGradientBoosting_Classifier_Europe", "sk_test_4eC39HqLyjWDarjtT1zdp7dcaB3dE6gH9jK2mN5pQ8sT1vW4", "sk_learn_pipeline_with_gradient_boosting_classifier_v2", f"task_{A40}abc"),
     "google-api-key": ("AIza is a prefix", "aizawa"),
     "google-oauth": ("ya29. is a prefix", "GOCSPX- too"),
@@ -145,7 +145,7 @@ NEGATIVE: Final[dict[str, tuple[str, ...]]] = {
     "named-key": ("API key 12 of 30", "MY_VENDOR_KEY=OrdersByCustomerName", "CACHE_KEY=9f8e7d6c5b4a39281706f5e4d3c2b1a0", "KEY_COUNT=12", "the API key is invalid"),
     "named-secret": (
         "password=user.password,", "api_key=client.api_key,", "client_secret=self.session.client.client_secret)", "self._secret_access_key = access_key.secret_access_key", "os.environ['AWS_SECRET_ACCESS_KEY'] = credentials.secret_key", "password: user.password",
-        "api_key=Config.OPENAI_API_KEY", "apiKey: options?.apiKey,", "password = form->password;", "secret=app.clientSecret", "api_key=accounts[0].api_key", "OPENAI_API_KEY=sk-...", "OPENAI_API_KEY=sk-xxxxxxxx", "OPENAI_API_KEY=sk-your-key", 'api_key="sk-ant-xxxxxxxx"', "api_key='sk-your-key-here'",
+        "api_key=Config.OPENAI_API_KEY", "ANTHROPIC_API_KEY=sk-ant-api03-...", "apiKey: options?.apiKey,", "password = form->password;", "secret=app.clientSecret", "api_key=accounts[0].api_key", "OPENAI_API_KEY=sk-...", "OPENAI_API_KEY=sk-xxxxxxxx", "OPENAI_API_KEY=sk-your-key", 'api_key="sk-ant-xxxxxxxx"', "api_key='sk-your-key-here'",
         '<a accesskey="n" href="next.html">', '<a accessKey="s 0">', "password=*", "password=$1", "password=f(x)", "secret=k[0]", "password=h('x')",
         "metadata { key: 'user-agent' value: 'grpc-python/1.0' }", "arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/openai-AbCdEf", "secret = hashlib.sha256(data).hexdigest()", "api_key = uuid.uuid4().hex", "const secret = await client.getSecret(name);", "password: field required", "KeyError: 'password'", "api_key=self.api_key,", "OpenAI(api_key=os.environ['X'])", "password=None", "secret_name: x", "PWD=/home/agent",
         "password=%s", "password={password}", "'api_key': None", "api_key=get_key()", '"password": "***"', "the key: iterate", "password=getpass(", "self.password = user, password", "open(member, pwd=pwd)", "(user, password, host)", "$PASSWORD", 'secret=""',
@@ -368,7 +368,7 @@ def test_any_text_is_taken() -> None:
         ("password", "x", True), ("DB_PASSWORD", "x", True), ("apiKey", "x", True), ("X-Api-Key", "x", True), ("client_secret", "x", True),
         ("refresh_token", "x", True), ("token", "x", False), ("token", VALUE, True), ("token", "</s>", False), ("token", "Base64Encoder", False), ("token", {"text": "a"}, False), ("Authorization", "x", True), ("set-cookie", "x", True), ("private key", "x", True),
         ("credentials", {"a": 1}, True), ("password", 1234, True), ("access_tokens", ["x"], True), ("aws.secretAccessKey", "x", True),
-        ("costco_api_key", "x", True), ("acosta_password", "x", True), ("cost_center_db_password", "x", True), ("costExplorerPassword", "x", True), ("Password:", "x", True), ("API key:", "x", True), ("password ", "x", True), ("API key *", "x", True),
+        ("costco_api_key", "x", True), ("acosta_password", "x", True), ("cost_center_db_password", "x", True), ("costExplorerPassword", "x", True), ("Password:", "x", True), ("API key:", "x", True), ("password ", "x", True), ("API key *", "x", True), ("password?", "x", True),
         ("cost_by_api_key", {"a": 1.5}, False), ("costPerAccessToken", "x", False), ("costs_of_password", "x", False), ("cost_api_key", 1.5, False), ("cost_api_key", [1.5, 2], False), ("token", "2026-11-30T12:00:00Z", False),
         ("max_tokens", "4000", False), ("prompt_tokens", 12, False), ("token", 12, False), ("total_cost", 1.5, False), ("cost_per_token", "x", False),
         ("cookies", 3, False), ("secrets", 0, False), ("api_keys", 2, False), ("access_tokens", 4, False), ("credentials", {}, False),
