@@ -204,7 +204,7 @@ _NAMED: Final = (
         "named-secret",
         literals_of(SECRETS),
         rf"{_SECRET_NAMES}(?:(?>{EQUALS}|{COLON}|{ATTRIBUTE}|{MARKED_PAIR}|{PAIR}){ANY_QUOTED}"
-        rf"|{EQUALS}(?P<equal>{NOT_AGAIN}{NO_VALUE}(?:{BARE}|[({{\[.|<\\]{{1,2}}+{STRANGE}){REST})"
+        rf"|{EQUALS}(?P<equal>{NOT_AGAIN}{NO_VALUE}(?:{BARE}|[({{\[)}}\].|<\\]{{1,2}}+{STRANGE}){REST})"
         rf"|{COLON}{NOT_AGAIN}{NO_VALUE}(?:(?P<random>{RANDOM}{BARE}(?={VALUE}{{5}}){REST})"
         rf"|(?P<last>{BARE}(?:[^\s\"'`,;<>(){{}}\[\]\\]|\\(?![nr])){{3,64}}+"
         r"(?=[ \t]{0,8}+(?:[\r\n,;)}\]]|\\{1,8}+[nr]|\Z))))"
