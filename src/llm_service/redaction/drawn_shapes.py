@@ -2,10 +2,16 @@
 
 from typing import Final
 
+from llm_service.redaction.drawn_looks import drawn
 from llm_service.redaction.key_shapes import GLUED, MOST, START, Pattern
 
 __all__ = ["DRAWN_SHAPES"]
 
+_DRAWN: Final = drawn("_-")
+# LiteLLM's are 16 bytes in Base64: 22 characters, of which the last holds two bits.
+_OF_16_BYTES: Final = (
+    "(?=[A-Za-z0-9_-]{21}[AQgw](?![A-Za-z0-9_-]))(?=[^A-Z]{0,21}+[A-Z])(?=[^a-z]{0,21}+[a-z])(?=[^0-9]{0,21}+[0-9])"
+)
 _RULE: Final = "vendor documentation and gitleaks.toml, rule "
 
 DRAWN_SHAPES: Final = (
@@ -16,7 +22,7 @@ DRAWN_SHAPES: Final = (
         rf"(?:{START}|(?=sk-{GLUED}))sk-(?:(?![a-z]{{3,64}}+[_-])(?=(?:[A-Za-z0-9]{{0,64}}+[_-]{{1,2}}+){{0,8}}?"
         r"(?=[A-Za-z]{0,64}+[0-9][0-9]{0,64}+[A-Za-z]{1,64}+[0-9]|[A-Za-z0-9]{16})(?=[A-Za-z]{0,64}+[0-9])(?=[0-9]{0,64}+[A-Za-z])[A-Za-z0-9]{10})"
         rf"|(?=(?:[A-Za-z0-9]{{1,16}}+-){{1,4}}(?=[A-Za-z]{{0,64}}+[0-9])(?=[0-9]{{0,64}}+[A-Za-z])[A-Za-z0-9]{{20}})"
-        rf"|(?=(?:[A-Za-z0-9]{{1,16}}+-){{0,4}}[A-Za-z0-9]{{32}}))[A-Za-z0-9_-]{{16,{MOST}}}+",
+        rf"|(?=(?:[A-Za-z0-9]{{1,16}}+-){{0,4}}[A-Za-z0-9]{{32}})|{_OF_16_BYTES}|{_DRAWN})[A-Za-z0-9_-]{{16,{MOST}}}+",
         "https://openrouter.ai/docs/api-reference/authentication; gitleaks.toml, rule openai-api-key",
         by_shape=True,
     ),
@@ -24,8 +30,8 @@ DRAWN_SHAPES: Final = (
     Pattern(
         "novita-key",
         ("sk_",),
-        rf"{START}sk_(?!test_)(?=(?:[A-Za-z0-9]{{0,64}}+[_-]{{1,2}}+){{0,8}}?(?=[A-Za-z]{{0,64}}+[0-9])(?=[0-9]{{0,64}}+[A-Za-z])"
-        rf"[A-Za-z0-9]{{12}})[A-Za-z0-9_-]{{40,{MOST}}}+",
+        rf"{START}sk_(?!test_)(?:(?=(?:[A-Za-z0-9]{{0,64}}+[_-]{{1,2}}+){{0,8}}?(?=[A-Za-z]{{0,64}}+[0-9])(?=[0-9]{{0,64}}+[A-Za-z])"
+        rf"[A-Za-z0-9]{{12}})|{_DRAWN})[A-Za-z0-9_-]{{40,{MOST}}}+",
         "https://novita.ai/docs/api-reference/basic-authentication",
         by_shape=True,
     ),
@@ -70,7 +76,7 @@ DRAWN_SHAPES: Final = (
     Pattern(
         "voyage-key",
         ("pa-", "al-"),
-        rf"{START}(?<![_-])(?:pa|al)-(?=[a-z0-9_-]{{0,64}}+[A-Z])(?=[A-Za-z_-]{{0,64}}+[0-9])[A-Za-z0-9_-]{{40,128}}+",
+        rf"{START}(?<![_-])(?:pa|al)-(?:(?=[a-z0-9_-]{{0,64}}+[A-Z])(?=[A-Za-z_-]{{0,64}}+[0-9])|{_DRAWN})[A-Za-z0-9_-]{{40,128}}+",
         "https://docs.voyageai.com/docs/api-key-and-installation",
         by_shape=True,
     ),
@@ -91,7 +97,8 @@ DRAWN_SHAPES: Final = (
     Pattern(
         "zhipu-key",
         (),
-        r"\.(?<=[0-9a-f]{32}\.)(?=[A-Za-z0-9]{0,15}?[0-9])(?=[A-Za-z0-9]{0,15}?[A-Z])[A-Za-z0-9]{16}(?![A-Za-z0-9.])",
+        r"\.(?<=[0-9a-f]{32}\.)(?:(?=[A-Za-z0-9]{0,15}?[0-9])(?=[A-Za-z0-9]{0,15}?[A-Z])"
+        rf"|(?=[a-z0-9]{{16}})(?=[a-f0-9]{{0,15}}+[g-z])(?=[a-z]{{0,15}}+[0-9])|{drawn('')})[A-Za-z0-9]{{16}}(?![A-Za-z0-9.])",
         "https://docs.z.ai/api-reference/introduction",
         by_shape=True,
     ),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, cast
 
+from llm_service.redaction.drawn_looks import drawn
 from llm_service.redaction.vendors import VENDORS
 
 __all__ = ["GLUED", "MOST", "SHAPES", "START", "Pattern", "Shape", "patterns_of_shapes"]
@@ -64,8 +65,8 @@ Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered", "dashe
 
 - `letters`: letters and digits, not all of them small letters.
 - `hex`: hexadecimal digits.
-- `parts`: letters and digits with `-` and `_` between. One part has both, which tells a key from a name of words.
-- `base64`, `dotted`: as `parts`, with `+/=` or dots.
+- `parts`: letters and digits with `-` and `_` anywhere. One part has both, or all of it is no name: see `drawn_looks`.
+- `base64`, `dotted`: as `parts`, with `+/=`, or with dots and `=`.
 - `numbered`: as `parts`, or one part is a long number.
 - `dashed`: as `parts`, or four parts of seven small letters and digits.
 - `grouped`: as `parts`, or five parts and more of capitals and digits, five or more of them in each.
@@ -81,12 +82,15 @@ _NUMBER_PART: Final = r"(?=(?:[A-Za-z0-9]{0,64}+-){0,4}?[0-9]{10})"
 _BODIES: Final[dict[Body, tuple[str, str]]] = {
     "letters": (_NOT_SMALL, "[A-Za-z0-9]"),
     "hex": ("(?=[a-fA-F]{0,64}+[0-9])", "[0-9a-fA-F]"),
-    "base64": (_MIXED_PART, "[A-Za-z0-9+/=_-]"),
-    "parts": (_MIXED_PART, "[A-Za-z0-9_-]"),
-    "dotted": (_MIXED_PART, "[A-Za-z0-9_.-]"),
-    "dashed": (f"(?:{_MIXED_PART}|(?=(?:[a-z0-9]{{7}}-){{3}}[a-z0-9]{{7}}(?![a-z0-9])))", "[A-Za-z0-9_-]"),
-    "grouped": (f"(?:{_MIXED_PART}|(?=(?:[A-Z0-9]{{5,12}}+-){{4}}[A-Z0-9]{{5}}))", "[A-Za-z0-9_-]"),
-    "numbered": (f"(?:{_MIXED_PART}|{_NUMBER_PART})", "[A-Za-z0-9-]"),
+    "base64": (f"(?:{_MIXED_PART}|{drawn('+/=_-')})", "[A-Za-z0-9+/=_-]"),
+    "parts": (f"(?:{_MIXED_PART}|{drawn('_-')})", "[A-Za-z0-9_-]"),
+    "dotted": (f"(?:{_MIXED_PART}|{drawn('_.=-')})", "[A-Za-z0-9_.=-]"),
+    "dashed": (
+        f"(?:{_MIXED_PART}|{drawn('_-')}|(?=(?:[a-z0-9]{{7}}-){{3}}[a-z0-9]{{7}}(?![a-z0-9])))",
+        "[A-Za-z0-9_-]",
+    ),
+    "grouped": (f"(?:{_MIXED_PART}|{drawn('_-')}|(?=(?:[A-Z0-9]{{5,12}}+-){{4}}[A-Z0-9]{{5}}))", "[A-Za-z0-9_-]"),
+    "numbered": (f"(?:{_MIXED_PART}|{drawn('-')}|{_NUMBER_PART})", "[A-Za-z0-9-]"),
 }
 # Glued to the end of another word, a prefix of two or three letters is one only before what cannot be a word.
 GLUED: Final = r"(?=[a-z0-9]{0,32}+[A-Z])(?=[A-Z0-9]{0,32}+[a-z])(?=[A-Za-z]{0,32}+[0-9])(?=[A-Za-z0-9]{32})"

@@ -115,7 +115,7 @@ DRAWN: Final = (
     Name(("auth",)),
     Name(("jwt",)),
     Name(("bearer",)),
-    Name(("KEY",), before="(?<=[A-Z0-9]_)" + "".join(f"(?<!{word}_)" for word in _NOT_KEYS)),
+    Name(("KEY",), before="(?<=[A-Z0-9]_)" + "".join(f"(?<!(?<![A-Z]){word}_)" for word in _NOT_KEYS)),
     Name(("_PAT",), before="(?<=[A-Z])"),
 )
 """Here and where a `token` is just called so, the value must look drawn wherever it stands."""
@@ -125,13 +125,17 @@ HEADERS: Final = (Name(("authorization",)), Name(("cookie", "cookies", "cookieja
 
 NAMES: Final = (*SECRETS, *TOKENS, *BARE_TOKENS, *DRAWN, *HEADERS)
 
+_LABEL: Final = r"""(?:\s{0,2}+[:*?]?+\s{0,2}+(?=\\{0,8}+["']\s{0,4}+[:,=]))"""
+"""Between a name and the quotes that close it, where it is the label of a form: `{"Password:": "..."}`."""
+
 ENDING: Final = (
     r"(?:[_-]?[0-9]{1,3}+|[_-](?i:prod|production|dev|staging|stage|test|live|old|new|primary|secondary|backup|base"
     r"|default|main|value)|[_-]?(?i:confirmation|confirm|again|repeat|hash))?+(?:\[[\"'\\]{0,4}+[\w.-]{0,24}+[\"'\\]{0,4}+\](?=[\s\[\"'\\]{0,4}+[=:])){0,2}+"
+    rf"{_LABEL}?+"
 )
 """What may stand behind a name's last word: `password_2`, `API_KEY_PROD`, `api_keys[0] =`."""
 
-_CLOSES: Final = r"""[0-9_-]{0,4}+(?:["'`\\*]|&[#a-z])"""
+_CLOSES: Final = rf"""[0-9_-]{{0,4}}+(?:["'`\\*]|&[#a-z]|{_LABEL})"""
 _ASSIGNS: Final = rf"(?:{_CLOSES}|[0-9_-]{{0,4}}+\s{{0,4}}+=)"
 
 

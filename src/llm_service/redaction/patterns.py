@@ -7,6 +7,7 @@ steps, or takes what it has read. So the time is linear in the length of the tex
 
 from typing import Final
 
+from llm_service.redaction.drawn_looks import drawn
 from llm_service.redaction.drawn_shapes import DRAWN_SHAPES
 from llm_service.redaction.key_shapes import MOST, Pattern, patterns_of_shapes
 from llm_service.redaction.name_table import BARE_TOKENS, DRAWN, HEADERS, SECRETS, TOKENS, expression_of, literals_of
@@ -28,7 +29,9 @@ from llm_service.redaction.value_forms import (
     NESTED_VALUE,
     NEXT_ITEM,
     NO_VALUE,
+    NOT_A_TIME,
     NOT_AGAIN,
+    NOT_IN_URL,
     OPENED,
     PAIR,
     RANDOM,
@@ -47,13 +50,18 @@ from llm_service.redaction.value_forms import (
 
 __all__ = ["PATTERNS", "Pattern"]
 
+# HTML's `accesskey` is one character of a keyboard, or several with spaces between.
+_NO_ACCESS_KEY: Final = (
+    r"(?!(?i:key)(?<=(?i:accesskey))(?<![\w-](?i:accesskey))"
+    r"(?:=|\\{0,3}+[\"']:)\s?+\\{0,3}+[\"']?+\w(?:\s\w){0,3}(?![^\s\"'>\\]))"
+)
 # A number behind a name in the plural is a count, and a path behind the shell's `PWD` a folder.
 _SECRET_NAMES: Final = (
     r"(?!\w{1,24}+(?<=s)(?<!ss)[\"'\\]{0,4}+\s{0,8}+[:=]\s{0,8}+[0-9]{1,9}+(?![\w.]))"
     r"(?!(?i:pwd)(?:(?<![\w-]...)|(?<=(?i:oldpwd)))[\"'\\]{0,8}+\s{0,8}+[:=]\s{0,8}+(?:\\{0,8}+[\"'`])?+"
-    rf"{DIRECTORY})(?<![0-9]{{12}}:){expression_of(SECRETS)}{CODE}"
+    rf"{DIRECTORY})(?<![0-9]{{12}}:){_NO_ACCESS_KEY}{expression_of(SECRETS)}{CODE}"
 )
-_TOKEN_NAMES: Final = expression_of(TOKENS)
+_TOKEN_NAMES: Final = rf"{expression_of(TOKENS)}{CODE}"
 _BARE_TOKEN: Final = expression_of((*TOKENS[:1], *BARE_TOKENS))  # the plural stands first
 # Most tokens that texts speak of go on with a word. To look there first costs less than to look at all before them.
 _GOES_ON: Final = (
@@ -67,10 +75,10 @@ _OPTION: Final = (
     r"(?=[\s\"'\\]))"
 )
 _ANY_OPTION: Final = (
-    r"(?>(?<=-)(?<!sort-)(?<!cache-)(?<!partition-)(?<!primary-)(?<!public-)(?<!foreign-)(?<!page-)(?<!stop-)(?<!eos-)"
+    r"(?>(?<=-)(?<!(?<![a-z])sort-)(?<!(?<![a-z])cache-)(?<!(?<![a-z])partition-)(?<!(?<![a-z])primary-)(?<!(?<![a-z])public-)(?<!(?<![a-z])foreign-)(?<!(?<![a-z])page-)(?<!(?<![a-z])stop-)(?<!(?<![a-z])eos-)"
     r"(?i:key|token|password|passwd|passphrase|pass|secret|credentials?)(?=\s))"
 )
-_NO_NUMBER: Final = r"(?![0-9.,_]{1,64}+(?!\w))"
+_NO_NUMBER: Final = r"(?![0-9.,_]{1,64}+(?![\w-]))"
 _PART: Final = r"""[^\s/"'<>@\\]"""
 _NEXT: Final = r"""[\s,"'\\]{1,12}+"""
 _ARGUMENT: Final = r"""[^\s,"'\\|;&]{1,64}+"""
@@ -95,22 +103,22 @@ _NAMED: Final = (
         "url-password",
         ("://", ":\\", "%3A%2F%2F", "%3a%2f%2f", "jdbc:oracle"),
         rf"(?:jdbc:oracle:[a-z]{{2,8}}+:[\w$#-]{{1,64}}+/(?P<thin>{NOT_AGAIN}[^\s/\"'<>@\\]{{1,256}}+)(?=@)|:\\{{0,8}}+/\\{{0,8}}+/(?P<token>(?=[\w.~-]{{20,256}}+:[\w.-]{{0,32}}+@){NOT_AGAIN}{STRANGE}[\w.~-]{{20,256}}+:[\w.-]{{0,32}}+)(?=@)"
-        rf"|:\\{{0,8}}+/\\{{0,8}}+/[^\s/?#@:\"'<>\[\\]{{0,256}}+(?::(?![0-9]{{1,5}}+(?:[/,?#\s]|\Z))"
-        rf"(?:(?P<password>{NOT_AGAIN}(?:{_PART}{{1,256}}+(?:@{_PART}{{0,256}}+(?=@)){{0,8}}+))(?=@)"
+        rf"|:\\{{0,8}}+/\\{{0,8}}+/[^\s/?#@:\"'<>\[\\]{{0,256}}+(?::(?![0-9]{{1,5}}+(?:[/,?#\s]|\Z)){NOT_IN_URL}"
+        rf"(?:(?P<password>{NOT_AGAIN}(?:@{{0,2}}+{_PART}{{1,256}}+(?:@{_PART}{{0,256}}+(?=@)){{0,8}}+))(?=@)"
         rf"|(?P<slashed>{NOT_AGAIN}[^\s\"'<>@\\]{{1,256}}+)(?=@(?!sha[0-9])))"
         r")"
-        rf"|:\\{{0,8}}+/\\{{0,8}}+/(?P<user>{NOT_AGAIN}(?=[^0-9@]{{0,64}}+[0-9])[^\s/?#@:.\"'<>\\]{{20,512}}+)(?=@(?!sha[0-9]))"
+        rf"|:\\{{0,8}}+/\\{{0,8}}+/(?P<user>{NOT_AGAIN}{NOT_IN_URL}(?=[^0-9@]{{0,64}}+[0-9])[^\s/?#@:.\"'<>\\]{{20,512}}+)(?=@(?!sha[0-9]))"
         r"|%3[aA]%2[fF]%2[fF][\w.~-]{0,64}+%3[aA](?P<encoded>(?:[\w.~!*()+-]|%(?!40)[0-9A-Fa-f]{2}){1,256}+)(?=%40))",
         "RFC 3986, section 3.2.1",
     ),
     Pattern(
         "url-query",
         ("key=", "sig=", "signature=", "Signature=", "code=", "credential="),
-        r"(?:(?:(?:(?<=[?&;])|(?<=u0026))(?i:key|sig)|(?<=[?&;_-])(?i:signature|credential))="
+        r"(?:(?:(?:(?<=[?&;])|(?<=u0026))(?i:key|sig)|(?<=[?&;_-])(?i:signature|credential))=(?!=)"
         rf"(?P<value>{NOT_AGAIN}(?!(?i:{WORDS}|[a-z]{{2,64}}+(?:[_-][a-z]{{1,64}}+){{1,8}}+){WORD_ENDS})[^\s&#\"'<>\\]{{4,{MOST}}}+)"
         r"|(?:(?<=[?&;])|(?<=u0026))(?i:code)="
         rf"(?P<code>{NOT_AGAIN}(?:(?=[^\s&A-Z]{{0,64}}+[A-Z])(?=[^\s&a-z]{{0,64}}+[a-z])(?=[^\s&0-9]{{0,64}}+[0-9])"
-        rf"|(?=[a-z]{{0,64}}+[0-9])(?=[0-9]{{0,64}}+[a-z])(?=[a-z0-9]{{16}}))[^\s&#\"'<>\\]{{4,{MOST}}}+))",
+        rf"|(?=[a-z]{{0,64}}+[0-9])(?=[0-9]{{0,64}}+[a-z])(?=[a-z0-9]{{16}})|(?=[A-Za-z_-]{{16}}){drawn('_-')})[^\s&#\"'<>\\]{{4,{MOST}}}+))",
         "RFC 3986, section 3.4; https://learn.microsoft.com/rest/api/storageservices/create-service-sas",
     ),
     Pattern(
@@ -196,7 +204,7 @@ _NAMED: Final = (
         "named-secret",
         literals_of(SECRETS),
         rf"{_SECRET_NAMES}(?:(?>{EQUALS}|{COLON}|{ATTRIBUTE}|{MARKED_PAIR}|{PAIR}){ANY_QUOTED}"
-        rf"|{EQUALS}(?P<equal>{NOT_AGAIN}{NO_VALUE}(?:{BARE}|[({{\[.|<\\]{{1,2}}+{STRANGE}){REST})"
+        rf"|{EQUALS}(?P<equal>{NOT_AGAIN}{NO_VALUE}(?:{BARE}|[({{\[)}}\].|<\\]{{1,2}}+{STRANGE}){REST})"
         rf"|{COLON}{NOT_AGAIN}{NO_VALUE}(?:(?P<random>{RANDOM}{BARE}(?={VALUE}{{5}}){REST})"
         rf"|(?P<last>{BARE}(?:[^\s\"'`,;<>(){{}}\[\]\\]|\\(?![nr])){{3,64}}+"
         r"(?=[ \t]{0,8}+(?:[\r\n,;)}\]]|\\{1,8}+[nr]|\Z))))"
@@ -220,12 +228,12 @@ _NAMED: Final = (
         literals_of(TOKENS),
         rf"{_GOES_ON}(?:{_TOKEN_NAMES}"
         rf"(?:(?>{EQUALS}|{COLON}|{ATTRIBUTE}|{MARKED_PAIR}|{PAIR}){RANDOM_QUOTED}"
-        rf"|(?>{EQUALS}|{COLON})(?P<compound>{NOT_AGAIN}{NO_VALUE}{_NO_NUMBER}"
+        rf"|(?>{EQUALS}|{COLON})(?P<compound>{NOT_AGAIN}{NO_VALUE}{NOT_A_TIME}{_NO_NUMBER}"
         rf"(?:{RANDOM}{BARE}(?={VALUE}{{7}})|[A-Za-z0-9]{{1,8}}+[\"'](?={STRANGE})(?={VALUE}{{12}})){REST})"
         rf"|{XML}|{ENCODED})"
         rf"|{_BARE_TOKEN}(?:{NESTED_VALUE}|{YAML_LIST}|{SPACED}|{TOKEN_XML}|(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}){STRANGE_QUOTED}"
         rf"|(?>{EQUALS}(?={_NO_NUMBER}{DIGIT})|{COLON}(?={STRANGE}))"
-        rf"(?P<bare>{NOT_AGAIN}{NO_VALUE}{BARE}(?={VALUE}{{7}}){REST})))",
+        rf"(?P<bare>{NOT_AGAIN}{NO_VALUE}{NOT_A_TIME}{BARE}(?={VALUE}{{7}}){REST})))",
         _BY_NAME,
     ),
 )  # fmt: skip

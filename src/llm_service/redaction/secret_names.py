@@ -6,17 +6,22 @@ from itertools import pairwise
 from typing import Final, cast
 
 from llm_service.redaction.name_table import BARE_TOKENS, DRAWN, HEADERS, SECRETS, TOKENS, expression_of
-from llm_service.redaction.value_forms import DIRECTORY, DRAWN_VALUE, SPOKEN
+from llm_service.redaction.value_forms import DIRECTORY, DRAWN_VALUE, NOT_A_TIME, SPOKEN
 
 __all__ = ["holds_secret", "looks_drawn"]
 
 _LONGEST_NAME: Final = 256
 """Of a longer name the end decides."""
 _SEPARATORS: Final = r"[\s_.\-/]{1,256}+"
+_LABELLED: Final = " \t\r\n:=?*"
+"""What stands behind a name where it is the label of a form: `Password:`, `API key *`."""
 _SUBSCRIPTS: Final = r"(?:\[[^\[\]]{0,64}+\]){1,4}+\Z"
 _ANNOUNCING: Final = rf"{expression_of((*SECRETS, *TOKENS, *HEADERS))}\Z"
 _DOUBTFUL: Final = rf"{expression_of((*BARE_TOKENS, *DRAWN))}\Z"
 _COUNTED: Final = r"(?i:(?<!s)s|token|cookie|authorization)_?[0-9]{0,3}+\Z"
+_COST: Final = r"(?:(?<![A-Za-z])(?i:costs?)|(?<=[a-z])Costs?)(?![a-z])"
+_COST_OF: Final = rf"{_COST}_?(?i:per|by|of|for|in|each|and)(?![a-z])"
+"""Names that name a cost: `cost_per_token`, `apiKeyCost`, `cost_by_api_key`; not `costco_api_key`."""
 _MODES: Final = frozenset({"include", "same-origin", "omit"})
 """What `credentials` may be in a request of the Fetch standard."""
 
@@ -35,11 +40,11 @@ def holds_secret(name: str, value: object = "x") -> bool:
     """
     if _is_nothing(value):
         return False
-    name = name[-_LONGEST_NAME:]
+    name = name[-_LONGEST_NAME:].rstrip(_LABELLED)
     if name.endswith("]"):  # `passwords[0]`
         name = _compiled(_SUBSCRIPTS).sub("", name)
     plain = _compiled(_SEPARATORS).sub("_", name)
-    if "cost" in plain.lower():
+    if "cost" in plain.lower() and _names_a_cost(plain, value):
         return False
     if _compiled(_ANNOUNCING).search(plain) is None:
         return _compiled(_DOUBTFUL).search(plain) is not None and _is_drawn(plain, value)
@@ -50,6 +55,14 @@ def holds_secret(name: str, value: object = "x") -> bool:
     if isinstance(value, int | float):
         return _compiled(_COUNTED).search(plain) is None
     return not (isinstance(value, str) and (_compiled(SPOKEN).match(value) is not None or _is_no_text_of(plain, value)))
+
+
+def _names_a_cost(plain: str, value: object) -> bool:
+    """Whether the name speaks of a cost of something; behind the mere word only numbers are one."""
+    if _compiled(_COST).search(plain) is None:
+        return False
+    values = cast("list[object]", value) if isinstance(value, list) else [value]
+    return _compiled(_COST_OF).search(plain) is not None or all(isinstance(one, int | float) for one in values)
 
 
 def _is_nothing(value: object) -> bool:
@@ -89,10 +102,12 @@ def _looks_like_one(text: str) -> bool:
 def looks_drawn(text: str) -> bool:
     """Whether a text looks drawn at random rather than written: long, without a space, with digits among letters.
 
-    No token of a language model does, nor the words, numbers and identifiers that a grammar calls tokens.
+    No token of a language model does, nor the words, numbers, dates and identifiers that a grammar calls tokens.
     """
     seen = text[:_LONGEST_NAME]
     if len(seen) < 8 or not seen.isascii() or len(seen.split(maxsplit=1)) != 1 or seen != seen.strip():
+        return False
+    if _compiled(NOT_A_TIME).match(seen) is None:
         return False
     digits = sum(map(str.isdigit, seen))
     letters = sum(map(str.isalpha, seen))

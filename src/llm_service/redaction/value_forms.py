@@ -5,6 +5,7 @@ Only the end of an expression repeats without a small bound, and nothing behind 
 
 from typing import Final
 
+from llm_service.redaction.drawn_looks import MIXED_CASE
 from llm_service.redaction.key_shapes import MOST
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "NESTED_VALUE",
     "NEXT_ITEM",
     "NOT_AGAIN",
+    "NOT_A_TIME",
+    "NOT_IN_URL",
     "NO_VALUE",
     "OPENED",
     "PAIR",
@@ -43,10 +46,8 @@ __all__ = [
     "YAML_LIST",
 ]
 
-_PATH_ENDS: Final = r"""(?![^\s"'`\\,;:)}\]])"""
-DIRECTORY: Final = (
-    rf"(?:[A-Za-z]:[/\\]|~(?:/|{_PATH_ENDS})|\.{{0,2}}/(?:[\w.@~-]{{1,64}}+/|[a-z]{{0,32}}+{_PATH_ENDS}))"
-)
+_ENDS: Final = r"""(?![^\s"'`\\,;:)}\]])"""
+DIRECTORY: Final = rf"(?:[A-Za-z]:[/\\]|~(?:/|{_ENDS})|\.{{0,2}}/(?:[\w.@~-]{{1,64}}+/|[a-z]{{0,32}}+{_ENDS}))"
 """A path as the shell's `PWD` holds it; not a password that begins with a stroke."""
 # A text that speaks of a field is none that belongs into it: `{"password": "must be at least 8 characters"}`.
 SPOKEN: Final = (
@@ -57,12 +58,18 @@ NOT_AGAIN: Final = r"(?!\[REDACTED:)"
 VALUE: Final = r"""[^\s"'`,;<>&]"""
 # Looks drawn at random rather than written: a digit, a change of case within, a sign of Base64; or it is simply long.
 RANDOM: Final = rf"(?:(?=(?:(?![a-z][A-Z]){VALUE}(?<![0-9+/=~])){{0,64}}+(?:[a-z][A-Z]|[0-9+/=~]))|(?={VALUE}{{20}}))"
-# Cannot be a word, the name of a variable or a number: letters between digits, or small, large and digits together.
+# Cannot be a word, the name of a variable or a number: letters between digits, or small, large and digits together; or
+# letters that are no name, for a draw may lack a digit.
 DIGIT: Final = rf"(?=(?:(?![0-9]){VALUE}){{0,64}}+[0-9])"
 STRANGE: Final = (
-    rf"(?:(?=(?:(?![0-9]){VALUE}){{0,64}}+[0-9](?:(?![A-Za-z]){VALUE}){{0,16}}+[A-Za-z](?:(?![0-9]){VALUE}){{0,64}}+[0-9])"
-    rf"|{DIGIT}(?=(?:(?![A-Z]){VALUE}){{0,64}}+[A-Z])(?=(?:(?![a-z]){VALUE}){{0,64}}+[a-z])(?={VALUE}{{16}}))"
+    rf"(?>(?=(?:(?![0-9]){VALUE}){{0,64}}+[0-9](?:(?![A-Za-z]){VALUE}){{0,16}}+[A-Za-z](?:(?![0-9]){VALUE}){{0,64}}+[0-9])"
+    rf"|{DIGIT}(?=(?:(?![A-Z]){VALUE}){{0,64}}+[A-Z])(?=(?:(?![a-z]){VALUE}){{0,64}}+[a-z])(?={VALUE}{{16}})"
+    rf"|{MIXED_CASE})"
 )
+NOT_A_TIME: Final = (
+    r"(?![0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt_ ][0-9:.,]{2,18}+(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})?+)?+(?![\w.:+-]))"
+)
+"""Dates and times of ISO 8601 are no tokens."""
 # What stands behind `password:` or `api_key=` in messages, and in source code that a traceback quotes.
 WORDS: Final = (
     "none|null|nil|raise|return|else|then|secretstr|true|false|undefined|required|missing|invalid|empty|expired|incorrect|wrong|unknown|unset|not|str"
@@ -77,16 +84,25 @@ WORD_ENDS: Final = rf"""(?=[\s,;:<>(){{}}\[\]=&#]|{CLOSES}|\\(?!\\{{0,2}}+["'`])
 MARK: Final = r"(?:quot|apos|#0{0,4}+(?:34|39)|#[xX]0{0,4}+(?:22|27));"
 """A quote as an entity of HTML; a browser takes it in decimal and in hexadecimal digits."""
 CODED: Final = r"\\{1,16}+(?:u00|x)2[27]"
+MASKED: Final = (
+    r"(?:[A-Za-z]{1,8}+[-_]){0,2}?(?:[xX]{4,24}+(?!\w)|(?i:your[-_]))"
+    r"|(?:sk|[pr]k|hf|gsk|gh[a-z]|xai|pplx|nvapi|tvly|glpat)[-_](?:[a-z]{2,8}+[0-9]{0,2}+[-_]){0,2}+\.{3}(?!\w)"
+)
+"""Stands in the place of a key, also behind its prefix: `hf_xxxxxxxx`, `sk-your-key`, `sk-ant-...`."""
 _CAPITALS: Final = "[A-Z_][A-Z0-9_]{0,32}+"
-_VARIABLE: Final = rf"(?:\$(?:{_CAPITALS}|[0-9@*#?!-]|(?i:env):\w{{1,16}}+)|%{_CAPITALS}%)"
+_VARIABLE: Final = rf"(?:\$(?:{_CAPITALS}|(?i:env):\w{{1,16}}+)|%{_CAPITALS}%)"
 """What a shell puts the value in the place of. In small letters (`$name`) a password may look so, too."""
 NO_VALUE: Final = (
     rf"(?!(?i:{WORDS}){WORD_ENDS}|(?:self|cls|os|settings|config|cfg|env|environ|args|kwargs|options|params)[.\[(]"
-    r"|(?:[A-Za-z_.]|::){1,80}+[(\[]|[A-Za-z_]\w{0,32}+(?:\.[A-Za-z_]\w{0,32}+){1,3}\(|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
-    rf"|(?:{_VARIABLE}|\$[a-z_]{{1,64}}+)(?![\w!-])|\$[({{]"
+    r"|(?:[A-Za-z_.]|::){3,80}+[(\[]|[A-Za-z_]{1,2}+[(\[][\"']?\w{0,32}+[\"']?[)\]](?![\w!@#$%^*])|[A-Za-z_]\w{0,32}+(?:\.[A-Za-z_]\w{0,32}+){1,3}\(|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
+    rf"|(?:{_VARIABLE}|\$[a-z_]{{1,64}}+)(?![\w!-])|\$[({{]|(?:\$[0-9@*#?!-]|\*){_ENDS}"
     r"|%(?:\([\w.]{1,64}+\))?[sdrxif](?!\w)"
-    r"|\*{1,64}+(?![\w!])|\.{2,3}|(?i:your[-_])|x{4,64}+(?!\w))"
+    rf"|\*{{2,64}}+(?![\w!])|\.{{2,3}}|{MASKED})"
 )
+NOT_IN_URL: Final = (
+    rf"(?!(?:\$?\{{{{1,2}}[^{{}}\s:@]{{0,64}}+\}}{{1,2}}|{_VARIABLE}|\*{{2,64}}+|\.{{3}}|%(?:\([\w.]{{1,64}}+\))?s)@)"
+)
+"""What stands between `:` and `@` of an address where the password is filled in later."""
 # Source code: another name that announces a secret, a type, or what a secret is read from. Names of the environment are
 # in capitals: behind them no code stands. A password of words says `my` or `super` before them.
 _NOUN: Final = "(?:password|passwd|passphrase|pwd|secret|credentials?|creds|key|token|auth|pat)s?"
@@ -101,12 +117,32 @@ _TYPES: Final = (
     "(?:bool|boolean|float|dict|list|tuple|object|[aA]ny|callable|number|never|symbol|[bB]uffer|auth|creds|data|payload"
     "|config|parts|pair|row|line|match|request|response|body|form|conf|account|login)"
 )
+_NOUNS: Final = (
+    *("key", "pat", "pwd", "auth", "keys", "creds", "token", "passwd", "secret", "tokens", "apikey", "password"),
+    *("secrets", "passwords", "secretkey", "accesskey", "credential", "passphrase", "credentials", "privatekey"),
+)
+
+
+def _ends_with_noun() -> str:
+    """Behind a name: its last word is one of those of secrets; what is looked for behind a place has one length."""
+    lengths: dict[int, list[str]] = {}
+    for word in _NOUNS:
+        lengths.setdefault(len(word), []).append(f"[^A-Za-z](?i:{word})|[a-z]{word.title()}")
+    return "(?>" + "|".join(f"(?<={'|'.join(same)})" for same in lengths.values()) + ")"
+
+
+# `user.password`, `access_key.secret_access_key`, `session->api_key`: names without a digit, the last one of a secret.
+_OF_ANOTHER: Final = (
+    r"(?!(?i:my|your|our|super|top|very|no|not|new|old|change|default|test|admin|root)\.)"
+    r"(?:[A-Za-z_]{1,32}+(?:\[[\w\"']{1,32}+\]|\(\))?+(?:[?!]?\.|->|::)){1,6}+"
+    rf"[A-Za-z_]{{1,48}}+{_ends_with_noun()}"
+)
 CODE: Final = (
-    r"""(?!(?<=[a-z\]])["'`\\]{0,8}+\]?+\s{0,8}+[:=]\s{0,8}+(?:(?:"""
+    r"""(?!(?:(?<=[a-z\]])|(?=["'\\]{1,8}+\]))["'`\\]{0,8}+\]?+\s{0,8}+[:=]\s{0,8}+(?:(?:"""
     rf"_{{0,2}}+(?i:{_NOT_MINE}(?:[a-z]{{1,24}}+_){{0,6}}{_NOUN})"
     rf"|{_NOT_MINE}[a-z]{{1,24}}+(?:[A-Z][a-z]{{1,24}}+){{1,5}}"
     rf"(?<=(?:word|cret|tial|oken|Auth|iKey|sKey|tKey|eKey|nKey))"
-    rf"|{_TYPES}|[A-Z][A-Za-z0-9]{{0,48}}+(?<=(?:tial|ials|eStr|tStr|Type|ider|eKey|cKey|oken|ytes)))"
+    rf"|{_OF_ANOTHER}|{_TYPES}|[A-Z][A-Za-z0-9]{{0,48}}+(?<=(?:tial|ials|eStr|tStr|Type|ider|eKey|cKey|oken|ytes)))"
     rf"{WORD_ENDS}(?!\([\"'])|{_READ}\??\.[A-Za-z_]|[A-Za-z_]\w{{0,64}}+(?:\.[A-Za-z_]\w{{0,64}}+){{1,3}}\())"
 )
 BARE: Final = r"""[^\s"'`&,;<>=(){}\[\]|\\.]"""
@@ -147,13 +183,13 @@ def _quoted(test: str, mark: str = "") -> str:
 
 NO_QUOTED: Final = (
     r"""(?![\s}\]),:;]{1,16}+(?:["'`\\]|\Z)|[)\]},;:]{1,4}+\s)"""  # the quotes close what the name stands in
-    rf"""(?!(?:(?i:{WORDS})|\*{{1,64}}+|[\w-]{{0,16}}+\.{{3}}|{SPOKEN}[^"'`\\]{{0,200}}+|<[^<>"']{{0,64}}+>"""
+    rf"""(?!(?:(?i:{WORDS})|\*{{1,64}}+|[\w-]{{0,16}}+\.{{3}}|(?:[A-Za-z]{{1,8}}+[-_]){{0,2}}?(?:[xX]{{4,24}}+|(?i:your[-_][a-z_-]{{1,16}}+))|{SPOKEN}[^"'`\\]{{0,200}}+|<[^<>"']{{0,64}}+>"""
     rf"""|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}}|\$\([^()"'\n]{{1,32}}+\)"""
-    rf"""|{_VARIABLE}|(?<=")\$[a-z_]{{1,24}}+)(?:{CLOSES}|\\(?!\\{{0,2}}+["'`])))"""
+    rf"""|{_VARIABLE}|\$[0-9@*#?!-]|(?<=")\$[a-z_]{{1,24}}+)(?:{CLOSES}|\\(?!\\{{0,2}}+["'`])))"""
 )
 ANY_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{NO_QUOTED}")
-RANDOM_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{RANDOM}(?={VALUE}{{8}})")
-DRAWN_VALUE: Final = rf"{NOT_AGAIN}{STRANGE}(?={VALUE}{{8}})"
+RANDOM_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{NOT_A_TIME}{RANDOM}(?={VALUE}{{8}})")
+DRAWN_VALUE: Final = rf"{NOT_AGAIN}{NOT_A_TIME}{STRANGE}(?={VALUE}{{8}})"
 STRANGE_QUOTED: Final = _quoted(DRAWN_VALUE, "_strange")
 CONTENT: Final = r"(?:(?!\]\]>)[^\s<>&]|&(?!lt;))"
 WITHIN: Final = rf"{CONTENT}{{1,512}}+(?:[ \t\n]{{1,32}}+{CONTENT}{{1,512}}+){{0,8}}+"

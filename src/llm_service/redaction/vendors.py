@@ -21,9 +21,9 @@ bedrock-key       base64  40 word     ABSK                       gitleaks:aws-am
 bedrock-key-short base64  20 anywhere bedrock-api-key-           gitleaks:aws-amazon-bedrock-api-key-short-lived
 huggingface-token letters 20 word     hf_,api_org_               gitleaks:huggingface-access-token
 groq-key          letters 20 word     gsk_                       trufflehog:groq
-xai-key           letters 20 word     xai-                       trufflehog:xai
+xai-key           parts   20 word     xai-                       trufflehog:xai
 perplexity-key    letters 20 word     pplx-                      gitleaks:perplexity-api-key
-replicate-token   letters 20 word     r8_                        trufflehog:replicate
+replicate-token   parts   20 word     r8_                        trufflehog:replicate
 nvidia-key        parts   20 anywhere nvapi-                     trufflehog:nvapi
 cerebras-key      letters 20 word     csk-                       inference-docs.cerebras.ai/quickstart
 fireworks-key     letters 20 word     fw_,fpk_                   docs.fireworks.ai/api-reference/introduction
@@ -62,7 +62,7 @@ digitalocean-token hex     32 anywhere dop_v1_,doo_v1_,dor_v1_    gitleaks:digit
 heroku-key        parts   20 word     HRKU-                      gitleaks:heroku-api-key-v2
 vercel-token      letters 20 word     vck_,vcp_,vci_,vca_,vcr_   vercel.com/docs/ai-gateway
 vercel-blob       parts   16 anywhere vercel_blob_rw_            vercel.com/docs/vercel-blob
-netlify-token     letters 20 word     nfp_,nfc_,nfo_,nfb_        trufflehog:netlify
+netlify-token     parts   20 word     nfp_,nfc_,nfo_,nfb_        trufflehog:netlify
 cloudflare-token  letters 20 word     cfut_,cfat_,cfk_           trufflehog:cloudflareapitoken
 supabase-key      parts   16 word     sbp_,sb_secret_            supabase.com/docs/guides/api/api-keys
 planetscale-token dotted  20 anywhere pscale_tkn_,pscale_pw_,pscale_oauth_ gitleaks:planetscale-api-token
@@ -87,9 +87,9 @@ buildkite-token   letters 20 word     bkua_                      trufflehog:buil
 sonar-token       hex     32 word     squ_,sqp_,sqa_             docs.sonarsource.com/sonarqube/
 sourcegraph-token parts   32 word     sgp_                       gitleaks:sourcegraph-access-token
 grafana-token     base64  32 word     glsa_,glc_,eyJrIjoi        gitleaks:grafana-service-account-token
-newrelic-key      letters 19 word     NRAK-,NRII-,NRIQ-,NRBR-,NRRA- trufflehog:newrelicpersonalapikey
+newrelic-key      parts   19 word     NRAK-,NRII-,NRIQ-,NRBR-,NRRA- trufflehog:newrelicpersonalapikey
 sentry-token      base64  20 anywhere sntrys_,sntryu_            gitleaks:sentry-org-token
-posthog-key       letters 20 word     phx_,phc_,phs_             trufflehog:posthog
+posthog-key       parts   20 word     phx_,phc_,phs_             trufflehog:posthog
 dynatrace-token   dotted  24 anywhere dt0c01.,dt0s01.,dt0s02.,dt0s16. gitleaks:dynatrace-api-token
 postman-key       parts   24 word     PMAK-                      gitleaks:postman-api-token
 slack-token       numbered 10 anywhere xoxb-,xoxp-,xoxa-,xoxr-,xoxs-,xoxo-,xoxc-,xoxd- gitleaks:slack-bot-token
@@ -121,10 +121,10 @@ coze-token        letters 40 word     pat_                       www.coze.com/do
 daytona-key       hex     32 word     dtn_                       www.daytona.io/docs/en/api-keys
 cursor-key        hex     60 word     key_                       cursor.com/docs/api
 chutes-key        dotted  40 word     cpk_                       chutes.ai/docs
-brave-key         letters 24 word     BSA                        trufflehog:brave
+brave-key         parts   24 word     BSA                        trufflehog:brave
 chroma-key        letters 40 word     ck-                        docs.trychroma.com/cloud
 venice-key        parts   20 anywhere VENICE-INFERENCE-KEY-      docs.venice.ai
-clojars-token     hex     40 anywhere CLOJARS_                   gitleaks:clojars-api-token
+clojars-token     letters 40 anywhere CLOJARS_                   gitleaks:clojars-api-token
 artifactory-token letters 40 word     cmVmdGtuOj                 gitleaks:artifactory-reference-token
 snyk-token        dotted  40 word     snyk_uat.,snyk_sat.        docs.snyk.io
 requesty-key      base64  20 anywhere rqsty-sk-                  docs.requesty.ai

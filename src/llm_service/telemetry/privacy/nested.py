@@ -48,8 +48,8 @@ def _clean(value: object, mask: _Clean, counts: Counter[str]) -> Any:
 def _clean_list(parts: list[Any], mask: _Clean, counts: Counter[str]) -> list[Any]:
     """Texts, pairs of a name and its value, or the arguments of a command."""
     # Two words alone may also be the names of two fields: ["api_key", "model"].
-    if _is_pair(parts) and (not _WORD.fullmatch(parts[1]) or parts[0].startswith("-")):
-        return _clean_pair(parts, mask, counts)
+    if _is_pair(parts) and (not _WORD.fullmatch(parts[1]) or parts[0].startswith("-")) and _hides(*parts):
+        return _hidden_pair(parts, mask, counts)
     parts = _clean_command(parts, counts)
     cleaned: list[Any] = []
     option = ""
@@ -57,8 +57,8 @@ def _clean_list(parts: list[Any], mask: _Clean, counts: Counter[str]) -> list[An
         hides = bool(option) and _hides(option, part)
         if hides:
             counts[_BY_NAME] += 1
-        if _is_pair(part):
-            cleaned.append(_clean_pair(part, mask, counts))
+        if _is_pair(part) and _hides(*part):
+            cleaned.append(_hidden_pair(part, mask, counts))
         elif hides:
             cleaned.append(_HIDDEN)
         else:
@@ -111,12 +111,9 @@ def _is_pair(value: object) -> bool:
     return len(parts) == 2 and all(isinstance(part, str) for part in parts)
 
 
-def _clean_pair(pair: list[str], mask: _Clean, counts: Counter[str]) -> list[str]:
-    name, value = pair
-    if not _hides(name, value):
-        return [_clean_argument(part, mask, counts) for part in (name, _behind_option(name, value, counts))]
+def _hidden_pair(pair: list[str], mask: _Clean, counts: Counter[str]) -> list[str]:
     counts[_BY_NAME] += 1
-    return [mask(name, counts), _HIDDEN]
+    return [mask(pair[0], counts), _HIDDEN]
 
 
 def _hides(name: str, value: Any) -> bool:

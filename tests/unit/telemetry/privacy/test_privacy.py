@@ -172,6 +172,9 @@ PASSWORD: Final = "hunter2" + "!Xy"
         {"argv": ["x", "--my-key", "hunter2" + "aB3dE6gH9j"]}, {"argv": ["x", f"--cookie={PASSWORD}", "y"]},
         {"env": [{"Name": "x-api-key", "Value": PASSWORD}]}, {"env": [{"NAME": "x-api-key", "VALUE": PASSWORD}]},
         {"\x1b[31mpassword\x1b[0m": PASSWORD}, {"a": [["x-api-key", PASSWORD]]}, {"a": ["x-api-key", PASSWORD]},
+        {"argv": ["mysql", "-phunter2x"]}, {"argv": [["mysql", "-phunter2x"]]}, {"argv": ["sshpass", "-phunter2x"]}, {"argv": ["mysql", "-u", "root", "-phunter2x"]},
+        {"costco_api_key": PASSWORD}, {"cost_center": {"cost_center_db_password": PASSWORD}}, {"costExplorerPassword": PASSWORD},
+        {"Password:": PASSWORD}, {"API key:": PASSWORD}, {"password ": PASSWORD}, {"a": [["Password:", PASSWORD]]}, {"name": "Password:", "value": PASSWORD},
     ],
 )  # fmt: skip
 def test_a_value_is_hidden_by_the_name_before_it(given: dict[str, Any]) -> None:
@@ -186,6 +189,7 @@ def test_a_value_is_hidden_by_the_name_before_it(given: dict[str, Any]) -> None:
     [
         {"pwd": "/home/x"}, {"OLDPWD": "/"}, {"argv": ["docker", "run", "--user", "1000:1000"]}, {"auth": "bearer"}, {"jwt": "expired"}, {"argv": ["-u", "bob"]}, {"has_api_key": 0}, {"has_api_key": True}, {"cookies": [1, 2]}, {"required": ["api_key", "model"]},
         {"fetch": {"credentials": "include"}}, {"argv": ["--api-key", "--model"]}, {"name": "api_keys", "value": 3},
+        {"cost_by_api_key": {"a": 1.5}}, {"cost_per_access_token": "unknown"}, {"cost_api_key": 0.25}, {"token": "2026-11-30T12:00:00Z"}, {"argv": ["mysql", "-p3306"]}, {"argv": ["ls", "-l"]},
     ],
 )  # fmt: skip
 def test_what_only_has_the_name_of_a_secret_stays(given: dict[str, Any]) -> None:
