@@ -106,6 +106,51 @@ def test_what_a_block_repeats_of_its_calls_is_counted_once(how: str, logger: Tel
     assert (block["operation"], block["cost_usd"], block["response_id"]) == ("chain", None, None)
 
 
+@pytest.mark.parametrize("how", ["answer", "usage", "sum", "chunks"])
+def test_what_an_outer_block_repeats_of_an_inner_one_is_counted_once(
+    how: str, logger: TelemetryLogger, client: Any
+) -> None:
+    """By the answer's id, or the usage of a hooked call; also of a stream that was opened before, chunk by chunk."""
+    opened = None
+    if how == "chunks":
+        opened = client.chat.completions.create(**CHAT, stream=True, stream_options={"include_usage": True})
+    with logger.invocation("outer") as outer:
+        if opened is not None:
+            for chunk in opened:
+                outer.record(chunk)
+        else:
+            for _ in range(2 if how == "sum" else 1):
+                with logger.invocation("inner") as inner:
+                    answer = client.chat.completions.create(**CHAT)
+                    inner.record(answer)
+            if how == "answer":
+                outer.record(answer)
+            elif how == "usage":
+                outer.record_usage(answer.usage)
+            else:
+                outer.record_usage(prompt_tokens=2 * answer.usage.prompt_tokens, completion_tokens=14)
+    rows = logger.get_invocations()
+    assert sum(row["total_tokens"] or 0 for row in rows) == TOKENS * (2 if how == "sum" else 1)
+
+
+@pytest.mark.parametrize("name", ["agent", "tool"])
+def test_a_budget_counts_a_call_by_the_names_around_it(name: str, tmp_path: Path, client: Any) -> None:
+    """Before it is made, and after."""
+    policy = {"scope": {name: "planner"}, "daily_budget_usd": 0.5}
+    policies = PoliciesConfig.model_validate({"policies": {"one": policy}})
+    with TelemetryLogger(tmp_path / "telemetry.db", policies=policies).instrument("openai") as logger:
+        around: dict[str, Any] = {f"{name}_name": "planner", "operation": "agent"}
+        with logger.invocation(**around), logger.invocation(budget=0.4):
+            client.chat.completions.create(**CHAT)
+            (limit,) = logger.budgets.status()
+            assert limit["reserved"] == 0.4
+            with pytest.raises(BudgetExceeded), logger.invocation(budget=0.4):
+                pass
+        (limit,) = logger.budgets.status()
+        assert (limit["reserved"], limit["unknown"]) == (0, 0)
+        assert limit["spent"] > 0
+
+
 def test_what_a_block_tells_beyond_its_calls_is_its_own(logger: TelemetryLogger, client: Any) -> None:
     """Such as a call by another client, which nobody hooked."""
     with logger.invocation("boss", model_name="gpt-5-mini") as call:
@@ -181,3 +226,43 @@ def test_no_call_within_a_block_is_lost_whatever_ends(
         calls = [row for row in logger.get_invocations() if row["operation"] == "chat"]
     expected = 1 if how == "SIGTERM" and not said else 4
     assert [row["total_tokens"] for row in calls] == [TOKENS] * expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("budget", [False, 0.4])
+@pytest.mark.parametrize("kind", ["block", "stream"])
+def test_a_call_that_a_fork_falls_into_is_the_parents(kind: str, budget: Any, tmp_path: Path) -> None:
+    """The child ends what it inherited, and makes no row of it; then the parent has its answer."""
+    code = f"""
+        import os, sys
+        from llm_service.telemetry import TelemetryLogger
+        logger = TelemetryLogger("telemetry.db", policies="policies.yaml", models=False)
+        def fork():
+            child = os.fork()
+            if not child:
+                sys.exit(0)
+            os.waitpid(child, 0)
+        if {kind!r} == "block":
+            with logger.invocation("agent", budget={budget!r}) as call:
+                fork()
+                call.record_usage(prompt_tokens=1, completion_tokens=2, cost_usd=0.14)
+        else:
+            def items():
+                yield {{"cost_usd": 0.14, "prompt_tokens": 1, "completion_tokens": 2}}
+                fork()
+                yield None
+            for _ in logger.wrap_stream(items(), "agent", budget={budget!r}, usage=lambda item: item):
+                pass
+        print(logger.stats().ledger.duplicates, [row["unknown"] for row in logger.budgets.status()])
+        logger.close()
+    """
+    (tmp_path / "policies.yaml").write_text("policies: {all: {daily_budget_usd: 1}}", "utf-8")
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, timeout=60, check=False, capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1:] == ["0 [0.0]"], done.stderr
+    with TelemetryLogger(tmp_path / "telemetry.db", policies=False) as logger:
+        (row,) = logger.get_invocations()
+    assert (row["status"], row["cost_usd"]) == ("success", 0.14)

@@ -368,7 +368,7 @@ class Invocation:
         self._fields = said
         record = self._build(measured, may_raise=self._strict and error is None)
         if place.parent is not None and record is not None:
-            nested_calls.tell_parents(place.parent, record)
+            nested_calls.tell_parents(place.parent, record, of_block=True)
         return record
 
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:

@@ -161,13 +161,15 @@ class NestedCalls:
             if self._running is child:
                 self._running = None
 
-    def row_made(self, record: InvocationRecord) -> None:
-        """A row was made within."""
+    def row_made(self, record: InvocationRecord, *, of_block: bool) -> None:
+        """A row was made within; that of a block tells what its calls have told it alone."""
         self.rows += 1
+        if not of_block:
+            return
         hooked = (record.source or "").startswith("sdk:")  # other counts may be equal by chance
         counts = (record.prompt_tokens, record.completion_tokens) if hooked else (None, None)
         told = (record.response_id, *counts)
-        if len(self._told) < _MOST and told != (None, None, None) and told not in self._told:
+        if len(self._told) < _MOST and told != (None, None, None):
             self._told.append(told)
 
     def hold_span(self) -> None:
@@ -315,14 +317,14 @@ def no_longer_kept(calls: NestedCalls) -> None:
     _kept.pop(id(calls), None)
 
 
-def tell_parents(block: Block | None, record: InvocationRecord) -> None:
+def tell_parents(block: Block | None, record: InvocationRecord, *, of_block: bool) -> None:
     """A row was made within a block: where its cost is unknown, no budget around it may take it for nothing."""
     if block is None or is_span(record.operation):
         return
     if not block.over:
         if block._calls is None:  # noqa: SLF001 - of the protocol, as below
             block._calls = NestedCalls()  # noqa: SLF001
-        block._calls.row_made(record)  # noqa: SLF001
+        block._calls.row_made(record, of_block=of_block)  # noqa: SLF001
     while block is not None:
         if block._reserved and not block.over and not block._sink.knows_cost(record):  # noqa: SLF001 - as above
             if block._calls is None:  # noqa: SLF001

@@ -1,6 +1,8 @@
 """An answer that failed is never recorded as a success, wherever it says so."""
 
 from collections.abc import Iterator
+from enum import StrEnum
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,13 @@ from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.instrumentation.failed_answers import FAILURES, ORDINARY, failure_of
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
+
+
+class Reason(StrEnum):
+    """As clients have them."""
+
+    ERROR = "error"
+
 
 USAGE = {"prompt_tokens": 100, "completion_tokens": 3, "total_tokens": 103}
 
@@ -177,6 +186,8 @@ def test_a_failure_in_a_stream_of_bedrock_is_one_by_whoever_reads_it(name: str) 
     [
         ({"error_type": "RateLimitError"}, "error"), ({"http_status": 500}, "error"), ({"http_status": 429}, "error"),
         ({"finish_reason": "error"}, "error"), ({"finish_reason": "TIMEOUT"}, "timeout"),
+        ({"http_status": HTTPStatus(503)}, "error"), ({"http_status": "503"}, "error"), ({"http_status": 503.0}, "error"),
+        ({"finish_reason": Reason.ERROR}, "error"), ({"http_status": "soon"}, "success"),
         ({"http_status": 200, "finish_reason": "stop"}, "success"), ({"error_type": None}, "success"),
         ({"error_type": "X", "status": "success"}, "success"),
     ],

@@ -20,7 +20,7 @@ from llm_service.errors import ConfigError, SettingsError
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.record.record import _restore
-from llm_service.telemetry.stores.costing import COMPUTED, UNKNOWN, Costing, with_cost
+from llm_service.telemetry.stores.costing import COMPUTED, UNKNOWN, Costing, cost_of, with_cost
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
@@ -186,6 +186,17 @@ def test_a_record_that_has_a_cost_keeps_it_and_its_source(connection: sqlite3.Co
     assert costs(connection) == [(0.5, None), (0.0, None), (1.0, "reported"), (2.0, None)]
     (sql,) = connection.execute("SELECT count(*) FROM invocations WHERE cost_source IS NULL").fetchone()
     assert sql == 3
+
+
+def test_embeddings_of_a_file_need_no_completion_tokens() -> None:
+    """Whose output is free; any other model's missing count is a gap."""
+    cost = {"input": 3, "output": 0}
+    models = {"mine": {"cost_per_1m_tokens": cost}, "chat": {"cost_per_1m_tokens": cost | {"output": 1}}}
+    prices = PriceBook(ModelsConfig.model_validate({"models": models, "bundled_prices": False}))
+    batch = [InvocationRecord(model_name=name, prompt_tokens=1_000_000) for name in models]
+    assert Costing(prices).costs(batch) == [(3.0, "computed"), (None, "unknown")]
+    assert cost_of(prices.rates("mine"), 1_000_000, None, None, None, None) == 3.0
+    assert cost_of(prices.rates("chat"), 1_000_000, None, None, None, None) is None
 
 
 def test_embeddings_need_no_completion_tokens(connection: sqlite3.Connection) -> None:

@@ -207,7 +207,7 @@ class SdkCall(Invocation):
         if record is None:
             self._sink.lose_invalid()
         else:
-            tell_parents(self._block, record)
+            tell_parents(self._block, record, of_block=False)
             self._sink.offer(record)
             remember_row(self._sink, fields.get("response_id"))
 

@@ -203,7 +203,7 @@ def test_a_release_that_failed_can_be_tried_again(logger: TelemetryLogger, db: P
 
 
 def test_a_hold_that_two_threads_settle_at_once_is_settled_once(logger: TelemetryLogger, db: Path) -> None:
-    """Each has a record of its own: the first counts."""
+    """By the first; each has a record of its own, and all are logged."""
     hold, start = logger.budgets.reserve(usd=0.4), threading.Barrier(4)
     settled: list[bool] = []
 
@@ -217,7 +217,8 @@ def test_a_hold_that_two_threads_settle_at_once_is_settled_once(logger: Telemetr
     for thread in threads:
         thread.join()
     assert sorted(settled) == [False, False, False, True]
-    assert spent_reserved_unknown(db) == (0.25, 0, 0)
+    logger.flush()
+    assert spent_reserved_unknown(db) == (1.0, 0, 0)
 
 
 def test_a_hold_that_is_given_up_or_left_is_unknown_spend(logger: TelemetryLogger, db: Path) -> None:
@@ -231,6 +232,18 @@ def test_a_hold_that_is_given_up_or_left_is_unknown_spend(logger: TelemetryLogge
     assert logger.budgets.release(hold.hold_id) is True
     assert logger.budgets.release(hold.hold_id) is False
     assert spent_reserved_unknown(db) == (0, 0, 0.2)
+
+
+def test_a_further_record_that_a_hold_is_given_is_logged(logger: TelemetryLogger, db: Path) -> None:
+    """It is of another call: stored, and spent; the same one again changes nothing."""
+    hold = logger.budgets.reserve(usd=0.4, agent_name="a")
+    records = [record(0.1) for _ in range(3)]
+    for one in (*records, records[0]):
+        hold.settle(one)
+    logger.flush()
+    assert spent_reserved_unknown(db) == (0.3, 0, 0)
+    ledger = logger.stats().ledger
+    assert (ledger.written, ledger.pending, sum(ledger.dropped.values())) == (3, 0, 0)
 
 
 def test_a_settled_hold_is_left_alone_by_its_block(logger: TelemetryLogger, db: Path) -> None:
