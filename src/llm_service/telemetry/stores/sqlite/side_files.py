@@ -1,9 +1,9 @@
 """Tells SQLite's own side files from a user's file that happens to stand at the name of one.
 
 SQLite uses whatever it finds at `X-journal`, `X-wal` and `X-shm`, and deletes or overwrites what it cannot use, for a
-reader, too. So the first bytes are looked at before it is let in. A power cut or a kill may leave a side file of SQLite's
-empty, cut short, full of zeros or with half of its header: only a header that no SQLite can have left is somebody
-else's, and whatever is in doubt is SQLite's.
+reader, too. So the first bytes are looked at before it is let in. A power cut or a kill may leave a side file of
+SQLite's empty, cut short, full of zeros or with half of its header: only a header that no SQLite can have left is
+somebody else's, and whatever is in doubt is SQLite's.
 """
 
 import struct

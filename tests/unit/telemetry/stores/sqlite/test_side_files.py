@@ -156,7 +156,7 @@ def test_what_is_gone_by_then_is_no_problem(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "telemetry.db"
     file = path.with_name("telemetry.db-wal")
     file.write_text("mine")
-    run = subprocess.run
+    run: Callable[..., Any] = subprocess.run
 
     def first_remove(*arguments: Any, **options: Any) -> Any:
         file.unlink()
