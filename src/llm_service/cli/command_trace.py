@@ -46,9 +46,9 @@ def trace(*, wanted: str | None, target: Target) -> None:
 
     ID is a trace_id, a run or a session_id; without it, the newest trace is shown. `own ms` is what a record took
     without the records directly within it, `own` its share of the time from the first beginning to the last end. The
-    totals are those of calls; agents, tools and other spans are none. What is deeper than 40 levels is drawn at the 40th,
-    with its depth before it. With --json: one object with `id`, `rows` (those of get_trace), `totals` and `truncated`.
-    Exit code 1 where nothing has the ID.
+    totals are those of calls; agents, tools and other spans are none. What is deeper than 40 levels is drawn at the
+    40th, with its depth before it. With --json: one object with `id`, `rows` (those of get_trace), `totals` and
+    `truncated`. Exit code 1 where nothing has the ID.
     """
     from llm_service.telemetry.queries.traces import MOST_ROWS, read_trace
 
