@@ -388,11 +388,11 @@ class NewerSchemaError(DatabaseUnusableError):
 
 
 class ForeignDatabaseError(DatabaseUnusableError):
-    """The file is not a telemetry database; it was left untouched."""
+    """The file is not a telemetry database, or one beside it not SQLite's, whose name it has; it was left untouched."""
 
 
 class PlantedFileError(DatabaseUnusableError):
-    """A link, or a file of another user, stands in the place of the database, its -wal or its -shm."""
+    """A link, or a file of another user, stands in the place of the database or a side file (-journal, -wal, -shm)."""
 
 
 class SQLiteTooOldError(DatabaseUnusableError):

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from llm_service.cli.group import Failure
 from llm_service.cli.options import common, examples
-from llm_service.cli.output import clean, listing
+from llm_service.cli.output import listing
 from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, usd
 from llm_service.cli.target import Target, read
 from llm_service.redaction import shown
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["trace"]
 
 
+_DEEPEST: Final = 40
+"""Levels that are drawn: a chain of calls, each within the one before, has as many as it has records."""
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
 _COLUMNS: Final = (
-    Column("record", of=lambda row: f"{row['guide']}{_label(row)}"),
+    Column("record", of=lambda row: f"{row['guide']}{_deep(row)}{_label(row)}"),
     Column("model", rank=4, of=lambda row: row["model_name"] or "-"),
     Column("tokens", "right", rank=5, of=lambda row: _number(row["total_tokens"])),
     Column("cost USD", "right", rank=1, of=lambda row: usd(row["cost_usd"], 6)),
@@ -41,18 +46,20 @@ def trace(*, wanted: str | None, target: Target) -> None:
 
     ID is a trace_id, a run or a session_id; without it, the newest trace is shown. `own ms` is what a record took
     without the records directly within it, `own` its share of the time from the first beginning to the last end. The
-    totals are those of calls; agents, tools and other spans are none. With --json: one object with `id`, `rows` (those
-    of get_trace), `totals` and `truncated`.
+    totals are those of calls; agents, tools and other spans are none. What is deeper than 40 levels is drawn at the
+    40th, with its depth before it. With --json: one object with `id`, `rows` (those of get_trace), `totals` and
+    `truncated`. Exit code 1 where nothing has the ID.
     """
     from llm_service.telemetry.queries.traces import MOST_ROWS, read_trace
 
     found = read(target.report_path(), lambda fetch: read_trace(fetch, wanted))
-    if not found["rows"]:
-        text = "there are no records" if wanted is None else f"there is no trace, run or session {shown(wanted)}"
-        click.echo(clean(text), err=True)
+    if not found["rows"] and wanted is None:
+        click.echo("there are no records", err=True)
     if found["truncated"]:
         click.echo(f"only the newest {MOST_ROWS:,} records of it are shown", err=True)
     target.show(found, _show)
+    if not found["rows"] and wanted is not None:
+        raise Failure(f"there is no trace, run or session {shown(wanted)}")
 
 
 def _show(found: "Trace") -> None:
@@ -80,12 +87,17 @@ def _drawn(rows: Sequence[Any]) -> list[dict[str, Any]]:
     drawn: list[dict[str, Any]] = []
     goes_on: dict[int, bool] = {}
     for row in reversed(rows):
-        depth = row["depth"]
+        depth = min(row["depth"], _DEEPEST)
         is_last = not goes_on.get(depth, False)
         lines = "".join("│  " if goes_on.get(level) else "   " for level in range(1, depth))
         drawn.append({**row, "guide": lines + ("" if not depth else "└─ " if is_last else "├─ ")})
         goes_on = {level: on for level, on in goes_on.items() if level < depth} | {depth: True}
     return drawn[::-1]
+
+
+def _deep(row: Row) -> str:
+    """The depth of a record that is not drawn there."""
+    return f"({count(row['depth'])}) " if row["depth"] > _DEEPEST else ""
 
 
 def _label(row: Row) -> str:

@@ -1,6 +1,7 @@
 """Tables of text, and single values in them; what is not known is never a zero.
 
-A table is fitted to a width by cutting and leaving out, one line for each row; without a width it is whole. Widths are
+A table is fitted to a width by cutting and leaving out, one line for each row; without a width it is whole, and a cell
+that is wider than two names does not widen the rows of others. Widths are
 those of a terminal's cells: an ideograph takes two, a combining mark none.
 """
 
@@ -19,6 +20,8 @@ _GAP: Final = 2
 _READABLE: Final = 9
 """Cells that a text column keeps while others can be left out."""
 _NARROWEST: Final = 3
+_WIDEST: Final = 400
+"""Cells that a column is aligned to, at most: two of the longest names. A longer text would pad each of many rows."""
 _CUT: Final = "…"
 
 Row = Mapping[str, Any]
@@ -82,7 +85,7 @@ def fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | N
     ]
     places = list(range(len(columns)))
     if width is None:
-        return Layout(tuple(places), tuple(natural), cut=False)
+        return Layout(tuple(places), tuple(min(full, _WIDEST) for full in natural), cut=False)
     readable = [full if column.rigid else min(full, _READABLE) for column, full in zip(columns, natural, strict=True)]
     while _line(readable, places) > width and any(columns[place].rank for place in places):
         places.remove(max(places, key=lambda place: columns[place].rank))

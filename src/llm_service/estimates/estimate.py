@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from llm_service.errors import QueryError
-from llm_service.estimates.past_calls import History, Level
+from llm_service.estimates.past_calls import History, Level, Past
 from llm_service.estimates.quantiles import Quantiles
 from llm_service.estimates.tokens import Prompt, PromptSize, PromptSource, Tokenizer, TokenRatios, size_of
 from llm_service.pricing.model_names import candidates, provider_of, spellings
@@ -38,6 +38,7 @@ class Question:
         service_tier: as the record will have it (`batch`, `priority`); None is the standard one.
         request_model: the name that the model is asked by, where that differs.
         region: where the cloud will run it, where the name does not say; None is what the name says.
+        no_answer: True where it is known to have none, such as an embedding.
 
     Raises:
         QueryError: (a `ValueError`) with argument, value and remedy.
@@ -53,6 +54,7 @@ class Question:
     service_tier: str | None = None
     request_model: str | None = None
     region: str | None = None
+    no_answer: bool = False
 
     def __post_init__(self) -> None:
         for field in ("agent_name", "tool_name", "model_name", "provider", "service_tier", "request_model", "region"):
@@ -94,11 +96,12 @@ class Estimate:
         prompt_tokens_source: `given`, `tokenizer` (exact for a text, almost exact for messages), `learned` from past
             prompts, or `bytes`: one token for three bytes, more than for ordinary text.
         completion_tokens: p50, p90 and p99 of the answer, at most `max_completion_tokens`; None without past calls.
-        max_completion_tokens: the limit of the call, or of the model in models.yaml, whichever is less.
+        max_completion_tokens: the limit of the call, or of the model in models.yaml, whichever is less; 0 where it has
+            no answer (an embedding, or a model without a price of output).
         cost_usd: the cost at each of these, with the whole prompt at the full input price; where the tokens of the
             prompt or the price are unknown, the cost of past calls. USD.
         max_cost_usd: an upper bound, if nothing but the prompt is sent; None unless the price, a bound of the prompt's
-            tokens and the limit of the answer are known. USD.
+            tokens and the limit of the answer are known; no limit is needed where an answer costs nothing. USD.
         samples: past calls that the quantiles rest on.
         level: the names that those calls share with this one; `default` is all calls.
         coverage: how often the quantiles of this level held recently, 0 to 1, for p50, p90 and p99; None before the
@@ -158,9 +161,12 @@ def make_estimate(
         QueryError: the prompt is neither a text nor messages.
     """
     agent, tool, model = question.agent_name, question.tool_name, question.model_name or question.request_model
-    past = history.past(agent, tool, model)
     rates = question.rates(prices)
-    limit = _limit(question, prices, rates)
+    past, limit = history.past(agent, tool, model), _limit(question, prices, rates)
+    if question.no_answer:
+        past, limit = _without_answer(past), 0
+    elif rates is not None and not rates.gives_output and not _has_answered(past):  # as embeddings
+        past, limit = _without_answer(past), limit or 0
     prompt = _prompt_size(question, ratios or TokenRatios(), tokenizer)
     completion = past.completion_tokens
     if completion is not None and limit is not None:
@@ -174,8 +180,8 @@ def make_estimate(
         costs, source, told = past.cost_nanos, HISTORY, True
     most_prompt = None if prompt is None else prompt.at_most
     most = None
-    if rates is not None and most_prompt is not None and limit is not None:
-        most = rates.most_nanos(most_prompt, limit)
+    if rates is not None and most_prompt is not None and (limit is not None or _answers_freely(rates, most_prompt)):
+        most = rates.most_nanos(most_prompt, limit or 0)
     return Estimate(
         agent_name=agent,
         tool_name=tool,
@@ -195,6 +201,24 @@ def make_estimate(
         service_tier=question.service_tier,
         region=question.region,
     )
+
+
+def _answers_freely(rates: "Rates", prompt_tokens: int) -> bool:
+    """Whether an answer costs nothing, however long it is."""
+    return rates.most_nanos(prompt_tokens, 0) == rates.most_nanos(prompt_tokens, _MAX_TOKENS)
+
+
+def _has_answered(past: Past) -> bool:
+    """Whether calls of this very model gave an answer."""
+    return past.level != "default" and past.completion_tokens is not None and past.completion_tokens.p99 > 0
+
+
+def _without_answer(past: Past) -> Past:
+    """The past of a call that has no answer: other models' answers are none of its own."""
+    nothing = Quantiles(0, 0, 0)
+    if past.level == "default":
+        return past._replace(samples=0, completion_tokens=nothing, coverage=None)
+    return past._replace(completion_tokens=nothing)
 
 
 def _prompt_size(question: Question, ratios: TokenRatios, tokenizer: Tokenizer | None) -> PromptSize | None:

@@ -143,6 +143,11 @@ def link_of_another(path: Path) -> None:
     os.lchown(path, 65534, 65534)
 
 
+def short_text(path: Path) -> None:
+    """A few words."""
+    path.write_text("mine\n")
+
+
 def beside(suffix: str, plant: Callable[[Path], None]) -> Callable[[Path], None]:
     """A database of ours, and something planted beside it."""
 
@@ -155,13 +160,30 @@ def beside(suffix: str, plant: Callable[[Path], None]) -> Callable[[Path], None]
     return make
 
 
+def beside_killed(suffix: str, plant: Callable[[Path], None]) -> Callable[[Path], None]:
+    """The same, where the writer was killed: its -wal and -shm are there, too."""
+
+    def make(path: Path) -> None:
+        with TelemetryLogger(path) as logger:
+            logger.log_invocation(InvocationRecord(agent_name="agent"))
+            for kept in ("", "-wal", "-shm"):
+                shutil.copy(f"{path}{kept}", f"{path}.copy{kept}")
+        for kept in ("", "-wal", "-shm"):
+            Path(f"{path}.copy{kept}").replace(f"{path}{kept}")
+        plant(Path(f"{path}{suffix}"))
+
+    make.__name__ = f"{plant.__name__} at {suffix} beside what a kill left"
+    return make
+
+
 def missing(path: Path) -> None:
     """Nothing."""
 
 
 FOREIGN = [
     text, one_byte, other_program_s, other_program_s_wal, other_program_s_wal_alone, other_program_s_hot, numbered, folder, pipe, link_to_pipe, link_to_text,
-    *(beside(suffix, plant) for suffix in ("-journal", "-wal", "-shm") for plant in (pipe, folder, link_to_text)),
+    *(beside(suffix, plant) for suffix in ("-journal", "-wal", "-shm") for plant in (pipe, folder, link_to_text, text, short_text)),
+    beside_killed("-journal", text),
 ]  # fmt: skip
 if os.geteuid() == 0:
     FOREIGN.append(link_of_another)

@@ -60,12 +60,41 @@ def test_as_json(run: Run, db: Path) -> None:
     assert (found["id"], found["truncated"], found["totals"]["calls"]) == ("nightly", False, 3)
 
 
-def test_an_unknown_id_says_so(run: Run, db: Path) -> None:
-    """And ends as `stats --agent` of an unknown agent does."""
-    result, other = run("trace", "TYPO", "--db", str(db)), run("stats", "--agent", "TYPO", "--db", str(db))
+@pytest.mark.parametrize("asked", [["TYPO"], ["TYPO", "--json"]])
+def test_an_unknown_id_says_so(run: Run, db: Path, asked: list[str]) -> None:
+    """And ends as `show` of an unknown id does."""
+    result, other = run("trace", *asked, "--db", str(db)), run("show", *asked, "--db", str(db))
     assert "there is no trace, run or session 'TYPO'" in result.stderr
-    assert (result.stdout, result.exit_code) == ("", other.exit_code)
-    assert json.loads(run("trace", "TYPO", "--db", str(db), "--json").stdout)["rows"] == []
+    assert (result.exit_code, other.exit_code) == (1, 1)
+    assert (json.loads(result.stdout)["rows"] == []) if "--json" in asked else (result.stdout == "")
+
+
+def chain(folder: Path, length: int) -> Path:
+    """Each call within the one before it."""
+    path = folder / f"{length}.db"
+    with TelemetryLogger(path, models=False, policies=False) as logger:
+        for number in range(length):
+            parent = f"c{number - 1}" if number else None
+            logger.log_invocation_nowait(
+                InvocationRecord(f"c{number}", agent_name="a", parent_invocation_id=parent, run="R")
+            )
+    return path
+
+
+def test_a_chain_prints_no_more_a_record_than_a_short_one(run: Run, tmp_path: Path) -> None:
+    """Deeper than 40 levels, the depth is a number; the rows of JSON have it anyway."""
+    sizes = {}
+    for length in (250, 500, 1000):
+        path = chain(tmp_path, length)
+        lines = run("trace", "R", "--db", path).stdout.splitlines()
+        assert len(lines) == length + 2
+        sizes[length] = sum(map(len, lines))
+    assert sizes[1000] - sizes[500] < 2.1 * (sizes[500] - sizes[250])
+    assert lines[41].startswith(f"{'   ' * 39}├─ a ")
+    assert lines[42].startswith(f"{'   ' * 39}├─ (41) a ")
+    assert lines[1000].startswith(f"{'   ' * 39}└─ (999) a ")
+    rows = json.loads(run("trace", "R", "--db", path, "--json").stdout)["rows"]
+    assert [row["depth"] for row in rows] == list(range(1000))
 
 
 def test_an_empty_file_says_so(run: Run, tmp_path: Path) -> None:

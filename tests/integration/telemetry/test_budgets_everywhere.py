@@ -315,6 +315,55 @@ async def test_a_budget_that_cannot_be_estimated_says_what_it_lacks(
     await finished(logger)
 
 
+FREE = ModelsConfig.model_validate({
+    "models": {
+        "free-answers": {"cost_per_1m_tokens": {"input": 0.02, "output": 0}},
+        "both": {"cost_per_1m_tokens": {"input": 0.02, "output": 10}},
+    }
+})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "counts"),
+    [
+        ({"model_name": "text-embedding-3-small"}, ["usd", "tokens"]),
+        ({"model_name": "text-embedding-3-small", "operation": "embeddings"}, ["usd", "tokens"]),
+        ({"model_name": "both", "operation": "embeddings", "completion_tokens": 0}, ["usd", "tokens"]),
+        ({"model_name": "both", "completion_tokens": 0}, ["usd", "tokens"]),
+        ({"model_name": "free-answers", "completion_tokens": 3}, ["usd"]),
+    ],
+)
+@pytest.mark.parametrize("face", FACES)
+async def test_what_has_no_answer_needs_no_limit_of_one(
+    db: Path, face: str, given: dict[str, Any], counts: list[str]
+) -> None:
+    """Estimate, hold and record agree, with and without a past of answers."""
+    pytest.importorskip("genai_prices", reason="the extra `prices`")
+    limits = [{"window": "day", "usd": 1}, {"window": "day", "tokens": 5000}][: len(counts)]
+    policies = PoliciesConfig.model_validate({"policies": {"one": {"unknown_price": "block", "limits": limits}}})
+    logger: Any = FACES[face](db, models=FREE, policies=policies)
+    for _ in range(2):
+        block = logger.invocation("a", budget=True, prompt_tokens=1000, **given)
+        if face == "async":
+            async with block as call:
+                hold = call.hold
+        else:
+            with block as call:
+                hold = call.hold
+        assert hold.usd == Decimal("0.00002")
+        assert hold.tokens == (1000 if "tokens" in counts else hold.tokens)
+        for _ in range(40):
+            logger.log_invocation_nowait(InvocationRecord(agent_name="b", model_name="m", completion_tokens=9))
+    rows = logger.get_invocations(agent_name="a")
+    rows = await rows if face == "async" else rows
+    assert [row["cost_usd"] for row in rows] == [0.00002, 0.00002]
+    if given["model_name"] != "both":
+        found = logger.estimate("a", None, given["model_name"], prompt_tokens=1000, fresh=True)
+        found = await found if face == "async" else found
+        assert found.hold_usd() == Decimal("0.00002")
+    await finished(logger)
+
+
 def fields_that_budgets_use() -> dict[str, Field]:
     """Fields of a record, each with the field of a policy's scope that it stands for; as records are counted."""
     nobody = call_of(InvocationRecord())

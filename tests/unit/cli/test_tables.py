@@ -21,6 +21,17 @@ def test_without_a_width_everything_is_whole() -> None:
     assert shown(ROW, None) == "2026-11-23  security-auditor  claude-code  1,250"
 
 
+def test_one_long_text_does_not_pad_all_rows() -> None:
+    """It is whole itself, and what is no longer than a name stays aligned."""
+    columns, long = (Column("name"), Column("n", "right")), "x" * 100_000
+    rows = [(long, "    1"), ("y" * 400, "    2"), *(("short", str(number)) for number in range(1000))]
+    layout = fit(columns, rows, None)
+    lines = ["".join(row_text(columns, layout, row)) for row in rows]
+    assert lines[0].startswith(f"{long}  ")
+    assert lines[2].index("0") == lines[1].index("2")
+    assert sum(map(len, lines)) < 2 * len(long) + 450 * len(lines)
+
+
 @pytest.mark.parametrize(
     ("width", "line"),
     [

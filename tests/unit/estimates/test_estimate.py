@@ -1,6 +1,7 @@
 """The estimate of a call: its bounds, its costs, where each is from, and None wherever something is unknown."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -151,14 +152,40 @@ def test_a_prompt_is_measured_by_the_best_way_there_is() -> None:
     assert guessed.max_cost_usd == Decimal(37 * 3_000 * 5 // 4 + 10 * 15_000) / 10**9
 
 
-def test_a_model_without_a_price_of_output_gives_no_cost() -> None:
-    """As genai-prices has embeddings: an answer of one is nothing that anybody sells."""
+def test_a_model_without_a_price_of_output_has_no_answer() -> None:
+    """As genai-prices has embeddings: what other models answered is no answer of theirs."""
     pytest.importorskip("genai_prices", reason="the extra `prices`")
     prices = PriceBook()
-    question = Question("a", None, "text-embedding-3-small", prompt_tokens=10)
-    found = make_estimate(question, fed(), prices)
+    question = Question("a", None, "text-embedding-3-small", prompt_tokens=1000)
     assert prices.rates("text-embedding-3-small") is not None
-    assert (found.completion_tokens, found.cost_usd) == ((200, 200, 200), None)
+    for history in (History(), fed()):
+        found = make_estimate(question, history, prices)
+        assert (found.completion_tokens, found.max_completion_tokens) == ((0, 0, 0), 0)
+        assert found.cost_usd == (Decimal("0.00002"),) * 3
+        assert found.max_cost_usd == Decimal("0.00002")
+        assert (found.samples, found.level, found.coverage) == (0, "default", None)
+
+
+def test_an_answer_that_nobody_sells_has_no_cost() -> None:
+    """Where a model without a price of output has answered all the same, it may again."""
+    pytest.importorskip("genai_prices", reason="the extra `prices`")
+    history = History()
+    for _ in range(40):
+        history.observe("a", None, "text-embedding-3-small", 200)
+    question = Question("a", None, "text-embedding-3-small", prompt_tokens=10)
+    found = make_estimate(question, history, PriceBook())
+    assert (found.completion_tokens, found.cost_usd, found.max_cost_usd) == ((200, 200, 200), None, None)
+    limited = make_estimate(replace(question, max_tokens=100), fed(), PriceBook())
+    assert limited.max_cost_usd == Decimal("0.0000022")  # at the price of input, as a bound
+
+
+def test_a_call_that_has_no_answer_costs_its_prompt() -> None:
+    """Whatever its model has answered, and could."""
+    found = make_estimate(asked(prompt_tokens=1000, max_tokens=500, no_answer=True), fed(), PRICED)
+    assert (found.completion_tokens, found.max_completion_tokens, found.samples > 0) == ((0, 0, 0), 0, True)
+    assert found.cost_usd == (Decimal("0.003"),) * 3
+    assert found.max_cost_usd is not None
+    assert found.max_cost_usd >= Decimal("0.003")
 
 
 @settings(deadline=None)  # a busy machine stops for longer than any deadline

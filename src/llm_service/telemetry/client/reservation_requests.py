@@ -41,6 +41,7 @@ class ReservationRequest:
         expected_usd: what the call is estimated to cost, at its price.
         is_guess: its price is unknown, and `expected_usd` is what such calls have cost.
         missing: what an estimate would have needed, for whoever has to give it.
+        no_answer: the call is known to have none, such as an embedding.
     """
 
     hold_id: str = ""
@@ -66,6 +67,7 @@ class ReservationRequest:
     expected_usd: Decimal | None = None
     is_guess: bool = False
     missing: tuple[str, ...] = ()
+    no_answer: bool = False
 
     names: dict[str, str | None] = field(init=False)
 
@@ -97,6 +99,7 @@ class ReservationRequest:
             service_tier=self.service_tier,
             request_model=self.request_model,
             region=self.region,
+            no_answer=self.no_answer,
         )
 
     def wants_estimate(self, policies: Iterable[Policy]) -> bool:
@@ -126,7 +129,9 @@ class ReservationRequest:
             "what such calls have cost, or prompt_tokens= (the prompt has parts that are not text)": (
                 self.prompt is None or estimate.max_prompt_tokens is not None or estimate.cost_usd is not None
             ),
-            "a limit of the answer (max_tokens=)": estimate.max_completion_tokens is not None,
+            "a limit of the answer (max_tokens=)": (
+                estimate.max_completion_tokens is not None or estimate.max_cost_usd is not None
+            ),
         }
         missing = tuple(need for need, is_met in needs.items() if not is_met)
         usd = estimate.hold_usd()

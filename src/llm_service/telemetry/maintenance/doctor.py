@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Final
 
 from llm_service.config.settings import Settings
-from llm_service.errors import PlantedFileError
+from llm_service.errors import ForeignDatabaseError, PlantedFileError
 from llm_service.redaction import shown
 from llm_service.telemetry.maintenance import content_checks, file_checks
 from llm_service.telemetry.maintenance.budget_checks import check_budgets, check_counters
@@ -54,10 +54,11 @@ def examine(
     status = status_of(path)
     if status is None:
         return [*findings, found("missing_file", f"there is no {path}"), file_checks.check_leftovers(path)]
-    findings += file_checks.check_permissions(path)
-    findings += [file_checks.check_wal(path), file_checks.check_journals(path), file_checks.check_leftovers(path)]
     kind = identify(path)
-    findings.append(kind)
+    findings += file_checks.check_permissions(path)
+    if kind.name != "links":  # else what stands there is not SQLite's
+        findings.append(file_checks.check_wal(path))
+    findings += [file_checks.check_journals(path), file_checks.check_leftovers(path), kind]
     if kind.exit_code and kind.name != "older_schema":
         return findings
     limit = inf if full else seconds
@@ -70,7 +71,7 @@ def identify(path: Path) -> Finding:
     """What kind of file this is."""
     try:
         identity = identify_file(path)
-    except PlantedFileError as error:
+    except (PlantedFileError, ForeignDatabaseError) as error:
         is_file = stat.S_ISREG(path.lstat().st_mode)
         return found("links" if is_file else "unreadable", str(error), "file")
     except sqlite3.Error as error:

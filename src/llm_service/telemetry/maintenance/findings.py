@@ -68,7 +68,7 @@ KINDS: Final = {
         Kind("aggregates", "aggregates", _E, 32, "llm-telemetry doctor --repair rebuilds them from the records"),
         Kind("duplicate_ids", "ids", _E, 33, "llm-telemetry doctor --salvage NEW.db keeps the first of each"),
         Kind("schema", "schema", _E, 34, "llm-telemetry doctor --salvage NEW.db moves the records into sound tables"),
-        Kind("links", "permissions", _E, 35, "keep one name for the file and its -wal and -shm; remove the links"),
+        Kind("links", "permissions", _E, 35, "keep one name for each file; move away links, and what is not SQLite's"),
         Kind("foreign_owner", "permissions", _E, 36, "give the files to the user who writes them (chown)"),
         Kind("disk_full", "disk", _E, 37, "make room: the next commits will wait in memory and then be shed"),
         Kind("sqlite_too_old", "sqlite", _E, 38, "upgrade Python or SQLite"),

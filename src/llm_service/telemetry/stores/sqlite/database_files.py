@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 
 from llm_service.telemetry.stores import forks
 from llm_service.telemetry.stores.sqlite.connections import TrackedConnection
+from llm_service.telemetry.stores.sqlite.side_files import SIDE_FILES
 
 __all__ = ["Files", "OwnConnection", "set_aside"]
 
@@ -115,7 +116,7 @@ class OwnConnection(TrackedConnection):
 
 
 def set_aside(path: Path, seen: Files) -> Path | None:
-    """Rename a database with its -wal and -shm, so that a new one can take its place.
+    """Rename a database with its -journal, -wal and -shm, so that a new one can take its place.
 
     If another database is there already, only a -wal or -shm that still belongs to the old one is renamed.
 
@@ -135,7 +136,9 @@ def set_aside(path: Path, seen: Files) -> Path | None:
         replaced = present.main is not None and present.main != seen.main
         found = {"-wal": present.wal, "-shm": present.shm, "": present.main}
         old = {"-wal": seen.wal, "-shm": seen.shm, "": seen.main}
-        # The -wal first: if this process dies half-way, no new database meets an old -wal, which SQLite would delete.
+        if present.main is not None and not replaced:  # a rollback journal is of no use without its database
+            found = {"-journal": _identity(f"{path}-journal"), **found}
+        # The others first: if this process dies half-way, no new database meets an old one, which SQLite would delete.
         moving = [suffix for suffix, is_ in found.items() if is_ is not None and not (replaced and is_ != old[suffix])]
         moving = [suffix for suffix in moving if _is_regular(f"{path}{suffix}")]
         if not moving:
@@ -149,7 +152,7 @@ def set_aside(path: Path, seen: Files) -> Path | None:
 def _free_name(path: Path) -> Path:
     while True:
         target = path.with_name(f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
-        if not any(os.path.lexists(f"{target}{suffix}") for suffix in ("", "-wal", "-shm")):
+        if not any(os.path.lexists(f"{target}{suffix}") for suffix in ("", *SIDE_FILES)):
             return target
 
 

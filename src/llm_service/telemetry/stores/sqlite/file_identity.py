@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from llm_service.errors import DatabaseUnusableError, ForeignDatabaseError, NewerSchemaError, StoreError
 from llm_service.telemetry.stores.private_files import status_of
 from llm_service.telemetry.stores.sqlite import migrations
+from llm_service.telemetry.stores.sqlite.connections import connect, read_only_uri
 from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
 from llm_service.telemetry.stores.sqlite.read_only import look, open_read_only, side_file
 
@@ -28,6 +29,7 @@ APPLICATION_ID: Final = 0x4C4C4D54
 _TABLES: Final = ("invocations", "daily_costs", "daily_latency", "dead_letters", "receipts", "schema_version")
 _OURS: Final = f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN {_TABLES!r}"  # noqa: S608 - our own
 _SECONDS: Final = 10.0
+_WAIT_MS: Final = 200
 _LOOK_AT_BYTES: Final = r"""
 import os, stat, struct, sys
 ID = b"LLMT"
@@ -105,7 +107,7 @@ def identify_file(path: Path) -> Identity:
     Another program's file is identified by its main file alone, so that no -wal or -shm is created.
 
     Raises:
-        PlantedFileError: it or a side file must not be opened.
+        PlantedFileError, ForeignDatabaseError: it or a side file must not be opened.
         sqlite3.Error: it cannot be read.
     """
     refuse_planted(path, reading=True)
@@ -128,7 +130,7 @@ def refuse_foreign(path: Path) -> Identity:
         ForeignDatabaseError: it belongs to another program.
         DatabaseUnusableError: views replace its tables.
     """
-    found = identify_file(path)
+    found = _identify_to_open(path)
     if found.is_foreign:
         raise ForeignDatabaseError(f"{path} is an SQLite database, but not of telemetry: give another db_path", path)
     if found.views:
@@ -136,6 +138,26 @@ def refuse_foreign(path: Path) -> Identity:
             f"{path} has views in the place of {found.views} of its tables; run: llm-telemetry doctor --db {path}", path
         )
     return found
+
+
+def _identify_to_open(path: Path) -> Identity:
+    """`identify_file`. Where a process was killed that wrote to a file of ours, its rollback journal is played back.
+
+    Without that, half of a transaction is in the file: it would pass for damaged.
+    """
+    try:
+        return identify_file(path)
+    except sqlite3.DatabaseError:
+        journal = status_of(side_file(path, "-journal"))
+        if journal is None or not journal.st_size or not bears_our_id(path):
+            raise
+    connection = connect(read_only_uri(path, "rw"))
+    try:
+        connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS:d}")
+        connection.execute("PRAGMA query_only = ON")
+        return identify(connection)
+    finally:
+        connection.close()
 
 
 def refuse_strangers(path: Path) -> Identity:

@@ -1,22 +1,20 @@
 """Refuses a database that another user put in place of ours, or beside which one stands: see `stores.private_files`.
 
-With a planted rollback journal, foreign pages would be written into our database.
+With a planted rollback journal, foreign pages would be written into our database. And a user's own file at the name of
+a side file would be deleted: see `side_files`.
 """
 
 import stat
 from contextlib import suppress
 from glob import escape
 from pathlib import Path
-from typing import Final
 
 from llm_service.config.settings import trusted_owner
-from llm_service.errors import PlantedFileError
+from llm_service.errors import ForeignDatabaseError, PlantedFileError
 from llm_service.telemetry.stores.private_files import problem_of, refuse_links_of_others, status_of
+from llm_service.telemetry.stores.sqlite.side_files import SIDE_FILES, foreign_side_file
 
 __all__ = ["SIDE_FILES", "refuse_planted"]
-
-SIDE_FILES: Final = ("-journal", "-wal", "-shm")
-"""SQLite's files beside a database; SQLite uses them wherever it finds them."""
 
 
 def refuse_planted(path: Path, *, reading: bool = False) -> None:
@@ -28,6 +26,7 @@ def refuse_planted(path: Path, *, reading: bool = False) -> None:
 
     Raises:
         PlantedFileError: a file is not regular, has a second name, or belongs to another user (root is trusted).
+        ForeignDatabaseError: what stands in the place of a side file is not SQLite's.
         OSError: the folder cannot be read.
     """
     refuse_links_of_others(path)
@@ -40,6 +39,10 @@ def refuse_planted(path: Path, *, reading: bool = False) -> None:
         problem = problem_of(file, owner, one_name=bool(suffix) or not reading)
         if problem is not None:
             raise PlantedFileError(f"{file} {problem.what}: it is not opened; {problem.remedy}", path)
+    foreign = foreign_side_file(path)
+    if foreign is not None:
+        message = f"{foreign} has a name that SQLite keeps for itself, but is not SQLite's, who would delete it"
+        raise ForeignDatabaseError(f"{message}: it is not opened; move it away, or give another path", path)
 
 
 def _forget_creator(file: Path) -> None:

@@ -36,7 +36,7 @@ def look(path: Path, question: Callable[[sqlite3.Connection], _T]) -> _T:
         question: may be called twice.
 
     Raises:
-        PlantedFileError: the file or a side file must not be opened.
+        PlantedFileError, ForeignDatabaseError: the file or a side file must not be opened.
         sqlite3.Error: the file cannot be read.
     """
     refuse_planted(path, reading=True)

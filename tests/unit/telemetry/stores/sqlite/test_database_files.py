@@ -88,3 +88,18 @@ def test_what_is_no_regular_file_is_never_moved(path: Path) -> None:
     """A folder, a device: somebody else's affair."""
     path.mkdir()
     assert set_aside(path, Files.at(path)) is None
+
+
+def test_a_rollback_journal_goes_with_its_database(path: Path) -> None:
+    """Without it, half of a transaction could not be undone; beside another database it stays."""
+    journal = path.with_name(f"{path.name}-journal")
+    path.write_bytes(b"old")
+    journal.write_bytes(b"its journal")
+    seen = Files.at(path)
+    target = set_aside(path, seen)
+    assert target is not None
+    assert target.with_name(f"{target.name}-journal").read_bytes() == b"its journal"
+    path.write_bytes(b"new")
+    journal.write_bytes(b"that of the new one")
+    assert set_aside(path, seen) is None
+    assert journal.exists()
