@@ -80,6 +80,8 @@ CASES: dict[str, Case] = {
     ),
     "Vertex AI": Case(content(), ROW | {"provider": "gcp.vertex_ai"}, client={"vertexai": True}),
     "stream": Case(stream(), ROW | STREAMED, "all"),
+    "content, flex": Case(content(service_tier="flex"), ROW | {"service_tier": "flex", "cost_usd": None}),
+    "stream, flex": Case(stream(service_tier="flex"), ROW | STREAMED | {"service_tier": "flex", "cost_usd": None}, "all"),
     "stream with tools": Case(stream(tools=[DECLARED]), ROW | STREAMED, "all"),
     "stream, blocked": Case(
         stream(), ROW | STREAMED | {

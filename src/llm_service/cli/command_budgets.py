@@ -32,7 +32,7 @@ _EXIT_DOES_NOT_FIT: Final = 3
 _DAMAGED: Final = "damaged"
 _MENDS: Final = "llm-telemetry doctor names it, and doctor --repair counts it anew"
 _NO_POLICIES: Final = (
-    "there is no policies.yaml, so there are no limits; write `policies: {default: {daily_budget_usd: 10}}` into "
+    "there is no policies.yaml to read limits from; write `policies: {default: {daily_budget_usd: 10}}` into "
     "config/policies.yaml, or name a file with --policies PATH or LLM_TELEMETRY_POLICIES"
 )
 

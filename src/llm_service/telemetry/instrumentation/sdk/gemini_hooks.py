@@ -6,6 +6,7 @@ Hooked are the methods that send one request each, so that the calls of automati
 
 from typing import Any, Final
 
+from llm_service.telemetry.instrumentation.failed_answers import first_text
 from llm_service.telemetry.instrumentation.open_streams import hold_stream
 from llm_service.telemetry.instrumentation.responses.answers import VERTEX, text_of
 from llm_service.telemetry.instrumentation.sdk.hooks import Asked, Hook, Hooks, RequestCall
@@ -28,6 +29,8 @@ _NEEDED: Final = ("_generate_content", "_generate_content_stream")
 _PUBLIC: Final = {"_embed_content": "embed_content"}
 """What the first releases have in the place of a private method."""
 GEMINI: Final = "gcp.gemini"
+_TIER: Final = "x-gemini-service-tier"
+"""The header that tells the tier that counted, which the client drops from the usage."""
 
 
 class GeminiHooks(Hooks):
@@ -69,6 +72,9 @@ def _asking(name: str, operation: str) -> Asked:
         model = text_of(kwargs, "model")
         if model is not None:
             fields["request_model"] = model.rpartition("/")[2]
+        tier = first_text(kwargs.get("config"), ("service_tier", "serviceTier"))
+        if tier is not None:
+            fields["service_tier"] = tier.lower()
         if name.endswith("_stream"):
             fields["stream"] = True
         return fields
@@ -82,3 +88,4 @@ def _sent(call: RequestCall, _args: tuple[Any, ...], _kwargs: dict[str, Any]) ->
 
 def _responded(call: RequestCall, response: Any) -> None:
     call.responded(response)
+    call.know({"service_tier": text_of(getattr(response, "headers", None), _TIER)})
