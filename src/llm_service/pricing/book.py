@@ -151,7 +151,15 @@ class PriceBook:
         for entry, one, sold_by in listed:
             if entry is not None and has_own_price(entry, sold_by):
                 return one, sold_by
+        for _, one, sold_by in listed[1:]:
+            if one == request_model and not self._is_for_sale(one):  # a deployment
+                return one, sold_by
         return listed[0][1:] if listed else (name, seller)
+
+    def _is_for_sale(self, name: str) -> bool:
+        """Whether a price list has a model of this name."""
+        prices = self._load()
+        return prices is not None and any(prices.look_up(one).timeline is not None for one in candidates(name, None))
 
     def _look_up(self, key: _Key, model_name: str, provider: str | None, at_us: int) -> Span:
         timelines = self._timelines.get(key)

@@ -73,10 +73,13 @@ def test_the_file_prices_a_deployment_by_the_name_it_is_asked_by() -> None:
     asked = book.rates(GPT, "azure", request_model="my-deployment")
     assert asked is not None
     assert asked == book.rates("my-deployment", "azure")
-    both = PriceBook(ModelsConfig.model_validate({"models": {"my-deployment": price, "gpt-4.1": price}}))
-    found = both.rates(GPT, None, request_model="my-deployment")
-    assert found is not None
-    assert found.model == "gpt-4.1"  # what answered is listed itself
+    both = PriceBook(
+        ModelsConfig.model_validate({"models": {"my-deployment": price, "gpt-4.1": price, "gpt-4o": price}})
+    )
+    for asked_by, model in (("my-deployment", "my-deployment"), ("gpt-4o", "gpt-4.1")):  # a gateway went to another
+        found = both.rates(GPT, None, request_model=asked_by)
+        assert found is not None
+        assert found.model == model
 
 
 @pytest.mark.parametrize("name", ["gpt-4.1", "my/model", "claude-sonnet-4-5", "mistral-large", ""])
