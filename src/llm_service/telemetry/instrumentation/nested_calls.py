@@ -167,8 +167,8 @@ class NestedCalls:
         if not of_block:
             return
         hooked = (record.source or "").startswith("sdk:")  # other counts may be equal by chance
-        counts = (record.prompt_tokens, record.completion_tokens) if hooked else (None, None)
-        told = (record.response_id, *counts)
+        prompt, completion = (record.prompt_tokens, record.completion_tokens) if hooked else (None, None)
+        told = (record.response_id, prompt, completion)
         if len(self._told) < _MOST and told != (None, None, None):
             self._told.append(told)
 
