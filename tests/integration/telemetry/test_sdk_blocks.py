@@ -132,7 +132,7 @@ def test_an_answer_that_has_a_row_is_not_counted_again(
     statistics = logger.get_statistics()
     assert (statistics["total_invocations"], statistics["total_tokens"]) == (2, 2 * 1207)
     assert [record.message for record in caplog.records].count(caplog.records[0].message) == 1
-    assert "has recorded already" in caplog.text
+    assert "repeats an answer that has a row" in caplog.text
 
 
 def test_functions_and_generators_around_one_call_are_that_call(logger: TelemetryLogger, client: Any) -> None:

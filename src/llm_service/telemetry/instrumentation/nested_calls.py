@@ -55,6 +55,7 @@ _LOCK: Final = RLock()
 _kept: Final[WeakValueDictionary[int, "NestedCalls"]] = WeakValueDictionary()
 """Those that keep a call. Weak, because a call knows its block, and a block that is forgotten is to be collected."""
 _LOG: Final = logging.getLogger("llm_service.telemetry")
+_REMEDY: Final = "; make the call within the block, and both are one row"
 _forked_at = 0
 """When this process began as a fork, by `perf_counter_ns`; what began before is its parent's."""
 
@@ -293,8 +294,7 @@ def tell_again(block: Block, said: Mapping[str, Any]) -> None:
     block._calls.tell_again(said)  # noqa: SLF001
     if sink.is_first("an answer with a row"):
         _LOG.warning(
-            "telemetry: record() was given an answer that instrument() has recorded already (said once): the block is "
-            "stored as a span of operation `chain`; make the call within the block, and both are one row"
+            "telemetry: a block repeats an answer that has a row, and is stored as a `chain` (said once)%s", _REMEDY
         )
 
 
