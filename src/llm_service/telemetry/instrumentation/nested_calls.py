@@ -55,7 +55,7 @@ _LOCK: Final = RLock()
 _kept: Final[WeakValueDictionary[int, "NestedCalls"]] = WeakValueDictionary()
 """Those that keep a call. Weak, because a call knows its block, and a block that is forgotten is to be collected."""
 _LOG: Final = logging.getLogger("llm_service.telemetry")
-_REMEDY: Final = "; make the call within the block, and both are one row"
+_REMEDY: Final = "make the call within the block, and both are one row"
 _forked_at = 0
 """When this process began as a fork, by `perf_counter_ns`; what began before is its parent's."""
 
@@ -268,17 +268,22 @@ class NestedCalls:
 
 
 def is_of_parent(block: Block) -> bool:
-    """Whether it was begun before this process was forked: it is the parent process that ends it."""
+    """Whether it was begun before this process was forked: the parent process ends it."""
     return block._started < _forked_at  # noqa: SLF001 - of the protocol
+
+
+def _calls_of(block: Block) -> NestedCalls:
+    if block._calls is None:  # noqa: SLF001 - of the protocol, as below
+        block._calls = NestedCalls()  # noqa: SLF001
+    calls: NestedCalls = block._calls  # noqa: SLF001
+    return calls
 
 
 def begin_in(block: Block, child: Child) -> NestedCalls | None:
     """Count a call that begins in a block; None where the block is in the parent process, which counts its own."""
     if is_of_parent(block):
         return None
-    if block._calls is None:  # noqa: SLF001
-        block._calls = NestedCalls()  # noqa: SLF001
-    calls: NestedCalls = block._calls  # noqa: SLF001
+    calls = _calls_of(block)
     calls.begin(child)
     return calls
 
@@ -289,22 +294,16 @@ def tell_again(block: Block, said: Mapping[str, Any]) -> None:
     answered = said.get("response_id")
     if answered is None or not has_row(sink, answered) or (block._calls is not None and block._calls.knows(answered)):  # noqa: SLF001
         return
-    if block._calls is None:  # noqa: SLF001
-        block._calls = NestedCalls()  # noqa: SLF001
-    block._calls.tell_again(said)  # noqa: SLF001
+    _calls_of(block).tell_again(said)
     if sink.is_first("an answer with a row"):
-        _LOG.warning(
-            "telemetry: a block repeats an answer that has a row, and is stored as a `chain` (said once)%s", _REMEDY
-        )
+        _LOG.warning("telemetry: a block repeats an answer that has a row, so it is a `chain` (said once); %s", _REMEDY)
 
 
 def hold_span_in(block: Block) -> None:
     """A span begins in a block, unless that is the parent process's."""
     if is_of_parent(block):
         return
-    if block._calls is None:  # noqa: SLF001
-        block._calls = NestedCalls()  # noqa: SLF001
-    block._calls.hold_span()  # noqa: SLF001
+    _calls_of(block).hold_span()
 
 
 def keep(calls: NestedCalls) -> None:
@@ -322,14 +321,10 @@ def tell_parents(block: Block | None, record: InvocationRecord, *, of_block: boo
     if block is None or is_span(record.operation):
         return
     if not block.over:
-        if block._calls is None:  # noqa: SLF001 - of the protocol, as below
-            block._calls = NestedCalls()  # noqa: SLF001
-        block._calls.row_made(record, of_block=of_block)  # noqa: SLF001
+        _calls_of(block).row_made(record, of_block=of_block)
     while block is not None:
         if block._reserved and not block.over and not block._sink.knows_cost(record):  # noqa: SLF001 - as above
-            if block._calls is None:  # noqa: SLF001
-                block._calls = NestedCalls()  # noqa: SLF001
-            block._calls.unpriced += 1  # noqa: SLF001
+            _calls_of(block).unpriced += 1
         place = block._place  # noqa: SLF001
         block = None if place is None else place.parent
 
