@@ -118,14 +118,18 @@ class BudgetsBesideModel(RuleBasedStateMachine):
         which=st.integers(0, 30), cost=st.sampled_from([None, 0, 1, 4, 15]), own_id=st.booleans(), twice=st.booleans()
     )
     def settle(self, which: int, cost: int | None, own_id: bool, twice: bool) -> None:
-        """With a record of the hold's id or of another; a second time does nothing."""
+        """With a record of the hold's id or of another; a second time does nothing, or logs another call."""
         hold_id, hold = self.pick(which)
         agent = core_of(hold).request.agent_name
         record = self.record(agent, cost, **({"invocation_id": hold_id} if own_id else {}))
         assert hold.settle(record) is True
         self.model.log(record.invocation_id, agent, cost, ends=hold_id)
         if twice:
-            assert hold.settle(self.record(agent, 1)) is False
+            assert hold.settle(record) is False
+            further = self.record(agent, 1)
+            assert hold.settle(further) is False
+            self.loggers[0].flush()
+            self.model.log(further.invocation_id, agent, 1)
         self.seen["settled"] += 1
 
     @precondition(lambda self: self.open)

@@ -147,6 +147,7 @@ def test_a_loop_that_sleeps_is_ended_at_once() -> None:
 
 def test_a_loop_that_stands_still_stops_no_commit(db: Path) -> None:
     """Between two runs, and after it was closed without a cancellation."""
+    before = set(threading.enumerate())  # of loggers that other tests left open
     telemetry = AsyncTelemetryLogger(db, flush_interval=0.01)
     loop = asyncio.new_event_loop()
     loop.run_until_complete(telemetry.start())
@@ -158,7 +159,9 @@ def test_a_loop_that_stands_still_stops_no_commit(db: Path) -> None:
     assert telemetry.stats().writer_alive
     asyncio.run(telemetry.aclose())
     assert not telemetry.stats().writer_alive
-    assert comes_true(lambda: "llm-telemetry-writer" not in {thread.name for thread in threading.enumerate()})
+    assert comes_true(
+        lambda: "llm-telemetry-writer" not in {thread.name for thread in {*threading.enumerate()} - before}
+    )
     assert rows(db) == 2
 
 
