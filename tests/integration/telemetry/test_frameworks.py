@@ -2,8 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
+from time import time
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -11,6 +16,7 @@ from tests.framework_parts import QUESTIONS, LiteLLM, graph_of
 from tests.provider_server import SECRET, ProviderServer
 
 from llm_service.config.schemas import PoliciesConfig
+from llm_service.pricing import sellers
 from llm_service.telemetry import AsyncTelemetryLogger
 from llm_service.telemetry.record.operations import SPANS
 
@@ -296,3 +302,72 @@ async def test_a_tool_of_pydantic_ai_is_a_span(telemetry: AsyncTelemetryLogger, 
     calls, spans = await rows(telemetry)
     assert [call["prompt_tokens"] for call in calls] == [1200, 1200]
     assert [span["tool_name"] for span in spans if span["operation"] == "execute_tool"] == ["add", "add"]
+
+
+MESSAGE = {"role": "user", "content": "Why 42?"}
+COUNTS = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+SOLD = ("claude-opus-4-5", "gpt-4.1", "gemini-2.5-flash")
+
+
+async def by_langchain(telemetry: AsyncTelemetryLogger, model: str, label: str) -> None:
+    """A call that LangChain tells of."""
+    from langchain_core.messages import AIMessage
+    from langchain_core.outputs import ChatGeneration, LLMResult
+
+    from llm_service.telemetry.langchain import TelemetryCallback
+
+    callback, run = TelemetryCallback(telemetry), uuid4()
+    callback.on_chat_model_start({}, [[]], run_id=run, metadata={"ls_provider": label, "ls_model_name": model})
+    usage: Any = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
+    message = AIMessage("42", usage_metadata=usage, response_metadata={"model_name": model})
+    callback.on_llm_end(LLMResult(generations=[[ChatGeneration(message=message)]]), run_id=run)
+
+
+async def by_litellm(telemetry: AsyncTelemetryLogger, model: str, label: str) -> None:
+    """The same of LiteLLM."""
+    from llm_service.telemetry.litellm import TelemetryCallback
+
+    callback, now = TelemetryCallback(telemetry), datetime.now(tz=UTC)
+    told = {"litellm_call_id": str(uuid4()), "model": model, "custom_llm_provider": label, "litellm_params": {}}
+    callback.log_pre_api_call(model, [MESSAGE], told)
+    callback.log_success_event(told, {"object": "chat.completion", "model": model, "usage": COUNTS}, now, now)
+
+
+async def by_pydantic_ai(telemetry: AsyncTelemetryLogger, model: str, label: str, **more: Any) -> None:
+    """The same of Pydantic AI."""
+    from pydantic_ai.messages import ModelResponse
+    from pydantic_ai.usage import RequestUsage
+
+    from llm_service.telemetry.pydantic_ai import TelemetryCapability
+
+    asked = SimpleNamespace(model=SimpleNamespace(model_name=model, system=label))
+
+    async def answer(_: Any) -> ModelResponse:
+        usage = more.pop("usage", None) or RequestUsage(input_tokens=100, output_tokens=20)
+        return ModelResponse(parts=[], usage=usage, model_name=model, **more)
+
+    await TelemetryCapability(telemetry).wrap_model_request(None, request_context=asked, handler=answer)
+
+
+ADAPTERS = {"langchain_core": by_langchain, "litellm": by_litellm, "pydantic_ai": by_pydantic_ai}
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+async def test_a_call_has_the_price_of_the_seller_that_the_framework_names_or_none(
+    adapter: str, tmp_path: Path
+) -> None:
+    """Of each label that the prices know, and of others; the price of the model's maker is not taken instead."""
+    pytest.importorskip(adapter)
+    labels = sorted(set(sellers._PROVIDERS) | {"snowflakecortex", "vercel", "a-new-one"})
+    async with AsyncTelemetryLogger(tmp_path / "t.db", models=False) as telemetry:
+        for model, label in product(SOLD, labels):
+            await ADAPTERS[adapter](telemetry, model, label)
+        found = [*reversed(await telemetry.get_invocations(limit=1000))]
+        assert len(found) == len(SOLD) * len(labels)
+        for row, (model, label) in zip(found, product(SOLD, labels), strict=True):
+            rates = telemetry.prices.rates(model, label, int(time() * 1e6))
+            told = (row["provider"], model, label)
+            if label == "google" and rates is not None:  # Pydantic AI's name of the Gemini API
+                rates = telemetry.prices.rates(model, "gemini", int(time() * 1e6))
+            cost = None if rates is None else rates.cost_nanos(100, 20)
+            assert row["cost_usd"] == (None if cost is None else pytest.approx(cost / 1e9)), told

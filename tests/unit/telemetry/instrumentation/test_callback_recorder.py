@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from tests.inside import core_of
 
+from llm_service.pricing import sellers
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.callbacks import CallbackRecorder
+from llm_service.telemetry.instrumentation.frameworks import places
 from llm_service.telemetry.instrumentation.frameworks import recorder as recorder_module
 from llm_service.telemetry.instrumentation.frameworks.framework_call import FrameworkCall
 from llm_service.telemetry.instrumentation.frameworks.richest import richest
@@ -397,3 +399,37 @@ def test_one_odd_argument_costs_no_call(
     assert (row["status"], row["total_tokens"]) == (status, tokens)
     recorder.begin([], request_model="m")  # type: ignore[arg-type]
     recorder.end([])  # type: ignore[arg-type]
+
+
+LABELS = sorted(sellers._PROVIDERS | places._NAMES | dict.fromkeys(("snowflakecortex", "litellm_proxy", "New"), ""))
+HOSTS = {
+    "https://api.openai.com/v1": "openai",
+    "https://openrouter.ai/api/v1": "openrouter",
+    "http://localhost:11434/v1": "ollama",
+}
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_no_label_of_a_seller_is_lost(label: str) -> None:
+    """It may be said in other words; one that nobody knows is passed on, so that it has no other seller's price."""
+    place = places.place_of(label)
+    told = sellers.provider_of(places._NAMES.get(label, label))
+    assert sellers.provider_of(place["provider"]) == told
+    if label in sellers._PROVIDERS:
+        assert told == sellers.provider_of(label)
+        assert sellers.api_of(place["provider"]) == (sellers.api_of(label) or ("gemini" if label == "google" else None))
+    if places.is_protocol(label) or told is None:
+        assert places.place_of(label, "https://example.com/v1") == {}
+    else:
+        assert places.place_of(label, "https://example.com/v1") == places.place_of(label, "http://[") == place
+    for url, seller in HOSTS.items():
+        assert places.place_of(label, url)["provider"] == seller
+
+
+def test_a_seller_that_the_nearer_does_not_know_is_the_farthers_unless_it_may_be_a_protocol() -> None:
+    """As that of an SDK at a host that nobody knows."""
+    for label in LABELS:
+        said = places.place_of(label)
+        told = said if places.names_seller(label) else {}
+        assert richest({"prompt_tokens": 1}, said, {}) == {"prompt_tokens": 1} | told
+        assert richest({"provider": "groq"}, said, {}) == {"provider": "groq"}

@@ -9,12 +9,11 @@ provider reported in its usage, or computed here.
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from llm_service.telemetry.instrumentation.call_fields import milliseconds
+from llm_service.telemetry.instrumentation.frameworks.places import is_protocol, place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
 from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
-from llm_service.telemetry.instrumentation.sdk.providers import provider_of_host
 
 try:
     import litellm
@@ -35,19 +34,8 @@ _OPERATIONS: Final = {
     "speech": "speech", "aspeech": "speech", "rerank": "rerank", "arerank": "rerank",
     "moderation": "moderation", "amoderation": "moderation",
 }  # fmt: skip
-_PROVIDERS: Final = {
-    "anthropic": "anthropic", "azure": "azure.ai.openai", "azure_ai": "azure.ai.inference", "bedrock": "aws.bedrock",
-    "bedrock_converse": "aws.bedrock", "sagemaker": "aws.sagemaker", "vertex_ai": "gcp.vertex_ai",
-    "gemini": "gcp.gemini", "mistral": "mistral_ai", "groq": "groq", "deepseek": "deepseek", "xai": "x_ai",
-    "cohere": "cohere", "cohere_chat": "cohere", "openrouter": "openrouter", "together_ai": "together",
-    "fireworks_ai": "fireworks", "perplexity": "perplexity", "cerebras": "cerebras", "ollama": "ollama",
-    "ollama_chat": "ollama", "openai": "openai", "text-completion-openai": "openai",
-}  # fmt: skip
-"""`custom_llm_provider`, in OpenTelemetry's words."""
 _MOCK: Final = "mock-key"
 """The key with which LiteLLM tells of a call that it does not make, as `mock_response` asks."""
-_PROTOCOLS: Final = frozenset({"openai", "text-completion-openai", "anthropic", "cohere", "cohere_chat", "mistral"})
-"""Those that may stand for a protocol alone: with an `api_base`, its host says who sells."""
 
 
 class TelemetryCallback(CustomLogger):
@@ -107,8 +95,8 @@ class TelemetryCallback(CustomLogger):
             operation=_OPERATIONS.get(told, told),
             ends_with_request=True,
             request_model=text_of(kwargs, "model"),
-            provider=_provider_of(kwargs),
             stream=True if get(kwargs, "stream") is True else None,
+            **_place_of(kwargs),
             **_names(kwargs),
         )
 
@@ -144,14 +132,10 @@ def _answer_of(response: Any) -> dict[str, Any]:
     return found
 
 
-def _provider_of(kwargs: Any) -> str | None:
+def _place_of(kwargs: Any) -> Mapping[str, Any]:
+    """Who sells, as LiteLLM knows it; where that may stand for a protocol, the host of its `api_base` says it."""
     told = text_of(kwargs, "custom_llm_provider")
-    if told is None:
-        return None
-    base = text_of(get(kwargs, "litellm_params"), "api_base")
-    if told in _PROTOCOLS and base is not None:
-        return provider_of_host(urlsplit(base).hostname or "")
-    return _PROVIDERS.get(told, told)
+    return place_of(told, text_of(get(kwargs, "litellm_params"), "api_base") if is_protocol(told) else None)
 
 
 def _names(kwargs: Any) -> dict[str, Any]:

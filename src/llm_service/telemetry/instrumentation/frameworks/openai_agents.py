@@ -4,11 +4,10 @@ https://openai.github.io/openai-agents-python/tracing/. Processors are called wh
 """
 
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
+from llm_service.telemetry.instrumentation.frameworks.places import place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
 from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
-from llm_service.telemetry.instrumentation.sdk.providers import provider_of_host
 
 try:
     from agents.tracing import Span, Trace, TracingProcessor
@@ -85,13 +84,12 @@ class TelemetryProcessor(TracingProcessor):
         if kind in _SKIPPED:
             self._recorder.skip(span.span_id, parent)
         elif kind in _CALLS:
-            base = text_of(get(data, "model_config"), "base_url")
             self._recorder.begin(
                 span.span_id,
                 parent,
                 operation=_CALLS[kind],
                 request_model=text_of(data, "model"),
-                provider=None if base is None else provider_of_host(urlsplit(base).hostname or ""),
+                **place_of(None, text_of(get(data, "model_config"), "base_url")),
             )
         elif kind == "agent":
             self._recorder.begin(span.span_id, parent, operation="invoke_agent", agent_name=name)

@@ -4,13 +4,12 @@ https://pydantic.dev/docs/ai/core-concepts/capabilities/. A capability wraps wha
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any
 from uuid import uuid4
 
+from llm_service.telemetry.instrumentation.frameworks.places import place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
 from llm_service.telemetry.instrumentation.responses.answers import get, text_of
-from llm_service.telemetry.instrumentation.sdk.providers import provider_of_host
 
 try:
     from pydantic_ai.capabilities import AbstractCapability
@@ -18,14 +17,6 @@ except ImportError as missing:
     raise ImportError("install llm-service-telemetry[pydantic-ai]: pydantic-ai 2 or newer is missing") from missing
 
 __all__ = ["TelemetryCapability"]
-
-_PROVIDERS: Final = {
-    "openai": "openai", "anthropic": "anthropic", "azure": "azure.ai.openai", "bedrock": "aws.bedrock",
-    "google-gla": "gcp.gemini", "google": "gcp.gemini", "google-vertex": "gcp.vertex_ai", "mistral": "mistral_ai",
-    "groq": "groq", "cohere": "cohere", "deepseek": "deepseek", "grok": "x_ai", "xai": "x_ai", "ollama": "ollama",
-    "openrouter": "openrouter", "together": "together", "fireworks": "fireworks", "moonshotai": "moonshotai",
-}  # fmt: skip
-"""Names of providers, in OpenTelemetry's words."""
 
 
 class TelemetryCapability(AbstractCapability[Any]):
@@ -67,7 +58,7 @@ class TelemetryCapability(AbstractCapability[Any]):
         self._recorder.begin(
             key,
             request_model=text_of(model, "model_name"),
-            provider=_seller_of(model, text_of(model, "system")),
+            **place_of(text_of(model, "system"), text_of(model, "base_url")),
         )
         try:
             response = await handler(request_context)
@@ -95,13 +86,6 @@ class TelemetryCapability(AbstractCapability[Any]):
             raise
         self._recorder.end(key)
         return result
-
-
-def _seller_of(model: Any, told: str | None) -> str | None:
-    url = text_of(model, "base_url")
-    if url is not None:
-        return provider_of_host(urlsplit(url).hostname or "")
-    return None if told is None else _PROVIDERS.get(told, told)
 
 
 def _answer_of(response: Any) -> dict[str, Any]:

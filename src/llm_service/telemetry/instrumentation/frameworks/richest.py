@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from llm_service.telemetry.instrumentation.frameworks.places import names_seller
+
 __all__ = ["USED", "has_usage", "richest", "without_usage"]
 
 _COUNTS: Final = (
@@ -11,7 +13,6 @@ _COUNTS: Final = (
 )  # fmt: skip
 USED: Final = frozenset({*_COUNTS, "cost_usd", "cost_source", "usage_source", "unpriced_usage", "service_tier"})
 """What a call used, and what that cost."""
-_SELLER: Final = frozenset({"provider"})
 _NAMES: Final = frozenset({"agent_name", "tool_name", "session_id", "user_id", "trace_id", "tags", "metadata"})
 """What the framework knows better: the SDK has it of the blocks around alone."""
 
@@ -31,7 +32,8 @@ def richest(nearer: Mapping[str, Any], farther: Mapping[str, Any], failure: Mapp
 
     Args:
         nearer: said by who is nearer to the provider: it is believed. What it used, and who sold it, is taken from one
-            of them alone; from the other only where this one does not know, or saw a part of it.
+            of them alone; from the other only where this one does not know, or saw a part of it, and no seller that may
+            stand for a protocol alone.
         farther: said by the framework around it, which knows the names better.
         failure: how the call failed for the framework's caller; that of the request says more, where that failed.
     """
@@ -42,7 +44,7 @@ def richest(nearer: Mapping[str, Any], farther: Mapping[str, Any], failure: Mapp
         if found.get("finish_reason") == "cancelled" and not failure:
             del found["finish_reason"]  # it was cut short, because the framework had read it all
     for field, value in farther.items():
-        if value is None or (field in USED and not takes_farther) or field in _SELLER:
+        if value is None or (field in USED and not takes_farther) or (field == "provider" and not names_seller(value)):
             continue
         if field in _NAMES:
             found[field] = value
