@@ -5,7 +5,7 @@ that of the model's maker.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from llm_service.pricing.sellers import provider_of
 from llm_service.telemetry.instrumentation.sdk.providers import place_of_url
@@ -55,7 +55,7 @@ def place_of(label: str | None, url: str | None = None) -> Mapping[str, Any]:
     try:
         place = place_of_url(url)
     except ValueError:  # it is no URL
-        place = {}
+        place = cast("Mapping[str, str]", {})
     if "provider" in place or label is None or not names_seller(label):
         return place
     return {**place, "provider": label}

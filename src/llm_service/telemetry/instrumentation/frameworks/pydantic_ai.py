@@ -3,13 +3,14 @@
 https://pydantic.dev/docs/ai/core-concepts/capabilities/. A capability wraps what it records, in its own context.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
 from llm_service.telemetry.instrumentation.frameworks.places import place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
-from llm_service.telemetry.instrumentation.responses.answers import get, text_of
+from llm_service.telemetry.instrumentation.frameworks.richest import counted
+from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
 
 try:
     from pydantic_ai.capabilities import AbstractCapability
@@ -58,7 +59,7 @@ class TelemetryCapability(AbstractCapability[Any]):
         self._recorder.begin(
             key,
             request_model=text_of(model, "model_name"),
-            **place_of(text_of(model, "system"), text_of(model, "base_url")),
+            **_place_asked(model),
         )
         try:
             response = await handler(request_context)
@@ -88,21 +89,18 @@ class TelemetryCapability(AbstractCapability[Any]):
         return result
 
 
+def _place_asked(model: Any) -> Mapping[str, Any]:
+    """Who is asked; of several that are tried in turn the answer says it."""
+    system = text_of(model, "system")
+    return {} if system is None or ":" in system else place_of(system, text_of(model, "base_url"))
+
+
 def _answer_of(response: Any) -> dict[str, Any]:
-    """What an answer says, in Pydantic AI's own form: its counts include the cached ones."""
-    usage = get(response, "usage")
-    details = get(usage, "details")
-    prompt, completion = get(usage, "input_tokens"), get(usage, "output_tokens")
-    counted = bool(prompt or completion)
-    read, written = get(usage, "cache_read_tokens"), get(usage, "cache_write_tokens")
+    """What an answer says, in Pydantic AI's own form, whose counts are 0 where nothing is known."""
     return {
+        **counted(read_answer(response)),
+        **place_of(text_of(response, "provider_name"), text_of(response, "provider_url")),
         "model_name": text_of(response, "model_name"),
         "response_id": text_of(response, "provider_response_id"),
         "finish_reason": text_of(response, "finish_reason"),
-        "usage_source": "reported" if counted else "missing",
-        "prompt_tokens": prompt if counted else None,
-        "completion_tokens": completion if counted else None,
-        "cache_read_tokens": read or None,
-        "cache_write_tokens": written or None,
-        "reasoning_tokens": get(details, "reasoning_tokens") or None,
     }

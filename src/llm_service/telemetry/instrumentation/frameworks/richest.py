@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from llm_service.telemetry.instrumentation.frameworks.places import names_seller
 
-__all__ = ["USED", "has_usage", "richest", "without_usage"]
+__all__ = ["USED", "counted", "has_usage", "richest", "without_usage"]
 
 _COUNTS: Final = (
     "prompt_tokens", "completion_tokens", "total_tokens", "cache_read_tokens", "cache_write_tokens",
@@ -20,6 +20,13 @@ _NAMES: Final = frozenset({"agent_name", "tool_name", "session_id", "user_id", "
 def has_usage(fields: Mapping[str, Any]) -> bool:
     """Whether it says what the call used."""
     return any(fields.get(field) is not None for field in _COUNTS)
+
+
+def counted(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What a framework says whose counts are 0 where it knows none: no call is without tokens."""
+    if fields.get("prompt_tokens") or fields.get("completion_tokens"):
+        return {**fields}
+    return {field: value for field, value in fields.items() if field not in _COUNTS} | {"usage_source": "missing"}
 
 
 def without_usage(fields: Mapping[str, Any]) -> dict[str, Any]:
