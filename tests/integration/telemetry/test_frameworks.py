@@ -529,3 +529,68 @@ async def test_a_generation_of_the_agents_sdk_has_the_tier_and_the_tools_of_its_
         agents.set_trace_processors([])
         row = (await rows(telemetry))[0][-1]
         assert (row["service_tier"], row["cost_usd"]) == ("flex", 0.0005625)
+
+
+ERRORS: dict[str, Any] = {
+    "an exception": ValueError("boom"), "its class": ValueError, "a text": "boom", "an empty text": "",
+    "an error of a provider": {"message": "boom", "code": 500}, "an empty one": {}, "a number": 500, "nothing": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+@pytest.mark.parametrize("adapter", ["langchain_core", "litellm", "agents"])
+async def test_what_a_framework_says_has_failed_is_no_success_whatever_it_tells_of_how(
+    adapter: str, error: Any, tmp_path: Path
+) -> None:
+    """Calls, and spans."""
+    pytest.importorskip(adapter)
+    async with AsyncTelemetryLogger(tmp_path / "t.db") as telemetry:
+        if adapter == "langchain_core":
+            langchain_fails(telemetry, error)
+        elif adapter == "litellm":
+            await litellm_fails(telemetry, error)
+        else:
+            agents_fail(telemetry, {} if error is None else error)
+        found = await telemetry.get_invocations()
+        assert found
+        assert {row["status"] for row in found} == {"error"}
+        assert all(row["error_type"] is None or "boom" not in row["error_type"] for row in found)
+
+
+def langchain_fails(telemetry: AsyncTelemetryLogger, error: Any) -> None:
+    """Whatever has an end of its own there."""
+    from llm_service.telemetry.langchain import TelemetryCallback
+
+    callback = TelemetryCallback(telemetry)
+    for kind in ("llm", "chain", "tool", "retriever"):
+        run = uuid4()
+        getattr(callback, f"on_{kind}_start")({}, [], run_id=run)
+        getattr(callback, f"on_{kind}_error")(error, run_id=run)
+
+
+async def litellm_fails(telemetry: AsyncTelemetryLogger, error: Any) -> None:
+    """Both events, of a call whose beginning was told and of one whose was not."""
+    from llm_service.telemetry.litellm import TelemetryCallback
+
+    callback, now = TelemetryCallback(telemetry), datetime.now(tz=UTC)
+    for begun, asynchronous in product((True, False), repeat=2):
+        told = {"litellm_call_id": str(uuid4()), "model": "m", "exception": error, "litellm_params": {}}
+        if begun:
+            callback.log_pre_api_call("m", [MESSAGE], told)
+        if asynchronous:
+            await callback.async_log_failure_event(told, None, now, now)
+        else:
+            callback.log_failure_event(told, None, now, now)
+
+
+def agents_fail(telemetry: AsyncTelemetryLogger, error: Any) -> None:
+    """A span that has an error."""
+    import agents
+
+    from llm_service.telemetry.openai_agents import TelemetryProcessor
+
+    processor = TelemetryProcessor(telemetry)
+    for data in (agents.GenerationSpanData(model="m"), agents.AgentSpanData("a"), agents.FunctionSpanData("f", "", "")):
+        span: Any = SimpleNamespace(span_id=str(uuid4()), parent_id=None, trace_id="t", span_data=data, error=error)
+        processor.on_span_start(span)
+        processor.on_span_end(span)

@@ -379,6 +379,7 @@ SAID: dict[str, tuple[dict[str, Any], str, int | None]] = {
     "an exception": ({"error": TimeoutError("boom")}, "timeout", None),
     "an error of a provider": ({"error": {"message": "boom", "code": 500}}, "error", None),
     "an error and usage": ({"answer": ANSWER, "error": "boom"}, "error", 17),
+    "an error and no status": ({"error": "boom", "status": None}, "error", None),
     "a status": ({"answer": ANSWER, "status": "failed"}, "error", 17),
     "a status that nobody knows": ({"answer": ANSWER, "status": "whatever"}, "error", 17),
     "others' names": ({"input_tokens": 12, "output_tokens": 5}, "success", 17),
@@ -433,3 +434,15 @@ def test_a_seller_that_the_nearer_does_not_know_is_the_farthers_unless_it_may_be
         told = said if places.names_seller(label) else {}
         assert richest({"prompt_tokens": 1}, said, {}) == {"prompt_tokens": 1} | told
         assert richest({"provider": "groq"}, said, {}) == {"provider": "groq"}
+
+
+@pytest.mark.parametrize("error", [None, "", "boom", {}, ValueError("boom"), ValueError, 0])
+def test_what_has_failed_is_no_success_whatever_is_told_of_how(
+    error: object, telemetry: TelemetryLogger, recorder: CallbackRecorder
+) -> None:
+    """A call, and a span."""
+    for operation in ("chat", "chain"):
+        recorder.begin(operation, operation=operation, current=False)
+        assert recorder.fail(operation, error, finish_reason="broken")
+        assert not recorder.fail(operation, error)
+    assert [(row["status"], row["finish_reason"]) for row in rows(telemetry)] == [("error", "broken")] * 2

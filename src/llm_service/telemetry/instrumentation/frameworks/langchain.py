@@ -104,7 +104,7 @@ class TelemetryCallback(BaseCallbackHandler):
         found = {} if found is None else {field: value for field, value in found.items() if field != "status"}
         if found.get("usage_source") == "reported":
             found["usage_source"] = "partial"
-        self._recorder.end(run_id, error=error, **found)
+        self._recorder.fail(run_id, error, **found)
 
     # Spans
 
@@ -171,7 +171,7 @@ class TelemetryCallback(BaseCallbackHandler):
         if any(kind.__name__ == "GraphBubbleUp" for kind in type(error).__mro__):
             self._recorder.end(run_id, finish_reason="interrupted")
         else:
-            self._recorder.end(run_id, error=error)
+            self._recorder.fail(run_id, error)
 
     on_tool_error = on_chain_error
     on_retriever_error = on_chain_error

@@ -74,19 +74,19 @@ class TelemetryCallback(CustomLogger):
 
     def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """It was answered in full."""
-        self._end(kwargs, response_obj, start_time, end_time, None)
+        self._end(kwargs, response_obj, start_time, end_time, failed=False)
 
     def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """It has failed."""
-        self._end(kwargs, response_obj, start_time, end_time, get(kwargs, "exception"))
+        self._end(kwargs, response_obj, start_time, end_time, failed=True)
 
     async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """As `log_success_event`."""
-        self._end(kwargs, response_obj, start_time, end_time, None)
+        self._end(kwargs, response_obj, start_time, end_time, failed=False)
 
     async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """As `log_failure_event`."""
-        self._end(kwargs, response_obj, start_time, end_time, get(kwargs, "exception"))
+        self._end(kwargs, response_obj, start_time, end_time, failed=True)
 
     def _begin(self, key: str, kwargs: Mapping[str, Any]) -> None:
         told = text_of(kwargs, "call_type") or "completion"
@@ -100,7 +100,7 @@ class TelemetryCallback(CustomLogger):
             **_names(kwargs),
         )
 
-    def _end(self, kwargs: Any, response: Any, start: Any, end: Any, error: Any) -> None:
+    def _end(self, kwargs: Any, response: Any, start: Any, end: Any, *, failed: bool) -> None:
         key = _key_of(kwargs)
         if key is None:
             return
@@ -112,16 +112,25 @@ class TelemetryCallback(CustomLogger):
                 if self._recorder.has_ended(key):
                     return
                 self._begin(key, kwargs)
-            found = {"usage_source": "missing"} | _answer_of(response) if error is None else {}
+            found = {} if failed else {"usage_source": "missing"} | _answer_of(response)
             found |= _times_of(kwargs, start, end)
         except Exception as failure:  # noqa: BLE001 - the program must not notice
             self._recorder.step_aside(failure)
             found = {}
-        self._recorder.end(key, error=error if isinstance(error, BaseException) else None, **found)
+        if failed:
+            self._recorder.fail(key, _error_of(kwargs), **found)
+        else:
+            self._recorder.end(key, **found)
 
 
 def _key_of(kwargs: Any) -> str | None:
     return text_of(kwargs, "litellm_call_id") or text_of(get(kwargs, "litellm_params"), "litellm_call_id")
+
+
+def _error_of(kwargs: Any) -> Any:
+    """What LiteLLM tells of a failure: mostly an exception; behind a proxy it may be a text, or nothing."""
+    error = get(kwargs, "exception")
+    return text_of(get(kwargs, "standard_logging_object"), "error_str") if error is None else error
 
 
 def _answer_of(response: Any) -> dict[str, Any]:

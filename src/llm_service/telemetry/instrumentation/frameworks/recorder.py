@@ -168,13 +168,27 @@ class CallbackRecorder:
             if error is not None and not isinstance(error, BaseException):
                 found |= failure_of({"error": error}) or {"status": "error"}
                 error = None
-            running.end({**found, **by_field(fields, self._sink, strict=False)}, error)
+            said = by_field(fields, self._sink, strict=False)
+            running.end(found | {field: value for field, value in said.items() if value is not None}, error)
         except Exception as failure:  # noqa: BLE001 - as above
             self.step_aside(failure)
             if running is not None:
                 with suppress(Exception):
                     running.end({})  # with what is known of it
         return True
+
+    def fail(self, key: Hashable, error: object = None, **fields: Any) -> bool:
+        """A call or span has failed, whatever its framework tells of how.
+
+        Args:
+            key: its id in the framework.
+            error: as for `end`; None where nothing is told.
+            **fields: as for `end`.
+
+        Returns:
+            Whether it was running.
+        """
+        return self.end(key, error="" if error is None else error, **fields)
 
     def withdraw(self, key: Hashable) -> None:
         """A call turned out to be none, as a cache answered: it gets no row."""
