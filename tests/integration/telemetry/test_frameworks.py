@@ -594,3 +594,45 @@ def agents_fail(telemetry: AsyncTelemetryLogger, error: Any) -> None:
         span: Any = SimpleNamespace(span_id=str(uuid4()), parent_id=None, trace_id="t", span_data=data, error=error)
         processor.on_span_start(span)
         processor.on_span_end(span)
+
+
+async def test_one_callback_that_stands_twice_makes_one_row(tmp_path: Path) -> None:
+    """The same object, and one with spans beside one without; a budget is spent once."""
+    langchain = pytest.importorskip("llm_service.telemetry.langchain")
+    agents, litellm = pytest.importorskip("agents"), pytest.importorskip("llm_service.telemetry.litellm")
+    from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
+    from langchain_core.messages import AIMessage
+    from langchain_core.runnables import RunnableLambda
+
+    from llm_service.telemetry.openai_agents import TelemetryProcessor
+
+    usage: Any = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
+    answer = AIMessage("42", usage_metadata=usage, response_metadata={"model_name": "gpt-5", "id": "a-1"})
+    for spans in product((True, False), repeat=2):
+        async with AsyncTelemetryLogger(tmp_path / f"{spans}.db", policies=LIMIT) as telemetry:
+            inner, outer = (langchain.TelemetryCallback(telemetry, spans=how) for how in spans)
+            model = FakeMessagesListChatModel(responses=[answer], callbacks=[inner], name="m")
+            chain = RunnableLambda(lambda _: _) | model
+            await chain.ainvoke("Why?", {"callbacks": [outer, inner]})
+            calls, made = await rows(telemetry)
+            assert len(calls) == 1
+            assert len(made) == (2 if any(spans) else 0)
+            assert calls[0]["parent_invocation_id"] in {None, *(span["invocation_id"] for span in made)}
+            processor = TelemetryProcessor(telemetry)
+            agents.set_trace_processors([processor, processor])
+            with agents.trace("t"), agents.generation_span(model="gpt-5") as span:
+                span.span_data.usage = {"input_tokens": 100, "output_tokens": 20}
+            agents.set_trace_processors([])
+            assert [row["status"] for row in (await rows(telemetry))[0]] == ["success"] * 2
+            callback, now = litellm.TelemetryCallback(telemetry), datetime.now(tz=UTC)
+            other = litellm.TelemetryCallback(telemetry)
+            told = {"litellm_call_id": str(uuid4()), "model": "gpt-5", "litellm_params": {}}
+            for begun in (True, False):  # LiteLLM tells of some calls' ends alone
+                for one in (callback, other):
+                    if begun:
+                        one.log_pre_api_call("gpt-5", [MESSAGE], told)
+                for one in (callback, other):
+                    one.log_success_event(told, {"object": "chat.completion", "usage": COUNTS}, now, now)
+                told = {**told, "litellm_call_id": str(uuid4())}
+            found, _ = await rows(telemetry)
+            assert [(row["total_tokens"], row["attempts"]) for row in found[2:]] == [(120, None)] * 2

@@ -446,3 +446,130 @@ def test_what_has_failed_is_no_success_whatever_is_told_of_how(
         assert recorder.fail(operation, error, finish_reason="broken")
         assert not recorder.fail(operation, error)
     assert [(row["status"], row["finish_reason"]) for row in rows(telemetry)] == [("error", "broken")] * 2
+
+
+def two(telemetry: TelemetryLogger, *, unique: bool = False) -> list[CallbackRecorder]:
+    """Two recorders of one framework, as two callbacks of it have."""
+    return [CallbackRecorder(telemetry, "harness", ids_are_unique=unique) for _ in range(2)]
+
+
+@pytest.mark.parametrize("unique", [False, True])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("hook", [False, True])
+def test_what_two_recorders_of_one_framework_are_told_is_one_row_each(
+    unique: bool, order: tuple[int, int], hook: bool, telemetry: TelemetryLogger
+) -> None:
+    """In the order in which it begins, or the other; what the second is told beside that changes nothing."""
+    recorders = two(telemetry, unique=unique)
+    for recorder in recorders:
+        recorder.begin("task", operation="workflow", otherwise={"session_id": "s-1"}, tool_name="t")
+    for recorder in recorders:
+        recorder.begin("call", "task", request_model="gpt-5-mini")
+        assert recorder.is_running("call")
+    if hook:
+        request(telemetry).end(USED)
+    for recorder in recorders:
+        recorder.first_token("call")
+    for number in order:
+        assert recorders[number].end("call", ANSWER)
+        assert not recorders[number].is_running("call")
+        assert not recorders[number].end("call", ANSWER)
+    for number in order:
+        assert recorders[number].end("task")
+    call, span = sorted(rows(telemetry), key=lambda row: row["operation"] == "workflow")
+    assert (call["total_tokens"], call["attempts"], call["session_id"]) == (17, 1 if hook else None, "s-1")
+    assert call["parent_invocation_id"] == span["invocation_id"]
+    assert not [recorder._followed for recorder in recorders if recorder._followed]
+    for recorder in recorders:  # and once more, under the same id
+        recorder.begin("call", request_model="gpt-5-mini")
+    for recorder in recorders:
+        recorder.end("call", ANSWER)
+    assert len(rows(telemetry)) == 3
+
+
+def test_a_call_that_is_none_is_none_for_both_recorders(telemetry: TelemetryLogger) -> None:
+    """Whichever is told first."""
+    for first, second in (two(telemetry), two(telemetry)[::-1]):
+        for recorder in (first, second):
+            recorder.begin("call")
+        for recorder in (second, first):
+            recorder.retried("call")
+            recorder.sent("call")
+            recorder.withdraw("call")
+        assert not second.is_running("call")
+    assert rows(telemetry) == []
+
+
+@pytest.mark.parametrize("unique", [False, True])
+def test_ids_that_may_be_counters_are_the_same_call_only_where_it_begins_in_the_same_context(
+    unique: bool, telemetry: TelemetryLogger
+) -> None:
+    """Those that are unique are so in any thread; and once each, however often one recorder is told."""
+    recorders = two(telemetry, unique=unique)
+    for recorder in recorders:
+        thread = threading.Thread(target=recorder.begin, args=(1,), kwargs={"request_model": "m"})
+        thread.start()
+        thread.join()
+    for recorder in recorders:
+        assert recorder.end(1, ANSWER)
+    assert len(rows(telemetry)) == (1 if unique else 2)
+    if unique:
+        recorders[0].begin(2, operation="chain")
+        recorders[0].begin(2, operation="chain")
+        assert [recorders[0].end(2), recorders[0].end(2)] == [True, False]
+        assert len(rows(telemetry)) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"operation": "workflow"}, {"operation": "invoke_agent"}),
+        ({"operation": "invoke_agent", "agent_name": "a"}, {"operation": "invoke_agent", "agent_name": "b"}),
+        ({"operation": "workflow"}, {"operation": "chat"}),
+        ({"request_model": "m"}, {"request_model": "n"}),
+    ],
+)
+def test_a_counter_of_a_harness_within_a_harness_is_another(
+    first: dict[str, Any], second: dict[str, Any], telemetry: TelemetryLogger
+) -> None:
+    """By its names; of another source or another logger it is another, too."""
+    outer, inner = two(telemetry)
+    outer.begin(0, **first)
+    inner.begin(0, **second)
+    inner.end(0)
+    outer.end(0)
+    assert len(rows(telemetry)) == 2
+    outer.begin(1, request_model="m")
+    other = CallbackRecorder(telemetry, "another")
+    other.begin(1, request_model="m")
+    assert other.is_current(1)
+    assert not outer.is_current(1)
+    other.end(1, ANSWER)
+    outer.end(1, ANSWER)
+    assert len(rows(telemetry)) == 3  # one within the other is its request
+
+
+def test_each_logger_has_its_own_row(telemetry: TelemetryLogger, tmp_path: Path) -> None:
+    """Two recorders, two loggers."""
+    with TelemetryLogger(tmp_path / "other.db") as other:
+        recorders = [CallbackRecorder(logger, "harness", ids_are_unique=True) for logger in (telemetry, other)]
+        for recorder in recorders:
+            recorder.begin("call", request_model="m")
+        for recorder in recorders:
+            recorder.end("call", ANSWER)
+        assert [len(rows(logger)) for logger in (telemetry, other)] == [1, 1]
+
+
+def test_a_recorder_that_is_never_told_of_ends_does_not_grow(
+    telemetry: TelemetryLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it follows is forgotten, the oldest first."""
+    monkeypatch.setattr(recorder_module, "_MOST", 2)
+    first, second = two(telemetry, unique=True)
+    for number in range(7):
+        for recorder in (first, second):
+            recorder.begin(number, operation="chain", current=False)
+        first.end(number)
+    assert len(second._followed) == 2
+    assert len(second._told.running) == 0
+    assert len(rows(telemetry)) == 7

@@ -43,7 +43,7 @@ class TelemetryCallback(BaseCallbackHandler):
     run_inline = True
 
     def __init__(self, telemetry: Telemetry, *, spans: bool = True) -> None:
-        self._recorder = CallbackRecorder(telemetry, "langchain")
+        self._recorder = CallbackRecorder(telemetry, "langchain", ids_are_unique=True)
         self._spans = spans
 
     # Calls of models

@@ -51,7 +51,7 @@ class TelemetryCallback(CustomLogger):
 
     def __init__(self, telemetry: Telemetry) -> None:
         super().__init__()
-        self._recorder = CallbackRecorder(telemetry, "litellm")
+        self._recorder = CallbackRecorder(telemetry, "litellm", ids_are_unique=True)
 
     def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None:
         """A request is sent."""

@@ -37,7 +37,7 @@ class TelemetryProcessor(TracingProcessor):
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
-        self._recorder = CallbackRecorder(telemetry, "openai-agents")
+        self._recorder = CallbackRecorder(telemetry, "openai-agents", ids_are_unique=True)
 
     def on_trace_start(self, trace: Trace) -> None:
         """A run begins, or several that the program has put together."""

@@ -3,7 +3,7 @@
 https://pydantic.dev/docs/ai/core-concepts/capabilities/. A capability wraps what it records, in its own context.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -31,11 +31,11 @@ class TelemetryCapability(AbstractCapability[Any]):
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
-        self._recorder = CallbackRecorder(telemetry, "pydantic-ai")
+        self._recorder = CallbackRecorder(telemetry, "pydantic-ai", ids_are_unique=True)
 
     async def wrap_run(self, ctx: Any, *, handler: Callable[[], Awaitable[Any]]) -> Any:
         """An agent runs."""
-        key = uuid4()
+        key = self._key_of(ctx, "run")
         self._recorder.begin(
             key,
             operation="invoke_agent",
@@ -54,7 +54,7 @@ class TelemetryCapability(AbstractCapability[Any]):
         self, ctx: Any, *, request_context: Any, handler: Callable[[Any], Awaitable[Any]]
     ) -> Any:
         """A model is asked."""
-        key = uuid4()
+        key = self._key_of(ctx, "request", get(ctx, "run_step"))
         model = get(request_context, "model") or get(ctx, "model")
         self._recorder.begin(
             key,
@@ -78,7 +78,7 @@ class TelemetryCapability(AbstractCapability[Any]):
         self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Callable[[Any], Awaitable[Any]]
     ) -> Any:
         """A tool is run."""
-        key = uuid4()
+        key = self._key_of(ctx, "tool", text_of(call, "tool_call_id"))
         self._recorder.begin(key, operation="execute_tool", tool_name=text_of(call, "tool_name"))
         try:
             result = await handler(args)
@@ -87,6 +87,14 @@ class TelemetryCapability(AbstractCapability[Any]):
             raise
         self._recorder.end(key)
         return result
+
+    def _key_of(self, ctx: Any, *what: Any) -> Hashable:
+        """An id that is the same for each capability of a run, and another for what runs beside it."""
+        run = text_of(ctx, "run_id")
+        key = (run, *what)
+        if run is None or (self._recorder.is_running(key) and not self._recorder.is_current(key)):
+            return uuid4()
+        return key
 
 
 def _place_asked(model: Any) -> Mapping[str, Any]:
