@@ -37,7 +37,7 @@ class LiteLLM:
         module: `litellm`.
     """
 
-    def __init__(self, telemetry: AsyncTelemetryLogger | None, *, asynchronous: bool = True) -> None:
+    def __init__(self, telemetry: AsyncTelemetryLogger | None, *, asynchronous: bool = True, times: int = 1) -> None:
         self.module = litellm = pytest.importorskip("litellm")
         from litellm.integrations.custom_logger import CustomLogger
 
@@ -60,7 +60,8 @@ class LiteLLM:
 
         for name in _LISTS:
             setattr(litellm, name, [])
-        litellm.callbacks = [*([] if telemetry is None else [TelemetryCallback(telemetry)]), Last()]
+        made = [] if telemetry is None else [TelemetryCallback(telemetry) for _ in range(times)]
+        litellm.callbacks = [*made, Last()]
 
     def has_told(self) -> None:
         """Wait until it has told of one more call."""

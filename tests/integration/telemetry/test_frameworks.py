@@ -2,8 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import fields
+from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
+from time import time
+from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
@@ -11,7 +17,11 @@ from tests.framework_parts import QUESTIONS, LiteLLM, graph_of
 from tests.provider_server import SECRET, ProviderServer
 
 from llm_service.config.schemas import PoliciesConfig
+from llm_service.pricing import sellers
 from llm_service.telemetry import AsyncTelemetryLogger
+from llm_service.telemetry.instrumentation.frameworks.places import place_of
+from llm_service.telemetry.instrumentation.frameworks.richest import USED
+from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.record.operations import SPANS
 
 pytestmark = [
@@ -296,3 +306,333 @@ async def test_a_tool_of_pydantic_ai_is_a_span(telemetry: AsyncTelemetryLogger, 
     calls, spans = await rows(telemetry)
     assert [call["prompt_tokens"] for call in calls] == [1200, 1200]
     assert [span["tool_name"] for span in spans if span["operation"] == "execute_tool"] == ["add", "add"]
+
+
+MESSAGE = {"role": "user", "content": "Why 42?"}
+COUNTS = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+SOLD = ("claude-opus-4-5", "gpt-4.1", "gemini-2.5-flash")
+
+
+async def by_langchain(telemetry: AsyncTelemetryLogger, model: str, label: str) -> None:
+    """A call that LangChain tells of."""
+    from langchain_core.messages import AIMessage
+    from langchain_core.outputs import ChatGeneration, LLMResult
+
+    from llm_service.telemetry.langchain import TelemetryCallback
+
+    callback, run = TelemetryCallback(telemetry), uuid4()
+    callback.on_chat_model_start({}, [[]], run_id=run, metadata={"ls_provider": label, "ls_model_name": model})
+    usage: Any = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
+    message = AIMessage("42", usage_metadata=usage, response_metadata={"model_name": model})
+    callback.on_llm_end(LLMResult(generations=[[ChatGeneration(message=message)]]), run_id=run)
+
+
+async def by_litellm(telemetry: AsyncTelemetryLogger, model: str, label: str) -> None:
+    """The same of LiteLLM."""
+    from llm_service.telemetry.litellm import TelemetryCallback
+
+    callback, now = TelemetryCallback(telemetry), datetime.now(tz=UTC)
+    told = {"litellm_call_id": str(uuid4()), "model": model, "custom_llm_provider": label, "litellm_params": {}}
+    callback.log_pre_api_call(model, [MESSAGE], told)
+    callback.log_success_event(told, {"object": "chat.completion", "model": model, "usage": COUNTS}, now, now)
+
+
+async def by_pydantic_ai(telemetry: AsyncTelemetryLogger, model: str, label: str, **more: Any) -> None:
+    """The same of Pydantic AI."""
+    from pydantic_ai.messages import ModelResponse
+    from pydantic_ai.usage import RequestUsage
+
+    from llm_service.telemetry.pydantic_ai import TelemetryCapability
+
+    asked = SimpleNamespace(model=SimpleNamespace(model_name=model, system=label))
+
+    async def answer(_: Any) -> ModelResponse:
+        usage = more.pop("usage", None) or RequestUsage(input_tokens=100, output_tokens=20)
+        return ModelResponse(parts=[], usage=usage, model_name=model, **more)
+
+    await TelemetryCapability(telemetry).wrap_model_request(None, request_context=asked, handler=answer)
+
+
+ADAPTERS = {"langchain_core": by_langchain, "litellm": by_litellm, "pydantic_ai": by_pydantic_ai}
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+async def test_a_call_has_the_price_of_the_seller_that_the_framework_names_or_none(
+    adapter: str, tmp_path: Path
+) -> None:
+    """Of each label that the prices know, and of others; the price of the model's maker is not taken instead."""
+    pytest.importorskip(adapter)
+    labels = sorted(set(sellers._PROVIDERS) | {"snowflakecortex", "vercel", "a-new-one"})
+    async with AsyncTelemetryLogger(tmp_path / "t.db", models=False) as telemetry:
+        for model, label in product(SOLD, labels):
+            await ADAPTERS[adapter](telemetry, model, label)
+        found = [*reversed(await telemetry.get_invocations(limit=1000))]
+        assert len(found) == len(SOLD) * len(labels)
+        for row, (model, label) in zip(found, product(SOLD, labels), strict=True):
+            rates = telemetry.prices.rates(model, label, int(time() * 1e6))
+            told = (row["provider"], model, label)
+            if label == "google" and rates is not None:  # Pydantic AI's name of the Gemini API
+                rates = telemetry.prices.rates(model, "gemini", int(time() * 1e6))
+            cost = None if rates is None else rates.cost_nanos(100, 20)
+            assert row["cost_usd"] == (None if cost is None else pytest.approx(cost / 1e9)), told
+
+
+async def priced(telemetry: AsyncTelemetryLogger, model: str, label: str, **more: Any) -> tuple[Any, Any]:
+    """The row that Pydantic AI's adapter makes of an answer, and that of its usage and tier recorded by hand."""
+    await by_pydantic_ai(telemetry, model, label, **more)
+    async with telemetry.invocation(model_name=model, provider=place_of(label)["provider"]) as call:
+        call.record_usage(more["usage"])
+        call.set(service_tier=(more.get("provider_details") or {}).get("service_tier"))
+    told, by_hand = reversed(await telemetry.get_invocations(limit=2))
+    assert {field: told[field] for field in USED - {"usage_source"}} == {
+        field: by_hand[field] for field in USED - {"usage_source"}
+    }
+    return told, by_hand
+
+
+IN_TEXT = {
+    "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens",
+    "cache_write_5m_tokens", "output_reasoning_tokens", "input_text_tokens", "output_text_tokens",
+    "cache_text_read_tokens",
+}  # fmt: skip
+"""Units of Pydantic AI's counts that have the price of text, or one that is known; the cost of any other is not."""
+
+
+async def test_each_count_of_pydantic_ai_is_read_as_by_hand(tmp_path: Path) -> None:
+    """Of each unit that it may take out of an answer of any provider, and each field of its usage."""
+    pytest.importorskip("pydantic_ai")
+    from genai_prices.data_snapshot import get_snapshot
+    from pydantic_ai.usage import RequestUsage
+
+    units = {field.name for field in fields(RequestUsage)} - {"details", "cost", "unmeasured_requests"}
+    extractors = [one for provider in get_snapshot().providers for one in provider.extractors or []]
+    units |= {mapping.dest for one in extractors for mapping in one.mappings}
+    assert units > IN_TEXT - {"cache_write_5m_tokens"}
+    async with AsyncTelemetryLogger(tmp_path / "t.db", models=False) as telemetry:
+        for unit in sorted(units):
+            counts = {"input_tokens": 1000, "output_tokens": 500, "cache_write_tokens": 9, unit: 9}
+            row, _ = await priced(telemetry, "claude-opus-4-5", "anthropic", usage=RequestUsage(**counts))
+            assert (row["cost_usd"] is not None) == (unit in IN_TEXT), unit
+            assert (row["unpriced_usage"] or "").startswith("" if unit in IN_TEXT else unit)
+
+
+DETAILS: dict[str, tuple[dict[str, Any], bool]] = {
+    "anthropic, compacted": (
+        {"input_tokens": 900, "thinking_tokens": 4, "compaction_input_tokens": 100, "compaction_iterations": 1}, True,
+    ),
+    "anthropic, an advisor": ({"advisor_input_tokens": 100, "advisor_iterations": 1}, False),
+    "a search": ({"web_search_requests": 1}, False),
+    "xai, a tool": ({"server_side_tools_web_search": 1}, False),
+    "deepseek": ({"prompt_cache_hit_tokens": 400, "prompt_cache_miss_tokens": 600}, True),
+    "openai": ({"reasoning_tokens": 3, "accepted_prediction_tokens": 2, "rejected_prediction_tokens": 1}, True),
+    "openai, audio": ({"audio_tokens": 3}, False),
+    "gemini": ({"text_prompt_tokens": 800, "image_prompt_tokens": 200, "input_image_tokens": 200, "image_cache_tokens": 9, "cache_image_read_tokens": 9}, True),
+    "gemini, a tool": ({"tool_use_prompt_tokens": 50, "text_tool_use_prompt_tokens": 50, "input_tool_tokens": 50, "input_text_tool_tokens": 50}, True),
+    "gemini, a tool beside the prompt": ({"tool_use_prompt_tokens": 50}, False),
+    "gemini, audio": ({"audio_prompt_tokens": 900, "text_prompt_tokens": 100}, False),
+    "gemini, an image": ({"image_candidates_tokens": 9}, False),
+    "another's image": ({"input_image_tokens": 9}, False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("details", "known"), DETAILS.values(), ids=DETAILS)
+async def test_details_of_pydantic_ai_are_parts_of_its_counts_or_make_the_cost_unknown(
+    details: dict[str, Any], known: bool, tmp_path: Path
+) -> None:
+    """As each provider's model writes them; with names of its own beside them."""
+    pytest.importorskip("pydantic_ai")
+    from pydantic_ai.usage import RequestUsage
+
+    own = {
+        name: details[name]
+        for name in details
+        if name.startswith(("input_i", "input_t", "cache_i")) and name != "input_tokens"
+    }
+    cached = details.get("prompt_cache_hit_tokens", 0)
+    inside = {name: value for name, value in details.items() if name not in own}
+    usage = RequestUsage(input_tokens=1000, output_tokens=500, cache_read_tokens=cached, details=inside, **own)
+    async with AsyncTelemetryLogger(tmp_path / "t.db", models=False) as telemetry:
+        row, _ = await priced(telemetry, "gemini-2.5-flash", "google", usage=usage)
+        assert (row["cost_usd"] is not None) == known, row["unpriced_usage"]
+        assert (row["prompt_tokens"], row["completion_tokens"]) == (1000, 500)
+
+
+async def test_what_pydantic_ai_keeps_beside_the_usage_has_its_price(tmp_path: Path) -> None:
+    """Tiers, a seller's charge, tools that the provider ran; and counts of 0 are none."""
+    pytest.importorskip("pydantic_ai")
+    from pydantic_ai.messages import ModelResponse, NativeToolCallPart
+    from pydantic_ai.usage import RequestUsage
+
+    usage = RequestUsage(input_tokens=100, output_tokens=100)
+    async with AsyncTelemetryLogger(tmp_path / "t.db", models=False) as telemetry:
+
+        async def told(model: str, label: str, **more: Any) -> Any:
+            await by_pydantic_ai(telemetry, model, label, **{"usage": usage, **more})
+            return (await telemetry.get_invocations(limit=1))[0]
+
+        for tier, cost in (("priority", 0.00225), ("flex", 0.0005625), (None, 0.001125)):
+            row = await told("gpt-5", "openai", provider_details={"service_tier": tier})
+            assert (row["service_tier"], row["cost_usd"]) == (tier, cost)
+        row = await told("gemini-2.5-flash", "google", provider_details={"traffic_type": "ON_DEMAND_FLEX"})
+        assert row["service_tier"] == "flex"
+        row = await told("claude-opus-4-6", "anthropic", provider_details={"speed": "fast"})
+        assert row["service_tier"] == "fast"
+        charge = {"cost": 0.01, "is_byok": False, "upstream_inference_cost": None}
+        row = await told("openai/gpt-5", "openrouter", provider_details=charge)
+        assert (row["cost_usd"], row["cost_source"]) == (0.01, "reported")
+        row = await told("openai/gpt-5", "openrouter", provider_details={"server_tool_use": {"web_search_requests": 2}})
+        assert (row["cost_usd"], row["unpriced_usage"]) == (None, "server_tool_use.web_search_requests: 2")
+        for usage in (RequestUsage(), RequestUsage(unmeasured_requests=1)):
+            row = await told("gpt-5", "openai", usage=usage)
+            assert (row["cost_usd"], row["prompt_tokens"], row["usage_source"]) == (None, None, "missing")
+        for tool, seller, known in (
+            ("code_execution", "google", True), ("code_execution", "openai", False), ("web_fetch", "anthropic", True),
+            ("file_search", "openai", False), ("mcp_server:mine", "openai", True),
+        ):  # fmt: skip
+            part = NativeToolCallPart(tool, {}, "a", provider_name=seller)
+            answer = ModelResponse(
+                [part], usage=RequestUsage(input_tokens=9, output_tokens=9), model_name="m", provider_name=seller
+            )
+            assert ("unpriced_usage" not in read_answer(answer)) == known, tool
+
+
+async def test_of_models_that_are_tried_in_turn_the_one_that_answered_is_the_seller(tmp_path: Path) -> None:
+    """Not the first, where it is asked."""
+    pytest.importorskip("pydantic_ai")
+    async with AsyncTelemetryLogger(tmp_path / "t.db", models=False) as telemetry:
+        for more, seller in (({"provider_name": "azure"}, "azure.ai.openai"), ({}, None)):
+            await by_pydantic_ai(telemetry, "gpt-5", "fallback:openai,azure", **more)
+            assert (await telemetry.get_invocations(limit=1))[0]["provider"] == seller
+
+
+async def test_a_generation_of_the_agents_sdk_has_the_tier_and_the_tools_of_its_output(tmp_path: Path) -> None:
+    """And one without usage, which the SDK tells as 0, has no cost."""
+    agents = pytest.importorskip("agents")
+    from llm_service.telemetry.openai_agents import TelemetryProcessor
+
+    usage = {"requests": 1, "input_tokens": 100, "output_tokens": 100, "total_tokens": 200}
+    outputs: list[tuple[dict[str, Any], dict[str, Any], Any, Any]] = [
+        ({"object": "response", "status": "completed", "service_tier": "priority"}, usage, 0.00225, None),
+        ({"object": "response", "output": [{"type": "web_search_call", "id": "s"}]}, usage, None, "output.web_search_call: 1"),
+        ({"object": "response", "status": "completed"}, dict.fromkeys(usage, 0) | {"requests": 1}, None, None),
+    ]  # fmt: skip
+    async with AsyncTelemetryLogger(tmp_path / "t.db", models=False) as telemetry:
+        agents.set_trace_processors([TelemetryProcessor(telemetry)])
+        for output, counts, cost, unpriced in outputs:
+            with agents.trace("t"), agents.generation_span(model="gpt-5") as span:
+                span.span_data.output, span.span_data.usage = [output], counts
+            row = (await rows(telemetry))[0][-1]
+            assert (row["cost_usd"], row["unpriced_usage"]) == (cost, unpriced)
+        answer = SimpleNamespace(id="r", model="gpt-5", object="response", service_tier="flex", usage=usage)
+        with agents.trace("t"), agents.tracing.response_span() as made:
+            made.span_data.response = answer
+        agents.set_trace_processors([])
+        row = (await rows(telemetry))[0][-1]
+        assert (row["service_tier"], row["cost_usd"]) == ("flex", 0.0005625)
+
+
+ERRORS: dict[str, Any] = {
+    "an exception": ValueError("boom"), "its class": ValueError, "a text": "boom", "an empty text": "",
+    "an error of a provider": {"message": "boom", "code": 500}, "an empty one": {}, "a number": 500, "nothing": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("error", ERRORS.values(), ids=ERRORS)
+@pytest.mark.parametrize("adapter", ["langchain_core", "litellm", "agents"])
+async def test_what_a_framework_says_has_failed_is_no_success_whatever_it_tells_of_how(
+    adapter: str, error: Any, tmp_path: Path
+) -> None:
+    """Calls, and spans."""
+    pytest.importorskip(adapter)
+    async with AsyncTelemetryLogger(tmp_path / "t.db") as telemetry:
+        if adapter == "langchain_core":
+            langchain_fails(telemetry, error)
+        elif adapter == "litellm":
+            await litellm_fails(telemetry, error)
+        else:
+            agents_fail(telemetry, {} if error is None else error)
+        found = await telemetry.get_invocations()
+        assert found
+        assert {row["status"] for row in found} == {"error"}
+        assert all(row["error_type"] is None or "boom" not in row["error_type"] for row in found)
+
+
+def langchain_fails(telemetry: AsyncTelemetryLogger, error: Any) -> None:
+    """Whatever has an end of its own there."""
+    from llm_service.telemetry.langchain import TelemetryCallback
+
+    callback = TelemetryCallback(telemetry)
+    for kind in ("llm", "chain", "tool", "retriever"):
+        run = uuid4()
+        getattr(callback, f"on_{kind}_start")({}, [], run_id=run)
+        getattr(callback, f"on_{kind}_error")(error, run_id=run)
+
+
+async def litellm_fails(telemetry: AsyncTelemetryLogger, error: Any) -> None:
+    """Both events, of a call whose beginning was told and of one whose was not."""
+    from llm_service.telemetry.litellm import TelemetryCallback
+
+    callback, now = TelemetryCallback(telemetry), datetime.now(tz=UTC)
+    for begun, asynchronous in product((True, False), repeat=2):
+        told = {"litellm_call_id": str(uuid4()), "model": "m", "exception": error, "litellm_params": {}}
+        if begun:
+            callback.log_pre_api_call("m", [MESSAGE], told)
+        if asynchronous:
+            await callback.async_log_failure_event(told, None, now, now)
+        else:
+            callback.log_failure_event(told, None, now, now)
+
+
+def agents_fail(telemetry: AsyncTelemetryLogger, error: Any) -> None:
+    """A span that has an error."""
+    import agents
+
+    from llm_service.telemetry.openai_agents import TelemetryProcessor
+
+    processor = TelemetryProcessor(telemetry)
+    for data in (agents.GenerationSpanData(model="m"), agents.AgentSpanData("a"), agents.FunctionSpanData("f", "", "")):
+        span: Any = SimpleNamespace(span_id=str(uuid4()), parent_id=None, trace_id="t", span_data=data, error=error)
+        processor.on_span_start(span)
+        processor.on_span_end(span)
+
+
+async def test_one_callback_that_stands_twice_makes_one_row(tmp_path: Path) -> None:
+    """The same object, and one with spans beside one without; a budget is spent once."""
+    langchain = pytest.importorskip("llm_service.telemetry.langchain")
+    agents, litellm = pytest.importorskip("agents"), pytest.importorskip("llm_service.telemetry.litellm")
+    from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
+    from langchain_core.messages import AIMessage
+    from langchain_core.runnables import RunnableLambda
+
+    from llm_service.telemetry.openai_agents import TelemetryProcessor
+
+    usage: Any = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
+    answer = AIMessage("42", usage_metadata=usage, response_metadata={"model_name": "gpt-5", "id": "a-1"})
+    for spans in product((True, False), repeat=2):
+        async with AsyncTelemetryLogger(tmp_path / f"{spans}.db", policies=LIMIT) as telemetry:
+            inner, outer = (langchain.TelemetryCallback(telemetry, spans=how) for how in spans)
+            model = FakeMessagesListChatModel(responses=[answer], callbacks=[inner], name="m")
+            chain = RunnableLambda(lambda _: _) | model
+            await chain.ainvoke("Why?", {"callbacks": [outer, inner]})
+            calls, made = await rows(telemetry)
+            assert len(calls) == 1
+            assert len(made) == (2 if any(spans) else 0)
+            assert calls[0]["parent_invocation_id"] in {None, *(span["invocation_id"] for span in made)}
+            processor = TelemetryProcessor(telemetry)
+            agents.set_trace_processors([processor, processor])
+            with agents.trace("t"), agents.generation_span(model="gpt-5") as span:
+                span.span_data.usage = {"input_tokens": 100, "output_tokens": 20}
+            agents.set_trace_processors([])
+            assert [row["status"] for row in (await rows(telemetry))[0]] == ["success"] * 2
+            callback, now = litellm.TelemetryCallback(telemetry), datetime.now(tz=UTC)
+            other = litellm.TelemetryCallback(telemetry)
+            told = {"litellm_call_id": str(uuid4()), "model": "gpt-5", "litellm_params": {}}
+            for begun in (True, False):  # LiteLLM tells of some calls' ends alone
+                for one in (callback, other):
+                    if begun:
+                        one.log_pre_api_call("gpt-5", [MESSAGE], told)
+                for one in (callback, other):
+                    one.log_success_event(told, {"object": "chat.completion", "usage": COUNTS}, now, now)
+                told = {**told, "litellm_call_id": str(uuid4())}
+            found, _ = await rows(telemetry)
+            assert [(row["total_tokens"], row["attempts"]) for row in found[2:]] == [(120, None)] * 2

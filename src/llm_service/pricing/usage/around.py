@@ -8,6 +8,7 @@ event tells of is not forgotten by the next; see `joined`.
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, lru_cache
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 
 from llm_service.pricing.usage.leaves import child, is_unset, snake
@@ -43,6 +44,7 @@ _SEPARATED: Final = frozenset("._-")
 
 
 _NOTHING: Final[Billed] = frozenset()
+_NO_CHARGE: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class Around(NamedTuple):
@@ -54,6 +56,7 @@ class Around(NamedTuple):
         billed: what was billed in addition to tokens.
         inside: whether the usage, if any, is a part of the source.
         answer: whether the source is an answer or an event by more than its usage.
+        charged: what the seller charged, where it stands beside the usage: by the paths of `cost` in one.
     """
 
     usage: Any
@@ -61,6 +64,7 @@ class Around(NamedTuple):
     billed: Billed
     inside: bool
     answer: bool
+    charged: Mapping[str, Any] = _NO_CHARGE
 
 
 class _Seen:
@@ -70,16 +74,18 @@ class _Seen:
         words: tier and speed.
         billed: what was billed in addition to tokens.
         answer: whether an answer or an event was seen.
+        charged: what the seller charged.
         pending: whether it has not ended: its tier is only the one that was asked for.
         raw: what a message of LangChain's keeps of the provider's own answer.
     """
 
-    __slots__ = ("answer", "billed", "pending", "raw", "words")
+    __slots__ = ("answer", "billed", "charged", "pending", "raw", "words")
 
     def __init__(self) -> None:
         self.words: dict[Role, str] = {}
         self.billed: set[tuple[str, str]] = set()
         self.answer = False
+        self.charged: Mapping[str, Any] = _NO_CHARGE
         self.pending = False
         self.raw: Any = None
 
@@ -92,7 +98,7 @@ def unwrapped(source: Any) -> Around:
         usage = _searched_apart(seen.raw, seen, 0, always=True) or usage
     billed = frozenset(seen.billed) if seen.billed else _NOTHING
     if usage is not None:
-        return Around(usage, seen.words, billed, True, seen.answer)
+        return Around(usage, seen.words, billed, True, seen.answer, seen.charged)
     if not seen.answer:
         return Around(source, {}, billed, inside=False, answer=False)
     if any(child(source, name) is not None for name in _names_of_counts(source)):
@@ -214,6 +220,16 @@ def _message(seen: _Seen, metadata: Any, message: Any) -> None:
     seen.answer |= PLACES["response_metadata"](metadata, seen.billed, message)
 
 
+def _details(seen: _Seen, details: Any, response: Any) -> None:  # noqa: ARG001
+    """What Pydantic AI keeps of a provider's answer (https://ai.pydantic.dev/api/messages/)."""
+    for name, role in _WORDS_OF_DETAILS.items():
+        word = child(details, name)
+        if isinstance(word, str) and word:
+            seen.words[role] = word
+    charged = {path: child(details, name) for name, path in _CHARGED.items()}
+    seen.charged = {path: value for path, value in charged.items() if value is not None}
+
+
 def _failure(seen: _Seen, failure: Any, event: Any) -> None:  # noqa: ARG001
     seen.answer |= holds(failure)
 
@@ -239,6 +255,11 @@ def _tools(read: Callable[[Any, Found, Any], bool]) -> "_Read":
 
 _Read = Callable[[_Seen, Any, Any], None]
 _INNER: Final = "inner"
+_WORDS_OF_DETAILS: Final[Mapping[str, Role]] = {"service_tier": "tier", "traffic_type": "traffic", "speed": "speed"}
+_CHARGED: Final = {
+    "cost": "cost", "is_byok": "is_byok", "upstream_inference_cost": "cost_details.upstream_inference_cost",
+}  # fmt: skip
+"""OpenRouter's charge, by the path that it has in its usage."""
 _PLACES: Final[Mapping[str, int | str | _Read]] = {
     **{name: rank for rank, name in enumerate(INSIDE)},
     **dict.fromkeys(_AROUND, _INNER),
@@ -246,6 +267,6 @@ _PLACES: Final[Mapping[str, int | str | _Read]] = {
     "type": _kind, "event": _kind, "event_type": _kind, "object": _text, "done": _bool, "status": _status,
     **dict.fromkeys(("error", *EXCEPTIONS), _failure),
     **{name: _tools(read) for name, read in PLACES.items()},
-    "response_metadata": _message,
+    "response_metadata": _message, "provider_details": _details,
 }  # fmt: skip
 """Each name with a meaning here: the rank of a usage, what may hold it, or what reads it."""

@@ -41,6 +41,8 @@ _PLAIN_ITEMS: Final = frozenset({"message", "reasoning", "function_call", "text"
 """Those of most answers, of which no more need be known."""
 _FREE_TOOLS: Final = ("web_search", "web_fetch", "advisor", "tool_search")
 """What Anthropic's own tools begin with that are counted in the usage, or cost nothing beside tokens."""
+_FREE_PARTS: Final = ("web_fetch", "advisor", "tool_search", "memory", "mcp_server")
+"""What Pydantic AI's native tools begin with that cost nothing beside tokens, or are counted in its details."""
 _FREE_CHUNKS: Final = frozenset({"web", "retrieved_context", "retrievedContext"})
 """Sources of Gemini's answers whose fee is told by the queries beside them, if there is one."""
 _KINDS_OF_CHUNKS: Final = ("web", "maps", "image", "retrieved_context")
@@ -176,6 +178,25 @@ def _langchain(metadata: Any, found: Found, answer: Any) -> bool:  # noqa: ARG00
     return holds(metadata)
 
 
+def _parts(parts: Any, found: Found, answer: Any) -> bool:
+    """Pydantic AI's parts of an answer, and what it keeps of OpenRouter's tools."""
+    vendor = child(answer, "provider_name")
+    told = [part for part in items_of(parts, found) if child(part, "part_kind") is not None]
+    for position, part in enumerate(told):
+        name = child(part, "tool_name")
+        if child(part, "part_kind") != "builtin-tool-call" or not isinstance(name, str):
+            continue
+        runs_free = name == "code_execution" and isinstance(vendor, str) and vendor.startswith("google")
+        if not runs_free and not name.startswith(_FREE_PARTS):
+            _add(found, "parts", name, _identity(part, "tool_call_id", instead=position))
+    tools = child(child(answer, "provider_details"), "server_tool_use")
+    for name in ("tool_calls_executed", "web_search_requests"):
+        used = child(tools, name)
+        if isinstance(used, int):
+            found |= {(f"server_tool_use.{name}", str(n)) for n in range(min(used, MOST))}
+    return bool(told)
+
+
 def _converse(block: Any, found: Found, event: Any) -> bool:  # noqa: ARG001
     """The start of a block in a stream of Bedrock."""
     _nova(child(child(block, "start"), "toolUse"), child(block, "contentBlockIndex"), found)
@@ -263,7 +284,7 @@ PLACES: Final[Mapping[str, _Place]] = {
     "output": _output, "item": _item, "content": _content, "content_block": _content_block, "outputs": _outputs,
     "choices": _choices, "candidates": _candidates, "serverContent": _server_content,
     "server_content": _server_content, "vertex_ai_grounding_metadata": _groundings, "response_metadata": _langchain,
-    "additional_kwargs": _langchain, "contentBlockStart": _converse,
+    "additional_kwargs": _langchain, "contentBlockStart": _converse, "parts": _parts,
 }  # fmt: skip
 """The names under which an answer or an event tells of tools, and what reads it there.
 

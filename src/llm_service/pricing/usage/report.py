@@ -12,6 +12,7 @@ from llm_service.pricing.usage.rules import fields_of, nothing
 from llm_service.pricing.usage.said import Said, role_of, said_in
 from llm_service.pricing.usage.shapes import ANTHROPIC, COUNTS, KNOWN, OPENAI, SHAPES, Role, Shape
 from llm_service.pricing.usage.tiered import with_tier
+from llm_service.pricing.usage.twice import told_once
 
 __all__ = ["REPORTED", "Fields", "Report", "fields_by", "read", "report_in", "report_of", "said_by"]
 
@@ -79,7 +80,8 @@ def report_in(around: Around, home: Shape) -> Report | None:
     source, words, billed = around.usage, around.words, around.billed
     found = [] if source is None else leaves(source, KNOWN, COUNTS)
     if _is_estimate(source):
-        found = [leaf for leaf in found if leaf.path.partition(".")[0] != "cost"]
+        found = told_once([leaf for leaf in found if leaf.path.partition(".")[0] != "cost"])
+    found += [Leaf(path, path, value) for path, value in around.charged.items()]
     if all(leaf.name == UNREAD for leaf in found):
         if not words and not billed:
             return None

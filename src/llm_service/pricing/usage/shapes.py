@@ -69,8 +69,19 @@ def _roles(table: Mapping[Role, tuple[str, ...]]) -> dict[str, Role]:
     return {path: role for role, paths in table.items() for path in paths}
 
 
+_LIKE_TEXT: Final = ("text", "image", "video", "document")
+"""Modalities of a Gemini prompt at the price of text; audio has its own price (https://ai.google.dev/gemini-api/docs/pricing)."""
 _PROMPT_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 _OUTPUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+
+
+_COMPACTED: Final = (
+    "input_tokens",
+    "output_tokens",
+    "cache_creation_input_tokens",
+    "cache_read_input_tokens",
+    "ephemeral_1h_input_tokens",
+)
 
 
 def _each(containers: tuple[str, ...], *names: str) -> tuple[str, ...]:
@@ -106,7 +117,12 @@ OPENAI: Final = Shape(
             "prompt": ("prompt_tokens", "input_tokens", "input_tokens.total"),  # the last one: AI SDK 6
             "completion": ("completion_tokens", "output_tokens", "output_tokens.total"),
             "total": ("total_tokens",),
-            "fresh": ("prompt_cache_miss_tokens", "input_token_details.no_cache_tokens", "input_tokens.no_cache"),
+            "fresh": (
+                "prompt_cache_miss_tokens",
+                "details.prompt_cache_miss_tokens",
+                "input_token_details.no_cache_tokens",
+                "input_tokens.no_cache",
+            ),
             "read": (
                 *_each(_PROMPT_DETAILS, "cached_tokens"),
                 "input_token_details.cache_read",  # LangChain
@@ -114,6 +130,7 @@ OPENAI: Final = Shape(
                 "input_tokens.cache_read",
                 "cached_input_tokens",
                 "prompt_cache_hit_tokens",  # DeepSeek
+                "details.prompt_cache_hit_tokens",
                 "cached_tokens",  # Kimi
                 "cached_prompt_tokens",
                 "cache_read_tokens",
@@ -130,6 +147,7 @@ OPENAI: Final = Shape(
                 "prompt_tokens_details.cache_creation_token_details.ephemeral_5m_input_tokens",  # LiteLLM
                 "input_token_details.ephemeral_5m_input_tokens",
                 "cache_creation.ephemeral_5m_input_tokens",
+                "cache_write_5m_tokens",
             ),
             "written_1h": (
                 "prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens",
@@ -144,6 +162,8 @@ OPENAI: Final = Shape(
                 "output_tokens.reasoning",
                 "details.reasoning_tokens",  # Pydantic AI
                 "details.thoughts_tokens",
+                "details.thinking_tokens",
+                "output_reasoning_tokens",
                 "reasoning_tokens",
             ),
             "within": (
@@ -155,20 +175,28 @@ OPENAI: Final = Shape(
                 # Pydantic AI: tools that the caller ran, and the details of its counts
                 # (https://ai.pydantic.dev/api/usage/)
                 "tool_calls",
+                "input_text_tokens",
+                "output_text_tokens",
+                "cache_text_read_tokens",
                 *_each(
                     ("details",),
                     "input_tokens",
                     "output_tokens",
                     "cache_creation_input_tokens",
                     "cache_read_input_tokens",
+                    "ephemeral_1h_input_tokens",
                     "cached_tokens",
                     "cached_content_tokens",
                     "text_tokens",
-                    "text_prompt_tokens",
+                    *(f"{modality}_{place}_tokens" for modality in _LIKE_TEXT for place in ("prompt", "cache")),
                     "text_candidates_tokens",
-                    "text_cache_tokens",
+                    "text_response_tokens",
                     "accepted_prediction_tokens",
                     "rejected_prediction_tokens",
+                    # Summed up with the rest; those of an advisor are not, which has a price of its own.
+                    "message_iterations",
+                    "compaction_iterations",
+                    *(f"compaction_{name}" for name in _COMPACTED),
                 ),
                 "output_tokens.text",
                 "cost_details.*",  # parts of the cost
@@ -176,7 +204,7 @@ OPENAI: Final = Shape(
             ),
             "requests": ("requests", "successful_requests"),
             "cost": ("cost", "cost.total_cost", "estimated_cost"),
-            "ticks": ("cost_in_usd_ticks",),
+            "ticks": ("cost_in_usd_ticks", "details.cost_in_usd_ticks"),
             "upstream": ("cost_details.upstream_inference_cost",),
             "byok": ("is_byok",),
             "currency": ("currency", "cost_currency", "cost.currency"),
@@ -233,9 +261,6 @@ ANTHROPIC: Final = Shape(
     ),
 )  # fmt: skip
 """Anthropic's Messages and Bedrock: the input excludes cache reads and writes."""
-
-_LIKE_TEXT: Final = ("text", "image", "video", "document")
-"""Modalities of a Gemini prompt at the price of text; audio has its own price (https://ai.google.dev/gemini-api/docs/pricing)."""
 
 GEMINI: Final = Shape(
     (

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from tests.inside import core_of
 
+from llm_service.pricing import sellers
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.callbacks import CallbackRecorder
+from llm_service.telemetry.instrumentation.frameworks import places
 from llm_service.telemetry.instrumentation.frameworks import recorder as recorder_module
 from llm_service.telemetry.instrumentation.frameworks.framework_call import FrameworkCall
 from llm_service.telemetry.instrumentation.frameworks.richest import richest
@@ -377,6 +379,7 @@ SAID: dict[str, tuple[dict[str, Any], str, int | None]] = {
     "an exception": ({"error": TimeoutError("boom")}, "timeout", None),
     "an error of a provider": ({"error": {"message": "boom", "code": 500}}, "error", None),
     "an error and usage": ({"answer": ANSWER, "error": "boom"}, "error", 17),
+    "an error and no status": ({"error": "boom", "status": None}, "error", None),
     "a status": ({"answer": ANSWER, "status": "failed"}, "error", 17),
     "a status that nobody knows": ({"answer": ANSWER, "status": "whatever"}, "error", 17),
     "others' names": ({"input_tokens": 12, "output_tokens": 5}, "success", 17),
@@ -397,3 +400,176 @@ def test_one_odd_argument_costs_no_call(
     assert (row["status"], row["total_tokens"]) == (status, tokens)
     recorder.begin([], request_model="m")  # type: ignore[arg-type]
     recorder.end([])  # type: ignore[arg-type]
+
+
+LABELS = sorted(sellers._PROVIDERS | places._NAMES | dict.fromkeys(("snowflakecortex", "litellm_proxy", "New"), ""))
+HOSTS = {
+    "https://api.openai.com/v1": "openai",
+    "https://openrouter.ai/api/v1": "openrouter",
+    "http://localhost:11434/v1": "ollama",
+}
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_no_label_of_a_seller_is_lost(label: str) -> None:
+    """It may be said in other words; one that nobody knows is passed on, so that it has no other seller's price."""
+    place = places.place_of(label)
+    told = sellers.provider_of(places._NAMES.get(label, label))
+    assert sellers.provider_of(place["provider"]) == told
+    if label in sellers._PROVIDERS:
+        assert told == sellers.provider_of(label)
+        assert sellers.api_of(place["provider"]) == (sellers.api_of(label) or ("gemini" if label == "google" else None))
+    if places.is_protocol(label) or told is None:
+        assert places.place_of(label, "https://example.com/v1") == {}
+    else:
+        assert places.place_of(label, "https://example.com/v1") == places.place_of(label, "http://[") == place
+    for url, seller in HOSTS.items():
+        assert places.place_of(label, url)["provider"] == seller
+
+
+def test_a_seller_that_the_nearer_does_not_know_is_the_farthers_unless_it_may_be_a_protocol() -> None:
+    """As that of an SDK at a host that nobody knows."""
+    for label in LABELS:
+        said = places.place_of(label)
+        told = said if places.names_seller(label) else {}
+        assert richest({"prompt_tokens": 1}, said, {}) == {"prompt_tokens": 1} | told
+        assert richest({"provider": "groq"}, said, {}) == {"provider": "groq"}
+
+
+@pytest.mark.parametrize("error", [None, "", "boom", {}, ValueError("boom"), ValueError, 0])
+def test_what_has_failed_is_no_success_whatever_is_told_of_how(
+    error: object, telemetry: TelemetryLogger, recorder: CallbackRecorder
+) -> None:
+    """A call, and a span."""
+    for operation in ("chat", "chain"):
+        recorder.begin(operation, operation=operation, current=False)
+        assert recorder.fail(operation, error, finish_reason="broken")
+        assert not recorder.fail(operation, error)
+    assert [(row["status"], row["finish_reason"]) for row in rows(telemetry)] == [("error", "broken")] * 2
+
+
+def two(telemetry: TelemetryLogger, *, unique: bool = False) -> list[CallbackRecorder]:
+    """Two recorders of one framework, as two callbacks of it have."""
+    return [CallbackRecorder(telemetry, "harness", ids_are_unique=unique) for _ in range(2)]
+
+
+@pytest.mark.parametrize("unique", [False, True])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("hook", [False, True])
+def test_what_two_recorders_of_one_framework_are_told_is_one_row_each(
+    unique: bool, order: tuple[int, int], hook: bool, telemetry: TelemetryLogger
+) -> None:
+    """In the order in which it begins, or the other; what the second is told beside that changes nothing."""
+    recorders = two(telemetry, unique=unique)
+    for recorder in recorders:
+        recorder.begin("task", operation="workflow", otherwise={"session_id": "s-1"}, tool_name="t")
+    for recorder in recorders:
+        recorder.begin("call", "task", request_model="gpt-5-mini")
+        assert recorder.is_running("call")
+    if hook:
+        request(telemetry).end(USED)
+    for recorder in recorders:
+        recorder.first_token("call")
+    for number in order:
+        assert recorders[number].end("call", ANSWER)
+        assert not recorders[number].is_running("call")
+        assert not recorders[number].end("call", ANSWER)
+    for number in order:
+        assert recorders[number].end("task")
+    call, span = sorted(rows(telemetry), key=lambda row: row["operation"] == "workflow")
+    assert (call["total_tokens"], call["attempts"], call["session_id"]) == (17, 1 if hook else None, "s-1")
+    assert call["parent_invocation_id"] == span["invocation_id"]
+    assert not [recorder._followed for recorder in recorders if recorder._followed]
+    for recorder in recorders:  # and once more, under the same id
+        recorder.begin("call", request_model="gpt-5-mini")
+    for recorder in recorders:
+        recorder.end("call", ANSWER)
+    assert len(rows(telemetry)) == 3
+
+
+def test_a_call_that_is_none_is_none_for_both_recorders(telemetry: TelemetryLogger) -> None:
+    """Whichever is told first."""
+    for first, second in (two(telemetry), two(telemetry)[::-1]):
+        for recorder in (first, second):
+            recorder.begin("call")
+        for recorder in (second, first):
+            recorder.retried("call")
+            recorder.sent("call")
+            recorder.withdraw("call")
+        assert not second.is_running("call")
+    assert rows(telemetry) == []
+
+
+@pytest.mark.parametrize("unique", [False, True])
+def test_ids_that_may_be_counters_are_the_same_call_only_where_it_begins_in_the_same_context(
+    unique: bool, telemetry: TelemetryLogger
+) -> None:
+    """Those that are unique are so in any thread; and once each, however often one recorder is told."""
+    recorders = two(telemetry, unique=unique)
+    for recorder in recorders:
+        thread = threading.Thread(target=recorder.begin, args=(1,), kwargs={"request_model": "m"})
+        thread.start()
+        thread.join()
+    for recorder in recorders:
+        assert recorder.end(1, ANSWER)
+    assert len(rows(telemetry)) == (1 if unique else 2)
+    if unique:
+        recorders[0].begin(2, operation="chain")
+        recorders[0].begin(2, operation="chain")
+        assert [recorders[0].end(2), recorders[0].end(2)] == [True, False]
+        assert len(rows(telemetry)) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"operation": "workflow"}, {"operation": "invoke_agent"}),
+        ({"operation": "invoke_agent", "agent_name": "a"}, {"operation": "invoke_agent", "agent_name": "b"}),
+        ({"operation": "workflow"}, {"operation": "chat"}),
+        ({"request_model": "m"}, {"request_model": "n"}),
+    ],
+)
+def test_a_counter_of_a_harness_within_a_harness_is_another(
+    first: dict[str, Any], second: dict[str, Any], telemetry: TelemetryLogger
+) -> None:
+    """By its names; of another source or another logger it is another, too."""
+    outer, inner = two(telemetry)
+    outer.begin(0, **first)
+    inner.begin(0, **second)
+    inner.end(0)
+    outer.end(0)
+    assert len(rows(telemetry)) == 2
+    outer.begin(1, request_model="m")
+    other = CallbackRecorder(telemetry, "another")
+    other.begin(1, request_model="m")
+    assert other.is_current(1)
+    assert not outer.is_current(1)
+    other.end(1, ANSWER)
+    outer.end(1, ANSWER)
+    assert len(rows(telemetry)) == 3  # one within the other is its request
+
+
+def test_each_logger_has_its_own_row(telemetry: TelemetryLogger, tmp_path: Path) -> None:
+    """Two recorders, two loggers."""
+    with TelemetryLogger(tmp_path / "other.db") as other:
+        recorders = [CallbackRecorder(logger, "harness", ids_are_unique=True) for logger in (telemetry, other)]
+        for recorder in recorders:
+            recorder.begin("call", request_model="m")
+        for recorder in recorders:
+            recorder.end("call", ANSWER)
+        assert [len(rows(logger)) for logger in (telemetry, other)] == [1, 1]
+
+
+def test_a_recorder_that_is_never_told_of_ends_does_not_grow(
+    telemetry: TelemetryLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it follows is forgotten, the oldest first."""
+    monkeypatch.setattr(recorder_module, "_MOST", 2)
+    first, second = two(telemetry, unique=True)
+    for number in range(7):
+        for recorder in (first, second):
+            recorder.begin(number, operation="chain", current=False)
+        first.end(number)
+    assert len(second._followed) == 2
+    assert len(second._told.running) == 0
+    assert len(rows(telemetry)) == 7

@@ -4,7 +4,7 @@ One row results. Who is nearer to the provider is believed first: the hook into 
 innermost first; each adds what those before it do not know. What an explicit block says stands above all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from threading import RLock
 from typing import Any, Final
 
@@ -43,6 +43,9 @@ class FrameworkCall(SdkCall):
         fields: what is known of it when it begins.
         request_ended: called when the first request that a hooked SDK sent for it has ended; None to wait for the
             framework.
+
+    Attributes:
+        key: its id in the framework.
     """
 
     @property
@@ -50,12 +53,13 @@ class FrameworkCall(SdkCall):
         """As said there: what is called for it is one call."""
         return True
 
-    __slots__ = ("_merged", "_request_ended", "_requests")
+    __slots__ = ("_merged", "_request_ended", "_requests", "key")
 
     def __init__(
         self, sink: Sink, fields: dict[str, Any], *, request_ended: Callable[[], object] | None = None
     ) -> None:
         super().__init__(sink, fields, None)
+        self.key: Hashable = None
         self._request_ended = request_ended
         self._merged = False
         self._calls = self._requests = _Requests(self)
@@ -260,13 +264,17 @@ class FrameworkSpan(Invocation):
         sink: what takes the row.
         fields: its fields; those of `INHERITED` are inherited by the calls within.
         own: fields of its own row alone.
+
+    Attributes:
+        key: its id in the framework.
     """
 
-    __slots__ = ("_own",)
+    __slots__ = ("__weakref__", "_own", "key")
 
     def __init__(self, sink: Sink, fields: dict[str, Any], own: dict[str, Any]) -> None:
         super().__init__(sink, fields, strict=False)
         self._own = own
+        self.key: Hashable = None
 
     def start_within(self, parent: Block | None, *, is_current: bool) -> None:
         """It begins; `parent` is the span that the framework names.

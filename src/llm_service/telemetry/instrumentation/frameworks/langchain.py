@@ -7,13 +7,12 @@ into an SDK below finds the run it is in. Runs are told apart by their ids, and 
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
+from llm_service.telemetry.instrumentation.frameworks.places import place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
 from llm_service.telemetry.instrumentation.frameworks.richest import USED
 from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
-from llm_service.telemetry.instrumentation.sdk.providers import provider_of_host
 
 try:
     from langchain_core.callbacks import BaseCallbackHandler
@@ -26,13 +25,6 @@ __all__ = ["TelemetryCallback"]
 
 _HIDDEN: Final = "langsmith:hidden"
 _SESSIONS: Final = ("session_id", "thread_id", "conversation_id")
-_PROVIDERS: Final = {
-    "openai": "openai", "anthropic": "anthropic", "azure": "azure.ai.openai", "amazon_bedrock": "aws.bedrock",
-    "bedrock": "aws.bedrock", "google_genai": "gcp.gemini", "google_vertexai": "gcp.vertex_ai", "groq": "groq",
-    "mistral": "mistral_ai", "mistralai": "mistral_ai", "ollama": "ollama", "cohere": "cohere", "deepseek": "deepseek",
-    "xai": "x_ai", "together": "together", "fireworks": "fireworks", "openrouter": "openrouter",
-}  # fmt: skip
-"""`ls_provider` of a chat model, in OpenTelemetry's words."""
 _URLS: Final = ("openai_api_base", "anthropic_api_url", "base_url", "api_base", "azure_endpoint", "endpoint_url")
 """Where a model says whom it calls: what speaks OpenAI's protocol may be anyone."""
 
@@ -51,7 +43,7 @@ class TelemetryCallback(BaseCallbackHandler):
     run_inline = True
 
     def __init__(self, telemetry: Telemetry, *, spans: bool = True) -> None:
-        self._recorder = CallbackRecorder(telemetry, "langchain")
+        self._recorder = CallbackRecorder(telemetry, "langchain", ids_are_unique=True)
         self._spans = spans
 
     # Calls of models
@@ -112,7 +104,7 @@ class TelemetryCallback(BaseCallbackHandler):
         found = {} if found is None else {field: value for field, value in found.items() if field != "status"}
         if found.get("usage_source") == "reported":
             found["usage_source"] = "partial"
-        self._recorder.end(run_id, error=error, **found)
+        self._recorder.fail(run_id, error, **found)
 
     # Spans
 
@@ -179,7 +171,7 @@ class TelemetryCallback(BaseCallbackHandler):
         if any(kind.__name__ == "GraphBubbleUp" for kind in type(error).__mro__):
             self._recorder.end(run_id, finish_reason="interrupted")
         else:
-            self._recorder.end(run_id, error=error)
+            self._recorder.fail(run_id, error)
 
     on_tool_error = on_chain_error
     on_retriever_error = on_chain_error
@@ -196,13 +188,8 @@ class TelemetryCallback(BaseCallbackHandler):
         asked = told.get("invocation_params")
         model = text_of(metadata, "ls_model_name") or text_of(asked, "model") or text_of(asked, "model_name")
         url = next((text for name in _URLS if (text := text_of(get(serialized, "kwargs"), name))), None)
-        if url is None:
-            provider = _PROVIDERS.get(text_of(metadata, "ls_provider") or "")
-        else:
-            provider = provider_of_host(urlsplit(url).hostname or "")
-        self._recorder.begin(
-            key, parent, operation=operation, request_model=model, provider=provider, **_names(metadata)
-        )
+        place = place_of(text_of(metadata, "ls_provider"), url)
+        self._recorder.begin(key, parent, operation=operation, request_model=model, **place, **_names(metadata))
 
     def _span_begins(
         self,

@@ -9,12 +9,11 @@ provider reported in its usage, or computed here.
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from llm_service.telemetry.instrumentation.call_fields import milliseconds
+from llm_service.telemetry.instrumentation.frameworks.places import is_protocol, place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
 from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
-from llm_service.telemetry.instrumentation.sdk.providers import provider_of_host
 
 try:
     import litellm
@@ -35,19 +34,8 @@ _OPERATIONS: Final = {
     "speech": "speech", "aspeech": "speech", "rerank": "rerank", "arerank": "rerank",
     "moderation": "moderation", "amoderation": "moderation",
 }  # fmt: skip
-_PROVIDERS: Final = {
-    "anthropic": "anthropic", "azure": "azure.ai.openai", "azure_ai": "azure.ai.inference", "bedrock": "aws.bedrock",
-    "bedrock_converse": "aws.bedrock", "sagemaker": "aws.sagemaker", "vertex_ai": "gcp.vertex_ai",
-    "gemini": "gcp.gemini", "mistral": "mistral_ai", "groq": "groq", "deepseek": "deepseek", "xai": "x_ai",
-    "cohere": "cohere", "cohere_chat": "cohere", "openrouter": "openrouter", "together_ai": "together",
-    "fireworks_ai": "fireworks", "perplexity": "perplexity", "cerebras": "cerebras", "ollama": "ollama",
-    "ollama_chat": "ollama", "openai": "openai", "text-completion-openai": "openai",
-}  # fmt: skip
-"""`custom_llm_provider`, in OpenTelemetry's words."""
 _MOCK: Final = "mock-key"
 """The key with which LiteLLM tells of a call that it does not make, as `mock_response` asks."""
-_PROTOCOLS: Final = frozenset({"openai", "text-completion-openai", "anthropic", "cohere", "cohere_chat", "mistral"})
-"""Those that may stand for a protocol alone: with an `api_base`, its host says who sells."""
 
 
 class TelemetryCallback(CustomLogger):
@@ -63,7 +51,7 @@ class TelemetryCallback(CustomLogger):
 
     def __init__(self, telemetry: Telemetry) -> None:
         super().__init__()
-        self._recorder = CallbackRecorder(telemetry, "litellm")
+        self._recorder = CallbackRecorder(telemetry, "litellm", ids_are_unique=True)
 
     def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None:
         """A request is sent."""
@@ -86,19 +74,19 @@ class TelemetryCallback(CustomLogger):
 
     def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """It was answered in full."""
-        self._end(kwargs, response_obj, start_time, end_time, None)
+        self._end(kwargs, response_obj, start_time, end_time, failed=False)
 
     def log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """It has failed."""
-        self._end(kwargs, response_obj, start_time, end_time, get(kwargs, "exception"))
+        self._end(kwargs, response_obj, start_time, end_time, failed=True)
 
     async def async_log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """As `log_success_event`."""
-        self._end(kwargs, response_obj, start_time, end_time, None)
+        self._end(kwargs, response_obj, start_time, end_time, failed=False)
 
     async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """As `log_failure_event`."""
-        self._end(kwargs, response_obj, start_time, end_time, get(kwargs, "exception"))
+        self._end(kwargs, response_obj, start_time, end_time, failed=True)
 
     def _begin(self, key: str, kwargs: Mapping[str, Any]) -> None:
         told = text_of(kwargs, "call_type") or "completion"
@@ -107,12 +95,12 @@ class TelemetryCallback(CustomLogger):
             operation=_OPERATIONS.get(told, told),
             ends_with_request=True,
             request_model=text_of(kwargs, "model"),
-            provider=_provider_of(kwargs),
             stream=True if get(kwargs, "stream") is True else None,
+            **_place_of(kwargs),
             **_names(kwargs),
         )
 
-    def _end(self, kwargs: Any, response: Any, start: Any, end: Any, error: Any) -> None:
+    def _end(self, kwargs: Any, response: Any, start: Any, end: Any, *, failed: bool) -> None:
         key = _key_of(kwargs)
         if key is None:
             return
@@ -124,16 +112,25 @@ class TelemetryCallback(CustomLogger):
                 if self._recorder.has_ended(key):
                     return
                 self._begin(key, kwargs)
-            found = {"usage_source": "missing"} | _answer_of(response) if error is None else {}
+            found = {} if failed else {"usage_source": "missing"} | _answer_of(response)
             found |= _times_of(kwargs, start, end)
         except Exception as failure:  # noqa: BLE001 - the program must not notice
             self._recorder.step_aside(failure)
             found = {}
-        self._recorder.end(key, error=error if isinstance(error, BaseException) else None, **found)
+        if failed:
+            self._recorder.fail(key, _error_of(kwargs), **found)
+        else:
+            self._recorder.end(key, **found)
 
 
 def _key_of(kwargs: Any) -> str | None:
     return text_of(kwargs, "litellm_call_id") or text_of(get(kwargs, "litellm_params"), "litellm_call_id")
+
+
+def _error_of(kwargs: Any) -> Any:
+    """What LiteLLM tells of a failure: mostly an exception; behind a proxy it may be a text, or nothing."""
+    error = get(kwargs, "exception")
+    return text_of(get(kwargs, "standard_logging_object"), "error_str") if error is None else error
 
 
 def _answer_of(response: Any) -> dict[str, Any]:
@@ -144,14 +141,10 @@ def _answer_of(response: Any) -> dict[str, Any]:
     return found
 
 
-def _provider_of(kwargs: Any) -> str | None:
+def _place_of(kwargs: Any) -> Mapping[str, Any]:
+    """Who sells, as LiteLLM knows it; where that may stand for a protocol, the host of its `api_base` says it."""
     told = text_of(kwargs, "custom_llm_provider")
-    if told is None:
-        return None
-    base = text_of(get(kwargs, "litellm_params"), "api_base")
-    if told in _PROTOCOLS and base is not None:
-        return provider_of_host(urlsplit(base).hostname or "")
-    return _PROVIDERS.get(told, told)
+    return place_of(told, text_of(get(kwargs, "litellm_params"), "api_base") if is_protocol(told) else None)
 
 
 def _names(kwargs: Any) -> dict[str, Any]:

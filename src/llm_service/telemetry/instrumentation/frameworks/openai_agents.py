@@ -4,11 +4,11 @@ https://openai.github.io/openai-agents-python/tracing/. Processors are called wh
 """
 
 from typing import Any, Final, cast
-from urllib.parse import urlsplit
 
+from llm_service.telemetry.instrumentation.frameworks.places import place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
+from llm_service.telemetry.instrumentation.frameworks.richest import counted
 from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
-from llm_service.telemetry.instrumentation.sdk.providers import provider_of_host
 
 try:
     from agents.tracing import Span, Trace, TracingProcessor
@@ -20,6 +20,8 @@ __all__ = ["TelemetryProcessor"]
 _CALLS: Final = {"generation": "chat", "response": "chat", "transcription": "transcription", "speech": "speech"}
 _NO_ID: Final = "__fake_id__"
 """What the SDK writes where an answer has no id that it knows."""
+_OF_OUTPUT: Final = ("finish_reason", "response_id", "service_tier", "unpriced_usage")
+"""What the last output says that the usage beside it does not."""
 _SKIPPED: Final = frozenset({"task", "turn", "speech_group"})
 """What only groups spans that say more."""
 
@@ -35,7 +37,7 @@ class TelemetryProcessor(TracingProcessor):
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
-        self._recorder = CallbackRecorder(telemetry, "openai-agents")
+        self._recorder = CallbackRecorder(telemetry, "openai-agents", ids_are_unique=True)
 
     def on_trace_start(self, trace: Trace) -> None:
         """A run begins, or several that the program has put together."""
@@ -85,13 +87,12 @@ class TelemetryProcessor(TracingProcessor):
         if kind in _SKIPPED:
             self._recorder.skip(span.span_id, parent)
         elif kind in _CALLS:
-            base = text_of(get(data, "model_config"), "base_url")
             self._recorder.begin(
                 span.span_id,
                 parent,
                 operation=_CALLS[kind],
                 request_model=text_of(data, "model"),
-                provider=None if base is None else provider_of_host(urlsplit(base).hostname or ""),
+                **place_of(None, text_of(get(data, "model_config"), "base_url")),
             )
         elif kind == "agent":
             self._recorder.begin(span.span_id, parent, operation="invoke_agent", agent_name=name)
@@ -109,12 +110,12 @@ def _answer_of(data: Any) -> dict[str, Any]:
     if response is not None:
         return read_answer(response)
     usage = get(data, "usage")
-    found = {"usage_source": "missing"} | read_answer({"usage": usage})
+    found = counted(read_answer({"usage": usage}))
     model = text_of(data, "model")
     output: Any = get(data, "output")
     last = cast("Any", output[-1] if type(output) is list and output else None)
     told = read_answer(last)
-    found |= {field: told[field] for field in ("finish_reason", "response_id") if told.get(field) not in {None, _NO_ID}}
+    found |= {field: told[field] for field in _OF_OUTPUT if told.get(field) not in {None, _NO_ID}}
     return found | ({} if model is None else {"request_model": model})
 
 

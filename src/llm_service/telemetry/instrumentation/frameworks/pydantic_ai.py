@@ -3,14 +3,14 @@
 https://pydantic.dev/docs/ai/core-concepts/capabilities/. A capability wraps what it records, in its own context.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from typing import Any
 from uuid import uuid4
 
+from llm_service.telemetry.instrumentation.frameworks.places import place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
-from llm_service.telemetry.instrumentation.responses.answers import get, text_of
-from llm_service.telemetry.instrumentation.sdk.providers import provider_of_host
+from llm_service.telemetry.instrumentation.frameworks.richest import counted
+from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
 
 try:
     from pydantic_ai.capabilities import AbstractCapability
@@ -18,14 +18,6 @@ except ImportError as missing:
     raise ImportError("install llm-service-telemetry[pydantic-ai]: pydantic-ai 2 or newer is missing") from missing
 
 __all__ = ["TelemetryCapability"]
-
-_PROVIDERS: Final = {
-    "openai": "openai", "anthropic": "anthropic", "azure": "azure.ai.openai", "bedrock": "aws.bedrock",
-    "google-gla": "gcp.gemini", "google": "gcp.gemini", "google-vertex": "gcp.vertex_ai", "mistral": "mistral_ai",
-    "groq": "groq", "cohere": "cohere", "deepseek": "deepseek", "grok": "x_ai", "xai": "x_ai", "ollama": "ollama",
-    "openrouter": "openrouter", "together": "together", "fireworks": "fireworks", "moonshotai": "moonshotai",
-}  # fmt: skip
-"""Names of providers, in OpenTelemetry's words."""
 
 
 class TelemetryCapability(AbstractCapability[Any]):
@@ -39,11 +31,11 @@ class TelemetryCapability(AbstractCapability[Any]):
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
-        self._recorder = CallbackRecorder(telemetry, "pydantic-ai")
+        self._recorder = CallbackRecorder(telemetry, "pydantic-ai", ids_are_unique=True)
 
     async def wrap_run(self, ctx: Any, *, handler: Callable[[], Awaitable[Any]]) -> Any:
         """An agent runs."""
-        key = uuid4()
+        key = self._key_of(ctx, "run")
         self._recorder.begin(
             key,
             operation="invoke_agent",
@@ -62,12 +54,12 @@ class TelemetryCapability(AbstractCapability[Any]):
         self, ctx: Any, *, request_context: Any, handler: Callable[[Any], Awaitable[Any]]
     ) -> Any:
         """A model is asked."""
-        key = uuid4()
+        key = self._key_of(ctx, "request", get(ctx, "run_step"))
         model = get(request_context, "model") or get(ctx, "model")
         self._recorder.begin(
             key,
             request_model=text_of(model, "model_name"),
-            provider=_seller_of(model, text_of(model, "system")),
+            **_place_asked(model),
         )
         try:
             response = await handler(request_context)
@@ -86,7 +78,7 @@ class TelemetryCapability(AbstractCapability[Any]):
         self, ctx: Any, *, call: Any, tool_def: Any, args: Any, handler: Callable[[Any], Awaitable[Any]]
     ) -> Any:
         """A tool is run."""
-        key = uuid4()
+        key = self._key_of(ctx, "tool", text_of(call, "tool_call_id"))
         self._recorder.begin(key, operation="execute_tool", tool_name=text_of(call, "tool_name"))
         try:
             result = await handler(args)
@@ -96,29 +88,27 @@ class TelemetryCapability(AbstractCapability[Any]):
         self._recorder.end(key)
         return result
 
+    def _key_of(self, ctx: Any, *what: Any) -> Hashable:
+        """An id that is the same for each capability of a run, and another for what runs beside it."""
+        run = text_of(ctx, "run_id")
+        key = (run, *what)
+        if run is None or (self._recorder.is_running(key) and not self._recorder.is_current(key)):
+            return uuid4()
+        return key
 
-def _seller_of(model: Any, told: str | None) -> str | None:
-    url = text_of(model, "base_url")
-    if url is not None:
-        return provider_of_host(urlsplit(url).hostname or "")
-    return None if told is None else _PROVIDERS.get(told, told)
+
+def _place_asked(model: Any) -> Mapping[str, Any]:
+    """Who is asked; of several that are tried in turn the answer says it."""
+    system = text_of(model, "system")
+    return {} if system is None or ":" in system else place_of(system, text_of(model, "base_url"))
 
 
 def _answer_of(response: Any) -> dict[str, Any]:
-    """What an answer says, in Pydantic AI's own form: its counts include the cached ones."""
-    usage = get(response, "usage")
-    details = get(usage, "details")
-    prompt, completion = get(usage, "input_tokens"), get(usage, "output_tokens")
-    counted = bool(prompt or completion)
-    read, written = get(usage, "cache_read_tokens"), get(usage, "cache_write_tokens")
+    """What an answer says, in Pydantic AI's own form, whose counts are 0 where nothing is known."""
     return {
+        **counted(read_answer(response)),
+        **place_of(text_of(response, "provider_name"), text_of(response, "provider_url")),
         "model_name": text_of(response, "model_name"),
         "response_id": text_of(response, "provider_response_id"),
         "finish_reason": text_of(response, "finish_reason"),
-        "usage_source": "reported" if counted else "missing",
-        "prompt_tokens": prompt if counted else None,
-        "completion_tokens": completion if counted else None,
-        "cache_read_tokens": read or None,
-        "cache_write_tokens": written or None,
-        "reasoning_tokens": get(details, "reasoning_tokens") or None,
     }

@@ -8,15 +8,16 @@ import logging
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.failed_answers import failure_of
 from llm_service.telemetry.instrumentation.frameworks.framework_call import NEVER_ENDED, FrameworkCall, FrameworkSpan
+from llm_service.telemetry.instrumentation.frameworks.told_twice import Begun, Told, begun_here, told_of
 from llm_service.telemetry.instrumentation.given_fields import by_field
 from llm_service.telemetry.instrumentation.nested_calls import hand_over_at_exit
+from llm_service.telemetry.instrumentation.open_blocks import current, still_open
 from llm_service.telemetry.instrumentation.responses.answers import facts_of, get, read_answer
 from llm_service.telemetry.instrumentation.seen_calls import see_twice
 from llm_service.telemetry.instrumentation.sink import Sink
@@ -49,15 +50,19 @@ class CallbackRecorder:
     Args:
         telemetry: the logger.
         source: the framework's name, for the column `source`.
+        ids_are_unique: whether an id is given once, as UUIDs are: then what several recorders of this source are told
+            of one id is one call, in whatever context. Otherwise it is where each is told of it as it begins.
     """
 
-    def __init__(self, telemetry: Telemetry, source: str) -> None:
+    def __init__(self, telemetry: Telemetry, source: str, *, ids_are_unique: bool = False) -> None:
         self._sink = telemetry._core
         self._source = source
-        self._lock = Lock()
-        self._running: dict[Hashable, FrameworkCall | FrameworkSpan] = {}
+        self._told = told_of(self._sink, source) if ids_are_unique else Told()
+        self._ids_are_unique = ids_are_unique
+        self._lock = self._told.lock
+        self._running: dict[Hashable, Begun] = {}
+        self._followed: dict[Hashable, Begun] = {}
         self._known: dict[Hashable, Invocation] = {}
-        self._ended: dict[Hashable, None] = {}
         self._keys_in: WeakKeyDictionary[asyncio.Task[Any], set[Hashable]] = WeakKeyDictionary()
         self._others_in: dict[Hashable, set[Hashable]] = {}
         self._failed = False
@@ -92,7 +97,11 @@ class CallbackRecorder:
             **fields: what else is known of it. Its calls inherit `agent_name`, `session_id`, `user_id` and `tags`.
         """
         try:
-            begun = self._begin(key, parent, {"operation": operation, **fields}, own or {}, current, ends_with_request)
+            told = by_field({"operation": operation, **fields}, self._sink, strict=False)
+            told = {"source": self._source} | {field: value for field, value in told.items() if value is not None}
+            if self._follows(key, told):
+                return
+            begun = self._begin(key, parent, told, own or {}, current, ends_with_request)
             if otherwise:
                 begun.say_otherwise(otherwise)
         except Exception as failure:  # noqa: BLE001 - the framework must not notice
@@ -121,7 +130,7 @@ class CallbackRecorder:
         """What is begun within `key` is in truth within `parent`: `key` gets no row. It ends by `end`, too."""
         with self._lock:
             above = self._known.get(parent)
-            if above is not None:
+            if above is not None and key not in self._running:
                 self._known[key] = above
 
     def ignore(self, key: Hashable) -> None:
@@ -131,11 +140,16 @@ class CallbackRecorder:
 
     def is_running(self, key: Hashable) -> bool:
         """Whether a call or span of that id has begun, and not ended."""
-        return key in self._running
+        return key in self._running or key in self._followed
+
+    def is_current(self, key: Hashable) -> bool:
+        """Whether what is called here is called within the call or span of that id."""
+        running = self._running.get(key)
+        return running is not None and still_open(current.get()) is running
 
     def has_ended(self, key: Hashable) -> bool:
         """Whether a call of that id that was to end with its request has ended, not long ago."""
-        return key in self._ended
+        return key in self._told.ended
 
     def end(
         self,
@@ -159,16 +173,18 @@ class CallbackRecorder:
         running = None
         try:
             with self._lock:
+                followed = self._followed.pop(key, None)
                 running = self._forget(key)
                 if isinstance(running, FrameworkCall) and running.ends_with_request:
                     self._note_end(key)
             if running is None:
-                return False
+                return followed is not None
             found = {} if answer is None else _fields_of(answer)
             if error is not None and not isinstance(error, BaseException):
                 found |= failure_of({"error": error}) or {"status": "error"}
                 error = None
-            running.end({**found, **by_field(fields, self._sink, strict=False)}, error)
+            said = by_field(fields, self._sink, strict=False)
+            running.end(found | {field: value for field, value in said.items() if value is not None}, error)
         except Exception as failure:  # noqa: BLE001 - as above
             self.step_aside(failure)
             if running is not None:
@@ -176,19 +192,52 @@ class CallbackRecorder:
                     running.end({})  # with what is known of it
         return True
 
+    def fail(self, key: Hashable, error: object = None, **fields: Any) -> bool:
+        """A call or span has failed, whatever its framework tells of how.
+
+        Args:
+            key: its id in the framework.
+            error: as for `end`; None where nothing is told.
+            **fields: as for `end`.
+
+        Returns:
+            Whether it was running.
+        """
+        return self.end(key, error="" if error is None else error, **fields)
+
     def withdraw(self, key: Hashable) -> None:
         """A call turned out to be none, as a cache answered: it gets no row."""
         with self._lock:
+            self._followed.pop(key, None)
             running = self._forget(key)
-            self._ended.pop(key, None)
+            self._told.ended.pop(key, None)
         if isinstance(running, FrameworkCall):
             running.withdraw()
 
-    def _forget(self, key: Hashable) -> FrameworkCall | FrameworkSpan | None:
+    def _follows(self, key: Hashable, told: dict[str, Any]) -> bool:
+        """Whether it is told of what another recorder has begun: that makes the row."""
+        same: Begun | None
+        if self._ids_are_unique:
+            same = self._told.running.get(key)
+        else:
+            same = None if key in self._running else begun_here(key, self._sink, told)
+        if same is None:
+            return False
+        with self._lock:
+            if key not in self._running:
+                self._followed[key] = self._known[key] = same
+                if len(self._followed) > _MOST:
+                    del self._followed[next(iter(self._followed))]
+        return True
+
+    def _forget(self, key: Hashable) -> Begun | None:
         """Take out what has begun under that id; the lock is held."""
         self._known.pop(key, None)
         self._others_in.pop(key, set()).discard(key)
-        return self._running.pop(key, None)
+        running = self._running.pop(key, None)
+        if running is not None and self._told.running.get(key) is running:
+            del self._told.running[key]
+        return running
 
     def _end_with_task(self, key: Hashable) -> None:
         """Where the task that it begins in is cancelled, that is its end: some frameworks do not tell of it."""
@@ -212,9 +261,10 @@ class CallbackRecorder:
                 self.end(key, error=asyncio.CancelledError())
 
     def _note_end(self, key: Hashable) -> None:
-        self._ended[key] = None
-        if len(self._ended) > _MOST:
-            del self._ended[next(iter(self._ended))]
+        ended = self._told.ended
+        ended[key] = None
+        if len(ended) > _MOST:
+            del ended[next(iter(ended))]
 
     def step_aside(self, failure: BaseException) -> None:
         """The framework is not as it was known: that is said once."""
@@ -231,25 +281,24 @@ class CallbackRecorder:
         parent: Hashable,
         fields: dict[str, Any],
         own: dict[str, Any],
-        current: bool,  # noqa: FBT001 - passed on
+        is_current: bool,  # noqa: FBT001 - passed on
         ends_with_request: bool,  # noqa: FBT001
-    ) -> FrameworkCall | FrameworkSpan:
+    ) -> Begun:
         if key in self._running:
             self.end(key, **NEVER_ENDED)
-        above = None if parent is None else self._known.get(parent)
-        told = by_field(fields, self._sink, strict=False)
-        fields = {"source": self._source} | {field: value for field, value in told.items() if value is not None}
-        begun: FrameworkCall | FrameworkSpan
+        above = None if parent is None else self._told.running.get(parent) or self._known.get(parent)
+        begun: Begun
         if is_span(fields["operation"]):
             begun = FrameworkSpan(self._sink, fields, {k: v for k, v in own.items() if v is not None})
-            begun.start_within(above, is_current=current)
+            begun.start_within(above, is_current=is_current)
         else:
             ended: Callable[[], object] | None = partial(self.end, key) if ends_with_request else None
             begun = FrameworkCall(self._sink, fields | own, request_ended=ended)
             begun.start_within(above)
+        begun.key = key
         oldest = None
         with self._lock:
-            self._running[key] = self._known[key] = begun
+            self._running[key] = self._known[key] = self._told.running[key] = begun
             self._end_with_task(key)
             if len(self._running) > _MOST:
                 oldest = next(iter(self._running))
