@@ -735,3 +735,52 @@ async def test_requests_of_a_step_that_run_side_by_side_are_calls_of_their_own(t
 
         await asyncio.gather(outer.wrap_model_request(step, request_context=asked, handler=nested), both.wait())
         assert len((await rows(telemetry))[0]) == 3
+
+
+TOLD: dict[str, dict[str, Any]] = {
+    "a tier": {"response_metadata": {"token_usage": COUNTS, "service_tier": "priority"}},
+    "a tier in the names of counts": {
+        "usage_metadata": {
+            "input_tokens": 100, "output_tokens": 20, "total_tokens": 120,
+            "input_token_details": {"flex": 100}, "output_token_details": {"flex": 20},
+        },
+    },
+    "groq's tools": {"response_metadata": {"token_usage": COUNTS}, "additional_kwargs": {"executed_tools": [{"index": 0}]}},
+    "anthropic's searches": {
+        "response_metadata": {
+            "usage": {"input_tokens": 100, "output_tokens": 20, "server_tool_use": {"web_search_requests": 2}},
+        },
+    },
+    "anthropic's hour": {
+        "response_metadata": {
+            "usage": {
+                "input_tokens": 10, "output_tokens": 20, "cache_creation_input_tokens": 90,
+                "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 90},
+            },
+        },
+    },
+    "gemini's searches": {"response_metadata": {"grounding_metadata": {"web_search_queries": ["why"]}}},
+    "openai's searches": {"content": [{"type": "web_search_call", "id": "s"}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", TOLD.values(), ids=TOLD)
+async def test_a_message_of_langchain_is_read_as_by_hand(said: dict[str, Any], tmp_path: Path) -> None:
+    """What was used, what that costs, and what has no price."""
+    pytest.importorskip("langchain_core")
+    from langchain_core.messages import AIMessage
+    from langchain_core.outputs import ChatGeneration, LLMResult
+
+    from llm_service.telemetry.langchain import TelemetryCallback
+
+    usage = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
+    message = AIMessage(**{"content": "42", "usage_metadata": usage} | said)
+    async with AsyncTelemetryLogger(tmp_path / "t.db", models=False) as telemetry:
+        callback, run = TelemetryCallback(telemetry), uuid4()
+        callback.on_chat_model_start({}, [[]], run_id=run, metadata={"ls_model_name": "gpt-5"})
+        callback.on_llm_end(LLMResult(generations=[[ChatGeneration(message=message)]]), run_id=run)
+        async with telemetry.invocation(model_name="gpt-5") as call:
+            call.record(message)
+        told, by_hand = reversed(await telemetry.get_invocations(limit=2))
+        assert {field: told[field] for field in USED} == {field: by_hand[field] for field in USED}
+        assert told["prompt_tokens"] == 100

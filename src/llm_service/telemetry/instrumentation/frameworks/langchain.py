@@ -11,7 +11,6 @@ from uuid import UUID
 
 from llm_service.telemetry.instrumentation.frameworks.places import place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
-from llm_service.telemetry.instrumentation.frameworks.richest import USED
 from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
 
 try:
@@ -250,9 +249,6 @@ def _answer_of(response: LLMResult) -> dict[str, Any] | None:
         return None
     found = read_answer(message)
     metadata = get(message, "response_metadata")
-    usage = get(metadata, "token_usage") or get(metadata, "usage")
-    if usage:  # as the provider told it: LangChain names tiers in the names of counts
-        found = {field: value for field, value in found.items() if field not in USED} | read_answer({"usage": usage})
     found["response_id"] = text_of(metadata, "id") or _own_id(found.get("response_id"))
     if found.get("prompt_tokens") == 0 and found.get("completion_tokens"):
         # A stream whose last event alone was read: no answer is without a prompt.
