@@ -308,6 +308,7 @@ async def test_a_tool_of_pydantic_ai_is_a_span(telemetry: AsyncTelemetryLogger, 
     assert [span["tool_name"] for span in spans if span["operation"] == "execute_tool"] == ["add", "add"]
 
 
+SESSIONS = ("session_id", "thread_id", "conversation_id")
 MESSAGE = {"role": "user", "content": "Why 42?"}
 COUNTS = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
 SOLD = ("claude-opus-4-5", "gpt-4.1", "gemini-2.5-flash")
@@ -636,3 +637,150 @@ async def test_one_callback_that_stands_twice_makes_one_row(tmp_path: Path) -> N
                 told = {**told, "litellm_call_id": str(uuid4())}
             found, _ = await rows(telemetry)
             assert [(row["total_tokens"], row["attempts"]) for row in found[2:]] == [(120, None)] * 2
+
+
+CONFIGURED: dict[str, tuple[dict[str, Any], str | None]] = {
+    **{f"configurable {name}": ({"configurable": {name: "s-1"}}, "s-1") for name in SESSIONS},
+    **{f"metadata {name}": ({"metadata": {name: "s-1"}}, "s-1") for name in SESSIONS},
+    "both": ({"metadata": {"thread_id": "s-1"}, "configurable": {"session_id": "s-2"}}, "s-1"),
+    "neither": ({}, None),
+    "no text": ({"configurable": {"thread_id": 7}}, None),
+}
+
+
+@pytest.mark.parametrize(("configured", "session"), CONFIGURED.values(), ids=CONFIGURED)
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream", "batch", "abatch"])
+async def test_the_session_of_a_chain_is_that_of_all_that_is_called_in_it(
+    way: str, configured: dict[str, Any], session: str | None, tmp_path: Path
+) -> None:
+    """Without LangGraph, which makes metadata of it; beside the user. What follows has none of it."""
+    pytest.importorskip("langchain_core")
+    from langchain_core.language_models.fake_chat_models import FakeListChatModel
+    from langchain_core.runnables import RunnableLambda
+
+    inner = (RunnableLambda(lambda _: _) | FakeListChatModel(responses=["42"])).with_config(run_name="inner")
+    chain = RunnableLambda(lambda _: _) | inner
+    configured = {**configured, "configurable": {"user_id": "u-1"} | configured.get("configurable", {})}
+    async with AsyncTelemetryLogger(tmp_path / "t.db") as telemetry:
+        config: Any = {**callbacks(telemetry), **configured}
+        asked: Any = ["Why?"] if way.endswith("batch") else "Why?"
+        told = getattr(chain, way)(asked, config)
+        if way.startswith("a") and way != "astream":
+            await told
+        elif way == "astream":
+            assert [chunk async for chunk in told]
+        elif way == "stream":
+            assert list(told)
+        calls, spans = await rows(telemetry)
+        assert (len(calls), len(spans)) == (1, 4)
+        if way.endswith("batch"):  # which gives it to nobody
+            session, user = session if "metadata" in configured else None, None
+        else:
+            user = "u-1"
+        assert {(row["session_id"], row["user_id"]) for row in (*calls, *spans)} == {(session, user)}
+        await chain.ainvoke("Why?", callbacks(telemetry))
+        (_, last), _ = await rows(telemetry)
+        assert (last["session_id"], last["user_id"]) == (None, None)
+
+
+async def test_a_message_history_is_a_session_and_a_block_around_keeps_its_own(tmp_path: Path) -> None:
+    """What LangChain's history is called with; a chain without a session is in that of the block."""
+    pytest.importorskip("langchain_core")
+    from langchain_core.chat_history import InMemoryChatMessageHistory
+    from langchain_core.language_models.fake_chat_models import FakeListChatModel
+    from langchain_core.runnables import RunnableLambda
+    from langchain_core.runnables.history import RunnableWithMessageHistory
+
+    model = FakeListChatModel(responses=["42"])
+    kept = InMemoryChatMessageHistory()
+    history = RunnableWithMessageHistory(model, lambda session_id: kept if session_id == "s-1" else None)  # type: ignore[arg-type,return-value]
+    async with AsyncTelemetryLogger(tmp_path / "t.db") as telemetry:
+        history.invoke("Why?", {**callbacks(telemetry), "configurable": {"session_id": "s-1"}})
+        calls, spans = await rows(telemetry)
+        assert len(kept.messages) == 2
+        assert {row["session_id"] for row in (*calls, *spans)} == {"s-1"}
+        async with telemetry.invocation("someone", session_id="s-2"):
+            await (RunnableLambda(lambda _: _) | model).ainvoke("Why?", callbacks(telemetry))
+        calls, spans = await rows(telemetry)
+        assert {row["session_id"] for row in (*calls[1:], *spans[-3:])} == {"s-2"}
+
+
+async def test_requests_of_a_step_that_run_side_by_side_are_calls_of_their_own(tmp_path: Path) -> None:
+    """As a capability in between makes them; what one capability tells within another is the same call."""
+    pytest.importorskip("pydantic_ai")
+    from pydantic_ai.messages import ModelResponse
+    from pydantic_ai.usage import RequestUsage
+
+    from llm_service.telemetry.pydantic_ai import TelemetryCapability
+
+    step = SimpleNamespace(run_id="r-1", run_step=1)
+    asked = SimpleNamespace(model=SimpleNamespace(model_name="gpt-5", system="openai"))
+    both = asyncio.Barrier(2)
+
+    async def answer(_: Any) -> ModelResponse:
+        await both.wait()
+        return ModelResponse(parts=[], usage=RequestUsage(input_tokens=100, output_tokens=20), model_name="gpt-5")
+
+    async with AsyncTelemetryLogger(tmp_path / "t.db") as telemetry:
+        outer, inner = (TelemetryCapability(telemetry) for _ in range(2))
+
+        async def ask(by: Any = inner) -> Any:
+            return await by.wrap_model_request(step, request_context=asked, handler=answer)
+
+        await asyncio.gather(ask(), ask())
+        assert len((await rows(telemetry))[0]) == 2
+
+        async def nested(_: Any) -> Any:
+            return await ask()
+
+        await asyncio.gather(outer.wrap_model_request(step, request_context=asked, handler=nested), both.wait())
+        assert len((await rows(telemetry))[0]) == 3
+
+
+TOLD: dict[str, dict[str, Any]] = {
+    "a tier": {"response_metadata": {"token_usage": COUNTS, "service_tier": "priority"}},
+    "a tier in the names of counts": {
+        "usage_metadata": {
+            "input_tokens": 100, "output_tokens": 20, "total_tokens": 120,
+            "input_token_details": {"flex": 100}, "output_token_details": {"flex": 20},
+        },
+    },
+    "groq's tools": {"response_metadata": {"token_usage": COUNTS}, "additional_kwargs": {"executed_tools": [{"index": 0}]}},
+    "anthropic's searches": {
+        "response_metadata": {
+            "usage": {"input_tokens": 100, "output_tokens": 20, "server_tool_use": {"web_search_requests": 2}},
+        },
+    },
+    "anthropic's hour": {
+        "response_metadata": {
+            "usage": {
+                "input_tokens": 10, "output_tokens": 20, "cache_creation_input_tokens": 90,
+                "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 90},
+            },
+        },
+    },
+    "gemini's searches": {"response_metadata": {"grounding_metadata": {"web_search_queries": ["why"]}}},
+    "openai's searches": {"content": [{"type": "web_search_call", "id": "s"}]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", TOLD.values(), ids=TOLD)
+async def test_a_message_of_langchain_is_read_as_by_hand(said: dict[str, Any], tmp_path: Path) -> None:
+    """What was used, what that costs, and what has no price."""
+    pytest.importorskip("langchain_core")
+    from langchain_core.messages import AIMessage
+    from langchain_core.outputs import ChatGeneration, LLMResult
+
+    from llm_service.telemetry.langchain import TelemetryCallback
+
+    usage = {"input_tokens": 100, "output_tokens": 20, "total_tokens": 120}
+    message = AIMessage(**{"content": "42", "usage_metadata": usage} | said)
+    async with AsyncTelemetryLogger(tmp_path / "t.db", models=False) as telemetry:
+        callback, run = TelemetryCallback(telemetry), uuid4()
+        callback.on_chat_model_start({}, [[]], run_id=run, metadata={"ls_model_name": "gpt-5"})
+        callback.on_llm_end(LLMResult(generations=[[ChatGeneration(message=message)]]), run_id=run)
+        async with telemetry.invocation(model_name="gpt-5") as call:
+            call.record(message)
+        told, by_hand = reversed(await telemetry.get_invocations(limit=2))
+        assert {field: told[field] for field in USED} == {field: by_hand[field] for field in USED}
+        assert told["prompt_tokens"] == 100

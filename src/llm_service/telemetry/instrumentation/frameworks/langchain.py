@@ -11,13 +11,13 @@ from uuid import UUID
 
 from llm_service.telemetry.instrumentation.frameworks.places import place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
-from llm_service.telemetry.instrumentation.frameworks.richest import USED
 from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
 
 try:
     from langchain_core.callbacks import BaseCallbackHandler
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import LLMResult
+    from langchain_core.runnables.config import var_child_runnable_config
 except ImportError as missing:
     raise ImportError("install llm-service-telemetry[langchain]: langchain-core is missing") from missing
 
@@ -32,8 +32,10 @@ _URLS: Final = ("openai_api_base", "anthropic_api_url", "base_url", "api_base", 
 class TelemetryCallback(BaseCallbackHandler):
     """Records what a chain or graph calls: `graph.invoke(..., config={"callbacks": [TelemetryCallback(telemetry)]})`.
 
-    A call has the `thread_id` (or `session_id`) of the run's `configurable` or metadata as its session, and `user_id`
-    and `agent_name` where the metadata has them. A model's own cache that answers makes no row: nothing was called.
+    A call has the `thread_id` (or `session_id`) of the run's metadata or `configurable` as its session, and `user_id`
+    and `agent_name` where it has them. LangChain tells nobody the `configurable` of a model that is called by itself,
+    or of a chain's `batch`: there they must be metadata. A model's own cache that answers makes no row: nothing was
+    called.
 
     Args:
         telemetry: the logger, sync or async.
@@ -189,7 +191,19 @@ class TelemetryCallback(BaseCallbackHandler):
         model = text_of(metadata, "ls_model_name") or text_of(asked, "model") or text_of(asked, "model_name")
         url = next((text for name in _URLS if (text := text_of(get(serialized, "kwargs"), name))), None)
         place = place_of(text_of(metadata, "ls_provider"), url)
-        self._recorder.begin(key, parent, operation=operation, request_model=model, **place, **_names(metadata))
+        names = self._names_of(metadata, parent)
+        self._recorder.begin(key, parent, operation=operation, request_model=model, **place, **names)
+
+    def _names_of(self, metadata: Mapping[str, Any] | None, parent: UUID | None) -> dict[str, Any]:
+        """The names of a run; its parent is told its own.
+
+        LangGraph puts `configurable` into the metadata of runs, and LangChain does not: what is called in a chain finds
+        the chain's in its context.
+        """
+        of_parent = _names(get(var_child_runnable_config.get(), "configurable"))
+        if parent is not None and any(of_parent.values()):
+            self._recorder.complete(parent, **of_parent)
+        return {name: value or of_parent[name] for name, value in _names(metadata).items()}
 
     def _span_begins(
         self,
@@ -203,19 +217,18 @@ class TelemetryCallback(BaseCallbackHandler):
         current: bool,
         **fields: Any,
     ) -> None:
+        names = self._names_of(metadata, parent)
         if self._spans and not (tags and _HIDDEN in tags):
-            self._recorder.begin(
-                key, parent, operation=operation, own=own, current=current, **fields, **_names(metadata)
-            )
+            self._recorder.begin(key, parent, operation=operation, own=own, current=current, **fields, **names)
         elif parent is not None:
             self._recorder.skip(key, parent)
 
 
-def _names(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Session, user and agent, where the run's metadata has them; LangGraph puts `configurable` there."""
-    session = next((text for name in _SESSIONS if (text := text_of(metadata, name))), None)
-    agent = text_of(metadata, "agent_name") or text_of(metadata, "lc_agent_name")
-    return {"session_id": session, "user_id": text_of(metadata, "user_id"), "agent_name": agent}
+def _names(said: Any) -> dict[str, Any]:
+    """Session, user and agent, where a run's metadata or its `configurable` has them."""
+    session = next((text for name in _SESSIONS if (text := text_of(said, name))), None)
+    agent = text_of(said, "agent_name") or text_of(said, "lc_agent_name")
+    return {"session_id": session, "user_id": text_of(said, "user_id"), "agent_name": agent}
 
 
 def _name_of(serialized: Mapping[str, Any] | None, told: Mapping[str, Any]) -> str | None:
@@ -236,9 +249,6 @@ def _answer_of(response: LLMResult) -> dict[str, Any] | None:
         return None
     found = read_answer(message)
     metadata = get(message, "response_metadata")
-    usage = get(metadata, "token_usage") or get(metadata, "usage")
-    if usage:  # as the provider told it: LangChain names tiers in the names of counts
-        found = {field: value for field, value in found.items() if field not in USED} | read_answer({"usage": usage})
     found["response_id"] = text_of(metadata, "id") or _own_id(found.get("response_id"))
     if found.get("prompt_tokens") == 0 and found.get("completion_tokens"):
         # A stream whose last event alone was read: no answer is without a prompt.

@@ -137,7 +137,7 @@ def _answer_of(response: Any) -> dict[str, Any]:
     """What an answer says, but for LiteLLM's own cost and what it takes for the seller."""
     found = {field: value for field, value in read_answer(response).items() if field != "provider"}
     if getattr(litellm, "include_cost_in_streaming_usage", False):  # then it writes its own among the counts
-        found.pop("cost_usd", None)
+        found = {field: value for field, value in found.items() if field not in {"cost_usd", "cost_source"}}
     return found
 
 

@@ -107,6 +107,12 @@ class CallbackRecorder:
         except Exception as failure:  # noqa: BLE001 - the framework must not notice
             self.step_aside(failure)
 
+    def complete(self, key: Hashable, **fields: Any) -> None:
+        """More is known of a call or a span that runs: it holds where neither it nor a block around says it."""
+        running = self._running.get(key)
+        if running is not None and not running.over:
+            running.say_otherwise(fields)
+
     def first_token(self, key: Hashable) -> None:
         """The first output of a call has arrived; later ones may be told, too."""
         running = self._running.get(key)
