@@ -12,12 +12,22 @@ from llm_service.telemetry.stores.sqlite import connections
 from llm_service.telemetry.stores.sqlite.connections import connect, go_on, hold_off, read_only_uri
 
 
+@pytest.fixture(scope="module", autouse=True)
+def none_left() -> None:
+    """What other modules' tests have left to the collector is gone, whenever it became garbage."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def none_open() -> Iterator[None]:
-    """What other tests have left to the collector is gone."""
+    """What other tests have left to the collector is gone; a fork that a failed test began is not under way for ever."""
     gc.collect()
     yield
-    assert not connections._FORKING
+    left = list(connections._FORKING)
+    connections._FORKING.clear()
+    assert not left
 
 
 def test_a_connection_counts_until_it_is_closed_or_collected(tmp_path: Path) -> None:
