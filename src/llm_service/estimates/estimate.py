@@ -180,7 +180,8 @@ def make_estimate(
         costs, source, told = past.cost_nanos, HISTORY, True
     most_prompt = None if prompt is None else prompt.at_most
     most = None
-    if rates is not None and most_prompt is not None and (limit is not None or _answers_freely(rates, most_prompt)):
+    is_free = rates is not None and rates.gives_output and not rates.needs_output  # an answer, however long it is
+    if rates is not None and most_prompt is not None and (limit is not None or is_free):
         most = rates.most_nanos(most_prompt, limit or 0)
     return Estimate(
         agent_name=agent,
@@ -201,11 +202,6 @@ def make_estimate(
         service_tier=question.service_tier,
         region=question.region,
     )
-
-
-def _answers_freely(rates: "Rates", prompt_tokens: int) -> bool:
-    """Whether an answer costs nothing, however long it is."""
-    return rates.most_nanos(prompt_tokens, 0) == rates.most_nanos(prompt_tokens, _MAX_TOKENS)
 
 
 def _has_answered(past: Past) -> bool:

@@ -123,7 +123,7 @@ class Rates:
     @property
     def needs_output(self) -> bool:
         """Whether the price depends on the output: not where it has no price, or one of 0, as embeddings in a file."""
-        return bool(self.prices[0].output)
+        return any(tier.output for tier in self.prices)
 
     def cost_nanos(
         self,

@@ -106,6 +106,31 @@ async def test_other_protocols_are_reserved_too(asked: dict[str, Any], tmp_path:
         assert telemetry.stats().bad_values == 0
 
 
+@pytest.mark.parametrize("count", [5, 500])
+def test_a_decorated_function_reserves_the_same_for_each_call(count: int, logger: TelemetryLogger) -> None:
+    """What it was given once holds for all."""
+    reserved: list[float] = []
+
+    @logger.instrumented(**ASKED | {"n": count, "system": LONG}, budget=True)
+    def ask() -> None:
+        (limit,) = logger.budgets.status()
+        reserved.append(limit["reserved"])
+
+    for _ in range(3):
+        ask()
+        logger.budgets.release(logger.budgets.holds()[0]["hold_id"])
+    assert reserved[0] == reserved[1] == reserved[2] > count * 0.02
+
+
+async def test_without_a_budget_they_are_no_bad_values_of_the_async_logger(tmp_path: Path) -> None:
+    """As of the sync one."""
+    ordinary: dict[str, Any] = dict.fromkeys(PARAMETERS, "x")
+    async with AsyncTelemetryLogger(tmp_path / "telemetry.db") as telemetry:
+        async with telemetry.invocation("agent", model_name="m", **ordinary):
+            pass
+        assert telemetry.stats().bad_values == 0
+
+
 def test_without_a_budget_they_are_no_bad_values(logger: TelemetryLogger) -> None:
     """They are known, and no fields; what nobody knows is a bad value as before."""
     ordinary: dict[str, Any] = dict.fromkeys(PARAMETERS, "x")

@@ -2,17 +2,16 @@
 
 import asyncio
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api, runs_api
 from llm_service.telemetry.client.base_client import BaseClient
-from llm_service.telemetry.client.budgeted_call import AsyncBudgetedInvocation, reserve_for
+from llm_service.telemetry.client.budgeted_call import AsyncBudgetedInvocation, Reserve
 from llm_service.telemetry.client.budgets_api import AsyncBudgets
 from llm_service.telemetry.client.client_core import running_loop, seconds_or_none
 from llm_service.telemetry.client.steps import awaited, made
 from llm_service.telemetry.instrumentation.invocation import Invocation
-from llm_service.telemetry.instrumentation.request_parameters import taken
-from llm_service.telemetry.record.record import Amount, InvocationRecord
+from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.writer.announcer import PATIENCE
 from llm_service.telemetry.writer.cancel_shield import uninterrupted
 from llm_service.telemetry.writer.ledger import FlushResult, Outcome, Settlement
@@ -140,10 +139,7 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
         core = self._core
         return Invocation(core, fields, strict=core.settings.strict, put=self.log_invocation)
 
-    def _budgeted_block(
-        self, fields: dict[str, Any], budget: Amount | Literal[True], max_tokens: int | None, *, told: bool = False
-    ) -> AsyncBudgetedInvocation:
-        reserve = reserve_for(self._core, budget, max_tokens, answers=taken(fields), told=told)
+    def _budgeted_block(self, fields: dict[str, Any], reserve: Reserve) -> AsyncBudgetedInvocation:
         return AsyncBudgetedInvocation(self._core, fields, reserve)
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Literal, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, Unpack, overload
 
 from llm_service.budgets.alerts import OnBudget
 from llm_service.config.settings import Settings, SettingsOptions
@@ -11,6 +11,7 @@ from llm_service.errors import SettingsError
 from llm_service.pricing.book import PriceBook
 from llm_service.redaction import shown
 from llm_service.telemetry.client import instruments_api, scopes_api
+from llm_service.telemetry.client.budgeted_call import Reserve, reserve_for
 from llm_service.telemetry.client.client_core import ClientCore
 from llm_service.telemetry.client.prices_and_policies import PricesAndPolicies
 from llm_service.telemetry.instrumentation.argument_fields import Limit, Name, beginning, function_and_fields
@@ -18,7 +19,7 @@ from llm_service.telemetry.instrumentation.call_fields import refuse_misplaced
 from llm_service.telemetry.instrumentation.decorator import instrument
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.recorded_stream import record_stream
-from llm_service.telemetry.instrumentation.request_parameters import taken
+from llm_service.telemetry.instrumentation.request_parameters import take_limit, without_parameters
 from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 from llm_service.telemetry.stores.base import Store, StoreParts
@@ -37,9 +38,6 @@ __all__ = ["BaseClient"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 _S = TypeVar("_S")
 _Budgeted = TypeVar("_Budgeted", bound=Invocation)
-
-
-_MAX_TOKENS: Final = frozenset({"max_completion_tokens", "max_output_tokens"})
 
 
 class BaseClient(Generic[_Budgeted]):
@@ -239,21 +237,23 @@ class BaseClient(Generic[_Budgeted]):
             max_tokens: what the answer is limited to, for the estimate; also as OpenAI's `max_completion_tokens` and
                 `max_output_tokens`.
         """
-        for name in _MAX_TOKENS & fields.keys():
-            said = fields.pop(name)
-            max_tokens = said if max_tokens is None else max_tokens
+        limit = take_limit(fields)
+        max_tokens = limit if max_tokens is None else max_tokens
         names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
+        return self._made(names | fields, budget=budget, max_tokens=max_tokens)
+
+    def _made(
+        self, fields: dict[str, Any], *, budget: Amount | bool, max_tokens: int | None, told: bool = False
+    ) -> Invocation:
+        fields, answers = without_parameters(fields)
         if budget is False:
-            return self._block(names | fields)
-        return self._budgeted_block(names | fields, budget, max_tokens)
+            return self._block(fields)
+        return self._budgeted_block(fields, reserve_for(self._core, budget, max_tokens, answers=answers, told=told))
 
     def _block(self, fields: dict[str, Any]) -> Invocation:
-        taken(fields)
         return Invocation(self._core, fields, strict=self._core.settings.strict)
 
-    def _budgeted_block(
-        self, fields: dict[str, Any], budget: Amount | Literal[True], max_tokens: int | None, *, told: bool = False
-    ) -> _Budgeted:
+    def _budgeted_block(self, fields: dict[str, Any], reserve: Reserve) -> _Budgeted:
         raise NotImplementedError
 
     @overload
@@ -313,7 +313,7 @@ class BaseClient(Generic[_Budgeted]):
         function, fields = function_and_fields(names, fields)
 
         def made(fields: dict[str, Any], limit: int | None, *, told: bool) -> Invocation:
-            return self._block(fields) if budget is False else self._budgeted_block(fields, budget, limit, told=told)
+            return self._made(fields, budget=budget, max_tokens=limit, told=told)
 
         strict = self.settings.strict
         begin = beginning(made, fields, self._core, strict=strict, is_checked=strict or budget is not False)

@@ -23,7 +23,7 @@ from llm_service.telemetry.instrumentation.nested_calls import is_of_parent
 from llm_service.telemetry.instrumentation.open_blocks import names_around
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 
-__all__ = ["AsyncBudgetedInvocation", "BudgetedInvocation", "reserve_for"]
+__all__ = ["AsyncBudgetedInvocation", "BudgetedInvocation", "Reserve", "reserve_for"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 

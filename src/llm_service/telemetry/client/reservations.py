@@ -111,8 +111,7 @@ class Reservation:
         A further record is of another call: it is logged as any other.
         """
         bound = self._bound(record)
-        if self._becomes(_End.SETTLED):
-            self._settled_by = bound.invocation_id
+        if self._becomes(_End.SETTLED, by=bound.invocation_id):
             return self._planner.settling(bound, self.plan, durable=durable)
         if bound.invocation_id != self._settled_by:
             self._planner.core.offer(bound)
@@ -147,12 +146,12 @@ class Reservation:
         extensions = tuple(values) if any(value is not None for value in values) else None
         return rebuilt(record, tuple(card), extensions)
 
-    def _becomes(self, end: _End) -> bool:
+    def _becomes(self, end: _End, *, by: str | None = None) -> bool:
         """Whether the hold ends so, which is up to who comes first: a record settles what was given up, or released."""
         with self._lock:
             if self.end is not None and self.end >= end:
                 return False
-            self.end = end
+            self.end, self._settled_by = end, by
             return True
 
     def _ended(self, request: Request | None, before: _End | None) -> Steps[None]:

@@ -3,17 +3,16 @@
 import math
 from time import monotonic
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from llm_service.errors import StoreError
 from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api, runs_api
 from llm_service.telemetry.client.base_client import BaseClient
-from llm_service.telemetry.client.budgeted_call import BudgetedInvocation, reserve_for
+from llm_service.telemetry.client.budgeted_call import BudgetedInvocation, Reserve
 from llm_service.telemetry.client.budgets_api import Budgets
 from llm_service.telemetry.client.client_core import seconds_or_none
 from llm_service.telemetry.client.steps import blocking, made
-from llm_service.telemetry.instrumentation.request_parameters import taken
-from llm_service.telemetry.record.record import Amount, InvocationRecord
+from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.writer.ledger import FULL, DropReason, FlushResult, Outcome
 from llm_service.telemetry.writer.thread_writer import ThreadWriter
 from llm_service.telemetry.writer.waiters import ThreadWaiter
@@ -108,10 +107,7 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
             return reason
         return None
 
-    def _budgeted_block(
-        self, fields: dict[str, Any], budget: Amount | Literal[True], max_tokens: int | None, *, told: bool = False
-    ) -> BudgetedInvocation:
-        reserve = reserve_for(self._core, budget, max_tokens, answers=taken(fields), told=told)
+    def _budgeted_block(self, fields: dict[str, Any], reserve: Reserve) -> BudgetedInvocation:
         return BudgetedInvocation(self._core, fields, reserve)
 
     @property

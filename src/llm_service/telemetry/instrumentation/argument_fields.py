@@ -15,6 +15,7 @@ from llm_service.telemetry.instrumentation.field_aliases import ALIASES
 from llm_service.telemetry.instrumentation.given_fields import note
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.instrumentation.record_building import INSTEAD
+from llm_service.telemetry.instrumentation.request_parameters import LIMITS, take_limit
 from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.instrumentation.stream_source import discard
 from llm_service.telemetry.record import checks
@@ -24,8 +25,6 @@ from llm_service.telemetry.record.texts import forget_repairs, repairs_here
 __all__ = ["Limit", "Name", "beginning", "function_and_fields"]
 
 _NAMES: Final = ("agent_name", "tool_name", "model_name")
-_LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-"""Names for the limit of an answer, which is no field: the first that says it counts."""
 _CHECKED_FIRST: Final = frozenset({*fields_of_kind("key", "name", "id"), "prompt_tokens"})
 """What a reservation is asked with, or what is within inherits: a value that no record can have must not get there."""
 _PRICED_BY: Final = frozenset({"provider", "region", "service_tier", "unpriced_usage"})
@@ -79,7 +78,7 @@ def beginning(make: _Make, fields: Mapping[str, Any], sink: Sink, *, strict: boo
     """
     readers, said = _split(settled(fields))
     fixed = dict(said)
-    limit = _limited(fixed)
+    limit = take_limit(fixed)
     if is_checked:
         make(fixed, limit, told=False)
     if not readers:
@@ -88,7 +87,7 @@ def beginning(make: _Make, fields: Mapping[str, Any], sink: Sink, *, strict: boo
 
     def begin(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Invocation:
         fields = arguments.of(args, kwargs)
-        return make(fields, _limited(fields), told=True)
+        return make(fields, take_limit(fields), told=True)
 
     return begin
 
@@ -104,12 +103,6 @@ def _split(fields: Mapping[str, Any]) -> tuple[dict[str, _Reader], dict[str, Any
         if iscoroutinefunction(read) or isasyncgenfunction(read):
             raise TypeError(f"{clean(name)}: an async function cannot be waited for; give one that returns the value")
     return readers, {name: None if name in readers else value for name, value in fields.items()}
-
-
-def _limited(fields: dict[str, Any]) -> int | None:
-    """Take the limit of the answer out of the fields, by any of its names."""
-    found = [fields.pop(name, None) for name in _LIMITS]
-    return next((limit for limit in found if limit is not None), None)
 
 
 class _ArgumentFields:
@@ -170,7 +163,7 @@ def _usable(name: str, value: Any) -> Any:
     if hasattr(cast("Any", type(value)), "__await__"):
         discard(value)
         raise RecordError(name, type(value).__name__, "give the value itself: nothing is awaited here")
-    if name in _LIMITS:
+    if name in LIMITS:
         return checks.whole(name, value, 1, checks.MAX_TOKENS)
     field = ALIASES.get(name, name)
     if field in _CHECKED_FIRST and value is not None:

@@ -82,8 +82,6 @@ ALIASES: Final[Mapping[str, str]] = {
 }
 """Each name and the field that it can only mean."""
 
-_ERRORS: Final = ("error", "error.type")
-"""Names that say that the call failed, where no status is said."""
 _SPANS: Final = {"latency": "latency_ms", "duration": "latency_ms", "elapsed": "latency_ms", "ttft": "ttft_ms"}
 """Names without a unit: taken where the value brings its own, as a timedelta does."""
 _NEAREST: Final = {
@@ -135,7 +133,7 @@ def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]
                 found[field] = _single(value) if name.endswith("finish_reasons") else value
         elif name not in _FIELDS and snake(name) not in (_TOLD if name in usage else ()):
             unknown.append(name)
-    if any(given.get(name) for name in _ERRORS):
+    if given.get("error"):  # its message is no proof, its name is
         found["status"] = "error"
     own = {name: value for name, value in given.items() if name in _FIELDS and name not in usage}
     doubts = [f"{name}: {given[name]} (within the prompt or beside it)" for name in _alone(given, usage)]

@@ -10,8 +10,10 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-__all__ = ["PARAMETERS", "taken"]
+__all__ = ["LIMITS", "PARAMETERS", "take_limit", "without_parameters"]
 
+LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+"""Names for the limit of the answer, which is no field: the first that says it counts."""
 _PROMPTS: Final = ("prompt", "messages", "input", "contents")
 _READ: Final = (
     "system", "instructions", "system_instruction", "tools", "functions", "toolConfig", "response_format",
@@ -41,29 +43,31 @@ _ORDINARY: Final = frozenset(
 )  # fmt: skip
 """What changes neither the prompt nor the price beyond what the limit of the answer holds."""
 PARAMETERS: Final = frozenset({*_PROMPTS[2:], *_READ, *_UNMEASURED, *_TIMES, *_ORDINARY})
-_MOST: Final = 128
 
 
-def taken(fields: dict[str, Any]) -> int:
-    """Take the parameters that are no fields out of what a block is given; the number of answers that are asked for.
+def take_limit(fields: dict[str, Any]) -> int | None:
+    """Take the limit of the answer out of what a block is given, by any of its names."""
+    found = [fields.pop(name, None) for name in LIMITS]
+    return next((limit for limit in found if limit is not None), None)
+
+
+def without_parameters(fields: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """What a block is given without the parameters that are no fields, and the number of answers that are asked for.
 
     The prompt becomes all that the model reads. What cannot be measured is a part of it that is no text.
     """
     if PARAMETERS.isdisjoint(fields):
-        return 1
+        return fields, 1
+    fields = dict(fields)
     config = fields.get("config")
     if isinstance(config, Mapping):  # Gemini's
         told = cast("Mapping[str, Any]", config)
-        fields.update({name: told[name] for name in (*_READ, *_TIMES) if name in told and name not in fields})
+        fields |= {name: told[name] for name in (*_READ, *_TIMES) if name in told and name not in fields}
     elif config is not None:
         fields.setdefault("extra_body", config)
     given = {name: fields.pop(name) for name in PARAMETERS & fields.keys()}
     _with_all_that_is_read(fields, given)
-    times = 1
-    for name in _TIMES:
-        count = given.get(name)
-        times = max(times, count) if type(count) is int and count <= _MOST else times
-    return times
+    return fields, max([1, *(given[name] for name in _TIMES if type(given.get(name)) is int)])
 
 
 def _with_all_that_is_read(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
