@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import click
 
 from llm_service.cli.group import Failure
-from llm_service.cli.options import FILE, USD, common, examples
+from llm_service.cli.options import FILE, USD, common, examples, seller
 from llm_service.cli.output import clean, listing
 from llm_service.cli.tables import UNKNOWN, Column, Row, count
 from llm_service.cli.target import Target, read, reading
@@ -172,9 +172,7 @@ Exit codes:
 @click.option("--agent", "agent_name", metavar="NAME", help="The agent that would call.")
 @click.option("--tool", "tool_name", metavar="NAME", help="The tool that would call.")
 @click.option("--model", "model_name", metavar="NAME", help="The model that would be called.")
-@click.option("--provider", metavar="NAME", help="Who serves the model, where prices differ by it.")
-@click.option("--service-tier", metavar="NAME", help="Of a batch, flex, priority... call, instead of a standard one.")
-@click.option("--region", metavar="NAME", help="Where the cloud runs it, where its name does not say.")
+@seller
 @click.option("--user", "user_id", metavar="ID", help="The user it would be for.")
 @click.option("--session", "session_id", metavar="ID", help="The session it would belong to.")
 @click.option("--run", "run", metavar="ID", help="The run (or the trace, without one) it would belong to.")

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Final
 import click
 
 from llm_service.cli.group import Misuse
-from llm_service.cli.options import MODELS, common, examples
+from llm_service.cli.options import MODELS, common, examples, seller
 from llm_service.cli.output import lines, table
 from llm_service.cli.tables import UNKNOWN, Column, percent, usd
 from llm_service.cli.target import Target, reading
@@ -42,9 +42,7 @@ _LEVELS: Final = {
 @click.option("--model", "model_name", required=True, metavar="NAME", help="The model that is to be called.")
 @click.option("--agent", "agent_name", metavar="NAME", help="The agent that will call it.")
 @click.option("--tool", "tool_name", metavar="NAME", help="The tool that will call it.")
-@click.option("--provider", metavar="NAME", help="Who serves the model, where prices differ by it.")
-@click.option("--service-tier", metavar="NAME", help="Of a batch, flex, priority... call, instead of a standard one.")
-@click.option("--region", metavar="NAME", help="Where the cloud runs it, where its name does not say.")
+@seller
 @click.option("--prompt-file", type=click.File("rb"), metavar="FILE", help="The prompt as UTF-8 text; - reads stdin.")
 @click.option("--prompt-tokens", type=int, metavar="N", help="How many tokens the prompt has, where that is known.")
 @click.option("--max-tokens", type=int, metavar="N", help="The limit of the answer: with it, cost has a hard bound.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from llm_service.cli.group import Failure
-from llm_service.cli.options import FILE, MODELS, TIME, examples, only_json
+from llm_service.cli.options import FILE, MODELS, TIME, examples, only_json, seller
 from llm_service.cli.output import json_document, lines, listing
 from llm_service.cli.tables import Column, named
 from llm_service.cli.target import Target
@@ -47,9 +47,7 @@ _PASSED_OVER: Final = (
 )
 @click.argument("model", metavar="MODEL")
 @click.option("--at", type=TIME, metavar="TIME", help="The price of this moment, or of a UTC day's beginning.")
-@click.option("--provider", metavar="NAME", help="Who serves it; needed where the name does not say.")
-@click.option("--service-tier", metavar="NAME", help="Of batch, flex, priority... calls, instead of standard ones.")
-@click.option("--region", metavar="NAME", help="Where the cloud runs it, where its name does not say.")
+@seller
 @click.option(
     "--explain", is_flag=True, help="Also say why: which entry, by which rule, since when, and what was passed over."
 )

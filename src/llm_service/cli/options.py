@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "TIME", "USD", "Formats", "Number", "common", "examples",
-    "filters", "narrowing", "only_json",
+    "filters", "narrowing", "only_json", "seller",
 ]  # fmt: skip
 
 Command = Callable[..., Any]
@@ -141,6 +141,18 @@ def common(command: Command) -> Command:
         return command(*given, target=Target(db, config, as_json), **options)
 
     return run
+
+
+def seller(command: Command) -> Command:
+    """Who serves a model, how and where: what its price depends on beside its name."""
+    provider = click.option(
+        "--provider", metavar="NAME", help="Who serves the model, where prices differ by it or its name does not say."
+    )
+    service_tier = click.option(
+        "--service-tier", metavar="NAME", help="Of a batch, flex, priority... call, instead of a standard one."
+    )
+    region = click.option("--region", metavar="NAME", help="Where the cloud runs it, where its name does not say.")
+    return provider(service_tier(region(command)))
 
 
 def filters(command: Command) -> Command:

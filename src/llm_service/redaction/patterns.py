@@ -74,9 +74,12 @@ _OPTION: Final = (
     rf"{expression_of((*SECRETS, *TOKENS, *BARE_TOKENS))}"
     r"(?=[\s\"'\\]))"
 )
+_NO_OPTIONS: Final = ("sort", "cache", "partition", "primary", "public", "foreign", "page", "stop", "eos")
+"""Before `-key` and `-token`, words whose option is no secret: `--sort-key name`."""
 _ANY_OPTION: Final = (
-    r"(?>(?<=-)(?<!(?<![a-z])sort-)(?<!(?<![a-z])cache-)(?<!(?<![a-z])partition-)(?<!(?<![a-z])primary-)(?<!(?<![a-z])public-)(?<!(?<![a-z])foreign-)(?<!(?<![a-z])page-)(?<!(?<![a-z])stop-)(?<!(?<![a-z])eos-)"
-    r"(?i:key|token|password|passwd|passphrase|pass|secret|credentials?)(?=\s))"
+    r"(?>(?<=-)"
+    + "".join(f"(?<!(?<![a-z]){word}-)" for word in _NO_OPTIONS)
+    + r"(?i:key|token|password|passwd|passphrase|pass|secret|credentials?)(?=\s))"
 )
 _NO_NUMBER: Final = r"(?![0-9.,_]{1,64}+(?![\w-]))"
 _PART: Final = r"""[^\s/"'<>@\\]"""
