@@ -38,6 +38,8 @@ _SENT_AS_TEXT: Final = frozenset(
     | {"tool_call_id", "tool_calls", "type"}
 )
 """Keys of messages whose values a model reads as text, which is no longer than their JSON."""
+_NAMING: Final = frozenset({"id", "status", "type"})
+"""A message of these alone names one that the server keeps."""
 _NOT_SENT: Final = frozenset({"annotations", "response_metadata", "usage_metadata"})
 _TEXT_PARTS: Final = frozenset({"tool_use", "tool_result", "tool-call", "function_call", "function_call_output"})
 """Types of parts that are text throughout, unless they hold parts of another type."""
@@ -156,9 +158,11 @@ class _Texts:
 
     def _add(self, place: int, message: Mapping[str, object]) -> None:
         self.messages += 1
+        names_another = True
         for key, value in islice(message.items(), _MOST_PARTS):
             if value is None or key in _NOT_SENT or (not value and isinstance(value, Mapping | Sequence)):
                 continue
+            names_another = names_another and key in _NAMING
             if key in _CONTENT:
                 self._add_content(place, value)
             elif key in {"role", "name"} and isinstance(value, str):
@@ -168,6 +172,7 @@ class _Texts:
                 self._add_json(value)
             else:
                 self.whole = False
+        self.whole = self.whole and not names_another
 
     def _add_content(self, place: int, content: object) -> None:
         if isinstance(content, str):

@@ -18,6 +18,7 @@ from llm_service.telemetry.instrumentation.field_aliases import unpriced_beside,
 from llm_service.telemetry.instrumentation.given_fields import by_field, note, told_late, usable_id, warn_of_no_usage
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING, in_block, own_trace
 from llm_service.telemetry.instrumentation.later_reports import with_losses
+from llm_service.telemetry.instrumentation.nested_costs import tell_budgets, tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Enclosing, Place, close, current, place_here
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
@@ -221,8 +222,6 @@ class Invocation:
         if self._sink.is_first("a stream without usage"):
             warn_of_no_usage()
 
-    # Entering and leaving
-
     def __enter__(self) -> Self:
         self._begin()
         current.set(self)
@@ -248,10 +247,11 @@ class Invocation:
         self._place = place = self._place or place_here(self._sink, self._fields)
         if place.parent is not None:
             place.parent._holds_blocks = True  # noqa: SLF001 - another block
+            tell_budgets(place.parent, 1)
         self.restart_clock()
 
     def fields_so_far(self) -> dict[str, Any]:
-        """What it says, and what it inherits here: so its record begins."""
+        """What it says, and what it inherits here."""
         self._place = place = self._place or place_here(self._sink, self._fields)
         inherited = dict[str, Any]()
         return place.complete(self._fields, inherited) | inherited
@@ -368,7 +368,7 @@ class Invocation:
         self._fields = said
         record = self._build(measured, may_raise=self._strict and error is None)
         if place.parent is not None and record is not None:
-            nested_calls.tell_parents(place.parent, record, of_block=True)
+            tell_parents(place.parent, record, of_block=True)
         return record
 
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:

@@ -27,6 +27,7 @@ __all__ = [
     "NestedCalls",
     "Settled",
     "begin_in",
+    "calls_of",
     "hand_over",
     "hand_over_at_exit",
     "hold_span_in",
@@ -35,7 +36,6 @@ __all__ = [
     "no_longer_kept",
     "settle",
     "tell_again",
-    "tell_parents",
 ]
 
 _USED: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "cost_usd"})
@@ -108,7 +108,10 @@ class Settled(NamedTuple):
 class NestedCalls:
     """The calls within one block."""
 
-    __slots__ = ("__weakref__", "_begun", "_ended", "_kept", "_over", "_running", "_told", "rows", "unpriced")
+    __slots__ = (
+        "__weakref__", "_begun", "_ended", "_kept", "_over", "_running", "_told", "counted", "open_blocks", "rows",
+        "unpriced",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._begun = 0
@@ -119,13 +122,17 @@ class NestedCalls:
         self._told: list[tuple[Any, Any, Any]] = []
         self.rows = 0
         """Calls within that have rows of their own."""
+        self.counted = 0
+        """Rows of calls within, at any depth; told to what has a budget alone, as the next two are."""
+        self.open_blocks = 0
+        """Blocks within, at any depth, that have not ended."""
         self.unpriced = 0
         """Calls and blocks within that ended at an unknown cost."""
 
     @property
     def costs_are_known(self) -> bool:
         """Whether all of them have ended, each at a known cost."""
-        return self._ended == self._begun and not self.unpriced
+        return self._ended == self._begun and not self.unpriced and not self.open_blocks
 
     def begin(self, child: Child) -> None:
         """A call begins."""
@@ -272,7 +279,8 @@ def is_of_parent(block: Block) -> bool:
     return block._started < _forked_at  # noqa: SLF001 - of the protocol
 
 
-def _calls_of(block: Block) -> NestedCalls:
+def calls_of(block: Block) -> NestedCalls:
+    """What a block knows of the calls within it."""
     if block._calls is None:  # noqa: SLF001 - of the protocol, as below
         block._calls = NestedCalls()  # noqa: SLF001
     calls: NestedCalls = block._calls  # noqa: SLF001
@@ -283,7 +291,7 @@ def begin_in(block: Block, child: Child) -> NestedCalls | None:
     """Count a call that begins in a block; None where the block is in the parent process, which counts its own."""
     if is_of_parent(block):
         return None
-    calls = _calls_of(block)
+    calls = calls_of(block)
     calls.begin(child)
     return calls
 
@@ -294,7 +302,7 @@ def tell_again(block: Block, said: Mapping[str, Any]) -> None:
     answered = said.get("response_id")
     if answered is None or not has_row(sink, answered) or (block._calls is not None and block._calls.knows(answered)):  # noqa: SLF001
         return
-    _calls_of(block).tell_again(said)
+    calls_of(block).tell_again(said)
     if sink.is_first("an answer with a row"):
         _LOG.warning("telemetry: a block repeats an answer that has a row, so it is a `chain` (said once); %s", _REMEDY)
 
@@ -303,7 +311,7 @@ def hold_span_in(block: Block) -> None:
     """A span begins in a block, unless that is the parent process's."""
     if is_of_parent(block):
         return
-    _calls_of(block).hold_span()
+    calls_of(block).hold_span()
 
 
 def keep(calls: NestedCalls) -> None:
@@ -314,19 +322,6 @@ def keep(calls: NestedCalls) -> None:
 def no_longer_kept(calls: NestedCalls) -> None:
     """They keep none any more."""
     _kept.pop(id(calls), None)
-
-
-def tell_parents(block: Block | None, record: InvocationRecord, *, of_block: bool) -> None:
-    """A row was made within a block: where its cost is unknown, no budget around it may take it for nothing."""
-    if block is None or is_span(record.operation):
-        return
-    if not block.over:
-        _calls_of(block).row_made(record, of_block=of_block)
-    while block is not None:
-        if block._reserved and not block.over and not block._sink.knows_cost(record):  # noqa: SLF001 - as above
-            _calls_of(block).unpriced += 1
-        place = block._place  # noqa: SLF001
-        block = None if place is None else place.parent
 
 
 def settle(
@@ -361,15 +356,18 @@ def settle(
         }
         measured |= merged(outcome.fields, said) | failure
         return said, outcome.waits, outcome.several
+    is_no_call = is_span(said.get("operation"))
+    kept = {"operation"} if is_no_call else frozenset[str]()
     repeats = (outcome.several or calls.rows > 0) and calls.told_before(said)  # what a row within it has told
     if repeats:
-        kept = {"operation"} if is_span(said.get("operation")) else frozenset[str]()
         said = {field: value for field, value in said.items() if field not in _OF_AN_ANSWER - kept}
-    unused, no_call = said.keys().isdisjoint(_USED), said.keys().isdisjoint(_OF_A_CALL)
-    if repeats or (outcome.several and unused) or (calls.rows and no_call):
+    unused, is_no_call = said.keys().isdisjoint(_USED), is_no_call or said.keys().isdisjoint(_OF_A_CALL)
+    if repeats or (outcome.several and unused) or (calls.rows and is_no_call and unused):
         measured["operation"] = "chain"  # it is no call itself
-        if reserved and outcome.several and calls.costs_are_known:
-            measured["cost_usd"] = 0  # its calls are counted by their own rows: what it holds is free again
+    elif not (calls.counted and is_no_call and unused):
+        return said, outcome.waits, outcome.several
+    if reserved and (outcome.several or calls.counted) and calls.costs_are_known:
+        measured |= {"cost_usd": 0, "total_tokens": 0}  # counted by the rows of its calls: what it holds is free again
     return said, outcome.waits, outcome.several
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from llm_service.telemetry.instrumentation.call_fields import describe_error
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
+from llm_service.telemetry.instrumentation.nested_costs import never_ran
 from llm_service.telemetry.instrumentation.open_blocks import Enclosing, current, descends_from
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.responses.stream_events import failure_in
@@ -135,6 +136,7 @@ class Recording:
         try:
             await self._call.admit()
         except BaseException:
+            self.end(None)
             await close_async(self._given)
             raise
         self._refused = False
@@ -149,6 +151,7 @@ class Recording:
             return
         self._ended = True
         if self._refused or self._idle:
+            never_ran(self._call)
             return
         self._end_of_items(error)
         if error is not None and self._sending:
