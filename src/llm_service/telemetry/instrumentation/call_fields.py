@@ -89,8 +89,7 @@ def _is_trio_cancelled(kind: type[BaseException]) -> bool:
 def ended_by(error: BaseException, said: Mapping[str, Any]) -> dict[str, Any]:
     """What an exception that ended a block says of the call, beside what the block says."""
     found = describe_error(error)
-    counted = any(said.get(field) for field in TOKEN_COUNTS)  # of none there is no more to come
-    if counted and (said.get("stream") is True or isinstance(error, GeneratorExit)):
+    if not TOKEN_COUNTS.isdisjoint(said) and (said.get("stream") is True or isinstance(error, GeneratorExit)):
         found["usage_source"] = "partial"  # they are lower bounds
     return found
 

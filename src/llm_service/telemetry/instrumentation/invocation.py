@@ -96,8 +96,6 @@ class Invocation:
             self._set_with_care(fields)
             self._first = dict(self._fields)
 
-    # What the block says
-
     def record_usage(
         self,
         usage: object = None,
@@ -313,6 +311,9 @@ class Invocation:
     async def give_back(self) -> None:
         """Free what was reserved: nothing ran."""
 
+    def _offer(self) -> nested_calls.Offer:
+        return self._sink.offer
+
     def end_soon(self, error: BaseException | None) -> None:
         """Leave without waiting for anything, as a finalizer must."""
         self.__exit__(None if error is None else type(error), error, None)
@@ -358,7 +359,7 @@ class Invocation:
         if self._calls is not None:
             said, waits, has_several = nested_calls.settle(
                 self._calls, said, measured,
-                learnt=self._learnt, reserved=self._reserved, holds_blocks=self._holds_blocks,
+                learnt=self._learnt, reserved=self._reserved, holds_blocks=self._holds_blocks, offer=self._offer,
             )  # fmt: skip
             if waits:
                 return None

@@ -8,7 +8,7 @@ logger, and the end of the process. Calls of a span, or of a block that the pare
 import atexit
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import RLock
 from time import perf_counter_ns
 from typing import Any, Final, NamedTuple, Protocol
@@ -25,6 +25,7 @@ from llm_service.telemetry.record.record import InvocationRecord
 __all__ = [
     "Child",
     "NestedCalls",
+    "Offer",
     "Settled",
     "begin_in",
     "calls_of",
@@ -52,6 +53,8 @@ _MOST: Final = 256
 """Calls of one block whose usage is remembered."""
 _LOCK: Final = RLock()
 """Calls of one block may end in several threads, and be collected in the middle of anything."""
+Offer = Callable[[InvocationRecord], object]
+"""Takes a row, and settles the budget of whose row it is."""
 _kept: Final[WeakValueDictionary[int, "NestedCalls"]] = WeakValueDictionary()
 """Those that keep a call. Weak, because a call knows its block, and a block that is forgotten is to be collected."""
 _LOG: Final = logging.getLogger("llm_service.telemetry")
@@ -73,7 +76,7 @@ class Child(Protocol):
         """Hand over a row of its own; never raises."""
         ...
 
-    def stand_for(self, block: dict[str, Any], /) -> None:
+    def stand_for(self, block: dict[str, Any], offer: Offer, /) -> None:
         """It is still running, and will be the block's row when it ends, with the fields of the block, which win."""
         ...
 
@@ -238,11 +241,12 @@ class NestedCalls:
         known = [told for _, *told in self._told if None not in told]
         return [*counts] in known or (len(known) > 1 and [*counts] == [sum(told) for told in zip(*known, strict=True)])
 
-    def settle(self, block: dict[str, Any] | None, *, is_call: bool) -> Settled:
+    def settle(self, block: dict[str, Any], offer: Callable[[], Offer], *, is_call: bool) -> Settled:
         """The block ends.
 
         Args:
-            block: its fields, for a call that still runs; None where it cannot wait for that.
+            block: its fields, for a call that still runs.
+            offer: gives what takes the row of that call.
             is_call: whether it may itself be a call: not one that said to be something else, or holds another block.
         """
         with _LOCK:
@@ -250,16 +254,14 @@ class NestedCalls:
             one = self._take()
             running, self._running = self._running, None
             alone = self._begun == 1 and is_call
-            if alone and running is not None and block is not None:
-                running.stand_for(block)
+            if alone and running is not None:
+                running.stand_for(block, offer())
                 return Settled(waits=True)
         if not alone:
             if one is not None:
                 one.stand_alone()
             return Settled(several=self._begun > 0)
-        if one is not None:
-            return Settled(one.told)
-        return Settled(None if running is None else running.cut_short())
+        return Settled(None if one is None else one.told)
 
     def _take(self) -> Child | None:
         child, self._kept = self._kept, None
@@ -332,6 +334,7 @@ def settle(
     learnt: frozenset[str],
     reserved: bool,
     holds_blocks: bool,
+    offer: Callable[[], Offer],
 ) -> tuple[dict[str, Any], bool, bool]:
     """Take what others recorded within a block that ends.
 
@@ -340,16 +343,17 @@ def settle(
         said: its fields.
         measured: what else is known of it; altered.
         learnt: the fields that it has of an answer, of which the call that answered knows more.
-        reserved: whether it has a budget, which it settles now.
+        reserved: whether it has a budget.
         holds_blocks: whether another block was entered within it.
+        offer: gives what takes the row of the one call that it is, where that still runs.
 
     Returns:
         Its fields, whether the one call that it is still runs and will be its row, and whether there were several.
     """
     said = {field: value for field, value in said.items() if value is not None}
     failure = {field: measured.get(field) for field in _OUTCOME} if "status" in measured else {}
-    block = None if reserved else {field: measured[field] for field in _KEPT if field in measured} | failure | said
-    outcome = calls.settle(block, is_call=not is_span(said.get("operation")) and not holds_blocks)
+    block = {field: measured[field] for field in _KEPT if field in measured} | failure | said
+    outcome = calls.settle(block, offer, is_call=not is_span(said.get("operation")) and not holds_blocks)
     if outcome.fields is not None:
         said = {
             field: value for field, value in said.items() if field not in learnt or outcome.fields.get(field) is None
@@ -367,7 +371,7 @@ def settle(
     elif not (calls.counted and is_no_call and unused):
         return said, outcome.waits, outcome.several
     if reserved and (outcome.several or calls.counted) and calls.costs_are_known:
-        measured |= {"cost_usd": 0, "total_tokens": 0}  # counted by the rows of its calls: what it holds is free again
+        measured["cost_usd"] = 0  # its calls are counted by their own rows: what it holds is free again
     return said, outcome.waits, outcome.several
 
 

@@ -13,7 +13,7 @@ from llm_service.telemetry.record.fields import FIELDS
 
 __all__ = ["nothing_billed", "was_refused"]
 
-_NOTHING_BILLED: Final[dict[str, Any]] = {"cost_usd": 0, "cost_source": "computed", "total_tokens": 0}
+_NOTHING_BILLED: Final[dict[str, Any]] = {"cost_usd": 0, "cost_source": "computed"}
 _REFUSED: Final = frozenset({401, 402, 403, 404, 405, 429})
 """HTTP: unauthorized, no credit, forbidden, no such model or path, wrong method, over a rate limit."""
 _NOT_SENT: Final = frozenset(
@@ -36,7 +36,7 @@ def was_refused(http_status: object) -> bool:
 
 
 def nothing_billed(error: BaseException, said: Mapping[str, Any]) -> dict[str, Any]:
-    """The cost and tokens of a request that failed, where no model ran for it; else no fields.
+    """The cost of a request that failed, where no model ran for it; else no fields.
 
     Args:
         error: what its caller was given.
