@@ -207,7 +207,7 @@ async def test_a_cancelled_stream_settles(db: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         (row,) = await logger.get_invocations()
-        assert (row["error_type"], row["cost_usd"]) == ("cancelled", 0.25)
+        assert (row["status"], row["finish_reason"], row["cost_usd"]) == ("success", "cancelled", 0.25)
         assert await logger.budgets.holds() == []
     check_books(db)
 

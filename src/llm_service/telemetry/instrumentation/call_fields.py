@@ -15,6 +15,7 @@ __all__ = [
     "TOKEN_COUNTS",
     "describe_error",
     "ended_by",
+    "is_cancelled",
     "milliseconds",
     "refuse_misplaced",
     "settled",
@@ -67,7 +68,7 @@ def describe_error(error: BaseException) -> dict[str, Any]:
     if isinstance(error, GeneratorExit):
         # The consumer had enough: no fault of the call. OpenTelemetry, too, sets an error type on failures only.
         return {"finish_reason": "cancelled"}
-    if isinstance(error, asyncio.CancelledError) or _is_trio_cancelled(type(error)):
+    if is_cancelled(error):
         return {"status": "error", "error_type": "cancelled"}
     status = "timeout" if any("Timeout" in kind.__name__ for kind in type(error).__mro__) else "error"
     try:
@@ -82,8 +83,12 @@ def describe_error(error: BaseException) -> dict[str, Any]:
     } | _of_response(error)
 
 
-def _is_trio_cancelled(kind: type[BaseException]) -> bool:
-    return kind.__name__ == "Cancelled" and kind.__module__.partition(".")[0] == "trio"
+def is_cancelled(error: BaseException | None) -> bool:
+    """Whether it is how asyncio or trio cancels a task: of an open stream, that is its consumer going away."""
+    kind = type(error)
+    return isinstance(error, asyncio.CancelledError) or (
+        kind.__name__ == "Cancelled" and kind.__module__.partition(".")[0] == "trio"
+    )
 
 
 def ended_by(error: BaseException, said: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
 from llm_service.telemetry.instrumentation import nested_calls
+from llm_service.telemetry.instrumentation.block_outcome import settle
 from llm_service.telemetry.instrumentation.call_fields import TOKEN_COUNTS, ended_by, milliseconds, refuse_misplaced
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.failed_answers import failure_of
@@ -32,8 +33,7 @@ from llm_service.telemetry.record.timestamps import Moment
 __all__ = ["Invocation", "ReadUsage", "Sink"]
 
 _FIELDS: Final = frozenset(KINDS)
-_LOOKED_AT: Final = frozenset({"invocation_id", "status", "tags"})
-"""What is not only kept for the record."""
+_LOOKED_AT: Final = frozenset({"invocation_id", "status", "tags"})  # not only kept for the record
 _S = TypeVar("_S")
 
 
@@ -340,7 +340,7 @@ class Invocation:
     def _leave(self, error: BaseException | None) -> InvocationRecord | None:
         latency_ms = milliseconds(perf_counter_ns() - self._started)
         if self._watching is not None:
-            self._watching.end(GeneratorExit() if error is None else error)
+            error = self._watching.end_with_block(error)
         self.over = True
         if self._started and nested_calls.is_of_parent(self):
             return None
@@ -357,9 +357,9 @@ class Invocation:
             nested_calls.tell_again(self, self._fields)
         said, has_calls = self._fields, self._holds_blocks
         if self._calls is not None:
-            said, waits, has_several = nested_calls.settle(
-                self._calls, said, measured,
-                learnt=self._learnt, reserved=self._reserved, holds_blocks=self._holds_blocks, offer=self._offer,
+            said, waits, has_several = settle(
+                self._calls, said, measured, self._offer,
+                learnt=self._learnt, reserved=self._reserved, holds_blocks=self._holds_blocks,
             )  # fmt: skip
             if waits:
                 return None

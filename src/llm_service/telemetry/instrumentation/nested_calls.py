@@ -15,11 +15,8 @@ from typing import Any, Final, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
 from llm_service.telemetry.instrumentation.open_blocks import Block
-from llm_service.telemetry.instrumentation.record_building import merged
 from llm_service.telemetry.instrumentation.seen_calls import has_row
 from llm_service.telemetry.instrumentation.sink import Sink
-from llm_service.telemetry.record.fields import FIELDS
-from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import InvocationRecord
 
 __all__ = [
@@ -35,20 +32,9 @@ __all__ = [
     "is_of_parent",
     "keep",
     "no_longer_kept",
-    "settle",
     "tell_again",
 ]
 
-_USED: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "cost_usd"})
-_OUTCOME: Final = ("status", "error_type", "error_message")
-_KEPT: Final = ("invocation_id", "parent_invocation_id")
-_OF_AN_ANSWER: Final = frozenset(field for field in FIELDS if field.endswith("_tokens")) | {
-    "cost_source", "cost_usd", "finish_reason", "operation", "request_id", "response_id", "service_tier",
-    "unpriced_usage", "usage_source",
-}  # fmt: skip
-"""What an answer says of its call."""
-_OF_A_CALL: Final = _OF_AN_ANSWER | {"model_name", "provider", "prompt", "request_model", "response"}
-"""What is said of a call alone: a block that says nothing of it, and holds calls, is none."""
 _MOST: Final = 256
 """Calls of one block whose usage is remembered."""
 _LOCK: Final = RLock()
@@ -58,7 +44,10 @@ Offer = Callable[[InvocationRecord], object]
 _kept: Final[WeakValueDictionary[int, "NestedCalls"]] = WeakValueDictionary()
 """Those that keep a call. Weak, because a call knows its block, and a block that is forgotten is to be collected."""
 _LOG: Final = logging.getLogger("llm_service.telemetry")
-_REMEDY: Final = "make the call within the block, and both are one row"
+_REPEATS: Final = (
+    "telemetry: a block repeats an answer that has a row, so it is a `chain` (said once); "
+    "make the call within the block, and both are one row"
+)
 _forked_at = 0
 """When this process began as a fork, by `perf_counter_ns`; what began before is its parent's."""
 
@@ -241,11 +230,11 @@ class NestedCalls:
         known = [told for _, *told in self._told if None not in told]
         return [*counts] in known or (len(known) > 1 and [*counts] == [sum(told) for told in zip(*known, strict=True)])
 
-    def settle(self, block: dict[str, Any], offer: Callable[[], Offer], *, is_call: bool) -> Settled:
+    def settle(self, block: Callable[[Child], dict[str, Any]], offer: Callable[[], Offer], *, is_call: bool) -> Settled:
         """The block ends.
 
         Args:
-            block: its fields, for a call that still runs.
+            block: gives its fields, for a call that still runs.
             offer: gives what takes the row of that call.
             is_call: whether it may itself be a call: not one that said to be something else, or holds another block.
         """
@@ -255,7 +244,7 @@ class NestedCalls:
             running, self._running = self._running, None
             alone = self._begun == 1 and is_call
             if alone and running is not None:
-                running.stand_for(block, offer())
+                running.stand_for(block(running), offer())
                 return Settled(waits=True)
         if not alone:
             if one is not None:
@@ -306,7 +295,7 @@ def tell_again(block: Block, said: Mapping[str, Any]) -> None:
         return
     calls_of(block).tell_again(said)
     if sink.is_first("an answer with a row"):
-        _LOG.warning("telemetry: a block repeats an answer that has a row, so it is a `chain` (said once); %s", _REMEDY)
+        _LOG.warning(_REPEATS)
 
 
 def hold_span_in(block: Block) -> None:
@@ -324,55 +313,6 @@ def keep(calls: NestedCalls) -> None:
 def no_longer_kept(calls: NestedCalls) -> None:
     """They keep none any more."""
     _kept.pop(id(calls), None)
-
-
-def settle(
-    calls: NestedCalls,
-    said: dict[str, Any],
-    measured: dict[str, Any],
-    *,
-    learnt: frozenset[str],
-    reserved: bool,
-    holds_blocks: bool,
-    offer: Callable[[], Offer],
-) -> tuple[dict[str, Any], bool, bool]:
-    """Take what others recorded within a block that ends.
-
-    Args:
-        calls: within it.
-        said: its fields.
-        measured: what else is known of it; altered.
-        learnt: the fields that it has of an answer, of which the call that answered knows more.
-        reserved: whether it has a budget.
-        holds_blocks: whether another block was entered within it.
-        offer: gives what takes the row of the one call that it is, where that still runs.
-
-    Returns:
-        Its fields, whether the one call that it is still runs and will be its row, and whether there were several.
-    """
-    said = {field: value for field, value in said.items() if value is not None}
-    failure = {field: measured.get(field) for field in _OUTCOME} if "status" in measured else {}
-    block = {field: measured[field] for field in _KEPT if field in measured} | failure | said
-    outcome = calls.settle(block, offer, is_call=not is_span(said.get("operation")) and not holds_blocks)
-    if outcome.fields is not None:
-        said = {
-            field: value for field, value in said.items() if field not in learnt or outcome.fields.get(field) is None
-        }
-        measured |= merged(outcome.fields, said) | failure
-        return said, outcome.waits, outcome.several
-    is_no_call = is_span(said.get("operation"))
-    kept = {"operation"} if is_no_call else frozenset[str]()
-    repeats = (outcome.several or calls.rows > 0) and calls.told_before(said)  # what a row within it has told
-    if repeats:
-        said = {field: value for field, value in said.items() if field not in _OF_AN_ANSWER - kept}
-    unused, is_no_call = said.keys().isdisjoint(_USED), is_no_call or said.keys().isdisjoint(_OF_A_CALL)
-    if repeats or (outcome.several and unused) or (calls.rows and is_no_call and unused):
-        measured["operation"] = "chain"  # it is no call itself
-    elif not (calls.counted and is_no_call and unused):
-        return said, outcome.waits, outcome.several
-    if reserved and (outcome.several or calls.counted) and calls.costs_are_known:
-        measured["cost_usd"] = 0  # its calls are counted by their own rows: what it holds is free again
-    return said, outcome.waits, outcome.several
 
 
 def hand_over(sink: Sink | None = None) -> None:

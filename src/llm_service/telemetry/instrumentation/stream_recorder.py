@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from llm_service.telemetry.instrumentation.call_fields import describe_error
+from llm_service.telemetry.instrumentation.call_fields import describe_error, is_cancelled
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.nested_costs import never_ran
@@ -228,6 +228,8 @@ class _Turn:
         recording.leave_turn(self._outer)
         if error is None:
             return
+        if self._natural is not None and is_cancelled(error):
+            error = GeneratorExit()
         if self._natural is None or not isinstance(error, self._natural):
             recording.end(error)
         elif self._natural is StopIteration:

@@ -228,7 +228,7 @@ async def test_an_exception_passes_unchanged_and_is_recorded(telemetry: AsyncTel
 
 
 async def test_a_cancelled_call_is_recorded_as_cancelled(telemetry: AsyncTelemetryLogger) -> None:
-    """Of a coroutine and of an async generator in the middle of a step; the cancellation goes on."""
+    """A coroutine as an error, an async generator as a stream whose consumer went away; the cancellation goes on."""
     entered = asyncio.Event()
 
     @telemetry.instrumented("coroutine")
@@ -254,7 +254,10 @@ async def test_a_cancelled_call_is_recorded_as_cancelled(telemetry: AsyncTelemet
         with pytest.raises(asyncio.CancelledError):
             await task
     rows = await telemetry.get_invocations()
-    assert [(row["status"], row["error_type"]) for row in rows] == [("error", "cancelled")] * 2
+    assert {row["agent_name"]: (row["status"], row["error_type"], row["finish_reason"]) for row in rows} == {
+        "coroutine": ("error", "cancelled", None),
+        "stream": ("success", None, "cancelled"),
+    }
 
 
 def broken(_result: Any) -> Any:

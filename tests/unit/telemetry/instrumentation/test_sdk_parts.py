@@ -120,10 +120,10 @@ def test_one_call_is_its_block() -> None:
     ended, calls = Child(), NestedCalls()
     calls.begin(ended)
     assert calls.end(ended, {}, keeps=True)
-    assert calls.settle({}, lambda: print, is_call=True) == Settled(ended.told)
+    assert calls.settle(dict, lambda: print, is_call=True) == Settled(ended.told)
     running, calls = Child(), NestedCalls()
     calls.begin(running)
-    assert calls.settle({"a": 1}, lambda: print, is_call=True) == Settled(waits=True)
+    assert calls.settle(lambda _: {"a": 1}, lambda: print, is_call=True) == Settled(waits=True)
     assert running.became == [({"a": 1}, print)]
     assert not calls.end(running, {}, keeps=True)
 
@@ -136,13 +136,13 @@ def test_several_calls_and_those_of_a_span_are_rows() -> None:
     calls.begin(second)
     assert first.became == ["row"]
     assert not calls.end(second, {}, keeps=True)
-    assert calls.settle({}, lambda: print, is_call=True) == Settled(several=True)
+    assert calls.settle(dict, lambda: print, is_call=True) == Settled(several=True)
     only, calls = Child(), NestedCalls()
     calls.begin(only)
     assert calls.end(only, {}, keeps=True)
-    assert calls.settle({}, lambda: print, is_call=False) == Settled(several=True)
+    assert calls.settle(dict, lambda: print, is_call=False) == Settled(several=True)
     assert only.became == ["row"]
-    assert NestedCalls().settle({}, lambda: print, is_call=True) == Settled()
+    assert NestedCalls().settle(dict, lambda: print, is_call=True) == Settled()
 
 
 def test_the_model_that_answered_is_the_model_and_what_was_named_is_what_was_asked() -> None:

@@ -246,7 +246,7 @@ class _Requests(NestedCalls):
             fields = next(other for kept, other in told if kept is answered[0])
         return fields, False, sum(other.get("attempts") or 1 for _, other in told) - (fields.get("attempts") or 1)
 
-    def settle(self, block: dict[str, Any], offer: Callable[[], Offer], *, is_call: bool) -> Settled:
+    def settle(self, block: Callable[[Child], dict[str, Any]], offer: Callable[[], Offer], *, is_call: bool) -> Settled:
         """Not asked: the call takes what it holds itself."""
         raise NotImplementedError
 

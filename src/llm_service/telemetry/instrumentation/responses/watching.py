@@ -5,7 +5,7 @@ from typing import Any, Final, Protocol
 
 from llm_service.pricing.usage.leaves import is_container
 from llm_service.telemetry.instrumentation import stream_source as source
-from llm_service.telemetry.instrumentation.call_fields import describe_error
+from llm_service.telemetry.instrumentation.call_fields import describe_error, is_cancelled
 from llm_service.telemetry.instrumentation.open_blocks import Block
 from llm_service.telemetry.instrumentation.open_streams import adopt
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
@@ -53,7 +53,7 @@ def watch(call: Watched, given: Any) -> tuple[Any, "Watching | None"]:
 
 
 def fields_at_end(events: StreamEvents, error: BaseException | None) -> dict[str, Any]:
-    """What a stream said, where it ended by itself, by an error, or (GeneratorExit) by who consumed it."""
+    """What a stream said, where it ended by itself, by an error, or by its consumer: GeneratorExit, a cancellation."""
     found = {"stream": True, **events.end()}
     if error is None and events.empty:  # such as the page of a proxy, in which there is no event
         return _CUT | found
@@ -63,7 +63,7 @@ def fields_at_end(events: StreamEvents, error: BaseException | None) -> dict[str
         found["usage_source"] = "partial"
     if error is None:  # cut where nobody noticed
         return _CUT | found if events.strict else found
-    if isinstance(error, GeneratorExit):
+    if isinstance(error, GeneratorExit) or is_cancelled(error):
         return _CANCELLED | found
     return found | describe_error(error)
 
@@ -71,7 +71,7 @@ def fields_at_end(events: StreamEvents, error: BaseException | None) -> dict[str
 class Watching:
     """What a watched stream is recorded by: it reads the events, and its end makes no record."""
 
-    __slots__ = ("_begun", "_call", "_events", "ended")
+    __slots__ = ("_begun", "_call", "_events", "ended", "left")
 
     admitted = True
 
@@ -80,6 +80,7 @@ class Watching:
         self._events = StreamEvents()
         self._begun = False
         self.ended = False
+        self.left = False  # before its end, by who consumed it
 
     def step(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Give the next item."""
@@ -131,7 +132,13 @@ class Watching:
         if self.ended:
             return
         self.ended = True
+        self.left = isinstance(error, GeneratorExit) or is_cancelled(error)
         self._call.learn(fields_at_end(self._events, error))
+
+    def end_with_block(self, error: BaseException | None) -> BaseException | None:
+        """Tell the block, which ends with this error; what that is to be recorded as: no error where it was left."""
+        self.end(GeneratorExit() if error is None else error)
+        return GeneratorExit() if self.left and is_cancelled(error) else error
 
     def take(self, item: Any) -> None:
         """Read an item."""
