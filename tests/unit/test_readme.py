@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -247,6 +248,24 @@ def test_the_blocks_of_the_readme_run_one_after_another_and_print_what_it_shows(
 
 def _undated(text: str) -> str:
     return re.sub(r"\d{4}-\d\d-\d\d", "DATE", text)
+
+
+FRAMEWORK = re.compile(
+    r"^\| [^|`]+; `([\w-]+)` \| `([\w.]+)` \| `.*\[(Telemetry\w+)\(telemetry\)\].*` \|$", re.MULTILINE
+)
+
+
+def test_the_table_of_frameworks_is_what_the_guide_shows() -> None:
+    """Each extra with its module, what it gives, and a program that hands that over in the same way."""
+    found = FRAMEWORK.findall(README)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    modules = {f"llm_service.telemetry.{path.stem}" for path in (ROOT / "src/llm_service/telemetry").glob("*.py")}
+    assert len(found) == len(FRAMEWORKS)
+    for extra, module, given in found:
+        assert extra in extras
+        assert module in modules
+        assert f"from {module} import {given}" in GUIDE
+        assert f"[{given}(telemetry)]" in GUIDE
 
 
 @pytest.mark.parametrize("name", ["demo", "tests"])
