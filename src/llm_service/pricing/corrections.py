@@ -126,8 +126,8 @@ CHEAP_WRITES: Final[frozenset[_Entry]] = frozenset(
 )
 """Entries whose written tokens are cheaper than input, as published:
 https://platform.minimax.io/docs/guides/pricing-paygo. Of any other entry such a price is taken for a part that comes on
-top of the price of input, which is at least what it costs: of Gemini OpenRouter bills input and five minutes of storage,
-and since 2026-10-19 the data have the storage alone (https://openrouter.ai/docs/features/prompt-caching)."""
+top of the price of input, which is at least what it costs: of Gemini OpenRouter bills input and 5 minutes of storage;
+since 2026-10-19 the data have the storage alone (https://openrouter.ai/docs/features/prompt-caching)."""
 DATA_BEGAN: Final = date(2025, 7, 1)
 """Start of genai-prices (https://github.com/pydantic/genai-prices/releases): later changes have dates in the data,
 earlier ones do not."""

@@ -78,8 +78,8 @@ def built(
 def _failure_in(said: Mapping[str, Any]) -> dict[str, Any]:
     """The status of a call of which none is said, where what is said of it is that it failed."""
     reason = _plain("finish_reason", said)
-    if reason is not None and reason != CANCELLED and (failed := failure_by(reason)):
-        return {"status": failed["status"]}
+    if reason is not None and reason != CANCELLED and (found := failure_by(reason)):
+        return {"status": found["status"]}
     http_status = _plain("http_status", said)
     failed = bool(said.get("error_type")) or (http_status is not None and http_status >= _BAD_REQUEST)
     return {"status": "error"} if failed else {}
