@@ -196,7 +196,7 @@ UNPRICED = {
     "Perplexity's research": (CHAT | {"citation_tokens": 20016, "num_search_queries": 19}, "citation_tokens: 20016; num_search_queries: 19"),
     "seconds of speech": (CHAT | {"prompt_audio_seconds": 12}, "prompt_audio_seconds: 12"),
     "a duration of speech": (CHAT | {"audio_duration": 12.5}, "audio_duration: 12.5"),
-    "a duration within speech": (CHAT | {"audio": {"duration": 12.5}}, "audio.duration: 12.5"),
+    "a duration within speech": (CHAT | {"prompt_audio": {"duration": 12.5}}, "prompt_audio.duration: 12.5"),
     "a price by the second": (CHAT | {"credits_per_second": 2}, "credits_per_second: 2"),
     "cached, and by another spelling": (
         CHAT | {"prompt_token_details": {"cached_tokens": 64}, "prompt_tokens_details": {"cached_tokens": 60}}, "prompt_token_details.cached_tokens: 64",

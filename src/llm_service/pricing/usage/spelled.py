@@ -25,15 +25,16 @@ _ONE: Final = re.compile(r"(?<=_)token$")
 
 def in_usual_spelling(leaves: list[Leaf]) -> list[Leaf]:
     """The values of a report, by the paths of the table where theirs say the same; not where they say another value."""
+    paths = [usual(leaf.path) for leaf in leaves]
+    if all(path == leaf.path for path, leaf in zip(paths, leaves, strict=True)):
+        return leaves
     told = {leaf.path: leaf.value for leaf in leaves}
-    found: list[Leaf] = []
-    for leaf in leaves:
-        path = usual(leaf.path)
-        if path == leaf.path or as_number(told.setdefault(path, leaf.value)) == as_number(leaf.value):
-            found.append(leaf._replace(path=path))
-        else:
-            found.append(leaf)
-    return found
+    return [
+        leaf._replace(path=path)
+        if path != leaf.path and as_number(told.setdefault(path, leaf.value)) == as_number(leaf.value)
+        else leaf
+        for path, leaf in zip(paths, leaves, strict=True)
+    ]
 
 
 @lru_cache(maxsize=1024)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 __all__ = ["is_telling"]
@@ -69,6 +70,7 @@ def is_telling(path: str, value: object, number: float | None) -> bool:
     return not isinstance(value, str) or _BILLED.search(name) is not None
 
 
+@lru_cache(maxsize=1024)
 def _is_measure(inside: str, name: str) -> bool:
     """Whether a number is a measure that nobody bills, by its name or by what holds it."""
     if _PLACED.search(name) is not None:
