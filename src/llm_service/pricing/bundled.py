@@ -11,7 +11,18 @@ from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from llm_service.pricing.azure import AZURE, AZURE_SOURCE
-from llm_service.pricing.corrections import CORRECTED, DATED, ENDED, ENDED_TIERS, LONG, PEAKS, SEARCHES, Ended, Peak
+from llm_service.pricing.corrections import (
+    CHEAP_WRITES,
+    CORRECTED,
+    DATED,
+    ENDED,
+    ENDED_TIERS,
+    LONG,
+    PEAKS,
+    SEARCHES,
+    Ended,
+    Peak,
+)
 from llm_service.pricing.entry_regions import has_tiers_of, is_given_away, not_of_seller, refusal
 from llm_service.pricing.explanation import Finding
 from llm_service.pricing.long_prompts import bounded, catalogue, model_of
@@ -206,7 +217,8 @@ class BundledPrices:
             return self._free(model, provider, api) if known.keys() <= _TOKENS else None
         if not known.keys() <= _BESIDE or "input_mtok" not in known:
             return None
-        tiers = list(_tiers(known, claude=is_claude(model.id)))
+        cheap_writes = (provider, model.id) in CHEAP_WRITES
+        tiers = list(_tiers(known, claude=is_claude(model.id), cheap_writes=cheap_writes))
         if (provider, model.id) in LONG:
             tiers.append(long_prices(tiers[0], 200_000))
         return Rates.of(self.source, model.id, provider, tiers)
@@ -277,11 +289,13 @@ def _holds(constraint: Any, at_us: int) -> bool:
     return start is not None and start <= at_us
 
 
-def _tiers(known: Mapping[str, Any], *, claude: bool) -> Iterator[Prices]:
+def _tiers(known: Mapping[str, Any], *, claude: bool, cheap_writes: bool) -> Iterator[Prices]:
     starts = {0, *(tier.start for value in known.values() for tier in getattr(value, "tiers", ()))}
     for start in sorted(starts):
         counted = {name: _price_above(known[key], start) for name, key in _COUNTED.items() if key in known}
         one_input = _price_above(known["input_mtok"], start)
+        if not cheap_writes and counted.get("cache_write", one_input) < one_input:
+            counted["cache_write"] += one_input
         if claude:  # only some entries have it
             counted.setdefault("cache_write_1h", one_input * CLAUDE_HOUR)
         yield Prices(start, one_input, counted.pop("output", None), **counted)

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 __all__ = [
     "CHANGED",
+    "CHEAP_WRITES",
     "CORRECTED",
     "DATA_BEGAN",
     "DATED",
@@ -120,6 +121,13 @@ https://cloud.google.com/vertex-ai/generative-ai/pricing, https://openrouter.ai/
 LONG_UNKNOWN: Final[Mapping[str, int]] = {"grok-4": 128_000, "grok-4-1-fast": 128_000}
 """Models whose tiers no list has, by the name without dots and dates: xAI charges more above these prompt tokens
 (https://docs.x.ai/docs/models, https://openrouter.ai/x-ai/grok-4), but the data do not say how much."""
+CHEAP_WRITES: Final[frozenset[_Entry]] = frozenset(
+    ("minimax", f"MiniMax-{version}-highspeed") for version in ("M2.1", "M2.5", "M2.7")
+)
+"""Entries whose written tokens are cheaper than input, as published:
+https://platform.minimax.io/docs/guides/pricing-paygo. Of any other entry such a price is taken for a part that comes on
+top of the price of input, which is at least what it costs: of Gemini OpenRouter bills input and 5 minutes of storage;
+since 2026-10-19 the data have the storage alone (https://openrouter.ai/docs/features/prompt-caching)."""
 DATA_BEGAN: Final = date(2025, 7, 1)
 """Start of genai-prices (https://github.com/pydantic/genai-prices/releases): later changes have dates in the data,
 earlier ones do not."""

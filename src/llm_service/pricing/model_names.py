@@ -52,7 +52,13 @@ _VENDORS: Final = (
 )
 _VENDOR: Final = re.compile(rf"^(?:{_REGIONS})?{_VENDORS}(?=[a-z])")
 
-# Names that imply their maker as the provider. Open weights are not listed: anybody may serve them at any price.
+# Names that imply their maker as the provider: of models whose weights nobody else has, and, where they were published,
+# those that only the maker's API has for them. Anybody may serve weights, under their bare name, at any price:
+# https://ollama.com/library/command-r, https://ollama.com/library/mistral-large, https://huggingface.co/mistralai,
+# https://huggingface.co/CohereLabs, https://huggingface.co/xai-org/grok-2, https://huggingface.co/voyageai/voyage-4-nano.
+_OF_THE_API: Final = r"-(latest|2\d(0[1-9]|1[0-2]))$"
+"""Mistral's API has `mistral-large-2411` for the weights `Mistral-Large-Instruct-2411`, Cohere's `command-r-08-2024`
+for `c4ai-command-r-08-2024`. Later weights have the API's names (`Magistral-Small-2509`): none of them is here."""
 _MAKERS: Final = (
     ("anthropic", re.compile(r"claude-")),
     (
@@ -60,15 +66,21 @@ _MAKERS: Final = (
         re.compile(r"(gpt-(?!oss)|chatgpt-|o[134](-|$)|text-embedding-(3|ada)|codex-mini|computer-use|ft:gpt-)"),
     ),
     ("google", re.compile(r"gemini-")),
-    ("x-ai", re.compile(r"grok-(?!1$|2\.5)")),
+    ("x-ai", re.compile(r"grok-(?![12]$|2\.5)")),
     ("deepseek", re.compile(r"deepseek-(chat|reasoner|flash)$")),
     (
         "mistral",
-        re.compile(r"(mistral-(large|medium|small|tiny|saba)|codestral|magistral|pixtral-large|open-mi[sx]tral)"),
+        re.compile(
+            r"(mistral-(medium(-3([.-]1)?)?|tiny|saba)|magistral-medium)$|codestral-embed(-|$)|open-mi[sx]tral-"
+        ),
     ),
-    ("cohere", re.compile(r"command-")),
+    (
+        "mistral",
+        re.compile(rf"(mistral-(large|medium|small|tiny|saba)|codestral|magistral-medium|pixtral-large){_OF_THE_API}"),
+    ),
+    ("cohere", re.compile(r"command-(light|nightly|(r|r-plus|r7b|a)-(0[1-9]|1[0-2])-20\d\d)$")),
     ("perplexity", re.compile(r"sonar(-|$)")),
-    ("voyageai", re.compile(r"voyage-")),
+    ("voyageai", re.compile(r"voyage-(?!.*nano)")),
 )
 # Names in a form that only one seller uses.
 _SELLERS: Final = (
@@ -259,7 +271,7 @@ def _maker(name: str) -> str | None:
     seller = seller_of_form(name)
     if seller is not None:
         return seller
-    if _OF_A_SIZE.search(name) and "." not in name:
+    if _OF_A_SIZE.search(name):
         return None
     return next((provider for provider, pattern in _MAKERS if pattern.match(name)), None)
 

@@ -28,7 +28,7 @@ from genai_prices.types import (
 )
 
 from llm_service.pricing.bundled import BundledPrices, _names, bundled
-from llm_service.pricing.corrections import CORRECTED, DATA_BEGAN, ENDED, LONG, PEAKS
+from llm_service.pricing.corrections import CHEAP_WRITES, CORRECTED, DATA_BEGAN, ENDED, LONG, PEAKS
 from llm_service.pricing.timeline import day_start_us
 
 NANO = Decimal("1e-9")
@@ -62,6 +62,46 @@ def model(match: Any = None, prices: Any = None, **more: Any) -> ModelInfo:
     return ModelInfo(id=more.pop("id", "one"), match=match or ClauseEquals(equals="one"), prices=prices, **more)
 
 
+def writes_below_input(info: ModelInfo) -> bool:
+    """Whether an entry has at any time and length a price of written tokens below that of input."""
+    dated = [one.prices for one in info.prices] if isinstance(info.prices, list) else [info.prices]
+
+    def all_of(price: Any) -> list[Decimal]:
+        return [] if price is None else [getattr(price, "base", price), *(t.price for t in getattr(price, "tiers", ()))]
+
+    return any(
+        write < most
+        for price in dated
+        for write in all_of(price.cache_write_mtok)
+        for most in [max(all_of(price.input_mtok), default=Decimal(0))]
+    )
+
+
+def test_written_tokens_cost_no_less_than_input(prices: BundledPrices) -> None:
+    """In no list, unless it was published so; a price below it is the part that comes on top."""
+    seen = set()
+    for provider in providers:
+        for info in provider.models:
+            timeline = prices._compiled(info, provider.id)
+            for period in () if timeline is None else timeline.periods:
+                for tier in () if period.rates is None else period.rates.prices:
+                    if tier.cache_write is not None and tier.cache_write < tier.input:
+                        seen.add((provider.id, info.id))
+    assert seen == CHEAP_WRITES
+    whole = prices.timeline("google/gemini-2.5-flash", "openrouter")
+    assert whole is not None
+    before, since = (whole.at(day_start_us(date(2026, 10, day))) for day in (18, 20))
+    assert before is not None
+    assert since is not None
+    assert [round(rates.prices[0].cache_write or 0, 4) for rates in (before, since)] == [Decimal("0.3833")] * 2
+    told = ModelPrice(input_mtok=Decimal(2), output_mtok=Decimal(3), cache_write_mtok=Decimal(2))
+    same = made(model(ClauseEquals(equals="one"), told)).timeline("one", "maker")
+    assert same is not None
+    rates = same.at(LATER)
+    assert rates is not None
+    assert rates.prices[0].cache_write == Decimal(2)
+
+
 def test_every_model_that_we_price_costs_what_genai_prices_computes(prices: BundledPrices) -> None:
     """Some 2,200 models, three random calls each at random times, with cached, written and reasoning tokens."""
     rng = random.Random(20261126)
@@ -79,6 +119,8 @@ def test_every_model_that_we_price_costs_what_genai_prices_computes(prices: Bund
                     continue
                 if rates.prices[0].output is None:
                     said = reasoned = 0
+                if writes_below_input(info) and (provider.id, info.id) not in CHEAP_WRITES:
+                    written = 0
                 usage = genai_prices.Usage(
                     input_tokens=fresh + read + written,
                     output_tokens=said + reasoned,

@@ -1,9 +1,13 @@
 """Names as they arrive stand for exact names, or for nothing; never for the nearest one."""
 
+import re
+
 import pytest
+from genai_prices.data import providers
 
 from llm_service.pricing.book import PriceBook
-from llm_service.pricing.model_names import Candidate, candidates, provider_of, spellings
+from llm_service.pricing.bundled import _names
+from llm_service.pricing.model_names import Candidate, candidates, explicit_seller, provider_of, spellings
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +210,51 @@ def test_a_name_that_nobody_gave_out_is_unknown(book: PriceBook, name: str, prov
     assert why.rates is why.rule is None
     assert why.passed_over
     assert all(one.why for one in why.passed_over)
+
+
+WEIGHTS = [
+    # https://ollama.com/library
+    "codestral", "command-a", "command-r", "command-r-plus", "command-r7b", "command-r7b-arabic", "deepseek-r1",
+    "devstral", "gpt-oss", "gpt-oss-safeguard", "magistral", "mistral", "mistral-large", "mistral-large-3",
+    "mistral-medium-3.5", "mistral-nemo", "mistral-small", "mistral-small3.2", "mixtral",
+    # https://huggingface.co/mistralai, https://huggingface.co/CohereLabs, https://huggingface.co/xai-org,
+    # https://huggingface.co/voyageai
+    "Codestral-22B-v0.1", "Magistral-Small-2509", "Mistral-Large-Instruct-2411", "Mistral-Medium-3.5-128B",
+    "Mistral-Small-3.2-24B-Instruct-2506", "Pixtral-Large-Instruct-2411", "c4ai-command-r-08-2024",
+    "command-a-reasoning-08-2025", "grok-1", "grok-2", "voyage-4-nano",
+]  # fmt: skip
+"""Names that weights were published under."""
+
+
+def weights_in_the_data() -> set[str]:
+    """Models whose entry calls them open, and what hosts of weights have, by their bare names."""
+    hosts = {"baseten", "cerebras", "doubleword", "fireworks", "groq", "novita", "ovhcloud", "together"}
+    found = {
+        name.rpartition("/")[2]
+        for provider in providers
+        if provider.id in hosts or provider.id.startswith("huggingface_")
+        for model in provider.models
+        for name in _names(model)
+    }
+    opened = re.compile(r"open[- ](weight|source)|weights|apache", re.IGNORECASE)
+    return found | {
+        model.id.lower()
+        for provider in providers
+        for model in provider.models
+        if opened.search(model.description or "") and not re.search(r"-\d{4}$|-latest$|:free$", model.id)
+    }
+
+
+def test_a_name_of_weights_alone_has_no_price(book: PriceBook) -> None:
+    """Whoever made them: anybody may have served them. With the maker as seller they have its price."""
+    names = {name.lower() for name in WEIGHTS} | weights_in_the_data()
+    names = {name for name in names if explicit_seller(name) is None}  # unlike `cerebras:gemma-4-31b`
+    assert len(names) > 300
+    assert [name for name in sorted(names) if book.rates(name) is not None] == []
+    for name, maker in [("command-r", "cohere"), ("mistral-large", "mistral"), ("grok-2", "x_ai")]:
+        for said in [(name, maker), (f"{maker}/{name}", None)]:
+            rates = book.rates(*said, at_us=1_755_000_000_000_000)
+            assert rates is not None, said
 
 
 def test_what_the_provider_says_outranks_what_the_name_says() -> None:

@@ -103,6 +103,42 @@ UNDERSTOOD = {
     "Cohere": ({"billed_units": {"input_tokens": 100.0, "output_tokens": 10.0}, "tokens": {"input_tokens": 160.0}}, (100, 10, None, None, None, None)),
     "Ollama": ({"prompt_eval_count": 26, "eval_count": 298, "eval_duration": 4709213000, "total_duration": 5043500667}, (26, 298, None, None, None, None)),
     "Groq": (CHAT | {"queue_time": 0.04, "prompt_time": 0.01, "total_time": 0.3}, (100, 10, 110, None, None, None)),
+    "SambaNova": (
+        CHAT | {"acceptance_rate": 4.05, "completion_tokens_after_first_per_sec": 248.3, "completion_tokens_after_first_per_sec_first_ten": 266.6,
+                "completion_tokens_after_first_per_sec_graph": 266.6, "completion_tokens_per_sec": 196.2, "end_time": 1737642515.8, "is_last_response": True,
+                "start_time": 1737642514.0, "stop_reason": "stop", "time_to_first_token": 0.38, "total_latency": 1.78, "total_tokens_per_sec": "220.4"},
+        (100, 10, 110, None, None, None),
+    ),
+    "WebLLM": (
+        CHAT | {"extra": {"e2e_latency_s": 1.2, "prefill_tokens_per_s": 310.5, "decode_tokens_per_s": 21.4, "time_to_first_token_s": 0.4,
+                          "time_per_output_token_s": 0.05, "latencyBreakdown": {"sampleTime": [0.1, 0.2], "total": 0.3}}},
+        (100, 10, 110, None, None, None),
+    ),
+    "Open WebUI": (
+        CHAT | {"response_token/s": 44.1, "prompt_token/s": "310.5", "total_duration": 5043500667, "approximate_total": "0h0m5s"},
+        (100, 10, 110, None, None, None),
+    ),
+    "FastFlowLM": (
+        CHAT | {"load_duration": 0.4, "prefill_duration_ttft": 0.6, "decoding_duration": 2.5, "prefill_speed_tps": 310.5, "decoding_speed_tps": 21.4},
+        (100, 10, 110, None, None, None),
+    ),
+    "Mistral, three times": (
+        CHAT | {"num_cached_tokens": 64, "prompt_token_details": {"cached_tokens": 64}, "prompt_tokens_details": {"cached_tokens": 64}},
+        (100, 10, 110, 64, None, None),
+    ),
+    "Mistral, by its own name": (CHAT | {"num_cached_tokens": 64}, (100, 10, 110, 64, None, None)),
+    "Writer": (
+        CHAT | {"prompt_token_details": {"cached_tokens": 64}, "completion_tokens_details": {"reasoning_tokens": 3}}, (100, 10, 110, 64, None, 3),
+    ),
+    "xAI's gRPC": (
+        {"completion_tokens": 69, "prompt_tokens": 701, "total_tokens": 893, "prompt_text_tokens": 701, "reasoning_tokens": 123, "cached_prompt_text_tokens": 679},
+        (701, 192, 893, 679, None, 123),
+    ),
+    "Alibaba": (
+        CHAT | {"prompt_tokens_details": {"cached_tokens": 60, "cache_creation_input_tokens": 20, "cache_type": "ephemeral",
+                                          "cache_creation": {"ephemeral_5m_input_tokens": 20}}},
+        (100, 10, 110, 60, 20, None),
+    ),
     "Gemini with an image": (
         {"promptTokenCount": 300, "candidatesTokenCount": 10, "totalTokenCount": 310, "trafficType": "ON_DEMAND",
          "promptTokensDetails": [{"modality": "IMAGE", "tokenCount": 258}, {"modality": "TEXT", "tokenCount": 42}]},
@@ -159,6 +195,14 @@ UNPRICED = {
     "Perplexity": (CHAT | {"search_context_size": "low"}, "search_context_size: low"),
     "Perplexity's research": (CHAT | {"citation_tokens": 20016, "num_search_queries": 19}, "citation_tokens: 20016; num_search_queries: 19"),
     "seconds of speech": (CHAT | {"prompt_audio_seconds": 12}, "prompt_audio_seconds: 12"),
+    "a duration of speech": (CHAT | {"audio_duration": 12.5}, "audio_duration: 12.5"),
+    "a duration within speech": (CHAT | {"prompt_audio": {"duration": 12.5}}, "prompt_audio.duration: 12.5"),
+    "a price by the second": (CHAT | {"credits_per_second": 2}, "credits_per_second: 2"),
+    "cached, and by another spelling": (
+        CHAT | {"prompt_token_details": {"cached_tokens": 64}, "prompt_tokens_details": {"cached_tokens": 60}}, "prompt_token_details.cached_tokens: 64",
+    ),
+    "cached, and by a name that says less": (CHAT | {"precached_prompt_tokens": 64}, "precached_prompt_tokens: 64"),
+    "pictures of xAI's gRPC": (CHAT | {"prompt_text_tokens": 60, "prompt_image_tokens": 40}, "prompt_image_tokens: 40"),
     "a transcription": ({"type": "duration", "seconds": 9}, "seconds: 9"),
     "Cohere's searches": ({"billed_units": {"input_tokens": 1, "output_tokens": 2, "search_units": 1}}, "billed_units.search_units: 1"),
     "one's own key": (CHAT | {"cost": 0.001, "is_byok": True}, "is_byok: the provider's own charge is not told"),

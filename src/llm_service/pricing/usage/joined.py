@@ -15,7 +15,8 @@ from llm_service.pricing.usage.numbers import as_number
 from llm_service.pricing.usage.report import Report, said_by
 from llm_service.pricing.usage.rules import fields_of
 from llm_service.pricing.usage.said import Said, role_of
-from llm_service.pricing.usage.shapes import COUNTS, OPENAI, SHAPES, Role, Shape, is_telling
+from llm_service.pricing.usage.shapes import COUNTS, OPENAI, SHAPES, Role, Shape
+from llm_service.pricing.usage.telling import is_telling
 
 __all__ = ["FELL", "Counters", "Joined"]
 
@@ -147,7 +148,7 @@ class Joined:
         if number is not None and before is not None:
             falls = number < before
         else:
-            falls = is_telling(old.name, old.value, before) and not is_telling(leaf.name, leaf.value, number)
+            falls = is_telling(old.path, old.value, before) and not is_telling(leaf.path, leaf.value, number)
         if not falls:
             self._others[leaf.path] = leaf
 
@@ -193,6 +194,6 @@ class Joined:
 
 def _matters(leaf: Leaf, number: float | None) -> bool:
     """Whether a value concerns usage; texts of an answer do not, and are not kept."""
-    if not isinstance(leaf.value, str) or leaf.name == UNREAD or is_telling(leaf.name, leaf.value, number):
+    if not isinstance(leaf.value, str) or leaf.name == UNREAD or is_telling(leaf.path, leaf.value, number):
         return True
     return leaf.name == "type" or any(role_of(leaf.path, shape.roles) for shape in SHAPES)

@@ -11,6 +11,7 @@ from llm_service.pricing.usage.provider_tools import Billed, billed_text
 from llm_service.pricing.usage.rules import fields_of, nothing
 from llm_service.pricing.usage.said import Said, role_of, said_in
 from llm_service.pricing.usage.shapes import ANTHROPIC, COUNTS, KNOWN, OPENAI, SHAPES, Role, Shape
+from llm_service.pricing.usage.spelled import in_usual_spelling
 from llm_service.pricing.usage.tiered import with_tier
 from llm_service.pricing.usage.twice import told_once
 
@@ -78,7 +79,7 @@ def report_of(usage: object, home: Shape) -> Report | None:
 def report_in(around: Around, home: Shape) -> Report | None:
     """The report that was found; None if there was none, and nothing beside it."""
     source, words, billed = around.usage, around.words, around.billed
-    found = [] if source is None else leaves(source, KNOWN, COUNTS)
+    found = [] if source is None else in_usual_spelling(leaves(source, KNOWN, COUNTS))
     if _is_estimate(source):
         found = told_once([leaf for leaf in found if leaf.path.partition(".")[0] != "cost"])
     found += [Leaf(path, path, value) for path, value in around.charged.items()]

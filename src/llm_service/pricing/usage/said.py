@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from llm_service.pricing.usage.leaves import UNREAD, Leaf
 from llm_service.pricing.usage.numbers import NotACount, as_amount, as_count, as_number
-from llm_service.pricing.usage.shapes import COUNTS, SHAPES, Role, Shape, is_telling
+from llm_service.pricing.usage.shapes import COUNTS, SHAPES, Role, Shape
+from llm_service.pricing.usage.telling import is_telling
 
 __all__ = ["Said", "role_of", "said_in", "unpriced_text"]
 
@@ -85,7 +86,7 @@ def said_in(leaves: Iterable[Leaf], shape: Shape) -> Said:
 def _is_billed(leaf: Leaf) -> bool:
     """Whether a value without a role was billed, or has the path of a count in some family."""
     number = as_number(leaf.value)
-    return is_telling(leaf.name, leaf.value, number) or (number is None and leaf.path in COUNTS)
+    return is_telling(leaf.path, leaf.value, number) or (number is None and leaf.path in COUNTS)
 
 
 def _is_raw(path: str) -> bool:

@@ -4,7 +4,6 @@ A shape maps the paths of a report to roles. A non-zero number without a role co
 price: so a provider's new field makes a cost unknown, never wrong.
 """
 
-import re
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
@@ -19,7 +18,6 @@ __all__ = [
     "SHAPES",
     "Role",
     "Shape",
-    "is_telling",
 ]
 
 Role = Literal[
@@ -93,6 +91,8 @@ OPENAI: Final = Shape(
         "https://platform.openai.com/docs/api-reference/chat/object",
         "https://platform.openai.com/docs/api-reference/responses/object",
         "https://docs.x.ai/developers/cost-tracking",
+        "https://github.com/xai-org/xai-proto/blob/main/proto/xai/api/v1/usage.proto",
+        "https://help.aliyun.com/zh/model-studio/context-cache",
         "https://api-docs.deepseek.com/api/create-chat-completion",
         "https://platform.kimi.ai/docs/api/chat",
         "https://openrouter.ai/docs/use-cases/usage-accounting",
@@ -133,11 +133,13 @@ OPENAI: Final = Shape(
                 "details.prompt_cache_hit_tokens",
                 "cached_tokens",  # Kimi
                 "cached_prompt_tokens",
+                "cached_prompt_text_tokens",  # xAI's gRPC: all that are cached, within `prompt_text_tokens`
                 "cache_read_tokens",
                 "cache_read_input_tokens",  # gateways that forward Anthropic's
             ),
             "written": (
                 *_each(_PROMPT_DETAILS, "cache_write_tokens", "cache_creation_tokens"),
+                *_each(_PROMPT_DETAILS, "cache_creation_input_tokens"),  # Alibaba
                 "input_token_details.cache_creation",
                 "input_tokens.cache_write",
                 "cache_write_tokens",
@@ -146,6 +148,7 @@ OPENAI: Final = Shape(
             "written_5m": (
                 "prompt_tokens_details.cache_creation_token_details.ephemeral_5m_input_tokens",  # LiteLLM
                 "input_token_details.ephemeral_5m_input_tokens",
+                *_each(_PROMPT_DETAILS, "cache_creation.ephemeral_5m_input_tokens"),  # Alibaba
                 "cache_creation.ephemeral_5m_input_tokens",
                 "cache_write_5m_tokens",
             ),
@@ -175,6 +178,7 @@ OPENAI: Final = Shape(
                 # Pydantic AI: tools that the caller ran, and the details of its counts
                 # (https://ai.pydantic.dev/api/usage/)
                 "tool_calls",
+                "prompt_text_tokens",  # xAI's gRPC
                 "input_text_tokens",
                 "output_text_tokens",
                 "cache_text_read_tokens",
@@ -336,50 +340,3 @@ KNOWN: Final = frozenset(name for shape in SHAPES for path in shape.roles for na
     "image_tokens", "candidates_tokens_details", "response_tokens_details", "web_search_requests",
 }  # fmt: skip
 """Names to try on objects that do not list their fields."""
-
-_MEASURED: Final = re.compile(
-    r"(^|_)(time|times|duration|latency|elapsed|ms|ns|us|at|created|timestamp|per_second|rate|ratio|percent|score|version|"
-    r"id|index|position)$"
-)
-"""Last words of names of unbilled measures: Groq's `queue_time`, Ollama's `eval_duration`, Bedrock's
-`invocation-latency` (https://console.groq.com/docs/api-reference, https://docs.ollama.com/api/usage)."""
-_SETTINGS: Final = frozenset(
-    {
-        "temperature", "top_p", "top_k", "top_a", "min_p", "typical_p", "n", "seed", "max_tokens",
-        "max_completion_tokens", "max_output_tokens", "max_new_tokens", "max_tool_calls", "min_tokens",
-        "frequency_penalty", "presence_penalty", "repetition_penalty", "repeat_penalty", "top_logprobs", "logprob",
-        "avg_logprobs", "logprobs", "sequence_number", "num_predict", "num_ctx", "budget_tokens", "thinking_budget",
-        "candidate_count", "best_of", "stop_reason", "finish_reason", "status", "status_code",
-    }
-)  # fmt: skip
-"""Names of settings that an answer repeats, and of places in it."""
-_BILLED: Final = re.compile(
-    r"(^|_)(tokens?|counts?|requests?|seconds?|minutes?|units?|images?|quer(y|ies)|calls?|search(es)?|sources(_used)?|"
-    r"characters|pages|costs?|price|fees?|credits?)$"
-)
-_MONEY: Final = re.compile(r"(^|_)(costs?|price|fees?|credits?)$")
-_WORDS: Final[Mapping[str, frozenset[str]]] = {
-    # 1.1 times the price for "us": https://platform.claude.com/docs/en/manage-claude/data-residency
-    "inference_geo": frozenset({"", "global", "not_available"}),
-    # A fee for each request: https://docs.perplexity.ai/getting-started/pricing
-    "search_context_size": frozenset({""}),
-}
-"""Names of texts that affect the price, and their neutral values."""
-
-
-def is_telling(name: str, value: object, number: float | None) -> bool:
-    """Whether a value without a role was billed: a non-zero number that is not a time, a word of `_WORDS`, a price.
-
-    Args:
-        name: the last part of its path.
-        value: the value.
-        number: the value as a number; None if it is not one.
-    """
-    if name in _WORDS:
-        return isinstance(value, str) and value.strip().lower() not in _WORDS[name]
-    if number is None:
-        return isinstance(value, str) and _MONEY.search(name) is not None and any(map(str.isdigit, value))
-    if number == 0 or name in _SETTINGS:
-        return False
-    # A number in a text may be anything, unless its name says that it counts something.
-    return _BILLED.search(name) is not None if isinstance(value, str) else _MEASURED.search(name) is None

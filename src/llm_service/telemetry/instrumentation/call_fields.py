@@ -12,6 +12,7 @@ from llm_service.telemetry.record.checks import MAX_ERROR_CHARS, MAX_NAME_CHARS,
 from llm_service.telemetry.record.fields import KINDS
 
 __all__ = [
+    "CANCELLED",
     "TOKEN_COUNTS",
     "describe_error",
     "ended_by",
@@ -23,6 +24,8 @@ __all__ = [
 ]
 
 _FIELDS: Final = frozenset(KINDS)
+CANCELLED: Final = "cancelled"
+"""The finish reason of a stream that its consumer left early, which is no failure."""
 TOKEN_COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 _QUOTED_NOWHERE: Final = frozenset({"content", "error", "json"})
 
@@ -67,7 +70,7 @@ def describe_error(error: BaseException) -> dict[str, Any]:
     """What an exception that ended a block says of the call: status, `error_type`, `error_message`, `finish_reason`."""
     if isinstance(error, GeneratorExit):
         # The consumer had enough: no fault of the call. OpenTelemetry, too, sets an error type on failures only.
-        return {"finish_reason": "cancelled"}
+        return {"finish_reason": CANCELLED}
     if is_cancelled(error):
         return {"status": "error", "error_type": "cancelled"}
     status = "timeout" if any("Timeout" in kind.__name__ for kind in type(error).__mro__) else "error"

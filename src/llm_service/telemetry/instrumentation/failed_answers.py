@@ -1,23 +1,46 @@
 """What of an answer says that it failed, and how anything in an answer is looked at: by its shape, not its class."""
 
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 from llm_service.pricing.usage.around import EXCEPTIONS
-from llm_service.pricing.usage.leaves import is_list
+from llm_service.pricing.usage.leaves import is_list, snake
 from llm_service.pricing.usage.plain import is_model
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS
 
-__all__ = ["FAILURES", "ORDINARY", "REASONS", "failure_of", "few", "first_text", "get", "tells_failure", "text_of"]
+__all__ = [
+    "CHOICES",
+    "FAILURES",
+    "ORDINARY",
+    "REASONS",
+    "failure_by",
+    "failure_of",
+    "few",
+    "first_text",
+    "get",
+    "tells_failure",
+    "text_of",
+]
 
-_FAILED: Final = frozenset({"failed", "cancelled"})
 FAILURES: Final = {
-    **dict.fromkeys(("error", "failed", "failure", "internal_error", "server_error"), "error"),
-    **dict.fromkeys(("error_limit", "error_toxic"), "error"),
-    "timeout": "timeout",
+    **dict.fromkeys(("error", "errors", "errored", "fail", "failed", "failure", "fatal", "exception"), "error"),
+    **dict.fromkeys(("abort", "aborted", "cancel", "canceled", "cancelled", "crashed", "disconnected"), "error"),
+    **dict.fromkeys(("exhausted", "expired", "insufficient", "interrupted", "overloaded"), "error"),
+    **dict.fromkeys(("quota", "rate_limit", "rate_limited", "ratelimit", "throttled", "throttling"), "error"),
+    **dict.fromkeys(("too_many_requests", "unavailable", "unloaded", "unreachable"), "error"),
+    **dict.fromkeys(("deadline", "time_limit", "time_out", "timed_out", "timedout", "timeout"), "timeout"),
 }
-"""Status of a call that ended for such a reason, whatever its case: OpenRouter's, Mistral's, Cohere's."""
+"""Words that tell a failure wherever they stand in a reason or status, and the status of the call. Each provider has
+reasons of its own: Mistral's and OpenRouter's `error`, Cohere's `ERROR_LIMIT`, `USER_CANCEL` and `TIMEOUT`, DeepSeek's
+`insufficient_system_resource` (https://api-docs.deepseek.com/api/create-chat-completion), Z.ai's `network_error`
+(https://docs.z.ai/api-reference/llm/chat-completion), SGLang's `abort`, LM Studio's `modelUnloaded`, xAI's
+`REASON_TIME_LIMIT` (https://github.com/xai-org/xai-proto/blob/main/proto/xai/api/v1/sample.proto). What a model did not
+do well (`malformed_function_call`, `refusal`) is no failure of the call."""
+_WORDS: Final = re.compile(rf"(?:^|_)({'|'.join(sorted(FAILURES, key=len, reverse=True))})(?=_|$)")
 ORDINARY: Final = frozenset(
     {"completed", "content_filter", "end_turn", "function_call", "length", "max_tokens", "stop", "stop_sequence"}
     | {"tool_calls", "tool_use"}
@@ -39,26 +62,41 @@ _SERVED: Final = ("choices", "output", "content", "candidates", "data", "usage",
 """Names in an answer that did not fail."""
 _MOST: Final = 128
 """Choices that are looked at; no provider gives more."""
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+_SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
+CHOICES: Final = ("choices", "candidates")
+"""Where an answer has its choices."""
 REASONS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
 
 
 def failure_of(answer: Any) -> dict[str, Any]:
     """Status and error of an answer that says of itself that it failed; empty of any other."""
     status = text_of(answer, "status")
-    choices = few(get(answer, "choices"))
+    choices = [choice for name in CHOICES for choice in few(get(answer, name))]
     errors = (_error_in(answer), *(get(choice, "error") for choice in choices))
     error = next((one for one in errors if one is not None and _is_error(one)), None)
     reasons = (first_text(source, REASONS) for source in (answer, *choices))
-    ended = next((word for word in reasons if word is not None and word.lower() in FAILURES), None)
-    if status not in _FAILED and error is None and ended is None:
+    found = [failed for word in (status, *reasons) if word is not None and (failed := failure_by(word))]
+    if error is None and not found:
         return {}
     code = get(error, "code")
     kind = text_of(error, "code") or text_of(error, "type") or (str(code) if type(code) is int else None)
+    statuses = {failed["status"] for failed in found}
     return {
-        "status": "error" if ended is None else FAILURES[ended.lower()],
-        "error_type": kind or (status if status in _FAILED else None) or (ended or "error").lower(),
+        "status": "timeout" if "timeout" in statuses else "error",
+        "error_type": kind or (found[0]["error_type"] if found else "error"),
         "error_message": error if isinstance(error, str) else text_of(error, "message"),
     }
+
+
+@lru_cache(maxsize=256)
+def failure_by(reason: str) -> Mapping[str, str]:
+    """Status and error type of a call that ended for a reason, or several; empty where they tell of no failure."""
+    for word in reason.split(","):
+        told = [FAILURES[one] for one in _WORDS.findall(_SEPARATORS.sub("_", snake(word)))]
+        if told and word.lower() not in ORDINARY:
+            return {"status": "timeout" if "timeout" in told else "error", "error_type": snake(word)}
+    return _NONE
 
 
 def tells_failure(chunk: Any) -> bool:

@@ -99,7 +99,8 @@ _CONTENT: Final = {
 _FIELDS: Final = frozenset(FIELDS)
 _LONGEST: Final = 64
 _IN_TOTAL: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
-_COUNTS: Final = frozenset(_IN_TOTAL)
+_COUNTS: Final = frozenset({*_IN_TOTAL, "reasoning_tokens"})
+"""Fields whose meaning depends on the rest of a report: its total says whether the completion includes reasoning."""
 _USED: Final = frozenset(field for field in FIELDS if field.endswith("_tokens") or field == "cost_usd")
 _TOLD: Final = REPORTED | KNOWN
 """Names of usage that need no warning."""

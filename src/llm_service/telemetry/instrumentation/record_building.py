@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from llm_service.errors import RecordError
 from llm_service.redaction import traceback_text
-from llm_service.telemetry.instrumentation.call_fields import without_content
-from llm_service.telemetry.instrumentation.failed_answers import FAILURES
+from llm_service.telemetry.instrumentation.call_fields import CANCELLED, without_content
+from llm_service.telemetry.instrumentation.failed_answers import failure_by
 from llm_service.telemetry.record.fields import CHECKS, PRICED_BY
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.record.texts import forget_repairs, repairs_here
@@ -78,8 +78,8 @@ def built(
 def _failure_in(said: Mapping[str, Any]) -> dict[str, Any]:
     """The status of a call of which none is said, where what is said of it is that it failed."""
     reason = _plain("finish_reason", said)
-    if reason is not None and reason.lower() in FAILURES:
-        return {"status": FAILURES[reason.lower()]}
+    if reason is not None and reason != CANCELLED and (found := failure_by(reason)):
+        return {"status": found["status"]}
     http_status = _plain("http_status", said)
     failed = bool(said.get("error_type")) or (http_status is not None and http_status >= _BAD_REQUEST)
     return {"status": "error"} if failed else {}

@@ -10,7 +10,7 @@ import pytest
 
 from llm_service.pricing.usage.around import EXCEPTIONS
 from llm_service.telemetry import TelemetryLogger
-from llm_service.telemetry.instrumentation.failed_answers import FAILURES, ORDINARY, failure_of
+from llm_service.telemetry.instrumentation.failed_answers import FAILURES, ORDINARY, failure_by, failure_of
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
 
@@ -55,12 +55,37 @@ def chunk(**choice: Any) -> dict[str, Any]:
     return {"id": "c", "object": "chat.completion.chunk", "model": "m", "choices": [{"delta": {}, **choice}]}
 
 
+def ollama(**more: Any) -> dict[str, Any]:
+    """An answer of Ollama's, or the last chunk of its stream."""
+    return {"model": "m", "created_at": "2026-11-30T12:00:00Z", "done": True, "message": {"role": "assistant"}} | more
+
+
+def gemini(reason: str) -> dict[str, Any]:
+    """An answer of Gemini's, or the last chunk of its stream."""
+    return {"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}, {"finishReason": reason}]}
+
+
 def ways(reason: str) -> Iterator[dict[str, Any]]:
     """What each shape tells that ended for a reason."""
     yield read_answer(chat(finish_reason=reason))
     yield read_answer(anthropic(reason))
     yield read_answer(cohere(reason))
+    yield read_answer(ollama(done_reason=reason))
+    yield read_answer({"output": {"message": {"role": "assistant", "content": []}}, "stopReason": reason})
     yield streamed(chunk(), chunk(finish_reason=reason))
+    yield streamed(
+        {"type": "message_start", "message": {}}, {"type": "message_delta", "delta": {"stop_reason": reason}}
+    )
+    yield streamed({"type": "message-start"}, {"type": "message-end", "delta": {"finish_reason": reason}})
+    yield streamed({"messageStart": {"role": "assistant"}}, {"messageStop": {"stopReason": reason}})
+    yield streamed(ollama(done=False), ollama(done_reason=reason))
+
+
+def of_candidates(reason: str) -> Iterator[dict[str, Any]]:
+    """What Gemini's shape tells, where one of two candidates ended for a reason."""
+    yield read_answer(gemini(reason))
+    yield streamed(gemini(reason))
+    yield read_answer({"object": "response", "status": reason, "output": []})
 
 
 @pytest.mark.parametrize("spelled", [str, str.upper])
@@ -70,6 +95,57 @@ def test_a_reason_that_is_a_failure_is_no_success(reason: str, spelled: Any) -> 
     for found in ways(spelled(reason)):
         assert (found["status"], found["error_type"]) == (FAILURES[reason], reason)
         assert found["finish_reason"] == spelled(reason)
+    for found in of_candidates(spelled(reason)):
+        assert (found["status"], found["error_type"]) == (FAILURES[reason], reason)
+
+
+def _camel(reason: str) -> str:
+    first, *rest = reason.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
+@pytest.mark.parametrize("around", ["finish_{}", "{}_of_ours", "our_{}_of_tomorrow", "REASON_{}"])
+@pytest.mark.parametrize("reason", sorted(FAILURES))
+def test_a_reason_of_another_provider_is_known_by_its_words(reason: str, around: str) -> None:
+    """Whole words, in snake case, camel case and with hyphens."""
+    told = around.format(reason)
+    for spelled in (told, told.upper(), told.replace("_", "-"), told.replace("_", " "), _camel(told.lower())):
+        assert failure_by(spelled)["status"] == FAILURES[reason], spelled
+        assert failure_by(f"stop,{spelled}")["status"] == FAILURES[reason], spelled
+    assert not failure_by(f"x{reason}x")
+
+
+DOCUMENTED = {
+    "insufficient_system_resource": "error",  # https://api-docs.deepseek.com/api/create-chat-completion
+    "network_error": "error",  # https://docs.z.ai/api-reference/llm/chat-completion
+    "ERROR_TOXIC": "error", "ERROR_LIMIT": "error", "USER_CANCEL": "error", "TIMEOUT": "timeout",  # Cohere's
+    "abort": "error", "modelUnloaded": "error", "failed": "error",  # SGLang's, LM Studio's
+    "REASON_TIME_LIMIT": "timeout",  # https://github.com/xai-org/xai-proto/blob/main/proto/xai/api/v1/sample.proto
+    "cancelled": "error", "canceled": "error", "aborted": "error", "expired": "error",  # statuses of answers
+}  # fmt: skip
+NO_FAILURE = [
+    *ORDINARY, "COMPLETE", "MAX_TOKENS", "STOP_SEQUENCE", "TOOL_CALL", "content-filter", "eos_token",
+    "guardrail_intervened", "incomplete", "language", "load", "malformed_function_call", "malformed_model_output",
+    "malformed_tool_use", "max_output_tokens", "missing_thought_signature", "model_context_window_exceeded",
+    "model_length", "other", "pause_turn", "prohibited_content", "REASON_MAX_CONTEXT", "REASON_MAX_LEN", "recitation",
+    "refusal", "safety", "sensitive", "spii", "too_many_tool_calls", "unexpected_tool_call", "unload", "userStopped",
+]  # fmt: skip
+"""Reasons of a model, a limit or a filter, as Anthropic, Bedrock, Cohere, Gemini, LM Studio, Mistral, Ollama, OpenAI, xAI and
+Z.ai document them."""
+
+
+@pytest.mark.parametrize(("reason", "status"), DOCUMENTED.items())
+def test_documented_reasons_of_failures_are_no_success(reason: str, status: str) -> None:
+    """Each in its own words."""
+    assert failure_by(reason)["status"] == status
+    for found in ways(reason):
+        assert found["status"] == status
+
+
+@pytest.mark.parametrize("reason", NO_FAILURE)
+def test_what_a_model_a_limit_or_a_filter_ended_is_no_failure(reason: str) -> None:
+    """The call was served, and billed."""
+    assert not failure_by(reason)
 
 
 @pytest.mark.parametrize("reason", sorted(ORDINARY))
@@ -188,6 +264,8 @@ def test_a_failure_in_a_stream_of_bedrock_is_one_by_whoever_reads_it(name: str) 
         ({"finish_reason": "error"}, "error"), ({"finish_reason": "TIMEOUT"}, "timeout"),
         ({"http_status": HTTPStatus(503)}, "error"), ({"http_status": "503"}, "error"), ({"http_status": 503.0}, "error"),
         ({"finish_reason": Reason.ERROR}, "error"), ({"http_status": "soon"}, "success"),
+        ({"finish_reason": "network_error"}, "error"), ({"finish_reason": "stop,modelUnloaded"}, "error"),
+        ({"finish_reason": "cancelled"}, "success"),  # of a stream that its consumer left
         ({"http_status": 200, "finish_reason": "stop"}, "success"), ({"error_type": None}, "success"),
         ({"error_type": "X", "status": "success"}, "success"),
     ],

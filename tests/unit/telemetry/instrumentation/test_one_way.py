@@ -26,7 +26,7 @@ from llm_service.pricing.usage import (
 from llm_service.pricing.usage.around import unwrapped
 from llm_service.pricing.usage.report import Fields
 from llm_service.pricing.usage.rules import _TRAFFIC
-from llm_service.pricing.usage.shapes import _SETTINGS
+from llm_service.pricing.usage.telling import _SETTINGS
 from llm_service.telemetry import InvocationRecord, TelemetryLogger, record_from_response
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.failed_answers import FAILURES

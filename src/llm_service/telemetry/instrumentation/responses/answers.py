@@ -16,6 +16,7 @@ from llm_service.pricing.usage.plain import is_model, plain_fields
 from llm_service.pricing.usage.report import Fields, fields_by, report_in
 from llm_service.pricing.usage.shapes import OPENAI
 from llm_service.telemetry.instrumentation.failed_answers import (
+    CHOICES,
     ORDINARY,
     REASONS,
     failure_of,
@@ -171,7 +172,7 @@ def reason_of(answer: Any) -> str | None:
     told = first_text(answer, REASONS)
     if told is not None:
         return told
-    reasons = [first_text(choice, REASONS) for name in ("choices", "candidates") for choice in few(get(answer, name))]
+    reasons = [first_text(choice, REASONS) for name in CHOICES for choice in few(get(answer, name))]
     words = dict.fromkeys(reason for reason in reasons if reason is not None)
     if words:
         return ",".join(words)[:MAX_NAME_CHARS]

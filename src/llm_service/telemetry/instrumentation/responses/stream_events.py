@@ -15,7 +15,14 @@ from llm_service.pricing.usage.around import EXCEPTIONS
 from llm_service.pricing.usage.leaves import is_container, is_list, is_mapping
 from llm_service.pricing.usage.plain import everything, is_model
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
-from llm_service.telemetry.instrumentation.failed_answers import ORDINARY, failure_of, get, tells_failure, text_of
+from llm_service.telemetry.instrumentation.failed_answers import (
+    ORDINARY,
+    failure_by,
+    failure_of,
+    get,
+    tells_failure,
+    text_of,
+)
 from llm_service.telemetry.instrumentation.responses.answers import BEDROCK, facts_of, has_usage, reason_of, reported_by
 from llm_service.telemetry.instrumentation.responses.growing import Growing
 
@@ -318,6 +325,8 @@ class StreamEvents:
             self.fields["finish_reason"] = reason
             self.unfinished = False
             self.complete = "usage_source" in self.fields or self._growing.holds
+            if reason not in ORDINARY:
+                self.fields = {**failure_by(reason), **self.fields}
 
     def _use(self, event: Any) -> None:
         used = self._usage(event) if event is not None else None

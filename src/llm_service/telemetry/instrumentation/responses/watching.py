@@ -5,7 +5,7 @@ from typing import Any, Final, Protocol
 
 from llm_service.pricing.usage.leaves import is_container
 from llm_service.telemetry.instrumentation import stream_source as source
-from llm_service.telemetry.instrumentation.call_fields import describe_error, is_cancelled
+from llm_service.telemetry.instrumentation.call_fields import CANCELLED, describe_error, is_cancelled
 from llm_service.telemetry.instrumentation.open_blocks import Block
 from llm_service.telemetry.instrumentation.open_streams import adopt
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
@@ -14,7 +14,7 @@ from llm_service.telemetry.instrumentation.stream import NONE_YET, wrapper_of
 
 __all__ = ["Noticing", "Watched", "Watching", "fields_at_end", "watch"]
 
-_CANCELLED: Final = {"finish_reason": "cancelled"}
+_CANCELLED: Final = {"finish_reason": CANCELLED}
 _CUT: Final = {
     "status": "error", "error_type": "incomplete_stream", "error_message": "the stream ended before its last event",
 }  # fmt: skip
