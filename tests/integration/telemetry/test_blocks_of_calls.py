@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.provider_server import ProviderServer
+from tests.slices import quick
 
 from llm_service.config.schemas import PoliciesConfig
 from llm_service.errors import BudgetExceeded
@@ -207,7 +208,7 @@ else:
 
 
 @pytest.mark.parametrize("said", ["", "agent"])
-@pytest.mark.parametrize("how", ["pool", "fork", "close", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("how", quick(["pool", "fork", "close", "SIGTERM", "SIGKILL"], 3))
 def test_no_call_within_a_block_is_lost_whatever_ends(
     how: str, said: str, server: ProviderServer, tmp_path: Path
 ) -> None:
