@@ -125,6 +125,7 @@ def test_the_clients_show_a_stream_beside_a_whole_answer(tmp_path: Path) -> None
     assert (left["finish_reason"], left["usage_source"]) == ("cancelled", "partial")
 
 
+@pytest.mark.slow
 def test_the_agent_is_stopped_before_it_crosses_its_limit(tmp_path: Path) -> None:
     """What it spent is within the limit, and every call of it has its own cost."""
     needs("agent_with_budget")

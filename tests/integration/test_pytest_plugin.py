@@ -142,6 +142,7 @@ def test_under_xdist_all_workers_write_one_run_and_the_end_says_it_once(project:
     assert said == [f"run {run}: 10 calls, 0 failed, 9,656 tokens, {8 * ONE_CALL:.6f} USD and 2 of unknown cost"]
 
 
+@pytest.mark.slow
 def test_a_call_beyond_the_budget_raises_and_is_not_sent(project: pytest.Pytester, server: ProviderServer) -> None:
     """Of sync and async clients; the session has failed."""
     project.makepyfile(
@@ -217,6 +218,7 @@ def test_calls(llm_telemetry):
     assert len({row["run"] for row in rows_of(project.path / "mine.db")}) == 2
 
 
+@pytest.mark.slow
 def test_without_an_option_nothing_is_imported_or_recorded(project: pytest.Pytester) -> None:
     """The fixture is there all the same, and stores nothing."""
     project.makepyfile(
