@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.inside import engine_of
+from tests.slices import quick
 
 from llm_service.errors import ForeignDatabaseError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
@@ -191,7 +192,9 @@ assert codes == [0] * 4, codes
 """
 
 
-@pytest.mark.parametrize("fault", ["os.unlink(PATH)", "os.unlink(PATH + '-wal')", "os.rename(PATH, PATH + '.moved')"])
+@pytest.mark.parametrize(
+    "fault", quick(["os.unlink(PATH)", "os.unlink(PATH + '-wal')", "os.rename(PATH, PATH + '.moved')"], 0)
+)
 def test_processes_that_see_the_damage_at_once_agree_on_one_new_file(
     fault: str, db: Path, run_script: Callable[..., Any], sound: Sound
 ) -> None:

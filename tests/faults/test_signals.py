@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.slices import quick
 
 BUSY = """
 T = AsyncTelemetryLogger(PATH, batch_size=16)
@@ -91,7 +92,7 @@ for _ in range(10):
     assert found["window"] > 0
 
 
-@pytest.mark.parametrize("journal", [False, True], ids=["", "journal"])
+@pytest.mark.parametrize("journal", quick([False, True], 0), ids=["", "journal"])
 def test_ctrl_c_in_the_middle_of_anything_keeps_the_count(
     journal: bool, run_script: Callable[..., Any], lawful: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

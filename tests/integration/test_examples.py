@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.slices import quick
 
 from llm_service import examples
 from llm_service.cli.commands import cli
@@ -71,7 +72,7 @@ def rows_of(printed: str) -> list[dict[str, Any]]:
     return found[::-1]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", quick(NAMES, "openai_client"))
 def test_an_example_runs_and_records_each_call(name: str, tmp_path: Path) -> None:
     """From the command line, in a process of its own, as a user runs it."""
     needs(name)
@@ -98,6 +99,7 @@ def test_the_extra_has_what_the_examples_need() -> None:
         assert any(line.startswith(f"{module.replace('_', '-')}>=") for line in lines), module
 
 
+@pytest.mark.slow
 def test_an_example_says_what_to_install(tmp_path: Path) -> None:
     """Where a framework is missing; the harness runs without scipy, and says what compares."""
     needs("benchmark_harness")
@@ -111,6 +113,7 @@ def test_an_example_says_what_to_install(tmp_path: Path) -> None:
     assert len(rows_of(partial.stdout)) == 80
 
 
+@pytest.mark.slow
 def test_the_clients_show_a_stream_beside_a_whole_answer(tmp_path: Path) -> None:
     """And one that was left early."""
     needs("openai_client", "anthropic_stream")
@@ -122,6 +125,7 @@ def test_the_clients_show_a_stream_beside_a_whole_answer(tmp_path: Path) -> None
     assert (left["finish_reason"], left["usage_source"]) == ("cancelled", "partial")
 
 
+@pytest.mark.slow
 def test_the_agent_is_stopped_before_it_crosses_its_limit(tmp_path: Path) -> None:
     """What it spent is within the limit, and every call of it has its own cost."""
     needs("agent_with_budget")
@@ -131,6 +135,7 @@ def test_the_agent_is_stopped_before_it_crosses_its_limit(tmp_path: Path) -> Non
     assert 0.0008 < spent <= 0.0012
 
 
+@pytest.mark.slow
 def test_the_graph_is_one_tree_of_nodes_tools_and_calls(tmp_path: Path) -> None:
     """Seen by adapter and hook, each call is one row; all of the session hang below the graph."""
     needs("langgraph_app")
@@ -151,6 +156,7 @@ def test_the_graph_is_one_tree_of_nodes_tools_and_calls(tmp_path: Path) -> None:
     assert tree.splitlines()[-1].startswith("2 calls, ")
 
 
+@pytest.mark.slow
 def test_the_harness_shows_the_difference_that_there_is(tmp_path: Path) -> None:
     """More is asked in the second run, and nothing else differs but times, which are the machine's."""
     needs("benchmark_harness")

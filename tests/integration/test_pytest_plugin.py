@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.provider_server import ProviderServer
+from tests.slices import quick
 
 from llm_service.errors import BudgetExceeded
 from llm_service.pytest_budget import SessionBudget, policies_with
@@ -86,7 +87,7 @@ def project(pytester: pytest.Pytester, server: ProviderServer, monkeypatch: pyte
 
 def session(project: pytest.Pytester, *options: str) -> pytest.RunResult:
     """Run the tests of a project."""
-    plain = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:asyncio")
+    plain = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:asyncio", "-p", "no:langsmith_plugin")
     return project.runpytest_subprocess(*plain, *options)
 
 
@@ -127,6 +128,7 @@ def test_each_call_of_a_session_is_in_its_run_with_the_test_that_made_it(project
     assert len(json.loads(shown.stdout)) == 5
 
 
+@pytest.mark.slow
 def test_under_xdist_all_workers_write_one_run_and_the_end_says_it_once(project: pytest.Pytester) -> None:
     """Whoever ran which test."""
     project.makepyfile(test_one=TESTS, test_two=TESTS)
@@ -140,6 +142,7 @@ def test_under_xdist_all_workers_write_one_run_and_the_end_says_it_once(project:
     assert said == [f"run {run}: 10 calls, 0 failed, 9,656 tokens, {8 * ONE_CALL:.6f} USD and 2 of unknown cost"]
 
 
+@pytest.mark.slow
 def test_a_call_beyond_the_budget_raises_and_is_not_sent(project: pytest.Pytester, server: ProviderServer) -> None:
     """Of sync and async clients; the session has failed."""
     project.makepyfile(
@@ -178,6 +181,7 @@ def test_beyond_and_not_expected():
     result.stdout.fnmatch_lines(["FAILED: the calls cost 0.000628 USD, more than --llm-budget 0.0005"])
 
 
+@pytest.mark.slow
 def test_a_session_whose_last_call_went_beyond_has_failed(project: pytest.Pytester) -> None:
     """Though all its tests passed."""
     project.makepyfile(test_calls="from helping import ask\n\ndef test_calls():\n    ask()\n")
@@ -187,6 +191,7 @@ def test_a_session_whose_last_call_went_beyond_has_failed(project: pytest.Pytest
     result.stdout.fnmatch_lines(["FAILED: the calls cost 0.000314 USD, more than --llm-budget 0.0003"])
 
 
+@pytest.mark.slow
 def test_a_budget_alone_records_where_the_configuration_says(project: pytest.Pytester) -> None:
     """What it cannot count is said, each session has its own, and the user's own limits stay in force."""
     project.makefile(".yaml", **{"config/telemetry": "db_path: ../mine.db\n"})
@@ -213,6 +218,7 @@ def test_calls(llm_telemetry):
     assert len({row["run"] for row in rows_of(project.path / "mine.db")}) == 2
 
 
+@pytest.mark.slow
 def test_without_an_option_nothing_is_imported_or_recorded(project: pytest.Pytester) -> None:
     """The fixture is there all the same, and stores nothing."""
     project.makepyfile(
@@ -236,6 +242,7 @@ def test_fixture(llm_telemetry):
     result.stdout.no_fnmatch_line("*LLM calls*")
 
 
+@pytest.mark.slow
 def test_a_session_without_calls_says_so(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one that may store nothing, why."""
     project.makepyfile(test_calls="def test_nothing():\n    pass\n")
@@ -249,7 +256,7 @@ def test_a_session_without_calls_says_so(project: pytest.Pytester, monkeypatch: 
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [
+    quick([
         (["--llm-telemetry", "."], "*. is no database; write --llm-telemetry=PATH, or the option after the tests"),
         (["--llm-telemetry", "test_a.py"], "*test_a.py is no database; write --llm-telemetry=PATH*"),
         (["--llm-budget", "cheap"], "*'cheap' is no amount; give USD such as 0.50"),
@@ -257,7 +264,7 @@ def test_a_session_without_calls_says_so(project: pytest.Pytester, monkeypatch: 
         (["--llm-telemetry=t.db", "--llm-run="], "ERROR: --llm-telemetry: run: *"),
         (["--llm-telemetry=config"], "*config is no database*"),
         (["--llm-telemetry=config/telemetry.yaml"], "*--llm-telemetry: *"),
-    ],
+    ], 0, 3),
 )  # fmt: skip
 def test_what_cannot_be_used_is_a_usage_error(project: pytest.Pytester, options: list[str], says: str) -> None:
     """Before any test runs."""

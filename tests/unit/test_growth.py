@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from tests.slices import quick
 
 from llm_service.cli.command_sql import _distinct
 from llm_service.cli.output import clean
@@ -152,7 +153,7 @@ def trace_of(folder: Path, text: str) -> Callable[[], object]:
     return lambda: read_trace(path)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", quick(CASES, every=3))
 def test_twice_the_size_takes_twice_the_steps_at_most(name: str, tmp_path: Path) -> None:
     """Four times the size, five times the steps at most: what grows with the square takes sixteen."""
     make = CASES[name]

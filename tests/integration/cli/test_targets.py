@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from tests.slices import quick
 
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 from llm_service.telemetry.maintenance import destinations
@@ -22,7 +23,7 @@ MAKERS = {
 SUFFIXES = ("", *SIDE_FILES, "-journal-0a1b")
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", quick(SUFFIXES, every=3))
 @pytest.mark.parametrize("form", ["plain", "symlink", "relative"])
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("maker", MAKERS)

@@ -21,6 +21,7 @@ ITS_OUTPUT_IS_ITS_ANSWER = {"telemetry/stores/sqlite/user_statement.py"}
 """Run as a process of its own, by the command line."""
 
 
+@pytest.mark.slow
 async def test_the_server_of_the_guide_records_each_call_of_a_tool(tmp_path: Path) -> None:
     """By the real client, over stdio: each call of the tool and of the model is a row of the server's session."""
     mcp = pytest.importorskip("mcp")

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 WITHOUT_POSIX = """
 import os, pkgutil, sys
 absent = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "syslog"}
@@ -39,6 +41,7 @@ print(len(modules))
 """
 
 
+@pytest.mark.slow
 def test_every_module_imports_and_both_faces_log_where_nothing_of_posix_is(
     run: Callable[..., str], agents: Callable[[], Any]
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.slices import quick
 
 from llm_service.telemetry import AsyncTelemetryLogger, DropReason, Event, InvocationRecord, TelemetryLogger
 
@@ -49,7 +50,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", quick(["fork", "spawn", "forkserver"], 0))
 def test_a_logger_may_be_sent_to_the_workers_of_a_process_pool(
     method: str, tmp_path: Path, run: Callable[..., str], agents: Callable[[], Any]
 ) -> None:

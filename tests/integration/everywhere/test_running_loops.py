@@ -202,6 +202,7 @@ async def test_the_end():
 """
 
 
+@pytest.mark.slow
 def test_loops_of_pytest_asyncio_of_either_scope_log(
     tmp_path: Path, run: Callable[..., str], agents: Callable[[], Any]
 ) -> None:

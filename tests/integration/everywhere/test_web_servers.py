@@ -158,6 +158,7 @@ async def app(scope, receive, send):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "worker", "of_master"), [(WSGI, "sync", 2), (ASGI, "asgi", 1)], ids=["wsgi", "asgi"])
 def test_gunicorns_forked_workers_share_a_preloaded_logger_and_repeat_nothing(
     code: str, worker: str, of_master: int, tmp_path: Path, serve: Any, wait: Any, agents: Callable[[], Any]

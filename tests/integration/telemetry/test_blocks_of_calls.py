@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.provider_server import ProviderServer
+from tests.slices import quick
 
 from llm_service.config.schemas import PoliciesConfig
 from llm_service.errors import BudgetExceeded
@@ -47,7 +48,7 @@ def logger(tmp_path: Path) -> Iterator[TelemetryLogger]:
         yield made
 
 
-@pytest.mark.parametrize("operation", [None, *sorted(SPANS)])
+@pytest.mark.parametrize("operation", quick([None, *sorted(SPANS)], every=3))
 @pytest.mark.parametrize("calls", [1, 2, 3])
 @pytest.mark.parametrize("unknown", [0, 1, 2])
 def test_a_budget_around_calls_is_free_again_only_where_each_cost_is_known(
@@ -309,7 +310,7 @@ else:
 
 
 @pytest.mark.parametrize("said", ["", "agent"])
-@pytest.mark.parametrize("how", ["pool", "fork", "close", "SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("how", quick(["pool", "fork", "close", "SIGTERM", "SIGKILL"], 3))
 def test_no_call_within_a_block_is_lost_whatever_ends(
     how: str, said: str, server: ProviderServer, tmp_path: Path
 ) -> None:
@@ -332,7 +333,7 @@ def test_no_call_within_a_block_is_lost_whatever_ends(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize("budget", [False, 0.4])
-@pytest.mark.parametrize("kind", ["block", "stream"])
+@pytest.mark.parametrize("kind", quick(["block", "stream"], 0))
 def test_a_call_that_a_fork_falls_into_is_the_parents(kind: str, budget: Any, tmp_path: Path) -> None:
     """The child ends what it inherited, and makes no row of it; then the parent has its answer."""
     code = f"""

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.inside import engine_of
 from tests.model.ledger import check_books, holds, policies, totals
+from tests.slices import quick
 
 from llm_service.config.schemas import ModelsConfig
 from llm_service.errors import BudgetExceeded, CommitTimeoutError, RecordQuarantinedError, StoreError
@@ -118,6 +119,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 def test_a_fleet_whose_processes_are_killed_overshoots_by_nothing_and_leaves_nothing_held(
     db: Path, tmp_path: Path, start_script: Callable[..., Any], expect_line: Callable[..., None],
     eventually: Callable[..., None],
@@ -477,7 +479,7 @@ def test_threads_of_the_sync_face_share_a_limit(db: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-@pytest.mark.parametrize("who", ["parent", "child", "both", "nobody"])
+@pytest.mark.parametrize("who", quick(["parent", "child", "both", "nobody"], 0))
 def test_a_fork_between_reservation_and_settlement_ends_the_hold_once(
     db: Path, run_script: Callable[..., Any], who: str
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.inside import engine_of
+from tests.slices import quick
 
 from llm_service.config.settings import Settings
 from llm_service.errors import StoreError
@@ -59,7 +60,7 @@ def closed_after(db: Path, **options: Any) -> Any:
         return telemetry.stats()
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("end", quick(ENDS, 0))
 def test_records_accepted_before_the_end_are_written_by_the_next_open(
     end: str, db: Path, run_script: Callable[..., Any], truth: Callable[[Path], Any]
 ) -> None:
@@ -187,6 +188,7 @@ _LEAVE = (
 )
 
 
+@pytest.mark.slow
 def test_several_processes_that_open_at_once_replay_it_once(
     db: Path,
     start_script: Callable[..., Any],

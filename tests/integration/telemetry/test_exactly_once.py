@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.framework_parts import QUESTION, QUESTIONS, LiteLLM, graph_of
 from tests.provider_server import ProviderServer
+from tests.slices import quick
 
 from llm_service.telemetry import AsyncTelemetryLogger
 from llm_service.telemetry.record.operations import SPANS
@@ -273,8 +274,11 @@ WAYS = [
     for way in product((False, True), (0, 1, MOST), *[(False, True)] * 3)
 ]  # fmt: skip
 
+QUICK = ("nothing", "hook-adapter-block-stream-async", "hook-adapter-block", "adapters-stream", "hook-async")
+"""Those that show most of what can go wrong; all others are slow."""
 
-@pytest.mark.parametrize(("hook", "adapter", "block", "stream", "asynchronous"), WAYS)
+
+@pytest.mark.parametrize(("hook", "adapter", "block", "stream", "asynchronous"), quick(WAYS, *QUICK))
 @pytest.mark.parametrize(("name", "provider"), CASES)
 async def test_a_call_is_one_row_whoever_sees_it(
     name: str, provider: str, hook: bool, adapter: int, block: bool, stream: bool, asynchronous: bool,

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from tests.framework_parts import QUESTIONS, LiteLLM, graph_of
 from tests.provider_server import SECRET, ProviderServer
+from tests.slices import quick
 
 from llm_service.config.schemas import PoliciesConfig
 from llm_service.pricing import sellers
@@ -648,7 +649,7 @@ CONFIGURED: dict[str, tuple[dict[str, Any], str | None]] = {
 }
 
 
-@pytest.mark.parametrize(("configured", "session"), CONFIGURED.values(), ids=CONFIGURED)
+@pytest.mark.parametrize(("configured", "session"), quick(CONFIGURED.values(), every=3), ids=CONFIGURED)
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream", "batch", "abatch"])
 async def test_the_session_of_a_chain_is_that_of_all_that_is_called_in_it(
     way: str, configured: dict[str, Any], session: str | None, tmp_path: Path

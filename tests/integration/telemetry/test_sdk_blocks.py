@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 from tests.provider_server import ProviderServer
+from tests.slices import quick
 
 from llm_service.errors import SettingsError
 from llm_service.pricing.usage import openai_usage
@@ -379,7 +380,9 @@ def test_a_block_that_never_ends_gives_its_call_when_it_is_collected(logger: Tel
     assert one([row | {"parent_invocation_id": None} for row in logger.get_invocations()])["agent_name"] == "agent"
 
 
-@pytest.mark.parametrize("end", ["sys.exit(3)", "raise KeyboardInterrupt", "pass", "atexit", "a forked child"])
+@pytest.mark.parametrize(
+    "end", quick(["sys.exit(3)", "raise KeyboardInterrupt", "pass", "atexit", "a forked child"], 0)
+)
 def test_a_process_that_ends_within_a_block_leaves_the_call(server: ProviderServer, tmp_path: Path, end: str) -> None:
     """The block is left by the exception, or never."""
     code = f"""
@@ -614,6 +617,7 @@ def test_no_sdk_is_imported_and_one_that_is_imported_later_is_hooked(server: Pro
     assert done.returncode == 0, done.stderr.decode()
 
 
+@pytest.mark.slow
 async def test_many_calls_at_once_are_each_recorded_once(tmp_path: Path) -> None:
     """Streams and answers, in blocks and without: 1,000 calls, 200 at a time."""
     import httpx2

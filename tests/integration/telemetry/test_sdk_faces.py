@@ -173,6 +173,7 @@ def test_an_sdk_without_its_class_is_left_alone_and_that_is_said(
     instruments._sdks[sdk]._watched = False
 
 
+@pytest.mark.slow
 def test_no_sdk_is_imported_and_each_that_is_imported_later_is_hooked(tmp_path: Path) -> None:
     """In a process of its own; nothing is left where modules are looked for."""
     names = {sdk: OF[sdk].MODULE for sdk in HERE}

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tests.provider_server import ProviderServer
 from tests.sdk_cases.case import check, use, use_async
+from tests.slices import quick
 
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.instrumentation.sdk.instruments import SDKS
@@ -77,7 +78,7 @@ def test_each_sdk_has_its_cases(sdk: str) -> None:
     assert {"all", "forget"} <= {case.use for case in cases.values()}
 
 
-@pytest.mark.parametrize(("sdk", "name"), TABLE)
+@pytest.mark.parametrize(("sdk", "name"), quick(TABLE, every=3))
 def test_a_call_of_a_sync_client_is_one_right_row(sdk: str, name: str, server: ProviderServer, tmp_path: Path) -> None:
     """Each case of the table; nothing is left on what the client gave."""
     case = OF[sdk].CASES[name]
@@ -96,7 +97,7 @@ def test_a_call_of_a_sync_client_is_one_right_row(sdk: str, name: str, server: P
         assert logger.stats().bad_values == 0
 
 
-@pytest.mark.parametrize(("sdk", "name"), TABLE)
+@pytest.mark.parametrize(("sdk", "name"), quick(TABLE, every=3, first=1))
 async def test_a_call_of_an_async_client_is_one_right_row(
     sdk: str, name: str, server: ProviderServer, tmp_path: Path
 ) -> None:
@@ -129,7 +130,7 @@ RETRYING = [pytest.param(sdk, marks=MARKS[sdk]) for sdk in SDKS if "a retry" in 
     ("statuses", "free"),
     [("429-429-429", True), ("500-429-429", False), ("429-500-429", False), ("429-429-500", False)],
 )
-@pytest.mark.parametrize("sdk", RETRYING)
+@pytest.mark.parametrize("sdk", quick(RETRYING, 0, 3))
 def test_a_refusal_is_free_where_each_request_before_it_was_refused(
     sdk: str, statuses: str, free: bool, server: ProviderServer, tmp_path: Path
 ) -> None:
@@ -159,7 +160,7 @@ STREAMED = [
 
 
 @pytest.mark.parametrize("way", ["wrap_stream", "watch"])
-@pytest.mark.parametrize(("sdk", "name"), STREAMED)
+@pytest.mark.parametrize(("sdk", "name"), quick(STREAMED, every=3))
 def test_a_stream_that_is_wrapped_after_it_was_opened_is_one_row(
     sdk: str, name: str, way: str, server: ProviderServer, tmp_path: Path
 ) -> None:
@@ -181,7 +182,7 @@ def test_a_stream_that_is_wrapped_after_it_was_opened_is_one_row(
 
 
 @pytest.mark.parametrize("way", ["wrap_stream", "watch"])
-@pytest.mark.parametrize(("sdk", "name"), STREAMED)
+@pytest.mark.parametrize(("sdk", "name"), quick(STREAMED, every=3))
 async def test_an_async_stream_that_is_wrapped_after_it_was_opened_is_one_row(
     sdk: str, name: str, way: str, server: ProviderServer, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tests.slices import quick
 
 from llm_service.config.schemas import ModelsConfig
 from llm_service.pricing.book import PriceBook
@@ -37,7 +38,7 @@ SELLERS = [
 SAME = [("gpt-4.1", GPT), ("my-deployment", GPT), (CLAUDE, CLAUDE), ("gpt-4o", "deepseek-chat"), (None, GPT)]
 
 
-@pytest.mark.parametrize("provider", [None, "litellm"])
+@pytest.mark.parametrize("provider", quick([None, "litellm"], every=3))
 @pytest.mark.parametrize(("asked", "answered"), PLACED)
 def test_a_region_or_a_tuning_of_the_request_prices_the_call(asked: str, answered: str, provider: str | None) -> None:
     """A region or a tuning of the request prices the call."""
@@ -88,7 +89,7 @@ def test_a_name_that_anybody_may_use_says_no_seller(name: str) -> None:
     assert explicit_seller(name) is None
 
 
-@pytest.mark.parametrize(("asked", "answered"), PLACED)
+@pytest.mark.parametrize(("asked", "answered"), quick(PLACED, every=3))
 def test_stored_repriced_and_saved_alike(asked: str, answered: str, tmp_path: Path) -> None:
     """Stored repriced and saved alike."""
     counts = {"prompt_tokens": 2000, "completion_tokens": 20, "cache_read_tokens": 1000}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 import pytest
+from tests.slices import quick
 
 from llm_service.redaction import PATTERNS, scrub
 from llm_service.redaction.key_shapes import SHAPES, Shape
@@ -193,7 +194,9 @@ def passed(
     return left
 
 
-@pytest.mark.parametrize(("name", "most", "form"), ROWS, ids=[f"{name}-{form[:16]}" for name, _, form in ROWS])
+@pytest.mark.parametrize(
+    ("name", "most", "form"), quick(ROWS, every=4), ids=[f"{name}-{form[:16]}" for name, _, form in ROWS]
+)
 def test_a_value_as_its_vendor_draws_it_is_replaced(name: str, most: int, form: str) -> None:
     """A thousand draws, seeded; what passes is no more than the table says, and that is two in a hundred at most."""
     assert name in {pattern.name for pattern in PATTERNS}
@@ -216,7 +219,7 @@ PARTS_AT_LEAST: Final = {8: 190, 10: 90, 16: 50, 19: 10, 20: 25, 22: 5, 24: 2, 2
 """Of a thousand values of the shortest length that a shape takes, by that length. Vendors draw more: see above."""
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("shape", quick(SHAPES, every=4), ids=lambda shape: shape.name)
 def test_the_shortest_value_of_a_shape_is_seldom_taken_for_a_name(shape: Shape) -> None:
     """Derived from the table of shapes: its alphabet, its least length."""
     alphabet = [one for one in string.printable if re.fullmatch(shape.alphabet, one)]

@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.slices import quick
 
 from llm_service.config.service_tiers import tier_of
 from llm_service.pricing.usage import (
@@ -324,7 +325,7 @@ def test_a_plain_answer_and_stream_have_the_same_cost_in_every_way(logger: Telem
     _same(of_stream(logger, family, [*map(_object, family.events)]), plain)
 
 
-@pytest.mark.parametrize("name", BILLED)
+@pytest.mark.parametrize("name", quick(BILLED, every=5))
 def test_what_is_billed_beside_tokens_is_seen_in_every_way_wherever_it_stands(
     logger: TelemetryLogger, name: str
 ) -> None:
@@ -386,7 +387,7 @@ ERRORS: Final[tuple[Any, ...]] = (
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=str)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", quick(FAMILIES, 0))
 def test_an_error_in_an_answer_or_event_is_no_success_in_any_way(
     logger: TelemetryLogger, name: str, error: Any
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.slices import quick
 from tests.unit.pricing.test_usage_reports import REPORTED as CHARGED
 from tests.unit.pricing.test_usage_reports import RUNS, UNDERSTOOD, UNPRICED
 
@@ -202,7 +203,7 @@ REPORTS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", quick(WAYS, 0))
 def test_a_report_says_the_same_in_whatever_way_it_is_given(tmp_path: Path, way: Any) -> None:
     """What was billed and is not counted makes the cost unknown, and what the seller charged is the cost."""
     with TelemetryLogger(tmp_path / "t.db") as logger:
@@ -268,7 +269,7 @@ _READERS = [getattr(usage, name) for name in usage.__all__ if name.endswith(("_u
 _RAISING = {"endless count": 10**5_000, "endless cost": 10**400, "deep": _deep(), "masked": _Masked("15")}
 
 
-@pytest.mark.parametrize("reader", _READERS, ids=lambda reader: str(reader.__name__))
+@pytest.mark.parametrize("reader", quick(_READERS, every=4), ids=lambda reader: str(reader.__name__))
 @pytest.mark.parametrize("odd", list(_RAISING))
 @pytest.mark.parametrize("name", ["total_tokens", "cost", "cached_tokens", "new_thing"])
 def test_one_odd_value_costs_no_other_count(reader: Any, odd: str, name: str, tmp_path: Path) -> None:

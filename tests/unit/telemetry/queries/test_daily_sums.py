@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.slices import quick
 
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 from llm_service.telemetry.queries import daily_sums, questions
@@ -74,7 +75,7 @@ def test_every_summed_column_is_looked_at(db: Path) -> None:
     assert {name for name, kind in columns.items() if kind == "INTEGER"} - {"id"} == set(daily_sums._NUMBERS)
 
 
-@pytest.mark.parametrize("report", REPORTS)
+@pytest.mark.parametrize("report", quick(REPORTS, every=4))
 @pytest.mark.parametrize("value", ODD)
 @pytest.mark.parametrize("column", daily_sums._NUMBERS)
 def test_a_cell_that_holds_no_number_makes_its_calls_unknown(

@@ -92,10 +92,11 @@ def interrupted_at(
 _RaisesAt = Callable[[CodeType, int], bool]
 
 
-def _is_within(code: CodeType, within: tuple[str, ...]) -> bool:
+@cache
+def _is_within(file: str, within: tuple[str, ...]) -> bool:
     # Not this file, whose folder has such a name too: raised in `_traced` itself, after it has put the former trace
     # function back, the exception would end that one, and with it the measuring of coverage in this process.
-    path = Path(code.co_filename)
+    path = Path(file)
     return path.parent.name in within and "llm_service" in path.parts
 
 
@@ -104,7 +105,7 @@ def _traced(within: tuple[str, ...], raises_at: _RaisesAt) -> Iterator[None]:
     """Raise once where `raises_at` says so, by a trace function."""
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
-        if not _is_within(frame.f_code, within):
+        if not _is_within(frame.f_code.co_filename, within):
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
@@ -133,7 +134,7 @@ def _monitored(within: tuple[str, ...], raises_at: _RaisesAt) -> Iterator[None]:
             active = False
             raise Interrupted
 
-    watched = [code for code in _codes_of_functions() if _is_within(code, within)]
+    watched = [code for code in _codes_of_functions() if _is_within(code.co_filename, within)]
     monitoring.use_tool_id(tool, "interrupts")
     try:
         monitoring.register_callback(tool, event, instruction)

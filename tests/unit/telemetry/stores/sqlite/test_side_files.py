@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.slices import quick
 
 from llm_service.errors import ForeignDatabaseError
 from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
@@ -84,7 +85,7 @@ def test_a_wal_index_of_the_other_byte_order_is_one(tmp_path: Path) -> None:
     assert is_of_sqlite("-shm", b"torn" + state[4:48] + state[51:47:-1])
 
 
-@pytest.mark.parametrize("suffix", SIDE_FILES)
+@pytest.mark.parametrize("suffix", quick(SIDE_FILES, every=3))
 @pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN.keys())
 def test_another_file_is_refused_and_named(content: bytes, suffix: str, tmp_path: Path) -> None:
     """By whoever opens the database, for reading or for writing, whether that stands there or not."""
