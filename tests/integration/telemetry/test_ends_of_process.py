@@ -131,7 +131,7 @@ def test_a_forgotten_close_loses_nothing_and_is_said_once(
     script, code = ENDS[name]
     ended = run_script(LOG_100 + script, db)
     assert (ended.code, truth(db).rows) == (code, 100), ended.err
-    assert ended.seconds < 5
+    assert ended.seconds < 30
     # A loop that the program never closed is Python's own to warn of, with or without telemetry.
     assert ended.err.count("ResourceWarning: ") - ended.err.count("ResourceWarning: unclosed event loop") == 1, (
         ended.err
@@ -226,7 +226,7 @@ finally:
         process.send_signal(signal.SIGINT)
     ended = finish(process)
     assert (ended.code, truth(db).rows) == (-signal.SIGINT, 100), ended.err
-    assert ended.seconds < 5
+    assert ended.seconds < 30
     assert ended.err.count("ResourceWarning: ") == 1, ended.err
     assert "Exception ignored" not in ended.err, ended.err
 
@@ -321,7 +321,7 @@ for _ in range(100): T.log_invocation_nowait(record())
     tell(process)
     ended = finish(process)
     assert ended.code == 0
-    assert ended.seconds < 5
+    assert ended.seconds < 30
     assert f"100 records could not be written to {db} before the end" in ended.err
     assert not [noise for noise in (*NOISE[:-1],) if noise in ended.err], ended.err
     tell(lock)

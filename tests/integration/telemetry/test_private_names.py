@@ -119,4 +119,4 @@ def test_a_forgotten_writer_connection_does_not_hang_the_exit(db: Path, run_scri
         flags=(),
     )
     assert (ended.code, ended.err) == (3, "")
-    assert ended.seconds < 5
+    assert ended.seconds < 30
