@@ -169,15 +169,18 @@ PAIR: Final = (
 HEADER: Final = rf"""(?>{QUOTES}{SPACE}[:=]|{MARKED_PAIR}|{PAIR}){SPACE}(?:b(?=["']))?+"""  # also a printed pair
 
 
+_OPENING: Final = rf"""(?>\\{{1,16}}+["']|["'`]|&{MARK}|{CODED})"""
+
+
 def _quoted(test: str, mark: str = "") -> str:
     """A value in quotes, to their end, to the end of the line, or to the end of a text that was cut."""
     return (
-        rf"""(?:[bruf]{{1,2}}+(?=["']))?+(?:""(?=")|''(?='))?+(?:\\{{1,16}}+["'](?P<escaped{mark}>{test}(?:[^"'\\\n]|\\{{1,16}}+[^"'\\]){{1,{MOST}}}+)"""
-        rf"""|"(?P<double{mark}>{test}(?:[^"\\\n]|\\[^\n]){{1,{MOST}}}+)"""
-        rf"""|'(?P<single{mark}>{test}(?:[^'\\\n]|\\[^\n]){{1,{MOST}}}+)"""
-        rf"""|`(?P<tick{mark}>{test}[^`\n]{{1,{MOST}}}+)"""
-        rf"""|&{MARK}(?P<entity{mark}>{test}(?:[^&\n]|&(?!{MARK})){{1,{MOST}}}+)"""
-        rf"""|{CODED}(?P<coded{mark}>{test}(?:[^\\\n]|\\(?!\\{{0,15}}+(?:u00|x)2[27])){{1,{MOST}}}+))"""
+        rf"""(?:[bruf]{{1,2}}+(?=["']))?+(?:""(?=")|''(?='))?+(?={_OPENING}{test})(?:\\{{1,16}}+["'](?P<escaped{mark}>(?:[^"'\\\n]|\\{{1,16}}+[^"'\\]){{1,{MOST}}}+)"""
+        rf"""|"(?P<double{mark}>(?:[^"\\\n]|\\[^\n]){{1,{MOST}}}+)"""
+        rf"""|'(?P<single{mark}>(?:[^'\\\n]|\\[^\n]){{1,{MOST}}}+)"""
+        rf"""|`(?P<tick{mark}>[^`\n]{{1,{MOST}}}+)"""
+        rf"""|&{MARK}(?P<entity{mark}>(?:[^&\n]|&(?!{MARK})){{1,{MOST}}}+)"""
+        rf"""|{CODED}(?P<coded{mark}>(?:[^\\\n]|\\(?!\\{{0,15}}+(?:u00|x)2[27])){{1,{MOST}}}+))"""
     )
 
 
