@@ -31,6 +31,7 @@ __all__ = [
     "NO_VALUE",
     "OPENED",
     "PAIR",
+    "PATH",
     "RANDOM",
     "RANDOM_QUOTED",
     "REST",
@@ -49,6 +50,11 @@ __all__ = [
 _ENDS: Final = r"""(?![^\s"'`\\,;:)}\]])"""
 DIRECTORY: Final = rf"(?:[A-Za-z]:[/\\]|~(?:/|{_ENDS})|\.{{0,2}}/(?:[\w.@~-]{{1,64}}+/|[a-z]{{0,32}}+{_ENDS}))"
 """A path as the shell's `PWD` holds it; not a password that begins with a stroke."""
+_EXTENSIONS: Final = (
+    r"(?<=\.(?i:pem|key|crt|cer|der|p12|pfx|jks|ppk|pub|asc|gpg|txt|env|ini|cfg|yml|csv))|(?<=\.(?i:json|yaml|toml|conf))"
+)
+FILE: Final = rf"(?=[^\s/\\]{{0,64}}+[/\\])[\w.@~+:/\\-]{{1,256}}+(?:{_EXTENSIONS}){_ENDS}"
+"""A path to a file of keys or settings: what is in it is the secret."""
 # A text that speaks of a field is none that belongs into it: `{"password": "must be at least 8 characters"}`.
 SPOKEN: Final = (
     r"(?i:must|is|was|are|should|cannot|could|may|has|needs?|field|value|invalid|incorrect|wrong|missing|required|expired|too"
@@ -70,6 +76,12 @@ NOT_A_TIME: Final = (
     r"(?![0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt_ ][0-9:.,]{2,18}+(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})?+)?+(?![\w.:+-]))"
 )
 """Dates and times of ISO 8601 are no tokens."""
+_STEPS: Final = r"[\w.@~-]{1,64}+"
+PATH: Final = (
+    rf"(?:(?:~|\.{{1,2}})/[\w.@~+/-]{{0,256}}+{_ENDS}|[A-Za-z]:[/\\][\w.@~+/\\-]{{1,256}}+|{FILE}|{_STEPS}(?:(?<=\.(?:pem|crt|p12|pfx|jks))|(?<=\.json)){_ENDS}"
+    rf"|(?!{STRANGE})/?(?:{_STEPS}/){{1,16}}+(?:{_STEPS})?+{_ENDS})"
+)
+"""Any path, where an option may as well name a file: `--key certs/server`."""
 # What stands behind `password:` or `api_key=` in messages, and in source code that a traceback quotes.
 WORDS: Final = (
     "none|null|nil|raise|return|else|then|secretstr|true|false|undefined|required|missing|invalid|empty|expired|incorrect|wrong|unknown|unset|not|str"
