@@ -58,8 +58,9 @@ HARMLESS: Final = (
     *("eos", "bos", "pad", "unk", "sep", "cls", "mask", "stop", "start", "end", "first", "last", "next", "previous"),
     *("per", "page", "nextpage", "continuation", "special", "pretoken", "sync", "top", "bytes", "output", "input"),
     *("prompt", "completion", "generated", "sampled", "chosen", "cursor", "unexpected", "illegal", "bad", "stray"),
+    *("publickey", "cancellation", "skip", "delta", "resume", "pagination", "paging", "scroll", "idempotency"),
 )
-"""What a language model, a grammar or a page of results calls a token is none that opens a door."""
+"""What a language model, a grammar, a page of results or the name of an assembly calls a token is none that opens a door."""
 
 
 def _by_length(expressions: Iterable[tuple[int, str]]) -> list[str]:

@@ -187,7 +187,7 @@ _NAMED: Final = (
     Pattern(
         "command-password",
         ("mysql", "mariadb", "sshpass", "redis-cli", "mongo", "login", "twine", "ldap", "-pass"),
-        rf"(?:(?i:mysql|mariadb)[a-z]{{0,8}}+{_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-p"
+        rf"(?>(?i:mysql|mariadb)[a-z]{{0,8}}+{_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-p"
         rf"|(?i:sshpass){_NEXT}-p(?:{_NEXT})?+|(?i:redis-cli){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-a{_NEXT}"
         rf"|(?i:login){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,6}}?-p(?:=|{_NEXT})"
         rf"|(?i:mongo[a-z]{{0,8}}+|twine){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-p(?:=|{_NEXT})?+"

@@ -104,12 +104,16 @@ MASKED: Final = (
 _CAPITALS: Final = "[A-Z_][A-Z0-9_]{0,32}+"
 _VARIABLE: Final = rf"(?:\$(?:{_CAPITALS}|(?i:env):\w{{1,16}}+)|%{_CAPITALS}%)"
 """What a shell puts the value in the place of. In small letters (`$name`) a password may look so, too."""
+_BOUND: Final = rf"(?:\?[0-9]{{0,3}}+|[:@](?:[A-Za-z_]{{1,32}}+|[A-Za-z]{{1,3}}+[0-9]{{1,2}}+)|:[0-9]{{1,3}}+){_ENDS}|[#@]\{{"
+"""Where a statement of SQL binds a value: `?`, `?1`, `:password`, `@p1`, `#{password}`."""
+_CALL: Final = r"[A-Za-z_]\w{2,32}+\([\w\s\"'.,=\[\]*]{0,64}+\)(?![\w!@#$%^*])"
+"""As `sha256(raw)`: source code."""
 NO_VALUE: Final = (
     rf"(?!(?i:{WORDS}){WORD_ENDS}|(?:self|cls|os|settings|config|cfg|env|environ|args|kwargs|options|params)[.\[(]"
     r"|(?:[A-Za-z_.]|::){3,80}+[(\[]|[A-Za-z_]{1,2}+[(\[][\"']?\w{0,32}+[\"']?[)\]](?![\w!@#$%^*])|[A-Za-z_]\w{0,32}+(?:\.[A-Za-z_]\w{0,32}+){1,3}\(|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
     rf"|(?:{_VARIABLE}|\$[a-z_]{{1,64}}+)(?![\w!-])|\$[({{]|(?:\$[0-9@*#?!-]|\*){_ENDS}"
     r"|%(?:\([\w.]{1,64}+\))?[sdrxif](?!\w)"
-    rf"|\*{{2,64}}+(?![\w!])|\.{{2,3}}|{MASKED})"
+    rf"|\*{{2,64}}+(?![\w!])|\.{{2,3}}|{MASKED}|{_BOUND}|{FILE}|{_CALL})"
 )
 NOT_IN_URL: Final = (
     rf"(?!(?:\$?\{{{{1,2}}[^{{}}\s:@]{{0,64}}+\}}{{1,2}}|{_VARIABLE}|\*{{2,64}}+|\.{{3}}|%(?:\([\w.]{{1,64}}+\))?s)@)"
@@ -149,7 +153,7 @@ _OF_ANOTHER: Final = (
     r"(?:[A-Za-z_]{1,32}+(?:\[[\w\"']{1,32}+\]|\(\))?+(?:[?!]?\.|->|::)){1,6}+"
     rf"[A-Za-z_]{{1,48}}+{_ends_with_noun()}"
 )
-CODE: Final = (
+_NO_NAME: Final = (
     r"""(?!(?:(?<=[a-z\]])|(?=["'\\]{1,8}+\]))["'`\\]{0,8}+\]?+\s{0,8}+[:=]\s{0,8}+(?:(?:"""
     rf"_{{0,2}}+(?i:{_NOT_MINE}(?:[a-z]{{1,24}}+_){{0,6}}{_NOUN})"
     rf"|{_NOT_MINE}[a-z]{{1,24}}+(?:[A-Z][a-z]{{1,24}}+){{1,5}}"
@@ -157,6 +161,12 @@ CODE: Final = (
     rf"|{_OF_ANOTHER}|{_TYPES}|[A-Z][A-Za-z0-9]{{0,48}}+(?<=(?:tial|ials|eStr|tStr|Type|ider|eKey|cKey|oken|ytes)))"
     rf"{WORD_ENDS}(?!\([\"'])|{_READ}\??\.[A-Za-z_]|[A-Za-z_]\w{{0,64}}+(?:\.[A-Za-z_]\w{{0,64}}+){{1,3}}\())"
 )
+# A statement of source code, a comment or a nested name on the next line: `class Credentials:`, `with credentials:`.
+_NO_BLOCK: Final = (
+    r"""(?!["'\\]{0,4}+:[ \t]{0,8}+(?:\r?\n|\\{1,4}+n)(?:[ \t]|\\{1,4}+t){1,32}+(?:[bruf]{0,2}+\\{0,8}+(?:"\\{0,8}+""|'\\{0,8}+'')"""
+    r"""|[#@]|[A-Za-z_][\w.\[\]]{0,64}+(?:[ \t]{0,4}+(?:\(|[-+*/|]?=(?=[ \t]))|:(?=[ \t\r\n]))|(?:return|raise|yield|del|assert|import|from)\s))"""
+)
+CODE: Final = _NO_NAME + _NO_BLOCK
 BARE: Final = r"""[^\s"'`&,;<>=(){}\[\]|\\.]"""
 # A sign that parts values is a part of one where no space and no next name follows.
 REST: Final = (
@@ -196,7 +206,10 @@ def _quoted(test: str, mark: str = "") -> str:
     )
 
 
+# A quote just behind a sign, and a space behind it: it ends what began before the name, as in `"?key=" + key`.
+_ENDED: Final = rf"""(?:(?<=[^"'\\][=:]["'`])|(?<=[^"'\\][=:]\\["']))(?=\s(?!\s{{0,8}}+{DIGIT}))"""
 NO_QUOTED: Final = (
+    rf"(?!{_ENDED}|{FILE})"
     r"""(?![\s}\]),:;]{1,16}+(?:["'`\\]|\Z)|[)\]},;:]{1,4}+\s)"""  # the quotes close what the name stands in
     rf"""(?!(?:(?i:{WORDS})|\*{{1,64}}+|[\w-]{{0,16}}+\.{{3}}|(?:[A-Za-z]{{1,8}}+[-_]){{0,2}}?(?:[xX]{{4,24}}+|(?i:your[-_][a-z_-]{{1,16}}+))|{SPOKEN}[^"'`\\]{{0,200}}+|<[^<>"']{{0,64}}+>"""
     rf"""|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}}|\$\([^()"'\n]{{1,32}}+\)"""
@@ -234,17 +247,36 @@ NESTED_VALUE: Final = (
     rf"""{NESTED}(?:{_quoted(DRAWN_VALUE, "_nested")}|(?P<listed>{DRAWN_VALUE}[^\s"'`,;<>&\])}}]{{8,{MOST}}}+))"""
 )
 COOKIE_QUOTED: Final = _quoted(rf"{DRAWN_VALUE}(?={VALUE}{{16}})")
+_QUOTE: Final = rf"(?>\\{{0,8}}+[\"']|&{MARK}|{CODED})"
+_TAG_ENDS: Final = r"(?<!/)(?>>|&gt;|\\u003[eE])"
+_CLOSING: Final = r"\s{0,32}+(?>\]\]>)?+(?></|&lt;/|\\u003[cC]/)"
+_MORE_OF_TAG: Final = r"(?:\s(?:[^<>&\\]|&(?!gt;)|\\(?!u003)){0,256}+)?+"
+_VALUE_TAG: Final = r"(?:(?><|&lt;|\\u003[cC])(?i:value|string)(?>>|&gt;|\\u003[eE])\s{0,32}+)?+"
+_SETTING: Final = (
+    r"(?:\w{1,24}+:)?+(?i:prop(?:erty)?|entry|param(?:eter)?|setting|attribute|variable|env(?:-entry)?|arg|constructor-arg"
+    r"|value|config|key|secret)(?!\w)"
+)
+# The name in an attribute of the tag. In a page it may be a label's: there the value looks drawn, or has a digit.
+_NAMED_TAG: Final = (
+    rf"{_QUOTE}{_MORE_OF_TAG}{_TAG_ENDS}\s{{0,32}}+{_VALUE_TAG}(?:<!\[CDATA\[)?+"
+    rf"(?P<tagged>{NOT_AGAIN}{NO_VALUE}(?:{WITHIN}(?={_CLOSING}{_SETTING})|{DIGIT}{CONTENT}{{6,512}}+(?={_CLOSING}(?i:string|data|item|field)(?!\w))"
+    rf"|{DRAWN_VALUE}{CONTENT}{{8,512}}+(?={_CLOSING})))"
+)
 XML: Final = (
-    r"(?:</(?i:key|name)>\s{0,32}+<(?i:string|value)|\s[^<>]{0,256}+)?+(?>>|&gt;|\\u003[eE])\s{0,32}+(?:<!\[CDATA\[)?+"
+    r"(?:(?:</(?i:key|name)>\s{0,32}+<(?i:string|value)|\s[^<>]{0,256}+)?+(?>>|&gt;|\\u003[eE])\s{0,32}+(?:<!\[CDATA\[)?+"
     rf"(?:(?P<element>{NOT_AGAIN}{NO_VALUE}(?![\"'`}}\])=,;]){WITHIN})(?=\s{{0,32}}+(?:</|&lt;/|\\u003[cC]|\]\]>))"
-    rf"|(?P<cut>{NOT_AGAIN}(?>{STRANGE}){CONTENT}{{1,512}}+)(?=\s{{0,32}}+\Z))"
+    rf"|(?P<cut>{NOT_AGAIN}(?>{STRANGE}){CONTENT}{{1,512}}+)(?=\s{{0,32}}+\Z))|{_NAMED_TAG})"
 )
 TOKEN_XML: Final = rf"(?:>|&gt;)\s{{0,32}}+(?P<content>{NOT_AGAIN}{STRANGE}(?={VALUE}{{8}}){VALUE}{{8,{MOST}}}+)"
 SPACED: Final = (
     r"(?:\s{0,4}+\|\s{0,4}+|\s{1,4}+(?:is\s{1,4}+|was\s{1,4}+)?+)[\"'`]?+"
     rf"(?P<spaced>{NOT_AGAIN}{NO_VALUE}{STRANGE}(?={VALUE}{{12}}){BARE}{REST})"
 )
-ATTRIBUTE: Final = r"""["']\s{1,32}+(?i:value)\s{0,8}+=\s{0,8}+(?=["'])"""
+ATTRIBUTE: Final = (
+    rf"{_QUOTE}\s{{1,32}}+(?:(?!(?i:value)\s{{0,8}}+=)[\w:.-]{{1,32}}+\s{{0,2}}+=\s{{0,2}}+{_QUOTE}[^\"'<>&\\]{{0,64}}+{_QUOTE}\s{{1,8}}+){{0,4}}+"
+    rf"(?i:value)\s{{0,8}}+=\s{{0,8}}+(?={_QUOTE})"
+)
+"""The value in another attribute of the same tag."""
 ENCODED: Final = (
     r"(?:%5[cC]){0,8}+(?:%2[27])?+(?:%20|\+)?+%3[aAdD](?:%20|\+)?+(?:%5[cC]){0,8}+(?:%2[27])?+"
     rf"(?P<encoded>{NOT_AGAIN}{NO_VALUE}(?:[^\s\"'`,;<>&%]|%(?!2[267cC]|5[cC]|7[dD]|0[aA])[0-9A-Fa-f]{{2}}){{1,{MOST}}}+)"
