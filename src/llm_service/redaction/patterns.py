@@ -10,7 +10,17 @@ from typing import Final
 from llm_service.redaction.drawn_looks import drawn
 from llm_service.redaction.drawn_shapes import DRAWN_SHAPES
 from llm_service.redaction.key_shapes import MOST, Pattern, patterns_of_shapes
-from llm_service.redaction.name_table import BARE_TOKENS, DRAWN, HEADERS, SECRETS, TOKENS, expression_of, literals_of
+from llm_service.redaction.name_table import (
+    BARE_TOKENS,
+    DRAWN,
+    HEADERS,
+    SECRETS,
+    TOKENS,
+    WORDS_OF_PASS,
+    expression_of,
+    literals_of,
+    suffixed,
+)
 from llm_service.redaction.value_forms import (
     ANY_QUOTED,
     ATTRIBUTE,
@@ -35,12 +45,15 @@ from llm_service.redaction.value_forms import (
     OPENED,
     PAIR,
     PATH,
+    QUOTE,
     RANDOM,
     RANDOM_QUOTED,
     REST,
     SPACED,
     STRANGE,
     STRANGE_QUOTED,
+    SUFFIXED_KEY,
+    SUFFIXED_WORD,
     TOKEN_XML,
     VALUE,
     WORD_ENDS,
@@ -111,10 +124,16 @@ _FORM_PART: Final = (
     rf"\\{{0,3}}+\"(?:\r?\n|(?:\\{{1,4}}+r)?+\\{{1,4}}+n){{2}}(?P<part>{NOT_AGAIN}[^\r\n\\]{{1,{MOST}}}+)"
 )
 """A field of a form, as multipart/form-data has it."""
+_NETRC: Final = (
+    r"(?:machine[ \t]{1,8}+\S{1,128}+(?=\s{1,32}+(?:(?:login|account)\s|password\s{1,32}+\S{1,256}+\s{1,32}+(?:login|account)\s))|(?<=default )(?=login))"
+    r"(?:\s{0,32}+(?:login|account)[ \t]{1,8}+\S{1,128}+){0,2}+\s{1,32}+password[ \t]{1,8}+"
+)
+"""The words of one entry in any order, on one line or more."""
 _DUMPED: Final = (
     rf"\\{{0,3}}+\"\]=>\s{{0,8}}+string\([0-9]{{1,8}}+\)\s\\{{0,3}}+\"(?P<dumped>{NOT_AGAIN}[^\"\n\\]{{1,{MOST}}}+)"
 )
 """As var_dump of PHP prints it."""
+_IS: Final = rf"(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR})(?:[bruf]{{1,2}}+(?=[\"']))?+[\"'`\\]{{0,16}}+"
 _BY_NAME: Final = "https://github.com/Yelp/detect-secrets (KeywordDetector); gitleaks.toml, rule generic-api-key"
 _SIGNED: Final = r"[\w.~%+/=-]{16,512}+(?![^\s&#\"'<>\\,;)}\]])"
 """Of any other name in `_signature`: what a digest or a key wrote; `function_signature=f(x)` is source code."""
@@ -206,8 +225,9 @@ _NAMED: Final = (
     ),
     Pattern(
         "user-password",
-        ("user", "login"),
-        rf"(?i:login)[ \t]{{1,8}}+\S{{1,128}}+(?:[ \t]{{0,8}}+\n[ \t]{{0,32}}+(?i:password)[ \t]{{1,8}}+"
+        ("user", "login", "machine "),
+        rf"(?>{_NETRC})(?P<machine>{NOT_AGAIN}{NO_VALUE}\S{{1,{MOST}}}+)"
+        rf"|(?i:login)[ \t]{{1,8}}+\S{{1,128}}+(?:[ \t]{{0,8}}+\n[ \t]{{0,32}}+(?i:password)[ \t]{{1,8}}+"
         rf"(?P<netrc>{NOT_AGAIN}{NO_VALUE}\S{{1,{MOST}}}+)"
         rf"|[ \t]{{1,8}}+(?i:password)[ \t]{{1,8}}+(?P<line>{NOT_AGAIN}{NO_VALUE}{STRANGE}\S{{1,{MOST}}}+))"
         r"|(?i:user)(?:_?+(?i:name))?+[\"'\\]{0,4}+\s{0,4}+[:=]\s{0,4}+[\"'\\]{1,4}+[^\"'\\\n]{1,128}+[\"'\\]{1,4}+,\s{0,32}+"
@@ -216,11 +236,14 @@ _NAMED: Final = (
     ),
     Pattern(
         "validated-secret",
-        literals_of(SECRETS),
-        rf"{expression_of(SECRETS)}(?>\r?\n|\\{{1,4}}+n)  [^\n\[]{{1,96}}+"
+        literals_of((*SECRETS, *TOKENS)),
+        rf"{expression_of((*SECRETS, *TOKENS))}(?:(?>\r?\n|\\{{1,4}}+n)  [^\n\[]{{1,96}}+"
         rf"\[type=[a-z_]{{1,40}}+, input_value="
-        rf"(?:'(?P<value>{NOT_AGAIN}[^'\\\n]{{1,{MOST}}}+)|\"(?P<valued>{NOT_AGAIN}[^\"\\\n]{{1,{MOST}}}+))",
-        "https://docs.pydantic.dev/latest/errors/errors/",
+        rf"(?:'(?P<value>{NOT_AGAIN}[^'\\\n]{{1,{MOST}}}+)|\"(?P<valued>{NOT_AGAIN}[^\"\\\n]{{1,{MOST}}}+))"
+        # as a list of errors, which FastAPI answers with: {"loc": ["body", "password"], "msg": "...", "input": "..."}
+        rf"|{QUOTE}(?:,\s{{0,32}}+{QUOTE}?+[\w.-]{{1,32}}+{QUOTE}?+){{0,3}}+,?+\s{{0,32}}+[\])]"
+        rf"(?:(?!{QUOTE}input{QUOTE})[^{{}}]){{0,600}}+{QUOTE}input{QUOTE}\s{{0,4}}+:\s{{0,4}}+{ANY_QUOTED})",
+        "https://docs.pydantic.dev/latest/errors/errors/; https://fastapi.tiangolo.com/tutorial/handling-errors/",
     ),
     Pattern(
         "named-secret",
@@ -235,14 +258,16 @@ _NAMED: Final = (
     ),
     Pattern(
         "named-key",
-        literals_of((*DRAWN, *SECRETS[-2:])),
+        literals_of((*SECRETS, *TOKENS, *DRAWN)),
         r"(?:(?:(?:(?<=(?i:api ))|(?<=(?i:access ))|(?<=(?i:secret ))|(?<=(?i:license )))(?i:key)"
         r"(?:\s(?i:provided|used|given|is|was|value)){0,2}+\*{0,2}+\s{0,4}+[:=]?+\*{0,2}+\s{0,4}+"
         rf"|(?<=(?i:basic))(?i:auth)(?=\()|{_DRAWN_NAMES}(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}))"
         rf"(?:[\"'`\\]{{0,16}}+(?P<key>{NOT_AGAIN}{NO_VALUE}{STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)"
         # a user and a password: auth=("bob", "...")
         rf"|[\[(]\s{{0,8}}+[\"'\\]{{1,16}}+[^\"'\\\n]{{1,128}}+[\"'\\]{{1,16}}+,\s{{0,8}}+{ITEM_QUOTED})"
-        rf"|{_DRAWN_NAMES}(?:{NESTED_VALUE}|{YAML_LIST}))",
+        rf"|{_DRAWN_NAMES}(?:{NESTED_VALUE}|{YAML_LIST})"
+        rf"|{suffixed((*SECRETS, *TOKENS, *DRAWN))}{_IS}(?P<suffixed>{SUFFIXED_KEY}[^\s\"'`,;<>&\\]{{16,{MOST}}}+)"
+        rf"|{suffixed(WORDS_OF_PASS)}{_IS}(?P<phrase>{SUFFIXED_WORD}[^\s\"'`,;<>\\]{{6,{MOST}}}+))",
         _BY_NAME,
     ),
     Pattern(

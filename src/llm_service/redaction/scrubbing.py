@@ -55,12 +55,14 @@ _WORDS: Final = (
     "://",
     "-u",
     "curl",
+    "machine",
     ":\\",
 )
 # These also stand within ordinary words.
 _DOUBTFUL: Final = {
     "cred": "cred(?:ential|s(?![a-z]))",
     "auth": r"auth(?:orization|(?![a-z])[^\s:=,%>]{0,24}+\s{0,8}+[:=,%>]|(?<=[_a-z-]auth)[_-]?[0-9]{0,3}\s)",
+    "machine": r"machine[ \t]{1,8}+\S{1,128}+\s{1,32}+(?:login|account|password)\s",
     "login": "login[^a-z]",
     "user": r"user(?:_?name)?[\"'\\]{0,4}+\s{0,4}+[:=]\s{0,4}+\\{0,3}+[\"']",
     "-u": r"-u(?:(?<![\w-]-u)|ser)",

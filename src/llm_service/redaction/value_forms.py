@@ -20,6 +20,8 @@ __all__ = [
     "DRAWN_VALUE",
     "ENCODED",
     "EQUALS",
+    "ESCAPED",
+    "FILE",
     "HEADER",
     "ITEM_QUOTED",
     "MARKED_PAIR",
@@ -32,6 +34,7 @@ __all__ = [
     "OPENED",
     "PAIR",
     "PATH",
+    "QUOTE",
     "RANDOM",
     "RANDOM_QUOTED",
     "REST",
@@ -39,6 +42,8 @@ __all__ = [
     "SPOKEN",
     "STRANGE",
     "STRANGE_QUOTED",
+    "SUFFIXED_KEY",
+    "SUFFIXED_WORD",
     "TOKEN_XML",
     "VALUE",
     "WORDS",
@@ -50,11 +55,6 @@ __all__ = [
 _ENDS: Final = r"""(?![^\s"'`\\,;:)}\]])"""
 DIRECTORY: Final = rf"(?:[A-Za-z]:[/\\]|~(?:/|{_ENDS})|\.{{0,2}}/(?:[\w.@~-]{{1,64}}+/|[a-z]{{0,32}}+{_ENDS}))"
 """A path as the shell's `PWD` holds it; not a password that begins with a stroke."""
-_EXTENSIONS: Final = (
-    r"(?<=\.(?i:pem|key|crt|cer|der|p12|pfx|jks|ppk|pub|asc|gpg|txt|env|ini|cfg|yml|csv))|(?<=\.(?i:json|yaml|toml|conf))"
-)
-FILE: Final = rf"(?=[^\s/\\]{{0,64}}+[/\\])[\w.@~+:/\\-]{{1,256}}+(?:{_EXTENSIONS}){_ENDS}"
-"""A path to a file of keys or settings: what is in it is the secret."""
 # A text that speaks of a field is none that belongs into it: `{"password": "must be at least 8 characters"}`.
 SPOKEN: Final = (
     r"(?i:must|is|was|are|should|cannot|could|may|has|needs?|field|value|invalid|incorrect|wrong|missing|required|expired|too"
@@ -76,6 +76,14 @@ NOT_A_TIME: Final = (
     r"(?![0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt_ ][0-9:.,]{2,18}+(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})?+)?+(?![\w.:+-]))"
 )
 """Dates and times of ISO 8601 are no tokens."""
+_EXTENSIONS: Final = (
+    r"(?<=\.(?i:pem|key|crt|cer|der|p12|pfx|jks|ppk|pub|asc|gpg|txt|env|ini|cfg|yml|csv))|(?<=\.(?i:json|yaml|toml|conf))"
+)
+FILE: Final = (
+    rf"(?:(?=[^\s/\\]{{0,64}}+[/\\])[\w.@~+:/\\-]{{1,256}}+(?:{_EXTENSIONS}){_ENDS}"
+    rf"|(?:~|\.{{1,2}})/(?!{STRANGE})[\w.@~+/-]{{1,256}}+{_ENDS})"
+)
+"""A path to a file of keys or settings: what is in it is the secret."""
 _STEPS: Final = r"[\w.@~-]{1,64}+"
 PATH: Final = (
     rf"(?:(?:~|\.{{1,2}})/[\w.@~+/-]{{0,256}}+{_ENDS}|[A-Za-z]:[/\\][\w.@~+/\\-]{{1,256}}+|{FILE}|{_STEPS}(?:(?<=\.(?:pem|crt|p12|pfx|jks))|(?<=\.json)){_ENDS}"
@@ -216,8 +224,16 @@ NO_QUOTED: Final = (
     rf"""|{_VARIABLE}|\$[0-9@*#?!-]|(?<=")\$[a-z_]{{1,24}}+)(?:{CLOSES}|\\(?!\\{{0,2}}+["'`])))"""
 )
 ANY_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{NO_QUOTED}")
-RANDOM_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{NOT_A_TIME}{RANDOM}(?={VALUE}{{8}})")
-DRAWN_VALUE: Final = rf"{NOT_AGAIN}{NOT_A_TIME}{STRANGE}(?={VALUE}{{8}})"
+ESCAPED: Final = (
+    r"(?:bytes:)?+(?:[^\"'\\\n]{0,16}+(?:\\{1,8}+(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}))(?:\\{1,8}+(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2})){0,64}+){1,8}+"
+    r"[^\"'\\\n]{0,4}+(?:\\{0,8}+[\"']|\Z)"
+)
+"""Letters of another script as JSON prints them, and the bytes of a token that is a part of a letter: nothing is drawn."""
+DRAWN_VALUE: Final = rf"{NOT_AGAIN}{NOT_A_TIME}(?!{ESCAPED}){STRANGE}(?={VALUE}{{8}})"
+RANDOM_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{NOT_A_TIME}(?!{ESCAPED}){RANDOM}(?={VALUE}{{8}})")
+SUFFIXED_WORD: Final = rf"{NOT_AGAIN}{NO_VALUE}(?=[A-Za-z]{{0,64}}+[0-9!#$%^&*])(?=[^\sA-Za-z]{{0,64}}+[A-Za-z]{{3}})(?=[^\s\"'`,;<>\\-]{{6}})"
+SUFFIXED_KEY: Final = rf"{NOT_AGAIN}{NO_VALUE}{NOT_A_TIME}{STRANGE}(?={VALUE}{{16}})"
+"""Under a name that does not end with the word of a secret: a password with a digit or a sign, a key that looks drawn."""
 STRANGE_QUOTED: Final = _quoted(DRAWN_VALUE, "_strange")
 CONTENT: Final = r"(?:(?!\]\]>)[^\s<>&]|&(?!lt;))"
 WITHIN: Final = rf"{CONTENT}{{1,512}}+(?:[ \t\n]{{1,32}}+{CONTENT}{{1,512}}+){{0,8}}+"
@@ -247,7 +263,7 @@ NESTED_VALUE: Final = (
     rf"""{NESTED}(?:{_quoted(DRAWN_VALUE, "_nested")}|(?P<listed>{DRAWN_VALUE}[^\s"'`,;<>&\])}}]{{8,{MOST}}}+))"""
 )
 COOKIE_QUOTED: Final = _quoted(rf"{DRAWN_VALUE}(?={VALUE}{{16}})")
-_QUOTE: Final = rf"(?>\\{{0,8}}+[\"']|&{MARK}|{CODED})"
+QUOTE: Final = rf"(?>\\{{0,8}}+[\"']|&{MARK}|{CODED})"
 _TAG_ENDS: Final = r"(?<!/)(?>>|&gt;|\\u003[eE])"
 _CLOSING: Final = r"\s{0,32}+(?>\]\]>)?+(?></|&lt;/|\\u003[cC]/)"
 _MORE_OF_TAG: Final = r"(?:\s(?:[^<>&\\]|&(?!gt;)|\\(?!u003)){0,256}+)?+"
@@ -258,7 +274,7 @@ _SETTING: Final = (
 )
 # The name in an attribute of the tag. In a page it may be a label's: there the value looks drawn, or has a digit.
 _NAMED_TAG: Final = (
-    rf"{_QUOTE}{_MORE_OF_TAG}{_TAG_ENDS}\s{{0,32}}+{_VALUE_TAG}(?:<!\[CDATA\[)?+"
+    rf"{QUOTE}{_MORE_OF_TAG}{_TAG_ENDS}\s{{0,32}}+{_VALUE_TAG}(?:<!\[CDATA\[)?+"
     rf"(?P<tagged>{NOT_AGAIN}{NO_VALUE}(?:{WITHIN}(?={_CLOSING}{_SETTING})|{DIGIT}{CONTENT}{{6,512}}+(?={_CLOSING}(?i:string|data|item|field)(?!\w))"
     rf"|{DRAWN_VALUE}{CONTENT}{{8,512}}+(?={_CLOSING})))"
 )
@@ -273,8 +289,8 @@ SPACED: Final = (
     rf"(?P<spaced>{NOT_AGAIN}{NO_VALUE}{STRANGE}(?={VALUE}{{12}}){BARE}{REST})"
 )
 ATTRIBUTE: Final = (
-    rf"{_QUOTE}\s{{1,32}}+(?:(?!(?i:value)\s{{0,8}}+=)[\w:.-]{{1,32}}+\s{{0,2}}+=\s{{0,2}}+{_QUOTE}[^\"'<>&\\]{{0,64}}+{_QUOTE}\s{{1,8}}+){{0,4}}+"
-    rf"(?i:value)\s{{0,8}}+=\s{{0,8}}+(?={_QUOTE})"
+    rf"{QUOTE}\s{{1,32}}+(?:(?!(?i:value)\s{{0,8}}+=)[\w:.-]{{1,32}}+\s{{0,2}}+=\s{{0,2}}+{QUOTE}[^\"'<>&\\]{{0,64}}+{QUOTE}\s{{1,8}}+){{0,4}}+"
+    rf"(?i:value)\s{{0,8}}+=\s{{0,8}}+(?={QUOTE})"
 )
 """The value in another attribute of the same tag."""
 ENCODED: Final = (
