@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-__all__ = ["BARE_TOKENS", "DRAWN", "ENDING", "HARMLESS", "HEADERS", "NAMES", "SECRETS", "TOKENS", "WORDS_OF_PASS", "Name"]
+__all__ = ["BARE_TOKENS", "DRAWN", "ENDING", "HARMLESS", "HEADERS", "MORE_BEHIND", "NAMES", "PROPERTIES", "SECRETS", "TOKENS", "WORDS_OF_PASS", "Name"]
 __all__ += ["expression_of", "literals_of", "suffixed"]
 
 
@@ -153,7 +153,8 @@ _PROPERTY: Final = rf"(?i:{'|'.join(PROPERTIES)})(?![a-z0-9])"
 _SUFFIX: Final = (
     rf"(?>(?:[_-](?!{_PROPERTY})[A-Za-z0-9]{{1,16}}+){{1,4}}+|(?<=[a-z])(?:(?!{_PROPERTY})[A-Z][a-z0-9]{{1,16}}+){{1,3}}+)(?![\w-])"
 )
-_MORE_BEHIND: Final = "(?=[A-Za-z]{3,12}+[_-][A-Za-z0-9]|[A-Za-z][a-z]{2,11}+[A-Z])"
+MORE_BEHIND: Final = "(?=[A-Za-z]{3,12}+[_-][A-Za-z0-9]|[A-Za-z][a-z]{2,11}+[A-Z])"
+"""A look ahead that costs less than the names: most words have nothing behind them."""
 
 _CLOSES: Final = rf"""[0-9_-]{{0,4}}+(?:["'`\\*]|&[#a-z]|{_LABEL})"""
 _ASSIGNS: Final = rf"(?:{_CLOSES}|[0-9_-]{{0,4}}+\s{{0,4}}+=)"
@@ -167,7 +168,7 @@ def expression_of(rows: Iterable[Name]) -> str:
 
 def suffixed(rows: Iterable[Name]) -> str:
     """A name of these rows with more words behind it that name no property: `API_KEY_EASTUS`, but not `API_KEY_FILE`."""
-    return rf"{_MORE_BEHIND}(?>{'|'.join(map(_expression, rows))}){_SUFFIX}"
+    return rf"(?>{'|'.join(map(_expression, rows))}){_SUFFIX}"
 
 
 def literals_of(rows: Iterable[Name]) -> tuple[str, ...]:

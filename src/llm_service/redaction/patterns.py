@@ -14,6 +14,7 @@ from llm_service.redaction.name_table import (
     BARE_TOKENS,
     DRAWN,
     HEADERS,
+    MORE_BEHIND,
     SECRETS,
     TOKENS,
     WORDS_OF_PASS,
@@ -89,7 +90,7 @@ _NO_OPTIONS: Final = ("sort", "cache", "partition", "primary", "public", "foreig
 """Before `-key` and `-token`, words whose option is no secret: `--sort-key name`."""
 _LONGEST_OPTION: Final = 40
 _OPTION: Final = (
-    "(?>(?=(?i:key|token|pass|pwd|secret|cred|auth))(?>"
+    r"(?>(?<=[\w.-])(?=(?i:key|token|pass|pwd|secret|cred|auth)[\w-]{0,16}+[\s\"'\\])(?>"
     # what is looked for behind a place has one length: there is one for each that an option may have
     + "|".join(rf"(?<={_BEGINS}-[\w.-]{{{length}}})" for length in range(_LONGEST_OPTION))
     + rf")(?:{expression_of((*SECRETS, *TOKENS, *BARE_TOKENS))}(?=[\s\"'\\])|(?<=-)"
@@ -237,7 +238,7 @@ _NAMED: Final = (
     Pattern(
         "validated-secret",
         literals_of((*SECRETS, *TOKENS)),
-        rf"{expression_of((*SECRETS, *TOKENS))}(?:(?>\r?\n|\\{{1,4}}+n)  [^\n\[]{{1,96}}+"
+        rf"(?=\w{{3,16}}+[\s\"'&\\\[]){expression_of((*SECRETS, *TOKENS))}(?:(?>\r?\n|\\{{1,4}}+n)  [^\n\[]{{1,96}}+"
         rf"\[type=[a-z_]{{1,40}}+, input_value="
         rf"(?:'(?P<value>{NOT_AGAIN}[^'\\\n]{{1,{MOST}}}+)|\"(?P<valued>{NOT_AGAIN}[^\"\\\n]{{1,{MOST}}}+))"
         # as a list of errors, which FastAPI answers with: {"loc": ["body", "password"], "msg": "...", "input": "..."}
@@ -258,15 +259,20 @@ _NAMED: Final = (
     ),
     Pattern(
         "named-key",
-        literals_of((*SECRETS, *TOKENS, *DRAWN)),
+        literals_of((*DRAWN, *SECRETS[-2:])),
         r"(?:(?:(?:(?<=(?i:api ))|(?<=(?i:access ))|(?<=(?i:secret ))|(?<=(?i:license )))(?i:key)"
         r"(?:\s(?i:provided|used|given|is|was|value)){0,2}+\*{0,2}+\s{0,4}+[:=]?+\*{0,2}+\s{0,4}+"
         rf"|(?<=(?i:basic))(?i:auth)(?=\()|{_DRAWN_NAMES}(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}))"
         rf"(?:[\"'`\\]{{0,16}}+(?P<key>{NOT_AGAIN}{NO_VALUE}{STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)"
         # a user and a password: auth=("bob", "...")
         rf"|[\[(]\s{{0,8}}+[\"'\\]{{1,16}}+[^\"'\\\n]{{1,128}}+[\"'\\]{{1,16}}+,\s{{0,8}}+{ITEM_QUOTED})"
-        rf"|{_DRAWN_NAMES}(?:{NESTED_VALUE}|{YAML_LIST})"
-        rf"|{suffixed((*SECRETS, *TOKENS, *DRAWN))}{_IS}(?P<suffixed>{SUFFIXED_KEY}[^\s\"'`,;<>&\\]{{16,{MOST}}}+)"
+        rf"|{_DRAWN_NAMES}(?:{NESTED_VALUE}|{YAML_LIST}))",
+        _BY_NAME,
+    ),
+    Pattern(
+        "suffixed-secret",
+        literals_of((*SECRETS, *TOKENS, *DRAWN)),
+        rf"{MORE_BEHIND}(?:{suffixed((*SECRETS, *TOKENS, *DRAWN))}{_IS}(?P<key>{SUFFIXED_KEY}[^\s\"'`,;<>&\\]{{16,{MOST}}}+)"
         rf"|{suffixed(WORDS_OF_PASS)}{_IS}(?P<phrase>{SUFFIXED_WORD}[^\s\"'`,;<>\\]{{6,{MOST}}}+))",
         _BY_NAME,
     ),

@@ -81,7 +81,7 @@ _EXTENSIONS: Final = (
 )
 FILE: Final = (
     rf"(?:(?=[^\s/\\]{{0,64}}+[/\\])[\w.@~+:/\\-]{{1,256}}+(?:{_EXTENSIONS}){_ENDS}"
-    rf"|(?:~|\.{{1,2}})/(?!{STRANGE})[\w.@~+/-]{{1,256}}+{_ENDS})"
+    rf"|(?>~|\.{{1,2}})/(?!{STRANGE})[\w.@~+/-]{{1,256}}+{_ENDS})"
 )
 """A path to a file of keys or settings: what is in it is the secret."""
 _STEPS: Final = r"[\w.@~-]{1,64}+"
@@ -225,8 +225,8 @@ NO_QUOTED: Final = (
 )
 ANY_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{NO_QUOTED}")
 ESCAPED: Final = (
-    r"(?:bytes:)?+(?:[^\"'\\\n]{0,16}+(?:\\{1,8}+(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}))(?:\\{1,8}+(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2})){0,64}+){1,8}+"
-    r"[^\"'\\\n]{0,4}+(?:\\{0,8}+[\"']|\Z)"
+    r"(?:bytes:)?+[^\"'\\\n]{0,16}+(?:\\{1,8}+(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2})[^\"'\\\n]{0,2}+){1,64}+[^\"'\\\n]{0,16}+"
+    r"(?:\\{0,8}+[\"']|\Z)"
 )
 """Letters of another script as JSON prints them, and the bytes of a token that is a part of a letter: nothing is drawn."""
 DRAWN_VALUE: Final = rf"{NOT_AGAIN}{NOT_A_TIME}(?!{ESCAPED}){STRANGE}(?={VALUE}{{8}})"
