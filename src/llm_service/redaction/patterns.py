@@ -100,9 +100,7 @@ _OPTION: Final = (
 _WHO: Final = r"[\w.@+-]{1,64}+"
 _USER_FLAG: Final = r"[\s\"'](?>-[A-TV-Za-tv-z]{0,6}+[uU]|--(?:proxy-)?user)(?=[\s\"'=\\]|\w{1,32}+:)"
 _TO_USER: Final = rf"[ =]{{1,4}}+[\"']?+|{NEXT_ITEM}[\"'\\]{{1,16}}+"
-_CURL: Final = (
-    rf"(?>curl(?=[\s\"'\\])(?:(?!{_USER_FLAG}|\s[|;&])(?:[^\n]|(?<=\\)\n)){{0,400}}+{_USER_FLAG}(?:{_TO_USER}|(?<=-[uU])))"
-)
+_CURL: Final = rf"(?>curl(?=[\s\"'\\])(?:(?!{_USER_FLAG}|\s[|;&])(?:[^\n]|(?<=\\)\n)){{0,400}}+{_USER_FLAG}(?:{_TO_USER}|(?<=-[uU])))"
 """Up to what says who calls: of this command it is a user and a password, also with other flags before: `-su`."""
 _AS_USER: Final = rf"(?>(?:(?<![\w-])-u|-user|auth(?<={_BEGINS}--auth))(?:{_TO_USER}|(?<=-u)(?={_WHO}:{STRANGE})))"
 # Of another command it may be a user and a group of a system, a host and a path, or a branch and another.
@@ -134,6 +132,9 @@ _DUMPED: Final = (
     rf"\\{{0,3}}+\"\]=>\s{{0,8}}+string\([0-9]{{1,8}}+\)\s\\{{0,3}}+\"(?P<dumped>{NOT_AGAIN}[^\"\n\\]{{1,{MOST}}}+)"
 )
 """As var_dump of PHP prints it."""
+_IDENTIFIED: Final = (
+    r"(?i:identified)\s{1,8}+(?:(?i:with)\s{1,8}+\S{1,64}+\s{1,8}+)?+(?i:by)(?:\s{1,8}+(?i:password))?+\s{1,8}+"
+)
 _IS: Final = rf"(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR})(?:[bruf]{{1,2}}+(?=[\"']))?+[\"'`\\]{{0,16}}+"
 _BY_NAME: Final = "https://github.com/Yelp/detect-secrets (KeywordDetector); gitleaks.toml, rule generic-api-key"
 _SIGNED: Final = r"[\w.~%+/=-]{16,512}+(?![^\s&#\"'<>\\,;)}\]])"
@@ -219,8 +220,7 @@ _NAMED: Final = (
         "sql-password",
         ("identified", "with password", "with encrypted password", "login password"),
         # in a sentence something is identified by a name, and `user_id` is a column: in small letters the value looks drawn
-        r"(?>(?i:identified)\s{1,8}+(?:(?i:with)\s{1,8}+\S{1,64}+\s{1,8}+)?+(?i:by)(?:\s{1,8}+(?i:password))?+\s{1,8}+"
-        rf"(?:(?<=[A-Z]\s)|(?=(?:\\{{1,8}}+)?[\"']{DIGIT})|(?=[\"']?{RANDOM}{BARE}))(?!`)"
+        rf"(?>(?<=[\"'`] ){_IDENTIFIED}|{_IDENTIFIED}(?:(?<=[A-Z]\s)|(?=(?:\\{{1,8}}+)?[\"']{DIGIT})|(?=[\"']?{RANDOM}{BARE}))(?!`)"
         rf"|(?i:with\s(?:encrypted\s)?+|login\s)(?i:password)\s{{1,8}}+){ANY_QUOTED}",
         "https://dev.mysql.com/doc/refman/8.4/en/create-user.html; https://www.postgresql.org/docs/current/sql-createrole.html",
     ),
@@ -238,7 +238,7 @@ _NAMED: Final = (
     Pattern(
         "validated-secret",
         literals_of((*SECRETS, *TOKENS)),
-        rf"(?=\w{{3,16}}+[\s\"'&\\\[]){expression_of((*SECRETS, *TOKENS))}(?:(?>\r?\n|\\{{1,4}}+n)  [^\n\[]{{1,96}}+"
+        rf"(?=[\w-]{{3,16}}+(?:\r?\n  |\\{{1,4}}+n  |{QUOTE}[\s,\])])){expression_of((*SECRETS, *TOKENS))}(?:(?>\r?\n|\\{{1,4}}+n)  [^\n\[]{{1,96}}+"
         rf"\[type=[a-z_]{{1,40}}+, input_value="
         rf"(?:'(?P<value>{NOT_AGAIN}[^'\\\n]{{1,{MOST}}}+)|\"(?P<valued>{NOT_AGAIN}[^\"\\\n]{{1,{MOST}}}+))"
         # as a list of errors, which FastAPI answers with: {"loc": ["body", "password"], "msg": "...", "input": "..."}

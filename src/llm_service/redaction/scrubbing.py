@@ -134,7 +134,11 @@ def may_hold_secret(text: str) -> bool:
     """Whether a secret may stand in the text: False is certain, True only a reason to look."""
     folded = _fold(text)
     for word in _WORDS:
-        if word[0] in folded and word in folded and (word not in _DOUBTFUL or compiled(_DOUBTFUL[word]).search(folded) is not None):
+        if (
+            word[0] in folded
+            and word in folded
+            and (word not in _DOUBTFUL or compiled(_DOUBTFUL[word]).search(folded) is not None)
+        ):
             return True
     literals = _literals()
     places: list[tuple[int, int]] = []

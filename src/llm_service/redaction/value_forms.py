@@ -76,9 +76,7 @@ NOT_A_TIME: Final = (
     r"(?![0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt_ ][0-9:.,]{2,18}+(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})?+)?+(?![\w.:+-]))"
 )
 """Dates and times of ISO 8601 are no tokens."""
-_EXTENSIONS: Final = (
-    r"(?<=\.(?i:pem|key|crt|cer|der|p12|pfx|jks|ppk|pub|asc|gpg|txt|env|ini|cfg|yml|csv))|(?<=\.(?i:json|yaml|toml|conf))"
-)
+_EXTENSIONS: Final = r"(?<=\.(?i:pem|key|crt|cer|der|p12|pfx|jks|ppk|pub|asc|gpg|txt|env|ini|cfg|yml|csv))|(?<=\.(?i:json|yaml|toml|conf))"
 FILE: Final = (
     rf"(?:(?=[^\s/\\]{{0,64}}+[/\\])[\w.@~+:/\\-]{{1,256}}+(?:{_EXTENSIONS}){_ENDS}"
     rf"|(?>~|\.{{1,2}})/(?!{STRANGE})[\w.@~+/-]{{1,256}}+{_ENDS})"
@@ -112,7 +110,9 @@ MASKED: Final = (
 _CAPITALS: Final = "[A-Z_][A-Z0-9_]{0,32}+"
 _VARIABLE: Final = rf"(?:\$(?:{_CAPITALS}|(?i:env):\w{{1,16}}+)|%{_CAPITALS}%)"
 """What a shell puts the value in the place of. In small letters (`$name`) a password may look so, too."""
-_BOUND: Final = rf"(?:\?[0-9]{{0,3}}+|[:@](?:[A-Za-z_]{{1,32}}+|[A-Za-z]{{1,3}}+[0-9]{{1,2}}+)|:[0-9]{{1,3}}+){_ENDS}|[#@]\{{"
+_BOUND: Final = (
+    rf"(?:\?[0-9]{{0,3}}+|[:@](?:[A-Za-z_]{{1,32}}+|[A-Za-z]{{1,3}}+[0-9]{{1,2}}+)|:[0-9]{{1,3}}+){_ENDS}|[#@]\{{"
+)
 """Where a statement of SQL binds a value: `?`, `?1`, `:password`, `@p1`, `#{password}`."""
 _CALL: Final = r"[A-Za-z_]\w{2,32}+\([\w\s\"'.,=\[\]*]{0,64}+\)(?![\w!@#$%^*])"
 """As `sha256(raw)`: source code."""
