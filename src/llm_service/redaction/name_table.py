@@ -73,7 +73,7 @@ HARMLESS: Final = (
     *("prompt", "completion", "generated", "sampled", "chosen", "cursor", "unexpected", "illegal", "bad", "stray"),
     *("publickey", "cancellation", "skip", "delta", "resume", "pagination", "paging", "scroll", "idempotency"),
 )
-"""What a language model, a grammar, a page of results or the name of an assembly calls a token is none that opens a door."""
+"""What a language model, a grammar, a page of results or an assembly's name calls a token is none that opens a door."""
 
 
 def _by_length(expressions: Iterable[tuple[int, str]]) -> list[str]:
@@ -151,147 +151,25 @@ ENDING: Final = (
 """What may stand behind a name's last word: `password_2`, `API_KEY_PROD`, `api_keys[0] =`."""
 
 PROPERTIES: Final = (
-    *(
-        "file",
-        "files",
-        "path",
-        "dir",
-        "folder",
-        "name",
-        "names",
-        "id",
-        "ids",
-        "arn",
-        "uri",
-        "url",
-        "endpoint",
-        "host",
-        "port",
-    ),
-    *(
-        "count",
-        "len",
-        "length",
-        "size",
-        "min",
-        "max",
-        "limit",
-        "budget",
-        "usage",
-        "used",
-        "cost",
-        "costs",
-        "price",
-        "quota",
-    ),
-    *(
-        "hint",
-        "policy",
-        "rule",
-        "rules",
-        "regex",
-        "pattern",
-        "format",
-        "type",
-        "kind",
-        "mode",
-        "algorithm",
-        "alg",
-        "version",
-    ),
-    *(
-        "ttl",
-        "age",
-        "expiry",
-        "expires",
-        "expiration",
-        "expired",
-        "created",
-        "updated",
-        "rotated",
-        "rotation",
-        "at",
-        "on",
-        "date",
-    ),
-    *(
-        "enabled",
-        "disabled",
-        "required",
-        "optional",
-        "valid",
-        "invalid",
-        "missing",
-        "field",
-        "header",
-        "param",
-        "column",
-        "prefix",
-    ),
-    *(
-        "suffix",
-        "env",
-        "var",
-        "variable",
-        "ref",
-        "reference",
-        "source",
-        "store",
-        "vault",
-        "manager",
-        "provider",
-        "scope",
-        "scopes",
-    ),
-    *(
-        "reset",
-        "error",
-        "errors",
-        "status",
-        "label",
-        "title",
-        "description",
-        "placeholder",
-        "help",
-        "message",
-        "fingerprint",
-    ),
-    *(
-        "checksum",
-        "digest",
-        "hash",
-        "salt",
-        "rounds",
-        "metadata",
-        "index",
-        "pair",
-        "spec",
-        "schema",
-        "class",
-        "encoder",
-        "hasher",
-    ),
-    *(
-        "hashers",
-        "validator",
-        "validators",
-        "for",
-        "by",
-        "per",
-        "and",
-        "or",
-        "is",
-        "of",
-        "from",
-        "in",
-        "to",
-        "word",
-        "words",
-    ),
+    *("file", "files", "path", "dir", "folder", "name", "names", "id", "ids", "arn", "uri", "url"),
+    *("endpoint", "host", "port", "count", "len", "length", "size", "min", "max", "limit", "budget"),
+    *("usage", "used", "cost", "costs", "price", "quota", "hint", "policy", "rule", "rules", "regex"),
+    *("pattern", "format", "type", "kind", "mode", "algorithm", "alg", "version", "ttl", "age", "expiry"),
+    *("expires", "expiration", "expired", "created", "updated", "rotated", "rotation", "at", "on", "date"),
+    *("enabled", "disabled", "required", "optional", "valid", "invalid", "missing", "field", "header"),
+    *("param", "column", "prefix", "suffix", "env", "var", "variable", "ref", "reference", "source"),
+    *("store", "vault", "manager", "provider", "scope", "scopes", "reset", "error", "errors", "status"),
+    *("label", "title", "description", "placeholder", "help", "message", "fingerprint", "checksum"),
+    *("digest", "hash", "salt", "rounds", "metadata", "index", "pair", "spec", "schema", "class"),
+    *("encoder", "hasher", "hashers", "validator", "validators", "for", "by", "per", "and", "or", "is"),
+    *("of", "from", "in", "to", "word", "words"),
 )
 """What stands behind the word of a secret where not the secret is meant, but something of it: `API_KEY_ID`."""
 _PROPERTY: Final = rf"(?i:{'|'.join(PROPERTIES)})(?![a-z0-9])"
-_SUFFIX: Final = rf"(?>(?:[_-](?!{_PROPERTY})[A-Za-z0-9]{{1,16}}+){{1,4}}+|(?<=[a-z])(?:(?!{_PROPERTY})[A-Z][a-z0-9]{{1,16}}+){{1,3}}+)(?![\w-])"
+_SUFFIX: Final = (
+    rf"(?>(?:[_-](?!{_PROPERTY})[A-Za-z0-9]{{1,16}}+){{1,4}}+"
+    rf"|(?<=[a-z])(?:(?!{_PROPERTY})[A-Z][a-z0-9]{{1,16}}+){{1,3}}+)(?![\w-])"
+)
 MORE_BEHIND: Final = "(?=[A-Za-z]{3,12}+[_-][A-Za-z0-9]|[A-Za-z][a-z]{2,11}+[A-Z])"
 """A look ahead that costs less than the names: most words have nothing behind them."""
 
@@ -305,7 +183,7 @@ def expression_of(rows: Iterable[Name]) -> str:
 
 
 def suffixed(rows: Iterable[Name]) -> str:
-    """A name of these rows with more words behind it that name no property: `API_KEY_EASTUS`, but not `API_KEY_FILE`."""
+    """A name of these rows with more words behind it, none a property: `API_KEY_EASTUS`, but not `API_KEY_FILE`."""
     return f"{_any_of(rows)}{_SUFFIX}"
 
 

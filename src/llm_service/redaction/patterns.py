@@ -100,7 +100,10 @@ _OPTION: Final = (
 _WHO: Final = r"[\w.@+-]{1,64}+"
 _USER_FLAG: Final = r"[\s\"'](?>-[A-TV-Za-tv-z]{0,6}+[uU]|--(?:proxy-)?user)(?=[\s\"'=\\]|\w{1,32}+:)"
 _TO_USER: Final = rf"[ =]{{1,4}}+[\"']?+|{NEXT_ITEM}[\"'\\]{{1,16}}+"
-_CURL: Final = rf"(?>curl(?=[\s\"'\\])(?:(?!{_USER_FLAG}|\s[|;&])(?:[^\n]|(?<=\\)\n)){{0,400}}+{_USER_FLAG}(?:{_TO_USER}|(?<=-[uU])))"
+_CURL: Final = (
+    rf"(?>curl(?=[\s\"'\\])(?:(?!{_USER_FLAG}|\s[|;&])(?:[^\n]|(?<=\\)\n)){{0,400}}+"
+    rf"{_USER_FLAG}(?:{_TO_USER}|(?<=-[uU])))"
+)
 """Up to what says who calls: of this command it is a user and a password, also with other flags before: `-su`."""
 _AS_USER: Final = rf"(?>(?:(?<![\w-])-u|-user|auth(?<={_BEGINS}--auth))(?:{_TO_USER}|(?<=-u)(?={_WHO}:{STRANGE})))"
 # Of another command it may be a user and a group of a system, a host and a path, or a branch and another.
@@ -124,7 +127,8 @@ _FORM_PART: Final = (
 )
 """A field of a form, as multipart/form-data has it."""
 _NETRC: Final = (
-    r"(?:machine[ \t]{1,8}+\S{1,128}+(?=\s{1,32}+(?:(?:login|account)\s|password\s{1,32}+\S{1,256}+\s{1,32}+(?:login|account)\s))|(?<=default )(?=login))"
+    r"(?:machine[ \t]{1,8}+\S{1,128}+"
+    r"(?=\s{1,32}+(?:(?:login|account)\s|password\s{1,32}+\S{1,256}+\s{1,32}+(?:login|account)\s))|(?<=default )(?=login))"
     r"(?:\s{0,32}+(?:login|account)[ \t]{1,8}+\S{1,128}+){0,2}+\s{1,32}+password[ \t]{1,8}+"
 )
 """The words of one entry in any order, on one line or more."""
@@ -219,8 +223,8 @@ _NAMED: Final = (
     Pattern(
         "sql-password",
         ("identified", "with password", "with encrypted password", "login password"),
-        # in a sentence something is identified by a name, and `user_id` is a column: in small letters the value looks drawn
-        rf"(?>(?<=[\"'`] ){_IDENTIFIED}|{_IDENTIFIED}(?:(?<=[A-Z]\s)|(?=(?:\\{{1,8}}+)?[\"']{DIGIT})|(?=[\"']?{RANDOM}{BARE}))(?!`)"
+        # in a sentence something is identified by a name, in backticks by a column: in small letters the value is drawn
+        rf"(?>(?<=[\"'`]\s){_IDENTIFIED}|{_IDENTIFIED}(?:(?<=[A-Z]\s)|(?=(?:\\{{1,8}}+)?[\"']{DIGIT})|(?=[\"']?{RANDOM}{BARE}))(?!`)"
         rf"|(?i:with\s(?:encrypted\s)?+|login\s)(?i:password)\s{{1,8}}+){ANY_QUOTED}",
         "https://dev.mysql.com/doc/refman/8.4/en/create-user.html; https://www.postgresql.org/docs/current/sql-createrole.html",
     ),
@@ -238,7 +242,8 @@ _NAMED: Final = (
     Pattern(
         "validated-secret",
         literals_of((*SECRETS, *TOKENS)),
-        rf"(?=[\w-]{{3,16}}+(?:\r?\n  |\\{{1,4}}+n  |{QUOTE}[\s,\])])){expression_of((*SECRETS, *TOKENS))}(?:(?>\r?\n|\\{{1,4}}+n)  [^\n\[]{{1,96}}+"
+        rf"(?=[\w-]{{3,16}}+(?:\r?\n  |\\{{1,4}}+n  |{QUOTE}[\s,\])])){expression_of((*SECRETS, *TOKENS))}"
+        rf"(?:(?>\r?\n|\\{{1,4}}+n)  [^\n\[]{{1,96}}+"
         rf"\[type=[a-z_]{{1,40}}+, input_value="
         rf"(?:'(?P<value>{NOT_AGAIN}[^'\\\n]{{1,{MOST}}}+)|\"(?P<valued>{NOT_AGAIN}[^\"\\\n]{{1,{MOST}}}+))"
         # as a list of errors, which FastAPI answers with: {"loc": ["body", "password"], "msg": "...", "input": "..."}
@@ -272,7 +277,8 @@ _NAMED: Final = (
     Pattern(
         "suffixed-secret",
         literals_of((*SECRETS, *TOKENS, *DRAWN)),
-        rf"{MORE_BEHIND}(?:{suffixed((*SECRETS, *TOKENS, *DRAWN))}{_IS}(?P<key>{SUFFIXED_KEY}[^\s\"'`,;<>&\\]{{16,{MOST}}}+)"
+        rf"{MORE_BEHIND}(?:{suffixed((*SECRETS, *TOKENS, *DRAWN))}{_IS}"
+        rf"(?P<key>{SUFFIXED_KEY}[^\s\"'`,;<>&\\]{{16,{MOST}}}+)"
         rf"|{suffixed(WORDS_OF_PASS)}{_IS}(?P<phrase>{SUFFIXED_WORD}[^\s\"'`,;<>\\]{{6,{MOST}}}+))",
         _BY_NAME,
     ),

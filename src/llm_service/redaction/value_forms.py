@@ -76,7 +76,10 @@ NOT_A_TIME: Final = (
     r"(?![0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt_ ][0-9:.,]{2,18}+(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})?+)?+(?![\w.:+-]))"
 )
 """Dates and times of ISO 8601 are no tokens."""
-_EXTENSIONS: Final = r"(?<=\.(?i:pem|key|crt|cer|der|p12|pfx|jks|ppk|pub|asc|gpg|txt|env|ini|cfg|yml|csv))|(?<=\.(?i:json|yaml|toml|conf))"
+_EXTENSIONS: Final = (
+    r"(?<=\.(?i:pem|key|crt|cer|der|p12|pfx|jks|ppk|pub|asc|gpg|txt|env|ini|cfg|yml|csv))"
+    r"|(?<=\.(?i:json|yaml|toml|conf))"
+)
 FILE: Final = (
     rf"(?:(?=[^\s/\\]{{0,64}}+[/\\])[\w.@~+:/\\-]{{1,256}}+(?:{_EXTENSIONS}){_ENDS}"
     rf"|(?>~|\.{{1,2}})/(?!{STRANGE})[\w.@~+/-]{{1,256}}+{_ENDS})"
@@ -171,8 +174,10 @@ _NO_NAME: Final = (
 )
 # A statement of source code, a comment or a nested name on the next line: `class Credentials:`, `with credentials:`.
 _NO_BLOCK: Final = (
-    r"""(?!["'\\]{0,4}+:[ \t]{0,8}+(?:\r?\n|\\{1,4}+n)(?:[ \t]|\\{1,4}+t){1,32}+(?:[bruf]{0,2}+\\{0,8}+(?:"\\{0,8}+""|'\\{0,8}+'')"""
-    r"""|[#@]|[A-Za-z_][\w.\[\]]{0,64}+(?:[ \t]{0,4}+(?:\(|[-+*/|]?=(?=[ \t]))|:(?=[ \t\r\n]))|(?:return|raise|yield|del|assert|import|from)\s))"""
+    r"""(?!["'\\]{0,4}+:[ \t]{0,8}+(?:\r?\n|\\{1,4}+n)(?:[ \t]|\\{1,4}+t){1,32}+"""
+    r"""(?:[bruf]{0,2}+\\{0,8}+(?:"\\{0,8}+""|'\\{0,8}+'')"""
+    r"""|[#@]|[A-Za-z_][\w.\[\]]{0,64}+(?:[ \t]{0,4}+(?:\(|[-+*/|]?=(?=[ \t]))|:(?=[ \t\r\n]))"""
+    r"""|(?:return|raise|yield|del|assert|import|from)\s))"""
 )
 CODE: Final = _NO_NAME + _NO_BLOCK
 BARE: Final = r"""[^\s"'`&,;<>=(){}\[\]|\\.]"""
@@ -228,12 +233,15 @@ ESCAPED: Final = (
     r"(?:bytes:)?+[^\"'\\\n]{0,16}+(?:\\{1,8}+(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2})[^\"'\\\n]{0,2}+){1,64}+[^\"'\\\n]{0,16}+"
     r"(?:\\{0,8}+[\"']|\Z)"
 )
-"""Letters of another script as JSON prints them, and the bytes of a token that is a part of a letter: nothing is drawn."""
+"""Letters of another script as JSON prints them, and the bytes of a token that is a part of one: none is drawn."""
 DRAWN_VALUE: Final = rf"{NOT_AGAIN}{NOT_A_TIME}(?!{ESCAPED}){STRANGE}(?={VALUE}{{8}})"
 RANDOM_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{NOT_A_TIME}(?!{ESCAPED}){RANDOM}(?={VALUE}{{8}})")
-SUFFIXED_WORD: Final = rf"{NOT_AGAIN}{NO_VALUE}(?=[A-Za-z]{{0,64}}+[0-9!#$%^&*])(?=[^\sA-Za-z]{{0,64}}+[A-Za-z]{{3}})(?=[^\s\"'`,;<>\\-]{{6}})"
+SUFFIXED_WORD: Final = (
+    rf"{NOT_AGAIN}{NO_VALUE}(?=[A-Za-z]{{0,64}}+[0-9!#$%^&*])(?=[^\sA-Za-z]{{0,64}}+[A-Za-z]{{3}})"
+    r"(?=[^\s\"'`,;<>\\-]{6})"
+)
 SUFFIXED_KEY: Final = rf"{NOT_AGAIN}{NO_VALUE}{NOT_A_TIME}{STRANGE}(?={VALUE}{{16}})"
-"""Under a name that does not end with the word of a secret: a password with a digit or a sign, a key that looks drawn."""
+"""Under a name with more words behind that of a secret: a password with a digit or a sign, a key that looks drawn."""
 STRANGE_QUOTED: Final = _quoted(DRAWN_VALUE, "_strange")
 CONTENT: Final = r"(?:(?!\]\]>)[^\s<>&]|&(?!lt;))"
 WITHIN: Final = rf"{CONTENT}{{1,512}}+(?:[ \t\n]{{1,32}}+{CONTENT}{{1,512}}+){{0,8}}+"
