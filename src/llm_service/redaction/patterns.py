@@ -128,7 +128,7 @@ _FORM_PART: Final = (
 """A field of a form, as multipart/form-data has it."""
 _NETRC: Final = (
     r"(?:machine[ \t]{1,8}+\S{1,128}+"
-    r"(?=\s{1,32}+(?:(?:login|account)\s|password\s{1,32}+\S{1,256}+\s{1,32}+(?:login|account)\s))|(?<=default )(?=login))"
+    r"(?=\s{1,32}+(?:(?:login|account)\s|password\s{1,32}+\S{1,256}+\s{1,32}+(?:login|account)\s))|(?<=default\s)(?=login))"
     r"(?:\s{0,32}+(?:login|account)[ \t]{1,8}+\S{1,128}+){0,2}+\s{1,32}+password[ \t]{1,8}+"
 )
 """The words of one entry in any order, on one line or more."""
@@ -266,9 +266,9 @@ _NAMED: Final = (
         "named-key",
         literals_of((*DRAWN, *SECRETS[-2:])),
         r"(?:(?:(?:(?<=(?i:api ))|(?<=(?i:access ))|(?<=(?i:secret ))|(?<=(?i:license )))(?i:key)"
-        r"(?:\s(?i:provided|used|given|is|was|value)){0,2}+\*{0,2}+\s{0,4}+[:=]?+\*{0,2}+\s{0,4}+"
+        r"(?:\s(?i:provided|used|given|is|was|value)){0,2}+\*{0,2}+\s{0,4}+(?:\[[^\[\]\n]{0,24}+\]:\s)?+[:=\uff1a]?+\*{0,2}+\s{0,4}+"
         rf"|(?<=(?i:basic))(?i:auth)(?=\()|{_DRAWN_NAMES}(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}))"
-        rf"(?:[\"'`\\]{{0,16}}+(?P<key>{NOT_AGAIN}{NO_VALUE}{STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)"
+        rf"(?:(?:\[(?!REDACTED:))?+[\"'`\\]{{0,16}}+(?P<key>{NOT_AGAIN}{NO_VALUE}{STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)"
         # a user and a password: auth=("bob", "...")
         rf"|[\[(]\s{{0,8}}+[\"'\\]{{1,16}}+[^\"'\\\n]{{1,128}}+[\"'\\]{{1,16}}+,\s{{0,8}}+{ITEM_QUOTED})"
         rf"|{_DRAWN_NAMES}(?:{NESTED_VALUE}|{YAML_LIST}))",

@@ -186,11 +186,13 @@ REST: Final = (
     rf"{VALUE}{{0,{MOST}}}+(?:(?:[,;&](?![\w.-]{{0,64}}+[=:]|(?:quot|amp|apos|lt|gt|#[0-9x]);|[\s\"'`\\,;&<>)\]}}]|\Z)"
     rf"|[\"'`<](?=[A-Za-z0-9]{{3}})){VALUE}{{0,{MOST}}}+){{0,64}}+"
 )
-QUOTES: Final = rf"""(?>&{MARK}|{CODED}|(?:["'`*]|\\(?!u00|x2|[nrt])){{0,16}}+)"""
+QUOTES: Final = rf"""(?>&{MARK}|{CODED}|(?:["'`*\u2018-\u201d]|\\(?!u00|x2|[nrt])){{0,16}}+)"""
 SPACE: Final = r"(?:\s|\\[nrt]){0,32}+"
-EQUALS: Final = rf"{QUOTES}\]?+{SPACE}(?>={{2,3}}(?={SPACE}[\"']{{0,2}}+{STRANGE})|=>?|->|\\u003[dD]|%3[dD]){SPACE}"
+EQUALS: Final = (
+    rf"{QUOTES}\]?+{SPACE}(?>={{2,3}}(?={SPACE}[\"']{{0,2}}+{STRANGE})|=>?|->|\\u003[dD]|%(?:25)?+3[dD]){SPACE}"
+)
 COLON: Final = (
-    rf"{QUOTES}{SPACE}(?>:=?|\uff1a|%3[aA](?:%20|\+)?+|(?:(?<=\n)|(?<=  ))value[\"']?+:)\*{{0,2}}+{SPACE}"
+    rf"{QUOTES}{SPACE}(?>:=?|\uff1a|%(?:25)?+3[aA](?:%20|\+)?+|(?:(?<=\n)|(?<=  ))value[\"']?+:)\*{{0,2}}+{SPACE}"
     r"(?:[|>][+-]?\s{1,32}+)?+"
 )
 MARKED_PAIR: Final = rf"""["'\\]{{1,16}}+{SPACE},?+{SPACE}["'\\]{{0,16}}+(?i:value)["'\\]{{0,16}}+{SPACE}[:=]{SPACE}"""
