@@ -174,7 +174,7 @@ MORE_BEHIND: Final = "(?=[A-Za-z]{3,12}+[_-][A-Za-z0-9]|[A-Za-z][a-z]{2,11}+[A-Z
 """A look ahead that costs less than the names: most words have nothing behind them."""
 
 _CLOSES: Final = rf"""[0-9_-]{{0,4}}+(?:["'`\\*]|&[#a-z]|{_LABEL})"""
-_ASSIGNS: Final = rf"(?:{_CLOSES}|[0-9_-]{{0,4}}+(?:\s{{0,4}}+=|:\s|</|\s{{1,8}}+(?=[A-Za-z0-9/+]{{20}})))"
+_ASSIGNS: Final = rf"(?:{_CLOSES}|[0-9_-]{{0,4}}+(?:\s{{0,4}}+=|</|:?+\s{{1,8}}+(?=[A-Za-z0-9/+]{{20}})))"
 
 
 def expression_of(rows: Iterable[Name]) -> str:
