@@ -8,8 +8,21 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-__all__ = ["BARE_TOKENS", "DRAWN", "ENDING", "HARMLESS", "HEADERS", "NAMES", "SECRETS", "TOKENS", "Name"]
-__all__ += ["expression_of", "literals_of"]
+__all__ = [
+    "BARE_TOKENS",
+    "DRAWN",
+    "ENDING",
+    "HARMLESS",
+    "HEADERS",
+    "MORE_BEHIND",
+    "NAMES",
+    "PROPERTIES",
+    "SECRETS",
+    "TOKENS",
+    "WORDS_OF_PASS",
+    "Name",
+]
+__all__ += ["expression_of", "literals_of", "suffixed"]
 
 
 class Name(NamedTuple):
@@ -58,8 +71,9 @@ HARMLESS: Final = (
     *("eos", "bos", "pad", "unk", "sep", "cls", "mask", "stop", "start", "end", "first", "last", "next", "previous"),
     *("per", "page", "nextpage", "continuation", "special", "pretoken", "sync", "top", "bytes", "output", "input"),
     *("prompt", "completion", "generated", "sampled", "chosen", "cursor", "unexpected", "illegal", "bad", "stray"),
+    *("publickey", "cancellation", "skip", "delta", "resume", "pagination", "paging", "scroll", "idempotency"),
 )
-"""What a language model, a grammar or a page of results calls a token is none that opens a door."""
+"""What a language model, a grammar, a page of results or an assembly's name calls a token is none that opens a door."""
 
 
 def _by_length(expressions: Iterable[tuple[int, str]]) -> list[str]:
@@ -102,6 +116,7 @@ SECRETS: Final = (
 )
 """The value is a secret, unless it is a placeholder, a word of a message or source code."""
 
+WORDS_OF_PASS: Final = tuple(row for row in SECRETS if row.words[0].lower().startswith(("pass", "pwd")))
 TOKENS: Final = (
     Name(("tokens",), ("auth", "access", "refresh", "api", "session", "bearer", "security", "id")),
     Name(("token", "Token", "TOKEN"), before=rf"(?<=[A-Za-z0-9][_-]){_DOOR}"),
@@ -135,14 +150,41 @@ ENDING: Final = (
 )
 """What may stand behind a name's last word: `password_2`, `API_KEY_PROD`, `api_keys[0] =`."""
 
+PROPERTIES: Final = (
+    *("file", "files", "path", "dir", "folder", "name", "names", "id", "ids", "arn", "uri", "url"),
+    *("endpoint", "host", "port", "count", "len", "length", "size", "min", "max", "limit", "budget"),
+    *("usage", "used", "cost", "costs", "price", "quota", "hint", "policy", "rule", "rules", "regex"),
+    *("pattern", "format", "type", "kind", "mode", "algorithm", "alg", "version", "ttl", "age", "expiry"),
+    *("expires", "expiration", "expired", "created", "updated", "rotated", "rotation", "at", "on", "date"),
+    *("enabled", "disabled", "required", "optional", "valid", "invalid", "missing", "field", "header"),
+    *("param", "column", "prefix", "suffix", "env", "var", "variable", "ref", "reference", "source"),
+    *("store", "vault", "manager", "provider", "scope", "scopes", "reset", "error", "errors", "status"),
+    *("label", "title", "description", "placeholder", "help", "message", "fingerprint", "checksum"),
+    *("digest", "hash", "salt", "rounds", "metadata", "index", "pair", "spec", "schema", "class"),
+    *("encoder", "hasher", "hashers", "validator", "validators", "for", "by", "per", "and", "or", "is"),
+    *("of", "from", "in", "to", "word", "words"),
+)
+"""What stands behind the word of a secret where not the secret is meant, but something of it: `API_KEY_ID`."""
+_PROPERTY: Final = rf"(?i:{'|'.join(PROPERTIES)})(?![a-z0-9])"
+_SUFFIX: Final = (
+    rf"(?>(?:[_-](?!{_PROPERTY})[A-Za-z0-9]{{1,16}}+){{1,4}}+"
+    rf"|(?<=[a-z])(?:(?!{_PROPERTY})[A-Z][a-z0-9]{{1,16}}+){{1,3}}+)(?![\w-])"
+)
+MORE_BEHIND: Final = "(?=[A-Za-z]{3,12}+[_-][A-Za-z0-9]|[A-Za-z][a-z]{2,11}+[A-Z])"
+"""A look ahead that costs less than the names: most words have nothing behind them."""
+
 _CLOSES: Final = rf"""[0-9_-]{{0,4}}+(?:["'`\\*]|&[#a-z]|{_LABEL})"""
-_ASSIGNS: Final = rf"(?:{_CLOSES}|[0-9_-]{{0,4}}+\s{{0,4}}+=)"
+_ASSIGNS: Final = rf"(?:{_CLOSES}|[0-9_-]{{0,4}}+(?:\s{{0,4}}+=|</|:?+\s{{1,8}}+(?=[A-Za-z0-9/+]{{20}})))"
 
 
 def expression_of(rows: Iterable[Name]) -> str:
     """The last word of a name of these rows, what stands before it looked at, and what may end it."""
-    longest_first = sorted(rows, key=lambda row: -max(map(len, row.words)))  # `authorization` before `auth`
-    return f"(?>{'|'.join(map(_expression, longest_first))}){ENDING}"
+    return f"{_any_of(rows)}{ENDING}"
+
+
+def suffixed(rows: Iterable[Name]) -> str:
+    """A name of these rows with more words behind it, none a property: `API_KEY_EASTUS`, but not `API_KEY_FILE`."""
+    return f"{_any_of(rows)}{_SUFFIX}"
 
 
 def literals_of(rows: Iterable[Name]) -> tuple[str, ...]:
@@ -153,6 +195,11 @@ def literals_of(rows: Iterable[Name]) -> tuple[str, ...]:
         for word in row.words
     }
     return tuple(sorted(word for word in words if not any(word != other and word.startswith(other) for other in words)))
+
+
+def _any_of(rows: Iterable[Name]) -> str:
+    longest_first = sorted(rows, key=lambda row: -max(map(len, row.words)))  # `authorization` before `auth`
+    return f"(?>{'|'.join(map(_expression, longest_first))})"
 
 
 def _expression(row: Name) -> str:

@@ -10,7 +10,18 @@ from typing import Final
 from llm_service.redaction.drawn_looks import drawn
 from llm_service.redaction.drawn_shapes import DRAWN_SHAPES
 from llm_service.redaction.key_shapes import MOST, Pattern, patterns_of_shapes
-from llm_service.redaction.name_table import BARE_TOKENS, DRAWN, HEADERS, SECRETS, TOKENS, expression_of, literals_of
+from llm_service.redaction.name_table import (
+    BARE_TOKENS,
+    DRAWN,
+    HEADERS,
+    MORE_BEHIND,
+    SECRETS,
+    TOKENS,
+    WORDS_OF_PASS,
+    expression_of,
+    literals_of,
+    suffixed,
+)
 from llm_service.redaction.value_forms import (
     ANY_QUOTED,
     ATTRIBUTE,
@@ -34,12 +45,16 @@ from llm_service.redaction.value_forms import (
     NOT_IN_URL,
     OPENED,
     PAIR,
+    PATH,
+    QUOTE,
     RANDOM,
     RANDOM_QUOTED,
     REST,
     SPACED,
     STRANGE,
     STRANGE_QUOTED,
+    SUFFIXED_KEY,
+    SUFFIXED_WORD,
     TOKEN_XML,
     VALUE,
     WORD_ENDS,
@@ -69,19 +84,37 @@ _GOES_ON: Final = (
     r"|[^<>]{0,256}+[<>]))"
 )
 _DRAWN_NAMES: Final = expression_of(DRAWN)
-_OPTION: Final = (
-    rf"(?>--(?:(?:[A-Za-z0-9]{{1,24}}+[_.-]){{0,5}}?|[A-Za-z]{{1,12}}?)"
-    rf"{expression_of((*SECRETS, *TOKENS, *BARE_TOKENS))}"
-    r"(?=[\s\"'\\]))"
-)
+_BEGINS: Final = r"(?:(?<![\w-])|(?<=\\[nrt]))"
+"""Of an option: a word's own dash; `low-key` is a word of prose."""
 _NO_OPTIONS: Final = ("sort", "cache", "partition", "primary", "public", "foreign", "page", "stop", "eos")
 """Before `-key` and `-token`, words whose option is no secret: `--sort-key name`."""
-_ANY_OPTION: Final = (
-    r"(?>(?<=-)"
+_LONGEST_OPTION: Final = 40
+_OPTION: Final = (
+    r"(?>(?<=[\w.-])(?=(?i:key|token|pass|pwd|secret|cred|auth)[\w-]{0,16}+[\s\"'\\])(?>"
+    # what is looked for behind a place has one length: there is one for each that an option may have
+    + "|".join(rf"(?<={_BEGINS}-[\w.-]{{{length}}})" for length in range(_LONGEST_OPTION))
+    + rf")(?:{expression_of((*SECRETS, *TOKENS, *BARE_TOKENS))}(?=[\s\"'\\])|(?<=-)"
     + "".join(f"(?<!(?<![a-z]){word}-)" for word in _NO_OPTIONS)
-    + r"(?i:key|token|password|passwd|passphrase|pass|secret|credentials?)(?=\s))"
+    + r"(?i:key|token|pass|secret)(?=\s)))"
 )
+_WHO: Final = r"[\w.@+-]{1,64}+"
+_USER_FLAG: Final = r"[\s\"'](?>-[A-TV-Za-tv-z]{0,6}+[uU]|--(?:proxy-)?user)(?=[\s\"'=\\]|\w{1,32}+:)"
+_TO_USER: Final = rf"[ =]{{1,4}}+[\"']?+|{NEXT_ITEM}[\"'\\]{{1,16}}+"
+_CURL: Final = (
+    rf"(?>curl(?=[\s\"'\\])(?:(?!{_USER_FLAG}|\s[|;&])(?:[^\n]|(?<=\\)\n)){{0,400}}+"
+    rf"{_USER_FLAG}(?:{_TO_USER}|(?<=-[uU])))"
+)
+"""Up to what says who calls: of this command it is a user and a password, also with other flags before: `-su`."""
+_AS_USER: Final = rf"(?>(?:(?<![\w-])-u|-user|auth(?<={_BEGINS}--auth))(?:{_TO_USER}|(?<=-u)(?={_WHO}:{STRANGE})))"
+# Of another command it may be a user and a group of a system, a host and a path, or a branch and another.
+_NO_GROUP: Final = (
+    rf"(?<![\s\"'=][0-9]:)(?<![\s\"'=][0-9]{{4}}:)(?![0-9]{{1,10}}+(?![^\s\"'\\])|{PATH})"
+    r"(?=(?:(?![a-z][A-Z])[^\s\"'](?<![0-9!#$%^&*+=~@])){0,64}+(?:[a-z][A-Z]|[0-9!#$%^&*+=~@]))"
+)
+_DRAWN_USER: Final = rf"{NOT_AGAIN}{STRANGE}(?={VALUE}{{16}})[\w.~+/=-]{{16,512}}+"
 _NO_NUMBER: Final = r"(?![0-9.,_]{1,64}+(?![\w-]))"
+_AT: Final = "(?=@(?!sha[0-9]{3}:))"
+"""Not before the digest of an image, whose tag may stand where a password does."""
 _PART: Final = r"""[^\s/"'<>@\\]"""
 _NEXT: Final = r"""[\s,"'\\]{1,12}+"""
 _ARGUMENT: Final = r"""[^\s,"'\\|;&]{1,64}+"""
@@ -93,11 +126,23 @@ _FORM_PART: Final = (
     rf"\\{{0,3}}+\"(?:\r?\n|(?:\\{{1,4}}+r)?+\\{{1,4}}+n){{2}}(?P<part>{NOT_AGAIN}[^\r\n\\]{{1,{MOST}}}+)"
 )
 """A field of a form, as multipart/form-data has it."""
+_NETRC: Final = (
+    r"(?:machine[ \t]{1,8}+\S{1,128}+"
+    r"(?=\s{1,32}+(?:(?:login|account)\s|password\s{1,32}+\S{1,256}+\s{1,32}+(?:login|account)\s))|(?<=default\s)(?=login))"
+    r"(?:\s{0,32}+(?:login|account)[ \t]{1,8}+\S{1,128}+){0,2}+\s{1,32}+password[ \t]{1,8}+"
+)
+"""The words of one entry in any order, on one line or more."""
 _DUMPED: Final = (
     rf"\\{{0,3}}+\"\]=>\s{{0,8}}+string\([0-9]{{1,8}}+\)\s\\{{0,3}}+\"(?P<dumped>{NOT_AGAIN}[^\"\n\\]{{1,{MOST}}}+)"
 )
 """As var_dump of PHP prints it."""
+_IDENTIFIED: Final = (
+    r"(?i:identified)\s{1,8}+(?:(?i:with)\s{1,8}+\S{1,64}+\s{1,8}+)?+(?i:by)(?:\s{1,8}+(?i:password))?+\s{1,8}+"
+)
+_IS: Final = rf"(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR})(?:[bruf]{{1,2}}+(?=[\"']))?+[\"'`\\]{{0,16}}+"
 _BY_NAME: Final = "https://github.com/Yelp/detect-secrets (KeywordDetector); gitleaks.toml, rule generic-api-key"
+_SIGNED: Final = r"[\w.~%+/=-]{16,512}+(?![^\s&#\"'<>\\,;)}\]])"
+"""Of any other name in `_signature`: what a digest or a key wrote; `function_signature=f(x)` is source code."""
 _CREDENTIALS: Final = "[A-Za-z0-9._~+/=:|%$-]"
 
 # Secrets that are known by what stands before them.
@@ -105,19 +150,20 @@ _NAMED: Final = (
     Pattern(
         "url-password",
         ("://", ":\\", "%3A%2F%2F", "%3a%2f%2f", "jdbc:oracle"),
-        rf"(?:jdbc:oracle:[a-z]{{2,8}}+:[\w$#-]{{1,64}}+/(?P<thin>{NOT_AGAIN}[^\s/\"'<>@\\]{{1,256}}+)(?=@)|:\\{{0,8}}+/\\{{0,8}}+/(?P<token>(?=[\w.~-]{{20,256}}+:[\w.-]{{0,32}}+@){NOT_AGAIN}{STRANGE}[\w.~-]{{20,256}}+:[\w.-]{{0,32}}+)(?=@)"
+        rf"(?:jdbc:oracle:[a-z]{{2,8}}+:[\w$#-]{{1,64}}+/(?P<thin>{NOT_AGAIN}[^\s/\"'<>@\\]{{1,256}}+)(?=@)|:\\{{0,8}}+/\\{{0,8}}+/(?P<token>(?=[\w.~-]{{20,256}}+:[\w.-]{{0,32}}+@){NOT_AGAIN}{STRANGE}[\w.~-]{{20,256}}+:[\w.-]{{0,32}}+){_AT}"
         rf"|:\\{{0,8}}+/\\{{0,8}}+/[^\s/?#@:\"'<>\[\\]{{0,256}}+(?::(?![0-9]{{1,5}}+(?:[/,?#\s]|\Z)){NOT_IN_URL}"
-        rf"(?:(?P<password>{NOT_AGAIN}(?:@{{0,2}}+{_PART}{{1,256}}+(?:@{_PART}{{0,256}}+(?=@)){{0,8}}+))(?=@)"
-        rf"|(?P<slashed>{NOT_AGAIN}[^\s\"'<>@\\]{{1,256}}+)(?=@(?!sha[0-9])))"
+        rf"(?:(?P<password>{NOT_AGAIN}(?:@{{0,2}}+{_PART}{{1,256}}+(?:@{_PART}{{0,256}}+(?=@)){{0,8}}+)){_AT}"
+        rf"|(?P<slashed>{NOT_AGAIN}[^\s\"'<>@\\]{{1,256}}+){_AT})"
         r")"
-        rf"|:\\{{0,8}}+/\\{{0,8}}+/(?P<user>{NOT_AGAIN}{NOT_IN_URL}(?=[^0-9@]{{0,64}}+[0-9])[^\s/?#@:.\"'<>\\]{{20,512}}+)(?=@(?!sha[0-9]))"
-        r"|%3[aA]%2[fF]%2[fF][\w.~-]{0,64}+%3[aA](?P<encoded>(?:[\w.~!*()+-]|%(?!40)[0-9A-Fa-f]{2}){1,256}+)(?=%40))",
+        rf"|:\\{{0,8}}+/\\{{0,8}}+/(?P<user>{NOT_AGAIN}{NOT_IN_URL}(?=[^0-9@]{{0,64}}+[0-9])[^\s/?#@:.\"'<>\\]{{20,512}}+){_AT}"
+        r"|%3[aA]%2[fF]%2[fF][\w.~-]{0,64}+%3[aA](?P<encoded>(?:[\w.~!*()+-]|%(?!40)[0-9A-Fa-f]{2}){1,256}+)(?=%40(?!sha[0-9]{3}%3[aA])))",
         "RFC 3986, section 3.2.1",
     ),
     Pattern(
         "url-query",
         ("key=", "sig=", "signature=", "Signature=", "code=", "credential="),
-        r"(?:(?:(?:(?<=[?&;])|(?<=u0026))(?i:key|sig)|(?<=[?&;_-])(?i:signature|credential))=(?!=)"
+        r"(?:(?:(?:(?<=[?&;])|(?<=u0026))(?i:key|sig|signature|credential)|(?:(?<=(?i:x-amz-))|(?<=(?i:x-goog-)))(?i:signature|credential)"
+        rf"|(?<=[_-])(?i:signature)(?==(?:%22|[\"'])?+{STRANGE}{_SIGNED}))=(?!=)"
         rf"(?P<value>{NOT_AGAIN}(?!(?i:{WORDS}|[a-z]{{2,64}}+(?:[_-][a-z]{{1,64}}+){{1,8}}+){WORD_ENDS})[^\s&#\"'<>\\]{{4,{MOST}}}+)"
         r"|(?:(?<=[?&;])|(?<=u0026))(?i:code)="
         rf"(?P<code>{NOT_AGAIN}(?:(?=[^\s&A-Z]{{0,64}}+[A-Z])(?=[^\s&a-z]{{0,64}}+[a-z])(?=[^\s&0-9]{{0,64}}+[0-9])"
@@ -155,22 +201,18 @@ _NAMED: Final = (
     ),
     Pattern(
         "command-option",
-        ("--", "key", "token", "pass", "secret", "credential", "-u"),
-        rf"(?:(?>{_OPTION}|{_ANY_OPTION})(?:{NEXT_ITEM}{ITEM_QUOTED}|\s{{1,8}}+(?:{ANY_QUOTED}"
-        rf"|(?P<option>{NOT_AGAIN}{NO_VALUE}(?!-)(?:{RANDOM}(?={VALUE}{{6}}){REST}"
+        ("key", "token", "pass", "pwd", "secret", "credential", "creds", "auth", "-u", "curl"),
+        rf"(?:{_OPTION}(?:{NEXT_ITEM}{ITEM_QUOTED}|\s{{1,8}}+(?:{ANY_QUOTED}"
+        rf"|(?P<option>{NOT_AGAIN}{NO_VALUE}(?!-)(?:(?:(?<=[Ww][Oo][Rr][Dd] )|(?!{PATH})){RANDOM}(?={VALUE}{{6}}){REST}"
         rf"|(?<=[Ww][Oo][Rr][Dd] ){VALUE}{{4,64}}+(?=\s{{0,8}}+(?:\Z|[\n;|&)]|-))))))"
-        # `-u root:root` and `-u 1000:1000` are users and groups of a system
-        rf"|(?:(?<![\w-])-u|-user)"
-        rf"(?:[ =]{{1,4}}+[\"']?+|{NEXT_ITEM}[\"'\\]{{1,16}}+|(?<=-u)(?=[\w.@+-]{{1,64}}+:{STRANGE}))"
-        rf"(?P<who>[\w.@+-]{{1,64}}+):"
-        rf"(?![0-9]{{1,10}}+(?![^\s\"'\\])|(?P=who)(?![^\s\"'\\]))"
-        rf"(?P<user>{NOT_AGAIN}{NO_VALUE}(?!(?:root|wheel|staff|users|nogroup|www-data)(?![^\s\"'\\]))(?=[^\s\"']{{3}})[^\s\"']{{3,{MOST}}}+))",
+        rf"|{_CURL}(?:{_WHO}:(?P<login>{NOT_AGAIN}{NO_VALUE}[^\s\"'\\]{{3,{MOST}}}+)|(?P<keyed>{_DRAWN_USER})(?=:?(?:[\s\"'\\]|\Z)))"
+        rf"|{_AS_USER}(?:{_WHO}:(?P<user>{NOT_AGAIN}{NO_VALUE}{_NO_GROUP}[^\s\"'\\]{{3,{MOST}}}+)|(?P<lone>{_DRAWN_USER})(?=:(?:[\s\"'\\]|\Z))))",
         "https://clig.dev/#arguments-and-flags; https://curl.se/docs/manpage.html#-u",
     ),
     Pattern(
         "command-password",
         ("mysql", "mariadb", "sshpass", "redis-cli", "mongo", "login", "twine", "ldap", "-pass"),
-        rf"(?:(?i:mysql|mariadb)[a-z]{{0,8}}+{_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-p"
+        rf"(?>(?i:mysql|mariadb)[a-z]{{0,8}}+{_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-p"
         rf"|(?i:sshpass){_NEXT}-p(?:{_NEXT})?+|(?i:redis-cli){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-a{_NEXT}"
         rf"|(?i:login){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,6}}?-p(?:=|{_NEXT})"
         rf"|(?i:mongo[a-z]{{0,8}}+|twine){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-p(?:=|{_NEXT})?+"
@@ -181,14 +223,16 @@ _NAMED: Final = (
     Pattern(
         "sql-password",
         ("identified", "with password", "with encrypted password", "login password"),
-        r"(?>(?i:identified)\s{1,8}+(?:(?i:with)\s{1,8}+\S{1,64}+\s{1,8}+)?+(?i:by)(?:\s{1,8}+(?i:password))?+"
-        rf"|(?i:with\s(?:encrypted\s)?+|login\s)(?i:password))\s{{1,8}}+{ANY_QUOTED}",
+        # in a sentence something is identified by a name, in backticks by a column: in small letters the value is drawn
+        rf"(?>(?<=[\"'`]\s){_IDENTIFIED}|{_IDENTIFIED}(?:(?<=[A-Z]\s)|(?=(?:\\{{1,8}}+)?[\"']{DIGIT})|(?=[\"']?{RANDOM}{BARE}))(?!`)"
+        rf"|(?i:with\s(?:encrypted\s)?+|login\s)(?i:password)\s{{1,8}}+){ANY_QUOTED}",
         "https://dev.mysql.com/doc/refman/8.4/en/create-user.html; https://www.postgresql.org/docs/current/sql-createrole.html",
     ),
     Pattern(
         "user-password",
-        ("user", "login"),
-        rf"(?i:login)[ \t]{{1,8}}+\S{{1,128}}+(?:[ \t]{{0,8}}+\n[ \t]{{0,32}}+(?i:password)[ \t]{{1,8}}+"
+        ("user", "login", "machine "),
+        rf"(?>{_NETRC})(?P<machine>{NOT_AGAIN}{NO_VALUE}\S{{1,{MOST}}}+)"
+        rf"|(?i:login)[ \t]{{1,8}}+\S{{1,128}}+(?:[ \t]{{0,8}}+\n[ \t]{{0,32}}+(?i:password)[ \t]{{1,8}}+"
         rf"(?P<netrc>{NOT_AGAIN}{NO_VALUE}\S{{1,{MOST}}}+)"
         rf"|[ \t]{{1,8}}+(?i:password)[ \t]{{1,8}}+(?P<line>{NOT_AGAIN}{NO_VALUE}{STRANGE}\S{{1,{MOST}}}+))"
         r"|(?i:user)(?:_?+(?i:name))?+[\"'\\]{0,4}+\s{0,4}+[:=]\s{0,4}+[\"'\\]{1,4}+[^\"'\\\n]{1,128}+[\"'\\]{1,4}+,\s{0,32}+"
@@ -197,11 +241,15 @@ _NAMED: Final = (
     ),
     Pattern(
         "validated-secret",
-        literals_of(SECRETS),
-        rf"{expression_of(SECRETS)}(?>\r?\n|\\{{1,4}}+n)  [^\n\[]{{1,96}}+"
+        literals_of((*SECRETS, *TOKENS)),
+        rf"(?=[\w-]{{3,16}}+(?:\r?\n  |\\{{1,4}}+n  |{QUOTE}[\s,\])])){expression_of((*SECRETS, *TOKENS))}"
+        rf"(?:(?>\r?\n|\\{{1,4}}+n)  [^\n\[]{{1,96}}+"
         rf"\[type=[a-z_]{{1,40}}+, input_value="
-        rf"(?:'(?P<value>{NOT_AGAIN}[^'\\\n]{{1,{MOST}}}+)|\"(?P<valued>{NOT_AGAIN}[^\"\\\n]{{1,{MOST}}}+))",
-        "https://docs.pydantic.dev/latest/errors/errors/",
+        rf"(?:'(?P<value>{NOT_AGAIN}[^'\\\n]{{1,{MOST}}}+)|\"(?P<valued>{NOT_AGAIN}[^\"\\\n]{{1,{MOST}}}+))"
+        # as a list of errors, which FastAPI answers with: {"loc": ["body", "password"], "msg": "...", "input": "..."}
+        rf"|{QUOTE}(?:,\s{{0,32}}+{QUOTE}?+[\w.-]{{1,32}}+{QUOTE}?+){{0,3}}+,?+\s{{0,32}}+[\])]"
+        rf"(?:(?!{QUOTE}input{QUOTE})[^{{}}]){{0,600}}+{QUOTE}input{QUOTE}\s{{0,4}}+:\s{{0,4}}+{ANY_QUOTED})",
+        "https://docs.pydantic.dev/latest/errors/errors/; https://fastapi.tiangolo.com/tutorial/handling-errors/",
     ),
     Pattern(
         "named-secret",
@@ -218,12 +266,20 @@ _NAMED: Final = (
         "named-key",
         literals_of((*DRAWN, *SECRETS[-2:])),
         r"(?:(?:(?:(?<=(?i:api ))|(?<=(?i:access ))|(?<=(?i:secret ))|(?<=(?i:license )))(?i:key)"
-        r"(?:\s(?i:provided|used|given|is|was|value)){0,2}+\*{0,2}+\s{0,4}+[:=]?+\*{0,2}+\s{0,4}+"
+        r"(?:\s(?i:provided|used|given|is|was|value)){0,2}+\*{0,2}+\s{0,4}+(?:\[[^\[\]\n]{0,24}+\]:\s)?+[:=\uff1a]?+\*{0,2}+\s{0,4}+"
         rf"|(?<=(?i:basic))(?i:auth)(?=\()|{_DRAWN_NAMES}(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}))"
-        rf"(?:[\"'`\\]{{0,16}}+(?P<key>{NOT_AGAIN}{NO_VALUE}{STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)"
+        rf"(?:(?:\[(?!REDACTED:))?+[\"'`\\]{{0,16}}+(?P<key>{NOT_AGAIN}{NO_VALUE}{STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)"
         # a user and a password: auth=("bob", "...")
         rf"|[\[(]\s{{0,8}}+[\"'\\]{{1,16}}+[^\"'\\\n]{{1,128}}+[\"'\\]{{1,16}}+,\s{{0,8}}+{ITEM_QUOTED})"
         rf"|{_DRAWN_NAMES}(?:{NESTED_VALUE}|{YAML_LIST}))",
+        _BY_NAME,
+    ),
+    Pattern(
+        "suffixed-secret",
+        literals_of((*SECRETS, *TOKENS, *DRAWN)),
+        rf"{MORE_BEHIND}(?:{suffixed((*SECRETS, *TOKENS, *DRAWN))}{_IS}"
+        rf"(?P<key>{SUFFIXED_KEY}[^\s\"'`,;<>&\\]{{16,{MOST}}}+)"
+        rf"|{suffixed(WORDS_OF_PASS)}{_IS}(?P<phrase>{SUFFIXED_WORD}[^\s\"'`,;<>\\]{{6,{MOST}}}+))",
         _BY_NAME,
     ),
     Pattern(

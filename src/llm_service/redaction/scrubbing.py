@@ -52,6 +52,8 @@ _WORDS: Final = (
     "login",
     "identified",
     "user",
+    "curl",
+    "machine",
     "://",
     "-u",
     ":\\",
@@ -59,7 +61,8 @@ _WORDS: Final = (
 # These also stand within ordinary words.
 _DOUBTFUL: Final = {
     "cred": "cred(?:ential|s(?![a-z]))",
-    "auth": r"auth(?:orization|(?![a-z])[^\s:=,%>]{0,24}+\s{0,8}+[:=,%>]|(?<=[_a-z-]auth)\s)",
+    "auth": r"auth(?:orization|(?![a-z])[^\s:=,%>]{0,24}+\s{0,8}+[:=,%>]|(?<=[_a-z-]auth)[_-]?[0-9]{0,3}\s)",
+    "machine": r"machine[ \t]{1,8}+\S{1,128}+\s{1,32}+(?:login|account|password)\s",
     "login": "login[^a-z]",
     "user": r"user(?:_?name)?[\"'\\]{0,4}+\s{0,4}+[:=]\s{0,4}+\\{0,3}+[\"']",
     "-u": r"-u(?:(?<![\w-]-u)|ser)",
@@ -131,7 +134,11 @@ def may_hold_secret(text: str) -> bool:
     """Whether a secret may stand in the text: False is certain, True only a reason to look."""
     folded = _fold(text)
     for word in _WORDS:
-        if word in folded and (word not in _DOUBTFUL or compiled(_DOUBTFUL[word]).search(folded) is not None):
+        if (
+            word[0] in folded
+            and word in folded
+            and (word not in _DOUBTFUL or compiled(_DOUBTFUL[word]).search(folded) is not None)
+        ):
             return True
     literals = _literals()
     places: list[tuple[int, int]] = []

@@ -5,8 +5,26 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final, cast
 
-from llm_service.redaction.name_table import BARE_TOKENS, DRAWN, HEADERS, SECRETS, TOKENS, expression_of
-from llm_service.redaction.value_forms import DIRECTORY, DRAWN_VALUE, NOT_A_TIME, SPOKEN
+from llm_service.redaction.name_table import (
+    BARE_TOKENS,
+    DRAWN,
+    HEADERS,
+    SECRETS,
+    TOKENS,
+    WORDS_OF_PASS,
+    expression_of,
+    suffixed,
+)
+from llm_service.redaction.value_forms import (
+    DIRECTORY,
+    DRAWN_VALUE,
+    ESCAPED,
+    FILE,
+    NOT_A_TIME,
+    SPOKEN,
+    SUFFIXED_KEY,
+    SUFFIXED_WORD,
+)
 
 __all__ = ["holds_secret", "looks_drawn"]
 
@@ -18,6 +36,8 @@ _LABELLED: Final = " \t\r\n:=?*"
 _SUBSCRIPTS: Final = r"(?:\[[^\[\]]{0,64}+\]){1,4}+\Z"
 _ANNOUNCING: Final = rf"{expression_of((*SECRETS, *TOKENS, *HEADERS))}\Z"
 _DOUBTFUL: Final = rf"{expression_of((*BARE_TOKENS, *DRAWN))}\Z"
+_SUFFIXED: Final = rf"{suffixed((*SECRETS, *TOKENS, *DRAWN))}\Z"
+_SUFFIXED_WORD: Final = rf"{suffixed(WORDS_OF_PASS)}\Z"
 _COUNTED: Final = r"(?i:(?<!s)s|token|cookie|authorization)_?[0-9]{0,3}+\Z"
 _COST: Final = r"(?:(?<![A-Za-z])(?i:costs?)|(?<=[a-z])Costs?)(?![a-z])"
 _COST_OF: Final = rf"{_COST}_?(?i:per|by|of|for|in|each|and)(?![a-z])"
@@ -47,6 +67,8 @@ def holds_secret(name: str, value: object = "x") -> bool:
     if "cost" in plain.lower() and _names_a_cost(plain, value):
         return False
     if _compiled(_ANNOUNCING).search(plain) is None:
+        if isinstance(value, str) and _is_suffixed(plain, value):
+            return True
         return _compiled(_DOUBTFUL).search(plain) is not None and _is_drawn(plain, value)
     if isinstance(value, list):
         parts = cast("list[object]", value)
@@ -55,6 +77,15 @@ def holds_secret(name: str, value: object = "x") -> bool:
     if isinstance(value, int | float):
         return _compiled(_COUNTED).search(plain) is None
     return not (isinstance(value, str) and (_compiled(SPOKEN).match(value) is not None or _is_no_text_of(plain, value)))
+
+
+def _is_suffixed(plain: str, value: str) -> bool:
+    """Whether more stands behind the word of a secret, `API_KEY_EASTUS`, and the value looks like one."""
+    if _compiled(_SUFFIXED).search(plain) is not None:
+        return _compiled(SUFFIXED_KEY).match(value) is not None or (
+            _compiled(SUFFIXED_WORD).match(value) is not None and _compiled(_SUFFIXED_WORD).search(plain) is not None
+        )
+    return False
 
 
 def _names_a_cost(plain: str, value: object) -> bool:
@@ -87,8 +118,10 @@ def _is_drawn(plain: str, value: object) -> bool:
 
 
 def _is_no_text_of(plain: str, value: str) -> bool:
-    """Whether the name means something else: `PWD` a directory, `credentials` a mode."""
+    """Whether the name means something else: `PWD` a directory, `credentials` a mode or a file."""
     small = plain.lower()
+    if _compiled(FILE).match(value) is not None:
+        return True
     if small in ("pwd", "oldpwd"):
         return _compiled(DIRECTORY).match(value) is not None
     return small == "credentials" and value in _MODES
@@ -107,7 +140,7 @@ def looks_drawn(text: str) -> bool:
     seen = text[:_LONGEST_NAME]
     if len(seen) < 8 or not seen.isascii() or len(seen.split(maxsplit=1)) != 1 or seen != seen.strip():
         return False
-    if _compiled(NOT_A_TIME).match(seen) is None:
+    if _compiled(NOT_A_TIME).match(seen) is None or _compiled(ESCAPED).match(seen) is not None:
         return False
     digits = sum(map(str.isdigit, seen))
     letters = sum(map(str.isalpha, seen))

@@ -20,6 +20,8 @@ __all__ = [
     "DRAWN_VALUE",
     "ENCODED",
     "EQUALS",
+    "ESCAPED",
+    "FILE",
     "HEADER",
     "ITEM_QUOTED",
     "MARKED_PAIR",
@@ -31,6 +33,8 @@ __all__ = [
     "NO_VALUE",
     "OPENED",
     "PAIR",
+    "PATH",
+    "QUOTE",
     "RANDOM",
     "RANDOM_QUOTED",
     "REST",
@@ -38,6 +42,8 @@ __all__ = [
     "SPOKEN",
     "STRANGE",
     "STRANGE_QUOTED",
+    "SUFFIXED_KEY",
+    "SUFFIXED_WORD",
     "TOKEN_XML",
     "VALUE",
     "WORDS",
@@ -70,6 +76,21 @@ NOT_A_TIME: Final = (
     r"(?![0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt_ ][0-9:.,]{2,18}+(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})?+)?+(?![\w.:+-]))"
 )
 """Dates and times of ISO 8601 are no tokens."""
+_EXTENSIONS: Final = (
+    r"(?<=\.(?i:pem|key|crt|cer|der|p12|pfx|jks|ppk|pub|asc|gpg|txt|env|ini|cfg|yml|csv))"
+    r"|(?<=\.(?i:json|yaml|toml|conf))"
+)
+FILE: Final = (
+    rf"(?:(?=[^\s/\\]{{0,64}}+[/\\])[\w.@~+:/\\-]{{1,256}}+(?:{_EXTENSIONS}){_ENDS}"
+    rf"|(?>~|\.{{1,2}})/(?!{STRANGE})[\w.@~+/-]{{1,256}}+{_ENDS})"
+)
+"""A path to a file of keys or settings: what is in it is the secret."""
+_STEPS: Final = r"[\w.@~-]{1,64}+"
+PATH: Final = (
+    rf"(?:(?:~|\.{{1,2}})/[\w.@~+/-]{{0,256}}+{_ENDS}|[A-Za-z]:[/\\][\w.@~+/\\-]{{1,256}}+|{FILE}|{_STEPS}(?:(?<=\.(?:pem|crt|p12|pfx|jks))|(?<=\.json)){_ENDS}"
+    rf"|(?!{STRANGE})/?(?:{_STEPS}/){{1,16}}+(?:{_STEPS})?+{_ENDS})"
+)
+"""Any path, where an option may as well name a file: `--key certs/server`."""
 # What stands behind `password:` or `api_key=` in messages, and in source code that a traceback quotes.
 WORDS: Final = (
     "none|null|nil|raise|return|else|then|secretstr|true|false|undefined|required|missing|invalid|empty|expired|incorrect|wrong|unknown|unset|not|str"
@@ -92,12 +113,18 @@ MASKED: Final = (
 _CAPITALS: Final = "[A-Z_][A-Z0-9_]{0,32}+"
 _VARIABLE: Final = rf"(?:\$(?:{_CAPITALS}|(?i:env):\w{{1,16}}+)|%{_CAPITALS}%)"
 """What a shell puts the value in the place of. In small letters (`$name`) a password may look so, too."""
+_BOUND: Final = (
+    rf"(?:\?[0-9]{{0,3}}+|[:@](?:[A-Za-z_]{{1,32}}+|[A-Za-z]{{1,3}}+[0-9]{{1,2}}+)|:[0-9]{{1,3}}+){_ENDS}|[#@]\{{"
+)
+"""Where a statement of SQL binds a value: `?`, `?1`, `:password`, `@p1`, `#{password}`."""
+_CALL: Final = r"[A-Za-z_]\w{2,32}+\([\w\s\"'.,=\[\]*]{0,64}+\)(?![\w!@#$%^*])"
+"""As `sha256(raw)`: source code."""
 NO_VALUE: Final = (
     rf"(?!(?i:{WORDS}){WORD_ENDS}|(?:self|cls|os|settings|config|cfg|env|environ|args|kwargs|options|params)[.\[(]"
     r"|(?:[A-Za-z_.]|::){3,80}+[(\[]|[A-Za-z_]{1,2}+[(\[][\"']?\w{0,32}+[\"']?[)\]](?![\w!@#$%^*])|[A-Za-z_]\w{0,32}+(?:\.[A-Za-z_]\w{0,32}+){1,3}\(|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
     rf"|(?:{_VARIABLE}|\$[a-z_]{{1,64}}+)(?![\w!-])|\$[({{]|(?:\$[0-9@*#?!-]|\*){_ENDS}"
     r"|%(?:\([\w.]{1,64}+\))?[sdrxif](?!\w)"
-    rf"|\*{{2,64}}+(?![\w!])|\.{{2,3}}|{MASKED})"
+    rf"|\*{{2,64}}+(?![\w!])|\.{{2,3}}|{MASKED}|{_BOUND}|{FILE}|{_CALL})"
 )
 NOT_IN_URL: Final = (
     rf"(?!(?:\$?\{{{{1,2}}[^{{}}\s:@]{{0,64}}+\}}{{1,2}}|{_VARIABLE}|\*{{2,64}}+|\.{{3}}|%(?:\([\w.]{{1,64}}+\))?s)@)"
@@ -137,7 +164,7 @@ _OF_ANOTHER: Final = (
     r"(?:[A-Za-z_]{1,32}+(?:\[[\w\"']{1,32}+\]|\(\))?+(?:[?!]?\.|->|::)){1,6}+"
     rf"[A-Za-z_]{{1,48}}+{_ends_with_noun()}"
 )
-CODE: Final = (
+_NO_NAME: Final = (
     r"""(?!(?:(?<=[a-z\]])|(?=["'\\]{1,8}+\]))["'`\\]{0,8}+\]?+\s{0,8}+[:=]\s{0,8}+(?:(?:"""
     rf"_{{0,2}}+(?i:{_NOT_MINE}(?:[a-z]{{1,24}}+_){{0,6}}{_NOUN})"
     rf"|{_NOT_MINE}[a-z]{{1,24}}+(?:[A-Z][a-z]{{1,24}}+){{1,5}}"
@@ -145,17 +172,27 @@ CODE: Final = (
     rf"|{_OF_ANOTHER}|{_TYPES}|[A-Z][A-Za-z0-9]{{0,48}}+(?<=(?:tial|ials|eStr|tStr|Type|ider|eKey|cKey|oken|ytes)))"
     rf"{WORD_ENDS}(?!\([\"'])|{_READ}\??\.[A-Za-z_]|[A-Za-z_]\w{{0,64}}+(?:\.[A-Za-z_]\w{{0,64}}+){{1,3}}\())"
 )
+# A statement of source code, a comment or a nested name on the next line: `class Credentials:`, `with credentials:`.
+_NO_BLOCK: Final = (
+    r"""(?!["'\\]{0,4}+:[ \t]{0,8}+(?:\r?\n|\\{1,4}+n)(?:[ \t]|\\{1,4}+t){1,32}+"""
+    r"""(?:[bruf]{0,2}+\\{0,8}+(?:"\\{0,8}+""|'\\{0,8}+'')"""
+    r"""|[#@]|[A-Za-z_][\w.\[\]]{0,64}+(?:[ \t]{0,4}+(?:\(|[-+*/|]?=(?=[ \t]))|:(?=[ \t\r\n]))"""
+    r"""|(?:return|raise|yield|del|assert|import|from)\s))"""
+)
+CODE: Final = _NO_NAME + _NO_BLOCK
 BARE: Final = r"""[^\s"'`&,;<>=(){}\[\]|\\.]"""
 # A sign that parts values is a part of one where no space and no next name follows.
 REST: Final = (
     rf"{VALUE}{{0,{MOST}}}+(?:(?:[,;&](?![\w.-]{{0,64}}+[=:]|(?:quot|amp|apos|lt|gt|#[0-9x]);|[\s\"'`\\,;&<>)\]}}]|\Z)"
     rf"|[\"'`<](?=[A-Za-z0-9]{{3}})){VALUE}{{0,{MOST}}}+){{0,64}}+"
 )
-QUOTES: Final = rf"""(?>&{MARK}|{CODED}|(?:["'`*]|\\(?!u00|x2|[nrt])){{0,16}}+)"""
+QUOTES: Final = rf"""(?>&{MARK}|{CODED}|(?:["'`*\u2018-\u201d]|\\(?!u00|x2|[nrt])){{0,16}}+)"""
 SPACE: Final = r"(?:\s|\\[nrt]){0,32}+"
-EQUALS: Final = rf"{QUOTES}\]?+{SPACE}(?>={{2,3}}(?={SPACE}[\"']{{0,2}}+{STRANGE})|=>?|->|\\u003[dD]|%3[dD]){SPACE}"
+EQUALS: Final = (
+    rf"{QUOTES}\]?+{SPACE}(?>={{2,3}}(?={SPACE}[\"']{{0,2}}+{STRANGE})|=>?|->|\\u003[dD]|%(?:25)?+3[dD]){SPACE}"
+)
 COLON: Final = (
-    rf"{QUOTES}{SPACE}(?>:=?|\uff1a|%3[aA](?:%20|\+)?+|(?:(?<=\n)|(?<=  ))value[\"']?+:)\*{{0,2}}+{SPACE}"
+    rf"{QUOTES}{SPACE}(?>:=?|\uff1a|%(?:25)?+3[aA](?:%20|\+)?+|(?:(?<=\n)|(?<=  ))value[\"']?+:)\*{{0,2}}+{SPACE}"
     r"(?:[|>][+-]?\s{1,32}+)?+"
 )
 MARKED_PAIR: Final = rf"""["'\\]{{1,16}}+{SPACE},?+{SPACE}["'\\]{{0,16}}+(?i:value)["'\\]{{0,16}}+{SPACE}[:=]{SPACE}"""
@@ -169,27 +206,44 @@ PAIR: Final = (
 HEADER: Final = rf"""(?>{QUOTES}{SPACE}[:=]|{MARKED_PAIR}|{PAIR}){SPACE}(?:b(?=["']))?+"""  # also a printed pair
 
 
+_OPENING: Final = rf"""(?>\\{{1,16}}+["']|["'`]|&{MARK}|{CODED})"""
+
+
 def _quoted(test: str, mark: str = "") -> str:
     """A value in quotes, to their end, to the end of the line, or to the end of a text that was cut."""
     return (
-        rf"""(?:[bruf]{{1,2}}+(?=["']))?+(?:""(?=")|''(?='))?+(?:\\{{1,16}}+["'](?P<escaped{mark}>{test}(?:[^"'\\\n]|\\{{1,16}}+[^"'\\]){{1,{MOST}}}+)"""
-        rf"""|"(?P<double{mark}>{test}(?:[^"\\\n]|\\[^\n]){{1,{MOST}}}+)"""
-        rf"""|'(?P<single{mark}>{test}(?:[^'\\\n]|\\[^\n]){{1,{MOST}}}+)"""
-        rf"""|`(?P<tick{mark}>{test}[^`\n]{{1,{MOST}}}+)"""
-        rf"""|&{MARK}(?P<entity{mark}>{test}(?:[^&\n]|&(?!{MARK})){{1,{MOST}}}+)"""
-        rf"""|{CODED}(?P<coded{mark}>{test}(?:[^\\\n]|\\(?!\\{{0,15}}+(?:u00|x)2[27])){{1,{MOST}}}+))"""
+        rf"""(?:[bruf]{{1,2}}+(?=["']))?+(?:""(?=")|''(?='))?+(?={_OPENING}{test})(?:\\{{1,16}}+["'](?P<escaped{mark}>(?:[^"'\\\n]|\\{{1,16}}+[^"'\\]){{1,{MOST}}}+)"""
+        rf"""|"(?P<double{mark}>(?:[^"\\\n]|\\[^\n]){{1,{MOST}}}+)"""
+        rf"""|'(?P<single{mark}>(?:[^'\\\n]|\\[^\n]){{1,{MOST}}}+)"""
+        rf"""|`(?P<tick{mark}>[^`\n]{{1,{MOST}}}+)"""
+        rf"""|&{MARK}(?P<entity{mark}>(?:[^&\n]|&(?!{MARK})){{1,{MOST}}}+)"""
+        rf"""|{CODED}(?P<coded{mark}>(?:[^\\\n]|\\(?!\\{{0,15}}+(?:u00|x)2[27])){{1,{MOST}}}+))"""
     )
 
 
+# A quote just behind a sign, and a space behind it: it ends what began before the name, as in `"?key=" + key`.
+_ENDED: Final = rf"""(?:(?<=[^"'\\][=:]["'`])|(?<=[^"'\\][=:]\\["']))(?=\s(?!\s{{0,8}}+{DIGIT}))"""
 NO_QUOTED: Final = (
+    rf"(?!{_ENDED}|{FILE})"
     r"""(?![\s}\]),:;]{1,16}+(?:["'`\\]|\Z)|[)\]},;:]{1,4}+\s)"""  # the quotes close what the name stands in
     rf"""(?!(?:(?i:{WORDS})|\*{{1,64}}+|[\w-]{{0,16}}+\.{{3}}|(?:[A-Za-z]{{1,8}}+[-_]){{0,2}}?(?:[xX]{{4,24}}+|(?i:your[-_][a-z_-]{{1,16}}+))|{SPOKEN}[^"'`\\]{{0,200}}+|<[^<>"']{{0,64}}+>"""
     rf"""|\{{{{0,2}}[^{{}}"']{{0,64}}+\}}{{1,2}}|\$\{{[^{{}}"']{{0,64}}+\}}|\$\([^()"'\n]{{1,32}}+\)"""
     rf"""|{_VARIABLE}|\$[0-9@*#?!-]|(?<=")\$[a-z_]{{1,24}}+)(?:{CLOSES}|\\(?!\\{{0,2}}+["'`])))"""
 )
 ANY_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{NO_QUOTED}")
-RANDOM_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{NOT_A_TIME}{RANDOM}(?={VALUE}{{8}})")
-DRAWN_VALUE: Final = rf"{NOT_AGAIN}{NOT_A_TIME}{STRANGE}(?={VALUE}{{8}})"
+ESCAPED: Final = (
+    r"(?:bytes:)?+[^\"'\\\n]{0,16}+(?:\\{1,8}+(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2})[^\"'\\\n]{0,2}+){1,64}+[^\"'\\\n]{0,16}+"
+    r"(?:\\{0,8}+[\"']|\Z)"
+)
+"""Letters of another script as JSON prints them, and the bytes of a token that is a part of one: none is drawn."""
+DRAWN_VALUE: Final = rf"{NOT_AGAIN}{NOT_A_TIME}(?!{ESCAPED}){STRANGE}(?={VALUE}{{8}})"
+RANDOM_QUOTED: Final = _quoted(rf"{NOT_AGAIN}{NOT_A_TIME}(?!{ESCAPED}){RANDOM}(?={VALUE}{{8}})")
+SUFFIXED_WORD: Final = (
+    rf"{NOT_AGAIN}{NO_VALUE}(?=[A-Za-z]{{0,64}}+[0-9!#$%^&*])(?=[^\sA-Za-z]{{0,64}}+[A-Za-z]{{3}})"
+    r"(?=[^\s\"'`,;<>\\-]{6})"
+)
+SUFFIXED_KEY: Final = rf"{NOT_AGAIN}{NO_VALUE}{NOT_A_TIME}{STRANGE}(?={VALUE}{{16}})"
+"""Under a name with more words behind that of a secret: a password with a digit or a sign, a key that looks drawn."""
 STRANGE_QUOTED: Final = _quoted(DRAWN_VALUE, "_strange")
 CONTENT: Final = r"(?:(?!\]\]>)[^\s<>&]|&(?!lt;))"
 WITHIN: Final = rf"{CONTENT}{{1,512}}+(?:[ \t\n]{{1,32}}+{CONTENT}{{1,512}}+){{0,8}}+"
@@ -219,17 +273,36 @@ NESTED_VALUE: Final = (
     rf"""{NESTED}(?:{_quoted(DRAWN_VALUE, "_nested")}|(?P<listed>{DRAWN_VALUE}[^\s"'`,;<>&\])}}]{{8,{MOST}}}+))"""
 )
 COOKIE_QUOTED: Final = _quoted(rf"{DRAWN_VALUE}(?={VALUE}{{16}})")
+QUOTE: Final = rf"(?>\\{{0,8}}+[\"']|&{MARK}|{CODED})"
+_TAG_ENDS: Final = r"(?<!/)(?>>|&gt;|\\u003[eE])"
+_CLOSING: Final = r"\s{0,32}+(?>\]\]>)?+(?></|&lt;/|\\u003[cC]/)"
+_MORE_OF_TAG: Final = r"(?:\s(?:[^<>&\\]|&(?!gt;)|\\(?!u003)){0,256}+)?+"
+_VALUE_TAG: Final = r"(?:(?><|&lt;|\\u003[cC])(?i:value|string)(?>>|&gt;|\\u003[eE])\s{0,32}+)?+"
+_SETTING: Final = (
+    r"(?:\w{1,24}+:)?+(?i:prop(?:erty)?|entry|param(?:eter)?|setting|attribute|variable|env(?:-entry)?|arg|constructor-arg"
+    r"|value|config|key|secret)(?!\w)"
+)
+# The name in an attribute of the tag. In a page it may be a label's: there the value looks drawn, or has a digit.
+_NAMED_TAG: Final = (
+    rf"{QUOTE}{_MORE_OF_TAG}{_TAG_ENDS}\s{{0,32}}+{_VALUE_TAG}(?:<!\[CDATA\[)?+"
+    rf"(?P<tagged>{NOT_AGAIN}{NO_VALUE}(?:{WITHIN}(?={_CLOSING}{_SETTING})|{DIGIT}{CONTENT}{{6,512}}+(?={_CLOSING}(?i:string|data|item|field)(?!\w))"
+    rf"|{DRAWN_VALUE}{CONTENT}{{8,512}}+(?={_CLOSING})))"
+)
 XML: Final = (
-    r"(?:</(?i:key|name)>\s{0,32}+<(?i:string|value)|\s[^<>]{0,256}+)?+(?>>|&gt;|\\u003[eE])\s{0,32}+(?:<!\[CDATA\[)?+"
+    r"(?:(?:</(?i:key|name)>\s{0,32}+<(?i:string|value)|\s[^<>]{0,256}+)?+(?>>|&gt;|\\u003[eE])\s{0,32}+(?:<!\[CDATA\[)?+"
     rf"(?:(?P<element>{NOT_AGAIN}{NO_VALUE}(?![\"'`}}\])=,;]){WITHIN})(?=\s{{0,32}}+(?:</|&lt;/|\\u003[cC]|\]\]>))"
-    rf"|(?P<cut>{NOT_AGAIN}(?>{STRANGE}){CONTENT}{{1,512}}+)(?=\s{{0,32}}+\Z))"
+    rf"|(?P<cut>{NOT_AGAIN}(?>{STRANGE}){CONTENT}{{1,512}}+)(?=\s{{0,32}}+\Z))|{_NAMED_TAG})"
 )
 TOKEN_XML: Final = rf"(?:>|&gt;)\s{{0,32}}+(?P<content>{NOT_AGAIN}{STRANGE}(?={VALUE}{{8}}){VALUE}{{8,{MOST}}}+)"
 SPACED: Final = (
     r"(?:\s{0,4}+\|\s{0,4}+|\s{1,4}+(?:is\s{1,4}+|was\s{1,4}+)?+)[\"'`]?+"
     rf"(?P<spaced>{NOT_AGAIN}{NO_VALUE}{STRANGE}(?={VALUE}{{12}}){BARE}{REST})"
 )
-ATTRIBUTE: Final = r"""["']\s{1,32}+(?i:value)\s{0,8}+=\s{0,8}+(?=["'])"""
+ATTRIBUTE: Final = (
+    rf"{QUOTE}\s{{1,32}}+(?:(?!(?i:value)\s{{0,8}}+=)[\w:.-]{{1,32}}+\s{{0,2}}+=\s{{0,2}}+{QUOTE}[^\"'<>&\\]{{0,64}}+{QUOTE}\s{{1,8}}+){{0,4}}+"
+    rf"(?i:value)\s{{0,8}}+=\s{{0,8}}+(?={QUOTE})"
+)
+"""The value in another attribute of the same tag."""
 ENCODED: Final = (
     r"(?:%5[cC]){0,8}+(?:%2[27])?+(?:%20|\+)?+%3[aAdD](?:%20|\+)?+(?:%5[cC]){0,8}+(?:%2[27])?+"
     rf"(?P<encoded>{NOT_AGAIN}{NO_VALUE}(?:[^\s\"'`,;<>&%]|%(?!2[267cC]|5[cC]|7[dD]|0[aA])[0-9A-Fa-f]{{2}}){{1,{MOST}}}+)"

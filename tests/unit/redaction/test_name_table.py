@@ -13,11 +13,14 @@ from llm_service.redaction import PATTERNS, holds_secret, may_hold_secret, scrub
 from llm_service.redaction.name_table import (
     BARE_TOKENS,
     DRAWN,
+    ENDING,
     HARMLESS,
     HEADERS,
     NAMES,
+    PROPERTIES,
     SECRETS,
     TOKENS,
+    WORDS_OF_PASS,
     Name,
     expression_of,
     literals_of,
@@ -175,6 +178,33 @@ def test_what_models_and_pages_call_tokens_stays(word: str) -> None:
     name = f"un{word}_token"
     assert holds_secret(name, VALUE), name
     assert scrub(json.dumps({name: VALUE}))[1] != {}, name
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.values[0] in SECRETS + TOKENS])
+@pytest.mark.parametrize("more", ["eastus", "team_a", "eu_2b"])
+def test_more_words_behind_a_name_hide_what_looks_drawn(row: Name, more: str) -> None:
+    """`API_KEY_EASTUS`, `api_key_team_a`: in a text and under a key; a word is none, for the name may mean another thing."""
+    for name in names_of(row):
+        joint = "-" if "-" in name else "_"
+        if " " in name or "." in name or name.endswith("_2"):
+            continue
+        longer = f"{name}{joint}{more.replace('_', joint)}"
+        longer = longer.upper() if name.isupper() else longer
+        for text in (f"export {longer}={VALUE}", json.dumps({longer: VALUE}), f"{longer}: '{VALUE}'"):
+            assert not is_left(scrub(text)[0]), text
+        assert holds_secret(longer, VALUE), longer
+        assert not holds_secret(longer, WORD), longer
+        assert scrub(json.dumps({longer: WORD}))[1] == {}, longer
+        assert holds_secret(longer, "hunter2") is (row in WORDS_OF_PASS), longer
+        assert bool(scrub(json.dumps({longer: "hunter2"}))[1]) is (row in WORDS_OF_PASS), longer
+
+
+@pytest.mark.parametrize("word", [word for word in PROPERTIES if not re.fullmatch(ENDING, f"_{word}")])
+def test_a_property_of_a_secret_is_none(word: str) -> None:
+    """`API_KEY_ID`, `secret_version`, `passwordPolicy`."""
+    for name in (f"API_KEY_{word.upper()}", f"secret_{word}", f"password{word.title()}", f"api-key-{word}-a1"):
+        assert not holds_secret(name, VALUE), name
+        assert scrub(json.dumps({name: VALUE}))[1] == {}, name
 
 
 def test_every_word_of_the_table_is_searched_for() -> None:

@@ -135,6 +135,7 @@ def _clean_object(pairs: dict[str, Any], mask: _Clean, counts: Counter[str]) -> 
         hides = (
             holds_secret(name, value)
             or (name.lower() == "value" and holds_secret(without_escapes(named), value))
+            or (name == "input" and holds_secret(_field_of(pairs.get("loc")), value))
             or (has_user and name.lower() in _PASS_KEYS and holds_secret("password", value))
         )
         if hides and not _is_hidden(value):
@@ -145,6 +146,12 @@ def _clean_object(pairs: dict[str, Any], mask: _Clean, counts: Counter[str]) -> 
         name = mask(key, counts)
         cleaned[_unlike(name, cleaned, met) if name in cleaned else name] = value
     return cleaned
+
+
+def _field_of(place: object) -> str:
+    """The name of the field that a validation error speaks of: `["body", "password", 0]`."""
+    parts = cast("list[Any]", place) if isinstance(place, list) else []  # type: ignore[redundant-cast]  # for pyright
+    return next((part for part in reversed(parts[-4:]) if isinstance(part, str)), "")
 
 
 def _is_hidden(value: Any) -> bool:

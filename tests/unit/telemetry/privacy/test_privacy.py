@@ -198,6 +198,15 @@ def test_what_only_has_the_name_of_a_secret_stays(given: dict[str, Any]) -> None
     assert after.metadata == given
 
 
+@pytest.mark.parametrize("place", [["body", "password"], ["body", "users", 0, "db_password", 1]])
+def test_what_a_validation_error_of_a_secret_was_given_is_hidden(place: list[str | int]) -> None:
+    """`ValidationError.errors()` has the name in `loc` and the value in `input`; those of other fields stay."""
+    errors = [{"loc": place, "input": "swordfish"}, {"loc": ["body", "city"], "input": "Bratislava"}]
+    after, counts = cleaned(InvocationRecord(metadata={"errors": errors}))
+    assert [error["input"] for error in after.metadata["errors"]] == ["[REDACTED:named-secret]", "Bratislava"]
+    assert counts == {"named-secret": 1}
+
+
 def test_two_keys_that_become_the_same_keep_both_values() -> None:
     """Nothing is lost where two keys of metadata held secrets."""
     after, _ = cleaned(InvocationRecord(metadata={KEY: 1, f"{KEY}x": 2, f"{KEY}y": 3}))
