@@ -567,8 +567,8 @@ def test_clients_objects_go_a_short_way_that_says_the_same(name: str, monkeypatc
         given = kind.model_construct(**answer)
     given._request_id = "req_1"
     short = answers.read_answer(given)
-    assert (answers._plain_facts(given) is None) is (name in {"two choices", "failed", "incomplete"})
-    monkeypatch.setattr(answers, "_plain_facts", lambda _: None)
+    assert (answers.plain_answer(given) is None) is (name in {"two choices", "failed", "incomplete"})
+    monkeypatch.setattr(answers, "plain_answer", lambda _: None)
     monkeypatch.setattr(answers, "_plain_usage", lambda _: None)
     assert short == answers.read_answer(given)
     assert short["request_id"] == "req_1"

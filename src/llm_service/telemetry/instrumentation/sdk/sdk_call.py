@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from time import perf_counter_ns
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds
@@ -12,10 +12,13 @@ from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, begi
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, Place, current, place_here, still_open
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
-from llm_service.telemetry.instrumentation.seen_calls import Seen, remember_row, was_seen
+from llm_service.telemetry.instrumentation.responses.answers import read_kept
+from llm_service.telemetry.instrumentation.responses.plain_answers import Kept, plain_fields_of
+from llm_service.telemetry.instrumentation.seen_calls import Seen, remember_row, sees_twice, was_seen
 from llm_service.telemetry.instrumentation.sink import Sink
+from llm_service.telemetry.record.later_record import LaterRecord
 from llm_service.telemetry.record.operations import is_span
-from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.record.record import InvocationRecord, new_id, plain_record
 
 __all__ = ["INHERITED", "SdkCall"]
 
@@ -24,6 +27,9 @@ INHERITED: Final = ("agent_name", "tool_name", "session_id", "user_id", "trace_i
 """What a call has of the blocks around it, the nearest first."""
 _SURE: Final = frozenset({"model_name", "operation", "provider", "service_tier"})
 """What the client, or its host, knows better than an answer, where it says it."""
+_OK: Final = 200
+_LATER_SIZE: Final = 2_400
+"""Bytes of a call whose record is made later, with what was kept of its answer [measured with tracemalloc]."""
 _STREAMS: Final = "a stream without usage"
 
 
@@ -41,6 +47,7 @@ class SdkCall(Invocation):
         "_adopted",
         "_block",
         "_ended",
+        "_kept",
         "_latency_ms",
         "_muted",
         "_nested",
@@ -50,16 +57,25 @@ class SdkCall(Invocation):
     )
 
     def __init__(self, sink: Sink, fields: dict[str, Any], attempts: int | None) -> None:
-        super().__init__(sink, fields, strict=False)
+        self._begin_blank(sink, strict=False, put=None)
+        self._fields = self._first = fields
         self.attempts = attempts
         self.may_be_billed = False
         self._block: Block | None = None
         self._nested: NestedCalls | None = None
+        self._kept: Kept | None = None
         self._adopted: dict[str, Any] | None = None
         self._latency_ms: float | None = None
         self._ended = False
         self._muted = False
         self.on_cut: Callable[[], None] | None = None
+
+    def __getattr__(self, name: str) -> str:
+        """Its id is made when it is first asked for: mostly by the writer's thread."""
+        if name not in {"_own_id", "invocation_id"}:
+            raise AttributeError(name)
+        self.invocation_id = self._own_id = made = new_id()
+        return made
 
     def start(self) -> None:
         """The request is sent now; it is current until `release`."""
@@ -121,16 +137,13 @@ class SdkCall(Invocation):
         if is_of_parent(self):
             return
         self.stop_clock()
-        said = self._fields
-        for field, value in found.items():
-            if value is not None and not (field in _SURE and field in said):
-                said[field] = value
+        said = self._learnt_from(found)
         if error is not None:
             said |= {field: value for field, value in describe_error(error).items() if value is not None}
             if self._ttft_ms is None and not self.may_be_billed:
                 said |= nothing_billed(error, said)
         block, nested = self._block, self._nested
-        if self.is_apart and was_seen(self._sink, self._as_seen()):
+        if sees_twice() and self.is_apart and was_seen(self._sink, self._as_seen()):
             if nested is not None:
                 nested.withdraw(self)
             return
@@ -140,6 +153,44 @@ class SdkCall(Invocation):
                 return
         if not self._muted:
             self.stand_alone()
+
+    def end_plainly(self, kept: Kept) -> None:
+        """It has ended with a plain answer, of which this was kept."""
+        if self._ended or self._block is not None or self._place is not NOWHERE or sees_twice() or is_of_parent(self):
+            self.end(read_kept(kept))
+            return
+        self._ended = self.over = True
+        self.stop_clock()
+        self._kept = kept
+        self._sink.offer(LaterRecord(self._made_later, _LATER_SIZE))
+        remember_row(self._sink, kept[1])
+
+    def _made_later(self) -> InvocationRecord:
+        """The record of a plain answer, of a call that nothing is around."""
+        kept = cast("Kept", self._kept)
+        found = plain_fields_of(kept)
+        plain = found is not None and self._fields.get("http_status") == _OK
+        self._learnt_from(read_kept(kept) if found is None else found)
+        fields = self._all_fields()
+        record = plain_record(fields) if plain else None
+        if record is None:
+            record = built(InvocationRecord, {}, fields, self._note, may_raise=False)
+        return InvocationRecord(self._own_id) if record is None else record
+
+    def _all_fields(self) -> dict[str, Any]:
+        """The fields of its row, where nothing is around it."""
+        fields = {**self._measured(), **self._fields, "invocation_id": self._own_id}
+        if "model_name" not in fields and "request_model" in fields:
+            fields["model_name"] = fields["request_model"]
+        return fields
+
+    def _learnt_from(self, found: Mapping[str, Any]) -> dict[str, Any]:
+        """Its fields, with what its answer told."""
+        said = self._fields
+        for field, value in found.items():
+            if value is not None and not (field in _SURE and field in said):
+                said[field] = value
+        return said
 
     @property
     def is_apart(self) -> bool:
@@ -184,7 +235,7 @@ class SdkCall(Invocation):
         try:
             block = self._block
             if block is None and self._place is NOWHERE:
-                self._hand_over({**self._measured(), **self._fields, "invocation_id": self._own_id})
+                self._hand_over(self._all_fields())
                 return
             fields, said = self.told, self._adopted
             if said is None:
