@@ -34,6 +34,7 @@ _FIELDS: Final = frozenset(KINDS)
 _LOOKED_AT: Final = frozenset({"invocation_id", "status", "tags"})
 """What is not only kept for the record."""
 _S = TypeVar("_S")
+_Put = Callable[[InvocationRecord], Awaitable[bool]]
 
 
 class Invocation:
@@ -63,14 +64,7 @@ class Invocation:
         "over",
     )
 
-    def __init__(
-        self,
-        sink: Sink,
-        fields: dict[str, Any],
-        *,
-        strict: bool,
-        put: Callable[[InvocationRecord], Awaitable[bool]] | None = None,
-    ) -> None:
+    def __init__(self, sink: Sink, fields: dict[str, Any], *, strict: bool, put: _Put | None = None) -> None:
         self._begin_blank(sink, strict=strict, put=put)
         self.invocation_id = self._own_id = new_id()
         if _FIELDS.issuperset(fields) and _LOOKED_AT.isdisjoint(fields):
@@ -83,9 +77,8 @@ class Invocation:
             self._set_with_care(fields)
             self._first = dict(self._fields)
 
-    def _begin_blank(
-        self, sink: Sink, *, strict: bool, put: Callable[[InvocationRecord], Awaitable[bool]] | None
-    ) -> None:
+    def _begin_blank(self, sink: Sink, *, strict: bool, put: _Put | None) -> None:
+        """It says nothing yet, and has no id."""
         self._sink = sink
         self._fields: dict[str, Any] = {}
         self._strict = strict

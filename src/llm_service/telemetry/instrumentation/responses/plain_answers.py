@@ -135,7 +135,7 @@ def _way_of(kind: Any) -> _Way | None:
 
 def _chat(told: Mapping[str, Any]) -> Any:
     choices = told["choices"]
-    if told["object"] != "chat.completion" or type(choices) is not list or len(cast("list[Any]", choices)) != 1:
+    if told["object"] != "chat.completion" or cast("Any", type(choices)) is not list or len(choices) != 1:
         return None
     choice: Any = choices[0]
     message = choice.__dict__["message"]
@@ -161,9 +161,9 @@ def _are_plain(items: Any) -> bool:
     """Whether none of these items is of a tool that the provider ran."""
     if items is None:
         return True
-    if type(items) is not list or len(cast("list[Any]", items)) > _MOST:
+    if cast("Any", type(items)) is not list or len(items) > _MOST:
         return False
-    return all(is_plain_item(child(item, "type")) for item in cast("list[Any]", items))
+    return all(is_plain_item(child(item, "type")) for item in items)
 
 
 _WAYS: Final[Mapping[frozenset[str], _Way]] = {

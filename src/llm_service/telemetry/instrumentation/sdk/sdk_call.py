@@ -48,9 +48,9 @@ class SdkCall(Invocation):
         "_block",
         "_ended",
         "_kept",
-        "_latency_ms",
         "_muted",
         "_nested",
+        "_stopped",
         "attempts",
         "may_be_billed",
         "on_cut",
@@ -65,7 +65,7 @@ class SdkCall(Invocation):
         self._nested: NestedCalls | None = None
         self._kept: Kept | None = None
         self._adopted: dict[str, Any] | None = None
-        self._latency_ms: float | None = None
+        self._stopped: int | None = None
         self._ended = False
         self._muted = False
         self.on_cut: Callable[[], None] | None = None
@@ -81,7 +81,8 @@ class SdkCall(Invocation):
         """The request is sent now; it is current until `release`."""
         self._place = place = place_here(self._sink, self._fields, begins_trace=False)
         self.restart_clock()
-        self.join(place.parent)
+        if place.parent is not None:
+            self.join(place.parent)
         current.set(self)
 
     def takes(self, call: Any) -> bool:  # noqa: ARG002 - see `Invocation`
@@ -120,8 +121,8 @@ class SdkCall(Invocation):
 
     def stop_clock(self) -> None:
         """The last byte has arrived; the first time counts."""
-        if self._latency_ms is None:
-            self._latency_ms = milliseconds(perf_counter_ns() - self._started)
+        if self._stopped is None:
+            self._stopped = perf_counter_ns()
 
     def end(self, found: Mapping[str, Any], error: BaseException | None = None) -> None:
         """It has ended.
@@ -263,7 +264,8 @@ class SdkCall(Invocation):
             remember_row(self._sink, fields.get("response_id"))
 
     def _measured(self) -> dict[str, Any]:
-        fields: dict[str, Any] = {"timestamp": self._entered, "latency_ms": self._latency_ms}
+        latency_ms = None if self._stopped is None else milliseconds(self._stopped - self._started)
+        fields: dict[str, Any] = {"timestamp": self._entered, "latency_ms": latency_ms}
         if self._ttft_ms is not None:
             fields["ttft_ms"] = self._ttft_ms
         if self.attempts:
