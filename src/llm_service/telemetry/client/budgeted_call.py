@@ -7,6 +7,7 @@ logged, and its record stays queued.
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -19,7 +20,7 @@ from llm_service.telemetry.client.reservations import AsyncHold, Hold, Reservati
 from llm_service.telemetry.client.steps import Steps, run, run_async
 from llm_service.telemetry.instrumentation.given_fields import note
 from llm_service.telemetry.instrumentation.invocation import Invocation, Sink
-from llm_service.telemetry.instrumentation.nested_calls import is_of_parent
+from llm_service.telemetry.instrumentation.nested_calls import Offer, is_of_parent
 from llm_service.telemetry.instrumentation.open_blocks import names_around
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 
@@ -74,11 +75,20 @@ class AsyncBudgetedInvocation(Invocation):
         await self.admit()
         return super().__enter__()
 
+    def end_soon(self, error: BaseException | None) -> None:
+        """Queue the record, which ends the hold when it is written."""
+        record = _left(self, self._reservation, error)
+        _end_soon(self._sink, self._reservation, record)
+
+    def _offer(self) -> Offer:
+        reservation, self._reservation = self._reservation, None
+        return partial(_end_soon, self._sink, reservation)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """The end where nothing can be awaited: the record is queued, and ends the hold when it is written."""
-        _end_soon(self._sink, self._reservation, _left(self, self._reservation, error))
+        self.end_soon(error)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -122,7 +132,12 @@ class BudgetedInvocation(Invocation):
 
     def end_soon(self, error: BaseException | None) -> None:
         """Queue the record, which ends the hold when it is written."""
-        _end_soon(self._sink, self._reservation, _left(self, self._reservation, error))
+        record = _left(self, self._reservation, error)
+        _end_soon(self._sink, self._reservation, record)
+
+    def _offer(self) -> Offer:
+        reservation, self._reservation = self._reservation, None
+        return partial(_end_soon, self._sink, reservation)
 
     async def __aenter__(self) -> Self:
         raise TypeError("a budget waits for the file: on an event loop use AsyncTelemetryLogger")
