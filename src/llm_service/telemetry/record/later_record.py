@@ -1,6 +1,7 @@
 """A record that is made when it is first looked at, by the writer's thread: its call need not wait for that.
 
-Many are made in a row there, in a third of the time that one takes in the middle of a program.
+Many are made in a row there, in a third of the time that one takes in the middle of a program. A queue with a crash
+journal looks at it at once.
 """
 
 from collections.abc import Callable
