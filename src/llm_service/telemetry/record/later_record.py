@@ -23,6 +23,8 @@ class LaterRecord(InvocationRecord):
 
     __slots__ = ("_make",)
 
+    _make: Callable[[], InvocationRecord]
+
     def __init__(self, make: Callable[[], InvocationRecord], size: int) -> None:
         set_size(self, size)
         _set_make(self, make)

@@ -11,7 +11,7 @@ import pytest
 from llm_service.errors import RecordError
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger, record_from_response
 from llm_service.telemetry.instrumentation.responses import answers, from_response, stream_events
-from llm_service.telemetry.instrumentation.responses.plain_answers import kept_of, plain_fields_of
+from llm_service.telemetry.instrumentation.responses.plain_answers import kept_of, plain_answer, plain_fields_of
 
 USAGE = {
     "prompt_tokens": 1200,
@@ -570,7 +570,7 @@ def test_clients_objects_go_a_short_way_that_says_the_same(name: str, monkeypatc
         given = kind.model_construct(**answer)
     given._request_id = "req_1"
     short = answers.read_answer(given)
-    assert (answers.plain_answer(given) is None) is (name in {"two choices", "failed", "incomplete"})
+    assert (plain_answer(given) is None) is (name in {"two choices", "failed", "incomplete"})
     monkeypatch.setattr(answers, "plain_answer", lambda _: None)
     monkeypatch.setattr(answers, "_plain_usage", lambda _: None)
     assert short == answers.read_answer(given)
