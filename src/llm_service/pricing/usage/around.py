@@ -17,7 +17,7 @@ from llm_service.pricing.usage.plain import everything, is_model
 from llm_service.pricing.usage.provider_tools import PLACES, Billed, Found, billed_by_event, is_items, items_of
 from llm_service.pricing.usage.shapes import COUNTS, Role
 
-__all__ = ["EXCEPTIONS", "INSIDE", "Around", "unwrapped"]
+__all__ = ["EXCEPTIONS", "INSIDE", "Around", "declared", "unwrapped"]
 
 EXCEPTIONS: Final = (
     "internalServerException", "modelStreamErrorException", "serviceUnavailableException", "throttlingException",
@@ -165,7 +165,7 @@ def _named(source: Any) -> Iterable[tuple[str, Any]]:
         if len(source) <= _LONGEST:
             return cast("Iterable[tuple[str, Any]]", source.items())
     elif is_model(kind):
-        names = _declared(kind)
+        names = declared(kind)
         if names is not None:
             held: dict[str, Any] = source.__dict__
             more: dict[str, Any] | None = source.__pydantic_extra__
@@ -177,7 +177,7 @@ def _named(source: Any) -> Iterable[tuple[str, Any]]:
 
 
 @lru_cache(maxsize=256)
-def _declared(kind: Any) -> tuple[str, ...] | None:
+def declared(kind: Any) -> tuple[str, ...] | None:
     """The fields of a pydantic model that have a meaning here; None where it computes one of them."""
     if any(isinstance(getattr(kind, name, None), property | cached_property) for name in _PLACES):
         return None

@@ -21,7 +21,17 @@ from typing import Any, Final, cast
 from llm_service.pricing.usage.leaves import child, is_list
 from llm_service.pricing.usage.leaves import is_container as holds
 
-__all__ = ["MOST", "PLACES", "Billed", "Found", "billed_by_event", "billed_text", "is_items", "items_of"]
+__all__ = [
+    "MOST",
+    "PLACES",
+    "Billed",
+    "Found",
+    "billed_by_event",
+    "billed_text",
+    "is_items",
+    "is_plain_item",
+    "items_of",
+]
 
 Billed = frozenset[tuple[str, str]]
 """What was billed in addition to tokens: the name of each, and which one of that name it is."""
@@ -77,7 +87,7 @@ def _output(output: Any, found: Found, answer: Any) -> bool:  # noqa: ARG001 - a
     """OpenAI's items; Bedrock's message."""
     if is_items(output):
         for position, item in enumerate(items_of(output, found)):
-            if not _is_plain(child(item, "type")):
+            if not is_plain_item(child(item, "type")):
                 _fee(item, position, found)
         return True
     message = child(output, "message")
@@ -99,7 +109,7 @@ def _content(content: Any, found: Found, answer: Any) -> bool:  # noqa: ARG001
         _block(content, 0, found)
         return False
     for position, block in enumerate(items_of(content, found)):
-        if not _is_plain(child(block, "type")):
+        if not is_plain_item(child(block, "type")):
             _block(block, position, found)
     return True
 
@@ -232,7 +242,8 @@ def _nova(tool: Any, position: Any, found: Found) -> None:
         _add(found, "content", child(tool, "name"), _identity(tool, "toolUseId", instead=position))
 
 
-def _is_plain(kind: Any) -> bool:
+def is_plain_item(kind: Any) -> bool:
+    """Whether an item of this type is of those that cost nothing beside tokens, as most are."""
     return type(kind) is str and kind in _PLAIN_ITEMS
 
 

@@ -35,6 +35,7 @@ __all__ = ["Invocation", "ReadUsage", "Sink"]
 _FIELDS: Final = frozenset(KINDS)
 _LOOKED_AT: Final = frozenset({"invocation_id", "status", "tags"})  # not only kept for the record
 _S = TypeVar("_S")
+_Put = Callable[[InvocationRecord], Awaitable[bool]]
 
 
 class Invocation:
@@ -64,14 +65,21 @@ class Invocation:
         "over",
     )
 
-    def __init__(
-        self,
-        sink: Sink,
-        fields: dict[str, Any],
-        *,
-        strict: bool,
-        put: Callable[[InvocationRecord], Awaitable[bool]] | None = None,
-    ) -> None:
+    def __init__(self, sink: Sink, fields: dict[str, Any], *, strict: bool, put: _Put | None = None) -> None:
+        self._begin_blank(sink, strict=strict, put=put)
+        self.invocation_id = self._own_id = new_id()
+        if _FIELDS.issuperset(fields) and _LOOKED_AT.isdisjoint(fields):
+            self._fields |= fields
+            self._first = fields
+        else:
+            refuse_misplaced(fields)
+            if fields.get("status", "") is None:  # not said, as the default of who passes it on
+                fields = {field: value for field, value in fields.items() if field != "status"}
+            self._set_with_care(fields)
+            self._first = dict(self._fields)
+
+    def _begin_blank(self, sink: Sink, *, strict: bool, put: _Put | None) -> None:
+        """It says nothing yet, and has no id."""
         self._sink = sink
         self._fields: dict[str, Any] = {}
         self._strict = strict
@@ -85,16 +93,6 @@ class Invocation:
         self._calls: nested_calls.NestedCalls | None = None
         self._holds_blocks = False
         self._watching: Watching | None = None
-        self.invocation_id = self._own_id = new_id()
-        if _FIELDS.issuperset(fields) and _LOOKED_AT.isdisjoint(fields):
-            self._fields |= fields
-            self._first = fields
-        else:
-            refuse_misplaced(fields)
-            if fields.get("status", "") is None:  # not said, as the default of who passes it on
-                fields = {field: value for field, value in fields.items() if field != "status"}
-            self._set_with_care(fields)
-            self._first = dict(self._fields)
 
     def record_usage(
         self,

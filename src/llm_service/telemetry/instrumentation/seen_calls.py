@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from llm_service.telemetry.instrumentation.sink import Sink
 
-__all__ = ["Seen", "has_row", "remember_row", "see_twice", "was_seen"]
+__all__ = ["Seen", "has_row", "remember_row", "see_twice", "sees_twice", "was_seen"]
 
 _MOST: Final = 4096
 _COUNTS: Final = ("prompt_tokens", "completion_tokens")
@@ -66,10 +66,13 @@ def see_twice(sink: Sink) -> None:
         _seen.setdefault(sink, deque(maxlen=_MOST))
 
 
+def sees_twice() -> bool:
+    """Whether a framework tells of any logger's calls."""
+    return bool(_seen)
+
+
 def was_seen(sink: Sink, call: Seen) -> bool:
     """Whether another has seen it, and made its row; else it is noted, and another will find it."""
-    if not _seen:
-        return False
     with _LOCK:
         table = _seen.get(sink)
         if table is None:

@@ -4,7 +4,7 @@ The values are in two tuples: the columns that every call fills, and the extensi
 one tuple, and a batch of plain records binds thirteen columns instead of forty.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from difflib import get_close_matches
 from inspect import Parameter, Signature, signature
@@ -46,7 +46,10 @@ __all__ = [
     "InvocationRecord",
     "Status",
     "new_id",
+    "plain_record",
     "rebuilt",
+    "set_size",
+    "set_values",
 ]
 
 _SUCCESS: Final = "success"
@@ -54,6 +57,8 @@ _BASE_SIZE: Final = 700
 """Bytes of a plain record and its queue entry: objects, tuples, id and numbers [measured with tracemalloc]."""
 _TEXT_SIZE: Final = 56
 _NOTHING: Final = [None] * len(EXTENSIONS)
+_CARD_SIZE: Final = len(CARD_FIELDS)
+_BLANK: Final[dict[str, Any]] = {**dict.fromkeys(FIELDS), "status": _SUCCESS}
 
 new_id = Uuid7Source()
 
@@ -179,7 +184,7 @@ class InvocationRecord(CardFields, ExtensionFields):
         _set_extensions(self, None)
         if extensions:
             size += self._extend(extensions)
-        _set_size(self, size)
+        set_size(self, size)
 
     def _extend(self, given: Extensions) -> int:
         """Check and set the optional fields; returns the bytes that they add to `size`."""
@@ -259,10 +264,40 @@ def _text_bytes(value: str) -> int:
 
 def _restore(card: tuple[Any, ...], extensions: tuple[Any, ...] | None, size: int) -> InvocationRecord:
     record = InvocationRecord.__new__(InvocationRecord)
+    set_values(record, card, extensions)
+    set_size(record, size)
+    return record
+
+
+def set_values(record: InvocationRecord, card: tuple[Any, ...], extensions: tuple[Any, ...] | None) -> None:
+    """Set what a record that has just been made has to say."""
     _set_card(record, card)
     _set_extensions(record, extensions)
-    _set_size(record, size)
-    return record
+
+
+def plain_record(fields: Mapping[str, Any]) -> InvocationRecord | None:
+    """The record that the constructor makes of these fields, without a look at each field.
+
+    Args:
+        fields: of a successful call, which has an answer: id, moment, model and both counts among them, no agent, tool
+            or content. Numbers are such as are stored, in plain types, and the total is not below its parts.
+
+    Returns:
+        None where a text is not stored as it is, or the model is a new name: then the constructor has to look.
+    """
+    model, total = KNOWN_NAMES.get(fields["model_name"]), fields.get("total_tokens")
+    if total is None:
+        total = fields["prompt_tokens"] + fields["completion_tokens"]
+    moment = int(fields["timestamp"])  # which may be a `Moment`
+    values = tuple({**_BLANK, **fields, "timestamp": moment, "model_name": model, "total_tokens": total}.values())
+    extensions = values[_CARD_SIZE:]
+    texts = [value for value in extensions if type(value) is str]
+    joined = "".join(texts)
+    longest = max(map(len, texts), default=0)
+    if model is None or "" in texts or longest > MAX_NAME_CHARS or not joined.isascii() or "\0" in joined:
+        return None
+    size = _BASE_SIZE + 8 * len(extensions) + _TEXT_SIZE * len(texts) + len(joined)
+    return _restore(values[:_CARD_SIZE], extensions, size)
 
 
 def rebuilt(record: InvocationRecord, card: tuple[Any, ...], extensions: tuple[Any, ...] | None) -> InvocationRecord:
@@ -273,7 +308,7 @@ def rebuilt(record: InvocationRecord, card: tuple[Any, ...], extensions: tuple[A
 # The slots' setters: `InvocationRecord.__setattr__` raises, and `object.__setattr__` takes twice as long.
 _set_card: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["card"].__set__
 _set_extensions: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["extensions"].__set__
-_set_size: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["size"].__set__
+set_size: Final[Callable[[InvocationRecord, Any], None]] = InvocationRecord.__dict__["size"].__set__
 
 
 def _signature() -> Signature:

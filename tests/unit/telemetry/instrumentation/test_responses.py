@@ -11,6 +11,7 @@ import pytest
 from llm_service.errors import RecordError
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger, record_from_response
 from llm_service.telemetry.instrumentation.responses import answers, from_response, stream_events
+from llm_service.telemetry.instrumentation.responses.plain_answers import kept_of, plain_answer, plain_fields_of
 
 USAGE = {
     "prompt_tokens": 1200,
@@ -569,11 +570,83 @@ def test_clients_objects_go_a_short_way_that_says_the_same(name: str, monkeypatc
         given = kind.model_construct(**answer)
     given._request_id = "req_1"
     short = answers.read_answer(given)
-    assert (answers._plain_facts(given) is None) is (name in {"two choices", "failed", "incomplete"})
-    monkeypatch.setattr(answers, "_plain_facts", lambda _: None)
+    assert (plain_answer(given) is None) is (name in {"two choices", "failed", "incomplete"})
+    monkeypatch.setattr(answers, "plain_answer", lambda _: None)
     monkeypatch.setattr(answers, "_plain_usage", lambda _: None)
     assert short == answers.read_answer(given)
     assert short["request_id"] == "req_1"
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_plain"),
+    [
+        (CHAT, True),
+        (CHAT | {"usage": USAGE | {"total_tokens": 1300}}, False),
+        (CHAT | {"usage": USAGE | {"completion_tokens_details": {"audio_tokens": 3}}}, False),
+        (CHAT | {"usage": USAGE | {"prompt_tokens_details": {"cached_tokens": 2000}}}, False),
+        (CHAT | {"service_tier": "of my own"}, False),
+        (CHAT | {"id": ""}, False),
+        (CHAT | {"id": "x" * 300}, False),
+        (RESPONSE | {"output": [{"type": "message"}, {"type": "reasoning"}]}, True),
+        (RESPONSE | {"usage": {"input_tokens": 9, "output_tokens": 4, "total_tokens": 20}}, False),
+        (MESSAGE | {"content": [{"type": "text", "text": "42"}]}, True),
+        (MESSAGE | {"id": "msg_bdrk_1"}, False),
+        (MESSAGE | {"usage": {"input_tokens": 10, "output_tokens": 5, "service_tier": "priority"}}, True),
+        (
+            MESSAGE | {"usage": {"input_tokens": 1, "output_tokens": 5, "server_tool_use": {"web_search_requests": 2}}},
+            False,
+        ),
+    ],
+)
+def test_what_is_kept_of_an_answer_says_what_the_answer_said(
+    answer: dict[str, Any], *, is_plain: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there is a doubt, and where its owner has changed the answer since."""
+    kinds = {
+        "chat.completion": pytest.importorskip("openai.types.chat").ChatCompletion,
+        "response": pytest.importorskip("openai.types.responses").Response,
+        "message": pytest.importorskip("anthropic.types").Message,
+    }
+    given = kinds[answer.get("object") or answer["type"]].model_construct(**answer)
+    given._request_id = "req_1"
+    kept = kept_of(given)
+    assert kept is not None
+    assert (plain_fields_of(kept) is not None) is is_plain
+    monkeypatch.setattr(answers, "plain_answer", lambda _: None)
+    monkeypatch.setattr(answers, "_plain_usage", lambda _: None)
+    expected = answers.read_answer(given)
+    given.id, given.model, given.usage = "other", "other", None
+    found = answers.read_kept(kept)
+    assert {field: value for field, value in found.items() if value is not None} == expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        CHAT | {"x_groq": {"id": "req_1"}},
+        CHAT | {"choices": [CHAT["choices"][0], CHAT["choices"][0]]},
+        CHAT | {"choices": [CHAT["choices"][0] | {"error": {"message": "no"}}]},
+        CHAT | {"choices": [CHAT["choices"][0] | {"message": {"role": "assistant", "executed_tools": [{"index": 0}]}}]},
+        CHAT | {"usage": USAGE | {"cost": 0.5}},
+        CHAT | {"usage": None},
+        RESPONSE | {"status": "incomplete"},
+        RESPONSE | {"output": [{"type": "web_search_call"}]},
+        RESPONSE | {"error": {"code": "server_error", "message": "no"}},
+        MESSAGE | {"content": [{"type": "server_tool_use", "name": "code_execution", "id": "1", "input": {}}]},
+        MESSAGE | {"stop_reason": "refusal"},
+        CHAT,
+    ],
+)
+def test_nothing_is_kept_of_an_answer_that_may_tell_more(answer: dict[str, Any]) -> None:
+    """Nor of what is no object of a client."""
+    kinds = {
+        "chat.completion": pytest.importorskip("openai.types.chat").ChatCompletion,
+        "response": pytest.importorskip("openai.types.responses").Response,
+        "message": pytest.importorskip("anthropic.types").Message,
+    }
+    assert kept_of(answer) is None
+    if answer is not CHAT:
+        assert kept_of(kinds[answer.get("object") or answer["type"]].model_construct(**answer)) is None
 
 
 @pytest.mark.parametrize(

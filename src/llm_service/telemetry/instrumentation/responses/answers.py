@@ -8,11 +8,11 @@ Shapes: OpenAI and all that speak its protocols (https://platform.openai.com/doc
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from llm_service.pricing.usage.around import Around, unwrapped
 from llm_service.pricing.usage.leaves import is_list, is_mapping
-from llm_service.pricing.usage.plain import is_model, plain_fields
+from llm_service.pricing.usage.plain import plain_fields
 from llm_service.pricing.usage.report import Fields, fields_by, report_in
 from llm_service.pricing.usage.shapes import OPENAI
 from llm_service.telemetry.instrumentation.failed_answers import (
@@ -26,6 +26,15 @@ from llm_service.telemetry.instrumentation.failed_answers import (
     text_of,
 )
 from llm_service.telemetry.instrumentation.field_aliases import with_doubt
+from llm_service.telemetry.instrumentation.responses.plain_answers import (
+    BEDROCK,
+    HOSTED,
+    VERTEX,
+    Kept,
+    answer_of,
+    plain_answer,
+    plain_fields_of,
+)
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS
 
 __all__ = [
@@ -38,14 +47,13 @@ __all__ = [
     "get",
     "has_usage",
     "read_answer",
+    "read_kept",
     "reason_of",
     "reported_by",
     "text_of",
 ]
 
 AZURE: Final = "azure.ai.openai"
-BEDROCK: Final = "aws.bedrock"
-VERTEX: Final = "gcp.vertex_ai"
 _OBJECTS: Final = {
     "chat.completion": "chat",
     "chat.completion.chunk": "chat",
@@ -53,24 +61,29 @@ _OBJECTS: Final = {
     "text_completion": "text_completion",
 }
 """What `object` says of an answer of OpenAI's protocols."""
-_HOSTED: Final = {"msg_bdrk_": BEDROCK, "msg_vrtx_": VERTEX}
-"""How Anthropic's ids begin where another sells its models."""
 _MODELS: Final = ("model", "model_version", "modelVersion", "model_name")
 _IDS: Final = ("id", "response_id", "responseId")
 
 
 def read_answer(answer: Any) -> dict[str, Any]:
     """The fields of a record that an answer tells; empty where it is none of a known shape. Never raises."""
+    found = plain_answer(answer)
+    if found is not None:
+        return {field: value for field, value in found.items() if value is not None}
     try:
         used = usage_of(answer)
-        facts = _plain_facts(answer) if used else None
-        if facts is None:
-            facts = facts_of(answer)
+        facts = facts_of(answer)
     except Exception:  # noqa: BLE001 - a foreign object may raise anything
         return {}
     if "usage_source" not in used and facts.keys() <= {"model_name", "response_id", "request_id", "service_tier"}:
         return {}  # these names alone may stand in anything
     return facts | used
+
+
+def read_kept(kept: Kept) -> dict[str, Any]:
+    """As `read_answer`, of what was kept of one."""
+    found = plain_fields_of(kept)
+    return read_answer(answer_of(kept)) if found is None else found
 
 
 def usage_of(answer: Any) -> dict[str, Any]:
@@ -118,36 +131,6 @@ def _reported(around: Around) -> Fields | None:
 def has_usage(fields: Mapping[str, Any]) -> bool:
     """Whether fields have a count or a cost."""
     return any(value is not None and (name == "cost_usd" or name.endswith("_tokens")) for name, value in fields.items())
-
-
-def _plain_facts(answer: Any) -> dict[str, Any] | None:
-    """As `facts_of`, of a client's object that holds no more than it declares, and ended as most do; None of others."""
-    if not is_model(cast("Any", type(answer))) or answer.__pydantic_extra__ or answer.__pydantic_private__:
-        return None
-    told: dict[str, Any] = answer.__dict__
-    kind = told.get("object")
-    reason: Any = None
-    if kind == "chat.completion":
-        choices = few(told.get("choices"))
-        reason = get(choices[0], "finish_reason") if len(choices) == 1 and get(choices[0], "error") is None else None
-    elif kind == "response":
-        reason = "completed" if told.get("status") == "completed" and told.get("error") is None else None
-    elif told.get("type") == "message" and told.get("role") == "assistant":
-        reason = told.get("stop_reason")
-    model: Any = told.get("model")
-    response_id: Any = told.get("id")
-    request_id: Any = told.get("_request_id")
-    if reason not in ORDINARY:
-        return None
-    for text in (model, response_id):
-        if type(text) is not str or not 0 < len(text) <= MAX_NAME_CHARS:
-            return None
-    if response_id[:9] in _HOSTED:
-        return None
-    facts = {"model_name": model, "response_id": response_id, "finish_reason": reason, "operation": "chat"}
-    if type(request_id) is str and 0 < len(request_id) <= MAX_NAME_CHARS:
-        facts["request_id"] = request_id
-    return facts
 
 
 def facts_of(answer: Any) -> dict[str, Any]:
@@ -222,8 +205,8 @@ def _provider_of(answer: Any) -> str | None:
     """Who sold the call, where the shape is only theirs: what speaks another's protocol may be anyone."""
     found: str | None
     response_id = text_of(answer, "id") or ""
-    if response_id[:9] in _HOSTED:
-        found = _HOSTED[response_id[:9]]
+    if response_id[:9] in HOSTED:
+        found = HOSTED[response_id[:9]]
     elif response_id.startswith("gen-") and text_of(answer, "provider") is not None:
         found = "openrouter"
     elif is_list(get(answer, "prompt_filter_results")):

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 from llm_service.telemetry.instrumentation.refused_calls import was_refused
 from llm_service.telemetry.instrumentation.responses.answers import read_answer, text_of
+from llm_service.telemetry.instrumentation.responses.plain_answers import kept_of
 from llm_service.telemetry.instrumentation.sdk.hooks import Hook, Hooks, RequestCall
 from llm_service.telemetry.instrumentation.sdk.providers import place_of_client
 from llm_service.telemetry.instrumentation.sdk.recorded_response import UnreadBody, body_of, on_close, record_stream
@@ -71,6 +72,12 @@ class ClientHooks(Hooks):
 
     def take(self, call: RequestCall, answer: Any, response: Any, *, asynchronous: bool) -> Any:
         """As `Hooks`; a stream and a raw response, too."""
+        kept = kept_of(answer)
+        if kept is not None:
+            if kept[2] is None and response is not None:
+                call.take_request_id(response)
+            call.end_plainly(kept)
+            return answer
         streams = call.streams
         kind = _kind_of(cast("Any", type(answer)))
         if kind is _Kind.RAW:
@@ -106,8 +113,7 @@ def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | No
     operation = _OPERATIONS.get(options.url.partition("?")[0])
     if operation is None or options.method.lower() != "post":
         return None
-    fields: dict[str, Any] = {"operation": operation}
-    fields |= place_of_client(args[0])
+    fields: dict[str, Any] = {"operation": operation, **place_of_client(args[0])}
     if operation == "decision" and fields.get("provider") == "openai":
         fields["provider"] = "openai-decisions"  # a price list of its own
     model = text_of(options.json_data, "model")

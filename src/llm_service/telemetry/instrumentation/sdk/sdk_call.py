@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from time import perf_counter_ns
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds
@@ -13,10 +13,13 @@ from llm_service.telemetry.instrumentation.nested_costs import tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, Place, current, place_here, still_open
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
-from llm_service.telemetry.instrumentation.seen_calls import Seen, remember_row, was_seen
+from llm_service.telemetry.instrumentation.responses.answers import read_kept
+from llm_service.telemetry.instrumentation.responses.plain_answers import Kept, plain_fields_of
+from llm_service.telemetry.instrumentation.seen_calls import Seen, remember_row, sees_twice, was_seen
 from llm_service.telemetry.instrumentation.sink import Sink
+from llm_service.telemetry.record.later_record import LaterRecord
 from llm_service.telemetry.record.operations import is_span
-from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.record.record import InvocationRecord, new_id, plain_record
 
 __all__ = ["INHERITED", "SdkCall"]
 
@@ -25,6 +28,9 @@ INHERITED: Final = ("agent_name", "tool_name", "session_id", "user_id", "trace_i
 """What a call has of the blocks around it, the nearest first."""
 _SURE: Final = frozenset({"model_name", "operation", "provider", "service_tier"})
 """What the client, or its host, knows better than an answer, where it says it."""
+_OK: Final = 200
+_LATER_SIZE: Final = 2_400
+"""Bytes of a call whose record is made later, with what was kept of its answer [measured with tracemalloc]."""
 _STREAMS: Final = "a stream without usage"
 
 
@@ -44,9 +50,10 @@ class SdkCall(Invocation):
         "_adopted",
         "_block",
         "_ended",
-        "_latency_ms",
+        "_kept",
         "_muted",
         "_nested",
+        "_stopped",
         "attempts",
         "may_be_billed",
         "on_cut",
@@ -54,22 +61,32 @@ class SdkCall(Invocation):
     )
 
     def __init__(self, sink: Sink, fields: dict[str, Any], attempts: int | None) -> None:
-        super().__init__(sink, fields, strict=False)
+        self._begin_blank(sink, strict=False, put=None)
+        self._fields = self._first = fields
         self.attempts = attempts
         self.may_be_billed = self.unanswered = False
         self._block: Block | None = None
         self._nested: NestedCalls | None = None
+        self._kept: Kept | None = None
         self._adopted: tuple[dict[str, Any], Offer] | None = None
-        self._latency_ms: float | None = None
+        self._stopped: int | None = None
         self._ended = False
         self._muted = False
         self.on_cut: Callable[[], None] | None = None
+
+    def __getattr__(self, name: str) -> str:
+        """Its id is made when it is first asked for: mostly by the writer's thread."""
+        if name not in {"_own_id", "invocation_id"}:
+            raise AttributeError(name)
+        self.invocation_id = self._own_id = made = new_id()
+        return made
 
     def start(self) -> None:
         """The request is sent now; it is current until `release`."""
         self._place = place = place_here(self._sink, self._fields, begins_trace=False)
         self.restart_clock()
-        self.join(place.parent)
+        if place.parent is not None:
+            self.join(place.parent)
         current.set(self)
 
     def takes(self, call: Any) -> bool:  # noqa: ARG002 - see `Invocation`
@@ -108,8 +125,8 @@ class SdkCall(Invocation):
 
     def stop_clock(self) -> None:
         """The last byte has arrived; the first time counts."""
-        if self._latency_ms is None:
-            self._latency_ms = milliseconds(perf_counter_ns() - self._started)
+        if self._stopped is None:
+            self._stopped = perf_counter_ns()
 
     def end(self, found: Mapping[str, Any], error: BaseException | None = None) -> None:
         """It has ended.
@@ -127,7 +144,7 @@ class SdkCall(Invocation):
         self.stop_clock()
         self._take(found, error)
         said, block, nested = self._fields, self._block, self._nested
-        if self.is_apart and was_seen(self._sink, self._as_seen()):
+        if sees_twice() and self.is_apart and was_seen(self._sink, self._as_seen()):
             if nested is not None:
                 nested.withdraw(self)
             return
@@ -137,6 +154,36 @@ class SdkCall(Invocation):
                 return
         if not self._muted:
             self.stand_alone()
+
+    def end_plainly(self, kept: Kept) -> None:
+        """It has ended with a plain answer, of which this was kept."""
+        if self._ended or self._block is not None or self._place is not NOWHERE or sees_twice() or is_of_parent(self):
+            self.end(read_kept(kept))
+            return
+        self._ended = self.over = True
+        self.stop_clock()
+        self._kept = kept
+        self._sink.offer(LaterRecord(self._made_later, _LATER_SIZE))
+        remember_row(self._sink, kept[1])
+
+    def _made_later(self) -> InvocationRecord:
+        """The record of a plain answer, of a call that nothing is around."""
+        kept = cast("Kept", self._kept)
+        found = plain_fields_of(kept)
+        plain = found is not None and self._fields.get("http_status") == _OK
+        self._take(read_kept(kept) if found is None else found, None)
+        fields = self._all_fields()
+        record = plain_record(fields) if plain else None
+        if record is None:
+            record = built(InvocationRecord, {}, fields, self._note, may_raise=False)
+        return InvocationRecord(self._own_id) if record is None else record
+
+    def _all_fields(self) -> dict[str, Any]:
+        """The fields of its row, where nothing is around it."""
+        fields = {**self._measured(), **self._fields, "invocation_id": self._own_id}
+        if "model_name" not in fields and "request_model" in fields:
+            fields["model_name"] = fields["request_model"]
+        return fields
 
     def _take(self, found: Mapping[str, Any], error: BaseException | None) -> None:
         said = self._fields
@@ -193,7 +240,7 @@ class SdkCall(Invocation):
         try:
             block = self._block
             if block is None and self._place is NOWHERE:
-                self._hand_over({**self._measured(), **self._fields, "invocation_id": self._own_id})
+                self._hand_over(self._all_fields())
                 return
             fields = self.told
             if self._adopted is None:
@@ -226,7 +273,8 @@ class SdkCall(Invocation):
             remember_row(self._sink, fields.get("response_id"))
 
     def _measured(self) -> dict[str, Any]:
-        fields: dict[str, Any] = {"timestamp": self._entered, "latency_ms": self._latency_ms}
+        latency_ms = None if self._stopped is None else milliseconds(self._stopped - self._started)
+        fields: dict[str, Any] = {"timestamp": self._entered, "latency_ms": latency_ms}
         if self._ttft_ms is not None:
             fields["ttft_ms"] = self._ttft_ms
         if self.attempts:
