@@ -176,7 +176,9 @@ class SdkCall(Invocation):
         record = plain_record(fields) if plain else None
         if record is None:
             record = built(InvocationRecord, {}, fields, self._note, may_raise=False)
-        return InvocationRecord(self._own_id) if record is None else record
+        if record is None:  # it was accepted, so there is a row: never a success of which nobody knows anything
+            return InvocationRecord(self._own_id, status="error", error_type="not_recorded")
+        return record
 
     def _all_fields(self) -> dict[str, Any]:
         """The fields of its row, where nothing is around it."""
