@@ -92,15 +92,16 @@ def costs(
     """
     from llm_service.telemetry.queries.cost_coverage import read_coverage
     from llm_service.telemetry.queries.costs import read_costs
+    from llm_service.telemetry.queries.filters import InvocationFilter
 
-    path, days = existing(target.report_path()), (day_of(since), day_of(until))
+    path, narrowed = existing(target.report_path()), InvocationFilter(day_of(since), day_of(until), **names)
     say_unknown(path, names)
     if coverage:
         if click.get_current_context().get_parameter_source("by") is ParameterSource.COMMANDLINE:
             raise click.UsageError("--coverage has rows of its own; leave out --by")
-        target.show(read(path, lambda fetch: read_coverage(fetch, *days, **names)), _show_coverage)
+        target.show(read(path, lambda fetch: read_coverage(fetch, narrowed)), _show_coverage)
         return
-    found = read(path, lambda fetch: read_costs(fetch, by, *days, **names))
+    found = read(path, lambda fetch: read_costs(fetch, by, narrowed))
     if found["totals"]["unpriced"]:
         _say_unpriced()
     target.show(found, show_costs)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import click
 
@@ -133,10 +133,9 @@ def say_unknown(path: Path, names: Names) -> None:
 
 def _known(fetch: "Fetch", column: str, name: str) -> list[str] | None:
     """The names that there are, where this one is none of them; None where it is."""
-    from llm_service.telemetry.queries.filters import Where
+    from llm_service.telemetry.queries.filters import InvocationFilter
 
-    where = Where()
-    where.names(**{column: name})
+    where = InvocationFilter(**cast("Any", {column: name})).daily()
     for table in ("daily_costs", "invocations"):
         if fetch((f"SELECT 1 FROM {table}{where} LIMIT 1", where.parameters)):  # noqa: S608 - names of our own
             return None

@@ -59,7 +59,7 @@ def get_daily_costs(
         CommitTimeoutError: what was accepted before could not be flushed; `fresh=False` reads without it.
         StoreError: the file cannot be read.
     """
-    query = questions.daily_costs(start_date, end_date, agent_name, tool_name, model_name)
+    query = questions.daily_costs(InvocationFilter(start_date, end_date, agent_name, tool_name, model_name))
     return core.ask(lambda fetch: questions.to_daily_costs(fetch(query)), fresh=fresh)
 
 
@@ -98,9 +98,8 @@ def get_invocations(
         CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
     narrowed = InvocationFilter(
-        start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, status=status,
-        model_name=model_name, session_id=session_id, trace_id=trace_id, run=run, user_id=user_id,
-        since=since, until=until,
+        start_date, end_date, agent_name, tool_name, model_name, status=status,
+        session_id=session_id, trace_id=trace_id, run=run, user_id=user_id, since=since, until=until,
     )  # fmt: skip
     query = questions.invocations(narrowed, limit, before=before)
     return core.ask(lambda fetch: questions.to_invocations(fetch(query)), fresh=fresh)
@@ -169,10 +168,8 @@ def get_statistics(
         CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
     questions.check_days(days)
-    return core.ask(
-        lambda fetch: questions.read_statistics(fetch, datetime.now(UTC), days, agent_name, tool_name, model_name),
-        fresh=fresh,
-    )
+    names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name)
+    return core.ask(lambda fetch: questions.read_statistics(fetch, datetime.now(UTC), days, names), fresh=fresh)
 
 
 def get_month_report(
@@ -208,8 +205,8 @@ def get_month_report(
     def report(fetch: Fetch) -> "MonthReport":
         from llm_service.telemetry.queries.months import read_month  # noqa: PLC0415
 
-        now = datetime.now(UTC)
-        return read_month(fetch, now, by, month, as_of, agent_name, tool_name, model_name, with_forecast=forecast)
+        names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name)
+        return read_month(fetch, datetime.now(UTC), by, month, as_of, names, with_forecast=forecast)
 
     return core.ask(report, fresh=fresh)
 
@@ -246,8 +243,8 @@ def get_unit_costs(
     def report(fetch: Fetch) -> "UnitReport":
         from llm_service.telemetry.queries.unit_costs import read_unit_costs  # noqa: PLC0415
 
-        rates = prices or core.prices
-        return read_unit_costs(fetch, by, start_date, end_date, agent_name, tool_name, model_name, prices=rates)
+        narrowed = InvocationFilter(start_date, end_date, agent_name, tool_name, model_name)
+        return read_unit_costs(fetch, by, narrowed, prices=prices or core.prices)
 
     return core.ask(report, fresh=fresh)
 
@@ -279,6 +276,6 @@ def get_coverage(
     def report(fetch: Fetch) -> "CoverageReport":
         from llm_service.telemetry.queries.cost_coverage import read_coverage  # noqa: PLC0415
 
-        return read_coverage(fetch, start_date, end_date, agent_name, tool_name, model_name)
+        return read_coverage(fetch, InvocationFilter(start_date, end_date, agent_name, tool_name, model_name))
 
     return core.ask(report, fresh=fresh)

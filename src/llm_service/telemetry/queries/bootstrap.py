@@ -100,7 +100,6 @@ def interval_of_difference(
     Args:
         statistic: of the values along an axis.
         a, b: at least `LEAST_CALLS` values each.
-        level: see `level_of`.
 
     Raises:
         MissingPackageError: scipy is not installed.

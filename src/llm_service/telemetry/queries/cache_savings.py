@@ -77,10 +77,7 @@ def read_savings(
     """Cache savings grouped by columns of `invocations`; groups without a priced call are left out.
 
     Args:
-        fetch: runs a query; all see the same snapshot.
-        where: which calls.
         columns: to group by; none for one sum of all calls, under the key `()`.
-        prices: the source of rates.
     """
     found: dict[tuple[str | None, ...], CacheSavings] = {}
     for row in _cached_calls(fetch, where, columns):

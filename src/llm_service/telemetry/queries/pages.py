@@ -30,12 +30,7 @@ def read_pages(fetch: Fetch, narrowed: InvocationFilter, page_rows: int = PAGE_R
     """All calls that were stored at the start, oldest first; calls deleted meanwhile may be missing.
 
     Args:
-        fetch: runs a query in a snapshot of its own.
-        narrowed: which calls.
         page_rows: rows of a page, which are held in memory.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
     """
     where = narrowed.where()
     where.add("id <= ?", newest_id(fetch))
@@ -69,13 +64,7 @@ def read_newer(
     """The calls that arrived between two ids, in the order of arrival.
 
     Args:
-        fetch: runs a query in a snapshot of its own.
-        narrowed: which calls.
         after, through: ids; the first is left out, the last is included.
-        page_rows: rows of a page.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
     """
     where = narrowed.where()
     where.add("id > ? AND id <= ?")

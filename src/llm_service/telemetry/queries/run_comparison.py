@@ -57,7 +57,6 @@ class ComparedMetric(TypedDict):
 
     Attributes:
         group: the model, agent or tool; None where all calls are compared, or where they have no such name.
-        metric, unit: what is compared.
         a, b: of all calls for which it is known; None without any.
         difference, ratio: b minus a, b over a; None where it cannot be said.
         low, high: the confidence interval of the difference; None where there are too few calls, or where values vary
@@ -88,7 +87,6 @@ class RunComparison(TypedDict):
     """Two runs beside each other.
 
     Attributes:
-        a, b: the runs.
         by: what the calls are grouped by; None for all together.
         rows: the metrics, group by group, the group with the most calls first; at most 10 groups that both runs have.
         only_a, only_b: groups that only one of them has; `left_out` are those beyond the 10.
@@ -115,8 +113,6 @@ class _Metric(NamedTuple):
     """What is compared.
 
     Attributes:
-        name, unit: as it is shown.
-        values: of the calls of one side.
         of: the metric of them, exactly.
         statistic: the same of many resamples at once.
     """
@@ -215,12 +211,9 @@ def read_both(fetch: Fetch, a: str, b: str, by: NameKey | None = None) -> BothRu
     """The calls of two runs.
 
     Args:
-        fetch: runs a query; all see the same snapshot.
-        a, b: see `find_run`.
         by: what to group by; None puts all calls together.
 
     Raises:
-        QueryError: naming the argument, the value and the remedy.
         UnknownRunError: (a `LookupError`) there is no such run.
     """
     check_by(by)

@@ -38,7 +38,6 @@ class RunRow(TypedDict):
     """One run. Sums are over its calls with known values; spans (`operation` agent, tool, ...) are no calls.
 
     Attributes:
-        run, name: its id and its name.
         first_timestamp, last_timestamp: UTC text; of its first record, and of its last call (else the same).
         seconds: from its first call to the end of its last.
         invocations, errors, timeouts, total_tokens, uncounted, total_cost_usd, cost_nanos, unpriced: as in
@@ -79,12 +78,7 @@ def read_runs(fetch: Fetch, limit: int = 20, name: str | None = None) -> list[Ru
     """The runs, the one that began last first.
 
     Args:
-        fetch: runs a query; all see the same snapshot.
         limit: at most so many, 1 to 100,000.
-        name: of the runs; None does not filter.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
     """
     check_limit(limit)
     wanted = None if name is None else stored_name(checked_id("name", name))

@@ -92,9 +92,7 @@ class StoreParts:
     """What a logger gives its store.
 
     Attributes:
-        settings: the logger's.
         writer_id: names the logger in this process; its receipts bear it.
-        redactor: cleans every record before it is written.
         prices: price the records that have no cost; None leaves them without.
         policies: the limits for which the store has to count; None for none.
         on_threshold: called with each threshold of these that was passed, after the commit.
@@ -139,7 +137,6 @@ class Purge(Protocol):
 
     Attributes:
         records, contents: deleted so far.
-        done: nothing is left to do.
         held: another process is purging: this one has stopped.
         stuck: a foreign reader is in the way: wait before the next step.
     """

@@ -25,7 +25,6 @@ class WriterConnection(LazyConnection, aiosqlite.Connection):
 
     Args:
         connector: opens the database; runs in the connection's thread.
-        launch: starts the thread.
     """
 
     def __init__(
@@ -46,9 +45,6 @@ class WriterConnection(LazyConnection, aiosqlite.Connection):
 
         Returns:
             Done at the end; with the exception of `turn` or `ended`, if one raised.
-
-        Raises:
-            RuntimeError: no thread is to be had, or no loop runs here.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()

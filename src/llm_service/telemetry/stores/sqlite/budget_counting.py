@@ -40,7 +40,6 @@ class BudgetTerms:
     """The budget state that all connections of one logger share.
 
     Attributes:
-        policies: the logger's own; None if it has none.
         hold_ids: maps the id of a record that is about to be stored to its hold, if that has another id.
         tell: called with each threshold alert, after the commit.
         tell_unknown: called for each counter that this process cannot evaluate, whenever the counters are read.
@@ -62,9 +61,6 @@ class Recost(NamedTuple):
     """A stored record whose cost changes.
 
     Attributes:
-        invocation_id: its id.
-        call: its names.
-        moment_us: its timestamp, microseconds since 1970.
         old_nanos, new_nanos: nano-dollars; None if unknown.
     """
 
@@ -80,7 +76,6 @@ class BudgetBook:
 
     Args:
         terms: shared by the connections of a logger.
-        clock_ns: nanoseconds since 1970, for alerts.
 
     Attributes:
         damaged: counters with a window row whose key is damaged.
@@ -354,8 +349,6 @@ def end_hold(
     """End a hold within the caller's transaction. Returns the changes of its windows.
 
     Args:
-        connection: the open transaction.
-        row: the stored hold.
         kept: the amount that stays as unknown spend; zero frees all of it.
         new_id: the hold's new id: that of the record whose cost is unknown.
     """

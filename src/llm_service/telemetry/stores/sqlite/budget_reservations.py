@@ -65,11 +65,7 @@ class _Ready(NamedTuple):
 
 
 class HoldKeeper:
-    """Makes and ends the holds of one file, through one connection and its book.
-
-    Args:
-        book: the counters of the file.
-    """
+    """Makes and ends the holds of one file, through one connection and its book."""
 
     def __init__(self, book: BudgetBook) -> None:
         self.book = book
@@ -104,8 +100,6 @@ class HoldKeeper:
         """Reserve in every window that covers the call.
 
         Args:
-            connection: the open transaction.
-            plan: the reservation.
             again: a retry: an earlier try may be on disk although its commit reported failure.
 
         Returns:
@@ -136,12 +130,6 @@ class HoldKeeper:
         self, connection: sqlite3.Connection, hold_id: str, kept: Amounts | None = None, made_at_us: int | None = None
     ) -> bool:
         """End a hold without a record. The kept amount, by default all of it, stays as unknown spend.
-
-        Args:
-            connection: the open transaction.
-            hold_id: of the hold.
-            kept: the amount that stays.
-            made_at_us: end it only if it was made at this moment, microseconds since 1970: another may have its id.
 
         Returns:
             False if there is no such hold, or if its outcome was unknown already and stays so.
@@ -175,11 +163,7 @@ class HoldKeeper:
         return len(rows)
 
     def _fits(self, connection: sqlite3.Connection, plan: ReservationPlan, ready: "_Ready") -> bool:
-        """Whether every hard limit has room; `standings` gives details, but is slower.
-
-        Raises:
-            BudgetUnreadableError: a window is damaged.
-        """
+        """Whether every hard limit has room; `standings` gives details, but is slower."""
         if not ready.checks:
             return True
         committed: dict[int, Sequence[int]] = {}

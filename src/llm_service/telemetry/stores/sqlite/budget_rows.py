@@ -42,8 +42,6 @@ class UnknownCounter:
     """A counter whose windows this process cannot compute: of another release, of an unknown time zone, or damaged.
 
     Attributes:
-        id: its row.
-        why: the reason, in one line.
         scope, per: which calls it counts, decoded; None if that cannot be read either.
     """
 
@@ -116,7 +114,6 @@ def spent_by(counter: Counter, rows: Iterable[Sequence[Any]]) -> dict[Place, lis
     """The sums of records by window of a counter, in the order of `AMOUNTS`.
 
     Args:
-        counter: the counter.
         rows: of `budget_statements.BACKFILL`. A row with an invalid moment is in no window; an invalid name is None; an
             invalid cost is unknown.
     """

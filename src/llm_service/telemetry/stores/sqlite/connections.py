@@ -70,11 +70,6 @@ def connect(database: str | Path, factory: Any = TrackedConnection, **options: A
 
     Args:
         database: a path, `:memory:`, or a result of `read_only_uri`.
-        factory: the connection's class.
-        **options: as for `sqlite3.connect`.
-
-    Raises:
-        sqlite3.Error: it cannot be opened.
     """
     uri = isinstance(database, str) and database.startswith("file:")
     return sqlite3.connect(database, uri=uri, isolation_level=None, factory=factory, **options)

@@ -58,7 +58,6 @@ class OwnConnection(TrackedConnection):
         """Store the identity of the files, all of which exist now.
 
         Args:
-            path: of the database.
             main: the database file just before it was opened.
 
         Raises:
@@ -121,7 +120,6 @@ def set_aside(path: Path, seen: Files) -> Path | None:
     If another database is there already, only a -wal or -shm that still belongs to the old one is renamed.
 
     Args:
-        path: the database; symbolic links are resolved.
         seen: the files when the damage was found.
 
     Returns:

@@ -55,8 +55,6 @@ class Identity(NamedTuple):
     """What identifies a database.
 
     Attributes:
-        application: the application id.
-        version: the `user_version`.
         objects: number of tables and indexes.
         tables: number of tables of our first version.
         views: number of views with names of our tables: reading one could run for ever.
@@ -108,7 +106,6 @@ def identify_file(path: Path) -> Identity:
 
     Raises:
         PlantedFileError, ForeignDatabaseError: it or a side file must not be opened.
-        sqlite3.Error: it cannot be read.
     """
     refuse_planted(path, reading=True)
     status = status_of(path)
@@ -165,7 +162,6 @@ def refuse_strangers(path: Path) -> Identity:
 
     Raises:
         DatabaseUnusableError: (`ForeignDatabaseError`, `NewerSchemaError`) this release must not write it.
-        sqlite3.Error: it cannot be read.
     """
     found = refuse_foreign(path)
     if found.version > migrations.VERSION:
@@ -187,7 +183,6 @@ def require_telemetry(path: Path, *, empty: bool = False) -> None:
     """Refuse anything but a telemetry database with its tables, without changing it; used by maintenance.
 
     Args:
-        path: the file.
         empty: accept a database without tables.
 
     Raises:

@@ -46,10 +46,6 @@ def rows_of(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] 
     Args:
         connection: decodes texts leniently after the first invalid one.
         sql: each `sum(` in it sums integers.
-        parameters: of the statement.
-
-    Raises:
-        sqlite3.Error: the file cannot be read.
     """
     sums = "sum(" in sql
     try:

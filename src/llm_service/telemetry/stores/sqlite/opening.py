@@ -114,9 +114,7 @@ def open_for_writing(
     Blocks for at most a few busy timeouts; the caller retries transient errors.
 
     Args:
-        path: absolute path of the database.
         now_us: microseconds since 1970, recorded with a new schema version.
-        sqlite_version: the linked library's version.
 
     Raises:
         SQLiteTooOldError, NewerSchemaError, ForeignDatabaseError, PlantedFileError, DatabaseUnusableError: nothing was

@@ -109,17 +109,13 @@ class Purge:
     """See the module. Used by one thread at a time; holds no connection between its steps.
 
     Args:
-        cutoffs: the first days to keep.
         holder: this purger's id, for the lease.
         takes_over: True does not wait for another purging process, which then stops.
         awaited: the writers with a crash journal. Their receipts stay: without them a replay would commit their records
             again.
-        clock_ns: nanoseconds since 1970, for the lease.
-        timer: seconds, to pace the steps.
 
     Attributes:
         records, contents, dead_letters, bytes_freed: done so far, by this purge alone.
-        done: nothing is left to do.
         held: another process is purging: this one stopped.
         stuck: a foreign reader blocks checkpoints: wait before the next step.
     """
@@ -286,8 +282,6 @@ def has_old(connection: sqlite3.Connection, cutoffs: Cutoffs, *, thorough: bool)
     """Whether a purge has work to do; a cheap check.
 
     Args:
-        connection: any.
-        cutoffs: the first days to keep.
         thorough: also if contents must be scanned, or if a purge was killed before it freed pages.
     """
     records, contents = cutoffs

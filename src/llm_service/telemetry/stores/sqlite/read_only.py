@@ -32,7 +32,6 @@ def look(path: Path, question: Callable[[sqlite3.Connection], _T]) -> _T:
     rollback journal. If the file changed meanwhile, the question is asked again.
 
     Args:
-        path: the database.
         question: may be called twice.
 
     Raises:

@@ -33,7 +33,6 @@ def read(path: Path, question: Callable[[Fetch], _T]) -> _T:
     """Answer a question from one snapshot of the file. A missing file counts as empty, and is not created.
 
     Args:
-        path: the database.
         question: called with a function that runs `(sql, parameters)` and returns all rows.
 
     Raises:
@@ -49,9 +48,6 @@ def reading(path: Path) -> Generator[Fetch]:
     """Answer many questions, each from its own short snapshot: for walks through a long file.
 
     A missing file counts as empty, and is not created.
-
-    Args:
-        path: the database.
 
     Raises:
         StoreError: the file cannot be read (the SQLite error is its cause), or is not a telemetry database.
@@ -70,7 +66,6 @@ def open_for_reading(path: Path, *, newest: bool = False) -> sqlite3.Connection:
     """A connection that cannot write; the caller closes it.
 
     Args:
-        path: the database.
         newest: show the columns that were added after an older file's version, as NULL.
 
     Raises:

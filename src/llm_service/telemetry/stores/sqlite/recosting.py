@@ -46,10 +46,8 @@ class NewCost(NamedTuple):
     """The new cost of a stored call.
 
     Attributes:
-        id: the row.
         usd, source: the new cost and its source.
         old_usd, old_source: the row is changed only if it still has these.
-        change: the resulting change.
     """
 
     id: int
@@ -64,13 +62,7 @@ def recost(connection: sqlite3.Connection, book: BudgetBook, rows: Sequence[NewC
     """Change rows that are as they were read, with their totals and budgets, within the caller's transaction.
 
     Args:
-        connection: the open transaction.
-        book: of this connection.
-        rows: the new costs.
         since: UTC text; earlier rows and daily totals are not changed.
-
-    Returns:
-        The changes that were made.
     """
     changes = [
         row.change

@@ -67,9 +67,7 @@ class WalWatch:
     """Called by the committing thread alone, under the commit lock; its numbers may be read from any thread.
 
     Args:
-        path: the database.
         tell: told when the WAL has grown beyond a bound, and when it is short again.
-        clock: seconds, monotonic.
 
     Attributes:
         bytes: how long the WAL was after the latest commit; 0 once it is truncated.
@@ -111,11 +109,7 @@ class WalWatch:
             self.want()
 
     def tidy(self, connection: sqlite3.Connection) -> None:
-        """Truncate the WAL in an idle moment; where a reader is in the way, or the disk fails, try again later.
-
-        Raises:
-            sqlite3.Error: the file cannot be written.
-        """
+        """Truncate the WAL in an idle moment; where a reader is in the way, or the disk fails, try again later."""
         self.want()
         if tidy_wal(connection):
             self._tidy_at = None
