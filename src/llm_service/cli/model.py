@@ -97,7 +97,6 @@ def to_record(row: TraceRow, *, agents: int, seed: int = 0, shift_us: int = 0) -
     Args:
         row: a call of the trace; agent number `row.number % agents` makes it.
         agents: how many agents share the trace.
-        seed: another one gives other latencies and failures.
         shift_us: microseconds to add to the row's time.
 
     Raises:

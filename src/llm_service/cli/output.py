@@ -110,8 +110,6 @@ def table(
     """Print a table: each row one line, cut to the width of a terminal; plain aligned columns, whole, elsewhere.
 
     Args:
-        columns: at least one.
-        rows: a text for each column; data of any origin.
         totals: a last row, set apart.
         marked: the colour of a row, where it has one.
     """
@@ -124,12 +122,7 @@ def table(
 
 
 class Printer:
-    """A table that may go on: its layout is decided once.
-
-    Args:
-        columns: at least one.
-        rows: those that are known by now.
-    """
+    """A table that may go on: its layout is decided once."""
 
     def __init__(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
         self._columns = columns

@@ -33,7 +33,6 @@ class Column:
     """How a column is shown.
 
     Attributes:
-        name: its heading.
         justify: numbers stand on the right.
         whole: its cells are never cut; those of a column on the right never are either.
         rank: where the width does not suffice, columns are left out from the highest rank down; 0 stays.
@@ -75,7 +74,6 @@ def fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | N
     """Decide what fits.
 
     Args:
-        columns: at least one.
         rows: cleaned texts, one for each column.
         width: cells of a line; None for as many as it takes.
     """

@@ -37,11 +37,7 @@ class Target(NamedTuple):
     as_json: bool = False
 
     def settings(self) -> Settings:
-        """The settings in force: `--db` counts over `--config`, and without both the configuration is searched for.
-
-        Raises:
-            ConfigError: (a `ValueError`) naming file, line, key and remedy.
-        """
+        """The settings in force: `--db` counts over `--config`, and without both the configuration is searched for."""
         if self.db is not None and self.config is None:
             return Settings(db_path=self.db)
         from llm_service.config.load import load_config  # pydantic and YAML
@@ -90,11 +86,7 @@ class Target(NamedTuple):
 
 
 def existing(path: Path) -> Path:
-    """The path, if there is something to read.
-
-    Raises:
-        StoreError: there is nothing.
-    """
+    """The path, if there is something to read."""
     if not os.path.lexists(path):
         raise StoreError(f"{path} does not exist; give a telemetry database with --db PATH or --config PATH", path)
     return path
@@ -115,12 +107,7 @@ def reading(path: Path, *, may_lack: bool = False) -> "AbstractContextManager[Fe
 
 
 def say_unknown(path: Path, names: Names) -> None:
-    """Say on stderr which of these names no stored call has: an empty report would look like an idle agent.
-
-    Raises:
-        QueryError: no record can have such a name.
-        StoreError: the file cannot be read.
-    """
+    """Say on stderr which of these names no stored call has: an empty report would look like an idle agent."""
     given: dict[str, str] = {column: name for column, name in names.items() if name is not None}
     if not given:
         return

@@ -37,10 +37,7 @@ def doubts_of_policies(
     """Warnings for a policies.yaml.
 
     Args:
-        policies: the schema.
-        document: the same file with its lines.
         models: compared with its model patterns; None if there is no models.yaml.
-        models_file: its name, for messages.
         bundled: prices of models that are not in models.yaml.
     """
     for name, policy in policies.policies.items():

@@ -52,7 +52,6 @@ def check_files(
     Args:
         config: the telemetry.yaml; None searches like `load_config`.
         models: the models.yaml; None searches like `locate`. A missing file is not checked.
-        policies: the same for policies.yaml.
         environ: the environment to read; default `os.environ`.
         bundled: returns prices to compare with, or None; called only if there are models to compare.
     """

@@ -39,12 +39,7 @@ def locate(
     4. the user's folder, as in `load_config`.
 
     Args:
-        kind: which of the two files.
         config: the given telemetry.yaml; None if it is searched for.
-        environ: the environment to read; default `os.environ`.
-
-    Returns:
-        The path, or None if there is no such file.
 
     Raises:
         ConfigError: (a `ValueError`) the variable names a file that does not exist.

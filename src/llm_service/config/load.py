@@ -39,7 +39,6 @@ class ConfigValue(NamedTuple):
     """The effective value of one setting, and its source.
 
     Attributes:
-        name: the setting.
         value: its value in `TelemetryConfig`.
         source: `default`, `FILE:LINE`, or the name of the environment variable.
     """
@@ -90,9 +89,6 @@ def load_config(path: str | Path | None = None, *, environ: Mapping[str, str] | 
 
 def describe_config(path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> list[ConfigValue]:
     """The effective settings of `load_config` with these arguments, and their sources.
-
-    Returns:
-        All settings in documentation order.
 
     Raises:
         ConfigError: as `load_config` does.

@@ -97,8 +97,6 @@ def doubts_of_models(
     """Warnings for a models.yaml.
 
     Args:
-        models: the schema.
-        document: the same file with its lines.
         bundled: prices to compare with, and for models without a price in the file.
     """
     families = _families(models)

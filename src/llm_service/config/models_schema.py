@@ -205,11 +205,7 @@ def load_models(path: str | Path) -> ModelsConfig:
 
 
 def as_models(value: "str | Path | ModelsConfig | None") -> ModelsConfig | None:
-    """The given schema, or the one read from the given path; None stays None.
-
-    Raises:
-        ConfigError: as in `load_models`.
-    """
+    """The given schema, or the one read from the given path; None stays None."""
     return load_models(value) if isinstance(value, str | Path) else value
 
 

@@ -200,9 +200,5 @@ def load_policies(path: str | Path) -> PoliciesConfig:
 
 
 def as_policies(value: "str | Path | PoliciesConfig | None") -> PoliciesConfig | None:
-    """The given schema, or the one read from the given path; None stays None.
-
-    Raises:
-        ConfigError: as in `load_policies`.
-    """
+    """The given schema, or the one read from the given path; None stays None."""
     return load_policies(value) if isinstance(value, str | Path) else value

@@ -205,9 +205,6 @@ def reserve_for(
     """How a block reserves: True leaves the amount to an estimate, a number is USD.
 
     Args:
-        core: what the client has.
-        budget, max_tokens: as for `invocation()`.
-        answers: how many are asked for.
         told: whether arguments told what it says: a prompt that cannot be read is then as none.
 
     Raises:

@@ -65,11 +65,7 @@ class PricesAndPolicies:
         return {name: getattr(self, name) for name in self.__slots__}
 
     def prices(self) -> PriceBook:
-        """What models cost.
-
-        Raises:
-            ConfigError: (a `ValueError`) naming file, line, key and remedy.
-        """
+        """What models cost."""
         if self.models is None or self.models is False:
             return PriceBook()
         from llm_service.config.models_schema import ModelsConfig, as_models  # noqa: PLC0415 - pydantic costs most of an import
@@ -83,7 +79,6 @@ class PricesAndPolicies:
         """The policies, compiled; None where there are none.
 
         Raises:
-            ConfigError: (a `ValueError`) naming file, line, key and remedy.
             SettingsError: (a `ValueError`) no such policy, or a logger that stores nothing cannot keep a budget.
         """
         if self.policies is None or self.policies is False:

@@ -52,7 +52,6 @@ def get_daily_costs(
     Args:
         start_date, end_date: UTC days, both inclusive; dates or ISO texts. None leaves that end open.
         agent_name, tool_name, model_name: equal to; None does not filter.
-        fresh: False reads without flushing first.
 
     Raises:
         QueryError: (a `ValueError`) naming the argument, the value and the remedy.

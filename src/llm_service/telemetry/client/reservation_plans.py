@@ -41,9 +41,6 @@ class ReservationPlanner:
     """Plans reservations under a client's policies, and makes the requests that reserve, settle and end them.
 
     Every request is None where the client stores nothing.
-
-    Attributes:
-        core: what the client has.
     """
 
     def __init__(self, core: ClientCore) -> None:
@@ -57,11 +54,7 @@ class ReservationPlanner:
         return self._engine.policies or Policies({})
 
     def require_policies(self) -> None:
-        """A logger without limits would let everything through. One that is disabled does, as it was told.
-
-        Raises:
-            SettingsError: (a `ValueError`) naming the remedy.
-        """
+        """A logger without limits would let everything through. One that is disabled does, as it was told."""
         if not self.policies.counters and self.core.settings.enabled:
             names = [policy.name for policy in self.policies]
             raise SettingsError(
@@ -81,7 +74,6 @@ class ReservationPlanner:
             BudgetError: its price is unknown where that blocks, or it lacks a justification.
             RecordError: (a `ValueError`) for a name that no record can have.
             QueryError: (a `ValueError`) for an amount that cannot be reserved.
-            StoreError: the logger is closed.
         """
         if self._engine.closing:
             path = self.core.db_path

@@ -53,9 +53,7 @@ class CrashJournal:
     Args:
         db_path: the database; the segment is in the same folder.
         max_bytes: the segment's size, allocated in full.
-        ceiling: the logger's privacy level.
         make_folder: creates the database's folder if it is missing.
-        clock: seconds, monotonic.
 
     Attributes:
         error: why the segment could not be created; None if it exists or was not needed yet.

@@ -52,7 +52,6 @@ def create(path: Path) -> HeldFile:
     """Create a new file of mode 0600, and lock it.
 
     Raises:
-        OSError: it exists already, or could not be created.
         RefusedFileError: this platform has no record locks.
     """
     making = path.name, os.getpid()
@@ -80,7 +79,6 @@ def hold(path: Path) -> HeldFile | None:
 
     Raises:
         RefusedFileError: a symlink, not a regular file, or another user's file; `lstat` tells, it is not opened.
-        OSError: it could not be opened.
     """
     try:
         found = path.lstat()

@@ -35,8 +35,6 @@ class BackupReport:
     """What was copied.
 
     Attributes:
-        path: the copy.
-        bytes: its size.
         rows: rows of each table, equal in the snapshot and in the copy.
         seconds: the whole work, verification included.
         snapshot_seconds: how long the snapshot was held.
@@ -62,12 +60,10 @@ def backup(
     """Copy a telemetry database while it is written. Writers go on; the source is only read.
 
     Args:
-        source: the database.
         destination: a new file, made with mode 0600; it appears when it is whole, verified (`integrity_check` and the
             rows of each table) and synced.
         force: True replaces an existing file that is not in use.
         max_wal_growth: bytes; the backup gives up when the WAL grows by more while it holds its snapshot.
-        on_progress: called after each step.
 
     Raises:
         StoreError: the source is no sound telemetry database, the destination cannot be made, or the WAL grew too far.

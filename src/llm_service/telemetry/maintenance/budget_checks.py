@@ -76,7 +76,6 @@ class Lack(NamedTuple):
     """What one window lacks.
 
     Attributes:
-        place: the window.
         window: its name, such as `day`.
         change: what must be added to make it right; numbers may be negative.
         what: the first amount that is wrong, as it is and as it should be.
@@ -250,7 +249,6 @@ class _Walk:
     """The windows of one counter, of which the one that the last record fell into is at hand.
 
     Attributes:
-        counter: the counter.
         since, before: that window's bounds, as text that timestamps compare with.
         sums: that window's amounts, by subject.
     """

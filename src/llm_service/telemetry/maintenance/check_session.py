@@ -23,11 +23,7 @@ class OutOfTimeError(Exception):
 
 @contextmanager
 def time_limit(connection: sqlite3.Connection, deadline: float) -> Generator[None]:
-    """Interrupt what runs in this block at a moment of `time.monotonic()`.
-
-    Raises:
-        OutOfTimeError: it was interrupted.
-    """
+    """Interrupt what runs in this block at a moment of `time.monotonic()`."""
     interrupt_when(connection, lambda: monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
     try:
         yield

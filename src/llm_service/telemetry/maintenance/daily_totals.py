@@ -58,7 +58,6 @@ class Difference:
     """What one row of `daily_costs` and its latency buckets lack.
 
     Attributes:
-        key: the row.
         lacking: what must be added to make it right; numbers may be negative.
     """
 
@@ -96,7 +95,6 @@ def add_up(connection: sqlite3.Connection, day: str, *, spans: bool = False) -> 
     """What the totals of this day should be, from its records; needs `add_bucket_function`.
 
     Args:
-        connection: of the file.
         day: UTC.
         spans: True adds up the spans instead, which files before version 5 counted, too.
     """

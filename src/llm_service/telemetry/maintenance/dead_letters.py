@@ -46,10 +46,8 @@ class DeadLetter:
     """One record that was refused.
 
     Attributes:
-        id: names the letter.
         quarantined_at: UTC text.
         invocation_id: of the record, made printable.
-        error: why it was refused.
         record: the fields as stored, JSON decoded; a text in place of what cannot be read.
     """
 
@@ -110,7 +108,6 @@ def retry(
     """Log these records again, through every check, the privacy settings and the ledger of a logger.
 
     Args:
-        letters_to_try: of the file that the logger writes.
         open_logger: makes the logger; it is closed here.
         changes: fields to replace in each record, as the constructor takes them.
 

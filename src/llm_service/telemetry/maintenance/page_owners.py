@@ -62,8 +62,6 @@ class Pages:
     """Reads pages, and what the file says about them.
 
     Args:
-        source: where they are.
-        file: the same, open.
         roots: of the tables and indexes, as far as they are known.
 
     Attributes:

@@ -40,11 +40,9 @@ class PageFile:
     """The pages of a private copy.
 
     Attributes:
-        path: the copy.
         overlay: newer pages by number, out of its WAL.
         size: bytes of a page.
         usable: those that SQLite uses.
-        count: pages.
         has_pointer_map: whether the file says of each page what it is (auto_vacuum, as ours have).
     """
 
@@ -91,7 +89,6 @@ class PageFile:
         """Every row that can be read on a page in use, those first of which it is known whose they are.
 
         Args:
-            schema: what is where.
             wanted: told table and rowid; False saves the reading of a row. Not asked for tables without rowids.
             whole: gets the names of tables of which every page and every row could be read, at the end.
 

@@ -35,7 +35,6 @@ class PrivateCopy:
     """A copy, both ways to look at it.
 
     Attributes:
-        pages: its pages.
         connection: SQLite's view of it; None where it is no database any more.
     """
 
@@ -49,7 +48,6 @@ def private_copy(source: Path, folder: Path) -> Generator[PrivateCopy]:
 
     Args:
         source: only read; by SQLite, or by a process of its own.
-        folder: where the copy lives while the block runs.
 
     Raises:
         StoreError: the source cannot be read at all.

@@ -38,7 +38,6 @@ class Recovery:
     """Reads the rows of a damaged copy, each once.
 
     Attributes:
-        copy: the copy.
         rowids: what was found, by table.
         damaged: rows that were found and cannot be what was written, by table: the column at fault, and the values.
         whole: tables that were read to their ends, one way or the other: all that was in them was seen.
@@ -144,7 +143,6 @@ class PartialRows(NamedTuple):
     """What indexes know of rows that were not found.
 
     Attributes:
-        rows: columns by name, by row id.
         are_all: whether the index that every row is in was read to its end: there are no others.
     """
 

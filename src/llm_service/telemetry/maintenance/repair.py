@@ -46,8 +46,6 @@ class Action:
     """One thing that was repaired, or (`done` False) would be or could not be.
 
     Attributes:
-        name: the finding's name.
-        what: what was done to what.
         done: False in a dry run, and where it failed; `what` says why.
     """
 
@@ -63,7 +61,6 @@ def repair(path: Path, *, dry_run: bool = False, now_us: int | None = None) -> l
     milliseconds at a time. Totals of days whose records are gone are left as they are.
 
     Args:
-        path: the database.
         dry_run: True only says what would be done.
         now_us: microseconds since 1970, for receipts; default the clock's.
 

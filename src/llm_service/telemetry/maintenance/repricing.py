@@ -99,13 +99,9 @@ def reprice(
     interrupt at any moment; what was done until then stays done. Totals of days whose records are gone stay.
 
     Args:
-        path: the database.
-        prices: what models cost.
         since: UTC text as stored; only calls from then on.
         only: calls without a cost, or those with a computed one.
-        dry_run: True only counts.
         on_progress: called with calls examined and calls to examine, after each step.
-        on_step: see `OnStep`.
 
     Raises:
         StoreError: there is no such file, or it cannot be read or written; steps that were done stay done.

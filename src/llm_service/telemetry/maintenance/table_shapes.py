@@ -46,10 +46,6 @@ class Table:
     """One table of `schema.sql`.
 
     Attributes:
-        name: the table.
-        columns: their names, in order.
-        types: their declared types.
-        required: which may not be NULL.
         has_rowid: False for WITHOUT ROWID; else the first column is the rowid.
         key: the primary key, in order.
     """

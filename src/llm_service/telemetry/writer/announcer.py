@@ -49,8 +49,6 @@ class Announcer:
 
     Args:
         on_event, on_drop, on_budget: the user's callbacks. What they raise is logged.
-        clock: seconds, monotonic, for the rate.
-        now: the moment that stands in an event.
         start: runs a function elsewhere; raises `RuntimeError` where that is not possible any more.
     """
 

@@ -60,7 +60,6 @@ class Request(BudgetRequest):
     Attributes:
         waiter: told when the outcome stands here; None where nobody waits.
         deadline: seconds (monotonic) after which it is given up.
-        done: whether it was served or refused.
     """
 
     waiter: Waiter | None = None
@@ -75,12 +74,7 @@ class Request(BudgetRequest):
 
 
 class BudgetExecutor:
-    """Serves requests against one store.
-
-    Args:
-        host: the engine.
-        store: where budgets are kept.
-    """
+    """Serves requests against one store."""
 
     def __init__(self, host: BudgetExecutorHost, store: Store) -> None:
         self._path = host.settings.db_path

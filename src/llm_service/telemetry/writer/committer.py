@@ -66,15 +66,10 @@ class Committer:
     """Moves batches from a queue into a store.
 
     Args:
-        queue: where records wait.
         store: says what errors mean, and sets aside what cannot be used any more.
-        path: the database, for messages.
         after_commit: called with the session once a batch is settled (checkpoints); its errors are noted and logged.
-        tell: called with what a user may want to know.
-        clock: seconds, monotonic.
 
     Attributes:
-        commits: what was seen so far.
         fatal: why the file cannot be used at all, once that is known.
     """
 
@@ -102,7 +97,6 @@ class Committer:
         """Commit the next batch, if there is one. Never raises an `Exception`.
 
         Args:
-            session: an open one.
             hurried: somebody waits for the commit lock: the transaction is to be a short one.
         """
         backlog = self._queue.backlog()

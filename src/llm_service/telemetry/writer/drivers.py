@@ -50,7 +50,6 @@ class Drivers:
 
     Args:
         start: starts a driver for the calling thread, or returns None where none can live there.
-        may_start: whether a driver is wanted at all.
     """
 
     def __init__(self, start: Callable[[], Driver | None], may_start: Callable[[], bool]) -> None:

@@ -52,15 +52,8 @@ class Engine:
     """See the module.
 
     Args:
-        settings: how it behaves.
         start_driver: starts a driver for the calling thread, or returns None where none can live there.
-        make_store: makes the store, once in each process.
-        on_drop: the user's callback for lost records.
-        on_event: the user's callback for all that happens.
-        redact: the user's callable for what the patterns do not know; see `privacy`.
         prices: prices the records that have no cost; None leaves them without.
-        policies: the limits that the logger's calls have to fit into.
-        on_budget: the user's callback for thresholds of these.
     """
 
     def __init__(

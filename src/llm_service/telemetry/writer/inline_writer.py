@@ -40,12 +40,7 @@ class InlineHost(Protocol):
 
 
 class InlineWriter:
-    """Owns one session, used by one thread at a time under the engine's commit lock.
-
-    Args:
-        engine: does the work.
-        session: what it works with.
-    """
+    """Owns one session, used by one thread at a time under the engine's commit lock."""
 
     def __init__(self, engine: InlineHost, session: Session) -> None:
         self._engine = engine

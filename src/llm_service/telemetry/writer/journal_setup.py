@@ -30,7 +30,6 @@ class Preparation:
     """Makes of a record what may stand in a file at the logger's level: secrets, content and long messages go.
 
     Args:
-        ceiling: the logger's level.
         redactor: takes secrets out of every free text, on the thread that logs.
     """
 

@@ -85,12 +85,10 @@ class JournaledQueue(RecordQueue):
     """A `RecordQueue` whose records survive the end of the process.
 
     Args:
-        journal: where they are written.
         make_slot: makes a place that `journal.append` fills in.
         is_clean: whether a record may be on disk as it is; asked of each.
         prepare: makes of any other what may be on disk, and counts what it took out by name; applied before the
             journal, since nothing secret may reach a file.
-        **options: as for `RecordQueue`.
     """
 
     def __init__(

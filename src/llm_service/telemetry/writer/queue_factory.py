@@ -17,14 +17,7 @@ def make_queue(
     on_wake: Callable[[], None],
     on_drop: Callable[[DropReason, int], None],
 ) -> RecordQueue:
-    """The queue that these settings ask for.
-
-    Args:
-        settings: bounds, overflow and journal; whether anything is stored at all.
-        redactor: what a journal's records go through.
-        on_wake: see `RecordQueue`.
-        on_drop: see `RecordQueue`.
-    """
+    """The queue that these settings ask for."""
     stores_nothing = not settings.enabled or settings.privacy_level == "none"
     options: dict[str, Any] = {
         "max_records": settings.queue_max_records,

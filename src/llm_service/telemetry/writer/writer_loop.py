@@ -44,7 +44,6 @@ class WriterLoop:
     Args:
         next_action: says what to do now, for a loop that is `leaving` or not.
         arm: has the queue ring once so many records wait; False where they wait already.
-        act: does it, in this thread.
     """
 
     def __init__(
