@@ -18,6 +18,7 @@ from llm_service.telemetry.maintenance.atomic_file import delivered, require_roo
 from llm_service.telemetry.maintenance.check_session import look, open_read_only, side_file, status_of
 from llm_service.telemetry.maintenance.doctor import identify
 from llm_service.telemetry.stores.sqlite.connections import connect
+from llm_service.telemetry.stores.sqlite.transactions import snapshot
 
 __all__ = ["MAX_WAL_GROWTH", "BackupReport", "OnProgress", "backup", "count_rows"]
 
@@ -114,14 +115,10 @@ def _copy(
                 source,
             )
 
-    connection.execute("BEGIN")
-    try:
+    with snapshot(connection), closing(connect(making)) as target:
         rows = count_rows(connection)
-        with closing(connect(making)) as target:
-            target.execute("PRAGMA synchronous = OFF")  # it is synced once, before it gets its name
-            connection.backup(target, pages=_PAGES, progress=step)
-    finally:
-        connection.execute("ROLLBACK")
+        target.execute("PRAGMA synchronous = OFF")  # it is synced once, before it gets its name
+        connection.backup(target, pages=_PAGES, progress=step)
     return _Copied(rows, time.monotonic() - started, max(0, _wal_bytes(source) - before))
 
 

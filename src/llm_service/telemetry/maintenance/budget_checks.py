@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from llm_service.budgets.limits import Amounts
 from llm_service.budgets.scopes import Call, Counter
 from llm_service.telemetry.maintenance.check_session import OutOfTimeError, time_limit
 from llm_service.telemetry.maintenance.daily_totals import kept_since
@@ -24,6 +23,7 @@ from llm_service.telemetry.record.timestamps import (
     to_microseconds,
 )
 from llm_service.telemetry.stores.sqlite import budget_statements as sql
+from llm_service.telemetry.stores.sqlite.budget_counting import to_change
 from llm_service.telemetry.stores.sqlite.budget_rows import (
     Counters,
     HoldRow,
@@ -42,6 +42,7 @@ from llm_service.telemetry.stores.sqlite.budget_statements import (
     Change,
     Place,
 )
+from llm_service.telemetry.stores.sqlite.transactions import snapshot
 
 __all__ = ["Lack", "add_lacks", "check_budgets", "check_counters", "has_budgets", "lacks", "make_whole"]
 
@@ -97,14 +98,10 @@ def check_budgets(connection: sqlite3.Connection, now: datetime, deadline: float
     if not has_budgets(connection):
         return healthy("budgets", "none: the file is of an older version")
     try:
-        with time_limit(connection, deadline):
-            connection.execute("BEGIN")
-            try:
-                lacking = list(lacks(connection, to_microseconds(now)))
-                damaged = _damage(connection)
-                windows, counters, holds, late = _counts(connection, now)
-            finally:
-                connection.execute("ROLLBACK")
+        with time_limit(connection, deadline), snapshot(connection):
+            lacking = list(lacks(connection, to_microseconds(now)))
+            damaged = _damage(connection)
+            windows, counters, holds, late = _counts(connection, now)
     except OutOfTimeError:
         return found("not_checked", "windows of budgets were not compared with all records in the time", "budgets")
     wrong = [f"{damaged} rows of budgets are damaged"] if damaged else []
@@ -181,7 +178,7 @@ def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
             at = wrong[0]
             what = f"{AMOUNTS[at]} is {there[at]:,}, should be {wanted[at]:,}"
             lacking = [wanted[at] - there[at] for at in range(len(AMOUNTS))]
-            yield Lack(place, names.get(place.counter_id, "window"), _change(lacking), what)
+            yield Lack(place, names.get(place.counter_id, "window"), to_change(lacking), what)
 
 
 def _never_placed(
@@ -287,10 +284,6 @@ def _from_holds(connection: sqlite3.Connection) -> dict[Place, dict[int, int]]:
             for at, amount in enumerate(hold.amounts, first):
                 row[at] = row.get(at, 0) + whole(amount)
     return sums
-
-
-def _change(lacking: Sequence[int]) -> Change:
-    return Change(Amounts(*lacking[:3]), Amounts(*lacking[3:6]), Amounts(*lacking[6:9]), lacking[9])
 
 
 def make_whole(connection: sqlite3.Connection, now_us: int) -> int:

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from time import time_ns
 from typing import Any, Final
 
 from llm_service.errors import DuplicateInvocationError, RecordError, RecordQuarantinedError, StoreError
 from llm_service.telemetry.client.sync_client import TelemetryLogger
-from llm_service.telemetry.maintenance.check_session import look
+from llm_service.telemetry.maintenance.check_session import look, open_to_change
 from llm_service.telemetry.maintenance.daily_totals import add_bucket_function, differences
 from llm_service.telemetry.queries.cells import decoded, text
 from llm_service.telemetry.record.operations import is_span
@@ -26,7 +25,7 @@ from llm_service.telemetry.record.record import FIELDS, InvocationRecord
 from llm_service.telemetry.record.timestamps import from_microseconds
 from llm_service.telemetry.stores.sqlite.file_identity import require_telemetry
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
-from llm_service.telemetry.stores.sqlite.opening import open_for_writing
+from llm_service.telemetry.stores.sqlite.transactions import snapshot
 
 __all__ = ["SALVAGED", "DeadLetter", "Outcome", "Retried", "drop", "letters", "retry", "to_record"]
 
@@ -36,7 +35,6 @@ _COUNTED: Final = (
     "the daily totals count it already, as they were salvaged; to store it all the same, first run doctor --repair, "
     "which makes them count what is stored"
 )
-_BUSY_MS: Final = 10_000
 _PAGE: Final = 500
 _READ: Final = "SELECT id, quarantined_at, invocation_id, error, record FROM dead_letters"
 
@@ -117,7 +115,7 @@ def retry(
     Raises:
         StoreError: the file cannot be written now; letters not yet tried stay.
     """
-    with open_logger() as logger, closing(_open(logger.db_path)) as connection:
+    with open_logger() as logger, closing(open_to_change(logger.db_path)) as connection:
         return [_retry(letter, logger, connection, changes) for letter in letters_to_try]
 
 
@@ -150,11 +148,8 @@ def _is_counted(letter: DeadLetter, record: InvocationRecord, connection: sqlite
         return False
     add_bucket_function(connection)
     day = record.timestamp.date().isoformat()
-    connection.execute("BEGIN")
-    try:
+    with snapshot(connection):
         return any(difference.lacking.invocations < 0 for difference in differences(connection, day))
-    finally:
-        connection.execute("ROLLBACK")
 
 
 def to_record(letter: DeadLetter, changes: Mapping[str, Any] | None = None) -> InvocationRecord:
@@ -192,14 +187,8 @@ def _moment(value: Any) -> Any:
 def drop(path: Path, ids: Sequence[int]) -> int:
     """Delete letters for good; how many there were."""
     known = [letter.id for letter in letters(path, ids)]
-    with closing(_open(path)) as connection:
+    with closing(open_to_change(path)) as connection:
         return _delete(connection, known)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    connection = open_for_writing(path, time_ns() // 1000)
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS:d}")
-    return connection
 
 
 def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> int:

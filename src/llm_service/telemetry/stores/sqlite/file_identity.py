@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,6 +13,7 @@ from llm_service.telemetry.stores.sqlite import migrations
 from llm_service.telemetry.stores.sqlite.connections import connect, read_only_uri
 from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
 from llm_service.telemetry.stores.sqlite.read_only import look, open_read_only, side_file
+from llm_service.telemetry.stores.sqlite.transactions import snapshot
 
 __all__ = [
     "APPLICATION_ID",
@@ -86,17 +88,10 @@ def identify(connection: sqlite3.Connection) -> Identity:
 
     Between several snapshots another process may create the tables, and the file would look foreign.
     """
-    connection.execute("BEGIN")
-    try:
-        asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master", _OURS, _views())
+    views = f"SELECT count(*) FROM sqlite_master WHERE type = 'view' AND name IN {migrations.table_names()!r}"  # noqa: S608 - our own
+    asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master", _OURS, views)
+    with snapshot(connection):
         return Identity(*(int(connection.execute(sql).fetchone()[0]) for sql in asked))
-    finally:
-        connection.execute("ROLLBACK")
-
-
-def _views() -> str:
-    names = migrations.table_names()
-    return f"SELECT count(*) FROM sqlite_master WHERE type = 'view' AND name IN {names!r}"  # noqa: S608 - our own
 
 
 def identify_file(path: Path) -> Identity:
@@ -148,13 +143,10 @@ def _identify_to_open(path: Path) -> Identity:
         journal = status_of(side_file(path, "-journal"))
         if journal is None or not journal.st_size or not bears_our_id(path):
             raise
-    connection = connect(read_only_uri(path, "rw"))
-    try:
+    with closing(connect(read_only_uri(path, "rw"))) as connection:
         connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS:d}")
         connection.execute("PRAGMA query_only = ON")
         return identify(connection)
-    finally:
-        connection.close()
 
 
 def refuse_strangers(path: Path) -> Identity:
@@ -202,13 +194,11 @@ def require_telemetry(path: Path, *, empty: bool = False) -> None:
 
 def _alone(path: Path) -> Identity | None:
     """The identity of the main file without its -wal; None if that cannot be read by itself."""
-    connection = open_read_only(path, "ro&immutable=1")
-    try:
-        return identify(connection)
-    except sqlite3.Error:  # it is being written, or is damaged
-        return None
-    finally:
-        connection.close()
+    with closing(open_read_only(path, "ro&immutable=1")) as connection:
+        try:
+            return identify(connection)
+        except sqlite3.Error:  # it is being written, or is damaged
+            return None
 
 
 def bears_our_id(path: Path) -> bool:

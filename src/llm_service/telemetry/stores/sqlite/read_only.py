@@ -6,6 +6,7 @@ this process holds on it.
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -64,11 +65,8 @@ def open_read_only(path: Path, mode: str = "ro") -> sqlite3.Connection:
 
 
 def _ask(path: Path, mode: str, question: Callable[[sqlite3.Connection], _T]) -> _T:
-    connection = open_read_only(path, mode)
-    try:
+    with closing(open_read_only(path, mode)) as connection:
         return question(connection)
-    finally:
-        connection.close()
 
 
 def _signature(path: Path) -> tuple[object, ...] | None:

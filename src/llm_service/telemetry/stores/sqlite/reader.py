@@ -9,7 +9,7 @@ may start at any moment. If the permissions do not allow writing, SQLite opens t
 
 import sqlite3
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -53,11 +53,8 @@ def reading(path: Path) -> Generator[Fetch]:
         StoreError: the file cannot be read (the SQLite error is its cause), or is not a telemetry database.
     """
     try:
-        connection = _with_tables(path)
-        try:
+        with closing(_with_tables(path)) as connection:
             yield lambda query: rows_of(connection, *query)
-        finally:
-            connection.close()
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be read: {error}; check the file and its permissions", path) from error
 
@@ -105,7 +102,4 @@ def _with_tables(path: Path) -> sqlite3.Connection:
         if tables:
             return connection
         connection.close()  # a writer is creating the tables: there is nothing to read yet
-    connection = connect(":memory:")
-    for statement in migrations.schema_statements():
-        connection.execute(statement)
-    return connection
+    return migrations.empty_database()
