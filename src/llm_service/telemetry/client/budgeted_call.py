@@ -33,21 +33,59 @@ Reserve = Callable[[Invocation, dict[str, Any]], Steps[Reservation]]
 """Reserves for a block: called with it and with what was said of it so far."""
 
 
-class AsyncBudgetedInvocation(Invocation):
+class _Budgeted(Invocation):
+    """What a block with a budget has on either logger."""
+
+    __slots__ = ("_reservation", "_reserve", "hold")
+
+    def __init__(self, core: ClientCore, fields: dict[str, Any], reserve: Reserve) -> None:
+        super().__init__(core, fields, strict=core.settings.strict)
+        self._reserve = reserve
+        self._reservation: Reservation | None = None
+
+    def _reserving(self) -> Steps[Reservation]:
+        """Reserve for what the call says, and what is around it says for it: its record counts by the same names."""
+        if self.over:
+            self._again()
+        self._learnt = _EXPECTED.intersection(self._fields)
+        fields = self.fields_so_far()
+        names = names_around(None if self._place is None else self._place.parent, fields)
+        self._fields |= names
+        return self._reserve(self, fields | names)
+
+    def _left(self, error: BaseException | None) -> InvocationRecord | None:
+        """The record of the call, which is left.
+
+        Raises:
+            RecordError: with `strict`, for what no record can hold; then nobody knows what became of the hold.
+        """
+        if self._reservation is not None and is_of_parent(self):  # whose hold it is, too
+            self._reservation.disown()
+        try:
+            return self._leave(error)
+        except BaseException:
+            _end_soon(self._sink, self._reservation, None)
+            raise
+
+    def _ending(self, error: BaseException | None) -> Steps[None]:
+        record = self._left(error)
+        return _end(self._sink, self._reservation, record, strict=self._strict and error is None)
+
+    def _end_without_waiting(self, error: BaseException | None) -> None:
+        """Queue the record, which ends the hold when it is written."""
+        _end_soon(self._sink, self._reservation, self._left(error))
+
+
+class AsyncBudgetedInvocation(_Budgeted):
     """An `Invocation` of the async logger with a hold.
 
     Attributes:
         hold: what is reserved, once the block is entered; `await call.hold.release()` where nothing was sent.
     """
 
-    __slots__ = ("_reservation", "_reserve", "hold")
+    __slots__ = ()
 
     hold: AsyncHold
-
-    def __init__(self, core: ClientCore, fields: dict[str, Any], reserve: Reserve) -> None:
-        super().__init__(core, fields, strict=core.settings.strict)
-        self._reserve = reserve
-        self._reservation: Reservation | None = None
 
     def __enter__(self) -> Self:
         raise TypeError("a budget waits for the file: enter the block with `async with`")
@@ -59,10 +97,7 @@ class AsyncBudgetedInvocation(Invocation):
 
     async def admit(self) -> None:
         """Reserve its budget, before anything runs."""
-        if self.over:
-            self._again()
-        self._learnt = _EXPECTED.intersection(self._fields)
-        self._reservation = await run_async(self._reserve(self, _known(self)))
+        self._reservation = await run_async(self._reserving())
         self.hold = AsyncHold(self._reservation)
 
     async def give_back(self) -> None:
@@ -77,42 +112,32 @@ class AsyncBudgetedInvocation(Invocation):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """The end where nothing can be awaited: the record is queued, and ends the hold when it is written."""
-        _end_soon(self._sink, self._reservation, _left(self, self._reservation, error))
+        """The end where nothing can be awaited."""
+        self._end_without_waiting(error)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None and not isinstance(error, Exception):  # cancelled: nothing may be awaited any more
-            self.__exit__(kind, error, traceback)
+            self._end_without_waiting(error)
             return
-        record = _left(self, self._reservation, error)
-        strict = self._strict and error is None
-        await run_async(_end(self._sink, self._reservation, record, strict=strict))
+        await run_async(self._ending(error))
 
 
-class BudgetedInvocation(Invocation):
+class BudgetedInvocation(_Budgeted):
     """An `Invocation` of the sync logger with a hold.
 
     Attributes:
         hold: what is reserved, once the block is entered; `call.hold.release()` where nothing was sent.
     """
 
-    __slots__ = ("_reservation", "_reserve", "hold")
+    __slots__ = ()
 
     hold: Hold
 
-    def __init__(self, core: ClientCore, fields: dict[str, Any], reserve: Reserve) -> None:
-        super().__init__(core, fields, strict=core.settings.strict)
-        self._reserve = reserve
-        self._reservation: Reservation | None = None
-
     def _admit(self) -> None:
-        if self.over:
-            self._again()
-        self._learnt = _EXPECTED.intersection(self._fields)
         self._place = None  # it may have been refused elsewhere
-        self._reservation = run(self._reserve(self, _known(self)))
+        self._reservation = run(self._reserving())
         self.hold = Hold(self._reservation)
 
     def begin_stream(self) -> None:
@@ -122,7 +147,7 @@ class BudgetedInvocation(Invocation):
 
     def end_soon(self, error: BaseException | None) -> None:
         """Queue the record, which ends the hold when it is written."""
-        _end_soon(self._sink, self._reservation, _left(self, self._reservation, error))
+        self._end_without_waiting(error)
 
     async def __aenter__(self) -> Self:
         raise TypeError("a budget waits for the file: on an event loop use AsyncTelemetryLogger")
@@ -134,32 +159,7 @@ class BudgetedInvocation(Invocation):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        record = _left(self, self._reservation, error)
-        strict = self._strict and error is None
-        run(_end(self._sink, self._reservation, record, strict=strict))
-
-
-def _known(call: Invocation) -> dict[str, Any]:
-    """What a call says, and what is around it says for it: budgets count it by the same names before and after."""
-    fields = call.fields_so_far()
-    names = names_around(None if call._place is None else call._place.parent, fields)  # noqa: SLF001 - one of these classes
-    call._fields |= names
-    return fields | names
-
-
-def _left(call: Invocation, reservation: Reservation | None, error: BaseException | None) -> InvocationRecord | None:
-    """The record of a call that is left.
-
-    Raises:
-        RecordError: with `strict`, for what no record can hold; then nobody knows what became of the hold.
-    """
-    if reservation is not None and is_of_parent(call):  # whose hold it is, too
-        reservation.disown()
-    try:
-        return call._leave(error)  # noqa: SLF001 - one of these classes
-    except BaseException:
-        _end_soon(call._sink, reservation, None)  # noqa: SLF001 - as above
-        raise
+        run(self._ending(error))
 
 
 def _end(sink: Sink, reservation: Reservation | None, record: InvocationRecord | None, *, strict: bool) -> Steps[None]:

@@ -52,6 +52,7 @@ def get_daily_costs(
     Args:
         start_date, end_date: UTC days, both inclusive; dates or ISO texts. None leaves that end open.
         agent_name, tool_name, model_name: equal to; None does not filter.
+        fresh: False reads without flushing first.
 
     Raises:
         QueryError: (a `ValueError`) naming the argument, the value and the remedy.
@@ -84,17 +85,14 @@ def get_invocations(
     """Stored calls, newest first, one dict with every column for each.
 
     Args:
-        start_date, end_date: UTC days, both inclusive; dates or ISO texts.
-        agent_name, tool_name, model_name, session_id, trace_id, run, user_id, status: equal to; None does not
-            filter.
+        start_date, end_date, fresh: as for `get_daily_costs`.
+        agent_name, tool_name, model_name, session_id, trace_id, run, user_id, status: equal to; None does not filter.
         limit: at most so many, 1 to 1,000,000.
         since, until: moments, from `since` on and before `until`; aware datetimes or ISO texts with an offset.
         before: the last row of a page, to get the next page.
-        fresh: False reads without flushing first.
 
     Raises:
-        QueryError: (a `ValueError`) naming the argument, the value and the remedy.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
     narrowed = InvocationFilter(
         start_date, end_date, agent_name, tool_name, model_name, status=status,
@@ -116,8 +114,7 @@ def get_trace(core: ClientCore, wanted: str | None = None, *, fresh: bool = True
         fresh: False reads without flushing first.
 
     Raises:
-        QueryError: (a `ValueError`) for an id that no record can have.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
 
     def report(fetch: Fetch) -> list["TraceRow"]:
@@ -136,8 +133,7 @@ def get_content(core: ClientCore, invocation_id: str, *, fresh: bool = True) -> 
         fresh: False reads without flushing first.
 
     Raises:
-        QueryError: (a `ValueError`) for an id that no record can have.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
     stored_id = core.engine.redactor.invocation_id(checked_id("invocation_id", invocation_id))
     query = call_content.content(stored_id)
@@ -158,13 +154,11 @@ def get_statistics(
     Sums are exact; percentiles are within 2.2 %. Every value is a number, 0 or 0.0 on an empty file.
 
     Args:
-        agent_name, tool_name, model_name: equal to; None does not filter.
         days: above 0, up to 36,500; fractions are taken.
-        fresh: False reads without flushing first.
+        agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
 
     Raises:
-        QueryError: (a `ValueError`) naming the argument, the value and the remedy.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
     questions.check_days(days)
     names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name)
@@ -191,14 +185,12 @@ def get_month_report(
     Args:
         by: any of `agent`, `tool`, `model`, each once; none for totals alone.
         month: `YYYY-MM`; default the present one. One that is over counts whole and has no forecast.
-        agent_name, tool_name, model_name: equal to; None does not filter.
         as_of: a UTC day, in place of `month`: its month as it stood at the end of that day.
         forecast: False leaves it out.
-        fresh: False reads without flushing first.
+        agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
 
     Raises:
-        QueryError: (a `ValueError`) naming the argument, the value and the remedy.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
 
     def report(fetch: Fetch) -> "MonthReport":
@@ -229,14 +221,11 @@ def get_unit_costs(
 
     Args:
         by: any of `agent`, `tool`, `model`, each once; none for totals alone.
-        start_date, end_date: UTC days, both inclusive; dates or ISO texts. None leaves that end open.
-        agent_name, tool_name, model_name: equal to; None does not filter.
         prices: what cache savings are counted by; None takes those of this logger.
-        fresh: False reads without flushing first.
+        start_date, end_date, agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
 
     Raises:
-        QueryError: (a `ValueError`) naming the argument, the value and the remedy.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
 
     def report(fetch: Fetch) -> "UnitReport":
@@ -263,13 +252,10 @@ def get_coverage(
     From records, as `get_unit_costs`.
 
     Args:
-        start_date, end_date: UTC days, both inclusive; dates or ISO texts. None leaves that end open.
-        agent_name, tool_name, model_name: equal to; None does not filter.
-        fresh: False reads without flushing first.
+        start_date, end_date, agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
 
     Raises:
-        QueryError: (a `ValueError`) naming the argument, the value and the remedy.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
 
     def report(fetch: Fetch) -> "CoverageReport":

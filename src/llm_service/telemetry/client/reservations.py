@@ -232,7 +232,7 @@ def taken(planner: ReservationPlanner, request: ReservationRequest) -> Steps[Res
     """Reserve what was asked for, which needs no estimate any more."""
     plan = planner.plan(request)
     try:
-        yield from planner.serve(planner.reserving(plan))
+        yield from planner.serve(planner.request(plan))
     except (BudgetError, DuplicateInvocationError):
         raise
     except BaseException:
