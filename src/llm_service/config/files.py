@@ -73,10 +73,8 @@ def _own(name: str, environ: Mapping[str, str]) -> list[Path]:
     try:
         for file in files:
             file.stat()
-    except PermissionError:
-        return []
-    except (OSError, ValueError):
-        return files
+    except (OSError, ValueError) as error:
+        return [] if isinstance(error, PermissionError) else files
     return files
 
 
@@ -119,10 +117,8 @@ def _stands(file: Path) -> bool:
     """Whether the path exists, also if unreadable or not a file: `read_text` refuses those."""
     try:
         file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError):
-        return True
+    except (OSError, ValueError) as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
     return True
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Self, TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llm_service.config.key_paths import no_such
@@ -28,6 +28,7 @@ __all__ = [
     "problem",
     "raised",
     "text",
+    "unset",
     "whole",
 ]
 
@@ -78,6 +79,11 @@ class Strict(BaseModel):
 def known_keys(model: type[BaseModel]) -> list[str]:
     """The keys of a mapping as written in a file, in documentation order."""
     return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def unset(description: str) -> Any:
+    """A key that may be left out, and is None then."""
+    return Field(default=None, description=description)
 
 
 def problem(remedy: str) -> PydanticCustomError:
