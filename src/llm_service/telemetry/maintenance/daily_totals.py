@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from typing import Final
 
-from llm_service.telemetry.queries.cells import IS_CALL, LATENCY, NANOS, UNCOUNTED, UNPRICED, whole
+from llm_service.telemetry.queries.cells import IS_CALL, LATENCY, added_up, whole
 from llm_service.telemetry.queries.cells import text as as_day
 from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals, bucket_of
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
@@ -31,12 +31,8 @@ __all__ = [
 
 COLUMNS: Final = tuple(field.name for field in fields(DailyTotals) if field.name != "buckets")
 
-# The nano-dollars and microseconds are made by the same double operations as `rollups.Fold` makes them.
 _ADD_UP: Final = f"""
-SELECT agent_name, tool_name, model_name, count(*), sum(status = 'error'), sum(status = 'timeout'),
-    coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(total_tokens), 0),
-    sum({UNCOUNTED}), coalesce(sum({NANOS}), 0), sum({UNPRICED}),
-    sum({LATENCY}), coalesce(sum(CASE WHEN {LATENCY} THEN CAST(latency_ms * 1000 + 0.5 AS INTEGER) END), 0)
+SELECT agent_name, tool_name, model_name, {added_up(*COLUMNS)}
 FROM invocations WHERE timestamp >= ? AND timestamp < ? AND {{which}} GROUP BY agent_name, tool_name, model_name
 """  # noqa: S608 - constants of our own
 _ADD_UP_BUCKETS: Final = f"""

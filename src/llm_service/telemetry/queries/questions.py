@@ -10,11 +10,10 @@ from typing import Any, Final, TypedDict, cast
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.cells import (
+    ADDED_BY_A_CALL,
     IS_CALL,
     LATENCY,
-    NANOS,
-    UNCOUNTED,
-    UNPRICED,
+    added_up,
     number,
     say_odd,
     text,
@@ -135,23 +134,7 @@ def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: Invocat
     return f"SELECT {ROW_COLUMNS} FROM invocations{where} {order}", [*where.parameters, limit]  # noqa: S608
 
 
-_ROW_SUMS: Final = {
-    "invocations": "1",
-    "errors": "status = 'error'",
-    "timeouts": "status = 'timeout'",
-    "total_tokens": "total_tokens",
-    "prompt_tokens": "prompt_tokens",
-    "completion_tokens": "completion_tokens",
-    "uncounted": UNCOUNTED,
-    "cost_nanos": NANOS,
-    "unpriced": UNPRICED,
-    "latency_count": LATENCY,
-    "latency_us_sum": f"CASE WHEN {LATENCY} THEN CAST(latency_ms * 1000 + 0.5 AS INTEGER) END",
-}
-"""By column of `daily_costs`: what a call adds to it."""
-_OF_DAYS, _OF_ROWS = (
-    ", ".join(f"coalesce(sum({summed}), 0)" for summed in some) for some in (_ROW_SUMS, _ROW_SUMS.values())
-)
+_OF_DAYS: Final = ", ".join(f"coalesce(sum({column}), 0)" for column in ADDED_BY_A_CALL)
 
 
 def read_statistics(fetch: Fetch, now: datetime, days: float, narrowed: InvocationFilter) -> Statistics:
@@ -172,9 +155,9 @@ def read_statistics_since(fetch: Fetch, start: datetime, narrowed: InvocationFil
     later = Where()
     later.compare("date >= ?", first_whole_day.isoformat())
     later.names(narrowed, *NAMES)
-    edge_sums = fetch((f"SELECT {_OF_ROWS} FROM invocations{edge}", edge.parameters))[0]  # noqa: S608
+    edge_sums = fetch((f"SELECT {added_up(*ADDED_BY_A_CALL)} FROM invocations{edge}", edge.parameters))[0]  # noqa: S608
     (day_sums,) = fetch_daily_sums(fetch, f"SELECT {_OF_DAYS} FROM daily_costs{later}", later.parameters)  # noqa: S608
-    both = zip(_ROW_SUMS, edge_sums, day_sums, strict=True)
+    both = zip(ADDED_BY_A_CALL, edge_sums, day_sums, strict=True)
     sums = {name: whole(one) + whole(other) for name, one, other in both}
     buckets: dict[int, int] = {}
     sql = f"SELECT latency_ms, count(*) FROM invocations{edge} AND {LATENCY} GROUP BY latency_ms"  # noqa: S608

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
-from llm_service.telemetry.queries import daily_sums, questions
+from llm_service.telemetry.queries import cells, daily_sums
 from llm_service.telemetry.queries.costs import CostSums, read_costs
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.months import MonthSums
@@ -46,7 +46,7 @@ REPORTS: dict[str, Any] = {
     ),
 }
 SUMMED = {
-    "statistics": tuple(questions._ROW_SUMS),
+    "statistics": tuple(cells.ADDED_BY_A_CALL),
     "month": MonthSums.__annotations__,
     "costs": CostSums.__annotations__,
 }
