@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
-from llm_service.cli.options import KEYS, TIME, common, examples, filters
+from llm_service.cli.options import KEYS, common, days, examples, filters
 from llm_service.cli.output import cells, listing
 from llm_service.cli.tables import UNKNOWN, Column, count, named, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
@@ -70,8 +70,7 @@ _MODELS: Final = (
     show_default=True,
     help="Any of day, agent, tool, model, in any order, separated by commas.",
 )
-@click.option("--since", type=TIME, metavar="TIME", help="From the UTC day of this time on.")
-@click.option("--until", type=TIME, metavar="TIME", help="Up to the UTC day of this time, inclusive.")
+@days
 @click.option("--coverage", is_flag=True, help="Instead: how much is priced, by whom, and the models that are not.")
 @filters
 @common

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from llm_service.cli.command_costs import LABELS, UNPRICED, grouped, part_of, say_deleted
-from llm_service.cli.options import MODELS, NAMES, TIME, common, examples, filters
+from llm_service.cli.options import MODELS, NAMES, TIME, common, days, examples, filters
 from llm_service.cli.output import lines
 from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
@@ -138,8 +138,7 @@ def _basis(forecast: "Forecast | None") -> str:
     epilog=examples("report units", "report units --by agent,model --since 30d", "report units --model gpt-4o --json")
 )
 @_by
-@click.option("--since", type=TIME, metavar="TIME", help="From the UTC day of this time on.")
-@click.option("--until", type=TIME, metavar="TIME", help="Up to the UTC day of this time, inclusive.")
+@days
 @filters
 @MODELS
 @common

@@ -91,9 +91,15 @@ def listing(
     items: Iterable[Any],
     totals: Sequence[str] | None = None,
     marked: Callable[[Sequence[str]], str | None] | None = None,
+    *,
+    empty: str | None = None,
 ) -> None:
-    """Print a table with a row for each of these; see `table`."""
-    table(columns, [cells(columns, item) for item in items], totals, marked)
+    """Print a table with a row for each of these (see `table`), or what is to be said where there is none."""
+    rows = [cells(columns, item) for item in items]
+    if empty is None or rows:
+        table(columns, rows, totals, marked)
+    else:
+        click.echo(empty)
 
 
 def block(text: str) -> None:

@@ -84,7 +84,10 @@ def load_config(path: str | Path | None = None, *, environ: Mapping[str, str] | 
     Raises:
         ConfigError: (a `ValueError`) with file, line and key of an unusable value.
     """
-    return _usable(_collect(path, environ))
+    _, config, problems = _collect(path, environ)
+    if config is None:
+        raise problems[0]
+    return config
 
 
 def describe_config(path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> list[ConfigValue]:
@@ -93,8 +96,9 @@ def describe_config(path: str | Path | None = None, *, environ: Mapping[str, str
     Raises:
         ConfigError: as `load_config` does.
     """
-    collected = _collect(path, environ)
-    config, found = _usable(collected), collected.found
+    found, config, problems = _collect(path, environ)
+    if config is None:
+        raise problems[0]
     return [
         ConfigValue(name, getattr(config, name), found[name].source if name in found else "default")
         for name in Settings.names()
@@ -109,32 +113,20 @@ def check_config(
     Returns:
         The configuration, and all errors in the order of reading; `load_config` raises the first.
     """
-    collected = _collect(path, environ)
-    config, problems = _build(collected.found)
-    problems = [*collected.problems, *problems]
-    return None if problems else config, problems
+    _, config, problems = _collect(path, environ)
+    return config, problems
 
 
-class _Collected(NamedTuple):
-    """The values found, and their errors."""
-
-    found: dict[str, _Found]
-    problems: list[ConfigError]
-
-
-def _collect(path: str | Path | None, environ: Mapping[str, str] | None) -> _Collected:
+def _collect(
+    path: str | Path | None, environ: Mapping[str, str] | None
+) -> "tuple[dict[str, _Found], TelemetryConfig | None, list[ConfigError]]":
+    """The values found, the configuration that they make, and all errors in the order of reading."""
     environ = os.environ if environ is None else environ
     problems: list[ConfigError] = []
-    return _Collected(_from_file(path, environ, problems) | _from_environment(environ, problems), problems)
-
-
-def _usable(collected: _Collected) -> "TelemetryConfig":
-    if collected.problems:
-        raise collected.problems[0]
-    config, problems = _build(collected.found)
-    if config is None:
-        raise problems[0]
-    return config
+    found = _from_file(path, environ, problems) | _from_environment(environ, problems)
+    config, wrong = _build(found)
+    problems += wrong
+    return found, None if problems else config, problems
 
 
 def _build(found: Mapping[str, _Found]) -> "tuple[TelemetryConfig | None, list[ConfigError]]":

@@ -22,7 +22,6 @@ __all__ = [
     "decimal_number",
     "gathered",
     "item_of",
-    "known_keys",
     "list_of",
     "one_or_more",
     "problem",
@@ -66,7 +65,7 @@ class Strict(BaseModel):
         problems: list[Problem] = []
         if isinstance(value, Mapping):
             given = cast("Mapping[str, object]", value)
-            known = known_keys(cls)
+            known = [field.alias or name for name, field in cls.model_fields.items()]  # as written in a file
             problems += [
                 ((str(key),), no_such(str(key), known, "key"), given[key])
                 for key in given
@@ -74,11 +73,6 @@ class Strict(BaseModel):
             ]
             problems += cls.clashes(given)
         return gathered(cls.__name__, lambda: handler(value), problems)
-
-
-def known_keys(model: type[BaseModel]) -> list[str]:
-    """The keys of a mapping as written in a file, in documentation order."""
-    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def unset(description: str) -> Any:

@@ -189,11 +189,6 @@ def _end_soon(sink: Sink, reservation: Reservation | None, record: InvocationRec
         _LOG.error("telemetry: a call could not be settled with its budgets: %s", clean(str(failure)))
 
 
-def _has_no_answer(fields: dict[str, Any]) -> bool:
-    """Whether a block says that it is an embedding, or that no tokens come back."""
-    return fields.get("operation") == "embeddings" or fields.get("completion_tokens") == 0
-
-
 def reserve_for(
     core: ClientCore,
     budget: Amount | Literal[True],
@@ -219,7 +214,8 @@ def reserve_for(
     def reserve(call: Invocation, fields: dict[str, Any]) -> Steps[Reservation]:
         known: dict[str, Any] = {name: fields.get(name) for name in (*NAMES, *PLACE, "prompt", "prompt_tokens")}
         known |= {"usd": None if budget is True else budget, "max_tokens": max_tokens, "answers": answers}
-        request = ReservationRequest(hold_id=call.invocation_id, no_answer=_has_no_answer(fields), **known)
+        no_answer = fields.get("operation") == "embeddings" or fields.get("completion_tokens") == 0
+        request = ReservationRequest(hold_id=call.invocation_id, no_answer=no_answer, **known)
         return _reserved_as_told(call, planner, request) if told else reserved(planner, request)
 
     return reserve

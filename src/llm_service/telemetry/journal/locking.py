@@ -87,7 +87,7 @@ def hold(path: Path) -> HeldFile | None:
     problem = problem_of(path)
     if problem is not None:
         raise RefusedFileError(f"{path} {problem.what}: it is not opened; {problem.remedy}")
-    if found.st_uid != _user(found.st_uid):  # root's files are refused, too
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():  # root's files are refused, too
         raise RefusedFileError(f"{path} belongs to another user; remove it")
     key = _key(found)
     if not _is_ours_to_open(path, key):
@@ -152,10 +152,6 @@ def _close(fd: int, key: tuple[int, int, int]) -> None:
 
 def _key(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_dev, found.st_ino, os.getpid()
-
-
-def _user(otherwise: int) -> int:
-    return os.geteuid() if hasattr(os, "geteuid") else otherwise
 
 
 _FLAGS: Final = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)

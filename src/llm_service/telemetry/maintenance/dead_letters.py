@@ -133,7 +133,9 @@ def _retry(
         _delete(connection, [letter.id])
         return Retried(letter.id, Outcome.DUPLICATE, str(error))
     except RecordQuarantinedError as error:
-        _forget_second_letter(connection, letter, newest or 0)
+        # The logger set the record aside once more: one letter is enough, and the first has the name that was given.
+        second = "DELETE FROM dead_letters WHERE id > ? AND invocation_id IS ?"
+        connection.execute(second, (newest or 0, letter.invocation_id))
         return Retried(letter.id, Outcome.REFUSED, str(error))
     except (TypeError, ValueError) as error:
         hint = f"; give --set {error.field}=VALUE" if isinstance(error, RecordError) else ""
@@ -198,8 +200,3 @@ def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> int:
         marks = ", ".join("?" * len(some))
         count += connection.execute(f"DELETE FROM dead_letters WHERE id IN ({marks})", some).rowcount  # noqa: S608
     return count
-
-
-def _forget_second_letter(connection: sqlite3.Connection, letter: DeadLetter, newest: int) -> None:
-    """The logger set the record aside once more: one letter is enough, and the first has the name that was given."""
-    connection.execute("DELETE FROM dead_letters WHERE id > ? AND invocation_id IS ?", (newest, letter.invocation_id))

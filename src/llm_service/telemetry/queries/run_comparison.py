@@ -30,7 +30,6 @@ __all__ = [
     "ComparedRun",
     "RunComparison",
     "Verdict",
-    "check_by",
     "compared",
     "read_both",
 ]
@@ -197,26 +196,17 @@ class _Pair(NamedTuple):
         return _number(self.a), _number(self.b)
 
 
-def check_by(by: object) -> None:
-    """Refuse what calls cannot be grouped by.
-
-    Raises:
-        QueryError: unless it is None, or one of `model`, `agent`, `tool`.
-    """
-    if by is not None and by not in NAME_KEYS:
-        raise QueryError("by", by, f"give one of {', '.join(NAME_KEYS)}, or None")
-
-
 def read_both(fetch: Fetch, a: str, b: str, by: NameKey | None = None) -> BothRuns:
     """The calls of two runs.
 
     Args:
-        by: what to group by; None puts all calls together.
+        by: `model`, `agent` or `tool`; None puts all calls together.
 
     Raises:
         UnknownRunError: (a `LookupError`) there is no such run.
     """
-    check_by(by)
+    if by is not None and by not in NAME_KEYS:
+        raise QueryError("by", by, f"give one of {', '.join(NAME_KEYS)}, or None")
     runs = find_run(fetch, a), find_run(fetch, b)
     column = None if by is None else f"{by}_name"
     return BothRuns(*runs, by, *(read_calls(fetch, run, column) for run in runs))

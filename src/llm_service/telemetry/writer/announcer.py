@@ -59,14 +59,14 @@ class Announcer:
         on_budget: OnBudget | None = None,
         clock: Callable[[], float] = monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        start: Callable[[Callable[[], None]], None] | None = None,
+        start: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._on_event = on_event
         self._on_drop = on_drop
         self._on_budget = on_budget
         self._clock = clock
         self._now = now
-        self._start = start or _in_a_thread
+        self._start = start or (lambda tell: threads.start(tell, "llm-telemetry-events"))
         self.reset()
 
     def reset(self) -> None:
@@ -222,7 +222,3 @@ def _call(name: str, callback: Callable[[], object]) -> None:
     except BaseException as error:  # noqa: BLE001 - SystemExit as well: this thread goes on to tell the rest
         with suppress(Exception):
             _LOG.error("telemetry: the %s callback raised: %s", name, traceback_text(error))
-
-
-def _in_a_thread(function: Callable[[], None]) -> None:
-    threads.start(function, "llm-telemetry-events")

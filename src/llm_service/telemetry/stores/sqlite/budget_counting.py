@@ -79,6 +79,7 @@ class BudgetBook:
 
     Attributes:
         damaged: counters with a window row whose key is damaged.
+        learned: how often the counters were read: another number means that they may have changed.
     """
 
     def __init__(self, terms: BudgetTerms | None = None, clock_ns: Callable[[], int] = time_ns) -> None:
@@ -86,7 +87,7 @@ class BudgetBook:
         self._clock_ns = clock_ns
         self._connection: Any = None
         self._version: tuple[int, int] | None = None
-        self._learned = 0
+        self.learned = 0
         self._counters: list[Counter] = []
         self._unknown: list[UnknownCounter] = []
         self._ids: frozenset[int] = frozenset()
@@ -146,7 +147,7 @@ class BudgetBook:
 
     def _learn(self) -> None:
         """Read the counters anew."""
-        self._learned += 1
+        self.learned += 1
         self._counters, self._unknown = read_counters(self._connection.execute(sql.COUNTERS), self._clock_ns() // 1000)
         self._ids = frozenset({*(one.id for one in self._counters), *(one.id for one in self._unknown)})
         for unknown in self._unknown:
@@ -162,11 +163,6 @@ class BudgetBook:
             del self._to_look_at[place]
 
     # Looking
-
-    @property
-    def learned(self) -> int:
-        """How often the counters were read: another number means that they may have changed."""
-        return self._learned
 
     @property
     def counts(self) -> bool:

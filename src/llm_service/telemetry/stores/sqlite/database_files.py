@@ -138,7 +138,7 @@ def set_aside(path: Path, seen: Files) -> Path | None:
             found = {"-journal": _identity(f"{path}-journal"), **found}
         # The others first: if this process dies half-way, no new database meets an old one, which SQLite would delete.
         moving = [suffix for suffix, is_ in found.items() if is_ is not None and not (replaced and is_ != old[suffix])]
-        moving = [suffix for suffix in moving if _is_regular(f"{path}{suffix}")]
+        moving = [suffix for suffix in moving if stat.S_ISREG(os.lstat(f"{path}{suffix}").st_mode)]
         if not moving:
             return None
         target = _free_name(path)
@@ -160,10 +160,6 @@ def _identity(name: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _is_regular(name: str) -> bool:
-    return stat.S_ISREG(os.lstat(name).st_mode)
 
 
 @contextmanager

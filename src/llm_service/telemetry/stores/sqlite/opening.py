@@ -65,7 +65,7 @@ class Opener:
         try:
             connection = open_for_writing(self._path, time_ns() // 1000)
         except (sqlite3.DatabaseError, OSError) as error:
-            if self._is_damaged_or_left(error):
+            if error_kinds.classify(error) is Fault.DAMAGED or getattr(error, "errno", None) == errno.ESTALE:
                 self._require_ours()
             raise
         self._seen = connection.files or self._seen
@@ -83,10 +83,6 @@ class Opener:
         refuse_planted(self._path)
         self._require_ours()
         return set_aside(self._path, self._seen)
-
-    @staticmethod
-    def _is_damaged_or_left(error: Exception) -> bool:
-        return error_kinds.classify(error) is Fault.DAMAGED or getattr(error, "errno", None) == errno.ESTALE
 
     def _require_ours(self) -> None:
         """Refuse an unusable file that never was ours: notes, a picture, a mistyped path."""
