@@ -204,12 +204,7 @@ def check(
 def _check(
     policies: "Policies", path: Path, request: "ReservationRequest", prices: "PriceBook"
 ) -> "list[BudgetStatus]":
-    """As `Budgets.check`, without a logger: nothing is written.
-
-    Raises:
-        BudgetError: it would not be let through.
-        RecordError, QueryError: (`ValueError`) for what cannot be.
-    """
+    """As `Budgets.check`, without a logger: nothing is written. A BudgetError would not let it through."""
     from llm_service.budgets.limits import Amounts
     from llm_service.estimates.estimate import make_estimate
     from llm_service.telemetry import InvocationRecord

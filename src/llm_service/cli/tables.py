@@ -71,12 +71,7 @@ def cell_width(text: str) -> int:
 
 
 def fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> Layout:
-    """Decide what fits.
-
-    Args:
-        rows: cleaned texts, one for each column.
-        width: cells of a line; None for as many as it takes.
-    """
+    """Decide what fits into so many cells of a line; None for as many as it takes."""
     natural = [
         max([cell_width(column.name), column.typical, *(cell_width(row[place]) for row in rows)])
         for place, column in enumerate(columns)

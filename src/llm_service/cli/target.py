@@ -60,11 +60,7 @@ class Target(NamedTuple):
         return path
 
     def path_to_change(self) -> Path:
-        """The database that a command changes: one of telemetry that is there.
-
-        Raises:
-            StoreError: there is nothing, or something that is not ours to change.
-        """
+        """The database that a command changes, one of telemetry that is there; anything else is a StoreError."""
         from llm_service.telemetry.stores.sqlite.file_identity import require_telemetry
 
         path = self.path()

@@ -92,11 +92,7 @@ def user_file(name: str, environ: Mapping[str, str], *, windows: bool = os.name 
 
 
 def read_text(file: Path) -> str | None:
-    """The text of a file; None if it does not exist.
-
-    Raises:
-        ConfigError: (a `ValueError`) it is not regular, cannot be read, is larger than 1 MiB, or is not UTF-8.
-    """
+    """The text of a file, None if it does not exist; ConfigError unless it is regular, readable, UTF-8 and short."""
     try:
         data = _first_bytes(file)
     except (FileNotFoundError, NotADirectoryError):

@@ -108,11 +108,7 @@ def describe_config(path: str | Path | None = None, *, environ: Mapping[str, str
 def check_config(
     path: str | Path | None = None, *, environ: Mapping[str, str] | None = None
 ) -> "tuple[TelemetryConfig | None, list[ConfigError]]":
-    """The result of `load_config` with these arguments (None if it would raise), and all errors.
-
-    Returns:
-        The configuration, and all errors in the order of reading; `load_config` raises the first.
-    """
+    """The result of `load_config` (None if it would raise the first of them), and all errors in order of reading."""
     _, config, problems = _collect(path, environ)
     return config, problems
 

@@ -54,11 +54,7 @@ class _Budgeted(Invocation):
         return self._reserve(self, fields | names)
 
     def _left(self, error: BaseException | None) -> InvocationRecord | None:
-        """The record of the call, which is left.
-
-        Raises:
-            RecordError: with `strict`, for what no record can hold; then nobody knows what became of the hold.
-        """
+        """The record of the call, which is left; with `strict` a RecordError may come, and the hold is given up."""
         if self._reservation is not None and is_of_parent(self):  # whose hold it is, too
             self._reservation.disown()
         try:

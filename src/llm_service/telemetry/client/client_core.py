@@ -97,11 +97,7 @@ class ClientCore:
         return first
 
     def ask(self, question: Callable[[Fetch], _T], *, fresh: bool) -> Steps[_T]:
-        """Read the file, after what was accepted before is in it: you read your own writes.
-
-        Raises:
-            CommitTimeoutError: `fresh`, and what was accepted before could not be flushed.
-        """
+        """Read the file after what was accepted before is in it; CommitTimeoutError where `fresh` and that failed."""
         if fresh:
             yield from self.flushed(_READ_WITHOUT)
         return (yield from Work(partial(self.engine.store.read, question)))

@@ -76,11 +76,7 @@ class PricesAndPolicies:
         return PriceBook(config, source=str(self.models) if isinstance(self.models, Path) else "models.yaml")
 
     def limits(self, settings: Settings) -> Policies | None:
-        """The policies, compiled; None where there are none.
-
-        Raises:
-            SettingsError: (a `ValueError`) no such policy, or a logger that stores nothing cannot keep a budget.
-        """
+        """The policies, compiled; None without any. SettingsError for an unknown name, or where nothing is stored."""
         if self.policies is None or self.policies is False:
             if self.policy is not None:
                 raise SettingsError("policy", self.policy, "give policies= as well: the file that the name stands in")

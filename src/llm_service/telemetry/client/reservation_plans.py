@@ -143,18 +143,11 @@ class ReservationPlanner:
         return self.request(record=record, durable=durable)
 
     def ending(self, hold_id: str, kept: Amounts | None, made_at_us: int | None = None) -> Request | None:
-        """The request that ends a hold without a record; what is kept (None: all) stays as unknown spend.
-
-        With `made_at_us`, only if it was reserved at this moment: another may have its id.
-        """
+        """The request that ends a hold (made then, where that is given); what is kept (None: all) stays unknown."""
         return self.request(EndHold(hold_id, kept, made_at_us))
 
     def reconciling(self, holds: list[BudgetHold], hold_id: str, usd: Amount) -> Request | None:
-        """The request that puts a known cost in the place of what was reserved.
-
-        Raises:
-            QueryError: (a `ValueError`) there is no such hold, its call is under way, or the amount cannot be.
-        """
+        """The request that puts a known cost in the place of what was reserved; QueryError where that cannot be."""
         hold_id = checked_id("hold_id", hold_id)
         hold = next((hold for hold in holds if hold["hold_id"] == hold_id), None)
         if hold is None:
@@ -205,12 +198,7 @@ class ReservationPlanner:
             self.submit(request)
 
     def serve(self, request: Request | None) -> Steps[Any]:
-        """Have it served; what came of it.
-
-        Raises:
-            BudgetExceeded: a hard limit has no room.
-            StoreError: the file could not be used, or not in time.
-        """
+        """Have it served; what came of it. BudgetExceeded, or a StoreError: not usable, or not in time."""
         if request is None:
             return None
         yield from _Serve(self._engine.executor, request)

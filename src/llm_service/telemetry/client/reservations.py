@@ -106,10 +106,7 @@ class Reservation:
             self._planner.submit(self._planner.ending(self.plan.hold_id, None))
 
     def settling(self, record: InvocationRecord, *, durable: bool = False) -> Request | None:
-        """The request that stores the record, which ends the hold; None where it was settled before.
-
-        A further record is of another call: it is logged as any other.
-        """
+        """The request that stores the record and ends the hold; None, if it was settled: a further record is logged."""
         bound = self._bound(record)
         if self._becomes(_End.SETTLED, by=bound.invocation_id):
             return self._planner.settling(bound, self.plan, durable=durable)

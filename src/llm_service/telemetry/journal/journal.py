@@ -91,10 +91,7 @@ class CrashJournal:
     # Creating and closing
 
     def ensure(self) -> bool:
-        """Create the segment if it does not exist; False if that failed, and then no record is accepted.
-
-        A failure is stored in `error`; the next try is made after a second.
-        """
+        """Create the segment if there is none; False, with `error`, where that failed; tried again after a second."""
         if self._map is not None:
             return True
         if self._closed or self._making or self._clock() < self._try_at:

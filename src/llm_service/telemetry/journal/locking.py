@@ -32,11 +32,7 @@ class RefusedFileError(OSError):
 
 
 class HeldFile:
-    """An open file under this process's lock.
-
-    Attributes:
-        fd: its only descriptor, except those of a memory map.
-    """
+    """An open file under this process's lock; `fd` is its only descriptor, except those of a memory map."""
 
     def __init__(self, fd: int, key: tuple[int, int, int]) -> None:
         self.fd = fd
@@ -49,11 +45,7 @@ class HeldFile:
 
 
 def create(path: Path) -> HeldFile:
-    """Create a new file of mode 0600, and lock it.
-
-    Raises:
-        RefusedFileError: this platform has no record locks.
-    """
+    """Create a new file of mode 0600, and lock it. Raises RefusedFileError: this platform has no record locks."""
     making = path.name, os.getpid()
     _MAKING[making] = None
     try:

@@ -178,12 +178,7 @@ def _batch_at(data: bytes, at: int, salt: int) -> int:
 
 
 def contents(data: bytes, header: Header, *, committed: int, replayed: int) -> Contents:
-    """The records without a known commit.
-
-    Args:
-        committed: the batch in the writer's receipt; 0 if there is none.
-        replayed: the last number that an earlier replay committed; 0 if there was none.
-    """
+    """The records that neither the writer's receipt nor that of an earlier replay (0: none) covers."""
     found: dict[int, Frame] = {}
     for frame in _frames(data, header.salt):
         found.setdefault(frame.number, frame)

@@ -148,10 +148,7 @@ def _counts(connection: sqlite3.Connection, now: datetime) -> tuple[int, int, in
 
 
 def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
-    """What windows lack, in their order; nothing where they are right. Within the caller's snapshot.
-
-    Counters that cannot be evaluated here are left to who can.
-    """
+    """What windows lack, in their order, within the caller's snapshot; counters not known here are left alone."""
     counters, unknown = _counters(connection, now_us)
     others = {counter.id for counter in unknown}
     since = _judged_since(counters, kept_since(connection), now_us)
@@ -184,10 +181,7 @@ def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
 def _never_placed(
     counters: Sequence[Counter], since: Mapping[int, str], are: Mapping[Place, Sequence[int]], now_us: int
 ) -> dict[Place, list[int]]:
-    """What writers counted that could not tell the window, where records cannot tell it either.
-
-    Elsewhere the records say where it belongs. Here it counts in the present window: too much rather than too little.
-    """
+    """What writers could not place, and records cannot either: it counts in the present window, rather too much."""
     present = {counter.id: microseconds_text(counter.span(now_us).start) for counter in counters}
     moved: dict[Place, list[int]] = {}
     for place, amounts in are.items():
@@ -243,12 +237,7 @@ def _from_records(
 
 
 class _Walk:
-    """The windows of one counter, of which the one that the last record fell into is at hand.
-
-    Attributes:
-        since, before: that window's bounds, as text that timestamps compare with.
-        sums: that window's amounts, by subject.
-    """
+    """The windows of one counter, of which the one that the last record fell into is at hand, with its bounds."""
 
     def __init__(self, counter: Counter) -> None:
         self.counter = counter

@@ -51,11 +51,7 @@ _NEWEST_TOTAL: Final = "SELECT max(date) FROM daily_costs {}"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What one row of `daily_costs` and its latency buckets lack.
-
-    Attributes:
-        lacking: what must be added to make it right; numbers may be negative.
-    """
+    """What must be added to one row of `daily_costs` and its latency buckets; numbers may be negative."""
 
     key: DailyKey
     lacking: DailyTotals
@@ -88,12 +84,7 @@ def day_before(connection: sqlite3.Connection, before: str | None, since: str | 
 
 
 def add_up(connection: sqlite3.Connection, day: str, *, spans: bool = False) -> dict[DailyKey, DailyTotals]:
-    """What the totals of this day should be, from its records; needs `add_bucket_function`.
-
-    Args:
-        day: UTC.
-        spans: True adds up the spans instead, which files before version 5 counted, too.
-    """
+    """What a UTC day's totals should be, from its records, or of its spans; needs `add_bucket_function`."""
     bounds, which = (day, _after(day)), f"NOT {IS_CALL}" if spans else IS_CALL
     totals: dict[DailyKey, DailyTotals] = {}
     for agent, tool, model, *counts in rows_of(connection, _ADD_UP.format(which=which), bounds):

@@ -76,11 +76,7 @@ class Retried:
 
 
 def letters(path: Path, ids: Sequence[int] | None = None) -> list[DeadLetter]:
-    """The letters of a file, oldest first; `ids` None reads all.
-
-    Raises:
-        StoreError: there is no such file or letter, or it cannot be read.
-    """
+    """The letters of a file, oldest first; `ids` None reads all. StoreError where there is no such file or letter."""
     require_telemetry(path)
     try:
         rows = look(path, lambda connection: rows_of(connection, f"{_READ} ORDER BY id"))
@@ -155,12 +151,7 @@ def _is_counted(letter: DeadLetter, record: InvocationRecord, connection: sqlite
 
 
 def to_record(letter: DeadLetter, changes: Mapping[str, Any] | None = None) -> InvocationRecord:
-    """The record of a letter, with every check of the constructor.
-
-    Raises:
-        RecordError: a field cannot be stored.
-        ValueError: the letter holds no record.
-    """
+    """The record of a letter, with every check of the constructor; a ValueError where it holds none."""
     if isinstance(letter.record, str):
         raise ValueError("the letter's record is not JSON; look at it and drop it")  # noqa: TRY004 - a bad value
     named = {field: value for field, value in letter.record.items() if field in FIELDS and value is not None}

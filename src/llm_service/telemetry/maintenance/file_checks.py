@@ -104,11 +104,7 @@ def check_wal(
     locks: Callable[[], str | None] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Finding:
-    """Whether the WAL is short, and who keeps it from being copied back.
-
-    Args:
-        locks: gives the text of /proc/locks, or None where there is none; default reads it.
-    """
+    """Whether the WAL is short, and who keeps it from being copied back, by the text of /proc/locks."""
     status = status_of(side_file(path, "-wal"))
     size = 0 if status is None else status.st_size
     hot = status_of(side_file(path, "-journal"))

@@ -23,11 +23,7 @@ class Severity(Enum):
 
 
 class Kind(NamedTuple):
-    """One thing that can be wrong.
-
-    Attributes:
-        exit_code: what `llm-telemetry doctor` ends with where nothing graver is found.
-    """
+    """One thing that can be wrong; `doctor` ends with its exit code where nothing graver is found."""
 
     name: str
     check: str

@@ -104,12 +104,7 @@ class PageFile(Source):
 
 
 class Schema(NamedTuple):
-    """Root pages.
-
-    Attributes:
-        tables: names by root.
-        indexes: roots.
-    """
+    """Root pages: the names of tables by root, and the roots of indexes."""
 
     tables: dict[int, str]
     indexes: set[int]

@@ -32,11 +32,7 @@ for source, copy in zip(sys.argv[1::2], sys.argv[2::2]):
 
 @dataclass(frozen=True, slots=True)
 class PrivateCopy:
-    """A copy, both ways to look at it.
-
-    Attributes:
-        connection: SQLite's view of it; None where it is no database any more.
-    """
+    """A copy, both ways to look at it; `connection` is None where it is no database any more."""
 
     pages: PageFile
     connection: sqlite3.Connection | None

@@ -40,11 +40,7 @@ _NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in _COUN
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing that was repaired, or (`done` False) would be or could not be.
-
-    Attributes:
-        done: False in a dry run, and where it failed; `what` says why.
-    """
+    """One thing that was repaired; not `done` in a dry run, and where it failed: `what` says why."""
 
     name: str
     what: str

@@ -43,12 +43,7 @@ _NEGATIVE: Final = frozenset({("daily_latency", "bucket")})
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of `schema.sql`.
-
-    Attributes:
-        has_rowid: False for WITHOUT ROWID; else the first column is the rowid.
-        key: the primary key, in order.
-    """
+    """One table of `schema.sql`; with rowids, its first column is the rowid."""
 
     name: str
     columns: tuple[str, ...]

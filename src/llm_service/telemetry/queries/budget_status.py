@@ -103,11 +103,7 @@ def read_counted(fetch: Fetch) -> int:
 
 
 def read_status(fetch: Fetch, policies: Policies, now: datetime) -> list[BudgetStatus]:
-    """Every limit of these policies, with a row for each subject.
-
-    Args:
-        policies: a limit without a counter in the file is computed from the records of its present window.
-    """
+    """Every limit, with a row for each subject; without a counter in the file it is counted from the records."""
     now_us = to_microseconds(now)
     counters = _counters(fetch, now_us)
     held = _expired(fetch, now_us)

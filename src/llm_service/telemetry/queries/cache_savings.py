@@ -74,11 +74,7 @@ class CacheSavings:
 def read_savings(
     fetch: Fetch, where: Where, columns: Sequence[str], prices: RatesOf
 ) -> dict[tuple[str | None, ...], CacheSavings]:
-    """Cache savings grouped by columns of `invocations`; groups without a priced call are left out.
-
-    Args:
-        columns: to group by; none for one sum of all calls, under the key `()`.
-    """
+    """Cache savings by columns (none: all calls, under `()`); groups without a priced call are left out."""
     found: dict[tuple[str | None, ...], CacheSavings] = {}
     for row in _cached_calls(fetch, where, columns):
         saved = _saved(prices, *row[-_PROBED:])

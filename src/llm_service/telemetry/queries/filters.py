@@ -55,11 +55,7 @@ class Where:
 
 
 def checked_day(field: str, value: object) -> date:
-    """A UTC day, given as a date or as ISO text.
-
-    Raises:
-        QueryError: for anything else, including a datetime.
-    """
+    """A UTC day, given as a date or as ISO text. Raises QueryError: for anything else, including a datetime."""
     if isinstance(value, datetime):
         raise QueryError(field, value, "give a date; for moments use since and until")
     if isinstance(value, date):
@@ -135,11 +131,7 @@ class InvocationFilter:
     failed: bool = False
 
     def where(self) -> Where:
-        """The conditions on `invocations`.
-
-        Raises:
-            QueryError: naming the argument, the value and the remedy.
-        """
+        """The conditions on `invocations`. Raises QueryError: naming the argument, the value and the remedy."""
         status = _status(self.status)
         where = Where()
         start, end = self.start_date, self.end_date

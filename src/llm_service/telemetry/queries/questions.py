@@ -119,12 +119,7 @@ def to_daily_costs(rows: Iterable[tuple[Any, ...]]) -> list[DailyCost]:
 
 
 def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: InvocationRow | None = None) -> Query:
-    """Stored calls, newest first.
-
-    Args:
-        limit: maximum of rows, 1 to 1,000,000.
-        before: the last row of a page, to get the next page; misses nothing while records arrive.
-    """
+    """Stored calls, newest first, 1 to 1,000,000; `before` is the last row of a page: no call is missed after it."""
     if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
         raise QueryError("limit", limit, f"give a whole number from 1 to {MAX_LIMIT:,}")
     where = narrowed.where()
@@ -174,11 +169,7 @@ def read_statistics_since(fetch: Fetch, start: datetime, narrowed: InvocationFil
 
 
 def check_days(days: object) -> None:
-    """Refuse an invalid window.
-
-    Raises:
-        QueryError: unless `days` is a number above 0 and up to 36,500.
-    """
+    """Refuse an invalid window. Raises QueryError: unless `days` is a number above 0 and up to 36,500."""
     if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= MAX_DAYS:
         raise QueryError("days", days, f"give a number above 0 and up to {MAX_DAYS:,}")
 

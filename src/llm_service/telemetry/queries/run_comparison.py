@@ -109,12 +109,7 @@ class RunComparison(TypedDict):
 
 
 class _Metric(NamedTuple):
-    """What is compared.
-
-    Attributes:
-        of: the metric of them, exactly.
-        statistic: the same of many resamples at once.
-    """
+    """What is compared: `of` is exact, `statistic` the same of many resamples at once."""
 
     name: str
     unit: Unit
@@ -213,11 +208,7 @@ def read_both(fetch: Fetch, a: str, b: str, by: NameKey | None = None) -> BothRu
 
 
 def compared(runs: BothRuns) -> RunComparison:
-    """Compare them, which takes seconds and some 50 MB at most for each metric, whatever the number of calls.
-
-    Raises:
-        MissingPackageError: (an `ImportError`) scipy is not installed.
-    """
+    """Compare them, which takes seconds and some 50 MB at most for each metric, and scipy (MissingPackageError)."""
     require_scipy()
     a: dict[str | None, RunCalls] = runs.calls_a
     b: dict[str | None, RunCalls] = runs.calls_b

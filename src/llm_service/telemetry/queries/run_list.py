@@ -65,11 +65,7 @@ class _Begun(NamedTuple):
 
 
 def read_runs(fetch: Fetch, limit: int = 20, name: str | None = None) -> list[RunRow]:
-    """The runs, the one that began last first.
-
-    Args:
-        limit: at most so many, 1 to 100,000.
-    """
+    """The runs, the one that began last first; at most 1 to 100,000."""
     if type(limit) is not int or not 1 <= limit <= _MOST:
         raise QueryError("limit", limit, f"give a whole number from 1 to {_MOST:,}")
     wanted = None if name is None else stored_name(checked_id("name", name))

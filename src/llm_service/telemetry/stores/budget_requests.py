@@ -41,12 +41,7 @@ class ReservationPlan:
 
 @dataclass(frozen=True, slots=True)
 class EndHold:
-    """End a hold without a record; the outcome says whether there was one to be ended.
-
-    Attributes:
-        kept: what stays as unknown spend; None is all of it.
-        made_at_us: end it only if it was made at this moment, microseconds since 1970: another may have its id.
-    """
+    """End a hold (made at that moment, if given) without a record; `kept` (None: all) stays unknown."""
 
     hold_id: str
     kept: Amounts | None = None

@@ -55,12 +55,7 @@ class BudgetExecutorHost(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Request(BudgetRequest):
-    """A request, and who waits for it.
-
-    Attributes:
-        waiter: told when the outcome stands here; None where nobody waits.
-        deadline: seconds (monotonic) after which it is given up.
-    """
+    """A request, who waits for it, and the monotonic second after which it is given up."""
 
     waiter: Waiter | None = None
     deadline: float = float("inf")

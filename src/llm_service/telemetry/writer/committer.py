@@ -94,11 +94,7 @@ class Committer:
         self._bugs = (0, 0)  # a batch's number, and how often it failed by nobody's fault but the writer's
 
     def step(self, session: Session, *, hurried: bool = False) -> Step:
-        """Commit the next batch, if there is one. Never raises an `Exception`.
-
-        Args:
-            hurried: somebody waits for the commit lock: the transaction is to be a short one.
-        """
+        """Commit the next batch, if there is one; a short one where others wait. Never raises an `Exception`."""
         backlog = self._queue.backlog()
         batch = self._queue.take(schedule.STEADY_ROWS if hurried else schedule.transaction_rows(backlog))
         if batch is None:

@@ -49,12 +49,7 @@ _FORK_WAITS: Final = 2.0
 
 
 class Engine:
-    """See the module.
-
-    Args:
-        start_driver: starts a driver for the calling thread, or returns None where none can live there.
-        prices: prices the records that have no cost; None leaves them without.
-    """
+    """See the module; `start_driver` gives None where no driver can live."""
 
     def __init__(
         self,
@@ -208,11 +203,7 @@ class Engine:
             self.queue.rearm()
 
     def require_journal(self) -> None:
-        """Make the journal, if one is wanted and not there; a full disk is no error here, it may have room again.
-
-        Raises:
-            StoreError: it cannot be made, and each record would be dropped.
-        """
+        """Make the journal, if one is wanted; StoreError where it cannot be made, but for a full disk."""
         try:
             self.queue.ensure_journal()
         except OSError as error:

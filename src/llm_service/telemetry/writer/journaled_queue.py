@@ -308,11 +308,7 @@ class JournaledQueue(RecordQueue):
 
 
 class Preparation:
-    """Makes of a record what may stand in a file at the logger's level: secrets, content and long messages go.
-
-    Args:
-        redactor: takes secrets out of every free text, on the thread that logs.
-    """
+    """Makes of a record what may stand in a file at the logger's level: secrets, content and long messages go."""
 
     __slots__ = ("_ceiling", "_redacted")
 

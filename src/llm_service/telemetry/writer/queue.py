@@ -246,11 +246,7 @@ class RecordQueue(QueueAccounting):
         """From now on this writer commits: its receipts tell what of the journal is on disk."""
 
     def ensure_journal(self) -> None:
-        """Make the journal now instead of with the first record.
-
-        Raises:
-            OSError: that was not possible; it is tried again with each record.
-        """
+        """Make the journal now instead of with the first record; OSError where that fails: each record tries again."""
 
     def close_journal(self) -> None:
         """Let go of the journal: nothing more is accepted or committed."""

@@ -21,11 +21,7 @@ __all__ = ["WriterConnection"]
 
 
 class WriterConnection(LazyConnection, aiosqlite.Connection):
-    """One connection and its thread, which does one long job and ends.
-
-    Args:
-        connector: opens the database; runs in the connection's thread.
-    """
+    """One connection and its thread, which opens it, does one long job and ends."""
 
     def __init__(
         self,

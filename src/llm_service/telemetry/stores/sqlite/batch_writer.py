@@ -104,11 +104,7 @@ class SqliteBatchWriter:
         return result
 
     def transact(self, connection: sqlite3.Connection, within: Callable[[], None]) -> None:
-        """Change budgets in a transaction without records.
-
-        Raises:
-            Exception: from `within` or SQLite; nothing was written, unless the commit itself failed on disk.
-        """
+        """Change budgets without records; where it raises, nothing was written, unless the commit failed on disk."""
         self._synchronise(connection, durable=False)
 
         def work() -> None:

@@ -58,11 +58,7 @@ _start_text: Final = lru_cache(maxsize=4096)(microseconds_text)
 
 
 class Recost(NamedTuple):
-    """A stored record whose cost changes.
-
-    Attributes:
-        old_nanos, new_nanos: nano-dollars; None if unknown.
-    """
+    """A stored record whose cost changes; None nano-dollars are unknown."""
 
     invocation_id: str
     call: Call
@@ -131,11 +127,7 @@ class BudgetBook:
         return bool(self._to_look_at)
 
     def look_back(self) -> None:
-        """Report passed thresholds; called after a commit, when nobody waits for it any more.
-
-        Raises:
-            sqlite3.Error: the file cannot be read or written now; the check is repeated after the next transaction.
-        """
+        """Report passed thresholds when nobody waits for the commit any more; where that fails, after the next one."""
         while self._to_look_at:
             some: dict[tuple[int, str], Place] = {}  # one window of each counter and subject at a time
             for place in self._to_look_at:
@@ -342,12 +334,7 @@ def bounds_of(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]
 def end_hold(
     connection: sqlite3.Connection, row: HoldRow, kept: Amounts, new_id: str | None = None
 ) -> dict[Place, Change]:
-    """End a hold within the caller's transaction. Returns the changes of its windows.
-
-    Args:
-        kept: the amount that stays as unknown spend; zero frees all of it.
-        new_id: the hold's new id: that of the record whose cost is unknown.
-    """
+    """End a hold in the caller's transaction; what is kept stays unknown, under `new_id`. Changes of its windows."""
     if any(kept):
         done = connection.execute(sql.UPDATE_HOLD, (*kept, new_id or row.hold_id, row.hold_id)).rowcount
         if done == 0:  # another hold has this id

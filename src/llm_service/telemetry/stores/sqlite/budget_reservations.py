@@ -129,11 +129,7 @@ class HoldKeeper:
     def end(
         self, connection: sqlite3.Connection, hold_id: str, kept: Amounts | None = None, made_at_us: int | None = None
     ) -> bool:
-        """End a hold without a record. The kept amount, by default all of it, stays as unknown spend.
-
-        Returns:
-            False if there is no such hold, or if its outcome was unknown already and stays so.
-        """
+        """End a hold without a record; what is kept (None: all) stays unknown. False: no hold, or it was so already."""
         row = connection.execute(sql.FIND_HOLD, (hold_id,)).fetchone()
         if row is None:
             return False

@@ -68,11 +68,7 @@ class OwnConnection(TrackedConnection):
             self._stale("replaced")
 
     def check(self) -> None:
-        """Check that the files are still in place.
-
-        Raises:
-            OSError: (ESTALE) with what happened. This connection must not be used any more.
-        """
+        """Check that the files are in place. OSError (ESTALE): they are not; use this connection no more."""
         if self.files is None:
             return
         name = str(self.path)

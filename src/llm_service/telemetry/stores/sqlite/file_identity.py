@@ -70,10 +70,7 @@ class Identity(NamedTuple):
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it belongs to another program; an empty database does not.
-
-        A database that was rebuilt from SQL text has lost the application id, and is recognised by its tables.
-        """
+        """Whether it is another program's. One rebuilt from SQL text has no id, and is recognised by its tables."""
         is_ours = self.application == APPLICATION_ID or (self.application == 0 and self.tables == len(_TABLES))
         return not is_ours and bool(self.objects or self.version)
 
@@ -84,10 +81,7 @@ class Identity(NamedTuple):
 
 
 def identify(connection: sqlite3.Connection) -> Identity:
-    """The identity of a connection's database, from one snapshot.
-
-    Between several snapshots another process may create the tables, and the file would look foreign.
-    """
+    """The identity of a connection's database, in one snapshot: another process may be creating the tables."""
     views = f"SELECT count(*) FROM sqlite_master WHERE type = 'view' AND name IN {migrations.table_names()!r}"  # noqa: S608 - our own
     asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master", _OURS, views)
     with snapshot(connection):
@@ -133,10 +127,7 @@ def refuse_foreign(path: Path) -> Identity:
 
 
 def _identify_to_open(path: Path) -> Identity:
-    """`identify_file`. Where a process was killed that wrote to a file of ours, its rollback journal is played back.
-
-    Without that, half of a transaction is in the file: it would pass for damaged.
-    """
+    """`identify_file`, after the rollback journal of a killed writer: without it a file would pass for damaged."""
     try:
         return identify_file(path)
     except sqlite3.DatabaseError:
@@ -150,11 +141,7 @@ def _identify_to_open(path: Path) -> Identity:
 
 
 def refuse_strangers(path: Path) -> Identity:
-    """`refuse_foreign` before writing.
-
-    Raises:
-        DatabaseUnusableError: (`ForeignDatabaseError`, `NewerSchemaError`) this release must not write it.
-    """
+    """`refuse_foreign` before writing; DatabaseUnusableError also for a newer or an impossible schema version."""
     found = refuse_foreign(path)
     if found.version > migrations.VERSION:
         raise NewerSchemaError(

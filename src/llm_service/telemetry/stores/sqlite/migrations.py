@@ -219,10 +219,7 @@ def migrate(
 
 
 def read_as_newest(connection: sqlite3.Connection) -> None:
-    """Let a connection that must not migrate read an older file: later columns are NULL.
-
-    Call it before `PRAGMA query_only`; it writes nothing to the file.
-    """
+    """Let a connection read an older file as it is, later columns NULL. Call it before `PRAGMA query_only`."""
     there = [row[1] for row in connection.execute("PRAGMA main.table_info(invocations)")]
     missing = [column for added in ADDED.values() for column in added if column not in there]
     if there and missing:

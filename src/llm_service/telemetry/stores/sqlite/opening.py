@@ -148,10 +148,7 @@ def open_for_writing(
 
 
 def _refuse_swallowing(connection: sqlite3.Connection, path: Path) -> None:
-    """A trigger that keeps rows out of a table where each row counts: no limit would hold, and no sum be right.
-
-    Of `invocations` the writer looks what came of its inserts.
-    """
+    """Refuse triggers that keep rows out of tables whose rows all count; of `invocations` the writer looks itself."""
     for name, table, sql in connection.execute("SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'"):
         if str(table).lower() in _counted_tables() and _IGNORES.search(str(sql)):
             raise DatabaseUnusableError(

@@ -162,11 +162,7 @@ class Purge:
         return not self._stages
 
     def step(self, connection: sqlite3.Connection) -> None:
-        """Do one step. Does not wait for locks.
-
-        Raises:
-            sqlite3.Error: the step was rolled back, and may be tried again.
-        """
+        """Do one step, waiting for no lock; where it raises, it was rolled back and may be tried again."""
         with _impatient(connection):
             if self._unsaved >= _STEPS_TO_CHECKPOINT or self.stuck:
                 _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
@@ -279,11 +275,7 @@ def look(connection: sqlite3.Connection, now_us: int) -> Belief:
 
 
 def has_old(connection: sqlite3.Connection, cutoffs: Cutoffs, *, thorough: bool) -> bool:
-    """Whether a purge has work to do; a cheap check.
-
-    Args:
-        thorough: also if contents must be scanned, or if a purge was killed before it freed pages.
-    """
+    """Whether a purge has work to do: a cheap check, or one that scans contents and looks for free pages as well."""
     records, contents = cutoffs
     if records is not None and (_first(connection, _ANY_OLD, (records,)) or _first(connection, _ANY_DEAD, (records,))):
         return True

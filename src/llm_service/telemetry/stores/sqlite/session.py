@@ -90,11 +90,7 @@ class _BaseSession:
 
 
 class SqliteSession(_BaseSession):
-    """A `Session`; a batch counts as written only if the database's files are in place before and after the write.
-
-    Args:
-        restorer: makes a writer, of the id and privacy level of another logger's.
-    """
+    """A `Session`; a batch counts as written only if the database's files are in place before and after the write."""
 
     def __init__(
         self,

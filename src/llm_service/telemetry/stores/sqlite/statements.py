@@ -48,12 +48,13 @@ _LEVEL: Final = CARD_FIELDS.index("privacy_level")
 _CARD_WITHOUT_ERROR: Final = tuple(field for field in CARD_FIELDS if field != "error_message")
 
 _SUMS: Final = tuple(field.name for field in fields(DailyTotals) if field.name != "buckets")
+_ADDED: Final = ",\n    ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
 _sums_of: Final = attrgetter(*_SUMS)
 _UPSERT_DAILY_COST: Final = f"""
 INSERT INTO daily_costs (date, agent_name, tool_name, model_name, total_cost_usd, {", ".join(_SUMS)}) VALUES {{rows}}
 ON CONFLICT (date, coalesce(agent_name, ''), coalesce(tool_name, ''), coalesce(model_name, '')) DO UPDATE SET
     total_cost_usd = (cost_nanos + excluded.cost_nanos) / 1e9,
-    {", ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)}
+    {_ADDED}
 """  # noqa: S608 - names of our own
 
 FIND_DAILY_COST: Final = """
@@ -210,10 +211,7 @@ def daily_cost_row(key: DailyKey, totals: DailyTotals) -> tuple[Any, ...]:
 
 
 def dead_letter_row(record: InvocationRecord, error: BaseException, ceiling: PrivacyLevel, now: str) -> tuple[Any, ...]:
-    """The parameters of `QUARANTINE`: any values of the record, made storable. Never raises for a damaged record.
-
-    The record must have passed the redactor.
-    """
+    """The parameters of `QUARANTINE`, made storable, of a record that passed the redactor, however damaged it is."""
     named = {field: _plain(value) for field, value in zip(CARD_FIELDS, record.card, strict=False)}
     asked, message = named.get("privacy_level"), named.get("error_message")
     level = effective_level(ceiling, asked) if asked in LEVELS else ceiling

@@ -30,11 +30,7 @@ _LOOKS: Final = 16
 
 
 def trim_wal(connection: sqlite3.Connection, path: Path) -> int:
-    """After a commit: checkpoint a long WAL, so that the next commit restarts it. Blocks nobody.
-
-    Returns:
-        The size of the WAL in bytes.
-    """
+    """After a commit: checkpoint a long WAL, so that the next one restarts it; blocks nobody. Its size in bytes."""
     try:
         size = path.with_name(f"{path.name}-wal").lstat().st_size
     except FileNotFoundError:
@@ -45,11 +41,7 @@ def trim_wal(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def tidy_wal(connection: sqlite3.Connection) -> bool:
-    """When idle: checkpoint the WAL and truncate it. False if a reader or writer is in the way.
-
-    Raises:
-        sqlite3.Error: the file cannot be written. SQLite hides this error in checkpoints of a commit or a close.
-    """
+    """When idle: truncate the WAL; False if someone is in the way. Raises what a commit's checkpoint hides."""
     try:
         # Do not wait for readers: it would hold the write lock meanwhile.
         connection.execute("PRAGMA busy_timeout = 0")
