@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["estimate"]
 
+_MOST_BYTES: Final = 16 << 20
+"""Of a prompt: several times what the largest context takes."""
 _SOURCES: Final = {
     "given": "given",
     "tokenizer": "counted by the model's tokenizer",
@@ -73,8 +75,11 @@ def estimate(*, prompt_file: IO[bytes] | None, models: Path | None, target: Targ
 
 
 def _text(file: IO[bytes]) -> str:
+    data = file.read(_MOST_BYTES + 1)  # a device or a pipe may never end
+    if len(data) > _MOST_BYTES:
+        raise Misuse(f"--prompt-file {file.name}: it is longer than 16 MiB; give --prompt-tokens")
     try:
-        return file.read().decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Misuse(f"--prompt-file {file.name}: byte {error.start} is not UTF-8; give a text in UTF-8") from None
 
@@ -120,9 +125,7 @@ def _why_unbounded(estimate: "Estimate") -> str:
         return "is the prompt"
     if estimate.price_source in {None, HISTORY}:
         return "is the price"
-    if estimate.max_completion_tokens is None:
-        return "the output has no limit"
-    return "the ratio of past prompts is no bound"
+    return "the output has no limit"
 
 
 def _price(estimate: "Estimate", remedy: str) -> str:

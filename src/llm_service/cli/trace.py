@@ -18,6 +18,7 @@ __all__ = ["COLUMNS", "TraceError", "TraceRow", "read_trace"]
 COLUMNS: Final = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 MAX_TOKENS: Final = 100_000_000
 """More than any model takes; what is modelled from it still fits a record."""
+_LONGEST_LINE: Final = 65_536
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -81,7 +82,7 @@ def read_trace(path: Path, limit: int | None = None) -> list[TraceRow]:
 
 def _lines(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
     """The lines that hold something, the header among them, each under its number."""
-    reader = csv.reader(file, strict=True)
+    reader = csv.reader(_short_lines(path, file), strict=True)
     try:
         for cells in reader:
             if any(cells):
@@ -93,6 +94,20 @@ def _lines(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
         ) from None
     except csv.Error as error:
         raise TraceError(path, f"this is not CSV ({error}); quote or repair it", line=reader.line_num) from None
+
+
+def _short_lines(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of the file. A device may never end its first one.
+
+    Raises:
+        TraceError: one is too long.
+    """
+    number = 0
+    while line := file.readline(_LONGEST_LINE + 1):
+        number += 1
+        if len(line) > _LONGEST_LINE:
+            raise TraceError(path, f"the line is longer than {_LONGEST_LINE:,} characters; give a CSV", line=number)
+        yield line
 
 
 def _positions(path: Path, line: int, header: list[str]) -> list[int]:

@@ -33,16 +33,20 @@ _ROLE: Final = 1
 _MOST_PARTS: Final = 100_000
 _DUMPS: Final = ("model_dump", "to_dict", "dict")
 """Methods of SDKs' objects that give a dict."""
+_RESULT: Final = frozenset({"content", "output"})
+"""Keys of a tool's result: a text, or parts."""
 _SENT_AS_TEXT: Final = frozenset(
-    {"arguments", "call_id", "function_call", "id", "output", "reasoning", "reasoning_content", "refusal", "status"}
+    {"arguments", "call_id", "function_call", "id", "reasoning", "reasoning_content", "refusal", "status"}
     | {"tool_call_id", "tool_calls", "type"}
 )
 """Keys of messages whose values a model reads as text, which is no longer than their JSON."""
+_NAMING: Final = frozenset({"id", "status", "type"})
+"""A message of these alone names one that the server keeps."""
 _NOT_SENT: Final = frozenset({"annotations", "response_metadata", "usage_metadata"})
 _TEXT_PARTS: Final = frozenset({"tool_use", "tool_result", "tool-call", "function_call", "function_call_output"})
 """Types of parts that are text throughout, unless they hold parts of another type."""
 _GEMINI_PARTS: Final = frozenset({"functionCall", "functionResponse", "function_call", "function_response"})
-"""Keys of Gemini's parts that are text throughout."""
+"""Keys of Gemini's parts that are text throughout, unless they hold files."""
 _CONTENT: Final = frozenset({"content", "parts"})
 _ONE_MESSAGE: Final = _MESSAGE + _ROLE + _REPLY
 
@@ -110,11 +114,11 @@ def size_of(
         margin = texts.messages or _ONE_MESSAGE
         return PromptSize(tokens, "tokenizer", tokens + margin if texts.whole else None, texts.whole)
     size = sum(map(utf8_length, texts.contents))
-    learned = ratios.tokens(agent_name, model_name, size)
-    if learned is not None:
-        return PromptSize(learned, "learned", None, texts.whole)
     # A byte-level tokenizer never makes more tokens than a text has bytes.
     most = size + sum(map(utf8_length, texts.labels)) + texts.overhead + (texts.messages or _ONE_MESSAGE)
+    learned = ratios.tokens(agent_name, model_name, size)
+    if learned is not None:
+        return PromptSize(learned, "learned", max(most, learned) if texts.whole else None, texts.whole)
     guess = -(-size // _BYTES_A_TOKEN) + texts.overhead + texts.messages * _ROLE
     return PromptSize(guess, "bytes", most if texts.whole else None, texts.whole)
 
@@ -156,18 +160,23 @@ class _Texts:
 
     def _add(self, place: int, message: Mapping[str, object]) -> None:
         self.messages += 1
+        names_another = True
         for key, value in islice(message.items(), _MOST_PARTS):
             if value is None or key in _NOT_SENT or (not value and isinstance(value, Mapping | Sequence)):
                 continue
+            names_another = names_another and key in _NAMING
             if key in _CONTENT:
                 self._add_content(place, value)
             elif key in {"role", "name"} and isinstance(value, str):
                 self.labels.append(value)
                 self.overhead += _NAME if key == "name" else 0
+            elif key in _RESULT:
+                self._add_result(place, value)
             elif key in _SENT_AS_TEXT:
                 self._add_json(value)
             else:
                 self.whole = False
+        self.whole = self.whole and not names_another
 
     def _add_content(self, place: int, content: object) -> None:
         if isinstance(content, str):
@@ -182,17 +191,22 @@ class _Texts:
                 self.contents.append(text)
             elif said is not None and said.get("type") in _TEXT_PARTS:
                 self._add_part(place, said)
-            elif said is not None and (_GEMINI_PARTS.issuperset(said) or _is_text_document(said)):
+            elif said is not None and (_is_geminis_text(said) or _is_text_document(said)):
                 self._add_json(said)
             else:
                 self.whole = False
 
     def _add_part(self, place: int, part: Mapping[str, object]) -> None:
         """A call of a tool, or its result, whose content is again a text or parts."""
-        content = part.get("content")
-        if content:
-            self._add_content(place, content)
-        self._add_json({key: value for key, value in part.items() if key != "content"})
+        for key in _RESULT & part.keys():
+            self._add_result(place, part[key])
+        self._add_json({key: value for key, value in part.items() if key not in _RESULT})
+
+    def _add_result(self, place: int, result: object) -> None:
+        if isinstance(result, Mapping):  # a screenshot, or a file
+            self.whole = False
+        elif result:
+            self._add_content(place, result)
 
     def _add_json(self, value: object) -> None:
         try:
@@ -234,6 +248,12 @@ def _mapping(message: object) -> Mapping[str, object] | None:
                 if isinstance(found, Mapping):
                     return cast("Mapping[str, object]", found)
     return None
+
+
+def _is_geminis_text(part: Mapping[str, object]) -> bool:
+    """Whether it is a call of a function or its result, without files in it (`parts`)."""
+    inside = [cast("Mapping[str, object]", value) for value in part.values() if isinstance(value, Mapping)]
+    return _GEMINI_PARTS.issuperset(part) and not any(value.get("parts") for value in inside)
 
 
 def _is_text_document(part: Mapping[str, object]) -> bool:

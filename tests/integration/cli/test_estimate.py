@@ -98,13 +98,13 @@ def test_an_unknown_price_is_said_and_is_not_0(run: Run, past: Path, models: Pat
 def test_a_prompt_file_is_measured_by_past_prompts_or_by_its_bytes(
     run: Run, past: Path, models: Path, tmp_path: Path
 ) -> None:
-    """A ratio is no bound; a guess has one, of a token a byte."""
+    """The bound of either is a token a byte."""
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("ä" * 150, encoding="utf-8")
     options = ("--prompt-file", prompt, "--models", models)
     learned = shown(run("estimate", *WHO, *options, "--db", past))
     assert learned["prompt"] == "150 tokens, by the ratio of past prompts"
-    assert learned["cost at most"] == "unknown, as the ratio of past prompts is no bound"
+    assert learned["cost at most"] == f"{(307 * 3 + 8000 * 15) / 1e6:.6f} USD"
     assert learned["output limit"] == "8,000 tokens"
     guessed = shown(run("estimate", *WHO, *options))
     assert guessed["prompt"] == "100 tokens, a guess: a third of its bytes"

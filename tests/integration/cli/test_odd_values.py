@@ -16,6 +16,7 @@ from click.testing import Result
 
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.maintenance.cell_values import check_values
+from llm_service.telemetry.maintenance.salvage import salvage
 from llm_service.telemetry.maintenance.table_shapes import Table, tables
 
 from .every_command import command_lines
@@ -162,6 +163,32 @@ def test_doctor_names_the_row(table: Table, sound: Path, tmp_path: Path) -> None
             if found.name == "odd_values":
                 assert f"{table.name} row" in found.seen, (column, value, found.seen)
                 assert column in found.seen, (column, value, found.seen)
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_salvage_goes_on_whatever_stands_anywhere(value: str, sound: Path, tmp_path: Path) -> None:
+    """In keys, too; at most the rows that hold it are left out: a key of -1 makes another row the last."""
+    path = odd(sound, tmp_path, value, keys=True)
+    report = salvage(path, tmp_path / "new.db")
+    assert report.tables["invocations"].recovered >= calls_in(sound) - 2
+
+
+@pytest.mark.parametrize("table", tables().values(), ids=tables())
+def test_salvage_goes_on_whatever_number_a_key_is(table: Table, sound: Path, tmp_path: Path) -> None:
+    """As one flipped bit makes of it, though no constraint allows it; nothing but content is known by that number."""
+    for column in table.key or ("rowid",):
+        path = tmp_path / "telemetry.db"
+        path.write_bytes(sound.read_bytes())
+        put(path, table, column, "3000")
+        report = salvage(path, tmp_path / "new.db", force=True)
+        assert report.tables["invocations"].recovered == calls_in(sound)
+        assert report.tables["retention"].recovered == 1
+
+
+def calls_in(path: Path) -> int:
+    """Rows of invocations."""
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM invocations").fetchone()[0])
 
 
 @pytest.mark.parametrize("value", ODD)

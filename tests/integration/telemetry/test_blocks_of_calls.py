@@ -1,11 +1,13 @@
 """Blocks around several calls of a hooked client: no call is lost, counted twice, or taken to cost nothing."""
 
+import contextvars
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from tests.provider_server import ProviderServer
 
 from llm_service.config.schemas import PoliciesConfig
 from llm_service.errors import BudgetExceeded
-from llm_service.telemetry import TelemetryLogger
+from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.record.operations import SPANS
 
 openai = pytest.importorskip("openai")
@@ -65,6 +67,106 @@ def test_a_budget_around_calls_is_free_again_only_where_each_cost_is_known(
     (limit,) = logger.budgets.status()
     assert (passed, limit["unknown"]) == ((2, 0.8) if unknown else (4, 0))
     assert limit["reserved"] == 0
+
+
+def ask_in_block(logger: TelemetryLogger, used: dict[str, Any]) -> None:
+    """A block that tells its usage."""
+    with logger.invocation("worker", model_name="gpt-5-mini") as call:
+        call.record_usage(**used)
+
+
+def ask_in_function(logger: TelemetryLogger, used: dict[str, Any]) -> None:
+    """A decorated function."""
+    logger.instrumented("worker", model_name="gpt-5-mini", usage=lambda answer: answer)(lambda: used)()
+
+
+def ask_in_generator(logger: TelemetryLogger, used: dict[str, Any]) -> None:
+    """A decorated generator."""
+
+    @logger.instrumented("worker", model_name="gpt-5-mini", usage=lambda answer: answer)
+    def answers() -> Iterator[dict[str, Any]]:
+        yield used
+
+    list(answers())
+
+
+def ask_in_stream(logger: TelemetryLogger, used: dict[str, Any]) -> None:
+    """A stream."""
+    list(logger.wrap_stream(iter([{"usage": used}]), "worker", model_name="gpt-5-mini"))
+
+
+def ask_in_tool(logger: TelemetryLogger, used: dict[str, Any]) -> None:
+    """A block within a span."""
+    with logger.invocation("tool", operation="tool"):
+        ask_in_block(logger, used)
+
+
+def ask_in_budget(logger: TelemetryLogger, used: dict[str, Any]) -> None:
+    """A block with a budget of its own."""
+    with logger.invocation("worker", model_name="gpt-5-mini", budget=0.01) as call:
+        call.record_usage(**used)
+
+
+def ask_in_thread(logger: TelemetryLogger, used: dict[str, Any]) -> None:
+    """A block in another thread, with the context of this one."""
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(ask_in_block, logger, used))
+    thread.start()
+    thread.join()
+
+
+WAYS = [ask_in_block, ask_in_function, ask_in_generator, ask_in_stream, ask_in_tool, ask_in_budget, ask_in_thread]
+USED = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100}
+
+
+@pytest.mark.parametrize("ask", WAYS)
+@pytest.mark.parametrize("operation", [None, *sorted(SPANS)])
+def test_a_budget_around_blocks_is_free_again_only_where_each_cost_is_known(
+    operation: str | None, ask: Callable[..., None], logger: TelemetryLogger
+) -> None:
+    """Of whatever kind they are; a span has a prompt for its estimate, and is no call."""
+    said: dict[str, Any] = {} if operation is None else {"operation": operation, "prompt": "plan", "max_tokens": 1000}
+    held = dict[bool, list[tuple[float, float]]]()
+    for known in (True, False):
+        with logger.invocation("boss", budget=0.2, **said):
+            ask(logger, USED)
+            ask(logger, USED if known else {})
+        held[known] = [(status["unknown"] >= 0.2, status["reserved"]) for status in logger.budgets.status()]
+    assert held == {True: [(False, 0)], False: [(True, 0)]}
+
+
+def test_a_block_within_that_has_not_ended_keeps_the_budget_around_it(logger: TelemetryLogger) -> None:
+    """Its cost is not known when the block ends; one that was refused, or never sent, has none."""
+    with logger.invocation("boss", budget=0.2):
+        ask_in_block(logger, USED)
+        stream = logger.wrap_stream(iter([{"usage": USED}, {}]), "worker", model_name="gpt-5-mini")
+        next(stream)
+    assert logger.budgets.status()[0]["unknown"] == 0.2
+    stream.close()
+    with logger.invocation("boss", budget=0.2):
+        ask_in_block(logger, USED)
+        with pytest.raises(BudgetExceeded):
+            logger.wrap_stream(iter([{}]), "worker", model_name="gpt-5-mini", budget=1)
+    assert logger.budgets.status()[0]["unknown"] == 0.2
+
+
+async def test_a_stream_within_that_was_never_sent_costs_the_budget_around_it_nothing(tmp_path: Path) -> None:
+    """Nor does one that was refused."""
+    async with AsyncTelemetryLogger(tmp_path / "async.db", policies=LIMIT) as telemetry:
+        async with telemetry.invocation("boss", budget=0.2):
+            async with telemetry.invocation("worker", model_name="gpt-5-mini") as call:
+                call.record_usage(**USED)
+            await telemetry.wrap_stream(lambda: iter([]), "unsent").aclose()
+            with pytest.raises(BudgetExceeded):
+                await anext(telemetry.wrap_stream(empty, "refused", model_name="gpt-5-mini", budget=1))
+        (status,) = await telemetry.budgets.status()
+        assert (status["unknown"], status["reserved"]) == (0, 0)
+
+
+async def empty() -> AsyncIterator[Any]:
+    """A stream of nothing."""
+    for item in ():
+        yield item
 
 
 def test_a_block_within_that_told_no_cost_keeps_the_budget_around_it(logger: TelemetryLogger, client: Any) -> None:
@@ -164,7 +266,7 @@ PROGRAM = """
 import multiprocessing, os, signal, sys, time
 from concurrent.futures import ProcessPoolExecutor
 import openai
-from llm_service.telemetry import TelemetryLogger
+from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 
 path, url, how, said = sys.argv[1:]
 logger = TelemetryLogger(path, policies=False, models=False, flush_interval=60, journal=how == "SIGKILL").instrument("openai")
@@ -235,7 +337,7 @@ def test_a_call_that_a_fork_falls_into_is_the_parents(kind: str, budget: Any, tm
     """The child ends what it inherited, and makes no row of it; then the parent has its answer."""
     code = f"""
         import os, sys
-        from llm_service.telemetry import TelemetryLogger
+        from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
         logger = TelemetryLogger("telemetry.db", policies="policies.yaml", models=False)
         def fork():
             child = os.fork()

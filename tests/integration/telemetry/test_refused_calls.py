@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.instrumentation.refused_calls import _REFUSED, nothing_billed
 
 openai = pytest.importorskip("openai")
-LIMIT = PoliciesConfig.model_validate({"policies": {"default": {"daily_budget_usd": 10}}})
+BOTH = [{"window": "day", "usd": 10}, {"window": "day", "tokens": 100_000}]
+LIMIT = PoliciesConfig.model_validate({"policies": {"default": {"limits": BOTH}}})
+HOLD: dict[str, Any] = {"budget": 0.5, "prompt": "Why 42?", "max_tokens": 1000}
 ASKED: dict[str, Any] = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Why 42?"}]}
 ALL_ERRORS = range(400, 600)
 SOME = sorted({*_REFUSED, 400, 408, 409, 422, 499, 500, 502, 503, 529})
@@ -28,7 +31,7 @@ def server() -> Iterator[ProviderServer]:
 
 @pytest.fixture
 def logger(tmp_path: Path) -> Iterator[TelemetryLogger]:
-    """A sync logger with a limit of $10 a day, closed afterwards."""
+    """A sync logger with limits of $10 and of 100,000 tokens a day, closed afterwards."""
     with TelemetryLogger(tmp_path / "telemetry.db", policies=LIMIT) as made:
         yield made
 
@@ -55,21 +58,23 @@ def nobody_listens() -> str:
 def standing(logger: TelemetryLogger) -> tuple[float | None, str | None, float]:
     """Cost and its source of the one record, and the unknown spend of the limit."""
     (row,) = logger.get_invocations()
-    (limit,) = logger.budgets.status()
+    limit, tokens = sorted(logger.budgets.status(), key=lambda status: status["metric"] == "tokens")
     assert row["status"] == "error"
-    assert (limit["reserved"], limit["spent"], limit["calls"]) == (0, 0, 1)
+    for status in (limit, tokens):
+        assert (status["reserved"], status["spent"], status["calls"]) == (0, 0, 1)
+    assert (limit["unknown"] > 0) == (tokens["unknown"] > 0)
     return row["cost_usd"], row["cost_source"], limit["unknown"]
 
 
 def block(logger: TelemetryLogger, client: Any) -> None:
     """A block with a budget around a call of a hooked client."""
-    with logger.instrumenting("openai"), logger.invocation("seeker", budget=0.5):
+    with logger.instrumenting("openai"), logger.invocation("seeker", **HOLD):
         client.chat.completions.create(**ASKED)
 
 
 def request(logger: TelemetryLogger, client: Any) -> None:
     """A stream with a budget, given as its request."""
-    logger.wrap_stream(lambda: client.chat.completions.create(**ASKED, stream=True), "seeker", budget=0.5)
+    logger.wrap_stream(lambda: client.chat.completions.create(**ASKED, stream=True), "seeker", **HOLD)
 
 
 @pytest.mark.parametrize("way", [block, request])
@@ -92,23 +97,52 @@ def test_what_could_not_be_sent_frees_its_budget(way: Callable[..., None], logge
     assert standing(logger) == (0, "computed", 0)
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("sdk", ["openai", "anthropic"])
+async def test_what_could_not_be_sent_again_and_again_frees_its_budget(
+    sdk: str, asynchronous: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the retries of the client; and not where one of them may have been billed."""
+    module = pytest.importorskip(sdk)
+    monkeypatch.setattr(module._base_client.BaseClient, "_calculate_retry_timeout", lambda *_, **__: 0.001)
+    asked = ASKED if sdk == "openai" else ASKED | {"max_tokens": 10}
+    client = getattr(module, {"openai": "OpenAI", "anthropic": "Anthropic"}[sdk])
+    client_of_loop = getattr(module, {"openai": "AsyncOpenAI", "anthropic": "AsyncAnthropic"}[sdk])
+    options: dict[str, Any] = {"base_url": nobody_listens(), "api_key": "none"}
+
+    async def ask(made: Any) -> Any:
+        answer = (made.chat.completions if sdk == "openai" else made.messages).create(**asked)
+        return await answer if asynchronous else answer
+
+    async with AsyncTelemetryLogger(tmp_path / "t.db", policies=LIMIT) as telemetry, AsyncExitStack() as stack:
+        sync, loops = client(**options), client_of_loop(**options)
+        stack.enter_context(sync)
+        await stack.enter_async_context(loops)
+        with telemetry.instrumenting(sdk), pytest.raises(module.APIConnectionError):
+            async with telemetry.invocation("seeker", **HOLD):
+                await ask(loops if asynchronous else sync)
+        (row,) = await telemetry.get_invocations()
+        assert (row["attempts"], row["cost_usd"], row["total_tokens"]) == (3, 0, None)
+        assert {(limit["unknown"], limit["reserved"]) for limit in await telemetry.budgets.status()} == {(0, 0)}
+
+
 async def test_an_async_stream_that_was_refused_frees_its_budget(
     telemetry: AsyncTelemetryLogger, server: ProviderServer
 ) -> None:
     """An async stream that was refused frees its budget."""
     async with openai.AsyncOpenAI(base_url=f"{server.url('429')}/v1", api_key="none", max_retries=0) as client:
-        stream = telemetry.wrap_stream(client.chat.completions.create(**ASKED, stream=True), "seeker", budget=0.5)
+        stream = telemetry.wrap_stream(client.chat.completions.create(**ASKED, stream=True), "seeker", **HOLD)
         with pytest.raises(openai.RateLimitError):
             await anext(stream)
-    (limit,) = await telemetry.budgets.status()
     (row,) = await telemetry.get_invocations()
-    assert (limit["unknown"], limit["reserved"], row["cost_usd"], row["http_status"]) == (0, 0, 0, 429)
+    for limit in await telemetry.budgets.status():
+        assert (limit["unknown"], limit["reserved"], row["cost_usd"], row["http_status"]) == (0, 0, 0, 429)
 
 
 def test_an_error_that_ends_a_plain_block_frees_nothing(logger: TelemetryLogger, server: ProviderServer) -> None:
     """An error that ends a plain block frees nothing."""
     with client_of(f"{server.url('429')}/v1") as client, pytest.raises(openai.RateLimitError):  # noqa: SIM117
-        with logger.invocation("seeker", budget=0.5):  # it may hold a call that was billed before
+        with logger.invocation("seeker", **HOLD):  # it may hold a call that was billed before
             client.chat.completions.create(**ASKED)
     assert standing(logger) == (None, "unknown", 0.5)
 
@@ -120,7 +154,7 @@ def test_a_failure_in_the_middle_of_a_stream_frees_nothing(logger: TelemetryLogg
         yield "a chunk"
         raise ConnectionRefusedError("the next page")
 
-    chunks = logger.wrap_stream(stream, "seeker", budget=0.5)
+    chunks = logger.wrap_stream(stream, "seeker", **HOLD)
     with pytest.raises(ConnectionRefusedError):
         list(chunks)
     assert standing(logger) == (None, "unknown", 0.5)

@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ConfigDict
 
 from llm_service.config.schemas import ModelsConfig, PoliciesConfig
 from llm_service.errors import UnknownPriceError
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.instrumentation.field_aliases import ALIASES
-from llm_service.telemetry.instrumentation.request_parameters import _READ, _TIMES, _UNMEASURED, PARAMETERS
+from llm_service.telemetry.instrumentation.request_parameters import (
+    _HOLDERS,
+    _LIMITS_WITHIN,
+    _READ,
+    _TIMES,
+    _UNMEASURED,
+    PARAMETERS,
+)
 from llm_service.telemetry.record.fields import FIELDS
 
 LONG = "word " * 20_000
@@ -86,6 +94,62 @@ def test_what_nobody_can_measure_is_refused(name: str, logger: TelemetryLogger) 
         pass
     with logger.invocation("agent", budget=0.5, **asked) as call:
         call.record_usage(prompt_tokens=1, completion_tokens=1)
+
+
+def camel(name: str) -> str:
+    """A name in camel case."""
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+class Config(BaseModel):
+    """A client's own class of parameters, with whatever it is given."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+@pytest.mark.parametrize("spelt", [str, camel], ids=["snake", "camel"])
+@pytest.mark.parametrize("holds", [dict, Config])
+@pytest.mark.parametrize("holder", _HOLDERS)
+def test_parameters_within_another_are_reserved_as_beside_it(
+    holder: str, holds: Any, spelt: Any, logger: TelemetryLogger
+) -> None:
+    """All of them: read, counted, or refused."""
+    for name in _READ:
+        value = AS_TEXT.get(name, LONG)
+        assert held(logger, **ASKED, **{holder: holds(**{spelt(name): value})}) == held(
+            logger, **ASKED, **{name: value}
+        )
+    for name in _TIMES:
+        assert held(logger, **ASKED, **{holder: holds(**{spelt(name): 5})}) == 5 * held(logger, **ASKED)
+    for name in _UNMEASURED:
+        with pytest.raises(UnknownPriceError, match="prompt"):
+            held(logger, **ASKED, **{holder: holds(**{spelt(name): "x"})})
+    unlimited = {name: value for name, value in ASKED.items() if name != "max_tokens"}
+    for name in _LIMITS_WITHIN:
+        assert held(logger, **unlimited, **{holder: holds(**{spelt(name): 100})}) == held(logger, **ASKED)
+
+
+@pytest.mark.parametrize("holder", _HOLDERS)
+def test_a_holder_that_nobody_can_read_is_refused(holder: str, logger: TelemetryLogger) -> None:
+    """It may hold anything."""
+    with pytest.raises(UnknownPriceError, match="prompt"):
+        held(logger, **ASKED, **{holder: object()})
+
+
+def test_each_of_several_prompts_is_answered(logger: TelemetryLogger) -> None:
+    """Legacy completions take a list; parts of a prompt under other names are one."""
+    one = held(logger, model="m", prompt="word", max_tokens=100)
+    assert held(logger, model="m", prompt=["word"] * 10, max_tokens=100) >= 10 * one
+    assert held(logger, model="m", prompt=["word"] * 2, n=5, max_tokens=100) >= 10 * one
+    assert held(logger, model="m", contents=["word"] * 10, max_tokens=100) < 3 * one
+
+
+@pytest.mark.parametrize("kind", ["item_reference", "reasoning", "x"])
+def test_a_message_that_names_one_of_the_servers_is_refused(kind: str, logger: TelemetryLogger) -> None:
+    """Nobody here can know what the model reads of it."""
+    with pytest.raises(UnknownPriceError, match="prompt"):
+        held(logger, model="m", input=[{"type": kind, "id": "msg_1", "summary": []}], max_tokens=100)
 
 
 @pytest.mark.parametrize(

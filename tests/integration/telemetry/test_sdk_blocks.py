@@ -666,7 +666,7 @@ async def test_many_calls_at_once_are_each_recorded_once(tmp_path: Path) -> None
 
 
 def test_a_block_with_a_budget_is_settled_by_its_call_and_by_its_calls(tmp_path: Path, server: ProviderServer) -> None:
-    """Nothing stays reserved, and nothing is counted twice; a stream is to be read within."""
+    """Nothing stays reserved, and nothing is counted twice; what a stream holds, it holds to its end."""
     (tmp_path / "policies.yaml").write_text("policies:\n  default:\n    daily_budget_usd: 5\n", "utf-8")
     with (
         openai.OpenAI(base_url=f"{server.url('ok')}/v1", api_key="none") as client,
@@ -684,11 +684,15 @@ def test_a_block_with_a_budget_is_settled_by_its_call_and_by_its_calls(tmp_path:
         with logger.invocation("left", model_name="gpt-5-mini", budget=0.5):
             stream = client.chat.completions.create(**STREAM)
             next(stream)
+        (status,) = logger.budgets.status()
+        assert (status["reserved"], status["unknown"]) == (0.5, 0)
         assert len(list(stream)) == 4
         rows = logger.get_invocations()
+        (status,) = logger.budgets.status()
+        assert (status["spent"], status["reserved"], status["unknown"]) == (round(8.36e-05 * 5, 10), 0, 0)
     assert sorted(str(row["agent_name"]) for row in rows) == ["left", "one", "stream", "two", "two", "two"]
     (left,) = [row for row in rows if row["agent_name"] == "left"]
-    assert (left["finish_reason"], left["cost_usd"]) == ("cancelled", None)
+    assert (left["finish_reason"], left["cost_usd"]) == ("stop", 8.36e-05)
 
 
 class Other(BaseModel):

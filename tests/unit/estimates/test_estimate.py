@@ -140,16 +140,16 @@ def test_the_limit_of_a_model_holds_for_its_own_calls_alone(
 
 
 def test_a_prompt_is_measured_by_the_best_way_there_is() -> None:
-    """Learned has no bound; a third of the bytes has: one token a byte."""
+    """What a budget holds stays the bound, of a token a byte, however much is learned, or what is learned if it is more."""
     ratios = TokenRatios([("backend-dev", "sonnet", 10, 100, 50)])
     learned = make_estimate(asked(prompt="x" * 30, max_tokens=10), fed(), PRICED, ratios)
-    assert (learned.prompt_tokens, learned.prompt_tokens_source, learned.max_cost_usd) == (15, "learned", None)
-    assert learned.max_prompt_tokens is None
-    assert learned.cost_usd is not None
-    assert learned.hold_usd() == learned.cost_usd.p99
+    assert (learned.prompt_tokens, learned.prompt_tokens_source, learned.max_prompt_tokens) == (15, "learned", 37)
     guessed = make_estimate(asked(prompt="x" * 30, max_tokens=10), fed(), PRICED)
     assert (guessed.prompt_tokens, guessed.prompt_tokens_source, guessed.max_prompt_tokens) == (10, "bytes", 37)
     assert guessed.max_cost_usd == Decimal(37 * 3_000 * 5 // 4 + 10 * 15_000) / 10**9
+    assert learned.hold_usd() == learned.max_cost_usd == guessed.max_cost_usd
+    hidden = TokenRatios([("backend-dev", "sonnet", 10, 100, 500)])  # as of tools, which are sent with each prompt
+    assert make_estimate(asked(prompt="x" * 30, max_tokens=10), fed(), PRICED, hidden).max_prompt_tokens == 150
 
 
 def test_a_model_without_a_price_of_output_has_no_answer() -> None:

@@ -114,7 +114,7 @@ def test_an_object_that_cannot_be_read_is_refused_by_its_kind() -> None:
 
 
 def test_without_a_tokenizer_a_ratio_of_the_agent_is_taken_then_of_the_model() -> None:
-    """Rounded up; it has no bound, since it is a mean."""
+    """Rounded up; it is a mean, so the bound is that of the bytes."""
     ratios = TokenRatios(
         [
             ("a", "m", MIN_PROMPTS, 1000, 300),
@@ -124,9 +124,9 @@ def test_without_a_tokenizer_a_ratio_of_the_agent_is_taken_then_of_the_model() -
         ]
     )
     text = "x" * 101
-    assert size_of(text, "a", "m", ratios, Words()) == (31, "learned", None, True)
-    assert size_of(text, "b", "m", ratios, None) == (41, "learned", None, True)  # 800 of 2000 of all agents
-    assert size_of(text, None, "m", ratios, None) == (41, "learned", None, True)
+    assert size_of(text, "a", "m", ratios, Words()) == (31, "learned", 108, True)
+    assert size_of(text, "b", "m", ratios, None) == (41, "learned", 108, True)  # 800 of 2000 of all agents
+    assert size_of(text, None, "m", ratios, None) == (41, "learned", 108, True)
     for model in ("few", "empty", "unknown", None):
         assert size_of(text, "a", model, ratios, None) == (34, "bytes", 108, True)
 

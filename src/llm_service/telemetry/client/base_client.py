@@ -367,7 +367,8 @@ class BaseClient(Generic[_Budgeted]):
                 `AsyncTelemetryLogger` sends the request when the stream is entered or its first item is taken, and
                 gives no attribute of it before. What is closed before that is never sent, and not recorded.
             agent_name, tool_name, model_name, **fields: of the record.
-            usage: called with each item; see `instrumented`.
+            usage: called with each item; see `instrumented`. Without it, items that are events of a known provider
+                are read as `call.watch` reads them.
             budget, max_tokens: as for `invocation()`. `TelemetryLogger` reserves here, for a sync stream;
                 `AsyncTelemetryLogger` when an async stream is entered or its first item is taken, and gives no other
                 attribute of it before. The record settles it, whichever end comes first.

@@ -7,6 +7,7 @@ logged, and its record stays queued.
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -19,7 +20,7 @@ from llm_service.telemetry.client.reservations import AsyncHold, Hold, Reservati
 from llm_service.telemetry.client.steps import Steps, run, run_async
 from llm_service.telemetry.instrumentation.given_fields import note
 from llm_service.telemetry.instrumentation.invocation import Invocation, Sink
-from llm_service.telemetry.instrumentation.nested_calls import is_of_parent
+from llm_service.telemetry.instrumentation.nested_calls import Offer, is_of_parent
 from llm_service.telemetry.instrumentation.open_blocks import names_around
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 
@@ -55,21 +56,27 @@ class _Budgeted(Invocation):
 
     def _left(self, error: BaseException | None) -> InvocationRecord | None:
         """The record of the call, which is left; with `strict` a RecordError may come, and the hold is given up."""
-        if self._reservation is not None and is_of_parent(self):  # whose hold it is, too
-            self._reservation.disown()
+        reservation = self._reservation
+        if reservation is not None and is_of_parent(self):  # whose hold it is, too
+            reservation.disown()
         try:
             return self._leave(error)
         except BaseException:
-            _end_soon(self._sink, self._reservation, None)
+            _end_soon(self._sink, reservation, None)
             raise
 
     def _ending(self, error: BaseException | None) -> Steps[None]:
-        record = self._left(error)
+        record = self._left(error)  # may hand the reservation over: see `_offer`
         return _end(self._sink, self._reservation, record, strict=self._strict and error is None)
 
-    def _end_without_waiting(self, error: BaseException | None) -> None:
+    def end_soon(self, error: BaseException | None) -> None:
         """Queue the record, which ends the hold when it is written."""
-        _end_soon(self._sink, self._reservation, self._left(error))
+        record = self._left(error)
+        _end_soon(self._sink, self._reservation, record)
+
+    def _offer(self) -> Offer:
+        reservation, self._reservation = self._reservation, None
+        return partial(_end_soon, self._sink, reservation)
 
 
 class AsyncBudgetedInvocation(_Budgeted):
@@ -109,13 +116,13 @@ class AsyncBudgetedInvocation(_Budgeted):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """The end where nothing can be awaited."""
-        self._end_without_waiting(error)
+        self.end_soon(error)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None and not isinstance(error, Exception):  # cancelled: nothing may be awaited any more
-            self._end_without_waiting(error)
+            self.end_soon(error)
             return
         await run_async(self._ending(error))
 
@@ -140,10 +147,6 @@ class BudgetedInvocation(_Budgeted):
         """Reserve its budget, and start the clock."""
         self._admit()
         super().begin_stream()
-
-    def end_soon(self, error: BaseException | None) -> None:
-        """Queue the record, which ends the hold when it is written."""
-        self._end_without_waiting(error)
 
     async def __aenter__(self) -> Self:
         raise TypeError("a budget waits for the file: on an event loop use AsyncTelemetryLogger")

@@ -70,8 +70,8 @@ def usable_id(given: object, own: str) -> str:
 
 
 def warn_of_no_usage() -> None:
-    """A stream that `usage=` reads has told none; said once for each logger."""
+    """A stream that is read has told no usage; said once for each logger."""
     _LOG.warning(
-        "telemetry: usage= found no usage in a stream, so its tokens and cost are unknown (said once); "
+        "telemetry: a stream told no usage, so its tokens and cost are unknown (said once); "
         "OpenAI's chat completions tell it only with stream_options={'include_usage': True}"
     )

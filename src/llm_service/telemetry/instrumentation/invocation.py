@@ -18,6 +18,7 @@ from llm_service.telemetry.instrumentation.field_aliases import unpriced_beside,
 from llm_service.telemetry.instrumentation.given_fields import by_field, note, told_late, usable_id, warn_of_no_usage
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING, in_block, own_trace
 from llm_service.telemetry.instrumentation.later_reports import with_losses
+from llm_service.telemetry.instrumentation.nested_costs import tell_budgets, tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Enclosing, Place, close, current, place_here
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
@@ -94,8 +95,6 @@ class Invocation:
                 fields = {field: value for field, value in fields.items() if field != "status"}
             self._set_with_care(fields)
             self._first = dict(self._fields)
-
-    # What the block says
 
     def record_usage(
         self,
@@ -221,8 +220,6 @@ class Invocation:
         if self._sink.is_first("a stream without usage"):
             warn_of_no_usage()
 
-    # Entering and leaving
-
     def __enter__(self) -> Self:
         self._begin()
         current.set(self)
@@ -248,10 +245,11 @@ class Invocation:
         self._place = place = self._place or place_here(self._sink, self._fields)
         if place.parent is not None:
             place.parent._holds_blocks = True  # noqa: SLF001 - another block
+            tell_budgets(place.parent, 1)
         self.restart_clock()
 
     def fields_so_far(self) -> dict[str, Any]:
-        """What it says, and what it inherits here: so its record begins."""
+        """What it says, and what it inherits here."""
         self._place = place = self._place or place_here(self._sink, self._fields)
         inherited = dict[str, Any]()
         return place.complete(self._fields, inherited) | inherited
@@ -313,6 +311,9 @@ class Invocation:
     async def give_back(self) -> None:
         """Free what was reserved: nothing ran."""
 
+    def _offer(self) -> nested_calls.Offer:
+        return self._sink.offer
+
     def end_soon(self, error: BaseException | None) -> None:
         """Leave without waiting for anything, as a finalizer must."""
         self.__exit__(None if error is None else type(error), error, None)
@@ -358,7 +359,7 @@ class Invocation:
         if self._calls is not None:
             said, waits, has_several = nested_calls.settle(
                 self._calls, said, measured,
-                learnt=self._learnt, reserved=self._reserved, holds_blocks=self._holds_blocks,
+                learnt=self._learnt, reserved=self._reserved, holds_blocks=self._holds_blocks, offer=self._offer,
             )  # fmt: skip
             if waits:
                 return None
@@ -368,7 +369,7 @@ class Invocation:
         self._fields = said
         record = self._build(measured, may_raise=self._strict and error is None)
         if place.parent is not None and record is not None:
-            nested_calls.tell_parents(place.parent, record, of_block=True)
+            tell_parents(place.parent, record, of_block=True)
         return record
 
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:

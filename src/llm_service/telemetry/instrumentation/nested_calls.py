@@ -8,7 +8,7 @@ logger, and the end of the process. Calls of a span, or of a block that the pare
 import atexit
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import RLock
 from time import perf_counter_ns
 from typing import Any, Final, NamedTuple, Protocol
@@ -25,8 +25,10 @@ from llm_service.telemetry.record.record import InvocationRecord
 __all__ = [
     "Child",
     "NestedCalls",
+    "Offer",
     "Settled",
     "begin_in",
+    "calls_of",
     "hand_over",
     "hand_over_at_exit",
     "hold_span_in",
@@ -35,7 +37,6 @@ __all__ = [
     "no_longer_kept",
     "settle",
     "tell_again",
-    "tell_parents",
 ]
 
 _USED: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens", "cost_usd"})
@@ -52,6 +53,8 @@ _MOST: Final = 256
 """Calls of one block whose usage is remembered."""
 _LOCK: Final = RLock()
 """Calls of one block may end in several threads, and be collected in the middle of anything."""
+Offer = Callable[[InvocationRecord], object]
+"""Takes a row, and settles the budget of whose row it is."""
 _kept: Final[WeakValueDictionary[int, "NestedCalls"]] = WeakValueDictionary()
 """Those that keep a call. Weak, because a call knows its block, and a block that is forgotten is to be collected."""
 _LOG: Final = logging.getLogger("llm_service.telemetry")
@@ -73,7 +76,7 @@ class Child(Protocol):
         """Hand over a row of its own; never raises."""
         ...
 
-    def stand_for(self, block: dict[str, Any], /) -> None:
+    def stand_for(self, block: dict[str, Any], offer: Offer, /) -> None:
         """It is still running, and will be the block's row when it ends, with the fields of the block, which win."""
         ...
 
@@ -108,7 +111,10 @@ class Settled(NamedTuple):
 class NestedCalls:
     """The calls within one block."""
 
-    __slots__ = ("__weakref__", "_begun", "_ended", "_kept", "_over", "_running", "_told", "rows", "unpriced")
+    __slots__ = (
+        "__weakref__", "_begun", "_ended", "_kept", "_over", "_running", "_told", "counted", "open_blocks", "rows",
+        "unpriced",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._begun = 0
@@ -119,13 +125,17 @@ class NestedCalls:
         self._told: list[tuple[Any, Any, Any]] = []
         self.rows = 0
         """Calls within that have rows of their own."""
+        self.counted = 0
+        """Rows of calls within, at any depth; told to what has a budget alone, as the next two are."""
+        self.open_blocks = 0
+        """Blocks within, at any depth, that have not ended."""
         self.unpriced = 0
         """Calls and blocks within that ended at an unknown cost."""
 
     @property
     def costs_are_known(self) -> bool:
         """Whether all of them have ended, each at a known cost."""
-        return self._ended == self._begun and not self.unpriced
+        return self._ended == self._begun and not self.unpriced and not self.open_blocks
 
     def begin(self, child: Child) -> None:
         """A call begins."""
@@ -231,11 +241,12 @@ class NestedCalls:
         known = [told for _, *told in self._told if None not in told]
         return [*counts] in known or (len(known) > 1 and [*counts] == [sum(told) for told in zip(*known, strict=True)])
 
-    def settle(self, block: dict[str, Any] | None, *, is_call: bool) -> Settled:
+    def settle(self, block: dict[str, Any], offer: Callable[[], Offer], *, is_call: bool) -> Settled:
         """The block ends.
 
         Args:
-            block: its fields, for a call that still runs; None where it cannot wait for that.
+            block: its fields, for a call that still runs.
+            offer: gives what takes the row of that call.
             is_call: whether it may itself be a call: not one that said to be something else, or holds another block.
         """
         with _LOCK:
@@ -243,16 +254,14 @@ class NestedCalls:
             one = self._take()
             running, self._running = self._running, None
             alone = self._begun == 1 and is_call
-            if alone and running is not None and block is not None:
-                running.stand_for(block)
+            if alone and running is not None:
+                running.stand_for(block, offer())
                 return Settled(waits=True)
         if not alone:
             if one is not None:
                 one.stand_alone()
             return Settled(several=self._begun > 0)
-        if one is not None:
-            return Settled(one.told)
-        return Settled(None if running is None else running.cut_short())
+        return Settled(None if one is None else one.told)
 
     def _take(self) -> Child | None:
         child, self._kept = self._kept, None
@@ -272,7 +281,8 @@ def is_of_parent(block: Block) -> bool:
     return block._started < _forked_at  # noqa: SLF001 - of the protocol
 
 
-def _calls_of(block: Block) -> NestedCalls:
+def calls_of(block: Block) -> NestedCalls:
+    """What a block knows of the calls within it."""
     if block._calls is None:  # noqa: SLF001 - of the protocol, as below
         block._calls = NestedCalls()  # noqa: SLF001
     calls: NestedCalls = block._calls  # noqa: SLF001
@@ -283,7 +293,7 @@ def begin_in(block: Block, child: Child) -> NestedCalls | None:
     """Count a call that begins in a block; None where the block is in the parent process, which counts its own."""
     if is_of_parent(block):
         return None
-    calls = _calls_of(block)
+    calls = calls_of(block)
     calls.begin(child)
     return calls
 
@@ -294,7 +304,7 @@ def tell_again(block: Block, said: Mapping[str, Any]) -> None:
     answered = said.get("response_id")
     if answered is None or not has_row(sink, answered) or (block._calls is not None and block._calls.knows(answered)):  # noqa: SLF001
         return
-    _calls_of(block).tell_again(said)
+    calls_of(block).tell_again(said)
     if sink.is_first("an answer with a row"):
         _LOG.warning("telemetry: a block repeats an answer that has a row, so it is a `chain` (said once); %s", _REMEDY)
 
@@ -303,7 +313,7 @@ def hold_span_in(block: Block) -> None:
     """A span begins in a block, unless that is the parent process's."""
     if is_of_parent(block):
         return
-    _calls_of(block).hold_span()
+    calls_of(block).hold_span()
 
 
 def keep(calls: NestedCalls) -> None:
@@ -316,19 +326,6 @@ def no_longer_kept(calls: NestedCalls) -> None:
     _kept.pop(id(calls), None)
 
 
-def tell_parents(block: Block | None, record: InvocationRecord, *, of_block: bool) -> None:
-    """A row was made within a block: where its cost is unknown, no budget around it may take it for nothing."""
-    if block is None or is_span(record.operation):
-        return
-    if not block.over:
-        _calls_of(block).row_made(record, of_block=of_block)
-    while block is not None:
-        if block._reserved and not block.over and not block._sink.knows_cost(record):  # noqa: SLF001 - as above
-            _calls_of(block).unpriced += 1
-        place = block._place  # noqa: SLF001
-        block = None if place is None else place.parent
-
-
 def settle(
     calls: NestedCalls,
     said: dict[str, Any],
@@ -337,6 +334,7 @@ def settle(
     learnt: frozenset[str],
     reserved: bool,
     holds_blocks: bool,
+    offer: Callable[[], Offer],
 ) -> tuple[dict[str, Any], bool, bool]:
     """Take what others recorded within a block that ends.
 
@@ -345,31 +343,35 @@ def settle(
         said: its fields.
         measured: what else is known of it; altered.
         learnt: the fields that it has of an answer, of which the call that answered knows more.
-        reserved: whether it has a budget, which it settles now.
+        reserved: whether it has a budget.
         holds_blocks: whether another block was entered within it.
+        offer: gives what takes the row of the one call that it is, where that still runs.
 
     Returns:
         Its fields, whether the one call that it is still runs and will be its row, and whether there were several.
     """
     said = {field: value for field, value in said.items() if value is not None}
     failure = {field: measured.get(field) for field in _OUTCOME} if "status" in measured else {}
-    block = None if reserved else {field: measured[field] for field in _KEPT if field in measured} | failure | said
-    outcome = calls.settle(block, is_call=not is_span(said.get("operation")) and not holds_blocks)
+    block = {field: measured[field] for field in _KEPT if field in measured} | failure | said
+    outcome = calls.settle(block, offer, is_call=not is_span(said.get("operation")) and not holds_blocks)
     if outcome.fields is not None:
         said = {
             field: value for field, value in said.items() if field not in learnt or outcome.fields.get(field) is None
         }
         measured |= merged(outcome.fields, said) | failure
         return said, outcome.waits, outcome.several
+    is_no_call = is_span(said.get("operation"))
+    kept = {"operation"} if is_no_call else frozenset[str]()
     repeats = (outcome.several or calls.rows > 0) and calls.told_before(said)  # what a row within it has told
     if repeats:
-        kept = {"operation"} if is_span(said.get("operation")) else frozenset[str]()
         said = {field: value for field, value in said.items() if field not in _OF_AN_ANSWER - kept}
-    unused, no_call = said.keys().isdisjoint(_USED), said.keys().isdisjoint(_OF_A_CALL)
-    if repeats or (outcome.several and unused) or (calls.rows and no_call):
+    unused, is_no_call = said.keys().isdisjoint(_USED), is_no_call or said.keys().isdisjoint(_OF_A_CALL)
+    if repeats or (outcome.several and unused) or (calls.rows and is_no_call and unused):
         measured["operation"] = "chain"  # it is no call itself
-        if reserved and outcome.several and calls.costs_are_known:
-            measured["cost_usd"] = 0  # its calls are counted by their own rows: what it holds is free again
+    elif not (calls.counted and is_no_call and unused):
+        return said, outcome.waits, outcome.several
+    if reserved and (outcome.several or calls.counted) and calls.costs_are_known:
+        measured["cost_usd"] = 0  # its calls are counted by their own rows: what it holds is free again
     return said, outcome.waits, outcome.several
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from llm_service.telemetry.instrumentation import stream_source as source
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.open_streams import adopt
+from llm_service.telemetry.instrumentation.responses.watching import Noticing
 from llm_service.telemetry.instrumentation.stream import NONE_YET, AsyncStream, wrapper_of
 from llm_service.telemetry.instrumentation.stream_recorder import Recording
 from llm_service.telemetry.instrumentation.stream_source import opened
@@ -20,7 +21,7 @@ def record_stream(
 
     Args:
         begin: makes the invocation.
-        usage: reads fields out of each item.
+        usage: reads fields out of each item; None where they are read as `call.watch` reads them.
         given: an iterator, an iterable or a context manager that gives one; an awaitable of such; or a function without
             arguments that returns either. Where nothing comes of the call, an open stream is closed if it is the budget
             that refused it, and a coroutine always.
@@ -41,7 +42,8 @@ def record_stream(
         raise
     is_request = source.is_request(given)
     try:
-        recording = Recording(call, usage, given, idle=is_request)
+        watching = Noticing(call) if usage is None else None
+        recording = Recording(call, usage, given, idle=is_request, watching=watching)
     except BaseException:
         source.close(given)
         raise

@@ -3,26 +3,34 @@
 A record has no fields for most of them. What the model reads of them counts with the prompt, and so does what it reads
 besides, which nobody here can measure; several answers cost as much as several calls. Names are those of OpenAI
 (https://platform.openai.com/docs/api-reference), Anthropic (https://platform.claude.com/docs/en/api/messages), Gemini
-(https://ai.google.dev/api/generate-content), Bedrock and Ollama.
+(https://ai.google.dev/api/generate-content), Bedrock and Ollama; within what holds parameters they may be in snake or
+camel case.
 """
 
 import json
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
+from llm_service.pricing.usage.leaves import snake
+from llm_service.pricing.usage.plain import everything
+
 __all__ = ["LIMITS", "PARAMETERS", "take_limit", "without_parameters"]
 
 LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 """Names for the limit of the answer, which is no field: the first that says it counts."""
+_HOLDERS: Final = ("config", "generation_config", "inferenceConfig", "options")
+"""Of Gemini, Vertex AI, Bedrock and Ollama: what holds other parameters, as a mapping or as an object of the client."""
+_LIMITS_WITHIN: Final = (*LIMITS, "num_predict")
 _PROMPTS: Final = ("prompt", "messages", "input", "contents")
 _READ: Final = (
     "system", "instructions", "system_instruction", "tools", "functions", "toolConfig", "response_format",
-    "text_format", "output_format", "output_config", "text", "format", "response_schema",
+    "text_format", "output_format", "output_config", "text", "format", "response_schema", "response_json_schema",
+    "suffix",
 )  # fmt: skip
-"""What the model reads beside the messages: system prompts, tools, and schemas of its answer."""
+"""What the model reads beside the messages: system prompts, tools, schemas of its answer, and what follows it."""
 _UNMEASURED: Final = (
     "previous_response_id", "conversation", "thread", "container", "mcp_servers", "web_search_options", "prediction",
-    "audio", "image", "images", "extra_body", "guardrailConfig", "promptVariables",
+    "audio", "image", "images", "cached_content", "extra_body", "guardrailConfig", "promptVariables",
 )  # fmt: skip
 """With these the model reads, or writes, what is not in the request."""
 _TIMES: Final = ("n", "best_of", "candidate_count")
@@ -32,11 +40,11 @@ _ORDINARY: Final = frozenset(
         "access_programs", "additionalModelRequestFields", "background", "background_options", "betas",
         "billing_policy", "cache_control", "compaction", "config", "context_management", "diagnostics",
         "dimensions", "echo", "encoding_format", "extra_headers", "extra_query", "fallback_credit_token",
-        "fallbacks", "frequency_penalty", "function_call", "include", "inferenceConfig",
+        "fallbacks", "frequency_penalty", "function_call", "generation_config", "include", "inferenceConfig",
         "keep_alive", "logit_bias", "logprobs", "max_tool_calls", "modalities", "moderation", "options",
         "parallel_tool_calls", "parse_as", "presence_penalty", "prompt_cache_key", "prompt_cache_options",
         "prompt_cache_retention", "reasoning", "reasoning_effort", "safety_identifier", "seed",
-        "stop", "stop_sequences", "store", "stream_options", "suffix", "temperature", "think", "thinking",
+        "stop", "stop_sequences", "store", "stream_options", "temperature", "think", "thinking",
         "timeout", "tool_choice", "top_k", "top_logprobs", "top_p", "truncation", "user_profile_id",
         "verbosity", "workspace_id",
     }
@@ -48,7 +56,12 @@ PARAMETERS: Final = frozenset({*_PROMPTS[2:], *_READ, *_UNMEASURED, *_TIMES, *_O
 def take_limit(fields: dict[str, Any]) -> int | None:
     """Take the limit of the answer out of what a block is given, by any of its names."""
     found = [fields.pop(name, None) for name in LIMITS]
-    return next((limit for limit in found if limit is not None), None)
+    limit = next((limit for limit in found if limit is not None), None)
+    if limit is not None or fields.keys().isdisjoint(_HOLDERS):
+        return limit
+    within = (_within(fields, holder) or {} for holder in _HOLDERS)
+    limits = [told[name] for told in within for name in _LIMITS_WITHIN if _is_number(told.get(name))]
+    return min(limits, default=None)
 
 
 def without_parameters(fields: dict[str, Any]) -> tuple[dict[str, Any], int]:
@@ -56,18 +69,41 @@ def without_parameters(fields: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
     The prompt becomes all that the model reads. What cannot be measured is a part of it that is no text.
     """
+    answers = _prompts_in(fields.get("prompt"))
     if PARAMETERS.isdisjoint(fields):
-        return fields, 1
+        return fields, answers
     fields = dict(fields)
-    config = fields.get("config")
-    if isinstance(config, Mapping):  # Gemini's
-        told = cast("Mapping[str, Any]", config)
-        fields |= {name: told[name] for name in (*_READ, *_TIMES) if name in told and name not in fields}
-    elif config is not None:
-        fields.setdefault("extra_body", config)
+    for holder in _HOLDERS:
+        told = _within(fields, holder)
+        if told is None:
+            fields.setdefault("extra_body", fields[holder])
+            continue
+        for name in (*_READ, *_TIMES, *_UNMEASURED):
+            if told.get(snake(name)) is not None:
+                fields.setdefault(name, told[snake(name)])
     given = {name: fields.pop(name) for name in PARAMETERS & fields.keys()}
     _with_all_that_is_read(fields, given)
-    return fields, max([1, *(given[name] for name in _TIMES if type(given.get(name)) is int)])
+    return fields, answers * max([1, *(given[name] for name in _TIMES if _is_number(given.get(name)))])
+
+
+def _within(fields: Mapping[str, Any], holder: str) -> Mapping[str, Any] | None:
+    """The parameters in a holder, by their names in snake case; None where it holds what nobody here can read."""
+    held = fields.get(holder)
+    if held is None:
+        return {}
+    told = cast("Mapping[Any, Any] | None", held if isinstance(held, Mapping) else everything(held))
+    return None if told is None else {snake(name): value for name, value in told.items() if isinstance(name, str)}
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _prompts_in(prompt: object) -> int:
+    """How many prompts there are, each with an answer of its own: legacy completions take a list of texts."""
+    if isinstance(prompt, list | tuple) and prompt and all(isinstance(one, str) for one in cast("list[Any]", prompt)):
+        return len(cast("list[Any]", prompt))
+    return 1
 
 
 def _with_all_that_is_read(fields: dict[str, Any], given: Mapping[str, Any]) -> None:

@@ -13,9 +13,11 @@ from typing import Any
 from llm_service.telemetry.instrumentation.call_fields import describe_error
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
+from llm_service.telemetry.instrumentation.nested_costs import never_ran
 from llm_service.telemetry.instrumentation.open_blocks import Enclosing, current, descends_from
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.responses.stream_events import failure_in
+from llm_service.telemetry.instrumentation.responses.watching import Noticing
 from llm_service.telemetry.instrumentation.stream_source import close_async, is_awaitable
 
 __all__ = ["Recording"]
@@ -24,9 +26,17 @@ __all__ = ["Recording"]
 class Recording:
     """The record of one stream: which parent its steps see, its first item, its usage, and its one end."""
 
-    __slots__ = ("_call", "_ended", "_given", "_idle", "_inner", "_refused", "_sending", "_usage")
+    __slots__ = ("_call", "_ended", "_given", "_idle", "_inner", "_refused", "_sending", "_usage", "_watching")
 
-    def __init__(self, call: Invocation, usage: ReadUsage | None, given: object = None, *, idle: bool = False) -> None:
+    def __init__(
+        self,
+        call: Invocation,
+        usage: ReadUsage | None,
+        given: object = None,
+        *,
+        idle: bool = False,
+        watching: Noticing | None = None,
+    ) -> None:
         """Begin, with the call that is current as parent.
 
         Args:
@@ -34,6 +44,7 @@ class Recording:
             usage: reads fields out of each item.
             given: what to close where its budget does not let it through.
             idle: whether the request is not sent yet; until it is, there is nothing to record.
+            watching: reads what each item says by itself, where there is no reader.
         """
         self._call = call
         self._usage = None if usage is None else Cumulative(usage)
@@ -41,6 +52,7 @@ class Recording:
         self._given = given
         self._ended = False
         self._idle = idle
+        self._watching = watching
         self._sending = False
         self._refused = False  # its budget did not let it through: nothing has run, and nothing is recorded
         call.begin_stream()
@@ -124,6 +136,7 @@ class Recording:
         try:
             await self._call.admit()
         except BaseException:
+            self.end(None)
             await close_async(self._given)
             raise
         self._refused = False
@@ -138,9 +151,9 @@ class Recording:
             return
         self._ended = True
         if self._refused or self._idle:
+            never_ran(self._call)
             return
-        if error is None and self._usage is not None:
-            self._call.end_of_items()
+        self._end_of_items(error)
         if error is not None and self._sending:
             said = describe_error(error) | self._call._fields
             self._call.set(**nothing_billed(error, said))  # the one request that it is has failed
@@ -149,11 +162,16 @@ class Recording:
         else:
             self._call.__exit__(None if error is None else type(error), error, None)
 
+    def _end_of_items(self, error: BaseException | None) -> None:
+        if self._watching is not None:
+            self._watching.end(error)
+        if error is None and (self._usage is not None or (self._watching is not None and self._watching.known)):
+            self._call.end_of_items()
+
     async def _finish(self) -> None:
         if not self._ended:
             self._ended = True
-            if self._usage is not None:
-                self._call.end_of_items()
+            self._end_of_items(None)
             await self._call.__aexit__(None, None, None)
 
     def enter_turn(self) -> Enclosing | None:
@@ -174,16 +192,20 @@ class Recording:
     def _note(self, item: Any) -> None:
         if self._ended:
             return
-        self._call.first_token()
-        if self._usage is not None:
-            try:
-                self._call.read_usage(self._usage, item)
+        call = self._call
+        try:
+            if self._watching is not None:
+                self._watching.take(item)
+                return
+            call.first_token()
+            if self._usage is not None:
+                call.read_usage(self._usage, item)
                 failure = failure_in(item)
                 if failure:
-                    self._call.learn(failure)
-            except BaseException as error:
-                self.end(error)
-                raise
+                    call.learn(failure)
+        except BaseException as error:
+            self.end(error)
+            raise
 
 
 class _Turn:

@@ -36,6 +36,7 @@ __all__ = ["SalvageReport", "TableCount", "salvage"]
 _SPANS_LEFT_OUT: Final = 5
 """The first version whose totals do not count spans."""
 _TOTALS: Final = frozenset({"daily_costs", "daily_latency"})
+_ONE_ROW: Final = "retention"
 _ROWS: Final = 5_000
 """Rows of a transaction: the WAL of the new file stays short."""
 
@@ -131,6 +132,7 @@ class _Salvage:
         self._now = now
         self._recovered = dict.fromkeys(tables(), 0)
         self._duplicates = dict.fromkeys(tables(), 0)
+        self._refused = dict.fromkeys(tables(), 0)
         self._partial = 0
         self._version = 0
         self._ids_are_all = False
@@ -143,7 +145,7 @@ class _Salvage:
             name: TableCount(
                 recovered=self._recovered[name],
                 partial=self._partial if name == "invocations" else 0,
-                damaged=len(self._recovery.damaged.get(name, ())),
+                damaged=len(self._recovery.damaged.get(name, ())) + self._refused[name],
                 duplicates=self._duplicates[name],
             )
             for name in tables()
@@ -159,10 +161,8 @@ class _Salvage:
             elif table.name in _TOTALS:
                 (self._old_totals if table.name == "daily_costs" else self._old_buckets).append(row)
                 self._recovered[table.name] += 1
-            elif self._target.execute(_insert(table), row).rowcount:
-                self._recovered[table.name] += 1
             else:
-                self._duplicates[table.name] += 1
+                self._copy(table, row)
             if place % _ROWS == 0:
                 self._target.execute("COMMIT")
                 self._target.execute("BEGIN IMMEDIATE")
@@ -172,6 +172,17 @@ class _Salvage:
         ).rowcount
         self._recovered["invocation_contents"] -= orphans
         self._target.execute("COMMIT")
+
+    def _copy(self, table: Table, row: Row) -> None:
+        if table.name == _ONE_ROW and not self._recovered[_ONE_ROW]:
+            row = (1, *row[1:])  # whatever number it has there
+        try:
+            is_new = self._target.execute(_insert(table), row).rowcount > 0
+        except sqlite3.IntegrityError:  # no value of it is odd, and yet the table cannot hold it
+            self._refused[table.name] += 1
+            return
+        self._recovered[table.name] += is_new
+        self._duplicates[table.name] += not is_new
 
     def keep_letters(self, connection: sqlite3.Connection | None) -> int:
         """What is known of calls that are not whole becomes dead letters; how many there are."""

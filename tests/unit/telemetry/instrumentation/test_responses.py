@@ -419,7 +419,7 @@ STREAMS: dict[str, tuple[list[dict[str, Any]], int, dict[str, Any]]] = {
 @pytest.mark.parametrize("name", STREAMS)
 @pytest.mark.parametrize("form", ["mapping", "object"])
 async def test_a_watched_stream_passes_through_and_is_recorded(tmp_path: Path, name: str, form: str) -> None:
-    """Sync and async; the time to the first token is taken where output begins."""
+    """By a block's `watch` or by `wrap_stream` alone, sync and async; the first token is where output begins."""
     items, first, expected = STREAMS[name]
     given = [as_object(item) for item in items] if form == "object" and name != "Bedrock" else items
 
@@ -435,11 +435,13 @@ async def test_a_watched_stream_passes_through_and_is_recorded(tmp_path: Path, n
                 seen.append(call._ttft_ms is not None)
         async with telemetry.invocation("agent") as call:
             assert [item async for item in call.watch(slowly())] == given
+        assert list(telemetry.wrap_stream(iter(given), "agent")) == given
+        assert [item async for item in telemetry.wrap_stream(slowly, "agent")] == given
         rows: list[Any] = await telemetry.get_invocations()
         assert telemetry.stats().bad_values == 0
     assert seen == [position >= first for position in range(len(given))]
-    assert [{field: row[field] for field in expected} for row in rows] == [expected] * 2
-    assert [(row["stream"], (row["ttft_ms"] is not None)) for row in rows] == [(True, first < len(given))] * 2
+    assert [{field: row[field] for field in expected} for row in rows] == [expected] * 4
+    assert [(row["stream"], (row["ttft_ms"] is not None)) for row in rows] == [(True, first < len(given))] * 4
 
 
 def test_a_stream_that_is_left_early_is_partial_and_no_error(logger: TelemetryLogger) -> None:

@@ -107,8 +107,8 @@ class Child:
     def stand_alone(self) -> None:
         self.became.append("row")
 
-    def stand_for(self, block: dict[str, Any], /) -> None:
-        self.became.append(block)
+    def stand_for(self, block: dict[str, Any], offer: Any, /) -> None:
+        self.became.append((block, offer))
 
     def cut_short(self) -> dict[str, Any]:
         self.became.append("cut")
@@ -116,20 +116,16 @@ class Child:
 
 
 def test_one_call_is_its_block() -> None:
-    """Ended, running, or cut where the block cannot wait."""
+    """Ended or running."""
     ended, calls = Child(), NestedCalls()
     calls.begin(ended)
     assert calls.end(ended, {}, keeps=True)
-    assert calls.settle({}, is_call=True) == Settled(ended.told)
-    for block, settled, became in (
-        ({"a": 1}, Settled(waits=True), {"a": 1}),
-        (None, Settled({"operation": "chat"}), "cut"),
-    ):
-        running, calls = Child(), NestedCalls()
-        calls.begin(running)
-        assert calls.settle(block, is_call=True) == settled
-        assert running.became == [became]
-        assert not calls.end(running, {}, keeps=True)
+    assert calls.settle({}, lambda: print, is_call=True) == Settled(ended.told)
+    running, calls = Child(), NestedCalls()
+    calls.begin(running)
+    assert calls.settle({"a": 1}, lambda: print, is_call=True) == Settled(waits=True)
+    assert running.became == [({"a": 1}, print)]
+    assert not calls.end(running, {}, keeps=True)
 
 
 def test_several_calls_and_those_of_a_span_are_rows() -> None:
@@ -140,13 +136,13 @@ def test_several_calls_and_those_of_a_span_are_rows() -> None:
     calls.begin(second)
     assert first.became == ["row"]
     assert not calls.end(second, {}, keeps=True)
-    assert calls.settle({}, is_call=True) == Settled(several=True)
+    assert calls.settle({}, lambda: print, is_call=True) == Settled(several=True)
     only, calls = Child(), NestedCalls()
     calls.begin(only)
     assert calls.end(only, {}, keeps=True)
-    assert calls.settle({}, is_call=False) == Settled(several=True)
+    assert calls.settle({}, lambda: print, is_call=False) == Settled(several=True)
     assert only.became == ["row"]
-    assert NestedCalls().settle({}, is_call=True) == Settled()
+    assert NestedCalls().settle({}, lambda: print, is_call=True) == Settled()
 
 
 def test_the_model_that_answered_is_the_model_and_what_was_named_is_what_was_asked() -> None:

@@ -14,6 +14,7 @@ import pytest
 from llm_service.pricing.usage import openai_usage
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.instrumentation.open_blocks import current
+from llm_service.telemetry.instrumentation.responses import stream_events
 
 
 @pytest.fixture
@@ -367,3 +368,44 @@ async def test_a_stream_that_says_that_it_failed_is_no_success(
         (row,) = await telemetry.get_invocations(agent_name=name)
         assert (row["status"], row["error_type"], row["error_message"]) == ("error", error, "no luck")
         assert row["total_tokens"] == (5 if "response" in event else None)
+
+
+@pytest.mark.parametrize(
+    "items",
+    [[], ["4", "2"], [b"4"], [1, None], [{"text": "4", "model": "m"}], [("a", 1)], [object()]],
+    ids=["nothing", "texts", "bytes", "numbers", "home-made", "tuples", "objects"],
+)
+def test_a_stream_of_anything_is_recorded_as_it_was_said(logger: TelemetryLogger, items: list[Any]) -> None:
+    """What is no provider's event tells nothing, and its end is no error."""
+    assert list(logger.wrap_stream(iter(items), "a", model_name="said")) == items
+    (row,) = logger.get_invocations()
+    assert (row["status"], row["model_name"], row["request_model"]) == ("success", "said", None)
+    assert (row["prompt_tokens"], row["usage_source"], row["ttft_ms"] is not None) == (None, None, bool(items))
+    assert logger.stats().bad_values == 0
+
+
+def test_usage_beside_home_made_items_is_read(logger: TelemetryLogger) -> None:
+    """As texts, and at last what was used."""
+    items = ["4", "2", {"usage": {"prompt_tokens": 10, "completion_tokens": 2}}]
+    assert list(logger.wrap_stream(iter(items), "a")) == items
+    assert [row["total_tokens"] for row in logger.get_invocations()] == [12]
+
+
+def test_a_clients_stream_without_usage_is_said_once(logger: TelemetryLogger, caplog: pytest.LogCaptureFixture) -> None:
+    """OpenAI's chat completions, asked for none."""
+    chunk = {"object": "chat.completion.chunk", "model": "m", "choices": [{"index": 0, "delta": {"content": "4"}}]}
+    end = chunk | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    for _ in range(2):
+        list(logger.wrap_stream(iter([chunk, end]), "a"))
+    assert [record.message.partition(",")[0] for record in caplog.records] == ["telemetry: a stream told no usage"]
+    assert {row["finish_reason"] for row in logger.get_invocations()} == {"stop"}
+
+
+def test_strict_raises_at_an_item_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the call is recorded as the error that it is."""
+    monkeypatch.setattr(stream_events, "facts_of", lambda _: 1 / 0)
+    chunk = {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "4"}}]}
+    with TelemetryLogger(tmp_path / "strict.db", strict=True) as strict:
+        with pytest.raises(TypeError, match="could not be read"):
+            next(strict.wrap_stream(iter([chunk]), "a"))
+        assert [row["status"] for row in strict.get_invocations()] == ["error"]

@@ -14,11 +14,13 @@ from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.instrumentation.nested_calls import (
     Child,
     NestedCalls,
+    Offer,
     Settled,
     hold_span_in,
     keep,
     no_longer_kept,
 )
+from llm_service.telemetry.instrumentation.nested_costs import tell_budgets
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, close, current, place_here, still_open
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.sdk.instruments import is_hooked
@@ -244,7 +246,7 @@ class _Requests(NestedCalls):
             fields = next(other for kept, other in told if kept is answered[0])
         return fields, False, sum(other.get("attempts") or 1 for _, other in told) - (fields.get("attempts") or 1)
 
-    def settle(self, block: dict[str, Any] | None, *, is_call: bool) -> Settled:
+    def settle(self, block: dict[str, Any], offer: Callable[[], Offer], *, is_call: bool) -> Settled:
         """Not asked: the call takes what it holds itself."""
         raise NotImplementedError
 
@@ -287,6 +289,7 @@ class FrameworkSpan(Invocation):
         if place.parent is not None:
             place.parent._holds_blocks = True
             hold_span_in(place.parent)
+            tell_budgets(place.parent, 1)
         self.restart_clock()
         if is_current:
             current.set(self)

@@ -89,6 +89,11 @@ class StreamEvents:
         """Whether there was no event."""
         return self._family is None
 
+    @property
+    def known(self) -> bool:
+        """Whether they are events of a known protocol, or told what was used."""
+        return self._family not in {None, StreamEvents._other} or "usage_source" in self.fields
+
     def take(self, event: Any) -> None:
         """Read an event.
 

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 
+from llm_service.pricing.usage.leaves import is_container
 from llm_service.telemetry.instrumentation import stream_source as source
 from llm_service.telemetry.instrumentation.call_fields import describe_error
 from llm_service.telemetry.instrumentation.open_blocks import Block
@@ -11,7 +12,7 @@ from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
 from llm_service.telemetry.instrumentation.stream import NONE_YET, wrapper_of
 
-__all__ = ["Watched", "Watching", "fields_at_end", "watch"]
+__all__ = ["Noticing", "Watched", "Watching", "fields_at_end", "watch"]
 
 _CANCELLED: Final = {"finish_reason": "cancelled"}
 _CUT: Final = {
@@ -87,7 +88,7 @@ class Watching:
         except BaseException as error:
             self.end(None if isinstance(error, StopIteration) else error)
             raise
-        self._take(item)
+        self.take(item)
         return item
 
     async def async_step(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
@@ -97,7 +98,7 @@ class Watching:
         except BaseException as error:
             self.end(None if isinstance(error, StopAsyncIteration) else error)
             raise
-        self._take(item)
+        self.take(item)
         return item
 
     def enter(self, function: Callable[[], Any]) -> Any:
@@ -132,7 +133,8 @@ class Watching:
         self.ended = True
         self._call.learn(fields_at_end(self._events, error))
 
-    def _take(self, item: Any) -> None:
+    def take(self, item: Any) -> None:
+        """Read an item."""
         if self.ended:
             return
         events = self._events
@@ -143,3 +145,28 @@ class Watching:
         if events.begun and not self._begun:
             self._begun = True
             self._call.first_token()
+
+
+class Noticing(Watching):
+    """As `Watching`, of a stream that may be anything: what is no event of a provider is passed over."""
+
+    __slots__ = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether its items were a provider's, as far as they went."""
+        return self._events.known
+
+    def take(self, item: Any) -> None:
+        """Read an item; a text is output, and tells no more."""
+        if is_container(item):
+            super().take(item)
+        elif not self._begun:
+            self._begun = True
+            self._call.first_token()
+
+    def end(self, error: BaseException | None) -> None:
+        """Tell the call what was said, where the items were a provider's."""
+        if self.known:
+            super().end(error)
+        self.ended = True

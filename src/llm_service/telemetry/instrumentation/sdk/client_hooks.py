@@ -5,6 +5,7 @@ is given the HTTP response. The last two may be missing: then attempts and statu
 looked at, and stays the same object.
 """
 
+import sys
 from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache, wraps
@@ -118,7 +119,12 @@ def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | No
 
 
 def _retried(call: RequestCall, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    call.retried(refused=was_refused(getattr(kwargs.get("response"), "status_code", None)))
+    response, error = kwargs.get("response"), sys.exc_info()[1]
+    if response is None and error is not None:  # the client waits where it has caught the failure
+        call.request_failed(error)
+        call.retried(refused=call.refused)
+    else:
+        call.retried(refused=was_refused(getattr(response, "status_code", None)))
 
 
 def _responded(call: RequestCall, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -53,7 +53,9 @@ class RequestCall(SdkCall):
 
     def request_failed(self, error: BaseException) -> None:
         """A request of it has failed."""
-        self.refused = bool(nothing_billed(error, describe_error(error)))
+        told = describe_error(error)
+        self.refused = bool(nothing_billed(error, told))
+        self.unanswered |= not self.refused and "http_status" not in told
 
     @property
     def streams(self) -> bool:

@@ -8,7 +8,8 @@ from typing import Any, Final
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds
 from llm_service.telemetry.instrumentation.invocation import Invocation
-from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, begin_in, is_of_parent, tell_parents
+from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, Offer, begin_in, is_of_parent
+from llm_service.telemetry.instrumentation.nested_costs import tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, Place, current, place_here, still_open
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
@@ -34,6 +35,8 @@ class SdkCall(Invocation):
         attempts: requests that were sent for it; None where the client does not tell.
         on_cut: ends the stream that it gave.
         may_be_billed: whether a request before the last one may have been billed, so that its failure is not free.
+        unanswered: whether a request was sent that nothing came back for, as one that timed out: a model may have run,
+            so that what the next one is answered with is not all.
     """
 
     __slots__ = (
@@ -47,15 +50,16 @@ class SdkCall(Invocation):
         "attempts",
         "may_be_billed",
         "on_cut",
+        "unanswered",
     )
 
     def __init__(self, sink: Sink, fields: dict[str, Any], attempts: int | None) -> None:
         super().__init__(sink, fields, strict=False)
         self.attempts = attempts
-        self.may_be_billed = False
+        self.may_be_billed = self.unanswered = False
         self._block: Block | None = None
         self._nested: NestedCalls | None = None
-        self._adopted: dict[str, Any] | None = None
+        self._adopted: tuple[dict[str, Any], Offer] | None = None
         self._latency_ms: float | None = None
         self._ended = False
         self._muted = False
@@ -121,15 +125,8 @@ class SdkCall(Invocation):
         if is_of_parent(self):
             return
         self.stop_clock()
-        said = self._fields
-        for field, value in found.items():
-            if value is not None and not (field in _SURE and field in said):
-                said[field] = value
-        if error is not None:
-            said |= {field: value for field, value in describe_error(error).items() if value is not None}
-            if self._ttft_ms is None and not self.may_be_billed:
-                said |= nothing_billed(error, said)
-        block, nested = self._block, self._nested
+        self._take(found, error)
+        said, block, nested = self._fields, self._block, self._nested
         if self.is_apart and was_seen(self._sink, self._as_seen()):
             if nested is not None:
                 nested.withdraw(self)
@@ -140,6 +137,18 @@ class SdkCall(Invocation):
                 return
         if not self._muted:
             self.stand_alone()
+
+    def _take(self, found: Mapping[str, Any], error: BaseException | None) -> None:
+        said = self._fields
+        for field, value in found.items():
+            if value is not None and not (field in _SURE and field in said):
+                said[field] = value
+        if error is not None:
+            said |= {field: value for field, value in describe_error(error).items() if value is not None}
+            if self._ttft_ms is None and not self.may_be_billed:
+                said |= nothing_billed(error, said)
+        elif self.unanswered and said.get("usage_source") == "reported":
+            said["usage_source"] = "partial"
 
     @property
     def is_apart(self) -> bool:
@@ -167,9 +176,9 @@ class SdkCall(Invocation):
             block = (block._place or NOWHERE).parent  # noqa: SLF001
         return measured | place.complete(said, measured)
 
-    def stand_for(self, block: dict[str, Any], /) -> None:
+    def stand_for(self, block: dict[str, Any], offer: Offer, /) -> None:
         """It will be the row of its block, which has ended."""
-        self._adopted = block
+        self._adopted = (block, offer)
 
     def cut_short(self) -> dict[str, Any]:
         """End it now, without a row of its own."""
@@ -186,15 +195,15 @@ class SdkCall(Invocation):
             if block is None and self._place is NOWHERE:
                 self._hand_over({**self._measured(), **self._fields, "invocation_id": self._own_id})
                 return
-            fields, said = self.told, self._adopted
-            if said is None:
-                said = {"invocation_id": self._own_id}
+            fields = self.told
+            if self._adopted is None:
+                said: dict[str, Any] = {"invocation_id": self._own_id}
                 if block is not None:
                     said["parent_invocation_id"] = block.invocation_id
                     if fields.get("trace_id") is None:
                         fields["trace_id"] = block.trace()
             else:
-                said = (self._place or NOWHERE).complete(said, fields)
+                said = (self._place or NOWHERE).complete(self._adopted[0], fields)
             self._hand_over(merged(fields, said) | said)
         except Exception as failure:  # noqa: BLE001 - as promised
             self._sink.lose_invalid()
@@ -207,8 +216,13 @@ class SdkCall(Invocation):
         if record is None:
             self._sink.lose_invalid()
         else:
-            tell_parents(self._block, record, of_block=False)
-            self._sink.offer(record)
+            block = self._block
+            if self._adopted is None or block is None:
+                tell_parents(block, record, of_block=False)
+                self._sink.offer(record)
+            else:  # it is the row of that block
+                tell_parents((block._place or NOWHERE).parent, record, of_block=True)  # noqa: SLF001 - another block
+                self._adopted[1](record)
             remember_row(self._sink, fields.get("response_id"))
 
     def _measured(self) -> dict[str, Any]:

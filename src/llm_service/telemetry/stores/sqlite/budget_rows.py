@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 from llm_service.budgets.limits import NANOS, Amounts
 from llm_service.budgets.scopes import FIELDS, Call, Counter, CounterKey, subject_of
 from llm_service.telemetry.record.checks import MAX_COST_USD, MAX_TOKENS
+from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.record.timestamps import microseconds_text, text_microseconds
 from llm_service.telemetry.stores.rollups import nanos as to_nanos
@@ -175,13 +176,23 @@ class HoldRow(NamedTuple):
         """The amounts that stay as unknown spend after the record of the call is stored.
 
         Each amount that the record does not know stays whole. With `partial` usage, the record's amounts are lower
-        bounds, so the rest of the reservation stays.
+        bounds, so the rest of the reservation stays. What costs nothing because nothing ran has no tokens either.
         """
+        if _ran_nothing(record):
+            return Amounts()
         cost, tokens = record.cost_usd, record.total_tokens
         is_partial = record.usage_source == "partial"
         nanos_left = self.nanos - (0 if cost is None else to_nanos(cost)) if is_partial or cost is None else 0
         tokens_left = self.tokens - (tokens or 0) if is_partial or tokens is None else 0
         return Amounts(max(0, nanos_left), max(0, tokens_left), 0)
+
+
+def _ran_nothing(record: InvocationRecord) -> bool:
+    """Whether it is a refused request, or a block whose calls have rows of their own."""
+    counts = (record.prompt_tokens, record.completion_tokens, record.total_tokens)
+    if record.cost_usd != 0 or counts != (None, None, None):
+        return False
+    return is_span(record.operation) or (record.status != "success" and record.cost_source == "computed")
 
 
 def hold_is_readable(row: Sequence[Any]) -> bool:
