@@ -66,7 +66,7 @@ class Announcer:
         self._on_budget = on_budget
         self._clock = clock
         self._now = now
-        self._start = start or (lambda tell: threads.start(tell, "llm-telemetry-events"))
+        self._start = start or _in_a_thread
         self.reset()
 
     def reset(self) -> None:
@@ -222,3 +222,7 @@ def _call(name: str, callback: Callable[[], object]) -> None:
     except BaseException as error:  # noqa: BLE001 - SystemExit as well: this thread goes on to tell the rest
         with suppress(Exception):
             _LOG.error("telemetry: the %s callback raised: %s", name, traceback_text(error))
+
+
+def _in_a_thread(function: Callable[[], None]) -> None:
+    threads.start(function, "llm-telemetry-events")
