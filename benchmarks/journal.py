@@ -12,7 +12,6 @@ from llm_service.telemetry import InvocationRecord, TelemetryLogger
 from llm_service.telemetry.journal.encoding import decode, encode
 from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.journal.segment_names import find
-from llm_service.telemetry.stores.private_files import make_private_folder
 
 __all__ = ["run"]
 
@@ -41,7 +40,7 @@ def _times(call: Callable[[InvocationRecord], object], ready: Sequence[Invocatio
 async def _measure(report: Report, folder: Path, options: Options) -> None:
     rounds, calls = options.count(15, 1), options.count(1000, 100)
     found: dict[str, list[float]] = {}
-    journal = CrashJournal(folder / "raw.db", _ROOM, "metadata", make_private_folder)
+    journal = CrashJournal(folder / "raw.db", _ROOM, "metadata")
     journal.begin("raw")
     check(journal.ensure(), "the segment is there")
     # Commits are asked for between the rounds, so that none runs beside a call that is timed.

@@ -16,6 +16,7 @@ from benchmarks._harness import Bar, Options, Report, Row, check, parser, percen
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, PurgeResult, TelemetryLogger
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
+from llm_service.telemetry.writer.schedule import Do
 
 __all__ = ["run"]
 
@@ -91,7 +92,7 @@ def _size_over(path: Path, days: int, agents: int) -> int:
             logger.flush()
             while engine.retention.busy:
                 engine.inline.retain()
-            engine.inline.tidy()
+            engine.inline.act(Do.TIDY)
             sizes.append(_size(path))
         purged = logger.stats().purged
     first = (start + timedelta(days=days - 1 - _KEPT_DAYS)).date().isoformat()

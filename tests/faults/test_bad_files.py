@@ -15,6 +15,7 @@ from tests.slices import quick
 from llm_service.errors import ForeignDatabaseError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.stores.sqlite import database_files
+from llm_service.telemetry.writer.schedule import Do
 
 Record = Callable[..., InvocationRecord]
 Sound = Callable[[Path], Any]
@@ -152,7 +153,7 @@ def test_closing_beside_what_a_dead_process_left_deletes_nothing(
     """Its -wal stands at the name of ours: the last connection to close would copy ours back, and delete that one."""
     idle = TelemetryLogger(db)
     idle.log_invocation(record("old"))
-    engine_of(idle).inline.tidy()
+    engine_of(idle).inline.act(Do.TIDY)
     for path in names(db)[1:]:
         path.unlink()
     script = 'T = TelemetryLogger(PATH)\nfor _ in range(5): committed(T, "new")\nos._exit(7)'
@@ -286,7 +287,7 @@ def test_what_this_logger_wrote_is_its_own_whatever_became_of_it(
     fill(db, record)
     logger = TelemetryLogger(db)
     logger.log_invocation(record("old"))
-    engine_of(logger).inline.tidy()
+    engine_of(logger).inline.act(Do.TIDY)
     damage(db)
     for path in names(db)[1:]:
         path.unlink()

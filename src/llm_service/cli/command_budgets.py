@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from llm_service.pricing.book import PriceBook
     from llm_service.telemetry import TelemetryLogger
     from llm_service.telemetry.client.reservation_requests import ReservationRequest
-    from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus
+    from llm_service.telemetry.queries.budget_status import BudgetStatus
     from llm_service.telemetry.stores.base import Fetch
 
 __all__ = ["amount", "budgets"]
@@ -142,13 +142,10 @@ def budgets(context: click.Context, *, policies: Path | None, policy: str | None
 
 
 def _show_status(rows: "Sequence[BudgetStatus]") -> None:
-    if rows:
-        listing(_STATUS, rows, marked=_colour)
-        damaged = sum(row["damaged"] for row in rows)
-        if damaged:
-            click.echo(f"{damaged:,} damaged: what is stored of it cannot be read, so calls are refused; {_MENDS}")
-    else:
-        click.echo("no limits, or nothing was counted for any subject of theirs yet")
+    listing(_STATUS, rows, marked=_colour, empty="no limits, or nothing was counted for any subject of theirs yet")
+    damaged = sum(row["damaged"] for row in rows)
+    if damaged:
+        click.echo(f"{damaged:,} damaged: what is stored of it cannot be read, so calls are refused; {_MENDS}")
 
 
 def _colour(cells: Sequence[str]) -> str | None:
@@ -207,12 +204,7 @@ def check(
 def _check(
     policies: "Policies", path: Path, request: "ReservationRequest", prices: "PriceBook"
 ) -> "list[BudgetStatus]":
-    """As `Budgets.check`, without a logger: nothing is written.
-
-    Raises:
-        BudgetError: it would not be let through.
-        RecordError, QueryError: (`ValueError`) for what cannot be.
-    """
+    """As `Budgets.check`, without a logger: nothing is written. A BudgetError would not let it through."""
     from llm_service.budgets.limits import Amounts
     from llm_service.estimates.estimate import make_estimate
     from llm_service.telemetry import InvocationRecord
@@ -287,14 +279,8 @@ def holds(*, target: Target) -> None:
     from llm_service.telemetry.queries.budget_status import read_holds
 
     now = datetime.now(UTC)
-    target.show(_ask(target.report_path(), lambda fetch: read_holds(fetch, now)), _show_holds)
-
-
-def _show_holds(holds: "Sequence[BudgetHold]") -> None:
-    if holds:
-        listing(_HOLDS, holds)
-    else:
-        click.echo("nothing is held")
+    found = _ask(target.report_path(), lambda fetch: read_holds(fetch, now))
+    target.show(found, lambda holds: listing(_HOLDS, holds, empty="nothing is held"))
 
 
 @budgets.command(epilog=examples("budgets release 01a216b9-c88d-7e9e-8987-7f8541e0e322", "budgets release --all"))

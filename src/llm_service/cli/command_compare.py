@@ -80,12 +80,9 @@ def _show(found: "RunComparison") -> None:
     """The metrics as a table, and below it what the intervals are worth."""
     for side, run in (("A", found["a"]), ("B", found["b"])):
         click.echo(clean(f"{side}: {run['run']}, {count(run['invocations'])} calls"))
-    by, rows = found["by"], found["rows"]
-    if not rows:
-        click.echo(f"no {by} is in both runs")
-    else:
-        grouped = [] if by is None else [Column(by, of=lambda row: named(row["group"]))]
-        listing([*grouped, *_COLUMNS], rows, marked=_colour)
+    by = found["by"]
+    grouped = [] if by is None else [Column(by, of=lambda row: named(row["group"]))]
+    listing([*grouped, *_COLUMNS], found["rows"], marked=_colour, empty=f"no {by} is in both runs")
     for title, names in (
         ("only in A", found["only_a"]), ("only in B", found["only_b"]), ("not shown", found["left_out"]),
     ):  # fmt: skip
@@ -101,14 +98,13 @@ def _say_confidence(found: "RunComparison") -> None:
         each = "" if intervals == 1 else f", each alone with {found['each_confidence']:.2%} (Bonferroni)"
         drawn = f"bootstrap, {found['resamples']:,} resamples"
         click.echo(f"{what} with {found['confidence']:.0%} confidence{each}; {drawn}")
-    sampled = [row for row in found["rows"] if row["low"] is not None and _is_sampled(row)]
+    sampled = [
+        row for row in found["rows"]
+        if row["low"] is not None and (row["sampled_a"] < row["calls_a"] or row["sampled_b"] < row["calls_b"])
+    ]  # fmt: skip
     if sampled:
         most = max(max(row["sampled_a"], row["sampled_b"]) for row in sampled)
         click.echo(f"intervals are of {count(most)} calls a side, drawn at random; A and B are of all calls")
-
-
-def _is_sampled(row: Any) -> bool:
-    return bool(row["sampled_a"] < row["calls_a"] or row["sampled_b"] < row["calls_b"])
 
 
 def _colour(cells: Any) -> str | None:

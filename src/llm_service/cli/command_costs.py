@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
-from llm_service.cli.options import KEYS, TIME, common, examples, filters
+from llm_service.cli.options import KEYS, common, days, examples, filters
 from llm_service.cli.output import cells, listing
 from llm_service.cli.tables import UNKNOWN, Column, count, named, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
@@ -70,8 +70,7 @@ _MODELS: Final = (
     show_default=True,
     help="Any of day, agent, tool, model, in any order, separated by commas.",
 )
-@click.option("--since", type=TIME, metavar="TIME", help="From the UTC day of this time on.")
-@click.option("--until", type=TIME, metavar="TIME", help="Up to the UTC day of this time, inclusive.")
+@days
 @click.option("--coverage", is_flag=True, help="Instead: how much is priced, by whom, and the models that are not.")
 @filters
 @common
@@ -92,15 +91,16 @@ def costs(
     """
     from llm_service.telemetry.queries.cost_coverage import read_coverage
     from llm_service.telemetry.queries.costs import read_costs
+    from llm_service.telemetry.queries.filters import InvocationFilter
 
-    path, days = existing(target.report_path()), (day_of(since), day_of(until))
+    path, narrowed = existing(target.report_path()), InvocationFilter(day_of(since), day_of(until), **names)
     say_unknown(path, names)
     if coverage:
         if click.get_current_context().get_parameter_source("by") is ParameterSource.COMMANDLINE:
             raise click.UsageError("--coverage has rows of its own; leave out --by")
-        target.show(read(path, lambda fetch: read_coverage(fetch, *days, **names)), _show_coverage)
+        target.show(read(path, lambda fetch: read_coverage(fetch, narrowed)), _show_coverage)
         return
-    found = read(path, lambda fetch: read_costs(fetch, by, *days, **names))
+    found = read(path, lambda fetch: read_costs(fetch, by, narrowed))
     if found["totals"]["unpriced"]:
         _say_unpriced()
     target.show(found, show_costs)

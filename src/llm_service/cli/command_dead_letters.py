@@ -39,14 +39,8 @@ def list_letters(*, target: Target) -> None:
     """List them, oldest first; --json shows the records."""
     from llm_service.telemetry.maintenance.dead_letters import letters
 
-    target.show([asdict(letter) for letter in letters(target.path())], _show)
-
-
-def _show(letters: list[dict[str, Any]]) -> None:
-    if letters:
-        listing(_LETTERS, letters)
-    else:
-        click.echo("no dead letters")
+    found = [asdict(letter) for letter in letters(target.path())]
+    target.show(found, lambda letters: listing(_LETTERS, letters, empty="no dead letters"))
 
 
 def _chosen(command: Callable[..., Any]) -> Callable[..., Any]:

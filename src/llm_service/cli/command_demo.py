@@ -108,17 +108,18 @@ def _read_back(plan: "Plan", report: "Report", settings: "Settings") -> dict[str
 
     from llm_service.cli.trace_replay import replay
     from llm_service.telemetry.queries.costs import COST_KEYS, read_costs
+    from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.questions import read_statistics_since
 
     with tempfile.TemporaryDirectory(prefix="llm-telemetry-demo-") as folder:
         throw_away = replace(settings, db_path=Path(folder) / "full-speed.db")
         full_speed = asyncio.run(replay(replace(plan, speed=None, idle_s=0.0), throw_away))
-    first, last = report.first.date(), report.last.date()
+    all_days = InvocationFilter(report.first.date(), report.last.date())
     return {
         "idle_loop_lag_ms": asdict(report.idle_lag_ms),
         "full_speed_records_per_second": full_speed.records_per_second,
-        "costs": read(report.db_path, lambda fetch: read_costs(fetch, COST_KEYS, first, last)),
-        "statistics": read(report.db_path, lambda fetch: read_statistics_since(fetch, report.first)),
+        "costs": read(report.db_path, lambda fetch: read_costs(fetch, COST_KEYS, all_days)),
+        "statistics": read(report.db_path, lambda fetch: read_statistics_since(fetch, report.first, all_days)),
     }
 
 

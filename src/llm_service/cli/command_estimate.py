@@ -3,7 +3,7 @@
 from decimal import ROUND_CEILING, Decimal
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
@@ -50,20 +50,7 @@ _LEVELS: Final = {
 @click.option("--max-tokens", type=int, metavar="N", help="The limit of the answer: with it, cost has a hard bound.")
 @MODELS
 @common
-def estimate(
-    *,
-    model_name: str,
-    agent_name: str | None,
-    tool_name: str | None,
-    provider: str | None,
-    service_tier: str | None,
-    region: str | None,
-    prompt_file: IO[bytes] | None,
-    prompt_tokens: int | None,
-    max_tokens: int | None,
-    models: Path | None,
-    target: Target,
-) -> None:
+def estimate(*, prompt_file: IO[bytes] | None, models: Path | None, target: Target, **asked: Any) -> None:
     """Estimate tokens and cost of a call from the past of such calls and today's prices.
 
     Of a hundred such calls, about 50, 90 and 99 stay within p50, p90 and p99; `held` says how many did so lately. A
@@ -74,9 +61,7 @@ def estimate(
     from llm_service.telemetry.client.estimate_history import EstimateHistory
 
     prompt = None if prompt_file is None else _text(prompt_file)
-    question = Question(
-        agent_name, tool_name, model_name, provider, prompt, prompt_tokens, max_tokens, service_tier, region=region
-    )
+    question = Question(prompt=prompt, **asked)
     path = target.report_path()
     # Without a file there is no past, but there are prices; a file that was named must be there.
     learner = EstimateHistory(partial(reading, path, may_lack=target.db is None))

@@ -89,7 +89,6 @@ def write(
     """Write pages of calls, and say how many calls it were.
 
     Args:
-        pages: as `read_pages` gives them; one is held at a time.
         stream: UTF-8, with `newline=""`.
         form: `csv` has a header, empty cells for NULL, `true` and `false`, and JSON in `tags` and `metadata`; `jsonl`
             is one object a line, in ASCII.
@@ -143,13 +142,10 @@ def _new_file(path: Path, *, replace: bool, database: Path) -> Generator[TextIO]
     """A private file (0600) that comes into its place when the block ends well; otherwise nothing is left of it.
 
     Args:
-        path: where it shall be; the folder exists.
-        replace: True replaces a file that is there.
         database: what is exported; neither it nor what belongs to it is ever replaced.
 
     Raises:
         StoreError: it is one of these, there is something that must stay, or another user's link; see `target_of`.
-        OSError: the file cannot be written.
     """
     from llm_service.telemetry.maintenance.atomic_file import delivered
 

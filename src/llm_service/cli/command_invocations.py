@@ -1,6 +1,5 @@
 """`invocations`: stored calls, newest first, and new ones as they come."""
 
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +9,12 @@ import click
 
 from llm_service.cli.options import common, examples, narrowing
 from llm_service.cli.output import Printer, cells, json_line
-from llm_service.cli.tables import Column, Row, named, usd
+from llm_service.cli.tables import Column, Row, named, rounded, status_colour, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.rows import InvocationRow
 
@@ -26,20 +27,16 @@ def _time(row: Row) -> str:
     return str(row["timestamp"])[:19] + (" (ahead)" if is_ahead(row["timestamp"]) else "")
 
 
-def _number(number: float | None) -> str:
-    return "-" if number is None else f"{number:,.0f}"
-
-
 _COLUMNS: Final = (
     Column("id", "right", rank=4, typical=5, of=lambda row: str(row["id"])),
     Column("time (UTC)", whole=True, typical=19, of=_time),
     Column("agent", typical=16, of=lambda row: named(row["agent_name"])),
     Column("tool", rank=7, typical=11, of=lambda row: named(row["tool_name"])),
     Column("model", rank=3, typical=17, of=lambda row: named(row["model_name"])),
-    Column("in", "right", rank=6, typical=6, of=lambda row: _number(row["prompt_tokens"])),
-    Column("out", "right", rank=5, typical=6, of=lambda row: _number(row["completion_tokens"])),
+    Column("in", "right", rank=6, typical=6, of=lambda row: rounded(row["prompt_tokens"])),
+    Column("out", "right", rank=5, typical=6, of=lambda row: rounded(row["completion_tokens"])),
     Column("cost USD", "right", rank=1, typical=8, of=lambda row: usd(row["cost_usd"], 6)),
-    Column("ms", "right", rank=2, typical=7, of=lambda row: _number(row["latency_ms"])),
+    Column("ms", "right", rank=2, typical=7, of=lambda row: rounded(row["latency_ms"])),
     Column(
         "status", typical=9,
         of=lambda row: row["status"] if row["error_message"] is None else f"{row['status']}: {row['error_message']}",
@@ -115,8 +112,4 @@ def _heading(rows: "Sequence[InvocationRow]") -> Printer:
 
 
 def _print(printer: Printer, rows: "Sequence[InvocationRow]") -> None:
-    printer.rows((cells(_COLUMNS, row) for row in rows), _colour)
-
-
-def _colour(shown: Sequence[str]) -> str | None:
-    return None if shown[-1] == "success" else "yellow" if shown[-1].startswith("timeout") else "red"
+    printer.rows((cells(_COLUMNS, row) for row in rows), status_colour)

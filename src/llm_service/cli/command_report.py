@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from llm_service.cli.command_costs import LABELS, UNPRICED, grouped, part_of, say_deleted
-from llm_service.cli.options import MODELS, NAMES, TIME, common, examples, filters
+from llm_service.cli.options import MODELS, NAMES, TIME, common, days, examples, filters
 from llm_service.cli.output import lines
 from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
@@ -66,11 +66,13 @@ def month(
     are kept by whole UTC days; "by then" counts of the month before's last day as much as is over of today. With
     --json: one object with the keys of get_month_report.
     """
+    from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.months import read_month
 
     path, now, day = existing(target.report_path()), datetime.now(UTC), day_of(as_of)
     say_unknown(path, names)
-    found = read(path, lambda fetch: read_month(fetch, now, by or (), month, day, **names, with_forecast=forecast))
+    chosen = InvocationFilter(**names)
+    found = read(path, lambda fetch: read_month(fetch, now, by or (), month, day, chosen, with_forecast=forecast))
     target.show(found, lambda found: _show_month(found, with_forecast=forecast))
 
 
@@ -136,8 +138,7 @@ def _basis(forecast: "Forecast | None") -> str:
     epilog=examples("report units", "report units --by agent,model --since 30d", "report units --model gpt-4o --json")
 )
 @_by
-@click.option("--since", type=TIME, metavar="TIME", help="From the UTC day of this time on.")
-@click.option("--until", type=TIME, metavar="TIME", help="Up to the UTC day of this time, inclusive.")
+@days
 @filters
 @MODELS
 @common
@@ -156,12 +157,13 @@ def units(
     the failures too. Caches saved what calls would have cost more without them, at the prices of their time. With
     --json: one object with the keys of get_unit_costs.
     """
+    from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.unit_costs import read_unit_costs
 
-    path, days = existing(target.report_path()), (day_of(since), day_of(until))
+    path, narrowed = existing(target.report_path()), InvocationFilter(day_of(since), day_of(until), **names)
     say_unknown(path, names)
     prices = target.prices(models)
-    found = read(path, lambda fetch: read_unit_costs(fetch, by or (), *days, **names, prices=prices))
+    found = read(path, lambda fetch: read_unit_costs(fetch, by or (), narrowed, prices=prices))
     target.show(found, _show_units)
 
 

@@ -53,8 +53,6 @@ def runs(*, name: str | None, limit: int, target: Target) -> None:
 
 
 def _show(found: "Sequence[RunRow]") -> None:
-    if not found:
-        click.echo("no such runs; a program makes one by telemetry.run(NAME), and pytest by --llm-telemetry")
-        return
-    unpriced = any(run["unpriced"] for run in found)
-    listing([*_COLUMNS, _UNPRICED] if unpriced else _COLUMNS, found)
+    columns = [*_COLUMNS, _UNPRICED] if any(run["unpriced"] for run in found) else _COLUMNS
+    nothing = "no such runs; a program makes one by telemetry.run(NAME), and pytest by --llm-telemetry"
+    listing(columns, found, empty=nothing)

@@ -38,7 +38,7 @@ def stats(*, names: Names, days: float | None, since: Moment | None, target: Tar
     questions.check_days(days)
     start = datetime.now(UTC) - timedelta(days=days) if since is None else start_of(since)
     path = target.report_path()
-    found = read(path, lambda fetch: questions.read_statistics_since(fetch, start, **names))
+    found = read(path, lambda fetch: questions.read_statistics_since(fetch, start, InvocationFilter(**names)))
     say_unknown(path, names)
     if not found["total_invocations"]:
         query = questions.invocations(InvocationFilter(**names), limit=1)

@@ -8,7 +8,7 @@ import click
 from llm_service.cli.group import Failure
 from llm_service.cli.options import common, examples
 from llm_service.cli.output import listing
-from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, usd
+from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, rounded, status_colour, usd
 from llm_service.cli.target import Target, read
 from llm_service.redaction import shown
 
@@ -22,17 +22,13 @@ _DEEPEST: Final = 40
 """Levels that are drawn: a chain of calls, each within the one before, has as many as it has records."""
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}"
-
-
 _COLUMNS: Final = (
     Column("record", of=lambda row: f"{row['guide']}{_deep(row)}{_label(row)}"),
     Column("model", rank=4, of=lambda row: row["model_name"] or "-"),
-    Column("tokens", "right", rank=5, of=lambda row: _number(row["total_tokens"])),
+    Column("tokens", "right", rank=5, of=lambda row: rounded(row["total_tokens"])),
     Column("cost USD", "right", rank=1, of=lambda row: usd(row["cost_usd"], 6)),
-    Column("ms", "right", rank=2, of=lambda row: _number(row["latency_ms"])),
-    Column("own ms", "right", rank=6, of=lambda row: _number(row["own_ms"])),
+    Column("ms", "right", rank=2, of=lambda row: rounded(row["latency_ms"])),
+    Column("own ms", "right", rank=6, of=lambda row: rounded(row["own_ms"])),
     Column("own", "right", rank=3, of=lambda row: percent(row["own_share"])),
     Column("status", of=lambda row: ": ".join(filter(None, (row["status"], row["error_type"])))),
 )  # fmt: skip
@@ -66,14 +62,14 @@ def _show(found: "Trace") -> None:
     if not found["rows"]:
         return
     totals = found["totals"]
-    listing(_COLUMNS, _drawn(found["rows"]), marked=_colour)
+    listing(_COLUMNS, _drawn(found["rows"]), marked=status_colour)
     cost = usd(totals["total_cost_usd"], 6) if totals["unpriced"] < totals["calls"] or not totals["calls"] else UNKNOWN
     parts = [
         f"{count(totals['calls'])} {'call' if totals['calls'] == 1 else 'calls'}",
         f"{count(totals['failures'])} failed" if totals["failures"] else "",
         f"{count(totals['total_tokens'])} tokens" + _beside(totals["uncounted"], "uncounted"),
         f"{cost} USD" + _beside(totals["unpriced"], "unpriced"),
-        f"{_number(totals['wall_ms'])} ms",
+        f"{rounded(totals['wall_ms'])} ms",
     ]
     click.echo(", ".join(filter(None, parts)))
 
@@ -107,7 +103,3 @@ def _label(row: Row) -> str:
     if not who:
         return str(what or "call")
     return who if row["is_call"] or not what else f"{who} ({what})"
-
-
-def _colour(cells: Sequence[str]) -> str | None:
-    return None if cells[-1] == "success" else "yellow" if cells[-1].startswith("timeout") else "red"

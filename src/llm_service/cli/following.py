@@ -29,13 +29,10 @@ def follow(
     passed over: SQLite gives their row numbers out again.
 
     Args:
-        path: an existing database.
-        narrowed: which calls.
         backlog: how many of the stored ones; 0 for none.
         pause: waits between two polls; False ends.
 
     Raises:
-        QueryError: naming the argument, the value and the remedy.
         StoreError: the file cannot be read, or is another one now.
     """
     first = questions.invocations(narrowed, backlog) if backlog else None

@@ -14,9 +14,6 @@ _NEEDED = ("click", "rich")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `llm-telemetry`.
 
-    Args:
-        arguments: without the program's name; default `sys.argv[1:]`.
-
     Returns:
         The exit code: 0 done, 1 failed, 2 used wrongly or not installed, 130 interrupted.
     """

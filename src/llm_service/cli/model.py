@@ -75,10 +75,7 @@ def note(*, shifted: bool = False) -> str:
 
 
 def draw(seed: int, index: int, purpose: int) -> float:
-    """A number in [0, 1) that looks random and depends on nothing else: the finalizer of SplitMix64.
-
-    Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-    """
+    """A number in [0, 1) that looks random and depends on nothing else: the finalizer of SplitMix64 (OOPSLA 2014)."""
     word = (seed * 0xD1342543DE82EF95 + (3 * index + purpose + 1) * 0x9E3779B97F4A7C15) & _WORD
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _WORD
@@ -97,7 +94,6 @@ def to_record(row: TraceRow, *, agents: int, seed: int = 0, shift_us: int = 0) -
     Args:
         row: a call of the trace; agent number `row.number % agents` makes it.
         agents: how many agents share the trace.
-        seed: another one gives other latencies and failures.
         shift_us: microseconds to add to the row's time.
 
     Raises:

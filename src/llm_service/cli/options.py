@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.costs import CostKey
 
 __all__ = [
-    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "TIME", "USD", "Formats", "Number", "common", "examples",
-    "filters", "narrowing", "only_json", "seller",
+    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "TIME", "USD", "Formats", "Number", "common", "days",
+    "examples", "filters", "narrowing", "only_json", "seller",
 ]  # fmt: skip
 
 Command = Callable[..., Any]
@@ -153,6 +153,13 @@ def seller(command: Command) -> Command:
     )
     region = click.option("--region", metavar="NAME", help="Where the cloud runs it, where its name does not say.")
     return provider(service_tier(region(command)))
+
+
+def days(command: Command) -> Command:
+    """The UTC days that a report is of."""
+    since = click.option("--since", type=TIME, metavar="TIME", help="From the UTC day of this time on.")
+    until = click.option("--until", type=TIME, metavar="TIME", help="Up to the UTC day of this time, inclusive.")
+    return since(until(command))
 
 
 def filters(command: Command) -> Command:

@@ -91,9 +91,15 @@ def listing(
     items: Iterable[Any],
     totals: Sequence[str] | None = None,
     marked: Callable[[Sequence[str]], str | None] | None = None,
+    *,
+    empty: str | None = None,
 ) -> None:
-    """Print a table with a row for each of these; see `table`."""
-    table(columns, [cells(columns, item) for item in items], totals, marked)
+    """Print a table with a row for each of these (see `table`), or what is to be said where there is none."""
+    rows = [cells(columns, item) for item in items]
+    if empty is None or rows:
+        table(columns, rows, totals, marked)
+    else:
+        click.echo(empty)
 
 
 def block(text: str) -> None:
@@ -110,8 +116,6 @@ def table(
     """Print a table: each row one line, cut to the width of a terminal; plain aligned columns, whole, elsewhere.
 
     Args:
-        columns: at least one.
-        rows: a text for each column; data of any origin.
         totals: a last row, set apart.
         marked: the colour of a row, where it has one.
     """
@@ -124,12 +128,7 @@ def table(
 
 
 class Printer:
-    """A table that may go on: its layout is decided once.
-
-    Args:
-        columns: at least one.
-        rows: those that are known by now.
-    """
+    """A table that may go on: its layout is decided once."""
 
     def __init__(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
         self._columns = columns

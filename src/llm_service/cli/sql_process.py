@@ -31,7 +31,6 @@ class Answer(NamedTuple):
 
     Attributes:
         columns: their names, as SQLite gives them; some may stand twice.
-        rows: at most as many as were asked for.
         truncated: why there are more: `rows` where the limit was reached, `bytes` where they are too large; else empty.
     """
 
@@ -44,10 +43,7 @@ def ask(path: Path, statement: str, *, limit: int, timeout: float) -> Answer:
     """Run one statement that only reads, whatever it calls; its snapshot is let go of before this returns.
 
     Args:
-        path: an existing database.
-        statement: SQL, one statement.
         limit: most rows that are given back, and held in memory.
-        timeout: seconds it may take.
 
     Raises:
         QueryError: (a `ValueError`) the statement is not SQL, or does more than read.

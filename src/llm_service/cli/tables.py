@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple
 
 __all__ = [
-    "UNKNOWN", "Column", "Layout", "Row", "cell_width", "count", "fit", "named", "percent", "row_text", "sum_usd",
-    "usd",
+    "UNKNOWN", "Column", "Layout", "Row", "cell_width", "count", "fit", "named", "percent", "rounded", "row_text",
+    "status_colour", "sum_usd", "usd",
 ]  # fmt: skip
 
 UNKNOWN: Final = "unknown"
@@ -33,7 +33,6 @@ class Column:
     """How a column is shown.
 
     Attributes:
-        name: its heading.
         justify: numbers stand on the right.
         whole: its cells are never cut; those of a column on the right never are either.
         rank: where the width does not suffice, columns are left out from the highest rank down; 0 stays.
@@ -72,13 +71,7 @@ def cell_width(text: str) -> int:
 
 
 def fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | None) -> Layout:
-    """Decide what fits.
-
-    Args:
-        columns: at least one.
-        rows: cleaned texts, one for each column.
-        width: cells of a line; None for as many as it takes.
-    """
+    """Decide what fits into so many cells of a line; None for as many as it takes."""
     natural = [
         max([cell_width(column.name), column.typical, *(cell_width(row[place]) for row in rows)])
         for place, column in enumerate(columns)
@@ -167,6 +160,16 @@ def sum_usd(sums: Row) -> str:
     """The sum of what calls cost: `unknown` where there are calls, and none of them has a known cost."""
     known = sums["invocations"] > sums["unpriced"] or not sums["invocations"]
     return usd(sums["cost_nanos"] / 1e9) if known else UNKNOWN
+
+
+def rounded(number: float | None) -> str:
+    """A number without decimals, or a dash where there is none."""
+    return "-" if number is None else f"{number:,.0f}"
+
+
+def status_colour(cells: Sequence[str]) -> str | None:
+    """The colour of a row whose last cell is a status."""
+    return None if cells[-1] == "success" else "yellow" if cells[-1].startswith("timeout") else "red"
 
 
 def percent(share: float | None) -> str:

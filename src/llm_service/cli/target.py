@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 import click
 
@@ -37,11 +37,7 @@ class Target(NamedTuple):
     as_json: bool = False
 
     def settings(self) -> Settings:
-        """The settings in force: `--db` counts over `--config`, and without both the configuration is searched for.
-
-        Raises:
-            ConfigError: (a `ValueError`) naming file, line, key and remedy.
-        """
+        """The settings in force: `--db` counts over `--config`, and without both the configuration is searched for."""
         if self.db is not None and self.config is None:
             return Settings(db_path=self.db)
         from llm_service.config.load import load_config  # pydantic and YAML
@@ -64,11 +60,7 @@ class Target(NamedTuple):
         return path
 
     def path_to_change(self) -> Path:
-        """The database that a command changes: one of telemetry that is there.
-
-        Raises:
-            StoreError: there is nothing, or something that is not ours to change.
-        """
+        """The database that a command changes, one of telemetry that is there; anything else is a StoreError."""
         from llm_service.telemetry.stores.sqlite.file_identity import require_telemetry
 
         path = self.path()
@@ -90,11 +82,7 @@ class Target(NamedTuple):
 
 
 def existing(path: Path) -> Path:
-    """The path, if there is something to read.
-
-    Raises:
-        StoreError: there is nothing.
-    """
+    """The path, if there is something to read."""
     if not os.path.lexists(path):
         raise StoreError(f"{path} does not exist; give a telemetry database with --db PATH or --config PATH", path)
     return path
@@ -115,12 +103,7 @@ def reading(path: Path, *, may_lack: bool = False) -> "AbstractContextManager[Fe
 
 
 def say_unknown(path: Path, names: Names) -> None:
-    """Say on stderr which of these names no stored call has: an empty report would look like an idle agent.
-
-    Raises:
-        QueryError: no record can have such a name.
-        StoreError: the file cannot be read.
-    """
+    """Say on stderr which of these names no stored call has: an empty report would look like an idle agent."""
     given: dict[str, str] = {column: name for column, name in names.items() if name is not None}
     if not given:
         return
@@ -133,10 +116,9 @@ def say_unknown(path: Path, names: Names) -> None:
 
 def _known(fetch: "Fetch", column: str, name: str) -> list[str] | None:
     """The names that there are, where this one is none of them; None where it is."""
-    from llm_service.telemetry.queries.filters import Where
+    from llm_service.telemetry.queries.filters import InvocationFilter
 
-    where = Where()
-    where.names(**{column: name})
+    where = InvocationFilter(**cast("Any", {column: name})).daily()
     for table in ("daily_costs", "invocations"):
         if fetch((f"SELECT 1 FROM {table}{where} LIMIT 1", where.parameters)):  # noqa: S608 - names of our own
             return None

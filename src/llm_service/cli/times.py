@@ -20,7 +20,6 @@ def parse_time(text: str, now: datetime) -> Moment:
     Args:
         text: a duration in weeks, days, hours, minutes (`m`) or seconds, which counts back from `now`; an ISO day; or
             an ISO moment, which is UTC unless it has an offset.
-        now: aware.
 
     Raises:
         ValueError: it is none of these, or lies before the year 1.

@@ -28,9 +28,7 @@ class TraceError(TelemetryError, ValueError):
     The message reads `FILE:LINE: COLUMN: what is wrong; remedy`, without the parts that do not apply.
 
     Attributes:
-        path: the file.
         line: counted from 1; None where the whole file is at fault.
-        column: its name, or None.
     """
 
     def __init__(self, path: Path, problem: str, *, line: int | None = None, column: str | None = None) -> None:
@@ -59,7 +57,6 @@ def read_trace(path: Path, limit: int | None = None) -> list[TraceRow]:
 
     Raises:
         TraceError: naming file, line, column, value and remedy.
-        OSError: the file cannot be opened.
     """
     rows: list[TraceRow] = []
     with path.open(encoding="utf-8-sig", newline="") as file:

@@ -67,13 +67,9 @@ class Report:
     """What a replay did.
 
     Attributes:
-        db_path: the file that was written.
         rows: calls in the trace.
-        agents: tasks that made them.
         first, last: the earliest and the latest time recorded, aware UTC.
         seconds: from the first call until all were settled.
-        ledger: of the logger after its close; exact.
-        call: the method that was timed.
         call_us: microseconds that one call of it took.
         lag_ms: milliseconds by which `asyncio.sleep(0.001)` overran meanwhile.
         idle_lag_ms: the same on the idle loop before.

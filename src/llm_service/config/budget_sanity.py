@@ -34,15 +34,7 @@ def doubts_of_policies(
     models_file: str = "models.yaml",
     bundled: RateBook | None = None,
 ) -> Iterator[ConfigError]:
-    """Warnings for a policies.yaml.
-
-    Args:
-        policies: the schema.
-        document: the same file with its lines.
-        models: compared with its model patterns; None if there is no models.yaml.
-        models_file: its name, for messages.
-        bundled: prices of models that are not in models.yaml.
-    """
+    """Warnings for a policies.yaml, also beside models.yaml and the bundled prices."""
     for name, policy in policies.policies.items():
         path: KeyPath = ("policies", name)
         yield from _useless(policy, path, document)

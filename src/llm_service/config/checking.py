@@ -22,15 +22,7 @@ _T = TypeVar("_T", bound=Strict)
 
 
 class Checked(NamedTuple):
-    """The result of a check.
-
-    Attributes:
-        telemetry: the settings; None if they are unusable.
-        models: the checked models.yaml; None if there is none.
-        policies: the checked policies.yaml; None if there is none.
-        errors: by file and line.
-        warnings: valid values that are probably mistakes.
-    """
+    """The checked files and what is wrong with them; `warnings` are of valid values that are probably mistakes."""
 
     telemetry: TelemetryConfig | None
     models: Path | None
@@ -52,7 +44,6 @@ def check_files(
     Args:
         config: the telemetry.yaml; None searches like `load_config`.
         models: the models.yaml; None searches like `locate`. A missing file is not checked.
-        policies: the same for policies.yaml.
         environ: the environment to read; default `os.environ`.
         bundled: returns prices to compare with, or None; called only if there are models to compare.
     """

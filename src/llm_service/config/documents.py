@@ -66,11 +66,7 @@ class Document:
 
 
 def read_document(path: str | Path) -> Document:
-    """Read a YAML file.
-
-    Raises:
-        ConfigError: (a `ValueError`) the file is missing, cannot be read, or is not a plain YAML mapping.
-    """
+    """Read a YAML file. Raises ConfigError: the file is missing, cannot be read, or is not a plain YAML mapping."""
     file = expanded(path)
     text = read_text(file)
     if text is None:
@@ -79,11 +75,7 @@ def read_document(path: str | Path) -> Document:
 
 
 def parse_document(file: Path, text: str) -> Document:
-    """The values of a YAML text; an empty one is an empty mapping.
-
-    Raises:
-        ConfigError: (a `ValueError`) not YAML, not a mapping, too deep or too large, or has tags, anchors or aliases.
-    """
+    """The values of a YAML text (an empty one is an empty mapping); ConfigError for what is not a plain mapping."""
     events = yaml_events(file, text)
     root = root_event(events)
     reader = _Reader(file, events)
@@ -156,11 +148,7 @@ class _Reader:
 
 
 def yaml_events(file: Path, text: str) -> Iterator[yaml.Event]:
-    """The YAML events of a text; tags, anchors, aliases and deep nesting are refused: no setting needs them.
-
-    Raises:
-        ConfigError: (a `ValueError`) at the first such event, or at invalid YAML.
-    """
+    """The YAML events of a text; ConfigError at tags, anchors, aliases, deep nesting, which no setting needs."""
     try:
         loader = yaml.SafeLoader(text)
     except yaml.reader.ReaderError as error:

@@ -39,12 +39,7 @@ def locate(
     4. the user's folder, as in `load_config`.
 
     Args:
-        kind: which of the two files.
         config: the given telemetry.yaml; None if it is searched for.
-        environ: the environment to read; default `os.environ`.
-
-    Returns:
-        The path, or None if there is no such file.
 
     Raises:
         ConfigError: (a `ValueError`) the variable names a file that does not exist.
@@ -78,10 +73,8 @@ def _own(name: str, environ: Mapping[str, str]) -> list[Path]:
     try:
         for file in files:
             file.stat()
-    except PermissionError:
-        return []
-    except (OSError, ValueError):
-        return files
+    except (OSError, ValueError) as error:
+        return [] if isinstance(error, PermissionError) else files
     return files
 
 
@@ -99,11 +92,7 @@ def user_file(name: str, environ: Mapping[str, str], *, windows: bool = os.name 
 
 
 def read_text(file: Path) -> str | None:
-    """The text of a file; None if it does not exist.
-
-    Raises:
-        ConfigError: (a `ValueError`) it is not regular, cannot be read, is larger than 1 MiB, or is not UTF-8.
-    """
+    """The text of a file, None if it does not exist; ConfigError unless it is regular, readable, UTF-8 and short."""
     try:
         data = _first_bytes(file)
     except (FileNotFoundError, NotADirectoryError):
@@ -124,10 +113,8 @@ def _stands(file: Path) -> bool:
     """Whether the path exists, also if unreadable or not a file: `read_text` refuses those."""
     try:
         file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except (OSError, ValueError):
-        return True
+    except (OSError, ValueError) as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
     return True
 
 

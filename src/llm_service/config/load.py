@@ -39,7 +39,6 @@ class ConfigValue(NamedTuple):
     """The effective value of one setting, and its source.
 
     Attributes:
-        name: the setting.
         value: its value in `TelemetryConfig`.
         source: `default`, `FILE:LINE`, or the name of the environment variable.
     """
@@ -85,20 +84,21 @@ def load_config(path: str | Path | None = None, *, environ: Mapping[str, str] | 
     Raises:
         ConfigError: (a `ValueError`) with file, line and key of an unusable value.
     """
-    return _usable(_collect(path, environ))
+    _, config, problems = _collect(path, environ)
+    if config is None:
+        raise problems[0]
+    return config
 
 
 def describe_config(path: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> list[ConfigValue]:
     """The effective settings of `load_config` with these arguments, and their sources.
 
-    Returns:
-        All settings in documentation order.
-
     Raises:
         ConfigError: as `load_config` does.
     """
-    collected = _collect(path, environ)
-    config, found = _usable(collected), collected.found
+    found, config, problems = _collect(path, environ)
+    if config is None:
+        raise problems[0]
     return [
         ConfigValue(name, getattr(config, name), found[name].source if name in found else "default")
         for name in Settings.names()
@@ -108,37 +108,21 @@ def describe_config(path: str | Path | None = None, *, environ: Mapping[str, str
 def check_config(
     path: str | Path | None = None, *, environ: Mapping[str, str] | None = None
 ) -> "tuple[TelemetryConfig | None, list[ConfigError]]":
-    """The result of `load_config` with these arguments (None if it would raise), and all errors.
-
-    Returns:
-        The configuration, and all errors in the order of reading; `load_config` raises the first.
-    """
-    collected = _collect(path, environ)
-    config, problems = _build(collected.found)
-    problems = [*collected.problems, *problems]
-    return None if problems else config, problems
+    """The result of `load_config` (None if it would raise the first of them), and all errors in order of reading."""
+    _, config, problems = _collect(path, environ)
+    return config, problems
 
 
-class _Collected(NamedTuple):
-    """The values found, and their errors."""
-
-    found: dict[str, _Found]
-    problems: list[ConfigError]
-
-
-def _collect(path: str | Path | None, environ: Mapping[str, str] | None) -> _Collected:
+def _collect(
+    path: str | Path | None, environ: Mapping[str, str] | None
+) -> "tuple[dict[str, _Found], TelemetryConfig | None, list[ConfigError]]":
+    """The values found, the configuration that they make, and all errors in the order of reading."""
     environ = os.environ if environ is None else environ
     problems: list[ConfigError] = []
-    return _Collected(_from_file(path, environ, problems) | _from_environment(environ, problems), problems)
-
-
-def _usable(collected: _Collected) -> "TelemetryConfig":
-    if collected.problems:
-        raise collected.problems[0]
-    config, problems = _build(collected.found)
-    if config is None:
-        raise problems[0]
-    return config
+    found = _from_file(path, environ, problems) | _from_environment(environ, problems)
+    config, wrong = _build(found)
+    problems += wrong
+    return found, None if problems else config, problems
 
 
 def _build(found: Mapping[str, _Found]) -> "tuple[TelemetryConfig | None, list[ConfigError]]":

@@ -94,13 +94,7 @@ def listed_prices(name: str, model: ModelConfig) -> Iterator[Listed]:
 def doubts_of_models(
     models: ModelsConfig, document: Document, bundled: RateBook | None = None
 ) -> Iterator[ConfigError]:
-    """Warnings for a models.yaml.
-
-    Args:
-        models: the schema.
-        document: the same file with its lines.
-        bundled: prices to compare with, and for models without a price in the file.
-    """
+    """Warnings for a models.yaml, also beside the bundled prices."""
     families = _families(models)
     for name, model in models.models.items():
         own = [*listed_prices(name, model)]

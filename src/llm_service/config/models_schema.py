@@ -22,6 +22,7 @@ from llm_service.config.schema_values import (
     item_of,
     list_of,
     problem,
+    unset,
     whole,
 )
 from llm_service.config.service_tiers import tier_of
@@ -32,7 +33,6 @@ __all__ = [
     "ModelsConfig",
     "PriceTier",
     "TokenPrices",
-    "as_models",
     "load_models",
 ]
 
@@ -54,19 +54,14 @@ class _Rates(Strict):
 
     input: Price = Field(description="US dollars for prompt tokens, those that come from no cache.")
     output: Price = Field(description="US dollars for completion tokens.")
-    cached_input: Price | None = Field(
-        default=None, description="US dollars for prompt tokens read from a cache; None: the full input price."
+    cached_input: Price | None = unset("US dollars for prompt tokens read from a cache; None: the full input price.")
+    cache_write: Price | None = unset("US dollars for prompt tokens written to a cache; None: the full input price.")
+    cache_write_1h: Price | None = unset(
+        "US dollars for prompt tokens written to a cache for an hour; None: twice the input price for "
+        "Claude, that of cache_write for others."
     )
-    cache_write: Price | None = Field(
-        default=None, description="US dollars for prompt tokens written to a cache; None: the full input price."
-    )
-    cache_write_1h: Price | None = Field(
-        default=None,
-        description="US dollars for prompt tokens written to a cache for an hour; None: twice the input price for "
-        "Claude, that of cache_write for others.",
-    )
-    reasoning: Price | None = Field(
-        default=None, description="US dollars for reasoning tokens; None: the output price, as nearly all providers do."
+    reasoning: Price | None = unset(
+        "US dollars for reasoning tokens; None: the output price, as nearly all providers do."
     )
 
 
@@ -111,30 +106,28 @@ class DatedPrices(TokenPrices):
     from_: Annotated[dt.date, BeforeValidator(_day), Field(strict=True)] = Field(
         alias="from", description="The first day, UTC."
     )
-    per: Literal["1k", "1m"] | None = Field(
-        default=None, description="Tokens that the prices are for; None: the unit of the model's own cost_per_* key."
+    per: Literal["1k", "1m"] | None = unset(
+        "Tokens that the prices are for; None: the unit of the model's own cost_per_* key."
     )
 
 
 class ModelConfig(Strict):
     """What is known of a model."""
 
-    provider: Name | None = Field(
-        default=None, description="Who serves it (`gen_ai.provider.name`): openai, anthropic, aws.bedrock..."
+    provider: Name | None = unset("Who serves it (`gen_ai.provider.name`): openai, anthropic, aws.bedrock...")
+    cost_per_1k_tokens: TokenPrices | None = unset(
+        "US dollars per 1,000 tokens, before the first dated price or for ever."
     )
-    cost_per_1k_tokens: TokenPrices | None = Field(
-        default=None, description="US dollars per 1,000 tokens, before the first dated price or for ever."
-    )
-    cost_per_1m_tokens: TokenPrices | None = Field(
-        default=None, description="US dollars per 1,000,000 tokens, before the first dated price or for ever."
+    cost_per_1m_tokens: TokenPrices | None = unset(
+        "US dollars per 1,000,000 tokens, before the first dated price or for ever."
     )
     prices: tuple[DatedPrices, ...] = Field(default=(), description="Prices that hold from a day on, ascending.")
     service_tiers: dict[Name, Factor] = Field(
         default={},
         description="What calls of other service tiers (batch, flex, priority) cost, as a factor of all these prices.",
     )
-    context_window: Tokens | None = Field(default=None, description="Most tokens of prompt and completion together.")
-    max_output_tokens: Tokens | None = Field(default=None, description="Most tokens of a completion.")
+    context_window: Tokens | None = unset("Most tokens of prompt and completion together.")
+    max_output_tokens: Tokens | None = unset("Most tokens of a completion.")
     task_suitability: Names = Field(default=(), description="What the model is good for, in words of your own.")
     aliases: Names = Field(default=(), description="Other names under which its calls are recorded.")
 
@@ -202,15 +195,6 @@ def load_models(path: str | Path) -> ModelsConfig:
     from llm_service.config.parsing import parsed_file  # noqa: PLC0415 - imports YAML, which the schema does not need
 
     return parsed_file(ModelsConfig, path)
-
-
-def as_models(value: "str | Path | ModelsConfig | None") -> ModelsConfig | None:
-    """The given schema, or the one read from the given path; None stays None.
-
-    Raises:
-        ConfigError: as in `load_models`.
-    """
-    return load_models(value) if isinstance(value, str | Path) else value
 
 
 def _too_fine(prices: object, unit: str, place: tuple[str | int, ...]) -> Iterator[Problem]:

@@ -19,11 +19,7 @@ _WHOLE: Final = ("is ", "there is ")
 
 
 def parsed(schema: type[_T], document: Document) -> _T:
-    """The document as an object of the schema.
-
-    Raises:
-        ConfigError: (a `ValueError`) an unusable value; a `ConfigErrors` if there are several.
-    """
+    """The document as an object of the schema; a ConfigError, or a ConfigErrors if there are several."""
     value, problems = problems_of(schema, document)
     if value is None or problems:
         raise problems[0] if len(problems) == 1 else ConfigErrors(problems) from None
@@ -31,11 +27,7 @@ def parsed(schema: type[_T], document: Document) -> _T:
 
 
 def parsed_file(schema: type[_T], path: str | Path) -> _T:
-    """A YAML file as an object of the schema.
-
-    Raises:
-        ConfigError: (a `ValueError`) as in `parsed`, or the file cannot be read or is not a plain YAML mapping.
-    """
+    """A YAML file as an object of the schema; a ConfigError as in `parsed` and `read_document`."""
     return parsed(schema, read_document(path))
 
 

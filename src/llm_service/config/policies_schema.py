@@ -20,6 +20,7 @@ from llm_service.config.schema_values import (
     one_or_more,
     problem,
     text,
+    unset,
     whole,
 )
 from llm_service.config.window_names import CALENDAR_WINDOWS, rolling_seconds
@@ -31,7 +32,6 @@ __all__ = [
     "LimitConfig",
     "PoliciesConfig",
     "PolicyConfig",
-    "as_policies",
     "load_policies",
     "rolling_seconds",
 ]
@@ -109,9 +109,9 @@ class LimitConfig(Strict):
     window: Annotated[str, BeforeValidator(_window)] = Described(
         description="`hour`, `day`, `week`, `month`, `total`, or a rolling one from `1m` to `366d`."
     )
-    usd: Usd | None = Described(default=None, description="US dollars.")
-    tokens: Count | None = Described(default=None, description="Tokens, of prompts and completions.")
-    calls: Count | None = Described(default=None, description="Calls.")
+    usd: Usd | None = unset("US dollars.")
+    tokens: Count | None = unset("Tokens, of prompts and completions.")
+    calls: Count | None = unset("Calls.")
 
     @classmethod
     def clashes(cls, given: Mapping[str, object]) -> Iterable[Problem]:
@@ -147,11 +147,11 @@ class PolicyConfig(Strict):
     per: Annotated[tuple[Field, ...], one_or_more(_of(FIELDS), "a field")] = Described(
         default=(), description="Each value of these fields has a budget of its own."
     )
-    hourly_budget_usd: Usd | None = Described(default=None, description="US dollars an hour of the clock.")
-    daily_budget_usd: Usd | None = Described(default=None, description="US dollars a calendar day.")
-    weekly_budget_usd: Usd | None = Described(default=None, description="US dollars a week, from Monday.")
-    monthly_budget_usd: Usd | None = Described(default=None, description="US dollars a calendar month.")
-    total_budget_usd: Usd | None = Described(default=None, description="US dollars in all, never reset.")
+    hourly_budget_usd: Usd | None = unset("US dollars an hour of the clock.")
+    daily_budget_usd: Usd | None = unset("US dollars a calendar day.")
+    weekly_budget_usd: Usd | None = unset("US dollars a week, from Monday.")
+    monthly_budget_usd: Usd | None = unset("US dollars a calendar month.")
+    total_budget_usd: Usd | None = unset("US dollars in all, never reset.")
     limits: tuple[LimitConfig, ...] = Described(default=(), description="Further limits, also of tokens and calls.")
     limit: EnforcementConfig = Described(
         default=EnforcementConfig(), description="What happens at the limits: `type` and `threshold_percent`."
@@ -164,15 +164,11 @@ class PolicyConfig(Strict):
         description="A call whose price is unknown: `block` refuses it, `estimate` holds `unknown_price_usd` or what "
         "such calls have cost, `allow` lets it pass and counts it as unknown. It never costs 0.",
     )
-    unknown_price_usd: Usd | None = Described(
-        default=None, description="US dollars that a call of unknown price is taken to cost."
+    unknown_price_usd: Usd | None = unset("US dollars that a call of unknown price is taken to cost.")
+    prefer_cheaper_models_under_tokens: Annotated[int, whole(1, 10**9, "tokens")] | None = unset(
+        "Calls with fewer prompt tokens than this should go to a cheaper model."
     )
-    prefer_cheaper_models_under_tokens: Annotated[int, whole(1, 10**9, "tokens")] | None = Described(
-        default=None, description="Calls with fewer prompt tokens than this should go to a cheaper model."
-    )
-    require_justification_over_usd: Usd | None = Described(
-        default=None, description="A call estimated above so many US dollars needs a reason."
-    )
+    require_justification_over_usd: Usd | None = unset("A call estimated above so many US dollars needs a reason.")
     lease: Annotated[float, decimal_number(1, 604_800, 3, "seconds")] = Described(
         default=600.0, description="Seconds that a hold is kept before it counts as unknown spend."
     )
@@ -197,12 +193,3 @@ def load_policies(path: str | Path) -> PoliciesConfig:
     from llm_service.config.parsing import parsed_file  # noqa: PLC0415 - imports YAML, which the schema does not need
 
     return parsed_file(PoliciesConfig, path)
-
-
-def as_policies(value: "str | Path | PoliciesConfig | None") -> PoliciesConfig | None:
-    """The given schema, or the one read from the given path; None stays None.
-
-    Raises:
-        ConfigError: as in `load_policies`.
-    """
-    return load_policies(value) if isinstance(value, str | Path) else value

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Self, TypeVar, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from llm_service.config.key_paths import no_such
@@ -22,12 +22,12 @@ __all__ = [
     "decimal_number",
     "gathered",
     "item_of",
-    "known_keys",
     "list_of",
     "one_or_more",
     "problem",
     "raised",
     "text",
+    "unset",
     "whole",
 ]
 
@@ -65,7 +65,7 @@ class Strict(BaseModel):
         problems: list[Problem] = []
         if isinstance(value, Mapping):
             given = cast("Mapping[str, object]", value)
-            known = known_keys(cls)
+            known = [field.alias or name for name, field in cls.model_fields.items()]  # as written in a file
             problems += [
                 ((str(key),), no_such(str(key), known, "key"), given[key])
                 for key in given
@@ -75,9 +75,9 @@ class Strict(BaseModel):
         return gathered(cls.__name__, lambda: handler(value), problems)
 
 
-def known_keys(model: type[BaseModel]) -> list[str]:
-    """The keys of a mapping as written in a file, in documentation order."""
-    return [field.alias or name for name, field in model.model_fields.items()]
+def unset(description: str) -> Any:
+    """A key that may be left out, and is None then."""
+    return Field(default=None, description=description)
 
 
 def problem(remedy: str) -> PydanticCustomError:

@@ -4,7 +4,7 @@ Only the schemas import pydantic: `import llm_service.telemetry` does not need i
 """
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -18,6 +18,11 @@ __all__ = ["ModelsConfig", "PoliciesConfig", "TelemetryConfig"]
 # Absolute, because `~` may be undefined when this module is imported.
 _ANY: Final = Path("/telemetry.db")
 _DEFAULTS: Final = Settings(db_path=_ANY)
+
+
+def _setting(name: str, description: str) -> Any:
+    """A field with the default of `Settings`."""
+    return Field(default=getattr(_DEFAULTS, name), description=description)
 
 
 class TelemetryConfig(BaseModel):
@@ -40,61 +45,46 @@ class TelemetryConfig(BaseModel):
         description="Path of the SQLite file; `~` is expanded. A relative path is taken against the current directory, "
         "one from a YAML file against the folder of that file.",
     )
-    enabled: bool = Field(
-        default=_DEFAULTS.enabled,
-        description="False turns every call into a counted no-op; nothing is created on disk.",
+    enabled: bool = _setting("enabled", "False turns every call into a counted no-op; nothing is created on disk.")
+    privacy_level: PrivacyLevel = _setting(
+        "privacy_level", "`metadata` (no prompt, no response), `full`, or `none` (nothing is written or created)."
     )
-    privacy_level: PrivacyLevel = Field(
-        default=_DEFAULTS.privacy_level,
-        description="`metadata` (no prompt, no response), `full`, or `none` (nothing is written or created).",
+    retention_days: int | None = _setting(
+        "retention_days", "Days of records to keep, up to 36,500; 0 or None keeps them all."
     )
-    retention_days: int | None = Field(
-        default=_DEFAULTS.retention_days, description="Days of records to keep, up to 36,500; 0 or None keeps them all."
+    content_retention_days: int | None = _setting(
+        "content_retention_days",
+        "Days of prompts and responses to keep, up to 36,500; 0 or None: as long as the record.",
     )
-    content_retention_days: int | None = Field(
-        default=_DEFAULTS.content_retention_days,
-        description="Days of prompts and responses to keep, up to 36,500; 0 or None: as long as the record.",
+    flush_interval: float = _setting(
+        "flush_interval", "Seconds, from 0.001 to 3,600; a record is committed within this time of its own age."
     )
-    flush_interval: float = Field(
-        default=_DEFAULTS.flush_interval,
-        description="Seconds, from 0.001 to 3,600; a record is committed within this time of its own age.",
+    batch_size: int = _setting(
+        "batch_size", "Records waiting that trigger a commit before `flush_interval` has passed, from 1 to 100,000."
     )
-    batch_size: int = Field(
-        default=_DEFAULTS.batch_size,
-        description="Records waiting that trigger a commit before `flush_interval` has passed, from 1 to 100,000.",
+    queue_max_records: int = _setting(
+        "queue_max_records", "Most records that may wait in memory, from 1 to 100,000,000."
     )
-    queue_max_records: int = Field(
-        default=_DEFAULTS.queue_max_records, description="Most records that may wait in memory, from 1 to 100,000,000."
+    queue_max_bytes: int = _setting("queue_max_bytes", "Most bytes that may wait in memory, from 64 KiB to 1 TiB.")
+    overflow: Overflow = _setting(
+        "overflow", "What happens at these bounds: `block` (up to `block_timeout`), `drop_newest` or `drop_oldest`."
     )
-    queue_max_bytes: int = Field(
-        default=_DEFAULTS.queue_max_bytes, description="Most bytes that may wait in memory, from 64 KiB to 1 TiB."
+    block_timeout: float = _setting(
+        "block_timeout", "Seconds, from 0 to 86,400, that an awaited call waits for room before its record is dropped."
     )
-    overflow: Overflow = Field(
-        default=_DEFAULTS.overflow,
-        description="What happens at these bounds: `block` (up to `block_timeout`), `drop_newest` or `drop_oldest`.",
+    commit_timeout: float = _setting(
+        "commit_timeout", "Seconds, from 0 to 86,400, that a caller who was promised a commit waits for it."
     )
-    block_timeout: float = Field(
-        default=_DEFAULTS.block_timeout,
-        description="Seconds, from 0 to 86,400, that an awaited call waits for room before its record is dropped.",
+    close_timeout: float = _setting(
+        "close_timeout", "Seconds, from 0 to 86,400, that `close` and `aclose` take at most, unless told otherwise."
     )
-    commit_timeout: float = Field(
-        default=_DEFAULTS.commit_timeout,
-        description="Seconds, from 0 to 86,400, that a caller who was promised a commit waits for it.",
+    strict: bool = _setting("strict", "True makes `invocation()` raise on a bad value instead of storing NULL.")
+    redact_content: bool = _setting(
+        "redact_content", "False stores prompts and responses (level `full`) as they are; all else is redacted always."
     )
-    close_timeout: float = Field(
-        default=_DEFAULTS.close_timeout,
-        description="Seconds, from 0 to 86,400, that `close` and `aclose` take at most, unless told otherwise.",
-    )
-    strict: bool = Field(
-        default=_DEFAULTS.strict, description="True makes `invocation()` raise on a bad value instead of storing NULL."
-    )
-    redact_content: bool = Field(
-        default=_DEFAULTS.redact_content,
-        description="False stores prompts and responses (level `full`) as they are; all else is redacted always.",
-    )
-    journal: bool = Field(
-        default=_DEFAULTS.journal,
-        description="True writes each record to a crash journal, a file as large as `queue_max_bytes` beside the "
+    journal: bool = _setting(
+        "journal",
+        "True writes each record to a crash journal, a file as large as `queue_max_bytes` beside the "
         "database, before it is accepted: the end of the process, SIGKILL included, loses none.",
     )
 

@@ -83,9 +83,6 @@ class Settings:
         redact_content: False stores prompts and responses (level `full`) as they are; all else is always redacted.
         journal: True writes each record to a crash journal before it is accepted, so that SIGKILL, the OOM killer and
             `os._exit` lose none: a file beside the database, allocated in full, as large as `queue_max_bytes`.
-
-    Raises:
-        SettingsError: (a `ValueError`) with setting, value and remedy.
     """
 
     db_path: Path = field(default_factory=lambda: Path(DEFAULT_DB_PATH))

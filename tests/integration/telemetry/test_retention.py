@@ -25,6 +25,7 @@ from llm_service.telemetry import (
 from llm_service.telemetry.stores.retention import Cutoffs
 from llm_service.telemetry.stores.sqlite.purge_steps import Purge
 from llm_service.telemetry.writer.purge_schedule import Retention
+from llm_service.telemetry.writer.schedule import Do
 from llm_service.telemetry.writer.waiters import ThreadWaiter
 
 pytestmark = pytest.mark.slow
@@ -280,7 +281,7 @@ def test_a_season_of_a_thousand_records_a_day_stays_small(db: Path) -> None:
             logger.flush()
             while engine.retention.busy:
                 engine.inline.retain()
-            engine.inline.tidy()
+            engine.inline.act(Do.TIDY)
             sizes.append(db.stat().st_size)
             clock.now += DAY_NS
         assert logger.stats().purged == 59_000

@@ -18,7 +18,6 @@ from llm_service.config.models_schema import (
     ModelsConfig,
     PriceTier,
     TokenPrices,
-    as_models,
     load_models,
 )
 from llm_service.errors import ConfigError, ConfigErrors
@@ -309,15 +308,13 @@ def test_a_schema_made_in_python_follows_the_same_rules() -> None:
         config.bundled_prices = False  # type: ignore[misc]
 
 
-def test_a_path_a_schema_and_nothing_are_taken_where_models_are(yaml_file: Write) -> None:
-    """`models=` has one meaning everywhere."""
+def test_a_file_of_models_is_read_by_a_path_or_its_text(yaml_file: Write) -> None:
+    """`models=` takes a schema as well: see `test_costing`."""
     path = yaml_file("models: {a: {}}")
     config = ModelsConfig(models={"a": ModelConfig()})
-    assert as_models(path) == as_models(str(path)) == config
-    assert as_models(config) is config
-    assert as_models(None) is None
+    assert load_models(path) == load_models(str(path)) == config
     with pytest.raises(ConfigError, match="there is no such file"):
-        as_models(path.with_name("none.yaml"))
+        load_models(path.with_name("none.yaml"))
 
 
 KEYS = st.sampled_from([*ModelConfig.model_fields, "from", "input", "output", "per", "tiers", "zzz"])

@@ -17,7 +17,6 @@ from llm_service.config.policies_schema import (
     LimitConfig,
     PoliciesConfig,
     PolicyConfig,
-    as_policies,
     load_policies,
     rolling_seconds,
 )
@@ -227,13 +226,11 @@ def test_any_other_text_is_no_window(window: str) -> None:
         assert 60 <= (rolling_seconds(window) or 0) <= 366 * 86_400
 
 
-def test_a_path_a_schema_and_nothing_are_taken_where_policies_are(yaml_file: Write) -> None:
-    """`policies=` has one meaning everywhere."""
+def test_a_file_of_policies_is_read_by_a_path_or_its_text(yaml_file: Write) -> None:
+    """`policies=` takes a schema as well."""
     path = yaml_file("policies: {default: {daily_budget_usd: 5}}")
     config = PoliciesConfig(policies={"default": PolicyConfig(daily_budget_usd=Decimal(5))})
-    assert as_policies(path) == as_policies(str(path)) == config
-    assert as_policies(config) is config
-    assert as_policies(None) is None
+    assert load_policies(path) == load_policies(str(path)) == config
     assert Exported is PoliciesConfig
     assert load_policies(yaml_file("")) == PoliciesConfig()
 

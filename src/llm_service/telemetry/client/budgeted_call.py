@@ -34,21 +34,61 @@ Reserve = Callable[[Invocation, dict[str, Any]], Steps[Reservation]]
 """Reserves for a block: called with it and with what was said of it so far."""
 
 
-class AsyncBudgetedInvocation(Invocation):
+class _Budgeted(Invocation):
+    """What a block with a budget has on either logger."""
+
+    __slots__ = ("_reservation", "_reserve", "hold")
+
+    def __init__(self, core: ClientCore, fields: dict[str, Any], reserve: Reserve) -> None:
+        super().__init__(core, fields, strict=core.settings.strict)
+        self._reserve = reserve
+        self._reservation: Reservation | None = None
+
+    def _reserving(self) -> Steps[Reservation]:
+        """Reserve for what the call says, and what is around it says for it: its record counts by the same names."""
+        if self.over:
+            self._again()
+        self._learnt = _EXPECTED.intersection(self._fields)
+        fields = self.fields_so_far()
+        names = names_around(None if self._place is None else self._place.parent, fields)
+        self._fields |= names
+        return self._reserve(self, fields | names)
+
+    def _left(self, error: BaseException | None) -> InvocationRecord | None:
+        """The record of the call, which is left; with `strict` a RecordError may come, and the hold is given up."""
+        reservation = self._reservation
+        if reservation is not None and is_of_parent(self):  # whose hold it is, too
+            reservation.disown()
+        try:
+            return self._leave(error)
+        except BaseException:
+            _end_soon(self._sink, reservation, None)
+            raise
+
+    def _ending(self, error: BaseException | None) -> Steps[None]:
+        record = self._left(error)  # may hand the reservation over: see `_offer`
+        return _end(self._sink, self._reservation, record, strict=self._strict and error is None)
+
+    def end_soon(self, error: BaseException | None) -> None:
+        """Queue the record, which ends the hold when it is written."""
+        record = self._left(error)
+        _end_soon(self._sink, self._reservation, record)
+
+    def _offer(self) -> Offer:
+        reservation, self._reservation = self._reservation, None
+        return partial(_end_soon, self._sink, reservation)
+
+
+class AsyncBudgetedInvocation(_Budgeted):
     """An `Invocation` of the async logger with a hold.
 
     Attributes:
         hold: what is reserved, once the block is entered; `await call.hold.release()` where nothing was sent.
     """
 
-    __slots__ = ("_reservation", "_reserve", "hold")
+    __slots__ = ()
 
     hold: AsyncHold
-
-    def __init__(self, core: ClientCore, fields: dict[str, Any], reserve: Reserve) -> None:
-        super().__init__(core, fields, strict=core.settings.strict)
-        self._reserve = reserve
-        self._reservation: Reservation | None = None
 
     def __enter__(self) -> Self:
         raise TypeError("a budget waits for the file: enter the block with `async with`")
@@ -60,10 +100,7 @@ class AsyncBudgetedInvocation(Invocation):
 
     async def admit(self) -> None:
         """Reserve its budget, before anything runs."""
-        if self.over:
-            self._again()
-        self._learnt = _EXPECTED.intersection(self._fields)
-        self._reservation = await run_async(self._reserve(self, _known(self)))
+        self._reservation = await run_async(self._reserving())
         self.hold = AsyncHold(self._reservation)
 
     async def give_back(self) -> None:
@@ -75,69 +112,41 @@ class AsyncBudgetedInvocation(Invocation):
         await self.admit()
         return super().__enter__()
 
-    def end_soon(self, error: BaseException | None) -> None:
-        """Queue the record, which ends the hold when it is written."""
-        record = _left(self, self._reservation, error)
-        _end_soon(self._sink, self._reservation, record)
-
-    def _offer(self) -> Offer:
-        reservation, self._reservation = self._reservation, None
-        return partial(_end_soon, self._sink, reservation)
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """The end where nothing can be awaited: the record is queued, and ends the hold when it is written."""
+        """The end where nothing can be awaited."""
         self.end_soon(error)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None and not isinstance(error, Exception):  # cancelled: nothing may be awaited any more
-            self.__exit__(kind, error, traceback)
+            self.end_soon(error)
             return
-        record = _left(self, self._reservation, error)
-        strict = self._strict and error is None
-        await run_async(_end(self._sink, self._reservation, record, strict=strict))
+        await run_async(self._ending(error))
 
 
-class BudgetedInvocation(Invocation):
+class BudgetedInvocation(_Budgeted):
     """An `Invocation` of the sync logger with a hold.
 
     Attributes:
         hold: what is reserved, once the block is entered; `call.hold.release()` where nothing was sent.
     """
 
-    __slots__ = ("_reservation", "_reserve", "hold")
+    __slots__ = ()
 
     hold: Hold
 
-    def __init__(self, core: ClientCore, fields: dict[str, Any], reserve: Reserve) -> None:
-        super().__init__(core, fields, strict=core.settings.strict)
-        self._reserve = reserve
-        self._reservation: Reservation | None = None
-
     def _admit(self) -> None:
-        if self.over:
-            self._again()
-        self._learnt = _EXPECTED.intersection(self._fields)
         self._place = None  # it may have been refused elsewhere
-        self._reservation = run(self._reserve(self, _known(self)))
+        self._reservation = run(self._reserving())
         self.hold = Hold(self._reservation)
 
     def begin_stream(self) -> None:
         """Reserve its budget, and start the clock."""
         self._admit()
         super().begin_stream()
-
-    def end_soon(self, error: BaseException | None) -> None:
-        """Queue the record, which ends the hold when it is written."""
-        record = _left(self, self._reservation, error)
-        _end_soon(self._sink, self._reservation, record)
-
-    def _offer(self) -> Offer:
-        reservation, self._reservation = self._reservation, None
-        return partial(_end_soon, self._sink, reservation)
 
     async def __aenter__(self) -> Self:
         raise TypeError("a budget waits for the file: on an event loop use AsyncTelemetryLogger")
@@ -149,32 +158,7 @@ class BudgetedInvocation(Invocation):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        record = _left(self, self._reservation, error)
-        strict = self._strict and error is None
-        run(_end(self._sink, self._reservation, record, strict=strict))
-
-
-def _known(call: Invocation) -> dict[str, Any]:
-    """What a call says, and what is around it says for it: budgets count it by the same names before and after."""
-    fields = call.fields_so_far()
-    names = names_around(None if call._place is None else call._place.parent, fields)  # noqa: SLF001 - one of these classes
-    call._fields |= names
-    return fields | names
-
-
-def _left(call: Invocation, reservation: Reservation | None, error: BaseException | None) -> InvocationRecord | None:
-    """The record of a call that is left.
-
-    Raises:
-        RecordError: with `strict`, for what no record can hold; then nobody knows what became of the hold.
-    """
-    if reservation is not None and is_of_parent(call):  # whose hold it is, too
-        reservation.disown()
-    try:
-        return call._leave(error)  # noqa: SLF001 - one of these classes
-    except BaseException:
-        _end_soon(call._sink, reservation, None)  # noqa: SLF001 - as above
-        raise
+        run(self._ending(error))
 
 
 def _end(sink: Sink, reservation: Reservation | None, record: InvocationRecord | None, *, strict: bool) -> Steps[None]:
@@ -204,11 +188,6 @@ def _end_soon(sink: Sink, reservation: Reservation | None, record: InvocationRec
         _LOG.error("telemetry: a call could not be settled with its budgets: %s", clean(str(failure)))
 
 
-def _has_no_answer(fields: dict[str, Any]) -> bool:
-    """Whether a block says that it is an embedding, or that no tokens come back."""
-    return fields.get("operation") == "embeddings" or fields.get("completion_tokens") == 0
-
-
 def reserve_for(
     core: ClientCore,
     budget: Amount | Literal[True],
@@ -220,9 +199,6 @@ def reserve_for(
     """How a block reserves: True leaves the amount to an estimate, a number is USD.
 
     Args:
-        core: what the client has.
-        budget, max_tokens: as for `invocation()`.
-        answers: how many are asked for.
         told: whether arguments told what it says: a prompt that cannot be read is then as none.
 
     Raises:
@@ -237,7 +213,8 @@ def reserve_for(
     def reserve(call: Invocation, fields: dict[str, Any]) -> Steps[Reservation]:
         known: dict[str, Any] = {name: fields.get(name) for name in (*NAMES, *PLACE, "prompt", "prompt_tokens")}
         known |= {"usd": None if budget is True else budget, "max_tokens": max_tokens, "answers": answers}
-        request = ReservationRequest(hold_id=call.invocation_id, no_answer=_has_no_answer(fields), **known)
+        no_answer = fields.get("operation") == "embeddings" or fields.get("completion_tokens") == 0
+        request = ReservationRequest(hold_id=call.invocation_id, no_answer=no_answer, **known)
         return _reserved_as_told(call, planner, request) if told else reserved(planner, request)
 
     return reserve

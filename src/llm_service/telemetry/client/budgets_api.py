@@ -20,6 +20,7 @@ from llm_service.telemetry.client.steps import Steps, awaited, blocking, made
 from llm_service.telemetry.queries.budget_status import BudgetHold, BudgetStatus, read_check, read_holds, read_status
 from llm_service.telemetry.queries.filters import checked_id
 from llm_service.telemetry.record.record import Amount
+from llm_service.telemetry.stores.budget_requests import ExpireHolds
 from llm_service.telemetry.writer.ledger import Outcome
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def expire(planner: ReservationPlanner) -> Steps[None]:
     Raises:
         CommitTimeoutError, StoreError: the file cannot be written.
     """
-    yield from planner.serve(planner.expiring())
+    yield from planner.serve(planner.request(ExpireHolds()))
 
 
 class _BaseBudgets:

@@ -46,7 +46,6 @@ class ClientCore:
     """What a client has. While anything holds it, budgets and calls under way included, its logger is in use.
 
     Attributes:
-        offer: `log_invocation_nowait`; with the next two and `is_first` what an `Invocation` needs.
         lose_invalid: counts a record that could not be made at all.
         count_bad_value: counts a value that was left out; True the first time for this field.
         inherited, admit: see `Sink`; of a logger that records a test session.
@@ -98,22 +97,13 @@ class ClientCore:
         return first
 
     def ask(self, question: Callable[[Fetch], _T], *, fresh: bool) -> Steps[_T]:
-        """Read the file, after what was accepted before is in it: you read your own writes.
-
-        Raises:
-            CommitTimeoutError: `fresh`, and what was accepted before could not be flushed.
-            StoreError: the file cannot be read.
-        """
+        """Read the file after what was accepted before is in it; CommitTimeoutError where `fresh` and that failed."""
         if fresh:
             yield from self.flushed(_READ_WITHOUT)
         return (yield from Work(partial(self.engine.store.read, question)))
 
     def flushed(self, remedy: str = "") -> Steps[None]:
-        """Have everything on disk that was accepted before.
-
-        Raises:
-            CommitTimeoutError: not within `commit_timeout`.
-        """
+        """Have everything on disk that was accepted before."""
         seconds = self.settings.commit_timeout
         result = yield from _Flush(self.engine, seconds)
         if not result.complete:
@@ -142,12 +132,7 @@ class ClientCore:
 
 
 class _Flush(Step[FlushResult]):
-    """Waits until what was accepted before is settled.
-
-    Args:
-        engine: whose queue.
-        seconds: at most; None is for ever.
-    """
+    """Waits until what was accepted before is settled."""
 
     def __init__(self, engine: Engine, seconds: float | None) -> None:
         self._engine = engine
@@ -196,11 +181,7 @@ def seconds_or_none(timeout: float | None, default: float) -> float | None:
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """The asyncio loop that runs here.
-
-    Raises:
-        UnsupportedLoopError: there is none.
-    """
+    """The asyncio loop that runs here."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -38,12 +38,8 @@ class EstimateHistory:
 
     Args:
         reading: opens the store for many questions; see `Store.reading`.
-        clock: seconds, monotonic.
 
     Attributes:
-        history: what past answers say.
-        ratios: what past prompts say.
-        tokenizer: counts where it can.
         priced: models, providers and service tiers that have been looked up: the next time takes no import, no search.
         pid: the process that it belongs to: a forked child makes its own, since a lock may have been held.
     """
@@ -68,21 +64,13 @@ class EstimateHistory:
         return self._read_at > -math.inf
 
     def load(self) -> None:
-        """Read the file unless that was done before; who comes meanwhile waits for it.
-
-        Raises:
-            StoreError: the file cannot be read.
-        """
+        """Read the file unless that was done before; who comes meanwhile waits for it."""
         with self._reading:
             if not self.loaded:
                 self._read()
 
     def refresh(self) -> None:
-        """Learn from what was committed before this call.
-
-        Raises:
-            StoreError: the file cannot be read.
-        """
+        """Learn from what was committed before this call."""
         with self._reading:
             self._read()
 

@@ -65,36 +65,27 @@ class PricesAndPolicies:
         return {name: getattr(self, name) for name in self.__slots__}
 
     def prices(self) -> PriceBook:
-        """What models cost.
-
-        Raises:
-            ConfigError: (a `ValueError`) naming file, line, key and remedy.
-        """
+        """What models cost."""
         if self.models is None or self.models is False:
             return PriceBook()
-        from llm_service.config.models_schema import ModelsConfig, as_models  # noqa: PLC0415 - pydantic costs most of an import
+        from llm_service.config.models_schema import ModelsConfig, load_models  # noqa: PLC0415 - pydantic costs most of an import
 
-        config = as_models(self.models)
+        config = load_models(self.models) if isinstance(self.models, Path | str) else self.models
         if not isinstance(config, ModelsConfig):
             raise SettingsError("models", config, "give the path of a models.yaml, a ModelsConfig, or None")
         return PriceBook(config, source=str(self.models) if isinstance(self.models, Path) else "models.yaml")
 
     def limits(self, settings: Settings) -> Policies | None:
-        """The policies, compiled; None where there are none.
-
-        Raises:
-            ConfigError: (a `ValueError`) naming file, line, key and remedy.
-            SettingsError: (a `ValueError`) no such policy, or a logger that stores nothing cannot keep a budget.
-        """
+        """The policies, compiled; None without any. SettingsError for an unknown name, or where nothing is stored."""
         if self.policies is None or self.policies is False:
             if self.policy is not None:
                 raise SettingsError("policy", self.policy, "give policies= as well: the file that the name stands in")
             return None
         if settings.privacy_level == "none":
             raise SettingsError("policies", self.policies, "budgets are kept in the file: use privacy_level metadata")
-        from llm_service.config.policies_schema import PoliciesConfig, as_policies  # noqa: PLC0415 - as above
+        from llm_service.config.policies_schema import PoliciesConfig, load_policies  # noqa: PLC0415 - as above
 
-        config = as_policies(self.policies)
+        config = load_policies(self.policies) if isinstance(self.policies, Path | str) else self.policies
         if not isinstance(config, PoliciesConfig):
             raise SettingsError("policies", config, "give the path of a policies.yaml, a PoliciesConfig, or None")
         return Policies(compiled(config), self.policy)

@@ -112,11 +112,7 @@ class _Purge(Step[PurgeResult]):
 
 
 def first_kept(older_than_days: object) -> str:
-    """The first UTC day that a purge keeps.
-
-    Raises:
-        QueryError: it is no number of days.
-    """
+    """The first UTC day that a purge keeps."""
     if (
         isinstance(older_than_days, bool)
         or not isinstance(older_than_days, int | float)

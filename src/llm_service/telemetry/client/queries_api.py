@@ -59,7 +59,7 @@ def get_daily_costs(
         CommitTimeoutError: what was accepted before could not be flushed; `fresh=False` reads without it.
         StoreError: the file cannot be read.
     """
-    query = questions.daily_costs(start_date, end_date, agent_name, tool_name, model_name)
+    query = questions.daily_costs(InvocationFilter(start_date, end_date, agent_name, tool_name, model_name))
     return core.ask(lambda fetch: questions.to_daily_costs(fetch(query)), fresh=fresh)
 
 
@@ -85,22 +85,18 @@ def get_invocations(
     """Stored calls, newest first, one dict with every column for each.
 
     Args:
-        start_date, end_date: UTC days, both inclusive; dates or ISO texts.
-        agent_name, tool_name, model_name, session_id, trace_id, run, user_id, status: equal to; None does not
-            filter.
+        start_date, end_date, fresh: as for `get_daily_costs`.
+        agent_name, tool_name, model_name, session_id, trace_id, run, user_id, status: equal to; None does not filter.
         limit: at most so many, 1 to 1,000,000.
         since, until: moments, from `since` on and before `until`; aware datetimes or ISO texts with an offset.
         before: the last row of a page, to get the next page.
-        fresh: False reads without flushing first.
 
     Raises:
-        QueryError: (a `ValueError`) naming the argument, the value and the remedy.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
     narrowed = InvocationFilter(
-        start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, status=status,
-        model_name=model_name, session_id=session_id, trace_id=trace_id, run=run, user_id=user_id,
-        since=since, until=until,
+        start_date, end_date, agent_name, tool_name, model_name, status=status,
+        session_id=session_id, trace_id=trace_id, run=run, user_id=user_id, since=since, until=until,
     )  # fmt: skip
     query = questions.invocations(narrowed, limit, before=before)
     return core.ask(lambda fetch: questions.to_invocations(fetch(query)), fresh=fresh)
@@ -118,8 +114,7 @@ def get_trace(core: ClientCore, wanted: str | None = None, *, fresh: bool = True
         fresh: False reads without flushing first.
 
     Raises:
-        QueryError: (a `ValueError`) for an id that no record can have.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
 
     def report(fetch: Fetch) -> list["TraceRow"]:
@@ -138,8 +133,7 @@ def get_content(core: ClientCore, invocation_id: str, *, fresh: bool = True) -> 
         fresh: False reads without flushing first.
 
     Raises:
-        QueryError: (a `ValueError`) for an id that no record can have.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
     stored_id = core.engine.redactor.invocation_id(checked_id("invocation_id", invocation_id))
     query = call_content.content(stored_id)
@@ -160,19 +154,15 @@ def get_statistics(
     Sums are exact; percentiles are within 2.2 %. Every value is a number, 0 or 0.0 on an empty file.
 
     Args:
-        agent_name, tool_name, model_name: equal to; None does not filter.
         days: above 0, up to 36,500; fractions are taken.
-        fresh: False reads without flushing first.
+        agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
 
     Raises:
-        QueryError: (a `ValueError`) naming the argument, the value and the remedy.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
     questions.check_days(days)
-    return core.ask(
-        lambda fetch: questions.read_statistics(fetch, datetime.now(UTC), days, agent_name, tool_name, model_name),
-        fresh=fresh,
-    )
+    names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name)
+    return core.ask(lambda fetch: questions.read_statistics(fetch, datetime.now(UTC), days, names), fresh=fresh)
 
 
 def get_month_report(
@@ -195,21 +185,19 @@ def get_month_report(
     Args:
         by: any of `agent`, `tool`, `model`, each once; none for totals alone.
         month: `YYYY-MM`; default the present one. One that is over counts whole and has no forecast.
-        agent_name, tool_name, model_name: equal to; None does not filter.
         as_of: a UTC day, in place of `month`: its month as it stood at the end of that day.
         forecast: False leaves it out.
-        fresh: False reads without flushing first.
+        agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
 
     Raises:
-        QueryError: (a `ValueError`) naming the argument, the value and the remedy.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
 
     def report(fetch: Fetch) -> "MonthReport":
         from llm_service.telemetry.queries.months import read_month  # noqa: PLC0415
 
-        now = datetime.now(UTC)
-        return read_month(fetch, now, by, month, as_of, agent_name, tool_name, model_name, with_forecast=forecast)
+        names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name)
+        return read_month(fetch, datetime.now(UTC), by, month, as_of, names, with_forecast=forecast)
 
     return core.ask(report, fresh=fresh)
 
@@ -233,21 +221,18 @@ def get_unit_costs(
 
     Args:
         by: any of `agent`, `tool`, `model`, each once; none for totals alone.
-        start_date, end_date: UTC days, both inclusive; dates or ISO texts. None leaves that end open.
-        agent_name, tool_name, model_name: equal to; None does not filter.
         prices: what cache savings are counted by; None takes those of this logger.
-        fresh: False reads without flushing first.
+        start_date, end_date, agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
 
     Raises:
-        QueryError: (a `ValueError`) naming the argument, the value and the remedy.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
 
     def report(fetch: Fetch) -> "UnitReport":
         from llm_service.telemetry.queries.unit_costs import read_unit_costs  # noqa: PLC0415
 
-        rates = prices or core.prices
-        return read_unit_costs(fetch, by, start_date, end_date, agent_name, tool_name, model_name, prices=rates)
+        narrowed = InvocationFilter(start_date, end_date, agent_name, tool_name, model_name)
+        return read_unit_costs(fetch, by, narrowed, prices=prices or core.prices)
 
     return core.ask(report, fresh=fresh)
 
@@ -267,18 +252,15 @@ def get_coverage(
     From records, as `get_unit_costs`.
 
     Args:
-        start_date, end_date: UTC days, both inclusive; dates or ISO texts. None leaves that end open.
-        agent_name, tool_name, model_name: equal to; None does not filter.
-        fresh: False reads without flushing first.
+        start_date, end_date, agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
 
     Raises:
-        QueryError: (a `ValueError`) naming the argument, the value and the remedy.
-        CommitTimeoutError, StoreError: as for `get_daily_costs`.
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
 
     def report(fetch: Fetch) -> "CoverageReport":
         from llm_service.telemetry.queries.cost_coverage import read_coverage  # noqa: PLC0415
 
-        return read_coverage(fetch, start_date, end_date, agent_name, tool_name, model_name)
+        return read_coverage(fetch, InvocationFilter(start_date, end_date, agent_name, tool_name, model_name))
 
     return core.ask(report, fresh=fresh)

@@ -24,7 +24,7 @@ from llm_service.telemetry.client.steps import Step, Steps
 from llm_service.telemetry.queries.budget_status import BudgetHold
 from llm_service.telemetry.queries.filters import checked_id
 from llm_service.telemetry.record.record import CARD_FIELDS, Amount, InvocationRecord
-from llm_service.telemetry.stores.budget_requests import EndHold, ExpireHolds, PriceCall, ReservationPlan, Work, call_of
+from llm_service.telemetry.stores.budget_requests import EndHold, PriceCall, ReservationPlan, Work, call_of
 from llm_service.telemetry.stores.rollups import nanos as to_nanos
 from llm_service.telemetry.writer.budget_executor import BudgetExecutor, Request
 from llm_service.telemetry.writer.ledger import DropReason, Outcome
@@ -41,9 +41,6 @@ class ReservationPlanner:
     """Plans reservations under a client's policies, and makes the requests that reserve, settle and end them.
 
     Every request is None where the client stores nothing.
-
-    Attributes:
-        core: what the client has.
     """
 
     def __init__(self, core: ClientCore) -> None:
@@ -57,11 +54,7 @@ class ReservationPlanner:
         return self._engine.policies or Policies({})
 
     def require_policies(self) -> None:
-        """A logger without limits would let everything through. One that is disabled does, as it was told.
-
-        Raises:
-            SettingsError: (a `ValueError`) naming the remedy.
-        """
+        """A logger without limits would let everything through. One that is disabled does, as it was told."""
         if not self.policies.counters and self.core.settings.enabled:
             names = [policy.name for policy in self.policies]
             raise SettingsError(
@@ -81,7 +74,6 @@ class ReservationPlanner:
             BudgetError: its price is unknown where that blocks, or it lacks a justification.
             RecordError: (a `ValueError`) for a name that no record can have.
             QueryError: (a `ValueError`) for an amount that cannot be reserved.
-            StoreError: the logger is closed.
         """
         if self._engine.closing:
             path = self.core.db_path
@@ -135,10 +127,6 @@ class ReservationPlanner:
 
     # Plans become requests
 
-    def reserving(self, plan: ReservationPlan) -> Request | None:
-        """The request that reserves."""
-        return self._request(plan)
-
     def settling(self, record: InvocationRecord, plan: ReservationPlan, *, durable: bool) -> Request | None:
         """The request that stores a record and ends its hold."""
         if self._engine.stores_nothing or record.card[_LEVEL] == "none":
@@ -152,22 +140,14 @@ class ReservationPlanner:
         record_id = self._engine.redactor.invocation_id(record.invocation_id)
         if record_id != plan.hold_id:
             self._engine.store.hold_ids[record_id] = plan.hold_id
-        return self._request(record=record, durable=durable)
+        return self.request(record=record, durable=durable)
 
     def ending(self, hold_id: str, kept: Amounts | None, made_at_us: int | None = None) -> Request | None:
-        """The request that ends a hold without a record; what is kept (None: all) stays as unknown spend.
-
-        Args:
-                made_at_us: only if it was reserved at this moment: another may have its id.
-        """
-        return self._request(EndHold(hold_id, kept, made_at_us))
+        """The request that ends a hold (made then, where that is given); what is kept (None: all) stays unknown."""
+        return self.request(EndHold(hold_id, kept, made_at_us))
 
     def reconciling(self, holds: list[BudgetHold], hold_id: str, usd: Amount) -> Request | None:
-        """The request that puts a known cost in the place of what was reserved.
-
-        Raises:
-            QueryError: (a `ValueError`) there is no such hold, its call is under way, or the amount cannot be.
-        """
+        """The request that puts a known cost in the place of what was reserved; QueryError where that cannot be."""
         hold_id = checked_id("hold_id", hold_id)
         hold = next((hold for hold in holds if hold["hold_id"] == hold_id), None)
         if hold is None:
@@ -176,7 +156,7 @@ class ReservationPlanner:
             raise QueryError("hold_id", hold_id, "its call is under way: settle or release it")
         cost = reservation_requests.nanos(ReservationRequest(usd=usd, justification="reconciled"), ()) / NANOS
         if hold["recorded"]:
-            return self._request(PriceCall(hold_id, cost))
+            return self.request(PriceCall(hold_id, cost))
         names = hold["names"]
         record = InvocationRecord(
             invocation_id=hold_id,
@@ -193,15 +173,12 @@ class ReservationPlanner:
             error_type="outcome_unknown",
             source="budgets:reconcile",
         )
-        return self._request(record=record)
+        return self.request(record=record)
 
-    def expiring(self) -> Request | None:
-        """The request that ends holds whose lease is over."""
-        return self._request(ExpireHolds())
-
-    def _request(
+    def request(
         self, work: Work | None = None, record: InvocationRecord | None = None, *, durable: bool = False
     ) -> Request | None:
+        """The request to do this, or to store this record."""
         if self._engine.stores_nothing:
             return None
         return Request(work, record, deadline=monotonic() + self._timeout, durable=durable)
@@ -221,12 +198,7 @@ class ReservationPlanner:
             self.submit(request)
 
     def serve(self, request: Request | None) -> Steps[Any]:
-        """Have it served; what came of it.
-
-        Raises:
-            BudgetExceeded: a hard limit has no room.
-            StoreError: the file could not be used, or not in time.
-        """
+        """Have it served; what came of it. BudgetExceeded, or a StoreError: not usable, or not in time."""
         if request is None:
             return None
         yield from _Serve(self._engine.executor, request)

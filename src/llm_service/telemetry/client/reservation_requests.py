@@ -110,12 +110,7 @@ class ReservationRequest:
         )
 
     def with_estimate(self, estimate: "Estimate", *, is_priced: bool) -> Self:
-        """The request with what was estimated in the place of what was not said.
-
-        Args:
-            estimate: of the call.
-            is_priced: whether the model has a price; else a cost in the estimate is what such calls have cost.
-        """
+        """The request with what was estimated in the place of what was not said; a guess unless the model is priced."""
         used = self.tokens
         if used is None:
             answer = estimate.completion_tokens
@@ -181,11 +176,7 @@ def _unknown(wanted: ReservationRequest, policies: Sequence[Policy]) -> int:
 
 
 def usd_of(name: str, value: object) -> Decimal:
-    """An amount that can be reserved.
-
-    Raises:
-        QueryError: (a `ValueError`) it is none; `name` is what it was given as.
-    """
+    """An amount that can be reserved. Raises QueryError: it is none; `name` is what it was given as."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         unknown = "True for what is estimated" if name == "budget" else "None where it is unknown"
         raise QueryError(name, value, f"give a number of USD, or {unknown}")

@@ -106,10 +106,7 @@ class Reservation:
             self._planner.submit(self._planner.ending(self.plan.hold_id, None))
 
     def settling(self, record: InvocationRecord, *, durable: bool = False) -> Request | None:
-        """The request that stores the record, which ends the hold; None where it was settled before.
-
-        A further record is of another call: it is logged as any other.
-        """
+        """The request that stores the record and ends the hold; None, if it was settled: a further record is logged."""
         bound = self._bound(record)
         if self._becomes(_End.SETTLED, by=bound.invocation_id):
             return self._planner.settling(bound, self.plan, durable=durable)
@@ -232,7 +229,7 @@ def taken(planner: ReservationPlanner, request: ReservationRequest) -> Steps[Res
     """Reserve what was asked for, which needs no estimate any more."""
     plan = planner.plan(request)
     try:
-        yield from planner.serve(planner.reserving(plan))
+        yield from planner.serve(planner.request(plan))
     except (BudgetError, DuplicateInvocationError):
         raise
     except BaseException:

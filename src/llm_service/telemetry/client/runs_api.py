@@ -25,11 +25,7 @@ __all__ = ["AsyncTelemetryRun", "RunScope", "TelemetryRun", "compare_runs", "get
 
 
 class RunScope:
-    """A run that was given an id.
-
-    Attributes:
-        run_id: its id.
-    """
+    """A run that was given an id."""
 
     def __init__(self, core: ClientCore, run_id: str, scope: Scope) -> None:
         self._core = core

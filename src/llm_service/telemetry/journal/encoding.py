@@ -59,7 +59,6 @@ def decode(data: bytes, layout: int = LAYOUT) -> InvocationRecord:
     """The record that `encode` was given.
 
     Args:
-        data: the result of `encode`.
         layout: one of `LAYOUTS`, from the segment's header.
 
     Raises:

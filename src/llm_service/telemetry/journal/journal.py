@@ -22,6 +22,7 @@ from llm_service.telemetry.journal import locking, segment
 from llm_service.telemetry.journal.encoding import LAYOUT, encode
 from llm_service.telemetry.journal.segment_names import made_name, segment_name
 from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.stores.private_files import make_private_folder
 
 __all__ = ["CrashJournal", "Slot"]
 
@@ -53,9 +54,6 @@ class CrashJournal:
     Args:
         db_path: the database; the segment is in the same folder.
         max_bytes: the segment's size, allocated in full.
-        ceiling: the logger's privacy level.
-        make_folder: creates the database's folder if it is missing.
-        clock: seconds, monotonic.
 
     Attributes:
         error: why the segment could not be created; None if it exists or was not needed yet.
@@ -66,13 +64,11 @@ class CrashJournal:
         db_path: Path,
         max_bytes: int,
         ceiling: PrivacyLevel,
-        make_folder: Callable[[Path], None],
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._db_path = db_path
         self._bytes = max_bytes // segment.WORD * segment.WORD
         self._ceiling: PrivacyLevel = ceiling
-        self._make_folder = make_folder
         self._clock = clock
         self.begin("")
 
@@ -95,10 +91,7 @@ class CrashJournal:
     # Creating and closing
 
     def ensure(self) -> bool:
-        """Create the segment if it does not exist; False if that failed, and then no record is accepted.
-
-        A failure is stored in `error`; the next try is made after a second.
-        """
+        """Create the segment if there is none; False, with `error`, where that failed; tried again after a second."""
         if self._map is not None:
             return True
         if self._closed or self._making or self._clock() < self._try_at:
@@ -118,7 +111,7 @@ class CrashJournal:
         return True
 
     def _make(self) -> None:
-        self._make_folder(self._path.parent)
+        make_private_folder(self._path.parent)
         # A replay may remove the new file between its creation and its lock, as if its process were dead. Then the
         # rename fails, and the next try creates another.
         new = self._path.with_name(made_name(self._path.name))

@@ -32,11 +32,7 @@ class RefusedFileError(OSError):
 
 
 class HeldFile:
-    """An open file under this process's lock.
-
-    Attributes:
-        fd: its only descriptor, except those of a memory map.
-    """
+    """An open file under this process's lock; `fd` is its only descriptor, except those of a memory map."""
 
     def __init__(self, fd: int, key: tuple[int, int, int]) -> None:
         self.fd = fd
@@ -49,12 +45,7 @@ class HeldFile:
 
 
 def create(path: Path) -> HeldFile:
-    """Create a new file of mode 0600, and lock it.
-
-    Raises:
-        OSError: it exists already, or could not be created.
-        RefusedFileError: this platform has no record locks.
-    """
+    """Create a new file of mode 0600, and lock it. Raises RefusedFileError: this platform has no record locks."""
     making = path.name, os.getpid()
     _MAKING[making] = None
     try:
@@ -80,7 +71,6 @@ def hold(path: Path) -> HeldFile | None:
 
     Raises:
         RefusedFileError: a symlink, not a regular file, or another user's file; `lstat` tells, it is not opened.
-        OSError: it could not be opened.
     """
     try:
         found = path.lstat()
@@ -89,7 +79,7 @@ def hold(path: Path) -> HeldFile | None:
     problem = problem_of(path)
     if problem is not None:
         raise RefusedFileError(f"{path} {problem.what}: it is not opened; {problem.remedy}")
-    if found.st_uid != _user(found.st_uid):  # root's files are refused, too
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():  # root's files are refused, too
         raise RefusedFileError(f"{path} belongs to another user; remove it")
     key = _key(found)
     if not _is_ours_to_open(path, key):
@@ -154,10 +144,6 @@ def _close(fd: int, key: tuple[int, int, int]) -> None:
 
 def _key(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_dev, found.st_ino, os.getpid()
-
-
-def _user(otherwise: int) -> int:
-    return os.geteuid() if hasattr(os, "geteuid") else otherwise
 
 
 _FLAGS: Final = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)

@@ -51,8 +51,6 @@ def replay_all(db_path: Path, session: Session, ceiling: PrivacyLevel, done: Rep
     """Commit the records of dead processes, and remove their segments. Those of living processes are not touched.
 
     Args:
-        db_path: the database.
-        session: an open one.
         ceiling: the replaying logger's privacy level; the lower one of both writers applies.
         done: is updated, also if a segment's replay stops half-way; `left` is counted anew.
 

@@ -72,11 +72,8 @@ class Header:
     """The writer of a segment, and how to read it.
 
     Attributes:
-        writer_id: the writer's id in `receipts`.
-        ceiling: the writer's privacy level.
         layout: `encoding.LAYOUT` of the writer's release.
         salt: 1 to 2**32 - 1, random: marks the frames of this segment.
-        created_us: microseconds since 1970.
     """
 
     writer_id: str
@@ -102,7 +99,6 @@ class Contents:
     Attributes:
         waiting: frames of records without a known commit, by number.
         lost: accepted records that may have been pending and cannot be read.
-        last: the highest number seen.
     """
 
     waiting: list[Frame]
@@ -133,7 +129,6 @@ def read_header(data: bytes, layouts: Container[int]) -> Header:
     """The header of a segment.
 
     Args:
-        data: the whole segment.
         layouts: the record layouts that this release can read.
 
     Raises:
@@ -183,14 +178,7 @@ def _batch_at(data: bytes, at: int, salt: int) -> int:
 
 
 def contents(data: bytes, header: Header, *, committed: int, replayed: int) -> Contents:
-    """The records without a known commit.
-
-    Args:
-        data: the whole segment.
-        header: from `read_header`.
-        committed: the batch in the writer's receipt; 0 if there is none.
-        replayed: the last number that an earlier replay committed; 0 if there was none.
-    """
+    """The records that neither the writer's receipt nor that of an earlier replay (0: none) covers."""
     found: dict[int, Frame] = {}
     for frame in _frames(data, header.salt):
         found.setdefault(frame.number, frame)

@@ -20,11 +20,7 @@ __all__ = ["delivered", "require_room"]
 
 
 def require_room(folder: Path, needed: int) -> None:
-    """Refuse before the work what could only fail after it.
-
-    Raises:
-        StoreError: the folder does not exist, or has less than `needed` bytes left.
-    """
+    """Refuse a folder that is none, or that has less than `needed` bytes left, before the work is done."""
     if not folder.is_dir():
         raise StoreError(f"{folder} is no folder; give a file in one that exists", folder)
     free = shutil.disk_usage(folder).free

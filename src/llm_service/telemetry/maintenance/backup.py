@@ -18,6 +18,7 @@ from llm_service.telemetry.maintenance.atomic_file import delivered, require_roo
 from llm_service.telemetry.maintenance.check_session import look, open_read_only, side_file, status_of
 from llm_service.telemetry.maintenance.doctor import identify
 from llm_service.telemetry.stores.sqlite.connections import connect
+from llm_service.telemetry.stores.sqlite.transactions import snapshot
 
 __all__ = ["MAX_WAL_GROWTH", "BackupReport", "OnProgress", "backup", "count_rows"]
 
@@ -35,8 +36,6 @@ class BackupReport:
     """What was copied.
 
     Attributes:
-        path: the copy.
-        bytes: its size.
         rows: rows of each table, equal in the snapshot and in the copy.
         seconds: the whole work, verification included.
         snapshot_seconds: how long the snapshot was held.
@@ -62,12 +61,10 @@ def backup(
     """Copy a telemetry database while it is written. Writers go on; the source is only read.
 
     Args:
-        source: the database.
         destination: a new file, made with mode 0600; it appears when it is whole, verified (`integrity_check` and the
             rows of each table) and synced.
         force: True replaces an existing file that is not in use.
         max_wal_growth: bytes; the backup gives up when the WAL grows by more while it holds its snapshot.
-        on_progress: called after each step.
 
     Raises:
         StoreError: the source is no sound telemetry database, the destination cannot be made, or the WAL grew too far.
@@ -118,14 +115,10 @@ def _copy(
                 source,
             )
 
-    connection.execute("BEGIN")
-    try:
+    with snapshot(connection), closing(connect(making)) as target:
         rows = count_rows(connection)
-        with closing(connect(making)) as target:
-            target.execute("PRAGMA synchronous = OFF")  # it is synced once, before it gets its name
-            connection.backup(target, pages=_PAGES, progress=step)
-    finally:
-        connection.execute("ROLLBACK")
+        target.execute("PRAGMA synchronous = OFF")  # it is synced once, before it gets its name
+        connection.backup(target, pages=_PAGES, progress=step)
     return _Copied(rows, time.monotonic() - started, max(0, _wal_bytes(source) - before))
 
 

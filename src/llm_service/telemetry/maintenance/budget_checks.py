@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from llm_service.budgets.limits import Amounts
 from llm_service.budgets.scopes import Call, Counter
 from llm_service.telemetry.maintenance.check_session import OutOfTimeError, time_limit
 from llm_service.telemetry.maintenance.daily_totals import kept_since
@@ -24,6 +23,7 @@ from llm_service.telemetry.record.timestamps import (
     to_microseconds,
 )
 from llm_service.telemetry.stores.sqlite import budget_statements as sql
+from llm_service.telemetry.stores.sqlite.budget_counting import to_change
 from llm_service.telemetry.stores.sqlite.budget_rows import (
     Counters,
     HoldRow,
@@ -42,6 +42,7 @@ from llm_service.telemetry.stores.sqlite.budget_statements import (
     Change,
     Place,
 )
+from llm_service.telemetry.stores.sqlite.transactions import snapshot
 
 __all__ = ["Lack", "add_lacks", "check_budgets", "check_counters", "has_budgets", "lacks", "make_whole"]
 
@@ -76,7 +77,6 @@ class Lack(NamedTuple):
     """What one window lacks.
 
     Attributes:
-        place: the window.
         window: its name, such as `day`.
         change: what must be added to make it right; numbers may be negative.
         what: the first amount that is wrong, as it is and as it should be.
@@ -98,14 +98,10 @@ def check_budgets(connection: sqlite3.Connection, now: datetime, deadline: float
     if not has_budgets(connection):
         return healthy("budgets", "none: the file is of an older version")
     try:
-        with time_limit(connection, deadline):
-            connection.execute("BEGIN")
-            try:
-                lacking = list(lacks(connection, to_microseconds(now)))
-                damaged = _damage(connection)
-                windows, counters, holds, late = _counts(connection, now)
-            finally:
-                connection.execute("ROLLBACK")
+        with time_limit(connection, deadline), snapshot(connection):
+            lacking = list(lacks(connection, to_microseconds(now)))
+            damaged = _damage(connection)
+            windows, counters, holds, late = _counts(connection, now)
     except OutOfTimeError:
         return found("not_checked", "windows of budgets were not compared with all records in the time", "budgets")
     wrong = [f"{damaged} rows of budgets are damaged"] if damaged else []
@@ -152,10 +148,7 @@ def _counts(connection: sqlite3.Connection, now: datetime) -> tuple[int, int, in
 
 
 def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
-    """What windows lack, in their order; nothing where they are right. Within the caller's snapshot.
-
-    Counters that cannot be evaluated here are left to who can.
-    """
+    """What windows lack, in their order, within the caller's snapshot; counters not known here are left alone."""
     counters, unknown = _counters(connection, now_us)
     others = {counter.id for counter in unknown}
     since = _judged_since(counters, kept_since(connection), now_us)
@@ -182,16 +175,13 @@ def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
             at = wrong[0]
             what = f"{AMOUNTS[at]} is {there[at]:,}, should be {wanted[at]:,}"
             lacking = [wanted[at] - there[at] for at in range(len(AMOUNTS))]
-            yield Lack(place, names.get(place.counter_id, "window"), _change(lacking), what)
+            yield Lack(place, names.get(place.counter_id, "window"), to_change(lacking), what)
 
 
 def _never_placed(
     counters: Sequence[Counter], since: Mapping[int, str], are: Mapping[Place, Sequence[int]], now_us: int
 ) -> dict[Place, list[int]]:
-    """What writers counted that could not tell the window, where records cannot tell it either.
-
-    Elsewhere the records say where it belongs. Here it counts in the present window: too much rather than too little.
-    """
+    """What writers could not place, and records cannot either: it counts in the present window, rather too much."""
     present = {counter.id: microseconds_text(counter.span(now_us).start) for counter in counters}
     moved: dict[Place, list[int]] = {}
     for place, amounts in are.items():
@@ -247,13 +237,7 @@ def _from_records(
 
 
 class _Walk:
-    """The windows of one counter, of which the one that the last record fell into is at hand.
-
-    Attributes:
-        counter: the counter.
-        since, before: that window's bounds, as text that timestamps compare with.
-        sums: that window's amounts, by subject.
-    """
+    """The windows of one counter, of which the one that the last record fell into is at hand, with its bounds."""
 
     def __init__(self, counter: Counter) -> None:
         self.counter = counter
@@ -289,10 +273,6 @@ def _from_holds(connection: sqlite3.Connection) -> dict[Place, dict[int, int]]:
             for at, amount in enumerate(hold.amounts, first):
                 row[at] = row.get(at, 0) + whole(amount)
     return sums
-
-
-def _change(lacking: Sequence[int]) -> Change:
-    return Change(Amounts(*lacking[:3]), Amounts(*lacking[3:6]), Amounts(*lacking[6:9]), lacking[9])
 
 
 def make_whole(connection: sqlite3.Connection, now_us: int) -> int:

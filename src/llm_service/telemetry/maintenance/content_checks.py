@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from llm_service.telemetry.maintenance.findings import Finding, found, healthy
 from llm_service.telemetry.queries.cells import text
 from llm_service.telemetry.record.timestamps import AHEAD_US, microseconds_text, to_microseconds
 from llm_service.telemetry.stores.sqlite import migrations
-from llm_service.telemetry.stores.sqlite.connections import connect
+from llm_service.telemetry.stores.sqlite.transactions import snapshot
 
 __all__ = [
     "check_aggregates",
@@ -89,13 +90,8 @@ Columns = dict[str, tuple[Any, ...]]
 
 
 def _wanted() -> dict[str, Columns]:
-    connection = connect(":memory:")
-    try:
-        for statement in migrations.schema_statements():
-            connection.execute(statement)
+    with closing(migrations.empty_database()) as connection:
         return _tables(connection)
-    finally:
-        connection.close()
 
 
 def _tables(connection: sqlite3.Connection) -> dict[str, Columns]:
@@ -155,11 +151,8 @@ def check_aggregates(connection: sqlite3.Connection, deadline: float) -> list[Fi
     try:
         while day is not None:
             with time_limit(connection, deadline):
-                connection.execute("BEGIN")
-                try:
+                with snapshot(connection):
                     differing = list(differences(connection, day))
-                finally:
-                    connection.execute("ROLLBACK")
                 days += 1
                 rows += len(differing)
                 if differing:

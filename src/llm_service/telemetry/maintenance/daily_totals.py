@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from typing import Final
 
-from llm_service.telemetry.queries.cells import IS_CALL, LATENCY, NANOS, UNCOUNTED, UNPRICED, whole
+from llm_service.telemetry.queries.cells import IS_CALL, LATENCY, added_up, whole
 from llm_service.telemetry.queries.cells import text as as_day
 from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals, bucket_of
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
@@ -31,12 +31,8 @@ __all__ = [
 
 COLUMNS: Final = tuple(field.name for field in fields(DailyTotals) if field.name != "buckets")
 
-# The nano-dollars and microseconds are made by the same double operations as `rollups.Fold` makes them.
 _ADD_UP: Final = f"""
-SELECT agent_name, tool_name, model_name, count(*), sum(status = 'error'), sum(status = 'timeout'),
-    coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(total_tokens), 0),
-    sum({UNCOUNTED}), coalesce(sum({NANOS}), 0), sum({UNPRICED}),
-    sum({LATENCY}), coalesce(sum(CASE WHEN {LATENCY} THEN CAST(latency_ms * 1000 + 0.5 AS INTEGER) END), 0)
+SELECT agent_name, tool_name, model_name, {added_up(*COLUMNS)}
 FROM invocations WHERE timestamp >= ? AND timestamp < ? AND {{which}} GROUP BY agent_name, tool_name, model_name
 """  # noqa: S608 - constants of our own
 _ADD_UP_BUCKETS: Final = f"""
@@ -55,12 +51,7 @@ _NEWEST_TOTAL: Final = "SELECT max(date) FROM daily_costs {}"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What one row of `daily_costs` and its latency buckets lack.
-
-    Attributes:
-        key: the row.
-        lacking: what must be added to make it right; numbers may be negative.
-    """
+    """What must be added to one row of `daily_costs` and its latency buckets; numbers may be negative."""
 
     key: DailyKey
     lacking: DailyTotals
@@ -93,13 +84,7 @@ def day_before(connection: sqlite3.Connection, before: str | None, since: str | 
 
 
 def add_up(connection: sqlite3.Connection, day: str, *, spans: bool = False) -> dict[DailyKey, DailyTotals]:
-    """What the totals of this day should be, from its records; needs `add_bucket_function`.
-
-    Args:
-        connection: of the file.
-        day: UTC.
-        spans: True adds up the spans instead, which files before version 5 counted, too.
-    """
+    """What a UTC day's totals should be, from its records, or of its spans; needs `add_bucket_function`."""
     bounds, which = (day, _after(day)), f"NOT {IS_CALL}" if spans else IS_CALL
     totals: dict[DailyKey, DailyTotals] = {}
     for agent, tool, model, *counts in rows_of(connection, _ADD_UP.format(which=which), bounds):

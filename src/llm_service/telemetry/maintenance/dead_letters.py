@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from time import time_ns
 from typing import Any, Final
 
 from llm_service.errors import DuplicateInvocationError, RecordError, RecordQuarantinedError, StoreError
 from llm_service.telemetry.client.sync_client import TelemetryLogger
-from llm_service.telemetry.maintenance.check_session import look
+from llm_service.telemetry.maintenance.check_session import look, open_to_change
 from llm_service.telemetry.maintenance.daily_totals import add_bucket_function, differences
 from llm_service.telemetry.queries.cells import decoded, text
 from llm_service.telemetry.record.operations import is_span
@@ -26,7 +25,7 @@ from llm_service.telemetry.record.record import FIELDS, InvocationRecord
 from llm_service.telemetry.record.timestamps import from_microseconds
 from llm_service.telemetry.stores.sqlite.file_identity import require_telemetry
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
-from llm_service.telemetry.stores.sqlite.opening import open_for_writing
+from llm_service.telemetry.stores.sqlite.transactions import snapshot
 
 __all__ = ["SALVAGED", "DeadLetter", "Outcome", "Retried", "drop", "letters", "retry", "to_record"]
 
@@ -36,7 +35,6 @@ _COUNTED: Final = (
     "the daily totals count it already, as they were salvaged; to store it all the same, first run doctor --repair, "
     "which makes them count what is stored"
 )
-_BUSY_MS: Final = 10_000
 _PAGE: Final = 500
 _READ: Final = "SELECT id, quarantined_at, invocation_id, error, record FROM dead_letters"
 
@@ -46,10 +44,8 @@ class DeadLetter:
     """One record that was refused.
 
     Attributes:
-        id: names the letter.
         quarantined_at: UTC text.
         invocation_id: of the record, made printable.
-        error: why it was refused.
         record: the fields as stored, JSON decoded; a text in place of what cannot be read.
     """
 
@@ -80,11 +76,7 @@ class Retried:
 
 
 def letters(path: Path, ids: Sequence[int] | None = None) -> list[DeadLetter]:
-    """The letters of a file, oldest first; `ids` None reads all.
-
-    Raises:
-        StoreError: there is no such file or letter, or it cannot be read.
-    """
+    """The letters of a file, oldest first; `ids` None reads all. StoreError where there is no such file or letter."""
     require_telemetry(path)
     try:
         rows = look(path, lambda connection: rows_of(connection, f"{_READ} ORDER BY id"))
@@ -110,7 +102,6 @@ def retry(
     """Log these records again, through every check, the privacy settings and the ledger of a logger.
 
     Args:
-        letters_to_try: of the file that the logger writes.
         open_logger: makes the logger; it is closed here.
         changes: fields to replace in each record, as the constructor takes them.
 
@@ -120,7 +111,7 @@ def retry(
     Raises:
         StoreError: the file cannot be written now; letters not yet tried stay.
     """
-    with open_logger() as logger, closing(_open(logger.db_path)) as connection:
+    with open_logger() as logger, closing(open_to_change(logger.db_path)) as connection:
         return [_retry(letter, logger, connection, changes) for letter in letters_to_try]
 
 
@@ -138,7 +129,9 @@ def _retry(
         _delete(connection, [letter.id])
         return Retried(letter.id, Outcome.DUPLICATE, str(error))
     except RecordQuarantinedError as error:
-        _forget_second_letter(connection, letter, newest or 0)
+        # The logger set the record aside once more: one letter is enough, and the first has the name that was given.
+        second = "DELETE FROM dead_letters WHERE id > ? AND invocation_id IS ?"
+        connection.execute(second, (newest or 0, letter.invocation_id))
         return Retried(letter.id, Outcome.REFUSED, str(error))
     except (TypeError, ValueError) as error:
         hint = f"; give --set {error.field}=VALUE" if isinstance(error, RecordError) else ""
@@ -153,20 +146,12 @@ def _is_counted(letter: DeadLetter, record: InvocationRecord, connection: sqlite
         return False
     add_bucket_function(connection)
     day = record.timestamp.date().isoformat()
-    connection.execute("BEGIN")
-    try:
+    with snapshot(connection):
         return any(difference.lacking.invocations < 0 for difference in differences(connection, day))
-    finally:
-        connection.execute("ROLLBACK")
 
 
 def to_record(letter: DeadLetter, changes: Mapping[str, Any] | None = None) -> InvocationRecord:
-    """The record of a letter, with every check of the constructor.
-
-    Raises:
-        RecordError: a field cannot be stored.
-        ValueError: the letter holds no record.
-    """
+    """The record of a letter, with every check of the constructor; a ValueError where it holds none."""
     if isinstance(letter.record, str):
         raise ValueError("the letter's record is not JSON; look at it and drop it")  # noqa: TRY004 - a bad value
     named = {field: value for field, value in letter.record.items() if field in FIELDS and value is not None}
@@ -195,14 +180,8 @@ def _moment(value: Any) -> Any:
 def drop(path: Path, ids: Sequence[int]) -> int:
     """Delete letters for good; how many there were."""
     known = [letter.id for letter in letters(path, ids)]
-    with closing(_open(path)) as connection:
+    with closing(open_to_change(path)) as connection:
         return _delete(connection, known)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    connection = open_for_writing(path, time_ns() // 1000)
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS:d}")
-    return connection
 
 
 def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> int:
@@ -212,8 +191,3 @@ def _delete(connection: sqlite3.Connection, ids: Sequence[int]) -> int:
         marks = ", ".join("?" * len(some))
         count += connection.execute(f"DELETE FROM dead_letters WHERE id IN ({marks})", some).rowcount  # noqa: S608
     return count
-
-
-def _forget_second_letter(connection: sqlite3.Connection, letter: DeadLetter, newest: int) -> None:
-    """The logger set the record aside once more: one letter is enough, and the first has the name that was given."""
-    connection.execute("DELETE FROM dead_letters WHERE id > ? AND invocation_id IS ?", (newest, letter.invocation_id))

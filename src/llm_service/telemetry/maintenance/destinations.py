@@ -39,9 +39,6 @@ def refuse_database(destination: Path, database: Path | None = None) -> None:
         destination: where the file is to go; by its path, through links, and by its inode.
         database: what it is made from. Names beside any other database are refused, too: who opens that one deletes
             what it takes for its own.
-
-    Raises:
-        StoreError: it is one of these.
     """
     target = Path(os.path.realpath(destination))
     beside = [target.name.removesuffix(suffix) for suffix in SIDE_FILES if target.name.endswith(suffix)]
@@ -63,7 +60,6 @@ def target_of(destination: Path, *, force: bool = False) -> Path:
     """Where a new file goes: a symlink of one's own or root's is followed, another user's never, wherever it stands.
 
     Args:
-        destination: what was asked for.
         force: True lets a regular file stand there.
 
     Raises:
@@ -91,7 +87,6 @@ def refuse_standing(target: Path, *, over_database: bool) -> None:
     """What stands at a target may be replaced: no database, but for a closed one of ours where another takes its place.
 
     Args:
-        target: from `target_of`.
         over_database: what is made is a database of telemetry, too.
 
     Raises:

@@ -39,7 +39,6 @@ def examine(
     """Check a database and its surroundings, read-only.
 
     Args:
-        path: the database.
         settings: the configuration in force; None where only a path is known, and retention cannot be judged.
         full: `integrity_check` instead of `quick_check`, every id, and no time limit. Each check of the contents then
             holds a snapshot while it runs, during which the WAL of a busy file grows.

@@ -104,13 +104,7 @@ def check_wal(
     locks: Callable[[], str | None] | None = None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Finding:
-    """Whether the WAL is short, and who keeps it from being copied back.
-
-    Args:
-        path: the database.
-        locks: gives the text of /proc/locks, or None where there is none; default reads it.
-        pause: waits some seconds between two looks at it.
-    """
+    """Whether the WAL is short, and who keeps it from being copied back, by the text of /proc/locks."""
     status = status_of(side_file(path, "-wal"))
     size = 0 if status is None else status.st_size
     hot = status_of(side_file(path, "-journal"))
@@ -173,10 +167,6 @@ def check_journals(path: Path, pause: Callable[[float], None] = time.sleep) -> F
 
     The locks are those that a replay goes by. A journal counts as left behind where nobody held it at two looks: one
     that is just being made, or done with, is nobody's for a moment.
-
-    Args:
-        path: the database.
-        pause: waits some seconds between the two.
     """
     journals = find(path)
     held = {file: is_held(file) for file in journals}

@@ -23,15 +23,7 @@ class Severity(Enum):
 
 
 class Kind(NamedTuple):
-    """One thing that can be wrong.
-
-    Attributes:
-        name: the finding's name, one for each kind.
-        check: the check that finds it.
-        severity: warning or error.
-        exit_code: what `llm-telemetry doctor` ends with where nothing graver is found.
-        remedy: what to do about it.
-    """
+    """One thing that can be wrong; `doctor` ends with its exit code where nothing graver is found."""
 
     name: str
     check: str
@@ -89,11 +81,8 @@ class Finding:
     """What one check saw.
 
     Attributes:
-        check: the check.
         name: the kind's name; the check's own where all is well.
-        severity: how much it matters.
         exit_code: the kind's; 0 where all is well.
-        seen: what was seen, in one line.
         remedy: what to do about it; empty where all is well.
     """
 

@@ -9,9 +9,11 @@ say that a page is free. What was deleted stays deleted where the map, or the li
 import struct
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from typing import BinaryIO, Final, Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
 
-__all__ = ["INDEX_INTERIOR", "INDEX_LEAF", "TABLE_LEAF", "Pages", "start_of"]
+__all__ = ["INDEX_INTERIOR", "INDEX_LEAF", "TABLE_LEAF", "Pages", "Source", "start_of"]
 
 TABLE_LEAF: Final = 0x0D
 TABLE_INTERIOR: Final = 0x05
@@ -29,41 +31,29 @@ _PENDING_BYTE: Final = 0x40000000
 _MOST_DEPTH: Final = 40
 
 
-class Source(Protocol):
-    """Where pages are: what `PageFile` says of itself."""
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The pages of a private copy.
 
-    @property
-    def overlay(self) -> Mapping[int, bytes]:
-        """Newer pages by number."""
-        ...
+    Attributes:
+        overlay: newer pages by number, out of its WAL.
+        size: bytes of a page.
+        usable: those that SQLite uses.
+        has_pointer_map: whether the file says of each page what it is (auto_vacuum, as ours have).
+    """
 
-    @property
-    def size(self) -> int:
-        """Bytes of a page."""
-        ...
-
-    @property
-    def usable(self) -> int:
-        """Those that SQLite uses."""
-        ...
-
-    @property
-    def count(self) -> int:
-        """Pages."""
-        ...
-
-    @property
-    def has_pointer_map(self) -> bool:
-        """Whether the file says of each page what it is."""
-        ...
+    path: Path
+    overlay: Mapping[int, bytes]
+    size: int
+    usable: int
+    count: int
+    has_pointer_map: bool
 
 
 class Pages:
     """Reads pages, and what the file says about them.
 
     Args:
-        source: where they are.
-        file: the same, open.
         roots: of the tables and indexes, as far as they are known.
 
     Attributes:

@@ -6,12 +6,11 @@ cells) and 2.1 (records). Read-only, and only of private copies.
 
 import struct
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from llm_service.telemetry.maintenance.page_owners import INDEX_INTERIOR, TABLE_LEAF, Pages, start_of
+from llm_service.telemetry.maintenance.page_owners import INDEX_INTERIOR, TABLE_LEAF, Pages, Source, start_of
 
 __all__ = ["Cell", "PageFile", "Schema", "UnreadableCellError", "Wanted"]
 
@@ -35,25 +34,10 @@ class Cell(NamedTuple):
     values: list[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class PageFile:
-    """The pages of a private copy.
+class PageFile(Source):
+    """The pages of a private copy, and what can be read on them."""
 
-    Attributes:
-        path: the copy.
-        overlay: newer pages by number, out of its WAL.
-        size: bytes of a page.
-        usable: those that SQLite uses.
-        count: pages.
-        has_pointer_map: whether the file says of each page what it is (auto_vacuum, as ours have).
-    """
-
-    path: Path
-    overlay: Mapping[int, bytes]
-    size: int
-    usable: int
-    count: int
-    has_pointer_map: bool
+    __slots__ = ()
 
     @classmethod
     def of(cls, path: Path, overlay: Mapping[int, bytes] | None = None) -> "PageFile":
@@ -91,7 +75,6 @@ class PageFile:
         """Every row that can be read on a page in use, those first of which it is known whose they are.
 
         Args:
-            schema: what is where.
             wanted: told table and rowid; False saves the reading of a row. Not asked for tables without rowids.
             whole: gets the names of tables of which every page and every row could be read, at the end.
 
@@ -121,12 +104,7 @@ class PageFile:
 
 
 class Schema(NamedTuple):
-    """Root pages.
-
-    Attributes:
-        tables: names by root.
-        indexes: roots.
-    """
+    """Root pages: the names of tables by root, and the roots of indexes."""
 
     tables: dict[int, str]
     indexes: set[int]

@@ -32,12 +32,7 @@ for source, copy in zip(sys.argv[1::2], sys.argv[2::2]):
 
 @dataclass(frozen=True, slots=True)
 class PrivateCopy:
-    """A copy, both ways to look at it.
-
-    Attributes:
-        pages: its pages.
-        connection: SQLite's view of it; None where it is no database any more.
-    """
+    """A copy, both ways to look at it; `connection` is None where it is no database any more."""
 
     pages: PageFile
     connection: sqlite3.Connection | None
@@ -49,7 +44,6 @@ def private_copy(source: Path, folder: Path) -> Generator[PrivateCopy]:
 
     Args:
         source: only read; by SQLite, or by a process of its own.
-        folder: where the copy lives while the block runs.
 
     Raises:
         StoreError: the source cannot be read at all.

@@ -38,7 +38,6 @@ class Recovery:
     """Reads the rows of a damaged copy, each once.
 
     Attributes:
-        copy: the copy.
         rowids: what was found, by table.
         damaged: rows that were found and cannot be what was written, by table: the column at fault, and the values.
         whole: tables that were read to their ends, one way or the other: all that was in them was seen.
@@ -141,22 +140,14 @@ def _by_shape(values: list[Any]) -> list[Table]:
 
 
 class PartialRows(NamedTuple):
-    """What indexes know of rows that were not found.
-
-    Attributes:
-        rows: columns by name, by row id.
-        are_all: whether the index that every row is in was read to its end: there are no others.
-    """
+    """What indexes know of rows that were not found; `are_all`: the index of all was read to its end."""
 
     rows: Mapping[int, dict[str, Any]]
     are_all: bool
 
 
 def partial_rows(connection: sqlite3.Connection | None, found: set[int]) -> PartialRows:
-    """What the indexes of `invocations` know of rows that were not found.
-
-    The index of failures has no successful calls; where it was read to its end, who is not in it was one.
-    """
+    """What the indexes of `invocations` know of rows not found; who is not in the whole index of failures was none."""
     if connection is None:
         return PartialRows({}, are_all=False)
     partial: dict[int, dict[str, Any]] = {}

@@ -9,32 +9,29 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from llm_service.errors import StoreError
 from llm_service.telemetry.maintenance import budget_checks, daily_totals
 from llm_service.telemetry.maintenance.budget_checks import Lack
-from llm_service.telemetry.maintenance.check_session import SIDE_FILES, look, side_file, status_of
+from llm_service.telemetry.maintenance.check_session import SIDE_FILES, look, open_to_change, side_file, status_of
 from llm_service.telemetry.maintenance.content_checks import missing_indexes
 from llm_service.telemetry.maintenance.daily_totals import Difference
 from llm_service.telemetry.maintenance.doctor import identify
 from llm_service.telemetry.record.timestamps import microseconds_text
 from llm_service.telemetry.stores.sqlite import statements
-from llm_service.telemetry.stores.sqlite.opening import open_for_writing
-from llm_service.telemetry.stores.sqlite.transactions import transaction
+from llm_service.telemetry.stores.sqlite.transactions import snapshot, transaction
 
 __all__ = ["Action", "repair", "repair_day"]
 
-_T = TypeVar("_T")
 RECEIPT: Final = "upkeep:repair"
 _ROWS: Final = 50
 """Daily totals of one transaction: about a millisecond of the write lock."""
-_BUSY_MS: Final = 10_000
 _MOST_TRIES: Final = 20
 _COUNTS: Final = daily_totals.COLUMNS
 _STRAY_BUCKETS: Final = "FROM daily_latency WHERE daily_cost_id NOT IN (SELECT id FROM daily_costs)"
@@ -43,13 +40,7 @@ _NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in _COUN
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing that was repaired, or (`done` False) would be or could not be.
-
-    Attributes:
-        name: the finding's name.
-        what: what was done to what.
-        done: False in a dry run, and where it failed; `what` says why.
-    """
+    """One thing that was repaired; not `done` in a dry run, and where it failed: `what` says why."""
 
     name: str
     what: str
@@ -63,7 +54,6 @@ def repair(path: Path, *, dry_run: bool = False, now_us: int | None = None) -> l
     milliseconds at a time. Totals of days whose records are gone are left as they are.
 
     Args:
-        path: the database.
         dry_run: True only says what would be done.
         now_us: microseconds since 1970, for receipts; default the clock's.
 
@@ -79,8 +69,7 @@ def repair(path: Path, *, dry_run: bool = False, now_us: int | None = None) -> l
     try:
         if dry_run:
             return [*actions, *look(path, partial(_planned, now=now))]
-        with closing(open_for_writing(path, now)) as connection:
-            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS:d}")
+        with closing(open_to_change(path)) as connection:
             actions += _make_indexes(connection)
             actions += _rebuild(connection, microseconds_text(now))
             actions += _recount(connection, now)
@@ -112,17 +101,15 @@ def _planned(connection: sqlite3.Connection, now: int) -> list[Action]:
     if strays:
         actions.append(Action("aggregates", f"delete {strays} latency buckets of no daily total", done=False))
     for day in _days(connection):
-        rows = len(_in_snapshot(connection, partial(_differences, connection, day)))
+        with snapshot(connection):
+            rows = len(list(daily_totals.differences(connection, day)))
         if rows:
             actions.append(Action("aggregates", f"{day}: rebuild {rows} daily totals", done=False))
-    windows = len(_in_snapshot(connection, partial(_lacks, connection, now)))
+    with snapshot(connection):
+        windows = len(_lacks(connection, now))
     if windows:
         actions.append(Action("budgets", f"recount {windows} windows", done=False))
     return actions
-
-
-def _differences(connection: sqlite3.Connection, day: str) -> list[Difference]:
-    return list(daily_totals.differences(connection, day))
 
 
 def _make_indexes(connection: sqlite3.Connection) -> Iterator[Action]:
@@ -169,7 +156,8 @@ def _days(connection: sqlite3.Connection) -> Iterator[str]:
 def repair_day(connection: sqlite3.Connection, day: str, now: str) -> int:
     """Make the totals of one day right; how many rows were wrong. Safe beside writers and other repairs."""
     for _ in range(_MOST_TRIES):
-        seen, rows = _in_snapshot(connection, partial(_receipt_and_differences, connection, day))
+        with snapshot(connection):
+            seen, rows = _receipt(connection), list(daily_totals.differences(connection, day))
         if not _is_kept(connection, day):
             return 0  # retention was faster
         for step, start in enumerate(range(0, len(rows), _ROWS)):
@@ -193,7 +181,8 @@ def _recount(connection: sqlite3.Connection, now: int) -> Iterator[Action]:
 
 def _recount_windows(connection: sqlite3.Connection, now: int) -> int:
     for _ in range(_MOST_TRIES):
-        seen, rows = _in_snapshot(connection, lambda: (_receipt(connection), _lacks(connection, now)))
+        with snapshot(connection):
+            seen, rows = _receipt(connection), _lacks(connection, now)
         for step, start in enumerate(range(0, len(rows), _ROWS)):
             with transaction(connection):
                 still_true = _receipt(connection) == seen + step
@@ -210,10 +199,6 @@ def _recount_windows(connection: sqlite3.Connection, now: int) -> int:
 
 def _lacks(connection: sqlite3.Connection, now: int) -> list[Lack]:
     return list(budget_checks.lacks(connection, now)) if budget_checks.has_budgets(connection) else []
-
-
-def _receipt_and_differences(connection: sqlite3.Connection, day: str) -> tuple[int, list[Difference]]:
-    return _receipt(connection), _differences(connection, day)
 
 
 def _add(connection: sqlite3.Connection, day: str, rows: Sequence[Difference], seen: int, now: str) -> bool:
@@ -249,11 +234,3 @@ def _is_kept(connection: sqlite3.Connection, day: str) -> bool:
 def _receipt(connection: sqlite3.Connection) -> int:
     row = connection.execute(statements.READ_RECEIPT, (RECEIPT,)).fetchone()
     return 0 if row is None else int(row[0])
-
-
-def _in_snapshot(connection: sqlite3.Connection, question: Callable[[], _T]) -> _T:
-    connection.execute("BEGIN")
-    try:
-        return question()
-    finally:
-        connection.execute("ROLLBACK")

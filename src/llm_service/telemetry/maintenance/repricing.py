@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from time import time_ns
 from typing import Any, Final, Literal
 
 from llm_service.errors import StoreError
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry.maintenance import daily_totals
-from llm_service.telemetry.maintenance.check_session import look
+from llm_service.telemetry.maintenance.check_session import look, open_to_change
 from llm_service.telemetry.queries.cells import cost_of as cost_in
 from llm_service.telemetry.queries.cells import is_in_range
 from llm_service.telemetry.record.operations import is_span
@@ -30,7 +29,6 @@ from llm_service.telemetry.stores.sqlite.budget_statements import RUN_OF
 from llm_service.telemetry.stores.sqlite.file_identity import identify, require_telemetry
 from llm_service.telemetry.stores.sqlite.migrations import read_as_newest
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
-from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 from llm_service.telemetry.stores.sqlite.recosting import Change, NewCost, recost
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
@@ -38,7 +36,6 @@ __all__ = ["Change", "OnStep", "RepriceReport", "reprice"]
 
 _ROWS: Final = 256
 """Rows of a step: its transaction takes about 2 ms."""
-_BUSY_MS: Final = 10_000
 _ALL: Final = "(cost_usd IS NULL OR cost_source = 'computed')"
 _ONLY: Final = {
     None: _ALL,
@@ -99,13 +96,9 @@ def reprice(
     interrupt at any moment; what was done until then stays done. Totals of days whose records are gone stay.
 
     Args:
-        path: the database.
-        prices: what models cost.
         since: UTC text as stored; only calls from then on.
         only: calls without a cost, or those with a computed one.
-        dry_run: True only counts.
         on_progress: called with calls examined and calls to examine, after each step.
-        on_step: see `OnStep`.
 
     Raises:
         StoreError: there is no such file, or it cannot be read or written; steps that were done stay done.
@@ -115,8 +108,7 @@ def reprice(
     try:
         if dry_run:
             return look(path, partial(_dry, run))
-        with closing(open_for_writing(path, time_ns() // 1000)) as connection:
-            connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS:d}")
+        with closing(open_to_change(path)) as connection:
             return run(connection, commit=partial(_commit, on_step=on_step, book=BudgetBook()))
     except sqlite3.Error as error:
         raise StoreError(f"{path} could not be repriced: {error}; run: llm-telemetry doctor", path) from error

@@ -59,7 +59,6 @@ def by_both_ends(connection: sqlite3.Connection, sql: str, order: str) -> Iterat
     Where reading stops in the middle, None is given once; a row near the middle may be given twice.
 
     Args:
-        connection: read-only.
         sql: a SELECT without ORDER BY.
         order: the columns of the index, in its order.
     """

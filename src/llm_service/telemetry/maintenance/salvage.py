@@ -46,7 +46,6 @@ class TableCount:
     """What became of a table's rows.
 
     Attributes:
-        recovered: whole rows.
         partial: rows of which an index knew something; those of `invocations` are dead letters now.
         damaged: rows that were read and cannot be what was written; those of `invocations` are dead letters now.
         duplicates: rows whose unique id another recovered row has.
@@ -63,15 +62,12 @@ class SalvageReport:
     """What was salvaged.
 
     Attributes:
-        path: the new file.
-        tables: the counts by table.
         lost: calls that are known to have been stored, by an index or a daily total, and are not whole in the new file;
             None where neither they, nor an index of all, nor all daily totals could be read to the end, so that nothing
             says how many there were.
         totals_kept: daily totals taken from the old file because they count more calls than were recovered: of days
             past their retention, and of lost records.
         totals_rebuilt: daily totals made from the recovered records.
-        seconds: the whole work.
     """
 
     path: Path

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -12,7 +13,6 @@ from llm_service.budgets.limits import METRICS
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS, STATUSES
 from llm_service.telemetry.record.fields import RANGES
 from llm_service.telemetry.stores.sqlite import migrations
-from llm_service.telemetry.stores.sqlite.connections import connect
 
 __all__ = ["Table", "problem_of", "tables"]
 
@@ -43,16 +43,7 @@ _NEGATIVE: Final = frozenset({("daily_latency", "bucket")})
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of `schema.sql`.
-
-    Attributes:
-        name: the table.
-        columns: their names, in order.
-        types: their declared types.
-        required: which may not be NULL.
-        has_rowid: False for WITHOUT ROWID; else the first column is the rowid.
-        key: the primary key, in order.
-    """
+    """One table of `schema.sql`; with rowids, its first column is the rowid."""
 
     name: str
     columns: tuple[str, ...]
@@ -65,11 +56,8 @@ class Table:
 @cache
 def tables() -> dict[str, Table]:
     """The tables of `schema.sql`, in its order."""
-    connection = connect(":memory:")
-    try:
-        for statement in migrations.schema_statements():
-            connection.execute(statement)
-        found: dict[str, Table] = {}
+    found: dict[str, Table] = {}
+    with closing(migrations.empty_database()) as connection:
         ours = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         for name, sql in connection.execute(ours).fetchall():
             rows = connection.execute("SELECT * FROM pragma_table_info(?)", (name,)).fetchall()
@@ -81,9 +69,7 @@ def tables() -> dict[str, Table]:
                 has_rowid="WITHOUT ROWID" not in sql,
                 key=tuple(row[1] for row in sorted(rows, key=lambda row: row[5]) if row[5]),
             )
-        return found
-    finally:
-        connection.close()
+    return found
 
 
 def problem_of(table: Table, values: Sequence[Any]) -> str | None:

@@ -50,13 +50,7 @@ Statistic = Callable[..., Any]
 
 
 class Level(NamedTuple):
-    """How intervals are made.
-
-    Attributes:
-        confidence: of each one.
-        resamples: how many.
-        sample: values of a side that are drawn from at most; of more, so many at random.
-    """
+    """How intervals are made; a larger side than `sample` is drawn from that many of its values, at random."""
 
     confidence: float
     resamples: int
@@ -72,11 +66,7 @@ class Interval(NamedTuple):
 
 
 def require_scipy() -> Any:
-    """`scipy.stats`.
-
-    Raises:
-        MissingPackageError: (an `ImportError`) it is not installed.
-    """
+    """`scipy.stats`. Raises MissingPackageError: it is not installed."""
     try:
         stats: Any = import_module("scipy.stats")  # an extra, and slow to import
     except ImportError as error:
@@ -100,7 +90,6 @@ def interval_of_difference(
     Args:
         statistic: of the values along an axis.
         a, b: at least `LEAST_CALLS` values each.
-        level: see `level_of`.
 
     Raises:
         MissingPackageError: scipy is not installed.

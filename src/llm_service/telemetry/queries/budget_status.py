@@ -103,13 +103,7 @@ def read_counted(fetch: Fetch) -> int:
 
 
 def read_status(fetch: Fetch, policies: Policies, now: datetime) -> list[BudgetStatus]:
-    """Every limit of these policies, with a row for each subject.
-
-    Args:
-        fetch: runs a query; all see the same snapshot.
-        policies: a limit without a counter in the file is computed from the records of its present window.
-        now: aware.
-    """
+    """Every limit, with a row for each subject; without a counter in the file it is counted from the records."""
     now_us = to_microseconds(now)
     counters = _counters(fetch, now_us)
     held = _expired(fetch, now_us)
@@ -129,15 +123,7 @@ def read_status(fetch: Fetch, policies: Policies, now: datetime) -> list[BudgetS
 def read_check(
     fetch: Fetch, policies: Sequence[Policy], call: Call, asked: Amounts, now: datetime
 ) -> list[BudgetStatus]:
-    """The limits that apply to a call; `fits` tells whether the call fits.
-
-    Args:
-        fetch: runs a query; all see the same snapshot.
-        policies: those that apply to the call.
-        call: its names.
-        asked: the amounts of the call.
-        now: aware.
-    """
+    """The limits that apply to a call; `fits` tells whether the call fits."""
     now_us = to_microseconds(now)
     counters = _counters(fetch, now_us)
     rows: list[BudgetStatus] = []

@@ -74,14 +74,7 @@ class CacheSavings:
 def read_savings(
     fetch: Fetch, where: Where, columns: Sequence[str], prices: RatesOf
 ) -> dict[tuple[str | None, ...], CacheSavings]:
-    """Cache savings grouped by columns of `invocations`; groups without a priced call are left out.
-
-    Args:
-        fetch: runs a query; all see the same snapshot.
-        where: which calls.
-        columns: to group by; none for one sum of all calls, under the key `()`.
-        prices: the source of rates.
-    """
+    """Cache savings by columns (none: all calls, under `()`); groups without a priced call are left out."""
     found: dict[tuple[str | None, ...], CacheSavings] = {}
     for row in _cached_calls(fetch, where, columns):
         saved = _saved(prices, *row[-_PROBED:])

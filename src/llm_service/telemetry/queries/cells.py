@@ -14,12 +14,14 @@ from llm_service.telemetry.record.fields import RANGES
 from llm_service.telemetry.record.operations import SPANS
 
 __all__ = [
+    "ADDED_BY_A_CALL",
     "IS_CALL",
     "LATENCY",
     "NANOS",
     "PRICED",
     "UNCOUNTED",
     "UNPRICED",
+    "added_up",
     "cost_of",
     "day",
     "decoded",
@@ -49,6 +51,26 @@ IS_CALL: Final = f"coalesce(operation, '') NOT IN ({', '.join(f'{name!r}' for na
 """Whether a row is a call, and no span."""
 UNCOUNTED: Final = "typeof(total_tokens) <> 'integer'"
 """Whether the tokens of a call are unknown."""
+
+ADDED_BY_A_CALL: Final = {
+    "invocations": "1",
+    "errors": "status = 'error'",
+    "timeouts": "status = 'timeout'",
+    "prompt_tokens": "prompt_tokens",
+    "completion_tokens": "completion_tokens",
+    "total_tokens": "total_tokens",
+    "uncounted": UNCOUNTED,
+    "cost_nanos": NANOS,
+    "unpriced": UNPRICED,
+    "latency_count": LATENCY,
+    "latency_us_sum": f"CASE WHEN {LATENCY} THEN CAST(latency_ms * 1000 + 0.5 AS INTEGER) END",
+}
+"""By column of `daily_costs`, the expression whose sum it is; by the double operations of `rollups.Fold`."""
+
+
+def added_up(*columns: str) -> str:
+    """SQL for these columns of `daily_costs`, added up from calls."""
+    return ", ".join(f"coalesce(sum({ADDED_BY_A_CALL[column]}), 0)" for column in columns)
 
 
 def known(column: str) -> str:

@@ -3,7 +3,6 @@
 Read from the records that are still kept, because the daily totals have no providers and sources.
 """
 
-from datetime import date
 from typing import Any, Final, TypedDict, cast
 
 from llm_service.telemetry.queries.cells import IS_CALL, NANOS, PRICED, UNCOUNTED, UNPRICED, text
@@ -76,32 +75,14 @@ _SOURCE_SUMS: Final = f"""
 _UNKNOWN_SUMS: Final = f"count(*), coalesce(sum(total_tokens), 0), sum({UNCOUNTED}), min(timestamp), max(timestamp)"
 
 
-def read_coverage(
-    fetch: Fetch,
-    start_date: date | str | None = None,
-    end_date: date | str | None = None,
-    agent_name: str | None = None,
-    tool_name: str | None = None,
-    model_name: str | None = None,
-) -> CoverageReport:
-    """Coverage by source, and the models without prices, those with most calls first.
-
-    Args:
-        fetch: runs a query; all see the same snapshot.
-        start_date, end_date: UTC days, both inclusive; dates or ISO texts.
-        agent_name, tool_name, model_name: equal to; None does not filter.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
-    """
-    where = InvocationFilter(
-        start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, model_name=model_name
-    ).where()
+def read_coverage(fetch: Fetch, narrowed: InvocationFilter) -> CoverageReport:
+    """Coverage by source, and the models without prices, those with most calls first."""
+    where = narrowed.where()
     where.add(IS_CALL)
     order = "GROUP BY cost_source ORDER BY count(*) DESC, cost_source"
     sql = f"SELECT cost_source, {_SOURCE_SUMS} FROM invocations{where} {order}"  # noqa: S608
     sources = [_source(row) for row in fetch((sql, where.parameters))]
-    kept = read_kept(fetch, start_date, end_date, (agent_name, tool_name, model_name))
+    kept = read_kept(fetch, narrowed)
     where.add(UNPRICED)
     order = "GROUP BY 1, 2, 3 ORDER BY count(*) DESC, 1, 2, 3"
     names = "coalesce(model_name, request_model), provider, service_tier"

@@ -1,13 +1,12 @@
 """Costs by any keys in any order: sums of the daily roll-ups, totals, and coverage."""
 
 from collections.abc import Sequence
-from datetime import date
 from typing import Any, Final, Literal, TypedDict, cast, get_args
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.cells import text, whole
 from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
-from llm_service.telemetry.queries.filters import daily_where
+from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.stores.base import Fetch
 
 __all__ = ["COST_KEYS", "CostKey", "CostReport", "CostSums", "read_costs"]
@@ -52,31 +51,14 @@ _SUMMED: Final = tuple(name for name in CostSums.__annotations__ if name != "tot
 _SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in _SUMMED)
 
 
-def read_costs(
-    fetch: Fetch,
-    by: Sequence[CostKey] = COST_KEYS,
-    start_date: date | str | None = None,
-    end_date: date | str | None = None,
-    agent_name: str | None = None,
-    tool_name: str | None = None,
-    model_name: str | None = None,
-) -> CostReport:
-    """Costs grouped and sorted by these keys.
+def read_costs(fetch: Fetch, by: Sequence[CostKey], narrowed: InvocationFilter) -> CostReport:
+    """Costs grouped and sorted by these keys, at least one, each once.
 
     Days are sorted newest first; names alphabetically, unknown ones first; if the last key is a name, by cost.
-
-    Args:
-        fetch: runs a query; both queries see the same snapshot.
-        by: at least one of `day`, `agent`, `tool`, `model`, each once.
-        start_date, end_date: UTC days, both inclusive; dates or ISO texts.
-        agent_name, tool_name, model_name: equal to; None does not filter.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
     """
     if not by or len(set(by)) < len(by) or not set(by) <= set(COST_KEYS):
         raise QueryError("by", ",".join(by), f"give one or more of {', '.join(COST_KEYS)}, each once")
-    where = daily_where(start_date, end_date, agent_name, tool_name, model_name)
+    where = narrowed.daily()
     columns = ["date" if key == "day" else f"{key}_name" for key in by]
     order = [f"{column} DESC" if column == "date" else column for column in columns]
     if by[-1] != "day":

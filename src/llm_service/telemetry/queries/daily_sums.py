@@ -25,10 +25,7 @@ _UNCOUNTED: Final = f"sum(CASE WHEN {' AND '.join(map(_is_number, _TOKENS))} THE
 
 
 def fetch_daily_sums(fetch: Fetch, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """The rows of a query with `sum(unpriced)`, `sum(uncounted)` and other sums of columns of `daily_costs`.
-
-    Where a cell holds no number, the calls of its row count as unpriced (`cost_nanos`) or uncounted (tokens).
-    """
+    """The rows of a query for sums of `daily_costs`; a cell without a number makes its calls unpriced or uncounted."""
     rows = fetch((sql, parameters))
     if not any(type(cell) is PartialSum for row in rows for cell in row):
         return rows

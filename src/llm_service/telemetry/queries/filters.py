@@ -11,8 +11,11 @@ from llm_service.telemetry.record.fields import CHECKS
 from llm_service.telemetry.record.texts import forget_repairs, plain_text, repaired, repairs_here
 from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
 
-__all__ = ["InvocationFilter", "Where", "checked_day", "checked_id", "daily_where"]
+__all__ = ["NAMES", "InvocationFilter", "Where", "checked_day", "checked_id"]
 
+NAMES: Final = ("agent_name", "tool_name", "model_name")
+"""The names that records and daily totals have."""
+_IDS: Final = (*NAMES, "session_id", "trace_id", "run", "user_id")
 _FAILED: Final = "status <> 'success'"
 """Spelled like the partial indexes' condition, which a bound parameter would not match."""
 
@@ -34,12 +37,13 @@ class Where:
         if value is not None:
             self.add(condition, value)
 
-    def names(self, **names: str | None) -> None:
+    def names(self, narrowed: "InvocationFilter", *columns: str) -> None:
         """Add conditions that columns equal a name, as given to the record or as stored: redaction is idempotent.
 
         A name is checked like a record's: a value that no record can hold is an error.
         """
-        for column, name in names.items():
+        for column in columns:
+            name: str | None = getattr(narrowed, column)
             try:
                 checked = name if name == "" else CHECKS[column](column, name)  # matches no record
             except RecordError as error:
@@ -51,11 +55,7 @@ class Where:
 
 
 def checked_day(field: str, value: object) -> date:
-    """A UTC day, given as a date or as ISO text.
-
-    Raises:
-        QueryError: for anything else, including a datetime.
-    """
+    """A UTC day, given as a date or as ISO text. Raises QueryError: for anything else, including a datetime."""
     if isinstance(value, datetime):
         raise QueryError(field, value, "give a date; for moments use since and until")
     if isinstance(value, date):
@@ -105,9 +105,9 @@ def _moment(field: str, value: object) -> str:
         raise QueryError(field, value, "give a moment from 1970 to 9999") from None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class InvocationFilter:
-    """A filter for stored calls; None does not filter.
+    """A filter for stored calls, and for daily totals; None does not filter.
 
     Attributes:
         start_date, end_date: UTC days, both inclusive; dates or ISO texts.
@@ -131,11 +131,7 @@ class InvocationFilter:
     failed: bool = False
 
     def where(self) -> Where:
-        """The conditions on `invocations`.
-
-        Raises:
-            QueryError: naming the argument, the value and the remedy.
-        """
+        """The conditions on `invocations`. Raises QueryError: naming the argument, the value and the remedy."""
         status = _status(self.status)
         where = Where()
         start, end = self.start_date, self.end_date
@@ -143,18 +139,19 @@ class InvocationFilter:
         where.compare("timestamp < ?", None if end is None else _next_day(checked_day("end_date", end)))
         where.compare("timestamp >= ?", None if self.since is None else _moment("since", self.since))
         where.compare("timestamp < ?", None if self.until is None else _moment("until", self.until))
-        where.names(
-            agent_name=self.agent_name,
-            tool_name=self.tool_name,
-            model_name=self.model_name,
-            session_id=self.session_id,
-            trace_id=self.trace_id,
-            run=self.run,
-            user_id=self.user_id,
-        )
+        where.names(self, *_IDS)
         where.compare("status = ?", status)
         if self.failed or status not in (None, "success"):
             where.add(_FAILED)
+        return where
+
+    def daily(self) -> Where:
+        """The conditions on `daily_costs`, which has days and names; raises as `where`."""
+        where = Where()
+        start, end = self.start_date, self.end_date
+        where.compare("date >= ?", None if start is None else checked_day("start_date", start).isoformat())
+        where.compare("date <= ?", None if end is None else checked_day("end_date", end).isoformat())
+        where.names(self, *NAMES)
         return where
 
 
@@ -163,22 +160,3 @@ def _status(given: object) -> str | None:
         return choice("status", given, STATUSES)
     except RecordError as error:
         raise QueryError("status", given, error.remedy) from None
-
-
-def daily_where(
-    start_date: date | str | None,
-    end_date: date | str | None,
-    agent_name: str | None,
-    tool_name: str | None,
-    model_name: str | None,
-) -> Where:
-    """The conditions on `daily_costs`, both dates inclusive.
-
-    Raises:
-        QueryError: for an invalid date, or a name of another type.
-    """
-    where = Where()
-    where.compare("date >= ?", None if start_date is None else checked_day("start_date", start_date).isoformat())
-    where.compare("date <= ?", None if end_date is None else checked_day("end_date", end_date).isoformat())
-    where.names(agent_name=agent_name, tool_name=tool_name, model_name=model_name)
-    return where

@@ -12,11 +12,7 @@ NAME_KEYS: Final[tuple[NameKey, ...]] = get_args(NameKey)
 
 
 def name_columns(by: Sequence[NameKey]) -> list[str]:
-    """The columns of these keys, in the same order; empty for totals only.
-
-    Raises:
-        QueryError: a key is not `agent`, `tool` or `model`, or occurs twice.
-    """
+    """The columns of these keys, in the same order; QueryError for a key that is none, or stands twice."""
     given: object = by
     if not isinstance(given, list | tuple):
         raise QueryError("by", given, f"give a list of any of {', '.join(NAME_KEYS)}, each once")

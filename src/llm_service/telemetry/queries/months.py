@@ -7,7 +7,7 @@ values; calls without a known cost are counted separately.
 import re
 from calendar import monthrange
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypedDict, cast
 
@@ -15,7 +15,7 @@ from llm_service.errors import QueryError
 from llm_service.telemetry.queries.cells import day as day_of
 from llm_service.telemetry.queries.cells import say_odd, whole
 from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
-from llm_service.telemetry.queries.filters import checked_day, daily_where
+from llm_service.telemetry.queries.filters import InvocationFilter, checked_day
 from llm_service.telemetry.queries.forecast import DayCost, Forecast, forecast
 from llm_service.telemetry.queries.grouping import NameKey, name_columns
 from llm_service.telemetry.stores.base import Fetch
@@ -24,6 +24,7 @@ __all__ = ["MonthCosts", "MonthReport", "MonthSums", "read_month"]
 
 _MONTH: Final = re.compile(r"(\d{4})-(\d{2})", re.ASCII)
 _DAY: Final = timedelta(days=1)
+_ALL: Final = InvocationFilter()
 
 
 class MonthSums(TypedDict):
@@ -123,30 +124,22 @@ def read_month(
     by: Sequence[NameKey] = (),
     month: str | None = None,
     as_of: date | str | None = None,
-    agent_name: str | None = None,
-    tool_name: str | None = None,
-    model_name: str | None = None,
+    narrowed: InvocationFilter = _ALL,
     *,
     with_forecast: bool = True,
 ) -> MonthReport:
     """A month to date, the month before, and a forecast.
 
     Args:
-        fetch: runs a query; both queries see the same snapshot.
         now: aware; days after its UTC day are left out.
         by: any of `agent`, `tool`, `model`, each once; none for totals alone.
         month: `YYYY-MM`, from 1970-01 to the present month, the default. A past month counts whole.
         as_of: a UTC day up to today, instead of `month`: its month as of the end of that day.
-        agent_name, tool_name, model_name: equal to; None does not filter.
-        with_forecast: False leaves it out.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
+        narrowed: to which names.
     """
     columns = name_columns(by)
     span = _span(now.astimezone(UTC), month, as_of)
-    names = (agent_name, tool_name, model_name)
-    groups, everything = _read_groups(fetch, span, columns, names)
+    groups, everything = _read_groups(fetch, span, columns, narrowed)
     rows: list[dict[str, Any]] = []
     for key, group in groups.items():
         costs = _costs(group, span, with_forecast=with_forecast)
@@ -187,14 +180,14 @@ def _span(now: datetime, month: object, as_of: date | str | None) -> _Span:
 
 
 def _read_groups(
-    fetch: Fetch, span: _Span, columns: Sequence[str], names: Sequence[str | None]
+    fetch: Fetch, span: _Span, columns: Sequence[str], narrowed: InvocationFilter
 ) -> tuple[dict[tuple[str | None, ...], _Group], _Group]:
     """The days of each group and of all calls, from the first of the month before on (at least 28 days)."""
     keys = "".join(f"{column}, " for column in columns)
-    recent = daily_where(span.before, span.today, *names)
+    recent = replace(narrowed, start_date=span.before, end_date=span.today).daily()
     sql = f"SELECT {keys}date, {_SUMS} FROM daily_costs{recent} GROUP BY {keys}date"  # noqa: S608
     sums = fetch_daily_sums(fetch, sql, recent.parameters)
-    ever = daily_where(None, span.today, *names)
+    ever = replace(narrowed, end_date=span.today).daily()
     grouped = f" GROUP BY {keys.removesuffix(', ')}" if keys else ""
     sql = f"SELECT {keys}min(date) FROM daily_costs{ever}{grouped}"  # noqa: S608
     began = {tuple(row[:-1]): first for row in fetch((sql, ever.parameters)) if (first := day_of(row[-1])) is not None}

@@ -27,16 +27,7 @@ def newest_id(fetch: Fetch) -> int:
 
 
 def read_pages(fetch: Fetch, narrowed: InvocationFilter, page_rows: int = PAGE_ROWS) -> Iterator[list[InvocationRow]]:
-    """All calls that were stored at the start, oldest first; calls deleted meanwhile may be missing.
-
-    Args:
-        fetch: runs a query in a snapshot of its own.
-        narrowed: which calls.
-        page_rows: rows of a page, which are held in memory.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
-    """
+    """All calls that were stored at the start, oldest first; calls deleted meanwhile may be missing."""
     where = narrowed.where()
     where.add("id <= ?", newest_id(fetch))
     sql, bound = f"SELECT {ROW_COLUMNS} FROM invocations{where}", where.parameters  # noqa: S608
@@ -66,17 +57,7 @@ def _stored_timestamp(fetch: Fetch, row: InvocationRow) -> tuple[str, Any]:
 def read_newer(
     fetch: Fetch, narrowed: InvocationFilter, after: int, through: int, page_rows: int = PAGE_ROWS
 ) -> Iterator[list[InvocationRow]]:
-    """The calls that arrived between two ids, in the order of arrival.
-
-    Args:
-        fetch: runs a query in a snapshot of its own.
-        narrowed: which calls.
-        after, through: ids; the first is left out, the last is included.
-        page_rows: rows of a page.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
-    """
+    """The calls that arrived after one id and up to another (inclusive), in the order of arrival."""
     where = narrowed.where()
     where.add("id > ? AND id <= ?")
     # NOT INDEXED searches by rowid: an index on names would be scanned whole, and sorted, for a few new rows.
@@ -91,11 +72,7 @@ def read_newer(
 
 
 def find_invocation(fetch: Fetch, wanted: str) -> InvocationRow | None:
-    """One call, by its `invocation_id`, its `id` (digits), or a unique prefix of its `invocation_id`, in this order.
-
-    Raises:
-        QueryError: several ids have this prefix, or `wanted` is not a valid id.
-    """
+    """One call, by its `invocation_id`, its `id` (digits), or a unique prefix of its `invocation_id`, in this order."""
     if not 1 <= len(wanted) <= MAX_NAME_CHARS:
         raise QueryError("id", wanted, "give an invocation_id, the beginning of one, or the number of a row")
     wanted = checked_id("id", wanted)

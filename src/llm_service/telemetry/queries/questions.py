@@ -5,23 +5,22 @@ roll-ups, and from rows only for the partial day at the start of the window.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final, NamedTuple, TypedDict, cast
+from datetime import UTC, datetime, time, timedelta
+from typing import Any, Final, TypedDict, cast
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.cells import (
+    ADDED_BY_A_CALL,
     IS_CALL,
     LATENCY,
-    NANOS,
-    UNCOUNTED,
-    UNPRICED,
+    added_up,
     number,
     say_odd,
     text,
     whole,
 )
 from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
-from llm_service.telemetry.queries.filters import InvocationFilter, Where, daily_where
+from llm_service.telemetry.queries.filters import NAMES, InvocationFilter, Where
 from llm_service.telemetry.queries.rows import ROW_COLUMNS, InvocationRow, to_invocations
 from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
 from llm_service.telemetry.stores.base import Fetch, Query
@@ -95,19 +94,9 @@ _DAILY_COLUMNS: Final = tuple(DailyCost.__annotations__)
 _DAILY_WHOLE: Final = tuple(column for column, kind in DailyCost.__annotations__.items() if kind is int)
 
 
-def daily_costs(
-    start_date: date | str | None = None,
-    end_date: date | str | None = None,
-    agent_name: str | None = None,
-    tool_name: str | None = None,
-    model_name: str | None = None,
-) -> Query:
-    """Daily totals, newest day first, both dates inclusive.
-
-    Raises:
-        QueryError: for a date that is none, or a name of another type.
-    """
-    where = daily_where(start_date, end_date, agent_name, tool_name, model_name)
+def daily_costs(narrowed: InvocationFilter) -> Query:
+    """Daily totals, newest day first."""
+    where = narrowed.daily()
     order = "ORDER BY date DESC, agent_name, tool_name, model_name"
     return f"SELECT {', '.join(_DAILY_COLUMNS)} FROM daily_costs{where} {order}", where.parameters  # noqa: S608
 
@@ -130,16 +119,7 @@ def to_daily_costs(rows: Iterable[tuple[Any, ...]]) -> list[DailyCost]:
 
 
 def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: InvocationRow | None = None) -> Query:
-    """Stored calls, newest first.
-
-    Args:
-        narrowed: which calls.
-        limit: maximum of rows, 1 to 1,000,000.
-        before: the last row of a page, to get the next page; misses nothing while records arrive.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
-    """
+    """Stored calls, newest first, 1 to 1,000,000; `before` is the last row of a page: no call is missed after it."""
     if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
         raise QueryError("limit", limit, f"give a whole number from 1 to {MAX_LIMIT:,}")
     where = narrowed.where()
@@ -149,87 +129,31 @@ def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: Invocat
     return f"SELECT {ROW_COLUMNS} FROM invocations{where} {order}", [*where.parameters, limit]  # noqa: S608
 
 
-_SUMS: Final = """
-    coalesce(sum(invocations), 0), coalesce(sum(errors), 0), coalesce(sum(timeouts), 0), coalesce(sum(total_tokens), 0),
-    coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum(uncounted), 0),
-    coalesce(sum(cost_nanos), 0), coalesce(sum(unpriced), 0), coalesce(sum(latency_count), 0),
-    coalesce(sum(latency_us_sum), 0)"""
-
-_ROW_SUMS: Final = f"""
-    count(*), coalesce(sum(status = 'error'), 0), coalesce(sum(status = 'timeout'), 0), coalesce(sum(total_tokens), 0),
-    coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0), coalesce(sum({UNCOUNTED}), 0),
-    coalesce(sum({NANOS}), 0), coalesce(sum({UNPRICED}), 0), coalesce(sum({LATENCY}), 0),
-    coalesce(sum(CASE WHEN {LATENCY} THEN CAST(latency_ms * 1000 + 0.5 AS INTEGER) END), 0)"""
+_OF_DAYS: Final = ", ".join(f"coalesce(sum({column}), 0)" for column in ADDED_BY_A_CALL)
 
 
-class _Sums(NamedTuple):
-    invocations: int
-    errors: int
-    timeouts: int
-    total_tokens: int
-    prompt_tokens: int
-    completion_tokens: int
-    uncounted: int
-    cost_nanos: int
-    unpriced: int
-    latency_count: int
-    latency_us_sum: int
-
-
-def read_statistics(
-    fetch: Fetch,
-    now: datetime,
-    days: float,
-    agent_name: str | None = None,
-    tool_name: str | None = None,
-    model_name: str | None = None,
-) -> Statistics:
-    """Statistics of the last `days` days, a rolling window that ends with the newest record.
-
-    Args:
-        fetch: runs a query within one snapshot.
-        now: aware; the window begins `days` days before it.
-        days: 0 < days <= 36,500; fractions are taken.
-        agent_name, tool_name, model_name: equal to; None does not filter.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
-    """
+def read_statistics(fetch: Fetch, now: datetime, days: float, narrowed: InvocationFilter) -> Statistics:
+    """Statistics of the last `days` days (0 < days <= 36,500), a rolling window that ends with the newest record."""
     check_days(days)
-    return read_statistics_since(fetch, _window_start(now, days), agent_name, tool_name, model_name)
+    return read_statistics_since(fetch, _window_start(now, days), narrowed)
 
 
-def read_statistics_since(
-    fetch: Fetch,
-    start: datetime,
-    agent_name: str | None = None,
-    tool_name: str | None = None,
-    model_name: str | None = None,
-) -> Statistics:
-    """Statistics of the calls from a moment on.
-
-    Args:
-        fetch: runs a query within one snapshot.
-        start: aware UTC; before 1970 counts as 1970.
-        agent_name, tool_name, model_name: equal to; None does not filter.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
-    """
+def read_statistics_since(fetch: Fetch, start: datetime, narrowed: InvocationFilter) -> Statistics:
+    """Statistics of the calls of these names from a moment (aware UTC; before 1970 counts as 1970) on."""
     start = min(max(start, _FIRST), _LAST)
     first_whole_day = start.date() if start.time() == time(0) else start.date() + timedelta(days=1)
-    names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
     edge = Where()
     edge.compare("timestamp >= ?", microseconds_text(to_microseconds(start)))
     edge.compare("timestamp < ?", first_whole_day.isoformat())
-    edge.names(**names)
+    edge.names(narrowed, *NAMES)
     edge.add(IS_CALL)
     later = Where()
     later.compare("date >= ?", first_whole_day.isoformat())
-    later.names(**names)
-    edge_sums = fetch((f"SELECT {_ROW_SUMS} FROM invocations{edge}", edge.parameters))[0]  # noqa: S608
-    (whole_sums,) = fetch_daily_sums(fetch, f"SELECT {_SUMS} FROM daily_costs{later}", later.parameters)  # noqa: S608
-    sums = _Sums(*(whole(one) + whole(other) for one, other in zip(edge_sums, whole_sums, strict=True)))
+    later.names(narrowed, *NAMES)
+    edge_sums = fetch((f"SELECT {added_up(*ADDED_BY_A_CALL)} FROM invocations{edge}", edge.parameters))[0]  # noqa: S608
+    (day_sums,) = fetch_daily_sums(fetch, f"SELECT {_OF_DAYS} FROM daily_costs{later}", later.parameters)  # noqa: S608
+    both = zip(ADDED_BY_A_CALL, edge_sums, day_sums, strict=True)
+    sums = {name: whole(one) + whole(other) for name, one, other in both}
     buckets: dict[int, int] = {}
     sql = f"SELECT latency_ms, count(*) FROM invocations{edge} AND {LATENCY} GROUP BY latency_ms"  # noqa: S608
     for latency_ms, count in fetch((sql, edge.parameters)):
@@ -245,39 +169,35 @@ def read_statistics_since(
 
 
 def check_days(days: object) -> None:
-    """Refuse an invalid window.
-
-    Raises:
-        QueryError: unless `days` is a number above 0 and up to 36,500.
-    """
+    """Refuse an invalid window. Raises QueryError: unless `days` is a number above 0 and up to 36,500."""
     if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= MAX_DAYS:
         raise QueryError("days", days, f"give a number above 0 and up to {MAX_DAYS:,}")
 
 
-def _to_statistics(sums: _Sums, buckets: Mapping[int, int]) -> Statistics:
-    total = sums.invocations
-    successes = total - sums.errors - sums.timeouts
-    average = sums.latency_us_sum / 1000 / sums.latency_count if sums.latency_count else 0.0
+def _to_statistics(sums: Mapping[str, int], buckets: Mapping[int, int]) -> Statistics:
+    total, timed = sums["invocations"], sums["latency_count"]
+    successes = total - sums["errors"] - sums["timeouts"]
+    average = sums["latency_us_sum"] / 1000 / timed if timed else 0.0
     # With a single bucket, such as for one call, the mean is used: a percentile must be within the measured values.
     p50, p95, p99 = (average if len(buckets) == 1 else percentile(buckets, share) for share in (0.50, 0.95, 0.99))
     return Statistics(
         total_invocations=total,
         success_count=successes,
-        error_count=sums.errors,
-        timeout_count=sums.timeouts,
+        error_count=sums["errors"],
+        timeout_count=sums["timeouts"],
         success_rate=successes / total if total else 0.0,
-        total_tokens=sums.total_tokens,
-        prompt_tokens=sums.prompt_tokens,
-        completion_tokens=sums.completion_tokens,
-        uncounted_invocations=sums.uncounted,
-        total_cost_usd=sums.cost_nanos / 1e9,
-        priced_invocations=total - sums.unpriced,
-        unpriced_invocations=sums.unpriced,
+        total_tokens=sums["total_tokens"],
+        prompt_tokens=sums["prompt_tokens"],
+        completion_tokens=sums["completion_tokens"],
+        uncounted_invocations=sums["uncounted"],
+        total_cost_usd=sums["cost_nanos"] / 1e9,
+        priced_invocations=total - sums["unpriced"],
+        unpriced_invocations=sums["unpriced"],
         avg_latency_ms=average,
         p50_latency_ms=p50,
         p95_latency_ms=p95,
         p99_latency_ms=p99,
-        timed_invocations=sums.latency_count,
+        timed_invocations=timed,
     )
 
 

@@ -1,11 +1,9 @@
 """How many calls of a window still have records: records are deleted after `retention_days`, daily totals never."""
 
-from collections.abc import Sequence
-from datetime import date
 from typing import NamedTuple
 
 from llm_service.telemetry.queries.cells import IS_CALL, text, whole
-from llm_service.telemetry.queries.filters import InvocationFilter, daily_where
+from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.retention import PurgeResult
 
@@ -29,27 +27,13 @@ class Kept(NamedTuple):
     deleted: int
 
 
-def read_kept(
-    fetch: Fetch, start_date: date | str | None, end_date: date | str | None, names: Sequence[str | None]
-) -> Kept:
-    """Compare the records of these UTC days, both inclusive, with the daily totals, in one snapshot.
-
-    Args:
-        fetch: runs a query.
-        start_date, end_date: dates or ISO texts; None leaves that end open.
-        names: agent, tool and model; None does not filter.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
-    """
-    agent_name, tool_name, model_name = names
-    where = InvocationFilter(
-        start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, model_name=model_name
-    ).where()
+def read_kept(fetch: Fetch, narrowed: InvocationFilter) -> Kept:
+    """Compare records with the daily totals, by days and names, in one snapshot."""
+    where = narrowed.where()
     where.add(IS_CALL)
     sql = f"SELECT min(timestamp), max(timestamp), count(*) FROM invocations{where}"  # noqa: S608
     first, last, records = fetch((sql, where.parameters))[0]
-    daily = daily_where(start_date, end_date, agent_name, tool_name, model_name)
+    daily = narrowed.daily()
     sql = f"SELECT coalesce(sum(invocations), 0) FROM daily_costs{daily}"  # noqa: S608
     ((counted,),) = fetch((sql, daily.parameters))
     since = fetch(("SELECT records_kept_since FROM retention", []))

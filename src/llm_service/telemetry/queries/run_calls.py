@@ -120,8 +120,6 @@ def read_calls(fetch: Fetch, run: str, column: str | None = None) -> dict[str | 
     """The calls of a run by a name, the most frequent first.
 
     Args:
-        fetch: runs a query; all see the same snapshot.
-        run: its id, as stored.
         column: `agent_name`, `tool_name` or `model_name`, which is the name that was asked for: failures have no other;
             None puts all calls under None.
     """

@@ -30,7 +30,6 @@ __all__ = [
     "ComparedRun",
     "RunComparison",
     "Verdict",
-    "check_by",
     "compared",
     "read_both",
 ]
@@ -57,7 +56,6 @@ class ComparedMetric(TypedDict):
 
     Attributes:
         group: the model, agent or tool; None where all calls are compared, or where they have no such name.
-        metric, unit: what is compared.
         a, b: of all calls for which it is known; None without any.
         difference, ratio: b minus a, b over a; None where it cannot be said.
         low, high: the confidence interval of the difference; None where there are too few calls, or where values vary
@@ -88,7 +86,6 @@ class RunComparison(TypedDict):
     """Two runs beside each other.
 
     Attributes:
-        a, b: the runs.
         by: what the calls are grouped by; None for all together.
         rows: the metrics, group by group, the group with the most calls first; at most 10 groups that both runs have.
         only_a, only_b: groups that only one of them has; `left_out` are those beyond the 10.
@@ -112,14 +109,7 @@ class RunComparison(TypedDict):
 
 
 class _Metric(NamedTuple):
-    """What is compared.
-
-    Attributes:
-        name, unit: as it is shown.
-        values: of the calls of one side.
-        of: the metric of them, exactly.
-        statistic: the same of many resamples at once.
-    """
+    """What is compared: `of` is exact, `statistic` the same of many resamples at once."""
 
     name: str
     unit: Unit
@@ -201,40 +191,24 @@ class _Pair(NamedTuple):
         return _number(self.a), _number(self.b)
 
 
-def check_by(by: object) -> None:
-    """Refuse what calls cannot be grouped by.
-
-    Raises:
-        QueryError: unless it is None, or one of `model`, `agent`, `tool`.
-    """
-    if by is not None and by not in NAME_KEYS:
-        raise QueryError("by", by, f"give one of {', '.join(NAME_KEYS)}, or None")
-
-
 def read_both(fetch: Fetch, a: str, b: str, by: NameKey | None = None) -> BothRuns:
     """The calls of two runs.
 
     Args:
-        fetch: runs a query; all see the same snapshot.
-        a, b: see `find_run`.
-        by: what to group by; None puts all calls together.
+        by: `model`, `agent` or `tool`; None puts all calls together.
 
     Raises:
-        QueryError: naming the argument, the value and the remedy.
         UnknownRunError: (a `LookupError`) there is no such run.
     """
-    check_by(by)
+    if by is not None and by not in NAME_KEYS:
+        raise QueryError("by", by, f"give one of {', '.join(NAME_KEYS)}, or None")
     runs = find_run(fetch, a), find_run(fetch, b)
     column = None if by is None else f"{by}_name"
     return BothRuns(*runs, by, *(read_calls(fetch, run, column) for run in runs))
 
 
 def compared(runs: BothRuns) -> RunComparison:
-    """Compare them, which takes seconds and some 50 MB at most for each metric, whatever the number of calls.
-
-    Raises:
-        MissingPackageError: (an `ImportError`) scipy is not installed.
-    """
+    """Compare them, which takes seconds and some 50 MB at most for each metric, and scipy (MissingPackageError)."""
     require_scipy()
     a: dict[str | None, RunCalls] = runs.calls_a
     b: dict[str | None, RunCalls] = runs.calls_b

@@ -8,12 +8,12 @@ from typing import Any, Final, NamedTuple, TypedDict
 
 from llm_service.errors import QueryError, UnknownRunError
 from llm_service.redaction import stored_name
-from llm_service.telemetry.queries.cells import IS_CALL, NANOS, UNCOUNTED, UNPRICED, known, text, whole
+from llm_service.telemetry.queries.cells import IS_CALL, added_up, known, text, whole
 from llm_service.telemetry.queries.filters import checked_id
 from llm_service.telemetry.queries.run_names import back_from, name_of_run
 from llm_service.telemetry.stores.base import Fetch
 
-__all__ = ["RunRow", "check_limit", "find_run", "read_runs"]
+__all__ = ["RunRow", "find_run", "read_runs"]
 
 _MOST: Final = 100_000
 _RUNS: Final = """
@@ -25,11 +25,11 @@ WITH RECURSIVE runs (run) AS (
 SELECT run, (SELECT min(timestamp) FROM invocations WHERE run = runs.run) AS first_timestamp
 FROM runs WHERE run IS NOT NULL ORDER BY first_timestamp DESC, run DESC
 """
+_ADDED: Final = ("invocations", "errors", "timeouts", "total_tokens", "uncounted", "cost_nanos", "unpriced")
 _SECONDS: Final = "julianday(timestamp) * 86400.0"
 _SUMS: Final = f"""
-SELECT max(timestamp), max({_SECONDS} + coalesce({known("latency_ms")}, 0) / 1000.0) - min({_SECONDS}), count(*),
-    coalesce(sum(status = 'error'), 0), coalesce(sum(status = 'timeout'), 0), coalesce(sum(total_tokens), 0),
-    coalesce(sum({UNCOUNTED}), 0), coalesce(sum({NANOS}), 0), coalesce(sum({UNPRICED}), 0)
+SELECT max(timestamp), max({_SECONDS} + coalesce({known("latency_ms")}, 0) / 1000.0) - min({_SECONDS}),
+    {added_up(*_ADDED)}
 FROM invocations WHERE run = ? AND {IS_CALL}
 """  # noqa: S608 - built from constants
 
@@ -38,7 +38,6 @@ class RunRow(TypedDict):
     """One run. Sums are over its calls with known values; spans (`operation` agent, tool, ...) are no calls.
 
     Attributes:
-        run, name: its id and its name.
         first_timestamp, last_timestamp: UTC text; of its first record, and of its last call (else the same).
         seconds: from its first call to the end of its last.
         invocations, errors, timeouts, total_tokens, uncounted, total_cost_usd, cost_nanos, unpriced: as in
@@ -65,28 +64,10 @@ class _Begun(NamedTuple):
     first_timestamp: str
 
 
-def check_limit(limit: object) -> None:
-    """Refuse a limit that is none.
-
-    Raises:
-        QueryError: unless it is a whole number from 1 to 100,000.
-    """
+def read_runs(fetch: Fetch, limit: int = 20, name: str | None = None) -> list[RunRow]:
+    """The runs, the one that began last first; at most 1 to 100,000."""
     if type(limit) is not int or not 1 <= limit <= _MOST:
         raise QueryError("limit", limit, f"give a whole number from 1 to {_MOST:,}")
-
-
-def read_runs(fetch: Fetch, limit: int = 20, name: str | None = None) -> list[RunRow]:
-    """The runs, the one that began last first.
-
-    Args:
-        fetch: runs a query; all see the same snapshot.
-        limit: at most so many, 1 to 100,000.
-        name: of the runs; None does not filter.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
-    """
-    check_limit(limit)
     wanted = None if name is None else stored_name(checked_id("name", name))
     found = [begun for begun in _begun(fetch) if wanted in {None, name_of_run(begun.run)}]
     return [_run(fetch, begun) for begun in found[:limit]]

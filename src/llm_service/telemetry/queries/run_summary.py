@@ -31,10 +31,8 @@ class RunFigures(TypedDict):
     Attributes:
         invocations, successes, errors, timeouts: calls; spans (`operation` agent, tool, ...) are none.
         success_rate: 0..1; None without calls.
-        prompt_tokens, completion_tokens, total_tokens, cache_read_tokens, reasoning_tokens: sums.
         uncounted, unpriced: calls without a known total of tokens, without a known cost.
         total_cost_usd, cost_nanos: of the others, the latter in exact nano-dollars.
-        latency_ms, ttft_ms: spreads.
         output_tokens_per_second: completion tokens over latency, of the calls for which both are known.
     """
 
@@ -67,7 +65,6 @@ class RunSummary(TypedDict):
     """One run.
 
     Attributes:
-        run, name: its id and its name.
         first_timestamp: of its first record, UTC text; None without any.
         seconds: wall time from the first call's timestamp to the end of the last.
         calls_per_second: over that time; None where it is 0.
@@ -84,12 +81,7 @@ class RunSummary(TypedDict):
 
 
 def read_summary(fetch: Fetch, run: str) -> RunSummary:
-    """The summary of a run.
-
-    Args:
-        fetch: runs a query; all see the same snapshot.
-        run: its id, as stored.
-    """
+    """The summary of a run."""
     ((first,),) = fetch(("SELECT min(timestamp) FROM invocations WHERE run = ?", [run]))
     by_model = read_calls(fetch, run, "model_name")
     every = RunCalls()

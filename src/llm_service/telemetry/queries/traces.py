@@ -67,7 +67,6 @@ def read_trace(fetch: Fetch, wanted: object = None) -> Trace:
     """The tree of a trace, a run or a session.
 
     Args:
-        fetch: runs a query; all see the same snapshot.
         wanted: its id; None is the newest trace, or the newest run, session or call where there is no trace.
 
     Raises:

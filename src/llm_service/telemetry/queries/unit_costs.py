@@ -6,7 +6,6 @@ known cost are counted separately.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import date
 from typing import Any, Final, TypedDict, cast
 
 from llm_service.telemetry.queries.cache_savings import CACHED, CacheSavings, RatesOf, read_savings
@@ -121,31 +120,13 @@ _SELECTED: Final = ", ".join(f"coalesce({summed}, 0)" for summed in _SUMS.values
 
 def read_unit_costs(
     fetch: Fetch,
-    by: Sequence[NameKey] = (),
-    start_date: date | str | None = None,
-    end_date: date | str | None = None,
-    agent_name: str | None = None,
-    tool_name: str | None = None,
-    model_name: str | None = None,
+    by: Sequence[NameKey],
+    narrowed: InvocationFilter,
     *,
     prices: RatesOf | None = None,
 ) -> UnitReport:
-    """Unit costs of the records of a window.
-
-    Args:
-        fetch: runs a query; all see the same snapshot.
-        by: any of `agent`, `tool`, `model`, each once; none for totals alone.
-        start_date, end_date: UTC days, both inclusive; dates or ISO texts.
-        agent_name, tool_name, model_name: equal to; None does not filter.
-        prices: used for cache savings; without it they are unknown.
-
-    Raises:
-        QueryError: naming the argument, the value and the remedy.
-    """
+    """Unit costs by any keys, each once; without prices, cache savings are unknown."""
     columns = name_columns(by)
-    narrowed = InvocationFilter(
-        start_date=start_date, end_date=end_date, agent_name=agent_name, tool_name=tool_name, model_name=model_name
-    )
     where = narrowed.where()
     where.add(IS_CALL)
     keys = "".join(f"{column}, " for column in columns)
@@ -157,7 +138,7 @@ def read_unit_costs(
         # Two damaged names may decode to the same text.
         sums[key] = [one + other for one, other in zip(sums.get(key, [0] * len(_SUMS)), values, strict=True)]
     savings = {} if prices is None else read_savings(fetch, narrowed.where(), columns, prices)
-    kept = read_kept(fetch, start_date, end_date, (agent_name, tool_name, model_name))
+    kept = read_kept(fetch, narrowed)
     rows = [
         dict(zip(columns, key, strict=True)) | cast("dict[str, Any]", _unit_costs(values, savings.get(key)))
         for key, values in sums.items()

@@ -92,9 +92,7 @@ class StoreParts:
     """What a logger gives its store.
 
     Attributes:
-        settings: the logger's.
         writer_id: names the logger in this process; its receipts bear it.
-        redactor: cleans every record before it is written.
         prices: price the records that have no cost; None leaves them without.
         policies: the limits for which the store has to count; None for none.
         on_threshold: called with each threshold of these that was passed, after the commit.
@@ -111,11 +109,7 @@ class StoreParts:
 
 
 class Upkeep(Protocol):
-    """What a store has to do for itself between commits, in memory; read from any thread.
-
-    Attributes:
-        bytes: how much waits to be done: `Stats.wal_bytes`.
-    """
+    """What a store has to do for itself between commits, in memory; read from any thread."""
 
     bytes: int
 
@@ -139,7 +133,6 @@ class Purge(Protocol):
 
     Attributes:
         records, contents: deleted so far.
-        done: nothing is left to do.
         held: another process is purging: this one has stopped.
         stuck: a foreign reader is in the way: wait before the next step.
     """
@@ -256,11 +249,7 @@ class Worker(Protocol):
     """A daemon thread that does one long job, and ends."""
 
     def drive(self, turn: Callable[[], bool], ended: Callable[[], None]) -> "asyncio.Future[None]":
-        """Have it call `turn` until that returns False, then `ended`; the future of the running loop learns of the end.
-
-        Raises:
-            RuntimeError: no thread is to be had, or no loop runs here.
-        """
+        """Have it call `turn` until False, then `ended`, which the running loop learns; RuntimeError: no thread."""
         ...
 
     def join(self, timeout: float) -> bool:
@@ -334,11 +323,7 @@ class Store(Protocol):
         ...
 
     def read(self, question: Callable[[Fetch], _T]) -> _T:
-        """Answer a question from one snapshot.
-
-        Raises:
-            StoreError: it cannot be read.
-        """
+        """Answer a question from one snapshot. Raises StoreError: it cannot be read."""
         ...
 
     def reading(self) -> AbstractContextManager[Fetch]:

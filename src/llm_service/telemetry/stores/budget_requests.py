@@ -27,11 +27,7 @@ class ReservationPlan:
     Attributes:
         hold_id: the hold's id; the record with this id ends it.
         call: the names of the call, redacted like those of its record.
-        amounts: to be reserved.
-        policies: whose limits apply.
-        now_us: microseconds since 1970.
         lease_us: microseconds until the outcome counts as unknown.
-        justification: the user's reason, if any.
     """
 
     hold_id: str
@@ -45,13 +41,7 @@ class ReservationPlan:
 
 @dataclass(frozen=True, slots=True)
 class EndHold:
-    """End a hold without a record; the outcome says whether there was one to be ended.
-
-    Attributes:
-        hold_id: of the hold.
-        kept: what stays as unknown spend; None is all of it.
-        made_at_us: end it only if it was made at this moment, microseconds since 1970: another may have its id.
-    """
+    """End a hold (made at that moment, if given) without a record; `kept` (None: all) stays unknown."""
 
     hold_id: str
     kept: Amounts | None = None
@@ -60,12 +50,7 @@ class EndHold:
 
 @dataclass(frozen=True, slots=True)
 class PriceCall:
-    """Set the cost of a stored call of unknown or partial cost, which ends its hold; the outcome says if there was one.
-
-    Attributes:
-        invocation_id: of the call.
-        usd: what it has cost.
-    """
+    """Set the cost of a stored call of unknown or partial cost, which ends its hold. The outcome: was there one."""
 
     invocation_id: str
     usd: float
@@ -85,10 +70,8 @@ class BudgetRequest:
 
     Attributes:
         work: what to do there, after the records of the transaction are inserted; None where the record is all.
-        record: what to insert.
         durable: whether the commit of its record is to survive a power cut.
         outcome: what became of the work, or the record's settlement; valid once committed.
-        error: why it was refused or failed.
         tries: how often it was tried before: an earlier try may be stored although its commit reported failure.
     """
 

@@ -56,11 +56,7 @@ _NEVER: Final[_Entry] = (0, 0, *_NOTHING)
 
 
 class Costing:
-    """Prices the batches of one writer; an error here fails no batch, and is logged once.
-
-    Args:
-        prices: the price book. The first record without a cost may import genai-prices.
-    """
+    """Prices the batches of one writer, and may import genai-prices; an error fails no batch, and is logged once."""
 
     def __init__(self, prices: PriceBook) -> None:
         self._prices = prices

@@ -34,11 +34,7 @@ class Forkable(Protocol):
         ...
 
     def after_fork_in_child(self, *, alone: bool) -> None:
-        """Start afresh; runs in the child, before `os.fork` returns there.
-
-        Args:
-            alone: whether no other thread had a connection.
-        """
+        """Start afresh, in the child, before `os.fork` returns there; `alone`: no other thread had a connection."""
         ...
 
     def before_os_exit(self) -> None:

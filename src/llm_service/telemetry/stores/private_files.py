@@ -26,11 +26,7 @@ class Problem(NamedTuple):
 
 
 def refuse_links_of_others(path: Path) -> None:
-    """Refuse a path through another user's symlink: its owner decides where the file goes.
-
-    Raises:
-        PlantedFileError: a folder of the path is such a symlink.
-    """
+    """Refuse a path through another user's symlink (PlantedFileError): its owner decides where the file goes."""
     for folder in path.parents:
         found = status_of(folder)
         if found is not None and stat.S_ISLNK(found.st_mode) and not trusted_owner(found.st_uid):

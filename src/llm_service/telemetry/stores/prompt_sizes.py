@@ -28,10 +28,7 @@ class PromptSizes:
         self._sums: dict[tuple[str | None, str], tuple[int, int, int]] = {}
 
     def add(self, records: Iterable[InvocationRecord]) -> None:
-        """Add calls with a known prompt and model whose `prompt_tokens` the provider counted.
-
-        Damaged records, with other types than text and numbers, are skipped.
-        """
+        """Add calls with a prompt and model whose `prompt_tokens` the provider counted; damaged ones are skipped."""
         for record in records:
             extensions = record.extensions
             if extensions is None or len(extensions) <= _PROMPT or not extensions[_PROMPT]:

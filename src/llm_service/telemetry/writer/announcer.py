@@ -49,8 +49,6 @@ class Announcer:
 
     Args:
         on_event, on_drop, on_budget: the user's callbacks. What they raise is logged.
-        clock: seconds, monotonic, for the rate.
-        now: the moment that stands in an event.
         start: runs a function elsewhere; raises `RuntimeError` where that is not possible any more.
     """
 
@@ -61,7 +59,7 @@ class Announcer:
         on_budget: OnBudget | None = None,
         clock: Callable[[], float] = monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        start: Callable[[Callable[[], None]], None] | None = None,
+        start: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._on_event = on_event
         self._on_drop = on_drop

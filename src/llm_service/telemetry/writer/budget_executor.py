@@ -55,13 +55,7 @@ class BudgetExecutorHost(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Request(BudgetRequest):
-    """A request, and who waits for it.
-
-    Attributes:
-        waiter: told when the outcome stands here; None where nobody waits.
-        deadline: seconds (monotonic) after which it is given up.
-        done: whether it was served or refused.
-    """
+    """A request, who waits for it, and the monotonic second after which it is given up."""
 
     waiter: Waiter | None = None
     deadline: float = float("inf")
@@ -75,12 +69,7 @@ class Request(BudgetRequest):
 
 
 class BudgetExecutor:
-    """Serves requests against one store.
-
-    Args:
-        host: the engine.
-        store: where budgets are kept.
-    """
+    """Serves requests against one store."""
 
     def __init__(self, host: BudgetExecutorHost, store: Store) -> None:
         self._path = host.settings.db_path

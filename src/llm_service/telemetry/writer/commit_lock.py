@@ -29,10 +29,6 @@ class CommitLock:
     Whoever may be interrupted uses `run`. As a context manager it is for threads in which no signal handler runs: an
     interrupt as its block begins or ends would leave it held. Only a fork, which takes it in one hook and gives it back
     in another, calls `acquire` and `release`.
-
-    Attributes:
-        lock: the lock itself.
-        owner: the thread that holds it.
     """
 
     __slots__ = ("lock", "owner")

@@ -66,15 +66,10 @@ class Committer:
     """Moves batches from a queue into a store.
 
     Args:
-        queue: where records wait.
         store: says what errors mean, and sets aside what cannot be used any more.
-        path: the database, for messages.
         after_commit: called with the session once a batch is settled (checkpoints); its errors are noted and logged.
-        tell: called with what a user may want to know.
-        clock: seconds, monotonic.
 
     Attributes:
-        commits: what was seen so far.
         fatal: why the file cannot be used at all, once that is known.
     """
 
@@ -99,12 +94,7 @@ class Committer:
         self._bugs = (0, 0)  # a batch's number, and how often it failed by nobody's fault but the writer's
 
     def step(self, session: Session, *, hurried: bool = False) -> Step:
-        """Commit the next batch, if there is one. Never raises an `Exception`.
-
-        Args:
-            session: an open one.
-            hurried: somebody waits for the commit lock: the transaction is to be a short one.
-        """
+        """Commit the next batch, if there is one; a short one where others wait. Never raises an `Exception`."""
         backlog = self._queue.backlog()
         batch = self._queue.take(schedule.STEADY_ROWS if hurried else schedule.transaction_rows(backlog))
         if batch is None:

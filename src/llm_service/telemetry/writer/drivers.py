@@ -46,12 +46,7 @@ class Driver:
 
 
 class Drivers:
-    """The place of the one driver, and the loops that may start the next.
-
-    Args:
-        start: starts a driver for the calling thread, or returns None where none can live there.
-        may_start: whether a driver is wanted at all.
-    """
+    """The place of the one driver, and the loops that may start the next; `start` gives None where none can live."""
 
     def __init__(self, start: Callable[[], Driver | None], may_start: Callable[[], bool]) -> None:
         self._start = start

@@ -49,19 +49,7 @@ _FORK_WAITS: Final = 2.0
 
 
 class Engine:
-    """See the module.
-
-    Args:
-        settings: how it behaves.
-        start_driver: starts a driver for the calling thread, or returns None where none can live there.
-        make_store: makes the store, once in each process.
-        on_drop: the user's callback for lost records.
-        on_event: the user's callback for all that happens.
-        redact: the user's callable for what the patterns do not know; see `privacy`.
-        prices: prices the records that have no cost; None leaves them without.
-        policies: the limits that the logger's calls have to fit into.
-        on_budget: the user's callback for thresholds of these.
-    """
+    """See the module; `start_driver` gives None where no driver can live."""
 
     def __init__(
         self,
@@ -215,11 +203,7 @@ class Engine:
             self.queue.rearm()
 
     def require_journal(self) -> None:
-        """Make the journal, if one is wanted and not there; a full disk is no error here, it may have room again.
-
-        Raises:
-            StoreError: it cannot be made, and each record would be dropped.
-        """
+        """Make the journal, if one is wanted; StoreError where it cannot be made, but for a full disk."""
         try:
             self.queue.ensure_journal()
         except OSError as error:

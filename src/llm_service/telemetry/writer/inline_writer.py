@@ -40,12 +40,7 @@ class InlineHost(Protocol):
 
 
 class InlineWriter:
-    """Owns one session, used by one thread at a time under the engine's commit lock.
-
-    Args:
-        engine: does the work.
-        session: what it works with.
-    """
+    """Owns one session, used by one thread at a time under the engine's commit lock."""
 
     def __init__(self, engine: InlineHost, session: Session) -> None:
         self._engine = engine
@@ -107,18 +102,9 @@ class InlineWriter:
         """Open, commit, tidy or purge in this thread. Whatever goes wrong is a step that failed."""
         return self._engine.commit_lock.run(lambda: self._act(do))
 
-    def tidy(self) -> None:
-        """Housekeeping in this thread."""
-        self.act(Do.TIDY)
-
     def retain(self) -> None:
         """A turn of retention in this thread."""
         self.act(Do.PURGE)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the session is open."""
-        return self.session.is_open
 
     def close(self, seconds: float = 1.0) -> None:
         """Close the session, unless another thread is in a commit for so long (-1: however long that takes)."""

@@ -19,16 +19,7 @@ _LONGEST_PAUSE: Final = 60.0
 
 
 class JournalRecovery:
-    """What other processes left behind. Used by whichever thread commits, one at a time.
-
-    Args:
-        settings: the logger's.
-        clock: seconds, monotonic.
-
-    Attributes:
-        done: what was replayed so far.
-        waiting: whether a replay failed and is to be tried again.
-    """
+    """What other processes left behind, and whether a failed replay is `waiting`. For whichever thread commits."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = monotonic) -> None:
         self._settings = settings

@@ -4,11 +4,14 @@ A class of its own, so that the queue without a journal costs what it did.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Protocol
 
+from llm_service.config.settings import PrivacyLevel
 from llm_service.redaction import traceback_text
-from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.privacy import MAX_STORED_ERROR_CHARS, Redactor, effective_level, stored_error
+from llm_service.telemetry.record.record import CARD_FIELDS, InvocationRecord, rebuilt
 from llm_service.telemetry.writer.ledger import DropReason
 from llm_service.telemetry.writer.queue import RecordQueue, require_record
 from llm_service.telemetry.writer.queue_accounting import ASKED_LEVEL, NEVER
@@ -16,9 +19,10 @@ from llm_service.telemetry.writer.queue_entries import SLOT, WAITER, Batch, Entr
 from llm_service.telemetry.writer.threads import is_finalizing
 from llm_service.telemetry.writer.waiters import Waiter
 
-__all__ = ["Journal", "JournaledQueue"]
+__all__ = ["Journal", "JournaledQueue", "Preparation"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
+_ERROR: Final = CARD_FIELDS.index("error_message")
 
 
 class Journal(Protocol):
@@ -85,12 +89,10 @@ class JournaledQueue(RecordQueue):
     """A `RecordQueue` whose records survive the end of the process.
 
     Args:
-        journal: where they are written.
         make_slot: makes a place that `journal.append` fills in.
         is_clean: whether a record may be on disk as it is; asked of each.
         prepare: makes of any other what may be on disk, and counts what it took out by name; applied before the
             journal, since nothing secret may reach a file.
-        **options: as for `RecordQueue`.
     """
 
     def __init__(
@@ -303,3 +305,24 @@ class JournaledQueue(RecordQueue):
                 self._journal.drop(slots)
             else:
                 self._journal.free(slots)
+
+
+class Preparation:
+    """Makes of a record what may stand in a file at the logger's level: secrets, content and long messages go."""
+
+    __slots__ = ("_ceiling", "_redacted")
+
+    def __init__(self, ceiling: PrivacyLevel, redactor: Redactor) -> None:
+        self._ceiling: PrivacyLevel = ceiling
+        self._redacted = redactor.record
+
+    def __call__(self, record: InvocationRecord) -> tuple[InvocationRecord, Counter[str]]:
+        """The record as it may be stored, and what was taken out by the name of its pattern."""
+        counts: Counter[str] = Counter()
+        cleaned = self._redacted(record, counts)
+        message = cleaned.card[_ERROR]
+        if message is not None and len(message) > MAX_STORED_ERROR_CHARS:
+            card = list(cleaned.card)
+            card[_ERROR] = stored_error(message, effective_level(self._ceiling, card[ASKED_LEVEL]))
+            cleaned = rebuilt(cleaned, tuple(card), cleaned.extensions)
+        return cleaned, counts

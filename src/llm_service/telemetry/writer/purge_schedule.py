@@ -39,8 +39,6 @@ class PurgeJob:
     """A purge that somebody asked for and waits for.
 
     Attributes:
-        purge: what it is to do, and did.
-        waiter: told None at the end.
         moved_at: monotonic seconds of the last step that was done.
         error: what the last step failed with, or waits for; None after one that was done.
         over: nothing more will be done: it is complete, withdrawn, or the logger closes.
@@ -61,12 +59,8 @@ class Retention:
     """See the module.
 
     Args:
-        settings: the logger's.
-        store: what is purged.
         holder: the name under which this process purges.
         looks: False where nothing is stored: then nothing is deleted either.
-        clock_ns: nanoseconds since 1970.
-        clock: seconds, monotonic.
 
     Attributes:
         purged: records deleted so far.

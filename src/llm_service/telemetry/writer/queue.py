@@ -27,7 +27,6 @@ class RecordQueue(QueueAccounting):
         max_records: most records held, those in flight included.
         max_bytes: most bytes held, as `InvocationRecord.size` counts them.
         overflow: what gives way at a bound.
-        clock: seconds, monotonic.
         on_wake: called when whoever drives the commits has asked to be woken; must not raise.
         on_drop: called after records were dropped, with the reason and their number; must not raise.
     """
@@ -36,7 +35,6 @@ class RecordQueue(QueueAccounting):
         """Accept the record, or drop it and count why. Never blocks on anything but the queue's own short lock.
 
         Args:
-            record: what to store.
             waiter: told the record's `Settlement`; the writer hurries for it.
 
         Raises:
@@ -54,7 +52,6 @@ class RecordQueue(QueueAccounting):
         """Take the record in, or say why not, without counting that.
 
         Args:
-            record: what to store.
             waiter: told the record's `Settlement`; None where nobody waits.
             wake: False where the caller will commit by itself.
             slot: its place in the crash journal.
@@ -109,7 +106,6 @@ class RecordQueue(QueueAccounting):
         """Accept the record; where the queue is full and blocks, wait for room.
 
         Args:
-            record: what to store.
             waiter: as for `offer`.
             timeout: seconds to wait for room before the record is dropped as `block_timeout`; None waits for ever.
 
@@ -250,11 +246,7 @@ class RecordQueue(QueueAccounting):
         """From now on this writer commits: its receipts tell what of the journal is on disk."""
 
     def ensure_journal(self) -> None:
-        """Make the journal now instead of with the first record.
-
-        Raises:
-            OSError: that was not possible; it is tried again with each record.
-        """
+        """Make the journal now instead of with the first record; OSError where that fails: each record tries again."""
 
     def close_journal(self) -> None:
         """Let go of the journal: nothing more is accepted or committed."""

@@ -288,11 +288,7 @@ class QueueAccounting:
             return barrier.result()
 
     def arm(self, at: int) -> bool:
-        """Ask for `on_wake` once `at` records or half of the bytes are held, or sooner for anyone who waits.
-
-        Returns:
-            False when that is so already: go on without sleeping.
-        """
+        """Ask for `on_wake` at so many records, half of the bytes, or anyone who waits; False if it is so now."""
         with self._lock:
             if self._held >= at or self._bytes >= self._wake_bytes or self._is_urgent():
                 self._wake_at = NEVER

@@ -52,7 +52,6 @@ class Leaving:
     """Entries that leave together, and what became of them.
 
     Attributes:
-        entries: which.
         otherwise: what became of those that `outcomes` does not name.
         outcomes: what became of the others, by position.
         size: the bytes that they were taken to need.

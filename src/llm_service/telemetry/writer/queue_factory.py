@@ -17,14 +17,7 @@ def make_queue(
     on_wake: Callable[[], None],
     on_drop: Callable[[DropReason, int], None],
 ) -> RecordQueue:
-    """The queue that these settings ask for.
-
-    Args:
-        settings: bounds, overflow and journal; whether anything is stored at all.
-        redactor: what a journal's records go through.
-        on_wake: see `RecordQueue`.
-        on_drop: see `RecordQueue`.
-    """
+    """The queue that these settings ask for."""
     stores_nothing = not settings.enabled or settings.privacy_level == "none"
     options: dict[str, Any] = {
         "max_records": settings.queue_max_records,
@@ -34,9 +27,14 @@ def make_queue(
         "on_drop": on_drop,
     }
     if settings.journal and not stores_nothing:
-        from llm_service.telemetry.writer.journal_setup import journaled_queue  # noqa: PLC0415 - opt-in
+        from llm_service.telemetry.journal.journal import CrashJournal, Slot  # noqa: PLC0415 - opt-in
+        from llm_service.telemetry.journal.segment import DATA_AT  # noqa: PLC0415
+        from llm_service.telemetry.writer.journaled_queue import JournaledQueue, Preparation  # noqa: PLC0415
 
-        return journaled_queue(settings, redactor, options)
+        level = settings.privacy_level
+        journal = CrashJournal(settings.db_path, settings.queue_max_bytes + DATA_AT, level)
+        prepare = Preparation(level, redactor)
+        return JournaledQueue(journal=journal, make_slot=Slot, is_clean=redactor.is_plain, prepare=prepare, **options)
     queue = RecordQueue(**options)
     if stores_nothing:
         queue.refuse(DropReason.PRIVACY if settings.enabled else DropReason.DISABLED)

@@ -40,7 +40,6 @@ class Backlog:
 
     Attributes:
         records: how many wait, those of a failed batch included.
-        bytes: how many bytes they hold.
         oldest_age: seconds the oldest has waited; 0.0 where nothing waits.
         urgent: a durable caller, a flush or a close is waiting.
     """
@@ -87,13 +86,7 @@ class Do(Enum):
 
 
 class Action(NamedTuple):
-    """The next action of the writer loop.
-
-    Attributes:
-        do: what.
-        seconds: how long to sleep at most; None is until woken.
-        wake_at: how many held records end the sleep.
-    """
+    """The next action of the writer loop; a sleep ends after so many seconds, at `wake_at` records, or when woken."""
 
     do: Do
     seconds: float | None = None
@@ -101,12 +94,7 @@ class Action(NamedTuple):
 
 
 def purge_may_go(backlog: Backlog, purge_in: float | None) -> bool:
-    """Whether a step of retention may come before the commits that are due.
-
-    Args:
-        backlog: what waits.
-        purge_in: seconds until the step is wanted, negative once it has waited; None where none is wanted.
-    """
+    """Whether a purge that was wanted so many seconds ago (negative) may go before the commits that are due."""
     patience = 0.0 if backlog.records == 0 else _PATIENCE_WITH_WAITERS if backlog.urgent else _PATIENCE
     return purge_in is not None and purge_in <= -patience
 
@@ -117,8 +105,6 @@ def next_action(
     """What to do now.
 
     Args:
-        backlog: what waits.
-        settings: the logger's.
         closing: nothing more comes in: commit what is there, then finish.
         tidy_in: seconds until the WAL should be truncated, if nothing comes between; None where it is truncated.
         purge_in: as for `purge_may_go`.

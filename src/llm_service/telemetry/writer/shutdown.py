@@ -132,7 +132,7 @@ class Shutdown:
             return
         with suppress(Exception):  # nobody is left to tell
             engine.before_close()  # what is kept in blocks, too
-        if engine.drivers.needed or engine.inline.is_open or not engine.queue.empty():
+        if engine.drivers.needed or engine.inline.session.is_open or not engine.queue.empty():
             self._drain()
 
     def announce_losses(self) -> None:

@@ -70,10 +70,7 @@ class SigtermHandler:
         signal.signal(signal.SIGTERM, self)
 
     def uninstall(self) -> None:
-        """Put back what was there, where this handler is still the one; else it only passes signals on from now on.
-
-        May be called again: only the main thread can put something back.
-        """
+        """Put back what was there (in the main thread), where this is still the handler; else only pass signals on."""
         self._active = False
         if threading.current_thread() is threading.main_thread():
             present: Any = signal.getsignal(signal.SIGTERM)

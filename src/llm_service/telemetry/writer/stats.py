@@ -70,7 +70,6 @@ class Stats:
         journal_lost: records of dead processes that could not be read any more.
         journals_left: journals found beside the database that this release cannot read, or must not touch.
         writer_alive: whether a background writer runs (it starts by itself with the next record).
-        closed: whether the logger is closed.
     """
 
     ledger: Ledger

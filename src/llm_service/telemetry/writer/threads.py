@@ -41,10 +41,7 @@ def launch(thread: threading.Thread) -> threading.Thread:
 
 
 async def off_the_loop(function: Callable[[], _Done]) -> _Done:
-    """Run a function that blocks in a worker thread, which goes on where the caller is cancelled.
-
-    Where the interpreter ends it runs here.
-    """
+    """Run a function that blocks in a thread, which outlives a cancelled caller; here where the interpreter ends."""
     if is_ending():
         return function()
     from anyio import to_thread  # noqa: PLC0415 - readers pay for anyio's threads, `import` does not
@@ -53,11 +50,7 @@ async def off_the_loop(function: Callable[[], _Done]) -> _Done:
 
 
 class LastLock:
-    """A lock, from the end of the program on: who holds it while the interpreter is finalizing never gives it back.
-
-    Args:
-        lock: a re-entrant lock; who has it by its own name is still kept out.
-    """
+    """A re-entrant lock, from the end of the program on: whoever holds it while finalizing never gives it back."""
 
     __slots__ = ("_lock",)
 

@@ -7,11 +7,7 @@ __all__ = ["LoopWaiter", "ThreadWaiter", "Waiter"]
 
 
 class Waiter(Protocol):
-    """Told once, from any thread; telling never raises and never blocks.
-
-    Attributes:
-        durable: whether the commit must survive a power cut.
-    """
+    """Told once, from any thread; telling never raises and never blocks."""
 
     @property
     def durable(self) -> bool:

@@ -39,13 +39,7 @@ class Alarm:
 
 
 class WriterLoop:
-    """See the module.
-
-    Args:
-        next_action: says what to do now, for a loop that is `leaving` or not.
-        arm: has the queue ring once so many records wait; False where they wait already.
-        act: does it, in this thread.
-    """
+    """See the module; `arm` has the queue ring once so many records wait, and is False where they do."""
 
     def __init__(
         self, next_action: Callable[[bool], Action], arm: Callable[[int], bool], act: Callable[[Do], Step]

@@ -10,8 +10,7 @@ import pytest
 from llm_service.telemetry.privacy import Redactor
 from llm_service.telemetry.record.record import CARD_FIELDS, InvocationRecord, rebuilt
 from llm_service.telemetry.stores.base import WriteResult
-from llm_service.telemetry.writer.journal_setup import Preparation
-from llm_service.telemetry.writer.journaled_queue import JournaledQueue
+from llm_service.telemetry.writer.journaled_queue import JournaledQueue, Preparation
 from llm_service.telemetry.writer.ledger import DropReason
 from llm_service.telemetry.writer.queue_entries import SLOT
 from llm_service.telemetry.writer.waiters import ThreadWaiter

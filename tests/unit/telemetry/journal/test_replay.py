@@ -19,7 +19,6 @@ from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.journal.replay import Replayed, replay_all
 from llm_service.telemetry.record.fields import ADDED
 from llm_service.telemetry.record.record import EXTENSION_FIELDS, FIELDS, InvocationRecord
-from llm_service.telemetry.stores.private_files import make_private_folder
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 from llm_service.telemetry.stores.sqlite.session import SqliteSession
@@ -55,7 +54,7 @@ def leave(db: Path) -> Callable[..., tuple[CrashJournal, list[InvocationRecord]]
     def write(
         records: int, *, writer: str = WRITER, ceiling: PrivacyLevel = "metadata", **values: Any
     ) -> tuple[CrashJournal, list[InvocationRecord]]:
-        journal = CrashJournal(db, 1 << 20, ceiling, make_private_folder)
+        journal = CrashJournal(db, 1 << 20, ceiling)
         journal.begin(writer)
         made = [
             InvocationRecord(**{"agent_name": "a", "cost_usd": 0.5, "total_tokens": 3, "latency_ms": 5} | values)
@@ -88,7 +87,7 @@ def test_what_an_earlier_release_left_is_committed_by_this_one(
     assert zlib.crc32(",".join(first).encode()) == EARLIER_LAYOUTS[version]
     with monkeypatch.context() as patch:
         patch.setattr("llm_service.telemetry.journal.journal.LAYOUT", EARLIER_LAYOUTS[version])
-        journal = CrashJournal(db, 1 << 20, "full", make_private_folder)
+        journal = CrashJournal(db, 1 << 20, "full")
         journal.begin(WRITER)
         journal.ensure()
     for values in ({"cache_read_tokens": 5, "metadata": {"a": 1}, "prompt": "why?"}, {"agent_name": "b"}):

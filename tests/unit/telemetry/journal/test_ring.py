@@ -17,7 +17,6 @@ from llm_service.telemetry.journal import locking, segment, segment_names
 from llm_service.telemetry.journal.encoding import LAYOUTS, decode, encode
 from llm_service.telemetry.journal.journal import CrashJournal, Slot
 from llm_service.telemetry.record.record import InvocationRecord
-from llm_service.telemetry.stores.private_files import make_private_folder
 
 SMALL = 4096 + 4096
 
@@ -41,7 +40,7 @@ def clock() -> Clock:
 @pytest.fixture
 def ring(tmp_path: Path, clock: Clock) -> Iterator[CrashJournal]:
     """A small journal; closed at the end."""
-    made = CrashJournal(tmp_path / "folder" / "t.db", SMALL, "metadata", make_private_folder, clock)
+    made = CrashJournal(tmp_path / "folder" / "t.db", SMALL, "metadata", clock)
     made.begin("0d523cae-1d87-4dad-941f-c0f5f629fa3c")
     yield made
     made.close()
@@ -231,7 +230,7 @@ def test_what_could_be_held_is_what_an_empty_ring_takes(tmp_path: Path, clock: C
     room = segment.DATA_AT + 600
     verdicts = []
     for length in range(300, 480):
-        ring = CrashJournal(tmp_path / f"{length}.db", room, "metadata", make_private_folder, clock)
+        ring = CrashJournal(tmp_path / f"{length}.db", room, "metadata", clock)
         ring.begin("w")
         record = InvocationRecord(error_message="x" * length)
         verdicts.append((ring.could_hold(record), ring.append(encode(record), Slot())))
@@ -250,7 +249,7 @@ def test_a_reader_finds_exactly_what_waits_whatever_happened(
     tmp_path: Path, steps: list[tuple[int, int, int]], clock: Clock
 ) -> None:
     """Appends of all sizes, commits and drops in any order, over many laps."""
-    ring = CrashJournal(tmp_path / "t.db", SMALL, "metadata", make_private_folder, clock)
+    ring = CrashJournal(tmp_path / "t.db", SMALL, "metadata", clock)
     ring.begin("0d523cae-1d87-4dad-941f-c0f5f629fa3c")
     waiting: dict[str, Slot] = {}
     try:
@@ -323,7 +322,7 @@ def test_close_removes_an_empty_segment_and_keeps_one_that_holds_records(ring: C
     ring.free([slot])
     ring.close()
     assert segment_names.find(ring._db_path) == []
-    other = CrashJournal(ring._db_path, SMALL, "metadata", make_private_folder, clock)
+    other = CrashJournal(ring._db_path, SMALL, "metadata", clock)
     other.begin("0d523cae-1d87-4dad-941f-c0f5f629beef")
     kept = slot_of(other, "b")
     other.close()
@@ -381,7 +380,7 @@ def test_a_segment_that_a_cleaner_took_before_it_was_complete_is_made_again(
 
 def test_room_is_what_lies_in_one_piece(tmp_path: Path, clock: Clock) -> None:
     """Before the end, before the oldest record, or between head and tail once the ring has turned."""
-    ring = CrashJournal(tmp_path / "t.db", 4096 + 32_768, "metadata", make_private_folder, clock)
+    ring = CrashJournal(tmp_path / "t.db", 4096 + 32_768, "metadata", clock)
     ring.begin("0d523cae-1d87-4dad-941f-c0f5f629fa3c")
     big = {"error_message": "x" * 9000}
     first, second, third = (slot_of(ring, name, **big) for name in "abc")

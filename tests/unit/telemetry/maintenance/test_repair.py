@@ -148,16 +148,16 @@ def test_a_record_that_is_logged_between_looking_and_adding_is_counted_once(
 ) -> None:
     """What a total lacks stays the same whatever is added to records and total together."""
     connection.execute("UPDATE daily_costs SET invocations = 1, cost_nanos = 0 WHERE date = '2026-03-01'")
-    look = rebuild._differences
+    look = daily_totals.differences
 
     def look_and_log(*arguments: Any) -> Any:
-        seen = look(*arguments)
+        seen = list(look(*arguments))
         with TelemetryLogger(db, retention_days=None) as logger:
             late = InvocationRecord(agent_name="a", model_name="m1", cost_usd=0.5, latency_ms=3, timestamp=DAY)
             logger.log_invocation(late)
         return seen
 
-    monkeypatch.setattr(rebuild, "_differences", look_and_log)
+    monkeypatch.setattr(daily_totals, "differences", look_and_log)
     assert repair_day(connection, "2026-03-01", "now") == 2
     monkeypatch.undo()
     connection.close()
@@ -169,11 +169,11 @@ def test_two_repairs_at_once_add_what_is_lacking_once(
 ) -> None:
     """The second finds the receipt raised, looks again, and has nothing left to do."""
     connection.execute("UPDATE daily_costs SET invocations = 1 WHERE date = '2026-03-01'")
-    look = rebuild._differences
+    look = daily_totals.differences
     raced: list[int] = []
 
     def look_and_be_overtaken(*arguments: Any) -> Any:
-        seen = look(*arguments)
+        seen = list(look(*arguments))
         if not raced:
             raced.append(1)
             with closing(sqlite3.connect(db, isolation_level=None)) as other:
@@ -181,7 +181,7 @@ def test_two_repairs_at_once_add_what_is_lacking_once(
                 raced.append(repair_day(other, "2026-03-01", "now"))
         return seen
 
-    monkeypatch.setattr(rebuild, "_differences", look_and_be_overtaken)
+    monkeypatch.setattr(daily_totals, "differences", look_and_be_overtaken)
     assert repair_day(connection, "2026-03-01", "now") == 0
     assert raced == [1, 2]
     connection.close()

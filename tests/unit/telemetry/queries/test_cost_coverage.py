@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from llm_service.errors import QueryError
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 from llm_service.telemetry.queries.cost_coverage import CoverageReport, read_coverage
+from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.stores.sqlite.reader import read
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -29,7 +30,7 @@ def written(folder: Path, *records: InvocationRecord) -> Path:
 
 def report(path: Path, **narrowed: Any) -> CoverageReport:
     """Coverage of this file."""
-    return read(path, lambda fetch: read_coverage(fetch, **narrowed))
+    return read(path, lambda fetch: read_coverage(fetch, InvocationFilter(**narrowed)))
 
 
 def test_each_source_has_its_calls_tokens_and_cost(tmp_path: Path) -> None:

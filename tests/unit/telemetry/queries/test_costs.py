@@ -10,6 +10,7 @@ import pytest
 from llm_service.errors import QueryError
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 from llm_service.telemetry.queries.costs import COST_KEYS, CostKey, CostReport, read_costs
+from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.stores.sqlite.reader import read
 
 DAY = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -36,7 +37,7 @@ def telemetry(tmp_path: Path) -> Iterator[TelemetryLogger]:
 
 def report(telemetry: TelemetryLogger, *by: CostKey, **narrowed: str) -> CostReport:
     """Costs of its file."""
-    return read(telemetry.db_path, lambda fetch: read_costs(fetch, by or COST_KEYS, **narrowed))
+    return read(telemetry.db_path, lambda fetch: read_costs(fetch, by or COST_KEYS, InvocationFilter(**narrowed)))
 
 
 @pytest.mark.parametrize("by", [keys for count in range(1, 5) for keys in permutations(COST_KEYS, count)])
@@ -95,7 +96,7 @@ def test_filters_narrow_rows_totals_and_days(telemetry: TelemetryLogger) -> None
 
 def test_an_empty_file_has_totals_of_zero(tmp_path: Path) -> None:
     """Numbers, not None."""
-    found = read(tmp_path / "absent.db", read_costs)
+    found = read(tmp_path / "absent.db", lambda fetch: read_costs(fetch, COST_KEYS, InvocationFilter()))
     assert (found["rows"], found["totals"]["total_cost_usd"], found["first_day"]) == ([], 0.0, None)
 
 
@@ -103,4 +104,4 @@ def test_an_empty_file_has_totals_of_zero(tmp_path: Path) -> None:
 def test_keys_that_are_none_are_refused(telemetry: TelemetryLogger, by: tuple[CostKey, ...]) -> None:
     """Naming them, and those that there are."""
     with pytest.raises(QueryError, match=r"by: .* give one or more of day, agent, tool, model"):
-        read(telemetry.db_path, lambda fetch: read_costs(fetch, by))
+        read(telemetry.db_path, lambda fetch: read_costs(fetch, by, InvocationFilter()))

@@ -10,8 +10,9 @@ import pytest
 from tests.slices import quick
 
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
-from llm_service.telemetry.queries import daily_sums, questions
+from llm_service.telemetry.queries import cells, daily_sums
 from llm_service.telemetry.queries.costs import CostSums, read_costs
+from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.months import MonthSums
 from llm_service.telemetry.stores.sqlite.reader import read
 
@@ -36,7 +37,7 @@ REPORTS: dict[str, Any] = {
         }
     ),
     "costs": lambda logger: (
-        (one := read(logger.db_path, lambda fetch: read_costs(fetch, ["day"]))["totals"])
+        (one := read(logger.db_path, lambda fetch: read_costs(fetch, ["day"], InvocationFilter()))["totals"])
         and {
             "unpriced": one["unpriced"],
             "uncounted": one["uncounted"],
@@ -46,7 +47,7 @@ REPORTS: dict[str, Any] = {
     ),
 }
 SUMMED = {
-    "statistics": questions._Sums._fields,
+    "statistics": tuple(cells.ADDED_BY_A_CALL),
     "month": MonthSums.__annotations__,
     "costs": CostSums.__annotations__,
 }

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from llm_service.errors import QueryError
 from llm_service.telemetry import InvocationRecord, InvocationRow, TelemetryLogger
+from llm_service.telemetry.queries.filters import NAMES, InvocationFilter
 from llm_service.telemetry.queries.grouping import NAME_KEYS, NameKey
 from llm_service.telemetry.queries.months import MonthReport, read_month
 from llm_service.telemetry.stores.base import Query
@@ -48,7 +49,8 @@ def daily(folder: Path, first: str, last: str, **fields: Any) -> Path:
 def report(path: Path, now: str | datetime, **arguments: Any) -> MonthReport:
     """A report of this file, at a moment."""
     moment = at(now) if isinstance(now, str) else now
-    return read(path, lambda fetch: read_month(fetch, moment, **arguments))
+    narrowed = InvocationFilter(**{name: arguments.pop(name) for name in NAMES if name in arguments})
+    return read(path, lambda fetch: read_month(fetch, moment, narrowed=narrowed, **arguments))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def call(at: datetime = NOW, **fields: Any) -> InvocationRecord:
 
 def statistics(telemetry: TelemetryLogger, now: datetime, days: float = 7, **names: Any) -> Statistics:
     """Statistics as of a moment of our choice."""
-    return read(telemetry.db_path, lambda fetch: questions.read_statistics(fetch, now, days, **names))
+    return read(telemetry.db_path, lambda fetch: questions.read_statistics(fetch, now, days, InvocationFilter(**names)))
 
 
 def ids(rows: Sequence[Any]) -> list[str]:
@@ -286,7 +286,7 @@ def test_every_statistic_is_a_number_when_there_is_nothing(telemetry: TelemetryL
     """On an empty file and on an absent one, which stays absent."""
     absent = tmp_path / "absent.db"
     empty = telemetry.get_statistics()
-    assert empty == read(absent, lambda fetch: questions.read_statistics(fetch, NOW, 7))
+    assert empty == read(absent, lambda fetch: questions.read_statistics(fetch, NOW, 7, InvocationFilter()))
     assert set(empty) == set(Statistics.__annotations__)
     assert all(value == 0 and type(value) in {int, float} for value in empty.values())
     assert f"{empty['total_cost_usd']:.2f} {empty['success_rate']:.1%} {empty['avg_latency_ms']:.0f}" == "0.00 0.0% 0"
@@ -475,7 +475,7 @@ def test_newest_first_walks_an_index_and_sorts_nothing(
 def test_daily_costs_of_a_span_are_found_by_date(planner: Callable[[Query], str]) -> None:
     """Days outside of the span are not read."""
     for filters in ({"start_date": TODAY}, {"start_date": TODAY, "end_date": TODAY, "agent_name": "a1"}):
-        plan = planner(questions.daily_costs(**filters))
+        plan = planner(questions.daily_costs(InvocationFilter(**filters)))
         assert re.search(r"SEARCH daily_costs USING INDEX idx_daily_costs_(date|key) \(date[>=]", plan), plan
 
 
@@ -487,7 +487,7 @@ def test_statistics_of_a_year_read_rows_only_at_the_edge(planner: Callable[[Quer
         asked.append(query)
         return [] if "GROUP BY" in query[0] else [(0,) * 11]
 
-    questions.read_statistics(fetch, NOW, 365)
+    questions.read_statistics(fetch, NOW, 365, InvocationFilter())
     on_rows = [query for query in asked if "FROM invocations" in query[0]]
     assert len(asked) == 4
     assert [query[1] for query in on_rows] == [["2025-11-23 18:30:00.000000Z", "2025-11-24"]] * 2

@@ -3,6 +3,7 @@
 import pickle
 import random
 import sys
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ from llm_service.telemetry.queries.run_comparison import (
     BothRuns,
     ComparedMetric,
     RunComparison,
-    check_by,
     compared,
+    read_both,
 )
 
 pytest.importorskip("scipy")
@@ -159,10 +160,10 @@ def test_of_many_groups_the_largest_ten_are_compared() -> None:
 
 
 def test_what_cannot_be_grouped_by_is_refused() -> None:
-    """With what can be."""
-    check_by("agent")
+    """With what can be, before anything is read."""
+    day: Any = "day"
     with pytest.raises(QueryError, match="by: 'day' is not usable; give one of agent, tool, model"):
-        check_by("day")
+        read_both(lambda _query: pytest.fail("it was read"), "a", "b", day)
 
 
 def test_of_very_many_values_a_sample_is_drawn_from() -> None:

@@ -17,6 +17,8 @@ from llm_service.errors import QueryError
 from llm_service.pricing.book import PriceBook
 from llm_service.telemetry import InvocationRecord, InvocationRow, TelemetryLogger
 from llm_service.telemetry.queries import cache_savings
+from llm_service.telemetry.queries.cache_savings import RatesOf
+from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.grouping import NAME_KEYS, NameKey
 from llm_service.telemetry.queries.unit_costs import UnitCosts, UnitReport, read_unit_costs
 from llm_service.telemetry.stores.base import Query
@@ -91,9 +93,9 @@ def call(**fields: Any) -> InvocationRecord:
     return InvocationRecord(**{"timestamp": NOON, "prompt_tokens": 100, "completion_tokens": 10} | fields)
 
 
-def report(path: Path, *arguments: Any, **named: Any) -> UnitReport:
+def report(path: Path, by: Any = (), *, prices: RatesOf | None = None, **narrowed: Any) -> UnitReport:
     """A report of this file."""
-    return read(path, lambda fetch: read_unit_costs(fetch, *arguments, **named))
+    return read(path, lambda fetch: read_unit_costs(fetch, by, InvocationFilter(**narrowed), prices=prices))
 
 
 def test_a_success_pays_for_the_failures_and_a_call_without_a_cost_pays_for_nothing(tmp_path: Path) -> None:
@@ -431,7 +433,7 @@ def test_a_window_is_found_by_the_index_on_moments(tmp_path: Path) -> None:
             asked.append(query)
             return fetch(query)
 
-        read_unit_costs(noting, ("model",), "2026-11-20", "2026-11-20", prices=Book())
+        read_unit_costs(noting, ("model",), InvocationFilter("2026-11-20", "2026-11-20"), prices=Book())
         plans.extend(str(fetch((f"EXPLAIN QUERY PLAN {sql}", parameters))) for sql, parameters in asked)
 
     read(path, question)

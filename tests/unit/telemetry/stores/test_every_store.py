@@ -30,7 +30,6 @@ from llm_service.errors import (
 )
 from llm_service.telemetry import AsyncTelemetryLogger, DropReason, Event, EventKind, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.journal.journal import CrashJournal, Slot
-from llm_service.telemetry.stores.private_files import make_private_folder
 from llm_service.telemetry.stores.sqlite import opening
 from llm_service.telemetry.stores.sqlite.database_files import OwnConnection
 from llm_service.telemetry.stores.sqlite.session import SqliteBudgetSession, SqliteSession
@@ -514,7 +513,7 @@ async def test_what_a_dead_process_left_in_its_journal_is_stored_once(
     make: Callable[..., Any], place: Place, tmp_path: Path
 ) -> None:
     """Its records come first, under its own privacy level; what its receipt covers is not stored again."""
-    journal = CrashJournal(tmp_path / "telemetry.db", 1 << 20, "metadata", make_private_folder)
+    journal = CrashJournal(tmp_path / "telemetry.db", 1 << 20, "metadata")
     journal.begin("0d523cae-1d87-4dad-941f-c0f5f629fa3c")
     for number in range(300):
         assert journal.append(journal.encode(record(f"left-{number}")), Slot())

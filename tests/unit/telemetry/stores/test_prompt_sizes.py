@@ -136,7 +136,9 @@ def test_a_file_of_the_first_version_is_read_and_repriced_dry_as_it_is(tmp_path:
     assert [(row["invocation_id"], row["cache_write_1h_tokens"], row["service_tier"]) for row in found] == [
         ("old", None, None)
     ]
-    assert read(path, read_coverage)["unknown_models"][0]["service_tier"] is None
+    assert (
+        read(path, lambda fetch: read_coverage(fetch, InvocationFilter()))["unknown_models"][0]["service_tier"] is None
+    )
     assert reprice(path, PriceBook(), dry_run=True).examined == 1
     assert path.read_bytes() == before
 

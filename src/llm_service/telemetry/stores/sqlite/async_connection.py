@@ -21,12 +21,7 @@ __all__ = ["WriterConnection"]
 
 
 class WriterConnection(LazyConnection, aiosqlite.Connection):
-    """One connection and its thread, which does one long job and ends.
-
-    Args:
-        connector: opens the database; runs in the connection's thread.
-        launch: starts the thread.
-    """
+    """One connection and its thread, which opens it, does one long job and ends."""
 
     def __init__(
         self,
@@ -46,9 +41,6 @@ class WriterConnection(LazyConnection, aiosqlite.Connection):
 
         Returns:
             Done at the end; with the exception of `turn` or `ended`, if one raised.
-
-        Raises:
-            RuntimeError: no thread is to be had, or no loop runs here.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()

@@ -39,9 +39,6 @@ class SqliteBatchWriter:
 
     Args:
         writer_id: names this writer in `receipts`; unique for each logger and process.
-        ceiling: the logger's privacy level.
-        clock_ns: nanoseconds since 1970, for receipts and dead letters.
-        redactor: cleans every record before it is written; default: one without a user's callable.
         costing: prices records without a cost; None does not.
         book: counts inserted records for the budgets of the file; default: one without policies.
     """
@@ -107,11 +104,7 @@ class SqliteBatchWriter:
         return result
 
     def transact(self, connection: sqlite3.Connection, within: Callable[[], None]) -> None:
-        """Change budgets in a transaction without records.
-
-        Raises:
-            Exception: from `within` or SQLite; nothing was written, unless the commit itself failed on disk.
-        """
+        """Change budgets without records; where it raises, nothing was written, unless the commit failed on disk."""
         self._synchronise(connection, durable=False)
 
         def work() -> None:

@@ -58,9 +58,6 @@ def register(connection: sqlite3.Connection, book: BudgetBook, wanted: Iterable[
 
     Returns:
         Whether to call `forget`: true once a day.
-
-    Raises:
-        sqlite3.Error: the file is locked, full or damaged.
     """
     # An invalid `named_at` counts as never: the counter is named anew, or deleted in time.
     known = {
@@ -128,7 +125,6 @@ def forget(connection: sqlite3.Connection, book: BudgetBook, now_us: int) -> boo
 
     Args:
         connection: not in a transaction.
-        book: of this connection.
         now_us: microseconds since 1970, by a trusted clock.
 
     Returns:

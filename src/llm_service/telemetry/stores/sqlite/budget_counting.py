@@ -40,7 +40,6 @@ class BudgetTerms:
     """The budget state that all connections of one logger share.
 
     Attributes:
-        policies: the logger's own; None if it has none.
         hold_ids: maps the id of a record that is about to be stored to its hold, if that has another id.
         tell: called with each threshold alert, after the commit.
         tell_unknown: called for each counter that this process cannot evaluate, whenever the counters are read.
@@ -59,14 +58,7 @@ _start_text: Final = lru_cache(maxsize=4096)(microseconds_text)
 
 
 class Recost(NamedTuple):
-    """A stored record whose cost changes.
-
-    Attributes:
-        invocation_id: its id.
-        call: its names.
-        moment_us: its timestamp, microseconds since 1970.
-        old_nanos, new_nanos: nano-dollars; None if unknown.
-    """
+    """A stored record whose cost changes; None nano-dollars are unknown."""
 
     invocation_id: str
     call: Call
@@ -80,10 +72,10 @@ class BudgetBook:
 
     Args:
         terms: shared by the connections of a logger.
-        clock_ns: nanoseconds since 1970, for alerts.
 
     Attributes:
         damaged: counters with a window row whose key is damaged.
+        learned: how often the counters were read: another number means that they may have changed.
     """
 
     def __init__(self, terms: BudgetTerms | None = None, clock_ns: Callable[[], int] = time_ns) -> None:
@@ -91,7 +83,7 @@ class BudgetBook:
         self._clock_ns = clock_ns
         self._connection: Any = None
         self._version: tuple[int, int] | None = None
-        self._learned = 0
+        self.learned = 0
         self._counters: list[Counter] = []
         self._unknown: list[UnknownCounter] = []
         self._ids: frozenset[int] = frozenset()
@@ -135,11 +127,7 @@ class BudgetBook:
         return bool(self._to_look_at)
 
     def look_back(self) -> None:
-        """Report passed thresholds; called after a commit, when nobody waits for it any more.
-
-        Raises:
-            sqlite3.Error: the file cannot be read or written now; the check is repeated after the next transaction.
-        """
+        """Report passed thresholds when nobody waits for the commit any more; where that fails, after the next one."""
         while self._to_look_at:
             some: dict[tuple[int, str], Place] = {}  # one window of each counter and subject at a time
             for place in self._to_look_at:
@@ -151,7 +139,7 @@ class BudgetBook:
 
     def _learn(self) -> None:
         """Read the counters anew."""
-        self._learned += 1
+        self.learned += 1
         self._counters, self._unknown = read_counters(self._connection.execute(sql.COUNTERS), self._clock_ns() // 1000)
         self._ids = frozenset({*(one.id for one in self._counters), *(one.id for one in self._unknown)})
         for unknown in self._unknown:
@@ -167,11 +155,6 @@ class BudgetBook:
             del self._to_look_at[place]
 
     # Looking
-
-    @property
-    def learned(self) -> int:
-        """How often the counters were read: another number means that they may have changed."""
-        return self._learned
 
     @property
     def counts(self) -> bool:
@@ -351,14 +334,7 @@ def bounds_of(places: Iterable[tuple[Counter, Place]], now_us: int) -> list[Any]
 def end_hold(
     connection: sqlite3.Connection, row: HoldRow, kept: Amounts, new_id: str | None = None
 ) -> dict[Place, Change]:
-    """End a hold within the caller's transaction. Returns the changes of its windows.
-
-    Args:
-        connection: the open transaction.
-        row: the stored hold.
-        kept: the amount that stays as unknown spend; zero frees all of it.
-        new_id: the hold's new id: that of the record whose cost is unknown.
-    """
+    """End a hold in the caller's transaction; what is kept stays unknown, under `new_id`. Changes of its windows."""
     if any(kept):
         done = connection.execute(sql.UPDATE_HOLD, (*kept, new_id or row.hold_id, row.hold_id)).rowcount
         if done == 0:  # another hold has this id

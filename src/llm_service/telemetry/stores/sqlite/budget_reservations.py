@@ -65,11 +65,7 @@ class _Ready(NamedTuple):
 
 
 class HoldKeeper:
-    """Makes and ends the holds of one file, through one connection and its book.
-
-    Args:
-        book: the counters of the file.
-    """
+    """Makes and ends the holds of one file, through one connection and its book."""
 
     def __init__(self, book: BudgetBook) -> None:
         self.book = book
@@ -104,8 +100,6 @@ class HoldKeeper:
         """Reserve in every window that covers the call.
 
         Args:
-            connection: the open transaction.
-            plan: the reservation.
             again: a retry: an earlier try may be on disk although its commit reported failure.
 
         Returns:
@@ -135,17 +129,7 @@ class HoldKeeper:
     def end(
         self, connection: sqlite3.Connection, hold_id: str, kept: Amounts | None = None, made_at_us: int | None = None
     ) -> bool:
-        """End a hold without a record. The kept amount, by default all of it, stays as unknown spend.
-
-        Args:
-            connection: the open transaction.
-            hold_id: of the hold.
-            kept: the amount that stays.
-            made_at_us: end it only if it was made at this moment, microseconds since 1970: another may have its id.
-
-        Returns:
-            False if there is no such hold, or if its outcome was unknown already and stays so.
-        """
+        """End a hold without a record; what is kept (None: all) stays unknown. False: no hold, or it was so already."""
         row = connection.execute(sql.FIND_HOLD, (hold_id,)).fetchone()
         if row is None:
             return False
@@ -175,11 +159,7 @@ class HoldKeeper:
         return len(rows)
 
     def _fits(self, connection: sqlite3.Connection, plan: ReservationPlan, ready: "_Ready") -> bool:
-        """Whether every hard limit has room; `standings` gives details, but is slower.
-
-        Raises:
-            BudgetUnreadableError: a window is damaged.
-        """
+        """Whether every hard limit has room; `standings` gives details, but is slower."""
         if not ready.checks:
             return True
         committed: dict[int, Sequence[int]] = {}

@@ -40,13 +40,7 @@ _MOST: Final = (int(MAX_COST_USD) * NANOS, MAX_TOKENS, 1)
 
 @dataclass(frozen=True, slots=True)
 class UnknownCounter:
-    """A counter whose windows this process cannot compute: of another release, of an unknown time zone, or damaged.
-
-    Attributes:
-        id: its row.
-        why: the reason, in one line.
-        scope, per: which calls it counts, decoded; None if that cannot be read either.
-    """
+    """A counter whose windows cannot be computed here; `scope` is None where not even that can be read."""
 
     id: int
     why: str
@@ -69,12 +63,7 @@ class Counters(NamedTuple):
 
 
 def read_counters(rows: Iterable[Sequence[Any]], now_us: int) -> Counters:
-    """The counters of rows of `budget_statements.COUNTERS`.
-
-    Args:
-        rows: id, scope, per, window, time zone and `counted_since` of each.
-        now_us: microseconds since 1970: a counter is known if its window at this moment can be computed.
-    """
+    """The counters of rows of `COUNTERS`; known are those whose window at this moment can be computed."""
     found = Counters([], [])
     for row in rows:
         try:
@@ -117,7 +106,6 @@ def spent_by(counter: Counter, rows: Iterable[Sequence[Any]]) -> dict[Place, lis
     """The sums of records by window of a counter, in the order of `AMOUNTS`.
 
     Args:
-        counter: the counter.
         rows: of `budget_statements.BACKFILL`. A row with an invalid moment is in no window; an invalid name is None; an
             invalid cost is unknown.
     """
@@ -145,11 +133,7 @@ def place_at(counter: Counter, call: Call, moment: Any) -> Place | None:
 
 
 def _decoded(scope: Any, per: Any) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Scope and `per` of a counter, checked.
-
-    Raises:
-        ValueError, TypeError, AttributeError: not JSON of known fields.
-    """
+    """Scope and `per` of a counter, checked. Raises ValueError, TypeError, AttributeError: not JSON of known fields."""
     patterns = {str(name): tuple(texts) for name, texts in json.loads(scope).items()}
     fields = tuple(json.loads(per))
     texts = [text for some in patterns.values() for text in some]

@@ -66,25 +66,13 @@ def connect(database: str | Path) -> TrackedConnection: ...
 @overload
 def connect(database: str | Path, factory: type[_C], **options: Any) -> _C: ...
 def connect(database: str | Path, factory: Any = TrackedConnection, **options: Any) -> Any:
-    """Open a database in autocommit mode.
-
-    Args:
-        database: a path, `:memory:`, or a result of `read_only_uri`.
-        factory: the connection's class.
-        **options: as for `sqlite3.connect`.
-
-    Raises:
-        sqlite3.Error: it cannot be opened.
-    """
+    """Open a database (a path, `:memory:`, or a result of `read_only_uri`) in autocommit mode."""
     uri = isinstance(database, str) and database.startswith("file:")
     return sqlite3.connect(database, uri=uri, isolation_level=None, factory=factory, **options)
 
 
 def read_only_uri(path: Path, mode: str = "ro") -> str:
-    """The URI of a file; `mode` may carry further parameters.
-
-    Not `Path.as_uri`: it imports a module, which fails while the interpreter is finalizing.
-    """
+    """The URI of a file; `Path.as_uri` would import, which a finalizing interpreter cannot. `mode` may carry more."""
     name = quote(os.fsencode(path)) if os.name == "posix" else path.as_uri().removeprefix("file://")
     return f"file://{name}?mode={mode}"
 

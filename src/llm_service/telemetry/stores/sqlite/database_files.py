@@ -58,7 +58,6 @@ class OwnConnection(TrackedConnection):
         """Store the identity of the files, all of which exist now.
 
         Args:
-            path: of the database.
             main: the database file just before it was opened.
 
         Raises:
@@ -69,11 +68,7 @@ class OwnConnection(TrackedConnection):
             self._stale("replaced")
 
     def check(self) -> None:
-        """Check that the files are still in place.
-
-        Raises:
-            OSError: (ESTALE) with what happened. This connection must not be used any more.
-        """
+        """Check that the files are in place. OSError (ESTALE): they are not; use this connection no more."""
         if self.files is None:
             return
         name = str(self.path)
@@ -121,7 +116,6 @@ def set_aside(path: Path, seen: Files) -> Path | None:
     If another database is there already, only a -wal or -shm that still belongs to the old one is renamed.
 
     Args:
-        path: the database; symbolic links are resolved.
         seen: the files when the damage was found.
 
     Returns:
@@ -140,7 +134,7 @@ def set_aside(path: Path, seen: Files) -> Path | None:
             found = {"-journal": _identity(f"{path}-journal"), **found}
         # The others first: if this process dies half-way, no new database meets an old one, which SQLite would delete.
         moving = [suffix for suffix, is_ in found.items() if is_ is not None and not (replaced and is_ != old[suffix])]
-        moving = [suffix for suffix in moving if _is_regular(f"{path}{suffix}")]
+        moving = [suffix for suffix in moving if stat.S_ISREG(os.lstat(f"{path}{suffix}").st_mode)]
         if not moving:
             return None
         target = _free_name(path)
@@ -162,10 +156,6 @@ def _identity(name: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _is_regular(name: str) -> bool:
-    return stat.S_ISREG(os.lstat(name).st_mode)
 
 
 @contextmanager

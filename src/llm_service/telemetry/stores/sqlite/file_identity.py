@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,6 +13,7 @@ from llm_service.telemetry.stores.sqlite import migrations
 from llm_service.telemetry.stores.sqlite.connections import connect, read_only_uri
 from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
 from llm_service.telemetry.stores.sqlite.read_only import look, open_read_only, side_file
+from llm_service.telemetry.stores.sqlite.transactions import snapshot
 
 __all__ = [
     "APPLICATION_ID",
@@ -55,8 +57,6 @@ class Identity(NamedTuple):
     """What identifies a database.
 
     Attributes:
-        application: the application id.
-        version: the `user_version`.
         objects: number of tables and indexes.
         tables: number of tables of our first version.
         views: number of views with names of our tables: reading one could run for ever.
@@ -70,10 +70,7 @@ class Identity(NamedTuple):
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it belongs to another program; an empty database does not.
-
-        A database that was rebuilt from SQL text has lost the application id, and is recognised by its tables.
-        """
+        """Whether it is another program's. One rebuilt from SQL text has no id, and is recognised by its tables."""
         is_ours = self.application == APPLICATION_ID or (self.application == 0 and self.tables == len(_TABLES))
         return not is_ours and bool(self.objects or self.version)
 
@@ -84,21 +81,11 @@ class Identity(NamedTuple):
 
 
 def identify(connection: sqlite3.Connection) -> Identity:
-    """The identity of a connection's database, from one snapshot.
-
-    Between several snapshots another process may create the tables, and the file would look foreign.
-    """
-    connection.execute("BEGIN")
-    try:
-        asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master", _OURS, _views())
+    """The identity of a connection's database, in one snapshot: another process may be creating the tables."""
+    views = f"SELECT count(*) FROM sqlite_master WHERE type = 'view' AND name IN {migrations.table_names()!r}"  # noqa: S608 - our own
+    asked = ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master", _OURS, views)
+    with snapshot(connection):
         return Identity(*(int(connection.execute(sql).fetchone()[0]) for sql in asked))
-    finally:
-        connection.execute("ROLLBACK")
-
-
-def _views() -> str:
-    names = migrations.table_names()
-    return f"SELECT count(*) FROM sqlite_master WHERE type = 'view' AND name IN {names!r}"  # noqa: S608 - our own
 
 
 def identify_file(path: Path) -> Identity:
@@ -108,7 +95,6 @@ def identify_file(path: Path) -> Identity:
 
     Raises:
         PlantedFileError, ForeignDatabaseError: it or a side file must not be opened.
-        sqlite3.Error: it cannot be read.
     """
     refuse_planted(path, reading=True)
     status = status_of(path)
@@ -141,32 +127,21 @@ def refuse_foreign(path: Path) -> Identity:
 
 
 def _identify_to_open(path: Path) -> Identity:
-    """`identify_file`. Where a process was killed that wrote to a file of ours, its rollback journal is played back.
-
-    Without that, half of a transaction is in the file: it would pass for damaged.
-    """
+    """`identify_file`, after the rollback journal of a killed writer: without it a file would pass for damaged."""
     try:
         return identify_file(path)
     except sqlite3.DatabaseError:
         journal = status_of(side_file(path, "-journal"))
         if journal is None or not journal.st_size or not bears_our_id(path):
             raise
-    connection = connect(read_only_uri(path, "rw"))
-    try:
+    with closing(connect(read_only_uri(path, "rw"))) as connection:
         connection.execute(f"PRAGMA busy_timeout = {_WAIT_MS:d}")
         connection.execute("PRAGMA query_only = ON")
         return identify(connection)
-    finally:
-        connection.close()
 
 
 def refuse_strangers(path: Path) -> Identity:
-    """`refuse_foreign` before writing.
-
-    Raises:
-        DatabaseUnusableError: (`ForeignDatabaseError`, `NewerSchemaError`) this release must not write it.
-        sqlite3.Error: it cannot be read.
-    """
+    """`refuse_foreign` before writing; DatabaseUnusableError also for a newer or an impossible schema version."""
     found = refuse_foreign(path)
     if found.version > migrations.VERSION:
         raise NewerSchemaError(
@@ -187,7 +162,6 @@ def require_telemetry(path: Path, *, empty: bool = False) -> None:
     """Refuse anything but a telemetry database with its tables, without changing it; used by maintenance.
 
     Args:
-        path: the file.
         empty: accept a database without tables.
 
     Raises:
@@ -207,13 +181,11 @@ def require_telemetry(path: Path, *, empty: bool = False) -> None:
 
 def _alone(path: Path) -> Identity | None:
     """The identity of the main file without its -wal; None if that cannot be read by itself."""
-    connection = open_read_only(path, "ro&immutable=1")
-    try:
-        return identify(connection)
-    except sqlite3.Error:  # it is being written, or is damaged
-        return None
-    finally:
-        connection.close()
+    with closing(open_read_only(path, "ro&immutable=1")) as connection:
+        try:
+            return identify(connection)
+        except sqlite3.Error:  # it is being written, or is damaged
+            return None
 
 
 def bears_our_id(path: Path) -> bool:

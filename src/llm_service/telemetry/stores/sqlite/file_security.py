@@ -21,13 +21,11 @@ def refuse_planted(path: Path, *, reading: bool = False) -> None:
     """Check the database and its side files before they are opened; missing files are fine.
 
     Args:
-        path: the database.
         reading: accept another user's database, or one with several names, if its owner also owns the side files.
 
     Raises:
         PlantedFileError: a file is not regular, has a second name, or belongs to another user (root is trusted).
         ForeignDatabaseError: what stands in the place of a side file is not SQLite's.
-        OSError: the folder cannot be read.
     """
     refuse_links_of_others(path)
     main = status_of(path)

@@ -8,11 +8,7 @@ __all__ = ["LazyConnection"]
 
 
 class LazyConnection:
-    """For one thread at a time: whoever holds the commit lock.
-
-    Args:
-        connector: opens the database.
-    """
+    """For one thread at a time: whoever holds the commit lock."""
 
     def __init__(self, connector: Callable[[], sqlite3.Connection]) -> None:
         self._connector = connector

@@ -12,9 +12,13 @@ from typing import Final
 
 from llm_service.telemetry.record.fields import ADDED
 from llm_service.telemetry.stores.rollups import bucket_of
+from llm_service.telemetry.stores.sqlite.connections import connect
 from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function
 
-__all__ = ["MIGRATIONS", "VERSION", "create", "migrate", "read_as_newest", "schema_statements", "table_names"]
+__all__ = [
+    "MIGRATIONS", "VERSION", "create", "empty_database", "migrate", "read_as_newest", "schema_statements",
+    "table_names",
+]  # fmt: skip
 
 _SPANS_OF_KEPT_DAYS: Final = """
     i.operation IN ('agent', 'chain', 'create_agent', 'execute_tool', 'invoke_agent', 'tool', 'workflow')
@@ -178,10 +182,21 @@ def table_names() -> tuple[str, ...]:
     return tuple(match[1] for match in found if match)
 
 
-def create(connection: sqlite3.Connection, now: str) -> None:
-    """Make all tables, inside the caller's transaction."""
+def empty_database() -> sqlite3.Connection:
+    """A database in memory that has all tables, and no row."""
+    connection = connect(":memory:")
+    _make_tables(connection)
+    return connection
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
     for statement in schema_statements():
         connection.execute(statement)
+
+
+def create(connection: sqlite3.Connection, now: str) -> None:
+    """Make all tables, inside the caller's transaction."""
+    _make_tables(connection)
     # A new file trusts the clock: it has no older evidence against it.
     connection.execute("INSERT INTO retention (id, clock_believed_until) VALUES (1, ?)", (now,))
     _record(connection, VERSION, now)
@@ -204,10 +219,7 @@ def migrate(
 
 
 def read_as_newest(connection: sqlite3.Connection) -> None:
-    """Let a connection that must not migrate read an older file: later columns are NULL.
-
-    Call it before `PRAGMA query_only`; it writes nothing to the file.
-    """
+    """Let a connection read an older file as it is, later columns NULL. Call it before `PRAGMA query_only`."""
     there = [row[1] for row in connection.execute("PRAGMA main.table_info(invocations)")]
     missing = [column for added in ADDED.values() for column in added if column not in there]
     if there and missing:

@@ -41,16 +41,7 @@ def as_stored(kind: str, digits: str) -> tuple[str, bytes]:
 
 
 def rows_of(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] = ()) -> Rows:
-    """All rows of a query, whatever its cells hold.
-
-    Args:
-        connection: decodes texts leniently after the first invalid one.
-        sql: each `sum(` in it sums integers.
-        parameters: of the statement.
-
-    Raises:
-        sqlite3.Error: the file cannot be read.
-    """
+    """All rows of a query, whatever its cells hold; each `sum(` in it sums integers."""
     sums = "sum(" in sql
     try:
         rows = _fetched(connection, sql, parameters)

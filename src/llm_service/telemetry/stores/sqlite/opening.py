@@ -65,7 +65,7 @@ class Opener:
         try:
             connection = open_for_writing(self._path, time_ns() // 1000)
         except (sqlite3.DatabaseError, OSError) as error:
-            if self._is_damaged_or_left(error):
+            if error_kinds.classify(error) is Fault.DAMAGED or getattr(error, "errno", None) == errno.ESTALE:
                 self._require_ours()
             raise
         self._seen = connection.files or self._seen
@@ -83,10 +83,6 @@ class Opener:
         refuse_planted(self._path)
         self._require_ours()
         return set_aside(self._path, self._seen)
-
-    @staticmethod
-    def _is_damaged_or_left(error: Exception) -> bool:
-        return error_kinds.classify(error) is Fault.DAMAGED or getattr(error, "errno", None) == errno.ESTALE
 
     def _require_ours(self) -> None:
         """Refuse an unusable file that never was ours: notes, a picture, a mistyped path."""
@@ -114,9 +110,7 @@ def open_for_writing(
     Blocks for at most a few busy timeouts; the caller retries transient errors.
 
     Args:
-        path: absolute path of the database.
         now_us: microseconds since 1970, recorded with a new schema version.
-        sqlite_version: the linked library's version.
 
     Raises:
         SQLiteTooOldError, NewerSchemaError, ForeignDatabaseError, PlantedFileError, DatabaseUnusableError: nothing was
@@ -154,10 +148,7 @@ def open_for_writing(
 
 
 def _refuse_swallowing(connection: sqlite3.Connection, path: Path) -> None:
-    """A trigger that keeps rows out of a table where each row counts: no limit would hold, and no sum be right.
-
-    Of `invocations` the writer looks what came of its inserts.
-    """
+    """Refuse triggers that keep rows out of tables whose rows all count; of `invocations` the writer looks itself."""
     for name, table, sql in connection.execute("SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger'"):
         if str(table).lower() in _counted_tables() and _IGNORES.search(str(sql)):
             raise DatabaseUnusableError(

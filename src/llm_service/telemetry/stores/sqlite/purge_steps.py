@@ -109,17 +109,13 @@ class Purge:
     """See the module. Used by one thread at a time; holds no connection between its steps.
 
     Args:
-        cutoffs: the first days to keep.
         holder: this purger's id, for the lease.
         takes_over: True does not wait for another purging process, which then stops.
         awaited: the writers with a crash journal. Their receipts stay: without them a replay would commit their records
             again.
-        clock_ns: nanoseconds since 1970, for the lease.
-        timer: seconds, to pace the steps.
 
     Attributes:
         records, contents, dead_letters, bytes_freed: done so far, by this purge alone.
-        done: nothing is left to do.
         held: another process is purging: this one stopped.
         stuck: a foreign reader blocks checkpoints: wait before the next step.
     """
@@ -166,11 +162,7 @@ class Purge:
         return not self._stages
 
     def step(self, connection: sqlite3.Connection) -> None:
-        """Do one step. Does not wait for locks.
-
-        Raises:
-            sqlite3.Error: the step was rolled back, and may be tried again.
-        """
+        """Do one step, waiting for no lock; where it raises, it was rolled back and may be tried again."""
         with _impatient(connection):
             if self._unsaved >= _STEPS_TO_CHECKPOINT or self.stuck:
                 _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
@@ -283,13 +275,7 @@ def look(connection: sqlite3.Connection, now_us: int) -> Belief:
 
 
 def has_old(connection: sqlite3.Connection, cutoffs: Cutoffs, *, thorough: bool) -> bool:
-    """Whether a purge has work to do; a cheap check.
-
-    Args:
-        connection: any.
-        cutoffs: the first days to keep.
-        thorough: also if contents must be scanned, or if a purge was killed before it freed pages.
-    """
+    """Whether a purge has work to do: a cheap check, or one that scans contents and looks for free pages as well."""
     records, contents = cutoffs
     if records is not None and (_first(connection, _ANY_OLD, (records,)) or _first(connection, _ANY_DEAD, (records,))):
         return True

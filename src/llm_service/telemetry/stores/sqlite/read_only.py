@@ -6,6 +6,7 @@ this process holds on it.
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -32,7 +33,6 @@ def look(path: Path, question: Callable[[sqlite3.Connection], _T]) -> _T:
     rollback journal. If the file changed meanwhile, the question is asked again.
 
     Args:
-        path: the database.
         question: may be called twice.
 
     Raises:
@@ -65,11 +65,8 @@ def open_read_only(path: Path, mode: str = "ro") -> sqlite3.Connection:
 
 
 def _ask(path: Path, mode: str, question: Callable[[sqlite3.Connection], _T]) -> _T:
-    connection = open_read_only(path, mode)
-    try:
+    with closing(open_read_only(path, mode)) as connection:
         return question(connection)
-    finally:
-        connection.close()
 
 
 def _signature(path: Path) -> tuple[object, ...] | None:

@@ -9,7 +9,7 @@ may start at any moment. If the permissions do not allow writing, SQLite opens t
 
 import sqlite3
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -33,7 +33,6 @@ def read(path: Path, question: Callable[[Fetch], _T]) -> _T:
     """Answer a question from one snapshot of the file. A missing file counts as empty, and is not created.
 
     Args:
-        path: the database.
         question: called with a function that runs `(sql, parameters)` and returns all rows.
 
     Raises:
@@ -50,18 +49,12 @@ def reading(path: Path) -> Generator[Fetch]:
 
     A missing file counts as empty, and is not created.
 
-    Args:
-        path: the database.
-
     Raises:
         StoreError: the file cannot be read (the SQLite error is its cause), or is not a telemetry database.
     """
     try:
-        connection = _with_tables(path)
-        try:
+        with closing(_with_tables(path)) as connection:
             yield lambda query: rows_of(connection, *query)
-        finally:
-            connection.close()
     except sqlite3.Error as error:
         raise StoreError(f"{path} cannot be read: {error}; check the file and its permissions", path) from error
 
@@ -70,7 +63,6 @@ def open_for_reading(path: Path, *, newest: bool = False) -> sqlite3.Connection:
     """A connection that cannot write; the caller closes it.
 
     Args:
-        path: the database.
         newest: show the columns that were added after an older file's version, as NULL.
 
     Raises:
@@ -110,7 +102,4 @@ def _with_tables(path: Path) -> sqlite3.Connection:
         if tables:
             return connection
         connection.close()  # a writer is creating the tables: there is nothing to read yet
-    connection = connect(":memory:")
-    for statement in migrations.schema_statements():
-        connection.execute(statement)
-    return connection
+    return migrations.empty_database()

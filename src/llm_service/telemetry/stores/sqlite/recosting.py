@@ -43,14 +43,7 @@ class Change(NamedTuple):
 
 
 class NewCost(NamedTuple):
-    """The new cost of a stored call.
-
-    Attributes:
-        id: the row.
-        usd, source: the new cost and its source.
-        old_usd, old_source: the row is changed only if it still has these.
-        change: the resulting change.
-    """
+    """The new cost of a stored call, whose row is changed only if it still has the old one."""
 
     id: int
     usd: float
@@ -61,17 +54,7 @@ class NewCost(NamedTuple):
 
 
 def recost(connection: sqlite3.Connection, book: BudgetBook, rows: Sequence[NewCost], since: str = "") -> list[Change]:
-    """Change rows that are as they were read, with their totals and budgets, within the caller's transaction.
-
-    Args:
-        connection: the open transaction.
-        book: of this connection.
-        rows: the new costs.
-        since: UTC text; earlier rows and daily totals are not changed.
-
-    Returns:
-        The changes that were made.
-    """
+    """Change rows as they were read, with totals and budgets, in the caller's transaction; none before `since`."""
     changes = [
         row.change
         for row in rows

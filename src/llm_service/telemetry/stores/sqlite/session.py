@@ -34,14 +34,7 @@ NO_WAITING: Final = "PRAGMA busy_timeout = 0"
 
 
 class _BaseSession:
-    """What both sessions have: a connection that is opened when needed, and what budgets need between transactions.
-
-    Args:
-        connection: opens the file.
-        writer: inserts its records.
-        book: counts them for the budgets of the file.
-        wal: is told of each commit.
-    """
+    """What both sessions have: a connection that is opened when needed, and what budgets need between transactions."""
 
     def __init__(self, connection: LazyConnection, writer: SqliteBatchWriter, book: BudgetBook, wal: WalWatch) -> None:
         self.connection = connection
@@ -97,12 +90,7 @@ class _BaseSession:
 
 
 class SqliteSession(_BaseSession):
-    """A `Session`; a batch counts as written only if the database's files are in place before and after the write.
-
-    Args:
-        connection, writer, book, wal: see `_BaseSession`.
-        restorer: makes a writer, of the id and privacy level of another logger's.
-    """
+    """A `Session`; a batch counts as written only if the database's files are in place before and after the write."""
 
     def __init__(
         self,
@@ -177,12 +165,7 @@ class SqliteSession(_BaseSession):
 
 
 class SqliteBudgetSession(_BaseSession):
-    """A `BudgetSession`.
-
-    Args:
-        connection, writer, book, wal: see `_BaseSession`.
-        clock_ns: nanoseconds since 1970.
-    """
+    """A `BudgetSession`."""
 
     def __init__(
         self,

@@ -43,11 +43,7 @@ for name in sys.argv[1:]:
 
 
 def foreign_side_file(path: Path) -> Path | None:
-    """A file beside a database that is not SQLite's though it has the name of a side file; None if there is none.
-
-    Args:
-        path: the database; its side files are plain files, or missing.
-    """
+    """A plain file at the name of a side file that is not SQLite's; None if there is none."""
     doubtful = _doubtful(path)
     for file, head in zip(doubtful.values(), _heads(doubtful.values()), strict=False):
         suffix = file.name.removeprefix(path.name)
@@ -57,12 +53,7 @@ def foreign_side_file(path: Path) -> Path | None:
 
 
 def is_of_sqlite(suffix: str, head: bytes) -> bool:
-    """Whether a side file that begins like this may be SQLite's.
-
-    Args:
-        suffix: one of `SIDE_FILES`.
-        head: its first 100 bytes; fewer where it is shorter.
-    """
+    """Whether a side file with this suffix and these first 100 bytes (or fewer) may be SQLite's."""
     return _KINDS[suffix](head)
 
 

@@ -73,7 +73,6 @@ def add_sum(connection: sqlite3.Connection, name: str, made: Callable[[], Any]) 
 
     Args:
         connection: opened by `connections.connect`.
-        name: in SQL.
         made: returns a new object with `step(value)` and `finalize()`.
     """
 

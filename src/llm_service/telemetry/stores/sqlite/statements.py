@@ -5,9 +5,10 @@ A multi-row INSERT binds only the columns that its records use: the number of co
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
 from functools import lru_cache
 from itertools import chain
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, cast
 
 from llm_service.config.settings import PrivacyLevel
@@ -46,24 +47,15 @@ _ERROR: Final = CARD_FIELDS.index("error_message")
 _LEVEL: Final = CARD_FIELDS.index("privacy_level")
 _CARD_WITHOUT_ERROR: Final = tuple(field for field in CARD_FIELDS if field != "error_message")
 
-_UPSERT_DAILY_COST: Final = """
-INSERT INTO daily_costs (date, agent_name, tool_name, model_name, invocations, total_tokens, total_cost_usd, errors,
-    timeouts, prompt_tokens, completion_tokens, uncounted, cost_nanos, unpriced, latency_count, latency_us_sum)
-VALUES {rows}
+_SUMS: Final = tuple(field.name for field in fields(DailyTotals) if field.name != "buckets")
+_ADDED: Final = ",\n    ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
+_sums_of: Final = attrgetter(*_SUMS)
+_UPSERT_DAILY_COST: Final = f"""
+INSERT INTO daily_costs (date, agent_name, tool_name, model_name, total_cost_usd, {", ".join(_SUMS)}) VALUES {{rows}}
 ON CONFLICT (date, coalesce(agent_name, ''), coalesce(tool_name, ''), coalesce(model_name, '')) DO UPDATE SET
-    invocations = invocations + excluded.invocations,
-    total_tokens = total_tokens + excluded.total_tokens,
     total_cost_usd = (cost_nanos + excluded.cost_nanos) / 1e9,
-    errors = errors + excluded.errors,
-    timeouts = timeouts + excluded.timeouts,
-    prompt_tokens = prompt_tokens + excluded.prompt_tokens,
-    completion_tokens = completion_tokens + excluded.completion_tokens,
-    uncounted = uncounted + excluded.uncounted,
-    cost_nanos = cost_nanos + excluded.cost_nanos,
-    unpriced = unpriced + excluded.unpriced,
-    latency_count = latency_count + excluded.latency_count,
-    latency_us_sum = latency_us_sum + excluded.latency_us_sum
-"""
+    {_ADDED}
+"""  # noqa: S608 - names of our own
 
 FIND_DAILY_COST: Final = """
 SELECT id FROM daily_costs
@@ -215,28 +207,11 @@ def _many_rows(sql: str, columns: int, rows: int) -> str:
 
 def daily_cost_row(key: DailyKey, totals: DailyTotals) -> tuple[Any, ...]:
     """The parameters of one row of `upsert_daily_costs`."""
-    return (
-        *key,
-        totals.invocations,
-        totals.total_tokens,
-        totals.cost_nanos / 1e9,
-        totals.errors,
-        totals.timeouts,
-        totals.prompt_tokens,
-        totals.completion_tokens,
-        totals.uncounted,
-        totals.cost_nanos,
-        totals.unpriced,
-        totals.latency_count,
-        totals.latency_us_sum,
-    )
+    return (*key, totals.cost_nanos / 1e9, *_sums_of(totals))
 
 
 def dead_letter_row(record: InvocationRecord, error: BaseException, ceiling: PrivacyLevel, now: str) -> tuple[Any, ...]:
-    """The parameters of `QUARANTINE`: any values of the record, made storable. Never raises for a damaged record.
-
-    The record must have passed the redactor.
-    """
+    """The parameters of `QUARANTINE`, made storable, of a record that passed the redactor, however damaged it is."""
     named = {field: _plain(value) for field, value in zip(CARD_FIELDS, record.card, strict=False)}
     asked, message = named.get("privacy_level"), named.get("error_message")
     level = effective_level(ceiling, asked) if asked in LEVELS else ceiling

@@ -32,11 +32,7 @@ _T = TypeVar("_T")
 
 
 class SqliteStore:
-    """One file, for one logger in one process.
-
-    Args:
-        parts: what the logger gives it.
-    """
+    """One file, for one logger in one process."""
 
     errors = error_kinds.STORE_ERRORS
 

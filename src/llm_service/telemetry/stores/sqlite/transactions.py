@@ -1,10 +1,10 @@
-"""The transaction helper: commits a block or rolls it back, and never hides the cause of a failure."""
+"""Transaction helpers: a block is committed or rolled back, and the cause of a failure is never hidden."""
 
 import sqlite3
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
-__all__ = ["roll_back", "transaction"]
+__all__ = ["roll_back", "snapshot", "transaction"]
 
 
 @contextmanager
@@ -25,6 +25,16 @@ def transaction(connection: sqlite3.Connection, rolled_back: Callable[[], None] 
         rolled_back()
         roll_back(connection)
         raise
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Generator[None]:
+    """All that the block reads is of one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def roll_back(connection: sqlite3.Connection) -> None:

@@ -30,11 +30,7 @@ _LOOKS: Final = 16
 
 
 def trim_wal(connection: sqlite3.Connection, path: Path) -> int:
-    """After a commit: checkpoint a long WAL, so that the next commit restarts it. Blocks nobody.
-
-    Returns:
-        The size of the WAL in bytes.
-    """
+    """After a commit: checkpoint a long WAL, so that the next one restarts it; blocks nobody. Its size in bytes."""
     try:
         size = path.with_name(f"{path.name}-wal").lstat().st_size
     except FileNotFoundError:
@@ -45,11 +41,7 @@ def trim_wal(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def tidy_wal(connection: sqlite3.Connection) -> bool:
-    """When idle: checkpoint the WAL and truncate it. False if a reader or writer is in the way.
-
-    Raises:
-        sqlite3.Error: the file cannot be written. SQLite hides this error in checkpoints of a commit or a close.
-    """
+    """When idle: truncate the WAL; False if someone is in the way. Raises what a commit's checkpoint hides."""
     try:
         # Do not wait for readers: it would hold the write lock meanwhile.
         connection.execute("PRAGMA busy_timeout = 0")
@@ -67,9 +59,7 @@ class WalWatch:
     """Called by the committing thread alone, under the commit lock; its numbers may be read from any thread.
 
     Args:
-        path: the database.
         tell: told when the WAL has grown beyond a bound, and when it is short again.
-        clock: seconds, monotonic.
 
     Attributes:
         bytes: how long the WAL was after the latest commit; 0 once it is truncated.
@@ -111,11 +101,7 @@ class WalWatch:
             self.want()
 
     def tidy(self, connection: sqlite3.Connection) -> None:
-        """Truncate the WAL in an idle moment; where a reader is in the way, or the disk fails, try again later.
-
-        Raises:
-            sqlite3.Error: the file cannot be written.
-        """
+        """Truncate the WAL in an idle moment; where a reader is in the way, or the disk fails, try again later."""
         self.want()
         if tidy_wal(connection):
             self._tidy_at = None

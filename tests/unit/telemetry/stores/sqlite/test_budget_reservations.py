@@ -940,7 +940,7 @@ def test_of_requests_that_share_a_transaction_one_that_is_refused_harms_no_other
     """Those that settle go first, and make room for the others."""
     hold = logger.budgets.reserve(usd=0.9)
     asks = [ask(logger, usd) for usd in (0.5, 0.6, 0.3)]
-    reserving = [core_of(logger.budgets).reserving(one) for one in asks]
+    reserving = [core_of(logger.budgets).request(one) for one in asks]
     settling = core_of(hold).settling(record(0.1))
     assert settling is not None
     requests = [*[one for one in reserving if one is not None], settling]
