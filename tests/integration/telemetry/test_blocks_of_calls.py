@@ -136,6 +136,17 @@ def test_a_budget_around_blocks_is_free_again_only_where_each_cost_is_known(
     assert held == {True: [(False, 0)], False: [(True, 0)]}
 
 
+@pytest.mark.parametrize("first", ["partial", "reported"])
+def test_a_lower_bound_within_keeps_the_budget_around_it(first: str, logger: TelemetryLogger, client: Any) -> None:
+    """As of a stream that was left early, whether the client is hooked or not."""
+    with logger.invocation("boss", budget=0.4):
+        with logger.invocation("worker", model_name="gpt-5-mini", usage_source=first) as call:
+            call.record_usage(**USED)
+        client.chat.completions.create(**CHAT)
+        client.chat.completions.create(**CHAT)
+    assert logger.budgets.status()[0]["unknown"] == (0.4 if first == "partial" else 0)
+
+
 def test_a_block_within_that_has_not_ended_keeps_the_budget_around_it(logger: TelemetryLogger) -> None:
     """Its cost is not known when the block ends; one that was refused, or never sent, has none."""
     with logger.invocation("boss", budget=0.2):
@@ -162,6 +173,29 @@ async def test_a_stream_within_that_was_never_sent_costs_the_budget_around_it_no
                 await anext(telemetry.wrap_stream(empty, "refused", model_name="gpt-5-mini", budget=1))
         (status,) = await telemetry.budgets.status()
         assert (status["unknown"], status["reserved"]) == (0, 0)
+
+
+@pytest.mark.parametrize("innermost", [*WAYS[:5], WAYS[6], None])
+@pytest.mark.parametrize("depth", range(1, 6))
+def test_blocks_around_blocks_around_a_call_are_one_call(
+    depth: int, innermost: Callable[..., None] | None, logger: TelemetryLogger, client: Any
+) -> None:
+    """However many there are; None is a call of the hooked client."""
+
+    def go(level: int) -> None:
+        with logger.invocation(f"level {level}"):
+            if level:
+                go(level - 1)
+            elif innermost is None:
+                client.chat.completions.create(**CHAT)
+            else:
+                innermost(logger, USED)
+
+    go(depth - 1)
+    statistics = logger.get_statistics()
+    assert (statistics["total_invocations"], statistics["unpriced_invocations"]) == (1, 0)
+    operations = [row["operation"] for row in logger.get_invocations() if str(row["agent_name"]).startswith("level")]
+    assert operations == ["chat"] + ["chain"] * (depth - 1) if innermost is None else ["chain"] * depth
 
 
 async def empty() -> AsyncIterator[Any]:

@@ -86,7 +86,9 @@ class ClientCore:
         return history
 
     def knows_cost(self, record: InvocationRecord) -> bool:
-        """Whether the cost of a record is known, or will be: it has a price. May import genai-prices, once."""
+        """Whether the whole cost of a record is known, or will be: it has a price. May import genai-prices, once."""
+        if record.usage_source == "partial":  # a lower bound
+            return False
         found = self._costing.costs([record])
         return found is None or found[0] is None or found[0][0] is not None
 

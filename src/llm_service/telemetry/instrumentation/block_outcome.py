@@ -71,10 +71,9 @@ def settle(
     if repeats:
         said = {field: value for field, value in said.items() if field not in _OF_AN_ANSWER - kept}
     unused, is_no_call = said.keys().isdisjoint(_USED), is_no_call or said.keys().isdisjoint(_OF_A_CALL)
-    if repeats or (outcome.several and unused) or (calls.rows and is_no_call and unused):
-        measured["operation"] = "chain"  # it is no call itself
-    elif not (calls.counted and is_no_call and unused):
+    if not repeats and not (unused and (outcome.several or (calls.counted and is_no_call))):
         return said, outcome.waits, outcome.several
+    measured["operation"] = "chain"  # it is no call itself
     if reserved and (outcome.several or calls.counted) and calls.costs_are_known:
         measured["cost_usd"] = 0  # its calls are counted by their own rows: what it holds is free again
     return said, outcome.waits, outcome.several

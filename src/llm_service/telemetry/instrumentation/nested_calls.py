@@ -115,9 +115,9 @@ class NestedCalls:
         self.rows = 0
         """Calls within that have rows of their own."""
         self.counted = 0
-        """Rows of calls within, at any depth; told to what has a budget alone, as the next two are."""
+        """Rows of calls within, at any depth."""
         self.open_blocks = 0
-        """Blocks within, at any depth, that have not ended."""
+        """Blocks within, at any depth, that have not ended; of a block with a budget, as the next."""
         self.unpriced = 0
         """Calls and blocks within that ended at an unknown cost."""
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from threading import RLock
 from typing import Final
 
-from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, calls_of
+from llm_service.telemetry.instrumentation.nested_calls import calls_of
 from llm_service.telemetry.instrumentation.open_blocks import Block
 from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import InvocationRecord
@@ -22,12 +22,14 @@ def tell_parents(block: Block | None, record: InvocationRecord, *, of_block: boo
     is_call = not is_span(record.operation)
     if is_call and not block.over:
         calls_of(block).row_made(record, of_block=of_block)
-    for around in _with_budgets(block):
-        unpriced = is_call and not block._sink.knows_cost(record)  # noqa: SLF001 - of the protocol
-        with _LOCK:
-            around.open_blocks -= of_block
-            around.counted += is_call
-            around.unpriced += unpriced
+    for around in _blocks_around(block):
+        unpriced = is_call and around._reserved and not around._sink.knows_cost(record)  # noqa: SLF001 - of the protocol
+        if is_call or around._reserved:  # noqa: SLF001
+            calls = calls_of(around)
+            with _LOCK:
+                calls.counted += is_call
+                calls.unpriced += unpriced
+                calls.open_blocks -= of_block
 
 
 def never_ran(block: Block) -> None:
@@ -38,15 +40,16 @@ def never_ran(block: Block) -> None:
 
 def tell_budgets(parent: Block, change: int) -> None:
     """A block within begins (1) or has ended (-1): what one that is open will cost, no budget around it knows."""
-    for around in _with_budgets(parent):
-        with _LOCK:
-            around.open_blocks += change
+    for around in _blocks_around(parent):
+        if around._reserved:  # noqa: SLF001
+            with _LOCK:
+                calls_of(around).open_blocks += change
 
 
-def _with_budgets(block: Block | None) -> Iterator[NestedCalls]:
-    """What the blocks that have a budget know of the calls within: of this one and of all around it."""
+def _blocks_around(block: Block | None) -> Iterator[Block]:
+    """This one and all around it that are open."""
     while block is not None:
-        if block._reserved and not block.over:  # noqa: SLF001 - of the protocol
-            yield calls_of(block)
+        if not block.over:
+            yield block
         place = block._place  # noqa: SLF001
         block = None if place is None else place.parent
