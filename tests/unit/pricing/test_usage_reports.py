@@ -373,3 +373,32 @@ def test_the_traffic_of_an_answer_in_the_shape_of_openai_is_told() -> None:
     """As Vertex AI gives it beside the counts."""
     report = CHAT | {"extra_properties": {"google": {"traffic_type": "PROVISIONED_THROUGHPUT"}}}
     assert usage_fields(report)["service_tier"] == "provisioned_throughput"
+
+
+class LiteLLMs:
+    """An object of LiteLLM's, by the name of its module, which is all that is known of the class."""
+
+    def __init__(self, **told: Any) -> None:
+        vars(self).update(told)
+
+
+LiteLLMs.__module__ = "litellm.types.utils"
+
+
+@pytest.mark.parametrize(
+    ("hidden", "cost"),
+    [
+        ({"custom_llm_provider": "openrouter"}, 0.5),  # as the seller told it
+        ({"upstream_usage_cost": 0.5, "response_cost": 0.5}, 0.5),
+        ({"upstream_usage_cost": None, "response_cost": 0.5}, None),  # written by LiteLLM, by a price list
+        (None, None),
+    ],
+)
+def test_a_cost_that_litellm_wrote_is_none_that_was_reported(hidden: dict[str, Any] | None, cost: float | None) -> None:
+    """Whoever is asked; of the usage alone nobody knows who wrote it."""
+    usage = LiteLLMs(prompt_tokens=10, completion_tokens=2, total_tokens=12, cost=0.5)
+    answer = LiteLLMs(object="chat.completion.chunk", model="m", choices=[], usage=usage, _hidden_params=hidden)
+    for read in (usage_fields, openai_usage):
+        found = read(answer)
+        assert (found["prompt_tokens"], found.get("cost_usd")) == (10, cost)
+        assert read(usage).get("cost_usd") is None

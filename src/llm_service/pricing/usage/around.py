@@ -33,6 +33,9 @@ _EVENTS: Final = ("message", "response", "delta", "data", "interaction", "chunk"
 _AROUND: Final = (*_EVENTS, "metadata", "meta", "x_groq")
 """Keys of what may hold the usage; Kimi tells it in the first choice
 (https://platform.moonshot.ai/docs/api/chat#example-of-a-streaming-response)."""
+_OVERWRITTEN: Final = "upstream_usage_cost"
+"""Where LiteLLM keeps the cost that the seller told, once it has written its own in its place, as it does in streams
+(https://github.com/BerriAI/litellm, `stamp_litellm_bill_on_usage`)."""
 _DEEPEST: Final = 3
 _PENDING: Final = frozenset({"in_progress", "queued"})
 """Status of an answer whose tier is only the one that was asked for."""
@@ -57,6 +60,7 @@ class Around(NamedTuple):
         inside: whether the usage, if any, is a part of the source.
         answer: whether the source is an answer or an event by more than its usage.
         charged: what the seller charged, where it stands beside the usage: by the paths of `cost` in one.
+        estimated: whether a cost in the usage is what a client thinks, by a price list.
     """
 
     usage: Any
@@ -65,6 +69,7 @@ class Around(NamedTuple):
     inside: bool
     answer: bool
     charged: Mapping[str, Any] = _NO_CHARGE
+    estimated: bool = False
 
 
 class _Seen:
@@ -98,12 +103,21 @@ def unwrapped(source: Any) -> Around:
         usage = _searched_apart(seen.raw, seen, 0, always=True) or usage
     billed = frozenset(seen.billed) if seen.billed else _NOTHING
     if usage is not None:
-        return Around(usage, seen.words, billed, True, seen.answer, seen.charged)
+        return Around(usage, seen.words, billed, True, seen.answer, seen.charged, _is_estimated(source, usage))
     if not seen.answer:
-        return Around(source, {}, billed, inside=False, answer=False)
+        return Around(source, {}, billed, inside=False, answer=False, estimated=_is_estimated(None, source))
     if any(child(source, name) is not None for name in _names_of_counts(source)):
         return Around(source, {}, billed, inside=False, answer=True)  # both in one, as Ollama's
     return Around(None, {} if seen.pending else seen.words, billed, inside=True, answer=True)
+
+
+def _is_estimated(answer: Any, usage: Any) -> bool:
+    """Whether a client made the cost: Pydantic AI by the price list that is used here, too; LiteLLM by its own."""
+    home = type(usage).__module__.partition(".")[0]
+    if home == "litellm":
+        told = getattr(answer, "_hidden_params", None)
+        return type(told) is not dict or told.get(_OVERWRITTEN, 0) is None
+    return home == "pydantic_ai" or child(usage, "cache_audio_read_tokens") is not None
 
 
 def _searched(source: Any, seen: _Seen, depth: int) -> Any:

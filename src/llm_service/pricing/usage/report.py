@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from llm_service.pricing.usage.around import INSIDE, Around, unwrapped
-from llm_service.pricing.usage.leaves import UNREAD, Leaf, child, is_container, leaves, snake
+from llm_service.pricing.usage.leaves import UNREAD, Leaf, is_container, leaves, snake
 from llm_service.pricing.usage.parts import ENTRIES, ITERATIONS, add_iterations, add_requests, split
 from llm_service.pricing.usage.provider_tools import Billed, billed_text
 from llm_service.pricing.usage.rules import fields_of, nothing
@@ -80,7 +80,7 @@ def report_in(around: Around, home: Shape) -> Report | None:
     """The report that was found; None if there was none, and nothing beside it."""
     source, words, billed = around.usage, around.words, around.billed
     found = [] if source is None else in_usual_spelling(leaves(source, KNOWN, COUNTS))
-    if _is_estimate(source):
+    if around.estimated:
         found = told_once([leaf for leaf in found if leaf.path.partition(".")[0] != "cost"])
     found += [Leaf(path, path, value) for path, value in around.charged.items()]
     if all(leaf.name == UNREAD for leaf in found):
@@ -88,12 +88,6 @@ def report_in(around: Around, home: Shape) -> Report | None:
             return None
         found = []
     return Report(found, home, words, billed)
-
-
-def _is_estimate(source: Any) -> bool:
-    """Whether its cost is what a client thinks: Pydantic AI's is computed by the price list that is used here, too."""
-    home = type(source).__module__.partition(".")[0]
-    return home == "pydantic_ai" or child(source, "cache_audio_read_tokens") is not None
 
 
 def fields_by(report: Report) -> Fields:
