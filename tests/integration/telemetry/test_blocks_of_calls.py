@@ -1,13 +1,16 @@
 """Blocks around several calls of a hooked client: no call is lost, counted twice, or taken to cost nothing."""
 
+import asyncio
 import contextvars
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,9 @@ from tests.provider_server import ProviderServer
 from tests.slices import quick
 
 from llm_service.config.schemas import PoliciesConfig
-from llm_service.errors import BudgetExceeded
-from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
+from llm_service.errors import BudgetExceeded, CommitTimeoutError
+from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
+from llm_service.telemetry.client.client_core import ClientCore
 from llm_service.telemetry.record.operations import SPANS
 
 openai = pytest.importorskip("openai")
@@ -145,6 +149,83 @@ def test_a_lower_bound_within_keeps_the_budget_around_it(first: str, logger: Tel
         client.chat.completions.create(**CHAT)
         client.chat.completions.create(**CHAT)
     assert logger.budgets.status()[0]["unknown"] == (0.4 if first == "partial" else 0)
+
+
+@pytest.mark.parametrize("ask", [way for way in WAYS if way is not ask_in_budget])
+@pytest.mark.parametrize("operation", [None, "agent"])
+def test_calls_within_count_before_what_was_held_for_them_is_free(
+    operation: str | None, ask: Callable[..., None], tmp_path: Path
+) -> None:
+    """Two blocks of two calls fit, and a third never, however soon it comes."""
+    limit = PoliciesConfig.model_validate({"policies": {"default": {"daily_budget_usd": 0.002}}})
+    said = {} if operation is None else {"operation": operation}
+    passed = 0
+    with TelemetryLogger(tmp_path / "telemetry.db", policies=limit, flush_interval=60) as logger:
+        for _ in range(4):
+            with suppress(BudgetExceeded), logger.invocation("boss", budget=0.00095, **said):
+                ask(logger, USED)
+                ask(logger, USED)
+                passed += 1
+            with closing(sqlite3.connect(logger.db_path)) as other:  # as another process sees it
+                (rows,) = other.execute("SELECT count(*) FROM invocations WHERE cost_usd > 0").fetchone()
+            assert rows >= 2 * passed
+        (status,) = logger.budgets.status()
+    assert (passed, status["unknown"], status["spent"] <= 0.002) == (2, 0, True)
+
+
+@pytest.mark.parametrize("ask", WAYS[:5])
+async def test_what_was_accepted_before_counts_for_what_is_asked_after(
+    ask: Callable[..., None], tmp_path: Path
+) -> None:
+    """Also of a call without a budget, on either logger."""
+    limit = PoliciesConfig.model_validate({"policies": {"default": {"daily_budget_usd": 0.0004}}})
+    with TelemetryLogger(tmp_path / "telemetry.db", policies=limit, flush_interval=60) as logger:
+        ask(logger, USED)
+        with pytest.raises(BudgetExceeded), logger.invocation("later", budget=0.0001):
+            pass
+    async with AsyncTelemetryLogger(tmp_path / "async.db", policies=limit, flush_interval=60) as telemetry:
+        telemetry.log_invocation_nowait(InvocationRecord(model_name="gpt-5-mini", cost_usd=0.0004))
+        with pytest.raises(BudgetExceeded):
+            async with telemetry.invocation("later", budget=0.0001):
+                pass
+
+
+async def test_what_cannot_be_flushed_first_still_settles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Late: with the queue, and so after its calls; also where the wait is cancelled."""
+    waits = asyncio.Event()
+
+    def late(_self: ClientCore, _remedy: str = "") -> Any:
+        raise CommitTimeoutError("late", tmp_path)
+        yield
+
+    async with AsyncTelemetryLogger(tmp_path / "telemetry.db", policies=LIMIT) as telemetry:
+        with monkeypatch.context() as patched:
+            async with telemetry.invocation("boss", budget=0.2, operation="agent"):
+                async with telemetry.invocation("worker", model_name="gpt-5-mini") as call:
+                    call.record_usage(**USED)
+                patched.setattr(ClientCore, "flushed", late)
+        await telemetry.flush()
+        (status,) = await telemetry.budgets.status()
+        assert (status["unknown"], status["reserved"], status["calls"]) == (0, 0, 2)
+
+        async def agent() -> None:
+            async with telemetry.invocation("boss", budget=0.2, operation="agent"):
+                async with telemetry.invocation("worker", model_name="gpt-5-mini") as call:
+                    call.record_usage(**USED)
+                monkeypatch.setattr(ClientCore, "flushed", cancelled)
+
+        def cancelled(_self: ClientCore, _remedy: str = "") -> Any:
+            waits.set()
+            raise asyncio.CancelledError
+            yield
+
+        with pytest.raises(asyncio.CancelledError):
+            await agent()
+        monkeypatch.undo()
+        assert waits.is_set()
+        await telemetry.flush()
+        (status,) = await telemetry.budgets.status()
+        assert (status["unknown"], status["reserved"], status["calls"]) == (0, 0, 4)
 
 
 def test_a_block_within_that_has_not_ended_keeps_the_budget_around_it(logger: TelemetryLogger) -> None:

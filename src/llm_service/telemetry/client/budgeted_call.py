@@ -22,6 +22,7 @@ from llm_service.telemetry.instrumentation.given_fields import note
 from llm_service.telemetry.instrumentation.invocation import Invocation, Sink
 from llm_service.telemetry.instrumentation.nested_calls import Offer, is_of_parent
 from llm_service.telemetry.instrumentation.open_blocks import names_around
+from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 
 __all__ = ["AsyncBudgetedInvocation", "BudgetedInvocation", "Reserve", "reserve_for"]
@@ -169,6 +170,8 @@ def _end(sink: Sink, reservation: Reservation | None, record: InvocationRecord |
                 sink.offer(record)
         elif record is None:
             yield from reservation.give_up()
+        elif is_span(record.operation):
+            yield from reservation.settle_after_calls(record)
         else:
             yield from reservation.settle(record)
     except Exception as failure:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from llm_service.budgets.limits import NANOS, Amounts
-from llm_service.errors import BudgetError, DuplicateInvocationError
+from llm_service.errors import BudgetError, CommitTimeoutError, DuplicateInvocationError
 from llm_service.redaction import shown
 from llm_service.telemetry.client.reservation_plans import ReservationPlanner
 from llm_service.telemetry.client.reservation_requests import NAMES, ReservationRequest
@@ -78,6 +78,17 @@ class Reservation:
         """
         request = self.settling(record, durable=durable)
         return request is not None and (yield from self._planner.settle(request, record))
+
+    def settle_after_calls(self, record: InvocationRecord) -> Steps[bool]:
+        """As `settle`, of what holds calls: after their rows, which wait in the queue and would not count meanwhile."""
+        try:
+            yield from self._planner.core.flushed()
+        except BaseException as error:
+            self.end_later(record)
+            if isinstance(error, CommitTimeoutError):  # it ends the hold when it is written, which is after them
+                return False
+            raise
+        return (yield from self.settle(record))
 
     def release(self) -> Steps[None]:
         """Free what was reserved: nothing was sent. Also after `give_up`; a hold that is settled is left alone.
@@ -229,6 +240,8 @@ def taken(planner: ReservationPlanner, request: ReservationRequest) -> Steps[Res
     """Reserve what was asked for, which needs no estimate any more."""
     plan = planner.plan(request)
     try:
+        if planner.core.engine.queue.qsize():  # what was accepted before counts: it may have spent all there is
+            yield from planner.core.flushed()
         yield from planner.serve(planner.request(plan))
     except (BudgetError, DuplicateInvocationError):
         raise
