@@ -53,8 +53,8 @@ class Target(NamedTuple):
         """The database that a report reads. Without `--db` and `--json`, stderr says which one that is."""
         path = self.path()
         if self.db is None and not self.as_json:
-            here = resolve_db_path("telemetry.db")
-            is_beside = here != path and here.exists()
+            here = Path("telemetry.db")
+            is_beside = here.exists() and resolve_db_path(here) != path  # the current directory may be gone
             beside = "; there is also ./telemetry.db, read it with --db telemetry.db" if is_beside else ""
             click.echo(f"database: {clean(str(path))}{beside}", err=True)
         return path

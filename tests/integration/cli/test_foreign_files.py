@@ -176,12 +176,18 @@ def beside_killed(suffix: str, plant: Callable[[Path], None]) -> Callable[[Path]
     return make
 
 
+def marked(path: Path) -> None:
+    """A database that bears another program's id, before it has any table."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA application_id = 0x47504B47")
+
+
 def missing(path: Path) -> None:
     """Nothing."""
 
 
 FOREIGN = [
-    text, one_byte, other_program_s, other_program_s_wal, other_program_s_wal_alone, other_program_s_hot, numbered, folder, pipe, link_to_pipe, link_to_text,
+    text, one_byte, other_program_s, other_program_s_wal, other_program_s_wal_alone, other_program_s_hot, numbered, marked, folder, pipe, link_to_pipe, link_to_text,
     *(beside(suffix, plant) for suffix in ("-journal", "-wal", "-shm") for plant in (pipe, folder, link_to_text, text, short_text)),
     beside_killed("-journal", text),
 ]  # fmt: skip

@@ -74,6 +74,11 @@ def test_a_report_says_which_file_it_reads_unless_it_was_named(
     Path("telemetry.db").touch()
     beside = "; there is also ./telemetry.db, read it with --db telemetry.db"
     assert run("costs").stderr == f"database: {database}{beside}\n"
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert run("costs").stderr == f"database: {database}\n"
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,10 @@ def read_totals(connection: sqlite3.Connection, day: str) -> tuple[dict[DailyKey
             wrong_usd.add(key)
         _add(totals, key, row)
     for row_id, bucket, count in rows_of(connection, f"{_READ_BUCKETS} WHERE date = ?", (day,)):
-        buckets = totals[keys[row_id]].buckets
+        known = keys.get(row_id)
+        if known is None:  # damage: the row is found by one number, and holds another
+            continue
+        buckets = totals[known].buckets
         buckets[whole(bucket)] = buckets.get(whole(bucket), 0) + whole(count)
     return totals, wrong_usd
 

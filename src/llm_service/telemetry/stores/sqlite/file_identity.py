@@ -72,7 +72,7 @@ class Identity(NamedTuple):
     def is_foreign(self) -> bool:
         """Whether it is another program's. One rebuilt from SQL text has no id, and is recognised by its tables."""
         is_ours = self.application == APPLICATION_ID or (self.application == 0 and self.tables == len(_TABLES))
-        return not is_ours and bool(self.objects or self.version)
+        return not is_ours and bool(self.objects or self.version or self.application)
 
     @property
     def is_unmarked(self) -> bool:
