@@ -256,6 +256,35 @@ async def test_a_stream_within_that_was_never_sent_costs_the_budget_around_it_no
         assert (status["unknown"], status["reserved"]) == (0, 0)
 
 
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize(("blocks", "calls", "they_tell"), [(2, 1, True), (2, 2, False), (2, 2, True), (1, 300, False)])
+def test_a_sum_that_a_block_repeats_is_counted_once_at_any_depth(
+    blocks: int, calls: int, they_tell: bool, depth: int, logger: TelemetryLogger, client: Any
+) -> None:
+    """As a supervisor reports what its agents have used, and they what their calls have."""
+    used = [0, 0]
+
+    def agent(level: int) -> list[int]:
+        with logger.invocation(f"level {level}") as block:
+            told = [0, 0]
+            for _ in range(blocks if level else min(calls, 2 if depth > 1 else calls)):
+                if level:
+                    one = agent(level - 1)
+                else:
+                    usage = client.chat.completions.create(**CHAT).usage
+                    one = [usage.prompt_tokens, usage.completion_tokens]
+                    used[:] = [used[0] + one[0], used[1] + one[1]]
+                told = [told[0] + one[0], told[1] + one[1]]
+            if they_tell or level == depth - 1:
+                block.record_usage(prompt_tokens=told[0], completion_tokens=told[1])
+        return told
+
+    agent(depth - 1)
+    statistics = logger.get_statistics()
+    assert statistics["total_tokens"] == sum(used)
+    assert statistics["total_invocations"] == sum(used) // TOKENS
+
+
 @pytest.mark.parametrize("innermost", [*WAYS[:5], WAYS[6], None])
 @pytest.mark.parametrize("depth", range(1, 6))
 def test_blocks_around_blocks_around_a_call_are_one_call(

@@ -67,7 +67,7 @@ def settle(
         return said, outcome.waits, outcome.several
     is_no_call = is_span(said.get("operation"))
     kept = {"operation"} if is_no_call else frozenset[str]()
-    repeats = (outcome.several or calls.rows > 0) and calls.told_before(said)  # what a row within it has told
+    repeats = (outcome.several or calls.counted > 0) and calls.told_before(said)  # what a row within it has told
     if repeats:
         said = {field: value for field, value in said.items() if field not in _OF_AN_ANSWER - kept}
     unused, is_no_call = said.keys().isdisjoint(_USED), is_no_call or said.keys().isdisjoint(_OF_A_CALL)

@@ -101,8 +101,8 @@ class NestedCalls:
     """The calls within one block."""
 
     __slots__ = (
-        "__weakref__", "_begun", "_ended", "_kept", "_over", "_running", "_told", "counted", "open_blocks", "rows",
-        "unpriced",
+        "__weakref__", "_begun", "_ended", "_kept", "_over", "_running", "_summed", "_sums", "_told", "counted",
+        "open_blocks", "unpriced",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -112,8 +112,7 @@ class NestedCalls:
         self._kept: Child | None = None
         self._running: Child | None = None
         self._told: list[tuple[Any, Any, Any]] = []
-        self.rows = 0
-        """Calls within that have rows of their own."""
+        self._summed, self._sums = 0, (0, 0)  # how many calls told both counts, and the sums of those
         self.counted = 0
         """Rows of calls within, at any depth."""
         self.open_blocks = 0
@@ -145,8 +144,7 @@ class NestedCalls:
         """
         with _LOCK:
             self._ended += 1
-            if len(self._told) < _MOST:
-                self._told.append((told.get("response_id"), told.get("prompt_tokens"), told.get("completion_tokens")))
+            self._note(told.get("response_id"), told.get("prompt_tokens"), told.get("completion_tokens"))
             self._running = None
             if self._over or self._begun != 1 or not keeps:
                 return False
@@ -161,16 +159,20 @@ class NestedCalls:
             if self._running is child:
                 self._running = None
 
-    def row_made(self, record: InvocationRecord, *, of_block: bool) -> None:
-        """A row was made within; that of a block tells what its calls have told it alone."""
-        self.rows += 1
-        if not of_block:
-            return
+    def row_made(self, record: InvocationRecord) -> None:
+        """A row was made within, of which nothing was told here before."""
         hooked = (record.source or "").startswith("sdk:")  # other counts may be equal by chance
         prompt, completion = (record.prompt_tokens, record.completion_tokens) if hooked else (None, None)
-        told = (record.response_id, prompt, completion)
+        with _LOCK:
+            self._note(record.response_id, prompt, completion)
+
+    def _note(self, response_id: Any, prompt: Any, completion: Any) -> None:
+        told = (response_id, prompt, completion)
         if len(self._told) < _MOST and told != (None, None, None):
             self._told.append(told)
+        if type(prompt) is int and type(completion) is int:
+            self._summed += 1
+            self._sums = (self._sums[0] + prompt, self._sums[1] + completion)
 
     def hold_span(self) -> None:
         """A span begins, which holds calls: the block is none itself, and each call directly in it has a row."""
@@ -212,7 +214,7 @@ class NestedCalls:
             first = self._take()
             self._begun += 2  # so the block is none itself
             self._ended += 2
-            self._told.append((said.get("response_id"), said.get("prompt_tokens"), said.get("completion_tokens")))
+            self._note(said.get("response_id"), said.get("prompt_tokens"), said.get("completion_tokens"))
         if first is not None:
             first.stand_alone()
 
@@ -227,8 +229,7 @@ class NestedCalls:
             return True
         if None in counts:
             return False
-        known = [told for _, *told in self._told if None not in told]
-        return [*counts] in known or (len(known) > 1 and [*counts] == [sum(told) for told in zip(*known, strict=True)])
+        return any([*counts] == told for _, *told in self._told) or (self._summed > 1 and counts == self._sums)
 
     def settle(self, block: Callable[[Child], dict[str, Any]], offer: Callable[[], Offer], *, is_call: bool) -> Settled:
         """The block ends.

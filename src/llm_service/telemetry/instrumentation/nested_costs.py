@@ -20,16 +20,18 @@ def tell_parents(block: Block | None, record: InvocationRecord, *, of_block: boo
     if block is None:
         return
     is_call = not is_span(record.operation)
-    if is_call and not block.over:
-        calls_of(block).row_made(record, of_block=of_block)
     for around in _blocks_around(block):
-        unpriced = is_call and around._reserved and not around._sink.knows_cost(record)  # noqa: SLF001 - of the protocol
-        if is_call or around._reserved:  # noqa: SLF001
-            calls = calls_of(around)
-            with _LOCK:
-                calls.counted += is_call
-                calls.unpriced += unpriced
-                calls.open_blocks -= of_block
+        reserved = around._reserved  # noqa: SLF001 - of the protocol, as below
+        if not is_call and not reserved:
+            continue
+        calls = calls_of(around)
+        unpriced = is_call and reserved and not around._sink.knows_cost(record)  # noqa: SLF001
+        with _LOCK:
+            if is_call and (of_block or around is not block):  # a call tells the block that it is directly in itself
+                calls.row_made(record)
+            calls.counted += is_call
+            calls.unpriced += unpriced
+            calls.open_blocks -= of_block and reserved
 
 
 def never_ran(block: Block) -> None:

@@ -17,7 +17,7 @@ __all__ = ["INSTEAD", "built", "merged"]
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
 """What a bad value of these is taken for: never a success, never more than was asked for."""
-_SAY_FAILURE: Final = frozenset({"error_type", "finish_reason", "http_status"})
+_SAY_FAILURE: Final = frozenset({"error_message", "error_type", "finish_reason", "http_status"})
 _BAD_REQUEST: Final = 400
 _PARTS: Final = frozenset({"prompt_tokens", "completion_tokens"})
 
@@ -81,7 +81,9 @@ def _failure_in(said: Mapping[str, Any]) -> dict[str, Any]:
     if reason is not None and reason != CANCELLED and (found := failure_by(reason)):
         return {"status": found["status"]}
     http_status = _plain("http_status", said)
-    failed = bool(said.get("error_type")) or (http_status is not None and http_status >= _BAD_REQUEST)
+    failed = bool(said.get("error_type") or said.get("error_message")) or (
+        http_status is not None and http_status >= _BAD_REQUEST
+    )
     return {"status": "error"} if failed else {}
 
 
