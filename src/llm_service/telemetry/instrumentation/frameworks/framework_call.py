@@ -6,9 +6,10 @@ innermost first; each adds what those before it do not know. What an explicit bl
 
 from collections.abc import Callable, Hashable, Mapping
 from threading import RLock
+from time import perf_counter_ns
 from typing import Any, Final
 
-from llm_service.telemetry.instrumentation.call_fields import describe_error
+from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds
 from llm_service.telemetry.instrumentation.frameworks.richest import has_usage, richest, without_usage
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.instrumentation.nested_calls import (
@@ -31,6 +32,8 @@ __all__ = ["NEVER_ENDED", "FrameworkCall", "FrameworkSpan"]
 
 NEVER_ENDED: Final[dict[str, Any]] = {"status": "error", "error_type": "never_ended"}
 """What is known of a call whose end was never told."""
+LEFT: Final[dict[str, Any]] = {"finish_reason": "cancelled"}
+"""The same, where its answer had begun: its consumer has left the stream."""
 
 _LOCK: Final = RLock()
 _MOST: Final = 64
@@ -48,6 +51,7 @@ class FrameworkCall(SdkCall):
 
     Attributes:
         key: its id in the framework.
+        answers: whether its answer has begun, as a stream.
     """
 
     @property
@@ -55,7 +59,7 @@ class FrameworkCall(SdkCall):
         """As said there: what is called for it is one call."""
         return True
 
-    __slots__ = ("_merged", "_request_ended", "_requests", "key")
+    __slots__ = ("_last", "_merged", "_request_ended", "_requests", "answers", "key")
 
     def __init__(
         self, sink: Sink, fields: dict[str, Any], *, request_ended: Callable[[], object] | None = None
@@ -63,7 +67,8 @@ class FrameworkCall(SdkCall):
         super().__init__(sink, fields, None)
         self.key: Hashable = None
         self._request_ended = request_ended
-        self._merged = False
+        self._merged = self.answers = False
+        self._last: int | None = None
         self._calls = self._requests = _Requests(self)
 
     @property
@@ -106,7 +111,22 @@ class FrameworkCall(SdkCall):
     def first_token(self) -> None:
         """Its answer begins: its request has been sent, and what is called from now on is another."""
         super().first_token()
-        self._fields["stream"] = self.over = True
+        self._fields["stream"] = self.over = self.answers = True
+
+    def sent(self) -> None:
+        """Its request was answered, or (of a stream) its answer begins: what is called from now on is another."""
+        self.over = True
+        self.answers = self._fields.get("stream") is True
+
+    def arrived(self) -> None:
+        """A piece of its answer has arrived."""
+        self._last = perf_counter_ns()
+
+    def left(self) -> None:
+        """Nobody will tell its end: of a stream that had begun, its consumer has left it, at the latest piece known."""
+        if self.answers and self._last is not None and self._latency_ms is None:
+            self._latency_ms = milliseconds(self._last - self._started)
+        self.end(LEFT if self.answers else NEVER_ENDED)
 
     def request_begun(self) -> None:
         """A hooked SDK sends its request."""
@@ -223,7 +243,10 @@ class _Requests(NestedCalls):
         """Its logger closes: the call is what its requests were until now."""
         call = self._call
         if call is not None and (sink is None or call._sink is sink):
-            call.end({} if self._answers else NEVER_ENDED)
+            if self._answers:
+                call.end({})
+            else:
+                call.left()
 
     def take(self, *, holds_blocks: bool) -> tuple[dict[str, Any] | None, bool, int]:
         """The fields of the request that it is, whether it is several calls, and the failed requests before it."""

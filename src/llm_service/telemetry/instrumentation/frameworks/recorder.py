@@ -127,10 +127,28 @@ class CallbackRecorder:
             running.retried()
 
     def sent(self, key: Hashable) -> None:
-        """The request of a call has been sent: what is called from now on is another."""
+        """The request of a call was answered, or its stream begins: what is called from now on is another."""
         running = self._running.get(key)
         if isinstance(running, FrameworkCall):
-            running.over = True
+            running.sent()
+
+    def arrived(self, key: Hashable) -> None:
+        """A piece of the answer of a call has arrived, perhaps some time ago."""
+        running = self._running.get(key)
+        if isinstance(running, FrameworkCall):
+            running.arrived()
+
+    def left(self, key: Hashable) -> None:
+        """Nobody will tell the end of a call whose stream had begun: its consumer has left it. For finalizers, too."""
+        try:
+            running = self._running.get(key)
+            if isinstance(running, FrameworkCall) and running.answers:
+                with self._lock:
+                    self._forget(key)
+                    self._note_end(key)
+                running.left()
+        except Exception as failure:  # noqa: BLE001 - as above
+            self.step_aside(failure)
 
     def skip(self, key: Hashable, parent: Hashable) -> None:
         """What is begun within `key` is in truth within `parent`: `key` gets no row. It ends by `end`, too."""
