@@ -20,7 +20,7 @@ ROW: dict[str, Any] = {
 REFUSED = ROW | FAILED
 TEXT_ROW = ROW | {"operation": "text_completion"}
 EMBEDDED = ROW | {
-    "operation": "embeddings", "finish_reason": None, "prompt_tokens": 4, "completion_tokens": None, "total_tokens": None,
+    "operation": "embeddings", "finish_reason": None, "prompt_tokens": 4, "completion_tokens": 0, "total_tokens": 4,
 }  # fmt: skip
 BROKEN = {**ROW, **STREAMED, **UNKNOWN, "finish_reason": None, "usage_source": None, "status": "error"}
 

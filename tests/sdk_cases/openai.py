@@ -125,7 +125,7 @@ CASES: dict[str, Case] = {
         lambda c: c.embeddings.create(model="text-embedding-3-small", input="Why 42?"),
         ROW | {
             "operation": "embeddings", "model_name": "text-embedding-3-small", "request_model": "text-embedding-3-small",
-            "response_id": None, "finish_reason": None, "prompt_tokens": 4, "completion_tokens": None, "total_tokens": 4,
+            "response_id": None, "finish_reason": None, "prompt_tokens": 4, "completion_tokens": 0, "total_tokens": 4,
             "cache_read_tokens": None,
         },
     ),
