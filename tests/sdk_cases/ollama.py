@@ -1,6 +1,7 @@
 """Ollama's client: chats, completions, their streams, and embeddings."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from tests.sdk_cases.case import FAILED, LEFT, NO_USAGE, STREAMED, UNKNOWN, Answer, Case
@@ -29,7 +30,8 @@ def client_of(url: str, *, asynchronous: bool = False, **more: Any) -> Any:
     """A client that calls the server."""
     import ollama
 
-    return (ollama.AsyncClient if asynchronous else ollama.Client)(host=url, **more)
+    client: Any = (ollama.AsyncClient if asynchronous else ollama.Client)(host=url, **more)
+    return client if hasattr(client, "__aenter__" if asynchronous else "__enter__") else nullcontext(client)
 
 
 def chat(**more: Any) -> Callable[[Any], Any]:

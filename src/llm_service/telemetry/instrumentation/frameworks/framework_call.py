@@ -52,6 +52,7 @@ class FrameworkCall(SdkCall):
     Attributes:
         key: its id in the framework.
         answers: whether its answer has begun, as a stream.
+        has_begun: asked for the same when nobody tells its end; None for nobody to ask.
     """
 
     @property
@@ -59,7 +60,7 @@ class FrameworkCall(SdkCall):
         """As said there: what is called for it is one call."""
         return True
 
-    __slots__ = ("_last", "_merged", "_request_ended", "_requests", "answers", "key")
+    __slots__ = ("_last", "_merged", "_request_ended", "_requests", "answers", "has_begun", "key")
 
     def __init__(
         self, sink: Sink, fields: dict[str, Any], *, request_ended: Callable[[], object] | None = None
@@ -69,6 +70,7 @@ class FrameworkCall(SdkCall):
         self._request_ended = request_ended
         self._merged = self.answers = False
         self._last: int | None = None
+        self.has_begun: Callable[[], bool] | None = None
         self._calls = self._requests = _Requests(self)
 
     @property
@@ -121,9 +123,12 @@ class FrameworkCall(SdkCall):
     def arrived(self) -> None:
         """A piece of its answer has arrived."""
         self._last = perf_counter_ns()
+        self.answers = True
 
     def left(self) -> None:
         """Nobody will tell its end: of a stream that had begun, its consumer has left it, at the latest piece known."""
+        if not self.answers and self.has_begun is not None:
+            self.answers = self.has_begun()
         if self.answers and self._last is not None and self._latency_ms is None:
             self._latency_ms = milliseconds(self._last - self._started)
         self.end(LEFT if self.answers else NEVER_ENDED)

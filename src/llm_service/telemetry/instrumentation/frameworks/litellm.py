@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from itertools import count
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from llm_service.telemetry.instrumentation.call_fields import milliseconds
 from llm_service.telemetry.instrumentation.frameworks.places import is_protocol, place_of
@@ -93,16 +93,18 @@ class TelemetryCallback(CustomLogger):
         """LiteLLM does not tell that a stream was left; but its details of the call are collected with the stream."""
         if get(kwargs, "stream") is True and type(kwargs) is dict:
             number = self._watched[key] = next(_counted)  # what is tried again may have details of its own
-            kwargs[_GUARDS] = (*kwargs.get(_GUARDS, ()), _Guard(partial(self._collected, key, number)))
+            guard = _Guard(kwargs, partial(self._collected, key, number))
+            kwargs[_GUARDS] = (*kwargs.get(_GUARDS, ()), guard)
+            self._recorder.ask(key, partial(_has_begun, ref(guard)))
 
-    def _collected(self, key: str, number: int) -> None:
+    def _collected(self, key: str, number: int, *, begun: bool) -> None:
         """The details of a call are; its end was told before, or nobody will tell it."""
         if self._watched.get(key) == number:
             del self._watched[key]
-            self._recorder.left(key)
+            self._recorder.left(key, begun=begun)
 
     def log_post_api_call(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        """It was answered, or (of a stream) its answer begins."""
+        """It was answered, or (of a stream) its answer begins; of an async call this is told before it begins."""
         self._recorder.sent(_key_of(kwargs))
 
     def log_stream_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
@@ -145,7 +147,8 @@ class TelemetryCallback(CustomLogger):
         key = _key_of(kwargs)
         if key is None:
             return
-        self._watched.pop(key, None)
+        if self._watched.pop(key, None) is not None and type(kwargs) is dict:
+            kwargs.pop(_GUARDS, None)
         try:
             if get(kwargs, "cache_hit") is True:
                 self._recorder.withdraw(key)
@@ -166,12 +169,18 @@ class TelemetryCallback(CustomLogger):
 
 
 class _Guard:
-    """Tells when it is collected. Copies of what holds it have none."""
+    """Is collected with LiteLLM's details of a stream, and tells whether it had begun. Copies of those have none."""
 
-    __slots__ = ("_tell",)
+    __slots__ = ("__weakref__", "_details", "_tell")
 
-    def __init__(self, tell: Callable[[], None]) -> None:
+    def __init__(self, details: dict[str, Any], tell: Callable[..., None]) -> None:
+        self._details = details
         self._tell = tell
+
+    @property
+    def begun(self) -> bool:
+        """Whether a piece of it has arrived."""
+        return self._details.get("completion_start_time") is not None
 
     def __deepcopy__(self, _memo: Any) -> None:
         return None
@@ -180,7 +189,12 @@ class _Guard:
         return type(None), ()
 
     def __del__(self) -> None:
-        self._tell()
+        self._tell(begun=self.begun)
+
+
+def _has_begun(held: "ref[_Guard]") -> bool:
+    guard = held()
+    return guard is not None and guard.begun
 
 
 def _forget_closed() -> None:

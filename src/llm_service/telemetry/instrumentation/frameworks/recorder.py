@@ -138,14 +138,21 @@ class CallbackRecorder:
         if isinstance(running, FrameworkCall):
             running.arrived()
 
-    def left(self, key: Hashable) -> None:
-        """Nobody will tell the end of a call whose stream had begun: its consumer has left it. For finalizers, too."""
+    def ask(self, key: Hashable, has_begun: Callable[[], bool]) -> None:
+        """Where nobody tells the end of a call, ask whether its stream had begun."""
+        running = self._running.get(key)
+        if isinstance(running, FrameworkCall):
+            running.has_begun = has_begun
+
+    def left(self, key: Hashable, *, begun: bool) -> None:
+        """Nobody will tell the end of a call; if its stream had begun, its consumer has left it."""
         try:
             running = self._running.get(key)
-            if isinstance(running, FrameworkCall) and running.answers:
+            if isinstance(running, FrameworkCall) and (begun or running.answers):
                 with self._lock:
                     self._forget(key)
                     self._note_end(key)
+                running.answers = True
                 running.left()
         except Exception as failure:  # noqa: BLE001 - as above
             self.step_aside(failure)
