@@ -91,7 +91,7 @@ class TelemetryCallback(CustomLogger):
 
     def _watch(self, key: str, kwargs: Any) -> None:
         """LiteLLM does not tell that a stream was left; but its details of the call are collected with the stream."""
-        if get(kwargs, "stream") is True and type(kwargs) is dict:
+        if get(kwargs, "stream") is True and _is_dict(kwargs):
             number = self._watched[key] = next(_counted)  # what is tried again may have details of its own
             guard = _Guard(kwargs, partial(self._collected, key, number))
             kwargs[_GUARDS] = (*kwargs.get(_GUARDS, ()), guard)
@@ -147,7 +147,7 @@ class TelemetryCallback(CustomLogger):
         key = _key_of(kwargs)
         if key is None:
             return
-        if self._watched.pop(key, None) is not None and type(kwargs) is dict:
+        if self._watched.pop(key, None) is not None and _is_dict(kwargs):
             kwargs.pop(_GUARDS, None)
         try:
             if get(kwargs, "cache_hit") is True:
@@ -192,6 +192,10 @@ class _Guard:
         self._tell(begun=self.begun)
 
 
+def _is_dict(given: Any) -> bool:
+    return type(given) is dict
+
+
 def _has_begun(held: "ref[_Guard]") -> bool:
     guard = held()
     return guard is not None and guard.begun
@@ -201,7 +205,7 @@ def _forget_closed() -> None:
     """LiteLLM calls a callback for ever, and only some thirty: those whose loggers are closed are taken away."""
     for name, held in list(vars(litellm).items()):
         if name.endswith(("callback", "callbacks")) and type(held) is list:
-            listed: list[Any] = held
+            listed: Any = held
             if any(isinstance(one, TelemetryCallback) and one.is_closed for one in listed):
                 listed[:] = [one for one in listed if not (isinstance(one, TelemetryCallback) and one.is_closed)]
 

@@ -90,6 +90,10 @@ def _decoder_of(response: Any) -> Decode:
     return decoded
 
 
+def _class_within(passing: Any) -> Any:
+    return passing._stream.__class__ if type(passing) is _Passing else passing._iterator.__class__  # noqa: SLF001
+
+
 class _Passing:
     """Stands for the stream of a response, and is of its class to all who ask."""
 
@@ -99,9 +103,8 @@ class _Passing:
         self._stream = stream
         self._record = record
 
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:
-        return type(self._stream)
+    # Whoever asks of what class it is, but `type`, is told that of the stream.
+    __class__: Any = property(_class_within)
 
     def __getattr__(self, name: str) -> Any:
         if name in {"_record", "_stream"}:  # made without __init__
@@ -120,9 +123,7 @@ class _AsyncSteps(AsyncChunks):
 
     __slots__ = ()
 
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:
-        return type(self._iterator)
+    __class__: Any = property(_class_within)
 
 
 class RawBody:
@@ -144,13 +145,13 @@ class RawBody:
         self.uncloses: Callable[[], None] | None = None
         call.on_cut = self._end
 
-    def take(self, data: bytes) -> None:
+    def take(self, item: bytes) -> None:
         """A piece of it has arrived."""
         kept = self._kept
         if self.ended or kept is None:
             return
         try:
-            kept += self._decode(data)
+            kept += self._decode(item)
         except Exception:  # noqa: BLE001 - its caller is told of that
             self._kept = None
         if len(kept) > _MOST:
