@@ -35,6 +35,7 @@ class LiteLLM:
 
     Attributes:
         module: `litellm`.
+        last: the callback that is told after ours.
     """
 
     def __init__(self, telemetry: AsyncTelemetryLogger | None, *, asynchronous: bool = True, times: int = 1) -> None:
@@ -61,7 +62,8 @@ class LiteLLM:
         for name in _LISTS:
             setattr(litellm, name, [])
         made = [] if telemetry is None else [TelemetryCallback(telemetry) for _ in range(times)]
-        litellm.callbacks = [*made, Last()]
+        self.last = Last()
+        litellm.callbacks = [*made, self.last]
 
     def has_told(self) -> None:
         """Wait until it has told of one more call."""

@@ -7,6 +7,7 @@ answers is in `tests/provider_answers/`, a module for each provider.
 import json
 import re
 import threading
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +25,8 @@ ERRORS = {
     "broken-server": (500, "no luck"),
     "bad-request": (400, "no such parameter"),
 }
+BITS = {"gzip": 31, "deflate": 15}
+"""Scenarios that are nothing but encodings."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -57,11 +60,21 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(status, body, {"retry-after-ms": "1", **route.headers(asked)})
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        encoder = self._encoder()
+        if encoder is not None:
+            body = encoder.compress(body) + encoder.flush()
         self.send_response(status)
         self._headers({"Content-Type": "application/json", "Content-Length": str(len(body)), **headers})
         self.wfile.write(body)
 
+    def _encoder(self) -> Any:
+        """What a scenario compresses an answer with; None for nothing."""
+        bits = BITS.get(self.path.split("/", 2)[1])
+        return None if bits is None else zlib.compressobj(wbits=bits)
+
     def _headers(self, headers: dict[str, str]) -> None:
+        if self._encoder() is not None:
+            self.send_header("Content-Encoding", self.path.split("/", 2)[1])
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -69,6 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _stream(self, route: Route, events: Iterator[Any], asked: Asked) -> None:
         self.send_response(200)
         self._headers({"Content-Type": route.kind, "Transfer-Encoding": "chunked", **route.headers(asked)})
+        encoder = self._encoder()
         try:
             for number, event in enumerate(events):
                 if asked.scenario == "breaks-off" and number == 3:
@@ -76,7 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
                     return
                 if asked.scenario == "slow-stream" and number == 3:
                     self.server.released.wait(10)  # type: ignore[attr-defined]
-                self._chunk(route.frame(event))
+                data = route.frame(event)
+                self._chunk(data if encoder is None else encoder.compress(data) + encoder.flush(zlib.Z_SYNC_FLUSH))
+            if encoder is not None:
+                self._chunk(encoder.flush())
             self._chunk(b"")
         except OSError:  # the client went away, as some tests want it to
             self.close_connection = True

@@ -100,17 +100,28 @@ def test_the_extra_has_what_the_examples_need() -> None:
 
 
 @pytest.mark.slow
-def test_an_example_says_what_to_install(tmp_path: Path) -> None:
-    """Where a framework is missing; the harness runs without scipy, and says what compares."""
-    needs("benchmark_harness")
-    for module in ("langchain_openai", "langgraph", "langchain_core"):
-        missing = started("langgraph_app", tmp_path, f"sys.modules[{module!r}] = None")
-        assert missing.returncode == 1
-        assert "install llm-service-telemetry[examples]: " in missing.stderr.splitlines()[-1]
-    partial = started("benchmark_harness", tmp_path, "sys.modules['scipy'] = None")
-    assert (partial.returncode, partial.stderr) == (0, "")
-    assert "pip install scipy (the extra `compare`" in partial.stdout
-    assert len(rows_of(partial.stdout)) == 80
+@pytest.mark.parametrize(("name", "module"), [(name, module) for name in NEEDS for module in NEEDS[name]])
+def test_an_example_says_what_to_install(name: str, module: str, tmp_path: Path) -> None:
+    """In one line; the harness runs without what compares."""
+    needs(name)
+    install = f"{module} is missing: pip install 'llm-service-telemetry[examples]'"
+    partial = started(name, tmp_path, f"sys.modules[{module!r}] = None")
+    if name == "benchmark_harness":
+        assert (partial.returncode, partial.stderr) == (0, "")
+        assert f"not compared: {install}" in partial.stdout.splitlines()
+        assert len(rows_of(partial.stdout)) == 80
+    else:
+        assert (partial.returncode, partial.stdout, partial.stderr) == (1, "", f"{install}\n")
+
+
+def test_every_example_says_what_it_needs() -> None:
+    """The extra, in its first lines, as the README does; one that is imported raises an ImportError."""
+    assert {*NEEDS} == {*NAMES}
+    for name in NAMES:
+        text = (Path(examples.__path__[0]) / f"{name}.py").read_text("utf-8")
+        assert "pip install 'llm-service-telemetry[examples]'" in text.split('"""')[1], name
+    assert "'.[examples]'" in (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    assert type(examples.lacking(ImportError(name="openai._client"), "elsewhere")) is ImportError
 
 
 @pytest.mark.slow

@@ -149,6 +149,7 @@ CASES: dict[str, Case] = {
     ),
     "invoke": Case(invoke(), OWN, "read"),
     "invoke, read in parts": Case(invoke(), OWN, "read in parts"),
+    "invoke, read into a buffer": Case(invoke(), OWN, "read into a buffer"),
     "invoke, never read": Case(invoke(), UNREAD, "drop"),
     "invoke, closed": Case(invoke(), UNREAD, "close body"),
     "invoke, fast": Case(

@@ -20,6 +20,7 @@ FAILED = UNKNOWN | {
     "request_id": None,
 }  # fmt: skip
 STREAMED = {"stream": True}
+READ = frozenset({"close body", "read", "read in parts", "read into a buffer"})
 LEFT = UNKNOWN | {"stream": True, "finish_reason": "cancelled", "usage_source": None}
 
 
@@ -61,12 +62,8 @@ def use(how: str, given: Any) -> None:
         next(iter(given))
         if how == "close":
             given.close()
-    elif how == "close body":
-        given.close()
-    elif how == "read":
-        given.read()
-    elif how == "read in parts":
-        assert b"".join(given.iter_chunks(16))
+    elif how in READ:
+        _read(how, given)
     elif how == "parse":
         given.parse()
     elif how == "parse all":
@@ -74,6 +71,18 @@ def use(how: str, given: Any) -> None:
     else:
         with given as entered:
             _use_entered(how, entered)
+
+
+def _read(how: str, given: Any) -> None:
+    if how == "close body":
+        given.close()
+    elif how == "read":
+        given.read()
+    elif how == "read into a buffer":
+        while given.readinto(bytearray(64)):
+            pass
+    else:
+        assert b"".join(given.iter_chunks(16))
 
 
 def _use_entered(how: str, entered: Any) -> None:
@@ -104,7 +113,7 @@ async def use_async(how: str, given: Any) -> None:
             pass
     elif how in {"close", "forget"}:
         await _take_one(given, closes=how == "close")
-    elif how in {"close body", "read", "read in parts"}:
+    elif how in READ:
         await _read_async(how, given)
     elif how.startswith("parse"):
         parsed = given.parse()
@@ -132,6 +141,9 @@ async def _read_async(how: str, given: Any) -> None:
         given.close()
     elif how == "read":
         await given.read()
+    elif how == "read into a buffer":
+        while await given.readinto(bytearray(64)):
+            pass
     else:
         assert b"".join([part async for part in given.iter_chunks(16)])
 

@@ -57,6 +57,7 @@ CASES: dict[str, Case] = {
     "content": Case(content(), ROW),
     "content with a system instruction": Case(content(system_instruction="Be short."), ROW),
     "content with tools": Case(content(tools=[DECLARED]), ROW),
+    "content, raw": Case(content(should_return_http_response=True), ROW),
     "content, parsed": Case(content(response_mime_type="application/json", response_schema=Answer), ROW),
     "content, too short": Case(content(), ROW | {"finish_reason": "MAX_TOKENS"}, scenario="length"),
     "content, blocked": Case(

@@ -1,17 +1,21 @@
 """An agent that uses a tool, and a limit that stops it. Run: `python -m llm_service.examples.agent_with_budget`.
 
-Needs `pip install openai`. The price stands here, so that the extra `prices` is not needed.
+Needs the extra `examples`: `pip install 'llm-service-telemetry[examples]'`. The price stands here.
 """
 
 import asyncio
 from tempfile import mkdtemp
 from typing import Any
 
-from openai import AsyncOpenAI
-
 from llm_service.config.schemas import ModelsConfig, PoliciesConfig
+from llm_service.examples import lacking
 from llm_service.examples.local_provider import local_provider
 from llm_service.telemetry import AsyncTelemetryLogger, BudgetExceeded
+
+try:
+    from openai import AsyncOpenAI
+except ImportError as missing:
+    raise lacking(missing, __name__) from None
 
 MODELS = ModelsConfig.model_validate({"models": {"gpt-5-mini": {"cost_per_1m_tokens": {"input": 0.25, "output": 2}}}})
 LIMIT = {"daily_budget_usd": 0.0012, "limit": {"threshold_percent": 100}}  # or policies="policies.yaml"

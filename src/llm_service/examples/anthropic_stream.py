@@ -1,15 +1,19 @@
 """A stream of Anthropic, recorded by one line. Run: `python -m llm_service.examples.anthropic_stream`.
 
-Needs `pip install anthropic`, and the extra `prices` for the costs.
+Needs the extra `examples`: `pip install 'llm-service-telemetry[examples]'`.
 """
 
 import asyncio
 from tempfile import mkdtemp
 
-from anthropic import AsyncAnthropic
-
+from llm_service.examples import lacking
 from llm_service.examples.local_provider import local_provider
 from llm_service.telemetry import AsyncTelemetryLogger
+
+try:
+    from anthropic import AsyncAnthropic
+except ImportError as missing:
+    raise lacking(missing, __name__) from None
 
 
 async def main() -> None:

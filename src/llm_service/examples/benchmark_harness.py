@@ -1,7 +1,7 @@
 """A harness of your own, recorded by callbacks; two runs, compared.
 
-Run: `python -m llm_service.examples.benchmark_harness`. Needs the extra `compare` for the comparison. The
-price stands here, so that the extra `prices` is not needed.
+Run: `python -m llm_service.examples.benchmark_harness`. For the comparison it needs the extra `examples`:
+`pip install 'llm-service-telemetry[examples]'`. The price stands here.
 """
 
 import json
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from llm_service.config.schemas import ModelsConfig
 from llm_service.errors import MissingPackageError
+from llm_service.examples import lacking
 from llm_service.examples.local_provider import local_provider
 from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.callbacks import CallbackRecorder
@@ -111,7 +112,7 @@ def main() -> None:
                 terse, verbose = ("unknown" if value is None else f"{value:.6g}" for value in (row["a"], row["b"]))
                 print(f"{row['metric']} ({row['unit']}): {terse} -> {verbose}, {row['verdict']}")
         except MissingPackageError as error:
-            print(error)
+            print(f"not compared: {lacking(ImportError(name=error.package), __name__)}")
         print(f"llm-telemetry compare terse verbose --db {telemetry.db_path}")
         print(f"llm-telemetry invocations --db {telemetry.db_path}")
 

@@ -1,6 +1,6 @@
 """A LangGraph agent with a tool: each call, node and tool a row. Run: `python -m llm_service.examples.langgraph_app`.
 
-Needs `pip install langchain-openai langgraph`, or the extra `examples`; and the extra `prices` for the costs.
+Needs the extra `examples`: `pip install 'llm-service-telemetry[examples]'`.
 """
 
 from tempfile import mkdtemp
@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from llm_service.examples import lacking
 from llm_service.examples.local_provider import local_provider
 from llm_service.telemetry import TelemetryLogger
 
@@ -18,7 +19,7 @@ try:
 
     from llm_service.telemetry.langchain import TelemetryCallback
 except ImportError as missing:
-    raise ImportError(f"install llm-service-telemetry[examples]: {missing.name} is missing") from missing
+    raise lacking(missing, __name__) from None
 
 
 def look_up(question: str) -> str:

@@ -1,14 +1,18 @@
 """One line records every call of an OpenAI client. Run: `python -m llm_service.examples.openai_client`.
 
-Needs `pip install openai`, and the extra `prices` for the costs.
+Needs the extra `examples`: `pip install 'llm-service-telemetry[examples]'`.
 """
 
 from tempfile import mkdtemp
 
-from openai import OpenAI
-
+from llm_service.examples import lacking
 from llm_service.examples.local_provider import local_provider
 from llm_service.telemetry import TelemetryLogger
+
+try:
+    from openai import OpenAI
+except ImportError as missing:
+    raise lacking(missing, __name__) from None
 
 
 def main() -> None:

@@ -320,15 +320,15 @@ async def test_a_call_is_one_row_whoever_sees_it(
     assert {row["invocation_id"] for row in rows} >= {row["parent_invocation_id"] for row in rows} - {None}
 
 
-CALLS = 1_000
+CALLS = 5_000
 AT_ONCE = 200
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(importlib.util.find_spec("langchain_openai") is None, reason="not installed")
-async def test_1_000_calls_at_once_are_1_000_rows(server: ProviderServer, tmp_path: Path) -> None:
-    """Over every combination of adapter, block and stream below one hook, 200 at a time: none double, none missing."""
+async def test_5_000_calls_are_5_000_rows(server: ProviderServer, tmp_path: Path) -> None:
+    """Over every combination of adapter, block and stream below one hook, 200 at once: none double, none missing."""
     import openai
 
     telemetry = AsyncTelemetryLogger(tmp_path / "t.db")
@@ -342,7 +342,8 @@ async def test_1_000_calls_at_once_are_1_000_rows(server: ProviderServer, tmp_pa
             assert [chunk async for chunk in answer]
 
     async def ask(number: int) -> None:
-        adapter, block, stream, sdk = (bool(number & bit) for bit in (1, 2, 4, 8))
+        adapter, block, stream = (bool(number & bit) for bit in (1, 2, 4))
+        sdk = number // 8 % 10 > 0  # a framework takes its time: every combination of it, for one call in ten
         asked = Asked(telemetry, "openai", server.url(SCENARIO), stream, adapter)
         async with places, AsyncExitStack() as around:
             if block:

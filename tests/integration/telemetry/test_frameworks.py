@@ -1,6 +1,8 @@
 """What adapters of frameworks record beside one plain call: tools, failures, streams that are left, calls in calls."""
 
 import asyncio
+import copy
+import gc
 from collections.abc import AsyncIterator
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -199,6 +201,88 @@ async def test_several_models_at_once_keep_their_own_parents(
     assert len(calls) == 20
     names = {span["invocation_id"]: span["agent_name"] for span in spans}
     assert sorted(call["agent_name"] for call in calls) == sorted(names[call["parent_invocation_id"]] for call in calls)
+
+
+async def test_litellm_tells_each_logger_of_a_process(server: ProviderServer, tmp_path: Path) -> None:
+    """It takes callbacks for one whose public attributes are equal; those of closed loggers stand in nobody's way."""
+    from llm_service.telemetry.litellm import TelemetryCallback
+
+    started = LiteLLM(None)
+    litellm = started.module
+    asked = {"model": "openai/gpt-5-mini", "messages": QUESTIONS["messages"], "api_key": "none"}
+    for number in range(40):  # more than LiteLLM takes
+        async with AsyncTelemetryLogger(tmp_path / f"{number}.db") as made:
+            litellm.callbacks = [TelemetryCallback(made), started.last]
+            await litellm.acompletion(**asked, api_base=f"{server.url('ok')}/v1", user=f"user-{number}")
+            await started.has_told_of(1)
+            assert [row["user_id"] for row in await made.get_invocations()] == [f"user-{number}"]
+    async with (
+        AsyncTelemetryLogger(tmp_path / "one.db") as one,
+        AsyncTelemetryLogger(tmp_path / "other.db") as other,
+    ):
+        litellm.callbacks = [TelemetryCallback(one), TelemetryCallback(other), TelemetryCallback(one)]
+        litellm.callbacks.append(started.last)
+        await litellm.acompletion(**asked, api_base=f"{server.url('ok')}/v1")
+        await started.has_told_of(1)
+        assert [len(await telemetry.get_invocations()) for telemetry in (one, other)] == [1, 1]
+    assert TelemetryCallback(one).number != TelemetryCallback(other).number
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("collected", [True, False])
+async def test_a_stream_of_litellm_that_is_left_is_cancelled(
+    asynchronous: bool, collected: bool, telemetry: AsyncTelemetryLogger, server: ProviderServer
+) -> None:
+    """When it is collected, or its logger closes."""
+    started = LiteLLM(telemetry, asynchronous=asynchronous)
+    asked: dict[str, Any] = {
+        "model": "openai/gpt-5-mini", "messages": QUESTIONS["messages"], "api_key": "none", "stream": True,
+        "api_base": f"{server.url('slow-stream')}/v1",
+    }  # fmt: skip
+    if asynchronous:
+        stream = await started.module.acompletion(**asked)
+        await anext(aiter(stream))
+    else:
+        stream = await asyncio.to_thread(started.module.completion, **asked)
+        await asyncio.to_thread(next, iter(stream))
+    kept = None if collected else stream
+    del stream
+    for _ in range(200 if collected else 0):  # LiteLLM holds it for a while, and it holds itself
+        gc.collect()
+        if await telemetry.get_invocations():
+            break
+        await asyncio.sleep(0.01)
+    if not collected:
+        await telemetry.aclose()
+    async with AsyncTelemetryLogger(telemetry.db_path) as after:
+        (row,) = await after.get_invocations()
+    assert (row["status"], row["error_type"], row["finish_reason"]) == ("success", None, "cancelled")
+    assert row["stream"]
+    del kept
+
+
+async def test_a_stream_of_litellm_that_is_tried_again_is_not_ended_by_the_first(tmp_path: Path) -> None:
+    """Whose details are collected; and copies of them end nothing."""
+    from llm_service.telemetry.litellm import TelemetryCallback
+
+    async with AsyncTelemetryLogger(tmp_path / "t.db") as made:
+        callback, now = TelemetryCallback(made), datetime.now(tz=UTC)
+        asked = {"litellm_call_id": str(uuid4()), "model": "m", "stream": True, "litellm_params": {}}
+        first, second = dict(asked), dict(asked)
+        for told in (first, second):
+            callback.log_pre_api_call("m", [MESSAGE], told)
+            callback.log_post_api_call(told, None, now, None)
+        del told
+        copy.deepcopy(second).clear()
+        first.clear()
+        del first
+        gc.collect()
+        assert await made.get_invocations() == []
+        await callback.async_log_stream_event(second, None, now, now)
+        del second
+        gc.collect()
+        (row,) = await made.get_invocations()
+    assert (row["status"], row["finish_reason"], row["attempts"]) == ("success", "cancelled", 2)
 
 
 async def test_litellm_keeps_its_own_cost_and_a_mock_is_no_call(

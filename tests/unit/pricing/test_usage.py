@@ -43,7 +43,19 @@ CASES = [
         },
         (36, 87, 123, 0, None, 0),
     ),
-    (openai_usage, {"prompt_tokens": 8, "total_tokens": 8}, (8, None, 8, None, None, None)),  # embeddings
+    (openai_usage, {"prompt_tokens": 8, "total_tokens": 8}, (8, 0, 8, None, None, None)),  # embeddings
+    (openai_usage, {"prompt_tokens": 8, "total_tokens": 9}, (8, None, 9, None, None, None)),
+    (openai_usage, {"total_tokens": 9}, (None, None, 9, None, None, None)),
+    (
+        openai_usage,  # LiteLLM, of Gemini with tools
+        {
+            "prompt_tokens": 113,
+            "completion_tokens": 5,
+            "total_tokens": 118,
+            "prompt_tokens_details": {"text_tokens": 113, "tool_use_tokens": 13},
+        },
+        (113, 5, 118, None, None, None),
+    ),
     (
         openai_usage,  # xAI leaves reasoning out of the completion, and counts it in the total
         {

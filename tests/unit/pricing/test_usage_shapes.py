@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 from tests.slices import check_each
@@ -98,9 +98,25 @@ def in_a_message(value: Any) -> Any:
 FORMS = [lambda value: value, in_an_object, in_a_namespace, lambda value: {"usage": value}, in_a_message]
 
 
+class Bill(NamedTuple):
+    """What a provider bills.
+
+    Attributes:
+        shape: of the report.
+        report: of the usage.
+        usd: what it costs.
+        counts: prompt, completion, and of the prompt what was read from a cache and written to it.
+    """
+
+    shape: Shape
+    report: dict[str, Any]
+    usd: Decimal
+    counts: tuple[int, int, int, int]
+
+
 @st.composite
-def bills(draw: st.DrawFn) -> tuple[Shape, dict[str, Any], Decimal]:
-    """A shape, a report of it, and what the provider bills in USD."""
+def bills(draw: st.DrawFn) -> Bill:
+    """A bill by a shape of the table."""
     shape = draw(st.sampled_from(SHAPES))
     fresh, read, minutes, hour, output, reasoning, tools = (draw(count) for _ in range(7))
     read = read if paths(shape, "read") else 0
@@ -125,7 +141,9 @@ def bills(draw: st.DrawFn) -> tuple[Shape, dict[str, Any], Decimal]:
         if places := paths(shape, role):
             put(report, places[min(family, len(places) - 1)], draw(st.sampled_from([value, float(value), str(value)])))
     billed = 3 * (fresh + tools) + Decimal("0.3") * read + Decimal("3.75") * minutes + 6 * hour
-    return shape, report, (billed + 15 * (output + reasoning)) / 10**6
+    written = minutes + hour
+    counts = (fresh + read + written + tools, output + reasoning, read, written)
+    return Bill(shape, report, (billed + 15 * (output + reasoning)) / 10**6, counts)
 
 
 def priced(fields: dict[str, Any]) -> InvocationRecord:
@@ -136,24 +154,35 @@ def priced(fields: dict[str, Any]) -> InvocationRecord:
 
 
 @given(bills(), st.sampled_from(FORMS), st.sampled_from(sorted(READERS)))
-def test_what_is_priced_is_what_the_provider_bills(
-    bill: tuple[Shape, dict[str, Any], Decimal], form: Any, reader: str
-) -> None:
+def test_what_is_priced_is_what_the_provider_bills(bill: Bill, form: Any, reader: str) -> None:
     """Of every shape, in every form, by whichever function."""
-    _, report, usd = bill
+    _, report, usd, _ = bill
     record = priced(READERS[reader](form(report)))
     assert (record.unpriced_usage, record.cost_source) == (None, COMPUTED), (report, record.to_dict())
     assert record.cost_usd == pytest.approx(float(usd), abs=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@settings(max_examples=10_000, database=None, suppress_health_check=[*HealthCheck])
+@given(bills(), st.sampled_from(FORMS), st.sampled_from(sorted(READERS)))
+def test_10_000_reports_are_counted_and_priced_as_the_provider_bills(bill: Bill, form: Any, reader: str) -> None:
+    """Tokens, too: the whole prompt and the whole output, whatever the shape tells of their parts."""
+    _, report, usd, counts = bill
+    record = priced(READERS[reader](form(report)))
+    assert record.cost_usd == pytest.approx(float(usd), abs=1e-9)
+    cached, written = record.cache_read_tokens or 0, record.cache_write_tokens or 0
+    assert (record.prompt_tokens, record.completion_tokens, cached, written) == counts
 
 
 @given(
     bills(), some, st.sampled_from(["hologram_tokens", "retrieval_requests", "details.lidar_tokens", "robot_seconds"])
 )
 def test_what_was_billed_and_no_table_knows_makes_the_cost_unknown_and_is_named(
-    bill: tuple[Shape, dict[str, Any], Decimal], amount: int, name: str
+    bill: Bill, amount: int, name: str
 ) -> None:
     """Whatever a provider adds; a 0 of it changes nothing."""
-    _, report, usd = bill
+    _, report, usd, _ = bill
     put(report, name, 0)
     assert priced(readers.usage_fields(report)).cost_usd == pytest.approx(float(usd), abs=1e-9)
     report.pop(name.partition(".")[0])
@@ -165,10 +194,10 @@ def test_what_was_billed_and_no_table_knows_makes_the_cost_unknown_and_is_named(
 
 @given(bills(), some, st.data())
 def test_a_total_that_its_parts_do_not_make_is_never_priced_as_if_they_did(
-    bill: tuple[Shape, dict[str, Any], Decimal], more: int, data: st.DataObject
+    bill: Bill, more: int, data: st.DataObject
 ) -> None:
     """Above them by what no part is, or below them."""
-    shape, report, _ = bill
+    shape, report, _, _ = bill
     totals = paths(shape, "total")
     if not totals:
         return

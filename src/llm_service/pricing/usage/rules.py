@@ -117,7 +117,8 @@ def _settled(said: Said, shape: Shape, counts: _Counts, written: int | None) -> 
             said.doubt(*beside)
         return counts
     rest = total - (prompt or 0) - (completion or 0)
-    if shape is GEMINI and rest == 0 and completion is None:  # Gemini omits zeros
+    # Gemini omits zeros, and others the output of embeddings, which there is none of.
+    if rest == 0 and completion is None and (prompt is not None or shape is GEMINI):
         completion = 0
         counts = counts._replace(completion=0)
     if rest < 0:

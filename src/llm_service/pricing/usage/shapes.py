@@ -172,6 +172,8 @@ OPENAI: Final = Shape(
             "within": (
                 *_each((*_PROMPT_DETAILS, *_OUTPUT_DETAILS), "text_tokens"),
                 *_each(_PROMPT_DETAILS, "cached_tokens_details.text_tokens"),
+                # LiteLLM, of Gemini: in the prompt where they are billed, else nowhere
+                "prompt_tokens_details.tool_use_tokens",
                 # Both are part of the completion, at its price:
                 # https://platform.openai.com/docs/guides/predicted-outputs
                 *_each(_OUTPUT_DETAILS, "accepted_prediction_tokens", "rejected_prediction_tokens"),

@@ -76,6 +76,11 @@ class ClientCore:
         return self.settings.db_path
 
     @property
+    def is_closed(self) -> bool:
+        """Whether it is closed, or closes."""
+        return self.engine.closing or self.engine.closed
+
+    @property
     def history(self) -> "EstimateHistory":
         """What estimates are made from; one that is never asked for costs nothing, and a forked child has its own."""
         history = self._history

@@ -7,7 +7,7 @@ the row; the other finds it here, once, and makes none.
 
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from threading import Lock
+from threading import RLock
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -18,7 +18,8 @@ __all__ = ["Seen", "has_row", "remember_row", "see_twice", "sees_twice", "was_se
 _MOST: Final = 4096
 _COUNTS: Final = ("prompt_tokens", "completion_tokens")
 _TOLD: Final = ("response_id", "model_name", "request_model", *_COUNTS)
-_LOCK: Final = Lock()
+_LOCK: Final = RLock()
+"""Streams that are collected meanwhile may end in the same thread."""
 _seen: Final[WeakKeyDictionary[Sink, "deque[Seen]"]] = WeakKeyDictionary()
 _rows: Final[WeakKeyDictionary[Sink, "OrderedDict[str, None]"]] = WeakKeyDictionary()
 """Response ids of the newest calls that hooks and frameworks made rows of."""

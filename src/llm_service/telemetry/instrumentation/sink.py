@@ -26,6 +26,11 @@ class Sink(Protocol):
         """See above."""
         ...
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the logger is closed, or closes: it takes nothing more."""
+        ...
+
     def offer(self, record: InvocationRecord, /) -> bool:
         """Accept the record or count its loss; never blocks, never raises for a full queue."""
         ...

@@ -3,6 +3,7 @@
 import gc
 import pickle
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,7 +21,8 @@ from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks
 from llm_service.telemetry.instrumentation.sdk.hooks import RequestCall
 from llm_service.telemetry.instrumentation.sdk.import_watch import when_imported
 from llm_service.telemetry.instrumentation.sdk.providers import place_of_client
-from llm_service.telemetry.instrumentation.sdk.recorded_response import Chunks, StreamRecord, UnreadBody, on_close
+from llm_service.telemetry.instrumentation.sdk.raw_body import RawBody
+from llm_service.telemetry.instrumentation.sdk.recorded_response import Chunks, StreamRecord, on_close
 
 
 def client(host: str, kind: str = "OpenAI") -> Any:
@@ -310,7 +312,7 @@ def test_a_close_that_outlives_its_response_closes_what_is_below(logger: Telemet
     call.release()
     response, below = Response(), Response()
     response.stream = below
-    unread = UnreadBody(call, response)
+    unread = RawBody(call, weakref.ref(response), bytes)
     on_close(response, unread, asynchronous=False)
     close: Any = response.close
     assert pickle.loads(pickle.dumps(close))() is None  # noqa: S301 - made here
@@ -319,7 +321,7 @@ def test_a_close_that_outlives_its_response_closes_what_is_below(logger: Telemet
     close()
     assert below.closes == 1
     unread.closed()
-    unread.end()
+    unread.end(None)
     assert len(logger.get_invocations()) == 1
 
 

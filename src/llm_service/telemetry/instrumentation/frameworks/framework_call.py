@@ -6,6 +6,7 @@ innermost first; each adds what those before it do not know. What an explicit bl
 
 from collections.abc import Callable, Hashable, Mapping
 from threading import RLock
+from time import perf_counter_ns
 from typing import Any, Final
 
 from llm_service.telemetry.instrumentation.call_fields import describe_error
@@ -31,6 +32,8 @@ __all__ = ["NEVER_ENDED", "FrameworkCall", "FrameworkSpan"]
 
 NEVER_ENDED: Final[dict[str, Any]] = {"status": "error", "error_type": "never_ended"}
 """What is known of a call whose end was never told."""
+LEFT: Final[dict[str, Any]] = {"finish_reason": "cancelled"}
+"""The same, where its answer had begun: its consumer has left the stream."""
 
 _LOCK: Final = RLock()
 _MOST: Final = 64
@@ -48,6 +51,8 @@ class FrameworkCall(SdkCall):
 
     Attributes:
         key: its id in the framework.
+        answers: whether its answer has begun, as a stream.
+        has_begun: asked for the same when nobody tells its end; None for nobody to ask.
     """
 
     @property
@@ -55,7 +60,7 @@ class FrameworkCall(SdkCall):
         """As said there: what is called for it is one call."""
         return True
 
-    __slots__ = ("_merged", "_request_ended", "_requests", "key")
+    __slots__ = ("_last", "_merged", "_request_ended", "_requests", "answers", "has_begun", "key")
 
     def __init__(
         self, sink: Sink, fields: dict[str, Any], *, request_ended: Callable[[], object] | None = None
@@ -63,7 +68,9 @@ class FrameworkCall(SdkCall):
         super().__init__(sink, fields, None)
         self.key: Hashable = None
         self._request_ended = request_ended
-        self._merged = False
+        self._merged = self.answers = False
+        self._last: int | None = None
+        self.has_begun: Callable[[], bool] | None = None
         self._calls = self._requests = _Requests(self)
 
     @property
@@ -106,7 +113,25 @@ class FrameworkCall(SdkCall):
     def first_token(self) -> None:
         """Its answer begins: its request has been sent, and what is called from now on is another."""
         super().first_token()
-        self._fields["stream"] = self.over = True
+        self._fields["stream"] = self.over = self.answers = True
+
+    def sent(self) -> None:
+        """Its request was answered, or (of a stream) its answer begins: what is called from now on is another."""
+        self.over = True
+        self.answers = self._fields.get("stream") is True
+
+    def arrived(self) -> None:
+        """A piece of its answer has arrived."""
+        self._last = perf_counter_ns()
+        self.answers = True
+
+    def left(self) -> None:
+        """Nobody will tell its end: of a stream that had begun, its consumer has left it, at the latest piece known."""
+        if not self.answers and self.has_begun is not None:
+            self.answers = self.has_begun()
+        if self.answers and self._last is not None and self._stopped is None:
+            self._stopped = self._last
+        self.end(LEFT if self.answers else NEVER_ENDED)
 
     def request_begun(self) -> None:
         """A hooked SDK sends its request."""
@@ -223,7 +248,10 @@ class _Requests(NestedCalls):
         """Its logger closes: the call is what its requests were until now."""
         call = self._call
         if call is not None and (sink is None or call._sink is sink):
-            call.end({} if self._answers else NEVER_ENDED)
+            if self._answers:
+                call.end({})
+            else:
+                call.left()
 
     def take(self, *, holds_blocks: bool) -> tuple[dict[str, Any] | None, bool, int]:
         """The fields of the request that it is, whether it is several calls, and the failed requests before it."""

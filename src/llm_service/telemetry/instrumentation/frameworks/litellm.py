@@ -6,14 +6,18 @@ call ends when that has ended. Its `response_cost` comes from a table of its own
 provider reported in its usage, or computed here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
+from itertools import count
 from typing import Any, Final
+from weakref import WeakKeyDictionary, ref
 
 from llm_service.telemetry.instrumentation.call_fields import milliseconds
 from llm_service.telemetry.instrumentation.frameworks.places import is_protocol, place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
 from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
+from llm_service.telemetry.instrumentation.sink import Sink
 
 try:
     import litellm
@@ -38,6 +42,12 @@ _MOCK: Final = "mock-key"
 """The key with which LiteLLM tells of a call that it does not make, as `mock_response` asks."""
 
 
+_GUARDS: Final = "_llm_service_telemetry"
+"""The key of `_Guard`s among LiteLLM's details of a call."""
+_counted: Final = count(1)
+_numbers: Final[WeakKeyDictionary[Sink, int]] = WeakKeyDictionary()
+
+
 class TelemetryCallback(CustomLogger):
     """Records what LiteLLM calls: `litellm.callbacks = [TelemetryCallback(telemetry)]`.
 
@@ -47,11 +57,23 @@ class TelemetryCallback(CustomLogger):
 
     Args:
         telemetry: the logger, sync or async. Close it after LiteLLM has told of the last call.
+
+    Attributes:
+        number: of the logger. LiteLLM takes callbacks of one class whose public attributes are equal for one.
     """
 
     def __init__(self, telemetry: Telemetry) -> None:
         super().__init__()
+        self._sink = sink = telemetry._core
         self._recorder = CallbackRecorder(telemetry, "litellm", ids_are_unique=True)
+        self._watched: dict[str, int] = {}
+        self.number = _numbers.setdefault(sink, next(_counted))
+        _forget_closed()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its logger is closed."""
+        return self._sink.is_closed
 
     def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None:
         """A request is sent."""
@@ -62,15 +84,36 @@ class TelemetryCallback(CustomLogger):
             self._recorder.ignore(key)
         elif self._recorder.is_running(key):
             self._recorder.retried(key)
+            self._watch(key, kwargs)
         else:
             self._begin(key, kwargs)
+            self._watch(key, kwargs)
+
+    def _watch(self, key: str, kwargs: Any) -> None:
+        """LiteLLM does not tell that a stream was left; but its details of the call are collected with the stream."""
+        if get(kwargs, "stream") is True and _is_dict(kwargs):
+            number = self._watched[key] = next(_counted)  # what is tried again may have details of its own
+            guard = _Guard(kwargs, partial(self._collected, key, number))
+            kwargs[_GUARDS] = (*kwargs.get(_GUARDS, ()), guard)
+            self._recorder.ask(key, partial(_has_begun, ref(guard)))
+
+    def _collected(self, key: str, number: int, *, begun: bool) -> None:
+        """The details of a call are; its end was told before, or nobody will tell it."""
+        if self._watched.get(key) == number:
+            del self._watched[key]
+            self._recorder.left(key, begun=begun)
 
     def log_post_api_call(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        """It was answered, or (of a stream) its answer begins."""
+        """It was answered, or (of a stream) its answer begins; of an async call this is told before it begins."""
         self._recorder.sent(_key_of(kwargs))
 
     def log_stream_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """A piece of it has arrived."""
+        self._recorder.arrived(_key_of(kwargs))
+
+    async def async_log_stream_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
+        """As `log_stream_event`."""
+        self._recorder.arrived(_key_of(kwargs))
 
     def log_success_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
         """It was answered in full."""
@@ -104,6 +147,8 @@ class TelemetryCallback(CustomLogger):
         key = _key_of(kwargs)
         if key is None:
             return
+        if self._watched.pop(key, None) is not None and _is_dict(kwargs):
+            kwargs.pop(_GUARDS, None)
         try:
             if get(kwargs, "cache_hit") is True:
                 self._recorder.withdraw(key)
@@ -121,6 +166,48 @@ class TelemetryCallback(CustomLogger):
             self._recorder.fail(key, _error_of(kwargs), **found)
         else:
             self._recorder.end(key, **found)
+
+
+class _Guard:
+    """Is collected with LiteLLM's details of a stream, and tells whether it had begun. Copies of those have none."""
+
+    __slots__ = ("__weakref__", "_details", "_tell")
+
+    def __init__(self, details: dict[str, Any], tell: Callable[..., None]) -> None:
+        self._details = details
+        self._tell = tell
+
+    @property
+    def begun(self) -> bool:
+        """Whether a piece of it has arrived."""
+        return self._details.get("completion_start_time") is not None
+
+    def __deepcopy__(self, _memo: Any) -> None:
+        return None
+
+    def __reduce__(self) -> Any:
+        return type(None), ()
+
+    def __del__(self) -> None:
+        self._tell(begun=self.begun)
+
+
+def _is_dict(given: Any) -> bool:
+    return type(given) is dict
+
+
+def _has_begun(held: "ref[_Guard]") -> bool:
+    guard = held()
+    return guard is not None and guard.begun
+
+
+def _forget_closed() -> None:
+    """LiteLLM calls a callback for ever, and only some thirty: those whose loggers are closed are taken away."""
+    for name, held in list(vars(litellm).items()):
+        if name.endswith(("callback", "callbacks")) and type(held) is list:
+            listed: Any = held
+            if any(isinstance(one, TelemetryCallback) and one.is_closed for one in listed):
+                listed[:] = [one for one in listed if not (isinstance(one, TelemetryCallback) and one.is_closed)]
 
 
 def _key_of(kwargs: Any) -> str | None:

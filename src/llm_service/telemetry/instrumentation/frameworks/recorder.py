@@ -127,10 +127,35 @@ class CallbackRecorder:
             running.retried()
 
     def sent(self, key: Hashable) -> None:
-        """The request of a call has been sent: what is called from now on is another."""
+        """The request of a call was answered, or its stream begins: what is called from now on is another."""
         running = self._running.get(key)
         if isinstance(running, FrameworkCall):
-            running.over = True
+            running.sent()
+
+    def arrived(self, key: Hashable) -> None:
+        """A piece of the answer of a call has arrived, perhaps some time ago."""
+        running = self._running.get(key)
+        if isinstance(running, FrameworkCall):
+            running.arrived()
+
+    def ask(self, key: Hashable, has_begun: Callable[[], bool]) -> None:
+        """Where nobody tells the end of a call, ask whether its stream had begun."""
+        running = self._running.get(key)
+        if isinstance(running, FrameworkCall):
+            running.has_begun = has_begun
+
+    def left(self, key: Hashable, *, begun: bool) -> None:
+        """Nobody will tell the end of a call; if its stream had begun, its consumer has left it."""
+        try:
+            running = self._running.get(key)
+            if isinstance(running, FrameworkCall) and (begun or running.answers):
+                with self._lock:
+                    self._forget(key)
+                    self._note_end(key)
+                running.answers = True
+                running.left()
+        except Exception as failure:  # noqa: BLE001 - as above
+            self.step_aside(failure)
 
     def skip(self, key: Hashable, parent: Hashable) -> None:
         """What is begun within `key` is in truth within `parent`: `key` gets no row. It ends by `end`, too."""

@@ -6,7 +6,7 @@ names, as what is current there.
 """
 
 from collections.abc import Hashable, Mapping
-from threading import Lock
+from threading import Lock, RLock
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -24,7 +24,7 @@ class Told:
     """What recorders have been told.
 
     Attributes:
-        lock: held while any of it is changed.
+        lock: held while any of it is changed; what is collected meanwhile may end in the same thread.
         running: calls and spans that have begun, by their ids.
         ended: ids of calls that ended with their requests.
     """
@@ -32,7 +32,7 @@ class Told:
     __slots__ = ("ended", "lock", "running")
 
     def __init__(self) -> None:
-        self.lock = Lock()
+        self.lock = RLock()
         self.running: WeakValueDictionary[Hashable, Begun] = WeakValueDictionary()
         self.ended: dict[Hashable, None] = {}
 

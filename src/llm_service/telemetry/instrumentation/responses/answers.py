@@ -77,6 +77,8 @@ def read_answer(answer: Any) -> dict[str, Any]:
         return {}
     if "usage_source" not in used and facts.keys() <= {"model_name", "response_id", "request_id", "service_tier"}:
         return {}  # these names alone may stand in anything
+    if facts.get("operation") == "embeddings" and "prompt_tokens" in used:
+        used.setdefault("completion_tokens", 0)  # there is no output, whether or not that is told
     return facts | used
 
 

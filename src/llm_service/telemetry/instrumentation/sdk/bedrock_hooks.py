@@ -259,5 +259,21 @@ def _record_body(call: RequestCall, body: Any, headers: Mapping[str, str], *, as
         record.read(data, amt)
         return data
 
+    more = ["read"]
     target.read = wraps(original)(read_async if asynchronous else read_sync)
-    on_close(target, record, asynchronous=False, more=("read",))
+    into = getattr(cast("Any", type(target)), "readinto", None)
+    if iscoroutinefunction(into):  # others read by `read`
+        more.append("readinto")
+
+        @wraps(into)
+        async def read_into(buffer: Any) -> Any:
+            try:
+                count = await into(held(), buffer)
+            except BaseException as error:
+                record.end(error)
+                raise
+            record.read(bytes(memoryview(buffer)[:count]), len(buffer))
+            return count
+
+        target.readinto = read_into
+    on_close(target, record, asynchronous=False, more=tuple(more))

@@ -17,7 +17,8 @@ from llm_service.telemetry.instrumentation.responses.answers import read_answer,
 from llm_service.telemetry.instrumentation.responses.plain_answers import kept_of
 from llm_service.telemetry.instrumentation.sdk.hooks import Hook, Hooks, RequestCall
 from llm_service.telemetry.instrumentation.sdk.providers import place_of_client
-from llm_service.telemetry.instrumentation.sdk.recorded_response import UnreadBody, body_of, on_close, record_stream
+from llm_service.telemetry.instrumentation.sdk.raw_body import body_of, record_body
+from llm_service.telemetry.instrumentation.sdk.recorded_response import record_stream
 from llm_service.telemetry.instrumentation.sink import Sink
 
 __all__ = ["ClientHooks"]
@@ -86,6 +87,9 @@ class ClientHooks(Hooks):
         elif streams and kind is _Kind.STREAM:
             call.take_request_id(answer.response)
             record_stream(call, answer, "_iterator", asynchronous=asynchronous)
+        elif answer is response and not answer.is_closed:  # as `cast_to=httpx.Response` asks for
+            call.take_request_id(answer)
+            record_body(call, answer, streams=streams, asynchronous=asynchronous)
         else:
             found = read_answer(answer if answer is not response else body_of(answer))
             if "request_id" not in found and response is not None:
@@ -138,20 +142,19 @@ def _responded(call: RequestCall, _args: tuple[Any, ...], kwargs: dict[str, Any]
 
 
 def _raw(call: RequestCall, answer: Any, *, streams: bool, asynchronous: bool) -> None:
-    """Record a raw response: at once where it was read, else when it is closed; its stream where it is one."""
+    """Record a raw response: at once where it was read, else as it is read; its stream where it is parsed as one."""
     response = answer.http_response
     if not streams and response.is_closed:
         call.answered(read_answer(body_of(response)))
         return
-    unread = UnreadBody(call, response)
-    on_close(response, unread, asynchronous=asynchronous)
+    unread = record_body(call, response, streams=streams, asynchronous=asynchronous)
     if not streams:
         return
     original = answer.parse
 
     def watched(stream: Any) -> Any:
-        if not unread.handed_over:
-            unread.handed_over = True
+        if not unread.ended:
+            unread.let_go()
             record_stream(call, stream, "_iterator", asynchronous=asynchronous)
         return stream
 

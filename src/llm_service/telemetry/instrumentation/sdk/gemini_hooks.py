@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from llm_service.telemetry.instrumentation.failed_answers import first_text
 from llm_service.telemetry.instrumentation.open_streams import hold_stream
-from llm_service.telemetry.instrumentation.responses.answers import VERTEX, text_of
+from llm_service.telemetry.instrumentation.responses.answers import VERTEX, read_answer, text_of
 from llm_service.telemetry.instrumentation.sdk.hooks import Asked, Hook, Hooks, RequestCall
+from llm_service.telemetry.instrumentation.sdk.raw_body import json_of
 from llm_service.telemetry.instrumentation.sdk.recorded_response import AsyncChunks, StreamRecord
 
 __all__ = ["GeminiHooks"]
@@ -60,6 +61,10 @@ class GeminiHooks(Hooks):
             steps = AsyncChunks(answer, StreamRecord(call))
             hold_stream(steps, call)
             return steps
+        body = getattr(getattr(answer, "sdk_http_response", None), "body", None)
+        if body is not None:  # as `should_return_http_response` asks for: nothing else is told
+            call.answered(read_answer(json_of(body)))
+            return answer
         return super().take(call, answer, response, asynchronous=asynchronous)
 
 

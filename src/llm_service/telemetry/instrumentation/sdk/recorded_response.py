@@ -1,4 +1,4 @@
-"""What a client gave for a call that has not ended yet: a stream, or a response whose body is not read.
+"""What a client gave for a call that has not ended yet: a stream. A response that is not read is in `raw_body`.
 
 The object stays the client's own: a stream gets another iterator in the place of its own, and the HTTP response below
 another `close`, until the record is made. What is collected ends its record, too.
@@ -7,18 +7,16 @@ another `close`, until the record is made. What is collected ends its record, to
 import sys
 from collections.abc import Callable
 from functools import partial
-from json import loads
 from typing import Any, Final, Protocol, Self, cast
 from weakref import ref
 
 from llm_service.telemetry.instrumentation.open_streams import hold_stream
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
-from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
 from llm_service.telemetry.instrumentation.responses.watching import fields_at_end
 from llm_service.telemetry.instrumentation.sdk.sdk_call import SdkCall
 
-__all__ = ["AsyncChunks", "Chunks", "StreamRecord", "UnreadBody", "body_of", "on_close", "record_stream"]
+__all__ = ["AsyncChunks", "Chunks", "StreamRecord", "on_close", "record_stream"]
 
 _HELPERS: Final = ("openai.lib.streaming", "anthropic.lib.streaming")
 """Where clients parse what their streams give."""
@@ -86,12 +84,26 @@ def _raised_by_helper() -> Exception | None:
     return None
 
 
+class Steps(Protocol):
+    """The record of what an iterator gives."""
+
+    steps: bool
+
+    def take(self, item: Any) -> None:
+        """An item has arrived."""
+        ...
+
+    def end(self, error: BaseException | None) -> None:
+        """It has ended, as `StreamRecord.end` says."""
+        ...
+
+
 class _Steps:
     """What stands in the place of a stream's iterator."""
 
     __slots__ = ("__weakref__", "_iterator", "_record")
 
-    def __init__(self, iterator: Any, record: StreamRecord) -> None:
+    def __init__(self, iterator: Any, record: Steps) -> None:
         self._iterator = iterator
         self._record = record
 
@@ -101,7 +113,7 @@ class _Steps:
         return getattr(self._iterator, name)
 
     def __del__(self) -> None:
-        record: StreamRecord | None = getattr(self, "_record", None)
+        record: Steps | None = getattr(self, "_record", None)
         if record is not None:
             record.end(GeneratorExit())
 
@@ -166,53 +178,6 @@ def record_stream(call: SdkCall, stream: Any, iterator: str, *, asynchronous: bo
     setattr(stream, iterator, (AsyncChunks if asynchronous else Chunks)(getattr(stream, iterator), record))
     on_close(stream.response, record, asynchronous=asynchronous)
     hold_stream(stream, call)
-
-
-class UnreadBody:
-    """The record of a response whose body its caller reads, or does not.
-
-    Attributes:
-        handed_over: whether another makes the record, or it is made.
-    """
-
-    __slots__ = ("_call", "_response", "handed_over", "uncloses")
-
-    def __init__(self, call: SdkCall, response: Any) -> None:
-        self._call = call
-        self.handed_over = False
-        self._response = ref(response)
-        self.uncloses: Callable[[], None] | None = None
-        call.on_cut = self.end
-
-    def closed(self) -> None:
-        """It is closed; by reading it to its end, the first time, when its content is not there yet."""
-        if self.handed_over:
-            return
-        self._call.stop_clock()
-        response = self._response()
-        waits = response is not None and getattr(response, "is_stream_consumed", False) and not response.is_closed
-        if not waits or body_of(response) is not None:
-            self.end()
-
-    def end(self) -> None:
-        """Make the record, of what was read, unless its stream does."""
-        if self.handed_over:
-            return
-        self.handed_over = True
-        if self.uncloses is not None:
-            self.uncloses()
-            self.uncloses = None
-        response = self._response()
-        body = None if response is None else body_of(response)
-        self._call.end({"usage_source": "missing"} | read_answer(body))
-
-
-def body_of(response: Any) -> Any:
-    """The JSON of a response that was read; None where there is none."""
-    try:
-        return loads(response.content)
-    except Exception:  # noqa: BLE001 - not read, not JSON, or not even a response
-        return None
 
 
 class _Close:
