@@ -12,6 +12,16 @@ _DRAWN: Final = drawn("_-")
 _OF_16_BYTES: Final = (
     "(?=[A-Za-z0-9_-]{21}[AQgw](?![A-Za-z0-9_-]))(?=[^A-Z]{0,21}+[A-Z])(?=[^a-z]{0,21}+[a-z])(?=[^0-9]{0,21}+[0-9])"
 )
+# Behind the id of a bot as Discord writes it: 17 to 19 digits in Base64, and a dot.
+_THREE_DIGITS: Final = "[MNO][DTjz][AEIMQUYcgk][w-z0-5]"
+_OF_DIGITS: Final = (
+    "(?>"
+    + "|".join(
+        rf"(?<=(?:{_THREE_DIGITS}){{5}}{end}\.)"
+        for end in ("[MNO][DTjz][AEIMQUYcgk]", _THREE_DIGITS, "[MNO][AQgwDTjz]")
+    )
+    + ")"
+)
 _RULE: Final = "vendor documentation and gitleaks.toml, rule "
 
 DRAWN_SHAPES: Final = (
@@ -69,7 +79,7 @@ DRAWN_SHAPES: Final = (
     Pattern(
         "resend-key",
         ("re_",),
-        rf"{START}re_[A-Za-z0-9]{{8}}_[A-Za-z0-9]{{16,64}}+",
+        rf"{START}re_{drawn('_')}[A-Za-z0-9]{{8}}_[A-Za-z0-9]{{16,64}}+",
         "https://resend.com/docs/api-reference/introduction",
         by_shape=True,
     ),
@@ -105,7 +115,7 @@ DRAWN_SHAPES: Final = (
     Pattern(
         "sendgrid-key",
         ("SG.",),
-        rf"{START}SG\.[\w-]{{16,64}}+\.[\w-]{{16,128}}+",
+        rf"{START}SG\.(?:{_DRAWN}|(?=[\w-]{{16,64}}+\.{_DRAWN}))[\w-]{{16,64}}+\.[\w-]{{16,128}}+",
         f"{_RULE}sendgrid-api-token",
         by_shape=True,
     ),
@@ -119,21 +129,22 @@ DRAWN_SHAPES: Final = (
     Pattern(
         "telegram-token",
         (":AA",),
-        r"(?<=[0-9]{8}):AA[\w-]{30,40}+",
+        rf"(?<=[0-9]{{8}}):AA{_DRAWN}[\w-]{{30,40}}+",
         "https://core.telegram.org/bots/api#authorizing-your-bot",
         by_shape=True,
     ),
     Pattern(
         "discord-token",
         (),
-        r"\.(?<=[A-Za-z0-9_-]{23}\.)[A-Za-z0-9_-]{6,7}+\.[A-Za-z0-9_-]{27,45}+(?![A-Za-z0-9_-])",
+        rf"\.(?<=[A-Za-z0-9_-]{{23}}\.)(?:{_OF_DIGITS}|(?=[A-Za-z0-9_-]{{6,7}}+\.{_DRAWN}))"
+        r"[A-Za-z0-9_-]{6,7}+\.[A-Za-z0-9_-]{27,45}+(?![A-Za-z0-9_-])",
         "https://discord.com/developers/docs/reference#authentication",
         by_shape=True,
     ),
     Pattern(
         "airtable-token",
         (),
-        r"pat[A-Za-z0-9]{14}\.[0-9a-f]{32,64}+",
+        r"pat(?=[a-z]{0,13}+[A-Z0-9])[A-Za-z0-9]{14}\.[0-9a-f]{32,64}+",
         f"{_RULE}airtable-personnal-access-token",
         by_shape=True,
     ),

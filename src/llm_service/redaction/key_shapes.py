@@ -63,7 +63,7 @@ def compiled(expression: str) -> re.Pattern[str]:
 Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered", "dashed", "grouped"]
 """What follows a prefix.
 
-- `letters`: letters and digits, not all of them small letters.
+- `letters`: letters and digits, not all of them small letters, and no name of words that each begin with a capital.
 - `hex`: hexadecimal digits.
 - `parts`: letters and digits with `-` and `_` anywhere. One part has both, or all of it is no name: see `drawn_looks`.
 - `base64`, `dotted`: as `parts`, with `+/=`, or with dots and `=`.
@@ -76,11 +76,16 @@ Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered", "dashe
 _NO_WORD: Final = "[A-Za-z0-9]{32}"
 """So many letters without a break are a word of no language."""
 _NOT_SMALL: Final = rf"(?=[a-z_-]{{0,64}}+[A-Z0-9+/=]|{_NO_WORD})"
+# `HandleIncomingDocuments`, `Llama3ModelLoader`: of 20 letters and digits drawn one in 10,000 looks so.
+_NO_NAME: Final = (
+    "(?!(?=[A-Za-z0-9]{16})(?:[a-z]{3,24}+[0-9]{0,2}+)?+"
+    "(?:(?>(?:Of|To|In|On|By|At|Or|Id|An|No)(?![a-z])|[A-Z][a-z]{2,24}+)[0-9]{0,2}+){1,24}+(?![A-Za-z0-9]))"
+)
 _MIXED_8: Final = r"(?=[A-Za-z]{0,64}+[0-9])(?=[0-9]{0,64}+[A-Za-z])[A-Za-z0-9]{8}"
 _MIXED_PART: Final = rf"(?=(?:[A-Za-z0-9]{{0,64}}+[._+/=-]{{1,2}}+){{0,12}}?(?:{_MIXED_8}|{_NO_WORD}))"
 _NUMBER_PART: Final = r"(?=(?:[A-Za-z0-9]{0,64}+-){0,4}?[0-9]{10})"
 _BODIES: Final[dict[Body, tuple[str, str]]] = {
-    "letters": (_NOT_SMALL, "[A-Za-z0-9]"),
+    "letters": (_NO_NAME + _NOT_SMALL, "[A-Za-z0-9]"),
     "hex": ("(?=[a-fA-F]{0,64}+[0-9])", "[0-9a-fA-F]"),
     "base64": (f"(?:{_MIXED_PART}|{drawn('+/=_-')})", "[A-Za-z0-9+/=_-]"),
     "parts": (f"(?:{_MIXED_PART}|{drawn('_-')})", "[A-Za-z0-9_-]"),
@@ -94,6 +99,11 @@ _BODIES: Final[dict[Body, tuple[str, str]]] = {
 }
 # Glued to the end of another word, a prefix of two or three letters is one only before what cannot be a word.
 GLUED: Final = r"(?=[a-z0-9]{0,32}+[A-Z])(?=[A-Z0-9]{0,32}+[a-z])(?=[A-Za-z]{0,32}+[0-9])(?=[A-Za-z0-9]{32})"
+
+# Of letters and digits alone, it also comes up by chance in what is long and in Base64, such as a public key of SSH;
+# there `+` and `/` begin no word, though in a path they do.
+_NO_BASE64: Final = "(?<![A-Za-z0-9+/]{12})"
+_NO_LONG_BASE64: Final = "(?<!(?=[^A-Z]{0,39}+[A-Z])(?=[^0-9]{0,39}+[0-9])[A-Za-z0-9+/]{40})"
 
 
 class Shape(NamedTuple):
@@ -124,8 +134,15 @@ class Shape(NamedTuple):
         """The regular expression that finds it."""
         look, alphabet = _BODIES[self.body]
         prefixes = "|".join(map(re.escape, self.prefixes))
-        begin = f"(?:{prefixes})" if self.anywhere else f"(?:{START}(?:{prefixes})|(?:{prefixes}){GLUED})"
+        begin = f"(?:{prefixes})"
+        if not self.anywhere:
+            begin = f"(?:{START}{_any_of(self.prefixes, _NO_LONG_BASE64)}|{_any_of(self.prefixes, _NO_BASE64)}{GLUED})"
         return rf"{begin}{look}{alphabet}{{{self.least},{MOST}}}+"
+
+
+def _any_of(prefixes: tuple[str, ...], before: str) -> str:
+    """One of the prefixes, and before those of letters and digits alone what `before` looks for."""
+    return f"(?:{'|'.join((before if prefix.isalnum() else '') + re.escape(prefix) for prefix in prefixes)})"
 
 
 _UP_TO_SIGN: Final = re.compile(r".{2,}[._~-]|.+")

@@ -65,6 +65,8 @@ _KEYS: Final = (
 _ACCOUNTS: Final = (
     *("db", "database", "smtp", "imap", "mail", "email", "ftp", "sftp", "mysql", "postgres", "pg", "pgsql", "mongo"),
     *("user", "redis", "ldap", "ssh", "sudo", "proxy", "http", "admin", "root", "amqp", "rabbitmq"),
+    *("vault", "become", "require", "store", "key", "mqtt", "kafka", "mariadb", "mssql", "oracle", "elastic"),
+    *("sasl", "vpn", "vnc", "wifi", "registry", "jenkins", "bind"),
 )
 _NOT_KEYS: Final = ("CACHE", "PUBLIC", "PRIMARY", "FOREIGN", "SORT", "ROUTING", "PARTITION", "IDEMPOTENCY", "DEDUP")
 HARMLESS: Final = (
@@ -112,7 +114,7 @@ SECRETS: Final = (
     Name(("pass",), _ACCOUNTS),
     Name(("PASS",), before=r"(?<=[A-Z]_)"),
     Name(("key", "keys"), _KEYS),
-    Name(("auth",), ("basic", "http", "proxy", "rediscli")),
+    Name(("auth",), ("basic", "http", "proxy", "rediscli", "master")),
 )
 """The value is a secret, unless it is a placeholder, a word of a message or source code."""
 

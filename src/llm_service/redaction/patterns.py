@@ -44,6 +44,7 @@ from llm_service.redaction.value_forms import (
     NOT_AGAIN,
     NOT_IN_URL,
     OPENED,
+    OPTION_QUOTED,
     PAIR,
     PATH,
     QUOTE,
@@ -55,6 +56,7 @@ from llm_service.redaction.value_forms import (
     STRANGE_QUOTED,
     SUFFIXED_KEY,
     SUFFIXED_WORD,
+    TABLED,
     TOKEN_XML,
     VALUE,
     WORD_ENDS,
@@ -89,14 +91,20 @@ _BEGINS: Final = r"(?:(?<![\w-])|(?<=\\[nrt]))"
 _NO_OPTIONS: Final = ("sort", "cache", "partition", "primary", "public", "foreign", "page", "stop", "eos")
 """Before `-key` and `-token`, words whose option is no secret: `--sort-key name`."""
 _LONGEST_OPTION: Final = 40
+# What is looked for behind a place has one length: there is one for each that an option may have.
+_IN_OPTION: Final = "|".join(rf"(?<={_BEGINS}-[\w.-]{{{length}}})" for length in range(_LONGEST_OPTION))
 _OPTION: Final = (
-    r"(?>(?<=[\w.-])(?=(?i:key|token|pass|pwd|secret|cred|auth)[\w-]{0,16}+[\s\"'\\])(?>"
-    # what is looked for behind a place has one length: there is one for each that an option may have
-    + "|".join(rf"(?<={_BEGINS}-[\w.-]{{{length}}})" for length in range(_LONGEST_OPTION))
-    + rf")(?:{expression_of((*SECRETS, *TOKENS, *BARE_TOKENS))}(?=[\s\"'\\])|(?<=-)"
-    + "".join(f"(?<!(?<![a-z]){word}-)" for word in _NO_OPTIONS)
-    + r"(?i:key|token|pass|secret)(?=\s)))"
+    rf"(?>(?<=[\w.-])(?=(?i:key|token|pass|pwd|secret|cred|auth)[\w-]{{0,16}}+[\s\"'\\])(?>{_IN_OPTION})"
+    rf"(?:{expression_of((*SECRETS, *TOKENS, *BARE_TOKENS))}(?=[\s\"'\\])|(?<=-)(?i:pass|secret)(?=\s)))"
 )
+# Any key or token: behind `--key` and `--tag-key` stands a secret only where it looks drawn, in quotes as without.
+_ANY_KEY: Final = (
+    rf"(?>(?<=-)(?=(?i:key|token)\s)(?>{_IN_OPTION})"
+    + "".join(f"(?<!(?<![a-z]){word}-)" for word in _NO_OPTIONS)
+    + r"(?i:key|token)(?=\s))"
+)
+_OF_PASS: Final = r"(?>(?<=[Ww][Oo][Rr][Dd] )|(?<=[A-Za-z][Pp][Aa][Ss][Ss] ))"  # noqa: S105 - an expression
+"""Behind `--password` and `-storepass` any word may stand."""
 _WHO: Final = r"[\w.@+-]{1,64}+"
 _USER_FLAG: Final = r"[\s\"'](?>-[A-TV-Za-tv-z]{0,6}+[uU]|--(?:proxy-)?user)(?=[\s\"'=\\]|\w{1,32}+:)"
 _TO_USER: Final = rf"[ =]{{1,4}}+[\"']?+|{NEXT_ITEM}[\"'\\]{{1,16}}+"
@@ -139,6 +147,17 @@ _DUMPED: Final = (
 _IDENTIFIED: Final = (
     r"(?i:identified)\s{1,8}+(?:(?i:with)\s{1,8}+\S{1,64}+\s{1,8}+)?+(?i:by)(?:\s{1,8}+(?i:password))?+\s{1,8}+"
 )
+_DIRECTIVE: Final = (
+    r"(?>(?<=(?i:requirepass))|(?<=(?i:masterauth)))[ \t]{1,8}+[\"']?+"
+    rf"(?P<directive>{NOT_AGAIN}{NO_VALUE}(?!(?i:directive|setting|parameter|config))(?:{SUFFIXED_WORD}"
+    rf"|(?=[^\s\"'\\]{{4,128}}+[\"']?+[ \t]{{0,8}}+(?:[\r\n]|\\{{1,8}}+[nr]|\Z)))[^\s\"'\\]{{4,{MOST}}}+)"
+)
+"""A line of a server's settings, without a sign between: `requirepass VALUE`."""
+_NO_URN: Final = (
+    r"(?!(?=[a-z0-9_.+-]{1,64}+%)[a-z]{1,32}+[0-9]{0,2}+(?:(?>[_.+-]|%3[aA]|%2[fF])[a-z]{1,32}+[0-9]{0,2}+){1,24}+"
+    r"(?![\w%~/=-]))"
+)
+"""Words encoded for a URL, whose `%3A` looks drawn: `urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer`."""
 _IS: Final = rf"(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR})(?:[bruf]{{1,2}}+(?=[\"']))?+[\"'`\\]{{0,16}}+"
 _BY_NAME: Final = "https://github.com/Yelp/detect-secrets (KeywordDetector); gitleaks.toml, rule generic-api-key"
 _SIGNED: Final = r"[\w.~%+/=-]{16,512}+(?![^\s&#\"'<>\\,;)}\]])"
@@ -203,8 +222,9 @@ _NAMED: Final = (
         "command-option",
         ("key", "token", "pass", "pwd", "secret", "credential", "creds", "auth", "-u", "curl"),
         rf"(?:{_OPTION}(?:{NEXT_ITEM}{ITEM_QUOTED}|\s{{1,8}}+(?:{ANY_QUOTED}"
-        rf"|(?P<option>{NOT_AGAIN}{NO_VALUE}(?!-)(?:(?:(?<=[Ww][Oo][Rr][Dd] )|(?!{PATH})){RANDOM}(?={VALUE}{{6}}){REST}"
-        rf"|(?<=[Ww][Oo][Rr][Dd] ){VALUE}{{4,64}}+(?=\s{{0,8}}+(?:\Z|[\n;|&)]|-))))))"
+        rf"|(?P<option>{NOT_AGAIN}{NO_VALUE}(?!-)(?:(?:{_OF_PASS}|(?!{PATH})){RANDOM}(?={VALUE}{{6}}){REST}"
+        rf"|{_OF_PASS}{VALUE}{{4,64}}+(?=\s{{0,8}}+(?:\Z|[\n;|&)]|-))))))"
+        rf"|{_ANY_KEY}\s{{1,8}}+(?:{OPTION_QUOTED}|(?P<any>{NOT_AGAIN}{NO_VALUE}(?!-)(?!{PATH}){RANDOM}(?={VALUE}{{6}}){REST}))"
         rf"|{_CURL}(?:{_WHO}:(?P<login>{NOT_AGAIN}{NO_VALUE}[^\s\"'\\]{{3,{MOST}}}+)|(?P<keyed>{_DRAWN_USER})(?=:?(?:[\s\"'\\]|\Z)))"
         rf"|{_AS_USER}(?:{_WHO}:(?P<user>{NOT_AGAIN}{NO_VALUE}{_NO_GROUP}[^\s\"'\\]{{3,{MOST}}}+)|(?P<lone>{_DRAWN_USER})(?=:(?:[\s\"'\\]|\Z))))",
         "https://clig.dev/#arguments-and-flags; https://curl.se/docs/manpage.html#-u",
@@ -222,11 +242,13 @@ _NAMED: Final = (
     ),
     Pattern(
         "sql-password",
-        ("identified", "with password", "with encrypted password", "login password"),
+        ("identified", "with password", "with encrypted password", "login password", "set password for", "password '"),
         # in a sentence something is identified by a name, in backticks by a column: in small letters the value is drawn
         rf"(?>(?<=[\"'`]\s){_IDENTIFIED}|{_IDENTIFIED}(?:(?<=[A-Z]\s)|(?=(?:\\{{1,8}}+)?[\"']{DIGIT})|(?=[\"']?{RANDOM}{BARE}))(?!`)"
-        rf"|(?i:with\s(?:encrypted\s)?+|login\s)(?i:password)\s{{1,8}}+){ANY_QUOTED}",
-        "https://dev.mysql.com/doc/refman/8.4/en/create-user.html; https://www.postgresql.org/docs/current/sql-createrole.html",
+        r"|(?i:with\s(?:encrypted\s)?+|login\s)(?i:password)\s{1,8}+|(?<=[\w\"] )PASSWORD\s(?=')"
+        rf"|(?i:set\spassword\sfor)\s{{1,8}}+[^\s=]{{1,128}}+(?:\s?@\s?[^\s=]{{1,128}}+)?+\s{{0,8}}+(?:=|(?i:to))\s{{0,8}}+(?i:(?:old_)?+password\()?+){ANY_QUOTED}",
+        "https://dev.mysql.com/doc/refman/8.4/en/create-user.html; "
+        "https://dev.mysql.com/doc/refman/8.4/en/set-password.html; https://www.postgresql.org/docs/current/sql-createrole.html",
     ),
     Pattern(
         "user-password",
@@ -259,7 +281,7 @@ _NAMED: Final = (
         rf"|{COLON}{NOT_AGAIN}{NO_VALUE}(?:(?P<random>{RANDOM}{BARE}(?={VALUE}{{5}}){REST})"
         rf"|(?P<last>{BARE}(?:[^\s\"'`,;<>(){{}}\[\]\\]|\\(?![nr])){{3,64}}+"
         r"(?=[ \t]{0,8}+(?:[\r\n,;)}\]]|\\{1,8}+[nr]|\Z))))"
-        rf"|{LISTED}|{YAML_LIST}|{NESTED_VALUE}|{XML}|{ENCODED}|{SPACED}|{_FORM_PART}|{_DUMPED})",
+        rf"|{LISTED}|{YAML_LIST}|{NESTED_VALUE}|{XML}|{ENCODED}|{SPACED}|{TABLED}|{_FORM_PART}|{_DUMPED}|{_DIRECTIVE})",
         _BY_NAME,
     ),
     Pattern(
@@ -268,7 +290,7 @@ _NAMED: Final = (
         r"(?:(?:(?:(?<=(?i:api ))|(?<=(?i:access ))|(?<=(?i:secret ))|(?<=(?i:license )))(?i:key)"
         r"(?:\s(?i:provided|used|given|is|was|value)){0,2}+\*{0,2}+\s{0,4}+(?:\[[^\[\]\n]{0,24}+\]:\s)?+[:=\uff1a]?+\*{0,2}+\s{0,4}+"
         rf"|(?<=(?i:basic))(?i:auth)(?=\()|{_DRAWN_NAMES}(?>{EQUALS}|{COLON}|{MARKED_PAIR}|{PAIR}))"
-        rf"(?:(?:\[(?!REDACTED:))?+[\"'`\\]{{0,16}}+(?P<key>{NOT_AGAIN}{NO_VALUE}{STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)"
+        rf"(?:(?:\[(?!REDACTED:))?+[\"'`\\]{{0,16}}+(?P<key>{NOT_AGAIN}{NO_VALUE}{_NO_URN}{STRANGE}{_CREDENTIALS}{{16,{MOST}}}+)"
         # a user and a password: auth=("bob", "...")
         rf"|[\[(]\s{{0,8}}+[\"'\\]{{1,16}}+[^\"'\\\n]{{1,128}}+[\"'\\]{{1,16}}+,\s{{0,8}}+{ITEM_QUOTED})"
         rf"|{_DRAWN_NAMES}(?:{NESTED_VALUE}|{YAML_LIST}))",

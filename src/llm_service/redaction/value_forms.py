@@ -32,6 +32,7 @@ __all__ = [
     "NOT_IN_URL",
     "NO_VALUE",
     "OPENED",
+    "OPTION_QUOTED",
     "PAIR",
     "PATH",
     "QUOTE",
@@ -44,6 +45,7 @@ __all__ = [
     "STRANGE_QUOTED",
     "SUFFIXED_KEY",
     "SUFFIXED_WORD",
+    "TABLED",
     "TOKEN_XML",
     "VALUE",
     "WORDS",
@@ -57,8 +59,10 @@ DIRECTORY: Final = rf"(?:[A-Za-z]:[/\\]|~(?:/|{_ENDS})|\.{{0,2}}/(?:[\w.@~-]{{1,
 """A path as the shell's `PWD` holds it; not a password that begins with a stroke."""
 # A text that speaks of a field is none that belongs into it: `{"password": "must be at least 8 characters"}`.
 SPOKEN: Final = (
-    r"(?i:must|is|was|are|should|cannot|could|may|has|needs?|field|value|invalid|incorrect|wrong|missing|required|expired|too"
-    r"|at\sleast|not|please|string|input|unknown|(?:this|the|your|no)\s(?:field|value|password|key|token|secret|api))\s"
+    r"(?>(?i:must|is|was|are|should|cannot|could|may|has|needs?|field|value|invalid|incorrect|wrong|missing|required|expired|too"
+    r"|at\sleast|not|please|string|input|unknown|(?:this|the|your|no)\s(?:field|value|password|key|token|secret|api)"
+    r"|boolean|whether|indicat(?:es|ing)|specif(?:y|ies)|determines|describes|denotes"
+    r"|(?:an?\s)?+(?:password|passphrase|credentials|token|(?:api|access|secret|private)\skey)\s(?:of|for|to|used|that|which))\s)"
 )
 NOT_AGAIN: Final = r"(?!\[REDACTED:)"
 VALUE: Final = r"""[^\s"'`,;<>&]"""
@@ -117,6 +121,11 @@ _BOUND: Final = (
     rf"(?:\?[0-9]{{0,3}}+|[:@](?:[A-Za-z_]{{1,32}}+|[A-Za-z]{{1,3}}+[0-9]{{1,2}}+)|:[0-9]{{1,3}}+){_ENDS}|[#@]\{{"
 )
 """Where a statement of SQL binds a value: `?`, `?1`, `:password`, `@p1`, `#{password}`."""
+_PACKAGE: Final = (
+    r"[0-9][\w.+~%-]{1,64}+"
+    r"(?:(?<=\.(?:deb|rpm))|(?<=\.udeb)|(?<=\.(?:x86_64|noarch))|(?<=\.aarch64)|(?<=_(?:amd64|arm64)))(?![\w-])"
+)
+"""Version and architecture behind the epoch of a package: `passwd_1%3a4.8.1-1_amd64.deb`, `passwd-0:0.80-12.x86_64`."""
 _CALL: Final = r"[A-Za-z_]\w{2,32}+\([\w\s\"'.,=\[\]*]{0,64}+\)(?![\w!@#$%^*])"
 """As `sha256(raw)`: source code."""
 NO_VALUE: Final = (
@@ -124,7 +133,7 @@ NO_VALUE: Final = (
     r"|(?:[A-Za-z_.]|::){3,80}+[(\[]|[A-Za-z_]{1,2}+[(\[][\"']?\w{0,32}+[\"']?[)\]](?![\w!@#$%^*])|[A-Za-z_]\w{0,32}+(?:\.[A-Za-z_]\w{0,32}+){1,3}\(|[a-z]{2,10}+://|~?\.{0,2}/(?:run|etc|var|home|usr|opt|tmp|root|mnt|app|Users)/"
     rf"|(?:{_VARIABLE}|\$[a-z_]{{1,64}}+)(?![\w!-])|\$[({{]|(?:\$[0-9@*#?!-]|\*){_ENDS}"
     r"|%(?:\([\w.]{1,64}+\))?[sdrxif](?!\w)"
-    rf"|\*{{2,64}}+(?![\w!])|\.{{2,3}}|{MASKED}|{_BOUND}|{FILE}|{_CALL})"
+    rf"|\*{{2,64}}+(?![\w!])|\.{{2,3}}|{MASKED}|{_BOUND}|{FILE}|{_CALL}|{_PACKAGE})"
 )
 NOT_IN_URL: Final = (
     rf"(?!(?:\$?\{{{{1,2}}[^{{}}\s:@]{{0,64}}+\}}{{1,2}}|{_VARIABLE}|\*{{2,64}}+|\.{{3}}|%(?:\([\w.]{{1,64}}+\))?s)@)"
@@ -242,6 +251,10 @@ SUFFIXED_WORD: Final = (
     rf"{NOT_AGAIN}{NO_VALUE}(?=[A-Za-z]{{0,64}}+[0-9!#$%^&*])(?=[^\sA-Za-z]{{0,64}}+[A-Za-z]{{3}})"
     r"(?=[^\s\"'`,;<>\\-]{6})"
 )
+OPTION_QUOTED: Final = _quoted(
+    rf"{NOT_AGAIN}{NO_QUOTED}(?!{PATH}){NOT_A_TIME}(?!{ESCAPED}){RANDOM}(?={VALUE}{{6}})", "_option"
+)
+"""As behind a flag that may mean anything without quotes: `--key '{"Id": 1}'` is none."""
 SUFFIXED_KEY: Final = rf"{NOT_AGAIN}{NO_VALUE}{NOT_A_TIME}{STRANGE}(?={VALUE}{{16}})"
 """Under a name with more words behind that of a secret: a password with a digit or a sign, a key that looks drawn."""
 STRANGE_QUOTED: Final = _quoted(DRAWN_VALUE, "_strange")
@@ -294,10 +307,20 @@ XML: Final = (
     rf"|(?P<cut>{NOT_AGAIN}(?>{STRANGE}){CONTENT}{{1,512}}+)(?=\s{{0,32}}+\Z))|{_NAMED_TAG})"
 )
 TOKEN_XML: Final = rf"(?:>|&gt;)\s{{0,32}}+(?P<content>{NOT_AGAIN}{STRANGE}(?={VALUE}{{8}}){VALUE}{{8,{MOST}}}+)"
+_LONG: Final = r"(?>(?=[^\s\"'`,;<>]{12})|(?=[^\s\"'`,;<>|]{8})(?=[^\s!$%^&]{1,64}+[!$%^&]))"
 SPACED: Final = (
     r"(?:\s{0,4}+\|\s{0,4}+|\s{1,4}+(?:is\s{1,4}+|was\s{1,4}+)?+)[\"'`]?+"
-    rf"(?P<spaced>{NOT_AGAIN}{NO_VALUE}{STRANGE}(?={VALUE}{{12}}){BARE}{REST})"
+    rf"(?P<spaced>{NOT_AGAIN}{NO_VALUE}{STRANGE}{_LONG}{BARE}{REST})"
 )
+"""Without a sign between: long, or with a sign of passwords."""
+_CELL: Final = r"[^\s|\"'`\u2502]"
+TABLED: Final = (
+    r"[*`]{0,2}+[ \t]{0,64}+[|\u2502][ \t]{0,8}+[*`\"']{0,2}+"
+    rf"(?P<cell>{NOT_AGAIN}{NO_VALUE}{NOT_A_TIME}(?={BARE})(?={_CELL}{{6,128}}+[*`\"']{{0,2}}+[ \t]{{0,64}}+[|\u2502])"
+    rf"(?:{STRANGE}(?={_CELL}{{8}})|(?![\w.+-]{{1,64}}+@[\w-]{{1,64}}+\.)(?=[^\s|0-9]{{0,64}}+[0-9])"
+    rf"(?=[^\s|A-Za-z]{{0,64}}+[A-Za-z])(?=[^\s|!@#$%^&*+]{{0,64}}+[!@#$%^&*+])){_CELL}{{6,128}}+)"
+)
+"""The next cell of a table's row: `| password | P4ssw0rd! |`."""
 ATTRIBUTE: Final = (
     rf"{QUOTE}\s{{1,32}}+(?:(?!(?i:value)\s{{0,8}}+=)[\w:.-]{{1,32}}+\s{{0,2}}+=\s{{0,2}}+{QUOTE}[^\"'<>&\\]{{0,64}}+{QUOTE}\s{{1,8}}+){{0,4}}+"
     rf"(?i:value)\s{{0,8}}+=\s{{0,8}}+(?={QUOTE})"

@@ -151,6 +151,8 @@ voyage-key          0  pa-{urlsafe:43}
 zhipu-key           5  {id-hex:32}.{alnum:16}
 sendgrid-key        0  SG.{urlsafe:22}.{urlsafe:43}
 twilio-key          0  SK{hex:32}
+discord-token       0  MTIzNDU2Nzg5MDEyMzQ1Njc4.{urlsafe:6}.{urlsafe:27}
+discord-token       0  {id-urlsafe:24}.{urlsafe:6}.{urlsafe:38}
 telegram-token      0  {id-digits:10}:AA{urlsafe:33}
 airtable-token      0  pat{alnum:14}.{hex:64}
 asana-token         0  1/{id-digits:16}:{hex:32}

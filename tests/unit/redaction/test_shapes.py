@@ -1,5 +1,6 @@
 """Every prefix of the table of vendors, in every surrounding; and names that only begin like a key stay."""
 
+import base64
 import json
 import random
 import re
@@ -96,6 +97,33 @@ def test_what_only_begins_like_a_key_stays(shape: Shape) -> None:
             "short1",
         ):
             assert scrub(f"see {prefix}{rest} there")[1] == {}, prefix + rest
+
+
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape.body == "letters"], ids=lambda shape: shape.name)
+def test_a_name_of_words_in_capitals_behind_a_prefix_stays(shape: Shape) -> None:
+    """`hf_TextGenerationPipeline` is as long as a key."""
+    for prefix in shape.prefixes:
+        for name in ("HandleIncomingDocuments", "loadPartsOfDocuments", "Llama3ModelLoaderFor2Agents"):
+            text = f"class {prefix}{name * -(-shape.least // len(name))} failed"
+            assert scrub(text) == (text, {})
+
+
+@pytest.mark.parametrize("exponent", [b"\x01\x00\x01", b"\x03"])
+def test_a_public_key_of_ssh_stays(exponent: bytes) -> None:
+    """Its length fields are zeros, `AAAA` in Base64, and a prefix of four letters is among them by chance."""
+    rng = random.Random(4)
+    for size in (129, 257, 513) * 40:
+        parts = (b"ssh-rsa", exponent, b"\x00" + rng.randbytes(size - 1))
+        blob = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+        line = f"ssh-rsa {base64.b64encode(blob).decode()} bob@host"
+        assert scrub(line) == (line, {})
+
+
+@pytest.mark.parametrize("before", ["/v1/tokens/", "https://api.example.com/v1/tokens/", "this+is+", "token:", "x"])
+def test_a_prefix_without_a_sign_is_one_in_a_path(before: str) -> None:
+    """A stroke before it is no Base64 yet."""
+    drawn = "aB3dE6gH9jK2mN5pQ8sT1vW4yZ7xC0fR"
+    assert scrub(f"{before}EAAA{drawn}") == (f"{before}[REDACTED:square-token]", {"square-token": 1})
 
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if not shape.anywhere], ids=lambda shape: shape.name)
