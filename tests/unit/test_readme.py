@@ -361,6 +361,9 @@ def five_thousand(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     with TelemetryLogger(path, retention_days=None, batch_size=10_000, flush_interval=3600.0) as logger:
         for record in records(5000, start=first, span=timedelta(days=5), agents=25):
             logger.log_invocation_nowait(record)
+        logger.flush()
+    with closing(sqlite3.connect(path)) as connection:  # where the close had no time for it
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return path.read_bytes()
 
 

@@ -27,7 +27,7 @@ for module in modules:
         try:
             importlib.import_module(module)
         except ImportError as error:  # an adapter, which says what to install
-            assert "install llm-service-telemetry[" in str(error), module
+            assert "install" in str(error) and "llm-service-telemetry[" in str(error), module
 assert not absent & set(sys.modules), absent & set(sys.modules)
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 import asyncio

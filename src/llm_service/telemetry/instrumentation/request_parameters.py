@@ -101,9 +101,10 @@ def _is_number(value: object) -> bool:
 
 def _prompts_in(prompt: object) -> int:
     """How many prompts there are, each with an answer of its own: legacy completions take a list of texts."""
-    if isinstance(prompt, list | tuple) and prompt and all(isinstance(one, str) for one in cast("list[Any]", prompt)):
-        return len(cast("list[Any]", prompt))
-    return 1
+    if type(prompt) is not list and type(prompt) is not tuple:
+        return 1
+    texts = cast("list[Any]", prompt)
+    return len(texts) if texts and all(type(one) is str for one in texts) else 1
 
 
 def _with_all_that_is_read(fields: dict[str, Any], given: Mapping[str, Any]) -> None:

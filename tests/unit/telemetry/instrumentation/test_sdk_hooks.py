@@ -12,7 +12,7 @@ from tests.inside import core_of
 
 from llm_service.pricing.sellers import provider_of
 from llm_service.telemetry import TelemetryLogger
-from llm_service.telemetry.instrumentation.sdk import bedrock_hooks, gemini_hooks, mistral_hooks, ollama_hooks
+from llm_service.telemetry.instrumentation.sdk import bedrock_hooks, gemini_hooks, mistral_hooks, ollama_hooks, sdk_call
 from llm_service.telemetry.instrumentation.sdk.bedrock_hooks import BedrockHooks
 from llm_service.telemetry.instrumentation.sdk.gemini_hooks import GeminiHooks
 from llm_service.telemetry.instrumentation.sdk.hooks import Hooks, RequestCall
@@ -328,3 +328,18 @@ def test_an_answer_without_what_it_should_have_is_still_a_row_and_the_callers_ow
         answer: dict[str, Any] = {"stream": object(), "body": object()}
         assert hooks.calling(lambda answer=answer: answer, asking(fields))() is answer
     assert [row["status"] for row in logger.get_invocations()] == ["success"] * 2
+
+
+def test_a_call_whose_record_cannot_be_made_later_is_no_success(
+    logger: TelemetryLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was accepted, so it has a row."""
+    monkeypatch.setattr(sdk_call, "plain_record", lambda _: None)
+    monkeypatch.setattr(sdk_call, "built", lambda *_, **__: None)
+    monkeypatch.setattr(sdk_call, "plain_fields_of", lambda _: {})
+    call = RequestCall(core_of(logger), {"model_name": "m"}, 1)
+    call.start()
+    call.release()
+    logger.log_invocation(call._made_later())
+    (row,) = logger.get_invocations()
+    assert (row["status"], row["error_type"], row["invocation_id"]) == ("error", "not_recorded", call.invocation_id)

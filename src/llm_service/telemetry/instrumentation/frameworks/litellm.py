@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, cast
 from weakref import WeakKeyDictionary, ref
 
 from llm_service.telemetry.instrumentation.call_fields import milliseconds
@@ -204,10 +204,11 @@ def _has_begun(held: "ref[_Guard]") -> bool:
 def _forget_closed() -> None:
     """LiteLLM calls a callback for ever, and only some thirty: those whose loggers are closed are taken away."""
     for name, held in list(vars(litellm).items()):
-        if name.endswith(("callback", "callbacks")) and type(held) is list:
-            listed: Any = held
-            if any(isinstance(one, TelemetryCallback) and one.is_closed for one in listed):
-                listed[:] = [one for one in listed if not (isinstance(one, TelemetryCallback) and one.is_closed)]
+        kind = cast("Any", type(held))
+        if kind is list and name.endswith(("callback", "callbacks")):
+            closed = [one for one in held if isinstance(one, TelemetryCallback) and one.is_closed]
+            for one in closed:
+                held.remove(one)
 
 
 def _key_of(kwargs: Any) -> str | None:
