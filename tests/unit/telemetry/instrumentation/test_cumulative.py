@@ -2,14 +2,13 @@
 
 import copy
 import pickle
-from decimal import Decimal
 from itertools import permutations
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.pricing.test_usage_shapes import bills, priced
+from tests.unit.pricing.test_usage_shapes import Bill, bills, priced
 from tests.unit.telemetry.instrumentation.test_usage_reader import said
 
 from llm_service.pricing.usage import anthropic_usage, gemini_usage, openai_usage, usage_fields
@@ -32,11 +31,9 @@ def parts(value: Any, keep: Any) -> Any:
 
 @given(bills(), st.data())
 @settings(max_examples=40)  # each is a stream with all of its orders
-def test_counters_of_a_stream_are_priced_by_what_each_of_them_came_to(
-    bill: tuple[Shape, dict[str, Any], Decimal], data: st.DataObject
-) -> None:
+def test_counters_of_a_stream_are_priced_by_what_each_of_them_came_to(bill: Bill, data: st.DataObject) -> None:
     """Of every shape: each counter is told whole in one event, in the others it is left out, 0, or whole again."""
-    _, report, usd = bill
+    report, usd = bill.report, bill.usd
     events: list[Any] = []
     for keys in (data.draw(st.sets(st.sampled_from(sorted(report)))), set(report)):
         first = {key: value for key, value in report.items() if key in keys}

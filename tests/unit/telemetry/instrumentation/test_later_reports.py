@@ -1,7 +1,6 @@
 """A block that reports more than once: what is stored is what its reports cost, or the cost is unknown."""
 
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,10 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.pricing.test_usage_shapes import bills, priced
+from tests.unit.pricing.test_usage_shapes import Bill, bills, priced
 
 from llm_service.pricing.usage import openai_usage, usage_fields
-from llm_service.pricing.usage.shapes import Shape
 from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.instrumentation.later_reports import COUNTS, with_losses
 from llm_service.telemetry.record.fields import FIELDS
@@ -41,21 +39,18 @@ def merged(*reports: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-Bill = tuple[Shape, dict[str, Any], Decimal]
-
-
 @given(bills(), bills(), st.data())
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 def test_a_later_report_is_never_priced_by_what_an_earlier_one_said(
     first: Bill, second: Bill, data: st.DataObject
 ) -> None:
     """Of every shape, whatever of its details the later one leaves out; what it says of the same prompt is of that."""
-    report = second[1]
+    report = second.report
     for name in data.draw(st.sets(st.sampled_from(sorted(report)))):
         later = usage_fields({key: value for key, value in report.items() if key != name})
         if later["prompt_tokens"] is not None and later["completion_tokens"] is not None:
             report = {key: value for key, value in report.items() if key != name}
-    later, earlier = usage_fields(report), usage_fields(first[1])
+    later, earlier = usage_fields(report), usage_fields(first.report)
     alone, both = priced(later), priced(merged(earlier, later))
     same = any(earlier[whole] == later[whole] for whole in ("prompt_tokens", "completion_tokens"))
     assert both.cost_usd is None or same or both.cost_usd == pytest.approx(alone.cost_usd, abs=1e-9)
