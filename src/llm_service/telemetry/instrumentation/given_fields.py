@@ -69,8 +69,10 @@ def usable_id(given: object, own: str) -> str:
         forget_repairs(repairs)  # counted with the record
 
 
-def warn_of_no_usage() -> None:
+def warn_of_no_usage(sink: Sink) -> None:
     """A stream that is read has told no usage; said once for each logger."""
+    if not sink.is_first("a stream without usage"):
+        return
     _LOG.warning(
         "telemetry: a stream told no usage, so its tokens and cost are unknown (said once); "
         "OpenAI's chat completions tell it only with stream_options={'include_usage': True}"

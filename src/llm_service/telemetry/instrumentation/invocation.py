@@ -215,8 +215,7 @@ class Invocation:
         said = self._fields
         if self._ttft_ms is None or not TOKEN_COUNTS.isdisjoint(said) or said.get("cost_usd") is not None:
             return
-        if self._sink.is_first("a stream without usage"):
-            warn_of_no_usage()
+        warn_of_no_usage(self._sink)
 
     def __enter__(self) -> Self:
         self._begin()

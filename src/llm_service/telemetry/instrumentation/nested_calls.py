@@ -159,12 +159,20 @@ class NestedCalls:
             if self._running is child:
                 self._running = None
 
-    def row_made(self, record: InvocationRecord) -> None:
-        """A row was made within, of which nothing was told here before."""
+    def row_made(self, record: InvocationRecord, *, was_told: bool) -> None:
+        """A call within has a row; `was_told`: it told of itself here before."""
         hooked = (record.source or "").startswith("sdk:")  # other counts may be equal by chance
         prompt, completion = (record.prompt_tokens, record.completion_tokens) if hooked else (None, None)
         with _LOCK:
-            self._note(record.response_id, prompt, completion)
+            self.counted += 1
+            if not was_told:
+                self._note(record.response_id, prompt, completion)
+
+    def tell_budget(self, *, begun: int = 0, unpriced: int = 0) -> None:
+        """So many more blocks within are open (-1: one has ended), and so many more calls ended at an unknown cost."""
+        with _LOCK:
+            self.open_blocks += begun
+            self.unpriced += unpriced
 
     def _note(self, response_id: Any, prompt: Any, completion: Any) -> None:
         told = (response_id, prompt, completion)

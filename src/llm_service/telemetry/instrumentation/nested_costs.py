@@ -1,8 +1,6 @@
 """What the blocks around a call learn of its end and its cost: a budget there is free again only where all is known."""
 
 from collections.abc import Iterator
-from threading import RLock
-from typing import Final
 
 from llm_service.telemetry.instrumentation.nested_calls import calls_of
 from llm_service.telemetry.instrumentation.open_blocks import Block
@@ -11,9 +9,6 @@ from llm_service.telemetry.record.record import InvocationRecord
 
 __all__ = ["never_ran", "tell_budgets", "tell_parents"]
 
-_LOCK: Final = RLock()
-"""Blocks within one may end in several threads, and be collected in the middle of anything."""
-
 
 def tell_parents(block: Block | None, record: InvocationRecord, *, of_block: bool) -> None:
     """A row was made within a block: where its cost is unknown, no budget around it may take it for nothing."""
@@ -21,17 +16,11 @@ def tell_parents(block: Block | None, record: InvocationRecord, *, of_block: boo
         return
     is_call = not is_span(record.operation)
     for around in _blocks_around(block):
-        reserved = around._reserved  # noqa: SLF001 - of the protocol, as below
-        if not is_call and not reserved:
-            continue
-        calls = calls_of(around)
-        unpriced = is_call and reserved and not around._sink.knows_cost(record)  # noqa: SLF001
-        with _LOCK:
-            if is_call and (of_block or around is not block):  # a call tells the block that it is directly in itself
-                calls.row_made(record)
-            calls.counted += is_call
-            calls.unpriced += unpriced
-            calls.open_blocks -= of_block and reserved
+        if is_call:  # one that is no block has told the block that it is directly in
+            calls_of(around).row_made(record, was_told=around is block and not of_block)
+        if around._reserved:  # noqa: SLF001 - of the protocol, as below
+            unpriced = is_call and not around._sink.knows_cost(record)  # noqa: SLF001
+            calls_of(around).tell_budget(begun=-of_block, unpriced=unpriced)
 
 
 def never_ran(block: Block) -> None:
@@ -44,8 +33,7 @@ def tell_budgets(parent: Block, change: int) -> None:
     """A block within begins (1) or has ended (-1): what one that is open will cost, no budget around it knows."""
     for around in _blocks_around(parent):
         if around._reserved:  # noqa: SLF001
-            with _LOCK:
-                calls_of(around).open_blocks += change
+            calls_of(around).tell_budget(begun=change)
 
 
 def _blocks_around(block: Block | None) -> Iterator[Block]:

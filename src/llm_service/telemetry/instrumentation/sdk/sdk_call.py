@@ -7,6 +7,7 @@ from typing import Any, Final, cast
 
 from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds
+from llm_service.telemetry.instrumentation.given_fields import warn_of_no_usage
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, Offer, begin_in, is_of_parent
 from llm_service.telemetry.instrumentation.nested_costs import tell_parents
@@ -31,7 +32,6 @@ _SURE: Final = frozenset({"model_name", "operation", "provider", "service_tier"}
 _OK: Final = 200
 _LATER_SIZE: Final = 2_400
 """Bytes of a call whose record is made later, with what was kept of its answer [measured with tracemalloc]."""
-_STREAMS: Final = "a stream without usage"
 
 
 class SdkCall(Invocation):
@@ -285,8 +285,4 @@ class SdkCall(Invocation):
 
     def without_usage(self) -> None:
         """A stream has told no usage: that is said once."""
-        if self._sink.is_first(_STREAMS):
-            _LOG.warning(
-                "telemetry: a stream told no usage, so its tokens and cost are unknown (said once); OpenAI's chat "
-                "completions tell it only with stream_options={'include_usage': True}"
-            )
+        warn_of_no_usage(self._sink)
