@@ -5,6 +5,7 @@ totals, seen in one snapshot, stays right however much is written meanwhile, and
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
@@ -12,6 +13,7 @@ from typing import Final
 
 from llm_service.telemetry.queries.cells import IS_CALL, LATENCY, added_up, whole
 from llm_service.telemetry.queries.cells import text as as_day
+from llm_service.telemetry.stores.latency_buckets import added_up as added_up_buckets
 from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals, bucket_of
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function
@@ -40,10 +42,10 @@ SELECT agent_name, tool_name, model_name, telemetry_bucket(latency_ms) AS bucket
 FROM invocations WHERE timestamp >= ? AND timestamp < ? AND {LATENCY} AND {{which}}
 GROUP BY agent_name, tool_name, model_name, bucket
 """  # noqa: S608 - as above
-_READ: Final = f"SELECT id, agent_name, tool_name, model_name, total_cost_usd, {', '.join(COLUMNS)} FROM daily_costs"  # noqa: S608
-_READ_BUCKETS: Final = (
-    "SELECT daily_cost_id, bucket, l.invocations FROM daily_latency AS l JOIN daily_costs AS d ON d.id = daily_cost_id"
-)
+_READ: Final = f"""
+SELECT agent_name, tool_name, model_name, total_cost_usd, hex(latency_buckets), {", ".join(COLUMNS)}
+FROM daily_costs WHERE date = ?
+"""  # noqa: S608 - as above
 # Each step finds the day before through an index, however many records a day has.
 _NEWEST: Final = "SELECT max(substr(timestamp, 1, 10)) FROM (SELECT max(timestamp) AS timestamp FROM invocations {})"
 _NEWEST_TOTAL: Final = "SELECT max(date) FROM daily_costs {}"
@@ -99,8 +101,9 @@ def _add(totals: dict[DailyKey, DailyTotals], key: DailyKey, more: DailyTotals) 
     """Add to the totals of a key: two names that are no text any more may read alike."""
     there = totals.get(key)
     if there is not None:
-        more = to_totals(getattr(there, name) + getattr(more, name) for name in COLUMNS)
-        more.buckets = there.buckets
+        both = to_totals(getattr(there, name) + getattr(more, name) for name in COLUMNS)
+        both.buckets = dict(Counter(there.buckets) + Counter(more.buckets))
+        more = both
     totals[key] = more
 
 
@@ -108,25 +111,18 @@ def read_totals(connection: sqlite3.Connection, day: str) -> tuple[dict[DailyKey
     """What the totals of this day are, and the keys whose `total_cost_usd` is not their nano-dollars."""
     totals: dict[DailyKey, DailyTotals] = {}
     wrong_usd: set[DailyKey] = set()
-    keys: dict[int, DailyKey] = {}
-    for row_id, agent, tool, model, usd, *counts in rows_of(connection, f"{_READ} WHERE date = ?", (day,)):
-        key = keys[row_id] = DailyKey(day, agent or None, tool or None, model or None)
-        row = to_totals(map(whole, counts))
+    for agent, tool, model, usd, buckets, *counts in rows_of(connection, _READ, (day,)):
+        key = DailyKey(day, agent or None, tool or None, model or None)
+        row = to_totals(map(whole, counts), buckets)
         if usd != row.cost_nanos / 1e9:
             wrong_usd.add(key)
         _add(totals, key, row)
-    for row_id, bucket, count in rows_of(connection, f"{_READ_BUCKETS} WHERE date = ?", (day,)):
-        known = keys.get(row_id)
-        if known is None:  # damage: the row is found by one number, and holds another
-            continue
-        buckets = totals[known].buckets
-        buckets[whole(bucket)] = buckets.get(whole(bucket), 0) + whole(count)
     return totals, wrong_usd
 
 
-def to_totals(counts: Iterable[int]) -> DailyTotals:
-    """Totals of these counts, in the order of `COLUMNS`, without buckets."""
-    totals = DailyTotals()
+def to_totals(counts: Iterable[int], digits: object = "") -> DailyTotals:
+    """Totals of these counts, in the order of `COLUMNS`, and of `hex(latency_buckets)`."""
+    totals = DailyTotals(buckets=added_up_buckets([digits]))
     for name, count in zip(COLUMNS, counts, strict=True):
         setattr(totals, name, count)
     return totals

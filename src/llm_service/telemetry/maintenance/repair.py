@@ -9,6 +9,7 @@ import os
 import sqlite3
 import stat
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from llm_service.telemetry.maintenance.content_checks import missing_indexes
 from llm_service.telemetry.maintenance.daily_totals import Difference
 from llm_service.telemetry.maintenance.doctor import identify
 from llm_service.telemetry.record.timestamps import microseconds_text
+from llm_service.telemetry.stores.latency_buckets import pack, unpack
 from llm_service.telemetry.stores.sqlite import statements
 from llm_service.telemetry.stores.sqlite.transactions import snapshot, transaction
 
@@ -34,7 +36,6 @@ _ROWS: Final = 50
 """Daily totals of one transaction: about a millisecond of the write lock."""
 _MOST_TRIES: Final = 20
 _COUNTS: Final = daily_totals.COLUMNS
-_STRAY_BUCKETS: Final = "FROM daily_latency WHERE daily_cost_id NOT IN (SELECT id FROM daily_costs)"
 _NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in _COUNTS)
 
 
@@ -97,9 +98,6 @@ def _tighten(path: Path, *, dry_run: bool) -> Iterator[Action]:
 def _planned(connection: sqlite3.Connection, now: int) -> list[Action]:
     actions = [Action("missing_index", f"make {name}", done=False) for name in missing_indexes(connection)]
     daily_totals.add_bucket_function(connection)
-    (strays,) = connection.execute(f"SELECT count(*) {_STRAY_BUCKETS}").fetchone()
-    if strays:
-        actions.append(Action("aggregates", f"delete {strays} latency buckets of no daily total", done=False))
     for day in _days(connection):
         with snapshot(connection):
             rows = len(list(daily_totals.differences(connection, day)))
@@ -126,10 +124,6 @@ def _make_indexes(connection: sqlite3.Connection) -> Iterator[Action]:
 
 def _rebuild(connection: sqlite3.Connection, now: str) -> Iterator[Action]:
     daily_totals.add_bucket_function(connection)
-    # First, because a new daily total may get the id that they still name.
-    strays = connection.execute(f"DELETE {_STRAY_BUCKETS}").rowcount
-    if strays:
-        yield Action("aggregates", f"deleted {strays} latency buckets of no daily total", done=True)
     yield from _make_whole(connection)
     for day in _days(connection):
         rows = repair_day(connection, day, now)
@@ -213,17 +207,15 @@ def _add(connection: sqlite3.Connection, day: str, rows: Sequence[Difference], s
 
 def add_totals(connection: sqlite3.Connection, rows: Sequence[Difference]) -> None:
     """Add to daily totals and their latency buckets, within the caller's transaction; what falls to nothing goes."""
-    added = [statements.daily_cost_row(row.key, row.lacking) for row in rows]
-    for sql, parameters in statements.upsert_daily_costs(added):
-        connection.execute(sql, parameters)
     for row in rows:
         names = [part or "" for part in row.key]
-        (row_id,) = connection.execute(statements.FIND_DAILY_COST, names).fetchone()
-        counts = [(row_id, bucket, count) for bucket, count in row.lacking.buckets.items()]
-        for sql, parameters in statements.upsert_daily_latencies(counts):
+        found = connection.execute(statements.FIND_DAILY_BUCKETS, names).fetchone()
+        counts = Counter(row.lacking.buckets)
+        counts.update(unpack(found[0]) if found is not None and isinstance(found[0], bytes) else {})
+        added = statements.daily_cost_row(row.key, row.lacking, pack(counts))
+        for sql, parameters in statements.upsert_daily_costs([added]):
             connection.execute(sql, parameters)
-        connection.execute("DELETE FROM daily_latency WHERE daily_cost_id = ? AND invocations = 0", (row_id,))
-        connection.execute("DELETE FROM daily_costs WHERE id = ? AND invocations = 0", (row_id,))
+        connection.execute(statements.DROP_EMPTY_DAILY_COST, names)
 
 
 def _is_kept(connection: sqlite3.Connection, day: str) -> bool:

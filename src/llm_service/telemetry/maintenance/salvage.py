@@ -25,8 +25,9 @@ from llm_service.telemetry.maintenance.dead_letters import SALVAGED
 from llm_service.telemetry.maintenance.private_copy import private_copy
 from llm_service.telemetry.maintenance.recovery import Recovery, Row, partial_rows
 from llm_service.telemetry.maintenance.repair import add_totals
-from llm_service.telemetry.maintenance.table_shapes import Table, tables
+from llm_service.telemetry.maintenance.table_shapes import Table, tables, tables_of_all_versions
 from llm_service.telemetry.record.timestamps import microseconds_text
+from llm_service.telemetry.stores.latency_buckets import unpack
 from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals
 from llm_service.telemetry.stores.sqlite.file_identity import identify_file
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
@@ -130,9 +131,9 @@ class _Salvage:
         self._target = target
         self._recovery = recovery
         self._now = now
-        self._recovered = dict.fromkeys(tables(), 0)
-        self._duplicates = dict.fromkeys(tables(), 0)
-        self._refused = dict.fromkeys(tables(), 0)
+        self._recovered = dict.fromkeys(tables_of_all_versions(), 0)
+        self._duplicates = dict.fromkeys(tables_of_all_versions(), 0)
+        self._refused = dict.fromkeys(tables_of_all_versions(), 0)
         self._partial = 0
         self._version = 0
         self._ids_are_all = False
@@ -148,7 +149,8 @@ class _Salvage:
                 damaged=len(self._recovery.damaged.get(name, ())) + self._refused[name],
                 duplicates=self._duplicates[name],
             )
-            for name in tables()
+            for name in tables_of_all_versions()
+            if name in tables() or self._recovered[name] or self._recovery.damaged.get(name)
         }
 
     def copy_rows(self) -> None:
@@ -190,7 +192,7 @@ class _Salvage:
         damaged = self._recovery.damaged["invocations"]
         known, self._ids_are_all = partial_rows(connection, whole)
         partial = dict(known)
-        columns = tables()["invocations"].columns
+        columns = tables_of_all_versions()["invocations"].columns
         self._target.execute("BEGIN IMMEDIATE")
         for row_id, (column, row) in sorted(damaged.items()):
             # What an index says was stored in another place, and is likelier to be right.
@@ -259,13 +261,14 @@ def _insert(table: Table) -> str:
 
 
 def _totals_by_key(totals: list[Row], buckets: list[Row]) -> dict[str, dict[DailyKey, DailyTotals]]:
-    columns = tables()["daily_costs"].columns
+    columns = tables_of_all_versions()["daily_costs"].columns
     by_id: dict[int, DailyTotals] = {}
     found: dict[str, dict[DailyKey, DailyTotals]] = {}
     for row in totals:
         named = dict(zip(columns, row, strict=True))
         key = DailyKey(named["date"], *(named[name] or None for name in ("agent_name", "tool_name", "model_name")))
         total = daily_totals.to_totals(named[name] for name in daily_totals.COLUMNS)
+        total.buckets = unpack(named["latency_buckets"] or b"")
         by_id[named["id"]] = found.setdefault(key.date, {}).setdefault(key, total)
     for cost_id, bucket, count in buckets:
         if cost_id in by_id:

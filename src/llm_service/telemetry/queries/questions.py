@@ -24,6 +24,7 @@ from llm_service.telemetry.queries.filters import NAMES, InvocationFilter, Where
 from llm_service.telemetry.queries.rows import ROW_COLUMNS, InvocationRow, to_invocations
 from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
 from llm_service.telemetry.stores.base import Fetch, Query
+from llm_service.telemetry.stores.latency_buckets import added_up as added_up_buckets
 from llm_service.telemetry.stores.rollups import bucket_of, percentile
 
 __all__ = [
@@ -40,7 +41,6 @@ __all__ = [
     "to_invocations",
 ]
 
-_MOST_BUCKET: Final = 1_000
 MAX_LIMIT: Final = 1_000_000
 MAX_DAYS: Final = 36_500
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -159,12 +159,9 @@ def read_statistics_since(fetch: Fetch, start: datetime, narrowed: InvocationFil
     for latency_ms, count in fetch((sql, edge.parameters)):
         bucket = bucket_of(latency_ms)
         buckets[bucket] = buckets.get(bucket, 0) + count
-    latency = (
-        "SELECT bucket, sum(l.invocations) FROM daily_costs AS d JOIN daily_latency AS l ON l.daily_cost_id = d.id"
-    )
-    for bucket, count in fetch((f"{latency}{later} GROUP BY bucket", later.parameters)):
-        if isinstance(bucket, int) and -_MOST_BUCKET <= bucket <= _MOST_BUCKET:  # else invalid
-            buckets[bucket] = buckets.get(bucket, 0) + whole(count)
+    packed = fetch((f"SELECT hex(latency_buckets) FROM daily_costs{later}", later.parameters))  # noqa: S608
+    for bucket, count in added_up_buckets(row[0] for row in packed).items():
+        buckets[bucket] = buckets.get(bucket, 0) + count
     return _to_statistics(sums, buckets)
 
 

@@ -22,7 +22,8 @@ from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals
 
 __all__ = [
     "DROP_CONTENT",
-    "FIND_DAILY_COST",
+    "DROP_EMPTY_DAILY_COST",
+    "FIND_DAILY_BUCKETS",
     "FIND_TRIGGER",
     "KEEP_CONTENT",
     "KEEP_RECEIPT",
@@ -35,7 +36,6 @@ __all__ = [
     "dead_letter_row",
     "find_ids",
     "upsert_daily_costs",
-    "upsert_daily_latencies",
     "upsert_prompt_sizes",
 ]
 
@@ -51,21 +51,19 @@ _SUMS: Final = tuple(field.name for field in fields(DailyTotals) if field.name !
 _ADDED: Final = ",\n    ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
 _sums_of: Final = attrgetter(*_SUMS)
 _UPSERT_DAILY_COST: Final = f"""
-INSERT INTO daily_costs (date, agent_name, tool_name, model_name, total_cost_usd, {", ".join(_SUMS)}) VALUES {{rows}}
+INSERT INTO daily_costs (date, agent_name, tool_name, model_name, total_cost_usd, {", ".join(_SUMS)}, latency_buckets)
+VALUES {{rows}}
 ON CONFLICT (date, coalesce(agent_name, ''), coalesce(tool_name, ''), coalesce(model_name, '')) DO UPDATE SET
     total_cost_usd = (cost_nanos + excluded.cost_nanos) / 1e9,
+    latency_buckets = excluded.latency_buckets,
     {_ADDED}
 """  # noqa: S608 - names of our own
 
-FIND_DAILY_COST: Final = """
-SELECT id FROM daily_costs
-WHERE date = ? AND coalesce(agent_name, '') = ? AND coalesce(tool_name, '') = ? AND coalesce(model_name, '') = ?
-"""
-
-_UPSERT_DAILY_LATENCY: Final = """
-INSERT INTO daily_latency (daily_cost_id, bucket, invocations) VALUES {rows}
-ON CONFLICT (daily_cost_id, bucket) DO UPDATE SET invocations = invocations + excluded.invocations
-"""
+_OF_KEY: Final = (
+    "date = ? AND coalesce(agent_name, '') = ? AND coalesce(tool_name, '') = ? AND coalesce(model_name, '') = ?"
+)
+FIND_DAILY_BUCKETS: Final = f"SELECT latency_buckets FROM daily_costs WHERE {_OF_KEY}"  # noqa: S608 - as above
+DROP_EMPTY_DAILY_COST: Final = f"DELETE FROM daily_costs WHERE {_OF_KEY} AND invocations = 0"  # noqa: S608 - as above
 
 _UPSERT_PROMPT_SIZE: Final = """
 INSERT INTO prompt_sizes (agent_name, model_name, prompts, bytes, tokens) VALUES {rows}
@@ -73,8 +71,8 @@ ON CONFLICT (coalesce(agent_name, ''), model_name) DO UPDATE SET
     prompts = prompts + excluded.prompts, bytes = bytes + excluded.bytes, tokens = tokens + excluded.tokens
 """
 
-_UPSERT_SIZES: Final = (60, 12, 3, 1)
-"""Rows per upsert: few sizes, so that statements stay prepared; 16 x 60 is within `MAX_VARIABLES`."""
+_UPSERT_SIZES: Final = (58, 12, 3, 1)
+"""Rows per upsert: few sizes, so that statements stay prepared; 17 x 58 is within `MAX_VARIABLES`."""
 
 KEEP_RECEIPT: Final = """
 INSERT INTO receipts (writer_id, batch_no, committed_at) VALUES (?, ?, ?)
@@ -178,12 +176,7 @@ def find_ids(count: int) -> str:
 
 def upsert_daily_costs(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
     """Statements that add these `daily_cost_row`s: many rows in one step, which holds no GIL."""
-    return _in_steps(_UPSERT_DAILY_COST, 16, rows)
-
-
-def upsert_daily_latencies(rows: Sequence[tuple[int, int, int]]) -> Iterator[tuple[str, list[Any]]]:
-    """Statements that add these `(daily_cost_id, bucket, invocations)`."""
-    return _in_steps(_UPSERT_DAILY_LATENCY, 3, rows)
+    return _in_steps(_UPSERT_DAILY_COST, 17, rows)
 
 
 def upsert_prompt_sizes(rows: Sequence[PromptSizesRow]) -> Iterator[tuple[str, list[Any]]]:
@@ -205,9 +198,9 @@ def _many_rows(sql: str, columns: int, rows: int) -> str:
     return sql.format(rows=", ".join([one] * rows))
 
 
-def daily_cost_row(key: DailyKey, totals: DailyTotals) -> tuple[Any, ...]:
-    """The parameters of one row of `upsert_daily_costs`."""
-    return (*key, totals.cost_nanos / 1e9, *_sums_of(totals))
+def daily_cost_row(key: DailyKey, totals: DailyTotals, buckets: bytes) -> tuple[Any, ...]:
+    """The parameters of one row of `upsert_daily_costs`: what is added, but for the buckets, which replace the old."""
+    return (*key, totals.cost_nanos / 1e9, *_sums_of(totals), buckets)
 
 
 def dead_letter_row(record: InvocationRecord, error: BaseException, ceiling: PrivacyLevel, now: str) -> tuple[Any, ...]:

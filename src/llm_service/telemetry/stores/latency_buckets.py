@@ -1,0 +1,172 @@
+"""Counts of latency buckets as one BLOB of a roll-up's row, and how many of them are added up.
+
+Byte 0 is the size of an item (1, 2, 4 or 8), bytes 1 and 2 are the first bucket (signed), and the counts of that bucket
+and those after it follow; everything is little-endian. No counts are an empty BLOB. A BLOB that is none of these
+(damage) counts as empty: `llm-telemetry doctor` finds it by its records.
+"""
+
+import sys
+from array import array
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+__all__ = ["Buckets", "added_up", "pack", "pack_listed", "unpack"]
+
+_CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_HEAD: Final = 3
+_MOST_BUCKET: Final = 1_000
+"""Further from zero than the bucket of any latency: 1e10 ms are in bucket 532."""
+_MOST_COUNT: Final = (1 << 63) - 1
+_MOST_ADDED: Final = 256
+"""Times that the largest item fits a lane of twice its bits."""
+_MASKS: Final = {size: int.from_bytes((b"\xff" * size + bytes(size)) * _MOST_BUCKET, "little") for size in _CODES}
+"""Every second item of the longest BLOB."""
+_IS_BIG: Final = sys.byteorder == "big"
+
+
+class Buckets:
+    """Counts that can be added to."""
+
+    __slots__ = ("_counts", "_first")
+
+    def __init__(self, packed: object = b"") -> None:
+        self._first = 0
+        self._counts: array[int] = array("B")
+        if isinstance(packed, bytes) and _is_sound(packed):
+            self._first = int.from_bytes(packed[1:_HEAD], "little", signed=True)
+            self._counts = array(_CODES[packed[0]], packed[_HEAD:])
+            if _IS_BIG:
+                self._counts.byteswap()
+
+    def add(self, more: Mapping[int, int]) -> None:
+        """Add these counts, none of which is negative; a bucket of no latency (damage) is left out."""
+        if not more:
+            return
+        low, high = min(more), max(more)
+        if low <= -_MOST_BUCKET or high >= _MOST_BUCKET:
+            self.add({bucket: count for bucket, count in more.items() if abs(bucket) < _MOST_BUCKET})
+            return
+        self._reach(low, high)
+        counts, first = self._counts, self._first
+        for bucket, count in more.items():
+            while True:
+                try:
+                    counts[bucket - first] += count
+                except OverflowError:
+                    if counts.itemsize == 8:  # damage: a day has no so many calls
+                        counts[bucket - first] = _MOST_COUNT
+                        break
+                    counts = self._counts = array(_CODES[counts.itemsize * 2], counts)
+                else:
+                    break
+
+    def _reach(self, low: int, high: int) -> None:
+        counts = self._counts
+        if not counts:
+            self._first = low
+        elif low < self._first:
+            counts = self._counts = array(counts.typecode, bytes(counts.itemsize * (self._first - low))) + counts
+            self._first = low
+        counts.frombytes(bytes(counts.itemsize * max(0, high + 1 - self._first - len(counts))))
+
+    def packed(self) -> bytes:
+        """The BLOB."""
+        counts = self._counts
+        if not counts:
+            return b""
+        if _IS_BIG:
+            counts = counts[:]
+            counts.byteswap()
+        return bytes((counts.itemsize,)) + self._first.to_bytes(2, "little", signed=True) + counts.tobytes()
+
+
+def pack(counts: Mapping[int, int]) -> bytes:
+    """The BLOB of these counts; what is not positive is left out."""
+    buckets = Buckets()
+    buckets.add({bucket: count for bucket, count in counts.items() if count > 0})
+    return buckets.packed()
+
+
+def pack_listed(listed: object) -> bytes:
+    """The BLOB of counts as `group_concat(bucket || ' ' || count)` lists them; no numbers are left out."""
+    counts: dict[int, int] = {}
+    for pair in listed.split(",") if isinstance(listed, str) else ():
+        try:
+            bucket, count = map(int, pair.split())
+        except ValueError:
+            continue
+        if abs(bucket) < _MOST_BUCKET and 0 < count < 1 << 63:
+            counts[bucket] = counts.get(bucket, 0) + count
+    return pack(counts)
+
+
+def unpack(packed: bytes) -> dict[int, int]:
+    """The counts of a BLOB, by bucket."""
+    return added_up([packed.hex()])
+
+
+def added_up(digits: Iterable[object]) -> dict[int, int]:
+    """The sum of many BLOBs, each read as `hex(latency_buckets)`."""
+    found: dict[int, int] = {}
+    lanes: dict[bytes, _Lanes] = {}
+    for one in digits:
+        try:
+            packed = bytes.fromhex(one)  # type: ignore[arg-type]  # anything may stand there
+        except (TypeError, ValueError):
+            continue
+        head = packed[:_HEAD]
+        same = lanes.get(head)
+        if same is None:
+            if not _is_sound(packed):
+                continue
+            same = lanes[head] = _Lanes(head, found)
+        elif len(packed) > same.longest or (len(packed) - _HEAD) % same.size:
+            continue
+        same.add(packed)
+    for same in lanes.values():
+        same.flush()
+    return found
+
+
+class _Lanes:
+    """Adds BLOBs of one head: all counts at once, as lanes of long integers, each twice as wide as an item."""
+
+    __slots__ = ("_even", "_first", "_found", "_left", "_mask", "_odd", "_shift", "longest", "size")
+
+    def __init__(self, head: bytes, found: dict[int, int]) -> None:
+        self.size = head[0]
+        self._first = int.from_bytes(head[1:_HEAD], "little", signed=True)
+        self.longest = _HEAD + self.size * (_MOST_BUCKET - self._first)
+        self._found = found
+        self._shift, self._mask = 8 * self.size, _MASKS[self.size]
+        self._even = self._odd = 0
+        self._left = _MOST_ADDED
+
+    def add(self, packed: bytes) -> None:
+        counts = int.from_bytes(packed[_HEAD:], "little")
+        self._even += counts & self._mask
+        self._odd += counts >> self._shift & self._mask
+        self._left -= 1
+        if not self._left:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put the sums among what was found."""
+        width, found = 2 * self.size, self._found
+        for start, sums in ((self._first, self._even), (self._first + 1, self._odd)):
+            lanes = sums.to_bytes((sums.bit_length() + 7) // 8 + width, "little")
+            for place in range(0, len(lanes) - width, width):
+                count = int.from_bytes(lanes[place : place + width], "little")
+                if count:
+                    bucket = start + place // self.size
+                    found[bucket] = found.get(bucket, 0) + count
+        self._even = self._odd = 0
+        self._left = _MOST_ADDED
+
+
+def _is_sound(packed: bytes) -> bool:
+    size, counts = packed[:1], len(packed) - _HEAD
+    if not size or size[0] not in _CODES or counts <= 0 or counts % size[0]:
+        return False
+    first = int.from_bytes(packed[1:_HEAD], "little", signed=True)
+    return first >= -_MOST_BUCKET and first + counts // size[0] <= _MOST_BUCKET
