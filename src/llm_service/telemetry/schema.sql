@@ -125,6 +125,34 @@ SELECT id AS daily_cost_id,
     ) ELSE 0 END AS invocations
 FROM items WHERE item <> zeroblob(length(item));
 
+-- Totals of all calls by quarter of an hour, so that a window or a day of any zone is added up of few rows. Its sums and
+-- those of daily_costs are updated together.
+CREATE TABLE quarter_hours (
+    quarter           TEXT PRIMARY KEY,            -- UTC, YYYY-MM-DD HH:MM: where it begins
+    invocations       INTEGER NOT NULL DEFAULT 0,
+    errors            INTEGER NOT NULL DEFAULT 0,
+    timeouts          INTEGER NOT NULL DEFAULT 0,
+    prompt_tokens     INTEGER NOT NULL DEFAULT 0,
+    completion_tokens INTEGER NOT NULL DEFAULT 0,
+    total_tokens      INTEGER NOT NULL DEFAULT 0,
+    uncounted         INTEGER NOT NULL DEFAULT 0,
+    cost_nanos        INTEGER NOT NULL DEFAULT 0,
+    unpriced          INTEGER NOT NULL DEFAULT 0,
+    latency_count     INTEGER NOT NULL DEFAULT 0,
+    latency_us_sum    INTEGER NOT NULL DEFAULT 0,
+    latency_buckets   BLOB    NOT NULL DEFAULT x''  -- as of daily_costs
+) WITHOUT ROWID;
+
+-- How far quarter_hours counts the records that were in an older file before it got the table: one row.
+CREATE TABLE rollup_progress (
+    id             INTEGER PRIMARY KEY CHECK (id = 1),
+    uncounted_to   INTEGER NOT NULL,  -- records up to this id are not counted yet
+    began_at       INTEGER NOT NULL,  -- what uncounted_to was at first
+    complete_since TEXT,              -- UTC day from which on all calls are counted, '' for all; NULL until all are
+    holder         TEXT,              -- the writer that is counting now
+    held_until     TEXT               -- when another may take over, unless it goes on
+);
+
 -- Records that SQLite refused, kept for a look; their neighbours were committed.
 CREATE TABLE dead_letters (
     id             INTEGER PRIMARY KEY,

@@ -12,8 +12,10 @@ from llm_service.telemetry.maintenance.check_session import OutOfTimeError, time
 from llm_service.telemetry.maintenance.daily_totals import add_bucket_function, day_before, differences, kept_since
 from llm_service.telemetry.maintenance.findings import Finding, found, healthy
 from llm_service.telemetry.queries.cells import text
+from llm_service.telemetry.queries.rollup_sources import backfilled_share
 from llm_service.telemetry.record.timestamps import AHEAD_US, microseconds_text, to_microseconds
 from llm_service.telemetry.stores.sqlite import migrations
+from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 from llm_service.telemetry.stores.sqlite.transactions import snapshot
 
 __all__ = [
@@ -162,15 +164,27 @@ def check_aggregates(connection: sqlite3.Connection, deadline: float) -> list[Fi
     except OutOfTimeError:
         late = found("not_checked", f"totals were compared back to {day} only; they take longer", "aggregates")
         return [late, *_wrong_totals(wrong, rows)]
+    share = backfilled_share(lambda query: rows_of(connection, *query))
     kept = "" if since is None else f" since {since}"
+    if share is None:
+        return [*_wrong_totals(wrong, rows), *_unknown_progress(connection)]
+    if share < 1:
+        kept += f"; quarter_hours counts {share:.0%} of the older ones, and a logger goes on"
     return _wrong_totals(wrong, rows) or [healthy("aggregates", f"{days} days{kept} equal their records")]
+
+
+def _unknown_progress(connection: sqlite3.Connection) -> list[Finding]:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < migrations.VERSION:
+        return [healthy("aggregates", "daily totals equal their records")]
+    return [found("aggregates", "rollup_progress has no row: nothing says whether quarter_hours is complete")]
 
 
 def _wrong_totals(days: list[str], rows: int) -> list[Finding]:
     if not days:
         return []
     named = ", ".join(days[:_MOST_SHOWN]) + (", ..." if len(days) > _MOST_SHOWN else "")
-    return [found("aggregates", f"{rows} daily totals of {len(days)} day(s) differ from their records: {named}")]
+    return [found("aggregates", f"{rows} totals of {len(days)} day(s) differ from their records: {named}")]
 
 
 def check_retention(connection: sqlite3.Connection, retention_days: int | None, now: datetime) -> Finding:

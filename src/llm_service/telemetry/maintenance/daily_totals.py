@@ -1,4 +1,4 @@
-"""Daily totals against the records they count, one UTC day at a time: what each should be, is, and lacks.
+"""Roll-ups against the records they count, one UTC day at a time: what each should be, is, and lacks.
 
 A writer only ever *adds* to a total, in the transaction that adds the record. So the difference between records and
 totals, seen in one snapshot, stays right however much is written meanwhile, and a repair may add it later.
@@ -7,15 +7,16 @@ totals, seen in one snapshot, stays right however much is written meanwhile, and
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from llm_service.telemetry.queries.cells import IS_CALL, LATENCY, added_up, whole
-from llm_service.telemetry.queries.cells import text as as_day
+from llm_service.telemetry.queries.cells import IS_CALL, LATENCY, added_up, text, whole
 from llm_service.telemetry.stores.latency_buckets import added_up as added_up_buckets
-from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals, bucket_of
+from llm_service.telemetry.stores.rollups import SUMS, DailyKey, DailyTotals, bucket_of
+from llm_service.telemetry.stores.sqlite.backfill import quarters_of
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
+from llm_service.telemetry.stores.sqlite.rollup_progress import read_progress
 from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function
 
 __all__ = [
@@ -23,15 +24,17 @@ __all__ = [
     "Difference",
     "add_bucket_function",
     "add_up",
+    "add_up_quarters",
     "day_before",
     "differences",
     "kept_since",
     "minus",
+    "read_quarters",
     "read_totals",
     "to_totals",
 ]
 
-COLUMNS: Final = tuple(field.name for field in fields(DailyTotals) if field.name != "buckets")
+COLUMNS: Final = SUMS
 
 _ADD_UP: Final = f"""
 SELECT agent_name, tool_name, model_name, {added_up(*COLUMNS)}
@@ -49,13 +52,22 @@ FROM daily_costs WHERE date = ?
 # Each step finds the day before through an index, however many records a day has.
 _NEWEST: Final = "SELECT max(substr(timestamp, 1, 10)) FROM (SELECT max(timestamp) AS timestamp FROM invocations {})"
 _NEWEST_TOTAL: Final = "SELECT max(date) FROM daily_costs {}"
+_NEWEST_QUARTER: Final = "SELECT substr(max(quarter), 1, 10) FROM quarter_hours {}"
+_READ_QUARTERS: Final = f"""
+SELECT quarter, hex(latency_buckets), {", ".join(COLUMNS)} FROM quarter_hours WHERE quarter >= ? AND quarter < ?
+"""  # noqa: S608 - as above
+_OF_DAY: Final = "timestamp >= ? AND timestamp < ?"
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What must be added to one row of `daily_costs` and its latency buckets; numbers may be negative."""
+    """What must be added to one row of a roll-up; numbers may be negative.
 
-    key: DailyKey
+    Attributes:
+        key: of `daily_costs`; a text of `quarter_hours`.
+    """
+
+    key: DailyKey | str
     lacking: DailyTotals
 
 
@@ -79,7 +91,9 @@ def day_before(connection: sqlite3.Connection, before: str | None, since: str | 
     (of_records,) = connection.execute(_NEWEST.format(condition), bound).fetchone()
     condition = "" if before is None else "WHERE date < ?"
     (of_totals,) = connection.execute(_NEWEST_TOTAL.format(condition), bound).fetchone()
-    day = max((as_day(day) for day in (of_records, of_totals) if day is not None), default=None)
+    condition = "" if before is None else "WHERE quarter < ?"
+    (of_quarters,) = connection.execute(_NEWEST_QUARTER.format(condition), bound).fetchone()
+    day = max((text(day) for day in (of_records, of_totals, of_quarters) if day is not None), default=None)
     if day is not None and "\ufffd" in day:  # no text at all: what sorts before it cannot be asked for by it
         return day_before(connection, day.partition("\ufffd")[0], since)
     return None if day is None or (since is not None and day < since) else day
@@ -137,6 +151,29 @@ def differences(connection: sqlite3.Connection, day: str) -> Iterator[Difference
         lacking = minus(should.get(key, nothing), are.get(key, nothing))
         if lacking != nothing or key in wrong_usd:
             yield Difference(key, lacking)
+    complete_since = read_progress(connection).complete_since
+    if complete_since is not None and day >= complete_since:
+        yield from _differing_quarters(connection, day)
+
+
+def _differing_quarters(connection: sqlite3.Connection, day: str) -> Iterator[Difference]:
+    should, are = add_up_quarters(connection, day), read_quarters(connection, day)
+    nothing = DailyTotals()
+    for quarter in sorted(should.keys() | are.keys()):
+        lacking = minus(should.get(quarter, nothing), are.get(quarter, nothing))
+        if lacking != nothing:
+            yield Difference(quarter, lacking)
+
+
+def add_up_quarters(connection: sqlite3.Connection, day: str) -> dict[str, DailyTotals]:
+    """What a UTC day's rows of `quarter_hours` should be, from its records."""
+    return quarters_of(connection, _OF_DAY, (day, _after(day)))
+
+
+def read_quarters(connection: sqlite3.Connection, day: str) -> dict[str, DailyTotals]:
+    """What the rows of `quarter_hours` of a day are; of all days where it is ''."""
+    rows = rows_of(connection, _READ_QUARTERS, (day, _after(day) if day else ":"))
+    return {text(quarter): to_totals(map(whole, counts), buckets) for quarter, buckets, *counts in rows}
 
 
 def minus(one: DailyTotals, other: DailyTotals) -> DailyTotals:

@@ -9,6 +9,7 @@ day cheaper than it was.
 import json
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from llm_service.telemetry.maintenance.table_shapes import Table, tables, tables
 from llm_service.telemetry.record.timestamps import microseconds_text
 from llm_service.telemetry.stores.latency_buckets import unpack
 from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals
+from llm_service.telemetry.stores.sqlite.backfill import add_quarter, quarters_of
 from llm_service.telemetry.stores.sqlite.file_identity import identify_file
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
@@ -36,7 +38,8 @@ __all__ = ["SalvageReport", "TableCount", "salvage"]
 
 _SPANS_LEFT_OUT: Final = 5
 """The first version whose totals do not count spans."""
-_TOTALS: Final = frozenset({"daily_costs", "daily_latency"})
+_TOTALS: Final = frozenset({"daily_costs", "daily_latency", "quarter_hours", "rollup_progress"})
+_COMPLETE: Final = "UPDATE rollup_progress SET uncounted_to = 0, complete_since = ? WHERE id = 1"
 _ONE_ROW: Final = "retention"
 _ROWS: Final = 5_000
 """Rows of a transaction: the WAL of the new file stays short."""
@@ -137,8 +140,7 @@ class _Salvage:
         self._partial = 0
         self._version = 0
         self._ids_are_all = False
-        self._old_totals: list[Row] = []
-        self._old_buckets: list[Row] = []
+        self._old: dict[str, list[Row]] = {name: [] for name in _TOTALS}
 
     def counts(self) -> dict[str, TableCount]:
         """By table."""
@@ -161,7 +163,7 @@ class _Salvage:
                 self._version = max(self._version, int(row[0]))
                 self._recovered[table.name] += 1  # the new file has its own
             elif table.name in _TOTALS:
-                (self._old_totals if table.name == "daily_costs" else self._old_buckets).append(row)
+                self._old[table.name].append(row)
                 self._recovered[table.name] += 1
             else:
                 self._copy(table, row)
@@ -222,8 +224,9 @@ class _Salvage:
     def make_totals(self) -> tuple[int, int, int]:
         """Daily totals: old ones kept, those rebuilt, and the calls that the former count beyond the records."""
         daily_totals.add_bucket_function(self._target)
-        old = _totals_by_key(self._old_totals, self._old_buckets)
+        old = _totals_by_key(self._old["daily_costs"], self._old["daily_latency"])
         since = daily_totals.kept_since(self._target)
+        self._make_quarters(since)
         kept = rebuilt = beyond = 0
         for day in self._days(old):
             counted, was = daily_totals.add_up(self._target, day), old.get(day, {})
@@ -242,6 +245,26 @@ class _Salvage:
             add_totals(self._target, rows)
             self._target.execute("COMMIT")
         return kept, rebuilt, beyond
+
+    def _make_quarters(self, since: str | None) -> None:
+        """Rows of `quarter_hours`: of the old ones and those of the recovered records those that count more calls."""
+        counted: defaultdict[str, DailyTotals] = defaultdict(DailyTotals)
+        (newest,) = self._target.execute("SELECT coalesce(max(id), 0) FROM invocations").fetchone()
+        for start in range(0, newest, _ROWS):
+            for quarter, totals in quarters_of(self._target, "id > ? AND id <= ?", (start, start + _ROWS)).items():
+                counted[quarter].add(totals)
+        for row in self._old["quarter_hours"]:
+            quarter, before = str(row[0]), daily_totals.to_totals(row[1:-1])
+            if before.invocations > counted[quarter].invocations:
+                before.buckets = unpack(row[-1])
+                counted[quarter] = before
+        place = tables()["rollup_progress"].columns.index("complete_since")
+        complete_since = next((row[place] for row in self._old["rollup_progress"]), None)
+        self._target.execute("BEGIN IMMEDIATE")
+        for quarter, totals in counted.items():
+            add_quarter(self._target, quarter, totals)
+        self._target.execute(_COMPLETE, ((since or "") if complete_since is None else complete_since,))
+        self._target.execute("COMMIT")
 
     def _days(self, old: Mapping[str, Any]) -> list[str]:
         days = set(old)

@@ -31,6 +31,7 @@ _SHAPES: Final = {
     ("dead_letters", "quarantined_at"): _TIMESTAMP,
     ("daily_costs", "date"): _DAY,
     ("retention", "records_kept_since"): _DAY,
+    ("quarter_hours", "quarter"): re.compile(r"\d{4}-\d\d-\d\d \d\d:(00|15|30|45)"),
     ("budget_counters", "counted_since"): _TIMESTAMP,
     ("budget_counters", "named_at"): _TIMESTAMP,
     ("budget_windows", "window_start"): _TIMESTAMP,

@@ -1,12 +1,15 @@
-"""Sums of `daily_costs`. A day whose cell holds no number counts as unknown, and one warning names it."""
+"""Sums of roll-ups. A row whose cell holds no number counts as unknown, and one warning names it."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from llm_service.telemetry.queries.cells import say_odd, text
 from llm_service.telemetry.stores.base import Fetch, PartialSum
 
-__all__ = ["fetch_daily_sums"]
+__all__ = ["RollUp", "fetch_daily_sums"]
+
+RollUp = Literal["daily_costs", "quarter_hours"]
+_KEYS: Final[dict[RollUp, str]] = {"daily_costs": "date", "quarter_hours": "quarter"}
 
 _TOKENS: Final = ("total_tokens", "prompt_tokens", "completion_tokens")
 _NUMBERS: Final = (
@@ -24,15 +27,17 @@ _UNPRICED: Final = f"sum(CASE WHEN {_is_number('cost_nanos')} THEN unpriced ELSE
 _UNCOUNTED: Final = f"sum(CASE WHEN {' AND '.join(map(_is_number, _TOKENS))} THEN uncounted ELSE invocations END)"
 
 
-def fetch_daily_sums(fetch: Fetch, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """The rows of a query for sums of `daily_costs`; a cell without a number makes its calls unpriced or uncounted."""
+def fetch_daily_sums(
+    fetch: Fetch, sql: str, parameters: Sequence[Any], table: RollUp = "daily_costs"
+) -> list[tuple[Any, ...]]:
+    """The rows of a query for sums of a roll-up; a cell without a number makes its calls unpriced or uncounted."""
     rows = fetch((sql, parameters))
     if not any(type(cell) is PartialSum for row in rows for cell in row):
         return rows
     for column in _NUMBERS:
-        odd = f"SELECT min(date), count(*) FROM daily_costs WHERE NOT {_is_number(column)}"  # noqa: S608
+        odd = f"SELECT min({_KEYS[table]}), count(*) FROM {table} WHERE NOT {_is_number(column)}"  # noqa: S608
         ((day, count),) = fetch((odd, ()))
         if count:
-            say_odd("daily_costs", text(day), column, count)
+            say_odd(table, text(day), column, count)
     unknown = sql.replace("sum(unpriced)", _UNPRICED).replace("sum(uncounted)", _UNCOUNTED)
     return fetch((unknown, parameters))

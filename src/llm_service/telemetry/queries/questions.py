@@ -5,13 +5,12 @@ roll-ups, and from rows only for the partial day at the start of the window.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypedDict, cast
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.cells import (
     ADDED_BY_A_CALL,
-    IS_CALL,
     LATENCY,
     added_up,
     number,
@@ -19,10 +18,10 @@ from llm_service.telemetry.queries.cells import (
     text,
     whole,
 )
-from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
-from llm_service.telemetry.queries.filters import NAMES, InvocationFilter, Where
+from llm_service.telemetry.queries.daily_sums import RollUp, fetch_daily_sums
+from llm_service.telemetry.queries.filters import InvocationFilter, Where
+from llm_service.telemetry.queries.rollup_sources import sources_since
 from llm_service.telemetry.queries.rows import ROW_COLUMNS, InvocationRow, to_invocations
-from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
 from llm_service.telemetry.stores.base import Fetch, Query
 from llm_service.telemetry.stores.latency_buckets import added_up as added_up_buckets
 from llm_service.telemetry.stores.rollups import bucket_of, percentile
@@ -129,7 +128,7 @@ def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: Invocat
     return f"SELECT {ROW_COLUMNS} FROM invocations{where} {order}", [*where.parameters, limit]  # noqa: S608
 
 
-_OF_DAYS: Final = ", ".join(f"coalesce(sum({column}), 0)" for column in ADDED_BY_A_CALL)
+_SUMS: Final = ", ".join(f"coalesce(sum({column}), 0)" for column in ADDED_BY_A_CALL)
 
 
 def read_statistics(fetch: Fetch, now: datetime, days: float, narrowed: InvocationFilter) -> Statistics:
@@ -141,28 +140,30 @@ def read_statistics(fetch: Fetch, now: datetime, days: float, narrowed: Invocati
 def read_statistics_since(fetch: Fetch, start: datetime, narrowed: InvocationFilter) -> Statistics:
     """Statistics of the calls of these names from a moment (aware UTC; before 1970 counts as 1970) on."""
     start = min(max(start, _FIRST), _LAST)
-    first_whole_day = start.date() if start.time() == time(0) else start.date() + timedelta(days=1)
-    edge = Where()
-    edge.compare("timestamp >= ?", microseconds_text(to_microseconds(start)))
-    edge.compare("timestamp < ?", first_whole_day.isoformat())
-    edge.names(narrowed, *NAMES)
-    edge.add(IS_CALL)
-    later = Where()
-    later.compare("date >= ?", first_whole_day.isoformat())
-    later.names(narrowed, *NAMES)
-    edge_sums = fetch((f"SELECT {added_up(*ADDED_BY_A_CALL)} FROM invocations{edge}", edge.parameters))[0]  # noqa: S608
-    (day_sums,) = fetch_daily_sums(fetch, f"SELECT {_OF_DAYS} FROM daily_costs{later}", later.parameters)  # noqa: S608
-    both = zip(ADDED_BY_A_CALL, edge_sums, day_sums, strict=True)
-    sums = {name: whole(one) + whole(other) for name, one, other in both}
+    sums, buckets = dict.fromkeys(ADDED_BY_A_CALL, 0), dict[int, int]()
+    for table, where in sources_since(fetch, start, narrowed):
+        found, timed = _read_calls(fetch, where) if table == "invocations" else _read_sums(fetch, table, where)
+        for name, count in zip(ADDED_BY_A_CALL, found, strict=True):
+            sums[name] += whole(count)
+        for bucket, count in timed.items():
+            buckets[bucket] = buckets.get(bucket, 0) + count
+    return _to_statistics(sums, buckets)
+
+
+def _read_calls(fetch: Fetch, where: Where) -> tuple[tuple[Any, ...], dict[int, int]]:
+    (sums,) = fetch((f"SELECT {added_up(*ADDED_BY_A_CALL)} FROM invocations{where}", where.parameters))  # noqa: S608
     buckets: dict[int, int] = {}
-    sql = f"SELECT latency_ms, count(*) FROM invocations{edge} AND {LATENCY} GROUP BY latency_ms"  # noqa: S608
-    for latency_ms, count in fetch((sql, edge.parameters)):
+    sql = f"SELECT latency_ms, count(*) FROM invocations{where} AND {LATENCY} GROUP BY latency_ms"  # noqa: S608
+    for latency_ms, count in fetch((sql, where.parameters)):
         bucket = bucket_of(latency_ms)
         buckets[bucket] = buckets.get(bucket, 0) + count
-    packed = fetch((f"SELECT hex(latency_buckets) FROM daily_costs{later}", later.parameters))  # noqa: S608
-    for bucket, count in added_up_buckets(row[0] for row in packed).items():
-        buckets[bucket] = buckets.get(bucket, 0) + count
-    return _to_statistics(sums, buckets)
+    return sums, buckets
+
+
+def _read_sums(fetch: Fetch, table: RollUp, where: Where) -> tuple[tuple[Any, ...], dict[int, int]]:
+    (sums,) = fetch_daily_sums(fetch, f"SELECT {_SUMS} FROM {table}{where}", where.parameters, table)  # noqa: S608
+    packed = fetch((f"SELECT hex(latency_buckets) FROM {table}{where}", where.parameters))  # noqa: S608
+    return sums, added_up_buckets(row[0] for row in packed)
 
 
 def check_days(days: object) -> None:

@@ -1,4 +1,4 @@
-"""Daily aggregates of records: pure functions.
+"""Aggregates of records by day and names, and by quarter of an hour: pure functions.
 
 Money is summed in integer nano-dollars, so that totals are exact. Latencies are counted in logarithmic buckets, 16 to a
 doubling, which SQL can add up over any span of days; a percentile computed from them is within 2.2 % of the true one
@@ -6,7 +6,7 @@ doubling, which SQL can add up over any span of days; a percentile computed from
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import ceil, log2
 from typing import Final, NamedTuple
 
@@ -15,6 +15,7 @@ from llm_service.telemetry.record.record import EXTENSION_FIELDS, InvocationReco
 from llm_service.telemetry.record.timestamps import microseconds_text
 
 __all__ = [
+    "SUMS",
     "DailyKey",
     "DailyTotals",
     "Fold",
@@ -28,7 +29,7 @@ __all__ = [
 
 _OPERATION: Final = EXTENSION_FIELDS.index("operation")
 _PER_DOUBLING: Final = 16
-_MICROSECONDS_PER_DAY: Final = 86_400_000_000
+_MICROSECONDS_PER_QUARTER: Final = 900_000_000
 _SHORTEST_MS: Final = 0.001
 _SHORTEST_BUCKET: Final = -160
 
@@ -44,7 +45,7 @@ class DailyKey(NamedTuple):
 
 @dataclass(slots=True)
 class DailyTotals:
-    """The increments of one row of `daily_costs` and its latency buckets."""
+    """The increments of one row of `daily_costs` or `quarter_hours`, and of its latency buckets."""
 
     invocations: int = 0
     errors: int = 0
@@ -58,6 +59,27 @@ class DailyTotals:
     latency_count: int = 0
     latency_us_sum: int = 0
     buckets: dict[int, int] = field(default_factory=dict[int, int])
+
+    def add(self, more: "DailyTotals") -> None:
+        """Add other increments."""
+        self.invocations += more.invocations
+        self.errors += more.errors
+        self.timeouts += more.timeouts
+        self.prompt_tokens += more.prompt_tokens
+        self.completion_tokens += more.completion_tokens
+        self.total_tokens += more.total_tokens
+        self.uncounted += more.uncounted
+        self.cost_nanos += more.cost_nanos
+        self.unpriced += more.unpriced
+        self.latency_count += more.latency_count
+        self.latency_us_sum += more.latency_us_sum
+        buckets = self.buckets
+        for bucket, count in more.buckets.items():
+            buckets[bucket] = buckets.get(bucket, 0) + count
+
+
+SUMS: Final = tuple(column.name for column in fields(DailyTotals) if column.name != "buckets")
+"""The columns that both roll-ups add up; their buckets are one BLOB."""
 
 
 def nanos(cost_usd: float) -> int:
@@ -93,7 +115,7 @@ def percentile(buckets: Mapping[int, int], share: float) -> float:
 
 
 class Fold:
-    """Adds records up by day and names, slice by slice."""
+    """Adds records up by quarter of an hour and names, slice by slice; the sums of both roll-ups are made of these."""
 
     __slots__ = ("_folded",)
 
@@ -109,7 +131,7 @@ class Fold:
                 continue
             _, moment, agent, tool, model, prompt, completion, total, cost, latency, status, _, _ = record.card
             # Everything that may raise comes before the first sum.
-            key = (moment // _MICROSECONDS_PER_DAY, agent, tool, model)
+            key = (moment // _MICROSECONDS_PER_QUARTER, agent, tool, model)
             prompt_tokens, completion_tokens, total_tokens = 0 + (prompt or 0), 0 + (completion or 0), 0 + (total or 0)
             cost_nanos = 0 if cost is None else int(cost * 1e9 + 0.5)
             latency_us = bucket = 0
@@ -141,9 +163,30 @@ class Fold:
 
     def totals(self) -> dict[DailyKey, DailyTotals]:
         """The increments, by row of `daily_costs`."""
-        days = {key[0] for key in self._folded}
-        dates = {day: microseconds_text(day * _MICROSECONDS_PER_DAY)[:10] for day in days}
-        return {DailyKey(dates[key[0]], *key[1:]): totals for key, totals in self._folded.items()}
+        starts = self._starts()
+        found: dict[DailyKey, DailyTotals] = {}
+        for (quarter, *names), totals in self._folded.items():
+            key = DailyKey(starts[quarter][:10], *names)
+            there = found.get(key)
+            if there is None:
+                found[key] = totals
+            else:
+                found[key] = DailyTotals()
+                found[key].add(there)
+                found[key].add(totals)
+        return found
+
+    def quarters(self) -> dict[str, DailyTotals]:
+        """The increments, by row of `quarter_hours`."""
+        starts = self._starts()
+        found: dict[str, DailyTotals] = {start: DailyTotals() for start in starts.values()}
+        for key, totals in self._folded.items():
+            found[starts[key[0]]].add(totals)
+        return found
+
+    def _starts(self) -> dict[int, str]:
+        quarters = {key[0] for key in self._folded}
+        return {quarter: microseconds_text(quarter * _MICROSECONDS_PER_QUARTER)[:16] for quarter in quarters}
 
 
 def fold(records: Iterable[InvocationRecord]) -> dict[DailyKey, DailyTotals]:

@@ -24,6 +24,7 @@ from llm_service.telemetry.stores import forks
 from llm_service.telemetry.stores.base import BudgetSession, Session, Store, StoreParts
 from llm_service.telemetry.writer import threads
 from llm_service.telemetry.writer.announcer import Announcer
+from llm_service.telemetry.writer.backfill_schedule import BackfillSchedule
 from llm_service.telemetry.writer.budget_executor import BudgetExecutor
 from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.writer.committer import Committer, Step
@@ -106,6 +107,7 @@ class Engine:
         self.recovery = JournalRecovery(self.settings)
         self.committer = Committer(self.queue, store, self.settings.db_path, self._after_commit, self.announcer.tell)
         self.retention = Retention(self.settings, store, writer_id, looks=not self.stores_nothing)
+        self.backfill = BackfillSchedule(store, writer_id, looks=not self.stores_nothing)
         self.inline = InlineWriter(self, store.session())
 
     # What the writer loop asks and does
@@ -119,8 +121,13 @@ class Engine:
             self.settings,
             closing=self.closing or leaving,
             tidy_in=self.store.upkeep.due_in,
-            purge_in=self.retention.due_in() if self.committer.fatal is None else None,
+            purge_in=self._upkeep_in() if self.committer.fatal is None else None,
         )
+
+    def _upkeep_in(self) -> float | None:
+        """Seconds until retention, or what a migration left, wants a turn."""
+        due = [seconds for seconds in (self.retention.due_in(), self.backfill.due_in()) if seconds is not None]
+        return min(due, default=None)
 
     def open(self, session: Session) -> None:
         """Open a session, where that is not done; blocks, and raises what `Store.classify` knows.
@@ -151,7 +158,11 @@ class Engine:
         if do is Do.TIDY:
             self._tidy(session)
         elif do is Do.PURGE:
-            self.retention.turn(session)
+            due_in = self.retention.due_in()
+            if due_in is not None and due_in <= 0:
+                self.retention.turn(session)
+            else:
+                self.backfill.turn(session)
         return Step()
 
     def _tidy(self, session: Session) -> None:
@@ -274,6 +285,7 @@ class Engine:
             self.before_close()
         self.closing = True
         self.retention.end()
+        self.backfill.end()
         waiter = waiter or ThreadWaiter()
         if self.stores_nothing:
             barrier = self.queue.barrier(waiter, wake=False)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from llm_service.telemetry.stores import forks
 from llm_service.telemetry.stores.base import Session
+from llm_service.telemetry.writer.backfill_schedule import BackfillSchedule
 from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
 from llm_service.telemetry.writer.committer import Committer, Step
 from llm_service.telemetry.writer.drivers import Drivers
@@ -28,6 +29,7 @@ class InlineHost(Protocol):
     committer: Committer
     drivers: Drivers
     retention: Retention
+    backfill: BackfillSchedule
     closing: bool
 
     def open(self, session: Session, /) -> None:
@@ -89,14 +91,15 @@ class InlineWriter:
         return True
 
     def _look_around(self) -> None:
-        """Look whether retention has work, once an hour; the work itself is a background thread's."""
+        """Look whether retention or a backfill has work; the work itself is a background thread's."""
         engine = self._engine
-        due_in = None if engine.closing else engine.retention.due_in()
-        if due_in is not None and due_in <= 0:
-            if not engine.retention.busy:
-                self.retain()
-            if engine.retention.busy and engine.drivers.ensure(drives=False):
-                engine.drivers.wake()
+        for schedule in () if engine.closing else (engine.retention, engine.backfill):
+            due_in = schedule.due_in()
+            if due_in is not None and due_in <= 0:
+                if not schedule.busy:
+                    self.retain()
+                if schedule.busy and engine.drivers.ensure(drives=False):
+                    engine.drivers.wake()
 
     def act(self, do: Do) -> Step:
         """Open, commit, tidy or purge in this thread. Whatever goes wrong is a step that failed."""
@@ -128,6 +131,7 @@ class InlineWriter:
         except Exception as error:  # noqa: BLE001 - counted, logged and paced like a failed commit
             if do is Do.PURGE:
                 engine.retention.failed(error, warn=False)
+                engine.backfill.failed(error, warn=False)
             return engine.committer.failed(error)
         try:
             step = engine.do(do, self.session)

@@ -31,6 +31,13 @@ DAMAGES = [
     "UPDATE daily_costs SET latency_buckets = 'no counts' WHERE id < 4",
     "UPDATE daily_costs SET latency_buckets = x'080000' || x'ffffffffffffff7f' WHERE id = 5",
     "DELETE FROM invocations WHERE id % 4 = 0",
+    "UPDATE quarter_hours SET cost_nanos = cost_nanos + 1, invocations = invocations - 2",
+    "UPDATE quarter_hours SET errors = 'many', total_tokens = 1.5, latency_buckets = 7",
+    "UPDATE quarter_hours SET latency_buckets = x'0100010304000100'",
+    "DELETE FROM quarter_hours WHERE quarter LIKE '2026-03-02%'",
+    "INSERT INTO quarter_hours (quarter, invocations) VALUES ('2026-03-07 10:15', 1)",
+    "DELETE FROM rollup_progress",
+    "DELETE FROM quarter_hours",
     "DELETE FROM daily_costs",
 ]
 

@@ -23,6 +23,7 @@ from llm_service.telemetry.stores.rollups import Fold
 from llm_service.telemetry.stores.sqlite import error_kinds, statements
 from llm_service.telemetry.stores.sqlite.bucket_cache import BucketCache
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook
+from llm_service.telemetry.stores.sqlite.rollup_progress import keep_apart
 from llm_service.telemetry.stores.sqlite.transactions import roll_back
 
 __all__ = ["SqliteBatchWriter"]
@@ -65,6 +66,7 @@ class SqliteBatchWriter:
         self._looked_at: Any = None  # the connection that was searched for triggers
         self._has_triggers = False
         self._full: Any = None  # the connection that was set to synchronous=FULL
+        self._backfilled: Any = None  # the connection whose file has no records that roll-ups lack
 
     def write(
         self,
@@ -145,6 +147,8 @@ class SqliteBatchWriter:
         slice_rows: int,
     ) -> WriteResult:
         self._cache.begin(connection)
+        if self._backfilled is not connection and keep_apart(connection):
+            self._backfilled = connection
         counted = self._book.begin(connection)
         writing = _Transaction(
             connection, self._binder, self._redactor, contents, self._cache, self._ceiling, self._now()
@@ -315,13 +319,20 @@ class _Transaction:
                 return
 
     def add_rollups(self) -> None:
-        """Add the inserted records to the daily aggregates."""
+        """Add the inserted records to the aggregates."""
         rows: list[Sequence[Any]] = []
         for key, totals in self._fold.totals().items():
             buckets = self._cache.daily(key)
             buckets.add(totals.buckets)
             rows.append(statements.daily_cost_row(key, totals, buckets.packed()))
         for sql, parameters in statements.upsert_daily_costs(rows):
+            self._execute(sql, parameters)
+        rows = []
+        for quarter, totals in self._fold.quarters().items():
+            buckets = self._cache.quarter(quarter)
+            buckets.add(totals.buckets)
+            rows.append(statements.quarter_row(quarter, totals, buckets.packed()))
+        for sql, parameters in statements.upsert_quarters(rows):
             self._execute(sql, parameters)
         for sql, parameters in statements.upsert_prompt_sizes(self._prompts.rows()):
             self._execute(sql, parameters)

@@ -1,6 +1,7 @@
 """Caches the latency buckets of roll-ups, to save queries: a writer stores them as a whole, its own calls added."""
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any, Final
 
 from llm_service.telemetry.stores.latency_buckets import Buckets
@@ -16,7 +17,7 @@ class BucketCache:
     """Caches rows' buckets until another connection commits, or another user of this connection changes a row."""
 
     def __init__(self) -> None:
-        self._known: dict[DailyKey, Buckets] = {}
+        self._known: dict[DailyKey | str, Buckets] = {}
         self._connection: Any = None
         self._version = self._changes = -1
 
@@ -42,7 +43,14 @@ class BucketCache:
     def daily(self, key: DailyKey) -> Buckets:
         """The buckets of a row of `daily_costs`, which may not exist yet; to be changed and stored."""
         known = self._known.get(key)
-        if known is None:
-            found = self._connection.execute(statements.FIND_DAILY_BUCKETS, [part or "" for part in key]).fetchone()
-            known = self._known[key] = Buckets(None if found is None else found[0])
+        return known or self._find(key, statements.FIND_DAILY_BUCKETS, [part or "" for part in key])
+
+    def quarter(self, quarter: str) -> Buckets:
+        """The same of a row of `quarter_hours`."""
+        known = self._known.get(quarter)
+        return known or self._find(quarter, statements.FIND_QUARTER_BUCKETS, [quarter])
+
+    def _find(self, key: DailyKey | str, sql: str, parameters: Sequence[str]) -> Buckets:
+        found = self._connection.execute(sql, parameters).fetchone()
+        known = self._known[key] = Buckets(None if found is None else found[0])
         return known

@@ -194,6 +194,37 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
         """,  # noqa: S608 - as above
         "DROP TABLE daily_latency",
         _DAILY_LATENCY_VIEW,
+        """
+        CREATE TABLE quarter_hours (
+            quarter           TEXT PRIMARY KEY,
+            invocations       INTEGER NOT NULL DEFAULT 0,
+            errors            INTEGER NOT NULL DEFAULT 0,
+            timeouts          INTEGER NOT NULL DEFAULT 0,
+            prompt_tokens     INTEGER NOT NULL DEFAULT 0,
+            completion_tokens INTEGER NOT NULL DEFAULT 0,
+            total_tokens      INTEGER NOT NULL DEFAULT 0,
+            uncounted         INTEGER NOT NULL DEFAULT 0,
+            cost_nanos        INTEGER NOT NULL DEFAULT 0,
+            unpriced          INTEGER NOT NULL DEFAULT 0,
+            latency_count     INTEGER NOT NULL DEFAULT 0,
+            latency_us_sum    INTEGER NOT NULL DEFAULT 0,
+            latency_buckets   BLOB    NOT NULL DEFAULT x''
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE rollup_progress (
+            id             INTEGER PRIMARY KEY CHECK (id = 1),
+            uncounted_to   INTEGER NOT NULL,
+            began_at       INTEGER NOT NULL,
+            complete_since TEXT,
+            holder         TEXT,
+            held_until     TEXT
+        )
+        """,
+        """
+        INSERT INTO rollup_progress (id, uncounted_to, began_at)
+        SELECT 1, coalesce(max(id), 0), coalesce(max(id), 0) FROM invocations
+        """,
     ),
 }
 """By version: the statements that migrate a file from the version before. Never changed afterwards."""
@@ -238,6 +269,7 @@ def create(connection: sqlite3.Connection, now: str) -> None:
     _make_tables(connection)
     # A new file trusts the clock: it has no older evidence against it.
     connection.execute("INSERT INTO retention (id, clock_believed_until) VALUES (1, ?)", (now,))
+    connection.execute("INSERT INTO rollup_progress (id, uncounted_to, began_at, complete_since) VALUES (1, 0, 0, '')")
     _record(connection, VERSION, now)
 
 
@@ -259,7 +291,7 @@ def migrate(
 
 
 def read_as_newest(connection: sqlite3.Connection) -> None:
-    """Let a connection read an older file as it is: later columns are NULL, and latency buckets are packed.
+    """Let a connection read an older file as it is: later columns are NULL, latency buckets packed, roll-ups empty.
 
     Call it before `PRAGMA query_only`.
     """
@@ -278,6 +310,9 @@ def read_as_newest(connection: sqlite3.Connection) -> None:
         connection.execute(
             f"CREATE TEMP VIEW daily_costs AS SELECT *, {packed} AS latency_buckets FROM main.daily_costs AS d"  # noqa: S608
         )
+        for later in ("quarter_hours", "rollup_progress"):
+            made = next(sql for sql in MIGRATIONS[6] if f"TABLE {later}" in sql)
+            connection.execute(made.replace("CREATE", "CREATE TEMP"))
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> list[str]:

@@ -5,7 +5,6 @@ A multi-row INSERT binds only the columns that its records use: the number of co
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter, itemgetter
@@ -18,12 +17,14 @@ from llm_service.telemetry.record.checks import LEVELS, MAX_NAME_CHARS
 from llm_service.telemetry.record.record import CARD_FIELDS, EXTENSION_FIELDS, InvocationRecord
 from llm_service.telemetry.record.timestamps import TextClock
 from llm_service.telemetry.stores.prompt_sizes import PromptSizesRow
-from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals
+from llm_service.telemetry.stores.rollups import SUMS, DailyKey, DailyTotals
 
 __all__ = [
     "DROP_CONTENT",
     "DROP_EMPTY_DAILY_COST",
+    "DROP_EMPTY_QUARTER",
     "FIND_DAILY_BUCKETS",
+    "FIND_QUARTER_BUCKETS",
     "FIND_TRIGGER",
     "KEEP_CONTENT",
     "KEEP_RECEIPT",
@@ -35,8 +36,10 @@ __all__ = [
     "daily_cost_row",
     "dead_letter_row",
     "find_ids",
+    "quarter_row",
     "upsert_daily_costs",
     "upsert_prompt_sizes",
+    "upsert_quarters",
 ]
 
 MAX_VARIABLES: Final = 999
@@ -47,11 +50,10 @@ _ERROR: Final = CARD_FIELDS.index("error_message")
 _LEVEL: Final = CARD_FIELDS.index("privacy_level")
 _CARD_WITHOUT_ERROR: Final = tuple(field for field in CARD_FIELDS if field != "error_message")
 
-_SUMS: Final = tuple(field.name for field in fields(DailyTotals) if field.name != "buckets")
-_ADDED: Final = ",\n    ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
-_sums_of: Final = attrgetter(*_SUMS)
+_ADDED: Final = ",\n    ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
+_sums_of: Final = attrgetter(*SUMS)
 _UPSERT_DAILY_COST: Final = f"""
-INSERT INTO daily_costs (date, agent_name, tool_name, model_name, total_cost_usd, {", ".join(_SUMS)}, latency_buckets)
+INSERT INTO daily_costs (date, agent_name, tool_name, model_name, total_cost_usd, {", ".join(SUMS)}, latency_buckets)
 VALUES {{rows}}
 ON CONFLICT (date, coalesce(agent_name, ''), coalesce(tool_name, ''), coalesce(model_name, '')) DO UPDATE SET
     total_cost_usd = (cost_nanos + excluded.cost_nanos) / 1e9,
@@ -62,6 +64,16 @@ ON CONFLICT (date, coalesce(agent_name, ''), coalesce(tool_name, ''), coalesce(m
 _OF_KEY: Final = (
     "date = ? AND coalesce(agent_name, '') = ? AND coalesce(tool_name, '') = ? AND coalesce(model_name, '') = ?"
 )
+_UPSERT_QUARTER: Final = f"""
+INSERT INTO quarter_hours (quarter, {", ".join(SUMS)}, latency_buckets) VALUES {{rows}}
+ON CONFLICT (quarter) DO UPDATE SET
+    latency_buckets = excluded.latency_buckets,
+    {_ADDED}
+"""  # noqa: S608 - names of our own
+
+FIND_QUARTER_BUCKETS: Final = "SELECT latency_buckets FROM quarter_hours WHERE quarter = ?"
+DROP_EMPTY_QUARTER: Final = "DELETE FROM quarter_hours WHERE quarter = ? AND invocations = 0"
+
 FIND_DAILY_BUCKETS: Final = f"SELECT latency_buckets FROM daily_costs WHERE {_OF_KEY}"  # noqa: S608 - as above
 DROP_EMPTY_DAILY_COST: Final = f"DELETE FROM daily_costs WHERE {_OF_KEY} AND invocations = 0"  # noqa: S608 - as above
 
@@ -179,6 +191,11 @@ def upsert_daily_costs(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, lis
     return _in_steps(_UPSERT_DAILY_COST, 17, rows)
 
 
+def upsert_quarters(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
+    """Statements that add these `quarter_row`s."""
+    return _in_steps(_UPSERT_QUARTER, 13, rows)
+
+
 def upsert_prompt_sizes(rows: Sequence[PromptSizesRow]) -> Iterator[tuple[str, list[Any]]]:
     """Statements that add these `PromptSizes.rows()`."""
     return _in_steps(_UPSERT_PROMPT_SIZE, 5, rows)
@@ -201,6 +218,11 @@ def _many_rows(sql: str, columns: int, rows: int) -> str:
 def daily_cost_row(key: DailyKey, totals: DailyTotals, buckets: bytes) -> tuple[Any, ...]:
     """The parameters of one row of `upsert_daily_costs`: what is added, but for the buckets, which replace the old."""
     return (*key, totals.cost_nanos / 1e9, *_sums_of(totals), buckets)
+
+
+def quarter_row(quarter: str, totals: DailyTotals, buckets: bytes) -> tuple[Any, ...]:
+    """The parameters of one row of `upsert_quarters`, as `daily_cost_row`."""
+    return (quarter, *_sums_of(totals), buckets)
 
 
 def dead_letter_row(record: InvocationRecord, error: BaseException, ceiling: PrivacyLevel, now: str) -> tuple[Any, ...]:

@@ -65,6 +65,7 @@ def test_two_writers_of_one_connection_and_one_of_another_lose_no_count(tmp_path
     with closing(open_for_writing(path, 0)) as shared:
         shared.execute("DELETE FROM invocations")
         shared.execute("DELETE FROM daily_costs")
+        shared.execute("DELETE FROM quarter_hours")
         writers[0].write(shared, [call(1)], batch_no=10, durable=False, slice_rows=25)
     assert wrong(path) == set()
 

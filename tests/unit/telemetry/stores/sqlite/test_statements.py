@@ -72,6 +72,8 @@ def test_the_typed_rows_have_the_columns_of_the_tables(database: sqlite3.Connect
     "statement",
     [
         *(sql for sql, _ in statements.upsert_daily_costs([range(17)] * 76)),
+        *(sql for sql, _ in statements.upsert_quarters([range(13)] * 76)),
+        statements.FIND_QUARTER_BUCKETS, statements.DROP_EMPTY_QUARTER,
         statements.FIND_DAILY_BUCKETS, statements.DROP_EMPTY_DAILY_COST,
         statements.KEEP_RECEIPT, statements.READ_RECEIPT, statements.QUARANTINE, statements.find_ids(3),
     ],
