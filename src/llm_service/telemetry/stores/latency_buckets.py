@@ -40,34 +40,36 @@ class Buckets:
 
     def add(self, more: Mapping[int, int]) -> None:
         """Add these counts, none of which is negative; a bucket of no latency (damage) is left out."""
-        if not more:
-            return
-        low, high = min(more), max(more)
-        if low <= -_MOST_BUCKET or high >= _MOST_BUCKET:
-            self.add({bucket: count for bucket, count in more.items() if abs(bucket) < _MOST_BUCKET})
-            return
-        self._reach(low, high)
         counts, first = self._counts, self._first
+        width = len(counts)
         for bucket, count in more.items():
-            while True:
-                try:
-                    counts[bucket - first] += count
-                except OverflowError:
-                    if counts.itemsize == 8:  # damage: a day has no so many calls
-                        counts[bucket - first] = _MOST_COUNT
-                        break
-                    counts = self._counts = array(_CODES[counts.itemsize * 2], counts)
-                else:
-                    break
+            place = bucket - first
+            if not 0 <= place < width:
+                if abs(bucket) >= _MOST_BUCKET:
+                    continue
+                self._reach(bucket)
+                counts, first = self._counts, self._first
+                place, width = bucket - first, len(counts)
+            try:
+                counts[place] += count
+            except OverflowError:
+                counts = self._widened(counts[place] + count)
+                counts[place] = min(counts[place] + count, _MOST_COUNT)  # more is damage: a day has no so many calls
 
-    def _reach(self, low: int, high: int) -> None:
-        counts = self._counts
+    def _reach(self, bucket: int) -> None:
+        counts, size = self._counts, self._counts.itemsize
         if not counts:
-            self._first = low
-        elif low < self._first:
-            counts = self._counts = array(counts.typecode, bytes(counts.itemsize * (self._first - low))) + counts
-            self._first = low
-        counts.frombytes(bytes(counts.itemsize * max(0, high + 1 - self._first - len(counts))))
+            self._first = bucket
+        if bucket < self._first:
+            self._counts = array(counts.typecode, bytes(size * (self._first - bucket))) + counts
+            self._first = bucket
+        else:
+            counts.frombytes(bytes(size * (bucket + 1 - self._first - len(counts))))
+
+    def _widened(self, most: int) -> "array[int]":
+        size = next((size for size in _CODES if most < 1 << 8 * size), 8)
+        self._counts = array(_CODES[max(size, self._counts.itemsize)], self._counts)
+        return self._counts
 
     def packed(self) -> bytes:
         """The BLOB."""

@@ -29,6 +29,7 @@ __all__ = [
 
 _OPERATION: Final = EXTENSION_FIELDS.index("operation")
 _PER_DOUBLING: Final = 16
+_MICROSECONDS_PER_DAY: Final = 86_400_000_000
 _MICROSECONDS_PER_QUARTER: Final = 900_000_000
 _SHORTEST_MS: Final = 0.001
 _SHORTEST_BUCKET: Final = -160
@@ -115,23 +116,29 @@ def percentile(buckets: Mapping[int, int], share: float) -> float:
 
 
 class Fold:
-    """Adds records up by quarter of an hour and names, slice by slice; the sums of both roll-ups are made of these."""
+    """Adds records up by day and names, and by quarter of an hour, slice by slice."""
 
-    __slots__ = ("_folded",)
+    __slots__ = ("_folded", "_quarters")
 
     def __init__(self) -> None:
         self._folded: dict[tuple[int, str | None, str | None, str | None], DailyTotals] = {}
+        self._quarters: dict[int, DailyTotals] = {}
 
     def add(self, records: Iterable[InvocationRecord]) -> None:
         """Add records, but for spans. If one raises, those before it are added, and nothing of itself."""
         folded = self._folded
+        begin = end = day = 0
         for record in records:
             extensions = record.extensions
             if extensions is not None and extensions[_OPERATION] in SPANS:
                 continue
             _, moment, agent, tool, model, prompt, completion, total, cost, latency, status, _, _ = record.card
             # Everything that may raise comes before the first sum.
-            key = (moment // _MICROSECONDS_PER_QUARTER, agent, tool, model)
+            if not begin <= moment < end:
+                day, begin = moment // _MICROSECONDS_PER_DAY, moment - moment % _MICROSECONDS_PER_QUARTER
+                end = begin + _MICROSECONDS_PER_QUARTER
+                of_all = self._quarters.setdefault(begin, DailyTotals())
+            key = (day, agent, tool, model)
             prompt_tokens, completion_tokens, total_tokens = 0 + (prompt or 0), 0 + (completion or 0), 0 + (total or 0)
             cost_nanos = 0 if cost is None else int(cost * 1e9 + 0.5)
             latency_us = bucket = 0
@@ -142,51 +149,52 @@ class Fold:
             totals = folded.get(key)
             if totals is None:
                 totals = folded[key] = DailyTotals()
+            # Each line twice: a loop over both would take longer than all of them.
             totals.invocations += 1
-            if status == "error":
-                totals.errors += 1
-            elif status == "timeout":
-                totals.timeouts += 1
+            of_all.invocations += 1
+            if status != "success":
+                totals.errors += status == "error"
+                of_all.errors += status == "error"
+                totals.timeouts += status == "timeout"
+                of_all.timeouts += status == "timeout"
             totals.prompt_tokens += prompt_tokens
+            of_all.prompt_tokens += prompt_tokens
             totals.completion_tokens += completion_tokens
+            of_all.completion_tokens += completion_tokens
             totals.total_tokens += total_tokens
-            totals.cost_nanos += cost_nanos
+            of_all.total_tokens += total_tokens
             if total is None:
                 totals.uncounted += 1
+                of_all.uncounted += 1
             if cost is None:
                 totals.unpriced += 1
+                of_all.unpriced += 1
+            else:
+                totals.cost_nanos += cost_nanos
+                of_all.cost_nanos += cost_nanos
             if latency is not None:
-                totals.latency_count += 1
                 totals.latency_us_sum += latency_us
+                of_all.latency_us_sum += latency_us
                 buckets = totals.buckets
+                buckets[bucket] = buckets.get(bucket, 0) + 1
+                buckets = of_all.buckets
                 buckets[bucket] = buckets.get(bucket, 0) + 1
 
     def totals(self) -> dict[DailyKey, DailyTotals]:
         """The increments, by row of `daily_costs`."""
-        starts = self._starts()
-        found: dict[DailyKey, DailyTotals] = {}
-        for (quarter, *names), totals in self._folded.items():
-            key = DailyKey(starts[quarter][:10], *names)
-            there = found.get(key)
-            if there is None:
-                found[key] = totals
-            else:
-                found[key] = DailyTotals()
-                found[key].add(there)
-                found[key].add(totals)
-        return found
+        days = {key[0] for key in self._folded}
+        dates = {day: microseconds_text(day * _MICROSECONDS_PER_DAY)[:10] for day in days}
+        return {DailyKey(dates[key[0]], *key[1:]): _timed(totals) for key, totals in self._folded.items()}
 
     def quarters(self) -> dict[str, DailyTotals]:
         """The increments, by row of `quarter_hours`."""
-        starts = self._starts()
-        found: dict[str, DailyTotals] = {start: DailyTotals() for start in starts.values()}
-        for key, totals in self._folded.items():
-            found[starts[key[0]]].add(totals)
-        return found
+        filled = {begin: totals for begin, totals in self._quarters.items() if totals.invocations}
+        return {microseconds_text(begin)[:16]: _timed(totals) for begin, totals in filled.items()}
 
-    def _starts(self) -> dict[int, str]:
-        quarters = {key[0] for key in self._folded}
-        return {quarter: microseconds_text(quarter * _MICROSECONDS_PER_QUARTER)[:16] for quarter in quarters}
+
+def _timed(totals: DailyTotals) -> DailyTotals:
+    totals.latency_count = sum(totals.buckets.values())
+    return totals
 
 
 def fold(records: Iterable[InvocationRecord]) -> dict[DailyKey, DailyTotals]:
