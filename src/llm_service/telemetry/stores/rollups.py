@@ -128,6 +128,7 @@ class Fold:
         """Add records, but for spans. If one raises, those before it are added, and nothing of itself."""
         folded = self._folded
         begin = end = day = 0
+        of_all = DailyTotals()  # of the quarter that the last record fell into
         for record in records:
             extensions = record.extensions
             if extensions is not None and extensions[_OPERATION] in SPANS:
