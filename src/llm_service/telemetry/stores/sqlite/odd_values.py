@@ -10,16 +10,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from llm_service.telemetry.stores.base import PartialSum
+from llm_service.telemetry.stores.sqlite.big_sums import MOST, MOST_SUMMED
 from llm_service.telemetry.stores.sqlite.sql_callbacks import add_sum
 
 __all__ = ["as_stored", "as_text", "rows_of"]
 
-_MOST: Final = (1 << 63) - 1
 _LARGE: Final = "\0sum:"
 _PARTIAL: Final = "\0partial:"
 """Prefixes of the digits of a sum beyond 64 bits, and of one that leaves cells out; no stored text contains NUL."""
-_MOST_SUMMED: Final = 1e24
-"""The largest real that stands for an integer; in nano-dollars, far beyond any bill."""
 
 Rows = list[tuple[Any, ...]]
 
@@ -102,7 +100,7 @@ class _ExactSum:
         self._left_out = False
 
     def step(self, value: object) -> None:
-        if isinstance(value, int) or (isinstance(value, float) and _MOST <= abs(value) <= _MOST_SUMMED):
+        if isinstance(value, int) or (isinstance(value, float) and MOST <= abs(value) <= MOST_SUMMED):
             self._sum = int(value) + (self._sum or 0)
         elif value is not None:
             self._left_out = True
@@ -111,7 +109,7 @@ class _ExactSum:
         found = self._sum
         if self._left_out:
             return f"{_PARTIAL}{found or 0}"
-        return found if found is None or -_MOST <= found <= _MOST else f"{_LARGE}{found}"
+        return found if found is None or -MOST <= found <= MOST else f"{_LARGE}{found}"
 
 
 def _number(cell: Any) -> Any:
