@@ -137,8 +137,11 @@ def time_range(
     """
     zone = query_zone(time_zone)
     start = None if since is None else _bounds("since", since, zone, now)[0]
-    end = None if until is None else _bounds("until", until, zone, now)[1]
-    if start is not None and end is not None and end < start:
+    if until is None:
+        return TimeRange(start, None, zone)
+    last, end = _bounds("until", until, zone, now)
+    # Not every empty range is a mistake: Samoa had no 2011-12-30.
+    if start is not None and end is not None and last < start and end <= start:
         raise QueryError("until", until, f"it ends before since begins, {_shown(start, zone)}; give a later one")
     return TimeRange(start, end, zone)
 
