@@ -17,9 +17,12 @@ from llm_service.telemetry.stores.base import Fetch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import tzinfo
 
+    from llm_service.telemetry.queries.ask import Answer
     from llm_service.telemetry.queries.cache_savings import RatesOf
     from llm_service.telemetry.queries.cost_coverage import CoverageReport
+    from llm_service.telemetry.queries.filter_language import Filters
     from llm_service.telemetry.queries.grouping import NameKey
     from llm_service.telemetry.queries.months import MonthReport
     from llm_service.telemetry.queries.traces import TraceRow
@@ -34,7 +37,48 @@ __all__ = [
     "get_statistics",
     "get_trace",
     "get_unit_costs",
+    "query",
 ]
+
+
+def query(
+    core: ClientCore,
+    measures: "str | Sequence[str]" = "calls,cost",
+    by: "str | Sequence[str]" = (),
+    filters: "Filters" = None,
+    since: object = None,
+    until: object = None,
+    time_zone: "str | tzinfo | None" = None,
+    order: "str | Sequence[str] | None" = None,
+    limit: int | None = None,
+    *,
+    fresh: bool = True,
+) -> Steps["Answer"]:
+    """Any measures of calls, by up to three keys, of the calls that filters leave. Iterating the answer gives its rows.
+
+    Whole UTC days are read from the daily totals, which stay for ever, where these have all that is asked; everything
+    else from the records, which are kept for `retention_days`: `deleted_invocations` says how many calls are gone.
+    Sums are exact; percentiles are within 2.2 %. What no call of a row tells is None.
+
+    Args:
+        measures: `cost`, `calls`, `tokens`, `p95_latency_ms`...: see the manual. Several with commas, or a list.
+        by: `agent`, `session`, `tag`, `metadata.team`, `day`...; none for totals alone.
+        filters: such as `model=gpt-* cost>0.1 agent!=test`; several texts; or a mapping: `{"agent": ["a", "b"]}`.
+        since, until: words (`today`, `last-month`), durations (`24h`), ISO texts, dates and datetimes.
+        time_zone: whose hours, days, weeks and months are meant, a name or a tzinfo; default the setting `time_zone`.
+        order: columns of the rows, each descending behind a `-`; default: periods, then the first measure descending.
+        limit: of rows, 1 to 1,000,000; `more` says how many there are beyond it.
+        fresh: False reads without flushing first.
+
+    Raises:
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
+    """
+    from llm_service.telemetry.queries.ask import ask  # noqa: PLC0415
+    from llm_service.telemetry.queries.plans import Question  # noqa: PLC0415
+
+    zone = core.settings.time_zone if time_zone is None else time_zone
+    question = Question(measures, by, filters, since, until, zone, order, limit)
+    return core.ask(lambda fetch: ask(fetch, question, datetime.now(UTC)), fresh=fresh)
 
 
 def get_daily_costs(
