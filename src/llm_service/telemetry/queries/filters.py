@@ -1,6 +1,6 @@
 """Filters of queries, as conditions and parameters; each value is checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
@@ -147,6 +147,12 @@ class InvocationFilter:
         names = ((column, self.stored(column)) for column in NAMES)
         equal = (Condition(column, None, "=", (name,)) for column, name in names if name is not None)
         return (*equal, *conditions_of(self.filters))
+
+    def by_names(self) -> "InvocationFilter":
+        """The same without filters by anything that daily totals do not have."""
+        if not columns_of(self.conditions()) - {*NAMES}:
+            return self
+        return replace(self, filters=[one for one in conditions_of(self.filters) if one.column in NAMES])
 
     def where(self) -> Where:
         """The conditions on `invocations`. Raises QueryError: naming the argument, the value and the remedy."""

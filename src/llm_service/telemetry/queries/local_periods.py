@@ -29,14 +29,19 @@ _STEP: Final = timedelta(days=1)
 """No zone changes its offset and takes that back within a day."""
 
 
+def _hour(local: datetime) -> str:
+    """With its offset, which tells the two hours apart that a clock shows when it is put back."""
+    minute = local.isoformat(timespec="minutes")  # at a full hour the zone might have had another offset
+    return f"{minute[:14]}00{minute[16:]}"
+
+
 def _week(local: datetime) -> str:
     year, week, _ = local.isocalendar()
     return f"{year:04}-W{week:02}"
 
 
 PERIODS: Final[dict[str, Callable[[datetime], str]]] = {
-    # With its offset, which tells the two hours apart that a clock shows when it is put back.
-    "hour": lambda local: local.replace(minute=0, second=0, microsecond=0).isoformat(timespec="minutes"),
+    "hour": _hour,
     "day": lambda local: local.date().isoformat(),
     "week": _week,
     "month": lambda local: f"{local.year:04}-{local.month:02}",
