@@ -6,12 +6,14 @@ large for SQLite, is computed again from the integers alone, with Python's integ
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from llm_service.telemetry.stores.base import PartialSum
+from llm_service.telemetry.stores.rollups import bucket_of
 from llm_service.telemetry.stores.sqlite.big_sums import MOST, MOST_SUMMED
-from llm_service.telemetry.stores.sqlite.sql_callbacks import add_sum
+from llm_service.telemetry.stores.sqlite.sql_callbacks import add_sum, add_values
 
 __all__ = ["as_stored", "as_text", "rows_of"]
 
@@ -39,8 +41,13 @@ def as_stored(kind: str, digits: str) -> tuple[str, bytes]:
 
 
 def rows_of(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] = ()) -> Rows:
-    """All rows of a query, whatever its cells hold; each `sum(` in it sums integers."""
+    """All rows of a query, whatever its cells hold; each `sum(` in it sums integers.
+
+    `value_buckets(x)` counts the values of a group by bucket, as the text `bucket:count bucket:count`.
+    """
     sums = "sum(" in sql
+    if "value_buckets(" in sql:
+        add_values(connection, "value_buckets", _counted)
     try:
         rows = _fetched(connection, sql, parameters)
     except sqlite3.OperationalError as error:
@@ -50,6 +57,10 @@ def rows_of(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] 
         if not (sums and any(isinstance(cell, float) for row in rows for cell in row)):
             return rows
     return _with_exact_sums(connection, sql, parameters)
+
+
+def _counted(values: Iterable[float]) -> str:
+    return " ".join(f"{bucket}:{count}" for bucket, count in Counter(map(bucket_of, values)).items())
 
 
 def _fetched(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> Rows:
