@@ -4,12 +4,15 @@ An `Invocation` never raises of its own and never swallows or alters the block's
 warned about once and counted; `strict` raises instead, unless the block is raising already.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from copy import copy
 from time import perf_counter_ns, time_ns
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
+from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation import nested_calls
 from llm_service.telemetry.instrumentation.block_outcome import settle
 from llm_service.telemetry.instrumentation.call_fields import TOKEN_COUNTS, ended_by, milliseconds, refuse_misplaced
@@ -19,7 +22,7 @@ from llm_service.telemetry.instrumentation.field_aliases import unpriced_beside,
 from llm_service.telemetry.instrumentation.given_fields import by_field, note, told_late, usable_id, warn_of_no_usage
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING, in_block, own_trace
 from llm_service.telemetry.instrumentation.later_reports import with_losses
-from llm_service.telemetry.instrumentation.nested_costs import tell_budgets, tell_parents
+from llm_service.telemetry.instrumentation.nested_costs import tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Enclosing, Place, close, current, place_here
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
@@ -32,6 +35,7 @@ from llm_service.telemetry.record.timestamps import Moment
 
 __all__ = ["Invocation", "ReadUsage", "Sink"]
 
+_LOG: Final = logging.getLogger("llm_service.telemetry")
 _FIELDS: Final = frozenset(KINDS)
 _LOOKED_AT: Final = frozenset({"invocation_id", "status", "tags"})  # not only kept for the record
 _S = TypeVar("_S")
@@ -53,6 +57,8 @@ class Invocation:
         "_first",
         "_holds_blocks",
         "_learnt",
+        "_measured_at_end",
+        "_nested",
         "_own_id",
         "_place",
         "_put",
@@ -91,6 +97,7 @@ class Invocation:
         self._ttft_ms: float | None = None
         self._learnt: frozenset[str] = frozenset()
         self._calls: nested_calls.NestedCalls | None = None
+        self._nested: nested_calls.NestedCalls | None = None  # among which it is counted while it runs
         self._holds_blocks = False
         self._watching: Watching | None = None
 
@@ -242,7 +249,7 @@ class Invocation:
         self._place = place = self._place or place_here(self._sink, self._fields)
         if place.parent is not None:
             place.parent._holds_blocks = True  # noqa: SLF001 - another block
-            tell_budgets(place.parent, 1)
+            self._nested = nested_calls.begin_block_in(place.parent)
         self.restart_clock()
 
     def fields_so_far(self) -> dict[str, Any]:
@@ -285,6 +292,7 @@ class Invocation:
         return getattr(self, "hold", None) is not None
 
     _lives_on = False
+    _waits = True
 
     def _block_within(self) -> Self:
         return self
@@ -308,9 +316,6 @@ class Invocation:
     async def give_back(self) -> None:
         """Free what was reserved: nothing ran."""
 
-    def _offer(self) -> nested_calls.Offer:
-        return self._sink.offer
-
     def end_soon(self, error: BaseException | None) -> None:
         """Leave without waiting for anything, as a finalizer must."""
         self.__exit__(None if error is None else type(error), error, None)
@@ -321,18 +326,33 @@ class Invocation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        record = self._leave(error)
-        if record is not None:
-            self._sink.offer(record)
+        try:
+            self._offer_soon(self._leave(error))
+        finally:
+            self.tell_end()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        record = self._leave(error)
-        if record is not None and error is None and self._put is not None:
-            await self._put(record)
-        elif record is not None:
+        try:
+            record = self._leave(error)
+            if record is not None and error is None and self._put is not None:
+                await self._put(record)
+            else:
+                self._offer_soon(record)
+        finally:
+            self.tell_end()
+
+    def _offer_soon(self, record: InvocationRecord | None) -> None:
+        """Hand over its row, without waiting for anything."""
+        if record is not None:
             self._sink.offer(record)
+
+    def tell_end(self) -> None:
+        """It has ended, or was never sent: a block around it that waits for that goes on."""
+        nested, self._nested = self._nested, None
+        if nested is not None:
+            nested.has_ended()
 
     def _leave(self, error: BaseException | None) -> InvocationRecord | None:
         latency_ms = milliseconds(perf_counter_ns() - self._started)
@@ -350,23 +370,58 @@ class Invocation:
         close(self)
         if error is not None:
             measured |= ended_by(error, self._fields)
-        if "response_id" in self._fields:
-            nested_calls.tell_again(self, self._fields)
-        said, has_calls = self._fields, self._holds_blocks
-        if self._calls is not None:
-            said, waits, has_several = settle(
-                self._calls, said, measured, self._offer,
-                learnt=self._learnt, reserved=self._reserved, holds_blocks=self._holds_blocks,
+        calls = self._calls
+        if calls is not None and calls.is_busy and self._wait(calls, measured):
+            return None
+        return self._decided(calls, measured, may_raise=self._strict and error is None)
+
+    def _wait(self, calls: nested_calls.NestedCalls, measured: dict[str, Any]) -> bool:
+        """Leave its row to the last that runs within it; it may itself be entered again, so that a copy waits."""
+        waiting = copy(self)
+        waiting._calls, waiting._measured_at_end = None, measured
+        if not calls.wait(waiting):
+            return False
+        self._nested = None
+        return True
+
+    def settle_late(self, calls: nested_calls.NestedCalls) -> None:
+        """Hand over the row of what has waited; see `nested_calls.Waiting`."""
+        record = None
+        try:
+            record = self._decided(calls, self._measured_at_end, outlived=True)
+            self._offer_soon(record)
+        except Exception as failure:  # noqa: BLE001 - as in a finalizer
+            self._sink.lose_invalid()
+            _LOG.error("telemetry: a block could not be recorded: %s", traceback_text(failure))
+        finally:
+            self.tell_end()
+
+    def _decided(
+        self,
+        calls: nested_calls.NestedCalls | None,
+        measured: dict[str, Any],
+        *,
+        may_raise: bool = False,
+        outlived: bool = False,
+    ) -> InvocationRecord | None:
+        """Its row, now that all is known of the calls within that will be."""
+        said, place, has_calls = self._fields, self._place or NOWHERE, self._holds_blocks
+        if "response_id" in said:
+            calls = nested_calls.tell_again(self, calls, said)
+        if calls is not None:
+            said, has_several = settle(
+                calls, said, measured, learnt=self._learnt, reserved=self._reserved, holds_blocks=has_calls,
+                outlived=outlived,
             )  # fmt: skip
-            if waits:
-                return None
             has_calls = has_calls or has_several
         if has_calls or place.inherited:
             said = place.complete(said, measured, self.trace() if has_calls else None)
         self._fields = said
-        record = self._build(measured, may_raise=self._strict and error is None)
-        if place.parent is not None and record is not None:
-            tell_parents(place.parent, record, of_block=True)
+        record = None
+        try:
+            record = self._build(measured, may_raise=may_raise)
+        finally:
+            tell_parents(self._nested, self._sink, record, of_block=True)
         return record
 
     def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:

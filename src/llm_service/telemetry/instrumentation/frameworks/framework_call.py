@@ -15,13 +15,12 @@ from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.instrumentation.nested_calls import (
     Child,
     NestedCalls,
-    Offer,
     Settled,
+    begin_block_in,
     hold_span_in,
     keep,
     no_longer_kept,
 )
-from llm_service.telemetry.instrumentation.nested_costs import tell_budgets
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, close, current, place_here, still_open
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.sdk.instruments import is_hooked
@@ -110,6 +109,11 @@ class FrameworkCall(SdkCall):
         """Whether the same framework began it: calls of one framework are not within each other."""
         return self._sink is call._sink and self._fields.get("source") == call._fields.get("source")
 
+    def join(self, block: Block | None) -> None:
+        """As there; what it sends is within that block, too."""
+        super().join(block)
+        self._requests.outer = self._nested
+
     def first_token(self) -> None:
         """Its answer begins: its request has been sent, and what is called from now on is another."""
         super().first_token()
@@ -159,7 +163,7 @@ class FrameworkCall(SdkCall):
             told = without_usage(told) | {"operation": "chain"}
             if self._nested is not None:
                 self._nested.hold_span()
-                self._nested.span_ended(requests)
+                requests.tell_outwards(self._nested)
         if one is None:
             self._fields |= told | failure
             if error is not None and self._ttft_ms is None and not (several or self.may_be_billed):
@@ -205,7 +209,6 @@ class _Requests(NestedCalls):
     def begin(self, child: Child) -> None:
         """A request is sent."""
         with _LOCK:
-            self._begun += 1
             self._open.append(child)
         if self._call is not None:
             self._call.request_begun()
@@ -221,7 +224,6 @@ class _Requests(NestedCalls):
         with _LOCK:
             call = self._call
             self._open = [other for other in self._open if other is not child]
-            self._ended += 1
             if call is None or not keeps or self._several or len(self._answers) >= _MOST:
                 return False
             self._answers.append(child)
@@ -239,10 +241,8 @@ class _Requests(NestedCalls):
         """It holds a span: what is called within that has rows of its own."""
         self._spans = True
 
-    def span_ended(self, within: NestedCalls | None) -> None:
-        """That has ended."""
-        if within is not None:
-            within.tell_outwards(self)
+    def has_ended(self) -> None:
+        """Nothing waits for it: the call ends what it has sent."""
 
     def hand_over(self, sink: Sink | None) -> None:
         """Its logger closes: the call is what its requests were until now."""
@@ -274,7 +274,7 @@ class _Requests(NestedCalls):
             fields = next(other for kept, other in told if kept is answered[0])
         return fields, False, sum(other.get("attempts") or 1 for _, other in told) - (fields.get("attempts") or 1)
 
-    def settle(self, block: Callable[[Child], dict[str, Any]], offer: Callable[[], Offer], *, is_call: bool) -> Settled:
+    def settle(self, *, is_call: bool) -> Settled:
         """Not asked: the call takes what it holds itself."""
         raise NotImplementedError
 
@@ -317,7 +317,7 @@ class FrameworkSpan(Invocation):
         if place.parent is not None:
             place.parent._holds_blocks = True
             hold_span_in(place.parent)
-            tell_budgets(place.parent, 1)
+            self._nested = begin_block_in(place.parent)
         self.restart_clock()
         if is_current:
             current.set(self)
@@ -328,8 +328,8 @@ class FrameworkSpan(Invocation):
             return
         self._fields = self._own | self._fields | {field: value for field, value in found.items() if value is not None}
         around = (self._place or NOWHERE).parent
-        if around is not None and around._calls is not None:
-            around._calls.span_ended(self._calls)
+        if self._calls is not None and around is not None and around._calls is not None:
+            self._calls.tell_outwards(around._calls)
         while around is not None:
             for field in INHERITED:
                 if self._fields.get(field) is None and around._fields.get(field) is not None:
