@@ -19,7 +19,8 @@ from llm_service.telemetry.client.reservations import AsyncHold, Hold, Reservati
 from llm_service.telemetry.client.steps import Steps, run, run_async
 from llm_service.telemetry.instrumentation.given_fields import note
 from llm_service.telemetry.instrumentation.invocation import Invocation, Sink
-from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, is_of_parent
+from llm_service.telemetry.instrumentation.kept_calls import is_of_parent
+from llm_service.telemetry.instrumentation.nested_calls import NestedCalls
 from llm_service.telemetry.instrumentation.open_blocks import names_around
 from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import Amount, InvocationRecord

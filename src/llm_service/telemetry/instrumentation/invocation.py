@@ -4,27 +4,23 @@ An `Invocation` never raises of its own and never swallows or alters the block's
 warned about once and counted; `strict` raises instead, unless the block is raising already.
 """
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from copy import copy
 from time import perf_counter_ns, time_ns
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
-from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation import nested_calls
-from llm_service.telemetry.instrumentation.block_outcome import settle
+from llm_service.telemetry.instrumentation.block_end import BlockEnd
 from llm_service.telemetry.instrumentation.call_fields import TOKEN_COUNTS, ended_by, milliseconds, refuse_misplaced
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.failed_answers import failure_of
 from llm_service.telemetry.instrumentation.field_aliases import unpriced_beside, with_doubt
-from llm_service.telemetry.instrumentation.given_fields import by_field, note, told_late, usable_id, warn_of_no_usage
-from llm_service.telemetry.instrumentation.inherited_fields import NOTHING, in_block, own_trace
+from llm_service.telemetry.instrumentation.given_fields import by_field, told_late, usable_id, warn_of_no_usage
+from llm_service.telemetry.instrumentation.kept_calls import is_of_parent
 from llm_service.telemetry.instrumentation.later_reports import with_losses
-from llm_service.telemetry.instrumentation.nested_costs import tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Enclosing, Place, close, current, place_here
-from llm_service.telemetry.instrumentation.record_building import built, merged
+from llm_service.telemetry.instrumentation.record_building import merged
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.watching import Watching, watch
 from llm_service.telemetry.instrumentation.sink import Sink
@@ -35,14 +31,13 @@ from llm_service.telemetry.record.timestamps import Moment
 
 __all__ = ["Invocation", "ReadUsage", "Sink"]
 
-_LOG: Final = logging.getLogger("llm_service.telemetry")
 _FIELDS: Final = frozenset(KINDS)
 _LOOKED_AT: Final = frozenset({"invocation_id", "status", "tags"})  # not only kept for the record
 _S = TypeVar("_S")
 _Put = Callable[[InvocationRecord], Awaitable[bool]]
 
 
-class Invocation:
+class Invocation(BlockEnd):
     """One call being timed: a context manager for `async with` and `with`. Made by a logger's `invocation()`.
 
     Attributes:
@@ -51,23 +46,13 @@ class Invocation:
     """
 
     __slots__ = (
-        "_calls",
         "_entered",
-        "_fields",
         "_first",
-        "_holds_blocks",
-        "_learnt",
-        "_measured_at_end",
-        "_nested",
-        "_own_id",
-        "_place",
         "_put",
-        "_sink",
         "_started",
         "_strict",
         "_ttft_ms",
         "_watching",
-        "invocation_id",
         "over",
     )
 
@@ -258,10 +243,6 @@ class Invocation:
         inherited = dict[str, Any]()
         return place.complete(self._fields, inherited) | inherited
 
-    def trace(self) -> str | None:
-        """The trace of what is in it; None where that is to stay unknown."""
-        return own_trace(self._names_within(), self._own_id, reserved=self._reserved)
-
     @property
     def traceparent(self) -> str | None:
         """The header `traceparent` (W3C) for what this call asks of another process, where `scope` takes it.
@@ -287,18 +268,11 @@ class Invocation:
         """What it was entered within and still holds."""
         return None if self._place is None else self._place.around
 
-    @property
-    def _reserved(self) -> bool:
-        return getattr(self, "hold", None) is not None
-
     _lives_on = False
     _waits = True
 
     def _block_within(self) -> Self:
         return self
-
-    def _names_within(self) -> Mapping[str, Any]:
-        return in_block(NOTHING if self._place is None else self._place.inherited, self._fields)
 
     def restart_clock(self) -> None:
         """The call begins now: what came before was waiting for its budget, or for its consumer."""
@@ -343,23 +317,12 @@ class Invocation:
         finally:
             self.tell_end()
 
-    def _offer_soon(self, record: InvocationRecord | None) -> None:
-        """Hand over its row, without waiting for anything."""
-        if record is not None:
-            self._sink.offer(record)
-
-    def tell_end(self) -> None:
-        """It has ended, or was never sent: a block around it that waits for that goes on."""
-        nested, self._nested = self._nested, None
-        if nested is not None:
-            nested.has_ended()
-
     def _leave(self, error: BaseException | None) -> InvocationRecord | None:
         latency_ms = milliseconds(perf_counter_ns() - self._started)
         if self._watching is not None:
             error = self._watching.end_with_block(error)
         self.over = True
-        if self._started and nested_calls.is_of_parent(self):
+        if self._started and is_of_parent(self):
             return None
         measured: dict[str, Any] = {"invocation_id": self._own_id, "timestamp": self._entered, "latency_ms": latency_ms}
         if self._ttft_ms is not None:
@@ -374,61 +337,6 @@ class Invocation:
         if calls is not None and calls.is_busy and self._wait(calls, measured):
             return None
         return self._decided(calls, measured, may_raise=self._strict and error is None)
-
-    def _wait(self, calls: nested_calls.NestedCalls, measured: dict[str, Any]) -> bool:
-        """Leave its row to the last that runs within it; it may itself be entered again, so that a copy waits."""
-        waiting = copy(self)
-        waiting._calls, waiting._measured_at_end = None, measured
-        if not calls.wait(waiting):
-            return False
-        self._nested = None
-        return True
-
-    def settle_late(self, calls: nested_calls.NestedCalls) -> None:
-        """Hand over the row of what has waited; see `nested_calls.Waiting`."""
-        record = None
-        try:
-            record = self._decided(calls, self._measured_at_end, outlived=True)
-            self._offer_soon(record)
-        except Exception as failure:  # noqa: BLE001 - as in a finalizer
-            self._sink.lose_invalid()
-            _LOG.error("telemetry: a block could not be recorded: %s", traceback_text(failure))
-        finally:
-            self.tell_end()
-
-    def _decided(
-        self,
-        calls: nested_calls.NestedCalls | None,
-        measured: dict[str, Any],
-        *,
-        may_raise: bool = False,
-        outlived: bool = False,
-    ) -> InvocationRecord | None:
-        """Its row, now that all is known of the calls within that will be."""
-        said, place, has_calls = self._fields, self._place or NOWHERE, self._holds_blocks
-        if "response_id" in said:
-            calls = nested_calls.tell_again(self, calls, said)
-        if calls is not None:
-            said, has_several = settle(
-                calls, said, measured, learnt=self._learnt, reserved=self._reserved, holds_blocks=has_calls,
-                outlived=outlived,
-            )  # fmt: skip
-            has_calls = has_calls or has_several
-        if has_calls or place.inherited:
-            said = place.complete(said, measured, self.trace() if has_calls else None)
-        self._fields = said
-        record = None
-        try:
-            record = self._build(measured, may_raise=may_raise)
-        finally:
-            tell_parents(self._nested, self._sink, record, of_block=True)
-        return record
-
-    def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
-        record = built(InvocationRecord, measured, self._fields, self._note, may_raise=may_raise)
-        if record is None:
-            self._sink.lose_invalid()
-        return record
 
     def _set(self, given: Mapping[str, Any]) -> None:
         if self.over and given:
@@ -447,6 +355,3 @@ class Invocation:
         self._fields |= with_losses(self._fields, fields)
         if "invocation_id" in fields:
             self.invocation_id = usable_id(fields["invocation_id"], self._own_id)
-
-    def _note(self, field: str, message: str) -> None:
-        note(self._sink, field, message)

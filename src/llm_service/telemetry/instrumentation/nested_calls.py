@@ -9,15 +9,12 @@ Calls of a span, or of a block that the parent process is in, are never kept.
 Nothing is handed over while the lock is held: a row may end a budget, or collect a stream whose end comes back here.
 """
 
-import atexit
 import logging
-import os
 from collections.abc import Mapping
 from threading import RLock
-from time import perf_counter_ns
 from typing import Any, Final, NamedTuple, Protocol
-from weakref import WeakValueDictionary
 
+from llm_service.telemetry.instrumentation.kept_calls import is_of_parent, keep, no_longer_kept
 from llm_service.telemetry.instrumentation.open_blocks import Block, Place
 from llm_service.telemetry.instrumentation.seen_calls import has_row, remember_row
 from llm_service.telemetry.instrumentation.sink import Sink
@@ -31,12 +28,7 @@ __all__ = [
     "begin_block_in",
     "begin_in",
     "calls_of",
-    "hand_over",
-    "hand_over_at_exit",
     "hold_span_in",
-    "is_of_parent",
-    "keep",
-    "no_longer_kept",
     "tell_again",
 ]
 
@@ -44,16 +36,11 @@ _MOST: Final = 256
 """Calls of one block whose usage is remembered."""
 _LOCK: Final = RLock()
 """Calls of one block may end in several threads, and be collected in the middle of anything."""
-_kept: Final[WeakValueDictionary[int, "NestedCalls"]] = WeakValueDictionary()
-"""Those that keep a call, or whose block waits. Weak, because a call knows its block, and a block that is forgotten is
-to be collected."""
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _REPEATS: Final = (
     "telemetry: a block repeats an answer that has a row, so it is a `chain` (said once); "
     "make the call within the block, and both are one row"
 )
-_forked_at = 0
-"""When this process began as a fork, by `perf_counter_ns`; what began before is its parent's."""
 
 
 class Child(Protocol):
@@ -345,11 +332,6 @@ class NestedCalls:
             self.hand_over(None)
 
 
-def is_of_parent(block: Block) -> bool:
-    """Whether it was begun before this process was forked: the parent process ends it."""
-    return block._started < _forked_at  # noqa: SLF001 - of the protocol
-
-
 def calls_of(block: Block) -> NestedCalls:
     """What a block knows of the calls within it."""
     calls: NestedCalls | None = block._calls  # noqa: SLF001 - of the protocol, as below
@@ -380,9 +362,8 @@ def begin_in(block: Block, child: Child) -> NestedCalls | None:
     return calls
 
 
-def tell_again(block: Block, calls: NestedCalls | None, said: Mapping[str, Any]) -> NestedCalls | None:
+def tell_again(sink: Sink, calls: NestedCalls | None, said: Mapping[str, Any]) -> NestedCalls | None:
     """A block tells what an answer says: where that has a row, the block is no call of its own; what it knows then."""
-    sink = block._sink  # noqa: SLF001 - of the protocol
     answered = said.get("response_id")
     if answered is None or not has_row(sink, answered) or (calls is not None and calls.knows(answered)):
         return calls
@@ -398,40 +379,3 @@ def hold_span_in(block: Block) -> None:
     if is_of_parent(block):
         return
     calls_of(block).hold_span()
-
-
-def keep(calls: NestedCalls) -> None:
-    """They keep a call, or their block waits: at the end of the process, and of its logger, it is handed over."""
-    _kept[id(calls)] = calls
-
-
-def no_longer_kept(calls: NestedCalls) -> None:
-    """They keep nothing any more."""
-    _kept.pop(id(calls), None)
-
-
-def hand_over(sink: Sink | None = None) -> None:
-    """Give what blocks keep rows of their own: of a logger that closes, or of all as the process ends."""
-    for calls in list(_kept.values()):
-        calls.hand_over(sink)
-    for calls in list(_kept.values()):  # mostly in the order in which their blocks ended: the inner ones first
-        calls.wait_no_longer(sink)
-
-
-def hand_over_at_exit() -> None:
-    """From now on what is kept is handed over at the end of the process, before present loggers close."""
-    atexit.unregister(hand_over)
-    atexit.register(hand_over)
-
-
-def _begin_as_fork() -> None:
-    """What is kept is the parent's, and so are the blocks that are open."""
-    global _forked_at  # noqa: PLW0603 - of the process, as its id is
-    _forked_at = perf_counter_ns()
-    for calls in list(_kept.values()):
-        calls.forget()
-    _kept.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_as_fork)

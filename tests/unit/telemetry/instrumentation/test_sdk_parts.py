@@ -13,8 +13,8 @@ import pytest
 from tests.inside import core_of
 
 from llm_service.telemetry import DropReason, TelemetryLogger
-from llm_service.telemetry.instrumentation import nested_calls
-from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, Settled, hand_over
+from llm_service.telemetry.instrumentation.kept_calls import hand_over
+from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, Settled
 from llm_service.telemetry.instrumentation.record_building import merged
 from llm_service.telemetry.instrumentation.sdk import client_hooks, import_watch, providers, sdk_call
 from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks
@@ -398,7 +398,7 @@ def test_what_is_kept_at_the_end_of_the_process_is_handed_over() -> None:
     child, calls = Child(), NestedCalls()
     calls.begin(child)
     assert calls.end(child, {}, keeps=True)
-    nested_calls.hand_over()
-    nested_calls.hand_over()
+    hand_over()
+    hand_over()
     assert child.became == ["row"]
     calls._kept = None

@@ -12,14 +12,13 @@ from typing import Any, Final
 from llm_service.telemetry.instrumentation.call_fields import describe_error
 from llm_service.telemetry.instrumentation.frameworks.richest import has_usage, richest, without_usage
 from llm_service.telemetry.instrumentation.invocation import Invocation
+from llm_service.telemetry.instrumentation.kept_calls import keep, no_longer_kept
 from llm_service.telemetry.instrumentation.nested_calls import (
     Child,
     NestedCalls,
     Settled,
     begin_block_in,
     hold_span_in,
-    keep,
-    no_longer_kept,
 )
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, close, current, place_here, still_open
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
@@ -52,6 +51,7 @@ class FrameworkCall(SdkCall):
         key: its id in the framework.
         answers: whether its answer has begun, as a stream.
         has_begun: asked for the same when nobody tells its end; None for nobody to ask.
+        refused: whether no model ran for the latest request that failed.
     """
 
     @property
@@ -59,7 +59,7 @@ class FrameworkCall(SdkCall):
         """As said there: what is called for it is one call."""
         return True
 
-    __slots__ = ("_last", "_merged", "_request_ended", "_requests", "answers", "has_begun", "key")
+    __slots__ = ("_last", "_merged", "_request_ended", "_requests", "answers", "has_begun", "key", "refused")
 
     def __init__(
         self, sink: Sink, fields: dict[str, Any], *, request_ended: Callable[[], object] | None = None
@@ -67,7 +67,7 @@ class FrameworkCall(SdkCall):
         super().__init__(sink, fields, None)
         self.key: Hashable = None
         self._request_ended = request_ended
-        self._merged = self.answers = False
+        self._merged = self.answers = self.refused = False
         self._last: int | None = None
         self.has_begun: Callable[[], bool] | None = None
         self._calls = self._requests = _Requests(self)
@@ -137,6 +137,27 @@ class FrameworkCall(SdkCall):
             self._stopped = self._last
         self.end(LEFT if self.answers else NEVER_ENDED)
 
+    def attempt_failed(self, error: BaseException, *, sent: int, unanswered: bool) -> None:
+        """A request for it has failed; another may follow.
+
+        Args:
+            error: what the framework was given.
+            sent: how often its client had sent it, where that is known.
+            unanswered: whether nothing came back, so that a model may have run.
+        """
+        self.attempts = (self.attempts or 1) + sent - 1
+        self.refused = not unanswered and bool(nothing_billed(error, describe_error(error)))
+        self.unanswered |= unanswered
+
+    def retried(self, *, refused: bool = False) -> None:
+        """Another request is sent for it, here."""
+        self.attempts = self.attempts or 1
+        super().retried(refused=refused or self.refused)
+        self.refused = False
+        if self._request_ended is not None and is_hooked():
+            self.over = False
+            current.set(self)
+
     def request_begun(self) -> None:
         """A hooked SDK sends its request."""
         if self._request_ended is not None:
@@ -171,7 +192,7 @@ class FrameworkCall(SdkCall):
         else:
             self._fields = richest(one, self._measured() | self._fields | told, failure)
             if attempts:
-                self._fields["attempts"] = attempts + (self._fields.get("attempts") or 1)
+                self._fields["attempts"] = attempts + (one.get("attempts") or 1)
         super().end({})
         close(self)
 
@@ -229,7 +250,8 @@ class _Requests(NestedCalls):
             self._answers.append(child)
             self._told.append((told.get("response_id"), told.get("prompt_tokens"), told.get("completion_tokens")))
             keep(self)
-        call.request_has_ended()
+        if _is_answer(told) or told.get("error_type") == "cancelled":  # what has failed may be sent again
+            call.request_has_ended()
         return True
 
     def withdraw(self, child: Child) -> None:

@@ -9,7 +9,8 @@ from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds
 from llm_service.telemetry.instrumentation.given_fields import warn_of_no_usage
 from llm_service.telemetry.instrumentation.invocation import Invocation
-from llm_service.telemetry.instrumentation.nested_calls import Waiting, begin_in, is_of_parent
+from llm_service.telemetry.instrumentation.kept_calls import is_of_parent
+from llm_service.telemetry.instrumentation.nested_calls import Waiting, begin_in
 from llm_service.telemetry.instrumentation.nested_costs import tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, Place, current, place_here, still_open
 from llm_service.telemetry.instrumentation.record_building import built, merged
