@@ -205,8 +205,8 @@ class NestedCalls:
                 return
             self.counted += 1
             if not was_told:
-                hooked = (record.source or "").startswith("sdk:")  # other counts may be equal by chance
-                prompt, completion = (record.prompt_tokens, record.completion_tokens) if hooked else (None, None)
+                seen = record.source is not None  # by a hook or a framework; other counts may be equal by chance
+                prompt, completion = (record.prompt_tokens, record.completion_tokens) if seen else (None, None)
                 self._note(record.response_id, prompt, completion)
 
     def _note(self, response_id: Any, prompt: Any, completion: Any) -> None:

@@ -49,9 +49,17 @@ class Callback(Protocol):
         """An attempt of it has failed."""
         ...
 
-    def retries_end(self, key: str, error: BaseException | None) -> None:
-        """It is not tried again."""
+    def retries_end(self, key: str, error: BaseException | None, answer: Any) -> None:
+        """It is not tried again: it has failed, or was answered, of which LiteLLM may tell nothing."""
         ...
+
+
+class _Given:
+    """What a function is called with, and what it answers."""
+
+    def __init__(self, arguments: dict[str, Any]) -> None:
+        self.arguments = arguments
+        self.answer: Any = None
 
 
 Callbacks = Callable[[], Sequence[Callback]]
@@ -62,9 +70,8 @@ def follow_retries(litellm: ModuleType, callbacks: Callbacks) -> None:
     """Tell callbacks of attempts, from now on."""
     for name, function in list(vars(litellm).items()):
         if name.endswith(_RETRIES) and inspect.isfunction(function) and not hasattr(function, _MARK):
-            tried = (
-                None if inspect.iscoroutinefunction(function) else getattr(litellm, name.removesuffix(_RETRIES), None)
-            )
+            base = getattr(litellm, name.removesuffix(_RETRIES), None)
+            tried = None if inspect.iscoroutinefunction(function) else base
             setattr(litellm, name, _following(function, tried, callbacks))
 
 
@@ -80,12 +87,13 @@ def _following(function: Callable[..., Any], tried: Any, callbacks: Callbacks) -
     @wraps(function)
     def retrying(*args: Any, **kwargs: Any) -> Any:
         with _told(callbacks(), kwargs, tried) as given:
-            return function(*args, **given)
+            return function(*args, **given.arguments)  # of an answer LiteLLM tells, where nothing is awaited
 
     @wraps(function)
     async def retrying_async(*args: Any, **kwargs: Any) -> Any:
         with _told(callbacks(), kwargs, tried) as given:
-            return await function(*args, **given)
+            answer = given.answer = await function(*args, **given.arguments)
+            return answer
 
     made = retrying_async if inspect.iscoroutinefunction(function) else retrying
     setattr(made, _MARK, True)
@@ -93,11 +101,12 @@ def _following(function: Callable[..., Any], tried: Any, callbacks: Callbacks) -
 
 
 @contextmanager
-def _told(callbacks: Sequence[Callback], kwargs: dict[str, Any], tried: Any) -> Generator[dict[str, Any], None, None]:
+def _told(callbacks: Sequence[Callback], kwargs: dict[str, Any], tried: Any) -> Generator[_Given, None, None]:
     """Tell of what happens meanwhile; gives the arguments, of which what is tried tells how it fails."""
     key, first = text_of(kwargs, "litellm_call_id"), sys.exc_info()[1]
+    given = _Given(kwargs)
     if key is None or not callbacks:
-        yield kwargs
+        yield given
         return
 
     def failed(error: BaseException) -> None:
@@ -112,13 +121,15 @@ def _told(callbacks: Sequence[Callback], kwargs: dict[str, Any], tried: Any) -> 
     ended: BaseException | None = None
     try:
         original = kwargs.get("original_function") or tried
-        yield kwargs if original is None else {**kwargs, "original_function": _noting(original, failed)}
+        if original is not None:
+            given.arguments = {**kwargs, "original_function": _noting(original, failed)}
+        yield given
     except BaseException as error:
         ended = error
         raise
     finally:
         for one in callbacks:
-            one.retries_end(key, ended)
+            one.retries_end(key, ended, given.answer)
 
 
 def _noting(function: Callable[..., Any], failed: Callable[[BaseException], None]) -> Callable[..., Any]:
