@@ -141,9 +141,7 @@ def test_a_block_whose_calls_never_end_is_handed_over_with_what_is_known(
 @pytest.mark.parametrize("calls", [1, 2])
 @pytest.mark.parametrize("inner", [1, 2])
 @pytest.mark.parametrize("repeats", [False, True])
-def test_a_block_waits_for_the_blocks_within_that_wait(
-    repeats: bool, inner: int, calls: int, tmp_path: Path
-) -> None:
+def test_a_block_waits_for_the_blocks_within_that_wait(repeats: bool, inner: int, calls: int, tmp_path: Path) -> None:
     """However deep they are, and it may repeat what they have used."""
     with TelemetryLogger(tmp_path / "telemetry.db", policies=LIMIT) as logger:
         recorder = CallbackRecorder(logger, "framework", ids_are_unique=True)
@@ -186,6 +184,45 @@ def test_a_block_that_is_entered_again_meanwhile_is_two(calls: int, tmp_path: Pa
     parents = [row["parent_invocation_id"] for row in rows if row["parent_invocation_id"] is not None]
     assert len(blocks) == 2
     assert sorted(parents) == sorted([*blocks] * calls if calls > 1 else [])
+
+
+@pytest.mark.parametrize("kind", SAID)
+def test_calls_that_end_in_several_threads_as_their_block_ends_settle_it_once(kind: str, tmp_path: Path) -> None:
+    """Whoever is the last."""
+    turns, calls = 20, 4
+    with TelemetryLogger(tmp_path / "telemetry.db", policies=LIMIT) as logger:
+        recorder = CallbackRecorder(logger, "framework", ids_are_unique=True)
+        start = threading.Barrier(calls + 1)
+
+        def end(number: int) -> None:
+            for turn in range(turns):
+                start.wait(30)
+                recorder.end((turn, number), answer_of(number))
+                start.wait(30)
+
+        threads = [threading.Thread(target=end, args=(number,)) for number in range(calls)]
+        for thread in threads:
+            thread.start()
+        for turn in range(turns):
+            with logger.invocation("boss", **SAID[kind]) as block:
+                for number in range(calls):
+                    recorder.begin((turn, number), request_model="gpt-5-mini", ends_with_request=True)
+                    recorder.sent((turn, number))
+                if kind == "last":
+                    block.record(answer_of(calls - 1))
+                if kind == "sum":
+                    used = [used_by(number) for number in range(calls)]
+                    block.record_usage(**{name: sum(one[name] for one in used) for name in used[0]})
+                start.wait(30)
+            start.wait(30)
+        for thread in threads:
+            thread.join()
+        statistics, rows = logger.get_statistics(), logger.get_invocations()
+        (status,) = logger.budgets.status()
+    assert statistics["total_invocations"] == turns * calls
+    assert statistics["total_tokens"] == turns * expected(calls, kind)[1]
+    assert len(rows) == turns * (calls + 1)
+    assert (status["reserved"], status["unknown"]) == (0, 0)
 
 
 PROGRAM = """
