@@ -87,6 +87,11 @@ class TelemetryConfig(BaseModel):
         "True writes each record to a crash journal, a file as large as `queue_max_bytes` beside the "
         "database, before it is accepted: the end of the process, SIGKILL included, loses none.",
     )
+    time_zone: str | None = _setting(
+        "time_zone",
+        "Where the days of queries begin: a name of the IANA database, `UTC`, or `local` for the machine's. None is UTC "
+        "for loggers, and the machine's for the command line.",
+    )
 
     @field_validator("*", mode="before")
     @classmethod
