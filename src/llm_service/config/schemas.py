@@ -87,6 +87,11 @@ class TelemetryConfig(BaseModel):
         "True writes each record to a crash journal, a file as large as `queue_max_bytes` beside the "
         "database, before it is accepted: the end of the process, SIGKILL included, loses none.",
     )
+    search: bool = _setting(
+        "search",
+        "True makes an index of the words of prompts, responses and error messages (level `full`), for `search`; a "
+        "file that has one keeps it until it is dropped.",
+    )
 
     @field_validator("*", mode="before")
     @classmethod
