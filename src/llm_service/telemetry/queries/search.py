@@ -19,7 +19,7 @@ from llm_service.telemetry.queries.search_terms import Term, Wanted
 from llm_service.telemetry.queries.snippets import snippet
 from llm_service.telemetry.record.words import spaced
 from llm_service.telemetry.stores.base import Fetch
-from llm_service.telemetry.stores.sqlite.search_index import FIND_INDEX, FIRST_INDEXED, matching
+from llm_service.telemetry.stores.sqlite.search_index import first_indexed, matching
 
 __all__ = ["FoundRow", "Search", "Where", "check_limit"]
 
@@ -86,13 +86,9 @@ class Search:
         low, high = fetch((f"SELECT min(id), max(id) FROM invocations{times}", times.parameters))[0]  # noqa: S608
         bounds: tuple[int, int] = (low, high) if isinstance(low, int) else (1, 0)
         self._low, self._high = bounds
-        self._indexed_from = max(self._low, self._first_indexed())
+        first = first_indexed(fetch)
+        self._indexed_from = self._high + 1 if first is None else max(self._low, first)
         self.scans = max(0, min(self._high + 1, self._indexed_from) - self._low)
-
-    def _first_indexed(self) -> int:
-        """From which call on the index has all contents; beyond the last where there is none, or no FTS5 to read it."""
-        rows = self._fetch((FIRST_INDEXED, [])) if self._fetch((FIND_INDEX, [])) else []
-        return int(rows[0][0]) if rows else self._high + 1
 
     def rows(
         self, on_progress: Callable[[int], object] = lambda _: None, stopped: Callable[[], bool] = lambda: False
@@ -186,7 +182,7 @@ class Search:
             yield self._shown(row, texts[row["id"]])
 
     def _shown(self, row: InvocationRow, texts: Sequence[_Text]) -> FoundRow:
-        counts = {text: [text.words.count(term.needle) for term in self._wanted.terms] for text in texts}
+        counts = {text: [term.count(text.words) for term in self._wanted.terms] for text in texts}
         best = max(texts, key=lambda text: sum(count > 0 for count in counts[text]))  # the first of equals
         part = snippet(best.text, self._wanted.terms)
         rank = sum(map(sum, counts.values()))

@@ -26,6 +26,10 @@ class Term(NamedTuple):
         """What is a part of `spaced(text)` exactly where the text has this term."""
         return f" {' '.join(self.words)}" + ("" if self.is_prefix else " ")
 
+    def count(self, words: str) -> int:
+        """How often `spaced(text)` has it; a space may end one and begin the next."""
+        return len(re.findall(f"(?={re.escape(self.needle)})", words))
+
 
 class Wanted(NamedTuple):
     """What a call must have, in one of its texts or in several, and what none of them may have."""

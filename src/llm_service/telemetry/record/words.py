@@ -81,7 +81,9 @@ def _folded_piece(piece: str) -> str:
 
 def spaced(text: str) -> str:
     """The words of a text, each between two spaces: a phrase of it is a part of this."""
-    return f" {' '.join(chain.from_iterable(_words(text)))} "
+    words = normalize("NFC", text)
+    parts = _folded_piece(words).split() if len(words) <= _PIECE else chain.from_iterable(_words(words))
+    return f" {' '.join(parts)} "
 
 
 def index_words(texts: Iterable[str | None]) -> str:

@@ -20,8 +20,8 @@ from llm_service.telemetry.stores.prepared import BatchContents
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
 __all__ = [
-    "FIND_INDEX", "FIRST_INDEXED", "TABLE", "IndexWriter", "drop", "extend", "has_fts5", "is_complete", "is_fault",
-    "is_there", "make", "matching", "merge", "remove", "reset",
+    "FIND_INDEX", "TABLE", "IndexWriter", "drop", "extend", "first_indexed", "has_fts5", "is_complete", "is_fault",
+    "is_there", "make", "matching", "merge", "remove", "reset", "words_of",
 ]  # fmt: skip
 
 TABLE: Final = "invocation_words"
@@ -31,7 +31,7 @@ _HAS_FTS5: Final = "SELECT 1 FROM pragma_module_list WHERE name = 'fts5'"
 _IS_THERE: Final = f"SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '{TABLE}'"  # noqa: S608 - our own name
 FIND_INDEX: Final = f"{_IS_THERE} AND EXISTS ({_HAS_FTS5})"
 """Whether there is an index that this SQLite can read."""
-FIRST_INDEXED: Final = f"SELECT rowid FROM {TABLE} ORDER BY rowid LIMIT 1"  # noqa: S608 - as above
+_FIRST_INDEXED: Final = f"SELECT rowid FROM {TABLE} ORDER BY rowid LIMIT 1"  # noqa: S608 - as above
 _MATCHING: Final = f"""
 SELECT rowid FROM {TABLE} WHERE {TABLE} MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?
 """  # noqa: S608 - as above
@@ -51,6 +51,7 @@ SELECT c.id, c.prompt, c.response, {_ERROR} FROM invocation_contents AS c LEFT J
 _TEXTS_OF: Final = f"{_TEXTS} WHERE c.id = ?"
 _TEXTS_BELOW: Final = f"{_TEXTS} WHERE c.id < ? ORDER BY c.id DESC"
 _LAST: Final = "SELECT coalesce(max(id), 0) + 1 FROM invocation_contents"
+_FAULTS: Final = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT_VTAB})
 _MOST_BYTES: Final = 1024 * 1024
 """Compressed bytes of the texts of one step, unless a single call has more."""
 
@@ -90,18 +91,23 @@ def is_complete(connection: sqlite3.Connection) -> bool:
 
 def _first(connection: sqlite3.Connection) -> int:
     """The first call in the index; beyond the last content where it is empty."""
-    row = connection.execute(FIRST_INDEXED).fetchone()
+    row = connection.execute(_FIRST_INDEXED).fetchone()
     return int(row[0] if row is not None else connection.execute(_LAST).fetchone()[0])
 
 
 def reset(connection: sqlite3.Connection) -> None:
-    """Empty the index, within a transaction; where its tables are not whole it is dropped."""
-    try:
-        connection.execute(_EMPTY)
-    except sqlite3.Error as error:
-        if not is_fault(error):
-            raise
-        connection.execute(f"DROP TABLE {TABLE}")
+    """Empty the index, within a transaction; one whose tables are not whole is dropped.
+
+    Where not even that is possible it stays, and misleads nobody: who asks it is told that it is at fault.
+    """
+    for statement in (_EMPTY, f"DROP TABLE {TABLE}"):
+        try:
+            connection.execute(statement)
+        except sqlite3.Error as error:
+            if not is_fault(error):
+                raise
+        else:
+            return
 
 
 class IndexWriter:
@@ -142,33 +148,46 @@ def _with_error(contents: BatchContents, position: int, error: object) -> str:
 
 
 class _Faults:
-    """A block in a transaction; where the index is at fault in it, the index is emptied, and the block ends there."""
+    """A block in a transaction; where the index is at fault in it, the index is emptied, and the block ends there.
+
+    FTS5 writes at a savepoint what it has in memory; without one a fault would come at the commit, and fail all of it.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     def __enter__(self) -> None:
-        return
+        self._connection.execute("SAVEPOINT words")
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
-        if not is_fault(error):
+        if error is None:
+            try:
+                self._connection.execute("SAVEPOINT written")
+                self._connection.execute("RELEASE words")
+            except sqlite3.Error as late:
+                if not is_fault(late):
+                    raise
+            else:
+                return False
+        elif not is_fault(error):
             return False
+        self._connection.execute("ROLLBACK TO words")
         reset(self._connection)
+        self._connection.execute("RELEASE words")
         return True
 
 
 def is_fault(error: object) -> bool:
-    """Whether the index is at fault: its tables hold what FTS5 did not write, or are not there."""
-    if isinstance(error, sqlite3.OperationalError) and TABLE in str(error):
-        return "no such table" in str(error)
-    return isinstance(error, sqlite3.DatabaseError) and (
-        getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT_VTAB
-    )
+    """Whether a statement on the index failed by the index: its tables hold what FTS5 did not write, or are not there.
+
+    A table that is missing is `SQLITE_ERROR`, as a mistake in the statement is; these have none.
+    """
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) in _FAULTS
 
 
 def _clear_stale(connection: sqlite3.Connection) -> None:
     """An index without entries may have words of some: a writer without FTS5 has emptied it as well as it could."""
-    if connection.execute(FIRST_INDEXED).fetchone() is None:
+    if connection.execute(_FIRST_INDEXED).fetchone() is None:
         connection.execute(_EMPTY)
 
 
@@ -188,7 +207,7 @@ def remove(connection: sqlite3.Connection, ids: str, parameters: Sequence[Any]) 
         for (number,) in connection.execute(wanted, parameters).fetchall():
             if connection.execute(_HAS_ENTRY, (number,)).fetchone() is not None:
                 row = connection.execute(_TEXTS_OF, (number,)).fetchone()
-                connection.execute(_TAKE_OUT, (number, _words_of(row)))
+                connection.execute(_TAKE_OUT, (number, words_of(row)))
 
 
 def extend(connection: sqlite3.Connection, rows: int) -> int:
@@ -197,7 +216,7 @@ def extend(connection: sqlite3.Connection, rows: int) -> int:
     Words are made before the write lock is taken. Safe beside writers, purges and others who extend it.
     """
     first = _first(connection)
-    entries = [(row[0], _words_of(row)) for row in _newest_below(connection, first, rows)]
+    entries = [(row[0], words_of(row)) for row in _newest_below(connection, first, rows)]
     added = 0
     with transaction(connection):
         if not is_there(connection) or _first(connection) != first:
@@ -222,7 +241,8 @@ def _newest_below(connection: sqlite3.Connection, first: int, rows: int) -> Iter
     cursor.close()
 
 
-def _words_of(row: Sequence[Any]) -> str:
+def words_of(row: Sequence[Any]) -> str:
+    """The entry of a call: of its id, prompt and response as stored, and error message."""
     _, prompt, response, error = row
     return index_words([_text(prompt), _text(response), error if isinstance(error, str) else None])
 
@@ -253,6 +273,19 @@ def merge(connection: sqlite3.Connection, pages: int, *, begin: bool) -> bool:
             return False
         raise
     return connection.total_changes - before >= 2  # as FTS5 documents it
+
+
+def first_indexed(fetch: Fetch) -> int | None:
+    """From which call on the index has all contents; None where it has none, or there is none that can be read."""
+    if not fetch((FIND_INDEX, [])):
+        return None
+    try:
+        rows = fetch((_FIRST_INDEXED, []))
+    except sqlite3.Error as error:
+        if is_fault(error):
+            return None
+        raise
+    return int(rows[0][0]) if rows else None
 
 
 def matching(fetch: Fetch, match: str, low: int, high: int, rows: int) -> list[int] | None:

@@ -7,12 +7,14 @@ have the file. What is not done when a logger closes is done by the next one tha
 import logging
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Final
 
 from llm_service.redaction import clean
 from llm_service.telemetry.stores.base import StoreEvent
 from llm_service.telemetry.stores.sqlite import error_kinds, search_index
+from llm_service.telemetry.stores.sqlite.transactions import transaction
 from llm_service.telemetry.stores.sqlite.wal import WalWatch
 
 __all__ = ["FileUpkeep", "IndexUpkeep"]
@@ -56,13 +58,13 @@ class IndexUpkeep:
     def opened(self, connection: sqlite3.Connection) -> None:
         """A connection was opened, of a new file perhaps: make the index, so that all that comes is in it."""
         if self._wanted:
-            self._try(lambda: self._begin(connection))
+            self._try(connection, lambda: self._begin(connection))
 
     def step(self, connection: sqlite3.Connection) -> None:
         """Extend it a little, if that is due."""
         due_in = self.due_in
         if due_in is not None and due_in <= 0:
-            self._try(lambda: self._extend(connection))
+            self._try(connection, lambda: self._extend(connection))
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         if not search_index.has_fts5(connection):
@@ -87,8 +89,8 @@ class IndexUpkeep:
             self._due_at = None
             _LOG.info("telemetry: the index for search has all contents; %d were added", self._added)
 
-    def _try(self, work: Callable[[], None]) -> None:
-        """No fault of the index may keep records from being written."""
+    def _try(self, connection: sqlite3.Connection, work: Callable[[], None]) -> None:
+        """No fault of the index may keep records from being written; one that is at fault is made anew."""
         try:
             work()
         except sqlite3.Error as error:
@@ -97,6 +99,9 @@ class IndexUpkeep:
                 return
             self._due_at = self._clock() + _AFTER_A_FAULT
             _LOG.warning("telemetry: the index for search does not get on (tried again): %s", clean(str(error)))
+            if search_index.is_fault(error):
+                with suppress(sqlite3.Error), transaction(connection):
+                    search_index.reset(connection)
 
 
 class FileUpkeep:
