@@ -36,7 +36,9 @@ _MOST_BYTES: Final = 4 * 1024 * 1024
 _CONTENTS: Final = "SELECT id FROM invocation_contents WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT ?"
 # `+id`: the partial index of failures is read, instead of all calls in the order of their numbers.
 _FAILED: Final = """
-SELECT id FROM invocations WHERE status <> 'success' AND +id BETWEEN ? AND ? ORDER BY +id DESC LIMIT ?
+SELECT id FROM invocations WHERE status <> 'success' AND +id BETWEEN ? AND ?
+    AND NOT EXISTS (SELECT 1 FROM invocation_contents AS c WHERE c.id = invocations.id)
+ORDER BY +id DESC LIMIT ?
 """
 
 
@@ -83,7 +85,10 @@ class Search:
         narrowed.where()  # raises here, not in the middle
         self._limit = limit
         times = InvocationFilter(**{name: getattr(narrowed, name) for name in _TIMES}).where()
-        low, high = fetch((f"SELECT min(id), max(id) FROM invocations{times}", times.parameters))[0]  # noqa: S608
+        # One at a time: both at once would go through all calls; `+id` has the index of times asked instead of the ids.
+        number = "+id" if str(times) else "id"
+        ends = [f"SELECT {end}({number}) FROM invocations{times}" for end in ("min", "max")]  # noqa: S608 - constants
+        low, high = (fetch((sql, times.parameters))[0][0] for sql in ends)
         bounds: tuple[int, int] = (low, high) if isinstance(low, int) else (1, 0)
         self._low, self._high = bounds
         first = first_indexed(fetch)
@@ -110,13 +115,9 @@ class Search:
             on_progress(min(self.scans, max(0, self._indexed_from - page[-1])))
 
     def _candidates(self) -> Iterator[int]:
-        """Calls that may be it, from the last to the first: those of the index, all contents beyond it, failures."""
+        """Calls that may be it, from the last to the first: of the index, contents beyond it, failures without any."""
         failed = self._ids(_FAILED, _MANY, self._low, self._high)
-        last: int | None = None
-        for number in merge(failed, self._with_contents(), reverse=True):
-            if number != last:
-                yield number
-            last = number
+        return merge(failed, self._with_contents(), reverse=True)
 
     def _with_contents(self) -> Iterator[int]:
         high, match = self._high, self._wanted.match()

@@ -326,3 +326,26 @@ def test_marks_are_what_was_looked_for(text: str, words: str) -> None:
         for start, stop in made.marks:
             assert 0 <= start < stop <= len(made.text)
             assert any(term.needle.rstrip() in spaced(made.text[start:stop]) for term in terms)
+
+
+def test_no_question_goes_through_all_calls() -> None:
+    """Failures come from their index, times from theirs, texts by number: at a million calls it matters."""
+    with closing(file_of(CALLS)) as connection:
+        indexed(connection)
+        asked: list[Query] = []
+
+        def fetch(query: Query) -> list[tuple[Any, ...]]:
+            asked.append(query)
+            return rows_of(connection, *query)
+
+        list(Search(fetch, Wanted.of("cat"), InvocationFilter(agent_name="a", since="2026-03-01T00:00:00Z"), 5).rows())
+        list(Search(fetch, Wanted.of("cat"), InvocationFilter(), 5).rows())
+        plans = {
+            step[3]
+            for sql, parameters in asked
+            if "invocations" in sql and not sql.startswith(("SELECT min(id)", "SELECT max(id)"))
+            for step in connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters)
+        }
+        scans = {plan for plan in plans if plan.startswith("SCAN")}
+        assert scans == {"SCAN invocations USING COVERING INDEX idx_invocations_status"}
+        assert any("COVERING INDEX idx_invocations_timestamp" in plan for plan in plans)
