@@ -40,7 +40,7 @@ def search(
     """Stored calls whose prompt, response or error message has these words; the call that arrived last first.
 
     With `search: true` an index is asked; without it, and for calls that it does not have yet, texts are read one after
-    another, about 20,000 a second. Both find the same. No snapshot is held meanwhile.
+    another, some ten thousand short ones a second. Both find the same. No snapshot is held meanwhile.
 
     Args:
         words: all of which a call must have, in any of its texts, whatever their case and diacritics; `"a phrase"`,

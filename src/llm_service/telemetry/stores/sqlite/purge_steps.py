@@ -29,7 +29,8 @@ from llm_service.telemetry.stores.sqlite.transactions import transaction
 __all__ = ["Purge", "has_old", "look"]
 
 _TARGET_MS: Final = 3.0
-"""Target duration of a step. 200 records take 1 to 2 ms, including indexes and secure delete."""
+"""Target duration of a step. 200 records take 1 to 2 ms, including indexes and secure delete; where their contents are in
+the index for search, ten do."""
 _STEPS_TO_CHECKPOINT: Final = 4
 """Steps (about 1.5 MiB) between checkpoints: 5 ms each; 8 MiB at once would take 15 to 80 ms."""
 _STUCK_PAGES: Final = 16_384
@@ -141,7 +142,7 @@ class Purge:
         self.held = self.stuck = False
         self._holding = False
         self._unsaved = 0
-        self._rows = _Pace(100, 10, 1000)
+        self._rows = _Pace(25, 5, 1000)
         self._pages = _Pace(32, 4, 512)
         self._merged = _Pace(16, 4, 512)
         self._merging = False
