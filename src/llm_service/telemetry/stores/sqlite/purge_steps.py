@@ -29,8 +29,8 @@ from llm_service.telemetry.stores.sqlite.transactions import transaction
 __all__ = ["Purge", "has_old", "look"]
 
 _TARGET_MS: Final = 3.0
-"""Target duration of a step. 200 records take 1 to 2 ms, including indexes and secure delete; where their contents are in
-the index for search, ten do."""
+"""Target duration of a step. 200 records take 1 to 2 ms, including indexes and secure delete; ten of those whose
+contents are in the index for search take as long."""
 _STEPS_TO_CHECKPOINT: Final = 4
 """Steps (about 1.5 MiB) between checkpoints: 5 ms each; 8 MiB at once would take 15 to 80 ms."""
 _STUCK_PAGES: Final = 16_384
