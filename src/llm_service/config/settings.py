@@ -55,6 +55,7 @@ class SettingsOptions(TypedDict, total=False):
     redact_content: bool
     journal: bool
     search: bool
+    time_zone: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,8 @@ class Settings:
         search: True makes an index of the words of prompts, responses and error messages (level `full`) where the file
             has none, and completes it in the background. Whoever writes to a file that has one keeps it, whatever this
             says; `llm-telemetry search --drop-index` removes it.
+        time_zone: where the days of queries begin (`since="yesterday"`): a name of the IANA database, `UTC`, or `local`
+            for the machine's. None is UTC for loggers, and the machine's for the command line.
     """
 
     db_path: Path = field(default_factory=lambda: Path(DEFAULT_DB_PATH))
@@ -106,6 +109,7 @@ class Settings:
     redact_content: bool = True
     journal: bool = False
     search: bool = False
+    time_zone: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "db_path", resolve_db_path(self.db_path))
@@ -124,6 +128,8 @@ class Settings:
         _seconds("flush_interval", self.flush_interval, 0.001, 3600.0)
         for name in ("block_timeout", "commit_timeout", "close_timeout"):
             _seconds(name, getattr(self, name), 0.0, 86_400.0)
+        if self.time_zone is not None:
+            _zone("time_zone", self.time_zone)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -224,3 +230,12 @@ def _seconds(name: str, value: object, low: float, high: float) -> None:
     # The range refuses NaN, which fails every comparison, and infinity.
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise SettingsError(name, value, f"use a number of seconds from {low:g} to {high:g}")
+
+
+def _zone(name: str, value: object) -> None:
+    from llm_service.config.time_zones import zone_named  # noqa: PLC0415 - few need the time zone database
+
+    try:
+        zone_named(value)
+    except ValueError as error:
+        raise SettingsError(name, value, str(error)) from None

@@ -147,6 +147,7 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
         """Reservations under this logger's policies."""
         return AsyncBudgets(self._core)
 
+    query = awaited(queries_api.query)
     get_daily_costs = awaited(queries_api.get_daily_costs)
     get_invocations = awaited(queries_api.get_invocations)
     get_content = awaited(queries_api.get_content)

@@ -11,6 +11,7 @@ from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.writer.threads import off_the_loop
 
 if TYPE_CHECKING:
+    from llm_service.telemetry.queries.filter_language import Filters
     from llm_service.telemetry.queries.search import FoundRow
 
 __all__ = ["search"]
@@ -35,6 +36,7 @@ def search(
     user_id: str | None = None,
     since: datetime | str | None = None,
     until: datetime | str | None = None,
+    filters: "Filters" = None,
     fresh: bool = True,
 ) -> Steps[list["FoundRow"]]:
     """Stored calls whose prompt, response or error message has these words; the call that arrived last first.
@@ -48,7 +50,7 @@ def search(
             spaces, such as Chinese, are found wherever they stand. Error messages are those of calls that failed.
         limit: at most so many, 1 to 1,000,000.
         start_date, end_date, agent_name, tool_name, status, model_name, session_id, trace_id, run, user_id, since,
-            until, fresh: as for `get_invocations`.
+            until, filters, fresh: as for `get_invocations`.
 
     Returns:
         Rows as of `get_invocations`, and `where` (`prompt`, `response` or `error_message`), `snippet` (the part of it
@@ -66,6 +68,7 @@ def search(
     narrowed = InvocationFilter(
         start_date, end_date, agent_name, tool_name, model_name, status=status,
         session_id=session_id, trace_id=trace_id, run=run, user_id=user_id, since=since, until=until,
+        filters=filters,
     )  # fmt: skip
     narrowed.where()
     if fresh:

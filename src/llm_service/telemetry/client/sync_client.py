@@ -115,6 +115,7 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
         """Reservations under this logger's policies."""
         return Budgets(self._core)
 
+    query = blocking(queries_api.query)
     get_daily_costs = blocking(queries_api.get_daily_costs)
     get_invocations = blocking(queries_api.get_invocations)
     get_content = blocking(queries_api.get_content)

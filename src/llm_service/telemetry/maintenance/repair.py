@@ -26,6 +26,7 @@ from llm_service.telemetry.maintenance.daily_totals import Difference
 from llm_service.telemetry.maintenance.doctor import identify
 from llm_service.telemetry.record.timestamps import microseconds_text
 from llm_service.telemetry.stores.sqlite import statements
+from llm_service.telemetry.stores.sqlite.big_sums import is_sum
 from llm_service.telemetry.stores.sqlite.search_index import FIND_INDEX
 from llm_service.telemetry.stores.sqlite.transactions import snapshot, transaction
 
@@ -37,7 +38,7 @@ _ROWS: Final = 50
 _MOST_TRIES: Final = 20
 _COUNTS: Final = daily_totals.COLUMNS
 _STRAY_BUCKETS: Final = "FROM daily_latency WHERE daily_cost_id NOT IN (SELECT id FROM daily_costs)"
-_NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in _COUNTS)
+_NOT_WHOLE: Final = " OR ".join(f"NOT {is_sum(name)}" for name in _COUNTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ def _rebuild(connection: sqlite3.Connection, now: str) -> Iterator[Action]:
 
 
 def _make_whole(connection: sqlite3.Connection) -> Iterator[Action]:
-    """Sums that are no integers (written by hand) are made so: nothing can be added to the others."""
+    """Cells that hold no sum (written by hand) are made integers: nothing can be added to the others."""
     if connection.execute(f"SELECT 1 FROM daily_costs WHERE {_NOT_WHOLE} LIMIT 1").fetchone():  # noqa: S608
         casts = ", ".join(f"{name} = CAST({name} AS INTEGER)" for name in _COUNTS)
         count = connection.execute(f"UPDATE daily_costs SET {casts} WHERE {_NOT_WHOLE}").rowcount  # noqa: S608

@@ -231,6 +231,7 @@ def test_filters_narrow_it() -> None:
                 row["id"] for row in found(connection, "cat", since="2026-03-02T00:00:00Z", end_date="2026-03-03")
             ] == [3, 2]
             assert found(connection, "cat", since="2027-01-01T00:00:00Z") == []
+            assert [row["id"] for row in found(connection, "cat", filters="agent!=a")] == [2]
             indexed(connection)
 
 
