@@ -15,6 +15,7 @@ from llm_service.telemetry.queries.cells import IS_CALL, LATENCY, added_up, text
 from llm_service.telemetry.stores.latency_buckets import added_up as added_up_buckets
 from llm_service.telemetry.stores.rollups import SUMS, DailyKey, DailyTotals, bucket_of
 from llm_service.telemetry.stores.sqlite.backfill import quarters_of
+from llm_service.telemetry.stores.sqlite.big_sums import are_same
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 from llm_service.telemetry.stores.sqlite.rollup_progress import read_progress
 from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function
@@ -178,7 +179,8 @@ def read_quarters(connection: sqlite3.Connection, day: str) -> dict[str, DailyTo
 
 def minus(one: DailyTotals, other: DailyTotals) -> DailyTotals:
     """What one has more than the other."""
-    lacking = to_totals(getattr(one, name) - getattr(other, name) for name in COLUMNS)
+    pairs = ((getattr(one, name), getattr(other, name)) for name in COLUMNS)
+    lacking = to_totals(0 if are_same(more, less) else more - less for more, less in pairs)
     lacking.buckets = {
         bucket: count
         for bucket in one.buckets.keys() | other.buckets.keys()

@@ -5,11 +5,12 @@ from typing import Any, Final, Literal
 
 from llm_service.telemetry.queries.cells import say_odd, text
 from llm_service.telemetry.stores.base import Fetch, PartialSum
+from llm_service.telemetry.stores.sqlite.big_sums import is_sum
 
-__all__ = ["RollUp", "fetch_daily_sums"]
+__all__ = ["ROLLUP_KEYS", "RollUp", "fetch_daily_sums"]
 
 RollUp = Literal["daily_costs", "quarter_hours"]
-_KEYS: Final[dict[RollUp, str]] = {"daily_costs": "date", "quarter_hours": "quarter"}
+ROLLUP_KEYS: Final[dict[RollUp, str]] = {"daily_costs": "date", "quarter_hours": "quarter"}
 
 _TOKENS: Final = ("total_tokens", "prompt_tokens", "completion_tokens")
 _NUMBERS: Final = (
@@ -18,13 +19,8 @@ _NUMBERS: Final = (
 )
 
 
-def _is_number(column: str) -> str:
-    """SQLite makes a real of an integer that grows beyond 64 bits; a text or blob is greater than any number."""
-    return f"(typeof({column}) = 'integer' OR {column} BETWEEN 9e18 AND 1e24)"
-
-
-_UNPRICED: Final = f"sum(CASE WHEN {_is_number('cost_nanos')} THEN unpriced ELSE invocations END)"
-_UNCOUNTED: Final = f"sum(CASE WHEN {' AND '.join(map(_is_number, _TOKENS))} THEN uncounted ELSE invocations END)"
+_UNPRICED: Final = f"sum(CASE WHEN {is_sum('cost_nanos')} THEN unpriced ELSE invocations END)"
+_UNCOUNTED: Final = f"sum(CASE WHEN {' AND '.join(map(is_sum, _TOKENS))} THEN uncounted ELSE invocations END)"
 
 
 def fetch_daily_sums(
@@ -35,7 +31,7 @@ def fetch_daily_sums(
     if not any(type(cell) is PartialSum for row in rows for cell in row):
         return rows
     for column in _NUMBERS:
-        odd = f"SELECT min({_KEYS[table]}), count(*) FROM {table} WHERE NOT {_is_number(column)}"  # noqa: S608
+        odd = f"SELECT min({ROLLUP_KEYS[table]}), count(*) FROM {table} WHERE NOT {is_sum(column)}"  # noqa: S608
         ((day, count),) = fetch((odd, ()))
         if count:
             say_odd(table, text(day), column, count)

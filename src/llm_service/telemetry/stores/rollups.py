@@ -154,25 +154,17 @@ class Fold:
             totals.invocations += 1
             of_all.invocations += 1
             if status != "success":
-                totals.errors += status == "error"
-                of_all.errors += status == "error"
-                totals.timeouts += status == "timeout"
-                of_all.timeouts += status == "timeout"
+                _count_failure(status, totals, of_all)
             totals.prompt_tokens += prompt_tokens
             of_all.prompt_tokens += prompt_tokens
             totals.completion_tokens += completion_tokens
             of_all.completion_tokens += completion_tokens
             totals.total_tokens += total_tokens
             of_all.total_tokens += total_tokens
-            if total is None:
-                totals.uncounted += 1
-                of_all.uncounted += 1
-            if cost is None:
-                totals.unpriced += 1
-                of_all.unpriced += 1
-            else:
-                totals.cost_nanos += cost_nanos
-                of_all.cost_nanos += cost_nanos
+            totals.cost_nanos += cost_nanos
+            of_all.cost_nanos += cost_nanos
+            if total is None or cost is None:
+                _count_unknown(total, cost, totals, of_all)
             if latency is not None:
                 totals.latency_us_sum += latency_us
                 of_all.latency_us_sum += latency_us
@@ -191,6 +183,18 @@ class Fold:
         """The increments, by row of `quarter_hours`."""
         filled = {begin: totals for begin, totals in self._quarters.items() if totals.invocations}
         return {microseconds_text(begin)[:16]: _timed(totals) for begin, totals in filled.items()}
+
+
+def _count_failure(status: str, *totals: DailyTotals) -> None:
+    for one in totals:
+        one.errors += status == "error"
+        one.timeouts += status == "timeout"
+
+
+def _count_unknown(total: int | None, cost: float | None, *totals: DailyTotals) -> None:
+    for one in totals:
+        one.uncounted += total is None
+        one.unpriced += cost is None
 
 
 def _timed(totals: DailyTotals) -> DailyTotals:

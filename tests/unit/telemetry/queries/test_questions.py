@@ -19,6 +19,7 @@ from llm_service.telemetry.queries.questions import Statistics
 from llm_service.telemetry.stores.base import Query
 from llm_service.telemetry.stores.rollups import nanos
 from llm_service.telemetry.stores.sqlite.migrations import schema_statements
+from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 from llm_service.telemetry.stores.sqlite.reader import read
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
@@ -432,7 +433,7 @@ def planner() -> Iterator[Callable[[Query], str]]:
     )
 
     def plan(query: Query) -> str:
-        return "\n".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query[0]}", query[1]))
+        return "\n".join(row[3] for row in rows_of(connection, f"EXPLAIN QUERY PLAN {query[0]}", query[1]))
 
     yield plan
     connection.close()
@@ -483,9 +484,9 @@ def test_daily_costs_of_a_span_are_found_by_date(planner: Callable[[Query], str]
     ("names", "complete_since", "until", "tables"),
     [
         ({}, "", "2025-11-23 18:30:00.000000Z", {"quarter_hours"}),
-        ({}, None, "2025-11-24 00:00:00.000000Z", {"daily_costs"}),
-        ({}, "2026-03-01", "2025-11-24 00:00:00.000000Z", {"daily_costs", "quarter_hours"}),
-        ({"tool_name": "t"}, "", "2025-11-24 00:00:00.000000Z", {"daily_costs"}),
+        ({}, None, "2025-11-24", {"daily_costs"}),
+        ({}, "2026-03-01", "2025-11-24", {"daily_costs", "quarter_hours"}),
+        ({"tool_name": "t"}, "", "2025-11-24", {"daily_costs"}),
     ],
 )
 def test_statistics_of_a_year_read_rows_only_at_the_edge(
@@ -498,12 +499,13 @@ def test_statistics_of_a_year_read_rows_only_at_the_edge(
         if "rollup_progress" in query[0]:
             return [(complete_since,)]
         asked.append(query)
-        return [] if "GROUP BY" in query[0] else [(0,) * 11]
+        return []
 
     questions.read_statistics(fetch, NOW - timedelta(minutes=1), 365, InvocationFilter(**names))
     on_rows = [query for query in asked if "FROM invocations" in query[0]]
-    assert {re.search(r"FROM (\w+)", query[0])[1] for query in asked if query not in on_rows} == tables  # type: ignore[index]
-    assert [query[1][:2] for query in on_rows] == [["2025-11-23 18:29:00.000000Z", until]] * 2
+    tables_read = {query[0].partition("FROM ")[2].split()[0] for query in asked if query not in on_rows}
+    assert tables_read == tables
+    assert [query[1][:2] for query in on_rows] == [["2025-11-23 18:29:00.000000Z", until]]
     for query in on_rows:
         assert re.search(r"SEARCH invocations USING INDEX \w+ \((?:timestamp>\? AND timestamp<\?)\)", planner(query))
     for query in asked:

@@ -18,6 +18,7 @@ from llm_service.telemetry.record.record import CARD_FIELDS, EXTENSION_FIELDS, I
 from llm_service.telemetry.record.timestamps import TextClock
 from llm_service.telemetry.stores.prompt_sizes import PromptSizesRow
 from llm_service.telemetry.stores.rollups import SUMS, DailyKey, DailyTotals
+from llm_service.telemetry.stores.sqlite.big_sums import added, storable
 
 __all__ = [
     "DROP_CONTENT",
@@ -50,7 +51,7 @@ _ERROR: Final = CARD_FIELDS.index("error_message")
 _LEVEL: Final = CARD_FIELDS.index("privacy_level")
 _CARD_WITHOUT_ERROR: Final = tuple(field for field in CARD_FIELDS if field != "error_message")
 
-_ADDED: Final = ",\n    ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
+_ADDED: Final = ",\n    ".join(f"{name} = {added(name)}" for name in SUMS)
 _sums_of: Final = attrgetter(*SUMS)
 _UPSERT_DAILY_COST: Final = f"""
 INSERT INTO daily_costs (date, agent_name, tool_name, model_name, total_cost_usd, {", ".join(SUMS)}, latency_buckets)
@@ -217,12 +218,12 @@ def _many_rows(sql: str, columns: int, rows: int) -> str:
 
 def daily_cost_row(key: DailyKey, totals: DailyTotals, buckets: bytes) -> tuple[Any, ...]:
     """The parameters of one row of `upsert_daily_costs`: what is added, but for the buckets, which replace the old."""
-    return (*key, totals.cost_nanos / 1e9, *_sums_of(totals), buckets)
+    return (*key, totals.cost_nanos / 1e9, *map(storable, _sums_of(totals)), buckets)
 
 
 def quarter_row(quarter: str, totals: DailyTotals, buckets: bytes) -> tuple[Any, ...]:
     """The parameters of one row of `upsert_quarters`, as `daily_cost_row`."""
-    return (quarter, *_sums_of(totals), buckets)
+    return (quarter, *map(storable, _sums_of(totals)), buckets)
 
 
 def dead_letter_row(record: InvocationRecord, error: BaseException, ceiling: PrivacyLevel, now: str) -> tuple[Any, ...]:

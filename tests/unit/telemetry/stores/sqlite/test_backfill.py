@@ -22,7 +22,7 @@ from llm_service.telemetry.maintenance.doctor import examine
 from llm_service.telemetry.maintenance.repair import repair
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.questions import read_statistics_since
-from llm_service.telemetry.queries.rollup_sources import backfilled_share
+from llm_service.telemetry.queries.rollup_progress import backfilled_share
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.retention import LEASE, Cutoffs
 from llm_service.telemetry.stores.sqlite import backfill
