@@ -181,7 +181,7 @@ def test_what_quarters_of_an_hour_have_is_read_from_them() -> None:
         ("daily", "2026-11-02", "2026-11-03"),
         ("quarters", "2026-11-03 00:00", None),
     ]
-    assert sources("2026-11-03", since="2026-11-01", until="2026-11-03", unit=86_400) == [
+    assert sources("2026-11-03", since="2026-11-01", until="2026-11-02", unit=86_400) == [
         ("daily", "2026-11-01", "2026-11-03")
     ]
     for needs in ({"group_by": "agent"}, {"filters": "agent=x"}, {"measures": "max_latency_ms"}, {"unit": 60}):
