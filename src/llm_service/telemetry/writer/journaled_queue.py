@@ -111,6 +111,7 @@ class JournaledQueue(RecordQueue):
         self._make_slot = make_slot
         self._is_clean = is_clean
         self._prepare = prepare
+        self._writer_id = ""
         self._assigned = 0
         self._redactions: dict[str, int] = {}
         super().__init__(**options)
@@ -124,6 +125,7 @@ class JournaledQueue(RecordQueue):
 
     def begin_journal(self, writer_id: str) -> None:
         """See `RecordQueue.begin_journal`."""
+        self._writer_id = writer_id
         self._journal.begin(writer_id)
 
     def ensure_journal(self) -> None:
@@ -137,12 +139,12 @@ class JournaledQueue(RecordQueue):
         with self._lock:
             self._journal.close()
 
-    def renew_journal(self, writer_id: str) -> None:
+    def renew_journal(self) -> None:
         """See `RecordQueue.renew_journal`."""
         with self._lock:
             if not self._held:
                 self._journal.close()
-                self._journal.begin(writer_id)
+                self._journal.begin(self._writer_id)
 
     @property
     def journal_bytes(self) -> int:

@@ -251,7 +251,7 @@ class RecordQueue(QueueAccounting):
     def close_journal(self) -> None:
         """Let go of the journal: nothing more is accepted or committed."""
 
-    def renew_journal(self, writer_id: str) -> None:
+    def renew_journal(self) -> None:
         """Where nothing is held, let go of the journal until the next record."""
 
     @property

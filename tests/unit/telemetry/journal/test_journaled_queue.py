@@ -399,13 +399,15 @@ def test_a_journal_is_renewed_only_while_nothing_is_held() -> None:
     """What is held stands in the old one."""
     paper = Paper()
     queue = make(paper)
+    queue.begin_journal("writer")
+    paper.told.clear()
     queue.offer(InvocationRecord(agent_name="a"))
-    queue.renew_journal("next")
+    queue.renew_journal()
     assert paper.told == []
     assert queue.abandon(DropReason.SHUTDOWN, in_flight=False) == 1
     paper.told.clear()
-    queue.renew_journal("next")
-    assert paper.told == [("close", None), ("begin", "next")]
+    queue.renew_journal()
+    assert paper.told == [("close", None), ("begin", "writer")]
 
 
 def test_while_the_interpreter_ends_records_are_held_without_a_journal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -443,7 +443,7 @@ async def test_where_no_thread_can_be_started_nobody_waits_for_ever_and_the_reco
     """The process has too many, or ends."""
     async with AsyncTelemetryLogger(db, policies=policies(default=1), retention_days=None) as logger:
         hold = await logger.budgets.reserve(usd=0.4)
-        await engine_of(logger).close_budgets(5)
+        await engine_of(logger).shutdown.close_budgets(5)
         real = threading.Thread.start
 
         def start(self: threading.Thread) -> None:
