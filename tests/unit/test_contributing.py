@@ -1,5 +1,6 @@
 """CONTRIBUTING.md is kept true: its files are there, its rooms are the rooms, and it stays short."""
 
+import ast
 import re
 import tomllib
 from collections import defaultdict
@@ -55,6 +56,25 @@ def test_a_name_of_a_module_means_one_thing() -> None:
         if path.stem != "__main__" and not (path.stem == path.parent.name and path.stem in MAIN_OF_ITS_PACKAGE):
             places[name].append(path.relative_to(PACKAGE).as_posix())
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_modules_and_functions_are_short() -> None:
+    """By the bounds that the guide names; of a function its body counts, without signature and docstring."""
+    bounds = re.search(r"Modules stay under (\d+)\s+lines, bodies of functions under (\d+)", GUIDE)
+    assert bounds is not None
+    of_module, of_body = map(int, bounds.groups())
+    long = {}
+    for path in PACKAGE.rglob("*.py"):
+        text, name = path.read_text("utf-8"), path.relative_to(PACKAGE).as_posix()
+        if len(text.splitlines()) >= of_module:
+            long[name] = len(text.splitlines())
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[ast.get_docstring(node) is not None :]
+                lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+                if lines >= of_body:
+                    long[f"{name}: {node.name}"] = lines
+    assert long == {}
 
 
 def test_checks_before_a_commit_are_those_of_ci() -> None:
