@@ -81,7 +81,7 @@ class BudgetExecutor:
         self._path = path
         self.session = store.budget_session()
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
         self._start_lock = threading.RLock()  # a finalizer may submit while this thread is about to start one
         self._starting = False
         self._look_by = 0.0
@@ -96,11 +96,11 @@ class BudgetExecutor:
         """Have the executor's thread serve a request."""
         self._queue.put(request)
         with self._start_lock:  # a thread that is about to end sees the request, or is seen to have ended
-            if self._starting or (self._thread is not None and self._thread.is_alive()):
+            if self._starting or (self.thread is not None and self.thread.is_alive()):
                 return
             self._starting = True
             try:
-                self._thread = threads.start(self._run, "llm-telemetry-budgets")
+                self.thread = threads.start(self._run, "llm-telemetry-budgets")
             except RuntimeError as error:  # too many threads, or the interpreter ends: nobody waits for ever
                 self._refuse_all(error)
             finally:
@@ -121,7 +121,7 @@ class BudgetExecutor:
             if request.record is not None and not request.done:
                 self.take_over(request.record)
             raise
-        self._look_back()
+        self.look_back()
         if self._closed:
             self._let_go_in_time()
 
@@ -131,11 +131,11 @@ class BudgetExecutor:
         while True:
             first = self._next()
             if first is None:
-                self._look_back()
+                self.look_back()
                 self._let_go_in_time()  # before the thread counts as ended; a late request opens the file again
                 with self._start_lock:
                     if self._queue.empty():
-                        self._thread = None
+                        self.thread = None
                         return
                 continue
             requests = [first]
@@ -172,11 +172,11 @@ class BudgetExecutor:
         if self.session.looks_back and monotonic() < self._look_by:
             with suppress(Empty):
                 return self._queue.get(timeout=_PAUSE)
-        self._look_back()
+        self.look_back()
         self._look_by = monotonic() + _LONGEST_WITHOUT_LOOKING
         return self._queue.get()
 
-    def _look_back(self) -> None:
+    def look_back(self) -> None:
         """Tell of thresholds, and forget what is old, now that nobody waits."""
         lock = self._commit_lock
         if lock.owner == get_ident() or not self.session.looks_back:
@@ -261,12 +261,12 @@ class BudgetExecutor:
     @property
     def is_running(self) -> bool:
         """Whether there is a thread that serves."""
-        thread = self._thread
+        thread = self.thread
         return thread is not None and thread.is_alive()
 
     def close(self, seconds: float) -> None:
         """Serve what was given, end the thread and let go of the file, within so many seconds; it blocks."""
-        thread = self._thread
+        thread = self.thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             self._queue.put(None)
             thread.join(seconds)

@@ -69,7 +69,7 @@ class Shutdown:
         self._hooked = False
         self._exiting = False
         self._is_late = self._wrote_late = False
-        self._sigterm = SigtermHandler(self._write_at_sigterm, lambda: self._exiting)
+        self.sigterm = SigtermHandler(self._write_at_sigterm, lambda: self._exiting)
 
     def begin(
         self,
@@ -93,7 +93,7 @@ class Shutdown:
         """In a forked child: hook into its exit when needed; its SIGTERM is handled as the parent's."""
         self._unhook()
         self._exiting = self._is_late = self._wrote_late = False
-        self._sigterm.reset()
+        self.sigterm.reset()
 
     # A close
 
@@ -165,7 +165,7 @@ class Shutdown:
             self._executor.close_soon()  # who may block has closed it before
             self._queue.close_journal()
             self.announce_losses()
-        self._sigterm.uninstall()
+        self.sigterm.uninstall()
         self._unhook()
 
     def forgotten(self) -> None:
@@ -208,7 +208,7 @@ class Shutdown:
     def flush_on_sigterm(self) -> None:
         """See `BaseClient.flush_on_sigterm`."""
         if not self.closed:
-            self._sigterm.install()
+            self.sigterm.install()
             self.hook_exit()
 
     def hook_exit(self) -> None:
@@ -250,7 +250,7 @@ class Shutdown:
                 if forgotten:
                     self._warn_forgotten()
         finally:
-            self._sigterm.passed_on()
+            self.sigterm.passed_on()
 
     def _drain(self) -> None:
         """The last drain, in this thread, since no thread may be started any more."""
