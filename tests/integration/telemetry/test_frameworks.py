@@ -486,7 +486,7 @@ async def test_a_call_has_the_price_of_the_seller_that_the_framework_names_or_no
 ) -> None:
     """Of each label that the prices know, and of others; the price of the model's maker is not taken instead."""
     pytest.importorskip(adapter)
-    labels = sorted(set(sellers._PROVIDERS) | {"snowflakecortex", "vercel", "a-new-one"})
+    labels = sorted(set(sellers.PROVIDERS) | {"snowflakecortex", "vercel", "a-new-one"})
     async with AsyncTelemetryLogger(tmp_path / "t.db", models=False) as telemetry:
         for model, label in product(SOLD, labels):
             await ADAPTERS[adapter](telemetry, model, label)
