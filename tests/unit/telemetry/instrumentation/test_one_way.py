@@ -186,9 +186,9 @@ def _grounded(metadata: Event) -> Change:
     return lambda event: event | {"candidates": [event["candidates"][0] | {"groundingMetadata": metadata}]}
 
 
-for _query in provider_tools._QUERIES:
+for _query in provider_tools.QUERIES:
     BILLED[_query] = ("gemini", _grounded({_query: ["a", "b"]}), _grounded({_query: ["a", "b"]}))
-for _source in set(provider_tools._KINDS_OF_CHUNKS) - provider_tools._FREE_CHUNKS:
+for _source in set(provider_tools.KINDS_OF_CHUNKS) - provider_tools.FREE_CHUNKS:
     _metadata = {"groundingChunks": [{_source: {"uri": "u"}}]}
     BILLED[f"chunk of {_source}"] = ("gemini", _grounded(_metadata), _grounded(_metadata))
 
