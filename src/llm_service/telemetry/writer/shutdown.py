@@ -130,8 +130,7 @@ class Shutdown:
         engine = self._engine
         if engine.closed:
             return
-        with suppress(Exception):  # nobody is left to tell
-            engine.before_close()  # what is kept in blocks, too
+        self._end_open()
         if engine.drivers.needed or engine.inline.session.is_open or not engine.queue.empty():
             self._drain()
 
@@ -162,6 +161,8 @@ class Shutdown:
     def _drain(self) -> None:
         """The last drain, in this thread, since no thread may be started any more."""
         engine = self._engine
+        if not engine.closing:
+            self._end_open()
         engine.closing = True
         deadline = monotonic() + engine.settings.close_timeout
         engine.executor.close(1.0)
@@ -178,6 +179,11 @@ class Shutdown:
             engine.announcer.outlive_threads()
             engine.rest()
         engine.announcer.finish()
+
+    def _end_open(self) -> None:
+        """What is still open, or kept in blocks, has its rows now."""
+        with suppress(Exception):  # nobody is left to tell
+            self._engine.before_close()
 
     def write_late(self) -> None:
         """Commit what has come after the last drain, or where no thread can be started any more."""
