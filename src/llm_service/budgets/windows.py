@@ -4,14 +4,14 @@ Calendar windows follow their time zone, with daylight saving. A rolling window 
 partial one: it is up to a sixtieth longer than its name, never shorter.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, assert_never
 from zoneinfo import ZoneInfo
 
 from llm_service.config.window_names import CALENDAR_WINDOWS, CalendarWindow, rolling_seconds
 
-__all__ = ["MICROSECONDS", "Span", "Window", "window_named"]
+__all__ = ["MICROSECONDS", "Span", "Window", "clock_hour", "window_named"]
 
 MICROSECONDS: Final = 1_000_000
 _SLICES: Final = 60
@@ -122,7 +122,7 @@ def _calendar(kind: _Dated, moment_us: int, zone: ZoneInfo) -> Span:
     day = datetime(local.year, local.month, local.day, tzinfo=zone)
     match kind:
         case CalendarWindow.HOUR:
-            return _hour(moment_us, zone)
+            return clock_hour(moment_us, zone)
         case CalendarWindow.DAY:
             start, end = day, day + timedelta(days=1)
         case CalendarWindow.WEEK:
@@ -136,7 +136,7 @@ def _calendar(kind: _Dated, moment_us: int, zone: ZoneInfo) -> Span:
     return Span(_microseconds(start), _microseconds(end))
 
 
-def _hour(moment_us: int, zone: ZoneInfo) -> Span:
+def clock_hour(moment_us: int, zone: tzinfo) -> Span:
     """An hour of the clock; shorter if the clock was changed by a fraction of an hour, as on Lord Howe Island."""
     offset = _offset(moment_us, zone)
     start = moment_us - (moment_us + offset) % _HOUR_US
@@ -148,7 +148,7 @@ def _hour(moment_us: int, zone: ZoneInfo) -> Span:
     return Span(start, end)
 
 
-def _change(before: int, after: int, zone: ZoneInfo) -> int:
+def _change(before: int, after: int, zone: tzinfo) -> int:
     """When the clock was changed between two moments."""
     old = _offset(before, zone)
     while after - before > 1:
@@ -160,11 +160,11 @@ def _change(before: int, after: int, zone: ZoneInfo) -> int:
     return after
 
 
-def _offset(moment_us: int, zone: ZoneInfo) -> int:
+def _offset(moment_us: int, zone: tzinfo) -> int:
     return (_local(moment_us, zone).utcoffset() or timedelta()) // timedelta(microseconds=1)
 
 
-def _local(moment_us: int, zone: ZoneInfo) -> datetime:
+def _local(moment_us: int, zone: tzinfo) -> datetime:
     return (_EPOCH + timedelta(microseconds=moment_us)).astimezone(zone)
 
 

@@ -1,10 +1,8 @@
 """The schema of `config/policies.yaml`: which calls a budget covers, its limits by window, and what it does."""
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, cast, get_args
-from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import BeforeValidator, WrapValidator, field_validator
 from pydantic import Field as Described
@@ -23,6 +21,7 @@ from llm_service.config.schema_values import (
     unset,
     whole,
 )
+from llm_service.config.time_zones import LOCAL, zone_named
 from llm_service.config.window_names import CALENDAR_WINDOWS, rolling_seconds
 
 __all__ = [
@@ -54,23 +53,13 @@ def _window(value: object) -> object:
 
 
 def _zone(value: object) -> object:
-    remedy = "give a name of the IANA time zone database, such as UTC or Europe/Berlin"
-    if not isinstance(value, str):
-        raise problem(remedy)
-    if value == "UTC":  # also without a database, as on Windows without the package tzdata
-        return value
     try:
-        ZoneInfo(value)
-    except (LookupError, ValueError, OSError):
-        guess = no_such(value, _zones(), "time zone")
-        raise problem(guess.partition("; ")[2] if "did you mean" in guess else remedy) from None
+        zone_named(value)
+    except ValueError as error:
+        raise problem(str(error)) from None
+    if value == LOCAL:  # every process that counts must count the same days
+        raise problem("give the name of a zone, such as UTC or Europe/Berlin: local differs from machine to machine")
     return value
-
-
-@lru_cache(maxsize=1)
-def _zones() -> tuple[str, ...]:
-    """All names of the time zone database; empty without a database."""
-    return tuple(sorted(available_timezones()))
 
 
 def _scope(value: object, handler: Callable[[object], dict[Field, tuple[str, ...]]]) -> dict[Field, tuple[str, ...]]:

@@ -16,7 +16,9 @@ httpx, httpx2 = pytest.importorskip("httpx"), pytest.importorskip("httpx2")
 openai, anthropic = pytest.importorskip("openai"), pytest.importorskip("anthropic")
 PRICE = {"cost_per_1m_tokens": {"input": 1, "output": 10}}
 MODELS = ModelsConfig.model_validate({"models": {"gpt-5": PRICE, "claude-x": PRICE}})
-LIMIT = PoliciesConfig.model_validate({"policies": {"all": {"daily_budget_usd": 1, "limit": {"threshold_percent": 100}}}})
+LIMIT = PoliciesConfig.model_validate(
+    {"policies": {"all": {"daily_budget_usd": 1, "limit": {"threshold_percent": 100}}}}
+)
 ASKED: dict[str, Any] = {"model": "gpt-5", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2000}
 ANSWER: dict[str, Any] = {
     "id": "c", "object": "chat.completion", "created": 1, "model": "gpt-5",
@@ -43,7 +45,10 @@ def test_an_attempt_for_which_a_model_may_have_run_leaves_unknown_spend(
 ) -> None:
     """Whether it was answered with an error, or not at all: as where nothing was sent again."""
     retried = {"retry-after-ms": "1"}
-    answers = [httpx.Response(status, headers=retried) if status else httpx.ReadTimeout("x"), httpx.Response(200, json=ANSWER)]
+    answers = [
+        httpx.Response(status, headers=retried) if status else httpx.ReadTimeout("x"),
+        httpx.Response(200, json=ANSWER),
+    ]
 
     def handler(request: Any) -> Any:  # noqa: ARG001 - as a transport calls it
         one = answers.pop(0)

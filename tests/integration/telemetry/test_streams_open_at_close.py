@@ -17,7 +17,9 @@ from llm_service.telemetry.instrumentation.decorator import KINDS
 
 httpx, openai = pytest.importorskip("httpx"), pytest.importorskip("openai")
 MODELS = ModelsConfig.model_validate({"models": {"gpt-5": {"cost_per_1m_tokens": {"input": 1, "output": 10}}}})
-LIMIT = PoliciesConfig.model_validate({"policies": {"all": {"daily_budget_usd": 1, "limit": {"threshold_percent": 100}}}})
+LIMIT = PoliciesConfig.model_validate(
+    {"policies": {"all": {"daily_budget_usd": 1, "limit": {"threshold_percent": 100}}}}
+)
 ASKED: dict[str, Any] = {"model": "gpt-5", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 200}
 CHUNK = {
     "id": "c", "object": "chat.completion.chunk", "created": 1, "model": "gpt-5",
@@ -172,9 +174,7 @@ def test_the_close_of_a_logger_settles_a_stream_that_is_half_read(
 
 @pytest.mark.parametrize("budget", BUDGETS, ids=["plain", "budget"])
 @pytest.mark.parametrize("way", ASYNC_WAYS)
-async def test_so_does_that_of_an_async_one(
-    way: Callable[..., Any], budget: dict[str, Any], tmp_path: Path
-) -> None:
+async def test_so_does_that_of_an_async_one(way: Callable[..., Any], budget: dict[str, Any], tmp_path: Path) -> None:
     """The same."""
     path = tmp_path / "telemetry.db"
     async with AsyncTelemetryLogger(path, models=MODELS, policies=LIMIT) as telemetry:
@@ -200,7 +200,7 @@ def test_the_end_of_the_process_does_too(way: Callable[..., Any], tmp_path: Path
     """Nobody closed the logger."""
     path = tmp_path / "telemetry.db"
     command = [sys.executable, "-W", "ignore", "-c", EXIT, str(path), way.__name__]
-    subprocess.run(command, check=True, timeout=60, cwd=Path(__file__).parents[3])  # noqa: S603 - of this test
+    subprocess.run(command, check=True, timeout=60, cwd=Path(__file__).parents[3])
     with sqlite3.connect(path) as connection:
         rows = connection.execute("SELECT status, finish_reason FROM invocations").fetchall()
     assert rows == [("success", "cancelled")]

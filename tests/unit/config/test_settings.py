@@ -97,6 +97,14 @@ def test_choices_are_exact(name: str, value: object) -> None:
     assert refused(**{name: value}).field == name
 
 
+def test_a_time_zone_is_checked_when_it_is_set() -> None:
+    """Not when the first query asks for a day of it."""
+    assert [make(time_zone=name).time_zone for name in (None, "UTC", "local", "Asia/Kathmandu")][3] == "Asia/Kathmandu"
+    assert str(refused(time_zone="Europe/Berln")) == (
+        "time_zone: 'Europe/Berln' is not usable; did you mean Europe/Berlin?"
+    )
+
+
 def test_the_error_names_field_value_and_remedy() -> None:
     """One sentence is enough to correct the setting."""
     error = refused(retention_days=-1)

@@ -1,8 +1,9 @@
 """Reads what was billed out of objects that stand beside the usage of an answer: a provider's other counts.
 
-OpenAI tells what its hosted tools took in `tool_usage` (https://platform.openai.com/docs/api-reference/responses), Bedrock
-the units of a guardrail in `trace` (https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_GuardrailUsage.html).
-Others will follow, so the rule goes by names. What only repeats the usage is none.
+OpenAI tells what its hosted tools took in `tool_usage` (https://platform.openai.com/docs/api-reference/responses),
+Bedrock the units of a guardrail in `trace`
+(https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_GuardrailUsage.html). Others will follow, so the
+rule goes by names. What only repeats the usage is none.
 """
 
 import re
@@ -62,8 +63,8 @@ def _bills_in(source: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:
             yield from _bills_in(one, name, depth - 1)
         return
     for inner, value in islice((everything(source) or {}).items(), _MOST):
-        if isinstance(inner, str) and holds(value):
-            if _BILL.search(snake(inner)):
+        if holds(value):
+            if _BILL.search(snake(str(inner))):
                 yield f"{name}.{inner}", value
             else:
                 yield from _bills_in(value, name, depth - 1)

@@ -24,7 +24,7 @@ from llm_service.pricing.book import PriceBook
 from llm_service.redaction import shown
 from llm_service.telemetry.client.steps import Step, Steps, Work
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING
-from llm_service.telemetry.instrumentation.nested_calls import hand_over
+from llm_service.telemetry.instrumentation.kept_calls import hand_over
 from llm_service.telemetry.instrumentation.open_streams import end_open
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.base import Fetch

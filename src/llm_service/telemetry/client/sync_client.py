@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from llm_service.errors import StoreError
-from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api, runs_api
+from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api, runs_api, search_api
 from llm_service.telemetry.client.base_client import BaseClient
 from llm_service.telemetry.client.budgeted_call import BudgetedInvocation, Reserve
 from llm_service.telemetry.client.budgets_api import Budgets
@@ -115,9 +115,11 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
         """Reservations under this logger's policies."""
         return Budgets(self._core)
 
+    query = blocking(queries_api.query)
     get_daily_costs = blocking(queries_api.get_daily_costs)
     get_invocations = blocking(queries_api.get_invocations)
     get_content = blocking(queries_api.get_content)
+    search = blocking(search_api.search)
     get_statistics = blocking(queries_api.get_statistics)
     get_trace = blocking(queries_api.get_trace)
     get_month_report = blocking(queries_api.get_month_report)

@@ -2,7 +2,6 @@
 
 import atexit
 import os
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary, ref
@@ -22,9 +21,8 @@ class Unended(Protocol):
         """What takes its record."""
         ...
 
-    @property
-    def cut(self) -> Callable[[], None]:
-        """Ends it, as where who consumes it goes away."""
+    def cut(self) -> None:
+        """End it, as where who consumes it goes away."""
         ...
 
 

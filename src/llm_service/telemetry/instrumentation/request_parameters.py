@@ -68,7 +68,8 @@ def take_limit(fields: dict[str, Any], limit: int | None = None) -> int | None:
     if fields.keys().isdisjoint(HOLDERS):
         return limit
     if limit is not None:  # `extra_body` is sent in the place of what stands beside it
-        return max([limit, *_limits_in(fields, "extra_body")]) if _is_number(limit) else limit
+        limits: list[int] = [limit, *_limits_in(fields, "extra_body")]
+        return max(limits) if _is_number(limit) else limit
     return min((number for holder in HOLDERS for number in _limits_in(fields, holder)), default=None)
 
 

@@ -13,7 +13,6 @@ from typing import Any
 from llm_service.telemetry.instrumentation.call_fields import describe_error, is_cancelled
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
-from llm_service.telemetry.instrumentation.nested_costs import never_ran
 from llm_service.telemetry.instrumentation.open_blocks import Enclosing, current, descends_from
 from llm_service.telemetry.instrumentation.open_streams import is_open, is_over
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
@@ -65,7 +64,7 @@ class Recording:
     @property
     def sink(self) -> Sink:
         """See `open_streams`, as for `cut`."""
-        return self._call._sink
+        return self._call._sink  # noqa: SLF001 - of its own call
 
     def cut(self) -> None:
         """Make the record of what nobody reads any more."""
@@ -166,7 +165,7 @@ class Recording:
         self._ended = True
         is_over(self)
         if self._refused or self._idle:
-            never_ran(self._call)
+            self._call.tell_end()
             return
         self._end_of_items(error)
         if error is not None and self._sending:

@@ -17,6 +17,7 @@ from llm_service.telemetry.maintenance.budget_checks import check_budgets, check
 from llm_service.telemetry.maintenance.cell_values import check_values
 from llm_service.telemetry.maintenance.check_session import OutOfTimeError, look, status_of
 from llm_service.telemetry.maintenance.findings import Finding, found, healthy
+from llm_service.telemetry.maintenance.word_index import check_index
 from llm_service.telemetry.stores.sqlite import migrations
 from llm_service.telemetry.stores.sqlite.file_identity import Identity, identify_file
 
@@ -101,6 +102,7 @@ def _checks(settings: Settings | None, now: datetime, limit: float, *, full: boo
     yield "ids", lambda at: content_checks.check_ids(at, full=full, deadline=monotonic() + limit)
     yield "values", lambda at: check_values(at, full=full, deadline=monotonic() + limit)
     yield "aggregates", lambda at: content_checks.check_aggregates(at, monotonic() + limit)
+    yield "search", lambda at: check_index(at, monotonic() + limit)
     yield "budgets", lambda at: check_budgets(at, now, monotonic() + limit)
     yield "budget_counters", lambda at: check_counters(at, now)
     yield "dated_ahead", lambda at: content_checks.check_dated_ahead(at, now)

@@ -17,7 +17,8 @@ class Kept(NamedTuple):
         records_since: the first UTC day with all its records; None if none were ever deleted.
         first_day, last_day: UTC days of its oldest and newest record; None if there is none.
         records: calls with records.
-        deleted: calls that only daily totals count.
+        deleted: calls of these days and names that only daily totals count; filters by anything else might have left
+            them out.
     """
 
     records_since: str | None
@@ -33,7 +34,9 @@ def read_kept(fetch: Fetch, narrowed: InvocationFilter) -> Kept:
     where.add(IS_CALL)
     sql = f"SELECT min(timestamp), max(timestamp), count(*) FROM invocations{where}"  # noqa: S608
     first, last, records = fetch((sql, where.parameters))[0]
-    daily = narrowed.daily()
+    by_names = narrowed.by_names()
+    kept = records if by_names == narrowed else _count(fetch, by_names)
+    daily = by_names.daily()
     sql = f"SELECT coalesce(sum(invocations), 0) FROM daily_costs{daily}"  # noqa: S608
     ((counted,),) = fetch((sql, daily.parameters))
     since = fetch(("SELECT records_kept_since FROM retention", []))
@@ -42,8 +45,15 @@ def read_kept(fetch: Fetch, narrowed: InvocationFilter) -> Kept:
         first_day=None if first is None else text(first)[:10],
         last_day=None if last is None else text(last)[:10],
         records=records,
-        deleted=max(0, whole(counted) - records),
+        deleted=max(0, whole(counted) - kept),
     )
+
+
+def _count(fetch: Fetch, narrowed: InvocationFilter) -> int:
+    where = narrowed.where()
+    where.add(IS_CALL)
+    ((records,),) = fetch((f"SELECT count(*) FROM invocations{where}", where.parameters))  # noqa: S608
+    return int(records)
 
 
 def count_old(fetch: Fetch, cutoff: str) -> PurgeResult:

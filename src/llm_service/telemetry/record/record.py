@@ -23,6 +23,7 @@ from llm_service.telemetry.record.checks import (
     MAX_NAME_CHARS,
     MAX_TOKENS,
 )
+from llm_service.telemetry.record.failures import status_told
 from llm_service.telemetry.record.fields import (
     CARD_FIELDS,
     CONTENT_FIELDS,
@@ -53,6 +54,8 @@ __all__ = [
 ]
 
 _SUCCESS: Final = "success"
+_UNSAID: Final = cast("Status", str(b"success", "ascii"))
+"""The default: equal to the status of a success, and another object than any that a caller gives."""
 _BASE_SIZE: Final = 700
 """Bytes of a plain record and its queue entry: objects, tuples, id and numbers [measured with tracemalloc]."""
 _TEXT_SIZE: Final = 56
@@ -80,7 +83,9 @@ class InvocationRecord(CardFields, ExtensionFields):
         cost_usd: USD, 0 to 1,000,000.
         latency_ms: milliseconds from request to last byte, 0 to 10**10; or a timedelta.
         status: `success`, `error` or `timeout`; also words that others use for these (`failed`, `cancelled`, `ok`,
-            `timed_out`; see `statuses`) in any case, and HTTP statuses; their detail becomes `error_type`.
+            `timed_out`; see `statuses`) in any case, and HTTP statuses; their detail becomes `error_type`. Where it is
+            not given: `error` or `timeout` if `error_message`, `error_type`, an `http_status` of 400 or more, or
+            `finish_reason` tells of a failure, else `success`. One that is given stays.
         error_message: cut to 65,536 characters here, and to 500 before it is stored at level `metadata`.
         privacy_level: may only lower the logger's level for this record; None takes the logger's.
         timestamp: datetime of the call's start or end, as the caller prefers; default now. Stored as UTC. A naive one
@@ -113,7 +118,7 @@ class InvocationRecord(CardFields, ExtensionFields):
         total_tokens: int | None = None,
         cost_usd: Amount | None = None,
         latency_ms: Amount | None = None,
-        status: Status = "success",
+        status: Status = _UNSAID,
         error_message: str | None = None,
         privacy_level: PrivacyLevel | None = None,
         timestamp: datetime | None = None,
@@ -165,7 +170,9 @@ class InvocationRecord(CardFields, ExtensionFields):
             (type(latency_ms) is not int and type(latency_ms) is not float) or not 0 <= latency_ms <= MAX_LATENCY_MS
         ) and latency_ms is not None:
             latency_ms = checks.amount("latency_ms", latency_ms, MAX_LATENCY_MS, "milliseconds")
-        if status is not _SUCCESS:  # the literal is interned: the same object in all modules
+        if status is _UNSAID:
+            status = _SUCCESS if error_message is None and not extensions else _status_of(error_message, extensions)
+        elif status is not _SUCCESS:  # the literal is interned: the same object in all modules
             status, kind = checks.outcome("status", status)
             if kind is not None and extensions.get("error_type") is None:
                 extensions["error_type"] = kind
@@ -207,8 +214,13 @@ class InvocationRecord(CardFields, ExtensionFields):
         return size + 8 * len(values)
 
     def replace(self, **changes: Any) -> "InvocationRecord":
-        """A copy with some fields changed, checked anew. A total that was the sum of its parts follows them."""
+        """A copy with some fields changed, checked anew. A total that was the sum of its parts follows them.
+
+        A success of which the changes tell that it failed is none, unless they name the status as well.
+        """
         kept = self.to_dict()
+        if self.status == _SUCCESS and status_told(changes) != _SUCCESS:
+            del kept["status"]
         if "prompt_tokens" in changes or "completion_tokens" in changes:
             prompt, completion = self.prompt_tokens, self.completion_tokens
             if prompt is not None and completion is not None and self.total_tokens == prompt + completion:
@@ -256,6 +268,10 @@ class InvocationRecord(CardFields, ExtensionFields):
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"InvocationRecord is immutable; {name} cannot be deleted")
+
+
+def _status_of(error_message: str | None, extensions: Extensions) -> Status:
+    return status_told({**extensions, "error_message": error_message} if error_message is not None else extensions)
 
 
 def _text_bytes(value: str) -> int:

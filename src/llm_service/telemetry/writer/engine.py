@@ -245,7 +245,7 @@ class Engine:
         self.queue.ensure_journal()
         self.inline.open(deadline)
         self.shutdown.hook_exit()
-        if self.recovery.waiting:
+        if self.recovery.waiting or self.store.upkeep.is_behind:
             self.drivers.ensure()
 
     def close_inline(self, deadline: float) -> FlushResult:

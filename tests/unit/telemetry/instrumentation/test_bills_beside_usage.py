@@ -59,7 +59,8 @@ NONE: dict[str, dict[str, Any]] = {
     "the usage again": RESPONSE | {"total_usage": {"input_tokens": 9, "output_tokens": 2}},
     "a number": RESPONSE | {"some_units": 5},
     "a trace": CONVERSE | {"trace": {"guardrail": {"actionReason": "x"}, "promptRouter": {"invokedModelId": "y"}}},
-    "free units": CONVERSE | {"trace": {"guardrail": {"inputAssessment": {"g": {"usage": {"wordPolicyFreeUnits": 3}}}}}},
+    "free units": CONVERSE
+    | {"trace": {"guardrail": {"inputAssessment": {"g": {"usage": {"wordPolicyFreeUnits": 3}}}}}},
     "refused within its output": CLAUDE | {"stop_reason": "refusal"},
     "a credit that was not taken": CLAUDE
     | {"usage": CLAUDE["usage"] | {"fallback_credit": {"status": {"type": "not_applied", "reason": "expired"}}}},
@@ -100,7 +101,11 @@ def claude_events(*blocks: dict[str, Any], reason: str = "end_turn") -> list[dic
     return [
         {"type": "message_start", "message": CLAUDE | {"content": [], "stop_reason": None}},
         *({"type": "content_block_start", "index": n, "content_block": block} for n, block in enumerate(blocks)),
-        *([{"type": "content_block_delta", "index": 9, "delta": {"type": "text_delta", "text": "x"}}] if blocks else []),
+        *(
+            [{"type": "content_block_delta", "index": 9, "delta": {"type": "text_delta", "text": "x"}}]
+            if blocks
+            else []
+        ),
         {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {"output_tokens": 2}},
         {"type": "message_stop"},
     ]

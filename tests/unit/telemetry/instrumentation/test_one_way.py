@@ -30,7 +30,6 @@ from llm_service.pricing.usage.rules import _TRAFFIC
 from llm_service.pricing.usage.telling import _SETTINGS
 from llm_service.telemetry import InvocationRecord, TelemetryLogger, record_from_response
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
-from llm_service.telemetry.instrumentation.failed_answers import FAILURES
 from llm_service.telemetry.instrumentation.responses.answers import (
     _plain_usage,
     _reported,
@@ -39,6 +38,7 @@ from llm_service.telemetry.instrumentation.responses.answers import (
     reported_by,
 )
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
+from llm_service.telemetry.record.failures import FAILURES
 
 Event = dict[str, Any]
 FIELDS: Final = (

@@ -47,8 +47,8 @@ def test_a_sound_file_is_healthy_and_every_check_says_so(db: Path, names: Names)
     assert names() == {}
     assert [finding.check for finding in examine(db)] == [
         "sqlite", "disk", "permissions", "wal", "journals", "leftovers", "file",
-        "integrity", "schema", "ids", "values", "aggregates", "budgets", "budget_counters", "dated_ahead", "retention",
-        "dead_letters",
+        "integrity", "schema", "ids", "values", "aggregates", "search", "budgets", "budget_counters", "dated_ahead",
+        "retention", "dead_letters",
     ]  # fmt: skip
     assert names(full=True) == {}
 

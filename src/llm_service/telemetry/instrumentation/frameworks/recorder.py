@@ -16,7 +16,7 @@ from llm_service.telemetry.instrumentation.failed_answers import failure_of
 from llm_service.telemetry.instrumentation.frameworks.framework_call import NEVER_ENDED, FrameworkCall, FrameworkSpan
 from llm_service.telemetry.instrumentation.frameworks.told_twice import Begun, Told, begun_here, told_of
 from llm_service.telemetry.instrumentation.given_fields import by_field
-from llm_service.telemetry.instrumentation.nested_calls import hand_over_at_exit
+from llm_service.telemetry.instrumentation.kept_calls import hand_over_at_exit
 from llm_service.telemetry.instrumentation.open_blocks import current, still_open
 from llm_service.telemetry.instrumentation.responses.answers import facts_of, get, read_answer
 from llm_service.telemetry.instrumentation.seen_calls import see_twice
@@ -123,8 +123,23 @@ class CallbackRecorder:
         """Another request is sent for a call."""
         running = self._running.get(key)
         if isinstance(running, FrameworkCall):
-            running.attempts = running.attempts or 1
             running.retried()
+
+    def attempt_failed(self, key: Hashable, error: BaseException, *, sent: int = 1, unanswered: bool = False) -> None:
+        """A request for a call has failed, which is not its end: the framework may send another, and tells `retried`.
+
+        Args:
+            key: its id in the framework.
+            error: what the framework was given.
+            sent: how often the client beneath had sent that request.
+            unanswered: whether nothing came back for it, so that a model may have run.
+        """
+        try:
+            running = self._running.get(key)
+            if isinstance(running, FrameworkCall):
+                running.attempt_failed(error, sent=sent, unanswered=unanswered)
+        except Exception as failure:  # noqa: BLE001 - as above
+            self.step_aside(failure)
 
     def sent(self, key: Hashable) -> None:
         """The request of a call was answered, or its stream begins: what is called from now on is another."""

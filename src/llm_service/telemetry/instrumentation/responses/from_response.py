@@ -6,8 +6,8 @@ from typing import Any, Final
 from llm_service.errors import RecordError
 from llm_service.telemetry.instrumentation.inherited_fields import inherit
 from llm_service.telemetry.instrumentation.open_blocks import current, still_open
-from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.record_building import is_part_of
+from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.record.fields import PRICED_BY
 from llm_service.telemetry.record.record import InvocationRecord
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from llm_service.errors import SettingsError
 from llm_service.redaction import traceback_text
-from llm_service.telemetry.instrumentation.nested_calls import hand_over_at_exit
+from llm_service.telemetry.instrumentation.kept_calls import hand_over_at_exit
 from llm_service.telemetry.instrumentation.sdk.bedrock_hooks import BedrockHooks
 from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks
 from llm_service.telemetry.instrumentation.sdk.gemini_hooks import GeminiHooks
