@@ -60,9 +60,8 @@ def tools_in(tools: Any, model: object) -> Tools:
 
 def _entries(tools: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The tools that can be looked at, by their names in snake case; what cannot is measured as text, or refused."""
-    held = tools if isinstance(tools, Mapping) else None
-    if held is not None:  # Bedrock's toolConfig
-        tools = cast("Mapping[str, Any]", held).get("tools")
+    if isinstance(tools, Mapping):  # Bedrock's toolConfig
+        tools = cast("Mapping[str, Any]", tools).get("tools")
     if not isinstance(tools, list | tuple):
         return
     for position, tool in enumerate(cast("list[Any]", tools)):

@@ -61,7 +61,7 @@ class SdkCall(Invocation):
     def __init__(self, sink: Sink, fields: dict[str, Any], attempts: int | None) -> None:
         self._begin_blank(sink, strict=False, put=None)
         self._fields = self._first = fields
-        self.attempts = attempts
+        self.attempts: int | None = attempts
         self.may_be_billed = False
         self._block: Block | None = None
         self._kept: Kept | None = None
