@@ -7,20 +7,20 @@ from llm_service.telemetry.queries.cells import say_odd, text
 from llm_service.telemetry.stores.base import Fetch, PartialSum
 from llm_service.telemetry.stores.sqlite.big_sums import is_sum
 
-__all__ = ["ROLLUP_KEYS", "RollUp", "fetch_daily_sums"]
+__all__ = ["NUMBERS", "ROLLUP_KEYS", "TOKENS", "RollUp", "fetch_daily_sums"]
 
 RollUp = Literal["daily_costs", "quarter_hours"]
 ROLLUP_KEYS: Final[dict[RollUp, str]] = {"daily_costs": "date", "quarter_hours": "quarter"}
 
-_TOKENS: Final = ("total_tokens", "prompt_tokens", "completion_tokens")
-_NUMBERS: Final = (
-    *("invocations", "errors", "timeouts", *_TOKENS, "uncounted", "cost_nanos", "unpriced"),
+TOKENS: Final = ("total_tokens", "prompt_tokens", "completion_tokens")
+NUMBERS: Final = (
+    *("invocations", "errors", "timeouts", *TOKENS, "uncounted", "cost_nanos", "unpriced"),
     *("latency_count", "latency_us_sum"),
 )
 
 
 _UNPRICED: Final = f"sum(CASE WHEN {is_sum('cost_nanos')} THEN unpriced ELSE invocations END)"
-_UNCOUNTED: Final = f"sum(CASE WHEN {' AND '.join(map(is_sum, _TOKENS))} THEN uncounted ELSE invocations END)"
+_UNCOUNTED: Final = f"sum(CASE WHEN {' AND '.join(map(is_sum, TOKENS))} THEN uncounted ELSE invocations END)"
 
 
 def fetch_daily_sums(
@@ -30,7 +30,7 @@ def fetch_daily_sums(
     rows = fetch((sql, parameters))
     if not any(type(cell) is PartialSum for row in rows for cell in row):
         return rows
-    for column in _NUMBERS:
+    for column in NUMBERS:
         odd = f"SELECT min({ROLLUP_KEYS[table]}), count(*) FROM {table} WHERE NOT {is_sum(column)}"  # noqa: S608
         ((day, count),) = fetch((odd, ()))
         if count:

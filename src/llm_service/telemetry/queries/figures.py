@@ -1,7 +1,8 @@
 """Adds calls up, by keys: from records, or from roll-ups of them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from llm_service.telemetry.queries.cells import IS_CALL, whole
@@ -9,7 +10,7 @@ from llm_service.telemetry.queries.conditions import Condition, columns_of
 from llm_service.telemetry.queries.daily_sums import ROLLUP_KEYS, RollUp, fetch_daily_sums
 from llm_service.telemetry.queries.filters import Where
 from llm_service.telemetry.queries.group_keys import GroupKey
-from llm_service.telemetry.queries.local_periods import DAY, UNITS
+from llm_service.telemetry.queries.local_periods import DAY, Cut, moment_of
 from llm_service.telemetry.queries.measures import PARTS
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.latency_buckets import added_up
@@ -18,7 +19,7 @@ __all__ = ["Groups", "merge", "nothing", "put", "read_records", "read_sums", "sp
 
 _Key = tuple[Any, ...]
 Groups = dict[_Key, dict[str, Any]]
-"""Parts by the cells of keys; a period's cell is the UTC unit that it is made of."""
+"""Parts by the cells of keys; of a period, the beginning (UTC) of what it is made of."""
 _UNIT_CHARS: Final = {DAY: 10, 3_600: 13, 900: 16}
 """By seconds: how much of a roll-up's day or quarter of an hour tells the unit."""
 
@@ -65,13 +66,13 @@ def read_records(
     conditions: Sequence[Condition],
     start: str | None,
     end: str | None,
-    unit: int,
+    cut: Cut,
 ) -> Groups:
     """Groups of the calls from a timestamp on and before another; also of spans where `operation` is asked for."""
     where = span_of("timestamp", start, end, conditions)
     if "operation" not in columns_of(conditions) | {key.column for key in keys}:
         where.add(IS_CALL)
-    cells = [UNITS[unit] if key.is_period else key.sql for key in keys]
+    cells = [cut.sql if key.is_period else _unindexed(key) for key in keys]
     bound = [parameter for key in keys for parameter in key.parameters]
     selected = ", ".join((*cells, "count(*)", *(PARTS[part].sql for part in parts)))
     sql = f"SELECT {selected} FROM invocations{where}{_grouped(cells)}"  # noqa: S608 - constants
@@ -79,8 +80,17 @@ def read_records(
     for row in fetch((sql, [*bound, *where.parameters])):
         if row[len(keys)]:
             values = {part: _value(part, cell) for part, cell in zip(parts, row[len(keys) + 1 :], strict=True)}
-            put(groups, row[: len(keys)], values)
+            put(groups, _moments(keys, row, cut.moment), values)
     return groups
+
+
+def _unindexed(key: GroupKey) -> str:
+    """A key that no index is walked for: to look all of its rows up takes longer than to sort those of the range."""
+    return f"+{key.column}" if key.sql == key.column else key.sql
+
+
+def _moments(keys: Sequence[GroupKey], row: Sequence[Any], moment: Callable[[Any], datetime | None]) -> _Key:
+    return tuple(moment(cell) if key.is_period else cell for key, cell in zip(keys, row, strict=False))
 
 
 def read_sums(
@@ -105,14 +115,14 @@ def read_sums(
     for row in fetch_daily_sums(fetch, sql, where.parameters, table):
         if row[len(keys)]:
             values = dict(zip(sums, map(whole, row[len(keys) + 1 :]), strict=True))
-            put(groups, row[: len(keys)], nothing(parts) | values)
+            put(groups, _moments(keys, row, moment_of), nothing(parts) | values)
     if "latency_buckets" in parts:
         packed: defaultdict[_Key, list[Any]] = defaultdict(list)
         selected = ", ".join((*cells, "hex(latency_buckets)"))
-        for *key, digits in fetch((f"SELECT {selected} FROM {table}{where}", where.parameters)):  # noqa: S608
-            packed[tuple(key)].append(digits)
+        for *row_key, digits in fetch((f"SELECT {selected} FROM {table}{where}", where.parameters)):  # noqa: S608
+            packed[tuple(row_key)].append(digits)
         for group, found in packed.items():
-            put(groups, group, nothing(parts) | {"latency_buckets": added_up(found)})
+            put(groups, _moments(keys, group, moment_of), nothing(parts) | {"latency_buckets": added_up(found)})
     return groups
 
 

@@ -46,10 +46,6 @@ class BackfillSchedule:
         """Seconds until a turn is wanted: 0 or less is now, None never."""
         return None if self._due_at is None else self._due_at - self._clock()
 
-    def end(self) -> None:
-        """Nothing is left, or the logger closes: what is not done is left to the next process."""
-        self._due_at = None
-
     def turn(self, session: Session) -> None:
         """Do one step. The caller holds the commit lock; never raises an `Exception`."""
         started = self._clock()
@@ -63,8 +59,8 @@ class BackfillSchedule:
         self._failures, self.busy = 0, waits is not None
         now = self._clock()
         if waits is None:
-            self.end()
-        elif self._due_at is not None:
+            self._due_at = None
+        else:
             self._due_at = now + (waits or max(_SHORTEST_PAUSE, _PAUSE * (now - started)))
 
     def failed(self, error: Exception, *, warn: bool = True) -> None:
