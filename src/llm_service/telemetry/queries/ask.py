@@ -111,11 +111,9 @@ def _found(fetch: Fetch, question: Question, asked: TimeRange) -> tuple[Groups, 
     spans = plan(question, asked, unit, quarters_complete_since(fetch))
     found: Groups = {}
     for span in spans:
-        what = (question.keys, question.parts, question.conditions, span.start, span.end)
-        if span.source == "records":
-            groups = read_records(fetch, *what, cut)
-        else:
-            groups = read_sums(fetch, _TABLES[span.source], *what, unit)
+        what = (question.keys, question.parts, question.conditions, span.start, span.end, cut)
+        table = _TABLES.get(span.source)
+        groups = read_records(fetch, *what) if table is None else read_sums(fetch, table, *what)
         for key, values in groups.items():
             put(found, key, values)
     return found, spans

@@ -7,10 +7,15 @@ from llm_service.telemetry.queries.cells import say_odd, text
 from llm_service.telemetry.stores.base import Fetch, PartialSum
 from llm_service.telemetry.stores.sqlite.big_sums import is_sum
 
-__all__ = ["NUMBERS", "ROLLUP_KEYS", "TOKENS", "RollUp", "fetch_daily_sums"]
+__all__ = ["NUMBERS", "ROLLUP_KEYS", "ROLLUP_TIMES", "TOKENS", "RollUp", "fetch_daily_sums"]
 
 RollUp = Literal["daily_costs", "quarter_hours"]
 ROLLUP_KEYS: Final[dict[RollUp, str]] = {"daily_costs": "date", "quarter_hours": "quarter"}
+ROLLUP_TIMES: Final[dict[RollUp, str]] = {
+    "daily_costs": "(date || ' 00:00:00.000000Z')",
+    "quarter_hours": "(quarter || ':00.000000Z')",
+}
+"""SQL of the beginning of a row, as a `timestamp`."""
 
 TOKENS: Final = ("total_tokens", "prompt_tokens", "completion_tokens")
 NUMBERS: Final = (

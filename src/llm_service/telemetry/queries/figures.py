@@ -3,14 +3,14 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from llm_service.telemetry.queries.cells import IS_CALL, whole
 from llm_service.telemetry.queries.conditions import Condition, columns_of
-from llm_service.telemetry.queries.daily_sums import ROLLUP_KEYS, RollUp, fetch_daily_sums
+from llm_service.telemetry.queries.daily_sums import ROLLUP_KEYS, ROLLUP_TIMES, RollUp, fetch_daily_sums
 from llm_service.telemetry.queries.filters import Where
 from llm_service.telemetry.queries.group_keys import GroupKey
-from llm_service.telemetry.queries.local_periods import DAY, Cut, moment_of
+from llm_service.telemetry.queries.local_periods import Cut
 from llm_service.telemetry.queries.measures import PARTS
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.latency_buckets import added_up
@@ -20,8 +20,6 @@ __all__ = ["Groups", "merge", "nothing", "put", "read_records", "read_sums", "sp
 _Key = tuple[Any, ...]
 Groups = dict[_Key, dict[str, Any]]
 """Parts by the cells of keys; of a period, the beginning (UTC) of what it is made of."""
-_UNIT_CHARS: Final = {DAY: 10, 3_600: 13, 900: 16}
-"""By seconds: how much of a roll-up's day or quarter of an hour tells the unit."""
 
 
 def nothing(parts: Iterable[str]) -> dict[str, Any]:
@@ -101,12 +99,12 @@ def read_sums(
     conditions: Sequence[Condition],
     start: str | None,
     end: str | None,
-    unit: int,
+    cut: Cut,
 ) -> Groups:
     """Groups of the rows of a roll-up from a UTC day, or quarter of an hour, on and before another."""
     column = ROLLUP_KEYS[table]
     where = span_of(column, start, end, conditions)
-    of_period = f"substr({column}, 1, {_UNIT_CHARS[unit]})"
+    of_period = cut.sql.replace("timestamp", ROLLUP_TIMES[table])
     cells = [of_period if key.is_period else key.sql for key in keys]
     sums = [part for part in parts if PARTS[part].merge == "add"]
     selected = ", ".join((*cells, "count(*)", *(f"coalesce(sum({part}), 0)" for part in sums)))
@@ -115,14 +113,14 @@ def read_sums(
     for row in fetch_daily_sums(fetch, sql, where.parameters, table):
         if row[len(keys)]:
             values = dict(zip(sums, map(whole, row[len(keys) + 1 :]), strict=True))
-            put(groups, _moments(keys, row, moment_of), nothing(parts) | values)
+            put(groups, _moments(keys, row, cut.moment), nothing(parts) | values)
     if "latency_buckets" in parts:
         packed: defaultdict[_Key, list[Any]] = defaultdict(list)
         selected = ", ".join((*cells, "hex(latency_buckets)"))
         for *row_key, digits in fetch((f"SELECT {selected} FROM {table}{where}", where.parameters)):  # noqa: S608
             packed[tuple(row_key)].append(digits)
         for group, found in packed.items():
-            put(groups, _moments(keys, group, moment_of), nothing(parts) | {"latency_buckets": added_up(found)})
+            put(groups, _moments(keys, group, cut.moment), nothing(parts) | {"latency_buckets": added_up(found)})
     return groups
 
 

@@ -45,7 +45,7 @@ def test_many_blobs_are_added_up_without_a_carry(parts: list[dict[int, int]], ti
     total = Counter[int]()
     for part in parts * times:
         total.update(part)
-    assert added_up(pack(part).hex() for part in parts * times) == total
+    assert added_up([pack(part).hex() for part in parts * times]) == total
 
 
 @given(digits=st.binary(max_size=40).map(bytes.hex) | st.text(max_size=9) | st.none() | st.integers())
