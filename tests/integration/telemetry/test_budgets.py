@@ -166,6 +166,7 @@ def test_a_fleet_whose_processes_are_killed_overshoots_by_nothing_and_leaves_not
 # The loop
 
 
+@pytest.mark.slow
 async def test_a_loop_goes_on_while_another_process_holds_the_file(
     db: Path, start_script: Callable[..., Any], expect_line: Callable[..., None], tell: Callable[..., None]
 ) -> None:

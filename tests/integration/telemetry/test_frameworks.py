@@ -204,6 +204,7 @@ async def test_several_models_at_once_keep_their_own_parents(
     assert sorted(call["agent_name"] for call in calls) == sorted(names[call["parent_invocation_id"]] for call in calls)
 
 
+@pytest.mark.slow
 async def test_litellm_tells_each_logger_of_a_process(server: ProviderServer, tmp_path: Path) -> None:
     """It takes callbacks for one whose public attributes are equal; those of closed loggers stand in nobody's way."""
     from llm_service.telemetry.litellm import TelemetryCallback

@@ -380,6 +380,7 @@ def test_a_block_that_never_ends_gives_its_call_when_it_is_collected(logger: Tel
     assert one([row | {"parent_invocation_id": None} for row in logger.get_invocations()])["agent_name"] == "agent"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "end", quick(["sys.exit(3)", "raise KeyboardInterrupt", "pass", "atexit", "a forked child"], 0)
 )

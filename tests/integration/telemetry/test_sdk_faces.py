@@ -180,14 +180,14 @@ def test_no_sdk_is_imported_and_each_that_is_imported_later_is_hooked(tmp_path: 
     code = f"""
         import importlib, sys, warnings
         from llm_service.telemetry import TelemetryLogger
-        from llm_service.telemetry.instrumentation.sdk.instruments import _sdks
+        from llm_service.telemetry.instrumentation.sdk.instruments import INSTRUMENTED
         names = {names!r}
         with TelemetryLogger("telemetry.db").instrument() as logger:
             tops = [name.partition(".")[0] for name in names.values()] + ["botocore", "aiobotocore", "httpx", "httpx2"]
             assert [name for name in tops if name in sys.modules] == []
             for sdk, name in names.items():
                 importlib.import_module(name)
-                assert sdk == "mistral" or _sdks[sdk]._hooked, sdk
+                assert sdk == "mistral" or INSTRUMENTED[sdk]._hooked, sdk
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, capture_output=True, timeout=110, check=False

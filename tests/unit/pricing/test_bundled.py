@@ -196,6 +196,7 @@ def test_a_service_tier_follows_the_dates_of_both_its_own_and_the_standard_price
     assert made(model(prices=by_night, price_variants=info.price_variants)).timeline("one", "maker", "batch") is None
 
 
+@pytest.mark.slow
 def test_a_name_that_the_data_spell_out_is_found_at_every_provider(prices: BundledPrices) -> None:
     """Each id of a model that is priced at all finds a model; most of them itself, some an earlier namesake."""
     missed = [

@@ -22,6 +22,7 @@ from llm_service.pricing.usage.leaves import child, is_list
 from llm_service.pricing.usage.leaves import is_container as holds
 
 __all__ = [
+    "AMOUNT",
     "FREE_CHUNKS",
     "KINDS_OF_CHUNKS",
     "MOST",
@@ -40,6 +41,8 @@ Billed = frozenset[tuple[str, str]]
 """What was billed in addition to tokens: the name of each, and which one of that name it is."""
 Found = set[tuple[str, str]]
 
+AMOUNT: Final = "="
+"""How what tells one finding from others begins where it is an amount: the largest counts."""
 MOST: Final = 4096
 """Items of an answer that are read at most; with more the cost is unknown."""
 _UNREAD: Final = "items that were not read"
@@ -73,7 +76,15 @@ _GROUNDED: Final = ("groundingMetadata", "grounding_metadata")
 def billed_text(billed: Billed) -> dict[str, str]:
     """What was billed, by name: how often, in the order of the names."""
     counts = Counter(name for name, _ in sorted(billed))
-    return {name: "too many" if name == _UNREAD else str(count) for name, count in counts.items()}
+    amounts = {name: told[1:] for name, told in sorted(billed, key=_amount) if told.startswith(AMOUNT)}
+    return {name: "too many" if name == _UNREAD else amounts.get(name, str(count)) for name, count in counts.items()}
+
+
+def _amount(one: tuple[str, str]) -> float:
+    try:
+        return float(one[1].removeprefix(AMOUNT))
+    except ValueError:
+        return 0
 
 
 def billed_by_event(kind: str, event: Any, found: Found) -> None:
@@ -228,6 +239,8 @@ def _fee(item: Any, position: Any, found: Found, place: str = "output") -> None:
 def _block(block: Any, position: Any, found: Found) -> None:
     """A tool that Anthropic ran, where it may have a fee that the usage does not tell."""
     kind, name = child(block, "type"), child(block, "name")
+    if kind == "fallback":  # another model ran before, whose usage is not told
+        _add(found, "content", "fallback", _identity(block, "id", instead=position))
     if kind == "server_tool_use" and isinstance(name, str) and not name.startswith(_FREE_TOOLS):
         _add(found, "content", name, _identity(block, "id", instead=position))
     _fee(block, position, found)

@@ -25,6 +25,7 @@ from llm_service.redaction import shown
 from llm_service.telemetry.client.steps import Step, Steps, Work
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING
 from llm_service.telemetry.instrumentation.kept_calls import hand_over
+from llm_service.telemetry.instrumentation.open_streams import end_open
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.costing import Costing
@@ -67,7 +68,7 @@ class ClientCore:
         self._said: set[str] = set()
         self._history: EstimateHistory | None = None
         held = weakref.ref(self)
-        engine.shutdown.before_close = lambda: None if (core := held()) is None else hand_over(core)
+        engine.shutdown.before_close = lambda: None if (core := held()) is None else _end_all(core)
         # At exit the engine has a hook of its own, which also works while the logger is still referenced.
         weakref.finalize(self, engine.shutdown.forgotten).atexit = False
 
@@ -137,6 +138,12 @@ class ClientCore:
             )
         cause = self.engine.committer.commits.last_error or "the writer is behind"
         return CommitTimeoutError(f"{what} within {seconds:g} s ({cause}); it stays queued", self.db_path)
+
+
+def _end_all(core: ClientCore) -> None:
+    """The logger closes: what is still open, or kept in blocks, has its rows now."""
+    end_open(core)
+    hand_over(core)
 
 
 class _Flush(Step[FlushResult]):

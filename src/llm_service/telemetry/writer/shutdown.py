@@ -235,8 +235,7 @@ class Shutdown:
         """A forked child calls `os._exit`, which is how it ends: nobody was to close the logger that it inherited."""
         if self.closed:
             return
-        with suppress(Exception):  # nobody is left to tell
-            self.before_close()  # what is kept in blocks, too
+        self._end_open()
         if self._drivers.needed or self._inline.session.is_open or not self._queue.empty():
             self._drain()
 
@@ -254,6 +253,8 @@ class Shutdown:
 
     def _drain(self) -> None:
         """The last drain, in this thread, since no thread may be started any more."""
+        if not self.closing:
+            self._end_open()
         self.closing = True
         deadline = monotonic() + self._settings.close_timeout
         self._executor.close(1.0)
@@ -270,6 +271,11 @@ class Shutdown:
             self._announcer.outlive_threads()
             self.rest()
         self._announcer.finish()
+
+    def _end_open(self) -> None:
+        """What is still open, or kept in blocks, has its rows now."""
+        with suppress(Exception):  # nobody is left to tell
+            self.before_close()
 
     def write_late(self) -> None:
         """Commit what has come after the last drain, or where no thread can be started any more."""

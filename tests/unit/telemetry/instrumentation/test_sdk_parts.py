@@ -2,6 +2,7 @@
 
 import gc
 import pickle
+import re
 import sys
 import weakref
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ def client(host: str, kind: str = "OpenAI") -> Any:
         ("bedrock-mantle.us-gov-west-1.api.aws", "OpenAI", "aws.bedrock", "us-gov-west-1"),
         ("europe-west1-aiplatform.googleapis.com", "AnthropicVertex", "gcp.vertex_ai", "europe-west1"),
         ("aiplatform.googleapis.com", "AnthropicVertex", "gcp.vertex_ai", None),
+        ("claude.googleapis.com", "AnthropicGoogleCloud", "gcp.vertex_ai", None),
+        ("aws-external-anthropic.eu-west-1.api.aws", "AnthropicAWS", "aws.anthropic", "eu-west-1"),
         ("localhost", "OpenAI", None, None),
         ("api.openai.com.example.org", "OpenAI", None, None),
         ("evil-openrouter.ai", "OpenAI", None, None),
@@ -67,6 +70,24 @@ def test_a_client_says_its_region(kind: str, name: str) -> None:
     asked = client("gateway.example.org", kind)
     setattr(asked, name, "eu-west-3")
     assert place_of_client(asked)["region"] == "eu-west-3"
+
+
+@pytest.mark.parametrize("location", ["global", "eu", "europe-west1"])
+def test_a_path_of_googles_says_the_region(location: str) -> None:
+    """Of the client for the models that Anthropic runs there."""
+    asked = client("claude.googleapis.com", "AnthropicGoogleCloud")
+    asked.base_url.path = f"/v1/projects/p/locations/{location}/workspaces/w/"
+    assert place_of_client(asked) == {"provider": "gcp.vertex_ai", "region": location}
+
+
+def test_every_client_of_anthropics_for_a_cloud_has_a_seller() -> None:
+    """By its class, also where its calls go through a gateway."""
+    anthropic = pytest.importorskip("anthropic")
+    kinds = {name for name in dir(anthropic) if re.fullmatch(r"(Async)?Anthropic\w+", name)}
+    kinds -= {"AnthropicError"}
+    assert len(kinds) >= 10
+    unknown = {kind for kind in kinds if not place_of_client(client("gateway.example.org", kind)).get("provider")}
+    assert not unknown
 
 
 def test_what_is_remembered_of_clients_is_bounded() -> None:

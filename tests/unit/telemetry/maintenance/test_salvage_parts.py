@@ -128,6 +128,7 @@ def test_a_value_that_cannot_have_been_written_is_told_from_one_that_can(column:
     assert table_shapes.problem_of(table, list((row | {column: value}).values())) == column
 
 
+@pytest.mark.slow
 @given(data=st.binary(min_size=512, max_size=512))
 @settings(max_examples=200, deadline=None)
 def test_no_page_whatever_is_on_it_stops_the_reading(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
