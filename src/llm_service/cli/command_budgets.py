@@ -65,7 +65,7 @@ def _part(name: str) -> Callable[[Row], str]:
 
 def _budget(row: Row) -> str:
     if row["limit"] is not None:
-        return row["budget"] + ("" if row["hard"] else " (soft)")
+        return f"{row['budget']}{'' if row['hard'] else ' (soft)'}"
     return ", ".join(f"{name} {'|'.join(patterns)}" for name, patterns in row["scope"].items()) or "all calls"
 
 

@@ -39,6 +39,8 @@ class Question:
         request_model: the name that the model is asked by, where that differs.
         region: where the cloud will run it, where the name does not say; None is what the name says.
         no_answer: True where it is known to have none, such as an embedding.
+        hidden_tokens: that the provider adds to the prompt, at most.
+        whole: False where the model reads more than the prompt.
 
     Raises:
         QueryError: (a `ValueError`) with argument, value and remedy.
@@ -55,6 +57,8 @@ class Question:
     request_model: str | None = None
     region: str | None = None
     no_answer: bool = False
+    hidden_tokens: int = 0
+    whole: bool = True
 
     def __post_init__(self) -> None:
         for field in ("agent_name", "tool_name", "model_name", "provider", "service_tier", "request_model", "region"):
@@ -222,7 +226,12 @@ def _prompt_size(question: Question, ratios: TokenRatios, tokenizer: Tokenizer |
         return PromptSize(question.prompt_tokens, "given", question.prompt_tokens)
     if question.prompt is None:
         return None
-    return size_of(question.prompt, question.agent_name, question.model_name, ratios, tokenizer)
+    size = size_of(question.prompt, question.agent_name, question.model_name, ratios, tokenizer)
+    if not question.whole:
+        return size._replace(at_most=None, whole=False)
+    hidden = question.hidden_tokens
+    most = None if size.at_most is None else size.at_most + hidden
+    return size._replace(tokens=size.tokens if size.source == "learned" else size.tokens + hidden, at_most=most)
 
 
 def _costs(rates: "Rates", prompt_tokens: int, completion: Quantiles[int]) -> Quantiles[int] | None:

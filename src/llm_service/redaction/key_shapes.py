@@ -60,7 +60,7 @@ def compiled(expression: str) -> re.Pattern[str]:
     return re.compile(expression)
 
 
-Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered", "dashed", "grouped"]
+Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered", "dashed", "grouped", "paired"]
 """What follows a prefix.
 
 - `letters`: letters and digits, not all of them small letters, and no name of words that each begin with a capital.
@@ -70,6 +70,7 @@ Body = Literal["letters", "hex", "base64", "parts", "dotted", "numbered", "dashe
 - `numbered`: as `parts`, or one part is a long number.
 - `dashed`: as `parts`, or four parts of seven small letters and digits.
 - `grouped`: as `parts`, or five parts and more of capitals and digits, five or more of them in each.
+- `paired`: letters and digits, a colon, and more of them, not all small letters.
 """
 
 # Looks ahead are bounded and take nothing back: see the test of what a failing attempt may cost.
@@ -95,6 +96,7 @@ _BODIES: Final[dict[Body, tuple[str, str]]] = {
         "[A-Za-z0-9_-]",
     ),
     "grouped": (f"(?:{_MIXED_PART}|{drawn('_-')}|(?=(?:[A-Z0-9]{{5,12}}+-){{4}}[A-Z0-9]{{5}}))", "[A-Za-z0-9_-]"),
+    "paired": ("(?=[A-Za-z0-9]{6,16}+:[a-z]{0,15}+[A-Z0-9])", "[A-Za-z0-9:]"),
     "numbered": (f"(?:{_MIXED_PART}|{drawn('-')}|{_NUMBER_PART})", "[A-Za-z0-9-]"),
 }
 # Glued to the end of another word, a prefix of two or three letters is one only before what cannot be a word.

@@ -14,6 +14,8 @@ openai-key        parts    8 anywhere sk-proj-,sk-svcacct-,sk-service-,sk-admin-
 openai-key        parts    8 anywhere sk-None-                   gitleaks:openai-api-key
 openai-session    letters 40 word     sess-                      platform.openai.com/docs/api-reference/authentication
 openai-ephemeral  hex     24 word     ek_                        platform.openai.com/docs/guides/realtime
+lmstudio-token    paired  23 anywhere sk-lm-                     lmstudio.ai/docs/developer/core/authentication
+nebius-key        dotted  40 anywhere v1.CmMKHHN0YXRpY2tleS      docs.tokenfactory.nebius.com/quickstart
 langfuse-key      parts   16 anywhere sk-lf-,pk-lf-              langfuse.com/docs
 google-api-key    parts   30 anywhere AIza                       gitleaks:gcp-api-key
 google-oauth      dotted  20 word     ya29.,GOCSPX-,AQ.Ab,1//0   cloud.google.com/docs/authentication/token-types

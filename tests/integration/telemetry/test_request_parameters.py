@@ -4,30 +4,35 @@ import inspect
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 
 from llm_service.config.schemas import ModelsConfig, PoliciesConfig
 from llm_service.errors import UnknownPriceError
+from llm_service.pricing.usage.leaves import snake
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.instrumentation.field_aliases import ALIASES
-from llm_service.telemetry.instrumentation.request_parameters import (
-    _HOLDERS,
-    _LIMITS_WITHIN,
-    _READ,
-    _TIMES,
-    _UNMEASURED,
-    PARAMETERS,
+from llm_service.telemetry.instrumentation.request_names import (
+    BEYOND,
+    HOLDERS,
+    LIMITS_WITHIN,
+    ORDINARY,
+    READ,
+    SERVED,
+    TIMES,
+    UNREAD,
 )
+from llm_service.telemetry.instrumentation.request_parameters import PARAMETERS
 from llm_service.telemetry.record.fields import FIELDS
 
 LONG = "word " * 20_000
 PRICES = {"input": 1, "output": 1}
-MODELS = ModelsConfig.model_validate({"models": {"m": {"cost_per_1m_tokens": PRICES}}, "bundled_prices": False})
+MODELS = ModelsConfig.model_validate(
+    {"models": {name: {"cost_per_1m_tokens": PRICES} for name in ("m", "claude-m")}, "bundled_prices": False}
+)
 LIMIT = PoliciesConfig.model_validate({"policies": {"default": {"daily_budget_usd": 100, "unknown_price": "block"}}})
-LIMITS = {"max_tokens", "max_completion_tokens", "max_output_tokens"}
 ASKED: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 100}
 AS_TEXT: dict[str, Any] = {
     "tools": [{"type": "function", "function": {"name": "f", "description": LONG, "parameters": {}}}],
@@ -56,23 +61,157 @@ def held(logger: TelemetryLogger, **asked: Any) -> Decimal:
     return reserved
 
 
-def requests() -> Iterator[Any]:
-    """The methods that send one, of the clients that are installed."""
+def parameters() -> Iterator[tuple[str, set[str]]]:
+    """What sends a request, and the names that it takes, of the clients that are installed."""
     openai, anthropic = pytest.importorskip("openai"), pytest.importorskip("anthropic")
     sync, other = openai.OpenAI(api_key="none"), anthropic.Anthropic(api_key="none")
-    yield from (sync.chat.completions.create, sync.responses.create, sync.completions.create, sync.embeddings.create)
-    yield from (sync.chat.completions.parse, sync.responses.parse, other.messages.create, other.beta.messages.create)
+    methods = [sync.chat.completions.create, sync.responses.create, sync.completions.create, sync.embeddings.create]
+    methods += [sync.chat.completions.parse, sync.responses.parse, sync.chat.completions.stream, sync.responses.stream]
+    methods += [other.messages.create, other.messages.stream, other.beta.messages.create, other.beta.messages.stream]
+    mistral = pytest.importorskip("mistralai.client").Mistral(api_key="none")
+    methods += [mistral.chat.complete, mistral.fim.complete, mistral.embeddings.create]
+    ollama = pytest.importorskip("ollama")
+    methods += [ollama.Client().chat, ollama.Client().generate, ollama.Client().embed]
+    for method in methods:
+        yield method.__qualname__, set(inspect.signature(method).parameters)
+    yield "Ollama's options", set(ollama.Options.model_fields)
+    yield "Gemini's config", set(pytest.importorskip("google.genai").types.GenerateContentConfig.model_fields)
+    bedrock = pytest.importorskip("botocore.session").get_session().get_service_model("bedrock-runtime")
+    for name in ("Converse", "ConverseStream"):
+        yield name, set(bedrock.operation_model(name).input_shape.members)
 
 
-def test_every_parameter_of_the_clients_is_known() -> None:
-    """As a field, by another name of one, as the limit of the answer, or here; the clients go on."""
-    known = PARAMETERS | set(FIELDS) | set(ALIASES) | LIMITS | {"inference_geo", "speed"}  # they have a price
-    asked = {name for method in requests() for name in inspect.signature(method).parameters}
-    assert len(asked) > 60
-    assert asked <= known, asked - known
+def test_every_parameter_of_the_clients_is_in_the_table() -> None:
+    """As a field, by another name of one, as the limit of the answer, or by what it does to the price."""
+    known = {*PARAMETERS, *FIELDS, *ALIASES, *LIMITS_WITHIN, *ORDINARY, *SERVED}
+    known |= {snake(name) for name in known} | {"context"}  # Ollama's is a list, of which nobody knows the text
+    asked = dict(parameters())
+    assert len(set().union(*asked.values())) > 150
+    unknown = {name: taken - known for name, taken in asked.items() if not {*map(snake, taken)} <= known}
+    assert not unknown
 
 
-@pytest.mark.parametrize("name", _READ)
+def provider_tools() -> Iterator[Any]:
+    """Types of tools that the clients know, each with whether its provider can know alone what it costs."""
+    pytest.importorskip("openai")
+    from anthropic.types.beta import BetaToolUnionParam
+    from google.genai import types
+    from openai.types.responses import ToolParam
+
+    for one in (*get_args(ToolParam), *get_args(BetaToolUnionParam)):
+        (kind,) = get_args(get_type_hints(one)["type"])[:1] or (None,)
+        kind = get_args(kind)[0] if get_args(kind) else kind
+        yield pytest.param({"type": kind, "name": "x", "server_label": "x"}, id=kind)
+    for name in types.Tool.model_fields:
+        yield pytest.param({name: [{}]}, id=f"gemini-{name}")
+
+
+MEASURED = ("custom", "function", "namespace", "bash_", "text_editor_", "computer_20")
+"""Types of tools that are described whole by the request, or by their provider's pages."""
+
+
+@pytest.mark.parametrize("tool", [*provider_tools()])
+def test_a_tool_is_measured_where_its_caller_runs_it_and_refused_elsewhere(
+    tool: dict[str, Any], logger: TelemetryLogger
+) -> None:
+    """Of each type that a client knows; a new one is refused."""
+    kind = tool.get("type", "")
+    if kind.startswith(MEASURED) or "function_declarations" in tool:
+        assert held(logger, **ASKED, tools=[tool]) > held(logger, **ASKED)
+    else:
+        with pytest.raises(UnknownPriceError, match=r"tools\[0\]"):
+            held(logger, **ASKED, tools=[tool])
+        with pytest.raises(UnknownPriceError, match=r"tools\[1\]"):
+            held(logger, **ASKED, config={"tools": [{"name": "f"}, tool]})
+
+
+def test_tools_of_claude_are_reserved_with_the_prompt_that_anthropic_adds(logger: TelemetryLogger) -> None:
+    """It is in no request."""
+    tools = [{"name": "f", "input_schema": {}}]
+    asked = {**ASKED, "model": "claude-m"}
+    more = held(logger, **asked, tools=tools) - held(logger, **asked)
+    assert more >= Decimal("0.001") > held(logger, **ASKED, tools=tools) - held(logger, **ASKED)
+
+
+@pytest.mark.parametrize(
+    "served",
+    [
+        {"service_tier": "priority"}, {"serviceTier": {"type": "priority"}}, {"config": {"service_tier": "priority"}},
+        {"performanceConfig": {"latency": "optimized"}}, {"inference_geo": "us"}, {"speed": "fast"},
+        {"extra_body": {"service_tier": "priority"}}, {"background_options": {"completion_window": "8h"}},
+        {"additionalModelRequestFields": {"inference_geo": "us"}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_call_that_is_served_at_another_price_is_refused_without_it(
+    served: dict[str, Any], logger: TelemetryLogger
+) -> None:
+    """And has no cost by the usual one."""
+    with pytest.raises(UnknownPriceError):
+        held(logger, **ASKED, **served)
+    with logger.invocation("agent", **ASKED, **served) as call:
+        call.record_usage(prompt_tokens=1, completion_tokens=1)
+    (row,) = logger.get_invocations()
+    assert (row["cost_usd"], row["cost_source"]) == (None, "unknown")
+
+
+def test_a_tier_that_the_models_file_prices_is_reserved_at_its_price(tmp_path: Path) -> None:
+    """Wherever the request says it."""
+    models = ModelsConfig.model_validate(
+        {"models": {"m": {"cost_per_1m_tokens": PRICES, "service_tiers": {"background_8h": 0.5, "priority": 2}}}}
+    )
+    with TelemetryLogger(tmp_path / "telemetry.db", models=models, policies=LIMIT) as logger:
+        usual = held(logger, **ASKED)
+        assert held(logger, **ASKED, background_options={"completion_window": "8h"}) == usual / 2
+        assert held(logger, **ASKED, config={"service_tier": "priority"}) == usual * 2
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}, {"modalities": ["text"]},
+        {"http_options": {"timeout": 5}}, {"background_options": {"completion_window": "soonest"}},
+        {"extra_body": {"top_k": 5}}, {"web_search_options": None}, {"fallbacks": []}, {"service_tier": "auto"},
+        {"inference_geo": "global"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_costs_nothing_by_its_value_is_let_through(harmless: dict[str, Any], logger: TelemetryLogger) -> None:
+    """At the price of the call without it."""
+    assert held(logger, **ASKED, **harmless) == held(logger, **ASKED)
+
+
+def test_names_that_nobody_knows_are_refused_where_they_hold_more_than_a_value(logger: TelemetryLogger) -> None:
+    """A request may be of any client; a user's own text or number is left out, with a warning, as without a budget."""
+    with pytest.raises(UnknownPriceError, match="routes"):
+        held(logger, **ASKED, routes=[{"model": "dearer"}])
+    with pytest.raises(UnknownPriceError, match=r"config\.temprature"):
+        held(logger, **ASKED, config={"temprature": 1})
+    with logger.invocation("agent", **ASKED, budget=True, team="red", metadata={"own": [1]}, tags=["x"]) as call:
+        call.hold.release()
+    assert logger.stats().bad_values == 2  # `routes` and `team`
+
+
+def test_what_the_body_overrides_counts(logger: TelemetryLogger) -> None:
+    """`extra_body` is sent in the place of what stands beside it."""
+    assert held(logger, **ASKED, extra_body={"max_tokens": 100_000}) > 100 * held(logger, **ASKED)
+    with pytest.raises(UnknownPriceError, match=r"extra_body\.messages"):
+        held(logger, **ASKED, extra_body={"messages": [{"role": "user", "content": LONG}]})
+    with pytest.raises(UnknownPriceError, match=r"extra_body\.tools"):
+        held(logger, **ASKED, tools=[{"name": "f"}], extra_body={"tools": [{"name": "g", "description": LONG}]})
+
+
+def test_tokens_that_are_given_stand_for_what_is_read_and_not_for_what_is_billed_beside(
+    logger: TelemetryLogger,
+) -> None:
+    """Whoever knows how long a conversation is says it; nobody knows what a search will cost."""
+    asked = {"model": "m", "prompt_tokens": 3000, "max_tokens": 100}
+    assert held(logger, **asked, previous_response_id="resp_1") == held(logger, **asked)
+    with pytest.raises(UnknownPriceError, match="web_search_options"):
+        held(logger, **asked, web_search_options={"search_context_size": "low"})
+
+
+@pytest.mark.parametrize("name", READ)
 def test_what_the_model_reads_beside_the_messages_is_reserved(name: str, logger: TelemetryLogger) -> None:
     """As much as the same text among them, at the least."""
     within = held(logger, **ASKED | {"messages": [{"role": "system", "content": LONG}, *ASKED["messages"]]})
@@ -80,18 +219,18 @@ def test_what_the_model_reads_beside_the_messages_is_reserved(name: str, logger:
     assert beside >= within > 10 * held(logger, **ASKED)
 
 
-@pytest.mark.parametrize("name", _TIMES)
+@pytest.mark.parametrize("name", TIMES)
 def test_several_answers_are_reserved(name: str, logger: TelemetryLogger) -> None:
     """Each as a call."""
     assert held(logger, **ASKED, **{name: 5}) == 5 * held(logger, **ASKED)
 
 
-@pytest.mark.parametrize("name", _UNMEASURED)
+@pytest.mark.parametrize("name", [*UNREAD, *BEYOND])
 def test_what_nobody_can_measure_is_refused(name: str, logger: TelemetryLogger) -> None:
-    """With the remedy, which is to say what it may cost."""
+    """By its name, and with the remedy, which is to say what it may cost."""
     asked = {**ASKED, name: "x"}
-    with pytest.raises(UnknownPriceError, match="prompt"), logger.invocation("agent", budget=True, **asked):
-        pass
+    with pytest.raises(UnknownPriceError, match=rf"{name}.*budget=0\.10"):
+        held(logger, **asked)
     with logger.invocation("agent", budget=0.5, **asked) as call:
         call.record_usage(prompt_tokens=1, completion_tokens=1)
 
@@ -110,30 +249,30 @@ class Config(BaseModel):
 
 @pytest.mark.parametrize("spelt", [str, camel], ids=["snake", "camel"])
 @pytest.mark.parametrize("holds", [dict, Config])
-@pytest.mark.parametrize("holder", _HOLDERS)
+@pytest.mark.parametrize("holder", HOLDERS)
 def test_parameters_within_another_are_reserved_as_beside_it(
     holder: str, holds: Any, spelt: Any, logger: TelemetryLogger
 ) -> None:
     """All of them: read, counted, or refused."""
-    for name in _READ:
+    for name in READ:
         value = AS_TEXT.get(name, LONG)
         assert held(logger, **ASKED, **{holder: holds(**{spelt(name): value})}) == held(
             logger, **ASKED, **{name: value}
         )
-    for name in _TIMES:
+    for name in TIMES:
         assert held(logger, **ASKED, **{holder: holds(**{spelt(name): 5})}) == 5 * held(logger, **ASKED)
-    for name in _UNMEASURED:
-        with pytest.raises(UnknownPriceError, match="prompt"):
-            held(logger, **ASKED, **{holder: holds(**{spelt(name): "x"})})
+    for name in (*UNREAD, *BEYOND):
+        with pytest.raises(UnknownPriceError, match=name):
+            held(logger, **ASKED, **{holder: holds(**{spelt(snake(name)): "x"})})
     unlimited = {name: value for name, value in ASKED.items() if name != "max_tokens"}
-    for name in _LIMITS_WITHIN:
+    for name in LIMITS_WITHIN:
         assert held(logger, **unlimited, **{holder: holds(**{spelt(name): 100})}) == held(logger, **ASKED)
 
 
-@pytest.mark.parametrize("holder", _HOLDERS)
+@pytest.mark.parametrize("holder", HOLDERS)
 def test_a_holder_that_nobody_can_read_is_refused(holder: str, logger: TelemetryLogger) -> None:
     """It may hold anything."""
-    with pytest.raises(UnknownPriceError, match="prompt"):
+    with pytest.raises(UnknownPriceError, match=holder):
         held(logger, **ASKED, **{holder: object()})
 
 

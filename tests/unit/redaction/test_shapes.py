@@ -23,6 +23,8 @@ def body(shape: Shape, rng: random.Random) -> str:
     alphabet = [one for one in string.printable if re.fullmatch(shape.alphabet, one)]
     letters = [one for one in alphabet if one.isalnum()]
     drawn = "".join(rng.choices(letters, k=5)) + "a1" + "".join(rng.choices(letters, k=5)) + "7b"
+    if shape.body == "paired":
+        drawn = f"{drawn[:8]}:{drawn[8:]}"
     return drawn + "".join(rng.choices(alphabet, k=max(shape.least, 24))) + "E9"
 
 

@@ -11,6 +11,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, cast
 
+from llm_service.pricing.usage.beside import add_bills, is_bill, refused_before_output
 from llm_service.pricing.usage.leaves import child, is_unset, snake
 from llm_service.pricing.usage.leaves import is_container as holds
 from llm_service.pricing.usage.plain import everything, is_model
@@ -81,10 +82,11 @@ class _Seen:
         answer: whether an answer or an event was seen.
         charged: what the seller charged.
         pending: whether it has not ended: its tier is only the one that was asked for.
+        bills: what stands beside the usage and tells what was billed, by name.
         raw: what a message of LangChain's keeps of the provider's own answer.
     """
 
-    __slots__ = ("answer", "billed", "charged", "pending", "raw", "words")
+    __slots__ = ("answer", "billed", "bills", "charged", "pending", "raw", "words")
 
     def __init__(self) -> None:
         self.words: dict[Role, str] = {}
@@ -92,6 +94,7 @@ class _Seen:
         self.answer = False
         self.charged: Mapping[str, Any] = _NO_CHARGE
         self.pending = False
+        self.bills: list[tuple[str, Any]] | None = None
         self.raw: Any = None
 
 
@@ -127,7 +130,11 @@ def _searched(source: Any, seen: _Seen, depth: int) -> Any:
     around: dict[str, Any] | None = None
     for name, value in _named(source):
         place = None if value is None else _PLACES.get(name)
-        if place is None or is_unset(value):
+        if place is None:
+            if value is not None and _may_bill(name) and holds(value):
+                seen.bills = [*(seen.bills or ()), (name, value)]
+            continue
+        if is_unset(value):
             continue
         if isinstance(place, int):
             if place < rank and holds(value):
@@ -141,6 +148,10 @@ def _searched(source: Any, seen: _Seen, depth: int) -> Any:
             place(seen, value, source)
     if usage is None and depth:
         usage = _below(source, around or {}, seen, depth - 1)
+    if seen.bills is not None and (usage is not None or seen.answer):
+        for name, bill in seen.bills:
+            add_bills(name, bill, usage, seen.billed)
+        seen.bills = None
     return usage
 
 
@@ -187,7 +198,7 @@ def _named(source: Any) -> Iterable[tuple[str, Any]]:
             return [*named, *islice(more.items(), _LONGEST)] if more else named
     elif not holds(source):
         return ()
-    return [(name, child(source, name)) for name in _PLACES]
+    return [(name, child(source, name)) for name in (*_PLACES, *_BESIDE)]
 
 
 @lru_cache(maxsize=256)
@@ -195,7 +206,12 @@ def declared(kind: Any) -> tuple[str, ...] | None:
     """The fields of a pydantic model that have a meaning here; None where it computes one of them."""
     if any(isinstance(getattr(kind, name, None), property | cached_property) for name in _PLACES):
         return None
-    return tuple(name for name in kind.model_fields if name in _PLACES)
+    return tuple(name for name in kind.model_fields if name in _PLACES or _may_bill(name))
+
+
+def _may_bill(name: Any) -> bool:
+    """Whether what has this name, and no meaning of its own here, may tell what was billed."""
+    return type(name) is str and (name in _BESIDE or is_bill(name))
 
 
 def _names_of_counts(source: Any) -> Iterable[str]:
@@ -220,6 +236,11 @@ def _speed(seen: _Seen, config: Any, answer: Any) -> None:  # noqa: ARG001
     speed = child(config, "latency")
     if isinstance(speed, str):
         seen.words["speed"] = speed
+
+
+def _stop(seen: _Seen, reason: Any, answer: Any) -> None:
+    if refused_before_output(reason, answer):
+        seen.billed.add(("refusal before output, which may be free", ""))
 
 
 def _kind(seen: _Seen, kind: Any, event: Any) -> None:
@@ -269,6 +290,8 @@ def _tools(read: Callable[[Any, Found, Any], bool]) -> "_Read":
 
 _Read = Callable[[_Seen, Any, Any], None]
 _INNER: Final = "inner"
+_BESIDE: Final = ("tool_usage", "trace")
+"""What is known to hold bills beside the usage."""
 _WORDS_OF_DETAILS: Final[Mapping[str, Role]] = {"service_tier": "tier", "traffic_type": "traffic", "speed": "speed"}
 _CHARGED: Final = {
     "cost": "cost", "is_byok": "is_byok", "upstream_inference_cost": "cost_details.upstream_inference_cost",
@@ -279,6 +302,7 @@ _PLACES: Final[Mapping[str, int | str | _Read]] = {
     **dict.fromkeys(_AROUND, _INNER),
     "service_tier": _tier, "serviceTier": _tier, "performanceConfig": _speed, "performance_config": _speed,
     "type": _kind, "event": _kind, "event_type": _kind, "object": _text, "done": _bool, "status": _status,
+    "stop_reason": _stop,
     **dict.fromkeys(("error", *EXCEPTIONS), _failure),
     **{name: _tools(read) for name, read in PLACES.items()},
     "response_metadata": _message, "provider_details": _details,

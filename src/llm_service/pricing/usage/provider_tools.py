@@ -22,8 +22,12 @@ from llm_service.pricing.usage.leaves import child, is_list
 from llm_service.pricing.usage.leaves import is_container as holds
 
 __all__ = [
+    "AMOUNT",
+    "FREE_CHUNKS",
+    "KINDS_OF_CHUNKS",
     "MOST",
     "PLACES",
+    "QUERIES",
     "Billed",
     "Found",
     "billed_by_event",
@@ -37,6 +41,8 @@ Billed = frozenset[tuple[str, str]]
 """What was billed in addition to tokens: the name of each, and which one of that name it is."""
 Found = set[tuple[str, str]]
 
+AMOUNT: Final = "="
+"""How what tells one finding from others begins where it is an amount: the largest counts."""
 MOST: Final = 4096
 """Items of an answer that are read at most; with more the cost is unknown."""
 _UNREAD: Final = "items that were not read"
@@ -53,10 +59,10 @@ _FREE_TOOLS: Final = ("web_search", "web_fetch", "advisor", "tool_search")
 """What Anthropic's own tools begin with that are counted in the usage, or cost nothing beside tokens."""
 _FREE_PARTS: Final = ("web_fetch", "advisor", "tool_search", "memory", "mcp_server")
 """What Pydantic AI's native tools begin with that cost nothing beside tokens, or are counted in its details."""
-_FREE_CHUNKS: Final = frozenset({"web", "retrieved_context", "retrievedContext"})
+FREE_CHUNKS: Final = frozenset({"web", "retrieved_context", "retrievedContext"})
 """Sources of Gemini's answers whose fee is told by the queries beside them, if there is one."""
-_KINDS_OF_CHUNKS: Final = ("web", "maps", "image", "retrieved_context")
-_QUERIES: Final = (
+KINDS_OF_CHUNKS: Final = ("web", "maps", "image", "retrieved_context")
+QUERIES: Final = (
     "webSearchQueries",
     "web_search_queries",
     "imageSearchQueries",
@@ -70,7 +76,15 @@ _GROUNDED: Final = ("groundingMetadata", "grounding_metadata")
 def billed_text(billed: Billed) -> dict[str, str]:
     """What was billed, by name: how often, in the order of the names."""
     counts = Counter(name for name, _ in sorted(billed))
-    return {name: "too many" if name == _UNREAD else str(count) for name, count in counts.items()}
+    amounts = {name: told[1:] for name, told in sorted(billed, key=_amount) if told.startswith(AMOUNT)}
+    return {name: "too many" if name == _UNREAD else amounts.get(name, str(count)) for name, count in counts.items()}
+
+
+def _amount(one: tuple[str, str]) -> float:
+    try:
+        return float(one[1].removeprefix(AMOUNT))
+    except ValueError:
+        return 0
 
 
 def billed_by_event(kind: str, event: Any, found: Found) -> None:
@@ -155,12 +169,12 @@ def _grounding(source: Any, found: Found) -> None:
 def _grounded(grounded: Any, found: Found) -> None:
     if grounded is None:
         return
-    for name in _QUERIES:
+    for name in QUERIES:
         queries = Counter(str(query)[:MOST] for query in items_of(child(grounded, name), found))
         found |= {(f"groundingMetadata.{name}", f"{query} {n}") for query, most in queries.items() for n in range(most)}
     chunks = items_of(child(grounded, "groundingChunks") or child(grounded, "grounding_chunks"), found)
     for position, chunk in enumerate(chunks):
-        for kind in _names(chunk) - _FREE_CHUNKS:
+        for kind in _names(chunk) - FREE_CHUNKS:
             found.add((f"groundingMetadata.{kind}", _identity(child(chunk, kind), "uri", instead=position)))
 
 
@@ -225,6 +239,8 @@ def _fee(item: Any, position: Any, found: Found, place: str = "output") -> None:
 def _block(block: Any, position: Any, found: Found) -> None:
     """A tool that Anthropic ran, where it may have a fee that the usage does not tell."""
     kind, name = child(block, "type"), child(block, "name")
+    if kind == "fallback":  # another model ran before, whose usage is not told
+        _add(found, "content", "fallback", _identity(block, "id", instead=position))
     if kind == "server_tool_use" and isinstance(name, str) and not name.startswith(_FREE_TOOLS):
         _add(found, "content", name, _identity(block, "id", instead=position))
     _fee(block, position, found)
@@ -260,7 +276,7 @@ def _identity(item: Any, *names: str, instead: Any = None) -> str:
 
 def _names(chunk: Any) -> set[str]:
     """What a source of an answer is: its names that hold something."""
-    names = list(_KINDS_OF_CHUNKS)
+    names = list(KINDS_OF_CHUNKS)
     if type(chunk) is dict:
         held = cast("dict[Any, Any]", chunk)  # type: ignore[redundant-cast]  # for pyright
         names = [str(name) for name in islice(held, MOST)]

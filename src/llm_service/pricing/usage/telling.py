@@ -51,6 +51,13 @@ _WORDS: Final[Mapping[str, frozenset[str]]] = {
 """Names of texts that affect the price, and their neutral values."""
 
 
+_PATHS: Final[Mapping[str, frozenset[str]]] = {
+    # Tokens that were written to a cache cost as if they were read: how many is not told.
+    "fallback_credit.status.type": frozenset({"", "not_applied"}),
+}
+"""The same of names that mean something only where they stand."""
+
+
 def is_telling(path: str, value: object, number: float | None) -> bool:
     """Whether a value without a role was billed: a non-zero number that is no measure, a word of `_WORDS`, a price.
 
@@ -60,6 +67,8 @@ def is_telling(path: str, value: object, number: float | None) -> bool:
         number: the value as a number; None if it is not one.
     """
     inside, _, name = path.rpartition(".")
+    if path in _PATHS:
+        return value not in _PATHS[path]
     if name in _WORDS:
         return isinstance(value, str) and value.strip().lower() not in _WORDS[name]
     if number is None:

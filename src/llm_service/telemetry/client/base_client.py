@@ -19,7 +19,7 @@ from llm_service.telemetry.instrumentation.call_fields import refuse_misplaced
 from llm_service.telemetry.instrumentation.decorator import instrument
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.recorded_stream import record_stream
-from llm_service.telemetry.instrumentation.request_parameters import take_limit, without_parameters
+from llm_service.telemetry.instrumentation.request_parameters import asked_in, take_limit
 from llm_service.telemetry.privacy import Redact
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 from llm_service.telemetry.stores.base import Store, StoreParts
@@ -237,18 +237,17 @@ class BaseClient(Generic[_Budgeted]):
             max_tokens: what the answer is limited to, for the estimate; also as OpenAI's `max_completion_tokens` and
                 `max_output_tokens`.
         """
-        limit = take_limit(fields)
-        max_tokens = limit if max_tokens is None else max_tokens
+        max_tokens = take_limit(fields, max_tokens)
         names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
         return self._made(names | fields, budget=budget, max_tokens=max_tokens)
 
     def _made(
         self, fields: dict[str, Any], *, budget: Amount | bool, max_tokens: int | None, told: bool = False
     ) -> Invocation:
-        fields, answers = without_parameters(fields)
+        asked = asked_in(fields, estimates=budget is True)
         if budget is False:
-            return self._block(fields)
-        return self._budgeted_block(fields, reserve_for(self._core, budget, max_tokens, answers=answers, told=told))
+            return self._block(asked.fields)
+        return self._budgeted_block(asked.fields, reserve_for(self._core, budget, max_tokens, asked=asked, told=told))
 
     def _block(self, fields: dict[str, Any]) -> Invocation:
         return Invocation(self._core, fields, strict=self._core.settings.strict)

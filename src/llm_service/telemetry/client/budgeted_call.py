@@ -22,6 +22,7 @@ from llm_service.telemetry.instrumentation.invocation import Invocation, Sink
 from llm_service.telemetry.instrumentation.kept_calls import is_of_parent
 from llm_service.telemetry.instrumentation.nested_calls import NestedCalls
 from llm_service.telemetry.instrumentation.open_blocks import names_around
+from llm_service.telemetry.instrumentation.request_parameters import Asked
 from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import Amount, InvocationRecord
 
@@ -206,12 +207,13 @@ def reserve_for(
     budget: Amount | Literal[True],
     max_tokens: int | None,
     *,
-    answers: int = 1,
+    asked: Asked,
     told: bool = False,
 ) -> Reserve:
     """How a block reserves: True leaves the amount to an estimate, a number is USD.
 
     Args:
+        asked: what else its request says of prompt and price.
         told: whether arguments told what it says: a prompt that cannot be read is then as none.
 
     Raises:
@@ -225,7 +227,9 @@ def reserve_for(
 
     def reserve(call: Invocation, fields: dict[str, Any]) -> Steps[Reservation]:
         known: dict[str, Any] = {name: fields.get(name) for name in (*NAMES, *PLACE, "prompt", "prompt_tokens")}
-        known |= {"usd": None if budget is True else budget, "max_tokens": max_tokens, "answers": answers}
+        known |= {"usd": None if budget is True else budget, "max_tokens": max_tokens, "answers": asked.answers}
+        beyond = (*asked.beyond, *filter(None, [fields.get("unpriced_usage")]))
+        known |= {"hidden_tokens": asked.hidden_tokens, "unread": asked.unread, "beyond": beyond}
         no_answer = fields.get("operation") == "embeddings" or fields.get("completion_tokens") == 0
         request = ReservationRequest(hold_id=call.invocation_id, no_answer=no_answer, **known)
         return _reserved_as_told(call, planner, request) if told else reserved(planner, request)

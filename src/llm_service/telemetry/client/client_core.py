@@ -25,6 +25,7 @@ from llm_service.redaction import shown
 from llm_service.telemetry.client.steps import Step, Steps, Work
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING
 from llm_service.telemetry.instrumentation.kept_calls import hand_over
+from llm_service.telemetry.instrumentation.open_streams import end_open
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.costing import Costing
@@ -57,6 +58,7 @@ class ClientCore:
         self.engine = engine
         self.prices = prices
         self.offer = engine.queue.offer
+        self._shutdown = engine.shutdown
         self.lose_invalid = engine.lose_invalid
         self.count_bad_value = engine.count_bad_value
         self.inherited: Mapping[str, Any] = NOTHING
@@ -66,9 +68,9 @@ class ClientCore:
         self._said: set[str] = set()
         self._history: EstimateHistory | None = None
         held = weakref.ref(self)
-        engine.before_close = lambda: None if (core := held()) is None else hand_over(core)
+        engine.shutdown.before_close = lambda: None if (core := held()) is None else _end_all(core)
         # At exit the engine has a hook of its own, which also works while the logger is still referenced.
-        weakref.finalize(self, engine.forgotten).atexit = False
+        weakref.finalize(self, engine.shutdown.forgotten).atexit = False
 
     @property
     def db_path(self) -> Path:
@@ -78,7 +80,7 @@ class ClientCore:
     @property
     def is_closed(self) -> bool:
         """Whether it is closed, or closes."""
-        return self.engine.closing or self.engine.closed
+        return self._shutdown.closing or self._shutdown.closed
 
     @property
     def history(self) -> "EstimateHistory":
@@ -136,6 +138,12 @@ class ClientCore:
             )
         cause = self.engine.committer.commits.last_error or "the writer is behind"
         return CommitTimeoutError(f"{what} within {seconds:g} s ({cause}); it stays queued", self.db_path)
+
+
+def _end_all(core: ClientCore) -> None:
+    """The logger closes: what is still open, or kept in blocks, has its rows now."""
+    end_open(core)
+    hand_over(core)
 
 
 class _Flush(Step[FlushResult]):

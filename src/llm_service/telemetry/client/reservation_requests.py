@@ -42,6 +42,9 @@ class ReservationRequest:
         is_guess: its price is unknown, and `expected_usd` is what such calls have cost.
         missing: what an estimate would have needed, for whoever has to give it.
         no_answer: the call is known to have none, such as an embedding.
+        hidden_tokens: that the provider adds to the prompt, at most.
+        unread: parameters with which the model reads what is not in the prompt.
+        beyond: what is billed beyond the prompt and its answers: no estimate holds.
     """
 
     hold_id: str = ""
@@ -68,6 +71,9 @@ class ReservationRequest:
     is_guess: bool = False
     missing: tuple[str, ...] = ()
     no_answer: bool = False
+    hidden_tokens: int = 0
+    unread: tuple[str, ...] = ()
+    beyond: tuple[str, ...] = ()
 
     names: dict[str, str | None] = field(init=False)
 
@@ -100,7 +106,15 @@ class ReservationRequest:
             request_model=self.request_model,
             region=self.region,
             no_answer=self.no_answer,
+            hidden_tokens=self.hidden_tokens,
+            whole=not self.unread,
         )
+
+    @property
+    def _not_in_prompt(self) -> str:
+        if self.unread:
+            return f"of {', '.join(self.unread)} more than the prompt is read"
+        return "the prompt has parts that are not text"
 
     def wants_estimate(self, policies: Iterable[Policy]) -> bool:
         """Whether a limit counts what was not said."""
@@ -117,11 +131,11 @@ class ReservationRequest:
             most = estimate.max_completion_tokens if answer is None or self.max_tokens is not None else answer.p99
             prompt = estimate.max_prompt_tokens or estimate.prompt_tokens
             is_unread = self.prompt is not None and prompt is None
-            used = None if most is None or is_unread else (prompt or 0) + most
+            used = None if most is None or is_unread or self.beyond else (prompt or 0) + most
         needs = {
             "a price of its model (in models.yaml, or by the extra `prices`)": is_priced,
             "the prompt (prompt= or prompt_tokens=)": self.prompt is not None or self.prompt_tokens is not None,
-            "what such calls have cost, or prompt_tokens= (the prompt has parts that are not text)": (
+            f"what such calls have cost, or prompt_tokens= ({self._not_in_prompt})": (
                 self.prompt is None or estimate.max_prompt_tokens is not None or estimate.cost_usd is not None
             ),
             "a limit of the answer (max_tokens=)": (
@@ -129,7 +143,8 @@ class ReservationRequest:
             ),
         }
         missing = tuple(need for need, is_met in needs.items() if not is_met)
-        usd = estimate.hold_usd()
+        missing += tuple(f"what {one} may cost" for one in self.beyond)
+        usd = None if self.beyond else estimate.hold_usd()
         return replace(
             self,
             tokens=None if used is None else used * self.answers,

@@ -11,7 +11,7 @@ from llm_service.telemetry.record.fields import PRICED_BY
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.record.texts import forget_repairs, repairs_here
 
-__all__ = ["INSTEAD", "built", "merged"]
+__all__ = ["INSTEAD", "built", "is_part_of", "merged"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
@@ -70,6 +70,11 @@ def built(
             return None
 
 
+def is_part_of(told: object, named: object) -> bool:
+    """Whether the seller that an answer tells is a price list of the one that was named: `openai-decisions`."""
+    return isinstance(told, str) and isinstance(named, str) and told.startswith(f"{named}-")
+
+
 def merged(found: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:
     """What a call's answer or an SDK told, as it stands beside what its block says, which wins.
 
@@ -77,7 +82,8 @@ def merged(found: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:
         found: what was told.
         said: what the block says; a model that it named, and that is not the one that answered, moves to
             `request_model` in it, or is left out where the request's own is known. Where none answered, and none is
-            named, it is the one that was asked.
+            named, it is the one that was asked. So does a seller, where the answer
+            tells which of its price lists it is.
     """
     found = dict(found)
     answered = found.get("model_name")
@@ -87,6 +93,8 @@ def merged(found: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:
             said.setdefault("request_model", named)
     elif answered is None and said.get("model_name") is None and found.get("request_model") is not None:
         found["model_name"] = found["request_model"]
+    if is_part_of(found.get("provider"), said.get("provider")):
+        del said["provider"]
     if not _PARTS.isdisjoint(said):
         found.pop("total_tokens", None)  # of other counts
     return found

@@ -1,98 +1,193 @@
 """Parameters of a provider's request that a block is given as the client is: `invocation(budget=True, **request)`.
 
 A record has no fields for most of them. What the model reads of them counts with the prompt, and so does what it reads
-besides, which nobody here can measure; several answers cost as much as several calls. Names are those of OpenAI
-(https://platform.openai.com/docs/api-reference), Anthropic (https://platform.claude.com/docs/en/api/messages), Gemini
-(https://ai.google.dev/api/generate-content), Bedrock and Ollama; within what holds parameters they may be in snake or
-camel case.
+besides, which nobody here can measure; several answers cost as much as several calls. What is not known to change
+neither prompt nor price is named, and refused where an amount would have to be estimated: see `request_names`.
 """
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final, cast
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple, cast
 
+from llm_service.config.service_tiers import tier_of
 from llm_service.pricing.usage.leaves import snake
 from llm_service.pricing.usage.plain import everything
+from llm_service.pricing.usage.telling import is_telling
+from llm_service.telemetry.instrumentation.field_aliases import known_fields
+from llm_service.telemetry.instrumentation.later_reports import with_reasons
+from llm_service.telemetry.instrumentation.request_names import (
+    BEYOND,
+    HOLDERS,
+    LIMITS,
+    LIMITS_WITHIN,
+    ORDINARY,
+    PROMPTS,
+    READ,
+    SERVED,
+    TIMES,
+    UNREAD,
+)
+from llm_service.telemetry.instrumentation.request_tools import tools_in
 
-__all__ = ["LIMITS", "PARAMETERS", "take_limit", "without_parameters"]
+__all__ = ["LIMITS", "PARAMETERS", "Asked", "asked_in", "take_limit"]
 
-LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-"""Names for the limit of the answer, which is no field: the first that says it counts."""
-_HOLDERS: Final = ("config", "generation_config", "inferenceConfig", "options")
-"""Of Gemini, Vertex AI, Bedrock and Ollama: what holds other parameters, as a mapping or as an object of the client."""
-_LIMITS_WITHIN: Final = (*LIMITS, "num_predict")
-_PROMPTS: Final = ("prompt", "messages", "input", "contents")
-_READ: Final = (
-    "system", "instructions", "system_instruction", "tools", "functions", "toolConfig", "response_format",
-    "text_format", "output_format", "output_config", "text", "format", "response_schema", "response_json_schema",
-    "suffix",
-)  # fmt: skip
-"""What the model reads beside the messages: system prompts, tools, schemas of its answer, and what follows it."""
-_UNMEASURED: Final = (
-    "previous_response_id", "conversation", "thread", "container", "mcp_servers", "web_search_options", "prediction",
-    "audio", "image", "images", "cached_content", "extra_body", "guardrailConfig", "promptVariables",
-)  # fmt: skip
-"""With these the model reads, or writes, what is not in the request."""
-_TIMES: Final = ("n", "best_of", "candidate_count")
-"""How many answers are asked for."""
-_ORDINARY: Final = frozenset(
-    {
-        "access_programs", "additionalModelRequestFields", "background", "background_options", "betas",
-        "billing_policy", "cache_control", "compaction", "config", "context_management", "diagnostics",
-        "dimensions", "echo", "encoding_format", "extra_headers", "extra_query", "fallback_credit_token",
-        "fallbacks", "frequency_penalty", "function_call", "generation_config", "include", "inferenceConfig",
-        "keep_alive", "logit_bias", "logprobs", "max_tool_calls", "modalities", "moderation", "options",
-        "parallel_tool_calls", "parse_as", "presence_penalty", "prompt_cache_key", "prompt_cache_options",
-        "prompt_cache_retention", "reasoning", "reasoning_effort", "safety_identifier", "seed",
-        "stop", "stop_sequences", "store", "stream_options", "temperature", "think", "thinking",
-        "timeout", "tool_choice", "top_k", "top_logprobs", "top_p", "truncation", "user_profile_id",
-        "verbosity", "workspace_id",
-    }
-)  # fmt: skip
-"""What changes neither the prompt nor the price beyond what the limit of the answer holds."""
-PARAMETERS: Final = frozenset({*_PROMPTS[2:], *_READ, *_UNMEASURED, *_TIMES, *_ORDINARY})
+_ALL: Final = (*READ, *TIMES, *UNREAD, *BEYOND, *HOLDERS, *ORDINARY)
+_SPELT: Final = {snake(name): name for name in _ALL}
+_AS_FIELDS: Final = frozenset({"metadata", "stream", "user", "service_tier", "speed"})
+"""What the block takes as fields, or as usage."""
+_SERVED_AS: Final = frozenset({"modelId", "serviceTier", "performanceConfig", "background_options", "inference_geo"})
+PARAMETERS: Final = frozenset({*PROMPTS[2:], *_ALL, *_SERVED_AS}) - _AS_FIELDS
+_WITHIN: Final = frozenset({*_SPELT, *LIMITS_WITHIN, *SERVED}) - {snake(holder) for holder in HOLDERS}
+_TOOLS: Final = ("tools", "functions", "toolConfig")
+_PLAIN: Final = (str, int, float, bool)
+_MOST_NAMES: Final = 20
 
 
-def take_limit(fields: dict[str, Any]) -> int | None:
-    """Take the limit of the answer out of what a block is given, by any of its names."""
-    found = [fields.pop(name, None) for name in LIMITS]
-    limit = next((limit for limit in found if limit is not None), None)
-    if limit is not None or fields.keys().isdisjoint(_HOLDERS):
+class Asked(NamedTuple):
+    """What a block was given, taken apart.
+
+    Attributes:
+        fields: without the parameters that are no fields; the prompt is all that the model reads.
+        answers: that are asked for.
+        hidden_tokens: that the provider adds to the prompt, at most.
+        unread: parameters with which the model reads what is not in the request.
+        beyond: parameters with which more is billed than the prompt and one answer.
+    """
+
+    fields: dict[str, Any]
+    answers: int = 1
+    hidden_tokens: int = 0
+    unread: tuple[str, ...] = ()
+    beyond: tuple[str, ...] = ()
+
+
+def take_limit(fields: dict[str, Any], limit: int | None = None) -> int | None:
+    """Take the limit of the answer out of what a block is given, by any of its names; `limit` was given apart."""
+    found: list[Any] = [limit, *(fields.pop(name, None) for name in LIMITS)]
+    limit = next((one for one in found if one is not None), None)
+    if fields.keys().isdisjoint(HOLDERS):
         return limit
-    within = (_within(fields, holder) or {} for holder in _HOLDERS)
-    limits = [told[name] for told in within for name in _LIMITS_WITHIN if _is_number(told.get(name))]
-    return min(limits, default=None)
+    if limit is not None:  # `extra_body` is sent in the place of what stands beside it
+        limits: list[int] = [limit, *_limits_in(fields, "extra_body")]
+        return max(limits) if _is_number(limit) else limit
+    return min((number for holder in HOLDERS for number in _limits_in(fields, holder)), default=None)
 
 
-def without_parameters(fields: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """What a block is given without the parameters that are no fields, and the number of answers that are asked for.
+def asked_in(fields: dict[str, Any], *, estimates: bool) -> Asked:
+    """Take apart what a block is given.
 
-    The prompt becomes all that the model reads. What cannot be measured is a part of it that is no text.
+    Args:
+        fields: unchanged.
+        estimates: whether an amount is to be estimated: then names that nobody here knows are looked at, too.
     """
     answers = _prompts_in(fields.get("prompt"))
+    unknown = tuple(_unknown(fields)) if estimates else ()
     if PARAMETERS.isdisjoint(fields):
-        return fields, answers
+        return Asked(fields, answers, beyond=unknown)
     fields = dict(fields)
-    for holder in _HOLDERS:
+    beyond = [*unknown, *_opened(fields)]
+    given = {name: fields.pop(name) for name in PARAMETERS & fields.keys()}
+    _take_served(fields, given)
+    hidden, model = 0, next(filter(None, map(fields.get, ("model_name", "model", "request_model"))), None)
+    for name in _TOOLS:
+        tools = tools_in(given.get(name), model)
+        hidden, beyond = max(hidden, tools.hidden_tokens), [*beyond, *tools.beyond]
+    beyond += [name for name in BEYOND if given.get(name) and not _is_harmless(name, given[name])]
+    unread = tuple(name for name in UNREAD if given.get(name))
+    _with_all_that_is_read(fields, given)
+    answers *= max([1, *(given[name] for name in TIMES if _is_number(given.get(name)))])
+    return Asked(fields, answers, hidden, unread, tuple(beyond[:_MOST_NAMES]))
+
+
+def _opened(fields: dict[str, Any]) -> list[str]:
+    """Put what holders hold beside them; what nobody here can read, or knows, is named."""
+    beyond: list[str] = []
+    for holder in HOLDERS:
         told = _within(fields, holder)
         if told is None:
-            fields.setdefault("extra_body", fields[holder])
+            beyond.append(holder)
             continue
-        for name in (*_READ, *_TIMES, *_UNMEASURED):
-            if told.get(snake(name)) is not None:
-                fields.setdefault(name, told[snake(name)])
-    given = {name: fields.pop(name) for name in PARAMETERS & fields.keys()}
-    _with_all_that_is_read(fields, given)
-    return fields, answers * max([1, *(given[name] for name in _TIMES if _is_number(given.get(name)))])
+        for name, value in told.items():
+            if name not in _WITHIN:
+                if value is not None and value is not False:
+                    beyond.append(f"{holder}.{name}"[:80])
+            elif value is not None and name not in LIMITS_WITHIN:
+                beside = SERVED.get(name) or _SPELT[name]
+                if name in SERVED:
+                    value = _served(name, value)  # noqa: PLW2901 - the field's own value
+                if fields.get(beside) is None:
+                    fields[beside] = value
+                elif name not in ORDINARY and value is not None:  # which of both is sent is not known
+                    beyond.append(f"{holder}.{name}")
+    return beyond
+
+
+def _limits_in(fields: Mapping[str, Any], holder: str) -> list[int]:
+    told = _within(fields, holder) or {}
+    return [told[name] for name in LIMITS_WITHIN if _is_number(told.get(name))]
 
 
 def _within(fields: Mapping[str, Any], holder: str) -> Mapping[str, Any] | None:
     """The parameters in a holder, by their names in snake case; None where it holds what nobody here can read."""
     held = fields.get(holder)
-    if held is None:
+    if not held:
         return {}
-    told = cast("Mapping[Any, Any] | None", held if isinstance(held, Mapping) else everything(held))
+    told = _mapping(held)
     return None if told is None else {snake(name): value for name, value in told.items() if isinstance(name, str)}
+
+
+def _mapping(held: Any) -> Mapping[Any, Any] | None:
+    return cast("Mapping[Any, Any] | None", held if isinstance(held, Mapping) else everything(held))
+
+
+def _take_served(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Take how the call is served: its fields have a price, or none is known."""
+    for name in _SERVED_AS & given.keys():
+        field, value = SERVED[snake(name)], _served(snake(name), given[name])
+        if value is not None and fields.get(field) is None:
+            fields[field] = value
+    place = fields.pop("inference_geo", None)
+    if is_telling("inference_geo", place, None):
+        fields["unpriced_usage"] = with_reasons(fields.get("unpriced_usage"), [f"inference_geo: {place}"])
+    tier = _mapping(fields.get("service_tier"))
+    if tier is not None:  # Bedrock's, within what holds parameters
+        fields["service_tier"] = tier.get("type")
+
+
+def _served(name: str, value: Any) -> Any:
+    """The value of the field that a parameter of `SERVED` says."""
+    told = _mapping(value)
+    if name == "performance_config":
+        speed = None if told is None else told.get("latency")
+        return None if tier_of(speed if isinstance(speed, str) else None) is None else speed
+    if name == "background_options":
+        window = None if told is None else told.get("completion_window")
+        return None if window in {None, "soonest"} else f"background_{window}"
+    return value if told is None or name != "service_tier" else told.get("type")
+
+
+def _unknown(fields: Mapping[str, Any]) -> Iterator[str]:
+    """Names that are no field, no other name of one and no parameter, of what holds more than a text or a number."""
+    others = {name: value for name, value in fields.items() if name not in PARAMETERS}
+    try:
+        _, unknown = known_fields(others)
+    except Exception:  # noqa: BLE001 - a value of the caller's raises: the block names it
+        return
+    for name in unknown:
+        if others[name] and not isinstance(others[name], _PLAIN):
+            yield name[:80]
+
+
+def _is_harmless(name: str, value: Any) -> bool:
+    """Whether a parameter that may cost more does not, by its value."""
+    told = _mapping(value)
+    if name in {"modalities", "response_modalities"}:
+        return isinstance(value, list | tuple) and all(str(one).lower() == "text" for one in cast("list[Any]", value))
+    if name == "context_management":  # what clears the prompt makes no further request, as compaction does
+        edits = None if told is None else told.get("edits")
+        kinds = [(_mapping(edit) or {}).get("type") for edit in cast("list[Any]", edits or ())]
+        return told is not None and all(str(kind).startswith("clear_") for kind in kinds)
+    return name == "http_options" and told is not None and not told.get("extra_body")
 
 
 def _is_number(value: object) -> bool:
@@ -109,17 +204,15 @@ def _prompts_in(prompt: object) -> int:
 
 def _with_all_that_is_read(fields: dict[str, Any], given: Mapping[str, Any]) -> None:
     """Put what the model reads in the place of the prompt, where there is one."""
-    name = next((name for name in _PROMPTS if fields.get(name, given.get(name)) is not None), None)
+    name = next((name for name in PROMPTS if fields.get(name, given.get(name)) is not None), None)
     if name is None:
         return
-    more: list[Any] = [{"role": "system", "content": _text(given[one])} for one in _READ if given.get(one)]
-    if any(given.get(one) for one in _UNMEASURED):
-        more.append({"role": "system", "content": [{"type": "unmeasured"}]})
+    more: list[Any] = [{"role": "system", "content": _text(given[one])} for one in READ if given.get(one)]
     prompt: Any = fields.pop(name, given.get(name))
     if not more and name == "prompt":
         fields["prompt"] = prompt
         return
-    for other in _PROMPTS[:2]:
+    for other in PROMPTS[:2]:
         fields.pop(other, None)
     if more:
         prompt = [*more, *(cast("list[Any]", prompt) if isinstance(prompt, list | tuple) else [prompt])]

@@ -14,9 +14,11 @@ from llm_service.telemetry.instrumentation.call_fields import describe_error, is
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
 from llm_service.telemetry.instrumentation.open_blocks import Enclosing, current, descends_from
+from llm_service.telemetry.instrumentation.open_streams import is_open, is_over
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.responses.stream_events import failure_in
 from llm_service.telemetry.instrumentation.responses.watching import Noticing
+from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.instrumentation.stream_source import close_async, is_awaitable
 
 __all__ = ["Recording"]
@@ -25,7 +27,9 @@ __all__ = ["Recording"]
 class Recording:
     """The record of one stream: which parent its steps see, its first item, its usage, and its one end."""
 
-    __slots__ = ("_call", "_ended", "_given", "_idle", "_inner", "_refused", "_sending", "_usage", "_watching")
+    __slots__ = (
+        "__weakref__", "_call", "_ended", "_given", "_idle", "_inner", "_refused", "_sending", "_usage", "_watching",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -55,6 +59,16 @@ class Recording:
         self._sending = False
         self._refused = False  # its budget did not let it through: nothing has run, and nothing is recorded
         call.begin_stream()
+        is_open(self)
+
+    @property
+    def sink(self) -> Sink:
+        """See `open_streams`, as for `cut`."""
+        return self._call._sink  # noqa: SLF001 - of its own call
+
+    def cut(self) -> None:
+        """Make the record of what nobody reads any more."""
+        self.end(GeneratorExit())
 
     def step(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run one step of the body and return its item; StopIteration and errors end the record and pass on."""
@@ -149,6 +163,7 @@ class Recording:
         if self._ended:
             return
         self._ended = True
+        is_over(self)
         if self._refused or self._idle:
             self._call.tell_end()
             return
@@ -170,6 +185,7 @@ class Recording:
     async def _finish(self) -> None:
         if not self._ended:
             self._ended = True
+            is_over(self)
             self._end_of_items(None)
             await self._call.__aexit__(None, None, None)
 

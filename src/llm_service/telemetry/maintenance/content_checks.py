@@ -102,7 +102,10 @@ def _wanted() -> dict[str, Columns]:
 
 
 def _tables(connection: sqlite3.Connection) -> dict[str, Columns]:
-    names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    # `rootpage`: a virtual table cannot be described without its module.
+    names = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND rootpage"
+    )
     found_tables: dict[str, Columns] = {}
     for (name,) in names.fetchall():
         # Name, type, NOT NULL, default, place in the primary key; the place of the column differs after a migration.

@@ -2,6 +2,7 @@
 
 import gc
 import pickle
+import re
 import sys
 import weakref
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ def client(host: str, kind: str = "OpenAI") -> Any:
         ("bedrock-mantle.us-gov-west-1.api.aws", "OpenAI", "aws.bedrock", "us-gov-west-1"),
         ("europe-west1-aiplatform.googleapis.com", "AnthropicVertex", "gcp.vertex_ai", "europe-west1"),
         ("aiplatform.googleapis.com", "AnthropicVertex", "gcp.vertex_ai", None),
+        ("claude.googleapis.com", "AnthropicGoogleCloud", "gcp.vertex_ai", None),
+        ("aws-external-anthropic.eu-west-1.api.aws", "AnthropicAWS", "aws.anthropic", "eu-west-1"),
         ("localhost", "OpenAI", None, None),
         ("api.openai.com.example.org", "OpenAI", None, None),
         ("evil-openrouter.ai", "OpenAI", None, None),
@@ -67,6 +70,24 @@ def test_a_client_says_its_region(kind: str, name: str) -> None:
     asked = client("gateway.example.org", kind)
     setattr(asked, name, "eu-west-3")
     assert place_of_client(asked)["region"] == "eu-west-3"
+
+
+@pytest.mark.parametrize("location", ["global", "eu", "europe-west1"])
+def test_a_path_of_googles_says_the_region(location: str) -> None:
+    """Of the client for the models that Anthropic runs there."""
+    asked = client("claude.googleapis.com", "AnthropicGoogleCloud")
+    asked.base_url.path = f"/v1/projects/p/locations/{location}/workspaces/w/"
+    assert place_of_client(asked) == {"provider": "gcp.vertex_ai", "region": location}
+
+
+def test_every_client_of_anthropics_for_a_cloud_has_a_seller() -> None:
+    """By its class, also where its calls go through a gateway."""
+    anthropic = pytest.importorskip("anthropic")
+    kinds = {name for name in dir(anthropic) if re.fullmatch(r"(Async)?Anthropic\w+", name)}
+    kinds -= {"AnthropicError"}
+    assert len(kinds) >= 10
+    unknown = {kind for kind in kinds if not place_of_client(client("gateway.example.org", kind)).get("provider")}
+    assert not unknown
 
 
 def test_what_is_remembered_of_clients_is_bounded() -> None:
@@ -232,7 +253,7 @@ async def test_what_is_no_call_or_cannot_be_read_passes_through(
     """Nobody records, another path, another method, and options that are none; the last is said once."""
     sinks: list[Any] = []
     hooks = ClientHooks("stub", lambda: sinks[-1] if sinks else None)
-    request, async_request = (hooks.calling(method, client_hooks._asked) for method in (plain, plain_async))
+    request, async_request = (hooks.calling(method, client_hooks.asked) for method in (plain, plain_async))
     assert Stub(1).ask(request) == await Stub(1).ask(async_request) == 1
     sinks.append(core_of(logger))
     for options in ({"url": "/models"}, {"method": "get"}, {"url": None}):
@@ -266,7 +287,7 @@ def test_what_raises_when_it_is_looked_at_is_still_a_row_and_the_callers_own(
     logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An answer, an error, a header, a stream without its parts."""
-    request = ClientHooks("stub", lambda: core_of(logger)).calling(plain, client_hooks._asked)
+    request = ClientHooks("stub", lambda: core_of(logger)).calling(plain, client_hooks.asked)
     answer = OddAnswer()
     assert Stub(answer).ask(request) is answer
     with pytest.raises(OddError):

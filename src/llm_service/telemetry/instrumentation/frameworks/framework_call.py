@@ -147,7 +147,7 @@ class FrameworkCall(SdkCall):
         """
         self.attempts = (self.attempts or 1) + sent - 1
         self.refused = not unanswered and bool(nothing_billed(error, describe_error(error)))
-        self.unanswered |= unanswered
+        self.may_be_billed |= unanswered
 
     def retried(self, *, refused: bool = False) -> None:
         """Another request is sent for it, here."""

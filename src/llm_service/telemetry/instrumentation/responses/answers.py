@@ -56,6 +56,7 @@ _OBJECTS: Final = {
     "chat.completion": "chat",
     "chat.completion.chunk": "chat",
     "response": "chat",
+    "decision": "decision",
     "text_completion": "text_completion",
 }
 """What `object` says of an answer of OpenAI's protocols."""
@@ -207,6 +208,8 @@ def _provider_of(answer: Any) -> str | None:
     response_id = text_of(answer, "id") or ""
     if response_id[:9] in HOSTED:
         found = HOSTED[response_id[:9]]
+    elif text_of(answer, "object") == "decision":
+        found = "openai-decisions"  # a price list of its own
     elif response_id.startswith("gen-") and text_of(answer, "provider") is not None:
         found = "openrouter"
     elif is_list(get(answer, "prompt_filter_results")):

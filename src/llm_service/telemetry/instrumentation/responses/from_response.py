@@ -6,6 +6,7 @@ from typing import Any, Final
 from llm_service.errors import RecordError
 from llm_service.telemetry.instrumentation.inherited_fields import inherit
 from llm_service.telemetry.instrumentation.open_blocks import current, still_open
+from llm_service.telemetry.instrumentation.record_building import is_part_of
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.record.fields import PRICED_BY
 from llm_service.telemetry.record.record import InvocationRecord
@@ -42,6 +43,8 @@ def record_from_response(response: object, /, **fields: Any) -> InvocationRecord
     if answered is not None and named not in {None, answered}:
         del given["model_name"]
         given.setdefault("request_model", named)
+    if is_part_of(found.get("provider"), given.get("provider")):
+        del given["provider"]
     while True:
         try:
             return InvocationRecord(**{**found, **given})

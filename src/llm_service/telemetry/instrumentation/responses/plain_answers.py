@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 
 from llm_service.pricing.usage.around import declared
+from llm_service.pricing.usage.beside import add_bills, refused_before_output
 from llm_service.pricing.usage.leaves import child, is_model
 from llm_service.pricing.usage.plain import plain_fields
 from llm_service.pricing.usage.provider_tools import is_plain_item
@@ -24,6 +25,8 @@ HOSTED: Final = {"msg_bdrk_": BEDROCK, "msg_vrtx_": VERTEX}
 """How Anthropic's ids begin where another sells its models."""
 _MOST: Final = 128
 """Items of an answer that are looked at here; few have more."""
+_MAY_LACK: Final = frozenset({"metadata", "tool_usage"})
+"""What older classes do not have."""
 Kept = tuple[Any, Any, Any, Any, str, dict[str, Any], str]
 """Model, ids of answer and request, tier, reason, usage, and the kind of the answer."""
 
@@ -130,7 +133,7 @@ def _way_of(kind: Any) -> _Way | None:
     if not is_model(kind):
         return None
     names = frozenset(declared(kind) or ())
-    return next((way for known, way in _WAYS.items() if names == known or names == known - {"metadata"}), None)
+    return next((way for known, way in _WAYS.items() if names - _MAY_LACK == known - _MAY_LACK), None)
 
 
 def _chat(told: Mapping[str, Any]) -> Any:
@@ -148,13 +151,21 @@ def _chat(told: Mapping[str, Any]) -> Any:
 def _response(told: Mapping[str, Any]) -> Any:
     if told["object"] != "response" or told["status"] != "completed" or told["error"] is not None:
         return None
-    return "completed" if _are_plain(told["output"]) else None
+    return "completed" if _are_plain(told["output"]) and _bills_nothing(told.get("tool_usage")) else None
+
+
+def _bills_nothing(tool_usage: Any) -> bool:
+    found = set[tuple[str, str]]()
+    if tool_usage is not None:
+        add_bills("tool_usage", tool_usage, None, found)
+    return not found
 
 
 def _message(told: Mapping[str, Any]) -> Any:
     if told["type"] != "message" or told["role"] != "assistant" or not _are_plain(told["content"]):
         return None
-    return told["stop_reason"]
+    reason = told["stop_reason"]
+    return None if refused_before_output(reason, told) else reason
 
 
 def _are_plain(items: Any) -> bool:
@@ -173,7 +184,7 @@ _WAYS: Final[Mapping[frozenset[str], _Way]] = {
     frozenset({"error", "metadata", "object", "output", "service_tier", "status", "usage"}): _Way(
         "response", _response, ("input_tokens_details", "output_tokens_details")
     ),
-    frozenset({"content", "type", "usage"}): _Way(
+    frozenset({"content", "stop_reason", "type", "usage"}): _Way(
         "message", _message, ("cache_creation", "output_tokens_details", "server_tool_use")
     ),
 }

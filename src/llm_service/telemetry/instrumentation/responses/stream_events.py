@@ -120,6 +120,8 @@ class StreamEvents:
         """The fields of the whole stream; no more events follow."""
         self._use(self._growing.taken())
         self._use(self._untold)
+        if self.fields.get("finish_reason") == "refusal" and not self.begun and self.strict and self.complete:
+            self._use({"content": [], "stop_reason": "refusal", "type": "message", "role": "assistant"})
         return self.fields
 
     def _family_of(self, event: Any) -> "Callable[[StreamEvents, Any], None]":
@@ -233,7 +235,7 @@ class StreamEvents:
         elif kind == "message_start":
             self._name(get(event, "message"))
         elif kind == "content_block_start":
-            self.begun |= text_of(get(event, "content_block"), "type") not in {"text", "thinking"}
+            self._block_begins(get(event, "content_block"))
         elif kind == "message-start":
             self._name(event)
         elif kind == "chunk":
@@ -251,6 +253,13 @@ class StreamEvents:
         elif kind == "message-end":
             self._ended(text_of(get(event, "delta"), "finish_reason"))
             self.fields |= failure_of(get(event, "delta"))
+
+    def _block_begins(self, block: Any) -> None:
+        kind = text_of(block, "type")
+        self.begun |= kind not in {"text", "thinking"}
+        model = text_of(get(block, "to"), "model") if kind == "fallback" else None
+        if model is not None:  # the model of the start declined
+            self.fields["model_name"] = model
 
     def _response(self, kind: str, response: Any) -> None:
         if response is None:

@@ -21,7 +21,7 @@ from llm_service.telemetry.instrumentation.sdk.raw_body import body_of, record_b
 from llm_service.telemetry.instrumentation.sdk.recorded_response import record_stream
 from llm_service.telemetry.instrumentation.sink import Sink
 
-__all__ = ["ClientHooks"]
+__all__ = ["ClientHooks", "asked"]
 
 _OPERATIONS: Final = {
     "/chat/completions": "chat",
@@ -42,6 +42,8 @@ _OPERATIONS: Final = {
 """What is a call of a model, by its path; other requests are none."""
 RETRY: Final = "_sleep_for_retry"
 PROCESS: Final = "_process_response"
+MEDIATED: Final = "_finalize_middleware_result"
+"""Gives the answer where a client of Anthropic's has middleware, which stands between a call and its requests."""
 
 
 class ClientHooks(Hooks):
@@ -60,8 +62,8 @@ class ClientHooks(Hooks):
         for kind in (sync, asynchronous):
             retries = self.told_by(kind, RETRY, _retried)
             self._attempts = 1 if retries else None
-            found += [(kind, "request", self.calling(kind.request, _asked)), *retries]
-            found += self.told_by(kind, PROCESS, _responded)
+            found += [(kind, "request", self.calling(kind.request, asked)), *retries]
+            found += self.told_by(kind, PROCESS, _responded) + self.told_by(kind, MEDIATED, _mediated)
         return found
 
     def found_in_failure(self, call: RequestCall, error: BaseException) -> dict[str, Any]:
@@ -73,7 +75,8 @@ class ClientHooks(Hooks):
 
     def take(self, call: RequestCall, answer: Any, response: Any, *, asynchronous: bool) -> Any:
         """As `Hooks`; a stream and a raw response, too."""
-        kept = kept_of(answer)
+        call.take_mediation()
+        kept = None if call.mediated else kept_of(answer)
         if kept is not None:
             if kept[2] is None and response is not None:
                 call.take_request_id(response)
@@ -112,7 +115,8 @@ def _kind_of(kind: Any) -> _Kind:
     return _Kind.STREAM if hasattr(kind, "__stream__") else _Kind.ANSWER
 
 
-def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+def asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """The fields that the arguments of a request say; None where it is no call of a model."""
     options = kwargs["options"] if "options" in kwargs else args[2]
     operation = _OPERATIONS.get(options.url.partition("?")[0])
     if operation is None or options.method.lower() != "post":
@@ -139,6 +143,10 @@ def _retried(call: RequestCall, _args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 def _responded(call: RequestCall, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     call.responded(kwargs.get("response"))
+
+
+def _mediated(call: RequestCall, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
+    call.mediated = True
 
 
 def _raw(call: RequestCall, answer: Any, *, streams: bool, asynchronous: bool) -> None:

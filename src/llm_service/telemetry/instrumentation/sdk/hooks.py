@@ -23,6 +23,7 @@ __all__ = ["Asked", "Hook", "Hooks", "RequestCall"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _REQUEST_IDS: Final = frozenset({"x-request-id", "request-id", "apim-request-id", "mistral-correlation-id"})
+_FAILED: Final = 400
 Hook = tuple[type, str, Callable[..., Any]]
 """Class, attribute, and what to put there."""
 Asked = Callable[[tuple[Any, ...], dict[str, Any]], dict[str, Any] | None]
@@ -36,15 +37,18 @@ class RequestCall(SdkCall):
 
     Attributes:
         response: the HTTP response that the client was given, while it is looked at.
+        answers: requests that were answered with what its caller might be given.
+        mediated: whether a middleware of its client gave the answer: it may send any number of requests, or none.
         refused: whether no model ran for its last request.
     """
 
-    __slots__ = ("refused", "response")
+    __slots__ = ("answers", "mediated", "refused", "response")
 
     def __init__(self, sink: Sink, fields: dict[str, Any], attempts: int | None) -> None:
         super().__init__(sink, fields, attempts)
         self.response: Any = None
-        self.refused = False
+        self.refused = self.mediated = False
+        self.answers = 0
 
     def sent_again(self) -> None:
         """A request is sent for it, the first or another one."""
@@ -55,7 +59,15 @@ class RequestCall(SdkCall):
         """A request of it has failed."""
         told = describe_error(error)
         self.refused = bool(nothing_billed(error, told))
-        self.unanswered |= not self.refused and "http_status" not in told
+
+    def take_mediation(self) -> None:
+        """Where a middleware sent more than the one request that is answered here, or none, the cost is unknown."""
+        if not self.mediated or self.answers == 1:
+            return
+        self._fields["unpriced_usage"] = f"requests of a middleware: {self.answers}"
+        self.may_be_billed |= self.answers > 1
+        if self.attempts is not None:
+            self.attempts = max(self.attempts, self.answers)
 
     @property
     def streams(self) -> bool:
@@ -94,6 +106,8 @@ class RequestCall(SdkCall):
             self.refused = response is not None and was_refused(response.status_code)
             if response is not None:
                 self.take_status(response)
+                self.may_be_billed |= self.answers > 0
+                self.answers += response.status_code < _FAILED
         except Exception:  # noqa: BLE001 - it is looked at once more, where its failure is said
             self.response = None
 

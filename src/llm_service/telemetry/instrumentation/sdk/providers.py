@@ -31,6 +31,7 @@ _HOSTS: Final = {
     "api.moonshot.ai": "moonshotai",
     "generativelanguage.googleapis.com": "gcp.gemini",
     "aiplatform.googleapis.com": VERTEX,
+    "claude.googleapis.com": VERTEX,
     "models.github.ai": "github",
     "models.inference.ai.azure.com": "github",
     "api.githubcopilot.com": "github_copilot",
@@ -89,7 +90,7 @@ _ENDS: Final = {
     ".api.openai.com": "openai",
 }
 _REGIONS: Final = re.compile(
-    r"(?:bedrock-(?:runtime|mantle)(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws|api\.aws)"
+    r"(?:aws-external-anthropic\.([a-z0-9-]+)\.api\.aws|bedrock-(?:runtime|mantle)(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws|api\.aws)"
     r"|([a-z0-9-]+)-aiplatform\.googleapis\.com|aiplatform\.([a-z0-9-]+)\.rep\.googleapis\.com"
     r"|([a-z]{2})\.api\.openai\.com)"
 )
@@ -98,9 +99,14 @@ _CLOUDS: Final = {".azure.us": "us-gov", ".azure.cn": "china"}
 """Ends of hosts of clouds apart, and the region that they are."""
 _OLLAMA: Final = 11434
 """The port that Ollama listens on, where models may have any name."""
+_LOCATION: Final = re.compile(r"/locations/([a-z0-9-]+)(?:/|$)")
+"""Where the path of a URL of Google's names the region."""
 _IN: Final = ("aws_region", "region")
 """Where Anthropic's clients for clouds say their region."""
-_CLASSES: Final = {"Foundry": "azure.ai.inference", "Azure": AZURE, "Bedrock": BEDROCK, "Vertex": VERTEX}
+_CLASSES: Final = {
+    "Foundry": "azure.ai.inference", "Azure": AZURE, "Bedrock": BEDROCK, "Vertex": VERTEX,
+    "GoogleCloud": VERTEX, "AnthropicAWS": "aws.anthropic",
+}  # fmt: skip
 """What the names of clients hold that are made for another's cloud: AzureOpenAI, AsyncAnthropicBedrock."""
 _MOST: Final = 64
 _known: Final[dict[int, tuple[Any, str, dict[str, str]]]] = {}
@@ -119,6 +125,8 @@ def place_of_client(client: Any) -> Mapping[str, str]:
         return known[2]
     found = dict(_place(kind, str(url.host), getattr(url, "port", None)))
     region = next((region for name in _IN if type(region := getattr(client, name, None)) is str), None)
+    if not region and (told := _LOCATION.search(str(getattr(url, "path", "")))) is not None:
+        region = told[1]
     if region:
         found["region"] = region
     if len(_known) >= _MOST:

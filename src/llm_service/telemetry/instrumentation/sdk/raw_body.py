@@ -143,7 +143,7 @@ class RawBody:
         self.ended = False
         self.steps = False
         self.uncloses: Callable[[], None] | None = None
-        call.on_cut = self._end
+        call.ends_by(self._end)
 
     def take(self, item: bytes) -> None:
         """A piece of it has arrived."""

@@ -35,7 +35,7 @@ class StreamRecord:
         self.ended = False
         self.steps = False
         self.uncloses: Callable[[], None] | None = None
-        call.on_cut = partial(self.end, GeneratorExit())
+        call.ends_by(partial(self.end, GeneratorExit()))
 
     def take(self, item: Any) -> None:
         """An item has arrived."""

@@ -13,6 +13,7 @@ from llm_service.telemetry.instrumentation.kept_calls import is_of_parent
 from llm_service.telemetry.instrumentation.nested_calls import Waiting, begin_in
 from llm_service.telemetry.instrumentation.nested_costs import tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, Place, current, place_here, still_open
+from llm_service.telemetry.instrumentation.open_streams import is_open, is_over
 from llm_service.telemetry.instrumentation.record_building import built, merged
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.responses.answers import read_kept
@@ -41,9 +42,8 @@ class SdkCall(Invocation):
     Attributes:
         attempts: requests that were sent for it; None where the client does not tell.
         on_cut: ends the stream that it gave.
-        may_be_billed: whether a request before the last one may have been billed, so that its failure is not free.
-        unanswered: whether a request was sent that nothing came back for, as one that timed out: a model may have run,
-            so that what the next one is answered with is not all.
+        may_be_billed: whether a request before the last one may have been billed, for which a model may have run: its
+            failure is not free, and what it is answered with is not all.
     """
 
     __slots__ = (
@@ -56,14 +56,13 @@ class SdkCall(Invocation):
         "attempts",
         "may_be_billed",
         "on_cut",
-        "unanswered",
     )
 
     def __init__(self, sink: Sink, fields: dict[str, Any], attempts: int | None) -> None:
         self._begin_blank(sink, strict=False, put=None)
         self._fields = self._first = fields
-        self.attempts = attempts
-        self.may_be_billed = self.unanswered = False
+        self.attempts: int | None = attempts
+        self.may_be_billed = False
         self._block: Block | None = None
         self._kept: Kept | None = None
         self._stopped: int | None = None
@@ -137,7 +136,9 @@ class SdkCall(Invocation):
         if self._ended:
             return
         self._ended = self.over = True
-        self.on_cut = None
+        if self.on_cut is not None:
+            self.on_cut = None
+            is_over(self)
         if is_of_parent(self):
             return
         self.stop_clock()
@@ -196,7 +197,7 @@ class SdkCall(Invocation):
             said |= {field: value for field, value in describe_error(error).items() if value is not None}
             if self._ttft_ms is None and not self.may_be_billed:
                 said |= nothing_billed(error, said)
-        elif self.unanswered and said.get("usage_source") == "reported":
+        elif self.may_be_billed and said.get("usage_source") == "reported":
             said["usage_source"] = "partial"
 
     @property
@@ -229,6 +230,21 @@ class SdkCall(Invocation):
         """The block that it is in, as it ended where it waits: it may have been entered again."""
         waiting = None if self._nested is None else self._nested.waiting
         return self._block if waiting is None else waiting
+
+    @property
+    def sink(self) -> Sink:
+        """See `open_streams`, as for `cut`."""
+        return self._sink
+
+    def ends_by(self, cut: Callable[[], None]) -> None:
+        """It gave a stream, which this ends; it ends with its logger at the latest."""
+        self.on_cut = cut
+        is_open(self)
+
+    def cut(self) -> None:
+        """End the stream that it gave, which nobody reads any more."""
+        if self.on_cut is not None:
+            self.on_cut()
 
     def cut_short(self) -> dict[str, Any]:
         """End it now, without a row of its own."""

@@ -224,7 +224,9 @@ def _upsert(rows: int) -> str:
     one = f"({', '.join('?' * _WIDTH)})"
     # A damaged sum stays unchanged until doctor recounts it: it must not make a record fail.
     sums = ", ".join(
-        f"{name} = CASE WHEN {is_sum(name)} THEN {added(name)} ELSE coalesce({name}, '?') END" for name in AMOUNTS
+        f"{name} = CASE typeof({name}) WHEN 'integer' THEN {name} + excluded.{name}"  # as nearly always
+        f" ELSE CASE WHEN {is_sum(name)} THEN {added(name)} ELSE coalesce({name}, '?') END END"
+        for name in AMOUNTS
     )
     return (
         f"INSERT INTO budget_windows (counter_id, subject, window_start, {', '.join(AMOUNTS)})"  # noqa: S608 - built from constants
