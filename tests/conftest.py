@@ -39,6 +39,31 @@ def quick_collections() -> None:
     gc.freeze()
 
 
+_QUICK_CASES = 6
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a large matrix some cases are quick, spread over it, and all others slow, unless it says itself which.
+
+    Of one that is marked as costly the first of the quick ones is quick.
+    """
+    matrices: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        matrices.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in matrices.values():
+        quick = [case for case in cases if case.get_closest_marker("slow") is None]
+        if cases[0].get_closest_marker("costly") is not None:
+            kept = {0}
+        elif len(quick) == len(cases) > _QUICK_CASES:
+            kept = {at * (len(cases) - 1) // (_QUICK_CASES - 1) for at in range(_QUICK_CASES)}
+        else:
+            continue
+        for at, case in enumerate(quick):
+            if at not in kept:
+                case.add_marker(pytest.mark.slow)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Each worker has modules of its own, as long as there are some: what a module imports and shares is made once."""

@@ -193,6 +193,7 @@ assert codes == [0] * 4, codes
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", quick(["os.unlink(PATH)", "os.unlink(PATH + '-wal')", "os.rename(PATH, PATH + '.moved')"], 0)
 )

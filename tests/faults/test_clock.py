@@ -60,6 +60,7 @@ asyncio.run(main())
     connection.close()
 
 
+@pytest.mark.slow
 def test_budgets_forget_what_nobody_names_and_believe_no_leap(
     wallclock: Path, tmp_path: Path, run_script: Callable[..., Any], db: Path, sound: Callable[..., Any]
 ) -> None:

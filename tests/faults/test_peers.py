@@ -90,6 +90,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     assert (ended.code, ended.err) == (0, "")
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("locked", ["logging._lock", "handler.lock"])
 def test_a_fork_while_a_thread_holds_a_logging_lock_does_not_hang_the_child(
     locked: str, run_script: Callable[..., Any], lawful: Callable[..., Any]

@@ -145,6 +145,7 @@ def gone(file: Path) -> None:
     file.unlink()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("suffix", SIDE_FILES)
 @pytest.mark.parametrize("tear", quick([emptied, zeroed, without_header, cut_short, half_written, gone], 2))
 @pytest.mark.parametrize("alone", [False, True], ids=["with the others", "alone"])
@@ -170,6 +171,7 @@ def test_what_a_power_cut_tore_locks_nobody_out(
     assert "before" in found
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("alone", [False, True], ids=["with its -wal", "alone"])
 def test_a_wal_index_of_another_moment_is_used_or_made_again(alone: bool, tmp_path: Path) -> None:
     """As a copy of the files at different moments has it."""

@@ -29,6 +29,7 @@ HANDLERS = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("handler", HANDLERS)
 def test_sigterm_ends_as_without_telemetry_and_keeps_what_was_promised(
     handler: str,
@@ -53,6 +54,7 @@ def test_sigterm_ends_as_without_telemetry_and_keeps_what_was_promised(
         assert noted.ledgers[0]["dropped"] == {}
 
 
+@pytest.mark.slow
 def test_twenty_kills_at_random_moments_lose_nothing_that_was_promised(
     run_script: Callable[..., Any], lawful: Callable[..., Any]
 ) -> None:

@@ -254,6 +254,7 @@ def test_a_session_without_calls_says_so(project: pytest.Pytester, monkeypatch: 
     assert not (project.path / "none.db").exists()
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("options", "says"),
     quick([

@@ -188,6 +188,7 @@ def test_memory_does_not_grow_with_the_number_of_calls(
     assert large - few < 24 * 1024
 
 
+@pytest.mark.slow
 def test_a_reader_that_closes_the_pipe_ends_an_export_quietly(
     command: list[str], environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -204,6 +205,7 @@ def test_a_reader_that_closes_the_pipe_ends_an_export_quietly(
         assert exporting_process.wait(30) == 1
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_export_that_is_ended_leaves_no_part(
     environment: dict[str, str], tmp_path: Path, number: signal.Signals, code: int
@@ -233,6 +235,7 @@ def test_an_export_that_is_ended_leaves_no_part(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_export_is_utf_8_whatever_the_locale(
     command: list[str], environment: dict[str, str], tmp_path: Path
 ) -> None:

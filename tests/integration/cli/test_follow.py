@@ -92,6 +92,7 @@ def test_calls_of_another_process_are_shown_as_they_are_committed(
             assert json.loads(read())["invocation_id"] == f"call-{number}"
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_quietly_and_leaves_no_file_behind(
     command: list[str], environment: dict[str, str], database: Path, number: signal.Signals, code: int
@@ -121,6 +122,7 @@ def test_it_ends_when_its_reader_goes_away_though_nothing_happens(
         assert following_process.wait(30) == 1
 
 
+@pytest.mark.slow
 def test_filters_narrow_what_is_followed(
     command: list[str], environment: dict[str, str], database: Path, writer: Writer
 ) -> None:

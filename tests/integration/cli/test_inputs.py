@@ -23,6 +23,7 @@ def readers() -> dict[str, tuple[str, str]]:
     return found
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="there is no such device here")  # noqa: PTH110
 @pytest.mark.parametrize("name", readers())
 def test_an_input_without_an_end_is_refused(name: str, tmp_path: Path) -> None:

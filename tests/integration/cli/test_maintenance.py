@@ -88,6 +88,7 @@ def _foreign(path: Path) -> None:
     path.chmod(0o600)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("damage", "name"),
     [
@@ -240,11 +241,12 @@ def test_letters_must_be_chosen_and_fields_exist(run: Run, database: Path, argum
     assert (result.exit_code, result.stdout) == (2, "")
 
 
+@pytest.mark.slow
 def test_a_reader_that_keeps_the_wal_long_is_named_by_its_process(
     process: Callable[..., Any], database: Path, command: list[str]
 ) -> None:
     """Here the reader is this test: it holds a snapshot while more than 8 MiB are written."""
-    if file_checks._proc_locks() is None:
+    if file_checks.proc_locks() is None:
         pytest.skip("this system does not show the locks of its processes in /proc/locks")
     assert command
     with (

@@ -40,6 +40,7 @@ def test_the_demo_runs_as_a_process_and_its_piped_output_is_plain(process: Proce
     assert count(tmp_path / "demo.db") == 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", quick(["stats", "costs", "invocations"], 0))
 def test_piped_reports_have_no_escape_codes(process: Process, database: Path, name: str) -> None:
     """Not even from hostile data."""
@@ -49,6 +50,7 @@ def test_piped_reports_have_no_escape_codes(process: Process, database: Path, na
     json.loads(process(name, "--db", database, "--json").stdout)
 
 
+@pytest.mark.slow
 def test_errors_are_lines_without_a_traceback(process: Process, trace: Path, tmp_path: Path) -> None:
     """From a process, too."""
     trace.write_bytes(b"\x89PNG\r\n\x1a\n\x00")
@@ -63,6 +65,7 @@ def test_errors_are_lines_without_a_traceback(process: Process, trace: Path, tmp
     assert process("--wrong").returncode == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_during_a_replay_ends_quietly_and_keeps_what_was_accepted(
     command: list[str], environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -102,6 +105,7 @@ def test_a_reader_that_closes_the_pipe_hears_no_complaint(
         assert listing.wait(30) == 1
 
 
+@pytest.mark.slow
 def test_a_stream_that_cannot_show_a_character_gets_a_question_mark(
     command: list[str], environment: dict[str, str], database: Path
 ) -> None:

@@ -66,6 +66,7 @@ def test_without_runs_it_says_how_they_are_made(run: Run, database: Path) -> Non
     assert "telemetry.run(NAME)" in run("runs", "--db", database).stdout
 
 
+@pytest.mark.slow
 def test_a_difference_is_shown_with_its_interval_and_its_confidence(run: Run, db: Path) -> None:
     """And what does not differ, too."""
     pytest.importorskip("scipy")

@@ -180,6 +180,7 @@ def test_completion_prints_a_script_that_names_the_program(run: Run, shell: str)
     assert "llm-telemetry" in script
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
 @pytest.mark.parametrize(
     ("words", "offered"),

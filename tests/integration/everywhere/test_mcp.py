@@ -81,6 +81,7 @@ def test_nothing_is_said_on_stdout_whatever_goes_wrong(tmp_path: Path) -> None:
         assert said in done.stderr
 
 
+@pytest.mark.slow
 def test_only_commands_and_examples_write_on_stdout() -> None:
     """What is imported into a program has no `print`, and no handle of its standard output."""
     found = {

@@ -50,6 +50,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", quick(["fork", "spawn", "forkserver"], 0))
 def test_a_logger_may_be_sent_to_the_workers_of_a_process_pool(
     method: str, tmp_path: Path, run: Callable[..., str], agents: Callable[[], Any]

@@ -39,6 +39,7 @@ first = await anext(stream)""",
 EXPECTED = {"cell": 1, "sync-cell": 2, "stream": 1, "between": 1, "durable": 1}
 
 
+@pytest.mark.slow
 def test_a_notebook_of_a_real_kernel_logs_cell_by_cell(
     tmp_path: Path, run: Callable[..., str], agents: Callable[[], Any]
 ) -> None:

@@ -81,6 +81,7 @@ async def break_off(url: str) -> None:
                 break
 
 
+@pytest.mark.slow
 def test_two_workers_of_uvicorn_write_one_file_and_lose_nothing(
     tmp_path: Path, serve: Callable[..., Any], wait: Any, agents: Callable[[], Any], ask: Callable[[str], Any]
 ) -> None:

@@ -455,6 +455,7 @@ else:
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("said", ["", "agent"])
 @pytest.mark.parametrize("how", quick(["pool", "fork", "close", "SIGTERM", "SIGKILL"], 3))
 def test_no_call_within_a_block_is_lost_whatever_ends(
@@ -477,6 +478,7 @@ def test_no_call_within_a_block_is_lost_whatever_ends(
     assert [row["total_tokens"] for row in calls] == [TOKENS] * expected
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.parametrize("budget", [False, 0.4])
 @pytest.mark.parametrize("kind", quick(["block", "stream"], 0))

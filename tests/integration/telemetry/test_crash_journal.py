@@ -156,10 +156,11 @@ def test_content_and_long_messages_do_not_reach_the_journal(db: Path, record: Ca
 
 def _bytes_of(telemetry: TelemetryLogger) -> bytes:
     """The segment, by its mapping: opening it here would drop its lock."""
-    mapping = engine_of(telemetry).queue._journal._map  # type: ignore[attr-defined]
+    mapping = engine_of(telemetry).queue.journal.mapping  # type: ignore[attr-defined]
     return bytes(mapping[:])
 
 
+@pytest.mark.slow
 def test_a_forked_child_makes_its_own_and_leaves_the_parent_s_alone(
     db: Path, run_script: Callable[..., Any], truth: Callable[[Path], Any]
 ) -> None:
@@ -307,6 +308,7 @@ def test_what_a_close_could_not_write_stays_in_the_journal(
     assert truth(db).rows == 5
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_replayed_into_in_the_background(
     db: Path,
     run_script: Callable[..., Any],
@@ -327,6 +329,7 @@ def test_a_locked_database_is_replayed_into_in_the_background(
     assert segment_names.find(db) == []
 
 
+@pytest.mark.slow
 def test_flipped_bytes_cost_their_records_and_are_counted(
     db: Path, run_script: Callable[..., Any], truth: Callable[[Path], Any]
 ) -> None:
@@ -433,6 +436,7 @@ def test_journaling_survives_a_round_trip_through_settings(db: Path) -> None:
     assert Settings(db_path=db, journal=True).journal is True
 
 
+@pytest.mark.slow
 def test_a_durable_call_that_is_dropped_at_close_says_where_the_record_is(
     db: Path, run_script: Callable[..., Any]
 ) -> None:

@@ -278,6 +278,7 @@ QUICK = ("nothing", "hook-adapter-block-stream-async", "hook-adapter-block", "ad
 """Those that show most of what can go wrong; all others are slow."""
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("hook", "adapter", "block", "stream", "asynchronous"), quick(WAYS, *QUICK))
 @pytest.mark.parametrize(("name", "provider"), CASES)
 async def test_a_call_is_one_row_whoever_sees_it(

@@ -204,6 +204,7 @@ async def test_several_models_at_once_keep_their_own_parents(
     assert sorted(call["agent_name"] for call in calls) == sorted(names[call["parent_invocation_id"]] for call in calls)
 
 
+@pytest.mark.slow
 async def test_litellm_tells_each_logger_of_a_process(server: ProviderServer, tmp_path: Path) -> None:
     """It takes callbacks for one whose public attributes are equal; those of closed loggers stand in nobody's way."""
     from llm_service.telemetry.litellm import TelemetryCallback
@@ -486,7 +487,7 @@ async def test_a_call_has_the_price_of_the_seller_that_the_framework_names_or_no
 ) -> None:
     """Of each label that the prices know, and of others; the price of the model's maker is not taken instead."""
     pytest.importorskip(adapter)
-    labels = sorted(set(sellers._PROVIDERS) | {"snowflakecortex", "vercel", "a-new-one"})
+    labels = sorted(set(sellers.PROVIDERS) | {"snowflakecortex", "vercel", "a-new-one"})
     async with AsyncTelemetryLogger(tmp_path / "t.db", models=False) as telemetry:
         for model, label in product(SOLD, labels):
             await ADAPTERS[adapter](telemetry, model, label)

@@ -35,13 +35,14 @@ def test_a_callable_of_the_user_s_sees_each_text_once(db: Path, record: Callable
     """At acceptance, before the journal; the writer does not call it again, nor does a retry."""
     with TelemetryLogger(db, journal=True, redact=exclaim, **LATE) as telemetry:
         assert telemetry.log_invocation_nowait(record("agent", error_message="message", metadata={"key": "value"}))
-        mapping = engine_of(telemetry).queue._journal._map  # type: ignore[attr-defined]
+        mapping = engine_of(telemetry).queue.journal.mapping  # type: ignore[attr-defined]
         assert b"message!" in bytes(mapping[:])
         assert telemetry.flush().complete
     (row,) = ask(db, "SELECT agent_name, error_message, metadata FROM invocations")
     assert row == ("agent!", "message!", '{"key!":"value!"}')
 
 
+@pytest.mark.slow
 def test_what_is_replayed_is_as_its_own_logger_redacted_it(db: Path, run_script: Callable[..., Any]) -> None:
     """The callable of whoever opens next does not see it; the patterns look at it again."""
     ended = run_script(
@@ -66,6 +67,7 @@ def test_a_secret_counts_where_it_was_accepted(db: Path, record: Callable[..., A
         assert telemetry.stats().redactions == {"anthropic-key": 1}
 
 
+@pytest.mark.slow
 def test_receipts_outlive_retention_while_their_journal_is_there(db: Path, start_script: Callable[..., Any]) -> None:
     """Committed, not yet noted, deleted as too old, killed: the next open commits none of it again."""
     process = start_script(
@@ -93,6 +95,7 @@ def test_receipts_outlive_retention_while_their_journal_is_there(db: Path, start
     assert ask(db, "SELECT (SELECT count(*) FROM invocations), sum(invocations) FROM daily_costs") == [(0, 20)]
 
 
+@pytest.mark.slow
 def test_a_journal_goes_on_when_its_database_is_replaced(
     db: Path, run_script: Callable[..., Any], truth: Callable[[Path], Any]
 ) -> None:
@@ -133,6 +136,7 @@ def test_a_commit_that_nobody_lived_to_note_goes_to_the_new_file_as_well(
     assert sorted(new.ids) == sorted(old.ids)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("damage", ["header", "gone"])
 def test_orphans_of_a_damaged_file_are_replayed_into_the_new_one(
     damage: str, db: Path, run_script: Callable[..., Any], truth: Callable[[Path], Any]
@@ -156,6 +160,7 @@ def test_orphans_of_a_damaged_file_are_replayed_into_the_new_one(
     assert truth(db).agents == {"agent": 10}
 
 
+@pytest.mark.slow
 def test_doctor_takes_no_living_journal_for_an_orphan_from_within_another_container(
     db: Path, record: Callable[..., Any]
 ) -> None:

@@ -17,9 +17,9 @@ from tests.sdk_cases.case import NO_USAGE, STREAMED
 from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.instrumentation.sdk import raw_body
 from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks
-from llm_service.telemetry.instrumentation.sdk.instruments import SDKS, _sdks
+from llm_service.telemetry.instrumentation.sdk.instruments import INSTRUMENTED, SDKS
 
-RAW = [name for name in SDKS if isinstance(_sdks[name].hooks, ClientHooks)]
+RAW = [name for name in SDKS if isinstance(INSTRUMENTED[name].hooks, ClientHooks)]
 """SDKs whose clients give raw responses."""
 OF = {name: importlib.import_module(f"tests.sdk_cases.{name}") for name in RAW}
 RESPONSES = {name: importlib.import_module(f"{name}._response") for name in RAW}

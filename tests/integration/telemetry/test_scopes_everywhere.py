@@ -90,6 +90,7 @@ async def perform(telemetry: AsyncTelemetryLogger, other: AsyncTelemetryLogger, 
             await inner()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(TREES, min_size=1, max_size=3))
 def test_any_nesting_gives_each_call_what_is_around_it(trees: list[Node]) -> None:

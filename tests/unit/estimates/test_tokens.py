@@ -245,6 +245,7 @@ def test_only_models_of_openai_have_an_encoding(model: str, encoding: str | None
     assert encoding_of(model) == encoding
 
 
+@pytest.mark.slow
 def test_toktok_counts_what_openai_counts() -> None:
     """`tiktoken is great!` is OpenAI's own example: 6 tokens in cl100k_base and in o200k_base."""
     pytest.importorskip("toktok", reason="the extra `tokens`")

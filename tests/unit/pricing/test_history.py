@@ -136,6 +136,7 @@ def test_an_old_call_has_no_price_of_today(book: PriceBook, name: str, moment: s
     assert (book.rates(name, at_us=at(moment)) is not None) == known
 
 
+@pytest.mark.slow
 def test_a_moving_alias_has_no_price_of_the_time_before_the_data_were_made(prices: BundledPrices) -> None:
     """Every `-latest` of every list that names no version; one with a history of its own keeps it."""
     checked = set()

@@ -61,6 +61,7 @@ def test_a_profile_has_the_price_of_an_entry_that_spells_it_out_or_none(book: Pr
     assert known > 100
 
 
+@pytest.mark.slow
 def test_a_region_has_the_price_of_its_own_or_none(book: PriceBook) -> None:
     """In a path or an ARN; the list price is of three regions, and GovCloud's is in no list."""
     for info in BEDROCK.models:

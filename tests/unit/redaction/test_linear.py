@@ -144,6 +144,7 @@ def hostile() -> list[str]:
     return [literal + rest for literal in literals for rest in ("", "=a1B2c3D4", "_", ': "')]
 
 
+@pytest.mark.slow
 def test_every_literal_repeated_is_tried_as_often_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice the text is at most twice the attempts, and what they take overlaps by a bounded stretch only."""
     attempts = Attempts(monkeypatch)

@@ -44,6 +44,7 @@ def test_a_name_keeps_a_short_digest_that_lasts() -> None:
     assert stored_name(first) == first
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "name", [WORDS, "bot https://u:hunter2@h/", "token=abc12345", "x password='correct horse battery staple'"]
 )

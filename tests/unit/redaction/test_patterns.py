@@ -322,6 +322,7 @@ HOSTILE: Final = [
 ]  # fmt: skip
 
 
+@pytest.mark.costly
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("piece", quick(HOSTILE, every=10))
 def test_hostile_text_costs_linear_time(piece: str) -> None:

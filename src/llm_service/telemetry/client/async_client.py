@@ -185,19 +185,19 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
     async def _close(self, loop: asyncio.AbstractEventLoop, deadline: float) -> FlushResult:
         engine = self._engine
         waiter = LoopWaiter()
-        barrier = engine.begin_close(waiter)
-        await engine.close_budgets(deadline - loop.time())
+        barrier = engine.shutdown.begin_close(waiter)
+        await engine.shutdown.close_budgets(deadline - loop.time())
         if barrier.pending:
             engine.drivers.ensure()
             await asyncio.wait([waiter.future], timeout=max(0.0, deadline - loop.time()))
             if barrier.pending:
-                engine.give_up()
+                engine.shutdown.give_up()
         retired = LoopWaiter()
         engine.drivers.when_ended(retired)
         engine.drivers.wake()
         # What is left to the driver is to close the file, or to return from a disk that hangs.
         await asyncio.wait([retired.future], timeout=max(0.5, deadline - loop.time()))
-        engine.finished()
+        engine.shutdown.finish()
         told = LoopWaiter()
         engine.announcer.when_told(told)
         await asyncio.wait([told.future], timeout=PATIENCE)

@@ -58,6 +58,7 @@ class ClientCore:
         self.engine = engine
         self.prices = prices
         self.offer = engine.queue.offer
+        self._shutdown = engine.shutdown
         self.lose_invalid = engine.lose_invalid
         self.count_bad_value = engine.count_bad_value
         self.inherited: Mapping[str, Any] = NOTHING
@@ -67,9 +68,9 @@ class ClientCore:
         self._said: set[str] = set()
         self._history: EstimateHistory | None = None
         held = weakref.ref(self)
-        engine.before_close = lambda: None if (core := held()) is None else _end_all(core)
+        engine.shutdown.before_close = lambda: None if (core := held()) is None else _end_all(core)
         # At exit the engine has a hook of its own, which also works while the logger is still referenced.
-        weakref.finalize(self, engine.forgotten).atexit = False
+        weakref.finalize(self, engine.shutdown.forgotten).atexit = False
 
     @property
     def db_path(self) -> Path:
@@ -79,7 +80,7 @@ class ClientCore:
     @property
     def is_closed(self) -> bool:
         """Whether it is closed, or closes."""
-        return self.engine.closing or self.engine.closed
+        return self._shutdown.closing or self._shutdown.closed
 
     @property
     def history(self) -> "EstimateHistory":

@@ -11,6 +11,7 @@ from llm_service.telemetry.client.client_core import ClientCore
 from llm_service.telemetry.client.steps import Steps
 from llm_service.telemetry.queries import call_content, questions
 from llm_service.telemetry.queries.call_content import Content
+from llm_service.telemetry.queries.filter_language import Filters
 from llm_service.telemetry.queries.filters import InvocationFilter, checked_id
 from llm_service.telemetry.queries.questions import DailyCost, InvocationRow, Statistics
 from llm_service.telemetry.stores.base import Fetch
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.ask import Answer
     from llm_service.telemetry.queries.cache_savings import RatesOf
     from llm_service.telemetry.queries.cost_coverage import CoverageReport
-    from llm_service.telemetry.queries.filter_language import Filters
     from llm_service.telemetry.queries.grouping import NameKey
     from llm_service.telemetry.queries.months import MonthReport
     from llm_service.telemetry.queries.traces import TraceRow
@@ -45,7 +45,7 @@ def query(
     core: ClientCore,
     measures: "str | Sequence[str]" = "calls,cost",
     by: "str | Sequence[str]" = (),
-    filters: "Filters" = None,
+    filters: Filters = None,
     since: object = None,
     until: object = None,
     time_zone: "str | tzinfo | None" = None,
@@ -89,7 +89,7 @@ def get_daily_costs(
     tool_name: str | None = None,
     model_name: str | None = None,
     *,
-    filters: "Filters" = None,
+    filters: Filters = None,
     fresh: bool = True,
 ) -> Steps[list[DailyCost]]:
     """Daily totals by agent, tool and model, newest day first.
@@ -128,7 +128,7 @@ def get_invocations(
     since: datetime | str | None = None,
     until: datetime | str | None = None,
     before: InvocationRow | None = None,
-    filters: "Filters" = None,
+    filters: Filters = None,
     fresh: bool = True,
 ) -> Steps[list[InvocationRow]]:
     """Stored calls, newest first, one dict with every column for each.
@@ -198,7 +198,7 @@ def get_statistics(
     *,
     tool_name: str | None = None,
     model_name: str | None = None,
-    filters: "Filters" = None,
+    filters: Filters = None,
     fresh: bool = True,
 ) -> Steps[Statistics]:
     """Counts, sums and latency percentiles of the last `days` days, a rolling window up to the newest record.
@@ -228,7 +228,7 @@ def get_month_report(
     *,
     as_of: date | str | None = None,
     forecast: bool = True,
-    filters: "Filters" = None,
+    filters: Filters = None,
     fresh: bool = True,
 ) -> Steps["MonthReport"]:
     """A month to date against the month before, with a forecast to its end.
@@ -266,7 +266,7 @@ def get_unit_costs(
     model_name: str | None = None,
     *,
     prices: "RatesOf | None" = None,
-    filters: "Filters" = None,
+    filters: Filters = None,
     fresh: bool = True,
 ) -> Steps["UnitReport"]:
     """Costs per call, per 1,000 tokens and per success; what failures wasted, what caches saved, what was retried.
@@ -301,7 +301,7 @@ def get_coverage(
     tool_name: str | None = None,
     model_name: str | None = None,
     *,
-    filters: "Filters" = None,
+    filters: Filters = None,
     fresh: bool = True,
 ) -> Steps["CoverageReport"]:
     """How much of the calls and tokens has a known cost, by its source, and the models that have none.

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from llm_service.telemetry.client.client_core import ClientCore
 from llm_service.telemetry.client.steps import Step, Steps
+from llm_service.telemetry.queries.filter_language import Filters
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.writer.threads import off_the_loop
 
 if TYPE_CHECKING:
-    from llm_service.telemetry.queries.filter_language import Filters
     from llm_service.telemetry.queries.search import FoundRow
 
 __all__ = ["search"]
@@ -36,7 +36,7 @@ def search(
     user_id: str | None = None,
     since: datetime | str | None = None,
     until: datetime | str | None = None,
-    filters: "Filters" = None,
+    filters: Filters = None,
     fresh: bool = True,
 ) -> Steps[list["FoundRow"]]:
     """Stored calls whose prompt, response or error message has these words; the call that arrived last first.

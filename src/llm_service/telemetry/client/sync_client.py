@@ -45,10 +45,10 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
         try:
             engine.open_inline(monotonic() + self.settings.commit_timeout)
         except engine.store.errors as error:
-            engine.finished()
+            engine.shutdown.finish()
             raise StoreError(f"{self.db_path} cannot be opened: {error}", self.db_path) from error
         except StoreError:
-            engine.finished()
+            engine.shutdown.finish()
             raise
 
     def __enter__(self) -> Self:
@@ -88,7 +88,7 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
                 engine.drivers.ensure()
                 raise self._core.late("the record was not committed", settings.commit_timeout)
         if engine.shutdown.is_past:
-            engine.rest()
+            engine.shutdown.rest()
         error = self._core.refused(outcome, record)
         if error is not None:
             raise error from engine.committer.fatal
@@ -144,4 +144,4 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
         """
         self._close_instruments()
         seconds = seconds_or_none(timeout, self._core.settings.close_timeout)
-        return self._engine.close_inline(math.inf if seconds is None else monotonic() + seconds)
+        return self._engine.shutdown.close(math.inf if seconds is None else monotonic() + seconds)

@@ -10,7 +10,15 @@ from llm_service.config.time_zones import zone_name
 from llm_service.telemetry.queries.cells import IS_CALL, text, whole
 from llm_service.telemetry.queries.figures import Groups, merge, nothing, put, read_daily, read_records, span_of
 from llm_service.telemetry.queries.filters import NAMES
-from llm_service.telemetry.queries.local_periods import DAY, moment_of, period_of, unit_of
+from llm_service.telemetry.queries.local_periods import (
+    DAY,
+    Cut,
+    cut_into_days,
+    cut_into_units,
+    moment_of,
+    period_of,
+    unit_of,
+)
 from llm_service.telemetry.queries.measures import MEASURES
 from llm_service.telemetry.queries.plans import Question, Span, plan
 from llm_service.telemetry.queries.time_range import TimeRange
@@ -20,6 +28,8 @@ from llm_service.telemetry.stores.base import Fetch
 __all__ = ["Answer", "ask", "totals_of"]
 
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_HOUR: Final = 3_600
+_DAY: Final = timedelta(days=1)
 _LAST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 """Taken for a range without an end whose records do not say when they were."""
 
@@ -91,11 +101,13 @@ def totals_of(fetch: Fetch, question: Question, now: datetime) -> dict[str, Any]
 
 def _found(fetch: Fetch, question: Question, asked: TimeRange) -> tuple[Groups, list[Span]]:
     """Groups by the cells of keys, and the spans that they were read from."""
-    unit = _unit(fetch, question, asked)
+    unit, cut = _cut(fetch, question, asked)
     spans = plan(question, asked, unit)
     found: Groups = {}
     for span in spans:
-        for key, values in _read(fetch, question, span, unit).items():
+        what = (question.keys, question.parts, question.conditions, span.start, span.end)
+        groups = read_daily(fetch, *what) if span.source == "daily" else read_records(fetch, *what, cut)
+        for key, values in groups.items():
             put(found, key, values)
     return found, spans
 
@@ -108,24 +120,25 @@ def _sum(question: Question, groups: Groups) -> dict[str, Any]:
     return totals
 
 
-def _unit(fetch: Fetch, question: Question, asked: TimeRange) -> int:
-    """The unit of UTC, in seconds, that the periods asked for are made of."""
-    if not any(key.is_period for key in question.keys):
-        return DAY
+def _cut(fetch: Fetch, question: Question, asked: TimeRange) -> tuple[int, Cut]:
+    """The unit of UTC, in seconds, that the periods asked for are made of, and how records are cut into periods."""
+    periods = {key.column for key in question.keys if key.is_period}
+    if not periods:
+        return DAY, cut_into_units(DAY)
     start, end = asked.start, asked.end
     if start is None or end is None:
         ((first, last),) = fetch(("SELECT min(timestamp), max(timestamp) FROM invocations", ()))
         ((first_day, last_day),) = fetch(("SELECT min(date), max(date) FROM daily_costs", ()))
         told = [moment for cell in (first, last, first_day, last_day) if (moment := moment_of(cell)) is not None]
         start = start or min(told, default=_FIRST)
-        end = end or max(told, default=_FIRST) + timedelta(days=1)
-    unit = unit_of(asked.zone, max(start, _FIRST), max(min(end, _LAST), _FIRST))
-    return min(unit, 3600) if any(key.column == "hour" for key in question.keys) else unit
-
-
-def _read(fetch: Fetch, question: Question, span: Span, unit: int) -> Groups:
-    what = (question.keys, question.parts, question.conditions, span.start, span.end)
-    return read_daily(fetch, *what) if span.source == "daily" else read_records(fetch, *what, unit)
+        end = end or min(max(told, default=_FIRST), datetime.max.replace(tzinfo=UTC) - _DAY) + _DAY
+    start = max(start, _FIRST)
+    end = max(end, start)
+    unit = unit_of(asked.zone, start, max(min(end, _LAST), start))
+    if "hour" in periods:
+        unit = min(unit, _HOUR)
+    of_days = None if unit == DAY or "hour" in periods else cut_into_days(asked.zone, start, end)
+    return unit, of_days or cut_into_units(unit)
 
 
 def _shown(question: Question, found: Groups, zone: tzinfo) -> Groups:
@@ -136,7 +149,7 @@ def _shown(question: Question, found: Groups, zone: tzinfo) -> Groups:
         key = question.keys[at]
         values = cache.get((key.column, cell))
         if values is None:
-            values = (period_of(moment_of(cell), key.column, zone),) if key.is_period else key.shown(cell)
+            values = (period_of(cell, key.column, zone),) if key.is_period else key.shown(cell)
             cache[key.column, cell] = values
         return values
 

@@ -7,17 +7,17 @@ from llm_service.telemetry.queries.cells import say_odd, text
 from llm_service.telemetry.stores.base import Fetch, PartialSum
 from llm_service.telemetry.stores.sqlite.big_sums import is_sum
 
-__all__ = ["fetch_daily_sums"]
+__all__ = ["NUMBERS", "TOKENS", "fetch_daily_sums"]
 
-_TOKENS: Final = ("total_tokens", "prompt_tokens", "completion_tokens")
-_NUMBERS: Final = (
-    *("invocations", "errors", "timeouts", *_TOKENS, "uncounted", "cost_nanos", "unpriced"),
+TOKENS: Final = ("total_tokens", "prompt_tokens", "completion_tokens")
+NUMBERS: Final = (
+    *("invocations", "errors", "timeouts", *TOKENS, "uncounted", "cost_nanos", "unpriced"),
     *("latency_count", "latency_us_sum"),
 )
 
 
 _UNPRICED: Final = f"sum(CASE WHEN {is_sum('cost_nanos')} THEN unpriced ELSE invocations END)"
-_UNCOUNTED: Final = f"sum(CASE WHEN {' AND '.join(map(is_sum, _TOKENS))} THEN uncounted ELSE invocations END)"
+_UNCOUNTED: Final = f"sum(CASE WHEN {' AND '.join(map(is_sum, TOKENS))} THEN uncounted ELSE invocations END)"
 
 
 def fetch_daily_sums(fetch: Fetch, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -25,7 +25,7 @@ def fetch_daily_sums(fetch: Fetch, sql: str, parameters: Sequence[Any]) -> list[
     rows = fetch((sql, parameters))
     if not any(type(cell) is PartialSum for row in rows for cell in row):
         return rows
-    for column in _NUMBERS:
+    for column in NUMBERS:
         odd = f"SELECT min(date), count(*) FROM daily_costs WHERE NOT {is_sum(column)}"  # noqa: S608
         ((day, count),) = fetch((odd, ()))
         if count:

@@ -1,6 +1,7 @@
 """Adds calls up, by keys: from records, or from the daily totals."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from llm_service.telemetry.queries.cells import IS_CALL, whole
@@ -8,7 +9,7 @@ from llm_service.telemetry.queries.conditions import Condition, columns_of
 from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
 from llm_service.telemetry.queries.filters import Where
 from llm_service.telemetry.queries.group_keys import GroupKey
-from llm_service.telemetry.queries.local_periods import UNITS
+from llm_service.telemetry.queries.local_periods import Cut, moment_of
 from llm_service.telemetry.queries.measures import PARTS
 from llm_service.telemetry.stores.base import Fetch
 
@@ -16,7 +17,7 @@ __all__ = ["Groups", "merge", "nothing", "put", "read_daily", "read_records", "s
 
 _Key = tuple[Any, ...]
 Groups = dict[_Key, dict[str, Any]]
-"""Parts by the cells of keys; a period's cell is the UTC unit that it is made of."""
+"""Parts by the cells of keys; of a period, the beginning (UTC) of what it is made of."""
 _MOST_BUCKET: Final = 1_000
 
 
@@ -62,13 +63,13 @@ def read_records(
     conditions: Sequence[Condition],
     start: str | None,
     end: str | None,
-    unit: int,
+    cut: Cut,
 ) -> Groups:
     """Groups of the calls from a timestamp on and before another; also of spans where `operation` is asked for."""
     where = span_of("timestamp", start, end, conditions)
     if "operation" not in columns_of(conditions) | {key.column for key in keys}:
         where.add(IS_CALL)
-    cells = [UNITS[unit] if key.is_period else key.sql for key in keys]
+    cells = [cut.sql if key.is_period else _unindexed(key) for key in keys]
     bound = [parameter for key in keys for parameter in key.parameters]
     selected = ", ".join((*cells, "count(*)", *(PARTS[part].sql for part in parts)))
     sql = f"SELECT {selected} FROM invocations{where}{_grouped(cells)}"  # noqa: S608 - constants
@@ -76,8 +77,17 @@ def read_records(
     for row in fetch((sql, [*bound, *where.parameters])):
         if row[len(keys)]:
             values = {part: _value(part, cell) for part, cell in zip(parts, row[len(keys) + 1 :], strict=True)}
-            put(groups, row[: len(keys)], values)
+            put(groups, _moments(keys, row, cut.moment), values)
     return groups
+
+
+def _unindexed(key: GroupKey) -> str:
+    """A key that no index is walked for: to look all of its rows up takes longer than to sort those of the range."""
+    return f"+{key.column}" if key.sql == key.column else key.sql
+
+
+def _moments(keys: Sequence[GroupKey], row: Sequence[Any], moment: Callable[[Any], datetime | None]) -> _Key:
+    return tuple(moment(cell) if key.is_period else cell for key, cell in zip(keys, row, strict=False))
 
 
 def read_daily(
@@ -98,10 +108,10 @@ def read_daily(
     for row in fetch_daily_sums(fetch, sql, where.parameters):
         if row[len(keys)]:
             values = dict(zip(sums, map(whole, row[len(keys) + 1 :]), strict=True))
-            put(groups, row[: len(keys)], nothing(parts) | values)
+            put(groups, _moments(keys, row, moment_of), nothing(parts) | values)
     if "latency_buckets" in parts:
-        for key, buckets in _daily_buckets(fetch, cells, where):
-            put(groups, key, nothing(parts) | {"latency_buckets": buckets})
+        for row, buckets in _daily_buckets(fetch, cells, where):
+            put(groups, _moments(keys, row, moment_of), nothing(parts) | {"latency_buckets": buckets})
     return groups
 
 

@@ -1,17 +1,33 @@
-"""Hours, days, weeks and months of a time zone, out of units of UTC that none of them cuts.
+"""Hours, days, weeks and months of a time zone, out of UTC timestamps: SQLite knows no time zones.
 
-SQLite knows no time zones. All that a zone does is to have another offset from some moment on. So whatever divides each
-offset and each such moment in the range divides the zone's hours and days, too: whole UTC hours nearly everywhere,
-quarters of one in Kathmandu (+5:45) and on Lord Howe Island (whose summer time is half an hour). A unit of SQL becomes
-a period of the zone in Python, by `zoneinfo`.
+Two ways lead there. Days and longer periods: SQL looks up between which beginnings of days a timestamp lies. Hours,
+which are too many for that: all that a zone does is to have another offset from some moment on, so whatever divides
+each offset and each such moment divides the zone's hours, too. That is a whole UTC hour nearly everywhere, and a
+quarter of one in Kathmandu (+5:45) and on Lord Howe Island (whose summer time is half an hour); SQL cuts a timestamp to
+that unit.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from math import gcd
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["DAY", "PERIODS", "UNITS", "WEEKDAYS", "moment_of", "period_of", "unit_of"]
+from llm_service.telemetry.queries.time_range import day_start
+from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, microseconds_text, to_microseconds
+
+__all__ = [
+    "DAY",
+    "PERIODS",
+    "UNITS",
+    "WEEKDAYS",
+    "Cut",
+    "cut_into_days",
+    "cut_into_units",
+    "moment_of",
+    "period_of",
+    "unit_of",
+]
 
 DAY: Final = 86_400
 UNITS: Final = {
@@ -24,6 +40,8 @@ UNITS: Final = {
 """By seconds: the SQL of the unit that a call's `timestamp` is in, the beginning of an ISO text."""
 WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
+_MOST_DAYS: Final = 4_000
+"""That SQL looks up; it takes a text of at most a megabyte."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP: Final = timedelta(days=1)
 """No zone changes its offset and takes that back within a day."""
@@ -33,6 +51,50 @@ def _hour(local: datetime) -> str:
     """With its offset, which tells the two hours apart that a clock shows when it is put back."""
     minute = local.isoformat(timespec="minutes")  # at a full hour the zone might have had another offset
     return f"{minute[:14]}00{minute[16:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How calls are grouped by time.
+
+    Attributes:
+        sql: of a `timestamp`.
+        moment: of a cell of it: the beginning of what it stands for; None for a timestamp that no writer wrote.
+    """
+
+    sql: str
+    moment: Callable[[Any], datetime | None]
+
+
+def cut_into_units(unit: int) -> Cut:
+    """Into these units of UTC."""
+    return Cut(UNITS[unit], moment_of)
+
+
+def cut_into_days(zone: tzinfo, start: datetime, end: datetime) -> Cut | None:
+    """Into the days of the zone from one moment on and before another; None where these are too many."""
+    if end - start > timedelta(days=_MOST_DAYS):
+        return None
+    try:
+        first, last = (moment.astimezone(zone).date() for moment in (start, end))
+        days = [day_start(first + timedelta(days=n), zone) for n in range((last - first).days + 2)]
+    except OverflowError:
+        return None
+    starts = sorted(set(days))  # a zone may have skipped a day
+    texts = [microseconds_text(min(max(0, to_microseconds(moment)), MAX_MICROSECONDS)) for moment in starts]
+    return Cut(_place(texts), lambda cell: starts[cell] if isinstance(cell, int) else None)
+
+
+def _place(texts: Sequence[str]) -> str:
+    """SQL for the last of these places whose text is not greater than a timestamp; NULL before and from the last on."""
+
+    def between(low: int, high: int) -> str:
+        if high - low == 1:
+            return str(low)
+        middle = (low + high) // 2
+        return f"CASE WHEN timestamp < '{texts[middle]}' THEN {between(low, middle)} ELSE {between(middle, high)} END"
+
+    return f"CASE WHEN timestamp >= '{texts[0]}' AND timestamp < '{texts[-1]}' THEN {between(0, len(texts) - 1)} END"
 
 
 def _week(local: datetime) -> str:

@@ -137,6 +137,11 @@ def name(field: str, value: object) -> str | None:
     return _new_name(field, value)
 
 
+def names(agent_name: object, tool_name: object, model_name: object) -> tuple[str | None, str | None, str | None]:
+    """The names of a record, each as `name` has it."""
+    return name("agent_name", agent_name), name("tool_name", tool_name), name("model_name", model_name)
+
+
 @_optional
 def _new_name(field: str, value: object) -> str:
     clean = _text(field, value, MAX_NAME_CHARS)

@@ -107,6 +107,7 @@ async def test_many_first_questions_at_once_read_the_file_once(path: Path) -> No
     assert {each.samples for each in found} == {40}
 
 
+@pytest.mark.slow
 def test_the_file_teaches_what_other_processes_wrote(path: Path) -> None:
     """Two processes share it; neither tells the other."""
     script = (

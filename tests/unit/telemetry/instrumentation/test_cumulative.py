@@ -198,6 +198,7 @@ def test_a_cost_and_a_total_that_no_longer_hold_are_taken_back() -> None:
     assert said([own, {"completion_tokens": 9}, {"cost_usd": 0.25}], lambda item: item)["cost_usd"] == 0.25
 
 
+@pytest.mark.slow
 def test_a_stream_without_end_of_names_fills_no_memory() -> None:
     """And is not priced."""
     events = ({"prompt_tokens": 1, "completion_tokens": 1, f"n{number}_units": 1} for number in range(600))

@@ -186,9 +186,9 @@ def _grounded(metadata: Event) -> Change:
     return lambda event: event | {"candidates": [event["candidates"][0] | {"groundingMetadata": metadata}]}
 
 
-for _query in provider_tools._QUERIES:
+for _query in provider_tools.QUERIES:
     BILLED[_query] = ("gemini", _grounded({_query: ["a", "b"]}), _grounded({_query: ["a", "b"]}))
-for _source in set(provider_tools._KINDS_OF_CHUNKS) - provider_tools._FREE_CHUNKS:
+for _source in set(provider_tools.KINDS_OF_CHUNKS) - provider_tools.FREE_CHUNKS:
     _metadata = {"groundingChunks": [{_source: {"uri": "u"}}]}
     BILLED[f"chunk of {_source}"] = ("gemini", _grounded(_metadata), _grounded(_metadata))
 
@@ -325,6 +325,7 @@ def test_a_plain_answer_and_stream_have_the_same_cost_in_every_way(logger: Telem
     _same(of_stream(logger, family, [*map(_object, family.events)]), plain)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("name", quick(BILLED, every=5))
 def test_what_is_billed_beside_tokens_is_seen_in_every_way_wherever_it_stands(
     logger: TelemetryLogger, name: str
@@ -386,6 +387,7 @@ ERRORS: Final[tuple[Any, ...]] = (
 )  # fmt: skip
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("error", ERRORS, ids=str)
 @pytest.mark.parametrize("name", quick(FAMILIES, 0))
 def test_an_error_in_an_answer_or_event_is_no_success_in_any_way(
@@ -488,6 +490,7 @@ def _pieces(family: Family) -> list[Event]:
     return [*family.events, *(change(event) for change in changes for event in family.events)]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([*FAMILIES]), st.integers(0, 2**32), st.integers(1, 12))
 def test_events_that_are_left_out_say_nothing(name: str, seed: int, length: int) -> None:
@@ -502,6 +505,7 @@ def test_events_that_are_left_out_say_nothing(name: str, seed: int, length: int)
         assert {field: read.end().get(field) for field in FIELDS} == {field: together.get(field) for field in FIELDS}
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.fixed_dictionaries({}, optional={
     "promptTokenCount": st.sampled_from([0, 50, 100]), "candidatesTokenCount": st.sampled_from([0, 5, 9]),

@@ -557,6 +557,7 @@ def test_an_item_that_raises_when_it_is_looked_at_is_passed_on(logger: Telemetry
     assert len(logger.get_invocations()) == 1
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("name", ["chat", "responses", "Anthropic", "two choices", "failed", "incomplete"])
 def test_clients_objects_go_a_short_way_that_says_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As the long way, of the clients' own classes."""

@@ -253,7 +253,7 @@ async def test_what_is_no_call_or_cannot_be_read_passes_through(
     """Nobody records, another path, another method, and options that are none; the last is said once."""
     sinks: list[Any] = []
     hooks = ClientHooks("stub", lambda: sinks[-1] if sinks else None)
-    request, async_request = (hooks.calling(method, client_hooks._asked) for method in (plain, plain_async))
+    request, async_request = (hooks.calling(method, client_hooks.asked) for method in (plain, plain_async))
     assert Stub(1).ask(request) == await Stub(1).ask(async_request) == 1
     sinks.append(core_of(logger))
     for options in ({"url": "/models"}, {"method": "get"}, {"url": None}):
@@ -287,7 +287,7 @@ def test_what_raises_when_it_is_looked_at_is_still_a_row_and_the_callers_own(
     logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An answer, an error, a header, a stream without its parts."""
-    request = ClientHooks("stub", lambda: core_of(logger)).calling(plain, client_hooks._asked)
+    request = ClientHooks("stub", lambda: core_of(logger)).calling(plain, client_hooks.asked)
     answer = OddAnswer()
     assert Stub(answer).ask(request) is answer
     with pytest.raises(OddError):

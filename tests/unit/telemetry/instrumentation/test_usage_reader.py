@@ -203,6 +203,7 @@ REPORTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", quick(WAYS, 0))
 def test_a_report_says_the_same_in_whatever_way_it_is_given(tmp_path: Path, way: Any) -> None:
     """What was billed and is not counted makes the cost unknown, and what the seller charged is the cost."""
@@ -283,6 +284,7 @@ def test_one_odd_value_costs_no_other_count(reader: Any, odd: str, name: str, tm
     assert row["cost_usd"] == (15.0 if (name, odd) == ("cost", "masked") else None)
 
 
+@pytest.mark.slow
 def test_usage_that_never_ends_is_a_bad_value(tmp_path: Path) -> None:
     """It is read no further than any usage is long."""
     with TelemetryLogger(tmp_path / "telemetry.db") as logger:

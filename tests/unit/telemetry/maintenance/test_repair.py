@@ -66,6 +66,7 @@ def test_totals_are_made_equal_to_their_records_again(
     assert repair(db) == []
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_a_key_of_the_buckets_is_no_traceback(db: Path, names: Names) -> None:
     """The row is found by one number and holds another: what it counted is missing, and made again."""
     with closing(sqlite3.connect(db)) as connection:
@@ -93,6 +94,7 @@ def test_a_flipped_bit_in_a_key_of_the_buckets_is_no_traceback(db: Path, names: 
     assert "not_checked" not in flipped
 
 
+@pytest.mark.slow
 @given(damages=st.lists(st.sampled_from(DAMAGES), min_size=1, max_size=5))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_mixture_of_damages_is_repaired(

@@ -151,6 +151,7 @@ RECORDS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(records=RECORDS, narrowed=st.sampled_from([{}, {"start_date": "2026-11-21"}, {"agent_name": "a"}]))
 def test_it_agrees_with_a_recount_of_the_records(records: list[InvocationRecord], narrowed: dict[str, Any]) -> None:

@@ -260,6 +260,7 @@ def recount(rows: Sequence[InvocationRow], first: date, last: date) -> dict[str,
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(records=RECORDS, by=st.sampled_from(KEYS), agent_name=st.sampled_from([None, "a"]))
 def test_any_names_agree_with_a_recount_of_the_records(

@@ -616,6 +616,7 @@ def _measured(values: dict[str, Any], count: int = 200) -> float:
     return taken / len(made)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "values",
     [

@@ -187,6 +187,7 @@ _FOLLOWING = {"cost_usd": ("cost_source",), "privacy_level": CONTENT_FIELDS}
 """What says how a field came about, or whether another is kept at all."""
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("field", quick(FIELDS, every=5))
 @pytest.mark.parametrize("way", quick(WAYS, 0, 4))
 def test_a_bad_value_in_one_field_leaves_every_other_field_as_it_was(
@@ -581,6 +582,7 @@ def test_one_large_value_is_cut_and_its_neighbours_stay(big: Any) -> None:
         assert record.replace(agent_name="again").metadata == record.metadata
 
 
+@pytest.mark.slow
 @given(st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9_000) | st.binary(max_size=50) | st.decimals() | st.uuids()
     | st.sets(st.integers() | st.text(max_size=5), max_size=5),

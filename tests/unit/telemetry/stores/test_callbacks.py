@@ -117,6 +117,7 @@ def test_ctrl_c_within_a_time_limit_is_no_end_of_time(connection: TrackedConnect
     assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", quick(["telemetry_bucket", "exact_sum", "progress"], 0))
 def test_a_real_signal_at_any_moment_is_an_interrupt(named: str) -> None:
     """Also before the first line of the function: two hundred times, in a process of its own."""

@@ -135,6 +135,7 @@ def test_nanos_gives_back_whole_nano_dollars(value: int) -> None:
     assert abs(nanos(value / 1e9) - value) <= (value > 2**52)
 
 
+@pytest.mark.slow
 def test_ten_million_additions_stay_exact_to_the_nano_dollar() -> None:
     """A float sum of ten million costs drifts; the integers of SQL and of `fold` do not."""
     cost = 0.000_123_457

@@ -61,7 +61,7 @@ class CallbackRecorder:
         self._ids_are_unique = ids_are_unique
         self._lock = self._told.lock
         self._running: dict[Hashable, Begun] = {}
-        self._followed: dict[Hashable, Begun] = {}
+        self.followed: dict[Hashable, Begun] = {}
         self._known: dict[Hashable, Invocation] = {}
         self._keys_in: WeakKeyDictionary[asyncio.Task[Any], set[Hashable]] = WeakKeyDictionary()
         self._others_in: dict[Hashable, set[Hashable]] = {}
@@ -186,7 +186,7 @@ class CallbackRecorder:
 
     def is_running(self, key: Hashable) -> bool:
         """Whether a call or span of that id has begun, and not ended."""
-        return key in self._running or key in self._followed
+        return key in self._running or key in self.followed
 
     def is_current(self, key: Hashable) -> bool:
         """Whether what is called here is called within the call or span of that id."""
@@ -219,7 +219,7 @@ class CallbackRecorder:
         running = None
         try:
             with self._lock:
-                followed = self._followed.pop(key, None)
+                followed = self.followed.pop(key, None)
                 running = self._forget(key)
                 if isinstance(running, FrameworkCall) and running.ends_with_request:
                     self._note_end(key)
@@ -254,7 +254,7 @@ class CallbackRecorder:
     def withdraw(self, key: Hashable) -> None:
         """A call turned out to be none, as a cache answered: it gets no row."""
         with self._lock:
-            self._followed.pop(key, None)
+            self.followed.pop(key, None)
             running = self._forget(key)
             self._told.ended.pop(key, None)
         if isinstance(running, FrameworkCall):
@@ -271,9 +271,9 @@ class CallbackRecorder:
             return False
         with self._lock:
             if key not in self._running:
-                self._followed[key] = self._known[key] = same
-                if len(self._followed) > _MOST:
-                    del self._followed[next(iter(self._followed))]
+                self.followed[key] = self._known[key] = same
+                if len(self.followed) > _MOST:
+                    del self.followed[next(iter(self.followed))]
         return True
 
     def _forget(self, key: Hashable) -> Begun | None:

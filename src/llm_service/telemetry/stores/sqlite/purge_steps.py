@@ -26,7 +26,7 @@ from llm_service.telemetry.stores.sqlite.odd_values import as_stored
 from llm_service.telemetry.stores.sqlite.opening import BUSY_TIMEOUT_MS
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
-__all__ = ["Purge", "has_old", "look"]
+__all__ = ["DELETE_RECORDS", "Purge", "has_old", "look"]
 
 _TARGET_MS: Final = 3.0
 """Target duration of a step. 200 records take 1 to 2 ms, including indexes and secure delete; ten of those whose
@@ -39,7 +39,7 @@ _HOUR_US: Final = 3_600_000_000
 
 _OLDEST: Final = "SELECT id FROM invocations WHERE timestamp < ? ORDER BY timestamp LIMIT ?"
 _DELETE_CONTENTS: Final = f"DELETE FROM invocation_contents WHERE id IN ({_OLDEST})"  # noqa: S608 - a constant
-_DELETE_RECORDS: Final = f"DELETE FROM invocations WHERE id IN ({_OLDEST})"  # noqa: S608 - a constant
+DELETE_RECORDS: Final = f"DELETE FROM invocations WHERE id IN ({_OLDEST})"  # noqa: S608 - a constant
 _ANY_OLD: Final = "SELECT EXISTS (SELECT 1 FROM invocations WHERE timestamp < ?)"
 _ANY_DEAD: Final = "SELECT coalesce((SELECT quarantined_at < ? FROM dead_letters ORDER BY id LIMIT 1), 0)"
 _ANY_CONTENTS: Final = "SELECT EXISTS (SELECT 1 FROM invocation_contents)"
@@ -99,12 +99,12 @@ class _Pace:
 
     def __init__(self, now: int, least: int, most: int) -> None:
         self.now = now
-        self._least, self._most = least, most
+        self.least, self.most = least, most
 
     def took(self, ms: float) -> None:
         """Adapt to the duration of a step, by at most a factor of two: one slow step says little."""
         factor = min(2.0, max(0.5, _TARGET_MS / ms if ms > 0 else 2.0))
-        self.now = min(self._most, max(self._least, round(self.now * factor)))
+        self.now = min(self.most, max(self.least, round(self.now * factor)))
 
 
 class Purge:
@@ -142,7 +142,7 @@ class Purge:
         self.held = self.stuck = False
         self._holding = False
         self._unsaved = 0
-        self._rows = _Pace(25, 5, 1000)
+        self.rows = _Pace(25, 5, 1000)
         self._pages = _Pace(32, 4, 512)
         self._merged = _Pace(16, 4, 512)
         self._merging = False
@@ -186,13 +186,13 @@ class Purge:
         cutoff = self.cutoffs.records
         if not _first(connection, _ANY_OLD, (cutoff,)):
             return False
-        started, wanted = self._timer(), (cutoff, self._rows.now)
+        started, wanted = self._timer(), (cutoff, self.rows.now)
         deleted = self._write(
-            connection, (_DELETE_CONTENTS, wanted), (_DELETE_RECORDS, wanted), contents=(_OLDEST, wanted)
+            connection, (_DELETE_CONTENTS, wanted), (DELETE_RECORDS, wanted), contents=(_OLDEST, wanted)
         )
         if deleted is None:
             return True
-        self._rows.took((self._timer() - started) * 1000)
+        self.rows.took((self._timer() - started) * 1000)
         self.contents += deleted[0]
         self.records += deleted[1]
         return True

@@ -104,6 +104,7 @@ def reconcile(logger: TelemetryLogger, hold_id: str) -> None:
     assert logger.budgets.reconcile(hold_id, 0.3) is True
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("end", "spent", "unknown"),
     [(settle, 0.25, 0), (settle_without_cost, 0, 0.4), (release, 0, 0), (over, 0, 0.4), (reconcile, 0.3, 0)],

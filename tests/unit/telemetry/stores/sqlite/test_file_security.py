@@ -118,6 +118,7 @@ def test_no_file_is_set_aside_where_a_planted_one_stands(tmp_path: Path) -> None
     assert path.is_symlink()
 
 
+@pytest.mark.costly
 @needs_root
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("kind", ["symlink", "file"])
@@ -256,6 +257,7 @@ for made in (folder, os.path.dirname(folder)): print(oct(os.stat(made).st_mode &
 """
 
 
+@pytest.mark.costly
 @needs_root
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
 def test_whatever_the_umask_files_are_0600_and_folders_0700(umask: int, shared: Path) -> None:
