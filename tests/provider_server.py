@@ -46,8 +46,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif scenario.replace("-", "").isdecimal():
             statuses = scenario.split("-")  # one after the other
             self._refuse(route, asked, int(statuses[(server.asked[scenario] - 1) % len(statuses)]), "no")
-        elif scenario == "429-then-ok" and server.asked[scenario] % 3:
-            self._refuse(route, asked, 429, "slow down")
+        elif scenario[:3].isdecimal() and scenario.endswith("-then-ok") and server.asked[scenario] % 3:
+            self._refuse(route, asked, int(scenario[:3]), "slow down")
         elif scenario == "not-json":
             self._send(200, b"<html>welcome</html>", {"Content-Type": "text/html", **route.headers(asked)})
         elif route.events is not None and route.streams(asked):

@@ -90,7 +90,7 @@ def expected(calls: int, kind: str) -> tuple[int, int, int]:
 CASES = product(range(6), ["in the block", "after it", "in a thread"], SAID)
 
 
-@pytest.mark.parametrize(("calls", "how", "kind"), quick(CASES, every=5))
+@pytest.mark.parametrize(("calls", "how", "kind"), quick(CASES, every=4))
 def test_each_call_counts_once_and_its_block_holds_what_is_not_known(
     calls: int, how: str, kind: str, tmp_path: Path
 ) -> None:

@@ -134,7 +134,7 @@ RETRYING = [pytest.param(sdk, marks=MARKS[sdk]) for sdk in SDKS if "a retry" in 
 def test_a_refusal_is_free_where_each_request_before_it_was_refused(
     sdk: str, statuses: str, free: bool, server: ProviderServer, tmp_path: Path
 ) -> None:
-    """One that failed otherwise may have been billed; two clients do not say how the others failed."""
+    """One that failed otherwise may have been billed."""
     case = OF[sdk].CASES["a retry"]
     with (
         TelemetryLogger(tmp_path / "telemetry.db").instrument(sdk) as logger,
@@ -146,10 +146,24 @@ def test_a_refusal_is_free_where_each_request_before_it_was_refused(
         (row,) = logger.get_invocations()
     assert row["status"] == "error"
     assert row["attempts"] >= 2
-    knows = free and sdk not in {"bedrock", "mistral"}
-    if free and sdk == "mistral" and row["cost_usd"] == 0:
-        return  # its first major version tells
-    assert (row["cost_usd"], row["cost_source"]) == ((0, "computed") if knows else (None, "unknown"))
+    assert (row["cost_usd"], row["cost_source"]) == ((0, "computed") if free else (None, "unknown"))
+
+
+@pytest.mark.parametrize(("status", "told"), [(429, "reported"), (500, "partial"), (503, "partial")])
+@pytest.mark.parametrize("sdk", quick(RETRYING, 0, 3))
+def test_an_answer_is_not_all_where_a_model_may_have_run_before_it(
+    sdk: str, status: int, told: str, server: ProviderServer, tmp_path: Path
+) -> None:
+    """A request was sent again after a failure that is not known to be free."""
+    case, scenario = OF[sdk].CASES["a retry"], f"{status}-then-ok"
+    with (
+        TelemetryLogger(tmp_path / "telemetry.db").instrument(sdk) as logger,
+        client_of(sdk, server, scenario) as client,
+    ):
+        server.asked[scenario] = 0
+        case.ask(client)
+        (row,) = logger.get_invocations()
+    assert (row["status"], row["usage_source"], row["attempts"]) == ("success", told, 3)
 
 
 STREAMED = [

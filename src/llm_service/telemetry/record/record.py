@@ -163,8 +163,7 @@ class InvocationRecord(CardFields, ExtensionFields):
         if latency_ms is not None and (type(latency_ms) not in _NUMBERS or not 0 <= latency_ms <= MAX_LATENCY_MS):
             latency_ms = checks.amount("latency_ms", latency_ms, MAX_LATENCY_MS, "milliseconds")
         if status is _UNSAID and error_message is None and not extensions:
-            status = _SUCCESS
-        # The literal is interned: the same object in all modules.
+            status = _SUCCESS  # the literal is interned: the same object in all modules
         if status is not _SUCCESS or error_message is not None or privacy_level is not None:
             status, error_message, privacy_level = _outcome(status, error_message, privacy_level, extensions)
         size = _BASE_SIZE if error_message is None else _BASE_SIZE + _text_bytes(error_message)

@@ -16,6 +16,7 @@ from weakref import ref
 from llm_service.pricing.usage import bedrock_usage
 from llm_service.telemetry.instrumentation.call_fields import describe_error
 from llm_service.telemetry.instrumentation.open_streams import hold_stream
+from llm_service.telemetry.instrumentation.refused_calls import was_refused
 from llm_service.telemetry.instrumentation.responses.answers import BEDROCK, get, read_answer, text_of
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
 from llm_service.telemetry.instrumentation.sdk.hooks import Hook, Hooks, RequestCall
@@ -34,6 +35,7 @@ _SERVICE: Final = "bedrock-runtime"
 _PRICED_BY: Final = ("x-amzn-bedrock-performanceconfig-latency", "x-amzn-bedrock-service-tier")
 """Headers of a model's own protocol, which has no other place for these."""
 _DELTA: Final = b'{"type":"content_block_delta"'
+_OK: Final = 200
 _MOST: Final = 1 << 20
 """Bytes of a body that are kept until it is read."""
 
@@ -41,10 +43,13 @@ _MOST: Final = 1 << 20
 class BedrockHooks(Hooks):
     """The hooks into boto3 and aiobotocore."""
 
-    modules = ("botocore.client", "aiobotocore.client")
+    modules = ("botocore.client", "aiobotocore.client", "botocore.endpoint", "aiobotocore.endpoint")
 
     def hooks(self, module: Any) -> list[Hook]:
         """As `Hooks`."""
+        if module.__name__.endswith(".endpoint"):
+            endpoint = module.Endpoint if module.__name__ == "botocore.endpoint" else module.AioEndpoint
+            return self.told_by(endpoint, "_needs_retry", _attempted)
         kind = module.BaseClient if module.__name__ == "botocore.client" else module.AioBaseClient
         return [(kind, "_make_api_call", self.calling(kind._make_api_call, asked))]  # noqa: SLF001 - of the SDK
 
@@ -88,13 +93,21 @@ def asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | Non
     return fields
 
 
+def _attempted(call: RequestCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """The client asks whether to send it again: after each attempt, the last one included."""
+    response = kwargs.get("response", args[4] if len(args) > 4 else None)
+    status = response[0].status_code if response else None
+    call.answers += 1
+    call.may_be_billed |= status != _OK and not was_refused(status)
+
+
 def _metadata(call: RequestCall, answer: Any) -> Any:
     """Take what the client itself says of an answer or a refusal; its headers."""
     told = get(answer, "ResponseMetadata")
     retries = get(told, "RetryAttempts")
     if type(retries) is int:
         call.attempts = retries + 1
-        call.may_be_billed = retries > 0  # it does not say what became of the others
+        call.may_be_billed |= call.answers <= retries > 0  # nobody told what became of the others
     headers = get(told, "HTTPHeaders")
     speed, tier = (get(headers, name) for name in _PRICED_BY)
     call.know(

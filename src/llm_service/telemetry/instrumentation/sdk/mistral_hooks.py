@@ -1,7 +1,8 @@
 """Mistral's client: each call is a method of its own, which sends a request and reads its answer.
 
 Hooked are those methods, and those that its own hooks go through: one before each attempt, and one for an answer and
-for a refusal each. Where the latter are missing, attempts, status and request id are unknown.
+for a refusal each. Where the latter are missing, attempts, status and request id are unknown. Of an attempt that is
+followed by another the client makes an error of its own, which tells why.
 """
 
 from itertools import product
@@ -27,6 +28,7 @@ _CALLS: Final = {
 }  # fmt: skip
 """Module, class, operation, and methods; each method has a twin whose name ends with `_async`."""
 _HOOKS: Final = "_hooks.sdkhooks"
+_RETRIES: Final = "utils.retries"
 _PLACES: Final = ("mistralai.client", "mistralai.azure.client", "mistralai.gcp.client", "mistralai")
 """Where the modules are: the last is the first major version's."""
 
@@ -34,11 +36,13 @@ _PLACES: Final = ("mistralai.client", "mistralai.azure.client", "mistralai.gcp.c
 class MistralHooks(Hooks):
     """The hooks into mistralai."""
 
-    modules = tuple(f"{place}.{name}" for place, name in product(_PLACES, (_HOOKS, *_CALLS)))
+    modules = tuple(f"{place}.{name}" for place, name in product(_PLACES, (_HOOKS, _RETRIES, *_CALLS)))
 
     def hooks(self, module: Any) -> list[Hook]:
         """As `Hooks`."""
         name = module.__name__.rpartition(".")[2]
+        if name == _RETRIES.rpartition(".")[2]:
+            return self.told_by(module.TemporaryError, "__init__", _retrying)
         if name not in _CALLS:
             sent = self.told_by(module.SDKHooks, "before_request", _sent)
             self._attempts = 0 if sent else self._attempts
@@ -81,6 +85,10 @@ def asking(method: str, operation: str) -> Asked:
 
 def _sent(call: RequestCall, _args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
     call.sent_again()
+
+
+def _retrying(call: RequestCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    call.responded(args[1] if len(args) > 1 else kwargs["response"])
 
 
 def _responded(call: RequestCall, args: tuple[Any, ...], _kwargs: dict[str, Any]) -> None:
