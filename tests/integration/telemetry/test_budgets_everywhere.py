@@ -439,14 +439,15 @@ async def failing(block: Any, tokens: int) -> None:
 async def test_a_cancelled_call_is_accepted_when_its_block_has_ended(db: Path) -> None:
     """Nothing is awaited any more, so its record waits in the queue, where it is counted and flushed."""
     async with AsyncTelemetryLogger(db, models=GPT_ALL, policies=LIMITED, flush_interval=60) as logger:
+        is_within = asyncio.Event()
 
         async def work() -> None:
             async with logger.invocation(model_name="x", budget=0.5):
+                is_within.set()
                 await asyncio.sleep(60)
 
         task = asyncio.create_task(work())
-        while logger.stats().ledger.submitted + len(await logger.budgets.holds()) == 0:  # noqa: ASYNC110 - of the file
-            await asyncio.sleep(0.001)
+        await is_within.wait()  # a hold stands in the file before its block begins
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

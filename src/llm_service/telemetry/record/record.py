@@ -173,9 +173,7 @@ class InvocationRecord(CardFields, ExtensionFields):
             total_tokens, cost_usd, latency_ms, status, error_message, privacy_level,
         ))  # fmt: skip
         _set_extensions(self, None)
-        if extensions:
-            size += self._extend(extensions)
-        set_size(self, size)
+        set_size(self, size + self._extend(extensions) if extensions else size)
 
     def _extend(self, given: Extensions) -> int:
         """Check and set the optional fields; returns the bytes that they add to `size`."""
