@@ -349,10 +349,7 @@ def _write_whole(connection: sqlite3.Connection) -> None:
         " ON CONFLICT DO UPDATE SET invocations = invocations + 1, total_tokens = total_tokens + 300",
         names,
     )
-    connection.execute(
-        "INSERT INTO daily_latency (daily_cost_id, bucket, invocations) VALUES (1, 200, 1)"
-        " ON CONFLICT DO UPDATE SET invocations = invocations + 1"
-    )
+    connection.execute("UPDATE daily_costs SET latency_buckets = x'01C80001' WHERE id = 1")
     connection.execute("UPDATE budget_windows SET spent_nanos = spent_nanos + 1, spent_calls = spent_calls + 1")
     connection.execute("COMMIT")
 

@@ -64,6 +64,7 @@ def _questions(logger: TelemetryLogger) -> dict[str, Callable[[], Any]]:
     return {
         "get_daily_costs, 7 days": lambda: logger.get_daily_costs(start_date=week_ago),
         "get_statistics, 7 days": lambda: logger.get_statistics(days=7),
+        "get_statistics, 90 days": lambda: logger.get_statistics(days=90),
         "get_statistics, 7 days, one agent": lambda: logger.get_statistics(AGENTS[7], days=7),
         "get_invocations, newest 100": lambda: logger.get_invocations(limit=100),
         "get_invocations, newest 100 of an agent": lambda: logger.get_invocations(agent_name=AGENTS[7], limit=100),

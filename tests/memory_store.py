@@ -351,6 +351,10 @@ class MemorySession:
         assert isinstance(thorough, bool)
         return bool(_old(self._memory.rows, cutoffs))
 
+    def backfill(self, holder: str) -> float | None:
+        """See `base.Session`: nothing is ever migrated."""
+        assert holder
+
     def purge(self, purge: Any) -> None:
         """See `base.Session`."""
 

@@ -24,7 +24,9 @@ from tests.integration.telemetry.conftest import (
     tell,
 )
 
+from llm_service.telemetry.maintenance import daily_totals
 from llm_service.telemetry.stores.rollups import bucket_of
+from llm_service.telemetry.stores.sqlite import backfill
 
 __all__ = ["db", "eventually", "expect_line", "finish", "record", "tell"]
 
@@ -144,6 +146,9 @@ def _sound(path: Path) -> Found:
         ):
             counted[day, agent, bucket] += calls
         assert counted == latencies
+        by_quarter = daily_totals.read_quarters(connection, "")
+        assert by_quarter == backfill.quarters_of(connection, "TRUE", ())
+        assert sum(totals.invocations for totals in by_quarter.values()) == sum(row[4] for row in aggregated)
         found = Found(row[0] for row in ask("SELECT agent_name FROM invocations"))
         found.ids = [row[0] for row in ask("SELECT invocation_id FROM invocations ORDER BY id")]
         found.dead = ask("SELECT count(*) FROM dead_letters").fetchone()[0]

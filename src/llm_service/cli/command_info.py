@@ -31,6 +31,7 @@ def info(*, target: Target) -> None:
         "records": contents["tables"].get("invocations", 0),
         **{name: contents[name] for name in ("first_timestamp", "last_timestamp", "schema_version")},
         "known_schema_version": VERSION,
+        "rollups_complete": contents["rollups_complete"],
         **{name: contents[name] for name in ("journal_mode", "page_size", "page_count", "free_pages", "auto_vacuum")},
         "tables": contents["tables"],
         "libraries": {"llm-service-telemetry": __version__} | contents["libraries"],
@@ -54,12 +55,16 @@ def _show(info: dict[str, Any]) -> None:
             ("sizes", sizes),
             ("records", count(info["records"])),
             ("from", "-" if first is None or last is None else f"{first[:19]} to {last[:19]} (UTC)"),
-            ("schema", f"version {info['schema_version']}{newer}"),
+            ("schema", f"version {info['schema_version']}{newer}{_rollups(info['rollups_complete'])}"),
             ("pages", f"{pages}; {modes}"),
             ("tables", ", ".join(f"{name} {count(rows)}" for name, rows in info["tables"].items())),
             ("libraries", ", ".join(f"{name} {version}" for name, version in info["libraries"].items())),
         ]
     )
+
+
+def _rollups(share: float | None) -> str:
+    return "" if share in (None, 1) else f", {share:.0%} of the older records are in its roll-ups"
 
 
 def _bytes(number: int) -> str:

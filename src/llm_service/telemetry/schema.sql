@@ -1,4 +1,4 @@
--- The tables of llm_service.telemetry, version 5.
+-- The tables of llm_service.telemetry, version 6.
 --
 -- Plain tables for plain SQL. Timestamps are UTC text `YYYY-MM-DD HH:MM:SS.ffffffZ`, which sorts rightly against
 -- datetime('now', '-7 days'). Unknown is NULL, never 0. Money beside the REAL columns is in integer nano-dollars.
@@ -90,7 +90,8 @@ CREATE TABLE daily_costs (
     cost_nanos        INTEGER NOT NULL DEFAULT 0,  -- exact sum, nano-dollars
     unpriced          INTEGER NOT NULL DEFAULT 0,  -- calls whose cost is unknown
     latency_count     INTEGER NOT NULL DEFAULT 0,  -- calls whose latency is known
-    latency_us_sum    INTEGER NOT NULL DEFAULT 0   -- microseconds
+    latency_us_sum    INTEGER NOT NULL DEFAULT 0,  -- microseconds
+    latency_buckets   BLOB    NOT NULL DEFAULT x'' -- see daily_latency
 );
 
 -- NULL never conflicts with NULL: coalesce makes one row of the calls without an agent, tool or model.
@@ -98,13 +99,59 @@ CREATE UNIQUE INDEX idx_daily_costs_key ON daily_costs
     (date, coalesce(agent_name, ''), coalesce(tool_name, ''), coalesce(model_name, ''));
 CREATE INDEX idx_daily_costs_date ON daily_costs (date);
 
--- How many calls of a daily_costs row took how long. Bucket b holds latencies to 2 ** (b / 16) milliseconds.
-CREATE TABLE daily_latency (
-    daily_cost_id INTEGER NOT NULL REFERENCES daily_costs (id),
-    bucket        INTEGER NOT NULL,
-    invocations   INTEGER NOT NULL,
-    PRIMARY KEY (daily_cost_id, bucket)
+-- How many calls of a daily_costs row took how long. Bucket b holds latencies to 2 ** (b / 16) milliseconds. The view
+-- reads latency_buckets: a byte for the size of an item, two for the first bucket, the counts; all little-endian.
+CREATE VIEW daily_latency AS
+WITH items AS (
+    SELECT daily_costs.id, key AS place, substr(latency_buckets, 2, 2) AS first,
+        substr(latency_buckets,
+            4 + key * instr(x'0102000400000008', substr(latency_buckets, 1, 1)),
+            instr(x'0102000400000008', substr(latency_buckets, 1, 1))
+        ) AS item,
+        -- Where a byte stands in it, is its value.
+        x'000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F202122232425262728292A2B2C2D2E2F303132333435363738393A3B3C3D3E3F404142434445464748494A4B4C4D4E4F505152535455565758595A5B5C5D5E5F606162636465666768696A6B6C6D6E6F707172737475767778797A7B7C7D7E7F808182838485868788898A8B8C8D8E8F909192939495969798999A9B9C9D9E9FA0A1A2A3A4A5A6A7A8A9AAABACADAEAFB0B1B2B3B4B5B6B7B8B9BABBBCBDBEBFC0C1C2C3C4C5C6C7C8C9CACBCCCDCECFD0D1D2D3D4D5D6D7D8D9DADBDCDDDEDFE0E1E2E3E4E5E6E7E8E9EAEBECEDEEEFF0F1F2F3F4F5F6F7F8F9FAFBFCFDFEFF' AS bytes
+    FROM daily_costs, json_each('[' || rtrim(replace(hex(zeroblob(
+        (length(latency_buckets) - 3) / instr(x'0102000400000008', substr(latency_buckets, 1, 1))
+    )), '00', '0,'), ',') || ']')
+    WHERE length(latency_buckets) > 3
+)
+SELECT id AS daily_cost_id,
+    place + (
+        (instr(bytes, substr(first, 2, 1)) - 1) * 256 + instr(bytes, substr(first, 1, 1)) + 32767
+    ) % 65536 - 32768 AS bucket,
+    instr(bytes, substr(item, 1, 1)) - 1 + CASE WHEN length(item) > 1 THEN (
+        SELECT sum((instr(bytes, substr(item, byte + 1, 1)) - 1) << 8 * byte)
+        FROM (SELECT 1 AS byte UNION ALL VALUES (2), (3), (4), (5), (6), (7)) WHERE byte < length(item)
+    ) ELSE 0 END AS invocations
+FROM items WHERE item <> zeroblob(length(item));
+
+-- Totals of all calls by quarter of an hour, so that a window or a day of any zone is added up of few rows. Its sums and
+-- those of daily_costs are updated together.
+CREATE TABLE quarter_hours (
+    quarter           TEXT PRIMARY KEY,            -- UTC, YYYY-MM-DD HH:MM: where it begins
+    invocations       INTEGER NOT NULL DEFAULT 0,
+    errors            INTEGER NOT NULL DEFAULT 0,
+    timeouts          INTEGER NOT NULL DEFAULT 0,
+    prompt_tokens     INTEGER NOT NULL DEFAULT 0,
+    completion_tokens INTEGER NOT NULL DEFAULT 0,
+    total_tokens      INTEGER NOT NULL DEFAULT 0,
+    uncounted         INTEGER NOT NULL DEFAULT 0,
+    cost_nanos        INTEGER NOT NULL DEFAULT 0,
+    unpriced          INTEGER NOT NULL DEFAULT 0,
+    latency_count     INTEGER NOT NULL DEFAULT 0,
+    latency_us_sum    INTEGER NOT NULL DEFAULT 0,
+    latency_buckets   BLOB    NOT NULL DEFAULT x''  -- as of daily_costs
 ) WITHOUT ROWID;
+
+-- How far quarter_hours counts the records that were in an older file before it got the table: one row.
+CREATE TABLE rollup_progress (
+    id             INTEGER PRIMARY KEY CHECK (id = 1),
+    uncounted_to   INTEGER NOT NULL,  -- records up to this id are not counted yet
+    began_at       INTEGER NOT NULL,  -- what uncounted_to was at first
+    complete_since TEXT,              -- UTC day from which on all calls are counted, '' for all; NULL until all are
+    holder         TEXT,              -- the writer that is counting now
+    held_until     TEXT               -- when another may take over, unless it goes on
+);
 
 -- Records that SQLite refused, kept for a look; their neighbours were committed.
 CREATE TABLE dead_letters (

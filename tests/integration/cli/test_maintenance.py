@@ -160,7 +160,7 @@ def test_repair_says_what_it_would_do_and_what_it_did(run: Run, database: Path, 
     done = run("doctor", "--db", database, "--repair", *QUIET)
     assert done.exit_code == 0
     assert "repaired  missing_index: made idx_invocations_agent" in done.stdout
-    assert "repaired  aggregates: 2023-01-15: rebuilt 2 daily totals" in done.stdout
+    assert "repaired  aggregates: 2023-01-15: rebuilt 2 totals" in done.stdout
     again = run("doctor", "--db", database, "--repair", *QUIET)
     assert "nothing: there was nothing to repair" in again.stdout
     assert run("doctor", "--db", database.with_name("missing.db"), "--repair").exit_code == 1

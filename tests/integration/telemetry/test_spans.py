@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.model.ledger import check_books, policies
+from tests.older_files import as_version_5
 
 from llm_service.config.schemas import ModelsConfig
 from llm_service.pricing.book import PriceBook
@@ -172,6 +173,7 @@ def test_a_damaged_span_does_not_keep_a_file_from_being_migrated(db: Path, odd: 
     column, value = odd
     with closing(sqlite3.connect(db)) as connection:
         connection.execute(f"UPDATE invocations SET {column} = ? WHERE operation = 'agent'", (value,))
+        as_version_5(connection)
         _set_back(connection)
         connection.commit()
     open_for_writing(db, 0).close()
@@ -196,6 +198,7 @@ def _count_spans(db: Path, *lone: str) -> None:
     """Make it a file of the version before, which counted two agents of `agent_with_two_calls`, and these spans."""
     agents = {"planner": ("m", 2, 2, 1800, 1800, 18 * 10**9, 2, 18_000_000)}
     with closing(sqlite3.connect(db)) as connection:
+        as_version_5(connection)
         for agent, row in (agents | dict.fromkeys(lone, (None, 1, 0, 0, 0, 0, 1, 5_000))).items():
             model, calls, errors, prompt, total, nanos, timed, micros = row
             connection.execute(

@@ -23,7 +23,7 @@ _JSON: Final = {
     ("budget_holds", "windows"): list,
     ("budget_holds", "names"): dict,
 }
-_SUMS: Final = frozenset({"daily_costs", "daily_latency", "budget_windows"})
+_SUMS: Final = frozenset({"daily_costs", "quarter_hours", "budget_windows"})
 _PACKED: Final = frozenset({("invocation_contents", "prompt"), ("invocation_contents", "response")})
 
 

@@ -18,9 +18,11 @@ from llm_service.telemetry.maintenance.daily_totals import (
 )
 from llm_service.telemetry.maintenance.findings import Finding, found, healthy
 from llm_service.telemetry.queries.cells import text
+from llm_service.telemetry.queries.rollup_progress import backfilled_share
 from llm_service.telemetry.record.timestamps import AHEAD_US, microseconds_text, to_microseconds
 from llm_service.telemetry.stores.sqlite import migrations
 from llm_service.telemetry.stores.sqlite.big_sums import MOST
+from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 from llm_service.telemetry.stores.sqlite.transactions import snapshot
 
 __all__ = [
@@ -153,6 +155,7 @@ def check_aggregates(connection: sqlite3.Connection, deadline: float) -> list[Fi
 
     Each day is compared in a snapshot of its own, so that no long one keeps the WAL from being reused.
     """
+    migrations.read_as_newest(connection)
     add_bucket_function(connection)
     since = kept_since(connection)
     wrong: list[str] = []
@@ -171,20 +174,29 @@ def check_aggregates(connection: sqlite3.Connection, deadline: float) -> list[Fi
     except OutOfTimeError:
         late = found("not_checked", f"totals were compared back to {day} only; they take longer", "aggregates")
         return [late, *_wrong_totals(wrong, rows)]
-    lost = _count(connection, "daily_latency WHERE daily_cost_id NOT IN (SELECT id FROM daily_costs)")
-    if lost:
-        return [*_wrong_totals(wrong, rows), found("aggregates", f"{lost} latency buckets belong to no daily total")]
+    share = backfilled_share(lambda query: rows_of(connection, *query))
     kept = "" if since is None else f" since {since}"
+    if share is None:
+        return [*_wrong_totals(wrong, rows), *_unknown_progress(connection)]
+    if share < 1:
+        kept += f"; quarter_hours counts {share:.0%} of the older ones, and a logger goes on"
     inexact = _count(connection, f"daily_costs WHERE {' OR '.join(f'{name} > {MOST}' for name in COLUMNS)}")
     note = f"; {inexact} totals are beyond 64 bits, and exact to a millionth" if inexact else ""
     return _wrong_totals(wrong, rows) or [healthy("aggregates", f"{days} days{kept} equal their records{note}")]
+
+
+def _unknown_progress(connection: sqlite3.Connection) -> list[Finding]:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version < migrations.VERSION:
+        return [healthy("aggregates", "daily totals equal their records")]
+    return [found("aggregates", "rollup_progress has no row: nothing says whether quarter_hours is complete")]
 
 
 def _wrong_totals(days: list[str], rows: int) -> list[Finding]:
     if not days:
         return []
     named = ", ".join(days[:_MOST_SHOWN]) + (", ..." if len(days) > _MOST_SHOWN else "")
-    return [found("aggregates", f"{rows} daily totals of {len(days)} day(s) differ from their records: {named}")]
+    return [found("aggregates", f"{rows} totals of {len(days)} day(s) differ from their records: {named}")]
 
 
 def check_retention(connection: sqlite3.Connection, retention_days: int | None, now: datetime) -> Finding:

@@ -1,20 +1,23 @@
-"""Daily totals against the records they count, one UTC day at a time: what each should be, is, and lacks.
+"""Roll-ups against the records they count, one UTC day at a time: what each should be, is, and lacks.
 
 A writer only ever *adds* to a total, in the transaction that adds the record. So the difference between records and
 totals, seen in one snapshot, stays right however much is written meanwhile, and a repair may add it later.
 """
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
-from llm_service.telemetry.queries.cells import IS_CALL, LATENCY, added_up, whole
-from llm_service.telemetry.queries.cells import text as as_day
-from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals, bucket_of
+from llm_service.telemetry.queries.cells import IS_CALL, LATENCY, added_up, text, whole
+from llm_service.telemetry.stores.latency_buckets import added_up as added_up_buckets
+from llm_service.telemetry.stores.rollups import SUMS, DailyKey, DailyTotals, bucket_of
+from llm_service.telemetry.stores.sqlite.backfill import quarters_of
 from llm_service.telemetry.stores.sqlite.big_sums import are_same
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
+from llm_service.telemetry.stores.sqlite.rollup_progress import read_progress
 from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function
 
 __all__ = [
@@ -22,15 +25,17 @@ __all__ = [
     "Difference",
     "add_bucket_function",
     "add_up",
+    "add_up_quarters",
     "day_before",
     "differences",
     "kept_since",
     "minus",
+    "read_quarters",
     "read_totals",
     "to_totals",
 ]
 
-COLUMNS: Final = tuple(field.name for field in fields(DailyTotals) if field.name != "buckets")
+COLUMNS: Final = SUMS
 
 _ADD_UP: Final = f"""
 SELECT agent_name, tool_name, model_name, {added_up(*COLUMNS)}
@@ -41,20 +46,29 @@ SELECT agent_name, tool_name, model_name, telemetry_bucket(latency_ms) AS bucket
 FROM invocations WHERE timestamp >= ? AND timestamp < ? AND {LATENCY} AND {{which}}
 GROUP BY agent_name, tool_name, model_name, bucket
 """  # noqa: S608 - as above
-_READ: Final = f"SELECT id, agent_name, tool_name, model_name, total_cost_usd, {', '.join(COLUMNS)} FROM daily_costs"  # noqa: S608
-_READ_BUCKETS: Final = (
-    "SELECT daily_cost_id, bucket, l.invocations FROM daily_latency AS l JOIN daily_costs AS d ON d.id = daily_cost_id"
-)
+_READ: Final = f"""
+SELECT agent_name, tool_name, model_name, total_cost_usd, hex(latency_buckets), {", ".join(COLUMNS)}
+FROM daily_costs WHERE date = ?
+"""  # noqa: S608 - as above
 # Each step finds the day before through an index, however many records a day has.
 _NEWEST: Final = "SELECT max(substr(timestamp, 1, 10)) FROM (SELECT max(timestamp) AS timestamp FROM invocations {})"
 _NEWEST_TOTAL: Final = "SELECT max(date) FROM daily_costs {}"
+_NEWEST_QUARTER: Final = "SELECT substr(max(quarter), 1, 10) FROM quarter_hours {}"
+_READ_QUARTERS: Final = f"""
+SELECT quarter, hex(latency_buckets), {", ".join(COLUMNS)} FROM quarter_hours WHERE quarter >= ? AND quarter < ?
+"""  # noqa: S608 - as above
+_OF_DAY: Final = "timestamp >= ? AND timestamp < ?"
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What must be added to one row of `daily_costs` and its latency buckets; numbers may be negative."""
+    """What must be added to one row of a roll-up; numbers may be negative.
 
-    key: DailyKey
+    Attributes:
+        key: of `daily_costs`; a text of `quarter_hours`.
+    """
+
+    key: DailyKey | str
     lacking: DailyTotals
 
 
@@ -78,7 +92,9 @@ def day_before(connection: sqlite3.Connection, before: str | None, since: str | 
     (of_records,) = connection.execute(_NEWEST.format(condition), bound).fetchone()
     condition = "" if before is None else "WHERE date < ?"
     (of_totals,) = connection.execute(_NEWEST_TOTAL.format(condition), bound).fetchone()
-    day = max((as_day(day) for day in (of_records, of_totals) if day is not None), default=None)
+    condition = "" if before is None else "WHERE quarter < ?"
+    (of_quarters,) = connection.execute(_NEWEST_QUARTER.format(condition), bound).fetchone()
+    day = max((text(day) for day in (of_records, of_totals, of_quarters) if day is not None), default=None)
     if day is not None and "\ufffd" in day:  # no text at all: what sorts before it cannot be asked for by it
         return day_before(connection, day.partition("\ufffd")[0], since)
     return None if day is None or (since is not None and day < since) else day
@@ -100,8 +116,9 @@ def _add(totals: dict[DailyKey, DailyTotals], key: DailyKey, more: DailyTotals) 
     """Add to the totals of a key: two names that are no text any more may read alike."""
     there = totals.get(key)
     if there is not None:
-        more = to_totals(getattr(there, name) + getattr(more, name) for name in COLUMNS)
-        more.buckets = there.buckets
+        both = to_totals(getattr(there, name) + getattr(more, name) for name in COLUMNS)
+        both.buckets = dict(Counter(there.buckets) + Counter(more.buckets))
+        more = both
     totals[key] = more
 
 
@@ -109,25 +126,18 @@ def read_totals(connection: sqlite3.Connection, day: str) -> tuple[dict[DailyKey
     """What the totals of this day are, and the keys whose `total_cost_usd` is not their nano-dollars."""
     totals: dict[DailyKey, DailyTotals] = {}
     wrong_usd: set[DailyKey] = set()
-    keys: dict[int, DailyKey] = {}
-    for row_id, agent, tool, model, usd, *counts in rows_of(connection, f"{_READ} WHERE date = ?", (day,)):
-        key = keys[row_id] = DailyKey(day, agent or None, tool or None, model or None)
-        row = to_totals(map(whole, counts))
+    for agent, tool, model, usd, buckets, *counts in rows_of(connection, _READ, (day,)):
+        key = DailyKey(day, agent or None, tool or None, model or None)
+        row = to_totals(map(whole, counts), buckets)
         if usd != row.cost_nanos / 1e9:
             wrong_usd.add(key)
         _add(totals, key, row)
-    for row_id, bucket, count in rows_of(connection, f"{_READ_BUCKETS} WHERE date = ?", (day,)):
-        known = keys.get(row_id)
-        if known is None:  # damage: the row is found by one number, and holds another
-            continue
-        buckets = totals[known].buckets
-        buckets[whole(bucket)] = buckets.get(whole(bucket), 0) + whole(count)
     return totals, wrong_usd
 
 
-def to_totals(counts: Iterable[int]) -> DailyTotals:
-    """Totals of these counts, in the order of `COLUMNS`, without buckets."""
-    totals = DailyTotals()
+def to_totals(counts: Iterable[int], digits: object = "") -> DailyTotals:
+    """Totals of these counts, in the order of `COLUMNS`, and of `hex(latency_buckets)`."""
+    totals = DailyTotals(buckets=added_up_buckets([digits]))
     for name, count in zip(COLUMNS, counts, strict=True):
         setattr(totals, name, count)
     return totals
@@ -142,6 +152,29 @@ def differences(connection: sqlite3.Connection, day: str) -> Iterator[Difference
         lacking = minus(should.get(key, nothing), are.get(key, nothing))
         if lacking != nothing or key in wrong_usd:
             yield Difference(key, lacking)
+    complete_since = read_progress(connection).complete_since
+    if complete_since is not None and day >= complete_since:
+        yield from _differing_quarters(connection, day)
+
+
+def _differing_quarters(connection: sqlite3.Connection, day: str) -> Iterator[Difference]:
+    should, are = add_up_quarters(connection, day), read_quarters(connection, day)
+    nothing = DailyTotals()
+    for quarter in sorted(should.keys() | are.keys()):
+        lacking = minus(should.get(quarter, nothing), are.get(quarter, nothing))
+        if lacking != nothing:
+            yield Difference(quarter, lacking)
+
+
+def add_up_quarters(connection: sqlite3.Connection, day: str) -> dict[str, DailyTotals]:
+    """What a UTC day's rows of `quarter_hours` should be, from its records."""
+    return quarters_of(connection, _OF_DAY, (day, _after(day)))
+
+
+def read_quarters(connection: sqlite3.Connection, day: str) -> dict[str, DailyTotals]:
+    """What the rows of `quarter_hours` of a day are; of all days where it is ''."""
+    rows = rows_of(connection, _READ_QUARTERS, (day, _after(day) if day else ":"))
+    return {text(quarter): to_totals(map(whole, counts), buckets) for quarter, buckets, *counts in rows}
 
 
 def minus(one: DailyTotals, other: DailyTotals) -> DailyTotals:

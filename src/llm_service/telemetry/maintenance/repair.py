@@ -10,6 +10,7 @@ import os
 import sqlite3
 import stat
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,8 +26,14 @@ from llm_service.telemetry.maintenance.content_checks import missing_indexes
 from llm_service.telemetry.maintenance.daily_totals import Difference
 from llm_service.telemetry.maintenance.doctor import identify
 from llm_service.telemetry.record.timestamps import microseconds_text
-from llm_service.telemetry.stores.sqlite import statements
+from llm_service.telemetry.stores.base import Fault
+from llm_service.telemetry.stores.latency_buckets import pack, unpack
+from llm_service.telemetry.stores.retention import LEASE
+from llm_service.telemetry.stores.sqlite import error_kinds, statements
+from llm_service.telemetry.stores.sqlite.backfill import Backfill, add_quarter
 from llm_service.telemetry.stores.sqlite.big_sums import is_sum
+from llm_service.telemetry.stores.sqlite.migrations import read_as_newest
+from llm_service.telemetry.stores.sqlite.rollup_progress import read_progress
 from llm_service.telemetry.stores.sqlite.search_index import FIND_INDEX
 from llm_service.telemetry.stores.sqlite.transactions import snapshot, transaction
 
@@ -36,8 +43,14 @@ RECEIPT: Final = "upkeep:repair"
 _ROWS: Final = 50
 """Daily totals of one transaction: about a millisecond of the write lock."""
 _MOST_TRIES: Final = 20
+_PATIENCE: Final = 5.0
+_PAUSE: Final = 0.1
+_KNOW_PROGRESS: Final = """
+INSERT OR IGNORE INTO rollup_progress (id, uncounted_to, began_at, complete_since) VALUES (1, 0, 0,
+    (SELECT coalesce(max(records_kept_since), '') FROM retention))
+"""
+"""Where that row is lost, `quarter_hours` is compared with the records as if it were whole."""
 _COUNTS: Final = daily_totals.COLUMNS
-_STRAY_BUCKETS: Final = "FROM daily_latency WHERE daily_cost_id NOT IN (SELECT id FROM daily_costs)"
 _NOT_WHOLE: Final = " OR ".join(f"NOT {is_sum(name)}" for name in _COUNTS)
 
 
@@ -74,6 +87,7 @@ def repair(path: Path, *, dry_run: bool = False, now_us: int | None = None) -> l
             return [*actions, *look(path, partial(_planned, now=now))]
         with closing(open_to_change(path)) as connection:
             actions += _make_indexes(connection)
+            actions += _backfill(connection)
             actions += _rebuild(connection, microseconds_text(now))
             actions += _recount(connection, now)
             actions += _reindex(connection)
@@ -100,15 +114,17 @@ def _tighten(path: Path, *, dry_run: bool) -> Iterator[Action]:
 
 def _planned(connection: sqlite3.Connection, now: int) -> list[Action]:
     actions = [Action("missing_index", f"make {name}", done=False) for name in missing_indexes(connection)]
+    read_as_newest(connection)
     daily_totals.add_bucket_function(connection)
-    (strays,) = connection.execute(f"SELECT count(*) {_STRAY_BUCKETS}").fetchone()
-    if strays:
-        actions.append(Action("aggregates", f"delete {strays} latency buckets of no daily total", done=False))
+    waiting = read_progress(connection)
+    if waiting.complete_since is None and waiting.uncounted_to:
+        what = f"quarter_hours: count the records up to {waiting.uncounted_to:,}"
+        actions.append(Action("aggregates", what, done=False))
     for day in _days(connection):
         with snapshot(connection):
             rows = len(list(daily_totals.differences(connection, day)))
         if rows:
-            actions.append(Action("aggregates", f"{day}: rebuild {rows} daily totals", done=False))
+            actions.append(Action("aggregates", f"{day}: rebuild {rows} totals", done=False))
     with snapshot(connection):
         windows = len(_lacks(connection, now))
     if windows:
@@ -131,25 +147,51 @@ def _make_indexes(connection: sqlite3.Connection) -> Iterator[Action]:
             yield Action("missing_index", f"made {name}", done=True)
 
 
+def _backfill(connection: sqlite3.Connection) -> Iterator[Action]:
+    """What a migration left to do is done to its end, in steps between which writers go on."""
+    if connection.execute(_KNOW_PROGRESS).rowcount:
+        yield Action("aggregates", "made the row of rollup_progress", done=True)
+    was = read_progress(connection)
+    if was.complete_since is not None:
+        return
+    steps, deadline = Backfill(), time.monotonic() + LEASE / 1e6 + _PATIENCE
+    while (waits := _step(steps, connection)) is not None:
+        if waits:
+            if time.monotonic() > deadline:
+                yield Action("aggregates", "quarter_hours: another process is counting older records", done=False)
+                return
+            time.sleep(_PAUSE)
+        else:
+            deadline = time.monotonic() + LEASE / 1e6 + _PATIENCE
+    yield Action("aggregates", f"quarter_hours: counted the records up to {was.uncounted_to:,}", done=True)
+
+
+def _step(steps: Backfill, connection: sqlite3.Connection) -> float | None:
+    try:
+        return steps.step(connection, RECEIPT)
+    except sqlite3.OperationalError as error:
+        if error_kinds.classify(error) is not Fault.LOCKED:
+            raise
+        time.sleep(_PAUSE / 10)
+        return 0.0
+
+
 def _rebuild(connection: sqlite3.Connection, now: str) -> Iterator[Action]:
     daily_totals.add_bucket_function(connection)
-    # First, because a new daily total may get the id that they still name.
-    strays = connection.execute(f"DELETE {_STRAY_BUCKETS}").rowcount
-    if strays:
-        yield Action("aggregates", f"deleted {strays} latency buckets of no daily total", done=True)
-    yield from _make_whole(connection)
+    yield from _make_whole(connection, "daily_costs")
+    yield from _make_whole(connection, "quarter_hours")
     for day in _days(connection):
         rows = repair_day(connection, day, now)
         if rows:
-            yield Action("aggregates", f"{day}: rebuilt {rows} daily totals", done=True)
+            yield Action("aggregates", f"{day}: rebuilt {rows} totals", done=True)
 
 
-def _make_whole(connection: sqlite3.Connection) -> Iterator[Action]:
+def _make_whole(connection: sqlite3.Connection, table: str) -> Iterator[Action]:
     """Cells that hold no sum (written by hand) are made integers: nothing can be added to the others."""
-    if connection.execute(f"SELECT 1 FROM daily_costs WHERE {_NOT_WHOLE} LIMIT 1").fetchone():  # noqa: S608
+    if connection.execute(f"SELECT 1 FROM {table} WHERE {_NOT_WHOLE} LIMIT 1").fetchone():  # noqa: S608
         casts = ", ".join(f"{name} = CAST({name} AS INTEGER)" for name in _COUNTS)
-        count = connection.execute(f"UPDATE daily_costs SET {casts} WHERE {_NOT_WHOLE}").rowcount  # noqa: S608
-        yield Action("aggregates", f"made the sums of {count} daily totals whole numbers", done=True)
+        count = connection.execute(f"UPDATE {table} SET {casts} WHERE {_NOT_WHOLE}").rowcount  # noqa: S608
+        yield Action("aggregates", f"made the sums of {count} rows of {table} whole numbers", done=True)
 
 
 def _days(connection: sqlite3.Connection) -> Iterator[str]:
@@ -229,18 +271,19 @@ def _add(connection: sqlite3.Connection, day: str, rows: Sequence[Difference], s
 
 
 def add_totals(connection: sqlite3.Connection, rows: Sequence[Difference]) -> None:
-    """Add to daily totals and their latency buckets, within the caller's transaction; what falls to nothing goes."""
-    added = [statements.daily_cost_row(row.key, row.lacking) for row in rows]
-    for sql, parameters in statements.upsert_daily_costs(added):
-        connection.execute(sql, parameters)
+    """Add to rows of roll-ups, within the caller's transaction; what falls to nothing goes."""
     for row in rows:
+        if isinstance(row.key, str):
+            add_quarter(connection, row.key, row.lacking)
+            continue
         names = [part or "" for part in row.key]
-        (row_id,) = connection.execute(statements.FIND_DAILY_COST, names).fetchone()
-        counts = [(row_id, bucket, count) for bucket, count in row.lacking.buckets.items()]
-        for sql, parameters in statements.upsert_daily_latencies(counts):
+        found = connection.execute(statements.FIND_DAILY_BUCKETS, names).fetchone()
+        counts = Counter(row.lacking.buckets)
+        counts.update(unpack(found[0]) if found is not None and isinstance(found[0], bytes) else {})
+        added = statements.daily_cost_row(row.key, row.lacking, pack(counts))
+        for sql, parameters in statements.upsert_daily_costs([added]):
             connection.execute(sql, parameters)
-        connection.execute("DELETE FROM daily_latency WHERE daily_cost_id = ? AND invocations = 0", (row_id,))
-        connection.execute("DELETE FROM daily_costs WHERE id = ? AND invocations = 0", (row_id,))
+        connection.execute(statements.DROP_EMPTY_DAILY_COST, names)
 
 
 def _is_kept(connection: sqlite3.Connection, day: str) -> bool:

@@ -9,6 +9,7 @@ day cheaper than it was.
 import json
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -25,9 +26,11 @@ from llm_service.telemetry.maintenance.dead_letters import SALVAGED
 from llm_service.telemetry.maintenance.private_copy import private_copy
 from llm_service.telemetry.maintenance.recovery import Recovery, Row, partial_rows
 from llm_service.telemetry.maintenance.repair import add_totals
-from llm_service.telemetry.maintenance.table_shapes import Table, tables
+from llm_service.telemetry.maintenance.table_shapes import Table, tables, tables_of_all_versions
 from llm_service.telemetry.record.timestamps import microseconds_text
+from llm_service.telemetry.stores.latency_buckets import unpack
 from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals
+from llm_service.telemetry.stores.sqlite.backfill import add_quarter, quarters_of
 from llm_service.telemetry.stores.sqlite.file_identity import identify_file
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
@@ -35,7 +38,8 @@ __all__ = ["SalvageReport", "TableCount", "salvage"]
 
 _SPANS_LEFT_OUT: Final = 5
 """The first version whose totals do not count spans."""
-_TOTALS: Final = frozenset({"daily_costs", "daily_latency"})
+_TOTALS: Final = frozenset({"daily_costs", "daily_latency", "quarter_hours", "rollup_progress"})
+_COMPLETE: Final = "UPDATE rollup_progress SET uncounted_to = 0, complete_since = ? WHERE id = 1"
 _ONE_ROW: Final = "retention"
 _ROWS: Final = 5_000
 """Rows of a transaction: the WAL of the new file stays short."""
@@ -130,14 +134,13 @@ class _Salvage:
         self._target = target
         self._recovery = recovery
         self._now = now
-        self._recovered = dict.fromkeys(tables(), 0)
-        self._duplicates = dict.fromkeys(tables(), 0)
-        self._refused = dict.fromkeys(tables(), 0)
+        self._recovered = dict.fromkeys(tables_of_all_versions(), 0)
+        self._duplicates = dict.fromkeys(tables_of_all_versions(), 0)
+        self._refused = dict.fromkeys(tables_of_all_versions(), 0)
         self._partial = 0
         self._version = 0
         self._ids_are_all = False
-        self._old_totals: list[Row] = []
-        self._old_buckets: list[Row] = []
+        self._old: dict[str, list[Row]] = {name: [] for name in _TOTALS}
 
     def counts(self) -> dict[str, TableCount]:
         """By table."""
@@ -148,7 +151,8 @@ class _Salvage:
                 damaged=len(self._recovery.damaged.get(name, ())) + self._refused[name],
                 duplicates=self._duplicates[name],
             )
-            for name in tables()
+            for name in tables_of_all_versions()
+            if name in tables() or self._recovered[name] or self._recovery.damaged.get(name)
         }
 
     def copy_rows(self) -> None:
@@ -159,7 +163,7 @@ class _Salvage:
                 self._version = max(self._version, int(row[0]))
                 self._recovered[table.name] += 1  # the new file has its own
             elif table.name in _TOTALS:
-                (self._old_totals if table.name == "daily_costs" else self._old_buckets).append(row)
+                self._old[table.name].append(row)
                 self._recovered[table.name] += 1
             else:
                 self._copy(table, row)
@@ -190,7 +194,7 @@ class _Salvage:
         damaged = self._recovery.damaged["invocations"]
         known, self._ids_are_all = partial_rows(connection, whole)
         partial = dict(known)
-        columns = tables()["invocations"].columns
+        columns = tables_of_all_versions()["invocations"].columns
         self._target.execute("BEGIN IMMEDIATE")
         for row_id, (column, row) in sorted(damaged.items()):
             # What an index says was stored in another place, and is likelier to be right.
@@ -220,8 +224,9 @@ class _Salvage:
     def make_totals(self) -> tuple[int, int, int]:
         """Daily totals: old ones kept, those rebuilt, and the calls that the former count beyond the records."""
         daily_totals.add_bucket_function(self._target)
-        old = _totals_by_key(self._old_totals, self._old_buckets)
+        old = _totals_by_key(self._old["daily_costs"], self._old["daily_latency"])
         since = daily_totals.kept_since(self._target)
+        self._make_quarters(since)
         kept = rebuilt = beyond = 0
         for day in self._days(old):
             counted, was = daily_totals.add_up(self._target, day), old.get(day, {})
@@ -241,6 +246,26 @@ class _Salvage:
             self._target.execute("COMMIT")
         return kept, rebuilt, beyond
 
+    def _make_quarters(self, since: str | None) -> None:
+        """Rows of `quarter_hours`: of the old ones and those of the recovered records those that count more calls."""
+        counted: defaultdict[str, DailyTotals] = defaultdict(DailyTotals)
+        (newest,) = self._target.execute("SELECT coalesce(max(id), 0) FROM invocations").fetchone()
+        for start in range(0, newest, _ROWS):
+            for quarter, totals in quarters_of(self._target, "id > ? AND id <= ?", (start, start + _ROWS)).items():
+                counted[quarter].add(totals)
+        for row in self._old["quarter_hours"]:
+            quarter, before = str(row[0]), daily_totals.to_totals(row[1:-1])
+            if before.invocations > counted[quarter].invocations:
+                before.buckets = unpack(row[-1])
+                counted[quarter] = before
+        place = tables()["rollup_progress"].columns.index("complete_since")
+        complete_since = next((row[place] for row in self._old["rollup_progress"]), None)
+        self._target.execute("BEGIN IMMEDIATE")
+        for quarter, totals in counted.items():
+            add_quarter(self._target, quarter, totals)
+        self._target.execute(_COMPLETE, ((since or "") if complete_since is None else complete_since,))
+        self._target.execute("COMMIT")
+
     def _days(self, old: Mapping[str, Any]) -> list[str]:
         days = set(old)
         day = daily_totals.day_before(self._target, None, None)
@@ -259,13 +284,14 @@ def _insert(table: Table) -> str:
 
 
 def _totals_by_key(totals: list[Row], buckets: list[Row]) -> dict[str, dict[DailyKey, DailyTotals]]:
-    columns = tables()["daily_costs"].columns
+    columns = tables_of_all_versions()["daily_costs"].columns
     by_id: dict[int, DailyTotals] = {}
     found: dict[str, dict[DailyKey, DailyTotals]] = {}
     for row in totals:
         named = dict(zip(columns, row, strict=True))
         key = DailyKey(named["date"], *(named[name] or None for name in ("agent_name", "tool_name", "model_name")))
         total = daily_totals.to_totals(named[name] for name in daily_totals.COLUMNS)
+        total.buckets = unpack(named["latency_buckets"] or b"")
         by_id[named["id"]] = found.setdefault(key.date, {}).setdefault(key, total)
     for cost_id, bucket, count in buckets:
         if cost_id in by_id:

@@ -1,6 +1,7 @@
 """What the rows of each table look like, so that what a damaged page gives can be told from what was written."""
 
 import re
+import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ from llm_service.budgets.limits import METRICS
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS, STATUSES
 from llm_service.telemetry.record.fields import RANGES
 from llm_service.telemetry.stores.sqlite import migrations
+from llm_service.telemetry.stores.sqlite.connections import connect
 
-__all__ = ["Table", "problem_of", "tables"]
+__all__ = ["Table", "problem_of", "tables", "tables_of_all_versions"]
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "TEXT": (str,),
@@ -29,6 +31,7 @@ _SHAPES: Final = {
     ("dead_letters", "quarantined_at"): _TIMESTAMP,
     ("daily_costs", "date"): _DAY,
     ("retention", "records_kept_since"): _DAY,
+    ("quarter_hours", "quarter"): re.compile(r"\d{4}-\d\d-\d\d \d\d:(00|15|30|45)"),
     ("budget_counters", "counted_since"): _TIMESTAMP,
     ("budget_counters", "named_at"): _TIMESTAMP,
     ("budget_windows", "window_start"): _TIMESTAMP,
@@ -39,6 +42,15 @@ _SHAPES: Final = {
     ("budget_alerts", "metric"): re.compile("|".join(METRICS)),
 }
 _NEGATIVE: Final = frozenset({("daily_latency", "bucket")})
+_NOT_IN_OLDER: Final = frozenset({("daily_costs", "latency_buckets")})
+"""Never NULL, and yet missing in rows of older versions."""
+_FORMER: Final = """
+CREATE TABLE daily_latency (
+    daily_cost_id INTEGER NOT NULL, bucket INTEGER NOT NULL, invocations INTEGER NOT NULL,
+    PRIMARY KEY (daily_cost_id, bucket)
+) WITHOUT ROWID
+"""
+"""The table of versions before 6 that is a view since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +68,31 @@ class Table:
 @cache
 def tables() -> dict[str, Table]:
     """The tables of `schema.sql`, in its order."""
-    found: dict[str, Table] = {}
     with closing(migrations.empty_database()) as connection:
-        ours = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
-        for name, sql in connection.execute(ours).fetchall():
-            rows = connection.execute("SELECT * FROM pragma_table_info(?)", (name,)).fetchall()
-            found[name] = Table(
-                name=name,
-                columns=tuple(row[1] for row in rows),
-                types=tuple(row[2] for row in rows),
-                required=tuple(bool(row[3]) for row in rows),
-                has_rowid="WITHOUT ROWID" not in sql,
-                key=tuple(row[1] for row in sorted(rows, key=lambda row: row[5]) if row[5]),
-            )
+        return _described(connection)
+
+
+@cache
+def tables_of_all_versions() -> dict[str, Table]:
+    """`tables`, and those that only older files have."""
+    with closing(connect(":memory:")) as connection:
+        connection.execute(_FORMER)
+        return tables() | _described(connection)
+
+
+def _described(connection: sqlite3.Connection) -> dict[str, Table]:
+    found: dict[str, Table] = {}
+    ours = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    for name, sql in connection.execute(ours).fetchall():
+        rows = connection.execute("SELECT * FROM pragma_table_info(?)", (name,)).fetchall()
+        found[name] = Table(
+            name=name,
+            columns=tuple(row[1] for row in rows),
+            types=tuple(row[2] for row in rows),
+            required=tuple(bool(row[3]) and (name, row[1]) not in _NOT_IN_OLDER for row in rows),
+            has_rowid="WITHOUT ROWID" not in sql,
+            key=tuple(row[1] for row in sorted(rows, key=lambda row: row[5]) if row[5]),
+        )
     return found
 
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from llm_service.config.time_zones import zone_name
 from llm_service.telemetry.queries.cells import IS_CALL, text, whole
-from llm_service.telemetry.queries.figures import Groups, merge, nothing, put, read_daily, read_records, span_of
+from llm_service.telemetry.queries.daily_sums import RollUp
+from llm_service.telemetry.queries.figures import Groups, merge, nothing, put, read_records, read_sums, span_of
 from llm_service.telemetry.queries.filters import NAMES
 from llm_service.telemetry.queries.local_periods import (
     DAY,
@@ -21,6 +22,7 @@ from llm_service.telemetry.queries.local_periods import (
 )
 from llm_service.telemetry.queries.measures import MEASURES
 from llm_service.telemetry.queries.plans import Question, Span, plan
+from llm_service.telemetry.queries.rollup_progress import quarters_complete_since
 from llm_service.telemetry.queries.time_range import TimeRange
 from llm_service.telemetry.queries.unknown_names import UnknownName, find_unknown, named_in
 from llm_service.telemetry.stores.base import Fetch
@@ -32,6 +34,10 @@ _HOUR: Final = 3_600
 _DAY: Final = timedelta(days=1)
 _LAST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 """Taken for a range without an end whose records do not say when they were."""
+
+_ENDS: Final = "SELECT (SELECT min(timestamp) FROM invocations), (SELECT max(timestamp) FROM invocations)"
+"""Each by a look into an index; both of one SELECT would walk all of it."""
+_TABLES: Final[Mapping[str, RollUp]] = {"daily": "daily_costs", "quarters": "quarter_hours"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +108,12 @@ def totals_of(fetch: Fetch, question: Question, now: datetime) -> dict[str, Any]
 def _found(fetch: Fetch, question: Question, asked: TimeRange) -> tuple[Groups, list[Span]]:
     """Groups by the cells of keys, and the spans that they were read from."""
     unit, cut = _cut(fetch, question, asked)
-    spans = plan(question, asked, unit)
+    spans = plan(question, asked, unit, quarters_complete_since(fetch))
     found: Groups = {}
     for span in spans:
-        what = (question.keys, question.parts, question.conditions, span.start, span.end)
-        groups = read_daily(fetch, *what) if span.source == "daily" else read_records(fetch, *what, cut)
+        what = (question.keys, question.parts, question.conditions, span.start, span.end, cut)
+        table = _TABLES.get(span.source)
+        groups = read_records(fetch, *what) if table is None else read_sums(fetch, table, *what)
         for key, values in groups.items():
             put(found, key, values)
     return found, spans
@@ -127,7 +134,7 @@ def _cut(fetch: Fetch, question: Question, asked: TimeRange) -> tuple[int, Cut]:
         return DAY, cut_into_units(DAY)
     start, end = asked.start, asked.end
     if start is None or end is None:
-        ((first, last),) = fetch(("SELECT min(timestamp), max(timestamp) FROM invocations", ()))
+        ((first, last),) = fetch((_ENDS, ()))
         ((first_day, last_day),) = fetch(("SELECT min(date), max(date) FROM daily_costs", ()))
         told = [moment for cell in (first, last, first_day, last_day) if (moment := moment_of(cell)) is not None]
         start = start or min(told, default=_FIRST)
@@ -191,7 +198,7 @@ def _deleted(fetch: Fetch, question: Question, spans: Sequence[Span]) -> tuple[s
     names = [condition for condition in question.conditions if condition.column in NAMES]
     deleted = 0
     for span in spans:
-        if span.source == "daily":
+        if span.source != "records":
             continue
         start, end = (None if moment is None else moment[:10] for moment in (span.start, span.end))
         if end is not None and span.end not in (end, f"{end} 00:00:00.000000Z"):

@@ -11,7 +11,17 @@ from math import isfinite
 from typing import Any, Final, cast
 
 from llm_service.telemetry.record.fields import RANGES
-from llm_service.telemetry.record.operations import SPANS
+from llm_service.telemetry.stores.call_sums import (
+    ADDED_BY_A_CALL,
+    BETWEEN,
+    IS_CALL,
+    LATENCY,
+    NANOS,
+    PRICED,
+    UNCOUNTED,
+    UNPRICED,
+    added_up,
+)
 
 __all__ = [
     "ADDED_BY_A_CALL",
@@ -38,49 +48,15 @@ _LOG: Final = logging.getLogger("llm_service.telemetry")
 MOST_LEVELS: Final = 200
 """A value nested deeper than this may be impossible to print as JSON."""
 
-# Texts and bytes compare as greater than every number, so these conditions exclude them.
-_BETWEEN: Final = {name: f"{name} BETWEEN {low:.0f} AND {high:.0f}" for name, (low, high) in RANGES.items()}
-_COST: Final = _BETWEEN["cost_usd"]
-NANOS: Final = f"CASE WHEN {_COST} THEN CAST(cost_usd * 1e9 + 0.5 AS INTEGER) END"
-"""Integer nano-dollars of a call, as `rollups.nanos` computes them; NULL if unknown."""
-PRICED: Final = f"({_COST}) IS TRUE"
-UNPRICED: Final = f"({_COST}) IS NOT TRUE"
-LATENCY: Final = f"({_BETWEEN['latency_ms']}) IS TRUE"
-"""Whether a latency is known."""
-IS_CALL: Final = f"coalesce(operation, '') NOT IN ({', '.join(f'{name!r}' for name in sorted(SPANS))})"
-"""Whether a row is a call, and no span."""
-UNCOUNTED: Final = "typeof(total_tokens) <> 'integer'"
-"""Whether the tokens of a call are unknown."""
-
-ADDED_BY_A_CALL: Final = {
-    "invocations": "1",
-    "errors": "status = 'error'",
-    "timeouts": "status = 'timeout'",
-    "prompt_tokens": "prompt_tokens",
-    "completion_tokens": "completion_tokens",
-    "total_tokens": "total_tokens",
-    "uncounted": UNCOUNTED,
-    "cost_nanos": NANOS,
-    "unpriced": UNPRICED,
-    "latency_count": LATENCY,
-    "latency_us_sum": f"CASE WHEN {LATENCY} THEN CAST(latency_ms * 1000 + 0.5 AS INTEGER) END",
-}
-"""By column of `daily_costs`, the expression whose sum it is; by the double operations of `rollups.Fold`."""
-
-
-def added_up(*columns: str) -> str:
-    """SQL for these columns of `daily_costs`, added up from calls."""
-    return ", ".join(f"coalesce(sum({ADDED_BY_A_CALL[column]}), 0)" for column in columns)
-
 
 def known(column: str) -> str:
     """SQL for a number of a call; NULL if the cell holds anything else."""
-    return f"CASE WHEN {_BETWEEN[column]} THEN {column} END"
+    return f"CASE WHEN {BETWEEN[column]} THEN {column} END"
 
 
 def whole_or_null(column: str) -> str:
     """SQL for a whole number of a call; NULL if the cell holds anything else."""
-    return f"CASE WHEN typeof({column}) = 'integer' AND {_BETWEEN[column]} THEN {column} END"
+    return f"CASE WHEN typeof({column}) = 'integer' AND {BETWEEN[column]} THEN {column} END"
 
 
 def whole(value: object) -> int:

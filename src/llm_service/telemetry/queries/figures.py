@@ -1,24 +1,25 @@
-"""Adds calls up, by keys: from records, or from the daily totals."""
+"""Adds calls up, by keys: from records, or from roll-ups of them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from llm_service.telemetry.queries.cells import IS_CALL, whole
 from llm_service.telemetry.queries.conditions import Condition, columns_of
-from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
+from llm_service.telemetry.queries.daily_sums import ROLLUP_KEYS, ROLLUP_TIMES, RollUp, fetch_daily_sums
 from llm_service.telemetry.queries.filters import Where
 from llm_service.telemetry.queries.group_keys import GroupKey
-from llm_service.telemetry.queries.local_periods import Cut, moment_of
+from llm_service.telemetry.queries.local_periods import Cut
 from llm_service.telemetry.queries.measures import PARTS
 from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.latency_buckets import added_up
 
-__all__ = ["Groups", "merge", "nothing", "put", "read_daily", "read_records", "span_of"]
+__all__ = ["Groups", "merge", "nothing", "put", "read_records", "read_sums", "span_of"]
 
 _Key = tuple[Any, ...]
 Groups = dict[_Key, dict[str, Any]]
 """Parts by the cells of keys; of a period, the beginning (UTC) of what it is made of."""
-_MOST_BUCKET: Final = 1_000
 
 
 def nothing(parts: Iterable[str]) -> dict[str, Any]:
@@ -90,41 +91,37 @@ def _moments(keys: Sequence[GroupKey], row: Sequence[Any], moment: Callable[[Any
     return tuple(moment(cell) if key.is_period else cell for key, cell in zip(keys, row, strict=False))
 
 
-def read_daily(
+def read_sums(
     fetch: Fetch,
+    table: RollUp,
     keys: Sequence[GroupKey],
     parts: Sequence[str],
     conditions: Sequence[Condition],
     start: str | None,
     end: str | None,
+    cut: Cut,
 ) -> Groups:
-    """Groups of the daily totals from a UTC day on and before another."""
-    where = span_of("date", start, end, conditions)
-    cells = ["date" if key.is_period else key.sql for key in keys]
+    """Groups of the rows of a roll-up from a UTC day, or quarter of an hour, on and before another."""
+    column = ROLLUP_KEYS[table]
+    where = span_of(column, start, end, conditions)
+    of_period = cut.sql.replace("timestamp", ROLLUP_TIMES[table])
+    cells = [of_period if key.is_period else key.sql for key in keys]
     sums = [part for part in parts if PARTS[part].merge == "add"]
     selected = ", ".join((*cells, "count(*)", *(f"coalesce(sum({part}), 0)" for part in sums)))
-    sql = f"SELECT {selected} FROM daily_costs{where}{_grouped(cells)}"  # noqa: S608 - constants
+    sql = f"SELECT {selected} FROM {table}{where}{_grouped(cells)}"  # noqa: S608 - constants
     groups: Groups = {}
-    for row in fetch_daily_sums(fetch, sql, where.parameters):
+    for row in fetch_daily_sums(fetch, sql, where.parameters, table):
         if row[len(keys)]:
             values = dict(zip(sums, map(whole, row[len(keys) + 1 :]), strict=True))
-            put(groups, _moments(keys, row, moment_of), nothing(parts) | values)
+            put(groups, _moments(keys, row, cut.moment), nothing(parts) | values)
     if "latency_buckets" in parts:
-        for row, buckets in _daily_buckets(fetch, cells, where):
-            put(groups, _moments(keys, row, moment_of), nothing(parts) | {"latency_buckets": buckets})
+        packed: defaultdict[_Key, list[Any]] = defaultdict(list)
+        selected = ", ".join((*cells, "hex(latency_buckets)"))
+        for *row_key, digits in fetch((f"SELECT {selected} FROM {table}{where}", where.parameters)):  # noqa: S608
+            packed[tuple(row_key)].append(digits)
+        for group, found in packed.items():
+            put(groups, _moments(keys, group, cut.moment), nothing(parts) | {"latency_buckets": added_up(found)})
     return groups
-
-
-def _daily_buckets(
-    fetch: Fetch, cells: Sequence[str], where: Where
-) -> Iterator[tuple[tuple[Any, ...], dict[int, int]]]:
-    """Latency buckets of the daily totals, by the cells of keys."""
-    selected = ", ".join((*cells, "bucket", "sum(l.invocations)"))
-    joined = "daily_costs AS d JOIN daily_latency AS l ON l.daily_cost_id = d.id"
-    sql = f"SELECT {selected} FROM {joined}{where}{_grouped([*cells, 'bucket'])}"  # noqa: S608 - constants
-    for *key, bucket, calls in fetch((sql, where.parameters)):
-        if isinstance(bucket, int) and -_MOST_BUCKET <= bucket <= _MOST_BUCKET:  # else no writer wrote it
-            yield tuple(key), {bucket: whole(calls)}
 
 
 def _grouped(cells: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from llm_service.telemetry.queries.cells import text
+from llm_service.telemetry.queries.rollup_progress import backfilled_share
 from llm_service.telemetry.stores.base import Fetch
 
 __all__ = ["Contents", "FileSizes", "file_sizes", "read_contents"]
@@ -28,6 +29,8 @@ class Contents(NamedTuple):
         first_timestamp, last_timestamp: UTC text of the oldest and the newest call; None if there is none.
         tables: rows of each table.
         schema_version: of the file, not of this release.
+        rollups_complete: how much of the records that were there before a migration the roll-ups count, 0 to 1; None
+            in an older file.
         journal_mode: `wal`, unless it was changed.
         page_size: bytes.
         page_count, free_pages: of the database file, in pages; free ones are reused before the file grows.
@@ -39,6 +42,7 @@ class Contents(NamedTuple):
     last_timestamp: str | None
     tables: dict[str, int]
     schema_version: int
+    rollups_complete: float | None
     journal_mode: str
     page_size: int
     page_count: int
@@ -76,6 +80,7 @@ def read_contents(fetch: Fetch) -> Contents:
         last_timestamp=None if last is None else text(last),
         tables=tables,
         schema_version=pragma("user_version"),
+        rollups_complete=backfilled_share(fetch),
         journal_mode=str(fetch(("PRAGMA journal_mode", []))[0][0]),
         page_size=pragma("page_size"),
         page_count=pragma("page_count"),

@@ -4,7 +4,7 @@ A plan is a list of spans of time, each with its source. Sources have the same p
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, Literal, NamedTuple, cast
 
@@ -24,6 +24,8 @@ __all__ = ["MAX_ROWS", "Question", "Span", "plan", "timestamp_of"]
 MAX_ROWS: Final = 1_000_000
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
+_QUARTER: Final = timedelta(minutes=15)
+_LAST_QUARTER: Final = datetime(9999, 12, 31, 23, 45, tzinfo=UTC)
 Names = str | Sequence[str]
 """Names separated by commas, or a list of them."""
 
@@ -119,22 +121,63 @@ def _names(argument: str, given: object) -> list[str]:
 class Span(NamedTuple):
     """A part of the range, from one text on and before another (None: open), and what answers for it.
 
-    Texts are days for `daily`, timestamps for `records`.
+    Texts are days for `daily`, timestamps for `records`, and quarters of an hour for `quarters`.
     """
 
-    source: Literal["daily", "records"]
+    source: Literal["daily", "quarters", "records"]
     start: str | None
     end: str | None
 
 
-def plan(question: Question, asked: TimeRange, unit: int) -> list[Span]:
+def plan(question: Question, asked: TimeRange, unit: int, quarters_since: str | None = None) -> list[Span]:
     """The spans that together are the range; whole UTC days from daily totals, where these can tell all that is asked.
+
+    Quarters of an hour tell no names. Where none are asked for, they answer for all but the edges of the range.
 
     Args:
         question: with its keys, measures and conditions.
         asked: its range.
         unit: of UTC, in seconds, that its periods are made of.
+        quarters_since: the UTC day from which on there are totals of all quarters, '' for all; None without any.
     """
+    if quarters_since is None or not _is_quarterly(question, unit):
+        return _plan(question, asked, unit)
+    since = datetime.fromisoformat(quarters_since).replace(tzinfo=UTC) if quarters_since else None
+    if since is None or (asked.start is not None and asked.start >= since):
+        return _by_quarters(asked)
+    if asked.end is not None and asked.end <= since:
+        return _plan(question, asked, unit)
+    return [*_plan(question, replace(asked, end=since), unit), *_by_quarters(replace(asked, start=since))]
+
+
+def _by_quarters(asked: TimeRange) -> list[Span]:
+    start, end = (
+        None if moment is None else max(moment.astimezone(UTC), _FIRST) for moment in (asked.start, asked.end)
+    )
+    first = None if start is None else min(start + (_FIRST - start) % _QUARTER, _LAST_QUARTER)
+    last = None if end is None else end - (end - _FIRST) % _QUARTER
+    if first is not None and last is not None and first >= last:
+        return [Span("records", *(timestamp_of(moment) for moment in (start, end) if moment is not None))]
+    first_text, last_text = (None if moment is None else timestamp_of(moment)[:16] for moment in (first, last))
+    spans = [Span("quarters", first_text, last_text)]
+    if first is not None and start is not None and start != first:
+        spans.insert(0, Span("records", timestamp_of(start), timestamp_of(first)))
+    if last is not None and end is not None and end != last:
+        spans.append(Span("records", timestamp_of(last), timestamp_of(end)))
+    return spans
+
+
+def _is_quarterly(question: Question, unit: int) -> bool:
+    """Whether totals of quarters of an hour have all keys and parts; they have no columns of conditions."""
+    return (
+        unit % 900 == 0
+        and all(key.is_period for key in question.keys)
+        and not question.conditions
+        and all(PARTS[part].is_daily for part in question.parts)
+    )
+
+
+def _plan(question: Question, asked: TimeRange, unit: int) -> list[Span]:
     start, end = (None if moment is None else timestamp_of(moment) for moment in (asked.start, asked.end))
     first, last = _whole_days(asked)
     if not _is_daily(question, unit) or (first is not None and last is not None and first >= last):

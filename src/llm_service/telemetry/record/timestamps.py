@@ -23,6 +23,9 @@ __all__ = [
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ONE: Final = timedelta(microseconds=1)
+_MINUTE: Final = 60_000_000
+_SECONDS: Final = tuple(f"{number:02d}." for number in range(60))
+_DIGITS: Final = tuple(f"{number:03d}" for number in range(1000))
 MAX_MICROSECONDS: Final = 253_402_300_799_999_999
 """The last microsecond of the year 9999."""
 
@@ -73,30 +76,28 @@ def is_ahead(text: str) -> bool:
 
 
 class TextClock:
-    """Formats many moments; the first 20 characters are cached for each second."""
+    """Formats many moments; the first 17 characters are cached for each minute."""
 
-    __slots__ = ("_prefix", "_second")
+    __slots__ = ("_begin", "_prefix")
 
     def __init__(self) -> None:
-        self._second = -1
+        self._begin = -_MINUTE
         self._prefix = ""
 
     def __call__(self, microseconds: int) -> str:
         """The SQL text of a moment from 1970 to 9999."""
-        second, fraction = divmod(microseconds, 1_000_000)
-        if second != self._second:
-            self._prefix = microseconds_text(microseconds)[:20]
-            self._second = second
-        return f"{self._prefix}{fraction:06d}Z"
+        return self.texts((microseconds,))[0]
 
     def texts(self, moments: Iterable[int]) -> list[str]:
         """The SQL texts of many moments."""
         found: list[str] = []
-        second, prefix = self._second, self._prefix
+        begin, prefix, digits, seconds = self._begin, self._prefix, _DIGITS, _SECONDS
+        end = begin + _MINUTE
         for moment in moments:
-            whole, fraction = divmod(moment, 1_000_000)
-            if whole != second:
-                second, prefix = whole, microseconds_text(moment)[:20]
-            found.append(f"{prefix}{fraction:06d}Z")
-        self._second, self._prefix = second, prefix
+            if not begin <= moment < end:
+                begin, prefix = moment - moment % _MINUTE, microseconds_text(moment)[:17]
+                end = begin + _MINUTE
+            past = moment - begin
+            found.append(f"{prefix}{seconds[past // 1_000_000]}{digits[past // 1000 % 1000]}{digits[past % 1000]}Z")
+        self._begin, self._prefix = begin, prefix
         return found

@@ -220,6 +220,14 @@ class Session(_Connection, Protocol):
         """Whether a purge has work to do; a cheap check, or one that scans contents as well."""
         ...
 
+    def backfill(self, holder: str) -> float | None:
+        """Do one step of a few milliseconds of what a migration left to do, in the name of `holder`; waits for no lock.
+
+        Returns:
+            None: nothing is left; else for so many seconds another process is at it, 0.0 where this one is.
+        """
+        ...
+
     def purge(self, purge: Purge) -> None:
         """Do one step of a few milliseconds of a purge that this store has begun. Waits for no lock."""
         ...

@@ -24,6 +24,7 @@ from llm_service.telemetry.stores import forks
 from llm_service.telemetry.stores.base import BudgetSession, Session, Store, StoreParts
 from llm_service.telemetry.writer import threads
 from llm_service.telemetry.writer.announcer import Announcer
+from llm_service.telemetry.writer.backfill_schedule import BackfillSchedule
 from llm_service.telemetry.writer.budget_executor import BudgetExecutor
 from llm_service.telemetry.writer.commit_lock import CommitLock
 from llm_service.telemetry.writer.committer import Committer, Step
@@ -100,6 +101,7 @@ class Engine:
         self.recovery = JournalRecovery(self.settings)
         self.committer = Committer(self.queue, store, self.settings.db_path, self._after_commit, self.announcer.tell)
         self.retention = Retention(self.settings, store, writer_id, looks=not self.stores_nothing)
+        self.backfill = BackfillSchedule(store, writer_id, looks=not self.stores_nothing)
         self.inline = self.new_writer(store.session())
         self.shutdown.begin(self.commit_lock, self.drivers, self.executor, self.inline, self.retention)
 
@@ -118,8 +120,13 @@ class Engine:
             self.settings,
             closing=self.shutdown.closing or leaving,
             tidy_in=self.store.upkeep.due_in,
-            purge_in=self.retention.due_in() if self.committer.fatal is None else None,
+            purge_in=self._purge_in() if self.committer.fatal is None else None,
         )
+
+    def _purge_in(self) -> float | None:
+        """Seconds until retention, or what a migration left, wants a turn."""
+        due = [seconds for seconds in (self.retention.due_in(), self.backfill.due_in()) if seconds is not None]
+        return min(due, default=None)
 
     def open(self, session: Session) -> None:
         """Open a session, where that is not done; blocks, and raises what `Store.classify` knows.
@@ -147,6 +154,7 @@ class Engine:
         except Exception as error:  # noqa: BLE001 - counted, logged and paced like a failed commit
             if do is Do.PURGE:
                 self.retention.failed(error, warn=False)
+                self.backfill.failed(error, warn=False)
             return self.committer.failed(error)
         try:
             step = self._do(do, session)
@@ -166,7 +174,11 @@ class Engine:
         if do is Do.TIDY:
             self._tidy(session)
         elif do is Do.PURGE:
-            self.retention.turn(session)
+            due_in = self.retention.due_in()
+            if due_in is not None and due_in <= 0:
+                self.retention.turn(session)
+            else:
+                self.backfill.turn(session)
         return Step()
 
     def _tidy(self, session: Session) -> None:
@@ -198,14 +210,14 @@ class Engine:
             self.drivers.wake()  # which sleeps until there is something to do
 
     def _after_callers_commit(self) -> None:
-        """Look whether retention has work, once an hour; the work itself is a background thread's."""
-        retention = self.retention
-        due_in = None if self.shutdown.closing else retention.due_in()
-        if due_in is not None and due_in <= 0:
-            if not retention.busy:
-                self.inline.retain()
-            if retention.busy and self.drivers.ensure(drives=False):
-                self.drivers.wake()
+        """Look whether retention or a backfill has work; the work itself is a background thread's."""
+        for schedule in () if self.shutdown.closing else (self.retention, self.backfill):
+            due_in = schedule.due_in()
+            if due_in is not None and due_in <= 0:
+                if not schedule.busy:
+                    self.inline.retain()
+                if schedule.busy and self.drivers.ensure(drives=False):
+                    self.drivers.wake()
 
     # Drivers come and go
 

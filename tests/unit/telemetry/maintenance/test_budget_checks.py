@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.model.ledger import check_books, policies, windows
+from tests.older_files import as_version_5
 
 from llm_service.errors import StoreError
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
@@ -70,9 +71,10 @@ def test_a_file_without_budgets_is_healthy(tmp_path: Path, names: Names) -> None
     TelemetryLogger(path).close()
     assert names(path) == {}
     with closing(sqlite3.connect(path)) as connection:
+        as_version_5(connection)
         for table in ("budget_alerts", "budget_holds", "budget_windows", "budget_counters", "prompt_sizes"):
             connection.execute(f"DROP TABLE {table}")
-        connection.execute("DELETE FROM schema_version WHERE version > 1")
+        connection.execute("UPDATE schema_version SET version = 1")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
         assert budget_checks.check_budgets(connection, datetime.now(UTC), 1e12).seen.startswith("none")

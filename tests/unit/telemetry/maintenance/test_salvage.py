@@ -234,7 +234,7 @@ def test_a_bad_header_is_no_obstacle_and_a_wal_beside_it_counts(tmp_path: Path, 
     before = {suffix: side_file(crashed, suffix).read_bytes() for suffix in ("", "-wal")}
     report = salvage(crashed, tmp_path / "saved.db")
     assert report.tables["invocations"].recovered == CALLS + 9
-    assert report.tables["daily_latency"].recovered > 0
+    assert report.tables["daily_costs"].recovered > 0
     assert {suffix: side_file(crashed, suffix).read_bytes() for suffix in ("", "-wal")} == before
 
 

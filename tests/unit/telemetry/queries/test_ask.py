@@ -157,6 +157,54 @@ def test_what_daily_totals_have_is_read_from_them() -> None:
     assert spans("America/New_York", group_by="day") == ["records"]
 
 
+def test_what_quarters_of_an_hour_have_is_read_from_them() -> None:
+    """All calls, in any zone whose days begin with one; records of the edges; days before they were complete as before."""
+
+    def sources(complete: str | None, zone: str = "UTC", unit: int = 900, **question: Any) -> list[tuple[Any, ...]]:
+        asked = Question(**question, time_zone=zone)
+        return [tuple(span) for span in plan(asked, asked.range(NOW), unit, complete)]
+
+    whole = [("quarters", None, None)]
+    assert (
+        sources("") == sources("", "Asia/Kathmandu", group_by="day") == sources("", group_by="hour", unit=3600) == whole
+    )
+    assert sources("", since="2026-11-01T10:07Z", until="2026-11-02T10:16:01Z") == [
+        ("records", "2026-11-01 10:07:00.000000Z", "2026-11-01 10:15:00.000000Z"),
+        ("quarters", "2026-11-01 10:15", "2026-11-02 10:15"),
+        ("records", "2026-11-02 10:15:00.000000Z", "2026-11-02 10:16:01.000000Z"),
+    ]
+    assert sources("", since="2026-11-01T10:01Z", until="2026-11-01T10:14Z") == [
+        ("records", "2026-11-01 10:01:00.000000Z", "2026-11-01 10:14:00.000000Z")
+    ]
+    assert sources("2026-11-03", since="2026-11-01T10:07Z", unit=86_400) == [
+        ("records", "2026-11-01 10:07:00.000000Z", "2026-11-02"),
+        ("daily", "2026-11-02", "2026-11-03"),
+        ("quarters", "2026-11-03 00:00", None),
+    ]
+    assert sources("2026-11-03", since="2026-11-01", until="2026-11-02", unit=86_400) == [
+        ("daily", "2026-11-01", "2026-11-03")
+    ]
+    for needs in ({"group_by": "agent"}, {"filters": "agent=x"}, {"measures": "max_latency_ms"}, {"unit": 60}):
+        assert ("quarters", None, None) not in sources("", **needs), needs
+
+
+@given(
+    st.lists(st.sampled_from(("hour", "day", "week", "month", "weekday")), max_size=2, unique=True),
+    st.integers(-400_000, 100_000),
+    st.integers(0, 400_000),
+    st.sampled_from(ZONES),
+)
+def test_quarters_of_an_hour_and_records_give_the_same(
+    many: tuple[Path, list[InvocationRow]], by: list[str], since: int, minutes: int, zone: str
+) -> None:
+    """Whatever the range and the zone."""
+    start = datetime(2026, 11, 1, tzinfo=UTC) + timedelta(minutes=since)
+    when: dict[str, Any] = {"since": start, "until": start + timedelta(minutes=minutes), "time_zone": zone}
+    quarters = answer(many[0], DAILY, by, **when)
+    rows = answer(many[0], DAILY, by, "invocation!=x", **when)
+    assert (quarters.rows, quarters.totals) == (rows.rows, rows.totals)
+
+
 @pytest.fixture(scope="module")
 def a_year(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[datetime]]:
     """A call each 15 minutes, and when they were."""

@@ -1,8 +1,10 @@
 """Reports over `daily_costs` whose cells hold what SQLite can hold: unknown, and named; a sum beyond 64 bits stays."""
 
 import logging
+import re
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +57,22 @@ SUMMED = {
 
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
-    """Two calls of one agent, and one of another."""
+    """Two calls of one agent, and one of another a while ago."""
     path = tmp_path / "telemetry.db"
+    now = datetime.now(UTC)
     with TelemetryLogger(path) as logger:
-        for agent in ("bot", "bot", "other"):
-            logger.log_invocation(InvocationRecord(agent_name=agent, cost_usd=7, prompt_tokens=5, completion_tokens=5))
+        for agent, moment in (("bot", now), ("bot", now), ("other", now - timedelta(minutes=15))):
+            logger.log_invocation(
+                InvocationRecord(timestamp=moment, agent_name=agent, cost_usd=7, prompt_tokens=5, completion_tokens=5)
+            )
     return path
 
 
 def spoil(path: Path, column: str, value: str) -> None:
-    """Put a value into the row of `bot`."""
+    """Put a value into the rows of `bot`."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"UPDATE daily_costs SET {column} = {value} WHERE agent_name = 'bot'")
+        connection.execute(f"UPDATE quarter_hours SET {column} = {value} WHERE invocations = 2")
 
 
 def test_every_summed_column_is_looked_at(db: Path) -> None:
@@ -93,7 +99,7 @@ def test_a_cell_that_holds_no_number_makes_its_calls_unknown(
     assert found["calls"] == (1 if column == "invocations" else 3)
     said = [record.getMessage() for record in caplog.records]
     assert bool(said) is is_read
-    assert all(f"of daily_costs holds in {column} " in text for text in said)
+    assert all(re.search(f"of (daily_costs|quarter_hours) holds in {column} ", text) for text in said)
 
 
 @pytest.mark.parametrize("report", REPORTS)

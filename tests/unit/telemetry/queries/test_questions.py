@@ -480,22 +480,35 @@ def test_daily_costs_of_a_span_are_found_by_date(planner: Callable[[Query], str]
         assert re.search(r"SEARCH daily_costs USING INDEX idx_daily_costs_(date|key) \(date[>=]", plan), plan
 
 
-def test_statistics_of_a_year_read_rows_only_at_the_edge(planner: Callable[[Query], str]) -> None:
-    """Rows are searched between two moments less than a day apart; everything else comes from the roll-ups."""
+@pytest.mark.parametrize(
+    ("names", "complete_since", "until", "tables"),
+    [
+        ({}, "", "2025-11-23 18:30:00.000000Z", {"quarter_hours"}),
+        ({}, None, "2025-11-24", {"daily_costs"}),
+        ({}, "2026-03-01", "2025-11-24", {"daily_costs", "quarter_hours"}),
+        ({"tool_name": "t"}, "", "2025-11-24", {"daily_costs"}),
+    ],
+)
+def test_statistics_of_a_year_read_rows_only_at_the_edge(
+    planner: Callable[[Query], str], names: dict[str, str], complete_since: str | None, until: str, tables: set[str]
+) -> None:
+    """Rows are searched up to where a roll-up has all calls; everything else comes from the roll-ups."""
     asked: list[Query] = []
 
     def fetch(query: Query) -> list[tuple[Any, ...]]:
+        if "rollup_progress" in query[0]:
+            return [(complete_since,)]
         asked.append(query)
         return []
 
-    questions.read_statistics(fetch, NOW, 365, InvocationFilter())
+    questions.read_statistics(fetch, NOW - timedelta(minutes=1), 365, InvocationFilter(**names))
     on_rows = [query for query in asked if "FROM invocations" in query[0]]
-    assert len(asked) == 3
-    assert [query[1] for query in on_rows] == [["2025-11-23 18:30:00.000000Z", "2025-11-24"]]
+    tables_read = {query[0].partition("FROM ")[2].split()[0] for query in asked if query not in on_rows}
+    assert tables_read == tables
+    assert [query[1][:2] for query in on_rows] == [["2025-11-23 18:29:00.000000Z", until]]
     for query in on_rows:
         assert re.search(r"SEARCH invocations USING INDEX \w+ \((?:timestamp>\? AND timestamp<\?)\)", planner(query))
     for query in asked:
         if query not in on_rows:
             assert "invocations " not in query[0].partition("FROM")[2].partition("WHERE")[0]
-            assert "SCAN daily_costs" not in planner(query)
-            assert re.search(r"SEARCH (d|daily_costs) USING (COVERING )?INDEX idx_daily_costs_", planner(query))
+            assert re.search(r"SEARCH (daily_costs USING INDEX|quarter_hours USING PRIMARY KEY) ", planner(query))

@@ -217,7 +217,7 @@ def test_the_totals_are_the_columns_of_a_day() -> None:
     """A column that is added to one must be added to the other."""
     from llm_service.telemetry.stores.sqlite.statements import daily_cost_row, upsert_daily_costs
 
-    row: tuple[Any, ...] = daily_cost_row(DailyKey("2026-11-23", None, None, None), DailyTotals())
+    row: tuple[Any, ...] = daily_cost_row(DailyKey("2026-11-23", None, None, None), DailyTotals(), b"")
     ((sql, parameters),) = upsert_daily_costs([row])
     assert len(row) == len(parameters) == sql.count("?")
     for column in fields(DailyTotals):

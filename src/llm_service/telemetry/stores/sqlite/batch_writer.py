@@ -21,8 +21,9 @@ from llm_service.telemetry.stores.prepared import BatchContents, PreparedContent
 from llm_service.telemetry.stores.prompt_sizes import PromptSizes
 from llm_service.telemetry.stores.rollups import Fold
 from llm_service.telemetry.stores.sqlite import error_kinds, statements
+from llm_service.telemetry.stores.sqlite.bucket_cache import BucketCache
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook
-from llm_service.telemetry.stores.sqlite.daily_ids import DailyIds
+from llm_service.telemetry.stores.sqlite.rollup_progress import keep_apart
 from llm_service.telemetry.stores.sqlite.search_index import IndexWriter
 from llm_service.telemetry.stores.sqlite.transactions import roll_back
 
@@ -58,7 +59,7 @@ class SqliteBatchWriter:
         self._clock_ns = clock_ns
         self._text = TextClock()
         self._binder = statements.RowBinder(ceiling)
-        self._daily_ids = DailyIds()
+        self._cache = BucketCache()
         self._redactor = Redactor(ceiling) if redactor is None else redactor
         self._tried: tuple[int, WriteResult] | None = None
         self._contents = PreparedContents(self._redactor, costing)
@@ -67,6 +68,7 @@ class SqliteBatchWriter:
         self._looked_at: Any = None  # the connection that was searched for triggers
         self._has_triggers = False
         self._full: Any = None  # the connection that was set to synchronous=FULL
+        self._backfilled: Any = None  # the connection whose file has no records that roll-ups lack
 
     def write(
         self,
@@ -100,6 +102,7 @@ class SqliteBatchWriter:
             return done
 
         result = self._in_transaction(connection, work)
+        self._cache.committed(connection)
         self._contents.forget()
         if self._book.terms.hold_ids:
             self._book.settled(self._redactor.invocation_id(record.card[0]) for record in batch)
@@ -131,7 +134,7 @@ class SqliteBatchWriter:
             connection.execute("COMMIT")
         except BaseException:
             if begun:
-                self._daily_ids.forget()
+                self._cache.forget()
                 self._book.rolled_back()
             roll_back(connection)
             raise
@@ -145,10 +148,12 @@ class SqliteBatchWriter:
         contents: BatchContents,
         slice_rows: int,
     ) -> WriteResult:
-        self._daily_ids.begin(connection)
+        self._cache.begin(connection)
+        if self._backfilled is not connection and keep_apart(connection):
+            self._backfilled = connection
         counted = self._book.begin(connection)
         writing = _Transaction(
-            connection, self._binder, self._redactor, contents, self._daily_ids, self._ceiling, self._now()
+            connection, self._binder, self._redactor, contents, self._cache, self._ceiling, self._now()
         )
         if self._looked_at is not connection:
             self._has_triggers = connection.execute(statements.FIND_TRIGGER).fetchone() is not None
@@ -184,7 +189,7 @@ class _Transaction:
         binder: statements.RowBinder,
         redactor: Redactor,
         contents: BatchContents,
-        daily_ids: DailyIds,
+        cache: BucketCache,
         ceiling: PrivacyLevel,
         now: str,
     ) -> None:
@@ -192,7 +197,7 @@ class _Transaction:
         self._binder = binder
         self._redactor = redactor
         self._contents = contents
-        self._daily_ids = daily_ids
+        self._cache = cache
         self._ceiling: PrivacyLevel = ceiling
         self._now = now
         self._fold = Fold()
@@ -322,19 +327,20 @@ class _Transaction:
                 return
 
     def add_rollups(self) -> None:
-        """Add the inserted records to the daily aggregates."""
-        folded = self._fold.totals()
-        rows = [statements.daily_cost_row(key, totals) for key, totals in folded.items()]
+        """Add the inserted records to the aggregates."""
+        rows: list[Sequence[Any]] = []
+        for key, totals in self._fold.totals().items():
+            buckets = self._cache.daily(key)
+            buckets.add(totals.buckets)
+            rows.append(statements.daily_cost_row(key, totals, buckets.packed()))
         for sql, parameters in statements.upsert_daily_costs(rows):
             self._execute(sql, parameters)
-        counted = [
-            (daily_cost_id, bucket, count)
-            for key, totals in folded.items()
-            if totals.buckets
-            for daily_cost_id in (self._daily_ids.find(key),)
-            for bucket, count in totals.buckets.items()
-        ]
-        for sql, parameters in statements.upsert_daily_latencies(counted):
+        rows = []
+        for quarter, totals in self._fold.quarters().items():
+            buckets = self._cache.quarter(quarter)
+            buckets.add(totals.buckets)
+            rows.append(statements.quarter_row(quarter, totals, buckets.packed()))
+        for sql, parameters in statements.upsert_quarters(rows):
             self._execute(sql, parameters)
         for sql, parameters in statements.upsert_prompt_sizes(self._prompts.rows()):
             self._execute(sql, parameters)

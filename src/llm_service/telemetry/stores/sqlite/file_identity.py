@@ -28,7 +28,7 @@ __all__ = [
 
 APPLICATION_ID: Final = 0x4C4C4D54
 """`LLMT`: distinguishes a telemetry database from any other SQLite database."""
-_TABLES: Final = ("invocations", "daily_costs", "daily_latency", "dead_letters", "receipts", "schema_version")
+_TABLES: Final = ("invocations", "daily_costs", "dead_letters", "receipts", "schema_version")
 _OURS: Final = f"SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN {_TABLES!r}"  # noqa: S608 - our own
 _SECONDS: Final = 10.0
 _WAIT_MS: Final = 200

@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Final
 
 from llm_service.telemetry.record.fields import ADDED
+from llm_service.telemetry.stores.latency_buckets import pack_listed
 from llm_service.telemetry.stores.rollups import bucket_of
 from llm_service.telemetry.stores.sqlite.connections import connect
 from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function
@@ -61,6 +62,35 @@ SELECT d.id, telemetry_bucket(i.latency_ms), -count(*) FROM invocations AS i JOI
 WHERE {_SPANS_OF_KEPT_DAYS} AND {_TIMED} GROUP BY 1, 2
 ON CONFLICT (daily_cost_id, bucket) DO UPDATE SET invocations = invocations + excluded.invocations
 """  # noqa: S608 - as above
+_PACKED_LATENCIES: Final = """
+(SELECT telemetry_packed(group_concat(bucket || ' ' || invocations)) FROM daily_latency WHERE daily_cost_id = {cost})
+"""
+"""Of versions before 6: the `latency_buckets` of a daily total."""
+_DAILY_LATENCY_VIEW: Final = f"""
+CREATE VIEW daily_latency AS
+WITH items AS (
+    SELECT daily_costs.id, key AS place, substr(latency_buckets, 2, 2) AS first,
+        substr(latency_buckets,
+            4 + key * instr(x'0102000400000008', substr(latency_buckets, 1, 1)),
+            instr(x'0102000400000008', substr(latency_buckets, 1, 1))
+        ) AS item,
+        x'{bytes(range(256)).hex().upper()}' AS bytes
+    FROM daily_costs, json_each('[' || rtrim(replace(hex(zeroblob(
+        (length(latency_buckets) - 3) / instr(x'0102000400000008', substr(latency_buckets, 1, 1))
+    )), '00', '0,'), ',') || ']')
+    WHERE length(latency_buckets) > 3
+)
+SELECT id AS daily_cost_id,
+    place + (
+        (instr(bytes, substr(first, 2, 1)) - 1) * 256 + instr(bytes, substr(first, 1, 1)) + 32767
+    ) % 65536 - 32768 AS bucket,
+    instr(bytes, substr(item, 1, 1)) - 1 + CASE WHEN length(item) > 1 THEN (
+        SELECT sum((instr(bytes, substr(item, byte + 1, 1)) - 1) << 8 * byte)
+        FROM (SELECT 1 AS byte UNION ALL VALUES (2), (3), (4), (5), (6), (7)) WHERE byte < length(item)
+    ) ELSE 0 END AS invocations
+FROM items WHERE item <> zeroblob(length(item))
+"""  # noqa: S608 - bytes of our own
+"""Of version 6."""
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     2: (
         "ALTER TABLE invocations ADD COLUMN cache_write_1h_tokens INTEGER",
@@ -156,6 +186,46 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
         DELETE FROM daily_costs WHERE invocations = 0 AND id NOT IN (SELECT daily_cost_id FROM daily_latency)
         """,
     ),
+    6: (
+        "ALTER TABLE daily_costs ADD COLUMN latency_buckets BLOB NOT NULL DEFAULT x''",
+        f"""
+        UPDATE daily_costs SET latency_buckets = {_PACKED_LATENCIES.format(cost="daily_costs.id")}
+        WHERE id IN (SELECT daily_cost_id FROM daily_latency)
+        """,  # noqa: S608 - as above
+        "DROP TABLE daily_latency",
+        _DAILY_LATENCY_VIEW,
+        """
+        CREATE TABLE quarter_hours (
+            quarter           TEXT PRIMARY KEY,
+            invocations       INTEGER NOT NULL DEFAULT 0,
+            errors            INTEGER NOT NULL DEFAULT 0,
+            timeouts          INTEGER NOT NULL DEFAULT 0,
+            prompt_tokens     INTEGER NOT NULL DEFAULT 0,
+            completion_tokens INTEGER NOT NULL DEFAULT 0,
+            total_tokens      INTEGER NOT NULL DEFAULT 0,
+            uncounted         INTEGER NOT NULL DEFAULT 0,
+            cost_nanos        INTEGER NOT NULL DEFAULT 0,
+            unpriced          INTEGER NOT NULL DEFAULT 0,
+            latency_count     INTEGER NOT NULL DEFAULT 0,
+            latency_us_sum    INTEGER NOT NULL DEFAULT 0,
+            latency_buckets   BLOB    NOT NULL DEFAULT x''
+        ) WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE rollup_progress (
+            id             INTEGER PRIMARY KEY CHECK (id = 1),
+            uncounted_to   INTEGER NOT NULL,
+            began_at       INTEGER NOT NULL,
+            complete_since TEXT,
+            holder         TEXT,
+            held_until     TEXT
+        )
+        """,
+        """
+        INSERT INTO rollup_progress (id, uncounted_to, began_at)
+        SELECT 1, coalesce(max(id), 0), coalesce(max(id), 0) FROM invocations
+        """,
+    ),
 }
 """By version: the statements that migrate a file from the version before. Never changed afterwards."""
 
@@ -199,6 +269,7 @@ def create(connection: sqlite3.Connection, now: str) -> None:
     _make_tables(connection)
     # A new file trusts the clock: it has no older evidence against it.
     connection.execute("INSERT INTO retention (id, clock_believed_until) VALUES (1, ?)", (now,))
+    connection.execute("INSERT INTO rollup_progress (id, uncounted_to, began_at, complete_since) VALUES (1, 0, 0, '')")
     _record(connection, VERSION, now)
 
 
@@ -212,6 +283,7 @@ def migrate(
     """Migrate a file from version `found` to version `to`, inside the caller's transaction."""
     if found < to:
         add_function(connection, "telemetry_bucket", bucket_of)
+        add_function(connection, "telemetry_packed", pack_listed)
     for version in range(found + 1, to + 1):
         for statement in steps[version]:
             connection.execute(statement)
@@ -219,12 +291,32 @@ def migrate(
 
 
 def read_as_newest(connection: sqlite3.Connection) -> None:
-    """Let a connection read an older file as it is, later columns NULL. Call it before `PRAGMA query_only`."""
-    there = [row[1] for row in connection.execute("PRAGMA main.table_info(invocations)")]
+    """Let a connection read an older file as it is: later columns are NULL, latency buckets packed, roll-ups empty.
+
+    Call it before `PRAGMA query_only`.
+    """
+    there = _columns(connection, "invocations")
     missing = [column for added in ADDED.values() for column in added if column not in there]
     if there and missing:
         later = ", ".join(f"NULL AS {column}" for column in missing)
         connection.execute(f"CREATE TEMP VIEW invocations AS SELECT *, {later} FROM main.invocations")  # noqa: S608
+    there = _columns(connection, "daily_costs")
+    if there and "latency_buckets" not in there:
+        add_function(connection, "telemetry_packed", pack_listed)
+        is_table = "SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = 'daily_latency'"
+        packed = "x''"  # a view in its place could run for ever
+        if connection.execute(is_table).fetchone():
+            packed = _PACKED_LATENCIES.format(cost="d.id").replace("FROM daily", "FROM main.daily")
+        connection.execute(
+            f"CREATE TEMP VIEW daily_costs AS SELECT *, {packed} AS latency_buckets FROM main.daily_costs AS d"  # noqa: S608
+        )
+        for later in ("quarter_hours", "rollup_progress"):
+            made = next(sql for sql in MIGRATIONS[6] if f"TABLE {later}" in sql)
+            connection.execute(made.replace("CREATE", "CREATE TEMP"))
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")]
 
 
 def _record(connection: sqlite3.Connection, version: int, now: str) -> None:

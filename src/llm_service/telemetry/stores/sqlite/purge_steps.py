@@ -26,7 +26,7 @@ from llm_service.telemetry.stores.sqlite.odd_values import as_stored
 from llm_service.telemetry.stores.sqlite.opening import BUSY_TIMEOUT_MS
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
-__all__ = ["DELETE_RECORDS", "Purge", "has_old", "look"]
+__all__ = ["DELETE_RECORDS", "Pace", "Purge", "has_old", "impatient", "look"]
 
 _TARGET_MS: Final = 3.0
 """Target duration of a step. 200 records take 1 to 2 ms, including indexes and secure delete; ten of those whose
@@ -94,7 +94,7 @@ _NOT_AWAITED: Final = "instr(?, ' ' || replace(writer_id, ':replay', '') || ' ')
 _RECEIPTS: Final = _Walk("receipts", "writer_id", ("?", ""), f"committed_at < ? AND {_NOT_AWAITED}")
 
 
-class _Pace:
+class Pace:
     """Adapts the size of a step so that it takes `_TARGET_MS`."""
 
     def __init__(self, now: int, least: int, most: int) -> None:
@@ -142,9 +142,9 @@ class Purge:
         self.held = self.stuck = False
         self._holding = False
         self._unsaved = 0
-        self.rows = _Pace(25, 5, 1000)
-        self._pages = _Pace(32, 4, 512)
-        self._merged = _Pace(16, 4, 512)
+        self.rows = Pace(25, 5, 1000)
+        self._pages = Pace(32, 4, 512)
+        self._merged = Pace(16, 4, 512)
         self._merging = False
         self._stages = list(self._plan())
 
@@ -168,7 +168,7 @@ class Purge:
 
     def step(self, connection: sqlite3.Connection) -> None:
         """Do one step, waiting for no lock; where it raises, it was rolled back and may be tried again."""
-        with _impatient(connection):
+        with impatient(connection):
             if self._unsaved >= _STEPS_TO_CHECKPOINT or self.stuck:
                 _, pages, copied = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
                 self._unsaved = 0
@@ -201,7 +201,7 @@ class Purge:
         self, walk: _Walk, cutoff: str, counter: str | None, kept: Callable[[], tuple[str, ...]] = tuple
     ) -> Callable[[sqlite3.Connection], bool]:
         position = walk.first
-        pace = _Pace(100, 10, 2000)
+        pace = Pace(100, 10, 2000)
 
         def stage(connection: sqlite3.Connection) -> bool:
             nonlocal position
@@ -295,7 +295,7 @@ def look(connection: sqlite3.Connection, now_us: int) -> Belief:
     went_on = not known.doubted and known.until is not None and 0 <= now_us - known.until < _HOUR_US
     if went_on and not found.doubted:
         return found
-    with _impatient(connection):
+    with impatient(connection):
         connection.execute("PRAGMA synchronous = NORMAL")
         with transaction(connection):
             found = believe(_belief(connection), now_us)  # another process may have stored one meanwhile
@@ -324,7 +324,7 @@ def _first(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] =
 
 
 @contextmanager
-def _impatient(connection: sqlite3.Connection) -> Generator[None]:
+def impatient(connection: sqlite3.Connection) -> Generator[None]:
     """Fail at once if another process holds the lock: a purge can wait."""
     try:
         connection.execute("PRAGMA busy_timeout = 0")

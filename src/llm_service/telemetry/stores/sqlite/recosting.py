@@ -2,19 +2,26 @@
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple, TypeVar
 
 from llm_service.budgets.scopes import Call
 from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.timestamps import text_microseconds
 from llm_service.telemetry.stores.rollups import DailyKey
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook, Recost
+from llm_service.telemetry.stores.sqlite.rollup_progress import read_progress
 
 __all__ = ["Change", "NewCost", "recost"]
 
+_K = TypeVar("_K")
+_QUARTERS: Final = ("00", "15", "30", "45")
+
 _CHANGE: Final = """
 UPDATE invocations SET cost_usd = ?, cost_source = ? WHERE id = ? AND cost_usd IS ? AND cost_source IS ?
+"""
+_ADD_TO_QUARTER: Final = """
+UPDATE quarter_hours SET cost_nanos = cost_nanos + ?, unpriced = unpriced - ? WHERE quarter = ?
 """
 # The same double operations as the upsert of `statements`.
 _ADD: Final = """
@@ -55,14 +62,19 @@ class NewCost(NamedTuple):
 
 def recost(connection: sqlite3.Connection, book: BudgetBook, rows: Sequence[NewCost], since: str = "") -> list[Change]:
     """Change rows as they were read, with totals and budgets, in the caller's transaction; none before `since`."""
-    changes = [
-        row.change
+    changed = [
+        row
         for row in rows
         if row.change.timestamp >= since
         and connection.execute(_CHANGE, (row.usd, row.source, row.id, row.old_usd, row.old_source)).rowcount
     ]
-    for key, (more_nanos, fewer_unpriced) in _by_day(changes).items():
+    changes = [row.change for row in changed]
+    for key, (more_nanos, fewer_unpriced) in _sums(_day_of, changes).items():
         connection.execute(_ADD, {**key._asdict(), "more": more_nanos, "fewer": fewer_unpriced})
+    uncounted_to = read_progress(connection).uncounted_to
+    counted = (row.change for row in changed if row.id > uncounted_to)
+    for quarter, sums in _sums(_quarter_of, counted).items():
+        connection.execute(_ADD_TO_QUARTER, (*sums, quarter))
     if changes and book.begin(connection):
         book.recost(map(_recost, changes))
     return changes
@@ -77,13 +89,22 @@ def _recost(change: Change) -> Recost:
     return Recost(change.invocation_id, call, moment, change.old_nanos, change.new_nanos)
 
 
-def _by_day(changes: Iterable[Change]) -> dict[DailyKey, tuple[int, int]]:
-    """Added nano-dollars and removed unpriced calls, by row of `daily_costs`."""
-    sums: defaultdict[DailyKey, tuple[int, int]] = defaultdict(lambda: (0, 0))
+def _day_of(change: Change) -> DailyKey:
+    return DailyKey(change.timestamp[:10], change.agent_name, change.tool_name, change.model_name)
+
+
+def _quarter_of(change: Change) -> str:
+    minute = change.timestamp[14:16]  # compared as `call_sums.QUARTER` does, whatever stands there
+    return change.timestamp[:14] + max((start for start in _QUARTERS if start <= minute), default=_QUARTERS[0])
+
+
+def _sums(key_of: Callable[[Change], _K], changes: Iterable[Change]) -> dict[_K, tuple[int, int]]:
+    """Added nano-dollars and removed unpriced calls, by row of a roll-up."""
+    sums: defaultdict[_K, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for change in changes:
         if is_span(change.operation):
             continue
-        key = DailyKey(change.timestamp[:10], change.agent_name, change.tool_name, change.model_name)
+        key = key_of(change)
         more, fewer = sums[key]
         old, new = change.old_nanos, change.new_nanos
         sums[key] = (more + (new or 0) - (old or 0), fewer + (old is None and new is not None))

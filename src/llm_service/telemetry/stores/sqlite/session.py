@@ -13,6 +13,7 @@ from llm_service.telemetry.stores.base import Fault, Purge, WriteResult
 from llm_service.telemetry.stores.budget_requests import BudgetRequest, ExpireHolds
 from llm_service.telemetry.stores.retention import Belief, Cutoffs
 from llm_service.telemetry.stores.sqlite import error_kinds, purge_steps, statements
+from llm_service.telemetry.stores.sqlite.backfill import Backfill
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.budget_counters import forget
 from llm_service.telemetry.stores.sqlite.budget_counting import SOON, BudgetBook
@@ -104,6 +105,7 @@ class SqliteSession(_BaseSession):
     ) -> None:
         super().__init__(connection, writer, book, upkeep)
         self._restorer = restorer
+        self._backfill = Backfill()
 
     def commit(
         self, batch: Sequence[InvocationRecord], *, batch_no: int, durable: bool, slice_rows: int
@@ -159,6 +161,13 @@ class SqliteSession(_BaseSession):
     def has_old(self, cutoffs: Cutoffs, *, thorough: bool) -> bool:
         """See `Session`."""
         return purge_steps.has_old(self._opened(), cutoffs, thorough=thorough)
+
+    def backfill(self, holder: str) -> float | None:
+        """See `Session`."""
+        waits = self._backfill.step(self._opened(), holder)
+        if waits is None:
+            self._upkeep.want()
+        return waits
 
     def purge(self, purge: Purge) -> None:
         """See `Session`."""

@@ -5,7 +5,6 @@ A multi-row INSERT binds only the columns that its records use: the number of co
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from functools import lru_cache
 from itertools import chain
 from operator import attrgetter, itemgetter
@@ -18,12 +17,15 @@ from llm_service.telemetry.record.checks import LEVELS, MAX_NAME_CHARS
 from llm_service.telemetry.record.record import CARD_FIELDS, EXTENSION_FIELDS, InvocationRecord
 from llm_service.telemetry.record.timestamps import TextClock
 from llm_service.telemetry.stores.prompt_sizes import PromptSizesRow
-from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals
+from llm_service.telemetry.stores.rollups import SUMS, DailyKey, DailyTotals
 from llm_service.telemetry.stores.sqlite.big_sums import added, storable
 
 __all__ = [
     "DROP_CONTENT",
-    "FIND_DAILY_COST",
+    "DROP_EMPTY_DAILY_COST",
+    "DROP_EMPTY_QUARTER",
+    "FIND_DAILY_BUCKETS",
+    "FIND_QUARTER_BUCKETS",
     "FIND_TRIGGER",
     "KEEP_CONTENT",
     "KEEP_RECEIPT",
@@ -35,9 +37,10 @@ __all__ = [
     "daily_cost_row",
     "dead_letter_row",
     "find_ids",
+    "quarter_row",
     "upsert_daily_costs",
-    "upsert_daily_latencies",
     "upsert_prompt_sizes",
+    "upsert_quarters",
 ]
 
 MAX_VARIABLES: Final = 999
@@ -48,25 +51,32 @@ _ERROR: Final = CARD_FIELDS.index("error_message")
 _LEVEL: Final = CARD_FIELDS.index("privacy_level")
 _CARD_WITHOUT_ERROR: Final = tuple(field for field in CARD_FIELDS if field != "error_message")
 
-_SUMS: Final = tuple(field.name for field in fields(DailyTotals) if field.name != "buckets")
-_ADDED: Final = ",\n    ".join(f"{name} = {added(name)}" for name in _SUMS)
-_sums_of: Final = attrgetter(*_SUMS)
+_ADDED: Final = ",\n    ".join(f"{name} = {added(name)}" for name in SUMS)
+_sums_of: Final = attrgetter(*SUMS)
 _UPSERT_DAILY_COST: Final = f"""
-INSERT INTO daily_costs (date, agent_name, tool_name, model_name, total_cost_usd, {", ".join(_SUMS)}) VALUES {{rows}}
+INSERT INTO daily_costs (date, agent_name, tool_name, model_name, total_cost_usd, {", ".join(SUMS)}, latency_buckets)
+VALUES {{rows}}
 ON CONFLICT (date, coalesce(agent_name, ''), coalesce(tool_name, ''), coalesce(model_name, '')) DO UPDATE SET
     total_cost_usd = (cost_nanos + excluded.cost_nanos) / 1e9,
+    latency_buckets = excluded.latency_buckets,
     {_ADDED}
 """  # noqa: S608 - names of our own
 
-FIND_DAILY_COST: Final = """
-SELECT id FROM daily_costs
-WHERE date = ? AND coalesce(agent_name, '') = ? AND coalesce(tool_name, '') = ? AND coalesce(model_name, '') = ?
-"""
+_OF_KEY: Final = (
+    "date = ? AND coalesce(agent_name, '') = ? AND coalesce(tool_name, '') = ? AND coalesce(model_name, '') = ?"
+)
+_UPSERT_QUARTER: Final = f"""
+INSERT INTO quarter_hours (quarter, {", ".join(SUMS)}, latency_buckets) VALUES {{rows}}
+ON CONFLICT (quarter) DO UPDATE SET
+    latency_buckets = excluded.latency_buckets,
+    {_ADDED}
+"""  # noqa: S608 - names of our own
 
-_UPSERT_DAILY_LATENCY: Final = """
-INSERT INTO daily_latency (daily_cost_id, bucket, invocations) VALUES {rows}
-ON CONFLICT (daily_cost_id, bucket) DO UPDATE SET invocations = invocations + excluded.invocations
-"""
+FIND_QUARTER_BUCKETS: Final = "SELECT latency_buckets FROM quarter_hours WHERE quarter = ?"
+DROP_EMPTY_QUARTER: Final = "DELETE FROM quarter_hours WHERE quarter = ? AND invocations = 0"
+
+FIND_DAILY_BUCKETS: Final = f"SELECT latency_buckets FROM daily_costs WHERE {_OF_KEY}"  # noqa: S608 - as above
+DROP_EMPTY_DAILY_COST: Final = f"DELETE FROM daily_costs WHERE {_OF_KEY} AND invocations = 0"  # noqa: S608 - as above
 
 _UPSERT_PROMPT_SIZE: Final = """
 INSERT INTO prompt_sizes (agent_name, model_name, prompts, bytes, tokens) VALUES {rows}
@@ -74,8 +84,8 @@ ON CONFLICT (coalesce(agent_name, ''), model_name) DO UPDATE SET
     prompts = prompts + excluded.prompts, bytes = bytes + excluded.bytes, tokens = tokens + excluded.tokens
 """
 
-_UPSERT_SIZES: Final = (60, 12, 3, 1)
-"""Rows per upsert: few sizes, so that statements stay prepared; 16 x 60 is within `MAX_VARIABLES`."""
+_UPSERT_SIZES: Final = (58, 12, 3, 1)
+"""Rows per upsert: few sizes, so that statements stay prepared; 17 x 58 is within `MAX_VARIABLES`."""
 
 KEEP_RECEIPT: Final = """
 INSERT INTO receipts (writer_id, batch_no, committed_at) VALUES (?, ?, ?)
@@ -179,12 +189,12 @@ def find_ids(count: int) -> str:
 
 def upsert_daily_costs(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
     """Statements that add these `daily_cost_row`s: many rows in one step, which holds no GIL."""
-    return _in_steps(_UPSERT_DAILY_COST, 16, rows)
+    return _in_steps(_UPSERT_DAILY_COST, 17, rows)
 
 
-def upsert_daily_latencies(rows: Sequence[tuple[int, int, int]]) -> Iterator[tuple[str, list[Any]]]:
-    """Statements that add these `(daily_cost_id, bucket, invocations)`."""
-    return _in_steps(_UPSERT_DAILY_LATENCY, 3, rows)
+def upsert_quarters(rows: Sequence[Sequence[Any]]) -> Iterator[tuple[str, list[Any]]]:
+    """Statements that add these `quarter_row`s."""
+    return _in_steps(_UPSERT_QUARTER, 13, rows)
 
 
 def upsert_prompt_sizes(rows: Sequence[PromptSizesRow]) -> Iterator[tuple[str, list[Any]]]:
@@ -206,9 +216,14 @@ def _many_rows(sql: str, columns: int, rows: int) -> str:
     return sql.format(rows=", ".join([one] * rows))
 
 
-def daily_cost_row(key: DailyKey, totals: DailyTotals) -> tuple[Any, ...]:
-    """The parameters of one row of `upsert_daily_costs`."""
-    return (*key, totals.cost_nanos / 1e9, *map(storable, _sums_of(totals)))
+def daily_cost_row(key: DailyKey, totals: DailyTotals, buckets: bytes) -> tuple[Any, ...]:
+    """The parameters of one row of `upsert_daily_costs`: what is added, but for the buckets, which replace the old."""
+    return (*key, totals.cost_nanos / 1e9, *map(storable, _sums_of(totals)), buckets)
+
+
+def quarter_row(quarter: str, totals: DailyTotals, buckets: bytes) -> tuple[Any, ...]:
+    """The parameters of one row of `upsert_quarters`, as `daily_cost_row`."""
+    return (quarter, *map(storable, _sums_of(totals)), buckets)
 
 
 def dead_letter_row(record: InvocationRecord, error: BaseException, ceiling: PrivacyLevel, now: str) -> tuple[Any, ...]:

@@ -101,6 +101,8 @@ def counted(connection: sqlite3.Connection) -> tuple[int, int, int]:
     ).fetchone()
     (bucketed,) = connection.execute("SELECT coalesce(sum(invocations), 0) FROM daily_latency").fetchone()
     assert bucketed == timed
+    (by_quarter,) = connection.execute("SELECT coalesce(sum(invocations), 0) FROM quarter_hours").fetchone()
+    assert by_quarter == calls
     return calls, cost, timed
 
 
@@ -543,6 +545,11 @@ class Flaky:
         """As of the real connection."""
         return self._real.in_transaction
 
+    @property
+    def total_changes(self) -> int:
+        """As of the real connection."""
+        return self._real.total_changes
+
     def _run(self, method: Any, sql: str, *parameters: Any) -> Any:
         fails = self._times and sql.lstrip().startswith(self._statement)
         if fails:
@@ -580,8 +587,9 @@ def test_a_commit_that_failed_and_is_on_disk_is_not_written_twice(connection: sq
 
 
 @pytest.mark.parametrize(
-    "statement", ["PRAGMA", "BEGIN", "INSERT INTO invocations", "INSERT INTO daily_costs", "INSERT INTO daily_latency",
-                  "SELECT id FROM daily_costs", "INSERT INTO receipts", "COMMIT"],
+    "statement", ["PRAGMA", "BEGIN", "INSERT INTO invocations", "INSERT INTO daily_costs",
+                  "SELECT latency_buckets FROM daily_costs",
+                  "INSERT INTO quarter_hours", "SELECT latency_buckets FROM quarter_hours", "SELECT uncounted_to", "INSERT INTO receipts", "COMMIT"],
 )  # fmt: skip
 @pytest.mark.parametrize("tries", [1, 3])
 def test_a_failure_before_the_commit_leaves_nothing_and_is_tried_again(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.model.ledger import check_books, holds, policies, totals, windows
+from tests.older_files import as_version_5
 
 from llm_service.budgets.policies import Policies, compiled
 from llm_service.errors import BudgetExceeded
@@ -197,13 +198,14 @@ def test_a_file_of_the_first_version_is_migrated_and_counted(db: Path) -> None:
     with TelemetryLogger(db) as logger:
         logger.log_invocation(record())
     with closing(sqlite3.connect(db)) as connection:
+        as_version_5(connection)
         for table in ("budget_alerts", "budget_holds", "budget_windows", "budget_counters", "prompt_sizes"):
             connection.execute(f"DROP TABLE {table}")
         for index in re.findall(r"CREATE INDEX (\w+) ON invocations", str(migrations.MIGRATIONS)):
             connection.execute(f"DROP INDEX {index}")
         for column in (column for added in ADDED.values() for column in added):
             connection.execute(f"ALTER TABLE invocations DROP COLUMN {column}")
-        connection.execute("DELETE FROM schema_version WHERE version > 1")
+        connection.execute("UPDATE schema_version SET version = 1")
         connection.execute("PRAGMA user_version = 1")
         connection.commit()
     with TelemetryLogger(db, policies=policies(all=ALL)) as logger:

@@ -88,7 +88,7 @@ def days(connection: sqlite3.Connection) -> set[str]:
 
 def totals(connection: sqlite3.Connection) -> Any:
     """All daily totals and buckets."""
-    return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in ("daily_costs", "daily_latency")]
+    return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in ("daily_costs", "quarter_hours")]
 
 
 def test_whole_days_before_the_cut_off_go_and_totals_stay(

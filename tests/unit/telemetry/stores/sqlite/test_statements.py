@@ -64,14 +64,18 @@ def test_the_table_has_the_columns_of_the_record(database: sqlite3.Connection) -
 def test_the_typed_rows_have_the_columns_of_the_tables(database: sqlite3.Connection) -> None:
     """A column that nobody can read, or a key without a column, fails here."""
     assert list(questions.InvocationRow.__annotations__) == columns(database, "invocations")
-    assert list(questions.DailyCost.__annotations__) == [c for c in columns(database, "daily_costs") if c != "id"]
+    assert list(questions.DailyCost.__annotations__) == [
+        column for column in columns(database, "daily_costs") if column not in {"id", "latency_buckets"}
+    ]
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        *(sql for sql, _ in statements.upsert_daily_costs([range(16)] * 76)),
-        *(sql for sql, _ in statements.upsert_daily_latencies([(1, 2, 3)] * 76)), statements.FIND_DAILY_COST,
+        *(sql for sql, _ in statements.upsert_daily_costs([range(17)] * 76)),
+        *(sql for sql, _ in statements.upsert_quarters([range(13)] * 76)),
+        statements.FIND_QUARTER_BUCKETS, statements.DROP_EMPTY_QUARTER,
+        statements.FIND_DAILY_BUCKETS, statements.DROP_EMPTY_DAILY_COST,
         statements.KEEP_RECEIPT, statements.READ_RECEIPT, statements.QUARANTINE, statements.find_ids(3),
     ],
 )  # fmt: skip
@@ -82,9 +86,12 @@ def test_every_statement_fits_the_schema(database: sqlite3.Connection, statement
 
 def test_every_upserted_total_is_added_to(database: sqlite3.Connection) -> None:
     """Every column of `daily_costs` but its key appears on both sides of the upsert."""
-    ((upsert, _),) = statements.upsert_daily_costs([range(16)])
+    ((upsert, _),) = statements.upsert_daily_costs([range(17)])
     for column in columns(database, "daily_costs"):
         if column in {"id", "date", "agent_name", "tool_name", "model_name"}:
+            continue
+        if column == "latency_buckets":
+            assert f"    {column} = excluded.{column}" in upsert
             continue
         assert f"    {column} = (" in upsert or f"    {column} = {added(column)}" in upsert
         assert f"{column} + excluded.{column}" in added(column)

@@ -1,0 +1,89 @@
+"""Latency buckets as a BLOB: no count is lost, whatever was counted, and damage is no count."""
+
+from collections import Counter
+from contextlib import closing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_service.telemetry.stores.latency_buckets import Buckets, added_up, pack, pack_listed, unpack
+from llm_service.telemetry.stores.sqlite.migrations import empty_database
+
+COUNTS = st.dictionaries(st.integers(-160, 532), st.integers(1, 300) | st.integers(1, 1 << 62), max_size=30)
+SMALL = st.dictionaries(st.integers(-160, 532), st.integers(1, 255), max_size=30)
+
+
+@given(counts=COUNTS)
+def test_what_is_packed_is_unpacked(counts: dict[int, int]) -> None:
+    """Whatever the largest count; no counts are no bytes."""
+    assert unpack(pack(counts)) == counts
+    assert bool(pack(counts)) == bool(counts)
+
+
+@given(parts=st.lists(COUNTS | SMALL, max_size=6))
+def test_counts_that_are_added_one_after_the_other_are_their_sum(parts: list[dict[int, int]]) -> None:
+    """Also with a stop between, where they were stored."""
+    buckets, stored, total = Buckets(), b"", Counter[int]()
+    for part in parts:
+        total.update(part)
+        if max(total.values(), default=0) >= 1 << 63:
+            return
+        buckets.add(part)
+        again = Buckets(stored)
+        again.add(part)
+        stored = again.packed()
+    assert unpack(buckets.packed()) == unpack(stored) == total
+
+
+@given(
+    parts=st.lists(SMALL | st.dictionaries(st.integers(0, 3), st.just(255), min_size=4), max_size=8),
+    times=st.integers(1, 90),
+)
+def test_many_blobs_are_added_up_without_a_carry(parts: list[dict[int, int]], times: int) -> None:
+    """However many have the same head: no lane runs over into the next."""
+    total = Counter[int]()
+    for part in parts * times:
+        total.update(part)
+    assert added_up([pack(part).hex() for part in parts * times]) == total
+
+
+@given(digits=st.binary(max_size=40).map(bytes.hex) | st.text(max_size=9) | st.none() | st.integers())
+def test_damage_counts_as_nothing_or_as_counts_and_raises_nothing(digits: object) -> None:
+    """Whatever a cell holds; a writer adds to what is left of it."""
+    found = added_up([digits, "01000007"])
+    assert all(abs(bucket) <= 1_000 and count > 0 for bucket, count in found.items())
+    assert found[0] >= 7
+    packed = bytes.fromhex(digits) if isinstance(digits, str) and set(digits) <= set("0123456789abcdef") else digits
+    buckets = Buckets(packed)
+    buckets.add({3: 1})
+    assert unpack(buckets.packed())[3] >= 1
+
+
+def test_a_bucket_of_no_latency_and_a_count_beyond_all_calls_harm_no_other() -> None:
+    """They come of damage alone."""
+    buckets = Buckets()
+    buckets.add({5: (1 << 64) - 2, 6: 1, 15_945: 1})
+    buckets.add({5: 9})
+    found = unpack(buckets.packed())
+    assert (set(found), found[6]) == ({5, 6}, 1)
+
+
+@pytest.mark.parametrize("listed", [None, 7, "", "x", "1 2 3", "1", "9999 1", "1 -1", ",", f"1 {1 << 63}"])
+def test_what_older_files_list_and_is_no_count_is_left_out(listed: object) -> None:
+    """The rest of the list is packed."""
+    assert pack_listed(listed) == b""
+    assert unpack(pack_listed(f"{listed},-3 2,7 40,7 2")) == {-3: 2, 7: 42}
+
+
+@given(rows=st.lists(COUNTS, max_size=4))
+def test_the_view_reads_the_same(rows: list[dict[int, int]]) -> None:
+    """In plain SQL, without a function of ours."""
+    with closing(empty_database()) as connection:
+        for row_id, counts in enumerate(rows):
+            connection.execute(
+                "INSERT INTO daily_costs (id, date, agent_name, latency_buckets) VALUES (?1, '2026-01-01', ?1, ?2)",
+                (row_id, pack(counts)),
+            )
+        found = connection.execute("SELECT daily_cost_id, bucket, invocations FROM daily_latency").fetchall()
+    assert sorted(found) == sorted((at, *pair) for at, counts in enumerate(rows) for pair in counts.items())
