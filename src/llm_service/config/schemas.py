@@ -89,8 +89,8 @@ class TelemetryConfig(BaseModel):
     )
     time_zone: str | None = _setting(
         "time_zone",
-        "Where the days of queries begin: a name of the IANA database, `UTC`, or `local` for the machine's. None is UTC "
-        "for loggers, and the machine's for the command line.",
+        "Where the days of queries begin: a name of the IANA database, `UTC`, or `local` for the machine's. None is "
+        "UTC for loggers, and the machine's for the command line.",
     )
 
     @field_validator("*", mode="before")

@@ -1,17 +1,16 @@
 """The queries of both loggers, as `(sql, parameters)`, and the shaping of their rows; no connection.
 
 SQL is built from constants of this module; every value is bound. Statistics of a long window come from the daily
-roll-ups, and from rows only for the partial day at the start of the window.
+roll-ups, and from rows only for the partial days at its ends.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypedDict, cast
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.cells import (
     ADDED_BY_A_CALL,
-    IS_CALL,
     LATENCY,
     added_up,
     number,
@@ -20,9 +19,10 @@ from llm_service.telemetry.queries.cells import (
     whole,
 )
 from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
-from llm_service.telemetry.queries.filters import NAMES, InvocationFilter, Where
+from llm_service.telemetry.queries.filters import InvocationFilter
+from llm_service.telemetry.queries.range_parts import range_parts
 from llm_service.telemetry.queries.rows import ROW_COLUMNS, InvocationRow, to_invocations
-from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
+from llm_service.telemetry.queries.time_range import EVER, TimeRange
 from llm_service.telemetry.stores.base import Fetch, Query
 from llm_service.telemetry.stores.rollups import bucket_of, percentile
 
@@ -34,8 +34,9 @@ __all__ = [
     "check_days",
     "daily_costs",
     "invocations",
+    "last_days",
     "read_statistics",
-    "read_statistics_since",
+    "read_statistics_of",
     "to_daily_costs",
     "to_invocations",
 ]
@@ -43,8 +44,6 @@ __all__ = [
 _MOST_BUCKET: Final = 1_000
 MAX_LIMIT: Final = 1_000_000
 MAX_DAYS: Final = 36_500
-_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class DailyCost(TypedDict):
@@ -134,38 +133,39 @@ _OF_DAYS: Final = ", ".join(f"coalesce(sum({column}), 0)" for column in ADDED_BY
 
 def read_statistics(fetch: Fetch, now: datetime, days: float, narrowed: InvocationFilter) -> Statistics:
     """Statistics of the last `days` days (0 < days <= 36,500), a rolling window that ends with the newest record."""
+    return read_statistics_of(fetch, last_days(days, now), narrowed)[0]
+
+
+def last_days(days: float, now: datetime) -> TimeRange:
+    """The last `days` days of 24 hours. Raises QueryError: unless `days` is a number above 0 and up to 36,500."""
     check_days(days)
-    return read_statistics_since(fetch, _window_start(now, days), narrowed)
+    try:
+        return TimeRange(now.astimezone(UTC) - timedelta(days=days), None, UTC)
+    except OverflowError:
+        return EVER
 
 
-def read_statistics_since(fetch: Fetch, start: datetime, narrowed: InvocationFilter) -> Statistics:
-    """Statistics of the calls of these names from a moment (aware UTC; before 1970 counts as 1970) on."""
-    start = min(max(start, _FIRST), _LAST)
-    first_whole_day = start.date() if start.time() == time(0) else start.date() + timedelta(days=1)
-    edge = Where()
-    edge.compare("timestamp >= ?", microseconds_text(to_microseconds(start)))
-    edge.compare("timestamp < ?", first_whole_day.isoformat())
-    edge.names(narrowed, *NAMES)
-    edge.add(IS_CALL)
-    later = Where()
-    later.compare("date >= ?", first_whole_day.isoformat())
-    later.names(narrowed, *NAMES)
-    edge_sums = fetch((f"SELECT {added_up(*ADDED_BY_A_CALL)} FROM invocations{edge}", edge.parameters))[0]  # noqa: S608
-    (day_sums,) = fetch_daily_sums(fetch, f"SELECT {_OF_DAYS} FROM daily_costs{later}", later.parameters)  # noqa: S608
-    both = zip(ADDED_BY_A_CALL, edge_sums, day_sums, strict=True)
-    sums = {name: whole(one) + whole(other) for name, one, other in both}
+def read_statistics_of(fetch: Fetch, asked: TimeRange, narrowed: InvocationFilter) -> tuple[Statistics, TimeRange]:
+    """Statistics of the calls of these names in a range, and the range that they cover: it may be wider."""
+    parts = range_parts(fetch, asked)
+    days = parts.days(narrowed)
+    summed = [*fetch_daily_sums(fetch, f"SELECT {_OF_DAYS} FROM daily_costs{days}", days.parameters)]  # noqa: S608
     buckets: dict[int, int] = {}
-    sql = f"SELECT latency_ms, count(*) FROM invocations{edge} AND {LATENCY} GROUP BY latency_ms"  # noqa: S608
-    for latency_ms, count in fetch((sql, edge.parameters)):
-        bucket = bucket_of(latency_ms)
-        buckets[bucket] = buckets.get(bucket, 0) + count
+    for edge in parts.edges:
+        where = edge.where(narrowed)
+        summed += fetch((f"SELECT {added_up(*ADDED_BY_A_CALL)} FROM invocations{where}", where.parameters))  # noqa: S608
+        sql = f"SELECT latency_ms, count(*) FROM invocations{where} AND {LATENCY} GROUP BY latency_ms"  # noqa: S608
+        for latency_ms, count in fetch((sql, where.parameters)):
+            bucket = bucket_of(latency_ms)
+            buckets[bucket] = buckets.get(bucket, 0) + count
     latency = (
         "SELECT bucket, sum(l.invocations) FROM daily_costs AS d JOIN daily_latency AS l ON l.daily_cost_id = d.id"
     )
-    for bucket, count in fetch((f"{latency}{later} GROUP BY bucket", later.parameters)):
+    for bucket, count in fetch((f"{latency}{days} GROUP BY bucket", days.parameters)):
         if isinstance(bucket, int) and -_MOST_BUCKET <= bucket <= _MOST_BUCKET:  # else invalid
             buckets[bucket] = buckets.get(bucket, 0) + whole(count)
-    return _to_statistics(sums, buckets)
+    totals = (sum(map(whole, values)) for values in zip(*summed, strict=True))
+    return _to_statistics(dict(zip(ADDED_BY_A_CALL, totals, strict=True)), buckets), parts.covered
 
 
 def check_days(days: object) -> None:
@@ -209,10 +209,3 @@ def _position(row: object) -> tuple[str, int]:
     if not isinstance(timestamp, str) or not isinstance(row_id, int):
         raise QueryError("before", named, "it lacks timestamp and id; give a row as get_invocations returned it")
     return timestamp, row_id
-
-
-def _window_start(now: datetime, days: float) -> datetime:
-    try:
-        return now.astimezone(UTC) - timedelta(days=days)
-    except OverflowError:
-        return _FIRST
