@@ -226,6 +226,9 @@ def test_a_repricing_as_json_is_one_object(run: Run, db: Path, models: Path) -> 
     assert found == {
         "db_path": str(db),
         "dry_run": False,
+        "since": None,
+        "until": None,
+        "time_zone": "UTC",
         "examined": 2,
         "priced": 1,
         "changed": 0,
