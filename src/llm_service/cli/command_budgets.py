@@ -146,9 +146,12 @@ def budgets(context: click.Context, *, policies: Path | None, policy: str | None
 
 
 def _show_status(rows: "Sequence[BudgetStatus]", zone: tzinfo) -> None:
-    resets = replace(_STATUS[-1], name=f"resets ({zone_label(zone)})", of=lambda row: _resets(row, zone))
+    def resets(row: Row) -> str:
+        return _resets(row, zone)
+
+    columns = [*_STATUS[:-1], replace(_STATUS[-1], name=f"resets ({zone_label(zone)})", of=resets)]
     listing(
-        [*_STATUS[:-1], resets],
+        columns,
         rows,
         marked=_colour,
         empty="no limits, or nothing was counted for any subject of theirs yet",
