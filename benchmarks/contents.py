@@ -1,4 +1,6 @@
-"""How small do prompts and responses get, and at what cost? Ways to compress them, on conversations made of real texts.
+"""How small do prompts and responses get, and at what cost? Ways to compress them, and the index that search asks.
+
+Both are measured on conversations made of real texts.
 
 A conversation is JSON of messages as an agent sends them: a system prompt, passages of the licences, readmes and change
 logs of installed packages, passages of the standard library's source, and results of tools as JSON. Every passage is
@@ -13,10 +15,11 @@ import sysconfig
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Final
 
-from benchmarks._harness import Options, Report, Row, check, command, median
+from benchmarks._harness import Options, Report, Row, check, command, median, scratch
+from llm_service.telemetry import InvocationRecord, TelemetryLogger
 from llm_service.telemetry.privacy import pack, unpack
 
 __all__ = ["run"]
@@ -48,7 +51,40 @@ def run(options: Options) -> Report:
             share = sum(length for _, length in results) / whole
             microseconds = median([seconds for seconds, _ in results]) * 1e6
             report.rows.append(Row(f"{what}, {name}: {share:.2f} of the bytes", microseconds, "us", chosen, "zlib 6"))
+    _index(report, [_conversation(rng, prose, code, 3_000) for _ in range(options.count(4_000, 40))])
     return report
+
+
+def _index(report: Report, prompts: Sequence[str]) -> None:
+    """What `search: true` costs each record, in bytes of the file and CPU of the process; how long a search takes."""
+    with scratch() as folder:
+        measured = {search: _written(folder / f"{search}.db", prompts, search=search) for search in (False, True)}
+        (plain_bytes, plain_cpu, _), (bytes_, cpu, _) = measured[False], measured[True]
+        report.rows += [
+            Row("4 KB prompt stored, search: true", bytes_, "B/record", plain_bytes, "search: false"),
+            Row("4 KB prompt stored, search: true", cpu, "us CPU/record", plain_cpu, "search: false"),
+            Row("a search that finds nothing, by the index", measured[True][2], "ms", measured[False][2], "by reading"),
+        ]
+
+
+def _written(path: Path, prompts: Sequence[str], *, search: bool) -> tuple[float, float, float]:
+    """Bytes and CPU microseconds a record, and the milliseconds of a search that finds nothing."""
+    with TelemetryLogger(
+        path, privacy_level="full", retention_days=None, redact_content=False, policies=False, models=False,
+        search=search, close_timeout=600.0, commit_timeout=600.0,
+    ) as telemetry:  # fmt: skip
+        started = process_time()
+        for prompt in prompts:
+            telemetry.log_invocation_nowait(InvocationRecord(model_name="m", prompt=prompt))
+        check(telemetry.flush().complete, "all is stored")
+        cpu = (process_time() - started) / len(prompts) * 1e6
+        check(len(telemetry.search("careful engineer", limit=len(prompts))) == len(prompts), "all is found")
+        seconds: list[float] = []
+        for _ in range(3):
+            begun = perf_counter()
+            check(telemetry.search("nothinghasthisword") == [], "nothing is found")
+            seconds.append(perf_counter() - begun)
+    return path.stat().st_size / len(prompts), cpu, min(seconds) * 1000
 
 
 def _ways(dictionary: bytes) -> dict[str, Callable[[bytes], bytes]]:

@@ -85,7 +85,7 @@ def _size_over(path: Path, days: int, agents: int) -> int:
             connection.execute("UPDATE retention SET clock_believed_until = ?", (f"{start:%Y-%m-%d %H:%M:%S.%fZ}",))
         for day in range(days):
             now = start + timedelta(days=day)
-            engine.retention._clock_ns = partial(int, now.timestamp() * 1e9)
+            engine.retention.clock_ns = partial(int, now.timestamp() * 1e9)
             morning, span = now - timedelta(hours=8), timedelta(hours=8)
             for record in records(1000, seed=day, start=morning, span=span, agents=agents):
                 logger.log_invocation_nowait(record)

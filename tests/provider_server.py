@@ -39,7 +39,7 @@ class _Handler(BaseHTTPRequestHandler):
         route = next(route for route in ROUTES if re.fullmatch(route.path, path))
         asked = Asked(path, body, scenario)
         server.asked[scenario] += 1
-        if scenario == "slow":
+        if scenario == "slow" or (scenario == "slow-then-ok" and server.asked[scenario] % 2):
             server.released.wait(10)
         if scenario in ERRORS:
             self._refuse(route, asked, *ERRORS[scenario])

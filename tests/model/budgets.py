@@ -231,7 +231,8 @@ class BudgetsBesideModel(RuleBasedStateMachine):
             with engine_of(logger).commit_lock:
                 engine_of(logger).inline.let_go()
                 engine_of(logger).executor.let_go()
-            engine_of(logger).closing = engine_of(logger).closed = True
+            shutdown = engine_of(logger).shutdown
+            shutdown.closing = shutdown.closed = True
         self.loggers, self.open = [], {}
         self.open_logger(limited=True)
         self.seen["crashes"] += 1

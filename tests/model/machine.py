@@ -142,7 +142,7 @@ class EngineBesideModel(RuleBasedStateMachine):
         )  # retention has tests of its own
         self.engine = engine = engine_of(self.logger)
         engine.queue._clock = self.stage.clock
-        accept, refuse_one, begin_close = engine.queue.accept, engine.queue.refuse_one, engine.begin_close
+        accept, refuse_one, begin_close = engine.queue.accept, engine.queue.refuse_one, engine.shutdown.begin_close
 
         def accept_beside(record: InvocationRecord, waiter: Any, *, wake: bool = True) -> DropReason | None:
             self.agree()
@@ -163,7 +163,7 @@ class EngineBesideModel(RuleBasedStateMachine):
 
         engine.queue.accept = accept_beside  # type: ignore[method-assign]
         engine.queue.refuse_one = refuse_beside  # type: ignore[method-assign]
-        engine.begin_close = begin_close_beside  # type: ignore[method-assign]
+        engine.shutdown.begin_close = begin_close_beside  # type: ignore[method-assign]
 
     # What callers do
 

@@ -1,5 +1,6 @@
 """CONTRIBUTING.md is kept true: its files are there, its rooms are the rooms, and it stays short."""
 
+import ast
 import re
 import tomllib
 from collections import defaultdict
@@ -44,17 +45,38 @@ def test_it_shows_each_room() -> None:
 def test_a_name_of_a_module_means_one_thing() -> None:
     """No two modules of the package have the same name; a package's main module may have the package's own.
 
-    An adapter has the name of its framework, and so has the module that offers it.
+    An adapter has the name of its framework, and so has the module that offers it. What is the same in several stores
+    has the same name.
     """
-    places: dict[str, list[str]] = defaultdict(list)
+    places: dict[str, set[str]] = defaultdict(set)
     adapters = {PACKAGE / "telemetry" / path.name for path in PACKAGE.rglob("frameworks/*.py")}
     for path in set(PACKAGE.rglob("*.py")) - adapters:
         if path.parent == EARLIER_NAMES:
             continue
         name = path.parent.name if path.stem == "__init__" else path.stem
         if path.stem != "__main__" and not (path.stem == path.parent.name and path.stem in MAIN_OF_ITS_PACKAGE):
-            places[name].append(path.relative_to(PACKAGE).as_posix())
+            place = re.sub(r"/stores/\w+/", "/stores/*/", path.relative_to(PACKAGE).as_posix())
+            places[name].add(place)
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_modules_and_functions_are_short() -> None:
+    """By the bounds that the guide names; of a function its body counts, without signature and docstring."""
+    bounds = re.search(r"Modules stay under (\d+)\s+lines, bodies of functions under (\d+)", GUIDE)
+    assert bounds is not None
+    of_module, of_body = map(int, bounds.groups())
+    long = {}
+    for path in PACKAGE.rglob("*.py"):
+        text, name = path.read_text("utf-8"), path.relative_to(PACKAGE).as_posix()
+        if len(text.splitlines()) >= of_module:
+            long[name] = len(text.splitlines())
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                body = node.body[ast.get_docstring(node) is not None :]
+                lines = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+                if lines >= of_body:
+                    long[f"{name}: {node.name}"] = lines
+    assert long == {}
 
 
 def test_checks_before_a_commit_are_those_of_ci() -> None:

@@ -14,6 +14,9 @@ from llm_service.cli.commands import cli
 from llm_service.config.settings import Settings
 from llm_service.telemetry.logger import AsyncTelemetryLogger, TelemetryLogger
 from llm_service.telemetry.maintenance.findings import KINDS
+from llm_service.telemetry.queries.field_names import SHORT_NAMES
+from llm_service.telemetry.queries.group_keys import KEYS
+from llm_service.telemetry.queries.measures import MEASURES, SETS
 from llm_service.telemetry.queries.questions import Statistics
 from llm_service.telemetry.record.record import FIELDS
 from llm_service.telemetry.writer.ledger import DropReason
@@ -147,3 +150,16 @@ def test_every_option_of_a_command_that_looks_after_the_file_is_in_its_section(t
         assert name in section(title)
     for part in parts:
         assert str(part.name) in section(title)
+
+
+def test_the_section_of_questions_has_exactly_the_keys_measures_and_short_names() -> None:
+    """Each measure with its unit and what it is; the other names with the measures that they stand for."""
+    text = section("Ask anything")
+    rows = [tuple(row) for row in re.findall(r"^\| `(\w+)` \| ([^|`]+) \| ([^|]+) \|$", text, re.MULTILINE)]
+    assert rows == [(name, measure.unit, measure.what) for name, measure in MEASURES.items()]
+    sets = re.findall(r"^\| `(\w+)` \| (`\w+`(?:, `\w+`)*) \|$", text, re.MULTILINE)
+    assert {name: tuple(re.findall(r"\w+", measures)) for name, measures in sets} == SETS
+    keys = text.split("### Keys\n\n", 1)[1].split("\n\n", 1)[0]
+    assert tuple(re.findall(r"`([^`]+)`", keys)) == KEYS
+    short = text.split("The short names are ", 1)[1].split("\n\n", 1)[0]
+    assert re.findall(r"`(\w+)`", short) == list(SHORT_NAMES)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from llm_service.budgets.limits import NANOS, Limit, Metric, Policy
 from llm_service.budgets.scopes import Call, Counter, CounterKey, Field, counter_key
+from llm_service.config.window_names import BUDGET_KEYS
 from llm_service.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -15,13 +16,6 @@ __all__ = ["DEFAULT_POLICY", "Policies", "compiled"]
 
 DEFAULT_POLICY: Final = "default"
 _MOST_CALLS: Final = 4096
-_PERIODS: Final = (
-    ("hourly_budget_usd", "hour"),
-    ("daily_budget_usd", "day"),
-    ("weekly_budget_usd", "week"),
-    ("monthly_budget_usd", "month"),
-    ("total_budget_usd", "total"),
-)
 
 
 class Policies:
@@ -118,7 +112,7 @@ def _limits(name: str, config: "PolicyConfig") -> Iterator[Limit]:
         counter = counter_key(scope, config.per, window, config.timezone)
         return Limit(name, metric, amount, counter, config.limit.type == "hard", thresholds)
 
-    for key, window in _PERIODS:
+    for window, key in BUDGET_KEYS.items():
         usd = cast("Decimal | None", getattr(config, key))
         if usd is not None:
             yield limit("usd", int(usd * NANOS), window)

@@ -19,11 +19,12 @@ from llm_service.cli.target import Target, read, reading
 from llm_service.cli.times import in_zone, shown_time, zone_label
 
 if TYPE_CHECKING:
+    from llm_service.budgets.limits import Policy
     from llm_service.budgets.policies import Policies
     from llm_service.pricing.book import PriceBook
     from llm_service.telemetry import TelemetryLogger
     from llm_service.telemetry.client.reservation_requests import ReservationRequest
-    from llm_service.telemetry.queries.budget_status import BudgetStatus
+    from llm_service.telemetry.queries.budget_status import BudgetStatus, CounterStatus
     from llm_service.telemetry.stores.base import Fetch
 
 __all__ = ["amount", "budgets"]
@@ -38,6 +39,11 @@ _NO_POLICIES: Final = (
     "config/policies.yaml, or name a file with --policies PATH or LLM_TELEMETRY_POLICIES"
 )
 
+
+_OTHERS: Final = (
+    "{} of limits that stand in no policy here: programs gave them in Python (policies=), or a policies.yaml elsewhere "
+    "has them; telemetry.budgets.status() shows them there, and a policies.yaml with the same limits here"
+)
 
 _policies = click.option(
     "--policies", type=FILE, metavar="PATH", help="The policies.yaml with the limits, instead of the one in force."
@@ -59,15 +65,27 @@ def _part(name: str) -> Callable[[Row], str]:
     return lambda row: amount(row["metric"], row[name])
 
 
+def _budget(row: Row) -> str:
+    if row["limit"] is not None:
+        return f"{row['budget']}{'' if row['hard'] else ' (soft)'}"
+    return ", ".join(f"{name} {'|'.join(patterns)}" for name, patterns in row["scope"].items()) or "all calls"
+
+
+def _limit(row: Row) -> str:
+    return "not known here" if row["limit"] is None else amount(row["metric"], row["limit"]) + _unit(row["metric"])
+
+
 def _spent(row: Row) -> str:
     if row["damaged"]:
         return _DAMAGED
+    if row["limit"] is None:
+        return f"{_part('spent')(row)}, {count(row['tokens'])} tokens, {count(row['calls'])} calls"
     is_unknown = row["metric"] == "usd" and row["unpriced_calls"] and row["unpriced_calls"] == row["calls"]
     return UNKNOWN if is_unknown else amount(row["metric"], row["spent"])
 
 
 def _used(row: Row) -> str:
-    return _DAMAGED if row["damaged"] else f"{row['used_percent']:.1f}%"
+    return _DAMAGED if row["damaged"] else "-" if row["limit"] is None else f"{row['used_percent']:.1f}%"
 
 
 def _resets(row: Row, zone: tzinfo) -> str:
@@ -85,10 +103,10 @@ def _unit(metric: str) -> str:
 
 
 _STATUS: Final = (
-    Column("budget", of=lambda row: row["budget"] + ("" if row["hard"] else " (soft)")),
+    Column("budget", of=_budget),
     Column("window", whole=True, of=lambda row: row["window"]),
     Column("subject", rank=5, of=lambda row: ", ".join(value or "-" for value in row["subject"])),
-    Column("limit", "right", of=lambda row: amount(row["metric"], row["limit"]) + _unit(row["metric"])),
+    Column("limit", "right", of=_limit),
     Column("spent", "right", of=_spent),
     Column("reserved", "right", rank=2, of=_part("reserved")),
     Column("unknown", "right", rank=1, of=_part("unknown")),
@@ -129,40 +147,51 @@ def budgets(context: click.Context, *, policies: Path | None, policy: str | None
     """Every limit beside what is spent, reserved and of unknown outcome, with a forecast to the window's end.
 
     All three count against a limit. Calls without a known cost are counted as unpriced, never as $0. What a limit is
-    new for is counted from the records of its present window. Only reads: a draft of policies leaves no trace. With
-    --json: an array of objects.
+    new for is counted from the records of its present window. What the file counts for limits that stand in no policy
+    here, as programs give them in Python, is shown behind them. Only reads: a draft of policies leaves no trace. With
+    --json: an array of objects, whose `limit` is null where it is not known here.
     """
     if context.invoked_subcommand is not None:
         if policies or policy or any(target):
             command = f"budgets {context.invoked_subcommand}"
             raise click.UsageError(f"give options after the command they are for: {command} ...")
         return
-    from llm_service.telemetry.queries.budget_status import read_status
+    from llm_service.budgets.policies import Policies
+    from llm_service.telemetry.queries.budget_status import read_others, read_status
 
     now = datetime.now(UTC)
-    limits = _limits(target, policies, policy, counted=True)
-    found = _ask(target.report_path(), lambda fetch: read_status(fetch, limits, now))
-    target.show(found, lambda rows: _show_status(rows, target.zone()))
+    known = _known(target, policies)
+    if known is None and policy:
+        raise Failure(_NO_POLICIES)
+    limits, path = Policies(known or {}, policy), target.report_path()
+    named = {limit.counter for one in (known or {}).values() for limit in one.limits}
+
+    def question(fetch: "Fetch") -> "list[BudgetStatus | CounterStatus]":
+        return [*read_status(fetch, limits, now), *read_others(fetch, named, now)]
+
+    rows = _ask(path, question) if known is not None or path.exists() else []
+    if known is None and not rows:
+        raise Failure(_NO_POLICIES)
+    target.show(rows, lambda rows: _show_status(rows, target.zone()))
 
 
-def _show_status(rows: "Sequence[BudgetStatus]", zone: tzinfo) -> None:
+def _show_status(rows: "Sequence[BudgetStatus | CounterStatus]", zone: tzinfo) -> None:
     def resets(row: Row) -> str:
         return _resets(row, zone)
 
     columns = [*_STATUS[:-1], replace(_STATUS[-1], name=f"resets ({zone_label(zone)})", of=resets)]
-    listing(
-        columns,
-        rows,
-        marked=_colour,
-        empty="no limits, or nothing was counted for any subject of theirs yet",
-    )
+    listing(columns, rows, marked=_colour, empty="no limits, or nothing was counted for any subject of theirs yet")
     damaged = sum(row["damaged"] for row in rows)
     if damaged:
         click.echo(f"{damaged:,} damaged: what is stored of it cannot be read, so calls are refused; {_MENDS}")
+    others = sum(row["limit"] is None for row in rows)
+    if others:
+        click.echo(_OTHERS.format(f"{others:,} row{'' if others == 1 else 's'}"))
 
 
 def _colour(cells: Sequence[str]) -> str | None:
-    percent = 100.0 if cells[_USED] == _DAMAGED else float(cells[_USED].rstrip("%"))
+    used = {_DAMAGED: "100", "-": "0"}.get(cells[_USED], cells[_USED])
+    percent = float(used.rstrip("%"))
     return "red" if percent >= 100 else "yellow" if percent >= 80 else None
 
 
@@ -347,30 +376,24 @@ def reconcile(*, hold_id: str, usd: Decimal, target: Target) -> None:
     target.show(found, lambda _: click.echo(f"reconciled {hold_id}: ${usd:,f}"))
 
 
-def _limits(target: Target, policies: Path | None, policy: str | None, *, counted: bool = False) -> "Policies":
-    """The policies in force, or those that were named; where there are none, `counted` says what the file counts."""
-    from llm_service.budgets.policies import Policies, compiled
+def _limits(target: Target, policies: Path | None, policy: str | None) -> "Policies":
+    """The policies in force, or those that were named."""
+    from llm_service.budgets.policies import Policies
+
+    known = _known(target, policies)
+    if known is None:
+        raise Failure(_NO_POLICIES)
+    return Policies(known, policy)
+
+
+def _known(target: Target, policies: Path | None) -> "Mapping[str, Policy] | None":
+    """All policies of the file in force, or of the one that was named; None where there is none."""
+    from llm_service.budgets.policies import compiled
     from llm_service.config.files import locate
     from llm_service.config.policies_schema import load_policies
 
     file = policies or locate("policies", target.config)
-    if file is None:
-        raise Failure(_NO_POLICIES + (_counted(target) if counted else ""))
-    return Policies(compiled(load_policies(file)), policy)
-
-
-def _counted(target: Target) -> str:
-    """What the file counts, where a program alone knows the limits."""
-    from llm_service.telemetry.queries.budget_status import read_counted
-
-    path = target.report_path()
-    number = _ask(path, read_counted) if path.exists() else 0
-    if not number:
-        return ""
-    return (
-        f". Programs count for {number:,} limit{'' if number == 1 else 's'} in this file that they gave in Python "
-        "(policies=): telemetry.budgets.status() shows them there, and a policies.yaml with the same limits here"
-    )
+    return None if file is None else compiled(load_policies(file))
 
 
 def _opened(target: Target) -> "TelemetryLogger":

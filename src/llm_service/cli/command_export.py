@@ -4,8 +4,9 @@ import codecs
 import json
 import re
 import sys
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
@@ -17,6 +18,7 @@ from llm_service.cli.target import Names, Target, existing, reading, say_unknown
 
 if TYPE_CHECKING:
     from llm_service.telemetry.queries.rows import InvocationRow
+    from llm_service.telemetry.stores.base import Fetch
 
 __all__ = ["export", "write"]
 
@@ -31,6 +33,7 @@ _FORMULA: Final = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
         "export > calls.csv",
         "export --format jsonl --since 30d --output calls.jsonl",
         "export --errors --safe-csv --output errors.csv --force",
+        "export --content --format jsonl --session 4711 > session.jsonl",
     )
 )
 @click.option(
@@ -40,6 +43,7 @@ _FORMULA: Final = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="A file (0600), in place once complete."
 )
 @click.option("--force", is_flag=True, help="Replace FILE where it exists and is no database.")
+@click.option("--content", is_flag=True, help="Prompts and responses, too, where they are stored (level full).")
 @click.option("--safe-csv", is_flag=True, help="Put ' before cells that a spreadsheet would run as formulas.")
 @narrowing
 @common
@@ -49,6 +53,7 @@ def export(
     output: Path | None,
     force: bool,
     safe_csv: bool,
+    content: bool,
     names: Names,
     calls: dict[str, Any],
     since: str | None,
@@ -59,7 +64,7 @@ def export(
 
     What was stored when it began is written, page by page, so that the writer is not held up. CSV holds the values as
     they are: open it in a spreadsheet only with --safe-csv, because texts may begin with =, +, - or @. --json is
-    --format jsonl. Prompts and responses are not exported.
+    --format jsonl. With --content, prompt and response are the last two columns.
     """
     from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.pages import read_pages
@@ -70,25 +75,40 @@ def export(
     say_unknown(path, names)
     with reading(path) as fetch:
         pages = read_pages(fetch, chosen)
+        rows = _with_contents(fetch, pages) if content else pages
         if output is None:
             # UTF-8 whatever the locale: a file for programs is the same everywhere.
             stream = codecs.getwriter("utf-8")(sys.stdout.buffer)
-            write(pages, stream, form, safe=safe_csv, shown=is_terminal(sys.stdout))
+            write(rows, stream, form, safe=safe_csv, shown=is_terminal(sys.stdout), content=content)
             sys.stdout.buffer.flush()
             click.echo(f"range: {asked}", err=True)
             return
         with _new_file(output, replace=force, database=path) as file:
-            written = write(pages, file, form, safe=safe_csv)
+            written = write(rows, file, form, safe=safe_csv, content=content)
     click.echo(f"{written:,} calls written to {click.format_filename(output)}; range: {asked}", err=True)
 
 
+def _with_contents(
+    fetch: "Fetch", pages: "Iterable[list[InvocationRow]]"
+) -> "Iterator[Iterator[Mapping[str, object]]]":
+    from llm_service.telemetry.queries.call_content import read_contents
+
+    for page in pages:
+        contents = read_contents(fetch, [row["id"] for row in page])
+        yield (
+            {**row, "prompt": prompt, "response": response}
+            for row, (prompt, response) in zip(page, contents, strict=True)
+        )
+
+
 def write(
-    pages: "Iterable[list[InvocationRow]]",
+    pages: "Iterable[Iterable[Mapping[str, object]]]",
     stream: TextIO | codecs.StreamWriter,
     form: Format,
     *,
     safe: bool = False,
     shown: bool = False,
+    content: bool = False,
 ) -> int:
     """Write pages of calls, and say how many calls it were.
 
@@ -97,6 +117,7 @@ def write(
         form: `csv` has a header, empty cells for NULL, `true` and `false`, and JSON in `tags` and `metadata`; `jsonl`
             is one object a line, in ASCII.
         safe: put an apostrophe before cells of CSV that a spreadsheet would take for formulas.
+        content: the rows have prompt and response.
         shown: escape control characters of CSV, because a terminal shows them; JSON has none.
     """
     import csv
@@ -106,19 +127,19 @@ def write(
     # RFC 4180: lines end in CRLF, and a text that holds either is quoted. A terminal adds its own CR.
     writer = csv.writer(stream, lineterminator="\n" if shown else "\r\n")
     if form == "csv":
-        writer.writerow(InvocationRow.__annotations__)
+        writer.writerow([*InvocationRow.__annotations__, *(("prompt", "response") if content else ())])
     change = _change(safe=safe, shown=shown)
     written = 0
-    for page in pages:
+    for row in chain.from_iterable(pages):
         if form == "csv":
-            writer.writerows(_cells(row, change) for row in page)
+            writer.writerow(_cells(row, change))
         else:
-            stream.writelines([f"{json_line(row)}\n" for row in page])
-        written += len(page)
+            stream.write(f"{json_line(row)}\n")
+        written += 1
     return written
 
 
-def _cells(row: "InvocationRow", change: Callable[[str], str] | None) -> list[object]:
+def _cells(row: Mapping[str, object], change: Callable[[str], str] | None) -> list[object]:
     """Values as the csv module writes them: it makes NULL an empty cell, and numbers what Python calls them."""
     cells = dict[str, object](row)
     for name in _JSON:

@@ -65,7 +65,7 @@ def reprice(
         "db_path": str(path),
         "dry_run": dry_run,
         **asked.as_json(),
-        **{name: getattr(report, name) for name in ("examined", "priced", "changed", "unknown", "kept")},
+        **{name: getattr(report, name) for name in ("examined", "priced", "changed", "unknown", "kept", "not_run")},
         "usd_before": report.old_nanos / 1e9,
         "usd_after": report.new_nanos / 1e9,
         "unpriced_models": [
@@ -88,7 +88,8 @@ def _show(found: dict[str, Any], report: "RepriceReport", asked: "TimeRange") ->
             (f"{would}changed", f"{report.changed:,} calls that had another cost"),
             ("cost of both", f"{_usd(report.old_nanos)} before, {_usd(report.new_nanos)} after"),
             ("still unknown", f"{report.unknown:,} calls"),
-            ("kept", f"{report.kept:,} computed costs for which no price is known any more"),
+            ("kept", f"{report.kept:,} computed costs that cannot be computed any more"),
+            ("not run", f"{report.not_run:,} calls that were refused or never sent, so they cost nothing"),
         ]
     )
     rows = found["unpriced_models"]

@@ -26,6 +26,7 @@ _MOST_CHARACTERS = 1024 * 1024
     epilog=examples(
         'sql "SELECT model_name, count(*) FROM invocations GROUP BY 1"',
         'sql "SELECT * FROM daily_costs" --format csv --limit 100000',
+        'sql "SELECT id, content_text(prompt) FROM invocation_contents ORDER BY id DESC LIMIT 1"',
         "sql - --json < question.sql",
     )
 )
@@ -59,7 +60,9 @@ def sql(*, statement: str, form: str, limit: int, timeout: float, target: Target
     """Run one SQL statement that only reads; - takes it from standard input.
 
     Nothing can be changed: SELECT, WITH, VALUES, EXPLAIN and pragmas that tell are allowed, and no other file is
-    reached. The manual lists tables and columns. With --json: one object with columns, rows and truncated.
+    reached. The manual lists tables and columns. content_text(prompt) and content_text(response) are the texts of
+    invocation_contents, cut to 16 MiB; NULL where they are damaged. With --json: one object with columns, rows and
+    truncated.
     """
     from llm_service.cli import sql_process
 

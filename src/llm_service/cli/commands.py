@@ -26,6 +26,7 @@ from llm_service.cli.command_purge import purge
 from llm_service.cli.command_report import report
 from llm_service.cli.command_reprice import reprice
 from llm_service.cli.command_runs import runs
+from llm_service.cli.command_search import search
 from llm_service.cli.command_show import show
 from llm_service.cli.command_sql import sql
 from llm_service.cli.command_stats import stats
@@ -74,7 +75,7 @@ def cli(context: click.Context) -> None:
 
 
 for command in (
-    demo, stats, costs, invocations, show, trace, runs, compare, estimate, report, export, info, sql, config_group,
-    completion, prices, reprice, budgets, purge, doctor, backup, dead_letters,
+    demo, stats, costs, invocations, search, show, trace, runs, compare, estimate, report, export, info, sql,
+    config_group, completion, prices, reprice, budgets, purge, doctor, backup, dead_letters,
 ):  # fmt: skip
     cli.add_command(command)

@@ -4,9 +4,8 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -28,8 +27,6 @@ __all__ = ["Names", "Target", "existing", "percent_of", "read", "reading", "say_
 _T = TypeVar("_T")
 Names = Mapping[str, Any]
 """The columns `agent_name`, `tool_name` and `model_name`, and what each is narrowed to."""
-_MOST_NAMES: Final = 10_000
-"""That are compared with what was given."""
 
 
 class Target(NamedTuple):
@@ -143,26 +140,12 @@ def reading(path: Path, *, may_lack: bool = False) -> "AbstractContextManager[Fe
 
 def say_unknown(path: Path, names: Names) -> None:
     """Say on stderr which of these names no stored call has: an empty report would look like an idle agent."""
-    given: dict[str, str] = {column: name for column, name in names.items() if name is not None}
-    if not given:
-        return
-    for column, name, known in read(path, lambda fetch: [(c, n, _known(fetch, c, n)) for c, n in given.items()]):
-        if known is not None:
-            near = get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            click.echo(clean(f"there is no {column.removesuffix('_name')} {shown(name)}{hint}"), err=True)
+    from llm_service.telemetry.queries.unknown_names import find_unknown
 
-
-def _known(fetch: "Fetch", column: str, name: str) -> list[str] | None:
-    """The names that there are, where this one is none of them; None where it is."""
-    from llm_service.telemetry.queries.filters import InvocationFilter
-
-    where = InvocationFilter(**cast("Any", {column: name})).daily()
-    for table in ("daily_costs", "invocations"):
-        if fetch((f"SELECT 1 FROM {table}{where} LIMIT 1", where.parameters)):  # noqa: S608 - names of our own
-            return None
-    sql = f"SELECT DISTINCT {column} FROM daily_costs WHERE {column} IS NOT NULL LIMIT ?"  # noqa: S608 - as above
-    return [str(row[0]) for row in fetch((sql, [_MOST_NAMES]))]
+    given = [(column, name) for column, name in names.items() if name is not None]
+    if given:
+        for unknown in read(path, lambda fetch: find_unknown(fetch, given)):
+            click.echo(clean(str(unknown)), err=True)
 
 
 def percent_of(on_progress: Callable[[int], None]) -> Callable[[Any, Any], None]:

@@ -10,18 +10,11 @@ from llm_service.config.key_paths import KeyPath
 from llm_service.config.models_sanity import RateBook, doubt, listed_prices, matches, names_of, nearest
 from llm_service.config.models_schema import ModelsConfig
 from llm_service.config.policies_schema import PoliciesConfig, PolicyConfig, rolling_seconds
+from llm_service.config.window_names import BUDGET_KEYS
 from llm_service.errors import ConfigError
 
 __all__ = ["doubts_of_policies"]
 
-_BUDGETS: Final = {
-    "hour": "hourly_budget_usd",
-    "day": "daily_budget_usd",
-    "week": "weekly_budget_usd",
-    "month": "monthly_budget_usd",
-    "total": "total_budget_usd",
-}
-"""Calendar windows from the shortest to the longest, and their keys."""
 _PROMPT: Final = 1000
 _COMPLETION: Final = 500
 """Completion tokens of a small call."""
@@ -56,7 +49,7 @@ def _useless(policy: PolicyConfig, path: KeyPath, document: Document) -> Iterato
 
 def _dollars(policy: PolicyConfig) -> Iterator[tuple[str, Decimal, KeyPath]]:
     """Window, limit and place of each limit in US dollars."""
-    for window, key in _BUDGETS.items():
+    for window, key in BUDGET_KEYS.items():
         usd: Decimal | None = getattr(policy, key)
         if usd is not None:
             yield window, usd, (key,)
@@ -83,11 +76,11 @@ def _twice(policy: PolicyConfig, path: KeyPath, document: Document) -> Iterator[
 
 def _never_reached(policy: PolicyConfig, path: KeyPath, document: Document) -> Iterator[ConfigError]:
     """A budget of a shorter window that is above that of a longer one."""
-    own = [(window, getattr(policy, key)) for window, key in _BUDGETS.items() if getattr(policy, key) is not None]
+    own = [(window, getattr(policy, key)) for window, key in BUDGET_KEYS.items() if getattr(policy, key) is not None]
     for (window, usd), (longer, most) in pairwise(own):
         if usd > most:
-            text = f"{usd} US dollars a {window} is above the {most} of {_BUDGETS[longer]}; it is never reached"
-            yield doubt(document, (*path, _BUDGETS[window]), text)
+            text = f"{usd} US dollars a {window} is above the {most} of {BUDGET_KEYS[longer]}; it is never reached"
+            yield doubt(document, (*path, BUDGET_KEYS[window]), text)
 
 
 def _unknown_models(

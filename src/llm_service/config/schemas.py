@@ -87,10 +87,15 @@ class TelemetryConfig(BaseModel):
         "True writes each record to a crash journal, a file as large as `queue_max_bytes` beside the "
         "database, before it is accepted: the end of the process, SIGKILL included, loses none.",
     )
+    search: bool = _setting(
+        "search",
+        "True makes an index of the words of prompts, responses and error messages (level `full`), for `search`; a "
+        "file that has one keeps it until it is dropped.",
+    )
     time_zone: str | None = _setting(
         "time_zone",
-        "Where the days of queries begin: a name of the IANA database, `UTC`, or `local` for the machine's. None is "
-        "UTC for loggers, and the machine's for the command line.",
+        "Where the days of queries begin: a name of the IANA database, `UTC`, or `local` for the machine's. None is UTC"
+        " for loggers, and the machine's for the command line.",
     )
 
     @field_validator("*", mode="before")

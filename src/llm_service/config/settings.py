@@ -54,6 +54,7 @@ class SettingsOptions(TypedDict, total=False):
     strict: bool
     redact_content: bool
     journal: bool
+    search: bool
     time_zone: str | None
 
 
@@ -84,6 +85,9 @@ class Settings:
         redact_content: False stores prompts and responses (level `full`) as they are; all else is always redacted.
         journal: True writes each record to a crash journal before it is accepted, so that SIGKILL, the OOM killer and
             `os._exit` lose none: a file beside the database, allocated in full, as large as `queue_max_bytes`.
+        search: True makes an index of the words of prompts, responses and error messages (level `full`) where the file
+            has none, and completes it in the background. Whoever writes to a file that has one keeps it, whatever this
+            says; `llm-telemetry search --drop-index` removes it.
         time_zone: where the days of queries begin (`since="yesterday"`): a name of the IANA database, `UTC`, or `local`
             for the machine's. None is UTC for loggers, and the machine's for the command line.
     """
@@ -104,11 +108,12 @@ class Settings:
     strict: bool = False
     redact_content: bool = True
     journal: bool = False
+    search: bool = False
     time_zone: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "db_path", resolve_db_path(self.db_path))
-        for name in ("enabled", "strict", "redact_content", "journal"):
+        for name in ("enabled", "strict", "redact_content", "journal", "search"):
             _one_of(name, getattr(self, name), (True, False), "use true or false")
         _one_of("privacy_level", self.privacy_level, PRIVACY_LEVELS, "use none, metadata or full")
         _one_of("overflow", self.overflow, OVERFLOWS, "use block, drop_newest or drop_oldest")

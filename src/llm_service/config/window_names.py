@@ -4,7 +4,7 @@ import re
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["CALENDAR_WINDOWS", "CalendarWindow", "rolling_seconds"]
+__all__ = ["BUDGET_KEYS", "CALENDAR_WINDOWS", "CalendarWindow", "rolling_seconds"]
 
 
 class CalendarWindow(StrEnum):
@@ -18,6 +18,14 @@ class CalendarWindow(StrEnum):
 
 
 CALENDAR_WINDOWS: Final = tuple(str(kind) for kind in CalendarWindow)
+BUDGET_KEYS: Final = {
+    "hour": "hourly_budget_usd",
+    "day": "daily_budget_usd",
+    "week": "weekly_budget_usd",
+    "month": "monthly_budget_usd",
+    "total": "total_budget_usd",
+}
+"""Keys of a policy that are budgets of calendar windows, from the shortest to the longest."""
 _ROLLING: Final = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400}
 

@@ -48,47 +48,47 @@ class AdaptiveQuantiles:
         window: number of values, at least 2.
     """
 
-    __slots__ = ("_misses", "_next", "_ordered", "_predicted", "_recent", "_window", "seen")
+    __slots__ = ("_next", "_window", "misses", "ordered", "predicted", "recent", "seen")
 
     def __init__(self, window: int = WINDOW) -> None:
         if window < 2:
             raise ValueError(f"window: {window} is not usable; give a whole number from 2 on")
         self._window = window
-        self._recent = array("q")
-        self._ordered = array("q")
+        self.recent = array("q")
+        self.ordered = array("q")
         self._next = 0
-        self._misses = [1 - level for level in LEVELS]
-        self._predicted: Quantiles[int] | None = None
+        self.misses = [1 - level for level in LEVELS]
+        self.predicted: Quantiles[int] | None = None
         self.seen = 0
         """Number of values so far, including those that have left the window."""
 
     def predict(self) -> Quantiles[int] | None:
         """Upper bounds of the next value, ascending by level; None before the first value."""
-        ordered = self._ordered
-        if self._predicted is None and ordered:
+        ordered = self.ordered
+        if self.predicted is None and ordered:
             size = len(ordered)
             # The conformal rank counts one more value than there are: the next one.
             # The comparison is inlined: calls of min and max would double the time.
             middle, high, top = [
                 ordered[(size if (rank := ceil((size + 1) * (1 - miss))) > size else rank or 1) - 1]
-                for miss in self._misses
+                for miss in self.misses
             ]
             high = max(middle, high)
-            self._predicted = Quantiles(middle, high, max(high, top))
-        return self._predicted
+            self.predicted = Quantiles(middle, high, max(high, top))
+        return self.predicted
 
     def add(self, value: int) -> Quantiles[int] | None:
         """Add the next value, a 64-bit integer, and return its prediction."""
         predicted = self.predict()
         if predicted is not None and self.seen >= _STEADY:
-            misses = self._misses
+            misses = self.misses
             for place, bound in enumerate(predicted):
                 if value > bound:
                     misses[place] = max(0.0, misses[place] - _DOWN[place])
                 else:
                     misses[place] = min(1.0, misses[place] + _UP[place])
         self.seen += 1
-        ordered, recent = self._ordered, self._recent
+        ordered, recent = self.ordered, self.recent
         if len(recent) < self._window:
             recent.append(value)
         else:
@@ -96,5 +96,5 @@ class AdaptiveQuantiles:
             recent[self._next] = value
             self._next = (self._next + 1) % self._window
         insort(ordered, value)
-        self._predicted = None
+        self.predicted = None
         return predicted

@@ -47,6 +47,13 @@ _TEXT_PARTS: Final = frozenset({"tool_use", "tool_result", "tool-call", "functio
 """Types of parts that are text throughout, unless they hold parts of another type."""
 _GEMINI_PARTS: Final = frozenset({"functionCall", "functionResponse", "function_call", "function_response"})
 """Keys of Gemini's parts that are text throughout, unless they hold files."""
+_TEXT_TYPES: Final = ("text", "reasoning", "thinking", "thought", "summary")
+"""What a type of parts is called that are a text and nothing else: `input_text`, `summary_text`."""
+_BESIDE_TEXT: Final = frozenset(
+    {"annotations", "cache_control", "citations", "id", "index", "logprobs", "role", "signature", "status", "text"}
+    | {"thought", "thought_signature", "thoughtSignature", "type"}
+)
+"""What may stand beside the text of a part, and adds nothing to the prompt."""
 _CONTENT: Final = frozenset({"content", "parts"})
 _ONE_MESSAGE: Final = _MESSAGE + _ROLE + _REPLY
 
@@ -102,7 +109,10 @@ class TokenRatios:
 def size_of(
     prompt: Prompt, agent_name: str | None, model_name: str | None, ratios: TokenRatios, tokenizer: Tokenizer | None
 ) -> PromptSize:
-    """The number of tokens of the prompt, by the best available way. Parts other than text (images) are not counted.
+    """The number of tokens of the prompt, by the best available way. Parts other than text are not counted.
+
+    An image, a file, audio or a video has no bound that holds for any model that may be asked (some count tiles, some
+    resize, some read the text within): with one there is none, and `whole` is False.
 
     Raises:
         QueryError: the prompt is neither a text nor messages.
@@ -189,6 +199,7 @@ class _Texts:
             text = part if said is None else said.get("text")
             if isinstance(text, str):
                 self.contents.append(text)
+                self.whole = self.whole and (said is None or _is_text_alone(said))
             elif said is not None and said.get("type") in _TEXT_PARTS:
                 self._add_part(place, said)
             elif said is not None and (_is_geminis_text(said) or _is_text_document(said)):
@@ -248,6 +259,15 @@ def _mapping(message: object) -> Mapping[str, object] | None:
                 if isinstance(found, Mapping):
                     return cast("Mapping[str, object]", found)
     return None
+
+
+def _is_text_alone(part: Mapping[str, object]) -> bool:
+    """Whether a part with a text holds nothing else that the model reads, such as an image with a caption."""
+    kind = part.get("type")
+    if isinstance(kind, str) and not any(name in kind for name in _TEXT_TYPES):
+        return False
+    others = (value for key, value in islice(part.items(), _MOST_PARTS) if key not in _BESIDE_TEXT)
+    return not any(value for value in others if not isinstance(value, int | float))
 
 
 def _is_geminis_text(part: Mapping[str, object]) -> bool:

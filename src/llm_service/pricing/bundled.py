@@ -131,10 +131,10 @@ class BundledPrices:
         if why is not None:
             return found(why, model.id)
         if tier is None:
-            timeline = self._compiled(model, one.provider, one.api)
+            timeline = self.compiled(model, one.provider, one.api)
             why = _unpriced(model)
         else:
-            timeline = self._of_tier(model, one.provider, tier) if has_tiers_of(one, model.id) else None
+            timeline = self.of_tier(model, one.provider, tier) if has_tiers_of(one, model.id) else None
             why = f"the entry has no price of service tier {tier}"
         if timeline is not None:
             timeline = since(timeline, one, model, set(_names(model)), self._newest_us)
@@ -164,7 +164,7 @@ class BundledPrices:
         keys = {model_of(name) for name in names}
         return bounded(timeline, [long for key in keys if key is not None for long in self._long.get(key, ())])
 
-    def _of_tier(self, model: Any, provider: str, tier: str) -> Timeline | None:
+    def of_tier(self, model: Any, provider: str, tier: str) -> Timeline | None:
         """The prices of a tier. The data have its differences by start date; before that, they are unknown."""
         selectors = [{key: tier} for key in _SELECTORS]
         differences = [one for one in getattr(model, "price_variants", None) or () if one.when in selectors]
@@ -184,7 +184,8 @@ class BundledPrices:
         ended = ENDED_TIERS.get((provider, model.id, tier)) or ENDED.get((provider, model.id))
         return _until(Timeline(periods), ended)
 
-    def _compiled(self, model: Any, provider: str, api: str | None = None) -> Timeline | None:
+    def compiled(self, model: Any, provider: str, api: str | None = None) -> Timeline | None:
+        """The prices of a model by date; None where they are not this seller's, or not by tokens of text alone."""
         if not_of_seller(provider, model.id, model.price_comments or "") or _beyond_text_tokens(model.id):
             return None
         if hasattr(model.prices, "__iter__"):  # dated ones

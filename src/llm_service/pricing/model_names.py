@@ -15,6 +15,7 @@ from llm_service.pricing.sellers import GEMINI, GOOGLE, VERTEX, api_of, is_prefi
 
 __all__ = [
     "PROFILES",
+    "SELLERS",
     "Candidate",
     "candidates",
     "explicit_seller",
@@ -83,7 +84,7 @@ _MAKERS: Final = (
     ("voyageai", re.compile(r"voyage-(?!.*nano)")),
 )
 # Names in a form that only one seller uses.
-_SELLERS: Final = (
+SELLERS: Final = (
     ("aws", re.compile(rf"(?:{_REGIONS})?{_VENDORS}[a-z]")),
     ("cloudflare", re.compile(r"@cf/")),
     ("databricks", re.compile(r"databricks-|system\.ai\.")),
@@ -252,7 +253,7 @@ def _at_hugging_face(name: str) -> Candidate:
 
 def seller_of_form(name: str) -> str | None:
     """Whose the form of a name in lower case is, whoever made the model; None where anybody may use it."""
-    return next((seller for seller, pattern in _SELLERS if pattern.match(name)), None)
+    return next((seller for seller, pattern in SELLERS if pattern.match(name)), None)
 
 
 def explicit_seller(name: str) -> str | None:

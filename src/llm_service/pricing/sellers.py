@@ -6,7 +6,7 @@ Gemini API and Vertex AI, whose prices partly differ: `api` distinguishes them.
 
 from typing import Final
 
-__all__ = ["GEMINI", "GOOGLE", "VERTEX", "api_of", "is_prefix", "provider_of"]
+__all__ = ["GEMINI", "GOOGLE", "PROVIDERS", "VERTEX", "api_of", "is_prefix", "provider_of"]
 
 GOOGLE: Final = "google"
 GEMINI: Final = "gemini"
@@ -96,7 +96,7 @@ _GOES_BY: Final = {
     "zai": ("z_ai",),
     "zhipuai": ("zhipu", "bigmodel"),
 }
-_PROVIDERS: Final = {
+PROVIDERS: Final = {
     name: provider for provider, others in _GOES_BY.items() for name in (provider.replace("-", "_"), *others)
 }
 _APIS: Final = {**dict.fromkeys(_GEMINI_LABELS, GEMINI), **dict.fromkeys(_VERTEX_LABELS, VERTEX)}
@@ -114,7 +114,7 @@ def provider_of(label: str | None) -> str | None:
     if label is None:
         return None
     name, plain = _plain(label)
-    return None if plain in _PASS_ON else _PROVIDERS.get(plain, name)
+    return None if plain in _PASS_ON else PROVIDERS.get(plain, name)
 
 
 def api_of(label: str | None) -> str | None:
@@ -125,7 +125,7 @@ def api_of(label: str | None) -> str | None:
 def is_prefix(label: str) -> bool:
     """Whether a prefix of a model's name (`azure/gpt-4o`) identifies the seller."""
     plain = _plain(label)[1]
-    return plain in _PROVIDERS and plain not in _OWNERS
+    return plain in PROVIDERS and plain not in _OWNERS
 
 
 def _plain(label: str) -> tuple[str, str]:

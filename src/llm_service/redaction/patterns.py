@@ -7,6 +7,7 @@ steps, or takes what it has read. So the time is linear in the length of the tex
 
 from typing import Final
 
+from llm_service.redaction.command_lines import BEHIND_COMMAND, NAMES
 from llm_service.redaction.drawn_looks import drawn
 from llm_service.redaction.drawn_shapes import DRAWN_SHAPES
 from llm_service.redaction.key_shapes import MOST, Pattern, patterns_of_shapes
@@ -124,9 +125,6 @@ _NO_NUMBER: Final = r"(?![0-9.,_]{1,64}+(?![\w-]))"
 _AT: Final = "(?=@(?!sha[0-9]{3}:))"
 """Not before the digest of an image, whose tag may stand where a password does."""
 _PART: Final = r"""[^\s/"'<>@\\]"""
-_NEXT: Final = r"""[\s,"'\\]{1,12}+"""
-_ARGUMENT: Final = r"""[^\s,"'\\|;&]{1,64}+"""
-"""Of a command line, or of the list that it is printed as: what parts two arguments, and one of them."""
 _JAR: Final = "[^{}:=\\n]"
 _XML_OPEN: Final = r"(?:>|&gt;|\\u003[eE])\s{0,32}+"
 _CODED_COLON: Final = r"(?:%2[27])?+%3[aAdD](?:%20|%22|%27|\+){0,3}+"
@@ -231,14 +229,10 @@ _NAMED: Final = (
     ),
     Pattern(
         "command-password",
-        ("mysql", "mariadb", "sshpass", "redis-cli", "mongo", "login", "twine", "ldap", "-pass"),
-        rf"(?>(?i:mysql|mariadb)[a-z]{{0,8}}+{_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-p"
-        rf"|(?i:sshpass){_NEXT}-p(?:{_NEXT})?+|(?i:redis-cli){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-a{_NEXT}"
-        rf"|(?i:login){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,6}}?-p(?:=|{_NEXT})"
-        rf"|(?i:mongo[a-z]{{0,8}}+|twine){_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-p(?:=|{_NEXT})?+"
-        rf"|(?i:ldap)[a-z]{{3,8}}+{_NEXT}(?:{_ARGUMENT}{_NEXT}){{0,8}}?-w{_NEXT}|-pass(?:in|out)?+{_NEXT}pass:)"
-        rf"(?P<secret>{NOT_AGAIN}{NO_VALUE}(?![0-9]{{1,5}}+(?![^\s\"'\\,]))[^\s\"'\\|;&]{{4,{MOST}}}+)",
-        "mysql(1), sshpass(1), redis-cli(1), mongosh, twine, ldapsearch(1), openssl-passphrase-options(1); https://docs.docker.com/reference/cli/docker/login/",
+        NAMES,
+        BEHIND_COMMAND
+        + rf"(?P<secret>{NOT_AGAIN}{NO_VALUE}(?![0-9]{{1,5}}+(?![^\s\"'\\,]))[^\s\"'\\|;&]{{4,{MOST}}}+)",
+        "see `command_lines`",
     ),
     Pattern(
         "sql-password",

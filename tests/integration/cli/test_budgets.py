@@ -296,15 +296,36 @@ def test_all_of_unknown_outcome_are_released_at_once(run: Run, db: Path, policie
     assert run("budgets", "release", "--all", running, "--db", db).exit_code == 2
 
 
-def test_limits_that_programs_alone_know_are_spoken_of(run: Run, db: Path, policies: Path) -> None:
-    """Where there is no policies.yaml; else the answer would look as if nothing were limited."""
+def test_what_is_counted_for_limits_that_programs_alone_know_is_shown(run: Run, db: Path, policies: Path) -> None:
+    """Without any policies.yaml and beside another one; else it would look as if nothing were limited."""
     with TelemetryLogger(db, policies=policies) as telemetry:
-        telemetry.budgets.reserve(usd=1).release()
+        telemetry.budgets.reserve(usd=1, tokens=0, agent_name="backend-dev", user_id="ada").give_up()
+        stored = telemetry.budgets.status()
     result = run("budgets", "--db", db)
-    assert result.exit_code == 1
-    assert "there is no policies.yaml" in result.stderr
-    assert " limits in this file that they gave in Python" in result.stderr
-    assert "Programs" not in run("budgets", "check", "--db", db).stderr
+    assert result.exit_code == 0
+    assert "not known here" in result.stdout
+    assert "$0.6000, 900 tokens, 3 calls" in result.stdout
+    assert "agent backend-*" in result.stdout
+    assert "programs gave them in Python" in " ".join(result.stdout.split())
+    found = json.loads(run("budgets", "--db", db, "--json").stdout)
+    assert (
+        {row["limit"] for row in found} == {row["budget"] for row in found} == {row["fits"] for row in found} == {None}
+    )
+    windows = {
+        (row["window"], *row["subject"]): (row["spent"], row["unknown"]) for row in stored if row["metric"] == "usd"
+    }
+    shown = {(row["window"], *row["subject"]): (row["spent"], row["unknown"]) for row in found}
+    assert windows.items() <= shown.items()
+    assert set(stored[0]) <= set(found[0])
+    other = policies.with_name("other.yaml")
+    other.write_text("policies: {default: {daily_budget_usd: 5}, later: {total_budget_usd: 9}}")
+    both = json.loads(run("budgets", "--db", db, "--policies", other, "--json").stdout)
+    assert [row["limit"] for row in both][:2] == [5, None]
+    assert len(both) == len(found)  # the day is named, the others are not
+    named = json.loads(run("budgets", "--db", db, "--policies", policies, "--json").stdout)
+    assert None not in {row["limit"] for row in named}
+    assert run("budgets", "--db", db, "--policy", "production").exit_code == 1
+    assert run("budgets", "check", "--db", db).exit_code == 1
 
 
 def test_a_hold_is_reconciled_with_what_the_bill_says(run: Run, db: Path, policies: Path) -> None:
@@ -377,7 +398,7 @@ def test_a_draft_of_policies_leaves_no_trace(run: Run, db: Path, policies: Path,
         with TelemetryLogger(counted, policies=draft) as telemetry:
             spent = {(one["budget"], one["window"], one["metric"], *one["subject"]): one["spent"]
                      for one in telemetry.budgets.status()}  # fmt: skip
-        assert spent == {key: row["spent"] for key, row in found.items()}
+        assert spent == {key: row["spent"] for key, row in found.items() if row["limit"] is not None}
 
 
 @pytest.mark.parametrize("command", [("release", "none"), ("reconcile", "none", "--usd", "1")])

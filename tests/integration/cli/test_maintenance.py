@@ -244,7 +244,7 @@ def test_a_reader_that_keeps_the_wal_long_is_named_by_its_process(
     process: Callable[..., Any], database: Path, command: list[str]
 ) -> None:
     """Here the reader is this test: it holds a snapshot while more than 8 MiB are written."""
-    if file_checks._proc_locks() is None:
+    if file_checks.proc_locks() is None:
         pytest.skip("this system does not show the locks of its processes in /proc/locks")
     assert command
     with (

@@ -234,6 +234,7 @@ def test_a_repricing_as_json_is_one_object(run: Run, db: Path, models: Path) -> 
         "changed": 0,
         "unknown": 1,
         "kept": 0,
+        "not_run": 0,
         "usd_before": 0.0,
         "usd_after": 0.006,
         "unpriced_models": [{"model_name": "wren", "provider": None, "service_tier": None, "invocations": 1}],

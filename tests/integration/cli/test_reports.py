@@ -19,7 +19,9 @@ from .every_command import commands
 Run = Callable[..., Result]
 RANGE = ("since", "until", "time_zone")
 NARROWED = [
-    words.split() for words, command in commands() if any(option.name == "tool_name" for option in command.params)
+    [*words.split(), *("word" for option in command.params if option.name == "words")]
+    for words, command in commands()
+    if any(option.name == "tool_name" for option in command.params)
 ]
 """Reports, and what else can be narrowed to names."""
 HOSTILE = "\x1b]0;owned\x07\x9b31m[red]evil[/red]\u202e"

@@ -25,6 +25,11 @@ HOUR: Final = timedelta(hours=1)
 FORMS: Final = (*WORDS, "24h", "7d", "1h30m", "1w", "2026-11-23", "2026-W48", "2026-11", "2026", "2026-11-23T18:00", "2026-11-23 18:00Z")  # fmt: skip
 
 
+def line(words: str) -> list[str]:
+    """How a command is called."""
+    return [*words.split(), *(["broken"] if words == "search" else [])]
+
+
 def having(option: str) -> list[str]:
     """The commands that have an option."""
     return [words for words, command in commands() if any(option in parameter.opts for parameter in command.params)]
@@ -37,6 +42,7 @@ COUNTED: Final[dict[str, Callable[[Any], int]]] = {
     "invocations": len,
     "report units": lambda found: found["totals"]["invocations"],
     "export": len,
+    "search": len,
 }
 """How many calls an answer is of."""
 
@@ -48,7 +54,9 @@ def hourly(tmp_path: Path) -> Path:
     with TelemetryLogger(path, retention_days=None) as telemetry:
         now = datetime.now(UTC)
         for hours in range(50):
-            telemetry.log_invocation_nowait(InvocationRecord(agent_name="a", timestamp=now - hours * HOUR - HOUR / 2))
+            telemetry.log_invocation_nowait(
+                InvocationRecord(status="error", error_message="broken", timestamp=now - hours * HOUR - HOUR / 2)
+            )
     return path
 
 
@@ -60,8 +68,8 @@ def answer(result: Result, words: str) -> Any:
 
 def count(run: Run, words: str, path: Path, *arguments: object) -> int:
     """Of how many calls its answer is."""
-    all_of_them = ["--limit", 100] if words == "invocations" else []
-    return COUNTED[words](answer(run(*words.split(), "--db", path, "--json", *all_of_them, *arguments), words))
+    all_of_them = ["--limit", 100] if words in ("invocations", "search") else []
+    return COUNTED[words](answer(run(*line(words), "--db", path, "--json", *all_of_them, *arguments), words))
 
 
 def test_every_command_that_takes_a_range_is_counted_here() -> None:
@@ -84,7 +92,7 @@ def test_every_command_that_takes_a_time_takes_a_zone() -> None:
 def test_every_command_takes_every_word(run: Run, database: Path, words: str, form: str) -> None:
     """As `--since`, and as `--until`."""
     for option in ("--since", "--until") if words in RANGED else ("--since",):
-        result = run(*words.split(), "--db", database, option, form, "--tz", "Asia/Kathmandu")
+        result = run(*line(words), "--db", database, option, form, "--tz", "Asia/Kathmandu")
         assert result.exit_code == 0, result.output
         assert re.search(r"range:? +(from|up to) .*\(Asia/Kathmandu\)", result.output)
 
@@ -111,11 +119,11 @@ def test_24h_are_24_hours_and_a_day_is_the_zones_in_every_command(run: Run, hour
 def test_an_answer_says_its_range_and_zone(run: Run, hourly: Path, words: str) -> None:
     """Text as a last line; JSON in its keys, and on stderr where it is a list."""
     given = ("--since", "2026-11-22", "--until", "2026-11-22", "--tz", "America/Los_Angeles")
-    text = run(*words.split(), "--db", hourly, *given)
+    text = run(*line(words), "--db", hourly, *given)
     said = "range: from 2026-11-22 00:00 to 2026-11-23 00:00 (America/Los_Angeles)"
     assert said in (text.stderr if words == "export" else text.stdout).splitlines()
-    found = run(*words.split(), "--db", hourly, *given, "--json")
-    if words in ("export", "invocations"):
+    found = run(*line(words), "--db", hourly, *given, "--json")
+    if words in ("export", "invocations", "search"):
         assert said in found.stderr.splitlines()
     else:
         shown = json.loads(found.stdout)
@@ -130,7 +138,7 @@ def test_an_answer_says_its_range_and_zone(run: Run, hourly: Path, words: str) -
 def test_a_zone_that_there_is_not_is_one_line_with_a_guess(run: Run, database: Path, words: str) -> None:
     """Where the command needs one."""
     if words in having("--since"):
-        result = run(*words.split(), "--db", database, "--tz", "Europe/Berln")
+        result = run(*line(words), "--db", database, "--tz", "Europe/Berln")
         assert (result.exit_code, result.stdout) == (2, "")
         assert "'Europe/Berln' is no time zone; did you mean Europe/Berlin?" in result.stderr
 
@@ -153,9 +161,9 @@ def test_a_call_of_this_moment_is_in_today(
     zone = environment["TZ"] = zone or evening_zone(datetime.now(UTC))
     path = tmp_path / "telemetry.db"
     with TelemetryLogger(path) as telemetry:
-        telemetry.log_invocation(InvocationRecord(agent_name="a", cost_usd=1.0, total_tokens=1, latency_ms=1.0))
+        telemetry.log_invocation(InvocationRecord(status="error", error_message="broken"))
     for words in RANGED:
-        found = process(*words.split(), "--since", "today", "--db", path, "--json")
+        found = process(*line(words), "--since", "today", "--db", path, "--json")
         assert found.returncode == 0, found.stderr
         lines = found.stdout.splitlines()
         assert COUNTED[words]([*map(json.loads, lines)] if words == "export" else json.loads(found.stdout)) == 1

@@ -9,27 +9,26 @@ from pathlib import Path
 
 import llm_service
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
-from llm_service.telemetry.record.fields import ADDED
+from llm_service.telemetry.record.fields import EXTENSION_FIELDS
 from llm_service.telemetry.stores.sqlite import migrations
 
 PACKAGE = Path(llm_service.__file__).parent
 NEXT = migrations.VERSION + 1
-LAST, ITS_VERSION = "region", max(ADDED)
+LAST = EXTENSION_FIELDS[-1]
 """The last column there is: the new one comes after it."""
+ITS_TYPE = rf"    {LAST}: [\w |]+\n"
 EDITS = {
     "record/fields.py": [
-        (f"""    {LAST} = _Field[str | None]("name", since={ITS_VERSION})\n""",
-         f"""    {LAST} = _Field[str | None]("name", since={ITS_VERSION})
-    deployment = _Field[str | None]("name", since={NEXT})\n"""),
-        (f"    {LAST}: str | None\n", f"    {LAST}: str | None\n    deployment: str | None\n"),
+        (rf"    {LAST} = _Field\[.*\n", f"""    deployment = _Field[str | None]("name", since={NEXT})\n"""),
+        (ITS_TYPE, "    deployment: str | None\n"),
     ],
-    "schema.sql": [("prices depend on it\n);", "prices depend on it\n    , deployment TEXT\n);")],
+    "schema.sql": [(rf"    {LAST} .*\n(?=\);\n)", "    , deployment TEXT\n")],
     "stores/sqlite/migrations.py": [
-        ('}\n"""By version', f'    {NEXT}: ("ALTER TABLE invocations ADD COLUMN deployment TEXT",),\n}}\n"""By version'),
+        (r"\n(?=\}\n.{3}By version)", f'    {NEXT}: ("ALTER TABLE invocations ADD COLUMN deployment TEXT",),\n'),
     ],
-    "queries/rows.py": [(f"    {LAST}: str | None\n", f"    {LAST}: str | None\n    deployment: str | None\n")],
-}  # fmt: skip
-"""One line in each place."""
+    "queries/rows.py": [(ITS_TYPE, "    deployment: str | None\n")],
+}
+"""Of each place the line before, as a pattern, and the new line."""
 SCRIPT = """
 import os, sys
 from pathlib import Path
@@ -73,9 +72,9 @@ def test_the_files_of_the_walk_are_enough(tmp_path: Path) -> None:
     for name, edits in EDITS.items():
         file = copy / "llm_service" / "telemetry" / name
         text = file.read_text("utf-8")
-        for old, new in edits:
-            assert text.count(old) == 1, (name, old)
-            text = text.replace(old, new)
+        for before, line in edits:
+            text, found = re.subn(before, lambda line_before, line=line: line_before[0] + line, text)
+            assert found == 1, (name, before)
         file.write_text(text, "utf-8")
     # The lines of the copy are no part of the package that coverage measures.
     unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}

@@ -229,13 +229,14 @@ async def test_what_cannot_be_flushed_first_still_settles(tmp_path: Path, monkey
 
 
 def test_a_block_within_that_has_not_ended_keeps_the_budget_around_it(logger: TelemetryLogger) -> None:
-    """Its cost is not known when the block ends; one that was refused, or never sent, has none."""
+    """Until it has, and longer where that leaves its cost unknown; one that was refused, or never sent, has none."""
     with logger.invocation("boss", budget=0.2):
         ask_in_block(logger, USED)
         stream = logger.wrap_stream(iter([{"usage": USED}, {}]), "worker", model_name="gpt-5-mini")
         next(stream)
-    assert logger.budgets.status()[0]["unknown"] == 0.2
+    assert (logger.budgets.status()[0]["reserved"], logger.budgets.status()[0]["unknown"]) == (0.2, 0)
     stream.close()
+    assert (logger.budgets.status()[0]["reserved"], logger.budgets.status()[0]["unknown"]) == (0, 0.2)
     with logger.invocation("boss", budget=0.2):
         ask_in_block(logger, USED)
         with pytest.raises(BudgetExceeded):
@@ -325,12 +326,13 @@ def test_a_block_within_that_told_no_cost_keeps_the_budget_around_it(logger: Tel
 
 
 def test_a_call_that_still_runs_keeps_the_budget_around_it(logger: TelemetryLogger, client: Any) -> None:
-    """Its cost is not known when the block ends."""
+    """Until its cost is known."""
     with logger.invocation("boss", budget=0.4):
         client.chat.completions.create(**CHAT)
         stream = client.chat.completions.create(**CHAT, stream=True, stream_options={"include_usage": True})
-    assert logger.budgets.status()[0]["unknown"] == 0.4
+    assert (logger.budgets.status()[0]["reserved"], logger.budgets.status()[0]["unknown"]) == (0.4, 0)
     list(stream)
+    assert (logger.budgets.status()[0]["reserved"], logger.budgets.status()[0]["unknown"]) == (0, 0)
 
 
 @pytest.mark.parametrize("how", ["nothing", "record", "record_usage", "sum"])

@@ -315,7 +315,7 @@ async def test_a_settlement_that_waits_while_the_logger_closes_is_stored(db: Pat
     """Its waiter is told, and the close ends."""
     logger = AsyncTelemetryLogger(db, policies=LIMITED)
     hold = await logger.budgets.reserve(usd=0.5)
-    thread = engine_of(logger).executor._thread
+    thread = engine_of(logger).executor.thread
     assert thread is not None
     with busy(logger):
         settling = asyncio.create_task(hold.settle(record()))
@@ -340,7 +340,7 @@ async def test_settlements_that_come_during_and_after_a_close_are_stored(db: Pat
         assert await hold.settle(record(0.01)) is True
     with pytest.raises(StoreError, match="the logger is closed"):
         await logger.budgets.reserve(usd=0.01)
-    thread = engine_of(logger).executor._thread
+    thread = engine_of(logger).executor.thread
     if thread is not None:
         thread.join(10)
     assert engine_of(logger).executor.session.is_open is False
@@ -360,12 +360,12 @@ async def test_what_is_asked_for_while_the_thread_ends_is_served(db: Path) -> No
             tasks += [asyncio.create_task(hold.settle(record(0.01))) for hold in held[1:]]
             await asyncio.sleep(0)
         assert all(await asyncio.gather(*tasks))
-        first = teller._thread
+        first = teller.thread
         teller._queue.put(None)
         if first is not None:
             first.join(10)
         await logger.budgets.reserve(usd=0.01)
-        assert teller._thread is not first
+        assert teller.thread is not first
     assert spent(db)[0] == pytest.approx(0.7)
 
 
@@ -376,10 +376,10 @@ async def test_thresholds_that_must_wait_do_not_hold_up_those_who_reserve(db: Pa
         teller = engine_of(logger).executor
         hold = await logger.budgets.reserve(usd=1)
         with busy(logger):
-            await asyncio.to_thread(teller._look_back)
+            await asyncio.to_thread(teller.look_back)
         with engine_of(logger).commit_lock:
             teller.let_go()
-        teller._look_back()
+        teller.look_back()
         assert told == []
         await hold.settle(record(1))
     assert [event.threshold_percent for event in told] == [80, 100]

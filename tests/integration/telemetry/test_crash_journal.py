@@ -156,7 +156,7 @@ def test_content_and_long_messages_do_not_reach_the_journal(db: Path, record: Ca
 
 def _bytes_of(telemetry: TelemetryLogger) -> bytes:
     """The segment, by its mapping: opening it here would drop its lock."""
-    mapping = engine_of(telemetry).queue._journal._map  # type: ignore[attr-defined]
+    mapping = engine_of(telemetry).queue.journal.mapping  # type: ignore[attr-defined]
     return bytes(mapping[:])
 
 

@@ -4,6 +4,7 @@ import asyncio
 import copy
 import gc
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from dataclasses import fields
 from datetime import UTC, datetime
 from itertools import product
@@ -228,6 +229,43 @@ async def test_litellm_tells_each_logger_of_a_process(server: ProviderServer, tm
     assert TelemetryCallback(one).number != TelemetryCallback(other).number
 
 
+RETRIES = list(
+    product(
+        ["429", "429-then-ok", "slow-then-ok"], ["anthropic/claude-opus-4-6", "openai/gpt-5-mini"], [False, True],
+        [False, True],
+    )
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("scenario", "model", "asynchronous", "in_block"), quick(RETRIES, every=5))
+async def test_what_litellm_tries_again_is_one_call(
+    scenario: str, model: str, asynchronous: bool, in_block: bool, telemetry: AsyncTelemetryLogger
+) -> None:
+    """Also where OpenAI's client sends it again, too; what timed out may have been billed as well."""
+    started = LiteLLM(telemetry, asynchronous=asynchronous)
+    hooked = model.startswith("openai")
+    with ProviderServer() as server, telemetry.instrumenting("openai") if hooked else nullcontext():
+        url = server.url(scenario) + "/v1" * hooked
+        asked: dict[str, Any] = {"model": model, "messages": QUESTIONS["messages"], "api_base": url, "api_key": "none"}
+        asked |= {"num_retries": 2, "timeout": 0.3 if scenario.startswith("slow") else 30}
+        async with telemetry.invocation("boss") if in_block else nullcontext():
+            with pytest.raises(started.module.RateLimitError) if scenario == "429" else nullcontext():
+                if asynchronous:
+                    await started.module.acompletion(**asked)
+                else:
+                    await asyncio.to_thread(started.module.completion, **asked)
+        requests = server.asked[scenario]
+    if scenario != "429" and not asynchronous:
+        await started.has_told_of(1)
+    await asyncio.sleep(0)
+    await telemetry.aclose()
+    async with AsyncTelemetryLogger(telemetry.db_path) as after:
+        (row,) = await after.get_invocations()
+    expected = {"429": ("error", None), "429-then-ok": ("success", "reported"), "slow-then-ok": ("success", "partial")}
+    assert (row["status"], row["usage_source"]) == expected[scenario]
+    assert row["attempts"] == requests > 1
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("collected", [True, False])
 async def test_a_stream_of_litellm_that_is_left_is_cancelled(
@@ -448,7 +486,7 @@ async def test_a_call_has_the_price_of_the_seller_that_the_framework_names_or_no
 ) -> None:
     """Of each label that the prices know, and of others; the price of the model's maker is not taken instead."""
     pytest.importorskip(adapter)
-    labels = sorted(set(sellers._PROVIDERS) | {"snowflakecortex", "vercel", "a-new-one"})
+    labels = sorted(set(sellers.PROVIDERS) | {"snowflakecortex", "vercel", "a-new-one"})
     async with AsyncTelemetryLogger(tmp_path / "t.db", models=False) as telemetry:
         for model, label in product(SOLD, labels):
             await ADAPTERS[adapter](telemetry, model, label)

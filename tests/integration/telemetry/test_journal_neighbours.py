@@ -35,7 +35,7 @@ def test_a_callable_of_the_user_s_sees_each_text_once(db: Path, record: Callable
     """At acceptance, before the journal; the writer does not call it again, nor does a retry."""
     with TelemetryLogger(db, journal=True, redact=exclaim, **LATE) as telemetry:
         assert telemetry.log_invocation_nowait(record("agent", error_message="message", metadata={"key": "value"}))
-        mapping = engine_of(telemetry).queue._journal._map  # type: ignore[attr-defined]
+        mapping = engine_of(telemetry).queue.journal.mapping  # type: ignore[attr-defined]
         assert b"message!" in bytes(mapping[:])
         assert telemetry.flush().complete
     (row,) = ask(db, "SELECT agent_name, error_message, metadata FROM invocations")

@@ -22,6 +22,7 @@ from llm_service.telemetry import (
     StoreError,
     TelemetryLogger,
 )
+from llm_service.telemetry.stores.base import Session
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.writer.committer import Step
 from llm_service.telemetry.writer.schedule import Do
@@ -132,7 +133,7 @@ def test_a_flush_without_any_time_tries_nothing(
     """On the sync face, whose callers commit by themselves: what is pending is said, and the file is not touched."""
     tried: list[int] = []
 
-    def act(_do: Do) -> Step:
+    def step(_do: Do, _session: Session) -> Step:
         tried.append(threading.get_ident())
         return Step(retry_in=0.01)
 
@@ -140,7 +141,7 @@ def test_a_flush_without_any_time_tries_nothing(
         logger.log_invocation(record())
         with held(db):
             logger.log_invocation_nowait(record())
-            monkeypatch.setattr(engine_of(logger).inline, "_act", act)
+            monkeypatch.setattr(engine_of(logger).inline, "_step", step)
             assert logger.flush(timeout=0.0).pending == 1
             monkeypatch.undo()
             assert threading.get_ident() not in tried  # the background may have its turn meanwhile

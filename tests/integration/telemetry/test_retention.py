@@ -96,7 +96,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def init(self: Purge, *arguments: Any, **options: Any) -> None:
         made(self, *arguments, **options)
-        self._rows.now = self._rows._most = self._rows._least = 1
+        self.rows.now = self.rows.most = self.rows.least = 1
 
     monkeypatch.setattr(Purge, "__init__", init)
 
@@ -213,7 +213,7 @@ def test_contents_are_gone_through_once_for_each_cut_off(db: Path) -> None:
         assert retention.busy
         while retention.busy:
             engine_of(logger).inline.retain()
-        retention._due_at = 0.0
+        retention.due_at = 0.0
         engine_of(logger).inline.retain()
         assert not retention.busy
         assert (retention.due_in() or 0) > 3000
@@ -226,7 +226,7 @@ def test_days_pass_and_each_takes_one_day_along(db: Path, eventually: Callable[.
     clock = Clock()
     with TelemetryLogger(db, retention_days=5) as logger:
         retention = engine_of(logger).retention
-        retention._clock_ns = clock
+        retention.clock_ns = clock
         for day in range(1, 5):
             logger.log_invocation(aged(0)[0])
             eventually(lambda day=day: logger.stats().purged == 3 + day and not retention.busy)
@@ -243,11 +243,11 @@ def test_a_leap_of_the_clock_deletes_nothing_and_is_said(
     clock.now += 365 * DAY_NS
     with caplog.at_level(logging.WARNING), TelemetryLogger(db, retention_days=30) as logger:
         retention = engine_of(logger).retention
-        retention._clock_ns = clock
+        retention.clock_ns = clock
         for _ in range(20):
             logger.log_invocation(aged(0)[0])
             assert not retention.busy
-            retention._due_at = 0.0
+            retention.due_at = 0.0
             clock.now += DAY_NS // 24
         assert caplog.text.count("the clock is suddenly far ahead") == 1
         assert rows(db) == 40
@@ -262,7 +262,7 @@ def test_a_season_of_a_thousand_records_a_day_stays_small(db: Path) -> None:
     clock = Clock(start)
     with TelemetryLogger(db, retention_days=30, privacy_level="metadata") as logger:
         engine = engine_of(logger)
-        engine.retention._clock_ns = clock
+        engine.retention.clock_ns = clock
         engine.drivers.ensure = lambda **_: False  # type: ignore[method-assign] # this thread does all of it
         with closing(sqlite3.connect(db)) as other:
             other.execute("UPDATE retention SET clock_believed_until = '2026-01-01 00:00:00.000000Z'")
@@ -581,12 +581,12 @@ def test_a_fault_of_retention_is_told_once_and_tried_again(
         logger.log_invocation(aged(0)[0])
         eventually(lambda: logger.stats().purge_error is not None)
         assert "disk is full" in str(logger.stats().purge_error)
-        engine_of(logger).retention._due_at = 0.0
+        engine_of(logger).retention.due_at = 0.0
         logger.log_invocation(aged(0)[0])
         engine_of(logger).drivers.wake()
         assert caplog.text.count("retention does not get on") == 1
         monkeypatch.setattr(Purge, "step", real)
-        engine_of(logger).retention._due_at = 0.0
+        engine_of(logger).retention.due_at = 0.0
         logger.log_invocation(aged(0)[0])
         engine_of(logger).drivers.wake()
         eventually(lambda: logger.stats().purged == 20 and logger.stats().purge_error is None)
@@ -676,7 +676,7 @@ from llm_service.telemetry.stores.sqlite.purge_steps import Purge
 from llm_service.telemetry.stores.retention import Cutoffs
 real = Purge.step
 def step(self, connection):
-    self._rows.now = self._rows._most = 50
+    self.rows.now = self.rows.most = 50
     real(self, connection)
     if self.records >= 500:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -718,7 +718,7 @@ def test_a_purge_that_was_killed_goes_on_in_the_next_process(
     with TelemetryLogger(db, retention_days=30) as logger:
         clock = Clock()
         clock.now += 40 * 10**9  # the dead process's lease is over
-        engine_of(logger).retention._clock_ns = clock
+        engine_of(logger).retention.clock_ns = clock
         logger.log_invocation(aged(0)[0])
         eventually(lambda: logger.stats().purged == 1000)
     assert rows(db) == 1501

@@ -572,7 +572,7 @@ def test_a_stream_that_is_made_otherwise_is_recorded_without_its_end_and_that_is
     rows = logger.get_invocations()
     assert [(row["status"], row["prompt_tokens"]) for row in rows] == [("success", None)] * 2
     assert len([record for record in caplog.records if "not as it was known" in record.message]) == 1
-    instruments._sdks["openai"].hooks._failed = False
+    instruments.INSTRUMENTED["openai"].hooks._failed = False
 
 
 def test_an_sdk_without_the_class_is_left_alone_and_that_is_said(
@@ -590,7 +590,7 @@ def test_an_sdk_without_the_class_is_left_alone_and_that_is_said(
         ask(client)
         assert logger.get_invocations() == []
     assert "its calls are not recorded" in caplog.text
-    instruments._sdks["openai"]._watched = False
+    instruments.INSTRUMENTED["openai"].watched = False
 
 
 def test_no_sdk_is_imported_and_one_that_is_imported_later_is_hooked(server: ProviderServer, tmp_path: Path) -> None:

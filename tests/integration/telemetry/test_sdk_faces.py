@@ -49,7 +49,7 @@ def first(sdk: str, use: str) -> Case:
 def hooked_modules(sdk: str) -> list[Any]:
     """The modules of an SDK that its hooks are for, those that this release has."""
     importlib.import_module(OF[sdk].MODULE)
-    names = instruments._sdks[sdk].hooks.modules
+    names = instruments.INSTRUMENTED[sdk].hooks.modules
     if sdk == "mistral":
         names = tuple(name for name in names if name.startswith("mistralai.client."))
     return [importlib.import_module(name) for name in names if is_installed(name)]
@@ -59,7 +59,7 @@ def hooked_modules(sdk: str) -> list[Any]:
 def test_methods_keep_their_signatures_and_come_back_as_they_were(sdk: str, tmp_path: Path) -> None:
     """However often it is turned on and off."""
     modules = hooked_modules(sdk)
-    hooks = [hook for module in modules for hook in instruments._sdks[sdk].hooks.hooks(module)]
+    hooks = [hook for module in modules for hook in instruments.INSTRUMENTED[sdk].hooks.hooks(module)]
     before = {(kind, name): vars(kind)[name] for kind, name, _ in hooks}
     assert len(before) >= 2
     with TelemetryLogger(tmp_path / "a.db") as logger:
@@ -164,13 +164,13 @@ def test_an_sdk_without_its_class_is_left_alone_and_that_is_said(
     with OF[sdk].client_of(server.url("ok")) as client, caplog.at_level(logging.WARNING, "llm_service.telemetry"):
         first(sdk, "keep").ask(client)
         for module in hooked_modules(sdk):
-            for kind in {kind for kind, _, _ in instruments._sdks[sdk].hooks.hooks(module)}:
+            for kind in {kind for kind, _, _ in instruments.INSTRUMENTED[sdk].hooks.hooks(module)}:
                 monkeypatch.delattr(module, kind.__name__)
         with TelemetryLogger(tmp_path / "a.db").instrument(sdk) as logger:
             first(sdk, "keep").ask(client)
             assert logger.get_invocations() == []
     assert sum("its calls are not recorded" in record.message for record in caplog.records) == 1
-    instruments._sdks[sdk]._watched = False
+    instruments.INSTRUMENTED[sdk].watched = False
 
 
 @pytest.mark.slow

@@ -449,7 +449,7 @@ def test_under_asyncio_the_signal_is_not_sent_a_second_time(
                     logger.log_invocation_nowait(record())
                     signal.raise_signal(signal.SIGTERM)
                     await called.wait()
-                    handler: Any = engine_of(logger).shutdown._sigterm
+                    handler: Any = engine_of(logger).shutdown.sigterm
                     while logger.stats().ledger.written < number or handler._busy.locked():  # noqa: ASYNC110 - a thread tells nobody
                         await asyncio.sleep(0.005)
                 assert calls == [1, 1]
@@ -470,8 +470,8 @@ def test_a_signal_during_the_last_drain_has_its_turn_after_it(db: Path, present:
         ending._exiting = True
         signal.raise_signal(signal.SIGTERM)
         assert calls == []
-        ending._sigterm.passed_on()
-        ending._sigterm.passed_on()
+        ending.sigterm.passed_on()
+        ending.sigterm.passed_on()
         assert calls == [signal.SIGTERM]
         ending._exiting = False
     assert present is not None

@@ -149,6 +149,7 @@ def test_every_environment_variable_replaces_its_setting(write: Write) -> None:
         "strict": True,
         "redact_content": False,
         "journal": True,
+        "search": True,
         "time_zone": "Asia/Kathmandu",
     }
     environ = {f"LLM_TELEMETRY_{name.upper()}": str(value) for name, value in given.items()}

@@ -117,8 +117,8 @@ def test_all_errors_of_a_file_are_told_at_once_each_with_its_line(yaml_file: Wri
         "5: policies.p.per: 'agents' is not usable; use agent, tool, model, user, session, run",
         "6: policies.p.timezone: 'Europe/Berlim' is not usable; did you mean Europe/Berlin?",
         (
-            "7: policies.p.limits[0].window: '367d' is not usable; use hour, day, week, month, total, or a rolling window from "
-            "1m to 366d, such as 90m, 24h or 7d"
+            f"7: policies.p.limits[0].window: '367d' is not usable; use {', '.join(CALENDAR_WINDOWS)}, or a rolling window "
+            "from 1m to 366d, such as 90m, 24h or 7d"
         ),
         "7: policies.p.limits[1]: is no limit; give usd, tokens or calls",
         "8: policies.p.limit.type: 'strong' is not usable; use soft or hard",

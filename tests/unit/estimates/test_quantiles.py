@@ -63,8 +63,8 @@ def test_of_one_to_a_hundred_each_level_is_its_conformal_rank() -> None:
     quantiles = AdaptiveQuantiles()
     for value in range(100, 0, -1):
         quantiles.add(value)
-        quantiles._misses = [1 - level for level in LEVELS]
-        quantiles._predicted = None
+        quantiles.misses = [1 - level for level in LEVELS]
+        quantiles.predicted = None
     assert quantiles.predict() == (51, 91, 100)
 
 
@@ -80,8 +80,8 @@ def test_levels_never_fall_and_each_is_a_value_of_the_window(values: list[int], 
         assert predicted is not None
         assert predicted.p50 <= predicted.p90 <= predicted.p99
         assert set(predicted) <= set(values[max(0, number + 1 - window) : number + 1])
-    assert sorted(quantiles._recent) == list(quantiles._ordered)
-    assert len(quantiles._recent) == min(len(values), window)
+    assert sorted(quantiles.recent) == list(quantiles.ordered)
+    assert len(quantiles.recent) == min(len(values), window)
     assert quantiles.seen == len(values)
 
 
@@ -100,17 +100,17 @@ def test_misses_make_the_estimate_higher_and_hits_lower_it_slowly() -> None:
     quantiles = AdaptiveQuantiles()
     for value in range(30):
         quantiles.add(value)
-    rates = list(quantiles._misses)
+    rates = list(quantiles.misses)
     quantiles.add(1000)
-    assert quantiles._misses == pytest.approx([rates[0] - 0.005, rates[1] - 0.009, rates[2] - 0.00099])
+    assert quantiles.misses == pytest.approx([rates[0] - 0.005, rates[1] - 0.009, rates[2] - 0.00099])
     quantiles.add(0)
-    assert quantiles._misses == pytest.approx([rates[0], rates[1] - 0.008, rates[2] - 0.00098])
+    assert quantiles.misses == pytest.approx([rates[0], rates[1] - 0.008, rates[2] - 0.00098])
     for value in range(2000, 2400):
         quantiles.add(value)
-    assert quantiles._misses == [0.0, 0.0, 0.0]
+    assert quantiles.misses == [0.0, 0.0, 0.0]
     for _ in range(3000):
         quantiles.add(0)
-    assert max(quantiles._misses) <= 1.0
+    assert max(quantiles.misses) <= 1.0
 
 
 def test_p90_covers_the_second_half_of_a_real_trace(trace: list[int]) -> None:

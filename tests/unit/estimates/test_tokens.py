@@ -166,6 +166,21 @@ TEXT_ELSEWHERE: dict[str, Any] = {
     "Gemini's parts": [{"role": "user", "parts": [{"text": "x" * 60}]}],
     "Gemini's parts, as texts": [{"role": "user", "parts": ["x" * 60]}],
     "Gemini's call of a tool": [{"role": "model", "parts": [{"functionCall": {"name": "f", "args": {"a": "x" * 60}}}]}],
+    "parts of text with what belongs to them": [
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": kind,
+                    "text": "x" * 60,
+                    "cache_control": {"type": "ephemeral"},
+                    "annotations": [1],
+                    "inlineData": None,
+                }
+            ],
+        }
+        for kind in ("text", "input_text", "output_text", "summary_text", "reasoning", None)
+    ],
     "a document of Anthropic's": [
         {"role": "user", "content": [{"type": "document", "source": {"type": "text", "data": "x" * 60}}]}
     ],
@@ -177,6 +192,10 @@ NO_TEXT: dict[str, Any] = {
     "a document with citations": {
         "type": "document", "source": {"type": "text", "data": "x"}, "citations": {"enabled": True},
     },
+    "an image with a caption": {"type": "image_url", "text": "a cat", "image_url": {"url": "data:"}},
+    "a caption with an image": {"type": "text", "text": "a cat", "image_url": "https://example.com/cat.png"},
+    "text and data of Gemini's": {"text": "a cat", "inlineData": {"mimeType": "image/png", "data": "AAAA"}},
+    "text and bytes": {"text": "a cat", "image": b"AAAA"},
 }  # fmt: skip
 
 

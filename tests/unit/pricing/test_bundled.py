@@ -82,7 +82,7 @@ def test_written_tokens_cost_no_less_than_input(prices: BundledPrices) -> None:
     seen = set()
     for provider in providers:
         for info in provider.models:
-            timeline = prices._compiled(info, provider.id)
+            timeline = prices.compiled(info, provider.id)
             for period in () if timeline is None else timeline.periods:
                 for tier in () if period.rates is None else period.rates.prices:
                     if tier.cache_write is not None and tier.cache_write < tier.input:
@@ -108,7 +108,7 @@ def test_every_model_that_we_price_costs_what_genai_prices_computes(prices: Bund
     checked = 0
     for provider in providers:
         for info in provider.models:
-            timeline = prices._compiled(info, provider.id)
+            timeline = prices.compiled(info, provider.id)
             if timeline is None or (provider.id, info.id) in OURS:
                 continue
             for _ in range(3):
@@ -144,7 +144,7 @@ def test_every_service_tier_costs_what_genai_prices_computes(prices: BundledPric
         for info in provider.models:
             for variant in info.price_variants or ():
                 ((key, tier),) = variant.when.items()
-                timeline = prices._of_tier(info, provider.id, tier)
+                timeline = prices.of_tier(info, provider.id, tier)
                 if timeline is None or key not in {"service_tier", "processing", "speed"}:
                     continue
                 began = variant.constraint.start_date if variant.constraint else date(2026, 1, 1)  # type: ignore[union-attr]
@@ -202,7 +202,7 @@ def test_a_name_that_the_data_spell_out_is_found_at_every_provider(prices: Bundl
         (provider.id, info.id)
         for provider in providers
         for info in provider.models
-        if prices._compiled(info, provider.id) is not None
+        if prices.compiled(info, provider.id) is not None
         and provider.find_model(info.id) is info
         and prices.timeline(info.id.lower(), provider.id) is None
     ]

@@ -171,7 +171,7 @@ FORMS = {
 
 def test_a_name_in_the_form_of_one_seller_is_not_priced_by_another() -> None:
     """Though the record does not say who served it. A file that has that very name means it."""
-    assert FORMS.keys() == {seller for seller, _ in model_names._SELLERS}
+    assert FORMS.keys() == {seller for seller, _ in model_names.SELLERS}
     for seller, name in FORMS.items():
         assert found(book({"claude-m": price(7, provider="anthropic")}), name) is None, seller
         assert (

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 LISTS = {provider.id: {info.id: info for info in provider.models} for provider in providers}
 NAMES = sorted({name.lower() for entries in LISTS.values() for name in entries} | set(AZURE))
-LABELS = sorted(sellers._PROVIDERS)
+LABELS = sorted(sellers.PROVIDERS)
 
 
 @pytest.fixture(scope="module")

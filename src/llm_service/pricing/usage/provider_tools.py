@@ -22,8 +22,11 @@ from llm_service.pricing.usage.leaves import child, is_list
 from llm_service.pricing.usage.leaves import is_container as holds
 
 __all__ = [
+    "FREE_CHUNKS",
+    "KINDS_OF_CHUNKS",
     "MOST",
     "PLACES",
+    "QUERIES",
     "Billed",
     "Found",
     "billed_by_event",
@@ -53,10 +56,10 @@ _FREE_TOOLS: Final = ("web_search", "web_fetch", "advisor", "tool_search")
 """What Anthropic's own tools begin with that are counted in the usage, or cost nothing beside tokens."""
 _FREE_PARTS: Final = ("web_fetch", "advisor", "tool_search", "memory", "mcp_server")
 """What Pydantic AI's native tools begin with that cost nothing beside tokens, or are counted in its details."""
-_FREE_CHUNKS: Final = frozenset({"web", "retrieved_context", "retrievedContext"})
+FREE_CHUNKS: Final = frozenset({"web", "retrieved_context", "retrievedContext"})
 """Sources of Gemini's answers whose fee is told by the queries beside them, if there is one."""
-_KINDS_OF_CHUNKS: Final = ("web", "maps", "image", "retrieved_context")
-_QUERIES: Final = (
+KINDS_OF_CHUNKS: Final = ("web", "maps", "image", "retrieved_context")
+QUERIES: Final = (
     "webSearchQueries",
     "web_search_queries",
     "imageSearchQueries",
@@ -155,12 +158,12 @@ def _grounding(source: Any, found: Found) -> None:
 def _grounded(grounded: Any, found: Found) -> None:
     if grounded is None:
         return
-    for name in _QUERIES:
+    for name in QUERIES:
         queries = Counter(str(query)[:MOST] for query in items_of(child(grounded, name), found))
         found |= {(f"groundingMetadata.{name}", f"{query} {n}") for query, most in queries.items() for n in range(most)}
     chunks = items_of(child(grounded, "groundingChunks") or child(grounded, "grounding_chunks"), found)
     for position, chunk in enumerate(chunks):
-        for kind in _names(chunk) - _FREE_CHUNKS:
+        for kind in _names(chunk) - FREE_CHUNKS:
             found.add((f"groundingMetadata.{kind}", _identity(child(chunk, kind), "uri", instead=position)))
 
 
@@ -260,7 +263,7 @@ def _identity(item: Any, *names: str, instead: Any = None) -> str:
 
 def _names(chunk: Any) -> set[str]:
     """What a source of an answer is: its names that hold something."""
-    names = list(_KINDS_OF_CHUNKS)
+    names = list(KINDS_OF_CHUNKS)
     if type(chunk) is dict:
         held = cast("dict[Any, Any]", chunk)  # type: ignore[redundant-cast]  # for pyright
         names = [str(name) for name in islice(held, MOST)]

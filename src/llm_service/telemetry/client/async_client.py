@@ -4,7 +4,7 @@ import asyncio
 from types import TracebackType
 from typing import Any, Final, Self
 
-from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api, runs_api
+from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api, runs_api, search_api
 from llm_service.telemetry.client.base_client import BaseClient
 from llm_service.telemetry.client.budgeted_call import AsyncBudgetedInvocation, Reserve
 from llm_service.telemetry.client.budgets_api import AsyncBudgets
@@ -53,7 +53,7 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
             in the thread of `on_event`.
         **options: `enabled`, `privacy_level`, `retention_days`, `content_retention_days`, `flush_interval`,
             `batch_size`, `queue_max_records`, `queue_max_bytes`, `overflow`, `block_timeout`, `commit_timeout`,
-            `close_timeout`, `strict`, `redact_content`, `journal`; see `Settings`.
+            `close_timeout`, `strict`, `redact_content`, `journal`, `search`; see `Settings`.
 
     Raises:
         SettingsError: (a `ValueError`) naming the option, the value and the remedy.
@@ -147,9 +147,11 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
         """Reservations under this logger's policies."""
         return AsyncBudgets(self._core)
 
+    query = awaited(queries_api.query)
     get_daily_costs = awaited(queries_api.get_daily_costs)
     get_invocations = awaited(queries_api.get_invocations)
     get_content = awaited(queries_api.get_content)
+    search = awaited(search_api.search)
     get_statistics = awaited(queries_api.get_statistics)
     get_trace = awaited(queries_api.get_trace)
     get_month_report = awaited(queries_api.get_month_report)
@@ -183,19 +185,19 @@ class AsyncTelemetryLogger(BaseClient[AsyncBudgetedInvocation]):
     async def _close(self, loop: asyncio.AbstractEventLoop, deadline: float) -> FlushResult:
         engine = self._engine
         waiter = LoopWaiter()
-        barrier = engine.begin_close(waiter)
-        await engine.close_budgets(deadline - loop.time())
+        barrier = engine.shutdown.begin_close(waiter)
+        await engine.shutdown.close_budgets(deadline - loop.time())
         if barrier.pending:
             engine.drivers.ensure()
             await asyncio.wait([waiter.future], timeout=max(0.0, deadline - loop.time()))
             if barrier.pending:
-                engine.give_up()
+                engine.shutdown.give_up()
         retired = LoopWaiter()
         engine.drivers.when_ended(retired)
         engine.drivers.wake()
         # What is left to the driver is to close the file, or to return from a disk that hangs.
         await asyncio.wait([retired.future], timeout=max(0.5, deadline - loop.time()))
-        engine.finished()
+        engine.shutdown.finish()
         told = LoopWaiter()
         engine.announcer.when_told(told)
         await asyncio.wait([told.future], timeout=PATIENCE)

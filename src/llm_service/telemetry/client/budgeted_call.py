@@ -7,7 +7,6 @@ logged, and its record stays queued.
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -20,7 +19,8 @@ from llm_service.telemetry.client.reservations import AsyncHold, Hold, Reservati
 from llm_service.telemetry.client.steps import Steps, run, run_async
 from llm_service.telemetry.instrumentation.given_fields import note
 from llm_service.telemetry.instrumentation.invocation import Invocation, Sink
-from llm_service.telemetry.instrumentation.nested_calls import Offer, is_of_parent
+from llm_service.telemetry.instrumentation.kept_calls import is_of_parent
+from llm_service.telemetry.instrumentation.nested_calls import NestedCalls
 from llm_service.telemetry.instrumentation.open_blocks import names_around
 from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import Amount, InvocationRecord
@@ -67,17 +67,27 @@ class _Budgeted(Invocation):
             raise
 
     def _ending(self, error: BaseException | None) -> Steps[None]:
-        record = self._left(error)  # may hand the reservation over: see `_offer`
-        return _end(self._sink, self._reservation, record, strict=self._strict and error is None)
+        try:
+            record = self._left(error)  # may leave the reservation to what waits: see `_wait`
+            yield from _end(self._sink, self._reservation, record, strict=self._strict and error is None)
+        finally:
+            self.tell_end()
 
     def end_soon(self, error: BaseException | None) -> None:
         """Queue the record, which ends the hold when it is written."""
-        record = self._left(error)
+        try:
+            self._offer_soon(self._left(error))
+        finally:
+            self.tell_end()
+
+    def _offer_soon(self, record: InvocationRecord | None) -> None:
         _end_soon(self._sink, self._reservation, record)
 
-    def _offer(self) -> Offer:
-        reservation, self._reservation = self._reservation, None
-        return partial(_end_soon, self._sink, reservation)
+    def _wait(self, calls: NestedCalls, measured: dict[str, Any]) -> bool:
+        waits = super()._wait(calls, measured)
+        if waits:  # the copy that waits ends it
+            self._reservation = None
+        return waits
 
 
 class AsyncBudgetedInvocation(_Budgeted):

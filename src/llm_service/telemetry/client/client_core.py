@@ -25,7 +25,7 @@ from llm_service.pricing.book import PriceBook
 from llm_service.redaction import shown
 from llm_service.telemetry.client.steps import Step, Steps, Work
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING
-from llm_service.telemetry.instrumentation.nested_calls import hand_over
+from llm_service.telemetry.instrumentation.kept_calls import hand_over
 from llm_service.telemetry.queries.time_range import TimeRange, time_range
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.base import Fetch
@@ -59,6 +59,7 @@ class ClientCore:
         self.engine = engine
         self.prices = prices
         self.offer = engine.queue.offer
+        self._shutdown = engine.shutdown
         self.lose_invalid = engine.lose_invalid
         self.count_bad_value = engine.count_bad_value
         self.inherited: Mapping[str, Any] = NOTHING
@@ -68,9 +69,9 @@ class ClientCore:
         self._said: set[str] = set()
         self._history: EstimateHistory | None = None
         held = weakref.ref(self)
-        engine.before_close = lambda: None if (core := held()) is None else hand_over(core)
+        engine.shutdown.before_close = lambda: None if (core := held()) is None else hand_over(core)
         # At exit the engine has a hook of its own, which also works while the logger is still referenced.
-        weakref.finalize(self, engine.forgotten).atexit = False
+        weakref.finalize(self, engine.shutdown.forgotten).atexit = False
 
     @property
     def db_path(self) -> Path:
@@ -80,7 +81,7 @@ class ClientCore:
     @property
     def is_closed(self) -> bool:
         """Whether it is closed, or closes."""
-        return self.engine.closing or self.engine.closed
+        return self._shutdown.closing or self._shutdown.closed
 
     @property
     def history(self) -> "EstimateHistory":

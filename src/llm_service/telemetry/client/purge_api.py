@@ -92,7 +92,7 @@ class _Purge(Step[PurgeResult]):
 
     def _request(self, waiter: Waiter) -> PurgeJob:
         path = self._core.db_path
-        if self._core.engine.closing:
+        if self._core.engine.shutdown.closing:
             raise StoreError(f"{path} was not purged: the logger is closed; make another", path)
         return self._core.engine.retention.request(Cutoffs(self._cutoff, None), waiter)
 

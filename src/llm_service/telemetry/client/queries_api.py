@@ -11,6 +11,7 @@ from llm_service.telemetry.client.client_core import ClientCore
 from llm_service.telemetry.client.steps import Steps
 from llm_service.telemetry.queries import call_content, questions
 from llm_service.telemetry.queries.call_content import Content
+from llm_service.telemetry.queries.filter_language import Filters
 from llm_service.telemetry.queries.filters import InvocationFilter, checked_id
 from llm_service.telemetry.queries.questions import DailyCost, InvocationRow, Statistics
 from llm_service.telemetry.stores.base import Fetch
@@ -18,6 +19,7 @@ from llm_service.telemetry.stores.base import Fetch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llm_service.telemetry.queries.ask import Answer
     from llm_service.telemetry.queries.cache_savings import RatesOf
     from llm_service.telemetry.queries.cost_coverage import CoverageReport
     from llm_service.telemetry.queries.grouping import NameKey
@@ -34,7 +36,48 @@ __all__ = [
     "get_statistics",
     "get_trace",
     "get_unit_costs",
+    "query",
 ]
+
+
+def query(
+    core: ClientCore,
+    measures: "str | Sequence[str]" = "calls,cost",
+    by: "str | Sequence[str]" = (),
+    filters: Filters = None,
+    since: object = None,
+    until: object = None,
+    time_zone: "str | tzinfo | None" = None,
+    order: "str | Sequence[str] | None" = None,
+    limit: int | None = None,
+    *,
+    fresh: bool = True,
+) -> Steps["Answer"]:
+    """Any measures of calls, by up to three keys, of the calls that filters leave. Iterating the answer gives its rows.
+
+    Whole UTC days are read from the daily totals, which stay for ever, where these have all that is asked; everything
+    else from the records, which are kept for `retention_days`: `deleted_invocations` says how many calls are gone.
+    Sums are exact; percentiles are within 2.2 %. What no call of a row tells is None.
+
+    Args:
+        measures: `cost`, `calls`, `tokens`, `p95_latency_ms`...: see the manual. Several with commas, or a list.
+        by: `agent`, `session`, `tag`, `metadata.team`, `day`...; none for totals alone.
+        filters: such as `model=gpt-* cost>0.1 agent!=test`; several texts; or a mapping: `{"agent": ["a", "b"]}`.
+        since, until: words (`today`, `last-month`), durations (`24h`), ISO texts, dates and datetimes.
+        time_zone: whose hours, days, weeks and months are meant, a name or a tzinfo; default the setting `time_zone`.
+        order: columns of the rows, each descending behind a `-`; default: periods, then the first measure descending.
+        limit: of rows, 1 to 1,000,000; `more` says how many there are beyond it.
+        fresh: False reads without flushing first.
+
+    Raises:
+        QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
+    """
+    from llm_service.telemetry.queries.ask import ask  # noqa: PLC0415
+    from llm_service.telemetry.queries.plans import Question  # noqa: PLC0415
+
+    zone = core.settings.time_zone if time_zone is None else time_zone
+    question = Question(measures, by, filters, since, until, zone, order, limit)
+    return core.ask(lambda fetch: ask(fetch, question, datetime.now(UTC)), fresh=fresh)
 
 
 def get_daily_costs(
@@ -45,6 +88,7 @@ def get_daily_costs(
     tool_name: str | None = None,
     model_name: str | None = None,
     *,
+    filters: Filters = None,
     fresh: bool = True,
 ) -> Steps[list[DailyCost]]:
     """Daily totals by agent, tool and model, newest day first.
@@ -52,6 +96,7 @@ def get_daily_costs(
     Args:
         start_date, end_date: UTC days, both inclusive; dates or ISO texts. None leaves that end open.
         agent_name, tool_name, model_name: equal to; None does not filter.
+        filters: by agent, tool and model, as for `query`.
         fresh: False reads without flushing first.
 
     Raises:
@@ -59,7 +104,9 @@ def get_daily_costs(
         CommitTimeoutError: what was accepted before could not be flushed; `fresh=False` reads without it.
         StoreError: the file cannot be read.
     """
-    query = questions.daily_costs(InvocationFilter(start_date, end_date, agent_name, tool_name, model_name))
+    query = questions.daily_costs(
+        InvocationFilter(start_date, end_date, agent_name, tool_name, model_name, filters=filters)
+    )
     return core.ask(lambda fetch: questions.to_daily_costs(fetch(query)), fresh=fresh)
 
 
@@ -81,6 +128,7 @@ def get_invocations(
     until: date | str | None = None,
     time_zone: str | tzinfo | None = None,
     before: InvocationRow | None = None,
+    filters: Filters = None,
     fresh: bool = True,
 ) -> Steps[list[InvocationRow]]:
     """Stored calls, newest first, one dict with every column for each.
@@ -94,6 +142,7 @@ def get_invocations(
         time_zone: where days and texts without an offset are: a name such as `Europe/Berlin`, `local`, or a tzinfo;
             None is the `time_zone` of the settings, else UTC.
         before: the last row of a page, to get the next page.
+        filters: as for `query`.
 
     Raises:
         QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
@@ -102,6 +151,7 @@ def get_invocations(
     narrowed = InvocationFilter(
         start_date, end_date, agent_name, tool_name, model_name, status=status,
         session_id=session_id, trace_id=trace_id, run=run, user_id=user_id, since=asked.start, until=asked.end,
+        filters=filters,
     )  # fmt: skip
     query = questions.invocations(narrowed, limit, before=before)
     return core.ask(lambda fetch: questions.to_invocations(fetch(query)), fresh=fresh)
@@ -155,6 +205,7 @@ def get_statistics(
     since: date | str | None = None,
     until: date | str | None = None,
     time_zone: str | tzinfo | None = None,
+    filters: Filters = None,
     fresh: bool = True,
 ) -> Steps[Statistics]:
     """Counts, sums and latency percentiles of the last `days` days, a rolling window up to the newest record.
@@ -166,12 +217,13 @@ def get_statistics(
         since, until, time_zone: a range in place of `days`, as for `get_invocations`. An end of it whose records are
             deleted already is widened to its whole UTC day.
         agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
+        filters: as for `query`.
 
     Raises:
         QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
     questions.check_days(days)
-    names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name)
+    names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name, filters=filters)
     given = since is not None or until is not None
     asked = core.range(since, until, time_zone) if given else questions.last_days(days, datetime.now(UTC))
     return core.ask(lambda fetch: questions.read_statistics_of(fetch, asked, names)[0], fresh=fresh)
@@ -188,6 +240,7 @@ def get_month_report(
     as_of: date | str | None = None,
     forecast: bool = True,
     time_zone: str | tzinfo | None = None,
+    filters: Filters = None,
     fresh: bool = True,
 ) -> Steps["MonthReport"]:
     """A month to date against the month before, with a forecast to its end.
@@ -202,7 +255,7 @@ def get_month_report(
         as_of: a day, in place of `month`: its month as it stood at the end of that day.
         forecast: False leaves it out.
         time_zone: where days and months are, as for `get_invocations`.
-        agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
+        agent_name, tool_name, model_name, filters, fresh: as for `get_daily_costs`.
 
     Raises:
         QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
@@ -212,7 +265,7 @@ def get_month_report(
     def report(fetch: Fetch) -> "MonthReport":
         from llm_service.telemetry.queries.months import read_month  # noqa: PLC0415
 
-        names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name)
+        names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name, filters=filters)
         now = datetime.now(UTC)
         return read_month(fetch, now, by, month, as_of, names, with_forecast=forecast, zone=asked.zone)
 
@@ -232,6 +285,7 @@ def get_unit_costs(
     since: date | str | None = None,
     until: date | str | None = None,
     time_zone: str | tzinfo | None = None,
+    filters: Filters = None,
     fresh: bool = True,
 ) -> Steps["UnitReport"]:
     """Costs per call, per 1,000 tokens and per success; what failures wasted, what caches saved, what was retried.
@@ -244,6 +298,7 @@ def get_unit_costs(
         prices: what cache savings are counted by; None takes those of this logger.
         start_date, end_date, agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
         since, until, time_zone: as for `get_invocations`.
+        filters: as for `query`.
 
     Raises:
         QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
@@ -254,8 +309,9 @@ def get_unit_costs(
         from llm_service.telemetry.queries.unit_costs import read_unit_costs  # noqa: PLC0415
 
         narrowed = InvocationFilter(
-            start_date, end_date, agent_name, tool_name, model_name, since=asked.start, until=asked.end
-        )
+            start_date, end_date, agent_name, tool_name, model_name,
+            since=asked.start, until=asked.end, filters=filters,
+        )  # fmt: skip
         return read_unit_costs(fetch, by, narrowed, prices=prices or core.prices)
 
     return core.ask(report, fresh=fresh)
@@ -272,6 +328,7 @@ def get_coverage(
     since: date | str | None = None,
     until: date | str | None = None,
     time_zone: str | tzinfo | None = None,
+    filters: Filters = None,
     fresh: bool = True,
 ) -> Steps["CoverageReport"]:
     """How much of the calls and tokens has a known cost, by its source, and the models that have none.
@@ -281,6 +338,7 @@ def get_coverage(
     Args:
         start_date, end_date, agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
         since, until, time_zone: as for `get_invocations`.
+        filters: as for `query`.
 
     Raises:
         QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
@@ -291,8 +349,9 @@ def get_coverage(
         from llm_service.telemetry.queries.cost_coverage import read_coverage  # noqa: PLC0415
 
         narrowed = InvocationFilter(
-            start_date, end_date, agent_name, tool_name, model_name, since=asked.start, until=asked.end
-        )
+            start_date, end_date, agent_name, tool_name, model_name,
+            since=asked.start, until=asked.end, filters=filters,
+        )  # fmt: skip
         return read_coverage(fetch, narrowed)
 
     return core.ask(report, fresh=fresh)

@@ -75,7 +75,7 @@ class ReservationPlanner:
             RecordError: (a `ValueError`) for a name that no record can have.
             QueryError: (a `ValueError`) for an amount that cannot be reserved.
         """
-        if self._engine.closing:
+        if self._engine.shutdown.closing:
             path = self.core.db_path
             raise StoreError(f"{path}: nothing can be reserved, the logger is closed", path)
         call = self.call(wanted)

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from llm_service.errors import StoreError
-from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api, runs_api
+from llm_service.telemetry.client import client_core, estimates_api, purge_api, queries_api, runs_api, search_api
 from llm_service.telemetry.client.base_client import BaseClient
 from llm_service.telemetry.client.budgeted_call import BudgetedInvocation, Reserve
 from llm_service.telemetry.client.budgets_api import Budgets
@@ -45,10 +45,10 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
         try:
             engine.open_inline(monotonic() + self.settings.commit_timeout)
         except engine.store.errors as error:
-            engine.finished()
+            engine.shutdown.finish()
             raise StoreError(f"{self.db_path} cannot be opened: {error}", self.db_path) from error
         except StoreError:
-            engine.finished()
+            engine.shutdown.finish()
             raise
 
     def __enter__(self) -> Self:
@@ -88,7 +88,7 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
                 engine.drivers.ensure()
                 raise self._core.late("the record was not committed", settings.commit_timeout)
         if engine.shutdown.is_past:
-            engine.rest()
+            engine.shutdown.rest()
         error = self._core.refused(outcome, record)
         if error is not None:
             raise error from engine.committer.fatal
@@ -115,9 +115,11 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
         """Reservations under this logger's policies."""
         return Budgets(self._core)
 
+    query = blocking(queries_api.query)
     get_daily_costs = blocking(queries_api.get_daily_costs)
     get_invocations = blocking(queries_api.get_invocations)
     get_content = blocking(queries_api.get_content)
+    search = blocking(search_api.search)
     get_statistics = blocking(queries_api.get_statistics)
     get_trace = blocking(queries_api.get_trace)
     get_month_report = blocking(queries_api.get_month_report)
@@ -142,4 +144,4 @@ class TelemetryLogger(BaseClient[BudgetedInvocation]):
         """
         self._close_instruments()
         seconds = seconds_or_none(timeout, self._core.settings.close_timeout)
-        return self._engine.close_inline(math.inf if seconds is None else monotonic() + seconds)
+        return self._engine.shutdown.close(math.inf if seconds is None else monotonic() + seconds)

@@ -11,7 +11,7 @@ from llm_service.errors import RecordError
 from llm_service.redaction import clean
 from llm_service.telemetry.instrumentation.call_fields import settled, without_content
 from llm_service.telemetry.instrumentation.decorator import Begin
-from llm_service.telemetry.instrumentation.field_aliases import ALIASES
+from llm_service.telemetry.instrumentation.field_aliases import field_named
 from llm_service.telemetry.instrumentation.given_fields import note
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.instrumentation.record_building import INSTEAD
@@ -135,9 +135,9 @@ class _ArgumentFields:
             except Exception as error:
                 if self._strict:
                     raise
-                field = ALIASES.get(name, name)
+                field = field_named(name) or name
                 if field in INSTEAD:
-                    fields[name] = INSTEAD[field]
+                    fields[field] = INSTEAD[field]
                 if field in _PRICED_BY:
                     unpriced.append(f"{field}: a value that is not usable")
                 self._note(field, error)
@@ -165,7 +165,7 @@ def _usable(name: str, value: Any) -> Any:
         raise RecordError(name, type(value).__name__, "give the value itself: nothing is awaited here")
     if name in LIMITS:
         return checks.whole(name, value, 1, checks.MAX_TOKENS)
-    field = ALIASES.get(name, name)
+    field = field_named(name) or name
     if field in _CHECKED_FIRST and value is not None:
         repairs = repairs_here()
         try:

@@ -9,10 +9,10 @@ from typing import Any, Final, cast
 from llm_service.errors import RecordError
 from llm_service.redaction import clean
 from llm_service.telemetry.record.checks import MAX_ERROR_CHARS, MAX_NAME_CHARS, MAX_TAGS
+from llm_service.telemetry.record.failures import CANCELLED
 from llm_service.telemetry.record.fields import KINDS
 
 __all__ = [
-    "CANCELLED",
     "TOKEN_COUNTS",
     "describe_error",
     "ended_by",
@@ -24,8 +24,6 @@ __all__ = [
 ]
 
 _FIELDS: Final = frozenset(KINDS)
-CANCELLED: Final = "cancelled"
-"""The finish reason of a stream that its consumer left early, which is no failure."""
 TOKEN_COUNTS: Final = frozenset({"prompt_tokens", "completion_tokens", "total_tokens"})
 _QUOTED_NOWHERE: Final = frozenset({"content", "error", "json"})
 

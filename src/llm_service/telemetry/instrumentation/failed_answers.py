@@ -1,23 +1,18 @@
 """What of an answer says that it failed, and how anything in an answer is looked at: by its shape, not its class."""
 
-import re
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import islice
-from types import MappingProxyType
 from typing import Any, Final, cast
 
 from llm_service.pricing.usage.around import EXCEPTIONS
-from llm_service.pricing.usage.leaves import is_list, snake
+from llm_service.pricing.usage.leaves import is_list
 from llm_service.pricing.usage.plain import is_model
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS
+from llm_service.telemetry.record.failures import failure_by
 
 __all__ = [
     "CHOICES",
-    "FAILURES",
-    "ORDINARY",
     "REASONS",
-    "failure_by",
     "failure_of",
     "few",
     "first_text",
@@ -26,26 +21,6 @@ __all__ = [
     "text_of",
 ]
 
-FAILURES: Final = {
-    **dict.fromkeys(("error", "errors", "errored", "fail", "failed", "failure", "fatal", "exception"), "error"),
-    **dict.fromkeys(("abort", "aborted", "cancel", "canceled", "cancelled", "crashed", "disconnected"), "error"),
-    **dict.fromkeys(("exhausted", "expired", "insufficient", "interrupted", "overloaded"), "error"),
-    **dict.fromkeys(("quota", "rate_limit", "rate_limited", "ratelimit", "throttled", "throttling"), "error"),
-    **dict.fromkeys(("too_many_requests", "unavailable", "unloaded", "unreachable"), "error"),
-    **dict.fromkeys(("deadline", "time_limit", "time_out", "timed_out", "timedout", "timeout"), "timeout"),
-}
-"""Words that tell a failure wherever they stand in a reason or status, and the status of the call. Each provider has
-reasons of its own: Mistral's and OpenRouter's `error`, Cohere's `ERROR_LIMIT`, `USER_CANCEL` and `TIMEOUT`, DeepSeek's
-`insufficient_system_resource` (https://api-docs.deepseek.com/api/create-chat-completion), Z.ai's `network_error`
-(https://docs.z.ai/api-reference/llm/chat-completion), SGLang's `abort`, LM Studio's `modelUnloaded`, xAI's
-`REASON_TIME_LIMIT` (https://github.com/xai-org/xai-proto/blob/main/proto/xai/api/v1/sample.proto). What a model did not
-do well (`malformed_function_call`, `refusal`) is no failure of the call."""
-_WORDS: Final = re.compile(rf"(?:^|_)({'|'.join(sorted(FAILURES, key=len, reverse=True))})(?=_|$)")
-ORDINARY: Final = frozenset(
-    {"completed", "content_filter", "end_turn", "function_call", "length", "max_tokens", "stop", "stop_sequence"}
-    | {"tool_calls", "tool_use"}
-)
-"""Reasons of most calls, in which nothing failed."""
 _TOLD_BY: Final = {
     "base_resp": ("status_code", "status_msg"),  # https://platform.minimax.io/docs/api-reference/text-openai-api
     "Error": ("Code", "Message"),  # botocore's
@@ -58,12 +33,14 @@ _CODES: Final = {
 """The code of an error and its words, in an answer that holds nothing else."""
 _FINE: Final = frozenset({"0", "200", "ok", "success"})
 """Codes of no error."""
+_SAY_IT_FAILED: Final = {"success": False, "ok": False, "is_error": True, "isError": True}
+"""Flags of an answer, as gateways and agents have them (https://developers.cloudflare.com/api/#responses,
+https://code.claude.com/docs/en/agent-sdk/python#resultmessage,
+https://modelcontextprotocol.io/specification/2025-06-18/server/tools#error-handling), where it failed."""
 _SERVED: Final = ("choices", "output", "content", "candidates", "data", "usage", "message_id", "role")
 """Names in an answer that did not fail."""
 _MOST: Final = 128
 """Choices that are looked at; no provider gives more."""
-_NONE: Final[Mapping[str, str]] = MappingProxyType({})
-_SEPARATORS: Final = re.compile(r"[^a-z0-9]+")
 CHOICES: Final = ("choices", "candidates")
 """Where an answer has its choices."""
 REASONS: Final = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
@@ -77,7 +54,8 @@ def failure_of(answer: Any) -> dict[str, Any]:
     error = next((one for one in errors if one is not None and _is_error(one)), None)
     reasons = (first_text(source, REASONS) for source in (answer, *choices))
     found = [failed for word in (status, *reasons) if word is not None and (failed := failure_by(word))]
-    if error is None and not found:
+    flagged = any(get(answer, name) is said for name, said in _SAY_IT_FAILED.items())
+    if error is None and not found and not flagged:
         return {}
     code = get(error, "code")
     kind = text_of(error, "code") or text_of(error, "type") or (str(code) if type(code) is int else None)
@@ -87,16 +65,6 @@ def failure_of(answer: Any) -> dict[str, Any]:
         "error_type": kind or (found[0]["error_type"] if found else "error"),
         "error_message": error if isinstance(error, str) else text_of(error, "message"),
     }
-
-
-@lru_cache(maxsize=256)
-def failure_by(reason: str) -> Mapping[str, str]:
-    """Status and error type of a call that ended for a reason, or several; empty where they tell of no failure."""
-    for word in reason.split(","):
-        told = [FAILURES[one] for one in _WORDS.findall(_SEPARATORS.sub("_", snake(word)))]
-        if told and word.lower() not in ORDINARY:
-            return {"status": "timeout" if "timeout" in told else "error", "error_type": snake(word)}
-    return _NONE
 
 
 def tells_failure(chunk: Any) -> bool:

@@ -12,19 +12,21 @@ https://platform.claude.com/docs/en/api/messages), LangChain's `usage_metadata`
 import difflib
 from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 from llm_service.errors import RecordError
 from llm_service.pricing.usage import REPORTED, usage_fields
 from llm_service.pricing.usage.leaves import snake
-from llm_service.pricing.usage.numbers import as_number
+from llm_service.pricing.usage.numbers import as_number, is_other_bool
 from llm_service.pricing.usage.shapes import KNOWN
 from llm_service.redaction import clean
 from llm_service.telemetry.instrumentation.later_reports import with_reasons
-from llm_service.telemetry.record.checks import MAX_NAME_CHARS, tokens
+from llm_service.telemetry.record.checks import MAX_NAME_CHARS, flag, tokens
 from llm_service.telemetry.record.record import FIELDS
+from llm_service.telemetry.record.statuses import flag_outcomes
 
-__all__ = ["ALIASES", "known_fields", "no_such_field", "own_fields", "unpriced_beside", "with_doubt"]
+__all__ = ["ALIASES", "field_named", "known_fields", "no_such_field", "own_fields", "unpriced_beside", "with_doubt"]
 
 ALIASES: Final[Mapping[str, str]] = {
     "agent": "agent_name",
@@ -50,7 +52,12 @@ ALIASES: Final[Mapping[str, str]] = {
     "elapsed_ms": "latency_ms",
     "time_to_first_token_ms": "ttft_ms",
     "error": "error_message",
+    "error_msg": "error_message",
+    "exception": "error_message",
+    "error_code": "error_type",
     "status_code": "http_status",
+    "http_code": "http_status",
+    "http_status_code": "http_status",
     "streaming": "stream",
     "gen_ai.provider.name": "provider",
     "gen_ai.system": "provider",
@@ -75,7 +82,11 @@ ALIASES: Final[Mapping[str, str]] = {
     "llm.token_count.completion": "completion_tokens",
     "llm.token_count.total": "total_tokens",
     "error.type": "error_type",
+    "error.message": "error_message",
+    "exception.type": "error_type",
+    "exception.message": "error_message",
     "http.response.status_code": "http_status",
+    "http.status_code": "http_status",
     "session.id": "session_id",
     "user.id": "user_id",
     "enduser.id": "user_id",
@@ -97,6 +108,9 @@ _CONTENT: Final = {
 }
 """What clients call what was said."""
 _FIELDS: Final = frozenset(FIELDS)
+_ERRORS: Final = frozenset(name for name, field in ALIASES.items() if field == "error_message")
+_BOOLS: Final = {"true": True, "yes": True, "false": False, "no": False}
+_NOTHING_SAID: Final[Mapping[str, Any]] = MappingProxyType({})
 _LONGEST: Final = 64
 _IN_TOTAL: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _COUNTS: Final = frozenset({*_IN_TOTAL, "reasoning_tokens"})
@@ -114,7 +128,8 @@ _PARTS: Final = frozenset(
 def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
     """What is said, by the names of fields, and the names that are none.
 
-    A field's own name wins over others' names for it, unless its value is None. Usage as a provider
+    A field's own name wins over others' names for it, unless its value is None. Flags that say how it went (`success`,
+    `is_error`) make its status, and a failure wins. Usage as a provider
     reports it (`record_usage(**answer.usage.model_dump())`) is read as a whole: what its counts include differs.
     """
     if _FIELDS.issuperset(given):
@@ -127,15 +142,21 @@ def known_fields(given: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]
         found = {field: value for field, value in said.items() if value is not None}
         if found.keys() <= {"unpriced_usage"}:  # none of its names is known: it says only what cannot be priced
             usage = frozenset[str]()
+    went = _went(given)
     for name, value in given.items():
         field = None if name in usage else _field_of(name, value)
+        if field == "status":
+            continue
         if field is not None:
             if found.get(field) is None:
                 found[field] = _single(value) if name.endswith("finish_reasons") else value
         elif name not in _FIELDS and snake(name) not in (_TOLD if name in usage else ()):
             unknown.append(name)
-    if given.get("error"):  # its message is no proof, its name is
-        found["status"] = "error"
+    if went.get("status", "success") == "success" and any(
+        map(given.get, _ERRORS)
+    ):  # its message is no proof, its name is
+        went = {"status": "error"}
+    found |= went
     own = {name: value for name, value in given.items() if name in _FIELDS and name not in usage}
     doubts = [f"{name}: {given[name]} (within the prompt or beside it)" for name in _alone(given, usage)]
     if doubts:
@@ -225,7 +246,48 @@ def _is_elsewhere(name: str, value: object) -> bool:
 
 
 def _field_of(name: str, value: object) -> str | None:
-    return ALIASES.get(name) or (_SPANS.get(name) if issubclass(type(value), timedelta) else None)
+    """The field that another name means; `status` of a flag."""
+    if name in _FIELDS:
+        return None
+    if _is_flag(name, value):
+        return "status"
+    if name in _SPANS:
+        return _SPANS[name] if issubclass(type(value), timedelta) else None
+    return field_named(name)
+
+
+def field_named(name: str) -> str | None:
+    """The field that a name means, in camel case as well; `status` of a flag; None for a name that is none."""
+    plain = snake(name) if name.isidentifier() and name[0].islower() else name
+    field = ALIASES.get(name) or ALIASES.get(plain) or (plain if plain in _FIELDS else None)
+    return field or ("status" if flag_outcomes(name) is not None else None)
+
+
+def _is_flag(name: str, value: object) -> bool:
+    """Whether it says how the call ended; `error` and `timeout` do that only by a bool."""
+    if flag_outcomes(name) is None:
+        return False
+    return type(value) is bool or is_other_bool(value) or not (name in ALIASES or name == "timeout")
+
+
+def _went(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What flags say of how a call went: its status, and `error_type` where they tell more; a failure wins.
+
+    A flag that is neither true nor false is a word for the status, and none that is known is a success.
+    """
+    went = _NOTHING_SAID
+    for name, value in given.items():
+        when = flag_outcomes(name) if value is not None and _is_flag(name, value) else None
+        if when is None:
+            continue
+        try:
+            is_true = flag(name, _BOOLS.get(value.strip().lower(), value) if isinstance(value, str) else value)
+        except Exception:  # noqa: BLE001 - it is no bool, or a foreign object that raises anything
+            return {"status": value}
+        outcome = when[0 if is_true else 1]
+        if outcome is not None and went.get("status") in {None, "success"}:
+            went = {field: told for field, told in outcome._asdict().items() if told is not None}
+    return went
 
 
 def _single(value: Any) -> Any:

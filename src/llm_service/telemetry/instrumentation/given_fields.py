@@ -24,9 +24,9 @@ def by_field(given: Mapping[str, Any], sink: Sink, *, strict: bool) -> Mapping[s
         RecordError: with `strict`, for a name that is no field.
     """
     try:
-        error = given.get("error")
-        if isinstance(error, BaseException):
-            given = describe_error(error) | {name: value for name, value in given.items() if name != "error"}
+        for name in ("error", "exception"):
+            if isinstance(error := given.get(name), BaseException):
+                given = describe_error(error) | {other: value for other, value in given.items() if other != name}
         fields, unknown = known_fields(given)
         fields = settled(fields)
     except Exception:  # noqa: BLE001 - a value of the caller's raises when it is looked at: its own check names it

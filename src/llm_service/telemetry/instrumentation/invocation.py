@@ -11,17 +11,16 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
 from llm_service.telemetry.instrumentation import nested_calls
-from llm_service.telemetry.instrumentation.block_outcome import settle
+from llm_service.telemetry.instrumentation.block_end import BlockEnd
 from llm_service.telemetry.instrumentation.call_fields import TOKEN_COUNTS, ended_by, milliseconds, refuse_misplaced
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.failed_answers import failure_of
 from llm_service.telemetry.instrumentation.field_aliases import unpriced_beside, with_doubt
-from llm_service.telemetry.instrumentation.given_fields import by_field, note, told_late, usable_id, warn_of_no_usage
-from llm_service.telemetry.instrumentation.inherited_fields import NOTHING, in_block, own_trace
+from llm_service.telemetry.instrumentation.given_fields import by_field, told_late, usable_id, warn_of_no_usage
+from llm_service.telemetry.instrumentation.kept_calls import is_of_parent
 from llm_service.telemetry.instrumentation.later_reports import with_losses
-from llm_service.telemetry.instrumentation.nested_costs import tell_budgets, tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Enclosing, Place, close, current, place_here
-from llm_service.telemetry.instrumentation.record_building import built, merged
+from llm_service.telemetry.instrumentation.record_building import merged
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.watching import Watching, watch
 from llm_service.telemetry.instrumentation.sink import Sink
@@ -38,7 +37,7 @@ _S = TypeVar("_S")
 _Put = Callable[[InvocationRecord], Awaitable[bool]]
 
 
-class Invocation:
+class Invocation(BlockEnd):
     """One call being timed: a context manager for `async with` and `with`. Made by a logger's `invocation()`.
 
     Attributes:
@@ -47,21 +46,13 @@ class Invocation:
     """
 
     __slots__ = (
-        "_calls",
         "_entered",
-        "_fields",
         "_first",
-        "_holds_blocks",
-        "_learnt",
-        "_own_id",
-        "_place",
         "_put",
-        "_sink",
         "_started",
         "_strict",
         "_ttft_ms",
         "_watching",
-        "invocation_id",
         "over",
     )
 
@@ -91,6 +82,7 @@ class Invocation:
         self._ttft_ms: float | None = None
         self._learnt: frozenset[str] = frozenset()
         self._calls: nested_calls.NestedCalls | None = None
+        self._nested: nested_calls.NestedCalls | None = None  # among which it is counted while it runs
         self._holds_blocks = False
         self._watching: Watching | None = None
 
@@ -242,7 +234,7 @@ class Invocation:
         self._place = place = self._place or place_here(self._sink, self._fields)
         if place.parent is not None:
             place.parent._holds_blocks = True  # noqa: SLF001 - another block
-            tell_budgets(place.parent, 1)
+            self._nested = nested_calls.begin_block_in(place.parent)
         self.restart_clock()
 
     def fields_so_far(self) -> dict[str, Any]:
@@ -250,10 +242,6 @@ class Invocation:
         self._place = place = self._place or place_here(self._sink, self._fields)
         inherited = dict[str, Any]()
         return place.complete(self._fields, inherited) | inherited
-
-    def trace(self) -> str | None:
-        """The trace of what is in it; None where that is to stay unknown."""
-        return own_trace(self._names_within(), self._own_id, reserved=self._reserved)
 
     @property
     def traceparent(self) -> str | None:
@@ -280,17 +268,11 @@ class Invocation:
         """What it was entered within and still holds."""
         return None if self._place is None else self._place.around
 
-    @property
-    def _reserved(self) -> bool:
-        return getattr(self, "hold", None) is not None
-
     _lives_on = False
+    _waits = True
 
     def _block_within(self) -> Self:
         return self
-
-    def _names_within(self) -> Mapping[str, Any]:
-        return in_block(NOTHING if self._place is None else self._place.inherited, self._fields)
 
     def restart_clock(self) -> None:
         """The call begins now: what came before was waiting for its budget, or for its consumer."""
@@ -308,9 +290,6 @@ class Invocation:
     async def give_back(self) -> None:
         """Free what was reserved: nothing ran."""
 
-    def _offer(self) -> nested_calls.Offer:
-        return self._sink.offer
-
     def end_soon(self, error: BaseException | None) -> None:
         """Leave without waiting for anything, as a finalizer must."""
         self.__exit__(None if error is None else type(error), error, None)
@@ -321,25 +300,29 @@ class Invocation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        record = self._leave(error)
-        if record is not None:
-            self._sink.offer(record)
+        try:
+            self._offer_soon(self._leave(error))
+        finally:
+            self.tell_end()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        record = self._leave(error)
-        if record is not None and error is None and self._put is not None:
-            await self._put(record)
-        elif record is not None:
-            self._sink.offer(record)
+        try:
+            record = self._leave(error)
+            if record is not None and error is None and self._put is not None:
+                await self._put(record)
+            else:
+                self._offer_soon(record)
+        finally:
+            self.tell_end()
 
     def _leave(self, error: BaseException | None) -> InvocationRecord | None:
         latency_ms = milliseconds(perf_counter_ns() - self._started)
         if self._watching is not None:
             error = self._watching.end_with_block(error)
         self.over = True
-        if self._started and nested_calls.is_of_parent(self):
+        if self._started and is_of_parent(self):
             return None
         measured: dict[str, Any] = {"invocation_id": self._own_id, "timestamp": self._entered, "latency_ms": latency_ms}
         if self._ttft_ms is not None:
@@ -350,30 +333,10 @@ class Invocation:
         close(self)
         if error is not None:
             measured |= ended_by(error, self._fields)
-        if "response_id" in self._fields:
-            nested_calls.tell_again(self, self._fields)
-        said, has_calls = self._fields, self._holds_blocks
-        if self._calls is not None:
-            said, waits, has_several = settle(
-                self._calls, said, measured, self._offer,
-                learnt=self._learnt, reserved=self._reserved, holds_blocks=self._holds_blocks,
-            )  # fmt: skip
-            if waits:
-                return None
-            has_calls = has_calls or has_several
-        if has_calls or place.inherited:
-            said = place.complete(said, measured, self.trace() if has_calls else None)
-        self._fields = said
-        record = self._build(measured, may_raise=self._strict and error is None)
-        if place.parent is not None and record is not None:
-            tell_parents(place.parent, record, of_block=True)
-        return record
-
-    def _build(self, measured: dict[str, Any], *, may_raise: bool) -> InvocationRecord | None:
-        record = built(InvocationRecord, measured, self._fields, self._note, may_raise=may_raise)
-        if record is None:
-            self._sink.lose_invalid()
-        return record
+        calls = self._calls
+        if calls is not None and calls.is_busy and self._wait(calls, measured):
+            return None
+        return self._decided(calls, measured, may_raise=self._strict and error is None)
 
     def _set(self, given: Mapping[str, Any]) -> None:
         if self.over and given:
@@ -392,6 +355,3 @@ class Invocation:
         self._fields |= with_losses(self._fields, fields)
         if "invocation_id" in fields:
             self.invocation_id = usable_id(fields["invocation_id"], self._own_id)
-
-    def _note(self, field: str, message: str) -> None:
-        note(self._sink, field, message)

@@ -1,37 +1,34 @@
 """Calls that something else records within a block: a block around exactly one of them is that call, and one row.
 
 What a block sees of them is kept until it ends, or until another call begins: then each is a row of its own, with the
-block as its parent. What is kept is handed over on every way out: the block's end, its collection, the close of its
-logger, and the end of the process. Calls of a span, or of a block that the parent process is in, are never kept.
+block as its parent. A block that ends while calls or blocks within it still run waits for the last of them: only then
+is it known what it is, what it repeats of them, and whether its budget is free again. What is kept, and what waits, is
+handed over on every way out: the block's end, its collection, the close of its logger, and the end of the process.
+Calls of a span, or of a block that the parent process is in, are never kept.
+
+Nothing is handed over while the lock is held: a row may end a budget, or collect a stream whose end comes back here.
 """
 
-import atexit
 import logging
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from threading import RLock
-from time import perf_counter_ns
 from typing import Any, Final, NamedTuple, Protocol
-from weakref import WeakValueDictionary
 
-from llm_service.telemetry.instrumentation.open_blocks import Block
-from llm_service.telemetry.instrumentation.seen_calls import has_row
+from llm_service.telemetry.instrumentation.kept_calls import is_of_parent, keep, no_longer_kept
+from llm_service.telemetry.instrumentation.open_blocks import Block, Place
+from llm_service.telemetry.instrumentation.seen_calls import has_row, remember_row
 from llm_service.telemetry.instrumentation.sink import Sink
 from llm_service.telemetry.record.record import InvocationRecord
 
 __all__ = [
     "Child",
     "NestedCalls",
-    "Offer",
     "Settled",
+    "Waiting",
+    "begin_block_in",
     "begin_in",
     "calls_of",
-    "hand_over",
-    "hand_over_at_exit",
     "hold_span_in",
-    "is_of_parent",
-    "keep",
-    "no_longer_kept",
     "tell_again",
 ]
 
@@ -39,17 +36,11 @@ _MOST: Final = 256
 """Calls of one block whose usage is remembered."""
 _LOCK: Final = RLock()
 """Calls of one block may end in several threads, and be collected in the middle of anything."""
-Offer = Callable[[InvocationRecord], object]
-"""Takes a row, and settles the budget of whose row it is."""
-_kept: Final[WeakValueDictionary[int, "NestedCalls"]] = WeakValueDictionary()
-"""Those that keep a call. Weak, because a call knows its block, and a block that is forgotten is to be collected."""
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _REPEATS: Final = (
     "telemetry: a block repeats an answer that has a row, so it is a `chain` (said once); "
     "make the call within the block, and both are one row"
 )
-_forked_at = 0
-"""When this process began as a fork, by `perf_counter_ns`; what began before is its parent's."""
 
 
 class Child(Protocol):
@@ -63,10 +54,6 @@ class Child(Protocol):
 
     def stand_alone(self) -> None:
         """Hand over a row of its own; never raises."""
-        ...
-
-    def stand_for(self, block: dict[str, Any], offer: Offer, /) -> None:
-        """It is still running, and will be the block's row when it ends, with the fields of the block, which win."""
         ...
 
     def cut_short(self) -> dict[str, Any]:
@@ -83,59 +70,96 @@ class Child(Protocol):
         ...
 
 
+class Waiting(Protocol):
+    """A block that has ended, and waits for what still runs within it.
+
+    Attributes:
+        invocation_id: of its record.
+        _fields: what it said.
+        _place: where it began.
+        _sink: its logger.
+    """
+
+    invocation_id: str
+    _fields: dict[str, Any]
+    _place: Place | None
+    _sink: Sink
+
+    def settle_late(self, calls: "NestedCalls", /) -> None:
+        """Hand over its row, and end its budget; never raises, and waits for nothing, as in a finalizer."""
+        ...
+
+    def trace(self) -> str | None:
+        """The trace of what it holds."""
+        ...
+
+
 class Settled(NamedTuple):
     """What a block turned out to be.
 
     Attributes:
-        fields: those of the one call that it is; None where it is none, or where that call will be its row.
-        waits: whether the one call that it is still runs, and will be its row.
+        fields: those of the one call that it is; None where it is none.
         several: whether calls were made within it that have rows of their own.
     """
 
     fields: dict[str, Any] | None = None
-    waits: bool = False
     several: bool = False
 
 
 class NestedCalls:
-    """The calls within one block."""
+    """The calls within one block.
+
+    Attributes:
+        outer: those of the block around it.
+        reserved: whether the block has a budget.
+        waiting: the block, where it has ended and waits for what runs within it.
+        counted: rows of calls within, at any depth.
+        unpriced: calls within, at any depth, that ended at an unknown cost; of a block with a budget.
+    """
 
     __slots__ = (
-        "__weakref__", "_begun", "_ended", "_kept", "_over", "_running", "_summed", "_sums", "_told", "counted",
-        "open_blocks", "unpriced",
+        "__weakref__", "_begun", "_kept", "_running", "_settled", "_summed", "_sums", "_told", "counted", "outer",
+        "reserved", "unpriced", "waiting",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, outer: "NestedCalls | None" = None, *, reserved: bool = False) -> None:
+        self.outer = outer
+        self.reserved = reserved
+        self.waiting: Waiting | None = None
         self._begun = 0
-        self._ended = 0
-        self._over = False
+        self._running = 0  # calls and blocks directly within that have begun, and whose rows were not handed over yet
+        self._settled = False
         self._kept: Child | None = None
-        self._running: Child | None = None
         self._told: list[tuple[Any, Any, Any]] = []
         self._summed, self._sums = 0, (0, 0)  # how many calls told both counts, and the sums of those
         self.counted = 0
-        """Rows of calls within, at any depth."""
-        self.open_blocks = 0
-        """Blocks within, at any depth, that have not ended; of a block with a budget, as the next."""
         self.unpriced = 0
-        """Calls and blocks within that ended at an unknown cost."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether calls or blocks within it have not ended."""
+        return self._running > 0
 
     @property
     def costs_are_known(self) -> bool:
         """Whether all of them have ended, each at a known cost."""
-        return self._ended == self._begun and not self.unpriced and not self.open_blocks
+        return not self._running and not self.unpriced
 
-    def begin(self, child: Child) -> None:
+    def begin(self, child: Child) -> None:  # noqa: ARG002 - another kind keeps those that run
         """A call begins."""
         with _LOCK:
             self._begun += 1
+            self._running += 1
             first = self._take() if self._begun > 1 else None
-            self._running = child if self._begun == 1 else None
-        if first is not None:
-            first.stand_alone()
+        self._make_row_of(first)
+
+    def begin_block(self) -> None:
+        """A block begins directly within it."""
+        with _LOCK:
+            self._running += 1
 
     def end(self, child: Child, told: Mapping[str, Any], *, keeps: bool) -> bool:
-        """A call has ended; whether it is kept.
+        """A call has ended; whether it is kept. Else it makes its row, and says so by `has_ended`.
 
         Args:
             child: the call.
@@ -143,36 +167,47 @@ class NestedCalls:
             keeps: whether the block may be that call.
         """
         with _LOCK:
-            self._ended += 1
             self._note(told.get("response_id"), told.get("prompt_tokens"), told.get("completion_tokens"))
-            self._running = None
-            if self._over or self._begun != 1 or not keeps:
+            if self._settled or self._begun != 1 or not keeps:
                 return False
             self._kept = child
             keep(self)
+        self.has_ended()
         return True
 
-    def withdraw(self, child: Child) -> None:
+    def has_ended(self) -> None:
+        """What began has ended, and its row was handed over: the block that waits for the last of them is settled."""
+        with _LOCK:
+            self._running -= 1
+            block = None if self._running else self._take_waiting()
+        if block is not None:
+            block.settle_late(self)
+
+    def withdraw(self, child: Child) -> None:  # noqa: ARG002 - as above
         """What began is no call, or is told of elsewhere."""
         with _LOCK:
             self._begun -= 1
-            if self._running is child:
-                self._running = None
+        self.has_ended()
 
-    def row_made(self, record: InvocationRecord, *, was_told: bool) -> None:
-        """A call within has a row; `was_told`: it told of itself here before."""
-        hooked = (record.source or "").startswith("sdk:")  # other counts may be equal by chance
-        prompt, completion = (record.prompt_tokens, record.completion_tokens) if hooked else (None, None)
+    def row_made(self, record: InvocationRecord | None, *, was_told: bool, unpriced: bool) -> None:
+        """A call within has a row.
+
+        Args:
+            record: the row; None where it could not be made.
+            was_told: whether the call told of itself here before.
+            unpriced: whether its cost is unknown.
+        """
         with _LOCK:
+            if self._settled:
+                return
+            self.unpriced += unpriced
+            if record is None:
+                return
             self.counted += 1
             if not was_told:
+                seen = record.source is not None  # by a hook or a framework; other counts may be equal by chance
+                prompt, completion = (record.prompt_tokens, record.completion_tokens) if seen else (None, None)
                 self._note(record.response_id, prompt, completion)
-
-    def tell_budget(self, *, begun: int = 0, unpriced: int = 0) -> None:
-        """So many more blocks within are open (-1: one has ended), and so many more calls ended at an unknown cost."""
-        with _LOCK:
-            self.open_blocks += begun
-            self.unpriced += unpriced
 
     def _note(self, response_id: Any, prompt: Any, completion: Any) -> None:
         told = (response_id, prompt, completion)
@@ -186,19 +221,8 @@ class NestedCalls:
         """A span begins, which holds calls: the block is none itself, and each call directly in it has a row."""
         with _LOCK:
             self._begun += 2
-            self._ended += 1
             first = self._take()
-            self._running = None
-        if first is not None:
-            first.stand_alone()
-
-    def span_ended(self, within: "NestedCalls | None") -> None:
-        """A span has ended, and the calls within it, unless one of them still runs."""
-        with _LOCK:
-            if within is None or within.costs_are_known:
-                self._ended += 1
-        if within is not None:
-            within.tell_outwards(self)
+        self._make_row_of(first)
 
     def tell_outwards(self, outer: "NestedCalls") -> None:
         """What has been told of calls within is known in the block around, too."""
@@ -211,20 +235,35 @@ class NestedCalls:
             child = self._kept
             if child is None or (sink is not None and child._sink is not sink):  # noqa: SLF001 - of the protocol
                 return
-            self._take()
             self._begun += 1
-            self._ended += 1
-        child.stand_alone()
+            self._take()
+        self._make_row_of(child)
+
+    def wait(self, block: Waiting) -> bool:
+        """The block ends; whether it waits for what still runs within it."""
+        with _LOCK:
+            if not self._running:
+                return False
+            self.waiting = block
+            keep(self)
+        return True
+
+    def wait_no_longer(self, sink: Sink | None) -> None:
+        """The block that waits is what is known of it now."""
+        with _LOCK:
+            block = self.waiting
+            if block is None or (sink is not None and block._sink is not sink):  # noqa: SLF001 - of the protocol
+                return
+            self._take_waiting()
+        block.settle_late(self)
 
     def tell_again(self, said: Mapping[str, Any]) -> None:
         """The block repeats what a call before it told, which has a row."""
         with _LOCK:
-            first = self._take()
             self._begun += 2  # so the block is none itself
-            self._ended += 2
+            first = self._take()
             self._note(said.get("response_id"), said.get("prompt_tokens"), said.get("completion_tokens"))
-        if first is not None:
-            first.stand_alone()
+        self._make_row_of(first)
 
     def knows(self, response_id: object) -> bool:
         """Whether a call within has told this id."""
@@ -239,51 +278,78 @@ class NestedCalls:
             return False
         return any([*counts] == told for _, *told in self._told) or (self._summed > 1 and counts == self._sums)
 
-    def settle(self, block: Callable[[Child], dict[str, Any]], offer: Callable[[], Offer], *, is_call: bool) -> Settled:
-        """The block ends.
+    def settle(self, *, is_call: bool) -> Settled:
+        """The block has ended, and waits for nothing any more.
 
         Args:
-            block: gives its fields, for a call that still runs.
-            offer: gives what takes the row of that call.
             is_call: whether it may itself be a call: not one that said to be something else, or holds another block.
         """
         with _LOCK:
-            self._over = True
-            one = self._take()
-            running, self._running = self._running, None
+            self._settled = True
             alone = self._begun == 1 and is_call
-            if alone and running is not None:
-                running.stand_for(block(running), offer())
-                return Settled(waits=True)
-        if not alone:
-            if one is not None:
-                one.stand_alone()
-            return Settled(several=self._begun > 0)
-        return Settled(None if one is None else one.told)
+            kept, one = (self._kept, None) if alone else (None, self._take())
+            if alone:
+                self._kept = None
+                self._forget_if_empty()
+        if kept is not None:
+            told = kept.told
+            remember_row(kept._sink, told.get("response_id"))  # noqa: SLF001 - of the protocol
+            return Settled(told)
+        self._make_row_of(one)
+        return Settled(several=not alone and self._begun > 0)
+
+    def forget(self) -> None:
+        """In a forked child: what is kept, and what waits, is the parent process's."""
+        self._kept = self.waiting = None
 
     def _take(self) -> Child | None:
+        """Take what is kept, which gets a row of its own, and is running until it has that; the lock is held."""
         child, self._kept = self._kept, None
         if child is not None:
-            no_longer_kept(self)
+            self._running += 1
+            self._forget_if_empty()
         return child
 
-    def __del__(self) -> None:
-        with _LOCK:
-            child = self._take()
-        if child is not None:  # its block was begun, and never ended
+    def _make_row_of(self, child: Child | None) -> None:
+        if child is not None:
             child.stand_alone()
+            self.has_ended()
 
+    def _take_waiting(self) -> Waiting | None:
+        block, self.waiting = self.waiting, None
+        if block is not None:
+            self._forget_if_empty()
+        return block
 
-def is_of_parent(block: Block) -> bool:
-    """Whether it was begun before this process was forked: the parent process ends it."""
-    return block._started < _forked_at  # noqa: SLF001 - of the protocol
+    def _forget_if_empty(self) -> None:
+        if self._kept is None and self.waiting is None:
+            no_longer_kept(self)
+
+    def __del__(self) -> None:
+        if self.waiting is not None:  # what ran within it was collected, and never ended
+            self.wait_no_longer(None)
+        else:  # its block was begun, and never ended
+            self.hand_over(None)
 
 
 def calls_of(block: Block) -> NestedCalls:
     """What a block knows of the calls within it."""
-    if block._calls is None:  # noqa: SLF001 - of the protocol, as below
-        block._calls = NestedCalls()  # noqa: SLF001
-    calls: NestedCalls = block._calls  # noqa: SLF001
+    calls: NestedCalls | None = block._calls  # noqa: SLF001 - of the protocol, as below
+    if calls is None:
+        parent = None if block._place is None else block._place.parent  # noqa: SLF001
+        outer = None if parent is None else calls_of(parent)
+        block._calls = calls = NestedCalls(outer, reserved=block._reserved)  # noqa: SLF001
+    return calls
+
+
+def begin_block_in(block: Block | None) -> NestedCalls | None:
+    """Count a block that begins in another, which waits for it; None where that is in the parent process."""
+    while block is not None and not block._waits:  # noqa: SLF001 - of the protocol
+        block = None if block._place is None else block._place.parent  # noqa: SLF001
+    if block is None or is_of_parent(block):
+        return None
+    calls = calls_of(block)
+    calls.begin_block()
     return calls
 
 
@@ -296,15 +362,16 @@ def begin_in(block: Block, child: Child) -> NestedCalls | None:
     return calls
 
 
-def tell_again(block: Block, said: Mapping[str, Any]) -> None:
-    """A block tells what an answer says: where that has a row, the block is no call of its own."""
-    sink = block._sink  # noqa: SLF001 - as below
+def tell_again(sink: Sink, calls: NestedCalls | None, said: Mapping[str, Any]) -> NestedCalls | None:
+    """A block tells what an answer says: where that has a row, the block is no call of its own; what it knows then."""
     answered = said.get("response_id")
-    if answered is None or not has_row(sink, answered) or (block._calls is not None and block._calls.knows(answered)):  # noqa: SLF001
-        return
-    calls_of(block).tell_again(said)
+    if answered is None or not has_row(sink, answered) or (calls is not None and calls.knows(answered)):
+        return calls
+    calls = NestedCalls() if calls is None else calls
+    calls.tell_again(said)
     if sink.is_first("an answer with a row"):
         _LOG.warning(_REPEATS)
+    return calls
 
 
 def hold_span_in(block: Block) -> None:
@@ -312,36 +379,3 @@ def hold_span_in(block: Block) -> None:
     if is_of_parent(block):
         return
     calls_of(block).hold_span()
-
-
-def keep(calls: NestedCalls) -> None:
-    """They keep a call: at the end of the process, and of its logger, it is handed over."""
-    _kept[id(calls)] = calls
-
-
-def no_longer_kept(calls: NestedCalls) -> None:
-    """They keep none any more."""
-    _kept.pop(id(calls), None)
-
-
-def hand_over(sink: Sink | None = None) -> None:
-    """Give what blocks keep rows of their own: of a logger that closes, or of all as the process ends."""
-    for calls in list(_kept.values()):
-        calls.hand_over(sink)
-
-
-def hand_over_at_exit() -> None:
-    """From now on what is kept is handed over at the end of the process, before present loggers close."""
-    atexit.unregister(hand_over)
-    atexit.register(hand_over)
-
-
-def _begin_as_fork() -> None:
-    """What is kept is the parent's, and so are the blocks that are open."""
-    global _forked_at  # noqa: PLW0603 - of the process, as its id is
-    _forked_at = perf_counter_ns()
-    _kept.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_as_fork)

@@ -69,6 +69,7 @@ class Block(Enclosing, Protocol):
         _calls: what others record within it.
         _holds_blocks: whether a block was entered within it.
         _started: when, by `perf_counter_ns`.
+        _waits: whether its end waits for the blocks that run within it.
     """
 
     invocation_id: str
@@ -76,6 +77,7 @@ class Block(Enclosing, Protocol):
     _calls: Any
     _holds_blocks: bool
     _started: int
+    _waits: bool
 
     @property
     def is_one_call(self) -> bool:

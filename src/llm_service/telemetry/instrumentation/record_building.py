@@ -6,9 +6,8 @@ from typing import Any, Final
 
 from llm_service.errors import RecordError
 from llm_service.redaction import traceback_text
-from llm_service.telemetry.instrumentation.call_fields import CANCELLED, without_content
-from llm_service.telemetry.instrumentation.failed_answers import failure_by
-from llm_service.telemetry.record.fields import CHECKS, PRICED_BY
+from llm_service.telemetry.instrumentation.call_fields import without_content
+from llm_service.telemetry.record.fields import PRICED_BY
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.record.texts import forget_repairs, repairs_here
 
@@ -17,8 +16,6 @@ __all__ = ["INSTEAD", "built", "merged"]
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 INSTEAD: Final = {"status": "error", "privacy_level": "metadata"}
 """What a bad value of these is taken for: never a success, never more than was asked for."""
-_SAY_FAILURE: Final = frozenset({"error_message", "error_type", "finish_reason", "http_status"})
-_BAD_REQUEST: Final = 400
 _PARTS: Final = frozenset({"prompt_tokens", "completion_tokens"})
 
 
@@ -42,8 +39,6 @@ def built(
     Raises:
         RecordError: as `may_raise` says.
     """
-    if "status" not in said and "status" not in measured and not _SAY_FAILURE.isdisjoint(said):
-        measured |= _failure_in(said)
     repairs = repairs_here()
     while True:
         try:
@@ -73,32 +68,6 @@ def built(
                 raise
             _LOG.error("telemetry: an invocation could not be recorded: %s", traceback_text(error))
             return None
-
-
-def _failure_in(said: Mapping[str, Any]) -> dict[str, Any]:
-    """The status of a call of which none is said, where what is said of it is that it failed."""
-    reason = _plain("finish_reason", said)
-    if reason is not None and reason != CANCELLED and (found := failure_by(reason)):
-        return {"status": found["status"]}
-    http_status = _plain("http_status", said)
-    failed = bool(said.get("error_type") or said.get("error_message")) or (
-        http_status is not None and http_status >= _BAD_REQUEST
-    )
-    return {"status": "error"} if failed else {}
-
-
-def _plain(field: str, said: Mapping[str, Any]) -> Any:
-    """The value of a field as a record would keep it; None for what it would not."""
-    value = said.get(field)
-    if value is None:
-        return None
-    repairs = repairs_here()
-    try:
-        return CHECKS[field](field, value)
-    except Exception:  # noqa: BLE001 - it is told by the record, which does not take it either
-        return None
-    finally:
-        forget_repairs(repairs)  # counted with the record
 
 
 def merged(found: Mapping[str, Any], said: dict[str, Any]) -> dict[str, Any]:

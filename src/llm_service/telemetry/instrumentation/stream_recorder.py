@@ -13,7 +13,6 @@ from typing import Any
 from llm_service.telemetry.instrumentation.call_fields import describe_error, is_cancelled
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
-from llm_service.telemetry.instrumentation.nested_costs import never_ran
 from llm_service.telemetry.instrumentation.open_blocks import Enclosing, current, descends_from
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.responses.stream_events import failure_in
@@ -151,7 +150,7 @@ class Recording:
             return
         self._ended = True
         if self._refused or self._idle:
-            never_ran(self._call)
+            self._call.tell_end()
             return
         self._end_of_items(error)
         if error is not None and self._sending:

@@ -10,7 +10,7 @@ from llm_service.pricing.usage.leaves import is_container, is_mapping, snake
 from llm_service.pricing.usage.report import Fields, Report, fields_by, report_in, report_of
 from llm_service.pricing.usage.shapes import OPENAI
 from llm_service.telemetry.instrumentation.failed_answers import failure_of
-from llm_service.telemetry.instrumentation.field_aliases import ALIASES, with_doubt
+from llm_service.telemetry.instrumentation.field_aliases import field_named, with_doubt
 from llm_service.telemetry.record.record import FIELDS
 
 __all__ = ["ReadUsage", "read_fields", "read_parts"]
@@ -97,9 +97,9 @@ def _of_fields(found: Fields) -> tuple[Report | None, dict[str, Any]]:
 
 def _of_mapping(found: Mapping[Any, Any]) -> tuple[Report | None, dict[Any, Any]]:
     """Fields as they are; with any other name beside them a provider's usage, beside what is a field already."""
-    if all(name in _FIELDS or (name in ALIASES and snake(name) not in REPORTED) for name in found):
+    own = {name: value for name, value in found.items() if name in _SAID or _is_said(name)}
+    if all(name in _FIELDS or name in own for name in found):
         return None, dict(found)
-    own = {name: value for name, value in found.items() if name in _SAID or (name in ALIASES and name not in REPORTED)}
     around = unwrapped(found)
     if around.inside and around.answer:
         own = {name: value for name, value in own.items() if name not in _OF_ANSWERS}
@@ -108,6 +108,11 @@ def _of_mapping(found: Mapping[Any, Any]) -> tuple[Report | None, dict[Any, Any]
     if report is None or not _is_usage(fields_by(report)):
         return None, dict(found)
     return report, own
+
+
+def _is_said(name: Any) -> bool:
+    """Whether it is another name of a field, and none that a report of a provider has."""
+    return type(name) is str and snake(name) not in REPORTED and field_named(name) is not None
 
 
 def _is_usage(fields: Mapping[str, Any]) -> bool:

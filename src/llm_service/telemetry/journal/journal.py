@@ -66,7 +66,7 @@ class CrashJournal:
         ceiling: PrivacyLevel,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._db_path = db_path
+        self.db_path = db_path
         self._bytes = max_bytes // segment.WORD * segment.WORD
         self._ceiling: PrivacyLevel = ceiling
         self._clock = clock
@@ -75,14 +75,14 @@ class CrashJournal:
     def begin(self, writer_id: str) -> None:
         """Start as this writer, without a segment: at construction, and in a forked child."""
         self._writer_id = writer_id
-        self._path = self._db_path.parent / segment_name(self._db_path, writer_id)
+        self.path = self.db_path.parent / segment_name(self.db_path, writer_id)
         self._file: locking.HeldFile | None = None
-        self._map: mmap.mmap | None = None
+        self.mapping: mmap.mmap | None = None
         self._words: memoryview[int] = memoryview(b"").cast("Q")
-        self._salt = 1
-        self._head = self._tail = _DATA
+        self.salt = 1
+        self.head = self._tail = _DATA
         self._number = 0
-        self._slots: deque[Slot] = deque()
+        self.slots: deque[Slot] = deque()
         self._closed = False
         self._making = False  # a signal handler that logs meanwhile must not create a second one
         self._try_at = 0.0
@@ -92,7 +92,7 @@ class CrashJournal:
 
     def ensure(self) -> bool:
         """Create the segment if there is none; False, with `error`, where that failed; tried again after a second."""
-        if self._map is not None:
+        if self.mapping is not None:
             return True
         if self._closed or self._making or self._clock() < self._try_at:
             return False
@@ -111,10 +111,10 @@ class CrashJournal:
         return True
 
     def _make(self) -> None:
-        make_private_folder(self._path.parent)
+        make_private_folder(self.path.parent)
         # A replay may remove the new file between its creation and its lock, as if its process were dead. Then the
         # rename fails, and the next try creates another.
-        new = self._path.with_name(made_name(self._path.name))
+        new = self.path.with_name(made_name(self.path.name))
         salt = secrets.randbelow((1 << 32) - 1) + 1
         header = segment.Header(self._writer_id, self._ceiling, LAYOUT, salt, time_ns() // 1000)
         held = locking.create(new)
@@ -123,7 +123,7 @@ class CrashJournal:
             _allocate(held.fd, self._bytes)
             mapping = mmap.mmap(held.fd, self._bytes)
             mapping[:_DATA] = segment.pack_header(header)
-            new.rename(self._path)
+            new.rename(self.path)
         except BaseException:
             with suppress(OSError):
                 new.unlink()
@@ -131,19 +131,19 @@ class CrashJournal:
                 mapping.close()
             held.let_go()
             raise
-        self._salt = salt
+        self.salt = salt
         self._words = memoryview(mapping).cast("Q")
         self._file = held
-        self._map = mapping
+        self.mapping = mapping
 
     def close(self) -> None:
         """Release the segment. An empty one is removed; one with records stays for the next open of the database."""
         self._closed = True
-        if self._map is None:
+        if self.mapping is None:
             return
-        if not self._slots:
+        if not self.slots:
             with suppress(OSError):
-                self._path.unlink()
+                self.path.unlink()
         self._let_go()
 
     def leak(self) -> None:
@@ -152,8 +152,8 @@ class CrashJournal:
             self._let_go()
 
     def _let_go(self) -> None:
-        mapping, held = self._map, self._file
-        self._map = self._file = None
+        mapping, held = self.mapping, self._file
+        self.mapping = self._file = None
         self._words.release()
         if mapping is not None:
             mapping.close()
@@ -166,17 +166,17 @@ class CrashJournal:
 
     def append(self, payload: bytes, slot: Slot, /) -> bool:
         """Write an encoded record into the ring and store its position in `slot`; False if there is no room."""
-        if self._map is None:
+        if self.mapping is None:
             self.ensure()
-        mapping = self._map
+        mapping = self.mapping
         if mapping is None:
             return False
         size = _HEAD + len(payload)
         need = size + 7 & ~7
-        slots = self._slots
+        slots = self.slots
         end = self._bytes
         # No call from here to `append`: see the module.
-        start = self._head
+        start = self.head
         tail = self._tail
         if start >= tail:
             if start + need > end:
@@ -185,13 +185,13 @@ class CrashJournal:
                     return False
         elif start + need >= tail:
             return False
-        self._head = start + need
+        self.head = start + need
         self._number = number = self._number + 1
         slot.start = start
         slot.number = number
         slot.live = True
         slots.append(slot)
-        salt = self._salt
+        salt = self.salt
         # `segment.frame_head`, inlined.
         head = _pack(0, salt, len(payload), number, _crc32(payload, salt + number + (number >> 32) & 0xFFFFFFFF))
         mapping[start : start + size] = head + payload
@@ -202,33 +202,33 @@ class CrashJournal:
 
     def assign(self, slots: Iterable[Slot], batch: int) -> None:
         """Before these records are committed: store the batch whose receipt will prove the commit."""
-        self._stamp(slots, segment.stamp_of(batch, self._salt))
+        self._stamp(slots, segment.stamp_of(batch, self.salt))
 
     def drop(self, slots: Iterable[Slot]) -> None:
         """Mark records as dropped and counted, so that no replay restores them, and free their positions."""
         slots = tuple(slots)
-        self._stamp(slots, segment.stamp_of(segment.DEAD, self._salt))
+        self._stamp(slots, segment.stamp_of(segment.DEAD, self.salt))
         self.free(slots)
 
     def free(self, slots: Iterable[Slot]) -> None:
         """Free the positions of committed records."""
         for slot in slots:
             slot.live = False
-        ring = self._slots
+        ring = self.slots
         while ring and not ring[0].live:
             ring.popleft()
         if not ring:
             # The ring is empty. No nested `append` can come between: there is no call here.
-            self._head = self._tail = _DATA
+            self.head = self._tail = _DATA
         else:
             self._tail = ring[0].start
-        if self._map is not None:
+        if self.mapping is not None:
             lowest = ring[0].number if ring else self._number + 1
             self._words[segment.LOWEST_WORD] = lowest
             self._words[segment.LOWEST_WORD + 1] = lowest ^ segment.ALL_BITS
 
     def _stamp(self, slots: Iterable[Slot], stamp: int) -> None:
-        if self._map is not None:
+        if self.mapping is not None:
             words = self._words
             for slot in slots:
                 if slot.live:  # else the position belongs to another record now
@@ -239,23 +239,21 @@ class CrashJournal:
     @property
     def size(self) -> int:
         """Bytes allocated on disk; 0 without a segment."""
-        return 0 if self._map is None else self._bytes
+        return 0 if self.mapping is None else self._bytes
 
     @property
     def used(self) -> int:
         """Bytes of the ring that records occupy."""
-        if self._head >= self._tail:
-            return self._head - self._tail
-        return self._bytes - self._tail + self._head - _DATA
+        if self.head >= self._tail:
+            return self.head - self._tail
+        return self._bytes - self._tail + self.head - _DATA
 
     def has_room(self, size: int) -> bool:
         """Whether a record of this `size` is sure to fit, or the ring is empty."""
-        if not self._slots:
+        if not self.slots:
             return True
-        if self._head >= self._tail:
-            room = max(self._bytes - self._head, self._tail - _DATA)
-        else:
-            room = self._tail - self._head
+        gap = self._tail - self.head
+        room = gap if gap > 0 else max(self._bytes - self.head, self._tail - _DATA)
         return room > size + _NAMES
 
     def could_hold(self, record: InvocationRecord) -> bool:

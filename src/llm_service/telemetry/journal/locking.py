@@ -20,11 +20,11 @@ except ImportError:  # not on every platform
 
 from llm_service.telemetry.stores.private_files import problem_of
 
-__all__ = ["HeldFile", "RefusedFileError", "create", "hold", "is_held"]
+__all__ = ["HELD", "MAKING", "HeldFile", "RefusedFileError", "create", "hold", "is_held"]
 
-_HELD: Final[dict[tuple[int, int, int], object]] = {}
-_MAKING: Final[dict[tuple[str, int], None]] = {}
-"""Names and process ids of files that exist and are not in `_HELD` yet."""
+HELD: Final[dict[tuple[int, int, int], object]] = {}
+MAKING: Final[dict[tuple[str, int], None]] = {}
+"""Names and process ids of files that exist and are not in `HELD` yet."""
 
 
 class RefusedFileError(OSError):
@@ -41,13 +41,13 @@ class HeldFile:
     def let_go(self) -> None:
         """Close the file, which drops the lock (not the parent's, in a forked child). Close its memory map first."""
         os.close(self.fd)
-        _HELD.pop(self._key, None)
+        HELD.pop(self._key, None)
 
 
 def create(path: Path) -> HeldFile:
     """Create a new file of mode 0600, and lock it. Raises RefusedFileError: this platform has no record locks."""
     making = path.name, os.getpid()
-    _MAKING[making] = None
+    MAKING[making] = None
     try:
         fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -60,10 +60,10 @@ def create(path: Path) -> HeldFile:
         if not locked:  # a replay has just locked it, and will remove it
             os.close(fd)
             raise RefusedFileError(f"{path} was taken by another process")
-        _HELD[key] = None
+        HELD[key] = None
         return HeldFile(fd, key)
     finally:
-        _MAKING.pop(making, None)
+        MAKING.pop(making, None)
 
 
 def hold(path: Path) -> HeldFile | None:
@@ -131,15 +131,15 @@ def is_held(path: Path) -> bool | None:
 def _is_ours_to_open(path: Path, key: tuple[int, int, int]) -> bool:
     """Claim a file that no part of this process holds or creates; `_close` or `HeldFile.let_go` ends the claim."""
     token = object()
-    # In this order: a new file is in `_HELD` before it leaves `_MAKING`.
-    return (path.name, key[2]) not in _MAKING and _HELD.setdefault(key, token) is token
+    # In this order: a new file is in `HELD` before it leaves `MAKING`.
+    return (path.name, key[2]) not in MAKING and HELD.setdefault(key, token) is token
 
 
 def _close(fd: int, key: tuple[int, int, int]) -> None:
     if fd >= 0:
         with suppress(OSError):
             os.close(fd)
-    _HELD.pop(key, None)
+    HELD.pop(key, None)
 
 
 def _key(found: os.stat_result) -> tuple[int, int, int]:

@@ -23,6 +23,7 @@ from llm_service.telemetry.record.timestamps import (
     to_microseconds,
 )
 from llm_service.telemetry.stores.sqlite import budget_statements as sql
+from llm_service.telemetry.stores.sqlite.big_sums import are_same
 from llm_service.telemetry.stores.sqlite.budget_counting import to_change
 from llm_service.telemetry.stores.sqlite.budget_rows import (
     Counters,
@@ -36,6 +37,7 @@ from llm_service.telemetry.stores.sqlite.budget_rows import (
 )
 from llm_service.telemetry.stores.sqlite.budget_statements import (
     AMOUNTS,
+    INEXACT,
     NOT_WHOLE,
     UNPLACED,
     UNREADABLE_KEY,
@@ -64,6 +66,7 @@ _MAKE_WHOLE: Final = (
     f"WHERE {NOT_WHOLE}"
 )
 _DAMAGED: Final = f"FROM budget_windows WHERE {NOT_WHOLE} OR {UNREADABLE_KEY}"
+_INEXACT: Final = f"SELECT count(*) FROM budget_windows WHERE {INEXACT}"  # noqa: S608 - as above
 _DROP_UNREADABLE: Final = f"DELETE FROM budget_windows WHERE {UNREADABLE_KEY}"  # noqa: S608 - as above
 _DROP_COUNTER: Final = "DELETE FROM budget_counters WHERE id = ?"
 _HOLDS: Final = f"SELECT CAST(hold_id AS BLOB), {sql.HOLD_COLUMNS} FROM budget_holds"  # noqa: S608 - as above
@@ -102,6 +105,7 @@ def check_budgets(connection: sqlite3.Connection, now: datetime, deadline: float
             lacking = list(lacks(connection, to_microseconds(now)))
             damaged = _damage(connection)
             windows, counters, holds, late = _counts(connection, now)
+            (inexact,) = connection.execute(_INEXACT).fetchone()
     except OutOfTimeError:
         return found("not_checked", "windows of budgets were not compared with all records in the time", "budgets")
     wrong = [f"{damaged} rows of budgets are damaged"] if damaged else []
@@ -113,6 +117,7 @@ def check_budgets(connection: sqlite3.Connection, now: datetime, deadline: float
     if wrong:
         return found("budgets", "; ".join(wrong))
     note = f"; the lease of {late} was over long ago, see: llm-telemetry budgets holds" if late else ""
+    note += f"; {inexact} are beyond 64 bits, and exact to a millionth" if inexact else ""
     return healthy("budgets", f"{windows} windows of {counters} counters equal their records and {holds} holds{note}")
 
 
@@ -170,7 +175,7 @@ def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
             more = moved.get(place, nothing)
             for at in _SPENT:  # not all of its records are there to be counted
                 wanted[at] = there[at] + more[at]
-        wrong = [at for at in range(len(AMOUNTS)) if wanted[at] != there[at]]
+        wrong = [at for at in range(len(AMOUNTS)) if not are_same(wanted[at], there[at])]
         if wrong:
             at = wrong[0]
             what = f"{AMOUNTS[at]} is {there[at]:,}, should be {wanted[at]:,}"

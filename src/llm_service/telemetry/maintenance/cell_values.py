@@ -12,6 +12,7 @@ from llm_service.telemetry.maintenance.private_copy import text_or_bytes
 from llm_service.telemetry.maintenance.table_shapes import Table, problem_of, tables
 from llm_service.telemetry.privacy import unpack
 from llm_service.telemetry.queries.cells import decoded
+from llm_service.telemetry.stores.sqlite.big_sums import is_sum_value
 
 __all__ = ["check_values"]
 
@@ -65,7 +66,7 @@ def _rows(connection: sqlite3.Connection, table: Table, *, full: bool) -> Iterat
     order = " ORDER BY rowid DESC" if table.has_rowid else ""
     for row in connection.execute(f"SELECT {columns} FROM {table.name}{order}"):  # noqa: S608 - names of our own schema
         problem = problem_of(table, row)
-        if problem is not None and table.name in _SUMS and isinstance(row[table.columns.index(problem)], int):
+        if problem is not None and table.name in _SUMS and is_sum_value(row[table.columns.index(problem)]):
             problem = None  # a sum that is wrong is found by adding up
         problem = problem or _finer_problem(table, row, full=full)
         yield ("" if problem is None else _called(table, row)), problem

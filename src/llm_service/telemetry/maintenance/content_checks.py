@@ -9,11 +9,18 @@ from typing import Any, Final
 
 from llm_service.redaction import shown
 from llm_service.telemetry.maintenance.check_session import OutOfTimeError, time_limit
-from llm_service.telemetry.maintenance.daily_totals import add_bucket_function, day_before, differences, kept_since
+from llm_service.telemetry.maintenance.daily_totals import (
+    COLUMNS,
+    add_bucket_function,
+    day_before,
+    differences,
+    kept_since,
+)
 from llm_service.telemetry.maintenance.findings import Finding, found, healthy
 from llm_service.telemetry.queries.cells import text
 from llm_service.telemetry.record.timestamps import AHEAD_US, microseconds_text, to_microseconds
 from llm_service.telemetry.stores.sqlite import migrations
+from llm_service.telemetry.stores.sqlite.big_sums import MOST
 from llm_service.telemetry.stores.sqlite.transactions import snapshot
 
 __all__ = [
@@ -95,7 +102,10 @@ def _wanted() -> dict[str, Columns]:
 
 
 def _tables(connection: sqlite3.Connection) -> dict[str, Columns]:
-    names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    # `rootpage`: a virtual table cannot be described without its module.
+    names = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND rootpage"
+    )
     found_tables: dict[str, Columns] = {}
     for (name,) in names.fetchall():
         # Name, type, NOT NULL, default, place in the primary key; the place of the column differs after a migration.
@@ -165,7 +175,9 @@ def check_aggregates(connection: sqlite3.Connection, deadline: float) -> list[Fi
     if lost:
         return [*_wrong_totals(wrong, rows), found("aggregates", f"{lost} latency buckets belong to no daily total")]
     kept = "" if since is None else f" since {since}"
-    return _wrong_totals(wrong, rows) or [healthy("aggregates", f"{days} days{kept} equal their records")]
+    inexact = _count(connection, f"daily_costs WHERE {' OR '.join(f'{name} > {MOST}' for name in COLUMNS)}")
+    note = f"; {inexact} totals are beyond 64 bits, and exact to a millionth" if inexact else ""
+    return _wrong_totals(wrong, rows) or [healthy("aggregates", f"{days} days{kept} equal their records{note}")]
 
 
 def _wrong_totals(days: list[str], rows: int) -> list[Finding]:

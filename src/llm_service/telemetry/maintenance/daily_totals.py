@@ -13,6 +13,7 @@ from typing import Final
 from llm_service.telemetry.queries.cells import IS_CALL, LATENCY, added_up, whole
 from llm_service.telemetry.queries.cells import text as as_day
 from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals, bucket_of
+from llm_service.telemetry.stores.sqlite.big_sums import are_same
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function
 
@@ -145,7 +146,8 @@ def differences(connection: sqlite3.Connection, day: str) -> Iterator[Difference
 
 def minus(one: DailyTotals, other: DailyTotals) -> DailyTotals:
     """What one has more than the other."""
-    lacking = to_totals(getattr(one, name) - getattr(other, name) for name in COLUMNS)
+    pairs = ((getattr(one, name), getattr(other, name)) for name in COLUMNS)
+    lacking = to_totals(0 if are_same(more, less) else more - less for more, less in pairs)
     lacking.buckets = {
         bucket: count
         for bucket in one.buckets.keys() | other.buckets.keys()

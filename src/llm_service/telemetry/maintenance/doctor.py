@@ -17,10 +17,11 @@ from llm_service.telemetry.maintenance.budget_checks import check_budgets, check
 from llm_service.telemetry.maintenance.cell_values import check_values
 from llm_service.telemetry.maintenance.check_session import OutOfTimeError, look, status_of
 from llm_service.telemetry.maintenance.findings import Finding, found, healthy
+from llm_service.telemetry.maintenance.word_index import check_index
 from llm_service.telemetry.stores.sqlite import migrations
 from llm_service.telemetry.stores.sqlite.file_identity import Identity, identify_file
 
-__all__ = ["SECONDS", "examine", "identify"]
+__all__ = ["SECONDS", "carry_out", "examine", "identify"]
 
 SECONDS: Final = 10.0
 """What each check of the contents may take, unless it is told otherwise."""
@@ -62,7 +63,7 @@ def examine(
         return findings
     limit = inf if full else seconds
     for name, check in _checks(settings, moment, limit, full=full):
-        findings += _carry_out(path, name, check)
+        findings += carry_out(path, name, check)
     return findings
 
 
@@ -101,6 +102,7 @@ def _checks(settings: Settings | None, now: datetime, limit: float, *, full: boo
     yield "ids", lambda at: content_checks.check_ids(at, full=full, deadline=monotonic() + limit)
     yield "values", lambda at: check_values(at, full=full, deadline=monotonic() + limit)
     yield "aggregates", lambda at: content_checks.check_aggregates(at, monotonic() + limit)
+    yield "search", lambda at: check_index(at, monotonic() + limit)
     yield "budgets", lambda at: check_budgets(at, now, monotonic() + limit)
     yield "budget_counters", lambda at: check_counters(at, now)
     yield "dated_ahead", lambda at: content_checks.check_dated_ahead(at, now)
@@ -111,7 +113,7 @@ def _checks(settings: Settings | None, now: datetime, limit: float, *, full: boo
     yield "dead_letters", content_checks.check_dead_letters
 
 
-def _carry_out(path: Path, name: str, check: Check) -> list[Finding]:
+def carry_out(path: Path, name: str, check: Check) -> list[Finding]:
     """Make one check; what keeps it from being made is a finding of its own."""
     try:
         made = look(path, check)

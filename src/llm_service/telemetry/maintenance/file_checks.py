@@ -24,6 +24,7 @@ __all__ = [
     "check_sqlite",
     "check_wal",
     "has_wal_reset_bug",
+    "proc_locks",
 ]
 
 _MIB: Final = 1024 * 1024
@@ -112,7 +113,7 @@ def check_wal(
         return found("hot_journal", f"{path.name}-journal holds {_size(hot.st_size)}: a transaction that did not end")
     if size < WAL_BYTES:
         return healthy("wal", _size(size))
-    read = locks or _proc_locks
+    read = locks or proc_locks
     readers = _readers(path, read())
     if readers:
         pause(_PAUSE_S)
@@ -123,7 +124,7 @@ def check_wal(
     return found("wal_size", _size(size)) if size >= LONG_WAL_BYTES else healthy("wal", _size(size))
 
 
-def _proc_locks() -> str | None:
+def proc_locks() -> str | None:
     """Every lock that can be seen from here; None where there is no such file.
 
     It leaves out the locks of processes in other PID namespaces, and names a file by the device of its file system,

@@ -53,6 +53,8 @@ KINDS: Final = {
         Kind("hot_journal", "wal", _W, 22, "the next open plays it back; remove it if you do not know who left it"),
         Kind("budget_counters", "budgets", _W, 23, "install tzdata, or upgrade; then llm-telemetry doctor --repair"),
         Kind("dated_ahead", "dated_ahead", _W, 24, "correct the clock, or what gives the timestamps; see the manual"),
+        Kind("search_incomplete", "search", _W, 25, "llm-telemetry search --index completes it, and so do loggers"),
+        Kind("search_index", "search", _E, 27, "llm-telemetry doctor --repair makes it anew from the contents"),
         Kind("odd_values", "values", _E, 28, "doctor --repair makes sums right, --salvage NEW.db moves calls"),
         Kind("budgets", "budgets", _E, 29, "llm-telemetry doctor --repair recounts them from the records"),
         Kind("config_error", "config", _E, 30, "correct what the message names"),

@@ -11,7 +11,7 @@ from llm_service.telemetry.maintenance.row_bisection import by_both_ends, by_row
 from llm_service.telemetry.maintenance.table_shapes import Table, problem_of, tables
 from llm_service.telemetry.record.fields import ADDED
 
-__all__ = ["PartialRows", "Recovery", "Row", "partial_rows"]
+__all__ = ["PartialRows", "Recovery", "Row", "by_shape", "partial_rows"]
 
 Row = tuple[Any, ...]
 _INDEXES: Final = {
@@ -90,7 +90,7 @@ class Recovery:
         for name, cell in pages.rows(pages.schema(), self._wanted, self.whole):
             values = cell.values
             if name is None:  # of a table that was read to its end it is a row that was deleted
-                candidates = [table for table in _by_shape(values) if table.name not in self.whole]
+                candidates = [table for table in by_shape(values) if table.name not in self.whole]
             else:
                 candidates = [tables()[name]] if name in tables() else []
             for table in candidates:
@@ -126,7 +126,7 @@ def _widths(table: Table) -> set[int]:
     return {len(table.columns) - columns for columns in fewer}
 
 
-def _by_shape(values: list[Any]) -> list[Table]:
+def by_shape(values: list[Any]) -> list[Table]:
     """The tables that a row of unknown origin fits, where nothing else says whose it is: at most one."""
     fitting = [
         table

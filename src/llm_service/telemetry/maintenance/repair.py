@@ -5,6 +5,7 @@ repairs at once would add it twice: each transaction raises a receipt, and one t
 again.
 """
 
+import math
 import os
 import sqlite3
 import stat
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from llm_service.errors import StoreError
-from llm_service.telemetry.maintenance import budget_checks, daily_totals
+from llm_service.telemetry.maintenance import budget_checks, daily_totals, word_index
 from llm_service.telemetry.maintenance.budget_checks import Lack
 from llm_service.telemetry.maintenance.check_session import SIDE_FILES, look, open_to_change, side_file, status_of
 from llm_service.telemetry.maintenance.content_checks import missing_indexes
@@ -25,6 +26,8 @@ from llm_service.telemetry.maintenance.daily_totals import Difference
 from llm_service.telemetry.maintenance.doctor import identify
 from llm_service.telemetry.record.timestamps import microseconds_text
 from llm_service.telemetry.stores.sqlite import statements
+from llm_service.telemetry.stores.sqlite.big_sums import is_sum
+from llm_service.telemetry.stores.sqlite.search_index import FIND_INDEX
 from llm_service.telemetry.stores.sqlite.transactions import snapshot, transaction
 
 __all__ = ["Action", "repair", "repair_day"]
@@ -35,7 +38,7 @@ _ROWS: Final = 50
 _MOST_TRIES: Final = 20
 _COUNTS: Final = daily_totals.COLUMNS
 _STRAY_BUCKETS: Final = "FROM daily_latency WHERE daily_cost_id NOT IN (SELECT id FROM daily_costs)"
-_NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in _COUNTS)
+_NOT_WHOLE: Final = " OR ".join(f"NOT {is_sum(name)}" for name in _COUNTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ def repair(path: Path, *, dry_run: bool = False, now_us: int | None = None) -> l
             actions += _make_indexes(connection)
             actions += _rebuild(connection, microseconds_text(now))
             actions += _recount(connection, now)
+            actions += _reindex(connection)
     except (sqlite3.Error, OverflowError) as error:  # a sum that no 64 bits hold
         raise StoreError(f"{path} could not be repaired: {error}; run: llm-telemetry doctor", path) from error
     return actions
@@ -109,6 +113,9 @@ def _planned(connection: sqlite3.Connection, now: int) -> list[Action]:
         windows = len(_lacks(connection, now))
     if windows:
         actions.append(Action("budgets", f"recount {windows} windows", done=False))
+    indexed = word_index.check_index(connection, math.inf)
+    if indexed.name in {"search_index", "search_incomplete"}:
+        actions.append(Action(indexed.name, f"make it whole: {indexed.seen}", done=False))
     return actions
 
 
@@ -138,7 +145,7 @@ def _rebuild(connection: sqlite3.Connection, now: str) -> Iterator[Action]:
 
 
 def _make_whole(connection: sqlite3.Connection) -> Iterator[Action]:
-    """Sums that are no integers (written by hand) are made so: nothing can be added to the others."""
+    """Cells that hold no sum (written by hand) are made integers: nothing can be added to the others."""
     if connection.execute(f"SELECT 1 FROM daily_costs WHERE {_NOT_WHOLE} LIMIT 1").fetchone():  # noqa: S608
         casts = ", ".join(f"{name} = CAST({name} AS INTEGER)" for name in _COUNTS)
         count = connection.execute(f"UPDATE daily_costs SET {casts} WHERE {_NOT_WHOLE}").rowcount  # noqa: S608
@@ -195,6 +202,16 @@ def _recount_windows(connection: sqlite3.Connection, now: int) -> int:
         else:
             return len(rows)
     raise sqlite3.OperationalError("what budgets count is being repaired by another process: try again later")
+
+
+def _reindex(connection: sqlite3.Connection) -> Iterator[Action]:
+    """Make the index for search anew where it is wrong, and complete it where there is one."""
+    wrong = word_index.is_wrong(connection)
+    if wrong is not None:
+        count = word_index.rebuild(connection)
+        yield Action("search_index", f"made anew from {count:,} contents: {wrong}", done=True)
+    elif connection.execute(FIND_INDEX).fetchone() is not None and (count := word_index.fill(connection)):
+        yield Action("search_incomplete", f"added {count:,} contents", done=True)
 
 
 def _lacks(connection: sqlite3.Connection, now: int) -> list[Lack]:

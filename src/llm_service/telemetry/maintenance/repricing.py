@@ -51,6 +51,7 @@ _PAGE: Final = (
     "SELECT {columns} FROM invocations WHERE id >= ? AND id <= ? AND timestamp >= ? AND {which} ORDER BY id LIMIT ?"
 )
 _BOUNDS: Final = "SELECT min(id), max(id), count(*) FROM invocations WHERE timestamp >= ? AND {which}"
+_NOTHING_USED: Final = (None,) * 7
 _Commit = Callable[[sqlite3.Connection, Sequence[NewCost]], Sequence[Change]]
 OnStep = Callable[[sqlite3.Connection, Sequence[Change]], None]
 """Called within the transaction of each step, with what it changed; what it raises undoes the step."""
@@ -65,7 +66,8 @@ class RepriceReport:
         priced: calls that have a cost now and had none.
         changed: calls that have another cost now.
         unknown: calls that still have none.
-        kept: calls that keep a computed cost because no price is known for them any more.
+        kept: calls that keep a computed cost because none can be computed any more, mostly for want of a price.
+        not_run: calls that cost nothing and used nothing: they were refused, or never sent, so no price concerns them.
         old_nanos, new_nanos: what the calls of `priced` and `changed` cost before and now, in nano-USD.
         unpriced_models: how often a price was missing, by model, provider and service tier as recorded.
     """
@@ -75,6 +77,7 @@ class RepriceReport:
     changed: int = 0
     unknown: int = 0
     kept: int = 0
+    not_run: int = 0
     old_nanos: int = 0
     new_nanos: int = 0
     unpriced_models: dict[tuple[str | None, str | None, str | None], int] = field(default_factory=dict[Any, int])
@@ -170,6 +173,9 @@ def _new_costs(page: Iterable[tuple[Any, ...]], prices: PriceBook, report: Repri
         is_odd = not all(map(_is_count, counts)) or (usd is not None and cost_in(usd) is None)  # what no writer wrote
         new_usd = None if is_odd else cost_of(rates, *counts, unpriced)
         if new_usd is None and is_span(operation):
+            continue
+        if new_usd is None and usd == 0 and source == COMPUTED and counts == _NOTHING_USED:
+            report.not_run += 1
             continue
         if new_usd is None:
             report.unknown += usd is None

@@ -1,9 +1,9 @@
 """The state of budgets: the sums of each limit's window, a forecast for its end, and the open holds."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple, TypedDict
+from typing import Final, Literal, NamedTuple, TypedDict, cast
 
 from llm_service.budgets.limits import NANOS, Amounts, Limit, Metric, Policy, Totals, has_room
 from llm_service.budgets.policies import Policies
@@ -20,7 +20,7 @@ from llm_service.telemetry.stores.sqlite.budget_rows import (
     to_places,
 )
 
-__all__ = ["BudgetHold", "BudgetStatus", "read_check", "read_counted", "read_holds", "read_status"]
+__all__ = ["BudgetHold", "BudgetStatus", "CounterStatus", "read_check", "read_holds", "read_others", "read_status"]
 
 _LEAST_SHARE: Final = 0.02
 """The share of a window that must have passed before a forecast is given."""
@@ -72,6 +72,35 @@ class BudgetStatus(TypedDict):
     damaged: bool
 
 
+class CounterStatus(TypedDict):
+    """What the file counts for limits that are not known here, for one subject, now: as `BudgetStatus`, in USD.
+
+    What only a limit can say is None. `tokens` and `calls` are those of the records.
+    """
+
+    budget: None
+    metric: Literal["usd"]
+    window: str
+    window_start: str | None
+    resets_at: str | None
+    scope: dict[str, list[str]]
+    per: list[str]
+    subject: list[str]
+    hard: None
+    limit: None
+    spent: float
+    reserved: float
+    unknown: float
+    left: None
+    used_percent: None
+    calls: int
+    tokens: int
+    unpriced_calls: int
+    forecast: float | None
+    fits: None
+    damaged: bool
+
+
 class BudgetHold(TypedDict):
     """One hold; release or reconcile `expired` ones and those of `state` `unknown`.
 
@@ -97,11 +126,6 @@ class _Seen(NamedTuple):
     damaged: bool = False
 
 
-def read_counted(fetch: Fetch) -> int:
-    """The number of limits that this file counts for, whoever knows what they allow."""
-    return sum(count for count, _ in fetch((sql.COUNTERS_VERSION, [])))
-
-
 def read_status(fetch: Fetch, policies: Policies, now: datetime) -> list[BudgetStatus]:
     """Every limit, with a row for each subject; without a counter in the file it is counted from the records."""
     now_us = to_microseconds(now)
@@ -117,6 +141,21 @@ def read_status(fetch: Fetch, policies: Policies, now: datetime) -> list[BudgetS
         for subject, seen in found.items():
             over = [hold for start, hold in held.get((counter.id, subject), ()) if first <= start <= last]
             rows.append(_row(limit, counter, subject, _Seen(_with(seen.totals, over), seen.damaged), now_us))
+    return rows
+
+
+def read_others(fetch: Fetch, named: Container[CounterKey], now: datetime) -> list[CounterStatus]:
+    """Every counter of the file but those that are named, with a row for each subject."""
+    now_us = to_microseconds(now)
+    rows: list[CounterStatus] = []
+    for key, counter in _counters(fetch, now_us).items():
+        if key in named:
+            continue
+        unlimited = Limit("", "usd", 0, key, hard=False)
+        for subject, seen in (_seen(fetch, counter, now_us) or {"[]": _Seen()}).items():
+            row = _row(unlimited, counter, subject, seen, now_us)
+            unknown = dict.fromkeys(("budget", "hard", "limit", "left", "used_percent", "fits"))
+            rows.append(cast("CounterStatus", {**row, **unknown, "tokens": seen.totals.spent.tokens}))
     return rows
 
 

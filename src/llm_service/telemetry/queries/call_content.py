@@ -2,14 +2,17 @@
 
 import logging
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, TypedDict
 
 from llm_service.redaction import ID_BYTES, stored_name
 from llm_service.telemetry.privacy import unpack
+from llm_service.telemetry.stores.base import Fetch
 
-__all__ = ["Content", "content", "to_content"]
+__all__ = ["Content", "content", "read_contents", "to_content"]
 
+_AT_ONCE: Final = 16
+"""Calls whose contents are held at once: each may have megabytes."""
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 
 
@@ -35,6 +38,18 @@ def to_content(rows: Iterable[tuple[Any, ...]]) -> Content | None:
     for invocation_id, prompt, response in rows:
         return Content(invocation_id=invocation_id, prompt=_unpacked(prompt), response=_unpacked(response))
     return None
+
+
+def read_contents(fetch: Fetch, ids: Sequence[int]) -> Iterator[tuple[str | None, str | None]]:
+    """Prompt and response of each of these calls, by `id`, in their order; some megabytes are held at once."""
+    for start in range(0, len(ids), _AT_ONCE):
+        part = ids[start : start + _AT_ONCE]
+        marks = ", ".join("?" * len(part))
+        sql = f"SELECT id, hex(prompt), hex(response) FROM invocation_contents WHERE id IN ({marks})"  # noqa: S608
+        texts = {number: cells for number, *cells in fetch((sql, part))}
+        for number in ids[start : start + _AT_ONCE]:
+            prompt, response = texts.get(number, ("", ""))
+            yield _unpacked(prompt), _unpacked(response)
 
 
 def _unpacked(packed: str) -> str | None:

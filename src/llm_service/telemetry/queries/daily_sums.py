@@ -5,23 +5,19 @@ from typing import Any, Final
 
 from llm_service.telemetry.queries.cells import say_odd, text
 from llm_service.telemetry.stores.base import Fetch, PartialSum
+from llm_service.telemetry.stores.sqlite.big_sums import is_sum
 
-__all__ = ["fetch_daily_sums"]
+__all__ = ["NUMBERS", "TOKENS", "fetch_daily_sums"]
 
-_TOKENS: Final = ("total_tokens", "prompt_tokens", "completion_tokens")
-_NUMBERS: Final = (
-    *("invocations", "errors", "timeouts", *_TOKENS, "uncounted", "cost_nanos", "unpriced"),
+TOKENS: Final = ("total_tokens", "prompt_tokens", "completion_tokens")
+NUMBERS: Final = (
+    *("invocations", "errors", "timeouts", *TOKENS, "uncounted", "cost_nanos", "unpriced"),
     *("latency_count", "latency_us_sum"),
 )
 
 
-def _is_number(column: str) -> str:
-    """SQLite makes a real of an integer that grows beyond 64 bits; a text or blob is greater than any number."""
-    return f"(typeof({column}) = 'integer' OR {column} BETWEEN 9e18 AND 1e24)"
-
-
-_UNPRICED: Final = f"sum(CASE WHEN {_is_number('cost_nanos')} THEN unpriced ELSE invocations END)"
-_UNCOUNTED: Final = f"sum(CASE WHEN {' AND '.join(map(_is_number, _TOKENS))} THEN uncounted ELSE invocations END)"
+_UNPRICED: Final = f"sum(CASE WHEN {is_sum('cost_nanos')} THEN unpriced ELSE invocations END)"
+_UNCOUNTED: Final = f"sum(CASE WHEN {' AND '.join(map(is_sum, TOKENS))} THEN uncounted ELSE invocations END)"
 
 
 def fetch_daily_sums(fetch: Fetch, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -29,8 +25,8 @@ def fetch_daily_sums(fetch: Fetch, sql: str, parameters: Sequence[Any]) -> list[
     rows = fetch((sql, parameters))
     if not any(type(cell) is PartialSum for row in rows for cell in row):
         return rows
-    for column in _NUMBERS:
-        odd = f"SELECT min(date), count(*) FROM daily_costs WHERE NOT {_is_number(column)}"  # noqa: S608
+    for column in NUMBERS:
+        odd = f"SELECT min(date), count(*) FROM daily_costs WHERE NOT {is_sum(column)}"  # noqa: S608
         ((day, count),) = fetch((odd, ()))
         if count:
             say_odd("daily_costs", text(day), column, count)

@@ -1,11 +1,13 @@
 """Filters of queries, as conditions and parameters; each value is checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from llm_service.errors import QueryError, RecordError
 from llm_service.redaction import stored_name
+from llm_service.telemetry.queries.conditions import FAILED, Condition, as_sql, columns_of
+from llm_service.telemetry.queries.filter_language import Filters, conditions_of
 from llm_service.telemetry.record.checks import STATUSES, choice
 from llm_service.telemetry.record.fields import CHECKS
 from llm_service.telemetry.record.texts import forget_repairs, plain_text, repaired, repairs_here
@@ -16,8 +18,6 @@ __all__ = ["NAMES", "InvocationFilter", "Where", "checked_day", "checked_id", "m
 NAMES: Final = ("agent_name", "tool_name", "model_name")
 """The names that records and daily totals have."""
 _IDS: Final = (*NAMES, "session_id", "trace_id", "run", "user_id")
-_FAILED: Final = "status <> 'success'"
-"""Spelled like the partial indexes' condition, which a bound parameter would not match."""
 
 
 class Where:
@@ -37,18 +37,19 @@ class Where:
         if value is not None:
             self.add(condition, value)
 
+    def meet(self, *conditions: Condition) -> None:
+        """Add conditions of filters."""
+        for condition in conditions:
+            sql, parameters = as_sql(condition)
+            self.add(sql, *parameters)
+
     def names(self, narrowed: "InvocationFilter", *columns: str) -> None:
         """Add conditions that columns equal a name, as given to the record or as stored: redaction is idempotent.
 
         A name is checked like a record's: a value that no record can hold is an error.
         """
         for column in columns:
-            name: str | None = getattr(narrowed, column)
-            try:
-                checked = name if name == "" else CHECKS[column](column, name)  # matches no record
-            except RecordError as error:
-                raise QueryError(column, name, f"no record has it: {error.remedy}") from None
-            self.compare(f"{column} = ?", None if checked is None else stored_name(checked))
+            self.compare(f"{column} = ?", narrowed.stored(column))
 
     def __str__(self) -> str:
         return f" WHERE {' AND '.join(self._conditions)}" if self._conditions else ""
@@ -115,6 +116,7 @@ class InvocationFilter:
         agent_name, tool_name, model_name, session_id, trace_id, run, user_id, status: equal to.
         since, until: moments, from `since` on and before `until`; aware datetimes or ISO texts with an offset.
         failed: True leaves out successful calls.
+        filters: see `filter_language`.
     """
 
     start_date: date | str | None = None
@@ -130,6 +132,28 @@ class InvocationFilter:
     since: datetime | str | None = None
     until: datetime | str | None = None
     failed: bool = False
+    filters: Filters = None
+
+    def stored(self, column: str) -> str | None:
+        """What this column is equal to, as it is stored; None where it does not filter."""
+        name: str | None = getattr(self, column)
+        try:
+            checked = name if name == "" else CHECKS[column](column, name)  # an empty one matches no record
+        except RecordError as error:
+            raise QueryError(column, name, f"no record has it: {error.remedy}") from None
+        return None if checked is None else stored_name(checked)
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """Agent, tool, model and `filters` as conditions; raises as `where`."""
+        names = ((column, self.stored(column)) for column in NAMES)
+        equal = (Condition(column, None, "=", (name,)) for column, name in names if name is not None)
+        return (*equal, *conditions_of(self.filters))
+
+    def by_names(self) -> "InvocationFilter":
+        """The same without filters by anything that daily totals do not have."""
+        if not columns_of(self.conditions()) - {*NAMES}:
+            return self
+        return replace(self, filters=[one for one in conditions_of(self.filters) if one.column in NAMES])
 
     def where(self) -> Where:
         """The conditions on `invocations`. Raises QueryError: naming the argument, the value and the remedy."""
@@ -143,7 +167,8 @@ class InvocationFilter:
         where.names(self, *_IDS)
         where.compare("status = ?", status)
         if self.failed or status not in (None, "success"):
-            where.add(_FAILED)
+            where.add(FAILED)
+        where.meet(*conditions_of(self.filters))
         return where
 
     def daily(self) -> Where:
@@ -152,7 +177,11 @@ class InvocationFilter:
         start, end = self.start_date, self.end_date
         where.compare("date >= ?", None if start is None else checked_day("start_date", start).isoformat())
         where.compare("date <= ?", None if end is None else checked_day("end_date", end).isoformat())
-        where.names(self, *NAMES)
+        conditions = self.conditions()
+        if others := columns_of(conditions) - {*NAMES}:
+            remedy = f"daily totals have {', '.join(NAMES)} alone; query() reads records by any field"
+            raise QueryError("filters", ", ".join(sorted(others)), remedy)
+        where.meet(*conditions)
         return where
 
 

@@ -1,30 +1,23 @@
 """The queries of both loggers, as `(sql, parameters)`, and the shaping of their rows; no connection.
 
-SQL is built from constants of this module; every value is bound. Statistics of a long window come from the daily
-roll-ups, and from rows only for the partial days at its ends.
+SQL is built from constants of this module; every value is bound. Statistics are a question of `ask`, which reads the
+daily totals, and records only of the partial days at the ends of the window.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypedDict, cast
 
 from llm_service.errors import QueryError
-from llm_service.telemetry.queries.cells import (
-    ADDED_BY_A_CALL,
-    LATENCY,
-    added_up,
-    number,
-    say_odd,
-    text,
-    whole,
-)
-from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
+from llm_service.telemetry.queries.ask import totals_of
+from llm_service.telemetry.queries.cells import number, say_odd, text, whole
 from llm_service.telemetry.queries.filters import InvocationFilter
+from llm_service.telemetry.queries.measures import MEASURES, SETS
+from llm_service.telemetry.queries.plans import Question
 from llm_service.telemetry.queries.range_parts import range_parts
 from llm_service.telemetry.queries.rows import ROW_COLUMNS, InvocationRow, to_invocations
 from llm_service.telemetry.queries.time_range import EVER, TimeRange
 from llm_service.telemetry.stores.base import Fetch, Query
-from llm_service.telemetry.stores.rollups import bucket_of, percentile
 
 __all__ = [
     "ROW_COLUMNS",
@@ -41,7 +34,6 @@ __all__ = [
     "to_invocations",
 ]
 
-_MOST_BUCKET: Final = 1_000
 MAX_LIMIT: Final = 1_000_000
 MAX_DAYS: Final = 36_500
 
@@ -89,6 +81,10 @@ class Statistics(TypedDict):
     timed_invocations: int
 
 
+_MEASURES: Final = {
+    key: key if key in MEASURES else measure for key in Statistics.__annotations__ for measure in SETS.get(key, (key,))
+}
+"""By key of statistics: the measure."""
 _DAILY_COLUMNS: Final = tuple(DailyCost.__annotations__)
 _DAILY_WHOLE: Final = tuple(column for column, kind in DailyCost.__annotations__.items() if kind is int)
 
@@ -128,9 +124,6 @@ def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: Invocat
     return f"SELECT {ROW_COLUMNS} FROM invocations{where} {order}", [*where.parameters, limit]  # noqa: S608
 
 
-_OF_DAYS: Final = ", ".join(f"coalesce(sum({column}), 0)" for column in ADDED_BY_A_CALL)
-
-
 def read_statistics(fetch: Fetch, now: datetime, days: float, narrowed: InvocationFilter) -> Statistics:
     """Statistics of the last `days` days (0 < days <= 36,500), a rolling window that ends with the newest record."""
     return read_statistics_of(fetch, last_days(days, now), narrowed)[0]
@@ -146,59 +139,22 @@ def last_days(days: float, now: datetime) -> TimeRange:
 
 
 def read_statistics_of(fetch: Fetch, asked: TimeRange, narrowed: InvocationFilter) -> tuple[Statistics, TimeRange]:
-    """Statistics of the calls of these names in a range, and the range that they cover: it may be wider."""
-    parts = range_parts(fetch, asked)
-    days = parts.days(narrowed)
-    summed = [*fetch_daily_sums(fetch, f"SELECT {_OF_DAYS} FROM daily_costs{days}", days.parameters)]  # noqa: S608
-    buckets: dict[int, int] = {}
-    for edge in parts.edges:
-        where = edge.where(narrowed)
-        summed += fetch((f"SELECT {added_up(*ADDED_BY_A_CALL)} FROM invocations{where}", where.parameters))  # noqa: S608
-        sql = f"SELECT latency_ms, count(*) FROM invocations{where} AND {LATENCY} GROUP BY latency_ms"  # noqa: S608
-        for latency_ms, count in fetch((sql, where.parameters)):
-            bucket = bucket_of(latency_ms)
-            buckets[bucket] = buckets.get(bucket, 0) + count
-    latency = (
-        "SELECT bucket, sum(l.invocations) FROM daily_costs AS d JOIN daily_latency AS l ON l.daily_cost_id = d.id"
+    """Statistics of the calls of a range, and the range that they cover: it may be wider."""
+    # Other filters than by names are answered from records: where these are deleted, no daily totals stand in.
+    covered = range_parts(fetch, asked).covered if narrowed.by_names() == narrowed else asked
+    question = Question(
+        measures=tuple(_MEASURES.values()), filters=narrowed.conditions(), since=covered.start, until=covered.end
     )
-    for bucket, count in fetch((f"{latency}{days} GROUP BY bucket", days.parameters)):
-        if isinstance(bucket, int) and -_MOST_BUCKET <= bucket <= _MOST_BUCKET:  # else invalid
-            buckets[bucket] = buckets.get(bucket, 0) + whole(count)
-    totals = (sum(map(whole, values)) for values in zip(*summed, strict=True))
-    return _to_statistics(dict(zip(ADDED_BY_A_CALL, totals, strict=True)), buckets), parts.covered
+    totals = totals_of(fetch, question, datetime.now(UTC))
+    found = {key: totals[measure] or 0 for key, measure in _MEASURES.items()}
+    statistics = {key: of(found[key]) for key, of in Statistics.__annotations__.items()}
+    return cast("Statistics", statistics), covered
 
 
 def check_days(days: object) -> None:
     """Refuse an invalid window. Raises QueryError: unless `days` is a number above 0 and up to 36,500."""
     if isinstance(days, bool) or not isinstance(days, int | float) or not 0 < days <= MAX_DAYS:
         raise QueryError("days", days, f"give a number above 0 and up to {MAX_DAYS:,}")
-
-
-def _to_statistics(sums: Mapping[str, int], buckets: Mapping[int, int]) -> Statistics:
-    total, timed = sums["invocations"], sums["latency_count"]
-    successes = total - sums["errors"] - sums["timeouts"]
-    average = sums["latency_us_sum"] / 1000 / timed if timed else 0.0
-    # With a single bucket, such as for one call, the mean is used: a percentile must be within the measured values.
-    p50, p95, p99 = (average if len(buckets) == 1 else percentile(buckets, share) for share in (0.50, 0.95, 0.99))
-    return Statistics(
-        total_invocations=total,
-        success_count=successes,
-        error_count=sums["errors"],
-        timeout_count=sums["timeouts"],
-        success_rate=successes / total if total else 0.0,
-        total_tokens=sums["total_tokens"],
-        prompt_tokens=sums["prompt_tokens"],
-        completion_tokens=sums["completion_tokens"],
-        uncounted_invocations=sums["uncounted"],
-        total_cost_usd=sums["cost_nanos"] / 1e9,
-        priced_invocations=total - sums["unpriced"],
-        unpriced_invocations=sums["unpriced"],
-        avg_latency_ms=average,
-        p50_latency_ms=p50,
-        p95_latency_ms=p95,
-        p99_latency_ms=p99,
-        timed_invocations=timed,
-    )
 
 
 def _position(row: object) -> tuple[str, int]:

@@ -22,7 +22,8 @@ class Kept(NamedTuple):
         records_since: the first UTC day with all its records; None if none were ever deleted.
         first_day, last_day: UTC days of its oldest and newest record; None if there is none.
         records: calls with records.
-        deleted: calls that only daily totals count.
+        deleted: calls of these days and names that only daily totals count; filters by anything else might have left
+            them out.
     """
 
     records_since: str | None
@@ -37,7 +38,7 @@ def read_kept(fetch: Fetch, narrowed: InvocationFilter) -> Kept:
 
     Of a window that begins or ends within a UTC day, that whole day is compared: its totals are not known by the hour.
     """
-    days = _whole_days(narrowed)
+    days = _whole_days(narrowed.by_names())
     first, last, records = _records(fetch, narrowed)
     in_days = records if days == narrowed else _records(fetch, days)[2]
     daily = days.daily()

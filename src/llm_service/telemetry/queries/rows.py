@@ -7,7 +7,7 @@ from llm_service.telemetry.queries.cells import decoded, is_in_range, say_odd, t
 from llm_service.telemetry.record.fields import RANGES
 from llm_service.telemetry.record.record import CARD_FIELDS, EXTENSION_FIELDS
 
-__all__ = ["ROW_COLUMNS", "InvocationRow", "to_invocations"]
+__all__ = ["NUMBERS", "ROW_COLUMNS", "InvocationRow", "to_invocations"]
 
 
 class InvocationRow(TypedDict):
@@ -74,7 +74,7 @@ def to_invocations(rows: Iterable[tuple[Any, ...]]) -> list[InvocationRow]:
         named: dict[str, Any] = dict(zip(_ROW_COLUMNS, row, strict=True))
         wrong = [
             column
-            for column, is_whole in _NUMBERS
+            for column, is_whole in NUMBERS.items()
             if (value := named[column]) is not None
             and (not is_in_range(column, value) or (is_whole and type(value) is not int))
         ]
@@ -108,5 +108,6 @@ def _kind_of(column: str) -> type:
 
 
 _JSON: Final = tuple((column, kind) for column in _ROW_COLUMNS if (kind := _kind_of(column)) in (list, dict))
-_NUMBERS: Final = tuple((column, _kind_of(column) is int) for column in RANGES if _kind_of(column) in (int, float))
+NUMBERS: Final = {column: _kind_of(column) is int for column in RANGES if _kind_of(column) in (int, float)}
+"""The columns of numbers, and whether they are whole ones."""
 _REQUIRED: Final = tuple(column for column in _ROW_COLUMNS if InvocationRow.__annotations__[column] is str)

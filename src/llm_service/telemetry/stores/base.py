@@ -47,7 +47,7 @@ Query = tuple[str, Sequence[Any]]
 """A statement and its parameters."""
 Fetch = Callable[[Query], list[tuple[Any, ...]]]
 """Runs a query and returns all rows; all queries of one call see the same snapshot."""
-StoreEvent = Literal["wal_growing", "wal_truncated", "budget_counter_unknown"]
+StoreEvent = Literal["wal_growing", "wal_truncated", "budget_counter_unknown", "search_unavailable"]
 """What a store may tell its logger: a value of `EventKind`."""
 
 
@@ -111,7 +111,10 @@ class StoreParts:
 class Upkeep(Protocol):
     """What a store has to do for itself between commits, in memory; read from any thread."""
 
-    bytes: int
+    @property
+    def bytes(self) -> int:
+        """How much waits to be copied back, for whoever looks at the statistics."""
+        ...
 
     @property
     def due_in(self) -> float | None:

@@ -7,15 +7,15 @@ the writer at most, and a fork finds no connection open.
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import get_ident
 from time import monotonic, sleep
-from typing import Final, Protocol
+from typing import Final
 
-from llm_service.config.settings import Settings
 from llm_service.errors import CommitTimeoutError, StoreError, TelemetryError
 from llm_service.redaction import clean
 from llm_service.telemetry.privacy import Redactor
@@ -29,7 +29,7 @@ from llm_service.telemetry.writer.ledger import Outcome, Settlement
 from llm_service.telemetry.writer.queue import RecordQueue
 from llm_service.telemetry.writer.waiters import Waiter
 
-__all__ = ["BudgetExecutor", "BudgetExecutorHost", "Request"]
+__all__ = ["BudgetExecutor", "Request"]
 
 _MOST_TOGETHER: Final = 64
 _SHORTEST_NAP: Final = 0.00005
@@ -37,20 +37,6 @@ _LONGEST_NAP: Final = 0.002
 """Seconds between two tries for a lock that another process holds."""
 _PAUSE: Final = 0.01
 _LONGEST_WITHOUT_LOOKING: Final = 0.25
-
-
-class BudgetExecutorHost(Protocol):
-    """What a budget executor needs of its engine."""
-
-    settings: Settings
-    redactor: Redactor
-    queue: RecordQueue
-    commit_lock: CommitLock
-    closed: bool
-
-    def after_budget_commit(self, session: BudgetSession, /) -> None:
-        """Something was written besides the queue; the caller holds the commit lock."""
-        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -69,18 +55,37 @@ class Request(BudgetRequest):
 
 
 class BudgetExecutor:
-    """Serves requests against one store."""
+    """Serves requests against one store.
 
-    def __init__(self, host: BudgetExecutorHost, store: Store) -> None:
-        self._path = host.settings.db_path
-        self._host = host
+    Args:
+        queue: takes what is not settled here, and counts what is.
+        redactor: knows the id under which the store has a record.
+        after_commit: called with the session after each commit, under the lock.
+        path: the file, for errors.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        queue: RecordQueue,
+        redactor: Redactor,
+        commit_lock: CommitLock,
+        after_commit: Callable[[BudgetSession], None],
+        path: Path,
+    ) -> None:
         self._store = store
+        self._records = queue
+        self._redactor = redactor
+        self._commit_lock = commit_lock
+        self._after_commit = after_commit
+        self._path = path
         self.session = store.budget_session()
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
         self._start_lock = threading.RLock()  # a finalizer may submit while this thread is about to start one
         self._starting = False
         self._look_by = 0.0
+        self._closed = False
         self.waiting = 0
         self.last_error: Exception | None = None
         """What went wrong last."""
@@ -91,11 +96,11 @@ class BudgetExecutor:
         """Have the executor's thread serve a request."""
         self._queue.put(request)
         with self._start_lock:  # a thread that is about to end sees the request, or is seen to have ended
-            if self._starting or (self._thread is not None and self._thread.is_alive()):
+            if self._starting or (self.thread is not None and self.thread.is_alive()):
                 return
             self._starting = True
             try:
-                self._thread = threads.start(self._run, "llm-telemetry-budgets")
+                self.thread = threads.start(self._run, "llm-telemetry-budgets")
             except RuntimeError as error:  # too many threads, or the interpreter ends: nobody waits for ever
                 self._refuse_all(error)
             finally:
@@ -116,8 +121,8 @@ class BudgetExecutor:
             if request.record is not None and not request.done:
                 self.take_over(request.record)
             raise
-        self._look_back()
-        if self._host.closed:
+        self.look_back()
+        if self._closed:
             self._let_go_in_time()
 
     # Serving
@@ -126,11 +131,11 @@ class BudgetExecutor:
         while True:
             first = self._next()
             if first is None:
-                self._look_back()
+                self.look_back()
                 self._let_go_in_time()  # before the thread counts as ended; a late request opens the file again
                 with self._start_lock:
                     if self._queue.empty():
-                        self._thread = None
+                        self.thread = None
                         return
                 continue
             requests = [first]
@@ -142,7 +147,7 @@ class BudgetExecutor:
                         break
                     requests.append(further)
             self._serve(requests)
-            if self._host.closed and self._queue.empty():  # what came after the close is done; nobody closes again
+            if self._closed and self._queue.empty():  # what came after the close is done; nobody closes again
                 self._queue.put(None)
 
     def _serve(self, requests: list[Request]) -> None:
@@ -167,13 +172,13 @@ class BudgetExecutor:
         if self.session.looks_back and monotonic() < self._look_by:
             with suppress(Empty):
                 return self._queue.get(timeout=_PAUSE)
-        self._look_back()
+        self.look_back()
         self._look_by = monotonic() + _LONGEST_WITHOUT_LOOKING
         return self._queue.get()
 
-    def _look_back(self) -> None:
+    def look_back(self) -> None:
         """Tell of thresholds, and forget what is old, now that nobody waits."""
-        lock = self._host.commit_lock
+        lock = self._commit_lock
         if lock.owner == get_ident() or not self.session.looks_back:
             return
         try:
@@ -195,7 +200,7 @@ class BudgetExecutor:
 
     def _give_up(self, requests: Sequence[Request], error: Exception) -> list[Request]:
         """Those that are worth another try."""
-        within = self._host.commit_lock.owner == get_ident()
+        within = self._commit_lock.owner == get_ident()
         hopeless = within or self._store.classify(error) is Fault.UNUSABLE
         is_bug = not isinstance(error, (*self._store.errors, TelemetryError))
         left: list[Request] = []
@@ -218,12 +223,12 @@ class BudgetExecutor:
 
     def take_over(self, record: InvocationRecord) -> None:
         """Queue a record that is not settled here; it ends its hold when it is written."""
-        if not self._host.queue.offer(record):
-            self._store.hold_ids.pop(self._host.redactor.invocation_id(record.card[0]), None)
+        if not self._records.offer(record):
+            self._store.hold_ids.pop(self._redactor.invocation_id(record.card[0]), None)
 
     def _transact(self, requests: Sequence[Request]) -> None:
         soonest = min(request.deadline for request in requests)
-        lock = self._host.commit_lock
+        lock = self._commit_lock
         if lock.owner == get_ident():  # and stays it: what comes next would give back what is not ours
             raise StoreError(f"{self._path}: a signal handler within a commit cannot wait for another", self._path)
         self.waiting += 1  # until it is done: who looks at this has the lock
@@ -240,8 +245,8 @@ class BudgetExecutor:
             if self._store.classify(error) is not Fault.LOCKED:
                 self.let_go()
             raise
-        self._host.queue.account(_settled(requests, result))
-        self._host.after_budget_commit(self.session)
+        self._records.account(_settled(requests, result))
+        self._after_commit(self.session)
 
     # Ends
 
@@ -256,19 +261,23 @@ class BudgetExecutor:
     @property
     def is_running(self) -> bool:
         """Whether there is a thread that serves."""
-        thread = self._thread
+        thread = self.thread
         return thread is not None and thread.is_alive()
 
     def close(self, seconds: float) -> None:
         """Serve what was given, end the thread and let go of the file, within so many seconds; it blocks."""
-        thread = self._thread
+        thread = self.thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             self._queue.put(None)
             thread.join(seconds)
         self._let_go_in_time()
 
     def close_soon(self) -> None:
-        """Have the thread end once it has served what was given; without one, let go of the file here."""
+        """Have the thread end once it has served what was given; without one, let go of the file here.
+
+        What still comes is served all the same, and the file let go of again.
+        """
+        self._closed = True
         if self.is_running:
             self._queue.put(None)
         else:
@@ -276,7 +285,7 @@ class BudgetExecutor:
 
     def _let_go_in_time(self) -> None:
         """Close the database unless somebody works with it."""
-        lock = self._host.commit_lock
+        lock = self._commit_lock
         if lock.owner == get_ident():
             return
         if self.session.is_open:

@@ -1,4 +1,4 @@
-"""One logger's engine: queue, committer and whoever drives them, through start, close, exit and fork.
+"""One logger's engine: queue, committer and whoever drives them, through start, failures and fork; see `shutdown`.
 
 It knows nothing of the loggers, of event loops, of threads or of the store behind `stores.base`: a driver
 (`task_writer`, `thread_writer`) runs the writer loop, which asks `next_action` what to do; `inline` lets any thread do
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from threading import get_ident
-from time import monotonic
+from time import monotonic, sleep
 from typing import Final
 from uuid import uuid4
 
@@ -25,25 +25,21 @@ from llm_service.telemetry.stores.base import BudgetSession, Session, Store, Sto
 from llm_service.telemetry.writer import threads
 from llm_service.telemetry.writer.announcer import Announcer
 from llm_service.telemetry.writer.budget_executor import BudgetExecutor
-from llm_service.telemetry.writer.commit_lock import CommitLock, CommitLockBusyError
+from llm_service.telemetry.writer.commit_lock import CommitLock
 from llm_service.telemetry.writer.committer import Committer, Step
 from llm_service.telemetry.writer.drivers import Driver, Drivers
 from llm_service.telemetry.writer.events import EventKind, OnDrop, OnEvent
 from llm_service.telemetry.writer.inline_writer import InlineWriter
 from llm_service.telemetry.writer.journal_recovery import JournalRecovery
-from llm_service.telemetry.writer.ledger import DropReason, FlushResult
+from llm_service.telemetry.writer.ledger import DropReason
 from llm_service.telemetry.writer.purge_schedule import Retention
-from llm_service.telemetry.writer.queue_entries import Barrier
 from llm_service.telemetry.writer.queue_factory import make_queue
-from llm_service.telemetry.writer.schedule import Action, Do, next_action
+from llm_service.telemetry.writer.schedule import Action, Do, next_action, retry_delay
 from llm_service.telemetry.writer.shutdown import Shutdown
 from llm_service.telemetry.writer.stats import BadValues, Stats, stats_of
-from llm_service.telemetry.writer.waiters import ThreadWaiter, Waiter
 
 __all__ = ["Engine"]
 
-_BUDGETS_WAIT: Final = 1.0
-"""Seconds that a close waits for reservations and settlements under way."""
 _FORK_WAITS: Final = 2.0
 """Seconds a fork waits for a commit under way. Longer than a store waits for a lock."""
 
@@ -72,10 +68,7 @@ class Engine:
         self.announcer = Announcer(on_event, on_drop, on_budget)
         self.stores_nothing = not settings.enabled or settings.privacy_level == "none"
         self.queue = make_queue(settings, self.redactor, self._wake, self.announcer.dropped)
-        self.closing = False
-        self.before_close: Callable[[], object] = lambda: None
-        self.closed = False
-        self.shutdown = Shutdown(self)
+        self.shutdown = Shutdown(settings, self.queue, self.announcer, stores_nothing=self.stores_nothing)
         self._begin()
         forks.watch(self)
         if not self.stores_nothing:
@@ -85,11 +78,10 @@ class Engine:
         """All that belongs to one process."""
         self.commit_lock = CommitLock()
         self._fork_ready = False
-        self.drivers = Drivers(self._new_driver, lambda: not (self.stores_nothing or self.closed))
-        self.gave_up = False
+        self.drivers = Drivers(self._new_driver, lambda: not (self.stores_nothing or self.shutdown.closed))
         self._bad_values = BadValues()
         self._repairs_before = repairs_so_far()
-        self._writer_id = writer_id = str(uuid4())
+        writer_id = str(uuid4())
         self.queue.begin_journal(writer_id)
         self.store = store = self._make_store(
             StoreParts(
@@ -102,22 +94,29 @@ class Engine:
                 tell=lambda event, count, message: self.announcer.tell(EventKind(event), count, message),
             )
         )
-        self.executor = BudgetExecutor(self, store)
+        self.executor = BudgetExecutor(
+            store, self.queue, self.redactor, self.commit_lock, self.after_budget_commit, self.settings.db_path
+        )
         self.recovery = JournalRecovery(self.settings)
         self.committer = Committer(self.queue, store, self.settings.db_path, self._after_commit, self.announcer.tell)
         self.retention = Retention(self.settings, store, writer_id, looks=not self.stores_nothing)
-        self.inline = InlineWriter(self, store.session())
+        self.inline = self.new_writer(store.session())
+        self.shutdown.begin(self.commit_lock, self.drivers, self.executor, self.inline, self.retention)
+
+    def new_writer(self, session: Session) -> InlineWriter:
+        """What commits through this session, in whichever thread calls it."""
+        return InlineWriter(session, self.commit_lock, self.step, self._after_callers_commit)
 
     # What the writer loop asks and does
 
     def next_action(self, leaving: bool) -> Action:  # noqa: FBT001 - see `WriterLoop`
         """What a writer loop does now; one that leaves takes what waits with it."""
-        if self.gave_up:
+        if self.shutdown.gave_up:
             return Action(Do.FINISH)
         return next_action(
             self.queue.backlog(),
             self.settings,
-            closing=self.closing or leaving,
+            closing=self.shutdown.closing or leaving,
             tidy_in=self.store.upkeep.due_in,
             purge_in=self.retention.due_in() if self.committer.fatal is None else None,
         )
@@ -141,11 +140,27 @@ class Engine:
         if self.recovery.waiting:
             self.store.upkeep.want()
 
-    def do(self, do: Do, session: Session) -> Step:
-        """Commit the next batch, tidy or purge; the caller holds the commit lock. Never raises an `Exception`."""
+    def step(self, do: Do, session: Session) -> Step:
+        """Open, and commit the next batch, tidy or purge; the caller holds the commit lock. Raises no `Exception`."""
+        try:
+            self.open(session)
+        except Exception as error:  # noqa: BLE001 - counted, logged and paced like a failed commit
+            if do is Do.PURGE:
+                self.retention.failed(error, warn=False)
+            return self.committer.failed(error)
+        try:
+            step = self._do(do, session)
+        except BaseException:  # Ctrl-C, say: it may have left a transaction open, which would fail all that follow
+            session.close()
+            raise
+        if step.reopen:
+            session.close()
+        return step
+
+    def _do(self, do: Do, session: Session) -> Step:
         if do is Do.COMMIT:
             step = self.committer.step(session, hurried=self.executor.waiting > 0)
-            if self.gave_up:
+            if self.shutdown.gave_up:
                 self.queue.abandon_in_flight(DropReason.SHUTDOWN)
             return step
         if do is Do.TIDY:
@@ -166,7 +181,7 @@ class Engine:
     def _after_commit(self, session: Session) -> None:
         self.recovery.replay_again(session)
         session.maintain()
-        if self.store.upkeep.is_behind and not self.closing:
+        if self.store.upkeep.is_behind and not self.shutdown.closing:
             self.drivers.ensure()  # callers that commit by themselves may not come again to see to it
 
     def after_budget_commit(self, session: BudgetSession) -> None:
@@ -177,10 +192,20 @@ class Engine:
             session.maintain()
         except Exception as error:  # noqa: BLE001 - what was written is safe
             self.committer.housekeeping_failed(error)
-        if upkeep.is_behind and not self.closing:
+        if upkeep.is_behind and not self.shutdown.closing:
             self.drivers.ensure(drives=False)
         if not is_planned:
             self.drivers.wake()  # which sleeps until there is something to do
+
+    def _after_callers_commit(self) -> None:
+        """Look whether retention has work, once an hour; the work itself is a background thread's."""
+        retention = self.retention
+        due_in = None if self.shutdown.closing else retention.due_in()
+        if due_in is not None and due_in <= 0:
+            if not retention.busy:
+                self.inline.retain()
+            if retention.busy and self.drivers.ensure(drives=False):
+                self.drivers.wake()
 
     # Drivers come and go
 
@@ -193,13 +218,10 @@ class Engine:
         waiters = self.drivers.ended(driver)
         if waiters is None:
             return
-        self._finish_giving_up()
-        if self.closing and self.queue.empty():
-            self.inline.close()
-            self.finished()
+        self.shutdown.driver_ended()
         for waiter in waiters:
             waiter.resolve(None)
-        if not self.queue.arm(1) and not self.gave_up and not self.drivers.hand_over():
+        if not self.queue.arm(1) and not self.shutdown.gave_up and not self.drivers.hand_over():
             self.queue.rearm()
 
     def require_journal(self) -> None:
@@ -238,78 +260,28 @@ class Engine:
         """Count a value that was left out; True the first time for this field."""
         return self._bad_values.count(field)
 
-    # Ends
+    # The caller's own thread, and another process
 
     def open_inline(self, deadline: float) -> None:
-        """Open the file for commits in the callers' own threads; see `InlineWriter.open`."""
+        """Open the file now for commits in the callers' own threads; try again while others lock it to set it up.
+
+        Raises:
+            Exception: the last failure, once `deadline` (monotonic seconds) has passed or where no retry helps.
+        """
         self.queue.ensure_journal()
-        self.inline.open(deadline)
+        failures = 0
+        while not self.inline.session.is_open:
+            try:
+                self.commit_lock.run(lambda: self.open(self.inline.session))
+            except Exception as error:
+                failures += 1
+                if self.committer.is_hopeless(error) or monotonic() >= deadline:
+                    raise
+                self.committer.set_damaged_aside(error)
+                sleep(retry_delay(failures))
         self.shutdown.hook_exit()
-        if self.recovery.waiting:
+        if self.recovery.waiting or self.store.upkeep.is_behind:
             self.drivers.ensure()
-
-    def close_inline(self, deadline: float) -> FlushResult:
-        """Close from the calling thread, which commits what waits until `deadline` (monotonic seconds)."""
-        waiter = ThreadWaiter()
-        barrier = self.begin_close(waiter)
-        self.executor.close(min(_BUDGETS_WAIT, max(0.0, deadline - monotonic())))
-        self.inline.drive(lambda: waiter.outcome is not None, deadline)
-        if barrier.pending:
-            self.give_up()
-        self.drivers.join(max(0.5, min(deadline - monotonic(), 86_400.0)))
-        self.inline.close()
-        self.finished()
-        self.announcer.finish()
-        return self.queue.withdraw(barrier)
-
-    async def close_budgets(self, seconds: float) -> None:
-        """Wait for reservations and settlements under way, in a thread, at most so many seconds."""
-        executor = self.executor
-        if executor.is_running:
-            await threads.off_the_loop(lambda: executor.close(min(_BUDGETS_WAIT, max(0.0, seconds))))
-
-    def begin_close(self, waiter: Waiter | None = None) -> Barrier:
-        """Take no more records, and follow those that are held; drivers end once they have been settled."""
-        if not self.closing:
-            self.before_close()
-        self.closing = True
-        self.retention.end()
-        waiter = waiter or ThreadWaiter()
-        if self.stores_nothing:
-            barrier = self.queue.barrier(waiter, wake=False)
-        else:
-            barrier = self.queue.last_barrier(DropReason.CLOSED, waiter)
-        self.drivers.wake()
-        return barrier
-
-    def give_up(self) -> None:
-        """A close's deadline has passed: drop what waits, and have the driver end whatever the disk does."""
-        self.gave_up = True
-        self.queue.abandon(DropReason.SHUTDOWN, in_flight=False)
-        self._finish_giving_up()
-        self.drivers.wake()
-
-    def _finish_giving_up(self) -> None:
-        """Drop the batch in flight as well; while it is being committed, that is left to the committing thread."""
-        if self.gave_up and self.commit_lock.owner != get_ident():
-            with suppress(CommitLockBusyError):
-                self.commit_lock.run(lambda: self.queue.abandon_in_flight(DropReason.SHUTDOWN), 0.0)
-
-    def rest(self) -> None:
-        """Let go of file and journal until another record comes."""
-        self.inline.close()
-        self.queue.renew_journal(self._writer_id)
-        self.queue.rearm()
-
-    def finished(self) -> None:
-        """Everything is settled and let go of."""
-        self._finish_giving_up()
-        if not self.closed:
-            self.closed = True
-            self.executor.close_soon()  # who may block has closed it before
-            self.queue.close_journal()
-            self.shutdown.announce_losses()
-        self.shutdown.over()
 
     def stats(self) -> Stats:
         """The engine's state, from memory alone."""
@@ -322,21 +294,9 @@ class Engine:
             repaired=repairs_so_far() - self._repairs_before,
             purged=self.retention.purged,
             purge_error=self.retention.last_error,
-            closed=self.closed,
+            closed=self.shutdown.closed,
             writer_alive=self.drivers.is_alive,
         )
-
-    def forgotten(self) -> None:
-        """The logger was collected without a close: finish in the background, or at exit, and say so once."""
-        if self.closing or self.closed:
-            return
-        busy = self.drivers.needed or not self.queue.empty()
-        self.begin_close()
-        if not self.drivers.is_alive and self.queue.empty():
-            self.inline.close()
-            self.finished()
-        if busy:
-            self.shutdown.warn_forgotten()
 
     def before_fork(self) -> None:
         """Close the connections between two commits, and hold commits off until the fork is over; see `forks`."""

@@ -41,6 +41,8 @@ class EventKind(StrEnum):
 
     `count` is how many such counters were not told before.
     """
+    SEARCH_UNAVAILABLE = "search_unavailable"
+    """`search: true`, and no index can be made: search reads the texts themselves; `count` is 1."""
     CLOSED_WITH_LOSS = "closed_with_loss"
     """A close or the end of the process came to its timeout; `count` is the records that were lost by it."""
 
@@ -56,6 +58,7 @@ LEVELS: Final[Mapping[EventKind, int]] = {
     EventKind.WAL_GROWING: logging.WARNING,
     EventKind.WAL_TRUNCATED: logging.INFO,
     EventKind.BUDGET_COUNTER_UNKNOWN: logging.WARNING,
+    EventKind.SEARCH_UNAVAILABLE: logging.WARNING,
     EventKind.CLOSED_WITH_LOSS: logging.ERROR,
 }
 """How loudly each kind is logged on `llm_service.telemetry`."""

@@ -104,13 +104,14 @@ class JournaledQueue(RecordQueue):
         prepare: Callable[[InvocationRecord], tuple[InvocationRecord, Mapping[str, int] | None]],
         **options: Any,
     ) -> None:
-        self._journal = journal
-        self._append = journal.append
+        self.journal = journal
+        self.append = journal.append
         self._encode = journal.encode
         self._accept = super().accept
         self._make_slot = make_slot
         self._is_clean = is_clean
-        self._prepare = prepare
+        self.prepare = prepare
+        self._writer_id = ""
         self._assigned = 0
         self._redactions: dict[str, int] = {}
         super().__init__(**options)
@@ -120,39 +121,40 @@ class JournaledQueue(RecordQueue):
         super().reset()
         self._assigned = 0
         self._redactions = {}
-        self._journal.leak()
+        self.journal.leak()
 
     def begin_journal(self, writer_id: str) -> None:
         """See `RecordQueue.begin_journal`."""
-        self._journal.begin(writer_id)
+        self._writer_id = writer_id
+        self.journal.begin(writer_id)
 
     def ensure_journal(self) -> None:
         """See `RecordQueue.ensure_journal`."""
         with self._lock:
-            if not self._journal.ensure() and self._journal.error is not None:
-                raise self._journal.error
+            if not self.journal.ensure() and self.journal.error is not None:
+                raise self.journal.error
 
     def close_journal(self) -> None:
         """See `RecordQueue.close_journal`."""
         with self._lock:
-            self._journal.close()
+            self.journal.close()
 
-    def renew_journal(self, writer_id: str) -> None:
+    def renew_journal(self) -> None:
         """See `RecordQueue.renew_journal`."""
         with self._lock:
             if not self._held:
-                self._journal.close()
-                self._journal.begin(writer_id)
+                self.journal.close()
+                self.journal.begin(self._writer_id)
 
     @property
     def journal_bytes(self) -> int:
         """See `RecordQueue.journal_bytes`."""
-        return self._journal.used
+        return self.journal.used
 
     @property
     def journal_size(self) -> int:
         """See `RecordQueue.journal_size`."""
-        return self._journal.size
+        return self.journal.size
 
     @property
     def redactions(self) -> dict[str, int]:
@@ -193,7 +195,7 @@ class JournaledQueue(RecordQueue):
         now = self._clock()
         try:
             with self._lock:
-                written = self._append(payload, slot)
+                written = self.append(payload, slot)
                 held = self._held + 1
                 total = self._bytes + size
                 entered = written and held <= self._limit and total <= self.max_bytes
@@ -203,7 +205,7 @@ class JournaledQueue(RecordQueue):
                     seq = self._submitted = self._submitted + 1
                     if waiter is not None:
                         self._urgent += 1
-                    self._entries.append((seq, now, record, waiter, slot))
+                    self.entries.append((seq, now, record, waiter, slot))
                     wake = (
                         wake
                         and self._wake_at != NEVER
@@ -227,7 +229,7 @@ class JournaledQueue(RecordQueue):
     def _cleaned(self, record: InvocationRecord) -> tuple[InvocationRecord, Mapping[str, int] | None] | None:
         """The record as it may be in a file; None where that cannot be made of it."""
         try:
-            return self._prepare(record)
+            return self.prepare(record)
         except Exception as error:  # noqa: BLE001 - counted as lost: what cannot be cleaned must not be written
             _LOG.error("telemetry: a record could not be prepared for the crash journal: %s", traceback_text(error))
             return None
@@ -242,11 +244,11 @@ class JournaledQueue(RecordQueue):
     def _find_place(self, record: InvocationRecord, payload: bytes, slot: Any) -> DropReason | None:
         """The journal is full: where the oldest give way, let them, until there is a place."""
         evicted, written = 0, False
-        if self._overflow == "drop_oldest" and self._journal.could_hold(record):
+        if self._overflow == "drop_oldest" and self.journal.could_hold(record):
             with self._lock:
                 while not written and (entry := self._oldest_to_go()) is not None:
                     evicted += self._drop_waiting(entry, DropReason.JOURNAL_FULL)
-                    written = self._append(payload, slot)
+                    written = self.append(payload, slot)
         if evicted:
             self._on_drop(DropReason.JOURNAL_FULL, evicted)
         return None if written else DropReason.JOURNAL_FULL
@@ -256,28 +258,28 @@ class JournaledQueue(RecordQueue):
         if self._in_flight is not None:
             return None
         self._trim()
-        if not self._entries or self._entries[0][WAITER] is not None:
+        if not self.entries or self.entries[0][WAITER] is not None:
             return None
-        return self._entries[0]
+        return self.entries[0]
 
     def _forget(self, slot: Any) -> None:
         with self._lock:
-            self._journal.drop((slot,))
+            self.journal.drop((slot,))
 
     def _forget_unless_in(self, slot: Any) -> None:
         """After an interrupt: take the place back, unless the record came in before that."""
         with self._lock:
             batch = self._in_flight
-            held = (*self._entries, *(batch.entries if batch is not None else ()))
+            held = (*self.entries, *(batch.entries if batch is not None else ()))
             if not any(entry[SLOT] is slot for entry in held):
-                self._journal.drop((slot,))
+                self.journal.drop((slot,))
 
     def take(self, rows: int) -> Batch | None:
         """See `RecordQueue.take`. The journal learns of the batch before the database does."""
         with self._lock:
             batch = super().take(rows)
             if batch is not None and batch.number != self._assigned:
-                self._journal.assign((entry[SLOT] for entry in batch.entries), batch.number)
+                self.journal.assign((entry[SLOT] for entry in batch.entries), batch.number)
                 self._assigned = batch.number
             return batch
 
@@ -292,19 +294,19 @@ class JournaledQueue(RecordQueue):
 
     def has_room(self, size: int) -> bool:
         """Whether a record of this size would be let in now."""
-        return super().has_room(size) and self._journal.has_room(size)
+        return super().has_room(size) and self.journal.has_room(size)
 
     def could_hold(self, record: InvocationRecord) -> bool:
         """Whether the record would be let in if nothing else were held."""
-        return super().could_hold(record) and self._journal.could_hold(record)
+        return super().could_hold(record) and self.journal.could_hold(record)
 
     def _let_go(self, leaving: Leaving) -> None:
         if leaving.otherwise is not DropReason.JOURNALED:
             slots = [entry[SLOT] for entry in leaving.entries]
             if isinstance(leaving.otherwise, DropReason):
-                self._journal.drop(slots)
+                self.journal.drop(slots)
             else:
-                self._journal.free(slots)
+                self.journal.free(slots)
 
 
 class Preparation:

@@ -80,13 +80,13 @@ class Retention:
         self._settings = settings
         self._store = store
         self._holder = holder
-        self._clock_ns = clock_ns
+        self.clock_ns = clock_ns
         self._clock = clock
         self._looks = looks and (settings.retention_days, settings.content_retention_days) != (None, None)
         self._lock = threading.RLock()  # a collected logger ends it at any allocation, on this very thread
         self._jobs: list[PurgeJob] = []
         self._purge: Purge | None = None
-        self._due_at = clock()  # at once: a process may live for a moment only
+        self.due_at = clock()  # at once: a process may live for a moment only
         self._day: int | None = None
         self._gone_through: str | None = None
         self._failures = 0
@@ -101,7 +101,7 @@ class Retention:
             return None
         if self._purge is None and not self._jobs and self._day is not None and self._day != self._today():
             return 0.0
-        return self._due_at - self._clock()
+        return self.due_at - self._clock()
 
     @property
     def busy(self) -> bool:
@@ -128,7 +128,7 @@ class Retention:
             return
         now = self._clock()
         self._failures, self.last_error = 0, None
-        self._due_at = now + (_STUCK_PAUSE if purge.stuck else max(_SHORTEST_PAUSE, _PAUSE * (now - started)))
+        self.due_at = now + (_STUCK_PAUSE if purge.stuck else max(_SHORTEST_PAUSE, _PAUSE * (now - started)))
         if job is not None:
             if purge.stuck:
                 job.error = TimeoutError("a foreign reader keeps the WAL from being copied back")
@@ -148,7 +148,7 @@ class Retention:
             ended = self._ended
             if not ended:
                 self._jobs.append(job)
-                self._due_at = self._clock()
+                self.due_at = self._clock()
         if ended:
             self.withdraw(job)
         return job
@@ -173,15 +173,15 @@ class Retention:
 
     def _look(self, session: Session) -> None:
         self._day = self._today()
-        belief = session.believe(self._clock_ns() // 1000)
+        belief = session.believe(self.clock_ns() // 1000)
         self._tell(belief)
         cutoffs = Cutoffs(None, None) if belief.until is None else Cutoffs.at(belief.until, self._settings)
         thorough = self._gone_through != (cutoffs.contents or "")
         if session.has_old(cutoffs, thorough=thorough):
             self._purge = self._purge_of(cutoffs)
-            self._due_at = self._clock()
+            self.due_at = self._clock()
         else:
-            self._due_at = self._clock() + _LOOK_EVERY
+            self.due_at = self._clock() + _LOOK_EVERY
         self._failures = 0
 
     def _purge_of(self, cutoffs: Cutoffs, *, takes_over: bool = False) -> Purge:
@@ -190,16 +190,16 @@ class Retention:
             self._holder,
             takes_over=takes_over,
             awaited=lambda: writers(self._settings.db_path),
-            clock_ns=self._clock_ns,
+            clock_ns=self.clock_ns,
         )
 
     def _finished(self, purge: Purge) -> None:
         self._purge = None
         if purge.held:
-            self._due_at = self._clock() + _LEASE_SECONDS
+            self.due_at = self._clock() + _LEASE_SECONDS
             return
         self._gone_through = purge.cutoffs.contents or ""
-        self._due_at = self._clock() + _LOOK_EVERY
+        self.due_at = self._clock() + _LOOK_EVERY
         if purge.records or purge.contents:
             _LOG.info("telemetry: retention deleted %d records, %d contents", purge.records, purge.contents)
 
@@ -208,12 +208,12 @@ class Retention:
         with self._lock:
             job = self._jobs[0] if self._jobs else None
         self._failures += 1
-        self._due_at = self._clock() + retry_delay(self._failures)
+        self.due_at = self._clock() + retry_delay(self._failures)
         if job is not None:
             job.error = error
         is_fault = self._store.classify(error) is not Fault.LOCKED
         if job is None and is_fault:
-            self._purge, self._due_at = None, self._clock() + _AFTER_A_FAULT
+            self._purge, self.due_at = None, self._clock() + _AFTER_A_FAULT
         if is_fault:
             if warn and self.last_error is None:
                 _LOG.warning("telemetry: retention does not get on (tried again later): %s", clean(str(error)))
@@ -225,4 +225,4 @@ class Retention:
         self._doubting = belief.doubted
 
     def _today(self) -> int:
-        return self._clock_ns() // _DAY_NS
+        return self.clock_ns() // _DAY_NS

@@ -77,7 +77,7 @@ class RecordQueue(QueueAccounting):
                 seq = self._submitted = self._submitted + 1
                 if waiter is not None:
                     self._urgent += 1
-                self._entries.append((seq, now, record, waiter, slot))
+                self.entries.append((seq, now, record, waiter, slot))
             wake = (  # as `seconds_to_flush` has it
                 wake
                 and self._wake_at != NEVER
@@ -213,9 +213,9 @@ class RecordQueue(QueueAccounting):
         victims: list[Entry] = []
         position = 0
         while len(victims) < records or bytes_ > 0:
-            if position >= len(self._entries):
+            if position >= len(self.entries):
                 return None
-            entry = self._entries[position]
+            entry = self.entries[position]
             # Where someone waits, a commit was promised: it stays, as does what is in flight.
             if entry[WAITER] is None and entry[SEQ] > self._taken:
                 victims.append(entry)
@@ -251,7 +251,7 @@ class RecordQueue(QueueAccounting):
     def close_journal(self) -> None:
         """Let go of the journal: nothing more is accepted or committed."""
 
-    def renew_journal(self, writer_id: str) -> None:
+    def renew_journal(self) -> None:
         """Where nothing is held, let go of the journal until the next record."""
 
     @property

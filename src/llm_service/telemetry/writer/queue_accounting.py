@@ -73,7 +73,7 @@ class QueueAccounting:
     def reset(self) -> None:
         """Forget everything and start with an unheld lock: what a forked child does. The refusal stays."""
         self._lock: AbstractContextManager[object] = threading.RLock()
-        self._entries: deque[Entry] = deque()  # those up to `_taken` are in flight, or left: see `_trim`
+        self.entries: deque[Entry] = deque()  # those up to `_taken` are in flight, or left: see `_trim`
         self._taken = 0
         self._in_flight: Batch | None = None
         self._batches = 0
@@ -98,7 +98,7 @@ class QueueAccounting:
         with self._lock:
             while self._in_flight is None:
                 self._trim()
-                if not self._entries:
+                if not self.entries:
                     return None
                 with suppress(RuntimeError):  # a nested `offer` changed what was being looked at: look again
                     self._take(rows)
@@ -108,7 +108,7 @@ class QueueAccounting:
     def _take(self, rows: int) -> None:
         """Put the oldest in flight, and count out those that are to be stored nowhere."""
         held, submitted, taken = self._held, self._submitted, self._taken
-        chosen = list(islice(self._entries, rows))
+        chosen = list(islice(self.entries, rows))
         private = [entry for entry in chosen if entry[RECORD].card[ASKED_LEVEL] == "none"]
         kept = chosen if not private else [entry for entry in chosen if entry not in private]
         waiters = waiters_of(kept) if self._urgent else []
@@ -135,8 +135,8 @@ class QueueAccounting:
 
     def _trim(self) -> None:
         """Let go of entries that are in flight or gone: `_taken` says so, also where an interrupt came before this."""
-        while self._entries and self._entries[0][SEQ] <= self._taken:
-            self._entries.popleft()
+        while self.entries and self.entries[0][SEQ] <= self._taken:
+            self.entries.popleft()
 
     def settle(self, batch: Batch, result: WriteResult) -> None:
         """The batch is committed: count it, make room, tell who waits. Runs in the committing thread."""
@@ -162,7 +162,7 @@ class QueueAccounting:
         """How many were dropped; None where a nested `offer` came between, and nothing was."""
         self._trim()
         held, submitted = self._held, self._submitted
-        waiting = list(self._entries)
+        waiting = list(self.entries)
         leaving = Leaving(waiting, reason, _NO_OUTCOMES, bytes_of(waiting))
         records, awaited = len(waiting), len(waiters_of(waiting))
 
@@ -196,9 +196,9 @@ class QueueAccounting:
         leaving = Leaving((entry,), reason, _NO_OUTCOMES, entry[RECORD].size)
 
         def change() -> None:
-            if entry in self._entries and entry[SEQ] > self._taken:
+            if entry in self.entries and entry[SEQ] > self._taken:
                 try:
-                    self._entries.remove(entry)
+                    self.entries.remove(entry)
                 finally:  # an interrupt comes when the call is done; from there on no call
                     self._held -= 1
                     self._bytes -= leaving.size
@@ -334,5 +334,5 @@ class QueueAccounting:
         return bool(self._urgent or self._barriers or self._room or (in_flight is not None and in_flight.awaited))
 
     def _oldest_age(self) -> float:
-        oldest = self._in_flight.entries if self._in_flight is not None else self._entries
+        oldest = self._in_flight.entries if self._in_flight is not None else self.entries
         return max(0.0, self._clock() - oldest[0][ACCEPTED_AT]) if oldest else 0.0

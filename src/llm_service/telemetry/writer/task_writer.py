@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from llm_service.telemetry.writer import threads
 from llm_service.telemetry.writer.drivers import Driver
-from llm_service.telemetry.writer.inline_writer import InlineWriter
 from llm_service.telemetry.writer.schedule import Do
 from llm_service.telemetry.writer.writer_loop import WriterLoop
 
@@ -113,7 +112,7 @@ class TaskWriter(Driver):
     def _begin_job(self) -> None:
         """Start the session's thread, where one is to be had; it works from then on, whatever the loop does."""
         session, self._worker = self._engine.store.session_and_worker(threads.launch)
-        self._inline = InlineWriter(self._engine, session)
+        self._inline = self._engine.new_writer(session)
         self.loop = WriterLoop(self._engine.next_action, self._engine.queue.arm, self._inline.act)
         self._job: asyncio.Future[None] | None = None
         try:
@@ -122,7 +121,7 @@ class TaskWriter(Driver):
             self._retry_in = self._engine.committer.failed(error).retry_in
 
     async def _run(self) -> None:
-        while self._job is None and self._retry_in is not None and not self._engine.closed:
+        while self._job is None and self._retry_in is not None and not self._engine.shutdown.closed:
             await asyncio.sleep(self._retry_in)
             self._begin_job()
         if self._job is None:

@@ -123,7 +123,7 @@ def test_only_the_newest_calls_of_a_long_file_are_read_page_by_page(
     learner.load()
     assert samples(learner) == 50
     assert len(pauses) >= 12
-    seen = list(learner.history._groups[()].tokens.quantiles._recent)
+    seen = list(learner.history._groups[()].tokens.quantiles.recent)
     assert seen == list(range(20, 70))
 
 

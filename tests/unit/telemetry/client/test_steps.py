@@ -120,7 +120,7 @@ async def test_an_argument_by_another_name_is_told_the_right_one(given: str, hin
 
 def test_there_are_twins_to_compare() -> None:
     """The next test has something to look at."""
-    assert len(SHARED) == 15 + 7 + 3
+    assert len(SHARED) == 17 + 7 + 3
 
 
 @pytest.mark.parametrize(("one", "other", "name"), SHARED)

@@ -402,7 +402,7 @@ def test_one_odd_argument_costs_no_call(
     recorder.end([])  # type: ignore[arg-type]
 
 
-LABELS = sorted(sellers._PROVIDERS | places._NAMES | dict.fromkeys(("snowflakecortex", "litellm_proxy", "New"), ""))
+LABELS = sorted(sellers.PROVIDERS | places.NAMES | dict.fromkeys(("snowflakecortex", "litellm_proxy", "New"), ""))
 HOSTS = {
     "https://api.openai.com/v1": "openai",
     "https://openrouter.ai/api/v1": "openrouter",
@@ -414,9 +414,9 @@ HOSTS = {
 def test_no_label_of_a_seller_is_lost(label: str) -> None:
     """It may be said in other words; one that nobody knows is passed on, so that it has no other seller's price."""
     place = places.place_of(label)
-    told = sellers.provider_of(places._NAMES.get(label, label))
+    told = sellers.provider_of(places.NAMES.get(label, label))
     assert sellers.provider_of(place["provider"]) == told
-    if label in sellers._PROVIDERS:
+    if label in sellers.PROVIDERS:
         assert told == sellers.provider_of(label)
         assert sellers.api_of(place["provider"]) == (sellers.api_of(label) or ("gemini" if label == "google" else None))
     if places.is_protocol(label) or told is None:
@@ -479,7 +479,7 @@ def test_what_two_recorders_of_one_framework_are_told_is_one_row_each(
     call, span = sorted(rows(telemetry), key=lambda row: row["operation"] == "workflow")
     assert (call["total_tokens"], call["attempts"], call["session_id"]) == (17, 1 if hook else None, "s-1")
     assert call["parent_invocation_id"] == span["invocation_id"]
-    assert not [recorder._followed for recorder in recorders if recorder._followed]
+    assert not [recorder.followed for recorder in recorders if recorder.followed]
     for recorder in recorders:  # and once more, under the same id
         recorder.begin("call", request_model="gpt-5-mini")
     for recorder in recorders:
@@ -570,6 +570,6 @@ def test_a_recorder_that_is_never_told_of_ends_does_not_grow(
         for recorder in (first, second):
             recorder.begin(number, operation="chain", current=False)
         first.end(number)
-    assert len(second._followed) == 2
+    assert len(second.followed) == 2
     assert len(second._told.running) == 0
     assert len(rows(telemetry)) == 7

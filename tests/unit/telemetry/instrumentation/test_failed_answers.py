@@ -10,9 +10,10 @@ import pytest
 
 from llm_service.pricing.usage.around import EXCEPTIONS
 from llm_service.telemetry import TelemetryLogger
-from llm_service.telemetry.instrumentation.failed_answers import FAILURES, ORDINARY, failure_by, failure_of
+from llm_service.telemetry.instrumentation.failed_answers import failure_of
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
+from llm_service.telemetry.record.failures import FAILURES, ORDINARY, failure_by
 
 
 class Reason(StrEnum):

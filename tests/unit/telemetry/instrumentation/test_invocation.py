@@ -16,7 +16,7 @@ from llm_service.telemetry import (
     RecordError,
     TelemetryLogger,
 )
-from llm_service.telemetry.instrumentation import call_fields, invocation, open_blocks
+from llm_service.telemetry.instrumentation import block_end, call_fields, open_blocks
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_a_record_that_cannot_be_made_at_all_is_counted_as_invalid(
         def broken(error: Exception = error, **_: Any) -> InvocationRecord:
             raise error
 
-        monkeypatch.setattr(invocation, "InvocationRecord", broken)
+        monkeypatch.setattr(block_end, "InvocationRecord", broken)
         with logger.invocation("agent"):
             pass
     assert logger.stats().ledger.dropped == {DropReason.INVALID: 2}
@@ -183,7 +183,7 @@ def test_strict_raises_at_the_bad_value_but_never_hides_the_blocks_exception(
     def broken(**_: Any) -> InvocationRecord:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(invocation, "InvocationRecord", broken)
+    monkeypatch.setattr(block_end, "InvocationRecord", broken)
     with pytest.raises(RuntimeError, match="a bug"), strict.invocation("agent"):
         pass
 
@@ -249,7 +249,7 @@ async def test_a_record_that_cannot_be_made_does_not_break_async_with(
         raise RuntimeError("a bug")
 
     async with AsyncTelemetryLogger(tmp_path / "calls.db") as telemetry:
-        monkeypatch.setattr(invocation, "InvocationRecord", broken)
+        monkeypatch.setattr(block_end, "InvocationRecord", broken)
         async with telemetry.invocation("agent"):
             pass
         with telemetry.invocation("agent"):

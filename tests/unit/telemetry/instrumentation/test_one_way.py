@@ -30,7 +30,6 @@ from llm_service.pricing.usage.rules import _TRAFFIC
 from llm_service.pricing.usage.telling import _SETTINGS
 from llm_service.telemetry import InvocationRecord, TelemetryLogger, record_from_response
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
-from llm_service.telemetry.instrumentation.failed_answers import FAILURES
 from llm_service.telemetry.instrumentation.responses.answers import (
     _plain_usage,
     _reported,
@@ -39,6 +38,7 @@ from llm_service.telemetry.instrumentation.responses.answers import (
     reported_by,
 )
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
+from llm_service.telemetry.record.failures import FAILURES
 
 Event = dict[str, Any]
 FIELDS: Final = (
@@ -186,9 +186,9 @@ def _grounded(metadata: Event) -> Change:
     return lambda event: event | {"candidates": [event["candidates"][0] | {"groundingMetadata": metadata}]}
 
 
-for _query in provider_tools._QUERIES:
+for _query in provider_tools.QUERIES:
     BILLED[_query] = ("gemini", _grounded({_query: ["a", "b"]}), _grounded({_query: ["a", "b"]}))
-for _source in set(provider_tools._KINDS_OF_CHUNKS) - provider_tools._FREE_CHUNKS:
+for _source in set(provider_tools.KINDS_OF_CHUNKS) - provider_tools.FREE_CHUNKS:
     _metadata = {"groundingChunks": [{_source: {"uri": "u"}}]}
     BILLED[f"chunk of {_source}"] = ("gemini", _grounded(_metadata), _grounded(_metadata))
 

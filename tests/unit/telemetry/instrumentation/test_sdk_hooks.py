@@ -197,23 +197,23 @@ def test_a_host_names_its_region(url: str, region: str) -> None:
 def test_arguments_that_say_less_are_calls_without_it() -> None:
     """No model, and what is no call of a model."""
     client = SimpleNamespace(_api_client=SimpleNamespace(vertexai=False))
-    asked = gemini_hooks._asking("_generate_content", "generate_content")((client,), {})
+    asked = gemini_hooks.asking("_generate_content", "generate_content")((client,), {})
     assert asked == {"operation": "generate_content", "provider": "gcp.gemini"}
-    assert ollama_hooks._asked((None, None, "POST", "/api/chat"), {}) == {"operation": "chat", "provider": "ollama"}
-    assert ollama_hooks._asked((None, None, "POST", "/api/tags"), {}) is None
+    assert ollama_hooks.asked((None, None, "POST", "/api/chat"), {}) == {"operation": "chat", "provider": "ollama"}
+    assert ollama_hooks.asked((None, None, "POST", "/api/tags"), {}) is None
     mistral = SimpleNamespace(
         sdk_configuration=SimpleNamespace(get_server_details=lambda: ("https://api.mistral.ai", {}))
     )
-    found = mistral_hooks._asking("create", "chat")((mistral,), {"stream": True, "model": "m"})
+    found = mistral_hooks.asking("create", "chat")((mistral,), {"stream": True, "model": "m"})
     assert found == {"operation": "chat", "provider": "mistral_ai", "request_model": "m", "stream": True}
-    assert mistral_hooks._asking("complete", "chat")((mistral,), {"server_url": "http://localhost"}) == {
+    assert mistral_hooks.asking("complete", "chat")((mistral,), {"server_url": "http://localhost"}) == {
         "operation": "chat"
     }
     runtime = SimpleNamespace(meta=SimpleNamespace(service_model=SimpleNamespace(service_name="bedrock-runtime")))
     other = SimpleNamespace(meta=SimpleNamespace(service_model=SimpleNamespace(service_name="s3")))
     named = {"operation_name": "Converse", "api_params": {}}
-    assert bedrock_hooks._asked((runtime,), named) == {"operation": "chat", "provider": "aws.bedrock"}
-    assert bedrock_hooks._asked((other,), named) is None
+    assert bedrock_hooks.asked((runtime,), named) == {"operation": "chat", "provider": "aws.bedrock"}
+    assert bedrock_hooks.asked((other,), named) is None
 
 
 def test_a_release_without_a_method_has_no_hook_for_it() -> None:
@@ -285,7 +285,7 @@ async def test_a_body_is_recorded_when_it_was_read(
         call = RequestCall(core_of(logger), {}, None)
         call.start()
         call.release()
-        bedrock_hooks._record_body(call, body, headers, asynchronous=asynchronous)
+        bedrock_hooks.record_body(call, body, headers, asynchronous=asynchronous)
         target = body if asynchronous else raw
         for size in sizes:
             try:
@@ -305,7 +305,7 @@ def test_a_body_is_recorded_once(logger: TelemetryLogger) -> None:
     call = RequestCall(core_of(logger), {}, None)
     call.start()
     call.release()
-    bedrock_hooks._record_body(call, SimpleNamespace(_raw_stream=raw), {}, asynchronous=False)
+    bedrock_hooks.record_body(call, SimpleNamespace(_raw_stream=raw), {}, asynchronous=False)
     read, close = raw.read, raw.close
     assert read().decode() == ANSWER
     assert read() == b""

@@ -13,7 +13,7 @@ import pytest
 from tests.inside import core_of
 
 from llm_service.telemetry import DropReason, TelemetryLogger
-from llm_service.telemetry.instrumentation import nested_calls
+from llm_service.telemetry.instrumentation.kept_calls import hand_over
 from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, Settled
 from llm_service.telemetry.instrumentation.record_building import merged
 from llm_service.telemetry.instrumentation.sdk import client_hooks, import_watch, providers, sdk_call
@@ -109,12 +109,20 @@ class Child:
     def stand_alone(self) -> None:
         self.became.append("row")
 
-    def stand_for(self, block: dict[str, Any], offer: Any, /) -> None:
-        self.became.append((block, offer))
-
     def cut_short(self) -> dict[str, Any]:
         self.became.append("cut")
         return self.told
+
+
+class Block:
+    """A block that has ended, and notes what it turned out to be."""
+
+    def __init__(self, sink: Any = None) -> None:
+        self._sink = sink
+        self.became: list[Any] = []
+
+    def settle_late(self, calls: NestedCalls, /) -> None:
+        self.became.append((calls.settle(is_call=True), calls.costs_are_known))
 
 
 def test_one_call_is_its_block() -> None:
@@ -122,12 +130,37 @@ def test_one_call_is_its_block() -> None:
     ended, calls = Child(), NestedCalls()
     calls.begin(ended)
     assert calls.end(ended, {}, keeps=True)
-    assert calls.settle(dict, lambda: print, is_call=True) == Settled(ended.told)
-    running, calls = Child(), NestedCalls()
+    assert not calls.wait(Block())
+    assert calls.settle(is_call=True) == Settled(ended.told)
+    running, block, calls = Child(), Block(), NestedCalls()
     calls.begin(running)
-    assert calls.settle(lambda _: {"a": 1}, lambda: print, is_call=True) == Settled(waits=True)
-    assert running.became == [({"a": 1}, print)]
-    assert not calls.end(running, {}, keeps=True)
+    assert calls.wait(block)
+    assert block.became == []
+    assert calls.end(running, {}, keeps=True)
+    assert block.became == [(Settled(running.told), True)]
+    assert running.became == []
+
+
+@pytest.mark.parametrize("told", ["end", "close", "never"])
+def test_a_block_waits_for_the_last_of_its_calls_and_blocks_and_is_settled_once(told: str) -> None:
+    """Where one is never told, what it costs is not known."""
+    first, second, block, calls = Child(), Child(), Block(), NestedCalls()
+    calls.begin(first)
+    calls.begin(second)
+    calls.begin_block()
+    assert calls.wait(block)
+    for child in (first, second):
+        assert not calls.end(child, {}, keeps=True)
+        assert block.became == []
+        calls.has_ended()
+    if told == "end":
+        calls.has_ended()
+    elif told == "close":
+        hand_over(None)
+        hand_over(None)
+        calls.has_ended()
+    del calls
+    assert block.became == [(Settled(several=True), told == "end")]
 
 
 def test_several_calls_and_those_of_a_span_are_rows() -> None:
@@ -138,13 +171,13 @@ def test_several_calls_and_those_of_a_span_are_rows() -> None:
     calls.begin(second)
     assert first.became == ["row"]
     assert not calls.end(second, {}, keeps=True)
-    assert calls.settle(dict, lambda: print, is_call=True) == Settled(several=True)
+    assert calls.settle(is_call=True) == Settled(several=True)
     only, calls = Child(), NestedCalls()
     calls.begin(only)
     assert calls.end(only, {}, keeps=True)
-    assert calls.settle(dict, lambda: print, is_call=False) == Settled(several=True)
+    assert calls.settle(is_call=False) == Settled(several=True)
     assert only.became == ["row"]
-    assert NestedCalls().settle(dict, lambda: print, is_call=True) == Settled()
+    assert NestedCalls().settle(is_call=True) == Settled()
 
 
 def test_the_model_that_answered_is_the_model_and_what_was_named_is_what_was_asked() -> None:
@@ -199,7 +232,7 @@ async def test_what_is_no_call_or_cannot_be_read_passes_through(
     """Nobody records, another path, another method, and options that are none; the last is said once."""
     sinks: list[Any] = []
     hooks = ClientHooks("stub", lambda: sinks[-1] if sinks else None)
-    request, async_request = (hooks.calling(method, client_hooks._asked) for method in (plain, plain_async))
+    request, async_request = (hooks.calling(method, client_hooks.asked) for method in (plain, plain_async))
     assert Stub(1).ask(request) == await Stub(1).ask(async_request) == 1
     sinks.append(core_of(logger))
     for options in ({"url": "/models"}, {"method": "get"}, {"url": None}):
@@ -233,7 +266,7 @@ def test_what_raises_when_it_is_looked_at_is_still_a_row_and_the_callers_own(
     logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An answer, an error, a header, a stream without its parts."""
-    request = ClientHooks("stub", lambda: core_of(logger)).calling(plain, client_hooks._asked)
+    request = ClientHooks("stub", lambda: core_of(logger)).calling(plain, client_hooks.asked)
     answer = OddAnswer()
     assert Stub(answer).ask(request) is answer
     with pytest.raises(OddError):
@@ -365,7 +398,7 @@ def test_what_is_kept_at_the_end_of_the_process_is_handed_over() -> None:
     child, calls = Child(), NestedCalls()
     calls.begin(child)
     assert calls.end(child, {}, keeps=True)
-    nested_calls.hand_over()
-    nested_calls.hand_over()
+    hand_over()
+    hand_over()
     assert child.became == ["row"]
     calls._kept = None

@@ -141,7 +141,7 @@ def test_a_queue_that_closes_while_a_record_is_written_takes_it_back() -> None:
         queue.refuse(DropReason.CLOSED)
         return real(payload, slot)
 
-    queue._append = append
+    queue.append = append
     assert not queue.offer(record("a"))
     assert paper.told == [("drop", ["a"])]
 
@@ -155,7 +155,7 @@ def test_an_interrupted_call_takes_its_place_back() -> None:
         paper.append(payload, slot)
         raise KeyboardInterrupt
 
-    queue._append = interrupted
+    queue.append = interrupted
     with pytest.raises(KeyboardInterrupt):
         queue.offer(record("a"))
     assert paper.told == [("drop", ["a"])]
@@ -216,7 +216,7 @@ def test_a_record_that_cannot_be_cleaned_is_not_written(caplog: pytest.LogCaptur
     def broken(_record: InvocationRecord) -> Any:
         raise ValueError("no")
 
-    queue._prepare = broken
+    queue.prepare = broken
     assert not queue.offer(record("a"))
     assert queue.ledger().dropped == {DropReason.INVALID: 1}
     assert paper.held == []
@@ -244,7 +244,7 @@ def test_after_an_interrupt_only_a_place_of_no_record_is_taken_back() -> None:
     assert queue.offer(record("b"))
     batch = queue.take(1)
     assert batch is not None
-    for entry in (*batch.entries, *queue._entries):
+    for entry in (*batch.entries, *queue.entries):
         queue._forget_unless_in(entry[SLOT])
     assert len(paper.held) == 2
     lost = ["c"]
@@ -272,7 +272,7 @@ def test_all_that_gave_way_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def append(payload: bytes, slot: Any, /) -> bool:
         return not paper.held and real(payload, slot)
 
-    monkeypatch.setattr(queue, "_append", append)
+    monkeypatch.setattr(queue, "append", append)
     assert queue.offer(record("big"))
     assert lost == [(DropReason.JOURNAL_FULL, 2)]
     assert queue.ledger().dropped == {DropReason.JOURNAL_FULL: 2}
@@ -386,7 +386,7 @@ def test_only_a_record_of_known_names_and_a_plain_id_needs_no_look(card: dict[st
 def test_what_was_taken_out_is_counted_once_the_record_is_accepted() -> None:
     """Not where the record was dropped; and a forked child begins at nothing."""
     queue = make(Paper(places=2), is_clean=lambda _record: False)
-    queue._prepare = lambda record: (record, {"jwt": 2, record.agent_name or "": 1})
+    queue.prepare = lambda record: (record, {"jwt": 2, record.agent_name or "": 1})
     assert queue.offer(record("a"))
     assert queue.offer(record("b"))
     assert not queue.offer(record("c"))
@@ -399,13 +399,15 @@ def test_a_journal_is_renewed_only_while_nothing_is_held() -> None:
     """What is held stands in the old one."""
     paper = Paper()
     queue = make(paper)
+    queue.begin_journal("writer")
+    paper.told.clear()
     queue.offer(InvocationRecord(agent_name="a"))
-    queue.renew_journal("next")
+    queue.renew_journal()
     assert paper.told == []
     assert queue.abandon(DropReason.SHUTDOWN, in_flight=False) == 1
     paper.told.clear()
-    queue.renew_journal("next")
-    assert paper.told == [("close", None), ("begin", "next")]
+    queue.renew_journal()
+    assert paper.told == [("close", None), ("begin", "writer")]
 
 
 def test_while_the_interpreter_ends_records_are_held_without_a_journal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,7 @@ def test_a_file_that_another_thread_is_making_is_not_taken(path: Path, monkeypat
     assert seen == [None, True]
     assert not in_child(lambda: hold(path))
     held.let_go()
-    assert not locking._MAKING
+    assert not locking.MAKING
 
 
 def test_asking_who_holds_a_file_takes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_asking_who_holds_a_file_takes_nothing(path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "open", refused)
     assert is_held(path) is None
-    assert not locking._HELD
+    assert not locking.HELD
     monkeypatch.setattr(os, "open", real)  # the folder is removed before the fixture is undone
 
 

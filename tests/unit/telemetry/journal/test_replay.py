@@ -153,7 +153,7 @@ def test_a_commit_that_the_writer_did_not_live_to_note_is_neither_doubled_nor_co
 ) -> None:
     """Phantom commit: the batch is on disk with its receipt, its places in the journal were never freed."""
     journal, records = leave(300)
-    slots = list(journal._slots)
+    slots = list(journal.slots)
     journal.assign(slots[:100], 1)
     commit(connection, records[:100], 1)
     journal.assign(slots[100:200], 2)  # taken, and the process died before this COMMIT
@@ -167,7 +167,7 @@ def test_a_quarantined_record_is_not_quarantined_again(
 ) -> None:
     """It has no row that its id would be found in: only the receipt tells."""
     journal, records = leave(2)
-    slots = list(journal._slots)
+    slots = list(journal.slots)
     journal.assign(slots[:1], 1)
     connection.execute(
         "CREATE TEMP TRIGGER t BEFORE INSERT ON invocations WHEN new.agent_name = 'a' "
@@ -303,12 +303,12 @@ def test_what_cannot_be_read_is_counted_as_lost(
     """A damaged frame, and a sound frame that holds no record."""
     journal, _ = leave(5, session_id="findme")
     (path,) = segment_names.find(db)
-    first = journal._slots[0].start + segment.FRAME.size
-    assert journal._map is not None
-    journal._map[first] ^= 1
+    first = journal.slots[0].start + segment.FRAME.size
+    assert journal.mapping is not None
+    journal.mapping[first] ^= 1
     payload = b"no record"
-    frame = segment.frame_head(journal._salt, 6, payload) + payload
-    journal._map[journal._head : journal._head + len(frame)] = frame
+    frame = segment.frame_head(journal.salt, 6, payload) + payload
+    journal.mapping[journal.head : journal.head + len(frame)] = frame
     journal.close()
     assert path.exists()
     assert replay(db, connection) == Replayed(written=4, lost=2)
@@ -320,10 +320,10 @@ def test_a_frame_of_no_record_alone_is_lost_and_the_file_is_gone(
 ) -> None:
     """Nothing to commit."""
     journal, _ = leave(1)
-    assert journal._map is not None
+    assert journal.mapping is not None
     payload = b"no record"
-    frame = segment.frame_head(journal._salt, 1, payload) + payload
-    journal._map[segment.DATA_AT : segment.DATA_AT + len(frame)] = frame
+    frame = segment.frame_head(journal.salt, 1, payload) + payload
+    journal.mapping[segment.DATA_AT : segment.DATA_AT + len(frame)] = frame
     journal.close()
     assert replay(db, connection) == Replayed(lost=1)
     assert segment_names.find(db) == []
@@ -334,7 +334,7 @@ def test_a_file_cut_short_is_read_as_far_as_it_goes(
 ) -> None:
     """Never mapped: a mapping would kill."""
     journal, _ = leave(5)
-    third = journal._slots[3].start
+    third = journal.slots[3].start
     journal.close()
     os.truncate(segment_names.find(db)[0], third + 10)
     done = replay(db, connection)
@@ -352,8 +352,8 @@ def test_what_several_segments_held_adds_up(
         SqliteBatchWriter("other", "metadata").write(
             connection, records[:1], batch_no=int(writer[-2:]), durable=False, slice_rows=25
         )
-        assert journal._map is not None
-        journal._map[journal._slots[3].start + segment.FRAME.size] ^= 1
+        assert journal.mapping is not None
+        journal.mapping[journal.slots[3].start + segment.FRAME.size] ^= 1
         journal.close()
     for writer in map(other, ("33", "44")):
         (db.parent / segment_names.segment_name(db, writer)).symlink_to(tmp_path / "elsewhere")
@@ -387,12 +387,12 @@ def test_a_whole_transaction_of_frames_that_hold_no_record_does_not_end_the_repl
 ) -> None:
     """What stands behind them is committed."""
     journal, _ = leave(300)
-    assert journal._map is not None
-    for slot in list(journal._slots)[:256]:
-        length, number = struct.unpack_from("=IQ", journal._map, slot.start + 12)
+    assert journal.mapping is not None
+    for slot in list(journal.slots)[:256]:
+        length, number = struct.unpack_from("=IQ", journal.mapping, slot.start + 12)
         payload = bytes(length)
-        frame = segment.frame_head(journal._salt, number, payload) + payload
-        journal._map[slot.start : slot.start + len(frame)] = frame
+        frame = segment.frame_head(journal.salt, number, payload) + payload
+        journal.mapping[slot.start : slot.start + len(frame)] = frame
     journal.close()
     assert replay(db, connection) == Replayed(written=44, lost=256)
 

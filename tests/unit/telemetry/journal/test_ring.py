@@ -48,13 +48,13 @@ def ring(tmp_path: Path, clock: Clock) -> Iterator[CrashJournal]:
 
 def path_of(ring: CrashJournal) -> Path:
     """Where its segment is."""
-    return ring._path
+    return ring.path
 
 
 def on_disk(ring: CrashJournal, *, committed: int = 0) -> segment.Contents:
     """What a reader would find if the process died now; the mapping is read, since a descriptor would drop the lock."""
-    assert ring._map is not None
-    data = ring._map[:]
+    assert ring.mapping is not None
+    data = ring.mapping[:]
     return segment.contents(data, segment.read_header(data, LAYOUTS), committed=committed, replayed=0)
 
 
@@ -90,7 +90,7 @@ def test_the_segment_is_private_allocated_and_complete(ring: CrashJournal) -> No
     assert stat.S_IMODE(path_of(ring).parent.stat().st_mode) == 0o700
     assert found.st_size == SMALL == ring.size
     assert found.st_blocks * 512 >= SMALL
-    assert [path_of(ring)] == segment_names.find(ring._db_path)
+    assert [path_of(ring)] == segment_names.find(ring.db_path)
     assert segment.read_header(path_of(ring).read_bytes(), LAYOUTS).writer_id == "0d523cae-1d87-4dad-941f-c0f5f629fa3c"
 
 
@@ -178,7 +178,7 @@ def test_a_number_beyond_32_bits_is_read_back(ring: CrashJournal) -> None:
     """A process that logs for months gets there."""
     slot_of(ring, "first")
     ring._number = (3 << 33) + 5
-    ring.free(list(ring._slots))
+    ring.free(list(ring.slots))
     slot_of(ring, "late")
     assert ids(on_disk(ring)) == ["late"]
     assert on_disk(ring).waiting[0].number == (3 << 33) + 6
@@ -188,7 +188,7 @@ def test_a_number_beyond_32_bits_is_read_back(ring: CrashJournal) -> None:
 def test_what_is_let_go_of_is_unmapped_and_a_forked_child_leaves_the_file(ring: CrashJournal) -> None:
     """A child has no part in it: nothing is removed, nothing is written."""
     slot_of(ring, "parent's")
-    mapping = ring._map
+    mapping = ring.mapping
     assert mapping is not None
     before = path_of(ring).read_bytes()
     ring.leak()
@@ -234,7 +234,7 @@ def test_what_could_be_held_is_what_an_empty_ring_takes(tmp_path: Path, clock: C
         ring.begin("w")
         record = InvocationRecord(error_message="x" * length)
         verdicts.append((ring.could_hold(record), ring.append(encode(record), Slot())))
-        ring.drop(list(ring._slots))
+        ring.drop(list(ring.slots))
         ring.close()
     assert all(found for could, found in verdicts if could)
     assert (
@@ -313,7 +313,7 @@ def test_making_within_making_is_refused(ring: CrashJournal, monkeypatch: pytest
     monkeypatch.setattr(journal_module, "_allocate", allocate)
     assert ring.ensure()
     assert inner == [False]
-    assert len(segment_names.find(ring._db_path)) == 1
+    assert len(segment_names.find(ring.db_path)) == 1
 
 
 def test_close_removes_an_empty_segment_and_keeps_one_that_holds_records(ring: CrashJournal, clock: Clock) -> None:
@@ -321,12 +321,12 @@ def test_close_removes_an_empty_segment_and_keeps_one_that_holds_records(ring: C
     slot = slot_of(ring, "a")
     ring.free([slot])
     ring.close()
-    assert segment_names.find(ring._db_path) == []
-    other = CrashJournal(ring._db_path, SMALL, "metadata", clock)
+    assert segment_names.find(ring.db_path) == []
+    other = CrashJournal(ring.db_path, SMALL, "metadata", clock)
     other.begin("0d523cae-1d87-4dad-941f-c0f5f629beef")
     kept = slot_of(other, "b")
     other.close()
-    assert len(segment_names.find(ring._db_path)) == 1
+    assert len(segment_names.find(ring.db_path)) == 1
     other.free([kept])  # a commit that hung, and ended after the close
     other.assign([kept], 1)
     assert put(other, "late") is None
@@ -349,7 +349,7 @@ def test_a_full_disk_at_allocation_is_tried_again(
     assert put(ring, "c") is None
     assert ring.error is not None
     assert ring.error.errno == errno.ENOSPC
-    assert segment_names.find(ring._db_path) == []
+    assert segment_names.find(ring.db_path) == []
     assert sum("cannot be made" in message for message in caplog.messages) == 1
     monkeypatch.setattr(journal_module, "_allocate", real)
     assert put(ring, "too soon") is None
@@ -421,4 +421,4 @@ def test_no_locks_no_journal(ring: CrashJournal, monkeypatch: pytest.MonkeyPatch
     assert not ring.ensure()
     assert isinstance(ring.error, locking.RefusedFileError)
     assert "set journal to false" in str(ring.error)
-    assert segment_names.find(ring._db_path) == []
+    assert segment_names.find(ring.db_path) == []

@@ -47,8 +47,8 @@ def test_a_sound_file_is_healthy_and_every_check_says_so(db: Path, names: Names)
     assert names() == {}
     assert [finding.check for finding in examine(db)] == [
         "sqlite", "disk", "permissions", "wal", "journals", "leftovers", "file",
-        "integrity", "schema", "ids", "values", "aggregates", "budgets", "budget_counters", "dated_ahead", "retention",
-        "dead_letters",
+        "integrity", "schema", "ids", "values", "aggregates", "search", "budgets", "budget_counters", "dated_ahead",
+        "retention", "dead_letters",
     ]  # fmt: skip
     assert names(full=True) == {}
 
@@ -382,9 +382,9 @@ def test_what_keeps_a_check_from_being_made_is_a_finding(db: Path) -> None:
     def odd(_: sqlite3.Connection) -> Any:
         raise ValueError("a cell that nobody expects")
 
-    carried = [doctor._carry_out(db, "schema", check)[0].name for check in (failing(11), failing(1), late, odd)]
+    carried = [doctor.carry_out(db, "schema", check)[0].name for check in (failing(11), failing(1), late, odd)]
     assert carried == ["damaged", "not_checked", "not_checked", "not_checked"]
-    (finding,) = doctor._carry_out(db, "schema", odd)
+    (finding,) = doctor.carry_out(db, "schema", odd)
     assert "what no writer wrote" in finding.seen
 
 
@@ -479,6 +479,6 @@ def test_a_system_without_proc_locks_and_a_process_that_is_gone_are_no_errors(
         raise FileNotFoundError
 
     monkeypatch.setattr(Path, "read_text", absent)
-    assert file_checks._proc_locks() is None
+    assert file_checks.proc_locks() is None
     assert file_checks._command(1) == "gone"
     assert status_of(db / "beyond") is None

@@ -67,6 +67,21 @@ def priced(tmp_path: Path) -> Path:
     return path
 
 
+def test_calls_for_which_no_model_ran_are_counted_as_that(tmp_path: Path) -> None:
+    """Refused or never sent: they cost nothing by whatever prices, and lack none."""
+    path = tmp_path / "refused.db"
+    nothing: dict[str, Any] = {"cost_usd": 0, "cost_source": "computed", "status": "error"}
+    with TelemetryLogger(path, models=OLD, retention_days=None) as logger:
+        logger.log_invocation_nowait(InvocationRecord(model_name="no-such-model", http_status=404, **nothing))
+        logger.log_invocation_nowait(InvocationRecord(model_name="m0", error_type="ConnectError", **nothing))
+        logger.log_invocation_nowait(
+            InvocationRecord(model_name="gone", prompt_tokens=5, completion_tokens=5, **nothing)
+        )
+    report = reprice(path, NEW)
+    assert (report.examined, report.not_run, report.kept, report.unknown) == (3, 2, 1, 0)
+    assert [model for model, _, _ in report.unpriced_models] == ["gone"]
+
+
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_what_cannot_be_repriced_is_an_error_of_the_store(dry_run: bool, db: Path, change: Callable[..., None]) -> None:
     """It names the file, and what to run."""

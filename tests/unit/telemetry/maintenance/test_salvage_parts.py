@@ -104,10 +104,10 @@ def test_rows_of_no_known_table_are_told_by_their_shape() -> None:
     """A call fits one table only; what fits none is left."""
     row: list[Any] = [None, "id", "2026-03-01 00:00:00.000000Z", *(None,) * 8, "success", *(None,) * 29]
     for there in (row, row[:-1], row[:-3]):  # as earlier versions wrote it, without the columns that were added
-        assert [table.name for table in recovering._by_shape(there)] == ["invocations"]
-    assert recovering._by_shape(row[:-2]) == recovering._by_shape(row[:-4]) == []
+        assert [table.name for table in recovering.by_shape(there)] == ["invocations"]
+    assert recovering.by_shape(row[:-2]) == recovering.by_shape(row[:-4]) == []
     row[11] = "odd"
-    assert recovering._by_shape(row) == []
+    assert recovering.by_shape(row) == []
 
 
 @pytest.mark.parametrize(

@@ -73,12 +73,12 @@ def test_every_summed_column_is_looked_at(db: Path) -> None:
     """The list is that of the table."""
     with closing(sqlite3.connect(db)) as connection:
         columns = {row[1]: row[2] for row in connection.execute("PRAGMA table_info(daily_costs)")}
-    assert {name for name, kind in columns.items() if kind == "INTEGER"} - {"id"} == set(daily_sums._NUMBERS)
+    assert {name for name, kind in columns.items() if kind == "INTEGER"} - {"id"} == set(daily_sums.NUMBERS)
 
 
 @pytest.mark.parametrize("report", quick(REPORTS, every=4))
 @pytest.mark.parametrize("value", ODD)
-@pytest.mark.parametrize("column", daily_sums._NUMBERS)
+@pytest.mark.parametrize("column", daily_sums.NUMBERS)
 def test_a_cell_that_holds_no_number_makes_its_calls_unknown(
     column: str, value: str, report: str, db: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -88,7 +88,7 @@ def test_a_cell_that_holds_no_number_makes_its_calls_unknown(
         found = REPORTS[report](logger)
     is_read = column in SUMMED[report]
     assert found["unpriced"] == (2 if column == "cost_nanos" else 0)
-    assert found["uncounted"] == (2 if is_read and column in daily_sums._TOKENS else 0)
+    assert found["uncounted"] == (2 if is_read and column in daily_sums.TOKENS else 0)
     assert found["cost"] == (7 if column == "cost_nanos" else 21)
     assert found["calls"] == (1 if column == "invocations" else 3)
     said = [record.getMessage() for record in caplog.records]

@@ -96,7 +96,7 @@ def test_distinct_runs_are_found_by_jumping_through_the_index(db: Path) -> None:
     with closing(sqlite3.connect(db)) as connection:
         from llm_service.telemetry.queries import run_list
 
-        plan = " | ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {run_list._RUNS}"))
+        plan = " | ".join(row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {run_list.RUNS}"))
     assert plan.count("USING COVERING INDEX idx_invocations_run") == 3
     assert "SCAN invocations |" not in plan
     assert not plan.endswith("SCAN invocations")

@@ -127,7 +127,7 @@ def test_any_links_make_a_tree_of_each_row_once(links: list[tuple[int, int, int]
         ), strict=True))
         for number, (parent, start, ms) in enumerate(links)
     ]  # fmt: skip
-    tree = traces._tree(rows)
+    tree = traces.tree_of(rows)
     assert sorted(row["invocation_id"] for row in tree) == sorted(row["invocation_id"] for row in rows)
     for row in tree:
         assert row["own_ms"] is not None
@@ -141,4 +141,4 @@ def test_an_odd_timestamp_has_no_time(logger: TelemetryLogger) -> None:
     """Of its own."""
     log(logger, "a", None, 0, 5)
     row: Any = logger.get_trace("t")[0]
-    assert traces._tree([row | {"timestamp": "odd"}])[0]["own_ms"] is None
+    assert traces.tree_of([row | {"timestamp": "odd"}])[0]["own_ms"] is None

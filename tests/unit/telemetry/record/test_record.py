@@ -428,7 +428,9 @@ def test_stream_is_a_bool(value: object) -> None:
     refused("stream", value, "give True, False or None")
 
 
-@pytest.mark.parametrize(("field", "values"), [("attempts", (0, 1_000_001)), ("http_status", (99, 600, "OK"))])
+@pytest.mark.parametrize(
+    ("field", "values"), [("attempts", (0, 1_000_001)), ("http_status", (99, 600, "splendid", "200 after 503"))]
+)
 def test_small_counts_have_bounds_of_their_own(field: str, values: tuple[object, ...]) -> None:
     """Attempts from 1, HTTP status from 100 to 599."""
     for value in values:

@@ -385,7 +385,7 @@ def test_a_logging_handler_that_logs_an_invocation_does_not_loop(tmp_path: Path)
     assert careless.calls == 1
     assert telemetry.stats().ledger.dropped == {DropReason.QUEUE_FULL: 3}
     engine_of(telemetry).inline.drive(engine_of(telemetry).queue.empty, float("inf"))
-    engine_of(telemetry).finished()
+    engine_of(telemetry).shutdown.finish()
 
 
 def test_no_event_and_no_log_line_holds_a_secret(caplog: pytest.LogCaptureFixture) -> None:

@@ -255,7 +255,7 @@ def test_a_signal_that_ends_the_process_counts_and_tells_what_a_locked_file_cost
     ledger = logger.stats().ledger
     assert ledger.pending + ledger.dropped.get(DropReason.SHUTDOWN, 0) == 1
     assert (EventKind.CLOSED_WITH_LOSS in {event.kind for event in told}) is dies
-    assert engine_of(logger).closing is dies
+    assert engine_of(logger).shutdown.closing is dies
 
 
 def test_a_signal_without_a_handler_before_ours_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

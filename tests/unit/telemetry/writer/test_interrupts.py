@@ -306,7 +306,7 @@ def test_an_interrupt_at_any_call_loses_and_doubles_nothing(
         ledger = queue.ledger()
         assert ledger.balanced, where
         assert (queue.backlog().records, queue.backlog().bytes) == (0, 0), where
-        assert not queue._entries or queue.take(1) is None, where
+        assert not queue.entries or queue.take(1) is None, where
         assert life.waiter.outcome is not None, where
         assert life.flushed.outcome is not None, where
         assert life.flushed.outcome.complete, where
@@ -314,7 +314,7 @@ def test_an_interrupt_at_any_call_loses_and_doubles_nothing(
         assert ledger.written + ledger.duplicates + ledger.quarantined == len(life.written), where
         assert len(life.accepted - set(life.written)) <= sum(ledger.dropped.values()), where
         if isinstance(queue, JournaledQueue) and DropReason.JOURNALED not in ledger.dropped:
-            assert queue._journal.live == [], where  # type: ignore[attr-defined]
+            assert queue.journal.live == [], where  # type: ignore[attr-defined]
     assert turn >= 3
 
 

@@ -116,7 +116,7 @@ def make(max_records: int = 10, max_bytes: int = 10**9, **options: Any) -> Recor
 
 def ids(queue: RecordQueue) -> list[str]:
     """What waits, oldest first."""
-    return [entry[RECORD].invocation_id for entry in queue._entries]
+    return [entry[RECORD].invocation_id for entry in queue.entries]
 
 
 def commit(queue: RecordQueue, rows: int = 1000, result: WriteResult = NOTHING) -> Batch | None:
@@ -312,7 +312,7 @@ class QueueMachine(RuleBasedStateMachine):
         backlog = self.queue.backlog()
         assert self.queue.qsize() == backlog.records == len(held) <= self.queue.maxsize
         assert backlog.bytes == sum(record.size for record in held) <= self.queue.max_bytes
-        assert [entry[RECORD] for entry in self.queue._entries] == [record for record, _ in self.waiting]
+        assert [entry[RECORD] for entry in self.queue.entries] == [record for record, _ in self.waiting]
         assert self.queue._urgent == sum(waiter is not None for _, waiter in self.waiting)
         assert self.queue.empty() == (not held)
         awaited = any(waiter is not None for _, waiter in (*self.waiting, *self.flying))
@@ -634,8 +634,8 @@ def test_a_signal_handler_that_logs_keeps_the_count(overflow: Any) -> None:
     ledger = queue.ledger()
     assert ledger.balanced
     assert ledger.submitted == interruptions + offers
-    assert ledger.pending == queue.qsize() == len(queue._entries)
-    assert queue.backlog().bytes == len(queue._entries) * PLAIN.size
+    assert ledger.pending == queue.qsize() == len(queue.entries)
+    assert queue.backlog().bytes == len(queue.entries) * PLAIN.size
 
 
 def test_a_signal_raised_inside_a_callback_may_log() -> None:
@@ -685,7 +685,7 @@ def test_one_that_is_gone_is_dropped_only_once() -> None:
     """A nested call that made room has had it already."""
     queue = make()
     queue.offer(PLAIN)
-    (entry,) = queue._entries
+    (entry,) = queue.entries
     assert queue._drop_waiting(entry, DropReason.QUEUE_FULL)
     assert not queue._drop_waiting(entry, DropReason.QUEUE_FULL)
     ledger = queue.ledger()
@@ -745,7 +745,7 @@ def test_a_finalizer_that_logs_keeps_the_count() -> None:
     assert finalized == 2200
     assert ledger.balanced
     assert ledger.submitted == 4200
-    assert ledger.pending == queue.qsize() == len(queue._entries)
+    assert ledger.pending == queue.qsize() == len(queue.entries)
 
 
 # asyncio.Queue's interface

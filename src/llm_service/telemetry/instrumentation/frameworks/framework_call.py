@@ -12,16 +12,14 @@ from typing import Any, Final
 from llm_service.telemetry.instrumentation.call_fields import describe_error
 from llm_service.telemetry.instrumentation.frameworks.richest import has_usage, richest, without_usage
 from llm_service.telemetry.instrumentation.invocation import Invocation
+from llm_service.telemetry.instrumentation.kept_calls import keep, no_longer_kept
 from llm_service.telemetry.instrumentation.nested_calls import (
     Child,
     NestedCalls,
-    Offer,
     Settled,
+    begin_block_in,
     hold_span_in,
-    keep,
-    no_longer_kept,
 )
-from llm_service.telemetry.instrumentation.nested_costs import tell_budgets
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, close, current, place_here, still_open
 from llm_service.telemetry.instrumentation.refused_calls import nothing_billed
 from llm_service.telemetry.instrumentation.sdk.instruments import is_hooked
@@ -53,6 +51,7 @@ class FrameworkCall(SdkCall):
         key: its id in the framework.
         answers: whether its answer has begun, as a stream.
         has_begun: asked for the same when nobody tells its end; None for nobody to ask.
+        refused: whether no model ran for the latest request that failed.
     """
 
     @property
@@ -60,7 +59,7 @@ class FrameworkCall(SdkCall):
         """As said there: what is called for it is one call."""
         return True
 
-    __slots__ = ("_last", "_merged", "_request_ended", "_requests", "answers", "has_begun", "key")
+    __slots__ = ("_last", "_merged", "_request_ended", "_requests", "answers", "has_begun", "key", "refused")
 
     def __init__(
         self, sink: Sink, fields: dict[str, Any], *, request_ended: Callable[[], object] | None = None
@@ -68,7 +67,7 @@ class FrameworkCall(SdkCall):
         super().__init__(sink, fields, None)
         self.key: Hashable = None
         self._request_ended = request_ended
-        self._merged = self.answers = False
+        self._merged = self.answers = self.refused = False
         self._last: int | None = None
         self.has_begun: Callable[[], bool] | None = None
         self._calls = self._requests = _Requests(self)
@@ -110,6 +109,11 @@ class FrameworkCall(SdkCall):
         """Whether the same framework began it: calls of one framework are not within each other."""
         return self._sink is call._sink and self._fields.get("source") == call._fields.get("source")
 
+    def join(self, block: Block | None) -> None:
+        """As there; what it sends is within that block, too."""
+        super().join(block)
+        self._requests.outer = self._nested
+
     def first_token(self) -> None:
         """Its answer begins: its request has been sent, and what is called from now on is another."""
         super().first_token()
@@ -132,6 +136,27 @@ class FrameworkCall(SdkCall):
         if self.answers and self._last is not None and self._stopped is None:
             self._stopped = self._last
         self.end(LEFT if self.answers else NEVER_ENDED)
+
+    def attempt_failed(self, error: BaseException, *, sent: int, unanswered: bool) -> None:
+        """A request for it has failed; another may follow.
+
+        Args:
+            error: what the framework was given.
+            sent: how often its client had sent it, where that is known.
+            unanswered: whether nothing came back, so that a model may have run.
+        """
+        self.attempts = (self.attempts or 1) + sent - 1
+        self.refused = not unanswered and bool(nothing_billed(error, describe_error(error)))
+        self.unanswered |= unanswered
+
+    def retried(self, *, refused: bool = False) -> None:
+        """Another request is sent for it, here."""
+        self.attempts = self.attempts or 1
+        super().retried(refused=refused or self.refused)
+        self.refused = False
+        if self._request_ended is not None and is_hooked():
+            self.over = False
+            current.set(self)
 
     def request_begun(self) -> None:
         """A hooked SDK sends its request."""
@@ -159,7 +184,7 @@ class FrameworkCall(SdkCall):
             told = without_usage(told) | {"operation": "chain"}
             if self._nested is not None:
                 self._nested.hold_span()
-                self._nested.span_ended(requests)
+                requests.tell_outwards(self._nested)
         if one is None:
             self._fields |= told | failure
             if error is not None and self._ttft_ms is None and not (several or self.may_be_billed):
@@ -167,7 +192,7 @@ class FrameworkCall(SdkCall):
         else:
             self._fields = richest(one, self._measured() | self._fields | told, failure)
             if attempts:
-                self._fields["attempts"] = attempts + (self._fields.get("attempts") or 1)
+                self._fields["attempts"] = attempts + (one.get("attempts") or 1)
         super().end({})
         close(self)
 
@@ -205,7 +230,6 @@ class _Requests(NestedCalls):
     def begin(self, child: Child) -> None:
         """A request is sent."""
         with _LOCK:
-            self._begun += 1
             self._open.append(child)
         if self._call is not None:
             self._call.request_begun()
@@ -221,13 +245,13 @@ class _Requests(NestedCalls):
         with _LOCK:
             call = self._call
             self._open = [other for other in self._open if other is not child]
-            self._ended += 1
             if call is None or not keeps or self._several or len(self._answers) >= _MOST:
                 return False
             self._answers.append(child)
             self._told.append((told.get("response_id"), told.get("prompt_tokens"), told.get("completion_tokens")))
             keep(self)
-        call.request_has_ended()
+        if _is_answer(told) or told.get("error_type") == "cancelled":  # what has failed may be sent again
+            call.request_has_ended()
         return True
 
     def withdraw(self, child: Child) -> None:
@@ -239,10 +263,8 @@ class _Requests(NestedCalls):
         """It holds a span: what is called within that has rows of its own."""
         self._spans = True
 
-    def span_ended(self, within: NestedCalls | None) -> None:
-        """That has ended."""
-        if within is not None:
-            within.tell_outwards(self)
+    def has_ended(self) -> None:
+        """Nothing waits for it: the call ends what it has sent."""
 
     def hand_over(self, sink: Sink | None) -> None:
         """Its logger closes: the call is what its requests were until now."""
@@ -274,7 +296,7 @@ class _Requests(NestedCalls):
             fields = next(other for kept, other in told if kept is answered[0])
         return fields, False, sum(other.get("attempts") or 1 for _, other in told) - (fields.get("attempts") or 1)
 
-    def settle(self, block: Callable[[Child], dict[str, Any]], offer: Callable[[], Offer], *, is_call: bool) -> Settled:
+    def settle(self, *, is_call: bool) -> Settled:
         """Not asked: the call takes what it holds itself."""
         raise NotImplementedError
 
@@ -317,7 +339,7 @@ class FrameworkSpan(Invocation):
         if place.parent is not None:
             place.parent._holds_blocks = True
             hold_span_in(place.parent)
-            tell_budgets(place.parent, 1)
+            self._nested = begin_block_in(place.parent)
         self.restart_clock()
         if is_current:
             current.set(self)
@@ -328,8 +350,8 @@ class FrameworkSpan(Invocation):
             return
         self._fields = self._own | self._fields | {field: value for field, value in found.items() if value is not None}
         around = (self._place or NOWHERE).parent
-        if around is not None and around._calls is not None:
-            around._calls.span_ended(self._calls)
+        if self._calls is not None and around is not None and around._calls is not None:
+            self._calls.tell_outwards(around._calls)
         while around is not None:
             for field in INHERITED:
                 if self._fields.get(field) is None and around._fields.get(field) is not None:

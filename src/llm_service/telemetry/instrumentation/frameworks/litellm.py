@@ -6,14 +6,16 @@ call ends when that has ended. Its `response_cost` comes from a table of its own
 provider reported in its usage, or computed here.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from itertools import count
 from typing import Any, Final, cast
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from llm_service.telemetry.instrumentation.call_fields import milliseconds
+from llm_service.telemetry.instrumentation.frameworks.litellm_retries import Attempt, follow_retries
 from llm_service.telemetry.instrumentation.frameworks.places import is_protocol, place_of
 from llm_service.telemetry.instrumentation.frameworks.recorder import CallbackRecorder, Telemetry
 from llm_service.telemetry.instrumentation.responses.answers import get, read_answer, text_of
@@ -46,14 +48,15 @@ _GUARDS: Final = "_llm_service_telemetry"
 """The key of `_Guard`s among LiteLLM's details of a call."""
 _counted: Final = count(1)
 _numbers: Final[WeakKeyDictionary[Sink, int]] = WeakKeyDictionary()
+_made: Final[WeakSet["TelemetryCallback"]] = WeakSet()
 
 
 class TelemetryCallback(CustomLogger):
     """Records what LiteLLM calls: `litellm.callbacks = [TelemetryCallback(telemetry)]`.
 
     `metadata` of a call may name `session_id`, `user_id`, `agent_name` and `tags`. What LiteLLM's cache or a
-    `mock_response` answers makes no row: nothing was called. An attempt whose failure LiteLLM tells of before it tries
-    again is a row of its own.
+    `mock_response` answers makes no row: nothing was called. With `num_retries` a call is one row, whose `attempts` are
+    counted. What a router tries again is a call anew.
 
     Args:
         telemetry: the logger, sync or async. Close it after LiteLLM has told of the last call.
@@ -67,8 +70,12 @@ class TelemetryCallback(CustomLogger):
         self._sink = sink = telemetry._core
         self._recorder = CallbackRecorder(telemetry, "litellm", ids_are_unique=True)
         self._watched: dict[str, int] = {}
+        self._retrying: set[str] = set()
+        self._failed: dict[str, Callable[[], None]] = {}
         self.number = _numbers.setdefault(sink, next(_counted))
+        _made.add(self)
         _forget_closed()
+        follow_retries(litellm, _made_callbacks)
 
     @property
     def is_closed(self) -> bool:
@@ -128,8 +135,35 @@ class TelemetryCallback(CustomLogger):
         self._end(kwargs, response_obj, start_time, end_time, failed=False)
 
     async def async_log_failure_event(self, kwargs: Any, response_obj: Any, start_time: Any, end_time: Any) -> None:
-        """As `log_failure_event`."""
-        self._end(kwargs, response_obj, start_time, end_time, failed=True)
+        """As `log_failure_event`; but of an async call it is told before LiteLLM tries again, which it does at once."""
+        key, end = _key_of(kwargs), partial(self._end, kwargs, response_obj, start_time, end_time, failed=True)
+        if key is None or not get(kwargs, "max_retries"):
+            end()
+        else:
+            self._failed[key] = end
+            asyncio.get_running_loop().call_soon(self._end_failed, key)
+
+    def _end_failed(self, key: str) -> None:
+        end = self._failed.pop(key, None)
+        if end is not None:  # it was not tried again
+            end()
+
+    def retries_begin(self, key: str) -> None:
+        """What is told of this call is of one of several attempts, until `retries_end`."""
+        self._retrying.add(key)
+        self._failed.pop(key, None)
+
+    def attempt_failed(self, key: str, attempt: Attempt) -> None:
+        """One of them has failed."""
+        self._recorder.attempt_failed(key, attempt.error, sent=attempt.sent, unanswered=attempt.unanswered)
+
+    def retries_end(self, key: str, error: BaseException | None, answer: Any) -> None:
+        """The last of them has failed, or was answered, of which LiteLLM may tell nothing."""
+        self._retrying.discard(key)
+        found = {} if answer is None else _answer_of(answer)
+        if error is not None or found:
+            self._watched.pop(key, None)
+            self._recorder.end(key, error=error, **found)
 
     def _begin(self, key: str, kwargs: Mapping[str, Any]) -> None:
         told = text_of(kwargs, "call_type") or "completion"
@@ -145,7 +179,7 @@ class TelemetryCallback(CustomLogger):
 
     def _end(self, kwargs: Any, response: Any, start: Any, end: Any, *, failed: bool) -> None:
         key = _key_of(kwargs)
-        if key is None:
+        if key is None or (failed and key in self._retrying):
             return
         if self._watched.pop(key, None) is not None and _is_dict(kwargs):
             kwargs.pop(_GUARDS, None)
@@ -209,6 +243,10 @@ def _forget_closed() -> None:
             closed = [one for one in held if isinstance(one, TelemetryCallback) and one.is_closed]
             for one in closed:
                 held.remove(one)
+
+
+def _made_callbacks() -> list[TelemetryCallback]:
+    return [one for one in list(_made) if not one.is_closed]
 
 
 def _key_of(kwargs: Any) -> str | None:

@@ -10,9 +10,9 @@ from typing import Any, Final, cast
 from llm_service.pricing.sellers import provider_of
 from llm_service.telemetry.instrumentation.sdk.providers import place_of_url
 
-__all__ = ["is_protocol", "names_seller", "place_of"]
+__all__ = ["NAMES", "is_protocol", "names_seller", "place_of"]
 
-_NAMES: Final = {
+NAMES: Final = {
     # LangChain's `ls_provider`
     "openai": "openai", "anthropic": "anthropic", "azure": "azure.ai.openai", "amazon_bedrock": "aws.bedrock",
     "bedrock": "aws.bedrock", "google_genai": "gcp.gemini", "google_vertexai": "gcp.vertex_ai", "groq": "groq",
@@ -49,7 +49,7 @@ def place_of(label: str | None, url: str | None = None) -> Mapping[str, Any]:
         url: where the call goes; None where the framework does not tell.
     """
     if label is not None:
-        label = _NAMES.get(label.lower(), label)
+        label = NAMES.get(label.lower(), label)
     if url is None:
         return {} if label is None else {"provider": label}
     try:

@@ -16,7 +16,7 @@ from llm_service.telemetry.instrumentation.failed_answers import failure_of
 from llm_service.telemetry.instrumentation.frameworks.framework_call import NEVER_ENDED, FrameworkCall, FrameworkSpan
 from llm_service.telemetry.instrumentation.frameworks.told_twice import Begun, Told, begun_here, told_of
 from llm_service.telemetry.instrumentation.given_fields import by_field
-from llm_service.telemetry.instrumentation.nested_calls import hand_over_at_exit
+from llm_service.telemetry.instrumentation.kept_calls import hand_over_at_exit
 from llm_service.telemetry.instrumentation.open_blocks import current, still_open
 from llm_service.telemetry.instrumentation.responses.answers import facts_of, get, read_answer
 from llm_service.telemetry.instrumentation.seen_calls import see_twice
@@ -61,7 +61,7 @@ class CallbackRecorder:
         self._ids_are_unique = ids_are_unique
         self._lock = self._told.lock
         self._running: dict[Hashable, Begun] = {}
-        self._followed: dict[Hashable, Begun] = {}
+        self.followed: dict[Hashable, Begun] = {}
         self._known: dict[Hashable, Invocation] = {}
         self._keys_in: WeakKeyDictionary[asyncio.Task[Any], set[Hashable]] = WeakKeyDictionary()
         self._others_in: dict[Hashable, set[Hashable]] = {}
@@ -123,8 +123,23 @@ class CallbackRecorder:
         """Another request is sent for a call."""
         running = self._running.get(key)
         if isinstance(running, FrameworkCall):
-            running.attempts = running.attempts or 1
             running.retried()
+
+    def attempt_failed(self, key: Hashable, error: BaseException, *, sent: int = 1, unanswered: bool = False) -> None:
+        """A request for a call has failed, which is not its end: the framework may send another, and tells `retried`.
+
+        Args:
+            key: its id in the framework.
+            error: what the framework was given.
+            sent: how often the client beneath had sent that request.
+            unanswered: whether nothing came back for it, so that a model may have run.
+        """
+        try:
+            running = self._running.get(key)
+            if isinstance(running, FrameworkCall):
+                running.attempt_failed(error, sent=sent, unanswered=unanswered)
+        except Exception as failure:  # noqa: BLE001 - as above
+            self.step_aside(failure)
 
     def sent(self, key: Hashable) -> None:
         """The request of a call was answered, or its stream begins: what is called from now on is another."""
@@ -171,7 +186,7 @@ class CallbackRecorder:
 
     def is_running(self, key: Hashable) -> bool:
         """Whether a call or span of that id has begun, and not ended."""
-        return key in self._running or key in self._followed
+        return key in self._running or key in self.followed
 
     def is_current(self, key: Hashable) -> bool:
         """Whether what is called here is called within the call or span of that id."""
@@ -204,7 +219,7 @@ class CallbackRecorder:
         running = None
         try:
             with self._lock:
-                followed = self._followed.pop(key, None)
+                followed = self.followed.pop(key, None)
                 running = self._forget(key)
                 if isinstance(running, FrameworkCall) and running.ends_with_request:
                     self._note_end(key)
@@ -239,7 +254,7 @@ class CallbackRecorder:
     def withdraw(self, key: Hashable) -> None:
         """A call turned out to be none, as a cache answered: it gets no row."""
         with self._lock:
-            self._followed.pop(key, None)
+            self.followed.pop(key, None)
             running = self._forget(key)
             self._told.ended.pop(key, None)
         if isinstance(running, FrameworkCall):
@@ -256,9 +271,9 @@ class CallbackRecorder:
             return False
         with self._lock:
             if key not in self._running:
-                self._followed[key] = self._known[key] = same
-                if len(self._followed) > _MOST:
-                    del self._followed[next(iter(self._followed))]
+                self.followed[key] = self._known[key] = same
+                if len(self.followed) > _MOST:
+                    del self.followed[next(iter(self.followed))]
         return True
 
     def _forget(self, key: Hashable) -> Begun | None:

@@ -17,7 +17,6 @@ from llm_service.pricing.usage.report import Fields, fields_by, report_in
 from llm_service.pricing.usage.shapes import OPENAI
 from llm_service.telemetry.instrumentation.failed_answers import (
     CHOICES,
-    ORDINARY,
     REASONS,
     failure_of,
     few,
@@ -40,7 +39,6 @@ from llm_service.telemetry.record.checks import MAX_NAME_CHARS
 __all__ = [
     "AZURE",
     "BEDROCK",
-    "ORDINARY",
     "VERTEX",
     "facts_of",
     "failure_of",

@@ -13,8 +13,8 @@ from llm_service.pricing.usage.around import declared
 from llm_service.pricing.usage.leaves import child, is_model
 from llm_service.pricing.usage.plain import plain_fields
 from llm_service.pricing.usage.provider_tools import is_plain_item
-from llm_service.telemetry.instrumentation.failed_answers import ORDINARY
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS
+from llm_service.telemetry.record.failures import ORDINARY
 
 __all__ = ["BEDROCK", "HOSTED", "VERTEX", "Kept", "answer_of", "kept_of", "plain_answer", "plain_fields_of"]
 

@@ -16,8 +16,6 @@ from llm_service.pricing.usage.leaves import is_container, is_list, is_mapping
 from llm_service.pricing.usage.plain import everything, is_model
 from llm_service.telemetry.instrumentation.cumulative import Cumulative
 from llm_service.telemetry.instrumentation.failed_answers import (
-    ORDINARY,
-    failure_by,
     failure_of,
     get,
     tells_failure,
@@ -25,6 +23,7 @@ from llm_service.telemetry.instrumentation.failed_answers import (
 )
 from llm_service.telemetry.instrumentation.responses.answers import BEDROCK, facts_of, has_usage, reason_of, reported_by
 from llm_service.telemetry.instrumentation.responses.growing import Growing
+from llm_service.telemetry.record.failures import ORDINARY, failure_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable

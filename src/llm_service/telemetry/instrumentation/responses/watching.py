@@ -5,12 +5,13 @@ from typing import Any, Final, Protocol
 
 from llm_service.pricing.usage.leaves import is_container
 from llm_service.telemetry.instrumentation import stream_source as source
-from llm_service.telemetry.instrumentation.call_fields import CANCELLED, describe_error, is_cancelled
+from llm_service.telemetry.instrumentation.call_fields import describe_error, is_cancelled
 from llm_service.telemetry.instrumentation.open_blocks import Block
 from llm_service.telemetry.instrumentation.open_streams import adopt
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.stream_events import StreamEvents
 from llm_service.telemetry.instrumentation.stream import NONE_YET, wrapper_of
+from llm_service.telemetry.record.failures import CANCELLED
 
 __all__ = ["Noticing", "Watched", "Watching", "fields_at_end", "watch"]
 

@@ -21,7 +21,7 @@ from llm_service.telemetry.instrumentation.responses.stream_events import Stream
 from llm_service.telemetry.instrumentation.sdk.hooks import Hook, Hooks, RequestCall
 from llm_service.telemetry.instrumentation.sdk.recorded_response import AsyncChunks, Chunks, StreamRecord, on_close
 
-__all__ = ["BedrockHooks"]
+__all__ = ["BedrockHooks", "asked", "record_body"]
 
 _OPERATIONS: Final = {
     "Converse": "chat",
@@ -46,7 +46,7 @@ class BedrockHooks(Hooks):
     def hooks(self, module: Any) -> list[Hook]:
         """As `Hooks`."""
         kind = module.BaseClient if module.__name__ == "botocore.client" else module.AioBaseClient
-        return [(kind, "_make_api_call", self.calling(kind._make_api_call, _asked))]  # noqa: SLF001 - of the SDK
+        return [(kind, "_make_api_call", self.calling(kind._make_api_call, asked))]  # noqa: SLF001 - of the SDK
 
     def take(self, call: RequestCall, answer: Any, response: Any, *, asynchronous: bool) -> Any:
         """As `Hooks`; a stream of events and a body, too."""
@@ -59,7 +59,7 @@ class BedrockHooks(Hooks):
             _record_events(_Events(call), stream, asynchronous=asynchronous)
             hold_stream(stream, call)
         else:
-            _record_body(call, answer["body"], headers, asynchronous=asynchronous)
+            record_body(call, answer["body"], headers, asynchronous=asynchronous)
         return answer
 
     def found_in_failure(self, call: RequestCall, error: BaseException) -> dict[str, Any]:
@@ -68,7 +68,8 @@ class BedrockHooks(Hooks):
         return {}
 
 
-def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+def asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """The fields that the arguments of a request say; None where it is no call of a model."""
     client, name, given = args if len(args) == 3 else (args[0], kwargs["operation_name"], kwargs["api_params"])
     operation = _OPERATIONS.get(name)
     if operation is None or client.meta.service_model.service_name != _SERVICE:
@@ -231,7 +232,7 @@ class _Body:
         self._call.answered(found)
 
 
-def _record_body(call: RequestCall, body: Any, headers: Mapping[str, str], *, asynchronous: bool) -> None:
+def record_body(call: RequestCall, body: Any, headers: Mapping[str, str], *, asynchronous: bool) -> None:
     """Record a body, whose reading all goes through one method of what is below it, or of itself.
 
     Raises:

@@ -21,7 +21,7 @@ from llm_service.telemetry.instrumentation.sdk.raw_body import body_of, record_b
 from llm_service.telemetry.instrumentation.sdk.recorded_response import record_stream
 from llm_service.telemetry.instrumentation.sink import Sink
 
-__all__ = ["ClientHooks"]
+__all__ = ["ClientHooks", "asked"]
 
 _OPERATIONS: Final = {
     "/chat/completions": "chat",
@@ -60,7 +60,7 @@ class ClientHooks(Hooks):
         for kind in (sync, asynchronous):
             retries = self.told_by(kind, RETRY, _retried)
             self._attempts = 1 if retries else None
-            found += [(kind, "request", self.calling(kind.request, _asked)), *retries]
+            found += [(kind, "request", self.calling(kind.request, asked)), *retries]
             found += self.told_by(kind, PROCESS, _responded)
         return found
 
@@ -112,7 +112,8 @@ def _kind_of(kind: Any) -> _Kind:
     return _Kind.STREAM if hasattr(kind, "__stream__") else _Kind.ANSWER
 
 
-def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+def asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """The fields that the arguments of a request say; None where it is no call of a model."""
     options = kwargs["options"] if "options" in kwargs else args[2]
     operation = _OPERATIONS.get(options.url.partition("?")[0])
     if operation is None or options.method.lower() != "post":

@@ -13,7 +13,7 @@ from llm_service.telemetry.instrumentation.sdk.hooks import Asked, Hook, Hooks, 
 from llm_service.telemetry.instrumentation.sdk.raw_body import json_of
 from llm_service.telemetry.instrumentation.sdk.recorded_response import AsyncChunks, StreamRecord
 
-__all__ = ["GeminiHooks"]
+__all__ = ["GeminiHooks", "asking"]
 
 _MODELS: Final = "google.genai.models"
 _CLIENT: Final = "google.genai._api_client"
@@ -52,7 +52,7 @@ class GeminiHooks(Hooks):
             for name, operation in _OPERATIONS.items():
                 held = name if name in _NEEDED or hasattr(kind, name) else _PUBLIC.get(name)
                 if held is not None:
-                    found.append((kind, held, self.calling(getattr(kind, held), _asking(name, operation))))
+                    found.append((kind, held, self.calling(getattr(kind, held), asking(name, operation))))
         return found
 
     def take(self, call: RequestCall, answer: Any, response: Any, *, asynchronous: bool) -> Any:
@@ -68,7 +68,9 @@ class GeminiHooks(Hooks):
         return super().take(call, answer, response, asynchronous=asynchronous)
 
 
-def _asking(name: str, operation: str) -> Asked:
+def asking(name: str, operation: str) -> Asked:
+    """What says the fields of a call of this method by its arguments."""
+
     def asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
         client = args[0]._api_client  # noqa: SLF001 - of the SDK
         fields: dict[str, Any] = {"operation": operation, "provider": VERTEX if client.vertexai else GEMINI}

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from llm_service.errors import SettingsError
 from llm_service.redaction import traceback_text
-from llm_service.telemetry.instrumentation.nested_calls import hand_over_at_exit
+from llm_service.telemetry.instrumentation.kept_calls import hand_over_at_exit
 from llm_service.telemetry.instrumentation.sdk.bedrock_hooks import BedrockHooks
 from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks
 from llm_service.telemetry.instrumentation.sdk.gemini_hooks import GeminiHooks
@@ -17,7 +17,7 @@ from llm_service.telemetry.instrumentation.sdk.mistral_hooks import MistralHooks
 from llm_service.telemetry.instrumentation.sdk.ollama_hooks import OllamaHooks
 from llm_service.telemetry.instrumentation.sink import Sink
 
-__all__ = ["SDKS", "checked_names", "instrument_sdks", "is_hooked", "uninstrument_sdks"]
+__all__ = ["INSTRUMENTED", "SDKS", "checked_names", "instrument_sdks", "is_hooked", "uninstrument_sdks"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 SDKS: Final[dict[str, type[Hooks]]] = {
@@ -40,14 +40,14 @@ class _Sdk:
         self.sinks: tuple[Sink, ...] = ()
         self.hooks = SDKS[name](name, lambda: self.sinks[-1] if self.sinks else None)
         self._hooked: list[tuple[type, str, Any, Any]] = []
-        self._watched = False
+        self.watched = False
         self._said = False
 
     def add(self, sink: Sink) -> None:
         """Let a logger record it."""
         self.sinks = (*(other for other in self.sinks if other is not sink), sink)
-        if not self._watched:
-            self._watched, self._said = True, False
+        if not self.watched:
+            self.watched, self._said = True, False
             for module in self.hooks.modules:
                 when_imported(module, self._hook)
 
@@ -59,11 +59,11 @@ class _Sdk:
         for kind, attribute, _, original in self._hooked:
             setattr(kind, attribute, original)
         if self._hooked:
-            self._hooked, self._watched = [], False
+            self._hooked, self.watched = [], False
 
     def _hook(self, module: ModuleType) -> None:
         if not self.sinks:
-            self._watched = False
+            self.watched = False
             return
         try:
             hooks = [(kind, name, ours, vars(kind)[name]) for kind, name, ours in self.hooks.hooks(module)]
@@ -79,12 +79,12 @@ class _Sdk:
                 )  # fmt: skip
 
 
-_sdks: Final = {name: _Sdk(name) for name in SDKS}
+INSTRUMENTED: Final = {name: _Sdk(name) for name in SDKS}
 
 
 def is_hooked() -> bool:
     """Whether calls of any SDK are recorded now."""
-    return any(sdk.sinks for sdk in _sdks.values())
+    return any(sdk.sinks for sdk in INSTRUMENTED.values())
 
 
 def checked_names(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ def instrument_sdks(sink: Sink, names: tuple[str, ...]) -> None:
     hand_over_at_exit()
     with _LOCK:
         for name in checked:
-            _sdks[name].add(sink)
+            INSTRUMENTED[name].add(sink)
 
 
 def uninstrument_sdks(sink: Sink, names: tuple[str, ...] = ()) -> None:
@@ -120,4 +120,4 @@ def uninstrument_sdks(sink: Sink, names: tuple[str, ...] = ()) -> None:
     """
     with _LOCK:
         for name in checked_names(names):
-            _sdks[name].remove(sink)
+            INSTRUMENTED[name].remove(sink)

@@ -12,7 +12,7 @@ from llm_service.telemetry.instrumentation.sdk.hooks import Asked, Hook, Hooks, 
 from llm_service.telemetry.instrumentation.sdk.providers import place_of_url
 from llm_service.telemetry.instrumentation.sdk.recorded_response import record_stream
 
-__all__ = ["MistralHooks"]
+__all__ = ["MistralHooks", "asking"]
 
 _CALLS: Final = {
     "chat": ("Chat", "chat", ("complete", "stream")),
@@ -50,7 +50,7 @@ class MistralHooks(Hooks):
         for method, twin in product(methods, ("", "_async")):
             original = getattr(held, method + twin, None)
             if original is not None:
-                found.append((held, method + twin, self.calling(original, _asking(method, operation))))
+                found.append((held, method + twin, self.calling(original, asking(method, operation))))
         return found
 
     def take(self, call: RequestCall, answer: Any, response: Any, *, asynchronous: bool) -> Any:
@@ -62,7 +62,9 @@ class MistralHooks(Hooks):
         return answer
 
 
-def _asking(method: str, operation: str) -> Asked:
+def asking(method: str, operation: str) -> Asked:
+    """What says the fields of a call of this method by its arguments."""
+
     def asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
         url = kwargs.get("server_url") or args[0].sdk_configuration.get_server_details()[0]
         fields: dict[str, Any] = {"operation": operation}

@@ -5,7 +5,7 @@ from typing import Any, Final
 from llm_service.telemetry.instrumentation.responses.answers import text_of
 from llm_service.telemetry.instrumentation.sdk.hooks import Hook, Hooks
 
-__all__ = ["OllamaHooks"]
+__all__ = ["OllamaHooks", "asked"]
 
 _OPERATIONS: Final = {
     "/api/chat": "chat",
@@ -25,10 +25,11 @@ class OllamaHooks(Hooks):
     def hooks(self, module: Any) -> list[Hook]:
         """As `Hooks`."""
         kinds = (module.Client, module.AsyncClient)
-        return [(kind, "_request", self.calling(kind._request, _asked, lazy=True)) for kind in kinds]  # noqa: SLF001
+        return [(kind, "_request", self.calling(kind._request, asked, lazy=True)) for kind in kinds]  # noqa: SLF001
 
 
-def _asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+def asked(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any] | None:
+    """The fields that the arguments of a request say; None where it is no call of a model."""
     operation = _OPERATIONS.get(args[3])
     if operation is None:
         return None

@@ -9,7 +9,8 @@ from llm_service.redaction import traceback_text
 from llm_service.telemetry.instrumentation.call_fields import describe_error, milliseconds
 from llm_service.telemetry.instrumentation.given_fields import warn_of_no_usage
 from llm_service.telemetry.instrumentation.invocation import Invocation
-from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, Offer, begin_in, is_of_parent
+from llm_service.telemetry.instrumentation.kept_calls import is_of_parent
+from llm_service.telemetry.instrumentation.nested_calls import Waiting, begin_in
 from llm_service.telemetry.instrumentation.nested_costs import tell_parents
 from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Block, Place, current, place_here, still_open
 from llm_service.telemetry.instrumentation.record_building import built, merged
@@ -47,12 +48,10 @@ class SdkCall(Invocation):
 
     __slots__ = (
         "__weakref__",
-        "_adopted",
         "_block",
         "_ended",
         "_kept",
         "_muted",
-        "_nested",
         "_stopped",
         "attempts",
         "may_be_billed",
@@ -66,9 +65,7 @@ class SdkCall(Invocation):
         self.attempts = attempts
         self.may_be_billed = self.unanswered = False
         self._block: Block | None = None
-        self._nested: NestedCalls | None = None
         self._kept: Kept | None = None
-        self._adopted: tuple[dict[str, Any], Offer] | None = None
         self._stopped: int | None = None
         self._ended = False
         self._muted = False
@@ -88,6 +85,8 @@ class SdkCall(Invocation):
         if place.parent is not None:
             self.join(place.parent)
         current.set(self)
+
+    _waits = False
 
     def takes(self, call: Any) -> bool:  # noqa: ARG002 - see `Invocation`
         """It holds none."""
@@ -154,6 +153,7 @@ class SdkCall(Invocation):
                 return
         if not self._muted:
             self.stand_alone()
+        self.tell_end()
 
     def end_plainly(self, kept: Kept) -> None:
         """It has ended with a plain answer, of which this was kept."""
@@ -214,7 +214,7 @@ class SdkCall(Invocation):
         """The fields of its row, without its id and its parent."""
         measured, said = self._measured(), dict(self._fields)
         place = self._place or NOWHERE
-        block = self._block
+        block = self._around_it()
         while block is not None:  # it may have said more since
             told = block._fields
             said = {
@@ -225,9 +225,10 @@ class SdkCall(Invocation):
             block = (block._place or NOWHERE).parent  # noqa: SLF001
         return measured | place.complete(said, measured)
 
-    def stand_for(self, block: dict[str, Any], offer: Offer, /) -> None:
-        """It will be the row of its block, which has ended."""
-        self._adopted = (block, offer)
+    def _around_it(self) -> Block | Waiting | None:
+        """The block that it is in, as it ended where it waits: it may have been entered again."""
+        waiting = None if self._nested is None else self._nested.waiting
+        return self._block if waiting is None else waiting
 
     def cut_short(self) -> dict[str, Any]:
         """End it now, without a row of its own."""
@@ -240,19 +241,16 @@ class SdkCall(Invocation):
     def stand_alone(self) -> None:
         """Hand over its row."""
         try:
-            block = self._block
+            block = self._around_it()
             if block is None and self._place is NOWHERE:
                 self._hand_over(self._all_fields())
                 return
             fields = self.told
-            if self._adopted is None:
-                said: dict[str, Any] = {"invocation_id": self._own_id}
-                if block is not None:
-                    said["parent_invocation_id"] = block.invocation_id
-                    if fields.get("trace_id") is None:
-                        fields["trace_id"] = block.trace()
-            else:
-                said = (self._place or NOWHERE).complete(self._adopted[0], fields)
+            said: dict[str, Any] = {"invocation_id": self._own_id}
+            if block is not None:
+                said["parent_invocation_id"] = block.invocation_id
+                if fields.get("trace_id") is None:
+                    fields["trace_id"] = block.trace()
             self._hand_over(merged(fields, said) | said)
         except Exception as failure:  # noqa: BLE001 - as promised
             self._sink.lose_invalid()
@@ -262,16 +260,11 @@ class SdkCall(Invocation):
         if "model_name" not in fields and "request_model" in fields:
             fields["model_name"] = fields["request_model"]
         record = built(InvocationRecord, {}, fields, self._note, may_raise=False)
+        tell_parents(self._nested, self._sink, record, of_block=False)
         if record is None:
             self._sink.lose_invalid()
         else:
-            block = self._block
-            if self._adopted is None or block is None:
-                tell_parents(block, record, of_block=False)
-                self._sink.offer(record)
-            else:  # it is the row of that block
-                tell_parents((block._place or NOWHERE).parent, record, of_block=True)  # noqa: SLF001 - another block
-                self._adopted[1](record)
+            self._sink.offer(record)
             remember_row(self._sink, fields.get("response_id"))
 
     def _measured(self) -> dict[str, Any]:

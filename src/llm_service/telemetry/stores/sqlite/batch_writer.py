@@ -23,6 +23,7 @@ from llm_service.telemetry.stores.rollups import Fold
 from llm_service.telemetry.stores.sqlite import error_kinds, statements
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook
 from llm_service.telemetry.stores.sqlite.daily_ids import DailyIds
+from llm_service.telemetry.stores.sqlite.search_index import IndexWriter
 from llm_service.telemetry.stores.sqlite.transactions import roll_back
 
 __all__ = ["SqliteBatchWriter"]
@@ -62,6 +63,7 @@ class SqliteBatchWriter:
         self._tried: tuple[int, WriteResult] | None = None
         self._contents = PreparedContents(self._redactor, costing)
         self._book = BudgetBook() if book is None else book
+        self._index = IndexWriter()
         self._looked_at: Any = None  # the connection that was searched for triggers
         self._has_triggers = False
         self._full: Any = None  # the connection that was set to synchronous=FULL
@@ -81,7 +83,7 @@ class SqliteBatchWriter:
         Before it, without a lock, contents are redacted and compressed and prices looked up, which may take a second.
         `within` is called in the same transaction after the inserts; not if an earlier try has committed them.
         """
-        contents = self._contents.of(batch, batch_no)
+        contents = self._contents.of(batch, batch_no, with_words=self._index.known)
         self._synchronise(connection, durable=durable)
 
         def work() -> WriteResult:
@@ -154,6 +156,8 @@ class SqliteBatchWriter:
         writing.looks = self._has_triggers
         writing.insert_all(batch, slice_rows)
         writing.add_rollups()
+        if writing.kept:
+            self._index.add(connection, writing.kept, contents)
         if counted:
             self._book.charge(writing.inserted)
             self._book.set_aside(self._redactor.invocation_id(batch[at].card[0]) for at in writing.quarantined)
@@ -197,6 +201,8 @@ class _Transaction:
         """Whether a trigger of the file's owner may undo an insert that succeeded."""
         self.redactions: Counter[str] = Counter()
         self.inserted: list[InvocationRecord] = []
+        self.kept: dict[int, str] = {}
+        """The ids of the calls whose contents were stored, by position."""
         self.duplicates: set[int] = set()
         self.quarantined: set[int] = set()
 
@@ -280,6 +286,7 @@ class _Transaction:
             for record, position in zip(records, positions, strict=True):
                 if position in packed:
                     self._execute(statements.KEEP_CONTENT, (*packed[position], record.card[0]))
+                    self.kept[position] = record.card[0]
 
     def _without_duplicates(self, records: Sequence[InvocationRecord], positions: Sequence[int]) -> list[int]:
         ids = [record.card[0] for record in records]
@@ -308,6 +315,7 @@ class _Transaction:
                 refused.add(at)
                 self._execute(statements.DROP_CONTENT, (records[at].card[0],))
                 self._execute(statements.TAKE_BACK, (records[at].card[0],))
+                self.kept.pop(positions[at], None)
                 self._quarantine(records[at], positions[at], error)
             else:
                 self.inserted += [r for at, r in enumerate(records) if at not in refused] if refused else records

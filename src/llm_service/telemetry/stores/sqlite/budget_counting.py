@@ -23,6 +23,7 @@ from llm_service.telemetry.stores.rollups import nanos as to_nanos
 from llm_service.telemetry.stores.sqlite import budget_statements as sql
 from llm_service.telemetry.stores.sqlite.budget_rows import HoldRow, UnknownCounter, read_counters, to_places
 from llm_service.telemetry.stores.sqlite.budget_statements import UNPLACED, Change, Place
+from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 
 __all__ = ["SOON", "BudgetBook", "BudgetTerms", "Recost", "bounds_of", "end_hold", "kept_from", "to_change"]
 
@@ -197,7 +198,7 @@ class BudgetBook:
         wanted = {(place.counter_id, place.subject): place for _, place in places}
         found = dict.fromkeys(wanted.values(), _NOTHING)
         if wanted:
-            rows = self._connection.execute(sql.read_windows(len(places)), bounds_of(places, now_us))
+            rows = rows_of(self._connection, sql.read_windows(len(places)), bounds_of(places, now_us))
             for counter_id, subject, *sums in rows:
                 place = wanted[counter_id, subject]
                 found[place] = found[place].plus(sql.to_totals(sums))

@@ -26,6 +26,7 @@ from llm_service.telemetry.stores.sqlite.budget_counters import add_counters, fi
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook, bounds_of, end_hold
 from llm_service.telemetry.stores.sqlite.budget_rows import HoldRow, to_places
 from llm_service.telemetry.stores.sqlite.budget_statements import Change, Place
+from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 from llm_service.telemetry.stores.sqlite.recosting import Change as CostChange
 from llm_service.telemetry.stores.sqlite.recosting import NewCost, recost
 
@@ -182,12 +183,7 @@ class HoldKeeper:
             self.book.damaged = find_damaged(connection)
             for counter_id in damaged & self.book.damaged:
                 raise _unreadable(plan, self.book.keys()[counter_id])
-        try:
-            return connection.execute(sql.read_committed(len(ready.bounds) // sql.PARAMETERS), ready.bounds).fetchall()
-        except sqlite3.OperationalError as error:
-            if "overflow" in str(error):  # a sum beyond 2**63: no amount that could be spent
-                raise _unreadable(plan, _limits(plan)[0].counter) from error
-            raise
+        return rows_of(connection, sql.read_committed(len(ready.bounds) // sql.PARAMETERS), ready.bounds)
 
     def _ready(self, connection: sqlite3.Connection, plan: ReservationPlan) -> "_Ready":
         """The cached plan for such a call; made anew if a window has ended."""

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.limits import Amounts, Totals
 from llm_service.telemetry.record.checks import MAX_TOKENS
+from llm_service.telemetry.stores.sqlite.big_sums import added, is_sum, storable
 from llm_service.telemetry.stores.sqlite.statements import MAX_VARIABLES
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "FIND_HOLD",
     "HAS_HOLDS",
     "HOLD_COLUMNS",
+    "INEXACT",
     "IS_PARTIAL",
     "KEEP_HOLD",
     "NAMED",
@@ -73,8 +75,10 @@ AMOUNTS: Final = (
     "unpriced_calls",
 )
 _SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in AMOUNTS)
-NOT_WHOLE: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in AMOUNTS)
-"""Whether a row of `budget_windows` has an amount that is not an integer (damage, or a manual edit)."""
+NOT_WHOLE: Final = " OR ".join(f"NOT {is_sum(name)}" for name in AMOUNTS)
+"""Whether a row of `budget_windows` has an amount that is no sum (damage, or a manual edit)."""
+INEXACT: Final = " OR ".join(f"typeof({name}) = 'real'" for name in AMOUNTS)
+"""Whether one is beyond 64 bits, where it is not damaged."""
 UNREADABLE_KEY: Final = (
     "typeof(counter_id) <> 'integer' OR counter_id NOT BETWEEN 1 AND "
     "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'budget_counters'), 0) OR "
@@ -209,7 +213,8 @@ def add_to_windows(changes: Sequence[tuple[Place, Change]]) -> Iterator[tuple[st
         while len(changes) - start >= size:
             parameters: list[Any] = []
             for place, change in changes[start : start + size]:
-                parameters += (*place, *change.spent, *change.reserved, *change.unknown, change.unpriced_calls)
+                amounts = (*change.spent, *change.reserved, *change.unknown, change.unpriced_calls)
+                parameters += (*place, *map(storable, amounts))
             yield _upsert(size), parameters
             start += size
 
@@ -219,7 +224,8 @@ def _upsert(rows: int) -> str:
     one = f"({', '.join('?' * _WIDTH)})"
     # A damaged sum stays unchanged until doctor recounts it: it must not make a record fail.
     sums = ", ".join(
-        f"{name} = CASE typeof({name}) WHEN 'integer' THEN {name} + excluded.{name} ELSE coalesce({name}, '?') END"
+        f"{name} = CASE typeof({name}) WHEN 'integer' THEN {name} + excluded.{name}"  # as nearly always
+        f" ELSE CASE WHEN {is_sum(name)} THEN {added(name)} ELSE coalesce({name}, '?') END END"
         for name in AMOUNTS
     )
     return (

@@ -19,14 +19,14 @@ from urllib.parse import quote
 from llm_service.telemetry.stores import forks
 from llm_service.telemetry.stores.sqlite.sql_callbacks import WatchedConnection
 
-__all__ = ["TrackedConnection", "connect", "go_on", "hold_off", "leak_all", "read_only_uri"]
+__all__ = ["FORKING", "OPEN", "TrackedConnection", "connect", "go_on", "hold_off", "leak_all", "read_only_uri"]
 
 _A_MOMENT: Final = 0.0005
 
 # Plain containers, changed by single operations: no lock that a fork or a signal could leave held.
-_OPEN: Final[dict[int, tuple["weakref.ref[TrackedConnection]", int]]] = {}
+OPEN: Final[dict[int, tuple["weakref.ref[TrackedConnection]", int]]] = {}
 """By id: the connection and the thread that opened it."""
-_FORKING: Final[list[int]] = []
+FORKING: Final[list[int]] = []
 """Threads that are about to fork."""
 
 
@@ -36,9 +36,9 @@ class TrackedConnection(WatchedConnection):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         me, key = get_ident(), id(self)
         while True:
-            mine = any(opener == me for _, opener in tuple(_OPEN.values()))
-            _OPEN[key] = (weakref.ref(self, lambda _: _OPEN.pop(key, None)), me)
-            if mine or not _FORKING or me in _FORKING:
+            mine = any(opener == me for _, opener in tuple(OPEN.values()))
+            OPEN[key] = (weakref.ref(self, lambda _: OPEN.pop(key, None)), me)
+            if mine or not FORKING or me in FORKING:
                 break
             self._forget()  # a fork may have begun meanwhile: either it sees this connection, or this check sees it
             sleep(_A_MOMENT)
@@ -50,7 +50,7 @@ class TrackedConnection(WatchedConnection):
 
     def _forget(self) -> None:
         """Stop tracking: it is closed, or never used again."""
-        _OPEN.pop(id(self), None)
+        OPEN.pop(id(self), None)
 
     def close(self) -> None:
         """Close the database."""
@@ -79,10 +79,10 @@ def read_only_uri(path: Path, mode: str = "ro") -> str:
 
 def hold_off(seconds: float) -> bool:
     """Before a fork: block new connections and wait until all are closed; False if some are open after `seconds`."""
-    _FORKING.append(get_ident())
+    FORKING.append(get_ident())
     deadline = monotonic() + seconds
-    while _OPEN:
-        if monotonic() >= deadline or all(opener == get_ident() for _, opener in tuple(_OPEN.values())):
+    while OPEN:
+        if monotonic() >= deadline or all(opener == get_ident() for _, opener in tuple(OPEN.values())):
             return False  # this thread cannot wait for its own
         sleep(_A_MOMENT)
     return True
@@ -91,15 +91,15 @@ def hold_off(seconds: float) -> bool:
 def go_on() -> None:
     """After a fork, in the parent: allow connections again. Repeated calls are harmless."""
     with suppress(ValueError):
-        _FORKING.remove(get_ident())
+        FORKING.remove(get_ident())
 
 
 def leak_all() -> None:
     """In a forked child: never touch the parent's connections, not even to close them."""
-    for found, _ in tuple(_OPEN.values()):
+    for found, _ in tuple(OPEN.values()):
         forks.leak(found())
-    _OPEN.clear()
-    _FORKING.clear()
+    OPEN.clear()
+    FORKING.clear()
 
 
 forks.guard(hold_off, go_on, leak_all)

@@ -6,20 +6,20 @@ large for SQLite, is computed again from the integers alone, with Python's integ
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from llm_service.telemetry.stores.base import PartialSum
-from llm_service.telemetry.stores.sqlite.sql_callbacks import add_sum
+from llm_service.telemetry.stores.rollups import bucket_of
+from llm_service.telemetry.stores.sqlite.big_sums import MOST, MOST_SUMMED
+from llm_service.telemetry.stores.sqlite.sql_callbacks import add_sum, add_values
 
 __all__ = ["as_stored", "as_text", "rows_of"]
 
-_MOST: Final = (1 << 63) - 1
 _LARGE: Final = "\0sum:"
 _PARTIAL: Final = "\0partial:"
 """Prefixes of the digits of a sum beyond 64 bits, and of one that leaves cells out; no stored text contains NUL."""
-_MOST_SUMMED: Final = 1e24
-"""The largest real that stands for an integer; in nano-dollars, far beyond any bill."""
 
 Rows = list[tuple[Any, ...]]
 
@@ -41,8 +41,13 @@ def as_stored(kind: str, digits: str) -> tuple[str, bytes]:
 
 
 def rows_of(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] = ()) -> Rows:
-    """All rows of a query, whatever its cells hold; each `sum(` in it sums integers."""
+    """All rows of a query, whatever its cells hold; each `sum(` in it sums integers.
+
+    `value_buckets(x)` counts the values of a group by bucket, as the text `bucket:count bucket:count`.
+    """
     sums = "sum(" in sql
+    if "value_buckets(" in sql:
+        add_values(connection, "value_buckets", _counted)
     try:
         rows = _fetched(connection, sql, parameters)
     except sqlite3.OperationalError as error:
@@ -52,6 +57,10 @@ def rows_of(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] 
         if not (sums and any(isinstance(cell, float) for row in rows for cell in row)):
             return rows
     return _with_exact_sums(connection, sql, parameters)
+
+
+def _counted(values: Iterable[float]) -> str:
+    return " ".join(f"{bucket}:{count}" for bucket, count in Counter(map(bucket_of, values)).items())
 
 
 def _fetched(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> Rows:
@@ -102,7 +111,7 @@ class _ExactSum:
         self._left_out = False
 
     def step(self, value: object) -> None:
-        if isinstance(value, int) or (isinstance(value, float) and _MOST <= abs(value) <= _MOST_SUMMED):
+        if isinstance(value, int) or (isinstance(value, float) and MOST <= abs(value) <= MOST_SUMMED):
             self._sum = int(value) + (self._sum or 0)
         elif value is not None:
             self._left_out = True
@@ -111,7 +120,7 @@ class _ExactSum:
         found = self._sum
         if self._left_out:
             return f"{_PARTIAL}{found or 0}"
-        return found if found is None or -_MOST <= found <= _MOST else f"{_LARGE}{found}"
+        return found if found is None or -MOST <= found <= MOST else f"{_LARGE}{found}"
 
 
 def _number(cell: Any) -> Any:

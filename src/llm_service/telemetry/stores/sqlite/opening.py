@@ -29,7 +29,7 @@ from llm_service.telemetry.stores.sqlite.file_security import refuse_planted
 from llm_service.telemetry.stores.sqlite.odd_values import as_text
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
-__all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "Opener", "open_for_writing"]
+__all__ = ["APPLICATION_ID", "BUSY_TIMEOUT_MS", "OLDEST_SQLITE", "Opener", "open_for_writing", "set_up"]
 
 OLDEST_SQLITE: Final = (3, 31, 0)
 BUSY_TIMEOUT_MS: Final = 200
@@ -136,7 +136,7 @@ def open_for_writing(
     connection.text_factory = as_text  # invalid UTF-8 must not stop a writer
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
-        _set_up(connection, microseconds_text(now_us))
+        set_up(connection, microseconds_text(now_us))
         _refuse_swallowing(connection, path)
         connection.own(path, main)
         for pragma in _PRAGMAS:
@@ -202,7 +202,8 @@ def _create_private(path: Path) -> None:
             os.unlink(name)  # noqa: PTH108 - the pair of mkstemp
 
 
-def _set_up(connection: sqlite3.Connection, now: str) -> None:
+def set_up(connection: sqlite3.Connection, now: str) -> None:
+    """Make the tables of a new file, or migrate those of an older one; `now` is the UTC time as text."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     if version == migrations.VERSION and mode == "wal":

@@ -21,14 +21,16 @@ from llm_service.telemetry.stores.retention import (
     may_hold,
     moment_of,
 )
+from llm_service.telemetry.stores.sqlite import search_index
 from llm_service.telemetry.stores.sqlite.odd_values import as_stored
 from llm_service.telemetry.stores.sqlite.opening import BUSY_TIMEOUT_MS
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
-__all__ = ["Purge", "has_old", "look"]
+__all__ = ["DELETE_RECORDS", "Purge", "has_old", "look"]
 
 _TARGET_MS: Final = 3.0
-"""Target duration of a step. 200 records take 1 to 2 ms, including indexes and secure delete."""
+"""Target duration of a step. 200 records take 1 to 2 ms, including indexes and secure delete; ten of those whose
+contents are in the index for search take as long."""
 _STEPS_TO_CHECKPOINT: Final = 4
 """Steps (about 1.5 MiB) between checkpoints: 5 ms each; 8 MiB at once would take 15 to 80 ms."""
 _STUCK_PAGES: Final = 16_384
@@ -37,7 +39,7 @@ _HOUR_US: Final = 3_600_000_000
 
 _OLDEST: Final = "SELECT id FROM invocations WHERE timestamp < ? ORDER BY timestamp LIMIT ?"
 _DELETE_CONTENTS: Final = f"DELETE FROM invocation_contents WHERE id IN ({_OLDEST})"  # noqa: S608 - a constant
-_DELETE_RECORDS: Final = f"DELETE FROM invocations WHERE id IN ({_OLDEST})"  # noqa: S608 - a constant
+DELETE_RECORDS: Final = f"DELETE FROM invocations WHERE id IN ({_OLDEST})"  # noqa: S608 - a constant
 _ANY_OLD: Final = "SELECT EXISTS (SELECT 1 FROM invocations WHERE timestamp < ?)"
 _ANY_DEAD: Final = "SELECT coalesce((SELECT quarantined_at < ? FROM dead_letters ORDER BY id LIMIT 1), 0)"
 _ANY_CONTENTS: Final = "SELECT EXISTS (SELECT 1 FROM invocation_contents)"
@@ -97,12 +99,12 @@ class _Pace:
 
     def __init__(self, now: int, least: int, most: int) -> None:
         self.now = now
-        self._least, self._most = least, most
+        self.least, self.most = least, most
 
     def took(self, ms: float) -> None:
         """Adapt to the duration of a step, by at most a factor of two: one slow step says little."""
         factor = min(2.0, max(0.5, _TARGET_MS / ms if ms > 0 else 2.0))
-        self.now = min(self._most, max(self._least, round(self.now * factor)))
+        self.now = min(self.most, max(self.least, round(self.now * factor)))
 
 
 class Purge:
@@ -140,8 +142,10 @@ class Purge:
         self.held = self.stuck = False
         self._holding = False
         self._unsaved = 0
-        self._rows = _Pace(100, 10, 1000)
+        self.rows = _Pace(25, 5, 1000)
         self._pages = _Pace(32, 4, 512)
+        self._merged = _Pace(16, 4, 512)
+        self._merging = False
         self._stages = list(self._plan())
 
     def _plan(self) -> Iterator[Callable[[sqlite3.Connection], bool]]:
@@ -153,6 +157,7 @@ class Purge:
             yield self._delete_records
             yield self._walk(_DEAD_LETTERS, records, "dead_letters")
             yield self._walk(_RECEIPTS, records, None, lambda: (f" {' '.join(self._awaited())} ",))
+        yield self._merge_words
         yield self._give_pages_back
         yield self._release
 
@@ -181,11 +186,13 @@ class Purge:
         cutoff = self.cutoffs.records
         if not _first(connection, _ANY_OLD, (cutoff,)):
             return False
-        started, wanted = self._timer(), (cutoff, self._rows.now)
-        deleted = self._write(connection, (_DELETE_CONTENTS, wanted), (_DELETE_RECORDS, wanted))
+        started, wanted = self._timer(), (cutoff, self.rows.now)
+        deleted = self._write(
+            connection, (_DELETE_CONTENTS, wanted), (DELETE_RECORDS, wanted), contents=(_OLDEST, wanted)
+        )
         if deleted is None:
             return True
-        self._rows.took((self._timer() - started) * 1000)
+        self.rows.took((self._timer() - started) * 1000)
         self.contents += deleted[0]
         self.records += deleted[1]
         return True
@@ -204,7 +211,8 @@ class Purge:
                 return False
             part, bound = walk.part(position, upper), (position[1], upper[1], cutoff, *kept())
             if _first(connection, f"SELECT EXISTS (SELECT 1 {part})", bound):
-                deleted = self._write(connection, (f"DELETE {part}", bound))
+                ids = (f"SELECT id {part}", bound) if walk is _CONTENTS else None
+                deleted = self._write(connection, (f"DELETE {part}", bound), contents=ids)
                 if deleted is None:
                     return True
                 if counter is not None:
@@ -214,6 +222,16 @@ class Purge:
             return True
 
         return stage
+
+    def _merge_words(self, connection: sqlite3.Connection) -> bool:
+        # FTS5 only marks what is taken out; it is gone when the parts of the index are one.
+        connection.execute("PRAGMA secure_delete = ON")
+        started = self._timer()
+        more = search_index.merge(connection, self._merged.now, begin=not self._merging)
+        self._merging = True
+        self._merged.took((self._timer() - started) * 1000)
+        self._unsaved += 1
+        return more
 
     def _give_pages_back(self, connection: sqlite3.Connection) -> bool:
         # Moves the last pages of the file into free ones, a few at a time; needs a file with `auto_vacuum`.
@@ -233,8 +251,17 @@ class Purge:
             connection.execute(_RELEASE, (self._holder,))
         return False
 
-    def _write(self, connection: sqlite3.Connection, *statements: tuple[str, tuple[Any, ...]]) -> list[int] | None:
-        """Run these in one transaction with the lease; returns the changed rows of each, None without the lease."""
+    def _write(
+        self,
+        connection: sqlite3.Connection,
+        *statements: tuple[str, tuple[Any, ...]],
+        contents: tuple[str, tuple[Any, ...]] | None = None,
+    ) -> list[int] | None:
+        """Run these in one transaction with the lease; returns the changed rows of each, None without the lease.
+
+        Args:
+            contents: selects the ids of the contents that go by it, whose words leave the index.
+        """
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = ON")  # overwrite deleted content with zeros
         now = self._clock_ns() // 1000
@@ -245,6 +272,8 @@ class Purge:
                 self._stages.clear()
                 return None
             connection.execute(_HOLD, {"me": self._holder, "until": lease_until(now), "kept": self.cutoffs.records})
+            if contents is not None:
+                search_index.remove(connection, *contents)
             deleted = [connection.execute(*statement).rowcount for statement in statements]
         self._holding = True
         self._unsaved += 1

@@ -19,7 +19,7 @@ from llm_service.telemetry.stores.sqlite.budget_counting import SOON, BudgetBook
 from llm_service.telemetry.stores.sqlite.budget_reservations import HoldKeeper
 from llm_service.telemetry.stores.sqlite.database_files import OwnConnection
 from llm_service.telemetry.stores.sqlite.lazy_connection import LazyConnection
-from llm_service.telemetry.stores.sqlite.wal import WalWatch
+from llm_service.telemetry.stores.sqlite.upkeep import FileUpkeep
 
 __all__ = ["NO_WAITING", "SqliteBudgetSession", "SqliteSession"]
 
@@ -36,13 +36,15 @@ NO_WAITING: Final = "PRAGMA busy_timeout = 0"
 class _BaseSession:
     """What both sessions have: a connection that is opened when needed, and what budgets need between transactions."""
 
-    def __init__(self, connection: LazyConnection, writer: SqliteBatchWriter, book: BudgetBook, wal: WalWatch) -> None:
+    def __init__(
+        self, connection: LazyConnection, writer: SqliteBatchWriter, book: BudgetBook, upkeep: FileUpkeep
+    ) -> None:
         self.connection = connection
         self._writer = writer
         self._book = book
         self._terms = book.terms
         self._keeper = HoldKeeper(book)
-        self._wal = wal
+        self._upkeep = upkeep
 
     @property
     def is_open(self) -> bool:
@@ -97,10 +99,10 @@ class SqliteSession(_BaseSession):
         connection: LazyConnection,
         writer: SqliteBatchWriter,
         book: BudgetBook,
-        wal: WalWatch,
+        upkeep: FileUpkeep,
         restorer: Callable[[str, PrivacyLevel], SqliteBatchWriter],
     ) -> None:
-        super().__init__(connection, writer, book, wal)
+        super().__init__(connection, writer, book, upkeep)
         self._restorer = restorer
 
     def commit(
@@ -139,16 +141,16 @@ class SqliteSession(_BaseSession):
         return int(row[0]) if row is not None else 0
 
     def maintain(self) -> None:
-        """Copy a long WAL back, tell of thresholds, and forget counters that nobody needs."""
+        """Copy a long WAL back, extend the index, tell of thresholds, and forget counters that nobody needs."""
         connection = self._opened()
-        self._wal.after_commit(connection)
+        self._upkeep.after_commit(connection)
         if (self._book.counts or self._terms.policies is not None) and self._is_due:
             self._keep_up(connection)
         self._book.look_back()
 
     def tidy(self) -> None:
-        """Truncate the WAL; where a reader is in the way, it is tried again later."""
-        self._wal.tidy(self._opened())
+        """Extend the index, or truncate the WAL; where a reader is in the way, it is tried again later."""
+        self._upkeep.tidy(self._opened())
 
     def believe(self, now_us: int) -> Belief:
         """See `Session`."""
@@ -160,7 +162,7 @@ class SqliteSession(_BaseSession):
 
     def purge(self, purge: Purge) -> None:
         """See `Session`."""
-        self._wal.want()
+        self._upkeep.want()
         cast("purge_steps.Purge", purge).step(self._opened())
 
 
@@ -172,10 +174,10 @@ class SqliteBudgetSession(_BaseSession):
         connection: LazyConnection,
         writer: SqliteBatchWriter,
         book: BudgetBook,
-        wal: WalWatch,
+        upkeep: FileUpkeep,
         clock_ns: Callable[[], int] = time_ns,
     ) -> None:
-        super().__init__(connection, writer, book, wal)
+        super().__init__(connection, writer, book, upkeep)
         self._clock_ns = clock_ns
         self._together: list[BudgetRequest] = []
         self._batches = 0
@@ -222,7 +224,7 @@ class SqliteBudgetSession(_BaseSession):
 
     def maintain(self) -> None:
         """Look after the WAL, at each sixteenth commit."""
-        self._wal.after_another(self._opened())
+        self._upkeep.after_another(self._opened())
 
     @property
     def looks_back(self) -> bool:

@@ -7,13 +7,14 @@ within its `try` cannot. So the callback is the `send` of a generator.
 """
 
 import sqlite3
+from array import array
 from collections.abc import Callable, Generator
 from functools import wraps
 from types import SimpleNamespace
 from typing import Any, Final, TypeVar, cast
 from weakref import ref
 
-__all__ = ["WatchedConnection", "add_function", "add_sum", "interrupt_when"]
+__all__ = ["WatchedConnection", "add_function", "add_sum", "add_values", "interrupt_when"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _FAILED: Final = "user-defined function raised exception"
@@ -80,6 +81,19 @@ def add_sum(connection: sqlite3.Connection, name: str, made: Callable[[], Any]) 
         one = made()
         step, end = _guarded(connection, one.step), _guarded(connection, lambda _: one.finalize())
         return SimpleNamespace(step=step.send, finalize=end.__next__)
+
+    connection.create_aggregate(name, 1, _guarded(connection, begin).__next__)
+
+
+def add_values(connection: sqlite3.Connection, name: str, made: Callable[["array[float]"], Any]) -> None:
+    """Register an SQL aggregate of one number: what `made` makes of all values of a group. NULL is none: filter it out.
+
+    Its step is a method of C: it takes a fifth of the time of one in Python.
+    """
+
+    def begin(_: object) -> SimpleNamespace:
+        values = array("d")
+        return SimpleNamespace(step=values.append, finalize=_guarded(connection, lambda _: made(values)).__next__)
 
     connection.create_aggregate(name, 1, _guarded(connection, begin).__next__)
 

@@ -19,6 +19,7 @@ from llm_service.telemetry.record.record import CARD_FIELDS, EXTENSION_FIELDS, I
 from llm_service.telemetry.record.timestamps import TextClock
 from llm_service.telemetry.stores.prompt_sizes import PromptSizesRow
 from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals
+from llm_service.telemetry.stores.sqlite.big_sums import added, storable
 
 __all__ = [
     "DROP_CONTENT",
@@ -48,7 +49,7 @@ _LEVEL: Final = CARD_FIELDS.index("privacy_level")
 _CARD_WITHOUT_ERROR: Final = tuple(field for field in CARD_FIELDS if field != "error_message")
 
 _SUMS: Final = tuple(field.name for field in fields(DailyTotals) if field.name != "buckets")
-_ADDED: Final = ",\n    ".join(f"{name} = {name} + excluded.{name}" for name in _SUMS)
+_ADDED: Final = ",\n    ".join(f"{name} = {added(name)}" for name in _SUMS)
 _sums_of: Final = attrgetter(*_SUMS)
 _UPSERT_DAILY_COST: Final = f"""
 INSERT INTO daily_costs (date, agent_name, tool_name, model_name, total_cost_usd, {", ".join(_SUMS)}) VALUES {{rows}}
@@ -207,7 +208,7 @@ def _many_rows(sql: str, columns: int, rows: int) -> str:
 
 def daily_cost_row(key: DailyKey, totals: DailyTotals) -> tuple[Any, ...]:
     """The parameters of one row of `upsert_daily_costs`."""
-    return (*key, totals.cost_nanos / 1e9, *_sums_of(totals))
+    return (*key, totals.cost_nanos / 1e9, *map(storable, _sums_of(totals)))
 
 
 def dead_letter_row(record: InvocationRecord, error: BaseException, ceiling: PrivacyLevel, now: str) -> tuple[Any, ...]:

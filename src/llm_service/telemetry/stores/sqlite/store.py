@@ -24,6 +24,7 @@ from llm_service.telemetry.stores.sqlite.lazy_connection import LazyConnection
 from llm_service.telemetry.stores.sqlite.opening import Opener, open_for_writing
 from llm_service.telemetry.stores.sqlite.purge_steps import Purge
 from llm_service.telemetry.stores.sqlite.session import NO_WAITING, SqliteBudgetSession, SqliteSession
+from llm_service.telemetry.stores.sqlite.upkeep import FileUpkeep, IndexUpkeep
 from llm_service.telemetry.stores.sqlite.wal import WalWatch
 
 __all__ = ["SqliteStore"]
@@ -40,7 +41,9 @@ class SqliteStore:
         self._parts = parts
         self._path = parts.settings.db_path
         self._opener = Opener(self._path)
-        self.upkeep = WalWatch(self._path, parts.tell)
+        wants_index = parts.settings.search and parts.settings.privacy_level == "full"
+        self._index = IndexUpkeep(parts.tell, wanted=wants_index)
+        self.upkeep = FileUpkeep(WalWatch(self._path, parts.tell), self._index)
         self.terms = BudgetTerms(parts.policies, tell=parts.on_threshold, tell_unknown=self._tell_unknown)
         self.hold_ids = self.terms.hold_ids
         self._unknown: set[int] = set()
@@ -54,14 +57,19 @@ class SqliteStore:
 
     def session(self) -> SqliteSession:
         """See `Store`."""
-        return self._session(LazyConnection(self._opener.open))
+        return self._session(LazyConnection(self._open))
 
     def session_and_worker(
         self, launch: Callable[[threading.Thread], object]
     ) -> tuple[SqliteSession, WriterConnection]:
         """See `Store`. The thread is that of an aiosqlite connection."""
-        worker = WriterConnection(self._opener.open, launch)
+        worker = WriterConnection(self._open, launch)
         return self._session(worker), worker
+
+    def _open(self) -> sqlite3.Connection:
+        connection = self._opener.open()
+        self._index.opened(connection)
+        return connection
 
     def _session(self, connection: LazyConnection) -> SqliteSession:
         return SqliteSession(connection, self.writer, self._book, self.upkeep, self._restorer)

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from llm_service.errors import TelemetryError
+from llm_service.telemetry.privacy import unpack_for_sql
 from llm_service.telemetry.stores.sqlite.odd_values import as_text
 from llm_service.telemetry.stores.sqlite.reader import open_for_reading
-from llm_service.telemetry.stores.sqlite.sql_callbacks import interrupt_when
+from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function, interrupt_when
 
 __all__ = ["MOST_ANSWER_BYTES", "READY", "Reply", "Request", "main", "reply_to"]
 
@@ -133,6 +134,7 @@ def _asked(connection: sqlite3.Connection, request: Request) -> Reply:
     connection.execute(f"PRAGMA hard_heap_limit = {_MOST_HEAP:d}")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    add_function(connection, "content_text", unpack_for_sql)
     connection.set_authorizer(_authorize)
     interrupt_when(connection, lambda: time.monotonic() > deadline, _STEPS)
     cursor = connection.execute(request.statement)

@@ -202,7 +202,7 @@ def test_losing_the_race_to_set_up_is_fine(path: Path) -> None:
         def in_transaction(self) -> bool:
             return connection.in_transaction
 
-    opening._set_up(Late(), NOW_TEXT)  # type: ignore[arg-type]
+    opening.set_up(Late(), NOW_TEXT)  # type: ignore[arg-type]
     rows = connection.execute("SELECT version FROM schema_version").fetchall()
     connection.close()
     assert rows == [(migrations.VERSION,)]
@@ -247,7 +247,7 @@ def test_an_error_that_ended_the_transaction_is_not_hidden(connection: sqlite3.C
             return connection.execute(sql, *parameters)
 
     with pytest.raises(sqlite3.OperationalError, match="disk full"):
-        opening._set_up(Full(), NOW_TEXT)  # type: ignore[arg-type]
+        opening.set_up(Full(), NOW_TEXT)  # type: ignore[arg-type]
 
 
 # Refusals

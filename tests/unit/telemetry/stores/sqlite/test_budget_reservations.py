@@ -443,7 +443,7 @@ async def test_where_no_thread_can_be_started_nobody_waits_for_ever_and_the_reco
     """The process has too many, or ends."""
     async with AsyncTelemetryLogger(db, policies=policies(default=1), retention_days=None) as logger:
         hold = await logger.budgets.reserve(usd=0.4)
-        await engine_of(logger).close_budgets(5)
+        await engine_of(logger).shutdown.close_budgets(5)
         real = threading.Thread.start
 
         def start(self: threading.Thread) -> None:
@@ -531,11 +531,11 @@ def test_a_look_at_thresholds_does_not_wait_for_a_long_commit(logger: TelemetryL
     other = threading.Thread(target=hold)
     other.start()
     held.wait(30)
-    executor._look_back()
+    executor.look_back()
     assert terms.keep_up_at == 0.0
     enough.set()
     other.join()
-    executor._look_back()
+    executor.look_back()
     assert terms.keep_up_at > time.monotonic()
     assert executor.last_error is None
 
@@ -554,8 +554,8 @@ def test_an_interrupted_look_at_thresholds_leaves_no_transaction_open(
 
     monkeypatch.setattr(executor.session, "_keep_up", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        executor._look_back()
-    executor._look_back()  # there is nothing to look with
+        executor.look_back()
+    executor.look_back()  # there is nothing to look with
     monkeypatch.undo()
     with closing(sqlite3.connect(db, isolation_level=None, timeout=0)) as other:
         other.execute("BEGIN IMMEDIATE")

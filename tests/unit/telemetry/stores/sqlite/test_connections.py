@@ -25,21 +25,21 @@ def none_open() -> Iterator[None]:
     """What other tests have left to the collector is gone; a fork that a failed test began is not under way for ever."""
     gc.collect()
     yield
-    left = list(connections._FORKING)
-    connections._FORKING.clear()
+    left = list(connections.FORKING)
+    connections.FORKING.clear()
     assert not left
 
 
 def test_a_connection_counts_until_it_is_closed_or_collected(tmp_path: Path) -> None:
     """One that could not be made never does."""
-    before = dict(connections._OPEN)
+    before = dict(connections.OPEN)
     one = connect(tmp_path / "a.db")
-    assert set(connections._OPEN) - set(before) == {id(one)}
+    assert set(connections.OPEN) - set(before) == {id(one)}
     one.close()
-    assert before == connections._OPEN
+    assert before == connections.OPEN
     with pytest.raises(sqlite3.OperationalError):
         connect(tmp_path / "missing" / "a.db")
-    assert before == connections._OPEN
+    assert before == connections.OPEN
 
 
 def test_a_fork_waits_for_the_connections_of_other_threads_only(tmp_path: Path) -> None:

@@ -132,8 +132,8 @@ def test_exactly_what_is_older_goes_whatever_the_order_of_arrival(
         )
         stored = connection.execute("SELECT id, timestamp FROM invocations ORDER BY id").fetchall()
         purge = Purge(Cutoffs(first, content_first), "me")
-        purge._rows.now = rows
-        purge._rows._most = rows
+        purge.rows.now = rows
+        purge.rows.most = rows
         finish(purge, connection)
         kept = [row for row in stored if first is None or row[1] >= first]
         assert connection.execute("SELECT id, timestamp FROM invocations ORDER BY id").fetchall() == kept
@@ -172,7 +172,7 @@ def test_what_is_gone_is_said_in_the_transaction_of_the_first_deletion(
     """After any number of steps a reader finds every day that the file claims to keep."""
     fill(range(30))
     purge = Purge(RECORDS, "me")
-    purge._rows.now = purge._rows._most = 3
+    purge.rows.now = purge.rows.most = 3
     with closing(sqlite3.connect(tmp_path / "t.db")) as reader:
         while not purge.done:
             purge.step(connection)
@@ -279,7 +279,7 @@ def test_a_foreign_reader_stops_the_purge_before_the_wal_grows_without_bound(
     monkeypatch.setattr(purge_steps, "_STUCK_PAGES", 20)
     write(connection, range(40), each=50)
     purge = Purge(RECORDS, "me")
-    purge._rows.now = purge._rows._most = 100
+    purge.rows.now = purge.rows.most = 100
     with closing(sqlite3.connect(tmp_path / "t.db", isolation_level=None)) as reader:
         reader.execute("BEGIN")
         ask(reader, "SELECT count(*) FROM invocations")
@@ -315,7 +315,7 @@ def test_another_process_that_purges_is_left_alone_until_it_is_silent(
     fill([20])
     clock = Clock()
     dead = Purge(RECORDS, "dead", clock_ns=clock)
-    dead._rows.now = dead._rows._most = 1
+    dead.rows.now = dead.rows.most = 1
     dead.step(connection)
     assert dead.records == 1
     polite = Purge(RECORDS, "me", clock_ns=clock)
@@ -333,7 +333,7 @@ def test_a_purge_that_was_asked_for_takes_over_and_the_other_stops(
     fill([20, 19])
     background, asked = Purge(RECORDS, "background"), Purge(RECORDS, "asked", takes_over=True)
     for purge in (background, asked):
-        purge._rows.now = purge._rows._most = 1
+        purge.rows.now = purge.rows.most = 1
         purge.step(connection)
     background.step(connection)
     assert (background.held, background.done) == (True, True)
@@ -372,16 +372,16 @@ def test_a_full_disk_in_the_middle_of_a_step_does_no_harm(
     """The step is undone as a whole and may be tried again."""
     fill([20, 5])
     purge = Purge(RECORDS, "me")
-    whole = purge_steps._DELETE_RECORDS
+    whole = purge_steps.DELETE_RECORDS
     huge = "INSERT INTO dead_letters (quarantined_at, error, record) SELECT ?, ?, zeroblob(9000000)"
-    monkeypatch.setattr(purge_steps, "_DELETE_RECORDS", huge)
+    monkeypatch.setattr(purge_steps, "DELETE_RECORDS", huge)
     connection.execute(f"PRAGMA max_page_count = {ask(connection, 'PRAGMA page_count') + 2}").fetchone()
     with pytest.raises(sqlite3.OperationalError, match="full"):
         purge.step(connection)
     assert not connection.in_transaction
     assert ask(connection, "SELECT count(*) FROM invocation_contents") == 4
     assert ask(connection, "SELECT records_kept_since FROM retention") is None
-    monkeypatch.setattr(purge_steps, "_DELETE_RECORDS", whole)
+    monkeypatch.setattr(purge_steps, "DELETE_RECORDS", whole)
     assert finish(purge, connection).records == 2
     assert ask(connection, "PRAGMA integrity_check") == "ok"
 
@@ -392,7 +392,7 @@ def test_a_step_that_sqlite_rolled_back_by_itself_raises_its_cause(
     """As a full disk or an I/O error may do; a second ROLLBACK would hide why."""
     fill([20])
     purge = Purge(RECORDS, "me")
-    monkeypatch.setattr(purge_steps, "_DELETE_RECORDS", "INSERT OR ROLLBACK INTO receipts VALUES (?, ?, NULL)")
+    monkeypatch.setattr(purge_steps, "DELETE_RECORDS", "INSERT OR ROLLBACK INTO receipts VALUES (?, ?, NULL)")
     with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
         purge.step(connection)
     assert not connection.in_transaction
@@ -447,7 +447,7 @@ def test_counting_tells_what_would_go(connection: sqlite3.Connection, fill: Call
 
 def test_the_oldest_are_found_by_an_index(connection: sqlite3.Connection) -> None:
     """A step never walks the table."""
-    plan = connection.execute(f"EXPLAIN QUERY PLAN {purge_steps._DELETE_RECORDS}", ("x", 1)).fetchall()
+    plan = connection.execute(f"EXPLAIN QUERY PLAN {purge_steps.DELETE_RECORDS}", ("x", 1)).fetchall()
     assert any("idx_invocations_timestamp" in row[3] for row in plan)
     assert not any(row[3].startswith("SCAN") for row in plan)
 

@@ -21,6 +21,7 @@ from llm_service.telemetry.record.record import (
     _restore,
 )
 from llm_service.telemetry.stores.sqlite import statements
+from llm_service.telemetry.stores.sqlite.big_sums import added
 from llm_service.telemetry.stores.sqlite.migrations import schema_statements
 from llm_service.telemetry.stores.sqlite.statements import MAX_VARIABLES, RowBinder, dead_letter_row
 
@@ -85,7 +86,8 @@ def test_every_upserted_total_is_added_to(database: sqlite3.Connection) -> None:
     for column in columns(database, "daily_costs"):
         if column in {"id", "date", "agent_name", "tool_name", "model_name"}:
             continue
-        assert f"    {column} = (" in upsert or (f"    {column} = {column} + excluded.{column}" in upsert)
+        assert f"    {column} = (" in upsert or f"    {column} = {added(column)}" in upsert
+        assert f"{column} + excluded.{column}" in added(column)
 
 
 def test_a_plain_record_binds_only_the_cards_columns() -> None:
