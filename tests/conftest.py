@@ -4,6 +4,7 @@ import gc
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMOR
 
 # Nothing here speaks TLS, and each client that a test or a process of it makes loads all authorities: 20 ms each time.
 os.environ["SSL_CERT_FILE"] = str(Path(__file__).parent / "data" / "authority.pem")
+
+# The days of the command line are those of the machine: of every machine the same ones here.
+os.environ["TZ"] = "UTC"
+time.tzset()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -17,7 +17,6 @@ from tests.slices import quick
 from llm_service.cli.command_sql import _distinct
 from llm_service.cli.output import clean
 from llm_service.cli.tables import Column, fit
-from llm_service.cli.times import parse_time
 from llm_service.cli.trace import read_trace
 from llm_service.config.documents import parse_document
 from llm_service.errors import ConfigError
@@ -26,6 +25,7 @@ from llm_service.pricing.model_names import candidates, spellings
 from llm_service.redaction import shown, traceback_text
 from llm_service.telemetry import InvocationRecord
 from llm_service.telemetry.instrumentation.call_fields import describe_error
+from llm_service.telemetry.queries.time_range import time_range
 
 SIZE = 400
 
@@ -138,7 +138,7 @@ CASES: dict[str, Callable[[int, Path], Callable[[], object]]] = {
     "blank lines of a trace": lambda n, folder: trace_of(folder, "\n" * n),
     "cells of a trace": lambda n, folder: trace_of(folder, "2023-01-01" + ",1" * n),
     "an open quote in a trace": lambda n, folder: trace_of(folder, '"' + "x\n" * n),
-    "a duration": lambda n, _: lambda: parse_time("1d" * n, datetime.now(UTC)),
+    "a duration": lambda n, _: lambda: time_range("1d" * n, now=datetime.now(UTC)),
     "control characters": lambda n, _: lambda: clean("\x1b[" * n),
     "a wide cell": lambda n, _: lambda: wide_table(n),
     "columns of one name": lambda n, _: lambda: _distinct(["x"] * n),

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 import click
 
 from llm_service.cli.group import Failure
-from llm_service.cli.options import FILE, USD, common, examples, seller
+from llm_service.cli.options import FILE, USD, common, examples, seller, zoned
 from llm_service.cli.output import clean, listing
 from llm_service.cli.tables import UNKNOWN, Column, Row, count
 from llm_service.cli.target import Target, read, reading
+from llm_service.cli.times import in_zone, shown_time, zone_label
 
 if TYPE_CHECKING:
     from llm_service.budgets.limits import Policy
@@ -86,9 +88,9 @@ def _used(row: Row) -> str:
     return _DAMAGED if row["damaged"] else "-" if row["limit"] is None else f"{row['used_percent']:.1f}%"
 
 
-def _resets(row: Row) -> str:
+def _resets(row: Row, zone: tzinfo) -> str:
     if row["resets_at"] is not None:
-        return str(row["resets_at"])[:16]
+        return shown_time(row["resets_at"], zone, "minutes")
     return "never" if row["window"] == "total" else "rolling"
 
 
@@ -111,14 +113,14 @@ _STATUS: Final = (
     Column("unpriced", "right", rank=3, of=lambda row: count(row["unpriced_calls"])),
     Column("used", "right", of=_used),
     Column("forecast", "right", rank=4, of=lambda row: "-" if row["forecast"] is None else _part("forecast")(row)),
-    Column("resets (UTC)", whole=True, rank=6, of=_resets),
+    Column("resets", whole=True, rank=6),
 )
 _USED: Final = [column.name for column in _STATUS].index("used")
 _HOLDS: Final = (
     Column("hold", whole=True, of=lambda hold: hold["hold_id"]),
     Column("state", whole=True, of=_state),
-    Column("since (UTC)", whole=True, rank=2, of=lambda hold: hold["reserved_at"][:19]),
-    Column("lease ends (UTC)", whole=True, rank=1, of=lambda hold: hold["expires_at"][:19]),
+    Column("since", rank=2, moment="reserved_at"),
+    Column("lease ends", rank=1, moment="expires_at"),
     Column("USD", "right", of=lambda hold: amount("usd", hold["usd"])),
     Column("tokens", "right", rank=4, of=lambda hold: count(hold["tokens"])),
     Column("for", rank=3, of=lambda hold: ", ".join(f"{name} {one}" for name, one in hold["names"].items()) or "-"),
@@ -138,6 +140,7 @@ _HOLDS: Final = (
 )
 @_policies
 @_policy
+@zoned
 @common
 @click.pass_context
 def budgets(context: click.Context, *, policies: Path | None, policy: str | None, target: Target) -> None:
@@ -169,11 +172,15 @@ def budgets(context: click.Context, *, policies: Path | None, policy: str | None
     rows = _ask(path, question) if known is not None or path.exists() else []
     if known is None and not rows:
         raise Failure(_NO_POLICIES)
-    target.show(rows, _show_status)
+    target.show(rows, lambda rows: _show_status(rows, target.zone()))
 
 
-def _show_status(rows: "Sequence[BudgetStatus | CounterStatus]") -> None:
-    listing(_STATUS, rows, marked=_colour, empty="no limits, or nothing was counted for any subject of theirs yet")
+def _show_status(rows: "Sequence[BudgetStatus | CounterStatus]", zone: tzinfo) -> None:
+    def resets(row: Row) -> str:
+        return _resets(row, zone)
+
+    columns = [*_STATUS[:-1], replace(_STATUS[-1], name=f"resets ({zone_label(zone)})", of=resets)]
+    listing(columns, rows, marked=_colour, empty="no limits, or nothing was counted for any subject of theirs yet")
     damaged = sum(row["damaged"] for row in rows)
     if damaged:
         click.echo(f"{damaged:,} damaged: what is stored of it cannot be read, so calls are refused; {_MENDS}")
@@ -305,6 +312,7 @@ def _standing(row: Row, asked: Mapping[str, Any]) -> str:
 
 
 @budgets.command(epilog=examples("budgets holds", "budgets holds --json"))
+@zoned
 @common
 def holds(*, target: Target) -> None:
     """List what is held for calls under way, and for those whose outcome nobody knows; oldest first.
@@ -315,7 +323,7 @@ def holds(*, target: Target) -> None:
 
     now = datetime.now(UTC)
     found = _ask(target.report_path(), lambda fetch: read_holds(fetch, now))
-    target.show(found, lambda holds: listing(_HOLDS, holds, empty="nothing is held"))
+    target.show(found, lambda holds: listing(in_zone(_HOLDS, target.zone()), holds, empty="nothing is held"))
 
 
 @budgets.command(epilog=examples("budgets release 01a216b9-c88d-7e9e-8987-7f8541e0e322", "budgets release --all"))

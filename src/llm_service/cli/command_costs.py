@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
-from llm_service.cli.options import KEYS, common, days, examples, filters
+from llm_service.cli.options import KEYS, common, examples, filters, ranged
 from llm_service.cli.output import cells, listing
 from llm_service.cli.tables import UNKNOWN, Column, count, named, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
-from llm_service.cli.times import Moment, day_of
+from llm_service.cli.times import in_zone
 
 if TYPE_CHECKING:
     from llm_service.telemetry.queries.cost_coverage import CoverageReport
     from llm_service.telemetry.queries.costs import CostKey, CostReport
+    from llm_service.telemetry.queries.time_range import TimeRange
 
 __all__ = ["LABELS", "UNPRICED", "costs", "grouped", "part_of", "say_deleted", "show_costs"]
 
@@ -49,15 +50,16 @@ _MODELS: Final = (
         "tokens", "right", rank=3,
         of=lambda row: count(row["total_tokens"]) if row["uncounted"] < row["invocations"] else UNKNOWN,
     ),
-    Column("first seen (UTC)", whole=True, rank=4, of=lambda row: row["first_timestamp"][:19]),
-    Column("last seen (UTC)", whole=True, rank=2, of=lambda row: row["last_timestamp"][:19]),
+    Column("first seen", rank=4, moment="first_timestamp"),
+    Column("last seen", rank=2, moment="last_timestamp"),
 )  # fmt: skip
 
 
 @click.command(
     epilog=examples(
-        "costs --since 30d",
-        "costs --by agent,model --since 2026-11-01 --until 2026-11-30",
+        "costs --since today",
+        "costs --by agent,model --since last-month --until last-month",
+        "costs --by day --since 30d --tz Europe/Berlin",
         "costs --by day --model gpt-4o --json",
         "costs --coverage --since 30d",
     )
@@ -70,40 +72,52 @@ _MODELS: Final = (
     show_default=True,
     help="Any of day, agent, tool, model, in any order, separated by commas.",
 )
-@days
+@ranged
 @click.option("--coverage", is_flag=True, help="Instead: how much is priced, by whom, and the models that are not.")
 @filters
 @common
 def costs(
     *,
     by: "tuple[CostKey, ...]",
-    since: Moment | None,
-    until: Moment | None,
+    since: str | None,
+    until: str | None,
     coverage: bool,
     names: Names,
     target: Target,
 ) -> None:
     """What was spent, by any keys, with totals and how much of it is known.
 
-    Costs are kept by whole UTC days. Rows are sorted by the keys in the order given, days newest first; the last key,
-    where it is no day, by cost. With --json: one object with by, rows, totals, first_day, last_day,
-    priced_invocations and counted_invocations; with --coverage the keys of get_coverage.
+    Rows are sorted by the keys in the order given, days newest first; the last key, where it is no day, by cost. Days
+    whose records are deleted already are UTC days in any zone: of these only daily totals are left. With --json: one
+    object with by, rows, totals, first_day, last_day, priced_invocations, counted_invocations, since, until, time_zone
+    and utc_days_before; with --coverage the keys of get_coverage, and since, until and time_zone.
     """
     from llm_service.telemetry.queries.cost_coverage import read_coverage
     from llm_service.telemetry.queries.costs import read_costs
     from llm_service.telemetry.queries.filters import InvocationFilter
+    from llm_service.telemetry.queries.range_parts import range_parts
 
-    path, narrowed = existing(target.report_path()), InvocationFilter(day_of(since), day_of(until), **names)
+    path, asked = existing(target.report_path()), target.range(since, until)
     say_unknown(path, names)
     if coverage:
         if click.get_current_context().get_parameter_source("by") is ParameterSource.COMMANDLINE:
             raise click.UsageError("--coverage has rows of its own; leave out --by")
-        target.show(read(path, lambda fetch: read_coverage(fetch, narrowed)), _show_coverage)
+        narrowed = InvocationFilter(since=asked.start, until=asked.end, **names)
+        report = read(path, lambda fetch: read_coverage(fetch, narrowed))
+        target.show({**report, **asked.as_json()}, lambda _: _show_coverage(report, asked, target))
         return
-    found = read(path, lambda fetch: read_costs(fetch, by, narrowed))
+    found, covered = read(
+        path,
+        lambda fetch: (read_costs(fetch, by, InvocationFilter(**names), asked), range_parts(fetch, asked).covered),
+    )
     if found["totals"]["unpriced"]:
         _say_unpriced()
-    target.show(found, show_costs)
+    target.show(found, lambda found: _show(found, covered, asked, target))
+
+
+def _show(report: "CostReport", covered: "TimeRange", asked: "TimeRange", target: Target) -> None:
+    show_costs(report)
+    target.say_range(covered, asked, report["utc_days_before"])
 
 
 def _say_unpriced() -> None:
@@ -120,7 +134,7 @@ def show_costs(report: "CostReport") -> None:
     A cost of calls of which none is priced reads `unknown`; where some are not, a column counts them.
     """
     if not report["rows"]:
-        click.echo("no calls on these days")
+        click.echo("no such calls")
         return
     totals = report["totals"]
     sums = [*_SUMS, UNPRICED] if totals["unpriced"] else _SUMS
@@ -130,7 +144,7 @@ def show_costs(report: "CostReport") -> None:
     click.echo("known: " + ", ".join(f"{what} of {count(n)} ({n / calls:.1%})" for what, n in known))
 
 
-def _show_coverage(report: "CoverageReport") -> None:
+def _show_coverage(report: "CoverageReport", asked: "TimeRange", target: Target) -> None:
     """How much is priced, by source, and the models that are not."""
     calls, unknown = report["invocations"], report["unknown_models"]
     if not calls:
@@ -141,8 +155,10 @@ def _show_coverage(report: "CoverageReport") -> None:
         click.echo(f"priced: {part_of(report['priced_invocations'], calls, 'calls')}, {tokens}")
     if unknown:
         tiers = any(row["service_tier"] is not None for row in unknown)
-        listing([column for column in _MODELS if tiers or column is not _TIER], unknown)
+        columns = [column for column in _MODELS if tiers or column is not _TIER]
+        listing(in_zone(columns, asked.zone), unknown)
     say_deleted(report)
+    target.say_range(asked)
 
 
 def grouped(labels: Sequence[Column], columns: Sequence[Column], rows: Sequence[Any], totals: Any) -> None:

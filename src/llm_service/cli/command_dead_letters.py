@@ -8,16 +8,17 @@ from typing import Any, Final
 
 import click
 
-from llm_service.cli.options import common, examples
+from llm_service.cli.options import common, examples, zoned
 from llm_service.cli.output import clean, listing
 from llm_service.cli.tables import Column
 from llm_service.cli.target import Target
+from llm_service.cli.times import in_zone
 
 __all__ = ["dead_letters"]
 
 _LETTERS: Final = (
     Column("id", "right", of=lambda letter: str(letter["id"])),
-    Column("time (UTC)", whole=True, of=lambda letter: letter["quarantined_at"][:19]),
+    Column("time", moment="quarantined_at"),
     Column("invocation id", of=lambda letter: letter["invocation_id"] or "-"),
     Column("why", of=lambda letter: letter["error"]),
 )
@@ -34,13 +35,14 @@ def dead_letters() -> None:
 
 
 @dead_letters.command(name="list", epilog=examples("dead-letters list", "dead-letters list --json"))
+@zoned
 @common
 def list_letters(*, target: Target) -> None:
     """List them, oldest first; --json shows the records."""
     from llm_service.telemetry.maintenance.dead_letters import letters
 
     found = [asdict(letter) for letter in letters(target.path())]
-    target.show(found, lambda letters: listing(_LETTERS, letters, empty="no dead letters"))
+    target.show(found, lambda letters: listing(in_zone(_LETTERS, target.zone()), letters, empty="no dead letters"))
 
 
 def _chosen(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -109,7 +109,8 @@ def _read_back(plan: "Plan", report: "Report", settings: "Settings") -> dict[str
     from llm_service.cli.trace_replay import replay
     from llm_service.telemetry.queries.costs import COST_KEYS, read_costs
     from llm_service.telemetry.queries.filters import InvocationFilter
-    from llm_service.telemetry.queries.questions import read_statistics_since
+    from llm_service.telemetry.queries.questions import read_statistics_of
+    from llm_service.telemetry.queries.time_range import EVER
 
     with tempfile.TemporaryDirectory(prefix="llm-telemetry-demo-") as folder:
         throw_away = replace(settings, db_path=Path(folder) / "full-speed.db")
@@ -119,7 +120,7 @@ def _read_back(plan: "Plan", report: "Report", settings: "Settings") -> dict[str
         "idle_loop_lag_ms": asdict(report.idle_lag_ms),
         "full_speed_records_per_second": full_speed.records_per_second,
         "costs": read(report.db_path, lambda fetch: read_costs(fetch, COST_KEYS, all_days)),
-        "statistics": read(report.db_path, lambda fetch: read_statistics_since(fetch, report.first, all_days)),
+        "statistics": read(report.db_path, lambda fetch: read_statistics_of(fetch, EVER, all_days)[0]),
     }
 
 

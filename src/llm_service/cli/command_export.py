@@ -56,6 +56,8 @@ def export(
     content: bool,
     names: Names,
     calls: dict[str, Any],
+    since: str | None,
+    until: str | None,
     target: Target,
 ) -> None:
     """Write stored calls as CSV or JSON lines, oldest first, in constant memory.
@@ -67,21 +69,23 @@ def export(
     from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.pages import read_pages
 
-    path = existing(target.report_path())
+    path, asked = existing(target.report_path()), target.range(since, until)
+    chosen = InvocationFilter(**calls, since=asked.start, until=asked.end)
     form = "jsonl" if target.as_json else form
     say_unknown(path, names)
     with reading(path) as fetch:
-        pages = read_pages(fetch, InvocationFilter(**calls))
+        pages = read_pages(fetch, chosen)
         rows = _with_contents(fetch, pages) if content else pages
         if output is None:
             # UTF-8 whatever the locale: a file for programs is the same everywhere.
             stream = codecs.getwriter("utf-8")(sys.stdout.buffer)
             write(rows, stream, form, safe=safe_csv, shown=is_terminal(sys.stdout), content=content)
             sys.stdout.buffer.flush()
+            click.echo(f"range: {asked}", err=True)
             return
         with _new_file(output, replace=force, database=path) as file:
             written = write(rows, file, form, safe=safe_csv, content=content)
-    click.echo(f"{written:,} calls written to {click.format_filename(output)}", err=True)
+    click.echo(f"{written:,} calls written to {click.format_filename(output)}; range: {asked}", err=True)
 
 
 def _with_contents(

@@ -1,19 +1,23 @@
 """`info`: the database file as a whole."""
 
+from datetime import tzinfo
 from typing import Any
 
 import click
 
 from llm_service import __version__
-from llm_service.cli.options import common, examples
+from llm_service.cli.options import common, examples, zoned
 from llm_service.cli.output import lines
 from llm_service.cli.tables import count
 from llm_service.cli.target import Target, read
+from llm_service.cli.times import shown_time
+from llm_service.config.time_zones import zone_name
 
 __all__ = ["info"]
 
 
 @click.command(epilog=examples("info", "info --db ./telemetry.db --json"))
+@zoned
 @common
 def info(*, target: Target) -> None:
     """Show the database file: sizes, rows, range of time, versions.
@@ -36,12 +40,13 @@ def info(*, target: Target) -> None:
         "tables": contents["tables"],
         "libraries": {"llm-service-telemetry": __version__} | contents["libraries"],
     }
-    target.show(found, _show)
+    target.show(found, lambda found: _show(found, target.zone()))
 
 
-def _show(info: dict[str, Any]) -> None:
+def _show(info: dict[str, Any], zone: tzinfo) -> None:
     """One fact a line."""
     first, last = info["first_timestamp"], info["last_timestamp"]
+    times = f"{shown_time(first, zone)} to {shown_time(last, zone)}"
     newer = "" if info["schema_version"] <= info["known_schema_version"] else " (newer than this release knows)"
     sizes = ", ".join(
         f"{name} {_bytes(size)}"
@@ -54,7 +59,7 @@ def _show(info: dict[str, Any]) -> None:
             ("database", info["db_path"]),
             ("sizes", sizes),
             ("records", count(info["records"])),
-            ("from", "-" if first is None or last is None else f"{first[:19]} to {last[:19]} (UTC)"),
+            ("from", "-" if first is None or last is None else f"{times} ({zone_name(zone)})"),
             ("schema", f"version {info['schema_version']}{newer}{_rollups(info['rollups_complete'])}"),
             ("pages", f"{pages}; {modes}"),
             ("tables", ", ".join(f"{name} {count(rows)}" for name, rows in info["tables"].items())),

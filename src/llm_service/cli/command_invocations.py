@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from dataclasses import replace
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -11,6 +12,7 @@ from llm_service.cli.options import common, examples, narrowing
 from llm_service.cli.output import Printer, cells, json_line
 from llm_service.cli.tables import Column, Row, named, rounded, status_colour, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
+from llm_service.cli.times import in_zone, shown_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,15 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["invocations"]
 
 
-def _time(row: Row) -> str:
+def _columns(zone: tzinfo) -> list[Column]:
     from llm_service.telemetry.record.timestamps import is_ahead
 
-    return str(row["timestamp"])[:19] + (" (ahead)" if is_ahead(row["timestamp"]) else "")
+    def time(row: Row) -> str:
+        return shown_time(row["timestamp"], zone) + (" (ahead)" if is_ahead(row["timestamp"]) else "")
+
+    return [replace(column, of=time) if column.moment else column for column in in_zone(_COLUMNS, zone)]
 
 
 _COLUMNS: Final = (
     Column("id", "right", rank=4, typical=5, of=lambda row: str(row["id"])),
-    Column("time (UTC)", whole=True, typical=19, of=_time),
+    Column("time", typical=19, moment="timestamp"),
     Column("agent", typical=16, of=lambda row: named(row["agent_name"])),
     Column("tool", rank=7, typical=11, of=lambda row: named(row["tool_name"])),
     Column("model", rank=3, typical=17, of=lambda row: named(row["model_name"])),
@@ -47,6 +52,7 @@ _COLUMNS: Final = (
 @click.command(
     epilog=examples(
         "invocations --errors --since 2h",
+        "invocations --since yesterday --until yesterday --tz America/Los_Angeles",
         "invocations --since 2026-11-23T18:00:00Z --agent backend-dev",
         "invocations --follow",
         "invocations --session 4711 --json",
@@ -56,7 +62,16 @@ _COLUMNS: Final = (
 @click.option("--limit", type=int, default=20, show_default=True, help="At most so many; with --follow, to begin with.")
 @click.option("-f", "--follow", is_flag=True, help="Go on: print new calls as any process commits them.")
 @common
-def invocations(*, limit: int, follow: bool, names: Names, calls: dict[str, Any], target: Target) -> None:
+def invocations(
+    *,
+    limit: int,
+    follow: bool,
+    names: Names,
+    calls: dict[str, Any],
+    since: str | None,
+    until: str | None,
+    target: Target,
+) -> None:
     """Stored calls, newest first.
 
     With --follow, oldest first, then the new ones in the order of arrival, until Ctrl-C; --limit 0 begins with new
@@ -65,51 +80,58 @@ def invocations(*, limit: int, follow: bool, names: Names, calls: dict[str, Any]
     from llm_service.telemetry.queries import questions
     from llm_service.telemetry.queries.filters import InvocationFilter
 
-    path, chosen = target.report_path(), InvocationFilter(**calls)
+    path, asked = target.report_path(), target.range(since, until)
+    chosen = InvocationFilter(**calls, since=asked.start, until=asked.end)
     if follow:
-        _follow(existing(path), chosen, limit, as_json=target.as_json)
+        existing(path)
+        if since is not None or until is not None:
+            click.echo(f"range: {asked}", err=True)
+        _follow(path, chosen, limit, None if target.as_json else asked.zone)
     query = questions.invocations(chosen, limit + 1 if 0 < limit < questions.MAX_LIMIT else limit)
     found = read(path, lambda fetch: questions.to_invocations(fetch(query)))
     say_unknown(path, names)
     if len(found) > limit:
         click.echo(f"only the newest {limit:,} are shown, and there are more; give a larger --limit", err=True)
-    target.show(found[:limit], _show)
+    target.show(found[:limit], lambda rows: _show(rows, asked.zone))
+    target.say_range(asked)
 
 
-def _follow(path: Path, chosen: "InvocationFilter", limit: int, *, as_json: bool) -> NoReturn:
+def _follow(path: Path, chosen: "InvocationFilter", limit: int, zone: tzinfo | None) -> NoReturn:
     from llm_service.cli import following
 
     arriving = following.follow(path, chosen, limit, following.pause_while_read())
     with closing(arriving):
-        if as_json:
+        if zone is None:  # as JSON
             for rows in arriving:
                 if rows:
                     click.echo("\n".join(map(json_line, rows)))
         else:
             stored = next(arriving) if limit else []
-            printer = _heading(stored)
-            _print(printer, stored)
+            columns = _columns(zone)
+            printer = _heading(columns, stored)
+            _print(printer, columns, stored)
             for rows in arriving:
-                _print(printer, rows)
+                _print(printer, columns, rows)
     raise click.exceptions.Exit(1)  # the reader went away: as when a write to it fails
 
 
-def _show(rows: "Sequence[InvocationRow]") -> None:
+def _show(rows: "Sequence[InvocationRow]", zone: tzinfo) -> None:
     if not rows:
         click.echo("no such calls")
         return
-    printer = _heading(rows)
-    _print(printer, rows)
+    columns = _columns(zone)
+    printer = _heading(columns, rows)
+    _print(printer, columns, rows)
     printer.left_out()
 
 
-def _heading(rows: "Sequence[InvocationRow]") -> Printer:
+def _heading(columns: "Sequence[Column]", rows: "Sequence[InvocationRow]") -> Printer:
     """A table that may go on; where no rows are known by now, common widths are assumed."""
-    columns = [replace(column, typical=0) for column in _COLUMNS] if rows else _COLUMNS
+    columns = [replace(column, typical=0) for column in columns] if rows else columns
     printer = Printer(columns, [cells(columns, row) for row in rows])
     printer.heading()
     return printer
 
 
-def _print(printer: Printer, rows: "Sequence[InvocationRow]") -> None:
-    printer.rows((cells(_COLUMNS, row) for row in rows), status_colour)
+def _print(printer: Printer, columns: "Sequence[Column]", rows: "Sequence[InvocationRow]") -> None:
+    printer.rows((cells(columns, row) for row in rows), status_colour)

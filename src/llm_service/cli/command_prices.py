@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from llm_service.cli.group import Failure
-from llm_service.cli.options import FILE, MODELS, TIME, examples, only_json, seller
+from llm_service.cli.options import FILE, MODELS, examples, only_json, seller, zoned
 from llm_service.cli.output import json_document, lines, listing
 from llm_service.cli.tables import Column, named
 from llm_service.cli.target import Target
-from llm_service.cli.times import Moment, start_of
 
 if TYPE_CHECKING:
     from llm_service.pricing.book import PriceBook
@@ -46,7 +45,8 @@ _PASSED_OVER: Final = (
     )
 )
 @click.argument("model", metavar="MODEL")
-@click.option("--at", type=TIME, metavar="TIME", help="The price of this moment, or of a UTC day's beginning.")
+@click.option("--at", metavar="TIME", help="The price of this moment, or of the beginning of this day.")
+@zoned
 @seller
 @click.option(
     "--explain", is_flag=True, help="Also say why: which entry, by which rule, since when, and what was passed over."
@@ -57,7 +57,8 @@ _PASSED_OVER: Final = (
 def prices(
     *,
     model: str,
-    at: Moment | None,
+    at: str | None,
+    time_zone: str | None,
     provider: str | None,
     service_tier: str | None,
     region: str | None,
@@ -72,8 +73,9 @@ def prices(
     """
     from llm_service.telemetry.record.timestamps import to_microseconds
 
-    moment = datetime.now(UTC) if at is None else start_of(at)
-    book = Target(config=config).prices(models)
+    target = Target(config=config, time_zone=time_zone)
+    asked, book = target.range(at or "now"), target.prices(models)
+    moment = asked.start or datetime.now(UTC)
     found = book.explain(model, provider, to_microseconds(moment), service_tier, region=region)
     # To the second; `%Y` would give the year 1 as `1`.
     at_text = moment.replace(tzinfo=None).isoformat(" ", "seconds")

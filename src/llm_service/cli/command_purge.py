@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from llm_service.cli.options import common, examples
+from llm_service.cli.options import common, examples, zoned
 from llm_service.cli.output import lines
 from llm_service.cli.target import Target, read
-from llm_service.cli.times import parse_time
+from llm_service.errors import QueryError
+from llm_service.redaction import shown
 
 __all__ = ["purge"]
 
@@ -20,9 +21,10 @@ __all__ = ["purge"]
     )
 )
 @click.option(
-    "--older-than", required=True, metavar="TIME", help="Keep the UTC day of this time and all later ones; see TIME."
+    "--older-than", required=True, metavar="TIME", help="Keep the UTC day of this time and all later ones: 30d, ..."
 )
 @click.option("--dry-run", is_flag=True, help="Count what would go, and delete nothing.")
+@zoned
 @common
 def purge(*, older_than: str, dry_run: bool, target: Target) -> None:
     """Delete stored calls that are older, with their prompts and responses, and dead letters of that age.
@@ -34,7 +36,7 @@ def purge(*, older_than: str, dry_run: bool, target: Target) -> None:
     from llm_service.telemetry.client.purge_api import first_kept
     from llm_service.telemetry.queries.retention_coverage import count_old
 
-    days = _days(older_than, datetime.now(UTC))
+    days = _days(older_than, target)
     path = target.path_to_change()
     if dry_run:
         result = read(path, lambda fetch: count_old(fetch, first_kept(days)))
@@ -60,14 +62,13 @@ def _show(found: dict[str, Any], verb: str) -> None:
     )
 
 
-def _days(text: str, now: datetime) -> float:
+def _days(text: str, target: Target) -> float:
+    """How long ago the time was, in days; it may lie within its UTC day."""
     try:
-        moment = parse_time(text, now)
-    except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is no time; give 30d, 4w, or a day such as 2026-10-01", param_hint="--older-than"
-        ) from None
-    days = (now - moment) / timedelta(days=1) if isinstance(moment, datetime) else float((now.date() - moment).days)
+        asked = target.range(text)
+    except QueryError as error:
+        raise click.BadParameter(f"{shown(text)} is not usable; {error.remedy}", param_hint="--older-than") from None
+    days = (datetime.now(UTC) - (asked.start or datetime.now(UTC))) / timedelta(days=1)
     if days < 0:
         raise click.BadParameter(f"{text!r} lies in the future", param_hint="--older-than")
     return days

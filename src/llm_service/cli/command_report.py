@@ -1,23 +1,23 @@
 """`report month` and `report units`: where the month leads, and what things cost by the piece."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from llm_service.cli.command_costs import LABELS, UNPRICED, grouped, part_of, say_deleted
-from llm_service.cli.options import MODELS, NAMES, TIME, common, days, examples, filters
+from llm_service.cli.options import MODELS, NAMES, common, examples, filters, ranged, zoned
 from llm_service.cli.output import lines
 from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
-from llm_service.cli.times import Moment, day_of
 
 if TYPE_CHECKING:
     from llm_service.telemetry.queries.forecast import Forecast
     from llm_service.telemetry.queries.grouping import NameKey
     from llm_service.telemetry.queries.months import MonthReport
+    from llm_service.telemetry.queries.time_range import TimeRange
     from llm_service.telemetry.queries.unit_costs import UnitReport
 
 __all__ = ["report"]
@@ -46,15 +46,16 @@ def report() -> None:
 )
 @_by
 @click.option("--month", metavar="YYYY-MM", help="A month that is over counts whole.  [default: the present one]")
-@click.option("--as-of", type=TIME, metavar="TIME", help="As it stood at the end of the UTC day of this time.")
+@click.option("--as-of", metavar="TIME", help="As it stood at the end of the day of this time.")
 @click.option("--forecast/--no-forecast", default=True, show_default=True, help="What the month will have cost.")
+@zoned
 @filters
 @common
 def month(
     *,
     by: "tuple[NameKey, ...] | None",
     month: str | None,
-    as_of: Moment | None,
+    as_of: str | None,
     forecast: bool,
     names: Names,
     target: Target,
@@ -62,25 +63,38 @@ def month(
     """The month to date against the month before, and a forecast.
 
     The forecast adds to what is spent what the last 28 complete days say of the days that are left, by weekday once
-    all 28 are known; low and high hold the month's end in about 80 % of cases, as long as it goes on as it did. Costs
-    are kept by whole UTC days; "by then" counts of the month before's last day as much as is over of today. With
-    --json: one object with the keys of get_month_report.
+    all 28 are known; low and high hold the month's end in about 80 % of cases, as long as it goes on as it did. Days
+    whose records are deleted already are UTC days in any zone; "by then" counts of the month before's last day as much
+    as is over of today. With --json: one object with the keys of get_month_report.
     """
     from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.months import read_month
 
-    path, now, day = existing(target.report_path()), datetime.now(UTC), day_of(as_of)
+    path, now, zone = existing(target.report_path()), datetime.now(UTC), target.zone()
+    day = _last_day(target.range(None, as_of))
     say_unknown(path, names)
     chosen = InvocationFilter(**names)
-    found = read(path, lambda fetch: read_month(fetch, now, by or (), month, day, chosen, with_forecast=forecast))
+    found = read(
+        path,
+        lambda fetch: read_month(fetch, now, by or (), month, day, chosen, with_forecast=forecast, zone=zone),
+    )
     target.show(found, lambda found: _show_month(found, with_forecast=forecast))
+
+
+def _last_day(asked: "TimeRange") -> date | None:
+    """The day that a range ends in; None where it is open."""
+    from llm_service.telemetry.queries.time_range import day_of
+
+    return None if asked.end is None else day_of(asked.end - timedelta(microseconds=1), asked.zone)
 
 
 def _show_month(report: "MonthReport", *, with_forecast: bool) -> None:
     """A table of the month beside the month before, and what the forecast rests on."""
     totals, before = report["totals"], report["month_before"]
     spent = f"{report['elapsed_days']:.1f} of {report['days_in_month']} days"
-    click.echo(f"{report['month']} to {report['last_day']} ({spent}, UTC) against {before}")
+    click.echo(f"{report['month']} to {report['last_day']} ({spent}, {report['time_zone']}) against {before}")
+    if report["utc_days_before"] is not None:
+        click.echo(f"days before {report['utc_days_before']} are UTC days, of which only daily totals are left")
     if not totals["to_date"]["invocations"] and not totals["before"]["invocations"]:
         click.echo("no calls in these months")
         return
@@ -138,15 +152,15 @@ def _basis(forecast: "Forecast | None") -> str:
     epilog=examples("report units", "report units --by agent,model --since 30d", "report units --model gpt-4o --json")
 )
 @_by
-@days
+@ranged
 @filters
 @MODELS
 @common
 def units(
     *,
     by: "tuple[NameKey, ...] | None",
-    since: Moment | None,
-    until: Moment | None,
+    since: str | None,
+    until: str | None,
     names: Names,
     models: Path | None,
     target: Target,
@@ -155,24 +169,30 @@ def units(
 
     Read from the calls themselves, so of the days that are kept; the last line says what is missing. A success pays for
     the failures too. Caches saved what calls would have cost more without them, at the prices of their time. With
-    --json: one object with the keys of get_unit_costs.
+    --json: one object with the keys of get_unit_costs, and since, until and time_zone.
     """
     from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.unit_costs import read_unit_costs
 
-    path, narrowed = existing(target.report_path()), InvocationFilter(day_of(since), day_of(until), **names)
+    path, asked = existing(target.report_path()), target.range(since, until)
+    narrowed = InvocationFilter(since=asked.start, until=asked.end, **names)
     say_unknown(path, names)
     prices = target.prices(models)
-    found = read(path, lambda fetch: read_unit_costs(fetch, by or (), narrowed, prices=prices))
-    target.show(found, _show_units)
+    report = read(path, lambda fetch: read_unit_costs(fetch, by or (), narrowed, prices=prices))
+    target.show({**report, **asked.as_json()}, lambda _: _show_units(report, asked, target))
 
 
-def _show_units(report: "UnitReport") -> None:
-    """A table of costs by the piece, and what is missing from it."""
+def _show_units(report: "UnitReport", asked: "TimeRange", target: Target) -> None:
+    """A table of costs by the piece, what is missing from it, and its range."""
+    _units_table(report)
+    say_deleted(report)
+    target.say_range(asked)
+
+
+def _units_table(report: "UnitReport") -> None:
     totals = report["totals"]
     if not totals["invocations"]:
         click.echo("no such calls")
-        say_deleted(report)
         return
     columns = [*_UNITS, UNPRICED] if totals["unpriced"] else _UNITS
     grouped([_LABELS[key] for key in report["by"]], columns, report["rows"], totals)
@@ -183,7 +203,6 @@ def _show_units(report: "UnitReport") -> None:
         click.echo(f"cache: not known what it saved in {calls}")
     if (totals["cache_saved_nanos"] or 0) < 0:
         click.echo("cache: writing to it cost more than reading from it saved")
-    say_deleted(report)
 
 
 def _piece(name: str, key: str, rank: int = 0) -> Column:

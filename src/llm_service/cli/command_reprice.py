@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
-from llm_service.cli.options import MODELS, TIME, common, examples
+from llm_service.cli.options import MODELS, common, examples, zoned
 from llm_service.cli.output import lines, listing, progress
 from llm_service.cli.tables import Column
 from llm_service.cli.target import Target, percent_of
-from llm_service.cli.times import Moment, start_of
 
 if TYPE_CHECKING:
     from llm_service.telemetry.maintenance.repricing import RepriceReport
+    from llm_service.telemetry.queries.time_range import TimeRange
 
 __all__ = ["reprice"]
 
@@ -32,7 +32,8 @@ _UNPRICED: Final = (
         "reprice --dry-run", "reprice --only unknown", "reprice --since 2026-11-01 --models ./models.yaml --json"
     )
 )
-@click.option("--since", type=TIME, metavar="TIME", help="Only calls from so long ago, this UTC day or moment on.")
+@click.option("--since", metavar="TIME", help="Only calls from then on: 24h, today, last-week, 2026-11-23, ...")
+@zoned
 @click.option(
     "--only", type=click.Choice(["unknown", "computed"]), help="Only calls without a cost, or with a computed one."
 )
@@ -41,7 +42,7 @@ _UNPRICED: Final = (
 @common
 def reprice(
     *,
-    since: Moment | None,
+    since: str | None,
     only: Literal["unknown", "computed"] | None,
     dry_run: bool,
     models: Path | None,
@@ -53,16 +54,17 @@ def reprice(
     meanwhile; interrupted, it may be called again.
     """
     from llm_service.telemetry.maintenance.repricing import reprice as run
-    from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
+    from llm_service.telemetry.queries.filters import moment_text
 
-    path, book = target.path(), target.prices(models)
-    start = "" if since is None else microseconds_text(to_microseconds(start_of(since)))
+    path, book, asked = target.path(), target.prices(models), target.range(since)
+    start = "" if asked.start is None else moment_text("since", asked.start)
     with progress(100, "percent examined") as on_progress:
         report = run(path, book, since=start, only=only, dry_run=dry_run, on_progress=percent_of(on_progress))
     most = sorted(report.unpriced_models.items(), key=lambda one: (-one[1], str(one[0])))[:_MOST_MODELS]
     found = {
         "db_path": str(path),
         "dry_run": dry_run,
+        **asked.as_json(),
         **{name: getattr(report, name) for name in ("examined", "priced", "changed", "unknown", "kept", "not_run")},
         "usd_before": report.old_nanos / 1e9,
         "usd_after": report.new_nanos / 1e9,
@@ -71,15 +73,16 @@ def reprice(
             for (model, provider, tier), count in most
         ],
     }
-    target.show(found, lambda found: _show(found, report))
+    target.show(found, lambda found: _show(found, report, asked))
 
 
-def _show(found: dict[str, Any], report: "RepriceReport") -> None:
+def _show(found: dict[str, Any], report: "RepriceReport", asked: "TimeRange") -> None:
     """What changed, in calls and dollars."""
     would = "would be " if found["dry_run"] else ""
     lines(
         [
             ("database", found["db_path"]),
+            ("range", str(asked)),
             ("examined", f"{report.examined:,} calls whose cost is unknown or computed"),
             (f"{would}priced", f"{report.priced:,} calls that had no cost"),
             (f"{would}changed", f"{report.changed:,} calls that had another cost"),

@@ -1,14 +1,16 @@
 """`runs`: the runs of benchmarks, jobs and test sessions, the newest first."""
 
+from datetime import tzinfo
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from llm_service.cli.options import common, examples
+from llm_service.cli.options import common, examples, zoned
 from llm_service.cli.output import clean, listing
 from llm_service.cli.tables import Column, count, sum_usd
 from llm_service.cli.target import Target, read
+from llm_service.cli.times import in_zone
 from llm_service.redaction import shown
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ __all__ = ["runs"]
 
 _COLUMNS: Final = (
     Column("run", whole=True, of=lambda run: str(run["run"])),
-    Column("began (UTC)", whole=True, rank=4, of=lambda run: str(run["first_timestamp"])[:19]),
+    Column("began", rank=4, moment="first_timestamp"),
     Column("seconds", "right", rank=3, of=lambda run: f"{run['seconds']:,.1f}"),
     Column("calls", "right", of=lambda run: count(run["invocations"])),
     Column("failed", "right", rank=1, of=lambda run: count(run["errors"] + run["timeouts"])),
@@ -33,6 +35,7 @@ _UNPRICED: Final = Column("unpriced", "right", of=lambda run: count(run["unprice
 @click.command(epilog=examples("runs", "runs --name nightly-eval --limit 5", "runs --json"))
 @click.option("--name", metavar="NAME", help="Only runs of this name.")
 @click.option("--limit", type=int, default=20, show_default=True, help="At most so many.")
+@zoned
 @common
 def runs(*, name: str | None, limit: int, target: Target) -> None:
     """Runs of benchmarks, jobs and test sessions, the newest first.
@@ -49,10 +52,10 @@ def runs(*, name: str | None, limit: int, target: Target) -> None:
         click.echo(
             clean(f"there is no run named {shown(name)}" + (f"; did you mean {near[0]}?" if near else "")), err=True
         )
-    target.show(found, _show)
+    target.show(found, lambda found: _show(found, target.zone()))
 
 
-def _show(found: "Sequence[RunRow]") -> None:
+def _show(found: "Sequence[RunRow]", zone: tzinfo) -> None:
     columns = [*_COLUMNS, _UNPRICED] if any(run["unpriced"] for run in found) else _COLUMNS
     nothing = "no such runs; a program makes one by telemetry.run(NAME), and pytest by --llm-telemetry"
-    listing(columns, found, empty=nothing)
+    listing(in_zone(columns, zone), found, empty=nothing)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -11,6 +12,7 @@ from llm_service.cli.options import common, examples, narrowing
 from llm_service.cli.output import cells, progress, table
 from llm_service.cli.tables import Column, Row, named
 from llm_service.cli.target import Names, Target, existing, reading, say_unknown
+from llm_service.cli.times import in_zone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +37,7 @@ def _marked(row: Row) -> str:
 
 _COLUMNS: Final = (
     Column("id", "right", whole=True, of=lambda row: str(row["id"])),
-    Column("time (UTC)", whole=True, rank=1, of=lambda row: str(row["timestamp"])[:19]),
+    Column("time", rank=1, moment="timestamp"),
     Column("agent", rank=3, of=lambda row: named(row["agent_name"])),
     Column("model", rank=2, of=lambda row: named(row["model_name"])),
     Column("in", rank=4, of=lambda row: row["where"].removesuffix("_message")),
@@ -65,6 +67,8 @@ def search(
     dropping: bool,
     names: Names,
     calls: dict[str, Any],
+    since: str | None,
+    until: str | None,
     target: Target,
 ) -> None:
     """Calls whose prompt, response or error message has all WORDS; the one that arrived last first.
@@ -84,12 +88,13 @@ def search(
     from llm_service.telemetry.queries.search_terms import Wanted
 
     wanted, most = Wanted.of(" ".join(words)), check_limit(limit)
-    path = existing(target.report_path())
+    path, asked = existing(target.report_path()), target.range(since, until)
+    chosen = InvocationFilter(**calls, since=asked.start, until=asked.end)
     say_unknown(path, names)
     found: list[FoundRow] = []
     interrupted = False
     with reading(path) as fetch:
-        work = Search(fetch, wanted, InvocationFilter(**calls), most + 1)
+        work = Search(fetch, wanted, chosen, most + 1)
         try:
             with _bar(work) as on_progress:
                 found.extend(work.rows(on_progress))
@@ -97,7 +102,8 @@ def search(
             interrupted = True
     if len(found) > most:
         click.echo(f"only the newest {most:,} are shown, and there are more; give a larger --limit", err=True)
-    target.show(found[:most], _show)
+    target.show(found[:most], lambda rows: _show(rows, asked.zone))
+    target.say_range(asked)
     if interrupted:
         click.echo("interrupted: older calls were not looked at", err=True)
         raise click.exceptions.Exit(EXIT_INTERRUPTED)
@@ -112,9 +118,10 @@ def _bar(work: "Search") -> Generator[Callable[[int], object]]:
         yield on_progress
 
 
-def _show(rows: "Sequence[FoundRow]") -> None:
+def _show(rows: "Sequence[FoundRow]", zone: tzinfo) -> None:
     if rows:
-        table(_COLUMNS, [cells(_COLUMNS, row) for row in rows])
+        columns = in_zone(_COLUMNS, zone)
+        table(columns, [cells(columns, row) for row in rows])
     else:
         click.echo("no such calls")
 

@@ -1,56 +1,68 @@
 """`stats`: counts, tokens, costs and latency of the last days."""
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from llm_service.cli.options import TIME, Number, common, examples, filters
+from llm_service.cli.options import Number, common, examples, filters, ranged
 from llm_service.cli.output import table
 from llm_service.cli.tables import UNKNOWN, Column, count, usd
 from llm_service.cli.target import Names, Target, read, say_unknown
-from llm_service.cli.times import Moment, start_of
+from llm_service.cli.times import shown_time
 
 if TYPE_CHECKING:
     from llm_service.telemetry.queries.questions import Statistics
+    from llm_service.telemetry.queries.time_range import TimeRange
 
 __all__ = ["known_values", "show_statistics", "stats"]
 
 
 @click.command(
-    epilog=examples("stats", "stats --agent backend-dev --since 2h", "stats --days 30 --db ./telemetry.db --json")
+    epilog=examples("stats", "stats --agent backend-dev --since today", "stats --days 30 --db ./telemetry.db --json")
 )
 @filters
 @click.option("--days", type=Number(), metavar="N", help="The last so many days; fractions are taken.  [default: 7]")
-@click.option("--since", type=TIME, metavar="TIME", help="From so long ago, this UTC day, or this moment on.")
+@ranged
 @common
-def stats(*, names: Names, days: float | None, since: Moment | None, target: Target) -> None:
+def stats(*, names: Names, days: float | None, since: str | None, until: str | None, target: Target) -> None:
     """Counts, tokens, costs and latency of the last days.
 
-    Sums are exact; percentiles are within 2.2 %. With --json: one object with the keys of get_statistics.
+    Sums are exact; percentiles are within 2.2 %. With --json: one object with the keys of get_statistics, and since,
+    until and time_zone.
     """
     from llm_service.telemetry.queries import questions
     from llm_service.telemetry.queries.filters import InvocationFilter
 
     if days is not None and since is not None:
         raise click.UsageError("--days and --since both say where to begin; give one of them")
-    days = 7.0 if days is None else days
-    questions.check_days(days)
-    start = datetime.now(UTC) - timedelta(days=days) if since is None else start_of(since)
-    path = target.report_path()
-    found = read(path, lambda fetch: questions.read_statistics_since(fetch, start, InvocationFilter(**names)))
+    if days is not None and until is not None:
+        raise click.UsageError("--days ends now; with --until give --since")
+    path, chosen, asked = target.report_path(), InvocationFilter(**names), target.range(since, until)
+    if since is None and until is None:
+        window = questions.last_days(7.0 if days is None else days, datetime.now(UTC))
+        asked = replace(asked, start=window.start)
+    found, covered = read(path, lambda fetch: questions.read_statistics_of(fetch, asked, chosen))
     say_unknown(path, names)
     if not found["total_invocations"]:
-        query = questions.invocations(InvocationFilter(**names), limit=1)
+        query = questions.invocations(chosen, limit=1)
         newest = [row["timestamp"] for row in read(path, lambda fetch: questions.to_invocations(fetch(query)))]
-        click.echo(_no_calls(start, *newest), err=True)
-    target.show(known_values(found), show_statistics)
+        click.echo(_no_calls(asked, *newest), err=True)
+
+    def show(known: dict[str, Any]) -> None:
+        show_statistics(known)
+        target.say_range(covered, asked)
+
+    known = known_values(found)
+    target.show({**known, **covered.as_json()} if target.as_json else known, show)
 
 
-def _no_calls(start: datetime, newest: str | None = None) -> str:
+def _no_calls(asked: "TimeRange", newest: str | None = None) -> str:
     if newest is None:
         return "there are no such calls at all"
-    return f"no calls since {start:%Y-%m-%d %H:%M} UTC; the newest is of {newest[:16]}, use --since {newest[:10]}"
+    when = shown_time(newest, asked.zone, "minutes")
+    return f"no calls in this range, {asked}; the newest is of {when}, use --since {when[:10]}"
 
 
 def known_values(statistics: "Statistics") -> dict[str, Any]:

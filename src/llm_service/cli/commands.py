@@ -64,8 +64,9 @@ def cli(context: click.Context) -> None:
 
     Without --db, the database is that of the configuration: --config PATH, else where the loggers look for one.
 
-    All times and days are UTC. A TIME is a duration that counts back from now (90m, 2h, 30d, 1w, 1h30m), a day
-    (2026-11-23) or a moment (2026-11-23T18:00:00Z; without an offset it is UTC).
+    Times and days are those of --tz, else of the configuration's time_zone, else of this machine. A TIME is a period
+    (today, yesterday, this-week, last-month, 2026-11-23, 2026-11), which --since begins with and --until ends with; a
+    duration that counts back from now (90m, 24h, 7d of 24 hours each, 1w), now, or a moment (2026-11-23T18:00).
 
     On a terminal, tables are cut to its width; elsewhere they are whole, plain and aligned. NO_COLOR and FORCE_COLOR
     are heeded.

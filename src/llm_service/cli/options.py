@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import wraps
 from pathlib import Path
@@ -11,15 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import click
 
 from llm_service.cli.target import Target
-from llm_service.cli.times import Moment, parse_time
 from llm_service.config.settings import resolve_db_path
 
 if TYPE_CHECKING:
     from llm_service.telemetry.queries.costs import CostKey
 
 __all__ = [
-    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "TIME", "USD", "Formats", "Number", "common", "days",
-    "examples", "filters", "narrowing", "only_json", "seller",
+    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "USD", "Formats", "Number", "common", "examples", "filters",
+    "narrowing", "only_json", "ranged", "seller", "zoned",
 ]  # fmt: skip
 
 Command = Callable[..., Any]
@@ -78,13 +76,6 @@ def _speed(text: str) -> float:
     return speed or math.inf
 
 
-def _time(text: str) -> Moment:
-    try:
-        return parse_time(text, datetime.now(UTC))
-    except ValueError:
-        raise ValueError(f"{text!r} is no time; write 2h, 30d, 2026-11-23 or 2026-11-23T18:00:00Z") from None
-
-
 def _usd(text: str) -> Decimal:
     try:
         amount = Decimal(text)
@@ -109,8 +100,6 @@ DATABASE: Final = _Value("path", resolve_db_path)
 """A database file, as every other part of the project takes it."""
 SPEED: Final = _Value("times", _speed)
 """How many times faster than the trace; infinity for as fast as possible."""
-TIME: Final = _Value("time", _time)
-"""So long ago, a UTC day, or a moment."""
 USD: Final = _Value("usd", _usd)
 """An amount of money, exactly as it is written."""
 KEYS: Final = _keys("day", "agent", "tool", "model")
@@ -137,8 +126,10 @@ def common(command: Command) -> Command:
     @click.option("--config", type=FILE, metavar="PATH", help="A telemetry.yaml to take the settings from.")
     @only_json
     @wraps(command)
-    def run(*given: Any, db: Path | None, config: Path | None, as_json: bool, **options: Any) -> Any:
-        return command(*given, target=Target(db, config, as_json), **options)
+    def run(
+        *given: Any, db: Path | None, config: Path | None, as_json: bool, time_zone: str | None = None, **options: Any
+    ) -> Any:
+        return command(*given, target=Target(db, config, as_json, time_zone), **options)
 
     return run
 
@@ -155,11 +146,21 @@ def seller(command: Command) -> Command:
     return provider(service_tier(region(command)))
 
 
-def days(command: Command) -> Command:
-    """The UTC days that a report is of."""
-    since = click.option("--since", type=TIME, metavar="TIME", help="From the UTC day of this time on.")
-    until = click.option("--until", type=TIME, metavar="TIME", help="Up to the UTC day of this time, inclusive.")
-    return since(until(command))
+def zoned(command: Command) -> Command:
+    """The zone of times and days, which `common` takes as the target's."""
+    return click.option(
+        "--tz",
+        "time_zone",
+        metavar="ZONE",
+        help="Where times and days are: Europe/Berlin, UTC, local, ...  [default: the configuration's, else local]",
+    )(command)
+
+
+def ranged(command: Command) -> Command:
+    """The range that a report is of, as texts for `Target.range`, and the zone."""
+    since = click.option("--since", metavar="TIME", help="From then on: 24h, today, last-week, 2026-11-23, ...")
+    until = click.option("--until", metavar="TIME", help="Up to then; a day or another period is in it.")
+    return since(until(zoned(command)))
 
 
 def filters(command: Command) -> Command:
@@ -177,7 +178,7 @@ def filters(command: Command) -> Command:
 
 
 def narrowing(command: Command) -> Command:
-    """Which calls are meant: it takes `names`, and as `calls` all that narrows an `InvocationFilter`."""
+    """Which calls are meant: it takes `names`, a range, and as `calls` what else narrows an `InvocationFilter`."""
 
     @filters
     @click.option("--status", type=click.Choice(["success", "error", "timeout"]), help="Only calls that ended so.")
@@ -186,13 +187,10 @@ def narrowing(command: Command) -> Command:
     @click.option("--run", metavar="ID", help="Only this run.")
     @click.option("--trace", "trace_id", metavar="ID", help="Only this trace.")
     @click.option("--user", "user_id", metavar="ID", help="Only this user.")
-    @click.option("--since", type=TIME, metavar="TIME", help="From so long ago, this UTC day, or this moment on.")
-    @click.option("--until", type=TIME, metavar="TIME", help="Up to this UTC day (inclusive), or before this moment.")
+    @ranged
     @wraps(command)
-    def run(*given: Any, names: dict[str, Any], since: Moment | None, until: Moment | None, **options: Any) -> Any:
+    def run(*given: Any, names: dict[str, Any], **options: Any) -> Any:
         calls = names | {name: options.pop(name) for name in ("status", "failed", *_IDS)}
-        calls["since" if isinstance(since, datetime) else "start_date"] = since
-        calls["until" if isinstance(until, datetime) else "end_date"] = until
         return command(*given, names=names, calls=calls, **options)
 
     return run

@@ -37,6 +37,7 @@ class Column:
         whole: its cells are never cut; those of a column on the right never are either.
         rank: where the width does not suffice, columns are left out from the highest rank down; 0 stays.
         typical: cells to reserve where the rows are not known yet.
+        moment: the key of a UTC time that its cell shows; `times.in_zone` makes the cell.
         of: the text of its cell, from what a row shows.
     """
 
@@ -45,6 +46,7 @@ class Column:
     whole: bool = False
     rank: int = 0
     typical: int = 0
+    moment: str = ""
     of: Callable[[Row], str] = str
 
     @property

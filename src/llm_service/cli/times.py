@@ -1,53 +1,38 @@
-"""Times as people type them: `2h` ago, a UTC day, or a moment."""
+"""Times in tables: as the clock of the zone that was asked for shows them, under its name."""
 
-import re
-from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, tzinfo
 
-__all__ = ["Moment", "day_of", "parse_time", "start_of"]
+from llm_service.cli.tables import Column, Row
+from llm_service.config.time_zones import zone_name
 
-Moment = date | datetime
-"""A whole UTC day, or (a datetime, which is also a date) an exact moment, aware UTC."""
-
-_UNITS: Final = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
-_DURATION: Final = re.compile(r"(?:\d{1,9}[wdhms])+", re.ASCII)
-_PART: Final = re.compile(r"(\d+)([wdhms])", re.ASCII)
+__all__ = ["in_zone", "shown_time", "zone_label"]
 
 
-def parse_time(text: str, now: datetime) -> Moment:
-    """What a text such as `30d`, `1h30m`, `2026-11-23` or `2026-11-23 18:00` means.
-
-    Args:
-        text: a duration in weeks, days, hours, minutes (`m`) or seconds, which counts back from `now`; an ISO day; or
-            an ISO moment, which is UTC unless it has an offset.
-
-    Raises:
-        ValueError: it is none of these, or lies before the year 1.
-    """
-    if _DURATION.fullmatch(text):
-        ago: dict[str, int] = {}
-        for number, unit in _PART.findall(text):
-            ago[_UNITS[unit]] = ago.get(_UNITS[unit], 0) + int(number)
-        try:
-            return now.astimezone(UTC) - timedelta(**ago)
-        except OverflowError:
-            raise ValueError("longer ago than the calendar goes") from None
+def shown_time(timestamp: object, zone: tzinfo, exactness: str = "seconds") -> str:
+    """A stored UTC time (`2026-11-23 18:30:00.000000Z`) on the clock of a zone; as it is, where it is none."""
+    text = str(timestamp)
     try:
-        return date.fromisoformat(text)
-    except ValueError:
-        pass
-    moment = datetime.fromisoformat(text)
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("outside of the years 1 to 9999") from None
+        moment = datetime.fromisoformat(text)
+        local = (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(zone)
+    except (ValueError, OverflowError):
+        return text[:19]
+    return local.replace(tzinfo=None, microsecond=0).isoformat(" ", exactness)
 
 
-def day_of(moment: Moment | None) -> date | None:
-    """The UTC day that a moment lies in."""
-    return moment.astimezone(UTC).date() if isinstance(moment, datetime) else moment
+def zone_label(zone: tzinfo) -> str:
+    """The zone in a heading: of `America/Los_Angeles` the city alone, which is not wider than a time."""
+    return zone_name(zone).rpartition("/")[2]
 
 
-def start_of(moment: Moment) -> datetime:
-    """The moment itself, or midnight UTC of a day."""
-    return moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+def in_zone(columns: Sequence[Column], zone: tzinfo) -> list[Column]:
+    """The columns, with those that show a time in this zone."""
+    return [_in_zone(column, zone) if column.moment else column for column in columns]
+
+
+def _in_zone(column: Column, zone: tzinfo) -> Column:
+    def of(row: Row) -> str:
+        return shown_time(row[column.moment], zone)
+
+    return replace(column, name=f"{column.name} ({zone_label(zone)})", whole=True, of=of)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
-__all__ = ["LOCAL", "machine_zone", "zone_name", "zone_named"]
+__all__ = ["LOCAL", "UTC_NAMES", "machine_zone", "zone_name", "zone_named"]
 
 LOCAL: Final = "local"
 """The name of the machine's own zone."""
-_UTC: Final = ("UTC", "Etc/UTC")
-"""Needs no database."""
+UTC_NAMES: Final = ("UTC", "Etc/UTC")
+"""What needs no database."""
 _REMEDY: Final = "give a name of the IANA time zone database, such as UTC or Europe/Berlin"
 _NO_DATA: Final = "this machine has no time zone data: pip install tzdata, or give UTC"
 _LONGEST: Final = 64
@@ -29,7 +29,7 @@ def zone_named(name: object) -> tzinfo:
     """
     if name == LOCAL:
         return machine_zone()
-    if name in _UTC:
+    if name in UTC_NAMES:
         return UTC
     try:
         return ZoneInfo(name)  # type: ignore[arg-type]

@@ -72,7 +72,7 @@ def test_an_export_to_a_file_is_private_and_says_how_much_it_is(run: Run, databa
     output = tmp_path / "out.csv"
     result = run("export", "--db", database, "--output", output)
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == f"6 calls written to {output}\n"
+    assert result.stderr == f"6 calls written to {output}; range: all times (UTC)\n"
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
     assert len(rows_of(output.read_text("utf-8"))) == 6
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "telemetry.db"]

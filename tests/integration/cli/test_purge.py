@@ -61,7 +61,8 @@ def test_a_dry_run_deletes_nothing(run: Run, ages: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("older_than", "said"), [("tomorrow", "'tomorrow' is no time; give 30d"), ("2999-01-01", "lies in the future")]
+    ("older_than", "said"),
+    [("tomorrow", "'tomorrow' is not usable; give one of now, "), ("2999-01-01", "lies in the future")],
 )
 def test_what_is_no_age_is_refused(run: Run, ages: Path, older_than: str, said: str) -> None:
     """With the option, the value and the remedy; nothing is deleted."""

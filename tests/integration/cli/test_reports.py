@@ -17,6 +17,7 @@ from llm_service.telemetry.queries import questions
 from .every_command import commands
 
 Run = Callable[..., Result]
+RANGE = ("since", "until", "time_zone")
 NARROWED = [
     [*words.split(), *("word" for option in command.params if option.name == "words")]
     for words, command in commands()
@@ -30,7 +31,9 @@ def test_stats_shows_every_key_of_the_api(run: Run, database: Path) -> None:
     """Counts of the last seven days; the old calls are outside the window."""
     result = run("stats", "--db", database)
     assert result.exit_code == 0
-    values = dict(line.split() for line in result.stdout.splitlines()[1:])
+    *lines, said = result.stdout.splitlines()[1:]
+    assert said.startswith("range: from ")
+    values = dict(line.split() for line in lines)
     assert values["total_invocations"] == "4"
     assert values["success_rate"] == "75.00%"
     assert values["total_cost_usd"] == "1.0000"
@@ -42,7 +45,7 @@ def test_stats_as_json_is_what_the_api_returns(run: Run, database: Path) -> None
     """The same keys, numbers as numbers."""
     found = json.loads(run("stats", "--db", database, "--days", 3650, "--json").stdout)
     with TelemetryLogger(database, retention_days=None) as telemetry:
-        assert found == telemetry.get_statistics(days=3650)
+        assert found == telemetry.get_statistics(days=3650) | {name: found[name] for name in RANGE}
     assert found["total_invocations"] == 6
 
 
@@ -51,9 +54,11 @@ def test_stats_of_a_window_without_calls_say_when_the_newest_was(run: Run, datab
     result = run("stats", "--db", database, "--since", "2090-01-01")
     newest = run("invocations", "--db", database, "--limit", 1, "--json")
     when = json.loads(newest.stdout)[0]["timestamp"][:16]
-    said = f"no calls since 2090-01-01 00:00 UTC; the newest is of {when}, use --since {when[:10]}\n"
+    said = f"no calls in this range, from 2090-01-01 00:00 (UTC); the newest is of {when}, use --since {when[:10]}\n"
     assert result.stderr == said
-    values = dict(line.split() for line in result.stdout.splitlines()[1:])
+    *lines, said = result.stdout.splitlines()[1:]
+    assert said.startswith("range: from ")
+    values = dict(line.split() for line in lines)
     assert {key for key, value in values.items() if value == "-"} == {
         "success_rate", "avg_latency_ms", "p50_latency_ms", "p95_latency_ms", "p99_latency_ms",
     }  # fmt: skip
@@ -100,10 +105,10 @@ def test_costs_end_with_totals_and_how_much_is_known(run: Run, database: Path) -
     lines = result.stdout.splitlines()
     names = ["date", "agent", "tool", "model", "calls", "failed", "tokens", "cost", "USD"]
     assert lines[0].split() == [*names, "unpriced"]
-    assert lines[-2].split() == ["total", "6", "2", "6,000", "2.5000", "1"]
+    assert lines[-3].split() == ["total", "6", "2", "6,000", "2.5000", "1"]
     priced = run("costs", "--db", database, "--agent", "tester").stdout.splitlines()
     assert priced[0].split() == names
-    assert lines[-1] == "known: cost of 5 (83.3%), tokens of 4 (66.7%)"
+    assert lines[-2] == "known: cost of 5 (83.3%), tokens of 4 (66.7%)"
 
 
 @pytest.mark.parametrize("by", ["day", "agent", "model,agent", "tool,day", "day,agent,tool,model"])
@@ -139,7 +144,8 @@ def test_costs_between_two_days_include_both(run: Run, database: Path) -> None:
 
 def test_an_empty_answer_says_so_and_is_an_empty_list_in_json(run: Run, database: Path) -> None:
     """No table without rows."""
-    for name, said in (("costs", "no calls on these days\n"), ("invocations", "no such calls\n")):
+    said = "no such calls\nrange: all times (UTC)\n"
+    for name in ("costs", "invocations"):
         result = run(name, "--db", database, "--agent", "nobody")
         assert (result.exit_code, result.stdout) == (0, said)
     assert json.loads(run("invocations", "--db", database, "--agent", "nobody", "--json").stdout) == []
@@ -236,12 +242,12 @@ def test_a_file_that_is_no_telemetry_database_is_one_clean_line(run: Run, tmp_pa
         (("stats", "--days", "-1"), "days: -1.0 is not usable; give a number above 0"),
         (("stats", "--days", "nan"), "'nan' is no finite number"),
         (("stats", "--days", "many"), "'many' is not a valid float"),
-        (("costs", "--since", "yesterday"), "'yesterday' is no time; write 2h, 30d, 2026-11-23"),
+        (("costs", "--since", "yestrday"), "'yestrday' is not usable; did you mean yesterday?"),
         (("costs", "--agent", ""), "there is no agent ''"),
         (("invocations", "--limit", "0"), "limit: 0 is not usable; give a whole number from 1"),
         (("invocations", "--status", "odd"), "'odd' is not one of"),
-        (("invocations", "--since", "soon"), "'soon' is no time; write 2h"),
-        (("invocations", "--since", "99999999w"), "'99999999w' is no time"),
+        (("invocations", "--since", "soon"), "'soon' is not usable; give one of now, "),
+        (("invocations", "--since", "99999999w"), "'99999999w' is not usable; it is outside of the years 1 to 9999"),
         (("stats", "--days", "1", "--since", "2h"), "--days and --since both say where to begin"),
         (("costs", "--by", "day,week"), "'day,week' is not usable; give one or more of day, agent, tool, model"),
         (("costs", "--by", "day,day"), "'day,day' is not usable"),
@@ -270,7 +276,7 @@ def test_an_interrupted_command_ends_quietly_with_130(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(questions, "read_statistics_since", interrupt)
+    monkeypatch.setattr(questions, "read_statistics_of", interrupt)
     result = run("stats", "--db", database)
     assert (result.exit_code, result.output) == (130, "")
 
@@ -283,7 +289,7 @@ def test_a_reader_that_went_away_ends_the_command_quietly(
     def broken(*_: object, **__: object) -> None:
         raise BrokenPipeError(32, "Broken pipe")
 
-    monkeypatch.setattr(questions, "read_statistics_since", broken)
+    monkeypatch.setattr(questions, "read_statistics_of", broken)
     result = run("stats", "--db", database)
     assert (result.exit_code, result.output) == (1, "")
 

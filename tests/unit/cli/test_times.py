@@ -1,86 +1,41 @@
-"""Times as people type them."""
+"""Times in tables, on the clock of the zone that was asked for."""
 
-import contextlib
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC
+from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from llm_service.cli.options import TIME
-from llm_service.cli.times import Moment, day_of, parse_time, start_of
-
-NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
+from llm_service.cli.tables import Column
+from llm_service.cli.times import in_zone, shown_time, zone_label
 
 
 @pytest.mark.parametrize(
-    ("text", "ago"),
+    ("zone", "shown"),
     [
-        ("2h", timedelta(hours=2)),
-        ("90m", timedelta(minutes=90)),
-        ("30d", timedelta(days=30)),
-        ("1w", timedelta(weeks=1)),
-        ("45s", timedelta(seconds=45)),
-        ("1h30m", timedelta(minutes=90)),
-        ("1d1d", timedelta(days=2)),
-        ("0s", timedelta()),
+        ("America/Los_Angeles", "2026-11-23 10:30:05"),
+        ("Asia/Kathmandu", "2026-11-24 00:15:05"),
+        ("UTC", "2026-11-23 18:30:05"),
     ],
 )
-def test_a_duration_counts_back_from_now(text: str, ago: timedelta) -> None:
-    """Units may be combined; they add up."""
-    assert parse_time(text, NOW) == NOW - ago
+def test_a_stored_time_is_shown_on_the_clock_of_the_zone(zone: str, shown: str) -> None:
+    """To the second, or to the minute."""
+    assert shown_time("2026-11-23 18:30:05.999999Z", ZoneInfo(zone)) == shown
+    assert shown_time("2026-11-23T18:30:05", ZoneInfo(zone), "minutes") == shown[:16]
 
 
-def test_a_duration_is_utc_wherever_now_was_taken() -> None:
-    """So that its day is the UTC day."""
-    local = NOW.astimezone(timezone(timedelta(hours=9)))
-    assert parse_time("0s", local).isoformat() == NOW.isoformat()
+@pytest.mark.parametrize("text", ["", "soon", "9999-12-31 23:59:59Z"])
+def test_what_is_no_time_there_is_shown_as_it_is(text: str) -> None:
+    """A report of a damaged file does not fail."""
+    assert shown_time(text, ZoneInfo("Asia/Tokyo")) == text[:19]
 
 
-@pytest.mark.parametrize(
-    ("text", "meant"),
-    [
-        ("2026-11-23", date(2026, 11, 23)),
-        ("2026-11-23T18:00:00Z", datetime(2026, 11, 23, 18, tzinfo=UTC)),
-        ("2026-11-23 18:00", datetime(2026, 11, 23, 18, tzinfo=UTC)),
-        ("2026-11-23T18:00+02:00", datetime(2026, 11, 23, 16, tzinfo=UTC)),
-        ("2026-11-23 18:00:00.123456Z", datetime(2026, 11, 23, 18, 0, 0, 123456, tzinfo=UTC)),
-    ],
-)
-def test_a_day_is_a_day_and_a_moment_is_utc(text: str, meant: Moment) -> None:
-    """What our own tables print is read back as what it was."""
-    found = parse_time(text, NOW)
-    assert (found, type(found)) == (meant, type(meant))
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "2", "h", "2 h", "-2h", "2y", "2H", "yesterday", "2026-13-01", "999999999w", "٢h", "0001-01-01T00:00+05:00"],
-)
-def test_what_is_no_time_is_refused(text: str) -> None:
-    """Not guessed."""
-    with pytest.raises(ValueError, match=r"."):
-        parse_time(text, NOW)
-
-
-@given(st.text(max_size=12))
-def test_any_text_is_a_time_or_a_value_error(text: str) -> None:
-    """No other exception reaches the command line."""
-    with contextlib.suppress(ValueError):
-        assert isinstance(parse_time(text, NOW), date)
-
-
-def test_a_moment_has_a_day_and_a_day_has_a_beginning() -> None:
-    """Both in UTC; nothing stays nothing."""
-    west = datetime(2026, 11, 23, 20, tzinfo=timezone(timedelta(hours=-5)))
-    assert day_of(west) == date(2026, 11, 24)
-    assert day_of(date(2026, 11, 23)) == date(2026, 11, 23)
-    assert day_of(None) is None
-    assert start_of(date(2026, 11, 23)) == datetime(2026, 11, 23, tzinfo=UTC)
-    assert start_of(NOW) is NOW
-
-
-@pytest.mark.parametrize("moment", [NOW, NOW.date()])
-def test_a_time_that_was_read_already_stays_what_it_is(moment: Moment) -> None:
-    """Click may convert a value twice."""
-    assert TIME.convert(moment, None, None) is moment
+def test_a_column_of_a_time_has_the_zone_in_its_heading_and_others_stay_as_they_are() -> None:
+    """The city alone, which is not wider than a time."""
+    columns = in_zone([Column("began", rank=2, moment="at"), Column("calls")], ZoneInfo("America/Los_Angeles"))
+    assert [column.name for column in columns] == ["began (Los_Angeles)", "calls"]
+    assert (columns[0].of({"at": "2026-11-23 18:30:05.9Z"}), columns[0].rank, columns[0].whole) == (
+        "2026-11-23 10:30:05",
+        2,
+        True,
+    )
+    assert zone_label(UTC) == "UTC"

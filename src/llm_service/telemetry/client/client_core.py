@@ -5,6 +5,7 @@ import math
 import os
 import weakref
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from pathlib import Path
 from threading import get_ident
@@ -26,6 +27,7 @@ from llm_service.telemetry.client.steps import Step, Steps, Work
 from llm_service.telemetry.instrumentation.inherited_fields import NOTHING
 from llm_service.telemetry.instrumentation.kept_calls import hand_over
 from llm_service.telemetry.instrumentation.open_streams import end_open
+from llm_service.telemetry.queries.time_range import TimeRange, time_range
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.costing import Costing
@@ -104,6 +106,11 @@ class ClientCore:
         first = what not in self._said
         self._said.add(what)
         return first
+
+    def range(self, since: object, until: object, time_zone: str | tzinfo | None) -> TimeRange:
+        """The range of a query, in `time_zone`, else in the zone of the settings; QueryError: see `time_range`."""
+        zone = self.settings.time_zone if time_zone is None else time_zone
+        return time_range(since, until, time_zone=zone, now=datetime.now(UTC))
 
     def ask(self, question: Callable[[Fetch], _T], *, fresh: bool) -> Steps[_T]:
         """Read the file after what was accepted before is in it; CommitTimeoutError where `fresh` and that failed."""

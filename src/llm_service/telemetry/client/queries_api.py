@@ -4,7 +4,7 @@ What SQL a question is and what its rows mean stands in the room `queries`. Repo
 read, in a thread: who only logs does not pay for them, and no event loop does.
 """
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 from typing import TYPE_CHECKING
 
 from llm_service.telemetry.client.client_core import ClientCore
@@ -18,7 +18,6 @@ from llm_service.telemetry.stores.base import Fetch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import tzinfo
 
     from llm_service.telemetry.queries.ask import Answer
     from llm_service.telemetry.queries.cache_savings import RatesOf
@@ -125,8 +124,9 @@ def get_invocations(
     trace_id: str | None = None,
     run: str | None = None,
     user_id: str | None = None,
-    since: datetime | str | None = None,
-    until: datetime | str | None = None,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    time_zone: str | tzinfo | None = None,
     before: InvocationRow | None = None,
     filters: Filters = None,
     fresh: bool = True,
@@ -137,16 +137,20 @@ def get_invocations(
         start_date, end_date, fresh: as for `get_daily_costs`.
         agent_name, tool_name, model_name, session_id, trace_id, run, user_id, status: equal to; None does not filter.
         limit: at most so many, 1 to 1,000,000.
-        since, until: moments, from `since` on and before `until`; aware datetimes or ISO texts with an offset.
+        since, until: the range, as people say it: `24h`, `7d`, `today`, `yesterday`, `last-week`, `this-month`, a date,
+            a datetime (naive is local time of this machine), an ISO text. A period that `until` names is in it.
+        time_zone: where days and texts without an offset are: a name such as `Europe/Berlin`, `local`, or a tzinfo;
+            None is the `time_zone` of the settings, else UTC.
         before: the last row of a page, to get the next page.
         filters: as for `query`.
 
     Raises:
         QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
+    asked = core.range(since, until, time_zone)
     narrowed = InvocationFilter(
         start_date, end_date, agent_name, tool_name, model_name, status=status,
-        session_id=session_id, trace_id=trace_id, run=run, user_id=user_id, since=since, until=until,
+        session_id=session_id, trace_id=trace_id, run=run, user_id=user_id, since=asked.start, until=asked.end,
         filters=filters,
     )  # fmt: skip
     query = questions.invocations(narrowed, limit, before=before)
@@ -198,6 +202,9 @@ def get_statistics(
     *,
     tool_name: str | None = None,
     model_name: str | None = None,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    time_zone: str | tzinfo | None = None,
     filters: Filters = None,
     fresh: bool = True,
 ) -> Steps[Statistics]:
@@ -206,7 +213,9 @@ def get_statistics(
     Sums are exact; percentiles are within 2.2 %. Every value is a number, 0 or 0.0 on an empty file.
 
     Args:
-        days: above 0, up to 36,500; fractions are taken.
+        days: of 24 hours; above 0, up to 36,500; fractions are taken.
+        since, until, time_zone: a range in place of `days`, as for `get_invocations`. An end of it whose records are
+            deleted already is widened to its whole UTC day.
         agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
         filters: as for `query`.
 
@@ -215,7 +224,9 @@ def get_statistics(
     """
     questions.check_days(days)
     names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name, filters=filters)
-    return core.ask(lambda fetch: questions.read_statistics(fetch, datetime.now(UTC), days, names), fresh=fresh)
+    given = since is not None or until is not None
+    asked = core.range(since, until, time_zone) if given else questions.last_days(days, datetime.now(UTC))
+    return core.ask(lambda fetch: questions.read_statistics_of(fetch, asked, names)[0], fresh=fresh)
 
 
 def get_month_report(
@@ -228,30 +239,35 @@ def get_month_report(
     *,
     as_of: date | str | None = None,
     forecast: bool = True,
+    time_zone: str | tzinfo | None = None,
     filters: Filters = None,
     fresh: bool = True,
 ) -> Steps["MonthReport"]:
     """A month to date against the month before, with a forecast to its end.
 
-    From the daily totals, which stay for ever. Calls without a known cost are counted in `unpriced` beside each
+    From the daily totals, which stay for ever; days of another zone than UTC from the records, while these are kept
+    (days before `utc_days_before` are UTC days). Calls without a known cost are counted in `unpriced` beside each
     sum, and a forecast says of which share of the calls it is.
 
     Args:
         by: any of `agent`, `tool`, `model`, each once; none for totals alone.
         month: `YYYY-MM`; default the present one. One that is over counts whole and has no forecast.
-        as_of: a UTC day, in place of `month`: its month as it stood at the end of that day.
+        as_of: a day, in place of `month`: its month as it stood at the end of that day.
         forecast: False leaves it out.
+        time_zone: where days and months are, as for `get_invocations`.
         agent_name, tool_name, model_name, filters, fresh: as for `get_daily_costs`.
 
     Raises:
         QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
+    asked = core.range(None, None, time_zone)
 
     def report(fetch: Fetch) -> "MonthReport":
         from llm_service.telemetry.queries.months import read_month  # noqa: PLC0415
 
         names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name, filters=filters)
-        return read_month(fetch, datetime.now(UTC), by, month, as_of, names, with_forecast=forecast)
+        now = datetime.now(UTC)
+        return read_month(fetch, now, by, month, as_of, names, with_forecast=forecast, zone=asked.zone)
 
     return core.ask(report, fresh=fresh)
 
@@ -266,6 +282,9 @@ def get_unit_costs(
     model_name: str | None = None,
     *,
     prices: "RatesOf | None" = None,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    time_zone: str | tzinfo | None = None,
     filters: Filters = None,
     fresh: bool = True,
 ) -> Steps["UnitReport"]:
@@ -278,16 +297,21 @@ def get_unit_costs(
         by: any of `agent`, `tool`, `model`, each once; none for totals alone.
         prices: what cache savings are counted by; None takes those of this logger.
         start_date, end_date, agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
+        since, until, time_zone: as for `get_invocations`.
         filters: as for `query`.
 
     Raises:
         QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
+    asked = core.range(since, until, time_zone)
 
     def report(fetch: Fetch) -> "UnitReport":
         from llm_service.telemetry.queries.unit_costs import read_unit_costs  # noqa: PLC0415
 
-        narrowed = InvocationFilter(start_date, end_date, agent_name, tool_name, model_name, filters=filters)
+        narrowed = InvocationFilter(
+            start_date, end_date, agent_name, tool_name, model_name,
+            since=asked.start, until=asked.end, filters=filters,
+        )  # fmt: skip
         return read_unit_costs(fetch, by, narrowed, prices=prices or core.prices)
 
     return core.ask(report, fresh=fresh)
@@ -301,6 +325,9 @@ def get_coverage(
     tool_name: str | None = None,
     model_name: str | None = None,
     *,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    time_zone: str | tzinfo | None = None,
     filters: Filters = None,
     fresh: bool = True,
 ) -> Steps["CoverageReport"]:
@@ -310,16 +337,21 @@ def get_coverage(
 
     Args:
         start_date, end_date, agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
+        since, until, time_zone: as for `get_invocations`.
         filters: as for `query`.
 
     Raises:
         QueryError, CommitTimeoutError, StoreError: as for `get_daily_costs`.
     """
+    asked = core.range(since, until, time_zone)
 
     def report(fetch: Fetch) -> "CoverageReport":
         from llm_service.telemetry.queries.cost_coverage import read_coverage  # noqa: PLC0415
 
-        narrowed = InvocationFilter(start_date, end_date, agent_name, tool_name, model_name, filters=filters)
+        narrowed = InvocationFilter(
+            start_date, end_date, agent_name, tool_name, model_name,
+            since=asked.start, until=asked.end, filters=filters,
+        )  # fmt: skip
         return read_coverage(fetch, narrowed)
 
     return core.ask(report, fresh=fresh)

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date, tzinfo
 from typing import TYPE_CHECKING, TypeVar
 
 from llm_service.telemetry.client.client_core import ClientCore
@@ -34,8 +34,9 @@ def search(
     trace_id: str | None = None,
     run: str | None = None,
     user_id: str | None = None,
-    since: datetime | str | None = None,
-    until: datetime | str | None = None,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    time_zone: str | tzinfo | None = None,
     filters: Filters = None,
     fresh: bool = True,
 ) -> Steps[list["FoundRow"]]:
@@ -50,7 +51,7 @@ def search(
             spaces, such as Chinese, are found wherever they stand. Error messages are those of calls that failed.
         limit: at most so many, 1 to 1,000,000.
         start_date, end_date, agent_name, tool_name, status, model_name, session_id, trace_id, run, user_id, since,
-            until, filters, fresh: as for `get_invocations`.
+            until, time_zone, filters, fresh: as for `get_invocations`.
 
     Returns:
         Rows as of `get_invocations`, and `where` (`prompt`, `response` or `error_message`), `snippet` (the part of it
@@ -65,9 +66,10 @@ def search(
     from llm_service.telemetry.queries.search_terms import Wanted  # noqa: PLC0415
 
     wanted, most = Wanted.of(words), check_limit(limit)
+    asked = core.range(since, until, time_zone)
     narrowed = InvocationFilter(
         start_date, end_date, agent_name, tool_name, model_name, status=status,
-        session_id=session_id, trace_id=trace_id, run=run, user_id=user_id, since=since, until=until,
+        session_id=session_id, trace_id=trace_id, run=run, user_id=user_id, since=asked.start, until=asked.end,
         filters=filters,
     )  # fmt: skip
     narrowed.where()

@@ -13,7 +13,7 @@ from llm_service.telemetry.record.fields import CHECKS
 from llm_service.telemetry.record.texts import forget_repairs, plain_text, repaired, repairs_here
 from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
 
-__all__ = ["NAMES", "InvocationFilter", "Where", "checked_day", "checked_id"]
+__all__ = ["NAMES", "InvocationFilter", "Where", "checked_day", "checked_id", "moment_text"]
 
 NAMES: Final = ("agent_name", "tool_name", "model_name")
 """The names that records and daily totals have."""
@@ -66,7 +66,7 @@ def checked_day(field: str, value: object) -> date:
             return date.fromisoformat(value)
         except ValueError:
             pass
-    raise QueryError(field, value, "give a datetime.date or a text such as 2026-11-23")
+    raise QueryError(field, value, "give a UTC day, as a datetime.date or a text such as 2026-11-23")
 
 
 def checked_id(field: str, given: object) -> str:
@@ -91,7 +91,8 @@ def _next_day(day: date) -> str:
     return ":" if day == date.max else (day + timedelta(days=1)).isoformat()
 
 
-def _moment(field: str, value: object) -> str:
+def moment_text(field: str, value: object) -> str:
+    """A moment as it is stored; one before 1970 is the first that can be. Raises QueryError: it is none."""
     moment: object = value
     if isinstance(value, str):
         try:
@@ -161,8 +162,8 @@ class InvocationFilter:
         start, end = self.start_date, self.end_date
         where.compare("timestamp >= ?", None if start is None else checked_day("start_date", start).isoformat())
         where.compare("timestamp < ?", None if end is None else _next_day(checked_day("end_date", end)))
-        where.compare("timestamp >= ?", None if self.since is None else _moment("since", self.since))
-        where.compare("timestamp < ?", None if self.until is None else _moment("until", self.until))
+        where.compare("timestamp >= ?", None if self.since is None else moment_text("since", self.since))
+        where.compare("timestamp < ?", None if self.until is None else moment_text("until", self.until))
         where.names(self, *_IDS)
         where.compare("status = ?", status)
         if self.failed or status not in (None, "success"):

@@ -1,23 +1,26 @@
 """A month's cost to date, compared with the month before, and a forecast.
 
-Everything comes from the daily roll-ups, which are kept for ever; days are UTC. Sums are over the calls with known
-values; calls without a known cost are counted separately.
+UTC days come from the daily roll-ups, which are kept for ever, those of other zones from records, while there are any.
+Sums are over the calls with known values; calls without a known cost are counted separately.
 """
 
 import re
 from calendar import monthrange
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Final, NamedTuple, TypedDict, cast
 
+from llm_service.config.time_zones import zone_name
 from llm_service.errors import QueryError
-from llm_service.telemetry.queries.cells import day as day_of
-from llm_service.telemetry.queries.cells import say_odd, whole
-from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
+from llm_service.telemetry.queries.cells import day as stored_day
+from llm_service.telemetry.queries.cells import say_odd
+from llm_service.telemetry.queries.costs import SUMMED, cost_rows
 from llm_service.telemetry.queries.filters import InvocationFilter, checked_day
 from llm_service.telemetry.queries.forecast import DayCost, Forecast, forecast
 from llm_service.telemetry.queries.grouping import NameKey, name_columns
+from llm_service.telemetry.queries.range_parts import RangeParts, range_parts
+from llm_service.telemetry.queries.time_range import TimeRange, day_of, day_start
 from llm_service.telemetry.stores.base import Fetch
 
 __all__ = ["MonthCosts", "MonthReport", "MonthSums", "read_month"]
@@ -66,13 +69,16 @@ class MonthReport(TypedDict):
 
     `rows` hold the columns of the keys (`agent_name`, `tool_name`, `model_name`) and those of `MonthCosts`, highest
     cost first. `totals` are of all calls; their forecast is computed from all calls, not from the rows' forecasts.
-    `last_day` is the last day of the report; `elapsed_days` of `days_in_month` have passed. Days are UTC.
+    `last_day` is the last day of the report; `elapsed_days` of `days_in_month` have passed. Days are those of
+    `time_zone`; but days before `utc_days_before` are UTC days, of which only daily totals are left (None: no such).
     """
 
     by: list[NameKey]
     month: str
     month_before: str
     last_day: str
+    time_zone: str
+    utc_days_before: str | None
     elapsed_days: float
     days_in_month: int
     rows: list[dict[str, Any]]
@@ -80,7 +86,7 @@ class MonthReport(TypedDict):
 
 
 _SUMMED: Final = tuple(name for name in MonthSums.__annotations__ if name != "total_cost_usd")
-_SUMS: Final = ", ".join(f"sum({name})" for name in _SUMMED)
+_TAKEN: Final = tuple(SUMMED.index(name) for name in _SUMMED)
 _COST: Final = tuple(_SUMMED.index(name) for name in DayCost._fields)
 
 
@@ -114,6 +120,7 @@ class _Group:
     days: dict[date, tuple[int, ...]] = field(default_factory=dict[date, tuple[int, ...]])
 
     def add(self, day: date, sums: Sequence[int]) -> None:
+        self.began = min(self.began, day)
         so_far = self.days.get(day)
         self.days[day] = tuple(sums) if so_far is None else tuple(map(sum, zip(so_far, sums, strict=True)))
 
@@ -127,19 +134,23 @@ def read_month(
     narrowed: InvocationFilter = _ALL,
     *,
     with_forecast: bool = True,
+    zone: tzinfo = UTC,
 ) -> MonthReport:
     """A month to date, the month before, and a forecast.
 
     Args:
-        now: aware; days after its UTC day are left out.
+        now: aware; days after its day are left out.
         by: any of `agent`, `tool`, `model`, each once; none for totals alone.
         month: `YYYY-MM`, from 1970-01 to the present month, the default. A past month counts whole.
-        as_of: a UTC day up to today, instead of `month`: its month as of the end of that day.
+        as_of: a day up to today, instead of `month`: its month as of the end of that day.
         narrowed: to which names.
+        zone: where days and months are.
     """
     columns = name_columns(by)
-    span = _span(now.astimezone(UTC), month, as_of)
-    groups, everything = _read_groups(fetch, span, columns, narrowed)
+    span = _span(now, month, as_of, zone)
+    asked = TimeRange(day_start(span.before, zone), day_start(span.today + _DAY, zone), zone)
+    parts = range_parts(fetch, asked, by_local_day=True)
+    groups, everything = _read_groups(fetch, parts, span, columns, narrowed)
     rows: list[dict[str, Any]] = []
     for key, group in groups.items():
         costs = _costs(group, span, with_forecast=with_forecast)
@@ -150,6 +161,8 @@ def read_month(
         month=f"{span.first:%Y-%m}",
         month_before=f"{span.before:%Y-%m}",
         last_day=span.today.isoformat(),
+        time_zone=zone_name(zone),
+        utc_days_before=parts.utc_days_before,
         elapsed_days=span.today.day - 1 + span.elapsed,
         days_in_month=span.length,
         rows=rows if columns else [],
@@ -157,15 +170,16 @@ def read_month(
     )
 
 
-def _span(now: datetime, month: object, as_of: date | str | None) -> _Span:
-    today = now.date()
-    elapsed = (now - datetime(now.year, now.month, now.day, tzinfo=UTC)) / _DAY
+def _span(now: datetime, month: object, as_of: date | str | None, zone: tzinfo) -> _Span:
+    today = day_of(now, zone)
+    begins = day_start(today, zone)
+    elapsed = (now - begins) / (day_start(today + _DAY, zone) - begins)
     if as_of is not None:
         if month is not None:
             raise QueryError("as_of", str(as_of), "it says the month as well; leave one of as_of and month out")
         day = checked_day("as_of", as_of)
         if not date(1970, 1, 1) <= day <= today:
-            raise QueryError("as_of", str(as_of), f"give a UTC day from 1970-01-01 to {today}, today")
+            raise QueryError("as_of", str(as_of), f"give a day from 1970-01-01 to {today}, today")
         return _Span(day.replace(day=1), day, elapsed if day == today else 1.0)
     if month is None:
         return _Span(today.replace(day=1), today, elapsed)
@@ -180,26 +194,29 @@ def _span(now: datetime, month: object, as_of: date | str | None) -> _Span:
 
 
 def _read_groups(
-    fetch: Fetch, span: _Span, columns: Sequence[str], narrowed: InvocationFilter
+    fetch: Fetch, parts: RangeParts, span: _Span, columns: Sequence[str], narrowed: InvocationFilter
 ) -> tuple[dict[tuple[str | None, ...], _Group], _Group]:
-    """The days of each group and of all calls, from the first of the month before on (at least 28 days)."""
+    """The days of each group and of all calls, from the first of the month before on (at least 28 days).
+
+    A group that is older began on its first UTC day.
+    """
     keys = "".join(f"{column}, " for column in columns)
-    recent = replace(narrowed, start_date=span.before, end_date=span.today).daily()
-    sql = f"SELECT {keys}date, {_SUMS} FROM daily_costs{recent} GROUP BY {keys}date"  # noqa: S608
-    sums = fetch_daily_sums(fetch, sql, recent.parameters)
-    ever = replace(narrowed, end_date=span.today).daily()
+    recent = cost_rows(fetch, parts, narrowed, columns, by_day=True)
+    ever = replace(narrowed, end_date=span.before - _DAY).daily()
     grouped = f" GROUP BY {keys.removesuffix(', ')}" if keys else ""
     sql = f"SELECT {keys}min(date) FROM daily_costs{ever}{grouped}"  # noqa: S608
-    began = {tuple(row[:-1]): first for row in fetch((sql, ever.parameters)) if (first := day_of(row[-1])) is not None}
+    began = {
+        tuple(row[:-1]): first for row in fetch((sql, ever.parameters)) if (first := stored_day(row[-1])) is not None
+    }
     everything = _Group(min(began.values(), default=span.today))
     groups: dict[tuple[str | None, ...], _Group] = {}
-    for row in sums:
-        key, day = tuple(row[: len(columns)]), day_of(row[len(columns)])
-        values = [whole(value) for value in row[len(columns) + 1 :]]
+    for row in recent:
+        day = stored_day(row.first_day)
         if day is None:
-            say_odd("daily_costs", row[len(columns)], "date", 1)
+            say_odd("daily_costs", row.first_day, "date", 1)
             continue
-        groups.setdefault(key, _Group(began.get(key, day))).add(day, values)
+        values = [row.sums[place] for place in _TAKEN]
+        groups.setdefault(row.names, _Group(began.get(row.names, day))).add(day, values)
         everything.add(day, values)
     return groups, everything
 

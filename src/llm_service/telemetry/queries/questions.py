@@ -1,7 +1,7 @@
 """The queries of both loggers, as `(sql, parameters)`, and the shaping of their rows; no connection.
 
 SQL is built from constants of this module; every value is bound. Statistics are a question of `ask`, which reads the
-daily totals, and records only of the partial day at the start of the window.
+daily totals, and records only of the partial days at the ends of the window.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,9 @@ from llm_service.telemetry.queries.cells import number, say_odd, text, whole
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.measures import MEASURES, SETS
 from llm_service.telemetry.queries.plans import Question
+from llm_service.telemetry.queries.range_parts import range_parts
 from llm_service.telemetry.queries.rows import ROW_COLUMNS, InvocationRow, to_invocations
+from llm_service.telemetry.queries.time_range import EVER, TimeRange
 from llm_service.telemetry.stores.base import Fetch, Query
 
 __all__ = [
@@ -25,16 +27,15 @@ __all__ = [
     "check_days",
     "daily_costs",
     "invocations",
+    "last_days",
     "read_statistics",
-    "read_statistics_since",
+    "read_statistics_of",
     "to_daily_costs",
     "to_invocations",
 ]
 
 MAX_LIMIT: Final = 1_000_000
 MAX_DAYS: Final = 36_500
-_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class DailyCost(TypedDict):
@@ -125,18 +126,29 @@ def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: Invocat
 
 def read_statistics(fetch: Fetch, now: datetime, days: float, narrowed: InvocationFilter) -> Statistics:
     """Statistics of the last `days` days (0 < days <= 36,500), a rolling window that ends with the newest record."""
+    return read_statistics_of(fetch, last_days(days, now), narrowed)[0]
+
+
+def last_days(days: float, now: datetime) -> TimeRange:
+    """The last `days` days of 24 hours. Raises QueryError: unless `days` is a number above 0 and up to 36,500."""
     check_days(days)
-    return read_statistics_since(fetch, _window_start(now, days), narrowed)
+    try:
+        return TimeRange(now.astimezone(UTC) - timedelta(days=days), None, UTC)
+    except OverflowError:
+        return EVER
 
 
-def read_statistics_since(fetch: Fetch, start: datetime, narrowed: InvocationFilter) -> Statistics:
-    """Statistics of the calls of these names from a moment (aware UTC; before 1970 counts as 1970) on."""
+def read_statistics_of(fetch: Fetch, asked: TimeRange, narrowed: InvocationFilter) -> tuple[Statistics, TimeRange]:
+    """Statistics of the calls of a range, and the range that they cover: it may be wider."""
+    # Other filters than by names are answered from records: where these are deleted, no daily totals stand in.
+    covered = range_parts(fetch, asked).covered if narrowed.by_names() == narrowed else asked
     question = Question(
-        measures=tuple(_MEASURES.values()), filters=narrowed.conditions(), since=min(max(start, _FIRST), _LAST)
+        measures=tuple(_MEASURES.values()), filters=narrowed.conditions(), since=covered.start, until=covered.end
     )
-    totals = totals_of(fetch, question, start)
+    totals = totals_of(fetch, question, datetime.now(UTC))
     found = {key: totals[measure] or 0 for key, measure in _MEASURES.items()}
-    return cast("Statistics", {key: of(found[key]) for key, of in Statistics.__annotations__.items()})
+    statistics = {key: of(found[key]) for key, of in Statistics.__annotations__.items()}
+    return cast("Statistics", statistics), covered
 
 
 def check_days(days: object) -> None:
@@ -153,10 +165,3 @@ def _position(row: object) -> tuple[str, int]:
     if not isinstance(timestamp, str) or not isinstance(row_id, int):
         raise QueryError("before", named, "it lacks timestamp and id; give a row as get_invocations returned it")
     return timestamp, row_id
-
-
-def _window_start(now: datetime, days: float) -> datetime:
-    try:
-        return now.astimezone(UTC) - timedelta(days=days)
-    except OverflowError:
-        return _FIRST

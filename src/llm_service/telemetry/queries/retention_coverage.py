@@ -1,13 +1,18 @@
 """How many calls of a window still have records: records are deleted after `retention_days`, daily totals never."""
 
-from typing import NamedTuple
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any, Final, NamedTuple
 
 from llm_service.telemetry.queries.cells import IS_CALL, text, whole
-from llm_service.telemetry.queries.filters import InvocationFilter
+from llm_service.telemetry.queries.filters import InvocationFilter, checked_day, moment_text
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.retention import PurgeResult
 
 __all__ = ["Kept", "count_old", "read_kept"]
+
+
+_MIDNIGHT: Final = " 00:00:00.000000Z"
 
 
 class Kept(NamedTuple):
@@ -29,14 +34,14 @@ class Kept(NamedTuple):
 
 
 def read_kept(fetch: Fetch, narrowed: InvocationFilter) -> Kept:
-    """Compare records with the daily totals, by days and names, in one snapshot."""
-    where = narrowed.where()
-    where.add(IS_CALL)
-    sql = f"SELECT min(timestamp), max(timestamp), count(*) FROM invocations{where}"  # noqa: S608
-    first, last, records = fetch((sql, where.parameters))[0]
-    by_names = narrowed.by_names()
-    kept = records if by_names == narrowed else _count(fetch, by_names)
-    daily = by_names.daily()
+    """Compare records with the daily totals, by days and names, in one snapshot.
+
+    Of a window that begins or ends within a UTC day, that whole day is compared: its totals are not known by the hour.
+    """
+    days = _whole_days(narrowed.by_names())
+    first, last, records = _records(fetch, narrowed)
+    in_days = records if days == narrowed else _records(fetch, days)[2]
+    daily = days.daily()
     sql = f"SELECT coalesce(sum(invocations), 0) FROM daily_costs{daily}"  # noqa: S608
     ((counted,),) = fetch((sql, daily.parameters))
     since = fetch(("SELECT records_kept_since FROM retention", []))
@@ -45,15 +50,31 @@ def read_kept(fetch: Fetch, narrowed: InvocationFilter) -> Kept:
         first_day=None if first is None else text(first)[:10],
         last_day=None if last is None else text(last)[:10],
         records=records,
-        deleted=max(0, whole(counted) - kept),
+        deleted=max(0, whole(counted) - in_days),
     )
 
 
-def _count(fetch: Fetch, narrowed: InvocationFilter) -> int:
+def _records(fetch: Fetch, narrowed: InvocationFilter) -> tuple[Any, ...]:
     where = narrowed.where()
     where.add(IS_CALL)
-    ((records,),) = fetch((f"SELECT count(*) FROM invocations{where}", where.parameters))  # noqa: S608
-    return int(records)
+    sql = f"SELECT min(timestamp), max(timestamp), count(*) FROM invocations{where}"  # noqa: S608
+    return fetch((sql, where.parameters))[0]
+
+
+def _whole_days(narrowed: InvocationFilter) -> InvocationFilter:
+    """The filter, of all UTC days that its moments touch."""
+    since, until = narrowed.since, narrowed.until
+    first, last = narrowed.start_date, narrowed.end_date
+    if since is not None:
+        day = date.fromisoformat(moment_text("since", since)[:10])
+        first = day if first is None else max(day, checked_day("start_date", first))
+    if until is not None:
+        ended = moment_text("until", until)
+        day = date.fromisoformat(ended[:10])
+        if ended[10:] == _MIDNIGHT:
+            day = day - timedelta(days=1)
+        last = day if last is None else min(day, checked_day("end_date", last))
+    return replace(narrowed, start_date=first, end_date=last, since=None, until=None)
 
 
 def count_old(fetch: Fetch, cutoff: str) -> PurgeResult:

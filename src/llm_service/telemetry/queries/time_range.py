@@ -12,11 +12,11 @@ from difflib import get_close_matches
 from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.windows import clock_hour
-from llm_service.config.time_zones import zone_name, zone_named
+from llm_service.config.time_zones import UTC_NAMES, zone_name, zone_named
 from llm_service.errors import QueryError
 from llm_service.telemetry.record.timestamps import from_microseconds, to_microseconds
 
-__all__ = ["WORDS", "TimeRange", "day_start", "query_zone", "time_range"]
+__all__ = ["EVER", "WORDS", "TimeRange", "day_of", "day_start", "query_zone", "time_range"]
 
 _DAY: Final = timedelta(days=1)
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
@@ -38,7 +38,7 @@ class TimeRange:
     def __str__(self) -> str:
         """Both ends in the zone, and its name; a fraction of a second only where there is one."""
         first, last = (None if moment is None else _shown(moment, self.zone) for moment in (self.start, self.end))
-        begins = "up to" if first is None and last is not None else "all" if first is None else f"from {first}"
+        begins = "up to" if first is None and last is not None else "all times" if first is None else f"from {first}"
         ends = "" if last is None else f" {last}" if first is None else f" to {last}"
         return f"{begins}{ends} ({zone_name(self.zone)})"
 
@@ -46,6 +46,10 @@ class TimeRange:
         """The keys `since` and `until` (UTC texts, or None) and `time_zone` (its name)."""
         since, until = (None if moment is None else _text(moment) for moment in (self.start, self.end))
         return {"since": since, "until": until, "time_zone": zone_name(self.zone)}
+
+
+EVER: Final = TimeRange(None, None, UTC)
+"""Open at both ends."""
 
 
 class _Period(NamedTuple):
@@ -148,10 +152,10 @@ def time_range(
 
 def query_zone(time_zone: str | tzinfo | None) -> tzinfo:
     """The zone of a query; None is UTC. Raises QueryError: there is none of this name."""
-    if time_zone is None or isinstance(time_zone, tzinfo):
-        return time_zone or UTC
+    if isinstance(time_zone, tzinfo):
+        return UTC if zone_name(time_zone) in UTC_NAMES else time_zone
     try:
-        return zone_named(time_zone)
+        return UTC if time_zone is None else zone_named(time_zone)
     except ValueError as error:
         raise QueryError("time_zone", time_zone, str(error)) from None
 
@@ -173,6 +177,16 @@ def day_start(day: date, zone: tzinfo) -> datetime:
         else:
             start = middle
     return start
+
+
+def day_of(moment: datetime, zone: tzinfo) -> date:
+    """The day of the zone that a moment (aware) is in, by `day_start`."""
+    try:
+        day = moment.astimezone(zone).date()
+    except OverflowError:
+        return date.min if moment.year == date.min.year else date.max
+    # Where the clock is put back over midnight, it shows the end of a day that is over.
+    return day + _DAY if day < date.max and day_start(day + _DAY, zone) <= moment else day
 
 
 def _bounds(field: str, value: object, zone: tzinfo, now: datetime) -> _Bounds:
@@ -201,7 +215,7 @@ def _of_text(text: str, zone: tzinfo, now: datetime) -> _Bounds:
         return from_microseconds(span.start), from_microseconds(span.end)
     if text in _PERIODS:
         period, ago = _PERIODS[text]
-        return _of_period(period(now.astimezone(zone).date(), ago), zone)
+        return _of_period(period(day_of(now, zone), ago), zone)
     if _DURATION.fullmatch(text):
         ago_by: dict[str, int] = {}
         for number, unit in _PART.findall(text):

@@ -310,5 +310,7 @@ def test_months_are_found_by_the_index_on_dates(tmp_path: Path, by: tuple[NameKe
         plans.extend(str(fetch((f"EXPLAIN QUERY PLAN {sql}", parameters))) for sql, parameters in asked)
 
     read(path, question)
+    retention, *plans = plans
+    assert "retention" in retention
     assert all("SEARCH daily_costs USING" in plan and "idx_daily_costs_date" in plan for plan in plans), plans
     assert len(plans) == 2

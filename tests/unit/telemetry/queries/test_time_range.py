@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_service.errors import QueryError
-from llm_service.telemetry.queries.time_range import WORDS, TimeRange, day_start, time_range
+from llm_service.telemetry.queries.time_range import WORDS, TimeRange, day_of, day_start, time_range
 
 NOW: Final = datetime(2026, 11, 25, 18, 30, tzinfo=UTC)
 """A Wednesday."""
@@ -25,6 +25,7 @@ MOMENTS: Final = st.integers(-2_208_900_000, 4_100_000_000).map(lambda second: d
 """From 1900 to 2099."""
 ZONE: Final = st.sampled_from([ZoneInfo(name) for name in ZONES])
 SECOND: Final = timedelta(seconds=1)
+DAY: Final = timedelta(days=1)
 
 
 def utc(text: str) -> datetime:
@@ -141,14 +142,16 @@ def test_a_day_begins_where_its_midnight_is_or_would_be(zone: str, day: date, st
 
 
 @given(MOMENTS, ZONE)
-def test_the_local_day_of_any_moment_holds_it(moment: datetime, zone: ZoneInfo) -> None:
-    """From its first second on: before that, the calendar on the wall shows an earlier day."""
-    day = moment.astimezone(zone).date()
-    start = day_start(day, zone)
-    # Where midnight comes twice, the hour before the second one is shown as the day before, and lies in this one.
-    assert start <= moment < day_start(day + timedelta(days=2), zone)
-    assert start.astimezone(zone).date() >= day
-    assert (start - SECOND).astimezone(zone).date() < day
+def test_a_day_holds_all_moments_that_its_calendar_shows(moment: datetime, zone: ZoneInfo) -> None:
+    """From its first second on: before that, the calendar on the wall shows an earlier day.
+
+    Where midnight comes twice, what lies between is shown as the day before, and belongs to the later one.
+    """
+    shown, day = moment.astimezone(zone).date(), day_of(moment, zone)
+    assert day_start(day, zone) <= moment < day_start(day + DAY, zone)
+    assert day == shown or (day == shown + DAY and (moment - DAY / 12).astimezone(zone).date() < day)
+    assert day_start(day, zone).astimezone(zone).date() >= day
+    assert (day_start(day, zone) - SECOND).astimezone(zone).date() < day
 
 
 @given(MOMENTS, ZONE)
@@ -166,7 +169,7 @@ def test_days_follow_each_other_without_a_gap_and_none_is_longer_than_two(moment
 def test_a_period_that_is_now_holds_now_and_the_last_one_ends_where_it_begins(
     moment: datetime, zone: ZoneInfo, word: str
 ) -> None:
-    """Of every word, in every zone; a moment in a repeated hour before midnight is the last of the day that follows."""
+    """Of every word, in every zone."""
     found = both(word, zone, moment)
     assert found.start is not None
     assert found.end is not None
@@ -174,13 +177,13 @@ def test_a_period_that_is_now_holds_now_and_the_last_one_ends_where_it_begins(
     if word.startswith("this-"):
         before = both(word.replace("this-", "last-"), zone, moment)
         assert before.end == found.start
-        assert found.start <= moment <= found.end + timedelta(hours=1)
+        assert found.start <= moment < found.end
 
 
 @given(MOMENTS, ZONE)
 def test_a_week_begins_on_monday_and_months_and_years_on_their_first(moment: datetime, zone: ZoneInfo) -> None:
     """By the zone's calendar."""
-    today = moment.astimezone(zone).date()
+    today = day_of(moment, zone)
     monday = today - timedelta(days=today.weekday())
     assert both("this-week", zone, moment).start == day_start(monday, zone)
     assert both("this-month", zone, moment).start == day_start(today.replace(day=1), zone)
@@ -242,8 +245,17 @@ def test_any_text_is_a_range_or_a_query_error(text: str, zone: ZoneInfo) -> None
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Los_Angeles"])
 def test_the_first_and_the_last_day_of_all_are_days(zone: str) -> None:
     """Though their midnight lies beyond the calendar in one half of the world."""
+    assert day_of(datetime.min.replace(tzinfo=UTC), ZoneInfo(zone)).year == 1
+    assert day_of(datetime.max.replace(tzinfo=UTC), ZoneInfo(zone)).year == 9999
     assert day_start(date.min, ZoneInfo(zone)).year == 1
     assert day_start(date.max, ZoneInfo(zone)).year == 9999
+
+
+def test_utc_by_any_of_its_names_is_utc() -> None:
+    """Whose days the daily totals are of."""
+    assert {
+        id(time_range(time_zone=zone, now=NOW).zone) for zone in (None, "UTC", "Etc/UTC", ZoneInfo("UTC"), UTC)
+    } == {id(UTC)}
 
 
 def test_a_range_says_its_ends_in_its_zone_and_in_utc_as_json() -> None:
@@ -257,7 +269,7 @@ def test_a_range_says_its_ends_in_its_zone_and_in_utc_as_json() -> None:
     }
     assert str(time_range("today", now=NOW)) == "from 2026-11-25 00:00 (UTC)"
     assert str(time_range(None, "today", now=NOW)) == "up to 2026-11-26 00:00 (UTC)"
-    assert str(time_range(now=NOW)) == "all (UTC)"
+    assert str(time_range(now=NOW)) == "all times (UTC)"
 
 
 def test_an_unknown_zone_is_an_error_that_guesses() -> None:
