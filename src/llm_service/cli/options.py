@@ -1,7 +1,7 @@
 """What can be given on the command line: the kinds of values, and the options that several commands have."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import wraps
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "TIME", "USD", "Formats", "Number", "common", "days",
-    "examples", "filters", "narrowing", "only_json", "seller",
+    "examples", "filters", "narrowing", "only_json", "ranged", "seller", "zoned",
 ]  # fmt: skip
 
 Command = Callable[..., Any]
+_NAMES: Final = ("agent_name", "tool_name", "model_name")
 _IDS: Final = ("session_id", "run", "trace_id", "user_id")
 """By which calls are narrowed."""
 
@@ -99,10 +100,23 @@ def _keys(*known: "CostKey") -> _Value:
     def parse(text: str) -> "tuple[CostKey, ...]":
         keys = tuple(key.strip() for key in text.split(","))
         if len(set(keys)) < len(keys) or not set(keys) <= set(known):
+            if _are_others(keys):
+                raise ValueError(f"daily totals have {', '.join(known)} alone; give: llm-telemetry query --by {text}")
             raise ValueError(f"{text!r} is not usable; give one or more of {', '.join(known)}, each once")
         return cast("tuple[CostKey, ...]", keys)
 
     return _Value("keys", parse)
+
+
+def _are_others(names: Sequence[str]) -> bool:
+    """Whether these are keys that `query` has."""
+    from llm_service.errors import QueryError
+    from llm_service.telemetry.queries.group_keys import group_keys
+
+    try:
+        return bool(group_keys(names))
+    except QueryError:
+        return False
 
 
 DATABASE: Final = _Value("path", resolve_db_path)
@@ -137,8 +151,10 @@ def common(command: Command) -> Command:
     @click.option("--config", type=FILE, metavar="PATH", help="A telemetry.yaml to take the settings from.")
     @only_json
     @wraps(command)
-    def run(*given: Any, db: Path | None, config: Path | None, as_json: bool, **options: Any) -> Any:
-        return command(*given, target=Target(db, config, as_json), **options)
+    def run(
+        *given: Any, db: Path | None, config: Path | None, as_json: bool, time_zone: str | None = None, **options: Any
+    ) -> Any:
+        return command(*given, target=Target(db, config, as_json, time_zone), **options)
 
     return run
 
@@ -162,15 +178,39 @@ def days(command: Command) -> Command:
     return since(until(command))
 
 
+def zoned(command: Command) -> Command:
+    """The zone of times and days, which `common` takes as the target's."""
+    return click.option(
+        "--tz",
+        "time_zone",
+        metavar="ZONE",
+        help="Where times and days are: Europe/Berlin, UTC, local, ...  [default: the configuration's, else local]",
+    )(command)
+
+
+def ranged(command: Command) -> Command:
+    """The range that a report is of, as texts for `Target.range`, and the zone."""
+    since = click.option("--since", metavar="TIME", help="From then on: 24h, today, last-week, 2026-11-23, ...")
+    until = click.option("--until", metavar="TIME", help="Up to then; a day or another period is in it.")
+    return since(until(zoned(command)))
+
+
 def filters(command: Command) -> Command:
-    """The names that every report can be narrowed to; it takes them as one `names`."""
+    """What reports can be narrowed to: names, and as `filters` what `--where` says; it takes all as one `names`."""
 
     @click.option("--agent", "agent_name", metavar="NAME", help="Only this agent.")
     @click.option("--tool", "tool_name", metavar="NAME", help="Only this tool.")
     @click.option("--model", "model_name", metavar="NAME", help="Only this model.")
+    @click.option(
+        "--where",
+        "filters",
+        multiple=True,
+        metavar="FILTER",
+        help="Only what fits: 'model=gpt-* cost>0.1 agent!=test'.",
+    )
     @wraps(command)
-    def run(*given: Any, agent_name: str | None, tool_name: str | None, model_name: str | None, **options: Any) -> Any:
-        names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
+    def run(*given: Any, **options: Any) -> Any:
+        names = {name: options.pop(name) for name in (*_NAMES, "filters")}
         return command(*given, names=names, **options)
 
     return run

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -10,27 +11,31 @@ import click
 
 from llm_service.cli.output import clean, json_document
 from llm_service.config.settings import Settings, resolve_db_path
+from llm_service.config.time_zones import LOCAL, zone_named
 from llm_service.errors import StoreError
+from llm_service.redaction import shown
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from llm_service.pricing.book import PriceBook
+    from llm_service.telemetry.queries.time_range import TimeRange
     from llm_service.telemetry.stores.base import Fetch
 
 __all__ = ["Names", "Target", "existing", "percent_of", "read", "reading", "say_unknown"]
 
 _T = TypeVar("_T")
 Names = Mapping[str, Any]
-"""The columns `agent_name`, `tool_name` and `model_name`, and what each is narrowed to."""
+"""The columns `agent_name`, `tool_name` and `model_name`, what each is equal to, and `filters`, what `--where` says."""
 
 
 class Target(NamedTuple):
-    """What `--db`, `--config` and `--json` say."""
+    """What `--db`, `--config`, `--json` and `--tz` say."""
 
     db: Path | None = None
     config: Path | None = None
     as_json: bool = False
+    time_zone: str | None = None
 
     def settings(self) -> Settings:
         """The settings in force: `--db` counts over `--config`, and without both the configuration is searched for."""
@@ -40,6 +45,41 @@ class Target(NamedTuple):
 
         settings = load_config(self.config).to_settings()
         return settings if self.db is None else replace(settings, db_path=self.db)
+
+    def zone(self) -> tzinfo:
+        """Where times and days are: as `--tz` says, else the configuration, else the machine's clock."""
+        if self.time_zone is not None:
+            try:
+                return zone_named(self.time_zone)
+            except ValueError as error:
+                raise click.BadParameter(
+                    f"{shown(self.time_zone)} is no time zone; {error}", param_hint="--tz"
+                ) from None
+        try:
+            return zone_named(self.settings().time_zone or LOCAL)
+        except ValueError as error:
+            raise ValueError(f"{error}; or give --tz") from None
+
+    def range(self, since: str | None, until: str | None = None) -> "TimeRange":
+        """The range of time that `--since` and `--until` say; QueryError where they say none."""
+        from llm_service.telemetry.queries.time_range import time_range
+
+        return time_range(since, until, time_zone=self.zone(), now=datetime.now(UTC))
+
+    def say_range(
+        self, covered: "TimeRange", asked: "TimeRange | None" = None, utc_days_before: str | None = None
+    ) -> None:
+        """Say which range an answer covers: on stdout below a table, on stderr beside JSON that has no place for it.
+
+        Args:
+            asked: which one was asked for, where that may be another.
+            utc_days_before: days before this one are UTC days.
+        """
+        click.echo(f"range: {covered}", err=self.as_json)
+        if utc_days_before is not None:
+            click.echo(f"days before {utc_days_before} are UTC days, of which only daily totals are left")
+        elif asked is not None and asked != covered:
+            click.echo("it is widened to whole UTC days, of which only daily totals are left", err=self.as_json)
 
     def path(self) -> Path:
         """The database, whether it is there or not."""
@@ -100,9 +140,11 @@ def reading(path: Path, *, may_lack: bool = False) -> "AbstractContextManager[Fe
 
 def say_unknown(path: Path, names: Names) -> None:
     """Say on stderr which of these names no stored call has: an empty report would look like an idle agent."""
-    from llm_service.telemetry.queries.unknown_names import find_unknown
+    from llm_service.telemetry.queries.filter_language import conditions_of
+    from llm_service.telemetry.queries.unknown_names import find_unknown, named_in
 
-    given = [(column, name) for column, name in names.items() if name is not None]
+    given = [(column, name) for column, name in names.items() if name is not None and column != "filters"]
+    given += named_in(conditions_of(names.get("filters"), "--where"))
     if given:
         for unknown in read(path, lambda fetch: find_unknown(fetch, given)):
             click.echo(clean(str(unknown)), err=True)

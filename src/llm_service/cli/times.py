@@ -1,10 +1,12 @@
 """Times as people type them: `2h` ago, a UTC day, or a moment."""
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final
 
-__all__ = ["Moment", "day_of", "parse_time", "start_of"]
+from llm_service.config.time_zones import zone_name
+
+__all__ = ["Moment", "day_of", "parse_time", "shown_time", "start_of", "zone_label"]
 
 Moment = date | datetime
 """A whole UTC day, or (a datetime, which is also a date) an exact moment, aware UTC."""
@@ -51,3 +53,19 @@ def day_of(moment: Moment | None) -> date | None:
 def start_of(moment: Moment) -> datetime:
     """The moment itself, or midnight UTC of a day."""
     return moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+
+
+def shown_time(timestamp: object, zone: tzinfo, exactness: str = "seconds") -> str:
+    """A stored UTC time (`2026-11-23 18:30:00.000000Z`) on the clock of a zone; as it is, where it is none."""
+    text = str(timestamp)
+    try:
+        moment = datetime.fromisoformat(text)
+        local = (moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).astimezone(zone)
+    except (ValueError, OverflowError):
+        return text[:19]
+    return local.replace(tzinfo=None, microsecond=0).isoformat(" ", exactness)
+
+
+def zone_label(zone: tzinfo) -> str:
+    """The zone in a heading: of `America/Los_Angeles` the city alone, which is not wider than a time."""
+    return zone_name(zone).rpartition("/")[2]
