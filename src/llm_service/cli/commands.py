@@ -34,6 +34,7 @@ from llm_service.cli.command_sql import sql
 from llm_service.cli.command_stats import stats
 from llm_service.cli.command_top import top
 from llm_service.cli.command_trace import trace
+from llm_service.cli.command_watch import watch
 from llm_service.cli.group import Commands
 from llm_service.cli.output import is_colored
 
@@ -77,7 +78,7 @@ def cli(context: click.Context) -> None:
 
 
 for command in (
-    demo, stats, costs, query, top, errors, invocations, search, show, trace, runs, compare, estimate, report, export,
-    info, sql, config_group, completion, prices, reprice, budgets, purge, doctor, backup, dead_letters,
+    demo, watch, stats, costs, query, top, errors, invocations, search, show, trace, runs, compare, estimate, report,
+    export, info, sql, config_group, completion, prices, reprice, budgets, purge, doctor, backup, dead_letters,
 ):  # fmt: skip
     cli.add_command(command)

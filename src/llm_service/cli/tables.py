@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 __all__ = [
     "UNKNOWN", "Column", "Layout", "Row", "bar", "cell_width", "count", "fit", "named", "percent", "rounded",
-    "row_text", "status_colour", "sum_usd", "usd",
+    "row_text", "sparkline", "status_colour", "sum_usd", "usd",
 ]  # fmt: skip
 
 UNKNOWN: Final = "unknown"
@@ -188,3 +188,9 @@ def bar(value: float | None, most: float, width: int = 20) -> str:
         return ""
     full, rest = divmod(max(1, round(8 * width * value / most)), 8)
     return "█" * full + " ▏▎▍▌▋▊▉"[rest].strip()
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A cell for each value, as high as it is of the greatest one; a dot for nothing."""
+    most = max(values, default=0)
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * value / most))] if value else "·" for value in values)
