@@ -12,6 +12,7 @@ from llm_service.telemetry.queries.figures import Groups, merge, nothing, put, r
 from llm_service.telemetry.queries.filters import NAMES
 from llm_service.telemetry.queries.local_periods import DAY, moment_of, period_of, unit_of
 from llm_service.telemetry.queries.measures import MEASURES
+from llm_service.telemetry.queries.notebooks import NotebookAnswer
 from llm_service.telemetry.queries.plans import Question, Span, plan
 from llm_service.telemetry.queries.time_range import TimeRange
 from llm_service.telemetry.queries.unknown_names import UnknownName, find_unknown, named_in
@@ -25,8 +26,8 @@ _LAST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The rows of an answer; iterating gives them.
+class Answer(NotebookAnswer):
+    """The rows of an answer; iterating gives them. A notebook shows it as a table; see `NotebookAnswer` for the rest.
 
     Attributes:
         rows: dicts: the columns of `group_by`, then those of `measures`. None is unknown.
