@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.budget_status import BudgetStatus, CounterStatus
     from llm_service.telemetry.stores.base import Fetch
 
-__all__ = ["amount", "budgets"]
+__all__ = ["STATUS", "amount", "budgets", "counting", "known_policies"]
 
 _T = TypeVar("_T")
 
@@ -96,7 +96,7 @@ def _unit(metric: str) -> str:
     return "" if metric == "usd" else f" {metric}"
 
 
-_STATUS: Final = (
+STATUS: Final = (
     Column("budget", of=_budget),
     Column("window", whole=True, of=lambda row: row["window"]),
     Column("subject", rank=5, of=lambda row: ", ".join(value or "-" for value in row["subject"])),
@@ -109,7 +109,7 @@ _STATUS: Final = (
     Column("forecast", "right", rank=4, of=lambda row: "-" if row["forecast"] is None else _part("forecast")(row)),
     Column("resets", whole=True, rank=6),
 )
-_USED: Final = [column.name for column in _STATUS].index("used")
+_USED: Final = [column.name for column in STATUS].index("used")
 _HOLDS: Final = (
     Column("hold", whole=True, of=lambda hold: hold["hold_id"]),
     Column("state", whole=True, of=_state),
@@ -154,7 +154,7 @@ def budgets(context: click.Context, *, policies: Path | None, policy: str | None
     from llm_service.telemetry.queries.budget_status import read_others, read_status
 
     now = datetime.now(UTC)
-    known = _known(target, policies)
+    known = known_policies(target, policies)
     if known is None and policy:
         raise Failure(_NO_POLICIES)
     limits, path = Policies(known or {}, policy), target.report_path()
@@ -175,7 +175,7 @@ def _show_status(rows: "Sequence[BudgetStatus | CounterStatus]", zone: tzinfo) -
             return shown_time(row["resets_at"], zone, "minutes")
         return "never" if row["window"] == "total" else "rolling"
 
-    columns = [*_STATUS[:-1], replace(_STATUS[-1], name=f"resets ({zone_label(zone)})", of=resets)]
+    columns = [*STATUS[:-1], replace(STATUS[-1], name=f"resets ({zone_label(zone)})", of=resets)]
     listing(columns, rows, marked=_colour, empty="no limits, or nothing was counted for any subject of theirs yet")
     damaged = sum(row["damaged"] for row in rows)
     if damaged:
@@ -268,12 +268,13 @@ def _check(
 
 def _ask(path: Path, question: "Callable[[Fetch], _T]") -> _T:
     """Ask the file; one of an older version counts nothing yet, and has no holds."""
+    return read(path, lambda fetch: question(counting(fetch)))
 
-    def asked(fetch: "Fetch") -> _T:
-        there = fetch(("SELECT 1 FROM sqlite_master WHERE name = 'budget_holds'", []))
-        return question(fetch if there else lambda query: [] if "budget_" in query[0] else fetch(query))
 
-    return read(path, asked)
+def counting(fetch: "Fetch") -> "Fetch":
+    """What asks for budgets: of a file of an older version it finds none."""
+    there = fetch(("SELECT 1 FROM sqlite_master WHERE name = 'budget_holds'", []))
+    return fetch if there else lambda query: [] if "budget_" in query[0] else fetch(query)
 
 
 def _show_check(found: Mapping[str, Any]) -> None:
@@ -376,13 +377,13 @@ def _limits(target: Target, policies: Path | None, policy: str | None) -> "Polic
     """The policies in force, or those that were named."""
     from llm_service.budgets.policies import Policies
 
-    known = _known(target, policies)
+    known = known_policies(target, policies)
     if known is None:
         raise Failure(_NO_POLICIES)
     return Policies(known, policy)
 
 
-def _known(target: Target, policies: Path | None) -> "Mapping[str, Policy] | None":
+def known_policies(target: Target, policies: Path | None) -> "Mapping[str, Policy] | None":
     """All policies of the file in force, or of the one that was named; None where there is none."""
     from llm_service.budgets.policies import compiled
     from llm_service.config.files import locate

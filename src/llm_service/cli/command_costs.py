@@ -1,13 +1,13 @@
 """`costs`: what was spent, by any keys; with `--coverage`, how much of it is known."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.core import ParameterSource
 
 from llm_service.cli.options import KEYS, common, examples, filters, ranged
-from llm_service.cli.output import cells, listing
+from llm_service.cli.output import cells, listing, say_deleted
 from llm_service.cli.tables import UNKNOWN, Column, count, named, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import in_zone
@@ -172,12 +172,3 @@ def grouped(labels: Sequence[Column], columns: Sequence[Column], rows: Sequence[
 def part_of(part: int, whole: int, what: str) -> str:
     """How many of how many, and what share that is."""
     return f"{count(part)} of {count(whole)} {what}" + (f" ({part / whole:.1%})" if whole else "")
-
-
-def say_deleted(report: Mapping[str, Any]) -> None:
-    """Say how many calls a report lacks, because their records are deleted."""
-    deleted, since = report["deleted_invocations"], report["records_since"]
-    if deleted:
-        kept = "" if since is None else f"; records are kept since {since}"
-        calls = "call" if deleted == 1 else "calls"
-        click.echo(f"not counted: {count(deleted)} {calls} of which only daily totals are left{kept}")

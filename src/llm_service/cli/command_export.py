@@ -2,18 +2,17 @@
 
 import codecs
 import json
-import re
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 import click
 
+from llm_service.cli.formats import changed, new_file
 from llm_service.cli.options import Formats, common, examples, narrowing
-from llm_service.cli.output import clean, is_terminal, json_line
+from llm_service.cli.output import is_terminal, json_line
 from llm_service.cli.target import Names, Target, existing, reading, say_unknown
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ __all__ = ["export", "write"]
 
 Format = Literal["csv", "jsonl"]
 _JSON: Final = ("stream", "tags", "metadata")
-_FORMULA: Final = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
-"""What makes a spreadsheet take a cell for a formula, full-width forms among it (OWASP, "CSV Injection")."""
 
 
 @click.command(
@@ -83,7 +80,7 @@ def export(
             sys.stdout.buffer.flush()
             click.echo(f"range: {asked}", err=True)
             return
-        with _new_file(output, replace=force, database=path) as file:
+        with new_file(output, replace=force, database=path) as file:
             written = write(rows, file, form, safe=safe_csv, content=content)
     click.echo(f"{written:,} calls written to {click.format_filename(output)}; range: {asked}", err=True)
 
@@ -128,7 +125,7 @@ def write(
     writer = csv.writer(stream, lineterminator="\n" if shown else "\r\n")
     if form == "csv":
         writer.writerow([*InvocationRow.__annotations__, *(("prompt", "response") if content else ())])
-    change = _change(safe=safe, shown=shown)
+    change = changed(safe=safe, shown=shown)
     written = 0
     for row in chain.from_iterable(pages):
         if form == "csv":
@@ -148,34 +145,3 @@ def _cells(row: Mapping[str, object], change: Callable[[str], str] | None) -> li
     if change is None:
         return list(cells.values())
     return [change(cell) if isinstance(cell, str) else cell for cell in cells.values()]
-
-
-def _change(*, safe: bool, shown: bool) -> Callable[[str], str] | None:
-    if not (safe or shown):
-        return None
-
-    def change(text: str) -> str:
-        if safe and _FORMULA.match(text):
-            text = f"'{text}"
-        return clean(text) if shown else text
-
-    return change
-
-
-@contextmanager
-def _new_file(path: Path, *, replace: bool, database: Path) -> Generator[TextIO]:
-    """A private file (0600) that comes into its place when the block ends well; otherwise nothing is left of it.
-
-    Args:
-        database: what is exported; neither it nor what belongs to it is ever replaced.
-
-    Raises:
-        StoreError: it is one of these, there is something that must stay, or another user's link; see `target_of`.
-    """
-    from llm_service.telemetry.maintenance.atomic_file import delivered
-
-    with (
-        delivered(path, force=replace, database=database) as making,
-        making.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        yield stream

@@ -17,12 +17,14 @@ from llm_service.cli.command_costs import costs
 from llm_service.cli.command_dead_letters import dead_letters
 from llm_service.cli.command_demo import demo
 from llm_service.cli.command_doctor import doctor
+from llm_service.cli.command_errors import errors
 from llm_service.cli.command_estimate import estimate
 from llm_service.cli.command_export import export
 from llm_service.cli.command_info import info
 from llm_service.cli.command_invocations import invocations
 from llm_service.cli.command_prices import prices
 from llm_service.cli.command_purge import purge
+from llm_service.cli.command_query import query
 from llm_service.cli.command_report import report
 from llm_service.cli.command_reprice import reprice
 from llm_service.cli.command_runs import runs
@@ -30,7 +32,9 @@ from llm_service.cli.command_search import search
 from llm_service.cli.command_show import show
 from llm_service.cli.command_sql import sql
 from llm_service.cli.command_stats import stats
+from llm_service.cli.command_top import top
 from llm_service.cli.command_trace import trace
+from llm_service.cli.command_watch import watch
 from llm_service.cli.group import Commands
 from llm_service.cli.output import is_colored
 
@@ -75,7 +79,7 @@ def cli(context: click.Context) -> None:
 
 
 for command in (
-    demo, stats, costs, invocations, search, show, trace, runs, compare, estimate, report, export, info, sql,
-    config_group, completion, prices, reprice, budgets, purge, doctor, backup, dead_letters,
+    demo, watch, stats, costs, query, top, errors, invocations, search, show, trace, runs, compare, estimate, report,
+    export, info, sql, config_group, completion, prices, reprice, budgets, purge, doctor, backup, dead_letters,
 ):  # fmt: skip
     cli.add_command(command)

@@ -1,7 +1,7 @@
 """What can be given on the command line: the kinds of values, and the options that several commands have."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from functools import wraps
 from pathlib import Path
@@ -21,6 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 Command = Callable[..., Any]
+_NAMES: Final = ("agent_name", "tool_name", "model_name")
 _IDS: Final = ("session_id", "run", "trace_id", "user_id")
 """By which calls are narrowed."""
 
@@ -90,10 +91,23 @@ def _keys(*known: "CostKey") -> _Value:
     def parse(text: str) -> "tuple[CostKey, ...]":
         keys = tuple(key.strip() for key in text.split(","))
         if len(set(keys)) < len(keys) or not set(keys) <= set(known):
+            if _are_others(keys):
+                raise ValueError(f"daily totals have {', '.join(known)} alone; give: llm-telemetry query --by {text}")
             raise ValueError(f"{text!r} is not usable; give one or more of {', '.join(known)}, each once")
         return cast("tuple[CostKey, ...]", keys)
 
     return _Value("keys", parse)
+
+
+def _are_others(names: Sequence[str]) -> bool:
+    """Whether these are keys that `query` has."""
+    from llm_service.errors import QueryError
+    from llm_service.telemetry.queries.group_keys import group_keys
+
+    try:
+        return bool(group_keys(names))
+    except QueryError:
+        return False
 
 
 DATABASE: Final = _Value("path", resolve_db_path)
@@ -164,14 +178,21 @@ def ranged(command: Command) -> Command:
 
 
 def filters(command: Command) -> Command:
-    """The names that every report can be narrowed to; it takes them as one `names`."""
+    """What reports can be narrowed to: names, and as `filters` what `--where` says; it takes all as one `names`."""
 
     @click.option("--agent", "agent_name", metavar="NAME", help="Only this agent.")
     @click.option("--tool", "tool_name", metavar="NAME", help="Only this tool.")
     @click.option("--model", "model_name", metavar="NAME", help="Only this model.")
+    @click.option(
+        "--where",
+        "filters",
+        multiple=True,
+        metavar="FILTER",
+        help="Only what fits: 'model=gpt-* cost>0.1 agent!=test'.",
+    )
     @wraps(command)
-    def run(*given: Any, agent_name: str | None, tool_name: str | None, model_name: str | None, **options: Any) -> Any:
-        names = {"agent_name": agent_name, "tool_name": tool_name, "model_name": model_name}
+    def run(*given: Any, **options: Any) -> Any:
+        names = {name: options.pop(name) for name in (*_NAMES, "filters")}
         return command(*given, names=names, **options)
 
     return run

@@ -6,17 +6,17 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
 import click
 
-from llm_service.cli.tables import Column, Layout, fit, row_text
+from llm_service.cli.tables import Column, Layout, count, fit, row_text
 
 __all__ = [
     "Printer", "block", "cells", "clean", "is_colored", "is_terminal", "json_document", "json_line", "lines", "listing",
-    "progress", "table",
+    "progress", "say_deleted", "table",
 ]  # fmt: skip
 
 # C0, DEL and C1; soft hyphen; zero-width characters other than the two joiners that scripts need; line separators,
@@ -160,6 +160,15 @@ class Printer:
         if style is None or not self._colored:
             return line
         return click.style(line, fg=style) if style in _COLOURS else click.style(line, **{style: True})
+
+
+def say_deleted(report: Mapping[str, Any], *, err: bool = False) -> None:
+    """Say how many calls a report lacks, because their records are deleted."""
+    deleted, since = report["deleted_invocations"], report["records_since"]
+    if deleted:
+        kept = "" if since is None else f"; records are kept since {since}"
+        calls = "call" if deleted == 1 else "calls"
+        click.echo(f"not counted: {count(deleted)} {calls} of which only daily totals are left{kept}", err=err)
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple
 
 __all__ = [
-    "UNKNOWN", "Column", "Layout", "Row", "cell_width", "count", "fit", "named", "percent", "rounded", "row_text",
-    "status_colour", "sum_usd", "usd",
+    "UNKNOWN", "Column", "Layout", "Row", "bar", "cell_width", "count", "fit", "named", "percent", "rounded",
+    "row_text", "sparkline", "status_colour", "sum_usd", "usd",
 ]  # fmt: skip
 
 UNKNOWN: Final = "unknown"
@@ -182,3 +182,17 @@ def percent(share: float | None) -> str:
 def named(text: str | None) -> str:
     """A name, or a dash where there is none."""
     return "-" if text is None else text
+
+
+def bar(value: float | None, most: float, width: int = 20) -> str:
+    """A bar as long as the value is of the greatest one; what is not nothing has an eighth of a cell at least."""
+    if not value or most <= 0:
+        return ""
+    full, rest = divmod(max(1, round(8 * width * value / most)), 8)
+    return "█" * full + " ▏▎▍▌▋▊▉"[rest].strip()
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """A cell for each value, as high as it is of the greatest one; a dot for nothing."""
+    most = max(values, default=0)
+    return "".join("▁▂▃▄▅▆▇█"[min(7, int(8 * value / most))] if value else "·" for value in values)

@@ -26,7 +26,7 @@ __all__ = ["Names", "Target", "existing", "percent_of", "read", "reading", "say_
 
 _T = TypeVar("_T")
 Names = Mapping[str, Any]
-"""The columns `agent_name`, `tool_name` and `model_name`, and what each is narrowed to."""
+"""The columns `agent_name`, `tool_name` and `model_name`, what each is equal to, and `filters`, what `--where` says."""
 
 
 class Target(NamedTuple):
@@ -140,9 +140,11 @@ def reading(path: Path, *, may_lack: bool = False) -> "AbstractContextManager[Fe
 
 def say_unknown(path: Path, names: Names) -> None:
     """Say on stderr which of these names no stored call has: an empty report would look like an idle agent."""
-    from llm_service.telemetry.queries.unknown_names import find_unknown
+    from llm_service.telemetry.queries.filter_language import conditions_of
+    from llm_service.telemetry.queries.unknown_names import find_unknown, named_in
 
-    given = [(column, name) for column, name in names.items() if name is not None]
+    given = [(column, name) for column, name in names.items() if name is not None and column != "filters"]
+    given += named_in(conditions_of(names.get("filters"), "--where"))
     if given:
         for unknown in read(path, lambda fetch: find_unknown(fetch, given)):
             click.echo(clean(str(unknown)), err=True)

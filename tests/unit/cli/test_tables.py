@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_service.cli.output import clean
-from llm_service.cli.tables import _NARROWEST, Column, _shared, cell_width, fit, row_text
+from llm_service.cli.tables import _NARROWEST, Column, _shared, bar, cell_width, fit, row_text, sparkline
 
 NAMES = (Column("date", whole=True), Column("agent"), Column("tool", rank=2), Column("calls", "right", rank=1))
 ROW = ("2026-11-23", "security-auditor", "claude-code", "1,250")
@@ -94,3 +94,19 @@ def test_widths_are_those_of_cutting_one_cell_after_the_other_from_the_widest(wa
     while sum(cut) > room and any(width > _NARROWEST for width in cut):
         cut[cut.index(max(cut))] -= 1
     assert _shared(wanted, room) == cut
+
+
+def test_a_bar_is_as_long_as_its_value() -> None:
+    """What is not nothing is seen; what is unknown has none."""
+    assert bar(10, 10, 4) == "████"
+    assert bar(5, 10, 4) == "██"
+    assert bar(3, 10, 4) == "█▎"
+    assert bar(0.0001, 10, 4) == "▏"
+    assert [bar(None, 10), bar(0, 10), bar(1, 0)] == ["", "", ""]
+
+
+def test_a_sparkline_has_a_cell_for_each_value() -> None:
+    """The greatest is full; nothing is a dot, and what is not nothing never is."""
+    assert sparkline([0, 1, 4, 8, 0.001]) == "·▂▅█▁"
+    assert sparkline([]) == ""
+    assert sparkline([0, 0]) == "··"

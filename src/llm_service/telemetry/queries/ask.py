@@ -21,6 +21,7 @@ from llm_service.telemetry.queries.local_periods import (
     unit_of,
 )
 from llm_service.telemetry.queries.measures import MEASURES
+from llm_service.telemetry.queries.notebooks import NotebookAnswer
 from llm_service.telemetry.queries.plans import Question, Span, plan
 from llm_service.telemetry.queries.rollup_progress import quarters_complete_since
 from llm_service.telemetry.queries.time_range import TimeRange
@@ -41,8 +42,8 @@ _TABLES: Final[Mapping[str, RollUp]] = {"daily": "daily_costs", "quarters": "qua
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The rows of an answer; iterating gives them.
+class Answer(NotebookAnswer):
+    """The rows of an answer; iterating gives them. A notebook shows it as a table; see `NotebookAnswer` for the rest.
 
     Attributes:
         rows: dicts: the columns of `group_by`, then those of `measures`. None is unknown.

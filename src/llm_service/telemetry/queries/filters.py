@@ -179,7 +179,7 @@ class InvocationFilter:
         where.compare("date <= ?", None if end is None else checked_day("end_date", end).isoformat())
         conditions = self.conditions()
         if others := columns_of(conditions) - {*NAMES}:
-            remedy = f"daily totals have {', '.join(NAMES)} alone; query() reads records by any field"
+            remedy = f"daily totals have {', '.join(NAMES)} alone; query() and llm-telemetry query read records"
             raise QueryError("filters", ", ".join(sorted(others)), remedy)
         where.meet(*conditions)
         return where

@@ -240,6 +240,7 @@ SETS: Final[dict[str, tuple[str, ...]]] = {
     "tokens": ("total_tokens", "uncounted"),
     "outcomes": ("successes", "errors", "timeouts"),
     "latency": ("p50_latency_ms", "p95_latency_ms", "p99_latency_ms", "timed"),
+    **{f"p{percent}": (f"p{percent}_latency_ms",) for percent in (50, 90, 95, 99)},
     "ttft": ("p50_ttft_ms", "p95_ttft_ms", "p99_ttft_ms"),
     "cost_per_call": ("usd_per_call",),
     "cost_per_1k_tokens": ("usd_per_1k_tokens",),

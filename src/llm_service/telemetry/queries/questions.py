@@ -10,7 +10,7 @@ from typing import Any, Final, TypedDict, cast
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.ask import totals_of
-from llm_service.telemetry.queries.cells import number, say_odd, text, whole
+from llm_service.telemetry.queries.cells import IS_CALL, known, number, say_odd, text, whole
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.measures import MEASURES, SETS
 from llm_service.telemetry.queries.plans import Question
@@ -26,6 +26,7 @@ __all__ = [
     "Statistics",
     "check_days",
     "daily_costs",
+    "greatest",
     "invocations",
     "last_days",
     "read_statistics",
@@ -115,12 +116,21 @@ def to_daily_costs(rows: Iterable[tuple[Any, ...]]) -> list[DailyCost]:
 
 def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: InvocationRow | None = None) -> Query:
     """Stored calls, newest first, 1 to 1,000,000; `before` is the last row of a page: no call is missed after it."""
-    if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
-        raise QueryError("limit", limit, f"give a whole number from 1 to {MAX_LIMIT:,}")
+    _check_limit(limit)
     where = narrowed.where()
     if before is not None:
         where.add("(timestamp, id) < (?, ?)", *_position(before))
     order = "ORDER BY timestamp DESC, id DESC LIMIT ?"
+    return f"SELECT {ROW_COLUMNS} FROM invocations{where} {order}", [*where.parameters, limit]  # noqa: S608
+
+
+def greatest(narrowed: InvocationFilter, column: str, limit: int) -> Query:
+    """The calls with the greatest known numbers in a column, 1 to 1,000,000 of them; no spans."""
+    _check_limit(limit)
+    where = narrowed.where()
+    where.add(IS_CALL)
+    where.add(f"({known(column)}) IS NOT NULL")
+    order = f"ORDER BY {column} DESC, id DESC LIMIT ?"
     return f"SELECT {ROW_COLUMNS} FROM invocations{where} {order}", [*where.parameters, limit]  # noqa: S608
 
 
@@ -149,6 +159,11 @@ def read_statistics_of(fetch: Fetch, asked: TimeRange, narrowed: InvocationFilte
     found = {key: totals[measure] or 0 for key, measure in _MEASURES.items()}
     statistics = {key: of(found[key]) for key, of in Statistics.__annotations__.items()}
     return cast("Statistics", statistics), covered
+
+
+def _check_limit(limit: object) -> None:
+    if type(limit) is not int or not 1 <= limit <= MAX_LIMIT:
+        raise QueryError("limit", limit, f"give a whole number from 1 to {MAX_LIMIT:,}")
 
 
 def check_days(days: object) -> None:

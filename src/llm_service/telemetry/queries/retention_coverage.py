@@ -9,7 +9,7 @@ from llm_service.telemetry.queries.filters import InvocationFilter, checked_day,
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.retention import PurgeResult
 
-__all__ = ["Kept", "count_old", "read_kept"]
+__all__ = ["Kept", "count_old", "read_kept", "records_since"]
 
 
 _MIDNIGHT: Final = " 00:00:00.000000Z"
@@ -44,14 +44,19 @@ def read_kept(fetch: Fetch, narrowed: InvocationFilter) -> Kept:
     daily = days.daily()
     sql = f"SELECT coalesce(sum(invocations), 0) FROM daily_costs{daily}"  # noqa: S608
     ((counted,),) = fetch((sql, daily.parameters))
-    since = fetch(("SELECT records_kept_since FROM retention", []))
     return Kept(
-        records_since=text(since[0][0]) if since and since[0][0] is not None else None,
+        records_since=records_since(fetch),
         first_day=None if first is None else text(first)[:10],
         last_day=None if last is None else text(last)[:10],
         records=records,
         deleted=max(0, whole(counted) - in_days),
     )
+
+
+def records_since(fetch: Fetch) -> str | None:
+    """The first UTC day with all its records; None if none were ever deleted."""
+    since = fetch(("SELECT records_kept_since FROM retention", []))
+    return text(since[0][0]) if since and since[0][0] is not None else None
 
 
 def _records(fetch: Fetch, narrowed: InvocationFilter) -> tuple[Any, ...]:

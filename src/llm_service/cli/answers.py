@@ -1,0 +1,123 @@
+"""How an answer is asked for and shown: columns for its keys and measures, and what is to be said beside its rows."""
+
+from collections.abc import Callable, Collection
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from llm_service.cli.output import clean, say_deleted
+from llm_service.cli.tables import UNKNOWN, Column, Row, bar, count, named, percent, usd
+from llm_service.cli.target import Names, Target, existing, read
+
+if TYPE_CHECKING:
+    from llm_service.telemetry.queries.ask import Answer
+    from llm_service.telemetry.queries.time_range import TimeRange
+
+__all__ = ["answered", "bar_column", "document", "heading", "key_columns", "measure_columns", "say_beside", "say_kept"]
+
+_HEADINGS: Final = {"invocations": "calls", "total_cost_usd": "cost USD", "total_tokens": "tokens"}
+_COVERAGE: Final = ("priced", "unpriced", "uncounted", "timed")
+"""What comes with other measures, and is shown where it was named, or where something is unknown."""
+_MISSING: Final = ("unpriced", "uncounted")
+
+
+def answered(
+    target: Target,
+    names: Names,
+    since: str | None,
+    until: str | None,
+    *,
+    measures: str,
+    by: str = "",
+    order: str | None = None,
+    limit: int | None = None,
+) -> "tuple[Answer, TimeRange]":
+    """The answer to a question that a command line asks, and the range that it is of."""
+    from llm_service.telemetry.queries.ask import ask
+    from llm_service.telemetry.queries.filters import InvocationFilter
+    from llm_service.telemetry.queries.plans import Question
+
+    now = datetime.now(UTC)
+    conditions = InvocationFilter(**names).conditions()
+    question = Question(measures, by, conditions, since, until, target.zone(), order, limit)
+    path = existing(target.report_path())
+    return read(path, lambda fetch: ask(fetch, question, now)), question.range(now)
+
+
+def document(answer: "Answer") -> dict[str, Any]:
+    """The answer as JSON: the attributes of `Answer`."""
+    found = {field.name: getattr(answer, field.name) for field in fields(answer)}
+    return found | {"unknown_names": [name._asdict() for name in answer.unknown_names]}
+
+
+def heading(name: str) -> str:
+    """What a column of an answer is called in tables."""
+    return _HEADINGS.get(name, name.removesuffix("_name").removesuffix("_id"))
+
+
+def key_columns(answer: "Answer") -> list[Column]:
+    """A column for each key."""
+    return [Column(heading(key), of=_key_cell(key)) for key in answer.group_by]
+
+
+def measure_columns(answer: "Answer", given: Collection[str] = ()) -> list[Column]:
+    """A column for each measure; what only says how much is known stays away where all is, unless it was given."""
+    shown = [
+        name
+        for name in answer.measures
+        if name not in _COVERAGE or name in given or (name in _MISSING and answer.totals[name])
+    ]
+    return [
+        Column(heading(name).replace("_", " "), "right", rank=place, of=_measure_cell(name))
+        for place, name in enumerate(shown)
+    ]
+
+
+def bar_column(answer: "Answer", measure: str) -> Column:
+    """A bar for a measure, for those who would rather look than read."""
+    most = max((row[measure] or 0 for row in answer.rows), default=0)
+    return Column("", rank=99, of=lambda row: bar(row[measure], most))
+
+
+def say_beside(target: Target, answer: "Answer", asked: "TimeRange") -> None:
+    """Say below a table, and beside other formats on stderr, what was asked for and is not in the rows, and the range.
+
+    Unknown names, and rows beyond the limit, are said on stderr in any case.
+    """
+    for unknown in answer.unknown_names:
+        click.echo(clean(str(unknown)), err=True)
+    if answer.more:
+        click.echo(f"{count(answer.more)} more rows are not shown; give a larger --limit", err=True)
+    say_deleted(document(answer), err=target.as_json)
+    target.say_range(asked)
+
+
+def say_kept(target: Target, since: str | None, asked: "TimeRange") -> None:
+    """Say where records of the range may be deleted, and the range."""
+    if since is not None and (asked.start is None or asked.start.date().isoformat() < since):
+        click.echo(f"not counted: calls before {since} (UTC), whose records are deleted", err=target.as_json)
+    target.say_range(asked)
+
+
+def _key_cell(key: str) -> Callable[[Row], str]:
+    return lambda row: named(None if row[key] is None else str(row[key]))
+
+
+def _measure_cell(name: str) -> Callable[[Row], str]:
+    from llm_service.telemetry.queries.measures import MEASURES
+
+    unit = MEASURES[name].unit
+
+    def cell(row: Row) -> str:
+        value = row[name]
+        if value is None:
+            return UNKNOWN if name in {"total_cost_usd", "cost_nanos"} or unit == "tokens" else "-"
+        if unit == "share":
+            return percent(value)
+        if unit == "USD":
+            return usd(value, 6 if name.startswith("usd_per_") else 4)
+        return f"{value:,.1f}" if unit in {"ms", "tokens/s"} else count(value)
+
+    return cell

@@ -1,0 +1,143 @@
+"""`top`: the sessions, agents, models... that take the most; and single calls."""
+
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from llm_service.cli.answers import answered, bar_column, document, key_columns, measure_columns, say_beside, say_kept
+from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.options import common, examples, filters, ranged
+from llm_service.cli.output import is_terminal, listing
+from llm_service.cli.tables import Column, named, percent, rounded, usd
+from llm_service.cli.target import Names, Target, existing, read, say_unknown
+from llm_service.cli.times import shown_time, zone_label
+
+if TYPE_CHECKING:
+    from datetime import tzinfo
+
+    from llm_service.telemetry.queries.ask import Answer
+
+__all__ = ["top"]
+
+_CALLS: Final = ("call", "calls")
+_COLUMNS_OF_CALLS: Final = {"cost": "cost_usd", "latency": "latency_ms", "tokens": "total_tokens"}
+"""By measure: what single calls are sorted by."""
+_ADDED: Final = ("USD", "calls", "tokens", "nano-USD")
+"""Units of what has a share of the whole."""
+
+
+@click.command(
+    epilog=examples(
+        "top sessions --since today",
+        "top models --measure p95 --since 7d",
+        "top calls --measure latency --agent backend-dev",
+        "top tags --where 'model=gpt-*' --format md",
+    )
+)
+@click.argument("what", metavar="[WHAT]", default="agents")
+@filters
+@ranged
+@click.option("--measure", default="cost", show_default=True, metavar="NAME", help="Such as tokens, calls, p95.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="At most so many.")
+@formatted
+@common
+def top(
+    *,
+    what: str,
+    names: Names,
+    since: str | None,
+    until: str | None,
+    measure: str,
+    limit: int,
+    output: Output,
+    target: Target,
+) -> None:
+    """The ten sessions, agents, users, models, runs... that cost most; or calls.
+
+    WHAT is any key of `query --by`, also in the plural. Of calls, --measure is cost, latency or tokens; `show` takes
+    their ids. With --json: one object, as of `query`; of calls with rows (as get_invocations) and the range.
+    """
+    if what in _CALLS:
+        _calls(names, since, until, measure, limit, output, target)
+        return
+    by = _key(what)
+    answer, asked = answered(
+        target, names, since, until, measures=f"{measure},calls", by=by, order=f"-{measure}", limit=limit
+    )
+    first = answer.measures[0]
+    columns = [*key_columns(answer), *measure_columns(answer), *_share(answer, first)]
+    if is_terminal(sys.stdout) and output.form == "table":
+        columns.append(bar_column(answer, first))
+    found = Rows(answer.rows, columns, [*answer.group_by, *answer.measures], document(answer))
+    put_out(output, target, found, lambda: listing(columns, answer.rows, empty="no such calls"))
+    say_beside(target, answer, asked)
+
+
+def _key(what: str) -> str:
+    """The key that is meant, by its name in either number."""
+    from llm_service.telemetry.queries.group_keys import KEYS
+
+    if what in KEYS or what.startswith("metadata."):
+        return what
+    plural = {_plural(key): key for key in KEYS}
+    return plural.get(what, what)
+
+
+def _plural(key: str) -> str:
+    return f"{key}es" if key.endswith("s") else f"{key}s"
+
+
+def _share(answer: "Answer", measure: str) -> list[Column]:
+    """How much of the whole each has, of what can be added up."""
+    from llm_service.telemetry.queries.measures import MEASURES
+
+    whole = answer.totals[measure]
+    if MEASURES[measure].unit not in _ADDED or measure.startswith("usd_per_") or not whole:
+        return []
+
+    def share(row: Any) -> str:
+        return percent(None if row[measure] is None else row[measure] / whole)
+
+    return [Column("share", "right", rank=20, of=share)]
+
+
+def _calls(
+    names: Names, since: str | None, until: str | None, measure: str, limit: int, output: Output, target: Target
+) -> None:
+    from llm_service.telemetry.queries import questions
+    from llm_service.telemetry.queries.filters import InvocationFilter
+    from llm_service.telemetry.queries.retention_coverage import records_since
+
+    column = _COLUMNS_OF_CALLS.get(measure)
+    if column is None:
+        raise click.BadParameter(f"calls have {', '.join(_COLUMNS_OF_CALLS)}; give one of them", param_hint="--measure")
+    asked = target.range(since, until)
+    query = questions.greatest(InvocationFilter(**names, since=asked.start, until=asked.end), column, limit)
+    path = existing(target.report_path())
+    rows, kept = read(path, lambda fetch: (questions.to_invocations(fetch(query)), records_since(fetch)))
+    say_unknown(path, names)
+    columns = _call_columns(asked.zone)
+    found = Rows(
+        [{**row} for row in rows],
+        columns,
+        list(questions.InvocationRow.__annotations__),
+        {"rows": rows, **asked.as_json()},
+    )
+    put_out(output, target, found, lambda: listing(columns, rows, empty="no such calls"))
+    say_kept(target, kept, asked)
+
+
+def _call_columns(zone: "tzinfo") -> list[Column]:
+    time = f"time ({zone_label(zone)})"
+    return [
+        Column("id", "right", whole=True, of=lambda row: str(row["id"])),
+        Column("cost USD", "right", of=lambda row: usd(row["cost_usd"], 6)),
+        Column("tokens", "right", of=lambda row: rounded(row["total_tokens"])),
+        Column("ms", "right", of=lambda row: rounded(row["latency_ms"])),
+        Column(time, whole=True, rank=1, of=lambda row: shown_time(row["timestamp"], zone)),
+        Column("agent", of=lambda row: named(row["agent_name"])),
+        Column("model", rank=2, of=lambda row: named(row["model_name"])),
+        Column("session", rank=3, of=lambda row: named(row["session_id"])),
+        Column("status", rank=4, of=lambda row: row["status"]),
+    ]
