@@ -44,12 +44,12 @@ def test_a_table_has_totals_and_says_its_range(run: Run, database: Path) -> None
     lines = run("query", "--by", "agent", "--tz", "Asia/Kathmandu", "--db", database).stdout.splitlines()
     assert {line.split()[0] for line in lines[1:-2]} >= {"-", "backend-dev", "tester"}
     assert lines[-2].split()[:2] == ["total", "6"]
-    assert lines[-1] == "range: all (Asia/Kathmandu)"
+    assert lines[-1] == "range: all times (Asia/Kathmandu)"
     assert "unknown" in next(line for line in lines if line.startswith("-"))
     alone = run("query", "--db", database, "--tz", "UTC").stdout.splitlines()
     assert alone[0].split()[0] == "calls"
     assert alone[1].split()[:2] == ["6", "2.5000"]
-    assert alone[-1] == "range: all (UTC)"
+    assert alone[-1] == "range: all times (UTC)"
 
 
 def test_how_much_is_known_is_shown_where_something_is_not(run: Run, database: Path) -> None:
