@@ -21,8 +21,8 @@ from llm_service.telemetry.maintenance.daily_totals import read_quarters
 from llm_service.telemetry.maintenance.doctor import examine
 from llm_service.telemetry.maintenance.repair import repair
 from llm_service.telemetry.queries.filters import InvocationFilter
+from llm_service.telemetry.queries.quarter_coverage import backfilled_share
 from llm_service.telemetry.queries.questions import read_statistics_of
-from llm_service.telemetry.queries.rollup_progress import backfilled_share
 from llm_service.telemetry.queries.time_range import TimeRange
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.retention import LEASE, Cutoffs
