@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.budget_status import BudgetStatus, CounterStatus
     from llm_service.telemetry.stores.base import Fetch
 
-__all__ = ["STATUS", "amount", "budgets", "counting", "known_policies"]
+__all__ = ["STATUS", "amount", "budgets", "known_policies"]
 
 _T = TypeVar("_T")
 
@@ -99,7 +99,7 @@ def _unit(metric: str) -> str:
 STATUS: Final = (
     Column("budget", of=_budget),
     Column("window", whole=True, of=lambda row: row["window"]),
-    Column("subject", rank=5, of=lambda row: ", ".join(value or "-" for value in row["subject"])),
+    Column("subject", rank=5, of=lambda row: ", ".join(str(value or "-") for value in row["subject"])),
     Column("limit", "right", of=_limit),
     Column("spent", "right", of=_spent),
     Column("reserved", "right", rank=2, of=_part("reserved")),
@@ -268,13 +268,9 @@ def _check(
 
 def _ask(path: Path, question: "Callable[[Fetch], _T]") -> _T:
     """Ask the file; one of an older version counts nothing yet, and has no holds."""
+    from llm_service.telemetry.queries.budget_status import counting
+
     return read(path, lambda fetch: question(counting(fetch)))
-
-
-def counting(fetch: "Fetch") -> "Fetch":
-    """What asks for budgets: of a file of an older version it finds none."""
-    there = fetch(("SELECT 1 FROM sqlite_master WHERE name = 'budget_holds'", []))
-    return fetch if there else lambda query: [] if "budget_" in query[0] else fetch(query)
 
 
 def _show_check(found: Mapping[str, Any]) -> None:

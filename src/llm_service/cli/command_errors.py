@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from llm_service.cli.answers import say_kept
+from llm_service.cli.answer_views import say_kept
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.options import common, examples, filters, ranged
 from llm_service.cli.output import cells, table
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import tzinfo
 
-    from llm_service.telemetry.queries.failures import FailureReport
+    from llm_service.telemetry.queries.failure_kinds import FailureReport
 
 __all__ = ["errors"]
 
@@ -67,7 +67,7 @@ def errors(*, names: Names, since: str | None, until: str | None, limit: int, ou
     its message, and the id that `show` takes. With --json: one object with rows, failures, invocations, more, and the
     range.
     """
-    from llm_service.telemetry.queries.failures import FailureGroup, read_failures
+    from llm_service.telemetry.queries.failure_kinds import FailureGroup, read_failures
     from llm_service.telemetry.queries.filters import InvocationFilter
 
     asked = target.range(since, until)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llm_service.cli.answers import answered, bar_column, document, key_columns, measure_columns, say_beside
+from llm_service.cli.answer_views import answered, bar_column, document, key_columns, measure_columns, say_beside
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.options import common, examples, filters, ranged
 from llm_service.cli.output import cells, is_terminal, listing

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from llm_service.cli.answers import answered, bar_column, document, key_columns, measure_columns, say_beside, say_kept
+from llm_service.cli.answer_views import (
+    answered,
+    bar_column,
+    document,
+    key_columns,
+    measure_columns,
+    say_beside,
+    say_kept,
+)
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.options import common, examples, filters, ranged
 from llm_service.cli.output import is_terminal, listing

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from llm_service.cli.command_budgets import STATUS, counting, known_policies
+from llm_service.cli.command_budgets import STATUS, known_policies
 from llm_service.cli.options import Number, common, examples, filters, zoned
 from llm_service.cli.output import clean, is_colored, is_terminal
 from llm_service.cli.tables import Column, Row, count, fit, named, percent, rounded, row_text, sparkline, usd
@@ -75,7 +75,7 @@ def watch(*, names: Names, interval: float, once: bool, target: Target) -> None:
 def _asking(target: Target, path: Path, names: Names, zone: tzinfo) -> Callable[[], Frame]:
     """What reads a frame, from one snapshot."""
     from llm_service.budgets.policies import Policies
-    from llm_service.telemetry.queries.budget_status import read_others, read_status
+    from llm_service.telemetry.queries.budget_status import counting, read_others, read_status
     from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.live import read_live
 

@@ -78,8 +78,6 @@ def formatted(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _form(form: Form | None, path: Path | None, *, as_json: bool) -> Form:
-    if as_json and form not in (None, "json"):
-        raise click.UsageError(f"--json and --format {form} contradict each other; give one of them")
     ending = "" if path is None else path.suffix.removeprefix(".").lower()
     chosen = "json" if as_json else form or (ending if ending in _FORMS else "table")
     if path is not None and chosen == "table":

@@ -11,7 +11,6 @@ ARGUMENTS = {
     "MODEL": "gpt-4o",
     "ID": "1",
     "STATEMENT": "SELECT * FROM invocations",
-    "[WORDS]...": "word",
     "RUN_A": "night",
     "RUN_B": "night",
     "HOLD_ID": "01a216b9-c88d-7e9e-8987-7f8541e0e322",
@@ -31,13 +30,15 @@ VARIANTS = {
     "errors": [["--format", "jsonl"]],
     "report month": [["--by", "agent,tool,model"]],
     "report units": [["--by", "agent,tool,model"]],
-    "search": [["--index"], ["--drop-index"]],
     "invocations": [["--errors"], ["--agent", "agent"]],
     "compare": [["--by", "model"]],
     "stats": [["--agent", "agent"], ["--days", "36500"]],
 }
 """Further ways to call some of them."""
+ALONE = {"search": [["--index"], ["--drop-index"]]}
+"""Ways that stand without what is made by hand."""
 MADE_BY_HAND = {
+    "search": ["word"],
     "dead-letters retry": ["--all"],
     "dead-letters drop": ["--all", "--yes"],
     "estimate": ["--prompt-tokens", "10"],
@@ -78,6 +79,7 @@ def command_lines(folder: Path) -> list[list[str]]:
                 line += [name, OPTIONS[name]]
         if ["--policies"] in options and words.startswith("budgets"):
             line += ["--policies", str(policies)]
+        lines += [[*line, *more] for more in ALONE.get(words, [])]
         line += MADE_BY_HAND.get(words, [])
         lines += [line, *(line + more for more in VARIANTS.get(words, []))]
         if any("--json" in names for names in options):

@@ -36,7 +36,7 @@ def _makers(folder: Path) -> list[list[str]]:
 
 def test_all_makers_are_known(tmp_path: Path) -> None:
     """The list is derived from the commands; these three are in it."""
-    assert {line[0] for line in _makers(tmp_path)} == {"backup", "doctor", "export"}
+    assert {line[0] for line in _makers(tmp_path)} == {"backup", "doctor", "export", "top"}
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -89,7 +89,6 @@ def test_periods_have_bars_for_those_who_look(run: Run, database: Path, monkeypa
         (["query", "--since", "yesteray"], "did you mean yesterday?"),
         (["query", "--limit", "0"], "limit"),
         (["query", "--tz", "Mars/Base"], "--tz"),
-        (["query", "--json", "--format", "csv"], "give one of them"),
         (["query", "-o", "file"], "give --format"),
         (["top", "nothing"], "there is no key"),
         (["top", "calls", "--measure", "p95"], "cost, latency, tokens"),
@@ -233,6 +232,14 @@ def test_every_format_has_the_same_rows(run: Run, database: Path, command: str) 
     assert len(lines) == len(rows) + 2
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {len(re.findall(r"\|", lines[1]))}
     assert not re.search(r"(?<!\\)[<>*`]", "\n".join(lines))
+
+
+@pytest.mark.parametrize("command", FORMATTED)
+def test_json_is_one_of_the_formats(run: Run, database: Path, command: str) -> None:
+    """Whichever option says so, and whatever else another one does."""
+    asked = (*command.split(), "--db", database)
+    assert run(*asked, "--json").stdout == run(*asked, "--format", "json").stdout
+    assert run(*asked, "--json").stdout == run(*asked, "--json", "--format", "csv").stdout
 
 
 def test_csv_for_spreadsheets_runs_nothing(run: Run, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ Run = Callable[..., Result]
 OLD_SCHEMA = Path(__file__).parents[2] / "data" / "schema_version_1.sql"
 WRITERS = {
     "budgets reconcile", "budgets release", "dead-letters drop", "dead-letters retry", "demo --replay",
-    "doctor --repair", "purge", "reprice",
+    "doctor --repair", "purge", "reprice", "search --drop-index", "search --index",
 }  # fmt: skip
 """What a command that writes begins with, unless it only tries."""
 KILLED = """

@@ -20,7 +20,16 @@ from llm_service.telemetry.stores.sqlite.budget_rows import (
     to_places,
 )
 
-__all__ = ["BudgetHold", "BudgetStatus", "CounterStatus", "read_check", "read_holds", "read_others", "read_status"]
+__all__ = [
+    "BudgetHold",
+    "BudgetStatus",
+    "CounterStatus",
+    "counting",
+    "read_check",
+    "read_holds",
+    "read_others",
+    "read_status",
+]
 
 _LEAST_SHARE: Final = 0.02
 """The share of a window that must have passed before a forecast is given."""
@@ -290,3 +299,9 @@ def _row(limit: Limit, counter: Counter, subject: str, seen: _Seen, now_us: int,
         fits=not seen.damaged and has_room(committed, asked, limit.amount),
         damaged=seen.damaged,
     )
+
+
+def counting(fetch: Fetch) -> Fetch:
+    """What asks for budgets: of a file of an older version it finds none."""
+    there = fetch(("SELECT 1 FROM sqlite_master WHERE name = 'budget_holds'", []))
+    return fetch if there else lambda query: [] if "budget_" in query[0] else fetch(query)
