@@ -88,12 +88,6 @@ def _used(row: Row) -> str:
     return _DAMAGED if row["damaged"] else "-" if row["limit"] is None else f"{row['used_percent']:.1f}%"
 
 
-def _resets(row: Row, zone: tzinfo) -> str:
-    if row["resets_at"] is not None:
-        return shown_time(row["resets_at"], zone, "minutes")
-    return "never" if row["window"] == "total" else "rolling"
-
-
 def _state(hold: Row) -> str:
     return "lease over" if hold["expired"] else "cost unknown" if hold["recorded"] else str(hold["state"])
 
@@ -177,7 +171,9 @@ def budgets(context: click.Context, *, policies: Path | None, policy: str | None
 
 def _show_status(rows: "Sequence[BudgetStatus | CounterStatus]", zone: tzinfo) -> None:
     def resets(row: Row) -> str:
-        return _resets(row, zone)
+        if row["resets_at"] is not None:
+            return shown_time(row["resets_at"], zone, "minutes")
+        return "never" if row["window"] == "total" else "rolling"
 
     columns = [*STATUS[:-1], replace(STATUS[-1], name=f"resets ({zone_label(zone)})", of=resets)]
     listing(columns, rows, marked=_colour, empty="no limits, or nothing was counted for any subject of theirs yet")

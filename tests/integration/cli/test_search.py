@@ -48,7 +48,7 @@ def test_calls_are_found(run: Run, told: Path, *, index: bool) -> None:
     ]  # fmt: skip
     found = run("search", '"rate limit"', "--db", told)
     assert found.stdout.splitlines()[1].endswith("error  [rate limit]")
-    assert run("search", "nowhere", "--db", told).stdout == "no such calls\n"
+    assert run("search", "nowhere", "--db", told).stdout == "no such calls\nrange: all times (UTC)\n"
     assert run("search", "question -rate 2*", "--db", told).stdout.splitlines()[1].split()[0] == "3"
 
 

@@ -23,7 +23,8 @@ from llm_service.telemetry.record.operations import SPANS, is_span
 from llm_service.telemetry.stores.sqlite import migrations
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 
-NOW = datetime.now(UTC) - timedelta(minutes=5)
+_FIRST_OF_MONTH = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+NOW = max(datetime.now(UTC) - timedelta(minutes=5), _FIRST_OF_MONTH)
 TODAY = NOW.date().isoformat()
 
 

@@ -18,7 +18,7 @@ from llm_service.telemetry.maintenance.daily_totals import (
 )
 from llm_service.telemetry.maintenance.findings import Finding, found, healthy
 from llm_service.telemetry.queries.cells import text
-from llm_service.telemetry.queries.rollup_progress import backfilled_share
+from llm_service.telemetry.queries.quarter_coverage import backfilled_share
 from llm_service.telemetry.record.timestamps import AHEAD_US, microseconds_text, to_microseconds
 from llm_service.telemetry.stores.sqlite import migrations
 from llm_service.telemetry.stores.sqlite.big_sums import MOST

@@ -23,7 +23,7 @@ from llm_service.telemetry.queries.local_periods import (
 from llm_service.telemetry.queries.measures import MEASURES
 from llm_service.telemetry.queries.notebooks import NotebookAnswer
 from llm_service.telemetry.queries.plans import Question, Span, plan
-from llm_service.telemetry.queries.rollup_progress import quarters_complete_since
+from llm_service.telemetry.queries.quarter_coverage import quarters_complete_since
 from llm_service.telemetry.queries.time_range import TimeRange
 from llm_service.telemetry.queries.unknown_names import UnknownName, find_unknown, named_in
 from llm_service.telemetry.stores.base import Fetch

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from llm_service.telemetry.queries.cells import text
-from llm_service.telemetry.queries.rollup_progress import backfilled_share
+from llm_service.telemetry.queries.quarter_coverage import backfilled_share
 from llm_service.telemetry.stores.base import Fetch
 
 __all__ = ["Contents", "FileSizes", "file_sizes", "read_contents"]

@@ -453,7 +453,9 @@ def test_each_report_takes_filters(days_of_calls: TelemetryLogger) -> None:
     months = [days_of_calls.get_month_report(forecast=False, filters=filters) for filters in ("agent=a?", None)]
     assert months[0]["totals"] == months[1]["totals"]
     for refused in (days_of_calls.get_daily_costs, days_of_calls.get_month_report):
-        with pytest.raises(QueryError, match=r"filters: 'session_id' .* query\(\) reads records"):
+        with pytest.raises(
+            QueryError, match=r"filters: 'session_id' .* query\(\) and llm-telemetry query read records"
+        ):
             refused(filters="session=x")
 
 

@@ -1,5 +1,6 @@
 """Latency buckets as a BLOB: no count is lost, whatever was counted, and damage is no count."""
 
+import re
 from collections import Counter
 from contextlib import closing
 
@@ -54,7 +55,8 @@ def test_damage_counts_as_nothing_or_as_counts_and_raises_nothing(digits: object
     found = added_up([digits, "01000007"])
     assert all(abs(bucket) <= 1_000 and count > 0 for bucket, count in found.items())
     assert found[0] >= 7
-    packed = bytes.fromhex(digits) if isinstance(digits, str) and set(digits) <= set("0123456789abcdef") else digits
+    is_hex = isinstance(digits, str) and re.fullmatch("([0-9a-f]{2})*", digits)
+    packed = bytes.fromhex(str(digits)) if is_hex else digits
     buckets = Buckets(packed)
     buckets.add({3: 1})
     assert unpack(buckets.packed())[3] >= 1

@@ -21,8 +21,9 @@ from llm_service.telemetry.maintenance.daily_totals import read_quarters
 from llm_service.telemetry.maintenance.doctor import examine
 from llm_service.telemetry.maintenance.repair import repair
 from llm_service.telemetry.queries.filters import InvocationFilter
-from llm_service.telemetry.queries.questions import read_statistics_since
-from llm_service.telemetry.queries.rollup_progress import backfilled_share
+from llm_service.telemetry.queries.quarter_coverage import backfilled_share
+from llm_service.telemetry.queries.questions import read_statistics_of
+from llm_service.telemetry.queries.time_range import TimeRange
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.retention import LEASE, Cutoffs
 from llm_service.telemetry.stores.sqlite import backfill
@@ -126,10 +127,18 @@ def test_records_of_an_older_file_are_counted_in_steps_and_writers_go_on(
     """It is complete at the end, and says how far it is on the way; statistics are right all the time."""
     connection, writers = migrated
     steps, shares = Backfill(), []
-    known = read(path, lambda fetch: read_statistics_since(fetch, NOW - timedelta(days=7.7), InvocationFilter()))
+    known = read(
+        path,
+        lambda fetch: read_statistics_of(fetch, TimeRange(NOW - timedelta(days=7.7), None, UTC), InvocationFilter())[0],
+    )
     while steps.step(connection, "me") is not None:
         shares.append(read(path, backfilled_share))
-        now = read(path, lambda fetch: read_statistics_since(fetch, NOW - timedelta(days=7.7), InvocationFilter()))
+        now = read(
+            path,
+            lambda fetch: read_statistics_of(
+                fetch, TimeRange(NOW - timedelta(days=7.7), None, UTC), InvocationFilter()
+            )[0],
+        )
         assert now["total_invocations"] >= known["total_invocations"]
         writers.write(connection, 3)
     assert len(shares) == CALLS // 20 - 1
@@ -241,7 +250,10 @@ def test_days_whose_records_were_deleted_before_they_were_counted_come_from_dail
     """They are kept for ever; `quarter_hours` says from which day on it has all."""
     connection, _ = migrated
     known = read(
-        path, lambda fetch: read_statistics_since(fetch, datetime(2026, 11, 1, tzinfo=UTC), InvocationFilter())
+        path,
+        lambda fetch: read_statistics_of(
+            fetch, TimeRange(datetime(2026, 11, 1, tzinfo=UTC), None, UTC), InvocationFilter()
+        )[0],
     )
     purge = Purge(Cutoffs("2026-11-18", None), "me")
     while not purge.done:
@@ -249,7 +261,10 @@ def test_days_whose_records_were_deleted_before_they_were_counted_come_from_dail
     finish(connection)
     assert read_progress(connection) == (0, "2026-11-18")
     found = read(
-        path, lambda fetch: read_statistics_since(fetch, datetime(2026, 11, 1, tzinfo=UTC), InvocationFilter())
+        path,
+        lambda fetch: read_statistics_of(
+            fetch, TimeRange(datetime(2026, 11, 1, tzinfo=UTC), None, UTC), InvocationFilter()
+        )[0],
     )
     assert found == known
 

@@ -12,7 +12,8 @@ from tests.older_files import as_version_5
 from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.maintenance.doctor import examine
 from llm_service.telemetry.queries.filters import InvocationFilter
-from llm_service.telemetry.queries.questions import read_statistics_since
+from llm_service.telemetry.queries.questions import read_statistics_of
+from llm_service.telemetry.queries.time_range import TimeRange
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
@@ -44,7 +45,7 @@ def statistics(path: Path) -> dict[str, Any]:
     """Of all calls of a file, by agent and together."""
     return {
         agent or "all": read(
-            path, lambda fetch, agent=agent: read_statistics_since(fetch, NOW - timedelta(days=3.3), InvocationFilter(agent_name=agent))
+            path, lambda fetch, agent=agent: read_statistics_of(fetch, TimeRange(NOW - timedelta(days=3.3), None, UTC), InvocationFilter(agent_name=agent))[0]
         )
         for agent in (None, "agent-0", "agent-1")
     }  # fmt: skip
