@@ -1,5 +1,6 @@
 """`watch`: a live screen of calls, spend, budgets and failures."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import click
 from llm_service.cli.command_budgets import STATUS, known_policies
 from llm_service.cli.options import Number, common, examples, filters, zoned
 from llm_service.cli.output import clean, is_colored, is_terminal
-from llm_service.cli.tables import Column, Row, count, fit, named, percent, rounded, row_text, sparkline, usd
+from llm_service.cli.tables import Column, Row, count, fit, named, percent, rounded, row_text, shortened, sparkline, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import shown_time, zone_label
 from llm_service.errors import StoreError
@@ -67,7 +68,8 @@ def watch(*, names: Names, interval: float, once: bool, target: Target) -> None:
     frame = ask()
     say_unknown(path, names)
     if target.as_json or once or not is_terminal(sys.stdout):
-        target.show(_document(frame), lambda _: _print(_lines(frame, path, zone)))
+        width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+        target.show(_document(frame), lambda _: _print(_lines(frame, path, zone, width)))
         return
     _run(ask, frame, path, zone, interval)
 
@@ -142,7 +144,7 @@ def _lines(frame: Frame, path: Path, zone: tzinfo, width: int | None = None, hei
     ]
     room = 10 if height is None else max(1, height - len(lines) - 2)
     lines += _section("last calls", _call_columns(zone), frame.live["calls"][:room], width)
-    return lines
+    return lines if width is None else [Line(shortened(line.text, width), line.style) for line in lines]
 
 
 def _rate(live: "Live") -> str:

@@ -154,7 +154,9 @@ class Printer:
         """Say which columns did not fit."""
         missing = [column.name for place, column in enumerate(self._columns) if place not in self._layout.places]
         if missing:
-            click.echo(self._styled(f"not shown for lack of width: {', '.join(missing)}", "dim"), color=self._colored)
+            text = f"not shown for lack of width: {', '.join(missing)}"
+            for line in textwrap.wrap(text, max(20, shutil.get_terminal_size().columns)):
+                click.echo(self._styled(line, "dim"), color=self._colored)
 
     def _styled(self, line: str, style: str | None) -> str:
         if style is None or not self._colored:

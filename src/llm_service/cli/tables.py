@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 __all__ = [
     "UNKNOWN", "Column", "Layout", "Row", "bar", "cell_width", "count", "fit", "named", "percent", "rounded",
-    "row_text", "sparkline", "status_colour", "sum_usd", "usd",
+    "row_text", "shortened", "sparkline", "status_colour", "sum_usd", "usd",
 ]  # fmt: skip
 
 UNKNOWN: Final = "unknown"
@@ -125,7 +125,7 @@ def row_text(columns: Sequence[Column], layout: Layout, cells: Sequence[str]) ->
         text = cells[place]
         missing = width - cell_width(text)
         if missing < 0 and layout.cut:
-            text = _shortened(text, width)
+            text = shortened(text, width)
             missing = 0
         padding = " " * max(0, missing)
         gap = "" if place == layout.places[0] else " " * _GAP
@@ -135,7 +135,10 @@ def row_text(columns: Sequence[Column], layout: Layout, cells: Sequence[str]) ->
             yield f"{gap}{text}" if place == last else f"{gap}{text}{padding}"
 
 
-def _shortened(text: str, width: int) -> str:
+def shortened(text: str, width: int) -> str:
+    """A text in so many cells of a terminal: what is cut off leaves a mark."""
+    if cell_width(text) <= width:
+        return text
     if text.isascii():
         return text[: width - 1] + _CUT
     from rich.cells import set_cell_size

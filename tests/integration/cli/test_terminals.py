@@ -23,7 +23,19 @@ import termios
 
 pytestmark = pytest.mark.slow
 
-REPORTS = (["costs"], ["costs", "--by", "agent,model"], ["invocations"], ["invocations", "--errors"], ["stats"])
+REPORTS = (
+    ["costs"],
+    ["costs", "--by", "agent,model"],
+    ["invocations"],
+    ["invocations", "--errors"],
+    ["stats"],
+    ["query", "--by", "model,day"],
+    ["query", "--by", "day"],
+    ["top"],
+    ["top", "calls"],
+    ["errors"],
+    ["watch", "--once"],
+)
 Terminal = Callable[..., str]
 
 
@@ -79,8 +91,9 @@ def test_every_row_of_a_table_is_one_line_that_fits(terminal: Terminal, wide: Pa
         lines = click.unstyle(terminal(width, *arguments, "--db", wide)).splitlines()
         assert max(cell_width(line) for line in lines) <= width, arguments
         if arguments == ["invocations"]:
-            assert len(lines) == 1 + 8 + (width < 120)
-            assert lines[-1].startswith("not shown for lack of width: ") is (width < 120)
+            assert len(lines) == 1 + 8 + (width < 120) + 1
+            assert lines[-1].startswith("range: ")
+            assert lines[-2].startswith("not shown for lack of width: ") is (width < 120)
 
 
 def test_only_our_own_colours_reach_a_terminal(terminal: Terminal, wide: Path) -> None:
