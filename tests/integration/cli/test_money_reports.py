@@ -295,7 +295,10 @@ def test_caches_save_by_the_prices_of_models_yaml_and_cost_where_writing_is_dear
         (("report", "month", "--month", "2026-13"), "month: '2026-13' is not usable; give a month from 1970-01 to "),
         (("report", "month", "--month", "2025-01", "--as-of", "2025-01-03"), "leave one of as_of and month out"),
         (("report", "month", "--as-of", "2999-01-01"), "give a day from 1970-01-01 to "),
-        (("report", "month", "--by", "day"), "'day' is not usable; give one or more of agent, tool, model, each once"),
+        (
+            ("report", "month", "--by", "day"),
+            "daily totals have agent, tool, model alone; give: llm-telemetry query --by day",
+        ),
         (("report", "units", "--by", "agent,agent"), "each once"),
         (("costs", "--coverage", "--by", "day"), "--coverage has rows of its own; leave out --by"),
     ],

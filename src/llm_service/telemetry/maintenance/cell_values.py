@@ -12,6 +12,7 @@ from llm_service.telemetry.maintenance.private_copy import text_or_bytes
 from llm_service.telemetry.maintenance.table_shapes import Table, problem_of, tables
 from llm_service.telemetry.privacy import unpack
 from llm_service.telemetry.queries.cells import decoded
+from llm_service.telemetry.stores.latency_buckets import is_sound
 from llm_service.telemetry.stores.sqlite.big_sums import is_sum_value
 
 __all__ = ["check_values"]
@@ -66,8 +67,10 @@ def _rows(connection: sqlite3.Connection, table: Table, *, full: bool) -> Iterat
     order = " ORDER BY rowid DESC" if table.has_rowid else ""
     for row in connection.execute(f"SELECT {columns} FROM {table.name}{order}"):  # noqa: S608 - names of our own schema
         problem = problem_of(table, row)
-        if problem is not None and table.name in _SUMS and is_sum_value(row[table.columns.index(problem)]):
-            problem = None  # a sum that is wrong is found by adding up
+        if problem is not None and table.name in _SUMS:
+            place = table.columns.index(problem)
+            if table.types[place] != "BLOB" and is_sum_value(row[place]):
+                problem = None  # a sum that is wrong is found by adding up
         problem = problem or _finer_problem(table, row, full=full)
         yield ("" if problem is None else _called(table, row)), problem
 
@@ -85,8 +88,11 @@ def _finer_problem(table: Table, row: Sequence[Any], *, full: bool) -> str | Non
             kind = _JSON.get((table.name, name))
             if "\0" in value or (kind is not None and decoded(value, kind) is None):
                 return name
-        elif full and isinstance(value, bytes) and (table.name, name) in _PACKED and not _unpacks(value):
-            return name
+        elif isinstance(value, bytes):
+            if name == "latency_buckets" and value and not is_sound(value):
+                return name
+            if full and (table.name, name) in _PACKED and not _unpacks(value):
+                return name
     return None
 
 

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-__all__ = ["Buckets", "added_up", "pack", "pack_listed", "unpack"]
+__all__ = ["Buckets", "added_up", "is_sound", "pack", "pack_listed", "unpack"]
 
 _CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _HEAD: Final = 3
@@ -34,7 +34,7 @@ class Buckets:
     def __init__(self, packed: object = b"") -> None:
         self._first = 0
         self._counts: array[int] = array("B")
-        if isinstance(packed, bytes) and _is_sound(packed):
+        if isinstance(packed, bytes) and is_sound(packed):
             self._first = int.from_bytes(packed[1:_HEAD], "little", signed=True)
             self._counts = array(_CODES[packed[0]], packed[_HEAD:])
             if _IS_BIG:
@@ -121,12 +121,12 @@ def added_up(digits: Sequence[object]) -> dict[int, int]:
             continue
         head = packed[:_HEAD]
         if few:
-            if _is_sound(packed):
+            if is_sound(packed):
                 _add(found, packed)
             continue
         same = lanes.get(head)
         if same is None:
-            if not _is_sound(packed):
+            if not is_sound(packed):
                 continue
             same = lanes[head] = _Lanes(head, found)
         elif len(packed) > same.longest or (len(packed) - _HEAD) % same.size:
@@ -182,7 +182,8 @@ class _Lanes:
         self._left = _MOST_ADDED
 
 
-def _is_sound(packed: bytes) -> bool:
+def is_sound(packed: bytes) -> bool:
+    """Whether a writer can have written it, with counts in it."""
     size, counts = packed[:1], len(packed) - _HEAD
     if not size or size[0] not in _CODES or counts <= 0 or counts % size[0]:
         return False

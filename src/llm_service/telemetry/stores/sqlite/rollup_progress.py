@@ -7,6 +7,8 @@ in their own transactions, so that each record is counted once.
 import sqlite3
 from typing import NamedTuple
 
+from llm_service.telemetry.stores.sqlite.odd_values import rows_of
+
 __all__ = ["Progress", "keep_apart", "read_progress"]
 
 _NEWEST = "SELECT coalesce(max(id), 0) FROM invocations"
@@ -28,9 +30,12 @@ class Progress(NamedTuple):
 
 
 def read_progress(connection: sqlite3.Connection) -> Progress:
-    """As it is stored; where nothing is (damage), nothing is known to be complete."""
-    row = connection.execute(_READ).fetchone()
-    return Progress(0, None) if row is None else Progress(int(row[0]), row[1])
+    """As it is stored; where no writer wrote what is (damage), nothing is known to be complete."""
+    rows = rows_of(connection, _READ)
+    uncounted_to, complete_since = rows[0] if rows else (None, None)
+    if type(uncounted_to) is not int or uncounted_to < 0:
+        return Progress(0, None)
+    return Progress(uncounted_to, complete_since if isinstance(complete_since, str) else None)
 
 
 def keep_apart(connection: sqlite3.Connection) -> bool:
