@@ -210,6 +210,24 @@ def test_both_faces_read_it(value: str, sound: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.corrupt-*"))
 
 
+@pytest.mark.parametrize("value", ODD)
+def test_a_writer_goes_on_whatever_stands_anywhere(value: str, sound: Path, tmp_path: Path) -> None:
+    """In each table by itself: what is given to a logger is stored."""
+    path = tmp_path / "telemetry.db"
+    for table in tables().values():
+        path.write_bytes(sound.read_bytes())
+        for column in table.columns:
+            if column not in table.key:
+                put(path, table, column, ODD[value])
+        before = calls_in(path)
+        with TelemetryLogger(path, retention_days=None, policies=False) as logger:
+            logger.log_invocation(
+                InvocationRecord(agent_name="agent", tool_name="tool", model_name="gpt-4o", latency_ms=3.5)
+            )
+        assert calls_in(path) == before + 1, table.name
+    assert not list(tmp_path.glob("*.corrupt-*"))
+
+
 def questions(face: object) -> list[str]:
     """The names of its `get_...` that can be asked without arguments."""
     named = [name for name in dir(face) if name.startswith("get_")]
