@@ -377,10 +377,10 @@ async def test_thresholds_that_must_wait_do_not_hold_up_those_who_reserve(db: Pa
         teller = engine_of(logger).executor
         hold = await logger.budgets.reserve(usd=1)
         with busy(logger):
-            await asyncio.to_thread(teller.look_back)
+            await asyncio.to_thread(teller._look_back)
         with engine_of(logger).commit_lock:
             teller.let_go()
-        teller.look_back()
+        teller._look_back()
         assert told == []
         await hold.settle(record(1))
     assert [event.threshold_percent for event in told] == [80, 100]

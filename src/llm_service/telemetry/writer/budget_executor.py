@@ -121,7 +121,7 @@ class BudgetExecutor:
             if request.record is not None and not request.done:
                 self.take_over(request.record)
             raise
-        self.look_back()
+        self._look_back()
         if self._closed:
             self._let_go_in_time()
 
@@ -131,7 +131,7 @@ class BudgetExecutor:
         while True:
             first = self._next()
             if first is None:
-                self.look_back()
+                self._look_back()
                 self._let_go_in_time()  # before the thread counts as ended; a late request opens the file again
                 with self._start_lock:
                     if self._queue.empty():
@@ -172,11 +172,11 @@ class BudgetExecutor:
         if self.session.looks_back and monotonic() < self._look_by:
             with suppress(Empty):
                 return self._queue.get(timeout=_PAUSE)
-        self.look_back()
+        self._look_back()
         self._look_by = monotonic() + _LONGEST_WITHOUT_LOOKING
         return self._queue.get()
 
-    def look_back(self) -> None:
+    def _look_back(self) -> None:
         """Tell of thresholds, and forget what is old, now that nobody waits."""
         lock = self._commit_lock
         if lock.owner == get_ident() or not self.session.looks_back:

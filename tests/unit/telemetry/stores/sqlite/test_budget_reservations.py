@@ -531,11 +531,11 @@ def test_a_look_at_thresholds_does_not_wait_for_a_long_commit(logger: TelemetryL
     other = threading.Thread(target=hold)
     other.start()
     held.wait(30)
-    executor.look_back()
+    executor._look_back()
     assert terms.keep_up_at == 0.0
     enough.set()
     other.join()
-    executor.look_back()
+    executor._look_back()
     assert terms.keep_up_at > time.monotonic()
     assert executor.last_error is None
 
@@ -554,8 +554,8 @@ def test_an_interrupted_look_at_thresholds_leaves_no_transaction_open(
 
     monkeypatch.setattr(executor.session, "_keep_up", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        executor.look_back()
-    executor.look_back()  # there is nothing to look with
+        executor._look_back()
+    executor._look_back()  # there is nothing to look with
     monkeypatch.undo()
     with closing(sqlite3.connect(db, isolation_level=None, timeout=0)) as other:
         other.execute("BEGIN IMMEDIATE")
