@@ -7,10 +7,10 @@ the row; the other finds it here, once, and makes none.
 
 from collections import OrderedDict, deque
 from collections.abc import Mapping
-from threading import RLock
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+from llm_service.telemetry.instrumentation.fork_locks import fork_lock
 from llm_service.telemetry.instrumentation.sink import Sink
 
 __all__ = ["Seen", "has_row", "remember_row", "see_twice", "sees_twice", "was_seen"]
@@ -18,7 +18,7 @@ __all__ = ["Seen", "has_row", "remember_row", "see_twice", "sees_twice", "was_se
 _MOST: Final = 4096
 _COUNTS: Final = ("prompt_tokens", "completion_tokens")
 _TOLD: Final = ("response_id", "model_name", "request_model", *_COUNTS)
-_LOCK: Final = RLock()
+_LOCK: Final = fork_lock()
 """Streams that are collected meanwhile may end in the same thread."""
 _seen: Final[WeakKeyDictionary[Sink, "deque[Seen]"]] = WeakKeyDictionary()
 _rows: Final[WeakKeyDictionary[Sink, "OrderedDict[str, None]"]] = WeakKeyDictionary()

@@ -5,11 +5,11 @@ innermost first; each adds what those before it do not know. What an explicit bl
 """
 
 from collections.abc import Callable, Hashable, Mapping
-from threading import RLock
 from time import perf_counter_ns
 from typing import Any, Final
 
 from llm_service.telemetry.instrumentation.call_fields import describe_error
+from llm_service.telemetry.instrumentation.fork_locks import fork_lock
 from llm_service.telemetry.instrumentation.frameworks.richest import has_usage, richest, without_usage
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.instrumentation.kept_calls import keep, no_longer_kept
@@ -33,7 +33,7 @@ NEVER_ENDED: Final[dict[str, Any]] = {"status": "error", "error_type": "never_en
 LEFT: Final[dict[str, Any]] = {"finish_reason": "cancelled"}
 """The same, where its answer had begun: its consumer has left the stream."""
 
-_LOCK: Final = RLock()
+_LOCK: Final = fork_lock()
 _MOST: Final = 64
 """Requests of one call that are held until it ends."""
 
