@@ -356,10 +356,20 @@ class Hooks:
 
         return told
 
-    def told_by(self, kind: Any, name: str, tell: Tell, then: Answered | None = None) -> list[Hook]:
-        """The hook into a method that tells, where there is one."""
+    def told_by(
+        self, kind: Any, name: str, tell: Tell, then: Answered | None = None, *, may_lack: bool = False
+    ) -> list[Hook]:
+        """The hook into a method that tells, where there is one; else that is said, unless releases may lack it."""
         original = getattr(kind, name, None)
-        return [] if original is None else [(kind, name, self.telling(original, tell, then))]
+        if original is None:
+            if not may_lack:
+                self.lacks(kind, name)
+            return []
+        return [(kind, name, self.telling(original, tell, then))]
+
+    def lacks(self, kind: Any, name: str) -> None:
+        """A class is without a method that each release has had."""
+        self._step_aside(AttributeError(f"{getattr(kind, '__name__', 'its class')} without {name}"))
 
     def _step_aside(self, failure: Exception) -> None:
         """This SDK is not as it was known: that is said once."""
