@@ -278,7 +278,7 @@ class _Requests(NestedCalls):
     def take(self, *, holds_blocks: bool) -> tuple[dict[str, Any] | None, bool, int]:
         """The fields of the request that it is, whether it is several calls, and the failed requests before it."""
         with _LOCK:
-            self._call = None
+            call, self._call = self._call, None
             self._spans |= holds_blocks
             ended, self._answers = self._answers, []
             unfinished, self._open = self._open, []
@@ -294,6 +294,8 @@ class _Requests(NestedCalls):
         child, fields = told[-1]
         if answered and child is not answered[0]:
             fields = next(other for kept, other in told if kept is answered[0])
+        if answered and call is not None:
+            call.may_be_billed |= any(map(_may_be_billed_beside, told))
         return fields, False, sum(other.get("attempts") or 1 for _, other in told) - (fields.get("attempts") or 1)
 
     def settle(self, *, is_call: bool) -> Settled:
@@ -307,6 +309,13 @@ class _Requests(NestedCalls):
 
 def _is_answer(fields: Mapping[str, Any]) -> bool:
     return fields.get("status") is None or has_usage(fields)
+
+
+def _may_be_billed_beside(told: tuple[Child, Mapping[str, Any]]) -> bool:
+    """Whether more than what answered may be billed of a request: by an attempt of it, or because it failed."""
+    child, fields = told
+    failed = not _is_answer(fields) and fields.get("cost_usd") is None
+    return failed or (isinstance(child, SdkCall) and child.may_be_billed)
 
 
 class FrameworkSpan(Invocation):
