@@ -23,6 +23,7 @@ __all__ = ["Asked", "Hook", "Hooks", "RequestCall"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _REQUEST_IDS: Final = frozenset({"x-request-id", "request-id", "apim-request-id", "mistral-correlation-id"})
+_OK: Final = 200
 _FAILED: Final = 400
 Hook = tuple[type, str, Callable[..., Any]]
 """Class, attribute, and what to put there."""
@@ -103,6 +104,10 @@ class RequestCall(SdkCall):
         """The client was given an HTTP response; None for none. Never raises."""
         self.response = response
         try:
+            if response is not None and response.status_code == _OK and not self.answers:  # most are
+                self.refused, self.answers = False, 1
+                self._fields["http_status"] = _OK
+                return
             self.refused = response is not None and was_refused(response.status_code)
             if response is not None:
                 self.take_status(response)
