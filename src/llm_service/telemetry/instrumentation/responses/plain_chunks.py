@@ -11,8 +11,10 @@ __all__ = ["declares_pieces", "is_one_piece"]
 @lru_cache(maxsize=64)
 def declares_pieces(kind: Any) -> bool:
     """Whether chunks of a class tell usage, errors and tools where OpenAI's do, and nowhere else."""
-    choice = get_args(kind.model_fields["choices"].annotation)[0] if "choices" in kind.model_fields else None
-    delta = choice.model_fields["delta"].annotation if is_model(choice) and "delta" in choice.model_fields else None
+    choice: Any = get_args(kind.model_fields["choices"].annotation)[0] if "choices" in kind.model_fields else None
+    delta: Any = (
+        choice.model_fields["delta"].annotation if is_model(choice) and "delta" in choice.model_fields else None
+    )
     if not is_model(delta):
         return False
     chunk, choices = {*kind.model_fields}, {*choice.model_fields}
