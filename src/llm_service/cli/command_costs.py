@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import Kind, kinds_of, texts
 from llm_service.cli.options import KEYS, common, examples, filters, ranged
 from llm_service.cli.output import cells, listing, say_deleted
 from llm_service.cli.tables import UNKNOWN, Column, count, named, sum_usd, usd
@@ -75,6 +77,7 @@ _MODELS: Final = (
 @ranged
 @click.option("--coverage", is_flag=True, help="Instead: how much is priced, by whom, and the models that are not.")
 @filters
+@formatted()
 @common
 def costs(
     *,
@@ -83,6 +86,7 @@ def costs(
     until: str | None,
     coverage: bool,
     names: Names,
+    output: Output,
     target: Target,
 ) -> None:
     """What was spent, by any keys, with totals and how much of it is known.
@@ -104,7 +108,7 @@ def costs(
             raise click.UsageError("--coverage has rows of its own; leave out --by")
         narrowed = InvocationFilter(since=asked.start, until=asked.end, **names)
         report = read(path, lambda fetch: read_coverage(fetch, narrowed))
-        target.show({**report, **asked.as_json()}, lambda _: _show_coverage(report, asked, target))
+        _put_coverage(report, asked, output, target)
         return
     found, covered = read(
         path,
@@ -112,12 +116,29 @@ def costs(
     )
     if found["totals"]["unpriced"]:
         _say_unpriced()
-    target.show(found, lambda found: _show(found, covered, asked, target))
+    columns = [*(LABELS[key] for key in by), *_SUMS, UNPRICED]
+    put_out(output, target, Rows(found["rows"], columns, _kinds(by), found), lambda: show_costs(found))
+    if output.form != "json":
+        target.say_range(covered, asked, found["utc_days_before"])
 
 
-def _show(report: "CostReport", covered: "TimeRange", asked: "TimeRange", target: Target) -> None:
-    show_costs(report)
-    target.say_range(covered, asked, report["utc_days_before"])
+def _kinds(by: "Sequence[CostKey]") -> "dict[str, Kind]":
+    from llm_service.telemetry.queries.costs import CostSums
+
+    return texts(*("date" if key == "day" else f"{key}_name" for key in by)) | kinds_of(CostSums)
+
+
+def _put_coverage(report: "CoverageReport", asked: "TimeRange", output: Output, target: Target) -> None:
+    from llm_service.telemetry.queries.cost_coverage import SourceCoverage
+
+    found = Rows(report["by_source"], _SOURCES, kinds_of(SourceCoverage), {**report, **asked.as_json()})
+    put_out(output, target, found, lambda: _show_coverage(report, asked))
+    if output.form not in ("table", "json"):
+        models = len(report["unknown_models"])
+        click.echo(f"{count(models)} models without a price are in the table and in JSON alone", err=True)
+    if output.form != "json":
+        say_deleted(report, err=target.as_json)
+        target.say_range(asked)
 
 
 def _say_unpriced() -> None:
@@ -144,7 +165,7 @@ def show_costs(report: "CostReport") -> None:
     click.echo("known: " + ", ".join(f"{what} of {count(n)} ({n / calls:.1%})" for what, n in known))
 
 
-def _show_coverage(report: "CoverageReport", asked: "TimeRange", target: Target) -> None:
+def _show_coverage(report: "CoverageReport", asked: "TimeRange") -> None:
     """How much is priced, by source, and the models that are not."""
     calls, unknown = report["invocations"], report["unknown_models"]
     if not calls:
@@ -157,8 +178,6 @@ def _show_coverage(report: "CoverageReport", asked: "TimeRange", target: Target)
         tiers = any(row["service_tier"] is not None for row in unknown)
         columns = [column for column in _MODELS if tiers or column is not _TIER]
         listing(in_zone(columns, asked.zone), unknown)
-    say_deleted(report)
-    target.say_range(asked)
 
 
 def grouped(labels: Sequence[Column], columns: Sequence[Column], rows: Sequence[Any], totals: Any) -> None:

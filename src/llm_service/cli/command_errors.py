@@ -6,6 +6,7 @@ import click
 
 from llm_service.cli.answer_views import say_kept
 from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, filters, ranged
 from llm_service.cli.output import cells, table
 from llm_service.cli.tables import Column, count, named, percent
@@ -58,7 +59,7 @@ def _columns(zone: "tzinfo") -> tuple[Column, ...]:
 @click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="At most so many kinds."
 )
-@formatted
+@formatted()
 @common
 def errors(*, names: Names, since: str | None, until: str | None, limit: int, output: Output, target: Target) -> None:
     """Failures by type of error, status, HTTP status and model; the most frequent first.
@@ -76,8 +77,7 @@ def errors(*, names: Names, since: str | None, until: str | None, limit: int, ou
     found = read(path, lambda fetch: read_failures(fetch, narrowed, limit))
     say_unknown(path, names)
     columns = _columns(asked.zone)
-    keys = list(FailureGroup.__annotations__)
-    what = Rows([{**row} for row in found["rows"]], columns, keys, {**found, **asked.as_json()})
+    what = Rows(found["rows"], columns, kinds_of(FailureGroup), {**found, **asked.as_json()})
     put_out(output, target, what, lambda: _show(found, columns))
     if found["more"]:
         click.echo(f"{count(found['more'])} more kinds are not shown; give a larger --limit", err=True)

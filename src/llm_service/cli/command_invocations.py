@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, narrowing
 from llm_service.cli.output import Printer, cells, json_line
 from llm_service.cli.tables import Column, Row, named, rounded, status_colour, usd
@@ -61,6 +63,7 @@ _COLUMNS: Final = (
 @narrowing
 @click.option("--limit", type=int, default=20, show_default=True, help="At most so many; with --follow, to begin with.")
 @click.option("-f", "--follow", is_flag=True, help="Go on: print new calls as any process commits them.")
+@formatted()
 @common
 def invocations(
     *,
@@ -70,6 +73,7 @@ def invocations(
     calls: dict[str, Any],
     since: str | None,
     until: str | None,
+    output: Output,
     target: Target,
 ) -> None:
     """Stored calls, newest first.
@@ -83,6 +87,8 @@ def invocations(
     path, asked = target.report_path(), target.range(since, until)
     chosen = InvocationFilter(**calls, since=asked.start, until=asked.end)
     if follow:
+        if output.path is not None or output.form not in ("table", "json", "jsonl"):
+            raise click.UsageError("--follow goes on: it has a table, or --format jsonl, on standard output")
         existing(path)
         if since is not None or until is not None:
             click.echo(f"range: {asked}", err=True)
@@ -92,7 +98,9 @@ def invocations(
     say_unknown(path, names)
     if len(found) > limit:
         click.echo(f"only the newest {limit:,} are shown, and there are more; give a larger --limit", err=True)
-    target.show(found[:limit], lambda rows: _show(rows, asked.zone))
+    rows = found[:limit]
+    what = Rows(rows, _columns(asked.zone), kinds_of(questions.InvocationRow), rows)
+    put_out(output, target, what, lambda: _show(rows, asked.zone))
     target.say_range(asked)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from llm_service.cli.answer_views import (
+    answer_kinds,
     answered,
     bar_column,
     document,
@@ -15,6 +16,7 @@ from llm_service.cli.answer_views import (
     say_kept,
 )
 from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, filters, ranged
 from llm_service.cli.output import is_terminal, listing
 from llm_service.cli.tables import Column, named, percent, rounded, usd
@@ -48,7 +50,7 @@ _ADDED: Final = ("USD", "calls", "tokens", "nano-USD")
 @ranged
 @click.option("--measure", default="cost", show_default=True, metavar="NAME", help="Such as tokens, calls, p95.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="At most so many.")
-@formatted
+@formatted()
 @common
 def top(
     *,
@@ -77,7 +79,7 @@ def top(
     columns = [*key_columns(answer), *measure_columns(answer), *_share(answer, first)]
     if is_terminal(sys.stdout) and output.form == "table":
         columns.append(bar_column(answer, first))
-    found = Rows(answer.rows, columns, [*answer.group_by, *answer.measures], document(answer))
+    found = Rows(answer.rows, columns, answer_kinds(answer), document(answer))
     put_out(output, target, found, lambda: listing(columns, answer.rows, empty="no such calls"))
     say_beside(target, answer, asked)
 
@@ -129,7 +131,7 @@ def _calls(
     found = Rows(
         [{**row} for row in rows],
         columns,
-        list(questions.InvocationRow.__annotations__),
+        kinds_of(questions.InvocationRow),
         {"rows": rows, **asked.as_json()},
     )
     put_out(output, target, found, lambda: listing(columns, rows, empty="no such calls"))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from llm_service.cli.command_budgets import STATUS, known_policies
+from llm_service.cli.budget_views import STATUS
+from llm_service.cli.command_budgets import known_policies
 from llm_service.cli.options import Number, common, examples, filters, zoned
 from llm_service.cli.output import clean, is_colored, is_terminal
 from llm_service.cli.tables import Column, Row, count, fit, named, percent, rounded, row_text, shortened, sparkline, usd

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.costs import CostKey
 
 __all__ = [
-    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "USD", "Formats", "Number", "common", "examples", "filters",
+    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "USD", "Number", "common", "examples", "filters",
     "narrowing", "only_json", "ranged", "seller", "zoned",
 ]  # fmt: skip
 
@@ -40,16 +40,6 @@ class _Value(click.ParamType[Any]):
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-
-
-class Formats(click.Choice[str]):
-    """How rows are written; who asks for JSON is told its option."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """One of them."""
-        if isinstance(value, str) and value.lower() == "json":
-            self.fail(f"{value!r} is no format; give --json, or --format jsonl", param, ctx)
-        return super().convert(value, param, ctx)
 
 
 class Number(click.FloatRange):

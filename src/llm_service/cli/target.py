@@ -77,7 +77,9 @@ class Target(NamedTuple):
         """
         click.echo(f"range: {covered}", err=self.as_json)
         if utc_days_before is not None:
-            click.echo(f"days before {utc_days_before} are UTC days, of which only daily totals are left")
+            click.echo(
+                f"days before {utc_days_before} are UTC days, of which only daily totals are left", err=self.as_json
+            )
         elif asked is not None and asked != covered:
             click.echo("it is widened to whole UTC days, of which only daily totals are left", err=self.as_json)
 

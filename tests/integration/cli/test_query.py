@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -90,6 +89,7 @@ def test_periods_have_bars_for_those_who_look(run: Run, database: Path, monkeypa
         (["query", "--limit", "0"], "limit"),
         (["query", "--tz", "Mars/Base"], "--tz"),
         (["query", "-o", "file"], "give --format"),
+        (["query", "--format", "xml"], "parquet"),
         (["top", "nothing"], "there is no key"),
         (["top", "calls", "--measure", "p95"], "cost, latency, tokens"),
         (["costs", "--by", "session"], "llm-telemetry query --by session"),
@@ -250,23 +250,6 @@ def test_csv_for_spreadsheets_runs_nothing(run: Run, tmp_path: Path) -> None:
     asked = ("query", "--by", "agent", "--format", "csv", "--db", path)
     assert run(*asked).stdout.splitlines()[1].startswith("=1+1,")
     assert run(*asked, "--safe-csv").stdout.splitlines()[1].startswith("'=1+1,")
-
-
-@pytest.mark.parametrize("command", FORMATTED)
-@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "md"])
-def test_a_file_is_private_and_replaces_nothing(
-    run: Run, database: Path, tmp_path: Path, command: str, form: str
-) -> None:
-    """Its format is that of its ending; the database is never replaced."""
-    asked, file = (*command.split(), "--db", database), tmp_path / f"out.{form}"
-    ended = run(*asked, "-o", file)
-    assert (ended.exit_code, ended.stdout) == (0, "")
-    assert file.read_bytes() == run(*asked, "--format", form).stdout_bytes
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert run(*asked, "-o", file).exit_code == 1
-    assert run(*asked, "-o", file, "--force").exit_code == 0
-    assert run(*asked, "--format", form, "-o", database, "--force").exit_code == 1
-    assert not list(tmp_path.glob(".*.part"))
 
 
 def test_a_day_of_the_fixture_is_found_by_its_date(run: Run, database: Path) -> None:
