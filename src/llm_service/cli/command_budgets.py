@@ -139,7 +139,7 @@ Exit codes:
   3    it does not fit, or would not be let through: its price is unknown"""
 )
 @click.option("--estimate", "usd", type=USD, metavar="USD", help="What the call would cost at most.")
-@click.option("--tokens", type=int, default=0, metavar="N", help="How many tokens it would use at most.")
+@click.option("--tokens", type=click.IntRange(0), default=0, metavar="N", help="How many tokens it would use at most.")
 @click.option("--agent", "agent_name", metavar="NAME", help="The agent that would call.")
 @click.option("--tool", "tool_name", metavar="NAME", help="The tool that would call.")
 @click.option("--model", "model_name", metavar="NAME", help="The model that would be called.")

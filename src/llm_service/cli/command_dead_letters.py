@@ -83,13 +83,14 @@ def retry(*, ids: tuple[int, ...], everything: bool, changes: tuple[str, ...], t
     from llm_service.telemetry import TelemetryLogger
     from llm_service.telemetry.maintenance import dead_letters as letters
 
+    replaced = dict(map(_change, changes))
     settings = target.settings()
     found = letters.letters(settings.db_path, _ids(ids, everything))
     options: dict[str, Any] = {name: getattr(settings, name) for name in settings.names()}
     options |= {"models": locate("models", target.config) or False, "policies": False}
     options["retention_days"] = None  # a short life is no time to delete in
     open_logger: Callable[[], TelemetryLogger] = partial(TelemetryLogger, options.pop("db_path"), **options)
-    outcomes = letters.retry(found, open_logger, dict(map(_change, changes))) if found else []
+    outcomes = letters.retry(found, open_logger, replaced) if found else []
     target.show([asdict(one) | {"outcome": one.outcome.value} for one in outcomes], _show_retried)
     if any(one.outcome is letters.Outcome.REFUSED for one in outcomes):
         raise click.exceptions.Exit(1)

@@ -73,6 +73,8 @@ def estimate(
     from llm_service.pricing.book import NO_BUNDLED
     from llm_service.telemetry.client.estimate_history import EstimateHistory
 
+    if prompt_file is not None and asked["prompt_tokens"] is not None:
+        raise click.UsageError("--prompt-file and --prompt-tokens both say the prompt; give one of them")
     prompt = None if prompt_file is None else _text(prompt_file)
     question = Question(prompt=prompt, **asked)
     path = target.report_path()

@@ -11,7 +11,7 @@ import click
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.group import Failure
 from llm_service.cli.kinds import Kind, texts
-from llm_service.cli.options import FILE, MODELS, examples, only_json, seller, zoned
+from llm_service.cli.options import FILE, MODELS, as_given, examples, only_json, seller, zoned
 from llm_service.cli.output import lines, listing
 from llm_service.cli.tables import Column, count, named
 from llm_service.cli.target import Target
@@ -64,6 +64,7 @@ _PASSED_OVER: Final = (
 @click.option("--config", type=FILE, metavar="PATH", help="A telemetry.yaml; the models.yaml beside it counts.")
 @formatted()
 @only_json
+@as_given
 def prices(
     *,
     model: str,

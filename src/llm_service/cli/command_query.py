@@ -43,7 +43,7 @@ __all__ = ["query"]
 @filters
 @ranged
 @click.option("--order", metavar="NAMES", help="Measures or keys, each descending behind a -.")
-@click.option("--limit", type=int, metavar="N", help="At most so many rows.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), metavar="N", help="At most so many rows.")
 @formatted()
 @common
 def query(

@@ -74,6 +74,8 @@ def month(
     from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.months import MonthCosts, read_month
 
+    if month is not None and as_of is not None:
+        raise click.UsageError("--month and --as-of both say the month; give one of them")
     path, now, zone = existing(target.report_path()), datetime.now(UTC), target.zone()
     day = _last_day(target.range(None, as_of))
     say_unknown(path, names)

@@ -71,6 +71,8 @@ def top(
     if what in _CALLS:
         _calls(names, since, until, measure, limit, output, target)
         return
+    if not measure.strip(", "):
+        raise click.BadParameter("give one", param_hint="--measure")
     by = _key(what)
     answer, asked = answered(
         target, names, since, until, measures=f"{measure},calls", by=by, order=f"-{measure}", limit=limit

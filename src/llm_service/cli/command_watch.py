@@ -100,7 +100,9 @@ def _asking(target: Target, path: Path, names: Names, zone: tzinfo) -> Callable[
 
 
 def _document(frame: Frame) -> dict[str, Any]:
-    return {"at": frame.at.isoformat(), **frame.live, "budgets": frame.budgets}
+    from llm_service.telemetry.queries.plans import timestamp_of
+
+    return {"at": timestamp_of(frame.at), **frame.live, "budgets": frame.budgets}
 
 
 def _run(ask: Callable[[], Frame], frame: Frame, path: Path, zone: tzinfo, interval: float) -> None:

@@ -146,7 +146,7 @@ def say_unknown(path: Path, names: Names) -> None:
     from llm_service.telemetry.queries.unknown_names import find_unknown, named_in
 
     given = [(column, name) for column, name in names.items() if name is not None and column != "filters"]
-    given += named_in(conditions_of(names.get("filters"), "--where"))
+    given += named_in(conditions_of(names.get("filters")))
     if given:
         for unknown in read(path, lambda fetch: find_unknown(fetch, given)):
             click.echo(clean(str(unknown)), err=True)

@@ -245,7 +245,11 @@ def test_an_evening_call_in_los_angeles_is_in_today(tmp_path: Path) -> None:
         stored(logger, InvocationRecord(timestamp=now - timedelta(minutes=1), cost_usd=0.5))
         today = answer(logger.db_path, "cost", "day", since="today", time_zone="America/Los_Angeles", now=now)
     assert [(row["day"], row["total_cost_usd"]) for row in today] == [("2026-11-23", 0.5)]
-    assert (today.since, today.until, today.time_zone) == ("2026-11-23T00:00:00-08:00", None, "America/Los_Angeles")
+    assert (today.since, today.until, today.time_zone) == (
+        "2026-11-23 08:00:00.000000Z",
+        None,
+        "America/Los_Angeles",
+    )
 
 
 def test_what_retention_has_deleted_is_counted_where_records_are_read(tmp_path: Path) -> None:
