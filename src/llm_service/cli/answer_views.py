@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "answer_kinds", "answered", "bar_column", "document", "heading", "key_columns", "measure_columns", "say_beside",
-    "say_kept",
 ]  # fmt: skip
 
 _HEADINGS: Final = {"invocations": "calls", "total_cost_usd": "cost USD", "total_tokens": "tokens"}
@@ -107,13 +106,6 @@ def say_beside(target: Target, answer: "Answer", asked: "TimeRange") -> None:
     if answer.more:
         click.echo(f"{count(answer.more)} more rows are not shown; give a larger --limit", err=True)
     say_deleted(document(answer), err=target.as_json)
-    target.say_range(asked)
-
-
-def say_kept(target: Target, since: str | None, asked: "TimeRange") -> None:
-    """Say where records of the range may be deleted, and the range."""
-    if since is not None and (asked.start is None or asked.start.date().isoformat() < since):
-        click.echo(f"not counted: calls before {since} (UTC), whose records are deleted", err=target.as_json)
     target.say_range(asked)
 
 

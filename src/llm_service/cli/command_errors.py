@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from llm_service.cli.answer_views import say_kept
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, filters, ranged
-from llm_service.cli.output import cells, table
+from llm_service.cli.output import cells, say_deleted, table
 from llm_service.cli.tables import Column, count, named, percent
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import shown_time, zone_label
@@ -65,8 +64,8 @@ def errors(*, names: Names, since: str | None, until: str | None, limit: int, ou
     """Failures by type of error, status, HTTP status and model; the most frequent first.
 
     Each kind with how often, its share of all failures, when it was first and last, and the newest call as an example:
-    its message, and the id that `show` takes. With --json: one object with rows, failures, invocations, more, and the
-    range.
+    its message, and the id that `show` takes. With --json: one object with rows, failures, invocations, more,
+    records_since, deleted_invocations, deleted_failures, and the range.
     """
     from llm_service.telemetry.queries.failure_kinds import FailureGroup, read_failures
     from llm_service.telemetry.queries.filters import InvocationFilter
@@ -81,7 +80,8 @@ def errors(*, names: Names, since: str | None, until: str | None, limit: int, ou
     put_out(output, target, what, lambda: _show(found, columns))
     if found["more"]:
         click.echo(f"{count(found['more'])} more kinds are not shown; give a larger --limit", err=True)
-    say_kept(target, found["records_since"], asked)
+    say_deleted(found, err=target.as_json)
+    target.say_range(asked)
 
 
 def _show(found: "FailureReport", columns: "Sequence[Column]") -> None:

@@ -49,6 +49,7 @@ def export(
     """
     from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.pages import read_pages
+    from llm_service.telemetry.queries.retention_coverage import records_since
     from llm_service.telemetry.queries.rows import InvocationRow
 
     path, asked = existing(target.report_path()), target.range(since, until)
@@ -58,9 +59,11 @@ def export(
     with reading(path) as fetch:
         pages = read_pages(fetch, chosen)
         rows = _with_contents(fetch, pages) if content else pages
+        since_day = records_since(fetch)
         count = written(output, path, Rows((), (), kinds, None), rows)
+    target.say_kept(since_day, asked)
     if output.path is None:
-        click.echo(f"range: {asked}", err=True)
+        target.say_range(asked)
     else:
         click.echo(f"{count:,} calls written to {click.format_filename(output.path)}; range: {asked}", err=True)
 

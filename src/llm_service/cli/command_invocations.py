@@ -83,6 +83,7 @@ def invocations(
     """
     from llm_service.telemetry.queries import questions
     from llm_service.telemetry.queries.filters import InvocationFilter
+    from llm_service.telemetry.queries.retention_coverage import records_since
 
     path, asked = target.report_path(), target.range(since, until)
     chosen = InvocationFilter(**calls, since=asked.start, until=asked.end)
@@ -94,13 +95,14 @@ def invocations(
             click.echo(f"range: {asked}", err=True)
         _follow(path, chosen, limit, None if target.as_json else asked.zone)
     query = questions.invocations(chosen, limit + 1 if 0 < limit < questions.MAX_LIMIT else limit)
-    found = read(path, lambda fetch: questions.to_invocations(fetch(query)))
+    found, since_day = read(path, lambda fetch: (questions.to_invocations(fetch(query)), records_since(fetch)))
     say_unknown(path, names)
     if len(found) > limit:
         click.echo(f"only the newest {limit:,} are shown, and there are more; give a larger --limit", err=True)
     rows = found[:limit]
     what = Rows(rows, _columns(asked.zone), kinds_of(questions.InvocationRow), rows)
     put_out(output, target, what, lambda: _show(rows, asked.zone))
+    target.say_kept(since_day if len(found) <= limit else None, asked)
     target.say_range(asked)
 
 

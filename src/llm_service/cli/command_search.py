@@ -86,6 +86,7 @@ def search(
         _change(target, indexing=indexing)
         return
     from llm_service.telemetry.queries.filters import InvocationFilter
+    from llm_service.telemetry.queries.retention_coverage import records_since
     from llm_service.telemetry.queries.search import FoundRow, Search, check_limit
     from llm_service.telemetry.queries.search_terms import Wanted
 
@@ -96,6 +97,7 @@ def search(
     found: list[FoundRow] = []
     interrupted = False
     with reading(path) as fetch:
+        since_day = records_since(fetch)
         work = Search(fetch, wanted, chosen, most + 1)
         try:
             with _bar(work) as on_progress:
@@ -107,6 +109,7 @@ def search(
     rows, columns = found[:most], in_zone(_COLUMNS, asked.zone)
     what = Rows(rows, columns, kinds_of(FoundRow), rows)
     put_out(output, target, what, lambda: listing(columns, rows, empty="no such calls"))
+    target.say_kept(since_day if len(found) <= most and not interrupted else None, asked)
     target.say_range(asked)
     if interrupted:
         click.echo("interrupted: older calls were not looked at", err=True)

@@ -13,12 +13,11 @@ from llm_service.cli.answer_views import (
     key_columns,
     measure_columns,
     say_beside,
-    say_kept,
 )
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, filters, ranged
-from llm_service.cli.output import is_terminal, listing
+from llm_service.cli.output import is_terminal, listing, say_deleted
 from llm_service.cli.tables import Column, named, percent, rounded, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import shown_time, zone_label
@@ -66,7 +65,8 @@ def top(
     """The ten sessions, agents, users, models, runs... that cost most; or calls.
 
     WHAT is any key of `query --by`, also in the plural. Of calls, --measure is cost, latency or tokens; `show` takes
-    their ids. With --json: one object, as of `query`; of calls with rows (as get_invocations) and the range.
+    their ids. With --json: one object, as of `query`; of calls with rows (as get_invocations),
+    records_since, deleted_invocations and the range.
     """
     if what in _CALLS:
         _calls(names, since, until, measure, limit, output, target)
@@ -119,25 +119,28 @@ def _calls(
 ) -> None:
     from llm_service.telemetry.queries import questions
     from llm_service.telemetry.queries.filters import InvocationFilter
-    from llm_service.telemetry.queries.retention_coverage import records_since
+    from llm_service.telemetry.queries.retention_coverage import read_deleted
 
     column = _COLUMNS_OF_CALLS.get(measure)
     if column is None:
         raise click.BadParameter(f"calls have {', '.join(_COLUMNS_OF_CALLS)}; give one of them", param_hint="--measure")
     asked = target.range(since, until)
-    query = questions.greatest(InvocationFilter(**names, since=asked.start, until=asked.end), column, limit)
+    narrowed = InvocationFilter(**names, since=asked.start, until=asked.end)
+    query = questions.greatest(narrowed, column, limit)
     path = existing(target.report_path())
-    rows, kept = read(path, lambda fetch: (questions.to_invocations(fetch(query)), records_since(fetch)))
+    rows, deleted = read(path, lambda fetch: (questions.to_invocations(fetch(query)), read_deleted(fetch, narrowed)))
     say_unknown(path, names)
+    lacks = {"records_since": deleted.records_since, "deleted_invocations": deleted.invocations}
     columns = _call_columns(asked.zone)
     found = Rows(
         [{**row} for row in rows],
         columns,
         kinds_of(questions.InvocationRow),
-        {"rows": rows, **asked.as_json()},
+        {"rows": rows, **lacks, **asked.as_json()},
     )
     put_out(output, target, found, lambda: listing(columns, rows, empty="no such calls"))
-    say_kept(target, kept, asked)
+    say_deleted(lacks, err=target.as_json)
+    target.say_range(asked)
 
 
 def _call_columns(zone: "tzinfo") -> list[Column]:

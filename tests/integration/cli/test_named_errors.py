@@ -20,9 +20,9 @@ LONG: Final = "x" * 5_000
 """Longer than any name or id."""
 WRONG: Final[dict[str, dict[str, str]]] = {
     "--where": {
-        "modle=x": "did you mean model?", "cost>much": "no record has it", "status=eror": "use one of: error",
+        "modle=x": "did you mean model?", "cost>much": "no record has this", "status=eror": "use one of: error",
         "timestamp>yesteray": "did you mean yesterday?", "agent>a": "has only = and !=", "=x": "write terms such as",
-        "metadata=x": "name a key", 'agent="x': "close the quote", "cost=1*": "has no patterns", f"agent={LONG}": "no record has it",
+        "metadata=x": "name a key", 'agent="x': "close the quote", "cost=1*": "has no patterns", f"agent={LONG}": "no record has this",
     },
     "--since": {"yesteray": "did you mean yesterday?", "31.12.2026": "give one of"},
     "--until": {"tomorow": "give one of", "lst-week": "did you mean last-week?"},

@@ -166,7 +166,7 @@ def _stored(column: str, name: str, value: Any, argument: str) -> _Value:
             return choice(name, value, STATUSES)
         checked = "" if value == "" else str(CHECKS[column](name, value))  # an empty one matches no record
     except RecordError as error:
-        raise QueryError(argument, f"{name}={value}", f"no record has it: {error.remedy}") from None
+        raise QueryError(argument, value, f"no record has this {name}: {error.remedy}") from None
     return checked if kind == "word" else stored_name(checked, *((ID_BYTES,) if kind == "key" else ()))
 
 
@@ -196,7 +196,7 @@ def _moment(name: str, value: object, argument: str) -> str:
     try:
         start = time_range(value, now=datetime.now(UTC)).start
     except QueryError as error:
-        raise QueryError(argument, f"{name}={value}", error.remedy) from None
+        raise QueryError(argument, value, error.remedy) from None
     if start is None:  # pragma: no cover - a value is given
         raise QueryError(argument, name, "give a moment")
     return microseconds_text(min(max(0, to_microseconds(start)), MAX_MICROSECONDS))
