@@ -13,7 +13,14 @@ from typing import Any, Final, cast
 from llm_service.errors import QueryError, RecordError
 from llm_service.redaction import ID_BYTES, scrub, stored_name
 from llm_service.telemetry.queries.conditions import OPERATORS, Condition, Glob, Operator
-from llm_service.telemetry.queries.field_names import COLUMNS, METADATA, SHORT_NAMES, column_named, no_such
+from llm_service.telemetry.queries.field_names import (
+    COLUMNS,
+    METADATA,
+    SHORT_NAMES,
+    column_named,
+    metadata_key,
+    no_such,
+)
 from llm_service.telemetry.queries.time_range import time_range
 from llm_service.telemetry.record.checks import STATUSES, choice
 from llm_service.telemetry.record.fields import CHECKS, KINDS, RANGES
@@ -28,7 +35,7 @@ text that begins with an operator, such as `>0.1`."""
 
 _Value = str | int | float | Glob | None
 _OPERATOR: Final = "|".join(map(re.escape, OPERATORS))
-_FIELD: Final = re.compile(rf"[A-Za-z_][\w-]*(?:\.[^\s=<>!\"']+)?(?={_OPERATOR})")
+_FIELD: Final = re.compile(rf"[A-Za-z_][\w-]*(?:\.(?:\"[^\"]*\"|[^\s=<>!\"']+))?(?={_OPERATOR})")
 _SIGN: Final = re.compile(_OPERATOR)
 _PART: Final = re.compile(r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>(?:[^\s,"'][^\s,]*)?))(?=[\s,]|$)""")
 _TERMS: Final = "write terms such as agent=backend-dev, model=gpt-*, cost>0.1 or latency>5s, with a space between them"
@@ -123,12 +130,10 @@ def _of_field(name: object, given: object, argument: str) -> Condition:
 
 def _condition(name: str, operator: Operator, given: list[_Value], argument: str) -> Condition:
     """A checked condition, its values as they are stored."""
-    key = name.removeprefix(METADATA) if name.startswith(METADATA) else None
+    key = metadata_key(name, argument)
     column = "metadata" if key is not None else column_named(name)
     if column is None:
         raise QueryError(argument, name, no_such("field", name, (*SHORT_NAMES, *COLUMNS, f"{METADATA}KEY")))
-    if key is not None and (not key or '"' in key or "\\" in key):
-        raise QueryError(argument, name, 'give a key of the metadata, without " and \\')
     if operator not in ("=", "!="):
         if len(given) != 1 or given[0] is None or isinstance(given[0], Glob):
             raise QueryError(argument, f"{name}{operator}", "compare with one value")
