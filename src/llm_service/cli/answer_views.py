@@ -74,7 +74,7 @@ def heading(name: str) -> str:
 
 def key_columns(answer: "Answer") -> list[Column]:
     """A column for each key."""
-    return [Column(heading(key), of=_key_cell(key)) for key in answer.group_by]
+    return [Column(heading(key), both_ends=True, of=_key_cell(key)) for key in answer.group_by]
 
 
 def measure_columns(answer: "Answer", given: Collection[str] = ()) -> list[Column]:

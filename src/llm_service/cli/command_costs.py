@@ -23,9 +23,9 @@ __all__ = ["LABELS", "UNPRICED", "costs", "grouped", "part_of", "say_deleted", "
 
 LABELS: Final = {
     "day": Column("date", whole=True, of=lambda row: str(row["date"])),
-    "agent": Column("agent", of=lambda row: named(row["agent_name"])),
-    "tool": Column("tool", rank=3, of=lambda row: named(row["tool_name"])),
-    "model": Column("model", of=lambda row: named(row["model_name"])),
+    "agent": Column("agent", both_ends=True, least=13, of=lambda row: named(row["agent_name"])),
+    "tool": Column("tool", both_ends=True, rank=3, of=lambda row: named(row["tool_name"])),
+    "model": Column("model", both_ends=True, least=13, of=lambda row: named(row["model_name"])),
 }
 _SUMS: Final = (
     Column("calls", "right", of=lambda sums: count(sums["invocations"])),
@@ -44,7 +44,7 @@ _SOURCES: Final = (
 )
 _TIER: Final = Column("service tier", of=lambda row: named(row["service_tier"]))
 _MODELS: Final = (
-    Column("unpriced model", of=lambda row: named(row["model_name"])),
+    Column("unpriced model", both_ends=True, of=lambda row: named(row["model_name"])),
     Column("provider", rank=1, of=lambda row: named(row["provider"])),
     _TIER,
     Column("calls", "right", of=lambda row: count(row["invocations"])),

@@ -33,15 +33,15 @@ def _columns(zone: "tzinfo") -> tuple[Column, ...]:
     label = zone_label(zone)
     return (
         Column("failures", "right", of=lambda row: count(row["failures"])),
-        Column("share", "right", rank=3, of=lambda row: percent(row["share"])),
-        Column("error", of=lambda row: named(row["error_type"])),
+        Column("share", "right", rank=1, of=lambda row: percent(row["share"])),
+        Column("error", both_ends=True, least=16, of=lambda row: named(row["error_type"])),
         Column("status", whole=True, rank=4, of=lambda row: row["status"]),
         Column("http", "right", rank=5, of=lambda row: named(row["http_status"] and str(row["http_status"]))),
-        Column("model", rank=2, of=lambda row: named(row["model_name"])),
-        Column(f"first ({label})", whole=True, rank=7, of=lambda row: shown_time(row["first_timestamp"], zone)),
-        Column(f"last ({label})", whole=True, rank=1, of=lambda row: shown_time(row["last_timestamp"], zone)),
-        Column("id", "right", rank=6, of=lambda row: str(row["example_id"])),
-        Column("example", of=lambda row: _message(row["example_message"])),
+        Column("model", both_ends=True, rank=2, least=13, of=lambda row: named(row["model_name"])),
+        Column(f"first ({label})", whole=True, rank=8, of=lambda row: shown_time(row["first_timestamp"], zone)),
+        Column(f"last ({label})", whole=True, rank=7, of=lambda row: shown_time(row["last_timestamp"], zone)),
+        Column("id", "right", rank=3, of=lambda row: str(row["example_id"])),
+        Column("example", least=24, of=lambda row: _message(row["example_message"])),
     )
 
 

@@ -37,9 +37,9 @@ def _columns(zone: tzinfo) -> list[Column]:
 _COLUMNS: Final = (
     Column("id", "right", rank=4, typical=5, of=lambda row: str(row["id"])),
     Column("time", typical=19, moment="timestamp"),
-    Column("agent", typical=16, of=lambda row: named(row["agent_name"])),
-    Column("tool", rank=7, typical=11, of=lambda row: named(row["tool_name"])),
-    Column("model", rank=3, typical=17, of=lambda row: named(row["model_name"])),
+    Column("agent", both_ends=True, least=12, typical=16, of=lambda row: named(row["agent_name"])),
+    Column("tool", both_ends=True, rank=7, typical=11, of=lambda row: named(row["tool_name"])),
+    Column("model", both_ends=True, least=12, rank=3, typical=17, of=lambda row: named(row["model_name"])),
     Column("in", "right", rank=6, typical=6, of=lambda row: rounded(row["prompt_tokens"])),
     Column("out", "right", rank=5, typical=6, of=lambda row: rounded(row["completion_tokens"])),
     Column("cost USD", "right", rank=1, typical=8, of=lambda row: usd(row["cost_usd"], 6)),

@@ -38,10 +38,10 @@ def _marked(row: Row) -> str:
 _COLUMNS: Final = (
     Column("id", "right", whole=True, of=lambda row: str(row["id"])),
     Column("time", rank=1, moment="timestamp"),
-    Column("agent", rank=3, of=lambda row: named(row["agent_name"])),
-    Column("model", rank=2, of=lambda row: named(row["model_name"])),
+    Column("agent", both_ends=True, rank=3, of=lambda row: named(row["agent_name"])),
+    Column("model", both_ends=True, rank=2, of=lambda row: named(row["model_name"])),
     Column("in", rank=4, of=lambda row: row["where"].removesuffix("_message")),
-    Column("text", of=_marked),
+    Column("text", least=30, of=_marked),
 )
 
 

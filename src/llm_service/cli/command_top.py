@@ -148,11 +148,11 @@ def _call_columns(zone: "tzinfo") -> list[Column]:
     return [
         Column("id", "right", whole=True, of=lambda row: str(row["id"])),
         Column("cost USD", "right", of=lambda row: usd(row["cost_usd"], 6)),
-        Column("tokens", "right", rank=6, of=lambda row: rounded(row["total_tokens"])),
-        Column("ms", "right", rank=5, of=lambda row: rounded(row["latency_ms"])),
+        Column("tokens", "right", rank=5, of=lambda row: rounded(row["total_tokens"])),
+        Column("ms", "right", rank=3, of=lambda row: rounded(row["latency_ms"])),
         Column(time, whole=True, rank=1, of=lambda row: shown_time(row["timestamp"], zone)),
-        Column("agent", of=lambda row: named(row["agent_name"])),
-        Column("model", rank=2, of=lambda row: named(row["model_name"])),
-        Column("session", rank=3, of=lambda row: named(row["session_id"])),
+        Column("agent", both_ends=True, least=13, of=lambda row: named(row["agent_name"])),
+        Column("model", both_ends=True, rank=2, least=13, of=lambda row: named(row["model_name"])),
+        Column("session", both_ends=True, rank=6, of=lambda row: named(row["session_id"])),
         Column("status", rank=4, of=lambda row: row["status"]),
     ]

@@ -25,8 +25,8 @@ _DEEPEST: Final = 40
 
 
 _COLUMNS: Final = (
-    Column("record", of=lambda row: f"{row['guide']}{_deep(row)}{_label(row)}"),
-    Column("model", rank=4, of=lambda row: row["model_name"] or "-"),
+    Column("record", least=24, of=lambda row: f"{row['guide']}{_deep(row)}{_label(row)}"),
+    Column("model", both_ends=True, rank=4, of=lambda row: row["model_name"] or "-"),
     Column("tokens", "right", rank=5, of=lambda row: rounded(row["total_tokens"])),
     Column("cost USD", "right", rank=1, of=lambda row: usd(row["cost_usd"], 6)),
     Column("ms", "right", rank=2, of=lambda row: rounded(row["latency_ms"])),

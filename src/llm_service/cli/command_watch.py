@@ -178,9 +178,9 @@ def _budget_lines(budgets: Sequence[Any], width: int | None) -> list[Line]:
 def _failure_columns(zone: tzinfo) -> list[Column]:
     return [
         _time_column(zone),
-        Column("agent", rank=2, of=lambda row: named(row["agent_name"])),
-        Column("model", rank=3, of=lambda row: named(row["model_name"])),
-        Column("error", of=lambda row: named(row["error_type"])),
+        Column("agent", both_ends=True, rank=2, of=lambda row: named(row["agent_name"])),
+        Column("model", both_ends=True, rank=3, of=lambda row: named(row["model_name"])),
+        Column("error", both_ends=True, of=lambda row: named(row["error_type"])),
         Column("message", rank=1, of=lambda row: " ".join((row["error_message"] or "-").split())[:200]),
     ]
 
@@ -188,8 +188,8 @@ def _failure_columns(zone: tzinfo) -> list[Column]:
 def _call_columns(zone: tzinfo) -> list[Column]:
     return [
         _time_column(zone),
-        Column("agent", of=lambda row: named(row["agent_name"])),
-        Column("model", rank=2, of=lambda row: named(row["model_name"])),
+        Column("agent", both_ends=True, of=lambda row: named(row["agent_name"])),
+        Column("model", both_ends=True, rank=2, of=lambda row: named(row["model_name"])),
         Column("tokens", "right", rank=3, of=lambda row: rounded(row["total_tokens"])),
         Column("cost USD", "right", of=lambda row: usd(row["cost_usd"], 6)),
         Column("ms", "right", rank=1, of=lambda row: rounded(row["latency_ms"])),

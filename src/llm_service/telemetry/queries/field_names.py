@@ -33,7 +33,7 @@ def column_named(name: str) -> str | None:
 
 
 def metadata_key(name: str, argument: str) -> str | None:
-    """The key of the metadata that a name such as `metadata.team` says, in its quotes if it has some; None: another field.
+    """The key that a name such as `metadata.team` says, in its quotes if it has some; None where it says another field.
 
     Raises:
         QueryError: it is none that can be looked for.
