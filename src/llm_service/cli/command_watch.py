@@ -154,7 +154,7 @@ def _rate(live: "Live") -> str:
     minutes = live["minutes"]
     calls, failures = minutes[-1]
     trend = sparkline([minute.calls for minute in minutes])
-    return f"last minute: {count(calls)} calls, {count(failures)} failed  {trend}"
+    return f"last minute: {count(calls)} calls, {count(failures)} failed; {len(minutes)} minutes: {trend}"
 
 
 def _today(today: dict[str, Any]) -> str:
@@ -181,7 +181,7 @@ def _failure_columns(zone: tzinfo) -> list[Column]:
         Column("agent", both_ends=True, rank=2, of=lambda row: named(row["agent_name"])),
         Column("model", both_ends=True, rank=3, of=lambda row: named(row["model_name"])),
         Column("error", both_ends=True, of=lambda row: named(row["error_type"])),
-        Column("message", rank=1, of=lambda row: " ".join((row["error_message"] or "-").split())[:200]),
+        Column("message", least=24, rank=1, of=lambda row: " ".join((row["error_message"] or "-").split())[:200]),
     ]
 
 

@@ -93,9 +93,22 @@ def fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | N
     widths = list(natural)
     soft = [place for place in places if not columns[place].rigid]
     rigid = _line(widths, places) - sum(natural[place] for place in soft)
-    for place, cut in zip(soft, _shared([natural[place] for place in soft], width - rigid), strict=True):
+    cuts = _kept([natural[place] for place in soft], [readable[place] for place in soft], width - rigid)
+    for place, cut in zip(soft, cuts, strict=True):
         widths[place] = cut
     return Layout(tuple(places), tuple(widths[place] for place in places), cut=True)
+
+
+def _kept(wanted: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Widths that fit into the room together, none below its least as long as that is possible."""
+    shares = _shared(wanted, room)
+    if sum(least) > room or all(share >= floor for share, floor in zip(shares, least, strict=True)):
+        return shares
+    short = [share < floor for share, floor in zip(shares, least, strict=True)]
+    left = room - sum(floor for floor, is_short in zip(least, short, strict=True) if is_short)
+    others = [place for place, is_short in enumerate(short) if not is_short]
+    rest = iter(_kept([wanted[place] for place in others], [least[place] for place in others], left))
+    return [floor if is_short else next(rest) for floor, is_short in zip(least, short, strict=True)]
 
 
 def _shared(wanted: Sequence[int], room: int) -> list[int]:

@@ -128,3 +128,6 @@ def test_a_column_keeps_what_it_needs_while_others_can_be_left_out() -> None:
     rows = [["1", "2026-11-23 18:00:00", "the provider refused the request"]]
     assert fit(columns, rows, 40).places == (0, 2)
     assert fit(columns, rows, 60).places == (0, 1, 2)
+    texts = [Column("a"), Column("b"), Column("message", least=30)]
+    assert fit(texts, [["x" * 30, "y" * 30, "z" * 60]], 60).widths == (13, 13, 30)
+    assert fit(texts, [["x" * 30, "y" * 30, "z" * 60]], 40).widths == (12, 12, 12)
