@@ -38,9 +38,9 @@ UNPRICED: Final = Column("unpriced", "right", of=lambda sums: count(sums["unpric
 _SOURCES: Final = (
     Column("cost source", of=lambda row: row["cost_source"] or "not said"),
     Column("calls", "right", of=lambda row: count(row["invocations"])),
-    Column("priced", "right", of=lambda row: count(row["priced_invocations"])),
+    Column("priced", "right", of=lambda row: count(row["priced"])),
     Column("tokens", "right", rank=1, of=lambda row: count(row["total_tokens"])),
-    Column("cost USD", "right", of=lambda row: usd(row["total_cost_usd"]) if row["priced_invocations"] else UNKNOWN),
+    Column("cost USD", "right", of=lambda row: usd(row["total_cost_usd"]) if row["priced"] else UNKNOWN),
 )
 _TIER: Final = Column("service tier", of=lambda row: named(row["service_tier"]))
 _MODELS: Final = (
@@ -93,7 +93,7 @@ def costs(
 
     Rows are sorted by the keys in the order given, days newest first; the last key, where it is no day, by cost. Days
     whose records are deleted already are UTC days in any zone: of these only daily totals are left. With --json: one
-    object with by, rows, totals, first_day, last_day, priced_invocations, counted_invocations, since, until, time_zone
+    object with by, rows, totals, first_day, last_day, priced, since, until, time_zone
     and utc_days_before; with --coverage the keys of get_coverage, and since, until and time_zone.
     """
     from llm_service.telemetry.queries.cost_coverage import read_coverage
@@ -161,7 +161,7 @@ def show_costs(report: "CostReport") -> None:
     sums = [*_SUMS, UNPRICED] if totals["unpriced"] else _SUMS
     grouped([LABELS[key] for key in report["by"]], sums, report["rows"], totals)
     calls = totals["invocations"]
-    known = (("cost", report["priced_invocations"]), ("tokens", report["counted_invocations"]))
+    known = (("cost", report["priced"]), ("tokens", calls - totals["uncounted"]))
     click.echo("known: " + ", ".join(f"{what} of {count(n)} ({n / calls:.1%})" for what, n in known))
 
 
@@ -173,7 +173,7 @@ def _show_coverage(report: "CoverageReport", asked: "TimeRange") -> None:
     else:
         listing(_SOURCES, report["by_source"])
         tokens = part_of(report["priced_tokens"], report["total_tokens"], "tokens")
-        click.echo(f"priced: {part_of(report['priced_invocations'], calls, 'calls')}, {tokens}")
+        click.echo(f"priced: {part_of(report['priced'], calls, 'calls')}, {tokens}")
     if unknown:
         tiers = any(row["service_tier"] is not None for row in unknown)
         columns = [column for column in _MODELS if tiers or column is not _TIER]

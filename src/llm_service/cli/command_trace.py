@@ -67,9 +67,13 @@ def _show(found: "Trace") -> None:
         return
     totals = found["totals"]
     listing(_COLUMNS, _drawn(found["rows"]), marked=status_colour)
-    cost = usd(totals["total_cost_usd"], 6) if totals["unpriced"] < totals["calls"] or not totals["calls"] else UNKNOWN
+    cost = (
+        usd(totals["total_cost_usd"], 6)
+        if totals["unpriced"] < totals["invocations"] or not totals["invocations"]
+        else UNKNOWN
+    )
     parts = [
-        f"{count(totals['calls'])} {'call' if totals['calls'] == 1 else 'calls'}",
+        f"{count(totals['invocations'])} {'call' if totals['invocations'] == 1 else 'calls'}",
         f"{count(totals['failures'])} failed" if totals["failures"] else "",
         f"{count(totals['total_tokens'])} tokens" + _beside(totals["uncounted"], "uncounted"),
         f"{cost} USD" + _beside(totals["unpriced"], "unpriced"),

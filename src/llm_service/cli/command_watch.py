@@ -62,7 +62,7 @@ def watch(*, names: Names, interval: float, once: bool, target: Target) -> None:
 
     Each frame is a few short reads, and no writer waits for them. Times, and today, are those of --tz. Filters narrow
     all but the budgets. With --json: one frame, one object with at, minutes (pairs of calls and failures, of the last
-    30 minutes), today, since, time_zone, calls, failures and budgets.
+    30 minutes), today, since, time_zone, last_calls, last_failures and budgets.
     """
     path, zone = existing(target.report_path()), target.zone()
     ask = _asking(target, path, names, zone)
@@ -142,11 +142,11 @@ def _lines(frame: Frame, path: Path, zone: tzinfo, width: int | None = None, hei
         Line(""),
         *_budget_lines(frame.budgets, width),
         Line(""),
-        *_section("last failures", _failure_columns(zone), frame.live["failures"], width, "red"),
+        *_section("last failures", _failure_columns(zone), frame.live["last_failures"], width, "red"),
         Line(""),
     ]
     room = 10 if height is None else max(1, height - len(lines) - 2)
-    lines += _section("last calls", _call_columns(zone), frame.live["calls"][:room], width)
+    lines += _section("last calls", _call_columns(zone), frame.live["last_calls"][:room], width)
     return lines if width is None else [Line(shortened(line.text, width), line.style) for line in lines]
 
 
