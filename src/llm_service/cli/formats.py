@@ -205,19 +205,22 @@ def _csv(
 ) -> int:
     # RFC 4180: lines end in CRLF, and a text that holds either is quoted. A terminal adds its own CR.
     writer = csv.writer(stream, lineterminator="\n" if shown else "\r\n")
-    writer.writerow([_cell(name, change) for name in kinds])
+    names, as_json = [*kinds], [place for place, kind in enumerate(kinds.values()) if kind in ("flag", "json")]
+    is_flat = not any("." in name for name in names)
+    writer.writerow(_changed(names, change))
     count = 0
     for row in rows:
-        writer.writerow([_cell(cell_of(row, name), change) for name in kinds])
+        values = [row[name] for name in names] if is_flat else [cell_of(row, name) for name in names]
+        for place in as_json:
+            if values[place] is not None:
+                values[place] = json.dumps(values[place])
+        writer.writerow(_changed(values, change))
         count += 1
     return count
 
 
-def _cell(value: object, change: Callable[[str], str] | None) -> object:
-    """A value as the csv module writes it: NULL as an empty cell, a bool, a list and an object as in JSON."""
-    if isinstance(value, bool | list | dict):
-        return json.dumps(value)
-    return change(value) if change is not None and isinstance(value, str) else value
+def _changed(values: list[Any], change: Callable[[str], str] | None) -> list[Any]:
+    return values if change is None else [change(value) if isinstance(value, str) else value for value in values]
 
 
 def _markdown(found: Rows) -> str:
