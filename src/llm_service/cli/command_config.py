@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from llm_service.cli.formats import Output, Rows, formatted, put_out
-from llm_service.cli.kinds import texts
+from llm_service.cli.kinds import of_kind, texts
 from llm_service.cli.options import FILE, common, examples
 from llm_service.cli.output import clean, json_document, lines, listing
 from llm_service.cli.tables import Column, named
@@ -141,7 +141,9 @@ def config_check(*, models: Path | None, policies: Path | None, output: Output, 
         for severity, items in (("error", errors), ("warning", checked.warnings))
         for item in items
     ]
-    what = Rows(rows, _FINDINGS, texts("severity", "file") | {"line": "integer"} | texts("key", "message"), found)
+    what = Rows(
+        rows, _FINDINGS, texts("severity", "file") | of_kind("integer", "line") | texts("key", "message"), found
+    )
     put_out(output, target, what, lambda: _show_check(errors, checked.warnings, path))
     if errors:
         raise click.exceptions.Exit(1)

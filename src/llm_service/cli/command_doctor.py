@@ -162,7 +162,7 @@ def _salvage(source: Path, destination: Path, target: Target, output: Output) ->
     from llm_service.telemetry.maintenance.salvage import salvage
 
     report = salvage(source, destination, force=output.force)
-    found = asdict(report) | {"path": str(report.path), "source": str(source)}
+    found: dict[str, Any] = asdict(report) | {"path": str(report.path), "source": str(source)}
     rows = [{"name": name, **counts} for name, counts in found["tables"].items()]
     what = Rows(rows, _SALVAGED, _KINDS_SALVAGED, found)
     put_out(output, target, what, lambda: _show_salvage(found, report))

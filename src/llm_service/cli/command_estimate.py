@@ -9,7 +9,7 @@ import click
 
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.group import Misuse
-from llm_service.cli.kinds import kinds_of
+from llm_service.cli.kinds import kinds_of, of_kind
 from llm_service.cli.options import MODELS, common, examples, seller
 from llm_service.cli.output import lines, listing
 from llm_service.cli.tables import UNKNOWN, Column, percent, usd
@@ -86,7 +86,7 @@ def estimate(
     hold = found.hold_usd()
     remedy = NO_BUNDLED if book.lacks_bundled else "write it into models.yaml"
     shown = found.to_dict() | {"hold_usd": None if hold is None else float(hold)}
-    what = Rows([shown], _COLUMNS, kinds_of(Estimate) | {"hold_usd": "number"}, shown, _rows(found))
+    what = Rows([shown], _COLUMNS, kinds_of(Estimate) | of_kind("number", "hold_usd"), shown, _rows(found))
     put_out(output, target, what, lambda: _show(found, remedy))
 
 

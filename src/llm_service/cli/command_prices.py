@@ -10,7 +10,7 @@ import click
 
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.group import Failure
-from llm_service.cli.kinds import Kind, texts
+from llm_service.cli.kinds import of_kind, texts
 from llm_service.cli.options import FILE, MODELS, as_given, examples, only_json, seller, zoned
 from llm_service.cli.output import lines, listing
 from llm_service.cli.tables import Column, count, named
@@ -196,8 +196,8 @@ def _rows(found: dict[str, Any]) -> Rows:
         for kind, price in tier["usd_per_1m_tokens"].items()
         if price is not None
     ]
-    numbers: dict[str, Kind] = {"above_prompt_tokens": "integer"}
-    kinds = texts("model", "provider") | numbers | texts("tokens") | {"usd_per_1m_tokens": "number"}
+    names = texts("model", "provider") | of_kind("integer", "above_prompt_tokens") | texts("tokens")
+    kinds = names | of_kind("number", "usd_per_1m_tokens")
     return Rows(rows, _TIERS, kinds, found)
 
 

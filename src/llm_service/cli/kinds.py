@@ -6,7 +6,7 @@ from decimal import Decimal
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-__all__ = ["Kind", "cell_of", "guessed", "kinds_of", "texts"]
+__all__ = ["Kind", "cell_of", "guessed", "kinds_of", "of_kind", "texts"]
 
 Kind = Literal["integer", "number", "text", "flag", "moment", "json"]
 """`moment` is a UTC text; `json` a list or an object."""
@@ -38,8 +38,8 @@ def _options(hint: Any) -> Iterable[Any]:
 
 
 def _kind(name: str, options: Iterable[Any]) -> Kind:
-    said = [type(value) for one in options if get_origin(one) is Literal for value in get_args(one)]
-    types = {*said, *(one for one in options if get_origin(one) is not Literal)}
+    said: list[Any] = [type(value) for one in options if get_origin(one) is Literal for value in get_args(one)]
+    types: set[Any] = {*said, *(one for one in options if get_origin(one) is not Literal)}
     if types == {str} and _MOMENT.fullmatch(name) and name not in _DAYS:
         return "moment"
     if types == {int, float}:
@@ -49,7 +49,12 @@ def _kind(name: str, options: Iterable[Any]) -> Kind:
 
 def texts(*names: str) -> dict[str, Kind]:
     """Columns of text."""
-    return dict.fromkeys(names, "text")
+    return of_kind("text", *names)
+
+
+def of_kind(kind: Kind, *names: str) -> dict[str, Kind]:
+    """Columns of one kind."""
+    return dict.fromkeys(names, kind)
 
 
 def guessed(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> dict[str, Kind]:

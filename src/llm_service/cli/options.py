@@ -142,7 +142,7 @@ def as_given(command: Command) -> Command:
             if found is None:
                 raise
             name = (found.metavar or "").strip("[].") if isinstance(found, click.Argument) else max(found.opts, key=len)
-            raise QueryError(name, error.value, error.remedy) from error
+            raise QueryError(name, error.value, error.remedy.removesuffix(", or None")) from error
 
     return run
 

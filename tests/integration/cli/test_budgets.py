@@ -229,7 +229,7 @@ def test_check_where_no_budget_covers_the_call(run: Run, db: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(("--estimate", "much"), "'much' is no amount"), (("--estimate", "-1"), "usd"), (("--estimate", "NaN"), "'NaN' is no amount"),
+    [(("--estimate", "much"), "'much' is no amount"), (("--estimate", "-1"), "--estimate"), (("--estimate", "NaN"), "'NaN' is no amount"),
      (("--estimate", "1", "--tokens", "-1"), "tokens"), (("--tokens", "x"), "--tokens")],
 )  # fmt: skip
 def test_check_refuses_what_no_call_can_cost(

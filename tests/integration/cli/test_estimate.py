@@ -141,7 +141,7 @@ def test_without_a_prompt_or_a_limit_the_table_says_what_to_give(run: Run, model
     ("arguments", "message"),
     [
         (("--prompt-tokens", 5), "Missing option '--model'"),
-        (("--model", "m", "--max-tokens", 0), "max_tokens: 0 is not usable; give a whole number from 1"),
+        (("--model", "m", "--max-tokens", 0), "--max-tokens: 0 is not usable; give a whole number from 1"),
         (("--model", "m", "--prompt-file", "missing.txt"), "No such file"),
     ],
 )
@@ -163,7 +163,7 @@ def test_a_prompt_is_given_once_and_is_text(run: Run, tmp_path: Path) -> None:
     assert (result.exit_code, "byte 3 is not UTF-8" in result.stderr) == (2, True)
     prompt.write_text("text")
     both = run("estimate", "--model", "m", "--prompt-file", prompt, "--prompt-tokens", 5)
-    assert (both.exit_code, "give prompt or prompt_tokens, not both" in both.stderr) == (2, True)
+    assert (both.exit_code, "--prompt-file and --prompt-tokens both say the prompt" in both.stderr) == (2, True)
 
 
 def test_a_database_that_was_named_must_be_there(run: Run, tmp_path: Path, models: Path) -> None:

@@ -227,7 +227,7 @@ def test_deleted_calls_are_said_to_be_missing(run: Run, tmp_path: Path) -> None:
     with TelemetryLogger(path, retention_days=None) as telemetry:
         telemetry.log_invocation(InvocationRecord(timestamp=datetime(2023, 1, 15, tzinfo=UTC), cost_usd=1))
         since = telemetry.purge(1).records_kept_since
-        said = f"not counted: 1 call of which only daily totals are left; records are kept since {since}"
+        said = f"not counted: 1 call of which only daily totals are left; records are kept since {since} (UTC)"
         for command in (("report", "units"), ("costs", "--coverage")):
             assert run(*command, "--db", path).stdout.splitlines() == ["no such calls", said, "range: all times (UTC)"]
         telemetry.log_invocation(InvocationRecord(cost_usd=1))
@@ -293,7 +293,7 @@ def test_caches_save_by_the_prices_of_models_yaml_and_cost_where_writing_is_dear
     ("arguments", "message"),
     [
         (("report", "month", "--month", "2026-13"), "month: '2026-13' is not usable; give a month from 1970-01 to "),
-        (("report", "month", "--month", "2025-01", "--as-of", "2025-01-03"), "leave one of as_of and month out"),
+        (("report", "month", "--month", "2025-01", "--as-of", "2025-01-03"), "--month and --as-of both say the month"),
         (("report", "month", "--as-of", "2999-01-01"), "give a day from 1970-01-01 to "),
         (
             ("report", "month", "--by", "day"),

@@ -65,8 +65,8 @@ def test_json_is_what_python_gives(run: Run, told: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["..."], "words: '...'"),
-        ([], "words: ''"),
+        (["..."], "WORDS: '...'"),
+        ([], "WORDS: ''"),
         (["word", "--limit", "0"], "limit: 0"),
         (["word", "--index"], "--index and --drop-index stand alone"),
         (["--index", "--drop-index"], "--index and --drop-index stand alone"),

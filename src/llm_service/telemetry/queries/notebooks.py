@@ -80,11 +80,13 @@ class NotebookAnswer:
             raise QueryError("by", "", "totals alone are no plot; ask by day, by model, ...")
         axes = pyplot.subplots()[1] if ax is None else ax
         period = next((key for key in self.group_by if key in _ON_A_CALENDAR), None)
+        label = MEASURES[names[0]].unit if len(names) > 1 else f"{names[0]} ({MEASURES[names[0]].unit})"
         if period is None:
             self._bars(axes, names)
+            axes.set_xlabel(label)
         else:
             self._lines(axes, names, period)
-        axes.set_ylabel(MEASURES[names[0]].unit if len(names) > 1 else f"{names[0]} ({MEASURES[names[0]].unit})")
+            axes.set_ylabel(label)
         return axes
 
     def _repr_html_(self) -> str:
@@ -96,7 +98,7 @@ class NotebookAnswer:
         heads = "".join(f"<th>{_escaped(column)}</th>" for column in columns)
         hidden = max(0, len(self.rows) - _MOST_ROWS) + self.more
         notes = [
-            f"from {self.since or 'the first'} to {self.until or 'the last'} call ({self.time_zone})",
+            f"from {self.since or 'the first'} to {self.until or 'the last'} call (days of {self.time_zone})",
             *([f"{hidden:,} more rows"] if hidden else []),
             *([f"{self.deleted_invocations:,} calls not counted: deleted"] if self.deleted_invocations else []),
         ]

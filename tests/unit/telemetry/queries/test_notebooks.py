@@ -52,7 +52,9 @@ def test_a_table_is_escaped_and_says_what_it_lacks() -> None:
     found = Texts(shown._repr_html_())
     assert found.tags == {"table", "thead", "tbody", "tr", "th", "td", "p"}
     assert found.texts[:-1] == ["agent_name", "total_cost_usd", HOSTILE, "1.5000", "-", "unknown", "total", "1.5000"]
-    assert found.texts[-1] == ("from the first to the last call (UTC); 3 more rows; 1,000 calls not counted: deleted")
+    assert found.texts[-1] == (
+        "from the first to the last call (days of UTC); 3 more rows; 1,000 calls not counted: deleted"
+    )
 
 
 def test_a_long_table_is_cut() -> None:
@@ -125,6 +127,12 @@ def test_costs_over_time_are_lines(axes: Any) -> None:
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", r"\$b\$"]
     assert axes.get_ylabel() == "total_cost_usd (USD)"
     axes.figure.canvas.draw()
+
+
+def test_the_unit_of_bars_stands_below_them(axes: Any) -> None:
+    """Where their values are."""
+    answer(("a", 2.0), (2.0,)).plot(ax=axes)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("total_cost_usd (USD)", "")
 
 
 @pytest.mark.parametrize(
