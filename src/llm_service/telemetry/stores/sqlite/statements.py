@@ -88,8 +88,9 @@ _UPSERT_SIZES: Final = (58, 12, 3, 1)
 """Rows per upsert: few sizes, so that statements stay prepared; 17 x 58 is within `MAX_VARIABLES`."""
 
 KEEP_RECEIPT: Final = """
-INSERT INTO receipts (writer_id, batch_no, committed_at) VALUES (?, ?, ?)
-ON CONFLICT (writer_id) DO UPDATE SET batch_no = excluded.batch_no, committed_at = excluded.committed_at
+INSERT INTO receipts (writer_id, batch_no, committed_at, schema_version) VALUES (?, ?, ?, 6)
+ON CONFLICT (writer_id) DO UPDATE SET
+    batch_no = excluded.batch_no, committed_at = excluded.committed_at, schema_version = excluded.schema_version
 """
 
 FIND_TRIGGER: Final = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = 'invocations' LIMIT 1"

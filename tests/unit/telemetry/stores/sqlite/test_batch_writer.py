@@ -99,7 +99,7 @@ def counted(connection: sqlite3.Connection) -> tuple[int, int, int]:
         "SELECT coalesce(sum(invocations), 0), coalesce(sum(cost_nanos), 0), coalesce(sum(latency_count), 0)"
         " FROM daily_costs"
     ).fetchone()
-    (bucketed,) = connection.execute("SELECT coalesce(sum(invocations), 0) FROM daily_latency").fetchone()
+    (bucketed,) = connection.execute("SELECT coalesce(sum(invocations), 0) FROM latency_counts").fetchone()
     assert bucketed == timed
     (by_quarter,) = connection.execute("SELECT coalesce(sum(invocations), 0) FROM quarter_hours").fetchone()
     assert by_quarter == calls
