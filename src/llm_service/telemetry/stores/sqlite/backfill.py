@@ -13,7 +13,7 @@ from typing import Final
 
 from llm_service.telemetry.stores.call_sums import IS_CALL, LATENCY, QUARTER, added_up
 from llm_service.telemetry.stores.latency_buckets import pack, unpack
-from llm_service.telemetry.stores.retention import LEASE, lease_until, may_hold
+from llm_service.telemetry.stores.retention import lease_until, may_hold, moment_of
 from llm_service.telemetry.stores.rollups import SUMS, DailyTotals, bucket_of
 from llm_service.telemetry.stores.sqlite import older_latencies, statements
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
@@ -84,7 +84,7 @@ class Backfill:
                 connection.execute(_HOLD, (holder, lease_until(now)))
             return 0.0
         if not is_free:
-            return LEASE / 1e6
+            return max(1, (moment_of(held_until) or now) - now + 1) / 1e6
         self._pace = self._counted
         return 0.0 if self._count(connection, upper, holder, lease_until(now)) else None
 

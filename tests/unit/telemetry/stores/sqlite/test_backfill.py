@@ -225,7 +225,7 @@ def test_while_a_writer_of_version_5_commits_latencies_are_packed_and_nothing_is
     steps = Backfill(lambda: now)
     while wait_to_be_packed(connection):
         assert steps.step(connection, "me") == 0.0
-    assert steps.step(connection, "me") == LEASE / 1e6
+    assert steps.step(connection, "me") == pytest.approx(LEASE / 1e6)
     assert connection.execute("SELECT count(*) FROM quarter_hours").fetchone() == (0,)
     assert Backfill(lambda: now + 1_000 * LEASE + 10**9).step(connection, "me") == 0.0
     finish(connection)
@@ -338,9 +338,9 @@ def test_another_process_waits_for_the_lease_and_takes_over_when_it_has_ended(
     now = 10**18
     one, other = Backfill(lambda: now), Backfill(lambda: now + 1_000 * LEASE + 10**9)
     assert one.step(connection, "one") == 0.0
-    assert Backfill(lambda: now).step(connection, "other") == LEASE / 1e6
+    assert Backfill(lambda: now).step(connection, "other") == pytest.approx(LEASE / 1e6)
     assert other.step(connection, "other") == 0.0
-    assert Backfill(lambda: now + 1_000 * LEASE + 10**9).step(connection, "one") == LEASE / 1e6
+    assert Backfill(lambda: now + 1_000 * LEASE + 10**9).step(connection, "one") == pytest.approx(LEASE / 1e6)
     connection.execute("UPDATE rollup_progress SET held_until = '2020-01-01 00:00:00.000000Z'")
     finish(connection)
     assert is_right(connection)
