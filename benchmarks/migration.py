@@ -43,6 +43,7 @@ _AT_ONCE: Final = 20
 _OLDER_GOES_ON: Final = 3.0
 """Seconds for which the process of version 5 goes on after the migration began."""
 _KILL_AT: Final = 0.5
+_BEGUN: Final = "begun\n"
 _LONGEST: Final = Bar("ours", "<=", 250.0)
 _WHOLE: Final = Bar("ours", "<=", 180.0)
 _NANOS: Final = "sum(CAST(cost_usd * 1e9 + 0.5 AS INTEGER))"
@@ -75,27 +76,37 @@ class _Child:
 
     def __init__(self, doing: str, path: Path, name: str = "") -> None:
         command = [sys.executable, "-m", "benchmarks.migration", "--child", doing, "--path", str(path), "--name", name]
-        self._process = subprocess.Popen(
-            command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        check(self._process.stdout is not None and self._process.stdout.readline(), f"{doing} begins")
+        self._process = subprocess.Popen(command, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._told = _Told()
+        begun = threading.Event()
+        self._listener = threading.Thread(target=self._listen, args=(begun,))
+        self._listener.start()
+        check(begun.wait(60), f"{doing} begins")
 
     def stop(self) -> _Told:
         """Let it come to its end."""
-        out, errors = self._process.communicate(timeout=120)
-        check(self._process.returncode == 0, errors)
-        return _told(out)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        return self._ended(0)
 
     def kill(self) -> _Told:
         """End it by SIGKILL; what it told until then."""
-        self._process.send_signal(signal.SIGKILL)
-        out, _ = self._process.communicate()
-        return _told(out)
+        self._process.kill()
+        return self._ended(-signal.SIGKILL)
 
+    def _ended(self, code: int) -> _Told:
+        self._listener.join()
+        check(self._process.wait(60) == code, f"a child ended with {self._process.returncode}")
+        return self._told
 
-def _told(text: str) -> _Told:
-    done, longest, opened = text.strip().splitlines()[-1].split()
-    return _Told(int(done), float(longest), float(opened))
+    def _listen(self, begun: threading.Event) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                begun.set()
+                if line.endswith("\n") and line != _BEGUN:  # not what a killed one did not tell to its end
+                    done, longest, opened = line.split()
+                    self._told = _Told(int(done), float(longest), float(opened))
 
 
 def run(options: Options, many: int | None = None) -> Report:
@@ -187,7 +198,7 @@ def _begin() -> threading.Event:
     """Tell the parent; what is returned is set when the input ends."""
     ended = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-    print("begun", flush=True)
+    print(_BEGUN, end="", flush=True)
     return ended
 
 

@@ -20,14 +20,14 @@ from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 from llm_service.telemetry.stores.sqlite.purge_steps import Pace, impatient
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
-__all__ = ["Backfill", "add_quarter", "quarters_of"]
+__all__ = ["OLDER", "Backfill", "add_quarter", "quarters_of"]
 
 _STEPS_TO_CHECKPOINT: Final = 32
 _SUMS: Final = f"SELECT {QUARTER} AS q, {added_up(*SUMS)} FROM invocations WHERE {{which}} AND {IS_CALL} GROUP BY q"  # noqa: S608
 _LATENCIES: Final = f"SELECT {QUARTER}, latency_ms FROM invocations WHERE {{which}} AND {IS_CALL} AND {LATENCY}"  # noqa: S608
 _LEASE: Final = "SELECT uncounted_to, holder, held_until FROM rollup_progress WHERE id = 1 AND complete_since IS NULL"
 _LOWEST: Final = "SELECT min(id) FROM (SELECT id FROM invocations WHERE id <= ? ORDER BY id DESC LIMIT ?)"
-_OLDER: Final = "older"
+OLDER: Final = "older"
 """Who holds the lease after a commit of a writer before version 6; see `schema.sql`."""
 _HOLD: Final = "UPDATE rollup_progress SET holder = ?, held_until = ? WHERE id = 1"
 _GO_ON: Final = "UPDATE rollup_progress SET uncounted_to = ?, holder = ?, held_until = ? WHERE id = 1"
@@ -77,7 +77,7 @@ class Backfill:
         upper, held_by, held_until = row
         now = self._clock_ns() // 1000
         is_free = may_hold(held_by, held_until, holder, now)
-        if older_latencies.wait_to_be_packed(connection) and (is_free or held_by == _OLDER):
+        if older_latencies.wait_to_be_packed(connection) and (is_free or held_by == OLDER):
             self._pace = self._packed
             older_latencies.pack_some(connection, self._packed.now)
             if is_free:

@@ -204,6 +204,9 @@ def test_a_writer_of_version_5_that_is_still_open_goes_on_and_all_is_counted_onc
     with closing(open_for_writing(path, 0)) as older:
         write_as_version_5(older, [call(number) for number in range(90_000, 90_050)])
     assert read_progress(connection).complete_since is None
+    (seen,) = [found.seen for found in examine(path) if found.check == "aggregates"]
+    assert "quarter_hours counts 0% of the older ones" in seen
+    assert "a process of an older release still writes" in seen
     known = statistics(path)
     assert [found.seen for found in examine(path) if found.exit_code and found.check in MATTERS] == []
     finish(connection)
