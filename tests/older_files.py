@@ -11,7 +11,8 @@ from llm_service.telemetry.stores.sqlite.migrations import trigger_names
 __all__ = ["as_version_5", "write_as_version_5"]
 
 _COLUMNS = [name for name in (*CARD_FIELDS, *EXTENSION_FIELDS) if name != "timestamp"]
-_INSERT = f"INSERT INTO invocations ({', '.join(('timestamp', *_COLUMNS))}) VALUES ({', '.join('?' * (len(_COLUMNS) + 1))})"
+_MARKS = ", ".join("?" * (len(_COLUMNS) + 1))
+_INSERT = f"INSERT INTO invocations (timestamp, {', '.join(_COLUMNS)}) VALUES ({_MARKS})"
 _COUNT = f"""
 INSERT INTO daily_costs (date, agent_name, tool_name, model_name, total_cost_usd, {", ".join(SUMS)})
 VALUES ({", ".join("?" * (len(SUMS) + 5))})

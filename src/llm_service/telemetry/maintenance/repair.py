@@ -289,7 +289,8 @@ def add_totals(connection: sqlite3.Connection, rows: Sequence[Difference]) -> No
         added = statements.daily_cost_row(row.key, row.lacking, pack(counts))
         for sql, parameters in statements.upsert_daily_costs([added]):
             connection.execute(sql, parameters)
-        connection.execute(statements.DROP_EMPTY_DAILY_COST, names)
+        for sql in (statements.BRING_BACK_DAILY_COST, statements.DROP_EMPTY_DAILY_COST):
+            connection.execute(sql, names)
 
 
 def _is_kept(connection: sqlite3.Connection, day: str) -> bool:

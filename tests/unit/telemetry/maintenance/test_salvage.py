@@ -253,7 +253,7 @@ def test_a_damaged_schema_is_no_obstacle(sick: Path, ask: Ask, monkeypatch: pyte
 def test_a_receipt_that_makes_no_sense_is_left_out(sick: Path) -> None:
     """Beside the others."""
     with closing(sqlite3.connect(sick, isolation_level=None)) as connection:
-        connection.execute("INSERT INTO receipts VALUES ('w', 'many', 't'), ('v', 1, 't')")
+        connection.execute("INSERT INTO receipts VALUES ('w', 'many', 't', 6), ('v', 1, 't', 6)")
     before = salvage(sick, sick.parent / "saved.db")
     assert before.tables["receipts"].recovered == 2
 

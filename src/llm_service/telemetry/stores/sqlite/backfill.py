@@ -122,4 +122,5 @@ def add_quarter(connection: sqlite3.Connection, quarter: str, more: DailyTotals)
     total.add(DailyTotals(buckets=more.buckets))
     for sql, parameters in statements.upsert_quarters([statements.quarter_row(quarter, more, pack(total.buckets))]):
         connection.execute(sql, parameters)
-    connection.execute(statements.DROP_EMPTY_QUARTER, (quarter,))
+    for sql in (statements.BRING_BACK_QUARTER, statements.DROP_EMPTY_QUARTER):
+        connection.execute(sql, (quarter,))

@@ -116,7 +116,9 @@ class SqliteBatchWriter:
             self._book.begin(connection)
             within()
 
+        before = connection.total_changes
         self._in_transaction(connection, work)
+        self._cache.passed_over(connection, connection.total_changes - before)
 
     def _synchronise(self, connection: sqlite3.Connection, *, durable: bool) -> None:
         """Set how the next commit is synced. Connections start with NORMAL, and a purge may reset it."""

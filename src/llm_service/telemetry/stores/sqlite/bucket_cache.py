@@ -37,6 +37,11 @@ class BucketCache:
         if connection is self._connection:  # else it was another try that was committed, and nothing is cached
             self._changes = connection.total_changes
 
+    def passed_over(self, connection: sqlite3.Connection, rows: int) -> None:
+        """A transaction was committed that changed so many rows, and no buckets."""
+        if connection is self._connection:
+            self._changes += rows
+
     def forget(self) -> None:
         """Clear the cache: the transaction was rolled back."""
         self._known.clear()

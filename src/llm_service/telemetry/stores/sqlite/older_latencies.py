@@ -22,7 +22,7 @@ _ANY: Final = "SELECT EXISTS (SELECT 1 FROM main.daily_latency)"
 _IS_TABLE: Final = "SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = 'daily_latency'"
 _COLUMNS: Final = "SELECT name FROM pragma_table_info('daily_costs', 'main') WHERE name <> 'latency_buckets'"
 _IS_NEWEST: Final = "SELECT count(*) FROM pragma_table_info('daily_costs', 'main') WHERE name = 'latency_buckets'"
-_UP_TO: Final = "SELECT max(daily_cost_id) FROM (SELECT daily_cost_id FROM daily_latency ORDER BY daily_cost_id LIMIT ?)"
+_SOME: Final = "SELECT daily_cost_id FROM daily_latency ORDER BY daily_cost_id LIMIT ?"
 _PACK: Final = f"""
 UPDATE daily_costs SET latency_buckets = {_PACKED.format(buckets="latency_buckets", cost="daily_costs.id")}
 WHERE id IN (SELECT daily_cost_id FROM daily_latency WHERE daily_cost_id <= ?)
@@ -38,7 +38,7 @@ def wait_to_be_packed(connection: sqlite3.Connection) -> bool:
 def pack_some(connection: sqlite3.Connection, rows: int) -> None:
     """Pack about so many rows of `daily_latency`, in the caller's transaction."""
     add_function(connection, "telemetry_packed", pack_listed)
-    (up_to,) = connection.execute(_UP_TO, (rows,)).fetchone()
+    (up_to,) = connection.execute(f"SELECT max(daily_cost_id) FROM ({_SOME})", (rows,)).fetchone()  # noqa: S608
     connection.execute(_PACK, (up_to,))
     connection.execute(_DROP, (up_to,))
 

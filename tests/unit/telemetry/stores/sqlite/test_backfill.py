@@ -218,7 +218,7 @@ def test_a_writer_of_version_5_that_is_still_open_goes_on_and_all_is_counted_onc
 
 
 def test_while_a_writer_of_version_5_commits_latencies_are_packed_and_nothing_is_counted_anew(
-    migrated: tuple[sqlite3.Connection, Writers], path: Path
+    migrated: tuple[sqlite3.Connection, Writers],
 ) -> None:
     """Half a minute after its last commit the counting begins."""
     connection, _ = migrated
