@@ -89,8 +89,6 @@ class _Child:
 
     def stop(self) -> _Told:
         """Let it come to its end."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
         return self._ended(0)
 
     def kill(self) -> _Told:
@@ -99,6 +97,8 @@ class _Child:
         return self._ended(-signal.SIGKILL)
 
     def _ended(self, code: int) -> _Told:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._listener.join()
         check(self._process.wait(60) == code, f"a child ended with {self._process.returncode}")
         return self._told
