@@ -141,8 +141,8 @@ def _sound(path: Path) -> Found:
             latencies[day, agent, bucket_of(latency)] += 1
         counted: Counter[tuple[str, str | None, int]] = Counter()
         for day, agent, bucket, calls in ask(
-            "SELECT date, agent_name, bucket, daily_latency.invocations "
-            "FROM daily_latency JOIN daily_costs ON daily_costs.id = daily_cost_id"
+            "SELECT date, agent_name, bucket, latency_counts.invocations "
+            "FROM latency_counts JOIN daily_costs ON daily_costs.id = daily_cost_id"
         ):
             counted[day, agent, bucket] += calls
         assert counted == latencies

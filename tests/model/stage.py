@@ -255,7 +255,7 @@ def stored_ids(path: Path) -> list[str]:
             return []
         ids = [row[0] for row in reader.execute("SELECT invocation_id FROM invocations ORDER BY id")]
         (counted,) = reader.execute("SELECT coalesce(sum(invocations), 0) FROM daily_costs").fetchone()
-        (timed,) = reader.execute("SELECT coalesce(sum(invocations), 0) FROM daily_latency").fetchone()
+        (timed,) = reader.execute("SELECT coalesce(sum(invocations), 0) FROM latency_counts").fetchone()
         (by_quarter,) = reader.execute("SELECT coalesce(sum(invocations), 0) FROM quarter_hours").fetchone()
         assert counted == timed == by_quarter == len(ids)
         return ids

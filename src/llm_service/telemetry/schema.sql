@@ -91,7 +91,7 @@ CREATE TABLE daily_costs (
     unpriced          INTEGER NOT NULL DEFAULT 0,  -- calls whose cost is unknown
     latency_count     INTEGER NOT NULL DEFAULT 0,  -- calls whose latency is known
     latency_us_sum    INTEGER NOT NULL DEFAULT 0,  -- microseconds
-    latency_buckets   BLOB    NOT NULL DEFAULT x'' -- see daily_latency
+    latency_buckets   BLOB    NOT NULL DEFAULT x'' -- see latency_counts
 );
 
 -- NULL never conflicts with NULL: coalesce makes one row of the calls without an agent, tool or model.
@@ -99,9 +99,17 @@ CREATE UNIQUE INDEX idx_daily_costs_key ON daily_costs
     (date, coalesce(agent_name, ''), coalesce(tool_name, ''), coalesce(model_name, ''));
 CREATE INDEX idx_daily_costs_date ON daily_costs (date);
 
--- How many calls of a daily_costs row took how long. Bucket b holds latencies to 2 ** (b / 16) milliseconds. The view
--- reads latency_buckets: a byte for the size of an item, two for the first bucket, the counts; all little-endian.
-CREATE VIEW daily_latency AS
+-- As latency_counts, of writers before version 6: rows wait here to be packed into latency_buckets.
+CREATE TABLE daily_latency (
+    daily_cost_id INTEGER NOT NULL REFERENCES daily_costs (id),
+    bucket        INTEGER NOT NULL,
+    invocations   INTEGER NOT NULL,
+    PRIMARY KEY (daily_cost_id, bucket)
+) WITHOUT ROWID;
+
+-- How many calls of a daily_costs row took how long, as rows to be added up. Bucket b holds latencies to 2 ** (b / 16)
+-- milliseconds. latency_buckets is a byte for the size of an item, two for the first bucket, the counts; little-endian.
+CREATE VIEW latency_counts AS
 WITH items AS (
     SELECT daily_costs.id, key AS place, substr(latency_buckets, 2, 2) AS first,
         substr(latency_buckets,
@@ -123,7 +131,8 @@ SELECT id AS daily_cost_id,
         SELECT sum((instr(bytes, substr(item, byte + 1, 1)) - 1) << 8 * byte)
         FROM (SELECT 1 AS byte UNION ALL VALUES (2), (3), (4), (5), (6), (7)) WHERE byte < length(item)
     ) ELSE 0 END AS invocations
-FROM items WHERE item <> zeroblob(length(item));
+FROM items WHERE item <> zeroblob(length(item))
+UNION ALL SELECT daily_cost_id, bucket, invocations FROM daily_latency;
 
 -- Totals of all calls by quarter of an hour, so that a window or a day of any zone is added up of few rows. Its sums and
 -- those of daily_costs are updated together.
@@ -166,8 +175,24 @@ CREATE TABLE dead_letters (
 CREATE TABLE receipts (
     writer_id    TEXT PRIMARY KEY,
     batch_no     INTEGER NOT NULL,
-    committed_at TEXT NOT NULL
+    committed_at TEXT NOT NULL,
+    schema_version INTEGER        -- what the writer counts by; NULL before version 6
 ) WITHOUT ROWID;
+
+-- A writer of version 5 that was open when the file was migrated goes on, and counts nothing in quarter_hours. So that is
+-- counted anew, half a minute after its last commit.
+CREATE TRIGGER older_receipt_inserted AFTER INSERT ON receipts WHEN NEW.schema_version IS NULL BEGIN
+    DELETE FROM quarter_hours;
+    UPDATE rollup_progress SET complete_since = NULL, holder = 'older',
+        held_until = strftime('%Y-%m-%d %H:%M:%f000Z', NEW.committed_at, '+30 seconds'),
+        (uncounted_to, began_at) = (SELECT coalesce(max(id), 0), coalesce(max(id), 0) FROM invocations);
+END;
+CREATE TRIGGER older_receipt_updated AFTER UPDATE ON receipts WHEN NEW.schema_version IS NULL BEGIN
+    DELETE FROM quarter_hours;
+    UPDATE rollup_progress SET complete_since = NULL, holder = 'older',
+        held_until = strftime('%Y-%m-%d %H:%M:%f000Z', NEW.committed_at, '+30 seconds'),
+        (uncounted_to, began_at) = (SELECT coalesce(max(id), 0), coalesce(max(id), 0) FROM invocations);
+END;
 
 -- Who deletes old records now, what is gone, and how far the clock is believed: one row. Moments are UTC timestamps.
 CREATE TABLE retention (

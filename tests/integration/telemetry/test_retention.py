@@ -72,7 +72,7 @@ def check_sound(path: Path, counted: int) -> None:
     """The file is intact and its totals still count every record there ever was."""
     assert ask(path, "PRAGMA integrity_check") == "ok"
     assert ask(path, "SELECT sum(invocations) FROM daily_costs") == counted
-    assert ask(path, "SELECT sum(invocations) FROM daily_latency") == counted
+    assert ask(path, "SELECT sum(invocations) FROM latency_counts") == counted
 
 
 async def until(holds: Callable[[], bool]) -> None:

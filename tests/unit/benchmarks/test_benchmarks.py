@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("opentelemetry.sdk", reason="the peer of the hot path")
 
 from benchmarks import __main__ as command_line
-from benchmarks import _harness, crash, disk, hot_path, journal, pricing
+from benchmarks import _harness, crash, disk, hot_path, journal, migration, pricing
 from benchmarks._data import records
 from benchmarks._harness import Bar, Options, Report, Row
 
@@ -29,7 +29,9 @@ def report() -> Report:
     return Report("example", "is it cheap?", rows, ["measured on paper"])
 
 
-@pytest.mark.parametrize("run", [hot_path.run, disk.run, journal.run], ids=["hot_path", "disk", "journal"])
+@pytest.mark.parametrize(
+    "run", [hot_path.run, disk.run, journal.run, migration.run], ids=["hot_path", "disk", "journal", "migration"]
+)
 def test_a_quick_run_finds_right_results_and_positive_numbers(run: object) -> None:
     """The checks of rows on disk, ledger and spans pass, and something was measured."""
     assert callable(run)

@@ -21,6 +21,7 @@ from llm_service.telemetry.queries.cells import text
 from llm_service.telemetry.queries.quarter_coverage import backfilled_share
 from llm_service.telemetry.record.timestamps import AHEAD_US, microseconds_text, to_microseconds
 from llm_service.telemetry.stores.sqlite import migrations
+from llm_service.telemetry.stores.sqlite.backfill import OLDER
 from llm_service.telemetry.stores.sqlite.big_sums import MOST
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 from llm_service.telemetry.stores.sqlite.transactions import snapshot
@@ -67,9 +68,10 @@ def check_schema(connection: sqlite3.Connection) -> list[Finding]:
     if not findings and (missing := missing_indexes(connection)):
         findings.append(found("missing_index", ", ".join(missing)))
     triggers = connection.execute("SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'").fetchall()
-    ours = [f"{name} on {table}" for name, table in triggers if table in wanted]
-    if ours:
-        findings.append(found("triggers", shown(", ".join(ours))))
+    ours = migrations.trigger_names()
+    foreign = [f"{name} on {table}" for name, table in triggers if table in wanted and name not in ours]
+    if foreign:
+        findings.append(found("triggers", shown(", ".join(foreign))))
     if not findings:
         (recorded,) = connection.execute("SELECT max(version) FROM schema_version").fetchone()
         if recorded != version:
@@ -180,6 +182,8 @@ def check_aggregates(connection: sqlite3.Connection, deadline: float) -> list[Fi
         return [*_wrong_totals(wrong, rows), *_unknown_progress(connection)]
     if share < 1:
         kept += f"; quarter_hours counts {share:.0%} of the older ones, and a logger goes on"
+        if _count(connection, f"rollup_progress WHERE holder = '{OLDER}'"):
+            kept += "; a process of an older release still writes: restart it"
     inexact = _count(connection, f"daily_costs WHERE {' OR '.join(f'{name} > {MOST}' for name in COLUMNS)}")
     note = f"; {inexact} totals are beyond 64 bits, and exact to a millionth" if inexact else ""
     return _wrong_totals(wrong, rows) or [healthy("aggregates", f"{days} days{kept} equal their records{note}")]

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from llm_service.telemetry.maintenance.private_copy import PrivateCopy
 from llm_service.telemetry.maintenance.row_bisection import by_both_ends, by_rowid
-from llm_service.telemetry.maintenance.table_shapes import Table, problem_of, tables_of_all_versions
+from llm_service.telemetry.maintenance.table_shapes import Table, problem_of, tables
 from llm_service.telemetry.record.fields import ADDED
 
 __all__ = ["PartialRows", "Recovery", "Row", "by_shape", "partial_rows"]
@@ -54,10 +54,10 @@ class Recovery:
 
     def rows(self) -> Iterator[tuple[Table, Row]]:
         """Sound rows of all tables, in the order of the columns: first through SQLite, then from the pages."""
-        for table in tables_of_all_versions().values():
+        for table in tables().values():
             self.rowids[table.name], self._keys[table.name], self.damaged[table.name] = set(), set(), {}
         if self.copy.connection is not None:
-            for table in tables_of_all_versions().values():
+            for table in tables().values():
                 for row in self._through_sqlite(self.copy.connection, table):
                     if self._is_new(table, row):
                         yield table, row
@@ -95,7 +95,7 @@ class Recovery:
             if name is None:  # of a table that was read to its end it is a row that was deleted
                 candidates = [table for table in by_shape(values) if table.name not in self.whole]
             else:
-                candidates = [tables_of_all_versions()[name]] if name in tables_of_all_versions() else []
+                candidates = [tables()[name]] if name in tables() else []
             for table in candidates:
                 # Older rows lack the columns that were added later; more than ours were added by the owner.
                 row = (*values, *(None,) * len(table.columns))[: len(table.columns)]
@@ -133,7 +133,7 @@ def by_shape(values: list[Any]) -> list[Table]:
     """The tables that a row of unknown origin fits, where nothing else says whose it is: at most one."""
     fitting = [
         table
-        for table in tables_of_all_versions().values()
+        for table in tables().values()
         if table.has_rowid
         and len(values) in _widths(table)
         and values[0] is None  # the rowid's own column

@@ -29,7 +29,7 @@ from llm_service.telemetry.record.timestamps import microseconds_text
 from llm_service.telemetry.stores.base import Fault
 from llm_service.telemetry.stores.latency_buckets import pack, unpack
 from llm_service.telemetry.stores.retention import LEASE
-from llm_service.telemetry.stores.sqlite import error_kinds, statements
+from llm_service.telemetry.stores.sqlite import error_kinds, older_latencies, statements
 from llm_service.telemetry.stores.sqlite.backfill import Backfill, add_quarter
 from llm_service.telemetry.stores.sqlite.big_sums import is_sum
 from llm_service.telemetry.stores.sqlite.migrations import read_as_newest
@@ -42,6 +42,7 @@ __all__ = ["Action", "repair", "repair_day"]
 RECEIPT: Final = "upkeep:repair"
 _ROWS: Final = 50
 """Daily totals of one transaction: about a millisecond of the write lock."""
+_MOST_PACKED: Final = 1_000
 _MOST_TRIES: Final = 20
 _PATIENCE: Final = 5.0
 _PAUSE: Final = 0.1
@@ -213,7 +214,12 @@ def repair_day(connection: sqlite3.Connection, day: str, now: str) -> int:
 def _add_differences(connection: sqlite3.Connection, day: str, now: str) -> int:
     for _ in range(_MOST_TRIES):
         with snapshot(connection):
-            seen, rows = _receipt(connection), list(daily_totals.differences(connection, day))
+            seen, is_packed = _receipt(connection), not older_latencies.wait_to_be_packed(connection)
+            rows = list(daily_totals.differences(connection, day)) if is_packed else []
+        if not is_packed:  # a writer of an older release goes on
+            with transaction(connection):
+                older_latencies.pack_some(connection, _MOST_PACKED)
+            continue
         if not _is_kept(connection, day):
             return 0  # retention was faster
         for step, start in enumerate(range(0, len(rows), _ROWS)):
@@ -292,7 +298,8 @@ def add_totals(connection: sqlite3.Connection, rows: Sequence[Difference]) -> No
         added = statements.daily_cost_row(row.key, row.lacking, pack(counts))
         for sql, parameters in statements.upsert_daily_costs([added]):
             connection.execute(sql, parameters)
-        connection.execute(statements.DROP_EMPTY_DAILY_COST, names)
+        for sql in (statements.BRING_BACK_DAILY_COST, statements.DROP_EMPTY_DAILY_COST):
+            connection.execute(sql, names)
 
 
 def _is_kept(connection: sqlite3.Connection, day: str) -> bool:

@@ -26,7 +26,7 @@ from llm_service.telemetry.maintenance.dead_letters import SALVAGED
 from llm_service.telemetry.maintenance.private_copy import private_copy
 from llm_service.telemetry.maintenance.recovery import Recovery, Row, partial_rows
 from llm_service.telemetry.maintenance.repair import add_totals
-from llm_service.telemetry.maintenance.table_shapes import Table, tables, tables_of_all_versions
+from llm_service.telemetry.maintenance.table_shapes import Table, tables
 from llm_service.telemetry.record.timestamps import microseconds_text
 from llm_service.telemetry.stores.latency_buckets import unpack
 from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals
@@ -39,7 +39,9 @@ __all__ = ["SalvageReport", "TableCount", "salvage"]
 _SPANS_LEFT_OUT: Final = 5
 """The first version whose totals do not count spans."""
 _TOTALS: Final = frozenset({"daily_costs", "daily_latency", "quarter_hours", "rollup_progress"})
-_COMPLETE: Final = "UPDATE rollup_progress SET uncounted_to = 0, complete_since = ? WHERE id = 1"
+_COMPLETE: Final = """
+UPDATE rollup_progress SET uncounted_to = 0, complete_since = ?, holder = NULL, held_until = NULL WHERE id = 1
+"""
 _ONE_ROW: Final = "retention"
 _ROWS: Final = 5_000
 """Rows of a transaction: the WAL of the new file stays short."""
@@ -134,9 +136,9 @@ class _Salvage:
         self._target = target
         self._recovery = recovery
         self._now = now
-        self._recovered = dict.fromkeys(tables_of_all_versions(), 0)
-        self._duplicates = dict.fromkeys(tables_of_all_versions(), 0)
-        self._refused = dict.fromkeys(tables_of_all_versions(), 0)
+        self._recovered = dict.fromkeys(tables(), 0)
+        self._duplicates = dict.fromkeys(tables(), 0)
+        self._refused = dict.fromkeys(tables(), 0)
         self._partial = 0
         self._version = 0
         self._ids_are_all = False
@@ -151,8 +153,7 @@ class _Salvage:
                 damaged=len(self._recovery.damaged.get(name, ())) + self._refused[name],
                 duplicates=self._duplicates[name],
             )
-            for name in tables_of_all_versions()
-            if name in tables() or self._recovered[name] or self._recovery.damaged.get(name)
+            for name in tables()
         }
 
     def copy_rows(self) -> None:
@@ -194,7 +195,7 @@ class _Salvage:
         damaged = self._recovery.damaged["invocations"]
         known, self._ids_are_all = partial_rows(connection, whole)
         partial = dict(known)
-        columns = tables_of_all_versions()["invocations"].columns
+        columns = tables()["invocations"].columns
         self._target.execute("BEGIN IMMEDIATE")
         for row_id, (column, row) in sorted(damaged.items()):
             # What an index says was stored in another place, and is likelier to be right.
@@ -284,7 +285,7 @@ def _insert(table: Table) -> str:
 
 
 def _totals_by_key(totals: list[Row], buckets: list[Row]) -> dict[str, dict[DailyKey, DailyTotals]]:
-    columns = tables_of_all_versions()["daily_costs"].columns
+    columns = tables()["daily_costs"].columns
     by_id: dict[int, DailyTotals] = {}
     found: dict[str, dict[DailyKey, DailyTotals]] = {}
     for row in totals:
@@ -295,7 +296,7 @@ def _totals_by_key(totals: list[Row], buckets: list[Row]) -> dict[str, dict[Dail
         by_id[named["id"]] = found.setdefault(key.date, {}).setdefault(key, total)
     for cost_id, bucket, count in buckets:
         if cost_id in by_id:
-            by_id[cost_id].buckets[bucket] = count
+            by_id[cost_id].add(DailyTotals(buckets={bucket: count}))
     return found
 
 

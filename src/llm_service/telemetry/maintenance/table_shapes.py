@@ -14,9 +14,8 @@ from llm_service.budgets.limits import METRICS
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS, STATUSES
 from llm_service.telemetry.record.fields import RANGES
 from llm_service.telemetry.stores.sqlite import migrations
-from llm_service.telemetry.stores.sqlite.connections import connect
 
-__all__ = ["Table", "problem_of", "tables", "tables_of_all_versions"]
+__all__ = ["Table", "problem_of", "tables"]
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "TEXT": (str,),
@@ -44,13 +43,6 @@ _SHAPES: Final = {
 _NEGATIVE: Final = frozenset({("daily_latency", "bucket")})
 _NOT_IN_OLDER: Final = frozenset({("daily_costs", "latency_buckets")})
 """Never NULL, and yet missing in rows of older versions."""
-_FORMER: Final = """
-CREATE TABLE daily_latency (
-    daily_cost_id INTEGER NOT NULL, bucket INTEGER NOT NULL, invocations INTEGER NOT NULL,
-    PRIMARY KEY (daily_cost_id, bucket)
-) WITHOUT ROWID
-"""
-"""The table of versions before 6 that is a view since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +62,6 @@ def tables() -> dict[str, Table]:
     """The tables of `schema.sql`, in its order."""
     with closing(migrations.empty_database()) as connection:
         return _described(connection)
-
-
-@cache
-def tables_of_all_versions() -> dict[str, Table]:
-    """`tables`, and those that only older files have."""
-    with closing(connect(":memory:")) as connection:
-        connection.execute(_FORMER)
-        return tables() | _described(connection)
 
 
 def _described(connection: sqlite3.Connection) -> dict[str, Table]:

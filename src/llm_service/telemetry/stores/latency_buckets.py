@@ -92,9 +92,13 @@ def pack(counts: Mapping[int, int]) -> bytes:
 
 
 def pack_listed(listed: object) -> bytes:
-    """The BLOB of counts as `group_concat(bucket || ' ' || count)` lists them; no numbers are left out."""
-    counts: dict[int, int] = {}
-    for pair in listed.split(",") if isinstance(listed, str) else ():
+    """The BLOB of counts, given as `hex(a BLOB) || ':' || group_concat(bucket || ' ' || count)`.
+
+    What is no count of a bucket is left out.
+    """
+    digits, _, pairs = listed.partition(":") if isinstance(listed, str) else ("", "", "")
+    counts = added_up([digits])
+    for pair in pairs.split(","):
         try:
             bucket, count = map(int, pair.split())
         except ValueError:

@@ -19,6 +19,8 @@ _AFTER_A_FAULT: Final = 60.0
 _PAUSE: Final = 2.0
 """For so many times as long as a step others have the file."""
 _SHORTEST_PAUSE: Final = 0.001
+_LOOK_EVERY: Final = 3600.0
+"""Seconds between two looks whether a process of an older release has left something to do."""
 
 
 class BackfillSchedule:
@@ -59,7 +61,7 @@ class BackfillSchedule:
         self._failures, self.busy = 0, waits is not None
         now = self._clock()
         if waits is None:
-            self._due_at = None
+            self._due_at = now + _LOOK_EVERY
         else:
             self._due_at = now + (waits or max(_SHORTEST_PAUSE, _PAUSE * (now - started)))
 

@@ -55,7 +55,7 @@ def _totals(path: Path) -> list[Any]:
         columns = "date, agent_name, tool_name, model_name, d.invocations, cost_nanos, total_cost_usd, errors, timeouts"
         return connection.execute(
             f"SELECT {columns}, total_tokens, latency_us_sum, bucket, l.invocations FROM daily_costs AS d"
-            " LEFT JOIN daily_latency AS l ON daily_cost_id = d.id ORDER BY 1, 2, 3, 4, 12"
+            " LEFT JOIN latency_counts AS l ON daily_cost_id = d.id ORDER BY 1, 2, 3, 4, 12"
         ).fetchall()
 
 

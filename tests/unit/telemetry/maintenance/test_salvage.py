@@ -200,7 +200,7 @@ def test_lost_totals_are_made_from_records_and_totals_without_records_are_kept(s
         connection.execute("DELETE FROM invocations WHERE timestamp < '2026-03-02'")
     first_day = (
         "SELECT agent_name, d.invocations, cost_nanos, total_cost_usd, latency_us_sum, bucket, l.invocations"
-        " FROM daily_costs AS d JOIN daily_latency AS l ON daily_cost_id = d.id WHERE date = '2026-03-01' ORDER BY 1, 6"
+        " FROM daily_costs AS d JOIN latency_counts AS l ON daily_cost_id = d.id WHERE date = '2026-03-01' ORDER BY 1, 6"
     )
     kept = ask(first_day, sick)
     report = salvage(sick, sick.parent / "kept.db")
@@ -253,7 +253,7 @@ def test_a_damaged_schema_is_no_obstacle(sick: Path, ask: Ask, monkeypatch: pyte
 def test_a_receipt_that_makes_no_sense_is_left_out(sick: Path) -> None:
     """Beside the others."""
     with closing(sqlite3.connect(sick, isolation_level=None)) as connection:
-        connection.execute("INSERT INTO receipts VALUES ('w', 'many', 't'), ('v', 1, 't')")
+        connection.execute("INSERT INTO receipts VALUES ('w', 'many', 't', 6), ('v', 1, 't', 6)")
     before = salvage(sick, sick.parent / "saved.db")
     assert before.tables["receipts"].recovered == 2
 

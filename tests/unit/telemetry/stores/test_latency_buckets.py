@@ -74,8 +74,14 @@ def test_a_bucket_of_no_latency_and_a_count_beyond_all_calls_harm_no_other() -> 
 @pytest.mark.parametrize("listed", [None, 7, "", "x", "1 2 3", "1", "9999 1", "1 -1", ",", f"1 {1 << 63}"])
 def test_what_older_files_list_and_is_no_count_is_left_out(listed: object) -> None:
     """The rest of the list is packed."""
-    assert pack_listed(listed) == b""
-    assert unpack(pack_listed(f"{listed},-3 2,7 40,7 2")) == {-3: 2, 7: 42}
+    assert pack_listed(listed) == pack_listed(f":{listed}") == b""
+    assert unpack(pack_listed(f":{listed},-3 2,7 40,7 2")) == {-3: 2, 7: 42}
+
+
+def test_what_older_writers_count_is_put_to_what_is_packed() -> None:
+    """The BLOB comes first, in hexadecimal digits; one that is damaged counts as empty."""
+    assert unpack(pack_listed(f"{pack({7: 1, 9: 3}).hex()}:-3 2,7 40")) == {-3: 2, 7: 41, 9: 3}
+    assert unpack(pack_listed("ff:7 40")) == {7: 40}
 
 
 @given(rows=st.lists(COUNTS, max_size=4))
@@ -87,5 +93,5 @@ def test_the_view_reads_the_same(rows: list[dict[int, int]]) -> None:
                 "INSERT INTO daily_costs (id, date, agent_name, latency_buckets) VALUES (?1, '2026-01-01', ?1, ?2)",
                 (row_id, pack(counts)),
             )
-        found = connection.execute("SELECT daily_cost_id, bucket, invocations FROM daily_latency").fetchall()
+        found = connection.execute("SELECT daily_cost_id, bucket, invocations FROM latency_counts").fetchall()
     assert sorted(found) == sorted((at, *pair) for at, counts in enumerate(rows) for pair in counts.items())

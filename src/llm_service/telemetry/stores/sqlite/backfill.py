@@ -1,7 +1,9 @@
-"""Counts in `quarter_hours` what an older file held before a migration made that table, in steps of a few milliseconds.
+"""Does what a migration to version 6 left to do, in steps of a few milliseconds: roll-ups of what was there before.
 
-Each step is a short transaction that may be the last one (kill, cancellation, close): it adds the totals of the newest
-records that are not counted, and lowers `uncounted_to`. Several processes may want to do it: one holds a lease.
+Each step is a short transaction that may be the last one (kill, cancellation, close). First it packs rows of
+`daily_latency`; where none are left, it adds the totals of the newest records that are not counted to `quarter_hours`,
+and lowers `uncounted_to`. Several processes may want to do it: one holds a lease. A writer of version 5 that commits
+meanwhile takes it (see the triggers of `receipts`), since all is counted anew after it; to pack needs no lease of its.
 """
 
 import sqlite3
@@ -11,20 +13,23 @@ from typing import Final
 
 from llm_service.telemetry.stores.call_sums import IS_CALL, LATENCY, QUARTER, added_up
 from llm_service.telemetry.stores.latency_buckets import pack, unpack
-from llm_service.telemetry.stores.retention import LEASE, lease_until, may_hold
+from llm_service.telemetry.stores.retention import lease_until, may_hold, moment_of
 from llm_service.telemetry.stores.rollups import SUMS, DailyTotals, bucket_of
-from llm_service.telemetry.stores.sqlite import statements
+from llm_service.telemetry.stores.sqlite import older_latencies, statements
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 from llm_service.telemetry.stores.sqlite.purge_steps import Pace, impatient
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
-__all__ = ["Backfill", "add_quarter", "quarters_of"]
+__all__ = ["OLDER", "Backfill", "add_quarter", "quarters_of"]
 
 _STEPS_TO_CHECKPOINT: Final = 32
 _SUMS: Final = f"SELECT {QUARTER} AS q, {added_up(*SUMS)} FROM invocations WHERE {{which}} AND {IS_CALL} GROUP BY q"  # noqa: S608
 _LATENCIES: Final = f"SELECT {QUARTER}, latency_ms FROM invocations WHERE {{which}} AND {IS_CALL} AND {LATENCY}"  # noqa: S608
 _LEASE: Final = "SELECT uncounted_to, holder, held_until FROM rollup_progress WHERE id = 1 AND complete_since IS NULL"
 _LOWEST: Final = "SELECT min(id) FROM (SELECT id FROM invocations WHERE id <= ? ORDER BY id DESC LIMIT ?)"
+OLDER: Final = "older"
+"""Who holds the lease after a commit of a writer before version 6; see `schema.sql`."""
+_HOLD: Final = "UPDATE rollup_progress SET holder = ?, held_until = ? WHERE id = 1"
 _GO_ON: Final = "UPDATE rollup_progress SET uncounted_to = ?, holder = ?, held_until = ? WHERE id = 1"
 # Records of earlier days may have been deleted before they were counted.
 _COMPLETE: Final = """
@@ -40,16 +45,17 @@ class Backfill:
     def __init__(self, clock_ns: Callable[[], int] = time_ns, timer: Callable[[], float] = perf_counter) -> None:
         self._clock_ns = clock_ns
         self._timer = timer
-        self._rows = Pace(200, 20, 5000)
+        self._packed, self._counted = Pace(200, 20, 5000), Pace(200, 20, 5000)
+        self._pace = self._packed
         self._steps = 0
 
     def step(self, connection: sqlite3.Connection, holder: str) -> float | None:
-        """Count some records, waiting for no lock.
+        """Pack or count some, waiting for no lock.
 
         Where it raises, it was rolled back and may be tried again.
 
         Returns:
-            None: all are counted; else the seconds that another process has the lease for, 0.0 where this one has it.
+            None: nothing is left; else the seconds that another process has the lease for, 0.0 where this one has it.
         """
         if connection.execute(_LEASE).fetchone() is None:
             return None
@@ -57,31 +63,42 @@ class Backfill:
             connection.execute("PRAGMA synchronous = NORMAL")
             started = self._timer()
             with transaction(connection):
-                waits = self._count(connection, holder)
-            self._rows.took((self._timer() - started) * 1000)
+                waits = self._go_on(connection, holder)
+            self._pace.took((self._timer() - started) * 1000)
             self._steps += 1
             if self._steps % _STEPS_TO_CHECKPOINT == 0:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         return waits
 
-    def _count(self, connection: sqlite3.Connection, holder: str) -> float | None:
+    def _go_on(self, connection: sqlite3.Connection, holder: str) -> float | None:
         row = connection.execute(_LEASE).fetchone()
         if row is None:
             return None
         upper, held_by, held_until = row
         now = self._clock_ns() // 1000
-        if not may_hold(held_by, held_until, holder, now):
-            return LEASE / 1e6
-        (lowest,) = connection.execute(_LOWEST, (upper, self._rows.now)).fetchone()
+        is_free = may_hold(held_by, held_until, holder, now)
+        if older_latencies.wait_to_be_packed(connection) and (is_free or held_by == OLDER):
+            self._pace = self._packed
+            older_latencies.pack_some(connection, self._packed.now)
+            if is_free:
+                connection.execute(_HOLD, (holder, lease_until(now)))
+            return 0.0
+        if not is_free:
+            return max(1, (moment_of(held_until) or now) - now + 1) / 1e6
+        self._pace = self._counted
+        return 0.0 if self._count(connection, upper, holder, lease_until(now)) else None
+
+    def _count(self, connection: sqlite3.Connection, upper: int, holder: str, held_until: str) -> bool:
+        """Count the newest records up to an id; whether there are more."""
+        (lowest,) = connection.execute(_LOWEST, (upper, self._counted.now)).fetchone()
         if lowest is None or lowest <= 0:
             lowest = 1
         for quarter, totals in quarters_of(connection, "id >= ? AND id <= ?", (lowest, upper)).items():
             add_quarter(connection, quarter, totals)
-        connection.execute(_GO_ON, (lowest - 1, holder, lease_until(now)))
+        connection.execute(_GO_ON, (lowest - 1, holder, held_until))
         if lowest == 1:
             connection.execute(_COMPLETE)
-            return None
-        return 0.0
+        return bool(lowest > 1)
 
 
 def quarters_of(connection: sqlite3.Connection, which: str, bound: tuple[object, ...]) -> dict[str, DailyTotals]:
@@ -105,4 +122,5 @@ def add_quarter(connection: sqlite3.Connection, quarter: str, more: DailyTotals)
     total.add(DailyTotals(buckets=more.buckets))
     for sql, parameters in statements.upsert_quarters([statements.quarter_row(quarter, more, pack(total.buckets))]):
         connection.execute(sql, parameters)
-    connection.execute(statements.DROP_EMPTY_QUARTER, (quarter,))
+    for sql in (statements.BRING_BACK_QUARTER, statements.DROP_EMPTY_QUARTER):
+        connection.execute(sql, (quarter,))

@@ -68,7 +68,7 @@ class SqliteBatchWriter:
         self._looked_at: Any = None  # the connection that was searched for triggers
         self._has_triggers = False
         self._full: Any = None  # the connection that was set to synchronous=FULL
-        self._backfilled: Any = None  # the connection whose file has no records that roll-ups lack
+        self._is_backfilled = False  # whether roll-ups lacked no record of the file when others had changed it last
 
     def write(
         self,
@@ -116,7 +116,9 @@ class SqliteBatchWriter:
             self._book.begin(connection)
             within()
 
+        before = connection.total_changes
         self._in_transaction(connection, work)
+        self._cache.passed_over(connection, connection.total_changes - before)
 
     def _synchronise(self, connection: sqlite3.Connection, *, durable: bool) -> None:
         """Set how the next commit is synced. Connections start with NORMAL, and a purge may reset it."""
@@ -148,9 +150,8 @@ class SqliteBatchWriter:
         contents: BatchContents,
         slice_rows: int,
     ) -> WriteResult:
-        self._cache.begin(connection)
-        if self._backfilled is not connection and keep_apart(connection):
-            self._backfilled = connection
+        if self._cache.begin(connection) or not self._is_backfilled:
+            self._is_backfilled = keep_apart(connection)
         counted = self._book.begin(connection)
         writing = _Transaction(
             connection, self._binder, self._redactor, contents, self._cache, self._ceiling, self._now()

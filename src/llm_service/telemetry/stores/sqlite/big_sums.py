@@ -5,7 +5,7 @@ In nano-dollars that is $9.2 billion in one cell: doctor says where a sum is no 
 
 from typing import Final
 
-__all__ = ["MOST", "MOST_SUMMED", "added", "are_same", "is_sum", "is_sum_value", "storable"]
+__all__ = ["MOST", "MOST_SUMMED", "added", "are_same", "brought_back", "is_sum", "is_sum_value", "storable"]
 
 MOST: Final = (1 << 63) - 1
 """The largest integer of SQLite."""
@@ -27,10 +27,16 @@ def is_sum_value(value: object) -> bool:
 
 
 def added(column: str) -> str:
-    """SQL of an upsert for a sum and what is added to it, which may be negative."""
+    """SQL of an upsert for a sum that is beyond 64 bits, and what is added to it, which may be negative."""
     total = f"{column} + excluded.{column}"
-    back = f"typeof({column}) = 'real' AND {column} >= {_BACK} AND {total} < {_BACK}"
-    return f"CASE WHEN {back} THEN CAST({total} AS INTEGER) ELSE {total} END"
+    return f"CASE WHEN {column} >= {_BACK} AND {total} < {_BACK} THEN CAST({total} AS INTEGER) ELSE {total} END"
+
+
+def brought_back(column: str) -> str:
+    """SQL of an update for a sum that has fallen: an integer again where 64 bits hold it."""
+    return (
+        f"CASE WHEN typeof({column}) = 'real' AND {column} < {_BACK} THEN CAST({column} AS INTEGER) ELSE {column} END"
+    )
 
 
 def storable(number: int) -> int | float:

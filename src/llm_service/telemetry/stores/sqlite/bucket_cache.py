@@ -21,8 +21,8 @@ class BucketCache:
         self._connection: Any = None
         self._version = self._changes = -1
 
-    def begin(self, connection: sqlite3.Connection) -> None:
-        """A transaction has begun: clear the cache if anyone else has changed the file since."""
+    def begin(self, connection: sqlite3.Connection) -> bool:
+        """A transaction has begun: clear the cache if anyone else has changed the file since; whether it is so."""
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         is_same = connection is self._connection and (version, connection.total_changes) == (
             self._version, self._changes,
@@ -30,11 +30,17 @@ class BucketCache:
         if not is_same or len(self._known) > _MOST:
             self.forget()
         self._connection, self._version = connection, version
+        return not is_same
 
     def committed(self, connection: sqlite3.Connection) -> None:
         """The transaction was committed, with what `daily` returned as it was changed since."""
         if connection is self._connection:  # else it was another try that was committed, and nothing is cached
             self._changes = connection.total_changes
+
+    def passed_over(self, connection: sqlite3.Connection, rows: int) -> None:
+        """A transaction was committed that changed so many rows, and no buckets."""
+        if connection is self._connection:
+            self._changes += rows
 
     def forget(self) -> None:
         """Clear the cache: the transaction was rolled back."""

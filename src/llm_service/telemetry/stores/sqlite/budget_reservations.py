@@ -183,7 +183,11 @@ class HoldKeeper:
             self.book.damaged = find_damaged(connection)
             for counter_id in damaged & self.book.damaged:
                 raise _unreadable(plan, self.book.keys()[counter_id])
-        return rows_of(connection, sql.read_committed(len(ready.bounds) // sql.PARAMETERS), ready.bounds)
+        count = len(ready.bounds) // sql.PARAMETERS
+        rows = rows_of(connection, sql.read_committed(count), ready.bounds)
+        if any(row[-1] for row in rows):
+            rows = rows_of(connection, sql.read_committed(count, closely=True), ready.bounds)
+        return rows
 
     def _ready(self, connection: sqlite3.Connection, plan: ReservationPlan) -> "_Ready":
         """The cached plan for such a call; made anew if a window has ended."""

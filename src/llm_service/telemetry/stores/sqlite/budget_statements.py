@@ -75,6 +75,7 @@ AMOUNTS: Final = (
     "unpriced_calls",
 )
 _SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in AMOUNTS)
+_NOT_INTEGER: Final = " OR ".join(f"typeof({name}) <> 'integer'" for name in AMOUNTS)
 NOT_WHOLE: Final = " OR ".join(f"NOT {is_sum(name)}" for name in AMOUNTS)
 """Whether a row of `budget_windows` has an amount that is no sum (damage, or a manual edit)."""
 INEXACT: Final = " OR ".join(f"typeof({name}) = 'real'" for name in AMOUNTS)
@@ -155,13 +156,14 @@ Python 3.12 warns of numbered parameters that are given as a sequence."""
 
 
 @lru_cache(maxsize=64)
-def read_committed(count: int) -> str:
+def read_committed(count: int, *, closely: bool = False) -> str:
     """Like `read_windows`, only with the sums that count against limits.
 
-    Its rows are counter, nano-dollars, tokens and calls, and whether a number is damaged.
+    Its rows are counter, nano-dollars, tokens and calls, and whether a number is damaged; or, where not looked at
+    `closely`, is no integer, so that it may be: that takes half the time.
     """
     sums = ", ".join(f"sum(spent_{name} + reserved_{name} + unknown_{name})" for name in ("nanos", "tokens", "calls"))
-    return _of_windows(f"counter_id, {sums}, max({NOT_WHOLE})", count)
+    return _of_windows(f"counter_id, {sums}, max({NOT_WHOLE if closely else _NOT_INTEGER})", count)
 
 
 @lru_cache(maxsize=64)
@@ -200,36 +202,38 @@ def names_json(names: Sequence[str | None]) -> str:
     return _compact({name: value for name, value in zip(NAMED, names, strict=True) if value is not None})
 
 
-_WIDTH: Final = 3 + len(AMOUNTS)
 _ROWS: Final = (64, 16, 8, 4, 3, 2, 1)
 """Rows per statement: few sizes, so that statements stay prepared; 64 x 13 is within `MAX_VARIABLES`."""
 _compact: Final = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make an encoder at each call
 
 
 def add_to_windows(changes: Sequence[tuple[Place, Change]]) -> Iterator[tuple[str, list[Any]]]:
-    """Statements that add these changes."""
+    """Statements that add these changes, and name only amounts that change: each costs time, as rows do."""
+    rows = [(*change.spent, *change.reserved, *change.unknown, change.unpriced_calls) for _, change in changes]
+    used = tuple(at for at, amounts in enumerate(zip(*rows, strict=True)) if any(amounts)) or tuple(range(len(AMOUNTS)))
     start = 0
     for size in _ROWS:
         while len(changes) - start >= size:
             parameters: list[Any] = []
-            for place, change in changes[start : start + size]:
-                amounts = (*change.spent, *change.reserved, *change.unknown, change.unpriced_calls)
-                parameters += (*place, *map(storable, amounts))
-            yield _upsert(size), parameters
+            for at in range(start, start + size):
+                parameters += changes[at][0]
+                parameters += [storable(rows[at][column]) for column in used]
+            yield _upsert(size, used), parameters
             start += size
 
 
-@lru_cache(maxsize=len(_ROWS))
-def _upsert(rows: int) -> str:
-    one = f"({', '.join('?' * _WIDTH)})"
-    # A damaged sum stays unchanged until doctor recounts it: it must not make a record fail.
+@lru_cache(maxsize=64)
+def _upsert(rows: int, used: Sequence[int]) -> str:
+    names = [AMOUNTS[at] for at in used]
+    one = f"({', '.join('?' * (3 + len(names)))})"
+    # A damaged sum stays damaged until doctor recounts it: it must not make a record fail.
     sums = ", ".join(
         f"{name} = CASE typeof({name}) WHEN 'integer' THEN {name} + excluded.{name}"  # as nearly always
-        f" ELSE CASE WHEN {is_sum(name)} THEN {added(name)} ELSE coalesce({name}, '?') END END"
-        for name in AMOUNTS
+        f" WHEN 'real' THEN {added(name)} ELSE coalesce({name}, '?') END"
+        for name in names
     )
     return (
-        f"INSERT INTO budget_windows (counter_id, subject, window_start, {', '.join(AMOUNTS)})"  # noqa: S608 - built from constants
+        f"INSERT INTO budget_windows (counter_id, subject, window_start, {', '.join(names)})"  # noqa: S608 - built from constants
         f" VALUES {', '.join([one] * rows)}"
         f" ON CONFLICT (counter_id, subject, window_start) DO UPDATE SET {sums}"
     )

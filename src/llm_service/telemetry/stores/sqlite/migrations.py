@@ -11,14 +11,14 @@ from importlib.resources import files
 from typing import Final
 
 from llm_service.telemetry.record.fields import ADDED
-from llm_service.telemetry.stores.latency_buckets import pack_listed
 from llm_service.telemetry.stores.rollups import bucket_of
+from llm_service.telemetry.stores.sqlite import older_latencies
 from llm_service.telemetry.stores.sqlite.connections import connect
 from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function
 
 __all__ = [
     "MIGRATIONS", "VERSION", "create", "empty_database", "migrate", "read_as_newest", "schema_statements",
-    "table_names",
+    "table_names", "trigger_names",
 ]  # fmt: skip
 
 _SPANS_OF_KEPT_DAYS: Final = """
@@ -62,12 +62,8 @@ SELECT d.id, telemetry_bucket(i.latency_ms), -count(*) FROM invocations AS i JOI
 WHERE {_SPANS_OF_KEPT_DAYS} AND {_TIMED} GROUP BY 1, 2
 ON CONFLICT (daily_cost_id, bucket) DO UPDATE SET invocations = invocations + excluded.invocations
 """  # noqa: S608 - as above
-_PACKED_LATENCIES: Final = """
-(SELECT telemetry_packed(group_concat(bucket || ' ' || invocations)) FROM daily_latency WHERE daily_cost_id = {cost})
-"""
-"""Of versions before 6: the `latency_buckets` of a daily total."""
-_DAILY_LATENCY_VIEW: Final = f"""
-CREATE VIEW daily_latency AS
+_LATENCY_COUNTS: Final = f"""
+CREATE VIEW latency_counts AS
 WITH items AS (
     SELECT daily_costs.id, key AS place, substr(latency_buckets, 2, 2) AS first,
         substr(latency_buckets,
@@ -89,7 +85,15 @@ SELECT id AS daily_cost_id,
         FROM (SELECT 1 AS byte UNION ALL VALUES (2), (3), (4), (5), (6), (7)) WHERE byte < length(item)
     ) ELSE 0 END AS invocations
 FROM items WHERE item <> zeroblob(length(item))
+UNION ALL SELECT daily_cost_id, bucket, invocations FROM daily_latency
 """  # noqa: S608 - bytes of our own
+"""Of version 6."""
+_COUNT_ANEW: Final = """
+    DELETE FROM quarter_hours;
+    UPDATE rollup_progress SET complete_since = NULL, holder = 'older',
+        held_until = strftime('%Y-%m-%d %H:%M:%f000Z', NEW.committed_at, '+30 seconds'),
+        (uncounted_to, began_at) = (SELECT coalesce(max(id), 0), coalesce(max(id), 0) FROM invocations);
+"""
 """Of version 6."""
 MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     2: (
@@ -188,12 +192,7 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
     ),
     6: (
         "ALTER TABLE daily_costs ADD COLUMN latency_buckets BLOB NOT NULL DEFAULT x''",
-        f"""
-        UPDATE daily_costs SET latency_buckets = {_PACKED_LATENCIES.format(cost="daily_costs.id")}
-        WHERE id IN (SELECT daily_cost_id FROM daily_latency)
-        """,  # noqa: S608 - as above
-        "DROP TABLE daily_latency",
-        _DAILY_LATENCY_VIEW,
+        _LATENCY_COUNTS,
         """
         CREATE TABLE quarter_hours (
             quarter           TEXT PRIMARY KEY,
@@ -225,6 +224,12 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
         INSERT INTO rollup_progress (id, uncounted_to, began_at)
         SELECT 1, coalesce(max(id), 0), coalesce(max(id), 0) FROM invocations
         """,
+        "ALTER TABLE receipts ADD COLUMN schema_version INTEGER",
+        *(
+            f"CREATE TRIGGER older_receipt_{done} AFTER {doing} ON receipts WHEN NEW.schema_version IS NULL"
+            f" BEGIN {_COUNT_ANEW} END"
+            for doing, done in (("INSERT", "inserted"), ("UPDATE", "updated"))
+        ),
     ),
 }
 """By version: the statements that migrate a file from the version before. Never changed afterwards."""
@@ -248,7 +253,17 @@ def schema_statements() -> Sequence[str]:
 @lru_cache(maxsize=1)
 def table_names() -> tuple[str, ...]:
     """The tables of `schema.sql`."""
-    found = (re.match(r"(?:\s|--[^\n]*\n)*CREATE TABLE (\w+)", statement) for statement in schema_statements())
+    return _names("TABLE")
+
+
+@lru_cache(maxsize=1)
+def trigger_names() -> tuple[str, ...]:
+    """The triggers of `schema.sql`."""
+    return _names("TRIGGER")
+
+
+def _names(kind: str) -> tuple[str, ...]:
+    found = (re.match(rf"(?:\s|--[^\n]*\n)*CREATE {kind} (\w+)", statement) for statement in schema_statements())
     return tuple(match[1] for match in found if match)
 
 
@@ -283,7 +298,6 @@ def migrate(
     """Migrate a file from version `found` to version `to`, inside the caller's transaction."""
     if found < to:
         add_function(connection, "telemetry_bucket", bucket_of)
-        add_function(connection, "telemetry_packed", pack_listed)
     for version in range(found + 1, to + 1):
         for statement in steps[version]:
             connection.execute(statement)
@@ -291,7 +305,7 @@ def migrate(
 
 
 def read_as_newest(connection: sqlite3.Connection) -> None:
-    """Let a connection read an older file as it is: later columns are NULL, latency buckets packed, roll-ups empty.
+    """Let a connection read an older file as it is: later columns are NULL, roll-ups empty; and packed latencies.
 
     Call it before `PRAGMA query_only`.
     """
@@ -300,16 +314,8 @@ def read_as_newest(connection: sqlite3.Connection) -> None:
     if there and missing:
         later = ", ".join(f"NULL AS {column}" for column in missing)
         connection.execute(f"CREATE TEMP VIEW invocations AS SELECT *, {later} FROM main.invocations")  # noqa: S608
-    there = _columns(connection, "daily_costs")
-    if there and "latency_buckets" not in there:
-        add_function(connection, "telemetry_packed", pack_listed)
-        is_table = "SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = 'daily_latency'"
-        packed = "x''"  # a view in its place could run for ever
-        if connection.execute(is_table).fetchone():
-            packed = _PACKED_LATENCIES.format(cost="d.id").replace("FROM daily", "FROM main.daily")
-        connection.execute(
-            f"CREATE TEMP VIEW daily_costs AS SELECT *, {packed} AS latency_buckets FROM main.daily_costs AS d"  # noqa: S608
-        )
+    older_latencies.show(connection)
+    if there and not _columns(connection, "rollup_progress"):
         for later in ("quarter_hours", "rollup_progress"):
             made = next(sql for sql in MIGRATIONS[6] if f"TABLE {later}" in sql)
             connection.execute(made.replace("CREATE", "CREATE TEMP"))

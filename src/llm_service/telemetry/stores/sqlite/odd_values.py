@@ -8,6 +8,7 @@ large for SQLite, is computed again from the integers alone, with Python's integ
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 from llm_service.telemetry.stores.base import PartialSum
@@ -45,16 +46,15 @@ def rows_of(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] 
 
     `value_buckets(x)` counts the values of a group by bucket, as the text `bucket:count bucket:count`.
     """
-    sums = "sum(" in sql
     if "value_buckets(" in sql:
         add_values(connection, "value_buckets", _counted)
     try:
-        rows = _fetched(connection, sql, parameters)
+        rows, kinds = _fetched(connection, sql, parameters)
     except sqlite3.OperationalError as error:
-        if not (sums and "integer overflow" in str(error)):
+        if not ("integer overflow" in str(error) and "sum(" in sql):
             raise
     else:
-        if not (sums and any(isinstance(cell, float) for row in rows for cell in row)):
+        if not (float in kinds and "sum(" in sql):
             return rows
     return _with_exact_sums(connection, sql, parameters)
 
@@ -63,7 +63,8 @@ def _counted(values: Iterable[float]) -> str:
     return " ".join(f"{bucket}:{count}" for bucket, count in Counter(map(bucket_of, values)).items())
 
 
-def _fetched(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> Rows:
+def _fetched(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> tuple[Rows, set[type]]:
+    """All rows, and the types of their cells."""
     try:
         rows: Rows = connection.execute(sql, parameters).fetchall()
     except sqlite3.OperationalError as error:
@@ -71,18 +72,16 @@ def _fetched(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]
             raise
         connection.text_factory = as_text
         rows = connection.execute(sql, parameters).fetchall()
-    kinds: set[type] = set()
-    for row in rows:
-        kinds.update(map(type, row))
-    if bytes not in kinds:
-        return rows
-    return [tuple(as_text(cell) if isinstance(cell, bytes) else cell for cell in row) for row in rows]
+    kinds = set(map(type, chain.from_iterable(rows)))
+    if bytes in kinds:
+        rows = [tuple(as_text(cell) if isinstance(cell, bytes) else cell for cell in row) for row in rows]
+    return rows, kinds
 
 
 def _with_exact_sums(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> Rows:
     """The query with `_ExactSum` in place of `sum`; results beyond 64 bits become integers again."""
     add_sum(connection, "exact_sum", _ExactSum)
-    rows = _fetched(connection, _exactly(sql), parameters)
+    rows, _ = _fetched(connection, _exactly(sql), parameters)
     return [tuple(_number(cell) for cell in row) for row in rows]
 
 

@@ -18,9 +18,11 @@ from llm_service.telemetry.record.record import CARD_FIELDS, EXTENSION_FIELDS, I
 from llm_service.telemetry.record.timestamps import TextClock
 from llm_service.telemetry.stores.prompt_sizes import PromptSizesRow
 from llm_service.telemetry.stores.rollups import SUMS, DailyKey, DailyTotals
-from llm_service.telemetry.stores.sqlite.big_sums import added, storable
+from llm_service.telemetry.stores.sqlite.big_sums import brought_back, storable
 
 __all__ = [
+    "BRING_BACK_DAILY_COST",
+    "BRING_BACK_QUARTER",
     "DROP_CONTENT",
     "DROP_EMPTY_DAILY_COST",
     "DROP_EMPTY_QUARTER",
@@ -51,7 +53,8 @@ _ERROR: Final = CARD_FIELDS.index("error_message")
 _LEVEL: Final = CARD_FIELDS.index("privacy_level")
 _CARD_WITHOUT_ERROR: Final = tuple(field for field in CARD_FIELDS if field != "error_message")
 
-_ADDED: Final = ",\n    ".join(f"{name} = {added(name)}" for name in SUMS)
+_ADDED: Final = ",\n    ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
+_BROUGHT_BACK: Final = ", ".join(f"{name} = {brought_back(name)}" for name in SUMS)
 _sums_of: Final = attrgetter(*SUMS)
 _UPSERT_DAILY_COST: Final = f"""
 INSERT INTO daily_costs (date, agent_name, tool_name, model_name, total_cost_usd, {", ".join(SUMS)}, latency_buckets)
@@ -73,9 +76,12 @@ ON CONFLICT (quarter) DO UPDATE SET
 """  # noqa: S608 - names of our own
 
 FIND_QUARTER_BUCKETS: Final = "SELECT latency_buckets FROM quarter_hours WHERE quarter = ?"
+BRING_BACK_QUARTER: Final = f"UPDATE quarter_hours SET {_BROUGHT_BACK} WHERE quarter = ?"  # noqa: S608 - as above
 DROP_EMPTY_QUARTER: Final = "DELETE FROM quarter_hours WHERE quarter = ? AND invocations = 0"
 
 FIND_DAILY_BUCKETS: Final = f"SELECT latency_buckets FROM daily_costs WHERE {_OF_KEY}"  # noqa: S608 - as above
+BRING_BACK_DAILY_COST: Final = f"UPDATE daily_costs SET {_BROUGHT_BACK} WHERE {_OF_KEY}"  # noqa: S608 - as above
+"""After something negative was added."""
 DROP_EMPTY_DAILY_COST: Final = f"DELETE FROM daily_costs WHERE {_OF_KEY} AND invocations = 0"  # noqa: S608 - as above
 
 _UPSERT_PROMPT_SIZE: Final = """
@@ -88,8 +94,9 @@ _UPSERT_SIZES: Final = (58, 12, 3, 1)
 """Rows per upsert: few sizes, so that statements stay prepared; 17 x 58 is within `MAX_VARIABLES`."""
 
 KEEP_RECEIPT: Final = """
-INSERT INTO receipts (writer_id, batch_no, committed_at) VALUES (?, ?, ?)
-ON CONFLICT (writer_id) DO UPDATE SET batch_no = excluded.batch_no, committed_at = excluded.committed_at
+INSERT INTO receipts (writer_id, batch_no, committed_at, schema_version) VALUES (?, ?, ?, 6)
+ON CONFLICT (writer_id) DO UPDATE SET
+    batch_no = excluded.batch_no, committed_at = excluded.committed_at, schema_version = excluded.schema_version
 """
 
 FIND_TRIGGER: Final = "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = 'invocations' LIMIT 1"

@@ -7,6 +7,7 @@ import re
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def counted(connection: sqlite3.Connection) -> tuple[int, int, int]:
         "SELECT coalesce(sum(invocations), 0), coalesce(sum(cost_nanos), 0), coalesce(sum(latency_count), 0)"
         " FROM daily_costs"
     ).fetchone()
-    (bucketed,) = connection.execute("SELECT coalesce(sum(invocations), 0) FROM daily_latency").fetchone()
+    (bucketed,) = connection.execute("SELECT coalesce(sum(invocations), 0) FROM latency_counts").fetchone()
     assert bucketed == timed
     (by_quarter,) = connection.execute("SELECT coalesce(sum(invocations), 0) FROM quarter_hours").fetchone()
     assert by_quarter == calls
@@ -377,7 +378,7 @@ def test_a_batch_is_stored_in_its_order_and_counted(connection: sqlite3.Connecti
     assert write(writer(), connection, [make(n) for n in range(60)]) == WriteResult()
     assert stored(connection) == [f"id-{n}" for n in range(60)]
     assert counted(connection) == (60, 60_000_000, 60)
-    assert connection.execute("SELECT * FROM receipts").fetchall() == [("writer-1", 1, NOW_TEXT)]
+    assert connection.execute("SELECT * FROM receipts").fetchall() == [("writer-1", 1, NOW_TEXT, migrations.VERSION)]
 
 
 @pytest.mark.parametrize("slice_rows", [1, 2, 7, 25, 76, 1000])
@@ -649,7 +650,9 @@ def test_a_durable_commit_that_failed_and_is_on_disk_is_synced_before_it_counts(
         store.write(Flaky(connection, "COMMIT", after=False), [make(1)], batch_no=1, durable=True, slice_rows=25)
     assert store.write(connection, [make(1)], batch_no=1, durable=True, slice_rows=25) == WriteResult()
     connection.set_trace_callback(None)
-    assert [text.split()[0] for text in statements if not text.startswith("PRAGMA")] == [
+    verbs = (text.split()[0] for text in statements if not text.startswith("PRAGMA"))
+    # Where a statement looks whether it fires a trigger, it is traced again.
+    assert [verb for verb, _ in groupby(verbs)] == [
         "BEGIN", "SELECT", "INSERT", "ROLLBACK", "BEGIN", "SELECT", "INSERT", "COMMIT",
     ]  # fmt: skip
     assert stored(connection) == ["id-1"]

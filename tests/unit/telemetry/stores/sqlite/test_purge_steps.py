@@ -159,7 +159,7 @@ def test_dead_letters_and_receipts_age_out_too(connection: sqlite3.Connection) -
     """By the time they were written."""
     for moment in ("2026-11-13 23:59:59.999999Z", "2026-11-14 00:00:00.000000Z"):
         connection.execute("INSERT INTO dead_letters (quarantined_at, error, record) VALUES (?, 'e', '{}')", (moment,))
-        connection.execute("INSERT INTO receipts VALUES (?, 1, ?)", (moment, moment))
+        connection.execute("INSERT INTO receipts VALUES (?, 1, ?, 6)", (moment, moment))
     assert has_old(connection, RECORDS, thorough=False)
     assert finish(Purge(RECORDS, "me"), connection).dead_letters == 1
     assert ask(connection, "SELECT min(quarantined_at) FROM dead_letters") == "2026-11-14 00:00:00.000000Z"
@@ -300,7 +300,7 @@ def test_receipts_stay_as_long_as_their_writer_s_crash_journal_is_there(connecti
     """Its own and its replay's; those of all others go when they are old."""
     rows = ("dead", "dead:replay", "gone", "gone:replay", "dea", "ead")
     connection.executemany(
-        "INSERT INTO receipts VALUES (?, 7, '2026-01-01T00:00:00.000000Z')", [(row,) for row in rows]
+        "INSERT INTO receipts VALUES (?, 7, '2026-01-01T00:00:00.000000Z', 6)", [(row,) for row in rows]
     )
     finish(Purge(RECORDS, "me", awaited=lambda: {"dead", "living"}), connection)
     assert {row[0] for row in connection.execute("SELECT writer_id FROM receipts")} == {"dead", "dead:replay"}
@@ -392,7 +392,7 @@ def test_a_step_that_sqlite_rolled_back_by_itself_raises_its_cause(
     """As a full disk or an I/O error may do; a second ROLLBACK would hide why."""
     fill([20])
     purge = Purge(RECORDS, "me")
-    monkeypatch.setattr(purge_steps, "DELETE_RECORDS", "INSERT OR ROLLBACK INTO receipts VALUES (?, ?, NULL)")
+    monkeypatch.setattr(purge_steps, "DELETE_RECORDS", "INSERT OR ROLLBACK INTO receipts VALUES (?, ?, NULL, 6)")
     with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
         purge.step(connection)
     assert not connection.in_transaction
