@@ -53,7 +53,7 @@ def query(
     *,
     fresh: bool = True,
 ) -> Steps["Answer"]:
-    """Any measures of calls, by up to three keys, of the calls that filters leave. Iterating the answer gives its rows.
+    """Any measures of calls, by up to four keys, of the calls that filters leave. Iterating the answer gives its rows.
 
     Whole UTC days are read from the daily totals, which stay for ever, where these have all that is asked; everything
     else from the records, which are kept for `retention_days`: `deleted_invocations` says how many calls are gone.
