@@ -23,6 +23,7 @@ def as_version_5(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE daily_costs DROP COLUMN latency_buckets")
     connection.execute("DROP TABLE quarter_hours")
     connection.execute("DROP TABLE rollup_progress")
+    connection.execute("DROP TABLE record_blocks")
     connection.execute("DELETE FROM schema_version")
     connection.execute("INSERT INTO schema_version VALUES (5, 'then')")
     connection.execute("PRAGMA user_version = 5")

@@ -143,6 +143,15 @@ CREATE TABLE quarter_hours (
     latency_buckets   BLOB    NOT NULL DEFAULT x''  -- as of daily_costs
 ) WITHOUT ROWID;
 
+-- What occurs in each full block of 512 records, so that a filter by a rare name reads few of them: block b holds the ids
+-- from b * 512 on. `names` has 3 bytes, a checksum, for each agent, tool, model, tag... of them; NULL: there are too many.
+CREATE TABLE record_blocks (
+    block           INTEGER PRIMARY KEY,
+    first_timestamp TEXT NOT NULL,
+    last_timestamp  TEXT NOT NULL,
+    names           BLOB
+);
+
 -- How far quarter_hours counts the records that were in an older file before it got the table: one row.
 CREATE TABLE rollup_progress (
     id             INTEGER PRIMARY KEY CHECK (id = 1),

@@ -212,6 +212,14 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
         ) WITHOUT ROWID
         """,
         """
+        CREATE TABLE record_blocks (
+            block           INTEGER PRIMARY KEY,
+            first_timestamp TEXT NOT NULL,
+            last_timestamp  TEXT NOT NULL,
+            names           BLOB
+        )
+        """,
+        """
         CREATE TABLE rollup_progress (
             id             INTEGER PRIMARY KEY CHECK (id = 1),
             uncounted_to   INTEGER NOT NULL,
@@ -310,7 +318,7 @@ def read_as_newest(connection: sqlite3.Connection) -> None:
         connection.execute(
             f"CREATE TEMP VIEW daily_costs AS SELECT *, {packed} AS latency_buckets FROM main.daily_costs AS d"  # noqa: S608
         )
-        for later in ("quarter_hours", "rollup_progress"):
+        for later in ("quarter_hours", "rollup_progress", "record_blocks"):
             made = next(sql for sql in MIGRATIONS[6] if f"TABLE {later}" in sql)
             connection.execute(made.replace("CREATE", "CREATE TEMP"))
 
