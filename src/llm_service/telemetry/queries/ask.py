@@ -127,8 +127,11 @@ def _found(fetch: Fetch, question: Question, asked: TimeRange) -> tuple[Groups, 
         what = (question.keys, question.parts, question.conditions, span.start, span.end, cut)
         table = _TABLES.get(span.source)
         groups = read_records(fetch, *what) if table is None else read_sums(fetch, table, *what)
-        for key, values in groups.items():
-            put(found, key, values)
+        if found:
+            for key, values in groups.items():
+                put(found, key, values)
+        else:
+            found = groups
     return found, spans
 
 
