@@ -82,11 +82,13 @@ def asked_in(fields: dict[str, Any], *, estimates: bool) -> Asked:
     """
     answers = _prompts_in(fields.get("prompt"))
     unknown = tuple(_unknown(fields)) if estimates else ()
-    if PARAMETERS.isdisjoint(fields):
+    # Ollama's `raw` is a flag; the AI SDK's is the provider's own usage.
+    parameters = PARAMETERS - {"raw"} if isinstance(fields.get("raw"), Mapping) else PARAMETERS
+    if parameters.isdisjoint(fields):
         return Asked(fields, answers, beyond=unknown)
     fields = dict(fields)
     beyond = [*unknown, *_opened(fields)]
-    given = {name: fields.pop(name) for name in PARAMETERS & fields.keys()}
+    given = {name: fields.pop(name) for name in parameters & fields.keys()}
     _take_served(fields, given)
     hidden, model = 0, next(filter(None, map(fields.get, ("model_name", "model", "request_model"))), None)
     for name in _TOOLS:

@@ -220,6 +220,13 @@ def _days(connection: sqlite3.Connection) -> Iterator[str]:
 
 def repair_day(connection: sqlite3.Connection, day: str, now: str) -> int:
     """Make the totals of one day right; how many rows were wrong. Safe beside writers and other repairs."""
+    rows = _add_differences(connection, day, now)
+    if rows:
+        _add_differences(connection, day, now)  # a sum that was beyond 64 bits has only 15 digits when it comes back
+    return rows
+
+
+def _add_differences(connection: sqlite3.Connection, day: str, now: str) -> int:
     for _ in range(_MOST_TRIES):
         with snapshot(connection):
             seen, rows = _receipt(connection), list(daily_totals.differences(connection, day))
@@ -240,6 +247,8 @@ def _recount(connection: sqlite3.Connection, now: int) -> Iterator[Action]:
         with transaction(connection):
             whole = budget_checks.make_whole(connection, now)
     rows = _recount_windows(connection, now)
+    if rows:
+        _recount_windows(connection, now)  # as in `repair_day`
     if whole or rows:
         yield Action("budgets", f"recounted {max(whole, rows)} windows", done=True)
 

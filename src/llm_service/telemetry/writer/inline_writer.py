@@ -70,9 +70,13 @@ class InlineWriter:
         self.act(Do.PURGE)
 
     def close(self, seconds: float = 1.0) -> None:
-        """Close the session, unless another thread is in a commit for so long (-1: however long that takes)."""
+        """Close the session, unless another thread is in a commit for so long (-1: however long that takes).
+
+        A session that another thread is closing does not count as open, and its files are not whole yet: the lock is
+        taken all the same.
+        """
         lock = self._commit_lock
-        if self.session.is_open and lock.owner != get_ident():
+        if lock.owner != get_ident():
             with suppress(CommitLockBusyError):
                 lock.run(self.let_go, seconds)
 

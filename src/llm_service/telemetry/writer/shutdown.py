@@ -120,7 +120,7 @@ class Shutdown:
         if barrier.pending:
             self.give_up()
         self._drivers.join(max(0.5, min(deadline - monotonic(), 86_400.0)))
-        self._inline.close()
+        self._inline.close(max(0.5, min(deadline - monotonic(), 86_400.0)))
         self.finish()
         self._announcer.finish()
         return self._queue.withdraw(barrier)

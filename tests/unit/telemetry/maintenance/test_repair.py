@@ -83,7 +83,7 @@ def test_a_flipped_bit_in_the_buckets_is_no_traceback(db: Path, names: Names, ch
         flipped = bytearray(sound)
         flipped[bit // 8] ^= 1 << bit % 8
         change(f"UPDATE daily_costs SET latency_buckets = x'{flipped.hex()}' WHERE id = 1")
-        assert set(names()) == {"aggregates"}
+        assert set(names()) - {"odd_values"} == {"aggregates"}
     assert [action.name for action in repair(db)] == ["aggregates"]
     assert names() == {}
 
@@ -265,3 +265,17 @@ def test_what_is_no_telemetry_database_is_not_repaired(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be repaired in place"):
         repair(tmp_path / "text")
     assert [file.name for file in tmp_path.iterdir()] == ["text"]
+
+
+@pytest.mark.parametrize("table", ["daily_costs", "quarter_hours"])
+@pytest.mark.parametrize("sum_there", ["9223372036854775807", "9.3e18", "1e23"])
+def test_a_sum_that_was_beyond_64_bits_is_exact_after_one_repair(
+    db: Path, names: Names, change: Callable[..., None], table: str, sum_there: str
+) -> None:
+    """It is added to, not replaced: the writers go on."""
+    before = _totals(db)
+    change(f"UPDATE {table} SET cost_nanos = {sum_there}, total_tokens = {sum_there}")
+    repair(db)
+    assert _totals(db) == before
+    assert repair(db) == []
+    assert names() == {}

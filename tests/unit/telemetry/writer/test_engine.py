@@ -339,3 +339,34 @@ def test_a_child_of_a_fork_that_could_not_wait_refuses_to_write(
     assert isinstance(refused.value.__cause__, DatabaseUnusableError)
     assert f"forked while {what}" in str(refused.value.__cause__)
     assert agents(db) == []
+
+
+def test_a_close_waits_for_the_writer_that_is_closing_the_file(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then its last checkpoint goes on, and a copy of the file would not be whole."""
+    logger = TelemetryLogger(db, flush_interval=0.01)
+    session, drivers = engine_of(logger).inline.session, engine_of(logger).drivers
+    closes, join = session.connection.let_go, drivers.join
+    begun, goes_on, steps = threading.Event(), threading.Event(), list[str]()
+
+    def slow() -> None:
+        opened = session.is_open
+        session.connection._connection, kept = None, session.connection._connection
+        if opened and threading.current_thread() is not threading.main_thread():
+            begun.set()
+            assert goes_on.wait(10.0)
+        session.connection._connection = kept
+        closes()
+        steps.append("the file is closed")
+
+    def late_join(timeout: float) -> None:
+        assert begun.wait(10.0)
+        threading.Timer(0.2, goes_on.set).start()
+        join(timeout)
+
+    monkeypatch.setattr(session.connection, "let_go", slow)
+    monkeypatch.setattr(drivers, "join", late_join)
+    assert logger.log_invocation_nowait(InvocationRecord())
+    logger.close()
+    steps.append("close returns")
+    assert steps[0] == "the file is closed"
+    assert steps[-1] == "close returns"
