@@ -233,6 +233,8 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
         INSERT INTO rollup_progress (id, uncounted_to, began_at)
         SELECT 1, coalesce(max(id), 0), coalesce(max(id), 0) FROM invocations
         """,
+        "DROP INDEX IF EXISTS idx_invocations_tool",
+        "DROP INDEX IF EXISTS idx_invocations_model",
     ),
 }
 """By version: the statements that migrate a file from the version before. Never changed afterwards."""
