@@ -109,7 +109,8 @@ class _Peers:
             self._duck = import_module("duckdb").connect()
             import_module("duckdb_extensions").import_extension("sqlite_scanner")
             self._duck.execute("LOAD sqlite_scanner")
-            self._duck.execute("ATTACH ? AS file (TYPE sqlite, READ_ONLY)", [str(path)])
+            quoted = str(path).replace("'", "''")  # it takes no parameters there
+            self._duck.execute(f"ATTACH '{quoted}' AS file (TYPE sqlite, READ_ONLY)")
             self._duck.execute("USE file")
         except Exception as error:  # noqa: BLE001 - of a package that this does not know
             self._duck = None
