@@ -7,7 +7,7 @@ may have the name, and one without it has not. A block with too many names to te
 import json
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 from zlib import crc32
 
 __all__ = ["BLOCK", "COLUMNS", "marks_of", "name_mark"]
@@ -49,9 +49,9 @@ def _tags_of(cell: object) -> Iterable[object] | None:
     if cell is None:
         return (None,)
     try:
-        found = json.loads(cell) if isinstance(cell, str) else None
+        found: Any = json.loads(cell) if isinstance(cell, str) else None
     except ValueError:
         return (None,)
     except RecursionError:
         return None
-    return found if isinstance(found, list) and found else (None,)
+    return cast("list[object]", found) if isinstance(found, list) and found else (None,)
