@@ -7,11 +7,15 @@ from typing import Any, Final
 
 from llm_service.telemetry import InvocationRecord
 
-__all__ = ["AGENTS", "MODELS", "TOOLS", "records"]
+__all__ = ["AGENTS", "MODELS", "PROVIDERS", "RARE", "SELDOM", "TAGS", "TOOLS", "records"]
 
 AGENTS: Final = tuple(f"agent-{number:02d}" for number in range(50))
 TOOLS: Final = ("claude-code", "cursor", "aider", "continue")
 MODELS: Final = ("claude-3.5-sonnet", "claude-3-haiku", "gpt-4o", "gpt-4o-mini", "gemini-1.5-pro")
+PROVIDERS: Final = ("anthropic", "openai", "gemini", "azure", "bedrock")
+TAGS: Final = (["nightly"], ["web", "beta"], ["web"], ["batch"], ["batch", "nightly"], ["canary"])
+RARE: Final = "rare"
+SELDOM: Final = "seldom"
 
 
 def records(
@@ -24,6 +28,7 @@ def records(
     every_column: bool = False,
     random_ids: bool = False,
     agents: int = len(AGENTS),
+    grouped: bool = False,
 ) -> Iterator[InvocationRecord]:
     """Make `count` records in the order of their time.
 
@@ -37,6 +42,9 @@ def records(
         every_column: fill all 39 columns instead of the card's 13.
         random_ids: UUIDv4 instead of the default UUIDv7.
         agents: how many of them there are.
+        grouped: fill what calls are grouped by: provider, user, session, run, tags, a key of the metadata; and give
+            some records an agent, tool, model, provider or tag that is `RARE`: one record of all, in the middle, or
+            `SELDOM`: one record in each 90th part.
     """
     draw = random.Random(seed)
     start = datetime.now(UTC) - span if start is None else start
@@ -66,7 +74,24 @@ def records(
             fields["invocation_id"] = _uuid4(draw)
         if every_column:
             fields |= _extensions(draw, number)
+        if grouped:
+            fields |= _groups(fields["model_name"], number, max(1, count // 90), count // 2)
         yield InvocationRecord(**fields)
+
+
+def _groups(model: str, number: int, each: int, once: int) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "provider": PROVIDERS[MODELS.index(model) % len(PROVIDERS)],
+        "session_id": f"session-{number // 200}",
+        "user_id": f"user-{number // 200 % 3_000}",
+        "run": f"run-{number // 20}",
+        "tags": TAGS[number // 50 % len(TAGS)],
+        "metadata": {"team": f"team-{number // 30 % 12}"},
+    }
+    if number == once or number % each == each // 2:
+        name = RARE if number == once else SELDOM
+        found |= {"agent_name": name, "tool_name": name, "model_name": name, "provider": name, "tags": [name]}
+    return found
 
 
 def _uuid4(draw: random.Random) -> str:

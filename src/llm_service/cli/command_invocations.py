@@ -83,6 +83,7 @@ def invocations(
     """
     from llm_service.telemetry.queries import questions
     from llm_service.telemetry.queries.filters import InvocationFilter
+    from llm_service.telemetry.queries.newest import read_newest
     from llm_service.telemetry.queries.retention_coverage import records_since
 
     path, asked = target.report_path(), target.range(since, until)
@@ -94,8 +95,8 @@ def invocations(
         if since is not None or until is not None:
             click.echo(f"range: {asked}", err=True)
         _follow(path, chosen, limit, None if target.as_json else asked.zone)
-    query = questions.invocations(chosen, limit + 1 if 0 < limit < questions.MAX_LIMIT else limit)
-    found, since_day = read(path, lambda fetch: (questions.to_invocations(fetch(query)), records_since(fetch)))
+    most = limit + 1 if 0 < limit < questions.MAX_LIMIT else limit
+    found, since_day = read(path, lambda fetch: (read_newest(fetch, chosen, most), records_since(fetch)))
     say_unknown(path, names)
     if len(found) > limit:
         click.echo(f"only the newest {limit:,} are shown, and there are more; give a larger --limit", err=True)

@@ -36,7 +36,7 @@ __all__ = ["query"]
         "query --by user,metadata.team --measure cost --format csv -o costs.csv",
     )
 )
-@click.option("--by", default="", metavar="KEYS", help="Up to three of agent, session, tag, metadata.KEY, day, hour...")
+@click.option("--by", default="", metavar="KEYS", help="Up to four of agent, session, tag, metadata.KEY, day, hour...")
 @click.option(
     "--measure", "measures", default="calls,cost", show_default=True, metavar="NAMES", help="Such as cost,tokens,p95."
 )

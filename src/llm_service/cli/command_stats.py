@@ -39,6 +39,7 @@ def stats(
     """
     from llm_service.telemetry.queries import questions
     from llm_service.telemetry.queries.filters import InvocationFilter
+    from llm_service.telemetry.queries.newest import read_newest
 
     if days is not None and since is not None:
         raise click.UsageError("--days and --since both say where to begin; give one of them")
@@ -51,8 +52,7 @@ def stats(
     found, covered = read(path, lambda fetch: questions.read_statistics_of(fetch, asked, chosen))
     say_unknown(path, names)
     if not found["total_invocations"]:
-        query = questions.invocations(chosen, limit=1)
-        newest = [row["timestamp"] for row in read(path, lambda fetch: questions.to_invocations(fetch(query)))]
+        newest = [row["timestamp"] for row in read(path, lambda fetch: read_newest(fetch, chosen, 1))]
         click.echo(_no_calls(asked, *newest), err=True)
 
     known = known_values(found)

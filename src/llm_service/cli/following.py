@@ -9,8 +9,8 @@ from typing import Final
 
 from llm_service.cli.target import reading
 from llm_service.errors import StoreError
-from llm_service.telemetry.queries import questions
 from llm_service.telemetry.queries.filters import InvocationFilter
+from llm_service.telemetry.queries.newest import read_newest
 from llm_service.telemetry.queries.pages import newest_id, read_newer
 from llm_service.telemetry.queries.questions import InvocationRow
 
@@ -35,12 +35,11 @@ def follow(
     Raises:
         StoreError: the file cannot be read, or is another one now.
     """
-    first = questions.invocations(narrowed, backlog) if backlog else None
     identity = _identity(path)
     with reading(path) as fetch:
         seen = newest_id(fetch)
-        if first is not None:
-            stored = [row for row in questions.to_invocations(fetch(first)) if row["id"] <= seen]
+        if backlog:
+            stored = [row for row in read_newest(fetch, narrowed, backlog) if row["id"] <= seen]
             yield stored[::-1]
         version: object = None
         while pause():

@@ -55,11 +55,9 @@ CREATE UNIQUE INDEX idx_invocations_invocation_id ON invocations (invocation_id)
 CREATE INDEX idx_invocations_timestamp ON invocations (timestamp);
 -- Newest first of one agent, without a sort.
 CREATE INDEX idx_invocations_agent ON invocations (agent_name, timestamp);
--- Failures are what people look for by status, tool and model, and they are few: these three cost almost no bytes.
--- A tool or model of successful calls is common, so its newest rows are found soon by walking the timestamps.
+-- Failures are few: this one costs almost no bytes. A tool, a model, a tag... is found among the newest rows where it is
+-- common, else by record_blocks.
 CREATE INDEX idx_invocations_status ON invocations (status, timestamp) WHERE status <> 'success';
-CREATE INDEX idx_invocations_tool ON invocations (tool_name) WHERE status <> 'success';
-CREATE INDEX idx_invocations_model ON invocations (model_name) WHERE status <> 'success';
 CREATE INDEX idx_invocations_session ON invocations (session_id, timestamp) WHERE session_id IS NOT NULL;
 CREATE INDEX idx_invocations_trace ON invocations (trace_id, timestamp) WHERE trace_id IS NOT NULL;
 CREATE INDEX idx_invocations_run ON invocations (run, timestamp) WHERE run IS NOT NULL;
@@ -151,6 +149,15 @@ CREATE TABLE quarter_hours (
     latency_us_sum    INTEGER NOT NULL DEFAULT 0,
     latency_buckets   BLOB    NOT NULL DEFAULT x''  -- as of daily_costs
 ) WITHOUT ROWID;
+
+-- What occurs in each full block of 512 records, so that a filter by a rare name reads few of them: block b holds the ids
+-- from b * 512 on. `names` has 3 bytes, a checksum, for each agent, tool, model, tag... of them; NULL: there are too many.
+CREATE TABLE record_blocks (
+    block           INTEGER PRIMARY KEY,
+    first_timestamp TEXT NOT NULL,
+    last_timestamp  TEXT NOT NULL,
+    names           BLOB
+);
 
 -- How far quarter_hours counts the records that were in an older file before it got the table: one row.
 CREATE TABLE rollup_progress (

@@ -13,6 +13,7 @@ from llm_service.telemetry.queries import call_content, questions
 from llm_service.telemetry.queries.call_content import Content
 from llm_service.telemetry.queries.filter_language import Filters
 from llm_service.telemetry.queries.filters import InvocationFilter, checked_id
+from llm_service.telemetry.queries.newest import read_newest
 from llm_service.telemetry.queries.questions import DailyCost, InvocationRow, Statistics
 from llm_service.telemetry.stores.base import Fetch
 
@@ -53,7 +54,7 @@ def query(
     *,
     fresh: bool = True,
 ) -> Steps["Answer"]:
-    """Any measures of calls, by up to three keys, of the calls that filters leave. Iterating the answer gives its rows.
+    """Any measures of calls, by up to four keys, of the calls that filters leave. Iterating the answer gives its rows.
 
     Whole UTC days are read from the daily totals, which stay for ever, where these have all that is asked; everything
     else from the records, which are kept for `retention_days`: `deleted_invocations` says how many calls are gone.
@@ -153,8 +154,8 @@ def get_invocations(
         session_id=session_id, trace_id=trace_id, run=run, user_id=user_id, since=asked.start, until=asked.end,
         filters=filters,
     )  # fmt: skip
-    query = questions.invocations(narrowed, limit, before=before)
-    return core.ask(lambda fetch: questions.to_invocations(fetch(query)), fresh=fresh)
+    questions.invocations(narrowed, limit, before=before)  # refuses what is not usable before anything is flushed
+    return core.ask(lambda fetch: read_newest(fetch, narrowed, limit, before=before), fresh=fresh)
 
 
 def get_trace(core: ClientCore, wanted: str | None = None, *, fresh: bool = True) -> Steps[list["TraceRow"]]:

@@ -24,6 +24,7 @@ from llm_service.telemetry.stores.sqlite import migrations
 from llm_service.telemetry.stores.sqlite.backfill import OLDER
 from llm_service.telemetry.stores.sqlite.big_sums import MOST
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
+from llm_service.telemetry.stores.sqlite.record_blocks import blocks_in_need
 from llm_service.telemetry.stores.sqlite.transactions import snapshot
 
 __all__ = [
@@ -173,9 +174,14 @@ def check_aggregates(connection: sqlite3.Connection, deadline: float) -> list[Fi
                 if differing:
                     wrong.append(day)
                 day = day_before(connection, day, since)
+        with time_limit(connection, deadline):
+            blocks = [block for block, is_wrong in blocks_in_need(connection) if is_wrong]
     except OutOfTimeError:
         late = found("not_checked", f"totals were compared back to {day} only; they take longer", "aggregates")
         return [late, *_wrong_totals(wrong, rows)]
+    if blocks:
+        seen = f"{len(blocks):,} rows of record_blocks lack names or times of their records: {min(blocks)}, ..."
+        return [found("aggregates", seen), *_wrong_totals(wrong, rows)]
     share = backfilled_share(lambda query: rows_of(connection, *query))
     kept = "" if since is None else f" since {since}"
     if share is None:

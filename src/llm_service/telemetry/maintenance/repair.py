@@ -33,6 +33,7 @@ from llm_service.telemetry.stores.sqlite import error_kinds, older_latencies, st
 from llm_service.telemetry.stores.sqlite.backfill import Backfill, add_quarter
 from llm_service.telemetry.stores.sqlite.big_sums import is_sum
 from llm_service.telemetry.stores.sqlite.migrations import read_as_newest
+from llm_service.telemetry.stores.sqlite.record_blocks import blocks_in_need, write_blocks
 from llm_service.telemetry.stores.sqlite.rollup_progress import read_progress
 from llm_service.telemetry.stores.sqlite.search_index import FIND_INDEX
 from llm_service.telemetry.stores.sqlite.transactions import snapshot, transaction
@@ -90,6 +91,7 @@ def repair(path: Path, *, dry_run: bool = False, now_us: int | None = None) -> l
             actions += _make_indexes(connection)
             actions += _backfill(connection)
             actions += _rebuild(connection, microseconds_text(now))
+            actions += _write_blocks(connection)
             actions += _recount(connection, now)
             actions += _reindex(connection)
     except (sqlite3.Error, OverflowError) as error:  # a sum that no 64 bits hold
@@ -126,6 +128,9 @@ def _planned(connection: sqlite3.Connection, now: int) -> list[Action]:
             rows = len(list(daily_totals.differences(connection, day)))
         if rows:
             actions.append(Action("aggregates", f"{day}: rebuild {rows} totals", done=False))
+    blocks = len(list(blocks_in_need(connection)))
+    if blocks:
+        actions.append(Action("aggregates", f"record_blocks: write {blocks:,} rows", done=False))
     with snapshot(connection):
         windows = len(_lacks(connection, now))
     if windows:
@@ -193,6 +198,17 @@ def _make_whole(connection: sqlite3.Connection, table: str) -> Iterator[Action]:
         casts = ", ".join(f"{name} = CAST({name} AS INTEGER)" for name in _COUNTS)
         count = connection.execute(f"UPDATE {table} SET {casts} WHERE {_NOT_WHOLE}").rowcount  # noqa: S608
         yield Action("aggregates", f"made the sums of {count} rows of {table} whole numbers", done=True)
+
+
+def _write_blocks(connection: sqlite3.Connection) -> Iterator[Action]:
+    """Tell of blocks of records what is in them, where nothing or too little is told."""
+    written = 0
+    for block, _ in blocks_in_need(connection):
+        with transaction(connection):
+            write_blocks(connection, [block])
+        written += 1
+    if written:
+        yield Action("aggregates", f"record_blocks: wrote {written:,} rows", done=True)
 
 
 def _days(connection: sqlite3.Connection) -> Iterator[str]:

@@ -33,12 +33,13 @@ from llm_service.telemetry.stores.rollups import DailyKey, DailyTotals
 from llm_service.telemetry.stores.sqlite.backfill import add_quarter, quarters_of
 from llm_service.telemetry.stores.sqlite.file_identity import identify_file
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
+from llm_service.telemetry.stores.sqlite.record_blocks import blocks_in_need, write_blocks
 
 __all__ = ["SalvageReport", "TableCount", "salvage"]
 
 _SPANS_LEFT_OUT: Final = 5
 """The first version whose totals do not count spans."""
-_TOTALS: Final = frozenset({"daily_costs", "daily_latency", "quarter_hours", "rollup_progress"})
+_TOTALS: Final = frozenset({"daily_costs", "daily_latency", "quarter_hours", "rollup_progress", "record_blocks"})
 _COMPLETE: Final = """
 UPDATE rollup_progress SET uncounted_to = 0, complete_since = ?, holder = NULL, held_until = NULL WHERE id = 1
 """
@@ -265,6 +266,7 @@ class _Salvage:
         for quarter, totals in counted.items():
             add_quarter(self._target, quarter, totals)
         self._target.execute(_COMPLETE, ((since or "") if complete_since is None else complete_since,))
+        write_blocks(self._target, [block for block, _ in blocks_in_need(self._target)])
         self._target.execute("COMMIT")
 
     def _days(self, old: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import product
 from typing import Any, Final
 
@@ -23,11 +23,11 @@ from llm_service.telemetry.queries.measures import MEASURES
 from llm_service.telemetry.queries.notebooks import NotebookAnswer
 from llm_service.telemetry.queries.plans import Question, Span, plan
 from llm_service.telemetry.queries.quarter_coverage import quarters_complete_since
-from llm_service.telemetry.queries.time_range import TimeRange
+from llm_service.telemetry.queries.time_range import TimeRange, day_of
 from llm_service.telemetry.queries.unknown_names import UnknownName, find_unknown, named_in
 from llm_service.telemetry.stores.base import Fetch
 
-__all__ = ["Answer", "ask", "totals_of"]
+__all__ = ["Answer", "ask", "parts_by_day", "totals_of"]
 
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR: Final = 3_600
@@ -103,6 +103,18 @@ def totals_of(fetch: Fetch, question: Question, now: datetime) -> dict[str, Any]
     return _measured(question, _sum(question, found))
 
 
+def parts_by_day(
+    fetch: Fetch, question: Question, asked: TimeRange
+) -> Iterator[tuple[date | None, Any, Mapping[str, Any]]]:
+    """The days of a zone, the cells of the other keys, and the parts; None for a timestamp that no writer wrote.
+
+    A day may come several times. The first key of the question is the day.
+    """
+    found, _ = _found(fetch, question, asked)
+    for (moment, *cells), parts in found.items():
+        yield None if moment is None else day_of(moment, asked.zone), tuple(cells), parts
+
+
 def _found(fetch: Fetch, question: Question, asked: TimeRange) -> tuple[Groups, list[Span]]:
     """Groups by the cells of keys, and the spans that they were read from."""
     unit, cut = _cut(fetch, question, asked)
@@ -112,8 +124,11 @@ def _found(fetch: Fetch, question: Question, asked: TimeRange) -> tuple[Groups, 
         what = (question.keys, question.parts, question.conditions, span.start, span.end, cut)
         table = _TABLES.get(span.source)
         groups = read_records(fetch, *what) if table is None else read_sums(fetch, table, *what)
-        for key, values in groups.items():
-            put(found, key, values)
+        if found:
+            for key, values in groups.items():
+                put(found, key, values)
+        else:
+            found = groups
     return found, spans
 
 

@@ -1,15 +1,17 @@
 """Costs by any keys in any order: sums, totals, and coverage, over any range of time and by the days of any zone."""
 
 from collections.abc import Iterator, Sequence
-from datetime import tzinfo
+from datetime import UTC, datetime, tzinfo
 from operator import add
 from typing import Any, Final, Literal, NamedTuple, TypedDict, cast, get_args
 
 from llm_service.errors import QueryError
+from llm_service.telemetry.queries.ask import parts_by_day
 from llm_service.telemetry.queries.cells import added_up, text, whole
 from llm_service.telemetry.queries.daily_sums import fetch_daily_sums
 from llm_service.telemetry.queries.filters import InvocationFilter, Where
-from llm_service.telemetry.queries.range_parts import RangeParts, local_days, moment_of, range_parts
+from llm_service.telemetry.queries.plans import Question
+from llm_service.telemetry.queries.range_parts import RangeParts, moment_of, range_parts
 from llm_service.telemetry.queries.time_range import EVER, TimeRange, day_of
 from llm_service.telemetry.stores.base import Fetch
 
@@ -58,6 +60,9 @@ class CostReport(TypedDict):
 
 
 SUMMED: Final = tuple(name for name in CostSums.__annotations__ if name != "total_cost_usd")
+_MEASURES: Final = "outcomes,tokens,cost"
+"""Whose parts `SUMMED` are."""
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SUMS: Final = ", ".join(f"coalesce(sum({name}), 0)" for name in SUMMED)
 
 
@@ -129,17 +134,23 @@ def _daily_rows(fetch: Fetch, where: Where, names: Sequence[str], *, by_day: boo
 def _record_rows(
     fetch: Fetch, parts: RangeParts, narrowed: InvocationFilter, names: Sequence[str], *, by_day: bool
 ) -> Iterator[CostRow]:
-    """Rows of the records at the ends of the range, or of all of them by the days of the zone."""
+    """Rows of the records at the ends of the range; by days of the zone, of all that has records."""
     zone = parts.covered.zone
+    if by_day:
+        question = Question(_MEASURES, ("day", *names), narrowed.conditions())
+        for edge in parts.edges:
+            for day, key, sums in parts_by_day(fetch, question, TimeRange(edge.start, edge.end, zone)):
+                of = (day or day_of(edge.start or _FIRST, zone)).isoformat()
+                yield CostRow(of, of, key, [sums[name] for name in SUMMED])
+        return
     grouped = f" GROUP BY {', '.join(names)}" if names else ""
     sql = f"SELECT min(timestamp), max(timestamp), {_list(names)}{added_up(*SUMMED)} FROM invocations"  # noqa: S608
     for edge in parts.edges:
-        for day, span in local_days(fetch, edge, narrowed, zone) if by_day else [(None, edge)]:
-            where = span.where(narrowed)
-            for first, last, *row in fetch((f"{sql}{where}{grouped}", where.parameters)):
-                if first is not None:  # else there are no calls
-                    names_and_sums = tuple(row[: len(names)]), [*map(whole, row[len(names) :])]
-                    yield CostRow(day or _day(first, zone), day or _day(last, zone), *names_and_sums)
+        where = edge.where(narrowed)
+        for first, last, *row in fetch((f"{sql}{where}{grouped}", where.parameters)):
+            if first is not None:  # else there are no calls
+                names_and_sums = tuple(row[: len(names)]), [*map(whole, row[len(names) :])]
+                yield CostRow(_day(first, zone), _day(last, zone), *names_and_sums)
 
 
 def _day(timestamp: object, zone: tzinfo) -> str:

@@ -44,7 +44,11 @@ def merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
 
 def put(groups: Groups, key: _Key, values: Mapping[str, Any]) -> None:
     """Put calls into the group of a key: two damaged names may be read as the same text."""
-    merge(groups.setdefault(key, nothing(values)), values)
+    known = groups.get(key)
+    if known is None:
+        groups[key] = {part: {**value} if isinstance(value, dict) else value for part, value in values.items()}
+    else:
+        merge(known, values)
 
 
 def span_of(column: str, start: str | None, end: str | None, conditions: Iterable[Condition]) -> Where:

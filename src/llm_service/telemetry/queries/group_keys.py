@@ -14,7 +14,7 @@ from llm_service.telemetry.record.fields import KINDS, RANGES
 
 __all__ = ["GROUPED_FIELDS", "KEYS", "MOST_KEYS", "GroupKey", "group_keys"]
 
-MOST_KEYS: Final = 3
+MOST_KEYS: Final = 4
 _KINDS: Final = ("key", "name", "id", "word")
 GROUPED_FIELDS: Final = tuple(
     column for column, kind in KINDS.items() if kind in _KINDS or column in ("stream", "attempts", "http_status")

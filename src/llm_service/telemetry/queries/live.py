@@ -7,8 +7,9 @@ from llm_service.telemetry.queries.ask import ask
 from llm_service.telemetry.queries.cells import IS_CALL, whole
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.local_periods import moment_of
+from llm_service.telemetry.queries.newest import read_newest
 from llm_service.telemetry.queries.plans import Question, timestamp_of
-from llm_service.telemetry.queries.questions import InvocationRow, invocations, to_invocations
+from llm_service.telemetry.queries.questions import InvocationRow
 from llm_service.telemetry.stores.base import Fetch
 
 __all__ = ["MINUTES", "Live", "Minute", "read_live"]
@@ -50,8 +51,8 @@ def read_live(
         "today": today.totals,
         "since": today.since,
         "time_zone": today.time_zone,
-        "last_calls": to_invocations(fetch(invocations(narrowed, calls))),
-        "last_failures": to_invocations(fetch(invocations(failed, failures))),
+        "last_calls": read_newest(fetch, narrowed, calls),
+        "last_failures": read_newest(fetch, failed, failures),
     }
 
 

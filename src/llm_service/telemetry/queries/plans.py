@@ -39,7 +39,7 @@ class Question:
 
     Args:
         measures: names of `MEASURES` or `SETS`.
-        group_by: up to three names of `KEYS`; none asks for totals alone.
+        group_by: up to four names of `KEYS`; none asks for totals alone.
         filters: see `filter_language`.
         since, until, time_zone: see `time_range`; periods of time are those of this zone.
         order: names of measures and keys that are asked for, each descending behind a `-`. None sorts by periods, then

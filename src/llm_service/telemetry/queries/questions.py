@@ -11,7 +11,7 @@ from typing import Any, Final, TypedDict, cast
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.ask import totals_of
 from llm_service.telemetry.queries.cells import IS_CALL, known, number, say_odd, text, whole
-from llm_service.telemetry.queries.filters import InvocationFilter
+from llm_service.telemetry.queries.filters import InvocationFilter, Where
 from llm_service.telemetry.queries.measures import MEASURES, SETS
 from llm_service.telemetry.queries.plans import Question
 from llm_service.telemetry.queries.range_parts import range_parts
@@ -24,6 +24,7 @@ __all__ = [
     "DailyCost",
     "InvocationRow",
     "Statistics",
+    "add_position",
     "check_days",
     "daily_costs",
     "greatest",
@@ -119,7 +120,7 @@ def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: Invocat
     _check_limit(limit)
     where = narrowed.where()
     if before is not None:
-        where.add("(timestamp, id) < (?, ?)", *_position(before))
+        add_position(where, before)
     order = "ORDER BY timestamp DESC, id DESC LIMIT ?"
     return f"SELECT {ROW_COLUMNS} FROM invocations{where} {order}", [*where.parameters, limit]  # noqa: S608
 
@@ -172,11 +173,12 @@ def check_days(days: object) -> None:
         raise QueryError("days", days, f"give a number above 0 and up to {MAX_DAYS:,}")
 
 
-def _position(row: object) -> tuple[str, int]:
-    if not isinstance(row, dict):
-        raise QueryError("before", row, "give the last row of a page, as get_invocations returned it")
-    named = cast("dict[str, object]", row)
+def add_position(where: Where, before: object) -> None:
+    """Add that calls are behind a row, newest first. Raises QueryError: it is none."""
+    if not isinstance(before, dict):
+        raise QueryError("before", before, "give the last row of a page, as get_invocations returned it")
+    named = cast("dict[str, object]", before)
     timestamp, row_id = named.get("timestamp"), named.get("id")
     if not isinstance(timestamp, str) or not isinstance(row_id, int):
         raise QueryError("before", named, "it lacks timestamp and id; give a row as get_invocations returned it")
-    return timestamp, row_id
+    where.add("(timestamp, id) < (?, ?)", timestamp, row_id)

@@ -4,18 +4,17 @@ Records are deleted after `retention_days`. Where those at an end of the range a
 UTC day are left: then the range is widened to that day, and says so.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 from llm_service.telemetry.queries.cells import IS_CALL, day, text
 from llm_service.telemetry.queries.filters import InvocationFilter, Where
-from llm_service.telemetry.queries.time_range import TimeRange, day_of, day_start
+from llm_service.telemetry.queries.time_range import TimeRange, day_start
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, microseconds_text, to_microseconds
 from llm_service.telemetry.stores.base import Fetch
 
-__all__ = ["Edge", "RangeParts", "local_days", "moment_of", "range_parts", "read_kept_since"]
+__all__ = ["Edge", "RangeParts", "moment_of", "range_parts", "read_kept_since"]
 
 _DAY = timedelta(days=1)
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -106,25 +105,6 @@ def range_parts(fetch: Fetch, asked: TimeRange, *, by_local_day: bool = False) -
     if end is not None and after is not None and end > _midnight(after):
         edges.append(Edge(_midnight(after), end))
     return RangeParts(covered, first, after, has_days=True, edges=tuple(edges), records_since=kept)
-
-
-def local_days(fetch: Fetch, edge: Edge, narrowed: InvocationFilter, zone: tzinfo) -> Iterator[tuple[str, Edge]]:
-    """The days of the zone that an edge has calls of, each with its part of the edge."""
-    start = edge.start or _FIRST
-    while True:
-        where = Edge(start, edge.end).where(narrowed)
-        where.add("timestamp < ':'")  # what is no time may be greater than any
-        sql = f"SELECT timestamp FROM invocations{where} ORDER BY timestamp LIMIT 1"  # noqa: S608 - bound values
-        first = fetch((sql, where.parameters))
-        if not first:
-            return
-        today = day_of(max(moment_of(first[0][0]) or start, start), zone)
-        after = day_start(today + _DAY, zone) if today < date.max else None
-        is_last = after is None or (edge.end is not None and edge.end <= after)
-        yield today.isoformat(), Edge(start, edge.end if is_last else after)
-        if after is None or is_last:
-            return
-        start = after
 
 
 def moment_of(timestamp: object) -> datetime | None:

@@ -334,7 +334,7 @@ def test_damage_costs_the_damaged_value_alone(tmp_path: Path, damage: str) -> No
         ({"group_by": "agnt"}, r"by: 'agnt' .* did you mean agent\?"),
         ({"group_by": "cost"}, "by: 'cost' .* there is no key"),
         ({"group_by": "agent,agent_name"}, "by: .* each once"),
-        ({"group_by": "agent,tool,model,day"}, "by: .* up to 3"),
+        ({"group_by": "agent,tool,model,provider,day"}, "by: .* up to 4"),
         ({"group_by": 'metadata.a"b'}, "by: .* without"),
         ({"filters": "agnt=x"}, r"filters: 'agnt' .* did you mean agent\?"),
         ({"since": "yesterdy"}, r"since: .* did you mean yesterday\?"),

@@ -204,6 +204,27 @@ def test_days_of_utc_are_read_from_daily_totals_alone(stored: Callable[[datetime
     assert not any("FROM invocations" in sql for sql in asked)
 
 
+@pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/New_York", "Australia/Lord_Howe"])
+def test_days_of_a_zone_are_read_from_totals_of_quarters_of_an_hour_alone(
+    stored: Callable[[datetime], Path], zone: str
+) -> None:
+    """However many records there are; these say only when the first and the last one was."""
+    asked: list[str] = []
+
+    def question(fetch: Fetch) -> CostReport:
+        def noting(query: Any) -> Any:
+            asked.append(query[0])
+            return fetch(query)
+
+        return read_costs(noting, ("day",), InvocationFilter(), TimeRange(None, None, ZoneInfo(zone)))
+
+    read(stored(AROUND[0][1]), question)
+    (ends,) = (sql for sql in asked if "FROM invocations" in sql)
+    assert "min(timestamp)" in ends
+    assert "sum" not in ends
+    assert any("FROM quarter_hours" in sql for sql in asked)
+
+
 def test_days_are_found_by_the_index_on_times_and_those_without_calls_are_passed_over(tmp_path: Path) -> None:
     """A call of 1970 and one of 2026: not twenty thousand queries."""
     asked: list[Any] = []

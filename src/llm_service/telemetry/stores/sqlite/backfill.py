@@ -18,6 +18,7 @@ from llm_service.telemetry.stores.rollups import SUMS, DailyTotals, bucket_of
 from llm_service.telemetry.stores.sqlite import older_latencies, statements
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 from llm_service.telemetry.stores.sqlite.purge_steps import Pace, impatient
+from llm_service.telemetry.stores.sqlite.record_blocks import blocks_begun, write_blocks
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
 __all__ = ["OLDER", "Backfill", "add_quarter", "quarters_of"]
@@ -95,6 +96,7 @@ class Backfill:
             lowest = 1
         for quarter, totals in quarters_of(connection, "id >= ? AND id <= ?", (lowest, upper)).items():
             add_quarter(connection, quarter, totals)
+        write_blocks(connection, blocks_begun(connection, lowest, upper))
         connection.execute(_GO_ON, (lowest - 1, holder, held_until))
         if lowest == 1:
             connection.execute(_COMPLETE)

@@ -23,6 +23,7 @@ from llm_service.telemetry.stores.rollups import Fold
 from llm_service.telemetry.stores.sqlite import error_kinds, statements
 from llm_service.telemetry.stores.sqlite.bucket_cache import BucketCache
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook
+from llm_service.telemetry.stores.sqlite.record_blocks import blocks_filled, write_blocks
 from llm_service.telemetry.stores.sqlite.rollup_progress import keep_apart
 from llm_service.telemetry.stores.sqlite.search_index import IndexWriter
 from llm_service.telemetry.stores.sqlite.transactions import roll_back
@@ -162,6 +163,7 @@ class SqliteBatchWriter:
         writing.looks = self._has_triggers
         writing.insert_all(batch, slice_rows)
         writing.add_rollups()
+        write_blocks(connection, writing.filled_blocks())
         if writing.kept:
             self._index.add(connection, writing.kept, contents)
         if counted:
@@ -211,6 +213,9 @@ class _Transaction:
         """The ids of the calls whose contents were stored, by position."""
         self.duplicates: set[int] = set()
         self.quarantined: set[int] = set()
+        self._before: int | None = None
+        """The newest id before the first record was inserted."""
+        self._newest = 0
 
     def insert_all(self, batch: Sequence[InvocationRecord], slice_rows: int) -> None:
         """Insert slice by slice: rows are built between statements, so that the event loop can run."""
@@ -270,6 +275,11 @@ class _Transaction:
         else:
             if self.looks or inserted.rowcount != len(records):  # a trigger of the file's owner intervened
                 records, positions = self._kept(records, positions)
+            if not records:
+                return
+            self._newest = inserted.lastrowid or 0
+            if self._before is None:
+                self._before = self._newest - len(records)
             self._keep_contents(records, positions)
             self._count(records, positions)
             self._prompts.add(records)
@@ -326,6 +336,10 @@ class _Transaction:
             else:
                 self.inserted += [r for at, r in enumerate(records) if at not in refused] if refused else records
                 return
+
+    def filled_blocks(self) -> range:
+        """The blocks of `record_blocks` that are full now and were not before."""
+        return range(0) if self._before is None else blocks_filled(self._before, self._newest)
 
     def add_rollups(self) -> None:
         """Add the inserted records to the aggregates."""

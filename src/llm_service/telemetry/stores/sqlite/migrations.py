@@ -211,6 +211,14 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
         ) WITHOUT ROWID
         """,
         """
+        CREATE TABLE record_blocks (
+            block           INTEGER PRIMARY KEY,
+            first_timestamp TEXT NOT NULL,
+            last_timestamp  TEXT NOT NULL,
+            names           BLOB
+        )
+        """,
+        """
         CREATE TABLE rollup_progress (
             id             INTEGER PRIMARY KEY CHECK (id = 1),
             uncounted_to   INTEGER NOT NULL,
@@ -230,6 +238,8 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
             f" BEGIN {_COUNT_ANEW} END"
             for doing, done in (("INSERT", "inserted"), ("UPDATE", "updated"))
         ),
+        "DROP INDEX IF EXISTS idx_invocations_tool",
+        "DROP INDEX IF EXISTS idx_invocations_model",
     ),
 }
 """By version: the statements that migrate a file from the version before. Never changed afterwards."""
@@ -316,7 +326,7 @@ def read_as_newest(connection: sqlite3.Connection) -> None:
         connection.execute(f"CREATE TEMP VIEW invocations AS SELECT *, {later} FROM main.invocations")  # noqa: S608
     older_latencies.show(connection)
     if there and not _columns(connection, "rollup_progress"):
-        for later in ("quarter_hours", "rollup_progress"):
+        for later in ("quarter_hours", "rollup_progress", "record_blocks"):
             made = next(sql for sql in MIGRATIONS[6] if f"TABLE {later}" in sql)
             connection.execute(made.replace("CREATE", "CREATE TEMP"))
 

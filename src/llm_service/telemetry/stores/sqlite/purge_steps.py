@@ -24,6 +24,7 @@ from llm_service.telemetry.stores.retention import (
 from llm_service.telemetry.stores.sqlite import search_index
 from llm_service.telemetry.stores.sqlite.odd_values import as_stored
 from llm_service.telemetry.stores.sqlite.opening import BUSY_TIMEOUT_MS
+from llm_service.telemetry.stores.sqlite.record_blocks import DROP_DELETED
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
 __all__ = ["DELETE_RECORDS", "Pace", "Purge", "has_old", "impatient", "look"]
@@ -187,9 +188,8 @@ class Purge:
         if not _first(connection, _ANY_OLD, (cutoff,)):
             return False
         started, wanted = self._timer(), (cutoff, self.rows.now)
-        deleted = self._write(
-            connection, (_DELETE_CONTENTS, wanted), (DELETE_RECORDS, wanted), contents=(_OLDEST, wanted)
-        )
+        statements = (_DELETE_CONTENTS, wanted), (DELETE_RECORDS, wanted), (DROP_DELETED, ())
+        deleted = self._write(connection, *statements, contents=(_OLDEST, wanted))
         if deleted is None:
             return True
         self.rows.took((self._timer() - started) * 1000)
