@@ -44,9 +44,6 @@ def as_version_5(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE quarter_hours")
     connection.execute("DROP TABLE rollup_progress")
     connection.execute("DROP TABLE record_blocks")
-    for column in ("tool", "model"):
-        index = f"idx_invocations_{column} ON invocations ({column}_name) WHERE status <> 'success'"
-        connection.execute(f"CREATE INDEX {index}")
     connection.execute("DELETE FROM schema_version")
     connection.execute("INSERT INTO schema_version VALUES (5, 'then')")
     connection.execute("PRAGMA user_version = 5")

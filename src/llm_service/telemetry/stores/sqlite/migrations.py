@@ -238,8 +238,6 @@ MIGRATIONS: Final[Mapping[int, Sequence[str]]] = {
             f" BEGIN {_COUNT_ANEW} END"
             for doing, done in (("INSERT", "inserted"), ("UPDATE", "updated"))
         ),
-        "DROP INDEX IF EXISTS idx_invocations_tool",
-        "DROP INDEX IF EXISTS idx_invocations_model",
     ),
 }
 """By version: the statements that migrate a file from the version before. Never changed afterwards."""
