@@ -66,7 +66,15 @@ def test_each_option_is_documented_with_the_commands_that_have_it() -> None:
     for row in re.findall(r"^\| (`-.*) \|$", section("Command line"), re.MULTILINE):
         options, commands, *_ = (cell.strip() for cell in row.split(" | "))
         long = re.findall(r"`(--[a-z-]+)", options)
-        if commands.startswith("all but") or not commands:
+        if not commands:
+            continue
+        if commands.startswith("all but ") and "`--json`" not in row and "`--db PATH`" not in row:
+            having = {
+                name for name, command in leaves(cli) if any(one in long for p in command.params for one in p.opts)
+            }
+            assert {name for name, _ in leaves(cli)} - having == set(re.findall(r"`([a-z -]+)`", commands)), row
+            continue
+        if commands.startswith("all but"):
             continue
         for name, command in leaves(cli):
             has = any(option in long for p in command.params for option in p.opts)
@@ -147,7 +155,11 @@ def test_every_option_of_a_command_that_looks_after_the_file_is_in_its_section(t
     found = cli.commands[command]
     parts = list(found.commands.values()) if isinstance(found, click.Group) else [found]
     options = {name for part in parts for option in part.params for name in option.opts if name.startswith("--")}
-    for name in options - {"--db", "--config", "--json"}:
+    for name in (
+        options
+        - {"--db", "--config", "--json", "--format", "--output", "--safe-csv"}
+        - ({"--force"} if command == "dead-letters" else set())
+    ):
         assert name in section(title)
     for part in parts:
         assert str(part.name) in section(title)

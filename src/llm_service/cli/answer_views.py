@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from llm_service.cli.kinds import Kind, kinds_of
 from llm_service.cli.output import clean, say_deleted
 from llm_service.cli.tables import UNKNOWN, Column, Row, bar, count, named, percent, usd
 from llm_service.cli.target import Names, Target, existing, read
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.ask import Answer
     from llm_service.telemetry.queries.time_range import TimeRange
 
-__all__ = ["answered", "bar_column", "document", "heading", "key_columns", "measure_columns", "say_beside", "say_kept"]
+__all__ = [
+    "answer_kinds", "answered", "bar_column", "document", "heading", "key_columns", "measure_columns", "say_beside",
+]  # fmt: skip
 
 _HEADINGS: Final = {"invocations": "calls", "total_cost_usd": "cost USD", "total_tokens": "tokens"}
 _COVERAGE: Final = ("priced", "unpriced", "uncounted", "timed")
 """What comes with other measures, and is shown where it was named, or where something is unknown."""
 _MISSING: Final = ("unpriced", "uncounted")
+_COUNTED: Final = ("calls", "tokens", "nano-USD")
+"""Units of whole numbers."""
 
 
 def answered(
@@ -52,6 +57,16 @@ def document(answer: "Answer") -> dict[str, Any]:
     return found | {"unknown_names": [name._asdict() for name in answer.unknown_names]}
 
 
+def answer_kinds(answer: "Answer") -> dict[str, Kind]:
+    """What the columns of its rows hold: keys as in rows of calls, else text; measures by their units."""
+    from llm_service.telemetry.queries.measures import MEASURES
+    from llm_service.telemetry.queries.rows import InvocationRow
+
+    of_calls = kinds_of(InvocationRow)
+    found: dict[str, Kind] = {key: of_calls.get(key, "text") for key in answer.group_by}
+    return found | {name: "integer" if MEASURES[name].unit in _COUNTED else "number" for name in answer.measures}
+
+
 def heading(name: str) -> str:
     """What a column of an answer is called in tables."""
     return _HEADINGS.get(name, name.removesuffix("_name").removesuffix("_id"))
@@ -59,7 +74,7 @@ def heading(name: str) -> str:
 
 def key_columns(answer: "Answer") -> list[Column]:
     """A column for each key."""
-    return [Column(heading(key), of=_key_cell(key)) for key in answer.group_by]
+    return [Column(heading(key), both_ends=True, of=_key_cell(key)) for key in answer.group_by]
 
 
 def measure_columns(answer: "Answer", given: Collection[str] = ()) -> list[Column]:
@@ -91,13 +106,6 @@ def say_beside(target: Target, answer: "Answer", asked: "TimeRange") -> None:
     if answer.more:
         click.echo(f"{count(answer.more)} more rows are not shown; give a larger --limit", err=True)
     say_deleted(document(answer), err=target.as_json)
-    target.say_range(asked)
-
-
-def say_kept(target: Target, since: str | None, asked: "TimeRange") -> None:
-    """Say where records of the range may be deleted, and the range."""
-    if since is not None and (asked.start is None or asked.start.date().isoformat() < since):
-        click.echo(f"not counted: calls before {since} (UTC), whose records are deleted", err=target.as_json)
     target.say_range(asked)
 
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
+from llm_service.cli.budget_views import HOLDS, MENDS, STATUS, colour, standing
+from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.group import Failure
+from llm_service.cli.kinds import Kind, kinds_of
 from llm_service.cli.options import FILE, USD, common, examples, seller, zoned
 from llm_service.cli.output import clean, listing
-from llm_service.cli.tables import UNKNOWN, Column, Row, count
+from llm_service.cli.tables import Column, Row
 from llm_service.cli.target import Target, read, reading
 from llm_service.cli.times import in_zone, shown_time, zone_label
 
@@ -27,13 +30,11 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.budget_status import BudgetStatus, CounterStatus
     from llm_service.telemetry.stores.base import Fetch
 
-__all__ = ["STATUS", "amount", "budgets", "known_policies"]
+__all__ = ["budgets", "known_policies"]
 
 _T = TypeVar("_T")
 
 _EXIT_DOES_NOT_FIT: Final = 3
-_DAMAGED: Final = "damaged"
-_MENDS: Final = "llm-telemetry doctor names it, and doctor --repair counts it anew"
 _NO_POLICIES: Final = (
     "there is no policies.yaml to read limits from; write `policies: {default: {daily_budget_usd: 10}}` into "
     "config/policies.yaml, or name a file with --policies PATH or LLM_TELEMETRY_POLICIES"
@@ -53,75 +54,6 @@ _policy = click.option(
 )
 
 
-def amount(metric: str, value: float) -> str:
-    """An amount of a metric; USD to the hundredth of a cent, and further where that would show nothing."""
-    if metric != "usd":
-        return f"{value:,.0f}"
-    digits = 4 if value == 0 or abs(value) >= 0.0001 else 9
-    return f"${value:,.{digits}f}"
-
-
-def _part(name: str) -> Callable[[Row], str]:
-    return lambda row: amount(row["metric"], row[name])
-
-
-def _budget(row: Row) -> str:
-    if row["limit"] is not None:
-        return f"{row['budget']}{'' if row['hard'] else ' (soft)'}"
-    return ", ".join(f"{name} {'|'.join(patterns)}" for name, patterns in row["scope"].items()) or "all calls"
-
-
-def _limit(row: Row) -> str:
-    return "not known here" if row["limit"] is None else amount(row["metric"], row["limit"]) + _unit(row["metric"])
-
-
-def _spent(row: Row) -> str:
-    if row["damaged"]:
-        return _DAMAGED
-    if row["limit"] is None:
-        return f"{_part('spent')(row)}, {count(row['tokens'])} tokens, {count(row['calls'])} calls"
-    is_unknown = row["metric"] == "usd" and row["unpriced_calls"] and row["unpriced_calls"] == row["calls"]
-    return UNKNOWN if is_unknown else amount(row["metric"], row["spent"])
-
-
-def _used(row: Row) -> str:
-    return _DAMAGED if row["damaged"] else "-" if row["limit"] is None else f"{row['used_percent']:.1f}%"
-
-
-def _state(hold: Row) -> str:
-    return "lease over" if hold["expired"] else "cost unknown" if hold["recorded"] else str(hold["state"])
-
-
-def _unit(metric: str) -> str:
-    return "" if metric == "usd" else f" {metric}"
-
-
-STATUS: Final = (
-    Column("budget", of=_budget),
-    Column("window", whole=True, of=lambda row: row["window"]),
-    Column("subject", rank=5, of=lambda row: ", ".join(str(value or "-") for value in row["subject"])),
-    Column("limit", "right", of=_limit),
-    Column("spent", "right", of=_spent),
-    Column("reserved", "right", rank=2, of=_part("reserved")),
-    Column("unknown", "right", rank=1, of=_part("unknown")),
-    Column("unpriced", "right", rank=3, of=lambda row: count(row["unpriced_calls"])),
-    Column("used", "right", of=_used),
-    Column("forecast", "right", rank=4, of=lambda row: "-" if row["forecast"] is None else _part("forecast")(row)),
-    Column("resets", whole=True, rank=6),
-)
-_USED: Final = [column.name for column in STATUS].index("used")
-_HOLDS: Final = (
-    Column("hold", whole=True, of=lambda hold: hold["hold_id"]),
-    Column("state", whole=True, of=_state),
-    Column("since", rank=2, moment="reserved_at"),
-    Column("lease ends", rank=1, moment="expires_at"),
-    Column("USD", "right", of=lambda hold: amount("usd", hold["usd"])),
-    Column("tokens", "right", rank=4, of=lambda hold: count(hold["tokens"])),
-    Column("for", rank=3, of=lambda hold: ", ".join(f"{name} {one}" for name, one in hold["names"].items()) or "-"),
-    Column("justification", rank=5, of=lambda hold: hold["justification"] or "-"),
-)
-
-
 @click.group(
     invoke_without_command=True,
     epilog=examples(
@@ -135,9 +67,12 @@ _HOLDS: Final = (
 @_policies
 @_policy
 @zoned
+@formatted()
 @common
 @click.pass_context
-def budgets(context: click.Context, *, policies: Path | None, policy: str | None, target: Target) -> None:
+def budgets(
+    context: click.Context, *, policies: Path | None, policy: str | None, output: Output, target: Target
+) -> None:
     """Every limit beside what is spent, reserved and of unknown outcome, with a forecast to the window's end.
 
     All three count against a limit. Calls without a known cost are counted as unpriced, never as $0. What a limit is
@@ -146,12 +81,12 @@ def budgets(context: click.Context, *, policies: Path | None, policy: str | None
     --json: an array of objects, whose `limit` is null where it is not known here.
     """
     if context.invoked_subcommand is not None:
-        if policies or policy or any(target):
+        if policies or policy or any(target) or output != Output():
             command = f"budgets {context.invoked_subcommand}"
             raise click.UsageError(f"give options after the command they are for: {command} ...")
         return
     from llm_service.budgets.policies import Policies
-    from llm_service.telemetry.queries.budget_status import read_others, read_status
+    from llm_service.telemetry.queries.budget_status import BudgetStatus, read_others, read_status
 
     now = datetime.now(UTC)
     known = known_policies(target, policies)
@@ -166,29 +101,30 @@ def budgets(context: click.Context, *, policies: Path | None, policy: str | None
     rows = _ask(path, question) if known is not None or path.exists() else []
     if known is None and not rows:
         raise Failure(_NO_POLICIES)
-    target.show(rows, lambda rows: _show_status(rows, target.zone()))
+    columns = _columns(target.zone())
+    tokens: dict[str, Kind] = {"tokens": "integer"}  # of limits that are not known here
+    each = [{**row, "tokens": row.get("tokens")} for row in rows]
+    what = Rows(each, columns, kinds_of(BudgetStatus) | tokens, rows)
+    put_out(output, target, what, lambda: _show_status(rows, columns))
 
 
-def _show_status(rows: "Sequence[BudgetStatus | CounterStatus]", zone: tzinfo) -> None:
+def _columns(zone: tzinfo) -> list[Column]:
     def resets(row: Row) -> str:
         if row["resets_at"] is not None:
             return shown_time(row["resets_at"], zone, "minutes")
         return "never" if row["window"] == "total" else "rolling"
 
-    columns = [*STATUS[:-1], replace(STATUS[-1], name=f"resets ({zone_label(zone)})", of=resets)]
-    listing(columns, rows, marked=_colour, empty="no limits, or nothing was counted for any subject of theirs yet")
+    return [*STATUS[:-1], replace(STATUS[-1], name=f"resets ({zone_label(zone)})", of=resets)]
+
+
+def _show_status(rows: "Sequence[BudgetStatus | CounterStatus]", columns: Sequence[Column]) -> None:
+    listing(columns, rows, marked=colour, empty="no limits, or nothing was counted for any subject of theirs yet")
     damaged = sum(row["damaged"] for row in rows)
     if damaged:
-        click.echo(f"{damaged:,} damaged: what is stored of it cannot be read, so calls are refused; {_MENDS}")
+        click.echo(f"{damaged:,} damaged: what is stored of it cannot be read, so calls are refused; {MENDS}")
     others = sum(row["limit"] is None for row in rows)
     if others:
         click.echo(_OTHERS.format(f"{others:,} row{'' if others == 1 else 's'}"))
-
-
-def _colour(cells: Sequence[str]) -> str | None:
-    used = {_DAMAGED: "100", "-": "0"}.get(cells[_USED], cells[_USED])
-    percent = float(used.rstrip("%"))
-    return "red" if percent >= 100 else "yellow" if percent >= 80 else None
 
 
 @budgets.command(
@@ -203,7 +139,7 @@ Exit codes:
   3    it does not fit, or would not be let through: its price is unknown"""
 )
 @click.option("--estimate", "usd", type=USD, metavar="USD", help="What the call would cost at most.")
-@click.option("--tokens", type=int, default=0, metavar="N", help="How many tokens it would use at most.")
+@click.option("--tokens", type=click.IntRange(0), default=0, metavar="N", help="How many tokens it would use at most.")
 @click.option("--agent", "agent_name", metavar="NAME", help="The agent that would call.")
 @click.option("--tool", "tool_name", metavar="NAME", help="The tool that would call.")
 @click.option("--model", "model_name", metavar="NAME", help="The model that would be called.")
@@ -213,9 +149,17 @@ Exit codes:
 @click.option("--run", "run", metavar="ID", help="The run (or the trace, without one) it would belong to.")
 @_policies
 @_policy
+@formatted()
 @common
 def check(
-    *, usd: Decimal | None, tokens: int, policies: Path | None, policy: str | None, target: Target, **names: str | None
+    *,
+    usd: Decimal | None,
+    tokens: int,
+    policies: Path | None,
+    policy: str | None,
+    output: Output,
+    target: Target,
+    **names: str | None,
 ) -> None:
     """Say whether a call would fit now into every budget that covers it. Nothing is reserved.
 
@@ -223,6 +167,7 @@ def check(
     """
     from llm_service.errors import BudgetError
     from llm_service.telemetry.client.reservation_requests import ReservationRequest
+    from llm_service.telemetry.queries.budget_status import BudgetStatus
 
     refused: str | None = None
     rows: list[BudgetStatus] = []
@@ -234,7 +179,9 @@ def check(
         refused = str(error)
     fits = refused is None and all(row["fits"] or not row["hard"] for row in rows)
     asked = {"usd": None if usd is None else float(usd), "tokens": tokens, "calls": 1}
-    target.show({"fits": fits, "asked": asked, "error": refused, "limits": rows}, _show_check)
+    found = {"fits": fits, "asked": asked, "error": refused, "limits": rows}
+    what = Rows(rows, STATUS[:-1], kinds_of(BudgetStatus), found)
+    put_out(output, target, what, lambda: _show_check(found))
     if not fits:
         raise click.exceptions.Exit(_EXIT_DOES_NOT_FIT)
 
@@ -282,41 +229,29 @@ def _show_check(found: Mapping[str, Any]) -> None:
     for row in rows:
         if not row["fits"]:
             verdict = "does not fit" if row["hard"] else "over a soft limit"
-            click.echo(clean(f"{verdict}: {_standing(row, found['asked'])}"))
+            click.echo(clean(f"{verdict}: {standing(row, found['asked'])}"))
     if found["fits"]:
         hard = sum(row["hard"] for row in rows)
         limits = f"{hard} hard limit{'' if hard == 1 else 's'}" if rows else "no budget covers it"
         click.echo(f"fits: {limits}")
 
 
-def _standing(row: Row, asked: Mapping[str, Any]) -> str:
-    metric = row["metric"]
-    if row["damaged"]:
-        return f"budget {row['budget']}, {row['window']}: what is stored of it is damaged; {_MENDS}"
-    wanted, unit = asked[metric], _unit(metric)
-    subject = f" of {', '.join(value or '-' for value in row['subject'])}" if row["subject"] else ""
-    parts = ", ".join(f"{_part(part)(row)} {part}" for part in ("spent", "reserved", "unknown"))
-    resets = "" if row["resets_at"] is None else f"; it resets at {row['resets_at'][:16]} UTC"
-    more = "what the policies say of an unknown price" if wanted is None else f"{amount(metric, wanted)}{unit}"
-    return (
-        f"budget {row['budget']}{subject}, {row['window']}: {amount(metric, row['limit'])}{unit} limit, {parts}, "
-        f"{more} asked{resets}"
-    )
-
-
 @budgets.command(epilog=examples("budgets holds", "budgets holds --json"))
 @zoned
+@formatted()
 @common
-def holds(*, target: Target) -> None:
+def holds(*, output: Output, target: Target) -> None:
     """List what is held for calls under way, and for those whose outcome nobody knows; oldest first.
 
     With --json: an array of objects.
     """
-    from llm_service.telemetry.queries.budget_status import read_holds
+    from llm_service.telemetry.queries.budget_status import BudgetHold, read_holds
 
     now = datetime.now(UTC)
     found = _ask(target.report_path(), lambda fetch: read_holds(fetch, now))
-    target.show(found, lambda holds: listing(in_zone(_HOLDS, target.zone()), holds, empty="nothing is held"))
+    columns = in_zone(HOLDS, target.zone())
+    what = Rows(found, columns, kinds_of(BudgetHold), found)
+    put_out(output, target, what, lambda: listing(columns, found, empty="nothing is held"))
 
 
 @budgets.command(epilog=examples("budgets release 01a216b9-c88d-7e9e-8987-7f8541e0e322", "budgets release --all"))

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples
 from llm_service.cli.output import clean, listing
 from llm_service.cli.tables import UNKNOWN, Column, Row, count, named, percent
@@ -58,8 +60,9 @@ _COLUMNS: Final = (
 @click.argument("run_a", metavar="RUN_A")
 @click.argument("run_b", metavar="RUN_B")
 @click.option("--by", type=click.Choice(["model", "agent", "tool"]), help="Compare each of them.")
+@formatted()
 @common
-def compare(*, run_a: str, run_b: str, by: "NameKey | None", target: Target) -> None:
+def compare(*, run_a: str, run_b: str, by: "NameKey | None", output: Output, target: Target) -> None:
     """Two runs beside each other, and whether they differ by more than chance.
 
     A run is named by its id, by its name (the newest of that name), or as NAME~1 (the one before), NAME~2, ...
@@ -68,21 +71,26 @@ def compare(*, run_a: str, run_b: str, by: "NameKey | None", target: Target) -> 
     fewer than 10 on one side. With --json: the keys of compare_runs. Exit code 1 where there is no such run.
     """
     from llm_service.telemetry.queries.bootstrap import require_scipy
-    from llm_service.telemetry.queries.run_comparison import compared, read_both
+    from llm_service.telemetry.queries.run_comparison import ComparedMetric, compared, read_both
 
     path = target.report_path()
     require_scipy()
     both = read(path, lambda fetch: read_both(fetch, run_a, run_b, by))
-    target.show(compared(both), _show)
+    found = compared(both)
+    what = Rows(found["rows"], _columns(found), kinds_of(ComparedMetric), found)
+    put_out(output, target, what, lambda: _show(found))
+
+
+def _columns(found: "RunComparison") -> list[Column]:
+    by = found["by"]
+    return [*([] if by is None else [Column(by, of=lambda row: named(row["group"]))]), *_COLUMNS]
 
 
 def _show(found: "RunComparison") -> None:
     """The metrics as a table, and below it what the intervals are worth."""
     for side, run in (("A", found["a"]), ("B", found["b"])):
         click.echo(clean(f"{side}: {run['run']}, {count(run['invocations'])} calls"))
-    by = found["by"]
-    grouped = [] if by is None else [Column(by, of=lambda row: named(row["group"]))]
-    listing([*grouped, *_COLUMNS], found["rows"], marked=_colour, empty=f"no {by} is in both runs")
+    listing(_columns(found), found["rows"], marked=_colour, empty=f"no {found['by']} is in both runs")
     for title, names in (
         ("only in A", found["only_a"]), ("only in B", found["only_b"]), ("not shown", found["left_out"]),
     ):  # fmt: skip

@@ -1,17 +1,21 @@
 """`config show`, `config check`, `config example`: what is in force here, whether it is usable, and what can be set."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import texts
 from llm_service.cli.options import FILE, common, examples
 from llm_service.cli.output import clean, json_document, lines, listing
-from llm_service.cli.tables import Column
+from llm_service.cli.tables import Column, named
 from llm_service.cli.target import Target
 from llm_service.config.files import FILE_VARIABLES, Kind, example
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llm_service.errors import ConfigError
 
 __all__ = ["config_group"]
@@ -20,6 +24,13 @@ _SETTINGS: Final = (
     Column("setting", whole=True, of=lambda setting: setting["name"]),
     Column("value", of=lambda setting: _value(setting["value"])),
     Column("source", of=lambda setting: setting["source"]),
+)
+_FINDINGS: Final = (
+    Column("severity", of=lambda item: item["severity"]),
+    Column("file", of=lambda item: named(item["file"])),
+    Column("line", "right", of=lambda item: "-" if item["line"] is None else str(item["line"])),
+    Column("key", of=lambda item: named(item["key"])),
+    Column("message", of=lambda item: item["message"]),
 )
 
 
@@ -31,8 +42,9 @@ def config_group() -> None:
 
 
 @config_group.command(name="show", epilog=examples("config show", "config show --config ./telemetry.yaml --json"))
+@formatted()
 @common
-def config_show(*, target: Target) -> None:
+def config_show(*, output: Output, target: Target) -> None:
     """Show each setting and where its value comes from, and which models.yaml and policies.yaml are in force.
 
     The source is `default`, FILE:LINE, the name of an environment variable, or --db. With --json: one object with
@@ -47,12 +59,21 @@ def config_show(*, target: Target) -> None:
         values = [ConfigValue(v.name, str(db), "--db") if v.name == "db_path" else v for v in values]
     models, policies = _text(locate("models", config)), _text(locate("policies", config))
     settings = [value._asdict() for value in values]
-    if target.as_json:
-        json_document({"settings": settings, "models": models, "policies": policies})
-        return
-    listing(_SETTINGS, settings)
+    found = {"settings": settings, "models": models, "policies": policies}
+    put_out(
+        output, target, Rows(_plain(settings), _SETTINGS, texts("name", "value", "source"), found), lambda: _show(found)
+    )
+
+
+def _plain(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Values of every type as texts, for formats whose columns have one."""
+    return [setting | {"value": None if setting["value"] is None else _value(setting["value"])} for setting in settings]
+
+
+def _show(found: dict[str, Any]) -> None:
+    listing(_SETTINGS, found["settings"])
     click.echo()
-    lines([("models.yaml", models or "none"), ("policies.yaml", policies or "none")])
+    lines([(f"{name}.yaml", found[name] or "none") for name in ("models", "policies")])
 
 
 def _value(value: object) -> str:
@@ -86,10 +107,11 @@ def config_example(*, name: Kind, as_json: bool) -> None:
         "config check --models ./models.yaml --policies ./policies.yaml",
     ),
 )
-@common
 @click.option("--models", type=FILE, metavar="PATH", help="A models.yaml to check instead of the one in force.")
 @click.option("--policies", type=FILE, metavar="PATH", help="A policies.yaml to check instead of the one in force.")
-def config_check(*, target: Target, models: Path | None, policies: Path | None) -> None:
+@formatted()
+@common
+def config_check(*, models: Path | None, policies: Path | None, output: Output, target: Target) -> None:
     """Check telemetry.yaml, models.yaml and policies.yaml, each and against each other.
 
     All errors and warnings are shown at once, with file and line. Exit code 1 where there are errors; what only looks
@@ -105,26 +127,32 @@ def config_check(*, target: Target, models: Path | None, policies: Path | None) 
     path: Path | None = None
     if not errors:
         path = db if db is not None or checked.telemetry is None else checked.telemetry.get_db_path()
-    if target.as_json:
-        json_document(
-            {
-                "ok": not errors,
-                "db_path": _text(path),
-                "models": _text(checked.models),
-                "policies": _text(checked.policies),
-                "error": str(errors[0]) if errors else None,
-                "errors": [_place(error) for error in errors],
-                "warnings": [_place(warning) for warning in checked.warnings],
-            }
-        )
-    else:
-        for title, found in (("Error", errors), ("Warning", checked.warnings)):
-            for item in found:
-                click.echo(clean(f"{title}: {item}"), err=True)
-        if not errors:
-            click.echo(clean(f"the configuration is usable; the database is {path}"))
+    found = {
+        "ok": not errors,
+        "db_path": _text(path),
+        "models": _text(checked.models),
+        "policies": _text(checked.policies),
+        "error": str(errors[0]) if errors else None,
+        "errors": [_place(error) for error in errors],
+        "warnings": [_place(warning) for warning in checked.warnings],
+    }
+    rows = [
+        {"severity": severity, **_place(item)}
+        for severity, items in (("error", errors), ("warning", checked.warnings))
+        for item in items
+    ]
+    what = Rows(rows, _FINDINGS, texts("severity", "file") | {"line": "integer"} | texts("key", "message"), found)
+    put_out(output, target, what, lambda: _show_check(errors, checked.warnings, path))
     if errors:
         raise click.exceptions.Exit(1)
+
+
+def _show_check(errors: "Sequence[ConfigError]", warnings: "Sequence[ConfigError]", path: Path | None) -> None:
+    for title, found in (("Error", errors), ("Warning", warnings)):
+        for item in found:
+            click.echo(clean(f"{title}: {item}"), err=True)
+    if not errors:
+        click.echo(clean(f"the configuration is usable; the database is {path}"))
 
 
 def _text(path: Path | None) -> str | None:

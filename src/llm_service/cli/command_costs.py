@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import Kind, kinds_of, texts
 from llm_service.cli.options import KEYS, common, examples, filters, ranged
 from llm_service.cli.output import cells, listing, say_deleted
 from llm_service.cli.tables import UNKNOWN, Column, count, named, sum_usd, usd
@@ -21,9 +23,9 @@ __all__ = ["LABELS", "UNPRICED", "costs", "grouped", "part_of", "say_deleted", "
 
 LABELS: Final = {
     "day": Column("date", whole=True, of=lambda row: str(row["date"])),
-    "agent": Column("agent", of=lambda row: named(row["agent_name"])),
-    "tool": Column("tool", rank=3, of=lambda row: named(row["tool_name"])),
-    "model": Column("model", of=lambda row: named(row["model_name"])),
+    "agent": Column("agent", both_ends=True, least=13, of=lambda row: named(row["agent_name"])),
+    "tool": Column("tool", both_ends=True, rank=3, of=lambda row: named(row["tool_name"])),
+    "model": Column("model", both_ends=True, least=13, of=lambda row: named(row["model_name"])),
 }
 _SUMS: Final = (
     Column("calls", "right", of=lambda sums: count(sums["invocations"])),
@@ -36,13 +38,13 @@ UNPRICED: Final = Column("unpriced", "right", of=lambda sums: count(sums["unpric
 _SOURCES: Final = (
     Column("cost source", of=lambda row: row["cost_source"] or "not said"),
     Column("calls", "right", of=lambda row: count(row["invocations"])),
-    Column("priced", "right", of=lambda row: count(row["priced_invocations"])),
+    Column("priced", "right", of=lambda row: count(row["priced"])),
     Column("tokens", "right", rank=1, of=lambda row: count(row["total_tokens"])),
-    Column("cost USD", "right", of=lambda row: usd(row["total_cost_usd"]) if row["priced_invocations"] else UNKNOWN),
+    Column("cost USD", "right", of=lambda row: usd(row["total_cost_usd"]) if row["priced"] else UNKNOWN),
 )
 _TIER: Final = Column("service tier", of=lambda row: named(row["service_tier"]))
 _MODELS: Final = (
-    Column("unpriced model", of=lambda row: named(row["model_name"])),
+    Column("unpriced model", both_ends=True, of=lambda row: named(row["model_name"])),
     Column("provider", rank=1, of=lambda row: named(row["provider"])),
     _TIER,
     Column("calls", "right", of=lambda row: count(row["invocations"])),
@@ -75,6 +77,7 @@ _MODELS: Final = (
 @ranged
 @click.option("--coverage", is_flag=True, help="Instead: how much is priced, by whom, and the models that are not.")
 @filters
+@formatted()
 @common
 def costs(
     *,
@@ -83,13 +86,14 @@ def costs(
     until: str | None,
     coverage: bool,
     names: Names,
+    output: Output,
     target: Target,
 ) -> None:
     """What was spent, by any keys, with totals and how much of it is known.
 
     Rows are sorted by the keys in the order given, days newest first; the last key, where it is no day, by cost. Days
     whose records are deleted already are UTC days in any zone: of these only daily totals are left. With --json: one
-    object with by, rows, totals, first_day, last_day, priced_invocations, counted_invocations, since, until, time_zone
+    object with by, rows, totals, first_day, last_day, priced, since, until, time_zone
     and utc_days_before; with --coverage the keys of get_coverage, and since, until and time_zone.
     """
     from llm_service.telemetry.queries.cost_coverage import read_coverage
@@ -104,7 +108,7 @@ def costs(
             raise click.UsageError("--coverage has rows of its own; leave out --by")
         narrowed = InvocationFilter(since=asked.start, until=asked.end, **names)
         report = read(path, lambda fetch: read_coverage(fetch, narrowed))
-        target.show({**report, **asked.as_json()}, lambda _: _show_coverage(report, asked, target))
+        _put_coverage(report, asked, output, target)
         return
     found, covered = read(
         path,
@@ -112,12 +116,29 @@ def costs(
     )
     if found["totals"]["unpriced"]:
         _say_unpriced()
-    target.show(found, lambda found: _show(found, covered, asked, target))
+    columns = [*(LABELS[key] for key in by), *_SUMS, UNPRICED]
+    put_out(output, target, Rows(found["rows"], columns, _kinds(by), found), lambda: show_costs(found))
+    if output.form != "json":
+        target.say_range(covered, asked, found["utc_days_before"])
 
 
-def _show(report: "CostReport", covered: "TimeRange", asked: "TimeRange", target: Target) -> None:
-    show_costs(report)
-    target.say_range(covered, asked, report["utc_days_before"])
+def _kinds(by: "Sequence[CostKey]") -> "dict[str, Kind]":
+    from llm_service.telemetry.queries.costs import CostSums
+
+    return texts(*("date" if key == "day" else f"{key}_name" for key in by)) | kinds_of(CostSums)
+
+
+def _put_coverage(report: "CoverageReport", asked: "TimeRange", output: Output, target: Target) -> None:
+    from llm_service.telemetry.queries.cost_coverage import SourceCoverage
+
+    found = Rows(report["by_source"], _SOURCES, kinds_of(SourceCoverage), {**report, **asked.as_json()})
+    put_out(output, target, found, lambda: _show_coverage(report, asked))
+    if output.form not in ("table", "json"):
+        models = len(report["unknown_models"])
+        click.echo(f"{count(models)} models without a price are in the table and in JSON alone", err=True)
+    if output.form != "json":
+        say_deleted(report, err=target.as_json)
+        target.say_range(asked)
 
 
 def _say_unpriced() -> None:
@@ -140,11 +161,11 @@ def show_costs(report: "CostReport") -> None:
     sums = [*_SUMS, UNPRICED] if totals["unpriced"] else _SUMS
     grouped([LABELS[key] for key in report["by"]], sums, report["rows"], totals)
     calls = totals["invocations"]
-    known = (("cost", report["priced_invocations"]), ("tokens", report["counted_invocations"]))
+    known = (("cost", report["priced"]), ("tokens", calls - totals["uncounted"]))
     click.echo("known: " + ", ".join(f"{what} of {count(n)} ({n / calls:.1%})" for what, n in known))
 
 
-def _show_coverage(report: "CoverageReport", asked: "TimeRange", target: Target) -> None:
+def _show_coverage(report: "CoverageReport", asked: "TimeRange") -> None:
     """How much is priced, by source, and the models that are not."""
     calls, unknown = report["invocations"], report["unknown_models"]
     if not calls:
@@ -152,13 +173,11 @@ def _show_coverage(report: "CoverageReport", asked: "TimeRange", target: Target)
     else:
         listing(_SOURCES, report["by_source"])
         tokens = part_of(report["priced_tokens"], report["total_tokens"], "tokens")
-        click.echo(f"priced: {part_of(report['priced_invocations'], calls, 'calls')}, {tokens}")
+        click.echo(f"priced: {part_of(report['priced'], calls, 'calls')}, {tokens}")
     if unknown:
         tiers = any(row["service_tier"] is not None for row in unknown)
         columns = [column for column in _MODELS if tiers or column is not _TIER]
         listing(in_zone(columns, asked.zone), unknown)
-    say_deleted(report)
-    target.say_range(asked)
 
 
 def grouped(labels: Sequence[Column], columns: Sequence[Column], rows: Sequence[Any], totals: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, zoned
 from llm_service.cli.output import clean, listing
 from llm_service.cli.tables import Column
@@ -36,13 +38,16 @@ def dead_letters() -> None:
 
 @dead_letters.command(name="list", epilog=examples("dead-letters list", "dead-letters list --json"))
 @zoned
+@formatted()
 @common
-def list_letters(*, target: Target) -> None:
+def list_letters(*, output: Output, target: Target) -> None:
     """List them, oldest first; --json shows the records."""
-    from llm_service.telemetry.maintenance.dead_letters import letters
+    from llm_service.telemetry.maintenance.dead_letters import DeadLetter, letters
 
     found = [asdict(letter) for letter in letters(target.path())]
-    target.show(found, lambda letters: listing(in_zone(_LETTERS, target.zone()), letters, empty="no dead letters"))
+    columns = in_zone(_LETTERS, target.zone())
+    what = Rows(found, columns, kinds_of(DeadLetter), found)
+    put_out(output, target, what, lambda: listing(columns, found, empty="no dead letters"))
 
 
 def _chosen(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,13 +83,14 @@ def retry(*, ids: tuple[int, ...], everything: bool, changes: tuple[str, ...], t
     from llm_service.telemetry import TelemetryLogger
     from llm_service.telemetry.maintenance import dead_letters as letters
 
+    replaced = dict(map(_change, changes))
     settings = target.settings()
     found = letters.letters(settings.db_path, _ids(ids, everything))
     options: dict[str, Any] = {name: getattr(settings, name) for name in settings.names()}
     options |= {"models": locate("models", target.config) or False, "policies": False}
     options["retention_days"] = None  # a short life is no time to delete in
     open_logger: Callable[[], TelemetryLogger] = partial(TelemetryLogger, options.pop("db_path"), **options)
-    outcomes = letters.retry(found, open_logger, dict(map(_change, changes))) if found else []
+    outcomes = letters.retry(found, open_logger, replaced) if found else []
     target.show([asdict(one) | {"outcome": one.outcome.value} for one in outcomes], _show_retried)
     if any(one.outcome is letters.Outcome.REFUSED for one in outcomes):
         raise click.exceptions.Exit(1)

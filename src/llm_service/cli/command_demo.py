@@ -126,6 +126,7 @@ def _read_back(plan: "Plan", report: "Report", settings: "Settings") -> dict[str
 
 def _to_dict(report: "Report", records: int, *, shifted: bool) -> dict[str, Any]:
     from llm_service.cli.model import note
+    from llm_service.telemetry.queries.plans import timestamp_of
 
     return {
         "note": note(shifted=shifted),
@@ -133,8 +134,8 @@ def _to_dict(report: "Report", records: int, *, shifted: bool) -> dict[str, Any]
         "records_on_disk": records,
         "rows": report.rows,
         "agents": report.agents,
-        "first": report.first.isoformat(),
-        "last": report.last.isoformat(),
+        "first_timestamp": timestamp_of(report.first),
+        "last_timestamp": timestamp_of(report.last),
         "seconds": report.seconds,
         "records_per_second": report.records_per_second,
         "ledger": asdict(report.ledger),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import Kind, texts
 from llm_service.cli.options import common, examples
 from llm_service.cli.output import clean, lines, listing
 from llm_service.cli.tables import Column
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
+_COUNTS: Final[dict[str, Kind]] = dict.fromkeys(("recovered", "partial", "damaged", "duplicates"), "integer")
 _SALVAGED: Final = (
     Column("table", whole=True, of=lambda found: found["name"]),
     Column("recovered", "right", of=lambda found: f"{found['recovered']:,}"),
@@ -28,6 +31,15 @@ _SALVAGED: Final = (
     Column("damaged", "right", of=lambda found: f"{found['damaged']:,}"),
     Column("duplicates", "right", of=lambda found: f"{found['duplicates']:,}"),
 )
+_KINDS_SALVAGED: Final = texts("name") | _COUNTS
+_FINDINGS: Final = (
+    Column("severity", of=lambda finding: finding["severity"]),
+    Column("finding", of=lambda finding: finding["name"]),
+    Column("seen", of=lambda finding: finding["seen"]),
+    Column("remedy", of=lambda finding: finding["remedy"]),
+)
+_CODE: Final[dict[str, Kind]] = {"exit_code": "integer"}
+_KINDS: Final = texts("check", "name", "severity") | _CODE | texts("seen", "remedy")
 
 
 @click.command(
@@ -50,10 +62,8 @@ _SALVAGED: Final = (
     metavar="[DEST]",
     help="Recover what can be read into a new file; default: FILE.salvaged beside it.",
 )
-@click.option(
-    "--force", is_flag=True, help="With --salvage: replace DEST where it is no database in use, or of others."
-)
 @click.option("--ignore", "ignored", multiple=True, metavar="FINDING", help="Do not count this finding; repeatable.")
+@formatted()
 @common
 def doctor(
     *,
@@ -61,14 +71,15 @@ def doctor(
     repairing: bool,
     dry_run: bool,
     salvaging: str | None,
-    force: bool,
     ignored: tuple[str, ...],
+    output: Output,
     target: Target,
 ) -> None:
     """Check the database and the configuration; read-only unless told otherwise.
 
     The exit code is that of the gravest finding, 0 where all is well; the manual lists them. With --salvage it is 0
-    when nothing is lost, 45 where something is or nobody can tell.
+    when nothing is lost, 45 where something is or nobody can tell; with --force, DEST is replaced, too, where it is no
+    database in use, or of others.
     """
     from llm_service.telemetry.maintenance.findings import KINDS
     from llm_service.telemetry.maintenance.repair import repair
@@ -77,18 +88,21 @@ def doctor(
     if unknown:
         problem = f"there is no finding {unknown[0]!r}; there are: {', '.join(KINDS)}"
         raise click.BadParameter(problem, param_hint="--ignore")
-    if (dry_run and not repairing) or (force and salvaging is None) or (repairing and salvaging is not None):
-        raise click.UsageError("--dry-run goes with --repair, --force with --salvage, and only one of these at a time")
+    idle = output.force and salvaging is None and output.path is None
+    if (dry_run and not repairing) or idle or (repairing and salvaging is not None):
+        raise click.UsageError("--dry-run goes with --repair, --force with --salvage or -o, and only one at a time")
     if salvaging is None:
         actions = [asdict(action) for action in repair(target.path(), dry_run=dry_run)] if repairing else None
-        _examine(target, actions, full=full, ignored=ignored)
+        _examine(target, output, actions, full=full, ignored=ignored)
     else:
         source = target.path()
         destination = resolve_db_path(salvaging) if salvaging else source.with_name(f"{source.name}.salvaged")
-        _salvage(source, destination, target, force=force)
+        _salvage(source, destination, target, output)
 
 
-def _examine(target: Target, actions: list[dict[str, Any]] | None, *, full: bool, ignored: Sequence[str]) -> None:
+def _examine(
+    target: Target, output: Output, actions: list[dict[str, Any]] | None, *, full: bool, ignored: Sequence[str]
+) -> None:
     from llm_service.telemetry.maintenance.doctor import examine
     from llm_service.telemetry.maintenance.findings import exit_code
 
@@ -96,13 +110,14 @@ def _examine(target: Target, actions: list[dict[str, Any]] | None, *, full: bool
     path = target.db or (None if settings is None else settings.db_path)
     findings = [configuration, *([] if path is None else examine(path, settings, full=full))]
     code = exit_code(finding for finding in findings if finding.name not in ignored)
-    found = {
+    found: dict[str, Any] = {
         "db_path": None if path is None else str(path),
         "exit_code": code,
         "findings": [asdict(finding) | {"severity": finding.severity.value} for finding in findings],
         "actions": actions or [],
     }
-    target.show(found, lambda found: _show(found, ignored, repaired=actions is not None))
+    what = Rows(found["findings"], _FINDINGS, _KINDS, found)
+    put_out(output, target, what, lambda: _show(found, ignored, repaired=actions is not None))
     raise click.exceptions.Exit(code)
 
 
@@ -142,13 +157,15 @@ def _configuration(target: Target) -> "tuple[Settings | None, Finding]":
     return settings, healthy("config", "usable")
 
 
-def _salvage(source: Path, destination: Path, target: Target, *, force: bool) -> None:
+def _salvage(source: Path, destination: Path, target: Target, output: Output) -> None:
     from llm_service.telemetry.maintenance.findings import KINDS
     from llm_service.telemetry.maintenance.salvage import salvage
 
-    report = salvage(source, destination, force=force)
+    report = salvage(source, destination, force=output.force)
     found = asdict(report) | {"path": str(report.path), "source": str(source)}
-    target.show(found, lambda found: _show_salvage(found, report))
+    rows = [{"name": name, **counts} for name, counts in found["tables"].items()]
+    what = Rows(rows, _SALVAGED, _KINDS_SALVAGED, found)
+    put_out(output, target, what, lambda: _show_salvage(found, report))
     if report.lost != 0:
         raise click.exceptions.Exit(KINDS["damaged"].exit_code)
 

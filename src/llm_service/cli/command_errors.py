@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from llm_service.cli.answer_views import say_kept
 from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, filters, ranged
-from llm_service.cli.output import cells, table
+from llm_service.cli.output import cells, say_deleted, table
 from llm_service.cli.tables import Column, count, named, percent
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import shown_time, zone_label
@@ -33,15 +33,15 @@ def _columns(zone: "tzinfo") -> tuple[Column, ...]:
     label = zone_label(zone)
     return (
         Column("failures", "right", of=lambda row: count(row["failures"])),
-        Column("share", "right", rank=3, of=lambda row: percent(row["share"])),
-        Column("error", of=lambda row: named(row["error_type"])),
+        Column("share", "right", rank=1, of=lambda row: percent(row["share"])),
+        Column("error", both_ends=True, least=16, of=lambda row: named(row["error_type"])),
         Column("status", whole=True, rank=4, of=lambda row: row["status"]),
         Column("http", "right", rank=5, of=lambda row: named(row["http_status"] and str(row["http_status"]))),
-        Column("model", rank=2, of=lambda row: named(row["model_name"])),
-        Column(f"first ({label})", whole=True, rank=7, of=lambda row: shown_time(row["first_timestamp"], zone)),
-        Column(f"last ({label})", whole=True, rank=1, of=lambda row: shown_time(row["last_timestamp"], zone)),
-        Column("id", "right", rank=6, of=lambda row: str(row["example_id"])),
-        Column("example", of=lambda row: _message(row["example_message"])),
+        Column("model", both_ends=True, rank=2, least=13, of=lambda row: named(row["model_name"])),
+        Column(f"first ({label})", whole=True, rank=8, of=lambda row: shown_time(row["first_timestamp"], zone)),
+        Column(f"last ({label})", whole=True, rank=7, of=lambda row: shown_time(row["last_timestamp"], zone)),
+        Column("id", "right", rank=3, of=lambda row: str(row["example_id"])),
+        Column("example", least=24, of=lambda row: _message(row["example_message"])),
     )
 
 
@@ -58,14 +58,14 @@ def _columns(zone: "tzinfo") -> tuple[Column, ...]:
 @click.option(
     "--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="At most so many kinds."
 )
-@formatted
+@formatted()
 @common
 def errors(*, names: Names, since: str | None, until: str | None, limit: int, output: Output, target: Target) -> None:
     """Failures by type of error, status, HTTP status and model; the most frequent first.
 
     Each kind with how often, its share of all failures, when it was first and last, and the newest call as an example:
-    its message, and the id that `show` takes. With --json: one object with rows, failures, invocations, more, and the
-    range.
+    its message, and the id that `show` takes. With --json: one object with rows, failures, invocations, more,
+    records_since, deleted_invocations, deleted_failures, and the range.
     """
     from llm_service.telemetry.queries.failure_kinds import FailureGroup, read_failures
     from llm_service.telemetry.queries.filters import InvocationFilter
@@ -76,12 +76,12 @@ def errors(*, names: Names, since: str | None, until: str | None, limit: int, ou
     found = read(path, lambda fetch: read_failures(fetch, narrowed, limit))
     say_unknown(path, names)
     columns = _columns(asked.zone)
-    keys = list(FailureGroup.__annotations__)
-    what = Rows([{**row} for row in found["rows"]], columns, keys, {**found, **asked.as_json()})
+    what = Rows(found["rows"], columns, kinds_of(FailureGroup), {**found, **asked.as_json()})
     put_out(output, target, what, lambda: _show(found, columns))
     if found["more"]:
         click.echo(f"{count(found['more'])} more kinds are not shown; give a larger --limit", err=True)
-    say_kept(target, found["records_since"], asked)
+    say_deleted(found, err=target.as_json)
+    target.say_range(asked)
 
 
 def _show(found: "FailureReport", columns: "Sequence[Column]") -> None:

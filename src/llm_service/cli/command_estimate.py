@@ -7,9 +7,11 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.group import Misuse
+from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import MODELS, common, examples, seller
-from llm_service.cli.output import lines, table
+from llm_service.cli.output import lines, listing
 from llm_service.cli.tables import UNKNOWN, Column, percent, usd
 from llm_service.cli.target import Target, reading
 
@@ -20,6 +22,14 @@ __all__ = ["estimate"]
 
 _MOST_BYTES: Final = 16 << 20
 """Of a prompt: several times what the largest context takes."""
+_QUANTILES: Final = ("p50", "p90", "p99")
+
+
+def _quantile(name: str) -> Column:
+    return Column(name, "right", of=lambda row: row[name])
+
+
+_COLUMNS: Final = (Column("of the call", whole=True, of=lambda row: row["what"]), *map(_quantile, _QUANTILES))
 _SOURCES: Final = {
     "given": "given",
     "tokenizer": "counted by the model's tokenizer",
@@ -49,17 +59,22 @@ _LEVELS: Final = {
 @click.option("--prompt-tokens", type=int, metavar="N", help="How many tokens the prompt has, where that is known.")
 @click.option("--max-tokens", type=int, metavar="N", help="The limit of the answer: with it, cost has a hard bound.")
 @MODELS
+@formatted()
 @common
-def estimate(*, prompt_file: IO[bytes] | None, models: Path | None, target: Target, **asked: Any) -> None:
+def estimate(
+    *, prompt_file: IO[bytes] | None, models: Path | None, output: Output, target: Target, **asked: Any
+) -> None:
     """Estimate tokens and cost of a call from the past of such calls and today's prices.
 
     Of a hundred such calls, about 50, 90 and 99 stay within p50, p90 and p99; `held` says how many did so lately. A
     price that is unknown is unknown, never 0. With --json: one object with the fields of Estimate, and hold_usd.
     """
-    from llm_service.estimates.estimate import Question, make_estimate
+    from llm_service.estimates.estimate import Estimate, Question, make_estimate
     from llm_service.pricing.book import NO_BUNDLED
     from llm_service.telemetry.client.estimate_history import EstimateHistory
 
+    if prompt_file is not None and asked["prompt_tokens"] is not None:
+        raise click.UsageError("--prompt-file and --prompt-tokens both say the prompt; give one of them")
     prompt = None if prompt_file is None else _text(prompt_file)
     question = Question(prompt=prompt, **asked)
     path = target.report_path()
@@ -71,7 +86,8 @@ def estimate(*, prompt_file: IO[bytes] | None, models: Path | None, target: Targ
     hold = found.hold_usd()
     remedy = NO_BUNDLED if book.lacks_bundled else "write it into models.yaml"
     shown = found.to_dict() | {"hold_usd": None if hold is None else float(hold)}
-    target.show(shown, lambda _: _show(found, remedy))
+    what = Rows([shown], _COLUMNS, kinds_of(Estimate) | {"hold_usd": "number"}, shown, _rows(found))
+    put_out(output, target, what, lambda: _show(found, remedy))
 
 
 def _text(file: IO[bytes]) -> str:
@@ -86,14 +102,7 @@ def _text(file: IO[bytes]) -> str:
 
 def _show(estimate: "Estimate", remedy: str) -> None:
     """Tokens and cost at p50, p90 and p99, how often such estimates held, and the bound."""
-    tokens, held, costs = estimate.completion_tokens, estimate.coverage, estimate.cost_usd
-    rows = (
-        ["output tokens", *([UNKNOWN] * 3 if tokens is None else [f"{one:,}" for one in tokens])],
-        ["held lately", *(["-"] * 3 if held is None else [percent(one) for one in held])],
-        ["cost USD", *([UNKNOWN] * 3 if costs is None else [usd(one, 6) for one in costs])],
-    )
-    columns = (Column("of the call", whole=True), *(Column(name, "right") for name in ("p50", "p90", "p99")))
-    table(columns, rows)
+    listing(_COLUMNS, _rows(estimate))
     limit, most = estimate.max_completion_tokens, estimate.max_cost_usd
     lines(
         [
@@ -104,6 +113,17 @@ def _show(estimate: "Estimate", remedy: str) -> None:
             ("price", _price(estimate, remedy)),
         ]
     )
+
+
+def _rows(estimate: "Estimate") -> list[dict[str, str]]:
+    tokens, held, costs = estimate.completion_tokens, estimate.coverage, estimate.cost_usd
+    unknown = [UNKNOWN] * 3
+    rows = (
+        ("output tokens", unknown if tokens is None else [f"{one:,}" for one in tokens]),
+        ("held lately", ["-"] * 3 if held is None else [percent(one) for one in held]),
+        ("cost USD", unknown if costs is None else [usd(one, 6) for one in costs]),
+    )
+    return [dict(zip(("what", *_QUANTILES), (what, *cells), strict=True)) for what, cells in rows]
 
 
 def _bound(most: Decimal) -> str:

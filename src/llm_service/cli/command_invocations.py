@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, narrowing
 from llm_service.cli.output import Printer, cells, json_line
 from llm_service.cli.tables import Column, Row, named, rounded, status_colour, usd
@@ -35,9 +37,9 @@ def _columns(zone: tzinfo) -> list[Column]:
 _COLUMNS: Final = (
     Column("id", "right", rank=4, typical=5, of=lambda row: str(row["id"])),
     Column("time", typical=19, moment="timestamp"),
-    Column("agent", typical=16, of=lambda row: named(row["agent_name"])),
-    Column("tool", rank=7, typical=11, of=lambda row: named(row["tool_name"])),
-    Column("model", rank=3, typical=17, of=lambda row: named(row["model_name"])),
+    Column("agent", both_ends=True, least=12, typical=16, of=lambda row: named(row["agent_name"])),
+    Column("tool", both_ends=True, rank=7, typical=11, of=lambda row: named(row["tool_name"])),
+    Column("model", both_ends=True, least=12, rank=3, typical=17, of=lambda row: named(row["model_name"])),
     Column("in", "right", rank=6, typical=6, of=lambda row: rounded(row["prompt_tokens"])),
     Column("out", "right", rank=5, typical=6, of=lambda row: rounded(row["completion_tokens"])),
     Column("cost USD", "right", rank=1, typical=8, of=lambda row: usd(row["cost_usd"], 6)),
@@ -61,6 +63,7 @@ _COLUMNS: Final = (
 @narrowing
 @click.option("--limit", type=int, default=20, show_default=True, help="At most so many; with --follow, to begin with.")
 @click.option("-f", "--follow", is_flag=True, help="Go on: print new calls as any process commits them.")
+@formatted()
 @common
 def invocations(
     *,
@@ -70,6 +73,7 @@ def invocations(
     calls: dict[str, Any],
     since: str | None,
     until: str | None,
+    output: Output,
     target: Target,
 ) -> None:
     """Stored calls, newest first.
@@ -79,20 +83,26 @@ def invocations(
     """
     from llm_service.telemetry.queries import questions
     from llm_service.telemetry.queries.filters import InvocationFilter
+    from llm_service.telemetry.queries.retention_coverage import records_since
 
     path, asked = target.report_path(), target.range(since, until)
     chosen = InvocationFilter(**calls, since=asked.start, until=asked.end)
     if follow:
+        if output.path is not None or output.form not in ("table", "json", "jsonl"):
+            raise click.UsageError("--follow goes on: it has a table, or --format jsonl, on standard output")
         existing(path)
         if since is not None or until is not None:
             click.echo(f"range: {asked}", err=True)
         _follow(path, chosen, limit, None if target.as_json else asked.zone)
     query = questions.invocations(chosen, limit + 1 if 0 < limit < questions.MAX_LIMIT else limit)
-    found = read(path, lambda fetch: questions.to_invocations(fetch(query)))
+    found, since_day = read(path, lambda fetch: (questions.to_invocations(fetch(query)), records_since(fetch)))
     say_unknown(path, names)
     if len(found) > limit:
         click.echo(f"only the newest {limit:,} are shown, and there are more; give a larger --limit", err=True)
-    target.show(found[:limit], lambda rows: _show(rows, asked.zone))
+    rows = found[:limit]
+    what = Rows(rows, _columns(asked.zone), kinds_of(questions.InvocationRow), rows)
+    put_out(output, target, what, lambda: _show(rows, asked.zone))
+    target.say_kept(since_day if len(found) <= limit else None, asked)
     target.say_range(asked)
 
 

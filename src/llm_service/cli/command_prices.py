@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.group import Failure
-from llm_service.cli.options import FILE, MODELS, examples, only_json, seller, zoned
-from llm_service.cli.output import json_document, lines, listing
-from llm_service.cli.tables import Column, named
+from llm_service.cli.kinds import Kind, texts
+from llm_service.cli.options import FILE, MODELS, as_given, examples, only_json, seller, zoned
+from llm_service.cli.output import lines, listing
+from llm_service.cli.tables import Column, count, named
 from llm_service.cli.target import Target
 
 if TYPE_CHECKING:
@@ -25,6 +27,13 @@ _PRICES: Final = (
     Column("tokens", whole=True, of=lambda row: row["kind"].replace("_", " ")),
     Column("USD / 1M", "right", of=lambda row: _plain(row["price"])),
     Column("USD / 1k", "right", of=lambda row: _plain(row["price"] / 1000)),
+)
+_TIERS: Final = (
+    Column("model", of=lambda row: named(row["model"])),
+    Column("provider", of=lambda row: named(row["provider"])),
+    Column("prompts above", "right", of=lambda row: count(row["above_prompt_tokens"])),
+    Column("tokens", of=lambda row: row["tokens"].replace("_", " ")),
+    Column("USD / 1M", "right", of=lambda row: f"{row['usd_per_1m_tokens']:g}"),
 )
 _PASSED_OVER: Final = (
     Column("passed over", of=lambda one: one["source"]),
@@ -53,7 +62,9 @@ _PASSED_OVER: Final = (
 )
 @MODELS
 @click.option("--config", type=FILE, metavar="PATH", help="A telemetry.yaml; the models.yaml beside it counts.")
+@formatted()
 @only_json
+@as_given
 def prices(
     *,
     model: str,
@@ -65,6 +76,7 @@ def prices(
     explain: bool,
     models: Path | None,
     config: Path | None,
+    output: Output,
     as_json: bool,
 ) -> None:
     """Show what a model costs, what its name resolves to, and who says so.
@@ -73,17 +85,19 @@ def prices(
     """
     from llm_service.telemetry.record.timestamps import to_microseconds
 
-    target = Target(config=config, time_zone=time_zone)
+    target = Target(config=config, as_json=as_json, time_zone=time_zone)
     asked, book = target.range(at or "now"), target.prices(models)
     moment = asked.start or datetime.now(UTC)
     found = book.explain(model, provider, to_microseconds(moment), service_tier, region=region)
     # To the second; `%Y` would give the year 1 as `1`.
     at_text = moment.replace(tzinfo=None).isoformat(" ", "seconds")
     if explain or found.rates is not None:
-        if as_json:
-            json_document(_to_dict(model, at_text, found, service_tier, explain=explain))
-        else:
-            _show(model, at_text, found, service_tier, explain=explain)
+        put_out(
+            output,
+            target,
+            _rows(_to_dict(model, at_text, found, service_tier, explain=explain)),
+            lambda: _show(model, at_text, found, service_tier, explain=explain),
+        )
     if found.rates is None:
         if book.lacks_bundled:
             from llm_service.pricing.book import NO_BUNDLED
@@ -166,6 +180,25 @@ def _to_dict(model: str, at: str, why: "Explanation", service_tier: str | None, 
             "passed_over": [one._asdict() for one in why.passed_over],
         }
     return found
+
+
+def _rows(found: dict[str, Any]) -> Rows:
+    """A row for each kind of token of each tier."""
+    rows = [
+        {
+            "model": found["resolved_to"],
+            "provider": found["provider"],
+            "above_prompt_tokens": tier["above_prompt_tokens"],
+            "tokens": kind,
+            "usd_per_1m_tokens": price,
+        }
+        for tier in found["tiers"]
+        for kind, price in tier["usd_per_1m_tokens"].items()
+        if price is not None
+    ]
+    numbers: dict[str, Kind] = {"above_prompt_tokens": "integer"}
+    kinds = texts("model", "provider") | numbers | texts("tokens") | {"usd_per_1m_tokens": "number"}
+    return Rows(rows, _TIERS, kinds, found)
 
 
 def _bound(at_us: int) -> str | None:

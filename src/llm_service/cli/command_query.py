@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from llm_service.cli.answer_views import answered, bar_column, document, key_columns, measure_columns, say_beside
+from llm_service.cli.answer_views import (
+    answer_kinds,
+    answered,
+    bar_column,
+    document,
+    key_columns,
+    measure_columns,
+    say_beside,
+)
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.options import common, examples, filters, ranged
 from llm_service.cli.output import cells, is_terminal, listing
@@ -35,8 +43,8 @@ __all__ = ["query"]
 @filters
 @ranged
 @click.option("--order", metavar="NAMES", help="Measures or keys, each descending behind a -.")
-@click.option("--limit", type=int, metavar="N", help="At most so many rows.")
-@formatted
+@click.option("--limit", type=click.IntRange(1, 1_000_000), metavar="N", help="At most so many rows.")
+@formatted()
 @common
 def query(
     *,
@@ -59,7 +67,7 @@ def query(
     answer, asked = answered(target, names, since, until, measures=measures, by=by, order=order, limit=limit)
     columns = [*key_columns(answer), *measure_columns(answer, measures.split(","))]
     rows = answer.rows if answer.group_by else [answer.totals]
-    found = Rows(rows, columns, [*answer.group_by, *answer.measures], document(answer))
+    found = Rows(rows, columns, answer_kinds(answer), document(answer))
     put_out(output, target, found, lambda: _show(answer, columns))
     say_beside(target, answer, asked)
 

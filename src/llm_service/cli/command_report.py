@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from llm_service.cli.command_costs import LABELS, UNPRICED, grouped, part_of, say_deleted
+from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import kinds_of, texts
 from llm_service.cli.options import MODELS, NAMES, common, examples, filters, ranged, zoned
 from llm_service.cli.output import lines
 from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, sum_usd, usd
@@ -50,6 +52,7 @@ def report() -> None:
 @click.option("--forecast/--no-forecast", default=True, show_default=True, help="What the month will have cost.")
 @zoned
 @filters
+@formatted()
 @common
 def month(
     *,
@@ -58,6 +61,7 @@ def month(
     as_of: str | None,
     forecast: bool,
     names: Names,
+    output: Output,
     target: Target,
 ) -> None:
     """The month to date against the month before, and a forecast.
@@ -68,8 +72,10 @@ def month(
     as is over of today. With --json: one object with the keys of get_month_report.
     """
     from llm_service.telemetry.queries.filters import InvocationFilter
-    from llm_service.telemetry.queries.months import read_month
+    from llm_service.telemetry.queries.months import MonthCosts, read_month
 
+    if month is not None and as_of is not None:
+        raise click.UsageError("--month and --as-of both say the month; give one of them")
     path, now, zone = existing(target.report_path()), datetime.now(UTC), target.zone()
     day = _last_day(target.range(None, as_of))
     say_unknown(path, names)
@@ -78,7 +84,12 @@ def month(
         path,
         lambda fetch: read_month(fetch, now, by or (), month, day, chosen, with_forecast=forecast, zone=zone),
     )
-    target.show(found, lambda found: _show_month(found, with_forecast=forecast))
+    keys, rows = found["by"], found["rows"] if found["by"] else [found["totals"]]
+    columns = [*(_LABELS[key] for key in keys), *_month_columns(found, with_forecast=forecast)]
+    kinds = texts(*(f"{key}_name" for key in keys)) | kinds_of(MonthCosts)
+    put_out(output, target, Rows(rows, columns, kinds, found), lambda: _show_month(found, with_forecast=forecast))
+    if output.form not in ("table", "json"):
+        click.echo(_month_range(found), err=True)
 
 
 def _last_day(asked: "TimeRange") -> date | None:
@@ -90,23 +101,32 @@ def _last_day(asked: "TimeRange") -> date | None:
 
 def _show_month(report: "MonthReport", *, with_forecast: bool) -> None:
     """A table of the month beside the month before, and what the forecast rests on."""
-    totals, before = report["totals"], report["month_before"]
-    spent = f"{report['elapsed_days']:.1f} of {report['days_in_month']} days"
-    click.echo(f"{report['month']} to {report['last_day']} ({spent}, {report['time_zone']}) against {before}")
+    totals = report["totals"]
+    click.echo(_month_range(report))
     if report["utc_days_before"] is not None:
         click.echo(f"days before {report['utc_days_before']} are UTC days, of which only daily totals are left")
     if not totals["to_date"]["invocations"] and not totals["before"]["invocations"]:
         click.echo("no calls in these months")
         return
-    forecasting = with_forecast and report["elapsed_days"] < report["days_in_month"]
-    unpriced = bool(totals["to_date"]["unpriced"] or totals["before"]["unpriced"])
-    columns = _month_columns(before, forecasting=forecasting, unpriced=unpriced)
+    columns = _month_columns(report, with_forecast=with_forecast)
     grouped([_LABELS[key] for key in report["by"]], columns, report["rows"], totals)
-    if forecasting:
+    if with_forecast and not _is_over(report):
         lines([("forecast", _basis(totals["forecast"]))])
 
 
-def _month_columns(before: str, *, forecasting: bool, unpriced: bool) -> list[Column]:
+def _month_range(report: "MonthReport") -> str:
+    spent = f"{report['elapsed_days']:.1f} of {report['days_in_month']} days, {report['time_zone']}"
+    return f"{report['month']} to {report['last_day']} ({spent}) against {report['month_before']}"
+
+
+def _is_over(report: "MonthReport") -> bool:
+    return report["elapsed_days"] >= report["days_in_month"]
+
+
+def _month_columns(report: "MonthReport", *, with_forecast: bool) -> list[Column]:
+    before, totals = report["month_before"], report["totals"]
+    unpriced = totals["to_date"]["unpriced"] or totals["before"]["unpriced"]
+
     def forecast(name: str, key: str, rank: int = 0) -> Column:
         return Column(name, "right", rank=rank, of=lambda row: usd(row["forecast"] and row["forecast"][key]))
 
@@ -114,7 +134,7 @@ def _month_columns(before: str, *, forecasting: bool, unpriced: bool) -> list[Co
     return [
         Column("calls", "right", rank=4, of=lambda row: count(row["to_date"]["invocations"])),
         Column("cost USD", "right", of=lambda row: sum_usd(row["to_date"])),
-        *(forecasts if forecasting else ()),
+        *(forecasts if with_forecast and not _is_over(report) else ()),
         Column(f"{before} by then", "right", rank=1, of=_by_then),
         Column("change", "right", rank=3, of=lambda row: "-" if row["change"] is None else f"{row['change']:+.1%}"),
         Column(f"{before} whole", "right", rank=5, of=lambda row: sum_usd(row["before"])),
@@ -155,6 +175,7 @@ def _basis(forecast: "Forecast | None") -> str:
 @ranged
 @filters
 @MODELS
+@formatted()
 @common
 def units(
     *,
@@ -163,6 +184,7 @@ def units(
     until: str | None,
     names: Names,
     models: Path | None,
+    output: Output,
     target: Target,
 ) -> None:
     """Costs per call, per 1,000 tokens and per success; what failures wasted, what caches saved.
@@ -172,24 +194,25 @@ def units(
     --json: one object with the keys of get_unit_costs, and since, until and time_zone.
     """
     from llm_service.telemetry.queries.filters import InvocationFilter
-    from llm_service.telemetry.queries.unit_costs import read_unit_costs
+    from llm_service.telemetry.queries.unit_costs import UnitCosts, read_unit_costs
 
     path, asked = existing(target.report_path()), target.range(since, until)
     narrowed = InvocationFilter(since=asked.start, until=asked.end, **names)
     say_unknown(path, names)
     prices = target.prices(models)
     report = read(path, lambda fetch: read_unit_costs(fetch, by or (), narrowed, prices=prices))
-    target.show({**report, **asked.as_json()}, lambda _: _show_units(report, asked, target))
+    keys, rows = report["by"], report["rows"] if report["by"] else [report["totals"]]
+    columns = [*(_LABELS[key] for key in keys), *_UNITS, UNPRICED]
+    kinds = texts(*(f"{key}_name" for key in keys)) | kinds_of(UnitCosts)
+    found = Rows(rows, columns, kinds, {**report, **asked.as_json()})
+    put_out(output, target, found, lambda: _show_units(report))
+    if output.form != "json":
+        say_deleted(report, err=target.as_json)
+        target.say_range(asked)
 
 
-def _show_units(report: "UnitReport", asked: "TimeRange", target: Target) -> None:
-    """A table of costs by the piece, what is missing from it, and its range."""
-    _units_table(report)
-    say_deleted(report)
-    target.say_range(asked)
-
-
-def _units_table(report: "UnitReport") -> None:
+def _show_units(report: "UnitReport") -> None:
+    """A table of costs by the piece, and what is missing from it."""
     totals = report["totals"]
     if not totals["invocations"]:
         click.echo("no such calls")

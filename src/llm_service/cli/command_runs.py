@@ -1,11 +1,12 @@
 """`runs`: the runs of benchmarks, jobs and test sessions, the newest first."""
 
-from datetime import tzinfo
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, zoned
 from llm_service.cli.output import clean, listing
 from llm_service.cli.tables import Column, count, sum_usd
@@ -36,14 +37,15 @@ _UNPRICED: Final = Column("unpriced", "right", of=lambda run: count(run["unprice
 @click.option("--name", metavar="NAME", help="Only runs of this name.")
 @click.option("--limit", type=int, default=20, show_default=True, help="At most so many.")
 @zoned
+@formatted()
 @common
-def runs(*, name: str | None, limit: int, target: Target) -> None:
+def runs(*, name: str | None, limit: int, output: Output, target: Target) -> None:
     """Runs of benchmarks, jobs and test sessions, the newest first.
 
     A run is what a program records within `telemetry.run(NAME)` or `scope(run=...)`, and pytest with --llm-telemetry.
     Spans (operation agent, workflow, tool, ...) are no calls. With --json: one array of the rows of get_runs.
     """
-    from llm_service.telemetry.queries.run_list import read_runs
+    from llm_service.telemetry.queries.run_list import RunRow, read_runs
 
     path = target.report_path()
     found = read(path, lambda fetch: read_runs(fetch, limit, name))
@@ -52,10 +54,10 @@ def runs(*, name: str | None, limit: int, target: Target) -> None:
         click.echo(
             clean(f"there is no run named {shown(name)}" + (f"; did you mean {near[0]}?" if near else "")), err=True
         )
-    target.show(found, lambda found: _show(found, target.zone()))
+    columns = in_zone([*_COLUMNS, _UNPRICED] if any(run["unpriced"] for run in found) else _COLUMNS, target.zone())
+    put_out(output, target, Rows(found, columns, kinds_of(RunRow), found), lambda: _show(columns, found))
 
 
-def _show(found: "Sequence[RunRow]", zone: tzinfo) -> None:
-    columns = [*_COLUMNS, _UNPRICED] if any(run["unpriced"] for run in found) else _COLUMNS
+def _show(columns: "Sequence[Column]", found: "Sequence[RunRow]") -> None:
     nothing = "no such runs; a program makes one by telemetry.run(NAME), and pytest by --llm-telemetry"
-    listing(in_zone(columns, zone), found, empty=nothing)
+    listing(columns, found, empty=nothing)

@@ -2,23 +2,23 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.group import EXIT_INTERRUPTED
+from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, narrowing
-from llm_service.cli.output import cells, progress, table
+from llm_service.cli.output import listing, progress
 from llm_service.cli.tables import Column, Row, named
 from llm_service.cli.target import Names, Target, existing, reading, say_unknown
 from llm_service.cli.times import in_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from llm_service.telemetry.queries.search import FoundRow, Search
+    from llm_service.telemetry.queries.search import Search
 
 __all__ = ["search"]
 
@@ -38,10 +38,10 @@ def _marked(row: Row) -> str:
 _COLUMNS: Final = (
     Column("id", "right", whole=True, of=lambda row: str(row["id"])),
     Column("time", rank=1, moment="timestamp"),
-    Column("agent", rank=3, of=lambda row: named(row["agent_name"])),
-    Column("model", rank=2, of=lambda row: named(row["model_name"])),
+    Column("agent", both_ends=True, rank=3, of=lambda row: named(row["agent_name"])),
+    Column("model", both_ends=True, rank=2, of=lambda row: named(row["model_name"])),
     Column("in", rank=4, of=lambda row: row["where"].removesuffix("_message")),
-    Column("text", of=_marked),
+    Column("text", least=30, of=_marked),
 )
 
 
@@ -58,6 +58,7 @@ _COLUMNS: Final = (
 @click.option("--limit", type=int, default=50, show_default=True, help="At most so many calls.")
 @click.option("--index", "indexing", is_flag=True, help="Make the index, or complete it, and do nothing else.")
 @click.option("--drop-index", "dropping", is_flag=True, help="Remove the index, and do nothing else.")
+@formatted()
 @common
 def search(
     *,
@@ -69,6 +70,7 @@ def search(
     calls: dict[str, Any],
     since: str | None,
     until: str | None,
+    output: Output,
     target: Target,
 ) -> None:
     """Calls whose prompt, response or error message has all WORDS; the one that arrived last first.
@@ -79,12 +81,13 @@ def search(
     what was found by then. With --json: one array of the rows of TelemetryLogger.search().
     """
     if indexing or dropping:
-        if words or (indexing and dropping):
+        if words or (indexing and dropping) or output.path is not None:
             raise click.UsageError("--index and --drop-index stand alone")
         _change(target, indexing=indexing)
         return
     from llm_service.telemetry.queries.filters import InvocationFilter
-    from llm_service.telemetry.queries.search import Search, check_limit
+    from llm_service.telemetry.queries.retention_coverage import records_since
+    from llm_service.telemetry.queries.search import FoundRow, Search, check_limit
     from llm_service.telemetry.queries.search_terms import Wanted
 
     wanted, most = Wanted.of(" ".join(words)), check_limit(limit)
@@ -94,6 +97,7 @@ def search(
     found: list[FoundRow] = []
     interrupted = False
     with reading(path) as fetch:
+        since_day = records_since(fetch)
         work = Search(fetch, wanted, chosen, most + 1)
         try:
             with _bar(work) as on_progress:
@@ -102,7 +106,10 @@ def search(
             interrupted = True
     if len(found) > most:
         click.echo(f"only the newest {most:,} are shown, and there are more; give a larger --limit", err=True)
-    target.show(found[:most], lambda rows: _show(rows, asked.zone))
+    rows, columns = found[:most], in_zone(_COLUMNS, asked.zone)
+    what = Rows(rows, columns, kinds_of(FoundRow), rows)
+    put_out(output, target, what, lambda: listing(columns, rows, empty="no such calls"))
+    target.say_kept(since_day if len(found) <= most and not interrupted else None, asked)
     target.say_range(asked)
     if interrupted:
         click.echo("interrupted: older calls were not looked at", err=True)
@@ -116,14 +123,6 @@ def _bar(work: "Search") -> Generator[Callable[[int], object]]:
         return
     with progress(work.scans, "calls read") as on_progress:
         yield on_progress
-
-
-def _show(rows: "Sequence[FoundRow]", zone: tzinfo) -> None:
-    if rows:
-        columns = in_zone(_COLUMNS, zone)
-        table(columns, [cells(columns, row) for row in rows])
-    else:
-        click.echo("no such calls")
 
 
 def _change(target: Target, *, indexing: bool) -> None:

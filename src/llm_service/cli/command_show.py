@@ -2,14 +2,16 @@
 
 import json
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.group import Failure
+from llm_service.cli.kinds import kinds_of, texts
 from llm_service.cli.options import common, examples
 from llm_service.cli.output import block, lines
-from llm_service.cli.tables import count
+from llm_service.cli.tables import Column, count
 from llm_service.cli.target import Target, read
 
 if TYPE_CHECKING:
@@ -17,11 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["show"]
 
+_FACTS: Final = (
+    Column("field", of=lambda fact: fact["name"]),
+    Column("value", of=lambda fact: fact["value"]),
+)
+
 
 @click.command(epilog=examples("show 0193a1f2-7c1e-7b3a-9d51-2f5e8c1a4b6d", "show 0193a1f2-7c1e", "show 4711 --json"))
 @click.argument("wanted", metavar="ID")
+@formatted()
 @common
-def show(*, wanted: str, target: Target) -> None:
+def show(*, wanted: str, output: Output, target: Target) -> None:
     """Show one call whole, with prompt and response where they are stored.
 
     ID is an invocation_id, the number that `invocations` shows as id, or the beginning of an invocation_id that no
@@ -31,7 +39,11 @@ def show(*, wanted: str, target: Target) -> None:
     found = read(path, lambda fetch: _read(fetch, wanted))
     if found is None:
         raise Failure(f"{path} has no call with the id {wanted!r}; `llm-telemetry invocations` shows ids")
-    target.show(found, _show)
+    from llm_service.telemetry.queries.rows import InvocationRow
+
+    kinds = kinds_of(InvocationRow) | texts("prompt", "response")
+    facts = [{"name": name, "value": _text(value)} for name, value in found.items() if value is not None]
+    put_out(output, target, Rows([found], _FACTS, kinds, found, facts), lambda: _show(found))
 
 
 def _read(fetch: "Fetch", wanted: str) -> dict[str, Any] | None:
@@ -46,10 +58,11 @@ def _read(fetch: "Fetch", wanted: str) -> dict[str, Any] | None:
 
 def _show(call: dict[str, Any]) -> None:
     """Everything that is known of one call; what was said in it, line by line."""
-    texts = {name: call.pop(name) for name in ("prompt", "response")}
-    known = [(name, _text(value)) for name, value in call.items() if value is not None]
-    lines([*known, ("unknown", ", ".join(name for name, value in call.items() if value is None) or "-")])
-    for name, text in texts.items():
+    said = {name: call[name] for name in ("prompt", "response")}
+    fields = {name: value for name, value in call.items() if name not in said}
+    known = [(name, _text(value)) for name, value in fields.items() if value is not None]
+    lines([*known, ("unknown", ", ".join(name for name, value in fields.items() if value is None) or "-")])
+    for name, text in said.items():
         if text is not None:
             click.echo(f"{name} ({count(len(text))} characters)")
             block(text)

@@ -1,16 +1,19 @@
 """`sql`: a question of the user's own; values of any type, columns of any name."""
 
-import io
 import math
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.group import Misuse
-from llm_service.cli.options import Formats, Number, common, examples
-from llm_service.cli.output import clean, is_terminal, json_line, table
-from llm_service.cli.tables import Column
+from llm_service.cli.kinds import guessed
+from llm_service.cli.options import Number, common, examples
+from llm_service.cli.output import clean, table
+from llm_service.cli.tables import Column, Row
 from llm_service.cli.target import Target, existing
 
 if TYPE_CHECKING:
@@ -32,14 +35,6 @@ _MOST_CHARACTERS = 1024 * 1024
 )
 @click.argument("statement", metavar="STATEMENT")
 @click.option(
-    "--format",
-    "form",
-    type=Formats(["table", "csv", "jsonl"]),
-    default="table",
-    show_default=True,
-    help="How rows are printed.",
-)
-@click.option(
     "--limit",
     type=click.IntRange(1, 1_000_000),
     default=1_000,
@@ -55,8 +50,9 @@ _MOST_CHARACTERS = 1024 * 1024
     metavar="SECONDS",
     help="How long the statement may run.",
 )
+@formatted()
 @common
-def sql(*, statement: str, form: str, limit: int, timeout: float, target: Target) -> None:
+def sql(*, statement: str, limit: int, timeout: float, output: Output, target: Target) -> None:
     """Run one SQL statement that only reads; - takes it from standard input.
 
     Nothing can be changed: SELECT, WITH, VALUES, EXPLAIN and pragmas that tell are allowed, and no other file is
@@ -71,46 +67,47 @@ def sql(*, statement: str, form: str, limit: int, timeout: float, target: Target
     if len(text) > _MOST_CHARACTERS:
         raise Misuse(f"the statement is too long; give at most {_MOST_CHARACTERS:,} characters")
     answer = sql_process.ask(path, text, limit=limit, timeout=timeout)
-    # Rows as arrays, so that columns of one name stay apart; blobs in hex; infinity as null.
-    rows = [[_plain(value) for value in row] for row in answer.rows] if target.as_json else []
-    whole = {"columns": answer.columns, "rows": rows, "truncated": bool(answer.truncated)}
-    target.show(whole, lambda _: _show(answer, form))
+    put_out(output, target, _rows(answer, output), lambda: _show(answer))
     if answer.truncated == "rows":
         click.echo(f"only the first {limit:,} rows; give --limit for more", err=True)
     elif answer.truncated:
         click.echo(f"only the first {len(answer.rows):,} rows: the answer is too large; select less of each", err=True)
 
 
-def _show(answer: "Answer", form: str) -> None:
-    """Print it as `table`, `csv` or `jsonl`."""
-    if form == "table":
-        numbers = [_numeric(answer, place) for place in range(len(answer.columns))]
-        columns = [
-            Column(clean(name), "right" if number else "left")
-            for name, number in zip(answer.columns, numbers, strict=True)
-        ]
-        table(columns, [[_text(value, "NULL") for value in row] for row in answer.rows])
-    elif form == "csv":
-        click.echo(_csv(answer), nl=False)
-    else:
-        names = _distinct(answer.columns)
-        for row in answer.rows:
-            click.echo(json_line(dict(zip(names, map(_plain, row), strict=True))))
+def _rows(answer: "Answer", output: Output) -> Rows:
+    """The answer; in JSON rows are arrays, so that columns of one name stay apart. Blobs are hex."""
+    plain = _plain if output.form in ("json", "jsonl") else _hex
+    names = _distinct(answer.columns)
+    rows = [dict(zip(names, map(plain, row), strict=True)) for row in answer.rows]
+    document = {
+        "columns": answer.columns,
+        "rows": [[*row.values()] for row in rows],
+        "truncated": bool(answer.truncated),
+    }
+    columns = [replace(column, of=_cell(name)) for name, column in zip(names, _columns(answer), strict=True)]
+    return Rows(rows, columns, guessed(names, rows), document)
 
 
-def _csv(answer: "Answer") -> str:
-    import csv
+def _cell(name: str) -> Callable[[Row], str]:
+    return lambda row: _text(row[name], "NULL")
 
-    text = io.StringIO(newline="")
-    shown = is_terminal(sys.stdout)
-    writer = csv.writer(text, lineterminator="\n" if shown else "\r\n")
-    for row in (answer.columns, *answer.rows):
-        cells = [_text(value, "") for value in row]
-        writer.writerow([clean(cell) for cell in cells] if shown else cells)
-    return text.getvalue()
+
+def _columns(answer: "Answer") -> list[Column]:
+    return [
+        Column(clean(name), "right" if _numeric(answer, place) else "left") for place, name in enumerate(answer.columns)
+    ]
+
+
+def _show(answer: "Answer") -> None:
+    table(_columns(answer), [[_text(value, "NULL") for value in row] for row in answer.rows])
+
+
+def _hex(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else value
 
 
 def _plain(value: object) -> object:
+    """As JSON has it: infinity is null."""
     if isinstance(value, bytes):
         return value.hex()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import Number, common, examples, filters, ranged
-from llm_service.cli.output import table
-from llm_service.cli.tables import UNKNOWN, Column, count, usd
+from llm_service.cli.output import listing
+from llm_service.cli.tables import UNKNOWN, Column, Row, count, usd
 from llm_service.cli.target import Names, Target, read, say_unknown
 from llm_service.cli.times import shown_time
 
@@ -25,8 +27,11 @@ __all__ = ["known_values", "show_statistics", "stats"]
 @filters
 @click.option("--days", type=Number(), metavar="N", help="The last so many days; fractions are taken.  [default: 7]")
 @ranged
+@formatted()
 @common
-def stats(*, names: Names, days: float | None, since: str | None, until: str | None, target: Target) -> None:
+def stats(
+    *, names: Names, days: float | None, since: str | None, until: str | None, output: Output, target: Target
+) -> None:
     """Counts, tokens, costs and latency of the last days.
 
     Sums are exact; percentiles are within 2.2 %. With --json: one object with the keys of get_statistics, and since,
@@ -50,12 +55,12 @@ def stats(*, names: Names, days: float | None, since: str | None, until: str | N
         newest = [row["timestamp"] for row in read(path, lambda fetch: questions.to_invocations(fetch(query)))]
         click.echo(_no_calls(asked, *newest), err=True)
 
-    def show(known: dict[str, Any]) -> None:
-        show_statistics(known)
-        target.say_range(covered, asked)
-
     known = known_values(found)
-    target.show({**known, **covered.as_json()} if target.as_json else known, show)
+    kinds = kinds_of(questions.Statistics)
+    what = Rows([known], _COLUMNS, kinds, {**known, **covered.as_json()}, _facts(known))
+    put_out(output, target, what, lambda: show_statistics(known))
+    if output.form != "json":
+        target.say_range(covered, asked)
 
 
 def _no_calls(asked: "TimeRange", newest: str | None = None) -> str:
@@ -79,8 +84,17 @@ def known_values(statistics: "Statistics") -> dict[str, Any]:
 
 def show_statistics(known: dict[str, Any]) -> None:
     """A table of one value a line, under the keys of the API."""
-    rows = [(key, _text(key, value)) for key, value in known.items()]
-    table((Column("statistic", whole=True), Column("value", "right")), rows)
+    listing(_COLUMNS, _facts(known))
+
+
+def _facts(known: dict[str, Any]) -> list[Row]:
+    return [{"statistic": key, "value": _text(key, value)} for key, value in known.items()]
+
+
+_COLUMNS: Final = (
+    Column("statistic", whole=True, of=lambda fact: fact["statistic"]),
+    Column("value", "right", of=lambda fact: fact["value"]),
+)
 
 
 def _text(key: str, value: float | None) -> str:

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from llm_service.cli.answer_views import (
+    answer_kinds,
     answered,
     bar_column,
     document,
     key_columns,
     measure_columns,
     say_beside,
-    say_kept,
 )
 from llm_service.cli.formats import Output, Rows, formatted, put_out
+from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, filters, ranged
-from llm_service.cli.output import is_terminal, listing
+from llm_service.cli.output import is_terminal, listing, say_deleted
 from llm_service.cli.tables import Column, named, percent, rounded, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import shown_time, zone_label
@@ -48,7 +49,7 @@ _ADDED: Final = ("USD", "calls", "tokens", "nano-USD")
 @ranged
 @click.option("--measure", default="cost", show_default=True, metavar="NAME", help="Such as tokens, calls, p95.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="At most so many.")
-@formatted
+@formatted()
 @common
 def top(
     *,
@@ -64,11 +65,14 @@ def top(
     """The ten sessions, agents, users, models, runs... that cost most; or calls.
 
     WHAT is any key of `query --by`, also in the plural. Of calls, --measure is cost, latency or tokens; `show` takes
-    their ids. With --json: one object, as of `query`; of calls with rows (as get_invocations) and the range.
+    their ids. With --json: one object, as of `query`; of calls with rows (as get_invocations),
+    records_since, deleted_invocations and the range.
     """
     if what in _CALLS:
         _calls(names, since, until, measure, limit, output, target)
         return
+    if not measure.strip(", "):
+        raise click.BadParameter("give one", param_hint="--measure")
     by = _key(what)
     answer, asked = answered(
         target, names, since, until, measures=f"{measure},calls", by=by, order=f"-{measure}", limit=limit
@@ -77,7 +81,7 @@ def top(
     columns = [*key_columns(answer), *measure_columns(answer), *_share(answer, first)]
     if is_terminal(sys.stdout) and output.form == "table":
         columns.append(bar_column(answer, first))
-    found = Rows(answer.rows, columns, [*answer.group_by, *answer.measures], document(answer))
+    found = Rows(answer.rows, columns, answer_kinds(answer), document(answer))
     put_out(output, target, found, lambda: listing(columns, answer.rows, empty="no such calls"))
     say_beside(target, answer, asked)
 
@@ -115,25 +119,28 @@ def _calls(
 ) -> None:
     from llm_service.telemetry.queries import questions
     from llm_service.telemetry.queries.filters import InvocationFilter
-    from llm_service.telemetry.queries.retention_coverage import records_since
+    from llm_service.telemetry.queries.retention_coverage import read_deleted
 
     column = _COLUMNS_OF_CALLS.get(measure)
     if column is None:
         raise click.BadParameter(f"calls have {', '.join(_COLUMNS_OF_CALLS)}; give one of them", param_hint="--measure")
     asked = target.range(since, until)
-    query = questions.greatest(InvocationFilter(**names, since=asked.start, until=asked.end), column, limit)
+    narrowed = InvocationFilter(**names, since=asked.start, until=asked.end)
+    query = questions.greatest(narrowed, column, limit)
     path = existing(target.report_path())
-    rows, kept = read(path, lambda fetch: (questions.to_invocations(fetch(query)), records_since(fetch)))
+    rows, deleted = read(path, lambda fetch: (questions.to_invocations(fetch(query)), read_deleted(fetch, narrowed)))
     say_unknown(path, names)
+    lacks = {"records_since": deleted.records_since, "deleted_invocations": deleted.invocations}
     columns = _call_columns(asked.zone)
     found = Rows(
         [{**row} for row in rows],
         columns,
-        list(questions.InvocationRow.__annotations__),
-        {"rows": rows, **asked.as_json()},
+        kinds_of(questions.InvocationRow),
+        {"rows": rows, **lacks, **asked.as_json()},
     )
     put_out(output, target, found, lambda: listing(columns, rows, empty="no such calls"))
-    say_kept(target, kept, asked)
+    say_deleted(lacks, err=target.as_json)
+    target.say_range(asked)
 
 
 def _call_columns(zone: "tzinfo") -> list[Column]:
@@ -141,11 +148,11 @@ def _call_columns(zone: "tzinfo") -> list[Column]:
     return [
         Column("id", "right", whole=True, of=lambda row: str(row["id"])),
         Column("cost USD", "right", of=lambda row: usd(row["cost_usd"], 6)),
-        Column("tokens", "right", rank=6, of=lambda row: rounded(row["total_tokens"])),
-        Column("ms", "right", rank=5, of=lambda row: rounded(row["latency_ms"])),
+        Column("tokens", "right", rank=5, of=lambda row: rounded(row["total_tokens"])),
+        Column("ms", "right", rank=3, of=lambda row: rounded(row["latency_ms"])),
         Column(time, whole=True, rank=1, of=lambda row: shown_time(row["timestamp"], zone)),
-        Column("agent", of=lambda row: named(row["agent_name"])),
-        Column("model", rank=2, of=lambda row: named(row["model_name"])),
-        Column("session", rank=3, of=lambda row: named(row["session_id"])),
+        Column("agent", both_ends=True, least=13, of=lambda row: named(row["agent_name"])),
+        Column("model", both_ends=True, rank=2, least=13, of=lambda row: named(row["model_name"])),
+        Column("session", both_ends=True, rank=6, of=lambda row: named(row["session_id"])),
         Column("status", rank=4, of=lambda row: row["status"]),
     ]

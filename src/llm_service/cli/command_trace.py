@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.group import Failure
+from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples
 from llm_service.cli.output import listing
 from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, rounded, status_colour, usd
@@ -23,8 +25,8 @@ _DEEPEST: Final = 40
 
 
 _COLUMNS: Final = (
-    Column("record", of=lambda row: f"{row['guide']}{_deep(row)}{_label(row)}"),
-    Column("model", rank=4, of=lambda row: row["model_name"] or "-"),
+    Column("record", least=24, of=lambda row: f"{row['guide']}{_deep(row)}{_label(row)}"),
+    Column("model", both_ends=True, rank=4, of=lambda row: row["model_name"] or "-"),
     Column("tokens", "right", rank=5, of=lambda row: rounded(row["total_tokens"])),
     Column("cost USD", "right", rank=1, of=lambda row: usd(row["cost_usd"], 6)),
     Column("ms", "right", rank=2, of=lambda row: rounded(row["latency_ms"])),
@@ -36,8 +38,9 @@ _COLUMNS: Final = (
 
 @click.command(epilog=examples("trace", "trace nightly-1", "trace 4bf92f3577b34da6a3ce929d0e0e4736 --json"))
 @click.argument("wanted", metavar="[ID]", required=False)
+@formatted()
 @common
-def trace(*, wanted: str | None, target: Target) -> None:
+def trace(*, wanted: str | None, output: Output, target: Target) -> None:
     """Show the records of a trace, a run or a session as a tree, with tokens, cost, and where the time went.
 
     ID is a trace_id, a run or a session_id; without it, the newest trace is shown. `own ms` is what a record took
@@ -46,14 +49,15 @@ def trace(*, wanted: str | None, target: Target) -> None:
     40th, with its depth before it. With --json: one object with `id`, `rows` (those of get_trace), `totals` and
     `truncated`. Exit code 1 where nothing has the ID.
     """
-    from llm_service.telemetry.queries.traces import MOST_ROWS, read_trace
+    from llm_service.telemetry.queries.traces import MOST_ROWS, TraceRow, read_trace
 
     found = read(target.report_path(), lambda fetch: read_trace(fetch, wanted))
     if not found["rows"] and wanted is None:
         click.echo("there are no records", err=True)
     if found["truncated"]:
         click.echo(f"only the newest {MOST_ROWS:,} records of it are shown", err=True)
-    target.show(found, _show)
+    what = Rows(found["rows"], _COLUMNS, kinds_of(TraceRow), found, _drawn(found["rows"]))
+    put_out(output, target, what, lambda: _show(found))
     if not found["rows"] and wanted is not None:
         raise Failure(f"there is no trace, run or session {shown(wanted)}")
 
@@ -63,9 +67,13 @@ def _show(found: "Trace") -> None:
         return
     totals = found["totals"]
     listing(_COLUMNS, _drawn(found["rows"]), marked=status_colour)
-    cost = usd(totals["total_cost_usd"], 6) if totals["unpriced"] < totals["calls"] or not totals["calls"] else UNKNOWN
+    cost = (
+        usd(totals["total_cost_usd"], 6)
+        if totals["unpriced"] < totals["invocations"] or not totals["invocations"]
+        else UNKNOWN
+    )
     parts = [
-        f"{count(totals['calls'])} {'call' if totals['calls'] == 1 else 'calls'}",
+        f"{count(totals['invocations'])} {'call' if totals['invocations'] == 1 else 'calls'}",
         f"{count(totals['failures'])} failed" if totals["failures"] else "",
         f"{count(totals['total_tokens'])} tokens" + _beside(totals["uncounted"], "uncounted"),
         f"{cost} USD" + _beside(totals["unpriced"], "unpriced"),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from llm_service.cli.command_budgets import STATUS, known_policies
+from llm_service.cli.budget_views import STATUS
+from llm_service.cli.command_budgets import known_policies
 from llm_service.cli.options import Number, common, examples, filters, zoned
 from llm_service.cli.output import clean, is_colored, is_terminal
 from llm_service.cli.tables import Column, Row, count, fit, named, percent, rounded, row_text, shortened, sparkline, usd
@@ -61,7 +62,7 @@ def watch(*, names: Names, interval: float, once: bool, target: Target) -> None:
 
     Each frame is a few short reads, and no writer waits for them. Times, and today, are those of --tz. Filters narrow
     all but the budgets. With --json: one frame, one object with at, minutes (pairs of calls and failures, of the last
-    30 minutes), today, since, time_zone, calls, failures and budgets.
+    30 minutes), today, since, time_zone, last_calls, last_failures and budgets.
     """
     path, zone = existing(target.report_path()), target.zone()
     ask = _asking(target, path, names, zone)
@@ -99,7 +100,9 @@ def _asking(target: Target, path: Path, names: Names, zone: tzinfo) -> Callable[
 
 
 def _document(frame: Frame) -> dict[str, Any]:
-    return {"at": frame.at.isoformat(), **frame.live, "budgets": frame.budgets}
+    from llm_service.telemetry.queries.plans import timestamp_of
+
+    return {"at": timestamp_of(frame.at), **frame.live, "budgets": frame.budgets}
 
 
 def _run(ask: Callable[[], Frame], frame: Frame, path: Path, zone: tzinfo, interval: float) -> None:
@@ -139,11 +142,11 @@ def _lines(frame: Frame, path: Path, zone: tzinfo, width: int | None = None, hei
         Line(""),
         *_budget_lines(frame.budgets, width),
         Line(""),
-        *_section("last failures", _failure_columns(zone), frame.live["failures"], width, "red"),
+        *_section("last failures", _failure_columns(zone), frame.live["last_failures"], width, "red"),
         Line(""),
     ]
     room = 10 if height is None else max(1, height - len(lines) - 2)
-    lines += _section("last calls", _call_columns(zone), frame.live["calls"][:room], width)
+    lines += _section("last calls", _call_columns(zone), frame.live["last_calls"][:room], width)
     return lines if width is None else [Line(shortened(line.text, width), line.style) for line in lines]
 
 
@@ -151,7 +154,7 @@ def _rate(live: "Live") -> str:
     minutes = live["minutes"]
     calls, failures = minutes[-1]
     trend = sparkline([minute.calls for minute in minutes])
-    return f"last minute: {count(calls)} calls, {count(failures)} failed  {trend}"
+    return f"last minute: {count(calls)} calls, {count(failures)} failed; {len(minutes)} minutes: {trend}"
 
 
 def _today(today: dict[str, Any]) -> str:
@@ -175,18 +178,18 @@ def _budget_lines(budgets: Sequence[Any], width: int | None) -> list[Line]:
 def _failure_columns(zone: tzinfo) -> list[Column]:
     return [
         _time_column(zone),
-        Column("agent", rank=2, of=lambda row: named(row["agent_name"])),
-        Column("model", rank=3, of=lambda row: named(row["model_name"])),
-        Column("error", of=lambda row: named(row["error_type"])),
-        Column("message", rank=1, of=lambda row: " ".join((row["error_message"] or "-").split())[:200]),
+        Column("agent", both_ends=True, rank=2, of=lambda row: named(row["agent_name"])),
+        Column("model", both_ends=True, rank=3, of=lambda row: named(row["model_name"])),
+        Column("error", both_ends=True, of=lambda row: named(row["error_type"])),
+        Column("message", least=24, rank=1, of=lambda row: " ".join((row["error_message"] or "-").split())[:200]),
     ]
 
 
 def _call_columns(zone: tzinfo) -> list[Column]:
     return [
         _time_column(zone),
-        Column("agent", of=lambda row: named(row["agent_name"])),
-        Column("model", rank=2, of=lambda row: named(row["model_name"])),
+        Column("agent", both_ends=True, of=lambda row: named(row["agent_name"])),
+        Column("model", both_ends=True, rank=2, of=lambda row: named(row["model_name"])),
         Column("tokens", "right", rank=3, of=lambda row: rounded(row["total_tokens"])),
         Column("cost USD", "right", of=lambda row: usd(row["cost_usd"], 6)),
         Column("ms", "right", rank=1, of=lambda row: rounded(row["latency_ms"])),

@@ -1,30 +1,36 @@
-"""Rows as CSV, JSON, JSON lines or Markdown, on standard output or in a file that is in place only when complete."""
+"""Rows as CSV, JSON, JSON lines, Markdown or Parquet, on standard output or in a file, in place once complete."""
 
+import codecs
 import csv
-import io
 import json
 import re
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, TextIO
+from typing import IO, Any, Final, Literal, NamedTuple
 
 import click
 
+from llm_service.cli import parquet
+from llm_service.cli.kinds import Kind, cell_of
 from llm_service.cli.output import cells, clean, is_terminal, json_line
 from llm_service.cli.tables import Column
 from llm_service.cli.target import Target
+from llm_service.errors import ConfigError, SettingsError
 
-__all__ = ["Form", "Output", "Rows", "changed", "formatted", "new_file", "put_out"]
+__all__ = ["Form", "Output", "Rows", "changed", "formatted", "put_out", "write", "written"]
 
-Form = Literal["table", "csv", "json", "jsonl", "md"]
-_FORMS: Final[tuple[Form, ...]] = ("table", "csv", "json", "jsonl", "md")
+Form = Literal["table", "csv", "json", "jsonl", "md", "parquet"]
+_FORMS: Final[tuple[Form, ...]] = ("table", "csv", "json", "jsonl", "md", "parquet")
 _FORMULA: Final = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 """What makes a spreadsheet take a cell for a formula, full-width forms among it (OWASP, "CSV Injection")."""
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>|~&#!$])")
 """What Markdown may take for more than text."""
+_JSON_OF_ROWS: Final = "give --json, or --format jsonl"
+
+Command = Callable[..., Any]
 
 
 class Output(NamedTuple):
@@ -40,48 +46,78 @@ class Rows(NamedTuple):
     """What is written.
 
     Attributes:
-        rows: what CSV and JSON lines have, each with the same keys.
+        rows: what CSV, JSON lines and Parquet have, each with the same keys.
         columns: how Markdown shows them.
-        names: the keys of rows.
+        kinds: the columns, in their order, and what they hold; of a row within a row, `name.inner`.
         document: what JSON is, as a whole.
+        shown: what Markdown has a line for, where that is not the rows.
     """
 
     rows: Sequence[Mapping[str, Any]]
     columns: Sequence[Column]
-    names: Sequence[str]
+    kinds: Mapping[str, Kind]
     document: object
+    shown: Sequence[Any] | None = None
 
 
-def formatted(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say how rows are written; it takes them as `output`. It stands above `common`.
+def formatted(*forms: Form) -> Callable[[Command], Command]:
+    """The options that say how rows are written; the command takes them as `output`. It stands above `common`.
 
     A target is `as_json` wherever no table is meant: what is said beside the rows belongs on stderr then.
+
+    Args:
+        forms: those that there are, the default first; none for all.
     """
+    known = forms or _FORMS
 
-    @click.option(
-        "--format", "form", type=click.Choice(_FORMS), help="How to write.  [default: as FILE ends, or table]"
-    )
-    @click.option(
-        "-o", "--output", "path", type=click.Path(path_type=Path), metavar="FILE", help="A file (0600), not a table."
-    )
-    @click.option("--force", is_flag=True, help="Replace FILE where it exists and is no database.")
-    @click.option("--safe-csv", "safe", is_flag=True, help="Put ' before cells that a spreadsheet would run.")
-    @wraps(command)
-    def run(
-        *given: Any, form: Form | None, path: Path | None, force: bool, safe: bool, as_json: bool, **options: Any
-    ) -> Any:
-        chosen = _form(form, path, as_json=as_json)
-        output = Output(chosen, path, force, safe)
-        return command(*given, output=output, as_json=chosen != "table", **options)
+    def decorate(command: Command) -> Command:
+        @click.option(
+            "--format", "form", type=_Forms(known), help=f"How to write.  [default: as FILE ends, or {known[0]}]"
+        )
+        @click.option(
+            "-o",
+            "--output",
+            "path",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="A file (0600), in place once complete.",
+        )
+        @click.option("--force", is_flag=True, help="Replace FILE where it exists and is no database.")
+        @click.option("--safe-csv", "safe", is_flag=True, help="Put ' before cells that a spreadsheet would run.")
+        @wraps(command)
+        def run(
+            *given: Any, form: Form | None, path: Path | None, force: bool, safe: bool, as_json: bool, **options: Any
+        ) -> Any:
+            chosen = _form(known, form, path, as_json=as_json)
+            output = Output(chosen, path, force, safe)
+            return command(*given, output=output, as_json=chosen != "table", **options)
 
-    return run
+        return run
+
+    return decorate
 
 
-def _form(form: Form | None, path: Path | None, *, as_json: bool) -> Form:
+class _Forms(click.Choice[str]):
+    """How rows are written; where rows are no document, who asks for JSON is told what there is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """One of them."""
+        if value == "json" and "json" not in self.choices:
+            self.fail(f"{value!r} is no format here; {_JSON_OF_ROWS}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _form(known: Sequence[Form], form: Form | None, path: Path | None, *, as_json: bool) -> Form:
     ending = "" if path is None else path.suffix.removeprefix(".").lower()
-    chosen = "json" if as_json else form or (ending if ending in _FORMS else "table")
+    as_it_ends = next((one for one in known if one == ending), known[0])
+    json_form: Form = "json" if "json" in known else "jsonl"
+    chosen: Form = json_form if as_json else as_it_ends if form is None else form
     if path is not None and chosen == "table":
         raise click.UsageError(f"a file is no table; give --format {', '.join(_FORMS[1:-1])} or {_FORMS[-1]}")
+    if chosen == "parquet":
+        if path is None and is_terminal(sys.stdout):
+            raise click.UsageError("Parquet is nothing for a terminal; give -o FILE")
+        parquet.require_pyarrow()
     return chosen
 
 
@@ -89,50 +125,109 @@ def put_out(output: Output, target: Target, found: Rows, view: Callable[[], obje
     """Write rows where they belong; a table is printed by the view.
 
     Raises:
-        StoreError: see `new_file`.
+        StoreError: see `written`.
     """
     if output.form == "table":
         view()
-    elif output.path is None:
-        # UTF-8 whatever the locale: what programs read is the same everywhere.
-        sys.stdout.flush()
-        sys.stdout.buffer.write(_text(output, found, shown=is_terminal(sys.stdout)).encode("utf-8", "replace"))
-        sys.stdout.buffer.flush()
-    else:
-        with new_file(output.path, replace=output.force, database=target.path()) as stream:
-            stream.write(_text(output, found))
-        count = len(found.rows)
+        return
+    count = written(output, None if output.path is None else _database(target), found, [found.rows])
+    if output.path is not None:
         rows = "1 row" if count == 1 else f"{count:,} rows"
         click.echo(f"{rows} written to {click.format_filename(output.path)}", err=True)
 
 
-def _text(output: Output, found: Rows, *, shown: bool = False) -> str:
-    if output.form == "json":
-        return json.dumps(found.document, indent=2, allow_nan=False) + "\n"
+def _database(target: Target) -> Path | None:
+    """The database that is read; None where the configuration does not say it, as what checks that finds."""
+    try:
+        return target.path()
+    except (ConfigError, SettingsError):
+        return None
+
+
+def written(output: Output, database: Path | None, found: Rows, pages: Iterable[Iterable[Mapping[str, Any]]]) -> int:
+    """Write pages of rows, on standard output or into a private file (0600), and say how many rows it were.
+
+    A file comes into its place when all is written; otherwise nothing is left of it.
+
+    Args:
+        database: what the rows are of, where that is known; neither it nor what belongs to it is ever replaced.
+
+    Raises:
+        StoreError: it is one of these, there is something that must stay, or another user's link; see `target_of`.
+    """
+    if output.path is None:
+        # UTF-8 whatever the locale: what programs read is the same everywhere.
+        sys.stdout.flush()
+        stream = sys.stdout.buffer
+        count = write(stream, output, found, pages, shown=is_terminal(sys.stdout))
+        stream.flush()
+        return count
+    from llm_service.telemetry.maintenance.atomic_file import delivered
+
+    with delivered(output.path, force=output.force, database=database) as making, making.open("wb") as file:
+        return write(file, output, found, pages)
+
+
+def write(
+    stream: IO[bytes], output: Output, found: Rows, pages: Iterable[Iterable[Mapping[str, Any]]], *, shown: bool = False
+) -> int:
+    """Write pages of rows as UTF-8, or as Parquet, and say how many rows it were.
+
+    Args:
+        found: what the rows are; JSON is its document and Markdown what it shows, whatever the pages are.
+        shown: escape control characters of CSV, because a terminal shows them; JSON has none.
+    """
+    if output.form == "parquet":
+        return parquet.write(stream, found.kinds, pages)
+    text = codecs.getwriter("utf-8")(stream, "replace")
+    if output.form == "csv":
+        return _csv(text, found.kinds, chain.from_iterable(pages), changed(safe=output.safe, shown=shown), shown=shown)
     if output.form == "jsonl":
-        return "".join(f"{json_line(row)}\n" for row in found.rows)
+        count = 0
+        for row in chain.from_iterable(pages):
+            text.write(f"{json_line(row)}\n")
+            count += 1
+        return count
     if output.form == "md":
-        return _markdown(found)
-    stream = io.StringIO(newline="")
+        text.write(_markdown(found))
+    else:
+        text.write(json.dumps(found.document, indent=2, allow_nan=False) + "\n")
+    return len(found.rows)
+
+
+def _csv(
+    stream: codecs.StreamWriter,
+    kinds: Mapping[str, Kind],
+    rows: Iterable[Mapping[str, Any]],
+    change: Callable[[str], str] | None,
+    *,
+    shown: bool,
+) -> int:
     # RFC 4180: lines end in CRLF, and a text that holds either is quoted. A terminal adds its own CR.
     writer = csv.writer(stream, lineterminator="\n" if shown else "\r\n")
-    change = changed(safe=output.safe, shown=shown)
-    writer.writerow([_cell(name, change) for name in found.names])
-    writer.writerows([_cell(row[name], change) for name in found.names] for row in found.rows)
-    return stream.getvalue()
+    names, as_json = [*kinds], [place for place, kind in enumerate(kinds.values()) if kind in ("flag", "json")]
+    is_flat = not any("." in name for name in names)
+    writer.writerow(_changed(names, change))
+    count = 0
+    for row in rows:
+        values = [row[name] for name in names] if is_flat else [cell_of(row, name) for name in names]
+        for place in as_json:
+            if values[place] is not None:
+                values[place] = json.dumps(values[place])
+        writer.writerow(_changed(values, change))
+        count += 1
+    return count
 
 
-def _cell(value: object, change: Callable[[str], str] | None) -> object:
-    """A value as the csv module writes it: NULL as an empty cell, a bool and a list as in JSON."""
-    if isinstance(value, bool | list | dict):
-        return json.dumps(value)
-    return change(value) if change is not None and isinstance(value, str) else value
+def _changed(values: list[Any], change: Callable[[str], str] | None) -> list[Any]:
+    return values if change is None else [change(value) if isinstance(value, str) else value for value in values]
 
 
 def _markdown(found: Rows) -> str:
     """A table as GitHub takes it; whatever a cell holds, it is text there."""
     rules = ["---:" if column.justify == "right" else "---" for column in found.columns]
-    rows = [[column.name for column in found.columns], *(cells(found.columns, row) for row in found.rows)]
+    items = found.rows if found.shown is None else found.shown
+    rows = [[column.name for column in found.columns], *(cells(found.columns, item) for item in items)]
     lines = [[_MARKUP.sub(r"\\\1", clean(cell)) for cell in row] for row in rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], rules, *lines[1:]))
 
@@ -153,22 +248,3 @@ def changed(*, safe: bool, shown: bool) -> Callable[[str], str] | None:
         return clean(text) if shown else text
 
     return change
-
-
-@contextmanager
-def new_file(path: Path, *, replace: bool, database: Path) -> Generator[TextIO]:
-    """A private file (0600) that comes into its place when the block ends well; otherwise nothing is left of it.
-
-    Args:
-        database: what is exported; neither it nor what belongs to it is ever replaced.
-
-    Raises:
-        StoreError: it is one of these, there is something that must stay, or another user's link; see `target_of`.
-    """
-    from llm_service.telemetry.maintenance.atomic_file import delivered
-
-    with (
-        delivered(path, force=replace, database=database) as making,
-        making.open("w", encoding="utf-8", newline="") as stream,
-    ):
-        yield stream

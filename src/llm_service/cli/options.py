@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.costs import CostKey
 
 __all__ = [
-    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "USD", "Formats", "Number", "common", "examples", "filters",
-    "narrowing", "only_json", "ranged", "seller", "zoned",
+    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "USD", "Number", "as_given", "common", "examples",
+    "filters", "narrowing", "only_json", "ranged", "seller", "zoned",
 ]  # fmt: skip
 
 Command = Callable[..., Any]
@@ -40,16 +40,6 @@ class _Value(click.ParamType[Any]):
             return self._parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
-
-
-class Formats(click.Choice[str]):
-    """How rows are written; who asks for JSON is told its option."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """One of them."""
-        if isinstance(value, str) and value.lower() == "json":
-            self.fail(f"{value!r} is no format; give --json, or --format jsonl", param, ctx)
-        return super().convert(value, param, ctx)
 
 
 class Number(click.FloatRange):
@@ -82,7 +72,7 @@ def _usd(text: str) -> Decimal:
         amount = Decimal(text)
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not (amount.is_finite() and math.isfinite(float(amount))):
+    if not (amount.is_finite() and amount >= 0 and math.isfinite(float(amount))):
         raise ValueError(f"{text!r} is no amount; give USD such as 0.40")
     return amount
 
@@ -133,6 +123,30 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n  " + "\n  ".join(whole)
 
 
+_GIVEN_AS: Final = {"measures": "measure", "by": "what", "since": "at", "until": "as_of", "id": "wanted"}
+"""By argument of Python: how some commands call theirs."""
+
+
+def as_given(command: Command) -> Command:
+    """Let errors of arguments name the option or argument of the command line that was given."""
+
+    @wraps(command)
+    def run(*given: Any, **options: Any) -> Any:
+        from llm_service.errors import QueryError
+
+        try:
+            return command(*given, **options)
+        except QueryError as error:
+            parameters = {parameter.name: parameter for parameter in click.get_current_context().command.params}
+            found = parameters.get(error.field) or parameters.get(_GIVEN_AS.get(error.field, ""))
+            if found is None:
+                raise
+            name = (found.metavar or "").strip("[].") if isinstance(found, click.Argument) else max(found.opts, key=len)
+            raise QueryError(name, error.value, error.remedy) from error
+
+    return run
+
+
 def common(command: Command) -> Command:
     """The options of every command that reads or writes a database; it takes them as one `target`."""
 
@@ -143,7 +157,7 @@ def common(command: Command) -> Command:
     def run(
         *given: Any, db: Path | None, config: Path | None, as_json: bool, time_zone: str | None = None, **options: Any
     ) -> Any:
-        return command(*given, target=Target(db, config, as_json, time_zone), **options)
+        return as_given(command)(*given, target=Target(db, config, as_json, time_zone), **options)
 
     return run
 

@@ -168,9 +168,11 @@ def say_deleted(report: Mapping[str, Any], *, err: bool = False) -> None:
     """Say how many calls a report lacks, because their records are deleted."""
     deleted, since = report["deleted_invocations"], report["records_since"]
     if deleted:
-        kept = "" if since is None else f"; records are kept since {since}"
+        kept = "" if since is None else f"; records are kept since {since} (UTC)"
         calls = "call" if deleted == 1 else "calls"
-        click.echo(f"not counted: {count(deleted)} {calls} of which only daily totals are left{kept}", err=err)
+        failures = report.get("deleted_failures")
+        failed = "" if failures is None else f", {count(failures)} of them failed"
+        click.echo(f"not counted: {count(deleted)} {calls} of which only daily totals are left{failed}{kept}", err=err)
 
 
 @contextmanager

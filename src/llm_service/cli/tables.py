@@ -18,7 +18,7 @@ __all__ = [
 UNKNOWN: Final = "unknown"
 _GAP: Final = 2
 _READABLE: Final = 9
-"""Cells that a text column keeps while others can be left out."""
+"""Cells that a text column keeps, if not told otherwise, while others can be left out."""
 _NARROWEST: Final = 3
 _WIDEST: Final = 400
 """Cells that a column is aligned to, at most: two of the longest names. A longer text would pad each of many rows."""
@@ -36,6 +36,8 @@ class Column:
         justify: numbers stand on the right.
         whole: its cells are never cut; those of a column on the right never are either.
         rank: where the width does not suffice, columns are left out from the highest rank down; 0 stays.
+        least: cells that it keeps while others can be left out.
+        both_ends: what is cut of its cells is their middle, as names differ at either end: `claude…haiku`.
         typical: cells to reserve where the rows are not known yet.
         moment: the key of a UTC time that its cell shows; `times.in_zone` makes the cell.
         of: the text of its cell, from what a row shows.
@@ -45,6 +47,8 @@ class Column:
     justify: Literal["left", "right"] = "left"
     whole: bool = False
     rank: int = 0
+    least: int = _READABLE
+    both_ends: bool = False
     typical: int = 0
     moment: str = ""
     of: Callable[[Row], str] = str
@@ -81,15 +85,30 @@ def fit(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int | N
     places = list(range(len(columns)))
     if width is None:
         return Layout(tuple(places), tuple(min(full, _WIDEST) for full in natural), cut=False)
-    readable = [full if column.rigid else min(full, _READABLE) for column, full in zip(columns, natural, strict=True)]
+    readable = [
+        full if column.rigid else min(full, column.least) for column, full in zip(columns, natural, strict=True)
+    ]
     while _line(readable, places) > width and any(columns[place].rank for place in places):
         places.remove(max(places, key=lambda place: columns[place].rank))
     widths = list(natural)
     soft = [place for place in places if not columns[place].rigid]
     rigid = _line(widths, places) - sum(natural[place] for place in soft)
-    for place, cut in zip(soft, _shared([natural[place] for place in soft], width - rigid), strict=True):
+    cuts = _kept([natural[place] for place in soft], [readable[place] for place in soft], width - rigid)
+    for place, cut in zip(soft, cuts, strict=True):
         widths[place] = cut
     return Layout(tuple(places), tuple(widths[place] for place in places), cut=True)
+
+
+def _kept(wanted: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Widths that fit into the room together, none below its least as long as that is possible."""
+    shares = _shared(wanted, room)
+    if sum(least) > room or all(share >= floor for share, floor in zip(shares, least, strict=True)):
+        return shares
+    short = [share < floor for share, floor in zip(shares, least, strict=True)]
+    left = room - sum(floor for floor, is_short in zip(least, short, strict=True) if is_short)
+    others = [place for place, is_short in enumerate(short) if not is_short]
+    rest = iter(_kept([wanted[place] for place in others], [least[place] for place in others], left))
+    return [floor if is_short else next(rest) for floor, is_short in zip(least, short, strict=True)]
 
 
 def _shared(wanted: Sequence[int], room: int) -> list[int]:
@@ -125,8 +144,8 @@ def row_text(columns: Sequence[Column], layout: Layout, cells: Sequence[str]) ->
         text = cells[place]
         missing = width - cell_width(text)
         if missing < 0 and layout.cut:
-            text = shortened(text, width)
-            missing = 0
+            text = (_without_middle if columns[place].both_ends else shortened)(text, width)
+            missing = width - cell_width(text)
         padding = " " * max(0, missing)
         gap = "" if place == layout.places[0] else " " * _GAP
         if columns[place].justify == "right":
@@ -144,6 +163,13 @@ def shortened(text: str, width: int) -> str:
     from rich.cells import set_cell_size
 
     return set_cell_size(text, width - 1) + _CUT
+
+
+def _without_middle(text: str, width: int) -> str:
+    if not text.isascii() or width < _NARROWEST:
+        return shortened(text, width)
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}{_CUT}{text[len(text) - end :]}"
 
 
 def count(number: int) -> str:

@@ -77,9 +77,16 @@ class Target(NamedTuple):
         """
         click.echo(f"range: {covered}", err=self.as_json)
         if utc_days_before is not None:
-            click.echo(f"days before {utc_days_before} are UTC days, of which only daily totals are left")
+            click.echo(
+                f"days before {utc_days_before} are UTC days, of which only daily totals are left", err=self.as_json
+            )
         elif asked is not None and asked != covered:
             click.echo("it is widened to whole UTC days, of which only daily totals are left", err=self.as_json)
+
+    def say_kept(self, records_since: str | None, asked: "TimeRange") -> None:
+        """Say where records of the range are deleted."""
+        if records_since is not None and (asked.start is None or asked.start.date().isoformat() < records_since):
+            click.echo(f"calls before {records_since} (UTC) are deleted, but for their daily totals", err=self.as_json)
 
     def path(self) -> Path:
         """The database, whether it is there or not."""
@@ -144,7 +151,7 @@ def say_unknown(path: Path, names: Names) -> None:
     from llm_service.telemetry.queries.unknown_names import find_unknown, named_in
 
     given = [(column, name) for column, name in names.items() if name is not None and column != "filters"]
-    given += named_in(conditions_of(names.get("filters"), "--where"))
+    given += named_in(conditions_of(names.get("filters")))
     if given:
         for unknown in read(path, lambda fetch: find_unknown(fetch, given)):
             click.echo(clean(str(unknown)), err=True)

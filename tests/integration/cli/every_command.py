@@ -20,7 +20,7 @@ ARGUMENTS = {
 OPTIONS = {"--older-than": "1d", "--usd": "1", "--model": "gpt-4o"}
 VARIANTS = {
     "demo": [["--replay", "{trace}"]],
-    "doctor": [["--full"], ["--repair"], ["--repair", "--dry-run"], ["--salvage", "{new}"]],
+    "doctor": [["--full"], ["--repair"], ["--repair", "--dry-run"], ["--salvage", "{new}"], ["--format", "md"]],
     "purge": [["--dry-run"]],
     "reprice": [["--dry-run"]],
     "export": [["-o", "{new}"], ["--format", "jsonl"], ["--content"]],
@@ -28,10 +28,14 @@ VARIANTS = {
     "query": [["--by", "session,day"], ["--by", "tag,hour", "--measure", "cost,p95,ttft"], ["--format", "md"]],
     "top": [["calls"], ["sessions", "--format", "csv", "-o", "{new}"]],
     "errors": [["--format", "jsonl"]],
-    "report month": [["--by", "agent,tool,model"]],
+    "report month": [["--by", "agent,tool,model"], ["--format", "csv"]],
     "report units": [["--by", "agent,tool,model"]],
     "invocations": [["--errors"], ["--agent", "agent"]],
     "compare": [["--by", "model"]],
+    "estimate": [["--format", "csv"]],
+    "info": [["--format", "csv"]],
+    "sql": [["--format", "csv"]],
+    "trace": [["--format", "md"]],
     "stats": [["--agent", "agent"], ["--days", "36500"]],
 }
 """Further ways to call some of them."""

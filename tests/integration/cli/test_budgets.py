@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from llm_service.cli.command_budgets import amount
+from llm_service.cli.budget_views import amount
 from llm_service.cli.commands import cli
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 

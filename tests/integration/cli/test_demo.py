@@ -79,7 +79,7 @@ def test_replay_as_json_has_the_measurements_and_the_note(run: Run, trace: Path,
     found = json.loads(result.stdout)
     assert NOTE in found["note"]
     assert (found["rows"], found["records_on_disk"], found["hot_path_call"]) == (10, 10, "log_invocation")
-    assert found["first"] == "2023-11-16T18:00:00+00:00"
+    assert found["first_timestamp"] == "2023-11-16 18:00:00.000000Z"
     assert found["hot_path_us"]["samples"] == 10
     assert 0 < found["hot_path_us"]["p50"] <= found["hot_path_us"]["p99"] <= found["hot_path_us"]["max"]
     assert result.stderr.splitlines()[-1] == "replaying: 10 of 10"

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from llm_service.cli import command_export
+from llm_service.cli import formats
+from llm_service.cli.kinds import kinds_of
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 from llm_service.telemetry.queries.questions import InvocationRow
 
@@ -120,7 +121,7 @@ def test_an_export_that_fails_leaves_nothing(
     def fail(*_: object, **__: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(command_export, "write", fail)
+    monkeypatch.setattr(formats, "write", fail)
     result = run("export", "--db", database, "-o", output, "--force")
     assert (result.exit_code, output.read_text()) == (1, "mine")
     assert "No space left on device" in result.stderr
@@ -141,11 +142,12 @@ def test_safe_csv_disarms_formulas_and_plain_csv_keeps_values(run: Run, tmp_path
 
 def test_csv_for_a_terminal_is_cleaned() -> None:
     """Elsewhere values are data, there they would be commands."""
-    stream = io.StringIO()
+    stream = io.BytesIO()
     row = {**dict.fromkeys(COLUMNS), "error_message": "\x1b[2J", "id": 1}
-    assert command_export.write([[row]], stream, "csv", shown=True) == 1  # type: ignore[list-item]
-    assert "\\x1b[2J" in stream.getvalue()
-    assert "\x1b" not in stream.getvalue()
+    rows = formats.Rows([], [], kinds_of(InvocationRow), None)
+    assert formats.write(stream, formats.Output("csv"), rows, [[row]], shown=True) == 1
+    assert b"\\x1b[2J" in stream.getvalue()
+    assert b"\x1b" not in stream.getvalue()
 
 
 def many(path: Path, rows: int) -> Path:
@@ -215,11 +217,11 @@ def test_an_export_that_is_ended_leaves_no_part(
     folder = tmp_path / "out"
     folder.mkdir()
     slow = (
-        "import sys, time; from llm_service.cli import command_export; from llm_service.cli.main import main\n"
-        "def stuck(pages, stream, *_, **__):\n"
+        "import sys, time; from llm_service.cli import formats; from llm_service.cli.main import main\n"
+        "def stuck(stream, *_, **__):\n"
         "    print('writing', flush=True)\n"
         "    while True: time.sleep(0.05)\n"
-        "command_export.write = stuck\n"
+        "formats.write = stuck\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     with subprocess.Popen(

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -90,6 +89,7 @@ def test_periods_have_bars_for_those_who_look(run: Run, database: Path, monkeypa
         (["query", "--limit", "0"], "limit"),
         (["query", "--tz", "Mars/Base"], "--tz"),
         (["query", "-o", "file"], "give --format"),
+        (["query", "--format", "xml"], "parquet"),
         (["top", "nothing"], "there is no key"),
         (["top", "calls", "--measure", "p95"], "cost, latency, tokens"),
         (["costs", "--by", "session"], "llm-telemetry query --by session"),
@@ -132,6 +132,13 @@ def test_rows_beyond_the_limit_are_counted(run: Run, database: Path) -> None:
     assert "1 more kinds" in run("errors", "--limit", 1, "--db", database).stderr
 
 
+def two_kept(path: Path) -> Path:
+    """The file with another call: a list of one does not reach what is deleted."""
+    with TelemetryLogger(path, retention_days=None) as logger:
+        logger.log_invocation(InvocationRecord())
+    return path
+
+
 def test_deleted_calls_are_said(run: Run, tmp_path: Path) -> None:
     """Where only daily totals are left, and they cannot tell."""
     path = tmp_path / "old.db"
@@ -140,13 +147,24 @@ def test_deleted_calls_are_said(run: Run, tmp_path: Path) -> None:
             logger.log_invocation(
                 InvocationRecord(status="error", cost_usd=1, timestamp=datetime.now(UTC) - timedelta(days=ago))
             )
-    assert run("purge", "--older-than", "30d", "--db", path).exit_code == 0
+    since = json.loads(run("purge", "--older-than", "30d", "--json", "--db", path).stdout)["records_kept_since"]
     assert "not counted: 1 call" in run("query", "--by", "session", "--db", path).stdout
     assert "not counted" not in run("query", "--by", "agent", "--db", path).stdout
-    for command in ("errors", "top calls"):
-        assert "not counted: calls before" in run(*command.split(), "--db", path).stdout
+    for command in ("errors", "top calls", "query --by session", "top sessions", "report units", "costs --coverage"):
+        note = "not counted: 1 call of which only daily totals are left"
+        assert note in run(*command.split(), "--db", path).stdout
         assert "not counted" not in run(*command.split(), "--since", "7d", "--db", path).stdout
-        assert "not counted" in run(*command.split(), "--json", "--db", path).stderr
+        assert note in run(*command.split(), "--format", "csv", "--db", path).stderr
+        found = json.loads(run(*command.split(), "--json", "--db", path).stdout)
+        assert (found["deleted_invocations"], found["records_since"]) == (1, since)
+    assert "left, 1 of them failed; records are kept since" in run("errors", "--db", path).stdout
+    assert found["deleted_invocations"] == 1
+    assert json.loads(run("errors", "--json", "--db", path).stdout)["deleted_failures"] == 1
+    for command in ("invocations", "search broke", "export"):
+        asked = (*command.split(), "--db", path)
+        assert f"calls before {since} (UTC) are deleted" in run(*asked, "--since", "60d").output
+        assert "are deleted" not in run(*asked, "--since", "7d").output
+    assert "are deleted" not in run("invocations", "--limit", "1", "--db", two_kept(path)).output
 
 
 def test_the_top_has_the_most_first(run: Run, database: Path) -> None:
@@ -250,23 +268,6 @@ def test_csv_for_spreadsheets_runs_nothing(run: Run, tmp_path: Path) -> None:
     asked = ("query", "--by", "agent", "--format", "csv", "--db", path)
     assert run(*asked).stdout.splitlines()[1].startswith("=1+1,")
     assert run(*asked, "--safe-csv").stdout.splitlines()[1].startswith("'=1+1,")
-
-
-@pytest.mark.parametrize("command", FORMATTED)
-@pytest.mark.parametrize("form", ["csv", "json", "jsonl", "md"])
-def test_a_file_is_private_and_replaces_nothing(
-    run: Run, database: Path, tmp_path: Path, command: str, form: str
-) -> None:
-    """Its format is that of its ending; the database is never replaced."""
-    asked, file = (*command.split(), "--db", database), tmp_path / f"out.{form}"
-    ended = run(*asked, "-o", file)
-    assert (ended.exit_code, ended.stdout) == (0, "")
-    assert file.read_bytes() == run(*asked, "--format", form).stdout_bytes
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert run(*asked, "-o", file).exit_code == 1
-    assert run(*asked, "-o", file, "--force").exit_code == 0
-    assert run(*asked, "--format", form, "-o", database, "--force").exit_code == 1
-    assert not list(tmp_path.glob(".*.part"))
 
 
 def test_a_day_of_the_fixture_is_found_by_its_date(run: Run, database: Path) -> None:

@@ -186,9 +186,9 @@ def test_completion_prints_a_script_that_names_the_program(run: Run, shell: str)
     ("words", "offered"),
     [
         (["llm-telemetry", "inv"], ["invocations"]),
-        (["llm-telemetry", "costs", "--s"], ["--since"]),
+        (["llm-telemetry", "costs", "--si"], ["--since"]),
         (["llm-telemetry", "config", ""], ["check", "example", "show"]),
-        (["llm-telemetry", "export", "--format", ""], ["csv", "jsonl"]),
+        (["llm-telemetry", "export", "--format", ""], ["csv", "jsonl", "parquet"]),
     ],
 )
 def test_bash_completes_commands_options_and_values(

@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from llm_service.cli import command_sql, sql_process
 from llm_service.cli.commands import cli
+from llm_service.cli.formats import Output, write
 from llm_service.cli.sql_process import Answer
 from llm_service.errors import StoreError
 
@@ -239,11 +240,12 @@ def test_text_that_is_no_utf_8_is_shown_with_a_mark(run: Run, database: Path) ->
     assert found["rows"] == [["a\ufffd"]]
 
 
-def test_csv_for_a_terminal_is_cleaned(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_csv_for_a_terminal_is_cleaned() -> None:
     """Elsewhere values are data."""
-    monkeypatch.setattr(command_sql, "is_terminal", lambda _: True)
-    command_sql._show(Answer(["t"], [("\x1b[2J",)], truncated=False), "csv")
-    assert capsys.readouterr().out == "t\n\\x1b[2J\n"
+    stream, output = io.BytesIO(), Output("csv")
+    found = command_sql._rows(Answer(["t"], [("\x1b[2J",)], truncated=False), output)
+    write(stream, output, found, [found.rows], shown=True)
+    assert stream.getvalue() == b"t\n\\x1b[2J\n"
 
 
 def test_a_file_that_is_no_database_is_named(run: Run, tmp_path: Path) -> None:
@@ -272,10 +274,9 @@ def test_a_statement_without_an_end_is_refused(database: Path) -> None:
     assert "the statement is too long; give at most 1,048,576 characters" in result.stderr
 
 
-@pytest.mark.parametrize("command", [("sql", "SELECT 1"), ("export",)])
-def test_who_asks_for_the_format_json_is_told_its_option(command: tuple[str, ...], run: Run, database: Path) -> None:
-    """And for any other is told which there are."""
-    result = run(*command, "--format", "json", "--db", database)
+def test_an_export_is_no_document_and_says_so(run: Run, database: Path) -> None:
+    """Who asks for any other form is told which there are."""
+    result = run("export", "--format", "json", "--db", database)
     assert result.exit_code == 2
     assert "give --json" in result.stderr
-    assert "jsonl" in run(*command, "--format", "xml", "--db", database).stderr
+    assert "jsonl" in run("export", "--format", "xml", "--db", database).stderr

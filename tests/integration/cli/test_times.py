@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +18,7 @@ from click.testing import Result
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 from llm_service.telemetry.queries.time_range import WORDS
 
-from .every_command import commands
+from .every_command import command_lines, commands
 
 Run = Callable[..., Result]
 HOUR: Final = timedelta(hours=1)
@@ -258,3 +258,54 @@ def test_days_whose_records_are_deleted_are_utc_days_and_a_report_says_so(run: R
     widened = run("costs", "--by", "agent", "--since", kept - timedelta(days=2), *given).stdout.splitlines()
     assert widened[-1] == "it is widened to whole UTC days, of which only daily totals are left"
     assert json.loads(run("stats", "--since", "100h", *given, "--json").stdout)["since"].endswith(" 00:00:00.000000Z")
+
+
+MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{6})?Z")
+
+
+def moments(found: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text of an answer that is a moment, with its key; `hour` is a key of the zone's own clock."""
+    if isinstance(found, dict):
+        for name, value in found.items():
+            yield from moments(value, str(name))
+    elif isinstance(found, list):
+        for value in found:
+            yield from moments(value, key)
+    elif isinstance(found, str) and key != "hour" and re.match(r"\d{4}-\d\d-\d\d.\d\d:\d\d", found):
+        yield key, found
+
+
+def test_every_moment_in_json_has_one_form_and_every_range_its_zone(run: Run, hourly: Path, tmp_path: Path) -> None:
+    """UTC with a `Z`, as it is stored, in every command; the zone is named beside `since`."""
+    folder = tmp_path / "made"
+    folder.mkdir()
+    told = Counter[str]()
+    for line in command_lines(folder):
+        if "--json" not in line or line[0] in ("demo", "backup", "doctor", "dead-letters", "compare"):
+            continue
+        words = next((w for w in having("--tz") if line[: len(w.split())] == w.split()), None)
+        zone = ["--tz", "Asia/Kathmandu"] if words is not None else []
+        since = ["--since", "7d"] if words in RANGED and "--days" not in line and "--index" not in line else []
+        result = run(*line, "--db", hourly, *zone, *since)
+        documents = [
+            json.loads(text)
+            for text in ([result.stdout] if result.stdout[:2] in ("{\n", "[\n") else result.stdout.splitlines())
+        ]
+        for found in documents:
+            for key, text in moments(found):
+                assert MOMENT.fullmatch(text), (line, key, text)
+                told[line[0]] += 1
+            if isinstance(found, dict) and "since" in found and line[0] != "prices":
+                assert found["time_zone"] == "Asia/Kathmandu", line
+    assert {"query", "top", "stats", "errors", "watch", "invocations", "info"} <= set(told)
+
+
+def test_the_range_of_an_answer_is_that_of_the_command(run: Run, hourly: Path) -> None:
+    """In Python, too."""
+    with TelemetryLogger(hourly) as telemetry:
+        answer = telemetry.query(by="hour", since="2026-11-22", until="2026-11-22", time_zone="Asia/Kathmandu")
+    given = ("--since", "2026-11-22", "--until", "2026-11-22", "--tz", "Asia/Kathmandu", "--json", "--db", hourly)
+    for words in ("query", "stats", "errors", "top calls", "top", "costs", "report units"):
+        found = json.loads(run(*words.split(), *given).stdout)
+        assert (found["since"], found["until"], found["time_zone"]) == (answer.since, answer.until, answer.time_zone)
+    assert answer.since == "2026-11-21 18:15:00.000000Z"

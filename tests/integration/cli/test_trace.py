@@ -57,7 +57,7 @@ def test_as_json(run: Run, db: Path) -> None:
     found = json.loads(run("trace", "nightly", "--db", str(db), "--json").stdout)
     with TelemetryLogger(db) as logger:
         assert found["rows"] == logger.get_trace("nightly")
-    assert (found["id"], found["truncated"], found["totals"]["calls"]) == ("nightly", False, 3)
+    assert (found["id"], found["truncated"], found["totals"]["invocations"]) == ("nightly", False, 3)
 
 
 @pytest.mark.parametrize("asked", [["TYPO"], ["TYPO", "--json"]])

@@ -36,8 +36,8 @@ def test_one_frame_where_it_is_piped(run: Run, database: Path) -> None:
 def test_json_is_one_frame(run: Run, database: Path) -> None:
     """Today is that of the zone."""
     found = json.loads(run("watch", "--json", "--tz", "UTC", "--db", database).stdout)
-    assert list(found) == ["at", "minutes", "today", "since", "time_zone", "calls", "failures", "budgets"]
-    assert (len(found["minutes"]), len(found["calls"]), len(found["failures"])) == (MINUTES, 6, 2)
+    assert list(found) == ["at", "minutes", "today", "since", "time_zone", "last_calls", "last_failures", "budgets"]
+    assert (len(found["minutes"]), len(found["last_calls"]), len(found["last_failures"])) == (MINUTES, 6, 2)
     asked = ("--since", "today", "--measure", "calls,failures,cost,tokens", "--tz", "UTC", "--json", "--db", database)
     assert found["today"] == json.loads(run("query", *asked).stdout)["totals"]
 
@@ -66,7 +66,7 @@ def test_filters_narrow_it(run: Run, database: Path) -> None:
     """By names and by anything else."""
     for narrowed in (["--agent", "tester"], ["--where", "agent=tester"], ["--where", "agent=tester latency>0"]):
         found = json.loads(run("watch", *narrowed, "--json", "--db", database).stdout)
-        assert {row["agent_name"] for row in found["calls"]} == {"tester"}
+        assert {row["agent_name"] for row in found["last_calls"]} == {"tester"}
     assert "did you mean tester?" in run("watch", "--agent", "testr", "--db", database).stderr
 
 
@@ -86,7 +86,7 @@ def test_minutes_end_now(tmp_path: Path) -> None:
             logger.log_invocation(InvocationRecord(status=status, timestamp=now - timedelta(seconds=age)))
     live = reader.read(path, lambda fetch: read_live(fetch, InvocationFilter(), "UTC", now, calls=2, failures=1))
     assert live["minutes"] == [Minute(1, 1), *[Minute(0, 0)] * (MINUTES - 3), Minute(1, 0), Minute(2, 1)]
-    assert (len(live["calls"]), len(live["failures"])) == (2, 1)
+    assert (len(live["last_calls"]), len(live["last_failures"])) == (2, 1)
 
 
 @pytest.mark.parametrize("height", [24, 40])

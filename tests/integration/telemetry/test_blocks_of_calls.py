@@ -309,6 +309,20 @@ def test_blocks_around_blocks_around_a_call_are_one_call(
     assert operations == ["chat"] + ["chain"] * (depth - 1) if innermost is None else ["chain"] * depth
 
 
+@pytest.mark.parametrize("named", ["model_name", "request_model", "provider", "prompt"])
+def test_a_budget_is_no_call_by_what_it_is_estimated_by(named: str, logger: TelemetryLogger, client: Any) -> None:
+    """A block within it is the call, whose row tells what it cost; the hold is free again."""
+    for budget in (0.4, True):
+        asked = {"model_name": "gpt-5-mini", "provider": "openai", "prompt": "Why 42?", "request_model": "gpt-5-mini"}
+        given = asked if budget is True else {named: asked[named]}
+        with logger.invocation("boss", budget=budget, max_tokens=10, **given), logger.invocation("worker"):
+            client.chat.completions.create(**CHAT)
+    assert sorted(row["operation"] for row in logger.get_invocations()) == ["chain", "chain", "chat", "chat"]
+    assert logger.get_statistics()["total_invocations"] == 2
+    (status,) = logger.budgets.status()
+    assert (status["reserved"], status["unknown"]) == (0, 0)
+
+
 async def empty() -> AsyncIterator[Any]:
     """A stream of nothing."""
     for item in ():

@@ -321,6 +321,29 @@ async def test_a_call_is_one_row_whoever_sees_it(
     assert {row["invocation_id"] for row in rows} >= {row["parent_invocation_id"] for row in rows} - {None}
 
 
+BY_OPENAI = [
+    pytest.param(*case.values, id=case.id, marks=case.marks) for case in CASES if str(case.id).endswith("-openai")
+]
+
+
+@pytest.mark.costly
+@pytest.mark.parametrize(("status", "told"), quick([(500, "partial"), (429, "reported")], 0))
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("name", "provider"), BY_OPENAI)
+async def test_an_answer_is_not_all_where_the_client_below_had_sent_it_before(
+    name: str, provider: str, stream: bool, status: int, told: str, server: ProviderServer, tmp_path: Path
+) -> None:
+    """A framework that counts the one answer alone does not make it all that may be billed."""
+    scenario = f"{status}-then-ok"
+    server.asked[scenario] = 0
+    async with AsyncTelemetryLogger(tmp_path / "t.db") as telemetry:
+        telemetry.instrument()
+        await FRAMEWORKS[name].ask_async(Asked(telemetry, provider, server.url(scenario), stream, 1))
+        rows = [row for row in await telemetry.get_invocations() if row["operation"] not in SPANS]
+    assert [(row["status"], row["usage_source"], row["attempts"]) for row in rows] == [("success", told, 3)]
+    assert {field: rows[0][field] for field in USED[provider]} == USED[provider]
+
+
 CALLS = 5_000
 AT_ONCE = 200
 

@@ -267,6 +267,68 @@ async def test_what_litellm_tries_again_is_one_call(
     assert row["attempts"] == requests > 1
 
 
+STREAMS_AGAIN = [
+    pytest.param(*way, id="-".join(str(one) for one in way))
+    for way in product(["read", "left", "cancelled", "refused"], [False, True], [0, 2])
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("end", "hooked", "below"), quick(STREAMS_AGAIN, every=5))
+async def test_a_stream_that_litellm_tries_again_ends_as_one_call(
+    end: str, hooked: bool, below: int, telemetry: AsyncTelemetryLogger
+) -> None:
+    """Whoever sends it again, LiteLLM or (`below`) the client beneath, and with or without the hook into that."""
+    started = LiteLLM(telemetry)
+    scenario = "429" if end == "refused" else "429-then-ok"
+    asked: dict[str, Any] = {
+        "model": "openai/gpt-5-mini", "messages": QUESTIONS["messages"], "api_key": "none", "stream": True,
+        "stream_options": {"include_usage": True}, "num_retries": 2, "max_retries": below,
+    }  # fmt: skip
+    begun = asyncio.Event()
+
+    async def ask(url: str) -> None:
+        stream = await started.module.acompletion(**asked, api_base=url)
+        async for _ in stream:
+            if end == "left":
+                break
+            if end == "cancelled":
+                begun.set()
+                await asyncio.Event().wait()
+        await stream.aclose()
+
+    with ProviderServer() as server, telemetry.instrumenting("openai") if hooked else nullcontext():
+        task = asyncio.create_task(ask(f"{server.url(scenario)}/v1"))
+        if end == "cancelled":
+            await begun.wait()
+            task.cancel()
+        raised = {"refused": started.module.RateLimitError, "cancelled": asyncio.CancelledError}.get(end)
+        with pytest.raises(raised) if raised else nullcontext():
+            await task
+        del task
+        sent = server.asked[scenario]
+    if end == "read":
+        await started.has_told_of(1)
+    gc.collect()
+    await telemetry.aclose()
+    async with AsyncTelemetryLogger(telemetry.db_path) as after:
+        (row,) = await after.get_invocations()
+    assert row["stream"]
+    assert row["attempts"] in ({sent} if hooked else {sent, None})
+    if end == "read":
+        assert (row["status"], row["prompt_tokens"], row["finish_reason"]) == ("success", 1200, "stop")
+    else:
+        assert row["prompt_tokens"] is None
+        told = (row["status"], row["error_type"] or row["finish_reason"])
+        assert told in ENDS[end]
+
+
+ENDS = {
+    "left": {("success", "cancelled")},
+    "cancelled": {("success", "cancelled"), ("error", "cancelled")},  # by whoever tells of it first
+    "refused": {("error", "RateLimitError")},
+}
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize("collected", [True, False])
 async def test_a_stream_of_litellm_that_is_left_is_cancelled(

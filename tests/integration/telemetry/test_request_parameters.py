@@ -181,15 +181,28 @@ def test_what_costs_nothing_by_its_value_is_let_through(harmless: dict[str, Any]
     assert held(logger, **ASKED, **harmless) == held(logger, **ASKED)
 
 
-def test_names_that_nobody_knows_are_refused_where_they_hold_more_than_a_value(logger: TelemetryLogger) -> None:
-    """A request may be of any client; a user's own text or number is left out, with a warning, as without a budget."""
-    with pytest.raises(UnknownPriceError, match="routes"):
-        held(logger, **ASKED, routes=[{"model": "dearer"}])
-    with pytest.raises(UnknownPriceError, match=r"config\.temprature"):
-        held(logger, **ASKED, config={"temprature": 1})
-    with logger.invocation("agent", **ASKED, budget=True, team="red", metadata={"own": [1]}, tags=["x"]) as call:
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"routes": [{"model": "dearer"}]}, {"num_generations": 5}, {"enable_search": True}, {"search_mode": "deep"},
+        {"max_searches": 0}, {"config": {"temprature": 1}}, {"raw": {"server_tool_use": {"web_search_requests": 1}}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_names_that_nobody_knows_are_refused_by_an_estimate(unknown: dict[str, Any], logger: TelemetryLogger) -> None:
+    """A request may be of any client: a number may be how many answers it gives, a word may name a dearer one."""
+    (name,) = unknown
+    with pytest.raises(UnknownPriceError, match=name):
+        held(logger, **ASKED, **unknown)
+    with logger.invocation("agent", **ASKED, **unknown, budget=0.5) as call:
+        call.record_usage(prompt_tokens=1, completion_tokens=1)
+
+
+def test_a_name_that_nobody_knows_is_let_through_where_it_says_nothing(logger: TelemetryLogger) -> None:
+    """None and False ask for nothing; `metadata` and `tags` are the place of what is the user's own."""
+    own: dict[str, Any] = {"metadata": {"team": "red", "own": [1]}, "tags": ["x"]}
+    with logger.invocation("agent", **ASKED, **own, budget=True, team=None, enable_search=False) as call:
         call.hold.release()
-    assert logger.stats().bad_values == 2  # `routes` and `team`
 
 
 def test_what_the_body_overrides_counts(logger: TelemetryLogger) -> None:

@@ -545,14 +545,19 @@ def test_a_hook_of_another_on_top_of_ours_stays(tmp_path: Path, client: Any, mon
 # Another release
 
 
-def test_what_is_only_helpful_may_be_missing(tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then attempts and status are unknown, and nothing else changes."""
+def test_what_is_only_helpful_may_be_missing(
+    tmp_path: Path, client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Then attempts and status are unknown, which is said once, and nothing else changes."""
+    instruments.INSTRUMENTED["openai"].hooks._failed = False
     monkeypatch.setattr(client_hooks, "RETRY", "no_such_method")
     monkeypatch.setattr(client_hooks, "PROCESS", "no_such_method")
     with TelemetryLogger(tmp_path / "a.db").instrument("openai") as logger:
         ask(client)
         (row,) = logger.get_invocations()
     assert (row["prompt_tokens"], row["http_status"], row["attempts"]) == (1200, None, None)
+    assert len([record for record in caplog.records if "not as it was known" in record.message]) == 1
+    instruments.INSTRUMENTED["openai"].hooks._failed = False
 
 
 def test_a_stream_that_is_made_otherwise_is_recorded_without_its_end_and_that_is_said_once(

@@ -89,7 +89,7 @@ def test_totals_are_those_of_the_two_calls(db: Path, logger: TelemetryLogger, op
     units = logger.get_unit_costs()
     assert (units["totals"]["invocations"], units["totals"]["errors"], units["deleted_invocations"]) == (2, 1, 0)
     coverage = logger.get_coverage()
-    assert (coverage["invocations"], coverage["priced_invocations"], coverage["deleted_invocations"]) == (2, 1, 0)
+    assert (coverage["invocations"], coverage["priced"], coverage["deleted_invocations"]) == (2, 1, 0)
     month = logger.get_month_report()
     assert month["totals"]["to_date"]["invocations"] == 2
     check_totals(db)

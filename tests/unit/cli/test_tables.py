@@ -110,3 +110,24 @@ def test_a_sparkline_has_a_cell_for_each_value() -> None:
     assert sparkline([0, 1, 4, 8, 0.001]) == "·▂▅█▁"
     assert sparkline([]) == ""
     assert sparkline([0, 0]) == "··"
+
+
+def test_a_name_that_is_cut_keeps_both_ends() -> None:
+    """Models differ at their ends as often as at their beginnings."""
+    columns = [Column("model", both_ends=True), Column("ms", "right")]
+    rows = [["claude-3.5-sonnet", "1"], ["claude-3.5-haiku", "2"], ["模型模型模型模型模型", "3"]]
+    layout = fit(columns, rows, 18)
+    shown = ["".join(row_text(columns, layout, row)) for row in rows]
+    assert shown[:2] == ["claude-…sonnet   1", "claude-…-haiku   2"]
+    assert {cell_width(line) for line in shown} == {18}
+
+
+def test_a_column_keeps_what_it_needs_while_others_can_be_left_out() -> None:
+    """A message of nine cells says nothing."""
+    columns = [Column("id", whole=True), Column("last", whole=True, rank=1), Column("message", least=20)]
+    rows = [["1", "2026-11-23 18:00:00", "the provider refused the request"]]
+    assert fit(columns, rows, 40).places == (0, 2)
+    assert fit(columns, rows, 60).places == (0, 1, 2)
+    texts = [Column("a"), Column("b"), Column("message", least=30)]
+    assert fit(texts, [["x" * 30, "y" * 30, "z" * 60]], 60).widths == (13, 13, 30)
+    assert fit(texts, [["x" * 30, "y" * 30, "z" * 60]], 40).widths == (12, 12, 12)

@@ -65,6 +65,7 @@ class ClientCore:
         self.count_bad_value = engine.count_bad_value
         self.inherited: Mapping[str, Any] = NOTHING
         self.admit: Callable[[], None] | None = None
+        self.answered: dict[str, None] = {}
         self._costing = Costing(prices)
         self.clean_calls: dict[tuple[str | None, ...], Call] = {}
         self._said: set[str] = set()

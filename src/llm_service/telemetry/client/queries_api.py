@@ -224,8 +224,9 @@ def get_statistics(
     """
     questions.check_days(days)
     names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name, filters=filters)
-    given = since is not None or until is not None
-    asked = core.range(since, until, time_zone) if given else questions.last_days(days, datetime.now(UTC))
+    asked = core.range(since, until, time_zone)
+    if since is None and until is None:
+        asked = questions.last_days(days, datetime.now(UTC))
     return core.ask(lambda fetch: questions.read_statistics_of(fetch, asked, names)[0], fresh=fresh)
 
 

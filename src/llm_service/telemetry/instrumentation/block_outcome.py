@@ -17,7 +17,10 @@ _OF_AN_ANSWER: Final = frozenset(field for field in FIELDS if field.endswith("_t
 }  # fmt: skip
 """What an answer says of its call."""
 _OF_A_CALL: Final = _OF_AN_ANSWER | {"model_name", "provider", "prompt", "request_model", "response"}
-"""What is said of a call alone: a block that says nothing of it, and holds calls, is none."""
+"""What is said of a call alone: a block that says nothing of it, and holds calls, is none.
+
+A budget is estimated by the model, so that with one only what an answer says is of a call.
+"""
 
 
 def settle(
@@ -63,7 +66,8 @@ def settle(
     repeats = (outcome.several or calls.counted > 0) and calls.told_before(said)  # what a row within it has told
     if repeats:
         said = {field: value for field, value in said.items() if field not in _OF_AN_ANSWER - kept}
-    unused, is_no_call = said.keys().isdisjoint(_USED), is_no_call or said.keys().isdisjoint(_OF_A_CALL)
+    is_no_call = is_no_call or said.keys().isdisjoint(_OF_AN_ANSWER if reserved else _OF_A_CALL)
+    unused = said.keys().isdisjoint(_USED)
     if not repeats and not (unused and (outcome.several or (calls.counted and is_no_call))):
         return said, outcome.several
     measured["operation"] = "chain"  # it is no call itself

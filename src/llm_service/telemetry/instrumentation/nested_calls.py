@@ -11,9 +11,9 @@ Nothing is handed over while the lock is held: a row may end a budget, or collec
 
 import logging
 from collections.abc import Mapping
-from threading import RLock
 from typing import Any, Final, NamedTuple, Protocol
 
+from llm_service.telemetry.instrumentation.fork_locks import fork_lock
 from llm_service.telemetry.instrumentation.kept_calls import is_of_parent, keep, no_longer_kept
 from llm_service.telemetry.instrumentation.open_blocks import Block, Place
 from llm_service.telemetry.instrumentation.seen_calls import has_row, remember_row
@@ -34,7 +34,7 @@ __all__ = [
 
 _MOST: Final = 256
 """Calls of one block whose usage is remembered."""
-_LOCK: Final = RLock()
+_LOCK: Final = fork_lock()
 """Calls of one block may end in several threads, and be collected in the middle of anything."""
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _REPEATS: Final = (

@@ -39,7 +39,6 @@ _SERVED_AS: Final = frozenset({"modelId", "serviceTier", "performanceConfig", "b
 PARAMETERS: Final = frozenset({*PROMPTS[2:], *_ALL, *_SERVED_AS}) - _AS_FIELDS
 _WITHIN: Final = frozenset({*_SPELT, *LIMITS_WITHIN, *SERVED}) - {snake(holder) for holder in HOLDERS}
 _TOOLS: Final = ("tools", "functions", "toolConfig")
-_PLAIN: Final = (str, int, float, bool)
 _MOST_NAMES: Final = 20
 
 
@@ -82,13 +81,11 @@ def asked_in(fields: dict[str, Any], *, estimates: bool) -> Asked:
     """
     answers = _prompts_in(fields.get("prompt"))
     unknown = tuple(_unknown(fields)) if estimates else ()
-    # Ollama's `raw` is a flag; the AI SDK's is the provider's own usage.
-    parameters = PARAMETERS - {"raw"} if isinstance(fields.get("raw"), Mapping) else PARAMETERS
-    if parameters.isdisjoint(fields):
+    if PARAMETERS.isdisjoint(fields):
         return Asked(fields, answers, beyond=unknown)
     fields = dict(fields)
     beyond = [*unknown, *_opened(fields)]
-    given = {name: fields.pop(name) for name in parameters & fields.keys()}
+    given = {name: fields.pop(name) for name in PARAMETERS & fields.keys() if not _is_usage(name, fields[name])}
     _take_served(fields, given)
     hidden, model = 0, next(filter(None, map(fields.get, ("model_name", "model", "request_model"))), None)
     for name in _TOOLS:
@@ -99,6 +96,11 @@ def asked_in(fields: dict[str, Any], *, estimates: bool) -> Asked:
     _with_all_that_is_read(fields, given)
     answers *= max([1, *(given[name] for name in TIMES if _is_number(given.get(name)))])
     return Asked(fields, answers, hidden, unread, tuple(beyond[:_MOST_NAMES]))
+
+
+def _is_usage(name: str, value: Any) -> bool:
+    """Whether it is none of a request: the AI SDK's usage holds the provider's own as `raw`, Ollama's is a flag."""
+    return name == "raw" and _mapping(value) is not None
 
 
 def _opened(fields: dict[str, Any]) -> list[str]:
@@ -169,14 +171,14 @@ def _served(name: str, value: Any) -> Any:
 
 
 def _unknown(fields: Mapping[str, Any]) -> Iterator[str]:
-    """Names that are no field, no other name of one and no parameter, of what holds more than a text or a number."""
-    others = {name: value for name, value in fields.items() if name not in PARAMETERS}
+    """Names that are no field, no other name of one and no parameter: each may be what a client is billed for."""
+    others = {name: value for name, value in fields.items() if name not in PARAMETERS or _is_usage(name, value)}
     try:
         _, unknown = known_fields(others)
     except Exception:  # noqa: BLE001 - a value of the caller's raises: the block names it
         return
     for name in unknown:
-        if others[name] and not isinstance(others[name], _PLAIN):
+        if others[name] is not None and others[name] is not False:
             yield name[:80]
 
 

@@ -5,12 +5,12 @@ same block and tell the same model and the same counts; and one happened while t
 the row; the other finds it here, once, and makes none.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Mapping
-from threading import RLock
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+from llm_service.telemetry.instrumentation.fork_locks import fork_lock
 from llm_service.telemetry.instrumentation.sink import Sink
 
 __all__ = ["Seen", "has_row", "remember_row", "see_twice", "sees_twice", "was_seen"]
@@ -18,11 +18,9 @@ __all__ = ["Seen", "has_row", "remember_row", "see_twice", "sees_twice", "was_se
 _MOST: Final = 4096
 _COUNTS: Final = ("prompt_tokens", "completion_tokens")
 _TOLD: Final = ("response_id", "model_name", "request_model", *_COUNTS)
-_LOCK: Final = RLock()
+_LOCK: Final = fork_lock()
 """Streams that are collected meanwhile may end in the same thread."""
 _seen: Final[WeakKeyDictionary[Sink, "deque[Seen]"]] = WeakKeyDictionary()
-_rows: Final[WeakKeyDictionary[Sink, "OrderedDict[str, None]"]] = WeakKeyDictionary()
-"""Response ids of the newest calls that hooks and frameworks made rows of."""
 
 
 class Seen(NamedTuple):
@@ -93,16 +91,13 @@ def remember_row(sink: Sink, response_id: object) -> None:
     """A hook, or a framework's callback, has made the row of the call with this answer."""
     if type(response_id) is not str:
         return
+    ids = sink.answered
     with _LOCK:
-        ids = _rows.get(sink)
-        if ids is None:
-            ids = _rows[sink] = OrderedDict()
         ids[response_id] = None
         if len(ids) > _MOST:
-            ids.popitem(last=False)
+            del ids[next(iter(ids))]
 
 
 def has_row(sink: Sink, response_id: object) -> bool:
     """Whether the call with this answer has a row by a hook or a framework's callback, as far as is remembered."""
-    with _LOCK:
-        return response_id in _rows.get(sink, ())
+    return response_id in sink.answered

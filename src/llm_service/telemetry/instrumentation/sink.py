@@ -31,6 +31,11 @@ class Sink(Protocol):
         """Whether the logger is closed, or closes: it takes nothing more."""
         ...
 
+    @property
+    def answered(self) -> dict[str, None]:
+        """Response ids of the newest calls that hooks and frameworks made rows of; see `seen_calls`."""
+        ...
+
     def offer(self, record: InvocationRecord, /) -> bool:
         """Accept the record or count its loss; never blocks, never raises for a full queue."""
         ...

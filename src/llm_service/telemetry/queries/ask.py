@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import product
 from typing import Any, Final
 
-from llm_service.config.time_zones import zone_name
 from llm_service.telemetry.queries.cells import IS_CALL, text, whole
 from llm_service.telemetry.queries.daily_sums import RollUp
 from llm_service.telemetry.queries.figures import Groups, merge, nothing, put, read_records, read_sums, span_of
@@ -50,7 +49,7 @@ class Answer(NotebookAnswer):
         totals: the measures of all calls in the range, not of the rows alone.
         group_by: the columns of the keys: `agent_name`, `day`, `tag`, `metadata.team`...
         measures: the names of the measures.
-        since, until: the range, from one moment on and before another: ISO texts in the time zone; None where open.
+        since, until: the range, from one moment on and before another: UTC texts, as timestamps are; None where open.
         time_zone: its name; hours, days, weeks and months are those of this zone.
         records_since: the first UTC day with all its records; None if none were ever deleted.
         deleted_invocations: calls of these days, agents, tools and models that are not counted here, because retention
@@ -90,9 +89,7 @@ def ask(fetch: Fetch, question: Question, now: datetime) -> Answer:
         totals=_measured(question, _sum(question, found)),
         group_by=tuple(key.column for key in question.keys),
         measures=question.asked,
-        since=_iso(asked.start, asked.zone),
-        until=_iso(asked.end, asked.zone),
-        time_zone=zone_name(asked.zone),
+        **asked.as_json(),
         records_since=since,
         deleted_invocations=deleted,
         more=max(0, len(rows) - limit),
@@ -212,12 +209,3 @@ def _deleted(fetch: Fetch, question: Question, spans: Sequence[Span]) -> tuple[s
         ((kept,),) = fetch((f"SELECT count(*) FROM invocations{records}", records.parameters))  # noqa: S608
         deleted += max(0, whole(counted) - kept)
     return since, deleted
-
-
-def _iso(moment: datetime | None, zone: tzinfo) -> str | None:
-    if moment is None:
-        return None
-    try:
-        return moment.astimezone(zone).isoformat()
-    except OverflowError:
-        return moment.isoformat()

@@ -37,7 +37,7 @@ class Condition:
 
     Attributes:
         column: of `invocations`.
-        key: of the metadata, else None.
+        key: of the metadata, else None; see `_value_at`.
         operator: `<`, `<=`, `>` and `>=` have one value.
         values: as stored; None stands for an unknown value, and matches the calls that have none.
     """
@@ -53,17 +53,30 @@ def columns_of(conditions: Iterable[Condition]) -> set[str]:
     return {condition.column for condition in conditions}
 
 
+def _value_at(key: str) -> tuple[str, list[Any]]:
+    """SQL for the path of a key of the metadata, and its parameters.
+
+    It is the key as it is, else what its parts between dots lead to; in quotes always as it is.
+    """
+    whole = f'$."{key.removeprefix(chr(34)).removesuffix(chr(34))}"'
+    parts = key.split(".")
+    if key.startswith('"') or len(parts) == 1 or not all(parts):
+        return "?", [whole]
+    inner = "$" + "".join(f'."{part}"' for part in parts)
+    return f"CASE WHEN json_type({_METADATA}, ?) IS NULL THEN ? ELSE ? END", [whole, inner, whole]
+
+
 def metadata_text(key: str) -> tuple[str, list[Any]]:
     """SQL for a key of the metadata as text, and its parameters; NULL where it is missing, null or invalid.
 
     Numbers are text, too; `true` and `false` are words, lists and objects are JSON.
     """
-    path = f'$."{key}"'
+    path, bound = _value_at(key)
     text = (
-        f"CASE json_type({_METADATA}, ?) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' "
-        f"ELSE CAST(json_extract({_METADATA}, ?) AS TEXT) END"
+        f"CASE json_type({_METADATA}, {path}) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' "
+        f"ELSE CAST(json_extract({_METADATA}, {path}) AS TEXT) END"
     )
-    return text, [path, path]
+    return text, [*bound, *bound]
 
 
 def as_sql(condition: Condition) -> tuple[str, list[Any]]:
@@ -84,9 +97,11 @@ def _comparison(condition: Condition) -> tuple[str, list[Any]]:
     (value,) = condition.values
     if condition.key is None:
         return f"{_operand(condition.column)} {condition.operator} ?", [value]
-    path = f'$."{condition.key}"'
-    number = f"CASE WHEN json_type({_METADATA}, ?) IN ('integer', 'real') THEN json_extract({_METADATA}, ?) END"
-    return f"{number} {condition.operator} ?", [path, path, value]
+    path, bound = _value_at(condition.key)
+    number = (
+        f"CASE WHEN json_type({_METADATA}, {path}) IN ('integer', 'real') THEN json_extract({_METADATA}, {path}) END"
+    )
+    return f"{number} {condition.operator} ?", [*bound, *bound, value]
 
 
 def _operand(column: str) -> str:

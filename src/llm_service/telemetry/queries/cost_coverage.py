@@ -22,7 +22,7 @@ class SourceCoverage(TypedDict):
 
     cost_source: str | None
     invocations: int
-    priced_invocations: int
+    priced: int
     total_tokens: int
     priced_tokens: int
     uncounted: int
@@ -49,14 +49,14 @@ class UnknownModel(TypedDict):
 class CoverageReport(TypedDict):
     """Coverage of a window.
 
-    Of `invocations` calls, `priced_invocations` have a known cost; `total_tokens`, `priced_tokens` and `uncounted` are
+    Of `invocations` calls, `priced` have a known cost; `total_tokens`, `priced_tokens` and `uncounted` are
     as in `SourceCoverage`. `first_day` and `last_day` are the first and last UTC day with records. Of
     `deleted_invocations` further calls of the window only daily totals are left; `records_since` is the first day with
     all its records, None if none were deleted.
     """
 
     invocations: int
-    priced_invocations: int
+    priced: int
     total_tokens: int
     priced_tokens: int
     uncounted: int
@@ -93,7 +93,7 @@ def read_coverage(fetch: Fetch, narrowed: InvocationFilter) -> CoverageReport:
     ]
     return CoverageReport(
         invocations=kept.records,
-        priced_invocations=sum(source["priced_invocations"] for source in sources),
+        priced=sum(source["priced"] for source in sources),
         total_tokens=sum(source["total_tokens"] for source in sources),
         priced_tokens=sum(source["priced_tokens"] for source in sources),
         uncounted=sum(source["uncounted"] for source in sources),

@@ -39,7 +39,7 @@ class CostReport(TypedDict):
 
     `rows` hold the columns of the keys (`date`, `agent_name`, `tool_name`, `model_name`) and those of `CostSums`;
     `first_day` and `last_day` are the first and last day with calls, None if there are none. Of
-    `totals["invocations"]` calls, `priced_invocations` have a known cost and `counted_invocations` known tokens.
+    `totals["invocations"]` calls, `priced` have a known cost.
     `since` and `until` are the range that the report covers (UTC texts; None is open), `time_zone` is where its days
     are. Days before `utc_days_before` are UTC days all the same: their records are deleted, and only daily totals are
     left; None if there are no such days.
@@ -50,8 +50,7 @@ class CostReport(TypedDict):
     totals: CostSums
     first_day: str | None
     last_day: str | None
-    priced_invocations: int
-    counted_invocations: int
+    priced: int
     since: str | None
     until: str | None
     time_zone: str
@@ -101,8 +100,7 @@ def read_costs(fetch: Fetch, by: Sequence[CostKey], narrowed: InvocationFilter, 
         totals=totals,
         first_day=min((row.first_day for row in found), default=None),
         last_day=max((row.last_day for row in found), default=None),
-        priced_invocations=totals["invocations"] - totals["unpriced"],
-        counted_invocations=totals["invocations"] - totals["uncounted"],
+        priced=totals["invocations"] - totals["unpriced"],
         utc_days_before=parts.utc_days_before if by_day else None,
         since=covered["since"],
         until=covered["until"],

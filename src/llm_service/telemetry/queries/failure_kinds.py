@@ -5,7 +5,7 @@ from typing import Any, Final, TypedDict
 
 from llm_service.telemetry.queries.cells import IS_CALL, text
 from llm_service.telemetry.queries.filters import InvocationFilter
-from llm_service.telemetry.queries.retention_coverage import records_since
+from llm_service.telemetry.queries.retention_coverage import read_deleted
 from llm_service.telemetry.stores.base import Fetch
 
 __all__ = ["FailureGroup", "FailureReport", "read_failures"]
@@ -33,7 +33,8 @@ class FailureReport(TypedDict):
     """The groups, the largest first.
 
     `failures` and `invocations` count the calls of the range, `more` the groups beyond the limit. `records_since` is
-    the first UTC day with all its records; None if none were ever deleted.
+    the first UTC day with all its records; None if none were ever deleted. `deleted_invocations` calls of the range's
+    days and names are not counted, because their records are deleted; `deleted_failures` of them failed.
     """
 
     rows: list[FailureGroup]
@@ -41,6 +42,8 @@ class FailureReport(TypedDict):
     invocations: int
     more: int
     records_since: str | None
+    deleted_invocations: int
+    deleted_failures: int
 
 
 def read_failures(fetch: Fetch, narrowed: InvocationFilter, limit: int) -> FailureReport:
@@ -55,12 +58,15 @@ def read_failures(fetch: Fetch, narrowed: InvocationFilter, limit: int) -> Failu
     ((calls,),) = fetch((f"SELECT count(*) FROM invocations{all_of}", all_of.parameters))  # noqa: S608
     failures = sum(group[4] for group in groups)
     rows = [_group(fetch, group, failures) for group in groups[:limit]]
+    deleted = read_deleted(fetch, narrowed)
     return {
         "rows": rows,
         "failures": failures,
         "invocations": calls,
         "more": len(groups) - len(rows),
-        "records_since": records_since(fetch),
+        "records_since": deleted.records_since,
+        "deleted_invocations": deleted.invocations,
+        "deleted_failures": deleted.failures,
     }
 
 

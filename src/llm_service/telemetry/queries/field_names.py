@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Final
 
+from llm_service.errors import QueryError
 from llm_service.redaction import shown
 from llm_service.telemetry.record.fields import CARD_FIELDS, EXTENSION_FIELDS, FIELDS
 
-__all__ = ["COLUMNS", "METADATA", "SHORT_NAMES", "column_named", "no_such"]
+__all__ = ["COLUMNS", "METADATA", "SHORT_NAMES", "column_named", "metadata_key", "no_such"]
 
 COLUMNS: Final = (*CARD_FIELDS, *EXTENSION_FIELDS)
 """The columns of `invocations`, without its `id`."""
@@ -29,6 +30,21 @@ SHORT_NAMES: Final = {
 def column_named(name: str) -> str | None:
     """The column of a name; None if there is none."""
     return name if name in COLUMNS else SHORT_NAMES.get(name)
+
+
+def metadata_key(name: str, argument: str) -> str | None:
+    """The key that a name such as `metadata.team` says, in its quotes if it has some; None where it says another field.
+
+    Raises:
+        QueryError: it is none that can be looked for.
+    """
+    if not name.startswith(METADATA):
+        return None
+    key = name.removeprefix(METADATA)
+    bare = key[1:-1] if len(key) > 1 and key[0] == key[-1] == '"' else key
+    if not bare or '"' in bare or "\\" in bare:
+        raise QueryError(argument, name, 'give a key of the metadata, without " and \\ in it')
+    return key
 
 
 def no_such(what: str, name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,14 @@ from typing import Any, Final, cast
 from llm_service.errors import QueryError, RecordError
 from llm_service.redaction import ID_BYTES, scrub, stored_name
 from llm_service.telemetry.queries.conditions import OPERATORS, Condition, Glob, Operator
-from llm_service.telemetry.queries.field_names import COLUMNS, METADATA, SHORT_NAMES, column_named, no_such
+from llm_service.telemetry.queries.field_names import (
+    COLUMNS,
+    METADATA,
+    SHORT_NAMES,
+    column_named,
+    metadata_key,
+    no_such,
+)
 from llm_service.telemetry.queries.time_range import time_range
 from llm_service.telemetry.record.checks import STATUSES, choice
 from llm_service.telemetry.record.fields import CHECKS, KINDS, RANGES
@@ -28,7 +35,7 @@ text that begins with an operator, such as `>0.1`."""
 
 _Value = str | int | float | Glob | None
 _OPERATOR: Final = "|".join(map(re.escape, OPERATORS))
-_FIELD: Final = re.compile(rf"[A-Za-z_][\w-]*(?:\.[^\s=<>!\"']+)?(?={_OPERATOR})")
+_FIELD: Final = re.compile(rf"[A-Za-z_][\w-]*(?:\.(?:\"[^\"]*\"|[^\s=<>!\"']+))?(?={_OPERATOR})")
 _SIGN: Final = re.compile(_OPERATOR)
 _PART: Final = re.compile(r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>(?:[^\s,"'][^\s,]*)?))(?=[\s,]|$)""")
 _TERMS: Final = "write terms such as agent=backend-dev, model=gpt-*, cost>0.1 or latency>5s, with a space between them"
@@ -123,12 +130,10 @@ def _of_field(name: object, given: object, argument: str) -> Condition:
 
 def _condition(name: str, operator: Operator, given: list[_Value], argument: str) -> Condition:
     """A checked condition, its values as they are stored."""
-    key = name.removeprefix(METADATA) if name.startswith(METADATA) else None
+    key = metadata_key(name, argument)
     column = "metadata" if key is not None else column_named(name)
     if column is None:
         raise QueryError(argument, name, no_such("field", name, (*SHORT_NAMES, *COLUMNS, f"{METADATA}KEY")))
-    if key is not None and (not key or '"' in key or "\\" in key):
-        raise QueryError(argument, name, 'give a key of the metadata, without " and \\')
     if operator not in ("=", "!="):
         if len(given) != 1 or given[0] is None or isinstance(given[0], Glob):
             raise QueryError(argument, f"{name}{operator}", "compare with one value")
@@ -158,7 +163,7 @@ def _stored(column: str, name: str, value: Any, argument: str) -> _Value:
     if kind in _TEXTS_WITH_SPACES:
         return scrub(repaired(_text(value)))[0]
     if kind == "moment":
-        return _moment(name, value)
+        return _moment(name, value, argument)
     try:
         if column in RANGES:
             return cast("float", CHECKS[column](name, _unquoted(column, value)))
@@ -166,7 +171,7 @@ def _stored(column: str, name: str, value: Any, argument: str) -> _Value:
             return choice(name, value, STATUSES)
         checked = "" if value == "" else str(CHECKS[column](name, value))  # an empty one matches no record
     except RecordError as error:
-        raise QueryError(name, value, f"no record has it: {error.remedy}") from None
+        raise QueryError(argument, value, f"no record has this {name}: {error.remedy}") from None
     return checked if kind == "word" else stored_name(checked, *((ID_BYTES,) if kind == "key" else ()))
 
 
@@ -192,10 +197,13 @@ def _unquoted(column: str, value: object) -> object:
     return text.removeprefix("$") if column.endswith("_usd") else text
 
 
-def _moment(name: str, value: object) -> str:
-    start = time_range(value, now=datetime.now(UTC)).start
+def _moment(name: str, value: object, argument: str) -> str:
+    try:
+        start = time_range(value, now=datetime.now(UTC)).start
+    except QueryError as error:
+        raise QueryError(argument, value, error.remedy) from None
     if start is None:  # pragma: no cover - a value is given
-        raise QueryError(name, value, "give a moment")
+        raise QueryError(argument, name, "give a moment")
     return microseconds_text(min(max(0, to_microseconds(start)), MAX_MICROSECONDS))
 
 

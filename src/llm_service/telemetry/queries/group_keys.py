@@ -8,7 +8,7 @@ from typing import Any, Final
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.cells import decoded, text
 from llm_service.telemetry.queries.conditions import metadata_text
-from llm_service.telemetry.queries.field_names import METADATA, SHORT_NAMES, column_named, no_such
+from llm_service.telemetry.queries.field_names import METADATA, SHORT_NAMES, column_named, metadata_key, no_such
 from llm_service.telemetry.queries.local_periods import PERIODS, WEEKDAYS
 from llm_service.telemetry.record.fields import KINDS, RANGES
 
@@ -87,10 +87,9 @@ def group_keys(names: Sequence[str], argument: str = "by") -> tuple[GroupKey, ..
 def _key(name: str, argument: str) -> GroupKey:
     if name in PERIODS:
         return GroupKey(name, rank=_RANKS.get(name, _as_they_are))
-    if name.startswith(METADATA) and name != METADATA:
-        if '"' in name or "\\" in name:
-            raise QueryError(argument, name, 'give a key of the metadata, without " and \\')
-        return GroupKey(name, *metadata_text(name.removeprefix(METADATA)))
+    key = metadata_key(name, argument)
+    if key is not None:
+        return GroupKey(name.replace('"', ""), *metadata_text(key))
     column = column_named(name)
     if column == "tags":
         return GroupKey("tag", "tags", shown=_tags)

@@ -28,15 +28,15 @@ class Live(TypedDict):
     """What happens now.
 
     `minutes` has the last 30, each of 60 seconds that end now, the oldest first; `today` the measures of this day of
-    the time zone. Calls and failures are the newest ones, the newest first.
+    the time zone. The last calls and failures are the newest ones, the newest first.
     """
 
     minutes: list[Minute]
     today: dict[str, Any]
     since: str | None
     time_zone: str
-    calls: list[InvocationRow]
-    failures: list[InvocationRow]
+    last_calls: list[InvocationRow]
+    last_failures: list[InvocationRow]
 
 
 def read_live(
@@ -50,8 +50,8 @@ def read_live(
         "today": today.totals,
         "since": today.since,
         "time_zone": today.time_zone,
-        "calls": to_invocations(fetch(invocations(narrowed, calls))),
-        "failures": to_invocations(fetch(invocations(failed, failures))),
+        "last_calls": to_invocations(fetch(invocations(narrowed, calls))),
+        "last_failures": to_invocations(fetch(invocations(failed, failures))),
     }
 
 

@@ -3,6 +3,7 @@
 A plan is a list of spans of time, each with its source. Sources have the same parts, so what they give is added up.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -26,6 +27,8 @@ _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
 _QUARTER: Final = timedelta(minutes=15)
 _LAST_QUARTER: Final = datetime(9999, 12, 31, 23, 45, tzinfo=UTC)
+_NAME: Final = re.compile(r'(?:[^,"]|"[^"]*"?)+')
+"""Between commas, but for those in quotes: `metadata."a,b"`."""
 Names = str | Sequence[str]
 """Names separated by commas, or a list of them."""
 
@@ -104,13 +107,13 @@ class Question:
 
 
 def _key_column(name: str) -> str:
-    return "tag" if name in ("tag", "tags") else column_named(name) or name
+    return "tag" if name in ("tag", "tags") else column_named(name) or name.replace('"', "")
 
 
 def _names(argument: str, given: object) -> list[str]:
     """Names, of a text or a sequence of them."""
     if isinstance(given, str):
-        return [name for part in given.split(",") if (name := part.strip())]
+        return [name for part in _NAME.findall(given) if (name := part.strip())]
     whole: object = given
     names: list[object] = [*cast("Sequence[object]", given)] if isinstance(given, list | tuple) else [None]
     if all(isinstance(name, str) for name in names):

@@ -5,11 +5,12 @@ from datetime import date, timedelta
 from typing import Any, Final, NamedTuple
 
 from llm_service.telemetry.queries.cells import IS_CALL, text, whole
+from llm_service.telemetry.queries.conditions import FAILED
 from llm_service.telemetry.queries.filters import InvocationFilter, checked_day, moment_text
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.retention import PurgeResult
 
-__all__ = ["Kept", "count_old", "read_kept", "records_since"]
+__all__ = ["Deleted", "Kept", "count_old", "read_deleted", "read_kept", "records_since"]
 
 
 _MIDNIGHT: Final = " 00:00:00.000000Z"
@@ -31,6 +32,37 @@ class Kept(NamedTuple):
     last_day: str | None
     records: int
     deleted: int
+
+
+class Deleted(NamedTuple):
+    """What a window lacks, whose records are deleted.
+
+    Attributes:
+        records_since: as of `Kept`.
+        invocations, failures: calls of the window's days and names that only daily totals count.
+    """
+
+    records_since: str | None = None
+    invocations: int = 0
+    failures: int = 0
+
+
+def read_deleted(fetch: Fetch, narrowed: InvocationFilter) -> Deleted:
+    """The same as `read_kept` says of deleted calls, and how many of them failed, without a look at kept days."""
+    since = records_since(fetch)
+    if since is None:
+        return Deleted()
+    days = _whole_days(narrowed.by_names())
+    counts = "coalesce(sum({calls}), 0), coalesce(sum({failures}), 0)"
+    daily, records = days.daily(), days.where()
+    daily.add("date < ?", since)
+    records.add("timestamp < ?", since)  # as a purge that goes on has left them
+    records.add(IS_CALL)
+    in_daily = counts.format(calls="invocations", failures="errors + timeouts")
+    in_records = counts.format(calls="1", failures=FAILED)
+    ((calls, failures),) = fetch((f"SELECT {in_daily} FROM daily_costs{daily}", daily.parameters))  # noqa: S608
+    ((kept, failed),) = fetch((f"SELECT {in_records} FROM invocations{records}", records.parameters))  # noqa: S608
+    return Deleted(since, max(0, whole(calls) - whole(kept)), max(0, whole(failures) - whole(failed)))
 
 
 def read_kept(fetch: Fetch, narrowed: InvocationFilter) -> Kept:

@@ -146,7 +146,7 @@ def time_range(
     last, end = _bounds("until", until, zone, now)
     # Not every empty range is a mistake: Samoa had no 2011-12-30.
     if start is not None and end is not None and last < start and end <= start:
-        raise QueryError("until", until, f"it ends before since begins, {_shown(start, zone)}; give a later one")
+        raise QueryError("until", until, f"it ends before the range begins, {_shown(start, zone)}; give a later one")
     return TimeRange(start, end, zone)
 
 

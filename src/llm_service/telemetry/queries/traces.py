@@ -38,7 +38,7 @@ class TraceRow(InvocationRow):
 class TraceTotals(TypedDict):
     """The calls of a tree, spans left out; `wall_ms` is from the first beginning to the last end of all."""
 
-    calls: int
+    invocations: int
     failures: int
     total_tokens: int
     uncounted: int
@@ -202,7 +202,7 @@ def totals_of(rows: Sequence[TraceRow]) -> TraceTotals:
     tokens = [row["total_tokens"] for row in calls if row["total_tokens"] is not None]
     spans = [span for span in map(_span, rows) if span is not None]
     return TraceTotals(
-        calls=len(calls),
+        invocations=len(calls),
         failures=sum(row["status"] != "success" for row in calls),
         total_tokens=sum(tokens),
         uncounted=len(calls) - len(tokens),

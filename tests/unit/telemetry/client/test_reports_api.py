@@ -51,7 +51,7 @@ async def test_both_faces_give_the_same_reports(db: Path) -> None:
         assert coverage == logger.get_coverage(start_date=today, agent_name="a")
         assert month == logger.get_month_report(("agent",), as_of=today - timedelta(days=1), model_name="m")
     assert [(row["model_name"], row["unpriced"]) for row in units["rows"]] == [("m", 0), ("who", 1)]
-    assert (coverage["invocations"], coverage["priced_invocations"]) == (2, 1)
+    assert (coverage["invocations"], coverage["priced"]) == (2, 1)
     assert month["totals"]["forecast"] is None or month["totals"]["forecast"]["days_used"] == 20
 
 

@@ -359,12 +359,18 @@ async def test_a_cancelled_task_ends_the_calls_that_began_in_it(tmp_path: Path) 
     async with AsyncTelemetryLogger(tmp_path / "telemetry.db") as telemetry:
         recorder = CallbackRecorder(telemetry, "harness")
 
+        begun = asyncio.Event()
+
         async def call(key: str, seconds: float) -> None:
             recorder.begin(key, request_model=key)
+            begun.set()
             await asyncio.sleep(seconds)
 
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(asyncio.ensure_future(call("cancelled", 60)), 0.01)
+        task = asyncio.create_task(call("cancelled", 60))
+        await begun.wait()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
         await asyncio.create_task(call("left", 0))
         await asyncio.sleep(0)
         recorder.end("left", ANSWER)

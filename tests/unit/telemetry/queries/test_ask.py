@@ -246,7 +246,11 @@ def test_an_evening_call_in_los_angeles_is_in_today(tmp_path: Path) -> None:
         stored(logger, InvocationRecord(timestamp=now - timedelta(minutes=1), cost_usd=0.5))
         today = answer(logger.db_path, "cost", "day", since="today", time_zone="America/Los_Angeles", now=now)
     assert [(row["day"], row["total_cost_usd"]) for row in today] == [("2026-11-23", 0.5)]
-    assert (today.since, today.until, today.time_zone) == ("2026-11-23T00:00:00-08:00", None, "America/Los_Angeles")
+    assert (today.since, today.until, today.time_zone) == (
+        "2026-11-23 08:00:00.000000Z",
+        None,
+        "America/Los_Angeles",
+    )
 
 
 def test_what_retention_has_deleted_is_counted_where_records_are_read(tmp_path: Path) -> None:
@@ -479,3 +483,51 @@ def test_a_range_needs_no_scan_beyond_it(tmp_path: Path) -> None:
 
     read(logger.db_path, fetch_all)
     assert time_range("24h", now=NOW).start is not None
+
+
+METADATA: dict[str, tuple[dict[str, Any], str]] = {
+    "metadata.team": ({"team": "core"}, "core"),
+    "metadata.a.b": ({"a": {"b": "core"}}, "core"),
+    "metadata.a.b.c": ({"a": {"b": {"c": 3}}}, "3"),
+    "metadata.gen_ai.system": ({"gen_ai.system": "core", "gen_ai": {"system": "other"}}, "core"),
+    'metadata."a.b"': ({"a.b": "core", "a": {"b": "other"}}, "core"),
+    'metadata."odd key, with = and !<>"': ({"odd key, with = and !<>": "core"}, "core"),
+    "metadata.ключ": ({"ключ": True}, "true"),
+    "metadata.a-b": ({"a-b": "core"}, "core"),
+    "metadata.$": ({"$": "core"}, "core"),
+    "metadata.a[0]": ({"a[0]": "core", "a": ["other"]}, "core"),
+    'metadata."it\'s"': ({"it's": "core"}, "core"),
+}
+"""By name of a key: metadata that have it, and its text."""
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_a_key_of_the_metadata_is_found_however_it_is_written(tmp_path: Path, name: str) -> None:
+    """Within objects, with dots of its own, or in quotes; the same in filters and as a key to group by."""
+    metadata, value = METADATA[name]
+    with TelemetryLogger(tmp_path / "a.db", retention_days=None) as logger:
+        logger.log_invocation(InvocationRecord(metadata=metadata))
+        logger.log_invocation(InvocationRecord(metadata={"a": 1}))
+        logger.log_invocation(InvocationRecord())
+        column = name.replace('"', "")
+        for by in (name, [name], f"{name},status"):
+            rows = logger.query("calls", by=by, order=f"-{name}").rows
+            assert [(row[column], row["invocations"]) for row in rows] == [(value, 1), (None, 2)]
+        for filters in (f"{name}={value}", f"{name}!=", {name: value}, {name: f"={value}"}):
+            assert logger.query("calls", filters=filters).totals["invocations"] == 1
+        assert logger.query("calls", filters=f"{name}=").totals["invocations"] == 2
+        above = logger.query("calls", filters=f"{name}>2").totals["invocations"]
+        assert above == (1 if value == "3" else 0)
+
+
+@pytest.mark.parametrize("name", ["metadata.", 'metadata.""', 'metadata.a"b', "metadata.a\\b", 'metadata."a"b"'])
+def test_a_key_that_cannot_be_looked_for_is_refused_in_both(tmp_path: Path, name: str) -> None:
+    """In the same words."""
+    said = set()
+    with TelemetryLogger(tmp_path / "a.db", retention_days=None) as logger:
+        for asked in ({"by": [name]}, {"filters": {name: "x"}}):
+            with pytest.raises(QueryError) as caught:
+                logger.query("calls", **asked)  # type: ignore[arg-type]
+            assert caught.value.field in asked
+            said.add(caught.value.remedy)
+    assert len(said) == 1

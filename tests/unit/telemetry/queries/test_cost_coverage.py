@@ -50,15 +50,15 @@ def test_each_source_has_its_calls_tokens_and_cost(tmp_path: Path) -> None:
     assert sources["reported"] == {
         "cost_source": "reported",
         "invocations": 2,
-        "priced_invocations": 2,
+        "priced": 2,
         "total_tokens": 10,
         "priced_tokens": 10,
         "uncounted": 1,
         "cost_nanos": 2_000_000_000,
         "total_cost_usd": 2.0,
     }
-    assert (sources["unknown"]["priced_invocations"], sources["unknown"]["cost_nanos"]) == (0, 0)
-    assert (found["invocations"], found["priced_invocations"]) == (6, 3)
+    assert (sources["unknown"]["priced"], sources["unknown"]["cost_nanos"]) == (0, 0)
+    assert (found["invocations"], found["priced"]) == (6, 3)
     assert (found["total_tokens"], found["priced_tokens"], found["uncounted"]) == (100, 30, 2)
 
 
@@ -163,11 +163,11 @@ def test_it_agrees_with_a_recount_of_the_records(records: list[InvocationRecord]
         found = report(path, **narrowed)
     unpriced = [row for row in rows if row["cost_usd"] is None]
     assert found["invocations"] == len(rows)
-    assert found["priced_invocations"] == len(rows) - len(unpriced)
+    assert found["priced"] == len(rows) - len(unpriced)
     assert {s["cost_source"]: s["invocations"] for s in found["by_source"]} == Counter(r["cost_source"] for r in rows)
     for source in found["by_source"]:
         same = [row for row in rows if row["cost_source"] == source["cost_source"]]
-        assert source["priced_invocations"] == sum(row["cost_usd"] is not None for row in same)
+        assert source["priced"] == sum(row["cost_usd"] is not None for row in same)
         assert source["priced_tokens"] == sum(row["total_tokens"] or 0 for row in same if row["cost_usd"] is not None)
         assert source["cost_nanos"] == sum(int((row["cost_usd"] or 0) * 1e9 + 0.5) for row in same)
     assert {(m["model_name"], m["provider"]): m["invocations"] for m in found["unknown_models"]} == Counter(

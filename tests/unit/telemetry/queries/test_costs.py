@@ -67,7 +67,7 @@ def test_any_keys_in_any_order_sum_to_the_records(telemetry: TelemetryLogger, by
 def test_how_much_is_known_stands_beside_the_totals(telemetry: TelemetryLogger) -> None:
     """One call has no cost, one no tokens."""
     found = report(telemetry, "day")
-    assert (found["priced_invocations"], found["counted_invocations"], found["totals"]["errors"]) == (11, 11, 1)
+    assert (found["priced"], found["totals"]["uncounted"], found["totals"]["errors"]) == (11, 1, 1)
     assert (found["first_day"], found["last_day"]) == ("2026-11-20", "2026-11-22")
     assert found["totals"]["cost_nanos"] == 6_400_000_000
 

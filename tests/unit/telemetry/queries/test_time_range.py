@@ -224,7 +224,7 @@ def test_what_is_no_time_is_an_error_with_field_value_and_remedy(value: object, 
 def test_a_range_that_ends_before_it_begins_is_an_error() -> None:
     """Rather than an empty table."""
     with pytest.raises(
-        QueryError, match="until: 'yesterday' is not usable; it ends before since begins, 2026-11-25 00:00"
+        QueryError, match="until: 'yesterday' is not usable; it ends before the range begins, 2026-11-25 00:00"
     ):
         time_range("today", "yesterday", now=NOW)
     assert time_range("now", "now", now=NOW).start == NOW

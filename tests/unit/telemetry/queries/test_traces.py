@@ -59,7 +59,7 @@ def test_each_stands_after_what_holds_it_with_the_time_of_its_own(logger: Teleme
     ]
     found = read(logger.db_path, lambda fetch: read_trace(fetch, "t"))
     assert found["totals"] == {
-        "calls": 4, "failures": 1, "total_tokens": 12, "uncounted": 2, "total_cost_usd": 0.75, "unpriced": 2,
+        "invocations": 4, "failures": 1, "total_tokens": 12, "uncounted": 2, "total_cost_usd": 0.75, "unpriced": 2,
         "wall_ms": 1200.0,
     }  # fmt: skip
     assert [row["is_call"] for row in found["rows"]] == [False, True, False, True, True, True]
@@ -134,7 +134,7 @@ def test_any_links_make_a_tree_of_each_row_once(links: list[tuple[int, int, int]
         assert 0 <= row["own_ms"] <= (row["latency_ms"] or 0)
     for before, row in pairwise(tree):
         assert row["depth"] <= before["depth"] + 1
-    assert traces.totals_of(tree)["calls"] == len(rows)
+    assert traces.totals_of(tree)["invocations"] == len(rows)
 
 
 def test_an_odd_timestamp_has_no_time(logger: TelemetryLogger) -> None:

@@ -5,11 +5,11 @@ innermost first; each adds what those before it do not know. What an explicit bl
 """
 
 from collections.abc import Callable, Hashable, Mapping
-from threading import RLock
 from time import perf_counter_ns
 from typing import Any, Final
 
 from llm_service.telemetry.instrumentation.call_fields import describe_error
+from llm_service.telemetry.instrumentation.fork_locks import fork_lock
 from llm_service.telemetry.instrumentation.frameworks.richest import has_usage, richest, without_usage
 from llm_service.telemetry.instrumentation.invocation import Invocation
 from llm_service.telemetry.instrumentation.kept_calls import keep, no_longer_kept
@@ -33,7 +33,7 @@ NEVER_ENDED: Final[dict[str, Any]] = {"status": "error", "error_type": "never_en
 LEFT: Final[dict[str, Any]] = {"finish_reason": "cancelled"}
 """The same, where its answer had begun: its consumer has left the stream."""
 
-_LOCK: Final = RLock()
+_LOCK: Final = fork_lock()
 _MOST: Final = 64
 """Requests of one call that are held until it ends."""
 
@@ -278,7 +278,7 @@ class _Requests(NestedCalls):
     def take(self, *, holds_blocks: bool) -> tuple[dict[str, Any] | None, bool, int]:
         """The fields of the request that it is, whether it is several calls, and the failed requests before it."""
         with _LOCK:
-            self._call = None
+            call, self._call = self._call, None
             self._spans |= holds_blocks
             ended, self._answers = self._answers, []
             unfinished, self._open = self._open, []
@@ -294,6 +294,8 @@ class _Requests(NestedCalls):
         child, fields = told[-1]
         if answered and child is not answered[0]:
             fields = next(other for kept, other in told if kept is answered[0])
+        if answered and call is not None:
+            call.may_be_billed |= any(map(_may_be_billed_beside, told))
         return fields, False, sum(other.get("attempts") or 1 for _, other in told) - (fields.get("attempts") or 1)
 
     def settle(self, *, is_call: bool) -> Settled:
@@ -307,6 +309,13 @@ class _Requests(NestedCalls):
 
 def _is_answer(fields: Mapping[str, Any]) -> bool:
     return fields.get("status") is None or has_usage(fields)
+
+
+def _may_be_billed_beside(told: tuple[Child, Mapping[str, Any]]) -> bool:
+    """Whether more than what answered may be billed of a request: by an attempt of it, or because it failed."""
+    child, fields = told
+    failed = not _is_answer(fields) and fields.get("cost_usd") is None
+    return failed or (isinstance(child, SdkCall) and child.may_be_billed)
 
 
 class FrameworkSpan(Invocation):

@@ -75,7 +75,10 @@ class TelemetryCallback(CustomLogger):
         self.number = _numbers.setdefault(sink, next(_counted))
         _made.add(self)
         _forget_closed()
-        follow_retries(litellm, _made_callbacks)
+        try:
+            follow_retries(litellm, _made_callbacks)
+        except AttributeError as failure:
+            self._recorder.step_aside(failure)
 
     @property
     def is_closed(self) -> bool:

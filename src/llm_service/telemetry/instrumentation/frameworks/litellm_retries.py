@@ -18,6 +18,7 @@ from llm_service.telemetry.instrumentation.responses.answers import get, text_of
 __all__ = ["Attempt", "Callback", "follow_retries"]
 
 _RETRIES: Final = "_with_retries"
+_NEEDED: Final = ("completion_with_retries", "acompletion_with_retries")
 _MARK: Final = "_llm_service_telemetry"
 _RETRY_COUNT: Final = "x-stainless-retry-count"
 """The header in which OpenAI's client tells how often it had sent a request before."""
@@ -67,12 +68,20 @@ Callbacks = Callable[[], Sequence[Callback]]
 
 
 def follow_retries(litellm: ModuleType, callbacks: Callbacks) -> None:
-    """Tell callbacks of attempts, from now on."""
-    for name, function in list(vars(litellm).items()):
-        if name.endswith(_RETRIES) and inspect.isfunction(function) and not hasattr(function, _MARK):
+    """Tell callbacks of attempts, from now on.
+
+    Raises:
+        AttributeError: one that each release has had is missing.
+    """
+    retrying = {n: held for n, held in vars(litellm).items() if n.endswith(_RETRIES) and inspect.isfunction(held)}
+    for name, function in retrying.items():
+        if not hasattr(function, _MARK):
             base = getattr(litellm, name.removesuffix(_RETRIES), None)
             tried = None if inspect.iscoroutinefunction(function) else base
             setattr(litellm, name, _following(function, tried, callbacks))
+    missing = [name for name in _NEEDED if name not in retrying]
+    if missing:
+        raise AttributeError(f"{litellm.__name__} without {missing[0]}")
 
 
 def _following(function: Callable[..., Any], tried: Any, callbacks: Callbacks) -> Callable[..., Any]:

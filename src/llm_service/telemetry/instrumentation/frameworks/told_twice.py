@@ -6,10 +6,10 @@ names, as what is current there.
 """
 
 from collections.abc import Hashable, Mapping
-from threading import Lock, RLock
 from typing import Any, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from llm_service.telemetry.instrumentation.fork_locks import fork_lock
 from llm_service.telemetry.instrumentation.frameworks.framework_call import FrameworkCall, FrameworkSpan
 from llm_service.telemetry.instrumentation.open_blocks import current, still_open
 from llm_service.telemetry.instrumentation.sink import Sink
@@ -32,12 +32,12 @@ class Told:
     __slots__ = ("ended", "lock", "running")
 
     def __init__(self) -> None:
-        self.lock = RLock()
+        self.lock = fork_lock()
         self.running: WeakValueDictionary[Hashable, Begun] = WeakValueDictionary()
         self.ended: dict[Hashable, None] = {}
 
 
-_LOCK: Final = Lock()
+_LOCK: Final = fork_lock()
 _told: Final[WeakKeyDictionary[Sink, dict[str, Told]]] = WeakKeyDictionary()
 
 

@@ -23,6 +23,7 @@ from llm_service.telemetry.instrumentation.failed_answers import (
 )
 from llm_service.telemetry.instrumentation.responses.answers import BEDROCK, facts_of, has_usage, reason_of, reported_by
 from llm_service.telemetry.instrumentation.responses.growing import Growing
+from llm_service.telemetry.instrumentation.responses.plain_chunks import declares_pieces, is_one_piece
 from llm_service.telemetry.record.failures import ORDINARY, failure_by
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class StreamEvents:
         "_growing",
         "_models",
         "_named",
+        "_plain",
         "_tier",
         "_untold",
         "_usage",
@@ -86,6 +88,7 @@ class StreamEvents:
         self._tier: Any = None
         self._untold: Any = None  # the chunk that told the tier, until one tells it with usage
         self._models = set[Any]()
+        self._plain: Any = None  # the class of chunks that tell nothing new, once their names and output have begun
         self._growing = Growing()
         self._usage = Cumulative(reported_by)
         self._family: Callable[[StreamEvents, Any], None] | None = None  # a bound method would be a circle
@@ -106,6 +109,8 @@ class StreamEvents:
         Raises:
             Exception: what the event raises when it is looked at.
         """
+        if _kind_of(event) is self._plain and is_one_piece(event, self._tier):
+            return
         if self._wrapped:
             event = get(event, "data")
         family = self._family
@@ -177,6 +182,9 @@ class StreamEvents:
             self._tier, self._untold = tier, chunk
         if tells or _tells(told):
             self._use_chunk(chunk, tier)
+        elif self._plain is None and self.begun and self._named and not self._wrapped:
+            kind = _kind_of(chunk)
+            self._plain = kind if kind in models and declares_pieces(kind) else None
 
     def _use_chunk(self, chunk: Any, tier: Any) -> None:
         """Read a chunk that tells of usage, or of an error; with the one that told the tier before, if it does not."""

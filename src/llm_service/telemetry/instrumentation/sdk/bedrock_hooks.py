@@ -48,8 +48,8 @@ class BedrockHooks(Hooks):
     def hooks(self, module: Any) -> list[Hook]:
         """As `Hooks`."""
         if module.__name__.endswith(".endpoint"):
-            endpoint = module.Endpoint if module.__name__ == "botocore.endpoint" else module.AioEndpoint
-            return self.told_by(endpoint, "_needs_retry", _attempted)
+            endpoint = "Endpoint" if module.__name__ == "botocore.endpoint" else "AioEndpoint"
+            return self.told_by(getattr(module, endpoint, None), "_needs_retry", _attempted)
         kind = module.BaseClient if module.__name__ == "botocore.client" else module.AioBaseClient
         return [(kind, "_make_api_call", self.calling(kind._make_api_call, asked))]  # noqa: SLF001 - of the SDK
 

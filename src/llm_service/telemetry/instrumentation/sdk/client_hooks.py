@@ -63,7 +63,7 @@ class ClientHooks(Hooks):
             retries = self.told_by(kind, RETRY, _retried)
             self._attempts = 1 if retries else None
             found += [(kind, "request", self.calling(kind.request, asked)), *retries]
-            found += self.told_by(kind, PROCESS, _responded) + self.told_by(kind, MEDIATED, _mediated)
+            found += self.told_by(kind, PROCESS, _responded) + self.told_by(kind, MEDIATED, _mediated, may_lack=True)
         return found
 
     def found_in_failure(self, call: RequestCall, error: BaseException) -> dict[str, Any]:
@@ -93,6 +93,8 @@ class ClientHooks(Hooks):
         elif answer is response and not answer.is_closed:  # as `cast_to=httpx.Response` asks for
             call.take_request_id(answer)
             record_body(call, answer, streams=streams, asynchronous=asynchronous)
+        elif streams and answer is not response:
+            raise TypeError("a stream of it is another object")
         else:
             found = read_answer(answer if answer is not response else body_of(answer))
             if "request_id" not in found and response is not None:

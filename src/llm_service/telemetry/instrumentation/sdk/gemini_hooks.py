@@ -51,7 +51,9 @@ class GeminiHooks(Hooks):
         for kind in (module.Models, module.AsyncModels):
             for name, operation in _OPERATIONS.items():
                 held = name if name in _NEEDED or hasattr(kind, name) else _PUBLIC.get(name)
-                if held is not None:
+                if held is None:
+                    self.lacks(kind, name)
+                else:
                     found.append((kind, held, self.calling(getattr(kind, held), asking(name, operation))))
         return found
 

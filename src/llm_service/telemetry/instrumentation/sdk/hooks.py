@@ -23,6 +23,7 @@ __all__ = ["Asked", "Hook", "Hooks", "RequestCall"]
 
 _LOG: Final = logging.getLogger("llm_service.telemetry")
 _REQUEST_IDS: Final = frozenset({"x-request-id", "request-id", "apim-request-id", "mistral-correlation-id"})
+_OK: Final = 200
 _FAILED: Final = 400
 Hook = tuple[type, str, Callable[..., Any]]
 """Class, attribute, and what to put there."""
@@ -103,6 +104,10 @@ class RequestCall(SdkCall):
         """The client was given an HTTP response; None for none. Never raises."""
         self.response = response
         try:
+            if response is not None and response.status_code == _OK and not self.answers:  # most are
+                self.refused, self.answers = False, 1
+                self._fields["http_status"] = _OK
+                return
             self.refused = response is not None and was_refused(response.status_code)
             if response is not None:
                 self.take_status(response)
@@ -356,10 +361,20 @@ class Hooks:
 
         return told
 
-    def told_by(self, kind: Any, name: str, tell: Tell, then: Answered | None = None) -> list[Hook]:
-        """The hook into a method that tells, where there is one."""
+    def told_by(
+        self, kind: Any, name: str, tell: Tell, then: Answered | None = None, *, may_lack: bool = False
+    ) -> list[Hook]:
+        """The hook into a method that tells, where there is one; else that is said, unless releases may lack it."""
         original = getattr(kind, name, None)
-        return [] if original is None else [(kind, name, self.telling(original, tell, then))]
+        if original is None:
+            if not may_lack:
+                self.lacks(kind, name)
+            return []
+        return [(kind, name, self.telling(original, tell, then))]
+
+    def lacks(self, kind: Any, name: str) -> None:
+        """A class is without a method that each release has had."""
+        self._step_aside(AttributeError(f"{getattr(kind, '__name__', 'its class')} without {name}"))
 
     def _step_aside(self, failure: Exception) -> None:
         """This SDK is not as it was known: that is said once."""

@@ -1,12 +1,12 @@
 """Which clients are hooked, and which logger records their calls: of several, the one that came last."""
 
 import logging
-from threading import RLock
 from types import ModuleType
 from typing import Any, Final
 
 from llm_service.errors import SettingsError
 from llm_service.redaction import traceback_text
+from llm_service.telemetry.instrumentation.fork_locks import fork_lock
 from llm_service.telemetry.instrumentation.kept_calls import hand_over_at_exit
 from llm_service.telemetry.instrumentation.sdk.bedrock_hooks import BedrockHooks
 from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks
@@ -29,7 +29,7 @@ SDKS: Final[dict[str, type[Hooks]]] = {
     "ollama": OllamaHooks,
 }
 """What is hooked, by the name of the SDK."""
-_LOCK: Final = RLock()
+_LOCK: Final = fork_lock()
 
 
 class _Sdk:

@@ -42,18 +42,21 @@ class MistralHooks(Hooks):
         """As `Hooks`."""
         name = module.__name__.rpartition(".")[2]
         if name == _RETRIES.rpartition(".")[2]:
-            return self.told_by(module.TemporaryError, "__init__", _retrying)
+            return self.told_by(getattr(module, "TemporaryError", None), "__init__", _retrying)
         if name not in _CALLS:
-            sent = self.told_by(module.SDKHooks, "before_request", _sent)
+            held = getattr(module, "SDKHooks", None)
+            sent = self.told_by(held, "before_request", _sent)
             self._attempts = 0 if sent else self._attempts
-            told = (self.told_by(module.SDKHooks, after, _responded) for after in ("after_success", "after_error"))
+            told = (self.told_by(held, after, _responded) for after in ("after_success", "after_error"))
             return [*sent, *(hook for hooks in told for hook in hooks)]
         kind, operation, methods = _CALLS[name]
         held = getattr(module, kind)
         found: list[Hook] = []
         for method, twin in product(methods, ("", "_async")):
             original = getattr(held, method + twin, None)
-            if original is not None:
+            if original is None:
+                self.lacks(held, method + twin)
+            else:
                 found.append((held, method + twin, self.calling(original, asking(method, operation))))
         return found
 

@@ -197,7 +197,7 @@ class _Close:
         response = self._response()
         if response is None:
             return None if self._stream is None else getattr(self._stream, self._name)()
-        return getattr(cast("Any", type(response)), self._name)(response)
+        return getattr(response.__class__, self._name)(response)  # of a proxy, the class of what is in it
 
     def __reduce__(self) -> Any:
         return _nothing, ()

@@ -34,7 +34,8 @@ def snapshot(connection: sqlite3.Connection) -> Generator[None]:
     try:
         yield
     finally:
-        connection.execute("ROLLBACK")
+        with suppress(sqlite3.ProgrammingError):  # it is closed: a signal came just as the block ended
+            connection.execute("ROLLBACK")
 
 
 def roll_back(connection: sqlite3.Connection) -> None:

@@ -1,13 +1,14 @@
 """A block is in the file whole or not at all, and what went wrong is what is raised."""
 
 import ast
+import gc
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 import llm_service
-from llm_service.telemetry.stores.sqlite.transactions import roll_back, transaction
+from llm_service.telemetry.stores.sqlite.transactions import roll_back, snapshot, transaction
 
 SOURCES = Path(llm_service.__file__).parent
 
@@ -70,3 +71,13 @@ def test_nobody_else_begins_to_write() -> None:
         if isinstance(node, ast.Constant) and node.value == "BEGIN IMMEDIATE"
     }
     assert found == {"transactions", "batch_writer", "salvage"}
+
+
+def test_a_snapshot_that_is_given_up_after_its_connection_is_silent() -> None:
+    """As by a signal that comes just as its block ends."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    block = snapshot(connection)
+    block.__enter__()
+    connection.close()
+    del block
+    gc.collect()  # what is raised in a generator that is collected is a warning, and warnings are errors
