@@ -51,22 +51,27 @@ _QUICK_CASES = 6
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of a large matrix some cases are quick, spread over it, and all others slow, unless it says itself which.
 
-    Of one that is marked as costly the first of the quick ones is quick.
+    Of one that is marked as costly the first of the quick ones is quick. All cases run, and those chosen are measured:
+    coverage doubles the time of a test, and the others run the same lines with other values.
     """
     matrices: dict[str, list[pytest.Item]] = {}
     for item in items:
         matrices.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for cases in matrices.values():
         quick = [case for case in cases if case.get_closest_marker("slow") is None]
-        if cases[0].get_closest_marker("costly") is not None:
-            kept = {0}
-        elif len(quick) == len(cases) > _QUICK_CASES:
-            kept = {at * (len(cases) - 1) // (_QUICK_CASES - 1) for at in range(_QUICK_CASES)}
-        else:
-            continue
-        for at, case in enumerate(quick):
-            if at not in kept:
+        chosen = _chosen(quick or cases, all_quick=len(quick) == len(cases))
+        for case in cases:
+            if case not in chosen:
                 case.add_marker(pytest.mark.slow)
+                case.add_marker(pytest.mark.no_cover)
+
+
+def _chosen(cases: list[pytest.Item], *, all_quick: bool) -> list[pytest.Item]:
+    if cases[0].get_closest_marker("costly") is not None:
+        return cases[:1]
+    if len(cases) <= _QUICK_CASES or not (all_quick or cases[0].get_closest_marker("slow")):
+        return cases
+    return [cases[at * (len(cases) - 1) // (_QUICK_CASES - 1)] for at in range(_QUICK_CASES)]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -86,10 +91,12 @@ def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(autouse=True)
-def without_configuration(monkeypatch: pytest.MonkeyPatch, empty_folder: str) -> None:
+def without_configuration(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, empty_folder: str) -> None:
     """Loggers look for models.yaml and policies.yaml: none of this project, nor of who runs the tests, is to be found."""
     for name in [name for name in os.environ if name.startswith("LLM_TELEMETRY_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # of this run, not of one that a test starts
+    if request.node.get_closest_marker("no_cover") is not None:
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # nor are the processes measured that it starts
     monkeypatch.setenv("XDG_CONFIG_HOME", empty_folder)
     monkeypatch.chdir(empty_folder)

@@ -151,28 +151,45 @@ def evening_zone(now: datetime) -> str:
     return next(zone for zone, there in local if there.date() != now.date() and there.hour not in (0, 23))
 
 
+COMMAND_LINES = """
+import json, sys
+from click.testing import CliRunner
+from llm_service.cli.commands import cli
+
+for arguments in json.loads(sys.argv[1]):
+    result = CliRunner().invoke(cli, arguments)
+    if result.exit_code:
+        sys.exit(f"{arguments}: {result.output}")
+    print(json.dumps(result.stdout))
+"""
+"""A process of its own, whose zone is that of its environment, and in it one command line after another."""
+
+
 @pytest.mark.parametrize("zone", ["America/Los_Angeles", None], ids=["Los Angeles", "another day than in UTC"])
-def test_a_call_of_this_moment_is_in_today(
-    process: Callable[..., subprocess.CompletedProcess[str]],
-    environment: dict[str, str],
-    tmp_path: Path,
-    zone: str | None,
-) -> None:
+def test_a_call_of_this_moment_is_in_today(environment: dict[str, str], tmp_path: Path, zone: str | None) -> None:
     """On the machine's clock, on the command line, and in Python with `time_zone`."""
     zone = environment["TZ"] = zone or evening_zone(datetime.now(UTC))
     path = tmp_path / "telemetry.db"
     with TelemetryLogger(path) as telemetry:
         telemetry.log_invocation(InvocationRecord(status="error", error_message="broken"))
-    for words in RANGED:
-        found = process(*line(words), "--since", "today", "--db", path, "--json")
-        assert found.returncode == 0, found.stderr
-        lines = found.stdout.splitlines()
-        assert COUNTED[words]([*map(json.loads, lines)] if words == "export" else json.loads(found.stdout)) == 1
-    by_day = json.loads(process("costs", "--by", "day", "--db", path, "--json").stdout)
+
+    def python(code: str, argument: str) -> list[str]:
+        command = [sys.executable, "-c", code, argument]
+        done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    lines = [[*line(words), "--since", "today"] for words in RANGED] + [["costs", "--by", "day"], ["report", "month"]]
+    outputs = [
+        json.loads(said)
+        for said in python(COMMAND_LINES, json.dumps([[*each, "--db", str(path), "--json"] for each in lines]))
+    ]
+    for words, output in zip(RANGED, outputs, strict=False):
+        found = [*map(json.loads, output.splitlines())] if words == "export" else json.loads(output)
+        assert COUNTED[words](found) == 1, words
+    by_day, month = map(json.loads, outputs[len(RANGED) :])
     assert (by_day["rows"][0]["date"], by_day["time_zone"]) == (str(datetime.now(ZoneInfo(zone)).date()), zone)
-    assert (
-        json.loads(process("report", "month", "--db", path, "--json").stdout)["totals"]["to_date"]["invocations"] == 1
-    )
+    assert month["totals"]["to_date"]["invocations"] == 1
     code = (
         "from llm_service.telemetry import TelemetryLogger; import datetime, sys\n"
         "with TelemetryLogger(sys.argv[1], time_zone='local') as t:\n"
@@ -180,10 +197,7 @@ def test_a_call_of_this_moment_is_in_today(
         "    print(len(t.get_invocations(since='today')), t.get_statistics(since='today')['total_invocations'],\n"
         "          len(t.get_invocations(since=midnight)), len(t.get_invocations(since=datetime.date.today())))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, path], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["1"] * 4
+    assert python(code, str(path)) == ["1 1 1 1"]
 
 
 def test_tables_show_times_on_the_clock_of_the_zone(run: Run, tmp_path: Path) -> None:

@@ -195,6 +195,7 @@ next(stream)
 """
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_the_end_of_the_process_does_too(way: Callable[..., Any], tmp_path: Path) -> None:
     """Nobody closed the logger."""

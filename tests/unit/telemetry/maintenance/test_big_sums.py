@@ -53,6 +53,7 @@ def test_doctor_says_where_sums_are_not_exact_any_more(rich: Path) -> None:
         assert "beyond 64 bits, and exact to a millionth" in said.seen
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     ("table", "column", "value"),
     [

@@ -217,6 +217,7 @@ def a_year(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[datetim
         return logger.db_path, moments
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("zone", ZONES)
 def test_days_of_a_zone_that_changes_its_clock_are_those_of_zoneinfo(
     a_year: tuple[Path, list[datetime]], zone: str
