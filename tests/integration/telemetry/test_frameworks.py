@@ -238,7 +238,7 @@ RETRIES = list(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("scenario", "model", "asynchronous", "in_block"), quick(RETRIES, every=5))
+@pytest.mark.parametrize(("scenario", "model", "asynchronous", "in_block"), quick(RETRIES, every=10))
 async def test_what_litellm_tries_again_is_one_call(
     scenario: str, model: str, asynchronous: bool, in_block: bool, telemetry: AsyncTelemetryLogger
 ) -> None:
@@ -273,7 +273,7 @@ STREAMS_AGAIN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("end", "hooked", "below"), quick(STREAMS_AGAIN, every=5))
+@pytest.mark.parametrize(("end", "hooked", "below"), quick(STREAMS_AGAIN, every=12))
 async def test_a_stream_that_litellm_tries_again_ends_as_one_call(
     end: str, hooked: bool, below: int, telemetry: AsyncTelemetryLogger
 ) -> None:

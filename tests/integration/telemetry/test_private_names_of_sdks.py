@@ -104,7 +104,7 @@ def said(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], list[str]]]:
     forget()
 
 
-@pytest.mark.parametrize(("sdk", "hide"), quick(NAMES, every=4))
+@pytest.mark.parametrize(("sdk", "hide"), quick(NAMES, every=12))
 async def test_without_a_name_of_its_classes_an_sdk_works_on_and_that_is_said_once(
     sdk: str, hide: Hiding, server: ProviderServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Any
 ) -> None:

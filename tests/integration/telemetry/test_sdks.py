@@ -79,7 +79,7 @@ def test_each_sdk_has_its_cases(sdk: str) -> None:
     assert {"all", "forget"} <= {case.use for case in cases.values()}
 
 
-@pytest.mark.parametrize(("sdk", "name"), quick(TABLE, every=3))
+@pytest.mark.parametrize(("sdk", "name"), quick(TABLE, every=6))
 def test_a_call_of_a_sync_client_is_one_right_row(sdk: str, name: str, server: ProviderServer, tmp_path: Path) -> None:
     """Each case of the table; nothing is left on what the client gave."""
     case = OF[sdk].CASES[name]
@@ -98,7 +98,7 @@ def test_a_call_of_a_sync_client_is_one_right_row(sdk: str, name: str, server: P
         assert logger.stats().bad_values == 0
 
 
-@pytest.mark.parametrize(("sdk", "name"), quick(TABLE, every=3, first=1))
+@pytest.mark.parametrize(("sdk", "name"), quick(TABLE, every=6, first=3))
 async def test_a_call_of_an_async_client_is_one_right_row(
     sdk: str, name: str, server: ProviderServer, tmp_path: Path
 ) -> None:
