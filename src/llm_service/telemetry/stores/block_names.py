@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Final, cast
 from zlib import crc32
 
-__all__ = ["BLOCK", "COLUMNS", "marks_of", "name_mark"]
+__all__ = ["BLOCK", "COLUMNS", "marks_in", "marks_of", "name_mark"]
 
 BLOCK: Final = 9
 """A block holds the ids with the same bits above these: 512 of them."""
@@ -32,9 +32,14 @@ def name_mark(column: str, name: str | None) -> bytes:
 
 def marks_of(rows: Sequence[Sequence[Any]]) -> bytes | None:
     """The marks of records, given by their cells of `COLUMNS`; None where there are too many."""
+    return marks_in([set(cells) for cells in zip(*rows, strict=True)])
+
+
+def marks_in(columns: Sequence[Iterable[Any]]) -> bytes | None:
+    """The marks of records, given by the distinct cells of each of `COLUMNS`; None where there are too many."""
     marks: set[bytes] = set()
-    for column, cells in zip(COLUMNS, zip(*rows, strict=True), strict=False):
-        for cell in set(cells):
+    for column, cells in zip(COLUMNS, columns, strict=False):
+        for cell in cells:
             names = _tags_of(cell) if column == "tags" else (cell,)
             if names is None:
                 return None

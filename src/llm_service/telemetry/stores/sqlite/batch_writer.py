@@ -21,9 +21,9 @@ from llm_service.telemetry.stores.prepared import BatchContents, PreparedContent
 from llm_service.telemetry.stores.prompt_sizes import PromptSizes
 from llm_service.telemetry.stores.rollups import Fold
 from llm_service.telemetry.stores.sqlite import error_kinds, statements
+from llm_service.telemetry.stores.sqlite.block_writer import BlockWriter
 from llm_service.telemetry.stores.sqlite.bucket_cache import BucketCache
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook
-from llm_service.telemetry.stores.sqlite.record_blocks import blocks_filled, write_blocks
 from llm_service.telemetry.stores.sqlite.rollup_progress import keep_apart
 from llm_service.telemetry.stores.sqlite.search_index import IndexWriter
 from llm_service.telemetry.stores.sqlite.transactions import roll_back
@@ -61,6 +61,7 @@ class SqliteBatchWriter:
         self._text = TextClock()
         self._binder = statements.RowBinder(ceiling)
         self._cache = BucketCache()
+        self._blocks = BlockWriter()
         self._redactor = Redactor(ceiling) if redactor is None else redactor
         self._tried: tuple[int, WriteResult] | None = None
         self._contents = PreparedContents(self._redactor, costing)
@@ -138,6 +139,7 @@ class SqliteBatchWriter:
         except BaseException:
             if begun:
                 self._cache.forget()
+                self._blocks.forget()
                 self._book.rolled_back()
             roll_back(connection)
             raise
@@ -151,11 +153,13 @@ class SqliteBatchWriter:
         contents: BatchContents,
         slice_rows: int,
     ) -> WriteResult:
-        if self._cache.begin(connection) or not self._is_backfilled:
+        is_changed = self._cache.begin(connection)
+        self._blocks.begin(is_changed=is_changed)
+        if is_changed or not self._is_backfilled:
             self._is_backfilled = keep_apart(connection)
         counted = self._book.begin(connection)
         writing = _Transaction(
-            connection, self._binder, self._redactor, contents, self._cache, self._ceiling, self._now()
+            connection, self._binder, self._redactor, contents, self._cache, self._blocks, self._ceiling, self._now()
         )
         if self._looked_at is not connection:
             self._has_triggers = connection.execute(statements.FIND_TRIGGER).fetchone() is not None
@@ -163,7 +167,7 @@ class SqliteBatchWriter:
         writing.looks = self._has_triggers
         writing.insert_all(batch, slice_rows)
         writing.add_rollups()
-        write_blocks(connection, writing.filled_blocks())
+        self._blocks.write(connection)
         if writing.kept:
             self._index.add(connection, writing.kept, contents)
         if counted:
@@ -193,6 +197,7 @@ class _Transaction:
         redactor: Redactor,
         contents: BatchContents,
         cache: BucketCache,
+        blocks: BlockWriter,
         ceiling: PrivacyLevel,
         now: str,
     ) -> None:
@@ -201,6 +206,7 @@ class _Transaction:
         self._redactor = redactor
         self._contents = contents
         self._cache = cache
+        self._blocks = blocks
         self._ceiling: PrivacyLevel = ceiling
         self._now = now
         self._fold = Fold()
@@ -213,9 +219,6 @@ class _Transaction:
         """The ids of the calls whose contents were stored, by position."""
         self.duplicates: set[int] = set()
         self.quarantined: set[int] = set()
-        self._before: int | None = None
-        """The newest id before the first record was inserted."""
-        self._newest = 0
 
     def insert_all(self, batch: Sequence[InvocationRecord], slice_rows: int) -> None:
         """Insert slice by slice: rows are built between statements, so that the event loop can run."""
@@ -257,7 +260,8 @@ class _Transaction:
         if not records:
             return
         try:
-            inserted = self._execute(*self._binder.insert(records))
+            sql, parameters = self._binder.insert(records)
+            inserted = self._execute(sql, parameters)
         except Exception as error:
             if error_kinds.is_duplicate(error):
                 fresh = self._without_duplicates(records, positions)
@@ -275,11 +279,12 @@ class _Transaction:
         else:
             if self.looks or inserted.rowcount != len(records):  # a trigger of the file's owner intervened
                 records, positions = self._kept(records, positions)
+                if records:
+                    self._blocks.partly_inserted(inserted.lastrowid or 0, len(records))
+            else:
+                self._blocks.inserted(inserted.lastrowid or 0, len(records), sql, parameters)
             if not records:
                 return
-            self._newest = inserted.lastrowid or 0
-            if self._before is None:
-                self._before = self._newest - len(records)
             self._keep_contents(records, positions)
             self._count(records, positions)
             self._prompts.add(records)
@@ -336,10 +341,6 @@ class _Transaction:
             else:
                 self.inserted += [r for at, r in enumerate(records) if at not in refused] if refused else records
                 return
-
-    def filled_blocks(self) -> range:
-        """The blocks of `record_blocks` that are full now and were not before."""
-        return range(0) if self._before is None else blocks_filled(self._before, self._newest)
 
     def add_rollups(self) -> None:
         """Add the inserted records to the aggregates."""

@@ -10,7 +10,15 @@ from typing import Any, Final
 from llm_service.telemetry.stores.block_names import BLOCK, COLUMNS, marks_of
 from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 
-__all__ = ["DROP_DELETED", "blocks_begun", "blocks_filled", "blocks_in_need", "summary_of", "write_blocks"]
+__all__ = [
+    "DROP_DELETED",
+    "blocks_begun",
+    "blocks_filled",
+    "blocks_in_need",
+    "summary_of",
+    "write_blocks",
+    "write_summary",
+]
 
 _OF_BLOCK: Final = "FROM invocations NOT INDEXED WHERE id >= ? AND id < ?"
 _NAMES: Final = f"SELECT DISTINCT {', '.join(COLUMNS)} {_OF_BLOCK}"
@@ -57,9 +65,13 @@ def summary_of(connection: sqlite3.Connection, block: int) -> tuple[str, str, by
 def write_blocks(connection: sqlite3.Connection, blocks: Iterable[int]) -> None:
     """Write the rows of these blocks, in the caller's transaction."""
     for block in blocks:
-        found = summary_of(connection, block)
-        if found is not None:
-            connection.execute(_WRITE, (block, *found))
+        write_summary(connection, block, summary_of(connection, block))
+
+
+def write_summary(connection: sqlite3.Connection, block: int, found: tuple[str, str, bytes | None] | None) -> None:
+    """Write the row of one block, given what `summary_of` returns, in the caller's transaction."""
+    if found is not None:
+        connection.execute(_WRITE, (block, *found))
 
 
 def blocks_in_need(connection: sqlite3.Connection) -> Iterator[tuple[int, bool]]:
