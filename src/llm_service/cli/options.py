@@ -82,7 +82,9 @@ def _keys(*known: "CostKey") -> _Value:
         keys = tuple(key.strip() for key in text.split(","))
         if len(set(keys)) < len(keys) or not set(keys) <= set(known):
             if _are_others(keys):
-                raise ValueError(f"daily totals have {', '.join(known)} alone; give: llm-telemetry query --by {text}")
+                raise ValueError(
+                    f"this command groups by {', '.join(known)} alone; give: llm-telemetry query --by {text}"
+                )
             raise ValueError(f"{text!r} is not usable; give one or more of {', '.join(known)}, each once")
         return cast("tuple[CostKey, ...]", keys)
 

@@ -297,7 +297,7 @@ def test_caches_save_by_the_prices_of_models_yaml_and_cost_where_writing_is_dear
         (("report", "month", "--as-of", "2999-01-01"), "give a day from 1970-01-01 to "),
         (
             ("report", "month", "--by", "day"),
-            "daily totals have agent, tool, model alone; give: llm-telemetry query --by day",
+            "this command groups by agent, tool, model alone; give: llm-telemetry query --by day",
         ),
         (("report", "units", "--by", "agent,agent"), "each once"),
         (("costs", "--coverage", "--by", "day"), "--coverage has rows of its own; leave out --by"),

@@ -21,6 +21,7 @@ OPERATORS: Final[tuple[Operator, ...]] = ("!=", "<=", ">=", "=", "<", ">")
 FAILED: Final = "status <> 'success'"
 """Spelled like the partial indexes' condition, which a bound parameter would not match."""
 _TAGS: Final = "CASE WHEN json_valid(tags) THEN CASE WHEN substr(tags, 1, 1) = '[' THEN tags END END"
+_FEW_TAGS: Final = 100
 _ESCAPED: Final = re.compile(r'["\\\x00-\x1f]')
 """What JSON writes in another way."""
 _METADATA: Final = "CASE WHEN json_valid(metadata) THEN CASE WHEN substr(metadata, 1, 1) = '{' THEN metadata END END"
@@ -75,11 +76,14 @@ def metadata_text(key: str) -> tuple[str, list[Any]]:
     Numbers are text, too; `true` and `false` are words, lists and objects are JSON.
     """
     path, bound = _value_at(key)
+    # A cast would cut a number to 15 digits; in a list it stands as it was written. An object has no [0].
+    digits = f"replace(substr(json_extract({_METADATA}, {path}, '$[0]'), 2), ',null]', '')"
     text = (
         f"CASE json_type({_METADATA}, {path}) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' "
+        f"WHEN 'integer' THEN {digits} WHEN 'real' THEN {digits} "
         f"ELSE CAST(json_extract({_METADATA}, {path}) AS TEXT) END"
     )
-    return text, [*bound, *bound]
+    return text, bound * 4
 
 
 def as_sql(condition: Condition) -> tuple[str, list[Any]]:
@@ -130,7 +134,8 @@ def _any_tag(condition: Condition) -> tuple[str, list[Any]]:
     if named:
         matches, parameters = _any_of("value", [], named)
         contained = ""
-        if all(isinstance(value, str) and not _ESCAPED.search(value) for value in named):
+        few = len(named) <= _FEW_TAGS  # each is a level of the expression
+        if few and all(isinstance(value, str) and not _ESCAPED.search(value) for value in named):
             # Without a backslash in it, the JSON has these texts as they are: few cells are taken apart.
             contained = f"(instr(tags, '\\') OR {' OR '.join(['instr(tags, ?)'] * len(named))}) AND "
             parameters = [*named, *parameters]

@@ -33,6 +33,13 @@ Filters = str | Iterable[str | Condition] | Mapping[str, Any] | None
 """A text of terms; several such texts; or by field what it must be: a value, a list of values, None for unknown, or a
 text that begins with an operator, such as `>0.1`."""
 
+MOST_COMPARISONS: Final = 400
+"""Terms and patterns together: of tags each is two levels of an expression, of which SQLite takes 1,000."""
+MOST_VALUES: Final = 10_000
+"""In all terms; SQLite has 32,766 parameters a statement, and a tag takes two."""
+LONGEST_PATTERN: Final = 50_000
+"""Bytes, SQLite's limit."""
+
 _Value = str | int | float | Glob | None
 _OPERATOR: Final = "|".join(map(re.escape, OPERATORS))
 _FIELD: Final = re.compile(rf"[A-Za-z_][\w-]*(?:\.(?:\"[^\"]*\"|[^\s=<>!\"']+))?(?={_OPERATOR})")
@@ -52,8 +59,26 @@ def conditions_of(filters: Filters, argument: str = "filters") -> tuple[Conditio
     Raises:
         QueryError: naming the argument, what cannot be used, and the remedy.
     """
-    if filters is None:
-        return ()
+    found = () if filters is None else _conditions(filters, argument)
+    _check_limits(found, argument)
+    return found
+
+
+def _check_limits(conditions: tuple[Condition, ...], argument: str) -> None:
+    """SQLite refuses deeper expressions, longer patterns and more parameters, as if the file were at fault."""
+    values = [value for condition in conditions for value in condition.values]
+    globs = [value.pattern for value in values if isinstance(value, Glob)]
+    if len(conditions) + len(globs) > MOST_COMPARISONS:
+        remedy = f"{len(conditions) + len(globs):,} terms and patterns; give at most {MOST_COMPARISONS:,}"
+        raise QueryError(argument, "...", remedy)
+    if len(values) > MOST_VALUES:
+        raise QueryError(argument, "...", f"{len(values):,} values; give at most {MOST_VALUES:,}")
+    longest = max((len(pattern.encode("utf-8", "surrogatepass")) for pattern in globs), default=0)
+    if longest > LONGEST_PATTERN:
+        raise QueryError(argument, "...", f"a pattern of {longest:,} bytes; give at most {LONGEST_PATTERN:,}")
+
+
+def _conditions(filters: str | Iterable[str | Condition] | Mapping[str, Any], argument: str) -> tuple[Condition, ...]:
     if isinstance(filters, str):
         return tuple(_terms(plain_text(filters), argument))
     if isinstance(filters, Mapping):

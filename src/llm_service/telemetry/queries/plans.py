@@ -157,7 +157,8 @@ def _by_quarters(asked: TimeRange) -> list[Span]:
     start, end = (
         None if moment is None else max(moment.astimezone(UTC), _FIRST) for moment in (asked.start, asked.end)
     )
-    first = None if start is None else min(start + (_FIRST - start) % _QUARTER, _LAST_QUARTER)
+    start_or_last = None if start is None else min(start, _LAST_QUARTER)
+    first = None if start_or_last is None else start_or_last + (_FIRST - start_or_last) % _QUARTER
     last = None if end is None else end - (end - _FIRST) % _QUARTER
     if first is not None and last is not None and first >= last:
         return [Span("records", *(timestamp_of(moment) for moment in (start, end) if moment is not None))]

@@ -192,7 +192,7 @@ def day_of(moment: datetime, zone: tzinfo) -> date:
 def _bounds(field: str, value: object, zone: tzinfo, now: datetime) -> _Bounds:
     try:
         if isinstance(value, datetime):
-            return _at_once(value)  # of a naive one, Python takes the local time
+            return _at_once(_plain(value))  # of a naive one, Python takes the local time
         if isinstance(value, date):
             return _of_period(_day(value), zone)
         if isinstance(value, str):
@@ -227,6 +227,12 @@ def _of_text(text: str, zone: tzinfo, now: datetime) -> _Bounds:
             return _of_period(period(date.fromisoformat(day.format(text)), 0), zone)
     moment = datetime.fromisoformat(text)
     return _at_once(moment if moment.utcoffset() is not None else moment.replace(tzinfo=zone))
+
+
+def _plain(moment: datetime) -> datetime:
+    """A subclass, such as that of pandas, may override arithmetic and zones; `NaT` is a ValueError."""
+    clock = (moment.hour, moment.minute, moment.second, moment.microsecond)
+    return datetime(moment.year, moment.month, moment.day, *clock, moment.tzinfo, fold=moment.fold)  # noqa: DTZ001
 
 
 def _at_once(moment: datetime) -> _Bounds:

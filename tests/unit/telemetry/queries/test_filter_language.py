@@ -14,7 +14,7 @@ from llm_service.errors import QueryError
 from llm_service.telemetry import InvocationRecord, InvocationRow, TelemetryLogger
 from llm_service.telemetry.queries.conditions import OPERATORS, columns_of
 from llm_service.telemetry.queries.field_names import COLUMNS, SHORT_NAMES
-from llm_service.telemetry.queries.filter_language import conditions_of
+from llm_service.telemetry.queries.filter_language import LONGEST_PATTERN, MOST_COMPARISONS, MOST_VALUES, conditions_of
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.questions import invocations
 from llm_service.telemetry.record.fields import KINDS
@@ -217,3 +217,56 @@ def test_failures_are_searched_by_their_index(many: tuple[TelemetryLogger, list[
         sql, bound = invocations(InvocationFilter(filters=filters))
         plan = read(logger.db_path, lambda fetch: fetch((f"EXPLAIN QUERY PLAN {sql}", bound)))  # noqa: B023
         assert any("idx_invocations_status" in row[3] for row in plan), (filters, plan)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *(
+            name
+            for name, column in SHORT_NAMES.items()
+            if KINDS[column] not in ("number", "moment") and column != "status"
+        ),
+        "metadata.a.b",
+    ],
+)
+def test_the_limits_of_sqlite_are_refused_by_their_names(tmp_path: Path, field: str) -> None:
+    """As many as the limits say are read; one more is refused before SQLite sees it."""
+    with TelemetryLogger(tmp_path / "t.db") as logger:
+        logger.log_invocation(InvocationRecord())
+        most = [f"x{number}*" for number in range(MOST_COMPARISONS - 1)]
+        assert logger.query("calls", filters={field: most}).totals["invocations"] == 0
+        assert logger.query("calls", filters={field: "x" * (LONGEST_PATTERN - 1) + "*"}).totals["invocations"] == 0
+        values = [f"x{number}" for number in range(MOST_VALUES)]
+        assert logger.query("calls", filters={field: values}).totals["invocations"] == 0
+        for given, limit in (
+            ([*most, "y*"], MOST_COMPARISONS),
+            ([*values, "y"], MOST_VALUES),
+            ("x" * LONGEST_PATTERN + "*", LONGEST_PATTERN),
+        ):
+            with pytest.raises(QueryError, match=f"at most {limit:,}"):
+                logger.query("calls", filters={field: given})
+
+
+def test_numbers_of_the_metadata_are_their_digits(tmp_path: Path) -> None:
+    """All of them, not the first 15."""
+    values = [12345678901234567890, 12345678901234567891, 0.1 + 0.2, 0.3, 0.3464440761870532, 1e20]
+    with TelemetryLogger(tmp_path / "t.db") as logger:
+        for at, value in enumerate(values):
+            logger.log_invocation(InvocationRecord(invocation_id=str(at), metadata={"k": value, "in": {"k": value}}))
+        for key in ("metadata.k", "metadata.in.k"):
+            assert len(logger.query("calls", by=key).rows) == len(values)
+            for at, value in enumerate(values):
+                for asked in (value, str(value)):
+                    assert ids(logger.get_invocations(filters={key: asked})) == [str(at)]
+
+
+@pytest.mark.parametrize("calls", [0, 1])
+def test_the_ends_of_time_are_answered_or_refused(tmp_path: Path, calls: int) -> None:
+    """A call of today is after the first and before the last moment there is."""
+    with TelemetryLogger(tmp_path / "t.db") as logger:
+        logger.log_invocation(InvocationRecord())
+        since = datetime(1, 1, 1, tzinfo=UTC) if calls else datetime(9999, 12, 31, 23, 59, 59, 999999, UTC)
+        assert logger.query("calls", since=since).totals["invocations"] == calls
+        assert logger.get_statistics(since=since)["total_invocations"] == calls
+        assert len(logger.get_invocations(since=since)) == calls

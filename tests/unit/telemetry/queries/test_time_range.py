@@ -277,3 +277,18 @@ def test_an_unknown_zone_is_an_error_that_guesses() -> None:
     for name, guess in (("Europe/Berln", "Europe/Berlin"), ("new york", "America/New_York")):
         with pytest.raises(QueryError, match=rf"^time_zone: '{name}' is not usable; did you mean {guess}\?"):
             time_range("today", time_zone=name, now=NOW)
+
+
+class OddMoment(datetime):
+    """A subclass that overrides what `datetime` does, as those of pandas and pendulum do."""
+
+    def astimezone(self, tz: tzinfo | None = None) -> "OddMoment":  # noqa: ARG002
+        """Not as `datetime` does it."""
+        raise TypeError("cannot convert")
+
+
+def test_a_subclass_of_datetime_is_the_moment_that_it_shows() -> None:
+    """With a zone and without."""
+    for zone in (None, UTC):
+        shown = (2026, 11, 25, 18, 30, 1, 5, zone)
+        assert both(OddMoment(*shown)) == both(datetime(*shown))  # noqa: DTZ001 - a naive one is local time
