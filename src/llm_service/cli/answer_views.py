@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from llm_service.cli.kinds import Kind, kinds_of
-from llm_service.cli.output import clean, say_deleted
+from llm_service.cli.output import say_deleted
 from llm_service.cli.tables import UNKNOWN, Column, Row, bar, count, named, percent, usd
-from llm_service.cli.target import Names, Target, existing, read
+from llm_service.cli.target import Names, Target, existing, read, say_unknown
 
 if TYPE_CHECKING:
     from llm_service.telemetry.queries.ask import Answer
@@ -48,7 +48,10 @@ def answered(
     conditions = InvocationFilter(**names).conditions()
     question = Question(measures, by, conditions, since, until, target.zone(), order, limit)
     path = existing(target.report_path())
-    return read(path, lambda fetch: ask(fetch, question, now)), question.range(now)
+    answer = read(path, lambda fetch: ask(fetch, question, now))
+    if answer.unknown_names:
+        say_unknown(path, names)
+    return answer, question.range(now)
 
 
 def document(answer: "Answer") -> dict[str, Any]:
@@ -99,10 +102,8 @@ def bar_column(answer: "Answer", measure: str) -> Column:
 def say_beside(target: Target, answer: "Answer", asked: "TimeRange") -> None:
     """Say below a table, and beside other formats on stderr, what was asked for and is not in the rows, and the range.
 
-    Unknown names, and rows beyond the limit, are said on stderr in any case.
+    Rows beyond the limit are said on stderr in any case.
     """
-    for unknown in answer.unknown_names:
-        click.echo(clean(str(unknown)), err=True)
     if answer.more:
         click.echo(f"{count(answer.more)} more rows are not shown; give a larger --limit", err=True)
     say_deleted(document(answer), err=target.as_json)

@@ -67,8 +67,9 @@ def watch(*, names: Names, interval: float, once: bool, target: Target) -> None:
     path, zone = existing(target.report_path()), target.zone()
     ask = _asking(target, path, names, zone)
     frame = ask()
-    say_unknown(path, names)
-    if target.as_json or once or not is_terminal(sys.stdout):
+    is_once = target.as_json or once or not is_terminal(sys.stdout)
+    say_unknown(path, names, fails=is_once)  # on a live screen the first call of a name may still come
+    if is_once:
         width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
         target.show(_document(frame), lambda _: _print(_lines(frame, path, zone, width)))
         return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from llm_service.cli.group import Failure
 from llm_service.cli.output import clean, json_document
 from llm_service.config.settings import Settings, resolve_db_path
 from llm_service.config.time_zones import LOCAL, zone_named
@@ -145,16 +146,22 @@ def reading(path: Path, *, may_lack: bool = False) -> "AbstractContextManager[Fe
     return reader.reading(path if may_lack else existing(path))
 
 
-def say_unknown(path: Path, names: Names) -> None:
-    """Say on stderr which of these names no stored call has: an empty report would look like an idle agent."""
-    from llm_service.telemetry.queries.filter_language import conditions_of
-    from llm_service.telemetry.queries.unknown_names import find_unknown, named_in
+def say_unknown(path: Path, names: Names, *, fails: bool = True) -> None:
+    """Say on stderr which of these names no stored call has: an empty report would look like an idle agent.
 
-    given = [(column, name) for column, name in names.items() if name is not None and column != "filters"]
-    given += named_in(conditions_of(names.get("filters")))
-    if given:
-        for unknown in read(path, lambda fetch: find_unknown(fetch, given)):
-            click.echo(clean(str(unknown)), err=True)
+    Raises:
+        Failure: no call can be meant, and `fails`.
+    """
+    from llm_service.telemetry.queries.filters import InvocationFilter
+    from llm_service.telemetry.queries.unknown_names import find_unknown, named_in, nothing_is_left
+
+    named = [*named_in(InvocationFilter(**names).conditions())]
+    if named:
+        unknown = read(path, lambda fetch: find_unknown(fetch, named))
+        if fails and nothing_is_left(named, unknown):
+            raise Failure("; ".join(map(str, unknown)))
+        for one in unknown:
+            click.echo(clean(str(one)), err=True)
 
 
 def percent_of(on_progress: Callable[[int], None]) -> Callable[[Any, Any], None]:

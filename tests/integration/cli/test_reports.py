@@ -18,6 +18,7 @@ from .every_command import commands
 
 Run = Callable[..., Result]
 RANGE = ("since", "until", "time_zone")
+NOBODY = "agent=tester agent!=tester"
 NARROWED = [
     [*words.split(), *("word" for option in command.params if option.name == "words")]
     for words, command in commands()
@@ -64,7 +65,7 @@ def test_stats_of_a_window_without_calls_say_when_the_newest_was(run: Run, datab
     }  # fmt: skip
     found = json.loads(run("stats", "--db", database, "--since", "2090-01-01", "--json").stdout)
     assert (found["total_invocations"], found["success_rate"], found["p95_latency_ms"]) == (0, None, None)
-    nobody = run("stats", "--db", database, "--agent", "nobody")
+    nobody = run("stats", "--db", database, "--where", NOBODY)
     assert "there are no such calls at all\n" in nobody.stderr
 
 
@@ -89,7 +90,7 @@ def test_a_report_says_which_file_it_reads_unless_it_was_named(
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "count"), [("--agent", "tester", 2), ("--tool", "claude-code", 4), ("--model", "none", 0)]
+    ("option", "value", "count"), [("--agent", "tester", 2), ("--tool", "claude-code", 4), ("--where", NOBODY, 0)]
 )
 def test_every_report_can_be_narrowed_to_a_name(run: Run, database: Path, option: str, value: str, count: int) -> None:
     """Agent, tool and model mean the same in each."""
@@ -146,10 +147,10 @@ def test_an_empty_answer_says_so_and_is_an_empty_list_in_json(run: Run, database
     """No table without rows."""
     said = "no such calls\nrange: all times (UTC)\n"
     for name in ("costs", "invocations"):
-        result = run(name, "--db", database, "--agent", "nobody")
+        result = run(name, "--db", database, "--where", NOBODY)
         assert (result.exit_code, result.stdout) == (0, said)
-    assert json.loads(run("invocations", "--db", database, "--agent", "nobody", "--json").stdout) == []
-    found = json.loads(run("costs", "--db", database, "--agent", "nobody", "--json").stdout)
+    assert json.loads(run("invocations", "--db", database, "--where", NOBODY, "--json").stdout) == []
+    found = json.loads(run("costs", "--db", database, "--where", NOBODY, "--json").stdout)
     assert (found["rows"], found["totals"]["total_cost_usd"], found["first_day"]) == ([], 0.0, None)
 
 
@@ -263,7 +264,7 @@ def test_a_wrong_argument_ends_with_2_and_is_named_with_its_remedy(
 ) -> None:
     """An empty name is a name that nobody has."""
     result = run(arguments[0], "--db", database, *arguments[1:])
-    assert result.exit_code == (0 if said.startswith("there is no") else 2)
+    assert result.exit_code == (1 if said.startswith("there is no") else 2)
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
 
@@ -311,12 +312,12 @@ def test_the_window_of_stats_ends_now(run: Run, database: Path) -> None:
 
 @pytest.mark.parametrize("line", [line for line in NARROWED if line[0] not in {"budgets", "estimate"}], ids=" ".join)
 def test_a_name_that_no_call_has_is_said_with_the_nearest(run: Run, database: Path, line: list[str]) -> None:
-    """By every report that can be narrowed to a name, on stderr: an empty report looks like an idle agent."""
+    """By every report that can be narrowed to a name, and nothing else: an empty report looks like an idle agent."""
     for option, column in (("--agent", "agent_name"), ("--tool", "tool_name"), ("--model", "model_name")):
         with closing(sqlite3.connect(database)) as connection:
             (name,) = connection.execute(f"SELECT max({column}) FROM daily_costs").fetchone()
         result = run(*line, option, f"{name}x", "--db", database)
-        assert result.exit_code == 0
+        assert (result.exit_code, result.stdout) == (1, "")
         what = option.removeprefix("--")
         assert f"there is no {what} '{name}x'; did you mean {name}?" in result.stderr
         assert "there is no" not in run(*line, option, name, "--db", database).stderr

@@ -379,6 +379,7 @@ def test_unknown_names_are_told_with_what_was_meant(tmp_path: Path) -> None:
         known = answer(logger.db_path, filters="agent=backend-dev", since="2026-11-24", until="2026-11-25")
     assert [tuple(name) for name in found.unknown_names] == [
         ("agent_name", "backend-dew", "backend-dev"),
+        ("model_name", "m*", None),
         ("agent_name", "zzz", None),
     ]
     assert str(found.unknown_names[0]) == "there is no agent 'backend-dew'; did you mean backend-dev?"
