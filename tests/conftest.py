@@ -45,14 +45,15 @@ def quick_collections() -> None:
 
 
 _QUICK_CASES = 6
+_MEASURED_CASES = 40
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of a large matrix some cases are quick, spread over it, and all others slow, unless it says itself which.
 
-    Of one that is marked as costly the first of the quick ones is quick. All cases run, and those chosen are measured:
-    coverage doubles the time of a test, and the others run the same lines with other values.
+    Of one that is marked as costly the first of the quick ones is quick. All cases run. Of a very large one of unit tests
+    not all are measured: coverage doubles the time of a test, and the others run the same lines with other values.
     """
     matrices: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -63,7 +64,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for case in cases:
             if case not in chosen:
                 case.add_marker(pytest.mark.slow)
-                case.add_marker(pytest.mark.no_cover)
+        if len(cases) > _MEASURED_CASES and "unit" in cases[0].path.relative_to(cases[0].config.rootpath).parts:
+            measured = {*map(id, (*chosen, *_spread(cases, _MEASURED_CASES)))}
+            for case in cases:
+                if id(case) not in measured:
+                    case.add_marker(pytest.mark.no_cover)
 
 
 def _chosen(cases: list[pytest.Item], *, all_quick: bool) -> list[pytest.Item]:
@@ -71,7 +76,12 @@ def _chosen(cases: list[pytest.Item], *, all_quick: bool) -> list[pytest.Item]:
         return cases[:1]
     if len(cases) <= _QUICK_CASES or not (all_quick or cases[0].get_closest_marker("slow")):
         return cases
-    return [cases[at * (len(cases) - 1) // (_QUICK_CASES - 1)] for at in range(_QUICK_CASES)]
+    return _spread(cases, _QUICK_CASES)
+
+
+def _spread(cases: list[pytest.Item], count: int) -> list[pytest.Item]:
+    """So many of these cases, the first and the last among them."""
+    return [cases[at * (len(cases) - 1) // (count - 1)] for at in range(count)]
 
 
 @pytest.hookimpl(optionalhook=True)
