@@ -100,4 +100,4 @@ def remember_row(sink: Sink, response_id: object) -> None:
 
 def has_row(sink: Sink, response_id: object) -> bool:
     """Whether the call with this answer has a row by a hook or a framework's callback, as far as is remembered."""
-    return response_id in sink.answered
+    return isinstance(response_id, str) and str.__str__(response_id) in sink.answered
