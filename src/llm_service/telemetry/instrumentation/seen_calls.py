@@ -7,7 +7,7 @@ the row; the other finds it here, once, and makes none.
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from llm_service.telemetry.instrumentation.fork_locks import fork_lock
@@ -100,4 +100,6 @@ def remember_row(sink: Sink, response_id: object) -> None:
 
 def has_row(sink: Sink, response_id: object) -> bool:
     """Whether the call with this answer has a row by a hook or a framework's callback, as far as is remembered."""
-    return isinstance(response_id, str) and str.__str__(response_id) in sink.answered
+    if not issubclass(type(response_id), str):  # an object of a caller, whose methods may raise
+        return False
+    return str.__str__(cast("str", response_id)) in sink.answered
