@@ -67,7 +67,9 @@ def answer_kinds(answer: "Answer") -> dict[str, Kind]:
 
     of_calls = kinds_of(InvocationRow)
     found: dict[str, Kind] = {key: of_calls.get(key, "text") for key in answer.group_by}
-    return found | {name: "integer" if MEASURES[name].unit in _COUNTED else "number" for name in answer.measures}
+    for name in answer.measures:
+        found[name] = "integer" if MEASURES[name].unit in _COUNTED else "number"
+    return found
 
 
 def heading(name: str) -> str:

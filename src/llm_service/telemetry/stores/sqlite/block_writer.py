@@ -60,7 +60,7 @@ class BlockWriter:
             block = first + at >> BLOCK
             taken = min(rows - at, _SIZE - (first + at) % _SIZE)
             if (first + at) % _SIZE == 0:
-                self._begun = _Begun(block, tuple(set() for _ in COLUMNS), set())
+                self._begun = _Begun(block, tuple(set[Any]() for _ in COLUMNS), set())
             begun = self._begun
             if begun is not None:
                 start, end = at * width, (at + taken) * width
