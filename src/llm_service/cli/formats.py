@@ -109,9 +109,9 @@ class _Forms(click.Choice[str]):
 
 def _form(known: Sequence[Form], form: Form | None, path: Path | None, *, as_json: bool) -> Form:
     ending = "" if path is None else path.suffix.removeprefix(".").lower()
-    as_it_ends = next((one for one in known if one == ending), known[0])
+    endings: dict[str, Form] = {one: one for one in known}
     json_form: Form = "json" if "json" in known else "jsonl"
-    chosen: Form = json_form if as_json else form or as_it_ends
+    chosen: Form = json_form if as_json else form or endings.get(ending, known[0])
     if path is not None and chosen == "table":
         raise click.UsageError(f"a file is no table; give --format {', '.join(_FORMS[1:-1])} or {_FORMS[-1]}")
     if chosen == "parquet":
