@@ -7,7 +7,7 @@ so that an estimate can report how often such predictions held.
 import re
 from collections import OrderedDict
 from functools import lru_cache
-from threading import Lock
+from threading import RLock
 from typing import Final, Literal, NamedTuple
 
 from llm_service.estimates.quantiles import AdaptiveQuantiles, Quantiles
@@ -141,7 +141,7 @@ class History:
     def __init__(self, max_groups: int = MAX_GROUPS) -> None:
         self._groups: OrderedDict[_Key, _Group] = OrderedDict()
         self._max_groups = max_groups
-        self._lock = Lock()
+        self._lock = RLock()  # a signal handler, or a finalizer, may ask while its thread is in here
 
     def __len__(self) -> int:
         return len(self._groups)

@@ -8,8 +8,8 @@ import logging
 import math
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from threading import Lock
+from contextlib import AbstractContextManager, suppress
+from threading import RLock
 from time import monotonic, sleep
 from typing import Final
 
@@ -54,7 +54,8 @@ class EstimateHistory:
         self.pid = os.getpid()
         self._open = reading
         self._clock = clock
-        self._reading = Lock()
+        self._reading = RLock()  # a signal handler may ask for an estimate while its thread reads
+        self._is_reading = False
         self._last_id = 0
         self._read_at = -math.inf
 
@@ -67,30 +68,39 @@ class EstimateHistory:
         """Read the file unless that was done before; who comes meanwhile waits for it."""
         with self._reading:
             if not self.loaded:
-                self._read()
+                self._read_once()
 
     def refresh(self) -> None:
         """Learn from what was committed before this call."""
         with self._reading:
-            self._read()
+            self._read_once()
 
     def refresh_soon(self) -> None:
         """Learn from what is new in a thread, where the last time is long ago and nobody is at it. Returns at once."""
-        if self._clock() - self._read_at < REFRESH_AFTER or not self._reading.acquire(blocking=False):
+        if self._is_reading or self._clock() - self._read_at < REFRESH_AFTER:
             return
         self._read_at = self._clock()  # a file that cannot be read is not tried again at once
-        try:
+        with suppress(
+            RuntimeError
+        ):  # the interpreter is shutting down, or the system has no thread left: memory will do
             threads.start(self._read_in_background, "llm-telemetry-estimates")
-        except RuntimeError:  # the interpreter is shutting down, or the system has no thread left: memory will do
-            self._reading.release()
 
     def _read_in_background(self) -> None:
         try:
-            self._read()
+            with self._reading:
+                self._read_once()
         except StoreError as error:
             _LOG.warning("estimates go on with what they know: %s", error)
+
+    def _read_once(self) -> None:
+        """Read, unless this very thread is reading: in a signal handler, or a finalizer, memory will do."""
+        if self._is_reading:
+            return
+        try:
+            self._is_reading = True
+            self._read()
         finally:
-            self._reading.release()
+            self._is_reading = False
 
     def _read(self) -> None:
         with self._open() as fetch:

@@ -211,8 +211,6 @@ class JournaledQueue(RecordQueue):
                         and self._wake_at != NEVER
                         and (held >= self._wake_at or total >= self._wake_bytes or waiter is not None)
                     )
-                    if wake:
-                        self._wake_at = NEVER
             if not entered:
                 reason = None if written else self._find_place(record, payload, slot)
                 reason = reason or self._accept(record, waiter, wake=wake, slot=slot)
@@ -223,7 +221,7 @@ class JournaledQueue(RecordQueue):
             self._forget_unless_in(slot)
             raise
         if wake:
-            self._on_wake()
+            self._wake_up()
         return None
 
     def _cleaned(self, record: InvocationRecord) -> tuple[InvocationRecord, Mapping[str, int] | None] | None:

@@ -83,10 +83,8 @@ class RecordQueue(QueueAccounting):
                 and self._wake_at != NEVER
                 and (held >= self._wake_at or total >= self._wake_bytes or waiter is not None)
             )
-            if wake:
-                self._wake_at = NEVER
         if wake:
-            self._on_wake()
+            self._wake_up()
         if evicted is not None:
             self._on_drop(*evicted)
         return reason
@@ -132,9 +130,9 @@ class RecordQueue(QueueAccounting):
             if self.has_room(size) or self._refusal is not None:
                 return
             self._room.append(waiting)
-            wake, self._wake_at = self._wake_at != NEVER, NEVER
+            wake = self._wake_at != NEVER
         if wake:
-            self._on_wake()  # whoever waits for room waits for a commit, not for the flush interval
+            self._wake_up()  # whoever waits for room waits for a commit, not for the flush interval
         try:
             await asyncio.wait([waiter.future], timeout=seconds)
         finally:

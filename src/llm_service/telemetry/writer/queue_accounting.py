@@ -272,12 +272,10 @@ class QueueAccounting:
             if not done:
                 self._barriers.append(barrier)
             wake = wake and not done and self._wake_at != NEVER
-            if wake:
-                self._wake_at = NEVER
         if done:
             waiter.resolve(barrier.result())
         if wake:
-            self._on_wake()
+            self._wake_up()
         return barrier
 
     def withdraw(self, barrier: Barrier) -> FlushResult:
@@ -295,6 +293,15 @@ class QueueAccounting:
                 return False
             self._wake_at = at
             return True
+
+    def _wake_up(self) -> None:
+        """Call `on_wake`, once; where an interrupt (Ctrl-C) raises out of it, the next record tries again."""
+        try:
+            self._wake_at = NEVER
+            self._on_wake()
+        except BaseException:
+            self._wake_at = 1
+            raise
 
     def rearm(self) -> None:
         """Nobody could be woken: try again with the next record."""

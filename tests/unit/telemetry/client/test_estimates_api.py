@@ -16,7 +16,7 @@ from tests.inside import core_of
 from llm_service.config.schemas import ModelsConfig, PoliciesConfig
 from llm_service.errors import CommitTimeoutError, QueryError, StoreError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
-from llm_service.telemetry.client import client_core, estimates_api
+from llm_service.telemetry.client import client_core, estimate_history, estimates_api
 from llm_service.telemetry.client.steps import Step
 from llm_service.telemetry.stores.sqlite.reader import reading
 from llm_service.telemetry.writer.ledger import FlushResult
@@ -218,3 +218,44 @@ def test_cheaper_models_are_named_where_a_policy_wants_to_hear_of_them(tmp_path:
         assert logger.estimate("a", model_name="large", prompt_tokens=1000).cheaper_models == ()
         assert logger.estimate("b", model_name="large", prompt_tokens=999).cheaper_models == ()
         assert logger.estimate("a", model_name="large").cheaper_models == ()
+
+
+def test_a_signal_handler_may_ask_while_its_thread_reads(path: Path) -> None:
+    """Or a finalizer: memory will do, and nothing is learnt twice."""
+    with TelemetryLogger(path) as logger:
+        logger.log_invocation(answer())
+        history = core_of(logger).history
+        read, asked = history._open, list[int]()
+
+        def asking() -> Any:
+            asked.append(logger.estimate(**WHO, fresh=True).samples if not asked else 0)
+            return read()
+
+        history._open = asking
+        assert logger.estimate(**WHO).samples == 1
+        assert asked[0] == 0
+        with history.history._lock, history._reading:
+            assert logger.estimate(**WHO, fresh=True).samples == 1
+
+
+def test_an_interrupt_as_the_refresh_begins_leaves_no_lock_held(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next one who asks for fresh knowledge has it."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with TelemetryLogger(path) as logger:
+        logger.log_invocation(answer())
+        history = core_of(logger).history
+        assert logger.estimate(**WHO).samples == 1
+        history._read_at -= 60.0
+        with monkeypatch.context() as patched:
+            patched.setattr(estimate_history.threads, "start", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                logger.estimate(**WHO)
+        logger.log_invocation(answer())
+        found: list[int] = []
+        asking = threading.Thread(target=lambda: found.append(logger.estimate(**WHO, fresh=True).samples), daemon=True)
+        asking.start()
+        asking.join(10.0)
+    assert found == [2]

@@ -535,6 +535,25 @@ def test_the_driver_is_woken_at_once_for_someone_who_waits() -> None:
     assert len(woken) == 2
 
 
+@pytest.mark.parametrize("ask", [lambda queue: queue.offer(PLAIN), lambda queue: queue.barrier(ThreadWaiter())])
+def test_an_interrupt_out_of_a_wake_up_leaves_it_to_the_next_record(ask: Callable[[RecordQueue], object]) -> None:
+    """Ctrl-C, caught by a notebook: else the writer would sleep for ever."""
+    woken: list[int] = []
+
+    def interrupted_once() -> None:
+        woken.append(1)
+        if len(woken) == 2:
+            raise KeyboardInterrupt
+
+    queue = make(100, on_wake=interrupted_once)
+    queue.offer(PLAIN)
+    queue.rearm()
+    with pytest.raises(KeyboardInterrupt):
+        ask(queue)
+    queue.offer(PLAIN)
+    assert len(woken) == 3
+
+
 def test_a_barrier_over_nothing_is_done_at_once() -> None:
     """And wakes nobody."""
     queue = make(on_wake=lambda: pytest.fail("woken"))
