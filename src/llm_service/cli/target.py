@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from llm_service.cli.group import Failure
 from llm_service.cli.output import clean, json_document
 from llm_service.config.settings import Settings, resolve_db_path
 from llm_service.config.time_zones import LOCAL, zone_named
@@ -150,7 +149,7 @@ def say_unknown(path: Path, names: Names, *, fails: bool = True) -> None:
     """Say on stderr which of these names no stored call has: an empty report would look like an idle agent.
 
     Raises:
-        Failure: no call can be meant, and `fails`.
+        ClickException: no call can be meant, and `fails`.
     """
     from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.unknown_names import find_unknown, named_in, nothing_is_left
@@ -159,7 +158,7 @@ def say_unknown(path: Path, names: Names, *, fails: bool = True) -> None:
     if named:
         unknown = read(path, lambda fetch: find_unknown(fetch, named))
         if fails and nothing_is_left(named, unknown):
-            raise Failure("; ".join(map(str, unknown)))
+            raise click.ClickException(clean("; ".join(map(str, unknown))))
         for one in unknown:
             click.echo(clean(str(one)), err=True)
 

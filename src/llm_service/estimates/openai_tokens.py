@@ -85,6 +85,11 @@ class OpenAITokenizer:
         if encoding is None:
             return None
         # An optional extra of 4 MB: imported at the first count.
-        (tokens,) = import_module("toktok").batch_count([text], encoding, threads=1)
+        batch_count = import_module("toktok").batch_count
+        try:
+            (tokens,) = batch_count([text], encoding, threads=1)
+        except UnicodeEncodeError:  # lone surrogates, such as half of an emoji: as they are sent, and stored
+            repaired = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            (tokens,) = batch_count([repaired], encoding, threads=1)
         self._loaded.add(encoding)
         return int(tokens)

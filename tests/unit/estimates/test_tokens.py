@@ -290,3 +290,12 @@ def test_json_of_numbers_exceeds_a_third_of_its_bytes_but_not_the_bound() -> Non
     assert exact is not None
     assert size.at_most is not None
     assert size.tokens < exact <= size.at_most
+
+
+@pytest.mark.parametrize("text", ["half an emoji: \ud83d", "\udc00", "whole \ud83d\ude00", "\ud83d" * 100])
+def test_half_an_emoji_is_counted_as_it_is_sent(text: str) -> None:
+    """As the character that stands for what cannot be read; a pair of halves is the emoji."""
+    sent = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    counted = OpenAITokenizer().count(text, "gpt-4o")
+    assert counted == OpenAITokenizer().count(sent, "gpt-4o")
+    assert counted
