@@ -18,6 +18,8 @@ __all__ = ["build", "check_index", "fill", "is_wrong", "rebuild", "remove"]
 
 _ROWS: Final = 100
 """Contents of one transaction: about 30 ms of work, of which the write lock is held for half."""
+_MOST_BEGINNINGS: Final = 3
+"""Times that an index may be emptied, by a fault, while it is made."""
 _PAUSE: Final = 0.001
 """Seconds in which others may take the lock."""
 
@@ -62,11 +64,19 @@ def build(path: Path, on_progress: Callable[[int], object] = lambda _: None) -> 
 
 
 def fill(connection: sqlite3.Connection, on_progress: Callable[[int], object] = lambda _: None) -> int:
-    """Add all contents that the index lacks; how many."""
+    """Add all contents that the index lacks; how many.
+
+    Raises:
+        sqlite3.DatabaseError: each time it has to begin anew: the contents are damaged.
+    """
     (rest,) = connection.execute(_REST).fetchone()
-    added = 0
+    added = begun = 0
     while search_index.is_there(connection) and not search_index.is_complete(connection):
+        first = search_index.first_of(connection)
         added += search_index.extend(connection, _ROWS)
+        begun += search_index.first_of(connection) >= first
+        if begun > _MOST_BEGINNINGS:
+            raise sqlite3.DatabaseError("the contents are damaged, so that no index can be made; see doctor --salvage")
         on_progress(min(100, 100 * added // max(1, rest)))
         sleep(_PAUSE)
     return added

@@ -20,8 +20,8 @@ from llm_service.telemetry.stores.prepared import BatchContents
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
 __all__ = [
-    "FIND_INDEX", "TABLE", "IndexWriter", "drop", "extend", "first_indexed", "has_fts5", "is_complete", "is_fault",
-    "is_there", "make", "matching", "merge", "remove", "reset", "words_of",
+    "FIND_INDEX", "TABLE", "IndexWriter", "drop", "extend", "first_indexed", "first_of", "has_fts5", "is_complete",
+    "is_fault", "is_there", "make", "matching", "merge", "remove", "reset", "words_of",
 ]  # fmt: skip
 
 TABLE: Final = "invocation_words"
@@ -86,10 +86,10 @@ def drop(connection: sqlite3.Connection) -> bool:
 def is_complete(connection: sqlite3.Connection) -> bool:
     """Whether every stored text is in the index."""
     rest = "SELECT 1 FROM invocation_contents WHERE id < ? LIMIT 1"
-    return connection.execute(rest, (_first(connection),)).fetchone() is None
+    return connection.execute(rest, (first_of(connection),)).fetchone() is None
 
 
-def _first(connection: sqlite3.Connection) -> int:
+def first_of(connection: sqlite3.Connection) -> int:
     """The first call in the index; beyond the last content where it is empty."""
     row = connection.execute(_FIRST_INDEXED).fetchone()
     return int(row[0] if row is not None else connection.execute(_LAST).fetchone()[0])
@@ -215,11 +215,11 @@ def extend(connection: sqlite3.Connection, rows: int) -> int:
 
     Words are made before the write lock is taken. Safe beside writers, purges and others who extend it.
     """
-    first = _first(connection)
+    first = first_of(connection)
     entries = [(row[0], words_of(row)) for row in _newest_below(connection, first, rows)]
     added = 0
     with transaction(connection):
-        if not is_there(connection) or _first(connection) != first:
+        if not is_there(connection) or first_of(connection) != first:
             return 0  # another was faster
         with _Faults(connection):
             _clear_stale(connection)
