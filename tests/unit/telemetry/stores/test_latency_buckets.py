@@ -90,8 +90,8 @@ def test_the_view_reads_the_same(rows: list[dict[int, int]]) -> None:
     with closing(empty_database()) as connection:
         for row_id, counts in enumerate(rows):
             connection.execute(
-                "INSERT INTO daily_costs (id, date, agent_name, latency_buckets) VALUES (?1, '2026-01-01', ?1, ?2)",
-                (row_id, pack(counts)),
+                "INSERT INTO daily_costs (id, date, agent_name, latency_buckets) VALUES (?, '2026-01-01', ?, ?)",
+                (row_id, row_id, pack(counts)),
             )
         found = connection.execute("SELECT daily_cost_id, bucket, invocations FROM latency_counts").fetchall()
     assert sorted(found) == sorted((at, *pair) for at, counts in enumerate(rows) for pair in counts.items())
