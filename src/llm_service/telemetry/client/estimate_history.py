@@ -80,9 +80,7 @@ class EstimateHistory:
         if self._is_reading or self._clock() - self._read_at < REFRESH_AFTER:
             return
         self._read_at = self._clock()  # a file that cannot be read is not tried again at once
-        with suppress(
-            RuntimeError
-        ):  # the interpreter is shutting down, or the system has no thread left: memory will do
+        with suppress(RuntimeError):  # the interpreter is shutting down, or no thread is left: memory will do
             threads.start(self._read_in_background, "llm-telemetry-estimates")
 
     def _read_in_background(self) -> None:

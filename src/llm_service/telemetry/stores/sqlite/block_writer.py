@@ -20,7 +20,6 @@ _ABSENT: Final = frozenset({None})
 class _Begun(NamedTuple):
     """A block that is being filled: what was inserted from its first id on."""
 
-    number: int
     cells: tuple[set[Any], ...]
     """The distinct cells of each of `COLUMNS`."""
     times: set[str]
@@ -57,10 +56,9 @@ class BlockWriter:
         timestamp, places = _places(sql)
         width = len(parameters) // rows
         while at < rows:
-            block = first + at >> BLOCK
             taken = min(rows - at, _SIZE - (first + at) % _SIZE)
             if (first + at) % _SIZE == 0:
-                self._begun = _Begun(block, tuple(set[Any]() for _ in COLUMNS), set())
+                self._begun = _Begun(tuple(set[Any]() for _ in COLUMNS), set())
             begun = self._begun
             if begun is not None:
                 start, end = at * width, (at + taken) * width
@@ -69,7 +67,7 @@ class BlockWriter:
                 times: list[str] = parameters[start + timestamp : end : width]
                 begun.times.update((min(times), max(times)))
                 if (first + at + taken) % _SIZE == 0:
-                    self._filled[block] = begun
+                    self._filled[first + at >> BLOCK] = begun
             at += taken
 
     def partly_inserted(self, newest: int, rows: int) -> None:

@@ -20,8 +20,7 @@ _PACKED: Final = """coalesce((
 ), {buckets})"""
 _ANY: Final = "SELECT EXISTS (SELECT 1 FROM main.daily_latency)"
 _IS_TABLE: Final = "SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = 'daily_latency'"
-_COLUMNS: Final = "SELECT name FROM pragma_table_info('daily_costs', 'main') WHERE name <> 'latency_buckets'"
-_IS_NEWEST: Final = "SELECT count(*) FROM pragma_table_info('daily_costs', 'main') WHERE name = 'latency_buckets'"
+_COLUMNS: Final = "SELECT name FROM pragma_table_info('daily_costs', 'main')"
 _SOME: Final = "SELECT daily_cost_id FROM daily_latency ORDER BY daily_cost_id LIMIT ?"
 _PACK: Final = f"""
 UPDATE daily_costs SET latency_buckets = {_PACKED.format(buckets="latency_buckets", cost="daily_costs.id")}
@@ -48,7 +47,7 @@ def show(connection: sqlite3.Connection) -> None:
     columns = [name for (name,) in connection.execute(_COLUMNS)]
     if not columns:
         return
-    (is_newest,) = connection.execute(_IS_NEWEST).fetchone()
+    is_newest = "latency_buckets" in columns
     buckets = "d.latency_buckets" if is_newest else "x''"
     is_table = connection.execute(_IS_TABLE).fetchone() is not None  # a view in its place could run for ever
     if is_table and wait_to_be_packed(connection):
@@ -56,7 +55,8 @@ def show(connection: sqlite3.Connection) -> None:
         buckets = _PACKED.format(buckets=buckets, cost="d.id")
     elif is_newest:
         return
+    others = ", ".join(name for name in columns if name != "latency_buckets")
     connection.execute(
-        f"CREATE TEMP VIEW daily_costs AS SELECT {', '.join(columns)}, {buckets} AS latency_buckets"  # noqa: S608
+        f"CREATE TEMP VIEW daily_costs AS SELECT {others}, {buckets} AS latency_buckets"  # noqa: S608
         " FROM main.daily_costs AS d"
     )
