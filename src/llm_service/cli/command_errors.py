@@ -10,11 +10,10 @@ from llm_service.cli.options import common, examples, filters, ranged
 from llm_service.cli.output import cells, say_deleted, table
 from llm_service.cli.tables import Column, count, named, percent
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
-from llm_service.cli.times import shown_time, zone_label
+from llm_service.cli.times import in_zone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import tzinfo
 
     from llm_service.telemetry.queries.failure_kinds import FailureReport
 
@@ -29,20 +28,18 @@ def _message(text: str | None) -> str:
     return whole if len(whole) <= _LONGEST else whole[: _LONGEST - 1] + "…"
 
 
-def _columns(zone: "tzinfo") -> tuple[Column, ...]:
-    label = zone_label(zone)
-    return (
-        Column("failures", "right", of=lambda row: count(row["failures"])),
-        Column("share", "right", rank=1, of=lambda row: percent(row["share"])),
-        Column("error", both_ends=True, least=16, of=lambda row: named(row["error_type"])),
-        Column("status", whole=True, rank=4, of=lambda row: row["status"]),
-        Column("http", "right", rank=5, of=lambda row: named(row["http_status"] and str(row["http_status"]))),
-        Column("model", both_ends=True, rank=2, least=13, of=lambda row: named(row["model_name"])),
-        Column(f"first ({label})", whole=True, rank=8, of=lambda row: shown_time(row["first_timestamp"], zone)),
-        Column(f"last ({label})", whole=True, rank=7, of=lambda row: shown_time(row["last_timestamp"], zone)),
-        Column("id", "right", rank=3, of=lambda row: str(row["example_id"])),
-        Column("example", least=24, of=lambda row: _message(row["example_message"])),
-    )
+_COLUMNS: Final = (
+    Column("failures", "right", of=lambda row: count(row["failures"])),
+    Column("share", "right", rank=1, of=lambda row: percent(row["share"])),
+    Column("error", both_ends=True, least=16, of=lambda row: named(row["error_type"])),
+    Column("status", whole=True, rank=4, of=lambda row: row["status"]),
+    Column("http", "right", rank=5, of=lambda row: named(row["http_status"] and str(row["http_status"]))),
+    Column("model", both_ends=True, rank=2, least=13, of=lambda row: named(row["model_name"])),
+    Column("first", rank=8, moment="first_timestamp"),
+    Column("last", rank=7, moment="last_timestamp"),
+    Column("id", "right", rank=3, of=lambda row: str(row["example_id"])),
+    Column("example", least=24, of=lambda row: _message(row["example_message"])),
+)
 
 
 @click.command(
@@ -75,7 +72,7 @@ def errors(*, names: Names, since: str | None, until: str | None, limit: int, ou
     path = existing(target.report_path())
     found = read(path, lambda fetch: read_failures(fetch, narrowed, limit))
     say_unknown(path, names)
-    columns = _columns(asked.zone)
+    columns = in_zone(_COLUMNS, asked.zone)
     what = Rows(found["rows"], columns, kinds_of(FailureGroup), {**found, **asked.as_json()})
     put_out(output, target, what, lambda: _show(found, columns))
     if found["more"]:

@@ -20,11 +20,9 @@ from llm_service.cli.options import common, examples, filters, ranged
 from llm_service.cli.output import is_terminal, listing, say_deleted
 from llm_service.cli.tables import Column, named, percent, rounded, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
-from llm_service.cli.times import shown_time, zone_label
+from llm_service.cli.times import in_zone
 
 if TYPE_CHECKING:
-    from datetime import tzinfo
-
     from llm_service.telemetry.queries.ask import Answer
 
 __all__ = ["top"]
@@ -34,6 +32,17 @@ _COLUMNS_OF_CALLS: Final = {"cost": "cost_usd", "latency": "latency_ms", "tokens
 """By measure: what single calls are sorted by."""
 _ADDED: Final = ("USD", "calls", "tokens", "nano-USD")
 """Units of what has a share of the whole."""
+_CALL_COLUMNS: Final = (
+    Column("id", "right", whole=True, of=lambda row: str(row["id"])),
+    Column("cost USD", "right", of=lambda row: usd(row["cost_usd"], 6)),
+    Column("tokens", "right", rank=5, of=lambda row: rounded(row["total_tokens"])),
+    Column("ms", "right", rank=3, of=lambda row: rounded(row["latency_ms"])),
+    Column("time", rank=1, moment="timestamp"),
+    Column("agent", both_ends=True, least=13, of=lambda row: named(row["agent_name"])),
+    Column("model", both_ends=True, rank=2, least=13, of=lambda row: named(row["model_name"])),
+    Column("session", both_ends=True, rank=6, of=lambda row: named(row["session_id"])),
+    Column("status", rank=4, of=lambda row: row["status"]),
+)
 
 
 @click.command(
@@ -131,7 +140,7 @@ def _calls(
     rows, deleted = read(path, lambda fetch: (questions.to_invocations(fetch(query)), read_deleted(fetch, narrowed)))
     say_unknown(path, names)
     lacks = {"records_since": deleted.records_since, "deleted_invocations": deleted.invocations}
-    columns = _call_columns(asked.zone)
+    columns = in_zone(_CALL_COLUMNS, asked.zone)
     found = Rows(
         [{**row} for row in rows],
         columns,
@@ -141,18 +150,3 @@ def _calls(
     put_out(output, target, found, lambda: listing(columns, rows, empty="no such calls"))
     say_deleted(lacks, err=target.as_json)
     target.say_range(asked)
-
-
-def _call_columns(zone: "tzinfo") -> list[Column]:
-    time = f"time ({zone_label(zone)})"
-    return [
-        Column("id", "right", whole=True, of=lambda row: str(row["id"])),
-        Column("cost USD", "right", of=lambda row: usd(row["cost_usd"], 6)),
-        Column("tokens", "right", rank=5, of=lambda row: rounded(row["total_tokens"])),
-        Column("ms", "right", rank=3, of=lambda row: rounded(row["latency_ms"])),
-        Column(time, whole=True, rank=1, of=lambda row: shown_time(row["timestamp"], zone)),
-        Column("agent", both_ends=True, least=13, of=lambda row: named(row["agent_name"])),
-        Column("model", both_ends=True, rank=2, least=13, of=lambda row: named(row["model_name"])),
-        Column("session", both_ends=True, rank=6, of=lambda row: named(row["session_id"])),
-        Column("status", rank=4, of=lambda row: row["status"]),
-    ]

@@ -79,6 +79,8 @@ def line_of(words: str, file: Path) -> list[str]:
                 name = next(name for name in parameter.opts if name in OPTIONS)
                 line += [name, OPTIONS[name]]
         line += MADE_BY_HAND.get(words, [])
+    if words == "prices":  # else of the second in which it is asked
+        line += ["--at", "2026-11-23"]
     options = [name for parameter in command.params for name in parameter.opts]
     if words.startswith("budgets") and "--policies" in options:
         line += ["--policies", str(file.parent / "policies.yaml")]
