@@ -46,6 +46,7 @@ def quick_collections() -> None:
 
 _QUICK_CASES = 6
 _MEASURED_CASES = 40
+_UNMEASURED_PROCESSES = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,7 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of a large matrix some cases are quick, spread over it, and all others slow, unless it says itself which.
 
     Of one that is marked as costly the first of the quick ones is quick. All cases run. Of a very large one of unit tests
-    not all are measured: coverage doubles the time of a test, and the others run the same lines with other values.
+    not all are measured: coverage doubles the time of a test, and the others run the same lines with other values. Of
+    any matrix the processes are measured that the chosen cases start: that takes a process longer than most of its work.
     """
     matrices: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -64,6 +66,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for case in cases:
             if case not in chosen:
                 case.add_marker(pytest.mark.slow)
+                case.stash[_UNMEASURED_PROCESSES] = True
         if len(cases) > _MEASURED_CASES and "unit" in cases[0].path.relative_to(cases[0].config.rootpath).parts:
             measured = {*map(id, (*chosen, *_spread(cases, _MEASURED_CASES)))}
             for case in cases:
@@ -106,7 +109,7 @@ def without_configuration(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
     for name in [name for name in os.environ if name.startswith("LLM_TELEMETRY_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # of this run, not of one that a test starts
-    if request.node.get_closest_marker("no_cover") is not None:
-        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # nor are the processes measured that it starts
+    if request.node.stash.get(_UNMEASURED_PROCESSES, False):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", empty_folder)
     monkeypatch.chdir(empty_folder)
