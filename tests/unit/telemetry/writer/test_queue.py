@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -624,6 +626,31 @@ def test_puts_from_eight_threads_count_exactly(overflow: Any) -> None:
     assert queue.backlog().bytes == 0
 
 
+@contextmanager
+def signals_in_plenty(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    """This thread's handler is called thousands of times a second; after the end, never again.
+
+    No timer: its last signal may come after it is stopped, and the alarm is what ends a test that hangs.
+    """
+    me, done, interval = threading.get_ident(), threading.Event(), sys.getswitchinterval()
+
+    def send() -> None:
+        while not done.wait(0.00005):
+            signal.pthread_kill(me, signal.SIGUSR1)
+
+    sender = threading.Thread(target=send)
+    before = signal.signal(signal.SIGUSR1, handler)
+    sys.setswitchinterval(0.00001)
+    sender.start()
+    try:
+        yield
+    finally:
+        done.set()
+        sender.join()
+        sys.setswitchinterval(interval)
+        signal.signal(signal.SIGUSR1, before)
+
+
 @pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest"])
 def test_a_signal_handler_that_logs_keeps_the_count(overflow: Any) -> None:
     """It interrupts this very thread within offers and settles, thousands of times, at a full queue."""
@@ -639,17 +666,12 @@ def test_a_signal_handler_that_logs_keeps_the_count(overflow: Any) -> None:
         queue.offer(PLAIN)
         depth -= 1
 
-    before = signal.signal(signal.SIGALRM, handler)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.00005)
+    with signals_in_plenty(handler):
         while interruptions < 2000:
             queue.offer(PLAIN)
             offers += 1
             if offers % 4 == 0:
                 commit(queue, 2)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
     ledger = queue.ledger()
     assert ledger.balanced
     assert ledger.submitted == interruptions + offers
