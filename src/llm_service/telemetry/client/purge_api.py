@@ -4,6 +4,7 @@ Another connection would not do: before a fork the engine lets go of its own, an
 """
 
 import asyncio
+from functools import partial
 from time import monotonic, sleep, time_ns
 from typing import Final
 
@@ -71,7 +72,8 @@ class _Purge(Step[PurgeResult]):
                     engine.inline.retain()
                     self._check(job)
                 else:
-                    sleep(min(max(_GIVE_WAY, due_in or 0.0), _LOOK_AGAIN))
+                    pause = min(max(_GIVE_WAY, due_in or 0.0), _LOOK_AGAIN)
+                    engine.commit_lock.short_locks.waiting(partial(sleep, pause))
         finally:
             engine.retention.withdraw(job)
         return job.result()

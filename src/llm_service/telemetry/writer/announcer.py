@@ -9,7 +9,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
@@ -72,7 +72,7 @@ class Announcer:
     def reset(self) -> None:
         """Start anew with an unheld lock: what a forked child does."""
         # A signal handler or `__del__` may lose a record while one is being counted.
-        self._lock: AbstractContextManager[object] = threading.RLock()
+        self._lock: threads.ShortLock = threading.RLock()
         self._unsaid: dict[_Key, tuple[int, str, BaseException | None]] = {}
         self._said_at: dict[_Key, float] = {}
         self._outbox: deque[Event] = deque()
@@ -80,6 +80,11 @@ class Announcer:
         self._running = False  # somebody tells, or is about to
         self._thread: int | None = None
         self._waiters: list[Waiter] = []
+
+    @property
+    def short_lock(self) -> threads.ShortLock:
+        """See `ShortLocks`."""
+        return self._lock
 
     def outlive_threads(self) -> None:
         """See `QueueAccounting.outlive_threads`."""

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import get_ident
@@ -160,7 +161,8 @@ class BudgetExecutor:
                 self.last_error = error
                 requests = self._give_up(requests, error)
                 if requests:
-                    sleep(random.uniform(_SHORTEST_NAP, nap))  # noqa: S311 - not for secrets: who tries next
+                    pause = random.uniform(_SHORTEST_NAP, nap)  # noqa: S311 - not for secrets: who tries next
+                    self._commit_lock.short_locks.waiting(partial(sleep, pause))
                     nap = min(_LONGEST_NAP if self._store.classify(error) is Fault.LOCKED else 0.1, nap * 2)
             else:
                 for request in requests:
@@ -259,6 +261,11 @@ class BudgetExecutor:
         forks.leak(self.session)
 
     @property
+    def short_lock(self) -> threads.ShortLock:
+        """See `ShortLocks`."""
+        return self._start_lock
+
+    @property
     def is_running(self) -> bool:
         """Whether there is a thread that serves."""
         thread = self.thread
@@ -269,7 +276,7 @@ class BudgetExecutor:
         thread = self.thread
         if thread is not None and thread.is_alive() and thread is not threading.current_thread():
             self._queue.put(None)
-            thread.join(seconds)
+            self._commit_lock.short_locks.waiting(lambda: thread.join(seconds))
         self._let_go_in_time()
 
     def close_soon(self) -> None:

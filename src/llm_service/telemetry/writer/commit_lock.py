@@ -11,7 +11,7 @@ from threading import get_ident
 from types import TracebackType
 from typing import Final, TypeVar
 
-from llm_service.telemetry.writer.threads import is_finalizing
+from llm_service.telemetry.writer.threads import ShortLocks, is_finalizing
 
 __all__ = ["CommitLock", "CommitLockBusyError"]
 
@@ -29,13 +29,17 @@ class CommitLock:
     Whoever may be interrupted uses `run`. As a context manager it is for threads in which no signal handler runs: an
     interrupt as its block begins or ends would leave it held. Only a fork, which takes it in one hook and gives it back
     in another, calls `acquire` and `release`.
+
+    Args:
+        short_locks: what nobody holds while waiting for this one.
     """
 
-    __slots__ = ("lock", "owner")
+    __slots__ = ("lock", "owner", "short_locks")
 
-    def __init__(self) -> None:
+    def __init__(self, short_locks: ShortLocks) -> None:
         self.lock = threading.RLock()
         self.owner: int | None = None
+        self.short_locks = short_locks
 
     def acquire(self, timeout: float = -1.0) -> bool:
         """Take it within so many seconds (-1: however long it takes, 0: at once); False where that was not possible.
@@ -48,7 +52,9 @@ class CommitLock:
         if is_finalizing():
             timeout = 0.0  # no other thread runs any more: one that holds it never gives it back
         try:
-            taken = self.lock.acquire(timeout > 0 or timeout == -1, -1 if timeout <= 0 else timeout)
+            taken = self.lock.acquire(blocking=False)
+            if not taken and (timeout > 0 or timeout == -1):
+                taken = self.short_locks.waiting(lambda: self.lock.acquire(timeout=timeout))
             # No call from here on.
             if taken:
                 self.owner = me

@@ -7,6 +7,7 @@ from contextlib import suppress
 from weakref import WeakSet
 
 from llm_service.telemetry.stores import forks
+from llm_service.telemetry.writer.threads import ShortLock
 from llm_service.telemetry.writer.waiters import Waiter
 from llm_service.telemetry.writer.writer_loop import WriterLoop
 
@@ -57,6 +58,11 @@ class Drivers:
         self._loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self.needed = False
         """Whether records have depended on one."""
+
+    @property
+    def short_lock(self) -> ShortLock:
+        """See `ShortLocks`."""
+        return self._lock
 
     @property
     def is_alive(self) -> bool:

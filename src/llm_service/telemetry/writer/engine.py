@@ -77,7 +77,7 @@ class Engine:
 
     def _begin(self) -> None:
         """All that belongs to one process."""
-        self.commit_lock = CommitLock()
+        self.commit_lock = CommitLock(threads.ShortLocks(self._short_locks))
         self._fork_ready = False
         self.drivers = Drivers(self._new_driver, lambda: not (self.stores_nothing or self.shutdown.closed))
         self._bad_values = BadValues()
@@ -104,6 +104,10 @@ class Engine:
         self.backfill = BackfillSchedule(store, writer_id, looks=not self.stores_nothing)
         self.inline = self.new_writer(store.session())
         self.shutdown.begin(self.commit_lock, self.drivers, self.executor, self.inline, self.retention)
+
+    def _short_locks(self) -> list[threads.ShortLock]:
+        users = (self.queue, self.announcer, self.drivers, self.executor, self.retention)
+        return [user.short_lock for user in users]
 
     def new_writer(self, session: Session) -> InlineWriter:
         """What commits through this session, in whichever thread calls it."""

@@ -6,6 +6,7 @@ the others find their records committed.
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from threading import TIMEOUT_MAX, get_ident
 from time import monotonic, sleep
 
@@ -54,7 +55,8 @@ class InlineWriter:
             if step is None:
                 return True
             if step.retry_in is not None:
-                sleep(max(0.0, min(step.retry_in, deadline - monotonic())))
+                pause = max(0.0, min(step.retry_in, deadline - monotonic()))
+                lock.short_locks.waiting(partial(sleep, pause))
             elif not step.committed:
                 return done()  # nothing waits: what is awaited cannot come from here
             else:

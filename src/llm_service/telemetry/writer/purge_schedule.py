@@ -18,6 +18,7 @@ from llm_service.telemetry.journal.segment_names import writers
 from llm_service.telemetry.stores.base import Fault, Purge, Session, Store
 from llm_service.telemetry.stores.retention import LEASE, Belief, Cutoffs, PurgeResult
 from llm_service.telemetry.writer.schedule import retry_delay
+from llm_service.telemetry.writer.threads import ShortLock
 from llm_service.telemetry.writer.waiters import Waiter
 
 __all__ = ["PurgeJob", "Retention"]
@@ -102,6 +103,11 @@ class Retention:
         if self._purge is None and not self._jobs and self._day is not None and self._day != self._today():
             return 0.0
         return self.due_at - self._clock()
+
+    @property
+    def short_lock(self) -> ShortLock:
+        """See `ShortLocks`."""
+        return self._lock
 
     @property
     def busy(self) -> bool:

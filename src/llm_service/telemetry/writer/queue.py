@@ -126,14 +126,14 @@ class RecordQueue(QueueAccounting):
     async def _wait_for_room(self, size: int, seconds: float | None) -> None:
         waiter = LoopWaiter()
         waiting = (size, waiter)
-        with self._lock:
-            if self.has_room(size) or self._refusal is not None:
-                return
-            self._room.append(waiting)
-            wake = self._wake_at != NEVER
-        if wake:
-            self._wake_up()  # whoever waits for room waits for a commit, not for the flush interval
         try:
+            with self._lock:
+                self._room.append(waiting)  # first: a commit within a signal handler makes room, and tells of it
+                if self.has_room(size) or self._refusal is not None:
+                    return
+                wake = self._wake_at != NEVER
+            if wake:
+                self._wake_up()  # whoever waits for room waits for a commit, not for the flush interval
             await asyncio.wait([waiter.future], timeout=seconds)
         finally:
             with self._lock:
@@ -157,10 +157,11 @@ class RecordQueue(QueueAccounting):
 
     def refuse(self, reason: DropReason) -> None:
         """From now on drop every record for this reason. What is held stays."""
+        nobody: deque[tuple[int, Waiter]] = deque()
         with self._lock:
             self._refusal = reason
             self._limit = -1
-            waiting, self._room = list(self._room), deque()
+            waiting, self._room = self._room, nobody
         for _, waiter in waiting:
             waiter.resolve(None)
 
@@ -198,9 +199,9 @@ class RecordQueue(QueueAccounting):
         evicted = 0
         while not self._within_bounds(size):  # once, but for what a nested `offer` adds or evicts meanwhile
             victims = self._victims(size)
-            if victims is None:
+            if victims is None and not self._within_bounds(size):  # nor is there room by a commit within a handler
                 return reason, (reason, evicted) if evicted else None
-            for entry in victims:
+            for entry in victims or ():
                 evicted += self._drop_waiting(entry, reason)
         return None, (reason, evicted)
 
@@ -211,9 +212,10 @@ class RecordQueue(QueueAccounting):
         victims: list[Entry] = []
         position = 0
         while len(victims) < records or bytes_ > 0:
-            if position >= len(self.entries):
+            try:
+                entry = self.entries[position]
+            except IndexError:
                 return None
-            entry = self.entries[position]
             # Where someone waits, a commit was promised: it stays, as does what is in flight.
             if entry[WAITER] is None and entry[SEQ] > self._taken:
                 victims.append(entry)

@@ -8,7 +8,7 @@ done twice, and is done again if it was interrupted.
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from itertools import islice
 from time import monotonic
 from typing import Final
@@ -30,7 +30,7 @@ from llm_service.telemetry.writer.queue_entries import (
     waiters_of,
 )
 from llm_service.telemetry.writer.schedule import Backlog
-from llm_service.telemetry.writer.threads import LastLock
+from llm_service.telemetry.writer.threads import LastLock, ShortLock
 from llm_service.telemetry.writer.waiters import Waiter
 
 __all__ = ["ASKED_LEVEL", "NEVER", "QueueAccounting"]
@@ -72,7 +72,7 @@ class QueueAccounting:
 
     def reset(self) -> None:
         """Forget everything and start with an unheld lock: what a forked child does. The refusal stays."""
-        self._lock: AbstractContextManager[object] = threading.RLock()
+        self._lock: ShortLock = threading.RLock()
         self.entries: deque[Entry] = deque()  # those up to `_taken` are in flight, or left: see `_trim`
         self._taken = 0
         self._in_flight: Batch | None = None
@@ -86,6 +86,11 @@ class QueueAccounting:
         self._settled = dict(NOTHING_SETTLED)
         self._barriers: list[Barrier] = []
         self._room: deque[tuple[int, Waiter]] = deque()  # who waits for room, and for how many bytes
+
+    @property
+    def short_lock(self) -> ShortLock:
+        """See `ShortLocks`."""
+        return self._lock
 
     def outlive_threads(self) -> None:
         """The program ends: a thread that stops while it holds the lock is not waited for."""
@@ -197,13 +202,13 @@ class QueueAccounting:
 
         def change() -> None:
             if entry in self.entries and entry[SEQ] > self._taken:
-                try:
-                    self.entries.remove(entry)
-                finally:  # an interrupt comes when the call is done; from there on no call
-                    self._held -= 1
-                    self._bytes -= leaving.size
-                    self._settled[reason] += 1
-                    leaving.counted = True
+                self._held -= 1
+                self._bytes -= leaving.size
+                self._settled[reason] += 1
+                leaving.counted = True
+                self.entries.remove(
+                    entry
+                )  # the first call: a handler that comes as it ends finds it done
 
         self._leave(leaving, change)
         return leaving.counted
@@ -266,11 +271,14 @@ class QueueAccounting:
 
     def barrier(self, waiter: Waiter, *, wake: bool = True) -> Barrier:
         """Follow what is pending now; the waiter is told a `FlushResult`. The writer hurries for it."""
+        barrier = Barrier(waiter)
         with self._lock:
-            barrier = Barrier(self._submitted, waiter, self._held)
-            done = barrier.pending == 0
-            if not done:
+            # No call until it is in the list: what is settled in a signal handler is settled before, or followed.
+            barrier.target = self._submitted
+            barrier.pending = self._held
+            if barrier.pending:
                 self._barriers.append(barrier)
+            done = barrier.pending == 0
             wake = wake and not done and self._wake_at != NEVER
         if done:
             waiter.resolve(barrier.result())
@@ -342,4 +350,7 @@ class QueueAccounting:
 
     def _oldest_age(self) -> float:
         oldest = self._in_flight.entries if self._in_flight is not None else self.entries
-        return max(0.0, self._clock() - oldest[0][ACCEPTED_AT]) if oldest else 0.0
+        if not oldest:
+            return 0.0
+        accepted_at = oldest[0][ACCEPTED_AT]  # before the clock is asked: at a call a signal handler may commit it
+        return max(0.0, self._clock() - accepted_at)

@@ -56,9 +56,10 @@ class Leaving:
         outcomes: what became of the others, by position.
         size: the bytes that they were taken to need.
         counted: whether the counters say so yet.
+        followers: the barriers that have noted it.
     """
 
-    __slots__ = ("counted", "entries", "otherwise", "outcomes", "size")
+    __slots__ = ("counted", "entries", "followers", "otherwise", "outcomes", "size")
 
     def __init__(
         self, entries: Sequence[Entry], otherwise: Settlement, outcomes: Mapping[int, Settlement], size: int
@@ -68,6 +69,7 @@ class Leaving:
         self.outcomes = outcomes
         self.size = size
         self.counted = False
+        self.followers: list[Barrier] = []
 
     def up_to(self, seq: int) -> dict[Settlement, int]:
         """What became of those whose number is not above `seq`."""
@@ -86,23 +88,25 @@ class Leaving:
 class Barrier:
     """Follows the records that were pending when it was set, and tells its waiter when the last is settled."""
 
-    target: int
     waiter: Waiter
-    pending: int
+    target: int = 0
+    pending: int = 0
     settled: dict[Settlement, int] = field(default_factory=lambda: dict(NOTHING_SETTLED))
-    seen: Leaving | None = None
 
     def follow(self, leaving: Leaving) -> None:
-        """Note what became of some of them; the same ones told twice in a row count once."""
-        if self.seen is leaving:
-            return
-        found = leaving.up_to(self.target)
-        settled = {outcome: count + found.get(outcome, 0) for outcome, count in self.settled.items()}
-        pending = self.pending - sum(found.values())
-        # No call from here on: an exception out of a signal handler finds all of it done, or nothing.
-        self.seen = leaving
-        self.settled = settled
-        self.pending = pending
+        """Note what became of some of them; the same ones told twice count once."""
+        while self not in leaving.followers:
+            before = self.settled
+            found = leaving.up_to(self.target)
+            settled = {outcome: count + found.get(outcome, 0) for outcome, count in before.items()}
+            pending = self.pending - sum(found.values())
+            followers = [*leaving.followers, self]
+            # No call from here on: a signal handler finds all of it done, or nothing. What was settled within one, or
+            # while it waited, has changed what was looked at: then once more.
+            if self.settled is before:
+                leaving.followers = followers
+                self.settled = settled
+                self.pending = pending
 
     def result(self) -> FlushResult:
         """The truth so far."""

@@ -119,10 +119,11 @@ class Shutdown:
         self._inline.drive(lambda: waiter.outcome is not None, deadline)
         if barrier.pending:
             self.give_up()
-        self._drivers.join(max(0.5, min(deadline - monotonic(), 86_400.0)))
+        waiting = self._commit_lock.short_locks.waiting
+        waiting(lambda: self._drivers.join(max(0.5, min(deadline - monotonic(), 86_400.0))))
         self._inline.close(max(0.5, min(deadline - monotonic(), 86_400.0)))
         self.finish()
-        self._announcer.finish()
+        waiting(self._announcer.finish)
         return self._queue.withdraw(barrier)
 
     async def close_budgets(self, seconds: float) -> None:
@@ -258,7 +259,8 @@ class Shutdown:
         self.closing = True
         deadline = monotonic() + self._settings.close_timeout
         self._executor.close(1.0)
-        self._drivers.stop(self._settings.close_timeout)
+        waiting = self._commit_lock.short_locks.waiting
+        waiting(lambda: self._drivers.stop(self._settings.close_timeout))
         left = self._write(deadline)
         if left:
             self.begin_close()
@@ -270,7 +272,7 @@ class Shutdown:
             self._queue.outlive_threads()
             self._announcer.outlive_threads()
             self.rest()
-        self._announcer.finish()
+        waiting(self._announcer.finish)
 
     def _end_open(self) -> None:
         """What is still open, or kept in blocks, has its rows now."""

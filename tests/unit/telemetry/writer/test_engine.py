@@ -177,7 +177,7 @@ def test_while_the_interpreter_ends_nobody_waits_for_a_lock_that_another_thread_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """That thread does not run any more."""
-    lock, held, enough = CommitLock(), threading.Event(), threading.Event()
+    lock, held, enough = CommitLock(threads.ShortLocks(lambda: ())), threading.Event(), threading.Event()
 
     def hold() -> None:
         with lock:
@@ -196,14 +196,14 @@ def test_while_the_interpreter_ends_nobody_waits_for_a_lock_that_another_thread_
 
 def test_an_interrupt_as_the_lock_is_taken_leaves_it_to_others() -> None:
     """The call may have taken it when a signal handler raises at its end."""
-    lock = CommitLock()
+    lock = CommitLock(threads.ShortLocks(lambda: ()))
 
     class Interrupted:
         def __init__(self) -> None:
             self.lock = threading.RLock()
 
-        def acquire(self, *how: Any) -> NoReturn:
-            self.lock.acquire(*how)
+        def acquire(self, **how: Any) -> NoReturn:
+            self.lock.acquire(**how)
             raise KeyboardInterrupt
 
         def release(self) -> None:

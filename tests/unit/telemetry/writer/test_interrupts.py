@@ -33,10 +33,12 @@ from llm_service.telemetry.writer.journaled_queue import JournaledQueue
 from llm_service.telemetry.writer.ledger import DropReason
 from llm_service.telemetry.writer.queue import RecordQueue
 from llm_service.telemetry.writer.queue_entries import RECORD
+from llm_service.telemetry.writer.threads import ShortLocks
 from llm_service.telemetry.writer.waiters import ThreadWaiter
 
 pytestmark = pytest.mark.slow
 
+NO_LOCKS = ShortLocks(lambda: ())
 PLACES: dict[CodeType, frozenset[int]] = {}
 
 
@@ -58,13 +60,19 @@ class Interrupted(BaseException):
     """What the handler raises."""
 
 
+def raise_interrupted() -> None:
+    """What Ctrl-C does."""
+    raise Interrupted
+
+
 def interrupted_at(
     turn: int,
     action: Callable[[], Any],
     within: tuple[str, ...] = ("writer",),
     kept: list[BaseException] | None = None,
+    handler: Callable[[], object] = raise_interrupted,
 ) -> bool:
-    """Run the action, and raise at the given place within these packages; False where it has fewer places.
+    """Run the action, and call the handler at the given place within these packages; False where it has fewer places.
 
     What was raised is kept in `kept`, where that is given, and its frames with it.
     """
@@ -80,13 +88,13 @@ def interrupted_at(
 
     watch = _monitored if sys.version_info >= (3, 12) else _traced
     try:
-        with watch(within, raises_at):
+        with watch(within, raises_at, handler):
             action()
     except Interrupted as interrupt:
         if kept is not None:
             kept.append(interrupt)
         return True
-    return False
+    return seen > turn
 
 
 _RaisesAt = Callable[[CodeType, int], bool]
@@ -101,8 +109,8 @@ def _is_within(file: str, within: tuple[str, ...]) -> bool:
 
 
 @contextmanager
-def _traced(within: tuple[str, ...], raises_at: _RaisesAt) -> Iterator[None]:
-    """Raise once where `raises_at` says so, by a trace function."""
+def _traced(within: tuple[str, ...], raises_at: _RaisesAt, handler: Callable[[], object]) -> Iterator[None]:
+    """Call the handler once where `raises_at` says so, by a trace function."""
 
     def trace(frame: FrameType, event: str, _argument: Any) -> Any:
         if not _is_within(frame.f_code.co_filename, within):
@@ -111,7 +119,8 @@ def _traced(within: tuple[str, ...], raises_at: _RaisesAt) -> Iterator[None]:
         frame.f_trace_lines = False
         if event == "opcode" and raises_at(frame.f_code, frame.f_lasti):
             sys.settrace(None)
-            raise Interrupted
+            handler()
+            return None
         return trace
 
     before = sys.gettrace()
@@ -123,7 +132,7 @@ def _traced(within: tuple[str, ...], raises_at: _RaisesAt) -> Iterator[None]:
 
 
 @contextmanager
-def _monitored(within: tuple[str, ...], raises_at: _RaisesAt) -> Iterator[None]:
+def _monitored(within: tuple[str, ...], raises_at: _RaisesAt, handler: Callable[[], object]) -> Iterator[None]:
     """The same by `sys.monitoring` (PEP 669): from 3.12 on a trace function misses instructions."""
     monitoring: Any = sys.monitoring  # type: ignore[attr-defined, unused-ignore]
     tool, event, here, active = 4, monitoring.events.INSTRUCTION, threading.get_ident(), True
@@ -132,7 +141,7 @@ def _monitored(within: tuple[str, ...], raises_at: _RaisesAt) -> Iterator[None]:
         nonlocal active
         if active and threading.get_ident() == here and raises_at(code, offset):
             active = False
-            raise Interrupted
+            handler()
 
     watched = [code for code in _codes_of_functions() if _is_within(code.co_filename, within)]
     monitoring.use_tool_id(tool, "interrupts")
@@ -194,6 +203,9 @@ class Ring:
 
     free = drop
 
+    def has_room(self, _size: int) -> bool:
+        return len(self.live) < 6
+
     def could_hold(self, _record: InvocationRecord) -> bool:
         return True
 
@@ -224,11 +236,22 @@ class Life:
         self.written: list[str] = []
         self.waiter = ThreadWaiter()
         self.flushed = ThreadWaiter()
+        self.more: list[ThreadWaiter] = []
 
     def offer(self, name: str, waiter: ThreadWaiter | None = None, **fields: Any) -> None:
         """Hand one over; accepted where the call returns True."""
         if self.queue.offer(InvocationRecord(agent_name=name, **fields), waiter):
             self.accepted.add(name)
+
+    def follow(self) -> None:
+        """Somebody else flushes, too."""
+        self.more.append(ThreadWaiter())
+        self.queue.barrier(self.more[-1])
+
+    def last(self) -> None:
+        """The logger closes."""
+        self.more.append(ThreadWaiter())
+        self.queue.last_barrier(DropReason.CLOSED, self.more[-1])
 
     def commit(self, *, rows: int = 2, result: WriteResult = WriteResult()) -> None:  # noqa: B008 - frozen
         """One commit that succeeds: the store knows a batch by its number, and writes it once."""
@@ -279,6 +302,20 @@ ACTIONS: dict[str, tuple[Callable[[Life], None], Callable[[Life], object]]] = {
     "abandon all": (in_flight, lambda life: life.queue.abandon(DropReason.STORE_FAILED, in_flight=True)),
     "look": (three, lambda life: life.queue.look()),
 }
+BESIDE_A_COMMIT: dict[str, tuple[Callable[[Life], None], Callable[[Life], object]]] = {
+    **{
+        name: ACTIONS[name]
+        for name in ("offer", "offer, waited for", "offer at the bound", "abandon what waits", "look")
+    },
+    "flush": (three, lambda life: life.follow()),
+    "flush nothing": (lambda _life: None, lambda life: life.follow()),
+    "withdraw": (three, lambda life: life.queue.withdraw(life.queue.barrier(ThreadWaiter()))),
+    "close": (three, lambda life: life.last()),
+    "arm": (three, lambda life: life.queue.arm(2)),
+    "arm for more": (lambda life: life.offer("a"), lambda life: life.queue.arm(3)),
+    "full or not": (full, lambda life: life.queue.full()),
+}
+"""What a thread does that does not commit: another thread may commit meanwhile, or a handler on this very thread."""
 
 
 @cpython_only
@@ -316,6 +353,45 @@ def test_an_interrupt_at_any_call_loses_and_doubles_nothing(
         if isinstance(queue, JournaledQueue) and DropReason.JOURNALED not in ledger.dropped:
             assert queue.journal.live == [], where  # type: ignore[attr-defined]
     assert turn >= 3
+
+
+@cpython_only
+@pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest"])
+@pytest.mark.parametrize("make", [plain, journaled])
+@pytest.mark.parametrize("action", BESIDE_A_COMMIT)
+def test_a_handler_at_any_call_may_have_all_committed(
+    action: str, make: Callable[..., RecordQueue], overflow: str
+) -> None:
+    """By itself, or by another thread that it waits for: nothing is lost, and nobody who follows waits for ever."""
+    before, act = BESIDE_A_COMMIT[action]
+    turn, goes_on = 0, True
+    while goes_on:
+        life = Life(make(overflow=overflow))
+        queue = life.queue
+        before(life)
+
+        def handler(life: Life = life) -> None:
+            life.offer("by the handler")
+            life.follow()
+            while life.queue.qsize():
+                life.commit(rows=2)
+
+        goes_on = interrupted_at(turn, lambda life=life: act(life), handler=handler)  # type: ignore[misc]
+        turn += 1
+        where = f"place {turn} of {action}"
+        assert queue.ledger().balanced, where
+        while queue.qsize():
+            life.commit(rows=9)
+        ledger = queue.ledger()
+        assert ledger.balanced, where
+        assert (queue.backlog().records, queue.backlog().bytes) == (0, 0), where
+        assert (queue._urgent, queue._barriers, len(queue._room)) == (0, [], 0), where
+        assert [waiter.outcome.complete for waiter in life.more] == [True] * len(life.more), where
+        assert ledger.written == len(life.written), where
+        assert len(life.accepted - set(life.written)) <= sum(ledger.dropped.values()), where
+        if isinstance(queue, JournaledQueue) and DropReason.JOURNALED not in ledger.dropped:
+            assert queue.journal.live == [], where  # type: ignore[attr-defined]
+    assert turn > 1
 
 
 @cpython_only
@@ -453,11 +529,12 @@ def test_an_interrupt_at_any_call_of_a_purge_holds_nobody_up(tmp_path: Path) -> 
             kept: list[BaseException] = []
             goes_on = interrupted_at(turn, partial(logger.purge, 3), ("writer", "stores", "sqlite"), kept)
             turn += 1
-            other.execute("BEGIN IMMEDIATE")
-            other.execute("ROLLBACK")
-            connection = engine_of(logger).inline.session.connection._connection
-            if connection is not None:
-                assert connection.execute("PRAGMA busy_timeout").fetchone() == (BUSY_TIMEOUT_MS,), turn
+            with engine_of(logger).commit_lock:  # the thread that was waited for may be at work
+                other.execute("BEGIN IMMEDIATE")
+                other.execute("ROLLBACK")
+                connection = engine_of(logger).inline.session.connection._connection
+                if connection is not None:
+                    assert connection.execute("PRAGMA busy_timeout").fetchone() == (BUSY_TIMEOUT_MS,), turn
         assert turn > 50
         logger.purge(3)
         assert other.execute("SELECT count(*) FROM invocations").fetchone() == (0,)
@@ -473,7 +550,7 @@ def test_an_interrupted_acquire_leaves_the_lock_to_others(timeout: float) -> Non
     """Wherever it came: another thread can take it, or the interrupted call had not begun."""
     turn, goes_on = 0, True
     while goes_on:
-        lock = CommitLock()
+        lock = CommitLock(NO_LOCKS)
         goes_on = interrupted_at(turn, partial(lock.acquire, timeout))
         turn += 1
         if not goes_on:
@@ -488,7 +565,7 @@ def test_an_interrupted_acquire_leaves_the_lock_to_others(timeout: float) -> Non
 
 def test_a_commit_within_a_commit_is_refused_and_not_waited_for() -> None:
     """A signal handler that flushes while its own thread commits would wait for itself."""
-    lock = CommitLock()
+    lock = CommitLock(NO_LOCKS)
     assert lock.owner is None
     with lock:
         assert not lock.acquire(60.0)
@@ -507,7 +584,7 @@ def test_an_interrupt_in_work_under_the_lock_leaves_it_to_others() -> None:
     """Wherever it came, also where the work begins and where it is done."""
     turn, goes_on = 0, True
     while goes_on:
-        lock, owners = CommitLock(), list[int | None]()
+        lock, owners = CommitLock(NO_LOCKS), list[int | None]()
         goes_on = interrupted_at(turn, lambda: lock.run(lambda: owners.append(lock.owner)))  # noqa: B023
         turn += 1
         assert set(owners) <= {threading.get_ident()}, turn
@@ -518,7 +595,7 @@ def test_an_interrupt_in_work_under_the_lock_leaves_it_to_others() -> None:
         other.join()
         assert taken == [True], f"place {turn}"
     assert turn > 4
-    lock = CommitLock()
+    lock = CommitLock(NO_LOCKS)
     assert lock.run(lambda: "done") == "done"
     with pytest.raises(ZeroDivisionError):
         lock.run(lambda: 1 // 0)
@@ -527,17 +604,28 @@ def test_an_interrupt_in_work_under_the_lock_leaves_it_to_others() -> None:
 
 def test_a_lock_that_could_not_be_waited_for_is_nobodys() -> None:
     """The error is that of the wait, whatever giving back says to what was never taken."""
-    lock = CommitLock()
+    lock, held, enough = CommitLock(NO_LOCKS), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            enough.wait(30)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait(30)
     with pytest.raises(OverflowError):
         lock.acquire(1e300)
-    assert lock.owner is None
+    assert lock.owner == other.ident
+    enough.set()
+    other.join()
     assert lock.acquire(0.0)
     lock.release()
 
 
 def test_a_lock_that_another_thread_holds_is_waited_for_as_long_as_was_said() -> None:
     """Not at all, a moment, or until it is given back."""
-    lock, held, enough = CommitLock(), threading.Event(), threading.Event()
+    lock, held, enough = CommitLock(NO_LOCKS), threading.Event(), threading.Event()
 
     def hold() -> None:
         with lock:
@@ -558,7 +646,7 @@ def test_a_lock_that_another_thread_holds_is_waited_for_as_long_as_was_said() ->
 @pytest.mark.parametrize("wait", [CommitLock.acquire, partial(CommitLock.run, work=lambda: True)])
 def test_without_a_bound_a_lock_is_waited_for_until_it_is_given_back(wait: Callable[[CommitLock], bool]) -> None:
     """However long that takes."""
-    lock, held, waits = CommitLock(), threading.Event(), threading.Event()
+    lock, held, waits = CommitLock(NO_LOCKS), threading.Event(), threading.Event()
 
     def hold() -> None:
         with lock:
