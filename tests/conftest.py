@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +47,16 @@ def quick_collections() -> None:
 
 
 _QUICK_CASES = 6
-_MEASURED_CASES = 40
-_UNMEASURED_PROCESSES = pytest.StashKey[bool]()
+_UNMEASURED = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of a large matrix some cases are quick, spread over it, and all others slow, unless it says itself which.
 
-    Of one that is marked as costly the first of the quick ones is quick. All cases run. Of a very large one of unit tests
-    not all are measured: coverage doubles the time of a test, and the others run the same lines with other values. Of
-    any matrix the processes are measured that the chosen cases start: that takes a process longer than most of its work.
+    Of one that is marked as costly the first of the quick ones is quick. All cases run. Coverage is that of the quick
+    ones, or of the first where all are slow, and of no test of volume: it doubles the time of a test, and all others run
+    the same lines with other values.
     """
     matrices: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -66,12 +67,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for case in cases:
             if case not in chosen:
                 case.add_marker(pytest.mark.slow)
-                case.stash[_UNMEASURED_PROCESSES] = True
-        if len(cases) > _MEASURED_CASES and "unit" in cases[0].path.relative_to(cases[0].config.rootpath).parts:
-            measured = {*map(id, (*chosen, *_spread(cases, _MEASURED_CASES)))}
-            for case in cases:
-                if id(case) not in measured:
-                    case.add_marker(pytest.mark.no_cover)
+        measured = [case for case in cases if case.get_closest_marker("slow") is None] or cases[:1]
+        for case in cases:
+            if case.get_closest_marker("volume") is not None:
+                case.add_marker(pytest.mark.slow)
+            if case not in measured or case.get_closest_marker("volume") is not None:
+                case.stash[_UNMEASURED] = True
+
+
+@contextmanager
+def _unmeasured(config: pytest.Config) -> Iterator[None]:
+    """Nothing is measured within."""
+    plugin: Any = config.pluginmanager.getplugin("_cov")
+    if plugin is None or plugin.cov_controller is None or not plugin.cov_controller.started:
+        yield
+        return
+    plugin.cov_controller.pause()
+    try:
+        yield
+    finally:
+        plugin.cov_controller.resume()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
+    """Of a test that is not measured, nothing is: neither what sets it up nor what pytest itself does."""
+    with _unmeasured(item.config) if item.stash.get(_UNMEASURED, False) else nullcontext():
+        return (yield)
 
 
 def _chosen(cases: list[pytest.Item], *, all_quick: bool) -> list[pytest.Item]:
@@ -109,7 +131,7 @@ def without_configuration(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
     for name in [name for name in os.environ if name.startswith("LLM_TELEMETRY_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # of this run, not of one that a test starts
-    if request.node.stash.get(_UNMEASURED_PROCESSES, False):
+    if request.node.stash.get(_UNMEASURED, False):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", empty_folder)
     monkeypatch.chdir(empty_folder)
