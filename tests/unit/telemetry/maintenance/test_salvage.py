@@ -300,7 +300,7 @@ def test_deleted_rows_stay_deleted(tmp_path: Path, sound: bytes, mode: str, page
     assert salvage(path, tmp_path / "saved.db").tables["invocations"].recovered == 500
 
 
-MANY = 20_000
+MANY = 12_000
 
 
 @pytest.fixture(scope="module")
