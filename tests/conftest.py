@@ -47,6 +47,7 @@ def quick_collections() -> None:
 
 
 _QUICK_CASES = 6
+_MEASURED_CASES = 12
 _UNMEASURED = pytest.StashKey[bool]()
 
 
@@ -55,24 +56,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of a large matrix some cases are quick, spread over it, and all others slow, unless it says itself which.
 
     Of one that is marked as costly the first of the quick ones is quick. All cases run. Coverage is that of the quick
-    ones, or of the first where all are slow, and of no test of volume: it doubles the time of a test, and all others run
-    the same lines with other values.
+    ones and of some spread over all, of a costly matrix without quick ones that of its first case, and of no test of
+    volume: it doubles the time of a test, and all others run the same lines with other values.
     """
     matrices: dict[str, list[pytest.Item]] = {}
     for item in items:
         matrices.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for cases in matrices.values():
+        if cases[0].get_closest_marker("volume") is not None:
+            for case in cases:
+                case.add_marker(pytest.mark.slow)
         quick = [case for case in cases if case.get_closest_marker("slow") is None]
         chosen = _chosen(quick or cases, all_quick=len(quick) == len(cases))
         for case in cases:
             if case not in chosen:
                 case.add_marker(pytest.mark.slow)
-        measured = [case for case in cases if case.get_closest_marker("slow") is None] or cases[:1]
+        measured = _measured(cases)
         for case in cases:
-            if case.get_closest_marker("volume") is not None:
-                case.add_marker(pytest.mark.slow)
-            if case not in measured or case.get_closest_marker("volume") is not None:
+            if case not in measured:
                 case.stash[_UNMEASURED] = True
+
+
+def _measured(cases: list[pytest.Item]) -> list[pytest.Item]:
+    if cases[0].get_closest_marker("volume") is not None:
+        return []
+    quick = [case for case in cases if case.get_closest_marker("slow") is None]
+    if cases[0].get_closest_marker("costly") is not None:
+        return quick or cases[:1]
+    return quick + (cases if len(cases) <= _MEASURED_CASES else _spread(cases, _MEASURED_CASES))
 
 
 @contextmanager

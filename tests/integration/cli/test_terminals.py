@@ -113,6 +113,7 @@ def wide(database: Path) -> Path:
     return database
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("width", [60, 80, 120, 130])
 def test_every_row_of_a_table_is_one_line_that_fits(terminals: Terminals, wide: Path, width: int) -> None:
     """Nothing wraps, whatever the names are; what had to be left out is said."""
