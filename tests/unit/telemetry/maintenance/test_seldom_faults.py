@@ -3,6 +3,7 @@
 import sqlite3
 import sys
 import zlib
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from time import monotonic
@@ -30,22 +31,25 @@ def indexed(tmp_path: Path) -> Path:
 
 def test_an_index_that_cannot_be_checked(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For lack of time, by its own fault, or by another, which is raised; nor can it be removed then."""
-    with closing(sqlite3.connect(indexed, isolation_level=None)) as connection:
-        assert word_index.check_index(connection, monotonic() + 60).exit_code == 0
-        assert word_index.is_wrong(connection) is None
-        with monkeypatch.context() as patched:
-            patched.setattr(word_index, "_STRAY", ENDLESS)
-            assert word_index.check_index(connection, monotonic() + 0.01).name == "not_checked"
-            patched.setattr(word_index, "_STRAY", "SELECT nothing")
-            assert "cannot be read to its end" in word_index.check_index(connection, monotonic() + 60).seen
-            assert "cannot be read to its end" in (word_index.is_wrong(connection) or "")
-            patched.setattr(search_index, "is_fault", lambda _: False)
-            for check in (
-                lambda: word_index.check_index(connection, monotonic() + 60),
-                lambda: word_index.is_wrong(connection),
-            ):
-                with pytest.raises(sqlite3.OperationalError):
-                    check()
+
+    def asked(check: Callable[..., Any], *deadline: float) -> Any:
+        with closing(sqlite3.connect(indexed, isolation_level=None)) as connection:
+            return check(connection, *deadline)
+
+    later = monotonic() + 60
+    assert asked(word_index.check_index, later).exit_code == 0
+    assert asked(word_index.is_wrong) is None
+    with monkeypatch.context() as patched:
+        patched.setattr(word_index, "_STRAY", ENDLESS)
+        assert asked(word_index.check_index, monotonic() + 0.01).name == "not_checked"
+        patched.setattr(word_index, "_STRAY", "SELECT nothing")
+        assert "cannot be read to its end" in asked(word_index.check_index, later).seen
+        assert "cannot be read to its end" in asked(word_index.is_wrong)
+        patched.setattr(search_index, "is_fault", lambda _: False)
+        with pytest.raises(sqlite3.OperationalError):
+            asked(word_index.check_index, later)
+        with pytest.raises(sqlite3.OperationalError):
+            asked(word_index.is_wrong)
 
     def fails(_connection: Any) -> bool:
         raise sqlite3.OperationalError("disk I/O error")
