@@ -47,7 +47,7 @@ def quick_collections() -> None:
 
 
 _QUICK_CASES = 6
-_MEASURED_CASES = 12
+_MEASURED_CASES = 20
 _UNMEASURED = pytest.StashKey[bool]()
 
 

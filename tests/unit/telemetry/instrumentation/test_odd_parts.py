@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from llm_service.errors import QueryError
+from llm_service.estimates import tokens
 from llm_service.pricing.called_names import priced_as
 from llm_service.telemetry.client import budgeted_call
-from llm_service.telemetry.instrumentation import fork_locks, nested_calls, request_parameters
+from llm_service.telemetry.instrumentation import fork_locks, nested_calls, request_parameters, seen_calls
 from llm_service.telemetry.instrumentation.responses import plain_answers
 from llm_service.telemetry.instrumentation.sdk import import_watch
 from llm_service.telemetry.privacy.nested import clean_json
@@ -212,3 +214,31 @@ def test_what_a_migration_left_is_gone_on_with(caplog: pytest.LogCaptureFixture)
 def test_a_region_stands_behind_the_path_of_its_seller(name: str, provider: str, looked_up: str) -> None:
     """As in price lists."""
     assert priced_as(name, None, provider, "EU")[0] == looked_up
+
+
+def test_what_is_remembered_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latest ids; an object in the place of one is none, and what another saw at another time is another call."""
+    monkeypatch.setattr(seen_calls, "_MOST", 2)
+    sink: Any = SimpleNamespace(answered={})
+    for response_id in ("a", "b", None, "c"):
+        seen_calls.remember_row(sink, response_id)
+    assert [seen_calls.has_row(sink, response_id) for response_id in ("a", "b", "c", None, 5)] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
+    one, other = (
+        SimpleNamespace(by_framework=by_framework, began=began, ended=began + 5, fields={"response_id": "r"})
+        for by_framework, began in ((True, 10), (False, 20))
+    )
+    assert not seen_calls.Seen.is_of(one, other)  # type: ignore[arg-type]
+    assert not seen_calls.Seen.is_of(one, one)  # type: ignore[arg-type]
+
+
+def test_a_prompt_of_too_many_parts_is_refused() -> None:
+    """An iterator may be endless."""
+    assert tokens._bounded("prompt", ["a", "b"]) == ["a", "b"]
+    with pytest.raises(QueryError, match="give at most"):
+        tokens._bounded("prompt", range(tokens._MOST_PARTS + 1))
