@@ -10,7 +10,7 @@ from typing import Any, Final, TypedDict, cast
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.ask import totals_of
-from llm_service.telemetry.queries.cells import IS_CALL, known, number, say_odd, text, whole
+from llm_service.telemetry.queries.cells import known, number, say_odd, text, whole
 from llm_service.telemetry.queries.filters import InvocationFilter, Where
 from llm_service.telemetry.queries.measures import MEASURES, SETS
 from llm_service.telemetry.queries.plans import Question
@@ -126,10 +126,9 @@ def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: Invocat
 
 
 def greatest(narrowed: InvocationFilter, column: str, limit: int) -> Query:
-    """The calls with the greatest known numbers in a column, 1 to 1,000,000 of them; no spans."""
+    """The calls with the greatest known numbers in a column, 1 to 1,000,000 of them."""
     _check_limit(limit)
-    where = narrowed.where()
-    where.add(IS_CALL)
+    where = narrowed.calls()
     where.add(f"({known(column)}) IS NOT NULL")
     order = f"ORDER BY {column} DESC, id DESC LIMIT ?"
     return f"SELECT {ROW_COLUMNS} FROM invocations{where} {order}", [*where.parameters, limit]  # noqa: S608
