@@ -4,6 +4,7 @@ What SQL a question is and what its rows mean stands in the room `queries`. Repo
 read, in a thread: who only logs does not pay for them, and no event loop does.
 """
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 from typing import TYPE_CHECKING
 
@@ -211,12 +212,13 @@ def get_statistics(
 ) -> Steps[Statistics]:
     """Counts, sums and latency percentiles of the last `days` days, a rolling window up to the newest record.
 
-    Sums are exact; percentiles are within 2.2 %. Every value is a number, 0 or 0.0 on an empty file.
+    Sums are exact; percentiles are within 2.2 %. Every count and sum is a number, 0 or 0.0 on an empty file. `since`,
+    `until` and `time_zone` say what range they cover, `deleted_invocations` how many calls of it are gone.
 
     Args:
         days: of 24 hours; above 0, up to 36,500; fractions are taken.
         since, until, time_zone: a range in place of `days`, as for `get_invocations`. An end of it whose records are
-            deleted already is widened to its whole UTC day.
+            deleted already is widened to its whole UTC day, as the answer's `since` and `until` say.
         agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
         filters: as for `query`.
 
@@ -227,7 +229,7 @@ def get_statistics(
     names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name, filters=filters)
     asked = core.range(since, until, time_zone)
     if since is None and until is None:
-        asked = questions.last_days(days, datetime.now(UTC))
+        asked = replace(asked, start=questions.last_days(days, datetime.now(UTC)).start)
     return core.ask(lambda fetch: questions.read_statistics_of(fetch, asked, names)[0], fresh=fresh)
 
 

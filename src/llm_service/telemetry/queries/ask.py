@@ -99,10 +99,10 @@ def ask(fetch: Fetch, question: Question, now: datetime) -> Answer:
     )
 
 
-def totals_of(fetch: Fetch, question: Question, now: datetime) -> dict[str, Any]:
-    """The totals of an answer alone."""
-    found, _ = _found(fetch, question, question.range(now))
-    return _measured(question, _sum(question, found))
+def totals_of(fetch: Fetch, question: Question, now: datetime) -> tuple[dict[str, Any], str | None, int]:
+    """Of an answer `totals`, `records_since` and `deleted_invocations` alone."""
+    found, spans = _found(fetch, question, question.range(now))
+    return _measured(question, _sum(question, found)), *_deleted(fetch, question, spans)
 
 
 def parts_by_day(

@@ -20,6 +20,7 @@ from llm_service.telemetry.queries.time_range import EVER, TimeRange
 from llm_service.telemetry.stores.base import Fetch, Query
 
 __all__ = [
+    "MEASURE_OF",
     "ROW_COLUMNS",
     "DailyCost",
     "InvocationRow",
@@ -62,7 +63,13 @@ class DailyCost(TypedDict):
 
 
 class Statistics(TypedDict):
-    """A window of calls. Every value is a number, 0 or 0.0 for an empty window; coverage has its own keys."""
+    """A window of calls. What is counted is a number, 0 or 0.0 for an empty window; coverage has its own keys.
+
+    `since` and `until` are the range that is covered: UTC texts; None is open. It is wider than the one that was asked
+    for where that begins or ends in a UTC day of which only daily totals are left. `time_zone` is the zone of its days.
+    `records_since` is the first UTC day with all its records, None if none were ever deleted. `deleted_invocations`
+    calls of the range's days and names are not counted, because records must tell them and theirs are deleted.
+    """
 
     total_invocations: int
     success_count: int
@@ -81,12 +88,17 @@ class Statistics(TypedDict):
     p95_latency_ms: float
     p99_latency_ms: float
     timed_invocations: int
+    since: str | None
+    until: str | None
+    time_zone: str
+    records_since: str | None
+    deleted_invocations: int
 
 
-_MEASURES: Final = {
-    key: key if key in MEASURES else measure for key in Statistics.__annotations__ for measure in SETS.get(key, (key,))
+MEASURE_OF: Final = {
+    key: key if key in MEASURES else SETS[key][0] for key in Statistics.__annotations__ if key in {*MEASURES, *SETS}
 }
-"""By key of statistics: the measure."""
+"""By key of statistics that is counted: the measure."""
 _DAILY_COLUMNS: Final = tuple(DailyCost.__annotations__)
 _DAILY_WHOLE: Final = tuple(column for column, kind in DailyCost.__annotations__.items() if kind is int)
 
@@ -149,16 +161,22 @@ def last_days(days: float, now: datetime) -> TimeRange:
 
 
 def read_statistics_of(fetch: Fetch, asked: TimeRange, narrowed: InvocationFilter) -> tuple[Statistics, TimeRange]:
-    """Statistics of the calls of a range, and the range that they cover: it may be wider."""
+    """Statistics of the calls of a range, and the range that they cover: it may be wider.
+
+    Args:
+        narrowed: with names and filters; its days and moments are not read.
+    """
     # Other filters than by names are answered from records: where these are deleted, no daily totals stand in.
     covered = range_parts(fetch, asked).covered if narrowed.by_names() == narrowed else asked
     question = Question(
-        measures=tuple(_MEASURES.values()), filters=narrowed.conditions(), since=covered.start, until=covered.end
+        measures=tuple(MEASURE_OF.values()), filters=narrowed.conditions(), since=covered.start, until=covered.end
     )
-    totals = totals_of(fetch, question, datetime.now(UTC))
-    found = {key: totals[measure] or 0 for key, measure in _MEASURES.items()}
-    statistics = {key: of(found[key]) for key, of in Statistics.__annotations__.items()}
-    return cast("Statistics", statistics), covered
+    totals, records_since, deleted = totals_of(fetch, question, datetime.now(UTC))
+    found: dict[str, Any] = {
+        key: Statistics.__annotations__[key](totals[measure] or 0) for key, measure in MEASURE_OF.items()
+    }
+    found |= covered.as_json() | {"records_since": records_since, "deleted_invocations": deleted}
+    return cast("Statistics", found), covered
 
 
 def _check_limit(limit: object) -> None:

@@ -206,9 +206,7 @@ class QueueAccounting:
                 self._bytes -= leaving.size
                 self._settled[reason] += 1
                 leaving.counted = True
-                self.entries.remove(
-                    entry
-                )  # the first call: a handler that comes as it ends finds it done
+                self.entries.remove(entry)  # the first call: a handler that comes as it ends finds it done
 
         self._leave(leaving, change)
         return leaving.counted

@@ -156,6 +156,13 @@ def test_where_records_are_deleted_every_call_counts_once_and_the_report_says_wh
     statistics, covered = statistics_of(path, asked)
     assert statistics["total_invocations"] == 78
     assert covered == TimeRange(first + DAY, asked.end, known)
+    assert {name: statistics[name] for name in ("since", "until", "time_zone")} == covered.as_json()
+    assert (statistics["records_since"], statistics["deleted_invocations"]) == ("2026-11-23", 0)
+    # By other filters, records alone can tell: nothing is widened, and what is gone is counted.
+    others = InvocationFilter(filters="status=success")
+    told, exactly = read(path, lambda fetch: read_statistics_of(fetch, asked, others))
+    assert (told["total_invocations"], exactly) == (30, asked)
+    assert (told["since"], told["deleted_invocations"]) == ("2026-11-21 06:00:00.000000Z", 48)
     widened = TimeRange(first + 30 * HOUR, first + 31 * HOUR, known)
     assert (
         costs(path, widened, "day")["totals"]["invocations"]
