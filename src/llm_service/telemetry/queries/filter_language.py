@@ -16,6 +16,7 @@ from llm_service.telemetry.queries.conditions import OPERATORS, Condition, Glob,
 from llm_service.telemetry.queries.field_names import (
     COLUMNS,
     METADATA,
+    QUOTED,
     SHORT_NAMES,
     column_named,
     metadata_key,
@@ -42,7 +43,7 @@ LONGEST_PATTERN: Final = 50_000
 
 _Value = str | int | float | Glob | None
 _OPERATOR: Final = "|".join(map(re.escape, OPERATORS))
-_FIELD: Final = re.compile(rf"[A-Za-z_][\w-]*(?:\.(?:\"[^\"]*\"|[^\s=<>!\"']+))?(?={_OPERATOR})")
+_FIELD: Final = re.compile(rf"[A-Za-z_][\w-]*(?:\.(?:{QUOTED}|[^\s=<>!\"'])*)?(?={_OPERATOR})")
 _SIGN: Final = re.compile(_OPERATOR)
 _PART: Final = re.compile(r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>(?:[^\s,"'][^\s,]*)?))(?=[\s,]|$)""")
 _TERMS: Final = "write terms such as agent=backend-dev, model=gpt-*, cost>0.1 or latency>5s, with a space between them"

@@ -202,7 +202,7 @@ def read_both(fetch: Fetch, a: str, b: str, by: NameKey | None = None) -> BothRu
     """
     if by is not None and by not in NAME_KEYS:
         raise QueryError("by", by, f"give one of {', '.join(NAME_KEYS)}, or None")
-    runs = find_run(fetch, a), find_run(fetch, b)
+    runs = find_run(fetch, a, "a"), find_run(fetch, b, "b")
     column = None if by is None else f"{by}_name"
     return BothRuns(*runs, by, *(read_calls(fetch, run, column) for run in runs))
 

@@ -75,7 +75,7 @@ def read_trace(fetch: Fetch, wanted: object = None) -> Trace:
     if wanted is None:
         known, rows = _newest(fetch)
     else:
-        known = checked_id("id", wanted)
+        known = checked_id("wanted", wanted)
         rows = _matching(fetch, stored_name(known))
     truncated = len(rows) > MOST_ROWS
     rows = _with_those_above(fetch, rows[:MOST_ROWS])

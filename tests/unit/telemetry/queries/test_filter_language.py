@@ -161,7 +161,7 @@ def test_what_filters_mean(
         ("timestamp>soon", "filters: 'soon'"),
         ("metadata=x", r"name a key, as in metadata.team=core"),
         ("metadata.team>x", "compare metadata.team with a number"),
-        ({'metadata.a"b': "x"}, "without"),
+        ({'metadata.a"b': "x"}, r'metadata\."a\\"b"'),
         ('agent="x', "close the quote"),
         ({"agent": []}, "at least one value"),
         ({5: "x"}, "give names of fields"),
