@@ -90,14 +90,19 @@ def get_daily_costs(
     tool_name: str | None = None,
     model_name: str | None = None,
     *,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    time_zone: str | tzinfo | None = None,
     filters: Filters = None,
     fresh: bool = True,
 ) -> Steps[list[DailyCost]]:
-    """Daily totals by agent, tool and model, newest day first.
+    """Daily totals by agent, tool and model, newest day first. `date` is a UTC day.
 
     Args:
         start_date, end_date: UTC days, both inclusive; dates or ISO texts. None leaves that end open.
         agent_name, tool_name, model_name: equal to; None does not filter.
+        since, until, time_zone: as for `get_invocations`. A range that begins or ends within a UTC day has that part of
+            the day, from its records; where these are deleted already, the whole day.
         filters: by agent, tool and model, as for `query`.
         fresh: False reads without flushing first.
 
@@ -106,10 +111,10 @@ def get_daily_costs(
         CommitTimeoutError: what was accepted before could not be flushed; `fresh=False` reads without it.
         StoreError: the file cannot be read.
     """
-    query = questions.daily_costs(
-        InvocationFilter(start_date, end_date, agent_name, tool_name, model_name, filters=filters)
-    )
-    return core.ask(lambda fetch: questions.to_daily_costs(fetch(query)), fresh=fresh)
+    asked = core.range(since, until, time_zone)
+    narrowed = InvocationFilter(start_date, end_date, agent_name, tool_name, model_name, filters=filters)
+    narrowed.daily()  # refuses what is not usable before anything is flushed
+    return core.ask(lambda fetch: questions.read_daily_costs(fetch, narrowed, asked), fresh=fresh)
 
 
 def get_invocations(

@@ -4,14 +4,15 @@ SQL is built from constants of this module; every value is bound. Statistics are
 daily totals, and records only of the partial days at the ends of the window.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, Final, TypedDict, cast
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.ask import totals_of
-from llm_service.telemetry.queries.cells import known, number, say_odd, text, whole
-from llm_service.telemetry.queries.filters import InvocationFilter, Where
+from llm_service.telemetry.queries.cells import added_up, known, number, say_odd, text, whole
+from llm_service.telemetry.queries.filters import NAMES, InvocationFilter, Where
 from llm_service.telemetry.queries.measures import MEASURES, SETS
 from llm_service.telemetry.queries.plans import Question
 from llm_service.telemetry.queries.range_parts import range_parts
@@ -27,13 +28,12 @@ __all__ = [
     "Statistics",
     "add_position",
     "check_days",
-    "daily_costs",
     "greatest",
     "invocations",
     "last_days",
+    "read_daily_costs",
     "read_statistics",
     "read_statistics_of",
-    "to_daily_costs",
     "to_invocations",
 ]
 
@@ -101,16 +101,31 @@ MEASURE_OF: Final = {
 """By key of statistics that is counted: the measure."""
 _DAILY_COLUMNS: Final = tuple(DailyCost.__annotations__)
 _DAILY_WHOLE: Final = tuple(column for column, kind in DailyCost.__annotations__.items() if kind is int)
+_DAY_AND_NAMES: Final = f"substr(timestamp, 1, 10) AS date, {', '.join(NAMES)}"
+_DAILY_ORDER: Final = f"ORDER BY date DESC, {', '.join(NAMES)}"
 
 
-def daily_costs(narrowed: InvocationFilter) -> Query:
-    """Daily totals, newest day first."""
-    where = narrowed.daily()
-    order = "ORDER BY date DESC, agent_name, tool_name, model_name"
-    return f"SELECT {', '.join(_DAILY_COLUMNS)} FROM daily_costs{where} {order}", where.parameters  # noqa: S608
+def read_daily_costs(fetch: Fetch, narrowed: InvocationFilter, asked: TimeRange = EVER) -> list[DailyCost]:
+    """Daily totals, newest UTC day first; of the days at the ends of the range, the part that is in it."""
+    parts = range_parts(fetch, asked)
+    where = parts.days(narrowed)
+    daily = f"SELECT {', '.join(_DAILY_COLUMNS)} FROM daily_costs{where} {_DAILY_ORDER}"  # noqa: S608
+    found = [_daily_costs(fetch((daily, where.parameters)))]
+    for edge in parts.edges:
+        where = edge.where(narrowed)
+        sql = f"SELECT {_DAY_AND_NAMES}, {added_up(*_DAILY_WHOLE)} FROM invocations{where} GROUP BY 1, 2, 3, 4"  # noqa: S608
+        found.append([_added_up(row) for row in fetch((f"{sql} {_DAILY_ORDER}", where.parameters))])
+    found.sort(key=lambda rows: text(rows[0]["date"]) if rows else "", reverse=True)  # no day is in two of them
+    return [*chain.from_iterable(found)]
 
 
-def to_daily_costs(rows: Iterable[tuple[Any, ...]]) -> list[DailyCost]:
+def _added_up(row: Sequence[Any]) -> DailyCost:
+    named = dict(zip(("date", *NAMES, *_DAILY_WHOLE), (text(row[0]), *row[1:4], *map(whole, row[4:])), strict=True))
+    named["total_cost_usd"] = named["cost_nanos"] / 1e9
+    return cast("DailyCost", {name: named[name] for name in _DAILY_COLUMNS})
+
+
+def _daily_costs(rows: Iterable[tuple[Any, ...]]) -> list[DailyCost]:
     """Rows of `daily_costs` as dicts; an invalid number counts as 0, and a warning names the first such row."""
     shaped: list[DailyCost] = []
     odd: list[tuple[str, list[str]]] = []

@@ -479,8 +479,15 @@ def test_newest_first_walks_an_index_and_sorts_nothing(
 
 def test_daily_costs_of_a_span_are_found_by_date(planner: Callable[[Query], str]) -> None:
     """Days outside of the span are not read."""
+    asked: list[Query] = []
+
+    def fetch(query: Query) -> list[tuple[Any, ...]]:
+        asked.append(query)
+        return []
+
     for filters in ({"start_date": TODAY}, {"start_date": TODAY, "end_date": TODAY, "agent_name": "a1"}):
-        plan = planner(questions.daily_costs(InvocationFilter(**filters)))
+        questions.read_daily_costs(fetch, InvocationFilter(**filters))
+        plan = planner(asked.pop())
         assert re.search(r"SEARCH daily_costs USING INDEX idx_daily_costs_(date|key) \(date[>=]", plan), plan
 
 
