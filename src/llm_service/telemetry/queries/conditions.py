@@ -14,11 +14,13 @@ from llm_service.telemetry.queries.field_names import MetadataKey
 from llm_service.telemetry.queries.rows import NUMBERS
 from llm_service.telemetry.record.fields import KINDS, RANGES
 
-__all__ = ["FAILED", "OPERATORS", "Condition", "Glob", "Operator", "as_sql", "columns_of", "metadata_text"]
+__all__ = ["ALIASES", "FAILED", "OPERATORS", "Condition", "Glob", "Operator", "as_sql", "columns_of", "metadata_text"]
 
 Operator = Literal["=", "!=", "<=", ">=", "<", ">"]
 OPERATORS: Final[tuple[Operator, ...]] = ("!=", "<=", ">=", "=", "<", ">")
 """The longer ones first."""
+ALIASES: Final[dict[str, Operator]] = {"==": "=", "<>": "!=", "=>": ">=", "=<": "<="}
+"""How other languages write some of them."""
 
 FAILED: Final = "status <> 'success'"
 """Spelled like the partial indexes' condition, which a bound parameter would not match."""

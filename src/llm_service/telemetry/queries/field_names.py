@@ -12,6 +12,7 @@ from llm_service.telemetry.record.fields import CARD_FIELDS, EXTENSION_FIELDS, F
 from llm_service.telemetry.record.texts import forget_repairs, plain_text, repaired, repairs_here
 
 __all__ = [
+    "ARGUMENTS",
     "COLUMNS",
     "METADATA",
     "QUOTED",
@@ -31,6 +32,18 @@ QUOTED: Final = r'"(?:[^"\\]|\\(?s:.))*"'
 _PARTS: Final = re.compile(rf'{QUOTED}|[^".]+')
 _EXACTLY: Final = re.compile(rf"(?:{_PARTS.pattern})(?:\.(?:{_PARTS.pattern}))*")
 _ENDINGS: Final = ("_name", "_id", "_ms", "_usd")
+
+
+ARGUMENTS: Final = {
+    "group_by": "by", "groupby": "by", "keys": "by",
+    "where": "filters", "filter": "filters",
+    "measure": "measures", "metric": "measures", "metrics": "measures",
+    "tz": "time_zone", "zone": "time_zone", "timezone": "time_zone",
+    "start": "since", "begin": "since", "start_time": "since", "end": "until", "to": "until", "end_time": "until",
+    "sort": "order", "order_by": "order", "sort_by": "order",
+    "top": "limit", "count": "limit",
+}  # fmt: skip
+"""Other names of arguments of questions, as people give them."""
 
 
 def _shortened(column: str) -> str:
