@@ -79,13 +79,17 @@ def _facts(info: dict[str, Any], zone: tzinfo) -> list[tuple[str, str]]:
     return [
         ("database", info["db_path"]),
         ("sizes", sizes),
-        ("records", count(info["records"])),
+        ("records", _rows(info["records"])),
         ("from", "-" if first is None or last is None else f"{times} ({zone_name(zone)})"),
         ("schema", f"version {info['schema_version']}{newer}{_rollups(info['rollups_complete'])}"),
         ("pages", f"{pages}; {modes}"),
-        ("tables", ", ".join(f"{name} {count(rows)}" for name, rows in info["tables"].items())),
+        ("tables", ", ".join(f"{name} {_rows(rows)}" for name, rows in info["tables"].items())),
         ("libraries", ", ".join(f"{name} {version}" for name, version in info["libraries"].items())),
     ]
+
+
+def _rows(number: int | None) -> str:
+    return "(damaged: see `llm-telemetry doctor`)" if number is None else count(number)
 
 
 def _rollups(share: float | None) -> str:

@@ -14,7 +14,7 @@ frame.
 
 import struct
 import zlib
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -191,7 +191,7 @@ def contents(data: bytes, header: Header, *, committed: int, replayed: int) -> C
 
     waiting = [found[number] for number in sorted(found) if not is_done(number, found[number].batch)]
     # A gap counts as lost unless its own stamp, or the next frame, is done: records are taken in order.
-    start = lowest if mark else min((frame.number for frame in waiting), default=last + 1)
+    start = lowest if mark else _oldest(found.values(), waiting, last)
     lost, behind_is_done = 0, False
     for number in range(last, max(start, last - len(data) // FRAME.size) - 1, -1):
         here, before = found.get(number), found.get(number - 1)
@@ -200,6 +200,20 @@ def contents(data: bytes, header: Header, *, committed: int, replayed: int) -> C
         elif not behind_is_done:
             lost += before is None or not is_done(number, _batch_at(data, before.end, header.salt))
     return Contents(waiting, lost, last)
+
+
+def _oldest(found: Collection[Frame], waiting: list[Frame], last: int) -> int:
+    """The oldest record that may be pending, where the mark cannot be read: it lies in the page that the damage hit.
+
+    Where all numbers below the oldest frame find room before it, and no other frame lies there, nothing was overwritten
+    yet, and they were there.
+    """
+    first = min(found, default=None)
+    if first is not None and first.end == min(frame.end for frame in found):
+        begins = first.end - (FRAME.size + len(first.payload) + WORD - 1) // WORD * WORD
+        if (begins - DATA_AT) // FRAME.size >= first.number - 1:
+            return 1
+    return min((frame.number for frame in waiting), default=last + 1)
 
 
 def _mark(data: bytes, word: int) -> int:

@@ -71,8 +71,9 @@ class Recovery:
         except sqlite3.DatabaseError:  # the schema itself is damaged
             return
         there = [name for name in table.columns if (name,) in described]
-        if not there:
-            return
+        lacks = len(there) < len(table.columns)
+        if not there or there != list(table.columns[: len(there)]) or (lacks and len(described) > len(there)):
+            return  # a column has lost its name: the pages tell by place. Those that an older file lacks come last.
         if table.has_rowid:
             led = by_rowid(connection, table.name, there)
             found: Iterator[Row | None] = (None if row is None else row[1:] for row in led)

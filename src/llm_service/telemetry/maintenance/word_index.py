@@ -35,6 +35,8 @@ _REST: Final = f"""
 SELECT count(*) FROM invocation_contents
 WHERE id < coalesce((SELECT min(id) FROM {TABLE}_docsize), (SELECT max(id) + 1 FROM invocation_contents))
 """  # noqa: S608 - as above
+_ENTRIES: Final = f"SELECT count(*) FROM {TABLE}_docsize"  # noqa: S608 - as above
+"""Reads each page of that table: where one is damaged, it is the index that is, and not what else a statement reads."""
 _VOCABULARY: Final = f"CREATE VIRTUAL TABLE temp.all_words USING fts5vocab('main', '{TABLE}', 'row')"
 _INTEGRITY: Final = f"INSERT INTO {TABLE} ({TABLE}) VALUES ('integrity-check')"  # noqa: S608 - as above
 
@@ -98,9 +100,11 @@ def check_index(connection: sqlite3.Connection, deadline: float) -> Finding:
         return healthy("search", f"no index{' that this SQLite can read' * unreadable}: search reads the texts")
     try:
         with time_limit(connection, deadline):
+            with search_index.of_index():
+                connection.execute(_ENTRIES).fetchone()
+                connection.execute(_VOCABULARY)
+                words, places = connection.execute("SELECT count(*), sum(doc) FROM temp.all_words").fetchone()
             stray, missing, rest = (int(connection.execute(sql).fetchone()[0]) for sql in (_STRAY, _MISSING, _REST))
-            connection.execute(_VOCABULARY)
-            words, places = connection.execute("SELECT count(*), sum(doc) FROM temp.all_words").fetchone()
     except OutOfTimeError:
         return found("not_checked", "the index for search was not read to its end", "search")
     except sqlite3.DatabaseError as error:
@@ -121,8 +125,10 @@ def is_wrong(connection: sqlite3.Connection) -> str | None:
     if connection.execute(search_index.FIND_INDEX).fetchone() is None:
         return None
     try:
-        with transaction(connection):
-            connection.execute(_INTEGRITY)
+        with search_index.of_index():
+            connection.execute(_ENTRIES).fetchone()
+            with transaction(connection):
+                connection.execute(_INTEGRITY)
         stray, missing = (int(connection.execute(sql).fetchone()[0]) for sql in (_STRAY, _MISSING))
     except sqlite3.DatabaseError as error:
         if not search_index.is_fault(error):
@@ -133,7 +139,6 @@ def is_wrong(connection: sqlite3.Connection) -> str | None:
 
 def rebuild(connection: sqlite3.Connection) -> int:
     """Make the index anew from the contents; how many it has. Writers go on, and search reads what is not in it yet."""
-    with transaction(connection):
-        search_index.reset(connection)
+    search_index.empty(connection)
     search_index.make(connection)
     return fill(connection)

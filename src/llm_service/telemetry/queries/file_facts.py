@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from llm_service.telemetry.queries.cells import text
 from llm_service.telemetry.queries.quarter_coverage import backfilled_share
 from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.sqlite.error_kinds import unless_damaged
 
 __all__ = ["Contents", "FileSizes", "file_sizes", "read_contents"]
 
@@ -27,7 +28,7 @@ class Contents(NamedTuple):
 
     Attributes:
         first_timestamp, last_timestamp: UTC text of the oldest and the newest call; None if there is none.
-        tables: rows of each table.
+        tables: rows of each table; None where they cannot be counted: its pages are damaged.
         schema_version: of the file, not of this release.
         rollups_complete: how much of the records that were there before a migration the roll-ups count, 0 to 1; None
             in an older file.
@@ -40,7 +41,7 @@ class Contents(NamedTuple):
 
     first_timestamp: str | None
     last_timestamp: str | None
-    tables: dict[str, int]
+    tables: dict[str, int | None]
     schema_version: int
     rollups_complete: float | None
     journal_mode: str
@@ -72,7 +73,8 @@ def read_contents(fetch: Fetch) -> Contents:
     names = fetch(
         ("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name", [])
     )
-    tables = {name: int(fetch((f"SELECT count(*) FROM {_quoted(name)}", []))[0][0]) for (name,) in names}  # noqa: S608
+    counts = {name: unless_damaged(fetch, (f"SELECT count(*) FROM {_quoted(name)}", [])) for (name,) in names}  # noqa: S608
+    tables = {name: None if rows is None else int(rows[0][0]) for name, rows in counts.items()}
     range_of_time = "SELECT (SELECT min(timestamp) FROM invocations), (SELECT max(timestamp) FROM invocations)"
     first, last = fetch((range_of_time, []))[0]
     return Contents(

@@ -76,12 +76,24 @@ def test_a_stamp_with_a_flipped_bit_names_no_batch(bit: int) -> None:
 
 def test_without_the_lowest_mark_what_was_settled_long_ago_is_no_loss() -> None:
     """Its places are another's by then; the count begins with the first that waits."""
-    data = build(lowest=6)
+    data = build(lowest=6, accepted=13)
     start = DATA_AT + sum(-(-(FRAME.size + len(payload)) // 8) * 8 for payload in PAYLOADS[:5])
-    data[DATA_AT:start] = bytes(start - DATA_AT)
+    newer = segment.frame_head(HEADER.salt, 13, b"newer") + b"newer"
+    data[DATA_AT:start] = newer + bytes(start - DATA_AT - len(newer))
     struct.pack_into("=Q", data, segment.LOWEST_WORD * 8, 99)
     found = read(data)
-    assert (numbers(found), found.lost) == (list(range(6, 13)), 0)
+    assert (numbers(found), found.lost) == (list(range(6, 14)), 0)
+
+
+@pytest.mark.parametrize("begins", [0, 1500, 4048])
+def test_damage_of_the_marks_and_the_oldest_records_is_counted(begins: int) -> None:
+    """Nothing was overwritten yet, so each number had its place in what is damaged."""
+    start = DATA_AT + sum(-(-(FRAME.size + len(payload)) // 8) * 8 for payload in PAYLOADS[:5])
+    for ends in range(4096, start + 1, 8):
+        data = build()
+        data[max(begins, 100) : ends] = bytes(ends - max(begins, 100))
+        found = read(data)
+        assert len(found.waiting) + found.lost == 12, ends
 
 
 def test_without_the_lowest_mark_and_with_nothing_that_waits_nothing_is_lost() -> None:

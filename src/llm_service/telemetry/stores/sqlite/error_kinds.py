@@ -2,12 +2,13 @@
 
 import errno
 import sqlite3
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from llm_service.errors import DatabaseUnusableError
-from llm_service.telemetry.stores.base import Fault
+from llm_service.telemetry.stores.base import Fault, Fetch, Query
 
-__all__ = ["STORE_ERRORS", "classify", "describe", "is_duplicate", "is_locked", "is_poison"]
+__all__ = ["STORE_ERRORS", "classify", "describe", "is_duplicate", "is_locked", "is_poison", "unless_damaged"]
 
 STORE_ERRORS: Final = (OSError, sqlite3.Error)
 """The errors that a store may raise; anything else is a bug."""
@@ -45,6 +46,20 @@ def describe(error: BaseException) -> str:
     """The error in a line: its type, SQLite's name of it, and what it says."""
     name = getattr(error, "sqlite_errorname", None)
     return f"{type(error).__name__}{f' {name}' if name else ''}: {error}"
+
+
+def unless_damaged(fetch: Fetch, query: Query) -> Sequence[Any] | None:
+    """The rows of a query; None where the pages that it needs are damaged, or a virtual table cannot be opened."""
+    try:
+        return fetch(query)
+    except sqlite3.OperationalError as error:
+        if _primary_code(error) == sqlite3.SQLITE_ERROR:
+            return None
+        raise
+    except sqlite3.DatabaseError as error:
+        if _primary_code(error) in _DAMAGED_CODES:
+            return None
+        raise
 
 
 def is_locked(error: BaseException) -> bool:

@@ -6,6 +6,7 @@
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import lru_cache
 from importlib.resources import files
 from typing import Final
@@ -14,11 +15,11 @@ from llm_service.telemetry.record.fields import ADDED
 from llm_service.telemetry.stores.rollups import bucket_of
 from llm_service.telemetry.stores.sqlite import older_latencies
 from llm_service.telemetry.stores.sqlite.connections import connect
-from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function
+from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function, malformed
 
 __all__ = [
-    "MIGRATIONS", "VERSION", "create", "empty_database", "migrate", "read_as_newest", "schema_statements",
-    "table_names", "trigger_names",
+    "MIGRATIONS", "VERSION", "columns", "create", "empty_database", "migrate", "read_as_newest", "require_columns",
+    "schema_statements", "table_names", "trigger_names",
 ]  # fmt: skip
 
 _SPANS_OF_KEPT_DAYS: Final = """
@@ -287,6 +288,31 @@ def _make_tables(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+_COLUMNS: Final = """
+SELECT m.name, c.name FROM main.sqlite_master AS m, pragma_table_info(m.name, 'main') AS c
+WHERE m.type = 'table' AND m.sql NOT LIKE 'CREATE VIRTUAL%'
+"""
+
+
+def require_columns(connection: sqlite3.Connection) -> None:
+    """Raise DatabaseError (SQLITE_CORRUPT) where a table or column of ours is not there: its schema is damaged."""
+    missing = _wanted_columns() - columns(connection)
+    if missing:
+        table, column = min(missing)
+        raise malformed(f"database schema is malformed: {table}.{column} is missing")
+
+
+@lru_cache(maxsize=1)
+def _wanted_columns() -> frozenset[tuple[str, str]]:
+    with closing(empty_database()) as connection:
+        return columns(connection)
+
+
+def columns(connection: sqlite3.Connection) -> frozenset[tuple[str, str]]:
+    """Table and name of every column, but for those of virtual tables, which may not even open."""
+    return frozenset(connection.execute(_COLUMNS))
+
+
 def create(connection: sqlite3.Connection, now: str) -> None:
     """Make all tables, inside the caller's transaction."""
     _make_tables(connection)
@@ -308,7 +334,12 @@ def migrate(
         add_function(connection, "telemetry_bucket", bucket_of)
     for version in range(found + 1, to + 1):
         for statement in steps[version]:
-            connection.execute(statement)
+            try:
+                connection.execute(statement)
+            except sqlite3.OperationalError as error:
+                if str(error).startswith("no such"):  # what an older version made is not there
+                    raise malformed(f"database schema is malformed: {error}") from error
+                raise
         _record(connection, version, now)
 
 

@@ -137,6 +137,7 @@ def open_for_writing(
     try:
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS:d}")
         set_up(connection, microseconds_text(now_us))
+        migrations.require_columns(connection)
         _refuse_swallowing(connection, path)
         connection.own(path, main)
         for pragma in _PRAGMAS:

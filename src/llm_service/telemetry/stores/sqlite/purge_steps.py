@@ -12,6 +12,7 @@ from time import perf_counter, time_ns
 from typing import Any, Final, NamedTuple
 
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, microseconds_text
+from llm_service.telemetry.stores.base import Fault
 from llm_service.telemetry.stores.retention import (
     Belief,
     Cutoffs,
@@ -21,7 +22,7 @@ from llm_service.telemetry.stores.retention import (
     may_hold,
     moment_of,
 )
-from llm_service.telemetry.stores.sqlite import search_index
+from llm_service.telemetry.stores.sqlite import error_kinds, search_index
 from llm_service.telemetry.stores.sqlite.odd_values import as_stored
 from llm_service.telemetry.stores.sqlite.opening import BUSY_TIMEOUT_MS
 from llm_service.telemetry.stores.sqlite.record_blocks import DROP_DELETED
@@ -239,7 +240,12 @@ class Purge:
             return False
         before, started = _first(connection, "PRAGMA page_count"), self._timer()
         # A script runs to its end without the GIL; `execute` would move one page.
-        connection.executescript(f"PRAGMA synchronous = NORMAL; PRAGMA incremental_vacuum({self._pages.now:d})")
+        try:
+            connection.executescript(f"PRAGMA synchronous = NORMAL; PRAGMA incremental_vacuum({self._pages.now:d})")
+        except sqlite3.DatabaseError as error:
+            if error_kinds.classify(error) is not Fault.DAMAGED:
+                raise
+            return False  # a page that nobody can move: what was to be deleted is, and the file stays as long as it is
         self._pages.took((self._timer() - started) * 1000)
         freed: int = before - _first(connection, "PRAGMA page_count")
         self.bytes_freed += max(0, freed) * _first(connection, "PRAGMA page_size")
@@ -262,6 +268,18 @@ class Purge:
         Args:
             contents: selects the ids of the contents that go by it, whose words leave the index.
         """
+        try:
+            return self._write_once(connection, statements, contents)
+        except search_index.IndexDamagedError:
+            search_index.drop(connection)
+            return self._write_once(connection, statements, contents)
+
+    def _write_once(
+        self,
+        connection: sqlite3.Connection,
+        statements: Sequence[tuple[str, tuple[Any, ...]]],
+        contents: tuple[str, tuple[Any, ...]] | None,
+    ) -> list[int] | None:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA secure_delete = ON")  # overwrite deleted content with zeros
         now = self._clock_ns() // 1000

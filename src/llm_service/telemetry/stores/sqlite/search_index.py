@@ -9,8 +9,8 @@ at fault is emptied, and made anew by whoever wants one; no record is ever lost 
 
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from llm_service.telemetry.privacy import unpack
@@ -20,8 +20,9 @@ from llm_service.telemetry.stores.prepared import BatchContents
 from llm_service.telemetry.stores.sqlite.transactions import transaction
 
 __all__ = [
-    "FIND_INDEX", "TABLE", "IndexWriter", "drop", "extend", "first_indexed", "first_of", "has_fts5", "is_complete",
-    "is_fault", "is_there", "make", "matching", "merge", "remove", "reset", "words_of",
+    "FIND_INDEX", "TABLE", "IndexDamagedError", "IndexWriter", "drop", "empty", "extend", "first_indexed", "first_of",
+    "has_fts5", "is_complete", "is_fault", "is_there", "make", "matching", "merge", "of_index", "remove", "reset",
+    "words_of",
 ]  # fmt: skip
 
 TABLE: Final = "invocation_words"
@@ -56,6 +57,16 @@ _MOST_BYTES: Final = 1024 * 1024
 """Compressed bytes of the texts of one step, unless a single call has more."""
 
 
+class IndexDamagedError(sqlite3.DatabaseError):
+    """A page of the index is damaged. SQLite then fails whatever else stands in the same transaction [seen with 3.40].
+
+    So it is rolled back, the index is dropped, and the transaction is tried again.
+    """
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT_VTAB
+    sqlite_errorname = "SQLITE_CORRUPT_VTAB"
+
+
 def has_fts5(connection: sqlite3.Connection) -> bool:
     """Whether this SQLite was built with FTS5."""
     return connection.execute(_HAS_FTS5).fetchone() is not None
@@ -76,11 +87,38 @@ def make(connection: sqlite3.Connection) -> None:
 
 def drop(connection: sqlite3.Connection) -> bool:
     """Delete the index, which holds the write lock until its pages are free; False where there was none."""
-    with transaction(connection):
-        there = is_there(connection)
-        if there:
-            connection.execute(f"DROP TABLE {TABLE}")
+    try:
+        with of_index(), transaction(connection):
+            there = is_there(connection)
+            if there:
+                connection.execute(f"DROP TABLE {TABLE}")
+    except sqlite3.DatabaseError as error:
+        if not is_fault(error):
+            raise
+        _cut_out(connection)
+        return True
     return there
+
+
+def _cut_out(connection: sqlite3.Connection) -> None:
+    """Take tables out of the schema that cannot even be dropped; pages of theirs may stay unused until a VACUUM."""
+    names = ", ".join(f"'{name}'" for name in (TABLE, *(f"{TABLE}_{shadow}" for shadow in _SHADOWS)))
+    _forget(connection, f"'{TABLE}'")
+    for shadow in _SHADOWS:  # they are ordinary tables now
+        with suppress(sqlite3.DatabaseError):
+            connection.execute(f"DROP TABLE {TABLE}_{shadow}")
+    _forget(connection, names)
+
+
+def _forget(connection: sqlite3.Connection, names: str) -> None:
+    connection.execute("PRAGMA writable_schema = ON")
+    try:
+        with transaction(connection):
+            connection.execute(f"DELETE FROM sqlite_master WHERE tbl_name IN ({names})")  # noqa: S608 - our own names
+            (version,) = connection.execute("PRAGMA schema_version").fetchone()
+            connection.execute(f"PRAGMA schema_version = {version + 1:d}")  # other connections look again
+    finally:
+        connection.execute("PRAGMA writable_schema = RESET")
 
 
 def is_complete(connection: sqlite3.Connection) -> bool:
@@ -91,20 +129,34 @@ def is_complete(connection: sqlite3.Connection) -> bool:
 
 def first_of(connection: sqlite3.Connection) -> int:
     """The first call in the index; beyond the last content where it is empty."""
-    row = connection.execute(_FIRST_INDEXED).fetchone()
+    with of_index():
+        row = connection.execute(_FIRST_INDEXED).fetchone()
     return int(row[0] if row is not None else connection.execute(_LAST).fetchone()[0])
+
+
+def empty(connection: sqlite3.Connection) -> None:
+    """Empty the index, or drop it where its tables or pages are not whole."""
+    try:
+        with of_index(), transaction(connection):  # FTS5 writes as late as at the commit
+            reset(connection)
+    except IndexDamagedError:
+        drop(connection)
 
 
 def reset(connection: sqlite3.Connection) -> None:
     """Empty the index, within a transaction; one whose tables are not whole is dropped.
 
     Where not even that is possible it stays, and misleads nobody: who asks it is told that it is at fault.
+
+    Raises:
+        IndexDamagedError: a page of it is damaged, see there.
     """
     for statement in (_EMPTY, f"DROP TABLE {TABLE}"):
         try:
-            connection.execute(statement)
+            with of_index():
+                connection.execute(statement)
         except sqlite3.Error as error:
-            if not is_fault(error):
+            if not is_fault(error) or isinstance(error, IndexDamagedError):
                 raise
         else:
             return
@@ -136,7 +188,8 @@ class IndexWriter:
             _clear_stale(connection)
             for position, invocation_id in kept.items():
                 for number, error in connection.execute(_FIND_CALL, (invocation_id,)).fetchall():
-                    connection.execute(_ADD, (number, _with_error(contents, position, error)))
+                    with of_index():
+                        connection.execute(_ADD, (number, _with_error(contents, position, error)))
 
 
 def _with_error(contents: BatchContents, position: int, error: object) -> str:
@@ -162,14 +215,15 @@ class _Faults:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
         if error is None:
             try:
-                self._connection.execute("SAVEPOINT written")
-                self._connection.execute("RELEASE words")
+                with of_index():
+                    self._connection.execute("SAVEPOINT written")
+                    self._connection.execute("RELEASE words")
             except sqlite3.Error as late:
-                if not is_fault(late):
+                if isinstance(late, IndexDamagedError) or not is_fault(late):
                     raise
             else:
                 return False
-        elif not is_fault(error):
+        elif isinstance(error, IndexDamagedError) or not is_fault(error):
             return False
         self._connection.execute("ROLLBACK TO words")
         reset(self._connection)
@@ -185,10 +239,22 @@ def is_fault(error: object) -> bool:
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) in _FAULTS
 
 
+@contextmanager
+def of_index() -> Generator[None]:
+    """A block that reads and writes nothing but the index: a damaged page is one of the index (IndexDamagedError)."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT:
+            raise IndexDamagedError(str(error)) from error
+        raise
+
+
 def _clear_stale(connection: sqlite3.Connection) -> None:
     """An index without entries may have words of some: a writer without FTS5 has emptied it as well as it could."""
-    if connection.execute(_FIRST_INDEXED).fetchone() is None:
-        connection.execute(_EMPTY)
+    with of_index():
+        if connection.execute(_FIRST_INDEXED).fetchone() is None:
+            connection.execute(_EMPTY)
 
 
 def remove(connection: sqlite3.Connection, ids: str, parameters: Sequence[Any]) -> None:
@@ -205,9 +271,12 @@ def remove(connection: sqlite3.Connection, ids: str, parameters: Sequence[Any]) 
     wanted = f"SELECT id FROM invocation_contents WHERE id IN ({ids}) ORDER BY id"  # noqa: S608 - the caller's constant
     with _Faults(connection):
         for (number,) in connection.execute(wanted, parameters).fetchall():
-            if connection.execute(_HAS_ENTRY, (number,)).fetchone() is not None:
+            with of_index():
+                has_entry = connection.execute(_HAS_ENTRY, (number,)).fetchone() is not None
+            if has_entry:
                 row = connection.execute(_TEXTS_OF, (number,)).fetchone()
-                connection.execute(_TAKE_OUT, (number, words_of(row)))
+                with of_index():
+                    connection.execute(_TAKE_OUT, (number, words_of(row)))
 
 
 def extend(connection: sqlite3.Connection, rows: int) -> int:
@@ -225,7 +294,8 @@ def extend(connection: sqlite3.Connection, rows: int) -> int:
             _clear_stale(connection)
             for number, words in reversed(entries):  # FTS5 wants them ascending
                 if connection.execute(_TEXTS_OF, (number,)).fetchone() is not None:
-                    connection.execute(_ADD, (number, words))
+                    with of_index():
+                        connection.execute(_ADD, (number, words))
                     added += 1
     return added
 
@@ -267,7 +337,8 @@ def merge(connection: sqlite3.Connection, pages: int, *, begin: bool) -> bool:
         return False
     before = connection.total_changes
     try:
-        connection.execute(_MERGE, (-pages if begin else pages,))
+        with of_index():
+            connection.execute(_MERGE, (-pages if begin else pages,))
     except sqlite3.DatabaseError as error:
         if is_fault(error):
             return False
@@ -280,7 +351,8 @@ def first_indexed(fetch: Fetch) -> int | None:
     if not fetch((FIND_INDEX, [])):
         return None
     try:
-        rows = fetch((_FIRST_INDEXED, []))
+        with of_index():
+            rows = fetch((_FIRST_INDEXED, []))
     except sqlite3.Error as error:
         if is_fault(error):
             return None
@@ -291,7 +363,8 @@ def first_indexed(fetch: Fetch) -> int | None:
 def matching(fetch: Fetch, match: str, low: int, high: int, rows: int) -> list[int] | None:
     """Calls from `low` to `high` that it finds, last first; None where there is no index, or one that is at fault."""
     try:
-        return [row[0] for row in fetch((_MATCHING, [match, low, high, rows]))]
+        with of_index():
+            return [row[0] for row in fetch((_MATCHING, [match, low, high, rows]))]
     except sqlite3.Error as error:
         if is_fault(error):
             return None

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any, Final, TypeVar, cast
 from weakref import ref
 
-__all__ = ["WatchedConnection", "add_function", "add_sum", "add_values", "interrupt_when"]
+__all__ = ["WatchedConnection", "add_function", "add_sum", "add_values", "interrupt_when", "malformed"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _FAILED: Final = "user-defined function raised exception"
@@ -27,9 +27,24 @@ class WatchedConnection(sqlite3.Connection):
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
         """Run a statement."""
-        if self.kept is None:
-            return super().execute(*arguments)
-        return self.cursor(_WatchedCursor).execute(*arguments)
+        try:
+            if self.kept is None:
+                return super().execute(*arguments)
+            return self.cursor(_WatchedCursor).execute(*arguments)
+        except UnicodeDecodeError as error:
+            raise _unreadable(error) from None
+
+
+def malformed(message: str) -> sqlite3.DatabaseError:
+    """The error with which SQLite itself says that a file is damaged."""
+    error = sqlite3.DatabaseError(message)
+    error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_CORRUPT, "SQLITE_CORRUPT"
+    return error
+
+
+def _unreadable(error: UnicodeDecodeError) -> sqlite3.Error:
+    """SQLite's message quotes a damaged schema, which is no UTF-8 any more, so that sqlite3 could not make an error."""
+    return malformed(error.object.decode("utf-8", "backslashreplace"))
 
 
 def _raising(method: _F) -> _F:

@@ -14,7 +14,6 @@ from typing import Final
 from llm_service.redaction import clean
 from llm_service.telemetry.stores.base import StoreEvent
 from llm_service.telemetry.stores.sqlite import error_kinds, search_index
-from llm_service.telemetry.stores.sqlite.transactions import transaction
 from llm_service.telemetry.stores.sqlite.wal import WalWatch
 
 __all__ = ["FileUpkeep", "IndexUpkeep"]
@@ -100,8 +99,8 @@ class IndexUpkeep:
             self._due_at = self._clock() + _AFTER_A_FAULT
             _LOG.warning("telemetry: the index for search does not get on (tried again): %s", clean(str(error)))
             if search_index.is_fault(error):
-                with suppress(sqlite3.Error), transaction(connection):
-                    search_index.reset(connection)
+                with suppress(sqlite3.Error):
+                    search_index.empty(connection)
 
 
 class FileUpkeep:

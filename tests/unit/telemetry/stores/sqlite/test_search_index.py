@@ -1,6 +1,7 @@
 """The index for search: exactly the stored contents, in the transaction that stores or deletes them, whatever fails."""
 
 import logging
+import random
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -14,10 +15,14 @@ import pytest
 from tests.inside import engine_of
 
 from llm_service.telemetry import Event, EventKind, InvocationRecord, TelemetryLogger
+from llm_service.telemetry.maintenance.repair import repair
+from llm_service.telemetry.maintenance.word_index import build, remove
+from llm_service.telemetry.queries.file_facts import read_contents
 from llm_service.telemetry.stores.retention import Cutoffs
 from llm_service.telemetry.stores.sqlite import search_index, upkeep
 from llm_service.telemetry.stores.sqlite.opening import open_for_writing
 from llm_service.telemetry.stores.sqlite.purge_steps import Purge
+from llm_service.telemetry.stores.sqlite.reader import read
 
 FULL: dict[str, Any] = {"privacy_level": "full", "retention_days": None}
 NOW = datetime.now(UTC)
@@ -244,6 +249,62 @@ def test_an_index_at_fault_loses_no_record(path: Path, database: Callable[[], An
         assert logger.purge(3).records == 1
         assert len(logger.search("shared")) == 10
         assert logger.stats().files_set_aside == 0
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[int]]:
+    """The bytes of a file of sixty calls, and the pages of the tables of its index."""
+    path = tmp_path_factory.mktemp("indexed") / "telemetry.db"
+    with TelemetryLogger(path, search=True, **FULL) as logger:
+        for number in range(60):
+            logger.log_invocation(call(number, response=" ".join(map(word, range(number * 40, number * 40 + 40)))))
+    with closing(sqlite3.connect(path)) as connection:
+        sql = "SELECT DISTINCT pageno FROM dbstat WHERE name LIKE 'invocation_words%' ORDER BY 1"
+        pages = [page for (page,) in connection.execute(sql)]
+    assert len(pages) > 9
+    return path.read_bytes(), pages
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["zeros", "noise", "another page"])
+def test_a_damaged_page_of_the_index_costs_no_record_and_is_mended(
+    damage: str, indexed: tuple[bytes, list[int]], tmp_path: Path
+) -> None:
+    """Each page of it: records are written and purged, search reads, and the index is removed or made anew."""
+    content, pages = indexed
+    for page in pages:
+        broken = bytearray(content)
+        broken[(page - 1) * 4096 : page * 4096] = {
+            "zeros": bytes(4096),
+            "noise": random.Random(page).randbytes(4096),
+            "another page": content[4096:8192],
+        }[damage]
+        for mend in ("not at all", "remove", "repair"):
+            path = tmp_path / f"{page}-{mend}.db"
+            path.touch(mode=0o600)
+            path.write_bytes(broken)
+            assert read(path, read_contents).tables["invocations"] == 60, page
+            if mend == "remove":
+                remove(path)
+                with closing(sqlite3.connect(path)) as connection:
+                    assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name LIKE '%words%'").fetchall()
+            elif mend == "repair":
+                repair(path)
+                require_exact(path)
+            with TelemetryLogger(path, commit_timeout=20.0, **FULL) as logger:
+                logger.log_invocation(call(60, timestamp=NOW - timedelta(days=9)))
+                logger.log_invocation(call(61))
+                assert len(logger.search("p61")) == 1, page
+                assert logger.purge(3).records == 1, page
+                assert logger.stats().files_set_aside == 0, page
+            if mend == "not at all":
+                repair(path)
+                build(path)
+            if mend != "remove":
+                require_exact(path)
+            with closing(sqlite3.connect(path)) as connection:
+                found = [text for (text,) in connection.execute("PRAGMA integrity_check")]
+                assert all(text == "ok" or "never used" in text for text in found), (page, mend, found)
 
 
 def purge(path: Path, cutoffs: Cutoffs) -> None:
