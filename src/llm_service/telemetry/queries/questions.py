@@ -120,7 +120,9 @@ def read_daily_costs(fetch: Fetch, narrowed: InvocationFilter, asked: TimeRange 
 
 
 def _added_up(row: Sequence[Any]) -> DailyCost:
-    named = dict(zip(("date", *NAMES, *_DAILY_WHOLE), (text(row[0]), *row[1:4], *map(whole, row[4:])), strict=True))
+    named: dict[str, Any] = dict(
+        zip(("date", *NAMES, *_DAILY_WHOLE), (text(row[0]), *row[1:4], *map(whole, row[4:])), strict=True)
+    )
     named["total_cost_usd"] = named["cost_nanos"] / 1e9
     return cast("DailyCost", {name: named[name] for name in _DAILY_COLUMNS})
 
