@@ -9,6 +9,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, Final, cast
 
@@ -49,7 +50,7 @@ def rows_of(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] 
     is the object `{"value": ...}`, see `_at`.
     """
     if "metadata_at(" in sql:
-        add_function(connection, "metadata_at", _at)
+        add_function(connection, "metadata_at", lru_cache(maxsize=1)(_at))  # a statement asks several times of a row
     if "value_buckets(" in sql:
         add_values(connection, "value_buckets", _counted)
     try:
