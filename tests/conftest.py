@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -45,33 +47,64 @@ def quick_collections() -> None:
 
 
 _QUICK_CASES = 6
-_MEASURED_CASES = 40
-_UNMEASURED_PROCESSES = pytest.StashKey[bool]()
+_MEASURED_CASES = 12
+_UNMEASURED = pytest.StashKey[bool]()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of a large matrix some cases are quick, spread over it, and all others slow, unless it says itself which.
 
-    Of one that is marked as costly the first of the quick ones is quick. All cases run. Of a very large one of unit tests
-    not all are measured: coverage doubles the time of a test, and the others run the same lines with other values. Of
-    any matrix the processes are measured that the chosen cases start: that takes a process longer than most of its work.
+    Of one that is marked as costly the first of the quick ones is quick. All cases run. Coverage is that of the quick
+    ones and of some spread over all, of a costly matrix without quick ones that of its first case, and of no test of
+    volume: it doubles the time of a test, and all others run the same lines with other values.
     """
     matrices: dict[str, list[pytest.Item]] = {}
     for item in items:
         matrices.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for cases in matrices.values():
+        if cases[0].get_closest_marker("volume") is not None:
+            for case in cases:
+                case.add_marker(pytest.mark.slow)
         quick = [case for case in cases if case.get_closest_marker("slow") is None]
         chosen = _chosen(quick or cases, all_quick=len(quick) == len(cases))
         for case in cases:
             if case not in chosen:
                 case.add_marker(pytest.mark.slow)
-                case.stash[_UNMEASURED_PROCESSES] = True
-        if len(cases) > _MEASURED_CASES and "unit" in cases[0].path.relative_to(cases[0].config.rootpath).parts:
-            measured = {*map(id, (*chosen, *_spread(cases, _MEASURED_CASES)))}
-            for case in cases:
-                if id(case) not in measured:
-                    case.add_marker(pytest.mark.no_cover)
+        measured = _measured(cases)
+        for case in cases:
+            if case not in measured:
+                case.stash[_UNMEASURED] = True
+
+
+def _measured(cases: list[pytest.Item]) -> list[pytest.Item]:
+    if cases[0].get_closest_marker("volume") is not None:
+        return []
+    quick = [case for case in cases if case.get_closest_marker("slow") is None]
+    if cases[0].get_closest_marker("costly") is not None:
+        return quick or cases[:1]
+    return quick + (cases if len(cases) <= _MEASURED_CASES else _spread(cases, _MEASURED_CASES))
+
+
+@contextmanager
+def _unmeasured(config: pytest.Config) -> Iterator[None]:
+    """Nothing is measured within."""
+    plugin: Any = config.pluginmanager.getplugin("_cov")
+    if plugin is None or plugin.cov_controller is None or not plugin.cov_controller.started:
+        yield
+        return
+    plugin.cov_controller.pause()
+    try:
+        yield
+    finally:
+        plugin.cov_controller.resume()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
+    """Of a test that is not measured, nothing is: neither what sets it up nor what pytest itself does."""
+    with _unmeasured(item.config) if item.stash.get(_UNMEASURED, False) else nullcontext():
+        return (yield)
 
 
 def _chosen(cases: list[pytest.Item], *, all_quick: bool) -> list[pytest.Item]:
@@ -109,7 +142,7 @@ def without_configuration(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
     for name in [name for name in os.environ if name.startswith("LLM_TELEMETRY_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # of this run, not of one that a test starts
-    if request.node.stash.get(_UNMEASURED_PROCESSES, False):
+    if request.node.stash.get(_UNMEASURED, False):
         monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", empty_folder)
     monkeypatch.chdir(empty_folder)

@@ -1,10 +1,10 @@
 """Random records, and what plain Python makes of them: the oracle of questions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from math import ceil
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
 from llm_service.telemetry import InvocationRecord, InvocationRow
@@ -80,7 +80,7 @@ def is_call(row: InvocationRow) -> bool:
 
 def values_of(row: InvocationRow, column: str, zone: str) -> tuple[Any, ...]:
     """The values of a key for which a call counts."""
-    given: dict[str, Any] = dict(row)
+    given = cast("dict[str, Any]", row)
     if column == "tag":
         return tuple(dict.fromkeys(given["tags"] or ())) or (None,)
     if column.startswith("metadata."):
@@ -101,7 +101,7 @@ def values_of(row: InvocationRow, column: str, zone: str) -> tuple[Any, ...]:
 
 
 def _known(rows: Iterable[InvocationRow], *columns: str) -> list[tuple[Any, ...]]:
-    cells = [tuple(dict(row)[column] for column in columns) for row in rows]
+    cells = [tuple(cast("dict[str, Any]", row)[column] for column in columns) for row in rows]
     return [cell for cell in cells if None not in cell]
 
 
@@ -135,8 +135,6 @@ def percentile_of(rows: Sequence[InvocationRow], column: str, percent: int) -> f
 def measured(rows: Sequence[InvocationRow], name: str) -> float | None:
     """A measure of these calls, from its definition; percentiles exactly."""
     calls = len(rows)
-    failed = sum(row["status"] != "success" for row in rows)
-    costs = [nanos(cost) for (cost,) in _known(rows, "cost_usd")]
     if name.endswith(("_latency_ms", "_ttft_ms")):
         kind, column = name.split("_", 1)
         known = [cell[0] for cell in _known(rows, column)]
@@ -145,31 +143,47 @@ def measured(rows: Sequence[InvocationRow], name: str) -> float | None:
         return {"avg": sum(known) / len(known), "max": max(known)}.get(kind) or percentile_of(
             rows, column, int(kind[1:])
         )
-    rates = [(c, ms) for c, ms in _known(rows, "completion_tokens", "latency_ms") if c and ms]
-    hits = _known(rows, "cache_read_tokens", "prompt_tokens")
-    both = [(nanos(cost), tokens) for cost, tokens in _known(rows, "cost_usd", "total_tokens")]
-    good = sum(row["status"] == "success" and row["cost_usd"] is not None for row in rows)
-    cost = sum(costs) if costs or not rows else None
-    simple: dict[str, float | None] = {
-        "invocations": calls,
-        "successes": calls - failed,
+
+    def failed() -> int:
+        return sum(row["status"] != "success" for row in rows)
+
+    def costs() -> list[int]:
+        return [nanos(cost) for (cost,) in _known(rows, "cost_usd")]
+
+    def cost() -> int | None:
+        return sum(costs()) if costs() or not rows else None
+
+    simple: dict[str, Callable[[], float | None]] = {
+        "invocations": lambda: calls,
+        "successes": lambda: calls - failed(),
         "failures": failed,
-        "errors": sum(row["status"] == "error" for row in rows),
-        "timeouts": sum(row["status"] == "timeout" for row in rows),
-        "success_rate": _ratio(calls - failed, calls),
-        "failure_rate": _ratio(failed, calls),
-        "uncounted": calls - len(_known(rows, "total_tokens")),
+        "errors": lambda: sum(row["status"] == "error" for row in rows),
+        "timeouts": lambda: sum(row["status"] == "timeout" for row in rows),
+        "success_rate": lambda: _ratio(calls - failed(), calls),
+        "failure_rate": lambda: _ratio(failed(), calls),
+        "uncounted": lambda: calls - len(_known(rows, "total_tokens")),
         "cost_nanos": cost,
-        "total_cost_usd": None if cost is None else cost / 1e9,
-        "priced": len(costs),
-        "unpriced": calls - len(costs),
-        "timed": len(_known(rows, "latency_ms")),
-        "usd_per_call": _ratio(sum(costs) / 1e9, len(costs)),
-        "usd_per_1k_tokens": _ratio(sum(n for n, _ in both) / 1e6, sum(tokens for _, tokens in both)),
-        "usd_per_success": _ratio(sum(costs) / 1e9, good),
-        "output_tokens_per_second": _ratio(1000 * sum(c for c, _ in rates), sum(ms for _, ms in rates)),
-        "cache_hit_share": _ratio(sum(hit for hit, _ in hits), sum(prompt for _, prompt in hits)),
+        "total_cost_usd": lambda: None if (found := cost()) is None else found / 1e9,
+        "priced": lambda: len(costs()),
+        "unpriced": lambda: calls - len(costs()),
+        "timed": lambda: len(_known(rows, "latency_ms")),
+        "usd_per_call": lambda: _ratio(sum(costs()) / 1e9, len(costs())),
+        "usd_per_1k_tokens": lambda: _ratio(
+            sum(nanos(cost) for cost, _ in _known(rows, "cost_usd", "total_tokens")) / 1e6,
+            sum(tokens for _, tokens in _known(rows, "cost_usd", "total_tokens")),
+        ),
+        "usd_per_success": lambda: _ratio(
+            sum(costs()) / 1e9, sum(row["status"] == "success" and row["cost_usd"] is not None for row in rows)
+        ),
+        "output_tokens_per_second": lambda: _ratio(
+            1000 * sum(c for c, ms in _known(rows, "completion_tokens", "latency_ms") if c and ms),
+            sum(ms for c, ms in _known(rows, "completion_tokens", "latency_ms") if c and ms),
+        ),
+        "cache_hit_share": lambda: _ratio(
+            sum(hit for hit, _ in _known(rows, "cache_read_tokens", "prompt_tokens")),
+            sum(prompt for _, prompt in _known(rows, "cache_read_tokens", "prompt_tokens")),
+        ),
     }
     if name in simple:
-        return simple[name]
+        return simple[name]()
     return _half(rows, name) if name in ("prompt_tokens", "completion_tokens") else _sum(rows, name)

@@ -81,7 +81,7 @@ def test_a_wal_that_was_left_is_recovered(tmp_path: Path) -> None:
     assert agents(path) == ["after", *["before"] * 20]
 
 
-@pytest.mark.slow
+@pytest.mark.volume
 @pytest.mark.parametrize("script", [IN_WAL, IN_ROLLBACK], ids=["WAL", "rollback journal"])
 def test_no_command_takes_it_for_somebody_else_s(script: str, tmp_path: Path) -> None:
     """Whichever comes first, and the records are there after it."""

@@ -128,7 +128,7 @@ def test_each_call_of_a_session_is_in_its_run_with_the_test_that_made_it(project
     assert len(json.loads(shown.stdout)) == 5
 
 
-@pytest.mark.slow
+@pytest.mark.volume
 def test_under_xdist_all_workers_write_one_run_and_the_end_says_it_once(project: pytest.Pytester) -> None:
     """Whoever ran which test."""
     project.makepyfile(test_one=TESTS, test_two=TESTS)

@@ -5,7 +5,10 @@ from hypothesis import HealthCheck, settings
 from tests.model.budgets import BudgetsBesideModel
 
 TestBudgetsBesideModel = BudgetsBesideModel.TestCase
-TestBudgetsBesideModel.pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # some ten seconds on an idle machine
+TestBudgetsBesideModel.pytestmark = [
+    pytest.mark.volume,
+    pytest.mark.timeout(400),
+]  # some ten seconds on an idle machine
 TestBudgetsBesideModel.settings = settings(
     max_examples=50,
     stateful_step_count=30,

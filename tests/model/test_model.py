@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, settings
 from tests.model.machine import EngineBesideModel
 
 TestEngineBesideModel = EngineBesideModel.TestCase
-TestEngineBesideModel.pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]  # some ten seconds on an idle machine
+TestEngineBesideModel.pytestmark = [pytest.mark.volume, pytest.mark.timeout(400)]  # some ten seconds on an idle machine
 TestEngineBesideModel.settings = settings(
     max_examples=100,
     stateful_step_count=40,

@@ -190,6 +190,7 @@ def test_the_readme_is_short() -> None:
     assert README.count("\n") < 300
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(("name", "code"), BLOCKS, ids=[name for name, _ in BLOCKS])
 def test_a_python_block_of_the_documents_runs_as_it_stands(
     name: str, code: str, tmp_path: Path, chat_completions: str

@@ -39,6 +39,7 @@ def test_all_makers_are_known(tmp_path: Path) -> None:
     assert {line[0] for line in _makers(tmp_path)} == {"backup", "doctor", "export", "top"}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("place", PLACES)
 def test_a_command_that_is_ended_leaves_nothing_of_its_file(

@@ -166,7 +166,7 @@ def many(path: Path, rows: int) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.volume
 def test_memory_does_not_grow_with_the_number_of_calls(
     environment: dict[str, str], database: Path, tmp_path: Path
 ) -> None:

@@ -218,6 +218,7 @@ def name_of(plant: Callable[[Path], None]) -> str:
     return plant.__name__
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("plant", FOREIGN, ids=name_of)
 def test_every_command_leaves_it_as_it_is_and_says_so_in_one_line(
     plant: Callable[[Path], None], tmp_path: Path, run: Run
@@ -262,6 +263,7 @@ def test_what_is_empty_or_missing_stays_so(plant: Callable[[Path], None], tmp_pa
         assert result.stdout.count("Traceback") == 0
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("table", table_names())
 def test_no_command_runs_for_ever_on_a_view_in_the_place_of_a_table(table: str, tmp_path: Path, run: Run) -> None:
     """Salvage, which reads tables alone, still brings back what it can."""

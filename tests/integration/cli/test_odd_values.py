@@ -117,6 +117,7 @@ def odd(sound: Path, folder: Path, value: str, *, keys: bool) -> Path:
     return path
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("value", ODD)
 def test_every_command_reads_every_column_of_every_table(value: str, sound: Path, tmp_path: Path, run: Run) -> None:
     """Whatever stands there; and JSON stays JSON."""
@@ -134,6 +135,7 @@ def test_every_command_reads_every_column_of_every_table(value: str, sound: Path
             json.loads(result.stdout)
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("value", ODD)
 def test_commands_that_change_go_on_or_say_why_not(value: str, sound: Path, tmp_path: Path, run: Run) -> None:
     """In one line; nothing is set aside."""
@@ -145,6 +147,7 @@ def test_commands_that_change_go_on_or_say_why_not(value: str, sound: Path, tmp_
     assert not list(tmp_path.glob("*.corrupt-*"))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("table", tables().values(), ids=tables())
 def test_doctor_names_the_row(table: Table, sound: Path, tmp_path: Path) -> None:
     """Where no writer can have written it: table, row and column."""
@@ -210,6 +213,7 @@ def test_both_faces_read_it(value: str, sound: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.corrupt-*"))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("value", ODD)
 def test_a_writer_goes_on_whatever_stands_anywhere(value: str, sound: Path, tmp_path: Path) -> None:
     """In each table by itself: what is given to a logger is stored."""

@@ -73,6 +73,7 @@ def state(place: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("leave", [journal, wal, older], ids=lambda leave: str(leave.__name__))
 def test_what_reads_or_only_tries_changes_no_byte(leave: Callable[[Path], None], tmp_path: Path, run: Run) -> None:
     """No journal is replayed, no schema brought up to date, no -wal copied back."""

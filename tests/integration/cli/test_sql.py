@@ -53,6 +53,7 @@ def test_what_reads_is_answered(run: Run, database: Path, statement: str, first:
     assert json.loads(result.stdout)["columns"][0] == first
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize(
     "statement",
     [

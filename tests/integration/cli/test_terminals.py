@@ -1,10 +1,11 @@
 """Real terminals of several widths, and what colours and pipes change."""
 
+import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -37,18 +38,27 @@ REPORTS = (
     ["watch", "--once"],
 )
 Terminal = Callable[..., str]
+Terminals = Callable[[int, Sequence[Sequence[object]]], list[str]]
+ONE_AFTER_ANOTHER = """
+import json, sys
+from llm_service.cli.main import main
+for arguments in json.loads(sys.argv[1]):
+    assert main(arguments) == 0, arguments
+    print(sys.argv[2], flush=True)
+"""
+END = "and that was all of it"
 
 
 @pytest.fixture
-def terminal(command: list[str], environment: dict[str, str], tmp_path: Path) -> Terminal:
-    """Runs a command on a pseudo-terminal of so many columns; gives what it shows."""
+def process(environment: dict[str, str], tmp_path: Path) -> Terminal:
+    """Runs a process on a pseudo-terminal of so many columns; gives what it shows."""
 
     def run(width: int, *arguments: object, **variables: str) -> str:
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
         kept = {name: value for name, value in environment.items() if name not in {"COLUMNS", "LINES"}}
         with subprocess.Popen(
-            [*command, *map(str, arguments)],
+            list(map(str, arguments)),
             env=kept | {"TERM": "xterm", **variables}, cwd=tmp_path, stdin=slave, stdout=slave, stderr=slave,
         ) as process:  # fmt: skip
             os.close(slave)
@@ -58,6 +68,25 @@ def terminal(command: list[str], environment: dict[str, str], tmp_path: Path) ->
             assert process.wait(30) == 0
         os.close(master)
         return shown.decode().replace("\r\n", "\n")
+
+    return run
+
+
+@pytest.fixture
+def terminal(process: Terminal, command: list[str]) -> Terminal:
+    """Runs a command on such a terminal."""
+    return lambda width, *arguments, **variables: process(width, *command, *arguments, **variables)
+
+
+@pytest.fixture
+def terminals(process: Terminal) -> Terminals:
+    """Runs commands one after another, in one process on one terminal; gives what each shows."""
+
+    def run(width: int, commands: Sequence[Sequence[object]]) -> list[str]:
+        given = json.dumps([[str(argument) for argument in arguments] for arguments in commands])
+        shown = process(width, sys.executable, "-c", ONE_AFTER_ANOTHER, given, END).split(f"{END}\n")
+        assert len(shown) == len(commands) + 1
+        return shown[:-1]
 
     return run
 
@@ -84,11 +113,13 @@ def wide(database: Path) -> Path:
     return database
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("width", [60, 80, 120, 130])
-def test_every_row_of_a_table_is_one_line_that_fits(terminal: Terminal, wide: Path, width: int) -> None:
+def test_every_row_of_a_table_is_one_line_that_fits(terminals: Terminals, wide: Path, width: int) -> None:
     """Nothing wraps, whatever the names are; what had to be left out is said."""
-    for arguments in REPORTS:
-        lines = click.unstyle(terminal(width, *arguments, "--db", wide)).splitlines()
+    all_shown = terminals(width, [[*arguments, "--db", wide] for arguments in REPORTS])
+    for arguments, shown in zip(REPORTS, all_shown, strict=True):
+        lines = click.unstyle(shown).splitlines()
         assert max(cell_width(line) for line in lines) <= width, arguments
         if arguments == ["invocations"]:
             assert len(lines) == 1 + 8 + (width < 130) + 1
@@ -96,10 +127,11 @@ def test_every_row_of_a_table_is_one_line_that_fits(terminal: Terminal, wide: Pa
             assert lines[-2].startswith("not shown for lack of width: ") is (width < 130)
 
 
-def test_only_our_own_colours_reach_a_terminal(terminal: Terminal, wide: Path) -> None:
+def test_only_our_own_colours_reach_a_terminal(terminals: Terminals, wide: Path) -> None:
     """Hostile names and messages stand escaped."""
-    for arguments in (*REPORTS, ["show", "5"], ["sql", "SELECT * FROM invocations"], ["export"], ["info"]):
-        shown = terminal(100, *arguments, "--db", wide)
+    commands = (*REPORTS, ["show", "5"], ["sql", "SELECT * FROM invocations"], ["export"], ["info"])
+    all_shown = terminals(100, [[*arguments, "--db", wide] for arguments in commands])
+    for arguments, shown in zip(commands, all_shown, strict=True):
         assert re.fullmatch(r"(?:\x1b\[\d*m|[^\x00-\x09\x0b-\x1f\x7f-\x9f\u202e])*", shown), arguments
 
 

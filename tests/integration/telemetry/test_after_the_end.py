@@ -58,6 +58,7 @@ threading.Thread(target=late).start()
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("use", ["never used", "used"])
 @pytest.mark.parametrize("face", FACES)
 @pytest.mark.parametrize("left", LATE)
@@ -208,6 +209,7 @@ CHILDREN = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("face", FACES)
 @pytest.mark.parametrize("kind", CHILDREN)
 def test_children_that_end_by_os_exit_have_their_records_on_disk(
@@ -255,6 +257,7 @@ T.close()
     assert (ended.code, ended.err) == (0, "")
 
 
+@pytest.mark.costly
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 @pytest.mark.parametrize(
     "use",

@@ -119,7 +119,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.volume
 def test_a_fleet_whose_processes_are_killed_overshoots_by_nothing_and_leaves_nothing_held(
     db: Path, tmp_path: Path, start_script: Callable[..., Any], expect_line: Callable[..., None],
     eventually: Callable[..., None],

@@ -75,7 +75,7 @@ def test_records_accepted_before_the_end_are_written_by_the_next_open(
     assert segment_names.find(db) == []
 
 
-@pytest.mark.slow
+@pytest.mark.volume
 def test_kill_minus_nine_at_any_moment_loses_nothing_accepted(
     db: Path, start_script: Callable[..., Any], truth: Callable[[Path], Any]
 ) -> None:
@@ -189,7 +189,7 @@ _LEAVE = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.volume
 def test_several_processes_that_open_at_once_replay_it_once(
     db: Path,
     start_script: Callable[..., Any],

@@ -123,6 +123,7 @@ ENDS = {
 }
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("name", ENDS)
 def test_a_forgotten_close_loses_nothing_and_is_said_once(
     name: str, db: Path, run_script: Callable[..., Any], truth: Callable[[Path], Any]

@@ -97,6 +97,7 @@ asyncio.run(main())
     assert sum(count for agent, count in found.agents.items() if str(agent).startswith("agent-")) == 8819
 
 
+@pytest.mark.volume
 @pytest.mark.parametrize("face", ["async", "sync"])
 def test_six_processes_create_the_file_at_once(
     face: str,

@@ -90,6 +90,7 @@ def nanos(usd: float) -> int:
     return int(usd * 1e9 + 0.5)
 
 
+@pytest.mark.volume
 def test_a_run_that_is_killed_half_way_is_gone_on_with_to_the_exact_sums(many: Path, models: Path) -> None:
     """SIGKILL at half of them: the file is sound then, and in the end equals Decimal sums to the nano-dollar."""
     running = start(many, models)
@@ -123,6 +124,7 @@ def test_a_run_that_is_killed_half_way_is_gone_on_with_to_the_exact_sums(many: P
     assert problems(many) == set()
 
 
+@pytest.mark.volume
 def test_writers_go_on_while_calls_are_repriced(
     many: Path, models: Path, start_script: Callable[..., Any], expect_line: Any, finish: Any
 ) -> None:

@@ -255,6 +255,7 @@ def test_a_leap_of_the_clock_deletes_nothing_and_is_said(
         eventually(lambda: logger.stats().purged == 41)
 
 
+@pytest.mark.volume
 @pytest.mark.timeout(60)
 def test_a_season_of_a_thousand_records_a_day_stays_small(db: Path) -> None:
     """Ninety days with thirty days' retention: the file holds thirty, and so do its bytes."""
@@ -686,6 +687,7 @@ with TelemetryLogger(PATH, retention_days=None) as logger:
 """
 
 
+@pytest.mark.volume
 def test_two_processes_purge_one_file_while_both_write(
     db: Path, start_script: Callable[..., Any], expect_line: Callable[..., None], tell: Callable[..., None],
     finish: Callable[..., Any],

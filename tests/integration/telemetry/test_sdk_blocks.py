@@ -623,7 +623,7 @@ def test_no_sdk_is_imported_and_one_that_is_imported_later_is_hooked(server: Pro
     assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.mark.slow
+@pytest.mark.volume
 async def test_many_calls_at_once_are_each_recorded_once(tmp_path: Path) -> None:
     """Streams and answers, in blocks and without: 1,000 calls, 200 at a time."""
     import httpx2

@@ -187,6 +187,7 @@ def test_nothing_of_3000_secrets_in_every_field_reaches_a_file(
     assert said() is not None
 
 
+@pytest.mark.volume
 @pytest.mark.parametrize("level", ["metadata", "full"])
 def test_nothing_of_3000_secrets_reaches_the_crash_journal(tmp_path: Path, level: str, said: Callable[[], str]) -> None:
     """It holds every record before the database does, clean; then the same is stored and counted as without it."""

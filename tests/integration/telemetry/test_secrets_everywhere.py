@@ -135,6 +135,7 @@ def log_with_the_async_face(path: Path, level: Any, journal: bool) -> None:
     asyncio.run(log())
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("log", [log_with_the_sync_face, log_with_the_async_face])
 @pytest.mark.parametrize("level", ["metadata", "full"])
 @pytest.mark.parametrize("journal", [False, True])

@@ -49,6 +49,7 @@ def _stop(path: Path, writers: list[Any], finish: Callable[..., Any]) -> int:
     return written
 
 
+@pytest.mark.volume
 def test_totals_are_right_after_a_repair_beside_two_processes_that_write(
     db: Path, start_script: Callable[..., Any], expect_line: Any, finish: Any, truth: Any
 ) -> None:

@@ -29,6 +29,7 @@ def report() -> Report:
     return Report("example", "is it cheap?", rows, ["measured on paper"])
 
 
+@pytest.mark.volume
 @pytest.mark.parametrize(
     "run", [hot_path.run, disk.run, journal.run, migration.run], ids=["hot_path", "disk", "journal", "migration"]
 )
@@ -49,6 +50,7 @@ def test_a_quick_run_of_prices_agrees_with_its_peer_and_adds_up_exactly() -> Non
     assert all(row.ours > 0 for row in rows.values())
 
 
+@pytest.mark.volume
 @pytest.mark.parametrize("kept", [True, False], ids=["journal", "no journal"])
 def test_killed_writers_lose_nothing_that_was_promised(tmp_path: Path, kept: bool) -> None:
     """The short run of the long loop: two processes, SIGKILL at random moments, every record looked for."""

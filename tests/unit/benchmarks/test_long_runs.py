@@ -29,6 +29,7 @@ def test_lags_are_counted_in_steps_and_answer_by_nearest_rank() -> None:
     assert [lags.percentile(share) for share in (0.0, 1.0)] == pytest.approx([0.01, 1000.01])
 
 
+@pytest.mark.volume
 def test_an_overload_is_counted_exactly_under_each_policy() -> None:
     """A second of each: its own checks compare ledger, callers and file."""
     report = overload.run(1.0)
@@ -37,6 +38,7 @@ def test_an_overload_is_counted_exactly_under_each_policy() -> None:
     assert {row.verdict for row in exact} == {"met"}
 
 
+@pytest.mark.volume
 def test_a_soak_of_one_round_loses_and_doubles_nothing() -> None:
     """Every kind of fault in a few seconds; times and slopes are for the long run."""
     report = soak.run(8.0, seed=3)

@@ -72,6 +72,7 @@ def anthropic_reports(draw: st.DrawFn) -> dict[str, Any]:
     return report | draw(st.dictionaries(st.sampled_from([*report, "speed", "new", "iterations"]), ODD, max_size=1))
 
 
+@pytest.mark.volume
 @pytest.mark.parametrize("examples", quick([100, 2_000], 0))
 def test_the_short_way_says_what_the_long_way_says(examples: int) -> None:
     """Wherever it says anything."""

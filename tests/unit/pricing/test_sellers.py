@@ -60,6 +60,7 @@ def has_no_price(info: Any) -> bool:
     return any(not any(getattr(one, "prices", one).__dict__.values()) for one in listed)
 
 
+@pytest.mark.volume
 def test_no_price_is_of_the_list_of_another_seller(prices: BundledPrices) -> None:
     """All lists, and the names of all lists: one that is not in the list asked for has no price there."""
     for provider, own in LISTS.items():

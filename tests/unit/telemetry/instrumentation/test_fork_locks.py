@@ -74,7 +74,7 @@ def _said(program: str) -> object:
     return eval(done.stdout)  # noqa: S307 - what the program above has printed
 
 
-@pytest.mark.slow
+@pytest.mark.volume
 def test_every_lock_of_a_module_is_free_in_a_child() -> None:
     """Whatever module or class of the package has one: the list is taken from what they hold."""
     locks, hangs = _said(HOLDS_ALL)  # type: ignore[misc]

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from tests.inside import core_of
@@ -17,7 +17,14 @@ from llm_service.telemetry import DropReason, TelemetryLogger
 from llm_service.telemetry.instrumentation.kept_calls import hand_over
 from llm_service.telemetry.instrumentation.nested_calls import NestedCalls, Settled
 from llm_service.telemetry.instrumentation.record_building import merged
-from llm_service.telemetry.instrumentation.sdk import client_hooks, import_watch, providers, sdk_call
+from llm_service.telemetry.instrumentation.sdk import (
+    bedrock_hooks,
+    client_hooks,
+    import_watch,
+    providers,
+    raw_body,
+    sdk_call,
+)
 from llm_service.telemetry.instrumentation.sdk.client_hooks import ClientHooks
 from llm_service.telemetry.instrumentation.sdk.hooks import RequestCall
 from llm_service.telemetry.instrumentation.sdk.import_watch import when_imported
@@ -423,3 +430,110 @@ def test_what_is_kept_at_the_end_of_the_process_is_handed_over() -> None:
     hand_over()
     assert child.became == ["row"]
     calls._kept = None
+
+
+class Told:
+    """A call of a hook, that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[dict[str, Any], BaseException | None]] = []
+
+    def ends_by(self, _cut: Any) -> None:
+        """A stream ends it."""
+
+    def stop_clock(self) -> None:
+        """The last byte is there."""
+
+    def first_token(self) -> None:
+        """An item is there."""
+
+    def without_usage(self) -> None:
+        """No item tells any."""
+
+    def answered(self, found: dict[str, Any]) -> None:
+        """It has ended well."""
+        self.end(found)
+
+    def end(self, found: dict[str, Any], error: BaseException | None = None) -> None:
+        """It has ended."""
+        self.ends.append((dict(found), error))
+
+
+def undecodable(_data: bytes) -> bytes:
+    """A body of another encoding than it says."""
+    raise ValueError("not gzip")
+
+
+def test_a_raw_body_that_cannot_be_decoded_is_its_caller_s_matter() -> None:
+    """It is kept no longer, so that its bytes do not end it; what comes after its end is not looked at."""
+    call: Any = Told()
+    body = RawBody(call, lambda: None, undecodable)  # type: ignore[arg-type]
+    body.take(b"{}")
+    body.end(None)
+    assert call.ends == []
+    body.closed()
+    body.take(b"{}")
+    body.closed()
+    assert [(found["usage_source"], error) for found, error in call.ends] == [("missing", None)]
+
+
+def test_raw_events_that_cannot_be_decoded_are_left_out() -> None:
+    """And so is what comes after their end."""
+    call: Any = Told()
+    events = raw_body.RawEvents(call, lambda: None, undecodable)  # type: ignore[arg-type]
+    events.take(b"data: {}\n\n")
+    events.end(None)
+    events.take(b"data: {}\n\n")
+    assert len(call.ends) == 1
+    unread = raw_body.RawEvents(call, lambda: None, bytes)  # type: ignore[arg-type]
+    closed: list[bool] = []
+    unread.uncloses = lambda: closed.append(True)
+    unread.let_go()
+    assert (unread.ended, closed) == (True, [True])
+
+
+def test_what_stands_for_a_stream_and_was_never_made_has_no_parts() -> None:
+    """As an object that is copied or unpickled."""
+    unmade = raw_body._Passing.__new__(raw_body._Passing)
+    with pytest.raises(AttributeError, match="_stream"):
+        _ = unmade._stream
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_body_of_bedrock_whose_reading_fails_ends_with_that(*, asynchronous: bool) -> None:
+    """By whatever method it is read; a buffer that is filled is read as well."""
+
+    class Sync:
+        def read(self, _amount: int | None = None) -> bytes:
+            raise ConnectionError("cut")
+
+    class Async:
+        parts: ClassVar[list[Any]] = [b'{"usage": {"inputTokens": 12, "outputTokens": 3}}', ConnectionError("cut")]
+
+        async def read(self, _amount: int | None = None) -> bytes:
+            raise ConnectionError("cut")
+
+        async def readinto(self, buffer: Any) -> int:
+            part = self.parts.pop(0)
+            if isinstance(part, Exception):
+                raise part
+            buffer[: len(part)] = part
+            return len(part)
+
+    call: Any = Told()
+    if not asynchronous:
+        body: Any = SimpleNamespace(_raw_stream=Sync())
+        bedrock_hooks.record_body(call, body, {}, asynchronous=False)
+        with pytest.raises(ConnectionError):
+            body._raw_stream.read()
+    else:
+        body = Async()
+        bedrock_hooks.record_body(call, body, {}, asynchronous=True)
+        assert await body.readinto(bytearray(100)) == 49
+        with pytest.raises(ConnectionError):
+            await body.readinto(bytearray(100))
+        with pytest.raises(ConnectionError):
+            await body.read()
+    ((found, _),) = call.ends
+    assert (found["status"], found["error_type"]) == ("error", "ConnectionError")
+    assert found.get("prompt_tokens") == (12 if asynchronous else None)

@@ -82,6 +82,7 @@ def test_a_file_without_budgets_is_healthy(tmp_path: Path, names: Names) -> None
     assert set(names(path)) == {"older_schema"}
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("column", AMOUNTS)
 @pytest.mark.parametrize("value", ["{} + 1", "{} - 7", "'many'", "{} + 0.5", "NULL"])
 def test_each_number_that_is_tampered_with_is_found_and_repaired(

@@ -74,7 +74,7 @@ def test_totals_are_made_equal_to_their_records_again(
     assert repair(db) == []
 
 
-@pytest.mark.slow
+@pytest.mark.volume
 def test_a_flipped_bit_in_the_buckets_is_no_traceback(db: Path, names: Names, change: Callable[..., None]) -> None:
     """Whichever it is: what it says is compared with the records, and made again."""
     with closing(sqlite3.connect(db)) as connection:

@@ -95,6 +95,7 @@ def _totals(path: Path) -> tuple[int, int]:
         return found
 
 
+@pytest.mark.volume
 @needs_dbstat
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=30, deadline=None)
@@ -300,7 +301,7 @@ def test_deleted_rows_stay_deleted(tmp_path: Path, sound: bytes, mode: str, page
     assert salvage(path, tmp_path / "saved.db").tables["invocations"].recovered == 500
 
 
-MANY = 20_000
+MANY = 12_000
 
 
 @pytest.fixture(scope="module")
@@ -315,6 +316,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.volume
 @pytest.mark.parametrize("kind", ["random", "zeros"])
 @pytest.mark.parametrize("last", [1, 2, 3, 10])
 def test_a_damaged_start_costs_no_call(tmp_path: Path, many: bytes, last: int, kind: str) -> None:
@@ -327,6 +329,7 @@ def test_a_damaged_start_costs_no_call(tmp_path: Path, many: bytes, last: int, k
     assert _totals(report.path) == (MANY, sum(1000 * number for number in range(MANY)))
 
 
+@pytest.mark.volume
 @pytest.mark.parametrize("page", [2, 822])
 def test_a_damaged_pointer_map_alone_costs_no_call(tmp_path: Path, many: bytes, page: int) -> None:
     """With or without a header that SQLite takes."""

@@ -91,6 +91,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[
         yield logger.db_path, stored(logger, *some_records(13, 400))
 
 
+@pytest.mark.costly
 @pytest.mark.parametrize("by", ["", *NAMED])
 @pytest.mark.parametrize("zone", ZONES)
 def test_each_key_and_measure_is_what_python_makes_of_the_records(

@@ -56,7 +56,7 @@ def by_metric(found: RunComparison) -> dict[str, ComparedMetric]:
     return {row["metric"]: row for row in found["rows"]}
 
 
-@pytest.mark.slow
+@pytest.mark.volume
 def test_of_200_comparisons_of_the_same_at_most_5_percent_show_a_difference() -> None:
     """All seven intervals together, at a size at which people look."""
     shown = 0

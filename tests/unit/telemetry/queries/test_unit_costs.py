@@ -391,7 +391,7 @@ def recount(rows: Sequence[InvocationRow]) -> UnitCosts:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.volume
 @settings(max_examples=60, deadline=None)
 @given(
     made=st.lists(records(), max_size=40),

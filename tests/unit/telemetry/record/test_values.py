@@ -31,10 +31,12 @@ from tests.unit.telemetry.record.test_record import FULL, MOMENT
 from llm_service.errors import QueryError, RecordError
 from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.instrumentation.field_aliases import ALIASES
+from llm_service.telemetry.queries.call_content import content, to_content
 from llm_service.telemetry.record.checks import STATUSES
 from llm_service.telemetry.record.fields import CHECKS, CONTENT_FIELDS, FIELDS, KINDS, PRICED_BY, fields_of_kind
 from llm_service.telemetry.record.json_values import MAX_JSON_CHARS, MAX_LEVELS
 from llm_service.telemetry.record.statuses import OUTCOMES, outcome_of
+from llm_service.telemetry.stores.sqlite.reader import reading
 
 TEXTS = fields_of_kind("key", "name", "id", "error", "content")
 IDS = fields_of_kind("key", "id")
@@ -132,50 +134,62 @@ def logger(tmp_path: Path) -> Iterator[TelemetryLogger]:
 
 
 def stored(logger: TelemetryLogger) -> dict[str, Any]:
-    """The latest record as it is on disk, read as SQLite has it: every byte of it is UTF-8, and its JSON is JSON."""
-    row = max(logger.get_invocations(limit=1_000), key=lambda one: one["id"])
-    content = logger.get_content(row["invocation_id"]) or {}
+    """The latest record, as `all_stored` has it."""
+    return all_stored(logger, last=1)[0]
+
+
+def all_stored(logger: TelemetryLogger, last: int = 1_000) -> list[dict[str, Any]]:
+    """The last records as they are on disk, read as SQLite has them: every byte is UTF-8, and their JSON is JSON."""
+    rows = sorted(logger.get_invocations(limit=1_000), key=lambda one: one["id"])[-last:]
+    with reading(logger.db_path) as fetch:
+        contents = [to_content(fetch(content(row["invocation_id"]))) or {} for row in rows]
     with closing(sqlite3.connect(logger.db_path)) as connection:
-        connection.row_factory = sqlite3.Row
-        raw = connection.execute("SELECT * FROM invocations ORDER BY id DESC LIMIT 1").fetchone()
-        assert all(
-            connection.execute("SELECT json_valid(coalesce(?, '1'))", (raw[n],)).fetchone()[0]
-            for n in ("tags", "metadata")
-        )
-    return {**row, **content}
+        raw = connection.execute("SELECT * FROM invocations").fetchall()
+        valid = "json_valid(coalesce(tags, '1')) AND json_valid(coalesce(metadata, '1'))"
+        assert connection.execute(f"SELECT count(*) FROM invocations WHERE {valid}").fetchone() == (len(raw),)
+    return [{**row, **more} for row, more in zip(rows, contents, strict=True)]
 
 
 # One bad value costs that value
 
 
-def _in_block(logger: TelemetryLogger, fields: dict[str, Any]) -> None:
-    with logger.invocation(**fields):
-        pass
+Records = list[dict[str, Any]]
 
 
-def _by_set(logger: TelemetryLogger, fields: dict[str, Any]) -> None:
-    with logger.invocation() as call:
-        call.set(**fields)
-
-
-def _by_usage(logger: TelemetryLogger, fields: dict[str, Any]) -> None:
-    with logger.invocation() as call:
-        call.record_usage(**fields)
-
-
-def _by_decorator(logger: TelemetryLogger, fields: dict[str, Any]) -> None:
-    logger.instrumented(usage=lambda _: fields)(lambda: 1)()
-
-
-def _by_stream(logger: TelemetryLogger, fields: dict[str, Any]) -> None:
-    list(logger.wrap_stream(iter([1]), usage=lambda _: fields))
-
-
-def _on_the_async_face(logger: TelemetryLogger, fields: dict[str, Any]) -> None:
-    async def run() -> None:
-        telemetry = AsyncTelemetryLogger(logger.db_path, privacy_level="full")
-        async with telemetry, telemetry.invocation(**fields):
+def _in_block(logger: TelemetryLogger, records: Records) -> None:
+    for fields in records:
+        with logger.invocation(**fields):
             pass
+
+
+def _by_set(logger: TelemetryLogger, records: Records) -> None:
+    for fields in records:
+        with logger.invocation() as call:
+            call.set(**fields)
+
+
+def _by_usage(logger: TelemetryLogger, records: Records) -> None:
+    for fields in records:
+        with logger.invocation() as call:
+            call.record_usage(**fields)
+
+
+def _by_decorator(logger: TelemetryLogger, records: Records) -> None:
+    for fields in records:
+        logger.instrumented(usage=lambda _, given=fields: given)(lambda: 1)()
+
+
+def _by_stream(logger: TelemetryLogger, records: Records) -> None:
+    for fields in records:
+        list(logger.wrap_stream(iter([1]), usage=lambda _, given=fields: given))
+
+
+def _on_the_async_face(logger: TelemetryLogger, records: Records) -> None:
+    async def run() -> None:
+        async with AsyncTelemetryLogger(logger.db_path, privacy_level="full") as telemetry:
+            for fields in records:
+                async with telemetry.invocation(**fields):
+                    pass
 
     asyncio.run(run())
 
@@ -193,27 +207,28 @@ _FOLLOWING = {"cost_usd": ("cost_source",), "privacy_level": CONTENT_FIELDS}
 def test_a_bad_value_in_one_field_leaves_every_other_field_as_it_was(
     logger: TelemetryLogger,
     field: str,
-    way: Callable[[TelemetryLogger, dict[str, Any]], None],
+    way: Callable[[TelemetryLogger, Records], None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """In whatever way it is said, the record is written; none of the other fields is touched, and nothing is raised."""
     caplog.set_level(logging.CRITICAL, "llm_service.telemetry")
     with_total = field in {"prompt_tokens", "completion_tokens", "total_tokens"}
     others = {name: FULL[name] for name in FIELDS if name not in {field, "invocation_id", "privacy_level", "timestamp"}}
-    for number, make in enumerate(ODD.values()):
-        if with_total:  # which a part may contradict
-            others.pop("total_tokens", None)
-        before = logger.stats().ledger
-        way(
-            logger,
-            others | {field: make()} | ({} if field == "invocation_id" else {"invocation_id": f"{field}-{number}"}),
-        )
-        logger.flush()
-        row = stored(logger)
-        assert logger.stats().ledger.dropped == before.dropped
-        assert field == "invocation_id" or row["invocation_id"] == f"{field}-{number}"
-        expected = {name: value for name, value in others.items() if name not in _FOLLOWING.get(field, ())}
-        assert {name: row[name] for name in expected} == expected
+    if with_total:  # which a part may contradict
+        others.pop("total_tokens", None)
+    records: Records = [
+        others | {"invocation_id": f"{field}-{number}"} | {field: make()} for number, make in enumerate(ODD.values())
+    ]
+    way(logger, records)
+    logger.flush()
+    assert logger.stats().ledger.dropped == {}
+    rows = all_stored(logger)
+    assert len(rows) == len(ODD)
+    if field != "invocation_id":
+        assert {row["invocation_id"] for row in rows} == {record["invocation_id"] for record in records}
+    expected = {name: value for name, value in others.items() if name not in _FOLLOWING.get(field, ())}
+    for row in rows:
+        assert {name: row[name] for name in expected} == expected, row["invocation_id"]
 
 
 @pytest.mark.parametrize("field", sorted(PRICED_BY))
@@ -246,8 +261,8 @@ def test_the_constructor_stores_an_odd_value_or_refuses_it_by_name(field: str, l
             continue
         if record.privacy_level != "none":
             logger.log_invocation(record.replace(invocation_id=None) if field != "invocation_id" else record)
-            stored(logger)
         assert {type(value) for value in (*record.card, *(record.extensions or ()))} <= {str, int, float, type(None)}
+    all_stored(logger)
 
 
 # Texts

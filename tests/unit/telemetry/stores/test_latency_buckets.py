@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_service.telemetry.stores import latency_buckets
 from llm_service.telemetry.stores.latency_buckets import Buckets, added_up, pack, pack_listed, unpack
 from llm_service.telemetry.stores.sqlite.migrations import empty_database
 
@@ -95,3 +96,27 @@ def test_the_view_reads_the_same(rows: list[dict[int, int]]) -> None:
             )
         found = connection.execute("SELECT daily_cost_id, bucket, invocations FROM latency_counts").fetchall()
     assert sorted(found) == sorted((at, *pair) for at, counts in enumerate(rows) for pair in counts.items())
+
+
+@given(counts=COUNTS)
+def test_a_machine_of_the_other_byte_order_writes_the_same_bytes_reversed(counts: dict[int, int]) -> None:
+    """And reads what it wrote, one by one and added to what is there."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(latency_buckets, "_IS_BIG", not latency_buckets._IS_BIG)
+        packed = pack(counts)
+        assert unpack(packed) == counts
+        again = Buckets(packed)
+        again.add({})
+        assert again.packed() == packed
+    size = packed[0] if packed else 1
+    here = pack(counts)
+    assert packed[:3] == here[:3]
+    items = [here[at : at + size][::-1] for at in range(3, len(here), size)]
+    assert packed[3:] == b"".join(items)
+
+
+def test_blobs_that_lack_a_part_are_no_counts_among_many() -> None:
+    """Where they are added at once, too."""
+    whole = pack({5: 300, 9: 1})
+    many = [whole.hex()] * 50
+    assert added_up([*many, whole[:-1].hex()]) == {5: 15_000, 9: 50}

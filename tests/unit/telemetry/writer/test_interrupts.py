@@ -394,6 +394,7 @@ def test_a_handler_at_any_call_may_have_all_committed(
     assert turn > 1
 
 
+@pytest.mark.volume
 @cpython_only
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("journal", [False, True], ids=["", "journal"])
@@ -513,6 +514,7 @@ def test_an_interrupt_at_any_call_of_a_write_leaves_no_transaction_open(durable:
         assert connection.execute("SELECT sum(invocations) FROM daily_costs").fetchone() == (written,)
 
 
+@pytest.mark.volume
 @cpython_only
 @pytest.mark.timeout(300)
 def test_an_interrupt_at_any_call_of_a_purge_holds_nobody_up(tmp_path: Path) -> None:

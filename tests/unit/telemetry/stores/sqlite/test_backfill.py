@@ -406,7 +406,7 @@ with TelemetryLogger(sys.argv[1], retention_days=None, models=False, policies=Fa
 """
 
 
-@pytest.mark.slow
+@pytest.mark.volume
 def test_a_process_that_is_killed_in_the_middle_leaves_the_rest_to_the_next(path: Path) -> None:
     """Nothing is counted twice, and nothing is left out."""
     make_older(path, 4 * CALLS)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic, sleep
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -357,3 +358,90 @@ def test_drop_removes_it_and_every_writer_goes_on(path: Path) -> None:
             assert not search_index.drop(connection)
         logger.log_invocation(call(2))
         assert len(logger.search("shared")) == 2
+
+
+# What SQLite may answer instead
+
+
+class Failing:
+    """A connection whose statements of some words fail."""
+
+    def __init__(self, error: sqlite3.Error, *words: str) -> None:
+        self._error, self._words = error, words
+        self.total_changes = 0
+        self.seen: list[str] = []
+
+    def execute(self, statement: str, _parameters: Any = ()) -> Any:
+        self.seen.append(statement)
+        if any(word in statement for word in self._words):
+            raise self._error
+        return SimpleNamespace(fetchone=lambda: (1,), fetchall=lambda: [(1,)])
+
+
+def error_of(code: int) -> sqlite3.DatabaseError:
+    """As SQLite reports it."""
+    error = sqlite3.DatabaseError("as it is")
+    error.sqlite_errorcode = code
+    return error
+
+
+OF_THE_INDEX, OF_THE_FILE = error_of(sqlite3.SQLITE_CORRUPT_VTAB), error_of(sqlite3.SQLITE_IOERR)
+
+
+def test_a_fault_of_the_index_is_no_answer_and_any_other_is_raised() -> None:
+    """Whoever asks it reads the texts instead; what the disk says is not taken for that."""
+
+    def fetch(error: sqlite3.Error) -> Callable[[Any], Any]:
+        return lambda query: Failing(error, "rowid", "MATCH").execute(*query).fetchall()
+
+    for connection in (Failing(OF_THE_INDEX, "merge"), Failing(OF_THE_INDEX, "INSERT")):
+        assert search_index.merge(connection, 4, begin=True) is False  # type: ignore[arg-type]
+    assert search_index.matching(fetch(OF_THE_INDEX), "word", 1, 9, 5) is None
+    assert search_index.first_indexed(fetch(OF_THE_INDEX)) is None
+    with pytest.raises(sqlite3.DatabaseError):
+        search_index.merge(Failing(OF_THE_FILE, "INSERT"), 4, begin=True)  # type: ignore[arg-type]
+    with pytest.raises(sqlite3.DatabaseError):
+        search_index.matching(fetch(OF_THE_FILE), "word", 1, 9, 5)
+    with pytest.raises(sqlite3.DatabaseError):
+        search_index.first_indexed(fetch(OF_THE_FILE))
+
+
+def test_an_index_that_cannot_be_emptied_is_dropped() -> None:
+    """Where the index is at fault; where the file is, that is raised."""
+    faulty = Failing(OF_THE_INDEX, "INSERT")
+    search_index.reset(faulty)  # type: ignore[arg-type]
+    assert [statement.split()[0] for statement in faulty.seen] == ["INSERT", "DROP"]
+    with pytest.raises(sqlite3.DatabaseError):
+        search_index.reset(Failing(OF_THE_FILE, "INSERT"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT_VTAB, sqlite3.SQLITE_BUSY])
+def test_a_step_that_fails_is_tried_again_and_stops_no_writer(
+    path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """At once where the file was locked; after a while, and said, where not."""
+    with TelemetryLogger(path, **FULL) as logger:
+        for number in range(9):
+            logger.log_invocation(call(number))
+    was_locked, now = code == sqlite3.SQLITE_BUSY, [0.0]
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        steps = upkeep.IndexUpkeep(lambda *_: None, wanted=True, clock=lambda: now[0])
+        search_index.drop(connection)
+        steps.opened(connection)
+        assert steps.due_in == 0
+
+        def fails(*_given: Any) -> int:
+            raise error_of(code)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(search_index, "extend", fails)
+            steps.step(connection)
+        assert ("does not get on" in caplog.text) is not was_locked
+        assert steps.due_in is not None
+        assert (steps.due_in > 1) is not was_locked
+        search_index.drop(connection)  # another process may do so; it is made again
+        for _ in range(20):
+            now[0] += 100
+            steps.step(connection)
+        assert steps.due_in is None
+    require_exact(path)
