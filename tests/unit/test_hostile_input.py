@@ -2,6 +2,7 @@
 
 # ruff: noqa: PT017 - an error is one of two good outcomes of an example
 
+import inspect
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from llm_service.cli.trace import TraceError, read_trace
 from llm_service.config.load import load_config
 from llm_service.config.schemas import TelemetryConfig
-from llm_service.errors import ConfigError, QueryError, RecordError
+from llm_service.errors import ConfigError, QueryError, RecordError, UnknownRunError
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
 from llm_service.telemetry.record.record import FIELDS
 
@@ -116,6 +117,40 @@ def test_any_value_in_any_filter_is_an_answer_or_a_query_error(logger: Telemetry
         assert isinstance(logger.get_invocations(fresh=False, **{name: value}), list)
     except QueryError as error:
         assert error.field == name
+
+
+READERS = {
+    name: [argument for argument in inspect.signature(method).parameters if argument not in ("self", "fresh")]
+    for name, method in inspect.getmembers(TelemetryLogger, callable)
+    if not name.startswith("_") and "fresh" in inspect.signature(method).parameters
+}
+"""Methods that read the file, and their arguments."""
+ODD_TEXTS = (
+    *("", "\0", "a\0b", "\ud800", "a\udcffb", '"', "'", "\\", "[", "*", "\u202e", "x" * 100_000, "-metadata.\ud800"),
+    *("metadata.\ud800", "metadata.\0", 'metadata."\ud800"', 'metadata."\0"="\0"', 'metadata.""=', 'metadata."'),
+    *("agent=\ud800", "agent=\0", "metadata.\ud800=\ud800", f"metadata.{'x' * 100_000}", f"model={'x' * 100_000}"),
+)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_any_text_in_any_argument_of_a_question_is_an_answer_or_an_error_that_says_why(
+    logger: TelemetryLogger, name: str
+) -> None:
+    """Alone, in a list, as a name and as a value: never an error of SQLite, or of the codec."""
+    logger.log_invocation(InvocationRecord(agent_name="a", metadata={"a": 1}, run="r"))
+    method = getattr(logger, name)
+    parameters = inspect.signature(method).parameters.values()
+    needed = {one.name: "r" for one in parameters if one.default is one.empty}
+    for argument in READERS[name]:
+        for odd in ODD_TEXTS:
+            for value in (odd, [odd], {odd: odd}, {odd: None}):
+                try:
+                    method(**needed | {argument: value})
+                except UnknownRunError as error:
+                    assert len(str(error)) < 1000
+                except QueryError as error:
+                    assert error.field in READERS[name]
+                    assert len(str(error)) < 2000
 
 
 HOSTILE_YAML = (

@@ -98,7 +98,7 @@ def test_another_name_stands_only_where_the_manual_says(names: str, others: str,
 
 def test_the_card_s_names_are_those_of_statistics() -> None:
     """Each that is not a measure's own name is in the table."""
-    from llm_service.telemetry.queries.questions import Statistics
+    from llm_service.telemetry.queries.questions import MEASURE_OF
 
     others = {name for _, others, where in ROWS if "Statistics" in where for name in re.findall(r"`(\w+)`", others)}
-    assert set(Statistics.__annotations__) - set(MEASURES) == others
+    assert set(MEASURE_OF) - set(MEASURES) == others

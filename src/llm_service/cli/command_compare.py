@@ -72,6 +72,7 @@ def compare(*, run_a: str, run_b: str, by: "NameKey | None", output: Output, tar
     """
     from llm_service.telemetry.queries.bootstrap import require_scipy
     from llm_service.telemetry.queries.run_comparison import ComparedMetric, compared, read_both
+    from llm_service.telemetry.queries.run_names import may_lack
 
     path = target.report_path()
     require_scipy()
@@ -79,6 +80,8 @@ def compare(*, run_a: str, run_b: str, by: "NameKey | None", output: Output, tar
     found = compared(both)
     what = Rows(found["rows"], _columns(found), kinds_of(ComparedMetric), found)
     put_out(output, target, what, lambda: _show(found))
+    if any(may_lack(found[side]["run"], found["records_since"]) for side in ("a", "b")):
+        target.say_kept(found["records_since"])
 
 
 def _columns(found: "RunComparison") -> list[Column]:

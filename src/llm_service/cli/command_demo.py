@@ -110,17 +110,17 @@ def _read_back(plan: "Plan", report: "Report", settings: "Settings") -> dict[str
     from llm_service.telemetry.queries.costs import COST_KEYS, read_costs
     from llm_service.telemetry.queries.filters import InvocationFilter
     from llm_service.telemetry.queries.questions import read_statistics_of
-    from llm_service.telemetry.queries.time_range import EVER
+    from llm_service.telemetry.queries.time_range import time_range
 
     with tempfile.TemporaryDirectory(prefix="llm-telemetry-demo-") as folder:
         throw_away = replace(settings, db_path=Path(folder) / "full-speed.db")
         full_speed = asyncio.run(replay(replace(plan, speed=None, idle_s=0.0), throw_away))
-    all_days = InvocationFilter(report.first.date(), report.last.date())
+    all_days, everyone = time_range(report.first.date(), report.last.date(), now=report.last), InvocationFilter()
     return {
         "idle_loop_lag_ms": asdict(report.idle_lag_ms),
         "full_speed_records_per_second": full_speed.records_per_second,
-        "costs": read(report.db_path, lambda fetch: read_costs(fetch, COST_KEYS, all_days)),
-        "statistics": read(report.db_path, lambda fetch: read_statistics_of(fetch, EVER, all_days)[0]),
+        "costs": read(report.db_path, lambda fetch: read_costs(fetch, COST_KEYS, everyone, all_days)),
+        "statistics": read(report.db_path, lambda fetch: read_statistics_of(fetch, all_days, everyone)[0]),
     }
 
 

@@ -45,10 +45,12 @@ def runs(*, name: str | None, limit: int, output: Output, target: Target) -> Non
     A run is what a program records within `telemetry.run(NAME)` or `scope(run=...)`, and pytest with --llm-telemetry.
     Spans (operation agent, workflow, tool, ...) are no calls. With --json: one array of the rows of get_runs.
     """
+    from llm_service.telemetry.queries.retention_coverage import records_since
     from llm_service.telemetry.queries.run_list import RunRow, read_runs
+    from llm_service.telemetry.queries.run_names import may_lack
 
     path = target.report_path()
-    found = read(path, lambda fetch: read_runs(fetch, limit, name))
+    found, since_day = read(path, lambda fetch: (read_runs(fetch, limit, name), records_since(fetch)))
     if name is not None and not found:
         near = get_close_matches(name, {run["name"] for run in read(path, read_runs)}, n=1)
         click.echo(
@@ -56,6 +58,8 @@ def runs(*, name: str | None, limit: int, output: Output, target: Target) -> Non
         )
     columns = in_zone([*_COLUMNS, _UNPRICED] if any(run["unpriced"] for run in found) else _COLUMNS, target.zone())
     put_out(output, target, Rows(found, columns, kinds_of(RunRow), found), lambda: _show(columns, found))
+    if len(found) < limit or any(may_lack(run["run"], since_day) for run in found):
+        target.say_kept(since_day)
 
 
 def _show(columns: "Sequence[Column]", found: "Sequence[RunRow]") -> None:

@@ -9,7 +9,7 @@ import click
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import Number, common, examples, filters, ranged
-from llm_service.cli.output import listing
+from llm_service.cli.output import listing, say_deleted
 from llm_service.cli.tables import UNKNOWN, Column, Row, count, usd
 from llm_service.cli.target import Names, Target, read, say_unknown
 from llm_service.cli.times import shown_time
@@ -34,8 +34,7 @@ def stats(
 ) -> None:
     """Counts, tokens, costs and latency of the last days.
 
-    Sums are exact; percentiles are within 2.2 %. With --json: one object with the keys of get_statistics, and since,
-    until and time_zone.
+    Sums are exact; percentiles are within 2.2 %. With --json: one object with the keys of get_statistics.
     """
     from llm_service.telemetry.queries import questions
     from llm_service.telemetry.queries.filters import InvocationFilter
@@ -57,9 +56,9 @@ def stats(
 
     known = known_values(found)
     kinds = kinds_of(questions.Statistics)
-    what = Rows([known], _COLUMNS, kinds, {**known, **covered.as_json()}, _facts(known))
-    put_out(output, target, what, lambda: show_statistics(known))
+    put_out(output, target, Rows([known], _COLUMNS, kinds, known, _facts(known)), lambda: show_statistics(known))
     if output.form != "json":
+        say_deleted(found, err=target.as_json)
         target.say_range(covered, asked)
 
 
@@ -88,7 +87,10 @@ def show_statistics(known: dict[str, Any]) -> None:
 
 
 def _facts(known: dict[str, Any]) -> list[Row]:
-    return [{"statistic": key, "value": _text(key, value)} for key, value in known.items()]
+    """What is counted; the range is said below it."""
+    from llm_service.telemetry.queries.questions import MEASURE_OF
+
+    return [{"statistic": key, "value": _text(key, known[key])} for key in MEASURE_OF]
 
 
 _COLUMNS: Final = (

@@ -46,9 +46,10 @@ def trace(*, wanted: str | None, output: Output, target: Target) -> None:
     ID is a trace_id, a run or a session_id; without it, the newest trace is shown. `own ms` is what a record took
     without the records directly within it, `own` its share of the time from the first beginning to the last end. The
     totals are those of calls; agents, tools and other spans are none. What is deeper than 40 levels is drawn at the
-    40th, with its depth before it. With --json: one object with `id`, `rows` (those of get_trace), `totals` and
-    `truncated`. Exit code 1 where nothing has the ID.
+    40th, with its depth before it. With --json: one object with `id`, `rows` (those of get_trace), `totals`,
+    `truncated` and `records_since`. Exit code 1 where nothing has the ID.
     """
+    from llm_service.telemetry.queries.run_names import may_lack
     from llm_service.telemetry.queries.traces import MOST_ROWS, TraceRow, read_trace
 
     found = read(target.report_path(), lambda fetch: read_trace(fetch, wanted))
@@ -58,6 +59,9 @@ def trace(*, wanted: str | None, output: Output, target: Target) -> None:
         click.echo(f"only the newest {MOST_ROWS:,} records of it are shown", err=True)
     what = Rows(found["rows"], _COLUMNS, kinds_of(TraceRow), found, _drawn(found["rows"]))
     put_out(output, target, what, lambda: _show(found))
+    is_one_call = found["id"] is None and found["rows"]
+    if not is_one_call and may_lack(found["id"], found["records_since"]):
+        target.say_kept(found["records_since"])
     if not found["rows"] and wanted is not None:
         raise Failure(f"there is no trace, run or session {shown(wanted)}")
 

@@ -28,6 +28,14 @@ _FORMULA: Final = re.compile("[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 """What makes a spreadsheet take a cell for a formula, full-width forms among it (OWASP, "CSV Injection")."""
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>|~&#!$])")
 """What Markdown may take for more than text."""
+_OTHER_NAMES: Final[dict[Form, tuple[str, ...]]] = {
+    "table": ("text", "txt", "plain"),
+    "csv": ("tsv", "excel", "xlsx", "xls", "spreadsheet"),
+    "json": (),
+    "jsonl": ("ndjson", "jsonlines", "json-lines", "lines"),
+    "md": ("markdown", "mkd"),
+    "parquet": ("pq",),
+}
 _JSON_OF_ROWS: Final = "give --json, or --format jsonl"
 
 Command = Callable[..., Any]
@@ -104,7 +112,16 @@ class _Forms(click.Choice[str]):
         """One of them."""
         if value == "json" and "json" not in self.choices:
             self.fail(f"{value!r} is no format here; {_JSON_OF_ROWS}", param, ctx)
+        meant = _meant(str(value))
+        if value not in self.choices and meant in self.choices:
+            self.fail(f"{value!r} is no format; did you mean {meant}?", param, ctx)
         return super().convert(value, param, ctx)
+
+
+def _meant(name: str) -> str:
+    """The format of another name, or of an ending of files."""
+    plain = name.lower().removeprefix(".")
+    return next((form for form, others in _OTHER_NAMES.items() if plain in (form, *others)), "")
 
 
 def _form(known: Sequence[Form], form: Form | None, path: Path | None, *, as_json: bool) -> Form:
@@ -113,7 +130,10 @@ def _form(known: Sequence[Form], form: Form | None, path: Path | None, *, as_jso
     json_form: Form = "json" if "json" in known else "jsonl"
     chosen: Form = json_form if as_json else form or endings.get(ending, known[0])
     if path is not None and chosen == "table":
-        raise click.UsageError(f"a file is no table; give --format {', '.join(_FORMS[1:-1])} or {_FORMS[-1]}")
+        meant = _meant(ending)
+        hint = f"did you mean --format {meant}?" if meant in known[1:] else ""
+        hint = hint or f"give --format {', '.join(known[1:-1])} or {known[-1]}"
+        raise click.UsageError(f"a file is no table; {hint}")
     if chosen == "parquet":
         if path is None and is_terminal(sys.stdout):
             raise click.UsageError("Parquet is nothing for a terminal; give -o FILE")

@@ -21,6 +21,11 @@ _ENDED_BY_SIGNAL: Final = 128
 _ENDING: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """What a container stop, `timeout` and a closed terminal send."""
 _RENAMED: Final = {"replay": "demo --replay FILE.csv"}
+_ON_THE_COMMAND_LINE: Final = {
+    "from": "since", "days_ago": "since", "out": "path", "outfile": "path", "output_file": "path", "file": "db",
+    "database": "db", "path": "db", "json_output": "as_json", "type": "form", "output_format": "form",
+}  # fmt: skip
+"""By another name of an option: the argument it is."""
 _REPEATED: Final = 1.0
 """Seconds in which the same signal is the same wish: `timeout` sends it to a process and to its group."""
 
@@ -81,9 +86,20 @@ class Commands(click.Group):
 def _in_one_line(error: click.UsageError) -> click.ClickException:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return error
-    message = error.format_message().rstrip(".")
+    meant = _meant_option(error) if isinstance(error, click.NoSuchOption) else None
+    message = f"{error.message.rstrip('.')}; did you mean {meant}?" if meant else error.format_message().rstrip(".")
     where = "llm-telemetry" if error.ctx is None else error.ctx.command_path
     return Misuse(f"{message}{' See' if message.endswith('?') else '; see'} {where} --help")
+
+
+def _meant_option(error: click.NoSuchOption) -> str | None:
+    """The option that has another name in other tools."""
+    from llm_service.telemetry.queries.field_names import ARGUMENTS
+
+    name = error.option_name.lstrip("-").replace("-", "_")
+    options = [] if error.ctx is None else [one for one in error.ctx.command.params if isinstance(one, click.Option)]
+    wanted = (ARGUMENTS.get(name), _ON_THE_COMMAND_LINE.get(name))
+    return next((max(one.opts, key=len) for one in options if one.name in wanted), None)
 
 
 def _reason(error: Exception) -> str:

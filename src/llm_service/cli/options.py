@@ -125,7 +125,15 @@ def examples(*lines: str) -> str:
     return "\b\nExamples:\n  " + "\n  ".join(whole)
 
 
-_GIVEN_AS: Final = {"measures": "measure", "by": "what", "since": "at", "until": "as_of", "id": "wanted"}
+_GIVEN_AS: Final = {
+    "measures": "measure",
+    "by": "what",
+    "since": "at",
+    "until": "as_of",
+    "id": "wanted",
+    "a": "run_a",
+    "b": "run_b",
+}
 """By argument of Python: how some commands call theirs."""
 
 

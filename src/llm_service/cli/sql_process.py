@@ -50,6 +50,11 @@ def ask(path: Path, statement: str, *, limit: int, timeout: float) -> Answer:
         StoreError: it took too long or too much, or the file cannot be read.
         KeyboardInterrupt: SIGINT came meanwhile.
     """
+    try:
+        statement.encode()
+    except UnicodeEncodeError as error:
+        where = f"it has bytes that are no UTF-8, at character {error.start + 1:,}"
+        raise QueryError("sql", statement, f"{where}; look for such a text by CAST(x'...' AS TEXT)") from None
     request = Request(str(path), statement, limit, timeout)
     with _child() as process:
         reply = _reply_of(process, request)

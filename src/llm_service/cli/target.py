@@ -83,9 +83,10 @@ class Target(NamedTuple):
         elif asked is not None and asked != covered:
             click.echo("it is widened to whole UTC days, of which only daily totals are left", err=self.as_json)
 
-    def say_kept(self, records_since: str | None, asked: "TimeRange") -> None:
-        """Say where records of the range are deleted."""
-        if records_since is not None and (asked.start is None or asked.start.date().isoformat() < records_since):
+    def say_kept(self, records_since: str | None, asked: "TimeRange | None" = None) -> None:
+        """Say where records of the range are deleted; None: of all times."""
+        start = None if asked is None else asked.start
+        if records_since is not None and (start is None or start.date().isoformat() < records_since):
             click.echo(f"calls before {records_since} (UTC) are deleted, but for their daily totals", err=self.as_json)
 
     def path(self) -> Path:

@@ -4,6 +4,7 @@ import re
 from functools import lru_cache
 from itertools import pairwise
 from typing import Final, cast
+from unicodedata import category, normalize
 
 from llm_service.redaction.name_table import (
     BARE_TOKENS,
@@ -34,6 +35,7 @@ _SEPARATORS: Final = r"[\s_.\-/]{1,256}+"
 _LABELLED: Final = " \t\r\n:=?*"
 """What stands behind a name where it is the label of a form: `Password:`, `API key *`."""
 _SUBSCRIPTS: Final = r"(?:\[[^\[\]]{0,64}+\]){1,4}+\Z"
+_QUOTED_PARTS: Final = r"[\s'\"(){}\[\],]{1,256}+"
 _ANNOUNCING: Final = rf"{expression_of((*SECRETS, *TOKENS, *HEADERS))}\Z"
 _DOUBTFUL: Final = rf"{expression_of((*BARE_TOKENS, *DRAWN))}\Z"
 _SUFFIXED: Final = rf"{suffixed((*SECRETS, *TOKENS, *DRAWN))}\Z"
@@ -60,7 +62,7 @@ def holds_secret(name: str, value: object = "x") -> bool:
     """
     if _is_nothing(value):
         return False
-    name = name[-_LONGEST_NAME:].rstrip(_LABELLED)
+    name = _spelled_plainly(name[-_LONGEST_NAME:]).rstrip(_LABELLED)
     if name.endswith("]"):  # `passwords[0]`
         name = _compiled(_SUBSCRIPTS).sub("", name)
     plain = _compiled(_SEPARATORS).sub("_", name)
@@ -77,6 +79,15 @@ def holds_secret(name: str, value: object = "x") -> bool:
     if isinstance(value, int | float):
         return _compiled(_COUNTED).search(plain) is None
     return not (isinstance(value, str) and (_compiled(SPOKEN).match(value) is not None or _is_no_text_of(plain, value)))
+
+
+def _spelled_plainly(name: str) -> str:
+    """Without letters that look like others or are not seen; a tuple, `('db', 'password')`, as its parts."""
+    if not name.isascii():
+        name = "".join(one for one in normalize("NFKC", name) if category(one) != "Cf")
+    if name.endswith(")"):
+        name = _compiled(_QUOTED_PARTS).sub(".", name).strip(".")
+    return name
 
 
 def _is_suffixed(plain: str, value: str) -> bool:

@@ -11,8 +11,10 @@ import pytest
 from click.testing import Result
 from tests.integration.cli.every_command import ARGUMENTS, MADE_BY_HAND, OPTIONS, commands
 
+from llm_service.cli import formats, group
 from llm_service.errors import QueryError
-from llm_service.telemetry import TelemetryLogger
+from llm_service.telemetry import AsyncTelemetryLogger, TelemetryLogger
+from llm_service.telemetry.queries import field_names
 
 Run = Callable[..., Result]
 COMMANDS: Final = dict(commands())
@@ -145,3 +147,52 @@ def test_in_python_an_error_names_the_argument(tmp_path: Path, method: str) -> N
             with pytest.raises(QueryError) as caught:
                 ask(filters=text)
             assert caught.value.field == "filters"
+
+
+OTHER_OPTIONS: Final = {**field_names.ARGUMENTS, **group._ON_THE_COMMAND_LINE}
+"""By another name, the argument that it is."""
+
+
+@pytest.mark.parametrize("name", OTHER_OPTIONS)
+def test_an_option_by_another_name_is_told_the_right_one(run: Run, name: str) -> None:
+    """By every command that has the one and not the other; some command has it."""
+    told = 0
+    for words, command in COMMANDS.items():
+        options = [one for one in command.params if isinstance(one, click.Option)]
+        meant = [max(one.opts, key=len) for one in options if one.name == OTHER_OPTIONS[name]]
+        given = "--" + name.replace("_", "-")
+        if not meant or any(given in one.opts for one in options):
+            continue
+        result = run(*words.split(), given, "x")
+        assert result.exit_code == 2
+        assert f"did you mean {meant[0]}?" in result.stderr, words
+        told += 1
+    is_one = any("--" + name in parameter.opts for command in COMMANDS.values() for parameter in command.params)
+    assert told or is_one
+
+
+@pytest.mark.parametrize("client", [TelemetryLogger, AsyncTelemetryLogger])
+def test_an_argument_by_another_name_is_one_that_questions_have(client: type) -> None:
+    """Each leads to an argument of `query`, and no question has the other name itself."""
+    parameters = {
+        name: inspect.signature(method).parameters
+        for name, method in inspect.getmembers(client, callable)
+        if not name.startswith("_") and "fresh" in inspect.signature(method).parameters
+    }
+    assert set(field_names.ARGUMENTS.values()) <= set(parameters["query"])
+    assert not set(field_names.ARGUMENTS) & {name for given in parameters.values() for name in given}
+
+
+@pytest.mark.parametrize("form", formats._OTHER_NAMES)
+def test_a_format_by_another_name_is_told_the_right_one(
+    run: Run, database: Path, tmp_path: Path, form: formats.Form
+) -> None:
+    """As an option, in any case, and as the ending of a file."""
+    for other in (form.upper(), form.title(), f".{form}", *formats._OTHER_NAMES[form]):
+        result = run("query", "--db", database, "--format", other)
+        assert result.exit_code == 2
+        assert f"did you mean {form}?" in result.stderr
+    for other in formats._OTHER_NAMES[form]:
+        result = run("query", "--db", database, "-o", tmp_path / f"out.{other}")
+        assert result.exit_code == 2
+        assert (f"did you mean --format {form}?" if form != "table" else "give --format csv") in result.stderr

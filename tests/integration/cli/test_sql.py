@@ -111,6 +111,10 @@ def test_what_does_more_than_read_is_refused(
         ("SELECT zeroblob(1000000000)", "string or blob too big"),
         ("SELECT ?", "correct the statement"),
         ("SELECT 1 \0", "correct the statement"),
+        (
+            "SELECT 'a\udcff'",
+            "it has bytes that are no UTF-8, at character 10; look for such a text by CAST(x'...' AS TEXT)",
+        ),
         ("DELETE FROM invocations", "only reading is allowed: SELECT, WITH, VALUES, EXPLAIN"),
     ],
 )

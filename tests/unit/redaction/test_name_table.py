@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import pytest
@@ -216,3 +216,25 @@ def test_every_word_of_the_table_is_searched_for() -> None:
         for name in names_of(row):
             assert may_hold_secret(json.dumps({name: VALUE})), name
     assert len(NAMES) == len(set(NAMES))
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        lambda name: "".join(chr(ord(one) + 0xFEE0) if "!" <= one <= "~" else one for one in name),  # full width
+        "\u200b".join,
+        lambda name: name[:1] + "\u00ad" + name[1:],
+        lambda name: str((name,)),
+        lambda name: str(("db", name)),
+        lambda name: str(frozenset({name})),
+    ],
+    ids=["full width", "zero width spaces", "soft hyphen", "tuple", "path", "set"],
+)
+def test_a_name_in_other_letters_or_as_a_key_of_several_parts_announces_its_secret(
+    spelled: Callable[[str], str],
+) -> None:
+    """As keys of the metadata may be; what is no secret's name stays."""
+    for name in ("password", "api_key", "apiKey", "client_secret"):
+        assert holds_secret(spelled(name), VALUE), spelled(name)
+    for name in ("city", "max_tokens", "model"):
+        assert not holds_secret(spelled(name), VALUE), spelled(name)

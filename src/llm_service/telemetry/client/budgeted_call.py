@@ -56,6 +56,11 @@ class _Budgeted(Invocation):
         self._fields |= names
         return self._reserve(self, fields | names)
 
+    @property
+    def _is_open(self) -> bool:
+        """Whether it is entered within itself: it has its budget already."""
+        return self._started != 0 and not self.over
+
     def _left(self, error: BaseException | None) -> InvocationRecord | None:
         """The record of the call, which is left; with `strict` a RecordError may come, and the hold is given up."""
         reservation = self._reservation
@@ -120,8 +125,9 @@ class AsyncBudgetedInvocation(_Budgeted):
         await self.hold.release()
 
     async def __aenter__(self) -> Self:
-        self._place = None  # it may have been refused elsewhere
-        await self.admit()
+        if not self._is_open:
+            self._stand_anew()  # it may have been refused elsewhere
+            await self.admit()
         return super().__enter__()
 
     def __exit__(
@@ -151,7 +157,9 @@ class BudgetedInvocation(_Budgeted):
     hold: Hold
 
     def _admit(self) -> None:
-        self._place = None  # it may have been refused elsewhere
+        if self._is_open:
+            return
+        self._stand_anew()  # it may have been refused elsewhere
         self._reservation = run(self._reserving())
         self.hold = Hold(self._reservation)
 

@@ -4,6 +4,7 @@ What SQL a question is and what its rows mean stands in the room `queries`. Repo
 read, in a thread: who only logs does not pay for them, and no event loop does.
 """
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, tzinfo
 from typing import TYPE_CHECKING
 
@@ -89,14 +90,19 @@ def get_daily_costs(
     tool_name: str | None = None,
     model_name: str | None = None,
     *,
+    since: date | str | None = None,
+    until: date | str | None = None,
+    time_zone: str | tzinfo | None = None,
     filters: Filters = None,
     fresh: bool = True,
 ) -> Steps[list[DailyCost]]:
-    """Daily totals by agent, tool and model, newest day first.
+    """Daily totals by agent, tool and model, newest day first. `date` is a UTC day.
 
     Args:
         start_date, end_date: UTC days, both inclusive; dates or ISO texts. None leaves that end open.
         agent_name, tool_name, model_name: equal to; None does not filter.
+        since, until, time_zone: as for `get_invocations`. A range that begins or ends within a UTC day has that part of
+            the day, from its records; where these are deleted already, the whole day.
         filters: by agent, tool and model, as for `query`.
         fresh: False reads without flushing first.
 
@@ -105,10 +111,10 @@ def get_daily_costs(
         CommitTimeoutError: what was accepted before could not be flushed; `fresh=False` reads without it.
         StoreError: the file cannot be read.
     """
-    query = questions.daily_costs(
-        InvocationFilter(start_date, end_date, agent_name, tool_name, model_name, filters=filters)
-    )
-    return core.ask(lambda fetch: questions.to_daily_costs(fetch(query)), fresh=fresh)
+    asked = core.range(since, until, time_zone)
+    narrowed = InvocationFilter(start_date, end_date, agent_name, tool_name, model_name, filters=filters)
+    narrowed.daily()  # refuses what is not usable before anything is flushed
+    return core.ask(lambda fetch: questions.read_daily_costs(fetch, narrowed, asked), fresh=fresh)
 
 
 def get_invocations(
@@ -211,12 +217,13 @@ def get_statistics(
 ) -> Steps[Statistics]:
     """Counts, sums and latency percentiles of the last `days` days, a rolling window up to the newest record.
 
-    Sums are exact; percentiles are within 2.2 %. Every value is a number, 0 or 0.0 on an empty file.
+    Sums are exact; percentiles are within 2.2 %. Every count and sum is a number, 0 or 0.0 on an empty file. `since`,
+    `until` and `time_zone` say what range they cover, `deleted_invocations` how many calls of it are gone.
 
     Args:
         days: of 24 hours; above 0, up to 36,500; fractions are taken.
         since, until, time_zone: a range in place of `days`, as for `get_invocations`. An end of it whose records are
-            deleted already is widened to its whole UTC day.
+            deleted already is widened to its whole UTC day, as the answer's `since` and `until` say.
         agent_name, tool_name, model_name, fresh: as for `get_daily_costs`.
         filters: as for `query`.
 
@@ -227,7 +234,7 @@ def get_statistics(
     names = InvocationFilter(agent_name=agent_name, tool_name=tool_name, model_name=model_name, filters=filters)
     asked = core.range(since, until, time_zone)
     if since is None and until is None:
-        asked = questions.last_days(days, datetime.now(UTC))
+        asked = replace(asked, start=questions.last_days(days, datetime.now(UTC)).start)
     return core.ask(lambda fetch: questions.read_statistics_of(fetch, asked, names)[0], fresh=fresh)
 
 

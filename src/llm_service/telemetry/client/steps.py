@@ -11,6 +11,7 @@ from inspect import Parameter, signature
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, get_args
 
 from llm_service.telemetry.instrumentation.field_aliases import ALIASES
+from llm_service.telemetry.queries.field_names import ARGUMENTS
 from llm_service.telemetry.writer.threads import off_the_loop
 
 __all__ = ["Step", "Steps", "Work", "awaited", "blocking", "made", "run", "run_async"]
@@ -124,8 +125,8 @@ def _begun(operation: Callable[..., _T], self: Any, args: tuple[Any, ...], kwarg
         _, *names = signature(operation).parameters
         for name in kwargs:
             if name not in names:
-                close = get_close_matches(name, names, n=1)
-                meant = ALIASES[name] if ALIASES.get(name) in names else close[0] if close else None
+                others = (*get_close_matches(name, names, n=1), ALIASES.get(name), ARGUMENTS.get(name))
+                meant = next((one for one in others[::-1] if one in names), None)
                 hint = f"did you mean {meant}?" if meant else f"it has {', '.join(names) or 'none'}"
                 raise TypeError(f"{operation.__name__}() has no argument {name!r}; {hint}") from None
         raise

@@ -4,6 +4,7 @@ import inspect
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from functools import partial, update_wrapper
+from types import coroutine
 from typing import Any, Final, NamedTuple, Self, TypeVar, cast
 
 from llm_service.redaction import shown
@@ -75,7 +76,9 @@ def _generator(begin: Begin, usage: ReadUsage | None, function: Callable[..., An
         body = function(*args, **kwargs)
         return (yield from cast("Generator[Any, Any, Any]", _Steps(body, Recording(begin(args, kwargs), usage))))
 
-    return iterate
+    code = getattr(function, "__code__", None)
+    is_awaited = code is not None and code.co_flags & inspect.CO_ITERABLE_COROUTINE
+    return coroutine(iterate) if is_awaited else iterate  # of `types.coroutine`: what it gives is awaited
 
 
 class _Steps:

@@ -19,7 +19,15 @@ from llm_service.telemetry.instrumentation.field_aliases import unpriced_beside,
 from llm_service.telemetry.instrumentation.given_fields import by_field, told_late, usable_id, warn_of_no_usage
 from llm_service.telemetry.instrumentation.kept_calls import is_of_parent
 from llm_service.telemetry.instrumentation.later_reports import with_losses
-from llm_service.telemetry.instrumentation.open_blocks import NOWHERE, Enclosing, Place, close, current, place_here
+from llm_service.telemetry.instrumentation.open_blocks import (
+    NOWHERE,
+    Enclosing,
+    Place,
+    close,
+    current,
+    descends_from,
+    place_here,
+)
 from llm_service.telemetry.instrumentation.record_building import merged
 from llm_service.telemetry.instrumentation.responses.answers import read_answer
 from llm_service.telemetry.instrumentation.responses.watching import Watching, watch
@@ -223,16 +231,25 @@ class Invocation(BlockEnd):
         """Be another call of the same names: a loop that tries again enters the same block again."""
         self.over, self._fields = False, dict(self._first)
         self._ttft_ms, self._learnt, self._watching = None, frozenset(), None
-        self._calls, self._holds_blocks, self._place = None, False, None
+        self._calls, self._holds_blocks, self._started = None, False, 0
+        self._stand_anew()
         self._own_id = new_id()
         if "invocation_id" not in self._first:
             self.invocation_id = self._own_id
+
+    def _stand_anew(self) -> None:
+        """Where it stands is decided as it begins; but what is still open within it has it around: there it stays."""
+        place = self._place
+        if not descends_from(current.get(), self):
+            self._place = None
+        elif place is not None and place is not NOWHERE:
+            place.forget_what_ended()
 
     def _begin(self) -> None:
         if self.over:
             self._again()
         self._place = place = self._place or place_here(self._sink, self._fields)
-        if place.parent is not None:
+        if place.parent is not None and not self._started:  # else it is entered within itself, and counted already
             place.parent._holds_blocks = True  # noqa: SLF001 - another block
             self._nested = nested_calls.begin_block_in(place.parent)
         self.restart_clock()

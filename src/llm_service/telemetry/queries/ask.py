@@ -6,10 +6,11 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import product
 from typing import Any, Final
 
-from llm_service.telemetry.queries.cells import IS_CALL, text, whole
+from llm_service.telemetry.queries.cells import text, whole
+from llm_service.telemetry.queries.conditions import columns_of
 from llm_service.telemetry.queries.daily_sums import RollUp
 from llm_service.telemetry.queries.figures import Groups, merge, nothing, put, read_records, read_sums, span_of
-from llm_service.telemetry.queries.filters import NAMES
+from llm_service.telemetry.queries.filters import NAMES, asks_for_spans
 from llm_service.telemetry.queries.local_periods import (
     DAY,
     Cut,
@@ -84,6 +85,7 @@ def ask(fetch: Fetch, question: Question, now: datetime) -> Answer:
     rows = _rows(question, _shown(question, found, asked.zone))
     since, deleted = _deleted(fetch, question, spans)
     limit = len(rows) if question.limit is None else question.limit
+    columns = columns_of(question.conditions).union(key.column for key in question.keys)
     return Answer(
         rows=rows[:limit],
         totals=_measured(question, _sum(question, found)),
@@ -93,14 +95,14 @@ def ask(fetch: Fetch, question: Question, now: datetime) -> Answer:
         records_since=since,
         deleted_invocations=deleted,
         more=max(0, len(rows) - limit),
-        unknown_names=find_unknown(fetch, named_in(question.conditions), spans=False),
+        unknown_names=find_unknown(fetch, named_in(question.conditions), spans=asks_for_spans(columns)),
     )
 
 
-def totals_of(fetch: Fetch, question: Question, now: datetime) -> dict[str, Any]:
-    """The totals of an answer alone."""
-    found, _ = _found(fetch, question, question.range(now))
-    return _measured(question, _sum(question, found))
+def totals_of(fetch: Fetch, question: Question, now: datetime) -> tuple[dict[str, Any], str | None, int]:
+    """Of an answer `totals`, `records_since` and `deleted_invocations` alone."""
+    found, spans = _found(fetch, question, question.range(now))
+    return _measured(question, _sum(question, found)), *_deleted(fetch, question, spans)
 
 
 def parts_by_day(
@@ -219,7 +221,7 @@ def _deleted(fetch: Fetch, question: Question, spans: Sequence[Span]) -> tuple[s
         end = since if end is None else min(end, since)
         daily = span_of("date", start, end, names)
         records = span_of("timestamp", start, end, names)
-        records.add(IS_CALL)
+        records.only_calls(columns_of(names))
         ((counted,),) = fetch((f"SELECT coalesce(sum(invocations), 0) FROM daily_costs{daily}", daily.parameters))  # noqa: S608
         ((kept,),) = fetch((f"SELECT count(*) FROM invocations{records}", records.parameters))  # noqa: S608
         deleted += max(0, whole(counted) - kept)

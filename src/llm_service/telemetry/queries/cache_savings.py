@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from llm_service.telemetry.queries.cells import IS_CALL
-from llm_service.telemetry.queries.filters import Where
+from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.record.timestamps import to_microseconds
 from llm_service.telemetry.stores.base import Fetch
 
@@ -72,11 +71,11 @@ class CacheSavings:
 
 
 def read_savings(
-    fetch: Fetch, where: Where, columns: Sequence[str], prices: RatesOf
+    fetch: Fetch, narrowed: InvocationFilter, columns: Sequence[str], prices: RatesOf
 ) -> dict[tuple[str | None, ...], CacheSavings]:
     """Cache savings by columns (none: all calls, under `()`); groups without a priced call are left out."""
     found: dict[tuple[str | None, ...], CacheSavings] = {}
-    for row in _cached_calls(fetch, where, columns):
+    for row in _cached_calls(fetch, narrowed, columns):
         saved = _saved(prices, *row[-_PROBED:])
         if saved is not None:
             found.setdefault(tuple(row[:-_PROBED]), CacheSavings()).add(CacheSavings(1, saved))
@@ -116,19 +115,17 @@ def _saved(
     return None if uncached is None or cached is None else uncached - cached
 
 
-def _cached_calls(fetch: Fetch, where: Where, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+def _cached_calls(fetch: Fetch, narrowed: InvocationFilter, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
     """The calls that used a cache: names, then `_COLUMNS`. Only one page is in memory."""
+    where = narrowed.where()
     sql = f"SELECT coalesce(min(id), 0), coalesce(max(id), -1) FROM invocations{where}"  # noqa: S608
     first, last = fetch((sql, where.parameters))[0]
     # Only by id: one scan in the order of the rows in the file.
-    place = " AND ".join(
-        filter(
-            None,
-            [str(where).removeprefix(" WHERE "), CACHED, IS_CALL, "unpriced_usage IS NULL AND id >= ? AND id <= ?"],
-        )
-    )
+    where = narrowed.calls()
+    where.add(CACHED)
+    where.add("unpriced_usage IS NULL AND id >= ? AND id <= ?")
     names = "".join(f"{column}, " for column in columns)
-    sql = f"SELECT id, {names}{_COLUMNS} FROM invocations NOT INDEXED WHERE {place} ORDER BY id LIMIT ?"  # noqa: S608
+    sql = f"SELECT id, {names}{_COLUMNS} FROM invocations NOT INDEXED{where} ORDER BY id LIMIT ?"  # noqa: S608
     while first <= last:
         page = fetch((sql, [*where.parameters, first, last, _PAGE_ROWS]))
         yield from (row[1:] for row in page)

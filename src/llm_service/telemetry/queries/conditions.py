@@ -3,20 +3,24 @@
 A cell that holds what no writer wrote counts as unknown. `!=` is the exact opposite of `=`, so unknown values match it.
 """
 
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from llm_service.telemetry.queries.cells import known, whole_or_null
+from llm_service.telemetry.queries.field_names import MetadataKey
 from llm_service.telemetry.queries.rows import NUMBERS
 from llm_service.telemetry.record.fields import KINDS, RANGES
 
-__all__ = ["FAILED", "OPERATORS", "Condition", "Glob", "Operator", "as_sql", "columns_of", "metadata_text"]
+__all__ = ["ALIASES", "FAILED", "OPERATORS", "Condition", "Glob", "Operator", "as_sql", "columns_of", "metadata_text"]
 
 Operator = Literal["=", "!=", "<=", ">=", "<", ">"]
 OPERATORS: Final[tuple[Operator, ...]] = ("!=", "<=", ">=", "=", "<", ">")
 """The longer ones first."""
+ALIASES: Final[dict[str, Operator]] = {"==": "=", "<>": "!=", "=>": ">=", "=<": "<="}
+"""How other languages write some of them."""
 
 FAILED: Final = "status <> 'success'"
 """Spelled like the partial indexes' condition, which a bound parameter would not match."""
@@ -41,13 +45,13 @@ class Condition:
 
     Attributes:
         column: of `invocations`.
-        key: of the metadata, else None; see `_value_at`.
+        key: of the metadata, else None.
         operator: `<`, `<=`, `>` and `>=` have one value.
         values: as stored; None stands for an unknown value, and matches the calls that have none.
     """
 
     column: str
-    key: str | None
+    key: MetadataKey | None
     operator: Operator
     values: tuple[str | int | float | Glob | None, ...]
 
@@ -57,31 +61,30 @@ def columns_of(conditions: Iterable[Condition]) -> set[str]:
     return {condition.column for condition in conditions}
 
 
-def _value_at(key: str) -> tuple[str, list[Any]]:
-    """SQL for the path of a key of the metadata, and its parameters.
+def _place(key: MetadataKey) -> tuple[str, list[Any]]:
+    """SQL for where a key of the metadata stands, as arguments of a function: JSON, and a path; and its parameters."""
+    if any(part == "" or json.dumps(part, ensure_ascii=False) != f'"{part}"' for path in key.paths for part in path):
+        # A path of SQLite says such a key in some versions only.
+        return f"metadata_at(CAST(? || {_METADATA} AS BLOB)), '$.value'", [f"{json.dumps(key.paths)}\n"]
+    paths = ["$" + "".join(f'."{part}"' for part in path) for path in key.paths]
+    if len(paths) == 1:
+        return f"{_METADATA}, ?", paths
+    whole, inner = paths
+    return f"{_METADATA}, CASE WHEN json_type({_METADATA}, ?) IS NULL THEN ? ELSE ? END", [whole, inner, whole]
 
-    It is the key as it is, else what its parts between dots lead to; in quotes always as it is.
-    """
-    whole = f'$."{key.removeprefix(chr(34)).removesuffix(chr(34))}"'
-    parts = key.split(".")
-    if key.startswith('"') or len(parts) == 1 or not all(parts):
-        return "?", [whole]
-    inner = "$" + "".join(f'."{part}"' for part in parts)
-    return f"CASE WHEN json_type({_METADATA}, ?) IS NULL THEN ? ELSE ? END", [whole, inner, whole]
 
-
-def metadata_text(key: str) -> tuple[str, list[Any]]:
+def metadata_text(key: MetadataKey) -> tuple[str, list[Any]]:
     """SQL for a key of the metadata as text, and its parameters; NULL where it is missing, null or invalid.
 
     Numbers are text, too; `true` and `false` are words, lists and objects are JSON.
     """
-    path, bound = _value_at(key)
+    place, bound = _place(key)
     # A cast would cut a number to 15 digits; in a list it stands as it was written. An object has no [0].
-    digits = f"replace(substr(json_extract({_METADATA}, {path}, '$[0]'), 2), ',null]', '')"
+    digits = f"replace(substr(json_extract({place}, '$[0]'), 2), ',null]', '')"
     text = (
-        f"CASE json_type({_METADATA}, {path}) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' "
+        f"CASE json_type({place}) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' "
         f"WHEN 'integer' THEN {digits} WHEN 'real' THEN {digits} "
-        f"ELSE CAST(json_extract({_METADATA}, {path}) AS TEXT) END"
+        f"ELSE CAST(json_extract({place}) AS TEXT) END"
     )
     return text, bound * 4
 
@@ -104,10 +107,8 @@ def _comparison(condition: Condition) -> tuple[str, list[Any]]:
     (value,) = condition.values
     if condition.key is None:
         return f"{_operand(condition.column)} {condition.operator} ?", [value]
-    path, bound = _value_at(condition.key)
-    number = (
-        f"CASE WHEN json_type({_METADATA}, {path}) IN ('integer', 'real') THEN json_extract({_METADATA}, {path}) END"
-    )
+    place, bound = _place(condition.key)
+    number = f"CASE WHEN json_type({place}) IN ('integer', 'real') THEN json_extract({place}) END"
     return f"{number} {condition.operator} ?", [*bound, *bound, value]
 
 

@@ -5,7 +5,7 @@ Read from the records that are still kept, because the daily totals have no prov
 
 from typing import Any, Final, TypedDict, cast
 
-from llm_service.telemetry.queries.cells import IS_CALL, NANOS, PRICED, UNCOUNTED, UNPRICED, text
+from llm_service.telemetry.queries.cells import NANOS, PRICED, UNCOUNTED, UNPRICED, text
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.retention_coverage import read_kept
 from llm_service.telemetry.stores.base import Fetch
@@ -77,8 +77,7 @@ _UNKNOWN_SUMS: Final = f"count(*), coalesce(sum(total_tokens), 0), sum({UNCOUNTE
 
 def read_coverage(fetch: Fetch, narrowed: InvocationFilter) -> CoverageReport:
     """Coverage by source, and the models without prices, those with most calls first."""
-    where = narrowed.where()
-    where.add(IS_CALL)
+    where = narrowed.calls()
     order = "GROUP BY cost_source ORDER BY count(*) DESC, cost_source"
     sql = f"SELECT cost_source, {_SOURCE_SUMS} FROM invocations{where} {order}"  # noqa: S608
     sources = [_source(row) for row in fetch((sql, where.parameters))]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any, Final, TypedDict
 
-from llm_service.telemetry.queries.cells import IS_CALL, text
+from llm_service.telemetry.queries.cells import text
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.retention_coverage import read_deleted
 from llm_service.telemetry.stores.base import Fetch
@@ -48,9 +48,7 @@ class FailureReport(TypedDict):
 
 def read_failures(fetch: Fetch, narrowed: InvocationFilter, limit: int) -> FailureReport:
     """The failures of these calls; `share` is of all of them."""
-    where, all_of = replace(narrowed, failed=True).where(), narrowed.where()
-    where.add(IS_CALL)
-    all_of.add(IS_CALL)
+    where, all_of = replace(narrowed, failed=True).calls(), narrowed.calls()
     keys = ", ".join(_KEYS)
     facts = f"{keys}, count(*), min(timestamp), max(timestamp), max(id)"
     order = f"GROUP BY {keys} ORDER BY count(*) DESC, {keys}"

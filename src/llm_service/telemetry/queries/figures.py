@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from llm_service.telemetry.queries.cells import IS_CALL, whole
+from llm_service.telemetry.queries.cells import whole
 from llm_service.telemetry.queries.conditions import Condition, columns_of
 from llm_service.telemetry.queries.daily_sums import ROLLUP_KEYS, ROLLUP_TIMES, RollUp, fetch_daily_sums
 from llm_service.telemetry.queries.filters import Where
@@ -72,8 +72,7 @@ def read_records(
 ) -> Groups:
     """Groups of the calls from a timestamp on and before another; also of spans where `operation` is asked for."""
     where = span_of("timestamp", start, end, conditions)
-    if "operation" not in columns_of(conditions) | {key.column for key in keys}:
-        where.add(IS_CALL)
+    where.only_calls(columns_of(conditions).union(key.column for key in keys))
     cells = [cut.sql if key.is_period else _unindexed(key) for key in keys]
     bound = [parameter for key in keys for parameter in key.parameters]
     selected = ", ".join((*cells, "count(*)", *(PARTS[part].sql for part in parts)))

@@ -8,21 +8,23 @@ and commas are plain, too. No value stands for an unknown one: `user=` are the c
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Any, Final, cast
 
 from llm_service.errors import QueryError, RecordError
 from llm_service.redaction import ID_BYTES, scrub, stored_name
-from llm_service.telemetry.queries.conditions import OPERATORS, Condition, Glob, Operator
+from llm_service.telemetry.queries.conditions import ALIASES, OPERATORS, Condition, Glob, Operator
 from llm_service.telemetry.queries.field_names import (
     COLUMNS,
     METADATA,
+    QUOTED,
     SHORT_NAMES,
     column_named,
     metadata_key,
     no_such,
 )
 from llm_service.telemetry.queries.time_range import time_range
-from llm_service.telemetry.record.checks import STATUSES, choice
+from llm_service.telemetry.record.checks import COST_SOURCES, LEVELS, STATUSES, USAGE_SOURCES, choice
 from llm_service.telemetry.record.fields import CHECKS, KINDS, RANGES
 from llm_service.telemetry.record.texts import forget_repairs, plain_text, repaired, repairs_here
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, microseconds_text, to_microseconds
@@ -41,15 +43,20 @@ LONGEST_PATTERN: Final = 50_000
 """Bytes, SQLite's limit."""
 
 _Value = str | int | float | Glob | None
-_OPERATOR: Final = "|".join(map(re.escape, OPERATORS))
-_FIELD: Final = re.compile(rf"[A-Za-z_][\w-]*(?:\.(?:\"[^\"]*\"|[^\s=<>!\"']+))?(?={_OPERATOR})")
+_OPERATOR: Final = "|".join(map(re.escape, (*ALIASES, *OPERATORS)))
+_FIELD: Final = re.compile(rf"[A-Za-z_][\w-]*(?:\.(?:{QUOTED}|[^\s=<>!\"'])*)?(?={_OPERATOR})")
 _SIGN: Final = re.compile(_OPERATOR)
+_NEARLY: Final = re.compile(rf"([\w-]+)\s*({_OPERATOR}|:)\s*(\S+)")
 _PART: Final = re.compile(r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>(?:[^\s,"'][^\s,]*)?))(?=[\s,]|$)""")
 _TERMS: Final = "write terms such as agent=backend-dev, model=gpt-*, cost>0.1 or latency>5s, with a space between them"
 _COMPARED: Final = frozenset({"number", "moment"})
 _MILLISECONDS: Final = {"": 1.0, "ms": 1.0, "s": 1e3, "m": 6e4}
 _DURATION: Final = re.compile(r"(.*?)(ms|s|m|)", re.DOTALL)
 _BOOLEANS: Final = {"true": True, "yes": True, "false": False, "no": False}
+WORDS: Final = {
+    "status": STATUSES, "privacy_level": LEVELS, "usage_source": USAGE_SOURCES, "cost_source": COST_SOURCES,
+}  # fmt: skip
+"""By column whose values are words of a fixed set: these."""
 _TEXTS_WITH_SPACES: Final = frozenset({"error", "json"})
 
 
@@ -102,11 +109,24 @@ def _terms(text: str, argument: str) -> Iterable[Condition]:
     while (at := len(text) - len(text[at:].lstrip())) < len(text):
         field = _FIELD.match(text, at)
         if field is None:
-            raise QueryError(argument, text[at:], _TERMS)
+            raise QueryError(argument, text[at:], _meant(text[at:]))
         sign = _SIGN.match(text, field.end())
         assert sign is not None  # noqa: S101 - the field looked ahead
         values, at = _values(text, sign.end(), argument)
-        yield _condition(field[0], cast("Operator", sign[0]), values, argument)
+        yield _condition(field[0], _operator(sign[0]), values, argument)
+
+
+def _operator(sign: str) -> Operator:
+    return ALIASES.get(sign) or cast("Operator", sign)
+
+
+def _meant(text: str) -> str:
+    """The remedy for what is no term: a colon for an equals sign, or spaces around one."""
+    found = _NEARLY.match(text)
+    if found is None or column_named(found[1]) is None:
+        return _TERMS
+    sign = "=" if found[2] == ":" else _operator(found[2])
+    return f"did you mean {found[1]}{sign}{found[3]}?"
 
 
 def _values(text: str, at: int, argument: str) -> tuple[list[_Value], int]:
@@ -143,7 +163,7 @@ def _of_field(name: object, given: object, argument: str) -> Condition:
         values, end = _values(text, sign.end(), argument)
         if text[end:].strip():
             raise QueryError(argument, given, "put quotes around what has spaces")
-        return _condition(name, cast("Operator", sign[0]), values, argument)
+        return _condition(name, _operator(sign[0]), values, argument)
     if isinstance(given, list | tuple | set | frozenset):
         several = cast("Iterable[Any]", given)
         values = [_bare(plain_text(one)) if isinstance(one, str) and one else one for one in several]
@@ -183,6 +203,9 @@ def _stored(column: str, name: str, value: Any, argument: str) -> _Value:
     if isinstance(value, Glob):
         if kind in _COMPARED:
             raise QueryError(argument, f"{name}={value.pattern}", f"{name} has no patterns; compare with <, > or =")
+        if kind == "word" and not any(fnmatchcase(word, value.pattern) for word in WORDS[column]):
+            known = ", ".join(sorted(WORDS[column]))
+            raise QueryError(argument, f"{name}={value.pattern}", f"no {name} fits it; use one of: {known}")
         unchanged = stored_name(value.pattern) == value.pattern
         return value if unchanged else stored_name(value.pattern.replace("[[]", "["))
     if kind in _TEXTS_WITH_SPACES:

@@ -1,11 +1,13 @@
 """Filters of queries, as conditions and parameters; each value is checked."""
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from llm_service.errors import QueryError, RecordError
 from llm_service.redaction import stored_name
+from llm_service.telemetry.queries.cells import IS_CALL
 from llm_service.telemetry.queries.conditions import FAILED, Condition, as_sql, columns_of
 from llm_service.telemetry.queries.filter_language import Filters, conditions_of
 from llm_service.telemetry.record.checks import STATUSES, choice
@@ -13,11 +15,16 @@ from llm_service.telemetry.record.fields import CHECKS
 from llm_service.telemetry.record.texts import forget_repairs, plain_text, repaired, repairs_here
 from llm_service.telemetry.record.timestamps import microseconds_text, to_microseconds
 
-__all__ = ["NAMES", "InvocationFilter", "Where", "checked_day", "checked_id", "moment_text"]
+__all__ = ["NAMES", "InvocationFilter", "Where", "asks_for_spans", "checked_day", "checked_id", "moment_text"]
 
 NAMES: Final = ("agent_name", "tool_name", "model_name")
 """The names that records and daily totals have."""
 _IDS: Final = (*NAMES, "session_id", "trace_id", "run", "user_id")
+
+
+def asks_for_spans(columns: Container[str]) -> bool:
+    """Whether spans count, which are no calls: where `operation` is a key or in a filter, and nowhere else."""
+    return "operation" in columns
 
 
 class Where:
@@ -42,6 +49,11 @@ class Where:
         for condition in conditions:
             sql, parameters = as_sql(condition)
             self.add(sql, *parameters)
+
+    def only_calls(self, asked: Container[str]) -> None:
+        """Leave out spans, unless the columns that are asked for say that they count."""
+        if not asks_for_spans(asked):
+            self.add(IS_CALL)
 
     def names(self, narrowed: "InvocationFilter", *columns: str) -> None:
         """Add conditions that columns equal a name, as given to the record or as stored: redaction is idempotent.
@@ -169,6 +181,12 @@ class InvocationFilter:
         if self.failed or status not in (None, "success"):
             where.add(FAILED)
         where.meet(*conditions_of(self.filters))
+        return where
+
+    def calls(self) -> Where:
+        """The conditions on `invocations` for what counts calls: without spans, unless a filter names `operation`."""
+        where = self.where()
+        where.only_calls(columns_of(conditions_of(self.filters)))
         return where
 
     def daily(self) -> Where:

@@ -89,7 +89,7 @@ def _key(name: str, argument: str) -> GroupKey:
         return GroupKey(name, rank=_RANKS.get(name, _as_they_are))
     key = metadata_key(name, argument)
     if key is not None:
-        return GroupKey(name.replace('"', ""), *metadata_text(key))
+        return GroupKey(key.name, *metadata_text(key))
     column = column_named(name)
     if column == "tags":
         return GroupKey("tag", "tags", shown=_tags)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypedDict
 
 from llm_service.telemetry.queries.ask import ask
-from llm_service.telemetry.queries.cells import IS_CALL, whole
+from llm_service.telemetry.queries.cells import whole
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.local_periods import moment_of
 from llm_service.telemetry.queries.newest import read_newest
@@ -58,8 +58,7 @@ def read_live(
 
 def _minutes(fetch: Fetch, narrowed: InvocationFilter, now: datetime) -> list[Minute]:
     start = now - timedelta(minutes=MINUTES)
-    where = narrowed.where()
-    where.add(IS_CALL)
+    where = narrowed.calls()
     where.add("timestamp >= ?", timestamp_of(start))
     where.add("timestamp < ?", timestamp_of(now))
     second = "substr(timestamp, 1, 19)"

@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple, cast
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.conditions import Condition, columns_of
-from llm_service.telemetry.queries.field_names import column_named, no_such
+from llm_service.telemetry.queries.field_names import QUOTED, column_named, metadata_key, no_such
 from llm_service.telemetry.queries.filter_language import Filters, conditions_of
 from llm_service.telemetry.queries.filters import NAMES
 from llm_service.telemetry.queries.group_keys import GroupKey, group_keys
@@ -27,7 +27,7 @@ _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
 _QUARTER: Final = timedelta(minutes=15)
 _LAST_QUARTER: Final = datetime(9999, 12, 31, 23, 45, tzinfo=UTC)
-_NAME: Final = re.compile(r'(?:[^,"]|"[^"]*"?)+')
+_NAME: Final = re.compile(rf'(?:[^,"]|{QUOTED}|")+')
 """Between commas, but for those in quotes: `metadata."a,b"`."""
 Names = str | Sequence[str]
 """Names separated by commas, or a list of them."""
@@ -107,7 +107,8 @@ class Question:
 
 
 def _key_column(name: str) -> str:
-    return "tag" if name in ("tag", "tags") else column_named(name) or name.replace('"', "")
+    key = metadata_key(name, "order")
+    return "tag" if name in ("tag", "tags") else column_named(name) or (name if key is None else key.name)
 
 
 def _names(argument: str, given: object) -> list[str]:

@@ -4,14 +4,15 @@ SQL is built from constants of this module; every value is bound. Statistics are
 daily totals, and records only of the partial days at the ends of the window.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, Final, TypedDict, cast
 
 from llm_service.errors import QueryError
 from llm_service.telemetry.queries.ask import totals_of
-from llm_service.telemetry.queries.cells import IS_CALL, known, number, say_odd, text, whole
-from llm_service.telemetry.queries.filters import InvocationFilter, Where
+from llm_service.telemetry.queries.cells import added_up, known, number, say_odd, text, whole
+from llm_service.telemetry.queries.filters import NAMES, InvocationFilter, Where
 from llm_service.telemetry.queries.measures import MEASURES, SETS
 from llm_service.telemetry.queries.plans import Question
 from llm_service.telemetry.queries.range_parts import range_parts
@@ -20,19 +21,19 @@ from llm_service.telemetry.queries.time_range import EVER, TimeRange
 from llm_service.telemetry.stores.base import Fetch, Query
 
 __all__ = [
+    "MEASURE_OF",
     "ROW_COLUMNS",
     "DailyCost",
     "InvocationRow",
     "Statistics",
     "add_position",
     "check_days",
-    "daily_costs",
     "greatest",
     "invocations",
     "last_days",
+    "read_daily_costs",
     "read_statistics",
     "read_statistics_of",
-    "to_daily_costs",
     "to_invocations",
 ]
 
@@ -62,7 +63,13 @@ class DailyCost(TypedDict):
 
 
 class Statistics(TypedDict):
-    """A window of calls. Every value is a number, 0 or 0.0 for an empty window; coverage has its own keys."""
+    """A window of calls. What is counted is a number, 0 or 0.0 for an empty window; coverage has its own keys.
+
+    `since` and `until` are the range that is covered: UTC texts; None is open. It is wider than the one that was asked
+    for where that begins or ends in a UTC day of which only daily totals are left. `time_zone` is the zone of its days.
+    `records_since` is the first UTC day with all its records, None if none were ever deleted. `deleted_invocations`
+    calls of the range's days and names are not counted, because records must tell them and theirs are deleted.
+    """
 
     total_invocations: int
     success_count: int
@@ -81,24 +88,46 @@ class Statistics(TypedDict):
     p95_latency_ms: float
     p99_latency_ms: float
     timed_invocations: int
+    since: str | None
+    until: str | None
+    time_zone: str
+    records_since: str | None
+    deleted_invocations: int
 
 
-_MEASURES: Final = {
-    key: key if key in MEASURES else measure for key in Statistics.__annotations__ for measure in SETS.get(key, (key,))
+MEASURE_OF: Final = {
+    key: key if key in MEASURES else SETS[key][0] for key in Statistics.__annotations__ if key in {*MEASURES, *SETS}
 }
-"""By key of statistics: the measure."""
+"""By key of statistics that is counted: the measure."""
 _DAILY_COLUMNS: Final = tuple(DailyCost.__annotations__)
 _DAILY_WHOLE: Final = tuple(column for column, kind in DailyCost.__annotations__.items() if kind is int)
+_DAY_AND_NAMES: Final = f"substr(timestamp, 1, 10) AS date, {', '.join(NAMES)}"
+_DAILY_ORDER: Final = f"ORDER BY date DESC, {', '.join(NAMES)}"
 
 
-def daily_costs(narrowed: InvocationFilter) -> Query:
-    """Daily totals, newest day first."""
-    where = narrowed.daily()
-    order = "ORDER BY date DESC, agent_name, tool_name, model_name"
-    return f"SELECT {', '.join(_DAILY_COLUMNS)} FROM daily_costs{where} {order}", where.parameters  # noqa: S608
+def read_daily_costs(fetch: Fetch, narrowed: InvocationFilter, asked: TimeRange = EVER) -> list[DailyCost]:
+    """Daily totals, newest UTC day first; of the days at the ends of the range, the part that is in it."""
+    parts = range_parts(fetch, asked)
+    where = parts.days(narrowed)
+    daily = f"SELECT {', '.join(_DAILY_COLUMNS)} FROM daily_costs{where} {_DAILY_ORDER}"  # noqa: S608
+    found = [_daily_costs(fetch((daily, where.parameters)))]
+    for edge in parts.edges:
+        where = edge.where(narrowed)
+        sql = f"SELECT {_DAY_AND_NAMES}, {added_up(*_DAILY_WHOLE)} FROM invocations{where} GROUP BY 1, 2, 3, 4"  # noqa: S608
+        found.append([_added_up(row) for row in fetch((f"{sql} {_DAILY_ORDER}", where.parameters))])
+    found.sort(key=lambda rows: text(rows[0]["date"]) if rows else "", reverse=True)  # no day is in two of them
+    return [*chain.from_iterable(found)]
 
 
-def to_daily_costs(rows: Iterable[tuple[Any, ...]]) -> list[DailyCost]:
+def _added_up(row: Sequence[Any]) -> DailyCost:
+    named: dict[str, Any] = dict(
+        zip(("date", *NAMES, *_DAILY_WHOLE), (text(row[0]), *row[1:4], *map(whole, row[4:])), strict=True)
+    )
+    named["total_cost_usd"] = named["cost_nanos"] / 1e9
+    return cast("DailyCost", {name: named[name] for name in _DAILY_COLUMNS})
+
+
+def _daily_costs(rows: Iterable[tuple[Any, ...]]) -> list[DailyCost]:
     """Rows of `daily_costs` as dicts; an invalid number counts as 0, and a warning names the first such row."""
     shaped: list[DailyCost] = []
     odd: list[tuple[str, list[str]]] = []
@@ -126,10 +155,9 @@ def invocations(narrowed: InvocationFilter, limit: int = 100, *, before: Invocat
 
 
 def greatest(narrowed: InvocationFilter, column: str, limit: int) -> Query:
-    """The calls with the greatest known numbers in a column, 1 to 1,000,000 of them; no spans."""
+    """The calls with the greatest known numbers in a column, 1 to 1,000,000 of them."""
     _check_limit(limit)
-    where = narrowed.where()
-    where.add(IS_CALL)
+    where = narrowed.calls()
     where.add(f"({known(column)}) IS NOT NULL")
     order = f"ORDER BY {column} DESC, id DESC LIMIT ?"
     return f"SELECT {ROW_COLUMNS} FROM invocations{where} {order}", [*where.parameters, limit]  # noqa: S608
@@ -150,16 +178,22 @@ def last_days(days: float, now: datetime) -> TimeRange:
 
 
 def read_statistics_of(fetch: Fetch, asked: TimeRange, narrowed: InvocationFilter) -> tuple[Statistics, TimeRange]:
-    """Statistics of the calls of a range, and the range that they cover: it may be wider."""
+    """Statistics of the calls of a range, and the range that they cover: it may be wider.
+
+    Args:
+        narrowed: with names and filters; its days and moments are not read.
+    """
     # Other filters than by names are answered from records: where these are deleted, no daily totals stand in.
     covered = range_parts(fetch, asked).covered if narrowed.by_names() == narrowed else asked
     question = Question(
-        measures=tuple(_MEASURES.values()), filters=narrowed.conditions(), since=covered.start, until=covered.end
+        measures=tuple(MEASURE_OF.values()), filters=narrowed.conditions(), since=covered.start, until=covered.end
     )
-    totals = totals_of(fetch, question, datetime.now(UTC))
-    found = {key: totals[measure] or 0 for key, measure in _MEASURES.items()}
-    statistics = {key: of(found[key]) for key, of in Statistics.__annotations__.items()}
-    return cast("Statistics", statistics), covered
+    totals, records_since, deleted = totals_of(fetch, question, datetime.now(UTC))
+    found: dict[str, Any] = {
+        key: Statistics.__annotations__[key](totals[measure] or 0) for key, measure in MEASURE_OF.items()
+    }
+    found |= covered.as_json() | {"records_since": records_since, "deleted_invocations": deleted}
+    return cast("Statistics", found), covered
 
 
 def _check_limit(limit: object) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
-from llm_service.telemetry.queries.cells import IS_CALL, day, text
+from llm_service.telemetry.queries.cells import day, text
 from llm_service.telemetry.queries.filters import InvocationFilter, Where
 from llm_service.telemetry.queries.time_range import TimeRange, day_start
 from llm_service.telemetry.record.timestamps import MAX_MICROSECONDS, microseconds_text, to_microseconds
@@ -29,10 +29,9 @@ class Edge(NamedTuple):
 
     def where(self, narrowed: InvocationFilter) -> Where:
         """The conditions on calls of `invocations`."""
-        where = narrowed.where()
+        where = narrowed.calls()
         where.compare("timestamp >= ?", None if self.start is None else _text(self.start))
         where.compare("timestamp < ?", None if self.end is None else _text(self.end))
-        where.add(IS_CALL)
         return where
 
 

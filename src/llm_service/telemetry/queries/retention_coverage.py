@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any, Final, NamedTuple
 
-from llm_service.telemetry.queries.cells import IS_CALL, text, whole
+from llm_service.telemetry.queries.cells import text, whole
 from llm_service.telemetry.queries.conditions import FAILED
 from llm_service.telemetry.queries.filters import InvocationFilter, checked_day, moment_text
 from llm_service.telemetry.stores.base import Fetch
@@ -54,10 +54,9 @@ def read_deleted(fetch: Fetch, narrowed: InvocationFilter) -> Deleted:
         return Deleted()
     days = _whole_days(narrowed.by_names())
     counts = "coalesce(sum({calls}), 0), coalesce(sum({failures}), 0)"
-    daily, records = days.daily(), days.where()
+    daily, records = days.daily(), days.calls()
     daily.add("date < ?", since)
     records.add("timestamp < ?", since)  # as a purge that goes on has left them
-    records.add(IS_CALL)
     in_daily = counts.format(calls="invocations", failures="errors + timeouts")
     in_records = counts.format(calls="1", failures=FAILED)
     ((calls, failures),) = fetch((f"SELECT {in_daily} FROM daily_costs{daily}", daily.parameters))  # noqa: S608
@@ -92,8 +91,7 @@ def records_since(fetch: Fetch) -> str | None:
 
 
 def _records(fetch: Fetch, narrowed: InvocationFilter) -> tuple[Any, ...]:
-    where = narrowed.where()
-    where.add(IS_CALL)
+    where = narrowed.calls()
     sql = f"SELECT min(timestamp), max(timestamp), count(*) FROM invocations{where}"  # noqa: S608
     return fetch((sql, where.parameters))[0]
 

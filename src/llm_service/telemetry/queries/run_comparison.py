@@ -17,6 +17,7 @@ from llm_service.telemetry.queries.bootstrap import (
     require_scipy,
 )
 from llm_service.telemetry.queries.grouping import NAME_KEYS, NameKey
+from llm_service.telemetry.queries.retention_coverage import records_since
 from llm_service.telemetry.queries.run_calls import RunCalls, read_calls
 from llm_service.telemetry.queries.run_list import find_run
 from llm_service.telemetry.queries.run_names import name_of_run
@@ -92,6 +93,8 @@ class RunComparison(TypedDict):
         confidence: with which all intervals hold together; `each_confidence` is that of one, corrected for their
             number, `intervals` (Bonferroni).
         resamples, seed: of the bootstrap: the same records give the same intervals.
+        records_since: the first UTC day with all its records, None if none were ever deleted: of a run that began
+            before it, calls are missing.
     """
 
     a: ComparedRun
@@ -106,6 +109,7 @@ class RunComparison(TypedDict):
     intervals: int
     resamples: int
     seed: int
+    records_since: str | None
 
 
 class _Metric(NamedTuple):
@@ -169,13 +173,14 @@ METRICS: Final = tuple(metric.name for metric in _ALL)
 
 
 class BothRuns(NamedTuple):
-    """What was read of two runs: their ids, and their calls by name."""
+    """What was read of two runs: their ids, their calls by name, and the first UTC day with all its records."""
 
     a: str
     b: str
     by: NameKey | None
     calls_a: dict[str | None, RunCalls]
     calls_b: dict[str | None, RunCalls]
+    records_since: str | None = None
 
 
 class _Pair(NamedTuple):
@@ -202,9 +207,10 @@ def read_both(fetch: Fetch, a: str, b: str, by: NameKey | None = None) -> BothRu
     """
     if by is not None and by not in NAME_KEYS:
         raise QueryError("by", by, f"give one of {', '.join(NAME_KEYS)}, or None")
-    runs = find_run(fetch, a), find_run(fetch, b)
+    runs = find_run(fetch, a, "a"), find_run(fetch, b, "b")
     column = None if by is None else f"{by}_name"
-    return BothRuns(*runs, by, *(read_calls(fetch, run, column) for run in runs))
+    calls_a, calls_b = (read_calls(fetch, run, column) for run in runs)
+    return BothRuns(*runs, by, calls_a, calls_b, records_since(fetch))
 
 
 def compared(runs: BothRuns) -> RunComparison:
@@ -231,6 +237,7 @@ def compared(runs: BothRuns) -> RunComparison:
         intervals=intervals,
         resamples=level.resamples,
         seed=SEED,
+        records_since=runs.records_since,
     )
 
 

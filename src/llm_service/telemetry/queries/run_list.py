@@ -73,14 +73,14 @@ def read_runs(fetch: Fetch, limit: int = 20, name: str | None = None) -> list[Ru
     return [_run(fetch, begun) for begun in found[:limit]]
 
 
-def find_run(fetch: Fetch, given: str) -> str:
+def find_run(fetch: Fetch, given: str, argument: str = "run") -> str:
     """The id of the run that is meant: by its id, by its name (the newest), or by NAME~1 (the one before).
 
     Raises:
         UnknownRunError: (a `LookupError`) there is none, with the nearest name.
         QueryError: no record can have it.
     """
-    asked = checked_id("run", given)
+    asked = checked_id(argument, given)
     wanted = stored_name(asked)
     if fetch(("SELECT 1 FROM invocations WHERE run = ? LIMIT 1", [wanted])):
         return wanted

@@ -12,9 +12,9 @@ from llm_service.errors import RecordError
 from llm_service.telemetry.record.checks import MAX_NAME_CHARS
 from llm_service.telemetry.record.fields import CHECKS
 
-__all__ = ["back_from", "name_of_run", "new_run_id"]
+__all__ = ["back_from", "may_lack", "name_of_run", "new_run_id"]
 
-_RUN_ID: Final = re.compile(r"(?P<name>.+)@\d{8}T\d{6}-[0-9a-f]{4}", re.DOTALL)
+_RUN_ID: Final = re.compile(r"(?P<name>.+)@(?P<day>\d{8})T\d{6}-[0-9a-f]{4}", re.DOTALL | re.ASCII)
 _BACK: Final = re.compile(r"(?P<name>.+)~(?P<back>\d{1,9})", re.DOTALL | re.ASCII)
 _ID_CHARS: Final = len("@20261130T030000-1f2e")
 
@@ -43,6 +43,16 @@ def name_of_run(run: str) -> str:
     """The name of a run."""
     found = _RUN_ID.fullmatch(run)
     return run if found is None else found["name"]
+
+
+def may_lack(run: str | None, records_since: str | None) -> bool:
+    """Whether records of a run, a trace or a session may be deleted: all but those whose id says that it began later.
+
+    Args:
+        records_since: the first UTC day with all its records; None if none were ever deleted.
+    """
+    found = None if run is None else _RUN_ID.fullmatch(run)
+    return records_since is not None and (found is None or found["day"] < records_since.replace("-", ""))
 
 
 def back_from(text: str) -> tuple[str, int]:

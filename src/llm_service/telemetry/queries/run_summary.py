@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, TypedDict, cast
 
 from llm_service.telemetry.queries.cells import text
+from llm_service.telemetry.queries.retention_coverage import records_since
 from llm_service.telemetry.queries.run_calls import RunCalls, read_calls
 from llm_service.telemetry.queries.run_names import name_of_run
 from llm_service.telemetry.stores.base import Fetch
@@ -69,6 +70,8 @@ class RunSummary(TypedDict):
         seconds: wall time from the first call's timestamp to the end of the last.
         calls_per_second: over that time; None where it is 0.
         totals, by_model: of all calls, and of each model, the most frequent first.
+        records_since: the first UTC day with all its records, None if none were ever deleted: of a run that began
+            before it, calls are missing.
     """
 
     run: str
@@ -78,6 +81,7 @@ class RunSummary(TypedDict):
     calls_per_second: float | None
     totals: RunFigures
     by_model: list[ModelFigures]
+    records_since: str | None
 
 
 def read_summary(fetch: Fetch, run: str) -> RunSummary:
@@ -99,6 +103,7 @@ def read_summary(fetch: Fetch, run: str) -> RunSummary:
             cast("ModelFigures", {"model_name": model} | cast("dict[str, Any]", _figures(calls)))
             for model, calls in by_model.items()
         ],
+        records_since=records_since(fetch),
     )
 
 

@@ -113,8 +113,12 @@ _ISO: Final[tuple[tuple[re.Pattern[str], str, Callable[[date, int], _Period]], .
 )
 """How periods are written: what a text looks like, what day is in it, and which period that day is in."""
 _UNITS: Final = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
-_DURATION: Final = re.compile(r"(?:\d{1,9}[wdhms])+", re.ASCII)
-_PART: Final = re.compile(r"(\d+)([wdhms])", re.ASCII)
+_PART: Final = re.compile(
+    r"(\d{1,9}) *(w(?:eeks?)?|d(?:ays?)?|h(?:ours?|rs?)?|m(?:in(?:ute)?s?)?|s(?:ec(?:ond)?s?)?)(?![a-z]) *", re.ASCII
+)
+_DURATION: Final = re.compile(f"(?:{_PART.pattern})+", re.ASCII)
+_NEARLY: Final = re.compile(_PART.pattern.replace(" *", r"[\W_]*").replace("[a-z]", "[a-z0-9]"), re.ASCII)
+_SLASHED: Final = re.compile(r"(\d{4})[/.](\d\d?)[/.](\d\d?)", re.ASCII)
 _FORMS: Final = "a duration such as 24h, 7d or 1h30m, a day such as 2026-11-23, or a time such as 2026-11-23T18:00"
 
 
@@ -129,8 +133,8 @@ def time_range(
       `last-year`, `this-hour`, `last-hour`, a `date`, or an ISO text: `2026-11-23`, `2026-W48`, `2026-11`, `2026`.
       As `since` it begins the range, as `until` it ends it and is in it: `last-month` for both is the whole month.
     - a moment: `now`; a duration that counts back from now in weeks (`w`), days (`d`), hours, minutes (`m`) and
-      seconds, of which a day is always 24 hours: `24h` and `1d` are the same; an aware datetime; a naive one, which is
-      local time of this machine, as Python takes it; an ISO text, in `time_zone` unless it has an offset.
+      seconds, of which a day is always 24 hours: `24h`, `1d` and `1 day` are the same; an aware datetime; a naive
+      one, which is local time of this machine, as Python takes it; an ISO text, in `time_zone` unless it has an offset.
 
     Args:
         time_zone: where periods begin and end; a name such as `Europe/Berlin`, `local`, or a tzinfo. None is UTC.
@@ -219,7 +223,7 @@ def _of_text(text: str, zone: tzinfo, now: datetime) -> _Bounds:
     if _DURATION.fullmatch(text):
         ago_by: dict[str, int] = {}
         for number, unit in _PART.findall(text):
-            ago_by[_UNITS[unit]] = ago_by.get(_UNITS[unit], 0) + int(number)
+            ago_by[_UNITS[unit[0]]] = ago_by.get(_UNITS[unit[0]], 0) + int(number)
         moment = now - timedelta(**ago_by)
         return moment, moment
     for form, day, period in _ISO:
@@ -245,7 +249,12 @@ def _of_period(period: _Period, zone: tzinfo) -> _Bounds:
 
 
 def _remedy(value: object) -> str:
-    near = get_close_matches(value.casefold().replace(" ", "-"), WORDS, n=1) if isinstance(value, str) else []
+    text = value.strip() if isinstance(value, str) else ""
+    if part := _NEARLY.search(text if text.endswith("M") else text.lower()):
+        return f"did you mean {part[1]}{part[2][0]}?"
+    if day := _SLASHED.fullmatch(text):
+        return f"did you mean {day[1]}-{day[2]:0>2}-{day[3]:0>2}?"
+    near = get_close_matches(text.casefold().replace(" ", "-"), WORDS, n=1)
     return f"did you mean {near[0]}?" if near else f"give one of {', '.join(WORDS)}, {_FORMS}"
 
 

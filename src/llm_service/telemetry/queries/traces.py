@@ -7,6 +7,7 @@ from llm_service.redaction import stored_name
 from llm_service.telemetry.queries.cells import cost_of, is_in_range
 from llm_service.telemetry.queries.filters import checked_id
 from llm_service.telemetry.queries.questions import ROW_COLUMNS, InvocationRow, to_invocations
+from llm_service.telemetry.queries.retention_coverage import records_since
 from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.timestamps import text_microseconds
 from llm_service.telemetry.stores.base import Fetch
@@ -48,12 +49,17 @@ class TraceTotals(TypedDict):
 
 
 class Trace(TypedDict):
-    """A tree of records: each after the one that holds it, and in the order in which they began."""
+    """A tree of records: each after the one that holds it, and in the order in which they began.
+
+    `records_since` is the first UTC day with all its records, None if none were ever deleted: of what began before it,
+    records are missing.
+    """
 
     id: str | None
     rows: list[TraceRow]
     totals: TraceTotals
     truncated: bool
+    records_since: str | None
 
 
 class _Span(NamedTuple):
@@ -75,12 +81,12 @@ def read_trace(fetch: Fetch, wanted: object = None) -> Trace:
     if wanted is None:
         known, rows = _newest(fetch)
     else:
-        known = checked_id("id", wanted)
+        known = checked_id("wanted", wanted)
         rows = _matching(fetch, stored_name(known))
     truncated = len(rows) > MOST_ROWS
     rows = _with_those_above(fetch, rows[:MOST_ROWS])
     tree = tree_of(rows)
-    return Trace(id=known, rows=tree, totals=totals_of(tree), truncated=truncated)
+    return Trace(id=known, rows=tree, totals=totals_of(tree), truncated=truncated, records_since=records_since(fetch))
 
 
 def _matching(fetch: Fetch, stored: object) -> list[InvocationRow]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, TypedDict, cast
 
 from llm_service.telemetry.queries.cache_savings import CACHED, CacheSavings, RatesOf, read_savings
-from llm_service.telemetry.queries.cells import IS_CALL, NANOS, PRICED, UNCOUNTED, UNPRICED, whole
+from llm_service.telemetry.queries.cells import NANOS, PRICED, UNCOUNTED, UNPRICED, whole
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.grouping import NameKey, name_columns
 from llm_service.telemetry.queries.retention_coverage import read_kept
@@ -127,8 +127,7 @@ def read_unit_costs(
 ) -> UnitReport:
     """Unit costs by any keys, each once; without prices, cache savings are unknown."""
     columns = name_columns(by)
-    where = narrowed.where()
-    where.add(IS_CALL)
+    where = narrowed.calls()
     keys = "".join(f"{column}, " for column in columns)
     grouped = f" GROUP BY {keys.removesuffix(', ')}" if keys else ""
     sql = f"SELECT {keys}{_SELECTED} FROM invocations{where}{grouped}"  # noqa: S608
@@ -137,7 +136,7 @@ def read_unit_costs(
         key, values = tuple(row[: len(columns)]), [whole(value) for value in row[len(columns) :]]
         # Two damaged names may decode to the same text.
         sums[key] = [one + other for one, other in zip(sums.get(key, [0] * len(_SUMS)), values, strict=True)]
-    savings = {} if prices is None else read_savings(fetch, narrowed.where(), columns, prices)
+    savings = {} if prices is None else read_savings(fetch, narrowed, columns, prices)
     kept = read_kept(fetch, narrowed)
     rows = [
         dict(zip(columns, key, strict=True)) | cast("dict[str, Any]", _unit_costs(values, savings.get(key)))

@@ -757,7 +757,12 @@ def test_what_is_no_id_is_refused_where_it_is_asked_for(given: Any, tmp_path: Pa
     [
         ("get_invocations", {"agent": "a"}, "get_invocations() has no argument 'agent'; did you mean agent_name?"),
         ("get_statistics", {"model": "a"}, "get_statistics() has no argument 'model'; did you mean model_name?"),
-        ("get_daily_costs", {"start": None}, "get_daily_costs() has no argument 'start'; did you mean start_date?"),
+        ("get_daily_costs", {"start": None}, "get_daily_costs() has no argument 'start'; did you mean since?"),
+        (
+            "get_daily_costs",
+            {"startdate": None},
+            "get_daily_costs() has no argument 'startdate'; did you mean start_date?",
+        ),
         (
             "get_statistics",
             {"zzz": 1},

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import inspect
 import logging
+import types
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import copy_context
@@ -726,3 +727,17 @@ def test_a_later_part_that_is_no_number_leaves_the_count_that_was_read(logger: T
     assert list(logger.wrap_stream(iter(parts), "stream", usage=lambda part: part)) == parts
     (row,) = logger.get_invocations()
     assert (row["prompt_tokens"], row["completion_tokens"]) == (7, 3)
+
+
+async def test_a_generator_that_is_awaited_stays_one(telemetry: AsyncTelemetryLogger) -> None:
+    """Of `types.coroutine`, as frameworks have them."""
+
+    @telemetry.instrumented(agent_name="a")
+    @types.coroutine
+    def ask() -> Any:
+        yield from asyncio.sleep(0).__await__()
+        return 42
+
+    assert await ask() == 42
+    (row,) = await telemetry.get_invocations()
+    assert (row["agent_name"], row["status"]) == ("a", "success")

@@ -372,16 +372,31 @@ async def test_a_stream_that_says_that_it_failed_is_no_success(
 
 @pytest.mark.parametrize(
     "items",
-    [[], ["4", "2"], [b"4"], [1, None], [{"text": "4", "model": "m"}], [("a", 1)], [object()]],
-    ids=["nothing", "texts", "bytes", "numbers", "home-made", "tuples", "objects"],
+    [["4", "2"], [b"4"], [1, None], [{"text": "4", "model": "m"}], [("a", 1)], [object()]],
+    ids=["texts", "bytes", "numbers", "home-made", "tuples", "objects"],
 )
 def test_a_stream_of_anything_is_recorded_as_it_was_said(logger: TelemetryLogger, items: list[Any]) -> None:
     """What is no provider's event tells nothing, and its end is no error."""
     assert list(logger.wrap_stream(iter(items), "a", model_name="said")) == items
     (row,) = logger.get_invocations()
     assert (row["status"], row["model_name"], row["request_model"]) == ("success", "said", None)
-    assert (row["prompt_tokens"], row["usage_source"], row["ttft_ms"] is not None) == (None, None, bool(items))
+    assert (row["prompt_tokens"], row["usage_source"], row["ttft_ms"] is not None) == (None, None, True)
     assert logger.stats().bad_values == 0
+
+
+@pytest.mark.parametrize("request_it", [False, True])
+async def test_a_stream_without_any_item_is_no_success(
+    logger: TelemetryLogger, telemetry: AsyncTelemetryLogger, *, request_it: bool
+) -> None:
+    """As in a block that watches it; a reader of usage says by itself what an item is."""
+    nothing = iter(()) if not request_it else lambda: iter(())
+    assert list(logger.wrap_stream(nothing, "sync")) == []
+    assert [item async for item in telemetry.wrap_stream(Response([]), "async")] == []
+    assert list(logger.wrap_stream(iter(()), "read", usage=lambda _: {})) == []
+    logger.flush()
+    found = {row["agent_name"]: (row["status"], row["error_type"]) for row in await telemetry.get_invocations()}
+    cut = ("error", "incomplete_stream")
+    assert found == {"sync": cut, "async": cut, "read": ("success", None)}
 
 
 def test_usage_beside_home_made_items_is_read(logger: TelemetryLogger) -> None:

@@ -12,9 +12,15 @@ from tests.question_records import some_records
 
 from llm_service.errors import QueryError
 from llm_service.telemetry import InvocationRecord, InvocationRow, TelemetryLogger
-from llm_service.telemetry.queries.conditions import OPERATORS, columns_of
+from llm_service.telemetry.queries.conditions import ALIASES, OPERATORS, columns_of
 from llm_service.telemetry.queries.field_names import COLUMNS, SHORT_NAMES
-from llm_service.telemetry.queries.filter_language import LONGEST_PATTERN, MOST_COMPARISONS, MOST_VALUES, conditions_of
+from llm_service.telemetry.queries.filter_language import (
+    LONGEST_PATTERN,
+    MOST_COMPARISONS,
+    MOST_VALUES,
+    WORDS,
+    conditions_of,
+)
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.questions import invocations
 from llm_service.telemetry.record.fields import KINDS
@@ -146,7 +152,7 @@ def test_what_filters_mean(
     [
         ("agnt=x", r"filters: 'agnt' .* did you mean agent\?"),
         ("prompt=x", "there is no field 'prompt'"),
-        ("agent = x", "filters: 'agent = x' .* write terms such as"),
+        ("agent = x", r"filters: 'agent = x' .* did you mean agent=x\?"),
         ("agent", "write terms"),
         ("agent>x", "agent is text, which has only = and !="),
         ("tag>x", "which has only"),
@@ -161,7 +167,7 @@ def test_what_filters_mean(
         ("timestamp>soon", "filters: 'soon'"),
         ("metadata=x", r"name a key, as in metadata.team=core"),
         ("metadata.team>x", "compare metadata.team with a number"),
-        ({'metadata.a"b': "x"}, "without"),
+        ({'metadata.a"b': "x"}, r'metadata\."a\\"b"'),
         ('agent="x', "close the quote"),
         ({"agent": []}, "at least one value"),
         ({5: "x"}, "give names of fields"),
@@ -270,3 +276,32 @@ def test_the_ends_of_time_are_answered_or_refused(tmp_path: Path, calls: int) ->
         assert logger.query("calls", since=since).totals["invocations"] == calls
         assert logger.get_statistics(since=since)["total_invocations"] == calls
         assert len(logger.get_invocations(since=since)) == calls
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_an_operator_of_other_languages_is_the_one_it_means(alias: str) -> None:
+    """In a text and in a mapping; in quotes it is text."""
+    operator = ALIASES[alias]
+    assert conditions_of(f"cost{alias}1") == conditions_of(f"cost{operator}1") == conditions_of({"cost": f"{alias}1"})
+    (quoted,) = conditions_of(f'agent="{alias}x"')
+    assert (quoted.operator, quoted.values) == ("=", (f"{alias}x",))
+
+
+def test_a_word_that_no_record_can_have_is_refused_with_all_there_are() -> None:
+    """As a pattern, too: it would leave nothing, as if there were no such calls."""
+    assert {column for column, kind in KINDS.items() if kind == "word"} == set(WORDS)
+    for column, words in WORDS.items():
+        for given in ("ok", "zz*", "?"):
+            with pytest.raises(QueryError, match=f"use one of: {', '.join(sorted(words))}"):
+                conditions_of(f"{column}={given}")
+        for word in words:
+            assert conditions_of(f"{column}={word},{word[0]}*")
+
+
+@pytest.mark.parametrize("sign", [":", *OPERATORS, *ALIASES])
+def test_a_term_with_spaces_or_a_colon_is_told_how_it_is_written(sign: str) -> None:
+    """What is said is a term."""
+    for text in (f"cost {sign} 5", f"cost {sign}5", *(["cost:5"] if sign == ":" else [])):
+        with pytest.raises(QueryError, match="did you mean cost") as caught:
+            conditions_of(text)
+        assert conditions_of(caught.value.remedy.removeprefix("did you mean ").removesuffix("?"))

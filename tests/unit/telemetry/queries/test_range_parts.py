@@ -1,5 +1,6 @@
 """Costs, statistics and reports of any range and zone: what a recount of the records says, however they are read."""
 
+import inspect
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -12,12 +13,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from llm_service.telemetry import InvocationRecord, TelemetryLogger
+from llm_service.telemetry import AsyncTelemetryLogger, InvocationRecord, TelemetryLogger
 from llm_service.telemetry.queries.cost_coverage import CoverageReport, read_coverage
 from llm_service.telemetry.queries.costs import COST_KEYS, CostKey, CostReport, read_costs
 from llm_service.telemetry.queries.filters import InvocationFilter
 from llm_service.telemetry.queries.months import read_month
-from llm_service.telemetry.queries.questions import Statistics, read_statistics_of
+from llm_service.telemetry.queries.questions import Statistics, read_daily_costs, read_statistics_of
 from llm_service.telemetry.queries.time_range import EVER, TimeRange, day_of, day_start, time_range
 from llm_service.telemetry.stores.base import Fetch
 from llm_service.telemetry.stores.sqlite.reader import read
@@ -76,6 +77,27 @@ def statistics_of(path: Path, asked: TimeRange) -> tuple[Statistics, TimeRange]:
     return read(path, lambda fetch: read_statistics_of(fetch, asked, InvocationFilter()))
 
 
+def recounted(calls: dict[int, datetime]) -> list[dict[str, Any]]:
+    """Daily totals of these calls, by number, as the file has them; newest first, then by names, unknown ones first."""
+    days: dict[tuple[str, str | None, str], list[int]] = {}
+    for number, moment in calls.items():
+        key = moment.date().isoformat(), ("a", "b", None)[number % 3], ("m", "n")[number % 2]
+        days.setdefault(key, []).append(number)
+    rows: list[dict[str, Any]] = []
+    for (day, agent, model), numbers in sorted(days.items(), key=lambda row: (row[0][1] or "", row[0][2])):
+        rows.append(
+            {"date": day, "agent_name": agent, "tool_name": None, "model_name": model}
+            | dict.fromkeys(("errors", "timeouts", "prompt_tokens", "completion_tokens", "uncounted", "unpriced"), 0)
+            | {"invocations": len(numbers), "latency_count": len(numbers), "latency_us_sum": 100_000 * len(numbers)}
+            | {
+                "total_tokens": sum(numbers),
+                "cost_nanos": sum(numbers) * 1_000_000,
+                "total_cost_usd": sum(numbers) / 1e3,
+            }
+        )
+    return sorted(rows, key=lambda row: str(row["date"]), reverse=True)
+
+
 def coverage_of(path: Path, asked: TimeRange) -> CoverageReport:
     """That of a file."""
     return read(path, lambda fetch: read_coverage(fetch, InvocationFilter(since=asked.start, until=asked.end)))
@@ -118,6 +140,8 @@ def test_any_range_is_counted_as_its_records_are(
         for by in (keys for count in (1, 2) for keys in permutations(COST_KEYS, count)):
             totals = costs(path, asked, *by)["totals"]
             assert (totals["invocations"], totals["total_tokens"]) == (len(within), sum(within)), by
+        daily = read(path, lambda fetch, asked=asked: read_daily_costs(fetch, InvocationFilter(), asked))  # type: ignore[misc]
+        assert daily == recounted({number: all_moments[number] for number in within})
         statistics, covered = statistics_of(path, asked)
         assert (statistics["total_invocations"], statistics["timed_invocations"]) == (len(within), len(within))
         assert covered == asked
@@ -156,6 +180,16 @@ def test_where_records_are_deleted_every_call_counts_once_and_the_report_says_wh
     statistics, covered = statistics_of(path, asked)
     assert statistics["total_invocations"] == 78
     assert covered == TimeRange(first + DAY, asked.end, known)
+    assert {name: statistics[name] for name in ("since", "until", "time_zone")} == covered.as_json()
+    assert (statistics["records_since"], statistics["deleted_invocations"]) == ("2026-11-23", 0)
+    # By other filters, records alone can tell: nothing is widened, and what is gone is counted.
+    others = InvocationFilter(filters="status=success")
+    told, exactly = read(path, lambda fetch: read_statistics_of(fetch, asked, others))
+    assert (told["total_invocations"], exactly) == (30, asked)
+    assert (told["since"], told["deleted_invocations"]) == ("2026-11-21 06:00:00.000000Z", 48)
+    daily = read(path, lambda fetch: read_daily_costs(fetch, InvocationFilter(), asked))
+    parts_of_days = [("2026-11-24", 6), ("2026-11-23", 24), ("2026-11-22", 24), ("2026-11-21", 24)]
+    assert [(row["date"], row["invocations"]) for row in daily] == parts_of_days
     widened = TimeRange(first + 30 * HOUR, first + 31 * HOUR, known)
     assert (
         costs(path, widened, "day")["totals"]["invocations"]
@@ -281,15 +315,36 @@ def test_python_takes_the_same_words_in_the_zone_of_the_logger(tmp_path: Path) -
             assert logger.get_statistics(since=since)["total_invocations"] == 1
             assert logger.get_unit_costs(since=since)["totals"]["invocations"] == 1
             assert logger.get_coverage(since=since)["invocations"] == 1
+            assert [row["date"] for row in logger.get_daily_costs(since=since)] == [now.date().isoformat()]
         before = {"until": now - HOUR}
         assert logger.get_invocations(**before) == []  # type: ignore[arg-type]
         assert logger.get_statistics(**before)["total_invocations"] == 0  # type: ignore[arg-type]
+        assert logger.get_daily_costs(**before) == []  # type: ignore[arg-type]
         text = local.replace(tzinfo=None).isoformat()
         assert len(logger.get_invocations(since=text)) == 1
         assert len(logger.get_invocations(since=text, time_zone=UTC)) == 1  # which is hours before
         assert logger.get_invocations(since=text, time_zone="Pacific/Honolulu") == []
         assert logger.get_month_report()["time_zone"] == "America/Los_Angeles"
         assert logger.get_month_report(time_zone="UTC")["time_zone"] == "UTC"
+
+
+@pytest.mark.parametrize("client", [TelemetryLogger, AsyncTelemetryLogger])
+def test_whatever_takes_days_takes_a_range_in_the_same_words(client: type) -> None:
+    """By name alone, None unless it is given; and so does whatever takes filters and no month."""
+    ranged = {"since": None, "until": None, "time_zone": None}
+    methods = dict(inspect.getmembers(client, callable))
+    taking = {name: inspect.signature(one).parameters for name, one in methods.items() if not name.startswith("_")}
+    days = {name for name, given in taking.items() if "start_date" in given}
+    filters = {name for name, given in taking.items() if "filters" in given and "month" not in given}
+    assert days < filters
+    for name in filters:
+        given = {one: taking[name][one] for one in ranged}
+        assert {one: parameter.default for one, parameter in given.items()} == ranged, name
+        if name in days:
+            assert {parameter.kind for parameter in given.values()} == {inspect.Parameter.KEYWORD_ONLY}, name
+            assert {one: parameter.annotation for one, parameter in given.items()} == {
+                one: taking["get_invocations"][one].annotation for one in ranged
+            }
 
 
 def test_start_date_and_end_date_stay_utc_days(tmp_path: Path) -> None:

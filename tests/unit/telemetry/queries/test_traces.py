@@ -77,7 +77,7 @@ async def test_by_either_id_on_both_faces(tmp_path: Path, field: str) -> None:
         found = await telemetry.get_trace("wanted")
         assert [(row["depth"], row["agent_name"]) for row in found] == [(0, "outer"), (1, "inner")]
         assert await telemetry.get_trace("nothing") == []
-        with pytest.raises(QueryError, match="id"):
+        with pytest.raises(QueryError, match="wanted"):
             await telemetry.get_trace({})  # type: ignore[arg-type]
 
 

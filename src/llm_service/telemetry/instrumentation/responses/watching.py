@@ -158,7 +158,11 @@ class Watching:
 class Noticing(Watching):
     """As `Watching`, of a stream that may be anything: what is no event of a provider is passed over."""
 
-    __slots__ = ()
+    __slots__ = ("_has_items",)
+
+    def __init__(self, call: Watched) -> None:
+        super().__init__(call)
+        self._has_items = False
 
     @property
     def known(self) -> bool:
@@ -167,6 +171,7 @@ class Noticing(Watching):
 
     def take(self, item: Any) -> None:
         """Read an item; a text is output, and tells no more."""
+        self._has_items = True
         if is_container(item):
             super().take(item)
         elif not self._begun:
@@ -174,7 +179,7 @@ class Noticing(Watching):
             self._call.first_token()
 
     def end(self, error: BaseException | None) -> None:
-        """Tell the call what was said, where the items were a provider's."""
-        if self.known:
+        """Tell the call what was said, where the items were a provider's; or that there was none at all."""
+        if self.known or (error is None and not self._has_items):
             super().end(error)
         self.ended = True

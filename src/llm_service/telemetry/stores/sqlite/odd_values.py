@@ -5,16 +5,18 @@ that is too large to sum. So invalid UTF-8 is read with U+FFFD, and bytes as tex
 large for SQLite, is computed again from the integers alone, with Python's integers. Valid rows are read at full speed.
 """
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from llm_service.telemetry.stores.base import PartialSum
 from llm_service.telemetry.stores.rollups import bucket_of
 from llm_service.telemetry.stores.sqlite.big_sums import MOST, MOST_SUMMED
-from llm_service.telemetry.stores.sqlite.sql_callbacks import add_sum, add_values
+from llm_service.telemetry.stores.sqlite.sql_callbacks import add_function, add_sum, add_values
 
 __all__ = ["as_stored", "as_text", "rows_of"]
 
@@ -44,8 +46,11 @@ def as_stored(kind: str, digits: str) -> tuple[str, bytes]:
 def rows_of(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] = ()) -> Rows:
     """All rows of a query, whatever its cells hold; each `sum(` in it sums integers.
 
-    `value_buckets(x)` counts the values of a group by bucket, as the text `bucket:count bucket:count`.
+    `value_buckets(x)` counts the values of a group by bucket, as the text `bucket:count bucket:count`; `metadata_at(x)`
+    is the object `{"value": ...}`, see `_at`.
     """
+    if "metadata_at(" in sql:
+        add_function(connection, "metadata_at", lru_cache(maxsize=1)(_at))  # a statement asks several times of a row
     if "value_buckets(" in sql:
         add_values(connection, "value_buckets", _counted)
     try:
@@ -61,6 +66,32 @@ def rows_of(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any] 
 
 def _counted(values: Iterable[float]) -> str:
     return " ".join(f"{bucket}:{count}" for bucket, count in Counter(map(bucket_of, values)).items())
+
+
+def _at(asked: bytes | None) -> str | None:
+    """What stands in a JSON object under keys that a path of SQLite cannot say; NULL where nothing does.
+
+    Args:
+        asked: a line of JSON with lists of keys, from the outermost object inward, and below it the object; the first
+            list that leads to a value counts.
+    """
+    if asked is None:
+        return None
+    paths, _, document = as_text(asked).partition("\n")
+    try:
+        whole = json.loads(document)
+        for path in json.loads(paths):
+            value: Any = whole
+            for key in path:
+                if not isinstance(value, dict) or key not in value:
+                    break
+                value = cast("dict[str, Any]", value)[key]
+            else:
+                written = json.dumps({"value": value}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+                return written.encode("utf-8", "replace").decode()
+    except (ValueError, RecursionError):
+        pass
+    return None
 
 
 def _fetched(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any]) -> tuple[Rows, set[type]]:
