@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic, time_ns
+from time import monotonic, sleep, time_ns
 from typing import Final
 
 from llm_service.config.settings import PrivacyLevel
@@ -36,6 +36,8 @@ _crc32: Final = zlib.crc32
 _NAMES: Final = 4096
 """Upper bound of id and names, which a record's `size` leaves out: four texts of 200 characters, 4 bytes each."""
 _PAUSE: Final = 1.0
+_TRIES: Final = 4
+_A_MOMENT: Final = 0.002
 """Seconds between two tries to create the segment."""
 _ZEROS: Final = bytes(1 << 20)
 
@@ -98,7 +100,7 @@ class CrashJournal:
             return False
         self._making = True
         try:
-            self._make()
+            self._make_in_time()
         except OSError as error:
             self._try_at = self._clock() + _PAUSE
             if self.error is None:
@@ -110,10 +112,17 @@ class CrashJournal:
         self.error = None
         return True
 
+    def _make_in_time(self) -> None:
+        """A replay may remove the new file before it is locked, as if its process were dead: then once more."""
+        for _ in range(_TRIES):
+            try:
+                return self._make()
+            except (FileExistsError, FileNotFoundError, locking.RefusedFileError):
+                sleep(_A_MOMENT)
+        return self._make()
+
     def _make(self) -> None:
         make_private_folder(self.path.parent)
-        # A replay may remove the new file between its creation and its lock, as if its process were dead. Then the
-        # rename fails, and the next try creates another.
         new = self.path.with_name(made_name(self.path.name))
         salt = secrets.randbelow((1 << 32) - 1) + 1
         header = segment.Header(self._writer_id, self._ceiling, LAYOUT, salt, time_ns() // 1000)

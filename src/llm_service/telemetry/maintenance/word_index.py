@@ -37,7 +37,7 @@ WHERE id < coalesce((SELECT min(id) FROM {TABLE}_docsize), (SELECT max(id) + 1 F
 """  # noqa: S608 - as above
 _ENTRIES: Final = f"SELECT count(*) FROM {TABLE}_docsize"  # noqa: S608 - as above
 """Reads each page of that table: where one is damaged, it is the index that is, and not what else a statement reads."""
-_VOCABULARY: Final = f"CREATE VIRTUAL TABLE temp.all_words USING fts5vocab('main', '{TABLE}', 'row')"
+_VOCABULARY: Final = f"CREATE VIRTUAL TABLE IF NOT EXISTS temp.all_words USING fts5vocab('main', '{TABLE}', 'row')"
 _INTEGRITY: Final = f"INSERT INTO {TABLE} ({TABLE}) VALUES ('integrity-check')"  # noqa: S608 - as above
 
 

@@ -422,3 +422,27 @@ def test_no_locks_no_journal(ring: CrashJournal, monkeypatch: pytest.MonkeyPatch
     assert isinstance(ring.error, locking.RefusedFileError)
     assert "set journal to false" in str(ring.error)
     assert segment_names.find(ring.db_path) == []
+
+
+@pytest.mark.parametrize("taken", ["before the lock", "before the rename"])
+def test_a_segment_that_a_replay_removes_as_it_is_made_is_made_again(
+    taken: str, ring: CrashJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process opens the database in that moment, and takes it for a dead one's: no record waits for that."""
+    create, times = locking.create, 0
+
+    def removed(path: Path) -> locking.HeldFile:
+        nonlocal times
+        times += 1
+        if times == 3:
+            return create(path)
+        if taken == "before the lock":
+            raise locking.RefusedFileError(f"{path} was taken by another process")
+        held = create(path)
+        path.unlink()
+        return held
+
+    monkeypatch.setattr(locking, "create", removed)
+    assert ring.ensure()
+    assert times == 3
+    assert ring.error is None
