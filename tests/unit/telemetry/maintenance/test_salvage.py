@@ -48,6 +48,13 @@ def _call(number: int) -> InvocationRecord:
     )
 
 
+class Content(bytes):
+    """The bytes of a file, which no failure prints."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self):,} bytes>"
+
+
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The bytes of a file of `CALLS` calls."""
@@ -55,7 +62,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     with TelemetryLogger(path, retention_days=None, batch_size=10_000) as logger:
         for number in range(CALLS):
             logger.log_invocation_nowait(_call(number))
-    return path.read_bytes()
+    return Content(path.read_bytes())
 
 
 @pytest.fixture
