@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from tests.inside import engine_of
+from tests.inside import engine_of, held_elsewhere
 
 from llm_service.errors import CommitTimeoutError, DatabaseUnusableError, RecordDroppedError
 from llm_service.telemetry import DropReason, Event, EventKind, InvocationRecord, TelemetryLogger
@@ -177,21 +177,11 @@ def test_while_the_interpreter_ends_nobody_waits_for_a_lock_that_another_thread_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """That thread does not run any more."""
-    lock, held, enough = CommitLock(threads.ShortLocks(lambda: ())), threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with lock:
-            held.set()
-            enough.wait(30)
-
-    other = threading.Thread(target=hold)
-    other.start()
-    held.wait(30)
-    monkeypatch.setattr(commit_lock, "is_finalizing", lambda: True)
-    assert not lock.acquire()
-    assert lock.owner == other.ident
-    enough.set()
-    other.join()
+    lock = CommitLock(threads.ShortLocks(lambda: ()))
+    with held_elsewhere(lock) as (other, _):
+        monkeypatch.setattr(commit_lock, "is_finalizing", lambda: True)
+        assert not lock.acquire()
+        assert lock.owner == other.ident
 
 
 def test_an_interrupt_as_the_lock_is_taken_leaves_it_to_others() -> None:

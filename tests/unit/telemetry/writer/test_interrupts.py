@@ -20,7 +20,7 @@ from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import pytest
-from tests.inside import engine_of
+from tests.inside import engine_of, held_elsewhere
 
 from llm_service.telemetry import TelemetryLogger
 from llm_service.telemetry.journal.journal import Slot
@@ -30,7 +30,7 @@ from llm_service.telemetry.stores.sqlite.batch_writer import SqliteBatchWriter
 from llm_service.telemetry.stores.sqlite.opening import BUSY_TIMEOUT_MS, open_for_writing
 from llm_service.telemetry.writer.commit_lock import CommitLock
 from llm_service.telemetry.writer.journaled_queue import JournaledQueue
-from llm_service.telemetry.writer.ledger import DropReason
+from llm_service.telemetry.writer.ledger import DropReason, Ledger
 from llm_service.telemetry.writer.queue import RecordQueue
 from llm_service.telemetry.writer.queue_entries import RECORD
 from llm_service.telemetry.writer.threads import ShortLocks
@@ -262,6 +262,20 @@ class Life:
             self.queue.settle(batch, result)
 
 
+def drained(life: Life, where: str) -> Ledger:
+    """Commit what is left; nothing is lost without a count, and nothing left over."""
+    queue = life.queue
+    while queue.qsize():
+        life.commit(rows=9)
+    ledger = queue.ledger()
+    assert ledger.balanced, where
+    assert (queue.backlog().records, queue.backlog().bytes) == (0, 0), where
+    assert len(life.accepted - set(life.written)) <= sum(ledger.dropped.values()), where
+    if isinstance(queue, JournaledQueue) and DropReason.JOURNALED not in ledger.dropped:
+        assert queue.journal.live == [], where  # type: ignore[attr-defined]
+    return ledger
+
+
 def three(life: Life) -> None:
     """What stands there before an action: two records, one of them waited for, and someone who flushes."""
     life.offer("a")
@@ -338,20 +352,13 @@ def test_an_interrupt_at_any_call_loses_and_doubles_nothing(
         ledger = queue.ledger()
         assert ledger.balanced, where
         assert ledger.pending == queue.qsize(), where
-        while queue.qsize():
-            life.commit(rows=9)
-        ledger = queue.ledger()
-        assert ledger.balanced, where
-        assert (queue.backlog().records, queue.backlog().bytes) == (0, 0), where
+        ledger = drained(life, where)
         assert not queue.entries or queue.take(1) is None, where
         assert life.waiter.outcome is not None, where
         assert life.flushed.outcome is not None, where
         assert life.flushed.outcome.complete, where
         assert not queue.backlog().urgent, where
         assert ledger.written + ledger.duplicates + ledger.quarantined == len(life.written), where
-        assert len(life.accepted - set(life.written)) <= sum(ledger.dropped.values()), where
-        if isinstance(queue, JournaledQueue) and DropReason.JOURNALED not in ledger.dropped:
-            assert queue.journal.live == [], where  # type: ignore[attr-defined]
     assert turn >= 3
 
 
@@ -380,17 +387,10 @@ def test_a_handler_at_any_call_may_have_all_committed(
         turn += 1
         where = f"place {turn} of {action}"
         assert queue.ledger().balanced, where
-        while queue.qsize():
-            life.commit(rows=9)
-        ledger = queue.ledger()
-        assert ledger.balanced, where
-        assert (queue.backlog().records, queue.backlog().bytes) == (0, 0), where
+        ledger = drained(life, where)
         assert (queue._urgent, queue._barriers, len(queue._room)) == (0, [], 0), where
         assert [waiter.outcome.complete for waiter in life.more] == [True] * len(life.more), where
         assert ledger.written == len(life.written), where
-        assert len(life.accepted - set(life.written)) <= sum(ledger.dropped.values()), where
-        if isinstance(queue, JournaledQueue) and DropReason.JOURNALED not in ledger.dropped:
-            assert queue.journal.live == [], where  # type: ignore[attr-defined]
     assert turn > 1
 
 
@@ -606,43 +606,24 @@ def test_an_interrupt_in_work_under_the_lock_leaves_it_to_others() -> None:
 
 def test_a_lock_that_could_not_be_waited_for_is_nobodys() -> None:
     """The error is that of the wait, whatever giving back says to what was never taken."""
-    lock, held, enough = CommitLock(NO_LOCKS), threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with lock:
-            held.set()
-            enough.wait(30)
-
-    other = threading.Thread(target=hold)
-    other.start()
-    held.wait(30)
-    with pytest.raises(OverflowError):
-        lock.acquire(1e300)
-    assert lock.owner == other.ident
-    enough.set()
-    other.join()
+    lock = CommitLock(NO_LOCKS)
+    with held_elsewhere(lock) as (other, _):
+        with pytest.raises(OverflowError):
+            lock.acquire(1e300)
+        assert lock.owner == other.ident
     assert lock.acquire(0.0)
     lock.release()
 
 
 def test_a_lock_that_another_thread_holds_is_waited_for_as_long_as_was_said() -> None:
     """Not at all, a moment, or until it is given back."""
-    lock, held, enough = CommitLock(NO_LOCKS), threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with lock:
-            held.set()
-            enough.wait(30)
-
-    other = threading.Thread(target=hold)
-    other.start()
-    held.wait(30)
-    assert not lock.acquire(0.0)
-    assert not lock.acquire(0.01)
-    enough.set()
-    assert lock.acquire(30.0)
-    lock.release()
-    other.join()
+    lock = CommitLock(NO_LOCKS)
+    with held_elsewhere(lock) as (_, enough):
+        assert not lock.acquire(0.0)
+        assert not lock.acquire(0.01)
+        enough.set()
+        assert lock.acquire(30.0)
+        lock.release()
 
 
 @pytest.mark.parametrize("wait", [CommitLock.acquire, partial(CommitLock.run, work=lambda: True)])

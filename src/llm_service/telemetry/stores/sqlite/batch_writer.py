@@ -25,7 +25,7 @@ from llm_service.telemetry.stores.sqlite.block_writer import BlockWriter
 from llm_service.telemetry.stores.sqlite.bucket_cache import BucketCache
 from llm_service.telemetry.stores.sqlite.budget_counting import BudgetBook
 from llm_service.telemetry.stores.sqlite.rollup_progress import keep_apart
-from llm_service.telemetry.stores.sqlite.search_index import IndexDamagedError, IndexWriter, drop
+from llm_service.telemetry.stores.sqlite.search_index import IndexWriter, go_without
 from llm_service.telemetry.stores.sqlite.transactions import roll_back
 
 __all__ = ["SqliteBatchWriter"]
@@ -103,11 +103,7 @@ class SqliteBatchWriter:
             connection.execute(statements.KEEP_RECEIPT, (self._writer_id, batch_no, self._now()))
             return done
 
-        try:
-            result = self._in_transaction(connection, work)
-        except IndexDamagedError:
-            drop(connection)
-            result = self._in_transaction(connection, work)
+        result = go_without(connection, lambda: self._in_transaction(connection, work))
         self._cache.committed(connection)
         self._contents.forget()
         if self._book.terms.hold_ids:

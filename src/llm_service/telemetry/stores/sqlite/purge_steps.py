@@ -268,11 +268,7 @@ class Purge:
         Args:
             contents: selects the ids of the contents that go by it, whose words leave the index.
         """
-        try:
-            return self._write_once(connection, statements, contents)
-        except search_index.IndexDamagedError:
-            search_index.drop(connection)
-            return self._write_once(connection, statements, contents)
+        return search_index.go_without(connection, lambda: self._write_once(connection, statements, contents))
 
     def _write_once(
         self,

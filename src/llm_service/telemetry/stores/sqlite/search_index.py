@@ -9,9 +9,9 @@ at fault is emptied, and made anew by whoever wants one; no record is ever lost 
 
 import sqlite3
 import zlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from llm_service.telemetry.privacy import unpack
 from llm_service.telemetry.record.words import index_words
@@ -21,10 +21,11 @@ from llm_service.telemetry.stores.sqlite.transactions import transaction
 
 __all__ = [
     "FIND_INDEX", "TABLE", "IndexDamagedError", "IndexWriter", "drop", "empty", "extend", "first_indexed", "first_of",
-    "has_fts5", "is_complete", "is_fault", "is_there", "make", "matching", "merge", "of_index", "remove", "reset",
-    "words_of",
+    "go_without", "has_fts5", "is_complete", "is_fault", "is_there", "make", "matching", "merge", "of_index", "remove",
+    "reset", "words_of",
 ]  # fmt: skip
 
+_Done = TypeVar("_Done")
 TABLE: Final = "invocation_words"
 _SHADOWS: Final = ("config", "data", "docsize", "idx")
 """The tables in which FTS5 keeps it: `invocation_words_config`, ..."""
@@ -132,6 +133,15 @@ def first_of(connection: sqlite3.Connection) -> int:
     with of_index():
         row = connection.execute(_FIRST_INDEXED).fetchone()
     return int(row[0] if row is not None else connection.execute(_LAST).fetchone()[0])
+
+
+def go_without(connection: sqlite3.Connection, work: Callable[[], _Done]) -> _Done:
+    """Do work that is one transaction; where a damaged page of the index fails it, drop the index and do it again."""
+    try:
+        return work()
+    except IndexDamagedError:
+        drop(connection)
+        return work()
 
 
 def empty(connection: sqlite3.Connection) -> None:
