@@ -81,7 +81,7 @@ MEDIA = ("audio", "video", "speech", "image", "session", "container", "gpu")
 BILLED = [
     *(f"{medium}_{words}" for medium, words in product(MEDIA, ("seconds", "time", "duration", "duration_ms", "time_s"))),
     *(f"{medium}.duration" for medium in MEDIA), "cost_per_second", "price_per_s", "credits_per_minute", "seconds", "minutes",
-    "tokens", "things", "requests", "search_units", "characters", "tokens_per_request",
+    "tokens", "things", "requests", "search_units", "characters", "tokens_per_request", "surcharge", "audio", "storage", "new",
 ]  # fmt: skip
 
 
@@ -94,11 +94,20 @@ def test_a_measure_was_not_billed(path: str) -> None:
 
 @pytest.mark.parametrize("path", BILLED)
 def test_what_is_billed_by_the_time_or_may_be_anything_is_no_measure(path: str) -> None:
-    """It makes the cost unknown."""
+    """It makes the cost unknown, as a number and as a text of one."""
     assert is_telling(path, 7.5, 7.5)
+    assert is_telling(path, "7.5", 7.5)
 
 
 @pytest.mark.parametrize("name", sorted(_SETTINGS))
 def test_a_setting_was_not_billed(name: str) -> None:
     """An answer repeats it."""
     assert not is_telling(name, 7, 7)
+
+
+def test_a_long_numeral_in_a_text_is_an_id_and_what_headers_tell_is_no_bill() -> None:
+    """Unlike a long amount."""
+    assert not is_telling("new", "12345678901234567890", 12345678901234567890)
+    assert is_telling("new", "0.00012345678901234567", 0.00012345678901234567)
+    for header in ("x_amzn_requestid", "content_length", "x_ratelimit_remaining_tokens"):
+        assert not is_telling(header, "345", 345)

@@ -1,5 +1,6 @@
 """All shapes of usage, from their own table: what is priced is what the provider bills, or the cost is unknown and says why."""
 
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from enum import Enum
@@ -15,6 +16,7 @@ from tests.slices import check_each
 from llm_service.config.models_schema import ModelsConfig
 from llm_service.pricing import usage as readers
 from llm_service.pricing.book import PriceBook
+from llm_service.pricing.usage.around import _AROUND, INSIDE
 from llm_service.pricing.usage.said import role_of
 from llm_service.pricing.usage.shapes import ANTHROPIC, COUNTS, OPENAI, SHAPES, Role, Shape
 from llm_service.telemetry.record.record import InvocationRecord
@@ -450,3 +452,84 @@ def test_a_cost_that_a_client_estimates_is_no_charge() -> None:
         assert (fields["prompt_tokens"], fields.get("cost_usd"), fields.get("unpriced_usage")) == (100, None, None)
     del given["cache_audio_read_tokens"]
     assert readers.usage_fields(given)["cost_usd"] == 0.0075
+
+
+NO_PARTS = {
+    "tool_calls", "server_tool_use.web_fetch_requests", "details.message_iterations", "details.compaction_iterations",
+    "prompt_tokens_details.tool_use_tokens",  # beside the prompt where they are not billed
+    "message.*", "cost.*", "cost_details.*",
+    "tokens.input_tokens", "tokens.output_tokens",  # of which some are not billed
+}  # fmt: skip
+"""What is within another field, and is no count of tokens that the prompt or the completion includes."""
+PARTS = [
+    (shape, path)
+    for shape in SHAPES
+    for path in paths(shape, "within")
+    if path not in NO_PARTS and path not in {"input_tokens.text", "output_tokens.text"}
+]
+
+
+@pytest.mark.parametrize(("shape", "path"), PARTS, ids=[path for _, path in PARTS])
+def test_a_part_beyond_its_whole_is_a_contradiction(shape: Shape, path: str) -> None:
+    """Of each path that the table says is within another; as large as the whole it is none."""
+    report: dict[str, Any] = {}
+    whole = {role: next(iter(paths(shape, role)), None) for role in ("prompt", "fresh", "completion", "total")}
+    put(report, whole["prompt"] or whole["fresh"] or "", 100)
+    put(report, whole["completion"] or "", 100)
+    put(report, whole["total"] or "", 200)
+    bound = 200 if path == "details.text_tokens" else 100  # of whichever side
+    for count, contradicts in ((bound, False), (bound + 1, True), (900, True)):
+        told = deepcopy(report)
+        put(told, path, count)
+        unpriced = str(readers.usage_fields(told).get("unpriced_usage"))
+        assert ("beyond its whole" in unpriced) is contradicts, unpriced
+
+
+ONE = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+OTHER = {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010}
+HOLDERS: list[Any] = [
+    *(lambda one, other, name=name: {"usage": one, name: other} for name in INSIDE if name != "usage"),
+    *(lambda one, other, name=name: {name: one, "usage": other} for name in INSIDE if name != "usage"),
+    *(lambda one, other, name=name: {"usage": one, name: {"usage": other}} for name in _AROUND),
+    lambda one, other: {"choices": [{"usage": one}, {"usage": other}]},
+    lambda one, other: {"usage": one, "choices": [{"usage": other}]},
+    lambda one, other: {"usage": one, "choices": [{}, {"token_usage": other}]},
+]
+
+
+@pytest.mark.parametrize("form", FORMS[:3])
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_two_usages_of_one_answer_are_one_where_they_agree_and_else_a_contradiction(holder: Any, form: Any) -> None:
+    """At each place where one is looked for, in dicts and objects, in whatever shape each is."""
+    gemini = {"promptTokenCount": 100, "candidatesTokenCount": 10, "totalTokenCount": 110}
+    for same in (ONE, gemini):
+        fields = readers.usage_fields(form(holder(ONE, same)))
+        assert (fields["prompt_tokens"], fields["completion_tokens"], fields.get("unpriced_usage")) == (100, 10, None)
+    unpriced = readers.usage_fields(form(holder(ONE, OTHER)))["unpriced_usage"]
+    assert "prompt_tokens, elsewhere in the answer: 100" in unpriced
+
+
+@pytest.mark.parametrize(
+    ("above", "kinds", "is_known"),
+    [
+        (30, {"message": 30, "compaction": 100}, True),  # as documented
+        (130, {"message": 30, "compaction": 100}, True),  # the sum of all
+        (100, {"message": 30, "compaction": 100}, True),  # the first event of a stream
+        (0, {"compaction": 100}, True),
+        (100, {"compaction": 100}, True),
+        (3, {"compaction": 100}, False),
+        (90, {"message": 30, "compaction": 100}, False),
+        (20, {"message": 30}, False),
+        (140, {"message": 30, "compaction": 100}, False),
+    ],
+)
+@pytest.mark.parametrize("role", ["fresh", "completion", "read", "written"])
+def test_counts_above_iterations_are_of_some_of_them(
+    role: Role, above: int, kinds: dict[str, int], is_known: bool
+) -> None:
+    """Each count by itself: of the messages, of all, or of one; else they contradict each other."""
+    name = paths(ANTHROPIC, role)[0]
+    listed = [{"type": kind, "input_tokens": 5, "output_tokens": 5, name: count} for kind, count in kinds.items()]
+    whole = dict.fromkeys(("input_tokens", "output_tokens"), 5 * ("message" in kinds))
+    fields = readers.usage_fields(whole | {name: above, "iterations": listed})
+    assert (fields.get("unpriced_usage") is None) is is_known

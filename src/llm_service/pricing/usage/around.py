@@ -5,7 +5,7 @@ and positions (`temperature`, `index`) are no counts. Of a stream each event is 
 event tells of is not forgotten by the next; see `joined`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from itertools import islice
 from types import MappingProxyType
@@ -62,6 +62,7 @@ class Around(NamedTuple):
         answer: whether the source is an answer or an event by more than its usage.
         charged: what the seller charged, where it stands beside the usage: by the paths of `cost` in one.
         estimated: whether a cost in the usage is what a client thinks, by a price list.
+        others: more usages that the answer holds beside that one.
     """
 
     usage: Any
@@ -71,6 +72,7 @@ class Around(NamedTuple):
     answer: bool
     charged: Mapping[str, Any] = _NO_CHARGE
     estimated: bool = False
+    others: tuple[Any, ...] = ()
 
 
 class _Seen:
@@ -83,10 +85,11 @@ class _Seen:
         charged: what the seller charged.
         pending: whether it has not ended: its tier is only the one that was asked for.
         bills: what stands beside the usage and tells what was billed, by name.
+        others: more usages than the one that is taken.
         raw: what a message of LangChain's keeps of the provider's own answer.
     """
 
-    __slots__ = ("answer", "billed", "bills", "charged", "pending", "raw", "words")
+    __slots__ = ("answer", "billed", "bills", "charged", "others", "pending", "raw", "words")
 
     def __init__(self) -> None:
         self.words: dict[Role, str] = {}
@@ -95,6 +98,7 @@ class _Seen:
         self.charged: Mapping[str, Any] = _NO_CHARGE
         self.pending = False
         self.bills: list[tuple[str, Any]] | None = None
+        self.others: tuple[Any, ...] = ()
         self.raw: Any = None
 
 
@@ -106,7 +110,8 @@ def unwrapped(source: Any) -> Around:
         usage = _searched_apart(seen.raw, seen, 0, always=True) or usage
     billed = frozenset(seen.billed) if seen.billed else _NOTHING
     if usage is not None:
-        return Around(usage, seen.words, billed, True, seen.answer, seen.charged, _is_estimated(source, usage))
+        estimated = _is_estimated(source, usage)
+        return Around(usage, seen.words, billed, True, seen.answer, seen.charged, estimated, seen.others)
     if not seen.answer:
         return Around(source, {}, billed, inside=False, answer=False, estimated=_is_estimated(None, source))
     if any(child(source, name) is not None for name in _names_of_counts(source)):
@@ -137,8 +142,7 @@ def _searched(source: Any, seen: _Seen, depth: int) -> Any:
         if is_unset(value):
             continue
         if isinstance(place, int):
-            if place < rank and holds(value):
-                usage, rank = value, place
+            usage, rank = _first_of((usage, rank), (value, place), seen)
         elif isinstance(place, str):
             if holds(value):
                 around = around or {}
@@ -146,13 +150,30 @@ def _searched(source: Any, seen: _Seen, depth: int) -> Any:
                 seen.answer |= name in _EVENTS
         else:
             place(seen, value, source)
-    if usage is None and depth:
+    if usage is not None:
+        seen.others += tuple(_just_below(source, around or {}))
+    elif depth:
         usage = _below(source, around or {}, seen, depth - 1)
+    _add_bills(usage, seen)
+    return usage
+
+
+def _first_of(one: tuple[Any, int], other: tuple[Any, int], seen: _Seen) -> tuple[Any, int]:
+    """The usage with the name that goes before, and its rank."""
+    if not holds(other[0]):
+        return one
+    if other[1] < one[1]:
+        one, other = other, one
+    if other[0] is not None:
+        seen.others += (other[0],)
+    return one
+
+
+def _add_bills(usage: Any, seen: _Seen) -> None:
     if seen.bills is not None and (usage is not None or seen.answer):
         for name, bill in seen.bills:
             add_bills(name, bill, usage, seen.billed)
         seen.bills = None
-    return usage
 
 
 def _below(source: Any, around: Mapping[str, Any], seen: _Seen, depth: int) -> Any:
@@ -170,7 +191,20 @@ def _below(source: Any, around: Mapping[str, Any], seen: _Seen, depth: int) -> A
         if usage is not None:
             return usage
     choices = items_of(child(source, "choices"))
-    return _searched_apart(choices[0], seen, depth) if choices else None
+    if not choices:
+        return None
+    if len(choices) > 1:
+        seen.others += tuple(_just_below({"choices": choices[1:]}, {}))
+    return _searched_apart(choices[0], seen, depth)
+
+
+def _just_below(source: Any, around: Mapping[str, Any]) -> Iterator[Any]:
+    """The usages directly in what an answer holds, and in its choices."""
+    for inner in (*around.values(), *items_of(child(source, "choices"))[:_LONGEST]):
+        for name in INSIDE:
+            usage = child(inner, name)
+            if holds(usage) and not is_unset(usage):
+                yield usage
 
 
 def _searched_apart(inner: Any, seen: _Seen, depth: int, *, always: bool = False) -> Any:

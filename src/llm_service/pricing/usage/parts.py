@@ -1,7 +1,8 @@
 """Reports that sum several calls, and list or count them.
 
-Anthropic's `usage.iterations` are the calls of one answer; the top-level counts leave out some, but their sum is
-billed (https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage). The Agents SDK's
+Anthropic's `usage.iterations` are the calls of one answer; their sum is billed, and the top-level counts are the sum
+of those that are no compaction (https://platform.claude.com/docs/en/build-with-claude/compaction#understanding-usage),
+or the counts of one of them, as in the first event of a stream. The Agents SDK's
 `request_usage_entries` are those of a run, and `requests` is how many there were
 (https://openai.github.io/openai-agents-python/usage/), as in Pydantic AI and LangChain's callbacks.
 """
@@ -17,7 +18,8 @@ __all__ = ["ENTRIES", "ITERATIONS", "add_iterations", "add_requests", "split"]
 
 ITERATIONS: Final = "iterations"
 ENTRIES: Final = "request_usage_entries"
-_OF_THE_MODEL: Final = frozenset({"message", "compaction"})
+_MESSAGE: Final = "message"
+_OF_THE_MODEL: Final = frozenset({_MESSAGE, "compaction"})
 """Kinds of iterations by the answering model itself; an advisor has its own price."""
 _SUMMED: Final[tuple[Role, ...]] = ("fresh", "completion", "read", "written", "written_5m", "written_1h")
 
@@ -38,6 +40,8 @@ def split(leaves: list[Leaf], under: str) -> tuple[list[Leaf], list[list[Leaf]]]
 def add_iterations(said: Said, iterations: list[list[Leaf]], shape: Shape) -> None:
     """Set the counts of a report to the sums of its iterations, if any."""
     sums: dict[Role, int] = {}
+    of_messages: dict[Role, int] = {}
+    singles: set[tuple[Role, int]] = set()
     prompts: list[int] = []
     for number, leaves in enumerate(iterations):
         kind = next((leaf.value for leaf in leaves if leaf.path == "type"), None)
@@ -49,11 +53,14 @@ def add_iterations(said: Said, iterations: list[list[Leaf]], shape: Shape) -> No
         for role in _SUMMED:
             if role in one.counts:
                 sums[role] = sums.get(role, 0) + one.counts[role]
+                of_messages[role] = of_messages.get(role, 0) + (one.counts[role] if kind == _MESSAGE else 0)
+                singles.add((role, one.counts[role]))
         prompts.append(_prompt(one))
     for role, count in sums.items():
-        if said.count(role) > count:
-            said.doubt(f"{ITERATIONS}, {role} tokens", f"{count}, above them {said.counts[role]}")
-        said.counts[role] = max(count, said.count(role))
+        above = said.count(role)
+        if above not in {0, count, of_messages[role]} and (role, above) not in singles:
+            said.doubt(f"{ITERATIONS}, {role} tokens", f"{count}, above them {above}")
+        said.counts[role] = max(count, above)
     _say_run(said, len(prompts), sum(prompts), max(prompts, default=0))
 
 

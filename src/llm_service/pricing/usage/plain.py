@@ -83,10 +83,10 @@ def _take(fields: dict[str, Any], details: Any, known: Mapping[str, str | None],
         count = _count(value)
         if count and name not in known:
             raise _DoubtError
+        if count > whole:
+            raise _DoubtError
         field = known.get(name)
         if field is not None:
-            if count > whole:
-                raise _DoubtError
             fields[field] = count
 
 

@@ -1,13 +1,13 @@
 """A usage report before it becomes fields, so that the reports of one stream can be combined."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from llm_service.pricing.usage.around import INSIDE, Around, unwrapped
 from llm_service.pricing.usage.leaves import UNREAD, Leaf, is_container, leaves, snake
 from llm_service.pricing.usage.parts import ENTRIES, ITERATIONS, add_iterations, add_requests, split
-from llm_service.pricing.usage.provider_tools import Billed, billed_text
+from llm_service.pricing.usage.provider_tools import AMOUNT, Billed, billed_text
 from llm_service.pricing.usage.rules import fields_of, nothing
 from llm_service.pricing.usage.said import Said, role_of, said_in
 from llm_service.pricing.usage.shapes import ANTHROPIC, COUNTS, KNOWN, OPENAI, SHAPES, Role, Shape
@@ -83,11 +83,25 @@ def report_in(around: Around, home: Shape) -> Report | None:
     if around.estimated:
         found = told_once([leaf for leaf in found if leaf.path.partition(".")[0] != "cost"])
     found += [Leaf(path, path, value) for path, value in around.charged.items()]
+    if around.others:
+        billed |= _contradicting(source, around.others, home)
     if all(leaf.name == UNREAD for leaf in found):
         if not words and not billed:
             return None
         found = []
     return Report(found, home, words, billed)
+
+
+def _contradicting(usage: object, others: Iterable[object], home: Shape) -> Billed:
+    """The counts of other usages in one answer where they differ from those that are taken."""
+    first = read(usage, home)
+    told = [read(other, home) for other in others]
+    return frozenset(
+        (f"{field}, elsewhere in the answer", f"{AMOUNT}{one[field]}")
+        for one in told
+        for field in ("prompt_tokens", "completion_tokens")
+        if one[field] is not None and one[field] != first[field]
+    )
 
 
 def fields_by(report: Report) -> Fields:

@@ -4,6 +4,7 @@ The total decides ambiguous cases: whether the completion includes reasoning, an
 tokens. If the total fits neither way, the counts stay unchanged and no cost is computed from them.
 """
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -34,6 +35,15 @@ _TRAFFIC: Final[Mapping[str, str | None]] = {
     "on_demand_priority": "priority",
 }
 
+_OUTPUT: Final = re.compile(r"^(details\..*)?(completion|candidates|response|output|prediction)_")
+"""Paths of what is within the completion."""
+_PROMPT: Final = re.compile(
+    r"^((tool_use_)?prompt|input|cached?)_(?!.*\.tool_use_tokens$)|^details\..*(input|prompt|cached?)_"
+)
+"""Paths of what is within the prompt. That of tools may be beside it; see `shapes`."""
+_EITHER: Final = "details.text_tokens"
+"""Pydantic AI's, of a prompt, of a completion, or of both."""
+
 
 class _Counts(NamedTuple):
     """Tokens; None if unknown."""
@@ -52,6 +62,7 @@ def fields_of(said: Said, shape: Shape) -> dict[str, Any]:
     """The fields of a record."""
     written = _written(said)
     counts = _settled(said, shape, _counts(said, shape, written), written)
+    _check_parts(said, counts, written)
     fields: dict[str, Any] = dict(
         zip(
             FIELDS,
@@ -145,6 +156,22 @@ def _below(said: Said, counts: _Counts, cached: int) -> _Counts:
     if not left_out or cached <= fresh:
         said.doubt("total tokens", f"{total}, its parts {(counts.prompt or 0) + (counts.completion or 0)}")
     return counts._replace(total=None)
+
+
+def _check_parts(said: Said, counts: _Counts, written: int | None) -> None:
+    """A part beyond its whole is a contradiction: `text_tokens` beyond the prompt."""
+    # Where the cached tokens are beside the prompt, the text of both may be told.
+    prompt = None if counts.prompt is None else counts.prompt + said.count("read") + (written or 0)
+    for path, count in said.parts.items():
+        if _OUTPUT.search(path) is not None:
+            whole = counts.completion
+        elif _PROMPT.search(path) is not None:
+            whole = prompt
+        else:
+            known = path == _EITHER and None not in (prompt, counts.completion)
+            whole = (prompt or 0) + (counts.completion or 0) if known else None
+        if whole is not None and count > whole:
+            said.doubt(path, f"{count}, beyond its whole {whole}")
 
 
 def _may_be_beside(said: Said, shape: Shape) -> tuple[str, str] | None:

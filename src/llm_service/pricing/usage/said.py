@@ -38,6 +38,7 @@ class Said:
         requests: number of calls that the counts sum.
         words: texts by role.
         byok: whether the call was paid with the user's own key.
+        parts: what is within another count, by path; see `rules`.
         unpriced: usage without a price, and contradictions: name and value.
     """
 
@@ -47,6 +48,7 @@ class Said:
     requests: int | None = None
     words: dict[Role, str] = field(default_factory=dict[Role, str])
     byok: bool | None = None
+    parts: dict[str, int] = field(default_factory=dict[str, int])
     unpriced: dict[str, str] = field(default_factory=dict[str, str])
 
     def doubt(self, name: str, value: object) -> None:
@@ -110,7 +112,11 @@ def _take(said: Said, role: Role, leaf: Leaf) -> None:
         number = as_number(leaf.value)
         if isinstance(number, int):
             said.requests = max(number, said.requests or 0)
-    elif role != "within":
+    elif role == "within":
+        number = as_number(leaf.value)
+        if isinstance(number, int):
+            said.parts[leaf.path] = number
+    else:
         _take_count(said, role, leaf)
 
 

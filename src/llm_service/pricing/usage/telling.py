@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
+from llm_service.pricing.usage.numbers import MOST
+
 __all__ = ["is_telling"]
 
-_PLACED: Final = re.compile(r"(^|_)(at|created|timestamp|ratio|percent|score|version|id|index|position)$")
-"""Last words of names that nobody bills: shares, and when and where something was."""
+_PLACED: Final = re.compile(
+    r"(^|_)(at|created|timestamp|ratio|percent|score|version|(request)?id|index|position|content_length)$|_ratelimit_"
+)
+"""Names that nobody bills: shares, when and where something was, and what headers of an answer tell."""
 _UNITS: Final = r"(s|secs?|seconds?|ms|millis|milliseconds?|us|micros|microseconds?|ns|nanos|nanoseconds?|min|minutes?)"
 _TIMES: Final = r"(times?|timings?|durations?|latency|latencies|elapsed|delay|ttft|tpot|itl)"
 _MEASURED: Final = re.compile(
@@ -37,10 +41,6 @@ _SETTINGS: Final = frozenset(
     }
 )  # fmt: skip
 """Names of settings that an answer repeats, and of places in it."""
-_BILLED: Final = re.compile(
-    r"(^|_)(tokens?|counts?|requests?|seconds?|minutes?|units?|images?|quer(y|ies)|calls?|search(es)?|sources(_used)?|"
-    r"characters|pages|costs?|price|fees?|credits?)$"
-)
 _MONEY: Final = re.compile(r"(^|_)(costs?|price|fees?|credits?)$")
 _WORDS: Final[Mapping[str, frozenset[str]]] = {
     # 1.1 times the price for "us": https://platform.claude.com/docs/en/manage-claude/data-residency
@@ -75,8 +75,7 @@ def is_telling(path: str, value: object, number: float | None) -> bool:
         return isinstance(value, str) and _MONEY.search(name) is not None and any(map(str.isdigit, value))
     if number == 0 or name in _SETTINGS or _is_measure(inside, name):
         return False
-    # A number in a text may be anything, unless its name says that it counts something.
-    return not isinstance(value, str) or _BILLED.search(name) is not None
+    return not isinstance(value, str) or abs(number) <= MOST  # a longer numeral in a text is an id
 
 
 @lru_cache(maxsize=1024)
