@@ -1,5 +1,6 @@
 """Compiled prices of a `models.yaml`: by name and alias, ignoring case, and dated by 00:00 UTC of a day."""
 
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["DeclaredPrices"]
 
 _Entry = tuple[str, "ModelConfig"]
+_MOVING: Final = re.compile(r"\D+[-@:]latest")
+"""A name that says no version moves on to models of other prices: `gemini-flash-latest` is no `gemini-flash`."""
 _TO_MILLION: Final = {"1k": Decimal(1000), "1m": Decimal(1)}
 
 
@@ -24,7 +27,7 @@ class DeclaredPrices:
     """Looks up prices in the models of a file.
 
     A dated name (`gpt-4o-2024-08-06`) has the price of the undated one unless it is listed itself; the same for names
-    with a provider's path, a region or a Bedrock version. A model with a `provider` is not used for calls of another
+    with a provider's path, a region or a Bedrock version, but not for a `-latest` that names no version. A model with a `provider` is not used for calls of another
     provider. `azure/gpt-4o` also matches calls with the model `gpt-4o` and the provider `azure`, and takes precedence
     over a `gpt-4o` without a provider.
 
@@ -74,7 +77,7 @@ class DeclaredPrices:
         for one in (Candidate(name, given, None, api_of(provider)), *candidates(model_name, provider)):
             # Who makes a model need not sell it. The form of a name says who does, unless the file has that name.
             form = given or seller_of_form(name) if one.name == name else one.provider
-            for each in spellings(one.name, one.provider):
+            for each in (one.name,) if _MOVING.fullmatch(one.name) else spellings(one.name, one.provider):
                 seller = given if each == name else form
                 for exact in _less_exact(one._replace(name=each)) if seller else ():
                     entry = self._sold.get(exact)

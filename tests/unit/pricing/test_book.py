@@ -33,6 +33,14 @@ def input_price(prices: PriceBook, name: str, provider: str | None = None, at: s
     return None if rates is None else rates.prices[0].input
 
 
+@pytest.mark.parametrize("suffix", ["-latest", "@latest"])
+def test_an_alias_that_moves_on_has_the_price_that_it_is_listed_with_alone(suffix: str) -> None:
+    """One that names a version means that version; an alias of an entry is that entry."""
+    prices = book({"gemini-flash": PER_1K, "gpt-4o": PER_1K, "grok": PER_1K | {"aliases": [f"grok{suffix}"]}})
+    known = {name: input_price(prices, name + suffix) for name in ("gemini-flash", "gpt-4o", "grok")}
+    assert known == {"gemini-flash": None, "gpt-4o": 3, "grok": 3}
+
+
 def test_a_price_per_thousand_is_a_thousand_times_that_per_million() -> None:
     """Said by the key, never guessed."""
     prices = book(

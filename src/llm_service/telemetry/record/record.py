@@ -62,6 +62,8 @@ _BASE_SIZE: Final = 700
 _TEXT_SIZE: Final = 56
 _NOTHING: Final = [None] * len(EXTENSIONS)
 _CARD_SIZE: Final = len(CARD_FIELDS)
+_COST: Final = CARD_FIELDS.index("cost_usd")
+_COST_SOURCE: Final = EXTENSION_FIELDS.index("cost_source")
 _BLANK: Final[dict[str, Any]] = {**dict.fromkeys(FIELDS), "status": _SUCCESS}
 
 new_id = Uuid7Source()
@@ -95,7 +97,8 @@ class InvocationRecord(CardFields, ExtensionFields):
 
     Raises:
         RecordError: a `ValueError` naming field, value and remedy, for NaN, negative or huge numbers, fractions of
-            tokens, empty or over-long names, unknown words, or a total below the sum of its parts.
+            tokens, empty or over-long names, unknown words, a total below the sum of its parts, or a cost whose source
+            is `unknown`.
         TypeError: for a name that is no field, or a second argument by position.
 
     Immutable, hashable, comparable and picklable. `size` is its estimated memory in bytes.
@@ -192,6 +195,8 @@ class InvocationRecord(CardFields, ExtensionFields):
                     size += _text_bytes(stored)
         if values == _NOTHING:
             return 0
+        if values[_COST_SOURCE] == "unknown" and self.card[_COST] is not None:
+            raise RecordError("cost_source", "unknown", "cost_usd is given: leave one of them out, or say who said it")
         _set_extensions(self, tuple(values))
         return size + 8 * len(values)
 

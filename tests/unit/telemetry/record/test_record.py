@@ -328,6 +328,14 @@ def test_a_total_below_its_parts_is_refused(parts: dict[str, int]) -> None:
     refused("total_tokens", 9, "below prompt_tokens + completion_tokens", **parts)
 
 
+def test_a_cost_of_unknown_source_is_refused() -> None:
+    """An unknown cost has none; whoever knows the cost says who said it, or nothing."""
+    refused("cost_source", "unknown", "cost_usd is given", cost_usd=0)
+    assert InvocationRecord(cost_source="unknown").cost_usd is None
+    for source in checks.COST_SOURCES - {"unknown"} | {None}:
+        assert InvocationRecord(cost_usd=5, cost_source=source).cost_source == source
+
+
 def test_a_derived_total_keeps_the_bound() -> None:
     """Two parts that are each in range may have a sum that is not."""
     with pytest.raises(RecordError, match=r"^total_tokens: 2000000000000 "):
