@@ -27,9 +27,9 @@ class DeclaredPrices:
     """Looks up prices in the models of a file.
 
     A dated name (`gpt-4o-2024-08-06`) has the price of the undated one unless it is listed itself; the same for names
-    with a provider's path, a region or a Bedrock version, but not for a `-latest` that names no version. A model with a `provider` is not used for calls of another
-    provider. `azure/gpt-4o` also matches calls with the model `gpt-4o` and the provider `azure`, and takes precedence
-    over a `gpt-4o` without a provider.
+    with a provider's path, a region or a Bedrock version, but not for a `-latest` that names no version. A model with
+    a `provider` is not used for calls of another provider. `azure/gpt-4o` also matches calls with the model `gpt-4o`
+    and the provider `azure`, and takes precedence over a `gpt-4o` without a provider.
 
     Args:
         models: by name.

@@ -136,15 +136,18 @@ def test_a_date_that_is_none_is_refused(tmp_path: Path) -> None:
         report(tmp_path / "absent.db", end_date="never")
 
 
+COSTS = st.tuples(st.just("unknown"), st.none()) | st.tuples(
+    st.sampled_from(["reported", "computed", None]),
+    st.none() | st.integers(0, 10**10).map(lambda nanos: nanos / 1e9),
+)
 RECORDS = st.lists(
     st.builds(
-        InvocationRecord,
+        lambda cost, **fields: InvocationRecord(cost_source=cost[0], cost_usd=cost[1], **fields),
+        cost=COSTS,
         agent_name=st.sampled_from(["a", "b"]),
         model_name=st.sampled_from(["m", "n", None]),
         provider=st.sampled_from(["p", None]),
         total_tokens=st.none() | st.integers(0, 1_000),
-        cost_usd=st.none() | st.integers(0, 10**10).map(lambda nanos: nanos / 1e9),
-        cost_source=st.sampled_from(["reported", "computed", "unknown", None]),
         timestamp=st.integers(0, 172_800).map(lambda seconds: NOON + timedelta(seconds=seconds)),
     ),
     max_size=40,
