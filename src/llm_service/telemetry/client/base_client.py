@@ -281,7 +281,8 @@ class BaseClient(Generic[_Budgeted]):
         iteration that was begun, made at its end: `stream` is True, `ttft_ms` is the time to the first item. Where the
         consumer stops early (`break`, `close`, collection), that is no error: status `success`, `finish_reason`
         `cancelled` unless the stream had told its own, and `usage_source` `partial` where token counts were seen.
-        A plain function is timed until it returns: for a stream that it returns, use `wrap_stream` inside.
+        A plain function is timed until it returns, or until the coroutine, generator or future that it returns has
+        ended: for a client's stream that it returns, use `wrap_stream` inside.
 
         Args:
             agent_name, tool_name, model_name, **fields: of every record; any field of `InvocationRecord` but its id.

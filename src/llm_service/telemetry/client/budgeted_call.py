@@ -56,11 +56,6 @@ class _Budgeted(Invocation):
         self._fields |= names
         return self._reserve(self, fields | names)
 
-    @property
-    def _is_open(self) -> bool:
-        """Whether it is entered within itself: it has its budget already."""
-        return self._started != 0 and not self.over
-
     def _left(self, error: BaseException | None) -> InvocationRecord | None:
         """The record of the call, which is left; with `strict` a RecordError may come, and the hold is given up."""
         reservation = self._reservation
@@ -125,7 +120,7 @@ class AsyncBudgetedInvocation(_Budgeted):
         await self.hold.release()
 
     async def __aenter__(self) -> Self:
-        if not self._is_open:
+        if not self.is_running:  # else it is entered within itself, and has its budget already
             self._stand_anew()  # it may have been refused elsewhere
             await self.admit()
         return super().__enter__()
@@ -157,7 +152,7 @@ class BudgetedInvocation(_Budgeted):
     hold: Hold
 
     def _admit(self) -> None:
-        if self._is_open:
+        if self.is_running:  # it has its budget already
             return
         self._stand_anew()  # it may have been refused elsewhere
         self._reservation = run(self._reserving())

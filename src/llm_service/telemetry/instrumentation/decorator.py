@@ -2,13 +2,16 @@
 
 import inspect
 import sys
+from asyncio import CancelledError, Future, Task
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
+from concurrent import futures
 from functools import partial, update_wrapper
-from types import coroutine
+from types import AsyncGeneratorType, CoroutineType, GeneratorType, coroutine
 from typing import Any, Final, NamedTuple, Self, TypeVar, cast
 
 from llm_service.redaction import shown
 from llm_service.telemetry.instrumentation.invocation import Invocation, ReadUsage
+from llm_service.telemetry.instrumentation.open_blocks import current
 from llm_service.telemetry.instrumentation.stream_recorder import Recording
 
 __all__ = ["KINDS", "PLAIN", "Begin", "Kind", "instrument"]
@@ -16,6 +19,8 @@ __all__ = ["KINDS", "PLAIN", "Begin", "Kind", "instrument"]
 _F = TypeVar("_F", bound=Callable[..., Any])
 Begin = Callable[[tuple[Any, ...], Mapping[str, Any]], Invocation]
 """Makes the invocation of a call with these arguments."""
+_Wrap = Callable[[Begin, "ReadUsage | None", Callable[..., Any]], Callable[..., Any]]
+"""Makes a function that records of one."""
 
 
 def instrument(begin: Begin, usage: ReadUsage | None, function: _F, *, awaits: bool | None = None) -> _F:
@@ -51,10 +56,20 @@ def instrument(begin: Begin, usage: ReadUsage | None, function: _F, *, awaits: b
 
 def _function(begin: Begin, usage: ReadUsage | None, function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        with begin(args, kwargs) as invocation:
+        around = current.get()
+        invocation = begin(args, kwargs).__enter__()
+        try:
             result = function(*args, **kwargs)
-            if usage is not None:
+            go_on = _UNFINISHED.get(type(result))
+            if usage is not None and go_on is None:
                 invocation.read_usage(usage, result)
+        except BaseException as error:
+            invocation.__exit__(type(error), error, error.__traceback__)
+            raise
+        if go_on is not None:
+            current.set(around)
+            return go_on(invocation, usage, result)
+        invocation.__exit__(None, None, None)
         return result
 
     return call
@@ -148,6 +163,70 @@ def _first_step(body: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
         sys.set_asyncgen_hooks(*hooks)
 
 
+# What a plain function returned is still to run: the call ends where that does.
+
+
+class _LeftOpen:
+    """Ends the call of what is collected before it has run, as what its consumer left."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Invocation) -> None:
+        self._call = call
+
+    def __del__(self) -> None:
+        _end(self._call, GeneratorExit())
+
+
+def _end(call: Invocation, error: BaseException | None) -> None:
+    """End a call, unless it has ended, without waiting for a file: this may run on an event loop."""
+    if not call.over:
+        call.end_soon(error)
+
+
+async def _rest_of_coroutine(call: Invocation, usage: ReadUsage | None, body: Any, _held: _LeftOpen) -> Any:
+    if not call.over:
+        current.set(call)
+    try:
+        result = await body
+        if usage is not None and not call.over:
+            call.read_usage(usage, result)
+    except BaseException as error:
+        _end(call, error)
+        raise
+    _end(call, None)
+    return result
+
+
+def _rest_of_future(call: Invocation, usage: ReadUsage | None, future: Any) -> Any:
+    held = _LeftOpen(call)
+
+    def done(_: object, _held: _LeftOpen = held) -> None:
+        error = CancelledError() if future.cancelled() else future.exception()
+        try:
+            if error is None and usage is not None and not call.over:
+                call.read_usage(usage, future.result())
+        finally:
+            _end(call, error)
+
+    future.add_done_callback(done)
+    return future
+
+
+def _rest_by(wrap: _Wrap) -> Callable[[Invocation, ReadUsage | None, Any], Any]:
+    """As a function of that kind goes on; what it gives holds what ends the call where it never begins."""
+    return lambda call, usage, body: wrap(lambda _args, _kwargs: call, usage, lambda _held: body)(_LeftOpen(call))
+
+
+_UNFINISHED: Final[dict[Any, Callable[[Invocation, ReadUsage | None, Any], Any]]] = {
+    CoroutineType: lambda call, usage, body: _rest_of_coroutine(call, usage, body, _LeftOpen(call)),
+    GeneratorType: _rest_by(_generator),
+    AsyncGeneratorType: _rest_by(_async_generator),
+    **dict.fromkeys((Future, Task, futures.Future), _rest_of_future),
+}
+"""By the type of what a function returned: makes what the caller is to have, of the same type."""
+
+
 class Kind(NamedTuple):
     """What a function can be.
 
@@ -160,7 +239,7 @@ class Kind(NamedTuple):
 
     name: str
     is_kind: Callable[[Any], bool]
-    wrap: Callable[[Begin, ReadUsage | None, Callable[..., Any]], Callable[..., Any]]
+    wrap: _Wrap
     awaits: bool
 
 

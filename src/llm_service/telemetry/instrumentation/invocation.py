@@ -225,7 +225,8 @@ class Invocation(BlockEnd):
     def begin_stream(self) -> None:
         """Start the clock of what runs in steps, without becoming the parent of what follows; see `stream_recorder`."""
         self._fields.setdefault("stream", True)
-        self._begin()
+        if not self.is_running:
+            self._begin()
 
     def _again(self) -> None:
         """Be another call of the same names: a loop that tries again enters the same block again."""
@@ -270,6 +271,11 @@ class Invocation(BlockEnd):
             return None
         self._place, header = self._place.with_span(self._fields, self.trace(), self._own_id)
         return header
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has begun and not ended."""
+        return self._started != 0 and not self.over
 
     @property
     def is_one_call(self) -> bool:

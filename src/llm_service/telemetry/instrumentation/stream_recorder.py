@@ -40,7 +40,7 @@ class Recording:
         idle: bool = False,
         watching: Noticing | None = None,
     ) -> None:
-        """Begin, with the call that is current as parent.
+        """Begin, with the call that is current as parent; a call that runs already goes on.
 
         Args:
             call: what is recorded.
