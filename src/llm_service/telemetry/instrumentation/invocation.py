@@ -215,6 +215,8 @@ class Invocation(BlockEnd):
         said = self._fields
         if self._ttft_ms is None or not TOKEN_COUNTS.isdisjoint(said) or said.get("cost_usd") is not None:
             return
+        if said.get("status") is not None:  # it was cut, or failed
+            return
         warn_of_no_usage(self._sink)
 
     def __enter__(self) -> Self:

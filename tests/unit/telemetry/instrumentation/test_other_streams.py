@@ -181,8 +181,9 @@ CUT: dict[str, tuple[list[Any], str | None]] = {
     "Bedrock": ([{"messageStart": {"role": "assistant"}}], "error"),
     "Ollama": ([OLLAMA], "error"),
     "Cohere": ([{"type": "message-start", "id": "m"}], "error"),
-    "chat": ([chunk({"content": "4"}, usage=USED)], None),
-    "Gemini": ([{"candidates": [{}], "usageMetadata": {"promptTokenCount": 9}}], None),
+    "chat": ([chunk({"content": "4"})], "error"),
+    "chat that told usage": ([chunk({"content": "4"}, usage=USED)], None),
+    "Gemini": ([{"candidates": [{}], "usageMetadata": {"promptTokenCount": 9}}], "error"),
 }  # fmt: skip
 
 

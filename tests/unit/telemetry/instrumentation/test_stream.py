@@ -416,6 +416,18 @@ def test_a_clients_stream_without_usage_is_said_once(logger: TelemetryLogger, ca
     assert {row["finish_reason"] for row in logger.get_invocations()} == {"stop"}
 
 
+def test_a_chat_that_is_cut_is_no_success_and_not_said_to_lack_an_option(
+    logger: TelemetryLogger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a proxy, say, with a clean end: nothing told how it ended or what it used."""
+    chunk = {"object": "chat.completion.chunk", "model": "m", "choices": [{"index": 0, "delta": {"content": "4"}}]}
+    list(logger.wrap_stream(iter([chunk]), "a"))
+    with logger.invocation("b") as call:
+        list(call.watch(iter([chunk])))
+    assert {(row["status"], row["error_type"]) for row in logger.get_invocations()} == {("error", "incomplete_stream")}
+    assert not caplog.records
+
+
 def test_strict_raises_at_an_item_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the call is recorded as the error that it is."""
     monkeypatch.setattr(stream_events, "facts_of", lambda _: 1 / 0)

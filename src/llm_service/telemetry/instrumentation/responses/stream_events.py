@@ -127,6 +127,8 @@ class StreamEvents:
         self._use(self._untold)
         if self.fields.get("finish_reason") == "refusal" and not self.begun and self.strict and self.complete:
             self._use({"content": [], "stop_reason": "refusal", "type": "message", "role": "assistant"})
+        # Some compatible servers never say how it ended; who counted tokens had come to an end.
+        self.strict |= self._family is StreamEvents._chat and "usage_source" not in self.fields
         return self.fields
 
     def _family_of(self, event: Any) -> "Callable[[StreamEvents, Any], None]":
@@ -304,6 +306,7 @@ class StreamEvents:
         if not self._named:
             self._name(chunk)
         self.unfinished |= bool(candidates) and "finish_reason" not in self.fields
+        self.strict = True
         if ended or not candidates:
             self._ended(reason_of(chunk))
         if tells_failure(chunk):
