@@ -12,6 +12,7 @@ from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of, texts
 from llm_service.cli.options import MODELS, NAMES, common, examples, filters, ranged, zoned
 from llm_service.cli.output import lines
+from llm_service.cli.spans import say_failed_spans
 from llm_service.cli.tables import UNKNOWN, Column, Row, count, percent, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 
@@ -208,6 +209,7 @@ def units(
     put_out(output, target, found, lambda: _show_units(report))
     if output.form != "json":
         say_deleted(report, err=target.as_json)
+        say_failed_spans(target, path, narrowed)
         target.say_range(asked)
 
 

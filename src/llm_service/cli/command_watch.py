@@ -14,6 +14,7 @@ from llm_service.cli.budget_views import STATUS
 from llm_service.cli.command_budgets import known_policies
 from llm_service.cli.options import Number, common, examples, filters, zoned
 from llm_service.cli.output import clean, is_colored, is_terminal
+from llm_service.cli.spans import whose
 from llm_service.cli.tables import Column, Row, count, fit, named, percent, rounded, row_text, shortened, sparkline, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import shown_time, zone_label
@@ -179,7 +180,7 @@ def _budget_lines(budgets: Sequence[Any], width: int | None) -> list[Line]:
 def _failure_columns(zone: tzinfo) -> list[Column]:
     return [
         _time_column(zone),
-        Column("agent", both_ends=True, rank=2, of=lambda row: named(row["agent_name"])),
+        Column("agent", both_ends=True, rank=2, least=24, of=whose),
         Column("model", both_ends=True, rank=3, of=lambda row: named(row["model_name"])),
         Column("error", both_ends=True, of=lambda row: named(row["error_type"])),
         Column("message", least=24, rank=1, of=lambda row: " ".join((row["error_message"] or "-").split())[:200]),
@@ -189,7 +190,7 @@ def _failure_columns(zone: tzinfo) -> list[Column]:
 def _call_columns(zone: tzinfo) -> list[Column]:
     return [
         _time_column(zone),
-        Column("agent", both_ends=True, of=lambda row: named(row["agent_name"])),
+        Column("agent", both_ends=True, least=24, of=whose),
         Column("model", both_ends=True, rank=2, of=lambda row: named(row["model_name"])),
         Column("tokens", "right", rank=3, of=lambda row: rounded(row["total_tokens"])),
         Column("cost USD", "right", of=lambda row: usd(row["cost_usd"], 6)),

@@ -129,7 +129,7 @@ def test_rows_beyond_the_limit_are_counted(run: Run, database: Path) -> None:
     """On stderr, in any format."""
     for form in ("table", "csv"):
         assert "4 more rows" in run("query", "--by", "session", "--limit", 1, "--format", form, "--db", database).stderr
-    assert "1 more kinds" in run("errors", "--limit", 1, "--db", database).stderr
+    assert "1 more kind is not shown" in run("errors", "--limit", 1, "--db", database).stderr
 
 
 def two_kept(path: Path) -> Path:

@@ -56,7 +56,7 @@ class Answer(NotebookAnswer):
         deleted_invocations: calls of these days, agents, tools and models that are not counted here, because retention
             has deleted them; the other filters might have left them out.
         more: rows beyond the limit.
-        unknown_names: agents, tools and models that the filters name and no stored call has.
+        unknown_names: agents, tools, models and operations that the filters name and no stored call has.
     """
 
     rows: list[dict[str, Any]]

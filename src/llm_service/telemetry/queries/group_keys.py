@@ -72,15 +72,15 @@ class GroupKey:
 _RANKS: Final[dict[str, Callable[[Any], Any]]] = {"hour": datetime.fromisoformat, "weekday": WEEKDAYS.index}
 
 
-def group_keys(names: Sequence[str], argument: str = "by") -> tuple[GroupKey, ...]:
-    """The keys of these names.
+def group_keys(names: Sequence[str], argument: str = "by", most: int = MOST_KEYS) -> tuple[GroupKey, ...]:
+    """The keys of these names, up to so many.
 
     Raises:
         QueryError: naming the argument, the name and the remedy.
     """
     keys = tuple(_key(name, argument) for name in names)
-    if len(keys) > MOST_KEYS or len({key.column for key in keys}) < len(keys):
-        raise QueryError(argument, ",".join(names), f"give up to {MOST_KEYS} keys, each once")
+    if len(keys) > most or len({key.column for key in keys}) < len(keys):
+        raise QueryError(argument, ",".join(names), f"give up to {most} keys, each once")
     return keys
 
 
