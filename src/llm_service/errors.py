@@ -209,11 +209,19 @@ class BudgetError(TelemetryError):
 
     Attributes:
         budget: the name of the policy that is in the way.
+        problem: the message without what a program can do about it.
     """
 
-    def __init__(self, message: str, budget: str) -> None:
+    def __init__(self, message: str, budget: str, problem: str | None = None) -> None:
         super().__init__(clean(message))
         self.budget = budget
+        self.problem = clean(message if problem is None else problem)
+
+
+_HOLDS: Final = (
+    "; calls of unknown outcome hold what is unknown: `llm-telemetry budgets holds` shows them, "
+    "`budgets release` or `budgets reconcile` settles them"
+)
 
 
 class BudgetExceeded(BudgetError):  # noqa: N818 - the name that users of such limits look for
@@ -249,6 +257,7 @@ class BudgetExceeded(BudgetError):  # noqa: N818 - the name that users of such l
         unit = "$" if metric == "usd" else ""
         of = f" of {', '.join(subject)}" if subject else ""
         until = "" if resets_at is None else f"; it resets at {resets_at:%Y-%m-%d %H:%M} UTC"
+        until += _HOLDS if unknown else ""
         super().__init__(
             f"budget {budget}{of}: {unit}{asked:,f} more does not fit into {unit}{limit:,f} a {window}: "
             f"{unit}{spent:,f} spent, {unit}{reserved:,f} reserved, {unit}{unknown:,f} unknown{until}"
@@ -278,11 +287,12 @@ class UnknownPriceError(BudgetError):
 
     def __init__(self, budget: str, model_name: str | None, missing: tuple[str, ...] = ()) -> None:
         lacks = f": it lacks {', and '.join(missing)}" if missing else ""
+        problem = f"budget {budget}: what a call of {shown(model_name)} costs at most is unknown"
         super().__init__(
-            f"budget {budget}: what a call of {shown(model_name)} costs at most is unknown{lacks}; give that, or "
-            "an amount: budget=0.10 (USD) to invocation(), usd= to reserve(); or set unknown_price_usd or "
-            "unknown_price in policies.yaml",
+            f"{problem}{lacks}; give that, or an amount: budget=0.10 (USD) to invocation(), usd= to reserve(); or set "
+            "unknown_price_usd or unknown_price in policies.yaml",
             budget,
+            problem,
         )
         self.model_name = model_name
         self.missing = missing
@@ -296,11 +306,12 @@ class UnknownTokensError(BudgetError):
     """
 
     def __init__(self, budget: str, model_name: str | None) -> None:
+        problem = f"budget {budget}: how many tokens a call of {shown(model_name)} takes at most is unknown"
         super().__init__(
-            f"budget {budget}: how many tokens a call of {shown(model_name)} takes at most is unknown; give "
-            "max_tokens= and prompt= or prompt_tokens=, or tokens= to budgets.reserve, or max_output_tokens in "
-            "models.yaml",
+            f"{problem}; give max_tokens= and prompt= or prompt_tokens=, or tokens= to budgets.reserve, or "
+            "max_output_tokens in models.yaml",
             budget,
+            problem,
         )
         self.model_name = model_name
 
@@ -312,11 +323,11 @@ class BudgetUnreadableError(BudgetError):
     """
 
     def __init__(self, budget: str, window: str) -> None:
-        super().__init__(
+        problem = (
             f"budget {budget}: what is counted for the window {window} is damaged in the file, so nobody knows whether "
-            "the call fits; recount it: llm-telemetry doctor --repair",
-            budget,
+            "the call fits"
         )
+        super().__init__(f"{problem}; recount it: llm-telemetry doctor --repair", budget, problem)
         self.window = window
 
 
@@ -328,9 +339,8 @@ class JustificationNeededError(BudgetError):
     """
 
     def __init__(self, budget: str, asked: Decimal, allowed: Decimal) -> None:
-        super().__init__(
-            f"budget {budget}: ${asked:,f} is above ${allowed:,f}, which needs a reason; give justification=", budget
-        )
+        problem = f"budget {budget}: ${asked:,f} is above ${allowed:,f}, which needs a reason"
+        super().__init__(f"{problem}; give justification=", budget, problem)
         self.asked = asked
         self.allowed = allowed
 

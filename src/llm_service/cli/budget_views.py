@@ -1,11 +1,17 @@
 """How limits and holds are shown."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from llm_service.cli.options import SCOPED
 from llm_service.cli.tables import UNKNOWN, Column, Row, count
 
-__all__ = ["HOLDS", "MENDS", "STATUS", "amount", "colour", "standing"]
+if TYPE_CHECKING:
+    from llm_service.budgets.scopes import Field
+
+__all__ = ["HOLDS", "MENDS", "STATUS", "amount", "colour", "of_names", "standing"]
+
+_R = TypeVar("_R", bound=Row)
 
 _DAMAGED: Final = "damaged"
 MENDS: Final = "llm-telemetry doctor names it, and doctor --repair counts it anew"
@@ -42,6 +48,10 @@ def _spent(row: Row) -> str:
     return UNKNOWN if is_unknown else amount(row["metric"], row["spent"])
 
 
+def _left(row: Row) -> str:
+    return _DAMAGED if row["damaged"] else "-" if row["left"] is None else _part("left")(row)
+
+
 def _used(row: Row) -> str:
     return _DAMAGED if row["damaged"] else "-" if row["limit"] is None else f"{row['used_percent']:.1f}%"
 
@@ -63,6 +73,7 @@ STATUS: Final = (
     Column("reserved", "right", rank=2, of=_part("reserved")),
     Column("unknown", "right", rank=1, of=_part("unknown")),
     Column("unpriced", "right", rank=3, of=lambda row: count(row["unpriced_calls"])),
+    Column("left", "right", of=_left),
     Column("used", "right", of=_used),
     Column("forecast", "right", rank=4, of=lambda row: "-" if row["forecast"] is None else _part("forecast")(row)),
     Column("resets", whole=True, rank=6),
@@ -87,6 +98,23 @@ def colour(cells: Sequence[str]) -> str | None:
 
 
 _USED: Final = [column.name for column in STATUS].index("used")
+
+
+def of_names(rows: Iterable[_R], names: Mapping[str, str | None]) -> list[_R]:
+    """Those that are budgets of these names, by column: one for each, or scoped to them; all where none is given."""
+    from llm_service.telemetry.queries.filters import InvocationFilter
+
+    stored = {field: InvocationFilter(**names).stored(column) for field, column in SCOPED.items()}
+    given = {field: name for field, name in stored.items() if name is not None}
+    return [row for row in rows if all(_is_of(row, field, name) for field, name in given.items())]
+
+
+def _is_of(row: Row, field: str, name: str) -> bool:
+    from llm_service.budgets.scopes import covers
+
+    if field in row["per"]:
+        return bool(dict(zip(row["per"], row["subject"], strict=False)).get(field) == name)
+    return any(covers(cast("Field", field), pattern, name) for pattern in row["scope"].get(field, ()))
 
 
 def standing(row: Row, asked: Mapping[str, Any]) -> str:

@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     from llm_service.telemetry.queries.costs import CostKey
 
 __all__ = [
-    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "SPEED", "USD", "Number", "as_given", "common", "examples",
-    "filters", "narrowing", "only_json", "ranged", "seller", "zoned",
+    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "POLICIES", "SCOPED", "SPEED", "USD", "Number", "as_given", "common", "examples",
+    "filters", "narrowing", "only_json", "ranged", "scoped", "seller", "zoned",
 ]  # fmt: skip
 
 Command = Callable[..., Any]
 _NAMES: Final = ("agent_name", "tool_name", "model_name")
 _IDS: Final = ("session_id", "run", "trace_id", "user_id")
 """By which calls are narrowed."""
+SCOPED: Final = {
+    "agent": "agent_name", "tool": "tool_name", "model": "model_name", "user": "user_id", "session": "session_id",
+    "run": "run",
+}  # fmt: skip
+"""By field of a budget's scope: the column."""
 
 
 class _Value(click.ParamType[Any]):
@@ -116,6 +121,9 @@ FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 MODELS: Final = click.option(
     "--models", type=FILE, metavar="PATH", help="A models.yaml with prices; default: where the configuration is."
 )
+POLICIES: Final = click.option(
+    "--policies", type=FILE, metavar="PATH", help="The policies.yaml with the limits, instead of the one in force."
+)
 only_json: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
@@ -170,6 +178,23 @@ def common(command: Command) -> Command:
         return as_given(command)(*given, target=Target(db, config, as_json, time_zone), **options)
 
     return run
+
+
+def scoped(help_text: str) -> Callable[[Command], Command]:
+    """Names by the fields that scopes of budgets have; the command takes them as one `names`, by column."""
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def run(*given: Any, **options: Any) -> Any:
+            names = {column: options.pop(column) for column in SCOPED.values()}
+            return command(*given, names=names, **options)
+
+        for field, column in reversed(SCOPED.items()):
+            kind = "NAME" if column in _NAMES else "ID"
+            run = click.option(f"--{field}", column, metavar=kind, help=help_text.format(field))(run)
+        return run
+
+    return decorate
 
 
 def seller(command: Command) -> Command:

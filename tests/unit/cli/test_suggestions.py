@@ -55,11 +55,11 @@ def test_every_option_that_was_given_is_repeated(words: str, tmp_path: Path) -> 
         elif name not in UNREPEATED:
             values = [] if getattr(parameter, "is_flag", False) else [text_for(parameter, tmp_path)]
             line += [name, *values] * (2 if parameter.multiple else 1)
-    context = parsed(line)
-    with context:
+    with parsed(line) as context:
         proposed = shlex.split(suggested())
-    assert proposed[0] == "llm-telemetry"
-    assert values_of(parsed(proposed[1:])) == values_of(context)
+        assert proposed[0] == "llm-telemetry"
+        with parsed(proposed[1:]) as again:
+            assert values_of(again) == values_of(context)
 
 
 def test_of_another_command_what_both_have_is_repeated() -> None:
