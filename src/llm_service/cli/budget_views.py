@@ -100,7 +100,7 @@ def colour(cells: Sequence[str]) -> str | None:
 _USED: Final = [column.name for column in STATUS].index("used")
 
 
-def of_names(rows: Iterable[_R], names: Mapping[str, str | None]) -> list[_R]:
+def of_names(rows: Iterable[_R], names: Mapping[str, Any]) -> list[_R]:
     """Those that are budgets of these names, by column: one for each, or scoped to them; all where none is given."""
     from llm_service.telemetry.queries.filters import InvocationFilter
 

@@ -13,7 +13,7 @@ from llm_service.cli.tables import UNKNOWN, Column, Row, count, named, percent
 from llm_service.cli.target import Target, read
 
 if TYPE_CHECKING:
-    from llm_service.telemetry.queries.grouping import NameKey
+    from llm_service.telemetry.queries.grouping import RecordKey
     from llm_service.telemetry.queries.run_comparison import RunComparison
 
 __all__ = ["compare"]
@@ -59,10 +59,14 @@ _COLUMNS: Final = (
 )
 @click.argument("run_a", metavar="RUN_A")
 @click.argument("run_b", metavar="RUN_B")
-@click.option("--by", type=click.Choice(["model", "agent", "tool"]), help="Compare each of them.")
+@click.option(
+    "--by",
+    type=click.Choice(["model", "agent", "tool", "request_model"]),
+    help="Compare each of them; models as they were asked for.",
+)
 @formatted()
 @common
-def compare(*, run_a: str, run_b: str, by: "NameKey | None", output: Output, target: Target) -> None:
+def compare(*, run_a: str, run_b: str, by: "RecordKey | None", output: Output, target: Target) -> None:
     """Two runs beside each other, and whether they differ by more than chance.
 
     A run is named by its id, by its name (the newest of that name), or as NAME~1 (the one before), NAME~2, ...

@@ -1,23 +1,20 @@
 """What can be given on the command line: the kinds of values, and the options that several commands have."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
 import click
 
 from llm_service.cli.target import Target
 from llm_service.config.settings import resolve_db_path
 
-if TYPE_CHECKING:
-    from llm_service.telemetry.queries.costs import CostKey
-
 __all__ = [
-    "DATABASE", "FILE", "KEYS", "MODELS", "NAMES", "POLICIES", "SCOPED", "SPEED", "USD", "Number", "as_given", "common", "examples",
-    "filters", "narrowing", "only_json", "ranged", "scoped", "seller", "zoned",
+    "DATABASE", "FILE", "KEYS", "MODELS", "POLICIES", "SCOPED", "SPEED", "USD", "Command", "Number", "as_given",
+    "common", "examples", "filters", "narrowing", "only_json", "ranged", "scoped", "seller", "zoned",
 ]  # fmt: skip
 
 Command = Callable[..., Any]
@@ -82,29 +79,9 @@ def _usd(text: str) -> Decimal:
     return amount
 
 
-def _keys(*known: "CostKey") -> _Value:
-    def parse(text: str) -> "tuple[CostKey, ...]":
-        keys = tuple(key.strip() for key in text.split(","))
-        if len(set(keys)) < len(keys) or not set(keys) <= set(known):
-            if _are_others(keys):
-                raise ValueError(
-                    f"this command groups by {', '.join(known)} alone; give: llm-telemetry query --by {text}"
-                )
-            raise ValueError(f"{text!r} is not usable; give one or more of {', '.join(known)}, each once")
-        return cast("tuple[CostKey, ...]", keys)
-
-    return _Value("keys", parse)
-
-
-def _are_others(names: Sequence[str]) -> bool:
-    """Whether these are keys that `query` has."""
-    from llm_service.errors import QueryError
-    from llm_service.telemetry.queries.group_keys import group_keys
-
-    try:
-        return bool(group_keys(names))
-    except QueryError:
-        return False
+def _keys(text: str) -> tuple[str, ...]:
+    """The command says which there are: what it proposes has all options that were given."""
+    return tuple(key.strip() for key in text.split(","))
 
 
 DATABASE: Final = _Value("path", resolve_db_path)
@@ -113,8 +90,8 @@ SPEED: Final = _Value("times", _speed)
 """How many times faster than the trace; infinity for as fast as possible."""
 USD: Final = _Value("usd", _usd)
 """An amount of money, exactly as it is written."""
-KEYS: Final = _keys("day", "agent", "tool", "model")
-NAMES: Final = _keys("agent", "tool", "model")
+KEYS: Final = _Value("keys", _keys)
+"""What to group by."""
 FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 """A file that is there."""
 

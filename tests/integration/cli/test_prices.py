@@ -301,7 +301,9 @@ def test_without_the_extra_every_report_says_so(
     )
     assert f"unknown; {missing}\n" in run("estimate", "--model", "gpt-5", "--prompt-tokens", 9, "--db", path).stdout
     costs = run("costs", "--db", path)
-    assert costs.stderr == f"no price is known: {missing}; then price what is stored: llm-telemetry reprice\n"
+    assert (
+        costs.stderr == f"no price is known: {missing}; then price what is stored: llm-telemetry reprice --db {path}\n"
+    )
 
 
 def test_costs_that_are_all_known_need_no_extra(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from llm_service.errors import QueryError
-from llm_service.telemetry.queries.cells import decoded, text
+from llm_service.telemetry.queries.cells import ASKED_MODEL, decoded, text
 from llm_service.telemetry.queries.conditions import metadata_text
 from llm_service.telemetry.queries.field_names import METADATA, SHORT_NAMES, column_named, metadata_key, no_such
 from llm_service.telemetry.queries.local_periods import PERIODS, WEEKDAYS
@@ -96,4 +96,4 @@ def _key(name: str, argument: str) -> GroupKey:
     if column is None or column not in GROUPED_FIELDS:
         raise QueryError(argument, name, no_such("key", name, KEYS))
     shown = _one if column not in RANGES else _flag if column == "stream" else _number
-    return GroupKey(column, column, shown=shown)
+    return GroupKey(column, ASKED_MODEL if column == "request_model" else column, shown=shown)
