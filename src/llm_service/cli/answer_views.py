@@ -9,7 +9,7 @@ import click
 
 from llm_service.cli.kinds import Kind, kinds_of
 from llm_service.cli.output import say_deleted
-from llm_service.cli.spans import say_failed_spans, say_spans_named
+from llm_service.cli.span_notes import say_failed_spans, say_spans_named
 from llm_service.cli.tables import UNKNOWN, Column, Row, bar, count, named, percent, plural, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 

@@ -4,17 +4,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from llm_service.cli.options import SCOPED
-from llm_service.cli.tables import UNKNOWN, Column, Row, count
+from llm_service.cli.suggestions import suggested
+from llm_service.cli.tables import UNKNOWN, Column, Row, count, plural
 
 if TYPE_CHECKING:
     from llm_service.budgets.scopes import Field
 
-__all__ = ["HOLDS", "MENDS", "STATUS", "amount", "colour", "of_names", "standing"]
+__all__ = ["HOLDS", "STATUS", "amount", "colour", "mends", "of_names", "standing"]
 
 _R = TypeVar("_R", bound=Row)
 
 _DAMAGED: Final = "damaged"
-MENDS: Final = "llm-telemetry doctor names it, and doctor --repair counts it anew"
+
+
+def mends() -> str:
+    """What mends damaged sums."""
+    return f"{suggested('doctor')} names it, and with --repair counts it anew"
 
 
 def amount(metric: str, value: float) -> str:
@@ -43,7 +48,7 @@ def _spent(row: Row) -> str:
     if row["damaged"]:
         return _DAMAGED
     if row["limit"] is None:
-        return f"{_part('spent')(row)}, {count(row['tokens'])} tokens, {count(row['calls'])} calls"
+        return f"{_part('spent')(row)}, {plural(row['tokens'], 'token')}, {plural(row['calls'], 'call')}"
     is_unknown = row["metric"] == "usd" and row["unpriced_calls"] and row["unpriced_calls"] == row["calls"]
     return UNKNOWN if is_unknown else amount(row["metric"], row["spent"])
 
@@ -121,7 +126,7 @@ def standing(row: Row, asked: Mapping[str, Any]) -> str:
     """Where a limit stands, beside what was asked for."""
     metric = row["metric"]
     if row["damaged"]:
-        return f"budget {row['budget']}, {row['window']}: what is stored of it is damaged; {MENDS}"
+        return f"budget {row['budget']}, {row['window']}: what is stored of it is damaged; {mends()}"
     wanted, unit = asked[metric], _unit(metric)
     subject = f" of {', '.join(value or '-' for value in row['subject'])}" if row["subject"] else ""
     parts = ", ".join(f"{_part(part)(row)} {part}" for part in ("spent", "reserved", "unknown"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
-from llm_service.cli.budget_views import HOLDS, MENDS, STATUS, colour, of_names, standing
+from llm_service.cli.budget_views import HOLDS, STATUS, colour, mends, of_names, standing
 from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.group import Failure
 from llm_service.cli.kinds import Kind, kinds_of
@@ -127,7 +127,7 @@ def _show_status(rows: "Sequence[BudgetStatus | CounterStatus]", columns: Sequen
     listing(columns, rows, marked=colour, empty="no limits, or nothing was counted for any subject of theirs yet")
     damaged = sum(row["damaged"] for row in rows)
     if damaged:
-        click.echo(f"{damaged:,} damaged: what is stored of it cannot be read, so calls are refused; {MENDS}")
+        click.echo(f"{damaged:,} damaged: what is stored of it cannot be read, so calls are refused; {mends()}")
     others = sum(row["limit"] is None for row in rows)
     if others:
         click.echo(_OTHERS.format(plural(others, "row")))

@@ -12,7 +12,7 @@ from llm_service.cli.kinds import Kind, kinds_of
 from llm_service.cli.options import KEYS, common, examples, filters, ranged
 from llm_service.cli.output import cells, listing, say_deleted
 from llm_service.cli.suggestions import suggested
-from llm_service.cli.tables import UNKNOWN, Column, count, named, sum_usd, usd
+from llm_service.cli.tables import UNKNOWN, Column, count, named, plural, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import in_zone
 
@@ -146,7 +146,8 @@ def _put_coverage(report: "CoverageReport", asked: "TimeRange", output: Output, 
     put_out(output, target, found, lambda: _show_coverage(report, asked))
     if output.form not in ("table", "json"):
         models = len(report["unknown_models"])
-        click.echo(f"{count(models)} models without a price are in the table and in JSON alone", err=True)
+        are = "is" if models == 1 else "are"
+        click.echo(f"{plural(models, 'model')} without a price {are} in the table and in JSON alone", err=True)
     if output.form != "json":
         say_deleted(report, err=target.as_json)
         target.say_range(asked)

@@ -9,7 +9,7 @@ from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, filters, ranged
 from llm_service.cli.output import cells, say_deleted, table
-from llm_service.cli.spans import say_failed_spans
+from llm_service.cli.span_notes import say_failed_spans
 from llm_service.cli.suggestions import suggested
 from llm_service.cli.tables import Column, count, named, percent, plural
 from llm_service.cli.target import Names, Target, existing, read, say_unknown

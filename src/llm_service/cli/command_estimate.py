@@ -12,7 +12,7 @@ from llm_service.cli.group import Misuse
 from llm_service.cli.kinds import kinds_of, of_kind
 from llm_service.cli.options import MODELS, common, examples, seller
 from llm_service.cli.output import lines, listing
-from llm_service.cli.tables import UNKNOWN, Column, percent, usd
+from llm_service.cli.tables import UNKNOWN, Column, percent, plural, usd
 from llm_service.cli.target import Target, reading
 
 if TYPE_CHECKING:
@@ -107,9 +107,9 @@ def _show(estimate: "Estimate", remedy: str) -> None:
     lines(
         [
             ("prompt", _prompt(estimate)),
-            ("output limit", "none known; give --max-tokens" if limit is None else f"{limit:,} tokens"),
+            ("output limit", "none known; give --max-tokens" if limit is None else plural(limit, "token")),
             ("cost at most", f"{UNKNOWN}, as {_why_unbounded(estimate)}" if most is None else _bound(most)),
-            ("rests on", f"{estimate.samples:,} calls {_LEVELS[estimate.level]}"),
+            ("rests on", f"{plural(estimate.samples, 'call')} {_LEVELS[estimate.level]}"),
             ("price", _price(estimate, remedy)),
         ]
     )
@@ -135,7 +135,7 @@ def _prompt(estimate: "Estimate") -> str:
     tokens, source = estimate.prompt_tokens, estimate.prompt_tokens_source
     if tokens is None or source is None:
         return f"{UNKNOWN}; give --prompt-file or --prompt-tokens"
-    return f"{tokens:,} tokens, {_SOURCES[source]}"
+    return f"{plural(tokens, 'token')}, {_SOURCES[source]}"
 
 
 def _why_unbounded(estimate: "Estimate") -> str:

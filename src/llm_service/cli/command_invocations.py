@@ -12,7 +12,7 @@ from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, narrowing
 from llm_service.cli.output import Printer, cells, json_line
-from llm_service.cli.spans import whose
+from llm_service.cli.span_notes import whose
 from llm_service.cli.tables import Column, Row, named, rounded, status_colour, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import in_zone, shown_time

@@ -14,9 +14,9 @@ from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of, texts
 from llm_service.cli.options import KEYS, MODELS, Command, common, examples, filters, ranged, zoned
 from llm_service.cli.output import lines
-from llm_service.cli.spans import say_failed_spans
+from llm_service.cli.span_notes import say_failed_spans
 from llm_service.cli.suggestions import suggested
-from llm_service.cli.tables import UNKNOWN, Column, Row, count, named, percent, sum_usd, usd
+from llm_service.cli.tables import UNKNOWN, Column, Row, count, named, percent, plural, sum_usd, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ def _by_then(costs: Row) -> str:
 def _basis(forecast: "Forecast | None") -> str:
     if forecast is None:
         return "none: there is no complete day with a known cost to go by"
-    days = f"{count(forecast['days_used'])} complete {'day' if forecast['days_used'] == 1 else 'days'}"
+    days = plural(forecast["days_used"], "complete day")
     span = f"{forecast['first_day_used']} to {forecast['last_day_used']}"
     left = f"{forecast['remaining_days']:.1f} days left at {usd(forecast['daily_cost_usd'])} USD"
     parts = [f"{left} ({forecast['method']} of {days}, {span})"]

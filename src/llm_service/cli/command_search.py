@@ -11,7 +11,7 @@ from llm_service.cli.group import EXIT_INTERRUPTED
 from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, narrowing
 from llm_service.cli.output import listing, progress
-from llm_service.cli.spans import whose
+from llm_service.cli.span_notes import whose
 from llm_service.cli.tables import Column, Row, named
 from llm_service.cli.target import Names, Target, existing, reading, say_unknown
 from llm_service.cli.times import in_zone

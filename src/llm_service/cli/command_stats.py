@@ -10,7 +10,7 @@ from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import Number, common, examples, filters, ranged
 from llm_service.cli.output import listing, say_deleted
-from llm_service.cli.spans import say_failed_spans
+from llm_service.cli.span_notes import say_failed_spans
 from llm_service.cli.tables import UNKNOWN, Column, Row, count, usd
 from llm_service.cli.target import Names, Target, read, say_unknown
 from llm_service.cli.times import shown_time

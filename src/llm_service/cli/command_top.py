@@ -18,7 +18,7 @@ from llm_service.cli.formats import Output, Rows, formatted, put_out
 from llm_service.cli.kinds import kinds_of
 from llm_service.cli.options import common, examples, filters, ranged
 from llm_service.cli.output import is_terminal, listing, say_deleted
-from llm_service.cli.spans import whose
+from llm_service.cli.span_notes import whose
 from llm_service.cli.tables import Column, named, percent, rounded, usd
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import in_zone

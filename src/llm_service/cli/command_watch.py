@@ -14,9 +14,22 @@ from llm_service.cli.budget_views import STATUS
 from llm_service.cli.command_budgets import known_policies
 from llm_service.cli.options import POLICIES, Number, common, examples, filters, zoned
 from llm_service.cli.output import clean, is_colored, is_terminal
-from llm_service.cli.spans import whose
+from llm_service.cli.span_notes import whose
 from llm_service.cli.suggestions import suggested
-from llm_service.cli.tables import Column, Row, count, fit, named, percent, rounded, row_text, shortened, sparkline, usd
+from llm_service.cli.tables import (
+    Column,
+    Row,
+    count,
+    fit,
+    named,
+    percent,
+    plural,
+    rounded,
+    row_text,
+    shortened,
+    sparkline,
+    usd,
+)
 from llm_service.cli.target import Names, Target, existing, read, say_unknown
 from llm_service.cli.times import shown_time, zone_label
 from llm_service.errors import StoreError
@@ -163,7 +176,7 @@ def _rate(live: "Live") -> str:
     minutes = live["minutes"]
     calls, failures = minutes[-1]
     trend = sparkline([minute.calls for minute in minutes])
-    return f"last minute: {count(calls)} calls, {count(failures)} failed; {len(minutes)} minutes: {trend}"
+    return f"last minute: {plural(calls, 'call')}, {count(failures)} failed; {len(minutes)} minutes: {trend}"
 
 
 def _today(today: dict[str, Any]) -> str:
@@ -171,8 +184,8 @@ def _today(today: dict[str, Any]) -> str:
     failed = f"{count(failures)} failed" + (f" ({percent(failures / calls)})" if calls else "")
     cost = "cost unknown" if today["total_cost_usd"] is None else f"{usd(today['total_cost_usd'])} USD"
     unpriced = f", {count(today['unpriced'])} unpriced" if today["unpriced"] and today["priced"] else ""
-    tokens = "tokens unknown" if today["total_tokens"] is None else f"{count(today['total_tokens'])} tokens"
-    return f"today: {count(calls)} calls, {failed}, {cost}{unpriced}, {tokens}"
+    tokens = "tokens unknown" if today["total_tokens"] is None else plural(today["total_tokens"], "token")
+    return f"today: {plural(calls, 'call')}, {failed}, {cost}{unpriced}, {tokens}"
 
 
 def _budget_lines(budgets: Sequence[Any], width: int | None) -> list[Line]:

@@ -198,8 +198,14 @@ def zoned(command: Command) -> Command:
 
 def ranged(command: Command) -> Command:
     """The range that a report is of, as texts for `Target.range`, and the zone."""
-    since = click.option("--since", metavar="TIME", help="From then on: 24h, today, last-week, 2026-11-23, ...")
-    until = click.option("--until", metavar="TIME", help="Up to then; a day or another period is in it.")
+    since = click.option(
+        "--since", metavar="TIME", help="From then on, to now: 24h, today, yesterday, last-week, 2026-11-23, ..."
+    )
+    until = click.option(
+        "--until",
+        metavar="TIME",
+        help="Up to then; a period is in it: yesterday alone is --since yesterday --until yesterday.",
+    )
     return since(until(zoned(command)))
 
 

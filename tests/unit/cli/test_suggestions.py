@@ -1,5 +1,6 @@
 """A command line that is proposed has what the user gave, and can be run."""
 
+import re
 import shlex
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import click
 import pytest
 from tests.integration.cli.every_command import commands
 
+import llm_service.cli
 from llm_service.cli.commands import cli
 from llm_service.cli.options import Number
 from llm_service.cli.suggestions import suggested
@@ -72,3 +74,26 @@ def test_of_another_command_what_both_have_is_repeated() -> None:
         assert suggested("budgets holds") == "llm-telemetry budgets holds --format csv --db /t.db"
     with parsed(["report", "month", "--no-forecast"]):
         assert suggested() == "llm-telemetry report month --no-forecast"
+
+
+PROPOSING = re.compile(r"llm-telemetry (?!COMMAND)[a-z]+")
+WITHOUT_OPTIONS = {
+    "commands.py": 3,  # examples of the group
+    "command_budgets.py": 2,  # examples of a command
+    "command_completion.py": 1,
+    "command_demo.py": 1,  # names the database itself
+    "command_estimate.py": 1,
+    "group.py": 1,  # of an error before the options are read, or of the configuration
+}
+"""How often a command line stands in a module as it is: where there are no options to repeat."""
+
+
+def test_no_other_line_is_proposed_without_them() -> None:
+    """Each is made by `suggested`."""
+    found = {
+        path.name: len(lines)
+        for path in Path(llm_service.cli.__file__).parent.glob("*.py")
+        if (lines := [line for line in path.read_text("utf-8").splitlines() if PROPOSING.search(line)])
+    }
+    found.pop("main.py", None)  # says what is not installed
+    assert found == WITHOUT_OPTIONS
