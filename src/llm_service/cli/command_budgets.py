@@ -192,9 +192,9 @@ def check(
 
 def refusal(error: "BudgetError") -> str:
     """Why a call would not be let through, and what can be done about it here."""
-    from llm_service.errors import BudgetUnreadableError, UnknownPriceError, UnknownTokensError
+    from llm_service.errors import BudgetError, BudgetUnreadableError, UnknownPriceError, UnknownTokensError
 
-    remedies = {
+    remedies: dict[type[BudgetError], str] = {
         UnknownPriceError: "give --estimate USD, or set unknown_price_usd or unknown_price in policies.yaml",
         UnknownTokensError: "give --tokens N, or set max_output_tokens in models.yaml",
         BudgetUnreadableError: f"recount it: {suggested('doctor')} --repair",

@@ -177,7 +177,8 @@ def _show_salvage(found: dict[str, Any], report: "SalvageReport") -> None:
     if report.lost is None:
         click.echo("lost: unknown, nothing that could be read to its end says how many calls there were")
     else:
-        click.echo(f"lost: {plural(report.lost, 'call')} known to have been stored and not whole; see its dead letters")
+        are, lost = "is" if report.lost == 1 else "are", plural(report.lost, "call")
+        click.echo(f"lost: {lost} that {are} known to have been stored {are} not whole; see its dead letters")
     click.echo(
         f"daily totals: {report.totals_kept:,} kept from the old file, {report.totals_rebuilt:,} made from its records"
     )

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import click
 from click.core import ParameterSource
@@ -55,11 +55,15 @@ def _given(running: click.Context, parameter: click.Parameter) -> tuple[str, lis
         return _name(parameter), []
     value: Any = running.params[str(parameter.name)]
     if isinstance(parameter, click.Argument):
-        return "", [*map(str, value if isinstance(value, tuple) else (value,))]
+        return "", [*map(str, _each(value))]
     name = _name(parameter)
     if getattr(parameter, "is_flag", False):
         return name, [name if value else parameter.secondary_opts[0]]
     if isinstance(parameter.type, click.File):
         return name, [name, "-" if value.name == "<stdin>" else value.name]
-    several = value if parameter.multiple else [",".join(value) if isinstance(value, tuple) else value]
+    several = _each(value) if parameter.multiple else [",".join(map(str, _each(value)))]
     return name, [word for one in several for word in (name, str(one))]
+
+
+def _each(value: object) -> tuple[object, ...]:
+    return cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)

@@ -77,8 +77,8 @@ def find_unknown(fetch: Fetch, named: Iterable[Condition], *, spans: bool = True
 
 def _known(fetch: Fetch, column: str) -> list[str]:
     named = f"SELECT DISTINCT {column} FROM daily_costs WHERE {column} IS NOT NULL LIMIT ?"  # noqa: S608
-    query = (_NEWEST, []) if column not in NAMES else (named, [_MOST_NAMES])
-    return [text(row[0]) for row in fetch(query)]
+    rows = fetch((named, [_MOST_NAMES])) if column in NAMES else fetch((_NEWEST, []))
+    return [text(row[0]) for row in rows]
 
 
 def _near(name: str, known: Sequence[str]) -> str | None:
