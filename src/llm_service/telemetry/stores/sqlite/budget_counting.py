@@ -1,7 +1,7 @@
 """Budget counting: each inserted record is counted in the windows that cover it, and ends its hold.
 
 Every writer of a file updates all counters of the file, whatever policies its own logger has. So the spend is the sum
-of all records, by all writers.
+of all records, by all writers. A span (see `operations`) is no call: only money and tokens that it tells itself count.
 """
 
 import sqlite3
@@ -16,6 +16,7 @@ from llm_service.budgets.limits import Amounts, Limit, Totals, crossed
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.budgets.windows import MICROSECONDS
+from llm_service.telemetry.record.operations import is_span
 from llm_service.telemetry.record.record import InvocationRecord
 from llm_service.telemetry.record.timestamps import from_microseconds, microseconds_text, text_microseconds
 from llm_service.telemetry.stores.budget_requests import call_of
@@ -66,6 +67,7 @@ class Recost(NamedTuple):
     moment_us: int
     old_nanos: int | None
     new_nanos: int | None
+    is_call: bool = True
 
 
 class BudgetBook:
@@ -216,17 +218,20 @@ class BudgetBook:
             card = record.card
             cost, tokens = card[8], card[7]
             nanos = 0 if cost is None else to_nanos(cost)
+            is_call = not is_span(record.operation)
+            if not (is_call or nanos or tokens):  # a span that tells nothing
+                continue
             for _, place in self.places(call_of(record), card[1]):
                 sums = changes.get(place)
                 if sums is None:
                     sums = changes[place] = [0] * 10
                 sums[0] += nanos
                 sums[1] += tokens or 0
-                sums[2] += 1
-                sums[9] += cost is None
+                sums[2] += is_call
+                sums[9] += is_call and cost is None
             if self._unknown:
                 for place in self.unplaced(call_of(record)):
-                    _add(changes, place, [0] * 6 + [nanos, tokens or 0, 1, 0])
+                    _add(changes, place, [0] * 6 + [nanos, tokens or 0, int(is_call), 0])
         self.add({place: to_change(sums) for place, sums in changes.items()})
 
     def set_aside(self, record_ids: Iterable[str]) -> None:
@@ -244,7 +249,7 @@ class BudgetBook:
             for _, place in self.places(one.call, one.moment_us):
                 sums = changes.setdefault(place, [0] * 10)
                 sums[0] += (one.new_nanos or 0) - (one.old_nanos or 0)
-                sums[9] += (one.new_nanos is None) - (one.old_nanos is None)
+                sums[9] += one.is_call * ((one.new_nanos is None) - (one.old_nanos is None))
             for place in self.unplaced(one.call):  # the old cost may be counted elsewhere: never subtract
                 _add(changes, place, [0] * 6 + [max(0, (one.new_nanos or 0) - (one.old_nanos or 0)), 0, 0, 0])
             row = self._connection.execute(sql.FIND_HOLD, (one.invocation_id,)).fetchone() if has_holds else None
