@@ -16,8 +16,8 @@ from llm_service.budgets.limits import Amounts, Limit, Totals, crossed
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.budgets.windows import MICROSECONDS
-from llm_service.telemetry.record.operations import is_span
-from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.record.operations import SPANS
+from llm_service.telemetry.record.record import EXTENSION_FIELDS, InvocationRecord
 from llm_service.telemetry.record.timestamps import from_microseconds, microseconds_text, text_microseconds
 from llm_service.telemetry.stores.budget_requests import call_of
 from llm_service.telemetry.stores.rollups import nanos as to_nanos
@@ -28,6 +28,7 @@ from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 
 __all__ = ["SOON", "BudgetBook", "BudgetTerms", "Recost", "bounds_of", "end_hold", "kept_from", "to_change"]
 
+_OPERATION: Final = EXTENSION_FIELDS.index("operation")
 _MOST_CALLS: Final = 4096
 _MOST_AT_ONCE: Final = 32
 """Windows that one statement reads at most."""
@@ -218,20 +219,23 @@ class BudgetBook:
             card = record.card
             cost, tokens = card[8], card[7]
             nanos = 0 if cost is None else to_nanos(cost)
-            is_call = not is_span(record.operation)
+            values = record.extensions
+            is_call = 0 if values is not None and values[_OPERATION] in SPANS else 1
             if not (is_call or nanos or tokens):  # a span that tells nothing
                 continue
-            for _, place in self.places(call_of(record), card[1]):
+            call = call_of(record)
+            for _, place in self.places(call, card[1]):
                 sums = changes.get(place)
                 if sums is None:
                     sums = changes[place] = [0] * 10
                 sums[0] += nanos
                 sums[1] += tokens or 0
                 sums[2] += is_call
-                sums[9] += is_call and cost is None
+                if cost is None:
+                    sums[9] += is_call
             if self._unknown:
-                for place in self.unplaced(call_of(record)):
-                    _add(changes, place, [0] * 6 + [nanos, tokens or 0, int(is_call), 0])
+                for place in self.unplaced(call):
+                    _add(changes, place, [0] * 6 + [nanos, tokens or 0, is_call, 0])
         self.add({place: to_change(sums) for place, sums in changes.items()})
 
     def set_aside(self, record_ids: Iterable[str]) -> None:
