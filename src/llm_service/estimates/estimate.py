@@ -75,6 +75,11 @@ class Question:
             raise QueryError("prompt_tokens", self.prompt_tokens, "give prompt or prompt_tokens, not both")
 
     @property
+    def model_names(self) -> tuple[str, ...]:
+        """The names that the model has, each once; none if unknown."""
+        return tuple(dict.fromkeys(name for name in (self.model_name, self.request_model) if name is not None))
+
+    @property
     def price_key(self) -> tuple[str | None, ...]:
         """All that its price depends on beside the time."""
         return self.model_name, self.provider, self.service_tier, self.request_model, self.region
@@ -166,7 +171,8 @@ def make_estimate(
     """
     agent, tool, model = question.agent_name, question.tool_name, question.model_name or question.request_model
     rates = question.rates(prices)
-    past, limit = history.past(agent, tool, model), _limit(question, prices, rates)
+    past = history.past(agent, tool, question.model_name, question.request_model)
+    limit = _limit(question, prices, rates)
     if question.no_answer:
         past, limit = _without_answer(past), 0
     elif rates is not None and not rates.gives_output and not _has_answered(past):  # as embeddings
@@ -226,7 +232,7 @@ def _prompt_size(question: Question, ratios: TokenRatios, tokenizer: Tokenizer |
         return PromptSize(question.prompt_tokens, "given", question.prompt_tokens)
     if question.prompt is None:
         return None
-    size = size_of(question.prompt, question.agent_name, question.model_name, ratios, tokenizer)
+    size = size_of(question.prompt, question.agent_name, question.model_names, ratios, tokenizer)
     if not question.whole:
         return size._replace(at_most=None, whole=False)
     hidden = question.hidden_tokens

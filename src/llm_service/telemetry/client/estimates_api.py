@@ -118,4 +118,8 @@ def _is_slow(question: "Question", history: "EstimateHistory") -> bool:
     prompt = question.prompt
     if prompt is None:
         return False
-    return not isinstance(prompt, str) or len(prompt) > _LONG_CHARS or history.tokenizer.is_slow(question.model_name)
+    return (
+        not isinstance(prompt, str)
+        or len(prompt) > _LONG_CHARS
+        or any(map(history.tokenizer.is_slow, question.model_names))
+    )
