@@ -118,6 +118,7 @@ class Past(NamedTuple):
         coverage: how often they held, 0 to 1; None before the first prediction.
         cost_nanos: quantiles of the next call's cost in nano-dollars; None with fewer than `MIN_SAMPLES` known costs.
         cost_coverage: how often those held.
+        cost_samples: calls of known cost so far.
     """
 
     level: Level
@@ -126,6 +127,7 @@ class Past(NamedTuple):
     coverage: Quantiles[float] | None
     cost_nanos: Quantiles[int] | None
     cost_coverage: Quantiles[float] | None
+    cost_samples: int = 0
 
 
 _NOTHING: Final = Past("default", 0, None, None, None, None)
@@ -203,6 +205,7 @@ class History:
             tokens.coverage.shares(),
             costs.quantiles.predict() if costs is not None and told else None,
             costs.coverage.shares() if costs is not None and told else None,
+            0 if costs is None else costs.quantiles.seen,
         )
 
 
