@@ -5,12 +5,12 @@ been processed (https://learn.microsoft.com/azure/ai-services/openai/how-to/mana
 request (RFC 9110, 15.5.14); Anthropic's comes before its servers (https://docs.claude.com/en/api/errors).
 
 A 400 or a 422 tells nothing: Groq answers 400 where the model has written a call of a tool that cannot be read, and 422
-after "semantic errors or model hallucinations" (https://console.groq.com/docs/errors); OpenRouter has a 400 for an answer
-that reached its limit. Google charges no tokens for a 400 (https://ai.google.dev/gemini-api/docs/billing), but the provider
-of a record does not prove whose host answered. So these and all other failures leave the cost unknown.
+after "semantic errors or model hallucinations" (https://console.groq.com/docs/errors); OpenRouter has a 400 for answers
+that reach their limit. Google charges no tokens for a 400 (https://ai.google.dev/gemini-api/docs/billing), but what a
+record has as its provider does not prove whose host answered. So these and all other failures leave the cost unknown.
 
-Only what knows the one request that failed may ask here: the exception that ends a block may be that of something else in
-it, after a call that was billed.
+Only what knows the one request that failed may ask here: the exception that ends a block may be that of something else
+in it, after a call that was billed.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ __all__ = ["nothing_billed", "was_refused"]
 
 _NOTHING_BILLED: Final[dict[str, Any]] = {"cost_usd": 0, "cost_source": "computed"}
 _REFUSED: Final = frozenset({401, 402, 403, 404, 405, 413, 429})
-"""HTTP: unauthorized, no credit, forbidden, no such model or path, wrong method, too large, over a
-rate limit."""
+"""HTTP: unauthorized, no credit, forbidden, no such model or path, wrong method, too large, over
+a rate limit."""
 _NOT_SENT: Final = frozenset(
     {
         "ConnectError", "ConnectTimeout", "PoolTimeout",  # httpx, requests
