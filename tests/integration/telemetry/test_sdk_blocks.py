@@ -326,6 +326,19 @@ def test_a_block_within_a_block_is_the_call_and_the_outer_one_is_none(logger: Te
     assert {row["session_id"] for row in rows.values()} == {"s"}
 
 
+@pytest.mark.parametrize("inner", [{}, {"operation": "tool"}, {"model_name": "gpt-5-mini"}])
+def test_a_block_that_names_a_model_and_holds_the_call_of_another_block_is_no_call(
+    logger: TelemetryLogger, client: Any, inner: dict[str, Any]
+) -> None:
+    """An agent may name its model; with tokens of its own it is a call, beside the other."""
+    for told, calls in (({}, 1), ({"prompt_tokens": 5, "completion_tokens": 1}, 2)):
+        with logger.scope(run=f"r{calls}"), logger.invocation("outer", model_name="gpt-5-mini") as outer:
+            with logger.invocation("inner", **inner):
+                ask(client)
+            outer.set(**told)
+        assert logger.query("calls", filters=f"run=r{calls}").totals["invocations"] == calls
+
+
 def test_a_block_around_a_call_and_a_block_is_no_call(logger: TelemetryLogger, client: Any) -> None:
     """In either order."""
     for order in (0, 1):

@@ -2,7 +2,8 @@
 
 Every term must hold. A term is a field, an operator and a value, without spaces around the operator. `=` and `!=` take
 several values, separated by commas; `*` stands for any characters and `?` for one, but not between quotes, where spaces
-and commas are plain, too. No value stands for an unknown one: `user=` are the calls without a user.
+and commas are plain, too, and the quote itself is written twice. No value stands for an unknown one: `user=` are the
+calls without a user.
 """
 
 import re
@@ -47,7 +48,9 @@ _OPERATOR: Final = "|".join(map(re.escape, (*ALIASES, *OPERATORS)))
 _FIELD: Final = re.compile(rf"[A-Za-z_][\w-]*(?:\.(?:{QUOTED}|[^\s=<>!\"'])*)?(?={_OPERATOR})")
 _SIGN: Final = re.compile(_OPERATOR)
 _NEARLY: Final = re.compile(rf"([\w-]+)\s*({_OPERATOR}|:)\s*(\S+)")
-_PART: Final = re.compile(r"""(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<bare>(?:[^\s,"'][^\s,]*)?))(?=[\s,]|$)""")
+_PART: Final = re.compile(
+    r"""(?:"(?P<double>(?:[^"]|"")*)"|'(?P<single>(?:[^']|'')*)'|(?P<bare>(?:[^\s,"'][^\s,]*)?))(?=[\s,]|$)"""
+)
 _TERMS: Final = "write terms such as agent=backend-dev, model=gpt-*, cost>0.1 or latency>5s, with a space between them"
 _COMPARED: Final = frozenset({"number", "moment"})
 _MILLISECONDS: Final = {"": 1.0, "ms": 1.0, "s": 1e3, "m": 6e4}
@@ -137,11 +140,17 @@ def _values(text: str, at: int, argument: str) -> tuple[list[_Value], int]:
         if part is None:
             raise QueryError(argument, text[at:], "close the quote, and put a space or a comma behind it")
         bare = part["bare"]
-        values.append((part["double"] or part["single"] or "") if bare is None else _bare(bare))
+        values.append(_quoted(part) if bare is None else _bare(bare))
         at = part.end()
         if text[at : at + 1] != ",":
             return values, at
         at += 1
+
+
+def _quoted(part: re.Match[str]) -> str:
+    """The text between quotes, in which its own quote stands twice."""
+    double = part["double"]
+    return part["single"].replace("''", "'") if double is None else double.replace('""', '"')
 
 
 def _bare(text: str) -> _Value:

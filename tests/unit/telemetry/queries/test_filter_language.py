@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.question_records import some_records
 
 from llm_service.errors import QueryError
@@ -93,6 +95,19 @@ def test_texts_are_equal_to_any_of_several_or_look_like_a_pattern(
     assert found(f"{column}={pattern}".replace(" ", "?")) == where(
         lambda cell: cell is not None and fnmatchcase(cell, pattern)
     )
+
+
+@settings(max_examples=200)
+@given(
+    values=st.lists(st.text("ab \"',*?=\\", min_size=1, max_size=8).filter(str.strip), min_size=1, max_size=3),
+    quote=st.sampled_from("\"'"),
+)
+def test_any_text_can_be_written_between_either_quotes(values: list[str], quote: str) -> None:
+    """Its own quote is written twice."""
+    written = ",".join(f"{quote}{value.replace(quote, quote * 2)}{quote}" for value in values)
+    first, second = conditions_of(f"agent={written} cost>0.1")
+    assert first.values == tuple(value for value in values)
+    assert second.operator == ">"
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -291,9 +306,9 @@ def test_a_word_that_no_record_can_have_is_refused_with_all_there_are() -> None:
     """As a pattern, too: it would leave nothing, as if there were no such calls."""
     assert {column for column, kind in KINDS.items() if kind == "word"} == set(WORDS)
     for column, words in WORDS.items():
-        for given in ("ok", "zz*", "?"):
+        for word in ("ok", "zz*", "?"):
             with pytest.raises(QueryError, match=f"use one of: {', '.join(sorted(words))}"):
-                conditions_of(f"{column}={given}")
+                conditions_of(f"{column}={word}")
         for word in words:
             assert conditions_of(f"{column}={word},{word[0]}*")
 
