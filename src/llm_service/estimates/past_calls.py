@@ -216,11 +216,11 @@ def _levels(agent: str | None, tool: str | None, model: str | None, asked: str |
     for an estimate may know either.
     """
     models = [name for name in (model, None if asked == model else asked) if name is not None]
-    levels: list[tuple[Level, _Key]] = []
+    around: list[tuple[Level, _Key]] = [("model", ())]
     if agent is not None:
+        around.insert(0, ("agent+model", (agent,)))
         if tool is not None:
-            levels += [("agent+tool+model", (agent, tool, name)) for name in models]
-        levels += [("agent+model", (agent, name)) for name in models]
-    levels += [("model", (name,)) for name in models]
+            around.insert(0, ("agent+tool+model", (agent, tool)))
+    levels: list[tuple[Level, _Key]] = [(level, (*names, name)) for level, names in around for name in models]
     levels.append(("default", ()))
     return levels
