@@ -1,7 +1,10 @@
 """What every test has: no configuration but its own."""
 
 import gc
+import importlib
 import os
+import pkgutil
+import re
 import shutil
 import signal
 import time
@@ -12,6 +15,8 @@ from typing import Any
 
 import hypothesis
 import pytest
+
+import llm_service
 
 pytest.register_assert_rewrite("tests.sdk_cases.case")
 hypothesis.settings.register_profile("any-machine", deadline=None)  # a busy machine is no fault of the code
@@ -48,6 +53,7 @@ def quick_collections() -> None:
 
 _QUICK_CASES = 6
 _MEASURED_CASES = 20
+_IMPORTS_A_FRAMEWORK = re.compile(r"\.(litellm|langchain|openai_agents|pydantic_ai|examples\.(?!_|local_provider).+)$")
 _UNMEASURED = pytest.StashKey[bool]()
 
 
@@ -98,6 +104,21 @@ def _unmeasured(config: pytest.Config) -> Iterator[None]:
         yield
     finally:
         plugin.cov_controller.resume()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Any:
+    """Where coverage is measured, all of the package is imported first, and then nothing is measured.
+
+    To collect the tests takes as long again where it is: what they import and make of it are no lines of the package.
+    Modules that import a framework are left to the tests of it, and are not imported by collecting them.
+    """
+    if session.config.pluginmanager.hasplugin("_cov"):
+        for module in pkgutil.walk_packages(llm_service.__path__, "llm_service."):
+            if _IMPORTS_A_FRAMEWORK.search(module.name) is None and "__main__" not in module.name:
+                importlib.import_module(module.name)
+    with _unmeasured(session.config):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

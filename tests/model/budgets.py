@@ -14,9 +14,11 @@ from tests.model.ledger import check_books, holds, policies
 
 from llm_service.errors import BudgetExceeded
 from llm_service.telemetry import InvocationRecord, TelemetryLogger
+from llm_service.telemetry.record.operations import SPANS, is_span
 
 NANOS = 1_000_000_000
 AGENTS = (None, "a1", "a2", "b")
+OPERATIONS = (None, "chat", *sorted(SPANS))
 LIMITS = {"all": 60, "as": 30, "each": 20}
 """In tenths of a USD: of every call, of the agents a*, of each agent by itself."""
 LIMITED = policies(
@@ -36,7 +38,7 @@ class Model:
         self.spent: Counter[str | None] = Counter()
         self.calls: Counter[str | None] = Counter()
         self.unpriced: Counter[str | None] = Counter()
-        self.held: dict[str, tuple[str | None, int, str, int]] = {}  # id: agent, amount, state, calls
+        self.held: dict[str, tuple[str | None, int, str, str]] = {}  # id: agent, amount, state, what it is of
 
     def budgets(self, agent: str | None) -> list[tuple[int, Callable[[str | None], bool]]]:
         """The limits that cover an agent, and whom else they cover."""
@@ -56,14 +58,16 @@ class Model:
         """Whether a call has room in every limit."""
         return all(self.used(covers) + max(amount, 1) <= limit for limit, covers in self.budgets(agent))
 
-    def log(self, record_id: str, agent: str | None, cost: int | None, ends: str | None = None) -> None:
+    def log(
+        self, record_id: str, agent: str | None, cost: int | None, ends: str | None = None, *, span: bool = False
+    ) -> None:
         """A record is stored; the hold that it ends stays as unknown where its cost is unknown."""
-        self.calls[agent] += 1
+        self.calls[agent] += not span
         self.spent[agent] += cost or 0
-        self.unpriced[agent] += cost is None
+        self.unpriced[agent] += cost is None and not span
         hold = self.held.pop(ends or record_id, None)
         if hold is not None and cost is None and hold[1]:
-            self.held[record_id] = (hold[0], hold[1], "unknown", 0)
+            self.held[record_id] = (hold[0], hold[1], "unknown", "span" if span else "recorded call")
 
 
 class BudgetsBesideModel(RuleBasedStateMachine):
@@ -110,20 +114,24 @@ class BudgetsBesideModel(RuleBasedStateMachine):
             return
         assert fits
         self.seen["reserved"] += 1
-        self.model.held[hold.hold_id] = (agent, amount, "held" if lease == FOREVER else "over", 1)
+        self.model.held[hold.hold_id] = (agent, amount, "held" if lease == FOREVER else "over", "call")
         self.open[hold.hold_id] = hold
 
     @precondition(lambda self: self.open)
     @rule(
-        which=st.integers(0, 30), cost=st.sampled_from([None, 0, 1, 4, 15]), own_id=st.booleans(), twice=st.booleans()
+        which=st.integers(0, 30),
+        cost=st.sampled_from([None, 0, 1, 4, 15]),
+        own_id=st.booleans(),
+        twice=st.booleans(),
+        operation=st.sampled_from(OPERATIONS),
     )
-    def settle(self, which: int, cost: int | None, own_id: bool, twice: bool) -> None:
+    def settle(self, which: int, cost: int | None, own_id: bool, twice: bool, operation: str | None) -> None:
         """With a record of the hold's id or of another; a second time does nothing, or logs another call."""
         hold_id, hold = self.pick(which)
         agent = core_of(hold).request.agent_name
-        record = self.record(agent, cost, **({"invocation_id": hold_id} if own_id else {}))
+        record = self.record(agent, cost, operation=operation, **({"invocation_id": hold_id} if own_id else {}))
         assert hold.settle(record) is True
-        self.model.log(record.invocation_id, agent, cost, ends=hold_id)
+        self.model.log(record.invocation_id, agent, cost, ends=hold_id, span=is_span(operation))
         if twice:
             assert hold.settle(record) is False
             further = self.record(agent, 1)
@@ -146,8 +154,8 @@ class BudgetsBesideModel(RuleBasedStateMachine):
         """Nobody knows."""
         hold_id, hold = self.pick(which)
         hold.give_up()
-        agent, amount, _, calls = self.model.held[hold_id]
-        self.model.held[hold_id] = (agent, amount, "unknown", calls)
+        agent, amount, _, of = self.model.held[hold_id]
+        self.model.held[hold_id] = (agent, amount, "unknown", of)
 
     def pick(self, which: int) -> tuple[str, Any]:
         """One of the open holds, which is open no more."""
@@ -159,7 +167,7 @@ class BudgetsBesideModel(RuleBasedStateMachine):
     def end_by_name(self, which: int, cost: int | None) -> None:
         """As the command line does: free it, or say what it has cost."""
         hold_id = sorted(self.model.held)[which % len(self.model.held)]
-        agent, _, state, calls = self.model.held[hold_id]
+        agent, _, state, of = self.model.held[hold_id]
         if cost is None or state == "held":
             assert self.loggers[-1].budgets.release(hold_id) is True
             self.model.held.pop(hold_id)
@@ -167,24 +175,28 @@ class BudgetsBesideModel(RuleBasedStateMachine):
             assert self.loggers[-1].budgets.reconcile(hold_id, cost / 10) is True
             self.model.held.pop(hold_id)
             self.model.spent[agent] += cost
-            if calls:
-                self.model.calls[agent] += 1
-            else:
-                self.model.unpriced[agent] -= 1
+            self.model.calls[agent] += of == "call"
+            self.model.unpriced[agent] -= of == "recorded call"
             self.expired()  # `reconcile` looks for leases that are over
         self.open.pop(hold_id, None)
         self.seen["ended by name"] += 1
 
-    @rule(agent=st.sampled_from(AGENTS), cost=st.sampled_from([None, 0, 3]), nowait=st.booleans(), which=st.booleans())
-    def log(self, agent: str | None, cost: int | None, nowait: bool, which: bool) -> None:
+    @rule(
+        agent=st.sampled_from(AGENTS),
+        cost=st.sampled_from([None, 0, 3]),
+        nowait=st.booleans(),
+        which=st.booleans(),
+        operation=st.sampled_from(OPERATIONS),
+    )
+    def log(self, agent: str | None, cost: int | None, nowait: bool, which: bool, operation: str | None) -> None:
         """By any logger of the file."""
-        logger, record = self.loggers[-which], self.record(agent, cost)
+        logger, record = self.loggers[-which], self.record(agent, cost, operation=operation)
         if nowait:
             logger.log_invocation_nowait(record)
             logger.flush()
         else:
             logger.log_invocation(record)
-        self.model.log(record.invocation_id, agent, cost)
+        self.model.log(record.invocation_id, agent, cost, span=is_span(operation))
 
     @precondition(lambda self: self.open)
     @rule(which=st.integers(0, 30), cost=st.sampled_from([None, 3]))
@@ -203,9 +215,9 @@ class BudgetsBesideModel(RuleBasedStateMachine):
 
     def expired(self) -> None:
         """The same in the model."""
-        for hold_id, (agent, amount, state, calls) in self.model.held.items():
+        for hold_id, (agent, amount, state, of) in self.model.held.items():
             if state == "over":
-                self.model.held[hold_id] = (agent, amount, "unknown", calls)
+                self.model.held[hold_id] = (agent, amount, "unknown", of)
 
     @rule(limited=st.booleans())
     def another_logger(self, limited: bool) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.config.schemas import PoliciesConfig
+from llm_service.telemetry.record.operations import SPANS
 from llm_service.telemetry.record.timestamps import microseconds_text, text_microseconds
 
 Key = tuple[int, str, str]
 
 _RECORDS = """
 SELECT agent_name, tool_name, model_name, request_model, user_id, session_id,
-    CASE WHEN run IS NULL THEN trace_id ELSE run END, timestamp, cost_usd, total_tokens
+    CASE WHEN run IS NULL THEN trace_id ELSE run END, timestamp, cost_usd, total_tokens, operation
 FROM invocations
 """
 
@@ -40,15 +41,17 @@ def recounted(path: Path) -> dict[Key, tuple[int, ...]]:
             "SELECT id, scope, per, window, timezone, counted_since FROM budget_counters"
         ).fetchall():
             counter = Counter(number, CounterKey(*key))
-            for *names, timestamp, cost, tokens in connection.execute(f"{_RECORDS} WHERE timestamp >= ?", (since,)):
+            for *names, timestamp, cost, tokens, operation in connection.execute(
+                f"{_RECORDS} WHERE timestamp >= ?", (since,)
+            ):
                 subject = counter.subject(Call(*names))
                 if subject is not None:
                     start = microseconds_text(counter.span(text_microseconds(timestamp)).start)
                     row = sums.setdefault((number, subject, start), [0] * 10)
                     row[0] += 0 if cost is None else int(cost * 1e9 + 0.5)
                     row[1] += tokens or 0
-                    row[2] += 1
-                    row[9] += cost is None
+                    row[2] += operation not in SPANS
+                    row[9] += operation not in SPANS and cost is None
         for state, nanos, tokens, calls, places in connection.execute(
             "SELECT state, nanos, tokens, calls, windows FROM budget_holds"
         ):

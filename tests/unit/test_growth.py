@@ -118,9 +118,9 @@ CASES: dict[str, Callable[[int, Path], Callable[[], object]]] = {
     "backslashes in metadata": lambda n, _: lambda: InvocationRecord(metadata={"a": "\\" * n + "\0"}),
     "tags": lambda n, _: lambda: InvocationRecord(tags=["t"] * n),
     "messages of a prompt": lambda n, _: (
-        lambda: size_of([{"role": "user", "content": "x"}] * n, None, None, TokenRatios(), None)
+        lambda: size_of([{"role": "user", "content": "x"}] * n, None, (), TokenRatios(), None)
     ),
-    "one word as a prompt": lambda n, _: lambda: size_of("x" * n * 1000, None, None, TokenRatios(), None),
+    "one word as a prompt": lambda n, _: lambda: size_of("x" * n * 1000, None, (), TokenRatios(), None),
     "parts of a name": lambda n, _: lambda: candidates.__wrapped__("litellm/" * n + "x"),
     "endings of a name": lambda n, _: lambda: spellings.__wrapped__("x" + "-latest" * n),
     "versions of a name": lambda n, _: lambda: spellings.__wrapped__("x" + ":1" * n, "aws"),

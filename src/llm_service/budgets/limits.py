@@ -53,7 +53,7 @@ class Totals(NamedTuple):
         spent: by the records in the window; calls of unknown cost count no money here, but in `unpriced_calls`.
         reserved: for calls in progress.
         unknown: reserved for calls of unknown outcome, which may have spent it.
-        unpriced_calls: records whose cost is unknown.
+        unpriced_calls: calls whose cost is unknown.
     """
 
     spent: Amounts = Amounts()
@@ -155,7 +155,9 @@ class Standing:
 
     @property
     def fits(self) -> bool:
-        """Whether the call is within the limit."""
+        """Whether the call is within the limit. A span, which asks for no call, is within every limit in calls."""
+        if self.limit.metric == "calls" and self.asked == 0:
+            return True
         return has_room(self.totals.committed(self.limit.metric), self.asked, self.limit.amount)
 
     @property

@@ -30,18 +30,6 @@ def _quantile(name: str) -> Column:
 
 
 _COLUMNS: Final = (Column("of the call", whole=True, of=lambda row: row["what"]), *map(_quantile, _QUANTILES))
-_SOURCES: Final = {
-    "given": "given",
-    "tokenizer": "counted by the model's tokenizer",
-    "learned": "by the ratio of past prompts",
-    "bytes": "a guess: a third of its bytes",
-}
-_LEVELS: Final = {
-    "agent+tool+model": "of this agent, tool and model",
-    "agent+model": "of this agent and model",
-    "model": "of this model",
-    "default": "of all agents and models",
-}
 
 
 @click.command(
@@ -66,11 +54,11 @@ def estimate(
 ) -> None:
     """Estimate tokens and cost of a call from the past of such calls and today's prices.
 
-    Of a hundred such calls, about 50, 90 and 99 stay within p50, p90 and p99; `held` says how many did so lately. A
-    price that is unknown is unknown, never 0. With --json: one object with the fields of Estimate, and hold_usd.
+    Of a hundred such calls, about 50, 90 and 99 stay within p50, p90 and p99; `held` says how many did so lately. Below
+    stands what each number rests on: learned from so many calls, computed, an upper bound, or a guess. A price that is
+    unknown is unknown, never 0. With --json: one object with the fields of Estimate, its grounds, and hold_usd.
     """
     from llm_service.estimates.estimate import Estimate, Question, make_estimate
-    from llm_service.pricing.book import NO_BUNDLED
     from llm_service.telemetry.client.estimate_history import EstimateHistory
 
     if prompt_file is not None and asked["prompt_tokens"] is not None:
@@ -84,10 +72,10 @@ def estimate(
     book = target.prices(models)
     found = make_estimate(question, learner.history, book, learner.ratios, learner.tokenizer)
     hold = found.hold_usd()
-    remedy = NO_BUNDLED if book.lacks_bundled else "write it into models.yaml"
     shown = found.to_dict() | {"hold_usd": None if hold is None else float(hold)}
-    what = Rows([shown], _COLUMNS, kinds_of(Estimate) | of_kind("number", "hold_usd"), shown, _rows(found))
-    put_out(output, target, what, lambda: _show(found, remedy))
+    kinds = kinds_of(Estimate) | of_kind("json", "grounds") | of_kind("number", "hold_usd")
+    what = Rows([shown], _COLUMNS, kinds, shown, _rows(found))
+    put_out(output, target, what, lambda: _show(found))
 
 
 def _text(file: IO[bytes]) -> str:
@@ -100,17 +88,18 @@ def _text(file: IO[bytes]) -> str:
         raise Misuse(f"--prompt-file {file.name}: byte {error.start} is not UTF-8; give a text in UTF-8") from None
 
 
-def _show(estimate: "Estimate", remedy: str) -> None:
-    """Tokens and cost at p50, p90 and p99, how often such estimates held, and the bound."""
+def _show(estimate: "Estimate") -> None:
+    """Tokens and cost at p50, p90 and p99, how often such estimates held, the bound, and what each rests on."""
     listing(_COLUMNS, _rows(estimate))
-    limit, most = estimate.max_completion_tokens, estimate.max_cost_usd
+    limit, most, grounds = estimate.max_completion_tokens, estimate.max_cost_usd, estimate.grounds
     lines(
         [
             ("prompt", _prompt(estimate)),
-            ("output limit", "none known; give --max-tokens" if limit is None else plural(limit, "token")),
+            ("output", grounds["completion_tokens"]),
+            ("output limit", _limit(limit, grounds["max_completion_tokens"])),
+            ("cost", grounds["cost_usd"]),
             ("cost at most", f"{UNKNOWN}, as {_why_unbounded(estimate)}" if most is None else _bound(most)),
-            ("rests on", f"{plural(estimate.samples, 'call')} {_LEVELS[estimate.level]}"),
-            ("price", _price(estimate, remedy)),
+            ("price", grounds["price"]),
         ]
     )
 
@@ -132,25 +121,17 @@ def _bound(most: Decimal) -> str:
 
 
 def _prompt(estimate: "Estimate") -> str:
-    tokens, source = estimate.prompt_tokens, estimate.prompt_tokens_source
-    if tokens is None or source is None:
+    tokens = estimate.prompt_tokens
+    if tokens is None:
         return f"{UNKNOWN}; give --prompt-file or --prompt-tokens"
-    return f"{plural(tokens, 'token')}, {_SOURCES[source]}"
+    return f"{plural(tokens, 'token')}, {estimate.grounds['prompt_tokens']}"
+
+
+def _limit(limit: int | None, ground: str) -> str:
+    return "none known; give --max-tokens" if limit is None else f"{plural(limit, 'token')}, {ground}"
 
 
 def _why_unbounded(estimate: "Estimate") -> str:
-    from llm_service.estimates.estimate import HISTORY
-
     if estimate.prompt_tokens is None:
         return "is the prompt"
-    if estimate.price_source in {None, HISTORY}:
-        return "is the price"
-    return "the output has no limit"
-
-
-def _price(estimate: "Estimate", remedy: str) -> str:
-    from llm_service.estimates.estimate import HISTORY
-
-    if estimate.price_source is None:
-        return f"{UNKNOWN}; {remedy}"
-    return "what such calls have cost" if estimate.price_source == HISTORY else estimate.price_source
+    return "the output has no limit" if estimate.price_remedy is None else "is the price"

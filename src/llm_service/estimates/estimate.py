@@ -5,9 +5,10 @@ Pure: history, prices and tokenizer are arguments. Money is integer nano-dollars
 
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from llm_service.errors import QueryError
+from llm_service.estimates.grounds import HISTORY, grounds_of
 from llm_service.estimates.past_calls import History, Level, Past
 from llm_service.estimates.quantiles import Quantiles
 from llm_service.estimates.tokens import Prompt, PromptSize, PromptSource, Tokenizer, TokenRatios, size_of
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HISTORY", "CheaperModel", "Estimate", "Question", "cheaper", "make_estimate", "with_cheaper"]
 
-HISTORY: Final = "history"
-"""The `price_source` of a cost that comes from past calls."""
 _MAX_TOKENS: Final = 10**12
+_REMEDY: Final = "write it into models.yaml"
+LimitSource = Literal["max_tokens", "models.yaml", "no_answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,11 @@ class Question:
             raise QueryError("prompt_tokens", self.prompt_tokens, "give prompt or prompt_tokens, not both")
 
     @property
+    def model_names(self) -> tuple[str, ...]:
+        """The names that the model has, each once; none if unknown."""
+        return tuple(dict.fromkeys(name for name in (self.model_name, self.request_model) if name is not None))
+
+    @property
     def price_key(self) -> tuple[str | None, ...]:
         """All that its price depends on beside the time."""
         return self.model_name, self.provider, self.service_tier, self.request_model, self.region
@@ -114,6 +120,9 @@ class Estimate:
         cost_coverage: like `coverage`, for a cost from past calls.
         max_prompt_tokens: an upper bound of the prompt's tokens, used for `max_cost_usd`; None if unknown.
         service_tier, region: of the question; None is the standard tier, and the region that the name says.
+        max_completion_tokens_source: what says so: `max_tokens` of the call, `models.yaml`, or `no_answer`.
+        cost_samples: past calls that `cost_usd` rests on, if it is the cost of past calls; else 0.
+        price_remedy: how to give the price, if none is known; else None.
     """
 
     agent_name: str | None
@@ -134,6 +143,14 @@ class Estimate:
     max_prompt_tokens: int | None = None
     service_tier: str | None = None
     region: str | None = None
+    max_completion_tokens_source: LimitSource | None = None
+    cost_samples: int = 0
+    price_remedy: str | None = None
+
+    @property
+    def grounds(self) -> dict[str, str]:
+        """What each number rests on, in words, by its field; and what is known of the `price`."""
+        return grounds_of(self)
 
     def hold_usd(self) -> Decimal | None:
         """The amount that a budget should reserve, in USD: the upper bound, if known, else the cost at p99."""
@@ -142,14 +159,14 @@ class Estimate:
         return None if self.cost_usd is None else self.cost_usd.p99
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: quantiles as objects with p50, p90 and p99, USD as numbers."""
+        """For JSON: quantiles as objects with p50, p90 and p99, USD as numbers; and `grounds`."""
         named = asdict(self)
         for field in ("completion_tokens", "cost_usd", "coverage", "cost_coverage"):
             quantiles: Quantiles[Any] | None = getattr(self, field)
             named[field] = None if quantiles is None else {p: _plain(value) for p, value in quantiles._asdict().items()}
         named["max_cost_usd"] = _plain(self.max_cost_usd)
         named["cheaper_models"] = [{**one._asdict(), "cost_usd": float(one.cost_usd)} for one in self.cheaper_models]
-        return named
+        return named | {"grounds": self.grounds}
 
 
 def make_estimate(
@@ -166,11 +183,12 @@ def make_estimate(
     """
     agent, tool, model = question.agent_name, question.tool_name, question.model_name or question.request_model
     rates = question.rates(prices)
-    past, limit = history.past(agent, tool, model), _limit(question, prices, rates)
+    past = history.past(agent, tool, question.model_name, question.request_model)
+    limit, limited_by = _limit(question, prices, rates)
     if question.no_answer:
-        past, limit = _without_answer(past), 0
+        past, limit, limited_by = _without_answer(past), 0, "no_answer"
     elif rates is not None and not rates.gives_output and not _has_answered(past):  # as embeddings
-        past, limit = _without_answer(past), limit or 0
+        past, limit, limited_by = _without_answer(past), limit or 0, "no_answer"
     prompt = _prompt_size(question, ratios or TokenRatios(), tokenizer)
     completion = past.completion_tokens
     if completion is not None and limit is not None:
@@ -205,7 +223,19 @@ def make_estimate(
         max_prompt_tokens=most_prompt,
         service_tier=question.service_tier,
         region=question.region,
+        max_completion_tokens_source=limited_by,
+        cost_samples=past.cost_samples if told else 0,
+        price_remedy=None if rates is not None else _price_remedy(question, prices),
     )
+
+
+def _price_remedy(question: Question, prices: "PriceBook") -> str:
+    """How to give a price that is not known."""
+    if not question.model_names:
+        return "name the model"
+    from llm_service.pricing.book import NO_BUNDLED  # noqa: PLC0415
+
+    return f"{NO_BUNDLED}, or {_REMEDY}" if prices.lacks_bundled else _REMEDY
 
 
 def _has_answered(past: Past) -> bool:
@@ -226,7 +256,7 @@ def _prompt_size(question: Question, ratios: TokenRatios, tokenizer: Tokenizer |
         return PromptSize(question.prompt_tokens, "given", question.prompt_tokens)
     if question.prompt is None:
         return None
-    size = size_of(question.prompt, question.agent_name, question.model_name, ratios, tokenizer)
+    size = size_of(question.prompt, question.agent_name, question.model_names, ratios, tokenizer)
     if not question.whole:
         return size._replace(at_most=None, whole=False)
     hidden = question.hidden_tokens
@@ -240,13 +270,16 @@ def _costs(rates: "Rates", prompt_tokens: int, completion: Quantiles[int]) -> Qu
     return None if p50 is None or p90 is None or p99 is None else Quantiles(p50, p90, p99)
 
 
-def _limit(question: Question, prices: "PriceBook", rates: "Rates | None") -> int | None:
+def _limit(question: Question, prices: "PriceBook", rates: "Rates | None") -> tuple[int | None, LimitSource | None]:
+    """What limits the answer, and what says so."""
     asked = (
         _config_of(prices, name, question.provider, rates) for name in (question.request_model, question.model_name)
     )
     found = next((config for config in asked if config is not None), None)
-    known = (question.max_tokens, None if found is None else found.max_output_tokens)
-    return min((tokens for tokens in known if tokens is not None), default=None)
+    said, listed = question.max_tokens, None if found is None else found.max_output_tokens
+    if said is not None and (listed is None or said <= listed):
+        return said, "max_tokens"
+    return listed, None if listed is None else "models.yaml"
 
 
 def _config_of(

@@ -118,6 +118,7 @@ class Past(NamedTuple):
         coverage: how often they held, 0 to 1; None before the first prediction.
         cost_nanos: quantiles of the next call's cost in nano-dollars; None with fewer than `MIN_SAMPLES` known costs.
         cost_coverage: how often those held.
+        cost_samples: calls of known cost so far.
     """
 
     level: Level
@@ -126,6 +127,7 @@ class Past(NamedTuple):
     coverage: Quantiles[float] | None
     cost_nanos: Quantiles[int] | None
     cost_coverage: Quantiles[float] | None
+    cost_samples: int = 0
 
 
 _NOTHING: Final = Past("default", 0, None, None, None, None)
@@ -153,6 +155,7 @@ class History:
         model_name: str | None,
         completion_tokens: int,
         cost_nanos: int | None = None,
+        request_model: str | None = None,
     ) -> None:
         """Learn from a complete answer; truncated ones would make predictions too short.
 
@@ -160,9 +163,10 @@ class History:
             agent_name, tool_name, model_name: of the call; None names no group.
             completion_tokens: of the answer, including reasoning.
             cost_nanos: nano-dollars, if known.
+            request_model: the name that the model was asked by; where it differs, the groups of either name learn.
         """
         with self._lock:
-            for _, key in _levels(agent_name, tool_name, model_name):
+            for _, key in _levels(agent_name, tool_name, model_name, request_model):
                 group = self._groups.get(key)
                 if group is None:
                     group = self._groups[key] = _Group()
@@ -175,10 +179,16 @@ class History:
             while len(self._groups) > max(1, self._max_groups):
                 self._groups.popitem(last=False)
 
-    def past(self, agent_name: str | None, tool_name: str | None, model_name: str | None) -> Past:
-        """The state of the narrowest group with enough calls; else of all calls, however few."""
+    def past(
+        self,
+        agent_name: str | None,
+        tool_name: str | None,
+        model_name: str | None,
+        request_model: str | None = None,
+    ) -> Past:
+        """The state of the narrowest group with enough calls, of either name; else of all calls, however few."""
         with self._lock:
-            for level, key in _levels(agent_name, tool_name, model_name):
+            for level, key in _levels(agent_name, tool_name, model_name, request_model):
                 group = self._groups.get(key)
                 if group is not None and (level == "default" or group.tokens.quantiles.seen >= MIN_SAMPLES):
                     self._groups.move_to_end(key)
@@ -195,17 +205,22 @@ class History:
             tokens.coverage.shares(),
             costs.quantiles.predict() if costs is not None and told else None,
             costs.coverage.shares() if costs is not None and told else None,
+            0 if costs is None else costs.quantiles.seen,
         )
 
 
-def _levels(agent: str | None, tool: str | None, model: str | None) -> list[tuple[Level, _Key]]:
-    """The groups of a call, narrowest first. Keys differ in length, so that levels do not share keys."""
-    levels: list[tuple[Level, _Key]] = []
-    if model is not None:
-        if agent is not None:
-            if tool is not None:
-                levels.append(("agent+tool+model", (agent, tool, model)))
-            levels.append(("agent+model", (agent, model)))
-        levels.append(("model", (model,)))
+def _levels(agent: str | None, tool: str | None, model: str | None, asked: str | None) -> list[tuple[Level, _Key]]:
+    """The groups of a call, narrowest first, each once. Keys differ in length, so that levels do not share keys.
+
+    A model is called by what answered and by what was asked for (`gpt-4o`, answered as `gpt-4o-2024-08-06`): who asks
+    for an estimate may know either.
+    """
+    models = [name for name in (model, None if asked == model else asked) if name is not None]
+    around: list[tuple[Level, _Key]] = [("model", ())]
+    if agent is not None:
+        around.insert(0, ("agent+model", (agent,)))
+        if tool is not None:
+            around.insert(0, ("agent+tool+model", (agent, tool)))
+    levels: list[tuple[Level, _Key]] = [(level, (*names, name)) for level, names in around for name in models]
     levels.append(("default", ()))
     return levels

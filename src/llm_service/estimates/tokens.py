@@ -107,7 +107,11 @@ class TokenRatios:
 
 
 def size_of(
-    prompt: Prompt, agent_name: str | None, model_name: str | None, ratios: TokenRatios, tokenizer: Tokenizer | None
+    prompt: Prompt,
+    agent_name: str | None,
+    model_names: Sequence[str],
+    ratios: TokenRatios,
+    tokenizer: Tokenizer | None,
 ) -> PromptSize:
     """The number of tokens of the prompt, by the best available way. Parts other than text are not counted.
 
@@ -118,7 +122,8 @@ def size_of(
         QueryError: the prompt is neither a text nor messages.
     """
     texts = _Texts(prompt)
-    counted = None if tokenizer is None or model_name is None else texts.count(tokenizer, model_name)
+    counts = () if tokenizer is None else (texts.count(tokenizer, name) for name in model_names)
+    counted = next((count for count in counts if count is not None), None)
     if counted is not None:
         tokens = counted + texts.overhead
         margin = texts.messages or _ONE_MESSAGE
@@ -126,7 +131,8 @@ def size_of(
     size = sum(map(utf8_length, texts.contents))
     # A byte-level tokenizer never makes more tokens than a text has bytes.
     most = size + sum(map(utf8_length, texts.labels)) + texts.overhead + (texts.messages or _ONE_MESSAGE)
-    learned = ratios.tokens(agent_name, model_name, size)
+    ratio = (ratios.tokens(agent_name, name, size) for name in model_names or (None,))
+    learned = next((tokens for tokens in ratio if tokens is not None), None)
     if learned is not None:
         return PromptSize(learned, "learned", max(most, learned) if texts.whole else None, texts.whole)
     guess = -(-size // _BYTES_A_TOKEN) + texts.overhead + texts.messages * _ROLE

@@ -215,6 +215,7 @@ CREATE TABLE retention (
 );
 
 -- How many tokens prompts were, for estimates: sums over the calls of an agent and model whose prompt was at hand.
+-- A model that was asked by another name (`request_model`) has them under either.
 CREATE TABLE prompt_sizes (
     id         INTEGER PRIMARY KEY,
     agent_name TEXT,

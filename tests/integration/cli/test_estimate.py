@@ -66,10 +66,11 @@ def test_a_table_has_tokens_cost_coverage_and_the_bound(run: Run, past: Path, mo
     assert 101 <= p50 < p90 <= p99 <= 200
     assert found["cost USD"].split()[0] == f"{0.003 + p50 * 15e-6:.6f}"
     assert found["cost at most"] == "0.064440 USD"
-    assert found["output limit"] == "4,096 tokens"
+    assert found["output limit"] == "4,096 tokens, upper bound: max_tokens"
     assert found["prompt"] == "1,000 tokens, given"
-    assert found["rests on"] == "100 calls of this agent, tool and model"
-    assert found["price"] == str(models)
+    assert found["output"] == "learned from 100 calls of this agent, tool and model"
+    assert found["cost"] == f"computed from the tokens at the price of {models}"
+    assert found["price"] == f"known from {models}"
     assert all(cell.endswith("%") for cell in found["held lately"].split())
 
 
@@ -89,10 +90,13 @@ def test_an_unknown_price_is_said_and_is_not_0(run: Run, past: Path, models: Pat
     found = shown(run("estimate", *who))
     assert found["cost USD"] == "unknown unknown unknown"
     assert found["cost at most"] == "unknown, as is the price"
-    assert found["price"] == "unknown; write it into models.yaml"
-    assert found["rests on"] == "100 calls of all agents and models"
+    assert found["cost"] == "unknown: no price is known; write it into models.yaml"
+    assert found["price"] == "unknown: write it into models.yaml"
+    guess = "guess: as 100 calls of all agents and models, of which fewer than 30 are of this model"
+    assert found["output"] == guess
     told = json.loads(run("estimate", *who, "--json").stdout)
     assert (told["cost_usd"], told["max_cost_usd"], told["hold_usd"], told["price_source"]) == (None,) * 4
+    assert (told["price_remedy"], told["grounds"]["completion_tokens"]) == ("write it into models.yaml", guess)
 
 
 def test_a_prompt_file_is_measured_by_past_prompts_or_by_its_bytes(
@@ -103,11 +107,11 @@ def test_a_prompt_file_is_measured_by_past_prompts_or_by_its_bytes(
     prompt.write_text("ä" * 150, encoding="utf-8")
     options = ("--prompt-file", prompt, "--models", models)
     learned = shown(run("estimate", *WHO, *options, "--db", past))
-    assert learned["prompt"] == "150 tokens, by the ratio of past prompts"
+    assert learned["prompt"] == "150 tokens, learned: the ratio of past prompts"
     assert learned["cost at most"] == f"{(307 * 3 + 8000 * 15) / 1e6:.6f} USD"
-    assert learned["output limit"] == "8,000 tokens"
+    assert learned["output limit"] == "8,000 tokens, upper bound: max_output_tokens of models.yaml"
     guessed = shown(run("estimate", *WHO, *options))
-    assert guessed["prompt"] == "100 tokens, a guess: a third of its bytes"
+    assert guessed["prompt"] == "100 tokens, guess: a third of its bytes"
     assert guessed["output tokens"] == "unknown unknown unknown"
     assert guessed["held lately"] == "- - -"
     assert guessed["cost at most"] == f"{(307 * 3 + 8000 * 15) / 1e6:.6f} USD"
@@ -134,7 +138,8 @@ def test_without_a_prompt_or_a_limit_the_table_says_what_to_give(run: Run, model
         for _ in range(40):
             logger.log_invocation_nowait(InvocationRecord(model_name="m-2", completion_tokens=5, cost_usd=0.25))
     past = shown(run("estimate", "--model", "m-2", "--db", database, "--models", models))
-    assert (past["cost USD"], past["price"]) == ("0.250000 0.250000 0.250000", "what such calls have cost")
+    assert (past["cost USD"], past["price"]) == ("0.250000 0.250000 0.250000", "unknown: write it into models.yaml")
+    assert past["cost"] == "learned from what 40 calls of this model have cost"
 
 
 @pytest.mark.parametrize(

@@ -300,7 +300,8 @@ def test_without_the_extra_every_report_says_so(
     assert run("prices", "gpt-5").stderr == (
         f"Error: no price is known for gpt-5: {missing}, or write it into models.yaml\n"
     )
-    assert f"unknown; {missing}\n" in run("estimate", "--model", "gpt-5", "--prompt-tokens", 9, "--db", path).stdout
+    estimated = run("estimate", "--model", "gpt-5", "--prompt-tokens", 9, "--db", path).stdout
+    assert f"unknown: {missing}, or write it into models.yaml\n" in estimated
     costs = run("costs", "--db", path)
     assert (
         costs.stderr == f"no price is known: {missing}; then price what is stored: llm-telemetry reprice --db {path}\n"

@@ -101,7 +101,7 @@ def test_totals_are_those_of_the_two_calls(db: Path, logger: TelemetryLogger, op
 
 
 def test_a_call_that_holds_a_tool_stays_a_call(logger: TelemetryLogger) -> None:
-    """And so does one that says a model, whatever it holds."""
+    """And so does one that says a model, whatever it holds, but for the call of a hook or a framework."""
     with logger.invocation("asks"), logger.invocation("tool", operation="tool"):
         pass
     with logger.invocation("names", model_name="m"), logger.invocation("inner"):
@@ -111,12 +111,12 @@ def test_a_call_that_holds_a_tool_stays_a_call(logger: TelemetryLogger) -> None:
     assert logger.get_statistics()["total_invocations"] == 3
 
 
-def test_budgets_count_whatever_a_row_tells(db: Path) -> None:
+def test_budgets_count_the_money_that_a_span_tells(db: Path) -> None:
     """They fail closed: what a span says that it costs is spent."""
     with TelemetryLogger(db, models=False, policies=policies(default=100)) as logger:
         agent_with_two_calls(logger)
         (day,) = [status for status in logger.budgets.status() if status["metric"] == "usd"]
-        assert (day["spent"], day["calls"]) == (9.25, 3)
+        assert (day["spent"], day["calls"], day["unpriced_calls"]) == (9.25, 2, 1)
         check_books(db)
 
 

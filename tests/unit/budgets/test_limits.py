@@ -48,9 +48,10 @@ def test_a_limit_may_be_reached_and_not_passed(metric: Metric, asked: int, fits:
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(("used", "amount", "fits"), [(99, 100, True), (100, 100, False), (0, 0, False), (0, 1, True)])
 def test_where_a_limit_is_reached_nothing_more_fits(metric: Metric, used: int, amount: int, fits: bool) -> None:
-    """Not even what asks for nothing."""
+    """Not even what asks for nothing, unless it is a span, which is no call, and the limit one in calls."""
     spent = Amounts(**{{"usd": "nanos"}.get(metric, metric): used})
-    assert Standing(limit(amount, metric), Totals(spent=spent), "[]", 0, None).fits is fits
+    assert Standing(limit(amount, metric), Totals(spent=spent), "[]", 1, None).fits is fits
+    assert Standing(limit(amount, metric), Totals(spent=spent), "[]", 0, None).fits is (fits or metric == "calls")
 
 
 def test_each_limit_stands_beside_the_window_of_its_counter() -> None:

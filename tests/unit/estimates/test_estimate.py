@@ -55,7 +55,7 @@ def test_an_estimate_of_a_known_call_has_quantiles_costs_and_a_bound() -> None:
         completion_tokens=(200, 200, 200), max_completion_tokens=4096,
         cost_usd=(Decimal("0.006"), Decimal("0.006"), Decimal("0.006")), max_cost_usd=Decimal("0.06519"),
         samples=100, level="agent+tool+model", coverage=(1.0, 1.0, 1.0), price_source="models.yaml",
-        max_prompt_tokens=1000,
+        max_prompt_tokens=1000, max_completion_tokens_source="max_tokens",
     )  # fmt: skip
 
 
@@ -215,18 +215,20 @@ def test_costs_never_fall_and_never_exceed_the_bound(
 
 def test_an_estimate_goes_into_json_and_unknown_is_null() -> None:
     """Quantiles as objects, USD as numbers."""
-    found = make_estimate(asked(prompt_tokens=1000, max_tokens=4096), fed(), PRICED).to_dict()
-    assert json.loads(json.dumps(found)) == {
+    estimate = make_estimate(asked(prompt_tokens=1000, max_tokens=4096), fed(), PRICED)
+    assert json.loads(json.dumps(estimate.to_dict())) == {
         "agent_name": "backend-dev", "tool_name": "claude-code", "model_name": "sonnet",
         "prompt_tokens": 1000, "prompt_tokens_source": "given",
         "completion_tokens": {"p50": 200, "p90": 200, "p99": 200}, "max_completion_tokens": 4096,
         "cost_usd": {"p50": 0.006, "p90": 0.006, "p99": 0.006}, "max_cost_usd": 0.06519,
         "samples": 100, "level": "agent+tool+model", "coverage": {"p50": 1.0, "p90": 1.0, "p99": 1.0},
         "price_source": "models.yaml", "cost_coverage": None, "max_prompt_tokens": 1000,
-        "cheaper_models": [], "service_tier": None, "region": None,
+        "cheaper_models": [], "service_tier": None, "region": None, "max_completion_tokens_source": "max_tokens",
+        "cost_samples": 0, "price_remedy": None, "grounds": estimate.grounds,
     }  # fmt: skip
     nothing = make_estimate(Question(), History(), UNPRICED).to_dict()
-    assert {name for name, value in nothing.items() if value is not None} == {"samples", "level", "cheaper_models"}
+    known = {"samples", "level", "cheaper_models", "cost_samples", "price_remedy", "grounds"}
+    assert {name for name, value in nothing.items() if value is not None} == known
 
 
 def test_a_service_tier_is_estimated_at_its_own_price_and_bounded_by_it() -> None:

@@ -31,7 +31,7 @@ def messages(*contents: Any) -> list[dict[str, Any]]:
 
 def test_a_tokenizer_counts_a_text_exactly() -> None:
     """The bound adds what the chat format adds for one message: 3, its role, and 3 for the reply."""
-    assert size_of("one two three", None, MODEL, NO_RATIOS, Words()) == (3, "tokenizer", 10, True)
+    assert size_of("one two three", None, (MODEL,), NO_RATIOS, Words()) == (3, "tokenizer", 10, True)
 
 
 def test_a_tokenizer_counts_messages_with_the_overhead_of_the_chat_format() -> None:
@@ -40,7 +40,7 @@ def test_a_tokenizer_counts_messages_with_the_overhead_of_the_chat_format() -> N
         {"role": "system", "content": "be brief", "name": "x"},
         {"role": "user", "content": [{"type": "text", "text": "one two"}, "three"], "tool_calls": None},
     ]
-    assert size_of(prompt, None, MODEL, NO_RATIOS, Words()) == (5 + 2 + 2 + 6 + 3, "tokenizer", 20, True)
+    assert size_of(prompt, None, (MODEL,), NO_RATIOS, Words()) == (5 + 2 + 2 + 6 + 3, "tokenizer", 20, True)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_tokenizer_counts_messages_with_the_overhead_of_the_chat_format() -> N
 @pytest.mark.parametrize("tokenizer", [Words(), None], ids=["tokenizer", "bytes"])
 def test_what_is_no_text_has_no_bound(extra: Mapping[str, Any], tokenizer: Words | None) -> None:
     """An image is sent too, and nobody here knows how many tokens it is."""
-    size = size_of([{"role": "user", "content": "one", **extra}], None, MODEL, NO_RATIOS, tokenizer)
+    size = size_of([{"role": "user", "content": "one", **extra}], None, (MODEL,), NO_RATIOS, tokenizer)
     assert size.at_most is None
     assert size.tokens > 0
 
@@ -91,8 +91,8 @@ TALKS: Any = {
 @pytest.mark.parametrize("tokenizer", [Words(), None], ids=["tokenizer", "bytes"])
 def test_calls_of_tools_and_objects_of_sdks_have_a_bound(talk: str, tokenizer: Words | None) -> None:
     """What a model reads of them is no longer than their JSON; an agent's loop sends little else."""
-    first = size_of(TALKS[talk][:1], None, MODEL, NO_RATIOS, tokenizer)
-    whole = size_of(TALKS[talk], None, MODEL, NO_RATIOS, tokenizer)
+    first = size_of(TALKS[talk][:1], None, (MODEL,), NO_RATIOS, tokenizer)
+    whole = size_of(TALKS[talk], None, (MODEL,), NO_RATIOS, tokenizer)
     assert first.at_most is not None
     assert whole.at_most is not None
     assert whole.at_most > first.at_most + 3
@@ -110,7 +110,7 @@ def test_an_object_that_cannot_be_read_is_refused_by_its_kind() -> None:
             return 7
 
     with pytest.raises(QueryError, match=r"prompt\[0\]: 'Broken'"):
-        size_of([Broken()], None, MODEL, NO_RATIOS, None)
+        size_of([Broken()], None, (MODEL,), NO_RATIOS, None)
 
 
 def test_without_a_tokenizer_a_ratio_of_the_agent_is_taken_then_of_the_model() -> None:
@@ -124,21 +124,22 @@ def test_without_a_tokenizer_a_ratio_of_the_agent_is_taken_then_of_the_model() -
         ]
     )
     text = "x" * 101
-    assert size_of(text, "a", "m", ratios, Words()) == (31, "learned", 108, True)
-    assert size_of(text, "b", "m", ratios, None) == (41, "learned", 108, True)  # 800 of 2000 of all agents
-    assert size_of(text, None, "m", ratios, None) == (41, "learned", 108, True)
-    for model in ("few", "empty", "unknown", None):
-        assert size_of(text, "a", model, ratios, None) == (34, "bytes", 108, True)
+    assert size_of(text, "a", ("m",), ratios, Words()) == (31, "learned", 108, True)
+    assert size_of(text, "b", ("m",), ratios, None) == (41, "learned", 108, True)  # 800 of 2000 of all agents
+    assert size_of(text, None, ("m",), ratios, None) == (41, "learned", 108, True)
+    for models in (("few",), ("empty",), ("unknown",), ()):
+        assert size_of(text, "a", models, ratios, None) == (34, "bytes", 108, True)
+    assert size_of(text, "a", ("few", "m"), ratios, None) == (31, "learned", 108, True)
 
 
 def test_a_third_of_the_bytes_is_a_guess_and_the_bytes_are_the_bound() -> None:
     """UTF-8: an umlaut is two bytes, a Chinese character three."""
-    assert size_of("", None, None, NO_RATIOS, None) == (0, "bytes", 7, True)
-    assert size_of("äöü", None, None, NO_RATIOS, None) == (2, "bytes", 13, True)
-    assert size_of("中文", None, None, NO_RATIOS, None) == (2, "bytes", 13, True)
+    assert size_of("", None, (), NO_RATIOS, None) == (0, "bytes", 7, True)
+    assert size_of("äöü", None, (), NO_RATIOS, None) == (2, "bytes", 13, True)
+    assert size_of("中文", None, (), NO_RATIOS, None) == (2, "bytes", 13, True)
     # content 3 bytes, role 4 bytes; 3 for the message, 3 for the reply, 1 for the role
-    assert size_of(messages("abc"), None, None, NO_RATIOS, None) == (1 + 6 + 1, "bytes", 3 + 4 + 6 + 1, True)
-    assert size_of([], None, None, NO_RATIOS, None).tokens == 3
+    assert size_of(messages("abc"), None, (), NO_RATIOS, None) == (1 + 6 + 1, "bytes", 3 + 4 + 6 + 1, True)
+    assert size_of([], None, (), NO_RATIOS, None).tokens == 3
 
 
 @settings(deadline=None)  # a busy machine stops for longer than any deadline
@@ -156,7 +157,7 @@ def test_utf8_length_is_the_length_of_the_encoded_text(text: str) -> None:
 def test_what_is_no_prompt_is_refused_by_its_place(prompt: Any, field: str) -> None:
     """And nothing of it is quoted."""
     with pytest.raises(QueryError) as caught:
-        size_of(prompt, None, MODEL, NO_RATIOS, Words())
+        size_of(prompt, None, (MODEL,), NO_RATIOS, Words())
     assert caught.value.field == field
     assert "user" not in str(caught.value)
 
@@ -202,7 +203,7 @@ NO_TEXT: dict[str, Any] = {
 @pytest.mark.parametrize("prompt", TEXT_ELSEWHERE.values(), ids=TEXT_ELSEWHERE)
 def test_text_is_counted_wherever_it_stands(prompt: Any) -> None:
     """With a bound that is no less than its bytes."""
-    size = size_of(prompt, None, None, NO_RATIOS, None)
+    size = size_of(prompt, None, (), NO_RATIOS, None)
     assert size.whole
     assert size.tokens >= 20
     assert size.at_most is not None
@@ -213,7 +214,7 @@ def test_text_is_counted_wherever_it_stands(prompt: Any) -> None:
 @pytest.mark.parametrize("part", NO_TEXT.values(), ids=NO_TEXT)
 def test_a_prompt_with_more_than_text_has_no_bound(part: Any, key: str) -> None:
     """Its tokens are those of its text alone."""
-    size = size_of([{"role": "user", key: [{"text": "one two"}, part]}], None, MODEL, NO_RATIOS, Words())
+    size = size_of([{"role": "user", key: [{"text": "one two"}, part]}], None, (MODEL,), NO_RATIOS, Words())
     assert (size.whole, size.at_most) == (False, None)
 
 
@@ -266,7 +267,7 @@ def test_without_the_extra_nothing_is_counted(monkeypatch: pytest.MonkeyPatch) -
     tokenizer = OpenAITokenizer()
     assert tokenizer.count("hello", "gpt-4o") is None
     assert not tokenizer.is_slow("gpt-4o")
-    assert size_of("hello", None, "gpt-4o", NO_RATIOS, tokenizer) == PromptSize(2, "bytes", 12)
+    assert size_of("hello", None, ("gpt-4o",), NO_RATIOS, tokenizer) == PromptSize(2, "bytes", 12)
 
 
 @settings(deadline=None)  # the first count loads a vocabulary
@@ -276,7 +277,7 @@ def test_no_text_has_more_tokens_than_the_bound_of_its_bytes(text: str) -> None:
     pytest.importorskip("toktok", reason="the extra `tokens`")
     text = text.encode("utf-8", "replace").decode()
     exact = OpenAITokenizer().count(text, "gpt-4o")
-    bound = size_of(text, None, None, NO_RATIOS, None).at_most
+    bound = size_of(text, None, (), NO_RATIOS, None).at_most
     assert exact is not None
     assert bound is not None
     assert exact <= bound
@@ -286,7 +287,7 @@ def test_json_of_numbers_exceeds_a_third_of_its_bytes_but_not_the_bound() -> Non
     """The guess is for ordinary text, as its document says."""
     pytest.importorskip("toktok", reason="the extra `tokens`")
     text = json.dumps([number / 7 for number in range(500)])
-    exact, size = OpenAITokenizer().count(text, "gpt-4o"), size_of(text, None, None, NO_RATIOS, None)
+    exact, size = OpenAITokenizer().count(text, "gpt-4o"), size_of(text, None, (), NO_RATIOS, None)
     assert exact is not None
     assert size.at_most is not None
     assert size.tokens < exact <= size.at_most

@@ -233,7 +233,9 @@ def reserve_for(
         known |= {"usd": None if budget is True else budget, "max_tokens": max_tokens, "answers": asked.answers}
         beyond = (*asked.beyond, *filter(None, [fields.get("unpriced_usage")]))
         known |= {"hidden_tokens": asked.hidden_tokens, "unread": asked.unread, "beyond": beyond}
-        no_answer = fields.get("operation") == "embeddings" or fields.get("completion_tokens") == 0
+        operation = fields.get("operation")
+        known["is_call"] = not is_span(operation)
+        no_answer = operation == "embeddings" or fields.get("completion_tokens") == 0
         request = ReservationRequest(hold_id=call.invocation_id, no_answer=no_answer, **known)
         return _reserved_as_told(call, planner, request) if told else reserved(planner, request)
 

@@ -141,7 +141,8 @@ def reconcile(planner: ReservationPlanner, hold_id: str, usd: Amount) -> Steps[b
     """Say what a call of unknown outcome, or of unknown cost, has cost; that ends its hold.
 
     A call that has no record gets one: dated to the reservation, with the names that were reserved for, status
-    `error` and error type `outcome_unknown`. One whose record is stored without a cost gets this cost there.
+    `error` and error type `outcome_unknown`; as a span (`chain`) where no call is to be counted, see `BudgetHold`. One
+    whose record is stored without a cost gets this cost there.
 
     Args:
         hold_id: of a hold of unknown outcome, or whose lease is over; see `holds`.

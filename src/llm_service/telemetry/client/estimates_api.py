@@ -40,6 +40,9 @@ def estimate(
 ) -> Steps["Estimate"]:
     """What a call will take and cost, from the past of such calls and today's prices.
 
+    A call is one of the model that was asked for (`request_model`) and of the one that answered. What each number rests
+    on is in `grounds` of the estimate.
+
     The first estimate reads the newest 20,000 calls of the file, whoever wrote them; later ones are answered from
     memory within 0.1 ms, and what is older than 5 s is brought up to date in the background. On an event loop, what may
     take longer than a moment is done in a thread.
@@ -118,4 +121,8 @@ def _is_slow(question: "Question", history: "EstimateHistory") -> bool:
     prompt = question.prompt
     if prompt is None:
         return False
-    return not isinstance(prompt, str) or len(prompt) > _LONG_CHARS or history.tokenizer.is_slow(question.model_name)
+    return (
+        not isinstance(prompt, str)
+        or len(prompt) > _LONG_CHARS
+        or any(map(history.tokenizer.is_slow, question.model_names))
+    )

@@ -84,7 +84,9 @@ class ReservationPlanner:
             hold_id=self._engine.redactor.invocation_id(wanted.hold_id),
             call=call,
             amounts=Amounts(
-                reservation_requests.nanos(wanted, policies), reservation_requests.tokens(wanted, policies), 1
+                reservation_requests.nanos(wanted, policies),
+                reservation_requests.tokens(wanted, policies),
+                int(wanted.is_call),
             ),
             policies=policies,
             now_us=time_ns() // 1000,
@@ -171,6 +173,7 @@ class ReservationPlanner:
             cost_source="reported",
             status="error",
             error_type="outcome_unknown",
+            operation=None if hold["calls"] else "chain",
             source="budgets:reconcile",
         )
         return self.request(record=record)

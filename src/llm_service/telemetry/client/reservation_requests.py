@@ -42,6 +42,7 @@ class ReservationRequest:
         is_guess: its price is unknown, and `expected_usd` is what such calls have cost.
         missing: what an estimate would have needed, for whoever has to give it.
         no_answer: the call is known to have none, such as an embedding.
+        is_call: False for a span: it holds money and tokens, and no call.
         hidden_tokens: that the provider adds to the prompt, at most.
         unread: parameters with which the model reads what is not in the prompt.
         beyond: what is billed beyond the prompt and its answers: no estimate holds.
@@ -71,6 +72,7 @@ class ReservationRequest:
     is_guess: bool = False
     missing: tuple[str, ...] = ()
     no_answer: bool = False
+    is_call: bool = True
     hidden_tokens: int = 0
     unread: tuple[str, ...] = ()
     beyond: tuple[str, ...] = ()

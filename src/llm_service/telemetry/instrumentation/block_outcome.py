@@ -68,7 +68,9 @@ def settle(
         said = {field: value for field, value in said.items() if field not in _OF_AN_ANSWER - kept}
     is_no_call = is_no_call or said.keys().isdisjoint(_OF_AN_ANSWER if reserved else _OF_A_CALL)
     unused = said.keys().isdisjoint(_USED)
-    if not repeats and not (unused and (outcome.several or (calls.counted and (is_no_call or holds_blocks)))):
+    if not repeats and not (
+        unused and (outcome.several or (calls.counted and (is_no_call or (holds_blocks and calls.seen))))
+    ):
         return said, outcome.several
     measured["operation"] = "chain"  # it is no call itself
     if reserved and (outcome.several or calls.counted) and calls.costs_are_known:

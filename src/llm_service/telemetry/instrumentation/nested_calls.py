@@ -114,12 +114,13 @@ class NestedCalls:
         reserved: whether the block has a budget.
         waiting: the block, where it has ended and waits for what runs within it.
         counted: rows of calls within, at any depth.
+        seen: those of them that a hook or a framework saw.
         unpriced: calls within, at any depth, that ended at an unknown cost; of a block with a budget.
     """
 
     __slots__ = (
         "__weakref__", "_begun", "_kept", "_running", "_settled", "_summed", "_sums", "_told", "counted", "outer",
-        "reserved", "unpriced", "waiting",
+        "reserved", "seen", "unpriced", "waiting",
     )  # fmt: skip
 
     def __init__(self, outer: "NestedCalls | None" = None, *, reserved: bool = False) -> None:
@@ -132,7 +133,7 @@ class NestedCalls:
         self._kept: Child | None = None
         self._told: list[tuple[Any, Any, Any]] = []
         self._summed, self._sums = 0, (0, 0)  # how many calls told both counts, and the sums of those
-        self.counted = 0
+        self.counted = self.seen = 0
         self.unpriced = 0
 
     @property
@@ -204,8 +205,9 @@ class NestedCalls:
             if record is None:
                 return
             self.counted += 1
+            seen = record.source is not None  # by a hook or a framework; other counts may be equal by chance
+            self.seen += seen
             if not was_told:
-                seen = record.source is not None  # by a hook or a framework; other counts may be equal by chance
                 prompt, completion = (record.prompt_tokens, record.completion_tokens) if seen else (None, None)
                 self._note(record.response_id, prompt, completion)
 

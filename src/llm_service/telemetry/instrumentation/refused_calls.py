@@ -1,9 +1,16 @@
 """Failures that tell that no model ran, so that the call cost nothing and its budget is free again.
 
 Azure OpenAI says it in so many words: a 401 and a 429 are not charged, a 400 or 408 may be, because the prompt may have
-been processed (https://learn.microsoft.com/azure/ai-services/openai/how-to/manage-costs). All other failures leave the
-cost unknown. Only what knows the one request that failed may ask here: the exception that ends a block may be that of
-something else in it, after a call that was billed.
+been processed (https://learn.microsoft.com/azure/ai-services/openai/how-to/manage-costs). A 413 refuses to process the
+request (RFC 9110, 15.5.14); Anthropic's comes before its servers (https://docs.claude.com/en/api/errors).
+
+A 400 or a 422 tells nothing: Groq answers 400 where the model has written a call of a tool that cannot be read, and 422
+after "semantic errors or model hallucinations" (https://console.groq.com/docs/errors); OpenRouter has a 400 for answers
+that reach their limit. Google charges no tokens for a 400 (https://ai.google.dev/gemini-api/docs/billing), but what a
+record has as its provider does not prove whose host answered. So these and all other failures leave the cost unknown.
+
+Only what knows the one request that failed may ask here: the exception that ends a block may be that of something else
+in it, after a call that was billed.
 """
 
 from collections.abc import Mapping
@@ -14,8 +21,9 @@ from llm_service.telemetry.record.fields import FIELDS
 __all__ = ["nothing_billed", "was_refused"]
 
 _NOTHING_BILLED: Final[dict[str, Any]] = {"cost_usd": 0, "cost_source": "computed"}
-_REFUSED: Final = frozenset({401, 402, 403, 404, 405, 429})
-"""HTTP: unauthorized, no credit, forbidden, no such model or path, wrong method, over a rate limit."""
+_REFUSED: Final = frozenset({401, 402, 403, 404, 405, 413, 429})
+"""HTTP: unauthorized, no credit, forbidden, no such model or path, wrong method, too large, over
+a rate limit."""
 _NOT_SENT: Final = frozenset(
     {
         "ConnectError", "ConnectTimeout", "PoolTimeout",  # httpx, requests

@@ -22,6 +22,7 @@ from llm_service.telemetry.record.timestamps import (
     text_microseconds,
     to_microseconds,
 )
+from llm_service.telemetry.stores.call_sums import IS_CALL
 from llm_service.telemetry.stores.sqlite import budget_statements as sql
 from llm_service.telemetry.stores.sqlite.big_sums import are_same
 from llm_service.telemetry.stores.sqlite.budget_counting import to_change
@@ -55,9 +56,13 @@ _DAYS: Final = 60
 _LATE: Final = timedelta(hours=1)
 _SPENT: Final = (0, 1, 2, 9)
 """Of `AMOUNTS`: what records add up to. The others are sums of holds."""
+_CALLS: Final = frozenset({2, 9})
+"""Of these: calls, and calls without a price. Earlier versions counted spans among both."""
+_SPANS: Final = len(AMOUNTS)
+"""Where sums of records have, behind `AMOUNTS`, how many spans there are."""
 _RECORDS: Final = f"""
 SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, {sql.RUN_OF}, timestamp,
-    {sql.NANOS_OF}, {sql.TOKENS_OF}
+    {sql.NANOS_OF}, {sql.TOKENS_OF}, {IS_CALL}
 FROM invocations WHERE timestamp >= ?
 """  # noqa: S608 - names of our own
 _WINDOWS: Final = f"SELECT counter_id, subject, window_start, {', '.join(AMOUNTS)} FROM budget_windows"  # noqa: S608
@@ -83,12 +88,14 @@ class Lack(NamedTuple):
         window: its name, such as `day`.
         change: what must be added to make it right; numbers may be negative.
         what: the first amount that is wrong, as it is and as it should be.
+        spans_only: nothing is wrong but that spans are counted as calls, as earlier versions did.
     """
 
     place: Place
     window: str
     change: Change
     what: str
+    spans_only: bool = False
 
 
 def has_budgets(connection: sqlite3.Connection) -> bool:
@@ -102,13 +109,14 @@ def check_budgets(connection: sqlite3.Connection, now: datetime, deadline: float
         return healthy("budgets", "none: the file is of an older version")
     try:
         with time_limit(connection, deadline), snapshot(connection):
-            lacking = list(lacks(connection, to_microseconds(now)))
+            found_lacks = list(lacks(connection, to_microseconds(now)))
             damaged = _damage(connection)
             windows, counters, holds, late = _counts(connection, now)
             (inexact,) = connection.execute(_INEXACT).fetchone()
     except OutOfTimeError:
         return found("not_checked", "windows of budgets were not compared with all records in the time", "budgets")
     wrong = [f"{damaged} rows of budgets are damaged"] if damaged else []
+    lacking = [one for one in found_lacks if not one.spans_only]
     if lacking:
         one = lacking[0]
         start = one.place.window_start[:19] or "an unknown moment"
@@ -117,6 +125,9 @@ def check_budgets(connection: sqlite3.Connection, now: datetime, deadline: float
     if wrong:
         return found("budgets", "; ".join(wrong))
     note = f"; the lease of {late} was over long ago, see: llm-telemetry budgets holds" if late else ""
+    with_spans = len(found_lacks) - len(lacking)
+    if with_spans:
+        note += f"; {with_spans} count spans as calls, as earlier versions did, until --repair or their end"
     note += f"; {inexact} are beyond 64 bits, and exact to a millionth" if inexact else ""
     return healthy("budgets", f"{windows} windows of {counters} counters equal their records and {holds} holds{note}")
 
@@ -161,14 +172,14 @@ def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
     for place, sums in _from_holds(connection).items():
         if place.counter_id not in since:  # of a counter that is gone: nobody counts it
             continue
-        row = should.setdefault(place, [0] * len(AMOUNTS))
+        row = should.setdefault(place, [0] * (_SPANS + 1))
         for at, amount in sums.items():
             row[at] += amount
     are = {Place(row[0], str(row[1]), str(row[2])): [whole(value) for value in row[3:]]
            for row in connection.execute(_WINDOWS) if isinstance(row[0], int) and row[0] not in others}  # fmt: skip
     names = {counter.id: counter.key.window for counter in counters}
     moved = _never_placed(counters, since, are, now_us)
-    nothing = [0] * len(AMOUNTS)
+    nothing = [0] * (_SPANS + 1)
     for place in sorted(should.keys() | are.keys() | moved.keys()):
         wanted, there = list(should.get(place, nothing)), are.get(place, nothing)
         if place.counter_id not in since or place.window_start < since[place.counter_id]:
@@ -180,7 +191,8 @@ def lacks(connection: sqlite3.Connection, now_us: int) -> Iterator[Lack]:
             at = wrong[0]
             what = f"{AMOUNTS[at]} is {there[at]:,}, should be {wanted[at]:,}"
             lacking = [wanted[at] - there[at] for at in range(len(AMOUNTS))]
-            yield Lack(place, names.get(place.counter_id, "window"), to_change(lacking), what)
+            spans_only = _CALLS.issuperset(wrong) and all(0 < -lacking[at] <= wanted[_SPANS] for at in wrong)
+            yield Lack(place, names.get(place.counter_id, "window"), to_change(lacking), what, spans_only)
 
 
 def _never_placed(
@@ -218,7 +230,7 @@ def _from_records(
     first = min(since.values(), default=None)
     rows = () if first is None else connection.execute(_RECORDS, (first,))
     for row in rows:
-        names, timestamp, nanos, tokens = row[:7], row[7], row[8], row[9]
+        names, (timestamp, nanos, tokens, is_call) = row[:7], row[7:]
         try:
             datetime.fromisoformat(timestamp)
         except (ValueError, TypeError):  # damaged: it is in no window
@@ -233,11 +245,12 @@ def _from_records(
                 continue
             sums = walk.sums.get(subject)
             if sums is None:
-                sums = walk.sums[subject] = [0] * len(AMOUNTS)
+                sums = walk.sums[subject] = [0] * (_SPANS + 1)
             sums[0] += nanos or 0
             sums[1] += tokens
-            sums[2] += 1
-            sums[9] += nanos is None
+            sums[2] += is_call
+            sums[9] += bool(is_call) and nanos is None
+            sums[_SPANS] += not is_call
     return {place: sums for walk in walks for place, sums in walk.all()}
 
 

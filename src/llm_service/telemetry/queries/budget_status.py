@@ -10,6 +10,7 @@ from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.telemetry.record.timestamps import microseconds_text, text_microseconds, to_microseconds
 from llm_service.telemetry.stores.base import Fetch
+from llm_service.telemetry.stores.call_sums import IS_CALL
 from llm_service.telemetry.stores.sqlite import budget_statements as sql
 from llm_service.telemetry.stores.sqlite.budget_rows import (
     HoldRow,
@@ -41,10 +42,15 @@ _SUBJECTS: Final = (
 )
 _RECORDS: Final = f"""
 SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, {sql.RUN_OF},
-    coalesce(sum({sql.NANOS_OF}), 0), sum({sql.TOKENS_OF}), count(*), sum({sql.NANOS_OF} IS NULL)
+    coalesce(sum({sql.NANOS_OF}), 0), sum({sql.TOKENS_OF}), sum({IS_CALL}),
+    sum({IS_CALL} AND {sql.NANOS_OF} IS NULL)
 FROM invocations WHERE timestamp >= ? AND timestamp <= ? GROUP BY 1, 2, 3, 4, 5, 6, 7
 """  # noqa: S608 - built from constants
 _HOLDS: Final = f"SELECT {sql.HOLD_COLUMNS} FROM budget_holds ORDER BY reserved_at, hold_id"  # noqa: S608 - own names
+_LISTED: Final = f"""
+SELECT {sql.HOLD_COLUMNS}, EXISTS (SELECT 1 FROM invocations WHERE invocation_id = hold_id)
+FROM budget_holds ORDER BY reserved_at, hold_id
+"""  # noqa: S608 - own names
 
 
 class BudgetStatus(TypedDict):
@@ -52,7 +58,7 @@ class BudgetStatus(TypedDict):
 
     `metric` is `usd`, `tokens` or `calls`; amounts are USD as float, or whole numbers. `subject` has a value for each
     field of `per`. `reserved` belongs to calls in progress, `unknown` to calls of unknown outcome; both count against
-    the limit. `unpriced_calls` are records without a known cost, which count no money. `forecast` is the sum of records
+    the limit. `unpriced_calls` are calls without a known cost, which count no money. `forecast` is the sum of records
     and unknown spend at the end of the window at the present rate; None if the window has no end, rolls, or has hardly
     begun. Times are UTC text. `fits` is False if the call (of `check`) or any call (of `status`) does not fit. If
     `damaged` is true, stored sums cannot be read: the amounts are the readable rest, nothing fits, and
@@ -113,7 +119,8 @@ class CounterStatus(TypedDict):
 class BudgetHold(TypedDict):
     """One hold; release or reconcile `expired` ones and those of `state` `unknown`.
 
-    `recorded`: the call's record is stored, under the hold's id, and its cost is unknown or partial.
+    `recorded`: the call's record is stored, under the hold's id, and its cost is unknown or partial. `calls` is 1, or 0
+    where there is no call to be counted: that of a span, or one that its record has counted.
     """
 
     hold_id: str
@@ -124,6 +131,7 @@ class BudgetHold(TypedDict):
     expires_at: str
     usd: float
     tokens: int
+    calls: int
     names: dict[str, str]
     justification: str | None
 
@@ -193,15 +201,16 @@ def read_holds(fetch: Fetch, now: datetime) -> list[BudgetHold]:
             hold_id=hold.hold_id,
             state=hold.state,
             expired=hold.state == "held" and hold.expires_at <= text,
-            recorded=hold.calls == 0,
+            recorded=bool(recorded) and hold.calls == 0,
             reserved_at=hold.reserved_at,
             expires_at=hold.expires_at,
             usd=hold.nanos / 1e9,
             tokens=hold.tokens,
+            calls=hold.calls,
             names=names_of(hold.names),
             justification=hold.justification,
         )
-        for hold in map(HoldRow.of, fetch((_HOLDS, [])))
+        for hold, recorded in ((HoldRow.of(row), recorded) for *row, recorded in fetch((_LISTED, [])))
     ]
 
 
@@ -230,7 +239,7 @@ def _counted_anew(fetch: Fetch, counter: Counter, now_us: int) -> dict[str, Tota
     found: dict[str, Totals] = {}
     for *names, nanos, tokens, calls, unpriced in fetch((_RECORDS, [first, before])):
         subject = counter.subject(Call(*names))
-        if subject is not None:
+        if subject is not None and (nanos or tokens or calls):
             more = Totals(Amounts(nanos, tokens, calls), unpriced_calls=unpriced)
             found[subject] = found.get(subject, Totals()).plus(more)
     for hold in map(HoldRow.of, fetch((_HOLDS, []))):

@@ -36,7 +36,7 @@ PROMPT_SIZES: Final[Query] = (
 )
 
 _ANSWERS: Final = f"""
-SELECT id, agent_name, tool_name, model_name, completion_tokens, cost_usd, finish_reason FROM invocations
+SELECT id, agent_name, tool_name, model_name, completion_tokens, cost_usd, finish_reason, request_model FROM invocations
 WHERE id > ? AND id <= ? AND status = 'success' AND completion_tokens IS NOT NULL
     AND coalesce(usage_source, '') NOT IN ('partial', 'missing') AND {IS_CALL}
 ORDER BY id LIMIT ?
@@ -49,13 +49,14 @@ def to_prompt_sizes(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 class Answer(NamedTuple):
-    """A complete answer: the names of the call, its tokens, and its cost in nano-dollars, if known."""
+    """A complete answer: names of the call, its tokens, its cost in nano-dollars, if known, and what was asked for."""
 
     agent_name: str | None
     tool_name: str | None
     model_name: str | None
     completion_tokens: int
     cost_nanos: int | None
+    request_model: str | None = None
 
 
 def answers_after(row_id: int, up_to: int, most: int) -> Query:
@@ -66,8 +67,8 @@ def answers_after(row_id: int, up_to: int, most: int) -> Query:
 def to_answers(rows: Iterable[tuple[Any, ...]]) -> list[Answer]:
     """The rows with complete answers; invalid rows are skipped."""
     return [
-        Answer(agent, tool, model, tokens, None if (usd := cost_of(cost)) is None else nanos(usd))
-        for _, agent, tool, model, tokens, cost, finish_reason in rows
+        Answer(agent, tool, model, tokens, None if (usd := cost_of(cost)) is None else nanos(usd), asked)
+        for _, agent, tool, model, tokens, cost, finish_reason, asked in rows
         if type(tokens) is int
         and is_in_range("completion_tokens", tokens)
         and (finish_reason is None or not is_cut_short(text(finish_reason)))

@@ -1,4 +1,7 @@
-"""Prompt sizes for estimates: sums of bytes and reported tokens by agent and model, never the text."""
+"""Prompt sizes for estimates: sums of bytes and reported tokens by agent and model, never the text.
+
+A call whose model was asked by another name than it answered by is summed up under either.
+"""
 
 from collections.abc import Iterable
 from typing import Final
@@ -15,6 +18,7 @@ PromptSizesRow = tuple[str | None, str, int, int, int]
 
 _OPERATION: Final = EXTENSION_FIELDS.index("operation")
 _PROMPT: Final = len(EXTENSION_FIELDS)
+_REQUEST_MODEL: Final = EXTENSION_FIELDS.index("request_model")
 _USAGE_SOURCE: Final = EXTENSION_FIELDS.index("usage_source")
 _NOT_COUNTED: Final = frozenset({"partial", "estimated", "missing"})
 
@@ -36,12 +40,14 @@ class PromptSizes:
             if is_span(extensions[_OPERATION]):
                 continue
             agent, model, tokens = record.agent_name, record.model_name, record.prompt_tokens
-            prompt = extensions[_PROMPT]
+            prompt, asked = extensions[_PROMPT], extensions[_REQUEST_MODEL]
             if not isinstance(prompt, str) or not isinstance(model, str) or type(tokens) is not int:
                 continue
             if 0 < tokens <= MAX_TOKENS and extensions[_USAGE_SOURCE] not in _NOT_COUNTED:
-                prompts, size, counted = self._sums.get((agent, model), (0, 0, 0))
-                self._sums[agent, model] = (prompts + 1, size + utf8_length(prompt), counted + tokens)
+                length = utf8_length(prompt)
+                for name in (model, asked) if isinstance(asked, str) and asked != model else (model,):
+                    prompts, size, counted = self._sums.get((agent, name), (0, 0, 0))
+                    self._sums[agent, name] = (prompts + 1, size + length, counted + tokens)
 
     def rows(self) -> list[PromptSizesRow]:
         """The sums, by agent and model."""

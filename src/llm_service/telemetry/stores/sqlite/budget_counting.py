@@ -1,7 +1,7 @@
 """Budget counting: each inserted record is counted in the windows that cover it, and ends its hold.
 
 Every writer of a file updates all counters of the file, whatever policies its own logger has. So the spend is the sum
-of all records, by all writers.
+of all records, by all writers. A span (see `operations`) is no call: only money and tokens that it tells itself count.
 """
 
 import sqlite3
@@ -16,7 +16,8 @@ from llm_service.budgets.limits import Amounts, Limit, Totals, crossed
 from llm_service.budgets.policies import Policies
 from llm_service.budgets.scopes import Call, Counter, CounterKey
 from llm_service.budgets.windows import MICROSECONDS
-from llm_service.telemetry.record.record import InvocationRecord
+from llm_service.telemetry.record.operations import SPANS
+from llm_service.telemetry.record.record import EXTENSION_FIELDS, InvocationRecord
 from llm_service.telemetry.record.timestamps import from_microseconds, microseconds_text, text_microseconds
 from llm_service.telemetry.stores.budget_requests import call_of
 from llm_service.telemetry.stores.rollups import nanos as to_nanos
@@ -27,6 +28,7 @@ from llm_service.telemetry.stores.sqlite.odd_values import rows_of
 
 __all__ = ["SOON", "BudgetBook", "BudgetTerms", "Recost", "bounds_of", "end_hold", "kept_from", "to_change"]
 
+_OPERATION: Final = EXTENSION_FIELDS.index("operation")
 _MOST_CALLS: Final = 4096
 _MOST_AT_ONCE: Final = 32
 """Windows that one statement reads at most."""
@@ -66,6 +68,7 @@ class Recost(NamedTuple):
     moment_us: int
     old_nanos: int | None
     new_nanos: int | None
+    is_call: bool = True
 
 
 class BudgetBook:
@@ -216,17 +219,23 @@ class BudgetBook:
             card = record.card
             cost, tokens = card[8], card[7]
             nanos = 0 if cost is None else to_nanos(cost)
-            for _, place in self.places(call_of(record), card[1]):
+            values = record.extensions
+            is_call = 0 if values is not None and values[_OPERATION] in SPANS else 1
+            if not (is_call or nanos or tokens):  # a span that tells nothing
+                continue
+            call = call_of(record)
+            for _, place in self.places(call, card[1]):
                 sums = changes.get(place)
                 if sums is None:
                     sums = changes[place] = [0] * 10
                 sums[0] += nanos
                 sums[1] += tokens or 0
-                sums[2] += 1
-                sums[9] += cost is None
+                sums[2] += is_call
+                if cost is None:
+                    sums[9] += is_call
             if self._unknown:
-                for place in self.unplaced(call_of(record)):
-                    _add(changes, place, [0] * 6 + [nanos, tokens or 0, 1, 0])
+                for place in self.unplaced(call):
+                    _add(changes, place, [0] * 6 + [nanos, tokens or 0, is_call, 0])
         self.add({place: to_change(sums) for place, sums in changes.items()})
 
     def set_aside(self, record_ids: Iterable[str]) -> None:
@@ -244,7 +253,7 @@ class BudgetBook:
             for _, place in self.places(one.call, one.moment_us):
                 sums = changes.setdefault(place, [0] * 10)
                 sums[0] += (one.new_nanos or 0) - (one.old_nanos or 0)
-                sums[9] += (one.new_nanos is None) - (one.old_nanos is None)
+                sums[9] += one.is_call * ((one.new_nanos is None) - (one.old_nanos is None))
             for place in self.unplaced(one.call):  # the old cost may be counted elsewhere: never subtract
                 _add(changes, place, [0] * 6 + [max(0, (one.new_nanos or 0) - (one.old_nanos or 0)), 0, 0, 0])
             row = self._connection.execute(sql.FIND_HOLD, (one.invocation_id,)).fetchone() if has_holds else None

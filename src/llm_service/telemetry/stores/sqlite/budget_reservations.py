@@ -39,6 +39,7 @@ FROM invocations WHERE invocation_id = ? AND (cost_usd IS NULL OR usage_source =
 """  # noqa: S608 - built from constants
 _MOST_CALLS: Final = 1024
 _NOTHING: Final = (0, 0, 0)
+_CALLS: Final = METRICS.index("calls")
 
 
 class _Ready(NamedTuple):
@@ -172,6 +173,7 @@ class HoldKeeper:
         return all(
             has_room(committed.get(counter_id, _NOTHING)[at], plan.amounts[at], amount)
             for counter_id, at, amount in ready.checks
+            if at != _CALLS or plan.amounts.calls  # as `Standing.fits`
         )
 
     def _committed(

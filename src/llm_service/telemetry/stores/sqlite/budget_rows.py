@@ -110,15 +110,16 @@ def spent_by(counter: Counter, rows: Iterable[Sequence[Any]]) -> dict[Place, lis
             invalid cost is unknown.
     """
     sums: dict[Place, list[int]] = {}
-    for *names, timestamp, cost, tokens in rows:
+    for *names, timestamp, cost, tokens, is_call in rows:
         place = place_at(counter, Call(*(name if isinstance(name, str) else None for name in names)), timestamp)
-        if place is not None:
+        nanos = to_nanos(cost) if isinstance(cost, int | float) and 0 <= cost <= MAX_COST_USD else None
+        used = tokens if isinstance(tokens, int) and 0 <= tokens <= MAX_TOKENS else 0
+        if place is not None and (is_call or nanos or used):
             row = sums.setdefault(place, [0] * len(AMOUNTS))
-            nanos = to_nanos(cost) if isinstance(cost, int | float) and 0 <= cost <= MAX_COST_USD else None
             row[0] += nanos or 0
-            row[1] += tokens if isinstance(tokens, int) and 0 <= tokens <= MAX_TOKENS else 0
-            row[2] += 1
-            row[9] += nanos is None
+            row[1] += used
+            row[2] += is_call
+            row[9] += bool(is_call) and nanos is None
     return sums
 
 

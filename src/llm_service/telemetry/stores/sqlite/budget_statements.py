@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from llm_service.budgets.limits import Amounts, Totals
 from llm_service.telemetry.record.checks import MAX_TOKENS
+from llm_service.telemetry.stores.call_sums import IS_CALL
 from llm_service.telemetry.stores.sqlite.big_sums import added, is_sum, storable
 from llm_service.telemetry.stores.sqlite.statements import MAX_VARIABLES
 
@@ -57,7 +58,7 @@ RUN_OF: Final = "coalesce(run, trace_id)"
 """The run that a record counts for; `budget_counting.call_of` says the same."""
 BACKFILL: Final = f"""
 SELECT agent_name, tool_name, model_name, request_model, user_id, session_id, {RUN_OF}, timestamp, cost_usd,
-    total_tokens
+    total_tokens, {IS_CALL}
 FROM invocations WHERE timestamp >= ?
 """  # noqa: S608 - built from constants
 """The records of the present window of a new counter."""

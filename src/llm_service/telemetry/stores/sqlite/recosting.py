@@ -85,8 +85,8 @@ def _recost(change: Change) -> Recost:
         change.agent_name, change.tool_name, change.model_name, change.request_model,
         change.user_id, change.session_id, change.run,
     )  # fmt: skip
-    moment = text_microseconds(change.timestamp)
-    return Recost(change.invocation_id, call, moment, change.old_nanos, change.new_nanos)
+    moment, is_call = text_microseconds(change.timestamp), not is_span(change.operation)
+    return Recost(change.invocation_id, call, moment, change.old_nanos, change.new_nanos, is_call)
 
 
 def _day_of(change: Change) -> DailyKey:

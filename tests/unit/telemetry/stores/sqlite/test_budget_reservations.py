@@ -909,14 +909,18 @@ def test_a_connection_that_is_leaked_is_not_closed(logger: TelemetryLogger, db: 
     assert spent_reserved_unknown(db) == (0, 0.1, 0)
 
 
-def test_reconciling_a_call_whose_record_is_gone_changes_nothing(logger: TelemetryLogger, db: Path) -> None:
-    """Retention has deleted it: its hold can be released."""
+def test_reconciling_a_call_whose_record_is_gone_counts_its_cost_and_no_call(logger: TelemetryLogger, db: Path) -> None:
+    """Retention has deleted it, which had counted the call."""
     logger.budgets.reserve(usd=0.4).settle(record(None, invocation_id="gone"))
     with closing(sqlite3.connect(db)) as connection:
         connection.execute("DELETE FROM invocations")
         connection.commit()
-    assert logger.budgets.reconcile("gone", 0.2) is False
-    assert logger.budgets.release("gone") is True
+    (before,) = [row for row in logger.budgets.status() if (row["metric"], row["window"]) == ("usd", "day")]
+    assert logger.budgets.reconcile("gone", 0.2) is True
+    (after,) = [row for row in logger.budgets.status() if (row["metric"], row["window"]) == ("usd", "day")]
+    assert (before["calls"], before["spent"], before["unknown"]) == (1, 0, 0.4)
+    assert (after["calls"], after["spent"], after["unknown"]) == (1, 0.2, 0)
+    assert logger.budgets.release("gone") is False
 
 
 # Together in a transaction
